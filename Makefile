@@ -1,0 +1,56 @@
+# make demo   trains real runs and leaves executed notebooks and figures in demo/
+# make test   all tests, the notebooks included
+# make check  formatting, lint, types, layers
+# make lab    JupyterLab on notebooks/
+# Each sets up what it needs; a second call does not install again.
+
+PYTHON ?= python3
+ENV_CACHE ?=
+HASH := $(shell cat requirements.lock pyproject.toml | $(PYTHON) -c "import hashlib, sys; print(hashlib.sha256(sys.stdin.buffer.read() + sys.version.encode()).hexdigest()[:16])")
+VENV := $(if $(ENV_CACHE),$(ENV_CACHE)/$(HASH),.venv)
+BIN := $(VENV)/bin
+export RVLAB_STORE ?= embedded:$(CURDIR)/demo/s3
+export RVLAB_HOME ?= $(CURDIR)/demo/home
+
+.PHONY: help env demo test check lab pictures lock clean
+help:
+	@sed -n 's/^# //p' Makefile
+
+env:
+	@$(PYTHON) -c "import sys; sys.exit(0 if sys.version_info >= (3, 11) else 'rvlab needs Python 3.11 or newer; name one with: make PYTHON=python3.11 ...')"
+	@if [ "$$(cat $(VENV)/.hash 2>/dev/null)" != "$(HASH)" ]; then \
+	  echo "Installing into $(VENV): a few minutes, mostly torch and Raster Vision."; \
+	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) \
+	  && $(BIN)/python -m pip install --quiet -c requirements.lock "hatchling>=1.21" "editables>=0.5" \
+	  && $(BIN)/python -m pip install --quiet -c requirements.lock --no-build-isolation -e ".[train,local,dev]" \
+	  && echo "$(CURDIR)" > $(VENV)/.checkout && echo "$(HASH)" > $(VENV)/.hash; \
+	elif [ "$$(cat $(VENV)/.checkout)" != "$(CURDIR)" ]; then \
+	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . \
+	  && echo "$(CURDIR)" > $(VENV)/.checkout; \
+	fi
+
+demo: env
+	@$(BIN)/python notebooks/run.py
+
+test: env
+	@$(BIN)/python -m pytest $(ARGS)
+
+check: env
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff format --check .
+	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff check .
+	@$(BIN)/python -m mypy
+	@$(BIN)/lint-imports
+
+lab: env
+	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1
+
+# The README shows what the demo made.
+pictures:
+	cp demo/figures/*.png docs/images/
+
+lock: env
+	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
+
+clean:
+	-$(BIN)/rvlab down
+	rm -rf .venv demo

@@ -1,0 +1,45 @@
+"""Launch Raster Vision runs from a notebook, compare them in pandas, look at the predictions.
+
+Every name is loaded on first use, so ``import rvlab`` costs next to nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from rvlab.version import __version__
+
+if TYPE_CHECKING:
+    from rvlab import plot
+    from rvlab.engines.local import LocalEngine
+    from rvlab.engines.submission import grid
+    from rvlab.errors import RvlabError
+    from rvlab.lab import Lab
+    from rvlab.model import Run
+    from rvlab.store import S3Access
+
+
+_HOMES = {
+    "Lab": "rvlab.lab",
+    "LocalEngine": "rvlab.engines.local",
+    "Run": "rvlab.model",
+    "RvlabError": "rvlab.errors",
+    "S3Access": "rvlab.store",
+    "grid": "rvlab.engines.submission",
+    "plot": "rvlab",
+}
+
+__all__ = ["Lab", "LocalEngine", "Run", "RvlabError", "S3Access", "__version__", "grid", "plot"]
+
+
+def __getattr__(name: str) -> Any:
+    if name == "plot":
+        return import_module("rvlab.plot")
+    if name not in _HOMES:
+        raise AttributeError(f"module 'rvlab' has no attribute {name!r}")
+    return getattr(import_module(_HOMES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,7 @@
+"""``python -m rvlab``."""
+
+import sys
+
+from rvlab.cli import main
+
+sys.exit(main())

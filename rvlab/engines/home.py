@@ -1,0 +1,14 @@
+"""Where rvlab keeps what belongs to this machine and user: the queue of local runs, the S3 data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+
+def home() -> Path:
+    """``$RVLAB_HOME``, else the user's data folder as the operating system has it."""
+    import platformdirs
+
+    given = os.environ.get("RVLAB_HOME")
+    return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("rvlab"))

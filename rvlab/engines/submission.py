@@ -1,0 +1,173 @@
+"""From a recipe and its parameters to the records of a run that has yet to start."""
+
+from __future__ import annotations
+
+import getpass
+import itertools
+import os
+import socket
+import subprocess
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from rvlab.errors import SpecError
+from rvlab.model import Run, Spec, checked_name, new_id, utc_now
+from rvlab.recipes import Recipe
+from rvlab.recipes.signature import json_value
+from rvlab.store import Store
+from rvlab.version import __version__
+from rvlab.worker.records import SOURCE, SPEC
+
+DATA = "_data"
+"""The folder of a store where recipes keep scenes; no experiment's name starts with ``_``."""
+
+
+@dataclass(frozen=True)
+class Asked:
+    """What one submission asks for, beside the parameters.
+
+    Args:
+        experiment: The experiment's name.
+        engine: The engine's name.
+        splits: Into how many pieces chip and predict are cut, at most.
+        seed: The run's seed.
+        sweep: The sweep's name.
+        parent: The run it was made from.
+    """
+
+    experiment: str
+    engine: str
+    splits: int = 1
+    seed: int = 0
+    sweep: str | None = None
+    parent: str | None = None
+
+    def __post_init__(self) -> None:
+        checked_name("experiment", self.experiment)
+        for name, low in (("splits", 1), ("seed", 0)):
+            value = getattr(self, name)
+            if isinstance(value, bool) or not isinstance(value, int) or value < low:
+                raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} on.")
+
+
+def grid(**axes: Any) -> list[dict[str, Any]]:
+    """Every combination of the values of some parameters, the last one varying fastest.
+
+    Args:
+        **axes: A list of values for each parameter; a single value stands for itself.
+
+    Returns:
+        One dict of parameters for each point.
+
+    Raises:
+        SpecError: If a list is empty.
+    """
+    lists = {}
+    for name, values in axes.items():
+        several = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+        lists[name] = list(values) if several else [values]
+        if not lists[name]:
+            raise SpecError(f"grid: {name} has no values. Give it one or more.")
+    return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
+
+
+def prepare(
+    store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
+) -> list[Run]:
+    """Check every point, then write ``spec.json`` and ``recipe.py`` of a run for each.
+
+    Raises:
+        SpecError: If a point cannot be run; nothing has been written then.
+        StoreError: If the store refuses.
+    """
+    if "://" in store.uri and not store.is_s3:
+        raise SpecError(
+            f"Raster Vision writes to local folders and to s3:// only, not to {store.uri!r}."
+        )
+    each = [_seeded(recipe, point, asked) for point in points]
+    bound = [recipe.signature.bind(given) for _, given in each]
+    varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
+    commit, dirty = _git(recipe.folder)
+    specs = []
+    for point, (own, _), (params, places) in zip(points, each, bound, strict=True):
+        run = Run(store.uri, asked.experiment, new_id())
+        shown = varying or list(point)
+        specs.append(
+            Spec(
+                experiment=asked.experiment,
+                run=run.id,
+                name=" ".join(f"{k}={point[k]}" for k in shown if k in point) or recipe.name,
+                recipe=recipe.name,
+                source_sha256=recipe.sha256,
+                params=params,
+                places=_places(recipe, run, places),
+                splits=own.splits,
+                seed=own.seed,
+                engine=asked.engine,
+                created=utc_now(),
+                user=me(),
+                commit=commit,
+                dirty=dirty,
+                sweep=asked.sweep,
+                parent=asked.parent,
+                rvlab=__version__,
+            )
+        )
+    runs = [Run(store.uri, s.experiment, s.run) for s in specs]
+    store.each(lambda key: store.put(key, recipe.source.encode()), [r.key(SOURCE) for r in runs])
+    records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
+    store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
+    return runs
+
+
+def _seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[Asked, dict[str, Any]]:
+    """A point's seed: the run's own, and the recipe's parameter too where it has one."""
+    given = dict(point)
+    own = replace(asked, seed=json_value(given.pop("seed", asked.seed), "seed"))
+    if "seed" in recipe.signature.parameters:
+        given["seed"] = own.seed
+    return own, given
+
+
+def me() -> str:
+    """Who submits, and where: ``name@host``."""
+    try:
+        name = getpass.getuser()
+    except (KeyError, OSError):  # a container's user without a name
+        name = str(os.getuid())
+    return f"{name}@{socket.gethostname()}"
+
+
+def _places(recipe: Recipe, run: Run, given: Mapping[str, str]) -> dict[str, str]:
+    places = dict(given)
+    if "root_uri" in recipe.signature.places:
+        places["root_uri"] = run.rv_uri
+    if "data_uri" in recipe.signature.places:
+        places.setdefault("data_uri", f"{run.store}/{DATA}/{recipe.name}")
+    return places
+
+
+def _keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
+    return list(dict.fromkeys(k for point in points for k in point))
+
+
+def _git(folder: str | None) -> tuple[str | None, bool | None]:
+    """The commit that the recipe's folder (else this one) is at, and whether it has changes."""
+    where = folder or str(Path.cwd())
+
+    def git(*args: str) -> str | None:
+        try:
+            done = subprocess.run(
+                ["git", "-C", where, *args], capture_output=True, text=True, timeout=10, check=True
+            )
+        except (OSError, subprocess.SubprocessError):
+            return None
+        return done.stdout.strip()
+
+    commit = git("rev-parse", "HEAD")
+    if commit is None:
+        return None, None
+    changes = git("status", "--porcelain")
+    return commit, bool(changes) if changes is not None else None

@@ -1,0 +1,7 @@
+"""Records as pandas tables."""
+
+from rvlab.frame.runs import runs
+from rvlab.frame.select import picked, run_named
+from rvlab.frame.tables import artifacts, confusion, evals, history
+
+__all__ = ["artifacts", "confusion", "evals", "history", "picked", "run_named", "runs"]

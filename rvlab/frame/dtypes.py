@@ -1,0 +1,81 @@
+"""The columns of the table of runs, and dtypes that are declared once."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+# Any, since the stubs of pandas list every dtype's name, and these are chosen at run time.
+TIME: Any
+SPAN: Any
+TEXT: Any
+WHOLE: Any
+TIME, SPAN, TEXT, WHOLE = "datetime64[ns, UTC]", "timedelta64[ns]", "string", "Int64"
+
+RUNS: dict[str, Any] = {
+    "name": TEXT,
+    "experiment": TEXT,
+    "state": TEXT,
+    "created": TIME,
+    "started": TIME,
+    "ended": TIME,
+    "duration": SPAN,
+    "engine": TEXT,
+    "recipe": TEXT,
+    "seed": WHOLE,
+    "splits": WHOLE,
+    "image": TEXT,
+    "commit": TEXT,
+    "dirty": "boolean",
+    "user": TEXT,
+    "sweep": TEXT,
+    "parent": TEXT,
+    "step": TEXT,
+    "error": TEXT,
+    "uri": TEXT,
+}
+"""The columns before ``params.*`` and ``metrics.*``, with their dtypes."""
+
+
+def typed(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
+    """A column of a declared dtype; what does not fit it becomes missing."""
+    import pandas as pd
+
+    if dtype == TIME:
+        return pd.to_datetime(pd.Series(column, dtype="object"), utc=True, errors="coerce").astype(
+            TIME
+        )
+    return pd.Series(column, dtype="object").astype(dtype)
+
+
+def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
+    """A column of parameters: numbers stay numbers, whatever is missing.
+
+    Args:
+        values: A value for each run.
+        there: Whether the run has the parameter.
+
+    Returns:
+        int64, or Int64 where some are missing; float64 where one is a float or where only numbers
+        and None are there; bool or boolean; string; object where text and numbers are mixed. Lists
+        and dicts become JSON text, so that they can be grouped and compared.
+    """
+    import pandas as pd
+
+    plain = [json.dumps(v) if isinstance(v, list | dict) else v for v in values]
+    have = [v for v, is_there in zip(plain, there, strict=True) if is_there and v is not None]
+    kinds = {type(v) for v in have}
+    whole = len(have) == len(plain)
+    if kinds == {bool}:
+        return pd.Series(plain, dtype="bool" if whole else "boolean")
+    if kinds == {int}:
+        return pd.Series(plain, dtype="int64" if whole else "Int64")
+    if kinds and kinds <= {int, float}:
+        return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
+    if kinds <= {str}:
+        return pd.Series(plain, dtype=TEXT)
+    return pd.Series(plain, dtype="object")

@@ -1,0 +1,137 @@
+"""The table of runs: one row per run, parameters and metrics joined."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.dtypes import RUNS, guessed, typed
+from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
+from rvlab.store import Store, parsed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Ask = Callable[[Sequence[Run]], Mapping[Run, str]]
+
+
+def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.DataFrame:
+    """One row per run, the newest last.
+
+    Args:
+        store: Where the runs lie.
+        wanted: The runs.
+        ask: Tells the states of runs of which the store says nothing; see `Engine.states`.
+
+    Returns:
+        Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
+        the recipe, then ``metrics.*``. Times are UTC timestamps, ``duration`` is a timedelta: to
+        now for a run that is running. A run whose records cannot be read is a row with the state
+        ``broken`` and the reason in ``error``.
+    """
+    rows = rows_of(store, wanted)
+    silent = [row["_run"] for row in rows if row.pop("_silent")]
+    told = ask(silent) if ask and silent else {}
+    for row in rows:
+        row["state"] = told.get(row.pop("_run"), row["state"])
+    return framed(rows)
+
+
+def rows_of(store: Store, wanted: Sequence[Run]) -> list[dict[str, Any]]:
+    """One dict per run: one GET for a run that has ended, a few for one that has not."""
+    ends = store.get_many(run.key("end.json") for run in wanted)
+    rows: list[dict[str, Any]] = []
+    opened = [run for run in wanted if isinstance(ends[run.key("end.json")], KeyMissing)]
+    unended = store.each(
+        lambda uri: _unended(store, Run.from_uri(uri)), [run.uri for run in opened]
+    )
+    for run in wanted:
+        row = unended.get(run.uri) or _ended(run, ends[run.key("end.json")])
+        rows.append({**_address(run), **row, "_run": run})
+    return rows
+
+
+def framed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+    """Rows as a table with the dtypes that are declared, empty or not."""
+    import pandas as pd
+
+    columns = {name: typed([r.get(name) for r in rows], dtype) for name, dtype in RUNS.items()}
+    for prefix in ("params", "metrics"):
+        names = dict.fromkeys(name for row in rows for name in row.get(prefix, {}))
+        for name in names:
+            values = [row.get(prefix, {}).get(name) for row in rows]
+            there = [name in row.get(prefix, {}) for row in rows]
+            column = guessed(values, there)
+            columns[f"{prefix}.{name}"] = (
+                column.astype("float64") if prefix == "metrics" else column
+            )
+    table = pd.DataFrame(columns)
+    now = pd.Timestamp.now(tz="UTC")
+    until = table["ended"].where(table["state"] != "running", now)
+    table["duration"] = (until - table["started"]).astype(RUNS["duration"])
+    table.index = pd.Index([row["run"] for row in rows], name="run", dtype="object")
+    return table
+
+
+def _address(run: Run) -> dict[str, Any]:
+    return {"run": run.id, "experiment": run.experiment, "uri": run.uri, "_silent": False}
+
+
+def _ended(run: Run, data: bytes | RvlabError) -> dict[str, Any]:
+    key = run.key("end.json")
+    try:
+        if isinstance(data, RvlabError):
+            raise data
+        record = parsed(key, data)
+        spec = Spec.from_record(record.get("spec", {}), key)
+        state = record.get("state")
+        if state not in ENDED:
+            raise RecordBroken(f"{key} has the state {state!r}, which no run ends with.")
+        metrics = record.get("metrics") or {}
+    except RvlabError as exc:
+        return _broken(exc)
+    times = {name: record.get(name) for name in ("started", "ended", "step", "error")}
+    return {**_spec_columns(spec), **times, "state": state, "metrics": metrics}
+
+
+def _unended(store: Store, run: Run) -> dict[str, Any]:
+    """A run without an end: what its spec and its steps say."""
+    try:
+        spec = Spec.from_record(store.get_json(run.key("spec.json")), run.key("spec.json"))
+        keys = [key for key, _ in store.files(run.key("steps"))]
+        found = store.get_many(keys)
+    except KeyMissing:
+        return _broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
+    except RvlabError as exc:
+        return _broken(exc)
+    row = _spec_columns(spec)
+    steps = []
+    for key, data in found.items():
+        try:
+            if isinstance(data, RvlabError):
+                raise data
+            steps.append(StepRecord.from_record(parsed(key, data), key))
+        except RvlabError as exc:
+            row["error"] = str(exc)
+    if not steps:
+        return {**row, "state": "queued", "_silent": True}
+    latest = max(steps, key=lambda s: s.beat)
+    silent = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds() > SILENT_S
+    return {
+        **row,
+        "state": "running",
+        "started": min(s.started for s in steps),
+        "step": latest.step,
+        "_silent": silent,
+    }
+
+
+def _spec_columns(spec: Spec) -> dict[str, Any]:
+    names = set(RUNS) - {"state", "started", "ended", "duration", "step", "error", "uri"}
+    return {"params": spec.params, **{n: getattr(spec, n) for n in names}}
+
+
+def _broken(exc: RvlabError) -> dict[str, Any]:
+    return {"state": "broken", "error": str(exc)}

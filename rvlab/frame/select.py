@@ -1,0 +1,101 @@
+"""Which runs a question is about: a table, an experiment's name, a run, or a list of runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, cast
+
+from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.model import Run
+from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def experiments(store: Store) -> list[str]:
+    """The names of the experiments of a store."""
+    return [name for name in store.folders() if not name.startswith(("_", "."))]
+
+
+def runs_of(store: Store, experiment: str) -> list[Run]:
+    """The runs of an experiment, the oldest first.
+
+    Raises:
+        NotFound: If there is no such experiment.
+    """
+    ids = [name for name in store.folders(f"{experiment}/") if name != "index"]
+    if not ids:
+        known = experiments(store)
+        raise NotFound(
+            f"There is no experiment {experiment!r} in {store.uri}. "
+            f"{did_you_mean(experiment, known)}"
+        )
+    return [Run(store.uri, experiment, name) for name in ids]
+
+
+def run_named(store: Store, name: str) -> Run:
+    """A run by its id, by ``experiment/id`` or by its URI.
+
+    Raises:
+        NotFound: If there is no such run.
+    """
+    text = name.removeprefix(f"{store.uri}/").strip("/")
+    within, _, run_id = text.rpartition("/")
+    known: list[Run] = []
+    for experiment in [within] if within else experiments(store):
+        known += runs_of(store, experiment)
+    found = [run for run in known if run.id == run_id]
+    if not found:
+        near = did_you_mean(run_id, [run.id for run in known])
+        raise NotFound(f"There is no run {name!r} in {store.uri}. {near}")
+    return found[0]
+
+
+def picked(
+    store: Store, runs: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None
+) -> list[Run]:
+    """The runs that are meant.
+
+    Args:
+        store: Where they lie.
+        runs: A table with the column ``uri``, or one row of it; a run; the id of a run or the name
+            of an experiment; several of these; None for all runs of the store.
+
+    Raises:
+        NotFound: If there is no such run or experiment.
+        TableError: If a table has no column ``uri``.
+    """
+    if runs is None:
+        return [run for name in experiments(store) for run in runs_of(store, name)]
+    if isinstance(runs, Run):
+        return [runs]
+    if isinstance(runs, str):
+        if "/" not in runs and runs in experiments(store):
+            return runs_of(store, runs)
+        return [_run_or_experiment(store, runs)]
+    if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
+        return _of_table(cast("pd.DataFrame", runs))
+    if not isinstance(runs, Iterable):
+        raise SpecError(f"{runs!r} names no runs. Give a table, a run, its id or an experiment.")
+    return [run for one in runs for run in picked(store, one)]
+
+
+def _run_or_experiment(store: Store, text: str) -> Run:
+    try:
+        return run_named(store, text)
+    except NotFound as exc:
+        names = experiments(store)
+        hint = did_you_mean(text, names)
+        if hint.startswith("Did you mean"):
+            raise NotFound(
+                f"There is no run or experiment {text!r} in {store.uri}. {hint}"
+            ) from exc
+        raise
+
+
+def _of_table(table: pd.DataFrame | pd.Series) -> list[Run]:
+    if "uri" not in table:
+        raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
+    uris = table["uri"]
+    return [Run.from_uri(u) for u in ([uris] if isinstance(uris, str) else uris)]

@@ -1,0 +1,140 @@
+"""The tables that runs leave: evaluations, confusion, history, artifacts. All join on ``run``."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.model import Run
+from rvlab.model.log import epochs
+from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EVALS: dict[str, Any] = {
+    "run": "object",
+    "group": "string",
+    "scene": "string",
+    "class": "string",
+    "metric": "string",
+    "value": "float64",
+}
+CONFUSION: dict[str, Any] = {
+    "run": "object",
+    "group": "string",
+    "scene": "string",
+    "truth": "string",
+    "prediction": "string",
+    "count": "int64",
+}
+ARTIFACTS: dict[str, Any] = {
+    "run": "object",
+    "step": "string",
+    "kind": "string",
+    "scene": "string",
+    "uri": "string",
+    "bytes": "int64",
+}
+HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
+
+
+def evals(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """The evaluation of each run, long.
+
+    Returns:
+        ``run group scene class metric value``; scene is NA for the whole group, class is NA over
+        all classes. Runs that have not been evaluated have no rows.
+    """
+    return _typed(_parquet(store, wanted, "evals"), EVALS)
+
+
+def confusion(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """The confusion matrices of each run, long: pixels (or cells) by truth and prediction.
+
+    Returns:
+        ``run group scene truth prediction count``; scene is NA for the whole group.
+    """
+    return _typed(_parquet(store, wanted, "confusion"), CONFUSION)
+
+
+def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """Every file that Raster Vision left in a run that has been summarized.
+
+    Returns:
+        ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
+    """
+    found = _parquet(store, wanted, "artifacts")
+    uris = {run.id: run.uri for run in wanted}
+    if len(found):
+        found["uri"] = found["run"].map(uris) + "/" + found["key"]
+    return _typed(found, ARTIFACTS)
+
+
+def history(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """One row per run and epoch, complete, of runs that are still training too.
+
+    Returns:
+        ``run epoch``, then the columns of Raster Vision's ``train/log.csv`` under its own names;
+        times in seconds end in ``_s``.
+    """
+    import pandas as pd
+
+    found = store.each(lambda uri: _log(store, Run.from_uri(uri)), [run.uri for run in wanted])
+    parts = [pd.DataFrame(rows).assign(run=run.id) for run in wanted if (rows := found[run.uri])]
+    if not parts:
+        return _typed(pd.DataFrame(), HISTORY)
+    table = pd.concat(parts, ignore_index=True)
+    rest = {name: "float64" for name in table.columns if name not in HISTORY}
+    return table[[*HISTORY, *rest]].astype({**HISTORY, **rest})
+
+
+def _log(store: Store, run: Run) -> list[dict[str, Any]]:
+    try:
+        text = store.get(run.key("rv", "train", "log.csv")).decode(errors="replace")
+        return list(epochs(text))
+    except KeyMissing:
+        return []
+    except RecordBroken as exc:
+        _left_out(run, exc)
+        return []
+
+
+def _parquet(store: Store, wanted: Sequence[Run], name: str) -> pd.DataFrame:
+    import pandas as pd
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    keys = {run.key("tables", f"{name}.parquet"): run for run in wanted}
+    parts = []
+    for key, data in store.get_many(keys).items():
+        if isinstance(data, KeyMissing):
+            continue
+        if isinstance(data, RvlabError):
+            raise data
+        try:
+            part = pq.read_table(io.BytesIO(data))
+        except pa.ArrowInvalid as exc:
+            _left_out(keys[key], RecordBroken(f"{key} is no whole parquet file: {exc}."))
+            continue
+        column = pa.array([keys[key].id] * len(part), pa.string())
+        parts.append(part.append_column("run", column))
+    if not parts:
+        return pd.DataFrame()
+    return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+
+
+def _left_out(run: Run, exc: RvlabError) -> None:
+    """One broken file does not take the table with it, and is not passed over in silence."""
+    warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=5)
+
+
+def _typed(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+    import pandas as pd
+
+    if table.empty:
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
+    return table[list(columns)].astype(columns)

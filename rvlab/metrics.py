@@ -1,0 +1,249 @@
+"""How good is a prediction: metrics from counts, one definition for all of rvlab.
+
+A confusion matrix has rows = truth and columns = prediction, as Raster Vision and scikit-learn
+write it. Every function works on the last axes and keeps the leading ones, so a stack of matrices
+of shape ``(..., K, K)`` (one per scene, per bootstrap sample, …) takes one call:
+
+    precision, recall, f1, iou                            -> (..., K), NaN where undefined
+    macro_precision, macro_recall, macro_f1, mean_iou     -> (...)
+    accuracy                                              -> (...)
+
+A macro average is the plain mean over the classes that **occur**, in truth or in prediction, and a
+class that occurs without a hit counts as 0 in it, also where its own precision (never predicted) or
+recall (not in the truth) is undefined. These are scikit-learn's default labels and
+``zero_division=0``, so the numbers agree with ``f1_score(truth, prediction, average="macro")``.
+
+**Why not Raster Vision's own average.** The ``average`` of its ``eval.json`` weights each class by
+its number of truth pixels and counts undefined as 0. Take 90 % background, 8 % buildings, 2 % roads
+and a model that answers background everywhere. Its F1 is 2·0.9/1.9 = 0.947 for background and 0
+for the others. Raster Vision reports 0.9·0.947 = **0.853** as average F1 and 0.900 as average
+recall; the macro F1 is 0.947/3 = **0.316**, the macro recall 0.333, the mean IoU 0.300. The model
+has learnt nothing, and only the latter say so.
+
+**Pixels without a label.** Raster Vision adds a class named ``null`` to a semantic segmentation
+for them. With ``ignore`` set to its index, pixels whose *truth* is that class are left out. A
+labelled pixel that is *predicted* so remains a miss of its true class, but ``null`` is not a class
+of its own: its entries are NaN and no macro average sees it.
+
+Sources: Sokolova and Lapalme, "A systematic analysis of performance measures for classification
+tasks", Information Processing & Management 45 (2009), tables 2 and 3, for precision, recall, F and
+the macro averages; Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88
+(2010), for IoU; scikit-learn's user guide, "Metrics and scoring", for the conventions. Sokolova
+and Lapalme's macro F1 is the F of macro precision and macro recall; this one is the mean of the
+classes' F1, as in scikit-learn.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from rvlab.errors import SpecError
+
+Floats = NDArray[np.float64]
+
+
+class Counts(NamedTuple):
+    """Hits, false alarms and misses of each class; made by `counts` or `detections`.
+
+    Attributes:
+        tp: True positives, shape ``(..., K)``.
+        fp: False positives: predicted as the class, truly something else.
+        fn: False negatives: truly of the class, predicted as something else or not at all.
+    """
+
+    tp: Floats
+    fp: Floats
+    fn: Floats
+
+
+def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
+    """Hits, false alarms and misses of each class.
+
+    Args:
+        of: A confusion matrix of counts, not fractions, ``(..., K, K)``, rows = truth; or `Counts`.
+        ignore: Index of the class that stands for "no label"; see the module. Its own counts
+            are 0.
+
+    Returns:
+        Counts of shape ``(..., K)``; ``tp + fn`` are the labelled pixels of a class.
+
+    Raises:
+        SpecError: If the matrix is not square, has negative or non-finite entries, or ``ignore``
+            is not one of its classes.
+    """
+    if isinstance(of, Counts):
+        if ignore is None:
+            return of
+        _check_class(ignore, of.tp.shape[-1])
+        return Counts(*(np.where(np.arange(a.shape[-1]) == ignore, 0.0, a) for a in of))
+    matrix = labelled(of, ignore)
+    tp = np.diagonal(matrix, axis1=-2, axis2=-1).copy()
+    fp = matrix.sum(axis=-2) - tp
+    fn = matrix.sum(axis=-1) - tp
+    if ignore is not None:
+        fp[..., ignore] = 0
+    return Counts(tp, fp, fn)
+
+
+def detections(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
+    """Counts of an object detection, which has no confusion matrix.
+
+    Precision, recall, F1 and their macro averages take them in place of a matrix. IoU and accuracy
+    do not: there is no number of true negatives, and "IoU" of a detector is that of two boxes.
+
+    Args:
+        tp: Boxes found, shape ``(..., K)``.
+        fp: Boxes predicted where there is none of that class, same shape.
+        fn: Boxes of the truth that were not found, same shape.
+
+    Raises:
+        SpecError: If their shapes differ, or one has negative or non-finite entries.
+    """
+    arrays = [_checked(a, name) for a, name in ((tp, "tp"), (fp, "fp"), (fn, "fn"))]
+    shapes = [a.shape for a in arrays]
+    if len(set(shapes)) > 1 or not shapes[0]:
+        raise SpecError(f"tp, fp and fn need one shape (..., K); they have {shapes}.")
+    return Counts(*arrays)
+
+
+def labelled(cm: ArrayLike, ignore: int | None) -> Floats:
+    """A confusion matrix without the pixels that have no label.
+
+    Arguments and errors as `counts`; ``ignore=None`` says that every pixel has a label.
+
+    Returns:
+        A float copy of the same shape, so class indices stay, in which the row of ``ignore`` is 0.
+        Its column is kept: labelled pixels that were predicted as "no label" are errors.
+    """
+    matrix = _checked(cm, "cm")
+    if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
+        raise SpecError(f"A confusion matrix has shape (..., K, K); this one has {matrix.shape}.")
+    if ignore is not None:
+        _check_class(ignore, matrix.shape[-1])
+        matrix[..., ignore, :] = 0
+    return matrix
+
+
+def precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Of what was predicted as a class, how much is: ``tp / (tp + fp)``.
+
+    Args:
+        of: A confusion matrix ``(..., K, K)``, rows = truth, or `Counts`.
+        ignore: Index of the class that stands for "no label"; see the module.
+
+    Returns:
+        Shape ``(..., K)``; NaN for a class that is never predicted.
+
+    Raises:
+        SpecError: As `counts`.
+    """
+    tp, fp, _ = counts(of, ignore=ignore)
+    return _ratio(tp, tp + fp)
+
+
+def recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Of what is of a class, how much was predicted so: ``tp / (tp + fn)``.
+
+    Arguments and errors as `precision`; shape ``(..., K)``, NaN for a class absent from the truth.
+    """
+    tp, _, fn = counts(of, ignore=ignore)
+    return _ratio(tp, tp + fn)
+
+
+def f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Harmonic mean of precision and recall: ``2 tp / (2 tp + fp + fn)``.
+
+    Written so, it is defined wherever the class occurs: 0 for a class that is in the truth and
+    never predicted, where Raster Vision's ``2 P R / (P + R)`` is NaN. Arguments and errors as
+    `precision`; shape ``(..., K)``, NaN for a class neither in the truth nor predicted.
+    """
+    tp, fp, fn = counts(of, ignore=ignore)
+    return _ratio(2 * tp, 2 * tp + fp + fn)
+
+
+def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
+    """Intersection over union, the Jaccard index: ``tp / (tp + fp + fn)``.
+
+    Arguments and errors as `precision`, but the `Counts` of a detection are refused, too; shape
+    ``(..., K)``, NaN for a class neither in the truth nor predicted.
+    """
+    tp, fp, fn = counts(_matrix(cm, "IoU"), ignore=ignore)
+    return _ratio(tp, tp + fp + fn)
+
+
+def macro_precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Mean precision of the classes that occur; one never predicted counts as 0.
+
+    Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
+    """
+    each = counts(of, ignore=ignore)
+    return _macro(precision(each), each)
+
+
+def macro_recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Mean recall of the classes that occur; one absent from the truth counts as 0.
+
+    Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
+    """
+    each = counts(of, ignore=ignore)
+    return _macro(recall(each), each)
+
+
+def macro_f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
+    """Mean F1 of the classes that occur, each counting the same.
+
+    Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
+    """
+    each = counts(of, ignore=ignore)
+    return _macro(f1(each), each)
+
+
+def mean_iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
+    """Mean IoU of the classes that occur, each counting the same.
+
+    Arguments and errors as `iou`; shape ``(...)``, NaN where no class occurs.
+    """
+    return _macro(iou(cm, ignore=ignore), counts(cm, ignore=ignore))
+
+
+def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
+    """Share of the labelled pixels that were predicted right.
+
+    Arguments and errors as `iou`; shape ``(...)``, NaN where no pixel is labelled.
+    """
+    matrix = labelled(_matrix(cm, "accuracy"), ignore)
+    return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
+
+
+def _macro(values: Floats, each: Counts) -> Floats:
+    occurs = (each.tp + each.fp + each.fn) > 0
+    return _ratio(np.nan_to_num(values).sum(axis=-1), occurs.sum(axis=-1))
+
+
+def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
+    part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
+    out = np.full(whole.shape, np.nan)
+    np.divide(part, whole, out=out, where=whole > 0)
+    return out
+
+
+def _matrix(cm: ArrayLike | Counts, metric: str) -> ArrayLike:
+    # Three count vectors of three classes would pass for a 3 x 3 matrix.
+    if isinstance(cm, Counts):
+        raise SpecError(f"{metric} needs a confusion matrix, not the counts of a detection.")
+    return cm
+
+
+def _checked(values: ArrayLike, name: str) -> Floats:
+    array = np.array(values, dtype=np.float64)
+    if not np.isfinite(array).all() or (array < 0).any():
+        raise SpecError(f"{name} has negative or non-finite entries; it is to hold counts.")
+    return array
+
+
+def _check_class(ignore: int, classes: int) -> None:
+    if not 0 <= ignore < classes:
+        raise SpecError(f"ignore={ignore} is none of the {classes} classes 0 to {classes - 1}.")

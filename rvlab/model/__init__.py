@@ -1,0 +1,32 @@
+"""The nouns: frozen, standard library only, no input or output."""
+
+from rvlab.model.run import (
+    ENDED,
+    SPLIT_STEPS,
+    STATES,
+    STEPS,
+    Run,
+    checked_name,
+    new_id,
+    step_name,
+    utc_now,
+)
+from rvlab.model.spec import Spec
+from rvlab.model.step import BEAT_S, SILENT_S, StepRecord, end_record
+
+__all__ = [
+    "BEAT_S",
+    "ENDED",
+    "SILENT_S",
+    "SPLIT_STEPS",
+    "STATES",
+    "STEPS",
+    "Run",
+    "Spec",
+    "StepRecord",
+    "checked_name",
+    "end_record",
+    "new_id",
+    "step_name",
+    "utc_now",
+]

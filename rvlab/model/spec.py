@@ -1,0 +1,78 @@
+"""Everything needed to repeat a run, as ``spec.json`` holds it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, fields
+from typing import Any
+
+from rvlab.errors import RecordBroken
+
+SCHEMA = 1
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What was asked for when a run was submitted.
+
+    Args:
+        experiment: The experiment's name.
+        run: The run's id.
+        name: A short name for people; by default what sets the run apart.
+        recipe: The recipe's name; its source lies beside the spec as ``recipe.py``.
+        source_sha256: SHA-256 of that source, in hexadecimal.
+        params: The recipe's parameters with their defaults resolved.
+        places: `root_uri` and `data_uri` where they were given by hand or filled in.
+        splits: Into how many pieces chip and predict are cut, at most.
+        seed: Seeds Python, numpy, torch and the data loaders.
+        engine: Where it runs.
+        created: When it was submitted, ISO 8601 in UTC.
+        user: Who submitted it.
+        commit: The git commit of the folder it was submitted from; None outside a repository.
+        dirty: Whether that folder had changes that were not committed.
+        image: The container image, with its digest where it is known.
+        sweep: The sweep it belongs to.
+        parent: The run it was made from.
+        rvlab: The version that submitted it.
+        schema: The number of this record's form.
+    """
+
+    experiment: str
+    run: str
+    name: str
+    recipe: str
+    source_sha256: str
+    params: Mapping[str, Any]
+    places: Mapping[str, str]
+    splits: int
+    seed: int
+    engine: str
+    created: str
+    user: str = ""
+    commit: str | None = None
+    dirty: bool | None = None
+    image: str | None = None
+    sweep: str | None = None
+    parent: str | None = None
+    rvlab: str = ""
+    schema: int = field(default=SCHEMA)
+
+    def record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], key: str) -> Spec:
+        """Read a record; keys that a later version added are left out.
+
+        Raises:
+            RecordBroken: If something it needs is missing.
+        """
+        names = {f.name for f in fields(cls)}
+        try:
+            spec = cls(**{k: v for k, v in record.items() if k in names})
+        except TypeError as exc:
+            raise RecordBroken(f"{key} is no run's spec: {exc}.") from exc
+        if not isinstance(spec.params, dict) or not isinstance(spec.places, dict):
+            raise RecordBroken(f"{key} is no run's spec: params and places are no JSON objects.")
+        return spec

@@ -1,0 +1,100 @@
+"""The record of one step, and of the end of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from rvlab.errors import RecordBroken
+
+BEAT_S = 5.0
+"""A running step rewrites its record this often, in seconds."""
+
+SILENT_S = 60.0
+"""A record older than this, in seconds, tells nothing any more: the engine is asked."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """What a step says of itself; it alone writes this record.
+
+    Args:
+        step: The step's name.
+        split: Which piece of it, from 0; None for the whole.
+        of: How many pieces there are.
+        state: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
+        started: ISO 8601 in UTC.
+        beat: When the record was last written.
+        ended: None while it runs.
+        host: The machine's name.
+        pid: Its process.
+        peak_mb: The most memory its process held so far, in MiB.
+        cpu_s: Processor time it used so far, in seconds, its ended children included.
+        exit_code: None while it runs.
+        error: The last line of the traceback, in one sentence.
+        traceback: The last lines of the traceback.
+        attempt: 1, or how often it has been started in this run.
+    """
+
+    step: str
+    state: str
+    started: str
+    beat: str
+    host: str
+    pid: int
+    split: int | None = None
+    of: int | None = None
+    ended: str | None = None
+    peak_mb: float | None = None
+    cpu_s: float | None = None
+    exit_code: int | None = None
+    error: str | None = None
+    traceback: str | None = None
+    attempt: int = 1
+
+    def record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return asdict(self)
+
+    @classmethod
+    def from_record(cls, record: Mapping[str, Any], key: str) -> StepRecord:
+        """Read a record; RecordBroken if something it needs is missing."""
+        names = {f.name for f in fields(cls)}
+        try:
+            return cls(**{k: v for k, v in record.items() if k in names})
+        except TypeError as exc:
+            raise RecordBroken(f"{key} is no step's record: {exc}.") from exc
+
+
+def end_record(
+    spec: Mapping[str, Any],
+    state: str,
+    ended: str,
+    *,
+    started: str | None = None,
+    step: str | None = None,
+    error: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> dict[str, Any]:
+    """``end.json``: complete in itself, so that one GET makes a row of the table of runs.
+
+    Args:
+        spec: The run's spec, as its record holds it.
+        state: ``succeeded``, ``failed`` or ``cancelled``.
+        ended: ISO 8601 in UTC.
+        started: When the first step started; None if none did.
+        step: The step that failed.
+        error: Why, in one sentence.
+        metrics: The headline metrics, by name.
+    """
+    return {
+        "schema": 1,
+        "spec": dict(spec),
+        "state": state,
+        "started": started,
+        "ended": ended,
+        "step": step,
+        "error": error,
+        "metrics": dict(metrics or {}),
+    }

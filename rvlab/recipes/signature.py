@@ -1,0 +1,244 @@
+"""The parameters of a recipe, read from its source without running it.
+
+The notebook may stand where Raster Vision is not installed, so ``get_config`` is never imported to
+learn its signature: its syntax tree says enough.
+"""
+
+from __future__ import annotations
+
+import ast
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any, Literal, Optional, Union
+
+from rvlab.errors import SpecError, did_you_mean
+
+PLACES = ("root_uri", "data_uri")
+"""Arguments that rvlab fills in itself: where a run writes, and where a recipe keeps its scenes."""
+
+FUNCTIONS = ("get_config", "get_configs")
+
+# The names an annotation may use and still be checked; any other annotation is left to the recipe.
+_TYPES: dict[str, Any] = {
+    **{t.__name__: t for t in (bool, int, float, str, list, dict, tuple)},
+    **{"List": list, "Dict": dict, "Any": Any, "None": None},
+    **{"Literal": Literal, "Optional": Optional, "Union": Union},
+}
+
+
+class _Required:
+    def __repr__(self) -> str:
+        return "required"
+
+
+REQUIRED: Any = _Required()
+UNKNOWN: Any = object()
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One keyword argument of ``get_config``.
+
+    Args:
+        name: Its name.
+        annotation: Its annotation as written, or the empty string.
+        default: Its default; REQUIRED if it has none, UNKNOWN if JSON or a literal cannot hold it.
+    """
+
+    name: str
+    annotation: str
+    default: Any
+
+    @cached_property
+    def hint(self) -> Any:
+        """The type to check against; Any where nothing can be said."""
+        if self.annotation:
+            return _hint(self.annotation)
+        if self.default in (REQUIRED, UNKNOWN, None):
+            return Any
+        kind = type(self.default)
+        return Union[int, float] if kind in (int, float) else kind  # noqa: UP007
+
+    def checked(self, value: Any, recipe: str) -> Any:
+        """The value as JSON holds it.
+
+        Raises:
+            SpecError: If its type is wrong or JSON cannot hold it.
+        """
+        from pydantic import TypeAdapter, ValidationError
+
+        plain = json_value(value, f"{recipe}: the parameter {self.name!r}")
+        try:
+            return TypeAdapter(self.hint).validate_python(plain, strict=True)
+        except ValidationError as exc:
+            wanted = self.annotation or getattr(self.hint, "__name__", str(self.hint))
+            raise SpecError(
+                f"{recipe}: the parameter {self.name!r} is {wanted}, but {value!r} was given "
+                f"({exc.errors()[0]['msg'].lower()})."
+            ) from exc
+
+
+@dataclass(frozen=True)
+class Signature:
+    """What ``get_config`` takes.
+
+    Args:
+        recipe: The recipe's name, for messages.
+        parameters: By name, in the order of the source; without `runner` and the places.
+        places: Which of PLACES it takes.
+        open: Whether it takes ``**kwargs``.
+    """
+
+    recipe: str
+    parameters: Mapping[str, Parameter]
+    places: tuple[str, ...]
+    open: bool = False
+
+    def bind(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
+        """Check what was given and fill in the defaults.
+
+        Args:
+            given: Values by name.
+
+        Returns:
+            All parameters that JSON can hold, defaults resolved; and the places among `given`.
+
+        Raises:
+            SpecError: For a name it does not have, a wrong type, a missing value, or a value that
+                JSON cannot hold.
+        """
+        for name in ("runner", "root_uri"):
+            if name in given:
+                raise SpecError(f"{self.recipe}: {name!r} is filled in by rvlab. Leave it out.")
+        places = {name: given[name] for name in self.places if name in given}
+        known = [*self.parameters, *self.places]
+        for name in given:
+            if name not in known and not self.open:
+                raise SpecError(
+                    f"{self.recipe} has no parameter {name!r}. {did_you_mean(name, known)}"
+                )
+        bound: dict[str, Any] = {}
+        for name, parameter in self.parameters.items():
+            if name in given:
+                bound[name] = parameter.checked(given[name], self.recipe)
+            elif parameter.default is REQUIRED:
+                raise SpecError(
+                    f"{self.recipe} needs the parameter {name!r}"
+                    f"{f' ({parameter.annotation})' if parameter.annotation else ''}. Give it."
+                )
+            elif parameter.default is not UNKNOWN:
+                bound[name] = parameter.default
+        for name in given:
+            if name not in known:
+                bound[name] = json_value(given[name], f"{self.recipe}: the parameter {name!r}")
+        for name, value in places.items():
+            if not isinstance(value, str):
+                raise SpecError(f"{self.recipe}: {name!r} is a URI, but {value!r} was given.")
+        return bound, places
+
+
+def signature(source: str, recipe: str) -> Signature:
+    """Read the signature of ``get_config`` (or ``get_configs``) from a recipe's source.
+
+    Raises:
+        SpecError: If the source is not Python or has no such function.
+    """
+    try:
+        tree = ast.parse(source)
+    except SyntaxError as exc:
+        raise SpecError(f"{recipe} is not Python: {exc.msg} in line {exc.lineno}.") from exc
+    functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    name = next((n for n in reversed(FUNCTIONS) if n in functions), None)
+    if name is None:
+        raise SpecError(
+            f"{recipe} has no get_config function. A recipe is a Python file with Raster Vision's "
+            f"get_config(runner, ...); its functions are: {', '.join(functions) or 'none'}."
+        )
+    args = functions[name].args
+    plain = [*args.posonlyargs, *args.args]
+    defaults: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults))
+    first, *pairs = zip(plain, [*defaults, *args.defaults], strict=True) if plain else (None,)
+    pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
+    constants = _constants(tree)
+    found = {arg.arg: _parameter(arg, default, constants) for arg, default in pairs}
+    return Signature(
+        recipe,
+        {n: p for n, p in found.items() if n not in PLACES},
+        tuple(n for n in found if n in PLACES),
+        open=args.kwarg is not None,
+    )
+
+
+def json_value(value: Any, what: str) -> Any:
+    """A value as JSON holds it; numpy's scalars become Python's.
+
+    Raises:
+        SpecError: If JSON cannot hold it.
+    """
+    if hasattr(value, "item") and getattr(value, "shape", None) == ():
+        value = value.item()
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        if math.isfinite(value):
+            return value
+        raise SpecError(f"{what} is {value!r}, which JSON cannot hold. Give a finite number.")
+    if isinstance(value, list):
+        return [json_value(v, what) for v in value]
+    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
+        return {k: json_value(v, what) for k, v in value.items()}
+    hint = {"tuple": "a list", "set": "a list", "ndarray": "a list", "PosixPath": "a string"}
+    kind = type(value).__name__
+    raise SpecError(
+        f"{what} is {_short(value)}, a {kind}, which JSON cannot hold. "
+        f"Give {hint.get(kind, 'a number, a string, a list or a dict')}."
+    )
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:57]}..."
+
+
+def _constants(tree: ast.Module) -> dict[str, Any]:
+    """The file's ``NAME = literal`` lines, which defaults often refer to."""
+    found: dict[str, Any] = {}
+    for node in tree.body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                if isinstance(target, ast.Name):
+                    found[target.id] = _literal(node.value, {})
+    return found
+
+
+def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, Any]) -> Parameter:
+    annotation = ast.unparse(arg.annotation) if arg.annotation else ""
+    if isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str):
+        annotation = arg.annotation.value
+    return Parameter(
+        arg.arg, annotation, REQUIRED if default is None else _literal(default, constants)
+    )
+
+
+def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
+    """A default's value where JSON holds it exactly, else UNKNOWN: the function fills it in."""
+    if isinstance(node, ast.Name):
+        return constants.get(node.id, UNKNOWN)
+    try:
+        return json_value(ast.literal_eval(node), "the default")
+    except (ValueError, SpecError):
+        return UNKNOWN
+
+
+def _hint(annotation: str) -> Any:
+    tree = ast.parse(annotation, mode="eval")
+    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+    plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
+    plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]
+    if not names <= set(_TYPES) or not all(isinstance(n, plain) for n in ast.walk(tree)):
+        return Any
+    # Only the names in _TYPES, constants, | and [] are left, so there is nothing to run.
+    code = compile(tree, "<annotation>", "eval")
+    return eval(code, {"__builtins__": {}}, dict(_TYPES))  # noqa: S307

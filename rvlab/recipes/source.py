@@ -1,0 +1,114 @@
+"""Where a recipe comes from: a shipped name, a file, a module, or a function in a notebook cell."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.util
+import inspect
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rvlab.errors import SpecError, did_you_mean
+from rvlab.recipes.cell import cell_source
+from rvlab.recipes.signature import FUNCTIONS, Signature, signature
+
+Ref = str | Path | Callable[..., Any]
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """A recipe's name and source.
+
+    Args:
+        name: The file's stem, or the shipped name.
+        source: Python with Raster Vision's ``get_config(runner, **params)``.
+        folder: Where its file lies, so that what it imports from beside it is found; None for a
+            shipped recipe or a cell.
+    """
+
+    name: str
+    source: str
+    folder: str | None = None
+
+    @cached_property
+    def signature(self) -> Signature:
+        """Its parameters, without running it."""
+        return signature(self.source, self.name)
+
+    @property
+    def sha256(self) -> str:
+        """Identifies the source, in hexadecimal."""
+        return hashlib.sha256(self.source.encode()).hexdigest()
+
+
+def shipped() -> list[str]:
+    """The names of the recipes that come with rvlab."""
+    folder = Path(__file__).parent
+    return sorted(p.stem for p in folder.glob("*.py") if "\ndef get_config(" in p.read_text())
+
+
+def find(recipe: Ref) -> Recipe:
+    """Find a recipe and read its signature.
+
+    Args:
+        recipe: A shipped name such as ``"synthetic_town"``; the path of a ``.py`` file as
+            ``rastervision run`` takes it; a module's dotted name; or a ``get_config`` function, one
+            typed in a notebook cell included.
+
+    Raises:
+        SpecError: If there is no such recipe or it has no ``get_config``.
+    """
+    found = _of_function(recipe) if callable(recipe) else _of_text(str(recipe))
+    found.signature  # noqa: B018  a bad recipe is told here, not when it is first used
+    return found
+
+
+def _of_function(function: Callable[..., Any]) -> Recipe:
+    module = inspect.getmodule(function)
+    name = getattr(function, "__name__", type(function).__name__)
+    path = getattr(module, "__file__", None)
+    if path and name in FUNCTIONS and path.endswith(".py"):
+        return _of_file(Path(path))
+    return Recipe(getattr(function, "recipe_name", "cell"), cell_source(function))
+
+
+def _of_text(text: str) -> Recipe:
+    if text in shipped():
+        return Recipe(text, (Path(__file__).parent / f"{text}.py").read_text())
+    if text.endswith(".py") or "/" in text:
+        return _of_file(Path(text).expanduser())
+    if "." in text:
+        return _of_module(text)
+    raise SpecError(
+        f"There is no recipe {text!r}. {did_you_mean(text, shipped())} "
+        "A recipe of your own is given by the path of its .py file."
+    )
+
+
+def _of_file(path: Path) -> Recipe:
+    try:
+        source = path.read_text()
+    except FileNotFoundError as exc:
+        beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
+        near = did_you_mean(path.name, [p.name for p in beside])
+        raise SpecError(f"There is no recipe file {str(path)!r}. {near}") from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpecError(f"The recipe file {str(path)!r} cannot be read: {exc}.") from exc
+    return Recipe(path.stem, source, str(path.resolve().parent))
+
+
+def _of_module(name: str) -> Recipe:
+    try:
+        spec = importlib.util.find_spec(name)
+    except ImportError:
+        spec = None
+    if spec is None or spec.origin is None:
+        raise SpecError(
+            f"There is no module {name!r} for {sys.executable}. "
+            "Give the path of the recipe's .py file, or install the package it is in."
+        )
+    return Recipe(name.rsplit(".", 1)[-1], Path(spec.origin).read_text())

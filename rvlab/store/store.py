@@ -1,0 +1,179 @@
+"""A store: a root URI under which experiments and their runs lie, and how it is reached."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
+from rvlab.store.access import S3Access
+from rvlab.store.objects import Objects, objects_at
+
+IN_FLIGHT = 32  # where the gain flattens for small keys; see docs/records.md
+
+_opened: dict[str, Store] = {}
+
+
+class Store:
+    """Keys below one root URI, read and written whole.
+
+    Args:
+        uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.
+        access: How S3 is reached; by default as the standard AWS variables say.
+    """
+
+    def __init__(self, uri: str | Path, access: S3Access | None = None) -> None:
+        self.uri = normal(uri)
+        self.access = access or S3Access.from_environ()
+
+    def __repr__(self) -> str:
+        return f"Store({self.uri!r})"
+
+    @cached_property
+    def _objects(self) -> Objects:
+        return objects_at(self.uri, self.access)
+
+    @property
+    def is_s3(self) -> bool:
+        """Whether the keys lie on S3."""
+        return self.uri.startswith("s3://")
+
+    @property
+    def storage_options(self) -> dict[str, object]:
+        """For ``pd.read_parquet(uri, storage_options=…)`` and fsspec. Holds the secret."""
+        return self.access.storage_options() if self.is_s3 else {}
+
+    def environ(self) -> dict[str, str]:
+        """The variables with which a child process reaches this store. Holds the secret."""
+        return self.access.environ() if self.is_s3 else {}
+
+    def key(self, uri: str) -> str:
+        """The key of a URI below this store's root.
+
+        Raises:
+            SpecError: If the URI lies elsewhere.
+        """
+        clean = normal(uri)
+        if not clean.startswith(f"{self.uri}/") or ".." in clean.split("/"):
+            raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
+        return clean[len(self.uri) + 1 :]
+
+    def get(self, key: str) -> bytes:
+        """The bytes of a key.
+
+        Raises:
+            KeyMissing: If there is no such key.
+            StoreUnreachable: If nobody answers.
+        """
+        return self._objects.get(key)
+
+    def get_json(self, key: str) -> dict[str, Any]:
+        """A record.
+
+        Raises:
+            KeyMissing: If there is no such key.
+            RecordBroken: If it does not hold a JSON object.
+        """
+        return parsed(key, self.get(key))
+
+    def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
+        """Several keys at once; a key that fails gets its error in the place of its bytes."""
+        return self.each(self._get_or_error, keys)
+
+    def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
+        """Call something for each key, some dozens at a time; the first exception ends it."""
+        wanted = list(dict.fromkeys(keys))
+        if len(wanted) < 2:
+            return {key: call(key) for key in wanted}
+        with ThreadPoolExecutor(min(IN_FLIGHT, len(wanted))) as pool:
+            return dict(zip(wanted, pool.map(call, wanted), strict=True))
+
+    def _get_or_error(self, key: str) -> bytes | RvlabError:
+        try:
+            return self.get(key)
+        except RvlabError as exc:
+            return exc
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """Write a key, whole or not at all.
+
+        Raises:
+            KeyExists: If `if_absent` and the key is there.
+        """
+        self._objects.put(key, data, if_absent=if_absent)
+
+    def put_json(self, key: str, record: Mapping[str, Any], *, if_absent: bool = False) -> None:
+        """Write a record; NaN is refused, since JSON has no word for it."""
+        text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+        self.put(key, text.encode(), if_absent=if_absent)
+
+    def delete(self, keys: Iterable[str]) -> None:
+        """Remove keys; those that are missing are no error."""
+        self.each(self._objects.delete, keys)
+
+    def exists(self, key: str) -> bool:
+        """Whether a key is there."""
+        try:
+            self.get(key)
+        except KeyMissing:
+            return False
+        return True
+
+    def files(self, prefix: str = "") -> list[tuple[str, int]]:
+        """All keys below a prefix, with their sizes in bytes, sorted by key."""
+        return self._objects.files(prefix)
+
+    def folders(self, prefix: str = "") -> list[str]:
+        """The names of the folders directly below a prefix, sorted."""
+        return self._objects.folders(prefix)
+
+
+def normal(uri: str | Path) -> str:
+    """One spelling for each store: no trailing slash, local folders as absolute paths."""
+    text = str(uri).strip()
+    scheme = urlsplit(text).scheme
+    if not text or (scheme == "s3" and not urlsplit(text).netloc):
+        raise SpecError(f"{str(uri)!r} is no store. Give a folder or s3://bucket/prefix.")
+    if scheme == "file":
+        text = urlsplit(text).path
+    elif scheme:
+        return text.rstrip("/")
+    return str(Path(text).expanduser().resolve())
+
+
+def parsed(key: str, data: bytes) -> dict[str, Any]:
+    """The JSON object that a record's bytes hold; RecordBroken if they hold none."""
+    try:
+        record = json.loads(data)
+    except ValueError as exc:
+        raise RecordBroken(f"{key} is not whole JSON: {exc}.") from exc
+    if not isinstance(record, dict):
+        raise RecordBroken(f"{key} holds {type(record).__name__}, not a JSON object.")
+    return record
+
+
+def remember(store: Store) -> Store:
+    """Let `at` find this store, and how it is reached, by the URIs below it."""
+    _opened[store.uri] = store
+    return store
+
+
+def at(uri: str) -> Store:
+    """The store that a URI lies in: one that was opened in this process, else by the environment.
+
+    Pictures are drawn from tables, and a table has URIs but no credentials; this is where the two
+    meet. It holds addresses only, never data.
+    """
+    clean = normal(uri)
+    roots = [root for root in _opened if clean == root or clean.startswith(f"{root}/")]
+    if roots:
+        return _opened[max(roots, key=len)]
+    if clean.startswith("s3://"):
+        parts = urlsplit(clean)
+        return Store(f"s3://{parts.netloc}")
+    return Store(Path(clean).anchor or clean)

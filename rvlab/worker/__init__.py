@@ -1,0 +1,1 @@
+"""Inside the container: one step of a run in, its records out."""

@@ -1,0 +1,37 @@
+"""``python -m rvlab.worker STEP RUN_URI [--split I N]``: one step of a run, on every engine."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from rvlab.errors import RvlabError
+from rvlab.model import STEPS
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one step, or all of them, and return the exit status."""
+    parser = argparse.ArgumentParser(prog="python -m rvlab.worker", description=__doc__)
+    parser.add_argument("step", choices=[*STEPS, "run"], help="run: all steps, one by one")
+    parser.add_argument("run_uri", help="{store}/{experiment}/{run}")
+    parser.add_argument("--split", nargs=2, type=int, metavar=("I", "N"), help="piece I of N")
+    args = parser.parse_args(argv)
+    split, of = args.split or (None, None)
+    if split is not None and not 0 <= split < of:
+        parser.error(f"--split {split} {of}: I counts from 0 to N - 1.")
+    try:
+        if args.step == "run":
+            from rvlab.worker.whole import run_all
+
+            return run_all(args.run_uri)
+        from rvlab.worker.step import run_step
+
+        return run_step(args.run_uri, args.step, split=split, of=of)[0]
+    except RvlabError as exc:
+        print(f"rvlab: {exc}", file=sys.stderr)
+        return 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,165 @@
+"""Raster Vision's own commands: make a config from a recipe, run one command, check what it left.
+
+Nothing is imported from Raster Vision before it is needed: that alone costs ten seconds.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from rvlab.errors import StepError
+from rvlab.model import Run, Spec
+from rvlab.store import Store
+from rvlab.worker.records import PLAN, SOURCE
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps between configure and summarize, and into how many pieces each goes.
+
+    Args:
+        steps: Raster Vision's commands, in order.
+        splits: For each of them that is cut, the number of pieces.
+    """
+
+    steps: tuple[str, ...]
+    splits: dict[str, int]
+
+    def record(self) -> dict[str, Any]:
+        """As a JSON object."""
+        return {"schema": 1, **asdict(self)}
+
+    @classmethod
+    def from_record(cls, record: dict[str, Any]) -> Plan:
+        """Read ``plan.json``."""
+        return cls(tuple(record["steps"]), dict(record["splits"]))
+
+
+def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
+    """Call the recipe and save Raster Vision's ``pipeline-config.json``.
+
+    Raises:
+        StepError: If the recipe does not return one pipeline config of Raster Vision.
+    """
+    from rastervision.core.rv_pipeline import RVPipelineConfig
+    from rastervision.pipeline.cli import get_configs
+    from rastervision.pipeline.config import build_config, save_pipeline_config
+
+    path = scratch / SOURCE
+    path.write_bytes(store.get(run.key(SOURCE)))
+    configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})
+    if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
+        kinds = ", ".join(type(c).__name__ for c in configs) or "nothing"
+        raise StepError(
+            f"{spec.recipe} returned {kinds}. A run is one Raster Vision pipeline: let get_config "
+            "return one SemanticSegmentationConfig, ChipClassificationConfig or "
+            "ObjectDetectionConfig."
+        )
+    config = configs[0]
+    config.root_uri = run.rv_uri
+    config.update()
+    config.recursive_validate_config()
+    build_config(config.dict())
+    save_pipeline_config(config, config.get_config_uri())
+    pipeline = config.build(str(scratch))
+    cut = {s: _pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
+    steps = tuple(pipeline.commands)
+    plan = Plan(steps, {s: n for s, n in cut.items() if s in steps})
+    store.put_json(run.key(PLAN), plan.record())
+    return plan
+
+
+def _pieces(dataset: Any, step: str, wanted: int) -> int:
+    """How many pieces have work: Raster Vision deals scenes out by ceil(scenes / pieces)."""
+    lists = [dataset.validation_scenes, dataset.test_scenes]
+    if step == "chip":
+        lists = [dataset.train_scenes, dataset.validation_scenes]
+    most = max((len(scenes) for scenes in lists), default=0)
+    return max(1, math.ceil(most / math.ceil(most / wanted))) if most else 1
+
+
+def command(
+    store: Store, run: Run, step: str, scratch: Path, *, split: int | None, of: int | None
+) -> None:
+    """Run one of Raster Vision's commands from a clean start, and check what it left.
+
+    Raises:
+        StepError: If what the command is to leave is not there afterwards.
+    """
+    from rastervision.pipeline.cli import _run_command
+    from rastervision.pipeline.config import build_config
+    from rastervision.pipeline.file_system import file_exists
+
+    uri = f"{run.rv_uri}/pipeline-config.json"
+    config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
+    index, pieces = split or 0, of or 1
+    clear(store, run, stale(config, step, index, pieces))
+    _run_command(uri, step, index, pieces)
+    missing = [u for u in expected(config, step, index, pieces) if not file_exists(u, None, False)]
+    if missing:
+        more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
+        raise StepError(
+            f"{step} ended without an error, but did not leave {', '.join(missing[:3])}{more}. "
+            "Its log says why."
+        )
+
+
+def stale(config: Any, step: str, split: int, of: int) -> list[str]:
+    """The URIs of files and folders that a step, or one piece of it, is about to write anew.
+
+    A train that finds an older ``log.csv`` goes on from it or skips, and predict merges its scores
+    with the older ones. Chips of another piece are left alone: they are named by piece.
+    """
+    if step == "predict":
+        return [s.label_store.uri for s in _predicted(config, split, of)]
+    if step == "chip":
+        return []
+    folders = {name: getattr(config, f"{name}_uri") for name in ("analyze", "train", "bundle")}
+    folders["eval"] = config.eval_uri
+    return [folders[step]]
+
+
+def expected(config: Any, step: str, split: int, of: int) -> list[str]:
+    """The URIs of files that have to be there when a step, or one piece of it, has ended."""
+    if step == "train":
+        backend = config.backend.get_learner_config(config)
+        return [backend.get_model_bundle_uri(), f"{config.train_uri}/log.csv"]
+    if step == "predict":
+        return [_prediction(s) for s in _predicted(config, split, of)]
+    if step == "eval":
+        groups = config.dataset.scene_groups
+        scored = [g for g, ids in groups.items() if ids and g != "train_scenes"]
+        return [e.get_output_uri(g) for e in config.evaluators for g in sorted(scored)]
+    if step == "chip":
+        part = config.dataset.get_split_config(split, of)
+        empty = not part.train_scenes and not part.validation_scenes
+        return [] if empty else [f"{config.chip_uri}/{split}-of-{of}.zip"]
+    if step == "bundle":
+        return [config.get_model_bundle_uri()]
+    return []
+
+
+def clear(store: Store, run: Run, uris: Sequence[str]) -> None:
+    """Remove files and folders of a run; what lies outside the run's own folder is left alone."""
+    for uri in uris:
+        if not uri.startswith(f"{run.rv_uri}/"):
+            continue
+        key = store.key(uri)
+        below = [k for k, _ in store.files(key)]
+        store.delete(below or [key])
+
+
+def _predicted(config: Any, split: int, of: int) -> list[Any]:
+    part = config.dataset.get_split_config(split, of)
+    return [*part.validation_scenes, *part.test_scenes]
+
+
+def _prediction(scene: Any) -> str:
+    uri: str = scene.label_store.uri
+    is_folder = type(scene.label_store).__name__ == "SemanticSegmentationLabelStoreConfig"
+    return f"{uri}/labels.tif" if is_folder else uri

@@ -1,0 +1,240 @@
+"""What Raster Vision does silently, mended in one place.
+
+Each function here changes one behaviour of Raster Vision 0.31, gives the reason, and has a test in
+``tests/worker/test_mends.py`` that shows the quirk without it. The rest of rvlab never sees them.
+All of them are applied by `apply`, once in each process that runs a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from functools import cache, wraps
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+log = logging.getLogger("rvlab")
+
+
+def apply(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
+    """Mend Raster Vision in this process.
+
+    Args:
+        scratch: An empty folder of this step's own.
+        seed: The run's seed.
+        split: Which piece of the step runs here.
+        splits: How many pieces there are.
+    """
+    fresh_cache(scratch)
+    seeded(seed + split)
+    seeded_augmentors(seed + split)
+    export_that_cannot_kill_a_training()
+    s3_that_raises()
+    chips_named_by_split(split, splits)
+
+
+def fresh_cache(scratch: Path) -> None:
+    """Give each step an empty download cache.
+
+    Raster Vision keeps downloads in ``$TMPDIR/cache`` and never asks whether they changed: eval
+    scored the predictions of an earlier run. And what it resolves against the working folder (an
+    external module with an S3 root) needs a folder that may be written to.
+    """
+    import tempfile
+
+    from rastervision.pipeline import rv_config_
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(scratch)
+    tempfile.tempdir = str(scratch)
+    rv_config_.set_tmp_dir_root(str(scratch))
+    os.chdir(scratch)
+
+
+def seeded(seed: int) -> None:
+    """Seed Python, numpy and torch; Raster Vision has no seed anywhere.
+
+    The data loaders draw their seeds, and those of their workers, from torch's.
+    """
+    import numpy as np
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def seeded_augmentors(seed: int) -> None:
+    """Seed albumentations, whose ``Compose`` since 2.0 ignores every global seed."""
+    import albumentations
+
+    _once(albumentations.Compose, "__init__", lambda original: _compose(original, seed))
+
+
+def _compose(original: Any, seed: int) -> Any:
+    @wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("seed") is None:
+            kwargs["seed"] = seed % 2**32
+        original(self, *args, **kwargs)
+
+    return init
+
+
+def export_that_cannot_kill_a_training() -> None:
+    """Export to ONNX without dynamo, and let a failed export cost the ONNX file only.
+
+    Since torch 2.9 the default exporter needs ``onnxscript``, which Raster Vision does not install:
+    all epochs ran, then train died in the export. No setting turns the export off.
+    """
+    from rastervision.pytorch_learner.learner import Learner
+
+    _once(Learner, "export_to_onnx", _export)
+
+
+def _export(original: Any) -> Any:
+    @wraps(original)
+    def export(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("dynamo", False)
+        try:
+            original(self, path, *args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  whatever it is, the trained weights are worth more
+            Path(path).unlink(missing_ok=True)
+            log.warning("The model cannot be exported to ONNX, so the bundle has none: %s", exc)
+
+    return export
+
+
+def chips_named_by_split(split: int, splits: int) -> None:
+    """Name the zip of chips after its split, not by a random UUID.
+
+    ``chip`` run again added a second zip beside the first, and the model trained on every chip
+    twice; with a name of its own it is written over.
+    """
+    from rastervision.pytorch_backend import (
+        pytorch_chip_classification,
+        pytorch_object_detection,
+        pytorch_semantic_segmentation,
+    )
+
+    named = SimpleNamespace(uuid4=lambda: f"{split}-of-{splits}")
+    for module in (
+        pytorch_chip_classification,
+        pytorch_object_detection,
+        pytorch_semantic_segmentation,
+    ):
+        module.uuid = named
+
+
+def s3_that_raises() -> None:
+    """Put boto3 behind Raster Vision's S3 calls, one client for all, and let failures be failures.
+
+    Raster Vision starts the ``aws`` executable to copy folders and ignores its exit status: with a
+    wrong secret the step ended green and nothing was uploaded. It takes every refused request for
+    "does not exist". And it makes a new boto3 session for each call, 0.3 s of processor each.
+    """
+    try:
+        from rastervision.aws_s3.s3_file_system import S3FileSystem
+    except ImportError:  # the S3 plugin of Raster Vision is not installed: nothing to mend
+        return
+
+    S3FileSystem.get_client = staticmethod(_client)
+    S3FileSystem.file_exists = staticmethod(_exists)
+    S3FileSystem.sync_from_dir = staticmethod(_download_folder)
+    S3FileSystem.sync_to_dir = staticmethod(_Uploads().folder)
+
+
+@cache
+def _client() -> Any:
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    settings = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10}
+    if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
+        settings["signature_version"] = UNSIGNED
+    return boto3.client("s3", config=Config(**settings))
+
+
+def _keys(uri: str) -> list[tuple[str, str]]:
+    """All keys below a folder's URI, each with its path relative to it."""
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, prefix = S3FileSystem.parse_uri(uri.rstrip("/") + "/")
+    pages = _client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    found = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    return [(key, key[len(prefix) :]) for key in found if not key.endswith("/")]
+
+
+def _exists(uri: str, include_dir: bool = True) -> bool:
+    from botocore.exceptions import ClientError
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, key = S3FileSystem.parse_uri(uri)
+    if include_dir:
+        found = _client().list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
+        if found["KeyCount"]:
+            return True
+    try:
+        _client().head_object(Bucket=bucket, Key=key)
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            return False
+        raise
+    return True
+
+
+def _download_folder(src_dir_uri: str, dst_dir: str, delete: bool = False) -> None:
+    import shutil
+
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, _ = S3FileSystem.parse_uri(src_dir_uri)
+    if delete:
+        shutil.rmtree(dst_dir, ignore_errors=True)
+    for key, name in _keys(src_dir_uri):
+        path = (Path(dst_dir) / name).resolve()
+        if not path.is_relative_to(Path(dst_dir).resolve()):
+            raise ValueError(f"The key {key!r} would be written outside {dst_dir}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _client().download_file(bucket, key, str(path))
+
+
+class _Uploads:
+    """Uploads of folders; a file that has not changed since this process sent it is not resent."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def folder(self, src_dir: str, dst_dir_uri: str, delete: bool = False) -> None:
+        from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+        bucket, prefix = S3FileSystem.parse_uri(dst_dir_uri.rstrip("/"))
+        names = set()
+        for path in sorted(p for p in Path(src_dir).rglob("*") if p.is_file()):
+            name = path.relative_to(src_dir).as_posix()
+            names.add(name)
+            stat = path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+            if self._sent.get((str(path), dst_dir_uri)) == seen:
+                continue
+            _client().upload_file(str(path), bucket, f"{prefix}/{name}")
+            self._sent[str(path), dst_dir_uri] = seen
+        if delete:
+            for key, name in _keys(dst_dir_uri):
+                if name not in names:
+                    _client().delete_object(Bucket=bucket, Key=key)
+
+
+def _once(owner: Any, name: str, wrapped: Any) -> None:
+    """Wrap a method of the original, however often it is asked for in one process."""
+    current = getattr(owner, name)
+    original = getattr(current, "_rvlab_original", current)
+    new = wrapped(original)
+    new._rvlab_original = original
+    setattr(owner, name, new)

@@ -1,0 +1,51 @@
+"""The records of a run that more than one writer may have to look at: its steps and its end."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+
+from rvlab.errors import KeyExists, RvlabError
+from rvlab.model import Run, StepRecord, end_record, utc_now
+from rvlab.store import Store, parsed
+
+SPEC, SOURCE, PLAN, END = "spec.json", "recipe.py", "plan.json", "end.json"
+
+
+def end(
+    store: Store,
+    run: Run,
+    spec: Mapping[str, object],
+    state: str,
+    *,
+    step: str | None = None,
+    error: str | None = None,
+    metrics: Mapping[str, float] | None = None,
+) -> bool:
+    """Write ``end.json``, unless another has ended the run before.
+
+    Returns:
+        Whether this call ended it.
+    """
+    started = min((r.started for r in step_records(store, run)), default=None)
+    record = end_record(
+        spec, state, utc_now(), started=started, step=step, error=error, metrics=metrics
+    )
+    try:
+        store.put_json(run.key(END), record, if_absent=True)
+    except KeyExists:
+        return False
+    return True
+
+
+def step_records(store: Store, run: Run) -> list[StepRecord]:
+    """The records of all steps that have started, in that order; a broken one is left out."""
+    found = []
+    for key, data in store.get_many(k for k, _ in store.files(run.key("steps"))).items():
+        try:
+            if isinstance(data, RvlabError):
+                raise data
+            found.append(StepRecord.from_record(parsed(key, data), key))
+        except RvlabError as exc:
+            print(f"rvlab: {exc}", file=sys.stderr)
+    return sorted(found, key=lambda r: r.started)

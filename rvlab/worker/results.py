@@ -1,0 +1,248 @@
+"""What Raster Vision's eval and train steps left, as tidy tables."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from rvlab import metrics
+from rvlab.errors import RecordBroken
+from rvlab.model.log import epochs
+
+EVALS = pa.schema(
+    [
+        ("group", pa.string()),
+        ("scene", pa.string()),
+        ("class", pa.string()),
+        ("metric", pa.string()),
+        ("value", pa.float64()),
+    ]
+)
+"""Columns of the table of metrics; ``scene`` and ``class`` are null for "over all"."""
+
+CONFUSION = pa.schema(
+    [
+        ("group", pa.string()),
+        ("scene", pa.string()),
+        ("truth", pa.string()),
+        ("prediction", pa.string()),
+        ("count", pa.int64()),
+    ]
+)
+"""Columns of the table of confusion matrices; ``scene`` is null for "over all"."""
+
+GROUPS = {"train_scenes": "train", "validation_scenes": "validation", "test_scenes": "test"}
+"""Raster Vision's own scene groups, and what rvlab calls them."""
+
+NULL_CLASS = "null"
+"""The class that Raster Vision adds for pixels without a label, unless null_class names another."""
+
+
+HEADLINE = ("f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1")
+"""Metrics over all classes that stand in a run's row."""
+
+_METRICS = (metrics.precision, metrics.recall, metrics.f1)
+_OVERALL: dict[str, Callable[..., metrics.Floats]] = {
+    "f1": metrics.macro_f1,
+    "precision": metrics.macro_precision,
+    "recall": metrics.macro_recall,
+    "mean_iou": metrics.mean_iou,
+    "accuracy": metrics.accuracy,
+}
+
+
+def evaluations(
+    evals: Mapping[str, Any], class_config: Mapping[str, Any]
+) -> tuple[pa.Table, pa.Table]:
+    """Metrics and confusion matrices of every scene group, per scene and over all of them.
+
+    All but the ``rv_average_*`` is computed anew from the counts, by `rvlab.metrics`: Raster
+    Vision has no IoU, calls the F1 of a class that is never found undefined instead of 0, and
+    weights its average by truth pixels. Where the null class is the one named ``null``, pixels
+    that are truly so have no label: they are left out of every metric and count, and that class
+    has no metrics. A null class of another name, such as ``background``, is a class like any other.
+
+    Args:
+        evals: A scene group's name -> its parsed ``eval.json``, of semantic segmentation, chip
+            classification or object detection. Raster Vision's default groups lose their
+            ``_scenes``: ``validation_scenes`` becomes ``validation``.
+        class_config: ``dataset.class_config`` of ``pipeline-config.json``.
+
+    Returns:
+        Two tables, of the schemas `EVALS` and `CONFUSION`; overall first, then scenes by name.
+
+        The first has a row per class with the metrics ``precision recall f1 iou`` and
+        ``truth_count prediction_count`` (labelled pixels, chips or boxes, true and predicted; for
+        the class ``null`` the pixels left out, and the labelled pixels predicted so), and rows over
+        all classes, with class null: ``f1 precision recall`` (macro averages), ``mean_iou
+        accuracy``, and Raster Vision's ``rv_average_f1 rv_average_precision rv_average_recall``.
+        Undefined is null. An object detection has no ``iou``, ``mean_iou``, ``accuracy``.
+
+        The second has every pair of classes, ``null`` and zeros included; an object detection
+        has no rows there.
+
+    Raises:
+        RecordBroken: If an ``eval.json`` is not what Raster Vision writes, or has other classes
+            than ``class_config``.
+    """
+    names, ignore = _classes(class_config)
+    measured: list[tuple[str, str | None, str | None, str, float | None]] = []
+    confused: list[tuple[str, str | None, str, str, int]] = []
+    for key, raw in evals.items():
+        short = GROUPS.get(key, key)
+        group = key if short in evals else short
+        for scene, items, where in _lists(raw, f"eval/{key}/eval.json"):
+            of, average = _scored(items, names, where)
+            rows = [*_per_class(of, names, ignore), *_over_classes(of, ignore)]
+            rows += [(None, f"rv_average_{m}", v) for m, v in average.items()]
+            measured += [(group, scene, name, metric, value) for name, metric, value in rows]
+            if not isinstance(of, metrics.Counts):
+                confused += [
+                    (group, scene, truth, prediction, int(of[i, j]))
+                    for i, truth in enumerate(names)
+                    for j, prediction in enumerate(names)
+                ]
+    return _table(measured, EVALS), _table(confused, CONFUSION)
+
+
+def headline(evals: pa.Table) -> dict[str, float]:
+    """The few numbers of a run that stand in its row of the table of runs.
+
+    Args:
+        evals: The first table of `evaluations`.
+
+    Returns:
+        Of the group ``validation``, else ``test``, else the first one: ``f1 precision recall
+        mean_iou accuracy rv_average_f1``, ``f1.{class}`` and ``iou.{class}``; of each other
+        group ``{group}.f1`` and ``{group}.mean_iou``. All over the group's scenes. What is
+        undefined is left out; no group at all: empty.
+    """
+    groups: dict[str, dict[tuple[str | None, str], float]] = {}
+    for row in evals.filter(pc.is_null(evals["scene"])).to_pylist():
+        found = groups.setdefault(row["group"], {})
+        if row["value"] is not None and not math.isnan(row["value"]):
+            found[row["class"], row["metric"]] = row["value"]
+    if not groups:
+        return {}
+    base = next((g for g in ("validation", "test") if g in groups), next(iter(groups)))
+    best = groups.pop(base)
+    result = {m: best[None, m] for m in HEADLINE if (None, m) in best}
+    result |= {f"{m}.{name}": v for (name, m), v in best.items() if name and m in ("f1", "iou")}
+    for group, found in groups.items():
+        result |= {f"{group}.{m}": found[None, m] for m in ("f1", "mean_iou") if (None, m) in found}
+    return result
+
+
+def history(log_csv: str) -> pa.Table:
+    """The training log as a table: see `rvlab.model.log.epochs`, also for what is raised.
+
+    Args:
+        log_csv: The text of ``train/log.csv``.
+
+    Returns:
+        A row an epoch: ``epoch`` (int64, from 0), then Raster Vision's columns, all float64, times
+        in seconds as ``train_time_s`` and ``valid_time_s``. Without rows only ``epoch``.
+    """
+    rows = epochs(log_csv)
+    names = list(rows[0]) if rows else ["epoch"]
+    types = [pa.int64() if name == "epoch" else pa.float64() for name in names]
+    schema = pa.schema(list(zip(names, types, strict=True)))
+    return _table([tuple(row.values()) for row in rows], schema)
+
+
+def _classes(class_config: Mapping[str, Any]) -> tuple[list[str], int | None]:
+    names = class_config.get("names")
+    if not isinstance(names, list) or not names:
+        raise RecordBroken("pipeline-config.json has no dataset.class_config.names.")
+    unlabelled = NULL_CLASS in names and class_config.get("null_class") in (None, NULL_CLASS)
+    return names, names.index(NULL_CLASS) if unlabelled else None
+
+
+def _lists(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
+    """Scene, its items, and where they stand; overall first."""
+    parts: dict[str | None, Any] = {None: raw}
+    if isinstance(raw, dict):
+        scenes = raw.get("per_scene", {})
+        if "overall" not in raw or not isinstance(scenes, dict):
+            raise RecordBroken(f"{where} needs a list 'overall' and an object 'per_scene'.")
+        parts = {None: raw["overall"], **{name: scenes[name] for name in sorted(scenes)}}
+    for scene, items in parts.items():
+        here = where if scene is None else f"{where}, scene {scene!r},"
+        if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
+            raise RecordBroken(f"{here} is to hold a list of objects, one a class.")
+        yield scene, items, here
+
+
+def _scored(
+    items: list[Any], names: Sequence[str], where: str
+) -> tuple[metrics.Floats | metrics.Counts, dict[str, float | None]]:
+    """The counts of one list, as a matrix where it has one, and Raster Vision's average."""
+    try:
+        # Only the average has no class id: a class may be named "average", too.
+        classes = sorted((i for i in items if "class_id" in i), key=lambda i: int(i["class_id"]))
+        average = next(i for i in items if "class_id" not in i)
+        own = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
+        own = {m: None if v is None or math.isnan(v) else float(v) for m, v in own.items()}
+        if (found := [item["class_name"] for item in classes]) != list(names):
+            raise RecordBroken(
+                f"{where} has the classes {found}; pipeline-config.json has {list(names)}."
+            )
+        if "conf_mat" not in average:
+            keys = ("true_pos", "false_pos", "false_neg")
+            return metrics.detections(*([item[k] for item in classes] for k in keys)), own
+        matrix = metrics.labelled(average["conf_mat"], None)
+        if matrix.shape != (len(names), len(names)):
+            raise RecordBroken(
+                f"{where} has a conf_mat of shape {matrix.shape} for {len(names)} classes."
+            )
+        if (matrix % 1).any():
+            raise RecordBroken(f"{where} has fractions where pixels are to be counted.")
+        return matrix, own
+    except StopIteration:
+        raise RecordBroken(f"{where} has no item 'average'.") from None
+    except KeyError as exc:
+        raise RecordBroken(f"{where} has an item without {exc}.") from exc
+    except RecordBroken:
+        raise
+    except (TypeError, ValueError) as exc:
+        raise RecordBroken(f"{where} has no usable counts or metrics: {exc}") from exc
+
+
+def _per_class(
+    of: metrics.Floats | metrics.Counts, names: Sequence[str], ignore: int | None
+) -> Iterator[tuple[str | None, str, float | None]]:
+    left = metrics.counts(of, ignore=ignore)
+    columns = {m.__name__: m(of, ignore=ignore) for m in _METRICS}
+    if not isinstance(of, metrics.Counts):
+        columns["iou"] = metrics.iou(of, ignore=ignore)
+    columns |= {"truth_count": left.tp + left.fn, "prediction_count": left.tp + left.fp}
+    if ignore is not None:
+        whole = metrics.counts(of)
+        columns["truth_count"][ignore] = (whole.tp + whole.fn)[ignore]
+        # Its false positives are labelled pixels: those without a label are its true ones.
+        columns["prediction_count"][ignore] = whole.fp[ignore]
+    for i, name in enumerate(names):
+        for metric, values in columns.items():
+            if i != ignore or metric.endswith("_count"):
+                yield name, metric, None if np.isnan(values[i]) else float(values[i])
+
+
+def _over_classes(
+    of: metrics.Floats | metrics.Counts, ignore: int | None
+) -> Iterator[tuple[str | None, str, float | None]]:
+    for metric, function in _OVERALL.items():
+        if metric not in ("mean_iou", "accuracy") or not isinstance(of, metrics.Counts):
+            value = float(function(of, ignore=ignore))
+            yield None, metric, None if math.isnan(value) else value
+
+
+def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
+    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
+    return pa.table(
+        [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
+    )

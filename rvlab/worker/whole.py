@@ -1,0 +1,123 @@
+"""All steps of a run, one after the other, in the processes of one machine.
+
+Importing torch and Raster Vision costs ten seconds of processor. They are imported once, and each
+step is a fork: it has its own memory, log and exit status, and pays nothing for the import.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from types import FrameType
+
+from rvlab.model import Run
+from rvlab.worker.commands import Plan
+from rvlab.worker.records import PLAN
+
+Start = Callable[[str, str, int | None, int | None], tuple[int, Plan | None]]
+
+
+def run_all(uri: str) -> int:
+    """Run every step of a run; the first that fails ends it.
+
+    A step that dies by a signal takes this process with it, by the same signal, so that whoever
+    started it learns the cause from its exit status.
+
+    Returns:
+        The exit status of the step that failed, or 0.
+    """
+    start: Start = _started
+    if sys.platform == "linux":
+        import rastervision.pipeline.cli
+        import rastervision.pytorch_backend  # noqa: F401
+
+        start = _forked
+    status, plan = start(uri, "configure", None, None)
+    if status or plan is None:
+        return status or 1
+    for step in plan.steps:
+        pieces = plan.splits.get(step, 1)
+        for index in range(pieces):
+            split, of = (index, pieces) if pieces > 1 else (None, None)
+            status, _ = start(uri, step, split, of)
+            if status:
+                return status
+    return start(uri, "summarize", None, None)[0]
+
+
+def _forked(uri: str, step: str, split: int | None, of: int | None) -> tuple[int, Plan | None]:
+    """A step in a fork of this process, which never opens a store: obstore hangs after a fork."""
+    reader, writer = os.pipe()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    child = os.fork()
+    if child == 0:
+        os.close(reader)
+        _in_fork(uri, step, split, of, writer)
+    os.close(writer)
+    _forward_sigterm(child)
+    with os.fdopen(reader, "rb") as pipe:
+        answer = pipe.read()
+    _, status = os.waitpid(child, 0)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if os.WIFSIGNALED(status):
+        _die_by(os.WTERMSIG(status))
+    plan = Plan.from_record(json.loads(answer)) if answer else None
+    return os.WEXITSTATUS(status), plan
+
+
+def _in_fork(uri: str, step: str, split: int | None, of: int | None, writer: int) -> None:
+    """The child's whole life; it never returns into the parent's code."""
+    status = 1
+    try:
+        from rvlab.worker.step import run_step
+
+        status, plan = run_step(uri, step, split=split, of=of)
+        if plan is not None:
+            os.write(writer, json.dumps(plan.record()).encode())
+    except BaseException as exc:  # noqa: BLE001  the fork ends here, whatever happens
+        import traceback
+
+        traceback.print_exception(exc)
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def _started(uri: str, step: str, split: int | None, of: int | None) -> tuple[int, Plan | None]:
+    """A step in a new process, where forking with these libraries loaded is not safe."""
+    command = [sys.executable, "-m", "rvlab.worker", step, uri]
+    if split is not None:
+        command += ["--split", str(split), str(of)]
+    with subprocess.Popen(command) as process:
+        _forward_sigterm(process.pid)
+        status = process.wait()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    if status < 0:
+        _die_by(-status)
+    if step != "configure" or status:
+        return status, None
+    from rvlab.store import Store
+
+    run = Run.from_uri(uri)
+    return status, Plan.from_record(Store(run.store).get_json(run.key(PLAN)))
+
+
+def _forward_sigterm(child: int) -> None:
+    """Hand SIGTERM on to the step, which says that it was cancelled, and outlive it."""
+
+    def forward(_signal: int, _frame: FrameType | None) -> None:
+        os.kill(child, signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, forward)
+
+
+def _die_by(number: int) -> None:
+    if number not in (signal.SIGKILL, signal.SIGSTOP):
+        signal.signal(number, signal.SIG_DFL)
+    os.kill(os.getpid(), number)
