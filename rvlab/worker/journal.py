@@ -70,7 +70,7 @@ class Journal:
         )
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
-        self._stored = self._passed = 0
+        self._stored, self._passed = -1, 0
 
     def _attempts(self) -> int:
         try:

@@ -17,6 +17,9 @@ from typing import Any
 
 log = logging.getLogger("rvlab")
 
+OUTSIDE_AOI = "pixels_outside_aoi"
+"""What `pixels_outside_aoi_told` adds to the average item of each scene in ``eval.json``."""
+
 
 def apply(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
     """Mend Raster Vision in this process.
@@ -33,6 +36,7 @@ def apply(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
     export_that_cannot_kill_a_training()
     s3_that_raises()
     chips_named_by_split(split, splits)
+    pixels_outside_aoi_told()
 
 
 def fresh_cache(scratch: Path) -> None:
@@ -131,6 +135,43 @@ def chips_named_by_split(split: int, splits: int) -> None:
         module.uuid = named
 
 
+def pixels_outside_aoi_told() -> None:
+    """Have eval say how many pixels of a scene lie outside its areas of interest.
+
+    Raster Vision sets truth and prediction alike to the null class there and then scores them, so
+    every pixel outside counts as one that was got right: with a null class of ``background`` and an
+    area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. ``eval.json`` does not
+    say so; with this number beside it, `rvlab.worker.results` takes those pixels out again.
+    """
+    from rastervision.core.evaluation import SemanticSegmentationEvaluator
+
+    _once(SemanticSegmentationEvaluator, "evaluate_scene", _evaluate)
+
+
+def _evaluate(original: Any) -> Any:
+    @wraps(original)
+    def evaluate(self: Any, scene: Any) -> Any:
+        evaluation = original(self, scene)
+        if scene.aoi_polygons and evaluation.avg_item is not None:
+            evaluation.avg_item[OUTSIDE_AOI] = _outside(scene)
+        return evaluation
+
+    return evaluate
+
+
+def _outside(scene: Any) -> int:
+    """Counted by Raster Vision's own filter, on labels that are of class 1 everywhere."""
+    import numpy as np
+    from rastervision.core.data import SemanticSegmentationDiscreteLabels
+
+    labels = SemanticSegmentationDiscreteLabels(extent=scene.extent, num_classes=2)
+    for window in labels.get_windows():
+        labels[window] = np.ones(window.size, dtype=np.uint8)
+    labels.filter_by_aoi(scene.aoi_polygons, 0)
+    windows = labels.get_windows()
+    return int(sum((labels.get_label_arr(w, 0) == 0).sum() for w in windows))
+
+
 def s3_that_raises() -> None:
     """Put boto3 behind Raster Vision's S3 calls, one client for all, and let failures be failures.
 
@@ -158,7 +199,7 @@ def _client() -> Any:
     settings = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10}
     if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
         settings["signature_version"] = UNSIGNED
-    return boto3.client("s3", config=Config(**settings))
+    return boto3.Session().client("s3", config=Config(**settings))
 
 
 def _keys(uri: str) -> list[tuple[str, str]]:

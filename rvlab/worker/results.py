@@ -13,6 +13,7 @@ import pyarrow.compute as pc
 from rvlab import metrics
 from rvlab.errors import RecordBroken
 from rvlab.model.log import epochs
+from rvlab.worker.mends import OUTSIDE_AOI
 
 EVALS = pa.schema(
     [
@@ -66,6 +67,8 @@ def evaluations(
     weights its average by truth pixels. Where the null class is the one named ``null``, pixels
     that are truly so have no label: they are left out of every metric and count, and that class
     has no metrics. A null class of another name, such as ``background``, is a class like any other.
+    Pixels outside a scene's areas of interest, which Raster Vision counts as null class that was
+    predicted right, are in no metric and no matrix here; the ``rv_average_*`` has them.
 
     Args:
         evals: A scene group's name -> its parsed ``eval.json``, of semantic segmentation, chip
@@ -91,13 +94,19 @@ def evaluations(
             than ``class_config``.
     """
     names, ignore = _classes(class_config)
+    null = class_config.get("null_class")
+    null_id = names.index(null) if null in names else None
     measured: list[tuple[str, str | None, str | None, str, float | None]] = []
     confused: list[tuple[str, str | None, str, str, int]] = []
     for key, raw in evals.items():
         short = GROUPS.get(key, key)
         group = key if short in evals else short
-        for scene, items, where in _lists(raw, f"eval/{key}/eval.json"):
+        lists = list(_lists(raw, f"eval/{key}/eval.json"))
+        outside = {scene: _outside(items) for scene, items, _ in lists if scene is not None}
+        for scene, items, where in lists:
             of, average = _scored(items, names, where)
+            if null_id is not None and not isinstance(of, metrics.Counts):
+                of[null_id, null_id] -= outside[scene] if scene else sum(outside.values())
             rows = [*_per_class(of, names, ignore), *_over_classes(of, ignore)]
             rows += [(None, f"rv_average_{m}", v) for m, v in average.items()]
             measured += [(group, scene, name, metric, value) for name, metric, value in rows]
@@ -176,6 +185,11 @@ def _lists(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise RecordBroken(f"{here} is to hold a list of objects, one a class.")
         yield scene, items, here
+
+
+def _outside(items: list[Any]) -> int:
+    """The pixels outside the areas of interest, as `rvlab.worker.mends` has eval say."""
+    return int(next((i[OUTSIDE_AOI] for i in items if OUTSIDE_AOI in i), 0))
 
 
 def _scored(

@@ -63,6 +63,7 @@ def summarize(store: Store, run: Run) -> dict[str, float]:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
+        print(f"tables/{name}.parquet: {len(table)} rows")
     return headline(evals)
 
 

@@ -1,0 +1,84 @@
+"""What many tests share: one embedded S3 server, and a few runs that were really trained."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rvlab import Lab, LocalEngine
+from rvlab.model import Run
+from rvlab.store import S3Access, Store, server
+from rvlab.store.server import Server
+
+os.environ["MPLBACKEND"] = "agg"
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The queue and the servers of the tests are not the user's."""
+    folder = tmp_path_factory.mktemp("home")
+    before = {name: os.environ.get(name) for name in ("RVLAB_HOME", "RVLAB_STORE")}
+    os.environ["RVLAB_HOME"] = str(folder)
+    os.environ.pop("RVLAB_STORE", None)
+    yield folder
+    for name, value in before.items():
+        os.environ.pop(name, None)
+        if value is not None:
+            os.environ[name] = value
+
+
+@pytest.fixture(scope="session")
+def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    """A real S3 server, rvlab's own."""
+    folder = tmp_path_factory.mktemp("s3")
+    yield server.start(folder)
+    server.stop(folder)
+
+
+@pytest.fixture(scope="session")
+def s3_access(s3: Server) -> S3Access:
+    """How that server is reached."""
+    return S3Access(s3.endpoint, s3.access_key, s3.secret_key, region=s3.region)
+
+
+TINY = Path(__file__).parent / "data" / "tiny.py"
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A lab on real S3, and its runs that have ended, by what is special about each."""
+
+    lab: Lab
+    runs: dict[str, Run]
+    table: pd.DataFrame
+
+    def row(self, name: str) -> pd.Series[Any]:
+        return self.table.loc[self.runs[name].id]
+
+
+@pytest.fixture(scope="session")
+def trained(s3: Server, s3_access: S3Access) -> Trained:
+    """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("rvlab.lab._store", lambda _: Store(f"s3://{s3.bucket}/trained", s3_access))
+        lab = Lab("ignored", LocalEngine(at_most=2))
+    asked = {
+        "first": {"nochip": False, "splits": 2},
+        "again": {"nochip": False, "splits": 2},
+        "other seed": {"nochip": False, "splits": 2, "seed": 1},
+        "no chips": {"nochip": True},
+        "raises": {"raises": "the imagery is on another disk"},
+        "train fails": {"no_such_class": True},
+    }
+    runs = {
+        name: lab.submit(TINY, experiment="tiny", **{"epochs": 2, **given})
+        for name, given in asked.items()
+    }
+    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    return Trained(lab, runs, table)

@@ -1,0 +1,34 @@
+"""The shipped town, small enough to train in seconds; and ways to make a step misbehave."""
+
+from rvlab.recipes.synthetic_town import get_config as town
+
+AUGMENTORS = ["RandomRotate90", "HorizontalFlip", "VerticalFlip"]  # Raster Vision's own default
+
+
+def get_config(
+    runner,
+    root_uri: str,
+    data_uri: str | None = None,
+    lr: float = 1e-2,
+    epochs: int = 1,
+    nochip: bool = True,
+    raises: str = "",
+    no_such_class: bool = False,
+):
+    if raises:
+        raise RuntimeError(raises)
+    config = town(
+        runner,
+        root_uri=root_uri,
+        data_uri=data_uri,
+        lr=lr,
+        epochs=epochs,
+        scene_px=128,
+        chip_px=64,
+        width=2,
+        nochip=nochip,
+    )
+    config.backend.data.augmentors = AUGMENTORS
+    if no_such_class:  # train fails: the loss is given too few weights
+        config.backend.solver.class_loss_weights = [1.0]
+    return config

@@ -1,0 +1,145 @@
+"""The local engine with real processes: they outlive who started them, and leave no orphan."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rvlab import Lab, LocalEngine
+from rvlab.engines.spool import Spool
+from rvlab.errors import EngineError, SpecError
+from rvlab.model import ENDED, Run
+from tests.conftest import TINY
+
+pytestmark = pytest.mark.slow
+
+LONG = 10_000
+"""Epochs that no test waits for."""
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Iterator[Lab]:
+    """A lab on a folder; whatever it still runs at the end is cancelled."""
+    lab = Lab(tmp_path / "store", LocalEngine(at_most=1))
+    yield lab
+    table = lab.runs()
+    lab.cancel(table[~table["state"].isin(ENDED)])
+
+
+def until(holds: Callable[[], bool], timeout_s: float = 90) -> None:
+    end = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < end, "it did not come to pass in time"
+        time.sleep(0.2)
+
+
+def state(lab: Lab, run: Run) -> str:
+    return str(lab.runs(run)["state"].item())
+
+
+def training(lab: Lab, run: Run) -> bool:
+    """Whether the first epoch is over."""
+    return len(lab.history(run)) > 0
+
+
+def group(lab: Lab, run: Run) -> list[psutil.Process]:
+    job = Spool.of(lab.store.uri).find(run)
+    assert job is not None
+    assert job.process is not None
+    return [job.process, *job.process.children(recursive=True)]
+
+
+def test_submit_returns_at_once_and_the_rest_wait_their_turn(lab: Lab) -> None:
+    start = time.monotonic()
+    runs = lab.sweep(TINY, [{"lr": 1e-2}, {"lr": 1e-3}], epochs=LONG)
+    assert time.monotonic() - start < 5
+    until(lambda: state(lab, runs[0]) == "running")
+    assert state(lab, runs[1]) == "queued"
+
+    lab.cancel(runs[1])
+    assert state(lab, runs[1]) == "cancelled"
+    with pytest.raises(EngineError, match=r"has ended already \(cancelled\)"):
+        lab.cancel(runs[1])
+
+
+def test_cancel_ends_the_whole_process_group(lab: Lab) -> None:
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    processes = group(lab, run)
+    assert len(processes) >= 2
+    lab.cancel(run)
+    assert [p for p in processes if p.is_running() and p.status() != "zombie"] == []
+    row = lab.runs(run).iloc[0]
+    assert row["state"] == "cancelled"
+    step = lab.store.get_json(run.step_key("train"))
+    assert (step["state"], step["exit_code"]) == ("cancelled", 143)
+
+
+@pytest.mark.parametrize("who", ["step", "run"])
+def test_a_run_that_is_killed_is_marked_with_step_and_signal(lab: Lab, who: str) -> None:
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    leader, step, *_ = processes = group(lab, run)
+    (step if who == "step" else leader).kill()
+    until(lambda: state(lab, run) == "failed", timeout_s=10)
+    row = lab.runs(run).iloc[0]
+    assert row["step"] == "train"
+    assert row["error"].startswith("train was ended by signal 9 (SIGKILL).")
+    assert [p for p in processes if p.is_running() and p.status() != "zombie"] == []
+
+
+def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) -> None:
+    """A notebook's kernel is killed in the middle of a sweep; no run is lost."""
+    code = f"""
+        import os, signal
+        from rvlab import Lab, LocalEngine
+        lab = Lab({str(lab.store.uri)!r}, LocalEngine(at_most=2))
+        lab.sweep({str(TINY)!r}, [{{"lr": 1e-2}}, {{"lr": 1e-3}}, {{"lr": 1e-4}}])
+        os.killpg(0, signal.SIGKILL)
+    """
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(code)], start_new_session=True, check=False
+    )
+    assert done.returncode == -signal.SIGKILL
+    table = lab.wait("default", progress=False, timeout_s=240)
+    assert table["state"].tolist() == ["succeeded"] * 3
+    assert sorted(table["params.lr"]) == [1e-4, 1e-3, 1e-2]
+
+
+def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
+    first, second = lab.sweep(TINY, [{"lr": 1e-2, "epochs": LONG}, {"lr": 1e-3, "epochs": 1}])
+    until(lambda: training(lab, first))
+    parent = group(lab, first)[0].parent()
+    assert parent is not None
+    parent.kill()
+    parent.wait(10)
+    leader = group(lab, first)[0]
+    os.killpg(leader.pid, signal.SIGKILL)
+    until(lambda: not leader.is_running() or leader.status() == "zombie")
+    table = lab.wait([first, second], progress=False, timeout_s=240)
+    assert table["state"].tolist() == ["failed", "succeeded"]
+    assert table["error"].iloc[0].startswith("The process of train is gone, and nobody saw it end")
+
+
+def test_a_recipe_beside_another_file_may_import_it(lab: Lab, tmp_path: Path) -> None:
+    (tmp_path / "colours.py").write_text("WORD = 'found beside the recipe'\n")
+    recipe = tmp_path / "mine.py"
+    recipe.write_text(
+        "from colours import WORD\ndef get_config(runner, root_uri):\n    raise OSError(WORD)\n"
+    )
+    table = lab.wait(lab.submit(recipe), progress=False, timeout_s=120)
+    assert table["error"].item() == "OSError: found beside the recipe"
+
+
+def test_at_most_must_be_one_or_more() -> None:
+    with pytest.raises(SpecError, match="at_most is 0, but it takes one run at a time or more"):
+        LocalEngine(at_most=0)

@@ -1,0 +1,170 @@
+"""What a run that was really trained leaves behind."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import zipfile
+from typing import Any
+
+import pandas as pd
+import pytest
+import torch
+
+from rvlab.model import STEPS
+from tests.conftest import Trained
+
+pytestmark = pytest.mark.slow
+
+
+def read(trained: Trained, name: str, *key: str) -> bytes:
+    return trained.lab.store.get(trained.runs[name].key(*key))
+
+
+def record(trained: Trained, name: str, *key: str) -> dict[str, Any]:
+    return dict(json.loads(read(trained, name, *key)))
+
+
+def weights(trained: Trained, name: str) -> bytes:
+    """The trained weights, as bytes that can be compared."""
+    bundle = zipfile.ZipFile(io.BytesIO(read(trained, name, "rv", "train", "model-bundle.zip")))
+    state = torch.load(io.BytesIO(bundle.read("model.pth")), weights_only=True)
+    return b"".join(v.numpy().tobytes() for v in state.values())
+
+
+def test_good_runs_succeed_and_bad_ones_fail(trained: Trained) -> None:
+    states = {name: trained.row(name)["state"] for name in trained.runs}
+    assert states == {
+        "first": "succeeded",
+        "again": "succeeded",
+        "other seed": "succeeded",
+        "no chips": "succeeded",
+        "raises": "failed",
+        "train fails": "failed",
+    }
+
+
+def test_a_row_has_parameters_metrics_and_times(trained: Trained) -> None:
+    row = trained.row("first")
+    assert row["params.lr"] == 1e-2
+    assert row["params.epochs"] == 2
+    assert 0 < row["metrics.f1"] <= 1
+    assert row["created"] <= row["started"] < row["ended"]
+    assert row["duration"] == row["ended"] - row["started"]
+    assert trained.table["metrics.f1"].dtype == "float64"
+    assert trained.table.sort_values("metrics.f1", ascending=False)["metrics.f1"].iloc[0] > 0
+
+
+def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: Trained) -> None:
+    assert weights(trained, "first") == weights(trained, "again")
+    assert weights(trained, "first") != weights(trained, "other seed")
+
+
+def test_a_run_has_the_steps_that_its_config_needs(trained: Trained) -> None:
+    def steps(name: str) -> list[str]:
+        keys = [k for k, _ in trained.lab.store.files(trained.runs[name].key("steps"))]
+        return sorted(k.rsplit("/", 1)[-1].removesuffix(".json") for k in keys)
+
+    chipped = ["chip-0", "chip-1", "predict-0", "predict-1"]
+    common = ["bundle", "configure", "eval", "summarize", "train"]
+    assert steps("first") == sorted([*chipped, *common])
+    assert steps("no chips") == sorted(["predict", *common])
+    assert steps("raises") == ["configure"]
+    assert steps("train fails") == ["configure", "train"]
+
+
+def test_more_splits_than_scenes_are_cut_to_what_there_is(trained: Trained) -> None:
+    assert record(trained, "first", "plan.json")["splits"] == {"chip": 2, "predict": 2}
+
+
+def test_a_step_says_what_it_took(trained: Trained) -> None:
+    step = record(trained, "first", "steps", "train.json")
+    assert step["state"] == "succeeded"
+    assert step["exit_code"] == 0
+    assert step["started"] < step["ended"]
+    assert step["peak_mb"] > 100
+    assert step["cpu_s"] > 0
+    assert step["host"]
+    assert step["attempt"] == 1
+
+
+def test_an_error_of_the_recipe_is_told_with_its_traceback(trained: Trained) -> None:
+    row = trained.row("raises")
+    assert row["step"] == "configure"
+    assert row["error"] == "RuntimeError: the imagery is on another disk"
+    step = record(trained, "raises", "steps", "configure.json")
+    assert step["exit_code"] == 1
+    assert "raise RuntimeError(raises)\nRuntimeError: the imagery is" in step["traceback"]
+    assert "the imagery is on another disk" in trained.lab.logs(trained.runs["raises"])
+
+
+def test_an_error_of_a_library_names_the_step(trained: Trained) -> None:
+    row = trained.row("train fails")
+    assert row["step"] == "train"
+    assert "weight" in row["error"]
+    assert pd.isna(row["metrics.f1"])
+
+
+def test_logs_are_kept_by_step_in_order(trained: Trained) -> None:
+    text = trained.lab.logs(trained.runs["first"])
+    heads = [line.strip("─ ") for line in text.splitlines() if line.startswith("── ")]
+    assert heads == [
+        *("configure", "chip-0", "chip-1", "train", "predict-0", "predict-1"),
+        *("eval", "bundle", "summarize"),
+    ]
+    assert [h.partition("-")[0] for h in heads] == sorted(
+        (h.partition("-")[0] for h in heads), key=STEPS.index
+    )
+    assert "epoch: 1" in trained.lab.logs(trained.runs["first"].id, "train")
+
+
+def test_the_secret_is_in_nothing_that_a_run_leaves(trained: Trained) -> None:
+    store = trained.lab.store
+    secret = store.access.secret_key
+    assert secret
+    keys = [k for run in trained.runs.values() for k, _ in store.files(run.prefix)]
+    assert len(keys) > 50
+    guilty = [k for k, data in store.get_many(keys).items() if secret.encode() in bytes(data)]
+    assert guilty == []
+
+
+def test_history_has_every_epoch(trained: Trained) -> None:
+    history = trained.lab.history([trained.runs["first"], trained.runs["no chips"]])
+    assert history.groupby("run")["epoch"].apply(list).tolist() == [[0, 1], [0, 1]]
+    assert history["train_loss"].notna().all()
+    assert (history["train_time_s"] > 0).all()
+
+
+def test_evals_hold_the_headline_per_class_and_scene(trained: Trained) -> None:
+    evals = trained.lab.evals(trained.runs["first"])
+    over_all = evals.query("group == 'validation' and metric == 'f1' and scene.isna()")
+    macro = over_all[over_all["class"].isna()]["value"].item()
+    assert macro == pytest.approx(trained.row("first")["metrics.f1"])
+    classes = over_all.dropna(subset="class")
+    assert classes["class"].tolist() == ["background", "building", "road"]
+    assert classes["value"].mean() == pytest.approx(macro)
+    scenes = evals.query("group == 'validation'")["scene"].dropna().unique()
+    assert sorted(scenes) == ["validation-0", "validation-1"]
+
+
+def test_confusion_adds_up_to_the_scenes(trained: Trained) -> None:
+    confusion = trained.lab.confusion(trained.runs["first"])
+    whole = confusion.query("group == 'validation' and scene.isna()")["count"].sum()
+    assert whole == 2 * 128 * 128
+
+
+def test_artifacts_name_files_that_can_be_opened(trained: Trained) -> None:
+    artifacts = trained.lab.artifacts(trained.runs["first"])
+    labels = artifacts.query("kind == 'labels'")
+    assert sorted(labels["scene"]) == ["test-0", "validation-0", "validation-1"]
+    uri = artifacts.query("kind == 'history'")["uri"].item()
+    log = pd.read_csv(uri, storage_options=trained.lab.storage_options)
+    assert log["epoch"].tolist() == [0, 1]
+
+
+def test_the_source_of_the_recipe_is_kept(trained: Trained) -> None:
+    source = read(trained, "first", "recipe.py")
+    spec = record(trained, "first", "spec.json")
+    assert b"def get_config(" in source
+    assert spec["source_sha256"] == hashlib.sha256(source).hexdigest()
