@@ -140,8 +140,8 @@ def pixels_outside_aoi_told() -> None:
 
     Raster Vision sets truth and prediction alike to the null class there and then scores them, so
     every pixel outside counts as one that was got right: with a null class of ``background`` and an
-    area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. ``eval.json`` does not
-    say so; with this number beside it, `rvlab.worker.results` takes those pixels out again.
+    area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. ``eval.json`` does
+    not say so; with this number beside it, `rvlab.worker.results` takes those pixels out again.
     """
     from rastervision.core.evaluation import SemanticSegmentationEvaluator
 

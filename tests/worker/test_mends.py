@@ -210,7 +210,7 @@ def test_an_upload_that_is_refused_fails(
     mends.s3_that_raises()
     with pytest.raises(S3UploadFailedError, match="SignatureDoesNotMatch"):
         sync_to_dir(str(tmp_path / "train"), uri)
-    with pytest.raises(ClientError, match="403|SignatureDoesNotMatch"):
+    with pytest.raises(ClientError, match=r"403|SignatureDoesNotMatch"):
         file_exists(f"{uri}/log.csv")
 
 
