@@ -1,0 +1,247 @@
+"""Something to draw seen-from-above things on: ground, boxes, roofs, shadows, trees, and a camera.
+
+Coordinates are pixels from the middle of the picture, x to the right and y down; directions are
+radians from x towards y; colours are three numbers from 0 to 1.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+Color = tuple[float, float, float]
+Floats = NDArray[np.float64]
+Bools = NDArray[np.bool_]
+Window = tuple[slice, slice]
+
+
+def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> Floats:
+    """Clouds of value noise between about 0 and 1, mean 0.5.
+
+    Args:
+        rng: Where chance comes from.
+        px: Side of the result.
+        cell: Size of the largest clouds, in pixels; each octave halves it.
+        octaves: How many sizes are laid over one another.
+    """
+    total = np.zeros((px, px))
+    weights = 0.0
+    for octave in range(octaves):
+        size = max(cell / 2**octave, 1.0)
+        weight = 0.6**octave
+        knots = rng.random((math.ceil(px / size) + 2, math.ceil(px / size) + 2))
+        at = np.arange(px) / size + rng.random()
+        low = np.minimum(at.astype(int), len(knots) - 2)
+        part = np.clip(at - low, 0, 1)
+        part = part * part * (3 - 2 * part)
+        rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
+        total += weight * (rows[:, low] * (1 - part) + rows[:, low + 1] * part)
+        weights += weight
+    stretched: Floats = np.clip((total / weights - 0.5) * 1.8 + 0.5, 0, 1)
+    return stretched
+
+
+@dataclass(frozen=True)
+class Box:
+    """A rectangle, turned.
+
+    Args:
+        x: Its middle.
+        y: Its middle.
+        along: The direction of its first axis.
+        a: Half its length on the first axis.
+        b: Half its length on the second.
+    """
+
+    x: float
+    y: float
+    along: float
+    a: float
+    b: float
+
+    def grown(self, by: float) -> Box:
+        """The same with `by` pixels more on every side."""
+        return replace(self, a=self.a + by, b=self.b + by)
+
+    def point(self, a: float, b: float) -> tuple[float, float]:
+        """The point at `a` and `b` on its axes."""
+        c, s = math.cos(self.along), math.sin(self.along)
+        return self.x + a * c - b * s, self.y + a * s + b * c
+
+
+class Canvas:
+    """A square picture with its labels.
+
+    Args:
+        px: Its side.
+        rng: Where chance comes from.
+        sun: The direction that shadows fall in.
+        low: Length of a shadow per height.
+    """
+
+    def __init__(self, px: int, rng: np.random.Generator, *, sun: float, low: float) -> None:
+        self.px = px
+        self.rng = rng
+        self.sun = sun
+        self.low = low
+        self.rgb: Floats = np.zeros((px, px, 3))
+        self.labels: NDArray[np.uint8] = np.zeros((px, px), dtype=np.uint8)
+        self.taken: Bools = np.zeros((px, px), dtype=bool)
+        self._shade: Floats = np.ones((px, px))
+        self._grain: Floats = noise(rng, px, 6, octaves=3)
+
+    def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """Row and column of a point, moved into the picture."""
+        row, col = (int(np.clip(v + self.px / 2, 0, self.px - 1)) for v in (y, x))
+        return row, col
+
+    def along(
+        self, x: float, y: float, along: float, window: Window | None = None
+    ) -> tuple[Floats, Floats]:
+        """Each pixel's place on two axes through a point, the first in the direction `along`."""
+        rows, cols = window or (slice(0, self.px), slice(0, self.px))
+        xs = np.arange(cols.start, cols.stop) + 0.5 - self.px / 2 - x
+        ys = np.arange(rows.start, rows.stop) + 0.5 - self.px / 2 - y
+        c, s = math.cos(along), math.sin(along)
+        return xs * c + ys[:, None] * s, -xs * s + ys[:, None] * c
+
+    def around(self, x: float, y: float, reach: float) -> Window:
+        """The window of all pixels within `reach` of a point, cut at the picture's edge."""
+        edges = [v + self.px / 2 + d for v in (y, x) for d in (-reach, reach + 1)]
+        top, bottom, left, right = (int(np.clip(v, 0, self.px)) for v in edges)
+        return slice(top, bottom), slice(left, right)
+
+    def box(self, box: Box) -> tuple[Window, Bools, Floats, Floats]:
+        """The window around a box; there, which pixels lie in it, and their place on its axes."""
+        window = self.around(box.x, box.y, math.hypot(box.a, box.b))
+        a, b = self.along(box.x, box.y, box.along, window)
+        return window, (np.abs(a) < box.a) & (np.abs(b) < box.b), a, b
+
+    def free(self, box: Box) -> bool:
+        """Whether nothing stands on a box yet."""
+        window, inside, _, _ = self.box(box)
+        return not bool(self.taken[window][inside].any())
+
+    def take(self, box: Box) -> None:
+        """Let nothing else be built on a box."""
+        window, inside, _, _ = self.box(box)
+        self.taken[window] |= inside
+
+    def near(self, x: float, y: float, reach: float, label: int) -> bool:
+        """Whether a class comes within `reach` of a point."""
+        return bool((self.labels[self.around(x, y, reach)] == label).any())
+
+    def paint(self, mask: Bools, color: Color, opacity: float = 1.0) -> None:
+        """Colour the pixels of a mask of the picture's shape."""
+        self.rgb[mask] = self.rgb[mask] * (1 - opacity) + np.array(color) * opacity
+
+    def fill(self, box: Box, color: Color, *, only: int | None = None, lit: bool = False) -> None:
+        """Colour a box, a little uneven.
+
+        Args:
+            box: Where.
+            color: Its colour.
+            only: Just where that class is.
+            lit: Whether it stands above the shadows drawn so far.
+        """
+        window, inside, _, _ = self.box(box)
+        if only is not None:
+            inside = inside & (self.labels[window] == only)
+        even = 0.92 + 0.16 * self._grain[window]
+        painted = np.array(color) * even[..., None]
+        self.rgb[window] = np.where(inside[..., None], painted, self.rgb[window])
+        if lit:
+            self._shade[window] = np.where(inside, 1.0, self._shade[window])
+
+    def shadow(self, box: Box, height: float) -> None:
+        """Let a box of some height, in pixels, cast its shadow on what is drawn so far."""
+        dx, dy = math.cos(self.sun), math.sin(self.sun)
+        for way in np.arange(0, height * self.low, 1.5):
+            window, inside, _, _ = self.box(replace(box, x=box.x + way * dx, y=box.y + way * dy))
+            self._shade[window] = np.where(inside, 0.45, self._shade[window])
+
+    def roof(self, box: Box, color: Color, label: int, *, hip: bool) -> None:
+        """Roof a box whose ridge runs on its first axis, as a gable or a hip, lit by the sun."""
+        if box.b > box.a:
+            box = Box(box.x, box.y, box.along + math.pi / 2, box.b, box.a)
+        window, inside, a, b = self.box(box)
+        end = hip & (np.abs(a) - (box.a - box.b) > np.abs(b))
+        facing = np.where(
+            end,
+            box.along + np.where(a > 0, 0, math.pi),
+            box.along + np.where(b > 0, 1, -1) * math.pi / 2,
+        )
+        light = 1 - 0.28 * np.cos(facing - self.sun)
+        courses = 1 + 0.05 * np.sin(np.where(end, a, b) * 2.1)
+        worn = 0.85 + 0.3 * self._grain[window]
+        ridge = np.where(~end & (np.abs(b) < 0.9) & (hip <= (np.abs(a) < box.a - box.b)), 1.15, 1.0)
+        lit = np.array(color) * (light * courses * worn * ridge)[..., None]
+        self._raise(window, inside, lit, label)
+        for _ in range(int(self.rng.integers(0, 3))):
+            place = box.point(*(self.rng.uniform(-0.7, 0.7, 2) * (box.a, box.b)))
+            self.fill(Box(*place, box.along, 1.6, 1.3), (0.3, 0.27, 0.26))
+
+    def flat_roof(self, box: Box, color: Color, label: int) -> None:
+        """Roof a box flat, with a parapet and the machines that stand on such roofs."""
+        window, inside, a, b = self.box(box)
+        edge = np.minimum(box.a - np.abs(a), box.b - np.abs(b)) < 2
+        worn = 0.9 + 0.2 * self._grain[window]
+        self._raise(
+            window, inside, np.array(color) * (worn * np.where(edge, 1.18, 1))[..., None], label
+        )
+        for _ in range(int(self.rng.integers(3, 9))):
+            place = box.point(*(self.rng.uniform(-0.8, 0.8, 2) * (box.a, box.b)))
+            size = self.rng.uniform(1.5, 4)
+            dark = Box(
+                place[0] + math.cos(self.sun) * 2,
+                place[1] + math.sin(self.sun) * 2,
+                box.along,
+                size,
+                size,
+            )
+            self.fill(dark, (0.3, 0.3, 0.32))
+            self.fill(Box(*place, box.along, size, size), (0.78, 0.78, 0.78))
+
+    def tree(self, x: float, y: float, radius: float, color: Color) -> None:
+        """A crown that hides what is under it, and its shadow."""
+        reach = radius * self.low * 0.6
+        dx, dy = math.cos(self.sun), math.sin(self.sun)
+        window = self.around(x + dx * reach, y + dy * reach, radius * 1.3)
+        a, b = self.along(x + dx * reach, y + dy * reach, 0.0, window)
+        ragged = radius * (0.7 + 0.6 * self._grain[window])
+        self._shade[window] = np.where(np.hypot(a, b) < ragged, 0.5, self._shade[window])
+        window = self.around(x, y, radius * 1.3)
+        a, b = self.along(x, y, self.sun, window)
+        grain = self._grain[window]
+        crown = np.hypot(a, b) < radius * (0.65 + 0.65 * grain)
+        light = (1.05 - 0.4 * a / radius) * (0.55 + 0.9 * grain)
+        self._raise(window, crown, np.array(color) * np.clip(light, 0.3, 2)[..., None], None)
+
+    def photograph(self, cast: Sequence[float], haze: float) -> NDArray[np.uint8]:
+        """What the camera sees: shadows, a slight blur, and noise.
+
+        Args:
+            cast: Brightness of red, green and blue.
+            haze: What is added to each of them.
+        """
+        rng = self.rng
+        dark = self._shade[..., None]
+        seen = self.rgb * (dark + (1 - dark) * np.array((-0.04, 0.0, 0.1)))
+        padded = np.pad(seen, ((1, 1), (1, 1), (0, 0)), mode="edge")
+        padded = 0.2 * padded[:-2] + 0.6 * padded[1:-1] + 0.2 * padded[2:]
+        seen = 0.2 * padded[:, :-2] + 0.6 * padded[:, 1:-1] + 0.2 * padded[:, 2:]
+        seen = seen * np.array(cast) * rng.uniform(0.97, 1.03) + haze
+        seen += rng.normal(0, 0.014, seen.shape)
+        image: NDArray[np.uint8] = np.clip(np.round(seen * 255), 0, 255).astype(np.uint8)
+        return image
+
+    def _raise(self, window: Window, inside: Bools, color: Floats, label: int | None) -> None:
+        """Draw something that stands in the sun, above every shadow drawn so far."""
+        self.rgb[window] = np.where(inside[..., None], color, self.rgb[window])
+        self._shade[window] = np.where(inside, 1.0, self._shade[window])
+        if label is not None:
+            self.labels[window] = np.where(inside, label, self.labels[window])

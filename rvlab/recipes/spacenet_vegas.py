@@ -1,0 +1,272 @@
+"""Buildings (SpaceNet 2) or roads (SpaceNet 3) of Las Vegas, in 0.3 m WorldView-3 imagery.
+
+The scenes are read from where they lie, in the folders and by the names of the public bucket
+``s3://spacenet-dataset`` or of a copy of it: below ``{raw_uri}/spacenet``, images in ``PS-RGB`` and
+labels in ``geojson_buildings`` of ``SN2_buildings/train/AOI_2_Vegas``, or in ``geojson_roads`` of
+``SN3_roads/train/AOI_2_Vegas``. With ``AWS_NO_SIGN_REQUEST=YES`` the bucket needs no account.
+SpaceNet's data sets differ in their terms: see https://spacenet.ai/datasets.
+"""
+
+import random
+import re
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from rastervision.core.data import (
+    BufferTransformerConfig,
+    ClassConfig,
+    ClassInferenceTransformerConfig,
+    DatasetConfig,
+    GeoJSONVectorSourceConfig,
+    PolygonVectorOutputConfig,
+    RasterioSourceConfig,
+    RasterizedSourceConfig,
+    RasterizerConfig,
+    SceneConfig,
+    SemanticSegmentationLabelSourceConfig,
+    SemanticSegmentationLabelStoreConfig,
+    StatsTransformerConfig,
+)
+from rastervision.core.rv_pipeline import (
+    SemanticSegmentationChipOptions,
+    SemanticSegmentationConfig,
+    SemanticSegmentationPredictOptions,
+    WindowSamplingConfig,
+    WindowSamplingMethod,
+)
+from rastervision.pytorch_backend import PyTorchSemanticSegmentationConfig
+from rastervision.pytorch_learner import (
+    Backbone,
+    SemanticSegmentationGeoDataConfig,
+    SemanticSegmentationImageDataConfig,
+    SemanticSegmentationModelConfig,
+    SolverConfig,
+)
+
+from rvlab.errors import NotFound
+from rvlab.recipes import hub, place, values
+
+SCENE_PX = 650
+ROAD_HALF_WIDTH_PX = 15
+
+
+@dataclass(frozen=True)
+class Target:
+    """What is to be found, and where SpaceNet keeps it.
+
+    Args:
+        name: The class.
+        folder: Below `raw_uri`.
+        labels: The folder of the labels.
+        prefix: What every file name begins with.
+    """
+
+    name: str
+    folder: str
+    labels: str
+    prefix: str
+
+    def image(self, number: str) -> str:
+        """Path of a scene's image below the folder."""
+        return f"PS-RGB/{self.prefix}PS-RGB_img{number}.tif"
+
+    def label(self, number: str) -> str:
+        """Path of a scene's labels below the folder."""
+        return f"{self.labels}/{self.prefix}{self.labels}_img{number}.geojson"
+
+
+TARGETS = {
+    "buildings": Target(
+        "building",
+        "spacenet/SN2_buildings/train/AOI_2_Vegas",
+        "geojson_buildings",
+        "SN2_buildings_train_AOI_2_Vegas_",
+    ),
+    "roads": Target(
+        "road",
+        "spacenet/SN3_roads/train/AOI_2_Vegas",
+        "geojson_roads",
+        "SN3_roads_train_AOI_2_Vegas_",
+    ),
+}
+
+
+def get_config(
+    runner: Any,
+    *,
+    root_uri: str,
+    raw_uri: str,
+    data_uri: str | None = None,
+    target: Literal["buildings", "roads"] = "buildings",
+    backbone: Literal["resnet50", "resnet101", "unet"] = "resnet50",
+    pretrained: bool = True,
+    lr: float = 1e-4,
+    epochs: int = 5,
+    batch_size: int = 8,
+    one_cycle: bool = True,
+    chip_px: int = 325,
+    width: int = 8,
+    train_share: float = 0.8,
+    split_seed: int = 5678,
+    max_scenes: int | None = None,
+    workers: int = 4,
+    nochip: bool = True,
+    test: bool = False,
+) -> SemanticSegmentationConfig:
+    """Train a DeepLab, or for a trial a small U-Net, on buildings or roads.
+
+    Args:
+        runner: Given by Raster Vision.
+        root_uri: Where this run's output goes.
+        raw_uri: The folder that holds ``spacenet``, such as ``s3://spacenet-dataset``.
+        data_uri: Folder for the source of the U-Net, used by that backbone alone; None means
+            ``{root_uri}/data``.
+        target: What to find.
+        backbone: Of DeepLabV3; ``unet`` instead trains a small U-Net from scratch.
+        pretrained: Start from ImageNet weights, which torchvision downloads. Not for ``unet``.
+        lr: Learning rate, the peak of it with `one_cycle`.
+        epochs: How often training sees every chip.
+        batch_size: Chips per training step.
+        one_cycle: Let the learning rate rise and fall once over the training.
+        chip_px: Side of the chips, at most 650; 325 makes four of a scene.
+        width: Channels of the U-Net at full resolution.
+        train_share: The share of scenes to train on, below 1; the others validate.
+        split_seed: Decides which scenes train.
+        max_scenes: Use only so many scenes, two or more; None uses all.
+        workers: Processes that read chips; 0 reads in the training process.
+        nochip: Train straight from the scenes, without the chip step.
+        test: Make it a short trial: at most 16 scenes to train and 4 to validate, 2 epochs.
+
+    Raises:
+        SpecError: If a value makes no sense.
+        NotFound: If fewer than two scenes have both an image and labels.
+        StoreError: If a folder cannot be listed or written.
+    """
+    what = TARGETS[values.one_of("target", target, list(TARGETS))]
+    backbone_name = values.one_of("backbone", backbone, ["resnet50", "resnet101", "unet"])
+    pretrained = values.flag("pretrained", pretrained)
+    lr = values.positive("lr", lr)
+    epochs = values.whole("epochs", epochs, least=1)
+    batch_size = values.whole("batch_size", batch_size, least=1)
+    one_cycle = values.flag("one_cycle", one_cycle)
+    chip_px = values.whole("chip_px", chip_px, least=16)
+    width = values.whole("width", width, least=1)
+    share = values.share("train_share", train_share)
+    split_seed = values.whole("split_seed", split_seed, least=0)
+    if max_scenes is not None:
+        max_scenes = values.whole("max_scenes", max_scenes, least=2)
+    workers = values.whole("workers", workers, least=0)
+    nochip = values.flag("nochip", nochip)
+    test = values.flag("test", test)
+    values.chip_fits(chip_px, SCENE_PX)
+
+    base = f"{place.folder('', raw_uri)}/{what.folder}"
+    train, validation = split(scene_numbers(base, what), share, split_seed, max_scenes)
+    if test:
+        train, validation, epochs = train[:16], validation[:4], min(epochs, 2)
+
+    dataset = DatasetConfig(
+        class_config=ClassConfig(
+            names=[what.name, "background"], colors=["orange", "black"], null_class="background"
+        ),
+        train_scenes=[scene(base, what, number) for number in train],
+        validation_scenes=[scene(base, what, number) for number in validation],
+    )
+    sampling = WindowSamplingConfig(
+        method=WindowSamplingMethod.sliding, size=chip_px, stride=chip_px
+    )
+    data = (
+        SemanticSegmentationGeoDataConfig(
+            scene_dataset=dataset, sampling=sampling, img_sz=chip_px, num_workers=workers
+        )
+        if nochip
+        else SemanticSegmentationImageDataConfig(img_sz=chip_px, num_workers=workers)
+    )
+    model = (
+        hub.small_unet(place.folder(root_uri, data_uri), classes=2, width=width)
+        if backbone_name == "unet"
+        else SemanticSegmentationModelConfig(
+            backbone=Backbone[backbone_name], pretrained=pretrained
+        )
+    )
+    return SemanticSegmentationConfig(
+        root_uri=root_uri,
+        dataset=dataset,
+        backend=PyTorchSemanticSegmentationConfig(
+            data=data,
+            model=model,
+            solver=SolverConfig(lr=lr, num_epochs=epochs, batch_sz=batch_size, one_cycle=one_cycle),
+            log_tensorboard=True,
+            run_tensorboard=False,
+        ),
+        chip_options=SemanticSegmentationChipOptions(sampling=sampling),
+        predict_options=SemanticSegmentationPredictOptions(chip_sz=chip_px, batch_sz=batch_size),
+    )
+
+
+def scene_numbers(base: str, what: Target) -> list[str]:
+    """The numbers of the scenes that have both an image and labels, in ascending order.
+
+    Some have only one: the image of 1000 is missing in the public bucket.
+
+    Raises:
+        NotFound: If there are fewer than two.
+    """
+    found: list[set[str]] = []
+    for path in (what.image(r"(\d+)"), what.label(r"(\d+)")):
+        folder, pattern = path.split("/", 1)
+        matches = (re.fullmatch(pattern, name) for name in place.names(f"{base}/{folder}"))
+        found.append({match[1] for match in matches if match})
+    both = found[0] & found[1]
+    if len(both) < 2:
+        raise NotFound(
+            f"{base} has {len(found[0])} images like {what.image('1')} and {len(found[1])} labels "
+            f"like {what.label('1')}, {len(both)} of them pairs, and a training needs two. raw_uri "
+            "is the folder that holds 'spacenet', such as s3://spacenet-dataset."
+        )
+    return sorted(both, key=int)
+
+
+def split(
+    numbers: list[str], share: float, seed: int, most: int | None = None
+) -> tuple[list[str], list[str]]:
+    """Shuffle scenes and cut them into those to train and those to validate on.
+
+    Args:
+        numbers: Two scenes or more.
+        share: The share that trains; at least one scene is on either side.
+        seed: The same seed always splits the same scenes alike.
+        most: Use only so many of them.
+    """
+    shuffled = random.Random(seed).sample(numbers, len(numbers))[:most]
+    cut = min(max(round(len(shuffled) * share), 1), len(shuffled) - 1)
+    return shuffled[:cut], shuffled[cut:]
+
+
+def scene(base: str, what: Target, number: str) -> SceneConfig:
+    """One scene: its image stretched by the data set's statistics, its labels made from GeoJSON."""
+    labels = GeoJSONVectorSourceConfig(
+        uris=f"{base}/{what.label(number)}",
+        transformers=[
+            ClassInferenceTransformerConfig(default_class_id=0),
+            # Roads come as lines, and now and then a building as a point.
+            BufferTransformerConfig(geom_type="LineString", class_bufs={0: ROAD_HALF_WIDTH_PX}),
+            BufferTransformerConfig(geom_type="Point"),
+        ],
+    )
+    return SceneConfig(
+        id=number,
+        raster_source=RasterioSourceConfig(
+            uris=[f"{base}/{what.image(number)}"],
+            channel_order=[0, 1, 2],
+            transformers=[StatsTransformerConfig()],
+        ),
+        label_source=SemanticSegmentationLabelSourceConfig(
+            raster_source=RasterizedSourceConfig(
+                vector_source=labels, rasterizer_config=RasterizerConfig(background_class_id=1)
+            )
+        ),
+        label_store=SemanticSegmentationLabelStoreConfig(
+            vector_output=[PolygonVectorOutputConfig(class_id=0, denoise=3)]
+        ),
+    )
