@@ -2,6 +2,7 @@
 # make test   all tests, the notebooks included
 # make check  formatting, lint, types, layers
 # make lab    JupyterLab on notebooks/
+# make down   stops the demo's S3 server; its data stay
 # Each sets up what it needs; a second call does not install again.
 
 PYTHON ?= python3
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 export RVLAB_STORE ?= embedded:$(CURDIR)/demo/s3
 export RVLAB_HOME ?= $(CURDIR)/demo/home
 
-.PHONY: help env demo test check lab pictures lock clean
+.PHONY: help env demo test check lab down pictures lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -32,6 +33,7 @@ env:
 demo: env
 	@$(BIN)/python notebooks/run.py
 
+test: export RVLAB_STORE :=
 test: env
 	@$(BIN)/python -m pytest $(ARGS)
 
@@ -44,6 +46,9 @@ check: env
 lab: env
 	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1
 
+down:
+	@$(BIN)/rvlab down
+
 # The README shows what the demo made.
 pictures:
 	cp demo/figures/*.png docs/images/
@@ -51,6 +56,5 @@ pictures:
 lock: env
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
 
-clean:
-	-$(BIN)/rvlab down
+clean: down
 	rm -rf .venv demo

@@ -86,12 +86,11 @@ def _run_or_experiment(store: Store, text: str) -> Run:
         return run_named(store, text)
     except NotFound as exc:
         names = experiments(store)
-        hint = did_you_mean(text, names)
-        if hint.startswith("Did you mean"):
-            raise NotFound(
-                f"There is no run or experiment {text!r} in {store.uri}. {hint}"
-            ) from exc
-        raise
+        ids = [run.id for name in names for run in runs_of(store, name)]
+        raise NotFound(
+            f"There is no experiment or run {text!r} in {store.uri}. "
+            f"{did_you_mean(text, [*names, *ids])}"
+        ) from exc
 
 
 def _of_table(table: pd.DataFrame | pd.Series) -> list[Run]:

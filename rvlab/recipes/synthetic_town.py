@@ -1,6 +1,6 @@
 """Buildings and roads of small towns that seeded code draws: nothing to fetch, every label exact.
 
-Three training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
+Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with a raster of class ids for each. The scenes are drawn once for all runs of a store.
 """
 
@@ -42,12 +42,12 @@ def get_config(
     root_uri: str,
     data_uri: str | None = None,
     lr: float = 1e-2,
-    epochs: int = 8,
+    epochs: int = 12,
     width: int = 8,
     batch_size: int = 4,
     chip_px: int = 128,
     scene_px: int = 512,
-    train_scenes: int = 3,
+    train_scenes: int = 4,
     building_weight: float = 3.0,
     road_weight: float = 2.0,
     data_seed: int = 0,

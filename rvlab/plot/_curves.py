@@ -1,0 +1,150 @@
+"""How runs learnt: one panel per series, one line per run."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import TableError, did_you_mean
+from rvlab.plot import ink
+from rvlab.plot.table import with_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+USUAL = ("train_loss", "val_loss", "avg_f1")
+
+_ACROSS, _PANEL_W, _PANEL_H, _HEAD, _FOOT = 3, 2.9, 2.5, 0.38, 0.55
+_LEGEND_ROWS = 15
+
+
+def curves(
+    history: pd.DataFrame, y: str | Sequence[str] | None = None, *, hue: str | None = None
+) -> Figure:
+    """Draw a line per run over the epochs, a panel per series.
+
+    >>> plot.curves(history.join(board[["params.lr"]], on="run"), hue="params.lr")
+
+    Args:
+        history: Columns ``run``, ``epoch``, and the series: those of Raster Vision's log.csv, such
+            as ``train_loss``, ``val_loss``, ``avg_f1`` or ``building_f1``.
+        y: The series to draw; None draws those of ``train_loss``, ``val_loss``, ``avg_f1`` that
+            are there.
+        hue: The column that colors the lines, one value a run; None tells the runs apart. Numbers
+            get a scale from dark to light, anything else distinct colors.
+
+    Returns:
+        A figure, shown once as the last value of a cell.
+
+    Raises:
+        TableError: If a column is missing.
+    """
+    by = hue or "run"
+    series = [y] if isinstance(y, str) else list(y or [])
+    table = with_columns(history, ["run", "epoch", by, *series], "history")
+    series = series or [name for name in USUAL if name in table.columns]
+    if table.empty:
+        return ink.noted("No epochs yet: the history is empty.")
+    if not series:
+        known = [str(c) for c in table.columns]
+        raise TableError(f"Say what to draw as y. {did_you_mean('val_loss', known)}")
+    runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
+    shown = ink.hue(table.groupby("run", sort=False)[by].first() if hue else _in_order(runs))
+    return _drawn(runs, series, by, shown)
+
+
+def _in_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
+    import pandas as pd
+
+    return pd.Series(list(runs), name="run", dtype=object)
+
+
+def _drawn(runs: dict[Any, pd.DataFrame], series: Sequence[str], by: str, shown: ink.Hue) -> Figure:
+    entries = [] if shown.bar is not None else ink.legend_entries(shown)
+    longest = max((len(label) for label, _ in entries), default=0)
+    columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
+    side = 0.25 + columns * (0.4 + 0.078 * max(longest, len(shown.name)))
+    down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
+    panel = max(_PANEL_W, 5.2 / across)
+    lines = min(len(entries), _LEGEND_ROWS) + 1
+    height = max(down * (_PANEL_H + _HEAD + _FOOT), 0.45 + 0.205 * lines)
+    width = across * (panel + 0.6) + side
+    made = ink.figure(width, height)
+    for i, name in enumerate(series):
+        row, col = divmod(i, across)
+        left = col * (panel + 0.6) + 0.55
+        bottom = height - row * (_PANEL_H + _HEAD + _FOOT) - _HEAD - _PANEL_H
+        ax = made.add_axes(
+            (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
+        )
+        _panel(ax, runs, name, by, shown)
+    _key(made, shown, entries, across * (panel + 0.6) + 0.25)
+    return made
+
+
+def _panel(ax: Axes, runs: dict[Any, pd.DataFrame], name: str, by: str, shown: ink.Hue) -> None:
+    from matplotlib.ticker import MaxNLocator
+
+    ink.quiet(ax)
+    ax.set_title(name, loc="left", fontsize=ink.TEXT, fontweight="bold")
+    ax.set_xlabel("epoch", fontsize=ink.SMALL)
+    ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
+    ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
+    without = 0
+    for run, rows in runs.items():
+        there = rows[rows[name].notna()]
+        if there.empty:
+            without += 1
+            continue
+        ax.plot(
+            there["epoch"].to_numpy(),
+            there[name].astype(float).to_numpy(),
+            label=str(run),
+            linewidth=1.7 if len(runs) <= 12 else 1.2,
+            marker="o" if len(there) == 1 else None,
+            markersize=4,
+            solid_capstyle="round",
+            **shown.style(rows[by].iloc[0]),
+        )
+    if without:
+        many = "1 run has" if without == 1 else f"{without} runs have"
+        ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=ink.GREY)
+
+
+def _key(
+    made: Figure,
+    shown: ink.Hue,
+    entries: Sequence[tuple[str, dict[str, Any]]],
+    left: float,
+) -> None:
+    """One legend or one color bar for all panels, at the right."""
+    from matplotlib.lines import Line2D
+
+    width, height = made.get_size_inches()
+    if shown.bar is not None:
+        top = (height - _HEAD) / height
+        place = (left / width, top - _PANEL_H / height, 0.14 / width, _PANEL_H / height)
+        bar = made.colorbar(shown.bar, cax=made.add_axes(place, label="hue"))
+        bar.ax.set_title(shown.name, loc="left", fontsize=ink.SMALL, fontweight="bold")
+        bar.ax.tick_params(labelsize=ink.SMALL, length=3)
+        bar.outline.set_visible(False)
+        return
+    lines = [Line2D([], [], linewidth=2, label=label, **style) for label, style in entries]
+    legend = made.legend(
+        handles=lines,
+        title=shown.name,
+        loc="upper left",
+        bbox_to_anchor=((left - 0.08) / width, (height - _HEAD + 0.12) / height),
+        frameon=False,
+        fontsize=ink.SMALL,
+        title_fontsize=ink.SMALL,
+        alignment="left",
+        borderpad=0.2,
+        handlelength=1.6,
+        ncols=math.ceil(len(lines) / _LEGEND_ROWS),
+        columnspacing=1.2,
+    )
+    legend.get_title().set_fontweight("bold")

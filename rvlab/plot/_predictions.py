@@ -1,0 +1,181 @@
+"""Predictions of several runs side by side, on the same pixels."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING, Any
+
+from rvlab import raster
+from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.plot import ink
+from rvlab.plot.cells import OTHER, Place, Source, begin, finish, said, source
+from rvlab.plot.mosaic import Cell, Key, Row, mosaic
+from rvlab.plot.table import titles, with_columns
+from rvlab.raster.scene import GROUPS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+COLUMNS = ("image", "truth", "runs")
+WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
+MOST_SCENES = 4  # whole scenes that are shown when no windows are asked for
+THREADS = 8
+
+
+def predictions(
+    runs: pd.DataFrame,
+    windows: pd.DataFrame | Iterable[Mapping[str, Any] | Sequence[Any]] | None = None,
+    *,
+    group: str = "validation",
+    scenes: Sequence[str] | None = None,
+    columns: Sequence[str] = COLUMNS,
+    label: str | None = None,
+    max_px: int = 512,
+) -> Figure:
+    """Draw windows of scenes: a row per window, the image, the truth and a column per run.
+
+    All cells of a row show the same pixels. Below each prediction stands the run's macro F1 in that
+    window, the best of the row in bold; with ``≈`` where the window is so large that only the
+    pixels shown were counted. What cannot be read or compared says so in its cell.
+
+    Args:
+        runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
+            the runs differ become the titles.
+        windows: A table with columns ``scene, col, row, width, height``, or a sequence of such
+            dicts or tuples; pixels, counted within the scene, cut at its edge. None shows whole
+            scenes.
+        group: ``train``, ``validation`` or ``test``: whose scenes to show without `windows`, four
+            at most, evenly chosen.
+        scenes: Ids of the scenes to show without `windows`, of any group.
+        columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
+        label: The column that names the runs; None takes the parameters in which they differ.
+        max_px: Longest side of what is read for one cell; larger windows are thinned.
+
+    Returns:
+        A figure, shown once as the last value of a cell.
+
+    Raises:
+        TableError: If a column is missing.
+        NotFound: If no run has a scene or a group of that name.
+        SpecError: If a window or `columns` is malformed.
+    """
+    columns = _checked_columns(columns)
+    table = with_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
+    if table.empty:
+        return ink.noted("No runs: the table is empty.")
+    if group not in GROUPS:
+        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, GROUPS)}")
+    ids, uris = table["run"].astype(str), table["uri"].astype(str)
+    heads = _heads(titles(table, label), columns)
+    with ThreadPoolExecutor(THREADS) as pool:
+        sources = list(pool.map(source, ids, uris))
+        if not any(one.scenes for one in sources):
+            return mosaic(heads, [_unreadable(sources, columns)], Key())
+        places = _places(sources, windows, group, scenes)
+        if not places:
+            return ink.noted(f"The runs have no scenes in the group {group!r}.")
+        begun = [begin(pool, place, sources, columns, max_px) for place in places]
+        rows = [finish(place, found) for place, found in zip(places, begun, strict=True)]
+    return mosaic(heads, [row for row, _ in rows], _key(places, rows, columns))
+
+
+def _checked_columns(columns: Sequence[str]) -> list[str]:
+    asked = [columns] if isinstance(columns, str) else list(columns)
+    for word in asked:
+        if word not in COLUMNS:
+            raise SpecError(f"There is no column {word!r} to show. {did_you_mean(word, COLUMNS)}")
+    if not asked:
+        raise SpecError("columns is empty. Name some of 'image', 'truth' and 'runs'.")
+    return asked
+
+
+def _heads(names: Sequence[Sequence[str]], columns: Sequence[str]) -> list[list[str]]:
+    out: list[list[str]] = []
+    for column in columns:
+        out += [list(lines) for lines in names] if column == "runs" else [[column]]
+    return out
+
+
+def _unreadable(sources: Sequence[Source], columns: Sequence[str]) -> Row:
+    """One row that says of each run why nothing of it can be shown."""
+    cells: list[Cell] = []
+    for column in columns:
+        if column == "runs":
+            cells += [Cell(words=said(one, one.error)) for one in sources]
+        else:
+            cells.append(Cell(words="No run says where its scenes lie."))
+    return Row("", [], cells, aspect=0.8)
+
+
+def _places(
+    sources: Sequence[Source],
+    windows: Any,
+    group: str,
+    scenes: Sequence[str] | None,
+) -> list[Place]:
+    known: dict[str, Source] = {}
+    for one in sources:
+        for scene in one.scenes:
+            known.setdefault(scene.id, one)
+    labels: dict[str, raster.SceneLabels] = {}
+
+    def place(name: str, window: raster.Window | None) -> Place:
+        if name not in known:
+            raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
+        one = known[name]
+        if name not in labels:
+            labels[name] = one.labels(name)
+        return Place(name, window, one, labels[name])
+
+    if windows is not None:
+        return [place(name, window) for name, window in _windows(windows)]
+    if scenes is not None:
+        return [place(name, None) for name in ([scenes] if isinstance(scenes, str) else scenes)]
+    of_group = [s.id for one in sources for s in one.scenes if s.group == group]
+    return [place(name, None) for name in _evenly(list(dict.fromkeys(of_group)), MOST_SCENES)]
+
+
+def _windows(windows: Any) -> list[tuple[str, raster.Window]]:
+    import pandas as pd
+
+    if isinstance(windows, pd.DataFrame):
+        table = with_columns(windows, WINDOW_COLUMNS, "table of windows")
+        windows = table[list(WINDOW_COLUMNS)].to_dict("records")
+    out = []
+    for one in windows:
+        if isinstance(one, Mapping):
+            missing = [name for name in WINDOW_COLUMNS if name not in one]
+            values = [one[name] for name in WINDOW_COLUMNS if name not in missing]
+        else:
+            missing, values = [], list(one)
+        if missing or len(values) != len(WINDOW_COLUMNS):
+            raise SpecError(f"{one!r} is no window. Give scene, col, row, width and height.")
+        out.append((str(values[0]), raster.Window.of(values[1:])))
+    return out
+
+
+def _evenly(names: list[str], most: int) -> list[str]:
+    if len(names) <= most:
+        return names
+    return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
+
+
+def _key(
+    places: Sequence[Place], rows: Sequence[tuple[Row, set[int]]], columns: Sequence[str]
+) -> Key:
+    """The classes; ``null`` and ids that are none only where they are to be seen."""
+    classes = places[0].source.classes
+    if set(columns) == {"image"}:
+        return Key()
+    seen = set[int]().union(*(ids for _, ids in rows))
+    entries = [
+        (name, color)
+        for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
+        if i != classes.unlabelled_id or i in seen
+    ]
+    if any(i >= len(classes) for i in seen):
+        entries.append(("not a class", OTHER))
+    scored = any(cell.caption for row, _ in rows for cell in row.cells)
+    return Key(entries, "F1: mean over the classes that occur in the window" if scored else "")

@@ -1,0 +1,175 @@
+"""What a parameter does to a metric: one dot per run."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rvlab.plot import ink
+from rvlab.plot.table import is_number, short, with_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+
+def scatter(
+    runs: pd.DataFrame,
+    x: str = "params.lr",
+    y: str = "metrics.f1",
+    *,
+    hue: str | None = None,
+    log_x: bool | None = None,
+    ax: Axes | None = None,
+) -> Axes:
+    """Draw a dot per run.
+
+    Args:
+        runs: One row per run, as ``lab.runs()`` returns it.
+        x: The column across; numbers, durations, times or categories.
+        y: The column up; numbers.
+        hue: The column that colors the dots; numbers get a scale from dark to light, anything
+            else distinct colors.
+        log_x: Whether `x` has a log axis; None takes one where positive numbers span two decades.
+        ax: Where to draw; None makes a figure with pyplot, which a notebook shows by itself.
+
+    Returns:
+        The axes. Runs without `x` or `y` are counted in a note below it.
+
+    Raises:
+        TableError: If a column is missing.
+    """
+    table = with_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
+    if ax is None:
+        ax = _own_axes()
+    there = table[table[x].notna() & table[y].notna()]
+    missing = _missing(table, x, y)
+    if there.empty:
+        ink.note(ax, missing or "No runs yet: the table is empty.")
+        return ax
+    across, kinds = _across(there[x])
+    shown = ink.hue(table[hue]) if hue else None
+    _dots(ax, across, there[y].astype(float), there[hue] if hue else None, shown)
+    _dress(ax, across, y, kinds)
+    if log_x if log_x is not None else is_number(there[x]) and ink.is_wide(across.tolist()):
+        ax.set_xscale("log")
+    if shown:
+        _key(ax, shown)
+    if missing:
+        ax.annotate(missing, (0, 0), (0, -44), **_NOTE)
+    return ax
+
+
+_NOTE: dict[str, Any] = {
+    "xycoords": "axes fraction",
+    "textcoords": "offset points",
+    "fontsize": 8.5,
+    "color": ink.GREY,
+    "va": "top",
+}
+
+
+def _own_axes() -> Axes:
+    import matplotlib.pyplot as plt
+
+    made, ax = plt.subplots(figsize=(6.4, 4.0), dpi=100, layout="constrained")
+    made.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
+    return ax
+
+
+def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
+    """Where the dots stand, named as the axis is to be, and the categories if it has such."""
+    from pandas.api.types import is_datetime64_any_dtype, is_timedelta64_dtype
+
+    if is_timedelta64_dtype(values.dtype):
+        seconds = values.dt.total_seconds()
+        units = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+        unit, size = next((u for u in units if seconds.max() >= 2 * u[1]), units[-1])
+        return (seconds / size).rename(f"{values.name} [{unit}]"), None
+    if is_datetime64_any_dtype(values.dtype):
+        utc = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
+        return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
+    if is_number(values):
+        return values.astype(float), None
+    words = values.map(short)
+    kinds = sorted(words.unique())
+    return words.map({word: i for i, word in enumerate(kinds)}), kinds
+
+
+def _dots(
+    ax: Axes,
+    across: pd.Series[Any],
+    up: pd.Series[Any],
+    by: pd.Series[Any] | None,
+    shown: ink.Hue | None,
+) -> None:
+    if by is None or shown is None:
+        colors = [ink.DISTINCT[0]] * len(up)
+    else:
+        colors = [shown.style(value)["color"] for value in by]
+    ax.scatter(
+        across.to_numpy(),
+        up.to_numpy(),
+        s=54,
+        c=colors,
+        edgecolors="white",
+        linewidths=0.8,
+        alpha=0.95,
+        zorder=3,
+    )
+
+
+def _dress(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
+    ink.quiet(ax)
+    ax.set_xlabel(str(across.name), fontsize=ink.TEXT)
+    ax.set_ylabel(y, fontsize=ink.TEXT)
+    ax.margins(x=0.06, y=0.08)
+    if kinds is None:
+        return
+    ax.set_xlim(-0.5, len(kinds) - 0.5)
+    crowded = sum(map(len, kinds)) > 50
+    ax.set_xticks(
+        range(len(kinds)),
+        kinds,
+        rotation=30 if crowded else 0,
+        ha="right" if crowded else "center",
+    )
+
+
+def _key(ax: Axes, shown: ink.Hue) -> None:
+    from matplotlib.lines import Line2D
+
+    figure = ax.get_figure()
+    if shown.bar is not None and figure is not None:
+        bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
+        bar.set_label(shown.name, fontsize=ink.SMALL, fontweight="bold")
+        bar.ax.tick_params(labelsize=ink.SMALL, length=3)
+        bar.outline.set_visible(False)
+        return
+    dots = [
+        Line2D([], [], marker="o", linestyle="", markersize=7, color=style["color"], label=label)
+        for label, style in ink.legend_entries(shown)
+    ]
+    legend = ax.legend(
+        handles=dots,
+        title=shown.name,
+        loc="upper left",
+        bbox_to_anchor=(1.0, 1.02),
+        frameon=False,
+        fontsize=ink.SMALL,
+        title_fontsize=ink.SMALL,
+        alignment="left",
+        handletextpad=0.3,
+    )
+    legend.get_title().set_fontweight("bold")
+
+
+def _missing(table: pd.DataFrame, x: str, y: str) -> str | None:
+    """How many runs are not shown, and for want of which column."""
+    lacking = {name: int(table[name].isna().sum()) for name in (x, y)}
+    lacking[y] = int((table[y].isna() & table[x].notna()).sum())
+    parts = [
+        f"{many} {'run' if many == 1 else 'runs'} without {name} {'is' if many == 1 else 'are'}"
+        for name, many in lacking.items()
+        if many
+    ]
+    return f"{' and '.join(parts)} not shown." if parts else None

@@ -1,0 +1,165 @@
+"""The look that all pictures share: colors, quiet axes, notes in words, a figure shown once."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvlab.plot.table import is_number, short
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+# Okabe and Ito, "Color universal design" (2008), without the yellow that white paper swallows.
+DISTINCT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
+DASHES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
+SCALE = "viridis"
+GREY, FAINT = "#5f6368", "#e6e6e6"
+TEXT, SMALL = 10.0, 9.0
+STEPS = 9  # so many different numbers get a legend of steps, more a color bar
+
+
+def figure(width: float, height: float) -> Figure:
+    """A figure that shows itself once when it is the last value of a notebook's cell.
+
+    pyplot does not know it, so the inline backend does not draw it a second time at the end of the
+    cell, and it is freed with its last reference.
+
+    Args:
+        width: In inches.
+        height: In inches.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+
+    class Picture(Figure):
+        def _repr_png_(self) -> bytes:
+            data = io.BytesIO()
+            self.savefig(data, format="png", dpi=100)
+            return data.getvalue()
+
+    made = Picture(figsize=(width, height), dpi=100, facecolor="white")
+    FigureCanvasAgg(made)
+    return made
+
+
+def noted(text: str) -> Figure:
+    """A small figure that only says something."""
+    made = figure(6.0, 1.2)
+    note(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
+    return made
+
+
+def note(ax: Axes, text: str) -> None:
+    """Say in an empty axes why it is empty."""
+    ax.set_xticks([])
+    ax.set_yticks([])
+    for spine in ax.spines.values():
+        spine.set_visible(False)
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
+
+
+def quiet(ax: Axes) -> None:
+    """Two spines, a faint grid, small ticks."""
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.spines[["left", "bottom"]].set_color("#9aa0a6")
+    ax.tick_params(labelsize=SMALL, color="#9aa0a6", labelcolor="#3c4043", length=3)
+    ax.grid(True, axis="y", color=FAINT, linewidth=0.8)
+    ax.set_axisbelow(True)
+
+
+@dataclass(frozen=True)
+class Hue:
+    """How the values of a column are told apart.
+
+    Args:
+        name: The column.
+        styles: For each value what matplotlib's ``plot`` takes; in the order of the legend.
+        bar: A ``ScalarMappable`` for a color bar instead of a legend; None for a legend.
+    """
+
+    name: str
+    styles: dict[Any, dict[str, Any]]
+    bar: Any = None
+
+    def style(self, value: Any) -> dict[str, Any]:
+        """Color and line style of a value; grey for a missing one."""
+        return self.styles.get(value, {"color": "#bdbdbd", "linestyle": "-"})
+
+
+def hue(values: pd.Series[Any]) -> Hue:
+    """Colors for a column: a scale for numbers, distinct colors for anything else.
+
+    Args:
+        values: The column; its name becomes the legend's title.
+    """
+    name, found = str(values.name), values.dropna()
+    if is_number(values):
+        return _scale(name, sorted(found.unique().tolist()))
+    kinds = list(dict.fromkeys(found.tolist()))
+    return Hue(name, dict(zip(kinds, distinct(len(kinds)), strict=True)))
+
+
+def distinct(number: int) -> list[dict[str, Any]]:
+    """So many styles that differ, in color first and then in dashes too."""
+    if number > len(DISTINCT) * len(DASHES):
+        return [{"color": color, "linestyle": "-"} for color in _steps(number)]
+    colors = [DISTINCT[i % len(DISTINCT)] for i in range(number)]
+    dashes = [DASHES[i // len(DISTINCT)] for i in range(number)]
+    return [{"color": c, "linestyle": d} for c, d in zip(colors, dashes, strict=True)]
+
+
+def _scale(name: str, values: Sequence[float]) -> Hue:
+    from matplotlib.cm import ScalarMappable
+    from matplotlib.colors import LogNorm, Normalize
+
+    if len(values) <= STEPS:
+        colors = _steps(len(values))
+        return Hue(
+            name,
+            {v: {"color": c, "linestyle": "-"} for v, c in zip(values, colors, strict=True)},
+        )
+    ends = (values[0], values[-1])
+    norm = LogNorm(*ends) if is_wide(values) else Normalize(*ends)
+    bar = ScalarMappable(norm, _map())
+    rgba = bar.to_rgba(np.asarray(values, float))
+    styles = {v: {"color": c, "linestyle": "-"} for v, c in zip(values, rgba, strict=True)}
+    return Hue(name, styles, bar)
+
+
+def is_wide(values: Sequence[float]) -> bool:
+    """Whether positive values span two decades or more, so that a log axis shows them better."""
+    return bool(len(values)) and min(values) > 0 and max(values) / min(values) >= 100 * (1 - 1e-9)
+
+
+def _map() -> Any:
+    """The scale without its last yellow, which is lost on white."""
+    import matplotlib
+    from matplotlib.colors import ListedColormap
+
+    return ListedColormap([matplotlib.colormaps[SCALE](0.86 * i / 255) for i in range(256)])
+
+
+def _steps(number: int) -> list[Any]:
+    import matplotlib
+
+    whole = matplotlib.colormaps[SCALE]
+    return [whole(0.86 * i / max(1, number - 1)) for i in range(number)]
+
+
+def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
+    """Label and style of each entry of a legend; of run ids, what all begin with is left out."""
+    labels = [short(value) for value in shown.styles]
+    if shown.name == "run" and len(labels) > 1:
+        parts = [label.split("-") for label in labels]
+        same = 0
+        while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
+            same += 1
+        labels = [f"…{'-'.join(p[same:])}" for p in parts] if same else labels
+    return list(zip(labels, shown.styles.values(), strict=True))

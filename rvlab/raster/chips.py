@@ -1,0 +1,103 @@
+"""What a cell of a grid shows of a window: pixels, or why there are none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RvlabError
+from rvlab.metrics import macro_f1
+from rvlab.raster.labels import SceneLabels, prediction, thinned
+from rvlab.raster.recode import Ids
+from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.window import Window
+
+SCORE_PX = 2**23  # up to here a window is scored on all its pixels, above on those that are shown
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Predicted:
+    """What a run said of a window.
+
+    Args:
+        ids: Class ids for the screen, shape (rows, columns).
+        f1: Macro F1 in the window, from 0 to 1; None without truth, NaN without labelled pixels.
+        exact: Whether `f1` was counted on every pixel of the window.
+    """
+
+    ids: Ids
+    f1: float | None
+    exact: bool
+
+
+def attempt(call: Callable[..., T], *args: Any, **kwargs: Any) -> T | RvlabError:
+    """The value of a call, or the error that says why there is none."""
+    try:
+        return call(*args, **kwargs)
+    except RvlabError as exc:
+        return exc
+
+
+def truth(labels: SceneLabels, window: Window, *, max_px: int) -> Ids:
+    """Class ids of the labels, as fine as `predicted` scores them."""
+    return labels.truth(window, max_px=_fineness(window, max_px))
+
+
+def predicted(
+    scene: Scene,
+    own: Classes,
+    window: Window,
+    labels: SceneLabels,
+    known: Ids | RvlabError | None,
+    *,
+    max_px: int,
+) -> Predicted:
+    """What a run predicted in a window, and how good that is.
+
+    Args:
+        scene: Of that run.
+        own: Its classes.
+        window: Within the scene.
+        labels: Of the scene that it is put beside.
+        known: What `truth` gave for that window.
+        max_px: Longest side of what is shown, in pixels.
+
+    Raises:
+        RasterError: If there is no prediction, or it lies on other pixels.
+    """
+    fine = _fineness(window, max_px)
+    ids = prediction(scene, own, window, labels.grid, max_px=fine)
+    score = None
+    if isinstance(known, np.ndarray):
+        inside = labels.labelled(window, max_px=fine)
+        score = float(macro_f1(confusion(known, ids, own, inside), ignore=own.unlabelled_id))
+    return Predicted(thinned(ids, max_px), score, exact=fine is None)
+
+
+def confusion(
+    truth: Ids, guess: Ids, classes: Classes, inside: NDArray[np.bool_] | None = None
+) -> NDArray[np.int64]:
+    """Counts of pixels, shape (classes, classes), rows = truth, as Raster Vision counts them.
+
+    Args:
+        truth: Class ids, shape (rows, columns).
+        guess: The same of a prediction.
+        classes: Ids that are none of these are not counted.
+        inside: Pixels outside count as without a label; None counts all.
+    """
+    k = len(classes)
+    counted = (truth < k) & (guess < k)
+    if inside is not None:
+        counted &= inside
+    pairs = truth[counted].astype(np.int64) * k + guess[counted]
+    return np.bincount(pairs, minlength=k * k).reshape(k, k)
+
+
+def _fineness(window: Window, max_px: int) -> int | None:
+    return None if window.area <= SCORE_PX else max_px

@@ -1,0 +1,113 @@
+"""Mapbox filters on the properties of GeoJSON features, read as Raster Vision reads them.
+
+Two of its ways are kept on purpose, because its training labels were made with them: ``any`` and
+``all`` are joined without parentheses, so that a nested filter follows Python's precedence, and an
+operator it does not know lets everything pass.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+Feature = Mapping[str, Any]
+Test = Callable[[Feature], bool]
+_Joined = list[list[Test]]  # an `or` of `and`s
+
+_COMPARE: dict[str, Callable[[Any, Any], bool]] = {
+    "==": operator.eq,
+    "!=": operator.ne,
+    "<": operator.lt,
+    ">": operator.gt,
+    "<=": operator.le,
+    ">=": operator.ge,
+}
+
+
+def matcher(expression: Sequence[Any]) -> Test:
+    """The test that a filter such as ``["==", "building", "yes"]`` stands for.
+
+    Args:
+        expression: Nested lists: https://docs.mapbox.com/style-spec/reference/other/#other-filter.
+
+    Returns:
+        A function of a GeoJSON feature.
+    """
+    joined = _joined(expression)
+    return lambda feature: any(all(test(feature) for test in tests) for tests in joined)
+
+
+def _joined(expression: Sequence[Any]) -> _Joined:
+    if not expression:
+        return [[_always]]
+    word, *rest = expression
+    if not rest:
+        return [[_never if word == "any" else _always]]
+    if word == "any":
+        return [tests for part in rest for tests in _joined(part)]
+    if word == "all":
+        return _all(rest)
+    return [[_single(word, rest)]]
+
+
+def _single(word: str, rest: Sequence[Any]) -> Test:
+    if word == "none":
+        return _not(matcher(["any", *rest]))
+    if word in _COMPARE:
+        return _compare(_COMPARE[word], rest[0], rest[1])
+    if word in ("in", "!in"):
+        return _signed(word, lambda f: _value(f, rest[0]) in rest[1:])
+    if word in ("has", "!has"):
+        return _signed(word, lambda f: _has(f, rest[0]))
+    return _always
+
+
+def _all(parts: Sequence[Sequence[Any]]) -> _Joined:
+    """``a or b`` and ``c`` as Python reads ``a or b and c``."""
+    out: _Joined = []
+    for part in parts:
+        inner = _joined(part)
+        out = [*out[:-1], out[-1] + inner[0], *inner[1:]] if out else inner
+    return out
+
+
+def _always(_: Feature) -> bool:
+    return True
+
+
+def _never(_: Feature) -> bool:
+    return False
+
+
+def _not(test: Test) -> Test:
+    return lambda feature: not test(feature)
+
+
+def _signed(word: str, test: Test) -> Test:
+    return _not(test) if word.startswith("!") else test
+
+
+def _compare(compare: Callable[[Any, Any], bool], name: str, value: Any) -> Test:
+    def test(feature: Feature) -> bool:
+        try:
+            return bool(compare(_value(feature, name), value))
+        except TypeError:  # a number against nothing
+            return False
+
+    return test
+
+
+def _has(feature: Feature, name: str) -> bool:
+    return "id" in feature if name == "$id" else name in feature["properties"]
+
+
+def _value(feature: Feature, name: str) -> Any:
+    if name == "$type":
+        return feature["geometry"]["type"]
+    if name == "$id":
+        return feature.get("id")
+    found: Any = feature["properties"]
+    for word in name.split("."):
+        found = found.get(word) if isinstance(found, Mapping) else None
+    return found

@@ -1,0 +1,161 @@
+"""Opening a raster by its URI: GDAL's name for it, its settings, and its errors in words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+from rvlab import store
+from rvlab.errors import MissingExtra, RasterError
+
+if TYPE_CHECKING:
+    from rvlab.store import S3Access
+
+# What rasterio opens beside local paths and s3://; it translates these to GDAL's names itself.
+_SCHEMES = ("http", "https", "gs", "az", "oss", "zip", "tar", "gzip", "zip+s3", "zip+https")
+
+# No listing of the folder beside each file, and headers in one request: docs of /vsicurl/.
+_SETTINGS: dict[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": 131072,
+    "GDAL_HTTP_CONNECTTIMEOUT": 4,
+    "GDAL_HTTP_TIMEOUT": 60,
+    "GDAL_HTTP_MAX_RETRY": 2,
+    "GDAL_HTTP_RETRY_DELAY": 0.2,
+}
+
+
+@contextmanager
+def opened(uri: str) -> Iterator[Any]:
+    """Open a raster for the calling thread, with the credentials of the store it lies in.
+
+    A dataset must not be shared between threads: GDAL crashes. Open it in each.
+
+    Args:
+        uri: A local path, ``s3://…``, or another URI that rasterio opens.
+
+    Yields:
+        rasterio's ``DatasetReader``.
+
+    Raises:
+        RasterError: If it cannot be opened or read; one sentence, the cause attached.
+    """
+    import rasterio
+    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+
+    try:
+        with (
+            _environment(uri),
+            _quiet(NotGeoreferencedWarning),
+            rasterio.open(_name(uri)) as dataset,
+        ):
+            yield dataset
+    except RasterioError as exc:
+        raise RasterError(_said(uri, exc)) from exc
+
+
+def _name(uri: str) -> str:
+    scheme = urlsplit(uri).scheme.lower()
+    if scheme == "s3":
+        return f"/vsis3/{uri[len('s3://') :]}"
+    if scheme == "file":
+        return urlsplit(uri).path
+    if scheme in ("", *_SCHEMES):
+        return uri
+    raise RasterError(
+        f"{uri!r} cannot be read: rasterio opens no {scheme}:// address. "
+        "Copy the raster to s3://, https:// or a folder."
+    )
+
+
+def _environment(uri: str) -> Any:
+    """An Env of rasterio's; on S3 with the access of the URI's store, never through os.environ."""
+    import rasterio
+    from rasterio.session import DummySession
+
+    if not uri.startswith("s3://"):
+        return rasterio.Env(session=DummySession(), GDAL_DISABLE_READDIR_ON_OPEN="EMPTY_DIR")
+    access = store.at(uri).access
+    # Files of a run come into being while one looks: GDAL would remember for ever that they did
+    # not exist. What was read of a file is forgotten when it is closed.
+    settings = _SETTINGS | {"CPL_VSIL_CURL_NON_CACHED": f"/vsis3/{urlsplit(uri).netloc}"}
+    return rasterio.Env(session=_session(access), **settings, **access.gdal_options())
+
+
+def _session(access: S3Access) -> Any:
+    """The keys as rasterio wants them; boto3 is not needed, and 20 ms a call are saved."""
+    from rasterio.session import DummySession
+
+    class Keys(DummySession):  # type: ignore[misc]
+        def get_credential_options(self) -> dict[str, str]:
+            out = {"AWS_REGION": access.region}
+            if access.access_key and access.secret_key:
+                out["AWS_ACCESS_KEY_ID"] = access.access_key
+                out["AWS_SECRET_ACCESS_KEY"] = access.secret_key
+                out["AWS_SESSION_TOKEN"] = access.session_token or ""
+            return out
+
+    return Keys()
+
+
+@contextmanager
+def _quiet(category: type[Warning]) -> Iterator[None]:
+    """Imagery without a position is ordinary here.
+
+    ``warnings.catch_warnings`` is not safe in threads, so the filter is added once and stays.
+    """
+    import warnings
+
+    if not any(f[0] == "ignore" and f[2] is category for f in warnings.filters):
+        warnings.simplefilter("ignore", category)
+    yield
+
+
+def _said(uri: str, exc: Exception) -> str:
+    text = " ".join(str(cause) for cause in (exc, exc.__cause__) if cause)
+    low = text.lower()
+    local = urlsplit(uri).scheme in ("", "file")
+    if local and not Path(_name(uri)).exists():
+        return f"{uri} does not exist."
+    if any(w in low for w in ("accessdenied", "forbidden", "signature", "invalidaccesskey", "403")):
+        return f"{uri} was refused: check the credentials and what they may read."
+    if any(w in low for w in ("could not resolve", "connect", "timed out", "timeout")):
+        return f"{uri} cannot be reached: nobody answers at its address."
+    if any(
+        w in low for w in ("does not exist", "no such file", "404", "nosuchkey", "nosuchbucket")
+    ):
+        return f"{uri} does not exist."
+    if "not recognized" in low:
+        return f"{uri} is no raster that GDAL knows."
+    first = (str(exc) or type(exc).__name__).splitlines()[0]
+    return f"{uri} cannot be read: {first[:200]}."
+
+
+def fetch(uri: str) -> bytes:
+    """The bytes of a small file, such as a GeoJSON, from wherever rasters are read.
+
+    Raises:
+        RasterError: If it cannot be read.
+    """
+    from rvlab.errors import RvlabError
+
+    scheme = urlsplit(uri).scheme
+    try:
+        if scheme in ("", "file"):
+            return Path(urlsplit(uri).path if scheme else uri).read_bytes()
+        if scheme == "s3":
+            home = store.at(uri)
+            return home.get(home.key(uri))
+        import fsspec
+
+        with fsspec.open(uri, "rb") as file:
+            return bytes(file.read())
+    except MissingExtra:
+        raise
+    except FileNotFoundError as exc:
+        raise RasterError(f"{uri} does not exist.") from exc
+    except (RvlabError, OSError, ValueError, ImportError) as exc:
+        raise RasterError(f"{uri} cannot be read: {exc}") from exc

@@ -1,0 +1,102 @@
+"""GeoJSON features in the pixels of a raster."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RasterError
+from rvlab.raster.gdal import fetch
+from rvlab.raster.read import Grid
+
+
+def read_features(uri: str) -> list[dict[str, Any]]:
+    """The features of a GeoJSON file that have a geometry, in longitude and latitude.
+
+    Returns:
+        Dicts with ``id``, ``properties`` and a shapely ``geometry``.
+
+    Raises:
+        RasterError: If the file cannot be read or is no GeoJSON.
+    """
+    import shapely
+
+    try:
+        data = json.loads(fetch(uri))
+        found = data["features"] if data.get("type") == "FeatureCollection" else [data]
+        found = [f for f in found if f.get("geometry")]
+        geometries = [shapely.from_geojson(json.dumps(f["geometry"])) for f in found]
+    except (ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as exc:
+        raise RasterError(f"{uri} holds no GeoJSON features: {exc}.") from exc
+    # Raster Vision reads a file as a table: each feature has the properties of all.
+    names = {name for f in found for name in f.get("properties") or {}}
+    crs = ((data.get("crs") or {}).get("properties") or {}).get("name")
+    if crs:
+        geometries = list(_projected(geometries, crs, "EPSG:4326"))
+    return [
+        {
+            "id": str(number),
+            "properties": dict.fromkeys(names) | dict(f.get("properties") or {}),
+            "geometry": geometry,
+        }
+        for number, (f, geometry) in enumerate(zip(found, geometries, strict=True))
+        if not geometry.is_empty
+    ]
+
+
+def in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
+    """Bring features to the pixels of a raster, rounded down.
+
+    Multi-part shapes are taken apart, polygons mended by ``buffer(0)``, empty shapes dropped.
+
+    Args:
+        features: As `read_features` returns them.
+        grid: Of the raster; without CRS and transform the coordinates are pixels already.
+    """
+    import shapely
+
+    geometries = [f["geometry"] for f in features]
+    if grid.crs is not None:
+        geometries = _projected(geometries, "EPSG:4326", grid.crs)
+    if grid.has_position:
+        geometries = shapely.transform(geometries, lambda xy: _floored(xy, grid.transform))
+    else:
+        geometries = shapely.force_2d(geometries)
+    out = []
+    for f, geometry in zip(features, geometries, strict=True):
+        for part in _parts(geometry):
+            mended = part.buffer(0) if part.geom_type == "Polygon" else part
+            out += [{**f, "geometry": piece} for piece in _parts(mended)]
+    return out
+
+
+def _parts(geometry: Any) -> list[Any]:
+    """A multi-part shape taken apart; empty ones dropped."""
+    parts = [geometry]
+    while any(hasattr(part, "geoms") for part in parts):
+        parts = [p for part in parts for p in getattr(part, "geoms", [part])]
+    return [part for part in parts if not part.is_empty]
+
+
+def _floored(xy: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
+    from rasterio.transform import rowcol
+
+    if not len(xy):
+        return xy
+    rows, cols = rowcol(transform, xy[:, 0], xy[:, 1])
+    return np.column_stack([cols, rows]).astype(float)
+
+
+def _projected(geometries: Any, source: Any, target: Any) -> Any:
+    import shapely
+    from rasterio.warp import transform
+
+    def moved(xy: NDArray[np.float64]) -> NDArray[np.float64]:
+        if not len(xy):
+            return xy
+        return np.column_stack(transform(source, target, xy[:, 0], xy[:, 1]))
+
+    return shapely.transform(geometries, moved)

@@ -1,0 +1,217 @@
+"""Class ids of a window: what the labels say, and what a run predicted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from threading import RLock
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RasterError, RvlabError
+from rvlab.raster.read import Chip, Grid, read
+from rvlab.raster.read import grid as grid_of
+from rvlab.raster.recode import Ids, class_ids
+from rvlab.raster.scene import Classes, RasterSource, Scene, VectorSource
+from rvlab.raster.vectors import Shapes, areas, picks, shapes
+from rvlab.raster.window import Window
+
+
+@dataclass
+class SceneLabels:
+    """The truth of a scene. Shapes are read once; windows may be asked for by several threads.
+
+    Args:
+        scene: As `scenes` returns it.
+        classes: Of the same run.
+    """
+
+    scene: Scene
+    classes: Classes
+    _lock: Any = field(default_factory=RLock, init=False, repr=False)
+    _grid: Grid | RvlabError | None = field(default=None, init=False, repr=False)
+    _shapes: dict[str, Shapes] = field(default_factory=dict, init=False, repr=False)
+
+    @property
+    def image_grid(self) -> Grid:
+        """Of the whole image. Its header is read once; a lost image's place is told by its labels.
+
+        Raises:
+            RasterError: If neither can be read; it tells of the image.
+        """
+        with self._lock:
+            if self._grid is None:
+                self._grid = self._found_grid()
+            if isinstance(self._grid, RvlabError):
+                raise self._grid
+            return self._grid
+
+    def _found_grid(self) -> Grid | RvlabError:
+        try:
+            return grid_of(readable(self.scene.image, "image"))
+        except RvlabError as exc:
+            truth, guess = self.scene.truth, self.scene.prediction_uri
+            same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unread else []
+            for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
+                try:
+                    return grid_of(uri)
+                except RvlabError:
+                    continue
+            return exc
+
+    @property
+    def grid(self) -> Grid:
+        """Of the scene: the part of its image that its `bbox` leaves."""
+        image = self.image_grid
+        box = self.scene.image.bbox
+        return image.crop(box.clip(image.width, image.height)) if box else image
+
+    def whole(self) -> Window:
+        """The window of the whole scene."""
+        return Window(0, 0, self.grid.width, self.grid.height)
+
+    def clip(self, window: Window | None) -> Window:
+        """A window cut at the scene's edge; None is the whole scene.
+
+        Raises:
+            WindowOutside: If nothing is left.
+        """
+        return (window or self.whole()).clip(self.grid.width, self.grid.height)
+
+    def truth(self, window: Window | None = None, *, max_px: int | None = None) -> Ids:
+        """Class ids as Raster Vision's label source gives them.
+
+        Args:
+            window: In pixels of the scene; None is the whole scene.
+            max_px: Longest side of the result; every n-th pixel is taken, none is averaged.
+
+        Returns:
+            Shape (rows, columns).
+
+        Raises:
+            RasterError: If the scene has no labels, or they cannot be read here.
+            WindowOutside: If the window does not touch the scene.
+        """
+        part = self.clip(window)
+        source = self.scene.truth
+        if source is None:
+            raise RasterError(f"The scene {self.scene.id} has no labels.")
+        if isinstance(source, VectorSource):
+            drawn = self._drawn("truth", lambda: shapes(source, self.image_grid, self.classes))
+            return drawn.draw(
+                self._in_image(part),
+                background_id=source.background_id,
+                all_touched=source.all_touched,
+                shape=part.shape_within(max_px),
+            )
+        uri = readable(source, "truth")
+        col, row = _corner(self.image_grid, self.scene.image.bbox, uri)
+        chip = _label_chip(uri, source, part.shifted(col, row), max_px)
+        _same_shape(chip, part, f"The truth {uri}")
+        return class_ids(uri, chip, source.transformers)
+
+    def labelled(self, window: Window, *, max_px: int | None = None) -> NDArray[np.bool_] | None:
+        """Where the scene's areas of interest are; None if all of it counts."""
+        uris = self.scene.aoi_uris
+        if not uris:
+            return None
+        part = self.clip(window)
+        found = self._drawn("aoi", lambda: areas(uris, self.image_grid))
+        drawn = found.draw(self._in_image(part), shape=part.shape_within(max_px))
+        return np.asarray(drawn == 1)
+
+    def _in_image(self, window: Window) -> Window:
+        box = self.scene.image.bbox
+        return window.shifted(box.col, box.row) if box else window
+
+    def _drawn(self, name: str, load: Callable[[], Shapes]) -> Shapes:
+        with self._lock:
+            if name not in self._shapes:
+                self._shapes[name] = load()
+            return self._shapes[name]
+
+
+def prediction(
+    scene: Scene, own: Classes, window: Window, grid: Grid, *, max_px: int | None = None
+) -> Ids:
+    """Class ids that a run predicted for a window.
+
+    Args:
+        scene: Of that run.
+        own: Its classes.
+        window: In pixels of the scene, within it.
+        grid: Of the scene that it is put beside; the prediction must lie on the same pixels.
+        max_px: As in `SceneLabels.truth`.
+
+    Raises:
+        RasterError: If there is no prediction, or it lies on other pixels.
+    """
+    if scene.task != "semantic_segmentation":
+        raise RasterError(f"Predictions of {scene.task} are not drawn yet.")
+    if scene.prediction_uri is None:
+        raise RasterError(f"The scene {scene.id} has no prediction.")
+    uri = scene.prediction_uri
+    chip = read(uri, window, max_px=max_px, resampling="nearest")
+    found = chip.whole
+    if (found.width, found.height) != (grid.width, grid.height):
+        raise RasterError(
+            f"The prediction has {found.width} × {found.height} px, the scene "
+            f"{grid.width} × {grid.height} px."
+        )
+    if found.crs is not None and grid.crs is not None:
+        near = found.transform.almost_equals(grid.transform, 1e-3 * abs(grid.transform.a))
+        if found.crs != grid.crs or not near:
+            raise RasterError("The prediction lies elsewhere on the ground than the scene.")
+    rgb = {"type_hint": "rgb_class_transformer", "class_config": own}
+    return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
+
+
+def readable(source: RasterSource, what: str) -> str:
+    """The one file of a source; RasterError says why if it cannot be read here."""
+    if source.unread:
+        raise RasterError(f"The {what} cannot be read: {source.unread}.")
+    return source.uris[0]
+
+
+def thinned(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
+    """Every n-th pixel, so that the longer side has `max_px` at most."""
+    window = Window(0, 0, ids.shape[1], ids.shape[0])
+    rows, cols = picks(window, window.shape_within(max_px))
+    return ids[np.ix_(rows, cols)]
+
+
+def _corner(image: Grid, box: Window | None, uri: str) -> tuple[int, int]:
+    """Where the scene begins in the raster of its labels, whose own corner may be another.
+
+    Raster Vision takes both to have the same pixel size; here it is checked.
+    """
+    from rasterio.warp import transform
+
+    left, top = (box.col, box.row) if box else (0, 0)
+    labels = grid_of(uri)
+    if not (image.has_position and labels.has_position):
+        return left, top
+    x, y = image.point(left + 0.5, top + 0.5)
+    if image.crs != labels.crs and image.crs is not None and labels.crs is not None:
+        (x,), (y,) = transform(image.crs, labels.crs, [x], [y])
+    elif not np.isclose(labels.transform.a, image.transform.a, rtol=1e-3):
+        raise RasterError(
+            f"{uri} has pixels of {labels.transform.a:g}, the image of {image.transform.a:g}; "
+            "labels must have the image's."
+        )
+    return labels.pixel(x, y)
+
+
+def _label_chip(uri: str, source: RasterSource, window: Window, max_px: int | None) -> Chip:
+    bands = None if source.channel_order is None else [b + 1 for b in source.channel_order]
+    return read(uri, window, bands=bands, max_px=max_px, resampling="nearest")
+
+
+def _same_shape(chip: Chip, window: Window, what: str) -> None:
+    if (chip.window.width, chip.window.height) != (window.width, window.height):
+        raise RasterError(
+            f"{what} covers {chip.window.width} × {chip.window.height} px of the window's "
+            f"{window.width} × {window.height}."
+        )

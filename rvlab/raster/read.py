@@ -1,0 +1,207 @@
+"""Reading a window of a raster."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RasterError, SpecError
+from rvlab.raster.gdal import opened
+from rvlab.raster.window import Window
+
+Resampling = Literal["nearest", "average", "bilinear", "mode"]
+
+MAX_BYTES = 1_000_000_000  # one chip; a picture needs a thousandth of it
+
+
+@dataclass(frozen=True)
+class Grid:
+    """Where a raster's pixels lie.
+
+    Args:
+        width: Columns.
+        height: Rows.
+        transform: The ``affine.Affine`` from (column, row) to map coordinates.
+        crs: The ``rasterio.crs.CRS``; None for imagery without a position.
+    """
+
+    width: int
+    height: int
+    transform: Any
+    crs: Any
+
+    @property
+    def has_position(self) -> bool:
+        """Whether its pixels have map coordinates; a plain picture's have none."""
+        return self.crs is not None or not self.transform.is_identity
+
+    @property
+    def metres_per_px(self) -> float | None:
+        """The side of a pixel; None where the CRS is not projected."""
+        return _metres(self.transform, self.crs)
+
+    def crop(self, window: Window) -> Grid:
+        """The grid of a window."""
+        t, (x, y) = self.transform, self.point(window.col, window.row)
+        return Grid(window.width, window.height, type(t)(t.a, t.b, x, t.d, t.e, y), self.crs)
+
+    def thinned(self, width: int, height: int) -> Grid:
+        """The grid of the same area in fewer pixels."""
+        t, wide, tall = self.transform, self.width / width, self.height / height
+        coarse = type(t)(t.a * wide, t.b * tall, t.c, t.d * wide, t.e * tall, t.f)
+        return Grid(width, height, coarse, self.crs)
+
+    # Written out, because Affine's operators differ between its versions 2 (*) and 3 (@).
+    def point(self, col: float, row: float) -> tuple[float, float]:
+        """Map coordinates of a point in pixels; whole numbers are a pixel's upper left corner."""
+        t = self.transform
+        return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
+
+    def pixel(self, x: float, y: float) -> tuple[int, int]:
+        """The column and row of the pixel that a point in map coordinates lies in."""
+        t = ~self.transform
+        return math.floor(t.a * x + t.b * y + t.c), math.floor(t.d * x + t.e * y + t.f)
+
+
+@dataclass(frozen=True)
+class Chip:
+    """Pixels that were read, with what one must know about them.
+
+    Args:
+        array: Shape (bands, rows, columns), in the raster's dtype.
+        mask: Shape (rows, columns); True where the pixels are data.
+        window: What was read, in the raster's own pixels, cut at its edge.
+        grid: Where the pixels of `array` lie; coarser than the raster's own if it was decimated.
+        whole: Where those of the whole raster lie.
+    """
+
+    array: NDArray[Any]
+    mask: NDArray[np.bool_]
+    window: Window
+    grid: Grid
+    whole: Grid
+
+    @property
+    def crs(self) -> Any:
+        """The ``rasterio.crs.CRS``, or None."""
+        return self.grid.crs
+
+    @property
+    def transform(self) -> Any:
+        """From (column, row) of `array` to map coordinates."""
+        return self.grid.transform
+
+
+def grid(uri: str) -> Grid:
+    """Size, transform and CRS of a raster, from its header.
+
+    Raises:
+        RasterError: If it cannot be opened.
+    """
+    with opened(uri) as dataset:
+        return _grid(dataset)
+
+
+def read(
+    uri: str,
+    window: Window | None = None,
+    *,
+    bands: Sequence[int] | None = None,
+    max_px: int | None = 1024,
+    resampling: Resampling = "average",
+) -> Chip:
+    """Read a window of a raster, from overviews where the window is larger than asked.
+
+    Args:
+        uri: Local path or any URI that rasterio opens, such as ``s3://bucket/scene.tif``.
+        window: Pixels to read, cut at the raster's edge; None reads the whole raster.
+        bands: Band numbers from 1; None reads all but an alpha band, which goes into the mask.
+        max_px: Longest side of the result, in pixels; None reads every pixel.
+        resampling: How pixels are put together where the window is larger than `max_px`. Labels
+            need ``nearest`` or ``mode``.
+
+    Returns:
+        The chip; its mask is False where the raster has no data (nodata, alpha 0, NaN).
+
+    Raises:
+        RasterError: If the raster cannot be read, or the result is larger than a gigabyte.
+        WindowOutside: If the window does not touch the raster.
+        SpecError: If it has no such band.
+    """
+    return read_chosen(
+        uri, window, lambda found: _bands(uri, found, bands), max_px=max_px, resampling=resampling
+    )
+
+
+def read_chosen(
+    uri: str,
+    window: Window | None,
+    choose: Callable[[Any], list[int]],
+    *,
+    max_px: int | None,
+    resampling: Resampling,
+) -> Chip:
+    """`read`, with the bands chosen when the raster is open, so that it is opened once."""
+    from rasterio.enums import Resampling as How
+
+    with opened(uri) as dataset:
+        whole = _grid(dataset)
+        part = (window or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
+        numbers = choose(dataset)
+        shape = part.shape_within(max_px)
+        size = len(numbers) * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
+        if size > MAX_BYTES:
+            raise RasterError(
+                f"{part} of {uri} are {size / 1e6:,.3g} MB, more than the "
+                f"{MAX_BYTES / 1e6:,.3g} MB read at once. Give a smaller window or max_px."
+            )
+        area = part.to_rasterio()
+        array = dataset.read(
+            numbers, window=area, out_shape=(len(numbers), *shape), resampling=How[resampling]
+        )
+        mask = _mask(dataset, area, shape)
+    if array.dtype.kind == "f":
+        mask = mask & np.isfinite(array).all(axis=0)
+    return Chip(array, mask, part, whole.crop(part).thinned(shape[1], shape[0]), whole)
+
+
+def plain_bands(dataset: Any) -> list[int]:
+    """Band numbers from 1, without an alpha band."""
+    from rasterio.enums import ColorInterp
+
+    kinds = dataset.colorinterp
+    return [i for i, kind in enumerate(kinds, start=1) if kind != ColorInterp.alpha]
+
+
+def _grid(dataset: Any) -> Grid:
+    return Grid(dataset.width, dataset.height, dataset.transform, dataset.crs)
+
+
+def _bands(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
+    if bands is None:
+        return plain_bands(dataset)
+    wrong = [b for b in bands if not 1 <= b <= dataset.count]
+    if wrong:
+        raise SpecError(f"{uri} has no band {wrong[0]}; its bands are 1 to {dataset.count}.")
+    return list(bands)
+
+
+def _mask(dataset: Any, area: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
+    from rasterio.enums import MaskFlags
+
+    if all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums):
+        return np.ones(shape, dtype=bool)
+    return np.asarray(dataset.dataset_mask(window=area, out_shape=shape) > 0)
+
+
+def _metres(transform: Any, crs: Any) -> float | None:
+    if crs is None or not crs.is_projected:
+        return None
+    _, factor = crs.linear_units_factor
+    side = float(np.sqrt(abs(transform.determinant)))
+    return side * float(factor)

@@ -1,0 +1,248 @@
+"""Scenes and classes, as Raster Vision's ``pipeline-config.json`` describes them.
+
+The file is read as plain JSON, so that looking at a run needs neither Raster Vision nor torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rvlab.errors import NotFound, RecordBroken, did_you_mean
+from rvlab.raster.window import Window
+
+GROUPS = ("train", "validation", "test")
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a run; the place in `names` is the class id.
+
+    Args:
+        names: One a class.
+        colors: Red, green and blue from 0 to 255, one a class.
+        null: The class that stands in where there is no label or image, if there is one.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[RGB, ...]
+    null: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def null_id(self) -> int | None:
+        """The id of the null class."""
+        return None if self.null is None else self.names.index(self.null)
+
+    @property
+    def unlabelled_id(self) -> int | None:
+        """The id of the class of pixels that nobody labelled, which no score counts.
+
+        That is the null class where it bears the name that Raster Vision gives it. A null class of
+        another name, such as ``background``, is a class like any other: the table of metrics is
+        made by the same rule.
+        """
+        return self.null_id if self.null == "null" else None
+
+
+@dataclass(frozen=True)
+class RasterSource:
+    """A raster of Raster Vision's.
+
+    Args:
+        uris: The files; several are one mosaic.
+        channel_order: Bands from 0, in the order in which they are used; None is all but alpha.
+        transformers: Raster Vision's own settings of what is done to the pixels, in order.
+        bbox: The part that is used, in pixels; None is the whole.
+        unread: Why it cannot be read here, if it cannot.
+    """
+
+    uris: tuple[str, ...] = ()
+    channel_order: tuple[int, ...] | None = None
+    transformers: tuple[Mapping[str, Any], ...] = ()
+    bbox: Window | None = None
+    unread: str | None = None
+
+
+@dataclass(frozen=True)
+class VectorSource:
+    """Shapes that Raster Vision draws into a raster of class ids.
+
+    Args:
+        uris: GeoJSON files.
+        transformers: Raster Vision's own settings of what is done to the shapes, in order.
+        background_id: The class of pixels under no shape.
+        all_touched: Whether a pixel counts when a shape touches it, or only its centre.
+        unread: Why it cannot be read here, if it cannot.
+    """
+
+    uris: tuple[str, ...] = ()
+    transformers: tuple[Mapping[str, Any], ...] = ()
+    background_id: int = 0
+    all_touched: bool = False
+    unread: str | None = None
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A scene of a run. Windows of it count from the corner of its image's `bbox`.
+
+    Args:
+        id: Its name.
+        group: ``train``, ``validation`` or ``test``.
+        image: The imagery.
+        truth: The labels; None if it has none.
+        prediction_uri: The raster of predicted class ids, written by the step ``predict``.
+        prediction_rgb: Whether that raster holds class colours instead of ids.
+        aoi_uris: GeoJSON files of the areas that are labelled; none is the whole scene.
+        task: Raster Vision's word, such as ``semantic_segmentation``.
+    """
+
+    id: str
+    group: str
+    image: RasterSource
+    truth: RasterSource | VectorSource | None
+    prediction_uri: str | None
+    prediction_rgb: bool = False
+    aoi_uris: tuple[str, ...] = ()
+    task: str = "semantic_segmentation"
+
+
+def classes(config: Mapping[str, Any]) -> Classes:
+    """The classes of a run.
+
+    Args:
+        config: ``pipeline-config.json``, or a ``class_config`` from within it.
+
+    Raises:
+        RecordBroken: If it has none.
+    """
+    part = config.get("dataset", {}).get("class_config") if "dataset" in config else config
+    if not isinstance(part, Mapping) or not part.get("names"):
+        raise RecordBroken("pipeline-config.json names no classes.")
+    names = tuple(str(name) for name in part["names"])
+    colors = tuple(rgb(color) for color in part.get("colors") or [(128, 128, 128)] * len(names))
+    if len(colors) != len(names):
+        raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {len(colors)} colors.")
+    null = part.get("null_class") or ("null" if "null" in names else None)
+    return Classes(names, colors, null)
+
+
+def rgb(color: str | Sequence[float]) -> RGB:
+    """A color as Raster Vision understands it: a name, ``#rrggbb``, 0 to 255, or floats to 1."""
+    from PIL import ImageColor
+
+    if isinstance(color, str):
+        try:
+            r, g, b = ImageColor.getrgb(color)[:3]
+        except ValueError as exc:
+            raise RecordBroken(f"pipeline-config.json has a color {color!r}: {exc}.") from exc
+        return r, g, b
+    if all(isinstance(part, float) for part in color):
+        color = [255 * part for part in color]
+    r, g, b = (round(part) for part in color[:3])
+    return r, g, b
+
+
+def scenes(config: Mapping[str, Any]) -> list[Scene]:
+    """The scenes of a run, in the order of its config: train, validation, test.
+
+    A source that cannot be read here does not stop the others: its `unread` says why.
+
+    Args:
+        config: ``pipeline-config.json``.
+
+    Raises:
+        RecordBroken: If it is not as Raster Vision writes it.
+    """
+    data = config.get("dataset", {})
+    task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+    home = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
+    try:
+        return [
+            _scene(part, group, task, f"{home}/{part['id']}")
+            for group in GROUPS
+            for part in data.get(f"{group}_scenes") or []
+        ]
+    except (KeyError, TypeError, AttributeError) as exc:
+        raise RecordBroken(
+            f"pipeline-config.json has a scene that no Raster Vision writes: {exc!r}."
+        ) from exc
+
+
+def scene_named(name: str, known: Sequence[Scene]) -> Scene:
+    """The scene with that id.
+
+    Raises:
+        NotFound: If there is none; it names the nearest.
+    """
+    for scene in known:
+        if scene.id == name:
+            return scene
+    raise NotFound(f"There is no scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
+
+
+def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene:
+    label_store = part.get("label_store") or {}
+    uri = str(label_store.get("uri") or folder).rstrip("/")
+    is_raster = task == "semantic_segmentation"
+    return Scene(
+        id=str(part["id"]),
+        group=group,
+        image=_raster(part["raster_source"]),
+        truth=_truth(part.get("label_source")),
+        prediction_uri=f"{uri}/labels.tif" if is_raster else uri,
+        prediction_rgb=bool(label_store.get("rgb")),
+        aoi_uris=_listed(part.get("aoi_uris")),
+        task=task,
+    )
+
+
+def _truth(part: Mapping[str, Any] | None) -> RasterSource | VectorSource | None:
+    if not part:
+        return None
+    kind = part.get("type_hint")
+    if kind != "semantic_segmentation_label_source":
+        return RasterSource(unread=f"labels of the kind {kind} are not drawn")
+    source = part["raster_source"]
+    if source.get("type_hint") != "rasterized_source":
+        return _raster(source)
+    vector, drawn = source["vector_source"], source["rasterizer_config"]
+    kind = vector.get("type_hint")
+    return VectorSource(
+        uris=_listed(vector.get("uris")),
+        transformers=tuple(vector.get("transformers") or ()),
+        background_id=int(drawn["background_class_id"]),
+        all_touched=bool(drawn.get("all_touched")),
+        unread=None if kind == "geojson_vector_source" else f"no {kind} is read here",
+    )
+
+
+def _raster(part: Mapping[str, Any]) -> RasterSource:
+    kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris")), part.get("bbox")
+    unread = None
+    if kind != "rasterio_source":
+        unread = f"no {kind} is read here, only a rasterio_source"
+    elif len(uris) != 1:
+        unread = f"it is a mosaic of {len(uris)} files, and only single files are read"
+    order = part.get("channel_order")
+    window = None
+    if bbox is not None:
+        top, left, bottom, right = bbox
+        window = Window(left, top, right - left, bottom - top)
+    return RasterSource(
+        uris=uris,
+        channel_order=None if order is None else tuple(order),
+        transformers=tuple(part.get("transformers") or ()),
+        bbox=window,
+        unread=unread,
+    )
+
+
+def _listed(uris: Any) -> tuple[str, ...]:
+    return (uris,) if isinstance(uris, str) else tuple(uris or ())

@@ -1,0 +1,185 @@
+"""GeoJSON labels, drawn into class ids for a window, as Raster Vision draws them.
+
+What is done to the shapes, and in which order, is what Raster Vision 0.31 does (its
+``sanitize_geojson``, then its vector transformers), without asking Raster Vision itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RasterError
+from rvlab.raster.filters import matcher
+from rvlab.raster.geojson import in_pixels, read_features
+from rvlab.raster.read import Grid
+from rvlab.raster.scene import Classes, VectorSource
+from rvlab.raster.window import Window
+
+_BLOCK_PX = 16_000_000  # drawn at once where only every n-th pixel is wanted
+
+
+@dataclass(frozen=True)
+class Shapes:
+    """Shapes in pixels of the whole raster, with the class of each; later ones cover earlier."""
+
+    geometries: NDArray[Any]
+    class_ids: NDArray[np.int64]
+
+    def draw(
+        self,
+        window: Window,
+        *,
+        background_id: int = 0,
+        all_touched: bool = False,
+        shape: tuple[int, int] | None = None,
+    ) -> NDArray[np.uint8]:
+        """Class ids of a window.
+
+        Args:
+            window: In pixels of the whole raster.
+            background_id: The class under no shape.
+            all_touched: Whether to fill every pixel that a shape touches.
+            shape: Rows and columns of the result where it is to be smaller than the window: the
+                nearest pixel is taken, none is averaged.
+        """
+        rows, cols = picks(window, shape or (window.height, window.width))
+        if len(rows) == window.height and len(cols) == window.width:
+            return self._block(window, background_id, all_touched)
+        out = np.empty((len(rows), len(cols)), np.uint8)
+        step = max(1, _BLOCK_PX // window.width)
+        for top in range(0, window.height, step):
+            here = (rows >= top) & (rows < top + step)
+            if here.any():
+                height = min(step, window.height - top)
+                part = Window(window.col, window.row + top, window.width, height)
+                block = self._block(part, background_id, all_touched)
+                out[here] = block[np.ix_(rows[here] - top, cols)]
+        return out
+
+    def _block(self, window: Window, background_id: int, touched: bool) -> NDArray[np.uint8]:
+        import shapely
+        from rasterio.features import rasterize
+
+        size = (window.height, window.width)
+        area = shapely.box(window.col, window.row, window.stop_col, window.stop_row)
+        near = shapely.intersects(self.geometries, area)
+        if not near.any():
+            return np.full(size, background_id, np.uint8)
+        corner = np.array([window.col, window.row])
+        moved = shapely.transform(self.geometries[near], lambda xy: xy - corner)
+        pairs = zip(moved, self.class_ids[near].tolist(), strict=True)
+        return np.asarray(
+            rasterize(
+                list(pairs),
+                out_shape=size,
+                fill=background_id,
+                dtype="uint8",
+                all_touched=touched,
+            )
+        )
+
+
+def picks(window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """The rows and columns of a window that GDAL's nearest resampling takes for a smaller shape."""
+    rows = ((np.arange(shape[0]) + 0.5) * window.height / shape[0]).astype(np.int64)
+    cols = ((np.arange(shape[1]) + 0.5) * window.width / shape[1]).astype(np.int64)
+    return rows, cols
+
+
+def shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
+    """Read the labels of a scene and bring them to the pixels of its image.
+
+    Args:
+        source: The GeoJSON files and what is done to them.
+        grid: Of the whole image, not of its `bbox`.
+        classes: Names that the features may carry as ``class_name`` or ``label``.
+
+    Raises:
+        RasterError: If a file cannot be read, a transformer is not known here, or a line or point
+            has no buffer.
+    """
+    if source.unread:
+        raise RasterError(f"The labels cannot be read: {source.unread}.")
+    features = [f for uri in source.uris for f in read_features(uri)]
+    features = in_pixels(features, grid)
+    for step in source.transformers:
+        features = _transformed(features, step, classes)
+    kinds = {f["geometry"].geom_type for f in features} - {"Polygon", "MultiPolygon"}
+    if kinds:
+        raise RasterError(
+            f"{source.uris[0]} holds shapes of the kind {', '.join(sorted(kinds))}, and the config "
+            "has no buffer that makes areas of them."
+        )
+    missing = [f for f in features if f["properties"].get("class_id") is None]
+    if missing:
+        raise RasterError(
+            f"{len(missing)} shapes of {source.uris[0]} have no class: the config has no "
+            "class_inference_transformer."
+        )
+    return _as_shapes(features, [int(f["properties"]["class_id"]) for f in features])
+
+
+def areas(uris: Iterable[str], grid: Grid) -> Shapes:
+    """Areas of interest in the pixels of an image, each with the class id 1."""
+    features = in_pixels([f for uri in uris for f in read_features(uri)], grid)
+    return _as_shapes(features, [1] * len(features))
+
+
+def _as_shapes(features: list[dict[str, Any]], class_ids: list[int]) -> Shapes:
+    geometries = np.empty(len(features), object)
+    geometries[:] = [f["geometry"] for f in features]
+    return Shapes(geometries, np.array(class_ids, np.int64))
+
+
+def _transformed(
+    features: list[dict[str, Any]], step: Mapping[str, Any], classes: Classes
+) -> list[dict[str, Any]]:
+    kind = step.get("type_hint")
+    if kind == "class_inference_transformer":
+        return _with_classes(features, step, classes)
+    if kind == "buffer_transformer":
+        return [_buffered(f, step) for f in features]
+    raise RasterError(f"The labels pass a {kind}, which only Raster Vision itself can apply.")
+
+
+def _with_classes(
+    features: list[dict[str, Any]], step: Mapping[str, Any], classes: Classes
+) -> list[dict[str, Any]]:
+    filters = step.get("class_id_to_filter") or {}
+    tests = {int(number): matcher(expression) for number, expression in filters.items()}
+    renamed = step.get("class_name_mapping") or {}
+
+    def class_id(feature: dict[str, Any]) -> int | None:
+        has = feature["properties"]
+        if has.get("class_id") is not None:
+            return int(has["class_id"])
+        name = has["class_name"] if has.get("class_name") is not None else has.get("label")
+        name = renamed.get(name, name)
+        if name in classes.names:
+            return classes.names.index(name)
+        typed = {**feature, "geometry": {"type": feature["geometry"].geom_type}}
+        default: int | None = step.get("default_class_id")
+        return next((number for number, test in tests.items() if test(typed)), default)
+
+    found = [(f, class_id(f)) for f in features]
+    return [
+        {**f, "properties": f["properties"] | {"class_id": number}}
+        for f, number in found
+        if number is not None
+    ]
+
+
+def _buffered(feature: dict[str, Any], step: Mapping[str, Any]) -> dict[str, Any]:
+    if feature["geometry"].geom_type != step["geom_type"]:
+        return feature
+    by_class = {int(k): v for k, v in (step.get("class_bufs") or {}).items()}
+    number = feature["properties"].get("class_id")
+    width = by_class.get(number, step.get("default_buf", 1))
+    if width is None:
+        return feature
+    return {**feature, "geometry": feature["geometry"].buffer(width)}

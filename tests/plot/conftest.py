@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+import pytest
+
+from tests.raster.made import Experiment
+
+
+@pytest.fixture
+def experiment(tmp_path):
+    """Two scenes and three runs, the first the best; they differ in lr only."""
+    made = Experiment(tmp_path)
+    for wrong, lr in ((0.02, 0.01), (0.2, 0.001), (0.6, 0.0001)):
+        made.add(wrong, lr=lr, width=8)
+    return made
+
+
+@pytest.fixture(autouse=True)
+def _closed():
+    import matplotlib.pyplot as plt
+
+    plt.switch_backend("agg")
+    yield
+    plt.close("all")

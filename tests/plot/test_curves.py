@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import LogNorm, to_hex
+
+from rvlab import plot
+from rvlab.errors import TableError
+
+
+def history(runs=3, epochs=4, **more):
+    rows = [
+        {"run": f"r{run:02d}", "epoch": epoch, "train_loss": 1 / (1 + epoch + run),
+         "val_loss": 1.2 / (1 + epoch + run), "avg_f1": epoch / epochs}
+        for run in range(runs)
+        for epoch in range(epochs)
+    ]  # fmt: skip
+    table = pd.DataFrame(rows)
+    return table.assign(**{k: table["run"].map(dict(v)) for k, v in more.items()})
+
+
+def lr(values):
+    return {"params.lr": [(f"r{i:02d}", v) for i, v in enumerate(values)]}
+
+
+def panels(figure):
+    return [ax for ax in figure.axes if ax.get_label() != "hue"]
+
+
+def labels(figure):
+    (legend,) = figure.legends
+    return legend.get_title().get_text(), [t.get_text() for t in legend.get_texts()]
+
+
+def test_a_panel_per_series_and_a_line_per_run():
+    table = history().sample(frac=1, random_state=0)
+    before = table.copy()
+    figure = plot.curves(table)
+    assert [ax.get_title(loc="left") for ax in panels(figure)] == [
+        "train_loss",
+        "val_loss",
+        "avg_f1",
+    ]
+    for ax in panels(figure):
+        assert len(ax.lines) == 3
+        assert all((line.get_xdata() == [0, 1, 2, 3]).all() for line in ax.lines)
+        assert ax.get_xlabel() == "epoch"
+    pd.testing.assert_frame_equal(table, before)
+    title, words = labels(figure)
+    assert title == "run"
+    assert sorted(words) == ["r00", "r01", "r02"]
+
+
+def test_few_numbers_get_a_legend_in_order_from_dark_to_light():
+    figure = plot.curves(history(**lr([0.01, 0.0001, 0.001])), "val_loss", hue="params.lr")
+    assert labels(figure) == ("params.lr", ["0.0001", "0.001", "0.01"])
+    by_run = {line.get_label(): line.get_color() for line in panels(figure)[0].lines}
+    handles = [line.get_color() for line in figure.legends[0].get_lines()]
+    assert [to_hex(by_run[run]) for run in ("r01", "r02", "r00")] == [to_hex(c) for c in handles]
+
+
+def test_many_numbers_get_a_color_bar_that_is_logarithmic_where_they_are():
+    figure = plot.curves(history(12, **lr(np.geomspace(1e-4, 1e-1, 12))), hue="params.lr")
+    assert not figure.legends
+    (bar,) = [ax for ax in figure.axes if ax.get_label() == "hue"]
+    assert bar.get_title(loc="left") == "params.lr"
+    assert isinstance(bar._colorbar.norm, LogNorm)
+
+
+def test_categories_get_distinct_colors_safe_for_all_eyes():
+    table = history(3, model=[("r00", "a"), ("r01", "b"), ("r02", "a")])
+    figure = plot.curves(table, ["val_loss"], hue="model")
+    colors = {line.get_label(): line.get_color() for line in panels(figure)[0].lines}
+    assert colors["r00"] == colors["r02"] == "#0072B2"
+    assert colors["r01"] == "#D55E00"
+
+
+def test_thirty_runs_are_told_apart_and_fit():
+    figure = plot.curves(history(30), "val_loss")
+    lines = panels(figure)[0].lines
+    styles = {(str(line.get_color()), str(line._unscaled_dash_pattern)) for line in lines}
+    assert len(styles) == 30
+    figure.canvas.draw()
+    box = figure.legends[0].get_window_extent()
+    assert box.y0 >= 0
+    assert box.x1 <= figure.bbox.x1 + 1
+
+
+def test_runs_without_the_series_are_counted_in_the_panel():
+    table = history()
+    table.loc[table["run"] == "r01", "val_loss"] = np.nan
+    ax = panels(plot.curves(table, "val_loss"))[0]
+    assert len(ax.lines) == 2
+    assert ax.get_title(loc="right") == "1 run has none"
+
+
+def test_a_run_after_its_first_epoch_is_a_dot():
+    ax = panels(plot.curves(history(2, 1), "val_loss"))[0]
+    assert all(line.get_marker() == "o" for line in ax.lines)
+
+
+def test_run_may_be_the_index():
+    assert len(panels(plot.curves(history().set_index("run"), "val_loss"))[0].lines) == 3
+
+
+def test_wrong_columns_are_named():
+    with pytest.raises(
+        TableError, match=r"history has no column 'val_los'. Did you mean 'val_loss'"
+    ):
+        plot.curves(history(), "val_los")
+    with pytest.raises(TableError, match=r"no column 'params.lr'"):
+        plot.curves(history(), hue="params.lr")
+    with pytest.raises(TableError, match=r"Say what to draw as y. There are 'epoch', 'run'"):
+        plot.curves(history()[["run", "epoch"]])
+
+
+def test_an_empty_history_is_a_note():
+    figure = plot.curves(history().head(0))
+    assert "the history is empty" in figure.axes[0].texts[0].get_text()

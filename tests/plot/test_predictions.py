@@ -1,0 +1,239 @@
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from rvlab import plot
+from rvlab.errors import NotFound, SpecError, TableError
+from tests.raster.made import CLASSES, config, write
+
+
+def grid(figure):
+    """The axes as rows of cells: the picture's array, or the words in its place."""
+    rows = {}
+    for ax in figure.axes:
+        top = round(ax.get_position(original=True).y1, 4)
+        words = "" if ax.images else ax.texts[0].get_text().replace("\n", " ")
+        words = re.sub("([/_]) ", r"\1", words)  # where a name was broken
+        rows.setdefault(top, []).append(ax.images[0].get_array() if ax.images else words)
+    return [rows[top] for top in sorted(rows, reverse=True)]
+
+
+def captions(figure):
+    return [t.get_text() for ax in figure.axes for t in ax.texts if t.get_text().startswith("F1")]
+
+
+def said(figure):
+    return [text.get_text() for text in figure.texts]
+
+
+def test_rows_are_scenes_and_columns_image_truth_and_runs(experiment):
+    figure = plot.predictions(experiment.runs)
+    found = grid(figure)
+    assert [len(row) for row in found] == [5, 5]
+    truth = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180]], np.uint8)
+    for row, ids in zip(found, experiment.truth.values(), strict=True):
+        assert (row[1] == truth[ids]).all()
+        assert {cell.shape[:2] for cell in row} == {ids.shape}
+    assert [t for t in said(figure) if " = " in t] == ["lr = 0.01", "lr = 0.001", "lr = 0.0001"]
+    assert {"image", "truth", "val-0", "val-1"} <= set(said(figure))
+
+
+def test_each_run_has_its_score_of_the_window_and_the_best_is_bold(experiment):
+    from sklearn.metrics import f1_score
+
+    figure = plot.predictions(experiment.runs, scenes=["val-0"])
+    ids = experiment.truth["val-0"]
+    wanted = []
+    for uri in experiment.runs["uri"]:
+        import rasterio
+
+        with rasterio.open(f"{uri}/rv/predict/val-0/labels.tif") as dataset:
+            guess = dataset.read(1)
+        wanted.append(f"F1 {f1_score(ids.ravel(), guess.ravel(), average='macro'):.2f}")
+    assert captions(figure) == wanted
+    texts = [t for ax in figure.axes for t in ax.texts if t.get_text().startswith("F1")]
+    assert [t.get_fontweight() for t in texts] == ["bold", "normal", "normal"]
+
+
+def test_windows_of_a_table_are_rows_cut_at_the_edge(experiment):
+    windows = pd.DataFrame(
+        {"scene": ["val-1", "val-0"], "col": [5, 100], "row": [7, 80], "width": 40, "height": 30}
+    )
+    before = windows.copy()
+    figure = plot.predictions(experiment.runs, windows, columns=("truth", "runs"))
+    first, second = grid(figure)
+    truth = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180]], np.uint8)
+    assert (first[0] == truth[experiment.truth["val-1"][7:37, 5:45]]).all()
+    assert second[0].shape[:2] == (16, 28)
+    assert any("28 × 16 px\ncol 100, row 80" in text for text in said(figure))
+    pd.testing.assert_frame_equal(windows, before)
+    same = plot.predictions(experiment.runs, [("val-1", 5, 7, 40, 30)], columns=("truth", "runs"))
+    assert (grid(same)[0][0] == first[0]).all()
+    as_dicts = plot.predictions(experiment.runs, windows.to_dict("records"))
+    assert len(grid(as_dicts)) == 2
+
+
+def test_one_legend_names_the_classes_in_their_colors(experiment):
+    figure = plot.predictions(experiment.runs)
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["background", "building", "road"]
+    colors = [to_hex(patch.get_facecolor()) for patch in legend.get_patches()]
+    assert colors == ["#d9d9d9", "#ffa500", "#4675b4"]
+
+
+def test_null_and_strange_ids_are_in_the_legend_only_where_they_are_seen(experiment):
+    folder = Path(experiment.runs["uri"].iloc[0])
+    ids = experiment.truth["val-0"].copy()
+    ids[0, 0], ids[0, 1] = 3, 77
+    write(folder / "rv/predict/val-0/labels.tif", ids)
+    (legend,) = plot.predictions(experiment.runs).legends
+    names = [t.get_text() for t in legend.get_texts()]
+    assert names == ["background", "building", "road", "null", "not a class"]
+
+
+def test_a_scale_bar_has_a_round_length_where_the_crs_is_projected(experiment):
+    figure = plot.predictions(experiment.runs, scenes=["val-0"])
+    ax = figure.axes[0]
+    (bar,) = [line for line in ax.lines if line.get_gid() == "scale bar"]
+    left, right = bar.get_xdata()
+    assert right - left == pytest.approx(10 / 0.5)  # 10 m in pixels of 0.5 m
+    assert "10 m" in [t.get_text() for t in ax.texts]
+    assert any("0.5 m per px" in text for text in said(figure))
+
+
+def test_a_missing_prediction_says_so_in_its_cell_and_the_others_stand(experiment):
+    experiment.add(0.1, lr=0.1, width=8, skip=["val-1"])
+    first, second = grid(plot.predictions(experiment.runs))
+    assert all(isinstance(cell, np.ndarray) for cell in first)
+    assert second[5] == "rv/predict/val-1/labels.tif does not exist."
+    assert all(isinstance(cell, np.ndarray) for cell in second[:5])
+
+
+def test_a_scene_whose_image_is_lost_keeps_its_labels(experiment):
+    (experiment.root / "val-0.tif").unlink()
+    first, second = grid(plot.predictions(experiment.runs))
+    assert first[0].endswith("does not exist.")
+    assert all(isinstance(cell, np.ndarray) for cell in [*first[1:], *second])
+
+
+def test_broken_truth_leaves_predictions_without_a_score(experiment):
+    (experiment.root / "val-0-labels.tif").write_text("nothing")
+    figure = plot.predictions(experiment.runs, scenes=["val-0"])
+    (row,) = grid(figure)
+    assert row[1].replace(" ", "").endswith("isnorasterthatGDALknows.")
+    assert captions(figure) == ["F1 –"] * 3
+
+
+def test_runs_that_cannot_be_put_side_by_side_say_why(experiment):
+    other = {"names": ["background", "tree", "null"], "colors": ["grey", "green", "black"]}
+    experiment.add(0.1, classes=other, lr=0.1, width=8)
+    folder = experiment.add(0.1, lr=0.2, width=8)
+    write(folder / "rv/predict/val-0/labels.tif", experiment.truth["val-0"][:50, :60])
+    (folder.parent / "broken/rv").mkdir(parents=True)
+    (folder.parent / "broken/rv/pipeline-config.json").write_text('{"dataset": ')
+    experiment.rows.append({"run": "broken", "uri": str(folder.parent / "broken")})
+    experiment.rows.append({"run": "gone", "uri": str(folder.parent / "gone")})
+    alone = experiment.add(0.1, lr=0.3, width=8)
+    experiment.write_config(alone, config([experiment.describe("val-1", alone)]))
+    first, _ = grid(plot.predictions(experiment.runs))
+    assert first[5].startswith("Its classes are background, tree, null; those of")
+    assert first[6] == "The prediction has 60 × 50 px, the scene 128 × 96 px."
+    assert first[7].startswith("rv/pipeline-config.json is not whole JSON")
+    assert first[8] == "rv/pipeline-config.json does not exist."
+    assert first[9] == "This run has no scene val-0."
+    assert all(isinstance(cell, np.ndarray) for cell in first[:5])
+
+
+def test_a_window_outside_the_scene_says_so_in_its_row(experiment):
+    figure = plot.predictions(experiment.runs, [("val-0", 500, 0, 9, 9), ("val-0", 0, 0, 9, 9)])
+    first, second = grid(figure)
+    assert all("lies outside the raster of 128 × 96 px" in cell for cell in first)
+    assert all(isinstance(cell, np.ndarray) for cell in second)
+
+
+def test_no_run_to_read_is_a_row_of_reasons(tmp_path):
+    runs = pd.DataFrame({"run": ["a"], "uri": [str(tmp_path / "a")]})
+    (row,) = grid(plot.predictions(runs))
+    assert row[2] == "rv/pipeline-config.json does not exist."
+
+
+def test_titles_fall_back_on_ids_and_tell_equals_apart(experiment):
+    one = experiment.runs.head(1)
+    assert one.index[0] in said(plot.predictions(one))
+    twins = pd.concat([one, experiment.runs.assign(**{"params.lr": 0.01}).iloc[[1]]])
+    twins.loc[twins.index[1], "params.width"] = 16
+    assert "width = 16" in said(plot.predictions(twins))
+    repeats = experiment.runs.assign(**{"params.lr": [0.1, 0.1, 0.2]})
+    texts = said(plot.predictions(repeats))
+    assert texts.count("lr = 0.1") == 2
+    assert {"4f2a00", "4f2a01"} <= set(texts)
+    named = experiment.runs.assign(name=["best", "middle", "worst"])
+    assert {"best", "middle", "worst"} <= set(said(plot.predictions(named, label="name")))
+
+
+def test_whole_scenes_are_four_at_most_and_evenly_chosen(tmp_path):
+    from tests.raster.made import Experiment
+
+    made = Experiment(tmp_path, scenes=10, size=(20, 30))
+    made.add(0.1)
+    texts = said(plot.predictions(made.runs))
+    assert [t for t in texts if t.startswith("val-")] == ["val-0", "val-3", "val-6", "val-9"]
+
+
+def test_large_windows_are_thinned_and_still_scored_whole(experiment):
+    (row,) = grid(plot.predictions(experiment.runs, scenes="val-0", max_px=32))
+    assert {cell.shape[:2] for cell in row} == {(24, 32)}
+
+
+def test_wrong_words_lead_to_right_ones(experiment):
+    runs = experiment.runs
+    with pytest.raises(NotFound, match=r"No run has a scene 'val_0'. Did you mean 'val-0'"):
+        plot.predictions(runs, scenes=["val_0"])
+    with pytest.raises(NotFound, match=r"no group 'valid'. Did you mean 'validation'"):
+        plot.predictions(runs, group="valid")
+    with pytest.raises(SpecError, match=r"no column 'thruth' to show. Did you mean 'truth'"):
+        plot.predictions(runs, columns=("image", "thruth"))
+    with pytest.raises(TableError, match=r"has no column 'uri'"):
+        plot.predictions(runs.drop(columns="uri"))
+    with pytest.raises(TableError, match=r"table of windows has no column 'width'"):
+        plot.predictions(runs, pd.DataFrame({"scene": ["a"], "col": 1, "row": 1, "height": 1}))
+    with pytest.raises(SpecError, match=r"Give scene, col, row, width and height"):
+        plot.predictions(runs, [("val-0", 1, 2)])
+
+
+def test_empty_in_is_a_note_out(experiment):
+    empty = plot.predictions(experiment.runs.head(0))
+    assert "No runs" in empty.axes[0].texts[0].get_text()
+    nothing = plot.predictions(experiment.runs, group="test")
+    assert "no scenes in the group 'test'" in nothing.axes[0].texts[0].get_text()
+    assert CLASSES["null_class"] == "null"
+
+
+def test_the_table_and_the_settings_of_matplotlib_stay_as_they_are(experiment):
+    import matplotlib
+    import matplotlib.pyplot as plt
+
+    runs = experiment.runs
+    before, settings = runs.copy(), dict(matplotlib.rcParams)
+    plot.predictions(runs)
+    pd.testing.assert_frame_equal(runs, before)
+    assert dict(matplotlib.rcParams) == settings
+    assert not plt.get_fignums()
+
+
+def test_a_config_with_unusual_shapes_does_not_stop_the_rest(experiment):
+    uri = Path(experiment.runs["uri"].iloc[1])
+    path = uri / "rv/pipeline-config.json"
+    content = json.loads(path.read_text())
+    content["dataset"]["validation_scenes"][0].pop("raster_source")
+    path.write_text(json.dumps(content))
+    first, _ = grid(plot.predictions(experiment.runs))
+    assert "a scene that no Raster Vision writes" in first[3]
+    assert isinstance(first[4], np.ndarray)

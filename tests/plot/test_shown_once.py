@@ -1,0 +1,62 @@
+"""What a notebook shows, and what an import costs."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import warnings
+
+import pytest
+
+nbclient = pytest.importorskip("nbclient")
+
+SETUP = """
+import pandas as pd
+from rvlab import plot
+runs = pd.read_pickle({path!r})
+runs["metrics.f1"] = [0.9, 0.8, 0.7]
+history = pd.DataFrame({{"run": list(runs.index) * 2, "epoch": [0, 0, 0, 1, 1, 1],
+                        "val_loss": [3.0, 2, 1, 2, 1, 0.5]}})
+"""
+
+
+def pictures(cell):
+    return [o for o in cell.outputs if "image/png" in o.get("data", {})]
+
+
+@pytest.mark.filterwarnings("ignore")
+@pytest.mark.parametrize("first", ["", "%matplotlib inline", "import matplotlib.pyplot as plt"])
+def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatch):
+    import nbformat
+
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel takes its own then
+
+    path = str(tmp_path / "runs.pkl")
+    experiment.runs.to_pickle(path)
+    calls = ["plot.curves(history)", "plot.scatter(runs)", "plot.predictions(runs)", "1 + 1"]
+    notebook = nbformat.v4.new_notebook()
+    cells = [f"{first}\n{SETUP.format(path=path)}", *calls]
+    notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+    assert [len(pictures(cell)) for cell in notebook.cells] == [0, 1, 1, 1, 0]
+    errors = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "stream"]
+    assert not errors
+
+
+def test_importing_plots_loads_nothing_heavy():
+    code = (
+        "import sys, rvlab.plot; dir(rvlab.plot)\n"
+        "slow = {'matplotlib', 'pandas', 'rasterio', 'torch', 'shapely'} & set(sys.modules)\n"
+        "assert not slow, slow"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_an_unknown_plot_is_an_attribute_error():
+    from rvlab import plot
+
+    with pytest.raises(AttributeError, match="has no attribute 'curve'"):
+        _ = plot.curve
+    assert dir(plot) == ["curves", "predictions", "scatter"]

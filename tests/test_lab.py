@@ -1,0 +1,148 @@
+"""The notebook's one object, on runs that were really trained and on bad input."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+
+import rvlab
+from rvlab import Lab
+from rvlab.errors import NotFound, RvlabError, SpecError
+from rvlab.store import Store
+from tests.conftest import TINY, Trained
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path / "store")
+
+
+def test_a_lab_shows_where_it_is_and_no_secret(lab: Lab, trained: Trained) -> None:
+    assert repr(lab) == f"Lab(store={str(lab.store.uri)!r}, engine='local')"
+    secret = trained.lab.store.access.secret_key
+    assert secret
+    for thing in (trained.lab, trained.lab.store, trained.lab.store.access):
+        assert secret not in repr(thing)
+
+
+def test_a_new_store_has_an_empty_table_with_all_columns(lab: Lab) -> None:
+    table = lab.runs()
+    assert table.empty
+    assert table["created"].dtype == "datetime64[ns, UTC]"
+    assert table["duration"].dtype == "timedelta64[ns]"
+    assert {"run", "epoch"} <= set(lab.history())
+    assert list(lab.evals()) == ["run", "group", "scene", "class", "metric", "value"]
+
+
+def test_one_bad_point_and_no_run_is_started(lab: Lab) -> None:
+    with pytest.raises(SpecError, match=r"has no parameter 'eposh'. Did you mean 'epochs'\?"):
+        lab.sweep(TINY, [{"lr": 1e-3}, {"eposh": 2}])
+    assert lab.runs().empty
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"lr": "fast"}, "the parameter 'lr' is float, but 'fast' was given"),
+        ({"lr": float("nan")}, "the parameter 'lr' is nan, which JSON cannot hold"),
+        ({"epochs": 1.5}, "the parameter 'epochs' is int, but 1.5 was given"),
+        ({"root_uri": "here"}, "'root_uri' is filled in by rvlab"),
+        ({"splits": 0}, "splits is 0, but it is a whole number from 1 on"),
+        ({"seed": -1}, "seed is -1, but it is a whole number from 0 on"),
+        ({"experiment": "a/b"}, "'a/b' cannot be the name of the experiment"),
+        ({"experiment": "_data"}, "'_data' cannot be the name of the experiment"),
+    ],
+)
+def test_bad_input_is_refused_before_anything_starts(
+    lab: Lab, given: dict[str, object], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        lab.submit(TINY, **given)  # type: ignore[arg-type]
+    assert lab.runs().empty
+
+
+def test_a_sweep_needs_points_and_each_parameter_once(lab: Lab) -> None:
+    with pytest.raises(SpecError, match="The sweep has no points"):
+        lab.sweep(TINY, [])
+    with pytest.raises(SpecError, match="'lr' is given for the sweep and in its points"):
+        lab.sweep(TINY, rvlab.grid(lr=[1e-2]), lr=1e-3)
+
+
+def test_unknown_names_lead_to_the_nearest(trained: Trained) -> None:
+    lab = trained.lab
+    run = trained.runs["first"]
+    with pytest.raises(NotFound, match=r"no experiment or run 'tinny'.* Did you mean 'tiny'\?"):
+        lab.runs("tinny")
+    with pytest.raises(NotFound, match=f"There is no run .* Did you mean .*{run.id}"):
+        lab.run(f"{run.id[:-1]}z")
+    with pytest.raises(NotFound, match=f"The run {run.id} has no log of 'trian'"):
+        lab.logs(run, "trian")
+
+
+def test_an_unknown_engine_or_recipe_is_told(tmp_path: Path, lab: Lab) -> None:
+    with pytest.raises(SpecError, match=r"There is no engine 'locl'. Did you mean 'local'\?"):
+        Lab(tmp_path, engine="locl")
+    with pytest.raises(SpecError, match=r"no recipe 'synthetic_twon'. Did you mean 'synthetic_town'"):
+        lab.submit("synthetic_twon")
+
+
+def test_runs_can_be_named_in_every_way(trained: Trained) -> None:
+    lab, run = trained.lab, trained.runs["first"]
+    for name in (run, run.id, run.uri, f"tiny/{run.id}", [run], [run.id], trained.table.loc[run.id]):
+        assert lab.runs(name).index.tolist() == [run.id]
+    assert len(lab.runs("tiny")) == len(trained.runs)
+    assert lab.runs(trained.table.head(2)).index.tolist() == trained.table.index[:2].tolist()
+
+
+def test_the_table_is_plain_pandas(trained: Trained) -> None:
+    runs = trained.lab.runs("tiny")
+    assert type(runs) is pd.DataFrame
+    assert runs.sort_values("metrics.f1", ascending=False)["metrics.f1"].dropna().is_monotonic_decreasing
+    assert len(runs.query("state == 'succeeded' and `params.epochs` == 2")) == 4
+    evals = trained.lab.evals(runs).merge(runs[["params.nochip"]], on="run")
+    assert evals.groupby("params.nochip")["run"].nunique().tolist() == [3, 1]
+
+
+def test_waiting_gives_up_in_time_and_says_so(lab: Lab) -> None:
+    run = lab.submit(TINY, epochs=10_000)
+    with pytest.raises(TimeoutError, match=r"1 of 1 runs have not ended in 0.5 s. They go on"):
+        lab.wait(run, timeout_s=0.5, progress=False)
+    lab.cancel(run)
+
+
+def test_a_truncated_record_is_a_row_that_says_so(trained: Trained, tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "copy")
+    for name in ("first", "raises"):
+        run = trained.runs[name]
+        data = trained.lab.store.get(run.key("end.json"))
+        lab.store.put(run.key("end.json"), data if name == "raises" else data[: len(data) // 2])
+    table = lab.runs()
+    assert sorted(table["state"]) == ["broken", "failed"]
+    error = table.query("state == 'broken'")["error"].item()
+    assert "end.json is not whole JSON" in error
+
+
+def test_a_store_that_raster_vision_cannot_write_to_is_refused() -> None:
+    lab = Lab("memory://somewhere")
+    with pytest.raises(SpecError, match="writes to local folders and to s3:// only"):
+        lab.submit(TINY)
+
+
+def test_a_get_config_from_a_cell_is_a_recipe(lab: Lab) -> None:
+    """Here it comes from a test's file; tests/recipes/test_cell.py does it in a real notebook."""
+
+    def get_other_config(runner: object, root_uri: str, word: str = "told") -> None:
+        raise OSError(word)
+
+    run = lab.submit(get_other_config, word="from a cell")
+    row = lab.wait(run, progress=False, timeout_s=120).iloc[0]
+    assert row["error"] == "OSError: from a cell"
+    assert row["params.word"] == "from a cell"
+
+
+def test_all_errors_have_one_root(lab: Lab) -> None:
+    with pytest.raises(RvlabError):
+        lab.runs("nothing-here")
+    assert isinstance(lab.store, Store)
