@@ -1,7 +1,7 @@
 """Execute the notebooks top to bottom and keep what they show: ``make demo``.
 
-It leaves, under ``demo/``, the executed notebooks, their figures as PNG files, the queue of runs and
-an embedded S3 server with everything the runs wrote.
+It leaves, under ``demo/``, the executed notebooks, their figures as PNG files, the queue of runs
+and an embedded S3 server with everything the runs wrote.
 """
 
 from __future__ import annotations
@@ -54,6 +54,7 @@ def execute(
 
     client = NotebookClient(
         book,
+        extra_arguments=["--log-level=40"],  # no warning, for each kernel, that it uses TCP
         timeout=3600,
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_start=started,
@@ -116,7 +117,9 @@ class Clock:
 def main(argv: Sequence[str] | None = None) -> int:
     """Execute the notebooks one after the other, then print the table of runs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--out", type=Path, default=HERE.parent / "demo", help="where all of it goes")
+    parser.add_argument(
+        "--out", type=Path, default=HERE.parent / "demo", help="where all of it goes"
+    )
     parser.add_argument("--parameters", type=json.loads, default={}, help="JSON, for smaller runs")
     parser.add_argument("notebooks", type=Path, nargs="*", default=sorted(HERE.glob("*.ipynb")))
     args = parser.parse_args(argv)
@@ -134,9 +137,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     paths = []
     try:
         for notebook in args.notebooks:
-            paths.append(
-                execute(notebook, out, parameters=args.parameters, say=clock.say)
-            )
+            paths.append(execute(notebook, out, parameters=args.parameters, say=clock.say))
     except CellExecutionError as exc:
         clock.say(f"{notebook.name} failed:\n{exc}")
         return 1

@@ -23,8 +23,8 @@ from typing import Any
 
 import psutil
 
-from rvlab.engines.home import home
 from rvlab.model import Run
+from rvlab.store.home import home_folder
 
 
 @dataclass(frozen=True)
@@ -71,7 +71,7 @@ class Spool:
     def of(cls, store_uri: str) -> Spool:
         """The spool of a store, made if it is missing, for this user's eyes only."""
         digest = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
-        spool = cls(home() / "local" / digest)
+        spool = cls(home_folder() / "local" / digest)
         for name in ("queue", "running", "logs"):
             (spool.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
         return spool

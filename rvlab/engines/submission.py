@@ -91,8 +91,10 @@ def prepare(
     varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git(recipe.folder)
     specs = []
-    for point, (own, _), (params, places) in zip(points, each, bound, strict=True):
-        run = Run(store.uri, asked.experiment, new_id())
+    for id_, point, (own, _), (params, places) in zip(
+        _ids(len(points)), points, each, bound, strict=True
+    ):
+        run = Run(store.uri, asked.experiment, id_)
         shown = varying or list(point)
         specs.append(
             Spec(
@@ -120,6 +122,14 @@ def prepare(
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
     return runs
+
+
+def _ids(number: int) -> list[str]:
+    """Ids that differ, in the order of the points: among 1000 of one second, two may be alike."""
+    ids: set[str] = set()
+    while len(ids) < number:
+        ids.add(new_id())
+    return sorted(ids)
 
 
 def _seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[Asked, dict[str, Any]]:

@@ -53,15 +53,17 @@ class S3Access:
         return bool(self.endpoint and self.endpoint.startswith("http://"))
 
     def environ(self) -> dict[str, str]:
-        """The variables that boto3, s3fs, obstore and GDAL read, for a child process."""
+        """The variables that boto3, s3fs, obstore and GDAL read, for a child process.
+
+        A token and an endpoint that the child would inherit for another S3 are overridden.
+        """
         out = {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
         if self.access_key and self.secret_key:
             out |= {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
             out["AWS_EC2_METADATA_DISABLED"] = "true"
-        if self.session_token:
-            out["AWS_SESSION_TOKEN"] = self.session_token
+            out["AWS_SESSION_TOKEN"] = self.session_token or ""
         if self.endpoint:
-            out["AWS_ENDPOINT_URL"] = self.endpoint
+            out |= dict.fromkeys(_NAMES["endpoint"], self.endpoint)
         return out | self.gdal_options()
 
     def gdal_options(self) -> dict[str, str]:

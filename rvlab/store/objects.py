@@ -7,6 +7,7 @@ small keys and knows conditional puts; every other URI goes through fsspec.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -24,8 +25,15 @@ from rvlab.errors import (
 )
 from rvlab.store.access import S3Access
 
-# A dead endpoint has to be told within 15 s; a slow answer of a live one may take longer.
-CONNECT_S, ANSWER_S, RETRY_S = 4, 30, 8
+# A dead endpoint has to be told within 15 s, one that takes connections and says nothing included;
+# a slow answer of a live one may take longer.
+CONNECT_S, SILENT_S, ANSWER_S, RETRY_S = 4, 10, 30, 8
+
+NO_CREDENTIALS = "169.254.169.254"
+"""Where obstore asks an Amazon machine for credentials when it has none; elsewhere, nobody."""
+
+
+ENDPOINT = re.compile(r"https?://[!-~]+")
 
 
 class Objects(Protocol):
@@ -52,7 +60,7 @@ def objects_at(uri: str, access: S3Access) -> Objects:
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
         return ObstoreObjects.s3(uri, access)
-    if scheme in ("", "file"):
+    if not scheme:
         return ObstoreObjects.local(uri)
     return FsspecObjects(uri)
 
@@ -69,21 +77,29 @@ class ObstoreObjects:
         """A bucket and prefix on S3."""
         from obstore.store import S3Store
 
-        parts = urlsplit(uri)
+        if access.endpoint and not ENDPOINT.fullmatch(access.endpoint):
+            raise StoreError(
+                f"The S3 endpoint {access.endpoint!r} is no URL. Write AWS_ENDPOINT_URL as "
+                "http://host:port or https://host."
+            )
+        bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         settings: dict[str, Any] = {"region": access.region}
+        # obstore fills in from the environment what it is not told, and would take an endpoint or
+        # a token that is meant for another S3.
         if access.endpoint:
-            settings |= {"endpoint": access.endpoint, "virtual_hosted_style_request": False}
-        if access.access_key:
+            settings |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), access.endpoint)
+            settings["virtual_hosted_style_request"] = False
+        if access.access_key and access.secret_key:
             settings |= {"access_key_id": access.access_key, "secret_access_key": access.secret_key}
-            if access.session_token:
-                settings["session_token"] = access.session_token
+            settings["session_token"] = access.session_token or ""
         store = S3Store(
-            parts.netloc,
-            prefix=parts.path.strip("/") or None,
+            bucket,
+            prefix=prefix or None,
             **settings,
             client_options={
                 "allow_http": access.plain_http,
                 "connect_timeout": timedelta(seconds=CONNECT_S),
+                "read_timeout": timedelta(seconds=SILENT_S),
                 "timeout": timedelta(seconds=ANSWER_S),
             },
             retry_config={
@@ -96,7 +112,7 @@ class ObstoreObjects:
                 },
             },
         )
-        where = f"S3 at {access.endpoint or 'Amazon'}, bucket {parts.netloc!r}"
+        where = f"The bucket {bucket!r} at {access.endpoint or 'Amazon'}"
         return cls(store, where)
 
     @classmethod
@@ -104,14 +120,15 @@ class ObstoreObjects:
         """A local folder, made if it is missing."""
         from obstore.store import LocalStore
 
-        path = Path(urlsplit(uri).path if uri.startswith("file:") else uri)
+        path = Path(uri)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
             raise StoreError(f"The store folder {path} cannot be made: {exc.strerror}.") from exc
         if not os.access(path, os.R_OK | os.X_OK):
             raise StoreError(f"The store folder {path} cannot be read. Check its permissions.")
-        return cls(LocalStore(path), f"the folder {path}")
+        # Folders that a deletion empties go too: an empty one would be listed as a run for ever.
+        return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}")
 
     def get(self, key: str) -> bytes:
         """See Objects."""
@@ -162,12 +179,10 @@ class ObstoreObjects:
             yield
         except FileNotFoundError as exc:
             if "NoSuchBucket" in str(exc):
-                raise StoreError(
-                    f"{self._where} does not exist. Make it first, or name another store."
-                ) from exc
+                raise self._other(key, str(exc)) from exc
             raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
         except ob.AlreadyExistsError as exc:
-            raise KeyExists(f"{key!r} is already in {self._where}.") from exc
+            raise KeyExists(f"{self._where} has the key {key!r} already.") from exc
         except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
             raise StoreError(
                 f"{self._where} refused the credentials for {key!r}. Check AWS_ACCESS_KEY_ID, "
@@ -175,10 +190,21 @@ class ObstoreObjects:
             ) from exc
         except ob.BaseError as exc:
             raise self._other(key, str(exc)) from None
+        except ValueError as exc:
+            raise StoreError(f"{key!r} cannot be a key: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._where} failed on {key!r}: {exc.strerror or exc}.") from exc
 
     def _other(self, key: str, text: str) -> StoreError:
+        if "NoSuchBucket" in text:
+            return StoreError(
+                f"{self._where} does not exist. Make it first, or name another store."
+            )
+        if NO_CREDENTIALS in text:
+            return StoreError(
+                f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
+                "AWS_SECRET_ACCESS_KEY."
+            )
         if "HTTP error" in text or "error sending request" in text or "timed out" in text:
             return StoreUnreachable(
                 f"{self._where} cannot be reached. Is it running, and is AWS_ENDPOINT_URL right?"
@@ -213,7 +239,7 @@ class FsspecObjects:
             return bytes(self._fs.cat_file(self._path(key)))
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects; `if_absent` is as strong as the file system's own exclusive create."""
+        """See Objects; with `if_absent`, two that write at the same moment may both succeed."""
         path = self._path(key)
         with self._said(key):
             if if_absent and self._fs.exists(path):
@@ -232,7 +258,8 @@ class FsspecObjects:
         with self._said(prefix):
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
-        return sorted((path[start:], int(info["size"])) for path, info in found.items())
+        keys = ((path[start:], int(info["size"])) for path, info in found.items())
+        return sorted((key, size) for key, size in keys if key != prefix)
 
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""
@@ -252,7 +279,7 @@ class FsspecObjects:
         except FileNotFoundError as exc:
             raise KeyMissing(f"{self._uri} has no key {key!r}.") from exc
         except FileExistsError as exc:
-            raise KeyExists(f"{key!r} is already in {self._uri}.") from exc
+            raise KeyExists(f"{self._uri} has the key {key!r} already.") from exc
         except ConnectionError as exc:
             raise StoreUnreachable(f"{self._uri} cannot be reached: {exc}.") from exc
         except OSError as exc:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from functools import cached_property
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.store.access import S3Access
@@ -59,9 +59,10 @@ class Store:
             SpecError: If the URI lies elsewhere.
         """
         clean = normal(uri)
-        if not clean.startswith(f"{self.uri}/") or ".." in clean.split("/"):
+        root = f"{self.uri.rstrip('/')}/"
+        if not clean.startswith(root) or ".." in clean.split("/"):
             raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
-        return clean[len(self.uri) + 1 :]
+        return clean.removeprefix(root)
 
     def get(self, key: str) -> bytes:
         """The bytes of a key.
@@ -136,13 +137,13 @@ class Store:
 def normal(uri: str | Path) -> str:
     """One spelling for each store: no trailing slash, local folders as absolute paths."""
     text = str(uri).strip()
-    scheme = urlsplit(text).scheme
+    scheme = urlsplit(text).scheme if "://" in text else ""
     if not text or (scheme == "s3" and not urlsplit(text).netloc):
         raise SpecError(f"{str(uri)!r} is no store. Give a folder or s3://bucket/prefix.")
     if scheme == "file":
-        text = urlsplit(text).path
+        text = unquote(urlsplit(text).path)
     elif scheme:
-        return text.rstrip("/")
+        return f"{scheme}{text[len(scheme) :].rstrip('/')}"
     return str(Path(text).expanduser().resolve())
 
 
@@ -173,7 +174,7 @@ def at(uri: str) -> Store:
     roots = [root for root in _opened if clean == root or clean.startswith(f"{root}/")]
     if roots:
         return _opened[max(roots, key=len)]
-    if clean.startswith("s3://"):
+    if "://" in clean:
         parts = urlsplit(clean)
-        return Store(f"s3://{parts.netloc}")
-    return Store(Path(clean).anchor or clean)
+        return Store(f"{parts.scheme}://{parts.netloc}")
+    return Store(Path(clean).anchor)

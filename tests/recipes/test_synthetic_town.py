@@ -64,7 +64,7 @@ def test_scenes_are_georeferenced_rgb_and_coloured_class_ids(
     town_config(tmp_path)
     folder = tmp_path / "data" / "town-v1-seed0-128px"
     images = [p for p in folder.iterdir() if "labels" not in p.name]
-    assert len(images) == 6
+    assert len(images) == 7
     corners = set()
     for path in images:
         with (
@@ -77,7 +77,7 @@ def test_scenes_are_georeferenced_rgb_and_coloured_class_ids(
             assert set(np.unique(labels.read(1))) <= {0, 1, 2}
             assert labels.colormap(1)[1] == (*bytes.fromhex("e4572e"), 255)
             corners.add((image.bounds.left, image.bounds.top))
-    assert len(corners) == 6, "no two scenes lie in one place"
+    assert len(corners) == 7, "no two scenes lie in one place"
 
 
 def test_no_scene_is_used_twice(town_config: Config, tmp_path: Path) -> None:

@@ -196,8 +196,8 @@ def aws_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_an_upload_that_is_refused_fails(
     aws: Server, aws_that_fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from botocore.exceptions import ClientError
     from boto3.exceptions import S3UploadFailedError
+    from botocore.exceptions import ClientError
     from rastervision.pipeline.file_system import file_exists, sync_to_dir
 
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "not-the-secret")

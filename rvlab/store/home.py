@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 
-def home() -> Path:
+def home_folder() -> Path:
     """``$RVLAB_HOME``, else the user's data folder as the operating system has it."""
     import platformdirs
 

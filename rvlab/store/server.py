@@ -1,0 +1,285 @@
+"""The S3 of a lab: a real SeaweedFS on this computer, kept in one folder.
+
+``start`` starts it, ``find`` finds it again from any process, ``stop`` stops it and keeps the data.
+It outlives the notebook that started it. The folder, open to its owner only, holds::
+
+    server.json     ports and keys
+    server.log      what it printed since it started; server.log.old, the time before
+    internal.pem    certificate and key of its internal ports, new at each start
+    data/           the objects
+
+Who can get in: everything listens on 127.0.0.1 only. The S3 port takes requests signed with the
+keys in ``server.json``, which are made once per folder. SeaweedFS has nine more ports, and left
+alone **they ask nobody who they are**: the filer's hands out every object, and one GET to the
+master's deletes a bucket. So each is started with mutual TLS, for which it makes a
+certificate, and talks only to holders of that certificate: SeaweedFS itself. That costs it a fifth
+more CPU. What remains: S3 traffic on 127.0.0.1 is not encrypted, and who can read the owner's files
+can read all. Where that is too much, use a folder as the store.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hmac
+import http.client
+import json
+import os
+import secrets
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass, field, replace
+from datetime import UTC, datetime
+from hashlib import sha256
+from pathlib import Path
+
+from rvlab.errors import ServerError
+from rvlab.store import _weed
+from rvlab.store.home import home_folder
+
+
+@dataclass(frozen=True)
+class Server:
+    """A running server: where it is, and the keys to it."""
+
+    folder: Path
+    endpoint: str
+    bucket: str
+    access_key: str
+    secret_key: str = field(repr=False)
+    pid: int
+    region: str = "us-east-1"
+
+
+@dataclass(frozen=True)
+class _State:
+    """What ``server.json`` holds."""
+
+    access_key: str
+    secret_key: str = field(repr=False)
+    ports: dict[str, int]
+    pid: int = 0
+    schema: int = 1
+
+    def server(self, home: Path, pid: int) -> Server:
+        endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        return Server(home, endpoint, "rvlab", self.access_key, self.secret_key, pid)
+
+
+def default_folder() -> Path:
+    """The folder ``s3`` in rvlab's home."""
+    return home_folder() / "s3"
+
+
+def start(folder: str | Path | None = None, *, timeout_s: float = 30) -> Server:
+    """Start the folder's server, or return the one that runs.
+
+    Any number of processes may call this at the same time and get the same server. A server
+    that was stopped or killed comes back with its data, its keys and, where free, its ports.
+
+    Args:
+        folder: Where it keeps everything, made if missing; None for ``default_folder()``.
+        timeout_s: Seconds until its bucket must answer. Two are usual.
+
+    Raises:
+        ServerError: If it does not start (the message ends with the last lines of its log), if
+            ``server.json`` is not one of ours, or on Windows.
+        MissingExtra: If SeaweedFS is not installed.
+    """
+    home, deadline = _home(folder), time.monotonic() + timeout_s
+    _weed.binary()
+    _make(home)
+    with _locked(home, deadline):
+        state = _read(home)
+        process = _weed.running(home, likely_pid=state.pid if state else 0)
+        if process and state:
+            server = state.server(home, process.pid)
+            _wait(server, deadline)
+            if state.pid != process.pid:  # its starter was killed before it could write this
+                _write(home, replace(state, pid=process.pid))
+            return server
+        if process:  # server.json was deleted, so nobody has its keys
+            _weed.end(process)
+        if state is None:
+            key = "RVLAB" + secrets.token_hex(8).upper()
+            state = _State(key, secrets.token_urlsafe(30), ports={})
+        state = replace(state, ports=_weed.free_ports(state.ports))
+        try:
+            return _launch(home, state, deadline)
+        except ServerError:
+            # Another program may have taken a port between our look and the server's.
+            again = replace(state, ports=_weed.free_ports(state.ports))
+            if again == state:
+                raise
+            return _launch(home, again, deadline)
+
+
+def find(folder: str | Path | None = None) -> Server | None:
+    """The folder's server if it runs and answers to its keys, else None.
+
+    Raises:
+        ServerError: If ``server.json`` is not one of ours, or on Windows.
+    """
+    home = _home(folder)
+    state = _read(home)
+    process = _weed.running(home, likely_pid=state.pid) if state else None
+    if state is None or process is None:
+        return None
+    server = state.server(home, process.pid)
+    return server if _head(server) == 200 else None
+
+
+def stop(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
+    """Stop the folder's server; its data and keys stay.
+
+    Args:
+        folder: As in ``start``.
+        timeout_s: Seconds to wait for a process that is just starting or stopping it. Ending it
+            takes two more, or five when it must be killed, which loses nothing it acknowledged.
+
+    Returns:
+        True if one was stopped, False if none ran.
+
+    Raises:
+        ServerError: If it cannot be stopped, or on Windows.
+    """
+    home = _home(folder)
+    if not (home / "lock").exists():
+        return False
+    with _locked(home, time.monotonic() + timeout_s):
+        process = _weed.running(home)
+        if process:
+            _weed.end(process)
+        return process is not None
+
+
+def _home(folder: str | Path | None) -> Path:
+    if os.name == "nt":
+        raise ServerError("The embedded S3 server needs Linux or macOS. Use a folder as the store.")
+    home = (Path(folder) if folder is not None else default_folder()).expanduser().resolve()
+    if "," in str(home):  # SeaweedFS would take it for two folders
+        raise ServerError(f"The S3 server's folder {str(home)!r} has a comma. Choose another name.")
+    return home
+
+
+def _make(home: Path) -> None:
+    try:
+        home.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if not (home / "lock").exists() and any(home.iterdir()):
+            raise ServerError(f"{home} holds other files. Give the S3 server an empty folder.")
+        home.chmod(0o700)
+        (home / "data").mkdir(mode=0o700, exist_ok=True)
+    except OSError as exc:
+        raise ServerError(f"The S3 server cannot use {home}: {exc}. Choose another.") from exc
+
+
+@contextlib.contextmanager
+def _locked(home: Path, deadline: float) -> Iterator[None]:
+    """One process at a time; the system lets go of the lock when its holder dies."""
+    import fcntl
+
+    descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        while True:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError as exc:
+                if time.monotonic() > deadline:
+                    message = "Another process is still starting or stopping the S3 server in"
+                    raise ServerError(f"{message} {home}. Wait and try again.") from exc
+                time.sleep(0.05)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def _read(home: Path) -> _State | None:
+    path = home / "server.json"
+    try:
+        state = _State(**json.loads(path.read_bytes()))
+        texts = (state.access_key, state.secret_key)
+        numbers = [state.pid, *(state.ports[part] for part in _weed.PARTS)]
+        if state.schema != 1 or not all(isinstance(text, str) and text for text in texts):
+            raise ValueError("wrong schema or keys")
+        if not all(isinstance(number, int) for number in numbers):
+            raise ValueError("a port or the pid is not a number")
+        return state
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, TypeError, LookupError) as exc:
+        # Not the exception's text: a TypeError names what it found, which may be half a key.
+        raise ServerError(
+            f"{path} is not what rvlab's S3 server writes ({type(exc).__name__}). The objects in "
+            f"{home / 'data'} are not concerned. Stop the server (`rvlab down`), delete {path}, "
+            "and start again: it makes new keys for the same data."
+        ) from None
+
+
+def _write(home: Path, state: _State) -> None:
+    _weed.write_private(home / "server.json", json.dumps(asdict(state)).encode())
+
+
+def _launch(home: Path, state: _State, deadline: float) -> Server:
+    _write(home, state)
+    keys = {"access_key": state.access_key, "secret_key": state.secret_key}
+    server = state.server(home, _weed.spawn(home, state.ports, **keys))
+    try:
+        _wait(server, deadline)
+        if _head(server, signed=False) == 200:
+            raise ServerError(f"{server.endpoint} answers without keys, so it was stopped again.")
+    except BaseException:
+        process = _weed.running(home, likely_pid=server.pid)
+        if process:
+            _weed.end(process)
+        raise
+    _write(home, replace(state, pid=server.pid))
+    return server
+
+
+def _wait(server: Server, deadline: float) -> None:
+    """Until its bucket answers; its health answer would come before there is a bucket."""
+    while _head(server) != 200:
+        alive = _weed.alive(server.pid)
+        if alive and time.monotonic() < deadline:
+            time.sleep(0.05)
+            continue
+        log = server.folder / "server.log"
+        text = log.read_text(errors="replace") if log.exists() else ""
+        text = text.partition("\ngoroutine ")[0]  # what follows is for those who wrote SeaweedFS
+        for secret in (server.secret_key, server.access_key):
+            text = text.replace(secret, "***")
+        tail = "\n".join(line[:300] for line in text.splitlines()[-15:])
+        what = f"runs (pid {server.pid}) but does not answer" if alive else "ended as it started"
+        todo = "Stop it (`rvlab down`) and start again" if alive else "See below"
+        raise ServerError(
+            f"The S3 server in {server.folder} {what}. {todo}. Its log, {log}, ends:\n{tail}"
+        )
+
+
+def _head(server: Server, *, signed: bool = True) -> int:
+    """The status of a HEAD of the bucket, 0 when nobody answers; signature version 4 by hand.
+
+    Neither a proxy from the environment nor a client library stands between.
+    """
+    host = server.endpoint.removeprefix("http://")
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")
+    scope = [stamp[:8], server.region, "s3", "aws4_request"]
+    sent = {"host": host, "x-amz-content-sha256": sha256().hexdigest(), "x-amz-date": stamp}
+    lines = "".join(f"{name}:{value}\n" for name, value in sent.items())
+    request = f"HEAD\n/{server.bucket}\n\n{lines}\n{';'.join(sent)}\n{sha256().hexdigest()}"
+    text = f"AWS4-HMAC-SHA256\n{stamp}\n{'/'.join(scope)}\n{sha256(request.encode()).hexdigest()}"
+    key = b"AWS4" + server.secret_key.encode()
+    for word in (*scope, text):
+        key = hmac.digest(key, word.encode(), "sha256")
+    if signed:
+        who = f"AWS4-HMAC-SHA256 Credential={server.access_key}/{'/'.join(scope)}"
+        sent["Authorization"] = f"{who}, SignedHeaders=host;x-amz-content-sha256;x-amz-date"
+        sent["Authorization"] += f", Signature={key.hex()}"
+    connection = http.client.HTTPConnection(host, timeout=5)
+    try:
+        connection.request("HEAD", f"/{server.bucket}", headers=sent)
+        return connection.getresponse().status
+    except (OSError, http.client.HTTPException):
+        return 0
+    finally:
+        connection.close()
