@@ -93,10 +93,15 @@ def main() -> None:
             first = plain(folder / "plain", root / "data", args.epochs, env)
             second = ours(folder, root / "data", args.epochs, env)
             warm = " (warm-up, not counted: it draws the scenes)" if number == 0 else ""
-            print(f"plain {first:6.1f} s   ours {second:6.1f} s   {second / first:.3f}{warm}", flush=True)
+            print(
+                f"plain {first:6.1f} s   ours {second:6.1f} s   {second / first:.3f}{warm}",
+                flush=True,
+            )
             if number:
                 pairs.append(second / first)
-    print(f"\nratio of processor time, median of {len(pairs)} pairs: {statistics.median(pairs):.3f}")
+    print(
+        f"\nratio of processor time, median of {len(pairs)} pairs: {statistics.median(pairs):.3f}"
+    )
     print("goal: at most 1.15")
 
 

@@ -10,6 +10,7 @@ RvlabError
 │   └── RecordBroken (ValueError)            a key holds what no writer of ours writes
 ├── ServerError (RuntimeError)       the embedded S3 server
 ├── EngineError (RuntimeError)       a run could not be started or stopped
+│   └── HasEnded                     there is nothing left to stop
 ├── StepError (RuntimeError)         a step did not do what it was to do
 ├── RasterError (OSError)            a raster or its labels cannot be read
 ├── WindowOutside (ValueError)       a window that does not touch its raster
@@ -24,7 +25,14 @@ from collections.abc import Iterable
 
 
 class RvlabError(Exception):
-    """The root of the tree: catch it to catch all of rvlab's errors."""
+    """The root of the tree: catch it to catch all of rvlab's errors.
+
+    In a notebook it shows as its one sentence, without the way through rvlab that led there.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """What IPython shows."""
+        return [f"{type(self).__name__}: {self}"]
 
 
 class SpecError(RvlabError, ValueError):
@@ -61,6 +69,10 @@ class ServerError(RvlabError, RuntimeError):
 
 class EngineError(RvlabError, RuntimeError):
     """A run could not be started, watched or stopped."""
+
+
+class HasEnded(EngineError):
+    """A run that was to be stopped is over."""
 
 
 class StepError(RvlabError, RuntimeError):

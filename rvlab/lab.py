@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.engines import Engine, engine_named
 from rvlab.engines.submission import Asked, prepare
-from rvlab.errors import NotFound, SpecError
+from rvlab.errors import EngineError, HasEnded, NotFound, SpecError
 from rvlab.frame.select import picked, run_named
 from rvlab.model import ENDED, STEPS, Run, new_id
 from rvlab.recipes import find
@@ -141,13 +141,12 @@ class Lab:
         wanted = picked(self.store, runs)
         until = None if timeout_s is None else time.monotonic() + timeout_s
         with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
+            going = self._going(wanted)
             while True:
-                table = self.runs(wanted)
-                going = table[~table["state"].isin((*ENDED, "lost", "broken"))]
                 bar.n = len(wanted) - len(going)
-                bar.set_postfix_str(_going(going))
+                bar.set_postfix_str(_told(going))
                 if going.empty:
-                    return table
+                    return self.runs(wanted)
                 if until is not None and time.monotonic() > until:
                     raise TimeoutError(
                         f"{len(going)} of {len(wanted)} runs have not ended in {timeout_s} s. "
@@ -155,6 +154,7 @@ class Lab:
                     )
                 self.engine.nudge(self.store)
                 time.sleep(1.0)
+                going = self._going(going)
 
     def run(self, name: str) -> Run:
         """A run by its id, by ``experiment/id`` or by its URI.
@@ -224,13 +224,29 @@ class Lab:
         return "\n".join(f"── {n} ──\n{text}" for n, text in zip(shown, parts, strict=True))
 
     def cancel(self, runs: Picked) -> None:
-        """End runs that wait or run, with all their processes.
+        """End runs that wait or run, with all their processes; those that have ended stay.
+
+        Args:
+            runs: Which; naming none is refused, so that nobody ends all by mistake.
 
         Raises:
-            EngineError: If one has ended already.
+            EngineError: If all of them have ended already.
         """
-        for run in picked(self.store, runs):
-            self.engine.cancel(self.store, run)
+        if runs is None:
+            raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
+        wanted = picked(self.store, runs)
+        ended: list[EngineError] = []
+        for run in wanted:
+            try:
+                self.engine.cancel(self.store, run)
+            except HasEnded as exc:
+                ended.append(exc)
+        if ended and len(ended) == len(wanted):
+            raise ended[0]
+
+    def _going(self, runs: Picked) -> pd.DataFrame:
+        table = self.runs(runs)
+        return table[~table["state"].isin((*ENDED, "lost", "broken"))]
 
     def _ask(self, runs: Sequence[Run]) -> Mapping[Run, str]:
         return self.engine.states(self.store, runs)
@@ -252,7 +268,7 @@ def _store(store: str | Path | None) -> Store:
     return Store(f"s3://{found.bucket}", access)
 
 
-def _going(table: pd.DataFrame) -> str:
+def _told(table: pd.DataFrame) -> str:
     counts = table["state"].value_counts()
     steps = table.loc[table["state"] == "running", "step"].value_counts()
     parts = [f"{n} {state}" for state, n in counts.items()]

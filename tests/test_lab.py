@@ -84,13 +84,23 @@ def test_unknown_names_lead_to_the_nearest(trained: Trained) -> None:
 def test_an_unknown_engine_or_recipe_is_told(tmp_path: Path, lab: Lab) -> None:
     with pytest.raises(SpecError, match=r"There is no engine 'locl'. Did you mean 'local'\?"):
         Lab(tmp_path, engine="locl")
-    with pytest.raises(SpecError, match=r"no recipe 'synthetic_twon'. Did you mean 'synthetic_town'"):
+    with pytest.raises(
+        SpecError, match=r"no recipe 'synthetic_twon'. Did you mean 'synthetic_town'"
+    ):
         lab.submit("synthetic_twon")
 
 
 def test_runs_can_be_named_in_every_way(trained: Trained) -> None:
     lab, run = trained.lab, trained.runs["first"]
-    for name in (run, run.id, run.uri, f"tiny/{run.id}", [run], [run.id], trained.table.loc[run.id]):
+    for name in (
+        run,
+        run.id,
+        run.uri,
+        f"tiny/{run.id}",
+        [run],
+        [run.id],
+        trained.table.loc[run.id],
+    ):
         assert lab.runs(name).index.tolist() == [run.id]
     assert len(lab.runs("tiny")) == len(trained.runs)
     assert lab.runs(trained.table.head(2)).index.tolist() == trained.table.index[:2].tolist()
@@ -99,7 +109,11 @@ def test_runs_can_be_named_in_every_way(trained: Trained) -> None:
 def test_the_table_is_plain_pandas(trained: Trained) -> None:
     runs = trained.lab.runs("tiny")
     assert type(runs) is pd.DataFrame
-    assert runs.sort_values("metrics.f1", ascending=False)["metrics.f1"].dropna().is_monotonic_decreasing
+    assert (
+        runs.sort_values("metrics.f1", ascending=False)["metrics.f1"]
+        .dropna()
+        .is_monotonic_decreasing
+    )
     assert len(runs.query("state == 'succeeded' and `params.epochs` == 2")) == 4
     evals = trained.lab.evals(runs).merge(runs[["params.nochip"]], on="run")
     assert evals.groupby("params.nochip")["run"].nunique().tolist() == [3, 1]

@@ -54,9 +54,7 @@ def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) 
 @pytest.mark.slow
 def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
     out, _ = demo
-    counts = {
-        p.stem: len(list((out / "figures").glob(f"{p.stem}-*.png"))) for p in NOTEBOOKS
-    }
+    counts = {p.stem: len(list((out / "figures").glob(f"{p.stem}-*.png"))) for p in NOTEBOOKS}
     assert counts == {"01_launch": 0, "02_compare": 2, "03_predictions": 3}
 
 

@@ -30,7 +30,7 @@ class Engine(Protocol):
         """The states of runs of which the store says nothing."""
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run; EngineError if it has ended already."""
+        """End a run; HasEnded if it has ended already."""
 
 
 def engine_named(engine: str | Engine) -> Engine:

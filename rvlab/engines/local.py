@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 import psutil
 
 from rvlab.engines.spool import Job, Spool
-from rvlab.errors import EngineError, SpecError
+from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.worker.records import SPEC, end
@@ -84,11 +84,11 @@ class LocalEngine:
         """End a run, its process group and all, and leave no orphan.
 
         Raises:
-            EngineError: If it has ended already.
+            HasEnded: If it has ended already.
         """
         if not end(store, run, store.get_json(run.key(SPEC)), "cancelled"):
             state = store.get_json(run.key("end.json")).get("state")
-            raise EngineError(f"The run {run.id!r} has ended already ({state}).")
+            raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
         spool = Spool.of(store.uri)
         job = spool.find(run)
         if job is None or (job.pid is None and spool.drop(job)):

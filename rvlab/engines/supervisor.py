@@ -83,6 +83,7 @@ class Supervisor:
         except RvlabError as exc:
             print(f"rvlab: {job.run.uri} could not be settled: {exc}", file=sys.stderr, flush=True)
         self._spool.drop(job)
+        self._spool.log(job.run).unlink(missing_ok=True)  # the steps' own logs are in the store
 
 
 def settle(store: Store, job: Job, status: int | None, log: Path) -> None:
@@ -118,6 +119,7 @@ def environment(job: Job) -> dict[str, str]:
     env = dict(os.environ)
     env.setdefault("OMP_NUM_THREADS", str(max(1, (os.cpu_count() or 1) // job.at_most)))
     env.setdefault("TQDM_MININTERVAL", "10")
+    env["MPLBACKEND"] = "agg"  # a notebook's kernel hands down one that draws into its cells
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     if job.path:

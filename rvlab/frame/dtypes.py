@@ -46,9 +46,8 @@ def typed(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
     import pandas as pd
 
     if dtype == TIME:
-        return pd.to_datetime(pd.Series(column, dtype="object"), utc=True, errors="coerce").astype(
-            TIME
-        )
+        times = pd.Series(column, dtype="object")
+        return pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype(TIME)
     return pd.Series(column, dtype="object").astype(dtype)
 
 
@@ -60,15 +59,17 @@ def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
         there: Whether the run has the parameter.
 
     Returns:
-        int64, or Int64 where some are missing; float64 where one is a float or where only numbers
-        and None are there; bool or boolean; string; object where text and numbers are mixed. Lists
-        and dicts become JSON text, so that they can be grouped and compared.
+        int64, or Int64 where some are missing; float64 where one is a float; bool or boolean;
+        string; object where text and numbers are mixed or a number has more than 64 bits. Lists and
+        dicts become JSON text, so that they can be grouped and compared.
     """
     import pandas as pd
 
     plain = [json.dumps(v) if isinstance(v, list | dict) else v for v in values]
     have = [v for v, is_there in zip(plain, there, strict=True) if is_there and v is not None]
     kinds = {type(v) for v in have}
+    if any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in have):
+        return pd.Series(plain, dtype="object")
     whole = len(have) == len(plain)
     if kinds == {bool}:
         return pd.Series(plain, dtype="bool" if whole else "boolean")
@@ -77,5 +78,5 @@ def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
     if kinds and kinds <= {int, float}:
         return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
     if kinds <= {str}:
-        return pd.Series(plain, dtype=TEXT)
+        return typed(plain, TEXT)
     return pd.Series(plain, dtype="object")

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.dtypes import RUNS, guessed, typed
 from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
 from rvlab.store import Store, parsed
@@ -30,6 +30,9 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
         the recipe, then ``metrics.*``. Times are UTC timestamps, ``duration`` is a timedelta: to
         now for a run that is running. A run whose records cannot be read is a row with the state
         ``broken`` and the reason in ``error``.
+
+    Raises:
+        StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
     rows = rows_of(store, wanted)
     silent = [row["_run"] for row in rows if row.pop("_silent")]
@@ -63,10 +66,8 @@ def framed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
         for name in names:
             values = [row.get(prefix, {}).get(name) for row in rows]
             there = [name in row.get(prefix, {}) for row in rows]
-            column = guessed(values, there)
-            columns[f"{prefix}.{name}"] = (
-                column.astype("float64") if prefix == "metrics" else column
-            )
+            column = guessed(values, there) if prefix == "params" else typed(values, "float64")
+            columns[f"{prefix}.{name}"] = column
     table = pd.DataFrame(columns)
     now = pd.Timestamp.now(tz="UTC")
     until = table["ended"].where(table["state"] != "running", now)
@@ -85,11 +86,17 @@ def _ended(run: Run, data: bytes | RvlabError) -> dict[str, Any]:
         if isinstance(data, RvlabError):
             raise data
         record = parsed(key, data)
-        spec = Spec.from_record(record.get("spec", {}), key)
+        spec = Spec.from_record(record.get("spec"), key)
         state = record.get("state")
         if state not in ENDED:
             raise RecordBroken(f"{key} has the state {state!r}, which no run ends with.")
         metrics = record.get("metrics") or {}
+        if not isinstance(metrics, dict) or not all(
+            isinstance(value, int | float | None) for value in metrics.values()
+        ):
+            raise RecordBroken(f"{key} has metrics that are no numbers: {metrics!r:.200}")
+    except StoreUnreachable:
+        raise
     except RvlabError as exc:
         return _broken(exc)
     times = {name: record.get(name) for name in ("started", "ended", "step", "error")}
@@ -104,6 +111,8 @@ def _unended(store: Store, run: Run) -> dict[str, Any]:
         found = store.get_many(keys)
     except KeyMissing:
         return _broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
+    except StoreUnreachable:
+        raise
     except RvlabError as exc:
         return _broken(exc)
     row = _spec_columns(spec)
@@ -113,6 +122,8 @@ def _unended(store: Store, run: Run) -> dict[str, Any]:
             if isinstance(data, RvlabError):
                 raise data
             steps.append(StepRecord.from_record(parsed(key, data), key))
+        except StoreUnreachable:
+            raise
         except RvlabError as exc:
             row["error"] = str(exc)
     if not steps:

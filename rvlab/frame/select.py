@@ -60,7 +60,8 @@ def picked(
     Args:
         store: Where they lie.
         runs: A table with the column ``uri``, or one row of it; a run; the id of a run or the name
-            of an experiment; several of these; None for all runs of the store.
+            of an experiment; several of these; None for all runs of the store. A run that is named
+            twice is meant once.
 
     Raises:
         NotFound: If there is no such run or experiment.
@@ -78,7 +79,7 @@ def picked(
         return _of_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
         raise SpecError(f"{runs!r} names no runs. Give a table, a run, its id or an experiment.")
-    return [run for one in runs for run in picked(store, one)]
+    return list(dict.fromkeys(run for one in runs for run in picked(store, one)))
 
 
 def _run_or_experiment(store: Store, text: str) -> Run:
@@ -97,4 +98,5 @@ def _of_table(table: pd.DataFrame | pd.Series) -> list[Run]:
     if "uri" not in table:
         raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
     uris = table["uri"]
-    return [Run.from_uri(u) for u in ([uris] if isinstance(uris, str) else uris)]
+    each = [uris] if isinstance(uris, str) else uris.dropna().unique()
+    return [Run.from_uri(uri) for uri in each]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
@@ -49,7 +49,7 @@ def evals(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         ``run group scene class metric value``; scene is NA for the whole group, class is NA over
         all classes. Runs that have not been evaluated have no rows.
     """
-    return _typed(_parquet(store, wanted, "evals"), EVALS)
+    return _typed(_parquet(store, wanted, "evals", EVALS), EVALS)
 
 
 def confusion(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
@@ -58,7 +58,7 @@ def confusion(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     Returns:
         ``run group scene truth prediction count``; scene is NA for the whole group.
     """
-    return _typed(_parquet(store, wanted, "confusion"), CONFUSION)
+    return _typed(_parquet(store, wanted, "confusion", CONFUSION), CONFUSION)
 
 
 def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
@@ -67,7 +67,8 @@ def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     Returns:
         ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
     """
-    found = _parquet(store, wanted, "artifacts")
+    columns = {**{n: t for n, t in ARTIFACTS.items() if n != "uri"}, "key": "string"}
+    found = _parquet(store, wanted, "artifacts", columns)
     uris = {run.id: run.uri for run in wanted}
     if len(found):
         found["uri"] = found["run"].map(uris) + "/" + found["key"]
@@ -84,10 +85,10 @@ def history(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     import pandas as pd
 
     found = store.each(lambda uri: _log(store, Run.from_uri(uri)), [run.uri for run in wanted])
-    parts = [pd.DataFrame(rows).assign(run=run.id) for run in wanted if (rows := found[run.uri])]
-    if not parts:
-        return _typed(pd.DataFrame(), HISTORY)
-    table = pd.concat(parts, ignore_index=True)
+    ids = {run.uri: run.id for run in wanted}
+    table = pd.DataFrame([{"run": ids[uri], **row} for uri, rows in found.items() for row in rows])
+    if table.empty:
+        return _typed(table, HISTORY)
     rest = {name: "float64" for name in table.columns if name not in HISTORY}
     return table[[*HISTORY, *rest]].astype({**HISTORY, **rest})
 
@@ -103,11 +104,14 @@ def _log(store: Store, run: Run) -> list[dict[str, Any]]:
         return []
 
 
-def _parquet(store: Store, wanted: Sequence[Run], name: str) -> pd.DataFrame:
+def _parquet(
+    store: Store, wanted: Sequence[Run], name: str, columns: Mapping[str, Any]
+) -> pd.DataFrame:
     import pandas as pd
     import pyarrow as pa
     import pyarrow.parquet as pq
 
+    schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
     keys = {run.key("tables", f"{name}.parquet"): run for run in wanted}
     parts = []
     for key, data in store.get_many(keys).items():
@@ -116,15 +120,17 @@ def _parquet(store: Store, wanted: Sequence[Run], name: str) -> pd.DataFrame:
         if isinstance(data, RvlabError):
             raise data
         try:
-            part = pq.read_table(io.BytesIO(data))
-        except pa.ArrowInvalid as exc:
-            _left_out(keys[key], RecordBroken(f"{key} is no whole parquet file: {exc}."))
+            part = pq.read_table(io.BytesIO(data)).select(schema.names).cast(schema)
+        except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
+            what = f"{key} is not the parquet file that rvlab writes"
+            _left_out(keys[key], RecordBroken(f"{what}: {exc}"))
             continue
         column = pa.array([keys[key].id] * len(part), pa.string())
         parts.append(part.append_column("run", column))
     if not parts:
         return pd.DataFrame()
-    return pa.concat_tables(parts, promote_options="permissive").to_pandas()
+    table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+    return table
 
 
 def _left_out(run: Run, exc: RvlabError) -> None:

@@ -43,7 +43,7 @@ class Run:
             SpecError: If it is not ``{store}/{experiment}/{run}``.
         """
         parts = uri.rstrip("/").rsplit("/", 2)
-        if len(parts) != 3 or not parts[0]:
+        if len(parts) != 3 or not parts[0].rstrip("/") or parts[0].rstrip("/").endswith(":"):
             raise SpecError(f"{uri!r} is no run. A run's URI is {{store}}/{{experiment}}/{{run}}.")
         return cls(*parts)
 
@@ -86,7 +86,7 @@ def checked_name(kind: str, name: str) -> str:
     Raises:
         SpecError: If it holds anything but letters, digits, ``.``, ``_`` and ``-``.
     """
-    if not _NAME.fullmatch(name):
+    if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SpecError(
             f"{name!r} cannot be the name of the {kind}. Take letters, digits, '.', '_' and '-', "
             "a letter or digit first, 100 at most."

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rvlab.errors import RecordBroken
+from rvlab.model.record import read
 
 SCHEMA = 1
 
@@ -62,17 +62,10 @@ class Spec:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], key: str) -> Spec:
+    def from_record(cls, record: object, key: str) -> Spec:
         """Read a record; keys that a later version added are left out.
 
         Raises:
-            RecordBroken: If something it needs is missing.
+            RecordBroken: If something it needs is missing or of another type.
         """
-        names = {f.name for f in fields(cls)}
-        try:
-            spec = cls(**{k: v for k, v in record.items() if k in names})
-        except TypeError as exc:
-            raise RecordBroken(f"{key} is no run's spec: {exc}.") from exc
-        if not isinstance(spec.params, dict) or not isinstance(spec.places, dict):
-            raise RecordBroken(f"{key} is no run's spec: params and places are no JSON objects.")
-        return spec
+        return read(cls, record, key, "a run's spec")

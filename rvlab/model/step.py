@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Any
 
 from rvlab.errors import RecordBroken
+from rvlab.model.record import read
 
 BEAT_S = 5.0
 """A running step rewrites its record this often, in seconds."""
@@ -58,13 +60,20 @@ class StepRecord:
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: Mapping[str, Any], key: str) -> StepRecord:
-        """Read a record; RecordBroken if something it needs is missing."""
-        names = {f.name for f in fields(cls)}
-        try:
-            return cls(**{k: v for k, v in record.items() if k in names})
-        except TypeError as exc:
-            raise RecordBroken(f"{key} is no step's record: {exc}.") from exc
+    def from_record(cls, record: object, key: str) -> StepRecord:
+        """Read a record; RecordBroken if something it needs is missing or of another type."""
+        found = read(cls, record, key, "a step's record")
+        for name in ("started", "beat"):
+            text = getattr(found, name)
+            try:
+                aware = datetime.fromisoformat(text).tzinfo is not None
+            except ValueError:
+                aware = False
+            if not aware:
+                raise RecordBroken(
+                    f"{key} is not a step's record: {name} is {text!r}, no UTC time."
+                )
+        return found
 
 
 def end_record(

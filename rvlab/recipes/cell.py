@@ -6,9 +6,13 @@ Python that a person can read.
 """
 
 from __future__ import annotations
+import __future__
 
+import ast
 import builtins
+import dis
 import inspect
+import sys
 import textwrap
 from collections.abc import Callable
 from types import CodeType, FunctionType, ModuleType
@@ -31,11 +35,16 @@ def cell_source(function: Callable[..., Any]) -> str:
         raise SpecError(
             f"{function!r} is no recipe. Give a get_config function, a path or a shipped name."
         )
+    if function.__name__ == "<lambda>":
+        raise SpecError("A lambda is no recipe. Write it as: def get_config(runner, ...)")
     lines: dict[str, str] = {}
+    if function.__code__.co_flags & __future__.annotations.compiler_flag:
+        lines["__future__"] = "from __future__ import annotations"
     _write(function, lines, function.__name__)
     name = function.__name__
     alias = "" if name in FUNCTIONS else f"\n\nget_config = {name}\n"
     imports = [text for text in lines.values() if "\n" not in text]
+    imports.sort(key=lambda text: not text.startswith(("import ", "from ")))
     bodies = [text for text in lines.values() if "\n" in text]
     return "\n".join(imports) + "\n\n\n" + "\n\n".join(bodies) + alias
 
@@ -47,12 +56,16 @@ def _write(function: FunctionType, lines: dict[str, str], root: str) -> None:
             "function around it. Define it at the top of a cell."
         )
     lines[function.__name__] = ""  # its place is taken first, so that recursion ends
-    for name in sorted(_names(function.__code__) | _annotation_names(function)):
+    tree = ast.parse(_source(function))
+    for name in sorted(_names(function.__code__) | _names_of_head(tree)):
         if name in lines or name not in function.__globals__:
             continue
         if hasattr(builtins, name) and function.__globals__[name] is getattr(builtins, name):
             continue
         _write_global(name, function.__globals__[name], lines, root)
+    for name, value in function.__globals__.items():
+        if isinstance(value, ModuleType) and name in lines:
+            lines |= {dotted: f"import {dotted}" for dotted in _submodules(tree, name, value)}
     body = _source(function)
     lines.pop(function.__name__)  # after what it needs
     lines[function.__name__] = body
@@ -62,37 +75,79 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
     if isinstance(value, ModuleType):
         lines[name] = f"import {value.__name__}" + ("" if value.__name__ == name else f" as {name}")
         return
-    home = getattr(value, "__module__", None)
-    own = getattr(value, "__qualname__", "")
-    if isinstance(value, FunctionType) and home == "__main__":
+    if isinstance(value, FunctionType) and value.__module__ == "__main__":
+        if value.__name__ == "<lambda>":
+            raise SpecError(f"{root} uses {name}, a lambda. Write it as: def {name}(...)")
         if value.__name__ != name:
             raise SpecError(f"{root} uses {name}, another name of {value.__name__}. Use one name.")
         _write(value, lines, root)
         return
-    if isinstance(value, type | FunctionType) or callable(value):
-        if home in (None, "__main__") or "." in own or not own:
+    if callable(value):
+        home = _home(name, value)
+        if home is None:
             raise SpecError(
                 f"{root} uses {name}, which is made in this notebook and cannot be written down as "
                 "code. Put the recipe in a .py file and give its path."
             )
-        lines[name] = f"from {home} import {own}" + ("" if own == name else f" as {name}")
+        alias = "" if home[1] == name else f" as {name}"
+        lines[name] = f"from {home[0]} import {home[1]}{alias}"
         return
-    lines[name] = f"{name} = {json_value(value, f'{root}: the constant {name!r}')!r}"
+    lines[name] = f"{name} = {_constant(value, f'{root}: the constant {name!r}')}"
+
+
+def _home(name: str, value: Any) -> tuple[str, str] | None:
+    """A module, and the name in it under which it has this very value."""
+    own = getattr(value, "__qualname__", name)
+    modules = [m for m in sorted(sys.modules, key=len) if m != "__main__" and m[:1] != "_"]
+    for home in (getattr(value, "__module__", None), *modules):
+        for word in (own, name):
+            found = getattr(sys.modules.get(str(home)), "__dict__", {})
+            if home != "__main__" and found.get(word) is value:
+                return str(home), word
+    return None
+
+
+def _constant(value: Any, what: str) -> str:
+    """A constant as code: what a literal says exactly, else what JSON holds."""
+    text = repr(value)
+    try:
+        if ast.literal_eval(text) == value:
+            return text
+    except (ValueError, SyntaxError, TypeError):
+        pass
+    return repr(json_value(value, what))
 
 
 def _names(code: CodeType) -> set[str]:
-    found = set(code.co_names)
+    """The globals that code reads; names of attributes and locals are not among them."""
+    loads = ("LOAD_GLOBAL", "LOAD_NAME")
+    found = {i.argval for i in dis.get_instructions(code) if i.opname in loads}
     for const in code.co_consts:
         if isinstance(const, CodeType):
             found |= _names(const)
     return found
 
 
-def _annotation_names(function: FunctionType) -> set[str]:
-    import ast
+def _names_of_head(tree: ast.Module) -> set[str]:
+    """What is read when the function is defined: its annotations, defaults and decorators."""
+    found: set[str] = set()
+    for node in tree.body:
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
+            head = [node.args, *node.decorator_list, *([node.returns] if node.returns else [])]
+            found |= {n.id for part in head for n in ast.walk(part) if isinstance(n, ast.Name)}
+    return found
 
-    tree = ast.parse(_source(function))
-    return {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
+
+def _submodules(tree: ast.Module, name: str, module: ModuleType) -> set[str]:
+    """The submodules that a function reaches as ``name.sub.…``, which importing name leaves out."""
+    found = set()
+    for node in ast.walk(tree):
+        dotted = ast.unparse(node) if isinstance(node, ast.Attribute) else ""
+        if dotted.startswith(f"{name}."):
+            whole = f"{module.__name__}{dotted.removeprefix(name)}"
+            if isinstance(sys.modules.get(whole), ModuleType):
+                found.add(whole)
+    return found
 
 
 def _source(function: FunctionType) -> str:

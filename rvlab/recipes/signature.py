@@ -7,6 +7,7 @@ learn its signature: its syntax tree says enough.
 from __future__ import annotations
 
 import ast
+import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -70,8 +71,13 @@ class Parameter:
         from pydantic import TypeAdapter, ValidationError
 
         plain = json_value(value, f"{recipe}: the parameter {self.name!r}")
+        if plain is None and self.default is None:
+            return None  # `lr: float = None` means that None is allowed
+        adapter = TypeAdapter(self.hint)
         try:
-            return TypeAdapter(self.hint).validate_python(plain, strict=True)
+            # As JSON, where a tuple is written as a list.
+            checked = adapter.validate_json(json.dumps(plain), strict=True)
+            return adapter.dump_python(checked, mode="json")
         except ValidationError as exc:
             wanted = self.annotation or getattr(self.hint, "__name__", str(self.hint))
             raise SpecError(
@@ -113,7 +119,7 @@ class Signature:
             if name in given:
                 raise SpecError(f"{self.recipe}: {name!r} is filled in by rvlab. Leave it out.")
         places = {name: given[name] for name in self.places if name in given}
-        known = [*self.parameters, *self.places]
+        known = [n for n in (*self.parameters, *self.places) if n != "root_uri"]
         for name in given:
             if name not in known and not self.open:
                 raise SpecError(
@@ -149,7 +155,18 @@ def signature(source: str, recipe: str) -> Signature:
         tree = ast.parse(source)
     except SyntaxError as exc:
         raise SpecError(f"{recipe} is not Python: {exc.msg} in line {exc.lineno}.") from exc
+    except ValueError as exc:  # a null byte
+        raise SpecError(f"{recipe} is not Python: {exc}.") from exc
     functions = {n.name: n for n in tree.body if isinstance(n, ast.FunctionDef)}
+    for node in tree.body:  # get_config = my_towns
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            other = functions.get(node.value.id)
+            aliases = [t.id for t in node.targets if isinstance(t, ast.Name)]
+            functions |= dict.fromkeys(aliases, other) if other else {}
+    for node in tree.body:  # get_config = another_function
+        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
+            names = {t.id for t in node.targets if isinstance(t, ast.Name)}
+            functions |= {n: functions[node.value.id] for n in names if node.value.id in functions}
     name = next((n for n in reversed(FUNCTIONS) if n in functions), None)
     if name is None:
         raise SpecError(
@@ -159,7 +176,13 @@ def signature(source: str, recipe: str) -> Signature:
     args = functions[name].args
     plain = [*args.posonlyargs, *args.args]
     defaults: list[ast.expr | None] = [None] * (len(plain) - len(args.defaults))
-    first, *pairs = zip(plain, [*defaults, *args.defaults], strict=True) if plain else (None,)
+    _, *pairs = zip(plain, [*defaults, *args.defaults], strict=True) if plain else (None,)
+    if len(args.posonlyargs) > 1:
+        word = args.posonlyargs[1].arg
+        raise SpecError(
+            f"{recipe}: the parameter {word!r} is positional only, but Raster Vision gives "
+            "parameters by name. Move the '/' behind the runner."
+        )
     pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
     constants = _constants(tree)
     found = {arg.arg: _parameter(arg, default, constants) for arg, default in pairs}
@@ -206,8 +229,8 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
     """The file's ``NAME = literal`` lines, which defaults often refer to."""
     found: dict[str, Any] = {}
     for node in tree.body:
-        if isinstance(node, ast.Assign):
-            for target in node.targets:
+        if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
+            for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
                     found[target.id] = _literal(node.value, {})
     return found
@@ -233,7 +256,21 @@ def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
 
 
 def _hint(annotation: str) -> Any:
-    tree = ast.parse(annotation, mode="eval")
+    """The type that an annotation means; Any where it means none that can be checked."""
+    from pydantic import TypeAdapter, ValidationError
+    from pydantic.errors import PydanticUserError
+
+    try:
+        hint = _evaluated(ast.parse(annotation, mode="eval"))
+        TypeAdapter(hint).validate_json("null")
+    except ValidationError:
+        return hint
+    except (SyntaxError, TypeError, NameError, PydanticUserError):
+        return Any
+    return hint
+
+
+def _evaluated(tree: ast.Expression) -> Any:
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
     plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cached_property
+from importlib.machinery import ModuleSpec, PathFinder
 from pathlib import Path
 from typing import Any
 
@@ -71,14 +72,16 @@ def _of_function(function: Callable[..., Any]) -> Recipe:
     module = inspect.getmodule(function)
     name = getattr(function, "__name__", type(function).__name__)
     path = getattr(module, "__file__", None)
-    if path and name in FUNCTIONS and path.endswith(".py"):
+    # A script that submits its own get_config is not the recipe: running it would submit again.
+    script = getattr(function, "__module__", None) == "__main__"
+    if path and name in FUNCTIONS and path.endswith(".py") and not script:
         return _of_file(Path(path))
     return Recipe(getattr(function, "recipe_name", "cell"), cell_source(function))
 
 
 def _of_text(text: str) -> Recipe:
     if text in shipped():
-        return Recipe(text, (Path(__file__).parent / f"{text}.py").read_text())
+        return Recipe(text, _read(Path(__file__).parent / f"{text}.py"))
     if text.endswith(".py") or "/" in text:
         return _of_file(Path(text).expanduser())
     if "." in text:
@@ -90,25 +93,40 @@ def _of_text(text: str) -> Recipe:
 
 
 def _of_file(path: Path) -> Recipe:
-    try:
-        source = path.read_text()
-    except FileNotFoundError as exc:
+    if not path.exists():
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
-        raise SpecError(f"There is no recipe file {str(path)!r}. {near}") from exc
-    except (OSError, UnicodeDecodeError) as exc:
-        raise SpecError(f"The recipe file {str(path)!r} cannot be read: {exc}.") from exc
-    return Recipe(path.stem, source, str(path.resolve().parent))
+        raise SpecError(f"There is no recipe file {str(path)!r}. {near}")
+    return Recipe(path.stem, _read(path), str(path.resolve().parent))
 
 
 def _of_module(name: str) -> Recipe:
-    try:
-        spec = importlib.util.find_spec(name)
-    except ImportError:
-        spec = None
-    if spec is None or spec.origin is None:
+    spec = _spec(name)
+    if spec is None or spec.origin is None or not spec.has_location:
         raise SpecError(
             f"There is no module {name!r} for {sys.executable}. "
             "Give the path of the recipe's .py file, or install the package it is in."
         )
-    return Recipe(name.rsplit(".", 1)[-1], Path(spec.origin).read_text())
+    return Recipe(name.rsplit(".", 1)[-1], _read(Path(spec.origin)))
+
+
+def _spec(name: str) -> ModuleSpec | None:
+    """Where a module lies. The packages around it are not imported: that may load torch, 20 s."""
+    first, *rest = name.split(".")
+    try:
+        spec = importlib.util.find_spec(first)
+    except (ImportError, ValueError):
+        return None
+    for n, _ in enumerate(rest, start=2):
+        if spec is None or spec.submodule_search_locations is None:
+            return None
+        dotted = ".".join(name.split(".")[:n])
+        spec = PathFinder.find_spec(dotted, list(spec.submodule_search_locations))
+    return spec
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SpecError(f"The recipe file {str(path)!r} cannot be read: {exc}.") from exc

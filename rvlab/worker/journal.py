@@ -126,16 +126,19 @@ class Journal:
         self._write()
 
     def _beat(self) -> None:
-        waited = 0.0
+        second = 0
+        beat, log = self._every_s, self._every_s
         while not self._stop.wait(1.0):
             self._pass_on()
-            waited += 1.0
-            if waited < self._every_s:
+            second += 1
+            if second < beat:
                 continue
-            waited = 0.0
+            beat = second + self._every_s
             try:
                 self._write()
-                self._store_log()
+                if second >= log:  # a log is stored whole, so a long one less often
+                    self._store_log()
+                    log = second + self._every_s * max(1.0, self._stored / 2**19)
             except RvlabError as exc:  # a beat that is missed is no reason to end a training
                 print(f"rvlab: the heartbeat could not be written: {exc}", file=sys.stderr)
 

@@ -1,0 +1,328 @@
+"""From points to the records of runs: all of them, or none."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import subprocess
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import rvlab
+from rvlab.engines.submission import Asked, grid, me, prepare
+from rvlab.errors import SpecError, StoreError
+from rvlab.model import Run, Spec
+from rvlab.recipes import Recipe, find
+from rvlab.store import S3Access, Store
+from rvlab.store.server import Server
+
+SOURCE = """
+def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,
+               names: list[str] = ["a"], made=object()):
+    return None
+"""
+SEEDED = "def get_config(runner, seed: int = 42): ..."
+ASKED = Asked("towns", "local")
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+@pytest.fixture
+def recipe() -> Recipe:
+    return Recipe("my_towns", SOURCE)
+
+
+def specs(store: Store, runs: Sequence[Run]) -> list[Spec]:
+    return [Spec.from_record(store.get_json(r.key("spec.json")), r.key()) for r in runs]
+
+
+# grid
+
+
+def test_a_grid_is_every_combination_the_last_axis_fastest() -> None:
+    assert grid(lr=[1, 2], epochs=[3, 4]) == [
+        {"lr": 1, "epochs": 3},
+        {"lr": 1, "epochs": 4},
+        {"lr": 2, "epochs": 3},
+        {"lr": 2, "epochs": 4},
+    ]
+
+
+def test_a_single_value_stands_for_itself() -> None:
+    assert grid(a="text", b=None, c=1, d={"x": 1}, e=[[1, 2]]) == [
+        {"a": "text", "b": None, "c": 1, "d": {"x": 1}, "e": [1, 2]}
+    ]
+    assert grid() == [{}]
+
+
+def test_axes_may_be_whatever_can_be_walked_along() -> None:
+    assert grid(a=range(2)) == grid(a=(0, 1)) == grid(a=iter([0, 1])) == [{"a": 0}, {"a": 1}]
+    assert grid(a=np.array([0, 1])) == [{"a": 0}, {"a": 1}]
+
+
+def test_an_axis_without_values_is_refused() -> None:
+    with pytest.raises(SpecError, match=r"^grid: lr has no values\. Give it one or more\.$"):
+        grid(epochs=[1], lr=[])
+
+
+@given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4)))
+def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[int]]) -> None:
+    points = grid(**axes)
+    assert [tuple(p.values()) for p in points] == list(itertools.product(*axes.values()))
+    assert all(list(p) == list(axes) for p in points)
+
+
+# What is written
+
+
+def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
+    (run,) = prepare(store, recipe, [{"lr": 1}], ASKED)
+    assert [key for key, _ in store.files()] == [run.key("recipe.py"), run.key("spec.json")]
+    assert store.get(run.key("recipe.py")).decode() == SOURCE
+    (spec,) = specs(store, [run])
+    assert spec.params == {"lr": 1.0, "epochs": 2, "names": ["a"]}
+    assert spec.places == {"root_uri": run.rv_uri, "data_uri": f"{store.uri}/_data/my_towns"}
+    assert (spec.experiment, spec.run, spec.recipe) == ("towns", run.id, "my_towns")
+    assert spec.source_sha256 == recipe.sha256
+    assert (spec.engine, spec.user, spec.rvlab) == ("local", me(), rvlab.__version__)
+
+
+def test_a_spec_is_json_that_anyone_reads(store: Store, recipe: Recipe) -> None:
+    point = {"lr": np.float64(0.5), "epochs": np.int64(3), "names": ["größe"]}
+    (run,) = prepare(store, recipe, [point], ASKED)
+    text = store.get(run.key("spec.json")).decode()
+    assert "größe" in text
+    assert json.loads(text)["params"] == {"lr": 0.5, "epochs": 3, "names": ["größe"]}
+
+
+def test_a_place_that_is_given_is_kept(store: Store, recipe: Recipe) -> None:
+    (run,) = prepare(store, recipe, [{"data_uri": "s3://other/scenes"}], ASKED)
+    (spec,) = specs(store, [run])
+    assert spec.places == {"root_uri": run.rv_uri, "data_uri": "s3://other/scenes"}
+    assert "data_uri" not in spec.params
+
+
+def test_a_recipe_without_places_gets_none(store: Store) -> None:
+    (run,) = prepare(store, Recipe("r", "def get_config(runner): ..."), [{}], ASKED)
+    assert specs(store, [run])[0].places == {}
+
+
+def test_the_shipped_recipes_can_be_prepared(store: Store) -> None:
+    (run,) = prepare(store, find("synthetic_town"), [{}], ASKED)
+    assert specs(store, [run])[0].params == dict(find("synthetic_town").signature.bind({})[0])
+
+
+@pytest.mark.parametrize(
+    ("points", "names"),
+    [
+        ([{}], ["my_towns"]),
+        ([{"lr": 0.1, "epochs": 2}], ["lr=0.1 epochs=2"]),
+        ([{"lr": 0.1, "epochs": 2}, {"lr": 0.2, "epochs": 2}], ["lr=0.1", "lr=0.2"]),
+        ([{"lr": 0.1}, {"epochs": 3}], ["lr=0.1", "epochs=3"]),
+        ([{"lr": 0.1}, {}], ["lr=0.1", "my_towns"]),
+        ([{"seed": 0}, {"seed": 1}], ["seed=0", "seed=1"]),
+        ([{"lr": 0.1}, {"lr": 0.1}], ["lr=0.1", "lr=0.1"]),
+    ],
+)
+def test_a_run_is_named_after_what_sets_it_apart(
+    store: Store, recipe: Recipe, points: list[dict[str, Any]], names: list[str]
+) -> None:
+    assert [s.name for s in specs(store, prepare(store, recipe, points, ASKED))] == names
+
+
+def test_the_runs_of_a_sweep_differ_and_sort_as_their_points(store: Store, recipe: Recipe) -> None:
+    asked = Asked("towns", "local", sweep="the-sweep", parent="the-parent")
+    runs = prepare(store, recipe, grid(epochs=range(60)), asked)
+    assert len(set(runs)) == 60
+    assert runs == sorted(runs)
+    assert store.folders("towns") == [r.id for r in runs]
+    written = specs(store, runs)
+    assert [s.params["epochs"] for s in written] == list(range(60))
+    assert {(s.sweep, s.parent) for s in written} == {("the-sweep", "the-parent")}
+
+
+# Seeds
+
+
+def seeds(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]], **asked: Any) -> Any:
+    runs = prepare(store, recipe, points, Asked("towns", "local", **asked))
+    return [(s.seed, s.params.get("seed")) for s in specs(store, runs)]
+
+
+def test_a_seed_among_the_points_is_the_runs(store: Store, recipe: Recipe) -> None:
+    assert seeds(store, recipe, [{"seed": 3}, {}], seed=7) == [(3, None), (7, None)]
+    assert seeds(store, recipe, [{"seed": np.int64(3)}]) == [(3, None)]
+
+
+def test_a_recipe_that_takes_a_seed_gets_the_runs(store: Store) -> None:
+    seeded = Recipe("seeded", SEEDED)
+    assert seeds(store, seeded, [{"seed": 3}, {}], seed=7) == [(3, 3), (7, 7)]
+    assert seeds(store, seeded, [{}]) == [(0, 0)]
+
+
+@pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
+def test_a_seed_is_a_whole_number_from_0(store: Store, recipe: Recipe, seed: Any) -> None:
+    with pytest.raises(SpecError, match=f"^seed is {seed!r}, but it is a whole number from 0 on"):
+        prepare(store, recipe, [{}, {"seed": seed}], ASKED)
+    assert store.files() == []
+
+
+# What is refused
+
+
+@pytest.mark.parametrize(
+    ("bad", "told"),
+    [
+        ({"chp": 1}, "^my_towns has no parameter 'chp'. There are 'data_uri', 'epochs', 'lr', "),
+        ({"ephocs": 1}, "^my_towns has no parameter 'ephocs'. Did you mean 'epochs'"),
+        ({"lr": "high"}, "^my_towns: the parameter 'lr' is float, but 'high' was given"),
+        ({"lr": float("nan")}, "^my_towns: the parameter 'lr' is nan, which JSON cannot hold"),
+        ({"root_uri": "x"}, "^my_towns: 'root_uri' is filled in by rvlab"),
+        ({"data_uri": 5}, "^my_towns: 'data_uri' is a URI, but 5 was given"),
+        ({"seed": (1,)}, r"^seed is \(1,\), a tuple, which JSON cannot hold"),
+    ],
+)
+def test_one_bad_point_and_nothing_is_written(
+    store: Store, recipe: Recipe, bad: dict[str, Any], told: str
+) -> None:
+    with pytest.raises(SpecError, match=told):
+        prepare(store, recipe, [{"lr": 1e-3}, bad, {}], ASKED)
+    assert not Path(store.uri).exists()
+
+
+@pytest.mark.parametrize(
+    ("asked", "told"),
+    [
+        ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
+        ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
+        ({"experiment": 5}, "^5 cannot be the name of the experiment"),
+        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 on"),
+        ({"splits": True}, "^splits is True, but"),
+        ({"splits": 2.0}, "^splits is 2.0, but"),
+        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 on"),
+    ],
+)
+def test_what_is_asked_for_is_checked_too(asked: dict[str, Any], told: str) -> None:
+    with pytest.raises(SpecError, match=told):
+        Asked(**{"experiment": "towns", "engine": "local", **asked})
+
+
+def test_a_store_that_raster_vision_cannot_write_is_refused(recipe: Recipe) -> None:
+    store = Store("memory://submission")
+    with pytest.raises(
+        SpecError, match=r"writes to local folders and to s3:// only, not to 'memory://submission'"
+    ):
+        prepare(store, recipe, [{}], ASKED)
+    assert store.files() == []
+
+
+def test_a_store_that_refuses_is_told(tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(StoreError, match=r"^The store folder .* cannot be made"):
+        prepare(Store(tmp_path / "file" / "x"), recipe, [{}], ASKED)
+
+
+# Git
+
+
+def git(folder: Path, *args: str) -> str:
+    settings = ["-c", "user.name=me", "-c", "user.email=me@here", "-c", "commit.gpgsign=false"]
+    done = subprocess.run(
+        ["git", "-C", str(folder), *settings, *args], capture_output=True, text=True, check=True
+    )
+    return done.stdout.strip()
+
+
+@pytest.fixture
+def repository(tmp_path: Path) -> Path:
+    folder = tmp_path / "repository"
+    folder.mkdir()
+    (folder / "my_towns.py").write_text(SOURCE)
+    git(folder, "init", "-q")
+    git(folder, "add", ".")
+    git(folder, "commit", "-q", "-m", "A recipe")
+    return folder
+
+
+def commit_of(store: Store, recipe: Recipe) -> tuple[str | None, bool | None]:
+    (spec,) = specs(store, prepare(store, recipe, [{}], ASKED))
+    return spec.commit, spec.dirty
+
+
+def test_the_commit_of_the_recipes_folder_is_kept(store: Store, repository: Path) -> None:
+    head = git(repository, "rev-parse", "HEAD")
+    found = find(repository / "my_towns.py")
+    assert commit_of(store, found) == (head, False)
+    (repository / "my_towns.py").write_text(f"{SOURCE}\n# changed\n")
+    assert commit_of(store, found) == (head, True)
+    git(repository, "commit", "-q", "-a", "-m", "Changed")
+    assert commit_of(store, found) == (git(repository, "rev-parse", "HEAD"), False)
+    (repository / "beside.py").write_text("")
+    assert commit_of(store, found)[1] is True
+
+
+def test_a_cell_has_the_commit_of_the_folder_it_runs_in(
+    store: Store, repository: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(repository)
+    assert commit_of(store, recipe) == (git(repository, "rev-parse", "HEAD"), False)
+
+
+def test_outside_a_repository_and_before_the_first_commit_there_is_none(
+    store: Store, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
+    folder = tmp_path / "new"
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    assert commit_of(store, recipe) == (None, None)
+    git(folder, "init", "-q")
+    assert commit_of(store, recipe) == (None, None)
+
+
+def test_without_git_there_is_no_commit(
+    store: Store, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert commit_of(store, recipe) == (None, None)
+
+
+# Secrets
+
+
+def test_no_record_holds_a_secret(
+    s3: Server, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
+    for name, value in access.environ().items():
+        monkeypatch.setenv(name, value)
+    store = Store(f"s3://{s3.bucket}/submission", access)
+    runs = prepare(store, recipe, grid(epochs=[1, 2, 3]), ASKED)
+    keys = [key for key, _ in store.files()]
+    assert len(keys) == 2 * len(runs)
+    for key in keys:
+        data = store.get(key)
+        assert s3.secret_key.encode() not in data
+        assert s3.access_key.encode() not in data
+    for run in runs:
+        assert s3.secret_key not in run.uri + repr(run)
+
+
+def test_who_submits_is_told_even_where_nobody_has_a_name(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    assert me().count("@") == 1
+    for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(os, "getuid", lambda: 54321)
+    assert me().startswith("54321@")

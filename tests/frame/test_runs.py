@@ -1,0 +1,360 @@
+"""The table of runs: a row for each, whatever became of it."""
+
+from __future__ import annotations
+
+import math
+import socket
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvlab import frame
+from rvlab.errors import StoreUnreachable
+from rvlab.frame.dtypes import RUNS, guessed
+from rvlab.frame.runs import framed
+from rvlab.model import SILENT_S, Run
+from rvlab.store import S3Access, Store
+from tests.frame.made import Made
+
+
+def table(store: Store, ask: Any = None) -> pd.DataFrame:
+    return frame.runs(store, frame.picked(store, None), ask)
+
+
+# Dtypes
+
+
+def test_an_empty_table_has_the_declared_dtypes(store: Store) -> None:
+    empty = table(store)
+    assert len(empty) == 0
+    assert {n: str(t) for n, t in empty.dtypes.items()} == RUNS
+    assert empty.index.name == "run"
+    assert empty.index.dtype == object
+
+
+def test_a_full_table_has_the_same_dtypes(store: Store, made: Made) -> None:
+    made.queued()
+    made.running()
+    made.ended(commit="abc", dirty=True, image="img@sha256:1", sweep="s", parent="p")
+    made.ended(state="failed", step="train", error="it broke")
+    store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
+    full = table(store)
+    assert {n: str(t) for n, t in full.dtypes.items()} == RUNS
+    assert full.index.name == "run"
+
+
+def test_the_row_of_a_run_that_ended_says_all_of_it(store: Store, made: Made) -> None:
+    run = made.ended({"lr": 0.1}, {"f1": 0.5}, commit="abc", dirty=False, splits=2, seed=7)
+    row = table(store).loc[run.id]
+    assert row.dropna().to_dict() == {
+        "name": "run 0",
+        "experiment": "towns",
+        "state": "succeeded",
+        "created": pd.Timestamp("2026-11-23 15:42:01", tz="UTC"),
+        "started": pd.Timestamp("2026-11-23 15:42:03", tz="UTC"),
+        "ended": pd.Timestamp("2026-11-23 15:42:33", tz="UTC"),
+        "duration": pd.Timedelta(seconds=30),
+        "engine": "local",
+        "recipe": "synthetic_town",
+        "seed": 7,
+        "splits": 2,
+        "commit": "abc",
+        "dirty": False,
+        "user": "me@here",
+        "uri": run.uri,
+        "params.lr": 0.1,
+        "metrics.f1": 0.5,
+    }
+
+
+def test_times_with_and_without_fractions_stand_in_one_column(store: Store, made: Made) -> None:
+    made.ended(created="2026-11-23T15:42:01.123+00:00")
+    made.ended(created="2026-11-23T15:42:02+00:00")
+    made.ended(created="2026-11-23T16:42:03.5+01:00")
+    created = table(store)["created"]
+    assert created.notna().all()
+    assert list(created.dt.second) == [1, 2, 3]
+    assert set(created.dt.hour) == {15}
+
+
+def test_params_come_before_metrics_in_the_order_of_the_recipe(store: Store, made: Made) -> None:
+    made.ended({"lr": 0.1, "epochs": 2}, {"f1": 0.5, "accuracy": 0.9})
+    made.ended({"lr": 0.1, "width": 3}, {"f1": 0.5})
+    assert list(table(store).columns) == [
+        *RUNS,
+        "params.lr",
+        "params.epochs",
+        "params.width",
+        "metrics.f1",
+        "metrics.accuracy",
+    ]
+
+
+MISSING = object()
+
+
+@pytest.mark.parametrize(
+    ("values", "dtype", "shown"),
+    [
+        ([1, 2], "int64", [1, 2]),
+        ([1, None], "Int64", [1, pd.NA]),
+        ([1, MISSING], "Int64", [1, pd.NA]),
+        ([1, 0.5], "float64", [1.0, 0.5]),
+        ([0.5, None], "float64", [0.5, math.nan]),
+        ([0.5, MISSING, 2], "float64", [0.5, math.nan, 2.0]),
+        ([True, False], "bool", [True, False]),
+        ([True, None], "boolean", [True, pd.NA]),
+        (["a", "b"], "string", ["a", "b"]),
+        (["a", MISSING], "string", ["a", pd.NA]),
+        ([None, None], "string", [pd.NA, pd.NA]),
+        (["a", 1], "object", ["a", 1]),
+        ([True, 1], "object", [True, 1]),
+        ([[1, 2], [3]], "string", ["[1, 2]", "[3]"]),
+        ([{"a": 1}, None], "string", ['{"a": 1}', pd.NA]),
+        ([[1], "a"], "string", ["[1]", "a"]),
+        ([2**63, 1], "object", [2**63, 1]),
+        ([2**2000, 0.5], "object", [2**2000, 0.5]),
+        ([-(2**63), 2**63 - 1], "int64", [-(2**63), 2**63 - 1]),
+    ],
+)
+def test_a_column_of_parameters_has_the_dtype_of_its_values(
+    store: Store, made: Made, values: list[Any], dtype: str, shown: list[Any]
+) -> None:
+    for value in values:
+        made.ended({} if value is MISSING else {"x": value})
+    column = table(store)["params.x"]
+    assert str(column.dtype) == dtype
+    for have, want in zip(column, shown, strict=True):
+        assert pd.isna(have) if pd.isna(want) else have == want
+
+
+scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False) | st.text()
+
+
+@given(st.lists(scalars, max_size=5))
+def test_no_parameters_are_lost_or_changed_on_the_way_into_a_column(values: list[Any]) -> None:
+    column = guessed(values, [True] * len(values))
+    for have, want in zip(column, values, strict=True):
+        assert pd.isna(have) if want is None else have == want
+
+
+def test_metrics_are_floats_even_where_none_is_known(store: Store, made: Made) -> None:
+    made.ended(metrics={"f1": 1, "iou": None})  # type: ignore[dict-item]
+    made.queued()
+    found = table(store)
+    assert str(found["metrics.f1"].dtype) == str(found["metrics.iou"].dtype) == "float64"
+    assert found["metrics.iou"].isna().all()
+
+
+def test_the_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> None:
+    for lr, epochs, f1 in ((0.1, 2, 0.5), (0.01, 2, 0.75), (0.1, 4, 0.625)):
+        made.ended({"lr": lr, "epochs": epochs}, {"f1": f1})
+    made.queued({"lr": 0.2, "epochs": 2})
+    found = table(store)
+    best = found.sort_values("metrics.f1", ascending=False)
+    assert list(best["metrics.f1"])[:3] == [0.75, 0.625, 0.5]
+    assert len(found.query("state == 'succeeded' and `params.lr` > 0.05")) == 2
+    means = found.groupby("params.epochs")["metrics.f1"].mean()
+    assert means.to_dict() == {2: 0.625, 4: 0.625}
+    other = pd.DataFrame({"run": found.index[:2], "note": ["a", "b"]})
+    assert list(found.merge(other, on="run")["note"]) == ["a", "b"]
+    assert found["duration"].max() == pd.Timedelta(seconds=30)
+    assert (found["created"].diff().dropna() == pd.Timedelta(seconds=1)).all()
+
+
+# States
+
+
+def nobody(runs: Sequence[Run]) -> Mapping[Run, str]:
+    raise AssertionError(f"asked about {runs}")
+
+
+def test_a_run_without_a_step_is_queued_as_far_as_the_store_knows(store: Store, made: Made) -> None:
+    run = made.queued()
+    assert table(store).loc[run.id, "state"] == "queued"
+    assert table(store, lambda runs: {runs[0]: "lost"}).loc[run.id, "state"] == "lost"
+
+
+def test_a_run_with_a_fresh_beat_runs_and_nobody_is_asked(store: Store, made: Made) -> None:
+    run = made.running(step="train")
+    row = table(store, nobody).loc[run.id]
+    assert (row["state"], row["step"]) == ("running", "train")
+    assert pd.isna(row["ended"])
+    assert 25 < row["duration"].total_seconds() < 60
+    assert row["duration"] >= pd.Timestamp(datetime.now(UTC)) - row["started"] - pd.Timedelta("1s")
+
+
+def test_the_engine_is_asked_about_a_run_whose_beat_is_old(store: Store, made: Made) -> None:
+    run = made.running(beat_ago_s=SILENT_S + 5)
+    asked: list[Sequence[Run]] = []
+
+    def ask(runs: Sequence[Run]) -> Mapping[Run, str]:
+        asked.append(runs)
+        return {run: "lost"}
+
+    row = table(store, ask).loc[run.id]
+    assert asked == [[run]]
+    assert (row["state"], row["step"]) == ("lost", "train")
+    assert pd.isna(row["duration"])
+    assert table(store).loc[run.id, "state"] == "running"
+    assert table(store, lambda _: {}).loc[run.id, "state"] == "running"
+
+
+def test_all_silent_runs_are_asked_about_at_once(store: Store, made: Made) -> None:
+    silent = [made.queued(), made.running(beat_ago_s=SILENT_S * 2), made.queued()]
+    made.running()
+    made.ended()
+    asked: list[Sequence[Run]] = []
+
+    def ask(runs: Sequence[Run]) -> Mapping[Run, str]:
+        asked.append(list(runs))
+        return dict.fromkeys(runs, "lost")
+
+    assert list(table(store, ask)["state"]) == ["lost", "lost", "lost", "running", "succeeded"]
+    assert asked == [silent]
+
+
+@pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
+def test_the_end_has_the_last_word(store: Store, made: Made, state: str) -> None:
+    run = made.ended(state=state, step="train", error="why")
+    made.step(run, "train")  # still says that it runs
+    row = table(store, nobody).loc[run.id]
+    assert (row["state"], row["step"], row["error"]) == (state, "train", "why")
+
+
+# Broken records
+
+
+def row_of(store: Store, run: Run) -> pd.Series[Any]:
+    """The row of a run, and a check that the run beside it stands."""
+    found = table(store)
+    assert list(found["state"].drop(run.id)) == ["succeeded"]
+    return found.loc[run.id]
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"schema": 1, "spec": {"expe', "is not whole JSON"),
+        (b"", "is not whole JSON"),
+        (b"\xff\x00", "is not whole JSON"),
+        (b"[]", "holds list, not a JSON object"),
+        (b"{}", "is not a run's spec: it is NoneType, no JSON object"),
+        (b'{"spec": "x"}', "is not a run's spec: it is str, no JSON object"),
+        (b'{"spec": {"run": "x"}}', "is not a run's spec: experiment is missing"),
+    ],
+)
+def test_an_end_that_cannot_be_read_is_a_broken_row_with_the_reason(
+    store: Store, made: Made, data: bytes, why: str
+) -> None:
+    made.ended()
+    run = made.ended()
+    store.put(run.key("end.json"), data)
+    row = row_of(store, run)
+    assert row["state"] == "broken"
+    assert row["error"].startswith(f"{run.key('end.json')} {why}")
+    assert (row["experiment"], row["uri"]) == ("towns", run.uri)
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"state": "running"}, "has the state 'running', which no run ends with"),
+        ({"state": ["a"]}, "has the state ['a'], which no run ends with"),
+        ({"metrics": [1]}, "has metrics that are no numbers: [1]"),
+        ({"metrics": {"f1": "high"}}, "has metrics that are no numbers: {'f1': 'high'}"),
+    ],
+)
+def test_an_end_that_says_nonsense_is_a_broken_row(
+    store: Store, made: Made, change: dict[str, Any], why: str
+) -> None:
+    made.ended()
+    run = made.ended()
+    store.put_json(run.key("end.json"), {**store.get_json(run.key("end.json")), **change})
+    row = row_of(store, run)
+    assert row["state"] == "broken"
+    assert row["error"].rstrip(".") == f"{run.key('end.json')} {why}"
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"splits": "two"}, "splits is str, not int"),
+        ({"dirty": "maybe"}, "dirty is str, not bool | None"),
+        ({"params": [1]}, "params is list, not Mapping[str, Any]"),
+        ({"created": 5}, "created is int, not str"),
+    ],
+)
+def test_a_spec_that_says_nonsense_is_a_broken_row(
+    store: Store, made: Made, change: dict[str, Any], why: str
+) -> None:
+    made.ended()
+    run = made.queued()
+    key = run.key("spec.json")
+    store.put_json(key, {**store.get_json(key), **change})
+    row = row_of(store, run)
+    assert (row["state"], row["error"]) == ("broken", f"{key} is not a run's spec: {why}.")
+
+
+def test_a_folder_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
+    made.ended()
+    store.put("towns/20270101-000000-aaaaaa/rv/train/log.csv", b"")
+    row = row_of(store, Run(store.uri, "towns", "20270101-000000-aaaaaa"))
+    assert row["state"] == "broken"
+    assert row["error"] == (
+        "towns/20270101-000000-aaaaaa has no spec.json: was it deleted in part?"
+    )
+
+
+def test_a_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
+    run = made.queued()
+    key = run.key("spec.json")
+    store.put_json(key, {**store.get_json(key), "schema": 2, "new": "thing"})
+    assert table(store).loc[run.id, "state"] == "queued"
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b'{"step": "chi', "is not whole JSON"),
+        (b'{"step": "chip"}', "is not a step's record: state is missing"),
+        (
+            b'{"step": "chip", "state": "running", "started": "now", "beat": "now", "host": "h",'
+            b' "pid": 1}',
+            "is not a step's record: started is 'now', no UTC time",
+        ),
+        (
+            b'{"step": "chip", "state": "running", "started": "2026-11-23T15:42:01",'
+            b' "beat": "2026-11-23T15:42:01", "host": "h", "pid": 1}',
+            "is not a step's record: started is '2026-11-23T15:42:01', no UTC time",
+        ),
+    ],
+)
+def test_a_step_that_cannot_be_read_does_not_hide_the_others(
+    store: Store, made: Made, data: bytes, why: str
+) -> None:
+    run = made.running()
+    store.put(run.step_key("chip"), data)
+    row = table(store).loc[run.id]
+    assert (row["state"], row["step"]) == ("running", "train")
+    assert row["error"].startswith(f"{run.step_key('chip')} {why}")
+
+
+def test_a_store_that_stops_answering_is_not_the_fault_of_its_runs(made: Made) -> None:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
+    gone = Store("s3://bucket", S3Access(endpoint, "key", "secret"))
+    with pytest.raises(StoreUnreachable, match=f"at {endpoint} cannot be reached"):
+        frame.runs(gone, [Run(gone.uri, "towns", "20260101-000000-aaaaaa")])
+
+
+def test_rows_alone_make_a_table() -> None:
+    made = framed([{"run": "a", "state": "queued"}])
+    assert {n: str(t) for n, t in made.dtypes.items()} == RUNS
+    assert list(made.index) == ["a"]

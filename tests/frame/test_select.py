@@ -1,0 +1,133 @@
+"""Which runs are meant, however they are named."""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import frame
+from rvlab.errors import NotFound, SpecError, TableError
+from rvlab.frame import picked, run_named
+from rvlab.frame.select import experiments
+from rvlab.model import Run
+from rvlab.store import Store
+from tests.frame.made import Made
+
+
+@pytest.fixture
+def runs(made: Made) -> list[Run]:
+    """Two runs of an experiment, one of another."""
+    first, second = made.ended(), made.queued()
+    return [first, second, made.queued(experiment="roads")]
+
+
+def test_all_runs_are_meant_by_none(store: Store, runs: list[Run]) -> None:
+    assert sorted(picked(store, None)) == sorted(runs)
+
+
+def test_an_empty_store_has_none(store: Store) -> None:
+    assert picked(store, None) == []
+    assert experiments(store) == []
+
+
+def test_folders_that_are_no_experiments_are_left_out(store: Store, runs: list[Run]) -> None:
+    store.put("_data/town/scene.tif", b"")
+    store.put(".cache/x/y", b"")
+    store.put("towns/index/events/x", b"")
+    assert experiments(store) == ["roads", "towns"]
+    assert sorted(picked(store, None)) == sorted(runs)
+
+
+def test_every_way_to_name_a_run_means_it(store: Store, runs: list[Run]) -> None:
+    first, second, road = runs
+    found = frame.runs(store, runs)
+    ways: list[tuple[Any, list[Run]]] = [
+        (first, [first]),
+        (first.id, [first]),
+        (f"towns/{first.id}", [first]),
+        (first.uri, [first]),
+        (f"{first.uri}/", [first]),
+        ("towns", [first, second]),
+        ("roads", [road]),
+        ([], []),
+        ([first, road.id], [first, road]),
+        ((run for run in (first, second)), [first, second]),
+        (["towns", first, "roads"], [first, second, road]),
+        (found, runs),
+        (found.head(1), [first]),
+        (found.head(0), []),
+        (found.loc[road.id], [road]),
+        (found.iloc[0], [first]),
+        (found.index, runs),
+        (np.array([first.id]), [first]),
+        (found[["uri", "state"]], runs),
+        (pd.concat([found, found]), runs),
+    ]
+    for way, meant in ways:
+        assert picked(store, way) == meant, way
+
+
+def test_a_table_that_was_joined_names_each_run_once(store: Store, runs: list[Run]) -> None:
+    scores = pd.DataFrame({"run": [runs[0].id] * 3 + ["elsewhere"], "value": [1, 2, 3, 4]})
+    joined = scores.merge(frame.runs(store, runs), on="run", how="left")
+    assert picked(store, joined) == [runs[0]]
+
+
+def test_a_run_is_found_by_its_name_alone(store: Store, runs: list[Run]) -> None:
+    for way in (runs[2].id, f"roads/{runs[2].id}", runs[2].uri):
+        assert run_named(store, way) == runs[2]
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("twons", r"There is no experiment or run 'twons' in .*\. Did you mean 'towns'\?$"),
+        ("20261123-154201-000009", r"'20261123-154201-000009' in .*\. Did you mean '20261123-1542"),
+        ("zzz", r"'zzz' in .*\. There are '20261123-154201-000000', .*, 'roads', 'towns'\.$"),
+    ],
+)
+def test_a_wrong_name_leads_to_the_nearest(
+    store: Store, runs: list[Run], name: str, told: str
+) -> None:
+    with pytest.raises(NotFound, match=told):
+        picked(store, name)
+    with pytest.raises(NotFound, match=told):
+        picked(store, [runs[0], name])
+
+
+def test_a_wrong_run_of_a_right_experiment_leads_to_the_nearest(
+    store: Store, runs: list[Run]
+) -> None:
+    wrong = f"{runs[2].id[:-1]}9"
+    with pytest.raises(
+        NotFound, match=rf"^There is no run 'roads/{wrong}' in .* Did you mean '{runs[2].id}'\?$"
+    ):
+        run_named(store, f"roads/{wrong}")
+    with pytest.raises(NotFound, match=r"^There is no experiment 'raods' in .*mean 'roads'\?$"):
+        run_named(store, f"raods/{wrong}")
+
+
+def test_an_empty_store_says_that_it_is(store: Store) -> None:
+    with pytest.raises(NotFound, match=r"'towns' in .*\. There are none\.$") as told:
+        picked(store, "towns")
+    assert isinstance(told.value, LookupError)
+    assert store.uri in str(told.value)
+
+
+def test_a_table_without_uris_says_which_column_it_lacks(store: Store, runs: list[Run]) -> None:
+    found = frame.runs(store, runs)
+    for lacking in (found.drop(columns="uri"), found.iloc[0].drop("uri"), found["state"]):
+        with pytest.raises(TableError, match=r"^The table of runs has no column 'uri'\. Keep"):
+            picked(store, lacking)
+
+
+@pytest.mark.parametrize("nonsense", [5, 1.5, True])
+def test_what_names_nothing_is_refused(store: Store, nonsense: Any) -> None:
+    with pytest.raises(
+        SpecError, match=f"^{re.escape(repr(nonsense))} names no runs. Give a table, a run, its id"
+    ):
+        picked(store, nonsense)

@@ -1,0 +1,108 @@
+"""Specs, steps and ends go to JSON and back, and nonsense is called by its name."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from rvlab.errors import RecordBroken
+from rvlab.model import Spec, StepRecord, end_record
+
+SPEC = Spec(
+    experiment="towns",
+    run="20261123-154201-4f2a9c",
+    name="lr=0.1",
+    recipe="synthetic_town",
+    source_sha256="0" * 64,
+    params={"lr": 0.1, "names": ["a"], "none": None},
+    places={"root_uri": "s3://b/x"},
+    splits=2,
+    seed=7,
+    engine="local",
+    created="2026-11-23T15:42:01.000+00:00",
+)
+STEP = StepRecord(
+    step="train",
+    state="running",
+    started="2026-11-23T15:42:01.000+00:00",
+    beat="2026-11-23T15:42:06.000+00:00",
+    host="here",
+    pid=1,
+)
+
+
+def there_and_back(noun: Any) -> Any:
+    return type(noun).from_record(json.loads(json.dumps(noun.record())), "k")
+
+
+@pytest.mark.parametrize(
+    "spec", [SPEC, replace(SPEC, commit="abc", dirty=True, image="i", sweep="s", parent="p")]
+)
+def test_a_spec_comes_back_from_json(spec: Spec) -> None:
+    assert there_and_back(spec) == spec
+
+
+@pytest.mark.parametrize(
+    "step",
+    [
+        STEP,
+        replace(STEP, split=0, of=2, ended=STEP.beat, peak_mb=3.5, cpu_s=1.0, exit_code=1),
+        replace(STEP, error="why", traceback="lines", attempt=2, peak_mb=3),
+    ],
+)
+def test_a_step_comes_back_from_json(step: StepRecord) -> None:
+    assert there_and_back(step) == step
+
+
+def test_what_a_later_version_added_is_left_out() -> None:
+    assert Spec.from_record({**SPEC.record(), "new": 1}, "k") == SPEC
+    assert StepRecord.from_record({**STEP.record(), "new": 1}, "k") == STEP
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"seed": "7"}, "seed is str, not int"),
+        ({"seed": None}, "seed is NoneType, not int"),
+        ({"places": []}, "places is list, not Mapping[str, str]"),
+        ({"sweep": 3}, "sweep is int, not str | None"),
+    ],
+)
+def test_a_spec_of_wrong_types_is_broken(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(RecordBroken) as told:
+        Spec.from_record({**SPEC.record(), **change}, "towns/x/spec.json")
+    assert str(told.value) == f"towns/x/spec.json is not a run's spec: {why}."
+
+
+def test_a_record_that_lacks_something_names_it() -> None:
+    record = STEP.record()
+    del record["beat"]
+    with pytest.raises(RecordBroken, match=r"^k is not a step's record: beat is missing\.$"):
+        StepRecord.from_record(record, "k")
+    with pytest.raises(RecordBroken, match=r"^k is not a run's spec: it is list, no JSON object"):
+        Spec.from_record([], "k")
+
+
+@pytest.mark.parametrize("time", ["", "now", "2026-11-23", "2026-11-23T15:42:01"])
+def test_a_step_without_a_time_in_utc_is_broken(time: str) -> None:
+    with pytest.raises(RecordBroken, match=f"^k is not a step's record: beat is '{time}', no UTC"):
+        StepRecord.from_record({**STEP.record(), "beat": time}, "k")
+
+
+def test_an_end_is_complete_in_itself() -> None:
+    end = end_record(
+        SPEC.record(), "failed", STEP.beat, started=STEP.started, step="train", error="why"
+    )
+    assert Spec.from_record(json.loads(json.dumps(end))["spec"], "k") == SPEC
+    assert {k: v for k, v in end.items() if k != "spec"} == {
+        "schema": 1,
+        "state": "failed",
+        "started": STEP.started,
+        "ended": STEP.beat,
+        "step": "train",
+        "error": "why",
+        "metrics": {},
+    }

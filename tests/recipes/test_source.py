@@ -1,0 +1,169 @@
+"""A recipe is found by a shipped name, a path, a module or a function, or it is said why not."""
+
+from __future__ import annotations
+
+import functools
+import hashlib
+import importlib
+import importlib.util
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab.errors import SpecError
+from rvlab.recipes import Recipe, find, shipped
+
+SOURCE = "LR = 1e-3\n\n\ndef get_config(runner, root_uri: str, lr: float = LR):\n    return None\n"
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    path = tmp_path / "my_towns.py"
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture
+def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    folder = tmp_path / "made_pkg"
+    folder.mkdir()
+    (folder / "__init__.py").write_text("")
+    (folder / "my_towns.py").write_text(SOURCE)
+    monkeypatch.syspath_prepend(tmp_path)
+    return "made_pkg.my_towns"
+
+
+def test_every_shipped_recipe_is_found_by_its_name() -> None:
+    names = shipped()
+    assert {"neon_trees", "spacenet_vegas", "synthetic_town"} <= set(names)
+    assert names == sorted(names)
+    for name in names:
+        recipe = find(name)
+        assert recipe.name == name
+        assert recipe.folder is None
+        assert "root_uri" in recipe.signature.places
+
+
+def test_a_file_is_found_by_its_path_and_taken_unchanged(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(file.parent)
+    for way in (file, str(file), "my_towns.py", "./my_towns.py"):
+        recipe = find(way)
+        assert (recipe.name, recipe.source) == ("my_towns", SOURCE)
+        assert Path(str(recipe.folder)) == file.parent.resolve()
+    assert recipe.sha256 == hashlib.sha256(SOURCE.encode()).hexdigest()
+    assert recipe.signature.bind({})[0] == {"lr": 1e-3}
+
+
+def test_a_path_from_home_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HOME", str(file.parent))
+    assert find("~/my_towns.py").source == SOURCE
+
+
+def test_a_file_may_start_with_a_byte_order_mark(file: Path) -> None:
+    file.write_bytes(b"\xef\xbb\xbf" + SOURCE.encode())
+    assert find(file).source == SOURCE
+
+
+def test_a_module_is_found_by_its_dotted_name(module: str) -> None:
+    assert find(module) == Recipe("my_towns", SOURCE)
+
+
+def test_raster_visions_own_example_is_found_without_importing_it() -> None:
+    if importlib.util.find_spec("rastervision") is None:
+        pytest.skip("Raster Vision is not installed")
+    code = """
+import sys
+from rvlab.recipes import find
+recipe = find("rastervision.pytorch_backend.examples.semantic_segmentation.isprs_potsdam")
+print(recipe.name, recipe.signature.parameters["batch_sz"].default)
+print([name for name in sys.modules if name.startswith(("rastervision", "torch"))])
+"""
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.stdout == "isprs_potsdam 8\n[]\n", done.stderr
+
+
+def test_a_function_of_a_module_stands_for_its_file(module: str) -> None:
+    function: Any = importlib.import_module(module).get_config
+    found = find(function)
+    assert (found.name, found.source) == ("my_towns", SOURCE)
+
+
+def test_a_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path) -> None:
+    script = tmp_path / "submits.py"
+    script.write_text(
+        "import math\nfrom rvlab.recipes import find\nLR = 1e-3\n\n"
+        "def get_config(runner, lr: float = LR):\n    return math.floor(lr)\n\n"
+        "print(find(get_config).source)\n"
+    )
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert [line for line in done.stdout.splitlines() if line] == [
+        "import math",
+        "LR = 0.001",
+        "def get_config(runner, lr: float = LR):",
+        "    return math.floor(lr)",
+    ]
+
+
+def test_a_wrong_name_leads_to_the_nearest_and_says_how_to_give_a_file() -> None:
+    with pytest.raises(SpecError) as told:
+        find("synthetic_twon")
+    assert str(told.value) == (
+        "There is no recipe 'synthetic_twon'. Did you mean 'synthetic_town'? "
+        "A recipe of your own is given by the path of its .py file."
+    )
+    with pytest.raises(SpecError, match=r"^There is no recipe 'zzz'\. There are 'neon_trees', "):
+        find("zzz")
+
+
+def test_a_wrong_path_lists_what_lies_beside_it(file: Path) -> None:
+    with pytest.raises(
+        SpecError, match=r"^There is no recipe file '.*/my_twons\.py'\. Did you mean 'my_towns\.py'"
+    ):
+        find(file.parent / "my_twons.py")
+    with pytest.raises(SpecError, match=r"^There is no recipe file '/nowhere/a\.py'\. There are n"):
+        find("/nowhere/a.py")
+
+
+def test_what_cannot_be_read_as_text_is_told(file: Path) -> None:
+    with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*directory"):
+        find(f"{file.parent}/")
+    file.write_bytes(b"# caf\xe9\n" + SOURCE.encode())
+    with pytest.raises(SpecError, match=r"^The recipe file '.*my_towns\.py' cannot be read: .*utf"):
+        find(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["rvlab.nothing", "no_such_pkg.x", "a..b", ".x", "os.path", "sys.x", "__main__.x"]
+)
+def test_a_module_that_is_not_there_is_told(name: str) -> None:
+    with pytest.raises(
+        SpecError, match=rf"^There is no module '{name}' for .*\. Give the path of the recipe's \.p"
+    ):
+        find(name)
+
+
+def test_a_module_that_is_not_python_is_told() -> None:
+    with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*utf"):
+        find("numpy.random.mtrand")
+
+
+def test_a_module_without_get_config_is_told() -> None:
+    with pytest.raises(SpecError, match=r"^decoder has no get_config function\."):
+        find("json.decoder")
+
+
+def test_what_is_no_function_is_refused() -> None:
+    with pytest.raises(
+        SpecError, match=r"^functools\.partial\(.*\) is no recipe\. Give a get_conf"
+    ):
+        find(functools.partial(print, 1))
+    with pytest.raises(
+        SpecError, match=r"is no recipe\. Give a get_config function, a path or a sh"
+    ):
+        find(print)

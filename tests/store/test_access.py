@@ -1,0 +1,91 @@
+"""One set of settings says the same to every library, and never says the secret."""
+
+from __future__ import annotations
+
+import pickle
+
+import pytest
+
+from rvlab.store import S3Access
+
+KEY, SECRET, TOKEN = "the-key", "the-secret", "the-token"
+HERE = S3Access("http://127.0.0.1:8333", KEY, SECRET, TOKEN, "eu-central-1")
+
+
+def test_the_standard_variables_are_read() -> None:
+    found = S3Access.from_environ(
+        {
+            "AWS_ENDPOINT_URL": "http://127.0.0.1:8333",
+            "AWS_ACCESS_KEY_ID": KEY,
+            "AWS_SECRET_ACCESS_KEY": SECRET,
+            "AWS_SESSION_TOKEN": TOKEN,
+            "AWS_DEFAULT_REGION": "eu-central-1",
+        }
+    )
+    assert found == HERE
+
+
+def test_an_empty_environment_is_amazon_in_its_first_region() -> None:
+    assert S3Access.from_environ({}) == S3Access(None, None, None, None, "us-east-1")
+
+
+def test_the_endpoint_of_s3_alone_goes_before_that_of_all_services() -> None:
+    both = {"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://all"}
+    assert S3Access.from_environ(both).endpoint == "http://s3"
+    assert S3Access.from_environ({"AWS_ENDPOINT_URL_S3": "", **both}).endpoint == "http://s3"
+
+
+def test_a_variable_that_is_empty_says_nothing() -> None:
+    assert S3Access.from_environ({"AWS_ENDPOINT_URL": "", "AWS_REGION": ""}) == S3Access()
+
+
+def test_the_secrets_are_not_in_the_repr() -> None:
+    for text in (repr(HERE), str(HERE), f"{HERE!r}", f"{[HERE]}"):
+        assert "127.0.0.1:8333" in text
+        assert not any(secret in text for secret in (KEY, SECRET, TOKEN))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        HERE,
+        S3Access("https://minio.example", KEY, SECRET),
+        S3Access(None, KEY, SECRET),
+        S3Access("http://127.0.0.1:1"),
+        S3Access(),
+    ],
+)
+def test_a_child_reads_the_settings_that_its_parent_had(settings: S3Access) -> None:
+    assert S3Access.from_environ(settings.environ()) == settings
+
+
+def test_a_child_does_not_inherit_the_token_or_the_endpoint_of_another_s3() -> None:
+    other = {"AWS_SESSION_TOKEN": "other", "AWS_ENDPOINT_URL_S3": "http://other"}
+    settings = S3Access("http://127.0.0.1:8333", KEY, SECRET)
+    assert S3Access.from_environ({**other, **settings.environ()}) == settings
+
+
+def test_gdal_is_told_all_three_words_of_an_endpoint_or_none() -> None:
+    assert HERE.gdal_options() == {
+        "AWS_S3_ENDPOINT": "127.0.0.1:8333",
+        "AWS_HTTPS": "NO",
+        "AWS_VIRTUAL_HOSTING": "FALSE",
+    }
+    assert S3Access("https://minio.example").gdal_options()["AWS_HTTPS"] == "YES"
+    assert S3Access(access_key=KEY, secret_key=SECRET).gdal_options() == {}
+
+
+def test_fsspec_is_told_what_s3fs_takes() -> None:
+    assert HERE.storage_options() == {
+        "client_kwargs": {"region_name": "eu-central-1"},
+        "endpoint_url": "http://127.0.0.1:8333",
+        "key": KEY,
+        "secret": SECRET,
+        "token": TOKEN,
+    }
+    assert S3Access().storage_options() == {"client_kwargs": {"region_name": "us-east-1"}}
+
+
+def test_it_can_be_a_key_and_travel() -> None:
+    assert pickle.loads(pickle.dumps(HERE)) == HERE
+    assert len({HERE, S3Access(), S3Access()}) == 2

@@ -1,0 +1,158 @@
+"""A store: one spelling of its address, records in and out, and finding it again by a URI."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvlab.errors import KeyMissing, RecordBroken, SpecError
+from rvlab.store import S3Access, Store, at, normal, parsed, remember
+from rvlab.store.server import Server
+
+
+@pytest.mark.parametrize(
+    ("given", "spelt"),
+    [
+        ("s3://bucket/", "s3://bucket"),
+        ("s3://bucket/a/b//", "s3://bucket/a/b"),
+        ("S3://Bucket/A", "s3://Bucket/A"),
+        ("s3://bucket/a#1?b", "s3://bucket/a#1?b"),
+        (" s3://bucket ", "s3://bucket"),
+        ("memory://m/x/", "memory://m/x"),
+        ("file:///data/store", "/data/store"),
+        ("file:///data/a%20b", "/data/a b"),
+        ("/data/store/", "/data/store"),
+        ("/data/x/../store", "/data/store"),
+        (Path("/data/store"), "/data/store"),
+        ("/data/a#b?c", "/data/a#b?c"),
+        ("/", "/"),
+    ],
+)
+def test_each_store_has_one_spelling(given: str | Path, spelt: str) -> None:
+    assert normal(given) == spelt
+    assert normal(normal(given)) == spelt
+
+
+def test_a_folder_is_meant_from_here_and_from_home(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    here = os.path.realpath(tmp_path)
+    assert normal("store") == normal("./store") == normal("~/store") == f"{here}/store"
+    assert normal("a:b") == f"{here}/a:b"
+
+
+@pytest.mark.parametrize("nothing", ["", "  ", "s3://", "s3:///prefix"])
+def test_what_is_no_address_is_refused(nothing: str) -> None:
+    with pytest.raises(SpecError, match=r"is no store\. Give a folder or s3://bucket/prefix"):
+        Store(nothing)
+
+
+def test_its_repr_makes_it_and_holds_no_secret() -> None:
+    store = Store("s3://bucket/p", S3Access("http://h:1", "the-key", "the-secret"))
+    assert repr(store) == "Store('s3://bucket/p')"
+
+
+def test_only_a_store_on_s3_tells_others_how_to_reach_it(tmp_path: Path) -> None:
+    access = S3Access("http://h:1", "the-key", "the-secret")
+    assert Store("s3://b", access).storage_options["secret"] == "the-secret"
+    assert Store("s3://b", access).environ()["AWS_SECRET_ACCESS_KEY"] == "the-secret"
+    assert Store(tmp_path, access).storage_options == {}
+    assert Store(tmp_path, access).environ() == {}
+
+
+def test_the_key_of_a_uri_is_what_follows_the_root(tmp_path: Path) -> None:
+    assert Store("s3://b/p").key("s3://b/p/towns/run") == "towns/run"
+    assert Store(tmp_path).key(f"{tmp_path}/towns/run/") == "towns/run"
+    assert Store("/").key("/data/towns") == "data/towns"
+
+
+@pytest.mark.parametrize(
+    "elsewhere", ["s3://b/p", "s3://b/pp/x", "s3://other/p/x", "s3://b/p/../x", "/b/p/x"]
+)
+def test_a_uri_that_lies_elsewhere_is_refused(elsewhere: str) -> None:
+    with pytest.raises(SpecError, match="does not lie in the store 's3://b/p'"):
+        Store("s3://b/p").key(elsewhere)
+
+
+def test_nan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        store.put_json("k", {"x": float("nan")})
+    assert store.files() == []
+
+
+def test_each_ends_with_the_first_failure(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    store.put("a", b"1")
+    with pytest.raises(KeyMissing, match="'b'"):
+        store.each(store.get, ["a", "b"])
+
+
+def test_a_store_is_found_by_what_lies_in_it_the_deepest_root_first(tmp_path: Path) -> None:
+    outer = remember(Store(tmp_path / "found"))
+    inner = remember(Store(tmp_path / "found" / "inner"))
+    assert at(f"{inner.uri}/towns/run") is inner
+    assert at(inner.uri) is inner
+    assert at(f"{outer.uri}/innermost/run") is outer
+
+
+def test_a_store_that_was_never_opened_is_found_by_its_address(tmp_path: Path) -> None:
+    uri = f"{tmp_path}/towns/run/spec.json"
+    Store(tmp_path).put("towns/run/spec.json", b"{}")
+    found = at(uri)
+    assert found.get(found.key(uri)) == b"{}"
+
+    memory = "memory://at/towns/run/spec.json"
+    Store("memory://at").put("towns/run/spec.json", b"{}")
+    assert at(memory).get(at(memory).key(memory)) == b"{}"
+
+
+def test_a_bucket_that_was_never_opened_is_reached_as_the_environment_says(
+    s3: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
+    uri = f"s3://{s3.bucket}/at/k"
+    Store(f"s3://{s3.bucket}/at", access).put("k", b"v")
+    for name, value in access.environ().items():
+        monkeypatch.setenv(name, value)
+    assert at(uri).get(at(uri).key(uri)) == b"v"
+
+
+@given(st.binary(max_size=40))
+def test_whatever_a_key_holds_is_a_record_or_broken(data: bytes) -> None:
+    try:
+        whole = isinstance(json.loads(data), dict)
+    except ValueError:
+        whole = False
+    if whole:
+        assert parsed("k", data) == json.loads(data)
+    else:
+        with pytest.raises(
+            RecordBroken, match=r"^k (is not whole JSON|holds .*, not a JSON object)"
+        ):
+            parsed("k", data)
+
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@given(st.dictionaries(st.text(max_size=5), json_values, max_size=4))
+def test_every_json_object_comes_back(record: dict[str, object]) -> None:
+    store = Store("memory://hypothesis")
+    store.put_json("k", record)
+    assert store.get_json("k") == record
