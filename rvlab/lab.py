@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
 from rvlab.engines import Engine, engine_named
-from rvlab.engines.submission import Asked, prepare
+from rvlab.engines.submission import Asked, me, prepare
 from rvlab.errors import EngineError, HasEnded, NotFound, SpecError
 from rvlab.frame.select import picked, run_named
 from rvlab.model import ENDED, STEPS, Run, new_id
@@ -55,7 +55,7 @@ class Lab:
         *,
         experiment: str = "default",
         splits: int = 1,
-        seed: int = 0,
+        seed: int | None = None,
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
@@ -65,7 +65,8 @@ class Lab:
             recipe: A shipped name, a path, a module or a ``get_config`` function.
             experiment: The experiment it belongs to.
             splits: Into how many pieces chip and predict are cut, at most.
-            seed: Two runs with the same seed and parameters give the same weights on a CPU.
+            seed: Two runs with the same seed and parameters give the same weights on a CPU. None is
+                the default of the recipe's own parameter ``seed`` if it has one, else 0.
             params: Parameters of the recipe whose names this call uses itself.
             **named: Parameters of the recipe.
 
@@ -84,7 +85,7 @@ class Lab:
         *,
         experiment: str = "default",
         splits: int = 1,
-        seed: int = 0,
+        seed: int | None = None,
         **fixed: Any,
     ) -> list[Run]:
         """Start a run for each point and return at once; one bad point, and none is started.
@@ -248,8 +249,10 @@ class Lab:
         table = self.runs(runs)
         return table[~table["state"].isin((*ENDED, "lost", "broken"))]
 
-    def _ask(self, runs: Sequence[Run]) -> Mapping[Run, str]:
-        return self.engine.states(self.store, runs)
+    def _ask(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
+        """The engine knows of the runs that were submitted to it from here, and of no others."""
+        mine = [r["_run"] for r in rows if (r["engine"], r["user"]) == (self.engine.name, me())]
+        return self.engine.states(self.store, mine) if mine else {}
 
 
 def store_text(store: str | Path | None) -> str:

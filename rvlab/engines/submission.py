@@ -8,7 +8,7 @@ import os
 import socket
 import subprocess
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +32,7 @@ class Asked:
         experiment: The experiment's name.
         engine: The engine's name.
         splits: Into how many pieces chip and predict are cut, at most.
-        seed: The run's seed.
+        seed: The run's seed; None is the default of the recipe's parameter ``seed``, else 0.
         sweep: The sweep's name.
         parent: The run it was made from.
     """
@@ -40,16 +40,21 @@ class Asked:
     experiment: str
     engine: str
     splits: int = 1
-    seed: int = 0
+    seed: int | None = None
     sweep: str | None = None
     parent: str | None = None
 
     def __post_init__(self) -> None:
         checked_name("experiment", self.experiment)
-        for name, low in (("splits", 1), ("seed", 0)):
-            value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int) or value < low:
-                raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} on.")
+        _whole("splits", self.splits, 1)
+        if self.seed is not None:
+            _whole("seed", self.seed, 0)
+
+
+def _whole(name: str, value: Any, low: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or value < low:
+        raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} on.")
+    return value
 
 
 def grid(**axes: Any) -> list[dict[str, Any]]:
@@ -91,7 +96,7 @@ def prepare(
     varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git(recipe.folder)
     specs = []
-    for id_, point, (own, _), (params, places) in zip(
+    for id_, point, (seed, _), (params, places) in zip(
         _ids(len(points)), points, each, bound, strict=True
     ):
         run = Run(store.uri, asked.experiment, id_)
@@ -105,8 +110,8 @@ def prepare(
                 source_sha256=recipe.sha256,
                 params=params,
                 places=_places(recipe, run, places),
-                splits=own.splits,
-                seed=own.seed,
+                splits=asked.splits,
+                seed=seed,
                 engine=asked.engine,
                 created=utc_now(),
                 user=me(),
@@ -132,13 +137,14 @@ def _ids(number: int) -> list[str]:
     return sorted(ids)
 
 
-def _seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[Asked, dict[str, Any]]:
+def _seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[int, dict[str, Any]]:
     """A point's seed: the run's own, and the recipe's parameter too where it has one."""
     given = dict(point)
-    own = replace(asked, seed=json_value(given.pop("seed", asked.seed), "seed"))
-    if "seed" in recipe.signature.parameters:
-        given["seed"] = own.seed
-    return own, given
+    own = recipe.signature.parameters.get("seed")
+    usual = own.default if own and isinstance(own.default, int) else 0
+    seed = given.pop("seed", usual if asked.seed is None else asked.seed)
+    seed = _whole("seed", json_value(seed, "seed"), 0)
+    return seed, {**given, "seed": seed} if own else given
 
 
 def me() -> str:

@@ -14,7 +14,7 @@ from rvlab.store import Store, parsed
 if TYPE_CHECKING:
     import pandas as pd
 
-Ask = Callable[[Sequence[Run]], Mapping[Run, str]]
+Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
 
 
 def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.DataFrame:
@@ -23,7 +23,8 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
     Args:
         store: Where the runs lie.
         wanted: The runs.
-        ask: Tells the states of runs of which the store says nothing; see `Engine.states`.
+        ask: Tells the states of runs of which the store says nothing, from their rows, which have
+            the address as ``_run`` too; see `Engine.states`.
 
     Returns:
         Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
@@ -35,7 +36,7 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
     rows = rows_of(store, wanted)
-    silent = [row["_run"] for row in rows if row.pop("_silent")]
+    silent = [row for row in rows if row.pop("_silent")]
     told = ask(silent) if ask and silent else {}
     for row in rows:
         row["state"] = told.get(row.pop("_run"), row["state"])
@@ -132,7 +133,7 @@ def _unended(store: Store, run: Run) -> dict[str, Any]:
     silent = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds() > SILENT_S
     return {
         **row,
-        "state": "running",
+        "state": "lost" if silent else "running",
         "started": min(s.started for s in steps),
         "step": latest.step,
         "_silent": silent,

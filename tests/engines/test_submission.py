@@ -167,7 +167,7 @@ def test_a_seed_among_the_points_is_the_runs(store: Store, recipe: Recipe) -> No
 def test_a_recipe_that_takes_a_seed_gets_the_runs(store: Store) -> None:
     seeded = Recipe("seeded", SEEDED)
     assert seeds(store, seeded, [{"seed": 3}, {}], seed=7) == [(3, 3), (7, 7)]
-    assert seeds(store, seeded, [{}]) == [(0, 0)]
+    assert seeds(store, seeded, [{}]) == [(42, 42)]
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
