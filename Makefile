@@ -56,5 +56,6 @@ pictures:
 lock: env
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock
 
-clean: down
+clean:
+	-@$(MAKE) --no-print-directory down 2>/dev/null
 	rm -rf .venv demo

@@ -18,7 +18,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rvlab.engines.spool import Spool
+from rvlab.engines.spool import Job, Spool
 from rvlab.engines.submission import Asked, prepare
 from rvlab.recipes import find
 from rvlab.store import Store
@@ -35,7 +35,7 @@ main()
 OURS = """
 import sys
 from pathlib import Path
-from rvlab.engines.spool import Spool
+from rvlab.engines.spool import Job, Spool
 from rvlab.engines.supervisor import Supervisor
 Supervisor(Spool(Path(sys.argv[1]))).work()
 """
@@ -67,8 +67,8 @@ def ours(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
     store = Store(folder / "store")
     points = [{"data_uri": str(data), "epochs": epochs}]
     run = prepare(store, find(RECIPE), points, Asked("bench", "local"))[0]
-    spool = Spool.of(store.uri)
-    spool.add(run, at_most=1, path=())
+    spool = Spool.of(store)
+    spool.add(Job(run.uri, at_most=1, cwd=str(folder)))
     seconds = cpu_seconds([sys.executable, "-c", OURS, str(spool.folder)], env)
     state = store.get_json(run.key("end.json"))["state"]
     if state != "succeeded":

@@ -43,7 +43,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     submit.add_argument("-e", "--experiment", default="default")
     submit.add_argument("-s", "--splits", type=int, default=1)
-    submit.add_argument("--seed", type=int, default=0)
+    submit.add_argument("--seed", type=int)
     submit.add_argument("--wait", action="store_true", help="wait until it has ended")
     runs = verb("runs", _runs, "print the table of runs")
     runs.add_argument("experiment", nargs="?")
@@ -104,7 +104,7 @@ def _submit(args: argparse.Namespace) -> int:
 
     lab = _lab(args)
     parameters = find(args.recipe).signature.parameters
-    params = {k: _value(v, parameters[k].hint if k in parameters else Any) for k, v in args.arg}
+    params = {k: _value(v, parameters.get(k), args.recipe) for k, v in args.arg}
     run = lab.submit(
         args.recipe, experiment=args.experiment, splits=args.splits, seed=args.seed, params=params
     )
@@ -116,13 +116,14 @@ def _submit(args: argparse.Namespace) -> int:
     return 0 if row["state"] == "succeeded" else 1
 
 
-def _value(text: str, hint: Any) -> Any:
-    """A value from the shell: text where the parameter is text, else as JSON reads it."""
-    if hint is str:
+def _value(text: str, parameter: Any, recipe: str) -> Any:
+    """A value from the shell: as JSON reads it where the parameter takes that, else the text."""
+    if parameter is None or parameter.hint is str:
         return text
     try:
-        return json.loads(text.lower() if text in ("True", "False") else text)
-    except ValueError:
+        value = json.loads(text.lower() if text in ("True", "False") else text)
+        return parameter.checked(value, recipe)
+    except ValueError:  # not JSON, or not of the parameter's type
         return text
 
 

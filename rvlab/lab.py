@@ -115,8 +115,7 @@ class Lab:
     def _start(self, recipe: Ref, points: Sequence[Mapping[str, Any]], asked: Asked) -> list[Run]:
         found = find(recipe)
         runs = prepare(self.store, found, points, asked)
-        path = tuple(dict.fromkeys(filter(None, (found.folder, os.getcwd()))))
-        self.engine.start(self.store, runs, path=path)
+        self.engine.start(self.store, runs, folder=found.folder)
         return runs
 
     def wait(
@@ -141,6 +140,7 @@ class Lab:
 
         wanted = picked(self.store, runs)
         until = None if timeout_s is None else time.monotonic() + timeout_s
+        self.engine.nudge(self.store)
         with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
             going = self._going(wanted)
             while True:
@@ -231,19 +231,21 @@ class Lab:
             runs: Which; naming none is refused, so that nobody ends all by mistake.
 
         Raises:
-            EngineError: If all of them have ended already.
+            HasEnded: If all of them have ended already.
+            EngineError: If one of them cannot be ended.
         """
         if runs is None:
             raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
         wanted = picked(self.store, runs)
-        ended: list[EngineError] = []
+        troubles: list[EngineError] = []
         for run in wanted:
             try:
                 self.engine.cancel(self.store, run)
-            except HasEnded as exc:
-                ended.append(exc)
-        if ended and len(ended) == len(wanted):
-            raise ended[0]
+            except EngineError as exc:
+                troubles.append(exc)
+        ended = [exc for exc in troubles if isinstance(exc, HasEnded)]
+        if len(troubles) > len(ended) or (ended and len(ended) == len(wanted)):
+            raise next((exc for exc in troubles if exc not in ended), troubles[0])
 
     def _going(self, runs: Picked) -> pd.DataFrame:
         table = self.runs(runs)

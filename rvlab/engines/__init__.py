@@ -20,8 +20,14 @@ class Engine(Protocol):
     def name(self) -> str:
         """Its name in the table of runs."""
 
-    def start(self, store: Store, runs: Sequence[Run], *, path: tuple[str, ...] = ()) -> None:
-        """Start runs whose records are in the store, and return at once."""
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
+        """Start runs whose records are in the store, and return at once.
+
+        Args:
+            store: Where their records are.
+            runs: The runs.
+            folder: The recipe's own folder, where it may have other files.
+        """
 
     def nudge(self, store: Store) -> None:
         """Go on with what an interruption has left behind."""

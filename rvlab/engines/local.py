@@ -8,7 +8,8 @@ import shutil
 import signal
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 
 import psutil
@@ -17,7 +18,8 @@ from rvlab.engines.spool import Job, Spool
 from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.worker.records import SPEC, end
+from rvlab.worker.records import END, SPEC, end
+from rvlab.worker.threads import processors
 
 GRACE_S = 10.0
 
@@ -26,7 +28,7 @@ def default_at_most() -> int:
     """Half the processors, four at the most; one where a GPU would have to be shared."""
     if shutil.which("nvidia-smi"):
         return 1
-    return max(1, min(4, (os.cpu_count() or 1) // 2))
+    return max(1, min(4, processors() // 2))
 
 
 @dataclass(frozen=True)
@@ -44,69 +46,115 @@ class LocalEngine:
         if self.at_most < 1:
             raise SpecError(f"at_most is {self.at_most}, but it takes one run at a time or more.")
 
-    def start(self, store: Store, runs: Sequence[Run], *, path: tuple[str, ...] = ()) -> None:
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
         """Queue runs and see that somebody works on the queue; return at once."""
-        spool = Spool.of(store.uri)
+        spool = Spool.of(store)
         for run in runs:
-            spool.add(run, at_most=self.at_most, path=path)
+            spool.add(Job(run.uri, self.at_most, folder, os.getcwd()))
         self.nudge(store)
 
     def nudge(self, store: Store) -> None:
-        """Start a supervisor if runs wait, or have lost theirs, and there is none."""
-        spool = Spool.of(store.uri)
+        """Start a supervisor if runs wait, or have lost theirs, and there is none.
+
+        Raises:
+            EngineError: If it cannot be started.
+        """
+        spool = Spool.of(store)
         if not spool.waiting() and not spool.running():
             return
         with spool.held() as nobody:
             pass
         if not nobody:
             return
-        with (spool.folder / "supervisor.log").open("ab") as log:
-            subprocess.run(
-                [sys.executable, "-m", "rvlab.engines.supervisor", str(spool.folder)],
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                env={**os.environ, **store.environ()},
-                check=True,
-            )
+        try:
+            with (spool.folder / "supervisor.log").open("ab") as log:
+                subprocess.run(
+                    # -P and cwd: a file of the user's must not stand in for the standard library's.
+                    [sys.executable, "-P", "-m", "rvlab.engines.supervisor", str(spool.folder)],
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    cwd=spool.folder,
+                    env={**os.environ, **store.environ()},
+                    check=True,
+                )
+        except (OSError, subprocess.CalledProcessError) as exc:
+            raise EngineError(
+                f"The supervisor of local runs did not start: {exc}. The runs are queued and start "
+                f"with the next call; {spool.folder / 'supervisor.log'} says more."
+            ) from exc
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        """What is known here of runs that have no end: ``queued``, ``running`` or ``lost``."""
-        spool = Spool.of(store.uri)
-        waiting = {job.run for job in spool.waiting()}
-        alive = {job.run for job in spool.running() if job.process or job.pid is None}
+        """What is known here of runs that have no end: ``queued``, ``running`` or ``lost``.
+
+        A run whose process is gone is ``running`` until its supervisor has said how it ended, so
+        one is started if there is none.
+        """
+        self.nudge(store)
+        spool = Spool.of(store)
+        waiting = {job.uri for _, job in spool.waiting()}
+        taken = {job.uri for _, job in spool.running()}
         return {
-            run: "queued" if run in waiting else "running" if run in alive else "lost"
+            run: "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
             for run in runs
         }
 
     def cancel(self, store: Store, run: Run) -> None:
         """End a run, its process group and all, and leave no orphan.
 
+        A run of another machine reads of it at its next heartbeat and ends itself.
+
         Raises:
             HasEnded: If it has ended already.
+            EngineError: If a process of it does not end.
         """
         if not end(store, run, store.get_json(run.key(SPEC)), "cancelled"):
-            state = store.get_json(run.key("end.json")).get("state")
+            state = store.get_json(run.key(END)).get("state")
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
-        spool = Spool.of(store.uri)
-        job = spool.find(run)
-        if job is None or (job.pid is None and spool.drop(job)):
+        entry = Spool.of(store).find(run)
+        if entry is None:
             return
-        self._stop(spool.find(run) or job)
+        if entry[0].parent.name == "queue" and Spool.of(store).drop(entry[0]):
+            return
+        _stop((Spool.of(store).find(run) or entry)[1])
 
-    def _stop(self, job: Job) -> None:
-        process = job.process
-        if process is None:
+
+def _stop(job: Job) -> None:
+    """End a run's processes: asked first, then killed."""
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        family = _family(job)
+        groups = set()
+        for process in family:
+            with contextlib.suppress(ProcessLookupError, psutil.Error):
+                groups.add(os.getpgid(process.pid))
+                if os.getpgid(process.pid) != job.pid:
+                    process.send_signal(number)
+        if job.pid in groups:
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.killpg(job.pid, number)
+        until = time.monotonic() + GRACE_S
+        while _alive(family) and time.monotonic() < until:
+            time.sleep(0.05)
+        if not _alive(family):
             return
-        family = [process, *process.children(recursive=True)]
-        for number, grace_s in ((signal.SIGTERM, GRACE_S), (signal.SIGKILL, GRACE_S)):
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(process.pid, number)
-            _, family = psutil.wait_procs(family, timeout=grace_s)
-            if not family:
-                return
-        left = ", ".join(str(p.pid) for p in family)
-        raise EngineError(
-            f"The run {job.run.id!r} is cancelled, but processes {left} will not end."
-        )
+    left = ", ".join(str(p.pid) for p in _alive(family))
+    raise EngineError(f"The run {job.run.id!r} is cancelled, but its processes {left} do not end.")
+
+
+def _family(job: Job) -> list[psutil.Process]:
+    found: dict[int, psutil.Process] = {}
+    for process in job.processes():
+        found[process.pid] = process
+        with contextlib.suppress(psutil.Error):
+            found |= {child.pid: child for child in process.children(recursive=True)}
+    return list(found.values())
+
+
+def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Those that run; a zombie waits for its parent only."""
+    alive = []
+    for process in processes:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                alive.append(process)
+    return alive

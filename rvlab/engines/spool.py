@@ -1,7 +1,7 @@
 """The queue of local runs: one folder per store, one file per run, moved from state to state.
 
     queue/{time}-{run}.json     waits
-    running/{time}-{run}.json   has a process
+    running/{time}-{run}.json   has, or had, a process
     logs/{run}.log              what that process printed
     lock                        held by the supervisor while it lives
 
@@ -15,15 +15,18 @@ import fcntl
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import psutil
 
+from rvlab.errors import EngineError
 from rvlab.model import Run
+from rvlab.store import Store
 from rvlab.store.home import home_folder
 
 
@@ -32,33 +35,58 @@ class Job:
     """A run in the spool.
 
     Args:
-        file: The file that says so.
-        run: The run.
+        uri: The run's URI.
         at_most: How many runs its submitter wants at a time.
-        path: Folders from which its recipe may import.
+        folder: The recipe's own folder; None for a shipped recipe or a cell.
+        cwd: The submitter's working folder.
+        python: The submitter's interpreter.
         pid: Its process, which leads a process group of its own; None while it waits.
-        born: When that process started, in seconds since 1970, so that another process that got
-            the same number is not taken for it.
+        scratch: The folder for its temporary files.
+        over: Whether that process has ended.
+        status: Its exit status then, negative for a signal; None if nobody saw it.
     """
 
-    file: Path
-    run: Run
+    uri: str
     at_most: int
-    path: tuple[str, ...] = ()
+    folder: str | None = None
+    cwd: str = ""
+    python: str = sys.executable
     pid: int | None = None
-    born: float | None = None
+    scratch: str | None = None
+    over: bool = False
+    status: int | None = None
 
     @property
-    def process(self) -> psutil.Process | None:
-        """Its process if it lives."""
-        if self.pid is None or self.born is None:
-            return None
+    def run(self) -> Run:
+        """The run's address."""
+        return Run.from_uri(self.uri)
+
+    @property
+    def leads(self) -> bool:
+        """Whether its own process, which goes from step to step, lives."""
         try:
-            process = psutil.Process(self.pid)
-            gone = process.status() == psutil.STATUS_ZOMBIE
-            return None if gone or abs(process.create_time() - self.born) > 1 else process
+            return self.pid is not None and _is(psutil.Process(self.pid), self.uri)
         except psutil.NoSuchProcess:
-            return None
+            return False
+
+    def processes(self) -> list[psutil.Process]:
+        """The run's processes that live: the leader, and the forks that are its steps.
+
+        They are known by their command, which holds the run's URI: a number alone may be another's.
+        """
+        found = [p for p in psutil.process_iter() if _is(p, self.uri)]
+        return sorted(found, key=lambda p: p.pid != self.pid)
+
+
+def _is(process: psutil.Process, uri: str) -> bool:
+    """Whether a process works on a run."""
+    try:
+        return process.status() != psutil.STATUS_ZOMBIE and uri in process.cmdline()
+    except psutil.Error:
+        return False
+
+
+Entry = tuple[Path, Job]
 
 
 class Spool:
@@ -68,55 +96,65 @@ class Spool:
         self.folder = folder
 
     @classmethod
-    def of(cls, store_uri: str) -> Spool:
-        """The spool of a store, made if it is missing, for this user's eyes only."""
-        digest = hashlib.sha256(store_uri.encode()).hexdigest()[:16]
+    def of(cls, store: Store) -> Spool:
+        """The spool of a store, made if it is missing, for this user's eyes only.
+
+        Raises:
+            EngineError: If it cannot be made.
+        """
+        where = f"{store.uri} {store.access.endpoint if store.is_s3 else ''}"
+        digest = hashlib.sha256(where.encode()).hexdigest()[:16]
         spool = cls(home_folder() / "local" / digest)
-        for name in ("queue", "running", "logs"):
-            (spool.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        try:
+            for name in ("queue", "running", "logs"):
+                (spool.folder / name).mkdir(mode=0o700, parents=True, exist_ok=True)
+        except OSError as exc:
+            raise EngineError(
+                f"The queue of local runs cannot be kept in {spool.folder}: {exc.strerror}. "
+                "Name a folder of yours in RVLAB_HOME."
+            ) from exc
         return spool
 
-    def add(self, run: Run, *, at_most: int, path: tuple[str, ...]) -> None:
+    def add(self, job: Job) -> None:
         """Let a run wait for its turn."""
-        record = {"uri": run.uri, "at_most": at_most, "path": path}
-        _write(self.folder / "queue" / f"{time.time_ns():020d}-{run.id}.json", record)
+        _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run.id}.json", job)
 
-    def waiting(self) -> list[Job]:
+    def waiting(self) -> list[Entry]:
         """The runs that wait, the oldest first."""
-        return self._jobs("queue")
+        return self._entries("queue")
 
-    def running(self) -> list[Job]:
+    def running(self) -> list[Entry]:
         """The runs that have, or had, a process."""
-        return self._jobs("running")
+        return self._entries("running")
 
-    def find(self, run: Run) -> Job | None:
+    def find(self, run: Run) -> Entry | None:
         """A run's job, waiting or running."""
-        return next((j for j in [*self.waiting(), *self.running()] if j.run == run), None)
+        entries = [*self.waiting(), *self.running()]
+        return next((entry for entry in entries if entry[1].uri == run.uri), None)
 
-    def take(self, job: Job) -> Job | None:
+    def take(self, file: Path) -> Path | None:
         """Move a job from the queue to the running; None if it was cancelled meanwhile."""
-        target = self.folder / "running" / job.file.name
+        target = self.folder / "running" / file.name
         try:
-            os.rename(job.file, target)
+            os.rename(file, target)
         except FileNotFoundError:
             return None
-        return Job(target, job.run, job.at_most, job.path)
+        return target
 
-    def started(self, job: Job, pid: int) -> Job:
-        """Note the process of a job."""
-        born = psutil.Process(pid).create_time()
-        record = {"uri": job.run.uri, "at_most": job.at_most, "path": job.path}
-        _write(job.file, {**record, "pid": pid, "born": born})
-        return Job(job.file, job.run, job.at_most, job.path, pid, born)
+    def note(self, file: Path, job: Job, **changes: Any) -> Job:
+        """Write down what has changed about a job."""
+        changed = replace(job, **changes)
+        _write(file, changed)
+        return changed
 
-    def drop(self, job: Job) -> bool:
+    def drop(self, file: Path) -> bool:
         """Forget a job.
 
         Returns:
             False if it was not there any more.
         """
         try:
-            job.file.unlink()
+            file.unlink()
         except FileNotFoundError:
             return False
         return True
@@ -136,21 +174,27 @@ class Spool:
                 return
             yield True
 
-    def _jobs(self, name: str) -> list[Job]:
+    def _entries(self, name: str) -> list[Entry]:
         found = []
         for file in sorted((self.folder / name).glob("*.json")):
             try:
-                record = json.loads(file.read_text())
+                job = Job(**json.loads(file.read_text()))
+                job.run  # noqa: B018  a file that names no run is as broken as one that is cut off
             except FileNotFoundError:
                 continue  # it was moved on between the listing and here
-            pid, born = record.get("pid"), record.get("born")
-            run = Run.from_uri(record["uri"])
-            found.append(Job(file, run, record["at_most"], tuple(record["path"]), pid, born))
+            except (ValueError, TypeError):
+                with contextlib.suppress(FileNotFoundError):
+                    file.rename(file.with_suffix(".broken"))
+                continue
+            found.append((file, job))
         return found
 
 
-def _write(file: Path, record: dict[str, Any]) -> None:
-    """Whole or not at all."""
+def _write(file: Path, job: Job) -> None:
+    """Whole or not at all, also when the power fails."""
     draft = file.with_suffix(".new")
-    draft.write_text(json.dumps(record))
+    with draft.open("w") as out:
+        json.dump(asdict(job), out)
+        out.flush()
+        os.fsync(out.fileno())
     os.replace(draft, file)

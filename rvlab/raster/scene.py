@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
+from rvlab.model.classes import NULL_CLASS, unlabelled_id
 from rvlab.raster.window import Window
 
 GROUPS = ("train", "validation", "test")
@@ -43,11 +44,9 @@ class Classes:
     def unlabelled_id(self) -> int | None:
         """The id of the class of pixels that nobody labelled, which no score counts.
 
-        That is the null class where it bears the name that Raster Vision gives it. A null class of
-        another name, such as ``background``, is a class like any other: the table of metrics is
-        made by the same rule.
+        The table of metrics is made by the same rule, `rvlab.model.classes.unlabelled_id`.
         """
-        return self.null_id if self.null == "null" else None
+        return unlabelled_id(self.names, self.null)
 
 
 @dataclass(frozen=True)
@@ -129,7 +128,7 @@ def classes(config: Mapping[str, Any]) -> Classes:
     colors = tuple(rgb(color) for color in part.get("colors") or [(128, 128, 128)] * len(names))
     if len(colors) != len(names):
         raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {len(colors)} colors.")
-    null = part.get("null_class") or ("null" if "null" in names else None)
+    null = part.get("null_class") or (NULL_CLASS if NULL_CLASS in names else None)
     return Classes(names, colors, null)
 
 

@@ -79,7 +79,9 @@ def _is_free(port: int) -> bool:
     return port > 0
 
 
-def spawn(home: Path, ports: dict[str, int], *, access_key: str, secret_key: str) -> int:
+def spawn(
+    home: Path, ports: dict[str, int], *, bucket: str, access_key: str, secret_key: str
+) -> int:
     """Start it as nobody's child, so that no kernel takes it along or keeps its zombie.
 
     Returns:
@@ -101,7 +103,7 @@ def spawn(home: Path, ports: dict[str, int], *, access_key: str, secret_key: str
     for part in ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT"):
         env |= {f"WEED_HTTPS_{part}_{what}": str(pem) for what in ("CERT", "KEY", "CA")}
     env["WEED_HTTPS_CLIENT_ENABLED"] = "true"
-    flags = [_dir(home), "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-bucket=rvlab"]
+    flags = [_dir(home), "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={bucket}"]
     flags += ["-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
     flags += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     for part, port in ports.items():

@@ -4,6 +4,7 @@
 It outlives the notebook that started it. The folder, open to its owner only, holds::
 
     server.json     ports and keys
+    bucket          the name of its bucket
     server.log      what it printed since it started; server.log.old, the time before
     internal.pem    certificate and key of its internal ports, new at each start
     data/           the objects
@@ -62,7 +63,7 @@ class _State:
 
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
-        return Server(home, endpoint, "rvlab", self.access_key, self.secret_key, pid)
+        return Server(home, endpoint, _bucket(home), self.access_key, self.secret_key, pid)
 
 
 def default_folder() -> Path:
@@ -215,6 +216,17 @@ def _read(home: Path) -> _State | None:
         ) from None
 
 
+def _bucket(home: Path) -> str:
+    """The bucket's name, the folder's own: two servers' runs never have the same URI.
+
+    It is kept apart from ``server.json``, which may be lost without losing the data.
+    """
+    path = home / "bucket"
+    if not path.exists():
+        _weed.write_private(path, f"rvlab-{secrets.token_hex(3)}".encode())
+    return path.read_text()
+
+
 def _write(home: Path, state: _State) -> None:
     _weed.write_private(home / "server.json", json.dumps(asdict(state)).encode())
 
@@ -222,7 +234,7 @@ def _write(home: Path, state: _State) -> None:
 def _launch(home: Path, state: _State, deadline: float) -> Server:
     _write(home, state)
     keys = {"access_key": state.access_key, "secret_key": state.secret_key}
-    server = state.server(home, _weed.spawn(home, state.ports, **keys))
+    server = state.server(home, _weed.spawn(home, state.ports, bucket=_bucket(home), **keys))
     try:
         _wait(server, deadline)
         if _head(server, signed=False) == 200:

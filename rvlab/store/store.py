@@ -14,7 +14,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
 
-IN_FLIGHT = 32  # where the gain flattens for small keys; see docs/records.md
+IN_FLIGHT = 32  # where the gain flattens for small keys
 
 _opened: dict[str, Store] = {}
 

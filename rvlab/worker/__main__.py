@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 from collections.abc import Sequence
 
 from rvlab.errors import RvlabError
 from rvlab.model import STEPS
+from rvlab.worker.threads import limit_threads
+
+PATH = "RVLAB_PATH"
+"""The variable that names the folders from which recipes may import, as PYTHONPATH does."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -20,6 +25,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     split, of = args.split or (None, None)
     if split is not None and not 0 <= split < of:
         parser.error(f"--split {split} {of}: I counts from 0 to N - 1.")
+    limit_threads()
+    recipes_may_import()
     try:
         if args.step == "run":
             from rvlab.worker.whole import run_all
@@ -31,6 +38,15 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RvlabError as exc:
         print(f"rvlab: {exc}", file=sys.stderr)
         return 1
+
+
+def recipes_may_import() -> None:
+    """Let recipes import from the folders in RVLAB_PATH.
+
+    They come last: a ``logging.py`` beside a recipe is not to take the place of Python's own.
+    """
+    named = os.environ.get(PATH, "").split(os.pathsep)
+    sys.path.extend(folder for folder in named if folder and folder not in sys.path)
 
 
 if __name__ == "__main__":

@@ -5,6 +5,7 @@ Nothing is imported from Raster Vision before it is needed: that alone costs ten
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Sequence
@@ -15,6 +16,8 @@ from typing import Any
 from rvlab.errors import StepError
 from rvlab.model import Run, Spec
 from rvlab.store import Store
+from rvlab.worker.checks import check
+from rvlab.worker.paths import absolute, submitted_from
 from rvlab.worker.records import PLAN, SOURCE
 
 
@@ -43,8 +46,13 @@ class Plan:
 def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
     """Call the recipe and save Raster Vision's ``pipeline-config.json``.
 
+    The recipe is called in the folder from which the run was submitted, where that is on this
+    machine, and relative paths that it leaves in its config are that folder's. Its ``__file__`` is
+    that of the copy in the run's folder: what lies beside the original is not beside it.
+
     Raises:
-        StepError: If the recipe does not return one pipeline config of Raster Vision.
+        StepError: If the recipe does not return one pipeline config of Raster Vision, or one that
+            `rvlab.worker.checks` refuses.
     """
     from rastervision.core.rv_pipeline import RVPipelineConfig
     from rastervision.pipeline.cli import get_configs
@@ -52,7 +60,9 @@ def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
 
     path = scratch / SOURCE
     path.write_bytes(store.get(run.key(SOURCE)))
-    configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})
+    home = submitted_from()
+    with contextlib.chdir(home or scratch):
+        configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})
     if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
         kinds = ", ".join(type(c).__name__ for c in configs) or "nothing"
         raise StepError(
@@ -61,14 +71,17 @@ def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
             "ObjectDetectionConfig."
         )
     config = configs[0]
+    if home:
+        absolute(config, home)  # before update, which may open a scene to count its bands
     config.root_uri = run.rv_uri
     config.update()
     config.recursive_validate_config()
     build_config(config.dict())
-    save_pipeline_config(config, config.get_config_uri())
     pipeline = config.build(str(scratch))
-    cut = {s: _pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
     steps = tuple(pipeline.commands)
+    check(store, run, config, steps)
+    save_pipeline_config(config, config.get_config_uri())
+    cut = {s: _pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
     plan = Plan(steps, {s: n for s, n in cut.items() if s in steps})
     store.put_json(run.key(PLAN), plan.record())
     return plan
@@ -132,9 +145,11 @@ def expected(config: Any, step: str, split: int, of: int) -> list[str]:
     if step == "predict":
         return [_prediction(s) for s in _predicted(config, split, of)]
     if step == "eval":
-        groups = config.dataset.scene_groups
-        scored = [g for g, ids in groups.items() if ids and g != "train_scenes"]
-        return [e.get_output_uri(g) for e in config.evaluators for g in sorted(scored)]
+        # Of a group with a scene that is not predicted, Raster Vision warns, and goes on.
+        predicted = {s.id for s in _predicted(config, 0, 1)}
+        groups = {g: ids for g, ids in config.dataset.scene_groups.items() if g != "train_scenes"}
+        scored = sorted(g for g, ids in groups.items() if ids and set(ids) <= predicted)
+        return [e.get_output_uri(g) for e in config.evaluators for g in scored]
     if step == "chip":
         part = config.dataset.get_split_config(split, of)
         empty = not part.train_scenes and not part.validation_scenes
@@ -150,8 +165,8 @@ def clear(store: Store, run: Run, uris: Sequence[str]) -> None:
         if not uri.startswith(f"{run.rv_uri}/"):
             continue
         key = store.key(uri)
-        below = [k for k, _ in store.files(key)]
-        store.delete(below or [key])
+        beside = (k for k, _ in store.files(key.rpartition("/")[0]))
+        store.delete([k for k in beside if k == key or k.startswith(f"{key}/")])
 
 
 def _predicted(config: Any, split: int, of: int) -> list[Any]:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import os
 import resource
+import signal
 import socket
 import sys
 import threading
@@ -13,16 +15,18 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StepError
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreError
 from rvlab.model import BEAT_S, Run, StepRecord, step_name, utc_now
 from rvlab.store import Store
+from rvlab.worker.records import END, patiently
+from rvlab.worker.sigterm import Terminated
 
 LAST_LINES = 30
 """So many lines of a traceback are kept in the record."""
 
 
-class Cancelled(BaseException):
-    """SIGTERM arrived; a BaseException, so that no library takes it for a failure of its own."""
+FAILED, TERMINATED = 1, 143
+"""Exit statuses of a step."""
 
 
 class Journal:
@@ -30,6 +34,8 @@ class Journal:
 
     Standard output and error are taken at the level of the file descriptors, so what libraries and
     data loaders print is there too. They are still passed on, for whoever watches the process.
+    While it runs, `Terminated` may be raised at any moment in the thread that entered it: by a
+    SIGTERM from elsewhere, or by its own when a beat finds that the run was cancelled.
 
     Args:
         store: The run's store.
@@ -53,9 +59,9 @@ class Journal:
         every_s: float = BEAT_S,
     ) -> None:
         self._store, self._run, self._every_s = store, run, every_s
+        self._name = step_name(step, split)
         self._key, self._log_key = run.step_key(step, split), run.log_key(step, split)
-        self._log = scratch / f"{step_name(step, split)}.log"
-        self._secrets = [s.encode() for s in _secrets(store) if s]
+        self._log = scratch / f"{self._name}.log"
         now = utc_now()
         self.record = StepRecord(
             step=step,
@@ -106,24 +112,36 @@ class Journal:
         for fd, outer in zip((1, 2), self._outer, strict=True):
             os.dup2(outer, fd)
         self._finish(exc)
-        self._pass_on()
+        self._pass_on(whole_lines=False)
         for outer in self._outer:
             os.close(outer)
 
     def _finish(self, exc: BaseException | None) -> None:
         """The last word: the log first, so that whoever reads the state finds all of it."""
         state, code, error, last = "succeeded", 0, None, None
-        if isinstance(exc, Cancelled):
-            state, code, error = "cancelled", 143, "It was cancelled."
+        if exc is not None and self._is_cancelled():
+            state, code, error = "cancelled", TERMINATED, "It was cancelled."
         elif exc is not None:
-            state, code, error = "failed", 1, self._clean(one_sentence(exc))
+            state, code, error = "failed", FAILED, self._clean(one_sentence(exc))
+            if isinstance(exc, Terminated):
+                code, error = TERMINATED, f"{self._name} was ended by signal 15 (SIGTERM)."
             lines = "".join(traceback.format_exception(exc)).splitlines()
             last = self._clean("\n".join(lines[-LAST_LINES:]))
         self.record = dataclasses.replace(
             self.record, state=state, exit_code=code, error=error, traceback=last, ended=utc_now()
         )
-        self._store_log()
-        self._write()
+        try:
+            patiently(self._store_log)
+        except OSError as problem:  # a step that did its work has not failed for want of a log
+            print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
+        patiently(self._write)
+
+    def _is_cancelled(self) -> bool:
+        """Whether somebody, here or elsewhere, has ended the run by cancelling it."""
+        try:
+            return self._store.get_json(self._run.key(END)).get("state") == "cancelled"
+        except StoreError:
+            return False
 
     def _beat(self) -> None:
         second = 0
@@ -139,8 +157,10 @@ class Journal:
                 if second >= log:  # a log is stored whole, so a long one less often
                     self._store_log()
                     log = second + self._every_s * max(1.0, self._stored / 2**19)
-            except RvlabError as exc:  # a beat that is missed is no reason to end a training
+            except OSError as exc:  # a beat that is missed is no reason to end a training
                 print(f"rvlab: the heartbeat could not be written: {exc}", file=sys.stderr)
+            if self._is_cancelled():
+                os.kill(os.getpid(), signal.SIGTERM)
 
     def _write(self) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
@@ -157,25 +177,31 @@ class Journal:
     def _store_log(self) -> None:
         data = self._log.read_bytes()
         if len(data) != self._stored:
-            self._store.put(self._log_key, self._clean_bytes(data))
+            self._store.put(self._log_key, cleaned(data, self._store))
             self._stored = len(data)
 
-    def _pass_on(self) -> None:
-        with self._log.open("rb") as file:
-            file.seek(self._passed)
-            data = file.read()
-        self._passed += len(data)
-        view = memoryview(data)
-        while view:
-            view = view[os.write(self._outer[0], view) :]
+    def _pass_on(self, *, whole_lines: bool = True) -> None:
+        """Print what is new, by whole lines: a secret is not to be told in two halves."""
+        with contextlib.suppress(OSError):  # nobody may be watching any more
+            with self._log.open("rb") as file:
+                file.seek(self._passed)
+                data = file.read()
+            if whole_lines:
+                data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+            self._passed += len(data)
+            view = memoryview(cleaned(data, self._store))
+            while view:
+                view = view[os.write(self._outer[0], view) :]
 
     def _clean(self, text: str) -> str:
-        return self._clean_bytes(text.encode()).decode(errors="replace")
+        return cleaned(text.encode(), self._store).decode(errors="replace")
 
-    def _clean_bytes(self, data: bytes) -> bytes:
-        for secret in self._secrets:
-            data = data.replace(secret, b"[secret]")
-        return data
+
+def cleaned(data: bytes, store: Store) -> bytes:
+    """What may be shown to others: secrets of the store and the environment are ``[secret]``."""
+    for secret in _secrets(store):
+        data = data.replace(secret.encode(), b"[secret]")
+    return data
 
 
 def one_sentence(exc: BaseException) -> str:
@@ -183,12 +209,12 @@ def one_sentence(exc: BaseException) -> str:
     text = " ".join(str(exc).split())
     if len(text) > 500:
         text = f"{text[:497]}..."
-    if isinstance(exc, RvlabError) and not isinstance(exc, StepError):
+    if isinstance(exc, RvlabError):
         return text
-    return text if isinstance(exc, StepError) else f"{type(exc).__name__}: {text}"
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
 
 
 def _secrets(store: Store) -> list[str]:
     access: Any = store.access
     named = [v for k, v in os.environ.items() if k.endswith(("SECRET_ACCESS_KEY", "SESSION_TOKEN"))]
-    return [access.secret_key or "", access.session_token or "", *named]
+    return [s for s in (access.secret_key, access.session_token, *named) if s]

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+import time
+from collections.abc import Callable, Mapping
 
-from rvlab.errors import KeyExists, RvlabError
+from rvlab.errors import KeyExists, RvlabError, StoreError
 from rvlab.model import Run, StepRecord, end_record, utc_now
 from rvlab.store import Store, parsed
 
 SPEC, SOURCE, PLAN, END = "spec.json", "recipe.py", "plan.json", "end.json"
+
+PAUSES_S = (0.5, 2.0)
+"""So long, in seconds, a last write waits before it is tried again."""
 
 
 def end(
@@ -32,10 +36,27 @@ def end(
         spec, state, utc_now(), started=started, step=step, error=error, metrics=metrics
     )
     try:
-        store.put_json(run.key(END), record, if_absent=True)
+        patiently(lambda: store.put_json(run.key(END), record, if_absent=True))
     except KeyExists:
         return False
     return True
+
+
+def patiently(write: Callable[[], None]) -> None:
+    """Make a last write, which no later one makes good; try again if the store refuses.
+
+    Raises:
+        StoreError: If it refuses to the last.
+        KeyExists: At once.
+    """
+    for pause_s in PAUSES_S:
+        try:
+            return write()
+        except KeyExists:
+            raise
+        except StoreError:
+            time.sleep(pause_s)
+    return write()
 
 
 def step_records(store: Store, run: Run) -> list[StepRecord]:

@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
+from rvlab.model.classes import unlabelled_id
 from rvlab.model.log import epochs
 from rvlab.worker.mends import OUTSIDE_AOI
 
@@ -39,10 +40,6 @@ CONFUSION = pa.schema(
 
 GROUPS = {"train_scenes": "train", "validation_scenes": "validation", "test_scenes": "test"}
 """Raster Vision's own scene groups, and what rvlab calls them."""
-
-NULL_CLASS = "null"
-"""The class that Raster Vision adds for pixels without a label, unless null_class names another."""
-
 
 HEADLINE = ("f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1")
 """Metrics over all classes that stand in a run's row."""
@@ -168,8 +165,7 @@ def _classes(class_config: Mapping[str, Any]) -> tuple[list[str], int | None]:
     names = class_config.get("names")
     if not isinstance(names, list) or not names:
         raise RecordBroken("pipeline-config.json has no dataset.class_config.names.")
-    unlabelled = NULL_CLASS in names and class_config.get("null_class") in (None, NULL_CLASS)
-    return names, names.index(NULL_CLASS) if unlabelled else None
+    return names, unlabelled_id(names, class_config.get("null_class"))
 
 
 def _lists(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:

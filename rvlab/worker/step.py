@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import signal
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 from rvlab.errors import KeyMissing, StepError
 from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store
 from rvlab.worker.commands import Plan, command, configure
-from rvlab.worker.journal import Cancelled, Journal
+from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
 from rvlab.worker.records import END, SPEC, end
+from rvlab.worker.sigterm import Sigterm
 from rvlab.worker.summarize import summarize
-
-FAILED, CANCELLED = 1, 143
 
 
 def run_step(
@@ -45,19 +44,15 @@ def run_step(
     run = Run.from_uri(uri)
     store = Store(run.store)
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
-    _reopen(store, run)
+    _reopen(store, run, step, split)
+    journal: Journal | None = None
     plan: Plan | None = None
     metrics: dict[str, float] = {}
-    default_threads()
-    signal.signal(signal.SIGTERM, _cancel)
-    home = Path.cwd()
-    with tempfile.TemporaryDirectory(prefix=f"rvlab-{step}-", ignore_cleanup_errors=True) as folder:
-        journal = Journal(
-            store, run, step, split=split, of=of, scratch=Path(folder), every_s=every_s
-        )
+    with Sigterm() as sigterm, _scratch(step) as folder, _as_before():
         try:
-            with journal:
-                scratch = Path(folder) / "scratch"
+            journal = Journal(store, run, step, split=split, of=of, scratch=folder, every_s=every_s)
+            with journal, sigterm.raised():
+                scratch = folder / "scratch"
                 scratch.mkdir()
                 if step == "summarize":
                     metrics = summarize(store, run)
@@ -69,46 +64,57 @@ def run_step(
                         plan = configure(store, run, spec, scratch)
                     else:
                         command(store, run, step, scratch, split=split, of=of)
-        except Cancelled:
-            return CANCELLED, None
-        except Exception:  # noqa: BLE001  the journal has written it down
-            end(store, run, spec.record(), "failed", step=step, error=journal.record.error)
-            return FAILED, None
-        finally:
-            signal.signal(signal.SIGTERM, signal.SIG_DFL)
-            os.chdir(home)
-    if step == "summarize":
-        end(store, run, spec.record(), "succeeded", metrics=metrics)
+        except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
+            record = journal.record if journal else None
+            why = (record and record.error) or cleaned(one_sentence(exc).encode(), store).decode()
+            end(store, run, spec.record(), "failed", step=step, error=why)  # unless it is cancelled
+            return (record and record.exit_code) or FAILED, None
+        if step == "summarize":
+            end(store, run, spec.record(), "succeeded", metrics=metrics)
     return 0, plan
 
 
-def default_threads() -> None:
-    """Let OpenMP use what the container may use, not what the machine has.
+def _reopen(store: Store, run: Run, step: str, split: int | None) -> None:
+    """Take back the end of a run that failed, if this step is started to mend that.
 
-    Two threads on one busy core made a training three to five times slower.
+    That is the step that failed or, started once more, an earlier one. A split that starts while
+    another of its step has failed does its work, and the run remains failed until the other is
+    started again; summarize, which would call the run a success, is refused.
+
+    Raises:
+        StepError: If the run is over.
     """
-    if "OMP_NUM_THREADS" in os.environ:
-        return
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
-    limit = Path("/sys/fs/cgroup/cpu.max")
-    if limit.is_file():
-        quota, _, period = limit.read_text().partition(" ")
-        if quota != "max":
-            allowed = min(allowed or 1, max(1, int(quota) // int(period)))
-    os.environ["OMP_NUM_THREADS"] = str(allowed or 1)
-
-
-def _reopen(store: Store, run: Run) -> None:
-    """A run that failed may be gone on with by starting a step again; one that ended may not."""
     try:
-        state = store.get_json(run.key(END)).get("state")
+        record = store.get_json(run.key(END))
     except KeyMissing:
         return
+    state, failed = record.get("state"), record.get("step")
     if state != "failed":
         raise StepError(f"The run {run.id!r} is over ({state}). Submit it again for another run.")
-    store.delete([run.key(END)])
+    own = failed is None or (failed == step and split is None)
+    not_later = failed in STEPS and STEPS.index(step) <= STEPS.index(failed)
+    if own or (not_later and store.exists(run.step_key(step, split))):
+        store.delete([run.key(END)])
+    elif step == "summarize":
+        raise StepError(f"The run {run.id!r} failed in {failed}. Start {failed} again first.")
 
 
-def _cancel(_signal: int, _frame: FrameType | None) -> None:
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)  # once is enough: the last records are written
-    raise Cancelled
+@contextlib.contextmanager
+def _scratch(step: str) -> Iterator[Path]:
+    """A folder of this step's own, gone with it."""
+    with tempfile.TemporaryDirectory(prefix=f"rvlab-{step}-", ignore_cleanup_errors=True) as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def _as_before() -> Iterator[None]:
+    """Leave the process in the folder it was in, with its place for temporary files."""
+    folder, named, found = Path.cwd(), os.environ.get("TMPDIR"), tempfile.tempdir
+    try:
+        yield
+    finally:
+        os.chdir(folder)
+        tempfile.tempdir = found
+        os.environ.pop("TMPDIR", None)
+        if named is not None:
+            os.environ["TMPDIR"] = named

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -50,10 +51,9 @@ def summarize(store: Store, run: Run) -> dict[str, float]:
     files = store.files(run.key("rv"))
     config = store.get_json(run.key("rv", "pipeline-config.json"))
     keys = {k for k, _ in files}
-    groups = {}
-    for key in sorted(k for k in keys if k.startswith(run.key("rv", "eval") + "/")):
-        if key.endswith("/eval.json"):
-            groups[key.split("/")[-2]] = _json(store, key)
+    groups = {g: _json(store, key) for g, key in _evaluated(store, config) if key in keys}
+    if not groups:
+        print("There is no eval.json, so the run has no metrics.")
     evals, confusion = evaluations(groups, config["dataset"]["class_config"])
     tables = {"evals": evals, "confusion": confusion, "artifacts": artifacts(run, files)}
     log = run.key("rv", "train", "log.csv")
@@ -99,6 +99,14 @@ def artifacts(run: Run, files: list[tuple[str, int]]) -> pa.Table:
             }
         )
     return pa.Table.from_pylist(rows, schema=ARTIFACTS)
+
+
+def _evaluated(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+    """Scene groups, and the keys where an evaluator was to write; of several, the last counts."""
+    groups = sorted(config["dataset"].get("scene_groups") or {})
+    for evaluator in config.get("evaluators") or []:
+        for group in groups:
+            yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
 
 
 def _json(store: Store, key: str) -> Any:

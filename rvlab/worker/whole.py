@@ -6,11 +6,13 @@ step is a fork: it has its own memory, log and exit status, and pays nothing for
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Callable
 from types import FrameType
 
@@ -51,26 +53,25 @@ def run_all(uri: str) -> int:
 
 def _forked(uri: str, step: str, split: int | None, of: int | None) -> tuple[int, Plan | None]:
     """A step in a fork of this process, which never opens a store: obstore hangs after a fork."""
-    reader, writer = os.pipe()
-    sys.stdout.flush()
-    sys.stderr.flush()
-    child = os.fork()
-    if child == 0:
-        os.close(reader)
-        _in_fork(uri, step, split, of, writer)
-    os.close(writer)
-    _forward_sigterm(child)
-    with os.fdopen(reader, "rb") as pipe:
-        answer = pipe.read()
-    _, status = os.waitpid(child, 0)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    # A file, not a pipe: a data loader that outlives the step would hold a pipe open for ever.
+    with tempfile.TemporaryFile() as paper:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        child = os.fork()
+        if child == 0:
+            _in_fork(uri, step, split, of, paper.fileno())
+        _forward_sigterm(child)
+        _, status = os.waitpid(child, 0)
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        paper.seek(0)
+        answer = paper.read()
     if os.WIFSIGNALED(status):
         _die_by(os.WTERMSIG(status))
     plan = Plan.from_record(json.loads(answer)) if answer else None
     return os.WEXITSTATUS(status), plan
 
 
-def _in_fork(uri: str, step: str, split: int | None, of: int | None, writer: int) -> None:
+def _in_fork(uri: str, step: str, split: int | None, of: int | None, paper: int) -> None:
     """The child's whole life; it never returns into the parent's code."""
     status = 1
     try:
@@ -78,15 +79,17 @@ def _in_fork(uri: str, step: str, split: int | None, of: int | None, writer: int
 
         status, plan = run_step(uri, step, split=split, of=of)
         if plan is not None:
-            os.write(writer, json.dumps(plan.record()).encode())
+            os.write(paper, json.dumps(plan.record()).encode())
     except BaseException as exc:  # noqa: BLE001  the fork ends here, whatever happens
         import traceback
 
         traceback.print_exception(exc)
     finally:
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(status)
+        try:
+            sys.stdout.flush()
+            sys.stderr.flush()
+        finally:
+            os._exit(status)
 
 
 def _started(uri: str, step: str, split: int | None, of: int | None) -> tuple[int, Plan | None]:
@@ -109,10 +112,11 @@ def _started(uri: str, step: str, split: int | None, of: int | None) -> tuple[in
 
 
 def _forward_sigterm(child: int) -> None:
-    """Hand SIGTERM on to the step, which says that it was cancelled, and outlive it."""
+    """Hand SIGTERM on to the step, which writes down that it was ended, and outlive it."""
 
     def forward(_signal: int, _frame: FrameType | None) -> None:
-        os.kill(child, signal.SIGTERM)
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(child, signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, forward)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -18,6 +19,7 @@ from rvlab import Lab, LocalEngine
 from rvlab.engines.spool import Spool
 from rvlab.errors import EngineError, SpecError
 from rvlab.model import ENDED, Run
+from rvlab.store import S3Access, Store
 from tests.conftest import TINY
 
 pytestmark = pytest.mark.slow
@@ -52,10 +54,11 @@ def training(lab: Lab, run: Run) -> bool:
 
 
 def group(lab: Lab, run: Run) -> list[psutil.Process]:
-    job = Spool.of(lab.store.uri).find(run)
-    assert job is not None
-    assert job.process is not None
-    return [job.process, *job.process.children(recursive=True)]
+    entry = Spool.of(lab.store).find(run)
+    assert entry is not None
+    processes: list[psutil.Process] = entry[1].processes()
+    assert processes
+    return processes
 
 
 def test_submit_returns_at_once_and_the_rest_wait_their_turn(lab: Lab) -> None:
@@ -97,6 +100,17 @@ def test_a_run_that_is_killed_is_marked_with_step_and_signal(lab: Lab, who: str)
     assert [p for p in processes if p.is_running() and p.status() != "zombie"] == []
 
 
+def test_a_run_that_is_asked_to_end_says_by_which_signal(lab: Lab) -> None:
+    """Nobody called cancel: it is no cancelled run."""
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    os.kill(group(lab, run)[1].pid, signal.SIGTERM)
+    until(lambda: state(lab, run) == "failed", timeout_s=15)
+    row = lab.runs(run).iloc[0]
+    assert row["step"] == "train"
+    assert row["error"].startswith("train was ended by signal 15 (SIGTERM).")
+
+
 def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) -> None:
     """A notebook's kernel is killed in the middle of a sweep; no run is lost."""
     code = f"""
@@ -130,7 +144,73 @@ def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
     assert table["error"].iloc[0].startswith("The process of train is gone, and nobody saw it end")
 
 
-def test_a_recipe_beside_another_file_may_import_it(lab: Lab, tmp_path: Path) -> None:
+def test_a_step_whose_leader_is_gone_is_not_left_behind(lab: Lab) -> None:
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    leader, step, *_ = group(lab, run)
+    parent = leader.parent()
+    assert parent is not None
+    parent.kill()
+    leader.kill()
+    until(lambda: not leader.is_running() or leader.status() == "zombie")
+    lab.cancel(run)
+    assert not step.is_running() or step.status() == "zombie"
+
+
+def test_files_named_like_the_standard_librarys_are_no_trap(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("token.py", "random.py", "json.py"):
+        (tmp_path / name).write_text("raise RuntimeError('not the standard library')")
+    recipe = tmp_path / "mine.py"
+    recipe.write_text("def get_config(runner, root_uri):\n    raise OSError('it ran')\n")
+    monkeypatch.chdir(tmp_path)
+    table = lab.wait(lab.submit(recipe), progress=False, timeout_s=120)
+    assert table["error"].item() == "OSError: it ran"
+
+
+def test_a_spool_file_that_is_cut_off_is_put_aside(lab: Lab) -> None:
+    spool = Spool.of(lab.store)
+    (spool.folder / "queue" / "0-broken.json").write_text("")
+    assert spool.waiting() == []
+    assert [p.name for p in (spool.folder / "queue").iterdir()] == ["0-broken.broken"]
+
+
+def test_stores_of_one_name_at_two_addresses_have_two_queues(own_home: Path) -> None:
+    one, two = (Store("s3://runs", S3Access(f"http://127.0.0.1:{p}", "a", "b")) for p in (1, 2))
+    assert Spool.of(one).folder != Spool.of(two).folder
+
+
+def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> None:
+    """Its process is killed while the store is away: the verdict waits."""
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    away = tmp_path / "away"
+    group(lab, run)  # it is there
+    shutil.move(str(lab.store.uri), away)
+    Path(str(lab.store.uri)).write_text("no folder")
+    for process in group(lab, run):
+        process.kill()
+    time.sleep(2)
+    Path(str(lab.store.uri)).unlink()
+    shutil.move(away, str(lab.store.uri))
+    until(lambda: state(lab, run) == "failed", timeout_s=60)
+    assert "SIGKILL" in lab.runs(run)["error"].item()
+
+
+def test_temporary_files_of_a_killed_run_are_removed(lab: Lab) -> None:
+    run = lab.submit(TINY, epochs=LONG)
+    until(lambda: training(lab, run))
+    entry = Spool.of(lab.store).find(run)
+    assert entry is not None
+    assert entry[1].scratch
+    scratch = Path(entry[1].scratch)
+    assert scratch.is_dir()
+    group(lab, run)[0].kill()
+    until(lambda: not scratch.exists(), timeout_s=20)
+
+
+def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "colours.py").write_text("WORD = 'found beside the recipe'\n")
     recipe = tmp_path / "mine.py"
     recipe.write_text(

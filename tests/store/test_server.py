@@ -145,14 +145,18 @@ def test_no_other_port_talks_to_strangers(running: Server, folder: Path) -> None
     assert len(inner) == 9
     stranger = ssl._create_unverified_context()
     for port in sorted(inner):
-        for path in ("/buckets/rvlab/kept", "/col/delete?collection=rvlab", "/dir/status"):
+        for path in (
+            f"/buckets/{running.bucket}/kept",
+            f"/col/delete?collection={running.bucket}",
+            "/dir/status",
+        ):
             assert ask(port, path, stranger) == b""
             assert re.match(rb"$|HTTP/1.0 400|\x00", ask(port, path, None)), port
     # The certificate opens them: so it was the lock that kept the stranger out.
     owner = ssl._create_unverified_context()
     owner.load_cert_chain(folder / "internal.pem")
     filer = json.loads((folder / "server.json").read_text())["ports"]["filer"]
-    assert b"200 OK" in ask(filer, "/buckets/rvlab/kept", owner)
+    assert b"200 OK" in ask(filer, f"/buckets/{running.bucket}/kept", owner)
     assert len(obstore.get(bucket(running), "kept").bytes()) == 100_000
 
 

@@ -1,0 +1,67 @@
+"""What configure refuses: configs that Raster Vision takes, and that come to grief later."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+from rvlab.errors import SpecError, StepError
+from rvlab.model import Run
+from rvlab.store import Store
+
+
+def check(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
+    """Refuse what cannot end well, and print what may be meant otherwise.
+
+    Args:
+        store: The run's store.
+        run: The run.
+        config: Raster Vision's pipeline config, updated.
+        steps: The commands that it needs.
+
+    Raises:
+        StepError: If it writes outside the run's folder, or has chips cut of test scenes for an
+            object detection.
+    """
+    from rastervision.core.rv_pipeline import ObjectDetectionConfig
+
+    for name, uri in _outputs(config):
+        if not _inside(store, run, uri):
+            raise StepError(
+                f"{name} is {uri!r}, outside the run's own folder. Leave it out, or make it from "
+                f"root_uri, which is {run.rv_uri!r} here."
+            )
+    tests = len(config.dataset.test_scenes)
+    if isinstance(config, ObjectDetectionConfig) and tests and "chip" in steps:
+        raise StepError(
+            f"test_scenes has {tests}, but Raster Vision cannot cut chips for an object detection "
+            "with test scenes (KeyError: 'test'). Leave them out, or train without chips, with an "
+            "ObjectDetectionGeoDataConfig."
+        )
+    chip_px = getattr(config.predict_options, "chip_sz", None)
+    img_px = getattr(getattr(config.backend, "data", None), "img_sz", None)
+    if None not in (chip_px, img_px) and chip_px != img_px:
+        print(
+            f"rvlab: predict_options.chip_sz is {chip_px}, but img_sz is {img_px}, so predict "
+            "resizes what it reads. Keep them equal, unless the training chips are resized alike."
+        )
+
+
+def _outputs(config: Any) -> Iterator[tuple[str, str]]:
+    """What the commands write to: the field and its URI."""
+    for step in ("analyze", "chip", "train", "predict", "eval", "bundle"):
+        yield f"{step}_uri", getattr(config, f"{step}_uri")
+    for name in ("analyzers", "evaluators"):
+        for i, part in enumerate(getattr(config, name)):
+            if uri := getattr(part, "output_uri", None):
+                yield f"{name}[{i}].output_uri", uri
+    for scene in (*config.dataset.validation_scenes, *config.dataset.test_scenes):
+        if uri := getattr(scene.label_store, "uri", None):
+            yield f"label_store.uri of the scene {scene.id!r}", uri
+
+
+def _inside(store: Store, run: Run, uri: str) -> bool:
+    try:
+        return store.key(uri).startswith(run.key("rv", ""))
+    except SpecError:
+        return False

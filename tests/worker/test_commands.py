@@ -1,0 +1,191 @@
+"""What configure makes of a recipe, and what it refuses."""
+
+from __future__ import annotations
+
+import json
+import textwrap
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from rvlab.errors import StepError
+from rvlab.model import Spec
+from rvlab.worker import commands
+from tests.worker.made import made
+
+pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
+
+RECIPE = """
+from rastervision.core.backend import BackendConfig
+from rastervision.core.data import *
+from rastervision.core.evaluation import SemanticSegmentationEvaluatorConfig
+from rastervision.core.rv_pipeline import *
+from rastervision.pytorch_backend import *
+from rastervision.pytorch_learner import *
+
+def scene(name, uri="images/a.tif", **more):
+    return SceneConfig(
+        id=name,
+        raster_source=RasterioSourceConfig(uris=uri, channel_order=[0]),
+        label_source=SemanticSegmentationLabelSourceConfig(
+            raster_source=RasterizedSourceConfig(
+                vector_source=GeoJSONVectorSourceConfig(uris=["labels.json", "missing.json"]),
+                rasterizer_config=RasterizerConfig(background_class_id=1),
+            )
+        ),
+        **more,
+    )
+
+def made(root_uri, kind="SemanticSegmentation", test=0, img_sz=64, **more):
+    data = globals()[f"{kind}ImageDataConfig"](img_sz=img_sz, num_workers=0)
+    return globals()[f"{kind}Config"](
+        root_uri=root_uri,
+        dataset=DatasetConfig(
+            class_config=ClassConfig(names=["a", "b"], null_class="b"),
+            train_scenes=[scene("train")],
+            validation_scenes=[scene("val", aoi_uris=["labels.json", "s3://b/aoi.json"])],
+            test_scenes=[scene("test", "/far/away.tif") for _ in range(test)],
+            scene_groups={"mixed": {"train", "val"}, "own": {"val"}, "none": set()},
+        ),
+        backend=globals()[f"PyTorch{kind}Config"](
+            model=globals()[f"{kind}ModelConfig"](
+                external_def=ExternalModuleConfig(uri="hub", name="m", entrypoint="net")
+            ),
+            solver=SolverConfig(),
+            data=data,
+        ),
+        predict_options=globals()[
+            "SemanticSegmentationPredictOptions"
+            if kind == "SemanticSegmentation" else "ObjectDetectionPredictOptions"
+        ](chip_sz=64),
+        **more,
+    )
+"""
+
+
+@pytest.fixture
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The folder somebody works in, which is not the one that configure runs in."""
+    folder = tmp_path / "work"
+    for name in ("images/a.tif", "labels.json", "hub/hubconf.py"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("")
+    (tmp_path / "scratch").mkdir()
+    monkeypatch.setenv("TMPDIR", str(tmp_path / "scratch"))
+    monkeypatch.chdir(tmp_path / "scratch")
+    monkeypatch.delenv("RVLAB_CWD", raising=False)
+    return folder
+
+
+def configured(tmp_path: Path, ending: str) -> dict[str, Any]:
+    """The config that is saved for a recipe that ends so."""
+    recipe = f"{RECIPE}\n\ndef get_config(runner, root_uri):\n{textwrap.indent(ending, '    ')}\n"
+    store, run = made(tmp_path / "store", recipe)
+    spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
+    commands.configure(store, run, spec, tmp_path / "scratch")
+    return store.get_json(run.key("rv", "pipeline-config.json"))
+
+
+def test_relative_paths_are_those_of_the_folder_it_was_submitted_from(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RVLAB_CWD", str(here))
+    config = configured(tmp_path, "assert open('labels.json')\nreturn made(root_uri, test=1)")
+    (train,), (val,), (test,) = (
+        config["dataset"][f"{group}_scenes"] for group in ("train", "validation", "test")
+    )
+    assert train["raster_source"]["uris"] == f"{here}/images/a.tif"
+    assert test["raster_source"]["uris"] == "/far/away.tif"
+    assert val["aoi_uris"] == [f"{here}/labels.json", "s3://b/aoi.json"]
+    vectors = val["label_source"]["raster_source"]["vector_source"]
+    assert vectors["uris"] == [f"{here}/labels.json", "missing.json"]  # nothing is guessed
+    assert config["backend"]["model"]["external_def"]["uri"] == f"{here}/hub"
+    assert config["backend"]["model"]["external_def"]["name"] == "m"
+    assert Path.cwd() == tmp_path / "scratch"
+
+
+def test_without_that_folder_a_config_stays_as_it_is(
+    here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RVLAB_CWD", str(tmp_path / "on another machine"))
+    config = configured(tmp_path, "return made(root_uri)")
+    assert config["dataset"]["train_scenes"][0]["raster_source"]["uris"] == "images/a.tif"
+
+
+@pytest.mark.parametrize(
+    ("more", "said"),
+    [
+        ("predict_uri='s3://mine/p'", "predict_uri is 's3://mine/p', outside the run's own folder"),
+        ("bundle_uri=f'{root_uri}/../bundle'", r"bundle_uri is '.*/rv/\.\./bundle', outside"),
+        (
+            "evaluators=[SemanticSegmentationEvaluatorConfig(output_uri='/tmp/scores')]",
+            r"evaluators\[0\]\.output_uri is '/tmp/scores', outside",
+        ),
+    ],
+)
+def test_output_outside_the_run_is_refused(
+    here: Path, tmp_path: Path, more: str, said: str
+) -> None:
+    with pytest.raises(StepError, match=said) as caught:
+        configured(tmp_path, f"return made(root_uri, {more})")
+    assert "make it from root_uri, which is" in str(caught.value)
+    assert not list((tmp_path / "store").rglob("pipeline-config.json"))
+
+
+def test_predictions_outside_the_run_are_refused(here: Path, tmp_path: Path) -> None:
+    store = "SemanticSegmentationLabelStoreConfig(uri='/tmp/p')"
+    ending = f"c = made(root_uri)\nc.dataset.validation_scenes[0].label_store = {store}\nreturn c"
+    with pytest.raises(StepError, match=r"label_store\.uri of the scene 'val' is '/tmp/p'"):
+        configured(tmp_path, ending)
+
+
+def test_output_elsewhere_in_the_run_is_fine(here: Path, tmp_path: Path) -> None:
+    config = configured(tmp_path, "return made(root_uri, predict_uri=f'{root_uri}/maps')")
+    assert config["predict_uri"].endswith("/rv/maps")
+
+
+def test_chips_of_test_scenes_for_an_object_detection_are_refused(
+    here: Path, tmp_path: Path
+) -> None:
+    with pytest.raises(StepError, match=r"test_scenes has 1, .*ObjectDetectionGeoDataConfig\."):
+        configured(tmp_path, "return made(root_uri, 'ObjectDetection', test=1)")
+    configured(tmp_path, "return made(root_uri, 'ObjectDetection')")
+
+
+def test_another_chip_size_in_predict_is_told(
+    here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    configured(tmp_path, "return made(root_uri)")
+    assert "Keep them equal" not in capsys.readouterr().out
+    configured(tmp_path, "return made(root_uri, img_sz=32)")
+    assert "predict_options.chip_sz is 64, but img_sz is 32" in capsys.readouterr().out
+
+
+def test_eval_leaves_a_file_for_groups_whose_scenes_are_predicted(
+    here: Path, tmp_path: Path
+) -> None:
+    from rastervision.pipeline.config import build_config
+
+    config = build_config(json.loads(json.dumps(configured(tmp_path, "return made(root_uri)"))))
+    found = commands.expected(config, "eval", 0, 1)
+    assert [uri.split("/")[-2] for uri in found] == ["own", "validation_scenes"]
+
+
+def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    names = ["train/log.csv", "train/deep/model.pth", "trained.txt", "predict/a.json", "predict/b"]
+    for name in names:
+        store.put(run.key("rv", name), b"")
+    (tmp_path / "store" / run.key("rv", "eval", "empty")).mkdir(parents=True)
+    uris = [f"{run.rv_uri}/{name}" for name in ("train", "predict/a.json", "eval", "nothing")]
+    commands.clear(store, run, [*uris, "s3://elsewhere/rv/train", f"{run.uri}/spec.json"])
+    left = [key for key, _ in store.files(run.key("rv"))]
+    assert left == [run.key("rv", "predict", "b"), run.key("rv", "trained.txt")]
+    assert store.exists(run.key("spec.json"))
+
+
+def test_the_pieces_of_a_step_are_as_many_as_have_work() -> None:
+    dataset = SimpleNamespace(validation_scenes=[1] * 5, test_scenes=[], train_scenes=[])
+    assert [commands._pieces(dataset, "predict", n) for n in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 5]

@@ -1,0 +1,254 @@
+"""How a step ends, in a process of its own; a few lines stand in for Raster Vision."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab.errors import KeyMissing, StepError
+from rvlab.model import Run, Spec
+from rvlab.store import Store
+from rvlab.worker.records import end
+from rvlab.worker.step import _reopen
+from tests.worker.made import made, record
+
+SCRIPT = """
+import sys, time
+from pathlib import Path
+from rvlab.worker import step
+
+MARK = {mark!r}
+
+def body(store, run):
+    Path(MARK).touch()
+    print("at work")
+{body}
+    return {{"f1": 0.5}}
+
+step.summarize = body
+sys.exit(step.run_step({uri!r}, "summarize", every_s=1.0)[0])
+"""
+
+
+def started(folder: Path, run: Run, body: str) -> subprocess.Popen[str]:
+    """The step summarize with another body, in that body."""
+    mark = folder / "at-work"
+    mark.unlink(missing_ok=True)
+    script = SCRIPT.format(
+        mark=str(mark), uri=run.uri, body=textwrap.indent(textwrap.dedent(body), "    ")
+    )
+    process = subprocess.Popen(
+        [sys.executable, "-c", script], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
+    while not mark.exists():
+        assert process.poll() is None, process.communicate()[0]
+        time.sleep(0.02)
+    return process
+
+
+def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+    out, _ = process.communicate(timeout=60)
+    return process.returncode, out
+
+
+def step_record(store: Store, run: Run) -> dict[str, Any]:
+    return dict(record(store, run, "steps", "summarize.json"))
+
+
+def test_a_step_that_is_ended_by_somebody_else_has_failed(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    process = started(tmp_path, run, "time.sleep(60)")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    why = "summarize was ended by signal 15 (SIGTERM)."
+    step = step_record(store, run)
+    assert (step["state"], step["exit_code"], step["error"]) == ("failed", 143, why)
+    last = record(store, run, "end.json")
+    assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
+
+
+def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    process = started(tmp_path, run, "time.sleep(60)")
+    end(store, run, record(store, run, "spec.json"), "cancelled")
+    assert ended(process)[0] == 143
+    step = step_record(store, run)
+    assert (step["state"], step["exit_code"]) == ("cancelled", 143)
+    assert step["error"] == "It was cancelled."
+    assert record(store, run, "end.json")["state"] == "cancelled"
+
+
+@pytest.mark.parametrize(
+    ("body", "why"),
+    [
+        ("sys.exit('no imagery today')", "SystemExit: no imagery today"),
+        ("sys.exit()", "SystemExit"),
+        ("raise KeyboardInterrupt", "KeyboardInterrupt"),
+    ],
+)
+def test_a_recipe_that_leaves_by_the_back_door_has_failed(
+    tmp_path: Path, body: str, why: str
+) -> None:
+    store, run = made(tmp_path / "store")
+    status, out = ended(started(tmp_path, run, body))
+    assert status == 1
+    assert "at work" in out
+    last = record(store, run, "end.json")
+    assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
+    assert step_record(store, run)["error"] == why
+
+
+def test_a_step_that_is_told_to_end_while_it_begins_says_so(tmp_path: Path) -> None:
+    """The signal comes before there is a record, and is kept until there is one."""
+    store, run = made(tmp_path / "store")
+    script = f"""
+import os, signal, sys
+from rvlab.worker import journal, step
+attempts = journal.Journal._attempts
+def slow(self):
+    os.kill(os.getpid(), signal.SIGTERM)
+    return attempts(self)
+journal.Journal._attempts = slow
+sys.exit(step.run_step({run.uri!r}, "summarize")[0])
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
+    assert done.returncode == 143
+    assert step_record(store, run)["error"] == "summarize was ended by signal 15 (SIGTERM)."
+    assert record(store, run, "end.json")["state"] == "failed"
+
+
+def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    process = started(
+        tmp_path,
+        run,
+        """
+        import os, signal
+        from rvlab.worker.journal import Journal
+        finish = Journal._finish
+        def late(self, exc):
+            os.kill(os.getpid(), signal.SIGTERM)
+            finish(self, exc)
+        Journal._finish = late
+        """,
+    )
+    assert ended(process)[0] == -signal.SIGTERM  # who sent it is obeyed in the end
+    assert step_record(store, run)["state"] == "succeeded"
+    assert record(store, run, "end.json")["metrics"] == {"f1": 0.5}
+
+
+def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_path: Path) -> None:
+    """A signal to the whole group ends it as well, and torch raises that, whatever runs then."""
+    store, run = made(tmp_path / "store")
+    process = started(
+        tmp_path,
+        run,
+        """
+        import os, signal
+        from rvlab.worker.journal import Journal
+        def killed(number, frame):
+            raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
+        signal.signal(signal.SIGCHLD, killed)
+        finish = Journal._finish
+        def late(self, exc):
+            os.kill(os.getpid(), signal.SIGCHLD)
+            finish(self, exc)
+        Journal._finish = late
+        Path(MARK).with_name("ready").touch()
+        time.sleep(60)
+        """,
+    )
+    while not (tmp_path / "ready").exists():
+        time.sleep(0.02)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    assert record(store, run, "end.json")["error"] == "summarize was ended by signal 15 (SIGTERM)."
+
+
+def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    status, _ = ended(
+        started(
+            tmp_path,
+            run,
+            """
+            from rvlab.errors import StoreError
+            from rvlab.worker import journal, records
+            records.PAUSES_S = (0.0, 0.0)
+            def refused(self):
+                raise StoreError("The bucket is full.")
+            journal.Journal._write = refused
+            """,
+        )
+    )
+    assert status == 1
+    last = record(store, run, "end.json")
+    assert (last["state"], last["error"]) == ("failed", "The bucket is full.")
+
+
+def test_two_steps_run_in_one_process(tmp_path: Path) -> None:
+    store, run = made(tmp_path / "store")
+    script = f"""
+import os, tempfile
+from rvlab.worker import mends, step
+mends.apply = lambda scratch, seed, **split: mends.fresh_cache(scratch)
+step.command = lambda *args, **more: tempfile.mkdtemp()
+before = os.getcwd(), os.environ.get("TMPDIR"), tempfile.gettempdir()
+for name in ("train", "eval"):
+    assert step.run_step({run.uri!r}, name)[0] == 0, name
+assert (os.getcwd(), os.environ.get("TMPDIR"), tempfile.gettempdir()) == before
+"""
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert record(store, run, "steps", "eval.json")["state"] == "succeeded"
+
+
+def failed_in(store: Store, run: Run, step: str | None, *started_before: str) -> None:
+    """The run failed in a step, after others had been started."""
+    spec = Spec.from_record(record(store, run, "spec.json"), "spec.json")
+    end(store, run, spec.record(), "failed", step=step, error="It rained.")
+    for name in started_before:
+        store.put_json(run.key("steps", f"{name}.json"), {})
+
+
+@pytest.mark.parametrize(
+    ("failed", "step", "split", "reopens"),
+    [
+        ("predict", "predict", 0, True),  # the split that failed, once more
+        ("predict", "predict", 1, False),  # another, for the first time
+        ("predict", "predict", None, True),
+        ("predict", "train", None, True),  # an earlier step, once more
+        ("predict", "analyze", None, False),
+        ("predict", "eval", None, False),
+        ("train", "predict", 0, False),  # a later step, although it ran before
+        ("configure", "configure", None, True),
+        (None, "eval", None, True),  # its process was gone between two steps
+    ],
+)
+def test_the_step_that_failed_or_an_earlier_one_reopens_a_run(
+    tmp_path: Path, failed: str | None, step: str, split: int | None, reopens: bool
+) -> None:
+    store, run = made(tmp_path)
+    failed_in(store, run, failed, "train", "predict-0")
+    _reopen(store, run, step, split)
+    assert store.exists(run.key("end.json")) is not reopens
+
+
+def test_a_run_that_failed_is_not_summarized(tmp_path: Path) -> None:
+    store, run = made(tmp_path)
+    failed_in(store, run, "predict", "predict-0")
+    with pytest.raises(StepError, match=r"failed in predict\. Start predict again first\."):
+        _reopen(store, run, "summarize", None)
+    store.delete([run.key("end.json")])
+    _reopen(store, run, "summarize", None)
+    with pytest.raises(KeyMissing):
+        record(store, run, "end.json")

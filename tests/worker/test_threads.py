@@ -1,0 +1,79 @@
+"""A container may use less of a machine than there is of it."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rvlab.worker import threads
+
+
+@pytest.fixture
+def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A machine of eight processors, and where its limits stand."""
+    monkeypatch.setattr(threads, "CGROUP", tmp_path)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    ("text", "wanted"),
+    [
+        ("max 100000\n", 8),
+        ("200000 100000\n", 2),
+        ("350000 100000\n", 3),
+        ("50000 100000\n", 1),
+        ("3200000 100000\n", 8),
+        ("nonsense", 8),
+    ],
+)
+def test_the_limit_of_cgroup_2_counts(cgroup: Path, text: str, wanted: int) -> None:
+    (cgroup / "cpu.max").write_text(text)
+    assert threads.processors() == wanted
+
+
+@pytest.mark.parametrize(("quota", "wanted"), [("-1\n", 8), ("400000\n", 4), ("10000\n", 1)])
+def test_the_limit_of_cgroup_1_counts(cgroup: Path, quota: str, wanted: int) -> None:
+    (cgroup / "cpu").mkdir()
+    (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(quota)
+    (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
+    assert threads.processors() == wanted
+
+
+def test_without_a_limit_what_the_process_is_bound_to_counts(cgroup: Path) -> None:
+    assert threads.processors() == 8
+
+
+def test_a_number_of_threads_that_somebody_set_stands(
+    cgroup: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "5")
+    threads.limit_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "5"
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    threads.limit_threads()
+    assert os.environ["OMP_NUM_THREADS"] == "8"
+
+
+def test_the_worker_sets_threads_and_paths_before_torch_is_there(tmp_path: Path) -> None:
+    """Folders of recipes come last, so that a file in them is never taken for Python's own."""
+    script = (
+        "import os, sys; from rvlab.worker import __main__ as worker;"
+        "worker.main(['train', sys.argv[1]]);"
+        "print(os.environ['OMP_NUM_THREADS'].isdigit(), 'torch' in sys.modules, sys.path[-2:])"
+    )
+    env = {k: v for k, v in os.environ.items() if k != "OMP_NUM_THREADS"}
+    env["RVLAB_PATH"] = os.pathsep.join(["/here/first", "", "/here/second"])
+    done = subprocess.run(
+        [sys.executable, "-c", script, f"{tmp_path}/a/b"],
+        env=env,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert "has no key 'a/b/spec.json'" in done.stderr
+    assert done.stdout.strip() == "True False ['/here/first', '/here/second']"
