@@ -44,7 +44,7 @@ check: env
 	@$(BIN)/lint-imports
 
 lab: env
-	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1
+	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)
 
 down:
 	@$(BIN)/rvlab down

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import TableError, did_you_mean
+from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.plot import ink
 from rvlab.plot.table import with_columns
 
@@ -22,7 +23,12 @@ _LEGEND_ROWS = 15
 
 
 def curves(
-    history: pd.DataFrame, y: str | Sequence[str] | None = None, *, hue: str | None = None
+    history: pd.DataFrame,
+    y: str | Sequence[str] | None = None,
+    *,
+    hue: str | None = None,
+    smooth: float | None = None,
+    best: str | Mapping[str, str] | None = None,
 ) -> Figure:
     """Draw a line per run over the epochs, a panel per series.
 
@@ -35,13 +41,25 @@ def curves(
             are there.
         hue: The column that colors the lines, one value a run; None tells the runs apart. Numbers
             get a scale from dark to light, anything else distinct colors.
+        smooth: The span, in epochs, of an exponentially weighted mean of what came so far, as
+            pandas' ``ewm(span=…)``; at least 1. The values themselves stay behind it, faint. None
+            draws only them.
+        best: Marks each run's best epoch with a dot, on the value itself, never the mean:
+            ``"min"`` or ``"max"``, or which of them by series, ``{"val_loss": "min"}``.
 
     Returns:
         A figure, shown once as the last value of a cell.
 
     Raises:
         TableError: If a column is missing.
+        SpecError: If `smooth` or `best` is none of these.
     """
+    if smooth is not None and not smooth >= 1:
+        raise SpecError(f"smooth cannot be {smooth!r}: it is a span of epochs, at least 1.")
+    wanted = best if isinstance(best, Mapping) else {} if best is None else {"": best}
+    for word in wanted.values():
+        if word not in ("min", "max"):
+            raise SpecError(f"best cannot be {word!r}. {did_you_mean(str(word), ('min', 'max'))}")
     by = hue or "run"
     series = [y] if isinstance(y, str) else list(y or [])
     table = with_columns(history, ["run", "epoch", by, *series], "history")
@@ -53,7 +71,13 @@ def curves(
         raise TableError(f"Say what to draw as y. {did_you_mean('val_loss', known)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
     shown = ink.hue(table.groupby("run", sort=False)[by].first() if hue else _in_order(runs))
-    return _drawn(runs, series, by, shown)
+    return _drawn(runs, series, by, shown, _Extras(smooth, wanted))
+
+
+@dataclass(frozen=True)
+class _Extras:
+    smooth: float | None
+    best: Mapping[str, str]  # by series; "" is any
 
 
 def _in_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
@@ -62,7 +86,9 @@ def _in_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
     return pd.Series(list(runs), name="run", dtype=object)
 
 
-def _drawn(runs: dict[Any, pd.DataFrame], series: Sequence[str], by: str, shown: ink.Hue) -> Figure:
+def _drawn(
+    runs: dict[Any, pd.DataFrame], series: Sequence[str], by: str, shown: ink.Hue, extras: _Extras
+) -> Figure:
     entries = [] if shown.bar is not None else ink.legend_entries(shown)
     longest = max((len(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
@@ -80,12 +106,19 @@ def _drawn(runs: dict[Any, pd.DataFrame], series: Sequence[str], by: str, shown:
         ax = made.add_axes(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
-        _panel(ax, runs, name, by, shown)
+        _panel(ax, runs, name, by, shown, extras)
     _key(made, shown, entries, across * (panel + 0.6) + 0.25)
     return made
 
 
-def _panel(ax: Axes, runs: dict[Any, pd.DataFrame], name: str, by: str, shown: ink.Hue) -> None:
+def _panel(
+    ax: Axes,
+    runs: dict[Any, pd.DataFrame],
+    name: str,
+    by: str,
+    shown: ink.Hue,
+    extras: _Extras,
+) -> None:
     from matplotlib.ticker import MaxNLocator
 
     ink.quiet(ax)
@@ -99,16 +132,27 @@ def _panel(ax: Axes, runs: dict[Any, pd.DataFrame], name: str, by: str, shown: i
         if there.empty:
             without += 1
             continue
+        epochs, values, look = (
+            there["epoch"],
+            there[name].astype(float),
+            shown.style(rows[by].iloc[0]),
+        )
         ax.plot(
-            there["epoch"].to_numpy(),
-            there[name].astype(float).to_numpy(),
+            epochs.to_numpy(),
+            (values.ewm(span=extras.smooth).mean() if extras.smooth else values).to_numpy(),
             label=str(run),
             linewidth=1.7 if len(runs) <= 12 else 1.2,
             marker="o" if len(there) == 1 else None,
             markersize=4,
             solid_capstyle="round",
-            **shown.style(rows[by].iloc[0]),
+            **look,
         )
+        if extras.smooth:
+            ax.plot(epochs, values, linewidth=0.8, alpha=0.3, zorder=1.5, gid="raw", **look)
+        if which := extras.best.get(name, extras.best.get("")):
+            place = values.idxmin() if which == "min" else values.idxmax()
+            style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
+            ax.plot([epochs[place]], [values[place]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run has" if without == 1 else f"{without} runs have"
         ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=ink.GREY)
