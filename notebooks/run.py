@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     out: Path = args.out.resolve()
     os.environ.setdefault("RVLAB_STORE", f"embedded:{out / 's3'}")
     os.environ.setdefault("RVLAB_HOME", str(out / "home"))
-    os.environ.pop("MPLBACKEND", None)  # a kernel shows figures in its cells unless it is told not to
+    os.environ.pop("MPLBACKEND", None)  # a kernel shows figures in its cells unless told not to
     clock = Clock()
     clock.say("starting the embedded S3 server")
     import rvlab

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.version import __version__
 
 if TYPE_CHECKING:
-    from rvlab import plot
+    from rvlab import compare, plot
     from rvlab.engines.local import LocalEngine
     from rvlab.engines.submission import grid
     from rvlab.errors import RvlabError
@@ -27,15 +27,26 @@ _HOMES = {
     "RvlabError": "rvlab.errors",
     "S3Access": "rvlab.store",
     "grid": "rvlab.engines.submission",
-    "plot": "rvlab",
 }
 
-__all__ = ["Lab", "LocalEngine", "Run", "RvlabError", "S3Access", "__version__", "grid", "plot"]
+_MODULES = ("compare", "plot")
+
+__all__ = [
+    "Lab",
+    "LocalEngine",
+    "Run",
+    "RvlabError",
+    "S3Access",
+    "__version__",
+    "compare",
+    "grid",
+    "plot",
+]
 
 
 def __getattr__(name: str) -> Any:
-    if name == "plot":
-        return import_module("rvlab.plot")
+    if name in _MODULES:
+        return import_module(f"rvlab.{name}")
     if name not in _HOMES:
         raise AttributeError(f"module 'rvlab' has no attribute {name!r}")
     return getattr(import_module(_HOMES[name]), name)

@@ -197,6 +197,10 @@ class Lab:
         """The files that runs left: ``run step kind scene uri bytes``."""
         return frame.artifacts(self.store, picked(self.store, runs))
 
+    def steps(self, runs: Picked = None) -> pd.DataFrame:
+        """The steps of runs with their times, peak memory and processor time, one row each."""
+        return frame.steps(self.store, picked(self.store, runs))
+
     def logs(self, run: Run | str, step: str | None = None) -> str:
         """What the steps of a run printed, in order; a heartbeat old while it runs.
 

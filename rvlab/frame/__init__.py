@@ -2,6 +2,7 @@
 
 from rvlab.frame.runs import runs
 from rvlab.frame.select import picked, run_named
+from rvlab.frame.steps import steps
 from rvlab.frame.tables import artifacts, confusion, evals, history
 
-__all__ = ["artifacts", "confusion", "evals", "history", "picked", "run_named", "runs"]
+__all__ = ["artifacts", "confusion", "evals", "history", "picked", "run_named", "runs", "steps"]

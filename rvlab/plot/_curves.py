@@ -69,13 +69,16 @@ def curves(
     if not series:
         known = [str(c) for c in table.columns]
         raise TableError(f"Say what to draw as y. {did_you_mean('val_loss', known)}")
+    for name in set(wanted) - {"", *series}:
+        raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
     shown = ink.hue(table.groupby("run", sort=False)[by].first() if hue else _in_order(runs))
-    return _drawn(runs, series, by, shown, _Extras(smooth, wanted))
+    return _drawn(runs, series, shown, _Extras(by, smooth, wanted))
 
 
 @dataclass(frozen=True)
 class _Extras:
+    by: str  # the column that colors the lines
     smooth: float | None
     best: Mapping[str, str]  # by series; "" is any
 
@@ -87,7 +90,7 @@ def _in_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
 
 
 def _drawn(
-    runs: dict[Any, pd.DataFrame], series: Sequence[str], by: str, shown: ink.Hue, extras: _Extras
+    runs: dict[Any, pd.DataFrame], series: Sequence[str], shown: ink.Hue, extras: _Extras
 ) -> Figure:
     entries = [] if shown.bar is not None else ink.legend_entries(shown)
     longest = max((len(label) for label, _ in entries), default=0)
@@ -106,7 +109,7 @@ def _drawn(
         ax = made.add_axes(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
-        _panel(ax, runs, name, by, shown, extras)
+        _panel(ax, runs, name, shown, extras)
     _key(made, shown, entries, across * (panel + 0.6) + 0.25)
     return made
 
@@ -115,7 +118,6 @@ def _panel(
     ax: Axes,
     runs: dict[Any, pd.DataFrame],
     name: str,
-    by: str,
     shown: ink.Hue,
     extras: _Extras,
 ) -> None:
@@ -135,7 +137,7 @@ def _panel(
         epochs, values, look = (
             there["epoch"],
             there[name].astype(float),
-            shown.style(rows[by].iloc[0]),
+            shown.style(rows[extras.by].iloc[0]),
         )
         ax.plot(
             epochs.to_numpy(),
@@ -150,9 +152,9 @@ def _panel(
         if extras.smooth:
             ax.plot(epochs, values, linewidth=0.8, alpha=0.3, zorder=1.5, gid="raw", **look)
         if which := extras.best.get(name, extras.best.get("")):
-            place = values.idxmin() if which == "min" else values.idxmax()
+            at = int(values.argmin() if which == "min" else values.argmax())
             style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
-            ax.plot([epochs[place]], [values[place]], marker="o", gid="best", zorder=4, **style)
+            ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run has" if without == 1 else f"{without} runs have"
         ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=ink.GREY)

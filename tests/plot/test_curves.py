@@ -6,7 +6,7 @@ import pytest
 from matplotlib.colors import LogNorm, to_hex
 
 from rvlab import plot
-from rvlab.errors import TableError
+from rvlab.errors import SpecError, TableError
 
 
 def history(runs=3, epochs=4, **more):
@@ -98,6 +98,55 @@ def test_runs_without_the_series_are_counted_in_the_panel():
 def test_a_run_after_its_first_epoch_is_a_dot():
     ax = panels(plot.curves(history(2, 1), "val_loss"))[0]
     assert all(line.get_marker() == "o" for line in ax.lines)
+
+
+def marked(ax, gid):
+    return [line for line in ax.lines if line.get_gid() == gid]
+
+
+def test_smoothed_lines_have_the_values_faint_behind_them():
+    table = history(2, 6)
+    table.loc[3, "val_loss"] = 9.0
+    before = table.copy()
+    ax = panels(plot.curves(table, "val_loss", smooth=3))[0]
+    raw, smooth = marked(ax, "raw"), marked(ax, None)
+    assert len(raw) == len(smooth) == 2
+    values = table.loc[table["run"] == "r00", "val_loss"]
+    np.testing.assert_array_equal(raw[0].get_ydata(), values)
+    # By hand: weights (1 - 2 / (span + 1)) ** age, over what came so far.
+    for i, found in enumerate(smooth[0].get_ydata()):
+        assert found == pytest.approx(
+            np.average(values[: i + 1], weights=0.5 ** np.arange(i, -1, -1))
+        )
+    assert raw[0].get_color() == smooth[0].get_color()
+    assert raw[0].get_alpha() < 0.5
+    assert raw[0].get_zorder() < smooth[0].get_zorder()
+    pd.testing.assert_frame_equal(table, before)
+
+
+@pytest.mark.parametrize("smooth", [None, 4])
+def test_the_best_epoch_is_marked_on_the_value_itself(smooth):
+    table = history(2, 5)
+    table.loc[2, "val_loss"] = 0.01
+    table.index = [0] * len(table)  # as after a concat
+    figure = plot.curves(table, smooth=smooth, best={"val_loss": "min", "avg_f1": "max"})
+    train, val, f1 = panels(figure)
+    assert not marked(train, "best")
+    first = marked(val, "best")[0]
+    assert (first.get_xdata()[0], first.get_ydata()[0]) == (2, 0.01)
+    assert [dot.get_xdata()[0] for dot in marked(f1, "best")] == [4, 4]
+    everywhere = panels(plot.curves(table, best="max"))
+    assert [len(marked(ax, "best")) for ax in everywhere] == [2, 2, 2]
+
+
+def test_a_wrong_span_or_best_is_refused():
+    for span in (0, -1, float("nan")):
+        with pytest.raises(SpecError, match=r"smooth cannot be .* a span of epochs"):
+            plot.curves(history(), smooth=span)
+    with pytest.raises(SpecError, match=r"best cannot be 'mini'. Did you mean 'min'"):
+        plot.curves(history(), best="mini")
+    with pytest.raises(TableError, match=r"best names 'val_los'.* Did you mean 'val_loss'"):
+        plot.curves(history(), best={"val_los": "min"})
 
 
 def test_run_may_be_the_index():

@@ -17,7 +17,26 @@ runs = pd.read_pickle({path!r})
 runs["metrics.f1"] = [0.9, 0.8, 0.7]
 history = pd.DataFrame({{"run": list(runs.index) * 2, "epoch": [0, 0, 0, 1, 1, 1],
                         "val_loss": [3.0, 2, 1, 2, 1, 0.5]}})
+evals = pd.DataFrame({{"run": list(runs.index), "group": "validation", "scene": "s", "class": None,
+                      "metric": "f1", "value": [0.9, 0.8, 0.7]}})
+confusion = pd.DataFrame({{"run": "r", "group": "validation", "scene": None, "count": [9, 1, 2, 8],
+                          "truth": list("aabb"), "prediction": list("abab")}})
+many = pd.DataFrame({{"params.lr": range(12), "metrics.f1": range(12)}})
+begun = pd.Timestamp("2026-11-23T15:42Z")
+steps = pd.DataFrame({{"run": "r", "step": ["train"], "split": None, "started": [begun],
+                      "ended": begun + pd.Timedelta("1min"), "state": "succeeded",
+                      "peak_mb": 1.0, "cpu_s": 1.0}})
 """
+CALLS = [
+    "plot.confusion(confusion)",
+    "plot.curves(history, smooth=2, best='min')",
+    "plot.heatmap(evals)",
+    "plot.importance(many)",
+    "plot.parallel(runs)",
+    "plot.predictions(runs)",
+    "plot.scatter(runs)",
+    "plot.timeline(steps)",
+]
 
 
 def pictures(cell):
@@ -33,14 +52,14 @@ def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatc
 
     path = str(tmp_path / "runs.pkl")
     experiment.runs.to_pickle(path)
-    calls = ["plot.curves(history)", "plot.scatter(runs)", "plot.predictions(runs)", "1 + 1"]
+    calls = [*CALLS, "1 + 1"]
     notebook = nbformat.v4.new_notebook()
     cells = [f"{first}\n{SETUP.format(path=path)}", *calls]
     notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
-    assert [len(pictures(cell)) for cell in notebook.cells] == [0, 1, 1, 1, 0]
+    assert [len(pictures(cell)) for cell in notebook.cells] == [0, *[1] * len(CALLS), 0]
     errors = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "stream"]
     assert not errors
 
@@ -48,7 +67,8 @@ def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatc
 def test_importing_plots_loads_nothing_heavy():
     code = (
         "import sys, rvlab.plot; dir(rvlab.plot)\n"
-        "slow = {'matplotlib', 'pandas', 'rasterio', 'torch', 'shapely'} & set(sys.modules)\n"
+        "slow = {'matplotlib', 'pandas', 'rasterio', 'torch', 'shapely', 'sklearn'}\n"
+        "slow &= set(sys.modules)\n"
         "assert not slow, slow"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
@@ -59,4 +79,4 @@ def test_an_unknown_plot_is_an_attribute_error():
 
     with pytest.raises(AttributeError, match="has no attribute 'curve'"):
         _ = plot.curve
-    assert dir(plot) == ["curves", "predictions", "scatter"]
+    assert dir(plot) == [call.partition("(")[0].removeprefix("plot.") for call in CALLS]

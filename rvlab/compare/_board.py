@@ -1,0 +1,149 @@
+"""The leaderboard."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.compare._flips import METRICS, flip_counts
+from rvlab.compare._varying import varying
+from rvlab.compare.columns import differing, metric_column
+from rvlab.errors import MissingExtra, TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pandas.io.formats.style import Styler
+
+EVAL_SET = "eval_set"
+"""The column with the fingerprint of what a run was evaluated on: each set is ranked apart."""
+
+_OTHERS = ("experiment", "recipe", "seed", "state", "commit", "image")
+
+
+def board(
+    runs: pd.DataFrame,
+    metric: str = "metrics.f1",
+    *,
+    ascending: bool = False,
+    columns: Sequence[str] = (),
+    across_sets: bool = False,
+) -> pd.DataFrame:
+    """The runs in order of a metric, with nothing but what tells them apart.
+
+    Args:
+        runs: The table of runs, as ``lab.runs()`` returns it.
+        metric: The column to sort by; ``f1`` is short for ``metrics.f1``.
+        ascending: Whether less is better, as for a loss.
+        columns: Further columns to keep.
+        across_sets: Rank runs in one list that were evaluated on different sets.
+
+    Returns:
+        A plain table, best first, index as in `runs`:
+
+        * ``rank``, from 1; equals share one, and runs without the metric have none and come last;
+        * the metric, and ``to_best``, its difference to the best one (0, else negative; positive
+          where less is better);
+        * ``flips``: with how many runs it changes places by another of macro F1, mean IoU and
+          Raster Vision's average; `flips` names them;
+        * the other two of these metrics, as far as they are there;
+        * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
+          differ, `columns`, and ``uri``, so that plots and the lab take it.
+
+        Where the column ``eval_set`` shows that runs were evaluated on different sets, each set is
+        ranked by itself, the largest first, since numbers over different pixels have no order;
+        the column stays, to say so.
+
+    Raises:
+        TableError: If no run has the metric (it lists those that exist), or a column is missing.
+    """
+    import pandas as pd
+
+    column = metric_column(runs, metric)
+    for name in columns:
+        if name not in runs:
+            raise TableError(f"The table of runs has no column {name!r}.")
+    sets = _sets(runs, across_sets)
+    by_set = runs.groupby(sets.to_numpy(), sort=False)[column]
+    best = by_set.transform("min" if ascending else "max")
+    flipped = [flip_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)]
+    made = {
+        "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
+        column: runs[column],
+        "to_best": runs[column] - best,
+    }
+    shown = pd.DataFrame(made, index=runs.index)
+    if len(METRICS) > 1 and flipped:
+        # By place and not by index: two tables below one another may name a run twice.
+        counted = pd.concat(flipped)
+        places = [
+            i
+            for _, where in runs.groupby(sets.to_numpy(), sort=False).indices.items()
+            for i in where
+        ]
+        shown["flips"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
+    rest = [
+        *(name for name in METRICS if name in runs),
+        *([EVAL_SET] if sets.nunique() > 1 else []),
+        *differing(runs, [name for name in _OTHERS if name in runs]),
+        *varying(runs).columns,
+        *columns,
+        *(["uri"] if "uri" in runs else []),
+    ]
+    kept = [name for name in dict.fromkeys(rest) if name not in shown]
+    table = pd.concat([shown, runs[kept]], axis=1)
+    size = sets.map(sets.value_counts())
+    order = pd.DataFrame(
+        {"size": -size.to_numpy(), "set": sets.to_numpy(), "rank": table["rank"].to_numpy()}
+    )
+    return table.iloc[order.sort_values(["size", "set", "rank"], kind="stable").index]
+
+
+def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
+    """A leaderboard for the eye: bars for the metric, shades for the others, short numbers.
+
+    Args:
+        board: As `board` returns it; it stays as it is. ``uri`` is not shown.
+        metric: The column with the bars; None takes the first ``metrics.*``.
+
+    Returns:
+        A pandas Styler, which a notebook shows.
+
+    Raises:
+        TableError: If there is no such column.
+        MissingExtra: If jinja2 is not installed, which pandas needs for this.
+    """
+    import numpy as np
+
+    try:
+        style = board.reset_index().style
+    except (ImportError, AttributeError) as exc:
+        raise MissingExtra("A styled table needs jinja2: pip install jinja2") from exc
+    metrics = [c for c in board.columns if str(c).startswith("metrics.")]
+    column = metric_column(board, metric or next(iter(metrics), "metrics.f1"))
+    numbers: list[Any] = list(board.select_dtypes("float").columns)
+    style = style.hide(axis="index").format(na_rep="–")
+    scores: list[Any] = [c for c in numbers if c in metrics or c == "to_best"]
+    style = style.format("{:.4f}", na_rep="–", subset=scores)
+    # A learning rate of 3e-05 would be 0.0000 with four decimals.
+    rest = [c for c in numbers if c not in scores]
+    style = style.format("{:.4g}", na_rep="–", subset=rest)
+    if "uri" in board:
+        style = style.hide(["uri"], axis="columns")
+    if board[column].notna().any():
+        low, high = float(board[column].min()), float(board[column].max())
+        # The bars begin below the worst run, so that the differences can be seen.
+        start = max(0.0, low - (high - low)) if low >= 0 else None
+        style = style.bar(subset=[column], color="#9ecae1", vmin=start, vmax=high)
+    for other in metrics:
+        if other != column and np.isfinite(board[other].to_numpy(dtype=float)).any():
+            style = style.background_gradient(subset=[other], cmap="Blues", low=0.1, high=0.6)
+    return style
+
+
+def _sets(runs: pd.DataFrame, across_sets: bool) -> pd.Series[str]:
+    """What each run was evaluated on; one set where nothing is known of it."""
+    import pandas as pd
+
+    if across_sets or EVAL_SET not in runs:
+        return pd.Series("", index=runs.index, dtype="object")
+    return runs[EVAL_SET].astype("object").where(runs[EVAL_SET].notna(), "")

@@ -1,0 +1,127 @@
+"""What sets two runs apart."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from rvlab.compare._configs import config_of
+from rvlab.compare.addresses import Runs, one, store_of
+from rvlab.compare.columns import comparable
+from rvlab.errors import KeyMissing
+from rvlab.model import Run, Spec
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+KINDS = ("recipe", "source", "parameter", "seed", "splits", "commit", "image", "data", "config")
+"""Kinds of differences, in the order of the table."""
+
+_SETTINGS = {"recipe": "recipe", "seed": "seed", "splits": "splits", "image": "image"}
+_COMMIT = ("commit", "dirty")
+_ABSENT = object()
+
+Row = tuple[str, str, Any, Any, str | None]
+
+
+def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
+    """Everything in which two runs differ, and nothing else.
+
+    Args:
+        run_a: A run: a row of the table of runs, a `Run` or its URI.
+        run_b: The other.
+
+    Returns:
+        ``kind key a b text``, in the order of `KINDS`:
+
+        * ``recipe``, ``seed``, ``splits``, ``image``: as the runs' specs have them;
+        * ``source``: the recipe's source; `a` and `b` are the beginnings of its SHA-256, `text` the
+          unified diff, which ``print`` shows best (`source_diff` is that text alone);
+        * ``parameter``: each parameter, without its ``params.``;
+        * ``commit``: the git commit, and whether there were changes that were not committed;
+        * ``data``: the folder of the scenes, if the store does not tell it by itself;
+        * ``config``: Raster Vision's flattened config, see `configs`; much of it follows from
+          the parameters.
+
+        `a` and `b` are text, missing where a run has no such thing; `text` is missing elsewhere.
+        Empty for two runs that ought to be the same.
+
+    Raises:
+        SpecError: If one of them is not one run.
+        KeyMissing: If a run has no ``spec.json``.
+        RecordBroken: If its records cannot be read.
+    """
+    import pandas as pd
+
+    a, b = one(run_a, "run_a"), one(run_b, "run_b")
+    specs = [_spec(run) for run in (a, b)]
+    found = [*_spec_rows(*specs), *_source_rows(a, b, *specs)]
+    found += _mapping_rows("config", config_of(a), config_of(b))
+    found.sort(key=lambda row: (KINDS.index(row[0]), row[1]))
+    names = ("kind", "key", "a", "b", "text")
+    columns = list(zip(*found, strict=True)) or [()] * len(names)
+    return pd.DataFrame(
+        {
+            name: pd.Series(list(values), dtype="string")
+            for name, values in zip(names, columns, strict=True)
+        }
+    )
+
+
+def source_diff(run_a: Runs, run_b: Runs) -> str:
+    """The recipes' sources of two runs as a unified diff; empty where they are the same.
+
+    Args:
+        run_a: A run: a row of the table of runs, a `Run` or its URI.
+        run_b: The other.
+
+    Raises:
+        SpecError: If one of them is not one run.
+    """
+    a, b = one(run_a, "run_a"), one(run_b, "run_b")
+    before, after = (_source(run).splitlines() for run in (a, b))
+    names = [f"{run.id}/recipe.py" for run in (a, b)]
+    return "\n".join(difflib.unified_diff(before, after, names[0], names[1], lineterm=""))
+
+
+def _spec_rows(a: Spec, b: Spec) -> Iterator[Row]:
+    for kind, name in _SETTINGS.items():
+        yield from _mapping_rows(kind, {name: getattr(a, name)}, {name: getattr(b, name)})
+    for name in _COMMIT:
+        yield from _mapping_rows("commit", {name: getattr(a, name)}, {name: getattr(b, name)})
+    yield from _mapping_rows("parameter", a.params, b.params)
+    data = [{k: v for k, v in spec.places.items() if k == "data_uri"} for spec in (a, b)]
+    yield from _mapping_rows("data", *data)
+
+
+def _source_rows(a: Run, b: Run, spec_a: Spec, spec_b: Spec) -> Iterator[Row]:
+    if spec_a.source_sha256 != spec_b.source_sha256:
+        start_a, start_b = spec_a.source_sha256[:12], spec_b.source_sha256[:12]
+        yield "source", "recipe.py", start_a, start_b, source_diff(a, b)
+
+
+def _mapping_rows(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Row]:
+    for key in dict.fromkeys([*a, *b]):
+        left, right = a.get(key, _ABSENT), b.get(key, _ABSENT)
+        if left is _ABSENT or right is _ABSENT or comparable(left) != comparable(right):
+            yield kind, key, _shown(left), _shown(right), None
+
+
+def _shown(value: Any) -> str | None:
+    if value is _ABSENT or value is None:
+        return None
+    return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
+
+
+def _spec(run: Run) -> Spec:
+    key = run.key("spec.json")
+    return Spec.from_record(store_of(run).get_json(key), key)
+
+
+def _source(run: Run) -> str:
+    try:
+        return store_of(run).get(run.key("recipe.py")).decode(errors="replace")
+    except KeyMissing:
+        return ""

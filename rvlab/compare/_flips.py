@@ -1,0 +1,102 @@
+"""Where the order of two runs depends on the metric."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import combinations
+from typing import TYPE_CHECKING
+
+from rvlab.compare.columns import metric_column
+from rvlab.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.metrics import Floats
+
+METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
+"""Compared by default, as far as the table has them."""
+
+_AT_ONCE = 500
+
+
+def flips(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+    """The pairs of runs of which one leads by one metric and the other by another.
+
+    Raster Vision's average F1 weights classes by their pixels, so a model that never gets a road
+    pixel right can lead by it and be last by macro F1. Where runs flip, the metric decides and
+    not the model: choose the metric that is worth something to you before you look at the ranks.
+
+    Args:
+        runs: The table of runs.
+        metrics: Columns, ``metrics.`` may be left out; None takes those of `METRICS` that exist.
+
+    Returns:
+        ``run leads_by by other leads_other_by by_other``: by the metric ``leads_by`` `run` is
+        ahead by ``by``, and by the metric ``leads_other_by`` `other` is ahead by ``by_other``.
+        One row per pair of runs and pair of metrics, the widest first. Undefined flips nothing.
+
+    Raises:
+        TableError: If no run has one of the metrics.
+        SpecError: If there are fewer than two metrics.
+    """
+    import numpy as np
+    import pandas as pd
+
+    names = _chosen(runs, metrics)
+    if len(names) < 2:
+        raise SpecError(f"A flip needs two metrics; there is {', '.join(names) or 'none'}.")
+    ids = runs.index.to_numpy(dtype=object)
+    parts = []
+    for first, second in combinations(names, 2):
+        gap, other = _gaps(runs, first), _gaps(runs, second)
+        i, j = np.nonzero((gap > 0) & (other < 0))
+        parts.append(
+            pd.DataFrame(
+                {
+                    "run": ids[i],
+                    "leads_by": pd.Series([first] * len(i), dtype="string"),
+                    "by": gap[i, j],
+                    "other": ids[j],
+                    "leads_other_by": pd.Series([second] * len(i), dtype="string"),
+                    "by_other": -other[i, j],
+                }
+            )
+        )
+    table = pd.concat(parts, ignore_index=True)
+    widest = table[["by", "by_other"]].min(axis=1).sort_values(ascending=False, kind="stable")
+    return table.loc[widest.index].reset_index(drop=True)
+
+
+def flip_counts(runs: pd.DataFrame, metric: str) -> pd.Series[int]:
+    """With how many others each run changes places if another of `METRICS` is taken instead."""
+    import numpy as np
+    import pandas as pd
+
+    mine = _values(runs, metric)
+    others = [_values(runs, name) for name in _chosen(runs, None)]
+    counts = np.zeros(len(mine), dtype="int64")
+    for start in range(0, len(mine), _AT_ONCE):  # all pairs of ten thousand runs fill the memory
+        block = slice(start, start + _AT_ONCE)
+        gap = mine[block, None] - mine[None, :]
+        flip = np.zeros(gap.shape, dtype=bool)
+        for other in others:
+            flip |= gap * (other[block, None] - other[None, :]) < 0
+        counts[block] = flip.sum(axis=1)
+    return pd.Series(counts, index=runs.index, dtype="int64")
+
+
+def _chosen(runs: pd.DataFrame, metrics: Sequence[str] | None) -> list[str]:
+    if metrics is None:
+        return [name for name in METRICS if name in runs]
+    return list(dict.fromkeys(metric_column(runs, name) for name in metrics))
+
+
+def _gaps(runs: pd.DataFrame, metric: str) -> Floats:
+    values = _values(runs, metric)
+    gaps: Floats = values[:, None] - values[None, :]
+    return gaps
+
+
+def _values(runs: pd.DataFrame, metric: str) -> Floats:
+    return runs[metric].to_numpy(dtype=float, na_value=float("nan"))

@@ -1,0 +1,175 @@
+"""How much of a number is the seed, or the scenes."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rvlab.compare.addresses import addresses
+from rvlab.compare.columns import differing, metric_column, params_of
+from rvlab.compare.resample import bootstrap
+from rvlab.compare.scenes import read_confusion, scenes
+from rvlab.compare.scores import score
+from rvlab.compare.seeding import SAME, groups
+from rvlab.errors import RvlabError, SpecError, StoreUnreachable, TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_NAN = float("nan")
+
+
+def seeds(
+    runs: pd.DataFrame,
+    metric: str = "metrics.f1",
+    *,
+    level: float = 0.95,
+    ignore: Sequence[str] = (),
+    confusion: pd.DataFrame | None = None,
+    resamples: int = 9999,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Runs that differ only in their seed, together: mean, spread and confidence interval.
+
+    Two intervals answer two questions, and neither contains the other:
+
+    * ``t95``: what would other **seeds** give, on these scenes? Student's t,
+      ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two runs or more. It supposes that runs scatter
+      normally; with two runs t is 12.7, so it is honest and very wide.
+    * ``scenes95``: what would this one trained model give on other **scenes**? A bootstrap over
+      scenes, which sums the confusion matrices of those drawn and computes the metric anew, see
+      `rvlab.compare.resample.bootstrap`. Only where there is a single run, which has no spread of
+      its own.
+
+    Args:
+        runs: The table of runs. Those without the metric are not counted.
+        metric: The column; ``f1`` is short for ``metrics.f1``.
+        level: The level of both intervals; it stands in the columns' names, in percent.
+        ignore: Columns in which runs of a group may differ although they are checked: of
+            ``experiment recipe commit image`` and the parameters.
+        confusion: The matrices, as ``lab.confusion()`` returns them; None reads those of single
+            runs from their stores. A run without any has no interval.
+        resamples: How often scenes are drawn.
+        seed: Makes it repeatable.
+
+    Returns:
+        One row per group, the best mean first: what tells the groups apart, then for the metric f1
+        ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.t95_low``, ``f1.t95_high``,
+        ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run`` and ``uri`` of the
+        first. Of runs that repeat a seed the newest counts.
+
+    Raises:
+        TableError: If no run has the metric; it lists those that exist.
+        SpecError: If the level is none.
+    """
+    import pandas as pd
+
+    column = metric_column(runs, metric)
+    if not 0.5 <= level < 1:
+        raise SpecError(f"level={level} is no level of confidence. Give one such as 0.95.")
+    there = runs[runs[column].notna()]
+    parts = groups(there, ignore)
+    single = [part for part in parts if len(part) == 1]
+    if confusion is None and single and "uri" in there:
+        confusion = _read(pd.concat(single))
+    chance = _Chance(column.removeprefix("metrics."), level, resamples, seed)
+    names = [c for c in (*SAME, *params_of(runs)) if c in runs]
+    apart = [c for c in differing(there, names) if c != "params.seed" and c not in ignore]
+    rows = [
+        {**{name: part[name].iloc[0] for name in apart}, **_row(part, column, confusion, chance)}
+        for part in parts
+    ]
+    columns = [*apart, *chance.columns, "seeds", "run", "uri"]
+    table = pd.DataFrame(rows, columns=columns)
+    dtypes = {**runs[apart].dtypes, **chance.columns, "seeds": "string"}
+    by = next(iter(chance.columns))
+    return table.astype(dtypes).sort_values(by, ascending=False, kind="stable", ignore_index=True)
+
+
+class _Chance(NamedTuple):
+    """Of what, and how, the intervals are made."""
+
+    metric: str
+    level: float
+    resamples: int
+    seed: int
+
+    @property
+    def columns(self) -> dict[str, str]:
+        """The columns, with their dtypes."""
+        m, percent = self.metric, f"{100 * self.level:g}"
+        ends = [f"{m}.{k}{percent}_{end}" for k in ("t", "scenes") for end in ("low", "high")]
+        return {
+            f"{m}.mean": "float64",
+            f"{m}.std": "float64",
+            "n": "int64",
+            **dict.fromkeys(ends, "float64"),
+        }
+
+
+def _row(
+    part: pd.DataFrame, column: str, confusion: pd.DataFrame | None, chance: _Chance
+) -> dict[str, Any]:
+    values = part[column].astype("float64")
+    over_scenes = (_NAN, _NAN)
+    if len(part) == 1 and confusion is not None and "uri" in part:
+        over_scenes = _over_scenes(part, confusion, chance)
+    t = student([float(v) for v in values], chance.level)
+    numbers = (float(values.mean()), float(values.std(ddof=1)), len(part), *t, *over_scenes)
+    return {
+        **dict(zip(chance.columns, numbers, strict=True)),
+        "seeds": ", ".join(map(str, part["seed"])) if "seed" in part else None,
+        "run": part.index[0],
+        "uri": part["uri"].iloc[0] if "uri" in part else None,
+    }
+
+
+def student(values: Sequence[float], level: float) -> tuple[float, float]:
+    """Student's t interval for a mean; NaN with fewer than two values."""
+    import numpy as np
+    from scipy import stats
+
+    n = len(values)
+    if n < 2:
+        return _NAN, _NAN
+    reach = stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / n**0.5
+    mean = float(np.mean(values))
+    return mean - float(reach), mean + float(reach)
+
+
+def _over_scenes(
+    run: pd.DataFrame, confusion: pd.DataFrame, chance: _Chance
+) -> tuple[float, float]:
+    try:
+        group, name = _group_and_metric(chance.metric, confusion)
+        found = scenes(confusion, addresses(run), group)
+        compute = score(name, found.classes)
+    except TableError:
+        return _NAN, _NAN  # no matrices, or a metric that is not made from them
+    _, n, k, _ = found.matrices.shape
+    flat = found.matrices[0].reshape(n, k * k)
+    interval = bootstrap(
+        lambda weights: compute((weights @ flat).reshape(-1, k, k)),
+        n,
+        level=chance.level,
+        resamples=chance.resamples,
+        seed=chance.seed,
+    )
+    return interval.within(0, 1)[:2]
+
+
+def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:
+    """``test.f1`` is of the group test; ``f1`` of the one that the run's row shows."""
+    group, _, name = metric.partition(".")
+    if name and group in set(confusion["group"]):
+        return group, name
+    return None, metric
+
+
+def _read(runs: pd.DataFrame) -> pd.DataFrame | None:
+    try:
+        return read_confusion(addresses(runs))
+    except StoreUnreachable:
+        raise
+    except RvlabError:
+        return None

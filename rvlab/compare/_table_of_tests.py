@@ -1,0 +1,151 @@
+"""Many runs against one baseline, with the price of trying many."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.compare._better import Test, test
+from rvlab.compare._varying import varying
+from rvlab.compare.addresses import Runs, addresses, one, rows
+from rvlab.compare.scenes import read_confusion
+from rvlab.compare.seeding import groups
+from rvlab.errors import SpecError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.metrics import Floats
+
+
+def table_of_tests(
+    runs: pd.DataFrame,
+    baseline: Runs,
+    metric: str = "f1",
+    *,
+    group: str = "validation",
+    level: float = 0.95,
+    ignore: Sequence[str] = (),
+    resamples: int = 9999,
+    seed: int = 0,
+    confusion: pd.DataFrame | None = None,
+    any_truth: bool = False,
+) -> pd.DataFrame:
+    """Test every run against a baseline, and correct for having tried so many.
+
+    Of twenty runs that are no better than the baseline, one is "significant at 5 %" by chance. So
+    the verdict is by Holm's p-value, `holm`, whatever each test says by itself.
+
+    Runs that differ only in their seed are tested together, as `seeds` groups them; the baseline is
+    the group in which the run called `baseline` is.
+
+    Args:
+        runs: The table of runs. All must have been evaluated; ``runs.query("state ==
+            'succeeded'")`` leaves out those that failed.
+        baseline: One of them, by its id, row or URI, or another run.
+        metric: As for `rvlab.compare.test`, whose other arguments these are, too.
+        group: The group of scenes.
+        level: The level of the intervals, which are not corrected; the verdict takes ``1 - level``.
+        ignore: Columns in which the runs of a group may differ, see `seeds`.
+        resamples: How often scenes are drawn and exchanged.
+        seed: Makes it repeatable.
+        confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
+        any_truth: Compare also where labels or areas of interest differ.
+
+    Returns:
+        Index ``run`` (the first of a group), best difference first: the parameters that differ,
+        ``value baseline difference low high p p_holm effect scenes better worse n verdict
+        sentence uri``; ``n`` is the number of seeds. The sentence is of the single test.
+
+    Raises:
+        TableError: As `rvlab.compare.test`.
+        SpecError: If there is no such baseline, or no run beside it.
+    """
+    import pandas as pd
+
+    base, others = _split(runs, baseline, ignore)
+    if not others:
+        raise SpecError("There is nothing to test: the table has no run beside the baseline.")
+    if confusion is None:
+        every = [run for part in (base, *others) for run in addresses(part)]
+        confusion = read_confusion(list(dict.fromkeys(every)))
+    found: list[Test] = [
+        test(
+            part.drop(columns=list(ignore), errors="ignore"),
+            base.drop(columns=list(ignore), errors="ignore"),
+            metric,
+            group=group,
+            level=level,
+            resamples=resamples,
+            seed=seed,
+            confusion=confusion,
+            any_truth=any_truth,
+        )
+        for part in others
+    ]
+    corrected = holm([one_test.p for one_test in found])
+    index = pd.Index([part.index[0] for part in others], name="run")
+    table = pd.DataFrame(
+        [_row(t, p, part) for t, p, part in zip(found, corrected, others, strict=True)], index=index
+    )
+    firsts = pd.concat([part.iloc[:1] for part in others])
+    differ = varying(pd.concat([firsts, base.iloc[:1]])).columns
+    table = pd.concat([firsts[list(differ)].set_axis(index), table], axis=1)
+    return table.sort_values("difference", ascending=False, kind="stable")
+
+
+def holm(p: Sequence[float]) -> Floats:
+    """p-values corrected for their number, so that the chance of a single false alarm stays.
+
+    Sorted from the smallest, the i-th of m (from 0) is multiplied by ``m - i``, is never below the
+    one before it, and at most 1 (Holm, "A simple sequentially rejective multiple test procedure",
+    Scandinavian Journal of Statistics 6, 1979). It needs no independence, which runs that share
+    a baseline do not have. NaN stays NaN and does not count.
+
+    Args:
+        p: One p-value per test.
+    """
+    import numpy as np
+
+    values = np.asarray(p, dtype=float)
+    out = np.full(values.shape, np.nan)
+    order = np.argsort(values)[: int(np.isfinite(values).sum())]
+    factors = len(order) - np.arange(len(order))
+    out[order] = np.minimum(np.maximum.accumulate(values[order] * factors), 1)
+    return out
+
+
+def _row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
+    holds = test.verdict != "cannot tell" and p_holm <= 1 - test.level
+    return {
+        "value": test.value_a,
+        "baseline": test.value_b,
+        "difference": test.difference,
+        "low": test.low,
+        "high": test.high,
+        "p": test.p,
+        "p_holm": float(p_holm),
+        "effect": test.effect,
+        "scenes": test.scenes,
+        "better": test.better,
+        "worse": test.worse,
+        "n": test.runs_a,
+        "verdict": test.verdict if holds else "cannot tell",
+        "sentence": test.sentence,
+        "uri": part["uri"].iloc[0],
+    }
+
+
+def _split(
+    runs: pd.DataFrame, baseline: Runs, ignore: Sequence[str]
+) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
+    if isinstance(baseline, str) and "/" not in baseline:
+        if baseline not in runs.index:
+            raise SpecError(f"The table has no run {baseline!r} to be the baseline.")
+        baseline = runs.loc[baseline]
+    addresses(runs)  # raises if there are none, or no column with them
+    wanted = one(baseline, "baseline")
+    parts = groups(runs, ignore)
+    mine = [part for part in parts if wanted.uri in set(part["uri"])]
+    base = mine[0] if mine else rows(wanted)
+    return base, [part for part in parts if part is not base]

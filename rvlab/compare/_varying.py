@@ -1,0 +1,26 @@
+"""In which parameters runs differ."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rvlab.compare.columns import differing, params_of
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def varying(runs: pd.DataFrame) -> pd.DataFrame:
+    """The columns ``params.*`` in which the runs differ.
+
+    Wide, one row per run with the table's own index and dtypes, so that it joins with every other
+    table; ``varying(runs).melt(ignore_index=False)`` is long. A parameter that some of the runs do
+    not have differs.
+
+    Args:
+        runs: The table of runs.
+
+    Returns:
+        The index of `runs`; no columns where nothing differs.
+    """
+    return runs[differing(runs, params_of(runs))].copy()

@@ -1,0 +1,59 @@
+"""Columns of the table of runs: which there are, and in which the runs differ."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import TableError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def metric_column(runs: pd.DataFrame, metric: str) -> str:
+    """The column of a metric: ``metrics.f1``, or ``f1`` for short.
+
+    Raises:
+        TableError: If no run has such a metric; it lists those that exist.
+    """
+    known = [str(c) for c in runs.columns if str(c).startswith("metrics.")]
+    for name in (metric, f"metrics.{metric}"):
+        if name in runs.columns and (name in known or _is_number(runs[name])):
+            return name
+    listed = f" Metrics that exist: {', '.join(known)}." if known else ""
+    raise TableError(f"No run has the metric {metric!r}. {did_you_mean(metric, known)}{listed}")
+
+
+def params_of(runs: pd.DataFrame) -> list[str]:
+    """The columns ``params.*``."""
+    return [c for c in runs.columns if str(c).startswith("params.")]
+
+
+def differing(runs: pd.DataFrame, columns: Iterable[str]) -> list[str]:
+    """Those of the columns in which two runs differ; missing is a value like any other."""
+    return [c for c in columns if len({comparable(v) for v in runs[c]}) > 1]
+
+
+def comparable(value: Any) -> tuple[str, Any]:
+    """A value so that equal ones are equal: 1 is 1.0 but not True, and missing is missing."""
+    import pandas as pd
+
+    if isinstance(value, list | tuple | dict):
+        return "json", json.dumps(value, sort_keys=True, default=str)
+    if value is None or bool(pd.isna(value)):
+        return "missing", None
+    if hasattr(value, "item"):
+        value = value.item()
+    if isinstance(value, bool):
+        return "bool", value
+    if isinstance(value, int | float):
+        return "number", value
+    return type(value).__name__, value
+
+
+def _is_number(values: pd.Series[Any]) -> bool:
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return bool(is_numeric_dtype(values)) and not bool(is_bool_dtype(values))

@@ -1,0 +1,159 @@
+"""The two sides of a test: a and b over the same scenes, and the same seeds if they can be."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import product
+from typing import TYPE_CHECKING
+
+from rvlab.compare.addresses import Runs, addresses, rows
+from rvlab.compare.columns import differing, params_of
+from rvlab.compare.scenes import Scenes, other_truth, read_confusion, scenes
+from rvlab.compare.scores import score
+from rvlab.compare.seeding import one_of_each_seed
+from rvlab.errors import SpecError, TableError
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.compare.scores import Score
+    from rvlab.metrics import Floats
+
+
+@dataclass(frozen=True)
+class Sides:
+    """Confusion matrices of a and b over the scenes that all have.
+
+    Attributes:
+        a: Matrices of a, ``(runs of a, scenes, K, K)``.
+        b: Matrices of b.
+        metric: Computes the metric from matrices.
+        scenes: The scenes' names.
+        same_seeds: Whether run i of a has the seed of run i of b.
+        labels: What a and b are called.
+        notes: What had to be left out.
+    """
+
+    a: Floats
+    b: Floats
+    metric: Score
+    scenes: tuple[str, ...]
+    same_seeds: bool
+    labels: tuple[str, str]
+    notes: tuple[str, ...]
+
+    def weighted(self, weights: Floats) -> Floats:
+        """The difference where the scenes count so often: ``(B, n)`` to ``(B,)``."""
+        return _mean(self._of(self.a, weights)) - _mean(self._of(self.b, weights))
+
+    def swapped(self, mask: Floats) -> Floats:
+        """The difference where scenes change sides at 1: ``(B, n)`` to ``(B,)``.
+
+        All runs of a side change together: a scene that is hard is so for all of them.
+        """
+        kept = 1 - mask
+        # Without seeds in common any run of a may stand for any of b.
+        pairs = zip(self.a, self.b, strict=True) if self.same_seeds else product(self.a, self.b)
+        each = [
+            self.metric(_sums(x, kept) + _sums(y, mask))
+            - self.metric(_sums(y, kept) + _sums(x, mask))
+            for x, y in pairs
+        ]
+        return _mean(each)
+
+    def values(self) -> tuple[Floats, Floats]:
+        """The metric of each run of a and of b, over all scenes."""
+        return self.metric(self.a.sum(axis=1)), self.metric(self.b.sum(axis=1))
+
+    def _of(self, matrices: Floats, weights: Floats) -> list[Floats]:
+        return [self.metric(_sums(run, weights)) for run in matrices]
+
+
+def sides(
+    a: Runs,
+    b: Runs,
+    metric: str,
+    *,
+    group: str | None,
+    confusion: pd.DataFrame | None,
+    labels: tuple[str, str] | None,
+    any_truth: bool,
+) -> Sides:
+    """Bring a and b side by side; arguments and errors as `rvlab.compare.test`."""
+    tables = [_one_setting(rows(side), word) for side, word in ((a, "a"), (b, "b"))]
+    left, right, same_seeds, notes = _paired(*tables)
+    runs = [addresses(side) for side in (left, right)]
+    every = list(dict.fromkeys([*runs[0], *runs[1]]))
+    found = scenes(read_confusion(every) if confusion is None else confusion, every, group)
+    function = score(metric, found.classes)
+    _check_truth(found, any_truth)
+    if found.left_out:
+        shown = ", ".join(found.left_out[:6]) + ("…" if len(found.left_out) > 6 else "")
+        notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
+    places = {run: i for i, run in enumerate(every)}
+    cubes = [found.matrices[[places[run] for run in side]] for side in runs]
+    called = labels or (_label(left, right, "a"), _label(right, left, "b"))
+    return Sides(cubes[0], cubes[1], function, found.names, same_seeds, called, tuple(notes))
+
+
+def _one_setting(side: pd.DataFrame, word: str) -> pd.DataFrame:
+    """The runs of a side, one of each seed, once it is sure that they are of one setting."""
+    names = [c for c in ("recipe", *params_of(side)) if c in side and c != "params.seed"]
+    differ = differing(side, names)
+    if differ:
+        raise SpecError(
+            f"The runs of {word} differ in more than their seed: {', '.join(differ)}. A side is "
+            "one setting; table_of_tests tests many of them against a baseline."
+        )
+    return one_of_each_seed(side)
+
+
+def _paired(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame, bool, list[str]]:
+    """Both sides cut to the seeds they share, where those are two or more."""
+    if any("seed" not in t or t["seed"].isna().any() for t in (a, b)):
+        return a, b, False, []
+    common = set(a["seed"]) & set(b["seed"])
+    if len(common) < 2:
+        return a, b, False, []
+    odd = sorted((set(a["seed"]) | set(b["seed"])) - common)
+    notes = [
+        f"Runs with the seeds {', '.join(map(str, odd))} are left out: only one side has them."
+    ]
+    cut = [t[t["seed"].isin(common)] for t in (a, b)]
+    return cut[0], cut[1], True, notes if odd else []
+
+
+def _check_truth(found: Scenes, any_truth: bool) -> None:
+    other = other_truth(found)
+    if other and not any_truth:
+        raise TableError(
+            f"These runs were not scored on the same truth in {len(other)} of {len(found.names)} "
+            f"scenes: {', '.join(other[:6])}{'…' if len(other) > 6 else ''}. Labels, areas of "
+            "interest or cells are others, so a difference would say nothing about the models. "
+            "any_truth=True compares them nevertheless."
+        )
+
+
+def _label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
+    if len(side) > 1:
+        return f"{word} ({len(side)} runs)"
+    name = side["name"].iloc[0] if "name" in side else None
+    taken = set(other["name"].dropna()) if "name" in other else set()
+    return (
+        str(name) if isinstance(name, str) and name and name not in taken else addresses(side)[0].id
+    )
+
+
+def _sums(run: Floats, weights: Floats) -> Floats:
+    """Matrices of one run, ``(n, K, K)``, summed with weights ``(B, n)``: ``(B, K, K)``."""
+    n, k, _ = run.shape
+    out: Floats = (weights @ run.reshape(n, k * k)).reshape(-1, k, k)
+    return out
+
+
+def _mean(each: list[Floats]) -> Floats:
+    import numpy as np
+
+    # Undefined for one of the runs is undefined: leaving it out would change who is compared.
+    out: Floats = np.mean(each, axis=0)
+    return out

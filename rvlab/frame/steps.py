@@ -1,0 +1,82 @@
+"""The steps of runs, as a table: how long each took, on what, and how it ended."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.dtypes import TEXT, TIME, WHOLE, typed
+from rvlab.model import STEPS as ORDER
+from rvlab.model import Run, StepRecord
+from rvlab.store import Store, parsed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+STEPS: dict[str, Any] = {
+    "run": "object",
+    "step": TEXT,
+    "split": WHOLE,
+    "started": TIME,
+    "ended": TIME,
+    "state": TEXT,
+    "peak_mb": "float64",
+    "cpu_s": "float64",
+    "exit_code": WHOLE,
+    "error": TEXT,
+    "host": TEXT,
+    "attempt": WHOLE,
+    "beat": TIME,
+}
+"""The columns of the table of steps, with their dtypes."""
+
+
+def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """One row per step record, in the order of the runs and of the pipeline.
+
+    Args:
+        store: Where the runs lie.
+        wanted: The runs.
+
+    Returns:
+        ``run step split started ended state peak_mb cpu_s exit_code error host attempt beat``;
+        split is NA for a step that was not cut. Times are UTC; ``peak_mb`` is in MiB, ``cpu_s`` in
+        seconds. State is what the step last said of itself, at ``beat``: one that was killed says
+        ``running`` for ever, and has no end. Runs in which no step has started have no rows.
+        A record that cannot be read is left out, with a warning.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    import pandas as pd
+
+    found = store.each(lambda uri: _keys(store, uri), [run.uri for run in wanted])
+    runs = {key: run for run in wanted for key in found[run.uri]}
+    rows: list[dict[str, Any]] = []
+    for key, data in store.get_many(runs).items():
+        if isinstance(data, KeyMissing):
+            continue
+        if isinstance(data, RvlabError):
+            raise data
+        try:
+            record = StepRecord.from_record(parsed(key, data), key)
+        except RecordBroken as exc:
+            warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
+            continue
+        rows.append({"run": runs[key].id, **record.record()})
+    place = {run.id: i for i, run in enumerate(wanted)}
+    rows.sort(key=lambda row: (place[row["run"]], *_in_order(row)))
+    columns = {name: typed([r[name] for r in rows], dtype) for name, dtype in STEPS.items()}
+    return pd.DataFrame(columns)
+
+
+def _keys(store: Store, uri: str) -> list[str]:
+    return [key for key, _ in store.files(Run.from_uri(uri).key("steps"))]
+
+
+def _in_order(row: Mapping[str, Any]) -> tuple[int, str, int]:
+    step = row["step"]
+    split = -1 if row["split"] is None else row["split"]
+    return (ORDER.index(step) if step in ORDER else len(ORDER), step, split)

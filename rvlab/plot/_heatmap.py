@@ -1,0 +1,174 @@
+"""One metric as a sheet of cells: scenes or classes down, runs across."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from rvlab.errors import SpecError, TableError, did_you_mean
+from rvlab.plot import ink, shade
+from rvlab.plot.names import checked, run_names
+from rvlab.plot.table import with_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = ("run", "group", "scene", "class", "metric", "value")
+_OVER_CLASSES = {"iou": "mean_iou"}  # what a metric of a class is called over all of them
+_WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
+
+
+def heatmap(
+    evals: pd.DataFrame,
+    *,
+    rows: Literal["scene", "class"] = "scene",
+    metric: str = "f1",
+    group: str = "validation",
+    of: str | None = None,
+    label: str | None = None,
+) -> Figure:
+    """Draw a cell per run and scene, or per run and class; the best on the left and on top.
+
+    >>> plot.heatmap(lab.evals("towns").join(board[["params.lr"]], on="run"), rows="class")
+
+    Rows and columns are sorted by the mean of their cells. Set apart on top is the value over all
+    scenes (or all classes), as the table has it: computed from all pixels, it is not the mean of
+    the cells below. A cell without a value is hatched.
+
+    Args:
+        evals: Long: ``run group scene class metric value``, as ``lab.evals()`` returns it.
+        rows: What stands down: ``scene`` or ``class``.
+        metric: The metric; over all classes, ``iou`` is ``mean_iou``.
+        group: The group of scenes.
+        of: The class whose metric to show per scene, or the scene to show per class; None takes
+            all classes, or all scenes.
+        label: The column that names the runs; None takes the ``params.*`` in which they differ,
+            if they were joined, else their ids.
+
+    Returns:
+        A figure, shown once as the last value of a cell.
+
+    Raises:
+        TableError: If a column, the metric, the group or `of` is missing, or two values are given
+            for one cell.
+        SpecError: If `rows` is neither.
+    """
+    if rows not in ("scene", "class"):
+        raise SpecError(f"rows cannot be {rows!r}. {did_you_mean(rows, ('scene', 'class'))}")
+    table = with_columns(evals, [*COLUMNS, *([label] if label else [])], "table of evaluations")
+    if table.empty:
+        return ink.noted("No evaluations yet: the table is empty.")
+    cells, whole, metric = _matrices(table, rows, metric, group, of)
+    names = run_names(table[table["run"].isin(cells.columns)], label)
+    without = table["run"].nunique() - cells.shape[1]
+    notes = [f"{without} {'run has' if without == 1 else 'runs have'} none"] if without else []
+    if cells.isna().any(axis=None) or (whole is not None and whole.isna().any()):
+        notes.append("grey, hatched: no value")
+    title = f"{metric} of {of} in {group}" if of else f"{metric} in {group}"
+    over = None if whole is None else (f"all {rows}{'e' * (rows == 'class')}s", whole)
+    return _drawn(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
+
+
+def _matrices(
+    table: pd.DataFrame, rows: str, metric: str, group: str, of: str | None
+) -> tuple[pd.DataFrame, pd.Series[Any] | None, str]:
+    """The cells, rows and columns sorted; the values over all rows; what the metric is called."""
+    checked(group, table["group"].dropna().unique().tolist(), "No run was evaluated on the group")
+    part = table[table["group"] == group]
+    over = "class" if rows == "scene" else "scene"
+    if of is not None:
+        checked(of, part[over].dropna().unique().tolist(), f"In {group} there is no {over}")
+    part = part[part[over] == of] if of is not None else part[part[over].isna()]
+    below, above = part[part[rows].notna()], part[part[rows].isna()]
+    inside = {v: k for k, v in _OVER_CLASSES.items()}.get(metric, metric)
+    across = _OVER_CLASSES.get(metric, metric)
+    name = across if rows == "scene" and of is None else inside
+    checked(name, below["metric"].unique().tolist(), f"In {group} no {rows} has the metric")
+    below = below[below["metric"] == name]
+    above = above[above["metric"] == (across if rows == "class" or of is None else inside)]
+    if below.duplicated(["run", rows]).any() or above.duplicated("run").any():
+        raise TableError("The table of evaluations has two values for one cell: was it put twice?")
+    cells = below.pivot(index=rows, columns="run", values="value").astype(float)
+    cells = cells.loc[
+        cells.mean(axis=1).sort_values(ascending=False, kind="stable").index,
+        cells.mean(axis=0).sort_values(ascending=False, kind="stable").index,
+    ]
+    whole = above.set_index("run")["value"].astype(float).reindex(cells.columns)
+    return cells, None if whole.isna().all() else whole, name
+
+
+def _drawn(
+    cells: pd.DataFrame,
+    whole: tuple[str, pd.Series[Any]] | None,
+    names: Sequence[Sequence[str]],
+    title: str,
+    note: str,
+) -> Figure:
+    from matplotlib.colors import Normalize
+
+    down, across = cells.shape
+    side = [str(name) for name in cells.index]
+    longest = max(len(line) for lines in names for line in lines)
+    wide = max(0.5, longest * _LETTER + 0.1)
+    flat = wide <= 1.3 and across * wide <= _WIDE  # whether the names of the runs stand upright
+    wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
+    tall = min(0.3, max(_TALL / down, 0.03))
+    turned = [", ".join(lines) for lines in names]
+    head = 0.16 * max(map(len, names)) + 0.1 if flat else max(map(len, turned)) * _LETTER + 0.2
+    left = 0.2 + _LETTER * max(map(len, [*side, whole[0] if whole else ""]))
+    top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
+    above = tall + _GAP if whole else 0.0
+    numbers = wide >= 0.36 and tall >= 0.17
+    width = max(left + across * wide + (bar if numbers else 0.95), left + 0.1 + len(title) * 0.09)
+    height = top + above + down * tall + foot
+    values = cells.to_numpy()
+    known = values if whole is None else np.vstack([whole[1].to_numpy(), values])
+    norm = Normalize(*_ends(known))
+    made = ink.figure(width, height)
+    made.text(left / width, 1 - 0.25 / height, title, fontsize=ink.TEXT, fontweight="bold")
+    heads = names if flat else turned
+
+    def sheet(key: str, block: Any, labels: Sequence[str], under: float) -> Axes:
+        box = (left, height - top - under - len(block) * tall, across * wide, len(block) * tall)
+        place = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+        ax = made.add_axes(place, label=key)
+        texts = [[shade.number(v) for v in row] for row in block] if numbers else None
+        mesh = shade.cells(ax, block, norm=norm, cmap=shade.sequential(), texts=texts)
+        ax.set_xticks([])
+        ax.set_yticks(np.arange(len(block)) + 0.5, shade.thinned(labels, tall), fontsize=ink.SMALL)
+        if key == "cells" and not numbers:
+            reach = min(box[3], 2.5)
+            at = (left + across * wide + 0.15, height - top - under - reach, 0.14, reach)
+            shade.bar(made, mesh, at)
+        return ax
+
+    first = sheet("all", whole[1].to_numpy()[None], [whole[0]], 0.0) if whole else None
+    body = sheet("cells", values, side, above)
+    if first is not None:
+        first.get_yticklabels()[0].set_fontweight("bold")
+    _heads(first or body, heads, wide)
+    if note:
+        made.text(left / width, 0.12 / height, note, fontsize=8.5, color=ink.GREY)
+    return made
+
+
+def _ends(values: Any) -> tuple[float, float]:
+    found = values[np.isfinite(values)]
+    if not found.size:
+        return 0.0, 1.0
+    low, high = float(found.min()), float(found.max())
+    return (low, high) if high > low else (min(low, 0.0), max(high, 1.0))
+
+
+def _heads(ax: Axes, heads: Sequence[Any], wide: float) -> None:
+    ax.xaxis.tick_top()
+    ax.tick_params(axis="x", length=0, pad=3)
+    at = np.arange(len(heads)) + 0.5
+    if heads and isinstance(heads[0], str):
+        ax.set_xticks(at, shade.thinned(heads, wide), fontsize=ink.SMALL, rotation=90)
+    else:
+        ax.set_xticks(at, ["\n".join(lines) for lines in heads], fontsize=ink.SMALL)

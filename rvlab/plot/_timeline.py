@@ -1,0 +1,196 @@
+"""Where the time of runs went: their steps as bars along the clock."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvlab.model import STEPS
+from rvlab.plot import ink
+from rvlab.plot.names import run_names
+from rvlab.plot.table import with_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+COLUMNS = ("run", "step", "split", "started", "ended", "state", "peak_mb", "cpu_s")
+# Neighbors in the pipeline differ in lightness as well as in hue.
+_INKS = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00")
+COLORS = dict(zip(STEPS, _INKS, strict=True))
+_UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
+_SKEW_S = 0.2
+_LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
+
+
+def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None = None) -> Figure:
+    """Draw a line of bars per run, one per step; splits of a step that ran at once lie in lanes.
+
+    At the right stand each run's time from its first step to its last, its highest peak of memory
+    in one process, and its processor time. A step that failed or was cancelled is hatched, a step
+    that runs is pale and ends at its last heartbeat.
+
+    Args:
+        steps: One row per step: ``run step split started ended state peak_mb cpu_s``, as
+            ``lab.steps()`` returns it; with a column ``beat``, running steps are as long as is
+            known.
+        together: Whether all runs share one clock, so that one sees which ran at once; otherwise
+            each starts at 0, so that their times can be compared.
+        label: The column that names the runs; None takes the ``params.*`` in which they differ,
+            if they were joined, else their ids.
+
+    Returns:
+        A figure, shown once as the last value of a cell.
+
+    Raises:
+        TableError: If a column is missing.
+    """
+    table = with_columns(steps, [*COLUMNS, *([label] if label else [])], "table of steps")
+    table = table[table["started"].notna()]
+    if table.empty:
+        return ink.noted("No steps yet: the table is empty.")
+    names = [", ".join(lines) for lines in run_names(table, label).values()]
+    begun = table.groupby("run", sort=False)["started"].transform("min")
+    origin = table["started"].min() if together else begun
+    beat = table["beat"] if "beat" in table.columns else table["started"]
+    until = table["ended"].fillna(beat).fillna(table["started"])
+    since = {"_from": table["started"] - origin, "_to": until - origin}
+    table = table.assign(**{name: span.dt.total_seconds() for name, span in since.items()})
+    return _drawn([rows for _, rows in table.groupby("run", sort=False)], names, together=together)
+
+
+def _drawn(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool) -> Figure:
+    longest = max(float(rows["_to"].max()) for rows in runs) or 1.0
+    unit, size = next((u for u in _UNITS if longest >= 2 * u[1]), _UNITS[-1])
+    lanes = [_lanes(rows) for rows in runs]
+    many = [max(lane) + 1 for lane in lanes]
+    tops = np.cumsum([0.0, *(max(n, 1.6) + 0.5 for n in many)])
+    left, right = 0.25 + _LETTER * max(map(len, names)), 2.3
+    tall = float(tops[-1]) * _LANE
+    width, height = left + _BARS + right, tall + 1.15
+    made = ink.figure(width, height)
+    place = (left / width, 0.85 / height, _BARS / width, tall / height)
+    ax = made.add_axes(place, label="steps")
+    ink.quiet(ax)
+    ax.grid(visible=False, axis="y")
+    ax.grid(visible=True, axis="x", color=ink.FAINT, linewidth=0.8)
+    ax.spines["left"].set_visible(False)
+    ax.tick_params(axis="y", length=0)
+    ax.set_xlim(0, longest / size * 1.005)
+    ax.set_ylim(float(tops[-1]), 0)
+    for top, rows, lane, wide in zip(tops[:-1], runs, lanes, many, strict=True):
+        first = float(top) + 0.25 + (max(wide, 1.6) - max(wide, 1.3)) / 2
+        thick = max(1.0, 1.3 / wide)
+        for i, row in zip(lane, rows.to_dict("records"), strict=True):
+            _bar(ax, row, (first + i * thick, thick * 0.86), size=size, longest=longest)
+        _said(ax, first + wide * thick / 2, _costs(rows), gid="cost")
+    _said(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
+    ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=ink.SMALL)
+    whose = "the first" if together else "each"
+    ax.set_xlabel(f"{unit} since {whose} run began", fontsize=ink.SMALL)
+    seen = {str(step) for rows in runs for step in rows["step"]}
+    _key(made, seen, left, running=any((rows["state"] == "running").any() for rows in runs))
+    return made
+
+
+def _lanes(rows: pd.DataFrame) -> list[int]:
+    """For each step the first lane that is free when it starts."""
+    free: list[float] = []
+    out: dict[int, int] = {}
+    splits = rows["split"].astype("Float64").to_numpy(dtype=float, na_value=-1)
+    for i in np.lexsort((splits, rows["_from"])):
+        begin, end = float(rows["_from"].iloc[i]), float(rows["_to"].iloc[i])
+        # Clocks of two hosts differ: what overlaps by less than this was one after the other.
+        lane = next((n for n, until in enumerate(free) if until <= begin + _SKEW_S), len(free))
+        free[lane : lane + 1] = [end]
+        out[int(i)] = lane
+    return [out[i] for i in sorted(out)]
+
+
+def _bar(
+    ax: Axes, row: Mapping[Any, Any], place: tuple[float, float], *, size: float, longest: float
+) -> None:
+    top, tall = place
+    begin, end = row["_from"] / size, row["_to"] / size
+    wide = max(end - begin, longest / size * 0.002)
+    color = COLORS.get(str(row["step"]), "#bdbdbd")
+    bad, running = row["state"] in ("failed", "cancelled"), row["state"] == "running"
+    ax.broken_barh(
+        [(begin, wide)],
+        (top, tall),
+        facecolor="white" if bad else color,
+        edgecolor=color if bad else "white",
+        linewidth=1.0 if bad else 0.5,
+        hatch="//////" if bad else None,
+        alpha=0.45 if running else 1.0,
+        label=str(row["step"]),
+        gid=f"{row['run']}/{row['state']}",
+    )
+    if not bad:
+        return
+    late = end > 0.75 * longest / size  # where the words would run into the costs
+    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "textcoords": "offset points"}
+    ax.annotate(
+        f"{row['step']} {row['state']}",
+        (begin if late else begin + wide, top + tall / 2),
+        (-4 if late else 4, 0),
+        ha="right" if late else "left",
+        color="#a50e0e" if row["state"] == "failed" else ink.GREY,
+        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
+        **look,
+    )
+
+
+def _costs(rows: pd.DataFrame) -> tuple[str, str, str]:
+    """Time, memory and processor time of a run, in words."""
+    peak, cpu = float(rows["peak_mb"].max()), float(rows["cpu_s"].sum(min_count=1))
+    memory = f"{peak / 1024:.1f} GiB" if peak >= 1024 else f"{peak:.0f} MiB"
+    span = _span(float(rows["_to"].max() - rows["_from"].min()))
+    return span, "–" if math.isnan(peak) else memory, "–" if math.isnan(cpu) else _span(cpu)
+
+
+def _said(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
+    """Three columns right of the bars."""
+    for word, right in zip(words, (48, 106, 156), strict=True):
+        ax.annotate(
+            word,
+            (1, at),
+            (right, 0),
+            xycoords=("axes fraction", "data"),
+            textcoords="offset points",
+            ha="right",
+            va="center",
+            fontsize=8.5,
+            color=ink.GREY,
+            **look,
+        )
+
+
+def _span(seconds: float) -> str:
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def _key(made: Figure, seen: set[str], left: float, *, running: bool) -> None:
+    from matplotlib.patches import Patch
+
+    width, height = made.get_size_inches()
+    entries = [(step, color) for step, color in COLORS.items() if step in seen]
+    entries += [("still running", "#d9dbde")] if running else []
+    made.legend(
+        handles=[Patch(facecolor=color, label=name) for name, color in entries],
+        loc="lower left",
+        bbox_to_anchor=((left - 0.08) / width, 0.08 / height),
+        ncols=len(entries),
+        frameon=False,
+        fontsize=ink.SMALL,
+        handlelength=1.1,
+        handleheight=1.1,
+        columnspacing=1.1,
+        borderpad=0.0,
+    )

@@ -1,0 +1,60 @@
+"""What runs are called in a picture that is made from a long table."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import TableError, did_you_mean
+from rvlab.plot.table import short, titles
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+def run_names(table: pd.DataFrame, label: str | None = None) -> dict[Any, list[str]]:
+    """For each run of a long table the lines that tell it from the others.
+
+    Args:
+        table: Has a column ``run`` and, where they were joined, ``params.*``.
+        label: A column to use; None takes the ``params.*`` in which the runs differ, else the ids
+            without what all of them begin with.
+    """
+    first = table.drop_duplicates("run")
+    runs = first["run"].tolist()
+    lines = titles(first, label)
+    ids = [str(run) for run in runs]
+    if len(runs) > 1 and lines == [[one] for one in ids]:
+        lines = [[one] for one in shortened(ids)]
+    return dict(zip(runs, lines, strict=True))
+
+
+def shortened(ids: Sequence[str]) -> list[str]:
+    """Ids without the parts, cut at ``-``, with which all of them begin."""
+    parts = [one.split("-") for one in ids]
+    same = 0
+    while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
+        same += 1
+    return [f"…{'-'.join(p[same:])}" for p in parts] if same and len(ids) > 1 else list(ids)
+
+
+def varying(runs: pd.DataFrame) -> list[str]:
+    """The ``params.*`` in which the runs differ."""
+    names = [str(c) for c in runs.columns if str(c).startswith("params.")]
+    return [name for name in names if runs[name].map(short).nunique() > 1]
+
+
+def checked(word: str, known: Sequence[Any], what: str) -> None:
+    """Whether a table has rows of that name.
+
+    Args:
+        word: What was asked for.
+        known: What there is.
+        what: The sentence's beginning, such as ``No run was evaluated on the group``.
+
+    Raises:
+        TableError: If it has none; it names the nearest.
+    """
+    words = [str(one) for one in known]
+    if word not in words:
+        raise TableError(f"{what} {word!r}. {did_you_mean(word, words)}")

@@ -1,0 +1,94 @@
+"""An axis among parallel ones: where each run crosses it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.plot import ink
+from rvlab.plot.table import is_number, short
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+Floats = NDArray[Any]
+
+NONE = -0.13  # where the lines of runs pass that lack a value
+FEW = 6  # so many different values are ticks themselves
+SPREAD = 0.03  # how far lines through one value stand apart, of the axis
+
+
+@dataclass(frozen=True)
+class Ruler:
+    """Where runs cross an axis.
+
+    Args:
+        at: For each run from 0, below, to 1, on top; NaN for one without a value.
+        ticks: Where, and what stands there.
+        is_log: Whether the axis is logarithmic.
+    """
+
+    at: Floats
+    ticks: Sequence[tuple[float, str]]
+    is_log: bool = False
+
+
+def ruler(values: pd.Series[Any], few: int) -> Ruler:
+    """Where runs cross the axis of a column: numbers to scale, anything else as categories.
+
+    Args:
+        values: The column.
+        few: So many different numbers are the ticks themselves; of more, ticks are round.
+    """
+    from matplotlib.ticker import LogLocator, MaxNLocator
+    from pandas.api.types import is_timedelta64_dtype
+
+    if is_timedelta64_dtype(values.dtype):
+        values = values.dt.total_seconds().rename(f"{values.name} [s]")
+    if not is_number(values):
+        words = values.map(lambda v: None if short(v) == "–" else short(v))
+        kinds = sorted(words.dropna().unique())
+        place = {w: (i + 0.5) / len(kinds) for i, w in enumerate(kinds)}
+        return Ruler(words.map(place).to_numpy(dtype=float), [(v, k) for k, v in place.items()])
+    numbers: Floats = np.asarray(
+        values.astype("float64").to_numpy(dtype=float, na_value=np.nan), np.float64
+    )
+    numbers = np.where(np.isfinite(numbers), numbers, np.nan)
+    found = np.unique(numbers[~np.isnan(numbers)])
+    if not found.size:
+        return Ruler(numbers, [(0.5, "")])
+    wide = ink.is_wide(found.tolist())
+    low, high = float(found[0]), float(found[-1])
+    ticks: Floats = found
+    if len(found) > few:
+        locator = LogLocator(numticks=7) if wide else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
+        inside = np.asarray(locator.tick_values(low, high))
+        slack = (high - low) * 1e-9
+        ticks = inside[(inside >= low - slack) & (inside <= high + slack)]
+
+    def along(x: Floats) -> Floats:
+        if high == low:
+            return np.asarray(np.where(np.isnan(x), np.nan, 0.5), float)
+        if wide:
+            return np.asarray(np.log10(x / low) / np.log10(high / low), float)
+        return np.asarray((x - low) / (high - low), float)
+
+    labels = [short(float(tick)) for tick in ticks]
+    return Ruler(along(numbers), list(zip(along(ticks).tolist(), labels, strict=True)), wide)
+
+
+def apart(at: Floats) -> Floats:
+    """Points of one value side by side, in the order of the lines; a metric's stay as they are."""
+    values, which = np.unique(np.where(np.isnan(at), NONE, at), return_inverse=True)
+    out = values[which]
+    if len(values) > 2 * FEW:
+        return out
+    for i in range(len(values)):
+        same = np.flatnonzero(which == i)
+        room = min(SPREAD, 0.004 * (len(same) - 1))
+        out[same] += np.linspace(-room, room, len(same)) if len(same) > 1 else 0.0
+    return out

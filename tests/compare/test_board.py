@@ -1,0 +1,142 @@
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import compare
+from rvlab.errors import SpecError, TableError
+from tests.compare.made import table
+
+# Never a road pixel right, and ahead by Raster Vision's average all the same.
+NO_ROADS = {"metrics.f1": 0.66, "metrics.mean_iou": 0.408, "metrics.rv_average_f1": 0.984}
+ROADS = {"metrics.f1": 0.70, "metrics.mean_iou": 0.438, "metrics.rv_average_f1": 0.975}
+
+
+@pytest.fixture
+def runs() -> pd.DataFrame:
+    made = table(
+        {
+            "r1": {**NO_ROADS, "params.lr": 0.1, "params.width": 8, "state": "succeeded"},
+            "r2": {**ROADS, "params.lr": 0.01, "params.width": 8, "state": "succeeded"},
+            "r3": {"params.lr": 0.01, "params.width": 8, "state": "failed"},
+            "r4": {"metrics.f1": 0.70, "params.lr": 0.1, "params.width": 8, "state": "succeeded"},
+        }
+    )
+    return made.astype({"state": "string"})
+
+
+def test_the_best_run_stands_first_with_what_tells_it_apart(runs: pd.DataFrame) -> None:
+    before = runs.copy()
+    board = compare.board(runs)
+    assert list(board.index) == ["r2", "r4", "r1", "r3"]
+    assert board["rank"].tolist() == [1, 1, 3, pd.NA]
+    np.testing.assert_allclose(board["to_best"], [0, 0, -0.04, np.nan])
+    assert "params.lr" in board
+    assert "state" in board
+    assert "params.width" not in board
+    assert board.columns[-1] == "uri"
+    assert type(board) is pd.DataFrame
+    pd.testing.assert_frame_equal(runs, before)
+
+
+def test_a_loss_is_best_when_it_is_small(runs: pd.DataFrame) -> None:
+    board = compare.board(runs, "f1", ascending=True, columns=["params.width"])
+    assert list(board.index) == ["r1", "r2", "r4", "r3"]
+    assert board["to_best"].iloc[1] == pytest.approx(0.04)
+    assert "params.width" in board
+
+
+def test_a_metric_that_no_run_has_lists_those_that_exist(runs: pd.DataFrame) -> None:
+    message = r"Did you mean 'metrics.f1'.*Metrics that exist: metrics.f1, metrics.mean_iou, "
+    with pytest.raises(TableError, match=message):
+        compare.board(runs, "metrics.f2")
+    with pytest.raises(TableError, match=r"no column 'params.depth'"):
+        compare.board(runs, columns=["params.depth"])
+
+
+def test_an_empty_table_gives_an_empty_board(runs: pd.DataFrame) -> None:
+    assert compare.board(runs.iloc[:0]).empty
+    assert "rank" in compare.board(runs.iloc[:0])
+
+
+def test_runs_over_other_scenes_are_ranked_apart(runs: pd.DataFrame) -> None:
+    runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
+    board = compare.board(runs)
+    assert list(board.index) == ["r4", "r1", "r3", "r2"]
+    assert board["rank"].tolist() == [1, 2, pd.NA, 1]
+    assert board["eval_set"].tolist() == ["x", "x", "x", "y"]
+    assert board["flips"].tolist() == [0, 0, 0, 0]
+    together = compare.board(runs, across_sets=True)
+    assert list(together.index) == ["r2", "r4", "r1", "r3"]
+
+
+def test_a_run_that_is_in_the_table_twice_keeps_its_rows(runs: pd.DataFrame) -> None:
+    twice = pd.concat([runs, runs.iloc[[0]]])
+    board = compare.board(twice)
+    assert list(board.index) == ["r2", "r4", "r1", "r1", "r3"]
+    assert board["flips"].tolist() == [2, 0, 1, 1, 0]
+
+
+def test_a_pair_that_flips_is_shown_with_both_metrics(runs: pd.DataFrame) -> None:
+    found = compare.flips(runs)
+    assert len(found) == 2  # By macro F1 and by mean IoU, each against Raster Vision's average.
+    pair = found[found["leads_by"] == "metrics.f1"].iloc[0]
+    assert (pair["run"], pair["other"]) == ("r2", "r1")
+    assert pair["leads_other_by"] == "metrics.rv_average_f1"
+    assert (pair["by"], pair["by_other"]) == (pytest.approx(0.04), pytest.approx(0.009))
+    assert compare.board(runs)["flips"].tolist() == [1, 0, 1, 0]
+
+
+def test_a_flip_needs_two_metrics(runs: pd.DataFrame) -> None:
+    assert compare.flips(runs, ["f1", "mean_iou"]).empty
+    with pytest.raises(SpecError, match=r"A flip needs two metrics; there is metrics\.f1"):
+        compare.flips(runs, ["f1"])
+    with pytest.raises(TableError, match="No run has the metric 'f3'"):
+        compare.flips(runs, ["f1", "f3"])
+
+
+def test_styled_is_for_the_eye_and_leaves_the_table(runs: pd.DataFrame) -> None:
+    runs.loc["r1", "params.lr"] = 3e-5
+    board = compare.board(runs)
+    before = board.copy()
+    html = compare.styled(board).to_html()
+    assert "linear-gradient" in html
+    assert "/store/" not in html
+    assert "0.7000" in html
+    assert "3e-05" in html
+    assert re.search(r"background-color: #[0-9a-f]{6}", html)
+    pd.testing.assert_frame_equal(board, before)
+
+
+def test_varying_keeps_what_differs_and_missing_is_a_value() -> None:
+    runs = table(
+        {
+            "a": {"params.lr": 0.1, "params.depth": 3, "params.flag": True, "params.n": 1},
+            "b": {"params.lr": 0.1, "params.flag": True, "params.n": 2},
+        }
+    )
+    found = compare.varying(runs)
+    assert list(found.columns) == ["params.depth", "params.n"]
+    assert found.index.equals(runs.index)
+    assert compare.varying(runs.iloc[:1]).shape == (1, 0)
+
+
+def test_importing_it_loads_nothing_heavy() -> None:
+    code = (
+        "import rvlab.compare, sys; dir(rvlab.compare); heavy = {'pandas', 'numpy', 'scipy', "
+        "'matplotlib', 'pyarrow', 'obstore'}; print(*heavy & set(sys.modules))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == ""
+
+
+def test_every_name_resolves() -> None:
+    assert sorted(compare.__all__) == dir(compare)
+    assert all(callable(getattr(compare, name)) for name in compare.__all__)
+    with pytest.raises(AttributeError, match="no attribute 'bord'"):
+        compare.bord  # noqa: B018

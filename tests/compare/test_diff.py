@@ -1,0 +1,113 @@
+from __future__ import annotations
+
+import hashlib
+import json
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rvlab import compare, frame
+from rvlab.errors import KeyMissing, SpecError, TableError
+from rvlab.model import Run
+from tests.frame.made import Made
+
+SOURCE = "def get_config(runner, lr=0.1):\n    return lr\n"
+
+
+def configured(made: Made, source: str = SOURCE, lr: float = 0.1, **more: Any) -> Run:
+    """A run with a source and Raster Vision's config."""
+    digest = hashlib.sha256(source.encode()).hexdigest()
+    given = {"lr": lr, **more.pop("params", {})}
+    groups = more.pop("groups", ["town-1", "town-0"])
+    run = made.ended(given, source_sha256=digest, **more)
+    made.store.put(run.key("recipe.py"), source.encode())
+    scenes = [
+        {"id": name, "label_store": {"uri": f"{run.uri}/rv/predict/{name}"}} for name in groups
+    ]
+    config = {
+        "root_uri": f"{run.uri}/rv",
+        "chip_uri": f"{run.uri}/rv/chip",
+        "dataset": {"train_scenes": scenes, "scene_groups": {"train_scenes": groups}},
+        "backend": {"solver": {"lr": lr, "weights": [1, 2]}},
+    }
+    made.store.put_json(run.key("rv", "pipeline-config.json"), config)
+    return run
+
+
+def test_a_run_again_differs_in_nothing(made: Made) -> None:
+    first = configured(made)
+    again = configured(made, groups=["town-0", "town-1"])  # a set, in another order
+    assert compare.diff(first, again).empty
+    assert list(compare.diff(first, again).columns) == ["kind", "key", "a", "b", "text"]
+    assert compare.source_diff(first, again) == ""
+
+
+def test_each_difference_is_a_row_of_its_kind(made: Made) -> None:
+    a = configured(made, commit="abc", dirty=False, params={"only_a": [1, 2]})
+    b = configured(
+        made, SOURCE.replace("0.1", "0.2"), 0.2, seed=1, splits=3, image="i@sha256:1", commit="abd",
+        dirty=True, places={"data_uri": "/data"},
+    )  # fmt: skip
+    found = compare.diff(a, b)
+    rows = found.set_index(["kind", "key"])
+    assert list(dict.fromkeys(found["kind"])) == [
+        "source", "parameter", "seed", "splits", "commit", "image", "data", "config",
+    ]  # fmt: skip
+    assert rows.loc[("parameter", "lr"), ["a", "b"]].tolist() == ["0.1", "0.2"]
+    assert rows.loc[("parameter", "only_a"), "a"] == "[1, 2]"
+    assert pd.isna(rows.loc[("parameter", "only_a"), "b"])
+    assert rows.loc[("config", "backend.solver.lr"), "b"] == "0.2"
+    assert rows.loc[("commit", "dirty"), ["a", "b"]].tolist() == ["false", "true"]
+    text = rows.loc[("source", "recipe.py"), "text"]
+    assert "-def get_config(runner, lr=0.1):\n+def get_config(runner, lr=0.2):" in text
+    assert text == compare.source_diff(a, b)
+    assert rows["text"].notna().sum() == 1
+
+
+def test_rows_of_the_table_and_uris_are_taken(made: Made) -> None:
+    a, b = configured(made), configured(made, lr=0.3)
+    runs = frame.runs(made.store, [a, b])
+    by_run = compare.diff(a, b)
+    pd.testing.assert_frame_equal(compare.diff(runs.iloc[0], runs.iloc[1]), by_run)
+    pd.testing.assert_frame_equal(compare.diff(a.uri, runs.iloc[[1]]), by_run)
+
+
+def test_what_is_no_single_run_is_refused(made: Made) -> None:
+    a, b = configured(made), configured(made)
+    with pytest.raises(SpecError, match="run_b is to be one run; these are 2"):
+        compare.diff(a, [a, b])
+    with pytest.raises(TableError, match="no column 'uri'"):
+        compare.diff(frame.runs(made.store, [a]).drop(columns="uri"), b)
+    with pytest.raises(KeyMissing):
+        compare.diff(a, f"{a.uri}0")
+    with pytest.raises(SpecError, match="42 names no runs"):
+        compare.diff(a, 42)  # type: ignore[arg-type]
+
+
+def test_configs_have_a_column_for_each_key_that_differs(made: Made) -> None:
+    runs = [configured(made, lr=0.1), configured(made, lr=0.2), made.queued()]
+    found = compare.configs(runs)
+    assert list(found.columns) == ["backend.solver.lr"]
+    assert list(found.index) == [run.id for run in runs]
+    assert found.index.name == "run"
+    assert found["backend.solver.lr"].tolist()[:2] == [0.1, 0.2]
+    assert found["backend.solver.lr"].isna().tolist() == [False, False, True]
+
+
+def test_every_key_is_shown_when_asked_for_and_places_are_the_same_for_all(made: Made) -> None:
+    run = configured(made)
+    assert compare.configs(run).shape == (1, 0)
+    row = compare.configs(run, every=True).iloc[0]
+    assert row["chip_uri"] == "{run}/rv/chip"
+    assert row["dataset.train_scenes[town-0].label_store.uri"] == "{run}/rv/predict/town-0"
+    assert json.loads(row["dataset.scene_groups.train_scenes"]) == ["town-0", "town-1"]
+    assert json.loads(row["backend.solver.weights"]) == [1, 2]
+
+
+def test_a_folder_that_only_begins_alike_is_another(made: Made) -> None:
+    run = configured(made)
+    config = {"a": f"{run.uri}-old/x", "b": run.uri, "c": f"/vsizip/{run.uri}/x"}
+    made.store.put_json(run.key("rv", "pipeline-config.json"), config)
+    row = compare.configs(run, every=True).iloc[0]
+    assert row.tolist() == [f"{run.uri}-old/x", "{run}", "/vsizip/{run}/x"]

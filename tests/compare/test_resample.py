@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+from functools import partial
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from rvlab import metrics
+from rvlab.compare.resample import bootstrap, expanded, jackknife_error, permutation_p
+from rvlab.compare.sides import Sides
+from rvlab.compare.spread import over_seeds, scenes_and_seeds, spread
+from tests.compare.made import scene_matrices
+
+
+def mean_of(values: np.ndarray):
+    """The plain mean, as a statistic of weights."""
+    return lambda weights: weights @ values / weights.sum(axis=1)
+
+
+def sides(a: np.ndarray, b: np.ndarray, metric=metrics.macro_f1, *, same_seeds=False) -> Sides:
+    """``(runs, scenes, K, K)`` each."""
+    names = tuple(f"s{i}" for i in range(a.shape[1]))
+    return Sides(a, b, metric, names, same_seeds, ("a", "b"), ())
+
+
+@pytest.mark.parametrize(("n", "method"), [(40, "BCa"), (12, "percentile")])
+def test_the_bootstrap_is_that_of_scipy_on_the_same_numbers(n: int, method: str) -> None:
+    values = np.random.default_rng(1).lognormal(size=n)
+    ours = bootstrap(mean_of(values), n, resamples=4999, seed=3)
+    theirs = stats.bootstrap(
+        (values,), np.mean, n_resamples=4999, method=method, vectorized=True,
+        confidence_level=expanded(0.95, n), rng=np.random.default_rng(3),
+    ).confidence_interval  # fmt: skip
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
+    assert ours.how == f"{method} bootstrap over {n} scenes"
+
+
+def test_the_interval_of_few_scenes_is_that_of_student() -> None:
+    values = np.array([0.1, 0.4, 0.3, 0.35])
+    ours = bootstrap(mean_of(values), 4)
+    theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
+    assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
+    assert ours.how == "Student t over 4 scenes"
+
+
+def test_the_wider_level_goes_to_the_nominal_one_with_many_scenes() -> None:
+    assert expanded(0.95, 6) == pytest.approx(0.9951, abs=2e-4)
+    assert expanded(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
+
+
+def test_the_jackknife_error_of_a_mean_is_its_standard_error() -> None:
+    values = np.random.default_rng(0).normal(size=9)
+    assert jackknife_error(mean_of(values), 9) == pytest.approx(stats.sem(values))
+
+
+@pytest.mark.parametrize("n", [7, 30])
+def test_the_permutation_test_is_that_of_scipy_on_the_same_numbers(n: int) -> None:
+    rng = np.random.default_rng(5)
+    a, b = rng.normal(0.25, 1, n), rng.normal(0, 1, n)
+
+    def swapped(mask: np.ndarray) -> np.ndarray:
+        return ((1 - 2 * mask) * (a - b)).mean(axis=1)
+
+    theirs = stats.permutation_test(
+        (a, b), lambda x, y, axis: (x - y).mean(axis=axis), permutation_type="samples",
+        vectorized=True, n_resamples=4999, rng=np.random.default_rng(2),
+    ).pvalue  # fmt: skip
+    assert permutation_p(swapped, n, resamples=4999, seed=2) == pytest.approx(theirs, rel=1e-12)
+
+
+@pytest.mark.parametrize("n", [2, 3, 6, 8])
+def test_the_smallest_p_value_is_two_of_all_exchanges(n: int) -> None:
+    p = permutation_p(lambda mask: (1 - 2 * mask).mean(axis=1), n)
+    assert p == pytest.approx(2 / 2**n)
+
+
+def test_nothing_is_said_with_one_scene_or_of_what_is_undefined() -> None:
+    one = bootstrap(mean_of(np.ones(1)), 1)
+    assert np.isnan([one.low, one.high]).all()
+    assert np.isnan(bootstrap(lambda w: np.full(len(w), np.nan), 8).low)
+    assert permutation_p(lambda mask: np.ones(len(mask)), 1) == 1
+    assert np.isnan(permutation_p(lambda mask: np.full(len(mask), np.nan), 5))
+
+
+def test_a_statistic_that_never_varies_has_an_interval_of_no_width() -> None:
+    assert bootstrap(mean_of(np.full(40, 0.5)), 40)[:2] == (0.5, 0.5)
+
+
+def test_a_class_of_one_scene_leaves_the_resamples_that_have_it() -> None:
+    def only_with_the_first(weights: np.ndarray) -> np.ndarray:
+        values = weights @ np.linspace(0, 1, 40) / 40
+        return np.where(weights[:, 0] > 0, values, np.nan)
+
+    found = bootstrap(only_with_the_first, 40, resamples=999)
+    assert 0.3 < found.low < 0.5 < found.high < 0.7
+    assert found.how.startswith("percentile")
+
+
+METRICS = {
+    "f1": metrics.macro_f1,
+    "mean_iou": metrics.mean_iou,
+    "f1.road": lambda m: metrics.f1(m)[..., 2],
+}
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize("n", [3, 6, 12, 30])
+def test_a_nominal_95_percent_interval_covers_90_to_98_percent(metric: str, n: int) -> None:
+    """Of 500 evaluations of two models on n scenes, against what they score on 40,000."""
+    skills, score = (0.8, 0.5), METRICS[metric]
+    everything = scene_matrices(np.random.default_rng(0), 40_000, skills).sum(axis=1)
+    truth = score(everything[0]) - score(everything[1])
+    hits = 0
+    for i in range(500):
+        drawn = scene_matrices(np.random.default_rng(1000 + i), n, skills)
+        of = sides(drawn[:1], drawn[1:], score)
+        low, high, _ = bootstrap(of.weighted, n, resamples=599, seed=i)
+        hits += bool(low <= truth <= high)
+    assert 0.90 <= hits / 500 <= 0.98
+
+
+@pytest.mark.parametrize("n", [6, 12, 30])
+def test_the_interval_of_a_single_run_covers_its_level_too(n: int) -> None:
+    truth = metrics.macro_f1(scene_matrices(np.random.default_rng(0), 40_000, (0.8,))[0].sum(0))
+    hits = 0
+    for i in range(500):
+        flat = scene_matrices(np.random.default_rng(1000 + i), n, (0.8,))[0].reshape(n, 9)
+        low, high, _ = bootstrap(
+            lambda weights, flat=flat: metrics.macro_f1((weights @ flat).reshape(-1, 3, 3)),
+            n,
+            resamples=599,
+            seed=i,
+        )
+        hits += bool(low <= truth <= high)
+    assert 0.90 <= hits / 500 <= 0.98
+
+
+def over_several_seeds(rng: np.random.Generator, n: int, seeds: int, scatter: float) -> np.ndarray:
+    skills = [0.8 + scatter * rng.normal() for _ in range(seeds)]
+    return scene_matrices(rng, n, [*skills, *(0.5 + scatter * rng.normal(size=seeds))])
+
+
+@pytest.mark.parametrize(("n", "seeds", "scatter"), [(6, 3, 0.2), (12, 3, 0.05), (30, 5, 0.2)])
+@pytest.mark.parametrize("paired", [True, False])
+def test_an_interval_over_scenes_and_seeds_covers_its_level(
+    n: int, seeds: int, scatter: float, paired: bool
+) -> None:
+    """Other scenes and other seeds at once."""
+    big = over_several_seeds(np.random.default_rng(0), 300, 400, scatter)
+    scores = metrics.macro_f1(big.sum(axis=1))
+    truth = scores[:400].mean() - scores[400:].mean()
+    hits = 0
+    for i in range(500):
+        drawn = over_several_seeds(np.random.default_rng(1000 + i), n, seeds, scatter)
+        of = sides(drawn[:seeds], drawn[seeds:], same_seeds=paired)
+        low, high, _ = scenes_and_seeds(of, 0.95)
+        hits += bool(low <= truth <= high)
+    assert 0.90 <= hits / 500 <= 0.98
+
+
+@pytest.mark.parametrize("paired", [True, False])
+def test_the_p_value_over_seeds_is_that_of_scipy(paired: bool) -> None:
+    drawn = scene_matrices(np.random.default_rng(4), 10, (0.9, 0.7, 0.8, 0.6, 0.5, 0.55))
+    of = sides(drawn[:3], drawn[3:], same_seeds=paired)
+    a, b = of.values()
+    test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
+    assert over_seeds(of)[2] == pytest.approx(test(a, b).pvalue)
+
+
+def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
+    drawn = scene_matrices(np.random.default_rng(4), 10, (0.9, 0.5))
+    same = sides(drawn[[0, 0]], drawn[[1, 1]], same_seeds=True)
+    alone = sides(drawn[:1], drawn[1:])
+    options = SimpleNamespace(level=0.95, resamples=999, seed=0)
+    many, one = (spread(of, **vars(options)) for of in (same, alone))
+    assert many.p_seeds == 0
+    assert many.p_scenes == one.p_scenes
+    assert many.effect == pytest.approx(one.effect)

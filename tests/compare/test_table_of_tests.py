@@ -1,0 +1,126 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvlab import compare
+from rvlab.errors import SpecError, TableError
+from tests.compare.made import confusion, scene_matrices, table
+
+
+def sweep(scenes: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
+    skills = {"base": 0.5, "equal": 0.5, "good": 1.6, "bad": -0.6}
+    cubes = scene_matrices(np.random.default_rng(2), scenes, list(skills.values()))
+    rows = {run: {"params.lr": i} for i, run in enumerate(skills)}
+    return table(rows), confusion(dict(zip(skills, cubes, strict=True)))
+
+
+def test_every_run_is_tested_against_the_baseline_the_best_first() -> None:
+    runs, matrices = sweep()
+    found = compare.table_of_tests(runs, "base", confusion=matrices, resamples=4999)
+    assert list(found.index) == ["good", "equal", "bad"]
+    assert found["verdict"].tolist() == ["better", "cannot tell", "worse"]
+    assert (found["p_holm"] >= found["p"]).all()
+    assert found.loc["good", "p_holm"] == pytest.approx(3 * found.loc["good", "p"])
+    assert found["params.lr"].tolist() == [2, 1, 3]
+    single = compare.test(runs.loc["good"], runs.loc["base"], confusion=matrices, resamples=4999)
+    assert found.loc["good", "sentence"] == single.sentence
+    assert found["uri"].notna().all()
+
+
+def test_what_is_significant_alone_may_not_be_among_many() -> None:
+    """Six scenes: the smallest p is 0.031, and nothing is left of it among three."""
+    runs, matrices = sweep(6)
+    found = compare.table_of_tests(runs, runs.loc["base"], confusion=matrices, resamples=999)
+    assert found.loc["good", "p"] < 0.05 < found.loc["good", "p_holm"]
+    assert (found["verdict"] == "cannot tell").all()
+
+
+def test_seeds_are_tested_together() -> None:
+    cubes = scene_matrices(np.random.default_rng(2), 8, (0.5, 0.52, 1.4, 1.42))
+    rows = {f"r{lr}{s}": {"params.lr": lr, "seed": s} for lr in (1, 2) for s in (0, 1)}
+    runs, matrices = table(rows), confusion(dict(zip(rows, cubes, strict=True)))
+    found = compare.table_of_tests(runs, "r11", confusion=matrices, resamples=999)
+    assert list(found.index) == ["r20"]
+    assert found["n"].tolist() == [2]
+
+
+def test_a_parameter_that_is_ignored_does_not_part_the_seeds() -> None:
+    cubes = scene_matrices(np.random.default_rng(2), 8, (0.5, 0.52, 1.4, 1.42))
+    rows = {
+        f"r{lr}{s}": {"params.lr": lr, "params.port": s, "seed": s} for lr in "xy" for s in "01"
+    }
+    runs, matrices = table(rows), confusion(dict(zip(rows, cubes, strict=True)))
+    found = compare.table_of_tests(
+        runs, "rx1", ignore=["params.port"], confusion=matrices, resamples=999
+    )
+    assert found["n"].tolist() == [2]
+
+
+def test_a_baseline_that_is_not_there_or_is_alone_is_refused() -> None:
+    runs, matrices = sweep()
+    with pytest.raises(SpecError, match="no run 'bsae' to be the baseline"):
+        compare.table_of_tests(runs, "bsae", confusion=matrices)
+    with pytest.raises(SpecError, match="no run beside the baseline"):
+        compare.table_of_tests(runs.loc[["base"]], "base", confusion=matrices)
+
+
+def test_a_table_without_addresses_is_refused() -> None:
+    runs, matrices = sweep()
+    with pytest.raises(TableError, match=r"no column 'uri'\. Keep it when you choose columns"):
+        compare.table_of_tests(runs.drop(columns="uri"), "/store/towns/base", confusion=matrices)
+
+
+def test_holm_agrees_with_a_worked_example() -> None:
+    """As R's ``p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")`` has it."""
+    np.testing.assert_allclose(compare.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
+    np.testing.assert_allclose(compare.holm([0.5, np.nan, 0.6]), [1, np.nan, 1])
+    assert len(compare.holm([])) == 0
+
+
+@given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
+def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p: list[float]) -> None:
+    found = compare.holm(p)
+    assert (found >= p).all()
+    assert (found <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
+    assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
+
+
+def gated(skills: tuple[float, float], margin: float, scenes: int = 12) -> compare.Gate:
+    cubes = scene_matrices(np.random.default_rng(2), scenes, skills, spread=0.1)
+    runs = table({"new": {}, "old": {}})
+    matrices = confusion({"new": cubes[0], "old": cubes[1]})
+    return compare.gate(
+        runs.loc["new"], runs.loc["old"], margin=margin, confusion=matrices, resamples=999
+    )
+
+
+@pytest.mark.parametrize(
+    ("skills", "margin", "verdict"),
+    [
+        ((1.2, 0.5), 0.0, "passes"),
+        ((0.5, 1.2), 0.0, "fails"),
+        ((0.5, 0.5), 0.0, "cannot tell"),
+        ((0.5, 0.5), 0.05, "passes"),
+        ((0.45, 0.5), 0.2, "passes"),
+        ((0.5, 1.2), 0.02, "fails"),
+        ((1.2, 0.5), -0.5, "fails"),
+    ],
+)
+def test_a_gate_lets_pass_what_is_not_worse_by_more_than_the_margin(
+    skills: tuple[float, float], margin: float, verdict: str
+) -> None:
+    found = gated(skills, margin)
+    assert found.verdict == verdict
+    assert "the candidate" in str(found)
+
+
+def test_a_gate_cannot_tell_from_few_scenes_whatever_the_numbers() -> None:
+    found = gated((3.0, -1.0), 0.0, scenes=5)
+    assert found.verdict == "cannot tell"
+    assert "passes a margin of 0 macro F1 cannot be told" in found.sentence
+    assert "worth nothing" in found.sentence
+    assert found._repr_html_().startswith("<p>Whether the candidate")

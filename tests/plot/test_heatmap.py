@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from itertools import pairwise
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import plot
+from rvlab.errors import SpecError, TableError
+from rvlab.plot import shade
+
+
+def evals(values, rows="scene", metric="f1", over=None, **joined):
+    """Values: rows × runs, as a long table; `over` are those over all rows, a run each."""
+    other = "class" if rows == "scene" else "scene"
+    out = []
+    for j in range(np.shape(values)[1]):
+        cells = [(f"x{i}", line[j]) for i, line in enumerate(values)]
+        cells += [(pd.NA, over[j])] if over else []
+        out += [
+            {"run": f"20261123-r{j}", "group": "validation", rows: name, other: pd.NA,
+             "metric": metric if name is not pd.NA else {"iou": "mean_iou"}.get(metric, metric),
+             "value": value, **{k: v[j] for k, v in joined.items()}}
+            for name, value in cells
+        ]  # fmt: skip
+    return pd.DataFrame(out)
+
+
+def axes(figure, name="cells"):
+    return next((ax for ax in figure.axes if ax.get_label() == name), None)
+
+
+def cells(figure, name="cells"):
+    return axes(figure, name).collections[0].get_array()
+
+
+def words(figure, name="cells"):
+    return [t.get_text() for t in axes(figure, name).texts]
+
+
+def names(figure, which="y"):
+    return [t.get_text() for t in getattr(axes(figure), f"get_{which}ticklabels")()]
+
+
+def notes(figure):
+    return [t.get_text() for t in figure.texts]
+
+
+def test_cells_are_sorted_by_mean_the_best_on_the_left_and_on_top():
+    table = evals([[0.1, 0.3], [0.5, 0.9]])
+    before = table.copy()
+    figure = plot.heatmap(table)
+    np.testing.assert_array_equal(cells(figure), [[0.9, 0.5], [0.3, 0.1]])
+    assert words(figure) == ["0.90", "0.50", "0.30", "0.10"]
+    assert names(figure) == ["x1", "x0"]
+    assert names(figure, "x") == ["…r1", "…r0"]
+    assert axes(figure).yaxis_inverted()
+    assert notes(figure) == ["f1 in validation"]
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_a_missing_value_is_hatched_and_never_zero():
+    table = evals([[0.5, np.nan], [0.0, 0.4]]).iloc[:-1]  # one is NaN, another has no row
+    figure = plot.heatmap(table)
+    assert np.ma.getmaskarray(cells(figure)).sum() == 2
+    assert words(figure) == ["0.50", "0"]
+    assert axes(figure).patch.get_hatch()
+    assert "grey, hatched: no value" in notes(figure)[1]
+
+
+def test_the_value_over_all_stands_apart_and_is_that_of_the_table():
+    figure = plot.heatmap(evals([[0.2, 0.4], [0.6, 0.8]], over=[0.7, 0.3]))
+    np.testing.assert_array_equal(cells(figure, "all"), [[0.3, 0.7]])
+    assert axes(figure, "all").get_yticklabels()[0].get_text() == "all scenes"
+    assert axes(plot.heatmap(evals([[0.2]])), "all") is None
+    same = cells(figure).min(), cells(figure, "all").min()
+    limits = {axes(figure, n).collections[0].get_clim() for n in ("cells", "all")}
+    assert limits == {(0.2, 0.8)}, same
+
+
+@pytest.mark.parametrize("metric", ["iou", "mean_iou"])
+def test_iou_is_mean_iou_over_all_classes(metric):
+    per_class = evals([[0.2, 0.4]], rows="class", metric="iou", over=[0.3, 0.5])
+    figure = plot.heatmap(per_class, rows="class", metric=metric)
+    np.testing.assert_array_equal(cells(figure), [[0.4, 0.2]])
+    np.testing.assert_array_equal(cells(figure, "all"), [[0.5, 0.3]])
+    assert axes(figure, "all").get_yticklabels()[0].get_text() == "all classes"
+    per_scene = evals([[0.2, 0.4]], metric="mean_iou")
+    assert notes(plot.heatmap(per_scene, metric=metric)) == ["mean_iou in validation"]
+
+
+def test_one_class_per_scene():
+    table = evals([[0.2, 0.4]], metric="iou", over=[0.3, 0.6]).assign(**{"class": "road"})
+    table["metric"] = "iou"
+    figure = plot.heatmap(table, of="road", metric="iou")
+    np.testing.assert_array_equal(cells(figure), [[0.4, 0.2]])
+    np.testing.assert_array_equal(cells(figure, "all"), [[0.6, 0.3]])
+    assert notes(figure) == ["iou of road in validation"]
+
+
+def test_runs_are_named_by_joined_parameters_or_a_label():
+    table = evals([[0.4, 0.2]], **{"params.lr": [0.1, 0.01], "name": ["a", "b"]})
+    assert names(plot.heatmap(table), "x") == ["lr = 0.1", "lr = 0.01"]
+    assert names(plot.heatmap(table, label="name"), "x") == ["a", "b"]
+
+
+def test_hundreds_of_cells_have_a_color_bar_for_numbers_and_labels_that_do_not_overlap():
+    figure = plot.heatmap(evals(np.random.default_rng(0).uniform(size=(150, 60))))
+    assert not words(figure)
+    assert axes(figure, "bar") is not None
+    figure.canvas.draw()
+    for which in "xy":
+        shown = [t.get_window_extent() for t in getattr(axes(figure), f"get_{which}ticklabels")()
+                 if t.get_text()]  # fmt: skip
+        assert len(shown) > 10
+        assert not any(a.overlaps(b) for a, b in pairwise(shown))
+
+
+def test_runs_of_other_groups_are_counted():
+    table = evals([[0.4, 0.2]])
+    table.loc[1, "group"] = "test"
+    assert notes(plot.heatmap(table))[1] == "1 run has none"
+
+
+def test_numbers_can_be_read_on_every_color_and_lightness_has_equal_steps():
+    def luminance(rgb):
+        rgb = np.asarray(rgb)
+        return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [
+            0.2126, 0.7152, 0.0722]  # fmt: skip
+
+    from matplotlib.colors import to_rgb
+
+    for scale in (shade.sequential(), shade.diverging()):
+        for color in scale(np.linspace(0, 1, 64))[:, :3]:
+            pair = sorted([luminance(color), luminance(to_rgb(shade.text_on(color)))])
+            assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
+    light = 116 * np.cbrt(luminance(shade.sequential()(np.linspace(0, 1, 33))[:, :3])) - 16
+    steps = -np.diff(light)
+    assert steps.min() > 0
+    assert steps.max() / steps.min() < 1.35
+    ends = luminance(shade.diverging()([0, 255])[:, :3])
+    assert ends[0] == pytest.approx(ends[1], rel=0.25)
+
+
+@pytest.mark.parametrize(
+    ("value", "word"),
+    [(0, "0"), (0.004, "0.00"), (1, "1.00"), (7, "7"), (2.5, "2.5"), (47176, "47k"),
+     (5000, "5.0k"), (999999, "1.0M"), (-0.25, "−0.25"), (np.nan, "")],
+)  # fmt: skip
+def test_numbers_in_cells(value, word):
+    assert shade.number(value) == word
+
+
+def test_wrong_words_lead_to_right_ones():
+    table = evals([[0.4, 0.2]])
+    with pytest.raises(TableError, match=r"has the metric 'f2'. There are 'f1'"):
+        plot.heatmap(table, metric="f2")
+    with pytest.raises(TableError, match=r"the group 'valid'. Did you mean 'validation'"):
+        plot.heatmap(table, group="valid")
+    with pytest.raises(TableError, match=r"there is no class 'road'. There are none"):
+        plot.heatmap(table, of="road")
+    with pytest.raises(SpecError, match=r"rows cannot be 'scenes'. Did you mean 'scene'"):
+        plot.heatmap(table, rows="scenes")
+    with pytest.raises(TableError, match=r"table of evaluations has no column 'value'"):
+        plot.heatmap(table.drop(columns="value"))
+    with pytest.raises(TableError, match="two values for one cell"):
+        plot.heatmap(pd.concat([table, table]))
+
+
+def test_empty_in_is_a_note_out():
+    figure = plot.heatmap(evals([[0.4]]).head(0))
+    assert "the table is empty" in figure.axes[0].texts[0].get_text()
+    nothing = plot.heatmap(evals([[np.nan, np.nan]]))
+    assert not words(nothing)

@@ -1,0 +1,134 @@
+from __future__ import annotations
+
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import plot
+from rvlab.errors import MissingExtra, TableError
+
+pytest.importorskip("sklearn")
+
+
+def runs(n=30, *, noise=0.01, seed=0):
+    """The metric hangs on lr, a little on the model, and not at all on the width."""
+    rng = np.random.default_rng(seed)
+    lr, width = 10 ** rng.uniform(-4, -1, n), rng.choice([4, 8, 16], n)
+    model = rng.choice(["unet", "fpn"], n)
+    f1 = 0.6 + 0.1 * np.log10(lr / 1e-3) + 0.05 * (model == "unet") + rng.normal(0, noise, n)
+    index = pd.Index([f"r{i}" for i in range(n)], name="run")
+    return pd.DataFrame(
+        {"params.lr": lr, "params.model": model, "params.width": width, "params.same": 1,
+         "metrics.f1": f1}, index=index
+    )  # fmt: skip
+
+
+def bars(figure):
+    ax = figure.axes[0]
+    names = [t.get_text() for t in ax.get_yticklabels()]
+    return dict(zip(names, [bar.get_width() for bar in ax.patches], strict=True))
+
+
+def note(figure):
+    return figure.texts[0].get_text()
+
+
+def test_what_the_metric_hangs_on_has_the_longest_bar_on_top():
+    table = runs()
+    before = table.copy()
+    figure = plot.importance(table)
+    found = bars(figure)
+    assert list(found) == sorted(found, key=found.get)
+    assert list(found)[-2:] == ["model", "lr"]
+    assert found["lr"] > 0.5
+    assert abs(found["width"]) < 0.05
+    assert figure.axes[0].get_title(loc="left") == "metrics.f1"
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_it_agrees_with_scikit_learns_own_importance_on_the_order():
+    from sklearn.ensemble import RandomForestRegressor
+    from sklearn.inspection import permutation_importance
+
+    table = runs(60)
+    x = table[["params.lr", "params.width"]].assign(model=table["params.model"] == "unet")
+    train, held = x.iloc[:40], x.iloc[40:]
+    y = table["metrics.f1"]
+    forest = RandomForestRegressor(200, min_samples_leaf=2, random_state=0).fit(train, y.iloc[:40])
+    theirs = permutation_importance(forest, held, y.iloc[40:], n_repeats=10, random_state=0)
+    order = [["lr", "width", "model"][i] for i in np.argsort(theirs.importances_mean)]
+    ours = bars(plot.importance(table))
+    assert list(ours) == order
+    assert ours["lr"] == pytest.approx(theirs.importances_mean[0], rel=0.35)
+
+
+def test_it_says_on_how_many_runs_it_rests_and_how_well_the_forest_does():
+    table = runs()
+    table.loc["r3", "metrics.f1"] = np.nan
+    said = note(plot.importance(table))
+    assert "29 runs; R² 0." in said
+    assert "1 run without metrics.f1 left out" in said
+
+
+def test_chance_is_called_so_and_drawn_in_grey():
+    table = runs()
+    table["metrics.f1"] = np.random.default_rng(5).normal(size=len(table))
+    figure = plot.importance(table)
+    assert "these bars tell nothing" in note(figure)
+    assert {bar.get_facecolor()[:3] for bar in figure.axes[0].patches} == {
+        (0xBD / 255, 0xC1 / 255, 0xC6 / 255)
+    }
+
+
+def test_bars_have_whiskers_and_the_same_table_gives_the_same():
+    first, second = plot.importance(runs()), plot.importance(runs())
+    (whiskers,) = [c for c in first.axes[0].collections if len(c.get_segments()) == 3]
+    lengths = [segment[1, 0] - segment[0, 0] for segment in whiskers.get_segments()]
+    assert min(lengths) > 0
+    assert bars(first) == bars(second)
+    assert bars(plot.importance(runs(), seed=1)) != bars(first)
+
+
+def test_it_refuses_below_a_sensible_number_and_says_why():
+    with pytest.raises(
+        TableError, match=r"9 runs have 'metrics.f1'; importance needs 10: at least"
+    ):
+        plot.importance(runs(9))
+    many = runs(10).assign(**{f"params.p{i}": np.arange(10) for i in range(2)})
+    with pytest.raises(TableError, match=r"needs 15: .* 3 for each of the 5 parameters"):
+        plot.importance(many)
+    assert bars(plot.importance(many, columns=["params.lr", "params.width"])).keys() == {
+        "lr",
+        "width",
+    }
+    with pytest.raises(TableError, match="differ in no parameter"):
+        plot.importance(runs()[["params.same", "metrics.f1"]])
+    with pytest.raises(TableError, match=r"'metrics.f1' is 0.5 in all runs"):
+        plot.importance(runs().assign(**{"metrics.f1": 0.5}))
+
+
+def test_missing_parameters_are_no_obstacle():
+    table = runs()
+    table["params.width"] = table["params.width"].astype("Int64").mask(table["params.width"] == 4)
+    table.loc["r1", "params.model"] = None
+    assert list(bars(plot.importance(table)))[-1] == "lr"
+
+
+def test_without_scikit_learn_it_says_how_to_install_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
+    with pytest.raises(MissingExtra, match="pip install"):
+        plot.importance(runs())
+
+
+def test_wrong_columns_are_named():
+    with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
+        plot.importance(runs(), "metrics.f2")
+    with pytest.raises(TableError, match=r"'params.model' holds no numbers"):
+        plot.importance(runs(), "params.model")
+
+
+def test_empty_in_is_a_note_out():
+    figure = plot.importance(runs().head(0))
+    assert "the table is empty" in figure.axes[0].texts[0].get_text()

@@ -1,0 +1,130 @@
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from matplotlib.colors import to_rgb
+
+from rvlab import plot
+from rvlab.errors import TableError
+from rvlab.plot.ruler import NONE
+
+
+def runs(**columns):
+    base = {
+        "params.lr": [1e-4, 1e-3, 1e-2],
+        "params.model": ["unet", "fpn", "unet"],
+        "params.width": [8, 8, 8],
+        "metrics.f1": [0.9, 0.5, 0.7],
+    } | columns
+    return pd.DataFrame(base, index=pd.Index(["a", "b", "c"], name="run"))
+
+
+def lines(figure):
+    """Where each run crosses the axes, the lowest metric first."""
+    ax = figure.axes[0]
+    return [line for line in ax.lines if len(line.get_xdata()) > 1]
+
+
+def ticks(figure, name):
+    return {t.get_text(): t.xy[1] for t in figure.axes[0].texts if t.get_gid() == name}
+
+
+def titles(figure):
+    return [t.get_text() for t in figure.axes[0].texts if t.get_gid() is None]
+
+
+def test_a_line_per_run_over_the_parameters_that_differ_and_the_metric():
+    table = runs()
+    before = table.copy()
+    figure = plot.parallel(table)
+    assert titles(figure) == ["params.lr\n(log)", "params.model", "metrics.f1"]
+    found = np.array([line.get_ydata() for line in lines(figure)])
+    np.testing.assert_allclose(found[:, 0], [0.5, 1, 0])  # log: 1e-3 stands in the middle
+    np.testing.assert_allclose(found[:, 2], [0, 0.5, 1])
+    assert ticks(figure, "params.lr") == {"0.0001": 0, "0.001": 0.5, "0.01": 1}
+    assert ticks(figure, "params.model") == {"fpn": 0.25, "unet": 0.75}
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_lines_are_colored_by_the_metric_from_dark_to_light_the_highest_on_top():
+    figure = plot.parallel(runs())
+    light = [to_rgb(line.get_color())[1] for line in lines(figure)]
+    assert light == sorted(light)
+    assert [line.get_ydata()[-1] for line in lines(figure)] == pytest.approx([0, 0.5, 1])
+    assert [ax.get_label() for ax in figure.axes[0].child_axes] == ["hue"]
+
+
+def test_lines_through_one_value_stand_apart_around_it():
+    table = runs(**{"params.width": [8, 8, 4]})
+    found = np.array(
+        [line.get_ydata()[0] for line in lines(plot.parallel(table, ["params.width"]))]
+    )
+    assert len(set(found)) == 3
+    assert sorted(np.round(found, 1)) == [0, 1, 1]
+    assert np.mean(found[[0, 2]]) == pytest.approx(1)
+
+
+def test_a_missing_value_passes_below_and_a_missing_metric_is_grey():
+    table = runs(**{"params.lr": [1e-4, np.nan, 1e-2], "metrics.f1": [0.9, 0.5, np.nan]})
+    figure = plot.parallel(table)
+    assert ticks(figure, "params.lr")["none"] == NONE
+    first, second, _ = lines(figure)
+    assert first.get_color() == "#bdbdbd"
+    assert first.get_ydata()[-1] == NONE
+    assert second.get_ydata()[0] == NONE
+    nothing = runs(**{"metrics.f1": [np.nan] * 3, "params.model": pd.array([pd.NA] * 3, "string")})
+    assert len(lines(plot.parallel(nothing, ["params.lr", "params.model"]))) == 3
+
+
+def test_extension_dtypes_durations_and_booleans_have_axes():
+    table = runs(
+        **{
+            "params.width": pd.array([8, None, 16], "Int64"),
+            "params.pretrained": pd.array([True, None, False], "boolean"),
+            "duration": pd.to_timedelta([60, 120, 180], unit="s"),
+        }
+    )
+    figure = plot.parallel(table, ["params.width", "params.pretrained", "duration"])
+    assert set(ticks(figure, "params.width")) == {"8", "16", "none"}
+    assert set(ticks(figure, "params.pretrained")) == {"False", "True", "none"}
+    assert ticks(figure, "duration") == {"60": 0, "120": 0.5, "180": 1}
+
+
+def test_many_values_have_round_ticks_and_hue_may_be_a_category():
+    n = 40
+    table = pd.DataFrame(
+        {"params.decay": np.geomspace(1e-6, 1e-2, n), "params.x": np.linspace(0.03, 0.97, n),
+         "model": ["a", "b"] * (n // 2)}
+    )  # fmt: skip
+    figure = plot.parallel(table, hue="model")
+    assert {"1e-05", "0.0001", "0.001"} <= set(ticks(figure, "params.decay"))
+    assert {"0.2", "0.4", "0.6", "0.8"} <= set(ticks(figure, "params.x"))
+    (legend,) = figure.legends
+    assert [t.get_text() for t in legend.get_texts()] == ["a", "b"]
+    assert not figure.axes[0].child_axes
+
+
+def test_it_fits_its_figure():
+    n = 30
+    table = pd.DataFrame({f"params.a_rather_long_name_{i}": np.arange(n) * 1e3 for i in range(8)})
+    figure = plot.parallel(table.assign(**{"metrics.f1": np.linspace(0.12345, 0.2, n)}))
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.get_figwidth()
+    assert box.y1 <= figure.get_figheight()
+
+
+def test_wrong_columns_are_named():
+    with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
+        plot.parallel(runs(), hue="metrics.f2")
+    with pytest.raises(TableError, match=r"'params.lrr'. Did you mean 'params.lr'"):
+        plot.parallel(runs(), ["params.lrr"])
+
+
+def test_empty_in_is_a_note_out():
+    empty = plot.parallel(runs().head(0))
+    assert "the table is empty" in empty.axes[0].texts[0].get_text()
+    alike = plot.parallel(runs().head(1))
+    assert "differ in no parameter" in alike.axes[0].texts[0].get_text()

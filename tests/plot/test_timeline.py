@@ -1,0 +1,144 @@
+from __future__ import annotations
+
+import pandas as pd
+import pytest
+from matplotlib.colors import to_hex
+
+from rvlab import plot
+from rvlab.errors import TableError
+from rvlab.frame.steps import STEPS
+from rvlab.plot._timeline import COLORS
+
+START = pd.Timestamp("2026-11-23T15:42:00Z")
+
+
+def steps(*rows, **columns):
+    """Rows are run, step, begin, end; then split and state, if they are no usual ones."""
+    out = []
+    for run, step, begin, end, *more in rows:
+        split, state = (*more, None, "succeeded")[:2] if more else (None, "succeeded")
+        until = START + pd.Timedelta(seconds=end)
+        out.append({
+            "run": run, "step": step, "split": split,
+            "started": START + pd.Timedelta(seconds=begin),
+            "ended": pd.NaT if state == "running" else until,
+            "state": state, "peak_mb": 100.0 * (end - begin), "cpu_s": 2.0 * (end - begin),
+            "beat": until,
+        })  # fmt: skip
+    table = pd.DataFrame(out).astype({name: STEPS[name] for name in out[0]})
+    return table.assign(**columns)
+
+
+USUAL = [("a", "configure", 0, 1), ("a", "train", 1, 31), ("a", "eval", 32, 40),
+         ("b", "configure", 10, 12), ("b", "train", 12, 70)]  # fmt: skip
+
+
+def bars(figure):
+    """Label -> (left, width), top, as they stand."""
+    return [
+        (c.get_label(), *(round(float(v), 6) for v in (box.x0, box.width, box.y0)))
+        for c in figure.axes[0].collections
+        for box in [c.get_paths()[0].get_extents()]
+    ]
+
+
+def names(figure):
+    return [t.get_text() for t in figure.axes[0].get_yticklabels()]
+
+
+def words(figure):
+    return [t.get_text() for t in figure.axes[0].texts]
+
+
+def test_a_bar_per_step_in_a_line_per_run_that_starts_at_0():
+    table = steps(*USUAL)
+    before = table.copy()
+    figure = plot.timeline(table)
+    found = bars(figure)
+    assert [bar[:3] for bar in found] == [
+        ("configure", 0, 1), ("train", 1, 30), ("eval", 32, 8), ("configure", 0, 2),
+        ("train", 2, 58),
+    ]  # fmt: skip
+    assert len({bar[3] for bar in found[:3]}) == 1
+    assert found[3][3] > found[0][3]
+    assert names(figure) == ["a", "b"]
+    assert figure.axes[0].get_xlabel() == "s since each run began"
+    pd.testing.assert_frame_equal(table, before)
+
+
+def test_together_runs_share_a_clock():
+    figure = plot.timeline(steps(*USUAL), together=True)
+    assert bars(figure)[3][1] == 10
+    assert figure.axes[0].get_xlabel() == "s since the first run began"
+
+
+def test_splits_that_ran_at_once_lie_in_lanes():
+    rows = [("a", "chip", 0, 10), *(("a", "predict", 10 + i / 10, 20, i) for i in range(3)),
+            ("a", "eval", 20, 30)]  # fmt: skip
+    tops = [bar[3] for bar in bars(plot.timeline(steps(*rows)))]
+    assert len(set(tops[1:4])) == 3
+    assert tops[0] == tops[1] == tops[4]
+
+
+def test_long_runs_are_told_in_minutes_and_hours():
+    assert plot.timeline(steps(("a", "train", 0, 600))).axes[0].get_xlabel().startswith("min ")
+    assert plot.timeline(steps(("a", "train", 0, 9000))).axes[0].get_xlabel().startswith("h ")
+
+
+def test_every_step_has_one_color_in_every_picture():
+    for rows in (USUAL, USUAL[1:2]):
+        figure = plot.timeline(steps(*rows))
+        for bar in figure.axes[0].collections:
+            assert to_hex(bar.get_facecolor()[0]) == COLORS[bar.get_label()].lower()
+    (legend,) = plot.timeline(steps(*USUAL)).legends
+    assert [t.get_text() for t in legend.get_texts()] == ["configure", "train", "eval"]
+    assert len(set(COLORS.values())) == len(COLORS) == 8
+
+
+def test_what_a_run_cost_stands_beside_it():
+    assert words(plot.timeline(steps(*USUAL)))[:3] == ["40 s", "2.9 GiB", "78 s"]
+    nothing = steps(*USUAL[:2], peak_mb=float("nan"), cpu_s=float("nan"))
+    assert words(plot.timeline(nothing))[:3] == ["31 s", "–", "–"]
+
+
+def test_failed_steps_are_hatched_and_named():
+    figure = plot.timeline(steps(USUAL[0], ("a", "train", 1, 20, None, "failed")))
+    assert figure.axes[0].collections[1].get_hatch()
+    assert "train failed" in words(figure)
+    assert not figure.axes[0].collections[0].get_hatch()
+
+
+def test_running_steps_are_pale_and_as_long_as_is_known():
+    table = steps(USUAL[0], ("a", "train", 1, 21, None, "running"))
+    figure = plot.timeline(table)
+    assert bars(figure)[1][:3] == ("train", 1, 20)
+    assert figure.axes[0].collections[1].get_alpha() < 0.6
+    assert figure.legends[0].get_texts()[-1].get_text() == "still running"
+    assert bars(plot.timeline(table.drop(columns="beat")))[1][2] < 0.1
+
+
+def test_names_come_from_joined_parameters_or_a_label():
+    table = steps(*USUAL)
+    lr = table["run"].map({"a": 0.1, "b": 0.01})
+    assert names(plot.timeline(table.assign(**{"params.lr": lr}))) == ["lr = 0.1", "lr = 0.01"]
+    assert names(plot.timeline(table.assign(who=lr.astype(str)), label="who")) == ["0.1", "0.01"]
+
+
+def test_it_fits_its_figure():
+    rows = [(f"20261123-{i:06d}", "train", 0, 5 + i) for i in range(30)]
+    figure = plot.timeline(steps(*rows, ("20261123-000000", "eval", 30, 34, None, "failed")))
+    figure.canvas.draw()
+    box = figure.get_tightbbox()
+    assert box.x0 >= 0
+    assert box.x1 <= figure.get_figwidth()
+    assert box.y1 <= figure.get_figheight()
+
+
+def test_wrong_columns_are_named():
+    with pytest.raises(TableError, match=r"table of steps has no column 'started'"):
+        plot.timeline(steps(*USUAL).drop(columns="started"))
+
+
+def test_empty_in_is_a_note_out():
+    figure = plot.timeline(steps(*USUAL).head(0))
+    assert "the table is empty" in figure.axes[0].texts[0].get_text()
