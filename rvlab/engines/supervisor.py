@@ -21,7 +21,6 @@ from pathlib import Path
 import psutil
 
 from rvlab.engines.spool import Job, Spool
-from rvlab.errors import KeyMissing
 from rvlab.store import Store
 from rvlab.worker.journal import cleaned
 from rvlab.worker.records import END, SPEC, end, step_records
@@ -133,8 +132,7 @@ def settle(store: Store, job: Job, log: Path) -> None:
         log: What the process printed.
     """
     run = job.run
-    with contextlib.suppress(KeyMissing):
-        store.get(run.key(END))
+    if store.exists(run.key(END)):
         return
     unfinished = [r for r in step_records(store, run) if r.state != "succeeded"]
     step = unfinished[-1].step if unfinished else None

@@ -163,10 +163,6 @@ def signature(source: str, recipe: str) -> Signature:
             other = functions.get(node.value.id)
             aliases = [t.id for t in node.targets if isinstance(t, ast.Name)]
             functions |= dict.fromkeys(aliases, other) if other else {}
-    for node in tree.body:  # get_config = another_function
-        if isinstance(node, ast.Assign) and isinstance(node.value, ast.Name):
-            names = {t.id for t in node.targets if isinstance(t, ast.Name)}
-            functions |= {n: functions[node.value.id] for n in names if node.value.id in functions}
     name = next((n for n in reversed(FUNCTIONS) if n in functions), None)
     if name is None:
         raise SpecError(
