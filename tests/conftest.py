@@ -66,7 +66,9 @@ class Trained:
 def trained(s3: Server, s3_access: S3Access) -> Trained:
     """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rvlab.lab._store", lambda _: Store(f"s3://{s3.bucket}/trained", s3_access))
+        patch.setattr(
+            "rvlab.lab._places._store", lambda _: Store(f"s3://{s3.bucket}/trained", s3_access)
+        )
         lab = Lab("ignored", LocalEngine(at_most=2))
     asked = {
         "first": {"nochip": False, "splits": 2},

@@ -1,33 +1,28 @@
-"""The notebook's one object: it remembers addresses and holds no data."""
+"""What `rvlab.Lab` is, and the part of it that starts runs and waits for them."""
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab import frame
-from rvlab.engines import Engine, engine_named
-from rvlab.engines.submission import Asked, me, prepare
-from rvlab.errors import EngineError, HasEnded, NotFound, SpecError
-from rvlab.frame.select import picked, run_named
-from rvlab.model import ENDED, STEPS, Run, new_id
+from rvlab.engines.submission import Asked, prepare
+from rvlab.errors import EngineError, HasEnded, SpecError
+from rvlab.frame.select import picked
+from rvlab.lab._edits import Edits
+from rvlab.lab._exchange import Exchange
+from rvlab.lab._places import Picked
+from rvlab.lab._tables import Tables
+from rvlab.model import ENDED, Run, new_id
 from rvlab.recipes import find
-from rvlab.store import S3Access, Store, remember
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.recipes.source import Ref
 
-    Picked = pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None
 
-EMBEDDED = "embedded"
-
-
-class Lab:
+class Lab(Tables, Edits, Exchange):
     """Where runs are stored and where they run.
 
     Args:
@@ -36,18 +31,6 @@ class Lab:
             ``"embedded:FOLDER"`` if one is named. By default ``$RVLAB_STORE``, else ``"embedded"``.
         engine: ``"local"``, or an engine such as ``LocalEngine(at_most=2)``.
     """
-
-    def __init__(self, store: str | Path | None = None, engine: str | Engine = "local") -> None:
-        self.engine = engine_named(engine)
-        self.store = remember(_store(store))
-
-    def __repr__(self) -> str:
-        return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
-
-    @property
-    def storage_options(self) -> dict[str, object]:
-        """For ``pd.read_parquet(uri, storage_options=…)`` and ``fsspec.open``; holds the secret."""
-        return self.store.storage_options
 
     def submit(
         self,
@@ -157,77 +140,6 @@ class Lab:
                 time.sleep(1.0)
                 going = self._going(going)
 
-    def run(self, name: str) -> Run:
-        """A run by its id, by ``experiment/id`` or by its URI.
-
-        Raises:
-            NotFound: If there is no such run.
-        """
-        return run_named(self.store, name)
-
-    def runs(self, runs: Picked = None) -> pd.DataFrame:
-        """The table of runs: one row per run, parameters and metrics joined.
-
-        Args:
-            runs: An experiment's name, a run, a table or several of these; None for all.
-
-        Returns:
-            Index ``run``; state, times and addresses, then ``params.*``, then ``metrics.*``. See
-            `rvlab.frame.runs.runs`.
-
-        Raises:
-            NotFound: If there is no such experiment or run.
-            StoreUnreachable: If nobody answers at the store's address.
-        """
-        return frame.runs(self.store, picked(self.store, runs), self._ask)
-
-    def evals(self, runs: Picked = None) -> pd.DataFrame:
-        """The evaluations, long: ``run group scene class metric value``."""
-        return frame.evals(self.store, picked(self.store, runs))
-
-    def confusion(self, runs: Picked = None) -> pd.DataFrame:
-        """The confusion matrices, long: ``run group scene truth prediction count``."""
-        return frame.confusion(self.store, picked(self.store, runs))
-
-    def history(self, runs: Picked = None) -> pd.DataFrame:
-        """One row per run and epoch, of runs that are still training too."""
-        return frame.history(self.store, picked(self.store, runs))
-
-    def artifacts(self, runs: Picked = None) -> pd.DataFrame:
-        """The files that runs left: ``run step kind scene uri bytes``."""
-        return frame.artifacts(self.store, picked(self.store, runs))
-
-    def steps(self, runs: Picked = None) -> pd.DataFrame:
-        """The steps of runs with their times, peak memory and processor time, one row each."""
-        return frame.steps(self.store, picked(self.store, runs))
-
-    def logs(self, run: Run | str, step: str | None = None) -> str:
-        """What the steps of a run printed, in order; a heartbeat old while it runs.
-
-        Args:
-            run: The run, or its id.
-            step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
-
-        Raises:
-            NotFound: If there is no such run, or the step has not printed anything.
-        """
-        one = run if isinstance(run, Run) else self.run(run)
-        start = len(one.key("logs")) + 1
-        names = [key[start:].removesuffix(".log") for key, _ in self.store.files(one.key("logs"))]
-        names.sort(key=_in_order)
-        shown = [n for n in names if step is None or n == step or n.rpartition("-")[0] == step]
-        if step is not None and not shown:
-            raise NotFound(
-                f"The run {one.id} has no log of {step!r}. "
-                f"Those it has: {', '.join(names) or 'none yet'}."
-            )
-        parts = [
-            self.store.get(one.key("logs", f"{n}.log")).decode(errors="replace") for n in shown
-        ]
-        if len(shown) == 1:
-            return parts[0]
-        return "\n".join(f"── {n} ──\n{text}" for n, text in zip(shown, parts, strict=True))
-
     def cancel(self, runs: Picked) -> None:
         """End runs that wait or run, with all their processes; those that have ended stay.
 
@@ -255,35 +167,9 @@ class Lab:
         table = self.runs(runs)
         return table[~table["state"].isin((*ENDED, "lost", "broken"))]
 
-    def _ask(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
-        """The engine knows of the runs that were submitted to it from here, and of no others."""
-        mine = [r["_run"] for r in rows if (r["engine"], r["user"]) == (self.engine.name, me())]
-        return self.engine.states(self.store, mine) if mine else {}
-
-
-def store_text(store: str | Path | None) -> str:
-    """What names the store: the argument, else ``$RVLAB_STORE``, else the embedded server."""
-    return str(store or os.environ.get("RVLAB_STORE") or EMBEDDED)
-
-
-def _store(store: str | Path | None) -> Store:
-    kind, _, folder = store_text(store).partition(":")
-    if kind != EMBEDDED:
-        return Store(store_text(store))
-    from rvlab.store import server
-
-    found = server.start(folder or None)
-    access = S3Access(found.endpoint, found.access_key, found.secret_key, region=found.region)
-    return Store(f"s3://{found.bucket}", access)
-
 
 def _told(table: pd.DataFrame) -> str:
     counts = table["state"].value_counts()
     steps = table.loc[table["state"] == "running", "step"].value_counts()
     parts = [f"{n} {state}" for state, n in counts.items()]
     return ", ".join(parts) + (f" ({', '.join(str(s) for s in steps.index)})" if len(steps) else "")
-
-
-def _in_order(name: str) -> tuple[int, int]:
-    step, _, split = name.partition("-")
-    return (STEPS.index(step) if step in STEPS else len(STEPS), int(split or 0))

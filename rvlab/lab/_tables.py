@@ -1,0 +1,94 @@
+"""The part of a lab that reads: tables of runs and of what they left."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rvlab import frame
+from rvlab.errors import NotFound
+from rvlab.frame.select import picked, run_named
+from rvlab.lab._places import Picked, Places
+from rvlab.model import STEPS, Run
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+class Tables(Places):
+    """Reads runs; see `rvlab.Lab`."""
+
+    def run(self, name: str) -> Run:
+        """A run by its id, by ``experiment/id`` or by its URI.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        return run_named(self.store, name)
+
+    def runs(self, runs: Picked = None) -> pd.DataFrame:
+        """The table of runs: one row per run, parameters and metrics joined.
+
+        Args:
+            runs: An experiment's name, a run, a table or several of these; None for all.
+
+        Returns:
+            Index ``run``; state, times and addresses, then ``params.*``, then ``metrics.*``. See
+            `rvlab.frame.runs.runs`.
+
+        Raises:
+            NotFound: If there is no such experiment or run.
+            StoreUnreachable: If nobody answers at the store's address.
+        """
+        return frame.runs(self.store, picked(self.store, runs), self._ask)
+
+    def evals(self, runs: Picked = None) -> pd.DataFrame:
+        """The evaluations, long: ``run group scene class metric value``."""
+        return frame.evals(self.store, picked(self.store, runs))
+
+    def confusion(self, runs: Picked = None) -> pd.DataFrame:
+        """The confusion matrices, long: ``run group scene truth prediction count``."""
+        return frame.confusion(self.store, picked(self.store, runs))
+
+    def history(self, runs: Picked = None) -> pd.DataFrame:
+        """One row per run and epoch, of runs that are still training too."""
+        return frame.history(self.store, picked(self.store, runs))
+
+    def artifacts(self, runs: Picked = None) -> pd.DataFrame:
+        """The files that runs left: ``run step kind scene uri bytes``."""
+        return frame.artifacts(self.store, picked(self.store, runs))
+
+    def steps(self, runs: Picked = None) -> pd.DataFrame:
+        """The steps of runs with their times, peak memory and processor time, one row each."""
+        return frame.steps(self.store, picked(self.store, runs))
+
+    def logs(self, run: Run | str, step: str | None = None) -> str:
+        """What the steps of a run printed, in order; a heartbeat old while it runs.
+
+        Args:
+            run: The run, or its id.
+            step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
+
+        Raises:
+            NotFound: If there is no such run, or the step has not printed anything.
+        """
+        one = run if isinstance(run, Run) else self.run(run)
+        start = len(one.key("logs")) + 1
+        names = [key[start:].removesuffix(".log") for key, _ in self.store.files(one.key("logs"))]
+        names.sort(key=_in_order)
+        shown = [n for n in names if step is None or n == step or n.rpartition("-")[0] == step]
+        if step is not None and not shown:
+            raise NotFound(
+                f"The run {one.id} has no log of {step!r}. "
+                f"Those it has: {', '.join(names) or 'none yet'}."
+            )
+        parts = [
+            self.store.get(one.key("logs", f"{n}.log")).decode(errors="replace") for n in shown
+        ]
+        if len(shown) == 1:
+            return parts[0]
+        return "\n".join(f"── {n} ──\n{text}" for n, text in zip(shown, parts, strict=True))
+
+
+def _in_order(name: str) -> tuple[int, int]:
+    step, _, split = name.partition("-")
+    return (STEPS.index(step) if step in STEPS else len(STEPS), int(split or 0))
