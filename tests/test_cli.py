@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import numpy as np
+import pandas as pd
 import pytest
 
+from rvlab import LocalEngine
 from rvlab.cli import main
-from rvlab.store import server
+from rvlab.engines.submission import Asked, prepare
+from rvlab.model import Run
+from rvlab.recipes import find
+from rvlab.store import Store, server
+from tests.compare.made import confusion, scene_matrices
 from tests.conftest import TINY
+from tests.frame.made import Made
 
 
 def test_recipes_lists_their_parameters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -51,6 +60,101 @@ def test_errors_are_one_line_and_a_status(
     assert error.startswith("rvlab: ")
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def none(value: Any) -> Any:
+    return None if pd.isna(value) else value
+
+
+@pytest.mark.parametrize(
+    ("skills", "scenes", "status", "said"),
+    [
+        ((1.2, 0.2), 12, 0, "The candidate passes a margin of 0.01 macro F1."),
+        ((0.2, 1.2), 12, 3, "The candidate fails a margin of 0.01 macro F1."),
+        ((1.2, 0.2), 3, 4, "cannot be told"),
+    ],
+)
+def test_a_gate_ends_with_a_status_that_tells_its_verdict(
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    skills: tuple[float, float],
+    scenes: int,
+    status: int,
+    said: str,
+) -> None:
+    made = Made(Store(tmp_path / "store"))
+    runs = [made.ended({"lr": 0.1}, experiment=name) for name in ("new", "old")]
+    matrices = scene_matrices(np.random.default_rng(0), scenes, skills)
+    for run, each in zip(runs, matrices, strict=True):
+        rows = confusion({run.id: each}).drop(columns="run").to_dict("records")
+        made.table(run, "confusion", [{**r, "scene": none(r["scene"])} for r in rows])
+    args = ["gate", runs[0].id, "--baseline", runs[1].uri, "--margin", "0.01"]
+    assert main(["--store", str(tmp_path / "store"), *args]) == status
+    assert said in capsys.readouterr().out
+
+
+def test_a_gate_on_a_run_that_is_not_there_is_an_error_and_no_verdict(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Made(Store(tmp_path / "store"))
+    run = made.ended({"lr": 0.1})
+    store = ["--store", str(tmp_path / "store")]
+    assert main([*store, "gate", run.id, "--baseline", "gone"]) == 1
+    assert "There is no experiment or run 'gone'" in capsys.readouterr().err
+
+
+def test_runs_are_tagged_noted_archived_cloned_and_deleted(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = Store(tmp_path / "store")
+    made = Made(store)
+    run, other = made.ended({"lr": 0.01}), made.ended({"lr": 0.1})
+
+    def rvlab(*args: str, status: int = 0) -> str:
+        assert main(["--store", store.uri, *args]) == status
+        told = capsys.readouterr()
+        return told.err if status else told.out
+
+    rvlab("tag", run.id, "good", "for the paper")
+    rvlab("tag", run.id, "best", "--remove", "good")
+    rvlab("note", run.id, "the one")
+    shown = rvlab("runs")
+    assert "best, for the paper" in shown
+    assert "the one" in shown
+    rvlab("archive", run.id, other.id)
+    assert rvlab("runs") == "No runs but archived ones.\n"
+    rvlab("archive", other.id, "--undo")
+    assert main(["--store", store.uri, "runs"]) == 0
+    told = capsys.readouterr()
+    assert run.id not in told.out
+    assert other.id in told.out
+    assert told.err == "Archived runs are hidden (1); --all shows them.\n"
+    assert run.id in rvlab("runs", "--all")
+
+    assert "has no recipe.py" in rvlab("clone", run.id, status=1)
+    monkeypatch.setattr("builtins.input", lambda _: "no")
+    assert "Nothing has been deleted" in rvlab("delete", run.id, status=1)
+    rvlab("delete", run.id, "--yes-delete", run.id)
+    monkeypatch.setattr("builtins.input", lambda _: other.id)
+    rvlab("delete", other.id)
+    assert rvlab("runs") == "No runs yet.\n"
+
+
+def test_a_clone_is_asked_for_as_a_run_is(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    found = find("synthetic_town")
+    (run,) = prepare(store, found, [{"lr": 0.1}], Asked("towns", "local"))
+    args = ["--store", store.uri, "clone", run.id]
+    assert main([*args, "-a", "lr", "3e-4", "--seed", "5", "-e", "clones"]) == 0
+    clone = Run.from_uri(capsys.readouterr().out.strip())
+    LocalEngine().cancel(store, clone)
+    record = store.get_json(clone.key("spec.json"))
+    assert (clone.experiment, record["parent"], record["seed"]) == ("clones", run.id, 5)
+    assert record["params"]["lr"] == 3e-4
+    assert main([*args, "-a", "lrr", "1"]) == 1
+    assert "Did you mean 'lr'?" in capsys.readouterr().err
 
 
 def test_up_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

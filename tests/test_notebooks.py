@@ -19,6 +19,7 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SMALL = {
     **{"lrs": [1e-4, 1e-3, 1e-2], "widths": [4], "epochs": 1},
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
+    **{"test_lrs": [1e-3, 1e-2], "test_widths": [2, 4], "seeds": [0, 1], "test_epochs": 1},
 }
 
 
@@ -34,7 +35,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         env=env,
         capture_output=True,
         text=True,
-        timeout=500,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr
@@ -46,7 +47,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
 def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) -> None:
     out, said = demo
     table = said[said.index("All runs, the best first:") :]
-    assert table.count("succeeded") == 4
+    assert table.count("succeeded") == 12
     for notebook in NOTEBOOKS:
         assert str(out / "notebooks" / notebook.name) in table
 
@@ -55,7 +56,12 @@ def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) 
 def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
     out, _ = demo
     counts = {p.stem: len(list((out / "figures").glob(f"{p.stem}-*.png"))) for p in NOTEBOOKS}
-    assert counts == {"01_launch": 0, "02_compare": 2, "03_predictions": 3}
+    assert counts == {
+        "01_launch": 0,
+        "02_compare": 2,
+        "03_predictions": 3,
+        "04_is_it_better": 4,
+    }
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

@@ -15,7 +15,7 @@ import rvlab
 
 ROOT = Path(__file__).parents[1]
 HEAVY = ["pandas", "matplotlib", "kfp", "rasterio", "torch", "s3fs", "obstore", "pyarrow"]
-HEAVY += ["scipy", "pydantic", "rastervision", "numpy", "boto3", "fsspec"]
+HEAVY += ["scipy", "pydantic", "rastervision", "numpy", "boto3", "fsspec", "mlflow"]
 
 
 def fresh(code: str) -> str:

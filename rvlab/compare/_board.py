@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._flips import METRICS, flip_counts
 from rvlab.compare._varying import varying
-from rvlab.compare.columns import differing, metric_column
+from rvlab.compare.columns import differing, eval_set_column, metric_column
 from rvlab.errors import MissingExtra, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
     from pandas.io.formats.style import Styler
-
-EVAL_SET = "eval_set"
-"""The column with the fingerprint of what a run was evaluated on: each set is ranked apart."""
 
 _OTHERS = ("experiment", "recipe", "seed", "state", "commit", "image")
 
@@ -49,9 +47,10 @@ def board(
         * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
           differ, `columns`, and ``uri``, so that plots and the lab take it.
 
-        Where the column ``eval_set`` shows that runs were evaluated on different sets, each set is
-        ranked by itself, the largest first, since numbers over different pixels have no order;
-        the column stays, to say so.
+        Where the column ``eval_set`` (``eval_set.test`` for ``metrics.test.f1``) shows that runs
+        were scored on different scenes, labels or classes, each set is ranked by itself, the
+        largest first, since numbers over different pixels have no order. A warning says so, and
+        the column stays. `rvlab.Lab.scenes` shows which scene it is.
 
     Raises:
         TableError: If no run has the metric (it lists those that exist), or a column is missing.
@@ -62,7 +61,7 @@ def board(
     for name in columns:
         if name not in runs:
             raise TableError(f"The table of runs has no column {name!r}.")
-    sets = _sets(runs, across_sets)
+    sets = _sets(runs, eval_set_column(runs, column), across_sets)
     by_set = runs.groupby(sets.to_numpy(), sort=False)[column]
     best = by_set.transform("min" if ascending else "max")
     flipped = [flip_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)]
@@ -83,7 +82,7 @@ def board(
         shown["flips"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
     rest = [
         *(name for name in METRICS if name in runs),
-        *([EVAL_SET] if sets.nunique() > 1 else []),
+        *([eval_set_column(runs, column)] if sets.nunique() > 1 else []),
         *differing(runs, [name for name in _OTHERS if name in runs]),
         *varying(runs).columns,
         *columns,
@@ -140,10 +139,19 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     return style
 
 
-def _sets(runs: pd.DataFrame, across_sets: bool) -> pd.Series[str]:
+def _sets(runs: pd.DataFrame, column: str, across_sets: bool) -> pd.Series[str]:
     """What each run was evaluated on; one set where nothing is known of it."""
     import pandas as pd
 
-    if across_sets or EVAL_SET not in runs:
+    if across_sets or column not in runs:
         return pd.Series("", index=runs.index, dtype="object")
-    return runs[EVAL_SET].astype("object").where(runs[EVAL_SET].notna(), "")
+    found = runs[column].astype("object").where(runs[column].notna(), "")
+    sets = found.loc[found != ""].nunique()
+    if sets > 1:
+        warnings.warn(
+            f"These runs were evaluated on {sets} different sets of scenes, labels or classes, so "
+            f"each set is ranked by itself (column {column!r}). across_sets=True ranks them in "
+            "one list.",
+            stacklevel=3,
+        )
+    return found

@@ -10,7 +10,7 @@ from rvlab.compare.addresses import Runs, addresses, store_of
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.dtypes import guessed
 from rvlab.model import Run, Spec
-from rvlab.store import parsed
+from rvlab.store import outputs
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -57,10 +57,8 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
 
 def config_of(run: Run) -> dict[str, Any]:
     """The flattened config of one run; empty if it has none yet."""
-    store = store_of(run)
-    key = run.key("rv", "pipeline-config.json")
     try:
-        raw = parsed(key, store.get(key))
+        raw = outputs.config(store_of(run), run)
     except KeyMissing:
         return {}
     return dict(flattened(_placed(raw, places(run))))

@@ -95,7 +95,8 @@ def gate(
         "fails": f"The candidate fails {margins}.",
         "cannot tell": f"Whether the candidate passes {margins} cannot be told.",
     }[verdict]
-    return Gate(verdict, margin, f"{head} {found.sentence}", found)
+    why = found.sentence[:1].upper() + found.sentence[1:]
+    return Gate(verdict, margin, f"{head} {why}", found)
 
 
 def _verdict(found: Test, margin: float) -> str:

@@ -26,6 +26,18 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
     raise TableError(f"No run has the metric {metric!r}. {did_you_mean(metric, known)}{listed}")
 
 
+def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
+    """The column with the fingerprint of what a metric was computed on.
+
+    Args:
+        runs: The table of runs.
+        metric: A metric's column: ``metrics.f1`` is of ``eval_set``, ``metrics.test.f1`` of
+            ``eval_set.test``.
+    """
+    group = metric.removeprefix("metrics.").partition(".")[0]
+    return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"
+
+
 def params_of(runs: pd.DataFrame) -> list[str]:
     """The columns ``params.*``."""
     return [c for c in runs.columns if str(c).startswith("params.")]

@@ -10,15 +10,12 @@ from rvlab import frame
 from rvlab.compare.addresses import each_store
 from rvlab.compare.scores import NULL
 from rvlab.errors import TableError
-from rvlab.model import Run
+from rvlab.model import Run, headline_group
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.metrics import Floats
-
-GROUPS = ("validation", "test")
-"""The groups of scenes that a run's row shows, in order; see `rvlab.frame`."""
 
 
 @dataclass(frozen=True)
@@ -28,6 +25,7 @@ class Scenes:
     Attributes:
         matrices: Shape ``(runs, scenes, K, K)``, rows = truth.
         runs: The runs' ids.
+        group: The group of scenes.
         names: The scenes.
         classes: The K classes.
         left_out: Scenes that some of the runs have and others have not.
@@ -35,6 +33,7 @@ class Scenes:
 
     matrices: Floats
     runs: tuple[str, ...]
+    group: str
     names: tuple[str, ...]
     classes: tuple[str, ...]
     left_out: tuple[str, ...] = ()
@@ -71,7 +70,7 @@ def scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> S
             f"No confusion matrix per scene: {', '.join(bare)}. A run has them once it has been "
             "evaluated and summarized; an object detection has none at all."
         )
-    chosen = group or _headline(table)
+    chosen = group or headline_group(str(g) for g in table["group"].unique())
     groups = {i: list(part["group"].unique()) for i, part in table.groupby("run", sort=False)}
     without = [i for i in ids if chosen not in groups[i]]
     if without:
@@ -101,7 +100,7 @@ def scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> S
     )
     np.add.at(cube, places, table["count"].to_numpy(dtype=float))
     left_out = tuple(sorted(set.union(*each.values()) - common))
-    return Scenes(cube, tuple(ids), names, classes, left_out)
+    return Scenes(cube, tuple(ids), chosen, names, classes, left_out)
 
 
 def other_truth(of: Scenes) -> list[str]:
@@ -116,9 +115,21 @@ def other_truth(of: Scenes) -> list[str]:
     return [name for name, is_other in zip(of.names, differs, strict=True) if is_other]
 
 
-def _headline(table: pd.DataFrame) -> str:
-    groups = [str(g) for g in table["group"].unique()]
-    return next((g for g in GROUPS if g in groups), groups[0])
+def other_files(fingerprints: pd.DataFrame, of: Scenes) -> list[str]:
+    """Scenes of which images, labels or areas of interest are not the same in all runs.
+
+    Args:
+        fingerprints: ``run group scene image labels aois``, as ``lab.scenes()`` returns it. Runs
+            that have none, of an earlier version, are not asked.
+        of: The scenes.
+    """
+    table = fingerprints[
+        fingerprints["run"].isin(of.runs)
+        & (fingerprints["group"] == of.group)
+        & fingerprints["scene"].isin(of.names)
+    ]
+    each = table.groupby("scene")[["image", "labels", "aois"]].nunique(dropna=False).max(axis=1)
+    return [str(name) for name in each[each > 1].index]
 
 
 def _classes(table: pd.DataFrame, ids: Sequence[str]) -> tuple[str, ...]:

@@ -6,9 +6,10 @@ from dataclasses import dataclass
 from itertools import product
 from typing import TYPE_CHECKING
 
-from rvlab.compare.addresses import Runs, addresses, rows
+from rvlab import frame
+from rvlab.compare.addresses import Runs, addresses, each_store, rows
 from rvlab.compare.columns import differing, params_of
-from rvlab.compare.scenes import Scenes, other_truth, read_confusion, scenes
+from rvlab.compare.scenes import Scenes, other_files, other_truth, read_confusion, scenes
 from rvlab.compare.scores import score
 from rvlab.compare.seeding import one_of_each_seed
 from rvlab.errors import SpecError, TableError
@@ -18,6 +19,9 @@ if TYPE_CHECKING:
 
     from rvlab.compare.scores import Score
     from rvlab.metrics import Floats
+
+MANY = 4
+"""More parameters than these make no name for a side."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +90,10 @@ def sides(
     every = list(dict.fromkeys([*runs[0], *runs[1]]))
     found = scenes(read_confusion(every) if confusion is None else confusion, every, group)
     function = score(metric, found.classes)
-    _check_truth(found, any_truth)
+    if not any_truth:
+        _check_truth(found, other_truth(found))
+        if confusion is None:
+            _check_truth(found, other_files(each_store(every, frame.scenes), found))
     if found.left_out:
         shown = ", ".join(found.left_out[:6]) + ("…" if len(found.left_out) > 6 else "")
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
@@ -123,20 +130,28 @@ def _paired(a: pd.DataFrame, b: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFram
     return cut[0], cut[1], True, notes if odd else []
 
 
-def _check_truth(found: Scenes, any_truth: bool) -> None:
-    other = other_truth(found)
-    if other and not any_truth:
+def _check_truth(found: Scenes, other: list[str]) -> None:
+    if other:
         raise TableError(
             f"These runs were not scored on the same truth in {len(other)} of {len(found.names)} "
-            f"scenes: {', '.join(other[:6])}{'…' if len(other) > 6 else ''}. Labels, areas of "
-            "interest or cells are others, so a difference would say nothing about the models. "
-            "any_truth=True compares them nevertheless."
+            f"scenes: {', '.join(other[:6])}{'…' if len(other) > 6 else ''}. Images, labels, areas "
+            "of interest or cells are others, so a difference would say nothing about the models. "
+            "any_truth=True compares them nevertheless; lab.scenes() shows the fingerprints."
         )
 
 
 def _label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
-    if len(side) > 1:
-        return f"{word} ({len(side)} runs)"
+    """What a side is called: the parameters that set it apart, else a run's name or id."""
+    import pandas as pd
+
+    both = pd.concat([side, other])
+    apart = [c for c in differing(both, params_of(both)) if c != "params.seed"]
+    many = f" ({len(side)} runs)" if len(side) > 1 else ""
+    if 0 < len(apart) <= MANY:
+        first = side.iloc[0]
+        return ", ".join(f"{c.removeprefix('params.')}={first.get(c)}" for c in apart) + many
+    if many:
+        return f"{word}{many}"
     name = side["name"].iloc[0] if "name" in side else None
     taken = set(other["name"].dropna()) if "name" in other else set()
     return (

@@ -35,6 +35,7 @@ class Asked:
         seed: The run's seed; None is the default of the recipe's parameter ``seed``, else 0.
         sweep: The sweep's name.
         parent: The run it was made from.
+        name: The runs' name; None names them after what sets them apart.
     """
 
     experiment: str
@@ -43,6 +44,7 @@ class Asked:
     seed: int | None = None
     sweep: str | None = None
     parent: str | None = None
+    name: str | None = None
 
     def __post_init__(self) -> None:
         checked_name("experiment", self.experiment)
@@ -91,7 +93,7 @@ def prepare(
         raise SpecError(
             f"Raster Vision writes to local folders and to s3:// only, not to {store.uri!r}."
         )
-    each = [_seeded(recipe, point, asked) for point in points]
+    each = [seeded(recipe, point, asked) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
     varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git(recipe.folder)
@@ -100,12 +102,12 @@ def prepare(
         _ids(len(points)), points, each, bound, strict=True
     ):
         run = Run(store.uri, asked.experiment, id_)
-        shown = varying or list(point)
+        shown = " ".join(f"{k}={point[k]}" for k in varying or point if k in point)
         specs.append(
             Spec(
                 experiment=asked.experiment,
                 run=run.id,
-                name=" ".join(f"{k}={point[k]}" for k in shown if k in point) or recipe.name,
+                name=asked.name or shown or recipe.name,
                 recipe=recipe.name,
                 source_sha256=recipe.sha256,
                 params=params,
@@ -119,6 +121,7 @@ def prepare(
                 dirty=dirty,
                 sweep=asked.sweep,
                 parent=asked.parent,
+                folder=recipe.folder,
                 rvlab=__version__,
             )
         )
@@ -137,7 +140,7 @@ def _ids(number: int) -> list[str]:
     return sorted(ids)
 
 
-def _seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[int, dict[str, Any]]:
+def seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[int, dict[str, Any]]:
     """A point's seed: the run's own, and the recipe's parameter too where it has one."""
     given = dict(point)
     own = recipe.signature.parameters.get("seed")

@@ -3,6 +3,16 @@
 from rvlab.frame.runs import runs
 from rvlab.frame.select import picked, run_named
 from rvlab.frame.steps import steps
-from rvlab.frame.tables import artifacts, confusion, evals, history
+from rvlab.frame.tables import artifacts, confusion, evals, history, scenes
 
-__all__ = ["artifacts", "confusion", "evals", "history", "picked", "run_named", "runs", "steps"]
+__all__ = [
+    "artifacts",
+    "confusion",
+    "evals",
+    "history",
+    "picked",
+    "run_named",
+    "runs",
+    "scenes",
+    "steps",
+]

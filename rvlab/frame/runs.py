@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
-from rvlab.frame.dtypes import RUNS, guessed, typed
+from rvlab.frame.dtypes import RUNS, TEXT, guessed, typed
 from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
+from rvlab.model.edit import Edited
 from rvlab.store import Store, parsed
+from rvlab.store.edits import edited
 
 if TYPE_CHECKING:
     import pandas as pd
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
+
+GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
+"""What a row holds by name, and what its columns begin with, in their order."""
+
+_OF_SPEC = [one.name for one in fields(Spec) if one.name in RUNS]
 
 
 def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.DataFrame:
@@ -28,9 +36,14 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
 
     Returns:
         Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
-        the recipe, then ``metrics.*``. Times are UTC timestamps, ``duration`` is a timedelta: to
-        now for a run that is running. A run whose records cannot be read is a row with the state
-        ``broken`` and the reason in ``error``.
+        the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
+        scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
+        timedelta: to now for a run that is running. ``tags`` are joined by ``", "``; ``archived``
+        is never missing. A run whose records cannot be read is a row with the state ``broken`` and
+        the reason in ``error``.
+
+    Warns:
+        UserWarning: For a tag, note or archiving that cannot be read; it is left out.
 
     Raises:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
@@ -38,8 +51,11 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
     rows = rows_of(store, wanted)
     silent = [row for row in rows if row.pop("_silent")]
     told = ask(silent) if ask and silent else {}
+    added = edited(store, wanted)
     for row in rows:
-        row["state"] = told.get(row.pop("_run"), row["state"])
+        run = row.pop("_run")
+        row["state"] = told.get(run, row["state"])
+        row.update(_edit_columns(added.get(run, Edited())))
     return framed(rows)
 
 
@@ -62,13 +78,16 @@ def framed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
     import pandas as pd
 
     columns = {name: typed([r.get(name) for r in rows], dtype) for name, dtype in RUNS.items()}
-    for prefix in ("params", "metrics"):
-        names = dict.fromkeys(name for row in rows for name in row.get(prefix, {}))
+    for group, prefix in GROUPS.items():
+        names = dict.fromkeys(name for row in rows for name in row.get(group, {}))
         for name in names:
-            values = [row.get(prefix, {}).get(name) for row in rows]
-            there = [name in row.get(prefix, {}) for row in rows]
-            column = guessed(values, there) if prefix == "params" else typed(values, "float64")
-            columns[f"{prefix}.{name}"] = column
+            values = [row.get(group, {}).get(name) for row in rows]
+            there = [name in row.get(group, {}) for row in rows]
+            if group == "params":
+                columns[f"{prefix}.{name}"] = guessed(values, there)
+            else:
+                kind = TEXT if group == "eval_sets" else "float64"
+                columns[f"{prefix}.{name}"] = typed(values, kind)
     table = pd.DataFrame(columns)
     now = pd.Timestamp.now(tz="UTC")
     until = table["ended"].where(table["state"] != "running", now)
@@ -91,17 +110,31 @@ def _ended(run: Run, data: bytes | RvlabError) -> dict[str, Any]:
         state = record.get("state")
         if state not in ENDED:
             raise RecordBroken(f"{key} has the state {state!r}, which no run ends with.")
-        metrics = record.get("metrics") or {}
-        if not isinstance(metrics, dict) or not all(
-            isinstance(value, int | float | None) for value in metrics.values()
-        ):
-            raise RecordBroken(f"{key} has metrics that are no numbers: {metrics!r:.200}")
+        results = _results(record, key)
     except StoreUnreachable:
         raise
     except RvlabError as exc:
         return _broken(exc)
     times = {name: record.get(name) for name in ("started", "ended", "step", "error")}
-    return {**_spec_columns(spec), **times, "state": state, "metrics": metrics}
+    return {**_spec_columns(spec), **times, **results, "state": state}
+
+
+def _results(record: Mapping[str, Any], key: str) -> dict[str, Any]:
+    """What the end says of the results; an older one does not have all of it."""
+    found = {name: record.get(name) for name in ("device", "eval_set")}
+    for name, value in found.items():
+        if not isinstance(value, str | None):
+            raise RecordBroken(f"{key} has something else than text as {name}: {value!r:.200}")
+    for name, kinds, what in (
+        ("metrics", int | float | None, "numbers"),
+        ("costs", int | float | None, "numbers"),
+        ("eval_sets", str | None, "text"),
+    ):
+        values = record.get(name) or {}
+        if not isinstance(values, dict) or not all(isinstance(v, kinds) for v in values.values()):
+            raise RecordBroken(f"{key} has {name} that are no {what}: {values!r:.200}")
+        found[name] = values
+    return found
 
 
 def _unended(store: Store, run: Run) -> dict[str, Any]:
@@ -141,8 +174,12 @@ def _unended(store: Store, run: Run) -> dict[str, Any]:
 
 
 def _spec_columns(spec: Spec) -> dict[str, Any]:
-    names = set(RUNS) - {"state", "started", "ended", "duration", "step", "error", "uri"}
-    return {"params": spec.params, **{n: getattr(spec, n) for n in names}}
+    return {"params": spec.params, **{name: getattr(spec, name) for name in _OF_SPEC}}
+
+
+def _edit_columns(edits: Edited) -> dict[str, Any]:
+    tags = ", ".join(edits.tags) or None
+    return {"tags": tags, "note": edits.note, "archived": edits.archived}
 
 
 def _broken(exc: RvlabError) -> dict[str, Any]:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, cast
 
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
 from rvlab.model import Run
+from rvlab.model.edit import RESERVED
 from rvlab.store import Store
 
 if TYPE_CHECKING:
@@ -24,14 +25,19 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
     Raises:
         NotFound: If there is no such experiment.
     """
-    ids = [name for name in store.folders(f"{experiment}/") if name != "index"]
-    if not ids:
-        known = experiments(store)
+    found = _listed(store, experiment)
+    if not found:
+        known = [name for name in experiments(store) if name != experiment]
         raise NotFound(
             f"There is no experiment {experiment!r} in {store.uri}. "
             f"{did_you_mean(experiment, known)}"
         )
-    return [Run(store.uri, experiment, name) for name in ids]
+    return found
+
+
+def _listed(store: Store, experiment: str) -> list[Run]:
+    names = store.folders(f"{experiment}/")
+    return [Run(store.uri, experiment, name) for name in names if name not in RESERVED]
 
 
 def run_named(store: Store, name: str) -> Run:
@@ -42,9 +48,10 @@ def run_named(store: Store, name: str) -> Run:
     """
     text = name.removeprefix(f"{store.uri}/").strip("/")
     within, _, run_id = text.rpartition("/")
-    known: list[Run] = []
-    for experiment in [within] if within else experiments(store):
-        known += runs_of(store, experiment)
+    if within:
+        known = runs_of(store, within)
+    else:
+        known = [run for experiment in experiments(store) for run in _listed(store, experiment)]
     found = [run for run in known if run.id == run_id]
     if not found:
         near = did_you_mean(run_id, [run.id for run in known])
@@ -68,7 +75,7 @@ def picked(
         TableError: If a table has no column ``uri``.
     """
     if runs is None:
-        return [run for name in experiments(store) for run in runs_of(store, name)]
+        return [run for name in experiments(store) for run in _listed(store, name)]
     if isinstance(runs, Run):
         return [runs]
     if isinstance(runs, str):
@@ -82,12 +89,49 @@ def picked(
     return list(dict.fromkeys(run for one in runs for run in picked(store, one)))
 
 
+def present(
+    store: Store, runs: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None
+) -> list[Run]:
+    """The runs that are meant, of which each lies in this store; see `picked`.
+
+    Raises:
+        SpecError: If one lies in another store.
+        NotFound: If one is not there, or not any more.
+    """
+    wanted = picked(store, runs)
+    for run in wanted:
+        if store.key(run.uri) != run.prefix:
+            raise SpecError(f"The run {run.uri!r} does not lie directly in the store {store.uri}.")
+    for experiment in dict.fromkeys(run.experiment for run in wanted):
+        known = [run.id for run in runs_of(store, experiment)]
+        for run in wanted:
+            if run.experiment == experiment and run.id not in known:
+                raise NotFound(
+                    f"There is no run {run.prefix!r} in {store.uri}. {did_you_mean(run.id, known)}"
+                )
+    return wanted
+
+
+def one_present(
+    store: Store, run: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None, verb: str
+) -> Run:
+    """The one run that is meant; see `present`.
+
+    Raises:
+        SpecError: If none is named, or several.
+    """
+    found = present(store, [] if run is None else run)
+    if len(found) != 1:
+        raise SpecError(f"{verb} takes one run; these are {len(found) or 'none'}. Name one.")
+    return found[0]
+
+
 def _run_or_experiment(store: Store, text: str) -> Run:
     try:
         return run_named(store, text)
     except NotFound as exc:
         names = experiments(store)
-        ids = [run.id for name in names for run in runs_of(store, name)]
+        ids = [run.id for name in names for run in _listed(store, name)]
         raise NotFound(
             f"There is no experiment or run {text!r} in {store.uri}. "
             f"{did_you_mean(text, [*names, *ids])}"

@@ -24,6 +24,8 @@ STEPS: dict[str, Any] = {
     "state": TEXT,
     "peak_mb": "float64",
     "cpu_s": "float64",
+    "device": TEXT,
+    "gpu_peak_mb": "float64",
     "exit_code": WHOLE,
     "error": TEXT,
     "host": TEXT,
@@ -41,11 +43,12 @@ def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         wanted: The runs.
 
     Returns:
-        ``run step split started ended state peak_mb cpu_s exit_code error host attempt beat``;
-        split is NA for a step that was not cut. Times are UTC; ``peak_mb`` is in MiB, ``cpu_s`` in
-        seconds. State is what the step last said of itself, at ``beat``: one that was killed says
-        ``running`` for ever, and has no end. Runs in which no step has started have no rows.
-        A record that cannot be read is left out, with a warning.
+        ``run step split started ended state peak_mb cpu_s device gpu_peak_mb exit_code error host
+        attempt beat``; split is NA for a step that was not cut. Times are UTC; ``peak_mb`` and
+        ``gpu_peak_mb`` are in MiB, ``cpu_s`` in seconds. State is what the step last said of
+        itself, at ``beat``: one that was killed says ``running`` for ever, and has no end. Runs in
+        which no step has started have no rows. A record that cannot be read is left out, with a
+        warning.
 
     Raises:
         StoreError: If the store does not answer or refuses.

@@ -39,6 +39,15 @@ ARTIFACTS: dict[str, Any] = {
     "uri": "string",
     "bytes": "int64",
 }
+SCENES: dict[str, Any] = {
+    "run": "object",
+    "group": "string",
+    "scene": "string",
+    "image": "string",
+    "labels": "string",
+    "aois": "string",
+    "rests_on": "string",
+}
 HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
 
@@ -61,6 +70,16 @@ def confusion(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     return _typed(_parquet(store, wanted, "confusion", CONFUSION), CONFUSION)
 
 
+def scenes(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+    """Fingerprints of what each run was scored on: equal where the pixels, or the labels, are.
+
+    Returns:
+        ``run group scene image labels aois rests_on``; aois is NA where a scene has no areas of
+        interest, rests_on is ``content``, or ``address`` where a file could not be read.
+    """
+    return _typed(_parquet(store, wanted, "scenes", SCENES), SCENES)
+
+
 def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     """Every file that Raster Vision left in a run that has been summarized.
 
@@ -71,7 +90,9 @@ def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     found = _parquet(store, wanted, "artifacts", columns)
     uris = {run.id: run.uri for run in wanted}
     if len(found):
-        found["uri"] = found["run"].map(uris) + "/" + found["key"]
+        # Files of an adopted run lie elsewhere, and have a whole address for a key.
+        whole = found["key"].str.match(r"/|[a-z0-9]+://")
+        found["uri"] = found["key"].where(whole, found["run"].map(uris) + "/" + found["key"])
     return _typed(found, ARTIFACTS)
 
 
@@ -83,6 +104,7 @@ def history(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         times in seconds end in ``_s``.
     """
     import pandas as pd
+    import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
     found = store.each(lambda uri: _log(store, Run.from_uri(uri)), [run.uri for run in wanted])
     ids = {run.uri: run.id for run in wanted}
@@ -98,10 +120,28 @@ def _log(store: Store, run: Run) -> list[dict[str, Any]]:
         text = store.get(run.key("rv", "train", "log.csv")).decode(errors="replace")
         return list(epochs(text))
     except KeyMissing:
-        return []
+        return _kept_log(store, run)
     except RecordBroken as exc:
         _left_out(run, exc)
         return []
+
+
+def _kept_log(store: Store, run: Run) -> list[dict[str, Any]]:
+    """What was kept of a log that is not below the run: that of an adopted one lies elsewhere."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    key = run.key("tables", "history.parquet")
+    try:
+        found: list[dict[str, Any]] = pq.read_table(io.BytesIO(store.get(key))).to_pylist()
+    except KeyMissing:
+        return []
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        if isinstance(exc, RvlabError):
+            raise
+        _left_out(run, RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}"))
+        return []
+    return found
 
 
 def _parquet(

@@ -2,8 +2,123 @@
 
 from __future__ import annotations
 
-from rvlab.lab._places import Places
+from collections.abc import Iterable, Sequence
+
+from rvlab import frame
+from rvlab.engines.submission import me
+from rvlab.errors import SpecError
+from rvlab.frame.select import present
+from rvlab.lab._places import Picked, Places
+from rvlab.model import Run
+from rvlab.model.edit import checked_tag
+from rvlab.store import edits
+from rvlab.store.removal import remove as remove_runs
 
 
 class Edits(Places):
     """Tags, notes, archives and deletes runs; see `rvlab.Lab`."""
+
+    def tag(self, runs: Picked, *tags: str, remove: str | Iterable[str] = ()) -> None:
+        """Add tags to runs, which stand in the column ``tags``, and take others away.
+
+        Args:
+            runs: Which; naming none is refused.
+            *tags: Text of 1 to 100 characters on one line.
+            remove: Tags that they are to have no more; those they do not have are no error.
+
+        Raises:
+            SpecError: For a tag that is none; nothing has been written.
+            NotFound: If there is no such run.
+        """
+        added = tuple(dict.fromkeys(map(checked_tag, tags)))
+        gone = [remove] if isinstance(remove, str) else remove
+        removed = tuple(dict.fromkeys(map(checked_tag, gone)))
+        both = sorted({*added} & {*removed})
+        if both:
+            raise SpecError(f"The tag {both[0]!r} is to be added and removed. Choose one.")
+        if not added and not removed:
+            raise SpecError("tag needs a tag to add, or remove= with one to take away.")
+        wanted = self._named(runs, "tag")
+        edits.put(self.store, wanted, me(), tags_added=added, tags_removed=removed)
+
+    def note(self, runs: Picked, text: str) -> None:
+        """Write a note on runs, which stands in the column ``note`` in place of an earlier one.
+
+        Args:
+            runs: Which; naming none is refused.
+            text: The note; ``""`` clears it.
+
+        Raises:
+            SpecError: If it is no text.
+            NotFound: If there is no such run.
+        """
+        if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
+            raise SpecError(f"{text!r} cannot be a note. Give text, or '' for no note.")
+        edits.put(self.store, self._named(runs, "note"), me(), note=text)
+
+    def archive(self, runs: Picked, *, undo: bool = False) -> None:
+        """Put runs out of sight: the column ``archived`` is True, and nothing of them is lost.
+
+        Args:
+            runs: Which; naming none is refused.
+            undo: Bring them back.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        edits.put(self.store, self._named(runs, "archive"), me(), archived=not undo)
+
+    def delete(self, runs: Picked, *, confirm: str | None = None) -> None:
+        """Remove every key of runs and of their edits, once somebody has typed their name.
+
+        What Raster Vision left in the run's folder goes too; what a run that was adopted from
+        elsewhere has there stays.
+
+        Args:
+            runs: Which, of one experiment; naming none is refused.
+            confirm: The name that would be asked for: the run's id, of several the experiment's.
+
+        Raises:
+            SpecError: If the name is wrong or nobody can be asked for it, or one of them waits or
+                runs; nothing has been deleted.
+            NotFound: If there is no such run.
+            StoreError: If the store refuses; the runs that are left can be deleted again.
+        """
+        wanted = self._named(runs, "delete")
+        if not wanted:
+            return
+        experiments = sorted({run.experiment for run in wanted})
+        if len(experiments) > 1:
+            raise SpecError(
+                f"delete takes runs of one experiment at a time; these are of {len(experiments)}: "
+                f"{', '.join(experiments[:8])}. Nothing has been deleted."
+            )
+        table = frame.runs(self.store, wanted, self._ask)
+        going = table.loc[table["state"].isin(["queued", "running"]), "state"]
+        for id_, state in going.items():
+            raise SpecError(f"The run {id_} is {state}: cancel it first. Nothing has been deleted.")
+        alone = len(wanted) == 1
+        word = wanted[0].id if alone else experiments[0]
+        what = f"the run {word}" if alone else f"{len(wanted)} runs of the experiment {word}"
+        typed = _asked(what, word) if confirm is None else confirm
+        if typed != word:
+            raise SpecError(
+                f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted."
+            )
+        remove_runs(self.store, wanted)
+
+    def _named(self, runs: Picked, verb: str) -> Sequence[Run]:
+        """The runs that are meant; not all of them because none was named."""
+        if runs is None:
+            raise SpecError(f"{verb} needs to know which runs. Name them, or their experiment.")
+        return present(self.store, runs)
+
+
+def _asked(what: str, word: str) -> str:
+    try:
+        return input(f"This deletes {what} for good. Type {word} to do so: ").strip()
+    except (EOFError, OSError, RuntimeError) as exc:  # a notebook that runs by itself, a script
+        raise SpecError(
+            f"delete asks for a name, and nobody can be asked here. Pass confirm={word!r}, in a "
+            f"shell --yes-delete {word}, to delete {what}. Nothing has been deleted."
+        ) from exc

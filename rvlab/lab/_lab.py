@@ -6,9 +6,10 @@ import time
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.engines.repeat import repeated
 from rvlab.engines.submission import Asked, prepare
 from rvlab.errors import EngineError, HasEnded, SpecError
-from rvlab.frame.select import picked
+from rvlab.frame.select import one_present, picked
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
 from rvlab.lab._places import Picked
@@ -19,6 +20,7 @@ from rvlab.recipes import find
 if TYPE_CHECKING:
     import pandas as pd
 
+    from rvlab.recipes import Recipe
     from rvlab.recipes.source import Ref
 
 
@@ -59,7 +61,7 @@ class Lab(Tables, Edits, Exchange):
         """
         point = {**(params or {}), **named}
         asked = Asked(experiment, self.engine.name, splits, seed)
-        return self._start(recipe, [point], asked)[0]
+        return self._start(find(recipe), [point], asked)[0]
 
     def sweep(
         self,
@@ -93,12 +95,54 @@ class Lab(Tables, Edits, Exchange):
             if twice:
                 raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Keep one.")
         asked = Asked(experiment, self.engine.name, splits, seed, sweep=new_id())
-        return self._start(recipe, [{**fixed, **point} for point in points], asked)
+        return self._start(find(recipe), [{**fixed, **point} for point in points], asked)
 
-    def _start(self, recipe: Ref, points: Sequence[Mapping[str, Any]], asked: Asked) -> list[Run]:
-        found = find(recipe)
-        runs = prepare(self.store, found, points, asked)
-        self.engine.start(self.store, runs, folder=found.folder)
+    def clone(
+        self,
+        run: Picked,
+        *,
+        experiment: str | None = None,
+        splits: int | None = None,
+        seed: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Run:
+        """Start a run again with what is given changed, and return at once.
+
+        The recipe is the one that was recorded, whatever has become of its file since. What it
+        imports from beside its file is found if that folder is on this machine.
+
+        Args:
+            run: One run, or its row of the table; it becomes the parent of the new one.
+            experiment: Where the new run goes; None is where the run is.
+            splits: As for `submit`; None is the run's.
+            seed: As for `submit`; None is the run's.
+            params: Parameters of the recipe whose names this call uses itself.
+            **named: Parameters of the recipe to change, and ``data_uri`` if it takes one.
+
+        Raises:
+            SpecError: For several runs, a run without a recorded recipe, or a wrong name, type or
+                value; nothing has been started.
+            NotFound: If there is no such run.
+            StoreError: If the store cannot be written.
+        """
+        parent = one_present(self.store, run, "clone")
+        recipe, point, asked = repeated(
+            self.store,
+            parent,
+            {**(params or {}), **named},
+            engine=self.engine.name,
+            experiment=experiment,
+            splits=splits,
+            seed=seed,
+        )
+        return self._start(recipe, [point], asked)[0]
+
+    def _start(
+        self, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
+    ) -> list[Run]:
+        runs = prepare(self.store, recipe, points, asked)
+        self.engine.start(self.store, runs, folder=recipe.folder)
         return runs
 
     def wait(

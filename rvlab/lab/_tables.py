@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rvlab import frame
+from rvlab import compare, frame
 from rvlab.errors import NotFound
-from rvlab.frame.select import picked, run_named
+from rvlab.frame.lineage import lineage
+from rvlab.frame.select import one_present, picked, run_named
 from rvlab.lab._places import Picked, Places
 from rvlab.model import STEPS, Run
 
@@ -32,14 +33,33 @@ class Tables(Places):
             runs: An experiment's name, a run, a table or several of these; None for all.
 
         Returns:
-            Index ``run``; state, times and addresses, then ``params.*``, then ``metrics.*``. See
-            `rvlab.frame.runs.runs`.
+            Index ``run``; state, tags, times and addresses, then ``params.*``, ``metrics.*`` and
+            ``costs.*``. See `rvlab.frame.runs.runs`.
 
         Raises:
             NotFound: If there is no such experiment or run.
             StoreUnreachable: If nobody answers at the store's address.
         """
         return frame.runs(self.store, picked(self.store, runs), self._ask)
+
+    def lineage(self, run: Picked) -> pd.DataFrame:
+        """The runs that a run was cloned from, and those cloned from it, the oldest first.
+
+        Args:
+            run: One run, or its id: that of a parent that was deleted, too.
+
+        Returns:
+            Index ``run``; ``generation parent changed name state created uri`` and the metrics. See
+            `rvlab.frame.lineage.lineage`.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        named = run.rstrip("/").rpartition("/")[2] if isinstance(run, str) else None
+        table = self.runs()
+        if named is not None and named in set(table["parent"].dropna()):
+            return lineage(table, named)
+        return lineage(table, one_present(self.store, run, "lineage").id)
 
     def evals(self, runs: Picked = None) -> pd.DataFrame:
         """The evaluations, long: ``run group scene class metric value``."""
@@ -48,6 +68,17 @@ class Tables(Places):
     def confusion(self, runs: Picked = None) -> pd.DataFrame:
         """The confusion matrices, long: ``run group scene truth prediction count``."""
         return frame.confusion(self.store, picked(self.store, runs))
+
+    def scenes(self, runs: Picked = None) -> pd.DataFrame:
+        """What each run was scored on, as fingerprints: ``run group scene image labels aois``."""
+        return frame.scenes(self.store, picked(self.store, runs))
+
+    def configs(self, runs: Picked = None, *, every: bool = False) -> pd.DataFrame:
+        """Raster Vision's config of each run, flattened: a column per key in which they differ.
+
+        See `rvlab.compare.configs`; `every` gives all keys.
+        """
+        return compare.configs(picked(self.store, runs), every=every)
 
     def history(self, runs: Picked = None) -> pd.DataFrame:
         """One row per run and epoch, of runs that are still training too."""

@@ -1,5 +1,6 @@
 """The nouns: frozen, standard library only, no input or output."""
 
+from rvlab.model.groups import headline_group
 from rvlab.model.run import (
     ENDED,
     SPLIT_STEPS,
@@ -12,7 +13,7 @@ from rvlab.model.run import (
     utc_now,
 )
 from rvlab.model.spec import Spec
-from rvlab.model.step import BEAT_S, SILENT_S, StepRecord, end_record
+from rvlab.model.step import BEAT_S, SILENT_S, StepRecord, costs, device, end_record
 
 __all__ = [
     "BEAT_S",
@@ -25,7 +26,10 @@ __all__ = [
     "Spec",
     "StepRecord",
     "checked_name",
+    "costs",
+    "device",
     "end_record",
+    "headline_group",
     "new_id",
     "step_name",
     "utc_now",

@@ -17,6 +17,7 @@ _KINDS: dict[str, Any] = {
     "int | None": int | None,
     "float | None": float | int | None,
     "bool | None": bool | None,
+    "tuple[str, ...]": list | tuple,
     "Mapping[str, Any]": dict,
     "Mapping[str, str]": dict,
 }

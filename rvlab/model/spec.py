@@ -33,6 +33,8 @@ class Spec:
         image: The container image, with its digest where it is known.
         sweep: The sweep it belongs to.
         parent: The run it was made from.
+        folder: Where the recipe's file lies, on the machine it was submitted from, so that what it
+            imports from beside it is found again; None for a shipped recipe or a cell.
         rvlab: The version that submitted it.
         schema: The number of this record's form.
     """
@@ -54,6 +56,7 @@ class Spec:
     image: str | None = None
     sweep: str | None = None
     parent: str | None = None
+    folder: str | None = None
     rvlab: str = ""
     schema: int = field(default=SCHEMA)
 

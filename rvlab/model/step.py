@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
 from rvlab.errors import RecordBroken
+from rvlab.model.groups import headline_group
 from rvlab.model.record import read
 
 BEAT_S = 5.0
@@ -33,6 +34,8 @@ class StepRecord:
         pid: Its process.
         peak_mb: The most memory its process held so far, in MiB.
         cpu_s: Processor time it used so far, in seconds, its ended children included.
+        device: What it computed on: ``cpu``, or ``cuda`` with the name of the GPU.
+        gpu_peak_mb: The most memory of that GPU which torch held so far, in MiB.
         exit_code: None while it runs.
         error: The last line of the traceback, in one sentence.
         traceback: The last lines of the traceback.
@@ -50,6 +53,8 @@ class StepRecord:
     ended: str | None = None
     peak_mb: float | None = None
     cpu_s: float | None = None
+    device: str | None = None
+    gpu_peak_mb: float | None = None
     exit_code: int | None = None
     error: str | None = None
     traceback: str | None = None
@@ -76,6 +81,37 @@ class StepRecord:
         return found
 
 
+def costs(records: Sequence[StepRecord]) -> dict[str, float]:
+    """What a run cost, from what its steps say of themselves.
+
+    Returns:
+        ``{step}_s``, the time that one waited for each step, in seconds: from the start of its
+        first split to the end of its last, so far if it has none; ``peak_mb`` and ``gpu_peak_mb``,
+        the most memory that one process held, in MiB; ``cpu_s``, processor time of all of them, in
+        seconds. What nobody has said is left out.
+    """
+    spans: dict[str, tuple[datetime, datetime]] = {}
+    for one in records:
+        span = datetime.fromisoformat(one.started), datetime.fromisoformat(one.ended or one.beat)
+        first, last = spans.get(one.step, span)
+        spans[one.step] = min(first, span[0]), max(last, span[1])
+    found = {
+        f"{step}_s": round((last - first).total_seconds(), 3)
+        for step, (first, last) in spans.items()
+    }
+    for name, over in (("peak_mb", max), ("gpu_peak_mb", max), ("cpu_s", sum)):
+        values = [v for one in records if (v := getattr(one, name)) is not None]
+        if values:
+            found[name] = round(over(values), 2)
+    return found
+
+
+def device(records: Sequence[StepRecord]) -> str | None:
+    """What a run computed on: the device of train, else of predict."""
+    by_step = {one.step: one.device for one in records if one.device}
+    return by_step.get("train") or by_step.get("predict")
+
+
 def end_record(
     spec: Mapping[str, Any],
     state: str,
@@ -85,6 +121,9 @@ def end_record(
     step: str | None = None,
     error: str | None = None,
     metrics: Mapping[str, float] | None = None,
+    costs: Mapping[str, float] | None = None,
+    device: str | None = None,
+    eval_sets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
     """``end.json``: complete in itself, so that one GET makes a row of the table of runs.
 
@@ -96,7 +135,12 @@ def end_record(
         step: The step that failed.
         error: Why, in one sentence.
         metrics: The headline metrics, by name.
+        costs: What it cost, as `costs` has it, and ``bytes``, what it wrote.
+        device: What it computed on.
+        eval_sets: A group of scenes -> the fingerprint of what it was scored on.
     """
+    sets = dict(eval_sets or {})
+    eval_set = sets.pop(headline_group(sets), None) if sets else None
     return {
         "schema": 1,
         "spec": dict(spec),
@@ -106,4 +150,8 @@ def end_record(
         "step": step,
         "error": error,
         "metrics": dict(metrics or {}),
+        "costs": dict(costs or {}),
+        "device": device,
+        "eval_set": eval_set,
+        "eval_sets": sets,
     }

@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.asked import checked
 from rvlab.model.classes import NULL_CLASS
 from rvlab.plot import ink, shade
 from rvlab.plot.matrices import Matrix, matrices, rows_of, shares
-from rvlab.plot.names import checked, run_names
+from rvlab.plot.names import run_names
 from rvlab.plot.table import with_columns
 
 if TYPE_CHECKING:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import SpecError, TableError, did_you_mean
+from rvlab.frame.best import best_place
 from rvlab.plot import ink
 from rvlab.plot.table import with_columns
 
@@ -95,7 +96,7 @@ def _drawn(
     entries = [] if shown.bar is not None else ink.legend_entries(shown)
     longest = max((len(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
-    side = 0.25 + columns * (0.4 + 0.078 * max(longest, len(shown.name)))
+    side = 0.2 + columns * (0.48 + 0.084 * max(longest, len(shown.name)))
     down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
     panel = max(_PANEL_W, 5.2 / across)
     lines = min(len(entries), _LEGEND_ROWS) + 1
@@ -110,7 +111,7 @@ def _drawn(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
         _panel(ax, runs, name, shown, extras)
-    _key(made, shown, entries, across * (panel + 0.6) + 0.25)
+    _key(made, shown, columns, across * (panel + 0.6) + 0.25)
     return made
 
 
@@ -151,8 +152,9 @@ def _panel(
         )
         if extras.smooth:
             ax.plot(epochs, values, linewidth=0.8, alpha=0.3, zorder=1.5, gid="raw", **look)
-        if which := extras.best.get(name, extras.best.get("")):
-            at = int(values.argmin() if which == "min" else values.argmax())
+        which = extras.best.get(name, extras.best.get(""))
+        at = best_place(values, least=which == "min") if which else None
+        if at is not None:
             style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
@@ -163,12 +165,10 @@ def _panel(
 def _key(
     made: Figure,
     shown: ink.Hue,
-    entries: Sequence[tuple[str, dict[str, Any]]],
+    columns: int,
     left: float,
 ) -> None:
     """One legend or one color bar for all panels, at the right."""
-    from matplotlib.lines import Line2D
-
     width, height = made.get_size_inches()
     if shown.bar is not None:
         top = (height - _HEAD) / height
@@ -178,19 +178,5 @@ def _key(
         bar.ax.tick_params(labelsize=ink.SMALL, length=3)
         bar.outline.set_visible(False)
         return
-    lines = [Line2D([], [], linewidth=2, label=label, **style) for label, style in entries]
-    legend = made.legend(
-        handles=lines,
-        title=shown.name,
-        loc="upper left",
-        bbox_to_anchor=((left - 0.08) / width, (height - _HEAD + 0.12) / height),
-        frameon=False,
-        fontsize=ink.SMALL,
-        title_fontsize=ink.SMALL,
-        alignment="left",
-        borderpad=0.2,
-        handlelength=1.6,
-        ncols=math.ceil(len(lines) / _LEGEND_ROWS),
-        columnspacing=1.2,
-    )
-    legend.get_title().set_fontweight("bold")
+    corner = ((left - 0.08) / width, (height - _HEAD + 0.12) / height)
+    ink.legend(made, shown, corner, columns=columns)

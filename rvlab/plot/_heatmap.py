@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from rvlab.errors import SpecError, TableError, did_you_mean
+from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.pivot import COLUMNS, Pivoted, pivoted
 from rvlab.plot import ink, shade
-from rvlab.plot.names import checked, run_names
+from rvlab.plot.names import run_names
 from rvlab.plot.table import with_columns
 
 if TYPE_CHECKING:
@@ -17,8 +18,6 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("run", "group", "scene", "class", "metric", "value")
-_OVER_CLASSES = {"iou": "mean_iou"}  # what a metric of a class is called over all of them
 _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 
@@ -62,7 +61,8 @@ def heatmap(
     table = with_columns(evals, [*COLUMNS, *([label] if label else [])], "table of evaluations")
     if table.empty:
         return ink.noted("No evaluations yet: the table is empty.")
-    cells, whole, metric = _matrices(table, rows, metric, group, of)
+    found = pivoted(table, rows, metric, group, of)
+    (cells, whole), metric = _sorted(found), found.metric
     names = run_names(table[table["run"].isin(cells.columns)], label)
     without = table["run"].nunique() - cells.shape[1]
     notes = [f"{without} {'run has' if without == 1 else 'runs have'} none"] if without else []
@@ -73,32 +73,14 @@ def heatmap(
     return _drawn(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
 
 
-def _matrices(
-    table: pd.DataFrame, rows: str, metric: str, group: str, of: str | None
-) -> tuple[pd.DataFrame, pd.Series[Any] | None, str]:
-    """The cells, rows and columns sorted; the values over all rows; what the metric is called."""
-    checked(group, table["group"].dropna().unique().tolist(), "No run was evaluated on the group")
-    part = table[table["group"] == group]
-    over = "class" if rows == "scene" else "scene"
-    if of is not None:
-        checked(of, part[over].dropna().unique().tolist(), f"In {group} there is no {over}")
-    part = part[part[over] == of] if of is not None else part[part[over].isna()]
-    below, above = part[part[rows].notna()], part[part[rows].isna()]
-    inside = {v: k for k, v in _OVER_CLASSES.items()}.get(metric, metric)
-    across = _OVER_CLASSES.get(metric, metric)
-    name = across if rows == "scene" and of is None else inside
-    checked(name, below["metric"].unique().tolist(), f"In {group} no {rows} has the metric")
-    below = below[below["metric"] == name]
-    above = above[above["metric"] == (across if rows == "class" or of is None else inside)]
-    if below.duplicated(["run", rows]).any() or above.duplicated("run").any():
-        raise TableError("The table of evaluations has two values for one cell: was it put twice?")
-    cells = below.pivot(index=rows, columns="run", values="value").astype(float)
-    cells = cells.loc[
-        cells.mean(axis=1).sort_values(ascending=False, kind="stable").index,
-        cells.mean(axis=0).sort_values(ascending=False, kind="stable").index,
-    ]
-    whole = above.set_index("run")["value"].astype(float).reindex(cells.columns)
-    return cells, None if whole.isna().all() else whole, name
+def _sorted(found: Pivoted) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+    """The cells, a column per run, the best on the left and on top; the values over all rows."""
+    down, across = (
+        found.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index
+        for axis in (0, 1)
+    )
+    whole = found.whole.reindex(across)
+    return found.cells.loc[across, down].T, None if whole.isna().all() else whole
 
 
 def _drawn(
@@ -113,7 +95,7 @@ def _drawn(
     down, across = cells.shape
     side = [str(name) for name in cells.index]
     longest = max(len(line) for lines in names for line in lines)
-    wide = max(0.5, longest * _LETTER + 0.1)
+    wide = max(0.5, longest * _LETTER * 1.1 + 0.1)
     flat = wide <= 1.3 and across * wide <= _WIDE  # whether the names of the runs stand upright
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
     tall = min(0.3, max(_TALL / down, 0.03))

@@ -23,7 +23,7 @@ FEWEST, FEWEST_EACH = 10, 3
 """Runs that it takes at least, and for each parameter."""
 
 REPEATS, FOLDS, TREES = 30, 5, 200
-INSTALL = "plot.importance needs scikit-learn: pip install scikit-learn"
+INSTALL = "plot.importance needs scikit-learn: pip install 'rvlab[importance]'"
 _NAME, _MANY = "params.", 0.3
 
 

@@ -94,7 +94,7 @@ def _drawn(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: boo
     if is_scale:
         _strip(ax, gap * (len(names) - 1))
     else:
-        _key(made, shown.name, entries, 1 - (side - 0.1) / width)
+        ink.legend(made, shown, (1 - (side - 0.1) / width, 0.85))
     return made
 
 
@@ -108,7 +108,7 @@ def _ruled(ax: Axes, i: int, name: str, axis: Ruler, *, is_last: bool) -> None:
     from matplotlib.patheffects import withStroke
 
     end = 0.0 if is_last else SPREAD
-    ax.vlines(i, -end, 1 + end, color="#5f6368", linewidth=1.0, zorder=3)
+    ax.vlines(i, -end, 1 + end, color="#5f6368", linewidth=1.0, zorder=3, clip_on=False)
     halo = [withStroke(linewidth=3, foreground="white")]
     ticks = list(axis.ticks)
     if np.isnan(axis.at).any():
@@ -157,20 +157,3 @@ def _color(at: float) -> Any:
     import matplotlib
 
     return matplotlib.colormaps[ink.SCALE](0.86 * at)
-
-
-def _key(made: Figure, name: str, entries: Any, left: float) -> None:
-    from matplotlib.lines import Line2D
-
-    legend = made.legend(
-        handles=[Line2D([], [], linewidth=2, label=label, **look) for label, look in entries],
-        title=name,
-        loc="upper left",
-        bbox_to_anchor=(left, 0.85),
-        frameon=False,
-        fontsize=ink.SMALL,
-        title_fontsize=ink.SMALL,
-        alignment="left",
-        handlelength=1.6,
-    )
-    legend.get_title().set_fontweight("bold")

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rvlab.errors import SpecError
 from rvlab.plot import ink
 from rvlab.plot.table import is_number, short, with_columns
+from rvlab.plot.trend import trends
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+
+FROM = 6
+"""Runs from which on a trend is drawn unasked."""
 
 
 def scatter(
@@ -19,9 +24,17 @@ def scatter(
     *,
     hue: str | None = None,
     log_x: bool | None = None,
+    trend: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a dot per run.
+    """Draw a dot per run, and the mean along `x`.
+
+    The trend is marginal: the mean of all runs at a value of `x`, whatever their other parameters,
+    with one standard deviation to both sides. Categories, and up to 12 values, have a mean each,
+    if there are twice as many runs; of more values, neighbours share one, in 3 to 8 bins of equal
+    numbers of runs, 5 or more. The note below says which, and of how many. In a full grid of
+    parameters that is the effect of `x`; where others were changed along with it, it is theirs as
+    well.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.
@@ -30,6 +43,9 @@ def scatter(
         hue: The column that colors the dots; numbers get a scale from dark to light, anything
             else distinct colors.
         log_x: Whether `x` has a log axis; None takes one where positive numbers span two decades.
+        trend: Whether to draw the trend; None draws it from 6 runs on. Where runs are too few for
+            the means above there is none. With a `hue` of up to 6 values in the legend each has its
+            own, if two or more can have one, and along categories runs stand apart by it.
         ax: Where to draw; None makes a figure with pyplot, which a notebook shows by itself.
 
     Returns:
@@ -37,7 +53,10 @@ def scatter(
 
     Raises:
         TableError: If a column is missing.
+        SpecError: If `trend` is none of True, False and None.
     """
+    if trend is not None and not isinstance(trend, bool):
+        raise SpecError(f"trend cannot be {trend!r}: it is True, False or None.")
     table = with_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
     if ax is None:
         ax = _own_axes()
@@ -48,24 +67,36 @@ def scatter(
         return ax
     across, kinds = _across(there[x])
     shown = ink.hue(table[hue]) if hue else None
-    _dots(ax, across, there[y].astype(float), there[hue] if hue else None, shown)
+    up, by = there[y].astype(float), there[hue] if hue else None
+    asked = len(there) >= FROM if trend is None else trend
+    found = trends(across, up, by, shown, kinds=kinds is not None) if asked else None
+    _dots(ax, found.placed(across, by) if found else across, up, by, shown)
     _dress(ax, across, y, kinds)
     if log_x if log_x is not None else is_number(there[x]) and ink.is_wide(across.tolist()):
         ax.set_xscale("log")
     if shown:
         _key(ax, shown)
-    if missing:
-        ax.annotate(missing, (0, 0), (0, -44), **_NOTE)
+    if found:
+        found.draw(ax)
+    said = found.words() if found else "No trend: too few runs for the values across."
+    _note(ax, [line for line in (said if found or trend else None, missing) if line])
     return ax
 
 
-_NOTE: dict[str, Any] = {
-    "xycoords": "axes fraction",
-    "textcoords": "offset points",
-    "fontsize": 8.5,
-    "color": ink.GREY,
-    "va": "top",
-}
+def _note(ax: Axes, lines: list[str]) -> None:
+    """Say something below the name of the axis across."""
+    if lines:
+        below: Any = ("axes fraction", ax.xaxis.label)
+        ax.annotate(
+            "\n".join(lines),
+            (0, 0),
+            (0, -5),
+            xycoords=below,
+            textcoords="offset points",
+            fontsize=8.5,
+            color=ink.GREY,
+            va="top",
+        )
 
 
 def _own_axes() -> Axes:
@@ -109,7 +140,7 @@ def _dots(
     ax.scatter(
         across.to_numpy(),
         up.to_numpy(),
-        s=54,
+        s=54 if len(up) <= 100 else 26,
         c=colors,
         edgecolors="white",
         linewidths=0.8,
@@ -136,8 +167,6 @@ def _dress(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) ->
 
 
 def _key(ax: Axes, shown: ink.Hue) -> None:
-    from matplotlib.lines import Line2D
-
     figure = ax.get_figure()
     if shown.bar is not None and figure is not None:
         bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
@@ -145,22 +174,7 @@ def _key(ax: Axes, shown: ink.Hue) -> None:
         bar.ax.tick_params(labelsize=ink.SMALL, length=3)
         bar.outline.set_visible(False)
         return
-    dots = [
-        Line2D([], [], marker="o", linestyle="", markersize=7, color=style["color"], label=label)
-        for label, style in ink.legend_entries(shown)
-    ]
-    legend = ax.legend(
-        handles=dots,
-        title=shown.name,
-        loc="upper left",
-        bbox_to_anchor=(1.0, 1.02),
-        frameon=False,
-        fontsize=ink.SMALL,
-        title_fontsize=ink.SMALL,
-        alignment="left",
-        handletextpad=0.3,
-    )
-    legend.get_title().set_fontweight("bold")
+    ink.legend(ax, shown, (1.0, 1.02), dots=True)
 
 
 def _missing(table: pd.DataFrame, x: str, y: str) -> str | None:

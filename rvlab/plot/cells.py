@@ -13,14 +13,14 @@ from numpy.typing import NDArray
 
 from rvlab import raster, store
 from rvlab.errors import RasterError, RvlabError
+from rvlab.model import Run
 from rvlab.plot.mosaic import Cell, Row
 from rvlab.raster.chips import Predicted, attempt, predicted, truth
-from rvlab.raster.gdal import fetch
 from rvlab.raster.labels import thinned
 from rvlab.raster.recode import Ids
+from rvlab.store import outputs
 
 OTHER = (255, 0, 255)  # the color of an id that is none of the classes
-CONFIG = "rv/pipeline-config.json"
 NO_CLASSES = raster.Classes((), ())
 
 
@@ -67,8 +67,7 @@ class Begun:
 def source(run: str, uri: str) -> Source:
     """Read a run's config; an error is kept for its cells."""
     try:
-        where = f"{uri.rstrip('/')}/{CONFIG}"
-        config = store.parsed(where, fetch(where))
+        config = outputs.config(store.at(uri), Run.from_uri(uri))
         return Source(run, uri, raster.classes(config), tuple(raster.scenes(config)))
     except RvlabError as exc:
         return Source(run, uri, error=exc)

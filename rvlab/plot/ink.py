@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rvlab.plot.names import shortened
 from rvlab.plot.table import is_number, short
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.legend import Legend
 
 # Okabe and Ito, "Color universal design" (2008), without the yellow that white paper swallows.
 DISTINCT = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#7F7F7F")
@@ -156,10 +158,44 @@ def _steps(number: int) -> list[Any]:
 def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
     """Label and style of each entry of a legend; of run ids, what all begin with is left out."""
     labels = [short(value) for value in shown.styles]
-    if shown.name == "run" and len(labels) > 1:
-        parts = [label.split("-") for label in labels]
-        same = 0
-        while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
-            same += 1
-        labels = [f"…{'-'.join(p[same:])}" for p in parts] if same else labels
+    labels = shortened(labels) if shown.name == "run" else labels
     return list(zip(labels, shown.styles.values(), strict=True))
+
+
+def legend(
+    on: Axes | Figure, shown: Hue, at: tuple[float, float], *, dots: bool = False, columns: int = 1
+) -> Legend:
+    """Say which color is which value, under the name of the column.
+
+    Args:
+        on: The axes, or the figure for all of its axes.
+        shown: The values.
+        at: The upper left corner, in parts of `on`.
+        dots: Whether runs are dots; else they are lines.
+        columns: Of entries.
+    """
+    from matplotlib.lines import Line2D
+
+    def handle(label: str, style: dict[str, Any]) -> Line2D:
+        if dots:
+            plain = {"linestyle": "", "color": style["color"]}
+            return Line2D([], [], marker="o", markersize=7, label=label, **plain)
+        return Line2D([], [], linewidth=2, label=label, **style)
+
+    made = on.legend(
+        handles=[handle(label, style) for label, style in legend_entries(shown)],
+        title=shown.name,
+        loc="upper left",
+        bbox_to_anchor=at,
+        frameon=False,
+        fontsize=SMALL,
+        title_fontsize=SMALL,
+        alignment="left",
+        borderpad=0.2,
+        handlelength=1.6,
+        handletextpad=0.3 if dots else 0.8,
+        ncols=columns,
+        columnspacing=1.2,
+    )
+    made.get_title().set_fontweight("bold")
+    return made

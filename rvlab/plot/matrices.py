@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import TableError
+from rvlab.frame.asked import checked
 from rvlab.model.classes import NULL_CLASS
-from rvlab.plot.names import checked
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import TableError, did_you_mean
 from rvlab.plot.table import short, titles
 
 if TYPE_CHECKING:
@@ -42,19 +41,3 @@ def varying(runs: pd.DataFrame) -> list[str]:
     """The ``params.*`` in which the runs differ."""
     names = [str(c) for c in runs.columns if str(c).startswith("params.")]
     return [name for name in names if runs[name].map(short).nunique() > 1]
-
-
-def checked(word: str, known: Sequence[Any], what: str) -> None:
-    """Whether a table has rows of that name.
-
-    Args:
-        word: What was asked for.
-        known: What there is.
-        what: The sentence's beginning, such as ``No run was evaluated on the group``.
-
-    Raises:
-        TableError: If it has none; it names the nearest.
-    """
-    words = [str(one) for one in known]
-    if word not in words:
-        raise TableError(f"{what} {word!r}. {did_you_mean(word, words)}")

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import TableError, did_you_mean
+from rvlab.frame.asked import with_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def with_columns(table: pd.DataFrame, names: Iterable[str], what: str) -> pd.DataFrame:
-    """The table, its named index levels as columns where one of them is asked for.
-
-    Args:
-        table: Left as it is.
-        names: Columns that must be there.
-        what: What the table is called in the message.
-
-    Raises:
-        TableError: If one is missing; it names the nearest.
-    """
-    wanted = list(names)
-    levels = [n for n in table.index.names if n in wanted and n not in table.columns]
-    out = table.reset_index(levels) if levels else table
-    for name in wanted:
-        if name not in out.columns:
-            known = [str(c) for c in out.columns]
-            raise TableError(f"The {what} has no column {name!r}. {did_you_mean(name, known)}")
-    return out
+__all__ = ["is_number", "short", "titles", "with_columns"]
 
 
 def is_number(values: pd.Series[Any]) -> bool:

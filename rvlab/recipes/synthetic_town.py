@@ -48,6 +48,7 @@ def get_config(
     chip_px: int = 128,
     scene_px: int = 512,
     train_scenes: int = 4,
+    validation_scenes: int = 2,
     building_weight: float = 3.0,
     road_weight: float = 2.0,
     data_seed: int = 0,
@@ -67,6 +68,7 @@ def get_config(
         chip_px: Side of the chips that the model trains and predicts on, 16 or more.
         scene_px: Side of a scene, 64 or more.
         train_scenes: Number of training scenes.
+        validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
         building_weight: Weight of buildings in the loss, where the background has 1.
         road_weight: Weight of roads in the loss.
         data_seed: Other numbers draw other towns.
@@ -83,13 +85,14 @@ def get_config(
     chip_px = values.whole("chip_px", chip_px, least=16)
     scene_px = values.whole("scene_px", scene_px, least=64)
     train_scenes = values.whole("train_scenes", train_scenes, least=1)
+    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
     building_weight = values.positive("building_weight", building_weight)
     road_weight = values.positive("road_weight", road_weight)
     data_seed = values.whole("data_seed", data_seed, least=0)
     nochip = values.flag("nochip", nochip)
     values.chip_fits(chip_px, scene_px)
 
-    counts = {"train": train_scenes, "validation": 2, "test": 1}
+    counts = {"train": train_scenes, "validation": validation_scenes, "test": 1}
     places = [(split, i) for split in SPLITS for i in range(counts[split])]
     folder = place.folder(root_uri, data_uri, f"town-v{town.VERSION}-seed{data_seed}-{scene_px}px")
     makers = {}

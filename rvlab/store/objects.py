@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -41,6 +41,15 @@ class Objects(Protocol):
 
     def get(self, key: str) -> bytes:
         """The bytes of a key; KeyMissing if there is none."""
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Some of the bytes of a key; KeyMissing if there is none."""
+
+    def size(self, key: str) -> int:
+        """How many bytes a key has; KeyMissing if there is none."""
+
+    def modified(self, key: str) -> datetime:
+        """When a key was last written, in UTC; KeyMissing if there is none."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key, whole or not at all; KeyExists if it is there and must not be."""
@@ -136,6 +145,27 @@ class ObstoreObjects:
 
         with self._said(key):
             return bytes(obstore.get(self._store, key).bytes())
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See Objects."""
+        import obstore
+
+        with self._said(key):
+            return bytes(obstore.get_range(self._store, key, start=start, length=length))
+
+    def size(self, key: str) -> int:
+        """See Objects."""
+        import obstore
+
+        with self._said(key):
+            return int(obstore.head(self._store, key)["size"])
+
+    def modified(self, key: str) -> datetime:
+        """See Objects."""
+        import obstore
+
+        with self._said(key):
+            return obstore.head(self._store, key)["last_modified"].astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects."""
@@ -237,6 +267,25 @@ class FsspecObjects:
         """See Objects."""
         with self._said(key):
             return bytes(self._fs.cat_file(self._path(key)))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See Objects."""
+        with self._said(key):
+            return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
+
+    def size(self, key: str) -> int:
+        """See Objects."""
+        with self._said(key):
+            return int(self._fs.size(self._path(key)))
+
+    def modified(self, key: str) -> datetime:
+        """See Objects; StoreError if this kind of storage keeps no times."""
+        with self._said(key):
+            try:
+                found: datetime = self._fs.modified(self._path(key))
+            except NotImplementedError as exc:
+                raise StoreError(f"{self._uri} does not tell when {key!r} was written.") from exc
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects; with `if_absent`, two that write at the same moment may both succeed."""

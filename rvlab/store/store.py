@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -72,6 +73,27 @@ class Store:
             StoreUnreachable: If nobody answers.
         """
         return self._objects.get(key)
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """Some of the bytes of a key, from `start` on; fewer where it ends before."""
+        return self._objects.get_range(key, start, length)
+
+    def size(self, key: str) -> int:
+        """How many bytes a key has.
+
+        Raises:
+            KeyMissing: If there is no such key.
+        """
+        return self._objects.size(key)
+
+    def modified(self, key: str) -> datetime:
+        """When a key was last written, in UTC.
+
+        Raises:
+            KeyMissing: If there is no such key.
+            StoreError: If this kind of storage does not tell.
+        """
+        return self._objects.modified(key)
 
     def get_json(self, key: str) -> dict[str, Any]:
         """A record.
@@ -167,6 +189,8 @@ def remember(store: Store) -> Store:
 def at(uri: str) -> Store:
     """The store that a URI lies in: one that was opened in this process, else by the environment.
 
+    What lies beside an opened store in the same bucket is reached as that store is.
+
     Pictures are drawn from tables, and a table has URIs but no credentials; this is where the two
     meet. It holds addresses only, never data.
     """
@@ -176,5 +200,7 @@ def at(uri: str) -> Store:
         return _opened[max(roots, key=len)]
     if "://" in clean:
         parts = urlsplit(clean)
-        return Store(f"{parts.scheme}://{parts.netloc}")
+        root = f"{parts.scheme}://{parts.netloc}"
+        beside = [store for store in _opened.values() if f"{store.uri}/".startswith(f"{root}/")]
+        return Store(root, beside[-1].access if beside else None)
     return Store(Path(clean).anchor)

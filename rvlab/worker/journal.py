@@ -171,6 +171,7 @@ class Journal:
             beat=utc_now(),
             peak_mb=round(usage.ru_maxrss / unit, 1),
             cpu_s=round(usage.ru_utime + usage.ru_stime + below.ru_utime + below.ru_stime, 2),
+            **_computed_on(),
         )
         self._store.put_json(self._key, self.record.record())
 
@@ -195,6 +196,16 @@ class Journal:
 
     def _clean(self, text: str) -> str:
         return cleaned(text.encode(), self._store).decode(errors="replace")
+
+
+def _computed_on() -> dict[str, Any]:
+    """The device, and how much of a GPU's memory was held; of a torch that is loaded already."""
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    # While torch is being imported it is there in part only.
+    if not hasattr(cuda, "get_device_name") or not cuda.is_initialized():
+        return {"device": "cpu"}
+    peak = max(cuda.max_memory_reserved(i) for i in range(cuda.device_count()))
+    return {"device": f"cuda ({cuda.get_device_name()})", "gpu_peak_mb": round(peak / 2**20, 1)}
 
 
 def cleaned(data: bytes, store: Store) -> bytes:

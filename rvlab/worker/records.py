@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Mapping
 
 from rvlab.errors import KeyExists, RvlabError, StoreError
-from rvlab.model import Run, StepRecord, end_record, utc_now
+from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
 
 SPEC, SOURCE, PLAN, END = "spec.json", "recipe.py", "plan.json", "end.json"
@@ -25,15 +25,25 @@ def end(
     step: str | None = None,
     error: str | None = None,
     metrics: Mapping[str, float] | None = None,
+    eval_sets: Mapping[str, str] | None = None,
 ) -> bool:
     """Write ``end.json``, unless another has ended the run before.
 
     Returns:
         Whether this call ended it.
     """
-    started = min((r.started for r in step_records(store, run)), default=None)
+    steps = step_records(store, run)
     record = end_record(
-        spec, state, utc_now(), started=started, step=step, error=error, metrics=metrics
+        spec,
+        state,
+        utc_now(),
+        started=min((one.started for one in steps), default=None),
+        step=step,
+        error=error,
+        metrics=metrics,
+        costs={**costs(steps), "bytes": sum(size for _, size in store.files(run.prefix))},
+        device=device(steps),
+        eval_sets=eval_sets,
     )
     try:
         patiently(lambda: store.put_json(run.key(END), record, if_absent=True))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
+from rvlab.model import headline_group
 from rvlab.model.classes import unlabelled_id
 from rvlab.model.log import epochs
 from rvlab.worker.mends import OUTSIDE_AOI
@@ -95,9 +96,9 @@ def evaluations(
     null_id = names.index(null) if null in names else None
     measured: list[tuple[str, str | None, str | None, str, float | None]] = []
     confused: list[tuple[str, str | None, str, str, int]] = []
+    short = group_names(evals)
     for key, raw in evals.items():
-        short = GROUPS.get(key, key)
-        group = key if short in evals else short
+        group = short[key]
         lists = list(_lists(raw, f"eval/{key}/eval.json"))
         outside = {scene: _outside(items) for scene, items, _ in lists if scene is not None}
         for scene, items, where in lists:
@@ -114,6 +115,13 @@ def evaluations(
                     for j, prediction in enumerate(names)
                 ]
     return _table(measured, EVALS), _table(confused, CONFUSION)
+
+
+def group_names(groups: Iterable[str]) -> dict[str, str]:
+    """What Raster Vision's scene groups are called in tables: its own lose their ``_scenes``."""
+    known = list(groups)
+    short = {name: GROUPS.get(name, name) for name in known}
+    return {name: name if short[name] in known else short[name] for name in known}
 
 
 def headline(evals: pa.Table) -> dict[str, float]:
@@ -135,7 +143,7 @@ def headline(evals: pa.Table) -> dict[str, float]:
             found[row["class"], row["metric"]] = row["value"]
     if not groups:
         return {}
-    base = next((g for g in ("validation", "test") if g in groups), next(iter(groups)))
+    base = headline_group(groups)
     best = groups.pop(base)
     result = {m: best[None, m] for m in HEADLINE if (None, m) in best}
     result |= {f"{m}.{name}": v for (name, m), v in best.items() if name and m in ("f1", "iou")}

@@ -15,7 +15,7 @@ from rvlab.worker.commands import Plan, command, configure
 from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
 from rvlab.worker.records import END, SPEC, end
 from rvlab.worker.sigterm import Sigterm
-from rvlab.worker.summarize import summarize
+from rvlab.worker.summarize import Summary, summarize
 
 
 def run_step(
@@ -47,7 +47,7 @@ def run_step(
     _reopen(store, run, step, split)
     journal: Journal | None = None
     plan: Plan | None = None
-    metrics: dict[str, float] = {}
+    found = Summary({}, {})
     with Sigterm() as sigterm, _scratch(step) as folder, _as_before():
         try:
             journal = Journal(store, run, step, split=split, of=of, scratch=folder, every_s=every_s)
@@ -55,7 +55,7 @@ def run_step(
                 scratch = folder / "scratch"
                 scratch.mkdir()
                 if step == "summarize":
-                    metrics = summarize(store, run)
+                    found = summarize(store, run)
                 else:
                     from rvlab.worker import mends
 
@@ -70,7 +70,14 @@ def run_step(
             end(store, run, spec.record(), "failed", step=step, error=why)  # unless it is cancelled
             return (record and record.exit_code) or FAILED, None
         if step == "summarize":
-            end(store, run, spec.record(), "succeeded", metrics=metrics)
+            end(
+                store,
+                run,
+                spec.record(),
+                "succeeded",
+                metrics=found.metrics,
+                eval_sets=found.eval_sets,
+            )
     return 0, plan
 
 

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rvlab.errors import RecordBroken
+from rvlab.errors import RecordBroken, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.worker.results import evaluations, headline, history
+from rvlab.worker import fingerprint
+from rvlab.worker.results import evaluations, group_names, headline, history
 
 ARTIFACTS = pa.schema(
     [
@@ -39,62 +42,129 @@ _KINDS = {
 _ENDINGS = {".png": "plot", ".json": "vectors", ".geojson": "vectors", ".zip": "archive"}
 
 
-def summarize(store: Store, run: Run) -> dict[str, float]:
-    """Write ``tables/*.parquet`` and return the headline metrics.
+@dataclass(frozen=True)
+class Summary:
+    """What of a run's results stands in its ``end.json``.
 
-    The tables are evals and confusion (from ``eval.json``), history (from ``train/log.csv``) and
-    artifacts (every file below ``rv/``); see ``docs/records.md`` for their columns.
+    Args:
+        metrics: The headline metrics, by name.
+        eval_sets: A group of scenes -> the fingerprint of what it was scored on.
+    """
+
+    metrics: Mapping[str, float]
+    eval_sets: Mapping[str, str]
+
+
+def summarize(store: Store, run: Run) -> Summary:
+    """Write ``tables/*.parquet`` and return what of them stands in ``end.json``.
+
+    The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of what was
+    scored), history (from ``train/log.csv``) and artifacts (every file below ``rv/``); see
+    ``docs/records.md`` for their columns.
 
     Raises:
         RecordBroken: If a file of Raster Vision's is not what it writes.
     """
-    files = store.files(run.key("rv"))
-    config = store.get_json(run.key("rv", "pipeline-config.json"))
-    keys = {k for k, _ in files}
-    groups = {g: _json(store, key) for g, key in _evaluated(store, config) if key in keys}
-    if not groups:
+    root = run.key("rv")
+    files = store.files(root)
+    config = store.get_json(f"{root}/pipeline-config.json")
+    found = evaluated(store, config, files)
+    if not found:
         print("There is no eval.json, so the run has no metrics.")
-    evals, confusion = evaluations(groups, config["dataset"]["class_config"])
-    tables = {"evals": evals, "confusion": confusion, "artifacts": artifacts(run, files)}
-    log = run.key("rv", "train", "log.csv")
-    if log in keys:
-        tables["history"] = history(store.get(log).decode())
+    tables, summary = gathered(store, root, config, files, found)
+    write(store, run, tables)
+    for name, table in tables.items():
+        print(f"tables/{name}.parquet: {len(table)} rows")
+    return summary
+
+
+def evaluated(
+    store: Store, config: Mapping[str, Any], files: Sequence[tuple[str, int]]
+) -> dict[str, str]:
+    """Groups of scenes -> the keys of their ``eval.json``, of those that were written."""
+    keys = {key for key, _ in files}
+    return {group: key for group, key in _evaluated(store, config) if key in keys}
+
+
+def gathered(
+    store: Store,
+    root: str,
+    config: Mapping[str, Any],
+    files: Sequence[tuple[str, int]],
+    evals: Mapping[str, str],
+    *,
+    named: str = "rv",
+) -> tuple[dict[str, pa.Table], Summary]:
+    """The tables of what Raster Vision left, and what of them stands in ``end.json``.
+
+    Args:
+        store: Where it lies.
+        root: The key of Raster Vision's own ``root_uri``.
+        config: ``pipeline-config.json``.
+        files: Keys and sizes in bytes of everything below `root`.
+        evals: Groups of scenes -> the keys of their ``eval.json``.
+        named: What stands for `root` in the table of artifacts.
+
+    Raises:
+        RecordBroken: If a file of Raster Vision's is not what it writes.
+    """
+    groups = {group: _json(store, key) for group, key in evals.items()}
+    class_config = config["dataset"]["class_config"]
+    measured, confusion = evaluations(groups, class_config)
+    scored = {
+        name: (config["dataset"].get("scene_groups") or {}).get(group, [])
+        for group, name in group_names(groups).items()
+    }
+    seen = fingerprint.scenes(config, scored)
+    tables = {
+        "evals": measured,
+        "confusion": confusion,
+        "scenes": seen,
+        "artifacts": artifacts(files, root, named),
+    }
+    log = f"{root}/train/log.csv".lstrip("/")
+    if any(key == log for key, _ in files):
+        tables["history"] = history(store.get(log).decode(errors="replace"))
+    return tables, Summary(headline(measured), fingerprint.eval_sets(seen, class_config))
+
+
+def write(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
+    """Put the tables of a run where `rvlab.frame` finds them."""
     for name, table in tables.items():
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
-        print(f"tables/{name}.parquet: {len(table)} rows")
-    return headline(evals)
 
 
-def artifacts(run: Run, files: list[tuple[str, int]]) -> pa.Table:
+def artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") -> pa.Table:
     """One row for each file that Raster Vision left.
 
     Args:
-        run: The run.
-        files: Keys and sizes in bytes of everything below ``rv/``.
+        files: Keys and sizes in bytes of everything below `root`.
+        root: The key of Raster Vision's own ``root_uri``; empty for a whole store.
+        named: What stands for `root` in the table.
 
     Returns:
-        Columns step, kind, scene (null where the file belongs to no scene), key (below the run's
-        folder) and bytes.
+        Columns step, kind, scene (null where the file belongs to no scene), key (`named`, and what
+        is below it) and bytes.
     """
-    start = len(run.prefix) + 1
+    start = len(f"{root}/".lstrip("/"))
     rows: list[dict[str, Any]] = []
     for key, size in files:
         name = key[start:]
         parts = name.split("/")
-        step = "configure" if len(parts) == 2 else parts[1]
+        step = "configure" if len(parts) == 1 else parts[0]
         ending = parts[-1][parts[-1].rfind(".") :] if "." in parts[-1] else ""
         kind = _KINDS.get(parts[-1], "tensorboard" if "tfevents" in name else "")
         scene = None
-        if step == "predict" and len(parts) > 2:
-            scene = parts[2].removesuffix(".json") if len(parts) == 3 else parts[2]
+        if step == "predict":
+            scene = parts[1].removesuffix(".json") if len(parts) == 2 else parts[1]
         rows.append(
             {
                 "step": step,
                 "kind": kind or _ENDINGS.get(ending, "other"),
                 "scene": scene,
-                "key": name,
+                "key": f"{named}/{name}",
                 "bytes": size,
             }
         )
@@ -106,7 +176,8 @@ def _evaluated(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, s
     groups = sorted(config["dataset"].get("scene_groups") or {})
     for evaluator in config.get("evaluators") or []:
         for group in groups:
-            yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
+            with suppress(SpecError):  # it was to be written elsewhere, and is not looked at
+                yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
 
 
 def _json(store: Store, key: str) -> Any:

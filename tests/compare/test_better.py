@@ -265,7 +265,7 @@ def test_runs_are_read_from_their_stores_by_uri(made: Made) -> None:
         made.table(run, "confusion", rows.where(rows.notna(), None).to_dict("records"))
     found = compare.test(runs[0], runs[1].uri, resamples=999)
     assert found.verdict == "better"
-    assert (found.a, found.b) == ("run 0", "run 1")
+    assert (found.a, found.b) == ("lr=1", "lr=2")
     again = compare.test([runs[0]], [runs[1]], resamples=999)
     pd.testing.assert_frame_equal(again.table(), found.table())
 

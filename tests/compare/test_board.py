@@ -66,13 +66,26 @@ def test_an_empty_table_gives_an_empty_board(runs: pd.DataFrame) -> None:
 
 def test_runs_over_other_scenes_are_ranked_apart(runs: pd.DataFrame) -> None:
     runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
-    board = compare.board(runs)
+    with pytest.warns(UserWarning, match="on 2 different sets of scenes.*across_sets=True"):
+        board = compare.board(runs)
     assert list(board.index) == ["r4", "r1", "r3", "r2"]
     assert board["rank"].tolist() == [1, 2, pd.NA, 1]
     assert board["eval_set"].tolist() == ["x", "x", "x", "y"]
     assert board["flips"].tolist() == [0, 0, 0, 0]
     together = compare.board(runs, across_sets=True)
     assert list(together.index) == ["r2", "r4", "r1", "r3"]
+
+
+def test_a_metric_of_another_group_is_ranked_by_what_that_group_was_scored_on(
+    runs: pd.DataFrame,
+) -> None:
+    runs["eval_set"] = "x"
+    runs["eval_set.test"] = pd.Series(["p", "q", "p", "p"], index=runs.index, dtype="string")
+    runs["metrics.test.f1"] = [0.5, 0.9, 0.6, 0.7]
+    assert "eval_set" not in compare.board(runs)
+    with pytest.warns(UserWarning, match="column 'eval_set.test'"):
+        board = compare.board(runs, "test.f1")
+    assert list(board.index) == ["r4", "r3", "r1", "r2"]
 
 
 def test_a_run_that_is_in_the_table_twice_keeps_its_rows(runs: pd.DataFrame) -> None:

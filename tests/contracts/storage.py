@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
@@ -65,6 +66,16 @@ class StorageContract:
             store.get("towns")
         assert not store.exists("towns")
         assert store.exists("towns/k")
+
+    def test_the_time_of_the_last_write_is_told_in_utc(self, store: Store) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=2)  # S3 tells whole seconds
+        store.put("towns/k", b"1")
+        first = store.modified("towns/k")
+        assert first.utcoffset() == timedelta(0)
+        assert before <= first <= datetime.now(UTC) + timedelta(seconds=2)
+        assert store.modified("towns/k") == first
+        with pytest.raises(KeyMissing, match=r"has no key 'no/such'\.$"):
+            store.modified("no/such")
 
     @pytest.mark.parametrize("key", ODD)
     def test_odd_characters_in_a_key_are_kept(self, store: Store, key: str) -> None:

@@ -112,6 +112,18 @@ def test_a_place_that_is_given_is_kept(store: Store, recipe: Recipe) -> None:
     assert "data_uri" not in spec.params
 
 
+def test_the_folder_of_a_recipes_file_is_kept(store: Store, tmp_path: Path, recipe: Recipe) -> None:
+    (tmp_path / "my_towns.py").write_text(SOURCE)
+    runs = prepare(store, find(tmp_path / "my_towns.py"), [{}], ASKED)
+    runs += prepare(store, recipe, [{}], ASKED)
+    assert [s.folder for s in specs(store, runs)] == [str(tmp_path), None]
+
+
+def test_a_name_that_is_asked_for_is_the_runs(store: Store, recipe: Recipe) -> None:
+    (run,) = prepare(store, recipe, [{"lr": 0.1}], Asked("towns", "local", name="the one"))
+    assert specs(store, [run])[0].name == "the one"
+
+
 def test_a_recipe_without_places_gets_none(store: Store) -> None:
     (run,) = prepare(store, Recipe("r", "def get_config(runner): ..."), [{}], ASKED)
     assert specs(store, [run])[0].places == {}

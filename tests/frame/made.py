@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.store import Store
+from rvlab.worker.fingerprint import SCENES
 from rvlab.worker.results import CONFUSION, EVALS
 from rvlab.worker.summarize import ARTIFACTS
 
@@ -103,7 +104,12 @@ class Made:
 
     def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table, as ``summarize`` writes it."""
-        schema = {"evals": EVALS, "confusion": CONFUSION, "artifacts": ARTIFACTS}[name]
+        schema = {
+            "evals": EVALS,
+            "confusion": CONFUSION,
+            "artifacts": ARTIFACTS,
+            "scenes": SCENES,
+        }[name]
         buffer = io.BytesIO()
         pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
         self.store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())

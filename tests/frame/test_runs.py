@@ -18,7 +18,7 @@ from rvlab.errors import StoreUnreachable
 from rvlab.frame.dtypes import RUNS, guessed
 from rvlab.frame.runs import framed
 from rvlab.model import SILENT_S, Run
-from rvlab.store import S3Access, Store
+from rvlab.store import S3Access, Store, edits
 from tests.frame.made import Made
 
 
@@ -55,12 +55,14 @@ def test_the_row_of_a_run_that_ended_says_all_of_it(store: Store, made: Made) ->
         "name": "run 0",
         "experiment": "towns",
         "state": "succeeded",
+        "archived": False,
         "created": pd.Timestamp("2026-11-23 15:42:01", tz="UTC"),
         "started": pd.Timestamp("2026-11-23 15:42:03", tz="UTC"),
         "ended": pd.Timestamp("2026-11-23 15:42:33", tz="UTC"),
         "duration": pd.Timedelta(seconds=30),
         "engine": "local",
         "recipe": "synthetic_town",
+        "source_sha256": "0" * 64,
         "seed": 7,
         "splits": 2,
         "commit": "abc",
@@ -151,6 +153,56 @@ def test_metrics_are_floats_even_where_none_is_known(store: Store, made: Made) -
     assert found["metrics.iou"].isna().all()
 
 
+def test_costs_and_evaluation_sets_are_columns_of_the_runs_that_have_them(
+    store: Store, made: Made
+) -> None:
+    old, new = made.ended(metrics={"f1": 0.5}), made.ended(metrics={"f1": 0.5})
+    key = new.key("end.json")
+    more = {
+        "device": "cuda (RTX 4090)",
+        "costs": {"train_s": 30, "peak_mb": 812.5},
+        "eval_set": "abc",
+        "eval_sets": {"test": "def"},
+    }
+    store.put_json(key, {**store.get_json(key), **more})
+    found = table(store)
+    assert list(found.columns[len(RUNS) :]) == [
+        "metrics.f1",
+        "costs.train_s",
+        "costs.peak_mb",
+        "eval_set.test",
+    ]
+    assert found.loc[new.id, ["device", "eval_set", "eval_set.test"]].tolist() == [
+        "cuda (RTX 4090)",
+        "abc",
+        "def",
+    ]
+    assert found.loc[new.id, "costs.train_s"] == 30
+    assert found.loc[old.id, ["device", "eval_set", "eval_set.test"]].isna().all()
+    assert str(found["costs.train_s"].dtype) == "float64"
+    assert str(found["eval_set.test"].dtype) == "string"
+
+
+def test_edits_stand_in_the_row_of_their_run_and_of_no_other(store: Store, made: Made) -> None:
+    run, other = made.ended(), made.running()
+    edits.put(store, [run], "me@here", tags_added=("good", "final"), note="the one", archived=True)
+    edits.put(store, [other], "me@here", tags_added=("odd",))
+    store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
+    broken = Run(store.uri, "towns", "20260101-000000-aaaaaa")
+    edits.put(store, [broken], "me@here", note="what is this?")
+    found = table(store)
+    assert list(found.index) == [broken.id, run.id, other.id]
+    assert found.loc[run.id, ["tags", "note", "archived"]].tolist() == [
+        "final, good",
+        "the one",
+        True,
+    ]
+    assert found.loc[other.id, "tags"] == "odd"
+    assert found.loc[broken.id, ["state", "note"]].tolist() == ["broken", "what is this?"]
+    assert found["tags"].str.contains("good", na=False).tolist() == [False, True, False]
+    assert str(found["archived"].dtype) == "bool"
+
+
 def test_the_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> None:
     for lr, epochs, f1 in ((0.1, 2, 0.5), (0.01, 2, 0.75), (0.1, 4, 0.625)):
         made.ended({"lr": lr, "epochs": epochs}, {"f1": f1})
@@ -161,8 +213,8 @@ def test_the_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> N
     assert len(found.query("state == 'succeeded' and `params.lr` > 0.05")) == 2
     means = found.groupby("params.epochs")["metrics.f1"].mean()
     assert means.to_dict() == {2: 0.625, 4: 0.625}
-    other = pd.DataFrame({"run": found.index[:2], "note": ["a", "b"]})
-    assert list(found.merge(other, on="run")["note"]) == ["a", "b"]
+    other = pd.DataFrame({"run": found.index[:2], "remark": ["a", "b"]})
+    assert list(found.merge(other, on="run")["remark"]) == ["a", "b"]
     assert found["duration"].max() == pd.Timedelta(seconds=30)
     assert (found["created"].diff().dropna() == pd.Timedelta(seconds=1)).all()
 
@@ -272,6 +324,11 @@ def test_an_end_that_cannot_be_read_is_a_broken_row_with_the_reason(
         ({"state": ["a"]}, "has the state ['a'], which no run ends with"),
         ({"metrics": [1]}, "has metrics that are no numbers: [1]"),
         ({"metrics": {"f1": "high"}}, "has metrics that are no numbers: {'f1': 'high'}"),
+        ({"costs": {"cpu_s": "much"}}, "has costs that are no numbers: {'cpu_s': 'much'}"),
+        ({"eval_sets": {"test": 5}}, "has eval_sets that are no text: {'test': 5}"),
+        ({"eval_sets": ["test"]}, "has eval_sets that are no text: ['test']"),
+        ({"eval_set": 5}, "has something else than text as eval_set: 5"),
+        ({"device": ["cpu"]}, "has something else than text as device: ['cpu']"),
     ],
 )
 def test_an_end_that_says_nonsense_is_a_broken_row(

@@ -12,7 +12,7 @@ import pytest
 from rvlab import frame
 from rvlab.errors import NotFound, SpecError, TableError
 from rvlab.frame import picked, run_named
-from rvlab.frame.select import experiments
+from rvlab.frame.select import experiments, one_present, present
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.made import Made
@@ -38,8 +38,39 @@ def test_folders_that_are_no_experiments_are_left_out(store: Store, runs: list[R
     store.put("_data/town/scene.tif", b"")
     store.put(".cache/x/y", b"")
     store.put("towns/index/events/x", b"")
+    store.put(f"towns/edits/{runs[0].id}/x.json", b"")
     assert experiments(store) == ["roads", "towns"]
     assert sorted(picked(store, None)) == sorted(runs)
+
+
+def test_an_experiment_without_a_run_is_in_nobodys_way(store: Store, runs: list[Run]) -> None:
+    store.put("empty/edits/20261123-154201-000000/x.json", b"")
+    assert sorted(picked(store, None)) == sorted(runs)
+    assert run_named(store, runs[2].id) == runs[2]
+    with pytest.raises(NotFound, match=r"There is no experiment 'empty' in .*\. There are 'roads'"):
+        picked(store, "empty")
+
+
+def test_a_run_that_is_to_be_changed_has_to_be_there(store: Store, runs: list[Run]) -> None:
+    assert present(store, [runs[0], "roads"]) == [runs[0], runs[2]]
+    assert present(store, frame.runs(store, runs)) == runs
+    gone = Run(store.uri, "towns", f"{runs[0].id[:-1]}9")
+    with pytest.raises(NotFound, match=rf"^There is no run 'towns/{gone.id}' in .* Did you mean"):
+        present(store, [runs[0], gone])
+    with pytest.raises(NotFound, match=r"^There is no experiment 'twons'"):
+        present(store, Run(store.uri, "twons", runs[0].id))
+    for other in (f"{store.uri}-too", f"{store.uri}/deeper"):
+        with pytest.raises(SpecError, match=r"does not lie"):
+            present(store, Run(other, "towns", runs[0].id))
+
+
+def test_one_run_is_one_run(store: Store, runs: list[Run]) -> None:
+    assert one_present(store, [runs[0].id], "clone") == runs[0]
+    with pytest.raises(SpecError, match=r"^clone takes one run; these are 2\. Name one\.$"):
+        one_present(store, "towns", "clone")
+    for nothing in (None, []):
+        with pytest.raises(SpecError, match=r"^clone takes one run; these are none\."):
+            one_present(store, nothing, "clone")
 
 
 def test_every_way_to_name_a_run_means_it(store: Store, runs: list[Run]) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import RecordBroken
-from rvlab.model import Spec, StepRecord, end_record
+from rvlab.model import Spec, StepRecord, costs, device, end_record
 
 SPEC = Spec(
     experiment="towns",
@@ -39,7 +39,8 @@ def there_and_back(noun: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    "spec", [SPEC, replace(SPEC, commit="abc", dirty=True, image="i", sweep="s", parent="p")]
+    "spec",
+    [SPEC, replace(SPEC, commit="abc", dirty=True, image="i", sweep="s", parent="p", folder="/f")],
 )
 def test_a_spec_comes_back_from_json(spec: Spec) -> None:
     assert there_and_back(spec) == spec
@@ -105,4 +106,38 @@ def test_an_end_is_complete_in_itself() -> None:
         "step": "train",
         "error": "why",
         "metrics": {},
+        "costs": {},
+        "device": None,
+        "eval_set": None,
+        "eval_sets": {},
     }
+
+
+def test_an_end_has_the_fingerprint_of_the_headline_group_and_those_of_the_others() -> None:
+    end = end_record(SPEC.record(), "succeeded", STEP.beat, eval_sets={"test": "t", "far": "f"})
+    assert (end["eval_set"], end["eval_sets"]) == ("t", {"far": "f"})
+    end = end_record(SPEC.record(), "succeeded", STEP.beat, eval_sets={"validation": "v"})
+    assert (end["eval_set"], end["eval_sets"]) == ("v", {})
+
+
+def test_costs_are_waited_time_the_highest_memory_and_all_processor_time() -> None:
+    def at(second: int) -> str:
+        return f"2026-11-23T15:42:{second:02d}+00:00"
+
+    steps = [
+        replace(STEP, step="train", started=at(0), beat=at(9), ended=at(10), peak_mb=5.0, cpu_s=9),
+        replace(STEP, step="predict", split=0, started=at(10), beat=at(12), ended=at(14), cpu_s=1),
+        replace(STEP, step="predict", split=1, started=at(11), beat=at(16), ended=None, peak_mb=7),
+    ]
+    steps[0] = replace(steps[0], device="cuda (Tesla T4)", gpu_peak_mb=800.0)
+    found = costs(steps)
+    assert found == {
+        "train_s": 10.0,
+        "predict_s": 6.0,
+        "peak_mb": 7,
+        "gpu_peak_mb": 800.0,
+        "cpu_s": 10,
+    }
+    assert device(steps) == "cuda (Tesla T4)"
+    assert device(steps[1:]) is None
+    assert costs([]) == {}

@@ -87,6 +87,14 @@ def test_thirty_runs_are_told_apart_and_fit():
     assert box.x1 <= figure.bbox.x1 + 1
 
 
+def test_the_ids_of_forty_runs_are_not_cut_off():
+    table = history(40)
+    table["run"] = "20261123-195510-d8574e" + table["run"].str[1:]
+    figure = plot.curves(table)
+    figure.canvas.draw()
+    assert figure.legends[0].get_window_extent().x1 <= figure.bbox.x1
+
+
 def test_runs_without_the_series_are_counted_in_the_panel():
     table = history()
     table.loc[table["run"] == "r01", "val_loss"] = np.nan

@@ -6,7 +6,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from rvlab import plot
-from rvlab.errors import TableError
+from rvlab.errors import SpecError, TableError
 
 
 def runs(**columns):
@@ -90,3 +90,117 @@ def test_an_empty_table_is_a_note_and_the_table_stays():
     before = table.copy()
     plot.scatter(table, hue="params.lr")
     pd.testing.assert_frame_equal(table, before)
+
+
+def grid(seeds=3, lrs=(1e-4, 1e-3, 1e-2), **more):
+    """Each learning rate with each seed; f1 is 0.5, 0.7, 0.9 … give or take 0.01 a seed."""
+    rows = [
+        {"params.lr": lr, "seed": seed, "metrics.f1": 0.5 + 0.2 * i + 0.01 * (seed - 1)}
+        for i, lr in enumerate(lrs)
+        for seed in range(seeds)
+    ]
+    return pd.DataFrame(rows).assign(**more)
+
+
+def lines(ax):
+    return [line for line in ax.lines if line.get_gid() == "trend"]
+
+
+def test_the_trend_is_the_mean_at_each_value_and_the_band_a_standard_deviation():
+    ax = plot.scatter(grid())
+    (line,) = lines(ax)
+    assert ax.get_xscale() == "log"
+    assert line.get_xdata().tolist() == [1e-4, 1e-3, 1e-2]
+    assert line.get_ydata() == pytest.approx([0.5, 0.7, 0.9])
+    (band,) = [c for c in ax.collections if c.get_gid() == "spread"]
+    heights = band.get_paths()[0].vertices[:, 1]
+    assert [heights.min(), heights.max()] == pytest.approx([0.49, 0.91])
+    assert notes(ax) == ["Line: mean of 3 runs at each value; band: ± 1 sd."]
+    assert not lines(plot.scatter(grid(), trend=False))
+    assert notes(plot.scatter(grid(), trend=False)) == []
+
+
+def test_many_values_share_means_in_bins_of_equal_numbers_also_on_a_log_axis():
+    n = 100
+    table = pd.DataFrame({"params.lr": np.geomspace(1e-5, 1e-1, n), "metrics.f1": np.arange(n) / n})
+    ax = plot.scatter(table.sample(frac=1, random_state=0))
+    (line,) = lines(ax)
+    assert len(line.get_xdata()) == 8
+    first = table.head(13)
+    assert line.get_xdata()[0] == pytest.approx(first["params.lr"].median())
+    assert line.get_ydata()[0] == pytest.approx(first["metrics.f1"].mean())
+    assert notes(ax) == ["Line: mean in 8 bins of 12 to 13 runs; band: ± 1 sd."]
+
+
+def test_categories_have_a_bar_each_and_no_line_between_them():
+    table = grid(model=["fpn", "unet", "fpn"] * 3)
+    ax = plot.scatter(table, x="model")
+    assert not lines(ax)
+    (bars,) = [c for c in ax.collections if c.get_gid() == "trend"]
+    heights = [segment[0][1] for segment in bars.get_segments()]
+    by_model = table.groupby("model")["metrics.f1"]
+    assert heights == pytest.approx(by_model.mean().tolist())
+    assert [box.get_height() for box in ax.patches] == pytest.approx((2 * by_model.std()).tolist())
+    assert notes(ax) == ["Bar: mean of 3 to 6 runs each; box: ± 1 sd."]
+
+
+def test_each_color_of_a_few_has_its_trend_and_its_place_beside_a_category():
+    table = pd.concat([grid(width=8), grid(width=16)])
+    ax = plot.scatter(table, hue="width")
+    colors = [line.get_color() for line in ax.get_legend().get_lines()]
+    assert [line.get_color() for line in lines(ax)] == colors
+    assert notes(ax) == ["Lines: mean of 3 runs at each value; bands: ± 1 sd."]
+    table["model"] = ["a", "b", "a"] * 6
+    ax = plot.scatter(table, x="model", hue="width")
+    assert sorted({round(x, 2) for x, _ in dots(ax)}) == [-0.15, 0.15, 0.85, 1.15]
+    assert len([c for c in ax.collections if c.get_gid() == "trend"]) == 2
+
+
+def test_many_colors_or_too_few_runs_of_each_have_one_trend_together():
+    table = pd.concat([grid(width=w) for w in range(7)])
+    assert len(lines(plot.scatter(table, hue="width"))) == 1
+    ax = plot.scatter(grid(), hue="seed")
+    (line,) = lines(ax)
+    assert line.get_color() not in [dot.get_color() for dot in ax.get_legend().get_lines()]
+    bar = plot.scatter(grid(20).assign(who=np.arange(60)), hue="who")
+    assert len(lines(bar)) == 1
+
+
+def test_a_trend_is_drawn_unasked_where_there_are_runs_for_it():
+    few = grid(1)
+    assert not lines(plot.scatter(few))
+    assert notes(plot.scatter(few, trend=True)) == ["No trend: too few runs for the values across."]
+    assert not lines(plot.scatter(grid(2, (1e-4, 1e-3))))
+    assert lines(plot.scatter(grid(2, (1e-4, 1e-3)), trend=True))
+    same = plot.scatter(grid(9, (1e-3,)))
+    assert not lines(same)
+    for wrong in ("mean", 1, "yes"):
+        with pytest.raises(SpecError, match=r"trend cannot be .*: it is True, False or None"):
+            plot.scatter(grid(), trend=wrong)
+
+
+def test_times_and_durations_have_a_trend_and_an_index_may_repeat():
+    table = grid(5)
+    table.index = pd.Index(["a"] * len(table), name="run")
+    when = pd.date_range("2026-11-23", periods=15, freq="min", tz="UTC")
+    for values in (when, pd.to_timedelta(np.arange(15) * 60, unit="s")):
+        ax = plot.scatter(table.assign(created=values), x="created")
+        assert len(lines(ax)[0].get_ydata()) == 3
+    table["model"] = ["a", "b", "b"] * 5
+    table["kind"] = pd.array(["x", "y", pd.NA] * 5, "string")
+    assert len(dots(plot.scatter(table, x="model", hue="kind"))) == 15
+
+
+def test_notes_stand_below_the_name_of_the_axis_and_inside_the_figure():
+    table = grid(model=["a_model_with_a_long_name", "unet", "another_of_a_very_long_name"] * 3)
+    table.loc[0, "metrics.f1"] = np.nan
+    ax = plot.scatter(table, x="model")
+    ax.figure.canvas.draw()
+    (note,) = ax.texts
+    assert note.get_text().splitlines() == [
+        "Bar: mean of 2 to 3 runs each; box: ± 1 sd.",
+        "1 run without metrics.f1 is not shown.",
+    ]
+    box = note.get_window_extent()
+    assert box.y0 >= 0
+    assert box.y1 <= ax.xaxis.label.get_window_extent().y0

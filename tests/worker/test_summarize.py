@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ def item(names: list[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
     return [*classes, {"conf_mat": matrix, "metrics": metrics}]
 
 
-def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> dict[str, float]:
+def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> Mapping[str, float]:
     """Summarize a run with one evaluator, of a folder of its own, and these groups."""
     names = ["road", "other"]
     store, run = made(folder)
@@ -33,7 +34,7 @@ def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> dict[str, f
     for key, matrix in evaluated.items():
         text = json.dumps({"overall": item(names, matrix), "per_scene": {}})
         store.put(run.key("rv", key), text.encode())
-    return summarize(store, run)
+    return summarize(store, run).metrics
 
 
 def test_evaluations_are_where_the_evaluator_wrote_them(tmp_path: Path) -> None:

@@ -56,6 +56,21 @@ def test_a_row_has_parameters_metrics_and_times(trained: Trained) -> None:
     assert trained.table.sort_values("metrics.f1", ascending=False)["metrics.f1"].iloc[0] > 0
 
 
+def test_a_row_says_what_it_was_scored_on_and_what_it_cost(trained: Trained) -> None:
+    row = trained.row("first")
+    assert trained.row("other seed")["eval_set"] == row["eval_set"]
+    scenes = trained.lab.scenes(trained.runs["first"])
+    assert set(scenes["rests_on"]) == {"content"}
+    assert set(scenes["scene"]) == set(trained.lab.evals(trained.runs["first"])["scene"].dropna())
+    assert row["device"] == "cpu"
+    assert 0 < row["costs.train_s"] < row["duration"].total_seconds()
+    assert row["costs.peak_mb"] > 100
+    written = sum(size for _, size in trained.lab.store.files(trained.runs["first"].prefix))
+    assert row["costs.bytes"] == pytest.approx(written, rel=0.05)
+    assert trained.row("train fails")["costs.train_s"] > 0
+    assert pd.isna(trained.row("raises")["costs.train_s"])
+
+
 def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: Trained) -> None:
     assert weights(trained, "first") == weights(trained, "again")
     assert weights(trained, "first") != weights(trained, "other seed")

@@ -1,0 +1,74 @@
+"""One metric per class, or per scene, side by side."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Literal
+
+from rvlab.compare.scores import OF_A_CLASS
+from rvlab.errors import SpecError, TableError, did_you_mean
+from rvlab.frame.asked import with_columns
+from rvlab.frame.pivot import COLUMNS, pivoted
+from rvlab.model import headline_group
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+ALL = "all"
+"""The column with the value over all classes or scenes."""
+
+
+def pivot(
+    evals: pd.DataFrame,
+    columns: Literal["class", "scene"] = "class",
+    metric: str = "f1",
+    *,
+    group: str | None = None,
+) -> pd.DataFrame:
+    """A row per run and a column per class, or per scene, of one metric.
+
+    >>> compare.pivot(lab.evals("towns")).join(compare.varying(runs)).sort_values("road")
+
+    Args:
+        evals: Long: ``run group scene class metric value``, as ``lab.evals()`` returns it.
+        columns: What stands across: ``class`` or ``scene``.
+        metric: The metric, such as ``f1``, ``iou``, ``recall`` or ``truth_count``; over all
+            classes, ``iou`` is ``mean_iou``. Per scene, ``f1.road`` is that of the class ``road``.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
+
+    Returns:
+        Index ``run``, so that it joins with the table of runs. First ``all``: the value over all
+        classes or scenes as the table has it, computed from all pixels; it is not the mean of the
+        columns beside it. Then the classes, in their order, or the scenes, by name. Missing where
+        a run has no such value, never 0: the class is neither in the truth nor predicted there, or
+        the run was not evaluated on it. The class ``null`` has no metric, and so no column, but
+        the numbers of its pixels: ``metric="truth_count"``.
+
+    Raises:
+        TableError: If a column of `evals`, the metric, the class or the group is missing, two
+            values are given for one cell, or a class or scene is itself called ``all``.
+        SpecError: If `columns` is neither.
+    """
+    import pandas as pd
+
+    if columns not in ("class", "scene"):
+        hint = did_you_mean(str(columns), ("class", "scene"))
+        raise SpecError(f"columns cannot be {columns!r}. {hint}")
+    table = with_columns(evals, COLUMNS, "table of evaluations")
+    if table.empty:
+        return pd.DataFrame({ALL: pd.Series(dtype="float64")}, pd.Index([], name="run"))
+    name, of = metric.removeprefix("metrics."), None
+    kind, _, word = name.partition(".")
+    if columns == "scene" and word and kind in OF_A_CLASS:
+        name, of = kind, word
+    chosen = group or headline_group(str(g) for g in table["group"].dropna().unique())
+    found = pivoted(table, columns, name, chosen, of)
+    cells = found.cells
+    if ALL in cells:
+        raise TableError(
+            f"A {columns} is called {ALL!r}, as is the column over all of them: rename it in evals."
+        )
+    if columns == "scene":
+        cells = cells[sorted(cells.columns)]
+    cells.insert(0, ALL, found.whole)
+    return cells.reindex(pd.Index(table["run"].unique(), name="run")).rename_axis(columns=None)

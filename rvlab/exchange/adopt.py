@@ -1,0 +1,247 @@
+"""Runs made elsewhere: Raster Vision's own outputs in the tables, left where they are."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import math
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime
+from pathlib import Path
+from typing import Any, TypeAlias
+
+from rvlab.engines.submission import me
+from rvlab.errors import (
+    KeyExists,
+    KeyMissing,
+    NotFound,
+    RecordBroken,
+    RvlabError,
+    SpecError,
+    StoreUnreachable,
+)
+from rvlab.model import Run, Spec, checked_name, end_record
+from rvlab.recipes.signature import json_value
+from rvlab.store import Store, at, outputs, parsed
+from rvlab.store.outputs import ADOPTED, CONFIG, below
+from rvlab.version import __version__
+from rvlab.worker.records import END, SPEC, patiently
+from rvlab.worker.summarize import evaluated, gathered, write
+
+Params: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
+Files: TypeAlias = Sequence[tuple[str, int]]
+
+PARTS = ("solver", "model", "data")
+"""Parts of the config's ``backend`` whose plain values become parameters."""
+
+_PLUMBING = ("type_hint", "uri", "group_uris", "class_config", "plot_options", "scene_dataset")
+_EVAL = re.compile(r"eval/([^/]+)/eval\.json")
+
+
+def adopt(
+    store: Store, uri: str | Path, *, experiment: str = ADOPTED, params: Params = None
+) -> list[Run]:
+    """Take outputs of Raster Vision into a store's tables; see `rvlab.Lab.adopt`."""
+    checked_name("experiment", experiment)
+    if not (params is None or callable(params) or isinstance(params, Mapping)):
+        raise SpecError(f"params is {params!r:.100}. Give a dict, or a function of the config.")
+    top = outputs.root(str(uri).rstrip("/").removesuffix(f"/{CONFIG}"))
+    home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else at(top)
+    found = _found(home, below(home, top))
+    if not found:
+        raise NotFound(f"There is no {CONFIG} in {top}, nor in a folder below it.")
+    own = store.each(lambda folder: _is_own(store, _uri(home, folder)), found)
+    others = [folder for folder in found if not own[folder]]
+    if not others:
+        raise SpecError(f"{top} holds runs of {store.uri} itself, which are in its tables already.")
+
+    def one(folder: str) -> Run | RvlabError:
+        try:
+            return _Output(home, folder, found[folder]).adopted(store, experiment, params)
+        except StoreUnreachable:
+            raise
+        except RvlabError as exc:
+            return exc if top in str(exc) else type(exc)(f"{_uri(home, folder)}: {exc}")
+
+    with contextlib.redirect_stdout(io.StringIO()):  # what would be a step's log
+        done = store.each(one, others)
+    runs = sorted(run for run in done.values() if isinstance(run, Run))
+    left_out = [exc for exc in done.values() if isinstance(exc, RvlabError)]
+    if not runs:
+        more = f" So it is with {len(left_out)} folders." if len(left_out) > 1 else ""
+        raise type(left_out[0])(f"{left_out[0]}{more}")
+    for exc in left_out:
+        warnings.warn(f"{exc} It is left out.", stacklevel=3)
+    return runs
+
+
+class _Output:
+    """One folder of outputs, and what its files say.
+
+    Args:
+        home: The store it is read through.
+        folder: Its key there.
+        files: Keys and sizes in bytes of all that lies below it.
+    """
+
+    def __init__(self, home: Store, folder: str, files: Files) -> None:
+        self.home, self.folder, self.files = home, folder, files
+        self.uri = _uri(home, folder)
+        self.config_key = _joined(folder, CONFIG)
+        self.text = home.get(self.config_key)
+        self.config = _checked(parsed(f"{self.uri}/{CONFIG}", self.text), self.uri)
+        self.evals = self._evals()
+
+    def _evals(self) -> dict[str, str]:
+        """Groups of scenes and their eval.json: where the config says, else where they mostly are.
+
+        Raises:
+            NotFound: If there are none.
+        """
+        found = evaluated(self.home, self.config, self.files)
+        if not found:
+            start = len(_joined(self.folder, ""))
+            names = {key: _EVAL.fullmatch(key[start:]) for key, _ in self.files}
+            found = {match[1]: key for key, match in names.items() if match}
+        if not found:
+            raise NotFound(
+                f"{self.uri} has not been evaluated: it has no eval/*/eval.json. Run its step "
+                "eval, or wait if it is still running."
+            )
+        return found
+
+    def adopted(self, store: Store, experiment: str, params: Params) -> Run:
+        """Write its run, unless it is there already."""
+        made = self.home.modified(self.config_key)
+        digest = self._digest(experiment)[:6]
+        run = Run(store.uri, experiment, f"{made:%Y%m%d-%H%M%S}-{digest}")
+        if store.exists(run.key(END)):
+            return run
+        spec = Spec(
+            experiment=experiment,
+            run=run.id,
+            name=self.uri.rpartition("/")[2],
+            recipe=str(self.config.get("type_hint") or "pipeline").removesuffix("_config"),
+            source_sha256=hashlib.sha256(self.text).hexdigest(),
+            params=_params(self.config, params),
+            places={"root_uri": self.uri},
+            splits=1,
+            seed=0,
+            engine=ADOPTED,
+            created=_iso(made),
+            user=me(),
+            rvlab=__version__,
+        )
+        try:
+            tables, summary = gathered(
+                self.home, self.folder, self.config, self.files, self.evals, named=self.uri
+            )
+        except (KeyError, TypeError, AttributeError) as exc:
+            raise RecordBroken(f"{self.uri} is not as Raster Vision leaves it: {exc!r}.") from exc
+        end = end_record(
+            spec.record(),
+            "succeeded",
+            _iso(max([made, *(self.home.modified(key) for key in self.evals.values())])),
+            started=spec.created,
+            metrics=summary.metrics,
+            costs={"bytes": sum(size for _, size in self.files)},
+            eval_sets=summary.eval_sets,
+        )
+        write(store, run, tables)
+        store.put_json(run.key(SPEC), spec.record())
+        with contextlib.suppress(KeyExists):  # somebody else adopts it, too
+            patiently(lambda: store.put_json(run.key(END), end, if_absent=True))
+        return run
+
+    def _digest(self, experiment: str) -> str:
+        """The experiment is in it because ids are unique in a store, and tables are joined on them.
+
+        Each part is preceded by its length, so no two lists of parts read the same.
+        """
+        keys = [_joined(self.folder, "train/log.csv"), *sorted(self.evals.values())]
+        parts = [experiment.encode(), self.uri.encode(), self.text]
+        for key in keys:
+            try:
+                parts.append(self.home.get(key))
+            except KeyMissing:
+                parts.append(b"")
+        made = hashlib.sha256()
+        for part in parts:
+            made.update(f"{len(part)} ".encode() + part)
+        return made.hexdigest()
+
+
+def _found(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
+    """Folders with a config and the files of each: `start` itself, else all below it."""
+    files = home.files(start)
+    folders = {key.rpartition("/")[0] for key, _ in files if key.rpartition("/")[2] == CONFIG}
+    if start in folders:
+        return {start: files}
+    found: dict[str, list[tuple[str, int]]] = {folder: [] for folder in sorted(folders)}
+    for key, size in files:
+        above = key.rpartition("/")[0]
+        while above not in found and above:
+            above = above.rpartition("/")[0]
+        if above in found:
+            found[above].append((key, size))
+    return found
+
+
+def _is_own(store: Store, uri: str) -> bool:
+    """Whether it is the folder ``rv/`` of a run of the store."""
+    if not uri.startswith(f"{store.uri.rstrip('/')}/"):
+        return False
+    parts = store.key(uri).split("/")
+    return len(parts) == 3 and parts[2] == "rv" and store.exists("/".join((*parts[:2], SPEC)))
+
+
+def _uri(home: Store, folder: str) -> str:
+    return f"{home.uri.rstrip('/')}/{folder}".rstrip("/")
+
+
+def _joined(folder: str, name: str) -> str:
+    return f"{folder}/{name}" if folder else name
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _checked(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
+    data = config.get("dataset")
+    if not isinstance(data, Mapping) or not isinstance(data.get("class_config"), Mapping):
+        raise RecordBroken(
+            f"{uri}/{CONFIG} is no pipeline of Raster Vision's: it has no dataset.class_config."
+        )
+    return outputs.moved(config, uri)
+
+
+def _params(config: dict[str, Any], given: Params) -> dict[str, Any]:
+    own: Mapping[str, Any]
+    if callable(given):
+        own = given(config)
+        if not isinstance(own, Mapping):
+            raise SpecError(
+                f"params returned {own!r:.100}. Let it return a dict of names and values."
+            )
+    else:
+        backend = config.get("backend")
+        parts = backend if isinstance(backend, Mapping) else {}
+        own = {
+            **{k: v for part in PARTS for k, v in _plain(part, parts.get(part))},
+            **(given or {}),
+        }
+    return {str(k): json_value(v, f"the parameter {str(k)!r}") for k, v in own.items()}
+
+
+def _plain(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+    """Texts, numbers and flags with their dotted names; no lists, and nothing that is missing."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name not in _PLUMBING:
+                yield from _plain(f"{path}.{name}", inner)
+    elif isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
+        yield path, value

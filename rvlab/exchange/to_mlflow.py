@@ -1,0 +1,242 @@
+"""Runs go to MLflow: parameters, metrics, history and times; artifacts stay where they lie."""
+
+from __future__ import annotations
+
+import io
+import json
+import warnings
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from rvlab.errors import KeyMissing, RecordBroken, StoreError
+from rvlab.exchange import mlflow_client as ml
+from rvlab.exchange.from_mlflow import ENGINE, ORIGIN
+from rvlab.exchange.mlflow_words import (
+    NAME_CHARS,
+    PARAM_CHARS,
+    TAG_TEXT_CHARS,
+    accepted,
+    text_of,
+)
+from rvlab.frame.runs import rows_of
+from rvlab.frame.tables import history as training_log
+from rvlab.model import ENDED, Run
+from rvlab.model.edit import Edited
+from rvlab.store import Store, edits
+from rvlab.worker.records import SPEC
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from mlflow import MlflowClient
+
+METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
+"""MLflow's limits of one ``log_batch``."""
+
+SENT: dict[str, Any] = {"mlflow_run": "string", "sent": "bool"}
+
+Columns: TypeAlias = Mapping[str, Mapping[int, float]]
+"""A history: the value at each epoch, by column."""
+
+_STATUS = {state: status for status, state in ml.STATES.items()}
+
+
+def to_mlflow(
+    store: Store,
+    runs: Sequence[Run],
+    tracking_uri: str | None = None,
+    *,
+    experiment: str | None = None,
+) -> pd.DataFrame:
+    """Copy ended runs to MLflow; see `rvlab.Lab.to_mlflow`."""
+    import pandas as pd
+
+    rows = [row for row in rows_of(store, runs) if row["state"] in ENDED]
+    rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
+    added = edits.edited(store, [row["_run"] for row in rows])
+    cut: list[str] = []
+    sent: dict[str, tuple[str, bool]] = {}
+    with ml.tracking(tracking_uri, new=True) as client:
+        shelves: dict[str, _Shelf] = {}
+        for row in rows:
+            name = experiment or row["experiment"]
+            origin = _origin(client, store, row["_run"]) if row["engine"] == ENGINE else None
+            if origin is not None:
+                sent[row["uri"]] = (origin, False)
+                continue
+            if name not in shelves:
+                shelves[name] = _Shelf(client, name)
+            shelf, address = shelves[name], ml.shown(row["uri"])
+            new = not shelf.is_whole(address)
+            if new:
+                people = added.get(row["_run"], Edited())
+                cut += shelf.add(row, _history(store, row["_run"]), people)
+            sent[row["uri"]] = (shelf.copies[address], new)
+    left = len(runs) - len(rows)
+    if left:
+        warnings.warn(
+            f"{left} of {len(runs)} runs {'has' if left == 1 else 'have'} not ended, or cannot be "
+            f"read, and {'is' if left == 1 else 'are'} left out.",
+            stacklevel=3,
+        )
+    if cut:
+        warnings.warn(
+            f"{len(cut)} parameters are longer than the {PARAM_CHARS} characters that MLflow "
+            f"holds, and are cut there: {', '.join(dict.fromkeys(cut))}.",
+            stacklevel=3,
+        )
+    ids = pd.Index([row["run"] for row in rows], name="run", dtype="object")
+    values = [sent[row["uri"]] for row in rows]
+    return pd.DataFrame(values, columns=list(SENT), index=ids).astype(SENT)
+
+
+class _Shelf:
+    """An MLflow experiment, and the copies of runs that are in it."""
+
+    def __init__(self, client: MlflowClient, name: str) -> None:
+        self._client = client
+        found = client.get_experiment_by_name(name)
+        if found is not None and found.lifecycle_stage != "active":
+            raise StoreError(
+                f"MLflow's experiment {name!r} was deleted. Restore it (mlflow experiments restore "
+                f"--experiment-id {found.experiment_id}), or name another with experiment=."
+            )
+        self._id = found.experiment_id if found else client.create_experiment(name)
+        self.copies: dict[str, str] = {}
+        """MLflow's ids of the copies by the URI of the run."""
+        self._whole: set[str] = set()
+        self._by_run: dict[str, str] = {}
+        wanted = f"tags.`{ml.URI}` LIKE '%'"
+        found_runs = ml.paged(client.search_runs, experiment_ids=[self._id], filter_string=wanted)
+        for copy in found_runs:
+            self._note(copy.data.tags[ml.URI], copy.info.run_id, copy.info.status in ml.STATES)
+
+    def _note(self, uri: str, copy: str, whole: bool) -> None:
+        if uri in self._whole:
+            return
+        self.copies[uri] = copy
+        self._by_run[uri.rpartition("/")[2]] = copy
+        if whole:
+            self._whole.add(uri)
+
+    def is_whole(self, uri: str) -> bool:
+        """Whether a run was copied to its end."""
+        return uri in self._whole
+
+    def add(self, row: Mapping[str, Any], history: Columns, people: Edited) -> list[str]:
+        """Copy a run, or make an earlier copy whole; its status, which ends it, comes last.
+
+        Returns:
+            The parameters that had to be cut.
+        """
+        from mlflow.entities import Param, RunTag
+
+        uri = ml.shown(row["uri"])
+        started, ended = _ms(row["started"] or row["created"], uri), _ms(row["ended"], uri)
+        names = accepted({*row["metrics"], *history})
+        only = [names[one] for one in history if one not in row["metrics"]]
+        tags = self._tags(row, only, people)
+        points = list(_points(row["metrics"], history, names, started, ended))
+        if uri in self.copies:  # not every MLflow takes the same point twice
+            there = self._points_of(self.copies[uri], names.values())
+            points = [p for p in points if (p.key, p.step, p.timestamp) not in there]
+        else:
+            name = row["name"][:NAME_CHARS]
+            made = self._client.create_run(self._id, start_time=started, tags=tags, run_name=name)
+            self._note(uri, made.info.run_id, whole=False)
+        copy = self.copies[uri]
+        given = [RunTag(key, value) for key, value in tags.items()]
+        self._client.log_batch(copy, tags=given, synchronous=True)
+        texts = {name: text_of(value) for name, value in row["params"].items()}
+        keys = accepted(texts)
+        params = [Param(keys[name], text[:PARAM_CHARS]) for name, text in texts.items()]
+        for some in _parts(params, PARAMS_AT_ONCE):
+            self._client.log_batch(copy, params=some, synchronous=True)
+        for some in _parts(points, METRICS_AT_ONCE):
+            self._client.log_batch(copy, metrics=some, synchronous=True)
+        self._client.set_terminated(copy, _STATUS[row["state"]], ended)
+        self._note(uri, copy, whole=True)
+        return [name for name, text in texts.items() if len(text) > PARAM_CHARS]
+
+    def _points_of(self, copy: str, names: Iterable[str]) -> set[tuple[str, int, int]]:
+        found = (p for name in names for p in self._client.get_metric_history(copy, name))
+        return {(point.key, point.step, point.timestamp) for point in found}
+
+    def _tags(
+        self, row: Mapping[str, Any], only_history: Sequence[str], people: Edited
+    ) -> dict[str, str]:
+        tags = {
+            ml.URI: ml.shown(row["uri"]),
+            ml.ID: row["run"],
+            ml.RECIPE: row["recipe"],
+            ml.SEED: row["seed"],
+            ml.SWEEP: row["sweep"],
+            ml.PARENT: row["parent"],
+            ml.HISTORY: json.dumps(only_history) if only_history else None,
+            ml.COMMIT: row["commit"],
+            ml.USER: row["user"],
+            ml.TAGS: json.dumps(people.tags) if people.tags else None,
+            ml.NOTE: people.note,
+            ml.PARENT_RUN: self._by_run.get(row["parent"] or ""),
+        }
+        return {key: str(v)[:TAG_TEXT_CHARS] for key, v in tags.items() if v not in {None, ""}}
+
+
+def _points(
+    metrics: Mapping[str, float | None],
+    history: Columns,
+    names: Mapping[str, str],
+    started: int,
+    ended: int,
+) -> Iterator[Any]:
+    """History at its epochs, and the headline at the last of them: MLflow shows the last value."""
+    from mlflow.entities import Metric
+
+    for name, epochs in history.items():
+        for epoch, value in epochs.items():
+            yield Metric(names[name], value, started, epoch)
+    last = max((epoch for epochs in history.values() for epoch in epochs), default=0)
+    for name, headline in metrics.items():
+        own = history.get(name, {})
+        step = max(own, default=last)
+        if headline is not None and own.get(step) != headline:
+            yield Metric(names[name], float(headline), ended, step)
+
+
+def _history(store: Store, run: Run) -> Columns:
+    """The columns of a run's history by epoch: from its table, else from its training log."""
+    import pyarrow.parquet as pq
+
+    try:
+        data = store.get(run.key("tables", "history.parquet"))
+    except KeyMissing:
+        log = training_log(store, [run]).drop(columns="run")
+        columns = {str(name): log[name].replace(float("nan"), None).tolist() for name in log}
+    else:
+        columns = pq.read_table(io.BytesIO(data)).to_pydict()
+    epochs = columns.pop("epoch")
+    return {
+        name: {int(e): float(v) for e, v in zip(epochs, values, strict=True) if v is not None}
+        for name, values in columns.items()
+    }
+
+
+def _origin(client: MlflowClient, store: Store, run: Run) -> str | None:
+    """The run of this MLflow that a run was imported from, if it is still there."""
+    origin = store.get_json(run.key(SPEC)).get(ORIGIN)
+    run_id = origin.get("run_id") if isinstance(origin, dict) else None
+    if run_id is None or ml.run_or_none(client, run_id) is None:
+        return None
+    return str(run_id)
+
+
+def _parts(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), most):
+        yield items[start : start + most]
+
+
+def _ms(moment: Any, uri: str) -> int:
+    try:
+        return round(datetime.fromisoformat(moment).timestamp() * 1000)
+    except (TypeError, ValueError) as exc:
+        raise RecordBroken(f"{uri} has the time {moment!r} in its end.json, no UTC time.") from exc

@@ -1,0 +1,118 @@
+"""Where a run comes from, and what was made of it."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import NotFound, did_you_mean
+from rvlab.frame.dtypes import RUNS, TEXT, WHOLE, typed
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+FROM_RUNS = ("name", "state", "created", "uri")
+METRICS = ("metrics.f1", "metrics.mean_iou")
+
+
+def lineage(runs: pd.DataFrame, run: str) -> pd.DataFrame:
+    """The ancestors of a run, itself, and all that descends from it, the oldest first.
+
+    Args:
+        runs: The table of all runs among which to look.
+        run: The run's id.
+
+    Returns:
+        Index ``run``; ``generation`` (0 for the run itself, negative before it, positive after it),
+        ``parent``, ``changed`` (what differs from the parent: parameters, seed, splits, the source
+        of the recipe; missing where the parent is not known or nothing differs), ``name state
+        created uri``, and ``metrics.f1`` and ``metrics.mean_iou`` where there are any. A parent
+        that was deleted is a row with the state ``deleted``.
+
+    Raises:
+        NotFound: If there is no such run, and none was made from one.
+    """
+    import pandas as pd
+
+    known = runs[~runs.index.duplicated()]
+    parents = {str(k): str(v) for k, v in known["parent"].dropna().items()}
+    if run not in known.index and run not in parents.values():
+        near = did_you_mean(run, [str(k) for k in known.index])
+        raise NotFound(f"There is no run {run!r} of which to tell the lineage. {near}")
+    generations = _generations(parents, run)
+    ids = list(generations)
+    part = known.reindex(ids)
+    state = part["state"].where(part.index.isin(known.index), "deleted")
+    columns: dict[str, Any] = {
+        "generation": typed(list(generations.values()), WHOLE),
+        "parent": typed([parents.get(id_) for id_ in ids], TEXT),
+        "changed": typed([_changed(known, id_, parents.get(id_)) for id_ in ids], TEXT),
+    }
+    for name in FROM_RUNS:
+        columns[name] = typed(list(state if name == "state" else part[name]), RUNS[name])
+    for name in METRICS:
+        if name in part:
+            columns[name] = typed(list(part[name]), "float64")
+    table = pd.DataFrame(columns)
+    table.index = pd.Index(ids, name="run", dtype="object")
+    # A run's id begins with its time, which is all that is known of one that was deleted.
+    times = pd.to_datetime(
+        pd.Series(ids).str[:15], format="%Y%m%d-%H%M%S", utc=True, errors="coerce"
+    )
+    told = pd.Series(list(table["created"]), dtype=times.dtype)
+    order = pd.DataFrame({"time": told.fillna(times), "generation": list(generations.values())})
+    order = order.sort_values(["time", "generation"], kind="stable", na_position="first")
+    return table.iloc[order.index.to_numpy()]
+
+
+def _generations(parents: dict[str, str], run: str) -> dict[str, int]:
+    """How far each relative is from the run; where records go round in a circle, each once."""
+    found = {run: 0}
+    one = run
+    while parents.get(one) and parents[one] not in found:
+        found[parents[one]] = found[one] - 1
+        one = parents[one]
+    children: dict[str, list[str]] = {}
+    for child, parent in parents.items():
+        children.setdefault(parent, []).append(child)
+    now = [run]
+    while now:
+        born = [child for one in now for child in children.get(one, []) if child not in found]
+        found |= {child: found[parents[child]] + 1 for child in born}
+        now = born
+    return found
+
+
+def _changed(runs: pd.DataFrame, run: str, parent: str | None) -> str | None:
+    """What sets a run apart from its parent, in words."""
+    if parent is None or run not in runs.index or parent not in runs.index:
+        return None
+    old, new = runs.loc[parent], runs.loc[run]
+    if "broken" in (old["state"], new["state"]):
+        return None
+    names = [c for c in runs.columns if str(c).startswith("params.") and c != "params.seed"]
+    parts = [
+        f"{str(name).removeprefix('params.')}: {_text(old[name])} → {_text(new[name])}"
+        for name in (*names, "seed", "splits")
+        if not _same(old[name], new[name])
+    ]
+    if not _same(old["source_sha256"], new["source_sha256"]):
+        parts.append("recipe source")
+    return "; ".join(parts) or None
+
+
+def _same(a: Any, b: Any) -> bool:
+    if _missing(a) or _missing(b):
+        return _missing(a) and _missing(b)
+    return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
+
+
+def _text(value: Any) -> str:
+    if _missing(value):
+        return "–"
+    return str(value.item() if hasattr(value, "item") else value)
+
+
+def _missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or bool(pd.isna(value))

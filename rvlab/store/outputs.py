@@ -1,0 +1,108 @@
+"""Raster Vision's own files of a run: below the run, or where an adopted run found them."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from rvlab.errors import KeyMissing, RecordBroken, SpecError
+from rvlab.model import Run, Spec
+from rvlab.store.store import Store, at, normal, parsed
+
+CONFIG = "pipeline-config.json"
+
+ADOPTED = "adopted"
+"""The engine of runs that were made elsewhere, whose outputs stay where they are."""
+
+SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
+"""Where outputs may lie; a record cannot send its reader anywhere else."""
+
+
+def config(store: Store, run: Run) -> dict[str, Any]:
+    """A run's ``pipeline-config.json``, with addresses as they are now.
+
+    Outputs that were moved hold the addresses of where they were made: what lies below the config's
+    own ``root_uri`` is taken to lie below the folder in which the config was found.
+
+    Args:
+        store: The store of the run, or one that holds it.
+        run: The run. Only where it has no config below it is its spec asked whether it was adopted.
+
+    Raises:
+        KeyMissing: If the run has no config.
+        RecordBroken: If it is no whole JSON object, or is not the one that was adopted.
+        StoreUnreachable: If nobody answers.
+    """
+    where = run.rv_uri
+    try:
+        return moved(parsed(f"{where}/{CONFIG}", store.get(_key(store, run, "rv", CONFIG))), where)
+    except KeyMissing as exc:
+        spec = _adopted(store, run)
+        if spec is None:
+            raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
+    where = root(spec.places.get("root_uri", ""))
+    home = at(where)
+    try:
+        data = home.get(below(home, where, CONFIG))
+    except KeyMissing as exc:
+        raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
+    if hashlib.sha256(data).hexdigest() != spec.source_sha256:
+        raise RecordBroken(
+            f"{where}/{CONFIG} is not the one that {run.id} was adopted with: it has been written "
+            "anew. Adopt the folder again."
+        )
+    return moved(parsed(f"{where}/{CONFIG}", data), where)
+
+
+def moved(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A config in which all that lay below its ``root_uri`` lies below another folder."""
+    old = str(config.get("root_uri") or "").rstrip("/")
+    if old in ("", where):
+        return dict(config)
+    return {name: _moved(inner, old, where) for name, inner in config.items()}
+
+
+def root(uri: str | Path) -> str:
+    """The one spelling of a folder of outputs.
+
+    Raises:
+        SpecError: If it is no address that outputs can have.
+    """
+    found = normal(uri)
+    if urlsplit(found).scheme not in SCHEMES or ".." in found.split("/"):
+        raise SpecError(
+            f"{str(uri)!r} cannot be a folder of outputs. Give a folder or s3://bucket/prefix."
+        )
+    return found
+
+
+def below(store: Store, uri: str, *parts: str) -> str:
+    """The key of a URI in a store that holds it, and of what lies below it."""
+    prefix = () if uri == store.uri else (store.key(uri),)
+    return "/".join((*prefix, *parts))
+
+
+def _key(store: Store, run: Run, *parts: str) -> str:
+    return run.key(*parts) if run.store == store.uri else below(store, run.uri, *parts)
+
+
+def _adopted(store: Store, run: Run) -> Spec | None:
+    key = _key(store, run, "spec.json")
+    try:
+        spec = Spec.from_record(store.get_json(key), key)
+    except KeyMissing:
+        return None
+    return spec if spec.engine == ADOPTED else None
+
+
+def _moved(value: Any, old: str, new: str) -> Any:
+    if isinstance(value, str):
+        return f"{new}{value[len(old) :]}" if f"{value}/".startswith(f"{old}/") else value
+    if isinstance(value, Mapping):
+        return {name: _moved(inner, old, new) for name, inner in value.items()}
+    if isinstance(value, list):
+        return [_moved(inner, old, new) for inner in value]
+    return value

@@ -1,0 +1,78 @@
+"""Runs that were scored on other pixels are not tested against one another by mistake."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import compare
+from rvlab.errors import TableError
+from rvlab.model import Run
+from tests.compare.made import confusion, scene_matrices
+from tests.frame.made import Made
+
+SCENES = 8
+
+
+@pytest.fixture
+def runs(made: Made) -> list[Run]:
+    """Two runs with the same counts of truth in every scene."""
+    found = [made.ended({"lr": lr}, experiment="fair") for lr in (0.1, 0.2)]
+    matrices = scene_matrices(np.random.default_rng(1), SCENES, (1.0, 0.5))
+    for run, each in zip(found, matrices, strict=True):
+        rows = confusion({run.id: each}).drop(columns="run").to_dict("records")
+        made.table(
+            run, "confusion", [{k: None if pd.isna(v) else v for k, v in r.items()} for r in rows]
+        )
+    return found
+
+
+def fingerprints(scenes: int = SCENES, **other: dict[str, str]) -> list[dict[str, Any]]:
+    return [
+        {
+            "group": "validation",
+            "scene": f"s{i:03d}",
+            "image": "i",
+            "labels": "l",
+            "aois": None,
+            "rests_on": "content",
+            **other.get(f"s{i:03d}", {}),
+        }
+        for i in range(scenes)
+    ]
+
+
+@pytest.mark.parametrize("column", ["image", "labels", "aois"])
+def test_other_images_labels_or_areas_are_refused_by_name(
+    made: Made, runs: list[Run], column: str
+) -> None:
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(s002={column: "other"}, s005={column: "other"}))
+    with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\. Images, labels, areas"):
+        compare.test(*runs)
+    assert compare.test(*runs, any_truth=True).difference > 0
+
+
+def test_the_same_scenes_are_tested_and_so_are_runs_of_which_nothing_is_known(
+    made: Made, runs: list[Run]
+) -> None:
+    before = compare.test(*runs)
+    made.table(runs[0], "scenes", fingerprints())
+    assert compare.test(*runs).difference == before.difference
+    made.table(runs[1], "scenes", fingerprints())
+    assert compare.test(*runs).difference == before.difference
+
+
+def test_a_scene_that_only_one_run_has_is_left_out_and_named(made: Made, runs: list[Run]) -> None:
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(SCENES + 1))
+    other = scene_matrices(np.random.default_rng(1), SCENES + 1, (0.5,))[0]
+    other[:SCENES] = scene_matrices(np.random.default_rng(1), SCENES, (1.0, 0.5))[1]
+    rows = confusion({runs[1].id: other}).drop(columns="run").to_dict("records")
+    made.table(
+        runs[1], "confusion", [{k: None if pd.isna(v) else v for k, v in r.items()} for r in rows]
+    )
+    assert "so they are left out: s008" in compare.test(*runs).sentence

@@ -1,0 +1,564 @@
+"""Runs go to a real MLflow and come back, through its database and through its server."""
+
+from __future__ import annotations
+
+import io
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
+
+import mlflow
+from mlflow import MlflowClient
+from mlflow.entities import Metric
+
+from rvlab import Lab
+from rvlab.errors import MissingExtra, NotFound, SpecError, StoreError, StoreUnreachable
+from rvlab.exchange.mlflow_words import accepted, allowed, text_of, value_of
+from rvlab.model import Run
+from tests.frame.made import Made
+
+START = 1795449721123  # 2026-11-23 16:02:01.123 UTC
+
+PARAMS: dict[str, Any] = {
+    "lr": 0.001,
+    "tiny": 1e-05,
+    "huge": 10**20,
+    "epochs": 8,
+    "augment": True,
+    "frozen": False,
+    "weights": None,
+    "bands": [1, 2, 3],
+    "classes": {"building": "orange", "größe": [0.5, None]},
+    "backbone": "resnet18",
+    "zip": "007",
+    "looks like a number": "0.5",
+    "looks like a list": "[1, 2]",
+    "quoted": '"x"',
+    "empty": "",
+}
+
+
+@pytest.fixture(scope="module")
+def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Making the tables of MLflow takes seconds: once, and copied for each test."""
+    path = tmp_path_factory.mktemp("mlflow") / "empty.db"
+    with pytest.MonkeyPatch.context() as patch:
+        patch.chdir(path.parent)  # older ones make a folder mlruns where they are
+        MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
+    return path
+
+
+@pytest.fixture
+def uri(empty_database: Path, tmp_path: Path) -> str:
+    """An MLflow database of its own."""
+    (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
+    return f"sqlite:///{tmp_path}/mlflow.db"
+
+
+@pytest.fixture
+def client(uri: str) -> MlflowClient:
+    return MlflowClient(tracking_uri=uri)
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    monkeypatch.chdir(tmp_path)
+    return Lab(tmp_path / "store")
+
+
+@pytest.fixture
+def other(tmp_path: Path) -> Lab:
+    """Somebody else's lab, with a store of its own."""
+    return Lab(tmp_path / "other")
+
+
+@dataclass(frozen=True)
+class Logged:
+    """Makes runs in MLflow, as somebody's training script does."""
+
+    client: MlflowClient
+
+    def run(
+        self,
+        experiment: str = "towns",
+        *,
+        params: dict[str, str] | None = None,
+        metrics: dict[str, list[float]] | None = None,
+        tags: dict[str, str] | None = None,
+        status: str | None = "FINISHED",
+        start: int = START,
+        name: str = "steady-owl-7",
+    ) -> str:
+        found = self.client.get_experiment_by_name(experiment)
+        into = found.experiment_id if found else self.client.create_experiment(experiment)
+        made = self.client.create_run(into, start_time=start, tags=tags or {}, run_name=name)
+        run_id: str = made.info.run_id
+        for key, text in (params or {}).items():
+            self.client.log_param(run_id, key, text)
+        points = [
+            Metric(key, value, start + step, step)
+            for key, values in (metrics or {}).items()
+            for step, value in enumerate(values)
+        ]
+        self.client.log_batch(run_id, metrics=points)
+        if status is not None:
+            self.client.set_terminated(run_id, status, start + 30_000)
+        return run_id
+
+
+@pytest.fixture
+def logged(client: MlflowClient) -> Logged:
+    return Logged(client)
+
+
+def history(lab: Lab, run: Run) -> pd.DataFrame:
+    return pq.read_table(
+        io.BytesIO(lab.store.get(run.key("tables", "history.parquet")))
+    ).to_pandas()
+
+
+def put_history(lab: Lab, run: Run, columns: dict[str, list[Any]]) -> None:
+    buffer = io.BytesIO()
+    pq.write_table(pa.table(columns), buffer)
+    lab.store.put(run.key("tables", "history.parquet"), buffer.getvalue())
+
+
+def records(lab: Lab) -> dict[str, bytes]:
+    return {key: lab.store.get(key) for key, _ in lab.store.files()}
+
+
+def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
+    lab: Lab, logged: Logged, uri: str
+) -> None:
+    logged.run(
+        params={"lr": "0.001", "epochs": "8", "augment": "True", "arch": "resnet18", "w": "None"},
+        metrics={"val/f1 macro": [0.5, 0.75], "size": [7.0], "loss": [1.0, float("nan")]},
+        tags={
+            "mlflow.user": "ada",
+            "mlflow.source.name": "/home/ada/train_towns.py",
+            "mlflow.source.git.commit": "abc123",
+        },
+    )
+    (run,) = lab.from_mlflow(uri)
+    row = lab.runs().loc[run.id]
+    told = ["name", "experiment", "state", "engine", "recipe", "seed", "commit", "user"]
+    assert [row[name] for name in told] == [
+        *["steady-owl-7", "towns", "succeeded", "mlflow", "train_towns", 0, "abc123", "ada"]
+    ]
+    assert row["started"] == pd.Timestamp(START, unit="ms", tz="UTC")
+    assert row["duration"] == pd.Timedelta(seconds=30)
+    assert run.id.startswith("20261123-160201-")
+    params = lab.store.get_json(run.key("spec.json"))["params"]
+    expected = {"arch": "resnet18", "augment": True, "epochs": 8, "lr": 0.001, "w": None}
+    assert params == expected
+    assert type(params["epochs"]) is int
+    # A metric that ended in NaN is in no row, since JSON has none; its history shows it.
+    assert row.filter(like="metrics.").to_dict() == {
+        "metrics.size": 7.0,
+        "metrics.val/f1 macro": 0.75,
+    }
+    table = history(lab, run)
+    assert table.dtypes.astype(str).to_dict() == {
+        "epoch": "int64",
+        "loss": "float64",
+        "val/f1 macro": "float64",
+    }
+    assert table["val/f1 macro"].tolist() == [0.5, 0.75]
+    assert table["loss"].isna().tolist() == [False, True]
+
+
+@pytest.mark.parametrize(
+    ("text", "value"),
+    [
+        *[("0.001", 0.001), ("1e-05", 1e-05), ("-3", -3), ("8", 8), ("1" + 22 * "0", 10**22)],
+        *[("True", True), ("false", False), ("None", None), ("null", None)],
+        *[("[1, [2]]", [1, [2]]), ('{"a": "b"}', {"a": "b"}), ("resnet18", "resnet18")],
+        *[(same, same) for same in ("007", "1e400", "nan", "inf", "-Infinity", "[NaN]", "[1e400]")],
+        *[(same, same) for same in ("", " 5", "1_000", "(1, 2)", '"x"', '["\\ud800"]', "[" * 5000)],
+    ],
+)  # fmt: skip
+def test_a_parameter_gets_the_type_that_its_text_shows(text: str, value: object) -> None:
+    assert value_of(text) == value
+    assert type(value_of(text)) is type(value)
+
+
+@pytest.mark.parametrize("value", PARAMS.values(), ids=PARAMS.keys())
+def test_a_parameter_comes_back_as_it_went(value: object) -> None:
+    assert value_of(text_of(value), quoted=True) == value
+    assert type(value_of(text_of(value), quoted=True)) is type(value)
+
+
+@pytest.mark.parametrize(
+    ("name", "taken"),
+    [
+        ("my towns (2)", "my-towns--2-"),
+        ("/Users/ada/x", "Users-ada-x"),
+        ("_x", "x"),
+        ("日本", "mlflow"),
+    ],
+)
+def test_an_experiment_of_any_name_finds_a_place(name: str, taken: str) -> None:
+    assert allowed(name) == taken
+
+
+def test_importing_twice_gives_the_same_runs_and_writes_nothing(
+    lab: Lab, logged: Logged, uri: str
+) -> None:
+    logged.run("my towns", metrics={"loss": [1.0, 0.5]}, tags={"team": "roads"})
+    logged.run("other", start=START - 5000, status="FAILED")
+    first = lab.from_mlflow(uri)
+    before = records(lab)
+    assert lab.from_mlflow(uri) == first
+    assert records(lab) == before
+    assert [run.experiment for run in first] == ["other", "my-towns"]  # the oldest first
+    assert lab.from_mlflow(uri, experiments=["my towns"], experiment="mine")[0].id == first[1].id
+
+
+def test_an_import_that_broke_off_is_made_whole(
+    lab: Lab, logged: Logged, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged.run(metrics={"loss": [1.0, 0.5]}, tags={"team": "roads"})
+    with monkeypatch.context() as patch:
+        patch.setattr("rvlab.exchange.from_mlflow.end_record", lambda *_, **__: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.from_mlflow(uri)
+    assert lab.runs()["state"].tolist() == ["queued"]
+    (run,) = lab.from_mlflow(uri)
+    row = lab.runs().loc[run.id]
+    assert (row["state"], row["tags"], row["metrics.loss"]) == ("succeeded", "team=roads", 0.5)
+    assert len(lab.store.files(f"{run.experiment}/edits/")) == 1
+
+
+def test_states_are_translated_and_runs_that_go_on_or_were_deleted_are_left_out(
+    lab: Lab, logged: Logged, client: MlflowClient, uri: str
+) -> None:
+    for number, status in enumerate(["FINISHED", "FAILED", "KILLED", None, None]):
+        logged.run(status=status, start=START + 1000 * number)
+    client.delete_run(logged.run())
+    logged.run("gone")
+    client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    with pytest.warns(UserWarning, match="2 of MLflow's runs have not ended and are left out"):
+        runs = lab.from_mlflow(uri)
+    assert lab.runs(runs)["state"].tolist() == ["succeeded", "failed", "cancelled"]
+
+
+def test_a_child_knows_its_parent(lab: Lab, logged: Logged, uri: str) -> None:
+    parent = logged.run("parents")
+    logged.run(start=START + 1000, tags={"mlflow.parentRunId": parent})
+    logged.run(start=START + 2000, tags={"mlflow.parentRunId": "0" * 32})
+    child, orphan = lab.from_mlflow(uri, experiments="towns")
+    assert lab.runs().loc[orphan.id, "parent"] is pd.NA
+    (imported,) = lab.from_mlflow(uri, experiments="parents")
+    assert lab.runs().loc[child.id, "parent"] == imported.id
+
+
+def test_tags_and_the_note_come_as_the_first_edit(lab: Lab, logged: Logged, uri: str) -> None:
+    tags = {"team": "roads", "long": "x" * 200, "mlflow.note.content": "Rerun.\nBetter data."}
+    logged.run(tags=tags)
+    (run,) = lab.from_mlflow(uri)
+    row = lab.runs().loc[run.id]
+    assert row["tags"] == f"long={'x' * 95}, team=roads"
+    assert row["note"] == "Rerun.\nBetter data."
+    lab.tag(run, "kept", remove="team=roads")
+    lab.from_mlflow(uri)
+    assert lab.runs().loc[run.id, "tags"] == f"kept, long={'x' * 95}"
+
+
+def test_a_metric_called_epoch_does_not_hide_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
+    logged.run(metrics={"epoch": [0.0, 0.0, 1.0], "rate": [3.0, 2.0], "high": [1.0, float("inf")]})
+    (run,) = lab.from_mlflow(uri)
+    table = history(lab, run)
+    assert table.columns.tolist() == ["epoch", "metric.epoch", "high", "rate"]
+    assert table["epoch"].tolist() == [0, 1, 2]
+    assert table["high"].tolist()[1] == float("inf")
+    assert "metrics.high" not in lab.runs()
+
+
+def round_trip(lab: Lab, other: Lab, uri: str) -> None:
+    """Three runs, through MLflow, into another lab's store."""
+    made = Made(lab.store)
+    metrics = {"f1": 0.75, "f1.building": 0.5, "mean_iou": 0.25}
+    first = made.ended(PARAMS, metrics, seed=3, sweep="s1", commit="abc", name="lr=0.001")
+    put_history(
+        lab,
+        first,
+        {"epoch": [0, 1, 2], "train_loss": [2.0, 1.0, None], "building_f1": [0.0, 0.25, 0.5]},
+    )
+    second = made.ended({"lr": 1.0}, {}, state="failed", error="It broke.", parent=first.id)
+    put_history(lab, second, {"epoch": [0], "train_loss": [9.0]})
+    third = made.ended({"lr": 2.0}, {"f1": 0.5}, state="cancelled")
+    lab.tag(first, "baseline", "good, really")
+    lab.note(first, "Keep this one.")
+
+    sent = lab.to_mlflow(tracking_uri=uri)
+    assert sent.index.tolist() == [first.id, second.id, third.id]
+    assert sent["sent"].tolist() == [True, True, True]
+    runs = other.from_mlflow(uri)
+    assert [run.experiment for run in runs] == ["towns"] * 3
+    was, now = lab.runs(), other.runs(runs)
+    same = ["name", "state", "started", "ended", "duration", "recipe", "seed", "user", "sweep"]
+    same += ["commit", "tags", "note", *was.filter(regex=r"^(params|metrics)\.").columns]
+    assert set(was.filter(regex=r"^metrics\.")) == set(now.filter(regex=r"^metrics\."))
+    pd.testing.assert_frame_equal(
+        was[same].reset_index(drop=True), now[same].reset_index(drop=True)
+    )
+    assert now["parent"].fillna("").tolist() == ["", runs[0].id, ""]
+    assert other.store.get_json(runs[0].key("spec.json"))["params"] == PARAMS
+    for before, after in zip([first, second], runs, strict=False):
+        pd.testing.assert_frame_equal(history(lab, before), history(other, after), check_like=True)
+    assert len(other.history(runs)) == 4
+
+    again = lab.to_mlflow(tracking_uri=uri)
+    assert again["mlflow_run"].tolist() == sent["mlflow_run"].tolist()
+    assert not again["sent"].any()
+    assert lab.from_mlflow(uri) == []  # they are all still here
+    back = other.to_mlflow(tracking_uri=uri)  # and MLflow has them all
+    assert back["mlflow_run"].tolist() == sent["mlflow_run"].tolist()
+    assert not back["sent"].any()
+
+
+def test_runs_that_go_through_a_database_come_out_the_same(lab: Lab, other: Lab, uri: str) -> None:
+    before = mlflow.get_tracking_uri()
+    round_trip(lab, other, uri)
+    assert (mlflow.get_tracking_uri(), mlflow.active_run()) == (before, None)
+
+
+@pytest.fixture(scope="module")
+def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """A real MLflow server, in a process group of its own."""
+    folder = tmp_path_factory.mktemp("server")
+    (folder / "server.db").write_bytes(empty_database.read_bytes())
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    address = f"http://127.0.0.1:{port}"
+    args = ["--host", "127.0.0.1", "--port", str(port), "--workers", "1"]
+    args += ["--backend-store-uri", f"sqlite:///{folder}/server.db"]
+    args += ["--default-artifact-root", str(folder / "artifacts")]
+    with (folder / "log").open("wb") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-m", "mlflow", "server", *args],
+            stdout=log, stderr=log, cwd=folder, start_new_session=True,
+        )  # fmt: skip
+    try:
+        until = time.monotonic() + 90
+        while True:
+            assert process.poll() is None, (folder / "log").read_text()
+            assert time.monotonic() < until, (folder / "log").read_text()
+            try:
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()
+                break
+            except OSError:
+                time.sleep(0.2)
+        yield address
+    finally:
+        os.killpg(process.pid, signal.SIGTERM)
+        try:
+            process.wait(20)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait(20)
+
+
+def test_runs_that_go_through_a_server_come_out_the_same(lab: Lab, other: Lab, server: str) -> None:
+    round_trip(lab, other, server)
+
+
+def test_a_server_that_is_dead_is_told_at_once(lab: Lab) -> None:
+    Made(lab.store).ended()
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    start = time.monotonic()
+    for scheme in ("http", "postgresql"):
+        dead = f"{scheme}://ada:hush@127.0.0.1:{port}"
+        for call in (lab.from_mlflow, lambda uri: lab.to_mlflow(tracking_uri=uri)):
+            with pytest.raises(StoreUnreachable, match="Nobody answers at MLflow") as caught:
+                call(dead)
+            assert "hush" not in str(caught.value)
+            assert caught.value.__cause__ is None  # it would tell the password
+    assert time.monotonic() - start < 15
+
+
+def test_a_database_without_its_driver_names_what_is_missing(lab: Lab) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as there:
+        address = f"postgresql+psycopg://ada:hush@127.0.0.1:{there.getsockname()[1]}/x"
+        with pytest.raises(
+            MissingExtra, match=r"cannot reach postgresql.* No module named"
+        ) as told:
+            lab.from_mlflow(address)
+    assert "hush" not in str(told.value)
+
+
+def test_what_mlflow_refuses_is_told_in_one_sentence(lab: Lab, uri: str, tmp_path: Path) -> None:
+    (tmp_path / "bad.db").write_text("This is no database, and long enough to be looked at.")
+    with pytest.raises(NotFound, match=r"There is no MLflow database .*none\.db"):
+        lab.from_mlflow(f"sqlite:///{tmp_path}/none.db")
+    assert not (tmp_path / "none.db").exists()
+    with pytest.raises(StoreError, match=r"bad\.db refused: .* file is not a database"):
+        lab.from_mlflow(f"sqlite:///{tmp_path}/bad.db")
+    MlflowClient(tracking_uri=uri).create_experiment("towns")
+    with pytest.raises(NotFound, match=r"no experiment 'twons' .* Did you mean 'towns'"):
+        lab.from_mlflow(uri, experiments=["twons"])
+    with pytest.raises(SpecError, match="'a/b' cannot be the name of the experiment"):
+        lab.from_mlflow(uri, experiment="a/b")
+    with pytest.raises(StoreError, match="nonsense://x refused"):
+        lab.from_mlflow("nonsense://x")
+
+
+def test_the_address_is_by_default_the_one_that_mlflow_has(
+    lab: Lab, logged: Logged, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logged.run()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", uri)
+    assert len(lab.from_mlflow()) == 1
+
+
+def test_without_mlflow_the_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "mlflow", None)
+    with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[mlflow\]'"):
+        lab.from_mlflow("sqlite:///x.db")
+    with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[mlflow\]'"):
+        lab.to_mlflow(tracking_uri="sqlite:///x.db")
+
+
+def test_mlflow_is_told_what_the_run_was_and_where_it_lies(
+    lab: Lab, client: MlflowClient, uri: str
+) -> None:
+    made = Made(lab.store)
+    parent = made.ended({"lr": 0.5}, {"f1": 0.5}, commit="abc", sweep="s1")
+    child = made.ended(parent=parent.id)
+    sent = lab.to_mlflow("towns", uri, experiment="shared")
+    copy = client.get_run(sent.loc[parent.id, "mlflow_run"])
+    assert client.get_experiment(copy.info.experiment_id).name == "shared"
+    assert copy.data.params == {"lr": "0.5"}
+    assert copy.data.metrics == {"f1": 0.5}
+    assert (copy.info.status, copy.info.run_name) == ("FINISHED", "run 0")
+    row = lab.runs().loc[parent.id]
+    assert copy.info.start_time == row["started"].value // 10**6
+    assert copy.info.end_time == row["ended"].value // 10**6
+    assert copy.data.tags == {
+        "mlflow.runName": "run 0",
+        "mlflow.user": "me@here",
+        "mlflow.source.git.commit": "abc",
+        "rvlab.uri": parent.uri,
+        "rvlab.run": parent.id,
+        "rvlab.recipe": "synthetic_town",
+        "rvlab.seed": "0",
+        "rvlab.sweep": "s1",
+    }
+    tags = client.get_run(sent.loc[child.id, "mlflow_run"]).data.tags
+    assert tags["mlflow.parentRunId"] == copy.info.run_id
+    assert tags["rvlab.parent"] == parent.id
+
+
+def test_a_copy_that_broke_off_is_made_whole_and_not_a_second_one(
+    lab: Lab, client: MlflowClient, uri: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = Made(lab.store).ended({"lr": 0.5}, {"f1": 0.5})
+    put_history(lab, run, {"epoch": list(range(2500)), "loss": [float(i) for i in range(2500)]})
+    with monkeypatch.context() as patch:
+        patch.setattr(MlflowClient, "set_terminated", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            lab.to_mlflow(run, uri)
+    sent = lab.to_mlflow(run, uri)
+    found = client.search_runs([client.get_experiment_by_name("towns").experiment_id])
+    assert [one.info.run_id for one in found] == sent["mlflow_run"].tolist()
+    assert found[0].info.status == "FINISHED"
+    assert len(client.get_metric_history(found[0].info.run_id, "loss")) == 2500
+    assert found[0].data.metrics == {"f1": 0.5, "loss": 2499.0}
+
+
+def test_sparse_history_stays_sparse(lab: Lab, client: MlflowClient, uri: str) -> None:
+    """A metric of every tenth step is not NaN at the others, nor known at the last."""
+    run = Made(lab.store).ended(metrics={"val": 0.5})
+    put_history(lab, run, {"epoch": [0, 1, 2], "val": [0.25, 0.5, None], "loss": [3.0, 2.0, 1.0]})
+    copy = lab.to_mlflow(run, uri).loc[run.id, "mlflow_run"]
+    assert [(p.step, p.value) for p in client.get_metric_history(copy, "val")] == [
+        (0, 0.25),
+        (1, 0.5),
+    ]
+
+
+def test_runs_that_go_on_are_left_out_and_counted(lab: Lab, uri: str) -> None:
+    made = Made(lab.store)
+    run = made.ended()
+    made.running()
+    made.queued()
+    with pytest.warns(UserWarning, match="2 of 3 runs have not ended"):
+        sent = lab.to_mlflow(tracking_uri=uri)
+    assert sent.index.tolist() == [run.id]
+
+
+def test_a_store_without_runs_sends_nothing(lab: Lab, uri: str) -> None:
+    sent = lab.to_mlflow(tracking_uri=uri)
+    assert sent.empty
+    assert sent.dtypes.astype(str).to_dict() == {"mlflow_run": "string", "sent": "bool"}
+
+
+def test_a_parameter_that_is_too_long_is_cut_with_a_word(
+    lab: Lab, client: MlflowClient, uri: str
+) -> None:
+    run = Made(lab.store).ended({"notes": "x" * 7000})
+    with pytest.warns(UserWarning, match="longer than the 6000 characters .* cut there: notes"):
+        sent = lab.to_mlflow(run, uri)
+    copy = client.get_run(sent.loc[run.id, "mlflow_run"])
+    assert copy.data.params == {"notes": "x" * 6000}
+
+
+def test_names_that_mlflow_refuses_become_acceptable(
+    lab: Lab, client: MlflowClient, uri: str
+) -> None:
+    names = ["f1.a (b)", "f1.a [b]", "a//b", "../a", ".", "/", "a:b", "größe m²", "x" * 300, "f1"]
+    assert accepted(names) == {
+        "f1.a (b)": "f1.a _b_",
+        "f1.a [b]": "f1.a _b__2",
+        "a//b": "a__b",
+        "../a": "__a",
+        ".": "_",
+        "/": "__2",
+        "a:b": "a_b",
+        "größe m²": "größe m²",
+        "x" * 300: "x" * 245,
+        "f1": "f1",
+    }
+    run = Made(lab.store).ended(dict.fromkeys(names, 1), dict.fromkeys(names, 0.5))
+    sent = lab.to_mlflow(run, uri)
+    copy = client.get_run(sent.loc[run.id, "mlflow_run"])
+    assert set(copy.data.metrics) == set(copy.data.params) == set(accepted(names).values())
+
+
+def test_an_experiment_that_was_deleted_in_mlflow_is_told(
+    lab: Lab, client: MlflowClient, uri: str
+) -> None:
+    run = Made(lab.store).ended()
+    client.delete_experiment(client.create_experiment("towns"))
+    with pytest.raises(StoreError, match=r"MLflow's experiment 'towns' was deleted. Restore it"):
+        lab.to_mlflow(run, uri)
+
+
+def test_a_copy_that_was_deleted_in_mlflow_is_sent_again(
+    lab: Lab, other: Lab, client: MlflowClient, uri: str
+) -> None:
+    run = Made(lab.store).ended()
+    first = lab.to_mlflow(run, uri).loc[run.id, "mlflow_run"]
+    client.delete_run(first)
+    assert lab.to_mlflow(run, uri).loc[run.id].tolist() != [first, False]
+    lab.delete(run, confirm=run.id)  # and a run that is no longer here is taken back
+    (back,) = lab.from_mlflow(uri)
+    assert lab.runs().loc[back.id, "recipe"] == "synthetic_town"

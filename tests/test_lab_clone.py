@@ -1,0 +1,232 @@
+"""A run again, with what is given changed: from a row, an id, a run, and really."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab import Lab
+from rvlab.engines.submission import Asked, prepare
+from rvlab.errors import NotFound, RecordBroken, SpecError
+from rvlab.model import Run, Spec, end_record, utc_now
+from rvlab.recipes import find
+from rvlab.store import Store
+from tests.conftest import TINY, Trained
+
+SOURCE = """
+def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,
+               seed: int = 0, names: list[str] = ["a"], odd: int = None, wrong: int = 0.5,
+               made=object()):
+    return None
+"""
+
+
+@dataclass
+class Patient:
+    """An engine that starts nothing and writes down what it was to start."""
+
+    name: str = "local"
+    started: list[tuple[list[Run], str | None]] = field(default_factory=list)
+
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
+        self.started.append((list(runs), folder))
+
+    def nudge(self, store: Store) -> None:
+        pass
+
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
+        return dict.fromkeys(runs, "queued")
+
+    def cancel(self, store: Store, run: Run) -> None:
+        raise AssertionError(run)
+
+
+@pytest.fixture
+def engine() -> Patient:
+    return Patient()
+
+
+@pytest.fixture
+def lab(tmp_path: Path, engine: Patient) -> Lab:
+    return Lab(tmp_path / "store", engine)
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> Path:
+    path = tmp_path / "mine" / "my_towns.py"
+    path.parent.mkdir()
+    path.write_text(SOURCE)
+    return path
+
+
+@pytest.fixture
+def run(lab: Lab, recipe: Path) -> Run:
+    return lab.submit(recipe, experiment="towns", splits=3, seed=7, lr=0.01, data_uri="s3://b/x")
+
+
+def spec(lab: Lab, run: Run) -> Spec:
+    return Spec.from_record(lab.store.get_json(run.key("spec.json")), run.key("spec.json"))
+
+
+def test_a_clone_is_the_run_again(lab: Lab, run: Run, engine: Patient, recipe: Path) -> None:
+    old, new = spec(lab, run), spec(lab, clone := lab.clone(run))
+    assert clone.id != run.id
+    assert new == replace(
+        old,
+        run=clone.id,
+        created=new.created,
+        parent=run.id,
+        places={"root_uri": clone.rv_uri, "data_uri": "s3://b/x"},
+    )
+    assert new.seed == new.params["seed"] == 7
+    assert lab.store.get(clone.key("recipe.py")).decode() == SOURCE
+    assert engine.started == [([run], str(recipe.parent)), ([clone], str(recipe.parent))]
+
+
+def test_what_is_given_is_changed_and_shown_in_the_name(lab: Lab, run: Run) -> None:
+    parent = spec(lab, run)
+    for given, name, changed in (
+        ({"lr": 3e-4}, "lr=0.0003", {"params": {**parent.params, "lr": 3e-4}}),
+        ({"lr": 0.01}, parent.name, {}),
+        ({"seed": 8}, "seed=8", {"seed": 8, "params": {**parent.params, "seed": 8}}),
+        ({"params": {"epochs": 4}}, "epochs=4", {"params": {**parent.params, "epochs": 4}}),
+        ({"splits": 1}, "splits=1", {"splits": 1}),
+        ({"experiment": "roads"}, parent.name, {"experiment": "roads"}),
+    ):
+        made = spec(lab, lab.clone(run, **given))  # type: ignore[arg-type]
+        expected = {**parent.record(), "name": name, "parent": run.id, **changed}
+        same = ("name", "parent", "experiment", "params", "splits", "seed", "recipe")
+        assert {k: made.record()[k] for k in same} == {k: expected[k] for k in same}, given
+    places = spec(lab, lab.clone(run, data_uri="s3://other/y", lr=1)).places
+    assert places["data_uri"] == "s3://other/y"
+
+
+def test_the_recorded_source_is_run_whatever_has_become_of_the_file(
+    lab: Lab, run: Run, recipe: Path, engine: Patient
+) -> None:
+    recipe.write_text("raise OSError('another recipe')")
+    clone = lab.clone(run, lr=0.5)
+    assert lab.store.get(clone.key("recipe.py")).decode() == SOURCE
+    assert spec(lab, clone).source_sha256 == spec(lab, run).source_sha256
+    recipe.unlink()
+    recipe.parent.rmdir()
+    assert spec(lab, lab.clone(run)).folder is None
+    assert engine.started[-1][1] is None
+
+
+def test_a_shipped_recipe_and_an_older_record_have_no_folder(lab: Lab, engine: Patient) -> None:
+    run = lab.submit("synthetic_town")
+    key = run.key("spec.json")
+    record = lab.store.get_json(key)
+    assert record.pop("folder", "missing") is None
+    lab.store.put_json(key, record)
+    assert lab.clone(run, lr=0.5).experiment == "default"
+    assert engine.started[-1][1] is None
+
+
+def test_a_run_is_named_in_every_way(lab: Lab, run: Run) -> None:
+    table = lab.runs()
+    ways: list[Any] = [run, run.id, run.uri, f"towns/{run.id}", [run], table, table.loc[run.id]]
+    for way in ways:
+        assert spec(lab, lab.clone(way, experiment="clones")).parent == run.id
+
+
+def test_a_clone_of_a_clone_keeps_the_line(lab: Lab, run: Run) -> None:
+    second = lab.clone(run, lr=0.1)
+    third = lab.clone(second, epochs=5, experiment="roads")
+    assert spec(lab, third).params == {**spec(lab, run).params, "lr": 0.1, "epochs": 5}
+    for way in (third, third.id, lab.runs().loc[third.id]):
+        table = lab.lineage(way)
+        assert table.index.tolist() == [run.id, second.id, third.id]
+        assert table["generation"].tolist() == [-2, -1, 0]
+        assert table["changed"].tolist()[1:] == ["lr: 0.01 → 0.1", "epochs: 2 → 5"]
+    with pytest.raises(SpecError, match="lineage takes one run; these are 2"):
+        lab.lineage("towns")
+    with pytest.raises(NotFound, match="There is no experiment or run 'x'"):
+        lab.lineage("x")
+
+
+def test_a_deleted_parent_stays_in_the_lineage(lab: Lab, run: Run) -> None:
+    clone = lab.clone(run, lr=0.1)
+    record = end_record(spec(lab, run).record(), "cancelled", utc_now())
+    lab.store.put_json(run.key("end.json"), record)
+    lab.delete(run, confirm=run.id)
+    for way in (clone, run.id):
+        assert lab.lineage(way)["state"].tolist() == ["deleted", "queued"]
+
+
+@pytest.mark.parametrize("state", ["failed", "cancelled"])
+def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) -> None:
+    record = end_record(spec(lab, run).record(), state, utc_now(), step="train", error="it broke")
+    lab.store.put_json(run.key("end.json"), record)
+    assert lab.runs(lab.clone(run, lr=0.1))["state"].tolist() == ["queued"]
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"epocs": 1}, r"^my_towns has no parameter 'epocs'\. Did you mean 'epochs'\?$"),
+        ({"lr": "fast"}, "^my_towns: the parameter 'lr' is float, but 'fast' was given"),
+        ({"root_uri": "x"}, "^my_towns: 'root_uri' is filled in by rvlab"),
+        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 on"),
+        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 on"),
+        ({"experiment": "a/b"}, "^'a/b' cannot be the name of the experiment"),
+    ],
+)
+def test_bad_input_starts_nothing(
+    lab: Lab, run: Run, engine: Patient, given: dict[str, Any], said: str
+) -> None:
+    with pytest.raises(SpecError, match=said):
+        lab.clone(run, **given)
+    assert lab.runs().index.tolist() == [run.id]
+    assert len(engine.started) == 1
+
+
+def test_what_cannot_be_cloned_is_refused(lab: Lab, run: Run) -> None:
+    other = lab.submit("synthetic_town", experiment="towns")
+    with pytest.raises(SpecError, match=r"^clone takes one run; these are 2\. Name one\.$"):
+        lab.clone("towns")
+    with pytest.raises(SpecError, match=r"^clone takes one run; these are none"):
+        lab.clone(None)
+    with pytest.raises(NotFound, match="Did you mean"):
+        lab.clone(f"{run.id[:-1]}_")
+    lab.store.delete([other.key("recipe.py")])
+    with pytest.raises(SpecError, match=rf"^The run {other.id} has no recipe\.py, so it cannot be"):
+        lab.clone(other)
+    lab.store.put(run.key("spec.json"), b"{")
+    with pytest.raises(RecordBroken, match="not whole JSON"):
+        lab.clone(run)
+
+
+def test_a_clone_of_a_run_that_really_failed_succeeds(trained: Trained) -> None:
+    lab = trained.lab
+    clone = lab.clone(trained.row("raises"), raises="", epochs=1, experiment="clones")
+    row = lab.wait(clone, progress=False, timeout_s=300).iloc[0]
+    assert row["state"] == "succeeded", row["error"]
+    assert row["parent"] == trained.runs["raises"].id
+    assert row["name"] == "epochs=1 raises="
+    assert row["metrics.f1"] > 0
+    assert spec(lab, clone).folder == str(TINY.parent)
+    table = lab.lineage(clone)
+    assert table["state"].tolist() == ["failed", "succeeded"]
+    assert table["changed"].iloc[1] == ("epochs: 2 → 1; raises: the imagery is on another disk → ")
+
+
+def test_what_lies_beside_the_recipe_is_found_again(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store")
+    folder = tmp_path / "mine"
+    folder.mkdir()
+    (folder / "beside_my_recipe.py").write_text("WORD = 'found beside'")
+    (folder / "mine.py").write_text(
+        "from beside_my_recipe import WORD\n\n\n"
+        "def get_config(runner, more: str = ''):\n    raise OSError(WORD + more)\n"
+    )
+    (run,) = prepare(lab.store, find(folder / "mine.py"), [{}], Asked("towns", "local"))
+    (folder / "mine.py").unlink()
+    clone = lab.clone(run, more=", again")
+    row = lab.wait(clone, progress=False, timeout_s=200).iloc[0]
+    assert row["error"] == "OSError: found beside, again"

@@ -1,0 +1,236 @@
+"""Tags, notes, archiving and deleting, on runs as their writers leave them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab import Lab
+from rvlab.errors import NotFound, SpecError, StoreError
+from rvlab.model import SILENT_S, Run
+from rvlab.store import Store
+from tests.conftest import Trained
+from tests.frame.made import Made
+
+
+@pytest.fixture
+def lab(tmp_path: Path) -> Lab:
+    return Lab(tmp_path / "store")
+
+
+@pytest.fixture
+def made(lab: Lab) -> Made:
+    return Made(lab.store)
+
+
+def snapshot(lab: Lab) -> dict[str, bytes]:
+    return {key: lab.store.get(key) for key, _ in lab.store.files()}
+
+
+# Tags, notes, archiving
+
+
+def test_tags_notes_and_archiving_stand_in_the_table(lab: Lab, made: Made) -> None:
+    first, second = made.ended(), made.running()
+    before = snapshot(lab)
+    lab.tag(lab.runs(), "for the paper", "good")
+    lab.tag(first.id, "best", remove=["good", "never there"])
+    lab.note(second, "watch its loss")
+    lab.archive(lab.runs().loc[first.id])
+    table = lab.runs()
+    assert table["tags"].tolist() == ["best, for the paper", "for the paper, good"]
+    assert table["note"].tolist()[1:] == ["watch its loss"]
+    assert table["archived"].tolist() == [True, False]
+    lab.tag("towns", remove="for the paper")
+    lab.note(second, "")
+    lab.archive("towns", undo=True)
+    table = lab.runs()
+    assert table["tags"].tolist() == ["best", "good"]
+    assert table["note"].isna().all()
+    assert not table["archived"].any()
+    after = snapshot(lab)
+    assert {key: after[key] for key in before} == before
+    assert all(key.startswith("towns/edits/") for key in set(after) - set(before))
+
+
+def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made) -> None:
+    run = made.ended()
+    before = snapshot(lab)
+    gone = Run(run.store, "towns", f"{run.id[:-1]}9")
+    for call, error, said in (
+        (lambda: lab.tag(None, "a"), SpecError, r"^tag needs to know which runs\. Name them"),
+        (lambda: lab.note(None, "a"), SpecError, r"^note needs to know which runs\. Name them"),
+        (lambda: lab.archive(None), SpecError, r"^archive needs to know which runs\. Name them"),
+        (lambda: lab.delete(None), SpecError, r"^delete needs to know which runs\. Name them"),
+        (lambda: lab.tag(run), SpecError, "^tag needs a tag to add, or remove="),
+        (lambda: lab.tag(run, "a", remove="a"), SpecError, "^The tag 'a' is to be added and rem"),
+        (lambda: lab.tag(run, "a", "b\nc"), SpecError, r"^'b\\nc' cannot be a tag"),
+        (lambda: lab.tag(run, "a" * 101), SpecError, r"^'a+\.\.\. cannot be a tag"),
+        (lambda: lab.note(run, 5), SpecError, "^5 cannot be a note"),  # type: ignore[arg-type]
+        (lambda: lab.tag([run, gone], "a"), NotFound, rf"no run 'towns/{gone.id}' .* Did you mean"),
+        (lambda: lab.archive("twons"), NotFound, "Did you mean 'towns'"),
+        (lambda: lab.delete(gone, confirm=gone.id), NotFound, "Did you mean"),
+    ):
+        with pytest.raises(error, match=said):
+            call()  # type: ignore[no-untyped-call]
+    assert snapshot(lab) == before
+
+
+def test_a_broken_edit_does_not_hide_the_others(lab: Lab, made: Made) -> None:
+    run = made.ended()
+    lab.note(run, "it stays")
+    lab.store.put(f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json", b"[]")
+    with pytest.warns(UserWarning, match="An edit is left out of the table: .* holds list"):
+        assert lab.runs()["note"].tolist() == ["it stays"]
+
+
+# Deleting
+
+
+def typed(monkeypatch: pytest.MonkeyPatch, answer: str | type[BaseException]) -> list[str]:
+    """Let somebody type an answer; what was asked comes back."""
+    asked: list[str] = []
+
+    def answered(prompt: str) -> str:
+        asked.append(prompt)
+        if isinstance(answer, str):
+            return answer
+        raise answer
+
+    monkeypatch.setattr("builtins.input", answered)
+    return asked
+
+
+def test_a_run_is_deleted_once_its_id_is_typed(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first, second = made.ended(), made.ended()
+    lab.tag([first, second], "good")
+    asked = typed(monkeypatch, f" {first.id} ")
+    lab.delete(first)
+    assert asked == [f"This deletes the run {first.id} for good. Type {first.id} to do so: "]
+    assert lab.runs().index.tolist() == [second.id]
+    assert not [key for key, _ in lab.store.files() if first.id in key]
+    with pytest.raises(NotFound, match="There is no"):
+        lab.delete(first)
+
+
+def test_runs_of_an_experiment_go_by_its_name_and_it_does_not_linger(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made.ended(), made.ended(state="failed")
+    road = made.ended(experiment="roads")
+    lab.note("towns", "x")
+    asked = typed(monkeypatch, "towns")
+    lab.delete(lab.runs("towns"))
+    assert asked == ["This deletes 2 runs of the experiment towns for good. Type towns to do so: "]
+    assert lab.runs().index.tolist() == [road.id]
+    assert lab.store.folders() == ["roads"]
+    with pytest.raises(NotFound, match="no experiment or run 'towns'"):
+        lab.runs("towns")
+
+
+@pytest.mark.parametrize("wrong", ["", "y", "towns", "20261123"])
+def test_a_wrong_word_deletes_nothing(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch, wrong: str
+) -> None:
+    run = made.ended()
+    before = snapshot(lab)
+    typed(monkeypatch, wrong)
+    said = f"^'{wrong}' is not '{run.id}', so the run {run.id} stays. Nothing has been deleted"
+    with pytest.raises(SpecError, match=said):
+        lab.delete(run)
+    with pytest.raises(SpecError, match=said):
+        lab.delete(run, confirm=wrong)
+    assert snapshot(lab) == before
+
+
+@pytest.mark.parametrize("nobody", [EOFError, OSError, RuntimeError, "IPython"])
+def test_where_nobody_can_be_asked_the_name_is_to_be_given(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch, nobody: Any
+) -> None:
+    if nobody == "IPython":
+        from IPython.core.error import StdinNotImplementedError as nobody  # noqa: N813
+    run = made.ended()
+    typed(monkeypatch, nobody)
+    with pytest.raises(SpecError, match=rf"nobody can be asked here\. Pass confirm='{run.id}', in"):
+        lab.delete(run)
+    lab.delete(run, confirm=run.id)
+    assert lab.runs().empty
+
+
+def test_a_run_that_waits_or_runs_is_refused_and_none_is_deleted(lab: Lab, made: Made) -> None:
+    ended, running = made.ended(), made.running()
+    waits = made.queued(user="somebody@else")
+    before = snapshot(lab)
+    for run, state in ((running, "running"), (waits, "queued")):
+        with pytest.raises(SpecError, match=f"^The run {run.id} is {state}: cancel it first"):
+            lab.delete([ended, run], confirm="towns")
+    assert snapshot(lab) == before
+
+
+def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
+    for state in ("succeeded", "failed", "cancelled"):
+        made.ended(state=state)
+    made.running(beat_ago_s=SILENT_S * 2)
+    lab.store.put("towns/20260101-000000-aaaaaa/rv/train/log.csv", b"")
+    states = ["broken", "succeeded", "failed", "cancelled", "lost"]
+    assert lab.runs()["state"].tolist() == states
+    lab.delete("towns", confirm="towns")
+    assert lab.runs().empty
+    assert lab.store.folders() == []
+
+
+def test_runs_of_two_experiments_are_not_deleted_at_once(lab: Lab, made: Made) -> None:
+    runs = [made.ended(), made.ended(experiment="roads")]
+    with pytest.raises(SpecError, match="one experiment at a time; these are of 2: roads, towns"):
+        lab.delete(runs, confirm="towns")
+    assert len(lab.runs()) == 2
+    lab.delete(lab.runs().query("state == 'failed'"))  # none: nobody is asked
+
+
+def test_a_deletion_that_was_interrupted_can_be_made_again(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = made.ended()
+    for n in range(5):
+        lab.store.put(run.key("rv", f"{n}.tif"), b"x")
+    delete = lab.store._objects.delete
+
+    def refuses(key: str) -> None:
+        if key == run.key("spec.json"):
+            raise StoreError("The store went away.")
+        delete(key)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(lab.store._objects, "delete", refuses)
+        with pytest.raises(StoreError, match="went away"):
+            lab.delete(run, confirm=run.id)
+    assert lab.runs()["state"].tolist() == ["succeeded"]
+    assert [key for key, _ in lab.store.files()] == [run.key("end.json"), run.key("spec.json")]
+    lab.delete(run, confirm=run.id)
+    assert lab.store.files() == []
+
+
+def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = trained.lab.store
+    store = Store(f"{source.uri}-copy", source.access)
+    run = trained.runs["raises"]
+    for key, _ in source.files(run.prefix):
+        store.put(key, source.get(key))
+    store.put(run.key("rv", "train", "valid", "log.csv"), b"")
+    monkeypatch.setattr("rvlab.lab._places._store", lambda _: store)
+    lab = Lab("ignored")
+    lab.tag("tiny", "copied")
+    assert lab.runs()["tags"].tolist() == ["copied"]
+    with pytest.raises(SpecError, match="does not lie"):
+        lab.delete(trained.runs["raises"], confirm=run.id)
+    lab.delete(run.id, confirm=run.id)
+    assert lab.runs().empty
+    assert store.files() == []
+    assert store.folders() == []
+    assert trained.lab.runs(run)["state"].tolist() == ["failed"]

@@ -1,0 +1,157 @@
+"""Equal where the pixels are, wherever they lie; other where anything that is scored is other."""
+
+from __future__ import annotations
+
+import copy
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab.errors import StoreError
+from rvlab.store import S3Access, Store, remember
+from rvlab.store.server import Server
+from rvlab.worker import fingerprint
+
+CLASSES = {"names": ["background", "road"], "colors": ["black", "white"], "null_class": None}
+GROUPS = {"validation": ["a", "b"]}
+
+
+def config(folder: str) -> dict[str, Any]:
+    def scene(name: str) -> dict[str, Any]:
+        return {
+            "id": name,
+            "raster_source": {
+                "type_hint": "rasterio_source",
+                "uris": [f"{folder}/{name}.tif"],
+                "channel_order": [0, 1, 2],
+                "transformers": [{"type_hint": "stats_transformer", "stats_uri": "/gone"}],
+                "bbox": None,
+            },
+            "label_source": {
+                "type_hint": "semantic_segmentation_label_source",
+                "raster_source": {
+                    "type_hint": "rasterized_source",
+                    "vector_source": {
+                        "uris": f"{folder}/{name}.geojson",
+                        "transformers": [{"type_hint": "buffer_transformer", "width": 3}],
+                    },
+                    "rasterizer_config": {"background_class_id": 0, "all_touched": False},
+                },
+            },
+            "label_store": {"uri": f"{folder}/out/{name}"},
+            "aoi_uris": [f"{folder}/{name}-aoi.geojson"],
+        }
+
+    return {
+        "dataset": {"class_config": CLASSES, "validation_scenes": [scene("a"), scene("b")]},
+    }
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    made = tmp_path / "scenes"
+    made.mkdir()
+    for name in ("a", "b"):
+        for ending in (".tif", ".geojson", "-aoi.geojson"):
+            (made / f"{name}{ending}").write_text(f"{name}{ending}")
+    return made
+
+
+def eval_set(of: dict[str, Any]) -> str:
+    table = fingerprint.scenes(of, GROUPS)
+    return fingerprint.eval_sets(table, of["dataset"]["class_config"])["validation"]
+
+
+def test_it_is_the_same_wherever_the_files_lie(
+    folder: Path, tmp_path: Path, s3: Server, s3_access: S3Access
+) -> None:
+    first = eval_set(config(str(folder)))
+    other = tmp_path / "moved"
+    shutil.copytree(folder, other)
+    assert eval_set(config(str(other))) == first
+    store = remember(Store(f"s3://{s3.bucket}/fingerprints", s3_access))
+    for path in folder.iterdir():
+        store.put(path.name, path.read_bytes())
+    assert eval_set(config(store.uri)) == first
+
+
+@pytest.mark.parametrize("name", ["a.tif", "b.geojson", "a-aoi.geojson"])
+def test_another_image_label_or_area_is_another_set(folder: Path, name: str) -> None:
+    before = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
+    (folder / name).write_text("other")
+    after = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
+    column = {".tif": "image", ".geojson": "labels"}.get(name[1:], "aois")
+    differ = [
+        (row["scene"], key)
+        for row, old in zip(after, before, strict=True)
+        for key in row
+        if row[key] != old[key]
+    ]
+    assert differ == [(name[0], column)]
+
+
+def test_what_the_labels_are_made_with_and_the_classes_count(folder: Path) -> None:
+    base = config(str(folder))
+    wider, classes, fewer, cut = (copy.deepcopy(base) for _ in range(4))
+    source = wider["dataset"]["validation_scenes"][0]["label_source"]["raster_source"]
+    source["vector_source"]["transformers"][0]["width"] = 5
+    classes["dataset"]["class_config"] = {**CLASSES, "null_class": "background"}
+    fewer["dataset"]["validation_scenes"].pop()
+    cut["dataset"]["validation_scenes"][0]["raster_source"]["bbox"] = [0, 0, 8, 8]
+    assert len({eval_set(one) for one in (base, wider, classes, fewer, cut)}) == 5
+
+
+def test_what_a_model_makes_of_the_pixels_does_not_count(folder: Path) -> None:
+    base = config(str(folder))
+    other = copy.deepcopy(base)
+    scene = other["dataset"]["validation_scenes"][0]
+    scene["raster_source"] |= {"channel_order": [2, 1, 0], "transformers": []}
+    scene["label_store"]["uri"] = "/elsewhere"
+    other["dataset"]["class_config"] = {**CLASSES, "colors": ["red", "blue"]}
+    other["dataset"]["validation_scenes"].reverse()
+    assert eval_set(other) == eval_set(base)
+
+
+def test_a_file_that_cannot_be_read_is_represented_by_its_address(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first = eval_set(config(str(folder)))
+    (folder / "a.tif").unlink()
+    rows = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
+    assert [row["rests_on"] for row in rows] == ["address", "content"]
+    assert "a.tif cannot be read here, so the fingerprint of scene 'a'" in capsys.readouterr().out
+    assert eval_set(config(str(folder))) != first
+
+
+def test_a_large_image_is_read_in_blocks_and_large_labels_whole(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fingerprint, "BLOCK", 10)
+    monkeypatch.setattr(fingerprint, "WHOLE", 640)
+    path = tmp_path / "large.tif"
+    data = bytearray(i % 251 for i in range(5000))
+    path.write_bytes(data)
+    image, labels = (fingerprint.content(str(path), whole=whole) for whole in (False, True))
+    for place, seen in ((0, True), (4999, True), (20, False)):
+        other = bytearray(data)
+        other[place] ^= 1
+        path.write_bytes(other)
+        assert (fingerprint.content(str(path), whole=False) != image) is seen
+        assert fingerprint.content(str(path)) != labels
+    path.write_bytes(data[:-1])
+    assert fingerprint.content(str(path), whole=False) != image
+
+
+def test_a_missing_file_has_no_content(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"gone.tif"):
+        fingerprint.content(str(tmp_path / "gone.tif"))
+
+
+def test_a_config_is_not_changed(folder: Path) -> None:
+    base = config(str(folder))
+    before = json.dumps(base)
+    fingerprint.scenes(base, GROUPS)
+    assert json.dumps(base) == before
