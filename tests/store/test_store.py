@@ -117,6 +117,7 @@ def test_a_store_that_was_never_opened_is_found_by_its_address(tmp_path: Path) -
 def test_a_bucket_that_was_never_opened_is_reached_as_the_environment_says(
     s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr("rvlab.store.store._opened", {})
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
     uri = f"s3://{s3.bucket}/at/k"
     Store(f"s3://{s3.bucket}/at", access).put("k", b"v")

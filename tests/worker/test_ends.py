@@ -30,7 +30,7 @@ def body(store, run):
     Path(MARK).touch()
     print("at work")
 {body}
-    return {{"f1": 0.5}}
+    return step.Summary({{"f1": 0.5}}, {{}})
 
 step.summarize = body
 sys.exit(step.run_step({uri!r}, "summarize", every_s=1.0)[0])
