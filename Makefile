@@ -3,6 +3,7 @@
 # make check  formatting, lint, types, layers
 # make lab    JupyterLab on notebooks/
 # make down   stops the demo's S3 server; its data stay
+# make images builds the worker's and the notebook's Docker images
 # Each sets up what it needs; a second call does not install again.
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 export RVLAB_STORE ?= embedded:$(CURDIR)/demo/s3
 export RVLAB_HOME ?= $(CURDIR)/demo/home
 
-.PHONY: help env demo test check lab down pictures lock clean
+.PHONY: help env demo test check lab down images pictures lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -48,6 +49,9 @@ lab: env
 
 down:
 	@$(BIN)/rvlab down
+
+images:
+	@docker/build.sh $(ARGS)
 
 # The README shows what the demo made.
 pictures:

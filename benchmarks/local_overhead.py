@@ -19,9 +19,9 @@ import tempfile
 from pathlib import Path
 
 from rvlab.engines.spool import Job, Spool
-from rvlab.engines.submission import Asked, prepare
 from rvlab.recipes import find
 from rvlab.store import Store
+from rvlab.submission import Asked, prepare
 
 RECIPE = "synthetic_town"
 

@@ -13,11 +13,11 @@ from rvlab.version import __version__
 if TYPE_CHECKING:
     from rvlab import compare, plot
     from rvlab.engines.local import LocalEngine
-    from rvlab.engines.submission import grid
     from rvlab.errors import RvlabError
     from rvlab.lab import Lab
     from rvlab.model import Run
     from rvlab.store import S3Access
+    from rvlab.submission import grid
 
 
 _HOMES = {
@@ -26,7 +26,7 @@ _HOMES = {
     "Run": "rvlab.model",
     "RvlabError": "rvlab.errors",
     "S3Access": "rvlab.store",
-    "grid": "rvlab.engines.submission",
+    "grid": "rvlab.submission",
 }
 
 _MODULES = ("compare", "plot")

@@ -11,10 +11,10 @@ import pytest
 
 from rvlab import LocalEngine
 from rvlab.cli import main
-from rvlab.engines.submission import Asked, prepare
 from rvlab.model import Run
 from rvlab.recipes import find
 from rvlab.store import Store, server
+from rvlab.submission import Asked, prepare
 from tests.compare.made import confusion, scene_matrices
 from tests.conftest import TINY
 from tests.frame.made import Made
@@ -60,6 +60,22 @@ def test_errors_are_one_line_and_a_status(
     assert error.startswith("rvlab: ")
     assert said in error
     assert len(error.splitlines()) == 1
+
+
+def test_a_recipe_is_compiled_to_a_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    first, second = tmp_path / "a.yaml", tmp_path / "b.yaml"
+    args = ["--store", "s3://bucket/runs", "compile", "synthetic_town", "-o"]
+    assert main([*args, str(first)]) == 0
+    assert main([*args, str(second)]) == 0
+    assert first.read_bytes() == second.read_bytes()
+    assert "#    lr: float [Default: 0.01]" in first.read_text()
+    assert main([*args, str(tmp_path / "no" / "a.yaml")]) == 1
+    assert "a.yaml cannot be written: No such file" in capsys.readouterr().err
+    assert main(["compile", "synthetic_town", "-o", str(first)]) == 1
+    assert "Where do its runs go?" in capsys.readouterr().err
 
 
 def none(value: Any) -> Any:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
-from rvlab.engines.submission import Asked, prepare
 from rvlab.errors import NotFound, RecordBroken, SpecError
 from rvlab.model import Run, Spec, end_record, utc_now
 from rvlab.recipes import find
 from rvlab.store import Store
+from rvlab.submission import Asked, prepare
 from tests.conftest import TINY, Trained
 
 SOURCE = """

@@ -10,7 +10,7 @@ from rvlab.errors import SpecError, did_you_mean
 from rvlab.model import Run
 from rvlab.store import Store
 
-ENGINES = {"local": LocalEngine}
+ENGINES = ("local", "kubeflow", "rehearse")
 
 
 class Engine(Protocol):
@@ -20,13 +20,31 @@ class Engine(Protocol):
     def name(self) -> str:
         """Its name in the table of runs."""
 
-    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
+    @property
+    def anywhere(self) -> bool:
+        """Whether it knows of runs that others have submitted, from other machines."""
+
+    @property
+    def image(self) -> str | None:
+        """The container image that its runs use."""
+
+    def ready(self, store: Store) -> None:
+        """Refuse a store in which runs of this engine cannot write; before any record is written.
+
+        Raises:
+            SpecError: If it is such a store.
+        """
+
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Start runs whose records are in the store, and return at once.
 
         Args:
             store: Where their records are.
             runs: The runs.
             folder: The recipe's own folder, where it may have other files.
+
+        Returns:
+            The runs, with links to their pages where the engine has such.
         """
 
     def nudge(self, store: Store) -> None:
@@ -35,17 +53,42 @@ class Engine(Protocol):
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
         """The states of runs of which the store says nothing."""
 
+    def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
+        """Start a run again that failed; as little of it as the engine can."""
+
     def cancel(self, store: Store, run: Run) -> None:
         """End a run; HasEnded if it has ended already."""
 
 
-def engine_named(engine: str | Engine) -> Engine:
-    """An engine by its name; an engine is itself."""
+def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:
+    """An engine by its name; an engine is itself.
+
+    Args:
+        engine: One of `ENGINES`, or an engine.
+        profile: The profile of ``rvlab.toml`` that a cluster's engine takes; see `rvlab.settings`.
+
+    Raises:
+        SpecError: If there is no such engine, or it takes no profile.
+    """
     if not isinstance(engine, str):
+        if profile is not None:
+            raise SpecError(f"{engine!r} has its profile already. Leave profile={profile!r} out.")
         return engine
-    if engine not in ENGINES:
-        raise SpecError(f"There is no engine {engine!r}. {did_you_mean(engine, ENGINES)}")
-    return ENGINES[engine]()
+    if engine == "local" and profile is None:
+        return LocalEngine()
+    if engine == "kubeflow":
+        from rvlab.engines.kubeflow.engine import KubeflowEngine
+        from rvlab.settings import profile as found
+
+        return KubeflowEngine(found(profile))
+    if engine == "rehearse":
+        from rvlab.engines.rehearse import RehearseEngine
+        from rvlab.settings import profile as found
+
+        return RehearseEngine(profile=found(profile))
+    if engine == "local":
+        raise SpecError(f"The local engine takes no profile. Leave profile={profile!r} out.")
+    raise SpecError(f"There is no engine {engine!r}. {did_you_mean(engine, ENGINES)}")
 
 
 __all__ = ["ENGINES", "Engine", "LocalEngine", "engine_named"]

@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
+from typing import ClassVar
 
 import psutil
 
@@ -41,17 +42,32 @@ class LocalEngine:
 
     at_most: int = field(default_factory=default_at_most)
     name: str = field(default="local", init=False)
+    anywhere: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         if self.at_most < 1:
             raise SpecError(f"at_most is {self.at_most}, but it takes one run at a time or more.")
 
-    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
+    @property
+    def image(self) -> str | None:
+        """None: runs are processes of this machine."""
+        return None
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        """The module that a run's process is, and what stands before the run's URI."""
+        return ("rvlab.worker", "run")
+
+    def ready(self, store: Store) -> None:
+        """Nothing to refuse: what this process reaches, its children reach."""
+
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs and see that somebody works on the queue; return at once."""
         spool = Spool.of(store)
         for run in runs:
-            spool.add(Job(run.uri, self.at_most, folder, os.getcwd()))
+            spool.add(Job(run.uri, self.at_most, folder, os.getcwd(), command=self.command))
         self.nudge(store)
+        return list(runs)
 
     def nudge(self, store: Store) -> None:
         """Start a supervisor if runs wait, or have lost theirs, and there is none.
@@ -98,6 +114,16 @@ class LocalEngine:
             run: "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
             for run in runs
         }
+
+    def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
+        """Start a run again that has failed or was lost; its steps are run anew, one by one.
+
+        Raises:
+            EngineError: If it waits or runs here.
+        """
+        if Spool.of(store).find(run) is not None:
+            raise EngineError(f"The run {run.id!r} waits or runs already.")
+        self.start(store, [run], folder=folder)
 
     def cancel(self, store: Store, run: Run) -> None:
         """End a run, its process group and all, and leave no orphan.

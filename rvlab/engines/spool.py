@@ -17,7 +17,7 @@ import json
 import os
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,6 +40,7 @@ class Job:
         folder: The recipe's own folder; None for a shipped recipe or a cell.
         cwd: The submitter's working folder.
         python: The submitter's interpreter.
+        command: The module that its process runs, and what stands before the run's URI.
         pid: Its process, which leads a process group of its own; None while it waits.
         scratch: The folder for its temporary files.
         over: Whether that process has ended.
@@ -51,6 +52,7 @@ class Job:
     folder: str | None = None
     cwd: str = ""
     python: str = sys.executable
+    command: Sequence[str] = ("rvlab.worker", "run")
     pid: int | None = None
     scratch: str | None = None
     over: bool = False

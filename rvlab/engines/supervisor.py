@@ -79,7 +79,7 @@ class Supervisor:
         with self._spool.log(job.run).open("wb") as log:
             return subprocess.Popen(
                 # -P: the working folder's files do not stand in for the standard library's.
-                [job.python, "-P", "-m", "rvlab.worker", "run", job.uri],
+                [job.python, "-P", "-m", *job.command, job.uri],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,

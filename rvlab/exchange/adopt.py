@@ -13,7 +13,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from rvlab.engines.submission import me
 from rvlab.errors import (
     KeyExists,
     KeyMissing,
@@ -27,6 +26,7 @@ from rvlab.model import Run, Spec, checked_name, end_record
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store, at, outputs, parsed
 from rvlab.store.outputs import ADOPTED, CONFIG, below
+from rvlab.submission import me
 from rvlab.version import __version__
 from rvlab.worker.records import END, SPEC, patiently
 from rvlab.worker.summarize import evaluated, gathered, write

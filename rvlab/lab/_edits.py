@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rvlab import frame
-from rvlab.engines.submission import me
 from rvlab.errors import SpecError
 from rvlab.frame.select import present
 from rvlab.lab._places import Picked, Places
@@ -13,6 +12,7 @@ from rvlab.model import Run
 from rvlab.model.edit import checked_tag
 from rvlab.store import edits
 from rvlab.store.removal import remove as remove_runs
+from rvlab.submission import me
 
 
 class Edits(Places):

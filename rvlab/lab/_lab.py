@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rvlab.engines.repeat import repeated
-from rvlab.engines.submission import Asked, prepare
 from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.frame.select import one_present, picked
 from rvlab.lab._edits import Edits
@@ -16,6 +15,8 @@ from rvlab.lab._places import Picked
 from rvlab.lab._tables import Tables
 from rvlab.model import ENDED, Run, new_id
 from rvlab.recipes import find
+from rvlab.repeat import recorded, repeated
+from rvlab.submission import Asked, prepare
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,7 +32,10 @@ class Lab(Tables, Edits, Exchange):
         store: A local folder, ``s3://bucket/prefix`` (reached as the standard AWS variables say),
             or ``"embedded"``, an S3 server of rvlab's own on this machine, with its data in
             ``"embedded:FOLDER"`` if one is named. By default ``$RVLAB_STORE``, else ``"embedded"``.
-        engine: ``"local"``, or an engine such as ``LocalEngine(at_most=2)``.
+        engine: ``"local"``, ``"kubeflow"``, ``"rehearse"`` (Kubeflow's pipeline, run here), or
+            an engine such as ``LocalEngine(at_most=2)``.
+        profile: The profile of ``rvlab.toml`` that says which cluster, image and bucket; by default
+            ``$RVLAB_PROFILE``, else the only one or the one named ``default``.
     """
 
     def submit(
@@ -60,7 +64,7 @@ class Lab(Tables, Edits, Exchange):
             StoreError: If the store cannot be written.
         """
         point = {**(params or {}), **named}
-        asked = Asked(experiment, self.engine.name, splits, seed)
+        asked = Asked(experiment, self.engine.name, splits, seed, image=self.engine.image)
         return self._start(find(recipe), [point], asked)[0]
 
     def sweep(
@@ -94,7 +98,14 @@ class Lab(Tables, Edits, Exchange):
             twice = sorted(set(point) & set(fixed))
             if twice:
                 raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Keep one.")
-        asked = Asked(experiment, self.engine.name, splits, seed, sweep=new_id())
+        asked = Asked(
+            experiment,
+            self.engine.name,
+            splits,
+            seed,
+            sweep=new_id(),
+            image=self.engine.image,
+        )
         return self._start(find(recipe), [{**fixed, **point} for point in points], asked)
 
     def clone(
@@ -136,14 +147,46 @@ class Lab(Tables, Edits, Exchange):
             splits=splits,
             seed=seed,
         )
-        return self._start(recipe, [point], asked)[0]
+        return self._start(recipe, [point], replace(asked, image=self.engine.image))[0]
+
+    def retry(self, runs: Picked) -> None:
+        """Start runs again that failed, were lost, or were never handed to their engine.
+
+        They stay the runs they are. Kubeflow goes on where they failed; on this machine their steps
+        are run anew. A run that was cancelled, or that succeeded, is repeated by `clone`.
+
+        Args:
+            runs: Which; naming none is refused.
+
+        Raises:
+            SpecError: If one of them has succeeded, was cancelled, runs, or is another engine's;
+                none is started then.
+            EngineError: If one cannot be started.
+        """
+        if runs is None:
+            raise SpecError("retry needs to know which runs. Name them, or their experiment.")
+        table = self.runs(picked(self.store, runs))
+        for run, row in table.iterrows():
+            if row["engine"] != self.engine.name:
+                raise SpecError(
+                    f"The run {run} is the engine {row['engine']!r}'s. Open the lab with it."
+                )
+            if row["state"] not in ("failed", "lost", "queued"):
+                raise SpecError(
+                    f"The run {run} is {row['state']}, so there is nothing to retry. "
+                    "lab.clone makes a new run of it."
+                )
+        for uri in table["uri"]:
+            run = Run.from_uri(uri)
+            folder = recorded(self.store, run)[1].folder
+            self.engine.retry(self.store, run, folder=folder)
 
     def _start(
         self, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
     ) -> list[Run]:
+        self.engine.ready(self.store)
         runs = prepare(self.store, recipe, points, asked)
-        self.engine.start(self.store, runs, folder=recipe.folder)
-        return runs
+        return self.engine.start(self.store, runs, folder=recipe.folder)
 
     def wait(
         self, runs: Picked = None, *, timeout_s: float | None = None, progress: bool = True
@@ -181,7 +224,7 @@ class Lab(Tables, Edits, Exchange):
                         "They go on; wait again, or cancel them."
                     )
                 self.engine.nudge(self.store)
-                time.sleep(1.0)
+                time.sleep(5.0 if self.engine.anywhere else 1.0)
                 going = self._going(going)
 
     def cancel(self, runs: Picked) -> None:

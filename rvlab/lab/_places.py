@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from rvlab.engines import Engine, engine_named
-from rvlab.engines.submission import me
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, remember
+from rvlab.submission import me
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rvlab.settings import Profile
 
 Picked: TypeAlias = Union["pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None]
 """Which runs: a table or a row of it, a run, an id, an experiment, several of these, or all."""
@@ -24,9 +27,15 @@ EMBEDDED = "embedded"
 class Places:
     """What every part of a lab knows; see `rvlab.Lab`."""
 
-    def __init__(self, store: str | Path | None = None, engine: str | Engine = "local") -> None:
-        self.engine = engine_named(engine)
-        self.store = remember(_store(store))
+    def __init__(
+        self,
+        store: str | Path | None = None,
+        engine: str | Engine = "local",
+        *,
+        profile: str | None = None,
+    ) -> None:
+        self.engine = engine_named(engine, profile)
+        self.store = remember(_store(store, getattr(self.engine, "profile", None)))
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
@@ -37,8 +46,12 @@ class Places:
         return self.store.storage_options
 
     def _ask(self, rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
-        """The engine knows of the runs that were submitted to it from here, and of no others."""
-        mine = [r["_run"] for r in rows if (r["engine"], r["user"]) == (self.engine.name, me())]
+        """A local engine knows of the runs that were submitted to it from here, and no others."""
+        mine = [
+            row["_run"]
+            for row in rows
+            if row["engine"] == self.engine.name and (self.engine.anywhere or row["user"] == me())
+        ]
         return self.engine.states(self.store, mine) if mine else {}
 
 
@@ -47,10 +60,16 @@ def store_text(store: str | Path | None) -> str:
     return str(store or os.environ.get("RVLAB_STORE") or EMBEDDED)
 
 
-def _store(store: str | Path | None) -> Store:
-    kind, _, folder = store_text(store).partition(":")
+def _store(store: str | Path | None, profile: Profile | None) -> Store:
+    text = store_text(store or (profile.store if profile else None))
+    kind, _, folder = text.partition(":")
     if kind != EMBEDDED:
-        return Store(store_text(store))
+        access = S3Access.from_environ()
+        if profile and profile.s3.endpoint:
+            access = replace(access, endpoint=profile.s3.endpoint)
+        if profile and profile.s3.region:
+            access = replace(access, region=profile.s3.region)
+        return Store(text, access)
     from rvlab.store import server
 
     found = server.start(folder or None)

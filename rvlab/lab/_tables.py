@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvlab import compare, frame
-from rvlab.errors import NotFound
+from rvlab.errors import NotFound, SpecError
 from rvlab.frame.lineage import lineage
 from rvlab.frame.select import one_present, picked, run_named
 from rvlab.lab._places import Picked, Places
@@ -91,6 +92,30 @@ class Tables(Places):
     def steps(self, runs: Picked = None) -> pd.DataFrame:
         """The steps of runs with their times, peak memory and processor time, one row each."""
         return frame.steps(self.store, picked(self.store, runs))
+
+    def report(self, run: Picked, path: str | Path) -> Path:
+        """Write a run as one HTML file that needs nothing else: numbers, predictions, curves.
+
+        Args:
+            run: The run, its id, or a row of a table.
+            path: The file.
+
+        Returns:
+            The file.
+
+        Raises:
+            NotFound: If there is no such run.
+            SpecError: If the file cannot be written.
+        """
+        from rvlab.report.page import page
+
+        text = page(one_present(self.store, run, "report"))
+        file = Path(path).expanduser()
+        try:
+            file.write_text(text, encoding="utf-8")
+        except OSError as exc:
+            raise SpecError(f"The report {file} cannot be written: {exc.strerror}.") from exc
+        return file
 
     def logs(self, run: Run | str, step: str | None = None) -> str:
         """What the steps of a run printed, in order; a heartbeat old while it runs.

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 import secrets
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from html import escape
 
 from rvlab.errors import SpecError
 
@@ -25,11 +26,13 @@ class Run:
         store: The store's root URI.
         experiment: The name of the experiment.
         id: The run's own name, which sorts by time.
+        link: The page of the run where it runs, such as Kubeflow's, as far as it is known.
     """
 
     store: str
     experiment: str
     id: str
+    link: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         checked_name("experiment", self.experiment)
@@ -46,6 +49,13 @@ class Run:
         if len(parts) != 3 or not parts[0].rstrip("/") or parts[0].rstrip("/").endswith(":"):
             raise SpecError(f"{uri!r} is no run. A run's URI is {{store}}/{{experiment}}/{{run}}.")
         return cls(*parts)
+
+    def _repr_html_(self) -> str:
+        """What a notebook shows."""
+        name = escape(self.id)
+        if self.link and self.link.startswith(("http://", "https://")):
+            name = f'<a href="{escape(self.link)}" target="_blank" rel="noopener">{name}</a>'
+        return f"<code>{escape(self.experiment)}</code> / {name}"
 
     @property
     def uri(self) -> str:

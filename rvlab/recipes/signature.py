@@ -144,6 +144,24 @@ class Signature:
                 raise SpecError(f"{self.recipe}: {name!r} is a URI, but {value!r} was given.")
         return bound, places
 
+    def from_text(self, given: Mapping[str, str]) -> dict[str, Any]:
+        """Values from a shell: as JSON reads them where the parameter takes that, else the text."""
+        return {name: self._from_text(name, text) for name, text in given.items()}
+
+    def _from_text(self, name: str, text: str) -> Any:
+        parameter = self.parameters.get(name) or _BESIDE.get(name)
+        if parameter is None or parameter.hint is str:
+            return text
+        try:
+            value = json.loads(text.lower() if text in ("True", "False") else text)
+            return parameter.checked(value, self.recipe)
+        except ValueError:  # not JSON, or not of the parameter's type
+            return text
+
+
+_BESIDE = {"seed": Parameter("seed", "int", 0)}
+"""What a run takes beside its recipe's parameters."""
+
 
 def signature(source: str, recipe: str) -> Signature:
     """Read the signature of ``get_config`` (or ``get_configs``) from a recipe's source.

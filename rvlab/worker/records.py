@@ -10,7 +10,7 @@ from rvlab.errors import KeyExists, RvlabError, StoreError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
 
-SPEC, SOURCE, PLAN, END = "spec.json", "recipe.py", "plan.json", "end.json"
+SPEC, SOURCE, CLAIM, PLAN, END = "spec.json", "recipe.py", "claim.json", "plan.json", "end.json"
 
 PAUSES_S = (0.5, 2.0)
 """So long, in seconds, a last write waits before it is tried again."""
@@ -49,6 +49,24 @@ def end(
         patiently(lambda: store.put_json(run.key(END), record, if_absent=True))
     except KeyExists:
         return False
+    return True
+
+
+def claim(store: Store, run: Run, job: str) -> bool:
+    """Say which run of its engine a run is, unless another has said so before.
+
+    Args:
+        store: Where it lies.
+        run: The run.
+        job: What its engine calls it.
+
+    Returns:
+        Whether it is this one's, now or since before.
+    """
+    try:
+        store.put_json(run.key(CLAIM), {"schema": 1, "id": job, "at": utc_now()}, if_absent=True)
+    except KeyExists:
+        return bool(store.get_json(run.key(CLAIM)).get("id") == job)
     return True
 
 

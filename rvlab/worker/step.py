@@ -13,7 +13,7 @@ from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store
 from rvlab.worker.commands import Plan, command, configure
 from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
-from rvlab.worker.records import END, SPEC, end
+from rvlab.worker.records import END, SPEC, claim, end
 from rvlab.worker.sigterm import Sigterm
 from rvlab.worker.summarize import Summary, summarize
 
@@ -61,6 +61,7 @@ def run_step(
 
                     mends.apply(scratch, spec.seed, split=split or 0, splits=of or 1)
                     if step == "configure":
+                        claim(store, run, run.id)  # a pipeline has said before what it is called
                         plan = configure(store, run, spec, scratch)
                     else:
                         command(store, run, step, scratch, split=split, of=of)

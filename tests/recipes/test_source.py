@@ -74,7 +74,7 @@ def test_a_module_is_found_by_its_dotted_name(module: str) -> None:
 
 
 def test_raster_visions_own_example_is_found_without_importing_it() -> None:
-    if importlib.util.find_spec("rastervision") is None:
+    if importlib.util.find_spec("rastervision.pipeline") is None:
         pytest.skip("Raster Vision is not installed")
     code = """
 import sys

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from rvlab.engines.submission import Asked, prepare
 from rvlab.model import Run
 from rvlab.recipes import find
 from rvlab.store import Store
+from rvlab.submission import Asked, prepare
 from tests.conftest import TINY, Trained
 
 pytestmark = pytest.mark.slow

@@ -35,6 +35,7 @@ class Asked:
         seed: The run's seed; None is the default of the recipe's parameter ``seed``, else 0.
         sweep: The sweep's name.
         parent: The run it was made from.
+        image: The container image that the steps run in.
         name: The runs' name; None names them after what sets them apart.
     """
 
@@ -44,6 +45,7 @@ class Asked:
     seed: int | None = None
     sweep: str | None = None
     parent: str | None = None
+    image: str | None = None
     name: str | None = None
 
     def __post_init__(self) -> None:
@@ -81,9 +83,21 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
 
 
 def prepare(
-    store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
+    store: Store,
+    recipe: Recipe,
+    points: Sequence[Mapping[str, Any]],
+    asked: Asked,
+    *,
+    ids: Sequence[str] | None = None,
 ) -> list[Run]:
     """Check every point, then write ``spec.json`` and ``recipe.py`` of a run for each.
+
+    Args:
+        store: Where the runs go.
+        recipe: The recipe.
+        points: Parameters of each run.
+        asked: What is asked for beside them.
+        ids: The runs' ids; None makes new ones.
 
     Raises:
         SpecError: If a point cannot be run; nothing has been written then.
@@ -99,7 +113,7 @@ def prepare(
     commit, dirty = _git(recipe.folder)
     specs = []
     for id_, point, (seed, _), (params, places) in zip(
-        _ids(len(points)), points, each, bound, strict=True
+        ids or _ids(len(points)), points, each, bound, strict=True
     ):
         run = Run(store.uri, asked.experiment, id_)
         shown = " ".join(f"{k}={point[k]}" for k in varying or point if k in point)
@@ -119,6 +133,7 @@ def prepare(
                 user=me(),
                 commit=commit,
                 dirty=dirty,
+                image=asked.image,
                 sweep=asked.sweep,
                 parent=asked.parent,
                 folder=recipe.folder,

@@ -16,12 +16,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rvlab
-from rvlab.engines.submission import Asked, grid, me, prepare
 from rvlab.errors import SpecError, StoreError
 from rvlab.model import Run, Spec
 from rvlab.recipes import Recipe, find
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
+from rvlab.submission import Asked, grid, me, prepare
 
 SOURCE = """
 def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,

@@ -7,11 +7,11 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvlab.engines.submission import Asked, seeded
 from rvlab.errors import SpecError
 from rvlab.model import Run, Spec
 from rvlab.recipes import Recipe
 from rvlab.store import Store
+from rvlab.submission import Asked, seeded
 from rvlab.worker.records import SOURCE, SPEC
 
 

@@ -1,0 +1,86 @@
+#!/usr/bin/env bash
+# Builds the images rvlab-worker and rvlab-notebook. docker/build.sh --help tells how.
+set -euo pipefail
+HERE="$(cd "$(dirname "$0")" && pwd)"
+ROOT="$(dirname "$HERE")"
+
+usage() {
+  cat <<'TEXT'
+docker/build.sh [OPTION ...] [worker] [notebook]      both where none is named
+
+  --base IMAGE        what they are built on; default: the Dockerfile's
+  --torch-index URL   where torch comes from; default: the CPU build. '' is what PyPI has, on Linux CUDA
+  --wheelhouse DIR    let pip on this computer fetch everything into DIR, then build from it alone
+  --prefix NAME       names before -worker and -notebook; default: rvlab
+  --tag TAG           default: rvlab's version
+
+With a wheelhouse the build needs no network, and no index, proxy or password gets into an image. Its
+python ($PYTHON, default python3) must have the version of the base's, 3.11.
+DOCKER names another docker command, WHEELHOUSE_PORT the port on 127.0.0.1 (default 18620).
+TEXT
+}
+
+DOCKER="${DOCKER:-docker}"
+PYTHON="${PYTHON:-python3}"
+PORT="${WHEELHOUSE_PORT:-18620}"
+PREFIX=rvlab TAG="" WHEELHOUSE="" TARGETS=() ARGS=()
+TORCH_INDEX="$(sed -n 's/^ARG TORCH_INDEX=//p' "$HERE/Dockerfile" | head -n 1)"
+while (($#)); do
+  case "$1" in
+    --base) ARGS+=(--build-arg "BASE=$2"); shift ;;
+    --torch-index) TORCH_INDEX="$2"; shift ;;
+    --wheelhouse) WHEELHOUSE="$2"; shift ;;
+    --prefix) PREFIX="$2"; shift ;;
+    --tag) TAG="$2"; shift ;;
+    worker | notebook) TARGETS+=("$1") ;;
+    -h | --help) usage; exit 0 ;;
+    *) echo "build.sh: what is $1?" >&2; usage >&2; exit 2 ;;
+  esac
+  shift
+done
+((${#TARGETS[@]})) || TARGETS=(worker notebook)
+VERSION="$(sed -n 's/^__version__ = "\(.*\)"/\1/p' "$ROOT/rvlab/version.py")"
+COMMIT="$(git -C "$ROOT" rev-parse HEAD 2>/dev/null || true)"
+
+fill() {
+  local target extras wanted stamp
+  wanted="hatchling>=1.21"
+  for target in "${TARGETS[@]}"; do
+    extras="$(sed -n "s/^ARG ${target^^}_EXTRAS=\"\(.*\)\"/\1/p" "$HERE/Dockerfile" | head -n 1)"
+    # shellcheck disable=SC2086  # several extras
+    wanted+=$'\n'"$("$PYTHON" "$HERE/requirements.py" "$ROOT/pyproject.toml" $extras)"
+  done
+  stamp="$( (echo "$wanted"; echo "$TORCH_INDEX"; cat "$ROOT/requirements.lock") | sha256sum)"
+  if [ "$(cat "$WHEELHOUSE/.filled" 2>/dev/null)" != "$stamp" ]; then
+    mkdir -p "$WHEELHOUSE"
+    rm -f "$WHEELHOUSE"/*.whl "$WHEELHOUSE/.filled"
+    echo "$wanted" > "$WHEELHOUSE/.wanted"
+    "$PYTHON" -m pip wheel -qq --disable-pip-version-check --wheel-dir "$WHEELHOUSE" \
+      --constraint "$ROOT/requirements.lock" --requirement "$WHEELHOUSE/.wanted" \
+      ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
+    echo "$stamp" > "$WHEELHOUSE/.filled"
+  fi
+}
+
+SERVER=""
+trap '[ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true' EXIT
+if [ -n "$WHEELHOUSE" ]; then
+  "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
+    echo "build.sh: wheels for the images are fetched by Python 3.11; name one in PYTHON." >&2
+    exit 2
+  }
+  fill
+  # The same port each time: the address is part of what Docker knows a layer by.
+  "$PYTHON" -m http.server --bind 127.0.0.1 --directory "$WHEELHOUSE" "$PORT" >/dev/null 2>&1 &
+  SERVER=$!
+  ARGS+=(--build-arg PIP_NO_INDEX=1 --build-arg "PIP_FIND_LINKS=http://127.0.0.1:$PORT/")
+fi
+
+for target in "${TARGETS[@]}"; do
+  DOCKER_BUILDKIT=1 "$DOCKER" build --network host --file "$HERE/Dockerfile" --target "$target" \
+    --build-arg "TORCH_INDEX=$TORCH_INDEX" ${ARGS[@]+"${ARGS[@]}"} \
+    --label "org.opencontainers.image.version=$VERSION" \
+    --label "org.opencontainers.image.revision=$COMMIT" \
+    --tag "$PREFIX-$target:${TAG:-$VERSION}" "$ROOT"
+  echo "$PREFIX-$target:${TAG:-$VERSION}"
+done

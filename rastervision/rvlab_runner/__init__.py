@@ -1,0 +1,147 @@
+"""``rastervision run rvlab RECIPE -a KEY VALUE --splits N``: submit a run, and return at once.
+
+Raster Vision imports every module of its namespace with its own. So this one is small, and imports
+rvlab only when somebody names it as the runner.
+"""
+
+from __future__ import annotations
+
+import copy
+import json
+import os
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+from rastervision.pipeline.cli import run as rv_run
+from rastervision.pipeline.runner import Runner
+
+if TYPE_CHECKING:
+    from rvlab.model import Run
+
+RVLAB = "rvlab"
+UNNAMED = "raster-vision"
+"""What Raster Vision calls a run that nobody named."""
+
+# A saved config as a recipe: its outputs move to the run's own folder, its inputs stay.
+_RECIPE = '''"""A pipeline config that Raster Vision had saved."""
+
+import json
+
+CONFIG = json.loads(
+    {text!r}
+)
+OUTPUTS = ("analyze", "chip", "train", "predict", "eval", "bundle")
+
+
+def moved(value, root_uri):
+    if isinstance(value, dict):
+        return {{name: moved(one, root_uri) for name, one in value.items()}}
+    if isinstance(value, list):
+        return [moved(one, root_uri) for one in value]
+    for name in OUTPUTS:
+        old = CONFIG.get(f"{{name}}_uri")
+        if old and isinstance(value, str) and f"{{value}}/".startswith(f"{{old}}/"):
+            return f"{{root_uri}}/{{name}}{{value[len(old):]}}"
+    return value
+
+
+def get_config(runner, root_uri: str):
+    from rastervision.pipeline.config import Config
+
+    return Config.deserialize({{**moved(CONFIG, root_uri), "root_uri": root_uri}})
+'''
+
+
+def register_plugin(registry: Any) -> None:
+    """Called by Raster Vision's registry.
+
+    Raster Vision calls ``get_config`` before it asks for the runner, with ``-a`` as text and with
+    no root_uri but a given one. So its command ``run`` is registered anew: for this runner, rvlab
+    reads the recipe's signature instead; for any other, it is Raster Vision's own.
+    """
+    registry.add_runner(RVLAB, RvlabRunner)
+    command = copy.copy(rv_run)
+    command.callback = _run
+    registry.add_plugin_command(command)
+
+
+def _run(**given: Any) -> None:
+    if given["runner"] != RVLAB:
+        rv_run.callback(**given)
+        return
+    from rvlab.errors import RvlabError
+
+    try:
+        _all_steps(given["commands"])
+        recipe, pairs = given["cfg_module"], dict(given["arg"])
+        how = (given["splits"], given["pipeline_run_name"])
+        if recipe.endswith(".json"):
+            run = _submitted_config(recipe, pairs, *how)
+        else:
+            run = _submitted(recipe, pairs, *how)
+    except RvlabError as exc:
+        raise click.ClickException(str(exc)) from exc
+    click.echo("\n".join(filter(None, (run.uri, run.link))))
+
+
+class RvlabRunner(Runner):  # type: ignore[misc]
+    """Submits a config that Raster Vision has saved, for those who call the runner in Python.
+
+    Its parameters are lost by then; ``rastervision run rvlab`` and `rvlab.Lab` keep them.
+    """
+
+    def run(
+        self,
+        cfg_json_uri: str,
+        pipeline: Any,
+        commands: Sequence[str],
+        num_splits: int = 1,
+        pipeline_run_name: str = UNNAMED,
+    ) -> None:
+        """Submit a saved config as a recipe without parameters, and return at once."""
+        _all_steps([] if list(commands) == list(pipeline.commands) else commands)
+        _submitted_config(cfg_json_uri, {}, num_splits, pipeline_run_name)
+
+    def run_command(self, cmd: list[str]) -> None:
+        """Nothing that a submission does."""
+        raise NotImplementedError("rvlab submits whole runs, and no single command.")
+
+
+def _all_steps(commands: Sequence[str]) -> None:
+    from rvlab.errors import SpecError
+
+    if commands:
+        raise SpecError(f"rvlab runs all steps of a config. Leave {' '.join(commands)!r} out.")
+
+
+def _submitted_config(uri: str, pairs: dict[str, str], splits: int, name: str) -> Run:
+    from rastervision.pipeline.file_system import NotReadableError, file_to_str
+
+    from rvlab.errors import SpecError
+
+    if pairs:
+        raise SpecError(f"A saved config takes no parameters. Leave {min(pairs)!r} out.")
+    try:
+        text = json.dumps(json.loads(file_to_str(uri)))
+    except (NotReadableError, ValueError) as exc:
+        raise SpecError(f"{uri!r} cannot be read as a saved config: {exc}.") from exc
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "saved_config.py"
+        path.write_text(_RECIPE.format(text=text), encoding="utf-8")
+        return _submitted(str(path), {}, splits, name)
+
+
+def _submitted(recipe: str, pairs: dict[str, str], splits: int, name: str) -> Run:
+    from rvlab import Lab
+    from rvlab.recipes import find
+
+    params = find(recipe).signature.from_text(pairs)
+    lab = Lab(engine=os.environ.get("RVLAB_ENGINE", "kubeflow"))
+    experiment = os.environ.get("RVLAB_EXPERIMENT", "default")
+    run = lab.submit(recipe, experiment=experiment, splits=splits, params=params)
+    if name != UNNAMED:
+        lab.note(run, name)
+    return run

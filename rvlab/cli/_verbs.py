@@ -1,0 +1,168 @@
+"""What each verb does; what it returns is the exit status."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from typing import Any
+
+from rvlab.errors import SpecError
+
+VERDICTS = {"passes": 0, "fails": 3, "cannot tell": 4}
+"""Exit statuses of ``rvlab gate``; 1 is an error and 2 a wrong command line, as everywhere."""
+
+
+def _lab(args: argparse.Namespace) -> Any:
+    from rvlab.lab import Lab
+
+    return Lab(args.store, args.engine, profile=args.profile)
+
+
+def _folder(args: argparse.Namespace) -> str | None:
+    """The folder of the embedded server that is meant."""
+    from rvlab.lab import EMBEDDED, store_text
+
+    kind, _, folder = store_text(args.store).partition(":")
+    if kind != EMBEDDED:
+        raise SpecError(
+            f"The store {store_text(args.store)!r} is not an embedded server of rvlab's."
+        )
+    return folder or None
+
+
+def up(args: argparse.Namespace) -> None:
+    from rvlab.store import server
+
+    found = server.start(_folder(args))
+    print(f"{found.endpoint}, bucket {found.bucket!r}, data and credentials in {found.folder}")
+
+
+def down(args: argparse.Namespace) -> None:
+    from rvlab.store import server
+
+    print("Stopped." if server.stop(_folder(args)) else "It was not running.")
+
+
+def recipes(_args: argparse.Namespace) -> None:
+    from rvlab.recipes import find, shipped
+    from rvlab.recipes.signature import REQUIRED, UNKNOWN
+
+    for name in shipped():
+        print(name)
+        for parameter in find(name).signature.parameters.values():
+            default = "" if parameter.default is UNKNOWN else f" = {parameter.default!r}"
+            text = " (required)" if parameter.default is REQUIRED else default
+            print(f"    {parameter.name}: {parameter.annotation or 'any'}{text}")
+
+
+def submit(args: argparse.Namespace) -> int:
+    from rvlab.recipes import find
+
+    lab = _lab(args)
+    signature = find(args.recipe).signature
+    params = signature.from_text(dict(args.arg))
+    run = lab.submit(
+        args.recipe, experiment=args.experiment, splits=args.splits, seed=args.seed, params=params
+    )
+    print(run.uri)
+    if run.link:
+        print(run.link)
+    if not args.wait:
+        return 0
+    row = lab.wait(run).iloc[0]
+    print(row["state"] if row["state"] == "succeeded" else f"{row['state']}: {row['error']}")
+    return 0 if row["state"] == "succeeded" else 1
+
+
+def runs(args: argparse.Namespace) -> None:
+    from rvlab.errors import TableError, did_you_mean
+
+    table = _lab(args).runs(args.experiment)
+    if args.sort not in table:
+        raise TableError(f"There is no column {args.sort!r}. {did_you_mean(args.sort, table)}")
+    hidden = 0 if args.all else int(table["archived"].sum())
+    if hidden:
+        table = table[~table["archived"]]
+        print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
+    shown = ["name", "experiment", "state", "duration"]
+    shown += [c for c in ("tags", "note") if table[c].notna().any()]
+    shown += ["archived"] if table["archived"].any() else []
+    shown += [c for c in table if c.startswith("params.") and table[c].nunique(dropna=False) > 1]
+    shown += [c for c in ("metrics.f1", "metrics.mean_iou") if c in table]
+    if args.sort not in shown:
+        shown.append(args.sort)
+    table = table.sort_values(args.sort, ascending=False)[shown]
+    table["duration"] = table["duration"].dt.round("s")
+    empty = "No runs but archived ones." if hidden else "No runs yet."
+    print(table.to_string() if len(table) else empty)
+
+
+def logs(args: argparse.Namespace) -> None:
+    print(_lab(args).logs(args.run, args.step))
+
+
+def retry(args: argparse.Namespace) -> None:
+    _lab(args).retry(args.run)
+
+
+def write_pipeline(args: argparse.Namespace) -> None:
+    from rvlab.pipeline.compile import compiled
+    from rvlab.recipes import find
+    from rvlab.settings import profile
+
+    settings = profile(args.profile)
+    store = args.store or settings.store
+    if not store:
+        raise SpecError("Where do its runs go? Give --store s3://bucket/prefix, or set `store`.")
+    text = compiled(find(args.recipe), settings, store=store)
+    try:
+        args.output.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise SpecError(f"{args.output} cannot be written: {exc.strerror}.") from exc
+
+
+def gate(args: argparse.Namespace) -> int:
+    from rvlab import compare
+
+    lab = _lab(args)
+    found = compare.gate(
+        lab.runs(args.candidate),
+        lab.runs(args.baseline),
+        args.metric,
+        args.margin,
+        group=args.group,
+        level=args.level,
+    )
+    print(found)
+    return VERDICTS[found.verdict]
+
+
+def cancel(args: argparse.Namespace) -> None:
+    _lab(args).cancel(args.run)
+
+
+def clone(args: argparse.Namespace) -> None:
+    from rvlab.frame.select import one_present
+    from rvlab.repeat import recorded
+
+    lab = _lab(args)
+    run = one_present(lab.store, args.run, "clone")
+    _, recipe = recorded(lab.store, run)
+    params = recipe.signature.from_text(dict(args.arg))
+    print(lab.clone(run, experiment=args.experiment, seed=args.seed, params=params).uri)
+
+
+def tag(args: argparse.Namespace) -> None:
+    _lab(args).tag(args.run, *args.tag, remove=args.remove)
+
+
+def note(args: argparse.Namespace) -> None:
+    _lab(args).note(args.run, args.text)
+
+
+def archive(args: argparse.Namespace) -> None:
+    _lab(args).archive(args.run, undo=args.undo)
+
+
+def delete(args: argparse.Namespace) -> None:
+    _lab(args).delete(args.run, confirm=args.yes_delete)

@@ -1,0 +1,300 @@
+"""Kubeflow's REST API v2beta1, as far as runs need it; its errors in rvlab's words."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import random
+import tempfile
+import time
+from collections.abc import Callable, Iterator, Mapping
+from functools import cached_property, partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import EngineError, MissingExtra
+from rvlab.settings import Profile
+
+if TYPE_CHECKING:
+    import kfp_server_api as api
+
+PAGE = 200  # Kubeflow lists no more runs at once
+CONNECT_S, ANSWER_S = 5.0, 60.0
+TRIES, PAUSE_S, PATIENCE_S = 4, 0.5, 10.0
+OVER = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")  # beyond terminating
+SERVICE = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
+TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  a path
+
+
+class Passing(EngineError):
+    """The call was not done, and may be when it is tried again."""
+
+
+class Unsure(EngineError):
+    """Nobody knows whether the call was done: its answer was lost."""
+
+
+class Slow(Unsure):
+    """It may be under way still."""
+
+
+class Gone(EngineError):
+    """Kubeflow knows no such thing."""
+
+
+class Conflict(EngineError):
+    """It is there already."""
+
+
+class Invalid(EngineError):
+    """Kubeflow does not do that, or not to this run."""
+
+
+class Client:
+    """Calls Kubeflow, patiently.
+
+    Args:
+        profile: Where it is, and how it is reached.
+    """
+
+    def __init__(self, profile: Profile) -> None:
+        self._profile = profile
+        self.host = profile.host or _inside()
+
+    @cached_property
+    def _client(self) -> Any:
+        try:
+            import kfp_server_api as api
+        except ImportError as exc:
+            text = "Kubeflow needs another package: pip install 'rvlab[kubeflow]'"
+            raise MissingExtra(text) from exc
+
+        class Checked(api.ApiClient):  # type: ignore[misc]
+            # The generated client takes a login page for a list without runs.
+            def deserialize(self, response: Any, response_type: Any) -> Any:
+                if not response.data.lstrip().startswith("{"):
+                    raise api.ApiException(reason="it sends no JSON")
+                return super().deserialize(response, response_type)
+
+        settings = api.Configuration(host=self.host)
+        settings.retries = False  # they are made here, where it is known what may be repeated
+        if _token(self._profile):
+            settings.api_key_prefix["authorization"] = "Bearer"
+            # Read for each request: Kubernetes changes the token in its file every hour.
+            settings.refresh_api_key_hook = lambda made: made.api_key.update(
+                authorization=_token(self._profile)
+            )
+            settings.refresh_api_key_hook(settings)
+        return Checked(settings)
+
+    def _service(self, name: str) -> tuple[Any, Any]:
+        client = self._client  # says what is missing
+        import kfp_server_api as api
+
+        return api, getattr(api, f"{name}ServiceApi")(client)
+
+    def experiment(self, name: str) -> str:
+        """The id of an experiment, made if it is missing."""
+        api, service = self._service("Experiment")
+        new = api.V2beta1Experiment(display_name=name, **self._spaced())
+        listing = partial(service.experiment_service_list_experiments, **self._spaced())
+        return self._made(
+            f"the experiment {name!r}",
+            partial(self._find, "experiments", listing, equals("display_name", name)),
+            partial(self._call, service.experiment_service_create_experiment, new),
+        )
+
+    def version(self, name: str, version: str, yaml: str) -> tuple[str, str]:
+        """The ids of a pipeline and of its version, made if they are missing.
+
+        Args:
+            name: The pipeline's name.
+            version: The version's name, which stands for its content.
+            yaml: The content.
+        """
+        api, service = self._service("Pipeline")
+        new = api.V2beta1Pipeline(name=name, display_name=name, **self._spaced())
+        listing = partial(service.pipeline_service_list_pipelines, **self._spaced())
+        pipeline = self._made(
+            f"the pipeline {name!r}",
+            partial(self._find, "pipelines", listing, equals("name", name)),
+            partial(self._call, service.pipeline_service_create_pipeline, new),
+        )
+        listing = partial(service.pipeline_service_list_pipeline_versions, pipeline)
+        return pipeline, self._made(
+            f"the version {version!r} of {name!r}",
+            partial(self._find, "pipeline_versions", listing, equals("name", version)),
+            partial(self._upload, pipeline, version, yaml),
+        )
+
+    def _upload(self, pipeline: str, version: str, yaml: str) -> None:
+        _, service = self._service("PipelineUpload")
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / "pipeline.yaml"
+            path.write_text(yaml, encoding="utf-8")
+            upload = partial(service.upload_pipeline_version, str(path))
+            self._call(upload, name=version, pipelineid=pipeline)
+
+    def create(
+        self, name: str, experiment: str, version: tuple[str, str], arguments: Mapping[str, Any]
+    ) -> str:
+        """Start a run, once: it looks before each attempt, since an earlier one may have arrived.
+
+        Args:
+            name: The run's name in Kubeflow's pages, which no other run has.
+            experiment: The experiment's id.
+            version: The ids of the pipeline and its version.
+            arguments: The pipeline's inputs, by name.
+        """
+        api, service = self._service("Run")
+        run = api.V2beta1Run(
+            display_name=name,
+            experiment_id=experiment,
+            pipeline_version_reference=api.V2beta1PipelineVersionReference(*version),
+            runtime_config=api.V2beta1RuntimeConfig(parameters=dict(arguments)),
+            service_account=self._profile.service_account,
+        )
+        listing = partial(service.run_service_list_runs, experiment_id=experiment)
+        trouble: Unsure | None = None
+        for wait_s in (0.0, *_pauses(), None):
+            time.sleep(PAUSE_S if wait_s is None else wait_s)
+            found = self._find("runs", listing, equals("display_name", name))
+            if found is not None:
+                return found
+            if trouble and (wait_s is None or isinstance(trouble, Slow)):
+                raise trouble  # a slow one may come into being yet
+            try:
+                return str(self._call(service.run_service_create_run, run, once=True).run_id)
+            except Unsure as exc:
+                trouble = exc
+        raise AssertionError("the last pass returns or raises")
+
+    def runs(self) -> Iterator[api.V2beta1Run]:
+        """All runs of the namespace, the newest first, a page at a time as they are asked for."""
+        _, service = self._service("Run")
+        asked = {**self._spaced(), "page_size": PAGE, "sort_by": "created_at desc"}
+        token: str | None = ""
+        while token is not None:
+            answer = self._call(service.run_service_list_runs, page_token=token, **asked)
+            yield from answer.runs or ()
+            token = answer.next_page_token or None
+
+    def terminate(self, run_id: str) -> None:
+        """End a run; one that has ended, or that is gone, is no error."""
+        try:
+            self._call(self._service("Run")[1].run_service_terminate_run, run_id)
+        except Gone:
+            return
+        except Invalid:  # what Kubeflow says of a run that has ended
+            if self._state(run_id) not in OVER:
+                raise
+
+    def retry(self, run_id: str) -> None:
+        """Start a failed run again where it failed."""
+        try:
+            self._call(self._service("Run")[1].run_service_retry_run, run_id, once=True)
+        except Unsure:
+            if self._state(run_id) in OVER:
+                raise
+
+    def _state(self, run_id: str) -> str:
+        return str(self._call(self._service("Run")[1].run_service_get_run, run_id).state)
+
+    def _made(self, what: str, find: Callable[[], str | None], make: Callable[[], object]) -> str:
+        for wait_s in (None, 0.0, *_pauses()):
+            time.sleep(wait_s or 0.0)  # what another makes is listed once it is whole
+            found = find()
+            if found is not None:
+                return found
+            if wait_s is None:
+                with contextlib.suppress(Conflict):  # somebody else was first
+                    make()
+        raise EngineError(f"Kubeflow at {self.host} did not take {what}.")
+
+    def _find(self, kind: str, listing: Callable[..., Any], where: str) -> str | None:
+        listed = getattr(self._call(listing, filter=where), kind) or ()
+        return next((str(getattr(one, f"{kind[:-1]}_id")) for one in listed), None)
+
+    def _spaced(self) -> dict[str, Any]:
+        return {"namespace": self._profile.namespace} if self._profile.namespace else {}
+
+    def _call(self, method: Callable[..., Any], *args: Any, once: bool = False, **more: Any) -> Any:
+        """Call, and try again what may pass; with `once` only what surely was not done."""
+        end = time.monotonic() + PATIENCE_S
+        for wait_s in _pauses():
+            try:
+                return self._try(method, *args, **more)
+            except (Passing, Unsure) as exc:
+                if (once and isinstance(exc, Unsure)) or time.monotonic() > end:
+                    raise
+            time.sleep(wait_s)
+        return self._try(method, *args, **more)
+
+    def _try(self, method: Callable[..., Any], *args: Any, **more: Any) -> Any:
+        import urllib3.exceptions as net
+        from kfp_server_api import ApiException
+
+        try:
+            return method(*args, _request_timeout=(CONNECT_S, ANSWER_S), **more)
+        except (ApiException, AttributeError) as exc:  # the client trips over TLS that fails
+            raise self._refused(exc if hasattr(exc, "status") else exc.__context__) from exc
+        except (net.NewConnectionError, net.ConnectTimeoutError) as exc:
+            ask = "Is the port forwarded, and is `host` in rvlab.toml right?"
+            raise Passing(f"Kubeflow at {self.host} cannot be reached. {ask}") from exc
+        except net.ReadTimeoutError as exc:
+            raise Slow(f"Kubeflow at {self.host} did not answer in {ANSWER_S:g} s.") from exc
+        except (net.HTTPError, OSError) as exc:
+            raise Unsure(f"Kubeflow at {self.host} was lost before it had answered.") from exc
+
+    def _refused(self, exc: Any) -> EngineError:
+        status, said = exc.status, _message(exc, _token(self._profile))
+        if not status or 300 <= status < 400:
+            return EngineError(f"What answers at {self.host} is no API of Kubeflow's: {said}")
+        ask = {
+            401: f" Is the token in ${self._profile.token_env or 'token_env'} still good?",
+            403: f" Is the profile's namespace, {self._profile.namespace!r}, yours?",
+        }.get(status, "")
+        kind = KINDS.get(status, EngineError)
+        return kind(f"Kubeflow at {self.host} answered {status}: {said.rstrip('.')}.{ask}")
+
+
+KINDS = {400: Invalid, 404: Gone, 409: Conflict, 429: Passing, 502: Unsure, 503: Unsure, 504: Slow}
+
+
+def equals(key: str, value: str) -> str:
+    """A filter of Kubeflow's, which unescapes it like a URL once more than HTTP does."""
+    predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
+    text = json.dumps({"predicates": [predicate]})
+    return text.replace("%", "\\u0025").replace("+", "\\u002b")
+
+
+def _message(exc: Any, secret: str | None) -> str:
+    try:
+        body = json.loads(exc.body)
+        said = body.get("message") or body.get("error_message") or body.get("error")
+    except (TypeError, ValueError, AttributeError):
+        said = exc.body
+    text = " ".join(str(said or exc.reason or "nothing more").split())
+    text = text.replace(secret, "***") if secret else text
+    return text if len(text) <= 300 else f"{text[:297]}..."
+
+
+def _pauses() -> list[float]:
+    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]
+
+
+def _token(profile: Profile) -> str | None:
+    if profile.token_env:
+        token = os.environ.get(profile.token_env, "").strip()
+        if not token:
+            raise EngineError(f"The token is to be in ${profile.token_env}, which is not set.")
+        return token
+    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE))
+    return path.read_text().strip() if profile.host is None and path.is_file() else None
+
+
+def _inside() -> str:
+    if "KUBERNETES_SERVICE_HOST" not in os.environ:
+        raise EngineError("Where is Kubeflow? Set `host` in rvlab.toml, or $RVLAB_HOST.")
+    return SERVICE.format(namespace=os.environ.get("KUBEFLOW_NAMESPACE", "kubeflow"))

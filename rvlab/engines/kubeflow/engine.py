@@ -1,0 +1,206 @@
+"""Runs on Kubeflow Pipelines."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import cached_property
+from typing import ClassVar
+
+from rvlab.engines.kubeflow.client import Client
+from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
+from rvlab.model import Run
+from rvlab.pipeline.compile import compiled, pipeline_name
+from rvlab.pipeline.start import asked_of
+from rvlab.recipes import Recipe
+from rvlab.settings import Profile, profile
+from rvlab.store import Store
+from rvlab.worker.records import CLAIM, END, SPEC, end
+
+JOB = "job.json"
+"""The record of what Kubeflow calls a run, and where its page is; written by submit."""
+
+STATES = {
+    "RUNTIME_STATE_UNSPECIFIED": "queued",
+    "PENDING": "queued",
+    "RUNNING": "running",
+    "PAUSED": "running",
+    "CANCELING": "cancelled",
+    "CANCELED": "cancelled",
+    "SUCCEEDED": "succeeded",
+    "SKIPPED": "succeeded",
+    "FAILED": "failed",
+}
+NAME_CHARS = 150
+"""Kubeflow's older databases hold 255 bytes of a run's name."""
+
+ENDED = ("CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
+
+
+@dataclass(frozen=True)
+class KubeflowEngine:
+    """Runs as pipelines on a cluster.
+
+    Args:
+        profile: Where and how, see `rvlab.settings`; by default as ``rvlab.toml`` says.
+    """
+
+    profile: Profile = field(default_factory=profile)
+    name: str = field(default="kubeflow", init=False)
+    anywhere: ClassVar[bool] = True
+    _jobs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _ended: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+
+    @property
+    def image(self) -> str | None:
+        """The image of the steps."""
+        return self.profile.image
+
+    @cached_property
+    def client(self) -> Client:
+        """Kubeflow's API."""
+        return Client(self.profile)
+
+    def ready(self, store: Store) -> None:
+        """Refuse a store that pods do not reach.
+
+        Raises:
+            SpecError: If it is no S3, or reached at an endpoint that is for this machine only.
+        """
+        if not store.is_s3:
+            raise SpecError(
+                f"Runs on Kubeflow write to S3, which pods reach, and not to {store.uri!r}."
+            )
+        if store.access.endpoint and not self.profile.s3.cluster_endpoint:
+            raise SpecError(
+                f"The store is reached at {store.access.endpoint} from here. How do pods reach it? "
+                "Set s3.cluster_endpoint in rvlab.toml."
+            )
+
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
+        """Upload what is new of the pipeline, and start a run of it for each.
+
+        A run that has been started is not started again. Some at a time; where Kubeflow fails, the
+        others are finished before it is told.
+
+        Raises:
+            SpecError: If the store is none that pods reach, or a value cannot pass.
+            EngineError: If Kubeflow refuses or cannot be reached; the runs it names are recorded,
+                and start when they are given to this once more.
+        """
+        self.ready(store)
+        client = self.client
+        ids: dict[str, str] = {}
+        versions: dict[str, tuple[str, str]] = {}
+        jobs = []
+        for run in runs:
+            recipe, given = asked_of(store, run)
+            if recipe.sha256 not in versions:
+                versions[recipe.sha256] = self._version(client, recipe, store)
+            if run.experiment not in ids:
+                ids[run.experiment] = client.experiment(run.experiment)
+            jobs.append((run, ids[run.experiment], versions[recipe.sha256], given))
+
+        def begin(job: tuple[Run, str, tuple[str, str], dict[str, object]]) -> RvlabError | None:
+            run, experiment, version, given = job
+            if store.exists(run.key(JOB)):
+                return None
+            try:
+                name = str(store.get_json(run.key(SPEC)).get("name"))[:NAME_CHARS]
+                made = client.create(f"{name} · {run.id}", experiment, version, given)
+                record = {"schema": 1, "engine": self.name, "id": made, "link": self.link(made)}
+                store.put_json(run.key(JOB), record)
+            except (EngineError, StoreError) as exc:
+                return exc
+            return None
+
+        with ThreadPoolExecutor(self.profile.at_most) as pool:
+            troubles = list(pool.map(begin, jobs))
+        failed = [job[0].id for job, trouble in zip(jobs, troubles, strict=True) if trouble]
+        if failed:
+            first = next(trouble for trouble in troubles if trouble)
+            raise EngineError(
+                f"{len(failed)} of {len(jobs)} runs were not started: {', '.join(failed)}. "
+                f"Start them with lab.retry. {first}"
+            ) from first
+        return [replace(run, link=self._link(store, run)) for run in runs]
+
+    def _link(self, store: Store, run: Run) -> str | None:
+        job = self._job(store, run)
+        return None if job is None else self.link(job)
+
+    def _version(self, client: Client, recipe: Recipe, store: Store) -> tuple[str, str]:
+        yaml = compiled(recipe, self.profile, store=store.uri)
+        digest = hashlib.sha256(yaml.encode()).hexdigest()[:12]
+        name = pipeline_name(recipe)
+        return client.version(name, f"{name}-{digest}", yaml)
+
+    def link(self, run_id: str) -> str:
+        """The page of a run."""
+        base = (self.profile.ui or self.client.host).rstrip("/")
+        return f"{base}/#/runs/details/{run_id}"
+
+    def nudge(self, store: Store) -> None:
+        """Nothing: the cluster goes on by itself."""
+
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
+        """What Kubeflow says of runs of which the store says nothing.
+
+        One listing, the newest first, as far as it takes to find them; what has ended is not asked
+        for again. A run that Kubeflow does not know is ``queued`` if it was never started there,
+        else ``lost``.
+        """
+        named = store.each(lambda uri: self._job(store, Run.from_uri(uri)), [r.uri for r in runs])
+        jobs = {run: named[run.uri] for run in runs}
+        wanted = {job for job in jobs.values() if job and job not in self._ended}
+        told = dict(self._ended)
+        if wanted:
+            for one in self.client.runs():
+                state = str(one.state or "PENDING")
+                told[one.run_id] = state
+                if state in ENDED:
+                    self._ended[one.run_id] = state
+                wanted.discard(one.run_id)
+                if not wanted:
+                    break
+        return {
+            run: "queued" if job is None else STATES.get(told.get(job, ""), "lost")
+            for run, job in jobs.items()
+        }
+
+    def cancel(self, store: Store, run: Run) -> None:
+        """End a run: its record first, then its pods, of a run that was cancelled before, too.
+
+        Raises:
+            HasEnded: If it has ended already.
+            EngineError: If Kubeflow cannot be told; cancelling once more tells it.
+        """
+        ended = not end(store, run, store.get_json(run.key(SPEC)), "cancelled")
+        state = store.get_json(run.key(END)).get("state")
+        job = self._job(store, run)
+        if job is not None and state == "cancelled":
+            self.client.terminate(job)
+        if ended:
+            raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
+
+    def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
+        """Start a run again that failed, where it failed; one that was never started, at all."""
+        job = self._job(store, run)
+        if job is None:
+            self.start(store, [run])
+        else:
+            self._ended.pop(job, None)
+            self.client.retry(job)
+
+    def _job(self, store: Store, run: Run) -> str | None:
+        """What Kubeflow calls a run; it never changes, so it is read once."""
+        if run.uri not in self._jobs:
+            for key in (JOB, CLAIM):
+                try:
+                    self._jobs[run.uri] = str(store.get_json(run.key(key)).get("id"))
+                    break
+                except KeyMissing:
+                    continue
+        return self._jobs.get(run.uri)

@@ -1,0 +1,1 @@
+"""A recipe as a typed Kubeflow pipeline. Nothing is run here."""

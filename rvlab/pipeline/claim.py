@@ -1,0 +1,70 @@
+"""Whose run is it? A pipeline run started or cloned in Kubeflow's own pages makes its own."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Mapping
+from typing import Any
+
+from rvlab.errors import KeyMissing
+from rvlab.model import Run, Spec, new_id
+from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE
+from rvlab.recipes import Recipe
+from rvlab.recipes.signature import UNKNOWN
+from rvlab.store import Store
+from rvlab.submission import Asked, prepare
+from rvlab.worker.records import SPEC, claim
+
+IMAGE = "RVLAB_IMAGE"
+"""The variable that names the image a pod runs."""
+
+
+def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
+    """The run of a pipeline run, made if need be; the same one when its pod is started again.
+
+    The inputs name the run that was submitted. It is theirs if nobody has claimed it and they ask
+    for what its spec says; otherwise this is a clone, with inputs changed or not: it gets a run of
+    its own, whose parent the other is. Without a name it was started in Kubeflow's own pages.
+
+    Args:
+        recipe: The recipe.
+        given: The pipeline's inputs, by name, as parameters have them; UNKNOWN is left out.
+        job: The pipeline run's own id.
+    """
+    values = {name: value for name, value in given.items() if value is not UNKNOWN}
+    store = Store(values[STORE])
+    named = Run.from_uri(values[RUN]) if values[RUN] else None
+    if named and _is_asked(store, named, values, recipe) and claim(store, named, job):
+        return named
+    experiment = named.experiment if named else values[EXPERIMENT]
+    mark = hashlib.sha256(job.encode()).hexdigest()[:6]
+    for name in store.folders(f"{experiment}/"):
+        if name.endswith(f"-{mark}"):
+            mine = Run(store.uri, experiment, name)
+            if store.exists(mine.key(SPEC)) and claim(store, mine, job):
+                return mine
+    asked = Asked(
+        experiment,
+        "kubeflow",
+        splits=values[SPLITS],
+        seed=values.get(SEED),
+        parent=named.id if named else None,
+        image=os.environ.get(IMAGE),
+    )
+    names = set(recipe.signature.parameters) | set(recipe.signature.places)
+    point = {name: value for name, value in values.items() if name in names}
+    run = prepare(store, recipe, [point], asked, ids=[f"{new_id()[:-6]}{mark}"])[0]
+    claim(store, run, job)
+    return run
+
+
+def _is_asked(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:
+    """Whether the spec of a run says what the inputs ask for."""
+    try:
+        spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
+    except KeyMissing:
+        return False
+    said = {**spec.params, SPLITS: spec.splits, SEED: spec.seed}
+    asked = {name: value for name, value in values.items() if name in said}
+    return spec.source_sha256 == recipe.sha256 and all(said[n] == v for n, v in asked.items())

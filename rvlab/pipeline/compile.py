@@ -1,0 +1,218 @@
+"""From a recipe to the YAML of a Kubeflow pipeline; the same recipe gives the same bytes.
+
+    configure ► analyze ► chip × splits ► train ► predict × splits ► eval ► bundle ► summarize
+
+`configure` returns a list with one item per split, over which chip and predict loop, so the number
+of splits is decided when a run starts. A step that a config does not need ends at once.
+"""
+
+from __future__ import annotations
+
+import base64
+import inspect
+import linecache
+import re
+import tempfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import MissingExtra
+from rvlab.pipeline.claim import IMAGE
+from rvlab.pipeline.inputs import Input, inputs
+from rvlab.recipes import Recipe
+from rvlab.recipes.signature import REQUIRED
+from rvlab.settings import S3, Place, Profile
+from rvlab.store import S3Access
+
+if TYPE_CHECKING:
+    from kfp.dsl.pipeline_task import PipelineTask
+
+SHM = "/dev/shm"  # noqa: S108  what torch's data loaders share memory in
+
+ALWAYS = {
+    "MPLBACKEND": "agg",
+    "PYTHONHASHSEED": "0",  # Raster Vision iterates over sets of scene ids
+    "PYTHONUNBUFFERED": "1",
+    "TQDM_MININTERVAL": "10",
+}
+"""Variables of every step, as the local engine sets them."""
+
+# What a pod runs: kfp copies these lines into the pipeline. No loop body reads another task's
+# output, only the loop's own item: kfp would silently put the item in its place.
+_STEPS = """
+def {step}(items: List[str]) -> str:
+    from rvlab.pipeline.task import step
+    return step("{step}", items[0])
+"""
+_SPLITS = """
+def {step}(item: str) -> str:
+    from rvlab.pipeline.task import split
+    return split("{step}", item)
+"""
+_JOINED = """
+def {step}(items: List[str], done: List[str]) -> str:
+    from rvlab.pipeline.task import step
+    return step("{step}", items[0])
+"""
+_SUMMARIZE = """
+def summarize(items: List[str], metrics: dsl.Output[dsl.Metrics],
+              confusion: dsl.Output[dsl.ClassificationMetrics],
+              report: dsl.Output[dsl.Markdown], predictions: dsl.Output[dsl.HTML]):
+    from rvlab.pipeline.task import step
+    step("summarize", items[0])
+    from rvlab.report.kubeflow import emit
+    emit(items[0], metrics, confusion, report, predictions)
+"""
+_CONFIGURE = """
+def configure(recipe: str, source: str, job: str, {names}) -> List[str]:
+    given = dict(locals())
+    from rvlab.pipeline.task import configure
+    return configure(**{{n: given.pop(n) for n in ("recipe", "source", "job")}}, given=given)
+"""
+
+
+def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
+    """A recipe's pipeline as YAML; two documents where the profile has settings of Kubernetes.
+
+    Args:
+        recipe: The recipe; its source is in the pipeline, so a run can be started from Kubeflow's
+            own pages.
+        profile: Where and with what its steps run.
+        store: The store's URI, the default of where runs go.
+
+    Raises:
+        SpecError: If the recipe's parameters cannot be the inputs of a pipeline.
+        MissingExtra: If kfp is not installed.
+    """
+    try:
+        from kfp import compiler, dsl
+    except ImportError as exc:
+        raise MissingExtra("A pipeline is compiled by kfp: pip install 'rvlab[kubeflow]'") from exc
+    given = inputs(recipe, store)
+    pipeline = dsl.pipeline(_graph(recipe, profile, given), name=pipeline_name(recipe))
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "pipeline.yaml"
+        compiler.Compiler().compile(pipeline, str(path))
+        return path.read_text(encoding="utf-8")
+
+
+def pipeline_name(recipe: Recipe) -> str:
+    """The recipe's name as Kubeflow takes it: small letters, digits and hyphens."""
+    return re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-") or "recipe"
+
+
+def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[..., None]:
+    """The function that kfp traces, with the recipe's own signature."""
+    from kfp import dsl
+
+    names = [one.name for one in given]
+    source = base64.b64encode(recipe.source.encode()).decode()
+
+    def task(step: str, template: str, **arguments: Any) -> PipelineTask:
+        text = template.format(step=step, names=_annotated(given))
+        component = dsl.component(
+            _function(step, text), base_image=profile.image, install_kfp_package=False
+        )
+        made = component(**arguments)
+        made.set_caching_options(False)  # the effect of a step is in the store, not in its outputs
+        _placed(made, profile, step)
+        return made
+
+    def graph(*channels: Any) -> None:
+        values = dict(zip(names, channels, strict=True))
+        configure = task(
+            "configure",
+            _CONFIGURE,
+            recipe=recipe.name,
+            source=source,
+            job=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+            **values,
+        )
+        items = configure.output
+        before = task("analyze", _STEPS, items=items)
+        for splits, joined in (("chip", "train"), ("predict", "eval")):
+            with dsl.ParallelFor(items, name=f"{splits}-splits") as item:
+                done = task(splits, _SPLITS, item=item).after(before)
+            before = task(joined, _JOINED, items=items, done=dsl.Collected(done.output))
+        before = task("bundle", _STEPS, items=items).after(before)
+        task("summarize", _SUMMARIZE, items=items).after(before)
+
+    parameters = [
+        inspect.Parameter(
+            one.name,
+            inspect.Parameter.KEYWORD_ONLY,
+            annotation=one.kind,
+            default=inspect.Parameter.empty if one.default is REQUIRED else one.default,
+        )
+        for one in given
+    ]
+    graph.__name__ = pipeline_name(recipe).replace("-", "_")
+    graph.__doc__ = None
+    graph.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+    graph.__annotations__ = {one.name: one.kind for one in given}
+    return graph
+
+
+def _annotated(given: list[Input]) -> str:
+    return ", ".join(f"{one.name}: {one.kind.__name__}" for one in given)
+
+
+def _function(name: str, text: str) -> Callable[..., Any]:
+    """A function whose source kfp can read, although it stands in no file."""
+    from kfp import dsl
+
+    file = f"<rvlab {name}>"
+    scope: dict[str, Any] = {"dsl": dsl, "List": list}
+    # Not this file's `annotations`: kfp reads them as objects, and takes a string for an artifact.
+    exec(compile(text, file, "exec", dont_inherit=True), scope)  # noqa: S102  templates above
+    linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
+    function: Callable[..., Any] = scope[name]
+    return function
+
+
+def _placed(task: PipelineTask, profile: Profile, step: str) -> None:
+    """Give a task its machine, its variables and the name of the secret; never the secret."""
+    from kfp import kubernetes
+
+    place = profile.place(step)
+    _sized(task, place)
+    variables = {**ALWAYS, IMAGE: profile.image, **_variables(profile.s3), **(place.env or {})}
+    for name, value in sorted(variables.items()):
+        task.set_env_variable(name, value)
+    if profile.s3.secret:
+        keys = {
+            profile.s3.access_key: "AWS_ACCESS_KEY_ID",
+            profile.s3.secret_key: "AWS_SECRET_ACCESS_KEY",
+        }
+        kubernetes.use_secret_as_env(task, profile.s3.secret, keys)
+    kubernetes.set_image_pull_policy(task, profile.image_pull_policy)
+    if profile.image_pull_secrets:
+        kubernetes.set_image_pull_secrets(task, list(profile.image_pull_secrets))
+    for key, value in sorted((place.node_selector or {}).items()):
+        kubernetes.add_node_selector(task, key, value)
+    for one in place.tolerations or ():
+        kubernetes.add_toleration(task, **one.model_dump())
+    if place.shm:
+        kubernetes.empty_dir_mount(task, "dshm", SHM, medium="Memory", size_limit=place.shm)
+    if place.timeout_s:
+        kubernetes.set_timeout(task, place.timeout_s)
+
+
+def _sized(task: PipelineTask, place: Place) -> None:
+    if place.cpu:
+        task.set_cpu_request(place.cpu).set_cpu_limit(place.cpu)
+    if place.memory:
+        task.set_memory_request(place.memory).set_memory_limit(place.memory)
+    if place.gpu:
+        task.set_accelerator_type(place.gpu_type or "nvidia.com/gpu")
+        task.set_accelerator_limit(place.gpu)
+    if place.retries:
+        task.set_retry(place.retries, backoff_duration="10s", backoff_factor=2.0)
+
+
+def _variables(s3: S3) -> dict[str, str]:
+    """How a pod reaches the bucket, in the words of each library; no secret is among them."""
+    if not (s3.cluster_endpoint or s3.region):
+        return {}
+    return S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()

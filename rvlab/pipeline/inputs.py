@@ -1,0 +1,153 @@
+"""The inputs of a pipeline: a recipe's own parameters, typed, with their defaults."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rvlab.errors import SpecError
+from rvlab.recipes import Recipe
+from rvlab.recipes.signature import REQUIRED, UNKNOWN, Parameter
+
+STORE, EXPERIMENT, RUN, SEED, SPLITS = (
+    "rvlab_store",
+    "rvlab_experiment",
+    "rvlab_run",
+    "seed",
+    "splits",
+)
+
+OWN = ""
+"""The text of an input whose default only the recipe itself knows."""
+
+_TYPES = (bool, int, float, str, list, dict)
+_MAIMED = ("python3", "{{$", "{{workflow")
+"""Text that Kubeflow's runners replace inside arguments."""
+
+
+@dataclass(frozen=True)
+class Input:
+    """One input of a pipeline.
+
+    Args:
+        name: Its name, in the run's form too.
+        kind: The Python type that Kubeflow shows and checks.
+        default: Its default; REQUIRED if it has none.
+        as_json: Whether it holds JSON text, since Kubeflow has no type for its values.
+    """
+
+    name: str
+    kind: type
+    default: Any = REQUIRED
+    as_json: bool = False
+
+    def given(self, value: Any) -> Any:
+        """A parameter's value as this input takes it."""
+        return json.dumps(value) if self.as_json else value
+
+    def value(self, given: Any) -> Any:
+        """A parameter's value from what the input holds; UNKNOWN is left to the recipe.
+
+        Numbers in Kubeflow's lists may come as floats; whole ones are whole again.
+        """
+        if not self.as_json:
+            return _whole(given) if self.kind in (list, dict) else given
+        if given == OWN:
+            return UNKNOWN
+        try:
+            return json.loads(given)
+        except ValueError:
+            return given  # text that somebody typed into the run's form
+
+
+def inputs(recipe: Recipe, store: str) -> list[Input]:
+    """The inputs of a recipe's pipeline, its own parameters first.
+
+    Args:
+        recipe: The recipe.
+        store: The store's URI, the default of where runs go.
+
+    Returns:
+        An input for each parameter and each of `recipe.signature.places` but root_uri, then
+        ``splits``, ``seed`` unless the recipe has one itself, and ``rvlab_store``,
+        ``rvlab_experiment`` and ``rvlab_run``, which is empty for a run that is started in
+        Kubeflow's own pages.
+
+    Raises:
+        SpecError: If a parameter has the name of one of rvlab's own inputs.
+    """
+    signature = recipe.signature
+    found = [_of_parameter(one) for one in signature.parameters.values()]
+    if "data_uri" in signature.places:
+        found.append(Input("data_uri", str, OWN))
+    names = {one.name for one in found}
+    taken = names & {SPLITS, STORE, EXPERIMENT, RUN}
+    if taken:
+        raise SpecError(
+            f"{recipe.name}: a parameter {min(taken)!r} cannot be an input of a pipeline, which "
+            "has one of that name already. Rename it."
+        )
+    found.append(Input(SPLITS, int, 1))
+    if SEED not in names:
+        found.append(Input(SEED, int, 0))
+    return [
+        *found,
+        Input(STORE, str, store),
+        Input(EXPERIMENT, str, "default"),
+        Input(RUN, str, ""),
+    ]
+
+
+def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+    """What a run passes to its pipeline.
+
+    Args:
+        of: The pipeline's inputs.
+        values: By name; inputs without one keep their default.
+
+    Raises:
+        SpecError: If a value cannot pass through Kubeflow unharmed.
+    """
+    found = {one.name: one.given(values[one.name]) for one in of if one.name in values}
+    for name, value in found.items():
+        text = json.dumps(value)
+        word = next((word for word in _MAIMED if word in text), None)
+        if word:
+            raise SpecError(
+                f"The parameter {name!r} holds {word!r}, which Kubeflow would replace on the way. "
+                "Give it another way, such as in a file."
+            )
+        if any(isinstance(v, float) and not math.isfinite(v) for v in _plain(value)):
+            raise SpecError(f"The parameter {name!r} is {value!r}. Give a finite number.")
+    return found
+
+
+def _of_parameter(one: Parameter) -> Input:
+    kind = one.hint if one.hint in _TYPES else None
+    if kind is not None and one.default not in (None, UNKNOWN):
+        default = one.default
+        return Input(
+            one.name, kind, float(default) if kind is float and default is not REQUIRED else default
+        )
+    if one.default is REQUIRED:
+        return Input(one.name, str, REQUIRED, as_json=True)
+    default = OWN if one.default is UNKNOWN else json.dumps(one.default)
+    return Input(one.name, str, default, as_json=True)
+
+
+def _whole(value: Any) -> Any:
+    if isinstance(value, list):
+        return [_whole(one) for one in value]
+    if isinstance(value, dict):
+        return {name: _whole(one) for name, one in value.items()}
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _plain(value: Any) -> list[Any]:
+    parts = (
+        value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
+    )
+    return [value] if parts is None else [inner for one in parts for inner in _plain(one)]

@@ -1,0 +1,248 @@
+"""What a report says of a run, read once: its row, its metrics, its scenes, its matrix."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rvlab import frame
+from rvlab.compare.addresses import store_of
+from rvlab.model import Run, headline_group
+from rvlab.model.classes import NULL_CLASS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+NOTHING = "–"
+LONGEST = 300  # characters of a parameter's value; a list of a thousand numbers is no help here
+LONGEST_ERROR = 2000
+PER_CLASS = ("precision", "recall", "f1", "iou", "truth_count")
+
+_MADE = ("state", "recipe", "engine", "device", "user", "commit", "image")
+ABOUT = (*_MADE, "started", "ended", "duration", "seed", "tags", "note")
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """A run and its tables.
+
+    Args:
+        run: Where it lies.
+        row: Its row of the table of runs.
+        evals: As `rvlab.frame.evals` gives it, of this run.
+        confusion: As `rvlab.frame.confusion` gives it, of this run.
+        history: As `rvlab.frame.history` gives it, of this run.
+    """
+
+    run: Run
+    row: pd.Series[Any]
+    evals: pd.DataFrame
+    confusion: pd.DataFrame
+    history: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """What people call it: its name, else its id."""
+        return self.said("name") if self.said("name") != NOTHING else self.run.id
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed, or why its records cannot be read."""
+        words = text(self.row.get("error"), LONGEST_ERROR)
+        return None if words == NOTHING else words
+
+    @cached_property
+    def group(self) -> str | None:
+        """The group of scenes of the headline; None for a run that was not evaluated."""
+        known = self.evals["group"].dropna().unique().tolist()
+        return headline_group(known) if known else None
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The headline metrics, by name; what is undefined is left out."""
+        return self._numbers("metrics.")
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """Times in seconds, memory in MiB, by name."""
+        return self._numbers("costs.")
+
+    @property
+    def params(self) -> Pairs:
+        """The parameters, in the order of the recipe."""
+        names = [str(c) for c in self.row.index if str(c).startswith("params.")]
+        return [(name.removeprefix("params."), self.said(name)) for name in names]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The classes that have metrics: all but the one of pixels without a label."""
+        found = self._whole[self._whole["class"].notna() & (self._whole["metric"] == "f1")]
+        return [str(name) for name in found["class"].tolist()]
+
+    def of_class(self, name: str) -> dict[str, float]:
+        """The metrics of a class over all scenes of the group; NaN where undefined."""
+        part = self._whole[self._whole["class"] == name]
+        found = dict(zip(part["metric"], part["value"], strict=True))
+        return {metric: float(found.get(metric, math.nan)) for metric in PER_CLASS}
+
+    @cached_property
+    def scenes(self) -> list[tuple[str, float]]:
+        """The scenes of the group and their macro F1, the worst first, undefined ones last."""
+        of_scenes = self.evals["scene"].notna() & self.evals["class"].isna()
+        f1 = (self.evals["group"] == self.group) & (self.evals["metric"] == "f1")
+        part = self.evals[of_scenes & f1].sort_values(["value", "scene"], na_position="last")
+        return [(str(s), float(v)) for s, v in zip(part["scene"], part["value"], strict=True)]
+
+    @cached_property
+    def matrix(self) -> tuple[list[str], list[list[int]]] | None:
+        """Classes, and counts with a row per true class; None where there is no matrix.
+
+        Pixels without a label are in no metric, so their class is in no row and no column.
+        """
+        part = self._counts
+        if part.empty:
+            return None
+        wide = part.pivot(index="truth", columns="prediction", values="count")
+        names = [n for n in part["truth"].unique().tolist() if not self._unlabelled(n)]
+        counts = wide.reindex(index=names, columns=names).fillna(0)
+        return [str(n) for n in names], [[int(v) for v in line] for line in counts.to_numpy()]
+
+    @cached_property
+    def missed_as_null(self) -> int:
+        """Labelled pixels that were predicted to be without a label: misses that no cell shows."""
+        part = self._counts
+        if not self._unlabelled(NULL_CLASS):
+            return 0
+        lost = (part["prediction"] == NULL_CLASS) & (part["truth"] != NULL_CLASS)
+        return int(part.loc[lost, "count"].sum())
+
+    @property
+    def about(self) -> Pairs:
+        """What and when it was, and who asked for it."""
+        pairs = [("experiment", self.run.experiment), ("run", self.run.id)]
+        pairs += [(name, self.said(name)) for name in ABOUT]
+        return [(name, value) for name, value in pairs if value != NOTHING]
+
+    @property
+    def scored_on(self) -> Pairs:
+        """Groups, their scenes, and the fingerprints of what they are."""
+        if self.group is None:
+            return []
+        out = []
+        groups = self.evals["group"].dropna().unique().tolist()
+        for group in sorted(groups, key=lambda g: (g != self.group, g)):
+            part = self.evals[self.evals["group"] == group]["scene"].dropna().nunique()
+            column = "eval_set" if group == self.group else f"eval_set.{group}"
+            many = "1 scene" if part == 1 else f"{part} scenes"
+            out.append((str(group), f"{many}, eval_set {self.said(column)}"))
+        return out
+
+    @property
+    def spent(self) -> Pairs:
+        """The costs under their names in the table of runs, with units."""
+        return [(name, _with_unit(name, value)) for name, value in self.costs.items()]
+
+    @property
+    def lines(self) -> tuple[str, str]:
+        """Two lines of Python that open the run in a notebook."""
+        return (
+            "from rvlab import Lab, plot",
+            f"plot.predictions(Lab({self.run.store!r}).runs({self.run.prefix!r}))",
+        )
+
+    def said(self, column: str) -> str:
+        """A value of the row as text; a dash for one that is missing."""
+        return text(self.row.get(column))
+
+    @property
+    def _whole(self) -> pd.DataFrame:
+        part: pd.DataFrame = self.evals[self.evals["group"] == self.group]
+        return part[part["scene"].isna()]
+
+    @property
+    def _counts(self) -> pd.DataFrame:
+        part: pd.DataFrame = self.confusion[self.confusion["group"] == self.group]
+        return part[part["scene"].isna()]
+
+    def _unlabelled(self, name: str) -> bool:
+        # A null class of a run's own is a class like any other, and has metrics.
+        return name == NULL_CLASS and name not in self.classes
+
+    def _numbers(self, prefix: str) -> dict[str, float]:
+        names = [str(c) for c in self.row.index if str(c).startswith(prefix)]
+        return {n.removeprefix(prefix): v for n, v in _finite(self.row, names)}
+
+
+def facts(run: Run) -> Facts:
+    """Read what a report says of a run.
+
+    Args:
+        run: One that ended, or is running still: what is not there yet is left out.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    store = store_of(run)
+    return Facts(
+        run,
+        frame.runs(store, [run]).iloc[0],
+        frame.evals(store, [run]),
+        frame.confusion(store, [run]),
+        frame.history(store, [run]),
+    )
+
+
+def number(value: float) -> str:
+    """A metric in a table: three digits, a dash where it is undefined."""
+    return f"{value:.3f}" if math.isfinite(value) else NOTHING
+
+
+def count(value: float) -> str:
+    """How many pixels, cells or boxes."""
+    return f"{value:,.0f}" if math.isfinite(value) else NOTHING
+
+
+def text(value: Any, most: int = LONGEST) -> str:
+    """A value in a sentence or a cell, of so many characters at most."""
+    import pandas as pd
+
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC" if not pd.isna(value) else NOTHING
+    if isinstance(value, list | tuple | dict):
+        value = json.dumps(value, default=str)
+    if value is None or bool(pd.isna(value)):
+        return NOTHING
+    if isinstance(value, pd.Timedelta):
+        return _seconds(value.total_seconds())
+    whole = str(value.item() if hasattr(value, "item") else value) or '""'
+    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
+
+
+def _finite(row: pd.Series[Any], names: Sequence[str]) -> Iterator[tuple[str, float]]:
+    import pandas as pd
+
+    for name in names:
+        if not pd.isna(row[name]) and math.isfinite(row[name]):
+            yield name, float(row[name])
+
+
+def _with_unit(name: str, value: float) -> str:
+    if name.endswith("_s"):
+        return _seconds(value)
+    if name.endswith("_mb"):
+        return f"{value:,.0f} MiB"
+    return f"{value / 2**20:,.1f} MiB" if name == "bytes" else f"{value:,g}"
+
+
+def _seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

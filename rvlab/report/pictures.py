@@ -1,0 +1,171 @@
+"""The pictures of a report: PNG of bounded size, or the sentence that stands in its place."""
+
+from __future__ import annotations
+
+import io
+import re
+import struct
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rvlab import plot
+from rvlab.errors import RasterError, RvlabError
+from rvlab.report.facts import Facts
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.figure import Figure
+
+RESOLUTIONS = (160, 120, 90, 60)  # dots per inch, the first that is small enough
+CSS_PX = 96  # per inch
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A picture, or why there is none.
+
+    Args:
+        png: The file; None if it could not be drawn.
+        words: Says what it shows, or why there is none.
+        width: In CSS pixels.
+        height: In CSS pixels.
+    """
+
+    png: bytes | None
+    words: str
+    width: int = 0
+    height: int = 0
+
+
+def predictions(facts: Facts, *, scenes: int, most_bytes: int) -> Picture:
+    """The worst scenes of the headline's group: the image, the truth, the prediction.
+
+    Args:
+        facts: The run.
+        scenes: How many at most.
+        most_bytes: Size of the PNG.
+    """
+    names = [name for name, _ in facts.scenes[:scenes]]
+    shown = f"Image, truth and prediction of {_listed(names)}."
+
+    def draw() -> Figure:
+        row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
+        table = _frame(row)
+        made = plot.predictions(table, scenes=names, label="what")
+        if not any(ax.images for ax in made.axes):
+            raise RasterError(_written(made))
+        return made
+
+    if not names:
+        return Picture(None, "No scene of this run was scored, so none is shown.")
+    return attempted("The predictions", shown, draw, most_bytes)
+
+
+def curves(facts: Facts, *, most_bytes: int) -> Picture:
+    """Losses and scores over the epochs."""
+
+    def draw() -> Figure:
+        made = plot.curves(facts.history)
+        for legend in list(made.legends):  # there is one line only
+            legend.remove()
+        return made
+
+    if facts.history.empty:
+        return Picture(None, "This run has no training history.")
+    epochs = facts.history["epoch"].nunique()
+    shown = f"Training over {epochs} {'epoch' if epochs == 1 else 'epochs'}."
+    return attempted("The training curves", shown, draw, most_bytes, tight=True)
+
+
+def confusion(facts: Facts, *, most_bytes: int) -> Picture:
+    """The confusion matrix of the headline's group, as shares of each true class."""
+    group = facts.group
+    if group is None:
+        return Picture(None, "This run was not evaluated, so it has no confusion matrix.")
+    if facts.matrix is None:
+        return Picture(None, f"The evaluation of {group} counted no confusion matrix.")
+
+    def draw() -> Figure:
+        made = plot.confusion(facts.confusion, group=group)
+        for ax in made.axes:
+            ax.set_title("", loc="left")  # the run's id stands above it all
+        return made
+
+    shown = f"Confusion matrix of {group}: truth down, prediction across."
+    return attempted("The confusion matrix", shown, draw, most_bytes, tight=True)
+
+
+def attempted(
+    what: str,
+    shown: str,
+    draw: Callable[[], Figure],
+    most_bytes: int,
+    *,
+    tight: bool = False,
+) -> Picture:
+    """Draw a picture, or say why it could not be drawn.
+
+    Whatever goes wrong is told in the page and, with its traceback, on stderr: the run that is
+    shown has succeeded, and does not fail because of its report.
+
+    Args:
+        what: It, as a sentence begins.
+        shown: What can be seen in it, for those who cannot.
+        draw: Makes the figure.
+        most_bytes: Size of the PNG.
+        tight: Whether to cut white edges off.
+    """
+    try:
+        made = draw()
+        for dpi in RESOLUTIONS:
+            png = _png(made, dpi, tight=tight)
+            if len(png) <= most_bytes:
+                width, height = (round(side * CSS_PX / dpi) for side in _size(png))
+                return Picture(png, shown, width, height)
+    except Exception as exc:  # noqa: BLE001  told in the page and on stderr
+        traceback.print_exc()
+        return Picture(None, f"{what} could not be drawn: {_sentence(exc)}")
+    return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
+
+
+def _png(made: Figure, dpi: int, *, tight: bool) -> bytes:
+    data = io.BytesIO()
+    made.savefig(
+        data,
+        format="png",
+        dpi=dpi,
+        facecolor="white",
+        bbox_inches="tight" if tight else None,
+        pad_inches=0.05,
+        metadata={"Software": None},
+    )
+    return data.getvalue()
+
+
+def _size(png: bytes) -> tuple[int, int]:
+    width, height = struct.unpack(">II", png[16:24])
+    return width, height
+
+
+def _sentence(exc: Exception) -> str:
+    words = " ".join(str(exc).split()) or "no reason was given."
+    return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
+
+
+def _written(made: Figure) -> str:
+    """What stands in the cells of a grid without a single picture, each sentence once."""
+    said = [text.get_text() for ax in made.axes for text in ax.texts]
+    joined = [re.sub(r"(?<=[/_])\n", "", one).replace("\n", " ") for one in said]
+    return " ".join(dict.fromkeys(joined)) or "there is nothing to be seen in it."
+
+
+def _frame(columns: dict[str, list[str]]) -> pd.DataFrame:
+    import pandas as pd
+
+    return pd.DataFrame(columns)
+
+
+def _listed(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "no scene"

@@ -1,0 +1,244 @@
+"""Where runs go on a cluster: profiles in ``rvlab.toml``, overridden by the environment.
+
+    [profile.lab-cluster]
+    host = "http://localhost:8080"
+    image = "registry.example/rvlab:0.1.0"
+
+    [profile.lab-cluster.s3]
+    cluster_endpoint = "http://seaweedfs.kubeflow:9000"
+    secret = "mlpipeline-minio-artifact"
+
+    [profile.lab-cluster.steps.train]
+    gpu = 1
+    memory = "16Gi"
+    shm = "4Gi"
+
+A variable such as ``RVLAB_IMAGE`` or ``RVLAB_STEPS__TRAIN__GPU`` overrides what the file says.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic_settings import (
+    BaseSettings,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
+
+from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.model import STEPS
+
+FILE = "rvlab.toml"
+PREFIX, CONFIG, PROFILE = "RVLAB_", "RVLAB_CONFIG", "RVLAB_PROFILE"
+
+Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
+Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")]
+"""As Kubernetes writes amounts: ``500m``, ``4``, ``16Gi``."""
+
+
+class Toleration(BaseModel):
+    """A taint of nodes that a step's pod puts up with, in Kubernetes's words."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    key: str | None = None
+    operator: Literal["Equal", "Exists"] = "Equal"
+    value: str | None = None
+    effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+
+class Place(BaseModel):
+    """Where and with what a step runs; what is None is as for the step ``default``.
+
+    Attributes:
+        cpu: Processors, asked for and at most, such as ``"4"`` or ``"500m"``.
+        memory: Memory, asked for and at most, such as ``"16Gi"``.
+        gpu: How many GPUs.
+        gpu_type: The name of the resource, such as ``nvidia.com/gpu``.
+        shm: The size of ``/dev/shm``, which torch's data loaders need; it counts as memory.
+        timeout_s: A pod that runs longer, in seconds, is ended.
+        retries: How often a step that failed is started again.
+        node_selector: Labels that the node has to have.
+        tolerations: Taints that the pod puts up with.
+        env: More variables, with no secrets: they stand in the compiled pipeline.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    cpu: Quantity | None = None
+    memory: Quantity | None = None
+    gpu: Annotated[int, Field(ge=0)] | None = None
+    gpu_type: str | None = None
+    shm: Quantity | None = None
+    timeout_s: Annotated[int, Field(gt=0)] | None = None
+    retries: Annotated[int, Field(ge=0)] | None = None
+    node_selector: dict[str, str] | None = None
+    tolerations: tuple[Toleration, ...] | None = None
+    env: dict[str, str] | None = None
+
+
+class S3(BaseModel):
+    """One bucket, two ways to it.
+
+    Attributes:
+        endpoint: As the notebook reaches it; None is what the AWS variables say.
+        cluster_endpoint: As the pods reach it; None is Amazon's own.
+        region: The bucket's region.
+        secret: The Kubernetes secret with the pods' credentials; None where the pods have them
+            from their service account.
+        access_key: The key of the secret that holds the access key.
+        secret_key: The key of the secret that holds the secret key.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    endpoint: Url | None = None
+    cluster_endpoint: Url | None = None
+    region: str | None = None
+    secret: str | None = None
+    access_key: str = "accesskey"
+    secret_key: str = "secretkey"  # noqa: S105  the name of a key, no secret
+
+
+class Profile(BaseSettings):
+    """One cluster, and how runs use it.
+
+    Attributes:
+        host: Kubeflow's API, as the notebook reaches it; None looks for it inside the cluster.
+        ui: Kubeflow's pages, for links; None is `host`.
+        namespace: The profile's namespace on a shared cluster; None on a standalone one.
+        token_env: The variable that holds the token; the token itself stands in no file.
+        store: Where runs are stored, ``s3://bucket/prefix``.
+        image: The worker image.
+        image_pull_policy: As Kubernetes calls them.
+        image_pull_secrets: Names of the secrets for a private registry.
+        service_account: The pods' service account; None is Kubeflow's own.
+        at_most: How many submissions are on their way to Kubeflow at a time.
+        s3: The bucket.
+        steps: For each step, and ``default`` for all, where it runs.
+    """
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+    )
+
+    host: Url | None = None
+    ui: Url | None = None
+    namespace: str | None = None
+    token_env: str | None = None
+    store: str | None = None
+    image: str = "rvlab-worker:0.1.0"
+    image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
+    image_pull_secrets: tuple[str, ...] = ()
+    service_account: str | None = None
+    at_most: Annotated[int, Field(gt=0)] = 8
+    s3: S3 = S3()
+    steps: dict[str, Place] = {}
+
+    @classmethod
+    def settings_customise_sources(
+        cls, settings_cls: type[BaseSettings], *_: Any, **sources: PydanticBaseSettingsSource
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """The environment goes before the file."""
+        return sources["env_settings"], sources["init_settings"]
+
+    def place(self, step: str) -> Place:
+        """Where a step runs: what is said of it, else of ``default``."""
+        both = (self.steps.get(name, Place()) for name in ("default", step))
+        said: dict[str, Any] = {}
+        for one in both:
+            said |= {n: v for n in Place.model_fields if (v := getattr(one, n)) is not None}
+        return Place(**said)
+
+
+def profile(name: str | None = None, path: Path | None = None) -> Profile:
+    """A profile of the settings file.
+
+    Args:
+        name: Its name; None is ``$RVLAB_PROFILE``, else the only one or the one named ``default``;
+            without a file, the environment alone.
+        path: The file; None is ``$RVLAB_CONFIG``, else ``rvlab.toml`` in this folder or one above.
+
+    Raises:
+        NotFound: If there is no such file or profile.
+        SpecError: If the file holds what no profile has.
+    """
+    file = path or _found()
+    profiles = _profiles(file) if file else {}
+    chosen = name or os.environ.get(PROFILE)
+    if chosen is None and profiles:
+        chosen = next(iter(profiles)) if len(profiles) == 1 else "default"
+    if chosen is not None and chosen not in profiles:
+        where = file or f"any {FILE} here or above"
+        raise NotFound(
+            f"There is no profile {chosen!r} in {where}. {did_you_mean(chosen, profiles)}"
+        )
+    what = f"[profile.{chosen}] in {file}" if chosen else "the environment"
+    return _made(profiles.get(chosen or "", {}), what)
+
+
+def _found() -> Path | None:
+    named = os.environ.get(CONFIG)
+    if named:
+        path = Path(named).expanduser()
+        if not path.is_file():
+            raise NotFound(f"${CONFIG} names {named!r}, which is no file.")
+        return path
+    here = Path.cwd()
+    return next((f for d in (here, *here.parents) if (f := d / FILE).is_file()), None)
+
+
+def _profiles(file: Path) -> dict[str, Any]:
+    try:
+        data = tomllib.loads(file.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
+        raise SpecError(f"{file} cannot be read: {exc}.") from exc
+    unknown = sorted(set(data) - {"profile"})
+    if unknown:
+        raise SpecError(f"{file} has the key {unknown[0]!r}; it takes [profile.NAME] only.")
+    found = data.get("profile", {})
+    if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
+        raise SpecError(f"{file} is to hold tables [profile.NAME].")
+    return found
+
+
+def _made(said: dict[str, Any], what: str) -> Profile:
+    try:
+        made = Profile(**said)
+    except SettingsError as exc:
+        name = f"{PREFIX}{str(exc).split(chr(34))[1].upper()}"
+        raise SpecError(f"${name} is {os.environ.get(name)!r}, but it is to hold JSON.") from exc
+    except ValidationError as exc:
+        first = exc.errors()[0]
+        where = ".".join(str(part) for part in first["loc"])
+        what = _variable(first["loc"]) or what
+        if first["type"] == "extra_forbidden":
+            last = str(first["loc"][-1])
+            raise SpecError(
+                f"{what} has no setting {where!r}. {did_you_mean(last, _names())}"
+            ) from exc
+        raise SpecError(f"{what}: {where} is {first['input']!r} ({first['msg'].lower()}).") from exc
+    for step in made.steps:
+        if step != "default" and step not in STEPS:
+            raise SpecError(
+                f"{what} has no step {step!r}. {did_you_mean(step, ('default', *STEPS))}"
+            )
+    return made
+
+
+def _variable(loc: tuple[int | str, ...]) -> str | None:
+    """The variable that says something, if it is one."""
+    parts = [str(part).upper() for part in loc]
+    names = (f"{PREFIX}{'__'.join(parts[:n])}" for n in range(len(parts), 0, -1))
+    return next((f"${name}" for name in names if name in os.environ), None)
+
+
+def _names() -> set[str]:
+    models = (Profile, S3, Place, Toleration)
+    return {name for model in models for name in model.model_fields}

@@ -1,0 +1,124 @@
+"""What every engine does with a run, wherever it runs it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rvlab import Lab
+from rvlab.errors import EngineError, HasEnded, SpecError
+from rvlab.model import Run
+from tests.conftest import TINY, Trained
+
+TWICE = """
+from rvlab.store import Store
+
+def get_config(runner, root_uri: str, store: str, marker: str):
+    second = Store(store).exists(marker)
+    raise RuntimeError("the second time" if second else "the first time")
+"""
+
+SLOW = """
+import time
+
+def get_config(runner, root_uri: str):
+    time.sleep(600)
+"""
+
+TIMES = {"created", "started", "ended", "at", "beat", "host", "pid", "peak_mb", "cpu_s"}
+OWN = {"run", "name", "experiment", "engine", "places", "image", "sweep", "rvlab", "user", "id"}
+"""What two runs of one spec on two engines may differ in."""
+
+
+class EngineContract:
+    """Inherit it, and give a fixture `lab` whose engine it is, on the embedded S3."""
+
+    wait_s = 500.0
+
+    def test_a_run_leaves_the_records_that_the_local_engine_leaves(
+        self, lab: Lab, trained: Trained
+    ) -> None:
+        before = time.monotonic()
+        run = lab.submit(TINY, experiment="contract", nochip=False, splits=2, epochs=2)
+        assert time.monotonic() - before < 20
+        assert lab.runs(run).loc[run.id, "state"] in ("queued", "running")
+        row = lab.wait(run, progress=False, timeout_s=self.wait_s).loc[run.id]
+        assert row["state"] == "succeeded", row["error"]
+        twin = trained.runs["first"]
+        assert _keys(lab, run) == _keys(trained.lab, twin)
+        for read in (Lab.evals, Lab.confusion, Lab.scenes):
+            mine, other = read(lab, run), read(trained.lab, twin)
+            pd.testing.assert_frame_equal(mine.drop(columns="run"), other.drop(columns="run"))
+        for name in ("spec.json", "plan.json", "claim.json", "steps/predict-1.json"):
+            assert _said(lab, run, name) == _said(trained.lab, twin, name)
+        for name in ("metrics", "eval_set", "eval_sets", "state", "error"):
+            assert _end(lab, run)[name] == _end(trained.lab, twin)[name]
+
+    def test_a_failure_says_where_and_why_and_can_be_tried_again(
+        self, lab: Lab, tmp_path: Path
+    ) -> None:
+        recipe, marker = tmp_path / "twice.py", "_marker/second"
+        recipe.write_text(TWICE)
+        run = lab.submit(recipe, experiment="contract", store=lab.store.uri, marker=marker)
+        row = lab.wait(run, progress=False, timeout_s=self.wait_s).loc[run.id]
+        assert (row["state"], row["step"]) == ("failed", "configure")
+        assert row["error"] == "RuntimeError: the first time"
+        lab.store.put(marker, b"")
+        until(lambda: _tried(lab, run))
+        until(lambda: "the second time" in str(lab.runs(run).loc[run.id, "error"]))
+        assert lab.steps(run)["attempt"].tolist() == [2]
+        assert "the second time" in lab.logs(run)
+
+    def test_a_run_that_is_cancelled_ends_and_stays_so(self, lab: Lab, tmp_path: Path) -> None:
+        recipe = tmp_path / "slow.py"
+        recipe.write_text(SLOW)
+        run = lab.submit(recipe, experiment="contract")
+        until(lambda: lab.steps(run)["state"].tolist() == ["running"])
+        assert lab.runs(run).loc[run.id, "state"] == "running"
+        lab.cancel(run)
+        until(lambda: lab.steps(run)["state"].tolist() == ["cancelled"])
+        assert lab.runs(run).loc[run.id, "state"] == "cancelled"
+        with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
+            lab.cancel(run)
+        with pytest.raises(SpecError, match="is cancelled, so there is nothing to retry"):
+            lab.retry(run)
+
+    def test_one_bad_point_starts_nothing(self, lab: Lab) -> None:
+        with pytest.raises(SpecError, match="Did you mean 'epochs'"):
+            lab.sweep(TINY, [{"lr": 0.1}, {"epoch": 1}], experiment="never")
+        assert "never" not in set(lab.runs()["experiment"])
+
+
+def _keys(lab: Lab, run: Run) -> list[str]:
+    start = len(run.prefix) + 1
+    return [k[start:] for k, _ in lab.store.files(run.prefix) if k[start:] != "job.json"]
+
+
+def _said(lab: Lab, run: Run, name: str) -> dict[str, Any]:
+    record = lab.store.get_json(run.key(*name.split("/")))
+    return {key: value for key, value in record.items() if key not in TIMES | OWN}
+
+
+def _end(lab: Lab, run: Run) -> dict[str, Any]:
+    return lab.store.get_json(run.key("end.json"))
+
+
+def _tried(lab: Lab, run: Run) -> bool:
+    """Its process may need a moment to be gone after its record says that it failed."""
+    try:
+        lab.retry(run)
+    except EngineError:
+        return False
+    return True
+
+
+def until(done: Callable[[], bool], within_s: float = 120.0) -> None:
+    until = time.monotonic() + within_s
+    while not done():
+        assert time.monotonic() < until, "it does not come"
+        time.sleep(0.2)

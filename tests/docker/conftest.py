@@ -1,0 +1,184 @@
+"""A Docker engine, and the images, really built."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+import urllib.request
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+SECRET = "not-for-any-layer-4f2a9c"
+"""What the environment holds while the images are built."""
+
+ENGINE = ("docker.io", "mmdebstrap")
+
+
+@dataclass(frozen=True)
+class Docker:
+    """A docker command that reaches an engine."""
+
+    command: str
+    environ: dict[str, str] = field(default_factory=dict)
+
+    def __call__(self, *args: str, timeout_s: float = 60) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(
+            [self.command, *args],
+            env={**os.environ, **self.environ},
+            capture_output=True,
+            text=True,
+            timeout=timeout_s,
+            check=False,
+        )
+
+    def said(self, *args: str, timeout_s: float = 60) -> str:
+        done = self(*args, timeout_s=timeout_s)
+        assert done.returncode == 0, f"docker {' '.join(args)}\n{done.stdout}{done.stderr}"
+        return done.stdout.strip()
+
+    def run(self, image: str, *args: str, timeout_s: float = 60) -> str:
+        """What a command prints inside an image."""
+        return self.said("run", "--rm", "--network", "none", image, *args, timeout_s=timeout_s)
+
+    def answers(self) -> bool:
+        try:
+            return self("info").returncode == 0
+        except (OSError, subprocess.TimeoutExpired):
+            return False
+
+
+@dataclass(frozen=True)
+class Images:
+    """The names of what was built."""
+
+    worker: str
+    notebook: str
+
+
+def cache() -> Path:
+    home = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+    return home / "rvlab" / "docker"
+
+
+@pytest.fixture(scope="session")
+def docker() -> Iterator[Docker]:
+    """The engine of this machine; where CI has none, Debian's, for as long as the tests last."""
+    found = Docker(shutil.which("docker") or "docker")
+    if found.answers():
+        yield found
+        return
+    if not (os.environ.get("CI") and os.getuid() == 0 and Path("/etc/debian_version").exists()):
+        pytest.skip("no Docker engine answers (with CI set, root on Debian gets one from apt)")
+    if not (Path("/usr/sbin/dockerd").exists() and shutil.which("mmdebstrap")):
+        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
+        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
+        subprocess.run([*apt, "update"], env=quiet, check=True, capture_output=True)
+        install = [*apt, "install", "-y", "--no-install-recommends", *ENGINE]
+        subprocess.run(install, env=quiet, check=True, capture_output=True)
+    cache().mkdir(parents=True, exist_ok=True)
+    with (cache() / "lock").open("w") as lock, _engine(cache() / "engine", lock.fileno()) as engine:
+        yield engine
+
+
+@contextlib.contextmanager
+def _engine(data: Path, lock: int) -> Iterator[Docker]:
+    fcntl.flock(lock, fcntl.LOCK_EX)  # one engine per data folder
+    own = Path(tempfile.mkdtemp(prefix="rvlab-docker-"))
+    socket = f"unix://{own}/docker.sock"
+    args = ["--data-root", data, "--exec-root", own / "exec", "--pidfile", own / "pid"]
+    # No bridge and no rules in the firewall: containers use the host's network, or none.
+    args += ["--host", socket, "--bridge=none", "--iptables=false"]
+    with (own / "log").open("w") as log:
+        process = subprocess.Popen(["/usr/sbin/dockerd", *args], stdout=log, stderr=log)
+    engine = Docker("/usr/bin/docker", {"DOCKER_HOST": socket})
+    try:
+        deadline = time.monotonic() + 60
+        while not engine.answers():
+            if process.poll() is not None or time.monotonic() > deadline:
+                pytest.fail(f"dockerd did not start:\n{(own / 'log').read_text()[-3000:]}")
+            time.sleep(0.5)
+        yield engine
+    finally:
+        process.terminate()
+        process.wait(timeout=60)
+        netns = own / "exec" / "netns" / "default"  # which dockerd leaves mounted
+        subprocess.run(["umount", netns], capture_output=True, check=False)
+        shutil.rmtree(own, ignore_errors=True)
+
+
+@pytest.fixture(scope="session")
+def images(docker: Docker) -> Images:
+    """Both images, built from this checkout unless the same was built before."""
+    tag = _hash()
+    names = Images(f"rvlab-test-worker:{tag}", f"rvlab-test-notebook:{tag}")
+    if all(docker("image", "inspect", n).returncode == 0 for n in (names.worker, names.notebook)):
+        return names
+    args = ["--prefix", "rvlab-test", "--tag", tag, *_sources(docker)]
+    began = time.monotonic()
+    _script(docker, "build.sh", *args, timeout_s=1500)
+    print(f"The images were built in {time.monotonic() - began:.0f} s.")
+    listed = docker.said("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "rvlab-test-*")
+    old = [n for n in listed.split() if not n.endswith(("base:bookworm", tag))]
+    if old:
+        docker("image", "rm", *old)
+    return names
+
+
+def _sources(docker: Docker) -> list[str]:
+    """Arguments of build.sh: the official base, or one made here where it cannot be pulled."""
+    dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
+    defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        if docker("pull", "--quiet", defaults["BASE"], timeout_s=300).returncode == 0:
+            return []
+    if not (shutil.which("mmdebstrap") or shutil.which("debootstrap")) or os.getuid() != 0:
+        pytest.skip(f"{defaults['BASE']} cannot be pulled, and mmdebstrap as root is not at hand")
+    if sys.version_info[:2] != (3, 11):
+        pytest.skip("the wheels for a base made here are fetched by Python 3.11")
+    base = "rvlab-test-base:bookworm"
+    if docker("image", "inspect", base).returncode != 0:
+        _script(docker, "base.sh", base, timeout_s=600)
+    args = ["--base", base, "--wheelhouse", str(cache() / "wheels")]
+    try:
+        urllib.request.urlopen(defaults["TORCH_INDEX"], timeout=10).close()
+    except OSError:
+        args += ["--torch-index", ""]
+    return args
+
+
+def _script(docker: Docker, name: str, *args: str, timeout_s: float) -> None:
+    environ = {**os.environ, **docker.environ, "DOCKER": docker.command, "PYTHON": sys.executable}
+    done = subprocess.run(
+        [str(ROOT / "docker" / name), *args],
+        env={**environ, "AWS_SECRET_ACCESS_KEY": SECRET, "JUPYTER_TOKEN": SECRET},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        timeout=timeout_s,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout[-4000:]
+
+
+def _hash() -> str:
+    """Of everything that an image is made from."""
+    named = ["pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore"]
+    files = [ROOT / name for name in named]
+    files += [p for p in (ROOT / "docker").iterdir() if p.is_file() and p.suffix != ".md"]
+    files += [p for p in (ROOT / "rvlab").rglob("*") if p.is_file() and p.suffix != ".pyc"]
+    digest = hashlib.sha256()
+    for path in sorted(files):
+        digest.update(str(path.relative_to(ROOT)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]

@@ -1,0 +1,34 @@
+"""A rehearsal in the worker's image keeps the contract of all engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from rvlab import Lab
+from rvlab.engines.rehearse import RehearseEngine
+from rvlab.settings import Profile
+from rvlab.store import S3Access
+from rvlab.store.server import Server
+from tests.contracts.engine import EngineContract
+from tests.docker.conftest import Docker, Images
+from tests.engines.test_contract import lab_on
+
+pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(2400)]
+
+
+class TestRehearsalInDocker(EngineContract):
+    """The pipeline that Kubeflow would get, each step in a container of the worker's image."""
+
+    @pytest.fixture
+    def lab(
+        self,
+        s3: Server,
+        s3_access: S3Access,
+        docker: Docker,
+        images: Images,
+        monkeypatch: pytest.MonkeyPatch,
+    ) -> Lab:
+        for name, value in docker.environ.items():
+            monkeypatch.setenv(name, value)
+        engine = RehearseEngine(at_most=2, docker=True, profile=Profile(image=images.worker))
+        return lab_on(s3, s3_access, engine, "contract-docker")

@@ -1,0 +1,38 @@
+"""The engines of this machine keep the contract of all engines."""
+
+from __future__ import annotations
+
+import pytest
+
+from rvlab import Lab
+from rvlab.engines import Engine, LocalEngine
+from rvlab.engines.rehearse import RehearseEngine
+from rvlab.store import S3Access, Store
+from rvlab.store.server import Server
+from tests.contracts.engine import EngineContract
+
+pytestmark = pytest.mark.slow
+
+
+def lab_on(s3: Server, access: S3Access, engine: Engine, prefix: str) -> Lab:
+    """A lab on a prefix of the embedded S3 server, with any engine."""
+    with pytest.MonkeyPatch.context() as patch:
+        store = Store(f"s3://{s3.bucket}/{prefix}", access)
+        patch.setattr("rvlab.lab._places._store", lambda *_: store)
+        return Lab("ignored", engine)
+
+
+class TestLocal(EngineContract):
+    """Processes of this machine."""
+
+    @pytest.fixture
+    def lab(self, s3: Server, s3_access: S3Access) -> Lab:
+        return lab_on(s3, s3_access, LocalEngine(at_most=2), "contract-local")
+
+
+class TestRehearsal(EngineContract):
+    """The pipeline that Kubeflow would get, by kfp itself."""
+
+    @pytest.fixture
+    def lab(self, s3: Server, s3_access: S3Access) -> Lab:
+        return lab_on(s3, s3_access, RehearseEngine(at_most=2), "contract-rehearsal")

@@ -1,0 +1,146 @@
+"""A Kubeflow to talk to, and Kubeflow's own description between it and whoever talks."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import json
+import shutil
+import socket
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+import pytest
+
+from rvlab.engines.kubeflow.client import Client
+from rvlab.settings import S3, Profile
+from rvlab.store.server import Server
+from tests.kubeflow.fake import Kubeflow
+
+PRISM = "5.16.0"
+DESCRIPTION = Path(__file__).parents[3] / "shared/facts/kubeflow/kfp_api_2.17.swagger.json"
+"""Kubeflow's, and no part of this project."""
+
+TOKEN, TOKEN_ENV = "a-token-that-nobody-may-see", "KUBEFLOW_TOKEN_OF_THE_TESTS"
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Kubeflow, and the profile by which it is reached."""
+
+    fake: Kubeflow
+    profile: Profile
+
+    def client(self) -> Client:
+        return Client(self.profile)
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The client's pauses are short, and the token is set."""
+    monkeypatch.setattr("rvlab.engines.kubeflow.client.PAUSE_S", 0.02)
+    monkeypatch.setenv(TOKEN_ENV, TOKEN)
+
+
+def profile_of(url: str, **more: object) -> Profile:
+    return Profile(**{"host": url, "token_env": TOKEN_ENV, **more})
+
+
+@pytest.fixture
+def direct() -> Iterator[Cluster]:
+    """Kubeflow, with nothing in between: for what prism would not let pass."""
+    with Kubeflow(TOKEN) as fake:
+        yield Cluster(fake, profile_of(fake.url))
+
+
+@pytest.fixture(scope="session")
+def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kubeflow, str]]:
+    """A Kubeflow for all tests, and where prism stands in front of it."""
+    with Kubeflow(TOKEN) as fake, _prism(fake.url, tmp_path_factory.mktemp("prism")) as url:
+        yield fake, url
+
+
+@pytest.fixture(params=["direct", "through prism"])
+def kubeflow(request: pytest.FixtureRequest) -> Cluster:
+    """Kubeflow; once more with both directions held against Kubeflow's own description."""
+    if request.param == "direct":
+        cluster: Cluster = request.getfixturevalue("direct")
+        return cluster
+    fake, url = request.getfixturevalue("checked")
+    fake.clear()
+    return Cluster(fake, profile_of(url))
+
+
+@contextlib.contextmanager
+def _prism(upstream: str, folder: Path) -> Iterator[str]:
+    description = json.loads(_description())
+    # prism makes examples of all that is described, and fails at bytes without one.
+    description["definitions"]["protobufAny"]["properties"]["value"]["example"] = "AAAA"
+    spec = folder / "kfp.json"
+    spec.write_text(json.dumps(description))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    prism = _installed()
+    log = (folder / "prism.log").open("w")
+    command = [prism, "proxy", str(spec), upstream, "--errors", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        end = time.monotonic() + 60
+        while True:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            told = (folder / "prism.log").read_text()
+            assert process.poll() is None, f"prism ended: {told}"
+            assert time.monotonic() < end, f"prism did not start: {told}"
+            time.sleep(0.1)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait(20)
+        log.close()
+
+
+def _description() -> str:
+    if not DESCRIPTION.is_file():
+        pytest.skip(f"Kubeflow's API description is not at {DESCRIPTION}")
+    return DESCRIPTION.read_text()
+
+
+@functools.cache
+def _install() -> str | None:
+    """Why prism cannot be had; None if it is there."""
+    if not shutil.which("npm"):
+        return "npm, which installs prism, is missing"
+    folder = Path(platformdirs.user_cache_dir("rvlab")) / "npm"
+    folder.mkdir(parents=True, exist_ok=True)
+    package = folder / "node_modules/@stoplight/prism-cli/package.json"
+    if package.is_file() and json.loads(package.read_text())["version"] == PRISM:
+        return None
+    asked = ["npm", "install", "--prefix", str(folder), f"@stoplight/prism-cli@{PRISM}"]
+    try:
+        subprocess.run(
+            [*asked, "--no-audit", "--no-fund"], check=True, capture_output=True, timeout=240
+        )
+    except (OSError, subprocess.SubprocessError) as exc:
+        return f"npm cannot install prism: {exc}"
+    return None
+
+
+def _installed() -> str:
+    trouble = _install()
+    if trouble:
+        pytest.skip(trouble)
+    return str(Path(platformdirs.user_cache_dir("rvlab")) / "npm/node_modules/.bin/prism")
+
+
+@pytest.fixture
+def pods(s3: Server) -> S3:
+    """The bucket, as a profile has it: by name of a secret."""
+    return S3(
+        endpoint=s3.endpoint, cluster_endpoint="http://seaweedfs.kubeflow:9000", secret="artifacts"
+    )

@@ -1,0 +1,109 @@
+"""A recipe's parameters as the inputs of a pipeline, there and back."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvlab.errors import SpecError
+from rvlab.pipeline.inputs import RUN, SEED, SPLITS, STORE, Input, arguments, inputs
+from rvlab.recipes import Recipe
+from rvlab.recipes.signature import REQUIRED, UNKNOWN
+
+SOURCE = """
+STEP = 3
+
+def get_config(runner, root_uri: str, raw_uri: str, data_uri: str | None = None, lr: float = 1,
+               epochs: int = 12, name: str = "", nochip: bool = False, sizes: list = [1, 2],
+               weights: list[float] = [1.0], maybe: float | None = None, anything=None,
+               made=STEP * 2, options: dict = {"a": 1}):
+    pass
+"""
+
+
+def of(source: str) -> dict[str, Input]:
+    return {one.name: one for one in inputs(Recipe("towns", source), "s3://b/x")}
+
+
+def test_inputs_have_the_types_that_kubeflow_shows_and_the_recipes_defaults() -> None:
+    found = of(SOURCE)
+    told = {name: (one.kind, one.default, one.as_json) for name, one in found.items()}
+    assert told == {
+        "raw_uri": (str, REQUIRED, False),
+        "lr": (float, 1.0, False),
+        "epochs": (int, 12, False),
+        "name": (str, "", False),
+        "nochip": (bool, False, False),
+        "sizes": (list, [1, 2], False),
+        "weights": (str, "[1.0]", True),
+        "maybe": (str, "null", True),
+        "anything": (str, "null", True),
+        "made": (str, "", True),
+        "options": (dict, {"a": 1}, False),
+        "data_uri": (str, "", False),
+        "splits": (int, 1, False),
+        "seed": (int, 0, False),
+        "rvlab_store": (str, "s3://b/x", False),
+        "rvlab_experiment": (str, "default", False),
+        "rvlab_run": (str, "", False),
+    }
+    assert type(found["lr"].default) is float
+
+
+def test_a_recipe_with_a_seed_keeps_its_own() -> None:
+    found = of("def get_config(runner, root_uri, seed: int = 7): pass")
+    assert found[SEED].default == 7
+    assert list(found) == [SEED, SPLITS, STORE, "rvlab_experiment", RUN]
+
+
+@pytest.mark.parametrize("name", ["splits", "rvlab_run", "rvlab_store"])
+def test_a_parameter_with_a_name_of_ours_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input"):
+        of(f"def get_config(runner, {name}=1): pass")
+
+
+VALUES = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers(-(2**53), 2**53)
+    | st.floats(allow_nan=False)
+    | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(VALUES)
+def test_any_value_comes_back_through_json_text(value: Any) -> None:
+    one = Input("x", str, "null", as_json=True)
+    assert one.value(one.given(value)) == value
+
+
+def test_whole_numbers_in_lists_that_came_as_floats_are_whole_again() -> None:
+    sizes = Input("sizes", list)
+    assert json.dumps(sizes.value([1.0, 2.5, {"a": 3.0}])) == '[1, 2.5, {"a": 3}]'
+
+
+def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
+    one = Input("maybe", str, "null", as_json=True)
+    assert one.value("0.5") == 0.5
+    assert one.value("resnet18") == "resnet18"
+    assert one.value("null") is None
+    assert one.value("") is UNKNOWN
+
+
+@pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("run python3 now", "holds 'python3', which Kubeflow would replace"),
+        ("{{$.inputs}}", r"holds '\{\{\$', which Kubeflow"),
+        (float("inf"), "is inf. Give a finite number"),
+    ],
+)
+def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
+    with pytest.raises(SpecError, match=said):
+        arguments([Input("x", str)], {"x": value})

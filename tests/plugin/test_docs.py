@@ -1,0 +1,104 @@
+"""What docs/kubeflow.md says of the settings is what they are."""
+
+from __future__ import annotations
+
+import ast
+import json
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+from pydantic import BaseModel
+
+from rvlab.recipes import find
+from rvlab.settings import S3, Place, Profile, Toleration, profile
+
+ROOT = Path(__file__).parents[2]
+PAGE = (ROOT / "docs" / "kubeflow.md").read_text(encoding="utf-8")
+GROUPS: dict[str, type[BaseModel]] = {
+    "": Profile,
+    "s3.": S3,
+    "steps.STEP.": Place,
+    "steps.STEP.tolerations.": Toleration,
+}
+
+
+def blocks(language: str) -> list[str]:
+    return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
+
+
+@pytest.mark.parametrize("block", blocks("toml"))
+def test_every_settings_file_is_one(
+    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("RVLAB_PROFILE", raising=False)
+    path = tmp_path / "rvlab.toml"
+    path.write_text(block)
+    name = re.match(r"\[profile\.(\w+)\]", block)
+    assert name
+    assert profile(path=path) == profile(name[1], path)
+
+
+def test_the_first_settings_file_is_whole(tmp_path: Path) -> None:
+    path = tmp_path / "rvlab.toml"
+    path.write_text(blocks("toml")[0])
+    made = profile("kind", path)
+    assert (made.host, made.store) == ("http://localhost:8080", "s3://mlpipeline/rvlab")
+    assert made.s3 == S3(
+        endpoint="http://localhost:9000",
+        cluster_endpoint="http://seaweedfs.kubeflow:9000",
+        secret="mlpipeline-minio-artifact",
+    )
+    assert made.place("eval") == Place(cpu="1", memory="4Gi")
+    assert made.place("train") == Place(cpu="2", memory="6Gi", shm="1Gi")
+
+
+def test_the_table_of_settings_has_every_key_and_its_default() -> None:
+    section = PAGE.split("\n## Settings\n")[1].split("\n## ")[0]
+    said = dict(re.findall(r"^\| `([\w.]+)` \| (.*?) \|", section, re.MULTILINE))
+    known = {}
+    for prefix, model in GROUPS.items():
+        for name, field in model.model_fields.items():
+            if f"{prefix}{name}" in ("s3", "steps"):
+                continue  # tables of their own
+            none = field.default is None
+            known[prefix + name] = "–" if none else f"`{json.dumps(field.default)}`"
+    known["ui"] = "`host`"
+    assert said == known
+
+
+def test_its_cells_are_python_and_its_runs_have_these_parameters() -> None:
+    calls = [
+        node
+        for block in blocks("python")
+        for node in ast.walk(ast.parse(block))
+        if isinstance(node, ast.Call) and ast.unparse(node.func) == "lab.submit"
+    ]
+    assert len(calls) == 2
+    for call in calls:
+        recipe = find(ast.literal_eval(call.args[0])).signature
+        given = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        assert set(given) >= {"experiment", "splits"}
+        recipe.bind({k: v for k, v in given.items() if k not in ("experiment", "splits")})
+
+
+def test_its_links_lead_somewhere() -> None:
+    anchors = {
+        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
+        for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
+    }
+    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
+        if target.startswith("#"):
+            assert target[1:] in anchors
+        else:
+            assert (ROOT / "docs" / target).exists()
+
+
+def test_its_command_lines_are_rvlabs() -> None:
+    from rvlab.cli._parser import parser
+
+    lines = re.findall(r"^    rvlab (.*)$", PAGE, re.MULTILINE)
+    assert len(lines) == 3
+    for line in lines:
+        parser().parse_args(shlex.split(line))

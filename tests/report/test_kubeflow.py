@@ -1,0 +1,438 @@
+"""What the pipeline's last step hands to Kubeflow: real artifacts of kfp's, really trained runs."""
+
+from __future__ import annotations
+
+import base64
+import io
+import json
+import math
+import subprocess
+import sys
+from dataclasses import dataclass
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from google.protobuf import json_format, struct_pb2
+from kfp import dsl
+from matplotlib.figure import Figure
+from PIL import Image
+
+from rvlab.errors import SpecError
+from rvlab.model import Run
+from rvlab.report import pictures
+from rvlab.report.facts import facts, text
+from rvlab.report.kubeflow import emit
+from rvlab.report.markdown import escaped, markdown
+from rvlab.report.page import page
+from rvlab.store import Store
+from rvlab.worker.results import CONFUSION, EVALS, evaluations
+from tests.conftest import Trained
+
+HOSTILE = '<script>alert("1")</script> | `x` **b** [a](http://evil.example)\n# head'
+VOID = {"meta", "img"}
+
+
+@dataclass
+class Outputs:
+    """The artifacts as the step gets them, and what is in them afterwards."""
+
+    metrics: dsl.Metrics
+    confusion: dsl.ClassificationMetrics
+    report: dsl.Markdown
+    predictions: dsl.HTML
+
+    @property
+    def markdown(self) -> str:
+        return Path(self.report.path).read_text(encoding="utf-8")
+
+    @property
+    def html(self) -> str:
+        return Path(self.predictions.path).read_text(encoding="utf-8")
+
+
+class Tags(HTMLParser):
+    """Every tag with its attributes, the text outside of them, and whether tags are closed."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.text, self.open = "", list[str]()
+        self.feed(html)
+        self.close()
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        self.text += data
+
+    def images(self) -> list[Image.Image]:
+        """The pictures, decoded."""
+        out = []
+        for tag, attributes in self.tags:
+            if tag == "img":
+                kind, data = str(attributes["src"]).split(",", 1)
+                assert kind == "data:image/png;base64"
+                out.append(Image.open(io.BytesIO(base64.b64decode(data, validate=True))))
+        return out
+
+
+def emitted(uri: str, folder: Path) -> Outputs:
+    out = Outputs(
+        dsl.Metrics(name="metrics", uri=str(folder / "a/metrics")),
+        dsl.ClassificationMetrics(name="confusion", uri=str(folder / "a/confusion")),
+        dsl.Markdown(name="report", uri=str(folder / "a/report")),
+        dsl.HTML(name="predictions", uri=str(folder / "a/predictions")),
+    )
+    item = json.dumps({"run": uri, "split": 0})
+    emit(item, out.metrics, out.confusion, out.report, out.predictions)
+    return out
+
+
+@pytest.fixture(scope="module")
+def first(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Outputs:
+    return emitted(trained.runs["first"].uri, tmp_path_factory.mktemp("first"))
+
+
+@dataclass
+class Copy:
+    """A run's records in a folder, where a test may change them."""
+
+    store: Store
+    run: Run
+
+    def change(self, *key: str, old: str, new: str) -> None:
+        """Replace words of a record."""
+        whole = self.store.get(self.run.key(*key)).decode()
+        assert old in whole
+        self.store.put(self.run.key(*key), whole.replace(old, new).encode())
+
+    def record(self, **changes: Any) -> None:
+        """Replace parts of end.json."""
+        end = self.store.get_json(self.run.key("end.json"))
+        self.store.put_json(self.run.key("end.json"), {**end, **changes})
+
+    def table(self, name: str, rows: pd.DataFrame) -> None:
+        """Replace a table."""
+        data = io.BytesIO()
+        rows.to_parquet(data)
+        self.store.put(self.run.key("tables", f"{name}.parquet"), data.getvalue())
+
+    def read(self, name: str) -> pd.DataFrame:
+        """A table as it lies there."""
+        data = self.store.get(self.run.key("tables", f"{name}.parquet"))
+        return pq.read_table(io.BytesIO(data)).to_pandas()
+
+
+@pytest.fixture
+def copy(trained: Trained, tmp_path: Path) -> Copy:
+    run, store = trained.runs["first"], Store(tmp_path / "copy")
+    for key, _ in trained.lab.store.files(run.prefix):
+        store.put(key, trained.lab.store.get(key))
+    return Copy(store, Run(store.uri, run.experiment, run.id))
+
+
+def test_metrics_are_those_of_the_table_of_runs(trained: Trained, first: Outputs) -> None:
+    row = trained.row("first")
+    shown = row[[c for c in row.index if c.startswith("metrics.")]].dropna()
+    wanted = {name.removeprefix("metrics."): value for name, value in shown.items()}
+    costs = {name: row[f"costs.{name}"] for name in ("train_s", "peak_mb")}
+    assert first.metrics.metadata == {**wanted, **costs}
+    assert {"f1", "mean_iou", "f1.building", "test.f1"} <= set(wanted)
+
+
+def test_what_kubeflow_keeps_is_json_of_its_own_kind(first: Outputs) -> None:
+    for artifact in (first.metrics, first.confusion):
+        json.dumps(artifact.metadata, allow_nan=False)
+        json_format.ParseDict(artifact.metadata, struct_pb2.Struct())
+
+
+def test_the_matrix_has_truth_in_its_rows(trained: Trained, first: Outputs) -> None:
+    found = first.confusion.metadata["confusionMatrix"]
+    names = [one["displayName"] for one in found["annotationSpecs"]]
+    assert names == ["background", "building", "road"]
+    table = trained.lab.confusion(trained.runs["first"])
+    part = table[(table["group"] == "validation") & table["scene"].isna()]
+    wide = part.pivot(index="truth", columns="prediction", values="count")
+    rows = [one["row"] for one in found["rows"]]
+    assert rows == wide.loc[names, names].to_numpy().tolist()
+    assert rows != [list(column) for column in zip(*rows, strict=True)]
+    evals = trained.lab.evals(trained.runs["first"])
+    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    support = whole[whole["metric"] == "truth_count"].set_index("class")["value"]
+    assert [sum(row) for row in rows] == support[names].tolist()
+
+
+def test_markdown_has_the_tables(trained: Trained, first: Outputs) -> None:
+    row, evals = trained.row("first"), trained.lab.evals(trained.runs["first"])
+    assert f"| f1 | {row['metrics.f1']:.3f} |" in first.markdown
+    assert f"eval\\_set {row['eval_set']}" in first.markdown
+    assert "| epochs | 2 |" in first.markdown
+    assert escaped(trained.runs["first"].uri) in first.markdown
+    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    of = whole[whole["class"] == "building"].set_index("metric")["value"]
+    numbers = " | ".join(f"{of[m]:.3f}" for m in ("precision", "recall", "f1", "iou"))
+    assert f"| building | {numbers} | {of['truth_count']:,.0f} |" in first.markdown
+    for line in first.markdown.splitlines():
+        assert line.count("|") in (0, 3, 7)
+
+
+def test_the_two_lines_open_the_run(copy: Copy) -> None:
+    names: dict[str, Any] = {}
+    first, second = facts(copy.run).lines
+    assert f"    {first}\n    {second}\n" in markdown(facts(copy.run))
+    exec(first, names)
+    assert isinstance(eval(second, names), Figure)
+
+
+def test_the_page_needs_nothing_else(trained: Trained, first: Outputs) -> None:
+    found = Tags(first.html)
+    assert found.open == []
+    assert not {"script", "link", "iframe", "object", "base", "form", "a"} & {
+        t for t, _ in found.tags
+    }
+    for tag, attributes in found.tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "href"]
+        assert tag == "img" or "src" not in attributes
+    assert "@import" not in first.html
+    assert "url(" not in first.html
+    assert len(first.html.encode()) < 3_000_000
+    row = trained.row("first")
+    for value in (row["metrics.f1"], row["metrics.mean_iou"], row["metrics.f1.road"]):
+        assert f"{value:.3f}" in found.text
+
+
+def test_the_page_has_the_grid_the_matrix_and_the_curves(first: Outputs) -> None:
+    found = Tags(first.html)
+    assert [image.format for image in found.images()] == ["PNG"] * 3
+    grid, matrix, curves = found.images()
+    assert grid.width > 1200
+    words = [attributes["alt"] for tag, attributes in found.tags if tag == "img"]
+    assert [str(word).split()[0] for word in words] == ["Image,", "Confusion", "Training"]
+    for image in (grid, matrix, curves):
+        colors = image.convert("RGB").resize((200, 200), Image.Resampling.NEAREST).getcolors(40_000)
+        assert colors is not None
+        assert len(colors) > 10  # nothing is blank
+
+
+def test_the_worst_scenes_come_first(trained: Trained) -> None:
+    found = facts(trained.runs["first"])
+    evals = trained.lab.evals(trained.runs["first"])
+    part = evals[(evals["group"] == "validation") & evals["class"].isna()]
+    f1 = part[(part["metric"] == "f1") & part["scene"].notna()].set_index("scene")["value"]
+    assert len(f1) > 1
+    assert [name for name, _ in found.scenes] == f1.sort_values().index.tolist()
+    assert f"The 1 worst of the {len(f1)} scenes" in page(trained.runs["first"], scenes=1)
+
+
+def test_a_page_is_of_a_run_its_uri_or_its_row(trained: Trained) -> None:
+    run = trained.runs["no chips"]
+    pages = {page(one) for one in (run, run.uri, trained.row("no chips"))}
+    assert len(pages) == 1
+    with pytest.raises(SpecError, match="is to be one run; these are 6"):
+        page(trained.table)
+
+
+def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
+    end = copy.store.get_json(copy.run.key("end.json"))
+    spec = {**end["spec"], "name": HOSTILE, "params": {"lr": HOSTILE, HOSTILE: ["<b>", 1]}}
+    copy.record(spec=spec, error=HOSTILE, metrics={**end["metrics"], f"f1.{HOSTILE}": 0.5})
+    evals, confusion = copy.read("evals"), copy.read("confusion")
+    copy.table("evals", evals.replace({"class": {"road": HOSTILE}}))
+    changed = confusion.replace({"truth": {"road": HOSTILE}, "prediction": {"road": HOSTILE}})
+    copy.table("confusion", changed)
+    out = emitted(copy.run.uri, tmp_path)
+    found = Tags(out.html)
+    assert "script" not in {tag for tag, _ in found.tags}
+    assert "b" in {tag for tag, _ in found.tags}  # our own
+    assert found.text.count(HOSTILE) >= 5
+    assert "<" not in out.markdown
+    assert "`x`" not in out.markdown
+    assert "http://" not in out.markdown
+    assert "\n# head" not in out.markdown
+    lines = [line for line in out.markdown.splitlines() if line.startswith("|")]
+    assert {line.replace("\\|", "").count("|") for line in lines} == {3, 7}
+    assert out.metrics.metadata[f"f1.{HOSTILE}"] == 0.5
+    assert {"displayName": HOSTILE} in out.confusion.metadata["confusionMatrix"]["annotationSpecs"]
+
+
+def test_pictures_that_cannot_be_read_are_a_sentence(
+    copy: Copy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = copy.store.get_json(copy.run.key("rv", "pipeline-config.json"))
+    for one in config["dataset"]["validation_scenes"]:
+        one["raster_source"]["uris"] = [str(tmp_path / "gone" / f"{one['id']}.tif")]
+        one["label_source"]["raster_source"]["uris"] = str(tmp_path / "gone.tif")
+    copy.store.put_json(copy.run.key("rv", "pipeline-config.json"), config)
+    keys = [key for key, _ in copy.store.files(copy.run.key("rv", "predict"))]
+    copy.store.delete(keys)
+    out = emitted(copy.run.uri, tmp_path)
+    found = Tags(out.html)
+    assert len(found.images()) == 2
+    assert "The predictions could not be drawn: " in found.text
+    assert f"{tmp_path}/gone" in found.text.replace(" ", "")
+    assert "Traceback" in capsys.readouterr().err
+    assert out.metrics.metadata["f1"] > 0
+
+
+def test_one_picture_that_cannot_be_read_says_so_beside_the_others(
+    copy: Copy, tmp_path: Path
+) -> None:
+    scene = facts(copy.run).scenes[0][0]
+    copy.store.delete([copy.run.key("rv", "predict", scene, "labels.tif")])
+    assert len(Tags(emitted(copy.run.uri, tmp_path).html).images()) == 3
+
+
+def test_any_error_of_a_picture_is_told_and_not_raised(
+    copy: Copy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    evals = copy.read("evals")  # a scene that no config has, and mathematics that is none
+    copy.table("evals", evals.replace({"scene": {"validation-0": "lost"}}))
+    broken = "$\\frac{$"
+    confusion = copy.read("confusion")
+    names = {"truth": {"road": broken}, "prediction": {"road": broken}}
+    copy.table("confusion", confusion.replace(names))
+    found = Tags(emitted(copy.run.uri, tmp_path).html)
+    assert "could not be drawn: No run has a scene 'lost'." in found.text
+    assert "The confusion matrix could not be drawn: ValueError" in found.text
+    assert len(found.images()) == 1
+    assert capsys.readouterr().err.count("Traceback") >= 2
+
+
+def test_a_run_whose_records_are_broken_still_has_its_outputs(copy: Copy, tmp_path: Path) -> None:
+    copy.store.put(copy.run.key("end.json"), b"no json")
+    out = emitted(copy.run.uri, tmp_path)
+    assert out.metrics.metadata == {}
+    assert "broken" in out.markdown
+    assert "end.json" in Tags(out.html).text
+
+
+def test_a_store_that_does_not_answer_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def refuses(run: Run) -> None:
+        raise ConnectionError(f"nobody at <{run.store}>")
+
+    monkeypatch.setattr("rvlab.report.kubeflow.facts", refuses)
+    out = emitted("s3://bucket/store/town/20261123-154201-4f2a9c", tmp_path)
+    said = "The run could not be read: ConnectionError: nobody at <s3://bucket/store>"
+    assert said in Tags(out.html).text
+    assert escaped(said) in out.markdown
+    assert "Traceback" in capsys.readouterr().err
+
+
+def test_a_run_without_evaluation(trained: Trained, tmp_path: Path) -> None:
+    out = emitted(trained.runs["train fails"].uri, tmp_path)
+    assert out.confusion.metadata == {}
+    assert set(out.metrics.metadata) <= {"train_s", "peak_mb"}
+    assert "This run was not evaluated." in out.markdown
+    found = Tags(out.html)
+    assert found.images() == []
+    assert "No scene of this run was scored" in found.text
+    assert str(trained.row("train fails")["error"]) in found.text
+
+
+def test_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path) -> None:
+    item = {"class_id": 0, "class_name": "tree", "true_pos": 6, "false_pos": 2, "false_neg": 4}
+    average = {"class_name": "average", "metrics": {"f1": 0.6, "precision": 0.7, "recall": None}}
+    raw = {"overall": [item, average], "per_scene": {"validation-0": [item, average]}}
+    evals, confusion = evaluations({"validation_scenes": raw}, {"names": ["tree"]})
+    copy.table("evals", evals.cast(EVALS).to_pandas())
+    copy.table("confusion", confusion.cast(CONFUSION).to_pandas().astype({"group": "string"}))
+    copy.record(metrics={"f1": 2 / 3, "precision": 0.75, "rv_average_f1": None})
+    out = emitted(copy.run.uri, tmp_path)
+    assert out.confusion.metadata == {}
+    assert {n: v for n, v in out.metrics.metadata.items() if n not in ("train_s", "peak_mb")} == {
+        "f1": 2 / 3,
+        "precision": 0.75,
+    }
+    assert "| tree | 0.750 | 0.600 | 0.667 | – | 10 |" in out.markdown
+    assert "The evaluation of validation counted no confusion matrix." in Tags(out.html).text
+
+
+def called_null(copy: Copy) -> None:
+    """The run with a background that bears the name of pixels without a label."""
+    names = {"background": "null"}
+    copy.table("evals", copy.read("evals").replace({"class": names}))
+    confusion = copy.read("confusion")
+    copy.table("confusion", confusion.replace({"truth": names, "prediction": names}))
+
+
+def test_a_class_of_its_own_named_null_is_in_the_matrix(copy: Copy) -> None:
+    called_null(copy)
+    found = facts(copy.run)
+    assert found.matrix is not None
+    assert found.matrix[0] == ["null", "building", "road"]
+    assert found.missed_as_null == 0
+
+
+def test_pixels_without_a_label_are_in_no_matrix_and_what_is_missed_so_is_told(
+    copy: Copy, tmp_path: Path
+) -> None:
+    called_null(copy)
+    evals = copy.read("evals")  # the class of pixels without a label has counts and no metric
+    only_counted = evals["metric"].isin(["truth_count", "prediction_count"])
+    copy.table("evals", evals[(evals["class"] != "null") | only_counted])
+    confusion = copy.read("confusion")
+    whole = confusion[(confusion["group"] == "validation") & confusion["scene"].isna()]
+    wide = whole.pivot(index="truth", columns="prediction", values="count")
+    lost = wide.loc[["building", "road"], "null"].sum()
+    assert lost > 0
+    out = emitted(copy.run.uri, tmp_path)
+    names = ["building", "road"]
+    found = out.confusion.metadata["confusionMatrix"]
+    assert [one["displayName"] for one in found["annotationSpecs"]] == names
+    assert [one["row"] for one in found["rows"]] == wide.loc[names, names].to_numpy().tolist()
+    assert f"{lost:,} labelled pixels were predicted as `null`" in out.markdown
+    assert f"{lost:,} labelled pixels were predicted as null" in out.html
+    assert "| null |" not in out.markdown
+
+
+def test_pictures_leave_matplotlib_as_it_is(
+    trained: Trained, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mpl.rcParams, "savefig.transparent", True)
+    monkeypatch.setitem(mpl.rcParams, "savefig.dpi", 30)
+    before, backend = dict(mpl.rcParams), mpl.get_backend()
+    plt.close("all")
+    html = page(trained.runs["no chips"])
+    assert dict(mpl.rcParams) == before
+    assert mpl.get_backend() == backend
+    assert plt.get_fignums() == []
+    assert Tags(html).images()[0].convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
+
+
+def test_a_picture_is_drawn_coarser_until_it_is_small_enough(copy: Copy) -> None:
+    whole = pictures.predictions(facts(copy.run), scenes=2, most_bytes=10**7)
+    assert whole.png is not None
+    less = pictures.predictions(facts(copy.run), scenes=2, most_bytes=len(whole.png) - 1)
+    assert less.png is not None
+    assert len(less.png) < len(whole.png)
+    assert (less.width, less.height) == pytest.approx((whole.width, whole.height), abs=2)
+    none = pictures.predictions(facts(copy.run), scenes=2, most_bytes=1000)
+    assert none.png is None
+    assert none.words.startswith("The predictions would take more than")
+
+
+def test_a_long_value_is_cut() -> None:
+    assert len(text(list(range(10_000)))) == 300
+    assert text(math.nan) == text(None) == text(pd.NaT) == "–"
+    assert text("") == '""'
+
+
+def test_kfp_and_matplotlib_are_not_loaded_with_it() -> None:
+    heavy = "{'kfp', 'matplotlib', 'pandas'} & set(sys.modules)"
+    code = f"import sys, rvlab.report.kubeflow; print({heavy})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
