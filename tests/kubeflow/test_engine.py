@@ -221,7 +221,7 @@ def test_a_run_whose_record_was_not_written_is_not_started_twice(
         put(self, key, *args, **more)
 
     monkeypatch.setattr(Store, "put_json", broken)
-    with pytest.raises(StoreUnreachable):
+    with pytest.raises(EngineError, match=f"were not started: {run.id}.*nobody answers"):
         lab.engine.start(lab.store, [run])
     monkeypatch.setattr(Store, "put_json", put)
     lab.engine.retry(lab.store, run)
