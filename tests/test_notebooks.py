@@ -20,6 +20,7 @@ SMALL = {
     **{"lrs": [1e-4, 1e-3, 1e-2], "widths": [4], "epochs": 1},
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
     **{"test_lrs": [1e-3, 1e-2], "test_widths": [2, 4], "seeds": [0, 1], "test_epochs": 1},
+    **{"cluster_epochs": 1},
 }
 
 
@@ -47,7 +48,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
 def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) -> None:
     out, said = demo
     table = said[said.index("All runs, the best first:") :]
-    assert table.count("succeeded") == 12
+    assert table.count("succeeded") == 14
     for notebook in NOTEBOOKS:
         assert str(out / "notebooks" / notebook.name) in table
 
@@ -61,6 +62,7 @@ def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
         "02_compare": 2,
         "03_predictions": 3,
         "04_is_it_better": 4,
+        "05_kubeflow": 2,
     }
 
 

@@ -128,8 +128,8 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     style = style.format("{:.4g}", na_rep="–", subset=rest)
     if "uri" in board:
         style = style.hide(["uri"], axis="columns")
-    if board[column].notna().any():
-        low, high = float(board[column].min()), float(board[column].max())
+    low, high = float(board[column].min()), float(board[column].max())
+    if low < high:  # pandas divides by their difference
         # The bars begin below the worst run, so that the differences can be seen.
         start = max(0.0, low - (high - low)) if low >= 0 else None
         style = style.bar(subset=[column], color="#9ecae1", vmin=start, vmax=high)

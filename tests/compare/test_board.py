@@ -153,3 +153,8 @@ def test_every_name_resolves() -> None:
     assert all(callable(getattr(compare, name)) for name in compare.__all__)
     with pytest.raises(AttributeError, match="no attribute 'bord'"):
         compare.bord  # noqa: B018
+
+
+def test_runs_that_are_all_as_good_are_styled_without_bars(runs: pd.DataFrame) -> None:
+    runs["metrics.f1"] = 0.5
+    assert "0.5000" in compare.styled(compare.board(runs)).to_html()

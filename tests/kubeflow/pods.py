@@ -25,9 +25,8 @@ import json, sys
 from kfp import components, local
 
 spec, arguments, root = sys.argv[1:]
-local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root, raise_on_error=False)
-task = components.load_component_from_file(spec)(**json.loads(open(arguments).read()))
-sys.exit(0 if str(getattr(task.state, "value", task.state)) == "SUCCEEDED" else 1)
+local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
+components.load_component_from_file(spec)(**json.loads(open(arguments).read()))
 """
 
 

@@ -1,0 +1,60 @@
+"""The notebook of the cluster, against the API and with its pipelines really run."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import nbformat
+import pytest
+
+from rvlab.store import S3Access
+from rvlab.store.server import Server
+from tests.kubeflow.conftest import TOKEN, TOKEN_ENV
+from tests.kubeflow.fake import Kubeflow
+from tests.kubeflow.pods import Pods
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.mark.slow
+def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S3Access) -> None:
+    pods = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
+    small = {"engine": "kubeflow", "cluster_epochs": 1}
+    with Kubeflow(TOKEN) as fake, Pods(fake, tmp_path, pods):
+        told = {
+            "RVLAB_HOST": fake.url,
+            "RVLAB_TOKEN_ENV": TOKEN_ENV,
+            TOKEN_ENV: TOKEN,
+            "RVLAB_STORE": f"s3://{s3.bucket}/notebook",
+            "RVLAB_S3__CLUSTER_ENDPOINT": s3.endpoint,
+        }
+        done = subprocess.run(
+            [
+                *(sys.executable, str(ROOT / "notebooks" / "run.py"), "--out", str(tmp_path)),
+                *("--parameters", json.dumps(small)),
+                str(ROOT / "notebooks" / "05_kubeflow.ipynb"),
+            ],
+            env={**os.environ, **s3_access.environ(), **told},
+            capture_output=True,
+            text=True,
+            timeout=550,
+            check=False,
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+        assert [run.state for run in fake.runs.values()] == ["SUCCEEDED"] * 2
+        assert len(fake.versions) == 1
+    book = nbformat.read(tmp_path / "notebooks" / "05_kubeflow.ipynb", as_version=4)
+    shown = json.dumps([cell.get("outputs", []) for cell in book.cells])
+    assert f"{fake_page(fake)}" in shown
+    assert s3_access.secret_key
+    for secret in (TOKEN, s3_access.secret_key):
+        assert secret not in shown
+
+
+def fake_page(fake: Kubeflow) -> str:
+    """What the first run links to."""
+    return f"/#/runs/details/{next(iter(fake.runs))}"
