@@ -24,6 +24,9 @@ DATA = "_data"
 """The folder of a store where recipes keep scenes; no experiment's name starts with ``_``."""
 
 
+MOST_SPLITS, MOST_SEED = 10_000, 2**32 - 1  # numpy takes no larger seed
+
+
 @dataclass(frozen=True)
 class Asked:
     """What one submission asks for, beside the parameters.
@@ -50,14 +53,14 @@ class Asked:
 
     def __post_init__(self) -> None:
         checked_name("experiment", self.experiment)
-        _whole("splits", self.splits, 1)
+        _whole("splits", self.splits, 1, MOST_SPLITS)
         if self.seed is not None:
-            _whole("seed", self.seed, 0)
+            _whole("seed", self.seed, 0, MOST_SEED)
 
 
-def _whole(name: str, value: Any, low: int) -> int:
-    if isinstance(value, bool) or not isinstance(value, int) or value < low:
-        raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} on.")
+def _whole(name: str, value: Any, low: int, high: int) -> int:
+    if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+        raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} to {high}.")
     return value
 
 
@@ -161,7 +164,7 @@ def seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[int,
     own = recipe.signature.parameters.get("seed")
     usual = own.default if own and isinstance(own.default, int) else 0
     seed = given.pop("seed", usual if asked.seed is None else asked.seed)
-    seed = _whole("seed", json_value(seed, "seed"), 0)
+    seed = _whole("seed", json_value(seed, "seed"), 0, MOST_SEED)
     return seed, {**given, "seed": seed} if own else given
 
 

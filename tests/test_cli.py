@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -185,3 +188,15 @@ def test_up_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*store, "down"]) == 0
     assert capsys.readouterr().out.splitlines() == ["Stopped.", "It was not running."]
     assert server.find(tmp_path / "s3") is None
+
+
+def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:
+    made = Made(Store(tmp_path / "store"))
+    made.ended({"lr": 0.1})
+    code = "import sys; from rvlab.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", code, "--store", str(tmp_path / "store"), "runs"]
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (141, "")

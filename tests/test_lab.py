@@ -10,6 +10,7 @@ import pytest
 import rvlab
 from rvlab import Lab
 from rvlab.errors import NotFound, RvlabError, SpecError
+from rvlab.model import Run
 from rvlab.store import Store
 from tests.conftest import TINY, Trained
 
@@ -49,8 +50,8 @@ def test_one_bad_point_and_no_run_is_started(lab: Lab) -> None:
         ({"lr": float("nan")}, "the parameter 'lr' is nan, which JSON cannot hold"),
         ({"epochs": 1.5}, "the parameter 'epochs' is int, but 1.5 was given"),
         ({"root_uri": "here"}, "'root_uri' is filled in by rvlab"),
-        ({"splits": 0}, "splits is 0, but it is a whole number from 1 on"),
-        ({"seed": -1}, "seed is -1, but it is a whole number from 0 on"),
+        ({"splits": 0}, "splits is 0, but it is a whole number from 1 to"),
+        ({"seed": -1}, "seed is -1, but it is a whole number from 0 to"),
         ({"experiment": "a/b"}, "'a/b' cannot be the name of the experiment"),
         ({"experiment": "_data"}, "'_data' cannot be the name of the experiment"),
     ],
@@ -160,3 +161,16 @@ def test_all_errors_have_one_root(lab: Lab) -> None:
     with pytest.raises(RvlabError):
         lab.runs("nothing-here")
     assert isinstance(lab.store, Store)
+
+
+def test_an_empty_store_has_an_empty_table_of_configs(lab: Lab, trained: Trained) -> None:
+    for table in (lab.configs(), trained.lab.configs(trained.table.head(0))):
+        assert table.empty
+        assert table.index.name == "run"
+
+
+def test_logs_are_those_of_a_row_and_of_no_run_that_is_gone(lab: Lab, trained: Trained) -> None:
+    text = trained.lab.logs(trained.runs["first"], "train")
+    assert trained.lab.logs(trained.row("first"), "train") == text
+    with pytest.raises(NotFound, match="There is no experiment 'towns'"):
+        lab.logs(Run(lab.store.uri, "towns", "20261123-154200-ffffff"))

@@ -223,7 +223,7 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
     for key, _ in source.files(run.prefix):
         store.put(key, source.get(key))
     store.put(run.key("rv", "train", "valid", "log.csv"), b"")
-    monkeypatch.setattr("rvlab.lab._places._store", lambda _: store)
+    monkeypatch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
     lab = Lab("ignored")
     lab.tag("tiny", "copied")
     assert lab.runs()["tags"].tolist() == ["copied"]
@@ -234,3 +234,11 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
     assert store.files() == []
     assert store.folders() == []
     assert trained.lab.runs(run)["state"].tolist() == ["failed"]
+
+
+def test_data_beside_the_runs_are_nobodys_to_delete(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store")
+    lab.store.put("datasets/vegas/img/1.tif", b"imagery")
+    with pytest.raises(SpecError, match="datasets/vegas is no run of rvlab's"):
+        lab.delete("datasets", confirm="vegas")
+    assert lab.store.get("datasets/vegas/img/1.tif") == b"imagery"

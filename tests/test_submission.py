@@ -184,7 +184,7 @@ def test_a_recipe_that_takes_a_seed_gets_the_runs(store: Store) -> None:
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
 def test_a_seed_is_a_whole_number_from_0(store: Store, recipe: Recipe, seed: Any) -> None:
-    with pytest.raises(SpecError, match=f"^seed is {seed!r}, but it is a whole number from 0 on"):
+    with pytest.raises(SpecError, match=f"^seed is {seed!r}, but it is a whole number from 0 to"):
         prepare(store, recipe, [{}, {"seed": seed}], ASKED)
     assert store.files() == []
 
@@ -218,10 +218,10 @@ def test_one_bad_point_and_nothing_is_written(
         ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
         ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
         ({"experiment": 5}, "^5 cannot be the name of the experiment"),
-        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 on"),
+        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 to"),
         ({"splits": True}, "^splits is True, but"),
         ({"splits": 2.0}, "^splits is 2.0, but"),
-        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 on"),
+        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 to"),
     ],
 )
 def test_what_is_asked_for_is_checked_too(asked: dict[str, Any], told: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
@@ -13,9 +14,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     args = parser().parse_args(argv)
     try:
-        return int(args.call(args) or 0)
+        status = int(args.call(args) or 0)
+        sys.stdout.flush()
+        return status
     except RvlabError as exc:
         print(f"rvlab: {exc}", file=sys.stderr)
         return 1
+    except BrokenPipeError:  # as of `rvlab runs | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the interpreter's last flush goes
+        return 141
     except KeyboardInterrupt:
         return 130

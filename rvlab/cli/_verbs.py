@@ -112,8 +112,11 @@ def write_pipeline(args: argparse.Namespace) -> None:
 
     settings = profile(args.profile)
     store = args.store or settings.store
-    if not store:
-        raise SpecError("Where do its runs go? Give --store s3://bucket/prefix, or set `store`.")
+    if not store or not store.startswith("s3://"):
+        raise SpecError(
+            f"Where do its runs go? Pods do not reach {store!r}. Give --store s3://bucket/prefix, "
+            "or set `store` in rvlab.toml."
+        )
     text = compiled(find(args.recipe), settings, store=store)
     try:
         args.output.write_text(text, encoding="utf-8")

@@ -13,8 +13,8 @@ Is it better?                 `test` for two, `table_of_tests` for many
 May it replace the old one?   `gate`
 ============================  =====================================================================
 
-Runs are a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a `Run` or a
-run's URI. Every name is loaded on first use.
+Runs are a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a `Run`, a
+run's URI, or several of the last two. Every name is loaded on first use.
 """
 
 from __future__ import annotations

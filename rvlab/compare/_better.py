@@ -9,6 +9,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rvlab.compare.addresses import Runs
+from rvlab.compare.resample import check_level
 from rvlab.compare.sides import Sides, sides
 from rvlab.compare.spread import spread
 from rvlab.compare.wording import sentence
@@ -152,8 +153,7 @@ def test(
             other classes, or other truth.
         SpecError: If an argument is out of range, names no run, or a side has several settings.
     """
-    if not 0.5 <= level < 1:
-        raise SpecError(f"level={level} is no level of confidence. Give one such as 0.95.")
+    check_level(level)
     if resamples < 99:
         raise SpecError(f"resamples={resamples} are too few. Give 999 or more.")
     of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)

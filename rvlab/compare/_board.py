@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._flips import METRICS, flip_counts
 from rvlab.compare._varying import varying
+from rvlab.compare.addresses import Runs, rows
 from rvlab.compare.columns import differing, eval_set_column, metric_column
 from rvlab.errors import MissingExtra, TableError
 
@@ -19,20 +20,20 @@ _OTHERS = ("experiment", "recipe", "seed", "state", "commit", "image")
 
 
 def board(
-    runs: pd.DataFrame,
+    runs: Runs,
     metric: str = "metrics.f1",
     *,
     ascending: bool = False,
-    columns: Sequence[str] = (),
+    columns: Sequence[str] | str = (),
     across_sets: bool = False,
 ) -> pd.DataFrame:
     """The runs in order of a metric, with nothing but what tells them apart.
 
     Args:
-        runs: The table of runs, as ``lab.runs()`` returns it.
+        runs: The table of runs, as ``lab.runs()`` returns it, or runs.
         metric: The column to sort by; ``f1`` is short for ``metrics.f1``.
         ascending: Whether less is better, as for a loss.
-        columns: Further columns to keep.
+        columns: Further columns to keep, or one.
         across_sets: Rank runs in one list that were evaluated on different sets.
 
     Returns:
@@ -57,6 +58,8 @@ def board(
     """
     import pandas as pd
 
+    runs = rows(runs)
+    columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
     for name in columns:
         if name not in runs:

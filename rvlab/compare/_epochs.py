@@ -67,8 +67,9 @@ def epochs(
     """
     import pandas as pd
 
-    asked = [metric] if metric and len(history) else []
-    table = with_columns(history, ["run", "epoch", *asked], "history")
+    table = with_columns(history, ["run", "epoch"], "history")
+    if metric and len(table):
+        table = with_columns(table, [metric], "history")
     name = metric or next((one for one in USUAL if one in table), USUAL[0])
     least = less_is_better(name) if ascending is None else ascending
     runs = table.sort_values("epoch", kind="stable").groupby("run", sort=False)

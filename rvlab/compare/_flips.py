@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
+from rvlab.compare.addresses import Runs, rows
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
 
@@ -20,7 +21,7 @@ METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
 _AT_ONCE = 500
 
 
-def flips(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def flips(runs: Runs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     """The pairs of runs of which one leads by one metric and the other by another.
 
     Raster Vision's average F1 weights classes by their pixels, so a model that never gets a road
@@ -28,7 +29,7 @@ def flips(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFr
     not the model: choose the metric that is worth something to you before you look at the ranks.
 
     Args:
-        runs: The table of runs.
+        runs: The table of runs, or runs.
         metrics: Columns, ``metrics.`` may be left out; None takes those of `METRICS` that exist.
 
     Returns:
@@ -43,6 +44,7 @@ def flips(runs: pd.DataFrame, metrics: Sequence[str] | None = None) -> pd.DataFr
     import numpy as np
     import pandas as pd
 
+    runs = rows(runs)
     names = _chosen(runs, metrics)
     if len(names) < 2:
         raise SpecError(f"A flip needs two metrics; there is {', '.join(names) or 'none'}.")

@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING
 
 from rvlab.compare._better import Test, test
 from rvlab.compare.addresses import Runs
+from rvlab.compare.resample import is_finite
 from rvlab.compare.scores import in_words
+from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -74,8 +76,10 @@ def gate(
 
     Raises:
         TableError: As `rvlab.compare.test`.
-        SpecError: As `rvlab.compare.test`.
+        SpecError: As `rvlab.compare.test`, and if the margin is no finite number.
     """
+    if not is_finite(margin):
+        raise SpecError(f"margin={margin!r} is no number. Give one such as 0.01.")
     found = test(
         candidate,
         baseline,

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rvlab.compare.addresses import addresses
+from rvlab.compare.addresses import Runs, addresses, rows
 from rvlab.compare.columns import differing, metric_column, params_of
-from rvlab.compare.resample import bootstrap
+from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scenes import read_confusion, scenes
 from rvlab.compare.scores import score
 from rvlab.compare.seeding import SAME, groups
-from rvlab.errors import RvlabError, SpecError, StoreUnreachable, TableError
+from rvlab.errors import RvlabError, StoreUnreachable, TableError
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,7 +20,7 @@ _NAN = float("nan")
 
 
 def seeds(
-    runs: pd.DataFrame,
+    runs: Runs,
     metric: str = "metrics.f1",
     *,
     level: float = 0.95,
@@ -42,7 +42,7 @@ def seeds(
       its own.
 
     Args:
-        runs: The table of runs. Those without the metric are not counted.
+        runs: The table of runs, or runs. Those without the metric are not counted.
         metric: The column; ``f1`` is short for ``metrics.f1``.
         level: The level of both intervals; it stands in the columns' names, in percent.
         ignore: Columns in which runs of a group may differ although they are checked: of
@@ -64,9 +64,9 @@ def seeds(
     """
     import pandas as pd
 
+    runs = rows(runs)
     column = metric_column(runs, metric)
-    if not 0.5 <= level < 1:
-        raise SpecError(f"level={level} is no level of confidence. Give one such as 0.95.")
+    check_level(level)
     there = runs[runs[column].notna()]
     parts = groups(there, ignore)
     single = [part for part in parts if len(part) == 1]
@@ -75,12 +75,12 @@ def seeds(
     chance = _Chance(column.removeprefix("metrics."), level, resamples, seed)
     names = [c for c in (*SAME, *params_of(runs)) if c in runs]
     apart = [c for c in differing(there, names) if c != "params.seed" and c not in ignore]
-    rows = [
+    told = [
         {**{name: part[name].iloc[0] for name in apart}, **_row(part, column, confusion, chance)}
         for part in parts
     ]
     columns = [*apart, *chance.columns, "seeds", "run", "uri"]
-    table = pd.DataFrame(rows, columns=columns)
+    table = pd.DataFrame(told, columns=columns)
     dtypes = {**runs[apart].dtypes, **chance.columns, "seeds": "string"}
     by = next(iter(chance.columns))
     return table.astype(dtypes).sort_values(by, ascending=False, kind="stable", ignore_index=True)

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 def table_of_tests(
-    runs: pd.DataFrame,
+    runs: Runs,
     baseline: Runs,
     metric: str = "f1",
     *,
@@ -40,7 +40,7 @@ def table_of_tests(
     the group in which the run called `baseline` is.
 
     Args:
-        runs: The table of runs. All must have been evaluated; ``runs.query("state ==
+        runs: The table of runs, or runs. All must have been evaluated; ``runs.query("state ==
             'succeeded'")`` leaves out those that failed.
         baseline: One of them, by its id, row or URI, or another run.
         metric: As for `rvlab.compare.test`, whose other arguments these are, too.
@@ -63,6 +63,7 @@ def table_of_tests(
     """
     import pandas as pd
 
+    runs = rows(runs)
     base, others = _split(runs, baseline, ignore)
     if not others:
         raise SpecError("There is nothing to test: the table has no run beside the baseline.")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rvlab.compare.addresses import Runs, rows
 from rvlab.compare.columns import differing, params_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def varying(runs: pd.DataFrame) -> pd.DataFrame:
+def varying(runs: Runs) -> pd.DataFrame:
     """The columns ``params.*`` in which the runs differ.
 
     Wide, one row per run with the table's own index and dtypes, so that it joins with every other
@@ -18,9 +19,10 @@ def varying(runs: pd.DataFrame) -> pd.DataFrame:
     not have differs.
 
     Args:
-        runs: The table of runs.
+        runs: The table of runs, or runs.
 
     Returns:
         The index of `runs`; no columns where nothing differs.
     """
+    runs = rows(runs)
     return runs[differing(runs, params_of(runs))].copy()

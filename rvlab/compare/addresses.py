@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from rvlab import frame
 from rvlab.errors import SpecError, TableError
+from rvlab.frame.asked import one_row
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.store import at
@@ -67,7 +68,7 @@ def rows(runs: Runs) -> pd.DataFrame:
     if isinstance(runs, pd.DataFrame):
         return runs
     if isinstance(runs, pd.Series):
-        return runs.to_frame().T.infer_objects().rename_axis("run")
+        return one_row(runs)
     wanted = addresses(runs)
     return each_store(wanted, frame.runs)
 

@@ -8,9 +8,13 @@ confusion matrices with these weights and computes the metric of the sum.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
+from numbers import Real
 from typing import TYPE_CHECKING, Any, NamedTuple
+
+from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
     from rvlab.metrics import Floats
@@ -41,6 +45,17 @@ class Interval(NamedTuple):
         """Cut to what is possible at all; it covers no less for that."""
         # max and min in this order keep NaN.
         return self._replace(low=max(self.low, least), high=min(self.high, most))
+
+
+def is_finite(value: object) -> bool:
+    """Whether something is a number, and neither NaN nor infinite."""
+    return isinstance(value, Real) and math.isfinite(value)
+
+
+def check_level(level: float) -> None:
+    """Raises SpecError if a level of confidence is none."""
+    if not is_finite(level) or not 0.5 <= level < 1:
+        raise SpecError(f"level={level!r} is no level of confidence. Give one such as 0.95.")
 
 
 def bootstrap(

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
 from rvlab.engines.local import LocalEngine
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.model import Run
+from rvlab.recipes import Recipe
 from rvlab.store import Store
 
 ENGINES = ("local", "kubeflow", "rehearse")
@@ -28,11 +29,13 @@ class Engine(Protocol):
     def image(self) -> str | None:
         """The container image that its runs use."""
 
-    def ready(self, store: Store) -> None:
-        """Refuse a store in which runs of this engine cannot write; before any record is written.
+    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what this engine cannot run, before any record is written.
 
         Raises:
-            SpecError: If it is such a store.
+            SpecError: If its runs cannot write to the store, or it cannot take the recipe or a
+                point.
+            EngineError: If it is not known where the engine is.
         """
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
@@ -71,6 +74,8 @@ def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:
         SpecError: If there is no such engine, or it takes no profile.
     """
     if not isinstance(engine, str):
+        if not hasattr(engine, "start"):
+            raise SpecError(f"{engine!r} is no engine. Name one of {', '.join(ENGINES)}.")
         if profile is not None:
             raise SpecError(f"{engine!r} has its profile already. Leave profile={profile!r} out.")
         return engine

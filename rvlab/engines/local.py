@@ -9,15 +9,16 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import psutil
 
 from rvlab.engines.spool import Job, Spool
 from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
+from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.worker.records import END, SPEC, end
 from rvlab.worker.threads import processors
@@ -45,7 +46,7 @@ class LocalEngine:
     anywhere: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if self.at_most < 1:
+        if not isinstance(self.at_most, int) or self.at_most < 1:
             raise SpecError(f"at_most is {self.at_most}, but it takes one run at a time or more.")
 
     @property
@@ -58,16 +59,19 @@ class LocalEngine:
         """The module that a run's process is, and what stands before the run's URI."""
         return ("rvlab.worker", "run")
 
-    def ready(self, store: Store) -> None:
+    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Nothing to refuse: what this process reaches, its children reach."""
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs and see that somebody works on the queue; return at once."""
-        spool = Spool.of(store)
         for run in runs:
-            spool.add(Job(run.uri, self.at_most, folder, os.getcwd(), command=self.command))
+            self._queue(store, run, folder)
         self.nudge(store)
         return list(runs)
+
+    def _queue(self, store: Store, run: Run, folder: str | None) -> None:
+        job = Job(run.uri, self.at_most, folder, os.getcwd(), command=self.command)
+        Spool.of(store).add(job)
 
     def nudge(self, store: Store) -> None:
         """Start a supervisor if runs wait, or have lost theirs, and there is none.
@@ -121,9 +125,17 @@ class LocalEngine:
         Raises:
             EngineError: If it waits or runs here.
         """
-        if Spool.of(store).find(run) is not None:
-            raise EngineError(f"The run {run.id!r} waits or runs already.")
-        self.start(store, [run], folder=folder)
+        spool = Spool.of(store)
+        with spool.guarded():  # of two notebooks, one
+            if spool.find(run) is not None:
+                raise EngineError(f"The run {run.id!r} waits or runs already.")
+            self._reopen(store, run)
+            self._queue(store, run, folder)
+        self.nudge(store)
+
+    def _reopen(self, store: Store, run: Run) -> None:
+        """Take back the end of a run before it is started again."""
+        store.delete([run.key(END)])
 
     def cancel(self, store: Store, run: Run) -> None:
         """End a run, its process group and all, and leave no orphan.

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from rvlab.engines.local import LocalEngine
-from rvlab.engines.spool import Spool
 from rvlab.model import Run
+from rvlab.pipeline.start import checked
+from rvlab.recipes import Recipe
 from rvlab.settings import Profile
 from rvlab.store import Store
 from rvlab.worker.records import CLAIM
@@ -42,13 +45,15 @@ class RehearseEngine(LocalEngine):
         how = ("--docker",) if self.docker else ()
         return ("rvlab.engines.rehearsal", "--profile", said, *how)
 
-    def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Run the pipeline of a run once more, from its first step.
+    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse what no pipeline can take.
 
         Raises:
-            EngineError: If it waits or runs here.
+            SpecError: If the recipe or a point cannot be.
         """
-        if Spool.of(store).find(run) is None:
-            # To kfp this is another run; it is not to be taken for a clone.
-            store.delete([run.key(CLAIM)])
-        super().retry(store, run, folder=folder)
+        checked(recipe, points, store.uri)
+
+    def _reopen(self, store: Store, run: Run) -> None:
+        # To kfp the next attempt is another run; it is not to be taken for a clone.
+        store.delete([run.key(CLAIM)])
+        super()._reopen(store, run)

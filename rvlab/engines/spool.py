@@ -121,6 +121,13 @@ class Spool:
         """Let a run wait for its turn."""
         _write(self.folder / "queue" / f"{time.time_ns():020d}-{job.run.id}.json", job)
 
+    @contextlib.contextmanager
+    def guarded(self) -> Iterator[None]:
+        """While nobody else looks whether a run is here, and adds it."""
+        with (self.folder / "guard").open("a") as file:
+            fcntl.flock(file, fcntl.LOCK_EX)
+            yield
+
     def waiting(self) -> list[Entry]:
         """The runs that wait, the oldest first."""
         return self._entries("queue")

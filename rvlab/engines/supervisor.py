@@ -21,6 +21,7 @@ from pathlib import Path
 import psutil
 
 from rvlab.engines.spool import Job, Spool
+from rvlab.errors import KeyMissing
 from rvlab.store import Store
 from rvlab.worker.journal import cleaned
 from rvlab.worker.records import END, SPEC, end, step_records
@@ -150,7 +151,11 @@ def settle(store: Store, job: Job, log: Path) -> None:
         data = log.read_bytes()[-LAST_BYTES:] if log.exists() else b""
         last = cleaned(data, store).decode(errors="replace").strip().splitlines()
         why = f"{where} ended with status {status}: {last[-1] if last else 'it said nothing'}"
-    end(store, run, store.get_json(run.key(SPEC)), "failed", step=step, error=why)
+    try:
+        spec = store.get_json(run.key(SPEC))
+    except KeyMissing:
+        return  # it was deleted: there is nobody to tell
+    end(store, run, spec, "failed", step=step, error=why)
 
 
 def environment(job: Job) -> dict[str, str]:

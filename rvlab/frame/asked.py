@@ -11,17 +11,27 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def with_columns(table: pd.DataFrame, names: Iterable[str], what: str) -> pd.DataFrame:
+def with_columns(
+    table: pd.DataFrame | pd.Series[Any], names: Iterable[str], what: str
+) -> pd.DataFrame:
     """The table, its named index levels as columns where one of them is asked for.
 
     Args:
-        table: Left as it is.
+        table: Left as it is. A row of a table is a table of one row.
         names: Columns that must be there.
         what: What the table is called in the message.
 
     Raises:
-        TableError: If one is missing; it names the nearest.
+        TableError: If one is missing; it names the nearest. Or if it is no table.
     """
+    import pandas as pd
+
+    if isinstance(table, pd.Series):
+        table = one_row(table)
+    if not isinstance(table, pd.DataFrame):
+        raise TableError(
+            f"A {type(table).__name__} is no {what}. Give the table, such as lab.runs(run)."
+        )
     wanted = list(names)
     levels = [n for n in table.index.names if n in wanted and n not in table.columns]
     out = table.reset_index(levels) if levels else table
@@ -30,6 +40,12 @@ def with_columns(table: pd.DataFrame, names: Iterable[str], what: str) -> pd.Dat
             known = [str(c) for c in out.columns]
             raise TableError(f"The {what} has no column {name!r}. {did_you_mean(name, known)}")
     return out
+
+
+def one_row(row: pd.Series[Any]) -> pd.DataFrame:
+    """A row of a table as a table, whose index is called ``run`` unless a column is."""
+    table = row.to_frame().T.infer_objects()
+    return table if "run" in table else table.rename_axis("run")
 
 
 def checked(word: str, known: Sequence[Any], what: str) -> None:

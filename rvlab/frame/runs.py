@@ -9,13 +9,18 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.dtypes import RUNS, TEXT, guessed, typed
-from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
+from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord, is_id
 from rvlab.model.edit import Edited
 from rvlab.store import Store, parsed
 from rvlab.store.edits import edited
 
 if TYPE_CHECKING:
     import pandas as pd
+
+HERE = ("local", "rehearse")
+"""Engines whose runs are one process that beats, so that a minute's silence means something."""
+
+PODS_SILENT_S = 3600.0
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
 
@@ -68,7 +73,10 @@ def rows_of(store: Store, wanted: Sequence[Run]) -> list[dict[str, Any]]:
         lambda uri: _unended(store, Run.from_uri(uri)), [run.uri for run in opened]
     )
     for run in wanted:
-        row = unended.get(run.uri) or _ended(run, ends[run.key("end.json")])
+        row = unended.get(run.uri)
+        if run.uri in unended and row is None:
+            continue
+        row = row or _ended(run, ends[run.key("end.json")])
         rows.append({**_address(run), **row, "_run": run})
     return rows
 
@@ -137,13 +145,23 @@ def _results(record: Mapping[str, Any], key: str) -> dict[str, Any]:
     return found
 
 
-def _unended(store: Store, run: Run) -> dict[str, Any]:
-    """A run without an end: what its spec and its steps say."""
+def _is_ours(store: Store, run: Run) -> bool:
+    """Whether a folder without a spec was a run's, and not one of somebody's data."""
+    if is_id(run.id):
+        return True
+    known = {"steps", "logs", "tables"} & set(store.folders(f"{run.prefix}/"))
+    return bool(known) or store.exists(run.key("recipe.py"))
+
+
+def _unended(store: Store, run: Run) -> dict[str, Any] | None:
+    """A run without an end: what its spec and its steps say; None if it is no run."""
     try:
         spec = Spec.from_record(store.get_json(run.key("spec.json")), run.key("spec.json"))
         keys = [key for key, _ in store.files(run.key("steps"))]
         found = store.get_many(keys)
     except KeyMissing:
+        if not _is_ours(store, run):
+            return None
         return _broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
     except StoreUnreachable:
         raise
@@ -163,10 +181,13 @@ def _unended(store: Store, run: Run) -> dict[str, Any]:
     if not steps:
         return {**row, "state": "queued", "_silent": True}
     latest = max(steps, key=lambda s: s.beat)
-    silent = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds() > SILENT_S
+    quiet_s = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds()
+    silent = quiet_s > SILENT_S
+    # Between two pods a cluster may fetch an image, and only its engine knows better.
+    gone = quiet_s > (SILENT_S if spec.engine in HERE else PODS_SILENT_S)
     return {
         **row,
-        "state": "lost" if silent else "running",
+        "state": "lost" if gone else "running",
         "started": min(s.started for s in steps),
         "step": latest.step,
         "_silent": silent,

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, cast
 
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
-from rvlab.model import Run
+from rvlab.model import Run, is_name
 from rvlab.model.edit import RESERVED
 from rvlab.store import Store
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 def experiments(store: Store) -> list[str]:
     """The names of the experiments of a store."""
-    return [name for name in store.folders() if not name.startswith(("_", "."))]
+    return [name for name in store.folders() if is_name(name)]
 
 
 def runs_of(store: Store, experiment: str) -> list[Run]:
@@ -37,7 +37,9 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
 
 def _listed(store: Store, experiment: str) -> list[Run]:
     names = store.folders(f"{experiment}/")
-    return [Run(store.uri, experiment, name) for name in names if name not in RESERVED]
+    return [
+        Run(store.uri, experiment, name) for name in names if name not in RESERVED and is_name(name)
+    ]
 
 
 def run_named(store: Store, name: str) -> Run:
@@ -141,6 +143,10 @@ def _run_or_experiment(store: Store, text: str) -> Run:
 def _of_table(table: pd.DataFrame | pd.Series) -> list[Run]:
     if "uri" not in table:
         raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
-    uris = table["uri"]
-    each = [uris] if isinstance(uris, str) else uris.dropna().unique()
-    return [Run.from_uri(uri) for uri in each]
+    if not hasattr(table, "columns"):
+        if not isinstance(table["uri"], str):
+            raise NotFound(
+                "The row has no 'uri', so it names no run: it was deleted, or never was."
+            )
+        return [Run.from_uri(table["uri"])]
+    return [Run.from_uri(uri) for uri in table["uri"].dropna().unique()]

@@ -8,11 +8,14 @@ from rvlab import frame
 from rvlab.errors import SpecError
 from rvlab.frame.select import present
 from rvlab.lab._places import Picked, Places
-from rvlab.model import Run
+from rvlab.model import Run, is_id
 from rvlab.model.edit import checked_tag
 from rvlab.store import edits
 from rvlab.store.removal import remove as remove_runs
 from rvlab.submission import me
+
+RECORDS = ("spec.json", "end.json", "recipe.py")
+"""What a folder has that is a run's; data of somebody's beside them is nobody's to delete."""
 
 
 class Edits(Places):
@@ -93,7 +96,21 @@ class Edits(Places):
                 f"delete takes runs of one experiment at a time; these are of {len(experiments)}: "
                 f"{', '.join(experiments[:8])}. Nothing has been deleted."
             )
+        for run in wanted:
+            if not is_id(run.id) and not any(self.store.exists(run.key(name)) for name in RECORDS):
+                raise SpecError(
+                    f"{run.prefix} is no run of rvlab's: it has none of {', '.join(RECORDS)}. "
+                    "Nothing has been deleted."
+                )
         table = frame.runs(self.store, wanted, self._ask)
+        asked = (
+            table["engine"].isin([self.engine.name, "local", "rehearse"]) | table["ended"].notna()
+        )
+        for id_, engine in table.loc[~asked, "engine"].dropna().items():
+            raise SpecError(
+                f"Whether the run {id_} has ended, its engine knows: open the lab with "
+                f"engine={engine!r} to delete it. Nothing has been deleted."
+            )
         going = table.loc[table["state"].isin(["queued", "running"]), "state"]
         for id_, state in going.items():
             raise SpecError(f"The run {id_} is {state}: cancel it first. Nothing has been deleted.")

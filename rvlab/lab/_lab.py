@@ -7,8 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import EngineError, HasEnded, SpecError
-from rvlab.frame.select import one_present, picked
+from rvlab.errors import HasEnded, RvlabError, SpecError
+from rvlab.frame.select import one_present, picked, present
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
 from rvlab.lab._places import Picked
@@ -92,6 +92,8 @@ class Lab(Tables, Edits, Exchange):
             SpecError: For a wrong recipe, point or value; nothing has been started.
             StoreError: If the store cannot be written.
         """
+        if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
+            raise SpecError("The points of a sweep are a list of dicts, as rvlab.grid() gives it.")
         if not points:
             raise SpecError("The sweep has no points. Give it one or more, as from rvlab.grid().")
         for point in points:
@@ -165,9 +167,9 @@ class Lab(Tables, Edits, Exchange):
         """
         if runs is None:
             raise SpecError("retry needs to know which runs. Name them, or their experiment.")
-        table = self.runs(picked(self.store, runs))
+        table = self.runs(present(self.store, runs))
         for run, row in table.iterrows():
-            if row["engine"] != self.engine.name:
+            if row["state"] != "broken" and row["engine"] != self.engine.name:
                 raise SpecError(
                     f"The run {run} is the engine {row['engine']!r}'s. Open the lab with it."
                 )
@@ -184,7 +186,7 @@ class Lab(Tables, Edits, Exchange):
     def _start(
         self, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
     ) -> list[Run]:
-        self.engine.ready(self.store)
+        self.engine.ready(self.store, recipe, points)
         runs = prepare(self.store, recipe, points, asked)
         return self.engine.start(self.store, runs, folder=recipe.folder)
 
@@ -235,16 +237,16 @@ class Lab(Tables, Edits, Exchange):
 
         Raises:
             HasEnded: If all of them have ended already.
-            EngineError: If one of them cannot be ended.
+            EngineError: If one of them cannot be ended; the others are.
         """
         if runs is None:
             raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
         wanted = picked(self.store, runs)
-        troubles: list[EngineError] = []
+        troubles: list[RvlabError] = []
         for run in wanted:
             try:
                 self.engine.cancel(self.store, run)
-            except EngineError as exc:
+            except RvlabError as exc:  # one run's trouble is not the others'
                 troubles.append(exc)
         ended = [exc for exc in troubles if isinstance(exc, HasEnded)]
         if len(troubles) > len(ended) or (ended and len(ended) == len(wanted)):

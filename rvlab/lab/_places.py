@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from rvlab.engines import Engine, engine_named
+from rvlab.errors import EngineError, SpecError
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, remember
 from rvlab.submission import me
@@ -35,7 +37,9 @@ class Places:
         profile: str | None = None,
     ) -> None:
         self.engine = engine_named(engine, profile)
-        self.store = remember(_store(store, getattr(self.engine, "profile", None)))
+        self.store = remember(
+            _store(store, getattr(self.engine, "profile", None), away=self.engine.anywhere)
+        )
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
@@ -52,7 +56,11 @@ class Places:
             for row in rows
             if row["engine"] == self.engine.name and (self.engine.anywhere or row["user"] == me())
         ]
-        return self.engine.states(self.store, mine) if mine else {}
+        try:
+            return self.engine.states(self.store, mine) if mine else {}
+        except EngineError as exc:  # a forwarded port that is gone takes no table with it
+            warnings.warn(f"States are as the store has them: {exc}", stacklevel=4)
+            return {}
 
 
 def store_text(store: str | Path | None) -> str:
@@ -60,8 +68,15 @@ def store_text(store: str | Path | None) -> str:
     return str(store or os.environ.get("RVLAB_STORE") or EMBEDDED)
 
 
-def _store(store: str | Path | None, profile: Profile | None) -> Store:
+def _store(
+    store: str | Path | None, profile: Profile | None = None, *, away: bool = False
+) -> Store:
     text = store_text(store or (profile.store if profile else None))
+    if away and text == EMBEDDED and not store:
+        raise SpecError(
+            "Where do runs on the cluster write? Name the bucket: `store` in rvlab.toml, "
+            "$RVLAB_STORE, or Lab('s3://bucket/prefix', ...)."
+        )
     kind, _, folder = text.partition(":")
     if kind != EMBEDDED:
         access = S3Access.from_environ()

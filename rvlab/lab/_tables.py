@@ -79,7 +79,12 @@ class Tables(Places):
 
         See `rvlab.compare.configs`; `every` gives all keys.
         """
-        return compare.configs(picked(self.store, runs), every=every)
+        import pandas as pd
+
+        wanted = picked(self.store, runs)
+        if not wanted:
+            return pd.DataFrame(index=pd.Index([], name="run", dtype="object"))
+        return compare.configs(wanted, every=every)
 
     def history(self, runs: Picked = None) -> pd.DataFrame:
         """One row per run and epoch, of runs that are still training too."""
@@ -117,17 +122,17 @@ class Tables(Places):
             raise SpecError(f"The report {file} cannot be written: {exc.strerror}.") from exc
         return file
 
-    def logs(self, run: Run | str, step: str | None = None) -> str:
+    def logs(self, run: Picked, step: str | None = None) -> str:
         """What the steps of a run printed, in order; a heartbeat old while it runs.
 
         Args:
-            run: The run, or its id.
+            run: The run, its id, or a row of a table.
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
 
         Raises:
             NotFound: If there is no such run, or the step has not printed anything.
         """
-        one = run if isinstance(run, Run) else self.run(run)
+        one = one_present(self.store, run, "logs")
         start = len(one.key("logs")) + 1
         names = [key[start:].removesuffix(".log") for key, _ in self.store.files(one.key("logs"))]
         names.sort(key=_in_order)

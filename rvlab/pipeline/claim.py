@@ -54,9 +54,20 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     )
     names = set(recipe.signature.parameters) | set(recipe.signature.places)
     point = {name: value for name, value in values.items() if name in names}
+    if named and recipe.signature.open:  # what it takes beyond its signature is no input
+        point = {**_beyond(store, named, names), **point}
     run = prepare(store, recipe, [point], asked, ids=[f"{new_id()[:-6]}{mark}"])[0]
     claim(store, run, job)
     return run
+
+
+def _beyond(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
+    """The parameters of a run that its recipe does not name."""
+    try:
+        spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
+    except KeyMissing:
+        return {}
+    return {name: value for name, value in spec.params.items() if name not in names}
 
 
 def _is_asked(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:

@@ -13,7 +13,7 @@ import inspect
 import linecache
 import re
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -65,10 +65,10 @@ def summarize(items: List[str], metrics: dsl.Output[dsl.Metrics],
     emit(items[0], metrics, confusion, report, predictions)
 """
 _CONFIGURE = """
-def configure(recipe: str, source: str, job: str, {names}) -> List[str]:
+def configure(rvlab_recipe: str, rvlab_source: str, rvlab_job: str, {names}) -> List[str]:
     given = dict(locals())
     from rvlab.pipeline.task import configure
-    return configure(**{{n: given.pop(n) for n in ("recipe", "source", "job")}}, given=given)
+    return configure(given)
 """
 
 
@@ -99,7 +99,7 @@ def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
 
 def pipeline_name(recipe: Recipe) -> str:
     """The recipe's name as Kubeflow takes it: small letters, digits and hyphens."""
-    return re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-") or "recipe"
+    return re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-")[:100] or "recipe"
 
 
 def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[..., None]:
@@ -109,7 +109,7 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
     names = [one.name for one in given]
     source = base64.b64encode(recipe.source.encode()).decode()
 
-    def task(step: str, template: str, **arguments: Any) -> PipelineTask:
+    def task(step: str, template: str, arguments: Mapping[str, Any]) -> PipelineTask:
         text = template.format(step=step, names=_annotated(given))
         component = dsl.component(
             _function(step, text), base_image=profile.image, install_kfp_package=False
@@ -124,19 +124,21 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
         configure = task(
             "configure",
             _CONFIGURE,
-            recipe=recipe.name,
-            source=source,
-            job=dsl.PIPELINE_JOB_ID_PLACEHOLDER,
-            **values,
+            {
+                "rvlab_recipe": recipe.name,
+                "rvlab_source": source,
+                "rvlab_job": dsl.PIPELINE_JOB_ID_PLACEHOLDER,
+                **values,
+            },
         )
         items = configure.output
-        before = task("analyze", _STEPS, items=items)
+        before = task("analyze", _STEPS, {"items": items})
         for splits, joined in (("chip", "train"), ("predict", "eval")):
             with dsl.ParallelFor(items, name=f"{splits}-splits") as item:
-                done = task(splits, _SPLITS, item=item).after(before)
-            before = task(joined, _JOINED, items=items, done=dsl.Collected(done.output))
-        before = task("bundle", _STEPS, items=items).after(before)
-        task("summarize", _SUMMARIZE, items=items).after(before)
+                done = task(splits, _SPLITS, {"item": item}).after(before)
+            before = task(joined, _JOINED, {"items": items, "done": dsl.Collected(done.output)})
+        before = task("bundle", _STEPS, {"items": items}).after(before)
+        task("summarize", _SUMMARIZE, {"items": items}).after(before)
 
     parameters = [
         inspect.Parameter(

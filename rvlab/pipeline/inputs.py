@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +20,11 @@ STORE, EXPERIMENT, RUN, SEED, SPLITS = (
     "seed",
     "splits",
 )
+
+OF_CONFIGURE = ("rvlab_recipe", "rvlab_source", "rvlab_job")
+"""What configure is told beside the pipeline's inputs."""
+
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 OWN = ""
 """The text of an input whose default only the recipe itself knows."""
@@ -84,7 +90,13 @@ def inputs(recipe: Recipe, store: str) -> list[Input]:
     if "data_uri" in signature.places:
         found.append(Input("data_uri", str, OWN))
     names = {one.name for one in found}
-    taken = names & {SPLITS, STORE, EXPERIMENT, RUN}
+    odd = sorted(name for name in names if not _NAME.fullmatch(name) or name == "self")
+    if odd:
+        raise SpecError(
+            f"{recipe.name}: a parameter {odd[0]!r} cannot be an input of a pipeline, whose names "
+            "have letters of English, digits and '_', a letter first. Rename it."
+        )
+    taken = names & {SPLITS, STORE, EXPERIMENT, RUN, *OF_CONFIGURE}
     if taken:
         raise SpecError(
             f"{recipe.name}: a parameter {min(taken)!r} cannot be an input of a pipeline, which "
@@ -127,7 +139,7 @@ def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
 
 def _of_parameter(one: Parameter) -> Input:
     kind = one.hint if one.hint in _TYPES else None
-    if kind is not None and one.default not in (None, UNKNOWN):
+    if kind is not None and (one.default is REQUIRED or _suits(one.default, kind)):
         default = one.default
         return Input(
             one.name, kind, float(default) if kind is float and default is not REQUIRED else default
@@ -136,6 +148,17 @@ def _of_parameter(one: Parameter) -> Input:
         return Input(one.name, str, REQUIRED, as_json=True)
     default = OWN if one.default is UNKNOWN else json.dumps(one.default)
     return Input(one.name, str, default, as_json=True)
+
+
+def _suits(default: Any, kind: type) -> bool:
+    """Whether Kubeflow can hold a default as it is, and kfp can write it into a comment."""
+    if isinstance(default, bool) or kind is bool:
+        return kind is bool and isinstance(default, bool)
+    if isinstance(default, int):
+        return kind in (int, float) and abs(default) < 2**53
+    if isinstance(default, str):
+        return kind is str and len(default.splitlines()) <= 1
+    return isinstance(default, kind)
 
 
 def _whole(value: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rvlab.model import Run, Spec
@@ -9,6 +10,17 @@ from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE, argument
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.worker.records import SOURCE, SPEC
+
+
+def checked(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
+    """Refuse what cannot be a pipeline, or its inputs, before a run is recorded.
+
+    Raises:
+        SpecError: If a parameter's name, or a value, cannot pass through Kubeflow.
+    """
+    known = inputs(recipe, store)
+    for point in points:
+        arguments(known, point)
 
 
 def asked_of(store: Store, run: Run) -> tuple[Recipe, dict[str, Any]]:

@@ -22,14 +22,13 @@ from rvlab.worker.records import PLAN
 from rvlab.worker.threads import limit_threads
 
 
-def configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> list[str]:
+def configure(given: Mapping[str, Any]) -> list[str]:
     """Find or make the run that these inputs ask for, configure it, and say how it is split.
 
     Args:
-        recipe: The recipe's name.
-        source: Its source, in base64: runners change some words of plain text.
-        job: The pipeline run's own id.
-        given: The pipeline's inputs, by name.
+        given: The pipeline's inputs, by name, and beside them ``rvlab_recipe``, the recipe's name,
+            ``rvlab_source``, its source in base64 (runners change some words of plain text), and
+            ``rvlab_job``, the pipeline run's own id.
 
     Returns:
         An item for each split, at least one, which the other steps take.
@@ -37,9 +36,12 @@ def configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> l
     from rvlab.worker.step import run_step
 
     limit_threads()
-    found = Recipe(recipe, base64.b64decode(source).decode())
+    source = base64.b64decode(given["rvlab_source"]).decode()
+    found = Recipe(str(given["rvlab_recipe"]), source)
     known = inputs(found, str(given["rvlab_store"]))
-    run = claimed(found, {one.name: one.value(given[one.name]) for one in known}, job)
+    run = claimed(
+        found, {one.name: one.value(given[one.name]) for one in known}, str(given["rvlab_job"])
+    )
     status, plan = run_step(run.uri, "configure")
     if status or plan is None:
         sys.exit(status or 1)

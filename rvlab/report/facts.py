@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
 from rvlab.compare.addresses import store_of
+from rvlab.errors import RvlabError
 from rvlab.model import Run, headline_group
 from rvlab.model.classes import NULL_CLASS
 
@@ -153,7 +154,7 @@ class Facts:
         """Two lines of Python that open the run in a notebook."""
         return (
             "from rvlab import Lab, plot",
-            f"plot.predictions(Lab({self.run.store!r}).runs({self.run.prefix!r}))",
+            f"plot.predictions(Lab({opened_as(self.run)!r}).runs({self.run.prefix!r}))",
         )
 
     def said(self, column: str) -> str:
@@ -196,6 +197,25 @@ def facts(run: Run) -> Facts:
         frame.confusion(store, [run]),
         frame.history(store, [run]),
     )
+
+
+def opened_as(run: Run) -> str:
+    """What `rvlab.Lab` is given to open the store of a run.
+
+    The embedded server has another port and keys on every machine, so it goes by its name.
+    """
+    from rvlab.store import server
+
+    try:
+        found = server.find() if run.store.startswith("s3://") else None
+    except RvlabError:  # this machine can have none
+        found = None
+    if found is None or (f"s3://{found.bucket}", found.endpoint) != (
+        run.store,
+        store_of(run).access.endpoint,
+    ):
+        return run.store
+    return "embedded"
 
 
 def number(value: float) -> str:

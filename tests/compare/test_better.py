@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -238,9 +239,14 @@ def test_pixels_without_a_label_are_in_no_metric() -> None:
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
-    [({"level": 95}, "level=95 is no level"), ({"resamples": 5}, "resamples=5 are too few")],
+    [
+        ({"level": 95}, "level=95 is no level"),
+        ({"level": "95%"}, "level='95%' is no level"),
+        ({"level": float("nan")}, "level=nan is no level"),
+        ({"resamples": 5}, "resamples=5 are too few"),
+    ],
 )
-def test_arguments_out_of_range_are_refused(wrong: dict[str, float], message: str) -> None:
+def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
     runs, matrices, _ = two(2)
     with pytest.raises(SpecError, match=message):
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, **wrong)

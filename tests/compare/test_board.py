@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 import subprocess
 import sys
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -11,6 +12,7 @@ import pytest
 from rvlab import compare
 from rvlab.errors import SpecError, TableError
 from tests.compare.made import table
+from tests.frame.made import Made
 
 # Never a road pixel right, and ahead by Raster Vision's average all the same.
 NO_ROADS = {"metrics.f1": 0.66, "metrics.mean_iou": 0.408, "metrics.rv_average_f1": 0.984}
@@ -158,3 +160,28 @@ def test_every_name_resolves() -> None:
 def test_runs_that_are_all_as_good_are_styled_without_bars(runs: pd.DataFrame) -> None:
     runs["metrics.f1"] = 0.5
     assert "0.5000" in compare.styled(compare.board(runs)).to_html()
+
+
+def test_one_more_column_is_kept_by_its_name(runs: pd.DataFrame) -> None:
+    assert "params.width" in compare.board(runs, columns="params.width")
+    with pytest.raises(TableError, match=r"no column 'user'"):
+        compare.board(runs, columns="user")
+
+
+@pytest.mark.parametrize("as_given", [list, lambda runs: [run.uri for run in runs]])
+def test_runs_and_their_uris_are_read_as_their_table_is(made: Made, as_given: Any) -> None:
+    both = {"f1": 0.5, "mean_iou": 0.4}
+    runs = [made.ended({"lr": lr}, both, seed=seed) for lr in (0.1, 0.2) for seed in (0, 1)]
+    given = as_given(runs)
+    assert sorted(compare.board(given).index) == [run.id for run in runs]
+    assert compare.seeds(given)["n"].tolist() == [2, 2]
+    assert list(compare.varying(given)) == ["params.lr"]
+    assert compare.flips(given).empty
+    row = compare.board(given).iloc[0]
+    assert compare.board(row).index.tolist() == [row.name]
+
+
+def test_a_table_needs_no_uris_to_be_ranked(runs: pd.DataFrame) -> None:
+    runs = runs.drop(columns="uri")
+    assert "uri" not in compare.board(runs)
+    assert len(compare.seeds(runs)) == 2

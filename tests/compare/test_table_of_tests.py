@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -124,3 +126,9 @@ def test_a_gate_cannot_tell_from_few_scenes_whatever_the_numbers() -> None:
     assert "passes a margin of 0 macro F1 cannot be told" in found.sentence
     assert "worth nothing" in found.sentence
     assert found._repr_html_().startswith("<p>Whether the candidate")
+
+
+@pytest.mark.parametrize("margin", ["1%", float("nan"), float("inf"), None])
+def test_a_margin_that_is_no_number_is_refused(margin: Any) -> None:
+    with pytest.raises(SpecError, match=r"margin=.* is no number. Give one such as 0\.01"):
+        gated((1.2, 0.5), margin)

@@ -148,7 +148,7 @@ def keys(run: Run, access: S3Access) -> list[str]:
 def seen(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
     """A run as a notebook sees it, without what says which run it is."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rvlab.lab._places._store", lambda *_: Store(run.store, access))
+        patch.setattr("rvlab.lab._places._store", lambda *_, **__: Store(run.store, access))
         lab = Lab("ignored")
     row = lab.runs("towns").reset_index(drop=True)
     tables = {"evals": lab.evals(run), "confusion": lab.confusion(run), "scenes": lab.scenes(run)}

@@ -372,6 +372,31 @@ def test_a_folder_without_a_spec_is_a_broken_row(store: Store, made: Made) -> No
     )
 
 
+def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None:
+    run = made.ended()
+    for key in (
+        "datasets/vegas/img/1.tif",
+        "towns/.ipynb_checkpoints/a",
+        "My Data/x/y",
+        "towns/a b/c",
+    ):
+        store.put(key, b"")
+    assert list(table(store).index) == [run.id]
+
+
+def test_a_cluster_may_be_silent_between_two_pods(store: Store, made: Made) -> None:
+    made.running(beat_ago_s=600, engine="kubeflow")
+    made.running(beat_ago_s=600)
+    assert table(store)["state"].tolist() == ["running", "lost"]
+
+
+def test_numbers_without_room_in_64_bits_take_no_table_with_them(store: Store, made: Made) -> None:
+    made.ended({}, {"f1": 10**400}, seed=2**70)
+    row = table(store).iloc[0]
+    assert pd.isna(row["seed"])
+    assert pd.isna(row["metrics.f1"])
+
+
 def test_a_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
     run = made.queued()
     key = run.key("spec.json")

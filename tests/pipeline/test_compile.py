@@ -172,5 +172,21 @@ def test_a_recipe_of_any_text_is_in_the_pipeline_as_it_is() -> None:
     spec, _ = yaml.safe_load_all(compiled(recipe, Profile(), store=STORE))
     assert spec["pipelineInfo"]["name"] == pipeline_name(recipe) == "my-recipe"
     given = spec["root"]["dag"]["tasks"]["configure"]["inputs"]["parameters"]
-    held = given["source"]["runtimeValue"]["constant"]
+    held = given["rvlab_source"]["runtimeValue"]["constant"]
     assert base64.b64decode(held).decode() == source
+
+
+@pytest.mark.parametrize("name", ["source", "recipe", "job", "step", "template", "items", "given"])
+def test_a_parameter_may_have_a_name_that_is_used_inside(name: str) -> None:
+    recipe = Recipe("towns", f"def get_config(runner, {name}: int = 1): pass\n")
+    spec, _ = yaml.safe_load_all(compiled(recipe, Profile(), store=STORE))
+    assert name in spec["root"]["inputDefinitions"]["parameters"]
+
+
+@pytest.mark.parametrize(
+    "default", ["'two\\nlines'", "'a\\u2028b'", "7", "'yes'", "3.5", "[1]", "10**20", "True"]
+)
+@pytest.mark.parametrize("kind", ["str", "int", "bool", "float", "list"])
+def test_any_default_of_any_parameter_compiles_to_yaml(kind: str, default: str) -> None:
+    recipe = Recipe("r" * 200, f"def get_config(runner, a: {kind} = {default}): pass\n")
+    assert len(list(yaml.safe_load_all(compiled(recipe, Profile(), store=STORE)))) == 2

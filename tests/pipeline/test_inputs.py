@@ -107,3 +107,9 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         arguments([Input("x", str)], {"x": value})
+
+
+@pytest.mark.parametrize("name", ["größe", "_x", "self"])
+def test_a_name_that_no_input_can_have_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input of a pipeline"):
+        of(f"def get_config(runner, {name}=1): pass")

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from rvlab.engines.kubeflow.client import Client
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
 from rvlab.model import Run
 from rvlab.pipeline.compile import compiled, pipeline_name
-from rvlab.pipeline.start import asked_of
+from rvlab.pipeline.start import asked_of, checked
 from rvlab.recipes import Recipe
 from rvlab.settings import Profile, profile
 from rvlab.store import Store
@@ -63,12 +63,19 @@ class KubeflowEngine:
         """Kubeflow's API."""
         return Client(self.profile)
 
-    def ready(self, store: Store) -> None:
-        """Refuse a store that pods do not reach.
+    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+        """Refuse a store that pods do not reach, and what no pipeline can take.
 
         Raises:
-            SpecError: If it is no S3, or reached at an endpoint that is for this machine only.
+            SpecError: If the store is no S3, or reached at an endpoint that is for this machine
+                only; or the recipe, or a point, cannot be a pipeline's.
+            EngineError: If nobody has said where Kubeflow is.
         """
+        self.client.host  # noqa: B018  where Kubeflow is, is asked before what it is to do
+        self._reached(store)
+        checked(recipe, points, store.uri)
+
+    def _reached(self, store: Store) -> None:
         if not store.is_s3:
             raise SpecError(
                 f"Runs on Kubeflow write to S3, which pods reach, and not to {store.uri!r}."
@@ -90,18 +97,24 @@ class KubeflowEngine:
             EngineError: If Kubeflow refuses or cannot be reached; the runs it names are recorded,
                 and start when they are given to this once more.
         """
-        self.ready(store)
+        self._reached(store)
         client = self.client
         ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
-        for run in runs:
-            recipe, given = asked_of(store, run)
-            if recipe.sha256 not in versions:
-                versions[recipe.sha256] = self._version(client, recipe, store)
-            if run.experiment not in ids:
-                ids[run.experiment] = client.experiment(run.experiment)
-            jobs.append((run, ids[run.experiment], versions[recipe.sha256], given))
+        try:
+            for run in runs:
+                recipe, given = asked_of(store, run)
+                if recipe.sha256 not in versions:
+                    versions[recipe.sha256] = self._version(client, recipe, store)
+                if run.experiment not in ids:
+                    ids[run.experiment] = client.experiment(run.experiment)
+                jobs.append((run, ids[run.experiment], versions[recipe.sha256], given))
+        except EngineError as exc:
+            raise EngineError(
+                f"No run was started: {', '.join(run.id for run in runs)}. "
+                f"They are recorded; start them with lab.retry. {exc}"
+            ) from exc
 
         def begin(job: tuple[Run, str, tuple[str, str], dict[str, object]]) -> RvlabError | None:
             run, experiment, version, given = job
@@ -191,8 +204,9 @@ class KubeflowEngine:
         if job is None:
             self.start(store, [run])
         else:
-            self._ended.pop(job, None)
             self.client.retry(job)
+            self._ended.pop(job, None)
+            store.delete([run.key(END)])
 
     def _job(self, store: Store, run: Run) -> str | None:
         """What Kubeflow calls a run; it never changes, so it is read once."""

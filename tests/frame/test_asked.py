@@ -1,0 +1,39 @@
+"""What may be given where a table is asked for."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+
+from rvlab import frame
+from rvlab.errors import TableError
+from rvlab.frame.asked import with_columns
+from rvlab.model import Run
+from rvlab.store import Store
+from tests.frame.made import Made
+
+
+def test_a_row_of_a_table_is_a_table_of_one_row(store: Store, made: Made) -> None:
+    run = made.ended({"lr": 0.1}, {"f1": 0.5})
+    row = frame.runs(store, [run]).iloc[0]
+    found = with_columns(row, ["run", "uri", "metrics.f1"], "table of runs")
+    assert found[["run", "uri", "metrics.f1"]].iloc[0].tolist() == [run.id, run.uri, 0.5]
+    assert found["metrics.f1"].dtype == "float64"
+    assert with_columns(row, ["uri"], "table of runs").index.name == "run"
+    with pytest.raises(TableError, match=r"has no column 'metrics.f2'.*'metrics.f1'"):
+        with_columns(row, ["metrics.f2"], "table of runs")
+
+
+def test_a_row_with_a_column_run_keeps_it() -> None:
+    history = pd.DataFrame({"run": ["a", "b"], "epoch": [0, 1]})
+    found = with_columns(history.iloc[1], ["run", "epoch"], "history")
+    assert {run: len(rows) for run, rows in found.groupby("run")} == {"b": 1}
+
+
+@pytest.mark.parametrize("given", [Run("/store", "towns", "a"), [1], "towns", None])
+def test_what_is_no_table_is_told(given: Any) -> None:
+    said = rf"A {type(given).__name__} is no table of runs\. Give the table, such as lab\.runs"
+    with pytest.raises(TableError, match=said):
+        with_columns(given, ["uri"], "table of runs")
