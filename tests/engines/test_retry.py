@@ -1,0 +1,75 @@
+"""A run is started again once, and is no failed run from then on."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from rvlab import Lab, LocalEngine
+from rvlab.engines.spool import Spool
+from rvlab.errors import EngineError, SpecError
+from rvlab.model import Run
+from rvlab.recipes import find
+from rvlab.submission import Asked, me, prepare
+from rvlab.worker.records import end
+from tests.conftest import TINY
+from tests.frame.made import Made
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
+    """A lab whose queue nobody serves."""
+    monkeypatch.setattr(LocalEngine, "nudge", lambda *_: None)
+    return Lab(tmp_path / "store")
+
+
+@pytest.fixture
+def failed(lab: Lab) -> Run:
+    run = prepare(lab.store, find(TINY), [{}], Asked("tiny", "local"))[0]
+    spec = lab.store.get_json(run.key("spec.json"))
+    end(lab.store, run, spec, "failed", step="train", error="no memory")
+    return run
+
+
+def test_a_run_that_is_retried_waits_and_can_be_cancelled(lab: Lab, failed: Run) -> None:
+    assert lab.runs(failed).loc[failed.id, "state"] == "failed"
+    lab.retry(failed)
+    assert lab.runs(failed).loc[failed.id, "state"] == "queued"
+    with pytest.raises(SpecError, match="is queued: cancel it first"):
+        lab.delete(failed, confirm=failed.id)
+    lab.cancel(failed)
+    assert lab.runs(failed).loc[failed.id, "state"] == "cancelled"
+    assert not Spool.of(lab.store).waiting()
+
+
+def test_of_several_notebooks_that_retry_one_starts_it(lab: Lab, failed: Run) -> None:
+    def retry(_: int) -> bool:
+        try:
+            lab.engine.retry(lab.store, failed)
+        except EngineError:
+            return False
+        return True
+
+    with ThreadPoolExecutor(8) as pool:
+        assert sum(pool.map(retry, range(8))) == 1
+    assert len(Spool.of(lab.store).waiting()) == 1
+
+
+def test_a_run_of_a_cluster_is_not_deleted_by_who_cannot_ask_it(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store")
+    run = Made(lab.store).running(beat_ago_s=7200, engine="kubeflow", user=me())
+    with pytest.raises(SpecError, match=f"Whether the run {run.id} has ended, its engine knows"):
+        lab.delete(run, confirm=run.id)
+    assert lab.store.exists(run.key("spec.json"))
+
+
+def test_one_broken_run_does_not_keep_the_others_from_being_cancelled(
+    lab: Lab, failed: Run
+) -> None:
+    others = prepare(lab.store, find(TINY), [{}, {}], Asked("tiny", "local"))
+    lab.store.delete([others[0].key("spec.json")])
+    with pytest.raises(OSError, match=r"has no key '.*spec\.json'"):
+        lab.cancel(others)
+    assert lab.runs(others[1]).loc[others[1].id, "state"] == "cancelled"
