@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import NotFound, RecordBroken, SpecError
 from rvlab.model import Run, Spec, end_record, utc_now
-from rvlab.recipes import find
+from rvlab.recipes import Recipe, find
 from rvlab.store import Store
 from rvlab.submission import Asked, prepare
 from tests.conftest import TINY, Trained
@@ -32,8 +32,18 @@ class Patient:
     name: str = "local"
     started: list[tuple[list[Run], str | None]] = field(default_factory=list)
 
-    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> None:
+    anywhere: bool = False
+    image: str | None = None
+
+    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+        pass
+
+    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         self.started.append((list(runs), folder))
+        return list(runs)
+
+    def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
+        raise AssertionError(run)
 
     def nudge(self, store: Store) -> None:
         pass
@@ -172,8 +182,8 @@ def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) ->
         ({"epocs": 1}, r"^my_towns has no parameter 'epocs'\. Did you mean 'epochs'\?$"),
         ({"lr": "fast"}, "^my_towns: the parameter 'lr' is float, but 'fast' was given"),
         ({"root_uri": "x"}, "^my_towns: 'root_uri' is filled in by rvlab"),
-        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 on"),
-        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 on"),
+        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 to"),
+        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 to"),
         ({"experiment": "a/b"}, "^'a/b' cannot be the name of the experiment"),
     ],
 )

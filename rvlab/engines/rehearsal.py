@@ -7,15 +7,21 @@ replaces ``print`` and the root logger.
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
+import signal
 import sys
 import tempfile
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
+import psutil
+
+from rvlab.engines.local import GRACE_S
 from rvlab.errors import MissingExtra, RvlabError
 from rvlab.model import Run
 from rvlab.pipeline.compile import compiled
@@ -65,12 +71,39 @@ def rehearsed(run: Run, profile: Profile, *, docker: bool = False) -> int:
         root.mkdir(mode=0o777)
         root.chmod(0o777)  # the image's user is another
         local.init(_runner(local, store, docker=docker), pipeline_root=str(root))
-        try:
-            components.load_component_from_file(str(path))(**given)
-        except RuntimeError as exc:  # all that kfp says of a step that failed
-            print(f"rvlab: {exc}", file=sys.stderr)
-            return 1
+        with _outliving():
+            try:
+                components.load_component_from_file(str(path))(**given)
+            except RuntimeError as exc:  # all that kfp says of a step that failed
+                print(f"rvlab: {exc}", file=sys.stderr)
+                return 1
     return 0
+
+
+@contextlib.contextmanager
+def _outliving() -> Iterator[None]:
+    """Hand SIGTERM on to the step, and wait until it has written down that it was ended.
+
+    Between the step and this process stands a shell of kfp's, which ends at once; whoever sees this
+    process end takes what is left of its group for forgotten.
+    """
+    told: list[psutil.Process] = []
+
+    def forward(number: int, _frame: FrameType | None) -> None:
+        told.extend(psutil.Process().children(recursive=True))
+        for process in told:
+            with contextlib.suppress(psutil.Error):
+                process.send_signal(number)
+        if not told:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
+
+    before = signal.signal(signal.SIGTERM, forward)
+    try:
+        yield
+    finally:
+        psutil.wait_procs(told, timeout=GRACE_S)
+        signal.signal(signal.SIGTERM, before)
 
 
 def _runner(local: Any, store: Store, *, docker: bool) -> Any:

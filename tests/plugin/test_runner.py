@@ -124,7 +124,7 @@ def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_where_th
         ((TINY, "-a", "lrr", "0.1"), "tiny has no parameter 'lrr'. Did you mean 'lr'?"),
         ((TINY, "-a", "lr", "fast"), "tiny: the parameter 'lr' is float, but 'fast' was given"),
         ((TINY, "-a", "root_uri", "/x"), "tiny: 'root_uri' is filled in by rvlab. Leave it out."),
-        ((TINY, "--splits", "0"), "splits is 0, but it is a whole number from 1 on."),
+        ((TINY, "--splits", "0"), "splits is 0, but it is a whole number from 1 to 10000."),
         ((TINY, "train", "predict"), "rvlab runs all steps of a config. Leave 'train predict' out"),
         ((TINY.with_name("tyny.py"),), "There is no recipe file"),
         (("nowhere.json",), "'nowhere.json' cannot be read as a saved config"),
