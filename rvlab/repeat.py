@@ -7,10 +7,10 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from rvlab.errors import SpecError
+from rvlab.errors import KeyMissing, SpecError
 from rvlab.model import Run, Spec
 from rvlab.recipes import Recipe
-from rvlab.store import Store
+from rvlab.store import Store, parsed
 from rvlab.submission import Asked, seeded
 from rvlab.worker.records import SOURCE, SPEC
 
@@ -22,14 +22,17 @@ def recorded(store: Store, run: Run) -> tuple[Spec, Recipe]:
         SpecError: If the run has no recipe.
         RecordBroken: If its spec cannot be read.
     """
+    data = {}
     for name in (SPEC, SOURCE):
-        if not store.exists(run.key(name)):
+        try:
+            data[name] = store.get(run.key(name))
+        except KeyMissing as exc:
             raise SpecError(
                 f"The run {run.id} has no {name}, so it cannot be run again: it was adopted or "
                 "imported, or deleted in part. Submit its recipe instead."
-            )
-    spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
-    source = store.get(run.key(SOURCE)).decode(errors="replace")
+            ) from exc
+    spec = Spec.from_record(parsed(run.key(SPEC), data[SPEC]), run.key(SPEC))
+    source = data[SOURCE].decode(errors="replace")
     folder = spec.folder if spec.folder and Path(spec.folder).is_dir() else None
     return spec, Recipe(spec.recipe, source, folder)
 

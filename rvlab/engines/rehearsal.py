@@ -62,7 +62,7 @@ def rehearsed(run: Run, profile: Profile, *, docker: bool = False) -> int:
         raise MissingExtra("A rehearsal needs kfp: pip install 'rvlab[kubeflow]'") from exc
     store = Store(run.store)
     here = profile.model_copy(update={"s3": S3()})
-    recipe, given = asked_of(store, run)
+    _, recipe, given = asked_of(store, run)
     with tempfile.TemporaryDirectory(prefix="rvlab-rehearsal-") as folder:
         path = Path(folder) / "pipeline.yaml"
         path.write_text(compiled(recipe, here, store=store.uri), encoding="utf-8")

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 
 from rvlab import frame
 from rvlab.errors import SpecError
+from rvlab.frame.runs import HERE
 from rvlab.frame.select import present
 from rvlab.lab._places import Picked, Places
 from rvlab.model import Run, is_id
@@ -103,9 +104,7 @@ class Edits(Places):
                     "Nothing has been deleted."
                 )
         table = frame.runs(self.store, wanted, self._ask)
-        asked = (
-            table["engine"].isin([self.engine.name, "local", "rehearse"]) | table["ended"].notna()
-        )
+        asked = table["engine"].isin([self.engine.name, *HERE]) | table["ended"].notna()
         for id_, engine in table.loc[~asked, "engine"].dropna().items():
             raise SpecError(
                 f"Whether the run {id_} has ended, its engine knows: open the lab with "

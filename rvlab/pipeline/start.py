@@ -8,8 +8,8 @@ from typing import Any
 from rvlab.model import Run, Spec
 from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE, arguments, inputs
 from rvlab.recipes import Recipe
+from rvlab.repeat import recorded
 from rvlab.store import Store
-from rvlab.worker.records import SOURCE, SPEC
 
 
 def checked(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
@@ -23,15 +23,14 @@ def checked(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> 
         arguments(known, point)
 
 
-def asked_of(store: Store, run: Run) -> tuple[Recipe, dict[str, Any]]:
-    """The recipe of a run, and the inputs of its pipeline.
+def asked_of(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
+    """What a run was asked for, its recipe, and the inputs of its pipeline.
 
     Raises:
-        SpecError: If a value cannot pass through Kubeflow unharmed.
+        SpecError: If the run has no recipe, or a value cannot pass through Kubeflow unharmed.
         StoreError: If the records cannot be read.
     """
-    spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
-    recipe = Recipe(spec.recipe, store.get(run.key(SOURCE)).decode())
+    spec, recipe = recorded(store, run)
     values = {
         **spec.params,
         **{name: uri for name, uri in spec.places.items() if name != "root_uri"},
@@ -41,4 +40,4 @@ def asked_of(store: Store, run: Run) -> tuple[Recipe, dict[str, Any]]:
         EXPERIMENT: spec.experiment,
         RUN: run.uri,
     }
-    return recipe, arguments(inputs(recipe, store.uri), values)
+    return spec, recipe, arguments(inputs(recipe, store.uri), values)

@@ -35,7 +35,7 @@ def run(store: Store) -> Run:
 def given(store: Store, run: Run | None, **changed: Any) -> dict[str, Any]:
     """What a pod gets: the pipeline's inputs, its defaults filled in, as parameters."""
     known = inputs(RECIPE, store.uri)
-    passed = asked_of(store, run)[1] if run else {}
+    passed = asked_of(store, run)[2] if run else {}
     filled = {one.name: passed.get(one.name, one.default) for one in known}
     return {one.name: one.value({**filled, **changed}[one.name]) for one in known}
 

@@ -102,29 +102,31 @@ class KubeflowEngine:
         ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
+        asked = store.each(lambda uri: asked_of(store, Run.from_uri(uri)), [r.uri for r in runs])
         try:
             for run in runs:
-                recipe, given = asked_of(store, run)
+                spec, recipe, given = asked[run.uri]
                 if recipe.sha256 not in versions:
                     versions[recipe.sha256] = self._version(client, recipe, store)
                 if run.experiment not in ids:
                     ids[run.experiment] = client.experiment(run.experiment)
-                jobs.append((run, ids[run.experiment], versions[recipe.sha256], given))
+                name = f"{spec.name[:NAME_CHARS]} · {run.id}"
+                jobs.append((run, name, ids[run.experiment], versions[recipe.sha256], given))
         except EngineError as exc:
             raise EngineError(
                 f"No run was started: {', '.join(run.id for run in runs)}. "
                 f"They are recorded; start them with lab.retry. {exc}"
             ) from exc
 
-        def begin(job: tuple[Run, str, tuple[str, str], dict[str, object]]) -> RvlabError | None:
-            run, experiment, version, given = job
+        def begin(job: tuple[Run, str, str, tuple[str, str], Any]) -> RvlabError | None:
+            run, name, experiment, version, given = job
             if store.exists(run.key(JOB)):
                 return None
             try:
-                name = str(store.get_json(run.key(SPEC)).get("name"))[:NAME_CHARS]
-                made = client.create(f"{name} · {run.id}", experiment, version, given)
+                made = client.create(name, experiment, version, given)
                 record = {"schema": 1, "engine": self.name, "id": made, "link": self.link(made)}
                 store.put_json(run.key(JOB), record)
+                self._jobs[run.uri] = made
             except (EngineError, StoreError) as exc:
                 return exc
             return None
