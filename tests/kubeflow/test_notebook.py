@@ -49,12 +49,9 @@ def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S
         assert len(fake.versions) == 1
     book = nbformat.read(tmp_path / "notebooks" / "05_kubeflow.ipynb", as_version=4)
     shown = json.dumps([cell.get("outputs", []) for cell in book.cells])
-    assert f"{fake_page(fake)}" in shown
+    assert any(f"/#/runs/details/{run}" in shown for run in fake.runs), (
+        "a sweep starts in any order"
+    )
     assert s3_access.secret_key
     for secret in (TOKEN, s3_access.secret_key):
         assert secret not in shown
-
-
-def fake_page(fake: Kubeflow) -> str:
-    """What the first run links to."""
-    return f"/#/runs/details/{next(iter(fake.runs))}"
