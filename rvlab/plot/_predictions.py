@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 from rvlab import raster
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.plot import ink
-from rvlab.plot.cells import OTHER, Place, Source, begin, finish, said, source
+from rvlab.plot.cells import OTHER, Place, begin, finish, said
 from rvlab.plot.mosaic import Cell, Key, Row, mosaic
 from rvlab.plot.table import titles, with_columns
 from rvlab.raster.scene import GROUPS
+from rvlab.raster.source import Source, source
 
 if TYPE_CHECKING:
     import pandas as pd

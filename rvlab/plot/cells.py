@@ -11,36 +11,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab import raster, store
+from rvlab import raster
 from rvlab.errors import RasterError, RvlabError
-from rvlab.model import Run
 from rvlab.plot.mosaic import Cell, Row
 from rvlab.raster.chips import Predicted, attempt, predicted, truth
 from rvlab.raster.labels import thinned
 from rvlab.raster.recode import Ids
-from rvlab.store import outputs
+from rvlab.raster.source import Source
 
 OTHER = (255, 0, 255)  # the color of an id that is none of the classes
-NO_CLASSES = raster.Classes((), ())
-
-
-@dataclass(frozen=True)
-class Source:
-    """A run and what its config says; `error` says why it says nothing."""
-
-    run: str
-    uri: str
-    classes: raster.Classes = NO_CLASSES
-    scenes: tuple[raster.Scene, ...] = ()
-    error: RvlabError | None = None
-
-    def scene(self, name: str) -> raster.Scene | None:
-        """Its scene of that id."""
-        return next((scene for scene in self.scenes if scene.id == name), None)
-
-    def labels(self, name: str) -> raster.SceneLabels:
-        """The labels of a scene that it has."""
-        return raster.SceneLabels(raster.scene_named(name, self.scenes), self.classes)
 
 
 @dataclass(frozen=True)
@@ -62,15 +41,6 @@ class Begun:
     truth: Future[Any]
     runs: Sequence[tuple[Source, Future[Any]]]
     max_px: int
-
-
-def source(run: str, uri: str) -> Source:
-    """Read a run's config; an error is kept for its cells."""
-    try:
-        config = outputs.config(store.at(uri), Run.from_uri(uri))
-        return Source(run, uri, raster.classes(config), tuple(raster.scenes(config)))
-    except RvlabError as exc:
-        return Source(run, uri, error=exc)
 
 
 def said(one: Source, error: RvlabError | None) -> str:

@@ -100,6 +100,7 @@ class Scene:
         prediction_rgb: Whether that raster holds class colours instead of ids.
         aoi_uris: GeoJSON files of the areas that are labelled; none is the whole scene.
         task: Raster Vision's word, such as ``semantic_segmentation``.
+        scores_uri: The raster of each class's score, a band a class, if predict kept it.
     """
 
     id: str
@@ -110,6 +111,7 @@ class Scene:
     prediction_rgb: bool = False
     aoi_uris: tuple[str, ...] = ()
     task: str = "semantic_segmentation"
+    scores_uri: str | None = None
 
 
 def classes(config: Mapping[str, Any]) -> Classes:
@@ -199,6 +201,7 @@ def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene
         prediction_rgb=bool(label_store.get("rgb")),
         aoi_uris=_listed(part.get("aoi_uris")),
         task=task,
+        scores_uri=f"{uri}/scores.tif" if is_raster and label_store.get("smooth_output") else None,
     )
 
 

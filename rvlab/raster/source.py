@@ -1,0 +1,82 @@
+"""A run as its rasters see it: its classes, and where each scene's files lie."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from rvlab import store
+from rvlab.errors import RvlabError
+from rvlab.model import Run
+from rvlab.raster.labels import SceneLabels
+from rvlab.raster.scene import Classes, Scene, classes, scene_named, scenes
+from rvlab.store import outputs
+
+NO_CLASSES = Classes((), ())
+
+COPIES = "copies"
+"""The folder of a run that holds compressed, tiled copies of its predictions."""
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run and what its config says; `error` says why it says nothing.
+
+    Args:
+        run: Its id.
+        uri: Its address.
+        classes: Its classes, with their colors.
+        scenes: Its scenes; those of which there is a copy name the copy as their prediction.
+        config: ``pipeline-config.json``.
+        error: Why there are none.
+    """
+
+    run: str
+    uri: str
+    classes: Classes = NO_CLASSES
+    scenes: tuple[Scene, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    error: RvlabError | None = None
+
+    def scene(self, name: str) -> Scene | None:
+        """Its scene of that id."""
+        return next((scene for scene in self.scenes if scene.id == name), None)
+
+    def labels(self, name: str) -> SceneLabels:
+        """The labels of a scene that it has.
+
+        Raises:
+            NotFound: If it has no such scene.
+        """
+        return SceneLabels(scene_named(name, self.scenes), self.classes)
+
+
+def source(run: str, uri: str) -> Source:
+    """Read a run's config and see which copies it has; an error is kept, not raised."""
+    try:
+        where, one = store.at(uri), Run.from_uri(uri)
+        config = outputs.config(where, one)
+        folder = outputs.below(where, one.uri, COPIES)
+        copies = {key[len(folder) + 1 :] for key, _ in where.files(folder)}
+        found = tuple(copied(scene, uri, copies) for scene in scenes(config))
+        return Source(run, uri, classes(config), found, config)
+    except RvlabError as exc:
+        return Source(run, uri, error=exc)
+
+
+def copied(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scene:
+    """A scene that names the copies of its prediction where there are such.
+
+    Args:
+        scene: As `rvlab.raster.scenes` returns it.
+        run_uri: Of its run.
+        copies: Names below the run's folder `COPIES`, such as ``town-1/labels.tif``.
+    """
+    where = f"{run_uri.rstrip('/')}/{COPIES}"
+    labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
+    if labels in copies:  # it holds class ids, whatever the prediction itself holds
+        scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_rgb=False)
+    if scores in copies:
+        scene = replace(scene, scores_uri=f"{where}/{scores}")
+    return scene
