@@ -44,12 +44,12 @@ def opened(uri: str) -> Iterator[Any]:
         RasterError: If it cannot be opened or read; one sentence, the cause attached.
     """
     import rasterio
-    from rasterio.errors import NotGeoreferencedWarning, RasterioError
+    from rasterio.errors import RasterioError
 
     try:
         with (
             _environment(uri),
-            _quiet(NotGeoreferencedWarning),
+            quiet(),
             rasterio.open(_name(uri)) as dataset,
         ):
             yield dataset
@@ -102,15 +102,17 @@ def _session(access: S3Access) -> Any:
 
 
 @contextmanager
-def _quiet(category: type[Warning]) -> Iterator[None]:
+def quiet() -> Iterator[None]:
     """Imagery without a position is ordinary here.
 
     ``warnings.catch_warnings`` is not safe in threads, so the filter is added once and stays.
     """
     import warnings
 
-    if not any(f[0] == "ignore" and f[2] is category for f in warnings.filters):
-        warnings.simplefilter("ignore", category)
+    from rasterio.errors import NotGeoreferencedWarning as Ordinary
+
+    if not any(f[0] == "ignore" and f[2] is Ordinary for f in warnings.filters):
+        warnings.simplefilter("ignore", Ordinary)
     yield
 
 

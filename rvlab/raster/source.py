@@ -15,9 +15,6 @@ from rvlab.store import outputs
 
 NO_CLASSES = Classes((), ())
 
-COPIES = "copies"
-"""The folder of a run that holds compressed, tiled copies of its predictions."""
-
 
 @dataclass(frozen=True)
 class Source:
@@ -57,7 +54,7 @@ def source(run: str, uri: str) -> Source:
     try:
         where, one = store.at(uri), Run.from_uri(uri)
         config = outputs.config(where, one)
-        folder = outputs.below(where, one.uri, COPIES)
+        folder = outputs.below(where, one.uri, outputs.COPIES)
         copies = {key[len(folder) + 1 :] for key, _ in where.files(folder)}
         found = tuple(copied(scene, uri, copies) for scene in scenes(config))
         return Source(run, uri, classes(config), found, config)
@@ -71,9 +68,9 @@ def copied(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scen
     Args:
         scene: As `rvlab.raster.scenes` returns it.
         run_uri: Of its run.
-        copies: Names below the run's folder `COPIES`, such as ``town-1/labels.tif``.
+        copies: Names below the run's folder ``copies``, such as ``town-1/labels.tif``.
     """
-    where = f"{run_uri.rstrip('/')}/{COPIES}"
+    where = f"{run_uri.rstrip('/')}/{outputs.COPIES}"
     labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
     if labels in copies:  # it holds class ids, whatever the prediction itself holds
         scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_rgb=False)

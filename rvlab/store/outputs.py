@@ -14,6 +14,9 @@ from rvlab.store.store import Store, at, normal, parsed
 
 CONFIG = "pipeline-config.json"
 
+COPIES = "copies"
+"""The folder of a run that holds compressed, tiled copies of its predictions."""
+
 ADOPTED = "adopted"
 """The engine of runs that were made elsewhere, whose outputs stay where they are."""
 

@@ -16,6 +16,7 @@ from typing import Any
 from rvlab.errors import StepError
 from rvlab.model import Run, Spec
 from rvlab.store import Store
+from rvlab.store.outputs import COPIES
 from rvlab.worker.checks import check
 from rvlab.worker.paths import absolute, submitted_from
 from rvlab.worker.records import PLAN, SOURCE
@@ -111,7 +112,7 @@ def command(
     uri = f"{run.rv_uri}/pipeline-config.json"
     config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
     index, pieces = split or 0, of or 1
-    clear(store, run, stale(config, step, index, pieces))
+    clear(store, run, [*stale(config, step, index, pieces), *_copies(run, step)])
     _run_command(uri, step, index, pieces)
     missing = [u for u in expected(config, step, index, pieces) if not file_exists(u, None, False)]
     if missing:
@@ -162,11 +163,16 @@ def expected(config: Any, step: str, split: int, of: int) -> list[str]:
 def clear(store: Store, run: Run, uris: Sequence[str]) -> None:
     """Remove files and folders of a run; what lies outside the run's own folder is left alone."""
     for uri in uris:
-        if not uri.startswith(f"{run.rv_uri}/"):
+        if not uri.startswith((f"{run.rv_uri}/", f"{run.uri}/{COPIES}")):
             continue
         key = store.key(uri)
         beside = (k for k, _ in store.files(key.rpartition("/")[0]))
         store.delete([k for k in beside if k == key or k.startswith(f"{key}/")])
+
+
+def _copies(run: Run, step: str) -> list[str]:
+    """The copies of predictions that are about to be made anew, which readers would prefer."""
+    return [f"{run.uri}/{COPIES}"] if step in ("predict", "train") else []
 
 
 def _predicted(config: Any, split: int, of: int) -> list[Any]:

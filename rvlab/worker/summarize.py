@@ -15,31 +15,9 @@ from rvlab.errors import RecordBroken, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.worker import fingerprint
+from rvlab.worker.artifacts import artifacts
 from rvlab.worker.results import evaluations, group_names, headline, history
-
-ARTIFACTS = pa.schema(
-    [
-        ("step", pa.string()),
-        ("kind", pa.string()),
-        ("scene", pa.string()),
-        ("key", pa.string()),
-        ("bytes", pa.int64()),
-    ]
-)
-
-_KINDS = {
-    "pipeline-config.json": "config",
-    "log.csv": "history",
-    "eval.json": "evaluation",
-    "labels.tif": "labels",
-    "scores.tif": "scores",
-    "pixel_hits.npy": "pixel_hits",
-    "model-bundle.zip": "bundle",
-    "last-model.pth": "weights",
-    "learner-config.json": "config",
-    "valid_metrics.json": "metrics",
-}
-_ENDINGS = {".png": "plot", ".json": "vectors", ".geojson": "vectors", ".zip": "archive"}
+from rvlab.worker.scenes import survey_scenes
 
 
 @dataclass(frozen=True)
@@ -59,8 +37,9 @@ def summarize(store: Store, run: Run) -> Summary:
     """Write ``tables/*.parquet`` and return what of them stands in ``end.json``.
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of what was
-    scored), history (from ``train/log.csv``) and artifacts (every file below ``rv/``); see
-    ``docs/records.md`` for their columns.
+    scored), history (from ``train/log.csv``), windows (how right each part of a scene is) and
+    artifacts (every file below ``rv/``, and the copies of predictions); see ``docs/records.md``
+    for their columns.
 
     Raises:
         RecordBroken: If a file of Raster Vision's is not what it writes.
@@ -72,6 +51,8 @@ def summarize(store: Store, run: Run) -> Summary:
     if not found:
         print("There is no eval.json, so the run has no metrics.")
     tables, summary = gathered(store, root, config, files, found)
+    tables["windows"], copies = survey_scenes(store, run, config)
+    tables["artifacts"] = pa.concat_tables([tables["artifacts"], copies])
     write(store, run, tables)
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
@@ -134,41 +115,6 @@ def write(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd")
         store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
-
-
-def artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") -> pa.Table:
-    """One row for each file that Raster Vision left.
-
-    Args:
-        files: Keys and sizes in bytes of everything below `root`.
-        root: The key of Raster Vision's own ``root_uri``; empty for a whole store.
-        named: What stands for `root` in the table.
-
-    Returns:
-        Columns step, kind, scene (null where the file belongs to no scene), key (`named`, and what
-        is below it) and bytes.
-    """
-    start = len(f"{root}/".lstrip("/"))
-    rows: list[dict[str, Any]] = []
-    for key, size in files:
-        name = key[start:]
-        parts = name.split("/")
-        step = "configure" if len(parts) == 1 else parts[0]
-        ending = parts[-1][parts[-1].rfind(".") :] if "." in parts[-1] else ""
-        kind = _KINDS.get(parts[-1], "tensorboard" if "tfevents" in name else "")
-        scene = None
-        if step == "predict":
-            scene = parts[1].removesuffix(".json") if len(parts) == 2 else parts[1]
-        rows.append(
-            {
-                "step": step,
-                "kind": kind or _ENDINGS.get(ending, "other"),
-                "scene": scene,
-                "key": f"{named}/{name}",
-                "bytes": size,
-            }
-        )
-    return pa.Table.from_pylist(rows, schema=ARTIFACTS)
 
 
 def _evaluated(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

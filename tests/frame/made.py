@@ -13,9 +13,9 @@ import pyarrow.parquet as pq
 
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.store import Store
+from rvlab.worker.artifacts import ARTIFACTS
 from rvlab.worker.fingerprint import SCENES
 from rvlab.worker.results import CONFUSION, EVALS
-from rvlab.worker.summarize import ARTIFACTS
 
 CREATED = datetime(2026, 11, 23, 15, 42, 1, tzinfo=UTC)
 

@@ -9,10 +9,13 @@ import zipfile
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 import torch
 
 from rvlab.model import STEPS
+from rvlab.raster import read as read_raster
+from rvlab.raster.source import source
 from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
@@ -183,3 +186,42 @@ def test_the_source_of_the_recipe_is_kept(trained: Trained) -> None:
     spec = record(trained, "first", "spec.json")
     assert b"def get_config(" in source
     assert spec["source_sha256"] == hashlib.sha256(source).hexdigest()
+
+
+def test_the_counts_of_all_windows_are_the_evaluation(trained: Trained) -> None:
+    """Raster Vision counted the one, rvlab the other, block by block."""
+    run = trained.runs["first"]
+    table = pq.read_table(io.BytesIO(read(trained, "first", "tables", "windows.parquet")))
+    windows = table.to_pandas().groupby(["group", "scene", "class"])[["tp", "fp", "fn"]].sum()
+    evals = trained.lab.evals(run).dropna(subset=["scene", "class"])
+    counts = evals[evals["metric"].isin(["truth_count", "prediction_count"])]
+    wide = counts.pivot_table(index=["group", "scene", "class"], columns="metric", values="value")
+    wide = wide[wide.index.get_level_values("class") != "null"]
+    found = windows.reindex(wide.index, fill_value=0)
+    assert (found["tp"] + found["fn"]).tolist() == wide["truth_count"].tolist()
+    assert (found["tp"] + found["fp"]).tolist() == wide["prediction_count"].tolist()
+    assert len(wide) > 2
+    assert table.schema.metadata[b"task"] == b"semantic_segmentation"
+
+
+def test_each_prediction_has_a_copy_that_is_quick_to_look_at(trained: Trained) -> None:
+    run = trained.runs["first"]
+    artifacts = trained.lab.artifacts(run)
+    copies = artifacts[artifacts["kind"] == "labels_copy"].set_index("scene")
+    assert set(copies.index) == set(artifacts.loc[artifacts["kind"] == "labels", "scene"])
+    one = source(run.id, run.uri)
+    for scene in one.scenes:
+        if scene.group == "train":
+            continue
+        assert scene.prediction_uri == copies.loc[scene.id, "uri"]
+        copied = read_raster(scene.prediction_uri)
+        original = read_raster(f"{run.rv_uri}/predict/{scene.id}/labels.tif")
+        assert (copied.array == original.array).all()
+
+
+def test_windows_worth_a_look_come_from_the_store(trained: Trained) -> None:
+    runs = [trained.runs[name] for name in ("first", "other seed")]
+    found = trained.lab.windows(runs, size=64)
+    assert len(found) > 0
+    assert set(found["run"]) <= {run.id for run in runs}
+    assert found["score"].is_monotonic_decreasing

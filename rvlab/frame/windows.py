@@ -1,0 +1,129 @@
+"""The windows of runs that are worth a look, from counts that lie beside each run."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rvlab.errors import KeyMissing, NotFound, RecordBroken, RvlabError, StoreError
+from rvlab.frame import worth
+from rvlab.model import Run
+from rvlab.raster.source import source
+from rvlab.raster.survey import survey
+from rvlab.raster.tally import WINDOWS, joined
+from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+KEY = ("tables", "windows.parquet")
+
+
+def windows(
+    store: Store,
+    wanted: Sequence[Run],
+    by: str = "error",
+    *,
+    n: int = 12,
+    size: int | None = None,
+    classes: str | Sequence[str] | None = None,
+    group: str | None = None,
+    scenes: str | Sequence[str] | None = None,
+    per_scene: int | None = None,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """Windows of the runs' scenes that are worth a look, the most telling first.
+
+    No raster is read: the step summarize counted, window by window, what each prediction has right
+    and wrong. Of runs without these counts (adopted ones, and those of older versions of rvlab)
+    they are made now, and kept beside the run where the store may be written.
+
+    Args:
+        store: Of the runs.
+        wanted: The runs; only windows that all of them predicted are compared.
+        by: ``error``: where they are wrong most, on average. ``disagreement``: where they differ
+            most. ``difference``: where the second run beats the first, and then where the first
+            beats the second. ``confident_error``: where they were wrong with a score of 0.9 or
+            more. ``class``: where the truth has most of `classes`. ``random``: any, by `seed`.
+        n: Rows at most.
+        size: Side of the windows in pixels, a multiple of those that were counted (a power of two,
+            64 or more). None takes 512, or less in small scenes.
+        classes: Names of the classes that the score is about; None is all.
+        group: ``train``, ``validation`` or ``test``; None is validation, or test without it.
+        scenes: Ids of scenes to look at; None is all of the group.
+        per_scene: Rows of one scene at most.
+        seed: Of ``random``.
+
+    Returns:
+        ``scene col row width height score group by run pixels``, a row per window; col to height
+        in pixels, cut at the scene's edge. `pixels` are those with a label (cells of a chip
+        classification, true boxes of an object detection). `score` is a share of the fullest
+        window's `pixels`, so that a sliver at the edge does not come first; of an object detection
+        it is a number of boxes. Of ``difference`` it is negative where the first run is better.
+        `run` is the run that is worst there (with ``difference``: better), NA where it is no one's.
+
+    Raises:
+        NotFound: If there is no such `by`, class, group or scene, or no run has counts.
+        SpecError: If `by` asks for other runs or arguments than were given, or `size` does not fit.
+    """
+    worth.checked(by, [run.id for run in wanted], classes, n)
+    tables = load(store, wanted)
+    if not tables:
+        raise NotFound("None of the runs has predictions to look at.")
+    counts = worth.gathered(tables, group, scenes)
+    return worth.chosen(counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed)
+
+
+def load(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
+    """The counts of each run, by its id; a run without any is left out, and a warning says why."""
+    found = store.each(lambda uri: _table(store, Run.from_uri(uri)), [run.uri for run in wanted])
+    out = {}
+    for run in wanted:
+        table = found[run.uri]
+        if isinstance(table, RvlabError):
+            warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=4)
+        else:
+            out[run.id] = table
+    return out
+
+
+def _table(store: Store, run: Run) -> pa.Table | RvlabError:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    key = run.key(*KEY)
+    try:
+        table = pq.read_table(io.BytesIO(store.get(key)))
+        return table.select(WINDOWS.names).cast(WINDOWS.with_metadata(table.schema.metadata))
+    except KeyMissing:
+        return _counted(store, run)
+    except RvlabError as exc:
+        return exc
+    except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
+        return RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}")
+
+
+def _counted(store: Store, run: Run) -> pa.Table | RvlabError:
+    """Count the windows of a run that has no table of them, and keep it if that is allowed."""
+    import pyarrow.parquet as pq
+
+    one = source(run.id, run.uri)
+    if one.error is not None:
+        return one.error
+    done = [survey(scene, one.classes) for scene in one.scenes if scene.group != "train"]
+    parts = [each.windows for each in done if each.windows is not None]
+    if not parts:
+        why = next((trouble for each in done for trouble in each.troubles), "it has no scenes.")
+        return NotFound(f"nothing of it could be counted: {why}")
+    table = joined(parts, one.scenes[0].task)
+    if store.exists(run.key("end.json")):  # a run that goes on may still predict
+        data = io.BytesIO()
+        pq.write_table(table, data, compression="zstd")
+        try:
+            store.put(run.key(*KEY), data.getvalue())
+        except StoreError as exc:
+            warnings.warn(f"The counts of {run.id} are not kept for the next time: {exc}")  # noqa: B028
+    return table

@@ -1,0 +1,315 @@
+"""Which windows are worth a look: counts of several runs, scored and put in order."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import NotFound, SpecError, did_you_mean
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+BY = ("error", "disagreement", "difference", "confident_error", "class", "random")
+COLUMNS: dict[str, Any] = {
+    "scene": "string",
+    "col": "int64",
+    "row": "int64",
+    "width": "int64",
+    "height": "int64",
+    "score": "float64",
+    "group": "string",
+    "by": "string",
+    "run": "object",
+    "pixels": "int64",
+}
+USUAL_PX = 512
+
+Counts = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Windows:
+    """Counts of some runs in the same windows.
+
+    Args:
+        places: ``group scene col row width height``, a row per window.
+        runs: Ids.
+        classes: Names.
+        tp: Right, shape (runs, windows, classes).
+        fp: Predicted so, truly something else; same shape.
+        fn: Truly so, predicted as something else; same shape.
+        sure: Of `fp` those with a high score, same shape; NaN where no scores were kept.
+        boxes: Whether boxes were counted, of which no number is the whole.
+    """
+
+    places: pd.DataFrame
+    runs: tuple[str, ...]
+    classes: tuple[str, ...]
+    tp: Counts
+    fp: Counts
+    fn: Counts
+    sure: NDArray[np.float64]
+    boxes: bool
+
+    @property
+    def pixels(self) -> Counts:
+        """Those with a label, shape (windows,): all runs have the same truth."""
+        return np.asarray((self.tp[0] + self.fn[0]).sum(axis=-1))
+
+
+def checked(by: str, runs: Sequence[str], classes: Any, n: int) -> None:
+    """Refuse a question that these runs and arguments cannot answer; see `rvlab.Lab.windows`."""
+    if by not in BY:
+        raise NotFound(f"There is no by={by!r}. {did_you_mean(by, BY)}")
+    if not isinstance(n, int) or n < 1:
+        raise SpecError(f"n={n!r} is no number of windows. Give 1 or more.")
+    if by == "difference" and len(runs) != 2:
+        raise SpecError(f"by='difference' compares two runs; these are {len(runs)}.")
+    if by == "disagreement" and len(runs) < 2:
+        raise SpecError(f"by='disagreement' takes two runs or more; these are {len(runs)}.")
+    if by == "class" and classes is None:
+        raise SpecError("by='class' needs to know which. Name it: classes='building'.")
+
+
+def gathered(
+    tables: Mapping[str, pa.Table], group: str | None, scenes: str | Sequence[str] | None
+) -> Windows:
+    """Bring the counts of several runs to the same windows.
+
+    A run whose truth differs from the first one's is left out, and so is a scene that not all
+    runs have; a warning says which.
+
+    Raises:
+        NotFound: If there is no such group or scene, or no scene that all runs have.
+    """
+    import pandas as pd
+
+    frames = {run: table.to_pandas() for run, table in tables.items()}
+    groups = {str(g) for each in frames.values() for g in each["group"].unique()}
+    if group is None:
+        group = "test" if "test" in groups and "validation" not in groups else "validation"
+    frames = {run: each[each["group"] == group] for run, each in frames.items()}
+    if all(each.empty for each in frames.values()):
+        raise NotFound(f"No run has windows in the group {group!r}. {did_you_mean(group, groups)}")
+    frames = _of_scenes(frames, scenes)
+    frames = _of_one_truth(frames)
+    long = pd.concat(frames, names=["run"]).reset_index("run")
+    where = ["group", "scene", "col", "row", "width", "height"]
+    place = long.groupby(where, sort=True, observed=True).ngroup().to_numpy()
+    classes = tuple(dict.fromkeys(long["class"]))
+    at = (
+        pd.Categorical(long["run"], list(frames)).codes,
+        place,
+        pd.Categorical(long["class"], classes).codes,
+    )
+    shape = (len(frames), int(place.max()) + 1, len(classes))
+    found = {name: np.zeros(shape, np.int64) for name in ("tp", "fp", "fn")}
+    for name, array in found.items():
+        array[at] = long[name]
+    kept = [not each["confident_fp"].isna().all() for each in frames.values()]
+    sure = np.where(np.array(kept)[:, None, None], 0.0, np.nan) * np.ones(shape)
+    sure[at] = long["confident_fp"].to_numpy(float, na_value=np.nan)
+    places = long[where].drop_duplicates().sort_values(where).reset_index(drop=True)
+    task = (next(iter(tables.values())).schema.metadata or {}).get(b"task", b"")
+    return Windows(places, tuple(frames), classes, **found, sure=sure, boxes=b"detect" in task)
+
+
+def chosen(
+    counts: Windows,
+    by: str,
+    *,
+    n: int,
+    size: int | None,
+    classes: str | Sequence[str] | None,
+    per_scene: int | None,
+    seed: int,
+) -> pd.DataFrame:
+    """Score the windows and take the first `n`; see `rvlab.Lab.windows`."""
+    asked = _asked(counts.classes, classes)
+    places, into = _larger(counts.places, size)
+    windows = _summed(counts, places, into)
+    if by == "disagreement":
+        scores, runs = _apart(counts, into, len(places), asked), None
+    else:
+        scores, runs = _scores(windows, by, asked, every=classes is None)
+    if not counts.boxes:
+        scores = scores / max(1, windows.pixels.max())
+    table = places.assign(score=scores, by=by, run=runs, pixels=windows.pixels)
+    if by == "random":
+        order = np.random.default_rng(seed).permutation(len(table))
+        table = table.iloc[order][table["pixels"].to_numpy()[order] > 0]
+    else:
+        table = table[table["score"] != 0]
+        table = table.sort_values("score", ascending=False, kind="stable")
+    if per_scene is not None:
+        table = table.groupby("scene").head(per_scene)
+    table = table.head(n) if by != "difference" else _both_ends(table, n)
+    return table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
+
+
+def _of_scenes(
+    frames: Mapping[str, pd.DataFrame], scenes: str | Sequence[str] | None
+) -> dict[str, pd.DataFrame]:
+    of_run = {run: set(each["scene"]) for run, each in frames.items()}
+    known = set().union(*of_run.values())
+    asked = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
+    for name in sorted(asked - known):
+        raise NotFound(f"No run has counted windows of {name!r}. {did_you_mean(name, known)}")
+    common = asked.intersection(*of_run.values())
+    if not common:
+        lacking = next(run for run, has in of_run.items() if not asked & has or asked - has)
+        raise NotFound(
+            f"The runs have no scene in common: {lacking} lacks "
+            f"{', '.join(sorted(asked - of_run[lacking])[:3])}."
+        )
+    if missing := sorted(asked - common):
+        warnings.warn(
+            f"Left out, as not all of the runs have them: {', '.join(missing)}.", stacklevel=5
+        )
+    return {run: each[each["scene"].isin(common)] for run, each in frames.items()}
+
+
+def _of_one_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The runs whose truth is the first one's, in every window and class."""
+    first, *_ = frames
+    wanted = _truth(frames[first])
+    out = {}
+    for run, each in frames.items():
+        own = _truth(each)
+        if own.equals(wanted):
+            out[run] = each
+            continue
+        differs = own.index.symmetric_difference(wanted.index)
+        if not len(differs):
+            differs = own.index[own != wanted]
+        scene = differs[0][0]
+        warnings.warn(
+            f"The run {run} is left out: its labels of {scene} are not those of {first}.",
+            stacklevel=5,
+        )
+    return out
+
+
+def _truth(frame: pd.DataFrame) -> pd.Series[Any]:
+    total = frame.assign(truth=frame["tp"] + frame["fn"])
+    total = total[total["truth"] > 0].set_index(["scene", "col", "row", "class"])
+    return total["truth"].sort_index()
+
+
+def _asked(known: Sequence[str], classes: str | Sequence[str] | None) -> list[int]:
+    if classes is None:
+        return list(range(len(known)))
+    names = [classes] if isinstance(classes, str) else list(classes)
+    for name in names:
+        if name not in known:
+            raise NotFound(f"No window holds a class {name!r}. {did_you_mean(name, known)}")
+    return [known.index(name) for name in names]
+
+
+def _larger(places: pd.DataFrame, size: int | None) -> tuple[pd.DataFrame, Counts]:
+    """Windows of the size that is asked for, and for each counted one the window it lies in."""
+    ends = places.assign(right=places["col"] + places["width"])
+    ends["bottom"] = ends["row"] + ends["height"]
+    extent = ends.groupby("scene")[["right", "bottom"]].max()
+    side = int(places[["width", "height"]].to_numpy().max())
+    counted = 1 << (side - 1).bit_length()  # in a scene smaller than a window it is cut
+    if size is None:
+        half = int(extent.to_numpy().max()) // 2
+        size = max(counted, min(USUAL_PX, 1 << max(0, half.bit_length() - 1)))
+    if size < counted or size % counted:
+        near = max(1, round(size / counted)) * counted
+        raise SpecError(
+            f"size={size} does not fit: the windows were counted in squares of {counted} px. "
+            f"Take size={near}."
+        )
+    larger = places[["group", "scene"]].copy()
+    for name, side_name, end in (("col", "width", "right"), ("row", "height", "bottom")):
+        larger[name] = places[name] // size * size
+        most = places["scene"].map(extent[end]).astype("int64")
+        larger[side_name] = (most - larger[name]).clip(upper=size)
+    groups = larger.groupby(list(larger.columns), sort=True, observed=True)
+    into = np.asarray(groups.ngroup(), np.int64)
+    unique = larger.assign(into=into).drop_duplicates("into").sort_values("into")
+    return unique.drop(columns="into").reset_index(drop=True), into
+
+
+def _summed(counts: Windows, places: pd.DataFrame, into: Counts) -> Windows:
+    def total(array: NDArray[Any]) -> NDArray[Any]:
+        out = np.zeros((array.shape[0], len(places), array.shape[2]), array.dtype)
+        for one, of in zip(out, array, strict=True):
+            np.add.at(one, into, of)
+        return out
+
+    tp, fp, fn, sure = (total(a) for a in (counts.tp, counts.fp, counts.fn, counts.sure))
+    return Windows(places, counts.runs, counts.classes, tp, fp, fn, sure, counts.boxes)
+
+
+def _scores(
+    windows: Windows, by: str, asked: list[int], *, every: bool
+) -> tuple[NDArray[np.float64], Any]:
+    """The score of each window, and the run that it is about."""
+    names = np.array(windows.runs, object)
+    if by in ("error", "random"):
+        wrong = _wrong(windows, asked, every)
+        worst = np.where(wrong.max(axis=0) > 0, names[wrong.argmax(axis=0)], None)
+        return wrong.mean(axis=0), worst
+    if by == "difference":
+        first, second = _wrong(windows, asked, every)
+        return first - second, np.where(first > second, names[1], names[0])
+    if by == "confident_error":
+        sure = windows.sure[:, :, asked].sum(axis=-1)
+        kept = ~np.isnan(sure).any(axis=1)
+        if not kept.any():
+            raise SpecError(
+                "by='confident_error' needs scores, and no run kept them. Let the recipe's "
+                "SemanticSegmentationLabelStoreConfig have smooth_output=True."
+            )
+        sure, names = sure[kept], names[kept]
+        return sure.mean(axis=0), names[sure.argmax(axis=0)]
+    truth = windows.tp[0] + windows.fn[0]
+    return truth[:, asked].sum(axis=-1).astype(float), None
+
+
+def _apart(counts: Windows, into: Counts, number: int, asked: list[int]) -> NDArray[np.float64]:
+    """Pixels in which two runs differ at least, the mean over all pairs of runs.
+
+    Pixels of a counted window that one run has right in a class, or wrongly puts there, and the
+    other does not, are at least half of the sum of the differences of these counts: runs that are
+    equally often wrong, but not in the same pixels, differ in more.
+    """
+    out = np.zeros(number)
+    pairs = list(combinations(range(len(counts.runs)), 2))
+    for a, b in pairs:
+        least = sum(np.abs(x[a] - x[b])[:, asked].sum(axis=-1) for x in (counts.tp, counts.fp))
+        np.add.at(out, into, least * (1.0 if counts.boxes else 0.5))
+    return out / len(pairs)
+
+
+def _wrong(windows: Windows, asked: list[int], every: bool) -> NDArray[np.float64]:
+    """Wrong pixels, cells or boxes, shape (runs, windows).
+
+    A wrong pixel is a miss of its true class and a false alarm of another: over all classes it is
+    counted once, about some classes once for each of them that it is wrong about.
+    """
+    fn = windows.fn[:, :, asked].sum(axis=-1)
+    if every and not windows.boxes:
+        return np.asarray(fn, float)
+    return np.asarray(fn + windows.fp[:, :, asked].sum(axis=-1), float)
+
+
+def _both_ends(table: pd.DataFrame, n: int) -> pd.DataFrame:
+    """Half of the rows where the second run is better, half where the first is."""
+    import pandas as pd
+
+    second, first = table[table["score"] > 0], table[table["score"] < 0].iloc[::-1]
+    half = n // 2
+    taken = min(len(second), max(n - half, n - len(first)))
+    return pd.concat([second.head(taken), first.head(n - taken)])

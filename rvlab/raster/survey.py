@@ -1,0 +1,144 @@
+"""The one pass over a prediction and its truth that counts windows and makes the copies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from rvlab.errors import RvlabError
+from rvlab.raster.copy import SCORE_STEP, labels_copy, scores_copy
+from rvlab.raster.labels import SceneLabels, prediction
+from rvlab.raster.read import read
+from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.tally import Tally, strips
+from rvlab.raster.window import Window
+
+STRIP_BYTES = 40_000_000
+
+
+@dataclass
+class Survey:
+    """What a pass over a scene found.
+
+    Args:
+        windows: The counts, of the schema `rvlab.raster.tally.WINDOWS`; None if there are none.
+        copies: ``labels.tif``, ``scores.tif`` -> where the copy lies, of those that were made.
+        troubles: Why something is missing, each a sentence.
+    """
+
+    windows: pa.Table | None = None
+    copies: dict[str, Path] = field(default_factory=dict)
+    troubles: list[str] = field(default_factory=list)
+
+
+def survey(scene: Scene, classes: Classes, copies: Path | None = None) -> Survey:
+    """Count the windows of a scene's prediction, and make the copies of it.
+
+    Read block by block, so that a scene of any size takes about 100 MB of memory. What cannot be
+    read is told in the result, not raised: the rest is there.
+
+    Args:
+        scene: With a prediction, as `rvlab.raster.scenes` returns it.
+        classes: Of its run.
+        copies: A folder for the copies; None makes none.
+    """
+    done = Survey()
+    labels = SceneLabels(scene, classes)
+    try:
+        grid = labels.grid
+        tally = Tally(scene, classes, grid.width, grid.height)
+        if scene.task == "semantic_segmentation":
+            _rasters(labels, tally, copies, done)
+        else:
+            tally.add_boxes(labels)
+            done.windows = tally.table()
+    except RvlabError as exc:
+        done.troubles.append(f"Scene {scene.id}: {exc}")
+    return done
+
+
+def _rasters(labels: SceneLabels, tally: Tally, copies: Path | None, done: Survey) -> None:
+    scene, classes, grid = labels.scene, labels.classes, labels.grid
+    truth = _Truth(labels)
+    with ExitStack() as stack:
+        keep: Any = None
+        keep_scores: Any = None
+        made = {}
+        if copies is not None:
+            made["labels.tif"] = copies / "labels.tif"
+            keep = stack.enter_context(labels_copy(made["labels.tif"], grid, classes))
+            if scene.scores_uri:
+                made["scores.tif"] = copies / "scores.tif"
+                keep_scores = stack.enter_context(scores_copy(made["scores.tif"], grid, classes))
+        for part in _parts(tally, len(classes) if scene.scores_uri else 0):
+            guess = prediction(scene, classes, part, grid)
+            scores = None
+            if scene.scores_uri:
+                scores = scores_of(scene.scores_uri, part, range(len(classes)))
+            if keep:
+                keep(part, guess)
+            if keep_scores:
+                keep_scores(part, scores)
+            if (known := truth.read(part)) is not None:
+                tally.add(part, known, guess, labels.labelled(part), _of_class(scores, guess))
+    done.copies = made
+    if truth.error:
+        done.troubles.append(f"Scene {scene.id}: {truth.error}")
+    else:
+        done.windows = tally.table()
+
+
+class _Truth:
+    """The labels of a scene, asked for until they are found not to be readable."""
+
+    def __init__(self, labels: SceneLabels) -> None:
+        self._labels = labels
+        self.error: RvlabError | None = None
+
+    def read(self, part: Window) -> NDArray[np.uint8] | None:
+        if self.error is None:
+            try:
+                return self._labels.truth(part)
+            except RvlabError as exc:
+                self.error = exc
+        return None
+
+
+def scores_of(
+    uri: str, window: Window, classes: Sequence[int], *, max_px: int | None = None
+) -> NDArray[np.float32]:
+    """The scores of a window from 0 to 1, shape (classes, rows, columns).
+
+    Args:
+        uri: A raster of a band a class: floats, or bytes of which 255 is 1.
+        window: In pixels of the scene.
+        classes: Ids of those that are wanted.
+        max_px: Longest side of the result, in pixels.
+
+    Raises:
+        RasterError: If it cannot be read.
+        SpecError: If it has no band of such a class.
+    """
+    chip = read(uri, window, bands=[i + 1 for i in classes], max_px=max_px)
+    found = np.asarray(chip.array, np.float32)
+    return found * np.float32(SCORE_STEP) if chip.array.dtype == np.uint8 else found
+
+
+def _of_class(
+    scores: NDArray[np.float32] | None, guess: NDArray[np.uint8]
+) -> NDArray[np.float32] | None:
+    if scores is None:
+        return None
+    ids = np.minimum(guess, len(scores) - 1)  # an id that is no class is not counted anyway
+    return np.asarray(np.take_along_axis(scores, ids[None].astype(np.intp), axis=0)[0])
+
+
+def _parts(tally: Tally, bands: int) -> Iterator[Window]:
+    return strips(tally.width, tally.height, most_px=STRIP_BYTES // (8 + 8 * bands))

@@ -1,0 +1,70 @@
+"""What summarize makes of each predicted scene: counts of its windows, copies to look at."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rvlab.errors import RecordBroken
+from rvlab.model import Run
+from rvlab.raster.scene import classes, scenes
+from rvlab.raster.source import NO_CLASSES
+from rvlab.raster.survey import survey
+from rvlab.raster.tally import joined
+from rvlab.store import Store
+from rvlab.store.outputs import COPIES
+from rvlab.worker.artifacts import ARTIFACTS
+
+PREDICTED = ("validation", "test")
+"""The groups of scenes that the step predict predicts."""
+
+
+def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
+    """Count the windows of every predicted scene, and put a copy of its prediction in the run.
+
+    A scene that cannot be read is told in the log, and the others go on: the run has succeeded.
+
+    Args:
+        store: Of the run.
+        run: The run.
+        config: Its ``pipeline-config.json``.
+
+    Returns:
+        The table of windows, and the rows of the copies in the table of artifacts.
+
+    Raises:
+        StoreError: If a copy cannot be written to the store.
+    """
+    counted, copies = [], []
+    try:
+        own, found = classes(config), scenes(config)
+    except RecordBroken as exc:
+        print(f"No windows are counted: {exc}")
+        own, found = NO_CLASSES, []
+    for scene in found:
+        if scene.group not in PREDICTED:
+            continue
+        with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
+            done = survey(scene, own, Path(folder) if is_folder(scene.id) else None)
+            for trouble in done.troubles:
+                print(trouble)
+            if done.windows is not None:
+                counted.append(done.windows)
+            for name, path in done.copies.items():
+                data = path.read_bytes()
+                store.put(run.key(COPIES, scene.id, name), data)
+                kind = f"{name.removesuffix('.tif')}_copy"
+                key = f"{COPIES}/{scene.id}/{name}"
+                copies.append(("summarize", kind, scene.id, key, len(data)))
+    columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS, strict=True)]
+    return joined(counted, found[0].task if found else ""), pa.table(arrays, schema=ARTIFACTS)
+
+
+def is_folder(scene: str) -> bool:
+    """Whether a scene's name can be that of a folder in the run."""
+    return scene not in ("", ".", "..") and not set(scene) & set("/\\\0")

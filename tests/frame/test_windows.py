@@ -1,0 +1,240 @@
+"""Which windows are worth a look: from counts alone, for every question that can be asked."""
+
+from __future__ import annotations
+
+import io
+import shutil
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from rvlab.errors import NotFound, SpecError
+from rvlab.frame.windows import KEY, windows
+from rvlab.frame.worth import COLUMNS
+from rvlab.model import Run
+from rvlab.raster.tally import joined
+from rvlab.store import Store
+from tests.raster.made import Experiment, config, write
+
+
+@pytest.fixture
+def town(tmp_path):
+    """Two scenes of 3 x 2 windows of 64 px, the first of three runs without an error."""
+    made = Experiment(tmp_path, size=(128, 192))
+    for wrong in (0.0, 0.1, 0.4):
+        made.add(wrong)
+    return made
+
+
+def asked(made, by="error", which=slice(None), **more):
+    store = Store(str(made.root))
+    return windows(store, [Run.from_uri(uri) for uri in made.runs["uri"].iloc[which]], by, **more)
+
+
+def spoil(made, number, scene, col, row, value, side=64):
+    """Have a run predict one class in a whole window."""
+    import rasterio
+    from rasterio.windows import Window
+
+    path = f"{made.runs['uri'].iloc[number]}/rv/predict/{scene}/labels.tif"
+    with rasterio.open(path, "r+") as dataset:
+        block = np.full((side, side), value, np.uint8)
+        dataset.write(block, 1, window=Window(col, row, side, side))
+
+
+def first(table):
+    return tuple(table.iloc[0][["scene", "col", "row"]])
+
+
+def test_the_window_that_was_spoilt_comes_first(town):
+    spoil(town, 1, "val-1", 128, 64, 2)
+    found = asked(town, which=slice(0, 2), size=64)
+    assert first(found) == ("val-1", 128, 64)
+    assert found["score"].is_monotonic_decreasing
+    truth = town.truth["val-1"][64:, 128:]
+    assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # the other has none
+    assert found["run"].iloc[0] == town.runs.index[1]
+    assert {c: str(t) for c, t in found.dtypes.items()} == COLUMNS | {"scene": "string"}
+
+
+def test_an_error_is_counted_as_raster_by_raster_comparison_would(town):
+    import rasterio
+
+    found = asked(town, which=[2], size=64, n=100).set_index(["scene", "col", "row"])
+    for (scene, col, row), one in found.iterrows():
+        with rasterio.open(f"{town.runs['uri'].iloc[2]}/rv/predict/{scene}/labels.tif") as dataset:
+            guess = dataset.read(1)
+        part = np.s_[row : row + 64, col : col + 64]
+        wrong = (guess[part] != town.truth[scene][part]).mean()
+        assert one["score"] == pytest.approx(wrong)
+        assert one["pixels"] == 64 * 64
+
+
+def test_the_second_question_reads_no_raster(town):
+    before = asked(town)
+    for uri in town.runs["uri"]:
+        shutil.rmtree(f"{uri}/rv")
+    with pytest.warns(UserWarning, match="is left out"), pytest.raises(NotFound):
+        asked(town)  # they had not ended, so that nothing was kept
+    assert len(before) > 0
+
+
+def test_counts_of_runs_that_ended_are_kept(town):
+    store = Store(str(town.root))
+    for uri in town.runs["uri"]:
+        store.put_json(Run.from_uri(uri).key("end.json"), {"state": "succeeded"})
+    before = asked(town)
+    for uri in town.runs["uri"]:
+        shutil.rmtree(f"{uri}/rv")
+    pd.testing.assert_frame_equal(asked(town), before)
+
+
+def test_runs_that_predict_alike_do_not_disagree_and_one_that_differs_is_found(town):
+    shutil.copytree(
+        f"{town.runs['uri'].iloc[0]}/rv/predict",
+        f"{town.runs['uri'].iloc[1]}/rv/predict",
+        dirs_exist_ok=True,
+    )
+    assert asked(town, "disagreement", [0, 1]).empty
+    spoil(town, 2, "val-0", 64, 0, 1)
+    found = asked(town, "disagreement", [0, 2], size=64)
+    assert first(found) == ("val-0", 64, 0)
+    assert found["run"].isna().all()
+    truth = town.truth["val-0"][:64, 64:128]
+    assert 0 < found["score"].iloc[0] <= (truth != 1).mean() + 1e-9
+
+
+def test_a_difference_has_both_signs_the_second_runs_wins_first(town):
+    spoil(town, 0, "val-0", 0, 0, 1)
+    spoil(town, 1, "val-1", 64, 64, 2)
+    found = asked(town, "difference", [0, 1], size=64, n=4)
+    assert first(found) == ("val-0", 0, 0)
+    assert (found["score"] > 0).sum() == 1  # nowhere else is the first run wrong
+    worst = found.iloc[found["score"].argmin()]
+    assert (worst["scene"], worst["col"], worst["row"]) == ("val-1", 64, 64)
+    assert found["score"].iloc[1:].is_monotonic_increasing  # the first run's wins, the worst first
+    assert found.iloc[0]["run"] == town.runs.index[1]
+    assert worst["run"] == town.runs.index[0]
+
+
+def test_windows_rich_in_a_class(town):
+    found = asked(town, "class", [0], classes="building", size=64, n=100)
+    for one in found.itertuples():
+        part = town.truth[one.scene][one.row : one.row + 64, one.col : one.col + 64]
+        assert one.score == pytest.approx((part == 1).mean())
+
+
+def test_about_one_class_only_its_own_errors_count(town):
+    spoil(town, 0, "val-0", 0, 0, 2)
+    found = asked(town, which=[0], classes="road", size=64)
+    part = town.truth["val-0"][:64, :64]
+    assert first(found) == ("val-0", 0, 0)
+    assert found["score"].iloc[0] == pytest.approx((part != 2).mean())
+
+
+def test_random_windows_are_the_same_for_the_same_seed(town):
+    one, again, other = (asked(town, "random", seed=s, size=64, n=6) for s in (1, 1, 2))
+    pd.testing.assert_frame_equal(one, again)
+    assert not one[["scene", "col", "row"]].equals(other[["scene", "col", "row"]])
+
+
+def test_confident_errors_need_scores_and_are_those_of_runs_that_kept_them(town):
+    with pytest.raises(SpecError, match="smooth_output=True"):
+        asked(town, "confident_error")
+    folder = town.root / "town" / town.runs.index[2]
+    parts = []
+    for name, ids in town.truth.items():
+        part = town.describe(name, folder)
+        part["label_store"]["smooth_output"] = True
+        scores = np.full((4, *ids.shape), 0.5, np.float32)
+        if name == "val-1":
+            scores[:, :64, :64] = 0.97
+        write(folder / f"rv/predict/{name}/scores.tif", scores)
+        parts.append(part)
+    town.write_config(folder, config(parts))
+    found = asked(town, "confident_error", size=64)
+    assert len(found) == 1
+    assert first(found) == ("val-1", 0, 0)
+    assert found["run"].iloc[0] == town.runs.index[2]
+
+
+def test_larger_windows_hold_the_smaller_ones_and_are_cut_at_the_edge(town):
+    small, large = (asked(town, n=100, size=size) for size in (64, 128))
+    assert set(large["width"]) == {128, 64}
+    fullest = large["pixels"].max()
+    assert fullest == 128 * 128
+    total = (small["score"] * 64 * 64).sum()
+    assert (large["score"] * fullest).sum() == pytest.approx(total)
+
+
+def test_at_most_so_many_of_a_scene(town):
+    found = asked(town, size=64, n=4, per_scene=2)
+    assert found["scene"].value_counts().to_dict() == {"val-0": 2, "val-1": 2}
+
+
+def test_a_run_with_other_labels_is_left_out_and_named(town):
+    labels = write(town.root / "other.tif", np.roll(town.truth["val-1"], 9, axis=1))
+    folder = town.root / "town" / town.runs.index[1]
+    parts = [town.describe(name, folder) for name in town.truth]
+    parts[1]["label_source"]["raster_source"]["uris"] = labels
+    town.write_config(folder, config(parts))
+    with pytest.warns(UserWarning, match="its labels of val-1 are not those of"):
+        found = asked(town)
+    assert town.runs.index[1] not in set(found["run"])
+
+
+def test_a_scene_that_one_run_lacks_is_left_out_and_named(town):
+    folder = town.root / "town" / town.runs.index[1]
+    town.write_config(folder, config([town.describe("val-0", folder)]))
+    with pytest.warns(UserWarning, match="not all of the runs have them: val-1"):
+        found = asked(town)
+    assert set(found["scene"]) == {"val-0"}
+
+
+def test_boxes_are_counted_not_shared_out(tmp_path):
+    made = Experiment(tmp_path, scenes=1, size=(64, 64))
+    made.add(0.3)
+    run = Run.from_uri(made.runs["uri"].iloc[0])
+    store = Store(str(tmp_path))
+    row = {"group": "validation", "scene": "s", "col": 0, "row": 0, "width": 64, "height": 64}
+    counted = {"class": "tree", "tp": 3, "fp": 2, "fn": 1, "confident_fp": 1}
+    import pyarrow as pa
+
+    from rvlab.raster.tally import WINDOWS
+
+    table = joined([pa.Table.from_pylist([row | counted], schema=WINDOWS)], "object_detection")
+    data = io.BytesIO()
+    pq.write_table(table, data)
+    store.put(run.key(*KEY), data.getvalue())
+    assert windows(store, [run])["score"].tolist() == [3.0]
+    assert windows(store, [run], "confident_error")["score"].tolist() == [1.0]
+    assert windows(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
+
+
+@pytest.mark.parametrize(
+    ("more", "error", "words"),
+    [
+        ({"by": "eror"}, NotFound, "Did you mean 'error'"),
+        ({"by": "difference"}, SpecError, "compares two runs; these are 3"),
+        ({"by": "class"}, SpecError, "classes='building'"),
+        ({"classes": "bilding"}, NotFound, "Did you mean 'building'"),
+        ({"size": 100}, SpecError, "Take size=128"),
+        ({"n": 0}, SpecError, "n=0"),
+        ({"group": "test"}, NotFound, "no run has windows"),
+        ({"scenes": "val-9"}, NotFound, "val-9"),
+    ],
+)
+def test_bad_questions_are_answered_in_a_sentence(town, more, error, words):
+    with pytest.raises(error, match=f"(?i){words}"):
+        asked(town, **more)
+
+
+def test_a_table_that_is_broken_is_told(town):
+    store = Store(str(town.root))
+    run = Run.from_uri(town.runs["uri"].iloc[0])
+    store.put(run.key(*KEY), b"PAR1 not at all")
+    with pytest.warns(UserWarning, match="is not the parquet file that rvlab writes"):
+        found = asked(town)
+    assert run.id not in set(found["run"])
