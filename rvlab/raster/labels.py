@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,9 +14,11 @@ from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.read import Chip, Grid, read
 from rvlab.raster.read import grid as grid_of
 from rvlab.raster.recode import Ids, class_ids
-from rvlab.raster.scene import Classes, RasterSource, Scene, VectorSource
+from rvlab.raster.scene import BoxSource, Classes, RasterSource, Scene, VectorSource
 from rvlab.raster.vectors import Shapes, areas, picks, shapes
 from rvlab.raster.window import Window
+
+T = TypeVar("T")
 
 
 @dataclass
@@ -32,7 +34,7 @@ class SceneLabels:
     classes: Classes
     _lock: Any = field(default_factory=RLock, init=False, repr=False)
     _grid: Grid | RvlabError | None = field(default=None, init=False, repr=False)
-    _shapes: dict[str, Shapes] = field(default_factory=dict, init=False, repr=False)
+    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def image_grid(self) -> Grid:
@@ -99,12 +101,16 @@ class SceneLabels:
         if source is None:
             raise RasterError(f"The scene {self.scene.id} has no labels.")
         if isinstance(source, VectorSource):
-            drawn = self._drawn("truth", lambda: shapes(source, self.image_grid, self.classes))
+            drawn = self.kept("truth", lambda: shapes(source, self.image_grid, self.classes))
             return drawn.draw(
                 self._in_image(part),
                 background_id=source.background_id,
                 all_touched=source.all_touched,
                 shape=part.shape_within(max_px),
+            )
+        if isinstance(source, BoxSource):
+            raise RasterError(
+                f"The truth cannot be read: labels of the kind {source.kind} are not drawn."
             )
         uri = readable(source, "truth")
         col, row = _corner(self.image_grid, self.scene.image.bbox, uri)
@@ -114,23 +120,29 @@ class SceneLabels:
 
     def labelled(self, window: Window, *, max_px: int | None = None) -> NDArray[np.bool_] | None:
         """Where the scene's areas of interest are; None if all of it counts."""
-        uris = self.scene.aoi_uris
-        if not uris:
+        found = self.aoi()
+        if found is None:
             return None
         part = self.clip(window)
-        found = self._drawn("aoi", lambda: areas(uris, self.image_grid))
         drawn = found.draw(self._in_image(part), shape=part.shape_within(max_px))
         return np.asarray(drawn == 1)
+
+    def aoi(self) -> Shapes | None:
+        """The scene's areas of interest in pixels of the whole image; None if all of it counts."""
+        uris = self.scene.aoi_uris
+        return self.kept("aoi", lambda: areas(uris, self.image_grid)) if uris else None
 
     def _in_image(self, window: Window) -> Window:
         box = self.scene.image.bbox
         return window.shifted(box.col, box.row) if box else window
 
-    def _drawn(self, name: str, load: Callable[[], Shapes]) -> Shapes:
+    def kept(self, name: str, load: Callable[[], T]) -> T:
+        """What was loaded by that name, once; an error is not kept."""
         with self._lock:
-            if name not in self._shapes:
-                self._shapes[name] = load()
-            return self._shapes[name]
+            if name not in self._kept:
+                self._kept[name] = load()
+            found: T = self._kept[name]
+            return found
 
 
 def prediction(

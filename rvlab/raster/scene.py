@@ -6,7 +6,7 @@ The file is read as plain JSON, so that looking at a run needs neither Raster Vi
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
@@ -14,6 +14,8 @@ from rvlab.model.classes import NULL_CLASS, unlabelled_id
 from rvlab.raster.window import Window
 
 GROUPS = ("train", "validation", "test")
+
+CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_label_source"
 
 RGB = tuple[int, int, int]
 
@@ -88,6 +90,47 @@ class VectorSource:
 
 
 @dataclass(frozen=True)
+class CellRule:
+    """How a grid of cells gets its classes from shapes.
+
+    Args:
+        size_px: The side of a cell.
+        background_id: The class of a cell with no shape.
+        ioa_thresh: The least part of a shape that must lie in the cell for it to count.
+        over_cell: Whether that is the part of the cell that the shape covers instead.
+        pick_min: Whether the smallest class id decides, instead of the largest part.
+    """
+
+    size_px: int
+    background_id: int
+    ioa_thresh: float = 0.5
+    over_cell: bool = False
+    pick_min: bool = False
+
+
+@dataclass(frozen=True)
+class BoxSource:
+    """Labels that are rectangles: the boxes of object detection, the cells of classification.
+
+    Args:
+        kind: Raster Vision's word, such as ``object_detection_label_source``.
+        shapes: Their bounds are the rectangles, unless there is a `rule`.
+        rule: How to make cells of the shapes.
+        unread: Why they cannot be read here, if they cannot.
+    """
+
+    kind: str
+    shapes: VectorSource
+    rule: CellRule | None = None
+    unread: str | None = None
+
+    @property
+    def cells(self) -> bool:
+        """Whether they are cells."""
+        return self.kind == CELL_LABELS
+
+
+@dataclass(frozen=True)
 class Scene:
     """A scene of a run. Windows of it count from the corner of its image's `bbox`.
 
@@ -96,7 +139,8 @@ class Scene:
         group: ``train``, ``validation`` or ``test``.
         image: The imagery.
         truth: The labels; None if it has none.
-        prediction_uri: The raster of predicted class ids, written by the step ``predict``.
+        prediction_uri: The raster of predicted class ids, written by the step ``predict``; of
+            other tasks the GeoJSON file of the predicted cells or boxes.
         prediction_rgb: Whether that raster holds class colours instead of ids.
         aoi_uris: GeoJSON files of the areas that are labelled; none is the whole scene.
         task: Raster Vision's word, such as ``semantic_segmentation``.
@@ -106,7 +150,7 @@ class Scene:
     id: str
     group: str
     image: RasterSource
-    truth: RasterSource | VectorSource | None
+    truth: RasterSource | VectorSource | BoxSource | None
     prediction_uri: str | None
     prediction_rgb: bool = False
     aoi_uris: tuple[str, ...] = ()
@@ -190,8 +234,8 @@ def scene_named(name: str, known: Sequence[Scene]) -> Scene:
 
 def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene:
     label_store = part.get("label_store") or {}
-    uri = str(label_store.get("uri") or folder).rstrip("/")
     is_raster = task == "semantic_segmentation"
+    uri = str(label_store.get("uri") or (folder if is_raster else f"{folder}.json")).rstrip("/")
     return Scene(
         id=str(part["id"]),
         group=group,
@@ -205,22 +249,54 @@ def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene
     )
 
 
-def _truth(part: Mapping[str, Any] | None) -> RasterSource | VectorSource | None:
+def _truth(part: Mapping[str, Any] | None) -> RasterSource | VectorSource | BoxSource | None:
     if not part:
         return None
     kind = part.get("type_hint")
+    if kind in (CELL_LABELS, BOX_LABELS):
+        return _boxes(kind, part)
     if kind != "semantic_segmentation_label_source":
         return RasterSource(unread=f"labels of the kind {kind} are not drawn")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
         return _raster(source)
-    vector, drawn = source["vector_source"], source["rasterizer_config"]
-    kind = vector.get("type_hint")
-    return VectorSource(
-        uris=_listed(vector.get("uris")),
-        transformers=tuple(vector.get("transformers") or ()),
+    drawn = source["rasterizer_config"]
+    return replace(
+        _vector(source["vector_source"]),
         background_id=int(drawn["background_class_id"]),
         all_touched=bool(drawn.get("all_touched")),
+    )
+
+
+def _boxes(kind: str, part: Mapping[str, Any]) -> BoxSource:
+    if not part.get("vector_source"):
+        return BoxSource(kind, VectorSource(), unread="its config names no file of shapes")
+    shapes = _vector(part["vector_source"])
+    if kind == BOX_LABELS:
+        return BoxSource(kind, shapes)
+    if part.get("lazy"):
+        why = "its labels are lazy, and Raster Vision scores no cell of those"
+        return BoxSource(kind, shapes, unread=why)
+    if not part.get("infer_cells"):
+        return BoxSource(kind, shapes)
+    if not part.get("cell_sz"):
+        return BoxSource(kind, shapes, unread="its config has no cell_sz")
+    thresh = part.get("ioa_thresh")
+    rule = CellRule(
+        size_px=int(part["cell_sz"]),
+        background_id=int(part["background_class_id"]),
+        ioa_thresh=0.5 if thresh is None else float(thresh),
+        over_cell=bool(part.get("use_intersection_over_cell")),
+        pick_min=bool(part.get("pick_min_class_id")),
+    )
+    return BoxSource(kind, shapes, rule)
+
+
+def _vector(part: Mapping[str, Any]) -> VectorSource:
+    kind = part.get("type_hint")
+    return VectorSource(
+        uris=_listed(part.get("uris")),
+        transformers=tuple(part.get("transformers") or ()),
         unread=None if kind == "geojson_vector_source" else f"no {kind} is read here",
     )
 

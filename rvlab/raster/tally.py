@@ -11,6 +11,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rvlab import metrics
+from rvlab.raster.boxes import outcomes, predicted_boxes, true_boxes
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.recode import Ids
 from rvlab.raster.scene import Classes, Scene
@@ -106,16 +107,14 @@ class Tally:
         Raises:
             RasterError: If labels or predictions cannot be read.
         """
-        from rvlab.raster.boxes import outcomes, predicted_boxes, true_boxes
-
         truth = true_boxes(labels)
         guess = predicted_boxes(self.scene, self.classes, labels)
         found = outcomes(truth, guess, self.scene.task, iou=iou)
         tp, fp, fn = self._counts
         self._at(tp, guess.bounds[found.right], guess.class_ids[found.right])
-        self._at(fp, guess.bounds[~found.right], guess.class_ids[~found.right])
-        self._at(fn, truth.bounds[~found.found], truth.class_ids[~found.found])
-        sure = ~found.right & (guess.scores >= CONFIDENT)
+        self._at(fp, guess.bounds[found.wrong], guess.class_ids[found.wrong])
+        self._at(fn, truth.bounds[found.missed], truth.class_ids[found.missed])
+        sure = found.wrong & (guess.scores >= CONFIDENT)
         self._at(self._sure(), guess.bounds[sure], guess.class_ids[sure])
 
     def table(self) -> pa.Table:

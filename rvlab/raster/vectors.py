@@ -103,37 +103,45 @@ def shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
         RasterError: If a file cannot be read, a transformer is not known here, or a line or point
             has no buffer.
     """
+    return as_shapes(features(source, grid, classes))
+
+
+def features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[str, Any]]:
+    """`shapes` as GeoJSON features, each with a shapely ``geometry`` and a ``class_id``.
+
+    Arguments and errors as `shapes`.
+    """
     if source.unread:
         raise RasterError(f"The labels cannot be read: {source.unread}.")
-    features = [f for uri in source.uris for f in read_features(uri)]
-    features = in_pixels(features, grid)
+    found = in_pixels([f for uri in source.uris for f in read_features(uri)], grid)
     for step in source.transformers:
-        features = _transformed(features, step, classes)
-    kinds = {f["geometry"].geom_type for f in features} - {"Polygon", "MultiPolygon"}
+        found = _transformed(found, step, classes)
+    kinds = {f["geometry"].geom_type for f in found} - {"Polygon", "MultiPolygon"}
     if kinds:
         raise RasterError(
             f"{source.uris[0]} holds shapes of the kind {', '.join(sorted(kinds))}, and the config "
             "has no buffer that makes areas of them."
         )
-    missing = [f for f in features if f["properties"].get("class_id") is None]
+    missing = [f for f in found if f["properties"].get("class_id") is None]
     if missing:
         raise RasterError(
             f"{len(missing)} shapes of {source.uris[0]} have no class: the config has no "
             "class_inference_transformer."
         )
-    return _as_shapes(features, [int(f["properties"]["class_id"]) for f in features])
+    return found
 
 
 def areas(uris: Iterable[str], grid: Grid) -> Shapes:
     """Areas of interest in the pixels of an image, each with the class id 1."""
-    features = in_pixels([f for uri in uris for f in read_features(uri)], grid)
-    return _as_shapes(features, [1] * len(features))
+    found = in_pixels([f for uri in uris for f in read_features(uri)], grid)
+    return as_shapes([{**f, "properties": {"class_id": 1}} for f in found])
 
 
-def _as_shapes(features: list[dict[str, Any]], class_ids: list[int]) -> Shapes:
-    geometries = np.empty(len(features), object)
-    geometries[:] = [f["geometry"] for f in features]
-    return Shapes(geometries, np.array(class_ids, np.int64))
+def as_shapes(found: list[dict[str, Any]]) -> Shapes:
+    """Shapes of features that have a class."""
+    geometries = np.empty(len(found), object)
+    geometries[:] = [f["geometry"] for f in found]
+    return Shapes(geometries, np.array([int(f["properties"]["class_id"]) for f in found], np.int64))
 
 
 def _transformed(
