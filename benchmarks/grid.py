@@ -1,0 +1,397 @@
+"""A grid of predictions from scenes of 10,000 x 10,000 px on S3, each request 20 ms away.
+
+The same windows, of the same runs, three ways, alternating, in one process each:
+
+* ``grid``: ``plot.predictions(runs, windows)``, its reading and its drawing timed apart;
+* ``ranges``: the limit. The compressed tiles that these windows lie in, fetched by bare concurrent
+  range requests, their places known beforehand; nothing is decoded, scored or drawn;
+* ``download``: what people do now. Each file that Raster Vision left is downloaded, opened with
+  rasterio and cut, eight at a time.
+
+Each scene has an image and labels in tiles (COG), and five predictions as Raster Vision writes
+them (strips, no compression), with the copies that rvlab's own code makes. Nothing is trained.
+Goals: reading at most 3 x the time and 2 x the bytes of ``ranges``, memory under 500 MB, drawing
+at most 1 s, and 20 x faster than ``download``. Imports, and a first small call, come before.
+
+    python benchmarks/grid.py --data FOLDER [--scenes 20] [--side 10000] [--repeats 5]
+
+The first call fills FOLDER with the scenes, 14 GB at full size; a later one finds them there.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from slow_s3 import Wire, slowed
+
+from rvlab.store import S3Access, Store, server
+
+CLASSES = {
+    "names": ["background", "building", "road", "null"],
+    "colors": ["#d9d9d9", "orange", "#4675b4", "black"],
+    "null_class": "null",
+}
+RUNS, WINDOW, WAIT_S = 5, 512, 0.02
+IN_FLIGHT = 32
+IDS = [f"20261101-00000{i}-{i:06x}" for i in range(RUNS)]
+
+
+def main() -> None:
+    """Prepare, measure, print."""
+    asked = _arguments()
+    if asked.child:
+        print(json.dumps(_child(asked)))
+        return
+    asked.data.mkdir(parents=True, exist_ok=True)
+    one = server.start(asked.data / "s3")
+    try:
+        _prepare(asked, _store(one.endpoint, one))
+        with slowed(one.endpoint, wait_s=WAIT_S) as wire:
+            _measure(asked, wire, one)
+    finally:
+        server.stop(asked.data / "s3")
+
+
+def _arguments() -> Any:
+    parser = argparse.ArgumentParser(description="See the first lines of this file.")
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--scenes", type=int, default=20)
+    parser.add_argument("--side", type=int, default=10_000)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--child", choices=["grid", "ranges", "download"], help=argparse.SUPPRESS)
+    return parser.parse_args()
+
+
+# What is measured: each in a process of its own, so that peak memory is that of one way.
+
+
+def _measure(asked: Any, wire: Any, one: Any) -> None:
+    found: dict[str, list[dict[str, float]]] = {"ranges": [], "grid": [], "download": []}
+    secrets = {
+        "AWS_ACCESS_KEY_ID": one.access_key,
+        "AWS_SECRET_ACCESS_KEY": one.secret_key,
+        "AWS_DEFAULT_REGION": one.region,
+        "AWS_ENDPOINT_URL": wire.endpoint,
+        "GRID_STORE": f"s3://{one.bucket}/grid",
+        "MPLBACKEND": "agg",
+    }
+    for turn in range(asked.repeats):
+        for way, results in found.items():
+            if way == "download" and turn >= max(1, asked.repeats // 3):
+                continue  # it takes a minute
+            done = subprocess.run(
+                [sys.executable, __file__, *sys.argv[1:], "--child", way],
+                env=os.environ | secrets,
+                stdout=subprocess.PIPE,
+                text=True,
+                check=True,
+            )
+            results.append(json.loads(done.stdout.splitlines()[-1]))
+    _print(asked, found)
+
+
+def _print(asked: Any, found: dict[str, list[dict[str, float]]]) -> None:
+    def median(way: str, what: str) -> float:
+        return statistics.median(one[what] for one in found[way])
+
+    size = f"{asked.scenes} windows of {WINDOW} px x {RUNS} runs"
+    print(f"{size}, scenes of {asked.side} px, {1000 * WAIT_S:.0f} ms a request")
+    print(f"{'':10}{'seconds':>9}{'requests':>10}{'MB':>9}{'peak MB':>9}  (medians)")
+    for way, results in found.items():
+        numbers = (median(way, n) for n in ("seconds", "requests", "mb", "peak_mb"))
+        seconds, requests, mb, peak = numbers
+        print(f"{way:10}{seconds:9.2f}{requests:10.0f}{mb:9.1f}{peak:9.0f}  of {len(results)}")
+    drawing = median("grid", "drawing")
+    reading = median("grid", "seconds")
+    print(f"reading / ranges      {reading / median('ranges', 'seconds'):6.2f}   goal  <= 3")
+    print(
+        f"bytes / ranges        {median('grid', 'mb') / median('ranges', 'mb'):6.2f}   goal  <= 2"
+    )
+    print(f"peak memory, MB       {median('grid', 'peak_mb'):6.0f}   goal  < 500")
+    print(f"drawing, seconds      {drawing:6.2f}   goal  <= 1")
+    print(f"download / grid       {median('download', 'seconds') / reading:6.1f}   goal  >= 20")
+
+
+def _child(asked: Any) -> dict[str, float]:
+    wire, windows = Wire(os.environ["AWS_ENDPOINT_URL"]), _windows(asked)
+    way = {"grid": _grid, "ranges": _ranges, "download": _download}[asked.child]
+    result = way(windows, wire.taken)  # which starts to count anew when it starts the clock
+    requests, size = wire.taken()
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+    return result | {"requests": requests, "mb": size / 1e6, "peak_mb": peak}
+
+
+def _windows(asked: Any) -> list[tuple[str, int, int, int, int]]:
+    """One in each scene, at no corner of a tile."""
+    rng = np.random.default_rng(0)
+    places = rng.integers(0, asked.side - WINDOW, (asked.scenes, 2)).tolist()
+    return [(f"scene-{i}", col, row, WINDOW, WINDOW) for i, (col, row) in enumerate(places)]
+
+
+def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
+    """Ours, after one small picture."""
+    import pandas as pd
+
+    from rvlab.plot import _predictions, predictions
+
+    store = os.environ["GRID_STORE"]
+    table = pd.DataFrame({"run": IDS, "uri": [f"{store}/towns/{run}" for run in IDS]})
+    table["params.lr"] = [10.0**-i for i in range(RUNS)]
+    drawing = 0.0
+    plain = _predictions.mosaic  # type: ignore[attr-defined]
+
+    def timed(*args: Any) -> Any:
+        nonlocal drawing
+        start = time.perf_counter()
+        figure = plain(*args)
+        drawing += time.perf_counter() - start
+        return figure
+
+    predictions(table.head(1), windows[:1])._repr_png_()  # type: ignore[attr-defined]
+    _predictions.mosaic = timed  # type: ignore[attr-defined]
+    begin()
+    start = time.perf_counter()
+    figure = predictions(table, windows)
+    seconds = time.perf_counter() - start - drawing
+    start = time.perf_counter()
+    png = figure._repr_png_()  # type: ignore[attr-defined]
+    drawing += time.perf_counter() - start
+    shown = sum(len(ax.images) for ax in figure.axes)
+    said = [t.get_text() for ax in figure.axes for t in ax.texts]
+    assert shown, said
+    if name := os.environ.get("GRID_PNG"):
+        Path(name).write_bytes(png)
+    return {"seconds": seconds, "drawing": drawing}
+
+
+def _ranges(windows: list[Any], begin: Any) -> dict[str, float]:
+    """The limit: the bytes of the tiles, and nothing else."""
+    import obstore
+
+    store = _s3()
+    wanted = [
+        (key, ranges)
+        for window in windows
+        for key in _keys(window[0], copies=True)
+        if (ranges := _tiles(key, window[1:]))
+    ]
+
+    def fetch(one: Any) -> int:
+        key, ranges = one
+        starts, ends = zip(*ranges, strict=True)
+        got = obstore.get_ranges(store, key, starts=starts, ends=ends, coalesce=0)
+        return sum(len(part) for part in got)
+
+    fetch(wanted[0])
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        begin()
+        start = time.perf_counter()
+        total = sum(pool.map(fetch, wanted))
+        seconds = time.perf_counter() - start
+    assert total
+    return {"seconds": seconds}
+
+
+def _download(windows: list[Any], begin: Any) -> dict[str, float]:
+    """Fetch each file, open it with rasterio, read the window."""
+    import obstore
+    import rasterio
+    from rasterio.windows import Window
+
+    store = _s3()
+
+    def one(job: tuple[str, Any]) -> int:
+        key, (_, col, row, width, height) = job
+        with tempfile.NamedTemporaryFile(suffix=".tif") as file:
+            for part in obstore.get(store, key).stream(2**22):
+                file.write(part)
+            file.flush()
+            with rasterio.open(file.name) as dataset:
+                return int(dataset.read(window=Window(col, row, width, height)).size)
+
+    jobs = [(key, window) for window in windows for key in _keys(window[0], copies=False)]
+    with ThreadPoolExecutor(8) as pool:
+        begin()
+        start = time.perf_counter()
+        assert all(pool.map(one, jobs))
+        return {"seconds": time.perf_counter() - start}
+
+
+def _keys(scene: str, *, copies: bool) -> list[str]:
+    folder = "copies" if copies else "rv/predict"
+    predicted = [f"towns/{run}/{folder}/{scene}/labels.tif" for run in IDS]
+    return [f"images/{scene}.tif", f"images/{scene}-labels.tif", *predicted]
+
+
+def _tiles(key: str, window: Any) -> list[tuple[int, int]]:
+    """Where the tiles of a window lie in a file, those side by side as one range."""
+    layout = json.loads((_layouts() / f"{key.replace('/', '+')}.json").read_text())
+    col, row, width, height = window
+    block, across = layout["block"], layout["across"]
+    found: list[tuple[int, int]] = []
+    for y in range(row // block, (row + height - 1) // block + 1):
+        for x in range(col // block, (col + width - 1) // block + 1):
+            start, size = layout["tiles"][y * across + x]
+            if found and 0 <= start - found[-1][1] <= 16:  # a COG keeps a few bytes between tiles
+                found[-1] = (found[-1][0], start + size)
+            else:
+                found.append((start, start + size))
+    return found
+
+
+def _layouts() -> Path:
+    return Path(sys.argv[sys.argv.index("--data") + 1]) / "layouts"
+
+
+def _s3() -> Any:
+    from obstore.store import S3Store
+
+    bucket, _, prefix = os.environ["GRID_STORE"].removeprefix("s3://").partition("/")
+    return S3Store(
+        bucket,
+        prefix=prefix,
+        endpoint=os.environ["AWS_ENDPOINT_URL"],
+        virtual_hosted_style_request=False,
+        client_options={"allow_http": True},
+    )
+
+
+# What it is measured on.
+
+
+def _store(endpoint: str, one: Any) -> Store:
+    access = S3Access(endpoint, one.access_key, one.secret_key, region=one.region)
+    return Store(f"s3://{one.bucket}/grid", access)
+
+
+def _prepare(asked: Any, store: Store) -> None:
+    """Put the scenes and the runs into the store, unless they are there."""
+    done = f"done-{asked.scenes}-{asked.side}.json"
+    if store.exists(done):
+        return
+    print("Making the scenes; this takes some minutes.")
+    (asked.data / "layouts").mkdir(exist_ok=True)
+    for number, run in enumerate(IDS):
+        parts = [_scene(store, f"scene-{i}", run) for i in range(asked.scenes)]
+        config = {
+            "type_hint": "semantic_segmentation_config",
+            "dataset": {"class_config": CLASSES, "validation_scenes": parts},
+        }
+        store.put_json(f"towns/{run}/rv/pipeline-config.json", config)
+        store.put_json(f"towns/{run}/spec.json", {"schema": 1, "run": run, "number": number})
+    with tempfile.TemporaryDirectory(dir=asked.data) as folder:
+        for i in range(asked.scenes):
+            for key, data in _rasters(i, asked.side, Path(folder)):
+                store.put(key, data)
+            print(f"scene {i + 1} of {asked.scenes}")
+    store.put_json(done, {})
+
+
+def _scene(store: Store, name: str, run: str) -> dict[str, Any]:
+    def raster(uri: str) -> dict[str, Any]:
+        return {"type_hint": "rasterio_source", "uris": uri, "channel_order": None}
+
+    image = raster(f"{store.uri}/images/{name}.tif")
+    truth = raster(f"{store.uri}/images/{name}-labels.tif")
+    return {
+        "id": name,
+        "raster_source": image,
+        "label_source": {
+            "type_hint": "semantic_segmentation_label_source",
+            "raster_source": truth,
+        },
+        "label_store": {
+            "type_hint": "semantic_segmentation_label_store",
+            "uri": f"{store.uri}/towns/{run}/rv/predict/{name}",
+        },
+        "aoi_uris": None,
+    }
+
+
+def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]]:
+    """Keys and bytes of a scene's files: image, truth, and of each run prediction and copy."""
+    import rasterio.shutil
+    from affine import Affine
+
+    from rvlab.raster import Classes
+    from rvlab.raster.copy import labels_copy
+    from rvlab.raster.read import Grid
+    from rvlab.raster.window import Window
+
+    name, rng = f"scene-{number}", np.random.default_rng(number)
+    truth = _town(side, rng)
+    grey = np.array([96, 168, 128, 0], np.uint8)[truth]
+    image = grey + rng.integers(0, 24, truth.shape, np.uint8)
+    transform = Affine(0.3, 0, 663_000, 0, -0.3, 3_999_000)
+    plain = {"driver": "GTiff", "count": 1, "dtype": "uint8", "width": side, "height": side}
+    plain |= {"crs": "EPSG:32611", "transform": transform}
+    path, cog = folder / "raw.tif", folder / "cog.tif"
+    for key, array in ((f"images/{name}.tif", image), (f"images/{name}-labels.tif", truth)):
+        with rasterio.open(path, "w", **plain) as dataset:
+            dataset.write(array, 1)
+        made = {"compress": "DEFLATE", "blocksize": 512, "overview_resampling": "NEAREST"}
+        rasterio.shutil.copy(path, cog, driver="COG", **made)
+        yield key, _kept(key, cog)
+    colors = ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0))
+    classes = Classes(tuple(CLASSES["names"]), colors, "null")
+    grid = Grid(side, side, transform, rasterio.crs.CRS.from_string("EPSG:32611"))
+    for shift, run in enumerate(IDS):
+        guess = np.roll(truth, 2 * shift + 1, axis=1)
+        key = f"towns/{run}/rv/predict/{name}/labels.tif"
+        with rasterio.open(path, "w", **plain, blockxsize=512, blockysize=512) as dataset:
+            dataset.write(guess, 1)
+        yield key, path.read_bytes()
+        key = f"towns/{run}/copies/{name}/labels.tif"
+        with labels_copy(cog, grid, classes) as write:
+            write(Window(0, 0, side, side), guess)
+        yield key, _kept(key, cog)
+
+
+def _town(side: int, rng: np.random.Generator) -> Any:
+    """Streets and houses: as many edges as a town has."""
+    ids = np.zeros((side, side), np.uint8)
+    for at in range(0, side, 160):
+        ids[at : at + 14] = ids[:, at : at + 14] = 2
+    count = side * side // 4000
+    places = rng.integers(0, side - 60, (count, 2))
+    sizes = rng.integers(12, 50, (count, 2))
+    for (row, col), (tall, wide) in zip(places.tolist(), sizes.tolist(), strict=True):
+        ids[row : row + tall, col : col + wide] = 1
+    return ids
+
+
+def _kept(key: str, path: Path) -> bytes:
+    """A file's bytes; where its tiles lie is noted beside, for the bare requests."""
+    import rasterio
+
+    with rasterio.open(path) as dataset:
+        block = dataset.block_shapes[0][0]
+        across, down = (-(-n // block) for n in (dataset.width, dataset.height))
+        tiles = [
+            [int(dataset.get_tag_item(f"{n}_{x}_{y}", "TIFF", bidx=1) or 0) for n in FIELDS]
+            for y in range(down)
+            for x in range(across)
+        ]
+    layout = {"block": block, "across": across, "tiles": tiles}
+    (_layouts() / f"{key.replace('/', '+')}.json").write_text(json.dumps(layout))
+    return path.read_bytes()
+
+
+FIELDS = ("BLOCK_OFFSET", "BLOCK_SIZE")
+
+
+if __name__ == "__main__":
+    main()
