@@ -94,7 +94,8 @@ class _Forwarder:
         back.write(answer)
         empty = head.startswith(b"HEAD ") or answer.split(b" ", 2)[1] in (b"204", b"304")
         if not empty:
-            self._bytes += await _body(answer, far, back)
+            size = await _body(answer, far, back)  # not `+= await`, which loses what others count
+            self._bytes += size
         await back.drain()
         return b"connection: close" not in answer.lower()
 

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
-from rvlab.raster.read import Chip, Grid, read
+from rvlab.raster.read import Chip, Grid, bands_of, read, read_chosen
 from rvlab.raster.read import grid as grid_of
 from rvlab.raster.recode import Ids, class_ids
 from rvlab.raster.scene import BoxSource, Classes, RasterSource, Scene, VectorSource
@@ -113,8 +113,10 @@ class SceneLabels:
                 f"The truth cannot be read: labels of the kind {source.kind} are not drawn."
             )
         uri = readable(source, "truth")
-        col, row = _corner(self.image_grid, self.scene.image.bbox, uri)
-        chip = _label_chip(uri, source, part.shifted(col, row), max_px)
+        image, box = self.image_grid, self.scene.image.bbox
+        chip = _label_chip(
+            uri, source, lambda own: part.shifted(*_corner(image, box, own, uri)), max_px
+        )
         _same_shape(chip, part, f"The truth {uri}")
         return class_ids(uri, chip, source.transformers)
 
@@ -194,7 +196,7 @@ def thinned(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
     return ids[np.ix_(rows, cols)]
 
 
-def _corner(image: Grid, box: Window | None, uri: str) -> tuple[int, int]:
+def _corner(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:
     """Where the scene begins in the raster of its labels, whose own corner may be another.
 
     Raster Vision takes both to have the same pixel size; here it is checked.
@@ -202,7 +204,6 @@ def _corner(image: Grid, box: Window | None, uri: str) -> tuple[int, int]:
     from rasterio.warp import transform
 
     left, top = (box.col, box.row) if box else (0, 0)
-    labels = grid_of(uri)
     if not (image.has_position and labels.has_position):
         return left, top
     x, y = image.point(left + 0.5, top + 0.5)
@@ -216,9 +217,14 @@ def _corner(image: Grid, box: Window | None, uri: str) -> tuple[int, int]:
     return labels.pixel(x, y)
 
 
-def _label_chip(uri: str, source: RasterSource, window: Window, max_px: int | None) -> Chip:
-    bands = None if source.channel_order is None else [b + 1 for b in source.channel_order]
-    return read(uri, window, bands=bands, max_px=max_px, resampling="nearest")
+def _label_chip(
+    uri: str, source: RasterSource, window: Callable[[Grid], Window], max_px: int | None
+) -> Chip:
+    order = source.channel_order
+    bands = None if order is None else [band + 1 for band in order]
+    return read_chosen(
+        uri, window, lambda data: bands_of(uri, data, bands), max_px=max_px, resampling="nearest"
+    )
 
 
 def _same_shape(chip: Chip, window: Window, what: str) -> None:

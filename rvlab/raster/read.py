@@ -134,24 +134,25 @@ def read(
         SpecError: If it has no such band.
     """
     return read_chosen(
-        uri, window, lambda found: _bands(uri, found, bands), max_px=max_px, resampling=resampling
+        uri, window, lambda found: bands_of(uri, found, bands), max_px=max_px, resampling=resampling
     )
 
 
 def read_chosen(
     uri: str,
-    window: Window | None,
+    window: Window | Callable[[Grid], Window] | None,
     choose: Callable[[Any], list[int]],
     *,
     max_px: int | None,
     resampling: Resampling,
 ) -> Chip:
-    """`read`, with the bands chosen when the raster is open, so that it is opened once."""
+    """`read`, with window and bands chosen when the raster is open, so that it is opened once."""
     from rasterio.enums import Resampling as How
 
     with opened(uri) as dataset:
         whole = _grid(dataset)
-        part = (window or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
+        asked = window(whole) if callable(window) else window
+        part = (asked or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
         numbers = choose(dataset)
         shape = part.shape_within(max_px)
         size = len(numbers) * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
@@ -182,7 +183,8 @@ def _grid(dataset: Any) -> Grid:
     return Grid(dataset.width, dataset.height, dataset.transform, dataset.crs)
 
 
-def _bands(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
+def bands_of(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
+    """Band numbers from 1: those that are asked for, if they are there, else all but alpha."""
     if bands is None:
         return plain_bands(dataset)
     wrong = [b for b in bands if not 1 <= b <= dataset.count]
