@@ -14,7 +14,7 @@ import asyncio
 import json
 import multiprocessing
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 from urllib.parse import urlsplit
@@ -73,12 +73,12 @@ class _Forwarder:
         await server.serve_forever()
 
     async def _client(self, near: Any, back: Any) -> None:
-        far, onward = await asyncio.open_connection(self._host, self._port, limit=CHUNK)
         with suppress(asyncio.IncompleteReadError, ConnectionError):
-            while await self._one(near, back, far, onward):
-                pass
-        for writer in (back, onward):
-            writer.close()
+            far, onward = await asyncio.open_connection(self._host, self._port, limit=CHUNK)
+            with closing(onward):
+                while await self._one(near, back, far, onward):
+                    pass
+        back.close()
 
     async def _one(self, near: Any, back: Any, far: Any, onward: Any) -> bool:
         """One request and its answer; False if the connection is not to be used again."""

@@ -17,8 +17,8 @@ if TYPE_CHECKING:
 # What rasterio opens beside local paths and s3://; it translates these to GDAL's names itself.
 _SCHEMES = ("http", "https", "gs", "az", "oss", "zip", "tar", "gzip", "zip+s3", "zip+https")
 
-# No listing of the folder beside each file: docs of /vsicurl/. 16 KB hold the header of a tiled copy
-# of 10,000 x 10,000 px; asking for more costs each small window more than its own pixels.
+# No listing of the folder beside each file: docs of /vsicurl/. 16 KB hold the header of a copy of
+# 10,000 x 10,000 px; asking for more costs each small window more than its own pixels.
 _SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": 16384,
