@@ -63,15 +63,19 @@ class Trained:
         return self.table.loc[self.runs[name].id]
 
 
+def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
+    """A lab whose store is a folder of the embedded server's bucket."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(
+            "rvlab.lab._places._store", lambda *_, **__: Store(f"s3://{s3.bucket}/{folder}", access)
+        )
+        return Lab("ignored", LocalEngine(at_most=2))
+
+
 @pytest.fixture(scope="session")
 def trained(s3: Server, s3_access: S3Access) -> Trained:
     """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "rvlab.lab._places._store",
-            lambda *_, **__: Store(f"s3://{s3.bucket}/trained", s3_access),
-        )
-        lab = Lab("ignored", LocalEngine(at_most=2))
+    lab = lab_on(s3, s3_access, "trained")
     asked = {
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
@@ -84,5 +88,32 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
         name: lab.submit(TINY, experiment="tiny", **{"epochs": 2, **given})
         for name, given in asked.items()
     }
+    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    return Trained(lab, runs, table)
+
+
+@pytest.fixture(scope="session")
+def trained_cc(s3: Server, s3_access: S3Access) -> Trained:
+    """A small chip classification that has learnt, through the same engine and server."""
+    return trained_on(
+        lab_on(s3, s3_access, "trained-cc"), "synthetic_town_classification", epochs=5
+    )
+
+
+@pytest.fixture(scope="session")
+def trained_od(s3: Server, s3_access: S3Access) -> Trained:
+    """A small object detection that has learnt, through the same engine and server."""
+    return trained_on(
+        lab_on(s3, s3_access, "trained-od"),
+        "synthetic_town_detection",
+        epochs=10,
+        train_scenes=3,
+        chips_per_scene=16,
+    )
+
+
+def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
+    """One run of a recipe on small scenes, named ``first``."""
+    runs = {"first": lab.submit(recipe, experiment="small", scene_px=384, **params)}
     table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
     return Trained(lab, runs, table)

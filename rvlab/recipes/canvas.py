@@ -72,6 +72,11 @@ class Box:
         c, s = math.cos(self.along), math.sin(self.along)
         return self.x + a * c - b * s, self.y + a * s + b * c
 
+    def corners(self) -> list[tuple[float, float]]:
+        """Its four corners, one after the other around it."""
+        ends = ((-1, -1), (1, -1), (1, 1), (-1, 1))
+        return [self.point(i * self.a, j * self.b) for i, j in ends]
+
 
 class Canvas:
     """A square picture with its labels.

@@ -1,4 +1,4 @@
-"""The small U-Net as a model that Raster Vision can load in any process, on any machine."""
+"""The small models as something that Raster Vision can load in any process, on any machine."""
 
 from __future__ import annotations
 
@@ -18,12 +18,34 @@ def pack(source: Path, target: Path) -> None:
         archive.writestr(info, source.read_bytes())
 
 
-def small_unet(data_uri: str, *, classes: int, width: int) -> Any:
-    """Raster Vision's config of a small U-Net whose source lies in the store.
+def packed(data_uri: str, entrypoint: str, **arguments: Any) -> Any:
+    """Raster Vision's config of a model whose source lies in the store.
 
     Args:
         data_uri: Folder for the zipped source. Its name holds a hash of what is in it, so a newer
             rvlab does not change the model of an older run.
+        entrypoint: The function that makes the model, and the module of this package it is in.
+        arguments: What it is called with.
+
+    Returns:
+        An ``ExternalModuleConfig``.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    from rastervision.pytorch_learner import ExternalModuleConfig
+
+    source = Path(__file__).with_name(f"{entrypoint}.py")
+    name = f"{entrypoint}-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.zip"
+    uris = place.fill(data_uri, {name: lambda path: pack(source, path)})
+    return ExternalModuleConfig(uri=uris[name], entrypoint=entrypoint, entrypoint_kwargs=arguments)
+
+
+def small_unet(data_uri: str, *, classes: int, width: int) -> Any:
+    """Raster Vision's config of a small U-Net.
+
+    Args:
+        data_uri: See `packed`.
         classes: Number of classes.
         width: Channels at full resolution; deeper levels have 2 and 4 times as many.
 
@@ -33,12 +55,48 @@ def small_unet(data_uri: str, *, classes: int, width: int) -> Any:
     Raises:
         StoreError: If the folder cannot be read or written.
     """
-    from rastervision.pytorch_learner import ExternalModuleConfig, SemanticSegmentationModelConfig
+    from rastervision.pytorch_learner import SemanticSegmentationModelConfig
 
-    source = Path(__file__).with_name("unet.py")
-    name = f"unet-{hashlib.sha256(source.read_bytes()).hexdigest()[:8]}.zip"
-    uris = place.fill(data_uri, {name: lambda path: pack(source, path)})
-    definition = ExternalModuleConfig(
-        uri=uris[name], entrypoint="unet", entrypoint_kwargs={"classes": classes, "width": width}
-    )
+    definition = packed(data_uri, "unet", classes=classes, width=width)
     return SemanticSegmentationModelConfig(external_def=definition, pretrained=False)
+
+
+def small_convnet(data_uri: str, *, classes: int, width: int) -> Any:
+    """Raster Vision's config of a small network for chip classification.
+
+    Args:
+        data_uri: See `packed`.
+        classes: Number of classes.
+        width: Channels at full resolution; deeper levels have 2, 4 and 8 times as many.
+
+    Returns:
+        A ``ClassificationModelConfig``.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    from rastervision.pytorch_learner import ClassificationModelConfig
+
+    definition = packed(data_uri, "convnet", classes=classes, width=width)
+    return ClassificationModelConfig(external_def=definition, pretrained=False)
+
+
+def small_detector(data_uri: str, *, classes: int, width: int, chip_px: int) -> Any:
+    """Raster Vision's config of a small Faster R-CNN.
+
+    Args:
+        data_uri: See `packed`.
+        classes: Number of classes.
+        width: Channels at full resolution; deeper levels have 2, 4 and 8 times as many.
+        chip_px: Side of the chips.
+
+    Returns:
+        An ``ObjectDetectionModelConfig``.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    from rastervision.pytorch_learner import ObjectDetectionModelConfig
+
+    definition = packed(data_uri, "detector", classes=classes, width=width, chip_px=chip_px)
+    return ObjectDetectionModelConfig(external_def=definition, pretrained=False)

@@ -4,8 +4,6 @@ Four training scenes by default, two for validation and one for test, RGB at 0.3
 with a raster of class ids for each. The scenes are drawn once for all runs of a store.
 """
 
-from functools import lru_cache, partial
-from pathlib import Path
 from typing import Any
 
 from rastervision.core.data import (
@@ -30,10 +28,7 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import geotiff, hub, place, town, values
-
-CRS = "EPSG:32632"
-SPLITS = ("train", "validation", "test")
+from rvlab.recipes import hub, place, town, town_scenes, values
 
 
 def get_config(
@@ -92,27 +87,21 @@ def get_config(
     nochip = values.flag("nochip", nochip)
     values.chip_fits(chip_px, scene_px)
 
-    counts = {"train": train_scenes, "validation": validation_scenes, "test": 1}
-    places = [(split, i) for split in SPLITS for i in range(counts[split])]
-    folder = place.folder(root_uri, data_uri, f"town-v{town.VERSION}-seed{data_seed}-{scene_px}px")
-    makers = {}
-    for split, i in places:
-        one = partial(draw, split=split, number=i, px=scene_px, seed=data_seed)
-        makers[f"{split}-{i}.tif"] = partial(one, what="image")
-        makers[f"{split}-{i}-labels.tif"] = partial(one, what="labels")
-    uris = place.fill(folder, makers)
-    scenes: dict[str, list[SceneConfig]] = {split: [] for split in SPLITS}
-    for split, i in places:
-        name = f"{split}-{i}"
-        scenes[split].append(scene(name, uris[f"{name}.tif"], uris[f"{name}-labels.tif"]))
+    drawn = town_scenes.fill(
+        (root_uri, data_uri),
+        counts={"train": train_scenes, "validation": validation_scenes, "test": 1},
+        px=scene_px,
+        seed=data_seed,
+        kind=town_scenes.CLASS_IDS,
+    )
 
     dataset = DatasetConfig(
         class_config=ClassConfig(
             names=list(town.CLASSES), colors=list(town.COLORS), null_class=town.CLASSES[0]
         ),
-        train_scenes=scenes["train"],
-        validation_scenes=scenes["validation"],
-        test_scenes=scenes["test"],
+        train_scenes=[scene(files) for files in drawn["train"]],
+        validation_scenes=[scene(files) for files in drawn["validation"]],
+        test_scenes=[scene(files) for files in drawn["test"]],
     )
     sampling = WindowSamplingConfig(
         method=WindowSamplingMethod.sliding, size=chip_px, stride=chip_px
@@ -146,42 +135,13 @@ def get_config(
     )
 
 
-def scene(name: str, image_uri: str, labels_uri: str) -> SceneConfig:
+def scene(files: town_scenes.Files) -> SceneConfig:
     """One scene, its labels, and where its prediction goes."""
     return SceneConfig(
-        id=name,
-        raster_source=RasterioSourceConfig(uris=[image_uri], channel_order=[0, 1, 2]),
+        id=files.name,
+        raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),
         label_source=SemanticSegmentationLabelSourceConfig(
-            raster_source=RasterioSourceConfig(uris=[labels_uri])
+            raster_source=RasterioSourceConfig(uris=[files.labels])
         ),
         label_store=SemanticSegmentationLabelStoreConfig(smooth_output=False),
     )
-
-
-def draw(path: Path, *, split: str, number: int, px: int, seed: int, what: str) -> None:
-    """Draw one scene and write its image or its labels as a GeoTIFF.
-
-    Args:
-        path: The file to write.
-        split: One of SPLITS.
-        number: Which scene of the split, from 0.
-        px: Side of the scene.
-        seed: The seed of the whole data set.
-        what: ``image`` or ``labels``.
-    """
-    from rasterio import Affine
-
-    row = SPLITS.index(split)
-    image, labels = drawn(px, seed, (row, number))
-    side_m = (px + 64) * town.GSD_M
-    west, north = 600_000 + number * side_m, 5_400_000 - row * side_m
-    transform = Affine(town.GSD_M, 0.0, west, 0.0, -town.GSD_M, north)
-    where = {"crs": CRS, "transform": transform}
-    if what == "image":
-        geotiff.write_image(path, image, **where)
-    else:
-        geotiff.write_labels(path, labels, colors=town.COLORS, **where)
-
-
-# A scene's image and its labels are written one after the other.
-drawn = lru_cache(maxsize=1)(town.scene)

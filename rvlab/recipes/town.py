@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -108,6 +109,21 @@ class Flight:
         )
 
 
+class Drawn(NamedTuple):
+    """A drawn scene.
+
+    Args:
+        image: RGB, shape ``(px, px, 3)``.
+        labels: Class ids, shape ``(px, px)``.
+        buildings: For each building the boxes that its footprint is made of, in pixels from the
+            middle of the scene; it may reach beyond the edge, or lie outside.
+    """
+
+    image: NDArray[np.uint8]
+    labels: NDArray[np.uint8]
+    buildings: list[tuple[Box, ...]]
+
+
 @dataclass
 class Town:
     """A scene in the making.
@@ -123,12 +139,13 @@ class Town:
     flight: Flight
     canvas: Canvas = field(init=False)
     streets: list[Street] = field(init=False, default_factory=list)
+    buildings: list[tuple[Box, ...]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
         self.canvas = Canvas(self.px, self.rng, sun=self.flight.sun, low=self.flight.low)
 
-    def draw(self) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-        """Draw everything; an RGB image and its class ids."""
+    def draw(self) -> Drawn:
+        """Draw everything."""
         self._meadow()
         self._lay_out_streets()
         self._pave_streets()
@@ -136,7 +153,8 @@ class Town:
         self._lots()
         self._street_cars()
         self._trees()
-        return self.canvas.photograph(self.flight.cast, self.flight.haze), self.canvas.labels
+        image = self.canvas.photograph(self.flight.cast, self.flight.haze)
+        return Drawn(image, self.canvas.labels, self.buildings)
 
     def _meadow(self) -> None:
         rng, c = self.rng, self.canvas
@@ -275,6 +293,7 @@ class Town:
         for part in parts:
             c.roof(part, color, BUILDING, hip=hip)
             c.take(part.grown(3))
+        self.buildings.append(tuple(parts))
 
     def _hall(self, street: Street, s: float, side: int) -> None:
         rng, c = self.rng, self.canvas
@@ -301,6 +320,7 @@ class Town:
         c.shadow(hall, rng.uniform(11, 16))
         c.flat_roof(hall, _FLAT_ROOFS[rng.integers(len(_FLAT_ROOFS))], BUILDING)
         c.take(hall.grown(3))
+        self.buildings.append((hall,))
 
     def _car(self, x: float, y: float, along: float) -> None:
         rng, c = self.rng, self.canvas
@@ -334,17 +354,21 @@ class Town:
             c.tree(x, y, radius, _TREES[rng.integers(len(_TREES))])
 
 
-def scene(
-    px: int, seed: int, place: tuple[int, int]
-) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+def drawn(px: int, seed: int, place: tuple[int, int]) -> Drawn:
     """Draw one scene; the same arguments always draw the same one.
 
     Args:
         px: Its side, in pixels of 0.3 m.
         seed: 0 or more; scenes of one seed are taken under the same sun.
         place: Two numbers of 0 or more that tell the scenes of one seed apart.
-
-    Returns:
-        The image, ``(px, px, 3)``, and the class ids, ``(px, px)``.
     """
     return Town(px, np.random.default_rng((seed, *place)), Flight.of(seed)).draw()
+
+
+# Recipes that older runs have recorded, and that may be cloned, take these two alone.
+def scene(
+    px: int, seed: int, place: tuple[int, int]
+) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
+    """The image of a scene and its class ids; see `drawn`."""
+    image, labels, _ = drawn(px, seed, place)
+    return image, labels

@@ -37,6 +37,7 @@ def apply(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
     s3_that_raises()
     chips_named_by_split(split, splits)
     pixels_outside_aoi_told()
+    scenes_on_which_there_is_nothing()
 
 
 def fresh_cache(scratch: Path) -> None:
@@ -170,6 +171,27 @@ def _outside(scene: Any) -> int:
     labels.filter_by_aoi(scene.aoi_polygons, 0)
     windows = labels.get_windows()
     return int(sum((labels.get_label_arr(w, 0) == 0).sum() for w in windows))
+
+
+def scenes_on_which_there_is_nothing() -> None:
+    """Let a chip classification have scenes whose GeoJSON has no polygon.
+
+    All cells are of the background class there. But the table of an empty GeoJSON has no columns,
+    so chip died of "All label polygons must have a class_id."
+    """
+    from rastervision.core.data import ChipClassificationLabelSource
+
+    _once(ChipClassificationLabelSource, "validate_labels", _validate)
+
+
+def _validate(original: Any) -> Any:
+    @wraps(original)
+    def validate(self: Any, polygons: Any) -> None:
+        if polygons.empty and "class_id" not in polygons.columns:
+            polygons["class_id"] = [float(n) for n in polygons.index]  # of the column's usual type
+        original(self, polygons)
+
+    return validate
 
 
 def s3_that_raises() -> None:

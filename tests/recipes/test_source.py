@@ -114,7 +114,8 @@ def test_a_wrong_name_leads_to_the_nearest_and_says_how_to_give_a_file() -> None
     with pytest.raises(SpecError) as told:
         find("synthetic_twon")
     assert str(told.value) == (
-        "There is no recipe 'synthetic_twon'. Did you mean 'synthetic_town'? "
+        "There is no recipe 'synthetic_twon'. Did you mean 'synthetic_town' or "
+        "'synthetic_town_detection' or 'synthetic_town_classification'? "
         "A recipe of your own is given by the path of its .py file."
     )
     with pytest.raises(SpecError, match=r"^There is no recipe 'zzz'\. There are 'neon_trees', "):

@@ -29,6 +29,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     """What a mend changes is changed back, so that each test meets Raster Vision as it comes."""
     import albumentations
     from rastervision.aws_s3.s3_file_system import S3FileSystem
+    from rastervision.core.data import ChipClassificationLabelSource
     from rastervision.core.evaluation import SemanticSegmentationEvaluator
     from rastervision.pipeline import rv_config_
     from rastervision.pytorch_backend import (
@@ -41,6 +42,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for owner, names in (
         (albumentations.Compose, ["__init__"]),
         (S3FileSystem, ["get_client", "file_exists", "sync_from_dir", "sync_to_dir"]),
+        (ChipClassificationLabelSource, ["validate_labels"]),
         (SemanticSegmentationEvaluator, ["evaluate_scene"]),
         (Learner, ["export_to_onnx"]),
         (pytorch_chip_classification, ["uuid"]),
@@ -314,3 +316,46 @@ def test_pixels_outside_the_area_of_interest_are_in_no_metric(tmp_path: Path) ->
 
     mends.pixels_outside_aoi_told()
     assert scored() == pytest.approx({"building": right[0], "background": right[1]})
+
+
+def cells_of(polygons: list[list[list[float]]], path: Path) -> dict[tuple[int, int], int]:
+    """The class ids that Raster Vision gives the four cells of a scene of 128 pixels."""
+    from rastervision.core.box import Box
+    from rastervision.core.data import (
+        ChipClassificationLabelSourceConfig,
+        ClassConfig,
+        GeoJSONVectorSourceConfig,
+        IdentityCRSTransformer,
+    )
+
+    features = [
+        {
+            "type": "Feature",
+            "properties": {"class_name": "building"},
+            "geometry": {"type": "Polygon", "coordinates": [polygon]},
+        }
+        for polygon in polygons
+    ]
+    path.write_text(json.dumps({"type": "FeatureCollection", "features": features}))
+    source = ChipClassificationLabelSourceConfig(
+        vector_source=GeoJSONVectorSourceConfig(uris=[str(path)]),
+        infer_cells=True,
+        cell_sz=64,
+        background_class_id=1,
+    ).build(
+        ClassConfig(names=["building", "no_building"]),
+        IdentityCRSTransformer(),
+        bbox=Box(0, 0, 128, 128),
+    )
+    labels = source.get_labels()
+    return {(c.ymin, c.xmin): int(labels.get_cell_class_id(c)) for c in labels.get_cells()}
+
+
+def test_a_scene_may_have_nothing_on_it(tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="All label polygons must have a class_id"):
+        cells_of([], tmp_path / "quirk.json")
+    mends.scenes_on_which_there_is_nothing()
+    nothing = {(0, 0): 1, (0, 64): 1, (64, 0): 1, (64, 64): 1}
+    assert cells_of([], tmp_path / "none.json") == nothing
+    house = [[70.0, 10.0], [100.0, 10.0], [100.0, 40.0], [70.0, 40.0], [70.0, 10.0]]
+    assert cells_of([house], tmp_path / "one.json") == nothing | {(0, 64): 0}

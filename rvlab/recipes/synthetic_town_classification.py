@@ -1,0 +1,154 @@
+"""Which cells of small drawn towns have a building: chip classification, nothing to fetch.
+
+Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
+with the outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store,
+as those of ``synthetic_town`` are.
+"""
+
+from typing import Any
+
+from rastervision.core.data import (
+    ChipClassificationGeoJSONStoreConfig,
+    ChipClassificationLabelSourceConfig,
+    ClassConfig,
+    DatasetConfig,
+    GeoJSONVectorSourceConfig,
+    RasterioSourceConfig,
+    SceneConfig,
+)
+from rastervision.core.rv_pipeline import (
+    ChipClassificationConfig,
+    ChipOptions,
+    PredictOptions,
+    WindowSamplingConfig,
+    WindowSamplingMethod,
+)
+from rastervision.pytorch_backend import PyTorchChipClassificationConfig
+from rastervision.pytorch_learner import (
+    ClassificationGeoDataConfig,
+    ClassificationImageDataConfig,
+    SolverConfig,
+)
+
+from rvlab.recipes import hub, place, town_scenes, values
+
+CLASSES = ("building", "no_building")
+COLORS = ("#e4572e", "#3d5a3a")
+
+
+def get_config(
+    runner: Any,
+    *,
+    root_uri: str,
+    data_uri: str | None = None,
+    lr: float = 1e-2,
+    epochs: int = 8,
+    width: int = 8,
+    batch_size: int = 16,
+    chip_px: int = 64,
+    stride_px: int = 32,
+    scene_px: int = 512,
+    train_scenes: int = 4,
+    validation_scenes: int = 2,
+    least_share: float = 0.1,
+    data_seed: int = 0,
+    nochip: bool = False,
+) -> ChipClassificationConfig:
+    """Train a small convolutional network to tell cells with a building from those without.
+
+    Args:
+        runner: Given by Raster Vision.
+        root_uri: Where this run's output goes.
+        data_uri: Folder that the scenes are drawn into once, and found in again; None means
+            ``{root_uri}/data``.
+        lr: Learning rate.
+        epochs: How often training sees every chip.
+        width: Channels of the network at full resolution.
+        batch_size: Chips per training step.
+        chip_px: Side of the cells that a scene is divided into, 16 or more.
+        stride_px: Distance between one training chip and the next.
+        scene_px: Side of a scene, 128 or more: smaller ones have no building.
+        train_scenes: Number of training scenes.
+        validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
+        least_share: Share of a cell, from 0 to 1, that one building has to cover for the cell to be
+            one with a building.
+        data_seed: Other numbers draw other towns.
+        nochip: Train straight from the scenes, without the chip step.
+
+    Raises:
+        SpecError: If a value makes no sense.
+        StoreError: If the scenes cannot be written.
+    """
+    lr = values.positive("lr", lr)
+    epochs = values.whole("epochs", epochs, least=1)
+    width = values.whole("width", width, least=1)
+    batch_size = values.whole("batch_size", batch_size, least=1)
+    chip_px = values.whole("chip_px", chip_px, least=16)
+    stride_px = values.whole("stride_px", stride_px, least=1)
+    scene_px = values.whole("scene_px", scene_px, least=128)
+    train_scenes = values.whole("train_scenes", train_scenes, least=1)
+    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
+    least_share = values.share("least_share", least_share)
+    data_seed = values.whole("data_seed", data_seed, least=0)
+    nochip = values.flag("nochip", nochip)
+    values.chip_fits(chip_px, scene_px)
+
+    drawn = town_scenes.fill(
+        (root_uri, data_uri),
+        counts={"train": train_scenes, "validation": validation_scenes, "test": 1},
+        px=scene_px,
+        seed=data_seed,
+        kind=town_scenes.BUILDINGS,
+    )
+    scenes = {
+        group: [scene(one, cell_px=chip_px, least_share=least_share) for one in files]
+        for group, files in drawn.items()
+    }
+    dataset = DatasetConfig(
+        class_config=ClassConfig(names=list(CLASSES), colors=list(COLORS)),
+        train_scenes=scenes["train"],
+        validation_scenes=scenes["validation"],
+        test_scenes=scenes["test"],
+    )
+    sampling = WindowSamplingConfig(
+        method=WindowSamplingMethod.sliding, size=chip_px, stride=stride_px
+    )
+    # Without augmentors a seeded run can be repeated to four decimals.
+    common = {"img_sz": chip_px, "num_workers": 0, "augmentors": []}
+    data = (
+        ClassificationGeoDataConfig(scene_dataset=dataset, sampling=sampling, **common)
+        if nochip
+        else ClassificationImageDataConfig(**common)
+    )
+    return ChipClassificationConfig(
+        root_uri=root_uri,
+        dataset=dataset,
+        backend=PyTorchChipClassificationConfig(
+            data=data,
+            model=hub.small_convnet(
+                place.folder(root_uri, data_uri), classes=len(CLASSES), width=width
+            ),
+            solver=SolverConfig(lr=lr, num_epochs=epochs, batch_sz=batch_size),
+            log_tensorboard=False,
+            run_tensorboard=False,
+        ),
+        chip_options=ChipOptions(sampling=sampling),
+        predict_options=PredictOptions(chip_sz=chip_px, batch_sz=64),
+    )
+
+
+def scene(files: town_scenes.Files, *, cell_px: int, least_share: float) -> SceneConfig:
+    """One scene, how its cells are labelled, and where its prediction goes."""
+    return SceneConfig(
+        id=files.name,
+        raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),
+        label_source=ChipClassificationLabelSourceConfig(
+            vector_source=GeoJSONVectorSourceConfig(uris=[files.labels]),
+            infer_cells=True,
+            cell_sz=cell_px,
+            ioa_thresh=least_share,
+            use_intersection_over_cell=True,
+            background_class_id=CLASSES.index("no_building"),
+        ),
+        label_store=ChipClassificationGeoJSONStoreConfig(),
+    )

@@ -1,0 +1,159 @@
+"""The buildings of small drawn towns as boxes: object detection, nothing to fetch.
+
+Four training scenes by default and two for validation, RGB at 0.3 m in UTM zone 32N, with the
+outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store, as those
+of ``synthetic_town`` are. There is no test scene, since Raster Vision cannot cut chips for an
+object detection that has one.
+"""
+
+from typing import Any
+
+from rastervision.core.data import (
+    ClassConfig,
+    DatasetConfig,
+    GeoJSONVectorSourceConfig,
+    ObjectDetectionGeoJSONStoreConfig,
+    ObjectDetectionLabelSourceConfig,
+    RasterioSourceConfig,
+    SceneConfig,
+)
+from rastervision.core.rv_pipeline import (
+    ObjectDetectionChipOptions,
+    ObjectDetectionConfig,
+    ObjectDetectionPredictOptions,
+    ObjectDetectionWindowSamplingConfig,
+    WindowSamplingMethod,
+)
+from rastervision.pytorch_backend import PyTorchObjectDetectionConfig
+from rastervision.pytorch_learner import (
+    ObjectDetectionGeoDataConfig,
+    ObjectDetectionImageDataConfig,
+    SolverConfig,
+)
+
+from rvlab.recipes import hub, place, town_scenes, values
+
+CLASSES = ("building",)
+COLORS = ("#e4572e",)
+
+
+def get_config(
+    runner: Any,
+    *,
+    root_uri: str,
+    data_uri: str | None = None,
+    lr: float = 3e-3,
+    epochs: int = 12,
+    width: int = 8,
+    batch_size: int = 4,
+    chip_px: int = 192,
+    scene_px: int = 512,
+    train_scenes: int = 4,
+    validation_scenes: int = 2,
+    chips_per_scene: int = 24,
+    least_score: float = 0.5,
+    data_seed: int = 0,
+    nochip: bool = False,
+) -> ObjectDetectionConfig:
+    """Train a small Faster R-CNN to find buildings.
+
+    Args:
+        runner: Given by Raster Vision.
+        root_uri: Where this run's output goes.
+        data_uri: Folder that the scenes are drawn into once, and found in again; None means
+            ``{root_uri}/data``.
+        lr: Learning rate.
+        epochs: How often training sees every chip.
+        width: Channels of the model at full resolution.
+        batch_size: Chips per training step.
+        chip_px: Side of the chips that the model trains and predicts on, 64 or more.
+        scene_px: Side of a scene, 128 or more: smaller ones have no building.
+        train_scenes: Number of training scenes.
+        validation_scenes: Number of scenes to score on; a test between two runs needs five or more.
+        chips_per_scene: Number of chips that are cut from each scene, at random places.
+        least_score: Boxes with less, from 0 to 1, are not predicted.
+        data_seed: Other numbers draw other towns.
+        nochip: Train straight from the scenes, without the chip step: other chips in each epoch.
+
+    Raises:
+        SpecError: If a value makes no sense.
+        StoreError: If the scenes cannot be written.
+    """
+    lr = values.positive("lr", lr)
+    epochs = values.whole("epochs", epochs, least=1)
+    width = values.whole("width", width, least=1)
+    batch_size = values.whole("batch_size", batch_size, least=1)
+    chip_px = values.whole("chip_px", chip_px, least=64)
+    scene_px = values.whole("scene_px", scene_px, least=128)
+    train_scenes = values.whole("train_scenes", train_scenes, least=1)
+    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
+    chips_per_scene = values.whole("chips_per_scene", chips_per_scene, least=1)
+    least_score = values.share("least_score", least_score)
+    data_seed = values.whole("data_seed", data_seed, least=0)
+    nochip = values.flag("nochip", nochip)
+    values.chip_fits(chip_px, scene_px)
+
+    drawn = town_scenes.fill(
+        (root_uri, data_uri),
+        counts={"train": train_scenes, "validation": validation_scenes},
+        px=scene_px,
+        seed=data_seed,
+        kind=town_scenes.BUILDINGS,
+    )
+    dataset = DatasetConfig(
+        class_config=ClassConfig(names=list(CLASSES), colors=list(COLORS)),
+        train_scenes=[scene(files) for files in drawn["train"]],
+        validation_scenes=[scene(files) for files in drawn["validation"]],
+    )
+    # A building that a chip cuts counts if most of it is there, by the box of what is there.
+    sampling = ObjectDetectionWindowSamplingConfig(
+        method=WindowSamplingMethod.random,
+        size=chip_px,
+        size_lims=(chip_px, chip_px + 1),
+        max_windows=chips_per_scene,
+        ioa_thresh=0.8,
+        clip=True,
+    )
+    # Without augmentors a seeded run can be repeated to four decimals.
+    common = {"img_sz": chip_px, "num_workers": 0, "augmentors": []}
+    data = (
+        ObjectDetectionGeoDataConfig(scene_dataset=dataset, sampling=sampling, **common)
+        if nochip
+        else ObjectDetectionImageDataConfig(**common)
+    )
+    return ObjectDetectionConfig(
+        root_uri=root_uri,
+        dataset=dataset,
+        backend=PyTorchObjectDetectionConfig(
+            data=data,
+            model=hub.small_detector(
+                place.folder(root_uri, data_uri),
+                classes=len(CLASSES),
+                width=width,
+                chip_px=chip_px,
+            ),
+            solver=SolverConfig(lr=lr, num_epochs=epochs, batch_sz=batch_size),
+            log_tensorboard=False,
+            run_tensorboard=False,
+        ),
+        chip_options=ObjectDetectionChipOptions(sampling=sampling),
+        predict_options=ObjectDetectionPredictOptions(
+            chip_sz=chip_px,
+            stride=chip_px // 2,
+            batch_sz=8,
+            score_thresh=least_score,
+            merge_thresh=0.3,
+        ),
+    )
+
+
+def scene(files: town_scenes.Files) -> SceneConfig:
+    """One scene, its boxes, and where its prediction goes."""
+    return SceneConfig(
+        id=files.name,
+        raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),
+        label_source=ObjectDetectionLabelSourceConfig(
+            vector_source=GeoJSONVectorSourceConfig(uris=[files.labels])
+        ),
+        label_store=ObjectDetectionGeoJSONStoreConfig(),
+    )

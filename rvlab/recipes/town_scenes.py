@@ -1,0 +1,149 @@
+"""The drawn towns as scenes in a store: their images, and what the recipes learn from them."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache, partial
+from pathlib import Path
+from typing import Any
+
+from rvlab.recipes import geotiff, place, town
+
+CRS = "EPSG:32632"
+GROUPS = ("train", "validation", "test")
+CLASS_IDS, BUILDINGS = "labels.tif", "buildings.geojson"
+"""The kinds of labels, and how the names of their files end."""
+
+LEAST_PX2 = 200.0
+"""Area, in square pixels, that a building cut by the edge of a scene must have to be in BUILDINGS.
+
+Less is a sliver of roof that a mapper would leave out: 18 square metres.
+"""
+
+
+@dataclass(frozen=True)
+class Files:
+    """A scene that lies in the store.
+
+    Args:
+        name: Such as ``validation-0``.
+        image: URI of an RGB GeoTIFF.
+        labels: URI of its labels, of the kind that was asked for.
+    """
+
+    name: str
+    image: str
+    labels: str
+
+
+def fill(
+    folder_of: tuple[str, str | None],
+    *,
+    counts: Mapping[str, int],
+    px: int,
+    seed: int,
+    kind: str,
+) -> dict[str, list[Files]]:
+    """Draw those scenes that are not in the store yet.
+
+    Args:
+        folder_of: A recipe's ``root_uri`` and ``data_uri``.
+        counts: How many scenes of each of GROUPS; none where it is not named.
+        px: Side of a scene.
+        seed: The seed of the whole data set.
+        kind: CLASS_IDS or BUILDINGS.
+
+    Returns:
+        By group, its scenes.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    names = {group: [f"{group}-{i}" for i in range(counts.get(group, 0))] for group in GROUPS}
+    makers = {}
+    for group, number in ((g, i) for g in GROUPS for i in range(len(names[g]))):
+        one = partial(draw, group=group, number=number, px=px, seed=seed)
+        makers[f"{group}-{number}.tif"] = partial(one, what="image")
+        makers[f"{group}-{number}-{kind}"] = partial(one, what=kind)
+    folder = place.folder(*folder_of, f"town-v{town.VERSION}-seed{seed}-{px}px")
+    uris = place.fill(folder, makers)
+    return {
+        group: [Files(name, uris[f"{name}.tif"], uris[f"{name}-{kind}"]) for name in names[group]]
+        for group in GROUPS
+    }
+
+
+def draw(path: Path, *, group: str, number: int, px: int, seed: int, what: str) -> None:
+    """Draw one scene and write its image or its labels.
+
+    Args:
+        path: The file to write.
+        group: One of GROUPS.
+        number: Which scene of the group, from 0.
+        px: Side of the scene.
+        seed: The seed of the whole data set.
+        what: ``image``, CLASS_IDS or BUILDINGS.
+    """
+    from rasterio import Affine
+
+    row = GROUPS.index(group)
+    scene = drawn(px, seed, (row, number))
+    side_m = (px + 64) * town.GSD_M
+    west, north = 600_000 + number * side_m, 5_400_000 - row * side_m
+    transform = Affine(town.GSD_M, 0.0, west, 0.0, -town.GSD_M, north)
+    if what == "image":
+        geotiff.write_image(path, scene.image, crs=CRS, transform=transform)
+    elif what == CLASS_IDS:
+        geotiff.write_labels(path, scene.labels, crs=CRS, transform=transform, colors=town.COLORS)
+    else:
+        path.write_text(json.dumps(_features(footprints(scene, px), transform)))
+
+
+def footprints(scene: town.Drawn, px: int) -> list[Any]:
+    """The outlines of the buildings, cut at the edge of the scene.
+
+    Args:
+        scene: The scene.
+        px: Its side.
+
+    Returns:
+        Shapely polygons in pixels from the upper left corner, x to the right and y down; without
+        those of which less than LEAST_PX2 is in the scene.
+    """
+    from shapely import MultiPolygon, Polygon, box, union_all
+
+    extent = box(0, 0, px, px)
+    found = []
+    for parts in scene.buildings:
+        shapes = [Polygon([(x + px / 2, y + px / 2) for x, y in part.corners()]) for part in parts]
+        inside = union_all(shapes).intersection(extent)
+        whole = inside.geoms if isinstance(inside, MultiPolygon) else [inside]
+        found += [shape for shape in whole if shape.area >= LEAST_PX2]
+    return found
+
+
+def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
+    """GeoJSON in longitude and latitude; nine decimals are a tenth of a millimetre."""
+    from rasterio.warp import transform as project
+
+    features = []
+    for shape in shapes:
+        xs, ys = zip(*(transform @ point for point in shape.exterior.coords), strict=True)
+        ring = zip(*project(CRS, "EPSG:4326", xs, ys), strict=True)
+        features.append(
+            {
+                "type": "Feature",
+                "properties": {"class_name": town.CLASSES[town.BUILDING]},
+                "geometry": {
+                    "type": "Polygon",
+                    "coordinates": [[[round(x, 9), round(y, 9)] for x, y in ring]],
+                },
+            }
+        )
+    return {"type": "FeatureCollection", "features": features}
+
+
+# A scene's image and its labels are written one after the other.
+drawn = lru_cache(maxsize=1)(town.drawn)
