@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.plot import ink
-from rvlab.plot.cells import OTHER, Place, begin, finish, said
-from rvlab.plot.mosaic import Cell, Key, Row, mosaic
+from rvlab.plot.cells import Reading, finish, said
+from rvlab.plot.key import key
+from rvlab.plot.legend import Key
+from rvlab.plot.mosaic import Cell, Row, mosaic
 from rvlab.plot.table import titles, with_columns
+from rvlab.plot.view import SHOWS, Place, View, checked_bands, checked_classes, named
+from rvlab.raster.display import checked_stretch
 from rvlab.raster.scene import GROUPS
 from rvlab.raster.source import Source, source
 
@@ -22,7 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "truth", "runs")
 WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
 MOST_SCENES = 4  # whole scenes that are shown when no windows are asked for
-THREADS = 8
+THREADS = 8  # that read; each opens its own datasets
 
 
 def predictions(
@@ -32,14 +37,23 @@ def predictions(
     group: str = "validation",
     scenes: Sequence[str] | None = None,
     columns: Sequence[str] = COLUMNS,
+    show: Literal["labels", "errors", "overlay", "scores"] = "labels",
+    classes: str | Sequence[str] | None = None,
+    iou: float = 0.5,
+    bands: str | Sequence[int] | None = None,
+    stretch: Literal["minmax", "none"] | tuple[float, float] | None = None,
     label: str | None = None,
     max_px: int = 512,
 ) -> Figure:
     """Draw windows of scenes: a row per window, the image, the truth and a column per run.
 
     All cells of a row show the same pixels. Below each prediction stands the run's macro F1 in that
-    window, the best of the row in bold; with ``≈`` where the window is so large that only the
-    pixels shown were counted. What cannot be read or compared says so in its cell.
+    window, or that of the one class in `classes`, the best of the row in bold; with ``≈`` where the
+    window is so large that only the pixels shown were counted. Boxes and cells are matched in the
+    whole scene, and count in the window that holds their centre. What cannot be read or compared
+    says so in its cell.
+
+    >>> plot.predictions(board.head(3), show="errors", classes="building")
 
     Args:
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
@@ -51,6 +65,20 @@ def predictions(
             at most, evenly chosen.
         scenes: Ids of the scenes to show without `windows`, of any group.
         columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
+        show: ``labels`` paints every class in its color. ``errors`` paints, over the image in light
+            grey, what is right, false, missed or taken for another class of interest. ``overlay``
+            outlines the classes of interest over the image. ``scores`` shows how sure the run was:
+            of semantic segmentation and chip classification the probability of the first class of
+            interest, of object detection each box's score.
+        classes: The class or classes of interest; None takes all but the null class.
+        iou: By more than which a box must overlap a true one to match it, intersection over union.
+        bands: A name of the config's ``channel_display_groups``, or 1 to 3 channels, counted after
+            ``channel_order`` from 0 as in Raster Vision. None takes the first of these groups, else
+            the first three channels. What the config does to pixels on their way into the model is
+            not done here.
+        stretch: Two percentiles that become black and white; ``"minmax"`` for the least and the
+            greatest value, as Raster Vision's MinMaxNormalize; ``"none"``. None leaves uint8 as it
+            is, and takes the 2nd and 98th percentile of anything else.
         label: The column that names the runs; None takes the parameters in which they differ.
         max_px: Longest side of what is read for one cell; larger windows are thinned.
 
@@ -60,9 +88,11 @@ def predictions(
     Raises:
         TableError: If a column is missing.
         NotFound: If no run has a scene or a group of that name.
-        SpecError: If a window or `columns` is malformed.
+        SpecError: If a window, `columns`, `show`, `classes`, `iou`, `bands`, `stretch` or `max_px`
+            is malformed or names what there is not.
     """
     columns = _checked_columns(columns)
+    view = _checked(View(show, columns, 0, max_px, named(classes), bands, stretch, iou))
     table = with_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     if table.empty:
         return ink.noted("No runs: the table is empty.")
@@ -70,6 +100,7 @@ def predictions(
         raise NotFound(f"There is no group {group!r}. {did_you_mean(group, GROUPS)}")
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     heads = _heads(titles(table, label), columns)
+    view = replace(view, across=len(heads))
     with ThreadPoolExecutor(THREADS) as pool:
         sources = list(pool.map(source, ids, uris))
         if not any(one.scenes for one in sources):
@@ -77,9 +108,26 @@ def predictions(
         places = _places(sources, windows, group, scenes)
         if not places:
             return ink.noted(f"The runs have no scenes in the group {group!r}.")
-        begun = [begin(pool, place, sources, columns, max_px) for place in places]
+        checked_classes(view, places)
+        checked_bands(view, places)
+        reading = Reading(pool, sources, view)
+        begun = [reading.begin(place) for place in places]
         rows = [finish(place, found) for place, found in zip(places, begun, strict=True)]
-    return mosaic(heads, [row for row, _ in rows], _key(places, rows, columns))
+    seen = set[int]().union(*(ids for _, ids in rows))
+    shown = [row for row, _ in rows]
+    return mosaic(heads, shown, key(view, places, shown, seen))
+
+
+def _checked(view: View) -> View:
+    """The arguments that need no config to be judged."""
+    if view.show not in SHOWS:
+        raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOWS)}")
+    if not 0 <= view.iou < 1:
+        raise SpecError(f"iou cannot be {view.iou!r}. Give a number from 0 up to 1, such as 0.5.")
+    if not view.max_px >= 1:
+        raise SpecError(f"max_px cannot be {view.max_px!r}. Give 1 or more pixels.")
+    checked_stretch(view.stretch)
+    return view
 
 
 def _checked_columns(columns: Sequence[str]) -> list[str]:
@@ -161,22 +209,3 @@ def _evenly(names: list[str], most: int) -> list[str]:
     if len(names) <= most:
         return names
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
-
-
-def _key(
-    places: Sequence[Place], rows: Sequence[tuple[Row, set[int]]], columns: Sequence[str]
-) -> Key:
-    """The classes; ``null`` and ids that are none only where they are to be seen."""
-    classes = places[0].source.classes
-    if set(columns) == {"image"}:
-        return Key()
-    seen = set[int]().union(*(ids for _, ids in rows))
-    entries = [
-        (name, color)
-        for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
-        if i != classes.unlabelled_id or i in seen
-    ]
-    if any(i >= len(classes) for i in seen):
-        entries.append(("not a class", OTHER))
-    scored = any(cell.caption for row, _ in rows for cell in row.cells)
-    return Key(entries, "F1: mean over the classes that occur in the window" if scored else "")

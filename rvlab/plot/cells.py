@@ -1,46 +1,34 @@
-"""The cells of the grid of predictions: what is read for each, and what it shows."""
+"""The cells of the grid of predictions, read by several threads at once."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from rvlab import raster
 from rvlab.errors import RasterError, RvlabError
+from rvlab.plot import boxed, segmented
 from rvlab.plot.mosaic import Cell, Row
-from rvlab.raster.chips import Predicted, attempt, predicted, truth
-from rvlab.raster.labels import thinned
-from rvlab.raster.recode import Ids
+from rvlab.plot.view import Canvas, Look, Place, View, fits
+from rvlab.raster.boxes import CELLS, DETECTION
+from rvlab.raster.chips import attempt
+from rvlab.raster.display import channels
 from rvlab.raster.source import Source
-
-OTHER = (255, 0, 255)  # the color of an id that is none of the classes
-
-
-@dataclass(frozen=True)
-class Place:
-    """A window of a scene, and the run whose image and labels are shown of it."""
-
-    scene: str
-    window: raster.Window | None
-    source: Source
-    labels: raster.SceneLabels
 
 
 @dataclass(frozen=True)
 class Begun:
     """The cells of a row while they are read."""
 
-    columns: Sequence[str]
+    view: View
     image: Future[Any] | None
-    truth: Future[Any]
+    truth: Future[Any] | None
     runs: Sequence[tuple[Source, Future[Any]]]
-    max_px: int
 
 
 def said(one: Source, error: RvlabError | None) -> str:
@@ -48,56 +36,82 @@ def said(one: Source, error: RvlabError | None) -> str:
     return str(error).replace(f"{one.uri.rstrip('/')}/", "") if error else "It has no scenes."
 
 
-def begin(
-    pool: ThreadPoolExecutor,
-    place: Place,
-    sources: Sequence[Source],
-    columns: Sequence[str],
-    max_px: int,
-) -> Begun:
-    """Have the cells of a row read, each by a thread and with datasets of its own."""
+class Reading:
+    """Reads the cells of a grid, each by a thread and with datasets of its own.
 
-    def show_image() -> raster.Chip:
-        return raster.image(place.labels.scene, _window(place), max_px=max_px)
+    Args:
+        pool: Of threads. It starts in order, and what is waited for is submitted first, so that no
+            thread waits in vain.
+        sources: The runs.
+        view: How they are to be shown.
+    """
 
-    def show_truth() -> Ids:
-        return truth(place.labels, _window(place), max_px=max_px)
+    def __init__(self, pool: ThreadPoolExecutor, sources: Sequence[Source], view: View) -> None:
+        self.pool, self.sources, self.view = pool, sources, view
+        self._boxes: dict[tuple[int, str], Future[Any]] = {}
 
-    image = pool.submit(attempt, show_image) if "image" in columns else None
-    # Before the runs, which wait for it: a pool starts in order, so it is never waited for in vain.
-    known = pool.submit(attempt, show_truth)
+    def begin(self, place: Place) -> Begun:
+        """Have the cells of a row read."""
+        pool, view = self.pool, self.view
+        is_raster = place.task not in (CELLS, DETECTION)
+        needs_image = not is_raster or view.show in ("errors", "overlay")
+        image = None
+        if needs_image or "image" in view.columns:
+            image = pool.submit(attempt, _image, place, view)
+        known = pool.submit(attempt, _known, place, view)
+        # One for all cells of the row: what they have in common is made once.
+        canvas = pool.submit(lambda: Canvas(place, view, image.result() if image else None))
 
-    def show_run(one: Source) -> Predicted:
-        scene, own = _comparable(one, place)
-        return predicted(scene, own, _window(place), place.labels, known.result(), max_px=max_px)
+        def show_truth() -> Look:
+            found = _raised(known.result())
+            shown = segmented.truth_look if is_raster else boxed.truth_look
+            return shown(canvas.result(), found)
 
-    asked = sources if "runs" in columns else []
-    runs = [(one, pool.submit(attempt, show_run, one)) for one in asked]
-    return Begun(columns, image, known, runs, max_px)
+        def show_run(one: Source, boxes: Future[Any] | None) -> Look:
+            fits(place, view)
+            if boxes is not None:
+                return boxed.run_look(canvas.result(), _raised(boxes.result()))
+            scene, own = _comparable(one, place)
+            return segmented.run_look(canvas.result(), known.result(), scene, own)
+
+        truth = pool.submit(attempt, show_truth) if "truth" in view.columns else None
+        runs = []
+        for number, one in enumerate(self.sources if "runs" in view.columns else ()):
+            boxes = None if is_raster else self._compared(number, one, place, known)
+            runs.append((one, pool.submit(attempt, show_run, one, boxes)))
+        return Begun(view, image, truth, runs)
+
+    def _compared(self, number: int, one: Source, place: Place, known: Future[Any]) -> Future[Any]:
+        """The boxes of a run in a scene, read once for all its windows."""
+
+        def load() -> boxed.Compared:
+            scene, own = _comparable(one, place)
+            return boxed.compared(place, self.view, known.result(), scene, own)
+
+        key = (number, place.scene)
+        if key not in self._boxes:
+            self._boxes[key] = self.pool.submit(attempt, load)
+        return self._boxes[key]
 
 
 def finish(place: Place, begun: Begun) -> tuple[Row, set[int]]:
     """The row, and the class ids to be seen in it."""
-    own = place.source.classes
     cells: list[Cell] = []
     seen: set[int] = set()
-    px_m = None
-    for column in begun.columns:
+    for column in begun.view.columns:
         if column == "image" and begun.image is not None:
             cells.append(_image_cell(place, begun.image.result()))
-        elif column == "truth":
-            found = begun.truth.result()
-            cells.append(_labels_cell(place.source, found, own, begun.max_px, seen))
+        elif column == "truth" and begun.truth is not None:
+            cells += _cells([(place.source, begun.truth.result())], seen)
         else:
-            cells += _run_cells(begun, own, seen)
-    window = attempt(_window, place)
+            cells += _cells([(one, future.result()) for one, future in begun.runs], seen)
+    window = attempt(lambda: place.part)
     if isinstance(window, RvlabError):
         return Row(place.scene, [], cells), seen
     metres = place.labels.grid.metres_per_px
-    if metres and cells[0].pixels is not None:
-        px_m = metres * window.width / cells[0].pixels.shape[1]
-        first = cells[0]
-        cells[0] = Cell(first.pixels, first.words, first.caption, first.best, px_m)
+    first = cells[0]
+    if metres and first.pixels is not None:
+        cells[0] = replace(first, px_m=metres * window.width / first.pixels.shape[1])
     lines = [f"{window.width} × {window.height} px"]
     if window != place.labels.whole():
         lines.append(f"col {window.col}, row {window.row}")
@@ -106,23 +120,73 @@ def finish(place: Place, begun: Begun) -> tuple[Row, set[int]]:
     return Row(place.scene, lines, cells, window.height / window.width), seen
 
 
-def _window(place: Place) -> raster.Window:
-    return place.labels.clip(place.window)
+def _image(place: Place, view: View) -> raster.Chip:
+    fits(place, view)
+    bands = channels(place.source.config, view.bands)
+    look: dict[str, Any] = {"max_px": view.max_px, "bands": bands, "stretch": view.stretch}
+    return raster.image(place.labels.scene, place.part, **look)
+
+
+def _known(place: Place, view: View) -> Any:
+    """The truth: class ids of the window, or the boxes of its whole scene."""
+    if place.task in (CELLS, DETECTION):
+        return boxed.known(place)
+    fits(place, view)
+    if place.task != "semantic_segmentation":
+        raise RasterError(f"Predictions of {_words(place.task)} cannot be drawn.")
+    return segmented.known(place, view)
+
+
+def _raised(found: Any) -> Any:
+    if isinstance(found, RvlabError):
+        raise found
+    return found
 
 
 def _comparable(one: Source, place: Place) -> tuple[raster.Scene, raster.Classes]:
+    """The scene and classes of a run, if they can be put beside those of the row's."""
     if one.error is not None:
         raise one.error
     scene = one.scene(place.scene)
     if scene is None:
         raise RasterError(f"This run has no scene {place.scene}.")
-    wanted = place.source.classes.names
+    other, wanted = place.source.run, place.own.names
     if one.classes.names != wanted:
         raise RasterError(
-            f"Its classes are {', '.join(one.classes.names)}; those of {place.source.run} are "
+            f"Its classes are {', '.join(one.classes.names)}; those of {other} are "
             f"{', '.join(wanted)}."
         )
+    if scene.task != place.task:
+        raise RasterError(f"It does {_words(scene.task)}; {other} does {_words(place.task)}.")
+    if scene.image != place.labels.scene.image:
+        _same_pixels(one.labels(place.scene).grid, place)
     return scene, one.classes
+
+
+def _same_pixels(own: raster.Grid, place: Place) -> None:
+    grid, other = place.labels.grid, place.source.run
+    if (own.width, own.height) != (grid.width, grid.height):
+        raise RasterError(
+            f"Its scene {place.scene} has {own.width} × {own.height} px, that of {other} "
+            f"{grid.width} × {grid.height} px."
+        )
+    if own.crs != grid.crs:
+        raise RasterError(
+            f"Its scene {place.scene} lies in {_crs(own)}, that of {other} in {_crs(grid)}."
+        )
+    if not own.transform.almost_equals(grid.transform, 1e-3 * abs(grid.transform.a)):
+        ours, theirs = (f"{g.transform.c:.12g}, {g.transform.f:.12g}" for g in (own, grid))
+        raise RasterError(
+            f"Its scene {place.scene} begins at {ours} on the ground, that of {other} at {theirs}."
+        )
+
+
+def _crs(grid: raster.Grid) -> str:
+    return "no CRS" if grid.crs is None else str(grid.crs.to_string()).split("[", 1)[0]
+
+
+def _words(task: str) -> str:
+    return task.replace("_", " ")
 
 
 def _image_cell(place: Place, found: raster.Chip | RvlabError) -> Cell:
@@ -132,19 +196,8 @@ def _image_cell(place: Place, found: raster.Chip | RvlabError) -> Cell:
     return Cell(np.dstack([*found.array, alpha]))
 
 
-def _labels_cell(
-    one: Source, found: Ids | RvlabError, own: raster.Classes, max_px: int, seen: set[int]
-) -> Cell:
-    if isinstance(found, RvlabError):
-        return Cell(words=said(one, found))
-    ids = thinned(found, max_px)
-    seen.update(np.unique(ids).tolist())
-    return Cell(_colored(ids, own))
-
-
-def _run_cells(begun: Begun, own: raster.Classes, seen: set[int]) -> list[Cell]:
-    found = [(one, future.result()) for one, future in begun.runs]
-    scores = [p.f1 for _, p in found if isinstance(p, Predicted) and p.f1 is not None]
+def _cells(found: Sequence[tuple[Source, Look | RvlabError]], seen: set[int]) -> list[Cell]:
+    scores = [got.f1 for _, got in found if isinstance(got, Look) and got.f1 is not None]
     # As they are read: two runs that show the same number are both the best.
     best = max((round(f1, 2) for f1 in scores if not math.isnan(f1)), default=None)
     out = []
@@ -152,20 +205,7 @@ def _run_cells(begun: Begun, own: raster.Classes, seen: set[int]) -> list[Cell]:
         if isinstance(got, RvlabError):
             out.append(Cell(words=said(one, got)))
             continue
-        seen.update(np.unique(got.ids).tolist())
+        seen.update(got.seen)
         wins = got.f1 is not None and best is not None and round(got.f1, 2) == best
-        caption = _caption(got)
-        out.append(Cell(_colored(got.ids, own), "", caption, wins and len(scores) > 1))
+        out.append(replace(got.cell, best=wins and len(scores) > 1))
     return out
-
-
-def _caption(got: Predicted) -> str:
-    if got.f1 is None or math.isnan(got.f1):
-        return "F1 –"
-    return f"F1 {'' if got.exact else '≈ '}{got.f1:.2f}"
-
-
-def _colored(ids: Ids, classes: raster.Classes) -> NDArray[np.uint8]:
-    palette = np.full((256, 3), OTHER, np.uint8)
-    palette[: len(classes)] = classes.colors
-    return np.asarray(palette[ids])

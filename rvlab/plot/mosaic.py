@@ -1,9 +1,7 @@
-"""A grid of pictures with captions, laid out by hand because that draws several times faster."""
+"""A grid of pictures with captions, laid out by hand on one axes: many axes are slow to draw."""
 
 from __future__ import annotations
 
-import re
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -11,17 +9,24 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.plot import ink
+from rvlab.plot import ink, legend, rects
+from rvlab.plot.crisp import Box, crisp
+from rvlab.plot.legend import Key
+from rvlab.plot.rects import Rects
 from rvlab.plot.scale_bar import scale_bar
+from rvlab.plot.wrapped import wrapped
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-_LEFT, _GAP, _CAPTION, _LINE, _FOOT = 1.35, 0.1, 0.24, 0.18, 0.5  # inches
+_LEFT, _GAP, _LINE = 1.35, 0.1, 0.18  # inches
 _WIDE, _CELL_MIN, _CELL_MAX = 11.5, 1.5, 2.6
+_FLAT, _TALL = 0.45, 1.6  # height over width of a cell, at least and at most
 _SMALL = 8.5  # points
-_JOIN = "\x1f"  # marks where a name may be broken
+_TITLE = ink.SMALL + 0.5
+_CAPTION = ink.SMALL * 1.15  # as wide as bold
+_DPI = 100  # of a figure that shows itself
 
 
 @dataclass(frozen=True)
@@ -34,6 +39,8 @@ class Cell:
         caption: Below the picture.
         best: Whether the caption is set off as the row's best.
         px_m: Metres that a pixel of `pixels` is wide: draws a scale bar.
+        blend: Whether pixels may be put together by their mean where there are too many.
+        boxes: Drawn over the picture, in this order.
     """
 
     pixels: NDArray[np.uint8] | None = None
@@ -41,6 +48,8 @@ class Cell:
     caption: str = ""
     best: bool = False
     px_m: float | None = None
+    blend: bool = True
+    boxes: Sequence[Rects] = field(default_factory=tuple)
 
 
 @dataclass(frozen=True)
@@ -60,17 +69,21 @@ class Row:
     aspect: float = 1.0
 
 
-@dataclass(frozen=True)
-class Key:
-    """What the colors mean.
+def cell_inches(columns: int) -> float:
+    """How wide a cell is in a grid of so many columns."""
+    return min(_CELL_MAX, max(_CELL_MIN, (_WIDE - _LEFT) / columns - _GAP))
+
+
+def shown_px(columns: int, aspect: float) -> float:
+    """About how many pixels of the screen the longer side of a picture takes.
 
     Args:
-        entries: Label and color, 0 to 255.
-        note: Said at the right, in small print.
+        columns: Of the grid.
+        aspect: Height of the picture over its width.
     """
-
-    entries: Sequence[tuple[str, tuple[int, int, int]]] = field(default_factory=tuple)
-    note: str = ""
+    wide = cell_inches(columns)
+    tall = wide * min(max(aspect, _FLAT), _TALL)
+    return _DPI * (min(wide, tall / aspect) if aspect <= 1 else min(tall, wide * aspect))
 
 
 def mosaic(heads: Sequence[Sequence[str]], rows: Sequence[Row], key: Key) -> Figure:
@@ -82,149 +95,115 @@ def mosaic(heads: Sequence[Sequence[str]], rows: Sequence[Row], key: Key) -> Fig
         key: One legend for all.
 
     Returns:
-        A figure about 11 inches wide; wider where more than six columns would not be legible.
+        A figure about 11 inches wide; wider where more than six columns would not be legible. Its
+        one axes covers it and counts inches, down from the upper left corner.
     """
     columns = len(heads)
-    cell = min(_CELL_MAX, max(_CELL_MIN, (_WIDE - _LEFT) / columns - _GAP))
-    heads = [_wrapped(lines, cell) for lines in heads]
+    cell = cell_inches(columns)
+    heads = [wrapped(lines, cell, _TITLE) for lines in heads]
     head = 0.12 + _LINE * max(len(lines) for lines in heads)
-    has_caption = any(c.caption for row in rows for c in row.cells)
-    caption = _CAPTION if has_caption else 0.02
+    titles = [wrapped([row.title], _LEFT - 0.12, ink.TEXT * 1.15) for row in rows]  # bold is wider
+    # Bold is wider, and which is set so must not change what stands beside it.
+    captions = [[wrapped([c.caption], cell, _CAPTION) for c in row.cells] for row in rows]
+    under = max((len(lines) for row in captions for lines in row if any(lines)), default=0)
+    caption = 0.06 + _LINE * under
     # A very long window is drawn in a box of at most 1 : 1.6, with white beside it.
-    heights = [cell * min(max(row.aspect, 0.45), 1.6) for row in rows]
+    heights = [cell * min(max(row.aspect, _FLAT), _TALL) for row in rows]
+    steps = [
+        max(tall + caption, 0.18 * (len(title) + len(row.lines)) + 0.06) + _GAP
+        for tall, title, row in zip(heights, titles, rows, strict=True)
+    ]
     width = _LEFT + columns * (cell + _GAP)
-    height = head + sum(h + caption + _GAP for h in heights) + _FOOT
+    foot = legend.layout(key, width - _LEFT - _GAP)
+    height = head + sum(steps) + foot.height
     made = ink.figure(width, height)
-    top = height - head
-    for row, tall in zip(rows, heights, strict=True):
-        _row_title(made, row, top / height, width)
+    ax = made.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
+    ax.set_axis_off()
+    top = head
+    frames: list[Box] = []
+    for row, title, lines, tall, step in zip(rows, titles, captions, heights, steps, strict=True):
+        _row_title(made, row, title, top)
         for i, one in enumerate(row.cells):
-            left = _LEFT + i * (cell + _GAP)
-            box = (left / width, (top - tall) / height, cell / width, tall / height)
-            _cell(made.add_axes(box, label=f"{row.title}/{i}"), one, cell, tall)
-        top -= tall + caption + _GAP
-    for i, lines in enumerate(heads):
-        for up, line in enumerate(reversed(lines)):
-            made.text(
-                (_LEFT + i * (cell + _GAP)) / width,
-                (height - head + 0.08 + up * _LINE) / height,
-                line,
-                fontsize=ink.SMALL + 0.5,
-                va="baseline",
-            )
-    _legend(made, key, width, height)
+            box = Box(_LEFT + i * (cell + _GAP), top, cell, tall)
+            frames.append(_cell(ax, one, lines[i], box))
+        top += step
+    _frames(ax, frames)
+    for i, parts in enumerate(heads):
+        for up, line in enumerate(reversed(parts)):
+            x, y = _LEFT + i * (cell + _GAP), head - 0.08 - up * _LINE
+            made.text(x / width, 1 - y / height, line, fontsize=_TITLE, va="baseline")
+    legend.draw(made, ax, key, foot, (_LEFT, top))
     return made
 
 
-def _wrapped(lines: Sequence[str], inches: float, points: float = ink.SMALL + 0.5) -> list[str]:
-    wide = max(8, int(inches * 72 / (0.52 * points)))
-    return [part for line in lines for part in _broken(line, wide)]
-
-
-def _broken(text: str, most: int) -> list[str]:
-    """Lines of `most` characters; a name may be broken behind ``/`` and ``_`` too."""
-    marked = re.sub("(?<![/_])([/_])(?![/_])", rf"\1{_JOIN} ", text)
-    lines = textwrap.wrap(marked, most, break_on_hyphens=False)
-    return [line.replace(f"{_JOIN} ", "").replace(_JOIN, "") for line in lines] or [""]
-
-
-def _row_title(made: Figure, row: Row, top: float, width: float) -> None:
-    title = "\n".join(_wrapped([row.title], _LEFT - 0.12, ink.TEXT * 1.15))  # bold is wider
-    text = made.text(
-        0.06 / width, top, title, fontsize=ink.SMALL + 0.5, fontweight="bold", va="top"
-    )
-    under = title.count("\n") + 1
-    height = made.get_figheight()
+def _row_title(made: Figure, row: Row, title: Sequence[str], top: float) -> None:
+    width, height = made.get_size_inches()
+    bold: dict[str, Any] = {"fontsize": _TITLE, "fontweight": "bold", "va": "top"}
+    made.text(0.06 / width, 1 - top / height, "\n".join(title), gid="row", **bold)
     made.text(
         0.06 / width,
-        top - (under * 0.175 + 0.04) / height,
+        1 - (top + len(title) * 0.175 + 0.04) / height,
         "\n".join(row.lines),
         fontsize=_SMALL,
         color=ink.GREY,
         va="top",
         linespacing=1.35,
     )
-    text.set_gid("row")
 
 
-def _cell(ax: Axes, cell: Cell, wide: float, tall: float) -> None:
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_color("#c4c7c5")
-        spine.set_linewidth(0.6)
+def _cell(ax: Axes, cell: Cell, caption: Sequence[str], box: Box) -> Box:
+    """Draw a cell; what it fills of its box."""
     if cell.pixels is None:
-        _words(ax, cell.words, wide, tall)
-        return
-    ax.imshow(cell.pixels, interpolation="nearest", aspect="equal")
-    ax.set_anchor("NW")
+        _words(ax, cell.words, box)
+        return box
+    rows, columns = cell.pixels.shape[:2]
+    scale = min(box.width / columns, box.height / rows)
+    own = Box(box.left, box.top, columns * scale, rows * scale)
+    crisp(ax, cell.pixels, own, blend=cell.blend)
+    for one in cell.boxes:
+        rects.draw(ax, one, own, scale)
     if cell.px_m:
-        scale_bar(ax, cell.pixels.shape[1], cell.pixels.shape[0], cell.px_m)
-    if cell.caption:
-        ax.annotate(
-            cell.caption,
-            (0, 0),
-            (1, -3),
-            xycoords="axes fraction",
-            textcoords="offset points",
+        scale_bar(ax, own, columns * cell.px_m)
+    if any(caption):
+        ax.text(
+            own.left + 0.01,
+            own.bottom + 0.05,
+            "\n".join(caption),
             va="top",
             fontsize=ink.SMALL,
             fontweight="bold" if cell.best else "normal",
             color="black" if cell.best else "#3c4043",
+            gid="caption",
         )
+    return own
 
 
-def _words(ax: Axes, words: str, wide: float, tall: float) -> None:
-    ax.set_facecolor("#f4f4f4")
-    broad = max(12, int((wide - 0.2) * 72 / (0.52 * _SMALL)))
-    lines = _broken(words, broad)
-    room = max(2, int((tall - 0.2) * 72 / (1.3 * _SMALL)))
+def _words(ax: Axes, words: str, box: Box) -> None:
+    from matplotlib.patches import Rectangle
+
+    ax.add_patch(
+        Rectangle((box.left, box.top), box.width, box.height, facecolor="#f4f4f4", linewidth=0)
+    )
+    lines = wrapped([words], box.width - 0.2, _SMALL)
+    room = max(2, int((box.height - 0.2) * 72 / (1.3 * _SMALL)))
     if len(lines) > room:
         lines = [*lines[: room - 1], f"{lines[room - 1][:-1]}…"]
     ax.text(
-        0.5,
-        0.5,
+        box.left + box.width / 2,
+        box.top + box.height / 2,
         "\n".join(lines),
-        transform=ax.transAxes,
         ha="center",
         va="center",
         fontsize=_SMALL,
         color=ink.GREY,
         linespacing=1.3,
+        gid="words",
     )
 
 
-def _legend(made: Figure, key: Key, width: float, height: float) -> None:
-    from matplotlib.patches import Patch
+def _frames(ax: Axes, boxes: Sequence[Box]) -> None:
+    from matplotlib.collections import PolyCollection
 
-    if key.entries:
-        patches: list[Any] = [
-            Patch(
-                facecolor=(color[0] / 255, color[1] / 255, color[2] / 255),
-                edgecolor="#80868b",
-                linewidth=0.6,
-                label=name,
-            )
-            for name, color in key.entries
-        ]
-        made.legend(
-            handles=patches,
-            loc="lower left",
-            bbox_to_anchor=((_LEFT - 0.08) / width, 0.08 / height),
-            ncols=min(len(patches), 8),
-            frameon=False,
-            fontsize=ink.SMALL,
-            handlelength=1.1,
-            handleheight=1.1,
-            columnspacing=1.4,
-            borderpad=0.0,
-        )
-    if key.note:
-        made.text(
-            1 - _GAP / width,
-            0.16 / height,
-            key.note,
-            fontsize=_SMALL - 0.5,
-            color=ink.GREY,
-            ha="right",
-        )
+    look: dict[str, Any] = {"facecolors": "none", "edgecolors": "#c4c7c5", "linewidths": 0.6}
+    frames = PolyCollection([box.corners for box in boxes], gid="frames", **look)
+    ax.add_collection(frames, autolim=False)

@@ -5,40 +5,40 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
+from rvlab.plot.crisp import Box
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _POINTS = 8.5
 
 
-def scale_bar(ax: Axes, columns: int, rows: int, px_m: float) -> None:
+def scale_bar(ax: Axes, box: Box, metres: float) -> None:
     """Draw a bar of a round length, about a quarter of the picture, at its lower left.
 
     Args:
-        ax: Shows a picture in pixels.
-        columns: Of the picture.
-        rows: Of the picture.
-        px_m: Metres that a pixel is wide.
+        ax: Its y axis points down.
+        box: The picture.
+        metres: That it is wide.
     """
     from matplotlib.patheffects import withStroke
 
-    metres = round_length(columns * px_m * 0.3)
-    right, base = 0.04 * columns + metres / px_m, rows * 0.94
-    halo = [withStroke(linewidth=3.2, foreground="black", alpha=0.75)]
+    long = round_length(metres * 0.3)
+    start, base = box.left + 0.04 * box.width, box.top + 0.94 * box.height
     ax.plot(
-        [0.04 * columns, right],
+        [start, start + long / metres * box.width],
         [base, base],
         color="white",
         linewidth=2,
         solid_capstyle="butt",
-        path_effects=halo,
+        path_effects=[withStroke(linewidth=3.2, foreground="black", alpha=0.75)],
         scalex=False,
         scaley=False,
         gid="scale bar",
     )
     ax.annotate(
-        f"{metres / 1000:g} km" if metres >= 1000 else f"{metres:g} m",
-        (0.04 * columns, base),
+        f"{long / 1000:g} km" if long >= 1000 else f"{long:g} m",
+        (start, base),
         (0, 4),
         textcoords="offset points",
         color="white",

@@ -9,9 +9,10 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.errors import RvlabError
-from rvlab.metrics import macro_f1
+from rvlab.errors import RasterError, RvlabError
+from rvlab.metrics import f1, macro_f1
 from rvlab.raster.labels import SceneLabels, prediction, thinned
+from rvlab.raster.read import Grid, read
 from rvlab.raster.recode import Ids
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
@@ -27,7 +28,8 @@ class Predicted:
 
     Args:
         ids: Class ids for the screen, shape (rows, columns).
-        f1: Macro F1 in the window, from 0 to 1; None without truth, NaN without labelled pixels.
+        f1: In the window, from 0 to 1: macro, or of one class. None without truth, NaN where there
+            are no labelled pixels, or none of that class.
         exact: Whether `f1` was counted on every pixel of the window.
     """
 
@@ -57,6 +59,7 @@ def predicted(
     known: Ids | RvlabError | None,
     *,
     max_px: int,
+    of_class: int | None = None,
 ) -> Predicted:
     """What a run predicted in a window, and how good that is.
 
@@ -67,6 +70,7 @@ def predicted(
         labels: Of the scene that it is put beside.
         known: What `truth` gave for that window.
         max_px: Longest side of what is shown, in pixels.
+        of_class: The id of the class that is scored; None takes the mean of all.
 
     Raises:
         RasterError: If there is no prediction, or it lies on other pixels.
@@ -76,8 +80,47 @@ def predicted(
     score = None
     if isinstance(known, np.ndarray):
         inside = labels.labelled(window, max_px=fine)
-        score = float(macro_f1(confusion(known, ids, own, inside), ignore=own.unlabelled_id))
-    return Predicted(thinned(ids, max_px), score, exact=fine is None)
+        matrix = confusion(known, ids, own, inside)
+        if of_class is None:
+            score = float(macro_f1(matrix, ignore=own.unlabelled_id))
+        else:
+            score = float(f1(matrix, ignore=own.unlabelled_id)[of_class])
+    shown = ids if max(ids.shape) <= max_px else thinned(ids, max_px)
+    return Predicted(shown, score, exact=fine is None)
+
+
+def probability(
+    scene: Scene, class_id: int, window: Window, grid: Grid, *, max_px: int
+) -> NDArray[np.float64]:
+    """How sure a run was of a class, pixel by pixel.
+
+    Args:
+        scene: Of that run.
+        class_id: Of its classes.
+        window: Within the scene.
+        grid: Of the scene that it is put beside; the scores must have its size.
+        max_px: Longest side of the result, in pixels; above it, means of pixels.
+
+    Returns:
+        Shape (rows, columns), 0 to 1; NaN where nothing was predicted.
+
+    Raises:
+        RasterError: If the run kept no scores, or they lie on other pixels.
+    """
+    if scene.scores_uri is None:
+        raise RasterError(
+            "This run kept no scores. SemanticSegmentationLabelStoreConfig(smooth_output=True) "
+            "keeps them."
+        )
+    chip = read(scene.scores_uri, window, bands=[class_id + 1], max_px=max_px, resampling="average")
+    found = chip.whole
+    if (found.width, found.height) != (grid.width, grid.height):
+        raise RasterError(
+            f"The scores have {found.width} × {found.height} px, the scene "
+            f"{grid.width} × {grid.height} px."
+        )
+    top = 255.0 if chip.array.dtype == np.uint8 else 1.0  # smooth_as_uint8
+    return np.where(chip.mask, chip.array[0] / top, np.nan)
 
 
 def confusion(

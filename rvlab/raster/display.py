@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.errors import RasterError
+from rvlab.errors import RasterError, SpecError, did_you_mean
 from rvlab.raster.labels import readable
 from rvlab.raster.read import Chip, plain_bands, read_chosen
 from rvlab.raster.scene import Scene
@@ -15,37 +16,127 @@ from rvlab.raster.window import Window
 
 LOW, HIGH = 2.0, 98.0  # percent of the valid pixels that the stretch cuts at
 
+Bands = str | Sequence[int]
+Stretch = Literal["minmax", "none"] | tuple[float, float]
 
-def image(scene: Scene, window: Window, *, max_px: int | None = 512) -> Chip:
+_WORDS: tuple[Literal["minmax"], Literal["none"]] = ("minmax", "none")
+_MIDDLE = 128  # of the blue that a group of two channels lacks; Raster Vision's 0.5
+
+
+def image(
+    scene: Scene,
+    window: Window,
+    *,
+    max_px: int | None = 512,
+    bands: Sequence[int] | None = None,
+    stretch: Stretch | None = None,
+) -> Chip:
     """The imagery of a window, ready for the screen.
 
-    The first three of the scene's channels are red, green and blue; of one or two channels the
-    first is grey. uint8 stays as it is; everything else is stretched, each band for itself, from
-    the 2nd to the 98th percentile of the window's valid pixels.
+    The pixels are those of the file: what the config does to them on the way into the model
+    (casting, statistics, NaN) is not done here.
 
     Args:
         scene: As `scenes` returns it.
         window: In pixels of the scene, within it.
         max_px: Longest side of the result, in pixels.
+        bands: One to three channels, counted after `channel_order` from 0 as in Raster Vision, for
+            red, green and blue; one is grey, and two get an even blue, as there. None takes the
+            first three, of one or two the first.
+        stretch: What becomes black and white, each channel for itself: two percentiles of the
+            window's valid pixels; ``"minmax"``, their least and greatest; ``"none"``, 0 and 255,
+            of floats 0 and 1. None leaves uint8 as it is, and of everything else takes the 2nd and
+            98th percentile.
 
     Returns:
         A chip of shape (3, rows, columns), uint8; its mask is False where there is no data.
 
     Raises:
-        RasterError: If the image cannot be read.
+        RasterError: If the image cannot be read, or has no such channel.
+        SpecError: If `stretch` is none of these.
     """
+    stretch = checked_stretch(stretch)
     uri = readable(scene.image, "image")
     box = scene.image.bbox
     part = window.shifted(box.col, box.row) if box else window
     found = read_chosen(
-        uri, part, lambda data: _shown(scene, data), max_px=max_px, resampling="average"
+        uri, part, lambda data: _shown(scene, data, bands), max_px=max_px, resampling="average"
     )
-    bands = [_stretched(band, found.mask) for band in found.array]
-    array = np.stack(bands * 3 if len(bands) == 1 else bands)
+    shown = [_stretched(band, found.mask, stretch) for band in found.array]
+    if len(shown) == 2:
+        shown.append(np.full_like(shown[0], _MIDDLE))
+    array = np.stack(shown * 3 if len(shown) == 1 else shown)
     return Chip(array, found.mask, window, found.grid, found.whole)
 
 
-def _shown(scene: Scene, dataset: Any) -> list[int]:
+def channels(config: Mapping[str, Any], bands: Bands | None = None) -> tuple[int, ...] | None:
+    """The channels of a picture.
+
+    Args:
+        config: ``pipeline-config.json``.
+        bands: A name of its ``channel_display_groups``, or one to three numbers from 0. None takes
+            the first group, as Raster Vision's first picture of a batch does.
+
+    Returns:
+        Numbers from 0, counted after `channel_order`; None where the config has no groups.
+
+    Raises:
+        SpecError: If there is no such group, or the numbers are too many or none.
+    """
+    groups = _groups(config)
+    if bands is None:
+        return next(iter(groups.values()), None)
+    if isinstance(bands, str):
+        if bands not in groups:
+            raise SpecError(
+                f"There is no channel display group {bands!r}. {did_you_mean(bands, groups)}"
+            )
+        return groups[bands]
+    numbers = tuple(bands) if isinstance(bands, Iterable) else ()
+    whole = all(isinstance(n, int | np.integer) and n >= 0 for n in numbers)
+    if not (whole and 1 <= len(numbers) <= 3):
+        raise SpecError(
+            f"bands cannot be {bands!r}. Give 1 to 3 numbers of channels, counted from 0, or the "
+            "name of a channel display group."
+        )
+    return tuple(int(n) for n in numbers)
+
+
+def checked_stretch(stretch: Any) -> Stretch | None:
+    """The argument `stretch` of `image`.
+
+    Raises:
+        SpecError: If it is none of those.
+    """
+    if stretch is None:
+        return None
+    if isinstance(stretch, str):
+        for word in _WORDS:
+            if stretch == word:
+                return word
+        raise SpecError(f"stretch cannot be {stretch!r}. {did_you_mean(stretch, _WORDS)}")
+    try:
+        low, high = (float(part) for part in stretch)
+    except (TypeError, ValueError):
+        low, high = 0.0, 0.0
+    if not 0 <= low < high <= 100:
+        raise SpecError(
+            f"stretch cannot be {stretch!r}. Give two percentiles such as (2, 98), 'minmax' or "
+            "'none'."
+        )
+    return low, high
+
+
+def _groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    part: Any = config
+    for word in ("backend", "data", "plot_options", "channel_display_groups"):
+        part = part.get(word) if isinstance(part, Mapping) else None
+    if isinstance(part, Mapping):
+        return {str(name): tuple(group) for name, group in part.items()}
+    return {f"Channels: {list(group)}": tuple(group) for group in part or ()}
+
+
+def _shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
     order = scene.image.channel_order
     bands = plain_bands(dataset) if order is None else [band + 1 for band in order]
     wrong = [band for band in bands if not 1 <= band <= dataset.count]
@@ -54,17 +145,38 @@ def _shown(scene: Scene, dataset: Any) -> list[int]:
             f"{scene.image.uris[0]} has {dataset.count} bands, and the config's channel_order is "
             f"{order}."
         )
-    return bands[:3] if len(bands) >= 3 else bands[:1]
+    if chosen is None:
+        return bands[:3] if len(bands) >= 3 else bands[:1]
+    strange = [number for number in chosen if number >= len(bands)]
+    if strange:
+        raise RasterError(
+            f"{scene.image.uris[0]} has no channel {strange[0]}; the scene's channels are 0 to "
+            f"{len(bands) - 1}."
+        )
+    return [bands[number] for number in chosen]
 
 
-def _stretched(band: NDArray[np.generic], mask: NDArray[np.bool_]) -> NDArray[np.uint8]:
-    if band.dtype == np.uint8:
+def _stretched(
+    band: NDArray[np.generic], mask: NDArray[np.bool_], stretch: Stretch | None
+) -> NDArray[np.uint8]:
+    if band.dtype == np.uint8 and stretch in (None, "none"):
         return band.astype(np.uint8)
     valid = band[mask].astype(np.float64)
     if not valid.size:
         return np.zeros(band.shape, np.uint8)
-    low, high = np.percentile(valid, (LOW, HIGH))
+    low, high = _ends(valid, stretch, is_float=band.dtype.kind == "f")
     if high <= low:
         low, high = low - 1.0, low + 1.0  # one value only: a middle grey
     values = np.where(mask, band, low).astype(np.float64)
     return np.asarray(np.clip((values - low) * (255.0 / (high - low)), 0, 255), np.uint8)
+
+
+def _ends(
+    valid: NDArray[np.float64], stretch: Stretch | None, *, is_float: bool
+) -> tuple[float, float]:
+    if stretch == "none":
+        return 0.0, 1.0 if is_float else 255.0
+    if stretch == "minmax":
+        return float(valid.min()), float(valid.max())
+    low, high = np.percentile(valid, stretch or (LOW, HIGH))
+    return float(low), float(high)

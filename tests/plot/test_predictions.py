@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import json
-import re
 from pathlib import Path
 
 import numpy as np
@@ -11,26 +10,8 @@ from matplotlib.colors import to_hex
 
 from rvlab import plot
 from rvlab.errors import NotFound, SpecError, TableError
+from tests.plot.seen import captions, grid, said
 from tests.raster.made import CLASSES, config, write
-
-
-def grid(figure):
-    """The axes as rows of cells: the picture's array, or the words in its place."""
-    rows = {}
-    for ax in figure.axes:
-        top = round(ax.get_position(original=True).y1, 4)
-        words = "" if ax.images else ax.texts[0].get_text().replace("\n", " ")
-        words = re.sub("([/_]) ", r"\1", words)  # where a name was broken
-        rows.setdefault(top, []).append(ax.images[0].get_array() if ax.images else words)
-    return [rows[top] for top in sorted(rows, reverse=True)]
-
-
-def captions(figure):
-    return [t.get_text() for ax in figure.axes for t in ax.texts if t.get_text().startswith("F1")]
-
-
-def said(figure):
-    return [text.get_text() for text in figure.texts]
 
 
 def test_rows_are_scenes_and_columns_image_truth_and_runs(experiment):
@@ -103,7 +84,8 @@ def test_a_scale_bar_has_a_round_length_where_the_crs_is_projected(experiment):
     ax = figure.axes[0]
     (bar,) = [line for line in ax.lines if line.get_gid() == "scale bar"]
     left, right = bar.get_xdata()
-    assert right - left == pytest.approx(10 / 0.5)  # 10 m in pixels of 0.5 m
+    start, stop, _, _ = ax.images[0].get_extent()
+    assert (right - left) / (stop - start) * 128 == pytest.approx(10 / 0.5)  # 10 m in 0.5 m pixels
     assert "10 m" in [t.get_text() for t in ax.texts]
     assert any("0.5 m per px" in text for text in said(figure))
 

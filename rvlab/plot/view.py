@@ -1,0 +1,206 @@
+"""What is asked of a grid of predictions, and where it is to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+
+import numpy as np
+
+from rvlab import raster
+from rvlab.errors import RasterError, RvlabError, SpecError, did_you_mean
+from rvlab.plot import paint
+from rvlab.plot.mosaic import Cell, shown_px
+from rvlab.plot.paint import Pixels
+from rvlab.raster.display import Bands, Stretch, channels
+from rvlab.raster.read import MAX_BYTES
+from rvlab.raster.source import Source
+
+SHOWS = ("labels", "errors", "overlay", "scores")
+
+_NO_IMAGE = 235  # the grey below outlines and boxes of a scene whose image is lost
+
+
+@dataclass(frozen=True)
+class View:
+    """How windows are to be shown.
+
+    Args:
+        show: One of `SHOWS`.
+        columns: Some of ``image``, ``truth`` and ``runs``.
+        across: Columns of the figure.
+        max_px: Longest side of what is read for a cell.
+        classes: Names of the classes of interest; None is all but the null class.
+        bands: As in `plot.predictions`.
+        stretch: As in `raster.image`.
+        iou: By more than which boxes must overlap to match.
+    """
+
+    show: str = "labels"
+    columns: Sequence[str] = ("image", "truth", "runs")
+    across: int = 3
+    max_px: int = 512
+    classes: tuple[str, ...] | None = None
+    bands: Bands | None = None
+    stretch: Stretch | None = None
+    iou: float = 0.5
+
+    def of(self, own: raster.Classes) -> tuple[int, ...]:
+        """Ids of the classes of interest."""
+        if self.classes is None:
+            nulls = (own.null_id, own.unlabelled_id)
+            return tuple(i for i in range(len(own)) if i not in nulls)
+        return tuple(own.names.index(name) for name in self.classes if name in own.names)
+
+    def only(self, own: raster.Classes) -> int | None:
+        """The id of the class if a single one is asked for, which is then scored alone."""
+        found = self.of(own)
+        return found[0] if self.classes is not None and len(found) == 1 else None
+
+
+@dataclass(frozen=True)
+class Place:
+    """A window of a scene, and the run whose image and labels are shown of it."""
+
+    scene: str
+    window: raster.Window | None
+    source: Source
+    labels: raster.SceneLabels
+
+    @cached_property
+    def part(self) -> raster.Window:
+        """The window, cut at the scene's edge.
+
+        Raises:
+            WindowOutside: If nothing is left.
+            RasterError: If nothing of the scene can be read.
+        """
+        return self.labels.clip(self.window)
+
+    @property
+    def own(self) -> raster.Classes:
+        """The classes of that run."""
+        return self.source.classes
+
+    @property
+    def task(self) -> str:
+        """Raster Vision's word for it."""
+        return self.labels.scene.task
+
+
+@dataclass(frozen=True)
+class Canvas:
+    """Of a window what all of its cells share.
+
+    Args:
+        place: The window.
+        view: How it is to be shown.
+        image: Its imagery, why there is none, or None if nobody needs it.
+    """
+
+    place: Place
+    view: View
+    image: raster.Chip | RvlabError | None
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of a cell's pixels."""
+        return self.place.part.shape_within(self.view.max_px)
+
+    @property
+    def scale(self) -> float:
+        """Pixels of a cell over pixels of the window."""
+        return self.shape[1] / self.place.part.width
+
+    @property
+    def per_point(self) -> float:
+        """Pixels of a cell to one of the screen."""
+        rows, columns = self.shape
+        return max(rows, columns) / shown_px(self.view.across, rows / columns)
+
+    @cached_property
+    def dimmed(self) -> Pixels:
+        """The image in light grey."""
+        return paint.dimmed(self.ground)
+
+    @cached_property
+    def ground(self) -> Pixels:
+        """The image without transparency, shape (rows, columns, 3)."""
+        if not isinstance(self.image, raster.Chip):
+            return np.full((*self.shape, 3), _NO_IMAGE, np.uint8)
+        pixels = np.moveaxis(self.image.array, 0, -1)
+        return np.where(self.image.mask[..., np.newaxis], pixels, np.uint8(255))
+
+
+@dataclass(frozen=True)
+class Look:
+    """What a cell shows of a run.
+
+    Args:
+        cell: Its caption not yet set off as the best.
+        seen: The class ids to be seen in it.
+        f1: Its score in the window; None if it has none.
+    """
+
+    cell: Cell
+    seen: frozenset[int] = field(default_factory=frozenset)
+    f1: float | None = None
+
+
+def fits(place: Place, view: View) -> None:
+    """Refuse pictures that are larger than what is read at once, or of classes that are not there.
+
+    Raises:
+        RasterError: With both numbers; or the run has none of the classes of interest.
+    """
+    if view.show != "labels" and not view.of(place.own):
+        raise RasterError(
+            f"The classes of {place.source.run} are {', '.join(place.own.names)}: none of those "
+            "asked for."
+        )
+    rows, columns = place.part.shape_within(view.max_px)
+    size = rows * columns * 4
+    if size > MAX_BYTES:
+        raise RasterError(
+            f"A picture of {columns} × {rows} px takes {size / 1e6:,.3g} MB, more than the "
+            f"{MAX_BYTES / 1e6:,.3g} MB allowed. Give a smaller max_px."
+        )
+
+
+def checked_classes(view: View, places: Sequence[Place]) -> None:
+    """Refuse classes that no run has.
+
+    Raises:
+        SpecError: It names the nearest; or there is none to show at all.
+    """
+    known = dict.fromkeys(name for place in places for name in place.own.names)
+    for word in view.classes or ():
+        if word not in known:
+            raise SpecError(f"There is no class {word!r}. {did_you_mean(word, known)}")
+    if view.show != "labels" and not any(view.of(place.own) for place in places):
+        raise SpecError("The runs have no class but the null class. Name classes of interest.")
+
+
+def named(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
+    """The argument `classes` as a tuple; None stays.
+
+    Raises:
+        SpecError: If it is empty.
+    """
+    if classes is None:
+        return None
+    names = (classes,) if isinstance(classes, str) else tuple(dict.fromkeys(map(str, classes)))
+    if not names:
+        raise SpecError("classes is empty. Name a class, or leave it out for all of them.")
+    return names
+
+
+def checked_bands(view: View, places: Sequence[Place]) -> None:
+    """Refuse bands that no config knows before anything is read.
+
+    Raises:
+        SpecError: If there is no group of that name, or the numbers are none.
+    """
+    for place in places:
+        channels(place.source.config, view.bands)
