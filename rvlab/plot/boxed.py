@@ -206,7 +206,7 @@ def _score(canvas: Canvas, told: Compared) -> tuple[str, float | None]:
     if place.task != CELLS:
         of = list(view.of(place.own))
         wrong, missed = int(counts.fp[of].sum()), int(counts.fn[of].sum())
-        caption += f" · {missed} missed, {wrong} false"
+        caption += f" · {missed}\N{NO-BREAK SPACE}missed, {wrong}\N{NO-BREAK SPACE}false"
     return caption, f1
 
 

@@ -82,7 +82,8 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
 
     table = lab.artifacts()
     named = ["run", "step", "kind", "scene"]
-    same(table[named], trained.lab.artifacts(before)[named])
+    left = trained.lab.artifacts(before).query("kind != 'labels_copy'")  # rvlab made these
+    same(table[named], left[named])
     assert set(table["uri"]) == {f"{elsewhere.uri}/{key}" for key, _ in files}
     for uri_, size in zip(table["uri"], table["bytes"], strict=True):
         assert at(uri_).size(at(uri_).key(uri_)) == size

@@ -186,7 +186,7 @@ def test_a_scene_without_boxes_and_a_run_without_a_prediction(detected):
         figure = plot.predictions(detected.runs, show=show)
         (row,) = grid(figure)
         assert row[5] == "rv/predict/a.json does not exist."
-        assert captions(figure)[2].replace("\n", " ") == "F1 – · 0 missed, 0 false"
+        assert " ".join(captions(figure)[2].split()) == "F1 – · 0 missed, 0 false"
         assert " ".join(captions(figure)[0].split()) == "F1 0.00 · 0 missed, 3 false"
 
 

@@ -275,8 +275,8 @@ def test_pictures_that_cannot_be_read_are_a_sentence(
         one["raster_source"]["uris"] = [str(tmp_path / "gone" / f"{one['id']}.tif")]
         one["label_source"]["raster_source"]["uris"] = str(tmp_path / "gone.tif")
     copy.store.put_json(copy.run.key("rv", "pipeline-config.json"), config)
-    keys = [key for key, _ in copy.store.files(copy.run.key("rv", "predict"))]
-    copy.store.delete(keys)
+    for folder in (("rv", "predict"), ("copies",)):
+        copy.store.delete([key for key, _ in copy.store.files(copy.run.key(*folder))])
     out = emitted(copy.run.uri, tmp_path)
     found = Tags(out.html)
     assert len(found.images()) == 2
@@ -290,7 +290,8 @@ def test_one_picture_that_cannot_be_read_says_so_beside_the_others(
     copy: Copy, tmp_path: Path
 ) -> None:
     scene = facts(copy.run).scenes[0][0]
-    copy.store.delete([copy.run.key("rv", "predict", scene, "labels.tif")])
+    for folder in (("rv", "predict"), ("copies",)):
+        copy.store.delete([copy.run.key(*folder, scene, "labels.tif")])
     assert len(Tags(emitted(copy.run.uri, tmp_path).html).images()) == 3
 
 
