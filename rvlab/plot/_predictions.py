@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 COLUMNS = ("image", "truth", "runs")
 WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
 MOST_SCENES = 4  # whole scenes that are shown when no windows are asked for
-THREADS = 8  # that read; each opens its own datasets
+THREADS = 32  # that read, and mostly wait; each opens its own datasets
 
 
 def predictions(

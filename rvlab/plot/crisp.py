@@ -74,6 +74,11 @@ def _artist() -> Any:
     class Crisp(AxesImage):
         blend = True
 
+        # matplotlib's own copies them and looks for what is masked.
+        def set_data(self, pixels: Any) -> None:
+            self._A = pixels
+            self.stale = True
+
         # matplotlib's own goes through floats and a mask, twice the pixels of the screen.
         def make_image(
             self, renderer: Any, magnification: float = 1.0, unsampled: bool = False

@@ -43,7 +43,8 @@ def figure(width: float, height: float) -> Figure:
     class Picture(Figure):
         def _repr_png_(self) -> bytes:
             data = io.BytesIO()
-            self.savefig(data, format="png", dpi=100)
+            # The usual level takes a third longer for a tenth fewer bytes.
+            self.savefig(data, format="png", dpi=100, pil_kwargs={"compress_level": 2})
             return data.getvalue()
 
     made = Picture(figsize=(width, height), dpi=100, facecolor="white")

@@ -55,9 +55,11 @@ def colored(ids: ArrayLike, classes: Classes) -> Pixels:
     Returns:
         Shape (rows, columns, 3).
     """
-    palette = np.full((256, 3), OTHER, np.uint8)
-    palette[: len(classes)] = classes.colors
-    return np.take(palette, np.asarray(ids), axis=0)
+    palette = np.full((256, 4), (*OTHER, 255), np.uint8)
+    palette[: len(classes), :3] = classes.colors
+    # Four bytes at once: several times faster than a row of three.
+    whole = np.take(palette.view(np.uint32)[:, 0], np.asarray(ids)).view(np.uint8)
+    return np.ascontiguousarray(whole.reshape(*np.shape(ids), 4)[..., :3])
 
 
 def errors(

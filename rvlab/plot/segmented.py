@@ -78,7 +78,7 @@ def _plain(canvas: Canvas, ids: Ids, told: Predicted | None = None) -> Look:
     caption, f1 = (_caption(told), told.f1) if told else ("", None)
     if view.show == "overlay":
         return Look(Cell(_outlines(canvas, ids), caption=caption), f1=f1)
-    seen = frozenset(np.unique(ids).tolist())
+    seen = frozenset(np.flatnonzero(np.bincount(ids.ravel())).tolist())
     return Look(Cell(paint.colored(ids, own), caption=caption, blend=False), seen, f1)
 
 

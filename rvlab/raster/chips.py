@@ -138,8 +138,10 @@ def confusion(
     counted = (truth < k) & (guess < k)
     if inside is not None:
         counted &= inside
-    pairs = truth[counted].astype(np.int64) * k + guess[counted]
-    return np.bincount(pairs, minlength=k * k).reshape(k, k)
+    small = np.uint8 if k <= 16 else np.int64  # of 16 classes the last pair is 255
+    pairs = truth.astype(small) * small(k) + guess
+    flat = pairs.ravel() if counted.all() else pairs[counted]
+    return np.bincount(flat, minlength=k * k).reshape(k, k)
 
 
 def _fineness(window: Window, max_px: int) -> int | None:

@@ -163,7 +163,7 @@ def prediction(
         RasterError: If there is no prediction, or it lies on other pixels.
     """
     if scene.task != "semantic_segmentation":
-        raise RasterError(f"Predictions of {scene.task} are not drawn yet.")
+        raise RasterError(f"Predictions of {scene.task} are no raster of class ids.")
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")
     uri = scene.prediction_uri
@@ -174,10 +174,15 @@ def prediction(
             f"The prediction has {found.width} × {found.height} px, the scene "
             f"{grid.width} × {grid.height} px."
         )
+    if found.crs is not None and grid.crs is not None and found.crs != grid.crs:
+        raise RasterError(f"The prediction lies in {found.crs}, the scene in {grid.crs}.")
     if found.crs is not None and grid.crs is not None:
-        near = found.transform.almost_equals(grid.transform, 1e-3 * abs(grid.transform.a))
-        if found.crs != grid.crs or not near:
-            raise RasterError("The prediction lies elsewhere on the ground than the scene.")
+        ours, theirs = found.transform, grid.transform
+        if not ours.almost_equals(theirs, 1e-3 * abs(theirs.a)):
+            raise RasterError(
+                f"The prediction begins at {ours.c:.12g}, {ours.f:.12g} on the ground, the scene "
+                f"at {theirs.c:.12g}, {theirs.f:.12g}."
+            )
     rgb = {"type_hint": "rgb_class_transformer", "class_config": own}
     return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
 
