@@ -175,7 +175,7 @@ def test_other_tasks_say_that_they_are_not_drawn(one):
     whole = config([one[0]]) | {"type_hint": "object_detection_config"}
     a = scenes(whole)[0]
     labels = SceneLabels(a, classes(whole))
-    with pytest.raises(RasterError, match=r"Predictions of object_detection are not drawn yet"):
+    with pytest.raises(RasterError, match=r"object_detection are no raster of class ids"):
         prediction(a, labels.classes, Window(0, 0, 9, 9), labels.grid)
 
 
