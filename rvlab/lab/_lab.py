@@ -11,8 +11,8 @@ from rvlab.errors import HasEnded, RvlabError, SpecError
 from rvlab.frame.select import one_present, picked, present
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
+from rvlab.lab._looks import Looks
 from rvlab.lab._places import Picked
-from rvlab.lab._tables import Tables
 from rvlab.model import ENDED, Run, new_id
 from rvlab.recipes import find
 from rvlab.repeat import recorded, repeated
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from rvlab.recipes.source import Ref
 
 
-class Lab(Tables, Edits, Exchange):
+class Lab(Looks, Edits, Exchange):
     """Where runs are stored and where they run.
 
     Args:

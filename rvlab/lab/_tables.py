@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvlab import compare, frame
-from rvlab.errors import NotFound, SpecError
+from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage
 from rvlab.frame.select import one_present, picked, run_named
 from rvlab.lab._places import Picked, Places
@@ -75,55 +73,6 @@ class Tables(Places):
         """What each run was scored on, as fingerprints: ``run group scene image labels aois``."""
         return frame.scenes(self.store, picked(self.store, runs))
 
-    def windows(
-        self,
-        runs: Picked = None,
-        by: str = "error",
-        *,
-        n: int = 12,
-        size: int | None = None,
-        classes: str | Sequence[str] | None = None,
-        group: str | None = None,
-        scenes: str | Sequence[str] | None = None,
-        per_scene: int | None = None,
-        seed: int = 0,
-    ) -> pd.DataFrame:
-        """Windows worth a look, for ``plot.predictions(runs, windows)``; no raster is read.
-
-        Args:
-            runs: Which runs.
-            by: ``error``, ``disagreement``, ``difference``, ``confident_error``, ``class`` or
-                ``random``: see `rvlab.frame.windows.windows`.
-            n: Rows at most.
-            size: Side of the windows in pixels; None is 512, or less in small scenes.
-            classes: Names of the classes that the score is about; None is all.
-            group: ``train``, ``validation`` or ``test``; None is validation, or test without it.
-            scenes: Ids of scenes; None is all of the group.
-            per_scene: Rows of one scene at most.
-            seed: Of ``random``.
-
-        Returns:
-            ``scene col row width height score group by run pixels``, a row per window.
-
-        Raises:
-            NotFound: If there is no such `by`, class, group or scene, or no run has counts.
-            SpecError: If `by` asks for other runs or arguments, or `size` does not fit.
-        """
-        from rvlab.frame.windows import windows
-
-        return windows(
-            self.store,
-            picked(self.store, runs),
-            by,
-            n=n,
-            size=size,
-            classes=classes,
-            group=group,
-            scenes=scenes,
-            per_scene=per_scene,
-            seed=seed,
-        )
-
     def configs(self, runs: Picked = None, *, every: bool = False) -> pd.DataFrame:
         """Raster Vision's config of each run, flattened: a column per key in which they differ.
 
@@ -147,30 +96,6 @@ class Tables(Places):
     def steps(self, runs: Picked = None) -> pd.DataFrame:
         """The steps of runs with their times, peak memory and processor time, one row each."""
         return frame.steps(self.store, picked(self.store, runs))
-
-    def report(self, run: Picked, path: str | Path) -> Path:
-        """Write a run as one HTML file that needs nothing else: numbers, predictions, curves.
-
-        Args:
-            run: The run, its id, or a row of a table.
-            path: The file.
-
-        Returns:
-            The file.
-
-        Raises:
-            NotFound: If there is no such run.
-            SpecError: If the file cannot be written.
-        """
-        from rvlab.report.page import page
-
-        text = page(one_present(self.store, run, "report"))
-        file = Path(path).expanduser()
-        try:
-            file.write_text(text, encoding="utf-8")
-        except OSError as exc:
-            raise SpecError(f"The report {file} cannot be written: {exc.strerror}.") from exc
-        return file
 
     def logs(self, run: Picked, step: str | None = None) -> str:
         """What the steps of a run printed, in order; a heartbeat old while it runs.

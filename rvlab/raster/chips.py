@@ -138,8 +138,9 @@ def confusion(
     counted = (truth < k) & (guess < k)
     if inside is not None:
         counted &= inside
-    small = np.uint8 if k <= 16 else np.int64  # of 16 classes the last pair is 255
-    pairs = truth.astype(small) * small(k) + guess
+    code = np.uint8 if k <= 16 else np.int64  # of 16 classes the last pair is 255
+    codes: NDArray[Any] = truth.astype(code)
+    pairs = codes * k + guess
     flat = pairs.ravel() if counted.all() else pairs[counted]
     return np.bincount(flat, minlength=k * k).reshape(k, k)
 

@@ -1,0 +1,352 @@
+// The page's half of rvlab's viewer; Leaflet and layers.js stand before it. Everything that comes
+// from runs reaches the page as textContent, and every pixel through the widget's own messages.
+
+const SIDES = ["left", "right"];
+
+class View {
+  constructor(model, el) {
+    this.model = model;
+    this.spec = model.get("spec");
+    this.waiting = new Map(); // a request's name -> who takes the answer
+    this.sent = [];
+    this.name = Math.random().toString(36).slice(2);
+    this.count = 0;
+    this.at = 0.5; // where the divider stands, of the map's width
+    this.window = -1; // the one of spec.windows that is outlined
+    this.outcomes = this.spec.legend.errors.map((_, i) => i > 0); // all but "right" are shown
+    this.layers = {};
+    this.undo = [];
+    this.root = make(el, "div", "viewer");
+    this.root.dataset.lmSuppressShortcuts = "true"; // arrows move the map, not the notebook
+    if (this.spec.words) {
+      make(this.root, "p", "nothing", this.spec.words);
+      return;
+    }
+    this.controls();
+    this.map = this.makeMap();
+    this.on("msg:custom", (message, buffers) => this.hear(message, buffers));
+    this.on("change:scene", () => this.open());
+    for (const side of SIDES) this.on(`change:${side}`, () => this.show(side));
+    this.on("change:opacity", () => this.clip());
+    this.on("change:hidden", () => this.recolor());
+    this.open();
+  }
+
+  on(event, what) {
+    this.model.on(event, what);
+    this.undo.push(() => this.model.off(event, what));
+  }
+
+  set(name, value) {
+    this.model.set(name, value);
+    this.model.save_changes();
+  }
+
+  close() {
+    for (const undo of this.undo) undo();
+    this.map?.remove(); // and its tiles drop what they asked for
+  }
+
+  // ── messages ──
+
+  ask(message, answer) {
+    const id = `${this.name}.${(this.count += 1)}`;
+    this.waiting.set(id, answer);
+    // The kernel takes the newest first, and Leaflet asks for the middle of the map first.
+    if (!this.sent.length) queueMicrotask(() => {
+      for (const one of this.sent.splice(0).reverse()) this.model.send(one);
+    });
+    this.sent.push({ ...message, id });
+    this.tellBusy();
+    return id;
+  }
+
+  drop(...ids) {
+    const left = ids.filter((id) => this.waiting.delete(id));
+    if (left.length && this.model.comm_live !== false) {
+      this.model.send({ kind: "drop", ids: left });
+    }
+    this.tellBusy();
+  }
+
+  hear(message, buffers) {
+    if (message.kind === "refused") this.say("image", message.words);
+    const answer = this.waiting.get(message.id); // another view's, or one that was dropped
+    this.waiting.delete(message.id);
+    this.tellBusy();
+    if (message.kind !== "refused") answer?.(message, buffers?.[0]);
+  }
+
+  tellBusy() {
+    if (this.busy) this.busy.textContent = this.waiting.size ? "reading …" : "";
+    this.root.dataset.waiting = this.waiting.size;
+  }
+
+  // ── controls ──
+
+  controls() {
+    const bar = make(this.root, "div", "bar");
+    const names = this.spec.scenes;
+    this.scenes = labelled(bar, "Scene", "select", "scene");
+    for (const name of names) this.scenes.add(new Option(name, name));
+    this.scenes.onchange = () => this.set("scene", this.scenes.value);
+    this.selects = {};
+    for (const side of SIDES) {
+      const select = labelled(bar, side === "left" ? "Left" : "Right", "select", `layer-${side}`);
+      select.onchange = () => this.set(side, select.value);
+      this.selects[side] = select;
+    }
+    const whole = make(bar, "button", "whole", "Whole scene");
+    whole.type = "button";
+    whole.onclick = () => {
+      this.window = -1;
+      this.tellWindow();
+      this.look();
+    };
+    const jumps = make(bar, "div", "jumps");
+    const none = "Pass windows=lab.windows(runs) to the viewer to go from one to the next.";
+    for (const [step, name, text] of [[-1, "previous", "Previous"], [1, "next", "Next worst"]]) {
+      const button = make(jumps, "button", name, text);
+      Object.assign(button, { type: "button", disabled: true });
+      button.title = this.spec.windows.length ? "" : none;
+      button.onclick = () => this.jump(this.window + step);
+      this[name] = button;
+    }
+    this.caption = make(jumps, "span", "caption");
+    this.tellWindow();
+    this.frame = make(this.root, "div", "frame");
+    this.frame.style.height = `${this.spec.height}px`;
+    const foot = make(this.root, "div", "foot");
+    this.opacity = labelled(foot, "Opacity", "input", "opacity");
+    Object.assign(this.opacity, { type: "range", min: 0, max: 1, step: 0.05 });
+    this.opacity.oninput = () => this.set("opacity", Number(this.opacity.value));
+    this.legend = make(foot, "div", "legend");
+    this.busy = make(foot, "span", "busy");
+  }
+
+  fillLayers() {
+    const { layers } = this.spec;
+    const kinds = { truth: "Labels", run: "Predictions", errors: "Errors" };
+    for (const side of SIDES) {
+      const select = this.selects[side];
+      select.replaceChildren(new Option("image only", ""));
+      for (const [kind, label] of Object.entries(kinds)) {
+        const group = make(select, "optgroup");
+        group.label = label;
+        for (const { key, title } of layers.filter((layer) => layer.kind === kind)) {
+          const why = this.about?.unfit[key];
+          const option = new Option(why ? `${title} – ${why}` : this.titled(key), key);
+          option.disabled = Boolean(why);
+          group.append(option);
+        }
+      }
+      select.value = this.model.get(side);
+    }
+  }
+
+  titled(key) {
+    const layer = this.spec.layers.find((one) => one.key === key);
+    return layer ? (layer.kind === "errors" ? `errors of ${layer.title}` : layer.title) : "image";
+  }
+
+  fillLegend() {
+    const focused = this.legend.querySelector("input:focus")?.value;
+    this.legend.replaceChildren();
+    const hidden = this.model.get("hidden");
+    for (const { name, color } of this.about.classes) {
+      swatch(this.legend, name, color, !hidden.includes(name), (on) => {
+        const rest = this.model.get("hidden").filter((one) => one !== name);
+        this.set("hidden", on ? rest : [...rest, name]);
+      });
+    }
+    const errors = SIDES.some((side) => this.model.get(side).startsWith("errors:"));
+    if (errors) make(this.legend, "span", "gap", "Errors:");
+    (errors ? this.spec.legend.errors : []).forEach(({ name, color }, i) => {
+      swatch(this.legend, name, color, this.outcomes[i], (on) => {
+        this.outcomes[i] = on;
+        this.recolor();
+      });
+    });
+    [...this.legend.querySelectorAll("input")].find((box) => box.value === focused)?.focus();
+  }
+
+  // ── the map ──
+
+  makeMap() {
+    const node = make(this.frame, "div", "map");
+    const map = L.map(node, {
+      crs: L.CRS.Simple,
+      attributionControl: false,
+      fadeAnimation: false,
+      scrollWheelZoom: false,
+      minZoom: -12,
+      maxZoom: NEAREST_ZOOM,
+    });
+    map.setView([0, 0], 0);
+    for (const name of ["image", ...SIDES, "outline"]) map.createPane(name);
+    map.getPane("outline").style.zIndex = 450;
+    this.halves = {};
+    for (const side of SIDES) {
+      const half = make(this.frame, "div", `half rvlab-half-${side}`);
+      this.halves[side] = { half, tag: make(half, "span", "tag"), said: make(half, "p", "said") };
+    }
+    this.halves.image = { said: make(this.frame, "p", "said rvlab-said-image") };
+    this.scale = make(this.frame, "div", "scale");
+    this.cursor = make(this.frame, "div", "cursor");
+    this.divider = makeDivider(this.frame, (part) => {
+      this.at = Math.min(1, Math.max(0, part ?? this.at));
+      this.clip();
+      return this.at;
+    });
+    map.on("move zoom zoomend resize", () => this.clip());
+    map.on("mousemove", ({ latlng }) => this.tellCursor(latlng));
+    map.on("mouseout", () => (this.cursor.textContent = ""));
+    // The wheel scrolls the notebook until the map is clicked.
+    map.on("focus", () => map.scrollWheelZoom.enable());
+    map.on("blur", () => map.scrollWheelZoom.disable());
+    const sized = new ResizeObserver(() => {
+      map.invalidateSize({ pan: false });
+      if (!this.moved) this.look();
+    });
+    sized.observe(node);
+    for (const event of ["pointerdown", "keydown", "wheel"]) {
+      node.addEventListener(event, () => (this.moved = true), { passive: true });
+    }
+    this.undo.push(() => sized.disconnect());
+    return map;
+  }
+
+  // Each side's pane is cut at the divider; the pane moves with the map, the cut does not.
+  clip() {
+    const size = this.map.getSize();
+    const cut = Math.round(size.x * this.at);
+    const start = this.map.containerPointToLayerPoint([0, 0]);
+    for (const [side, from, to] of [["left", 0, cut], ["right", cut, size.x]]) {
+      const [x0, x1] = [start.x + from, start.x + to];
+      const [y0, y1] = [start.y, start.y + size.y];
+      const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
+      const pane = this.map.getPane(side);
+      pane.style.clipPath = `polygon(${corners.map(([x, y]) => `${x}px ${y}px`).join()})`;
+      pane.style.opacity = this.model.get("opacity");
+      this.halves[side].half.style.cssText = `left: ${from}px; width: ${to - from}px`;
+    }
+    this.opacity.value = this.model.get("opacity");
+    this.divider.style.left = `${cut}px`;
+    this.divider.setAttribute("aria-valuenow", Math.round(100 * this.at));
+    this.root.dataset.zoom = this.map.getZoom();
+    this.tellScale();
+  }
+
+  open() {
+    const scene = this.model.get("scene");
+    this.scenes.value = scene;
+    this.about = null;
+    this.drop(...this.waiting.keys());
+    for (const key of ["image", ...SIDES]) this.remove(key);
+    this.ask({ kind: "scene", scene }, ({ about, words }) => {
+      if (words) return this.say("image", words);
+      this.about = about;
+      const { width, height, levels } = about;
+      this.map.setMinZoom(-levels - 2);
+      this.map.setMaxBounds(L.latLngBounds([[-height, 0], [0, width]]).pad(1));
+      this.look();
+      this.layers.image = new Tiles(this, "image", { pane: "image" }).addTo(this.map);
+      for (const side of SIDES) this.show(side);
+    });
+  }
+
+  remove(key) {
+    this.layers[key]?.remove();
+    delete this.layers[key];
+    this.say(key, "");
+  }
+
+  show(side) {
+    if (!this.about) return;
+    this.remove(side);
+    const key = this.model.get(side);
+    this.fillLayers();
+    this.recolor();
+    this.halves[side].tag.textContent = this.titled(key);
+    const why = this.about.unfit[key];
+    if (why) this.say(side, why);
+    else if (key) {
+      const kind = this.about.boxes ? Boxes : Tiles;
+      this.layers[side] = new kind(this, key, { pane: side }).addTo(this.map);
+    }
+    this.clip();
+  }
+
+  // Show the whole scene, or the window that was jumped to.
+  look() {
+    this.moved = false; // until somebody does, the view follows the size of the page
+    const size = this.map.getSize();
+    if (!size.x || !size.y || !this.about) return;
+    const one = this.spec.windows[this.window];
+    this.outline?.remove();
+    const { width, height } = this.about;
+    if (one?.scene !== this.about.scene) {
+      return this.map.fitBounds([[-height, 0], [0, width]], { animate: false });
+    }
+    const corners = [[-one.row - one.height, one.col], [-one.row, one.col + one.width]];
+    const style = { color: "#fff", weight: 2, fill: false, interactive: false };
+    const dark = L.rectangle(corners, { ...style, color: "#000", weight: 4, pane: "outline" });
+    const light = L.rectangle(corners, { ...style, pane: "outline", className: "rvlab-window" });
+    this.outline = L.layerGroup([dark, light]).addTo(this.map);
+    this.map.fitBounds(corners, { animate: false, padding: [24, 24], maxZoom: NEAREST_ZOOM - 1 });
+  }
+
+  jump(number) {
+    const one = this.spec.windows[number];
+    if (!one) return;
+    this.window = number;
+    this.tellWindow();
+    if (one.scene === this.model.get("scene")) this.look();
+    else this.set("scene", one.scene); // and `open` looks
+  }
+
+  // ── what is told ──
+
+  say(pane, words) {
+    this.halves[pane].said.textContent = words;
+  }
+
+  tellWindow() {
+    const { windows } = this.spec;
+    const one = windows[this.window];
+    this.previous.disabled = this.window <= 0;
+    this.next.disabled = this.window + 1 >= windows.length;
+    const told = one ? [`${this.window + 1} of ${windows.length}`, one.words].filter(Boolean) : [];
+    this.caption.textContent = told.join(" · ");
+  }
+
+  tellScale() {
+    const { long, words } = ruler(2 ** this.map.getZoom(), this.about?.metres);
+    this.scale.style.width = `${long}px`;
+    this.scale.textContent = words;
+  }
+
+  tellCursor({ lat, lng }) {
+    const parts = this.about ? where(this.about, lng, -lat) : [];
+    for (const side of parts.length ? SIDES : []) {
+      const told = this.layers[side]?.told(Math.floor(lng), Math.floor(-lat));
+      if (told) parts.push(`${this.titled(this.model.get(side))}: ${told}`);
+    }
+    this.cursor.textContent = parts.join(" · ");
+  }
+
+  recolor() {
+    if (!this.about) return;
+    const { legend } = this.spec;
+    this.colors = new Colors(this.about, legend, this.model.get("hidden"), this.outcomes);
+    this.fillLegend();
+    for (const side of SIDES) this.layers[side]?.recolor();
+  }
+}
+
+export default {
+  render({ model, el }) {
+    const view = new View(model, el);
+    return () => view.close();
+  },
+};

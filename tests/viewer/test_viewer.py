@@ -1,0 +1,393 @@
+"""What the kernel answers to the page, without a page."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+import threading
+import time
+import zlib
+
+import numpy as np
+import pandas as pd
+import pytest
+import traitlets
+from PIL import Image
+
+from rvlab.errors import MissingExtra, NotFound, SpecError, TableError
+from rvlab.plot import paint
+from rvlab.raster import read
+from rvlab.viewer import viewer
+from rvlab.viewer.desk import Cache, Desk
+from rvlab.viewer.tiles import TILE_PX, Spot, levels
+from tests.raster.made import Experiment, photo, write
+from tests.viewer.made import boxed
+
+HEIGHT, WIDTH = 700, 1100
+
+
+@pytest.fixture
+def made(tmp_path):
+    made = Experiment(tmp_path, scenes=2, size=(HEIGHT, WIDTH))
+    made.add(0.1, lr=0.01)
+    made.add(0.3, lr=0.1)
+    return made
+
+
+class Page:
+    """Asks as the page does, and keeps what is answered."""
+
+    def __init__(self, shown):
+        self.shown, self.told, self._count = shown, [], 0
+        self._changed = threading.Condition()
+        shown.send = self._take
+
+    def _take(self, content, buffers=None):
+        with self._changed:
+            self.told.append((content, buffers))
+            self._changed.notify_all()
+
+    def ask(self, **content):
+        """The one answer to a message."""
+        before = len(self.told)
+        self.say(**content)
+        with self._changed:
+            assert self._changed.wait_for(lambda: len(self.told) > before, 60)
+        return self.told[-1]
+
+    def say(self, **content):
+        self._count += 1
+        self.shown._heard(self.shown, {"id": f"p.{self._count}"} | content, [])
+
+    def tile(self, layer, level=0, x=0, y=0, scene="val-0"):
+        asked = {"scene": scene, "layer": layer, "level": level, "x": x, "y": y}
+        content, buffers = self.ask(kind="tile", **asked)
+        assert content["kind"] == "tile", content
+        return content, buffers[0]
+
+    def ids(self, *args, **kwargs):
+        """The planes of a tile."""
+        content, data = self.tile(*args, **kwargs)
+        assert content["form"] == "ids"
+        planes = np.frombuffer(zlib.decompress(data), np.uint8)
+        return planes.reshape(-1, content["rows"], content["cols"])
+
+    def rows(self, layer):
+        """The boxes of a layer, a row each."""
+        content, (data,) = self.ask(kind="boxes", scene="a", layer=layer)
+        return np.frombuffer(data, "<f4").reshape(content["rows"], content["cols"])
+
+
+@pytest.fixture
+def page(made):
+    shown = viewer(made.runs)
+    yield Page(shown)
+    shown.close()
+
+
+def guessed(made, run, scene="val-0"):
+    """What a run predicted, as the file has it."""
+    return read(f"{made.rows[run]['uri']}/rv/predict/{scene}/labels.tif", max_px=None).array[0]
+
+
+@pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)])
+def test_tiles_hold_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, y):
+    part = (slice(512 * y, 512 * (y + 1)), slice(512 * x, 512 * (x + 1)))
+    truth, guess = made.truth["val-0"], guessed(made, 1)
+    assert (page.ids("truth", x=x, y=y)[0] == truth[part]).all()
+    assert (page.ids("run:1", x=x, y=y)[0] == guess[part]).all()
+    both = page.ids("errors:1", x=x, y=y)
+    assert (both == np.stack([truth[part], guess[part]])).all()
+
+
+@pytest.mark.parametrize("level", [1, 2])
+def test_tiles_further_away_hold_every_nth_pixel(made, page, level):
+    step = 2**level
+    found = page.ids("truth", level=level)[0]
+    rows, cols = min(512, -(-HEIGHT // step)), min(512, -(-WIDTH // step))
+    assert found.shape == (rows, cols)
+    nearest = made.truth["val-0"][step // 2 :: step, step // 2 :: step][:rows, :cols]
+    assert (found == nearest[: found.shape[0], : found.shape[1]]).mean() > 0.999
+
+
+def test_a_tile_of_the_image_is_the_image(page, made):
+    content, data = page.tile("image", x=2, y=1)
+    assert (content["rows"], content["cols"]) == (HEIGHT - 512, WIDTH - 1024)
+    found = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
+    wanted = photo(made.truth["val-0"]).transpose(1, 2, 0)[512:, 1024:].astype(int)
+    assert np.abs(found - wanted).mean() < 8  # the noise of each pixel is what compression costs
+    assert np.abs(found.mean((0, 1)) - wanted.mean((0, 1))).max() < 2
+
+
+def test_tiles_of_a_deep_image_share_one_stretch(made):
+    steps = np.linspace(0, 40_000, WIDTH).astype(np.uint16)
+    write(made.root / "val-0.tif", np.tile(steps, (3, HEIGHT, 1)))
+    page = Page(viewer(made.runs))
+    ends = []
+    for x in range(3):
+        data = page.tile("image", x=x)[1]
+        ends.append(np.asarray(Image.open(io.BytesIO(data)).convert("L")).astype(int))
+    assert abs(ends[0][:, -1].mean() - ends[1][:, 0].mean()) < 4
+    assert abs(ends[1][:, -1].mean() - ends[2][:, 0].mean()) < 4
+    page.shown.close()
+
+
+def test_imagery_without_a_crs_is_told_in_pixels(made):
+    write(made.root / "val-0.tif", photo(made.truth["val-0"]), crs=None)
+    page = Page(viewer(made.runs))
+    about = page.ask(kind="scene", scene="val-0")[0]["about"]
+    assert (about["transform"], about["crs"], about["metres"]) == (None, None, None)
+    assert (about["width"], about["height"], about["levels"]) == (WIDTH, HEIGHT, 2)
+    assert about["unfit"] == {}
+    assert (page.ids("run:0")[0] == guessed(made, 0)[:512, :512]).all()
+    page.shown.close()
+
+
+def test_a_scene_is_told_with_its_place_and_its_classes(page):
+    about = page.ask(kind="scene", scene="val-1")[0]["about"]
+    assert about["transform"] == [0.5, 0, 663_000, 0, -0.5, 3_999_000]
+    assert (about["crs"], about["metres"], about["unlabelled"]) == ("EPSG:32611", 0.5, 3)
+    assert about["classes"][1] == {"name": "building", "color": [255, 165, 0]}
+    assert page.shown.spec["legend"]["errors"][0] == {"name": "right", "color": [*paint.RIGHT]}
+
+
+def test_runs_that_do_not_fit_are_named_with_the_reason(made):
+    other = {"names": ["a", "b"], "colors": ["red", "blue"]}
+    made.add(0.1, classes=other, lr=1.0)
+    made.add(0.1, skip=["val-0"], lr=2.0)
+    write(made.add(0.1, lr=3.0) / "rv/predict/val-0/labels.tif", np.zeros((10, 20), np.uint8))
+    page = Page(viewer(made.runs))
+    unfit = page.ask(kind="scene", scene="val-0")[0]["about"]["unfit"]
+    assert set(unfit) == {f"{kind}:{i}" for kind in ("run", "errors") for i in (2, 3, 4)}
+    assert unfit["run:2"].startswith("Its classes are a, b; those of 20261123-154200")
+    assert unfit["errors:3"] == "rv/predict/val-0/labels.tif does not exist."
+    assert unfit["run:4"].startswith("The prediction has 20 × 10 px, the scene 1100 × 700 px.")
+    page.shown.close()
+
+
+def test_a_layer_that_cannot_be_read_says_why_and_the_others_stay(made, page):
+    file = made.root / "town" / made.rows[0]["run"] / "rv/predict/val-0/labels.tif"
+    file.write_bytes(file.read_bytes()[:400_000])
+    asked = {"kind": "tile", "scene": "val-0", "level": 0, "x": 0, "y": 1}
+    content, _ = page.ask(layer="run:0", **asked)
+    assert content["kind"] == "failed"
+    assert content["words"].startswith("rv/predict/val-0/labels.tif cannot be read")
+    assert page.ask(layer="run:1", **asked)[0]["kind"] == "tile"
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ({"kind": "shell"}, "of a kind that it does not know"),
+        ({"kind": ["tile"]}, "of a kind that it does not know"),
+        ({"kind": "scene", "scene": "../../etc"}, "has no scene '../../etc'"),
+        ({"kind": "scene"}, "has no text 'scene'"),
+        ({"kind": "tile", "layer": "/etc/passwd"}, "has no layer '/etc/passwd'"),
+        ({"kind": "tile", "layer": {}}, "has no text 'layer'"),
+        ({"kind": "tile", "scene": "val-9"}, "has no scene 'val-9'"),
+        ({"kind": "tile", "level": -1}, "has no number 'level'"),
+        ({"kind": "tile", "level": True}, "has no number 'level'"),
+        ({"kind": "tile", "x": 1.5}, "has no number 'x'"),
+        ({"kind": "tile", "x": 2**40}, "has no number 'x'"),
+        ({"kind": "tile", "id": None}, "has no text 'id'"),
+        ({"kind": "boxes", "layer": "run:7"}, "has no layer 'run:7'"),
+        ({"kind": "drop", "ids": "p.1"}, "has no list of their names"),
+    ],
+)  # fmt: skip
+def test_messages_that_the_page_never_sends_are_refused(page, content, why):
+    good = {"scene": "val-0", "layer": "truth", "level": 0, "x": 0, "y": 0}
+    if content["kind"] == "scene" and "scene" not in content:
+        good.pop("scene")
+    told, buffers = page.ask(**good | content)
+    assert told["kind"] == "refused"
+    assert why in told["words"]
+    assert buffers is None
+
+
+@pytest.mark.parametrize(("level", "x", "y"), [(0, 3, 0), (0, 0, 2), (3, 0, 0), (2, 1, 0)])
+def test_tiles_outside_the_scene_are_an_error_and_nothing_is_read(page, level, x, y):
+    asked = {"scene": "val-0", "layer": "truth", "level": level, "x": x, "y": y}
+    content, _ = page.ask(kind="tile", **asked)
+    assert content["kind"] == "failed"
+    assert content["words"].startswith(f"There is no tile {x}, {y} at level {level}")
+
+
+def test_tiles_cover_a_scene_once():
+    for width, height in [(1, 1), (512, 512), (513, 40), (5000, 1700)]:
+        for level in range(levels(width, height) + 1):
+            side = TILE_PX << level
+            tiles = [
+                Spot(level, x, y)
+                for x in range(-(-width // side))
+                for y in range(-(-height // side))
+            ]
+            assert sum(s.window(width, height).area for s in tiles) == width * height
+        assert Spot(level, 0, 0).window(width, height).area == width * height
+
+
+def test_the_state_of_the_widget_holds_no_address(made, page):
+    state = dict(page.shown.get_state())
+    text = repr({k: v for k, v in state.items() if k not in ("_esm", "_css")})
+    assert str(made.root) not in text
+    assert "run:1" in text
+
+
+def test_a_cell_may_choose_what_is_there(page):
+    page.shown.scene, page.shown.left = "val-1", "errors:0"
+    with pytest.raises(traitlets.TraitError, match=r"There is no 'val-7'\. Did you mean 'val-1'"):
+        page.shown.scene = "val-7"
+    assert page.shown.scene == "val-1"
+
+
+OD, CC = "object_detection", "chip_classification"
+
+
+def test_boxes_are_rows_and_those_that_are_wrong_have_no_truth(tmp_path):
+    truth = [(1, 10, 10, 40, 30), (2, 100, 50, 40, 30)]
+    guess = [(1, 12, 11, 40, 30), (2, 300, 200, 40, 30)]
+    page = Page(viewer(boxed(tmp_path, OD, truth, guess)))
+    about = page.ask(kind="scene", scene="a")[0]["about"]
+    assert (about["boxes"], about["cells"], about["unfit"]) == (True, False, {})
+    found = page.rows("truth")
+    assert found[:, :6].tolist() == [[10, 10, 50, 40, 1, -1], [100, 50, 140, 80, 2, -1]]
+    found = page.rows("run:0")
+    assert found[:, :6].tolist() == [[12, 11, 52, 41, -1, 1], [300, 200, 340, 230, -1, 2]]
+    assert found[:, 6].tolist() == [0.75, 0.75]
+    assert page.rows("errors:0")[:, 4:6].tolist() == [[1, 1], [-1, 2], [2, -1]]
+    page.shown.close()
+
+
+def test_cells_have_the_class_of_their_truth_beside_them(tmp_path):
+    truth = [(1, 0, 0, 50, 50), (2, 50, 0, 50, 50)]
+    guess = [(2, 50, 0, 50, 50), (2, 0, 0, 50, 50), (1, 200, 200, 50, 50)]
+    page = Page(viewer(boxed(tmp_path, CC, truth, guess)))
+    assert page.ask(kind="scene", scene="a")[0]["about"]["cells"] is True
+    assert page.rows("errors:0")[:, [0, 4, 5]].tolist() == [[50, 2, 2], [0, 1, 2]]
+    page.shown.close()
+
+
+def test_windows_are_jumps_in_the_order_of_the_table(made):
+    rows = [
+        {"scene": "val-1", "col": 5, "row": 6, "width": 7, "height": 8, "score": 0.51234},
+        {"scene": "val-0", "col": 1.0, "row": 2, "width": 3, "height": 4, "score": None},
+    ]
+    shown = viewer(made.runs, windows=pd.DataFrame(rows))
+    first = {"scene": "val-1", "words": "score 0.5123", "col": 5, "row": 6, "width": 7, "height": 8}
+    assert shown.spec["windows"][0] == first
+    assert shown.spec["windows"][1]["words"] == "score –"
+    assert (shown.scene, shown.left, shown.right) == ("val-1", "truth", "run:0")
+    shown.close()
+
+
+def test_what_is_asked_wrongly_is_told(made):
+    with pytest.raises(NotFound, match=r"No run has a scene 'val-2'\. Did you mean 'val-[01]'"):
+        viewer(made.runs, scene="val-2")
+    with pytest.raises(NotFound, match=r"no group 'valid'\. Did you mean 'validation'"):
+        viewer(made.runs, group="valid")
+    with pytest.raises(TableError, match="width"):
+        viewer(made.runs, windows=pd.DataFrame({"scene": ["val-0"], "col": [1], "row": [1]}))
+    with pytest.raises(SpecError, match="height_px is 200 to 4000 pixels, not 10"):
+        viewer(made.runs, height_px=10)
+    with pytest.raises(TableError, match="uri"):
+        viewer(made.runs.drop(columns="uri"))
+
+
+def test_nothing_to_see_is_told_in_words(made, tmp_path):
+    empty = viewer(made.runs.head(0))
+    assert empty.spec["words"] == "No runs: the table is empty."
+    none = viewer(made.runs, group="test")
+    assert none.spec["words"] == "The runs have no scenes in the group 'test'."
+    lost = viewer(made.runs.assign(uri=str(tmp_path / "town/20261123-154209-ffffff")))
+    assert "pipeline-config.json" in lost.spec["words"]
+    for shown in (empty, none, lost):
+        shown.close()
+
+
+def test_the_newest_is_done_first_and_what_is_dropped_is_not_done():
+    gate, done = threading.Event(), []
+    desk = Desk(threads=1)
+    desk.ask("first", gate.wait, done.append)
+    while not desk.threads or desk._jobs:
+        time.sleep(0.01)
+    for name in "abcd":
+        desk.ask(name, lambda name=name: name, done.append)
+    desk.drop(["b", "nobody"])
+    gate.set()
+    desk.ask("e", lambda: "e", done.append)
+    wait_for(lambda: len(done) == 5)
+    assert done[0] is True
+    assert done[-2:] == ["c", "a"]
+    assert "b" not in done
+    desk.close()
+
+
+def test_threads_leave_when_idle_and_come_again():
+    done = []
+    desk = Desk(threads=3, idle_s=0.05)
+    for i in range(20):
+        desk.ask(i, lambda i=i: i, done.append)
+    wait_for(lambda: not desk.threads)
+    assert sorted(done) == list(range(20))
+    desk.ask("again", lambda: "again", done.append)
+    wait_for(lambda: done[-1] == "again")
+
+
+def test_a_job_that_breaks_is_told_and_stops_no_thread():
+    done = []
+    desk = Desk(threads=1)
+    desk.ask(0, lambda: 1 / 0, done.append)
+    wait_for(lambda: done)
+    assert str(done[0]) == "It cannot be drawn: ZeroDivisionError: division by zero"
+    desk.ask(1, lambda: "fine", done.append)
+    wait_for(lambda: done[-1] == "fine")
+    desk.close()
+
+
+def test_closing_ends_the_threads_and_sends_nothing_more(made):
+    page = Page(viewer(made.runs))
+    page.tile("truth")
+    page.shown.close()
+    wait_for(lambda: not page.shown._desk.threads)
+    page.say(kind="tile", scene="val-0", layer="run:0", level=0, x=0, y=0)
+    page.say(kind="shell")
+    assert len(page.told) == 1
+    assert not page.shown._desk.threads
+
+
+def test_two_viewers_of_the_same_runs_answer_each_for_itself(made):
+    one, two = Page(viewer(made.runs)), Page(viewer(made.runs))
+    one.shown.close()
+    assert (two.ids("truth")[0] == made.truth["val-0"][:512, :512]).all()
+    assert one.told == []
+    two.shown.close()
+
+
+def test_the_cache_keeps_what_was_asked_for_last():
+    cache = Cache(100)
+    for name in "abc":
+        cache.put(name, name, 40)
+    assert [cache.get(name) for name in "abc"] == [None, "b", "c"]
+    cache.get("b")
+    cache.put("d", "d", 40)
+    assert [cache.get(name) for name in "bcd"] == ["b", None, "d"]
+
+
+def test_without_anywidget_the_extra_is_named(made, monkeypatch):
+    monkeypatch.setitem(sys.modules, "anywidget", None)
+    monkeypatch.delitem(sys.modules, "rvlab.viewer.widget", raising=False)
+    with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[local\]'"):
+        viewer(made.runs)
+
+
+def test_importing_rvlab_and_the_viewer_loads_no_widget():
+    code = "import rvlab, rvlab.viewer, sys; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
+
+
+def wait_for(holds, timeout_s=60.0):
+    until = time.monotonic() + timeout_s
+    while not holds():
+        assert time.monotonic() < until
+        time.sleep(0.01)
