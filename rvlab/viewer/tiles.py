@@ -17,7 +17,7 @@ from rvlab.raster import Chip, Window
 
 TILE_PX = 512
 
-PHOTO_QUALITY = 90  # of 100: a tile of imagery is about a tenth of what it is without loss
+PHOTO_QUALITY = 90  # of 100: a tile of NEON's imagery has less than a quarter of a PNG's bytes
 
 Ids = NDArray[np.uint8]
 

@@ -123,6 +123,16 @@ class Viewer:
             side,
         )
 
+    def middle(self, width, height):
+        """Of a scene, by how many pixels of the screen it is beside the middle of the map."""
+        zoom = 2 ** float(self.page.get_attribute(".rvlab-viewer", "data-zoom"))
+        frame, first = (
+            self.box(".rvlab-frame"),
+            self.box(".leaflet-image-pane canvas[data-tile$='/0/0']"),
+        )
+        across = first["x"] - frame["x"] + (width * zoom - frame["width"]) / 2
+        return across, first["y"] - frame["y"] + (height * zoom - frame["height"]) / 2
+
     def text(self, name):
         return self.page.text_content(f".rvlab-{name}")
 
@@ -158,6 +168,12 @@ def test_tiles_are_drawn_in_the_colors_of_the_classes(viewer, made):
     wanted = photo(made.truth["val-0"]).transpose(1, 2, 0)[:512, 512:1024]
     assert np.abs(image.mean((0, 1)) - wanted.mean((0, 1))).max() < 3
     viewer.look("scene")
+
+
+def test_the_whole_scene_is_in_the_middle_of_the_map(viewer):
+    for scene in ("val-1", "val-0"):
+        viewer.choose(scene=scene)
+        assert viewer.middle(1100, 700) == pytest.approx((0, 0), abs=1)
 
 
 def test_the_divider_moves_what_is_seen_of_each_side(viewer):
@@ -312,9 +328,8 @@ def test_it_is_readable_in_the_dark_theme_and_several_are_shown(page, jupyterlab
     )
     light = [sum(int(n) for n in c[c.index("(") + 1 : -1].split(",")[:3]) for c in colors]
     assert light[0] - light[1] > 400
-    page.evaluate("jupyterapp.commands.execute('notebook:run-cell-and-insert-below')")
-    viewer.settle()
     viewer.look("dark")
+    page.evaluate("jupyterapp.commands.execute('notebook:insert-cell-below')")
     page.evaluate(
         """() => {
           const model = jupyterapp.shell.currentWidget.content.activeCell.model;
@@ -336,6 +351,7 @@ def test_boxes_are_drawn_and_told(page, jupyterlab, tmp_path, task):
     runs = boxed(tmp_path, task, truth, guess)
     viewer = Viewer.opened(page, jupyterlab, runs, tmp_path, name=task)
     drawn = viewer.tile("left", "0/0/0")
+    assert viewer.middle(500, 300) == pytest.approx((0, 0), abs=1)
     assert drawn[50, 75, 3] == 255  # a line
     inside = drawn[75, 75].tolist()
     assert inside == ([*BUILDING, 255] if task == "chip_classification" else [0, 0, 0, 0])

@@ -246,9 +246,7 @@ class View {
     this.ask({ kind: "scene", scene }, ({ about, words }) => {
       if (words) return this.say("image", words);
       this.about = about;
-      const { width, height, levels } = about;
-      this.map.setMinZoom(-levels - 2);
-      this.map.setMaxBounds(L.latLngBounds([[-height, 0], [0, width]]).pad(1));
+      this.map.options.minZoom = -about.levels - 2; // setMinZoom() would move the map by itself
       this.look();
       this.layers.image = new Tiles(this, "image", { pane: "image" }).addTo(this.map);
       for (const side of SIDES) this.show(side);
