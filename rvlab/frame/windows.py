@@ -52,15 +52,15 @@ def windows(
         size: Side of the windows in pixels, a multiple of those that were counted (a power of two,
             64 or more). None takes 512, or less in small scenes.
         classes: Names of the classes that the score is about; None is all.
-        group: ``train``, ``validation`` or ``test``; None is validation, or test without it.
+        group: ``validation`` or ``test``; None is validation, or test without it.
         scenes: Ids of scenes to look at; None is all of the group.
         per_scene: Rows of one scene at most.
         seed: Of ``random``.
 
     Returns:
         ``scene col row width height score group by run pixels``, a row per window; col to height
-        in pixels, cut at the scene's edge. `pixels` are those with a label (cells of a chip
-        classification, true boxes of an object detection). `score` is a share of the fullest
+        in pixels, cut at the edge of what was counted. `pixels` are those with a label (cells of a
+        chip classification, true boxes of an object detection). `score` is a share of the fullest
         window's `pixels`, so that a sliver at the edge does not come first; of an object detection
         it is a number of boxes. Of ``difference`` it is negative where the first run is better.
         `run` is the run that is worst there (with ``difference``: better), NA where it is no one's.
@@ -70,10 +70,12 @@ def windows(
         SpecError: If `by` asks for other runs or arguments than were given, or `size` does not fit.
     """
     worth.checked(by, [run.id for run in wanted], classes, n)
+    worth.whole(size=size, per_scene=per_scene)
     tables = load(store, wanted)
     if not tables:
         raise NotFound("None of the runs has predictions to look at.")
     counts = worth.gathered(tables, group, scenes)
+    worth.checked(by, counts.runs, classes, n)  # of those that are left
     return worth.chosen(counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed)
 
 
@@ -83,6 +85,8 @@ def load(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
     out = {}
     for run in wanted:
         table = found[run.uri]
+        if isinstance(table, KeyMissing):
+            table = _counted(store, run)  # one after the other: each takes much memory
         if isinstance(table, RvlabError):
             warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=4)
         else:
@@ -98,8 +102,6 @@ def _table(store: Store, run: Run) -> pa.Table | RvlabError:
     try:
         table = pq.read_table(io.BytesIO(store.get(key)))
         return table.select(WINDOWS.names).cast(WINDOWS.with_metadata(table.schema.metadata))
-    except KeyMissing:
-        return _counted(store, run)
     except RvlabError as exc:
         return exc
     except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
@@ -115,11 +117,15 @@ def _counted(store: Store, run: Run) -> pa.Table | RvlabError:
         return one.error
     done = [survey(scene, one.classes) for scene in one.scenes if scene.group != "train"]
     parts = [each.windows for each in done if each.windows is not None]
+    troubles = [trouble for each in done for trouble in each.troubles]
     if not parts:
-        why = next((trouble for each in done for trouble in each.troubles), "it has no scenes.")
+        why = next(iter(troubles), "it has no scenes.")
         return NotFound(f"nothing of it could be counted: {why}")
+    for trouble in troubles:
+        warnings.warn(f"The run {run.id} is not counted whole. {trouble}", stacklevel=5)
     table = joined(parts, one.scenes[0].task)
-    if store.exists(run.key("end.json")):  # a run that goes on may still predict
+    # A run that goes on may still predict, and a scene that cannot be read now may be tomorrow.
+    if not troubles and store.exists(run.key("end.json")):
         data = io.BytesIO()
         pq.write_table(table, data, compression="zstd")
         try:

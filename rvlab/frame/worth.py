@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from itertools import combinations
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -69,14 +70,30 @@ def checked(by: str, runs: Sequence[str], classes: Any, n: int) -> None:
     """Refuse a question that these runs and arguments cannot answer; see `rvlab.Lab.windows`."""
     if by not in BY:
         raise NotFound(f"There is no by={by!r}. {did_you_mean(by, BY)}")
-    if not isinstance(n, int) or n < 1:
-        raise SpecError(f"n={n!r} is no number of windows. Give 1 or more.")
+    whole(n=n)
+    if classes is not None and not len(classes):
+        raise SpecError("classes is empty. Name a class, or leave it out for all of them.")
     if by == "difference" and len(runs) != 2:
         raise SpecError(f"by='difference' compares two runs; these are {len(runs)}.")
     if by == "disagreement" and len(runs) < 2:
         raise SpecError(f"by='disagreement' takes two runs or more; these are {len(runs)}.")
     if by == "class" and classes is None:
         raise SpecError("by='class' needs to know which. Name it: classes='building'.")
+
+
+def whole(**numbers: Any) -> None:
+    """Refuse what is no whole number of 1 or more; None is not given.
+
+    Raises:
+        SpecError: It names the argument.
+    """
+    for name, value in numbers.items():
+        try:
+            fits = value is None or (not isinstance(value, bool) and index(value) >= 1)
+        except TypeError:
+            fits = False
+        if not fits:
+            raise SpecError(f"{name}={value!r} is no whole number of 1 or more.")
 
 
 def gathered(
@@ -97,8 +114,14 @@ def gathered(
     if group is None:
         group = "test" if "test" in groups and "validation" not in groups else "validation"
     frames = {run: each[each["group"] == group] for run, each in frames.items()}
-    if all(each.empty for each in frames.values()):
+    empty = [run for run, each in frames.items() if each.empty]
+    if len(empty) == len(frames):
         raise NotFound(f"No run has windows in the group {group!r}. {did_you_mean(group, groups)}")
+    for run in empty:
+        warnings.warn(
+            f"The run {run} is left out: it has no windows in the group {group!r}.", stacklevel=4
+        )
+        del frames[run]
     frames = _of_scenes(frames, scenes)
     frames = _of_one_truth(frames)
     long = pd.concat(frames, names=["run"]).reset_index("run")
@@ -149,9 +172,8 @@ def chosen(
     else:
         table = table[table["score"] != 0]
         table = table.sort_values("score", ascending=False, kind="stable")
-    if per_scene is not None:
-        table = table.groupby("scene").head(per_scene)
-    table = table.head(n) if by != "difference" else _both_ends(table, n)
+    table = _both_ends(table, n, per_scene) if by == "difference" else _first(table, per_scene)
+    table = table.head(n)
     return table[list(COLUMNS)].astype(COLUMNS).reset_index(drop=True)
 
 
@@ -161,6 +183,8 @@ def _of_scenes(
     of_run = {run: set(each["scene"]) for run, each in frames.items()}
     known = set().union(*of_run.values())
     asked = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
+    if not asked:
+        raise SpecError("scenes is empty. Name a scene, or leave it out for all of the group.")
     for name in sorted(asked - known):
         raise NotFound(f"No run has counted windows of {name!r}. {did_you_mean(name, known)}")
     common = asked.intersection(*of_run.values())
@@ -178,14 +202,15 @@ def _of_scenes(
 
 
 def _of_one_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The runs whose truth is the first one's, in every window and class."""
-    first, *_ = frames
-    wanted = _truth(frames[first])
+    """The runs whose truth is the same, in every window and class: the largest set of such runs."""
+    truths = {run: _truth(each) for run, each in frames.items()}
+    alike = {run: [r for r, t in truths.items() if t.equals(own)] for run, own in truths.items()}
+    first = max(frames, key=lambda run: len(alike[run]))
+    wanted = truths[first]
     out = {}
-    for run, each in frames.items():
-        own = _truth(each)
-        if own.equals(wanted):
-            out[run] = each
+    for run, own in truths.items():
+        if run in alike[first]:
+            out[run] = frames[run]
             continue
         differs = own.index.symmetric_difference(wanted.index)
         if not len(differs):
@@ -305,11 +330,16 @@ def _wrong(windows: Windows, asked: list[int], every: bool) -> NDArray[np.float6
     return np.asarray(fn + windows.fp[:, :, asked].sum(axis=-1), float)
 
 
-def _both_ends(table: pd.DataFrame, n: int) -> pd.DataFrame:
+def _first(table: pd.DataFrame, per_scene: int | None) -> pd.DataFrame:
+    return table if per_scene is None else table.groupby("scene").head(per_scene)
+
+
+def _both_ends(table: pd.DataFrame, n: int, per_scene: int | None) -> pd.DataFrame:
     """Half of the rows where the second run is better, half where the first is."""
     import pandas as pd
 
-    second, first = table[table["score"] > 0], table[table["score"] < 0].iloc[::-1]
+    second = _first(table[table["score"] > 0], per_scene)
+    first = _first(table[table["score"] < 0].iloc[::-1], per_scene)
     half = n // 2
     taken = min(len(second), max(n - half, n - len(first)))
     return pd.concat([second.head(taken), first.head(n - taken)])

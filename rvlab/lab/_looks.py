@@ -42,7 +42,7 @@ class Looks(Tables):
             n: Rows at most.
             size: Side of the windows in pixels; None is 512, or less in small scenes.
             classes: Names of the classes that the score is about; None is all.
-            group: ``train``, ``validation`` or ``test``; None is validation, or test without it.
+            group: ``validation`` or ``test``; None is validation, or test without it.
             scenes: Ids of scenes; None is all of the group.
             per_scene: Rows of one scene at most.
             seed: Of ``random``.

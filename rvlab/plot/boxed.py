@@ -196,7 +196,7 @@ def _score(canvas: Canvas, told: Compared) -> tuple[str, float | None]:
     window, k, only = _open(place), len(place.own), view.only(place.own)
     true, said = truth.centred_in(window), guess.centred_in(window)
     sets = (
-        guess.class_ids[said & found.right],
+        truth.class_ids[true & found.found],
         guess.class_ids[said & found.wrong],
         truth.class_ids[true & found.missed],
     )

@@ -71,7 +71,7 @@ class Reading:
             fits(place, view)
             if boxes is not None:
                 return boxed.run_look(canvas.result(), _raised(boxes.result()))
-            scene, own = _comparable(one, place)
+            scene, own = comparable(one, place)
             return segmented.run_look(canvas.result(), known.result(), scene, own)
 
         truth = pool.submit(attempt, show_truth) if "truth" in view.columns else None
@@ -85,7 +85,7 @@ class Reading:
         """The boxes of a run in a scene, read once for all its windows."""
 
         def load() -> boxed.Compared:
-            scene, own = _comparable(one, place)
+            scene, own = comparable(one, place)
             return boxed.compared(place, self.view, known.result(), scene, own)
 
         key = (number, place.scene)
@@ -143,7 +143,7 @@ def _raised(found: Any) -> Any:
     return found
 
 
-def _comparable(one: Source, place: Place) -> tuple[raster.Scene, raster.Classes]:
+def comparable(one: Source, place: Place) -> tuple[raster.Scene, raster.Classes]:
     """The scene and classes of a run, if they can be put beside those of the row's."""
     if one.error is not None:
         raise one.error

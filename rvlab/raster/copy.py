@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.errors import RasterError
+from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes
 from rvlab.raster.window import Window
@@ -82,9 +82,8 @@ def _cog(path: Path, grid: Grid, bands: int, overviews: str) -> Iterator[Any]:
     """A raster to write into, which becomes a cloud-optimized GeoTIFF at the end."""
     import rasterio
     import rasterio.shutil
-    from rasterio.errors import RasterioError
 
-    from rvlab.raster.gdal import quiet
+    from rvlab.raster.gdal import gdal_errors, quiet
 
     raw = path.with_suffix(".raw.tif")
     profile = {
@@ -106,7 +105,9 @@ def _cog(path: Path, grid: Grid, bands: int, overviews: str) -> Iterator[Any]:
             with rasterio.open(raw, "w", **profile) as dataset:
                 yield dataset
             rasterio.shutil.copy(raw, path, driver="COG", bigtiff="IF_SAFER", **made)
-    except RasterioError as exc:
+    except gdal_errors(OSError) as exc:
+        if isinstance(exc, RvlabError):
+            raise
         raise RasterError(f"No copy of a prediction could be written to {path}: {exc}") from exc
     finally:
         raw.unlink(missing_ok=True)

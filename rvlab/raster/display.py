@@ -60,7 +60,7 @@ def image(
     box = scene.image.bbox
     part = window.shifted(box.col, box.row) if box else window
     found = read_chosen(
-        uri, part, lambda data: _shown(scene, data, bands), max_px=max_px, resampling="average"
+        uri, part, lambda data: bands_shown(scene, data, bands), max_px=max_px, resampling="average"
     )
     shown = [_stretched(band, found.mask, stretch) for band in found.array]
     if len(shown) == 2:
@@ -136,7 +136,8 @@ def _groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     return {f"Channels: {list(group)}": tuple(group) for group in part or ()}
 
 
-def _shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
+def bands_shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
+    """Band numbers from 1 of the channels that a picture of the scene shows; see `image`."""
     order = scene.image.channel_order
     bands = plain_bands(dataset) if order is None else [band + 1 for band in order]
     wrong = [band for band in bands if not 1 <= band <= dataset.count]

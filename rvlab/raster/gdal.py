@@ -45,7 +45,6 @@ def opened(uri: str) -> Iterator[Any]:
         RasterError: If it cannot be opened or read; one sentence, the cause attached.
     """
     import rasterio
-    from rasterio.errors import RasterioError
 
     try:
         with (
@@ -54,8 +53,16 @@ def opened(uri: str) -> Iterator[Any]:
             rasterio.open(_name(uri)) as dataset,
         ):
             yield dataset
-    except RasterioError as exc:
+    except gdal_errors() as exc:
         raise RasterError(_said(uri, exc)) from exc
+
+
+def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
+    """What rasterio raises where GDAL or PROJ fails, not all of it a RasterioError; and `more`."""
+    from rasterio._err import CPLE_BaseError
+    from rasterio.errors import CRSError, RasterioError
+
+    return (RasterioError, CRSError, CPLE_BaseError, *more)
 
 
 def _name(uri: str) -> str:

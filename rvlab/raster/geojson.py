@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
-from rvlab.raster.gdal import fetch
+from rvlab.raster.gdal import fetch, gdal_errors
 from rvlab.raster.read import Grid
 
 
@@ -29,20 +29,21 @@ def read_features(uri: str) -> list[dict[str, Any]]:
         found = data["features"] if data.get("type") == "FeatureCollection" else [data]
         found = [f for f in found if f.get("geometry")]
         geometries = [shapely.from_geojson(json.dumps(f["geometry"])) for f in found]
+        has = [dict(f.get("properties") or {}) for f in found]
+        crs = ((data.get("crs") or {}).get("properties") or {}).get("name")
     except (ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as exc:
         raise RasterError(f"{uri} holds no GeoJSON features: {exc}.") from exc
     # Raster Vision reads a file as a table: each feature has the properties of all.
-    names = {name for f in found for name in f.get("properties") or {}}
-    crs = ((data.get("crs") or {}).get("properties") or {}).get("name")
+    names = {name for properties in has for name in properties}
     if crs:
         geometries = list(_projected(geometries, crs, "EPSG:4326"))
     return [
         {
             "id": str(number),
-            "properties": dict.fromkeys(names) | dict(f.get("properties") or {}),
+            "properties": dict.fromkeys(names) | properties,
             "geometry": geometry,
         }
-        for number, (f, geometry) in enumerate(zip(found, geometries, strict=True))
+        for number, (properties, geometry) in enumerate(zip(has, geometries, strict=True))
         if not geometry.is_empty
     ]
 
@@ -99,4 +100,10 @@ def _projected(geometries: Any, source: Any, target: Any) -> Any:
             return xy
         return np.column_stack(transform(source, target, xy[:, 0], xy[:, 1]))
 
-    return shapely.transform(geometries, moved)
+    try:
+        return shapely.transform(geometries, moved)
+    except gdal_errors(ValueError) as exc:
+        raise RasterError(
+            f"Shapes cannot be brought from {source} to {target}: {exc}. GeoJSON is in longitude "
+            "and latitude, unless its crs says otherwise."
+        ) from exc

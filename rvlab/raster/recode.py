@@ -14,6 +14,9 @@ from rvlab.raster.scene import Classes, classes
 
 Ids = NDArray[np.uint8]
 
+NO_CLASS = 255
+"""What stands for values that cannot be class ids."""
+
 
 def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> Ids:
     """The class ids that a raster of labels stands for.
@@ -41,7 +44,10 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
             f"{uri} has {len(array)} bands. Labels have one with class ids, or colors and an "
             "rgb_class_transformer."
         )
-    return np.asarray(array[0], np.uint8)
+    ids = array[0]
+    if ids.dtype != np.uint8:  # 256 is no class, and not the first one either
+        ids = np.where((ids >= 0) & (ids < NO_CLASS), ids, NO_CLASS)
+    return np.asarray(ids, np.uint8)
 
 
 def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> NDArray[Any]:
@@ -50,7 +56,7 @@ def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> ND
     joined = (codes[0] << 16 | codes[1] << 8 | codes[2])[np.newaxis]
     ids = {r << 16 | g << 8 | b: number for number, (r, g, b) in enumerate(own.colors)}
     null = own.null_id if own.null_id is not None else len(own)
-    return _mapped(joined, {0: null} | ids)
+    return _mapped(joined, {0: null} | ids).astype(np.uint8)  # of other colors the blue is left
 
 
 def _mapped(array: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:

@@ -111,7 +111,8 @@ class Tally:
         guess = predicted_boxes(self.scene, self.classes, labels)
         found = outcomes(truth, guess, self.scene.task, iou=iou)
         tp, fp, fn = self._counts
-        self._at(tp, guess.bounds[found.right], guess.class_ids[found.right])
+        # A hit counts where the truth is: then tp + fn is the truth, whatever a run predicted.
+        self._at(tp, truth.bounds[found.found], truth.class_ids[found.found])
         self._at(fp, guess.bounds[found.wrong], guess.class_ids[found.wrong])
         self._at(fn, truth.bounds[found.missed], truth.class_ids[found.missed])
         sure = found.wrong & (guess.scores >= CONFIDENT)

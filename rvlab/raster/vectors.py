@@ -114,8 +114,13 @@ def features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[st
     if source.unread:
         raise RasterError(f"The labels cannot be read: {source.unread}.")
     found = in_pixels([f for uri in source.uris for f in read_features(uri)], grid)
-    for step in source.transformers:
-        found = _transformed(found, step, classes)
+    try:
+        for step in source.transformers:
+            found = _transformed(found, step, classes)
+    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+        raise RasterError(
+            f"{', '.join(source.uris)} has a shape without a usable class: {exc!r}."
+        ) from exc
     kinds = {f["geometry"].geom_type for f in found} - {"Polygon", "MultiPolygon"}
     if kinds:
         raise RasterError(
@@ -141,7 +146,13 @@ def as_shapes(found: list[dict[str, Any]]) -> Shapes:
     """Shapes of features that have a class."""
     geometries = np.empty(len(found), object)
     geometries[:] = [f["geometry"] for f in found]
-    return Shapes(geometries, np.array([int(f["properties"]["class_id"]) for f in found], np.int64))
+    try:
+        ids = np.array([int(f["properties"]["class_id"]) for f in found], np.int64)
+    except (ValueError, TypeError, OverflowError) as exc:
+        raise RasterError(
+            f"A shape of the labels has a class_id that is no number: {exc}."
+        ) from exc
+    return Shapes(geometries, ids)
 
 
 def _transformed(

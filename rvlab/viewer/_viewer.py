@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
+from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
@@ -39,7 +40,8 @@ def viewer(
     Args:
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
-        group: ``train``, ``validation`` or ``test``: whose scenes there are to choose from.
+        group: ``train``, ``validation`` or ``test``: whose scenes there are to choose from, and
+            which is shown of a scene that is in several.
         scene: The scene to begin with, of any group; None begins with the first of `windows`, or of
             the group.
         windows: Where *next worst* goes, in the order of this table: ``scene, col, row, width,
@@ -70,7 +72,7 @@ def viewer(
     table = with_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     with ThreadPoolExecutor(READERS) as pool:
-        sources = list(pool.map(source, ids, uris))
+        sources = list(pool.map(source, ids, uris, repeat(group)))
     names = [", ".join(lines) for lines in titles(table, label)] if len(table) else []
     catalog = Catalog(sources, names)
     jumps = _jumps(windows)

@@ -15,7 +15,7 @@ from rvlab.plot import cells, paint
 from rvlab.plot.view import Place
 from rvlab.raster.boxes import CELLS, DETECTION, outcomes, predicted_boxes, true_boxes
 from rvlab.raster.display import channels
-from rvlab.raster.source import Source
+from rvlab.raster.source import Source, homes
 from rvlab.viewer.imagery import Imagery
 from rvlab.viewer.rows import boxes, compared
 from rvlab.viewer.tiles import Spot, Tile, levels, photo, planes
@@ -58,10 +58,7 @@ class Catalog:
         for kind in ("run", "errors"):
             listed += [Layer(f"{kind}:{i}", t, kind, one) for i, (one, t) in enumerate(pairs)]
         self.layers = {layer.key: layer for layer in listed}
-        self._shown: dict[str, Source] = {}
-        for one in sources:
-            for scene in one.scenes:
-                self._shown.setdefault(scene.id, one)
+        self._shown = homes(sources)
         self._labels: dict[str, raster.SceneLabels] = {}
         self._imagery: dict[str, Imagery] = {}
         self._lock = Lock()
@@ -77,7 +74,7 @@ class Catalog:
         return list(self._shown)
 
     def labels(self, scene: str) -> raster.SceneLabels:
-        """The labels of a scene, of the first run that has it; shapes are read once."""
+        """The labels of a scene, of the run that shows it; shapes are read once."""
         one = self._home(scene)
         return self._once(self._labels, scene, lambda: one.labels(scene))
 
@@ -179,7 +176,7 @@ class Catalog:
 
     def _comparable(self, one: Source, name: str) -> tuple[raster.Scene, raster.Classes]:
         place = Place(name, None, self._home(name), self.labels(name))
-        return cells._comparable(one, place)
+        return cells.comparable(one, place)
 
     def _unfit(self, scene: str) -> dict[str, str]:
         """Why a layer has nothing to show of a scene, by its key: one pixel of each is read."""

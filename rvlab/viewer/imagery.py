@@ -71,7 +71,7 @@ class Imagery:
         part = window.shifted(box.col, box.row) if box else window
 
         def chosen(dataset: Any) -> list[int]:
-            return display._shown(self.scene, dataset, self.bands)
+            return display.bands_shown(self.scene, dataset, self.bands)
 
         uri = readable(self.scene.image, "image")
         return read_chosen(uri, part, chosen, max_px=max_px, resampling="average")

@@ -112,7 +112,8 @@ def command(
     uri = f"{run.rv_uri}/pipeline-config.json"
     config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
     index, pieces = split or 0, of or 1
-    clear(store, run, [*stale(config, step, index, pieces), *_copies(run, step)])
+    gone = [*stale(config, step, index, pieces)]
+    clear(store, run, [*gone, *_looks(run)] if step in ("train", "predict") else gone)
     _run_command(uri, step, index, pieces)
     missing = [u for u in expected(config, step, index, pieces) if not file_exists(u, None, False)]
     if missing:
@@ -163,16 +164,16 @@ def expected(config: Any, step: str, split: int, of: int) -> list[str]:
 def clear(store: Store, run: Run, uris: Sequence[str]) -> None:
     """Remove files and folders of a run; what lies outside the run's own folder is left alone."""
     for uri in uris:
-        if not uri.startswith((f"{run.rv_uri}/", f"{run.uri}/{COPIES}")):
+        if not uri.startswith(f"{run.rv_uri}/") and uri not in _looks(run):
             continue
         key = store.key(uri)
         beside = (k for k, _ in store.files(key.rpartition("/")[0]))
         store.delete([k for k in beside if k == key or k.startswith(f"{key}/")])
 
 
-def _copies(run: Run, step: str) -> list[str]:
-    """The copies of predictions that are about to be made anew, which readers would prefer."""
-    return [f"{run.uri}/{COPIES}"] if step in ("predict", "train") else []
+def _looks(run: Run) -> tuple[str, ...]:
+    """What readers would prefer to predictions that are about to be made anew."""
+    return f"{run.uri}/{COPIES}", f"{run.uri}/tables/windows.parquet"
 
 
 def _predicted(config: Any, split: int, of: int) -> list[Any]:

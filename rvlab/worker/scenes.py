@@ -11,7 +11,7 @@ import pyarrow as pa
 
 from rvlab.errors import RecordBroken
 from rvlab.model import Run
-from rvlab.raster.scene import classes, scenes
+from rvlab.raster.scene import Classes, Scene, classes, scenes
 from rvlab.raster.source import NO_CLASSES
 from rvlab.raster.survey import survey
 from rvlab.raster.tally import joined
@@ -26,7 +26,7 @@ PREDICTED = ("validation", "test")
 def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
     """Count the windows of every predicted scene, and put a copy of its prediction in the run.
 
-    A scene that cannot be read is told in the log, and the others go on: the run has succeeded.
+    What goes wrong with a scene is told in the log, and the others go on: the run has succeeded.
 
     Args:
         store: Of the run.
@@ -35,11 +35,9 @@ def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa
 
     Returns:
         The table of windows, and the rows of the copies in the table of artifacts.
-
-    Raises:
-        StoreError: If a copy cannot be written to the store.
     """
-    counted, copies = [], []
+    counted: list[pa.Table] = []
+    copies: list[tuple[str, str, str, str, int]] = []
     try:
         own, found = classes(config), scenes(config)
     except RecordBroken as exc:
@@ -48,21 +46,33 @@ def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa
     for scene in found:
         if scene.group not in PREDICTED:
             continue
-        with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
-            done = survey(scene, own, Path(folder) if is_folder(scene.id) else None)
-            for trouble in done.troubles:
-                print(trouble)
-            if done.windows is not None:
-                counted.append(done.windows)
-            for name, path in done.copies.items():
-                data = path.read_bytes()
-                store.put(run.key(COPIES, scene.id, name), data)
-                kind = f"{name.removesuffix('.tif')}_copy"
-                key = f"{COPIES}/{scene.id}/{name}"
-                copies.append(("summarize", kind, scene.id, key, len(data)))
+        try:
+            windows, made = _surveyed(store, run, scene, own)
+            counted += windows
+            copies += made
+        except Exception as exc:  # noqa: BLE001  it is only for looking, and told in the log
+            print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
     columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS)
     arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS, strict=True)]
     return joined(counted, found[0].task if found else ""), pa.table(arrays, schema=ARTIFACTS)
+
+
+def _surveyed(
+    store: Store, run: Run, scene: Scene, own: Classes
+) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
+    """The windows of a scene, and the rows of the copies that were put in the store."""
+    copies = []
+    with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
+        done = survey(scene, own, Path(folder) if is_folder(scene.id) else None)
+        for trouble in done.troubles:
+            print(trouble)
+        for name, path in done.copies.items():
+            data = path.read_bytes()
+            store.put(run.key(COPIES, scene.id, name), data)
+            kind = f"{name.removesuffix('.tif')}_copy"
+            key = f"{COPIES}/{scene.id}/{name}"
+            copies.append(("summarize", kind, scene.id, key, len(data)))
+    return ([] if done.windows is None else [done.windows]), copies
 
 
 def is_folder(scene: str) -> bool:

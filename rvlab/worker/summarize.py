@@ -51,9 +51,13 @@ def summarize(store: Store, run: Run) -> Summary:
     if not found:
         print("There is no eval.json, so the run has no metrics.")
     tables, summary = gathered(store, root, config, files, found)
-    tables["windows"], copies = survey_scenes(store, run, config)
-    tables["artifacts"] = pa.concat_tables([tables["artifacts"], copies])
     write(store, run, tables)
+    windows, copies = survey_scenes(store, run, config)
+    more = {"artifacts": pa.concat_tables([tables["artifacts"], copies])}
+    if len(windows):  # without counts a reader would take them for counts of nothing
+        more["windows"] = windows
+    write(store, run, more)
+    tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
     return summary

@@ -7,6 +7,7 @@ import shutil
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -14,7 +15,7 @@ from rvlab.errors import NotFound, SpecError
 from rvlab.frame.windows import KEY, windows
 from rvlab.frame.worth import COLUMNS
 from rvlab.model import Run
-from rvlab.raster.tally import joined
+from rvlab.raster.tally import WINDOWS, joined
 from rvlab.store import Store
 from tests.raster.made import Experiment, config, write
 
@@ -200,10 +201,6 @@ def test_boxes_are_counted_not_shared_out(tmp_path):
     store = Store(str(tmp_path))
     row = {"group": "validation", "scene": "s", "col": 0, "row": 0, "width": 64, "height": 64}
     counted = {"class": "tree", "tp": 3, "fp": 2, "fn": 1, "confident_fp": 1}
-    import pyarrow as pa
-
-    from rvlab.raster.tally import WINDOWS
-
     table = joined([pa.Table.from_pylist([row | counted], schema=WINDOWS)], "object_detection")
     data = io.BytesIO()
     pq.write_table(table, data)
@@ -238,3 +235,76 @@ def test_a_table_that_is_broken_is_told(town):
     with pytest.warns(UserWarning, match="is not the parquet file that rvlab writes"):
         found = asked(town)
     assert run.id not in set(found["run"])
+
+
+def put(store, run, rows, task="object_detection"):
+    data = io.BytesIO()
+    pq.write_table(joined([pa.Table.from_pylist(rows, schema=WINDOWS)], task), data)
+    store.put(run.key(*KEY), data.getvalue())
+
+
+def row(col, tp=0, fp=0, fn=0, scene="s"):
+    place = {"group": "validation", "scene": scene, "col": col, "row": 0, "width": 64, "height": 64}
+    return place | {"class": "tree", "tp": tp, "fp": fp, "fn": fn, "confident_fp": None}
+
+
+def some_runs(tmp_path, number):
+    return Store(str(tmp_path)), [
+        Run(str(tmp_path), "e", f"20261123-15420{i}-4f2a0{i}") for i in range(number)
+    ]
+
+
+def test_at_most_so_many_of_a_scene_in_both_directions(tmp_path):
+    store, runs = some_runs(tmp_path, 2)
+    put(store, runs[0], [row(64 * i, tp=i % 2, fn=(i + 1) % 2) for i in range(8)])
+    put(store, runs[1], [row(64 * i, tp=(i + 1) % 2, fn=i % 2) for i in range(8)])
+    found = windows(store, runs, "difference", size=64, n=4, per_scene=2)
+    assert sorted(found["score"]) == [-1, -1, 1, 1]
+
+
+def test_a_question_about_two_runs_needs_two_that_are_left(tmp_path):
+    store, runs = some_runs(tmp_path, 2)
+    put(store, runs[0], [row(0, tp=1)])
+    put(store, runs[1], [row(0, tp=1, fn=1)])
+    for by in ("difference", "disagreement"):
+        with (
+            pytest.warns(UserWarning, match="are not those of"),
+            pytest.raises(SpecError, match=r"two runs.*; these are 1"),
+        ):
+            windows(store, runs, by)
+
+
+def test_the_labels_that_most_runs_have_are_the_labels(tmp_path):
+    store, runs = some_runs(tmp_path, 3)
+    put(store, runs[0], [row(0, tp=1, fn=1)])
+    for run in runs[1:]:
+        put(store, run, [row(0, tp=1, fp=2)])
+    with pytest.warns(UserWarning, match=f"{runs[0].id} is left out"):
+        assert windows(store, runs)["score"].tolist() == [2]
+
+
+def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_path):
+    store, runs = some_runs(tmp_path, 2)
+    put(store, runs[0], [row(0, fn=1)])
+    put(store, runs[1], [])
+    with pytest.warns(UserWarning, match="no windows in the group"):
+        assert len(windows(store, runs)) == 1
+
+
+def test_a_run_that_was_not_counted_whole_is_told_and_counted_anew(town):
+    store = Store(str(town.root))
+    run = Run.from_uri(town.runs["uri"].iloc[2])
+    store.put_json(run.key("end.json"), {"state": "succeeded"})
+    path = town.root / "val-1-labels.tif"
+    away = path.rename(path.with_suffix(".away"))
+    with pytest.warns(UserWarning, match="is not counted whole. Scene val-1"):
+        assert set(windows(store, [run])["scene"]) == {"val-0"}
+    away.rename(path)
+    assert set(windows(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
+
+
+def test_numbers_may_be_numpys_and_nothing_else(town):
+    assert len(asked(town, n=np.int64(2), size=np.int64(64))) == 2
+    for wrong in ({"n": True}, {"size": "128"}, {"per_scene": 0}, {"classes": []}, {"scenes": []}):
+        with pytest.raises(SpecError):
+            asked(town, **wrong)

@@ -148,3 +148,84 @@ def test_imagery_without_a_position_is_copied_without_one(tmp_path):
     assert done.troubles == []
     assert (read(str(done.copies["labels.tif"])).array[0] == ids).all()
     assert done.windows.to_pandas()["fp"].sum() == 0
+
+
+def with_scores(made, folder, scores):
+    part = made.describe("val-0", folder)
+    part["label_store"]["smooth_output"] = True
+    made.write_config(folder, config([part]))
+    if scores is not None:
+        write(folder / "rv/predict/val-0/scores.tif", scores)
+
+
+@pytest.mark.parametrize(
+    ("scores", "why"),
+    [
+        (None, "does not exist"),
+        (np.zeros((2, 96, 128), np.float32), "has no band"),
+        (np.zeros((4, 9, 9), np.float32), "9 × 9 px, the scene 128 × 96 px"),
+    ],
+)
+def test_scores_that_cannot_be_used_cost_neither_copy_nor_counts(tmp_path, scores, why):
+    made = Experiment(tmp_path, scenes=1)
+    folder = made.add(0.1)
+    with_scores(made, folder, scores)
+    done = surveyed(folder, tmp_path)
+    assert list(done.copies) == ["labels.tif"]
+    assert done.windows.to_pandas()["confident_fp"].isna().all()
+    assert len(done.troubles) == 1
+    assert why in done.troubles[0]
+
+
+def test_a_copy_that_cannot_be_written_costs_no_counts(tmp_path):
+    made = Experiment(tmp_path, scenes=1)
+    folder = made.add(0.1)
+    done = surveyed(folder, tmp_path / "no" / "folder")
+    assert done.copies == {}
+    assert len(done.windows) > 0
+    assert "No copy of a prediction could be written" in done.troubles[0]
+
+
+def test_values_that_are_no_ids_are_no_class(tmp_path):
+    made = Experiment(tmp_path, scenes=1)
+    folder = made.add(0.0)
+    labels = made.truth["val-0"].astype(np.uint16)
+    labels[:10] = 256
+    write(tmp_path / "val-0-labels.tif", labels)
+    done = surveyed(folder, None)
+    found = done.windows.to_pandas()
+    assert (found["tp"] + found["fn"]).sum() == labels[10:].size
+
+
+@pytest.mark.parametrize(
+    "feature",
+    [
+        {"geometry": {"type": "Polygon", "coordinates": [[[5e5, 4e6], [6e5, 4e6], [6e5, 5e6]]]}},
+        {"properties": {"class_id": "x"}},
+        {"properties": ["class_id"]},
+        {"properties": {"class_name": ["building"]}},
+    ],
+)
+@pytest.mark.parametrize("crs", [None, "somewhere", {"properties": {"name": "EPSG:0"}}])
+def test_labels_that_nobody_can_read_are_a_sentence(tmp_path, feature, crs):
+    made = Experiment(tmp_path, scenes=1)
+    folder = made.add(0.0)
+    corners = [[-115.19, 36.12], [-115.18, 36.12], [-115.18, 36.13], [-115.19, 36.12]]
+    whole = {"type": "Feature", "properties": {"class_id": 1}}
+    whole |= {"geometry": {"type": "Polygon", "coordinates": [corners]}} | feature
+    collection = {"type": "FeatureCollection", "features": [whole], "crs": crs}
+    (tmp_path / "labels.json").write_text(json.dumps(collection))
+    part = made.describe("val-0", folder)
+    part["label_source"]["raster_source"] = {
+        "type_hint": "rasterized_source",
+        "vector_source": {
+            "type_hint": "geojson_vector_source",
+            "uris": str(tmp_path / "labels.json"),
+            "transformers": [{"type_hint": "class_inference_transformer"}],
+        },
+        "rasterizer_config": {"background_class_id": 0},
+    }
+    made.write_config(folder, config([part]))
+    done = surveyed(folder, None)
+    assert done.windows is None
+    assert len(done.troubles) == 1

@@ -181,13 +181,17 @@ def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None
     (tmp_path / "store" / run.key("rv", "eval", "empty")).mkdir(parents=True)
     store.put(run.key("copies", "a", "labels.tif"), b"")
     uris = [f"{run.rv_uri}/{name}" for name in ("train", "predict/a.json", "eval", "nothing")]
-    uris += commands._copies(run, "predict")
+    uris += commands._looks(run)
+    store.put(run.key("tables", "windows.parquet"), b"")
+    store.put(run.key("tables", "evals.parquet"), b"")
     commands.clear(store, run, [*uris, "s3://elsewhere/rv/train", f"{run.uri}/spec.json"])
     left = [key for key, _ in store.files(run.key("rv"))]
     assert left == [run.key("rv", "predict", "b"), run.key("rv", "trained.txt")]
     assert store.exists(run.key("spec.json"))
     assert store.files(run.key("copies")) == []  # a reader would prefer what is out of date
-    assert commands._copies(run, "eval") == []
+    assert [key for key, _ in store.files(run.key("tables"))] == [
+        run.key("tables", "evals.parquet")
+    ]
 
 
 def test_the_pieces_of_a_step_are_as_many_as_have_work() -> None:
