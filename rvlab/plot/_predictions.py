@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from itertools import repeat
+from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
@@ -18,7 +20,7 @@ from rvlab.plot.table import titles, with_columns
 from rvlab.plot.view import SHOWS, Place, View, checked_bands, checked_classes, named
 from rvlab.raster.display import checked_stretch
 from rvlab.raster.scene import GROUPS
-from rvlab.raster.source import Source, source
+from rvlab.raster.source import Source, homes, source
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -29,10 +31,17 @@ WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
 MOST_SCENES = 4  # whole scenes that are shown when no windows are asked for
 THREADS = 32  # that read, and mostly wait; each opens its own datasets
 
+Part = tuple[str, raster.Window | None]
+
 
 def predictions(
     runs: pd.DataFrame,
-    windows: pd.DataFrame | Iterable[Mapping[str, Any] | Sequence[Any]] | None = None,
+    windows: pd.DataFrame
+    | pd.Series[Any]
+    | Mapping[str, Any]
+    | Iterable[Mapping[str, Any] | Sequence[Any]]
+    | Sequence[Any]
+    | None = None,
     *,
     group: str = "validation",
     scenes: Sequence[str] | None = None,
@@ -59,10 +68,10 @@ def predictions(
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
         windows: A table with columns ``scene, col, row, width, height``, or a sequence of such
-            dicts or tuples; pixels, counted within the scene, cut at its edge. None shows whole
-            scenes.
+            dicts or tuples, or a single row, dict or tuple; pixels, counted within the scene, cut
+            at its edge. None shows whole scenes.
         group: ``train``, ``validation`` or ``test``: whose scenes to show without `windows`, four
-            at most, evenly chosen.
+            at most, evenly chosen; and which to show of a scene that is in several.
         scenes: Ids of the scenes to show without `windows`, of any group.
         columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
         show: ``labels`` paints every class in its color. ``errors`` paints, over the image in light
@@ -98,14 +107,22 @@ def predictions(
         return ink.noted("No runs: the table is empty.")
     if group not in GROUPS:
         raise NotFound(f"There is no group {group!r}. {did_you_mean(group, GROUPS)}")
+    parts = None if windows is None else _windows(windows)
+    if parts is not None and not parts:
+        return ink.noted("No windows: the table is empty.")
+    asked = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
+    if parts is None and asked is not None:
+        if not asked:
+            return ink.noted("No scenes: the list is empty.")
+        parts = [(name, None) for name in asked]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     heads = _heads(titles(table, label), columns)
     view = replace(view, across=len(heads))
     with ThreadPoolExecutor(THREADS) as pool:
-        sources = list(pool.map(source, ids, uris))
+        sources = list(pool.map(source, ids, uris, repeat(group)))
         if not any(one.scenes for one in sources):
             return mosaic(heads, [_unreadable(sources, columns)], Key())
-        places = _places(sources, windows, group, scenes)
+        places = _places(sources, parts, group)
         if not places:
             return ink.noted(f"The runs have no scenes in the group {group!r}.")
         checked_classes(view, places)
@@ -122,12 +139,16 @@ def _checked(view: View) -> View:
     """The arguments that need no config to be judged."""
     if view.show not in SHOWS:
         raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOWS)}")
-    if not 0 <= view.iou < 1:
+    if not (_is_number(view.iou) and 0 <= view.iou < 1):
         raise SpecError(f"iou cannot be {view.iou!r}. Give a number from 0 up to 1, such as 0.5.")
-    if not view.max_px >= 1:
+    if not (_is_number(view.max_px) and view.max_px >= 1):
         raise SpecError(f"max_px cannot be {view.max_px!r}. Give 1 or more pixels.")
     checked_stretch(view.stretch)
     return view
+
+
+def _is_number(value: Any) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool)
 
 
 def _checked_columns(columns: Sequence[str]) -> list[str]:
@@ -158,16 +179,8 @@ def _unreadable(sources: Sequence[Source], columns: Sequence[str]) -> Row:
     return Row("", [], cells, aspect=0.8)
 
 
-def _places(
-    sources: Sequence[Source],
-    windows: Any,
-    group: str,
-    scenes: Sequence[str] | None,
-) -> list[Place]:
-    known: dict[str, Source] = {}
-    for one in sources:
-        for scene in one.scenes:
-            known.setdefault(scene.id, one)
+def _places(sources: Sequence[Source], parts: Sequence[Part] | None, group: str) -> list[Place]:
+    known = homes(sources)
     labels: dict[str, raster.SceneLabels] = {}
 
     def place(name: str, window: raster.Window | None) -> Place:
@@ -178,31 +191,50 @@ def _places(
             labels[name] = one.labels(name)
         return Place(name, window, one, labels[name])
 
-    if windows is not None:
-        return [place(name, window) for name, window in _windows(windows)]
-    if scenes is not None:
-        return [place(name, None) for name in ([scenes] if isinstance(scenes, str) else scenes)]
+    if parts is not None:
+        return [place(name, window) for name, window in parts]
     of_group = [s.id for one in sources for s in one.scenes if s.group == group]
     return [place(name, None) for name in _evenly(list(dict.fromkeys(of_group)), MOST_SCENES)]
 
 
-def _windows(windows: Any) -> list[tuple[str, raster.Window]]:
+def _windows(windows: Any) -> list[Part]:
+    """The scene and the pixels of each window.
+
+    Raises:
+        TableError: If the table lacks a column.
+        SpecError: If it is neither a window nor a row of them.
+    """
     import pandas as pd
 
     if isinstance(windows, pd.DataFrame):
         table = with_columns(windows, WINDOW_COLUMNS, "table of windows")
         windows = table[list(WINDOW_COLUMNS)].to_dict("records")
-    out = []
-    for one in windows:
-        if isinstance(one, Mapping):
-            missing = [name for name in WINDOW_COLUMNS if name not in one]
-            values = [one[name] for name in WINDOW_COLUMNS if name not in missing]
+    if isinstance(windows, Mapping) or (isinstance(windows, pd.Series) and "scene" in windows):
+        windows = [windows]
+    listed = _listed(windows)
+    if listed and isinstance(listed[0], str):
+        listed = [listed]  # a single window
+    out: list[Part] = []
+    for one in listed:
+        row = one.to_dict() if isinstance(one, pd.Series) and "scene" in one else one
+        if isinstance(row, Mapping):
+            values = [row[name] for name in WINDOW_COLUMNS if name in row]
         else:
-            missing, values = [], list(one)
-        if missing or len(values) != len(WINDOW_COLUMNS):
-            raise SpecError(f"{one!r} is no window. Give scene, col, row, width and height.")
+            values = _listed(row)
+        if len(values) != len(WINDOW_COLUMNS):
+            raise _no_window(row)
         out.append((str(values[0]), raster.Window.of(values[1:])))
     return out
+
+
+def _listed(values: Any) -> list[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+        raise _no_window(values)
+    return list(values)
+
+
+def _no_window(value: Any) -> SpecError:
+    return SpecError(f"{value!r} is no window. Give scene, col, row, width and height.")
 
 
 def _evenly(names: list[str], most: int) -> list[str]:

@@ -188,9 +188,14 @@ def rgb(color: str | Sequence[float]) -> RGB:
         except ValueError as exc:
             raise RecordBroken(f"pipeline-config.json has a color {color!r}: {exc}.") from exc
         return r, g, b
-    if all(isinstance(part, float) for part in color):
-        color = [255 * part for part in color]
-    r, g, b = (round(part) for part in color[:3])
+    try:
+        if all(isinstance(part, float) for part in color):
+            color = [255 * part for part in color]
+        r, g, b = (round(part) for part in color[:3])
+    except (TypeError, ValueError, LookupError, OverflowError) as exc:
+        raise RecordBroken(
+            f"pipeline-config.json has a color {color!r}: it is not three numbers."
+        ) from exc
     return r, g, b
 
 
@@ -214,22 +219,34 @@ def scenes(config: Mapping[str, Any]) -> list[Scene]:
             for group in GROUPS
             for part in data.get(f"{group}_scenes") or []
         ]
-    except (KeyError, TypeError, AttributeError) as exc:
+    except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
         raise RecordBroken(
             f"pipeline-config.json has a scene that no Raster Vision writes: {exc!r}."
         ) from exc
 
 
-def scene_named(name: str, known: Sequence[Scene]) -> Scene:
+def scene_named(name: str, known: Sequence[Scene], group: str | None = None) -> Scene:
     """The scene with that id.
+
+    Args:
+        name: Its id.
+        known: The scenes.
+        group: Whose scene to take if several have that id, as when one image is split by areas of
+            interest. Without it, or without such a scene, it is that of validation, then of test,
+            then of train, which nobody predicts.
 
     Raises:
         NotFound: If there is none; it names the nearest.
     """
-    for scene in known:
-        if scene.id == name:
-            return scene
-    raise NotFound(f"There is no scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
+    found = [scene for scene in known if scene.id == name]
+    if not found:
+        raise NotFound(f"There is no scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
+    return min(found, key=lambda scene: rank(scene, group))
+
+
+def rank(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
+    """Of scenes with one id, the least is meant: of `group`, validation, test, train."""
+    return scene.group != group, scene.group == "train", scene.group != "validation"
 
 
 def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene:

@@ -10,7 +10,7 @@ from rvlab import store
 from rvlab.errors import RvlabError
 from rvlab.model import Run
 from rvlab.raster.labels import SceneLabels
-from rvlab.raster.scene import Classes, Scene, classes, scene_named, scenes
+from rvlab.raster.scene import Classes, Scene, classes, rank, scene_named, scenes
 from rvlab.store import outputs
 
 NO_CLASSES = Classes((), ())
@@ -27,6 +27,7 @@ class Source:
         scenes: Its scenes; those of which there is a copy name the copy as their prediction.
         config: ``pipeline-config.json``.
         error: Why there are none.
+        group: Whose scene is meant where several have the same id, as in `scene_named`.
     """
 
     run: str
@@ -35,10 +36,12 @@ class Source:
     scenes: tuple[Scene, ...] = ()
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     error: RvlabError | None = None
+    group: str | None = None
 
     def scene(self, name: str) -> Scene | None:
         """Its scene of that id."""
-        return next((scene for scene in self.scenes if scene.id == name), None)
+        found = [scene for scene in self.scenes if scene.id == name]
+        return scene_named(name, found, self.group) if found else None
 
     def labels(self, name: str) -> SceneLabels:
         """The labels of a scene that it has.
@@ -46,20 +49,38 @@ class Source:
         Raises:
             NotFound: If it has no such scene.
         """
-        return SceneLabels(scene_named(name, self.scenes), self.classes)
+        return SceneLabels(scene_named(name, self.scenes, self.group), self.classes)
 
 
-def source(run: str, uri: str) -> Source:
-    """Read a run's config and see which copies it has; an error is kept, not raised."""
+def source(run: str, uri: str, group: str | None = None) -> Source:
+    """Read a run's config and see which copies it has; an error is kept, not raised.
+
+    Args:
+        run: Its id.
+        uri: Its address.
+        group: Whose scene is meant where several have the same id.
+    """
     try:
         where, one = store.at(uri), Run.from_uri(uri)
         config = outputs.config(where, one)
         folder = outputs.below(where, one.uri, outputs.COPIES)
         copies = {key[len(folder) + 1 :] for key, _ in where.files(folder)}
         found = tuple(copied(scene, uri, copies) for scene in scenes(config))
-        return Source(run, uri, classes(config), found, config)
+        return Source(run, uri, classes(config), found, config, group=group)
     except RvlabError as exc:
-        return Source(run, uri, error=exc)
+        return Source(run, uri, error=exc, group=group)
+
+
+def homes(sources: Sequence[Source]) -> dict[str, Source]:
+    """The run that shows each scene: the first that has it, of those that have it predicted.
+
+    Where the runs were told a group, one that has the scene in this group comes before the others.
+    """
+    pairs = [(scene, one) for one in sources for scene in one.scenes]
+    out: dict[str, Source] = {}
+    for scene, one in sorted(pairs, key=lambda pair: rank(pair[0], pair[1].group)):
+        out.setdefault(scene.id, one)
+    return out
 
 
 def copied(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scene:

@@ -11,7 +11,8 @@ from matplotlib.colors import to_hex
 from rvlab import plot
 from rvlab.errors import NotFound, SpecError, TableError
 from tests.plot.seen import captions, grid, said
-from tests.raster.made import CLASSES, config, write
+from tests.raster.made import CLASSES, CORNER, config, write
+from tests.raster.test_truth import box, feature, geojson
 
 
 def test_rows_are_scenes_and_columns_image_truth_and_runs(experiment):
@@ -188,6 +189,109 @@ def test_wrong_words_lead_to_right_ones(experiment):
         plot.predictions(runs, pd.DataFrame({"scene": ["a"], "col": 1, "row": 1, "height": 1}))
     with pytest.raises(SpecError, match=r"Give scene, col, row, width and height"):
         plot.predictions(runs, [("val-0", 1, 2)])
+
+
+@pytest.mark.parametrize("split", [False, True])
+def test_a_scene_in_train_and_validation_is_shown_as_it_was_predicted(experiment, split):
+    """One image, trained on above row 48 (where all is missed) and validated below."""
+    folder = Path(experiment.runs["uri"].iloc[0])
+    ids = experiment.truth["val-0"]
+    guess = ids.copy()
+    guess[:48] = 3
+    write(folder / "rv/predict/val-0/labels.tif", guess[48:] if split else guess)
+    described = []
+    for name, top in (("train", 0), ("validation", 48)):
+        one = experiment.describe("val-0", folder)
+        if split:
+            for source in (one["raster_source"], one["label_source"]["raster_source"]):
+                source["bbox"] = [top, 0, top + 48, 128]
+        else:
+            area = feature("Polygon", box(0, top, 128, 48))
+            one["aoi_uris"] = [geojson(folder / f"{name}.json", [area])]
+        described.append(one)
+    if split:
+        moved = CORNER @ CORNER.__class__.translation(0, 48)
+        write(folder / "rv/predict/val-0/labels.tif", guess[48:], transform=moved)
+    experiment.write_config(folder, config(described[1:], train=described[:1]))
+    runs = experiment.runs.head(1)
+    for asked in ({}, {"scenes": ["val-0"]}, {"windows": ("val-0", 0, 0, 128, 96)}):
+        figure = plot.predictions(runs, **asked)
+        assert captions(figure) == ["F1 1.00"]
+    if split:
+        truth = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180]], np.uint8)
+        assert (grid(figure)[0][1] == truth[ids[48:]]).all()
+        figure = plot.predictions(runs, group="train")
+        assert (grid(figure)[0][1] == truth[ids[:48]]).all()
+    else:
+        assert captions(plot.predictions(runs, group="train")) == ["F1 0.00"]
+
+
+def test_a_single_window_needs_no_list(experiment):
+    table = pd.DataFrame(
+        {"scene": ["val-1", "val-0"], "col": 5, "row": 7, "width": 40, "height": 30, "score": 0.5}
+    )
+    wanted = grid(plot.predictions(experiment.runs, table.iloc[:1]))
+    row = table.iloc[0]
+    tuples = (("val-1", 5, 7, 40, 30), ["val-1", 5, 7, 40, 30])
+    for window in (row, [row], row.to_dict(), *tuples):
+        found = grid(plot.predictions(experiment.runs, window))
+        assert len(found) == 1
+        assert all((a == b).all() for a, b in zip(found[0], wanted[0], strict=True))
+
+
+@pytest.mark.parametrize(
+    "windows",
+    [
+        *(
+            [1, 2],
+            5,
+            True,
+            "val-0",
+            ["val-0"],
+            [None],
+            [("val-0", 0, 0, 9, 9), "abcde"],
+            {"col": 1},
+        ),
+        *(("val-0", 0, 0, 9), ("val-0", None, 0, 9, 9), [("val-0", "x", 0, 9, 9)], object()),
+        *(pd.Series([1, 2]), pd.Series({"scene": "val-0", "col": 1}), np.zeros((2, 2)), b"12345"),
+        {"scene": ["val-0"], "col": [0], "row": [0], "width": [9], "height": [9]},
+    ],
+)
+def test_what_is_no_window_is_told(experiment, windows):
+    with pytest.raises(SpecError, match=r"no window. Give scene, col|whole number of pixels"):
+        plot.predictions(experiment.runs, windows)
+
+
+@pytest.mark.parametrize("value", ["3", True, None, [1], float("nan"), -1])
+def test_numbers_are_numbers(experiment, value):
+    with pytest.raises(SpecError, match=r"max_px cannot be .* Give 1 or more pixels"):
+        plot.predictions(experiment.runs, max_px=value)
+    with pytest.raises(SpecError, match=r"iou cannot be .* Give a number from 0 up to 1"):
+        plot.predictions(experiment.runs, iou=value)
+
+
+def test_no_windows_and_no_scenes_are_told_as_such(experiment):
+    table = pd.DataFrame(columns=["scene", "col", "row", "width", "height", "score"])
+    for windows in (table, [], (), iter(())):
+        figure = plot.predictions(experiment.runs, windows)
+        assert figure.axes[0].texts[0].get_text() == "No windows: the table is empty."
+    figure = plot.predictions(experiment.runs, scenes=[])
+    assert figure.axes[0].texts[0].get_text() == "No scenes: the list is empty."
+
+
+@pytest.mark.parametrize("what", ["bbox", "color"])
+def test_a_broken_config_is_the_words_of_one_cell(experiment, what):
+    folder = Path(experiment.runs["uri"].iloc[1])
+    path = folder / "rv/pipeline-config.json"
+    content = json.loads(path.read_text())
+    if what == "bbox":
+        content["dataset"]["validation_scenes"][1]["raster_source"]["bbox"] = [0, 0, 0.5]
+    else:
+        content["dataset"]["class_config"]["colors"][0] = [1, 2]
+    path.write_text(json.dumps(content))
+    first, _ = grid(plot.predictions(experiment.runs))
+    assert first[3].startswith("pipeline-config.json has a")
+    assert all(isinstance(cell, np.ndarray) for cell in (first[2], first[4]))
 
 
 def test_empty_in_is_a_note_out(experiment):

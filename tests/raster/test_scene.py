@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 
@@ -16,6 +18,8 @@ from rvlab.raster import (
     scenes,
 )
 from rvlab.raster.chips import SCORE_PX, attempt, predicted, truth
+from rvlab.raster.scene import GROUPS
+from rvlab.raster.source import Source, homes
 from tests.raster.made import CLASSES, CORNER, config, photo, raster_source, scene, town, write
 
 
@@ -54,6 +58,60 @@ def test_scenes_keep_the_order_of_the_config():
     assert found[1].prediction_uri == "/p/c/labels.tif"
     with pytest.raises(NotFound, match=r"no scene 'town_1'. Did you mean 'town-1'"):
         scene_named("town_1", scenes(config([one("town-1")])))
+
+
+def test_a_scene_of_several_groups_is_the_predicted_one_unless_asked():
+    def one(top):
+        return scene("a", raster_source("/a.tif", bbox=[top, 0, top + 9, 9]), "/l.tif", "/p")
+
+    found = scenes(config([one(20)], train=[one(10)], test=[one(30)]))
+    train, validation, test = found
+    assert scene_named("a", found) == validation
+    assert scene_named("a", [train, test]) == test
+    assert [scene_named("a", found, s.group) for s in found] == found
+    assert scene_named("a", [train], "test") == train
+
+
+def test_each_scene_is_shown_by_a_run_that_predicted_it():
+    def one(name, *groups):
+        described = [[scene("a", "/a.tif", "/l.tif", "/p")] if g in groups else [] for g in GROUPS]
+        train, validation, test = described
+        found = tuple(scenes(config(validation, train=train, test=test)))
+        return Source(name, f"/{name}", scenes=found)
+
+    learnt, both, tested = one("x", "train"), one("y", "train", "validation"), one("z", "test")
+    assert homes([learnt, both])["a"] is both
+    assert homes([learnt, tested, both])["a"] is both
+    assert homes([learnt])["a"] is learnt
+    asked = [replace(each, group="train") for each in (tested, both, learnt)]
+    assert homes(asked)["a"] is asked[1]
+    assert [each.scene("a").group for each in asked] == ["test", "train", "train"]
+    assert both.scene("a").group == both.labels("a").scene.group == "validation"
+    assert both.scene("b") is None
+    with pytest.raises(NotFound, match=r"no scene 'b'"):
+        both.labels("b")
+
+
+@pytest.mark.parametrize(
+    "bbox",
+    [
+        *([0, 0, 40], [0, 0, 40, 40, 40], [], {}, ["0", "0", "9", "9"], 7),
+        *([0, 0, 0.5, 40], [0, 0, None, 40], [0, 0, float("nan"), 9], [0, 0, 10**400, 9]),
+        *([0, 0, 0, 40], [40, 0, 10, 40]),
+    ],
+)
+def test_a_bbox_that_is_none_is_a_broken_record(bbox):
+    described = scene("a", raster_source("/a.tif", bbox=bbox), "/l.tif", "/p")
+    with pytest.raises(RecordBroken, match=r"a scene that no Raster Vision writes"):
+        scenes(config([described]))
+
+
+@pytest.mark.parametrize(
+    "color", [[1, 2], [], 7, None, [1, "x", 2], ["1", "2", "3"], {}, [1, float("inf"), 2]]
+)
+def test_a_color_that_is_none_is_a_broken_record(color):
+    with pytest.raises(RecordBroken, match=r"a color .* is not three numbers"):
+        classes({"names": ["a"], "colors": [color]})
 
 
 def test_a_bbox_is_top_left_bottom_right():

@@ -8,6 +8,7 @@ import sys
 import threading
 import time
 import zlib
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -21,7 +22,8 @@ from rvlab.raster import read
 from rvlab.viewer import viewer
 from rvlab.viewer.desk import Cache, Desk
 from rvlab.viewer.tiles import TILE_PX, Spot, levels
-from tests.raster.made import Experiment, photo, write
+from tests.raster.made import Experiment, config, photo, write
+from tests.raster.test_truth import box, feature, geojson
 from tests.viewer.made import boxed
 
 HEIGHT, WIDTH = 700, 1100
@@ -109,6 +111,23 @@ def test_tiles_further_away_hold_every_nth_pixel(made, page, level):
     assert found.shape == (rows, cols)
     nearest = made.truth["val-0"][step // 2 :: step, step // 2 :: step][:rows, :cols]
     assert (found == nearest[: found.shape[0], : found.shape[1]]).mean() > 0.999
+
+
+@pytest.mark.parametrize(("group", "top"), [("validation", 350), ("train", 0)])
+def test_a_scene_in_train_and_validation_is_that_of_the_group(made, group, top):
+    folder = Path(made.rows[0]["uri"])
+    described = []
+    for name, row in (("train", 0), ("validation", 350)):
+        area = feature("Polygon", box(0, row, WIDTH, 350))
+        area_uri = geojson(folder / f"{name}.json", [area])
+        described.append(made.describe("val-0", folder) | {"aoi_uris": [area_uri]})
+    made.write_config(folder, config(described[1:], train=described[:1]))
+    page = Page(viewer(made.runs.head(1), group=group))
+    known = page.ids("errors:0")[0]
+    inside = np.zeros(known.shape, bool)
+    inside[top : top + 350] = True
+    assert ((known != 255) == inside).all()
+    page.shown.close()
 
 
 def test_a_tile_of_the_image_is_the_image(page, made):
