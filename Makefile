@@ -53,9 +53,10 @@ down:
 images:
 	@docker/build.sh $(ARGS)
 
-# The README shows what the demo made.
-pictures:
-	cp demo/figures/*.png docs/images/
+# The README and the gallery show what the demo made.
+pictures: env
+	@for picture in docs/images/*.png; do cp demo/figures/$$(basename $$picture) docs/images/; done
+	@$(BIN)/python docs/gallery
 
 lock: env
 	$(BIN)/python -m pip freeze --exclude-editable > requirements.lock

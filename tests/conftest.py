@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
 import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -117,3 +120,35 @@ def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
     runs = {"first": lab.submit(recipe, experiment="small", scene_px=384, **params)}
     table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
     return Trained(lab, runs, table)
+
+
+SMALL = {
+    **{"lrs": [1e-4, 1e-3, 1e-2], "widths": [4], "epochs": 1},
+    **{"tree_lrs": [1e-2], "tree_epochs": 1},
+    **{"test_lrs": [1e-3, 1e-2], "test_widths": [2, 4], "seeds": [0, 1], "test_epochs": 1},
+    **{"cluster_epochs": 1},
+    **{"cell_epochs": 1, "box_lrs": [1e-3, 3e-3], "box_epochs": 1, "others_px": 256},
+}
+
+
+@pytest.fixture(scope="session")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """What ``make demo`` left, with smaller runs, and what it said."""
+    out = tmp_path_factory.mktemp("demo")
+    run = Path(__file__).parent.parent / "notebooks" / "run.py"
+    done = subprocess.run(
+        [sys.executable, str(run), "--out", str(out), "--parameters", json.dumps(SMALL)],
+        env=demo_env(out),
+        capture_output=True,
+        text=True,
+        timeout=900,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    yield out, done.stdout
+    server.stop(out / "s3")
+
+
+def demo_env(out: Path) -> dict[str, str]:
+    """The environment in which the store of the demo in `out` is the default."""
+    return {**os.environ, "RVLAB_HOME": str(out / "home"), "RVLAB_STORE": f"embedded:{out / 's3'}"}

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import metrics
+from rvlab.raster import tally as module
+from rvlab.raster.boxes import Boxes
 from rvlab.raster.chips import confusion
 from rvlab.raster.scene import Classes, RasterSource, Scene
 from rvlab.raster.tally import MOST_WINDOWS, Tally, side_px, strips
@@ -91,3 +95,25 @@ def test_windows_are_as_small_as_two_thousand_of_them_allow(size, side):
     width, height = size
     assert side_px(width, height) == side
     assert (width / side) * (height / side) <= MOST_WINDOWS
+
+
+def test_two_detectors_have_the_same_truth_in_every_window(monkeypatch):
+    """Both find the tree at the edge of a window; each puts it on another side of that edge."""
+
+    def boxes(*lefts):
+        bounds = np.array([[left, 10, left + 20, 30] for left in lefts], float)
+        return Boxes(bounds, np.zeros(len(lefts), int), np.full(len(lefts), 0.95))
+
+    found = []
+    monkeypatch.setattr(module, "true_boxes", lambda *_: boxes(55, 100))
+    for guess in (boxes(51), boxes(59, 10)):
+        monkeypatch.setattr(module, "predicted_boxes", lambda *_, guess=guess: guess)
+        scene = replace(SCENE, task="object_detection")
+        one = Tally(scene, Classes(("tree",), ((0, 0, 0),)), 128, 64)
+        one.add_boxes(None)
+        found.append(one.table().to_pandas().set_index("col"))
+    first, second = found
+    assert (first["tp"] + first["fn"]).to_dict() == {64: 2}
+    assert (second["tp"] + second["fn"]).to_dict() == {0: 0, 64: 2}
+    assert (first["fp"].sum(), second["fp"].to_dict()) == (0, {0: 1, 64: 0})
+    assert second["confident_fp"].to_dict() == {0: 1, 64: 0}

@@ -1,0 +1,10 @@
+"""How sure is a chip classification of a building in each cell?"""
+
+import rvlab
+from rvlab import plot
+
+lab = rvlab.Lab()
+figure = plot.predictions(
+    lab.runs("cells"), scenes=["validation-0"], show="scores", classes="building", label="name"
+)
+figure.savefig("classification_scores.png")

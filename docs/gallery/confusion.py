@@ -1,0 +1,11 @@
+"""Which classes does each run take for which?"""
+
+import rvlab
+from rvlab import plot
+
+lab = rvlab.Lab()
+board = lab.runs("towns").sort_values("metrics.f1", ascending=False)
+ends = board.iloc[[0, -1]]
+counts = lab.confusion(ends).join(ends[["params.lr", "params.width"]], on="run")
+figure = plot.confusion(counts, normalize="truth")
+figure.savefig("confusion.png")

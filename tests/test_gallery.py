@@ -1,0 +1,79 @@
+"""The gallery: every script draws its picture, and the page shows them all."""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.conftest import demo_env
+
+GALLERY = Path(__file__).parent.parent / "docs" / "gallery"
+PAGE = (GALLERY / "README.md").read_text(encoding="utf-8")
+SCRIPTS = sorted(GALLERY.glob("[!_]*.py"))
+EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1200)  # the demo trains 17 runs
+def test_every_script_draws_a_picture_from_what_the_demo_left(
+    demo: tuple[Path, str], tmp_path: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, str(GALLERY), "--out", str(tmp_path)],
+        env=demo_env(demo[0]),
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {p.name for p in tmp_path.iterdir()} == {f"{script.stem}.png" for script in SCRIPTS}
+    for picture in tmp_path.iterdir():
+        shown = pixels(picture)
+        assert min(shown.shape[:2]) >= 200, picture.name
+        assert max(shown.shape[:2]) <= 2500, picture.name
+        drawn = (shown != 255).any(axis=-1).mean()
+        assert drawn > 0.02, f"{picture.name} is blank"
+        assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 8, picture.name
+
+
+def test_the_page_names_every_script_and_no_other() -> None:
+    links = re.findall(r"\]\((\w+\.(?:py|png))\)", PAGE)
+    assert sorted(links) == sorted(f"{s.stem}{end}" for s in SCRIPTS for end in (".py", ".png"))
+    assert set(re.findall(r"\]\(#(\w+)\)", PAGE)) == {script.stem for script in SCRIPTS}
+    assert re.findall(r"^## (\w+)$", PAGE, re.MULTILINE) == re.findall(r"\((\w+)\.py\)", PAGE)
+
+
+@EACH
+def test_a_script_is_short_and_asks_the_question_that_the_page_has(script: Path) -> None:
+    source = script.read_text(encoding="utf-8")
+    question = ast.get_docstring(ast.parse(source))
+    assert question is not None
+    assert question.endswith("?")
+    assert f"## {script.stem}\n\n{question} [{script.name}]({script.name})" in PAGE
+    assert len(source.splitlines()) <= 16
+    assert "lab = rvlab.Lab()\n" in source
+    assert source.endswith(f'savefig("{script.stem}.png")\n')
+
+
+@EACH
+def test_its_picture_is_there_and_small(script: Path) -> None:
+    picture = script.with_suffix(".png")
+    assert picture.stat().st_size <= 200_000
+    assert pixels(picture).std() > 1
+
+
+def test_there_are_no_other_pictures() -> None:
+    assert {p.stem for p in GALLERY.glob("*.png")} == {script.stem for script in SCRIPTS}
+
+
+def pixels(picture: Path) -> np.ndarray:
+    with Image.open(picture) as image:
+        return np.asarray(image.convert("RGB"))
