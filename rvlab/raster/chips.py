@@ -12,9 +12,10 @@ from numpy.typing import NDArray
 from rvlab.errors import RasterError, RvlabError
 from rvlab.metrics import f1, macro_f1
 from rvlab.raster.labels import SceneLabels, prediction, thinned
-from rvlab.raster.read import Grid, read
+from rvlab.raster.read import Grid
 from rvlab.raster.recode import Ids
 from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scores import scores_of
 from rvlab.raster.window import Window
 
 SCORE_PX = 2**23  # up to here a window is scored on all its pixels, above on those that are shown
@@ -91,7 +92,7 @@ def predicted(
 
 def probability(
     scene: Scene, class_id: int, window: Window, grid: Grid, *, max_px: int
-) -> NDArray[np.float64]:
+) -> NDArray[np.float32]:
     """How sure a run was of a class, pixel by pixel.
 
     Args:
@@ -112,15 +113,8 @@ def probability(
             "This run kept no scores. SemanticSegmentationLabelStoreConfig(smooth_output=True) "
             "keeps them."
         )
-    chip = read(scene.scores_uri, window, bands=[class_id + 1], max_px=max_px, resampling="average")
-    found = chip.whole
-    if (found.width, found.height) != (grid.width, grid.height):
-        raise RasterError(
-            f"The scores have {found.width} × {found.height} px, the scene "
-            f"{grid.width} × {grid.height} px."
-        )
-    top = 255.0 if chip.array.dtype == np.uint8 else 1.0  # smooth_as_uint8
-    return np.where(chip.mask, chip.array[0] / top, np.nan)
+    found = scores_of(scene.scores_uri, window, [class_id], grid, max_px=max_px)
+    return np.asarray(found[0])
 
 
 def confusion(

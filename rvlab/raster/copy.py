@@ -18,11 +18,10 @@ from numpy.typing import NDArray
 from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes
+from rvlab.raster.scores import STEP
 from rvlab.raster.window import Window
 
 BLOCK_PX = 512
-SCORE_STEP = 1 / 255
-"""What one step of a copied score is worth: a byte is enough for a picture and a threshold."""
 
 Write = Callable[[Window, NDArray[Any]], None]
 
@@ -66,12 +65,12 @@ def scores_copy(path: Path, grid: Grid, classes: Classes) -> Iterator[Write]:
         RasterError: If the file cannot be written.
     """
     with _cog(path, grid, len(classes), "AVERAGE") as dataset:
-        dataset.scales = [SCORE_STEP] * len(classes)
+        dataset.scales = [STEP] * len(classes)
         for band, name in enumerate(classes.names, start=1):
             dataset.set_band_description(band, name)
 
         def write(window: Window, scores: NDArray[Any]) -> None:
-            steps = np.clip(np.nan_to_num(scores) / SCORE_STEP, 0, 255)
+            steps = np.clip(np.nan_to_num(scores) / STEP, 0, 255)
             dataset.write(np.rint(steps).astype(np.uint8), window=window.to_rasterio())
 
         yield write

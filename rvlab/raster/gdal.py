@@ -140,7 +140,8 @@ def _said(uri: str, exc: Exception) -> str:
         return f"{uri} does not exist."
     if "not recognized" in low:
         return f"{uri} is no raster that GDAL knows."
-    first = (str(exc) or type(exc).__name__).splitlines()[0]
+    told = str(exc.__cause__ or exc) or type(exc).__name__  # rasterio's own only points to it
+    first = told.splitlines()[0].rstrip(".")
     return f"{uri} cannot be read: {first[:200]}."
 
 

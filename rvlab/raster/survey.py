@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -12,12 +12,12 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from rvlab.errors import RasterError, RvlabError
-from rvlab.raster.copy import SCORE_STEP, labels_copy, scores_copy
+from rvlab.errors import RvlabError
+from rvlab.raster.copy import labels_copy, scores_copy
 from rvlab.raster.labels import SceneLabels, prediction
-from rvlab.raster.read import Grid, read
-from rvlab.raster.read import grid as grid_of
+from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scores import scores_of
 from rvlab.raster.tally import Tally, strips
 from rvlab.raster.window import Window
 
@@ -91,7 +91,7 @@ def _rasters(labels: SceneLabels, tally: Tally, copies: Path | None, done: Surve
             guess = prediction(scene, classes, part, grid)
             scores = None
             if scene.scores_uri:
-                scores = scores_of(scene.scores_uri, part, range(len(classes)))
+                scores = scores_of(scene.scores_uri, part, range(len(classes)), grid)
             if keep:
                 keep(part, guess)
             if keep_scores:
@@ -110,13 +110,7 @@ def _with_scores(scene: Scene, classes: Classes, grid: Grid, done: Survey) -> Sc
     if scene.scores_uri is None:
         return scene
     try:
-        found = grid_of(scene.scores_uri)
-        if (found.width, found.height) != (grid.width, grid.height):
-            raise RasterError(
-                f"{scene.scores_uri} has {found.width} × {found.height} px, the scene "
-                f"{grid.width} × {grid.height} px."
-            )
-        scores_of(scene.scores_uri, Window(0, 0, 1, 1), range(len(classes)))
+        scores_of(scene.scores_uri, Window(0, 0, 1, 1), range(len(classes)), grid)
     except RvlabError as exc:
         done.troubles.append(f"Scene {scene.id}: {exc}")
         return replace(scene, scores_uri=None)
@@ -137,26 +131,6 @@ class _Truth:
             except RvlabError as exc:
                 self.error = exc
         return None
-
-
-def scores_of(
-    uri: str, window: Window, classes: Sequence[int], *, max_px: int | None = None
-) -> NDArray[np.float32]:
-    """The scores of a window from 0 to 1, shape (classes, rows, columns).
-
-    Args:
-        uri: A raster of a band a class: floats, or bytes of which 255 is 1.
-        window: In pixels of the scene.
-        classes: Ids of those that are wanted.
-        max_px: Longest side of the result, in pixels.
-
-    Raises:
-        RasterError: If it cannot be read.
-        SpecError: If it has no band of such a class.
-    """
-    chip = read(uri, window, bands=[i + 1 for i in classes], max_px=max_px)
-    found = np.asarray(chip.array, np.float32)
-    return found * np.float32(SCORE_STEP) if chip.array.dtype == np.uint8 else found
 
 
 def _of_class(

@@ -11,8 +11,10 @@ from rio_cogeo import cogeo
 
 from rvlab.raster import read
 from rvlab.raster.chips import confusion
+from rvlab.raster.read import grid
+from rvlab.raster.scores import scores_of
 from rvlab.raster.source import source
-from rvlab.raster.survey import scores_of, survey
+from rvlab.raster.survey import survey
 from rvlab.raster.window import Window
 from tests.raster.made import CLASSES, Experiment, config, scene, town, write
 
@@ -79,7 +81,8 @@ def test_scores_are_copied_to_a_byte_and_counted_where_they_are_high_and_wrong(t
     part["label_store"]["smooth_output"] = True
     made.write_config(folder, config([part]))
     done = surveyed(folder, tmp_path)
-    copied = scores_of(str(done.copies["scores.tif"]), Window(0, 0, 300, 600), range(4))
+    uri = str(done.copies["scores.tif"])
+    copied = scores_of(uri, Window(0, 0, 300, 600), range(4), grid(uri))
     assert np.abs(copied - scores).max() <= 0.5 / 255 + 1e-6
     with rasterio.open(done.copies["scores.tif"]) as dataset:
         assert dataset.descriptions == tuple(CLASSES["names"])
