@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from rvlab.errors import KeyMissing, NotFound, RecordBroken, RvlabError, StoreError
 from rvlab.frame import worth
+from rvlab.frame.counts import gathered
 from rvlab.model import Run
 from rvlab.raster.source import source
 from rvlab.raster.survey import survey
@@ -74,7 +75,7 @@ def windows(
     tables = load(store, wanted)
     if not tables:
         raise NotFound("None of the runs has predictions to look at.")
-    counts = worth.gathered(tables, group, scenes)
+    counts = gathered(tables, group, scenes)
     worth.checked(by, counts.runs, classes, n)  # of those that are left
     return worth.chosen(counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed)
 
