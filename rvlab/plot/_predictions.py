@@ -127,8 +127,7 @@ def predictions(
             return ink.noted(f"The runs have no scenes in the group {group!r}.")
         checked_classes(view, places)
         checked_bands(view, places)
-        reading = Reading(pool, sources, view)
-        begun = [reading.begin(place) for place in places]
+        begun = Reading(pool, sources, view).begin(places)
         rows = [finish(place, found) for place, found in zip(places, begun, strict=True)]
     seen = set[int]().union(*(ids for _, ids in rows))
     shown = [row for row, _ in rows]

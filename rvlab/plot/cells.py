@@ -20,6 +20,8 @@ from rvlab.raster.chips import attempt
 from rvlab.raster.display import channels
 from rvlab.raster.source import Source
 
+_BOXED = (CELLS, DETECTION)
+
 
 @dataclass(frozen=True)
 class Begun:
@@ -50,15 +52,21 @@ class Reading:
         self.pool, self.sources, self.view = pool, sources, view
         self._boxes: dict[tuple[int, str], Future[Any]] = {}
 
-    def begin(self, place: Place) -> Begun:
-        """Have the cells of a row read."""
-        pool, view = self.pool, self.view
-        is_raster = place.task not in (CELLS, DETECTION)
-        needs_image = not is_raster or view.show in ("errors", "overlay")
-        image = None
+    def begin(self, places: Sequence[Place]) -> list[Begun]:
+        """Have the cells of all rows read: first what others wait for."""
+        first = [self._shared(place) for place in places]
+        return [self._row(place, *found) for place, found in zip(places, first, strict=True)]
+
+    def _shared(self, place: Place) -> tuple[Future[Any] | None, Future[Any]]:
+        """The image, where it is needed, and the truth."""
+        view, image = self.view, None
+        needs_image = place.task in _BOXED or view.show in ("errors", "overlay")
         if needs_image or "image" in view.columns:
-            image = pool.submit(attempt, _image, place, view)
-        known = pool.submit(attempt, _known, place, view)
+            image = self.pool.submit(attempt, _image, place, view)
+        return image, self.pool.submit(attempt, _known, place, view)
+
+    def _row(self, place: Place, image: Future[Any] | None, known: Future[Any]) -> Begun:
+        pool, view, is_raster = self.pool, self.view, place.task not in _BOXED
         # One for all cells of the row: what they have in common is made once.
         canvas = pool.submit(lambda: Canvas(place, view, image.result() if image else None))
 
@@ -72,7 +80,8 @@ class Reading:
             if boxes is not None:
                 return boxed.run_look(canvas.result(), _raised(boxes.result()))
             scene, own = comparable(one, place)
-            return segmented.run_look(canvas.result(), known.result(), scene, own)
+            was_read = segmented.read(place, view, scene, own)  # while the truth is read, too
+            return segmented.run_look(canvas.result(), known.result(), was_read, own)
 
         truth = pool.submit(attempt, show_truth) if "truth" in view.columns else None
         runs = []

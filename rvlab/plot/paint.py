@@ -1,4 +1,4 @@
-"""Class ids, errors, outlines and probabilities as pixels of red, green and blue; numpy only."""
+"""Class ids, errors, outlines and probabilities as pixels of red, green and blue; no matplotlib."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from PIL import Image
 
 from rvlab.raster.scene import RGB, Classes
 
@@ -49,17 +50,20 @@ def colored(ids: ArrayLike, classes: Classes) -> Pixels:
     """Class ids in the colors of their classes.
 
     Args:
-        ids: Shape (rows, columns), 0 to 255; ids that are no class become `OTHER`.
+        ids: Of any shape, 0 to 255; ids that are no class become `OTHER`.
         classes: Of a run.
 
     Returns:
-        Shape (rows, columns, 3).
+        That shape, and 3.
     """
-    palette = np.full((256, 4), (*OTHER, 255), np.uint8)
-    palette[: len(classes), :3] = classes.colors
-    # Four bytes at once: several times faster than a row of three.
-    whole = np.take(palette.view(np.uint32)[:, 0], np.asarray(ids)).view(np.uint8)
-    return np.ascontiguousarray(whole.reshape(*np.shape(ids), 4)[..., :3])
+    palette = np.full((256, 3), OTHER, np.uint8)
+    palette[: len(classes)] = classes.colors
+    found = np.asarray(ids)
+    if found.ndim != 2:
+        return np.take(palette, found, axis=0)
+    picture = Image.fromarray(np.ascontiguousarray(found, np.uint8))  # twice as fast as np.take
+    picture.putpalette(palette.tobytes())
+    return np.asarray(picture.convert("RGB"))
 
 
 def errors(

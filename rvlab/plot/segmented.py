@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from rvlab.plot import paint
 from rvlab.plot.mosaic import Cell
 from rvlab.plot.paint import Pixels
 from rvlab.plot.view import Canvas, Look, Place, View
-from rvlab.raster.chips import Predicted, attempt, predicted, probability, truth
+from rvlab.raster.chips import Predicted, attempt, guessed, probability, scored, truth
 from rvlab.raster.labels import thinned
 from rvlab.raster.recode import Ids
 
@@ -42,23 +43,49 @@ def truth_look(canvas: Canvas, found: Ids) -> Look:
     return _plain(canvas, ids)
 
 
-def run_look(
-    canvas: Canvas, found: Ids | RvlabError, scene: raster.Scene, own: raster.Classes
-) -> Look:
+@dataclass(frozen=True)
+class Read:
+    """What was read of a run in a window.
+
+    Args:
+        ids: The class ids that it predicted, or why there are none.
+        share: The probability of the class of interest, where that is shown.
+    """
+
+    ids: Ids | RvlabError
+    share: NDArray[np.float32] | None = None
+
+
+def read(place: Place, view: View, scene: raster.Scene, own: raster.Classes) -> Read:
+    """Read a run's prediction.
+
+    Raises:
+        RasterError: If scores are to be shown, and there are none.
+    """
+    fine: dict[str, Any] = {"max_px": view.max_px}
+    ids = attempt(guessed, scene, own, place.part, place.labels, **fine)
+    if view.show != "scores":
+        return Read(ids)
+    (class_id, *_) = view.of(own)
+    return Read(ids, probability(scene, class_id, place.part, place.labels.grid, **fine))
+
+
+def run_look(canvas: Canvas, found: Ids | RvlabError, was_read: Read, own: raster.Classes) -> Look:
     """The cell of a run.
 
     Raises:
         RasterError: If it has nothing to show.
     """
     view, place = canvas.view, canvas.place
-    score: dict[str, Any] = {"max_px": view.max_px, "of_class": view.only(own)}
-    told = attempt(predicted, scene, own, place.part, place.labels, found, **score)
-    if view.show == "scores":
-        (class_id, *_) = view.of(own)
-        grid = place.labels.grid
-        share = probability(scene, class_id, place.part, grid, max_px=view.max_px)
+    of: dict[str, Any] = {"max_px": view.max_px, "of_class": view.only(own)}
+    told: Predicted | RvlabError
+    if isinstance(was_read.ids, RvlabError):
+        told = was_read.ids
+    else:
+        told = scored(was_read.ids, own, place.part, place.labels, found, **of)
+    if was_read.share is not None:
         f1 = told.f1 if isinstance(told, Predicted) else None
-        return Look(Cell(paint.heat(share), caption=_caption(told)), f1=f1)
+        return Look(Cell(paint.heat(was_read.share), caption=_caption(told)), f1=f1)
     if isinstance(told, RvlabError):
         raise told
     if view.show != "errors":

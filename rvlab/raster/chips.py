@@ -52,8 +52,24 @@ def truth(labels: SceneLabels, window: Window, *, max_px: int) -> Ids:
     return labels.truth(window, max_px=_fineness(window, max_px))
 
 
-def predicted(
-    scene: Scene,
+def guessed(scene: Scene, own: Classes, window: Window, labels: SceneLabels, *, max_px: int) -> Ids:
+    """Class ids that a run predicted in a window, as fine as they are scored.
+
+    Args:
+        scene: Of that run.
+        own: Its classes.
+        window: Within the scene.
+        labels: Of the scene that it is put beside.
+        max_px: Longest side of what is shown, in pixels.
+
+    Raises:
+        RasterError: If there is no prediction, or it lies on other pixels.
+    """
+    return prediction(scene, own, window, labels.grid, max_px=_fineness(window, max_px))
+
+
+def scored(
+    ids: Ids,
     own: Classes,
     window: Window,
     labels: SceneLabels,
@@ -65,19 +81,15 @@ def predicted(
     """What a run predicted in a window, and how good that is.
 
     Args:
-        scene: Of that run.
-        own: Its classes.
+        ids: As `guessed` returns them.
+        own: The classes of the run.
         window: Within the scene.
         labels: Of the scene that it is put beside.
         known: What `truth` gave for that window.
         max_px: Longest side of what is shown, in pixels.
         of_class: The id of the class that is scored; None takes the mean of all.
-
-    Raises:
-        RasterError: If there is no prediction, or it lies on other pixels.
     """
     fine = _fineness(window, max_px)
-    ids = prediction(scene, own, window, labels.grid, max_px=fine)
     score = None
     if isinstance(known, np.ndarray):
         inside = labels.labelled(window, max_px=fine)
