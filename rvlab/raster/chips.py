@@ -48,7 +48,7 @@ def attempt(call: Callable[..., T], *args: Any, **kwargs: Any) -> T | RvlabError
 
 
 def truth(labels: SceneLabels, window: Window, *, max_px: int) -> Ids:
-    """Class ids of the labels, as fine as `predicted` scores them."""
+    """Class ids of the labels, as fine as `scored` compares them."""
     return labels.truth(window, max_px=_fineness(window, max_px))
 
 

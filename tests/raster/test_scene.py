@@ -17,7 +17,7 @@ from rvlab.raster import (
     scene_named,
     scenes,
 )
-from rvlab.raster.chips import SCORE_PX, attempt, predicted, truth
+from rvlab.raster.chips import SCORE_PX, attempt, guessed, scored, truth
 from rvlab.raster.scene import GROUPS
 from rvlab.raster.source import Source, homes
 from tests.raster.made import CLASSES, CORNER, config, photo, raster_source, scene, town, write
@@ -130,6 +130,12 @@ def one(tmp_path):
         "a", write(tmp_path / "i.tif", photo(ids)), write(tmp_path / "l.tif", ids), tmp_path / "p"
     )
     return described, ids, guess
+
+
+def predicted(run, own, window, labels, known, *, max_px):
+    """A prediction read and scored, as the grid does both for a cell."""
+    ids = guessed(run, own, window, labels, max_px=max_px)
+    return scored(ids, own, window, labels, known, max_px=max_px)
 
 
 def opened(described):
