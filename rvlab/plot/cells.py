@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from typing import Any
@@ -130,10 +130,18 @@ def finish(place: Place, begun: Begun) -> tuple[Row, set[int]]:
 
 
 def _image(place: Place, view: View) -> raster.Chip:
-    fits(place, view)
     bands = channels(place.source.config, view.bands)
     look: dict[str, Any] = {"max_px": view.max_px, "bands": bands, "stretch": view.stretch}
-    return raster.image(place.labels.scene, place.part, **look)
+
+    def read(learn: Callable[[raster.Grid], None]) -> raster.Chip:
+        def part(whole: raster.Grid) -> raster.Window:
+            learn(whole)
+            fits(place, view)
+            return place.part
+
+        return raster.image(place.labels.scene, part, **look)
+
+    return place.labels.with_image(read)
 
 
 def _known(place: Place, view: View) -> Any:

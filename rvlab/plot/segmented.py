@@ -17,7 +17,7 @@ from rvlab.plot.paint import Pixels
 from rvlab.plot.view import Canvas, Look, Place, View
 from rvlab.raster.chips import Predicted, attempt, guessed, probability, scored, truth
 from rvlab.raster.labels import thinned
-from rvlab.raster.recode import Ids
+from rvlab.raster.recode import Ids, counted
 
 _LINE = 1.7  # pixels of the screen that an outline is wide
 _SHADE = 3  # by so much darker is the line behind it
@@ -105,7 +105,7 @@ def _plain(canvas: Canvas, ids: Ids, told: Predicted | None = None) -> Look:
     caption, f1 = (_caption(told), told.f1) if told else ("", None)
     if view.show == "overlay":
         return Look(Cell(_outlines(canvas, ids), caption=caption), f1=f1)
-    seen = frozenset(np.flatnonzero(np.bincount(ids.ravel())).tolist())
+    seen = frozenset(np.flatnonzero(counted(ids)).tolist())
     return Look(Cell(paint.colored(ids, own), caption=caption, blend=False), seen, f1)
 
 

@@ -13,7 +13,7 @@ from rvlab.errors import RasterError, RvlabError
 from rvlab.metrics import f1, macro_f1
 from rvlab.raster.labels import SceneLabels, prediction, thinned
 from rvlab.raster.read import Grid
-from rvlab.raster.recode import Ids
+from rvlab.raster.recode import Ids, counted
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.scores import scores_of
 from rvlab.raster.window import Window
@@ -141,14 +141,15 @@ def confusion(
         inside: Pixels outside count as without a label; None counts all.
     """
     k = len(classes)
-    counted = (truth < k) & (guess < k)
+    known = (truth < k) & (guess < k)
     if inside is not None:
-        counted &= inside
-    code = np.uint8 if k <= 16 else np.int64  # of 16 classes the last pair is 255
-    codes: NDArray[Any] = truth.astype(code)
-    pairs = codes * k + guess
-    flat = pairs.ravel() if counted.all() else pairs[counted]
-    return np.bincount(flat, minlength=k * k).reshape(k, k)
+        known &= inside
+    if k <= 16:  # the last pair is 255
+        codes = np.asarray(truth * k + guess, np.uint8)
+        found = counted(codes if known.all() else codes[known])
+        return found[: k * k].reshape(k, k)
+    pairs = truth[known].astype(np.int64) * k + guess[known]
+    return np.bincount(pairs, minlength=k * k).reshape(k, k)
 
 
 def _fineness(window: Window, max_px: int) -> int | None:

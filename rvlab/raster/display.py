@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
 from rvlab.raster.labels import readable
-from rvlab.raster.read import Chip, plain_bands, read_chosen
+from rvlab.raster.read import Chip, Grid, plain_bands, read_chosen
 from rvlab.raster.scene import Scene
 from rvlab.raster.window import Window
 
@@ -18,6 +19,7 @@ LOW, HIGH = 2.0, 98.0  # percent of the valid pixels that the stretch cuts at
 
 Bands = str | Sequence[int]
 Stretch = Literal["minmax", "none"] | tuple[float, float]
+Limits = tuple[float, float]
 
 _WORDS: tuple[Literal["minmax"], Literal["none"]] = ("minmax", "none")
 _MIDDLE = 128  # of the blue that a group of two channels lacks; Raster Vision's 0.5
@@ -25,7 +27,7 @@ _MIDDLE = 128  # of the blue that a group of two channels lacks; Raster Vision's
 
 def image(
     scene: Scene,
-    window: Window,
+    window: Window | Callable[[Grid], Window],
     *,
     max_px: int | None = 512,
     bands: Sequence[int] | None = None,
@@ -38,7 +40,8 @@ def image(
 
     Args:
         scene: As `scenes` returns it.
-        window: In pixels of the scene, within it.
+        window: In pixels of the scene, within it; or what gives it, told the grid of the whole
+            image when that is open.
         max_px: Longest side of the result, in pixels.
         bands: One to three channels, counted after `channel_order` from 0 as in Raster Vision, for
             red, green and blue; one is grey, and two get an even blue, as there. None takes the
@@ -56,17 +59,67 @@ def image(
         SpecError: If `stretch` is none of these.
     """
     stretch = checked_stretch(stretch)
-    uri = readable(scene.image, "image")
+    found = pixels(scene, window, max_px=max_px, bands=bands)
+    ends = [limits(band, found.mask, stretch) for band in found.array]
+    return replace(found, array=shown(found, ends))
+
+
+def pixels(
+    scene: Scene,
+    window: Window | Callable[[Grid], Window],
+    *,
+    max_px: int | None,
+    bands: Sequence[int] | None = None,
+) -> Chip:
+    """The channels of a picture, as the file has them; arguments and errors as `image`."""
     box = scene.image.bbox
-    part = window.shifted(box.col, box.row) if box else window
+    left, top = (box.col, box.row) if box else (0, 0)
+
+    def part(whole: Grid) -> Window:
+        asked = window(whole) if callable(window) else window
+        return asked.shifted(left, top)
+
+    uri = readable(scene.image, "image")
     found = read_chosen(
         uri, part, lambda data: bands_shown(scene, data, bands), max_px=max_px, resampling="average"
     )
-    shown = [_stretched(band, found.mask, stretch) for band in found.array]
-    if len(shown) == 2:
-        shown.append(np.full_like(shown[0], _MIDDLE))
-    array = np.stack(shown * 3 if len(shown) == 1 else shown)
-    return Chip(array, found.mask, window, found.grid, found.whole)
+    return replace(found, window=found.window.shifted(-left, -top))
+
+
+def limits(
+    band: NDArray[np.generic], mask: NDArray[np.bool_], stretch: Stretch | None = None
+) -> Limits | None:
+    """The values of a band that become black and white.
+
+    Args:
+        band: Shape (rows, columns), of any dtype.
+        mask: Where it is data; nothing else counts.
+        stretch: As `image` takes it.
+
+    Returns:
+        Two numbers, the first the smaller; None where the pixels are shown as they are.
+    """
+    if band.dtype == np.uint8 and stretch in (None, "none"):
+        return None
+    valid = band[mask].astype(np.float64)
+    if not valid.size:
+        return 0.0, 1.0
+    low, high = _ends(valid, stretch, is_float=band.dtype.kind == "f")
+    return (low, high) if high > low else (low - 1.0, low + 1.0)  # one value: a middle grey
+
+
+def shown(chip: Chip, ends: Sequence[Limits | None]) -> NDArray[np.uint8]:
+    """Red, green and blue of `pixels`, shape (3, rows, columns).
+
+    Args:
+        chip: One to three channels: one is grey, and two get an even blue.
+        ends: What `limits` says of each of them, or of those of a larger window.
+    """
+    pairs = zip(chip.array, ends, strict=True)
+    colors = [_between(band, chip.mask, pair) for band, pair in pairs]
+    if len(colors) == 2:
+        colors.append(np.full_like(colors[0], _MIDDLE))
+    return np.stack(colors * 3 if len(colors) == 1 else colors)
 
 
 def channels(config: Mapping[str, Any], bands: Bands | None = None) -> tuple[int, ...] | None:
@@ -157,17 +210,12 @@ def bands_shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> lis
     return [bands[number] for number in chosen]
 
 
-def _stretched(
-    band: NDArray[np.generic], mask: NDArray[np.bool_], stretch: Stretch | None
+def _between(
+    band: NDArray[np.generic], mask: NDArray[np.bool_], ends: Limits | None
 ) -> NDArray[np.uint8]:
-    if band.dtype == np.uint8 and stretch in (None, "none"):
-        return band.astype(np.uint8)
-    valid = band[mask].astype(np.float64)
-    if not valid.size:
-        return np.zeros(band.shape, np.uint8)
-    low, high = _ends(valid, stretch, is_float=band.dtype.kind == "f")
-    if high <= low:
-        low, high = low - 1.0, low + 1.0  # one value only: a middle grey
+    if ends is None:
+        return np.asarray(band, np.uint8)
+    low, high = ends
     values = np.where(mask, band, low).astype(np.float64)
     return np.asarray(np.clip((values - low) * (255.0 / (high - low)), 0, 255), np.uint8)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, TypeVar
@@ -54,14 +55,43 @@ class SceneLabels:
         try:
             return grid_of(readable(self.scene.image, "image"))
         except RvlabError as exc:
-            truth, guess = self.scene.truth, self.scene.prediction_uri
-            same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unread else []
-            for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
-                try:
-                    return grid_of(uri)
-                except RvlabError:
-                    continue
-            return exc
+            return self._told_by_labels(exc)
+
+    def _told_by_labels(self, exc: RvlabError) -> Grid | RvlabError:
+        """Of an image that is lost; its own error if nothing else tells where it lay."""
+        truth, guess = self.scene.truth, self.scene.prediction_uri
+        same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unread else []
+        for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
+            try:
+                return grid_of(uri)
+            except RvlabError:
+                continue
+        return exc
+
+    def with_image(self, read: Callable[[Callable[[Grid], None]], T]) -> T:
+        """Read the image, and learn its grid from that: it is opened once for both.
+
+        Whoever asks for the grid meanwhile waits until it is told.
+
+        Args:
+            read: Reads it, and tells what it is given the image's grid as soon as that is open.
+        """
+        with ExitStack() as held:
+            held.enter_context(self._lock)
+            if self._grid is not None:
+                held.close()
+
+            def learn(found: Grid) -> None:
+                if self._grid is None:
+                    self._grid = found
+                held.close()
+
+            try:
+                return read(learn)
+            except RasterError as exc:
+                if self._grid is None:
+                    self._grid = self._told_by_labels(exc)
+                raise
 
     @property
     def grid(self) -> Grid:

@@ -50,6 +50,16 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
     return np.asarray(ids, np.uint8)
 
 
+def counted(ids: Ids) -> NDArray[np.int64]:
+    """How often each number from 0 to 255 occurs."""
+    from PIL import Image
+
+    if not ids.size:
+        return np.zeros(256, np.int64)
+    # np.bincount takes twice as long, and eight times the memory.
+    return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
+
+
 def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> NDArray[Any]:
     own = config if isinstance(config, Classes) else classes(config)
     codes = array.astype(np.uint32)

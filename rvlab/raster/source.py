@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -62,9 +63,11 @@ def source(run: str, uri: str, group: str | None = None) -> Source:
     """
     try:
         where, one = store.at(uri), Run.from_uri(uri)
-        config = outputs.config(where, one)
         folder = outputs.below(where, one.uri, outputs.COPIES)
-        copies = {key[len(folder) + 1 :] for key, _ in where.files(folder)}
+        with ThreadPoolExecutor(1) as beside:  # two answers to wait for, both at once
+            listing = beside.submit(where.files, folder)
+            config = outputs.config(where, one)
+        copies = {key[len(folder) + 1 :] for key, _ in listing.result()}
         found = tuple(copied(scene, uri, copies) for scene in scenes(config))
         return Source(run, uri, classes(config), found, config, group=group)
     except RvlabError as exc:

@@ -5,7 +5,7 @@ import pytest
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster import Window, image, scenes
-from rvlab.raster.display import channels
+from rvlab.raster.display import channels, limits, pixels, shown
 from tests.raster.made import config, places, raster_source, scene, write
 
 WHOLE = Window(0, 0, 40, 30)
@@ -126,3 +126,26 @@ def test_a_stretch_that_is_none_is_refused(deep, stretch):
         image(deep[0], WHOLE, stretch=stretch)
     with pytest.raises(SpecError, match=r"stretch cannot be 'minmx'. Did you mean 'minmax'"):
         image(deep[0], WHOLE, stretch="minmx")
+
+
+def test_tiles_with_the_limits_of_the_whole_have_no_seams(deep):
+    one, _ = deep
+    whole = pixels(one, WHOLE, max_px=None)
+    ends = [limits(band, whole.mask) for band in whole.array]
+    halves = [pixels(one, Window(col, 0, 20, 30), max_px=None) for col in (0, 20)]
+    side_by_side = np.concatenate([shown(half, ends) for half in halves], axis=2)
+    assert (side_by_side == image(one, WHOLE).array).all()
+
+
+def test_a_window_may_wait_until_the_image_is_open(deep):
+    one, _ = deep
+    half = image(one, lambda whole: Window(0, 0, whole.width // 2, whole.height))
+    assert half.window == Window(0, 0, 20, 30)
+    assert half.array.shape == (3, 30, 20)
+
+
+def test_the_window_of_a_cropped_scene_counts_from_its_corner(deep):
+    cropped = made(deep[0].image.uris[0], bbox=[4, 6, 28, 36])  # top, left, bottom, right
+    found = image(cropped, Window(1, 2, 8, 9), stretch="none")
+    assert found.window == Window(1, 2, 8, 9)
+    assert (found.array[0] == np.clip(deep[1][0, 6:15, 7:15], 0, 255)).all()

@@ -214,6 +214,21 @@ def test_confusion_has_truth_in_rows():
     assert confusion(known, guess, two).tolist() == [[1, 1], [1, 2]]
 
 
+@pytest.mark.parametrize("count", [2, 16, 17])
+def test_confusion_counts_ids_of_no_class_and_pixels_outside_nowhere(count):
+    own = Classes(tuple(map(str, range(count))), ((0, 0, 0),) * count)
+    rng = np.random.default_rng(count)
+    known, guess = rng.integers(0, count + 2, (2, 60, 70)).astype(np.uint8)
+    inside = rng.random((60, 70)) < 0.5
+    wanted = np.zeros((count, count), int)
+    for true, said in zip(known[inside].tolist(), guess[inside].tolist(), strict=True):
+        if true < count and said < count:
+            wanted[true, said] += 1
+    assert (confusion(known, guess, own, inside) == wanted).all()
+    assert (confusion(known.astype(int), guess.astype(int), own, inside) == wanted).all()
+    assert confusion(known, guess, own, np.zeros_like(inside)).sum() == 0
+
+
 def test_a_prediction_on_other_pixels_is_refused(one, tmp_path):
     described, ids, _ = one
     a, labels = opened(described)

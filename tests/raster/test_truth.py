@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -11,6 +13,7 @@ from rasterio.warp import transform
 
 from rvlab.errors import RasterError
 from rvlab.raster import SceneLabels, Window, classes, scenes
+from rvlab.raster import image as image_of
 from tests.raster.made import CLASSES, CORNER, UTM, config, photo, raster_source, scene, town, write
 
 HEIGHT, WIDTH = 96, 128
@@ -254,3 +257,51 @@ def test_what_cannot_be_read_is_named(tmp_path, image):
     small = write(tmp_path / "small.tif", town(50, 60))
     with pytest.raises(RasterError, match=r"covers 60 × 50 px of the window's 128 × 96"):
         ours(scene("a", image, small, None), None)
+
+
+def labels_of(image, source):
+    whole = config([scene("a", image, source, "/p")])
+    return SceneLabels(scenes(whole)[0], classes(whole))
+
+
+def read_at_once(labels, threads=8):
+    def read(learn):
+        def part(whole):
+            learn(whole)
+            return labels.whole()
+
+        return image_of(labels.scene, part)
+
+    with ThreadPoolExecutor(threads) as pool:
+        chips = [pool.submit(labels.with_image, read) for _ in range(threads)]
+        grids = [pool.submit(lambda: labels.grid) for _ in range(threads)]
+        return [chip.result() for chip in chips], [grid.result() for grid in grids]
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """The rasters that are opened, in order."""
+    seen, module = [], sys.modules["rvlab.raster.read"]
+    plain = module.opened
+    monkeypatch.setattr(module, "opened", lambda uri: seen.append(uri) or plain(uri))
+    return seen
+
+
+def test_an_image_that_is_read_tells_its_grid_and_is_not_opened_for_it(tmp_path, image, opened):
+    labels = labels_of(image, raster_source(image))
+    (chip, *_), (grid, *_) = read_at_once(labels)
+    assert chip.array.shape == (3, HEIGHT, WIDTH)
+    assert (grid.width, grid.height) == (WIDTH, HEIGHT)
+    assert opened == [image] * 8
+    assert labels.whole() == Window(0, 0, WIDTH, HEIGHT)
+    assert len(opened) == 8
+
+
+def test_a_lost_image_is_asked_for_once_and_its_labels_tell_its_place(tmp_path, image, opened):
+    lost = str(tmp_path / "lost.tif")
+    labels = labels_of(lost, raster_source(image))
+    with pytest.raises(RasterError, match=r"lost.tif does not exist"):
+        read_at_once(labels, threads=1)
+    assert opened == [lost, image]
+    assert labels.whole() == Window(0, 0, WIDTH, HEIGHT)
+    assert len(opened) == 2
