@@ -24,7 +24,7 @@ env:
 	  echo "Installing into $(VENV): a few minutes, mostly torch and Raster Vision."; \
 	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) \
 	  && $(BIN)/python -m pip install --quiet -c requirements.lock "hatchling>=1.21" "editables>=0.5" \
-	  && $(BIN)/python -m pip install --quiet -c requirements.lock --no-build-isolation -e ".[train,local,kubeflow,dev]" \
+	  && $(BIN)/python -m pip install --quiet -c requirements.lock -e ".[train,local,kubeflow,dev]" \
 	  && echo "$(CURDIR)" > $(VENV)/.checkout && echo "$(HASH)" > $(VENV)/.hash; \
 	elif [ "$$(cat $(VENV)/.checkout)" != "$(CURDIR)" ]; then \
 	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . \
