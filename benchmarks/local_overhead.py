@@ -70,7 +70,7 @@ def ours(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
     spool = Spool.of(store)
     spool.add(Job(run.uri, at_most=1, cwd=str(folder)))
     seconds = cpu_seconds([sys.executable, "-c", OURS, str(spool.folder)], env)
-    state = store.get_json(run.key("end.json"))["state"]
+    state = store.get_json(run.end_key)["state"]
     if state != "succeeded":
         raise SystemExit(f"The run has {state}.")
     return seconds

@@ -6,6 +6,7 @@ request waits before it is handed on, however many are on their way, as a distan
     with slowed("http://127.0.0.1:8333", wait_s=0.02) as wire:
         ...  # S3 at wire.endpoint
         wire.taken()  # requests and bytes since the last call
+        wire.seen()  # and which they were
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import json
 import multiprocessing
+from collections import deque
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
@@ -21,7 +23,8 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 CHUNK = 2**18
-COUNTS = b"GET /-/taken "
+COUNTS, WHICH = b"GET /-/taken ", b"GET /-/seen "
+MOST_SEEN = 500_000
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,11 @@ class Wire:
         with urlopen(f"{self.endpoint}/-/taken") as answer:
             found = json.load(answer)
         return found["requests"], found["bytes"]
+
+    def seen(self) -> list[tuple[str, str, str]]:
+        """Method, target and ``Range`` of the requests since the last call, in their order."""
+        with urlopen(f"{self.endpoint}/-/seen") as answer:
+            return [(method, target, span) for method, target, span in json.load(answer)]
 
 
 @contextmanager
@@ -66,6 +74,7 @@ class _Forwarder:
         self._host, self._port = parts.hostname, parts.port
         self._wait_s = wait_s
         self._requests = self._bytes = 0
+        self._seen: deque[tuple[str, str, str]] = deque(maxlen=MOST_SEEN)
 
     async def serve(self, told: Any) -> None:
         server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=CHUNK)
@@ -84,9 +93,15 @@ class _Forwarder:
         """One request and its answer; False if the connection is not to be used again."""
         head = await near.readuntil(b"\r\n\r\n")
         if head.startswith(COUNTS):
-            await self._tell(back)
+            await self._tell(back, {"requests": self._requests, "bytes": self._bytes})
+            self._requests = self._bytes = 0
+            return True
+        if head.startswith(WHICH):
+            await self._tell(back, list(self._seen))
+            self._seen.clear()
             return True
         self._requests += 1
+        self._seen.append(_asked(head))
         await asyncio.sleep(self._wait_s)
         onward.write(head)
         await _body(head, near, onward)
@@ -99,11 +114,17 @@ class _Forwarder:
         await back.drain()
         return b"connection: close" not in answer.lower()
 
-    async def _tell(self, back: Any) -> None:
-        text = json.dumps({"requests": self._requests, "bytes": self._bytes}).encode()
-        self._requests = self._bytes = 0
+    async def _tell(self, back: Any, what: Any) -> None:
+        text = json.dumps(what).encode()
         back.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         await back.drain()
+
+
+def _asked(head: bytes) -> tuple[str, str, str]:
+    first, *fields = head.decode("latin-1").split("\r\n")
+    method, target, _ = first.split(" ", 2)
+    spans = (line[6:].strip() for line in fields if line[:6].lower() == "range:")
+    return method, target, next(spans, "")
 
 
 async def _body(head: bytes, source: Any, target: Any) -> int:

@@ -17,6 +17,7 @@ from rvlab.model import Run, Spec, checked_name, new_id, utc_now
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store
+from rvlab.store.roll import enter
 from rvlab.version import __version__
 from rvlab.worker.records import SOURCE, SPEC
 
@@ -147,6 +148,7 @@ def prepare(
     store.each(lambda key: store.put(key, recipe.source.encode()), [r.key(SOURCE) for r in runs])
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
+    enter(store, runs)
     return runs
 
 

@@ -25,10 +25,12 @@ pytest.register_assert_rewrite("tests.contracts")
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The queue and the servers of the tests are not the user's."""
+    """The queue, the servers and the cache of the tests are not the user's."""
     folder = tmp_path_factory.mktemp("home")
-    before = {name: os.environ.get(name) for name in ("RVLAB_HOME", "RVLAB_STORE")}
+    names = ("RVLAB_HOME", "RVLAB_CACHE", "RVLAB_STORE")
+    before = {name: os.environ.get(name) for name in names}
     os.environ["RVLAB_HOME"] = str(folder)
+    os.environ["RVLAB_CACHE"] = str(folder / "cache")
     os.environ.pop("RVLAB_STORE", None)
     yield folder
     for name, value in before.items():

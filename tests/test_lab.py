@@ -131,12 +131,12 @@ def test_a_truncated_record_is_a_row_that_says_so(trained: Trained, tmp_path: Pa
     lab = Lab(tmp_path / "copy")
     for name in ("first", "raises"):
         run = trained.runs[name]
-        data = trained.lab.store.get(run.key("end.json"))
-        lab.store.put(run.key("end.json"), data if name == "raises" else data[: len(data) // 2])
+        data = trained.lab.store.get(run.end_key)
+        lab.store.put(run.end_key, data if name == "raises" else data[: len(data) // 2])
     table = lab.runs()
     assert sorted(table["state"]) == ["broken", "failed"]
     error = table.query("state == 'broken'")["error"].item()
-    assert "end.json is not whole JSON" in error
+    assert "is not whole JSON" in error
 
 
 def test_a_store_that_raster_vision_cannot_write_to_is_refused() -> None:

@@ -163,7 +163,7 @@ def test_a_clone_of_a_clone_keeps_the_line(lab: Lab, run: Run) -> None:
 def test_a_deleted_parent_stays_in_the_lineage(lab: Lab, run: Run) -> None:
     clone = lab.clone(run, lr=0.1)
     record = end_record(spec(lab, run).record(), "cancelled", utc_now())
-    lab.store.put_json(run.key("end.json"), record)
+    lab.store.put_json(run.end_key, record)
     lab.delete(run, confirm=run.id)
     for way in (clone, run.id):
         assert lab.lineage(way)["state"].tolist() == ["deleted", "queued"]
@@ -172,7 +172,7 @@ def test_a_deleted_parent_stays_in_the_lineage(lab: Lab, run: Run) -> None:
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
 def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) -> None:
     record = end_record(spec(lab, run).record(), state, utc_now(), step="train", error="it broke")
-    lab.store.put_json(run.key("end.json"), record)
+    lab.store.put_json(run.end_key, record)
     assert lab.runs(lab.clone(run, lr=0.1))["state"].tolist() == ["queued"]
 
 

@@ -11,6 +11,7 @@ from rvlab import Lab
 from rvlab.errors import NotFound, SpecError, StoreError
 from rvlab.model import SILENT_S, Run
 from rvlab.store import Store
+from rvlab.store.roll import enter
 from tests.conftest import Trained
 from tests.frame.made import Made
 
@@ -176,6 +177,7 @@ def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
         made.ended(state=state)
     made.running(beat_ago_s=SILENT_S * 2)
     lab.store.put("towns/20260101-000000-aaaaaa/rv/train/log.csv", b"")
+    enter(lab.store, [Run(lab.store.uri, "towns", "20260101-000000-aaaaaa")])
     states = ["broken", "succeeded", "failed", "cancelled", "lost"]
     assert lab.runs()["state"].tolist() == states
     lab.delete("towns", confirm="towns")
@@ -209,7 +211,7 @@ def test_a_deletion_that_was_interrupted_can_be_made_again(
         with pytest.raises(StoreError, match="went away"):
             lab.delete(run, confirm=run.id)
     assert lab.runs()["state"].tolist() == ["succeeded"]
-    assert [key for key, _ in lab.store.files()] == [run.key("end.json"), run.key("spec.json")]
+    assert [key for key, _ in lab.store.files()] == [run.key("spec.json"), run.end_key]
     lab.delete(run, confirm=run.id)
     assert lab.store.files() == []
 
@@ -220,7 +222,7 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
     source = trained.lab.store
     store = Store(f"{source.uri}-copy", source.access)
     run = trained.runs["raises"]
-    for key, _ in source.files(run.prefix):
+    for key in [run.end_key, *(key for key, _ in source.files(run.prefix))]:
         store.put(key, source.get(key))
     store.put(run.key("rv", "train", "valid", "log.csv"), b"")
     monkeypatch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
@@ -239,6 +241,7 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
 def test_data_beside_the_runs_are_nobodys_to_delete(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     lab.store.put("datasets/vegas/img/1.tif", b"imagery")
-    with pytest.raises(SpecError, match="datasets/vegas is no run of rvlab's"):
-        lab.delete("datasets", confirm="vegas")
+    for name in ("datasets", "datasets/vegas"):
+        with pytest.raises(NotFound, match=r"There is no experiment (or run )?'datasets"):
+            lab.delete(name, confirm="vegas")
     assert lab.store.get("datasets/vegas/img/1.tif") == b"imagery"

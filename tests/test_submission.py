@@ -20,6 +20,7 @@ from rvlab.errors import SpecError, StoreError
 from rvlab.model import Run, Spec
 from rvlab.recipes import Recipe, find
 from rvlab.store import S3Access, Store
+from rvlab.store.roll import roll
 from rvlab.store.server import Server
 from rvlab.submission import Asked, grid, me, prepare
 
@@ -87,7 +88,8 @@ def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[
 
 def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
     (run,) = prepare(store, recipe, [{"lr": 1}], ASKED)
-    assert [key for key, _ in store.files()] == [run.key("recipe.py"), run.key("spec.json")]
+    keys = [run.key("recipe.py"), run.key("spec.json"), run.open_key]
+    assert [key for key, _ in store.files()] == keys
     assert store.get(run.key("recipe.py")).decode() == SOURCE
     (spec,) = specs(store, [run])
     assert spec.params == {"lr": 1.0, "epochs": 2, "names": ["a"]}
@@ -157,7 +159,7 @@ def test_the_runs_of_a_sweep_differ_and_sort_as_their_points(store: Store, recip
     runs = prepare(store, recipe, grid(epochs=range(60)), asked)
     assert len(set(runs)) == 60
     assert runs == sorted(runs)
-    assert store.folders("towns") == [r.id for r in runs]
+    assert roll(store, "towns").going == runs
     written = specs(store, runs)
     assert [s.params["epochs"] for s in written] == list(range(60))
     assert {(s.sweep, s.parent) for s in written} == {("the-sweep", "the-parent")}
@@ -321,7 +323,7 @@ def test_no_record_holds_a_secret(
     store = Store(f"s3://{s3.bucket}/submission", access)
     runs = prepare(store, recipe, grid(epochs=[1, 2, 3]), ASKED)
     keys = [key for key, _ in store.files()]
-    assert len(keys) == 2 * len(runs)
+    assert len(keys) == 3 * len(runs)
     for key in keys:
         data = store.get(key)
         assert s3.secret_key.encode() not in data

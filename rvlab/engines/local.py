@@ -20,7 +20,8 @@ from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.worker.records import END, SPEC, end
+from rvlab.store.roll import reopen
+from rvlab.worker.records import SPEC, end
 from rvlab.worker.threads import processors
 
 GRACE_S = 10.0
@@ -135,7 +136,7 @@ class LocalEngine:
 
     def _reopen(self, store: Store, run: Run) -> None:
         """Take back the end of a run before it is started again."""
-        store.delete([run.key(END)])
+        reopen(store, run)
 
     def cancel(self, store: Store, run: Run) -> None:
         """End a run, its process group and all, and leave no orphan.
@@ -147,7 +148,7 @@ class LocalEngine:
             EngineError: If a process of it does not end.
         """
         if not end(store, run, store.get_json(run.key(SPEC)), "cancelled"):
-            state = store.get_json(run.key(END)).get("state")
+            state = store.get_json(run.end_key).get("state")
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
         entry = Spool.of(store).find(run)
         if entry is None:

@@ -2,7 +2,7 @@
 
 It is started by whoever submits, detaches itself, outlives the notebook, and leaves when nothing is
 left to do. A second one for the same spool leaves at once. It is the witness of the runs: when a
-process dies without a word, it says so in the run's ``end.json``.
+process dies without a word, it says so in the run's end.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from rvlab.engines.spool import Job, Spool
 from rvlab.errors import KeyMissing
 from rvlab.store import Store
 from rvlab.worker.journal import cleaned
-from rvlab.worker.records import END, SPEC, end, step_records
+from rvlab.worker.records import SPEC, end, step_records
 from rvlab.worker.threads import processors
 
 LOOK_S = 0.25
@@ -133,7 +133,7 @@ def settle(store: Store, job: Job, log: Path) -> None:
         log: What the process printed.
     """
     run = job.run
-    if store.exists(run.key(END)):
+    if store.exists(run.end_key):
         return
     unfinished = [r for r in step_records(store, run) if r.state != "succeeded"]
     step = unfinished[-1].step if unfinished else None

@@ -26,9 +26,10 @@ from rvlab.model import Run, Spec, checked_name, end_record
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store, at, outputs, parsed
 from rvlab.store.outputs import ADOPTED, CONFIG, below
+from rvlab.store.roll import close
 from rvlab.submission import me
 from rvlab.version import __version__
-from rvlab.worker.records import END, SPEC, patiently
+from rvlab.worker.records import SPEC, patiently
 from rvlab.worker.summarize import evaluated, gathered, write
 
 Params: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
@@ -118,7 +119,7 @@ class _Output:
         made = self.home.modified(self.config_key)
         digest = self._digest(experiment)[:6]
         run = Run(store.uri, experiment, f"{made:%Y%m%d-%H%M%S}-{digest}")
-        if store.exists(run.key(END)):
+        if store.exists(run.end_key):
             return run
         spec = Spec(
             experiment=experiment,
@@ -153,7 +154,7 @@ class _Output:
         write(store, run, tables)
         store.put_json(run.key(SPEC), spec.record())
         with contextlib.suppress(KeyExists):  # somebody else adopts it, too
-            patiently(lambda: store.put_json(run.key(END), end, if_absent=True))
+            patiently(lambda: close(store, run, end))
         return run
 
     def _digest(self, experiment: str) -> str:

@@ -19,8 +19,9 @@ from rvlab.exchange.mlflow_words import allowed, infinite, tag_of, value_of
 from rvlab.model import Run, Spec, checked_name, end_record
 from rvlab.model.edit import Edit
 from rvlab.store import Store, edits
+from rvlab.store.roll import close
 from rvlab.version import __version__
-from rvlab.worker.records import END, SPEC
+from rvlab.worker.records import SPEC
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -57,9 +58,9 @@ def from_mlflow(
         ours = _ours(store, sources)
         ids = {s.info.run_id: ours.get(s.info.run_id, s.run).id for s in sources}
         taken = [source for source in sources if source.info.run_id not in ours]
-        ends = store.get_many(source.run.key(END) for source in taken)
+        ends = store.get_many(source.run.end_key for source in taken)
         for source in taken:
-            end = ends[source.run.key(END)]
+            end = ends[source.run.end_key]
             if isinstance(end, KeyMissing):
                 _take(client, store, source, _parent(client, source, ids))
             elif isinstance(end, RvlabError):
@@ -179,7 +180,7 @@ def _take(client: MlflowClient, store: Store, source: _Source, parent: str | Non
         },
     )
     with contextlib.suppress(KeyExists):  # somebody else imports it too, with the same outcome
-        store.put_json(run.key(END), record, if_absent=True)
+        close(store, run, record)
 
 
 def _annotate(store: Store, source: _Source) -> None:

@@ -19,11 +19,12 @@ from rvlab.exchange.mlflow_words import (
     accepted,
     text_of,
 )
-from rvlab.frame.runs import rows_of
+from rvlab.frame.edited import edited
+from rvlab.frame.rows import rows_of
 from rvlab.frame.tables import history as training_log
 from rvlab.model import ENDED, Run
 from rvlab.model.edit import Edited
-from rvlab.store import Store, edits
+from rvlab.store import Store
 from rvlab.worker.records import SPEC
 
 if TYPE_CHECKING:
@@ -53,7 +54,7 @@ def to_mlflow(
 
     rows = [row for row in rows_of(store, runs) if row["state"] in ENDED]
     rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
-    added = edits.edited(store, [row["_run"] for row in rows])
+    added = {name: edited(store, name) for name in {row["experiment"] for row in rows}}
     cut: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
     with ml.tracking(tracking_uri, new=True) as client:
@@ -69,7 +70,7 @@ def to_mlflow(
             shelf, address = shelves[name], ml.shown(row["uri"])
             new = not shelf.is_whole(address)
             if new:
-                people = added.get(row["_run"], Edited())
+                people = added[row["experiment"]].get(row["run"], Edited())
                 cut += shelf.add(row, _history(store, row["_run"]), people)
             sent[row["uri"]] = (shelf.copies[address], new)
     left = len(runs) - len(rows)
@@ -239,4 +240,4 @@ def _ms(moment: Any, uri: str) -> int:
     try:
         return round(datetime.fromisoformat(moment).timestamp() * 1000)
     except (TypeError, ValueError) as exc:
-        raise RecordBroken(f"{uri} has the time {moment!r} in its end.json, no UTC time.") from exc
+        raise RecordBroken(f"{uri} has the time {moment!r} as its end, no UTC time.") from exc

@@ -1,5 +1,6 @@
 """Records as pandas tables."""
 
+from rvlab.frame.forget import forget
 from rvlab.frame.runs import runs
 from rvlab.frame.select import picked, run_named
 from rvlab.frame.steps import steps
@@ -9,6 +10,7 @@ __all__ = [
     "artifacts",
     "confusion",
     "evals",
+    "forget",
     "history",
     "picked",
     "run_named",

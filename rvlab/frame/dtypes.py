@@ -55,11 +55,11 @@ def typed(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
         times = pd.Series(column, dtype="object")
         return pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype(TIME)
     if dtype in (WHOLE, "float64"):
-        column = [value if _fits(value, dtype) else None for value in column]
+        column = [value if fits(value, dtype) else None for value in column]
     return pd.Series(column, dtype="object").astype(dtype)
 
 
-def _fits(value: Any, dtype: Any) -> bool:
+def fits(value: Any, dtype: Any) -> bool:
     """Whether a number has room in 64 bits."""
     if isinstance(value, int):
         return -(2**63) <= value < 2**63 if dtype == WHOLE else abs(value) < 2**1023

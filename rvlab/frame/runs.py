@@ -3,39 +3,42 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
-from datetime import UTC, datetime
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
-from rvlab.frame.dtypes import RUNS, TEXT, guessed, typed
-from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord, is_id
+from rvlab.errors import KeyMissing, RvlabError
+from rvlab.frame.dtypes import RUNS, SPAN, TEXT
+from rvlab.frame.edited import edited, listed
+from rvlab.frame.flat import columns_of, packed
+from rvlab.frame.gather import gathered
+from rvlab.frame.listing import ENDED, once, rolls_of
+from rvlab.frame.part import Part
+from rvlab.frame.rows import Row, broken, ended, unended
+from rvlab.model import Run
 from rvlab.model.edit import Edited
-from rvlab.store import Store, parsed
-from rvlab.store.edits import edited
+from rvlab.store import Store
+from rvlab.store.roll import Roll
 
 if TYPE_CHECKING:
     import pandas as pd
-
-HERE = ("local", "rehearse")
-"""Engines whose runs are one process that beats, so that a minute's silence means something."""
-
-PODS_SILENT_S = 3600.0
+    import pyarrow as pa
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
-
-GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
-"""What a row holds by name, and what its columns begin with, in their order."""
-
-_OF_SPEC = [one.name for one in fields(Spec) if one.name in RUNS]
+Address = tuple[str, str]
+"""An experiment and the id of a run in it."""
 
 
-def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.DataFrame:
-    """One row per run, the newest last.
+def runs(
+    store: Store, wanted: Sequence[Run] | Sequence[Roll], ask: Ask | None = None
+) -> pd.DataFrame:
+    """One row per run, in the order in which they are wanted.
+
+    The record of a run that has ended is read once, on this machine, by whoever asks for it first;
+    see `rvlab.frame.gather`.
 
     Args:
         store: Where the runs lie.
-        wanted: The runs.
+        wanted: The runs, or rolls of them.
         ask: Tells the states of runs of which the store says nothing, from their rows, which have
             the address as ``_run`` too; see `Engine.states`.
 
@@ -53,155 +56,115 @@ def runs(store: Store, wanted: Sequence[Run], ask: Ask | None = None) -> pd.Data
     Raises:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    rows = rows_of(store, wanted)
-    silent = [row for row in rows if row.pop("_silent")]
+    rolls = rolls_of(store, wanted)
+    each = once(rolls)
+    tables: list[pa.Table] = []
+    addresses: list[Address] = []
+    going: list[Row] = []
+    with ThreadPoolExecutor(4) as pool:  # what people added is listed meanwhile
+        added = {name: pool.submit(listed, store, name) for name in each}
+        for name, roll in each.items():
+            part, others = _of_roll(store, roll)
+            tables.append(part.table)
+            addresses += [(name, id_) for id_ in part.keys]
+            going += others
+    silent = [row for row in going if row["_silent"]]
     told = ask(silent) if ask and silent else {}
-    added = edited(store, wanted)
-    for row in rows:
-        run = row.pop("_run")
+    for row in going:
+        run = row["_run"]
         row["state"] = told.get(run, row["state"])
-        row.update(_edit_columns(added.get(run, Edited())))
-    return framed(rows)
+        addresses.append((run.experiment, run.id))
+    tables.append(packed(going))
+    return _framed(store, rolls, tables, addresses, _edits(store, added))
 
 
-def rows_of(store: Store, wanted: Sequence[Run]) -> list[dict[str, Any]]:
-    """One dict per run: one GET for a run that has ended, a few for one that has not."""
-    ends = store.get_many(run.key("end.json") for run in wanted)
-    rows: list[dict[str, Any]] = []
-    opened = [run for run in wanted if isinstance(ends[run.key("end.json")], KeyMissing)]
-    unended = store.each(
-        lambda uri: _unended(store, Run.from_uri(uri)), [run.uri for run in opened]
-    )
-    for run in wanted:
-        row = unended.get(run.uri)
-        if run.uri in unended and row is None:
+def _of_roll(store: Store, roll: Roll) -> tuple[Part, list[Row]]:
+    """The rows of runs that have ended, and those of the others and of broken ones."""
+    troubles: dict[str, RvlabError] = {}
+
+    def read(ids: Sequence[str]) -> Part:
+        return _read_ends(store, roll, ids, troubles)
+
+    part = gathered(store, roll.experiment, ENDED, roll.ends, read, whole=roll.whole)
+    rows = [
+        {**broken(exc), "_run": Run(roll.store, roll.experiment, id_)}
+        for id_, exc in troubles.items()
+        if not isinstance(exc, KeyMissing)
+    ]
+    # One whose end is gone was reopened since it was listed, or deleted.
+    gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
+    going = {run.uri: run for run in [*roll.going, *roll.only(gone).runs]}
+    found = store.each(lambda uri: unended(store, going[uri]), going)
+    return part, [*rows, *({**row, "_run": going[uri]} for uri, row in found.items())]
+
+
+def _read_ends(
+    store: Store, roll: Roll, ids: Sequence[str], troubles: dict[str, RvlabError]
+) -> Part:
+    """Read the records that ended runs; `troubles` takes those that cannot be read."""
+    wanted = {Run(roll.store, roll.experiment, id_).end_key: id_ for id_ in ids}
+    rows: list[Row] = []
+    keys: list[str] = []
+    tags: list[str | None] = []
+    for key, answer in store.get_many_tagged(wanted).items():
+        data, tag = (answer, None) if isinstance(answer, RvlabError) else answer
+        try:
+            rows.append(ended(key, data))
+        except RvlabError as exc:
+            troubles[wanted[key]] = exc
             continue
-        row = row or _ended(run, ends[run.key("end.json")])
-        rows.append({**_address(run), **row, "_run": run})
-    return rows
+        keys.append(wanted[key])
+        tags.append(tag)
+    return Part(packed(rows), keys, tags)
 
 
-def framed(rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+def _edits(
+    store: Store, tags: Mapping[str, Future[dict[str, str | None]]]
+) -> dict[Address, Edited]:
+    found = {name: edited(store, name, future.result()) for name, future in tags.items()}
+    return {(name, id_): one for name, edits in found.items() for id_, one in edits.items()}
+
+
+def _framed(
+    store: Store,
+    rolls: Sequence[Roll],
+    tables: Sequence[pa.Table],
+    addresses: Sequence[Address],
+    edits: Mapping[Address, Edited],
+) -> pd.DataFrame:
     """Rows as a table with the dtypes that are declared, empty or not."""
     import pandas as pd
+    import pyarrow as pa
 
-    columns = {name: typed([r.get(name) for r in rows], dtype) for name, dtype in RUNS.items()}
-    for group, prefix in GROUPS.items():
-        names = dict.fromkeys(name for row in rows for name in row.get(group, {}))
-        for name in names:
-            values = [row.get(group, {}).get(name) for row in rows]
-            there = [name in row.get(group, {}) for row in rows]
-            if group == "params":
-                columns[f"{prefix}.{name}"] = guessed(values, there)
-            else:
-                kind = TEXT if group == "eval_sets" else "float64"
-                columns[f"{prefix}.{name}"] = typed(values, kind)
-    table = pd.DataFrame(columns)
-    now = pd.Timestamp.now(tz="UTC")
-    until = table["ended"].where(table["state"] != "running", now)
-    table["duration"] = (until - table["started"]).astype(RUNS["duration"])
-    table.index = pd.Index([row["run"] for row in rows], name="run", dtype="object")
+    some = [table for table in tables if len(table)] or tables[-1:]
+    rows = pa.concat_tables(some, promote_options="default")
+    order = [(roll.experiment, id_) for roll in rolls for id_ in roll.ids]
+    if order != addresses:
+        where = {address: i for i, address in enumerate(addresses)}
+        order = [address for address in dict.fromkeys(order) if address in where]
+        rows = rows.take([where[address] for address in order])
+    columns = columns_of(rows)
+    added = [edits.get(address) for address in order] if edits else []
+    columns |= {
+        "experiment": pd.array([name for name, _ in order], TEXT),
+        "uri": pd.array([f"{store.uri}/{name}/{id_}" for name, id_ in order], TEXT),
+        "tags": _text([", ".join(one.tags) or None if one else None for one in added], len(order)),
+        "note": _text([one.note if one else None for one in added], len(order)),
+        "archived": [bool(one and one.archived) for one in added] or False,
+        "duration": pd.NaT,
+    }
+    names = [*RUNS, *(name for name in columns if name not in RUNS)]
+    index = pd.Index([id_ for _, id_ in order], name="run", dtype="object")
+    for column in columns.values():
+        if isinstance(column, pd.Series):
+            column.index = index
+    table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
+    until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
+    table["duration"] = (until - table["started"]).astype(SPAN)
     return table
 
 
-def _address(run: Run) -> dict[str, Any]:
-    return {"run": run.id, "experiment": run.experiment, "uri": run.uri, "_silent": False}
+def _text(values: Sequence[str | None], rows: int) -> Any:
+    import pandas as pd
 
-
-def _ended(run: Run, data: bytes | RvlabError) -> dict[str, Any]:
-    key = run.key("end.json")
-    try:
-        if isinstance(data, RvlabError):
-            raise data
-        record = parsed(key, data)
-        spec = Spec.from_record(record.get("spec"), key)
-        state = record.get("state")
-        if state not in ENDED:
-            raise RecordBroken(f"{key} has the state {state!r}, which no run ends with.")
-        results = _results(record, key)
-    except StoreUnreachable:
-        raise
-    except RvlabError as exc:
-        return _broken(exc)
-    times = {name: record.get(name) for name in ("started", "ended", "step", "error")}
-    return {**_spec_columns(spec), **times, **results, "state": state}
-
-
-def _results(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """What the end says of the results; an older one does not have all of it."""
-    found = {name: record.get(name) for name in ("device", "eval_set")}
-    for name, value in found.items():
-        if not isinstance(value, str | None):
-            raise RecordBroken(f"{key} has something else than text as {name}: {value!r:.200}")
-    for name, kinds, what in (
-        ("metrics", int | float | None, "numbers"),
-        ("costs", int | float | None, "numbers"),
-        ("eval_sets", str | None, "text"),
-    ):
-        values = record.get(name) or {}
-        if not isinstance(values, dict) or not all(isinstance(v, kinds) for v in values.values()):
-            raise RecordBroken(f"{key} has {name} that are no {what}: {values!r:.200}")
-        found[name] = values
-    return found
-
-
-def _is_ours(store: Store, run: Run) -> bool:
-    """Whether a folder without a spec was a run's, and not one of somebody's data."""
-    if is_id(run.id):
-        return True
-    known = {"steps", "logs", "tables"} & set(store.folders(f"{run.prefix}/"))
-    return bool(known) or store.exists(run.key("recipe.py"))
-
-
-def _unended(store: Store, run: Run) -> dict[str, Any] | None:
-    """A run without an end: what its spec and its steps say; None if it is no run."""
-    try:
-        spec = Spec.from_record(store.get_json(run.key("spec.json")), run.key("spec.json"))
-        keys = [key for key, _ in store.files(run.key("steps"))]
-        found = store.get_many(keys)
-    except KeyMissing:
-        if not _is_ours(store, run):
-            return None
-        return _broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
-    except StoreUnreachable:
-        raise
-    except RvlabError as exc:
-        return _broken(exc)
-    row = _spec_columns(spec)
-    steps = []
-    for key, data in found.items():
-        try:
-            if isinstance(data, RvlabError):
-                raise data
-            steps.append(StepRecord.from_record(parsed(key, data), key))
-        except StoreUnreachable:
-            raise
-        except RvlabError as exc:
-            row["error"] = str(exc)
-    if not steps:
-        return {**row, "state": "queued", "_silent": True}
-    latest = max(steps, key=lambda s: s.beat)
-    quiet_s = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds()
-    silent = quiet_s > SILENT_S
-    # Between two pods a cluster may fetch an image, and only its engine knows better.
-    gone = quiet_s > (SILENT_S if spec.engine in HERE else PODS_SILENT_S)
-    return {
-        **row,
-        "state": "lost" if gone else "running",
-        "started": min(s.started for s in steps),
-        "step": latest.step,
-        "_silent": silent,
-    }
-
-
-def _spec_columns(spec: Spec) -> dict[str, Any]:
-    return {"params": spec.params, **{name: getattr(spec, name) for name in _OF_SPEC}}
-
-
-def _edit_columns(edits: Edited) -> dict[str, Any]:
-    tags = ", ".join(edits.tags) or None
-    return {"tags": tags, "note": edits.note, "archived": edits.archived}
-
-
-def _broken(exc: RvlabError) -> dict[str, Any]:
-    return {"state": "broken", "error": str(exc)}
+    return pd.array(values or [None] * rows, TEXT)

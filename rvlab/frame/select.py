@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.frame.listing import in_store, rolls_of, whole
 from rvlab.model import Run, is_name
-from rvlab.model.edit import RESERVED
 from rvlab.store import Store
+from rvlab.store.roll import FEW, Roll, is_on
 
 if TYPE_CHECKING:
     import pandas as pd
+
+Picked: TypeAlias = Union["pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None]
+"""Which runs: a table or a row of it, a run, an id, an experiment, several of these, or all."""
 
 
 def experiments(store: Store) -> list[str]:
@@ -25,21 +29,34 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
     Raises:
         NotFound: If there is no such experiment.
     """
-    found = _listed(store, experiment)
-    if not found:
+    found = whole(store, experiment)
+    if found is None:
         known = [name for name in experiments(store) if name != experiment]
         raise NotFound(
             f"There is no experiment {experiment!r} in {store.uri}. "
             f"{did_you_mean(experiment, known)}"
         )
-    return found
+    return found.runs
 
 
-def _listed(store: Store, experiment: str) -> list[Run]:
-    names = store.folders(f"{experiment}/")
-    return [
-        Run(store.uri, experiment, name) for name in names if name not in RESERVED and is_name(name)
-    ]
+def rolls(store: Store, runs: Picked) -> list[Roll]:
+    """The runs that are meant, as the store has them; see `picked`.
+
+    Returns:
+        One roll for an experiment, or several where runs were named in an order that mixes them.
+
+    Raises:
+        SpecError: If one lies in another store.
+        NotFound: If there is no such run or experiment.
+    """
+    if runs is None:
+        found = store.each(lambda name: whole(store, name), experiments(store))
+        return [one for one in found.values() if one is not None]
+    if isinstance(runs, str) and "/" not in runs:
+        one = whole(store, runs)
+        if one is not None:
+            return [one]
+    return rolls_of(store, picked(store, runs))
 
 
 def run_named(store: Store, name: str) -> Run:
@@ -50,20 +67,19 @@ def run_named(store: Store, name: str) -> Run:
     """
     text = name.removeprefix(f"{store.uri}/").strip("/")
     within, _, run_id = text.rpartition("/")
-    if within:
-        known = runs_of(store, within)
-    else:
-        known = [run for experiment in experiments(store) for run in _listed(store, experiment)]
-    found = [run for run in known if run.id == run_id]
-    if not found:
-        near = did_you_mean(run_id, [run.id for run in known])
-        raise NotFound(f"There is no run {name!r} in {store.uri}. {near}")
-    return found[0]
+    names = [within] if within else experiments(store)
+    if is_name(run_id):
+        runs = [Run(store.uri, one, run_id) for one in names if is_name(one)]
+        there = store.each(lambda uri: is_on(store, Run.from_uri(uri)), [r.uri for r in runs])
+        for run in runs:
+            if there[run.uri]:
+                return run
+    every = runs_of(store, within) if within else picked(store, None)
+    near = did_you_mean(run_id, [run.id for run in every])
+    raise NotFound(f"There is no run {name!r} in {store.uri}. {near}")
 
 
-def picked(
-    store: Store, runs: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None
-) -> list[Run]:
+def picked(store: Store, runs: Picked) -> list[Run]:
     """The runs that are meant.
 
     Args:
@@ -77,12 +93,12 @@ def picked(
         TableError: If a table has no column ``uri``.
     """
     if runs is None:
-        return [run for name in experiments(store) for run in _listed(store, name)]
+        return [run for one in rolls(store, None) for run in one.runs]
     if isinstance(runs, Run):
         return [runs]
     if isinstance(runs, str):
-        if "/" not in runs and runs in experiments(store):
-            return runs_of(store, runs)
+        if "/" not in runs and ((one := whole(store, runs)) or runs in experiments(store)):
+            return one.runs if one else runs_of(store, runs)
         return [_run_or_experiment(store, runs)]
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
         return _of_table(cast("pd.DataFrame", runs))
@@ -91,9 +107,7 @@ def picked(
     return list(dict.fromkeys(run for one in runs for run in picked(store, one)))
 
 
-def present(
-    store: Store, runs: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None
-) -> list[Run]:
+def present(store: Store, runs: Picked) -> list[Run]:
     """The runs that are meant, of which each lies in this store; see `picked`.
 
     Raises:
@@ -101,22 +115,24 @@ def present(
         NotFound: If one is not there, or not any more.
     """
     wanted = picked(store, runs)
+    in_store(store, wanted)
+    ids: dict[str, set[str]] = {}
     for run in wanted:
-        if store.key(run.uri) != run.prefix:
-            raise SpecError(f"The run {run.uri!r} does not lie directly in the store {store.uri}.")
-    for experiment in dict.fromkeys(run.experiment for run in wanted):
-        known = [run.id for run in runs_of(store, experiment)]
-        for run in wanted:
-            if run.experiment == experiment and run.id not in known:
-                raise NotFound(
-                    f"There is no run {run.prefix!r} in {store.uri}. {did_you_mean(run.id, known)}"
-                )
+        ids.setdefault(run.experiment, set()).add(run.id)
+    for experiment, mine in ids.items():
+        if len(mine) > FEW:
+            missing = mine - set(one.ids if (one := whole(store, experiment)) else ())
+        else:
+            keys = [Run(store.uri, experiment, id_).uri for id_ in mine]
+            there = store.each(lambda uri: is_on(store, Run.from_uri(uri)), keys)
+            missing = {Run.from_uri(uri).id for uri, is_there in there.items() if not is_there}
+        for id_ in sorted(missing):
+            near = did_you_mean(id_, [run.id for run in runs_of(store, experiment)])
+            raise NotFound(f"There is no run '{experiment}/{id_}' in {store.uri}. {near}")
     return wanted
 
 
-def one_present(
-    store: Store, run: pd.DataFrame | pd.Series | Run | str | Iterable[Run | str] | None, verb: str
-) -> Run:
+def one_present(store: Store, run: Picked, verb: str) -> Run:
     """The one run that is meant; see `present`.
 
     Raises:
@@ -133,7 +149,7 @@ def _run_or_experiment(store: Store, text: str) -> Run:
         return run_named(store, text)
     except NotFound as exc:
         names = experiments(store)
-        ids = [run.id for name in names for run in _listed(store, name)]
+        ids = [run.id for run in picked(store, None)]
         raise NotFound(
             f"There is no experiment or run {text!r} in {store.uri}. "
             f"{did_you_mean(text, [*names, *ids])}"

@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.gather import Kind, gathered
+from rvlab.frame.listing import once, rolls_of
+from rvlab.frame.part import Part, joined
 from rvlab.model import Run
 from rvlab.model.log import epochs
 from rvlab.store import Store
+from rvlab.store.roll import Roll
 
 if TYPE_CHECKING:
     import pandas as pd
+    import pyarrow as pa
+
+Wanted = Sequence[Run] | Sequence[Roll]
+Find = Callable[[Run, bool], "pa.Table | None"]
+"""Reads the table of a run, told whether it has ended; None if it has none."""
 
 EVALS: dict[str, Any] = {
     "run": "object",
@@ -50,45 +59,52 @@ SCENES: dict[str, Any] = {
 }
 HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
+# Of histories there is most, and numbers hardly become smaller: they are for this machine alone.
+KEPT = {name: Kind(name) for name in ("evals", "confusion", "scenes")} | {
+    name: Kind(name, shared=False) for name in ("artifacts", "history")
+}
+"""What is kept of each table."""
 
-def evals(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+
+def evals(store: Store, wanted: Wanted) -> pd.DataFrame:
     """The evaluation of each run, long.
 
     Returns:
         ``run group scene class metric value``; scene is NA for the whole group, class is NA over
         all classes. Runs that have not been evaluated have no rows.
     """
-    return _typed(_parquet(store, wanted, "evals", EVALS), EVALS)
+    return _typed(_written(store, wanted, "evals", EVALS), EVALS)
 
 
-def confusion(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def confusion(store: Store, wanted: Wanted) -> pd.DataFrame:
     """The confusion matrices of each run, long: pixels (or cells) by truth and prediction.
 
     Returns:
         ``run group scene truth prediction count``; scene is NA for the whole group.
     """
-    return _typed(_parquet(store, wanted, "confusion", CONFUSION), CONFUSION)
+    return _typed(_written(store, wanted, "confusion", CONFUSION), CONFUSION)
 
 
-def scenes(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def scenes(store: Store, wanted: Wanted) -> pd.DataFrame:
     """Fingerprints of what each run was scored on: equal where the pixels, or the labels, are.
 
     Returns:
         ``run group scene image labels aois rests_on``; aois is NA where a scene has no areas of
         interest, rests_on is ``content``, or ``address`` where a file could not be read.
     """
-    return _typed(_parquet(store, wanted, "scenes", SCENES), SCENES)
+    return _typed(_written(store, wanted, "scenes", SCENES), SCENES)
 
 
-def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def artifacts(store: Store, wanted: Wanted) -> pd.DataFrame:
     """Every file that Raster Vision left in a run that has been summarized.
 
     Returns:
         ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
     """
     columns = {**{n: t for n, t in ARTIFACTS.items() if n != "uri"}, "key": "string"}
-    found = _parquet(store, wanted, "artifacts", columns)
-    uris = {run.id: run.uri for run in wanted}
+    rolls = rolls_of(store, wanted)
+    found = _written(store, rolls, "artifacts", columns)
+    uris = {run.id: run.uri for one in rolls for run in one.runs}
     if len(found):
         # Files of an adopted run lie elsewhere, and have a whole address for a key.
         whole = found["key"].str.match(r"/|[a-z0-9]+://")
@@ -96,86 +112,145 @@ def artifacts(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     return _typed(found, ARTIFACTS)
 
 
-def history(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def history(store: Store, wanted: Wanted) -> pd.DataFrame:
     """One row per run and epoch, complete, of runs that are still training too.
 
     Returns:
         ``run epoch``, then the columns of Raster Vision's ``train/log.csv`` under its own names;
         times in seconds end in ``_s``.
     """
-    import pandas as pd
     import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
-    found = store.each(lambda uri: _log(store, Run.from_uri(uri)), [run.uri for run in wanted])
-    ids = {run.uri: run.id for run in wanted}
-    table = pd.DataFrame([{"run": ids[uri], **row} for uri, rows in found.items() for row in rows])
-    if table.empty:
-        return _typed(table, HISTORY)
+    def find(run: Run, ended: bool) -> pa.Table | None:
+        # What was summarized is quick to read; the log is there while it is written.
+        ways = (_kept_log, _log) if ended else (_log, _kept_log)
+        return next((found for way in ways if (found := way(store, run)) is not None), None)
+
+    table = _table(store, wanted, KEPT["history"], find)
     rest = {name: "float64" for name in table.columns if name not in HISTORY}
-    return table[[*HISTORY, *rest]].astype({**HISTORY, **rest})
+    return _typed(table, {**HISTORY, **rest})
 
 
-def _log(store: Store, run: Run) -> list[dict[str, Any]]:
-    try:
-        text = store.get(run.key("rv", "train", "log.csv")).decode(errors="replace")
-        return list(epochs(text))
-    except KeyMissing:
-        return _kept_log(store, run)
-    except RecordBroken as exc:
-        _left_out(run, exc)
-        return []
-
-
-def _kept_log(store: Store, run: Run) -> list[dict[str, Any]]:
-    """What was kept of a log that is not below the run: that of an adopted one lies elsewhere."""
+def _log(store: Store, run: Run) -> pa.Table | None:
     import pyarrow as pa
-    import pyarrow.parquet as pq
 
-    key = run.key("tables", "history.parquet")
     try:
-        found: list[dict[str, Any]] = pq.read_table(io.BytesIO(store.get(key))).to_pylist()
+        rows = epochs(store.get(run.key("rv", "train", "log.csv")).decode(errors="replace"))
     except KeyMissing:
-        return []
-    except (pa.ArrowException, OSError, ValueError) as exc:
-        if isinstance(exc, RvlabError):
-            raise
-        _left_out(run, RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}"))
-        return []
-    return found
+        return None
+    names = list(rows[0]) if rows else ["epoch"]
+    types = [pa.int64() if name == "epoch" else pa.float64() for name in names]
+    return pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, types, strict=True))))
 
 
-def _parquet(
-    store: Store, wanted: Sequence[Run], name: str, columns: Mapping[str, Any]
-) -> pd.DataFrame:
-    import pandas as pd
+def _kept_log(store: Store, run: Run) -> pa.Table | None:
+    """What was kept of a log: that of an adopted run lies elsewhere."""
     import pyarrow as pa
-    import pyarrow.parquet as pq
+
+    found = _read(store, run.key("tables", "history.parquet"))
+    if found is None or "epoch" not in found.column_names:
+        return None
+    types = [pa.int64() if name == "epoch" else pa.float64() for name in found.column_names]
+    return found.cast(pa.schema(list(zip(found.column_names, types, strict=True))))
+
+
+def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+    """A table that ``summarize`` writes."""
+    import pyarrow as pa
+    import pyarrow.parquet  # here, not in several threads at once
 
     schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
-    keys = {run.key("tables", f"{name}.parquet"): run for run in wanted}
-    parts = []
-    for key, data in store.get_many(keys).items():
-        if isinstance(data, KeyMissing):
-            continue
-        if isinstance(data, RvlabError):
-            raise data
+
+    def find(run: Run, _: bool) -> pa.Table | None:
+        key = run.key("tables", f"{name}.parquet")
+        found = _read(store, key)
         try:
-            part = pq.read_table(io.BytesIO(data)).select(schema.names).cast(schema)
-        except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
-            what = f"{key} is not the parquet file that rvlab writes"
-            _left_out(keys[key], RecordBroken(f"{what}: {exc}"))
-            continue
-        column = pa.array([keys[key].id] * len(part), pa.string())
-        parts.append(part.append_column("run", column))
-    if not parts:
+            return found if found is None else found.select(schema.names).cast(schema)
+        except (pa.ArrowException, KeyError, ValueError) as exc:
+            raise _no_table(key, exc) from exc
+
+    return _table(store, wanted, KEPT[name], find)
+
+
+def _read(store: Store, key: str) -> pa.Table | None:
+    """A parquet file; None if there is none."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    try:
+        data = store.get(key)
+    except KeyMissing:
+        return None
+    try:
+        return pq.read_table(io.BytesIO(data))
+    except (pa.ArrowException, OSError, ValueError) as exc:
+        raise _no_table(key, exc) from exc
+
+
+def _no_table(key: str, exc: Exception) -> RecordBroken:
+    return RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}")
+
+
+def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame:
+    """The rows of all runs that have some, below one another, and whose they are as ``run``."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    rolls = rolls_of(store, wanted)
+    each = {name: _part(store, one, kind, find) for name, one in once(rolls).items()}
+    some = []
+    for one in rolls:
+        part = each[one.experiment]
+        mine = part.of([id_ for id_ in one.ids if id_ in part.at])
+        if len(mine.table):
+            some.append(mine)
+    if not some:
         return pd.DataFrame()
-    table: pd.DataFrame = pa.concat_tables(parts).to_pandas()
+    table: pd.DataFrame = pa.concat_tables(
+        [part.table for part in some], promote_options="default"
+    ).to_pandas()
+    ids = np.array([key for part in some for key in part.keys], dtype=object)
+    table.insert(0, "run", np.repeat(ids, [n for part in some for n in part.counts]))
     return table
+
+
+def _part(store: Store, one: Roll, kind: Kind, find: Find) -> Part:
+    """The rows of the runs of an experiment; those of one that has ended are read once."""
+
+    def read(ids: Sequence[str]) -> Part:
+        return _found(store, one.only(ids), find)
+
+    ended = gathered(store, one.experiment, kind, one.ends, read, whole=one.whole)
+    going = one.only(run.id for run in one.going)
+    return joined([ended, _found(store, going, find)]) if going.ids else ended
+
+
+def _found(store: Store, one: Roll, find: Find) -> Part:
+    import pyarrow as pa
+
+    def table(uri: str) -> pa.Table | RecordBroken | None:
+        run = Run.from_uri(uri)
+        try:
+            return find(run, run.id in one.ends)
+        except RecordBroken as exc:
+            return exc
+
+    runs = {run.uri: run for run in one.runs}
+    parts = []
+    for uri, answer in store.each(table, runs).items():
+        run = runs[uri]
+        if isinstance(answer, RecordBroken):
+            _left_out(run, answer)
+            continue
+        rows = answer if answer is not None else pa.table({})
+        parts.append(Part(rows, [run.id], [one.ends.get(run.id)], [len(rows)]))
+    return joined(parts)
 
 
 def _left_out(run: Run, exc: RvlabError) -> None:
     """One broken file does not take the table with it, and is not passed over in silence."""
-    warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=5)
+    warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
 
 
 def _typed(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:

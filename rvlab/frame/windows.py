@@ -126,7 +126,7 @@ def _counted(store: Store, run: Run) -> pa.Table | RvlabError:
         warnings.warn(f"The run {run.id} is not counted whole. {trouble}", stacklevel=5)
     table = joined(parts, one.scenes[0].task)
     # A run that goes on may still predict, and a scene that cannot be read now may be tomorrow.
-    if not troubles and store.exists(run.key("end.json")):
+    if not troubles and store.exists(run.end_key):
         data = io.BytesIO()
         pq.write_table(table, data, compression="zstd")
         try:

@@ -6,17 +6,14 @@ from collections.abc import Iterable, Sequence
 
 from rvlab import frame
 from rvlab.errors import SpecError
-from rvlab.frame.runs import HERE
-from rvlab.frame.select import present
-from rvlab.lab._places import Picked, Places
-from rvlab.model import Run, is_id
+from rvlab.frame.rows import HERE
+from rvlab.frame.select import Picked, present
+from rvlab.lab._places import Places
+from rvlab.model import Run
 from rvlab.model.edit import checked_tag
 from rvlab.store import edits
 from rvlab.store.removal import remove as remove_runs
 from rvlab.submission import me
-
-RECORDS = ("spec.json", "end.json", "recipe.py")
-"""What a folder has that is a run's; data of somebody's beside them is nobody's to delete."""
 
 
 class Edits(Places):
@@ -97,12 +94,6 @@ class Edits(Places):
                 f"delete takes runs of one experiment at a time; these are of {len(experiments)}: "
                 f"{', '.join(experiments[:8])}. Nothing has been deleted."
             )
-        for run in wanted:
-            if not is_id(run.id) and not any(self.store.exists(run.key(name)) for name in RECORDS):
-                raise SpecError(
-                    f"{run.prefix} is no run of rvlab's: it has none of {', '.join(RECORDS)}. "
-                    "Nothing has been deleted."
-                )
         table = frame.runs(self.store, wanted, self._ask)
         asked = table["engine"].isin([self.engine.name, *HERE]) | table["ended"].notna()
         for id_, engine in table.loc[~asked, "engine"].dropna().items():
@@ -122,6 +113,7 @@ class Edits(Places):
                 f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted."
             )
         remove_runs(self.store, wanted)
+        frame.forget(self.store, wanted)
 
     def _named(self, runs: Picked, verb: str) -> Sequence[Run]:
         """The runs that are meant; not all of them because none was named."""

@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.select import picked
-from rvlab.lab._places import Picked, Places
+from rvlab.frame.select import Picked, picked
+from rvlab.lab._places import Places
 from rvlab.model import Run
 
 if TYPE_CHECKING:

@@ -8,11 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import HasEnded, RvlabError, SpecError
-from rvlab.frame.select import one_present, picked, present
+from rvlab.frame.select import Picked, one_present, picked, present
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
 from rvlab.lab._looks import Looks
-from rvlab.lab._places import Picked
 from rvlab.model import ENDED, Run, new_id
 from rvlab.recipes import find
 from rvlab.repeat import recorded, repeated

@@ -7,8 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.frame.select import one_present, picked
-from rvlab.lab._places import Picked
+from rvlab.frame.select import Picked, one_present, picked
 from rvlab.lab._tables import Tables
 
 if TYPE_CHECKING:

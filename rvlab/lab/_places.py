@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import warnings
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeAlias, Union
+from typing import TYPE_CHECKING, Any
 
 from rvlab.engines import Engine, engine_named
 from rvlab.errors import EngineError, SpecError
@@ -16,12 +16,7 @@ from rvlab.store import S3Access, Store, remember
 from rvlab.submission import me
 
 if TYPE_CHECKING:
-    import pandas as pd
-
     from rvlab.settings import Profile
-
-Picked: TypeAlias = Union["pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None]
-"""Which runs: a table or a row of it, a run, an id, an experiment, several of these, or all."""
 
 EMBEDDED = "embedded"
 

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 from rvlab import compare, frame
 from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage
-from rvlab.frame.select import one_present, picked, run_named
-from rvlab.lab._places import Picked, Places
+from rvlab.frame.select import Picked, one_present, picked, rolls, run_named
+from rvlab.lab._places import Places
 from rvlab.model import STEPS, Run
 
 if TYPE_CHECKING:
@@ -40,7 +40,7 @@ class Tables(Places):
             NotFound: If there is no such experiment or run.
             StoreUnreachable: If nobody answers at the store's address.
         """
-        return frame.runs(self.store, picked(self.store, runs), self._ask)
+        return frame.runs(self.store, rolls(self.store, runs), self._ask)
 
     def lineage(self, run: Picked) -> pd.DataFrame:
         """The runs that a run was cloned from, and those cloned from it, the oldest first.
@@ -63,15 +63,15 @@ class Tables(Places):
 
     def evals(self, runs: Picked = None) -> pd.DataFrame:
         """The evaluations, long: ``run group scene class metric value``."""
-        return frame.evals(self.store, picked(self.store, runs))
+        return frame.evals(self.store, rolls(self.store, runs))
 
     def confusion(self, runs: Picked = None) -> pd.DataFrame:
         """The confusion matrices, long: ``run group scene truth prediction count``."""
-        return frame.confusion(self.store, picked(self.store, runs))
+        return frame.confusion(self.store, rolls(self.store, runs))
 
     def scenes(self, runs: Picked = None) -> pd.DataFrame:
         """What each run was scored on, as fingerprints: ``run group scene image labels aois``."""
-        return frame.scenes(self.store, picked(self.store, runs))
+        return frame.scenes(self.store, rolls(self.store, runs))
 
     def configs(self, runs: Picked = None, *, every: bool = False) -> pd.DataFrame:
         """Raster Vision's config of each run, flattened: a column per key in which they differ.
@@ -87,11 +87,11 @@ class Tables(Places):
 
     def history(self, runs: Picked = None) -> pd.DataFrame:
         """One row per run and epoch, of runs that are still training too."""
-        return frame.history(self.store, picked(self.store, runs))
+        return frame.history(self.store, rolls(self.store, runs))
 
     def artifacts(self, runs: Picked = None) -> pd.DataFrame:
         """The files that runs left: ``run step kind scene uri bytes``."""
-        return frame.artifacts(self.store, picked(self.store, runs))
+        return frame.artifacts(self.store, rolls(self.store, runs))
 
     def steps(self, runs: Picked = None) -> pd.DataFrame:
         """The steps of runs with their times, peak memory and processor time, one row each."""

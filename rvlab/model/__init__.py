@@ -2,7 +2,12 @@
 
 from rvlab.model.groups import headline_group
 from rvlab.model.run import (
+    EDITS,
     ENDED,
+    ENDS,
+    INDEX,
+    OPEN,
+    RESERVED,
     SPLIT_STEPS,
     STATES,
     STEPS,
@@ -19,7 +24,12 @@ from rvlab.model.step import BEAT_S, SILENT_S, StepRecord, costs, device, end_re
 
 __all__ = [
     "BEAT_S",
+    "EDITS",
     "ENDED",
+    "ENDS",
+    "INDEX",
+    "OPEN",
+    "RESERVED",
     "SILENT_S",
     "SPLIT_STEPS",
     "STATES",

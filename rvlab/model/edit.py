@@ -10,12 +10,6 @@ from typing import Any
 from rvlab.errors import RecordBroken, SpecError
 from rvlab.model.record import read
 
-EDITS = "edits"
-"""The folder beside the runs of an experiment in which their edits lie."""
-
-RESERVED = ("index", EDITS)
-"""The folders beside the runs of an experiment that are no runs."""
-
 TAG_CHARS = 100
 
 

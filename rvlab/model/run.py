@@ -15,6 +15,10 @@ SPLIT_STEPS = ("chip", "predict")
 STATES = ("queued", "running", "succeeded", "failed", "cancelled", "lost", "broken")
 ENDED = ("succeeded", "failed", "cancelled")
 
+ENDS, OPEN, INDEX, EDITS = "ends", "open", "index", "edits"
+RESERVED = (EDITS, ENDS, INDEX, OPEN)
+"""The folders beside the runs of an experiment that are no runs."""
+
 _ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
@@ -71,6 +75,19 @@ class Run:
     def key(self, *parts: str) -> str:
         """A key in the run's folder, such as ``key("steps", "train.json")``."""
         return "/".join((self.prefix, *parts))
+
+    @property
+    def end_key(self) -> str:
+        """The record that ends the run.
+
+        Those of an experiment lie together: one listing tells which there are, and which changed.
+        """
+        return f"{self.experiment}/{ENDS}/{self.id}.json"
+
+    @property
+    def open_key(self) -> str:
+        """An empty key that is there from the run's submission until its end."""
+        return f"{self.experiment}/{OPEN}/{self.id}"
 
     def step_key(self, step: str, split: int | None = None) -> str:
         """The record of a step, or of one split of it."""

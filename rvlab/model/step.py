@@ -125,7 +125,7 @@ def end_record(
     device: str | None = None,
     eval_sets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """``end.json``: complete in itself, so that one GET makes a row of the table of runs.
+    """A run's end: complete in itself, so that one GET makes a row of the table of runs.
 
     Args:
         spec: The run's spec, as its record holds it.

@@ -13,6 +13,7 @@ from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import UNKNOWN
 from rvlab.store import Store
+from rvlab.store.roll import roll
 from rvlab.submission import Asked, prepare
 from rvlab.worker.records import SPEC, claim
 
@@ -39,11 +40,10 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
         return named
     experiment = named.experiment if named else values[EXPERIMENT]
     mark = hashlib.sha256(job.encode()).hexdigest()[:6]
-    for name in store.folders(f"{experiment}/"):
-        if name.endswith(f"-{mark}"):
-            mine = Run(store.uri, experiment, name)
-            if store.exists(mine.key(SPEC)) and claim(store, mine, job):
-                return mine
+    for mine in roll(store, experiment).runs:
+        is_mine = mine.id.endswith(f"-{mark}") and store.exists(mine.key(SPEC))
+        if is_mine and claim(store, mine, job):
+            return mine
     asked = Asked(
         experiment,
         "kubeflow",

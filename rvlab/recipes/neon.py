@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import hashlib
-import os
 import secrets
 import subprocess
 import sys
@@ -19,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import StoreError
+from rvlab.store.home import cache_folder
 
 PACKAGE = "deepforest==2.1.0"
 SHA256 = {
@@ -42,16 +42,6 @@ class Tile:
     crowns: NDArray[np.bool_]
     crs: str
     transform: Any
-
-
-def cache_folder() -> Path:
-    """Where fetched files are kept: ``RVLAB_CACHE`` if set, else the user's cache folder."""
-    given = os.environ.get("RVLAB_CACHE")
-    if given:
-        return Path(given)
-    from platformdirs import user_cache_path
-
-    return user_cache_path("rvlab")
 
 
 def files() -> dict[str, Path]:

@@ -1,4 +1,4 @@
-"""Where rvlab keeps what belongs to this machine and user: the queue of local runs, the S3 data."""
+"""Where rvlab keeps files on this machine: what belongs to the user, and what can be had again."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rvlab.errors import EngineError
 
 
 def home_folder() -> Path:
-    """``$RVLAB_HOME``, else the user's data folder as the operating system has it."""
+    """``$RVLAB_HOME``, else the user's data folder: the queue of local runs, the S3 data."""
     import platformdirs
 
     given = os.environ.get("RVLAB_HOME")
@@ -19,3 +19,11 @@ def home_folder() -> Path:
         raise EngineError(
             f"There is no home folder to keep rvlab's files in ({exc}). Name one in RVLAB_HOME."
         ) from exc
+
+
+def cache_folder() -> Path:
+    """``$RVLAB_CACHE``, else the user's cache folder: what was fetched, rows that were read."""
+    import platformdirs
+
+    given = os.environ.get("RVLAB_CACHE")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("rvlab"))

@@ -18,8 +18,6 @@ from urllib.parse import urlsplit
 from rvlab.errors import (
     KeyExists,
     KeyMissing,
-    MissingExtra,
-    SpecError,
     StoreError,
     StoreUnreachable,
 )
@@ -32,6 +30,8 @@ CONNECT_S, SILENT_S, ANSWER_S, RETRY_S = 4, 10, 30, 8
 NO_CREDENTIALS = "169.254.169.254"
 """Where obstore asks an Amazon machine for credentials when it has none; elsewhere, nobody."""
 
+PAGE = 1000
+"""So many keys are listed by one request to S3."""
 
 ENDPOINT = re.compile(r"https?://[!-~]+")
 
@@ -48,6 +48,12 @@ class Objects(Protocol):
     def size(self, key: str) -> int:
         """How many bytes a key has; KeyMissing if there is none."""
 
+    def tagged(self, key: str) -> tuple[bytes, str | None]:
+        """The bytes of a key and their ETag, as `tags` has it; KeyMissing if there is none."""
+
+    def tag(self, key: str) -> str | None:
+        """The ETag of a key, as `tags` has it; KeyMissing if there is none."""
+
     def modified(self, key: str) -> datetime:
         """When a key was last written, in UTC; KeyMissing if there is none."""
 
@@ -63,6 +69,12 @@ class Objects(Protocol):
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
 
+    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
+        """The ETag of each key below a prefix, or of those after a key and up to one.
+
+        None where a kind of storage has none. A key that is written anew gets another.
+        """
+
 
 def objects_at(uri: str, access: S3Access) -> Objects:
     """The storage behind a root URI."""
@@ -71,6 +83,8 @@ def objects_at(uri: str, access: S3Access) -> Objects:
         return ObstoreObjects.s3(uri, access)
     if not scheme:
         return ObstoreObjects.local(uri)
+    from rvlab.store.fsspec_objects import FsspecObjects
+
     return FsspecObjects(uri)
 
 
@@ -160,6 +174,21 @@ class ObstoreObjects:
         with self._said(key):
             return int(obstore.head(self._store, key)["size"])
 
+    def tagged(self, key: str) -> tuple[bytes, str | None]:
+        """See Objects."""
+        import obstore
+
+        with self._said(key):
+            found = obstore.get(self._store, key)
+            return bytes(found.bytes()), found.meta["e_tag"]
+
+    def tag(self, key: str) -> str | None:
+        """See Objects."""
+        import obstore
+
+        with self._said(key):
+            return obstore.head(self._store, key)["e_tag"]
+
     def modified(self, key: str) -> datetime:
         """See Objects."""
         import obstore
@@ -199,6 +228,18 @@ class ObstoreObjects:
         with self._said(prefix):
             found = obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
+
+    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
+        """See Objects."""
+        import obstore
+
+        found: dict[str, str | None] = {}
+        with self._said(prefix):
+            for page in obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
+                found.update((meta["path"], meta["e_tag"]) for meta in page)
+                if until is not None and page[-1]["path"] >= until:
+                    break
+        return found
 
     @contextmanager
     def _said(self, key: str) -> Iterator[None]:
@@ -244,92 +285,3 @@ class ObstoreObjects:
                 return StoreError(f"{self._where} refused the credentials ({word}).")
         first = text.splitlines()[0] if text else "unknown error"
         return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
-
-
-class FsspecObjects:
-    """Any other URI through fsspec, such as ``gs://`` or ``memory://``."""
-
-    def __init__(self, uri: str) -> None:
-        import fsspec
-
-        try:
-            self._fs, self._root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
-        except (ImportError, ModuleNotFoundError) as exc:
-            raise MissingExtra(f"The store {uri!r} needs another package: {exc}") from exc
-        except ValueError as exc:
-            raise SpecError(f"{uri!r} is no store that fsspec knows: {exc}") from exc
-        self._uri = uri
-
-    def _path(self, key: str) -> str:
-        return f"{self._root.rstrip('/')}/{key}" if key else self._root
-
-    def get(self, key: str) -> bytes:
-        """See Objects."""
-        with self._said(key):
-            return bytes(self._fs.cat_file(self._path(key)))
-
-    def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See Objects."""
-        with self._said(key):
-            return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
-
-    def size(self, key: str) -> int:
-        """See Objects."""
-        with self._said(key):
-            return int(self._fs.size(self._path(key)))
-
-    def modified(self, key: str) -> datetime:
-        """See Objects; StoreError if this kind of storage keeps no times."""
-        with self._said(key):
-            try:
-                found: datetime = self._fs.modified(self._path(key))
-            except NotImplementedError as exc:
-                raise StoreError(f"{self._uri} does not tell when {key!r} was written.") from exc
-        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
-
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects; with `if_absent`, two that write at the same moment may both succeed."""
-        path = self._path(key)
-        with self._said(key):
-            if if_absent and self._fs.exists(path):
-                raise FileExistsError(key)
-            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
-            self._fs.pipe_file(path, data)
-
-    def delete(self, key: str) -> None:
-        """See Objects."""
-        with self._said(key):
-            if self._fs.exists(self._path(key)):
-                self._fs.rm_file(self._path(key))
-
-    def files(self, prefix: str) -> list[tuple[str, int]]:
-        """See Objects."""
-        with self._said(prefix):
-            found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
-        start = len(self._path("").rstrip("/")) + 1
-        keys = ((path[start:], int(info["size"])) for path, info in found.items())
-        return sorted((key, size) for key, size in keys if key != prefix)
-
-    def folders(self, prefix: str) -> list[str]:
-        """See Objects."""
-        with self._said(prefix):
-            try:
-                found = self._fs.ls(self._path(prefix.rstrip("/")), detail=True)
-            except FileNotFoundError:
-                return []
-        names = (i["name"].rstrip("/").rsplit("/", 1)[-1] for i in found)
-        kinds = (i["type"] for i in found)
-        return sorted(n for n, kind in zip(names, kinds, strict=True) if kind == "directory")
-
-    @contextmanager
-    def _said(self, key: str) -> Iterator[None]:
-        try:
-            yield
-        except FileNotFoundError as exc:
-            raise KeyMissing(f"{self._uri} has no key {key!r}.") from exc
-        except FileExistsError as exc:
-            raise KeyExists(f"{self._uri} has the key {key!r} already.") from exc
-        except ConnectionError as exc:
-            raise StoreUnreachable(f"{self._uri} cannot be reached: {exc}.") from exc
-        except OSError as exc:
-            raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc

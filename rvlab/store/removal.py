@@ -8,13 +8,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rvlab.errors import StoreError
-from rvlab.model import Run
-from rvlab.model.edit import RESERVED
+from rvlab.model import RESERVED, Run
 from rvlab.store import edits
+from rvlab.store.roll import roll
 from rvlab.store.store import Store
-
-LAST = ("spec.json", "end.json")
-"""What makes a run's row goes last, so that a deletion that was interrupted can be made again."""
 
 
 def remove(store: Store, runs: Sequence[Run]) -> None:
@@ -27,7 +24,7 @@ def remove(store: Store, runs: Sequence[Run]) -> None:
         _remove_run(store, run)
     for experiment in dict.fromkeys(run.experiment for run in runs):
         folders = store.folders(f"{experiment}/")
-        if set(folders) <= set(RESERVED):
+        if set(folders) <= set(RESERVED) and not roll(store, experiment).runs:
             for name in folders:
                 store.delete(key for key, _ in store.files(f"{experiment}/{name}"))
             _remove_folder(store, experiment)
@@ -35,7 +32,8 @@ def remove(store: Store, runs: Sequence[Run]) -> None:
 
 def _remove_run(store: Store, run: Run) -> None:
     own = [key for key, _ in store.files(run.prefix)]
-    last = [run.key(name) for name in LAST]
+    # What makes a run's row goes last, so that a deletion that was interrupted can be made again.
+    last = [run.key("spec.json"), run.end_key, run.open_key]
     steps = [key for key in own if key.startswith(run.key("steps/"))]
     store.delete(key for key, _ in store.files(edits.prefix(run)))
     store.delete(key for key in own if key not in (*last, *steps))

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
@@ -16,6 +16,11 @@ from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
 
 IN_FLIGHT = 32  # where the gain flattens for small keys
+
+PIECE = 950
+"""So many keys that are known are listed by one request, which leaves room for new ones."""
+
+T = TypeVar("T")
 
 _opened: dict[str, Store] = {}
 
@@ -78,6 +83,22 @@ class Store:
         """Some of the bytes of a key, from `start` on; fewer where it ends before."""
         return self._objects.get_range(key, start, length)
 
+    def tagged(self, key: str) -> tuple[bytes, str | None]:
+        """The bytes of a key and their ETag, as `tags` has it.
+
+        Raises:
+            KeyMissing: If there is no such key.
+        """
+        return self._objects.tagged(key)
+
+    def tag(self, key: str) -> str | None:
+        """The ETag of a key, as `tags` has it.
+
+        Raises:
+            KeyMissing: If there is no such key.
+        """
+        return self._objects.tag(key)
+
     def size(self, key: str) -> int:
         """How many bytes a key has.
 
@@ -106,7 +127,13 @@ class Store:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
         """Several keys at once; a key that fails gets its error in the place of its bytes."""
-        return self.each(self._get_or_error, keys)
+        return self.each(lambda key: _or_error(self.get, key), keys)
+
+    def get_many_tagged(
+        self, keys: Iterable[str]
+    ) -> dict[str, tuple[bytes, str | None] | RvlabError]:
+        """As `get_many`, the bytes with their ETag."""
+        return self.each(lambda key: _or_error(self.tagged, key), keys)
 
     def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
         """Call something for each key, some dozens at a time; the first exception ends it."""
@@ -115,12 +142,6 @@ class Store:
             return {key: call(key) for key in wanted}
         with ThreadPoolExecutor(min(IN_FLIGHT, len(wanted))) as pool:
             return dict(zip(wanted, pool.map(call, wanted), strict=True))
-
-    def _get_or_error(self, key: str) -> bytes | RvlabError:
-        try:
-            return self.get(key)
-        except RvlabError as exc:
-            return exc
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key, whole or not at all.
@@ -151,9 +172,31 @@ class Store:
         """All keys below a prefix, with their sizes in bytes, sorted by key."""
         return self._objects.files(prefix)
 
+    def tags(self, prefix: str, near: Sequence[str] = ()) -> dict[str, str | None]:
+        """The ETag of each key below a prefix; None where a kind of storage has none.
+
+        Args:
+            prefix: A folder.
+            near: Keys that were there when it was last listed, sorted. With these the listing is
+                cut into pieces of a page each, which are asked for side by side.
+        """
+        cuts = list(near[PIECE::PIECE]) if self.is_s3 else []
+        if not cuts:
+            return self._objects.tags(prefix, None, None)
+        ends: dict[str, str | None] = dict(zip(["", *cuts], [*cuts, None], strict=True))
+        found = self.each(lambda cut: self._objects.tags(prefix, cut or None, ends[cut]), ends)
+        return {key: tag for piece in found.values() for key, tag in piece.items()}
+
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
         return self._objects.folders(prefix)
+
+
+def _or_error(call: Callable[[str], T], key: str) -> T | RvlabError:
+    try:
+        return call(key)
+    except RvlabError as exc:
+        return exc
 
 
 def normal(uri: str | Path) -> str:

@@ -18,7 +18,7 @@ from typing import Any
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreError
 from rvlab.model import BEAT_S, Run, StepRecord, step_name, utc_now
 from rvlab.store import Store
-from rvlab.worker.records import END, patiently
+from rvlab.worker.records import patiently
 from rvlab.worker.sigterm import Terminated
 
 LAST_LINES = 30
@@ -139,7 +139,7 @@ class Journal:
     def _is_cancelled(self) -> bool:
         """Whether somebody, here or elsewhere, has ended the run by cancelling it."""
         try:
-            return self._store.get_json(self._run.key(END)).get("state") == "cancelled"
+            return self._store.get_json(self._run.end_key).get("state") == "cancelled"
         except StoreError:
             return False
 

@@ -9,8 +9,9 @@ from collections.abc import Callable, Mapping
 from rvlab.errors import KeyExists, RvlabError, StoreError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
+from rvlab.store.roll import close
 
-SPEC, SOURCE, CLAIM, PLAN, END = "spec.json", "recipe.py", "claim.json", "plan.json", "end.json"
+SPEC, SOURCE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
 
 PAUSES_S = (0.5, 2.0)
 """So long, in seconds, a last write waits before it is tried again."""
@@ -27,7 +28,7 @@ def end(
     metrics: Mapping[str, float] | None = None,
     eval_sets: Mapping[str, str] | None = None,
 ) -> bool:
-    """Write ``end.json``, unless another has ended the run before.
+    """Write the end of a run, unless another has ended the run before.
 
     Returns:
         Whether this call ended it.
@@ -46,7 +47,7 @@ def end(
         eval_sets=eval_sets,
     )
     try:
-        patiently(lambda: store.put_json(run.key(END), record, if_absent=True))
+        patiently(lambda: close(store, run, record))
     except KeyExists:
         return False
     return True

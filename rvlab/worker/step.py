@@ -11,9 +11,10 @@ from pathlib import Path
 from rvlab.errors import KeyMissing, StepError
 from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store
+from rvlab.store.roll import reopen
 from rvlab.worker.commands import Plan, command, configure
 from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
-from rvlab.worker.records import END, SPEC, claim, end
+from rvlab.worker.records import SPEC, claim, end
 from rvlab.worker.sigterm import Sigterm
 from rvlab.worker.summarize import Summary, summarize
 
@@ -93,7 +94,7 @@ def _reopen(store: Store, run: Run, step: str, split: int | None) -> None:
         StepError: If the run is over.
     """
     try:
-        record = store.get_json(run.key(END))
+        record = store.get_json(run.end_key)
     except KeyMissing:
         return
     state, failed = record.get("state"), record.get("step")
@@ -102,7 +103,7 @@ def _reopen(store: Store, run: Run, step: str, split: int | None) -> None:
     own = failed is None or (failed == step and split is None)
     not_later = failed in STEPS and STEPS.index(step) <= STEPS.index(failed)
     if own or (not_later and store.exists(run.step_key(step, split))):
-        store.delete([run.key(END)])
+        reopen(store, run)
     elif step == "summarize":
         raise StepError(f"The run {run.id!r} failed in {failed}. Start {failed} again first.")
 

@@ -22,7 +22,7 @@ from rvlab.worker.scenes import survey_scenes
 
 @dataclass(frozen=True)
 class Summary:
-    """What of a run's results stands in its ``end.json``.
+    """What of a run's results stands in its end.
 
     Args:
         metrics: The headline metrics, by name.
@@ -34,7 +34,7 @@ class Summary:
 
 
 def summarize(store: Store, run: Run) -> Summary:
-    """Write ``tables/*.parquet`` and return what of them stands in ``end.json``.
+    """Write ``tables/*.parquet`` and return what of them stands in end.
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of what was
     scored), history (from ``train/log.csv``), windows (how right each part of a scene is) and
@@ -80,7 +80,7 @@ def gathered(
     *,
     named: str = "rv",
 ) -> tuple[dict[str, pa.Table], Summary]:
-    """The tables of what Raster Vision left, and what of them stands in ``end.json``.
+    """The tables of what Raster Vision left, and what of them stands in end.
 
     Args:
         store: Where it lies.

@@ -105,7 +105,7 @@ def _said(lab: Lab, run: Run, name: str) -> dict[str, Any]:
 
 
 def _end(lab: Lab, run: Run) -> dict[str, Any]:
-    return lab.store.get_json(run.key("end.json"))
+    return lab.store.get_json(run.end_key)
 
 
 def _tried(lab: Lab, run: Run) -> bool:

@@ -13,6 +13,7 @@ import pyarrow.parquet as pq
 
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.store import Store
+from rvlab.store.roll import close, enter, roll
 from rvlab.worker.artifacts import ARTIFACTS
 from rvlab.worker.fingerprint import SCENES
 from rvlab.worker.results import CONFUSION, EVALS
@@ -30,7 +31,7 @@ class Made:
         self, params: Mapping[str, Any] | None = None, *, experiment: str = "towns", **more: Any
     ) -> Spec:
         """Submit a run: it is queued."""
-        number = sum(len(self.store.folders(name)) for name in self.store.folders())
+        number = sum(len(roll(self.store, name).ids) for name in self.store.folders())
         created = CREATED + timedelta(seconds=number)
         settings: dict[str, Any] = {
             "experiment": experiment,
@@ -49,6 +50,7 @@ class Made:
         }
         spec = Spec(**{**settings, **more})
         self.store.put_json(run_of(self.store, spec).key("spec.json"), spec.record())
+        enter(self.store, [run_of(self.store, spec)])
         return spec
 
     def queued(self, params: Mapping[str, Any] | None = None, **more: Any) -> Run:
@@ -99,7 +101,7 @@ class Made:
             error=error,
             metrics=metrics,
         )
-        self.store.put_json(run.key("end.json"), record, if_absent=True)
+        close(self.store, run, record)
         return run
 
     def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:

@@ -100,7 +100,7 @@ def test_the_seed_of_a_recipe_is_told_once(store: Store, made: Made) -> None:
 def test_nothing_is_said_of_a_run_that_cannot_be_read(store: Store, made: Made) -> None:
     first = made.ended({"lr": 0.1})
     second = child(made, first, params={"lr": 0.2})
-    store.put(first.key("end.json"), b"{")
+    store.put(first.end_key, b"{")
     found = lineage(table(store), second.id)
     assert found["state"].tolist() == ["broken", "succeeded"]
     assert found["changed"].isna().all()

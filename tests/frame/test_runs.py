@@ -16,9 +16,9 @@ from hypothesis import strategies as st
 from rvlab import frame
 from rvlab.errors import StoreUnreachable
 from rvlab.frame.dtypes import RUNS, guessed
-from rvlab.frame.runs import framed
 from rvlab.model import SILENT_S, Run
 from rvlab.store import S3Access, Store, edits
+from rvlab.store.roll import enter
 from tests.frame.made import Made
 
 
@@ -43,6 +43,7 @@ def test_a_full_table_has_the_same_dtypes(store: Store, made: Made) -> None:
     made.ended(commit="abc", dirty=True, image="img@sha256:1", sweep="s", parent="p")
     made.ended(state="failed", step="train", error="it broke")
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
+    enter(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     full = table(store)
     assert {n: str(t) for n, t in full.dtypes.items()} == RUNS
     assert full.index.name == "run"
@@ -157,7 +158,7 @@ def test_costs_and_evaluation_sets_are_columns_of_the_runs_that_have_them(
     store: Store, made: Made
 ) -> None:
     old, new = made.ended(metrics={"f1": 0.5}), made.ended(metrics={"f1": 0.5})
-    key = new.key("end.json")
+    key = new.end_key
     more = {
         "device": "cuda (RTX 4090)",
         "costs": {"train_s": 30, "peak_mb": 812.5},
@@ -188,6 +189,7 @@ def test_edits_stand_in_the_row_of_their_run_and_of_no_other(store: Store, made:
     edits.put(store, [run], "me@here", tags_added=("good", "final"), note="the one", archived=True)
     edits.put(store, [other], "me@here", tags_added=("odd",))
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
+    enter(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     broken = Run(store.uri, "towns", "20260101-000000-aaaaaa")
     edits.put(store, [broken], "me@here", note="what is this?")
     found = table(store)
@@ -310,10 +312,10 @@ def test_an_end_that_cannot_be_read_is_a_broken_row_with_the_reason(
 ) -> None:
     made.ended()
     run = made.ended()
-    store.put(run.key("end.json"), data)
+    store.put(run.end_key, data)
     row = row_of(store, run)
     assert row["state"] == "broken"
-    assert row["error"].startswith(f"{run.key('end.json')} {why}")
+    assert row["error"].startswith(f"{run.end_key} {why}")
     assert (row["experiment"], row["uri"]) == ("towns", run.uri)
 
 
@@ -336,10 +338,10 @@ def test_an_end_that_says_nonsense_is_a_broken_row(
 ) -> None:
     made.ended()
     run = made.ended()
-    store.put_json(run.key("end.json"), {**store.get_json(run.key("end.json")), **change})
+    store.put_json(run.end_key, {**store.get_json(run.end_key), **change})
     row = row_of(store, run)
     assert row["state"] == "broken"
-    assert row["error"].rstrip(".") == f"{run.key('end.json')} {why}"
+    assert row["error"].rstrip(".") == f"{run.end_key} {why}"
 
 
 @pytest.mark.parametrize(
@@ -362,10 +364,12 @@ def test_a_spec_that_says_nonsense_is_a_broken_row(
     assert (row["state"], row["error"]) == ("broken", f"{key} is not a run's spec: {why}.")
 
 
-def test_a_folder_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
+def test_a_run_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
     made.ended()
-    store.put("towns/20270101-000000-aaaaaa/rv/train/log.csv", b"")
-    row = row_of(store, Run(store.uri, "towns", "20270101-000000-aaaaaa"))
+    run = Run(store.uri, "towns", "20270101-000000-aaaaaa")
+    store.put(run.key("rv", "train", "log.csv"), b"")
+    enter(store, [run])
+    row = row_of(store, run)
     assert row["state"] == "broken"
     assert row["error"] == (
         "towns/20270101-000000-aaaaaa has no spec.json: was it deleted in part?"
@@ -379,6 +383,9 @@ def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None
         "towns/.ipynb_checkpoints/a",
         "My Data/x/y",
         "towns/a b/c",
+        "towns/ends/a b.json",
+        "towns/ends/README.txt",
+        "towns/open/.hidden",
     ):
         store.put(key, b"")
     assert list(table(store).index) == [run.id]
@@ -438,9 +445,3 @@ def test_a_store_that_stops_answering_is_not_the_fault_of_its_runs(made: Made) -
     gone = Store("s3://bucket", S3Access(endpoint, "key", "secret"))
     with pytest.raises(StoreUnreachable, match=f"at {endpoint} cannot be reached"):
         frame.runs(gone, [Run(gone.uri, "towns", "20260101-000000-aaaaaa")])
-
-
-def test_rows_alone_make_a_table() -> None:
-    made = framed([{"run": "a", "state": "queued"}])
-    assert {n: str(t) for n, t in made.dtypes.items()} == RUNS
-    assert list(made.index) == ["a"]

@@ -85,7 +85,7 @@ def test_the_second_question_reads_no_raster(town):
 def test_counts_of_runs_that_ended_are_kept(town):
     store = Store(str(town.root))
     for uri in town.runs["uri"]:
-        store.put_json(Run.from_uri(uri).key("end.json"), {"state": "succeeded"})
+        store.put_json(Run.from_uri(uri).end_key, {"state": "succeeded"})
     before = asked(town)
     for uri in town.runs["uri"]:
         shutil.rmtree(f"{uri}/rv")
@@ -294,7 +294,7 @@ def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_
 def test_a_run_that_was_not_counted_whole_is_told_and_counted_anew(town):
     store = Store(str(town.root))
     run = Run.from_uri(town.runs["uri"].iloc[2])
-    store.put_json(run.key("end.json"), {"state": "succeeded"})
+    store.put_json(run.end_key, {"state": "succeeded"})
     path = town.root / "val-1-labels.tif"
     away = path.rename(path.with_suffix(".away"))
     with pytest.warns(UserWarning, match="is not counted whole. Scene val-1"):

@@ -25,7 +25,7 @@ from rvlab.settings import S3, Place
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from rvlab.submission import Asked, prepare
-from rvlab.worker.records import CLAIM, END
+from rvlab.worker.records import CLAIM
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, Cluster, profile_of
 from tests.kubeflow.fake import counted
 
@@ -145,7 +145,7 @@ def test_cancel_records_and_ends(road: Lab) -> None:
     road.engine.cancel(road.store, run)
     assert road.fake.runs[road.job(run)].state == "CANCELING"
     assert road.state(run) == "cancelled"
-    assert road.store.get_json(run.key(END))["state"] == "cancelled"
+    assert road.store.get_json(run.end_key)["state"] == "cancelled"
     with pytest.raises(HasEnded, match="has ended already"):
         road.engine.cancel(road.store, run)
 

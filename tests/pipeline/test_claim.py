@@ -13,6 +13,7 @@ from rvlab.pipeline.inputs import inputs
 from rvlab.pipeline.start import asked_of
 from rvlab.recipes import Recipe
 from rvlab.store import Store
+from rvlab.store.roll import roll
 from rvlab.submission import Asked, prepare
 
 RECIPE = Recipe(
@@ -50,7 +51,7 @@ def test_a_run_that_was_submitted_is_its_pipelines_also_when_the_pod_starts_agai
     assert claimed(RECIPE, given(store, run), "job-1") == run
     assert claimed(RECIPE, given(store, run), "job-1") == run
     assert store.get_json(run.key("claim.json"))["id"] == "job-1"
-    assert store.folders("town/") == [run.id]
+    assert roll(store, "town").ids == [run.id]
 
 
 def test_a_clone_gets_a_run_of_its_own_once_with_its_parent(store: Store, run: Run) -> None:
@@ -61,7 +62,7 @@ def test_a_clone_gets_a_run_of_its_own_once_with_its_parent(store: Store, run: R
     old, new = spec(store, run), spec(store, clone)
     assert (new.parent, new.params, new.seed, new.splits) == (run.id, old.params, 5, 3)
     assert new.source_sha256 == old.source_sha256
-    assert len(store.folders("town/")) == 2
+    assert len(roll(store, "town").ids) == 2
 
 
 def test_a_clone_with_other_parameters_is_none_of_the_original_even_if_that_never_started(

@@ -119,9 +119,9 @@ class Copy:
         self.store.put(self.run.key(*key), whole.replace(old, new).encode())
 
     def record(self, **changes: Any) -> None:
-        """Replace parts of end.json."""
-        end = self.store.get_json(self.run.key("end.json"))
-        self.store.put_json(self.run.key("end.json"), {**end, **changes})
+        """Replace parts of the record that ended it."""
+        end = self.store.get_json(self.run.end_key)
+        self.store.put_json(self.run.end_key, {**end, **changes})
 
     def table(self, name: str, rows: pd.DataFrame) -> None:
         """Replace a table."""
@@ -245,7 +245,7 @@ def test_a_page_is_of_a_run_its_uri_or_its_row(trained: Trained) -> None:
 
 
 def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
-    end = copy.store.get_json(copy.run.key("end.json"))
+    end = copy.store.get_json(copy.run.end_key)
     spec = {**end["spec"], "name": HOSTILE, "params": {"lr": HOSTILE, HOSTILE: ["<b>", 1]}}
     copy.record(spec=spec, error=HOSTILE, metrics={**end["metrics"], f"f1.{HOSTILE}": 0.5})
     evals, confusion = copy.read("evals"), copy.read("confusion")
@@ -312,11 +312,11 @@ def test_any_error_of_a_picture_is_told_and_not_raised(
 
 
 def test_a_run_whose_records_are_broken_still_has_its_outputs(copy: Copy, tmp_path: Path) -> None:
-    copy.store.put(copy.run.key("end.json"), b"no json")
+    copy.store.put(copy.run.end_key, b"no json")
     out = emitted(copy.run.uri, tmp_path)
     assert out.metrics.metadata == {}
     assert "broken" in out.markdown
-    assert "end.json" in Tags(out.html).text
+    assert copy.run.end_key in Tags(out.html).text
 
 
 def test_a_store_that_does_not_answer_is_told(

@@ -1,4 +1,4 @@
-"""Edits of runs in a folder and on real S3: each a key of its own, found by one listing."""
+"""Edits of runs, each a key of its own, and what is left of a run that is removed: nothing."""
 
 from __future__ import annotations
 
@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from rvlab.errors import StoreUnreachable
 from rvlab.model import Run
-from rvlab.model.edit import Edited
 from rvlab.store import S3Access, Store, edits
 from rvlab.store.removal import remove
+from rvlab.store.roll import close, enter, roll
 from rvlab.store.server import Server
 
 
@@ -28,13 +27,15 @@ def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
 
 def made(store: Store, number: int, experiment: str = "towns") -> Run:
     run = Run(store.uri, experiment, f"20261123-154201-{number:06x}")
-    for name in ("spec.json", "end.json", "rv/train/log.csv", "steps/train.json"):
+    for name in ("spec.json", "rv/train/log.csv", "steps/train.json"):
         store.put(run.key(*name.split("/")), b"{}")
+    enter(store, [run])
+    close(store, run, {})
     return run
 
 
 def test_each_edit_is_a_key_of_its_own_and_the_last_has_the_say(store: Store) -> None:
-    first, second, other = (made(store, n) for n in range(3))
+    first, second = made(store, 0), made(store, 1)
     edits.put(store, [first, second], "me@here", tags_added=("good",))
     edits.put(store, [first], "me@here", tags_added=("final",), note="old")
     edits.put(store, [first], "me@here", tags_removed=("good",), note="new", archived=True)
@@ -42,39 +43,6 @@ def test_each_edit_is_a_key_of_its_own_and_the_last_has_the_say(store: Store) ->
     assert len(keys) == 4
     shape = r"towns/edits/20261123-154201-\d{6}/\d{8}-\d{6}-\d{6}-[0-9a-f]{6}\.json"
     assert all(re.fullmatch(shape, key) for key in keys)
-    assert edits.edited(store, [first, second, other]) == {
-        first: Edited(("final",), "new", True),
-        second: Edited(("good",)),
-    }
-    assert edits.edited(store, [other]) == {}
-    assert edits.edited(store, []) == {}
-
-
-def test_edits_of_many_runs_take_one_listing_for_each_experiment(
-    store: Store, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = [made(store, n, experiment) for n in range(2) for experiment in ("towns", "roads")]
-    edits.put(store, runs, "me@here", note="x")
-    listed: list[str] = []
-    files = store.files
-    monkeypatch.setattr(store, "files", lambda prefix: listed.append(prefix) or files(prefix))
-    assert edits.edited(store, runs) == dict.fromkeys(runs, Edited(note="x"))
-    assert sorted(listed) == ["roads/edits", "towns/edits"]
-
-
-def test_an_edit_that_cannot_be_read_is_left_out_with_a_warning(store: Store) -> None:
-    run = made(store, 0)
-    edits.put(store, [run], "me@here", note="it stays")
-    broken = f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json"
-    store.put(broken, b'{"at": "now"')
-    with pytest.warns(UserWarning, match=f"An edit is left out of the table: {broken} is not wh"):
-        assert edits.edited(store, [run]) == {run: Edited(note="it stays")}
-
-
-def test_a_store_that_stops_answering_is_told() -> None:
-    gone = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
-    with pytest.raises(StoreUnreachable):
-        edits.edited(gone, [Run(gone.uri, "towns", "20261123-154201-000000")])
 
 
 def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None:
@@ -82,9 +50,14 @@ def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None
     store.put("_data/town/scene.tif", b"it stays")
     edits.put(store, [first, second], "me@here", note="x")
     remove(store, [first])
-    assert store.folders("towns/") == [second.id, "edits"]
+    assert [name for name in store.folders("towns/") if name != "open"] == [
+        second.id,
+        "edits",
+        "ends",
+    ]
+    assert roll(store, "towns").runs == [second]
     assert store.folders("towns/edits/") == [second.id]
-    assert len(store.files(second.prefix)) == 4
+    assert len(store.files(second.prefix)) == 3
     remove(store, [second])
     assert store.folders() == ["_data"]
     assert [key for key, _ in store.files()] == ["_data/town/scene.tif"]
@@ -110,7 +83,7 @@ def test_what_makes_the_row_goes_last(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store._objects, "delete", lambda key: gone.append(key) or delete(key))
     remove(store, [run])
     assert gone[0].startswith("towns/edits/")
-    assert gone[-3:] == [run.step_key("train"), run.key("spec.json"), run.key("end.json")]
+    assert gone[-4:] == [run.step_key("train"), run.key("spec.json"), run.end_key, run.open_key]
 
 
 def test_an_empty_folder_that_a_program_left_on_the_disk_goes_too(tmp_path: Path) -> None:

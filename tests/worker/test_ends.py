@@ -70,7 +70,7 @@ def test_a_step_that_is_ended_by_somebody_else_has_failed(tmp_path: Path) -> Non
     why = "summarize was ended by signal 15 (SIGTERM)."
     step = step_record(store, run)
     assert (step["state"], step["exit_code"], step["error"]) == ("failed", 143, why)
-    last = record(store, run, "end.json")
+    last = store.get_json(run.end_key)
     assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
 
 
@@ -82,7 +82,7 @@ def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) 
     step = step_record(store, run)
     assert (step["state"], step["exit_code"]) == ("cancelled", 143)
     assert step["error"] == "It was cancelled."
-    assert record(store, run, "end.json")["state"] == "cancelled"
+    assert store.get_json(run.end_key)["state"] == "cancelled"
 
 
 @pytest.mark.parametrize(
@@ -100,7 +100,7 @@ def test_a_recipe_that_leaves_by_the_back_door_has_failed(
     status, out = ended(started(tmp_path, run, body))
     assert status == 1
     assert "at work" in out
-    last = record(store, run, "end.json")
+    last = store.get_json(run.end_key)
     assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
     assert step_record(store, run)["error"] == why
 
@@ -121,7 +121,7 @@ sys.exit(step.run_step({run.uri!r}, "summarize")[0])
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
     assert done.returncode == 143
     assert step_record(store, run)["error"] == "summarize was ended by signal 15 (SIGTERM)."
-    assert record(store, run, "end.json")["state"] == "failed"
+    assert store.get_json(run.end_key)["state"] == "failed"
 
 
 def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> None:
@@ -141,7 +141,7 @@ def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> Non
     )
     assert ended(process)[0] == -signal.SIGTERM  # who sent it is obeyed in the end
     assert step_record(store, run)["state"] == "succeeded"
-    assert record(store, run, "end.json")["metrics"] == {"f1": 0.5}
+    assert store.get_json(run.end_key)["metrics"] == {"f1": 0.5}
 
 
 def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_path: Path) -> None:
@@ -169,7 +169,7 @@ def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 143
-    assert record(store, run, "end.json")["error"] == "summarize was ended by signal 15 (SIGTERM)."
+    assert store.get_json(run.end_key)["error"] == "summarize was ended by signal 15 (SIGTERM)."
 
 
 def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) -> None:
@@ -189,7 +189,7 @@ def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) 
         )
     )
     assert status == 1
-    last = record(store, run, "end.json")
+    last = store.get_json(run.end_key)
     assert (last["state"], last["error"]) == ("failed", "The bucket is full.")
 
 
@@ -240,7 +240,7 @@ def test_the_step_that_failed_or_an_earlier_one_reopens_a_run(
     store, run = made(tmp_path)
     failed_in(store, run, failed, "train", "predict-0")
     _reopen(store, run, step, split)
-    assert store.exists(run.key("end.json")) is not reopens
+    assert store.exists(run.end_key) is not reopens
 
 
 def test_a_run_that_failed_is_not_summarized(tmp_path: Path) -> None:
@@ -248,7 +248,7 @@ def test_a_run_that_failed_is_not_summarized(tmp_path: Path) -> None:
     failed_in(store, run, "predict", "predict-0")
     with pytest.raises(StepError, match=r"failed in predict\. Start predict again first\."):
         _reopen(store, run, "summarize", None)
-    store.delete([run.key("end.json")])
+    store.delete([run.end_key])
     _reopen(store, run, "summarize", None)
     with pytest.raises(KeyMissing):
-        record(store, run, "end.json")
+        store.get_json(run.end_key)

@@ -53,7 +53,7 @@ def test_an_eval_that_leaves_nothing_fails_and_a_train_that_is_retried_starts_cl
 
     done = worker(store, "eval", run.uri)  # Raster Vision itself warns, and exits 0
     assert done.returncode == 1
-    end = record(store, run, "end.json")
+    end = store.get_json(run.end_key)
     assert (end["state"], end["step"]) == ("failed", "eval")
     assert end["error"].startswith("eval ended without an error, but did not leave s3://")
     assert "eval.json. Its log says why." in end["error"]

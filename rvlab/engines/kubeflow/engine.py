@@ -17,7 +17,8 @@ from rvlab.pipeline.start import asked_of, checked
 from rvlab.recipes import Recipe
 from rvlab.settings import Profile, profile
 from rvlab.store import Store
-from rvlab.worker.records import CLAIM, END, SPEC, end
+from rvlab.store.roll import reopen
+from rvlab.worker.records import CLAIM, SPEC, end
 
 JOB = "job.json"
 """The record of what Kubeflow calls a run, and where its page is; written by submit."""
@@ -193,7 +194,7 @@ class KubeflowEngine:
             EngineError: If Kubeflow cannot be told; cancelling once more tells it.
         """
         ended = not end(store, run, store.get_json(run.key(SPEC)), "cancelled")
-        state = store.get_json(run.key(END)).get("state")
+        state = store.get_json(run.end_key).get("state")
         job = self._job(store, run)
         if job is not None and state == "cancelled":
             self.client.terminate(job)
@@ -208,7 +209,7 @@ class KubeflowEngine:
         else:
             self.client.retry(job)
             self._ended.pop(job, None)
-            store.delete([run.key(END)])
+            reopen(store, run)
 
     def _job(self, store: Store, run: Run) -> str | None:
         """What Kubeflow calls a run; it never changes, so it is read once."""

@@ -1,0 +1,141 @@
+"""Ended runs as a DataFrame in a process with an empty local cache; each request 20 ms away.
+
+(a) Compacted: 10,000 runs that somebody with the right to write has read before. The wire tells
+which keys and listings ours asks for; the limit is the same keys and pages, by bare obstore, all at
+once, the better of 32 and 64 in flight, its connections opened before. Goal: at most 2 x.
+
+(b) Not compacted: 1,000 runs that nobody has read, newly made for each repeat. The limit is the
+same keys by bare GETs, without the listings that tell which these are; better of 32 and 64 again.
+Goal: at most 1.3 x. Beside it, for information, the limit with the listings.
+
+    python benchmarks/runs_cold.py --data FOLDER [--runs 10000] [--loose-runs 1000] [--repeats 5]
+
+pandas and pyarrow are imported, and the lab is opened, before the clock starts.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import bare
+import fresh
+import made_runs
+from fresh import Numbers
+from slow_s3 import Wire, slowed
+
+from rvlab.store import Store
+
+WAIT_S = 0.02
+IN_FLIGHT = (32, 64)
+
+
+def main() -> None:
+    """Prepare, measure, print."""
+    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, loose_runs=1000)
+    if asked.child:
+        fresh.answer(WAYS, asked.child)
+        return
+    with (
+        fresh.embedded(asked.data / "s3") as root,
+        slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
+    ):
+        found = _compacted(asked, root, wire)
+        print(f"(a) compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
+        _print(found)
+        best = _best(found, "all")
+        fresh.ratio("ours / bare GETs and listings", fresh.median(found, "ours") / best, "<= 2")
+        found = _loose(asked, root, wire)
+        print(f"(b) not compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
+        _print(found)
+        best = _best(found, "gets")
+        fresh.ratio("ours / bare GETs", fresh.median(found, "ours") / best, "<= 1.3")
+
+
+def _compacted(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
+    uri = made_runs.prepared(root, "runs", asked.runs)
+    for _ in range(2):  # the second does what the first may have left to be done
+        with fresh.folder(asked.data) as cache:
+            fresh.child("reader", fresh.environ(root, uri, cache))
+    return [_pair(asked.data, root, wire, uri) for _ in range(asked.repeats)]
+
+
+def _loose(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
+    found = []
+    for _ in range(asked.repeats):
+        store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
+        for _ in made_runs.make(store, asked.loose_runs):
+            pass
+        found.append(_pair(asked.data, root, wire, store.uri))
+        store.delete([key for key, _ in store.files()])
+    return found
+
+
+def _pair(data: Path, root: Store, wire: Wire, uri: str) -> Numbers:
+    """Ours in a process with an empty cache, then the limit in another."""
+    with fresh.folder(data) as cache:
+        places = fresh.environ(root, uri, cache, wire.endpoint)
+        places["SEEN"] = str(cache / "seen.json")
+        wire.seen()
+        ours = fresh.child("ours", places)
+        lines = [tuple(line) for line in json.loads(Path(places["SEEN"]).read_text())]
+        if not ours["rows"]:
+            raise SystemExit("There are no runs in the table.")
+        limit = fresh.child("limit", places)
+    print(f"  asked for: {bare.Requests.of(lines)}", flush=True)
+    return {**ours, **limit}
+
+
+def _print(found: list[Numbers]) -> None:
+    fresh.seconds("ours", [one["ours"] for one in found])
+    for what in ("gets", "all"):
+        for number in IN_FLIGHT:
+            name = {"gets": "bare GETs", "all": "bare GETs and listings"}[what]
+            fresh.seconds(f"{name}, {number} in flight", [one[f"{what}-{number}"] for one in found])
+    mine, bare_mb = fresh.median(found, "mb"), fresh.median(found, "bare_mb")
+    print(f"bytes: ours {mine:.2f} MB, bare {bare_mb:.2f} MB")
+
+
+def _best(found: list[Numbers], what: str) -> float:
+    return min(fresh.median(found, f"{what}-{number}") for number in IN_FLIGHT)
+
+
+def _reader() -> Numbers:
+    import rvlab
+
+    return {"rows": len(rvlab.Lab().runs())}
+
+
+def _ours() -> Numbers:
+    import rvlab
+
+    fresh.libraries()
+    wire, lab = Wire(os.environ["AWS_ENDPOINT_URL"]), rvlab.Lab()
+    wire.seen()
+    wire.taken()
+    start = time.perf_counter()
+    table = lab.runs()
+    seconds = time.perf_counter() - start
+    Path(os.environ["SEEN"]).write_text(json.dumps(wire.seen()))
+    return {"ours": seconds, "rows": len(table), "mb": wire.taken()[1] / 1e6}
+
+
+def _limit() -> Numbers:
+    wire, store = Wire(os.environ["AWS_ENDPOINT_URL"]), bare.bucket()
+    wanted = bare.Requests.of(json.loads(Path(os.environ["SEEN"]).read_text()))
+    found: Numbers = {}
+    for number in IN_FLIGHT:
+        found[f"gets-{number}"] = bare.again(store, wanted, number, listings=False)
+        wire.taken()
+        found[f"all-{number}"] = bare.again(store, wanted, number)
+    found["bare_mb"] = wire.taken()[1] / 1e6
+    return found
+
+
+WAYS = {"reader": _reader, "ours": _ours, "limit": _limit}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,118 @@
+"""10,000 ended runs as a DataFrame, once more, when 10 have come since; each request 20 ms away.
+
+* ``ours``: the second ``lab.runs()`` of a process, after another process ended 10 more runs;
+* ``listing``: one bare listing by obstore, page after page, of the keys that tell which runs have
+  ended, and, apart from it, ``trip``: one bare GET of a small key.
+
+Goal: ours at most 3 x (listing + trip). The keys are found by asking the writers of today where
+they put a run's end. Where each end lies in a folder of its own, the folders are listed.
+
+    python benchmarks/runs_new.py --data FOLDER [--runs 10000] [--new 10] [--repeats 5]
+
+The runs are the script's own: each repeat leaves 10 more.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+from statistics import median
+
+import bare
+import fresh
+import made_runs
+from fresh import Numbers
+from slow_s3 import Wire, slowed
+
+WAIT_S, TRIPS = 0.02, 20
+
+
+def main() -> None:
+    """Prepare, measure, print."""
+    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, new=10)
+    if asked.child:
+        fresh.answer(WAYS, asked.child)
+        return
+    found: dict[str, list[Numbers]] = {"ours": [], "listing": []}
+    with (
+        fresh.embedded(asked.data / "s3") as root,
+        slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
+        fresh.folder(asked.data) as cache,
+    ):
+        uri = made_runs.prepared(root, "new", asked.runs)
+        near = fresh.environ(root, uri, cache)
+        more = {"DIRECT": near["AWS_ENDPOINT_URL"], "NEW": str(asked.new)}
+        places = {**fresh.environ(root, uri, cache, wire.endpoint), **more}
+        fresh.child("fill", near)  # what a first reader does is not measured here
+        for _ in range(asked.repeats):
+            for way, results in found.items():
+                results.append(fresh.child(way, places))
+    _print(found)
+
+
+def _print(found: dict[str, list[Numbers]]) -> None:
+    ours, limit = found["ours"], found["listing"]
+    rows, new = fresh.median(ours, "rows"), fresh.median(ours, "new")
+    print(f"{rows:.0f} runs, {new:.0f} of them new, {1000 * WAIT_S:.0f} ms a request")
+    fresh.seconds("ours, with the new runs", [one["seconds"] for one in ours])
+    print(f"  requests {fresh.median(ours, 'requests'):.0f}")
+    fresh.seconds("ours, nothing new", [one["again"] for one in ours])
+    print(f"  requests {fresh.median(ours, 'requests_again'):.0f}")
+    fresh.seconds("bare listing, page after page", [one["listing"] for one in limit])
+    print(f"  requests {fresh.median(limit, 'requests'):.0f}")
+    fresh.seconds("one round trip", [one["trip"] for one in limit])
+    least = fresh.median(limit, "listing") + fresh.median(limit, "trip")
+    fresh.ratio("ours / (listing + trip)", fresh.median(ours, "seconds") / least, "<= 3")
+
+
+def _fill() -> Numbers:
+    import rvlab
+
+    lab = rvlab.Lab()
+    lab.runs()
+    return {"rows": len(lab.runs())}
+
+
+def _ours() -> Numbers:
+    import rvlab
+
+    wire, lab = Wire(os.environ["AWS_ENDPOINT_URL"]), rvlab.Lab()
+    before = len(lab.runs())
+    direct = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), os.environ["DIRECT"])
+    command = [sys.executable, made_runs.__file__, "--now", "--seed", str(time.time_ns())]
+    command += ["--runs", os.environ["NEW"], "--store", os.environ["RVLAB_STORE"]]
+    subprocess.run(command, env=os.environ | direct, check=True, capture_output=True)
+    wire.taken()
+    start = time.perf_counter()
+    table = lab.runs()
+    seconds = time.perf_counter() - start
+    requests, _ = wire.taken()
+    start = time.perf_counter()
+    lab.runs()
+    again = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "requests": requests,
+        "again": again,
+        "requests_again": wire.taken()[0],
+        "rows": len(table),
+        "new": len(table) - before,
+    }
+
+
+def _listing() -> Numbers:
+    wire, store = Wire(os.environ["AWS_ENDPOINT_URL"]), bare.bucket()
+    bare.trip_s(store)
+    trips = [bare.trip_s(store) for _ in range(TRIPS)]
+    wire.taken()
+    listing = bare.listing_s(store, bare.of_ends())
+    return {"listing": listing, "trip": median(trips), "requests": wire.taken()[0]}
+
+
+WAYS = {"fill": _fill, "ours": _ours, "listing": _listing}
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,79 @@
+"""What people have added to runs: edits are read once, and folded each time."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Mapping, Sequence
+
+from rvlab.errors import KeyMissing, RvlabError, StoreUnreachable
+from rvlab.frame.gather import Kind, gathered, known
+from rvlab.frame.part import Part
+from rvlab.model import EDITS
+from rvlab.model.edit import Edit, Edited, folded
+from rvlab.store import Store, parsed
+
+KIND = Kind("edits")
+
+
+def listed(store: Store, experiment: str) -> dict[str, str | None]:
+    """The edits of an experiment's runs, ``{run}/{edit}.json``, each with its ETag."""
+    start = f"{experiment}/{EDITS}/"
+    near = sorted(f"{start}{key}" for key in known(store, experiment, KIND))
+    return {key[len(start) :]: tag for key, tag in sorted(store.tags(start, near).items())}
+
+
+def edited(
+    store: Store, experiment: str, current: Mapping[str, str | None] | None = None
+) -> dict[str, Edited]:
+    """What the edits of an experiment's runs come to, by the id of the run.
+
+    Args:
+        store: Where the runs lie.
+        experiment: Their experiment.
+        current: What `listed` says, if it was asked already.
+
+    Returns:
+        Those of runs that have an edit.
+
+    Warns:
+        UserWarning: For an edit that cannot be read; it is left out.
+
+    Raises:
+        StoreUnreachable: If nobody answers at the store's address.
+    """
+    current = listed(store, experiment) if current is None else current
+    start = f"{experiment}/{EDITS}/"
+    mine = {key: tag for key, tag in current.items() if key.count("/") == 1}
+
+    def read(keys: Sequence[str]) -> Part:
+        return _read(store, start, keys)
+
+    part = gathered(store, experiment, KIND, mine, read, whole=True)
+    found: dict[str, list[Edit]] = {}
+    texts = part.table.column("text").to_pylist() if len(part) else []
+    for key, text in zip(part.keys, texts, strict=True):
+        edit = Edit.from_record(json.loads(text), key)
+        found.setdefault(key.partition("/")[0], []).append(edit)
+    return {run: folded(edits) for run, edits in found.items()}
+
+
+def _read(store: Store, start: str, keys: Sequence[str]) -> Part:
+    import pyarrow as pa
+
+    good: dict[str, tuple[str, str | None]] = {}
+    for key, answer in store.get_many_tagged([f"{start}{key}" for key in keys]).items():
+        try:
+            if isinstance(answer, RvlabError):
+                raise answer
+            record = Edit.from_record(parsed(key, answer[0]), key).record()
+        except StoreUnreachable:
+            raise
+        except KeyMissing:
+            continue  # its run was deleted after the listing
+        except RvlabError as exc:
+            warnings.warn(f"An edit is left out of the table: {exc}", stacklevel=6)
+            continue
+        good[key[len(start) :]] = (json.dumps(record), answer[1])
+    texts, tags = [text for text, _ in good.values()], [tag for _, tag in good.values()]
+    return Part(pa.table({"text": pa.array(texts, pa.string())}), list(good), tags)

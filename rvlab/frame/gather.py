@@ -1,0 +1,213 @@
+"""Reading what has not been read before, and nothing else.
+
+What a run wrote at its end never changes. So rows that were made of it hold as long as one listing
+shows the same ETags, wherever they were kept: first on this machine, then, where many are missing,
+in the store, in parts that whoever reads has left there; the rest is read from the runs. Nothing
+here can make a table wrong: what is kept is only ever asked for rows whose tag is today's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+
+from rvlab.errors import StoreError
+from rvlab.frame.part import Part, joined
+from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf, keys_in
+from rvlab.store import Store
+
+FEW = 32
+"""So many keys are read one by one, rather than looked up in the store's parts."""
+
+LEAST, MOST = 500, 100_000
+"""Keys of a part in the store: fewer are not worth a part, more are left as they are."""
+
+AT_ONCE = 2000
+"""So many keys are held in memory as bytes until they are rows."""
+
+Tags = Mapping[str, str | None]
+Read = Callable[[Sequence[str]], Part]
+"""Reads keys; one that cannot be read is not in the part."""
+
+_read_only: set[str] = set()
+"""Stores in which this process was refused to write."""
+
+
+@dataclass(frozen=True)
+class Kind:
+    """A table that is kept.
+
+    Args:
+        name: What it is called.
+        shared: Whether parts of it are left in the store for others.
+        single: Whether it is one file on this machine, rather than some.
+    """
+
+    name: str
+    shared: bool = True
+    single: bool = False
+
+
+def gathered(
+    store: Store, experiment: str, kind: Kind, current: Tags, read: Read, *, whole: bool
+) -> Part:
+    """The rows of keys, of which only those are read that are not kept anywhere.
+
+    Args:
+        store: Where the runs lie.
+        experiment: Of which experiment they are.
+        kind: Which table it is.
+        current: The keys and the tags they have now; one without a tag is always read.
+        read: Reads keys.
+        whole: Whether these are all keys there are, so that what was kept of others can go.
+
+    Returns:
+        The rows in the order of the keys, those left out that cannot be read.
+    """
+    local = LocalShelf(store, experiment, kind.name)
+    kept = _all_of(local)
+    if whole and len(kept) == 1 and (only := next(iter(kept.values()))).tagged == current:
+        return only.of(list(current))  # no tag is None: such a row is not kept
+    pieces = _chosen(reversed(kept.values()), current)
+    have = {key for piece in pieces for key in piece.keys}
+    missing = [key for key in current if key not in have]
+    fresh: list[Part] = []
+    if kind.shared and len(missing) > FEW:
+        known = {place for piece in pieces for place in piece.places if place}
+        shelf = StoreShelf(store, experiment, kind.name)
+        fresh += _chosen(_unseen(shelf, known), {key: current[key] for key in missing})
+        have |= {key for piece in fresh for key in piece.keys}
+        missing = [key for key in missing if key not in have]
+    fresh += [read(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
+    new = joined(fresh)
+    found = joined([*pieces, new])
+    if len(new) and whole and kind.shared:
+        found = _compacted(store, StoreShelf(store, experiment, kind.name), found)
+    if len(new) or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
+        _keep(local, kept, found, new, kind=kind, whole=whole)
+    return found.of([key for key in current if key in found.at])
+
+
+def known(store: Store, experiment: str, kind: Kind) -> list[str]:
+    """The keys whose rows are kept on this machine, whether they still hold or not."""
+    parts = _all_of(LocalShelf(store, experiment, kind.name)).values()
+    return [key for part in parts for key in part.keys]
+
+
+def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None:
+    """Take rows out of what is kept, after what they were made of was deleted.
+
+    Args:
+        store: Where the runs lay.
+        experiment: Their experiment.
+        kind: The table.
+        gone: The ids of the runs.
+
+    Raises:
+        StoreError: If the store refuses.
+    """
+    for shelf in (
+        LocalShelf(store, experiment, kind.name),
+        StoreShelf(store, experiment, kind.name),
+    ):
+        for name, part in _all_of(shelf).items():
+            left = [key for key in part.keys if key.partition("/")[0] not in gone]
+            if len(left) < len(part):
+                if left:
+                    shelf.write(part.of(left))
+                shelf.remove([name])
+
+
+def _all_of(shelf: Shelf) -> dict[str, Part]:
+    found = {name: shelf.read(name) for name in shelf.names()}
+    return {name: part for name, part in found.items() if part is not None}
+
+
+def _chosen(parts: Iterable[Part], current: Tags) -> list[Part]:
+    """Of each part the rows that hold, each key once."""
+    have: set[str] = set()
+    found = []
+    for part in parts:
+        keys = [key for key in part.valid(current) if key not in have]
+        have.update(keys)
+        if keys:
+            found.append(part.of(keys))
+    return found
+
+
+def _unseen(shelf: StoreShelf, known: set[str]) -> list[Part]:
+    """The store's parts that are not known, the largest first."""
+    found: dict[str, Part | None] = {}
+    for _ in range(3):  # a part that is merged into another meanwhile is gone, and listed no more
+        names = [name for name in shelf.names() if name not in known and name not in found]
+        if not names:
+            break
+        found |= shelf.read_many(names)
+        if None not in found.values():
+            break
+    return [part for _, part in sorted(found.items(), reverse=True) if part is not None]
+
+
+def _keep(
+    local: LocalShelf, kept: Mapping[str, Part], found: Part, new: Part, *, kind: Kind, whole: bool
+) -> None:
+    """Write rows that were not on this machine, and small parts with them, as one part."""
+
+    def holds(key: str, tag: str | None) -> bool:
+        return found.tagged[key] == tag if key in found.at else not whole
+
+    start = found if kind.single else new
+    batch, size, merged = [start], len(start), []
+    taken = set(start.keys)
+    for name, part in kept.items():
+        if not kind.single and keys_in(name) > size:
+            break
+        keys = [k for k, tag in part.tagged.items() if k not in taken and holds(k, tag)]
+        taken.update(keys)
+        batch.append(part.of(keys))
+        size += len(keys)
+        merged.append(name)
+    one = joined(batch)
+    one = one.of(sorted(key for key, tag in one.tagged.items() if tag is not None))
+    name = local.write(one)
+    local.remove(old for old in merged if old != name)
+
+
+def _compacted(store: Store, shelf: StoreShelf, found: Part) -> Part:
+    """Leave rows in the store that are in no part there, merged with those of smaller parts.
+
+    Returns:
+        The same rows, told in which part they are now.
+    """
+    if store.uri in _read_only or _loose(found.places) < LEAST:
+        return found
+    try:
+        return _merged(shelf, found)
+    except StoreError:  # who may only read takes no harm
+        _read_only.add(store.uri)
+        return found
+
+
+def _merged(shelf: StoreShelf, found: Part) -> Part:
+    names = shelf.names()
+    places = [place if place in names else None for place in found.places]
+    for name, part in shelf.read_many(n for n in names if n not in set(places)).items():
+        for key in part.valid(found.tagged) if part else ():
+            places[found.at[key]] = places[found.at[key]] or name
+    if _loose(places) < LEAST:
+        return found.placed(places)
+    batch = {key for key, place in zip(found.keys, places, strict=True) if place is None}
+    batch = {key for key in batch if found.tagged[key] is not None}
+    merged = []
+    for name in names:
+        if keys_in(name) > len(batch) or len(batch) + keys_in(name) > MOST:
+            break
+        batch |= {key for key, place in zip(found.keys, places, strict=True) if place == name}
+        merged.append(name)
+    new = shelf.write(found.of([key for key in found.keys if key in batch]))
+    shelf.remove(name for name in merged if name != new)
+    return found.placed([new if k in batch else p for k, p in zip(found.keys, places, strict=True)])
+
+
+def _loose(places: Sequence[str | None]) -> int:
+    return sum(place is None for place in places)

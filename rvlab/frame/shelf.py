@@ -1,0 +1,197 @@
+"""Where parts are kept: on this machine, and in the store.
+
+A part never changes once it is there, so it needs no lock. It can be removed at any time: whoever
+misses one reads what the runs wrote, which is what parts are made of.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import os
+import re
+import secrets
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+from rvlab.errors import KeyExists, RvlabError
+from rvlab.frame.part import Part, from_header, with_header
+from rvlab.model import INDEX
+from rvlab.store import Store
+from rvlab.store.home import cache_folder
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+FORM = 1
+"""The number of the form of parts; those of another are not looked at, and go in time."""
+
+MOST_BYTES = 2 * 2**30
+"""So much is kept on this machine, of all stores; what was not used for longest goes first."""
+
+_NAME = re.compile(r"(\d{9})-[0-9a-f]{16}\.[a-z]+")
+
+
+class Shelf(Protocol):
+    """Parts of one table of an experiment, by name."""
+
+    def names(self) -> list[str]:
+        """Of all parts there are, those of the fewest keys first."""
+
+    def read(self, name: str) -> Part | None:
+        """A part; None if it is gone, or is none."""
+
+    def write(self, part: Part) -> str:
+        """Keep a part; the same part has the same name."""
+
+    def remove(self, names: Iterable[str]) -> None:
+        """Keep some no more; those that are gone are no error."""
+
+
+def keys_in(name: str) -> int:
+    """How many keys the part of that name has."""
+    return int(name[:9])
+
+
+class LocalShelf:
+    """In the cache folder of this machine, as Arrow files that are mapped, not read."""
+
+    def __init__(self, store: Store, experiment: str, what: str) -> None:
+        where = f"{store.uri}\n{store.access.endpoint if store.is_s3 else ''}"
+        digest = hashlib.sha256(where.encode()).hexdigest()[:16]
+        self._root = cache_folder() / "tables"
+        self._folder = self._root / digest / experiment / f"{what}-{FORM}"
+
+    def names(self) -> list[str]:
+        """See Shelf."""
+        try:
+            return sorted(name for name in os.listdir(self._folder) if _NAME.fullmatch(name))
+        except OSError:
+            return []
+
+    def read(self, name: str) -> Part | None:
+        """See Shelf."""
+        import pyarrow as pa
+
+        path = str(self._folder / name)
+        if path not in _mapped:
+            try:
+                os.utime(path)  # it is of use still
+                _mapped[path] = from_header(pa.ipc.open_file(pa.memory_map(path)).read_all())
+            except (OSError, ValueError, TypeError, pa.ArrowException):
+                return None  # somebody has removed it, or it was cut off: it is made anew
+        return _mapped[path]
+
+    def write(self, part: Part) -> str:
+        """See Shelf; where the folder cannot be written, nothing is kept."""
+        import pyarrow as pa
+
+        table = with_header(part).combine_chunks()
+        name = _name(part)
+        path = self._folder / name
+        with contextlib.suppress(OSError):
+            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
+            new = path.with_name(f"{name}.{secrets.token_hex(4)}.new")
+            try:
+                with pa.OSFile(str(new), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
+                    out.write_table(table)
+                new.replace(path)
+            finally:
+                new.unlink(missing_ok=True)
+            _trim(self._root, path)
+        return name
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See Shelf."""
+        for name in names:
+            _mapped.pop(str(self._folder / name), None)
+            with contextlib.suppress(OSError):
+                (self._folder / name).unlink(missing_ok=True)
+
+
+_mapped: dict[str, Part] = {}
+"""Parts that this process has open, by their paths; a path never has another content."""
+
+
+class StoreShelf:
+    """Beside the runs, as parquet, for everybody who opens the store."""
+
+    def __init__(self, store: Store, experiment: str, what: str) -> None:
+        self._store = store
+        self._prefix = f"{experiment}/{INDEX}/{what}-{FORM}/"
+
+    def names(self) -> list[str]:
+        """See Shelf."""
+        start = len(self._prefix)
+        names = (key[start:] for key, _ in self._store.files(self._prefix))
+        return sorted(name for name in names if _NAME.fullmatch(name))
+
+    def read_many(self, names: Iterable[str]) -> dict[str, Part | None]:
+        """Several parts at once."""
+        import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
+
+        return self._store.each(self.read, names)
+
+    def read(self, name: str) -> Part | None:
+        """See Shelf."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        try:
+            table = pq.read_table(io.BytesIO(self._store.get(f"{self._prefix}{name}")))
+            part = from_header(table)
+        except (RvlabError, OSError, ValueError, TypeError, pa.ArrowException):
+            return None
+        return part.placed([name] * len(part))
+
+    def write(self, part: Part) -> str:
+        """See Shelf.
+
+        Raises:
+            StoreError: If the store refuses, as it does who may only read.
+        """
+        import pyarrow.parquet as pq
+
+        name, data = _name(part, "parquet"), io.BytesIO()
+        table = with_header(part.placed([None] * len(part)))
+        pq.write_table(table, data, compression="zstd")
+        with contextlib.suppress(KeyExists):  # the same part is there already
+            self._store.put(f"{self._prefix}{name}", data.getvalue(), if_absent=True)
+        return name
+
+    def remove(self, names: Iterable[str]) -> None:
+        """See Shelf."""
+        self._store.delete([f"{self._prefix}{name}" for name in names])
+
+
+def _name(part: Part, kind: str = "arrow") -> str:
+    """By what is in it; the columns too, so that no name ever stands for two contents."""
+    digest = hashlib.sha256()
+    for values in (part.keys, part.tags, part.counts, part.places):
+        digest.update("\0".join(map(str, values)).encode())
+    digest.update(str(_schema(part.table)).encode())
+    return f"{len(part):09d}-{digest.hexdigest()[:16]}.{kind}"
+
+
+def _schema(table: pa.Table) -> list[tuple[str, str]]:
+    return [(one.name, str(one.type)) for one in table.schema]
+
+
+def _trim(root: Path, new: Path) -> None:
+    """Remove what was not used for longest, until the rest is small enough; never what is new."""
+    found = []
+    for path in root.rglob("*"):
+        with contextlib.suppress(OSError):
+            stat = path.stat()
+            if path.is_file():
+                found.append((stat.st_mtime, stat.st_size, path))
+    left = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if left <= MOST_BYTES:
+            return
+        if path != new:
+            with contextlib.suppress(OSError):
+                path.unlink(missing_ok=True)
+            left -= size

@@ -1,0 +1,134 @@
+"""Keys and bytes wherever fsspec reaches that is neither S3 nor a local folder."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from typing import Any
+
+from rvlab.errors import (
+    KeyExists,
+    KeyMissing,
+    MissingExtra,
+    SpecError,
+    StoreError,
+    StoreUnreachable,
+)
+
+
+class FsspecObjects:
+    """Any other URI through fsspec, such as ``gs://`` or ``memory://``."""
+
+    def __init__(self, uri: str) -> None:
+        import fsspec
+
+        try:
+            self._fs, self._root = fsspec.core.url_to_fs(uri, use_listings_cache=False)
+        except (ImportError, ModuleNotFoundError) as exc:
+            raise MissingExtra(f"The store {uri!r} needs another package: {exc}") from exc
+        except ValueError as exc:
+            raise SpecError(f"{uri!r} is no store that fsspec knows: {exc}") from exc
+        self._uri = uri
+
+    def _path(self, key: str) -> str:
+        return f"{self._root.rstrip('/')}/{key}" if key else self._root
+
+    def get(self, key: str) -> bytes:
+        """See Objects."""
+        with self._said(key):
+            return bytes(self._fs.cat_file(self._path(key)))
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        """See Objects."""
+        with self._said(key):
+            return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
+
+    def size(self, key: str) -> int:
+        """See Objects."""
+        with self._said(key):
+            return int(self._fs.size(self._path(key)))
+
+    def tagged(self, key: str) -> tuple[bytes, str | None]:
+        """See Objects."""
+        told = self.tag(key)  # before the bytes: newer ones have another, and are read again
+        return self.get(key), told
+
+    def tag(self, key: str) -> str | None:
+        """See Objects."""
+        with self._said(key):
+            self._fs.invalidate_cache()
+            return _tag(self._fs.info(self._path(key)))
+
+    def modified(self, key: str) -> datetime:
+        """See Objects; StoreError if this kind of storage keeps no times."""
+        with self._said(key):
+            try:
+                found: datetime = self._fs.modified(self._path(key))
+            except NotImplementedError as exc:
+                raise StoreError(f"{self._uri} does not tell when {key!r} was written.") from exc
+        return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+
+    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
+        """See Objects; with `if_absent`, two that write at the same moment may both succeed."""
+        path = self._path(key)
+        with self._said(key):
+            if if_absent and self._fs.exists(path):
+                raise FileExistsError(key)
+            self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.pipe_file(path, data)
+
+    def delete(self, key: str) -> None:
+        """See Objects."""
+        with self._said(key):
+            if self._fs.exists(self._path(key)):
+                self._fs.rm_file(self._path(key))
+
+    def files(self, prefix: str) -> list[tuple[str, int]]:
+        """See Objects."""
+        with self._said(prefix):
+            found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
+        start = len(self._path("").rstrip("/")) + 1
+        keys = ((path[start:], int(info["size"])) for path, info in found.items())
+        return sorted((key, size) for key, size in keys if key != prefix)
+
+    def folders(self, prefix: str) -> list[str]:
+        """See Objects."""
+        with self._said(prefix):
+            try:
+                found = self._fs.ls(self._path(prefix.rstrip("/")), detail=True)
+            except FileNotFoundError:
+                return []
+        names = (i["name"].rstrip("/").rsplit("/", 1)[-1] for i in found)
+        kinds = (i["type"] for i in found)
+        return sorted(n for n, kind in zip(names, kinds, strict=True) if kind == "directory")
+
+    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
+        """See Objects."""
+        with self._said(prefix):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
+        start = len(self._path("").rstrip("/")) + 1
+        return {path[start:]: _tag(info) for path, info in found.items() if path[start:] != prefix}
+
+    @contextmanager
+    def _said(self, key: str) -> Iterator[None]:
+        try:
+            yield
+        except FileNotFoundError as exc:
+            raise KeyMissing(f"{self._uri} has no key {key!r}.") from exc
+        except FileExistsError as exc:
+            raise KeyExists(f"{self._uri} has the key {key!r} already.") from exc
+        except ConnectionError as exc:
+            raise StoreUnreachable(f"{self._uri} cannot be reached: {exc}.") from exc
+        except OSError as exc:
+            raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
+
+
+def _tag(info: Mapping[str, Any]) -> str | None:
+    """What tells one content of a key from another, under the names that file systems have."""
+    for name in ("ETag", "etag", "e_tag", "md5Hash", "content_md5"):
+        if info.get(name):
+            return str(info[name])
+    changed = next((info[n] for n in ("mtime", "last_modified", "created") if info.get(n)), None)
+    return None if changed is None else f"{changed}-{info.get('size')}"

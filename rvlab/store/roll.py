@@ -1,0 +1,136 @@
+"""The roll of an experiment: which runs it has, and which record ended each.
+
+A run has one of two keys beside its folder: ``{experiment}/open/{run}``, which is empty, from its
+submission on, and ``{experiment}/ends/{run}.json`` from its end on. So two listings, whatever lies
+in the folders of the runs, tell all runs and, by their ETags, each end that has changed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from rvlab.errors import KeyExists, KeyMissing, StoreError
+from rvlab.model import ENDS, OPEN, Run, is_name
+from rvlab.store.store import Store
+
+FEW = 32
+"""Of so many runs each is asked for, rather than all of their experiment listed."""
+
+
+@dataclass(frozen=True)
+class Roll:
+    """Runs of one experiment.
+
+    Args:
+        store: The root URI of the store.
+        experiment: The experiment's name.
+        ids: The ids of the runs, the oldest first unless they were named in another order.
+        ends: The ETag of the end record of each that has one; None where the storage has none.
+        whole: Whether these are all runs of the experiment.
+    """
+
+    store: str
+    experiment: str
+    ids: Sequence[str]
+    ends: Mapping[str, str | None]
+    whole: bool = True
+
+    @property
+    def runs(self) -> list[Run]:
+        """The runs, in their order."""
+        return [Run(self.store, self.experiment, one) for one in self.ids]
+
+    @property
+    def going(self) -> list[Run]:
+        """Those without an end."""
+        mine = [one for one in self.ids if one not in self.ends]
+        return [Run(self.store, self.experiment, one) for one in mine]
+
+    def only(self, ids: Iterable[str]) -> Roll:
+        """Some of them; one that is not on it counts as a run without an end."""
+        mine = list(dict.fromkeys(ids))
+        ends = {one: self.ends[one] for one in mine if one in self.ends}
+        return replace(self, ids=mine, ends=ends, whole=False)
+
+
+def roll(store: Store, experiment: str, near: Iterable[str] = ()) -> Roll:
+    """List the runs of an experiment; one that nobody has ever made has none.
+
+    Args:
+        store: Where it lies.
+        experiment: Its name.
+        near: Ids of runs that had ended when it was last listed; makes the listing faster.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    ends, opened = f"{experiment}/{ENDS}/", f"{experiment}/{OPEN}/"
+    # In this order: a run that ends between the two is found by both.
+    going = [key[len(opened) :] for key in store.tags(opened)]
+    found = store.tags(ends, [f"{ends}{one}.json" for one in sorted(near)])
+    named = {key[len(ends) : -5]: tag for key, tag in found.items() if key.endswith(".json")}
+    ended = {one: named[one] for one in sorted(named) if is_name(one)}
+    others = [one for one in going if one not in ended and is_name(one)]
+    ids = sorted([*ended, *others]) if others else list(ended)
+    return Roll(store.uri, experiment, ids, ended)
+
+
+def called(store: Store, experiment: str, ids: Sequence[str], near: Iterable[str] = ()) -> Roll:
+    """The roll of runs that are named, whether they are there or not.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    if len(ids) > FEW:
+        return roll(store, experiment, near).only(ids)
+    keys = {Run(store.uri, experiment, one).end_key: one for one in ids}
+
+    def tag(key: str) -> tuple[str | None] | None:
+        try:
+            return (store.tag(key),)
+        except KeyMissing:
+            return None
+
+    found = store.each(tag, keys)
+    ends = {keys[key]: answer[0] for key, answer in found.items() if answer is not None}
+    return Roll(store.uri, experiment, list(dict.fromkeys(ids)), ends, whole=False)
+
+
+def is_on(store: Store, run: Run) -> bool:
+    """Whether there is such a run."""
+    # In this order: a run that ends between the two is found by one of them.
+    return store.exists(run.open_key) or store.exists(run.end_key)
+
+
+def enter(store: Store, runs: Iterable[Run]) -> None:
+    """Put runs on the roll, once their spec is there."""
+    store.each(lambda key: store.put(key, b""), [run.open_key for run in runs])
+
+
+def close(store: Store, run: Run, record: Mapping[str, Any]) -> None:
+    """Write the record that ends a run.
+
+    Raises:
+        KeyExists: If another has ended it before.
+        StoreError: If the store refuses.
+    """
+    try:
+        store.put_json(run.end_key, record, if_absent=True)
+    except KeyExists:
+        _leave(store, run)
+        raise
+    _leave(store, run)
+
+
+def _leave(store: Store, run: Run) -> None:
+    with contextlib.suppress(StoreError):  # readers pass over one that is left beside an end
+        store.delete([run.open_key])
+
+
+def reopen(store: Store, run: Run) -> None:
+    """Take back a run's end; it is on the roll at every moment."""
+    enter(store, [run])
+    store.delete([run.end_key])
