@@ -2,7 +2,7 @@
 
 from rvlab.frame.forget import forget
 from rvlab.frame.runs import runs
-from rvlab.frame.select import picked, run_named
+from rvlab.frame.select import picked, rolls, run_named
 from rvlab.frame.steps import steps
 from rvlab.frame.tables import artifacts, confusion, evals, history, scenes
 
@@ -13,6 +13,7 @@ __all__ = [
     "forget",
     "history",
     "picked",
+    "rolls",
     "run_named",
     "runs",
     "scenes",

@@ -13,7 +13,7 @@ from rvlab.model import EDITS
 from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
 
-KIND = Kind("edits")
+KIND = Kind("edits", lambda table: [str(one.type) for one in table.schema] == ["string"])
 
 
 def listed(store: Store, experiment: str) -> dict[str, str | None]:

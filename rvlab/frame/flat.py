@@ -25,6 +25,8 @@ ELSEWHERE = ("experiment", "tags", "note", "archived", "duration", "uri")
 NUMBERS = ("metrics", "costs")
 """What holds nothing but numbers, and is float64 even where none is known."""
 
+_ARROW = {TIME: "timestamp[ns, tz=UTC]", TEXT: "string", WHOLE: "int64", "boolean": "bool"}
+
 KINDS = ("none", "flag", "int", "float", "text", "big")
 """Of values; ``none`` is a name without a value, ``big`` a number of more than 64 bits."""
 
@@ -44,6 +46,19 @@ def packed(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     for group in GROUPS:
         columns.update(_by_kind(group, [row.get(group) or {} for row in rows]))
     return pa.table(columns)
+
+
+def is_packed(table: pa.Table) -> bool:
+    """Whether a table is of the form that `packed` gives it today."""
+    kinds = {"none": "bool", "flag": "bool", "int": "int64", "float": "double"}
+    for one in table.schema:
+        group, _, rest = one.name.partition(":")
+        kind = rest.partition(":")[0]
+        dtype = RUNS.get(one.name)
+        wanted = _ARROW.get(dtype) if dtype else kinds.get(kind, "string")
+        if str(one.type) != wanted or (not dtype and (group not in GROUPS or kind not in KINDS)):
+            return False
+    return set(RUNS) - set(ELSEWHERE) <= set(table.column_names)
 
 
 def _array(values: list[Any], dtype: Any) -> pa.Array:

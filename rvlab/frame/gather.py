@@ -10,11 +10,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from rvlab.errors import StoreError
 from rvlab.frame.part import Part, joined
 from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf, keys_in
 from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pyarrow as pa
 
 FEW = 32
 """So many keys are read one by one, rather than looked up in the store's parts."""
@@ -39,11 +43,13 @@ class Kind:
 
     Args:
         name: What it is called.
+        fits: Whether some rows are of this table, as it is made today.
         shared: Whether parts of it are left in the store for others.
         single: Whether it is one file on this machine, rather than some.
     """
 
     name: str
+    fits: Callable[[pa.Table], bool]
     shared: bool = True
     single: bool = False
 
@@ -65,7 +71,7 @@ def gathered(
         The rows in the order of the keys, those left out that cannot be read.
     """
     local = LocalShelf(store, experiment, kind.name)
-    kept = _all_of(local)
+    kept = _all_of(local, kind)
     if whole and len(kept) == 1 and (only := next(iter(kept.values()))).tagged == current:
         return only.of(list(current))  # no tag is None: such a row is not kept
     pieces = _chosen(reversed(kept.values()), current)
@@ -75,7 +81,7 @@ def gathered(
     if kind.shared and len(missing) > FEW:
         known = {place for piece in pieces for place in piece.places if place}
         shelf = StoreShelf(store, experiment, kind.name)
-        fresh += _chosen(_unseen(shelf, known), {key: current[key] for key in missing})
+        fresh += _chosen(_unseen(shelf, known, kind), {key: current[key] for key in missing})
         have |= {key for piece in fresh for key in piece.keys}
         missing = [key for key in missing if key not in have]
     fresh += [read(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
@@ -90,7 +96,7 @@ def gathered(
 
 def known(store: Store, experiment: str, kind: Kind) -> list[str]:
     """The keys whose rows are kept on this machine, whether they still hold or not."""
-    parts = _all_of(LocalShelf(store, experiment, kind.name)).values()
+    parts = _all_of(LocalShelf(store, experiment, kind.name), kind).values()
     return [key for part in parts for key in part.keys]
 
 
@@ -110,7 +116,7 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
         LocalShelf(store, experiment, kind.name),
         StoreShelf(store, experiment, kind.name),
     ):
-        for name, part in _all_of(shelf).items():
+        for name, part in _all_of(shelf, kind).items():
             left = [key for key in part.keys if key.partition("/")[0] not in gone]
             if len(left) < len(part):
                 if left:
@@ -118,9 +124,9 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
                 shelf.remove([name])
 
 
-def _all_of(shelf: Shelf) -> dict[str, Part]:
+def _all_of(shelf: Shelf, kind: Kind) -> dict[str, Part]:
     found = {name: shelf.read(name) for name in shelf.names()}
-    return {name: part for name, part in found.items() if part is not None}
+    return {name: part for name, part in found.items() if part and kind.fits(part.table)}
 
 
 def _chosen(parts: Iterable[Part], current: Tags) -> list[Part]:
@@ -135,7 +141,7 @@ def _chosen(parts: Iterable[Part], current: Tags) -> list[Part]:
     return found
 
 
-def _unseen(shelf: StoreShelf, known: set[str]) -> list[Part]:
+def _unseen(shelf: StoreShelf, known: set[str], kind: Kind) -> list[Part]:
     """The store's parts that are not known, the largest first."""
     found: dict[str, Part | None] = {}
     for _ in range(3):  # a part that is merged into another meanwhile is gone, and listed no more
@@ -145,7 +151,8 @@ def _unseen(shelf: StoreShelf, known: set[str]) -> list[Part]:
         found |= shelf.read_many(names)
         if None not in found.values():
             break
-    return [part for _, part in sorted(found.items(), reverse=True) if part is not None]
+    parts = (part for _, part in sorted(found.items(), reverse=True))
+    return [part for part in parts if part and kind.fits(part.table)]
 
 
 def _keep(

@@ -6,12 +6,13 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rvlab.errors import SpecError
+from rvlab.frame.flat import is_packed
 from rvlab.frame.gather import Kind, known
 from rvlab.model import Run, is_name
 from rvlab.store import Store
 from rvlab.store.roll import Roll, called, roll
 
-ENDED = Kind("runs", single=True)
+ENDED = Kind("runs", is_packed, single=True)
 """The rows of runs that have ended."""
 
 

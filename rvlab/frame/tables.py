@@ -59,9 +59,28 @@ SCENES: dict[str, Any] = {
 }
 HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
-# Of histories there is most, and numbers hardly become smaller: they are for this machine alone.
-KEPT = {name: Kind(name) for name in ("evals", "confusion", "scenes")} | {
-    name: Kind(name, shared=False) for name in ("artifacts", "history")
+
+def _is(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
+    """Whether kept rows have these columns, those of a run that has none left aside."""
+    names = {"string": "string", "int64": "int64", "float64": "double"}
+    wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
+    return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
+
+
+def _is_history(table: pa.Table) -> bool:
+    types = {one.name: str(one.type) for one in table.schema}
+    return not types or (types.pop("epoch", "") == "int64" and set(types.values()) <= {"double"})
+
+
+_FILES = {**{name: dtype for name, dtype in ARTIFACTS.items() if name != "uri"}, "key": "string"}
+
+KEPT = {
+    "evals": Kind("evals", _is(EVALS)),
+    "confusion": Kind("confusion", _is(CONFUSION)),
+    "scenes": Kind("scenes", _is(SCENES)),
+    "artifacts": Kind("artifacts", _is(_FILES), shared=False),
+    # There is most of it, and numbers hardly become smaller: it is for this machine alone.
+    "history": Kind("history", _is_history, shared=False),
 }
 """What is kept of each table."""
 
@@ -101,9 +120,8 @@ def artifacts(store: Store, wanted: Wanted) -> pd.DataFrame:
     Returns:
         ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
     """
-    columns = {**{n: t for n, t in ARTIFACTS.items() if n != "uri"}, "key": "string"}
     rolls = rolls_of(store, wanted)
-    found = _written(store, rolls, "artifacts", columns)
+    found = _written(store, rolls, "artifacts", _FILES)
     uris = {run.id: run.uri for one in rolls for run in one.runs}
     if len(found):
         # Files of an adopted run lie elsewhere, and have a whole address for a key.

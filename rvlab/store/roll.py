@@ -70,9 +70,12 @@ def roll(store: Store, experiment: str, near: Iterable[str] = ()) -> Roll:
     ends, opened = f"{experiment}/{ENDS}/", f"{experiment}/{OPEN}/"
     # In this order: a run that ends between the two is found by both.
     going = [key[len(opened) :] for key in store.tags(opened)]
-    found = store.tags(ends, [f"{ends}{one}.json" for one in sorted(near)])
-    named = {key[len(ends) : -5]: tag for key, tag in found.items() if key.endswith(".json")}
-    ended = {one: named[one] for one in sorted(named) if is_name(one)}
+    old = sorted(near)
+    found = store.tags(ends, [f"{ends}{one}.json" for one in old])
+    start = len(ends)
+    ended = {key[start:-5]: tag for key, tag in sorted(found.items()) if key.endswith(".json")}
+    for one in [one for one in ended.keys() - old if not is_name(one)]:
+        del ended[one]
     others = [one for one in going if one not in ended and is_name(one)]
     ids = sorted([*ended, *others]) if others else list(ended)
     return Roll(store.uri, experiment, ids, ended)

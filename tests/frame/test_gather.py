@@ -1,0 +1,382 @@
+"""Rows that are kept, here and in the store: read once, never wrong, and nobody's to lock."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+
+from rvlab import frame
+from rvlab.errors import StoreError
+from rvlab.frame import gather, shelf
+from rvlab.model import Run
+from rvlab.store import S3Access, Store
+from rvlab.store.roll import reopen
+from tests.frame.made import Made
+
+
+def table(store: Store) -> pd.DataFrame:
+    return frame.runs(store, frame.rolls(store, None))
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The cache of one reader."""
+    monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@contextmanager
+def cached(folder: Path) -> Iterator[None]:
+    """Read as somebody whose cache is another."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RVLAB_CACHE", str(folder))
+        yield
+
+
+@pytest.fixture
+def small(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Parts in the store are made of two runs already, and asked for whatever is missing."""
+    monkeypatch.setattr(gather, "FEW", 0)
+    monkeypatch.setattr(gather, "LEAST", 2)
+    monkeypatch.setattr(gather, "_read_only", set())
+
+
+@pytest.fixture
+def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """The keys that are read, in order."""
+    keys: list[str] = []
+    for name in ("get", "tagged"):
+        plain = getattr(store._objects, name)
+        monkeypatch.setattr(
+            store._objects, name, lambda key, plain=plain: keys.append(key) or plain(key)
+        )
+    return keys
+
+
+def parts(store: Store) -> list[str]:
+    return [key for key, _ in store.files("towns/index/runs-1")]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_run_that_has_ended_is_read_once(store: Store, made: Made, read: list[str]) -> None:
+    runs = [made.ended({"lr": n}, {"f1": n / 10}) for n in range(5)]
+    first = table(store)
+    assert sorted(read) == [run.end_key for run in runs]
+    read.clear()
+    pd.testing.assert_frame_equal(table(store), first)
+    assert read == []
+    new = made.ended({"lr": 9.5, "width": 2})
+    assert list(table(store)["params.lr"]) == [0, 1, 2, 3, 4, 9.5]
+    assert read == [new.end_key]
+
+
+@pytest.mark.usefixtures("cache")
+def test_some_runs_are_taken_from_what_is_kept_and_take_nothing_from_it(
+    store: Store, made: Made, read: list[str]
+) -> None:
+    runs = [made.ended({"lr": n}) for n in range(5)]
+    table(store)
+    read.clear()
+    assert list(frame.runs(store, [runs[3], runs[1]])["params.lr"]) == [3, 1]
+    new = made.ended({"lr": 7})
+    assert list(frame.runs(store, [new, runs[0]])["params.lr"]) == [7, 0]
+    assert read == [new.end_key]
+    assert len(table(store)) == 6
+    assert read == [new.end_key]
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
+    store: Store, made: Made, tmp_path: Path
+) -> None:
+    runs = [made.ended({"lr": n}, {"f1": 0.5}) for n in range(6)]
+    table(store)
+    assert parts(store)
+    changed = store.get_json(runs[0].end_key)
+    store.put_json(runs[0].end_key, {**changed, "metrics": {"f1": 0.9}})
+    store.put(runs[1].end_key, b"{")
+    store.delete([runs[2].end_key])
+    reopen(store, runs[3])
+    for folder in ("cache", "another"):
+        with cached(tmp_path / folder):
+            found = table(store)
+        assert found.loc[runs[0].id, "metrics.f1"] == 0.9
+        assert found.loc[runs[1].id, "state"] == "broken"
+        assert runs[2].id not in found.index
+        assert found.loc[runs[3].id, "state"] == "queued"
+        assert found.loc[runs[4].id, "metrics.f1"] == 0.5
+    store.put_json(runs[1].end_key, changed)
+    assert table(store).loc[runs[1].id, "state"] == "succeeded"
+
+
+def files(cache: Path) -> list[Path]:
+    return [path for path in cache.rglob("*") if path.is_file()]
+
+
+@pytest.mark.parametrize("harm", ["half", "none", "other", "gone", "form", "columns"])
+def test_a_cache_that_was_harmed_is_made_anew(
+    store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+) -> None:
+    for n in range(3):
+        made.ended({"lr": n}, {"f1": 0.5})
+    whole = table(store)
+    shelf._mapped.clear()
+    (path,) = (path for path in files(cache) if path.parent.name.startswith("runs"))
+    data = path.read_bytes()
+    if harm != "form":
+        path.unlink()  # what another process has mapped stays as it is
+    if harm == "form":
+        monkeypatch.setattr(shelf, "FORM", shelf.FORM + 1)
+    elif harm == "columns":
+        other = frame.flat.packed([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
+        name = shelf.LocalShelf(store, "towns", "runs").write(
+            frame.part.Part(other, list(whole.index), ["x", "y", "z"])
+        )
+        assert name in {path.name for path in files(cache)}
+    elif harm != "gone":
+        path.write_bytes({"half": data[: len(data) // 2], "none": b"", "other": b"?" * 999}[harm])
+    pd.testing.assert_frame_equal(table(store), whole)
+    pd.testing.assert_frame_equal(table(store), whole)
+
+
+def test_a_cache_that_cannot_be_written_is_done_without(
+    store: Store, made: Made, tmp_path: Path
+) -> None:
+    made.ended({"lr": 1})
+    (tmp_path / "file").write_text("no folder")
+    with cached(tmp_path / "file"):
+        assert len(table(store)) == len(table(store)) == 1
+
+
+def test_a_cache_does_not_grow_without_end(
+    store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        made.ended(experiment=f"e{n}")
+        frame.runs(store, frame.rolls(store, f"e{n}"))
+        for path in files(cache):
+            os.utime(path, (n, n))
+    sizes = {path: path.stat().st_size for path in files(cache)}
+    made.ended(experiment="last")
+    monkeypatch.setattr(shelf, "MOST_BYTES", 2 * max(sizes.values()))
+    frame.runs(store, frame.rolls(store, "last"))
+    left = {path.parent.parent.name for path in files(cache)}
+    assert "last" in left
+    assert len(left) < 5
+    assert "e0" not in left
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_who_reads_leaves_parts_that_spare_others_the_reading(
+    store: Store, made: Made, read: list[str], tmp_path: Path
+) -> None:
+    runs = [made.ended({"lr": n}) for n in range(5)]
+    whole = table(store)
+    (part,) = parts(store)
+    read.clear()
+    with cached(tmp_path / "another"):
+        pd.testing.assert_frame_equal(table(store), whole)
+    assert read == [part]
+    read.clear()
+    new = made.ended({"lr": 9})
+    with cached(tmp_path / "third"):
+        assert len(table(store)) == 6
+    assert sorted(read) == sorted([part, new.end_key])
+    assert runs[0].end_key not in read
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_parts_are_merged_so_that_there_are_few(store: Store, made: Made) -> None:
+    numbers = []
+    for n in range(40):
+        made.ended({"lr": n})
+        table(store)
+        numbers.append(len(parts(store)))
+    assert max(numbers) <= 5  # about the logarithm of 40 / 2
+    kept = [key for name in parts(store) for key in in_part(store, name)]
+    assert len(kept) == len(set(kept)) >= 39
+
+
+def in_part(store: Store, key: str) -> list[str]:
+    """The ids of the runs in a part, in order."""
+    found = shelf.StoreShelf(store, "towns", "runs").read(key.rpartition("/")[2])
+    assert found is not None
+    return list(found.keys)
+
+
+@pytest.mark.usefixtures("small")
+def test_readers_who_merge_at_once_lose_no_run(store: Store, made: Made, tmp_path: Path) -> None:
+    for turn in range(6):
+        for n in range(3):
+            made.ended({"lr": turn * 3 + n})
+        with ThreadPoolExecutor(4) as pool:
+            found = list(pool.map(lambda _: table(store), range(4)))
+        assert {len(one) for one in found} == {(turn + 1) * 3}
+    with cached(tmp_path / "fresh"):
+        assert list(table(store)["params.lr"]) == list(range(18))
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_a_reader_who_may_not_write_has_the_same_table(
+    store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        made.ended({"lr": n})
+    asked: list[str] = []
+
+    def refuses(key: str, *_: Any, **__: Any) -> None:
+        asked.append(key)
+        raise StoreError("The bucket refused the credentials.")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(store._objects, "put", refuses)
+        assert len(table(store)) == 4
+    made.ended({"lr": 4})
+    with monkeypatch.context() as patch:
+        patch.setattr(store._objects, "put", refuses)
+        assert len(table(store)) == 5
+    assert len(asked) == 1  # and is not tried again and again
+    assert parts(store) == []
+
+
+@pytest.mark.usefixtures("cache", "small")
+@pytest.mark.parametrize("data", [b"", b"PAR1 no parquet", "without a header", "other columns"])
+def test_a_part_in_the_store_that_is_none_is_passed_over(
+    store: Store, made: Made, data: Any, tmp_path: Path
+) -> None:
+    for n in range(4):
+        made.ended({"lr": n})
+    whole = table(store)
+    (name,) = parts(store)
+    if data == "without a header":
+        pq.write_table(frame.flat.packed([{}]), tmp_path / "x")
+    elif data == "other columns":
+        part = shelf.StoreShelf(store, "towns", "runs").read(name.rpartition("/")[2])
+        assert part is not None
+        store.delete([name])
+        other = frame.part.Part(part.table.drop_columns(["state"]), part.keys, part.tags)
+        (tmp_path / "x").write_bytes(b"")
+        pq.write_table(frame.part.with_header(other), tmp_path / "x")
+    store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
+    with cached(tmp_path / "another"):
+        pd.testing.assert_frame_equal(table(store), whole)
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_what_was_deleted_is_in_no_part_any_more(
+    store: Store, made: Made, cache: Path, tmp_path: Path
+) -> None:
+    secret = made.ended({"text": "a-word-that-was-deleted"})
+    others = [made.ended({"text": "x"}) for _ in range(3)]
+    made.table(secret, "evals", [])
+    table(store)
+    frame.evals(store, frame.rolls(store, None))
+    assert secret.id in [id_ for name in parts(store) for id_ in in_part(store, name)]
+    from rvlab.store.removal import remove
+
+    remove(store, [secret])
+    frame.forget(store, [secret])
+    assert [id_ for name in parts(store) for id_ in in_part(store, name)] == [r.id for r in others]
+    assert not any(secret.id.encode() in path.read_bytes() for path in files(cache))
+    assert not [key for key, _ in store.files() if secret.id in key]
+    with cached(tmp_path / "another"):
+        assert list(table(store).index) == [run.id for run in others]
+
+
+@pytest.mark.usefixtures("small")
+@pytest.mark.parametrize("seed", range(4))
+def test_whatever_happens_the_table_is_what_the_records_say(
+    store: Store, made: Made, tmp_path: Path, seed: int
+) -> None:
+    rng = random.Random(seed)
+    runs: list[Run] = []
+    for turn in range(30):
+        what = rng.choice(["end", "end", "end", "wait", "change", "delete", "reopen", "wipe"])
+        if what == "end" or not runs:
+            params = {"lr": turn, "odd": rng.choice([1, "a", None, 2.5])}
+            runs.append(made.ended(params, run=f"20261123-154201-{turn:06x}"))
+        elif what == "wait":
+            runs.append(made.queued({"lr": turn}, run=f"20261123-154201-{turn:06x}"))
+        elif what == "wipe":
+            name = rng.choice([key for key, _ in store.files("towns/index")] or [""])
+            store.delete([name] if name else [])
+        else:
+            run = rng.choice(runs)
+            if store.exists(run.end_key):
+                if what == "change":
+                    record = store.get_json(run.end_key)
+                    store.put_json(run.end_key, {**record, "metrics": {"f1": turn / 30}})
+                elif what == "reopen":
+                    reopen(store, run)
+                else:
+                    store.delete([run.end_key])
+                    runs.remove(run)
+        with cached(tmp_path / f"reader-{rng.randint(0, 2)}"):
+            mine = table(store)
+        with cached(tmp_path / f"fresh-{turn}"), pytest.MonkeyPatch.context() as patch:
+            patch.setattr(shelf.StoreShelf, "names", lambda _: [])
+            patch.setattr(shelf.StoreShelf, "write", lambda *_: "none")
+            pd.testing.assert_frame_equal(mine, table(store), check_like=True)
+
+
+READER = """
+import sys
+from rvlab import frame
+from rvlab.frame import gather
+from rvlab.store import S3Access, Store
+gather.FEW, gather.LEAST = 0, 2
+store = Store(sys.argv[1], S3Access.from_environ())
+while True:
+    table = frame.runs(store, frame.rolls(store, None))
+    print(len(table), int(table["params.lr"].sum()), flush=True)
+"""
+
+
+def test_processes_that_share_a_cache_and_are_killed_leave_it_right(
+    s3_access: S3Access, s3: Any, tmp_path: Path
+) -> None:
+    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
+    made = Made(store)
+    made.ended({"lr": 0})
+    environ = {**os.environ, **s3_access.environ(), "RVLAB_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-c", READER, store.uri]
+
+    def reader() -> subprocess.Popen[str]:
+        process = subprocess.Popen(command, env=environ, stdout=subprocess.PIPE, text=True)
+        assert process.stdout is not None
+        assert process.stdout.readline() != ""
+        return process
+
+    readers = [reader() for _ in range(2)]
+    try:
+        for n in range(1, 25):
+            made.ended({"lr": n})
+            if n % 8 == 0:
+                readers[0].send_signal(signal.SIGKILL)
+                readers.pop(0).communicate(timeout=30)
+                readers.append(reader())
+        for one in readers:
+            line, until = "", time.monotonic() + 60
+            while line.split() != ["25", "300"] and time.monotonic() < until:
+                assert one.stdout is not None
+                line = one.stdout.readline()
+            assert line.split() == ["25", "300"]
+    finally:
+        for one in readers:
+            one.kill()
+            one.communicate(timeout=30)
+    with cached(tmp_path / "cache"):
+        assert list(table(store)["params.lr"]) == list(range(25))
