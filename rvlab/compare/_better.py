@@ -124,7 +124,8 @@ def test(
     **Interval.** With one run on a side, a bootstrap over scenes, BCa from 30 scenes on, see
     `rvlab.compare.resample.bootstrap`. With two or more runs on both sides, Student's t with the
     variance over scenes and that over seeds added, see
-    `rvlab.compare.spread.scenes_and_seeds`; runs with the same seed are paired.
+    `rvlab.compare.spread.scenes_and_seeds`; of three seeds in common or more, runs with the same
+    seed are paired, and only those count.
 
     **p-value.** A paired permutation test over scenes and, with seeds on both sides, Student's t
     over seeds; `p` is the larger one, so a small p holds for other scenes and other seeds (an
@@ -153,11 +154,16 @@ def test(
             other classes, or other truth.
         SpecError: If an argument is out of range, names no run, or a side has several settings.
     """
+    check_options(level, resamples)
+    of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)
+    return judged(of, metric, group, level=level, resamples=resamples, seed=seed)
+
+
+def check_options(level: float, resamples: int) -> None:
+    """Raises SpecError if a test cannot be made with these."""
     check_level(level)
     if resamples < 99:
         raise SpecError(f"resamples={resamples} are too few. Give 999 or more.")
-    of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)
-    return judged(of, metric, group, level=level, resamples=resamples, seed=seed)
 
 
 def judged(of: Sides, metric: str, group: str, *, level: float, resamples: int, seed: int) -> Test:

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare._better import Test, test
+from rvlab import frame
+from rvlab.compare._better import Test, check_options, judged
 from rvlab.compare._varying import varying
-from rvlab.compare.addresses import Runs, addresses, one, rows
+from rvlab.compare.addresses import Runs, addresses, each_store, one, rows
 from rvlab.compare.scenes import read_confusion
 from rvlab.compare.seeding import groups
+from rvlab.compare.sides import sides
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -63,27 +65,30 @@ def table_of_tests(
     """
     import pandas as pd
 
+    check_options(level, resamples)
     runs = rows(runs)
     base, others = _split(runs, baseline, ignore)
     if not others:
         raise SpecError("There is nothing to test: the table has no run beside the baseline.")
+    fingerprints = None
     if confusion is None:
         every = [run for part in (base, *others) for run in addresses(part)]
-        confusion = read_confusion(list(dict.fromkeys(every)))
-    found: list[Test] = [
-        test(
+        every = list(dict.fromkeys(every))
+        confusion = read_confusion(every)
+        fingerprints = None if any_truth else each_store(every, frame.scenes)
+    found: list[Test] = []
+    for part in others:
+        of = sides(
             part.drop(columns=list(ignore), errors="ignore"),
             base.drop(columns=list(ignore), errors="ignore"),
             metric,
             group=group,
-            level=level,
-            resamples=resamples,
-            seed=seed,
             confusion=confusion,
+            labels=None,
             any_truth=any_truth,
+            fingerprints=fingerprints,
         )
-        for part in others
-    ]
+        found.append(judged(of, metric, group, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([part.index[0] for part in others], name="run")
     table = pd.DataFrame(

@@ -156,9 +156,21 @@ def test_runs_with_other_seeds_are_not_paired() -> None:
 
 def test_seeds_that_only_one_side_has_are_left_out_and_named() -> None:
     runs, matrices = several(0.02, (1, 2, 9))
+    others = runs.iloc[[0, 5]].set_axis(["a3", "b3"]).assign(seed=[9, 0])
+    more = matrices.replace({"run": {"a0": "a3", "b2": "b3"}}).query("run in ('a3', 'b3')")
+    both, counts = pd.concat([runs, others]), pd.concat([matrices, more])
+    both["uri"] = [f"/store/towns/{run}" for run in both.index]
+    sides = both.loc[["a0", "a1", "a2"]], both.loc[["b0", "b1", "b2", "b3"]]
+    found = compare.test(*sides, confusion=counts, resamples=999)
+    assert (found.runs_a, found.runs_b, found.same_seeds) == (3, 3, True)
+    assert "Runs with the seed 9 are left out: only one side" in found.sentence
+
+
+def test_two_seeds_in_common_are_too_few_to_be_paired_and_none_is_left_out() -> None:
+    runs, matrices = several(0.02, (1, 2, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
-    assert (found.runs_a, found.runs_b, found.same_seeds) == (2, 2, True)
-    assert "Runs with the seeds 0, 9 are left out" in found.sentence
+    assert (found.runs_a, found.runs_b, found.same_seeds) == (3, 3, False)
+    assert "left out" not in found.sentence
 
 
 def test_scenes_that_not_all_have_are_left_out_and_named() -> None:
