@@ -98,9 +98,10 @@ def board(
     ]
     kept = [name for name in dict.fromkeys(rest) if name not in shown]
     table = pd.concat([shown, runs[kept]], axis=1)
-    size = sets.map(ranked.value_counts()).fillna(0).to_numpy(dtype=int)
-    places = {"last": ~has, "size": -size, "set": sets.to_numpy(), "rank": table["rank"].to_numpy()}
-    return table.iloc[pd.DataFrame(places).sort_values(list(places), kind="stable").index]
+    size = sets.map(ranked.value_counts()).fillna(0).astype("int64").to_numpy()
+    order = pd.DataFrame({"last": ~has, "size": -size, "set": sets.to_numpy()})
+    order["rank"] = table["rank"].to_numpy()
+    return table.iloc[order.sort_values(["last", "size", "set", "rank"], kind="stable").index]
 
 
 def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
