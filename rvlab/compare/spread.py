@@ -129,4 +129,6 @@ def _difference(of: Sides) -> float:
 def _runs(of: Sides) -> str:
     if of.same_seeds:
         return f"{len(of.a)} seeds that both have"
+    if len(of.a) == len(of.b):
+        return f"{len(of.a)} seeds each"
     return f"{len(of.a)} and {len(of.b)} seeds"

@@ -151,7 +151,7 @@ def test_runs_with_other_seeds_are_not_paired() -> None:
     runs, matrices = several(0.02, (7, 8, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert not found.same_seeds
-    assert found.interval.endswith("3 and 3 seeds")
+    assert found.interval.endswith("over 10 scenes and 3 seeds each")
 
 
 def test_seeds_that_only_one_side_has_are_left_out_and_named() -> None:

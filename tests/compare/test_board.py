@@ -57,6 +57,8 @@ def test_a_metric_that_no_run_has_lists_those_that_exist(runs: pd.DataFrame) -> 
     message = r"Did you mean 'metrics.f1'.*Metrics that exist: metrics.f1, metrics.mean_iou, "
     with pytest.raises(TableError, match=message):
         compare.board(runs, "metrics.f2")
+    with pytest.raises(TableError, match=r"'f1.roof'\. Metrics that exist: metrics.f1, metrics.me"):
+        compare.board(runs, "f1.roof")
     with pytest.raises(TableError, match=r"no column 'params.depth'"):
         compare.board(runs, columns=["params.depth"])
 
