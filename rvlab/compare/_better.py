@@ -137,7 +137,8 @@ def test(
     trained models, not two settings: another seed may turn it round. The sentence says that, too.
 
     Args:
-        a: One run, or several that differ only in their seed; of a seed the newest counts.
+        a: One run, or several that differ only in their seed; of a seed the newest counts. Runs
+            that failed beside others that succeeded are left out, which the sentence says.
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -10,7 +11,7 @@ from rvlab.compare._better import Test, check_options, judged
 from rvlab.compare._varying import varying
 from rvlab.compare.addresses import Runs, addresses, each_store, one, rows
 from rvlab.compare.scenes import read_confusion
-from rvlab.compare.seeding import groups
+from rvlab.compare.seeding import groups, succeeded
 from rvlab.compare.sides import sides
 from rvlab.errors import SpecError
 
@@ -42,8 +43,7 @@ def table_of_tests(
     the group in which the run called `baseline` is.
 
     Args:
-        runs: The table of runs, or runs. All must have been evaluated; ``runs.query("state ==
-            'succeeded'")`` leaves out those that failed.
+        runs: The table of runs, or runs. Those that have not succeeded are left out with a warning.
         baseline: One of them, by its id, row or URI, or another run.
         metric: As for `rvlab.compare.test`, whose other arguments these are, too.
         group: The group of scenes.
@@ -66,7 +66,10 @@ def table_of_tests(
     import pandas as pd
 
     check_options(level, resamples)
-    runs = rows(runs)
+    runs, gone = succeeded(rows(runs))
+    if gone:
+        said = f"{', '.join(gone[:6])}{'…' if len(gone) > 6 else ''}"
+        warnings.warn(f"Left out, as they have not succeeded: {said}.", stacklevel=2)
     base, others = _split(runs, baseline, ignore)
     if not others:
         raise SpecError("There is nothing to test: the table has no run beside the baseline.")

@@ -11,7 +11,7 @@ from rvlab.compare.addresses import Runs, addresses, each_store, rows
 from rvlab.compare.columns import differing, params_of
 from rvlab.compare.scenes import Scenes, other_files, other_truth, read_confusion, scenes
 from rvlab.compare.scores import score
-from rvlab.compare.seeding import one_of_each_seed
+from rvlab.compare.seeding import one_of_each_seed, succeeded
 from rvlab.errors import SpecError, TableError
 
 if TYPE_CHECKING:
@@ -101,8 +101,16 @@ def sides(
         fingerprints: Of what the runs were scored on, as ``lab.scenes()`` returns it. None reads
             it, unless `confusion` is given and nothing in the tables says that they may differ.
     """
-    tables = [_one_setting(rows(side), word) for side, word in ((a, "a"), (b, "b"))]
+    tables, gone = [], []
+    for side, word in ((a, "a"), (b, "b")):
+        given = rows(side)
+        there, others = succeeded(given)
+        # Where none has, it is told further on what they lack.
+        tables.append(_one_setting(there if len(there) else given, word))
+        gone += others if len(there) else []
     left, right, same_seeds, notes = _paired(*tables)
+    if gone:
+        notes.append(f"Left out, as they have not succeeded: {', '.join(gone)}.")
     runs = [addresses(side) for side in (left, right)]
     every = list(dict.fromkeys([*runs[0], *runs[1]]))
     found = scenes(read_confusion(every) if confusion is None else confusion, every, group)

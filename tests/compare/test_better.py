@@ -295,6 +295,17 @@ def test_a_side_of_several_settings_is_refused() -> None:
         compare.test(runs, runs.loc["b"], confusion=matrices)
 
 
+def test_a_run_that_failed_does_not_stand_in_for_the_one_that_succeeded_before() -> None:
+    runs, matrices, _ = two(6)
+    again = runs.loc[["a"]].set_axis(["a-again"]).assign(uri="/store/towns/a-again")
+    side = pd.concat([runs.loc[["a"]], again]).assign(state=["succeeded", "failed"])
+    found = compare.test(side, runs.loc["b"], confusion=matrices, resamples=999)
+    assert found.runs_a == 1
+    assert found.sentence.endswith("Left out, as they have not succeeded: a-again.")
+    with pytest.raises(TableError, match=r"No confusion matrix per scene: a-again\. A run has"):
+        compare.test(side.loc[["a-again"]], runs.loc["b"], confusion=matrices)
+
+
 def test_of_runs_with_the_same_seed_the_newest_counts() -> None:
     made = scene_matrices(np.random.default_rng(1), 6, (1.0, 0.5, 0.0))
     runs = table({"a-1": {}, "a-2": {}, "b": {}})
