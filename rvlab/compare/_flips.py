@@ -111,11 +111,12 @@ def _gaps(runs: pd.DataFrame, metric: str) -> Floats:
 def _same_set(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
     """Which pairs of runs were evaluated on the same; those of which it is not known are alike."""
     import numpy as np
+    import pandas as pd
 
     column = eval_set_column(runs, metric)
     if column not in runs:
         return np.ones((len(runs), len(runs)), dtype=bool)
-    sets = runs[column].astype("object").where(runs[column].notna(), "").to_numpy()
+    sets = pd.factorize(runs[column])[0]  # -1 where it is not known
     same: NDArray[np.bool_] = sets[:, None] == sets[None, :]
     return same
 
