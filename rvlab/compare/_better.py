@@ -101,7 +101,7 @@ def test(
     b: Runs,
     metric: str = "f1",
     *,
-    group: str = "validation",
+    group: str | None = None,
     level: float = 0.95,
     resamples: int = 9999,
     seed: int = 0,
@@ -142,7 +142,8 @@ def test(
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.
-        group: The group of scenes.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
         level: The level of the interval; the verdict takes ``1 - level`` for p.
         resamples: How often scenes are drawn and exchanged.
         seed: Makes it repeatable.
@@ -157,7 +158,7 @@ def test(
     """
     check_options(level, resamples)
     of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)
-    return judged(of, metric, group, level=level, resamples=resamples, seed=seed)
+    return judged(of, metric, level=level, resamples=resamples, seed=seed)
 
 
 def check_options(level: float, resamples: int) -> None:
@@ -167,7 +168,7 @@ def check_options(level: float, resamples: int) -> None:
         raise SpecError(f"resamples={resamples} are too few. Give 999 or more.")
 
 
-def judged(of: Sides, metric: str, group: str, *, level: float, resamples: int, seed: int) -> Test:
+def judged(of: Sides, metric: str, *, level: float, resamples: int, seed: int) -> Test:
     """The test of two sides that stand side by side."""
     import numpy as np
 
@@ -182,7 +183,7 @@ def judged(of: Sides, metric: str, group: str, *, level: float, resamples: int, 
     made = Test(
         *of.labels,
         metric=metric.removeprefix("metrics."),
-        group=group,
+        group=of.group,
         value_a=values[0],
         value_b=values[1],
         difference=difference,

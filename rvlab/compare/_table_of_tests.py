@@ -26,7 +26,7 @@ def table_of_tests(
     baseline: Runs,
     metric: str = "f1",
     *,
-    group: str = "validation",
+    group: str | None = None,
     level: float = 0.95,
     ignore: Sequence[str] = (),
     resamples: int = 9999,
@@ -46,7 +46,8 @@ def table_of_tests(
         runs: The table of runs, or runs. Those that have not succeeded are left out with a warning.
         baseline: One of them, by its id, row or URI, or another run.
         metric: As for `rvlab.compare.test`, whose other arguments these are, too.
-        group: The group of scenes.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
         level: The level of the intervals, which are not corrected; the verdict takes ``1 - level``.
         ignore: Columns in which the runs of a group may differ, see `seeds`.
         resamples: How often scenes are drawn and exchanged.
@@ -91,7 +92,7 @@ def table_of_tests(
             any_truth=any_truth,
             fingerprints=fingerprints,
         )
-        found.append(judged(of, metric, group, level=level, resamples=resamples, seed=seed))
+        found.append(judged(of, metric, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([part.index[0] for part in others], name="run")
     table = pd.DataFrame(

@@ -40,6 +40,7 @@ class Sides:
         same_seeds: Whether run i of a has the seed of run i of b.
         labels: What a and b are called.
         notes: What had to be left out.
+        group: The group of scenes.
     """
 
     a: Floats
@@ -49,6 +50,7 @@ class Sides:
     same_seeds: bool
     labels: tuple[str, str]
     notes: tuple[str, ...]
+    group: str = ""
 
     def weighted(self, weights: Floats) -> Floats:
         """The difference where the scenes count so often: ``(B, n)`` to ``(B,)``."""
@@ -127,7 +129,9 @@ def sides(
     places = {run: i for i, run in enumerate(every)}
     cubes = [found.matrices[[places[run] for run in side]] for side in runs]
     called = labels or (_label(left, right, "a"), _label(right, left, "b"))
-    return Sides(cubes[0], cubes[1], function, found.names, same_seeds, called, tuple(notes))
+    return Sides(
+        cubes[0], cubes[1], function, found.names, same_seeds, called, tuple(notes), found.group
+    )
 
 
 def _one_setting(side: pd.DataFrame, word: str) -> pd.DataFrame:

@@ -216,6 +216,17 @@ def test_a_run_without_matrices_and_a_group_without_scenes_are_named() -> None:
         compare.test(runs.loc["a"], runs.loc["b"], group="test", confusion=matrices)
 
 
+def test_the_group_is_the_one_that_a_runs_row_shows() -> None:
+    runs, matrices, made = two(7)
+    tested = confusion({"a": made[0], "b": made[1]}, group="test")
+    found = compare.test(runs.loc["a"], runs.loc["b"], confusion=tested, resamples=999)
+    assert found.group == "test"
+    both = pd.concat([tested, matrices])
+    for given, said in ((None, "validation"), ("test", "test")):
+        one = compare.test(runs.loc["a"], runs.loc["b"], group=given, confusion=both, resamples=999)
+        assert one.group == said
+
+
 def test_other_classes_are_refused() -> None:
     runs, matrices, made = two(2)
     renamed = confusion({"b": made[1]}, classes=("background", "building", "river"))
