@@ -60,7 +60,7 @@ def _more(verb: Callable[..., argparse.ArgumentParser]) -> None:
     gate.add_argument("--baseline", nargs="+", required=True, help="the same")
     gate.add_argument("--metric", default="f1", help="such as f1, mean_iou or f1.road")
     gate.add_argument("--margin", type=float, default=0.0, help="how much worse it may be")
-    gate.add_argument("--group", default="validation", help="the group of scenes")
+    gate.add_argument("--group", help="the group of scenes; by default that of the run's metrics")
     gate.add_argument("--level", type=float, default=0.95, help="the level of the interval")
     cancel = verb("cancel", verbs.cancel, "end a run, with all its processes")
     cancel.add_argument("run", nargs="+")

@@ -101,7 +101,7 @@ def test(
     b: Runs,
     metric: str = "f1",
     *,
-    group: str = "validation",
+    group: str | None = None,
     level: float = 0.95,
     resamples: int = 9999,
     seed: int = 0,
@@ -124,7 +124,8 @@ def test(
     **Interval.** With one run on a side, a bootstrap over scenes, BCa from 30 scenes on, see
     `rvlab.compare.resample.bootstrap`. With two or more runs on both sides, Student's t with the
     variance over scenes and that over seeds added, see
-    `rvlab.compare.spread.scenes_and_seeds`; runs with the same seed are paired.
+    `rvlab.compare.spread.scenes_and_seeds`; of three seeds in common or more, runs with the same
+    seed are paired, and only those count.
 
     **p-value.** A paired permutation test over scenes and, with seeds on both sides, Student's t
     over seeds; `p` is the larger one, so a small p holds for other scenes and other seeds (an
@@ -136,11 +137,13 @@ def test(
     trained models, not two settings: another seed may turn it round. The sentence says that, too.
 
     Args:
-        a: One run, or several that differ only in their seed; of a seed the newest counts.
+        a: One run, or several that differ only in their seed; of a seed the newest counts. Runs
+            that failed beside others that succeeded are left out, which the sentence says.
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.
-        group: The group of scenes.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
         level: The level of the interval; the verdict takes ``1 - level`` for p.
         resamples: How often scenes are drawn and exchanged.
         seed: Makes it repeatable.
@@ -153,14 +156,19 @@ def test(
             other classes, or other truth.
         SpecError: If an argument is out of range, names no run, or a side has several settings.
     """
+    check_options(level, resamples)
+    of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)
+    return judged(of, metric, level=level, resamples=resamples, seed=seed)
+
+
+def check_options(level: float, resamples: int) -> None:
+    """Raises SpecError if a test cannot be made with these."""
     check_level(level)
     if resamples < 99:
         raise SpecError(f"resamples={resamples} are too few. Give 999 or more.")
-    of = sides(a, b, metric, group=group, confusion=confusion, labels=labels, any_truth=any_truth)
-    return judged(of, metric, group, level=level, resamples=resamples, seed=seed)
 
 
-def judged(of: Sides, metric: str, group: str, *, level: float, resamples: int, seed: int) -> Test:
+def judged(of: Sides, metric: str, *, level: float, resamples: int, seed: int) -> Test:
     """The test of two sides that stand side by side."""
     import numpy as np
 
@@ -175,7 +183,7 @@ def judged(of: Sides, metric: str, group: str, *, level: float, resamples: int, 
     made = Test(
         *of.labels,
         metric=metric.removeprefix("metrics."),
-        group=group,
+        group=of.group,
         value_a=values[0],
         value_b=values[1],
         difference=difference,

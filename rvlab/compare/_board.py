@@ -13,7 +13,9 @@ from rvlab.compare.columns import differing, eval_set_column, metric_column
 from rvlab.errors import MissingExtra, TableError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
     from pandas.io.formats.style import Styler
 
 _OTHERS = ("experiment", "recipe", "seed", "state", "commit", "image")
@@ -50,8 +52,9 @@ def board(
 
         Where the column ``eval_set`` (``eval_set.test`` for ``metrics.test.f1``) shows that runs
         were scored on different scenes, labels or classes, each set is ranked by itself, the
-        largest first, since numbers over different pixels have no order. A warning says so, and
-        the column stays. `rvlab.Lab.scenes` shows which scene it is.
+        largest first, since numbers over different pixels have no order; so are runs of which
+        nobody knows on what, beside those of which it is known. A warning says so, and the column
+        stays. `rvlab.Lab.scenes` shows which scene it is.
 
     Raises:
         TableError: If no run has the metric (it lists those that exist), or a column is missing.
@@ -64,7 +67,9 @@ def board(
     for name in columns:
         if name not in runs:
             raise TableError(f"The table of runs has no column {name!r}.")
-    sets = _sets(runs, eval_set_column(runs, column), across_sets)
+    has = runs[column].notna().to_numpy(dtype=bool)
+    sets = _sets(runs, eval_set_column(runs, column), has, across_sets)
+    ranked = sets.iloc[has.nonzero()[0]]
     by_set = runs.groupby(sets.to_numpy(), sort=False)[column]
     best = by_set.transform("min" if ascending else "max")
     flipped = [flip_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)]
@@ -85,7 +90,7 @@ def board(
         shown["flips"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
     rest = [
         *(name for name in METRICS if name in runs),
-        *([eval_set_column(runs, column)] if sets.nunique() > 1 else []),
+        *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
         *differing(runs, [name for name in _OTHERS if name in runs]),
         *varying(runs).columns,
         *columns,
@@ -93,11 +98,10 @@ def board(
     ]
     kept = [name for name in dict.fromkeys(rest) if name not in shown]
     table = pd.concat([shown, runs[kept]], axis=1)
-    size = sets.map(sets.value_counts())
-    order = pd.DataFrame(
-        {"size": -size.to_numpy(), "set": sets.to_numpy(), "rank": table["rank"].to_numpy()}
-    )
-    return table.iloc[order.sort_values(["size", "set", "rank"], kind="stable").index]
+    size = sets.map(ranked.value_counts()).fillna(0).astype("int64").to_numpy()
+    order = pd.DataFrame({"last": ~has, "size": -size, "set": sets.to_numpy()})
+    order["rank"] = table["rank"].to_numpy()
+    return table.iloc[order.sort_values(["last", "size", "set", "rank"], kind="stable").index]
 
 
 def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
@@ -142,19 +146,28 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     return style
 
 
-def _sets(runs: pd.DataFrame, column: str, across_sets: bool) -> pd.Series[str]:
+def _sets(
+    runs: pd.DataFrame, column: str, has: NDArray[np.bool_], across_sets: bool
+) -> pd.Series[str]:
     """What each run was evaluated on; one set where nothing is known of it."""
     import pandas as pd
 
     if across_sets or column not in runs:
         return pd.Series("", index=runs.index, dtype="object")
     found = runs[column].astype("object").where(runs[column].notna(), "")
-    sets = found.loc[found != ""].nunique()
-    if sets > 1:
+    ranked = found.to_numpy()[has]
+    known, unknown = len({*ranked} - {""}), int((ranked == "").sum())
+    if known > 1 or (known and unknown):
+        of = f"{unknown} of these {len(ranked)} runs {'was' if unknown == 1 else 'were'}"
+        parts = [
+            f"These runs were evaluated on {known} different sets of scenes, labels or classes."
+            if known > 1
+            else "",
+            f"Nobody knows on what {of} evaluated." if unknown else "",
+        ]
         warnings.warn(
-            f"These runs were evaluated on {sets} different sets of scenes, labels or classes, so "
-            f"each set is ranked by itself (column {column!r}). across_sets=True ranks them in "
-            "one list.",
+            f"{' '.join(filter(None, parts))} So each set is ranked by itself (column {column!r}). "
+            "across_sets=True ranks them in one list.",
             stacklevel=3,
         )
     return found

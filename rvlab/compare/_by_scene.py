@@ -32,7 +32,7 @@ def by_scene(
 
     Args:
         a: One run, or several that differ only in their seed; of a seed the newest counts.
-        b: The same. Where both have two seeds or more in common, only those count.
+        b: The same. Where both have three seeds or more in common, only those count.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.
         group: The group of scenes; None takes the one that a run's row shows: ``validation``, else

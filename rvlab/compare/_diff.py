@@ -7,6 +7,7 @@ import json
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
+from rvlab import frame
 from rvlab.compare._configs import config_of
 from rvlab.compare.addresses import Runs, one, store_of
 from rvlab.compare.columns import comparable
@@ -41,7 +42,10 @@ def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
           unified diff, which ``print`` shows best (`source_diff` is that text alone);
         * ``parameter``: each parameter, without its ``params.``;
         * ``commit``: the git commit, and whether there were changes that were not committed;
-        * ``data``: the folder of the scenes, if the store does not tell it by itself;
+        * ``data``: the folder of the scenes, if the store does not tell it by itself; and of each
+          scene that was scored, ``validation[town-0].labels``, the fingerprints of its image,
+          labels and areas of interest: they differ where the pixels do, whatever the files are
+          called. A run that was not evaluated has none, which is no difference;
         * ``config``: Raster Vision's flattened config, see `configs`; much of it follows from
           the parameters.
 
@@ -58,6 +62,7 @@ def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
     a, b = one(run_a, "run_a"), one(run_b, "run_b")
     specs = [_spec(run) for run in (a, b)]
     found = [*_spec_rows(*specs), *_source_rows(a, b, *specs)]
+    found += _mapping_rows("data", *_fingerprints(a, b))
     found += _mapping_rows("config", config_of(a), config_of(b))
     found.sort(key=lambda row: (KINDS.index(row[0]), row[1]))
     names = ("kind", "key", "a", "b", "text")
@@ -94,6 +99,23 @@ def _spec_rows(a: Spec, b: Spec) -> Iterator[Row]:
     yield from _mapping_rows("parameter", a.params, b.params)
     data = [{k: v for k, v in spec.places.items() if k == "data_uri"} for spec in (a, b)]
     yield from _mapping_rows("data", *data)
+
+
+def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
+    """What the runs were scored on; nothing where that is known of one of them only."""
+    tables = [frame.scenes(store_of(run), [run]) for run in (a, b)]
+    if any(table.empty for table in tables):
+        return {}, {}
+    left, right = (
+        {
+            f"{row['group']}[{row['scene']}].{name}": row[name]
+            for row in table.to_dict("records")
+            for name in ("image", "labels", "aois")
+            if comparable(row[name])[0] != "missing"
+        }
+        for table in tables
+    )
+    return left, right
 
 
 def _source_rows(a: Run, b: Run, spec_a: Spec, spec_b: Spec) -> Iterator[Row]:

@@ -7,11 +7,13 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from rvlab.compare.addresses import Runs, rows
-from rvlab.compare.columns import metric_column
+from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from rvlab.metrics import Floats
 
@@ -21,7 +23,9 @@ METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
 _AT_ONCE = 500
 
 
-def flips(runs: Runs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
+def flips(
+    runs: Runs, metrics: Sequence[str] | None = None, *, across_sets: bool = False
+) -> pd.DataFrame:
     """The pairs of runs of which one leads by one metric and the other by another.
 
     Raster Vision's average F1 weights classes by their pixels, so a model that never gets a road
@@ -31,6 +35,7 @@ def flips(runs: Runs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     Args:
         runs: The table of runs, or runs.
         metrics: Columns, ``metrics.`` may be left out; None takes those of `METRICS` that exist.
+        across_sets: Take also pairs of runs that were evaluated on different sets, see `board`.
 
     Returns:
         ``run leads_by by other leads_other_by by_other``: by the metric ``leads_by`` `run` is
@@ -52,7 +57,10 @@ def flips(runs: Runs, metrics: Sequence[str] | None = None) -> pd.DataFrame:
     parts = []
     for first, second in combinations(names, 2):
         gap, other = _gaps(runs, first), _gaps(runs, second)
-        i, j = np.nonzero((gap > 0) & (other < 0))
+        flipped = (gap > 0) & (other < 0)
+        if not across_sets:
+            flipped &= _same_set(runs, first) & _same_set(runs, second)
+        i, j = np.nonzero(flipped)
         parts.append(
             pd.DataFrame(
                 {
@@ -98,6 +106,19 @@ def _gaps(runs: pd.DataFrame, metric: str) -> Floats:
     values = _values(runs, metric)
     gaps: Floats = values[:, None] - values[None, :]
     return gaps
+
+
+def _same_set(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
+    """Which pairs of runs were evaluated on the same; those of which it is not known are alike."""
+    import numpy as np
+    import pandas as pd
+
+    column = eval_set_column(runs, metric)
+    if column not in runs:
+        return np.ones((len(runs), len(runs)), dtype=bool)
+    sets = pd.factorize(runs[column])[0]  # -1 where it is not known
+    same: NDArray[np.bool_] = sets[:, None] == sets[None, :]
+    return same
 
 
 def _values(runs: pd.DataFrame, metric: str) -> Floats:

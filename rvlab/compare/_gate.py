@@ -45,7 +45,7 @@ def gate(
     metric: str = "f1",
     margin: float = 0.0,
     *,
-    group: str = "validation",
+    group: str | None = None,
     level: float = 0.95,
     resamples: int = 9999,
     seed: int = 0,
@@ -67,7 +67,8 @@ def gate(
         metric: As for `rvlab.compare.test`, whose other arguments these are, too.
         margin: How much worse the candidate may be, in units of the metric; below 0 it has to be
             better by that much.
-        group: The group of scenes.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
         level: The level of the interval.
         resamples: How often scenes are drawn and exchanged.
         seed: Makes it repeatable.

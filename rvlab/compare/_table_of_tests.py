@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare._better import Test, test
+from rvlab import frame
+from rvlab.compare._better import Test, check_options, judged
 from rvlab.compare._varying import varying
-from rvlab.compare.addresses import Runs, addresses, one, rows
+from rvlab.compare.addresses import Runs, addresses, each_store, one, rows
 from rvlab.compare.scenes import read_confusion
-from rvlab.compare.seeding import groups
+from rvlab.compare.seeding import groups, succeeded
+from rvlab.compare.sides import sides
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -23,7 +26,7 @@ def table_of_tests(
     baseline: Runs,
     metric: str = "f1",
     *,
-    group: str = "validation",
+    group: str | None = None,
     level: float = 0.95,
     ignore: Sequence[str] = (),
     resamples: int = 9999,
@@ -40,11 +43,11 @@ def table_of_tests(
     the group in which the run called `baseline` is.
 
     Args:
-        runs: The table of runs, or runs. All must have been evaluated; ``runs.query("state ==
-            'succeeded'")`` leaves out those that failed.
+        runs: The table of runs, or runs. Those that have not succeeded are left out with a warning.
         baseline: One of them, by its id, row or URI, or another run.
         metric: As for `rvlab.compare.test`, whose other arguments these are, too.
-        group: The group of scenes.
+        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
+            ``test``, else the first.
         level: The level of the intervals, which are not corrected; the verdict takes ``1 - level``.
         ignore: Columns in which the runs of a group may differ, see `seeds`.
         resamples: How often scenes are drawn and exchanged.
@@ -63,27 +66,33 @@ def table_of_tests(
     """
     import pandas as pd
 
-    runs = rows(runs)
+    check_options(level, resamples)
+    runs, gone = succeeded(rows(runs))
+    if gone:
+        said = f"{', '.join(gone[:6])}{'…' if len(gone) > 6 else ''}"
+        warnings.warn(f"Left out, as they have not succeeded: {said}.", stacklevel=2)
     base, others = _split(runs, baseline, ignore)
     if not others:
         raise SpecError("There is nothing to test: the table has no run beside the baseline.")
+    fingerprints = None
     if confusion is None:
         every = [run for part in (base, *others) for run in addresses(part)]
-        confusion = read_confusion(list(dict.fromkeys(every)))
-    found: list[Test] = [
-        test(
+        every = list(dict.fromkeys(every))
+        confusion = read_confusion(every)
+        fingerprints = None if any_truth else each_store(every, frame.scenes)
+    found: list[Test] = []
+    for part in others:
+        of = sides(
             part.drop(columns=list(ignore), errors="ignore"),
             base.drop(columns=list(ignore), errors="ignore"),
             metric,
             group=group,
-            level=level,
-            resamples=resamples,
-            seed=seed,
             confusion=confusion,
+            labels=None,
             any_truth=any_truth,
+            fingerprints=fingerprints,
         )
-        for part in others
-    ]
+        found.append(judged(of, metric, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([part.index[0] for part in others], name="run")
     table = pd.DataFrame(

@@ -6,7 +6,8 @@ import json
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import TableError, did_you_mean
+from rvlab.errors import TableError
+from rvlab.frame.asked import led
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -22,8 +23,7 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
     for name in (metric, f"metrics.{metric}"):
         if name in runs.columns and (name in known or _is_number(runs[name])):
             return name
-    listed = f" Metrics that exist: {', '.join(known)}." if known else ""
-    raise TableError(f"No run has the metric {metric!r}. {did_you_mean(metric, known)}{listed}")
+    raise TableError(f"No run has the metric {metric!r}. {led(metric, known, metric=True)}")
 
 
 def eval_set_column(runs: pd.DataFrame, metric: str) -> str:

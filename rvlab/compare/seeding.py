@@ -35,6 +35,14 @@ def groups(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.DataFrame]
     return [one_of_each_seed(runs.iloc[places]) for places in found.values()]
 
 
+def succeeded(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
+    """The runs that succeeded, and the ids of the others; all of them where no state is known."""
+    if "state" not in runs:
+        return runs, []
+    there = (runs["state"] == "succeeded").fillna(True).to_numpy(dtype=bool)
+    return runs[there], [str(run) for run in runs.index[~there]]
+
+
 def one_of_each_seed(runs: pd.DataFrame) -> pd.DataFrame:
     """The newest run of each seed, by seed; all of them where no seed is known."""
     if "seed" not in runs or runs["seed"].isna().any():

@@ -77,7 +77,8 @@ def scenes_and_seeds(of: Sides, level: float) -> Interval:
 
     (Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
     Bulletin 2, 1946). In simulations of 2 to 5 seeds on 6 to 30 scenes a nominal 95 % covered 91
-    to 98 %; an interval over scenes alone covered 36 to 94 %. Where a number would have to be the
+    to 98 %, and 94 to 99 % on 3 scenes, where it is wider than need be; an interval over scenes
+    alone covered 36 to 94 %. Where a number would have to be the
     score of one scene, it is its jackknife pseudo-value: what the scene adds to the score of the
     summed matrices.
     """
@@ -128,4 +129,6 @@ def _difference(of: Sides) -> float:
 def _runs(of: Sides) -> str:
     if of.same_seeds:
         return f"{len(of.a)} seeds that both have"
+    if len(of.a) == len(of.b):
+        return f"{len(of.a)} seeds each"
     return f"{len(of.a)} and {len(of.b)} seeds"

@@ -11,6 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
+_METRICS = "metrics."
+
+
 def with_columns(
     table: pd.DataFrame | pd.Series[Any], names: Iterable[str], what: str
 ) -> pd.DataFrame:
@@ -38,8 +41,28 @@ def with_columns(
     for name in wanted:
         if name not in out.columns:
             known = [str(c) for c in out.columns]
-            raise TableError(f"The {what} has no column {name!r}. {did_you_mean(name, known)}")
+            raise TableError(f"The {what} has no column {name!r}. {led(name, known)}")
     return out
+
+
+def led(word: str, known: Sequence[str], *, metric: bool = False) -> str:
+    """What leads from a wrong column to the right one, and from a wrong metric to all there are.
+
+    Args:
+        word: What was asked for; ``f1`` leads to ``metrics.f1``.
+        known: The columns that exist.
+        metric: Whether it was to be a metric, although it does not begin with ``metrics.``.
+    """
+    metrics = [name for name in known if name.startswith(_METRICS)]
+    is_metric = (metric or word.startswith(_METRICS)) and bool(metrics)
+    whole = [name for name in known if name.partition(".")[2] == word]
+    said = did_you_mean(word, metrics if is_metric else known)
+    if whole:
+        said = f"Did you mean {' or '.join(map(repr, whole[:3]))}?"
+    if not is_metric:
+        return said
+    near = f"{said} " if said.startswith("Did") else ""
+    return f"{near}Metrics that exist: {', '.join(metrics)}."
 
 
 def one_row(row: pd.Series[Any]) -> pd.DataFrame:

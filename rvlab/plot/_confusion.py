@@ -101,7 +101,8 @@ def _drawn(
 ) -> Figure:
     cell = min(0.5, max(0.16, 4.2 / len(classes)))
     size = 9.0 if cell >= 0.36 else 0.0  # 0 where numbers have no room
-    down, right = [UNLABELLED if c == NULL_CLASS else c for c in classes], 0.15 if size else 0.75
+    down = [UNLABELLED if c == NULL_CLASS else c for c in classes]
+    right = 0.15 if size else 0.95 if signed else 0.75  # where the color bar has its numbers
     square = len(classes) * cell
     titled = max(len(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
     step = max(square, titled) + _GAP

@@ -83,7 +83,7 @@ def importance(
 def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
     fewest = max(FEWEST, FEWEST_EACH * len(names))
     if len(table) < fewest:
-        each = f"{FEWEST_EACH} for each of the {len(names)} parameters that differ"
+        each = f"{FEWEST_EACH} for each parameter that differs, of which there are {len(names)}"
         raise TableError(
             f"{len(table)} runs have {metric!r}; importance needs {fewest}: at least {FEWEST}, "
             f"and {each}. With fewer, a forest explains chance. Look at plot.scatter instead."

@@ -90,7 +90,9 @@ def _drawn(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: boo
             **look,
         )
     for i, (name, axis) in enumerate(zip(names, axes, strict=True)):
-        _ruled(ax, i, name, axis, is_last=is_scale and i == len(names) - 1)
+        # What stands at the first axis has the margin; at others it ends before the next axis.
+        most = int((gap - 0.25) / 0.072) if i else None
+        _ruled(ax, i, name, axis, is_last=is_scale and i == len(names) - 1, most=most)
     if is_scale:
         _strip(ax, gap * (len(names) - 1))
     else:
@@ -104,7 +106,7 @@ def _colors(axis: Ruler) -> list[dict[str, Any]]:
     return [none if np.isnan(at) else {"color": _color(float(at))} for at in axis.at]
 
 
-def _ruled(ax: Axes, i: int, name: str, axis: Ruler, *, is_last: bool) -> None:
+def _ruled(ax: Axes, i: int, name: str, axis: Ruler, *, is_last: bool, most: int | None) -> None:
     from matplotlib.patheffects import withStroke
 
     end = 0.0 if is_last else SPREAD
@@ -115,7 +117,7 @@ def _ruled(ax: Axes, i: int, name: str, axis: Ruler, *, is_last: bool) -> None:
         ticks.append((NONE, "none"))
     for at, word in ticks:
         ax.annotate(
-            word,
+            _cut(word, most),
             (i, at),
             (18 if is_last else -5, 0),
             textcoords="offset points",
@@ -140,6 +142,14 @@ def _ruled(ax: Axes, i: int, name: str, axis: Ruler, *, is_last: bool) -> None:
         fontweight="bold",
         linespacing=1.1,
     )
+
+
+def _cut(word: str, most: int | None) -> str:
+    """At most so many letters: its beginning and its end, since names often begin alike."""
+    if most is None or len(word) <= most:
+        return word
+    head = most // 2
+    return f"{word[:head]}…{word[head + 1 - most :]}"
 
 
 def _strip(ax: Axes, inches: float) -> None:

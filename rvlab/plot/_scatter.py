@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import SpecError
@@ -12,6 +13,7 @@ from rvlab.plot.trend import trends
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
 
 FROM = 6
 """Runs from which on a trend is drawn unasked."""
@@ -58,8 +60,9 @@ def scatter(
     if trend is not None and not isinstance(trend, bool):
         raise SpecError(f"trend cannot be {trend!r}: it is True, False or None.")
     table = with_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
+    made = None
     if ax is None:
-        ax = _own_axes()
+        made, ax = _own_axes()
     there = table[table[x].notna() & table[y].notna()]
     missing = _missing(table, x, y)
     if there.empty:
@@ -72,6 +75,9 @@ def scatter(
     found = trends(across, up, by, shown, kinds=kinds is not None) if asked else None
     _dots(ax, found.placed(across, by) if found else across, up, by, shown)
     _dress(ax, across, y, kinds)
+    if made is not None and kinds and _crowded(kinds):
+        # Long names that stand aslant are not to take the room of the dots.
+        made.set_figheight(4.0 + 0.036 * max(map(len, kinds)))
     if log_x if log_x is not None else is_number(there[x]) and ink.is_wide(across.tolist()):
         ax.set_xscale("log")
     if shown:
@@ -99,12 +105,12 @@ def _note(ax: Axes, lines: list[str]) -> None:
         )
 
 
-def _own_axes() -> Axes:
+def _own_axes() -> tuple[Figure, Axes]:
     import matplotlib.pyplot as plt
 
     made, ax = plt.subplots(figsize=(6.4, 4.0), dpi=100, layout="constrained")
     made.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
-    return ax
+    return made, ax
 
 
 def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
@@ -157,13 +163,18 @@ def _dress(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) ->
     if kinds is None:
         return
     ax.set_xlim(-0.5, len(kinds) - 0.5)
-    crowded = sum(map(len, kinds)) > 50
+    crowded = _crowded(kinds)
     ax.set_xticks(
         range(len(kinds)),
         kinds,
         rotation=30 if crowded else 0,
         ha="right" if crowded else "center",
     )
+
+
+def _crowded(kinds: Sequence[str]) -> bool:
+    """Whether names have no room beside one another."""
+    return sum(map(len, kinds)) > 50
 
 
 def _key(ax: Axes, shown: ink.Hue) -> None:

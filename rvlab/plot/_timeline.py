@@ -24,6 +24,7 @@ _INKS = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#000
 COLORS = dict(zip(STEPS, _INKS, strict=True))
 _UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 _SKEW_S = 0.2
+_BAD = ("failed", "cancelled")
 _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 
 
@@ -80,7 +81,7 @@ def _drawn(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool
     ax.grid(visible=True, axis="x", color=ink.FAINT, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, longest / size * 1.005)
+    ax.set_xlim(0, max(longest * 1.005, *(_room(rows) for rows in runs)) / size)
     ax.set_ylim(float(tops[-1]), 0)
     for top, rows, lane, wide in zip(tops[:-1], runs, lanes, many, strict=True):
         first = float(top) + 0.25 + (max(wide, 1.6) - max(wide, 1.3)) / 2
@@ -118,7 +119,7 @@ def _bar(
     begin, end = row["_from"] / size, row["_to"] / size
     wide = max(end - begin, longest / size * 0.002)
     color = COLORS.get(str(row["step"]), "#bdbdbd")
-    bad, running = row["state"] in ("failed", "cancelled"), row["state"] == "running"
+    bad, running = row["state"] in _BAD, row["state"] == "running"
     ax.broken_barh(
         [(begin, wide)],
         (top, tall),
@@ -132,17 +133,26 @@ def _bar(
     )
     if not bad:
         return
-    late = end > 0.75 * longest / size  # where the words would run into the costs
-    look: dict[str, Any] = {"va": "center", "fontsize": 8.5, "textcoords": "offset points"}
     ax.annotate(
-        f"{row['step']} {row['state']}",
-        (begin if late else begin + wide, top + tall / 2),
-        (-4 if late else 4, 0),
-        ha="right" if late else "left",
+        _trouble(row),
+        (begin + wide, top + tall / 2),
+        (4, 0),
+        textcoords="offset points",
+        va="center",
+        fontsize=8.5,
         color="#a50e0e" if row["state"] == "failed" else ink.GREY,
-        bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5},
-        **look,
     )
+
+
+def _trouble(row: Mapping[Any, Any]) -> str:
+    return f"{row['step']} {row['state']}"
+
+
+def _room(rows: pd.DataFrame) -> float:
+    """How long the axis is to be, in seconds, for the words beside steps that came to grief."""
+    bad = rows[rows["state"].isin(_BAD)].to_dict("records")
+    inches = ((row["_to"], 0.12 + len(_trouble(row)) * _LETTER * 0.94) for row in bad)
+    return max((end / (1 - wide / _BARS) for end, wide in inches), default=0.0)
 
 
 def _costs(rows: pd.DataFrame) -> tuple[str, str, str]:

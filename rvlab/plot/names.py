@@ -15,7 +15,7 @@ def run_names(table: pd.DataFrame, label: str | None = None) -> dict[Any, list[s
     """For each run of a long table the lines that tell it from the others.
 
     Args:
-        table: Has a column ``run`` and, where they were joined, ``params.*``.
+        table: Has a column ``run`` and, where they were joined, ``params.*`` and ``seed``.
         label: A column to use; None takes the ``params.*`` in which the runs differ, else the ids
             without what all of them begin with.
     """

@@ -45,8 +45,9 @@ def titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> li
         most: Lines of parameters at most.
 
     Returns:
-        For each run its lines, such as ``["lr = 0.01", "width = 8"]``; its id where the runs do
-        not differ, and the end of its id where two would be called the same.
+        For each run its lines, such as ``["lr = 0.01", "width = 8"]``, and its ``seed``, if the
+        table has it, where two would be called the same; the end of its id, where they still are;
+        its id, where the runs do not differ.
     """
     ids = [str(run) for run in runs["run"]]
     columns = [label] if label else _differing(runs)
@@ -54,6 +55,9 @@ def titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> li
     out = [[_line(name, runs[name].iloc[i]) for name in shown] for i in range(len(runs))]
     if len(columns) > most:
         out = [[*lines, f"and {len(columns) - most} more"] for lines in out]
+    seeds = runs["seed"].map(short).tolist() if "seed" in runs and not label else []
+    if len(set(seeds)) > 1 and any(out.count(lines) > 1 for lines in out):
+        out = [[*lines, f"seed = {seed}"] for lines, seed in zip(out, seeds, strict=True)]
     return [
         [run] if not lines else [*lines, run.rsplit("-", 1)[-1]] if out.count(lines) > 1 else lines
         for run, lines in zip(ids, out, strict=True)

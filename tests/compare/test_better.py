@@ -151,14 +151,26 @@ def test_runs_with_other_seeds_are_not_paired() -> None:
     runs, matrices = several(0.02, (7, 8, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert not found.same_seeds
-    assert found.interval.endswith("3 and 3 seeds")
+    assert found.interval.endswith("over 10 scenes and 3 seeds each")
 
 
 def test_seeds_that_only_one_side_has_are_left_out_and_named() -> None:
     runs, matrices = several(0.02, (1, 2, 9))
+    others = runs.iloc[[0, 5]].set_axis(["a3", "b3"]).assign(seed=[9, 0])
+    more = matrices.replace({"run": {"a0": "a3", "b2": "b3"}}).query("run in ('a3', 'b3')")
+    both, counts = pd.concat([runs, others]), pd.concat([matrices, more])
+    both["uri"] = [f"/store/towns/{run}" for run in both.index]
+    sides = both.loc[["a0", "a1", "a2"]], both.loc[["b0", "b1", "b2", "b3"]]
+    found = compare.test(*sides, confusion=counts, resamples=999)
+    assert (found.runs_a, found.runs_b, found.same_seeds) == (3, 3, True)
+    assert "Runs with the seed 9 are left out: only one side" in found.sentence
+
+
+def test_two_seeds_in_common_are_too_few_to_be_paired_and_none_is_left_out() -> None:
+    runs, matrices = several(0.02, (1, 2, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
-    assert (found.runs_a, found.runs_b, found.same_seeds) == (2, 2, True)
-    assert "Runs with the seeds 0, 9 are left out" in found.sentence
+    assert (found.runs_a, found.runs_b, found.same_seeds) == (3, 3, False)
+    assert "left out" not in found.sentence
 
 
 def test_scenes_that_not_all_have_are_left_out_and_named() -> None:
@@ -202,6 +214,17 @@ def test_a_run_without_matrices_and_a_group_without_scenes_are_named() -> None:
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices.query("run == 'a'"))
     with pytest.raises(TableError, match=r"group 'test': a, b\. Groups of these runs: validation"):
         compare.test(runs.loc["a"], runs.loc["b"], group="test", confusion=matrices)
+
+
+def test_the_group_is_the_one_that_a_runs_row_shows() -> None:
+    runs, matrices, made = two(7)
+    tested = confusion({"a": made[0], "b": made[1]}, group="test")
+    found = compare.test(runs.loc["a"], runs.loc["b"], confusion=tested, resamples=999)
+    assert found.group == "test"
+    both = pd.concat([tested, matrices])
+    for given, said in ((None, "validation"), ("test", "test")):
+        one = compare.test(runs.loc["a"], runs.loc["b"], group=given, confusion=both, resamples=999)
+        assert one.group == said
 
 
 def test_other_classes_are_refused() -> None:
@@ -281,6 +304,17 @@ def test_a_side_of_several_settings_is_refused() -> None:
     runs["params.width"] = [4, 8]
     with pytest.raises(SpecError, match=r"runs of a differ in more than their seed: params\.width"):
         compare.test(runs, runs.loc["b"], confusion=matrices)
+
+
+def test_a_run_that_failed_does_not_stand_in_for_the_one_that_succeeded_before() -> None:
+    runs, matrices, _ = two(6)
+    again = runs.loc[["a"]].set_axis(["a-again"]).assign(uri="/store/towns/a-again")
+    side = pd.concat([runs.loc[["a"]], again]).assign(state=["succeeded", "failed"])
+    found = compare.test(side, runs.loc["b"], confusion=matrices, resamples=999)
+    assert found.runs_a == 1
+    assert found.sentence.endswith("Left out, as they have not succeeded: a-again.")
+    with pytest.raises(TableError, match=r"No confusion matrix per scene: a-again\. A run has"):
+        compare.test(side.loc[["a-again"]], runs.loc["b"], confusion=matrices)
 
 
 def test_of_runs_with_the_same_seed_the_newest_counts() -> None:

@@ -57,6 +57,8 @@ def test_a_metric_that_no_run_has_lists_those_that_exist(runs: pd.DataFrame) -> 
     message = r"Did you mean 'metrics.f1'.*Metrics that exist: metrics.f1, metrics.mean_iou, "
     with pytest.raises(TableError, match=message):
         compare.board(runs, "metrics.f2")
+    with pytest.raises(TableError, match=r"'f1.roof'\. Metrics that exist: metrics.f1, metrics.me"):
+        compare.board(runs, "f1.roof")
     with pytest.raises(TableError, match=r"no column 'params.depth'"):
         compare.board(runs, columns=["params.depth"])
 
@@ -70,12 +72,43 @@ def test_runs_over_other_scenes_are_ranked_apart(runs: pd.DataFrame) -> None:
     runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
     with pytest.warns(UserWarning, match="on 2 different sets of scenes.*across_sets=True"):
         board = compare.board(runs)
-    assert list(board.index) == ["r4", "r1", "r3", "r2"]
-    assert board["rank"].tolist() == [1, 2, pd.NA, 1]
-    assert board["eval_set"].tolist() == ["x", "x", "x", "y"]
+    assert list(board.index) == ["r4", "r1", "r2", "r3"]
+    assert board["rank"].tolist() == [1, 2, 1, pd.NA]
+    assert board["eval_set"].tolist() == ["x", "x", "y", "x"]
     assert board["flips"].tolist() == [0, 0, 0, 0]
     together = compare.board(runs, across_sets=True)
     assert list(together.index) == ["r2", "r4", "r1", "r3"]
+
+
+def test_runs_that_failed_stand_last_however_many_they_are(runs: pd.DataFrame) -> None:
+    """They were evaluated on nothing, which is no set of its own."""
+    failed = runs.loc[["r3"] * 5].set_axis([f"f{i}" for i in range(5)])
+    both = pd.concat([failed, runs]).assign(eval_set=pd.Series("x", ["r1", "r2", "r4"]))
+    board = compare.board(both)
+    assert list(board.index[:3]) == ["r2", "r4", "r1"]
+    assert board["rank"].tolist()[:3] == [1, 1, 3]
+    assert board["rank"].isna().sum() == 6
+    assert "eval_set" not in board
+
+
+def test_runs_of_which_nobody_knows_the_scenes_are_ranked_apart_with_a_word(
+    runs: pd.DataFrame,
+) -> None:
+    runs["eval_set"] = pd.Series(["x", pd.NA, "x", "x"], index=runs.index, dtype="string")
+    with pytest.warns(UserWarning, match=r"^Nobody knows on what 1 of these 3 runs was evaluated"):
+        board = compare.board(runs)
+    assert list(board.index) == ["r4", "r1", "r2", "r3"]
+    assert "eval_set" in board
+    assert compare.board(runs, across_sets=True)["rank"].tolist() == [1, 1, 3, pd.NA]
+    runs["eval_set"] = pd.Series(pd.NA, index=runs.index, dtype="string")
+    assert list(compare.board(runs).index) == ["r2", "r4", "r1", "r3"]
+
+
+def test_runs_over_other_scenes_are_no_pair_that_flips(runs: pd.DataFrame) -> None:
+    assert len(compare.flips(runs)) == 2
+    runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
+    assert compare.flips(runs).empty
+    assert len(compare.flips(runs, across_sets=True)) == 2
 
 
 def test_a_metric_of_another_group_is_ranked_by_what_that_group_was_scored_on(

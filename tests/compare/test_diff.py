@@ -65,6 +65,25 @@ def test_each_difference_is_a_row_of_its_kind(made: Made) -> None:
     assert rows["text"].notna().sum() == 1
 
 
+def test_other_labels_under_the_same_name_are_a_difference_of_the_data(made: Made) -> None:
+    a, b, never = configured(made), configured(made), configured(made)
+
+    def scored(run: Run, *scenes: tuple[str, str, str | None]) -> None:
+        names = ("scene", "labels", "aois")
+        more = {"group": "validation", "image": "i", "rests_on": "content"}
+        made.table(run, "scenes", [{**more, **dict(zip(names, s, strict=True))} for s in scenes])
+
+    scored(a, ("town-0", "l0", None), ("town-1", "l1", "area"))
+    scored(b, ("town-0", "l0", None), ("town-1", "l2", None))
+    found = compare.diff(a, b)
+    assert found["kind"].tolist() == ["data", "data"]
+    rows = found.set_index("key")
+    assert rows.loc["validation[town-1].labels", ["a", "b"]].tolist() == ["l1", "l2"]
+    assert rows.loc["validation[town-1].aois", "a"] == "area"
+    assert pd.isna(rows.loc["validation[town-1].aois", "b"])
+    assert compare.diff(a, never).empty
+
+
 def test_rows_of_the_table_and_uris_are_taken(made: Made) -> None:
     a, b = configured(made), configured(made, lr=0.3)
     runs = frame.runs(made.store, [a, b])

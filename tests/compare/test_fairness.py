@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from rvlab import compare
+from rvlab import compare, frame
 from rvlab.errors import TableError
 from rvlab.model import Run
 from tests.compare.made import confusion, scene_matrices
@@ -54,6 +54,25 @@ def test_other_images_labels_or_areas_are_refused_by_name(
     with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\. Images, labels, areas"):
         compare.test(*runs)
     assert compare.test(*runs, any_truth=True).difference > 0
+    with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\."):
+        compare.table_of_tests(runs, runs[1])
+    assert len(compare.table_of_tests(runs, runs[1], any_truth=True)) == 1
+    with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\."):
+        compare.by_scene(*runs)
+
+
+def test_matrices_at_hand_spare_no_look_at_runs_that_say_they_differ(
+    made: Made, runs: list[Run]
+) -> None:
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(s002={"labels": "other"}))
+    table, counts = frame.runs(made.store, runs), frame.confusion(made.store, runs)
+    a, b = (table.iloc[[i]].assign(eval_set=name) for i, name in enumerate("xy"))
+    with pytest.raises(TableError, match=r"in 1 of 8 scenes: s002\."):
+        compare.test(a, b, confusion=counts)
+    with pytest.raises(TableError, match=r"in 1 of 8 scenes: s002\."):
+        compare.gate(a, b, confusion=counts)
+    assert compare.test(a, b, confusion=counts, any_truth=True).difference > 0
 
 
 def test_the_same_scenes_are_tested_and_so_are_runs_of_which_nothing_is_known(

@@ -8,8 +8,10 @@ import pytest
 from scipy import stats
 
 from rvlab import metrics
+from rvlab.compare._better import judged
+from rvlab.compare._seeds import student
 from rvlab.compare.resample import bootstrap, expanded, jackknife_error, permutation_p
-from rvlab.compare.sides import Sides
+from rvlab.compare.sides import PAIRED_FROM, Sides
 from rvlab.compare.spread import over_seeds, scenes_and_seeds, spread
 from tests.compare.made import scene_matrices
 
@@ -106,7 +108,7 @@ METRICS = {
 
 
 @pytest.mark.parametrize("metric", METRICS)
-@pytest.mark.parametrize("n", [3, 6, 12, 30])
+@pytest.mark.parametrize("n", [2, 3, 5, 6, 12, 30, 100])
 def test_a_nominal_95_percent_interval_covers_90_to_98_percent(metric: str, n: int) -> None:
     """Of 500 evaluations of two models on n scenes, against what they score on 40,000."""
     skills, score = (0.8, 0.5), METRICS[metric]
@@ -142,12 +144,8 @@ def over_several_seeds(rng: np.random.Generator, n: int, seeds: int, scatter: fl
     return scene_matrices(rng, n, [*skills, *(0.5 + scatter * rng.normal(size=seeds))])
 
 
-@pytest.mark.parametrize(("n", "seeds", "scatter"), [(6, 3, 0.2), (12, 3, 0.05), (30, 5, 0.2)])
-@pytest.mark.parametrize("paired", [True, False])
-def test_an_interval_over_scenes_and_seeds_covers_its_level(
-    n: int, seeds: int, scatter: float, paired: bool
-) -> None:
-    """Other scenes and other seeds at once."""
+def covered(n: int, seeds: int, scatter: float, *, paired: bool) -> float:
+    """How often the difference over other scenes and other seeds lies in its interval."""
     big = over_several_seeds(np.random.default_rng(0), 300, 400, scatter)
     scores = metrics.macro_f1(big.sum(axis=1))
     truth = scores[:400].mean() - scores[400:].mean()
@@ -156,6 +154,50 @@ def test_an_interval_over_scenes_and_seeds_covers_its_level(
         drawn = over_several_seeds(np.random.default_rng(1000 + i), n, seeds, scatter)
         of = sides(drawn[:seeds], drawn[seeds:], same_seeds=paired)
         low, high, _ = scenes_and_seeds(of, 0.95)
+        hits += bool(low <= truth <= high)
+    return hits / 500
+
+
+EVEN_TWO = [(6, 2, 0.2), (12, 2, 0.05), (30, 2, 0.2), (30, 2, 0.5)]
+
+
+@pytest.mark.parametrize(
+    ("n", "seeds", "scatter", "paired"),
+    [
+        *((*each, False) for each in EVEN_TWO),
+        *((*e, p) for e in [(6, 3, 0.2), (12, 3, 0.05), (30, 5, 0.2)] for p in (True, False)),
+    ],
+)
+def test_an_interval_over_scenes_and_seeds_covers_its_level(
+    n: int, seeds: int, scatter: float, paired: bool
+) -> None:
+    assert 0.90 <= covered(n, seeds, scatter, paired=paired) <= 0.98
+
+
+def test_two_seeds_would_be_too_few_to_be_paired() -> None:
+    assert covered(30, 2, 0.2, paired=True) < 0.9 <= covered(30, 2, 0.2, paired=False)
+    assert PAIRED_FROM == 3
+
+
+@pytest.mark.parametrize(("n", "seeds", "paired"), [(2, 3, True), (2, 3, False), (3, 2, False)])
+def test_with_a_handful_of_scenes_and_seeds_it_is_too_wide_and_never_too_narrow(
+    n: int, seeds: int, paired: bool
+) -> None:
+    assert 0.93 <= covered(n, seeds, 0.05, paired=paired) <= 0.995
+
+
+@pytest.mark.parametrize("seeds", [2, 3, 5])
+def test_the_interval_over_seeds_covers_its_level(seeds: int) -> None:
+    """Of 500 settings with so many seeds on the same ten scenes, against the mean of 4,000."""
+
+    def scores(rng: np.random.Generator, many: int) -> np.ndarray:
+        skills = 0.8 + 0.2 * rng.normal(size=many)
+        return metrics.macro_f1(scene_matrices(np.random.default_rng(5), 10, skills).sum(axis=1))
+
+    truth = scores(np.random.default_rng(0), 4000).mean()
+    hits = 0
+    for i in range(500):
+        low, high = student(list(scores(np.random.default_rng(1000 + i), seeds)), 0.95)
         hits += bool(low <= truth <= high)
     assert 0.90 <= hits / 500 <= 0.98
 
@@ -178,3 +220,17 @@ def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
     assert many.p_seeds == 0
     assert many.p_scenes == one.p_scenes
     assert many.effect == pytest.approx(one.effect)
+
+
+@pytest.mark.parametrize(("n", "seeds", "scatter"), [(6, 1, 0), (12, 3, 0.2), (30, 1, 0)])
+def test_of_two_that_are_equally_good_one_is_seldom_called_better(
+    n: int, seeds: int, scatter: float
+) -> None:
+    """In 5 % of 300 cases or fewer, give or take what chance allows."""
+    alarms = 0
+    for i in range(300):
+        rng = np.random.default_rng(5000 + i)
+        drawn = scene_matrices(rng, n, 0.6 + scatter * rng.normal(size=2 * seeds))
+        of = sides(drawn[:seeds], drawn[seeds:], same_seeds=seeds >= PAIRED_FROM)
+        alarms += judged(of, "f1", level=0.95, resamples=499, seed=i).verdict != "cannot tell"
+    assert alarms / 300 <= 0.08

@@ -41,6 +41,14 @@ def test_what_is_significant_alone_may_not_be_among_many() -> None:
     assert (found["verdict"] == "cannot tell").all()
 
 
+def test_runs_that_have_not_succeeded_are_left_out_and_named() -> None:
+    runs, matrices = sweep()
+    runs["state"] = ["succeeded", "succeeded", "failed", "running"]
+    with pytest.warns(UserWarning, match=r"as they have not succeeded: good, bad\.$"):
+        found = compare.table_of_tests(runs, "base", confusion=matrices, resamples=999)
+    assert list(found.index) == ["equal"]
+
+
 def test_seeds_are_tested_together() -> None:
     cubes = scene_matrices(np.random.default_rng(2), 8, (0.5, 0.52, 1.4, 1.42))
     rows = {f"r{lr}{s}": {"params.lr": lr, "seed": s} for lr in (1, 2) for s in (0, 1)}

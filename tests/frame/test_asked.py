@@ -26,6 +26,23 @@ def test_a_row_of_a_table_is_a_table_of_one_row(store: Store, made: Made) -> Non
         with_columns(row, ["metrics.f2"], "table of runs")
 
 
+def test_a_metric_that_is_not_there_leads_to_all_that_are_and_a_short_name_to_its_column() -> None:
+    runs = pd.DataFrame(columns=["run", "params.lr", "metrics.f1", "metrics.mean_iou", "uri"])
+    exist = "Metrics that exist: metrics.f1, metrics.mean_iou."
+    for name, said in {
+        "metrics.f2": f"Did you mean 'metrics.f1' or 'metrics.mean_iou'? {exist}",
+        "metrics.confusion_entropy": exist,
+        "f1": "Did you mean 'metrics.f1'?",
+        "lr": "Did you mean 'params.lr'?",
+        "uir": "Did you mean 'uri'?",
+    }.items():
+        with pytest.raises(TableError) as told:
+            with_columns(runs, [name], "table of runs")
+        assert str(told.value) == f"The table of runs has no column {name!r}. {said}"
+    with pytest.raises(TableError, match=r"'metrics.f1'\. There are 'run', 'uri'\.$"):
+        with_columns(runs[["run", "uri"]], ["metrics.f1"], "table of runs")
+
+
 def test_a_row_with_a_column_run_keeps_it() -> None:
     history = pd.DataFrame({"run": ["a", "b"], "epoch": [0, 1]})
     found = with_columns(history.iloc[1], ["run", "epoch"], "history")

@@ -149,6 +149,17 @@ def test_many_classes_have_a_color_bar_for_numbers():
     assert len(figure.axes) == 2
 
 
+@pytest.mark.parametrize("difference", [False, True])
+def test_the_numbers_of_a_color_bar_are_not_cut_off(difference):
+    rng = np.random.default_rng(0)
+    many = [chr(97 + i) for i in range(14)]
+    made = [(rng.poisson(90, (14, 14)) + np.diag(rng.poisson(k, 14))) for k in (3000, 3400)]
+    table = long(*made, classes=many)
+    figure = plot.confusion(table, difference=difference)
+    figure.canvas.draw()
+    assert figure.get_tightbbox().x1 <= figure.get_figwidth()
+
+
 def test_one_scene():
     table = pd.concat([long(A), long(B, scene="s")])
     np.testing.assert_allclose(matrix(panels(plot.confusion(table))[0])[0], [0.9, 0.1])

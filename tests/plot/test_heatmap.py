@@ -105,6 +105,20 @@ def test_runs_are_named_by_joined_parameters_or_a_label():
     assert names(plot.heatmap(table, label="name"), "x") == ["a", "b"]
 
 
+def test_runs_that_differ_in_their_seed_are_named_by_it_if_it_was_joined():
+    three = [[0.4, 0.3, 0.2]]
+    alike = evals(three, **{"params.lr": [0.1, 0.1, 0.1], "seed": [0, 1, 2]})
+    assert names(plot.heatmap(alike), "x") == ["seed = 0", "seed = 1", "seed = 2"]
+    some = evals(three, **{"params.lr": [0.1, 0.1, 0.01], "seed": [0, 1, 0]})
+    assert names(plot.heatmap(some), "x") == [
+        "lr = 0.1\nseed = 0", "lr = 0.1\nseed = 1", "lr = 0.01\nseed = 0",
+    ]  # fmt: skip
+    apart = evals(three, **{"params.lr": [0.1, 0.2, 0.3], "seed": [0, 1, 0]})
+    assert names(plot.heatmap(apart), "x") == ["lr = 0.1", "lr = 0.2", "lr = 0.3"]
+    twice = evals(three, **{"params.lr": [0.1, 0.1, 0.01], "seed": [0, 0, 1]})
+    assert "lr = 0.1\nseed = 0\nr1" in names(plot.heatmap(twice), "x")
+
+
 def test_hundreds_of_cells_have_a_color_bar_for_numbers_and_labels_that_do_not_overlap():
     figure = plot.heatmap(evals(np.random.default_rng(0).uniform(size=(150, 60))))
     assert not words(figure)

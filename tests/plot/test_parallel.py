@@ -116,6 +116,21 @@ def test_it_fits_its_figure():
     assert box.y1 <= figure.get_figheight()
 
 
+def test_long_categories_end_before_the_axis_at_their_left():
+    kinds = ["resnet50-pretrained-on-imagenet", "resnet50-pretrained-elsewhere", "unet"]
+    table = runs().assign(**{"params.model": [kinds[i % 3] for i in range(len(runs()))]})
+    figure = plot.parallel(table, ["params.lr", "params.model", "params.width"])
+    figure.canvas.draw()
+    ax = figure.axes[0]
+    left = ax.transData.transform((0, 0))[0]
+    found = [t for t in ax.texts if t.get_gid() == "params.model"]
+    assert all(t.get_window_extent().x0 > left for t in found)
+    words = [t.get_text() for t in found]
+    assert len(set(words)) == 3
+    assert "unet" in words
+    assert all(len(w) > 12 for w in words if w != "unet")
+
+
 def test_wrong_columns_are_named():
     with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
         plot.parallel(runs(), hue="metrics.f2")

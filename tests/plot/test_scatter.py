@@ -55,6 +55,16 @@ def test_categories_durations_and_times_have_an_axis():
     assert plot.scatter(runs(created=when), x="created").get_xlabel() == "created (UTC)"
 
 
+def test_long_names_of_categories_leave_the_dots_their_room():
+    kinds = ["resnet50-pretrained-elsewhere", "resnet101-pretrained-too", "efficientnet"]
+    ax, plain = (plot.scatter(runs(model=k), x="model") for k in (kinds, ["a", "b", "c"]))
+    for each in (ax, plain):
+        each.figure.canvas.draw()
+    tall, usual = (a.get_window_extent().height for a in (ax, plain))
+    assert tall > 0.85 * usual
+    assert ax.figure.get_tightbbox().x0 >= 0
+
+
 def test_hue_has_a_legend_with_the_name_of_its_column():
     ax = plot.scatter(runs(model=["b", "a", "b"]), hue="model")
     legend = ax.get_legend()

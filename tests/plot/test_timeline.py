@@ -108,6 +108,18 @@ def test_failed_steps_are_hatched_and_named():
     assert not figure.axes[0].collections[0].get_hatch()
 
 
+def test_words_beside_a_step_that_failed_late_cover_no_bar_and_no_cost():
+    rows = [("a", "chip", 0, 30), ("a", "train", 30, 400), ("a", "predict", 400, 402, 0, "failed")]
+    figure = plot.timeline(steps(*rows, ("a", "predict", 400, 403, 1, "cancelled")))
+    figure.canvas.draw()
+    said = {t.get_text(): t.get_window_extent() for t in figure.axes[0].texts}
+    to_px = figure.axes[0].transData
+    drawn = [to_px.transform_path(c.get_paths()[0]) for c in figure.axes[0].collections]
+    for words in ("predict failed", "predict cancelled"):
+        assert said[words].x0 > max(bar.get_extents().x1 for bar in drawn)
+        assert said[words].x1 < min(said["time"].x0, said["7 min"].x0)
+
+
 def test_running_steps_are_pale_and_as_long_as_is_known():
     table = steps(USUAL[0], ("a", "train", 1, 21, None, "running"))
     figure = plot.timeline(table)
