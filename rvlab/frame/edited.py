@@ -58,22 +58,22 @@ def edited(
     return {run: folded(edits) for run, edits in found.items()}
 
 
+def _record(key: str, data: bytes) -> str:
+    return json.dumps(Edit.from_record(parsed(key, data), key).record())
+
+
 def _read(store: Store, start: str, keys: Sequence[str]) -> Part:
     import pyarrow as pa
 
     good: dict[str, tuple[str, str | None]] = {}
-    for key, answer in store.get_many_tagged([f"{start}{key}" for key in keys]).items():
-        try:
-            if isinstance(answer, RvlabError):
-                raise answer
-            record = Edit.from_record(parsed(key, answer[0]), key).record()
-        except StoreUnreachable:
-            raise
-        except KeyMissing:
+    for key, answer in store.read_many([f"{start}{key}" for key in keys], _record).items():
+        if isinstance(answer, StoreUnreachable):
+            raise answer
+        if isinstance(answer, KeyMissing):
             continue  # its run was deleted after the listing
-        except RvlabError as exc:
-            warnings.warn(f"An edit is left out of the table: {exc}", stacklevel=6)
+        if isinstance(answer, RvlabError):
+            warnings.warn(f"An edit is left out of the table: {answer}", stacklevel=6)
             continue
-        good[key[len(start) :]] = (json.dumps(record), answer[1])
+        good[key[len(start) :]] = answer
     texts, tags = [text for text, _ in good.values()], [tag for _, tag in good.values()]
     return Part(pa.table({"text": pa.array(texts, pa.string())}), list(good), tags)

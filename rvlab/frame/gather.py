@@ -90,7 +90,9 @@ def gathered(
     if len(new) and whole and kind.shared:
         found = _compacted(store, StoreShelf(store, experiment, kind.name), found)
     if len(new) or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
-        _keep(local, kept, found, new, kind=kind, whole=whole)
+        mapped = _keep(local, kept, found, new, kind=kind, whole=whole)
+        if mapped is not None and mapped.keys == found.keys:
+            found = mapped  # and not a second time in memory
     return found.of([key for key in current if key in found.at])
 
 
@@ -157,8 +159,12 @@ def _unseen(shelf: StoreShelf, known: set[str], kind: Kind) -> list[Part]:
 
 def _keep(
     local: LocalShelf, kept: Mapping[str, Part], found: Part, new: Part, *, kind: Kind, whole: bool
-) -> None:
-    """Write rows that were not on this machine, and small parts with them, as one part."""
+) -> Part | None:
+    """Write rows that were not on this machine, and small parts with them, as one part.
+
+    Returns:
+        It, as it is read from there; None if it cannot be.
+    """
 
     def holds(key: str, tag: str | None) -> bool:
         return found.tagged[key] == tag if key in found.at else not whole
@@ -178,6 +184,7 @@ def _keep(
     one = one.of(sorted(key for key, tag in one.tagged.items() if tag is not None))
     name = local.write(one)
     local.remove(old for old in merged if old != name)
+    return local.read(name)
 
 
 def _compacted(store: Store, shelf: StoreShelf, found: Part) -> Part:

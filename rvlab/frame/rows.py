@@ -36,6 +36,8 @@ def rows_of(store: Store, wanted: Sequence[Run]) -> list[Row]:
             row = unended(store, run)
         else:
             try:
+                if isinstance(answer, RvlabError):
+                    raise answer
                 row = ended(run.end_key, answer)
             except RvlabError as exc:
                 row = broken(exc)
@@ -45,18 +47,12 @@ def rows_of(store: Store, wanted: Sequence[Run]) -> list[Row]:
     return rows
 
 
-def ended(key: str, data: bytes | RvlabError) -> Row:
-    """The row of a run that has ended.
-
-    Args:
-        key: Of the record that ended it.
-        data: The record, or why it cannot be had.
+def ended(key: str, data: bytes) -> Row:
+    """The row of a run, from the key of the record that ended it and what that holds.
 
     Raises:
-        RvlabError: That, or RecordBroken.
+        RecordBroken: If it is no such record.
     """
-    if isinstance(data, RvlabError):
-        raise data
     record = parsed(key, data)
     spec = Spec.from_record(record.get("spec"), key)
     state = record.get("state")

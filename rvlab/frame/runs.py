@@ -106,13 +106,12 @@ def _read_ends(
     rows: list[Row] = []
     keys: list[str] = []
     tags: list[str | None] = []
-    for key, answer in store.get_many_tagged(wanted).items():
-        data, tag = (answer, None) if isinstance(answer, RvlabError) else answer
-        try:
-            rows.append(ended(key, data))
-        except RvlabError as exc:
-            troubles[wanted[key]] = exc
+    for key, answer in store.read_many(wanted, ended).items():
+        if isinstance(answer, RvlabError):
+            troubles[wanted[key]] = answer
             continue
+        row, tag = answer
+        rows.append(row)
         keys.append(wanted[key])
         tags.append(tag)
     return Part(packed(rows), keys, tags)

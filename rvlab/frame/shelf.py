@@ -140,8 +140,8 @@ class StoreShelf:
         import pyarrow.parquet as pq
 
         try:
-            table = pq.read_table(io.BytesIO(self._store.get(f"{self._prefix}{name}")))
-            part = from_header(table)
+            data = self._store.get(f"{self._prefix}{name}")
+            part = from_header(pq.read_table(pa.BufferReader(data)))
         except (RvlabError, OSError, ValueError, TypeError, pa.ArrowException):
             return None
         return part.placed([name] * len(part))

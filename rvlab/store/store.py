@@ -15,7 +15,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
 
-IN_FLIGHT = 32  # where the gain flattens for small keys
+IN_FLIGHT = 64  # where the gain flattens for small keys, 20 ms away
 
 PIECE = 950
 """So many keys that are known are listed by one request, which leaves room for new ones."""
@@ -127,13 +127,31 @@ class Store:
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
         """Several keys at once; a key that fails gets its error in the place of its bytes."""
-        return self.each(lambda key: _or_error(self.get, key), keys)
 
-    def get_many_tagged(
-        self, keys: Iterable[str]
-    ) -> dict[str, tuple[bytes, str | None] | RvlabError]:
-        """As `get_many`, the bytes with their ETag."""
-        return self.each(lambda key: _or_error(self.tagged, key), keys)
+        def one(key: str) -> bytes | RvlabError:
+            try:
+                return self.get(key)
+            except RvlabError as exc:
+                return exc
+
+        return self.each(one, keys)
+
+    def read_many(
+        self, keys: Iterable[str], read: Callable[[str, bytes], T]
+    ) -> dict[str, tuple[T, str | None] | RvlabError]:
+        """What is made of the bytes of several keys, with their ETags; or the error of a key.
+
+        Each is read while others are on their way, and its bytes are not kept.
+        """
+
+        def one(key: str) -> tuple[T, str | None] | RvlabError:
+            try:
+                data, tag = self.tagged(key)
+                return read(key, data), tag
+            except RvlabError as exc:
+                return exc
+
+        return self.each(one, keys)
 
     def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
         """Call something for each key, some dozens at a time; the first exception ends it."""
@@ -190,13 +208,6 @@ class Store:
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
         return self._objects.folders(prefix)
-
-
-def _or_error(call: Callable[[str], T], key: str) -> T | RvlabError:
-    try:
-        return call(key)
-    except RvlabError as exc:
-        return exc
 
 
 def normal(uri: str | Path) -> str:
