@@ -30,8 +30,8 @@ OWN = ""
 """The text of an input whose default only the recipe itself knows."""
 
 _TYPES = (bool, int, float, str, list, dict)
-_MAIMED = ("python3", "{{$", "{{workflow")
-"""Text that Kubeflow's runners replace inside arguments."""
+_MAIMED = ("python3", "{{")
+"""Text that Kubeflow's runners, and Argo below them, replace inside arguments."""
 
 
 @dataclass(frozen=True)

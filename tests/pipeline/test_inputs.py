@@ -100,13 +100,20 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
     ("value", "said"),
     [
         ("run python3 now", "holds 'python3', which Kubeflow would replace"),
-        ("{{$.inputs}}", r"holds '\{\{\$', which Kubeflow"),
+        ("{{$.inputs}}", r"holds '\{\{', which Kubeflow"),
+        ({"a": ["{{item}}"]}, r"holds '\{\{', which Kubeflow"),
         (float("inf"), "is inf. Give a finite number"),
     ],
 )
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         arguments([Input("x", str)], {"x": value})
+
+
+def test_braces_of_nested_values_are_no_harm() -> None:
+    value = {"a": {"b": {"c": [{"d": {}}]}}}
+    assert arguments([Input("x", dict)], {"x": value}) == {"x": value}
+    assert json.loads(arguments([Input("x", str, as_json=True)], {"x": value})["x"]) == value
 
 
 @pytest.mark.parametrize("name", ["größe", "_x", "self"])
