@@ -163,9 +163,9 @@ class KubeflowEngine:
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
         """What Kubeflow says of runs of which the store says nothing.
 
-        One listing, the newest first, as far as it takes to find them; what has ended is not asked
-        for again. A run that Kubeflow does not know is ``queued`` if it was never started there,
-        else ``lost``.
+        One listing, the newest first, as far as it takes to find them; what has ended, or is gone,
+        is not asked for again. A run that Kubeflow does not know is ``queued`` if it was never
+        started there, else ``lost``.
         """
         named = store.each(lambda uri: self._job(store, Run.from_uri(uri)), [r.uri for r in runs])
         jobs = {run: named[run.uri] for run in runs}
@@ -180,6 +180,7 @@ class KubeflowEngine:
                 wanted.discard(one.run_id)
                 if not wanted:
                     break
+            self._ended.update(dict.fromkeys(wanted, "GONE"))  # what was deleted never comes back
         return {
             run: "queued" if job is None else STATES.get(told.get(job, ""), "lost")
             for run, job in jobs.items()
