@@ -283,6 +283,9 @@ def test_runs_that_kubeflow_does_not_know_are_lost(lab: Lab) -> None:
     del lab.fake.runs[lab.job(first)]
     found = lab.engine.states(lab.store, [first, second])
     assert (found[first], found[second]) == ("lost", "queued")
+    asked = lab.fake.asked()
+    assert lab.state(first) == "lost"  # and all runs are not looked through again
+    assert lab.fake.asked() == asked
 
 
 def test_a_run_started_in_kubeflows_pages_is_known_by_its_claim(lab: Lab) -> None:
