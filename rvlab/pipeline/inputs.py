@@ -29,6 +29,9 @@ _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 OWN = ""
 """The text of an input whose default only the recipe itself knows."""
 
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
+
 _TYPES = (bool, int, float, str, list, dict)
 _MAIMED = ("python3", "{{")
 """Text that Kubeflow's runners, and Argo below them, replace inside arguments."""
@@ -134,6 +137,11 @@ def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
             )
         if any(isinstance(v, float) and not math.isfinite(v) for v in _plain(value)):
             raise SpecError(f"The parameter {name!r} is {value!r}. Give a finite number.")
+        if any(isinstance(v, int) and abs(v) > EXACT for v in _plain(value)):
+            raise SpecError(
+                f"The parameter {name!r} is {value!r}, but Kubeflow holds numbers as floats, which "
+                f"are exact up to {EXACT}. Give no larger one."
+            )
     return found
 
 
@@ -155,7 +163,7 @@ def _suits(default: Any, kind: type) -> bool:
     if isinstance(default, bool) or kind is bool:
         return kind is bool and isinstance(default, bool)
     if isinstance(default, int):
-        return kind in (int, float) and abs(default) < 2**53
+        return kind in (int, float) and abs(default) <= EXACT
     if isinstance(default, str):
         return kind is str and len(default.splitlines()) <= 1
     return isinstance(default, kind)

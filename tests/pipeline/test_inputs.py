@@ -103,6 +103,8 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
         ("{{$.inputs}}", r"holds '\{\{', which Kubeflow"),
         ({"a": ["{{item}}"]}, r"holds '\{\{', which Kubeflow"),
         (float("inf"), "is inf. Give a finite number"),
+        (2**53 + 1, r"as floats, which are exact up to 9007199254740992\. Give no"),
+        ([1, {"a": -(2**60)}], "holds numbers as floats"),
     ],
 )
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
