@@ -306,6 +306,18 @@ def test_runs_that_ended_are_not_asked_for_again(lab: Lab, state: str) -> None:
     assert lab.fake.asked() == asked
 
 
+def test_a_terminated_run_that_kubeflow_calls_failed_in_the_end_is_cancelled(road: Lab) -> None:
+    """As Argo calls it: how its pods ended is all that it knows."""
+    (run,) = road.started()
+    for state in ("RUNNING", "CANCELING", "FAILED"):
+        road.fake.to(road.job(run), state)
+    assert road.state(run) == "cancelled"
+    again = KubeflowEngine(road.engine.profile)
+    for state in ("RUNNING", "FAILED"):  # retried in Kubeflow's pages, it failed by itself
+        road.fake.to(road.job(run), state)
+    assert again.states(road.store, [run])[run] == "failed"
+
+
 def test_canceling_is_asked_for_until_it_is_over(lab: Lab) -> None:
     """From there a run may still come to succeed or fail."""
     (run,) = lab.started()

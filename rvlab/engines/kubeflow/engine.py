@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rvlab.engines.kubeflow.client import Client
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
@@ -18,6 +18,9 @@ from rvlab.recipes import Recipe
 from rvlab.settings import Profile, profile
 from rvlab.store import Store
 from rvlab.worker.records import CLAIM, END, SPEC, end
+
+if TYPE_CHECKING:
+    import kfp_server_api as api
 
 JOB = "job.json"
 """The record of what Kubeflow calls a run, and where its page is; written by submit."""
@@ -173,7 +176,7 @@ class KubeflowEngine:
         told = dict(self._ended)
         if wanted:
             for one in self.client.runs():
-                state = str(one.state or "PENDING")
+                state = _state(one)
                 told[one.run_id] = state
                 if state in ENDED:
                     self._ended[one.run_id] = state
@@ -221,3 +224,14 @@ class KubeflowEngine:
                 except KeyMissing:
                     continue
         return self._jobs.get(run.uri)
+
+
+def _state(run: api.V2beta1Run) -> str:
+    """Kubeflow's word for how a run is.
+
+    One that was terminated is CANCELING first, and FAILED in the end, as Argo has it: only its
+    history tells it from one that failed.
+    """
+    state = str(run.state or "PENDING")
+    before = [one.state for one in run.state_history or () if one.state not in (None, state)]
+    return "CANCELED" if state == "FAILED" and before[-1:] == ["CANCELING"] else state
