@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -23,6 +25,12 @@ STORE, EXPERIMENT, RUN, SEED, SPLITS = (
 
 OF_CONFIGURE = ("rvlab_recipe", "rvlab_source", "rvlab_job")
 """What configure is told beside the pipeline's inputs."""
+
+LONGEST = 50_000
+"""So many characters the inputs may have, and the source: Kubeflow hands both on in one argument of
+a command, which Linux cuts at 131,072 bytes, some of them escapes."""
+
+_PACKED = "zlib:"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
@@ -142,7 +150,39 @@ def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
                 f"The parameter {name!r} is {value!r}, but Kubeflow holds numbers as floats, which "
                 f"are exact up to {EXACT}. Give no larger one."
             )
+    long = {name: len(json.dumps(value)) for name, value in found.items()}
+    if sum(long.values()) > LONGEST:
+        name = max(long, key=lambda name: long[name])
+        raise SpecError(
+            f"The parameters have {sum(long.values())} characters, {name!r} {long[name]} of them, "
+            f"but Kubeflow takes {LONGEST} at most. Give the name of a file that holds it."
+        )
     return found
+
+
+def packed(recipe: Recipe) -> str:
+    """A recipe's source as text that no runner changes.
+
+    Raises:
+        SpecError: If it is too long for a command.
+    """
+    source = recipe.source.encode()
+    text = base64.b64encode(source).decode()
+    if len(text) > LONGEST:
+        text = _PACKED + base64.b64encode(zlib.compress(source, 9)).decode()
+    if len(text) > LONGEST:
+        raise SpecError(
+            f"{recipe.name} is too long for a pipeline: {len(text)} characters when it is packed, "
+            f"of {LONGEST} at most. Have it read its lists from a file."
+        )
+    return text
+
+
+def unpacked(text: str) -> str:
+    """The source that `packed` has made text of."""
+    if text.startswith(_PACKED):
+        return zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
+    return base64.b64decode(text).decode()
 
 
 def _of_parameter(one: Parameter) -> Input:
