@@ -55,7 +55,8 @@ fill() {
     mkdir -p "$WHEELHOUSE"
     rm -f "$WHEELHOUSE"/*.whl "$WHEELHOUSE/.filled"
     echo "$wanted" > "$WHEELHOUSE/.wanted"
-    "$PYTHON" -m pip wheel -qq --disable-pip-version-check --wheel-dir "$WHEELHOUSE" \
+    # Each package is built in an environment of its own: $PYTHON may lack setuptools and wheel.
+    "$PYTHON" -m pip wheel -qq --use-pep517 --disable-pip-version-check --wheel-dir "$WHEELHOUSE" \
       --constraint "$ROOT/requirements.lock" --requirement "$WHEELHOUSE/.wanted" \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
     echo "$stamp" > "$WHEELHOUSE/.filled"

@@ -23,7 +23,14 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+    field_validator,
+)
 from pydantic_settings import (
     BaseSettings,
     PydanticBaseSettingsSource,
@@ -36,6 +43,9 @@ from rvlab.model import STEPS
 
 FILE = "rvlab.toml"
 PREFIX, CONFIG, PROFILE = "RVLAB_", "RVLAB_CONFIG", "RVLAB_PROFILE"
+
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+"""Variables that no file holds."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")]
@@ -69,7 +79,7 @@ class Place(BaseModel):
         env: More variables, with no secrets: they stand in the compiled pipeline.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     cpu: Quantity | None = None
     memory: Quantity | None = None
@@ -81,6 +91,14 @@ class Place(BaseModel):
     node_selector: dict[str, str] | None = None
     tolerations: tuple[Toleration, ...] | None = None
     env: dict[str, str] | None = None
+
+    @field_validator("env")
+    @classmethod
+    def _without_keys(cls, env: dict[str, str] | None) -> dict[str, str] | None:
+        name = next((name for name in env or () if name.upper() in KEYS), None)
+        if name:
+            raise ValueError(f"{name} would stand in the pipeline's YAML. Name a secret: s3.secret")
+        return env
 
 
 class S3(BaseModel):
@@ -125,7 +143,11 @@ class Profile(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True
+        env_prefix=PREFIX,
+        env_nested_delimiter="__",
+        extra="forbid",
+        frozen=True,
+        hide_input_in_errors=True,
     )
 
     host: Url | None = None
@@ -223,6 +245,8 @@ def _made(said: dict[str, Any], what: str) -> Profile:
             raise SpecError(
                 f"{what} has no setting {where!r}. {did_you_mean(last, _names())}"
             ) from exc
+        if first["type"] == "value_error":  # it may hold a secret
+            raise SpecError(f"{what}: {where}: {first['ctx']['error']}.") from exc
         raise SpecError(f"{what}: {where} is {first['input']!r} ({first['msg'].lower()}).") from exc
     for step in made.steps:
         if step != "default" and step not in STEPS:

@@ -237,6 +237,17 @@ def test_a_misspelt_variable_of_a_step_is_told(monkeypatch: pytest.MonkeyPatch) 
         profile()
 
 
+@pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "aws_session_token"])
+def test_keys_of_the_bucket_are_refused_and_not_repeated(write: Write, name: str) -> None:
+    write(f'[profile.a.steps.train]\nenv = {{ {name} = "very-secret" }}\n')
+    with pytest.raises(SpecError, match=rf"steps.train.env: {name} would stand in the") as caught:
+        profile()
+    with pytest.raises(ValueError, match="would stand in the pipeline's YAML") as direct:
+        Place(env={name: "very-secret"})
+    told = [str(e) for e in (caught.value, caught.value.__cause__, direct.value)]
+    assert not [text for text in told if "very-secret" in text]
+
+
 def test_a_profile_does_not_change() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Profile().image = "x"

@@ -96,6 +96,7 @@ def unended(store: Store, run: Run) -> Row:
         "started": min(s.started for s in steps),
         "step": latest.step,
         "_silent": quiet_s > SILENT_S,
+        "_failure": latest.error,
     }
 
 

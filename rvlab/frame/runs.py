@@ -73,6 +73,8 @@ def runs(
     for row in going:
         run = row["_run"]
         row["state"] = told.get(run, row["state"])
+        if row["state"] == "failed":  # which only its engine knows, and not why
+            row["error"] = row.get("error") or row.get("_failure")
         addresses.append((run.experiment, run.id))
     tables.append(packed(going))
     return _framed(store, rolls, tables, addresses, _edits(store, added))

@@ -26,7 +26,8 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
 
     The inputs name the run that was submitted. It is theirs if nobody has claimed it and they ask
     for what its spec says; otherwise this is a clone, with inputs changed or not: it gets a run of
-    its own, whose parent the other is. Without a name it was started in Kubeflow's own pages.
+    its own, in the experiment and the store that the inputs name, whose parent the other is.
+    Without a name it was started in Kubeflow's own pages.
 
     Args:
         recipe: The recipe.
@@ -38,7 +39,7 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     named = Run.from_uri(values[RUN]) if values[RUN] else None
     if named and _is_asked(store, named, values, recipe) and claim(store, named, job):
         return named
-    experiment = named.experiment if named else values[EXPERIMENT]
+    experiment = values[EXPERIMENT]
     mark = hashlib.sha256(job.encode()).hexdigest()[:6]
     for mine in roll(store, experiment).runs:
         is_mine = mine.id.endswith(f"-{mark}") and store.exists(mine.key(SPEC))
@@ -76,6 +77,12 @@ def _is_asked(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe)
         spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     except KeyMissing:
         return False
-    said = {**spec.params, SPLITS: spec.splits, SEED: spec.seed}
+    said = {
+        **spec.params,
+        **spec.places,
+        SPLITS: spec.splits,
+        SEED: spec.seed,
+        EXPERIMENT: spec.experiment,
+    }
     asked = {name: value for name, value in values.items() if name in said}
     return spec.source_sha256 == recipe.sha256 and all(said[n] == v for n, v in asked.items())

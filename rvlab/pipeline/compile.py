@@ -8,7 +8,6 @@ of splits is decided when a run starts. A step that a config does not need ends 
 
 from __future__ import annotations
 
-import base64
 import inspect
 import linecache
 import re
@@ -19,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra
 from rvlab.pipeline.claim import IMAGE
-from rvlab.pipeline.inputs import Input, inputs
+from rvlab.pipeline.inputs import Input, inputs, packed
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED
 from rvlab.settings import S3, Place, Profile
@@ -82,7 +81,8 @@ def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
         store: The store's URI, the default of where runs go.
 
     Raises:
-        SpecError: If the recipe's parameters cannot be the inputs of a pipeline.
+        SpecError: If the recipe's parameters cannot be the inputs of a pipeline, or its source is
+            too long for one.
         MissingExtra: If kfp is not installed.
     """
     try:
@@ -107,7 +107,7 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
     from kfp import dsl
 
     names = [one.name for one in given]
-    source = base64.b64encode(recipe.source.encode()).decode()
+    source = packed(recipe)
 
     def task(step: str, template: str, arguments: Mapping[str, Any]) -> PipelineTask:
         text = template.format(step=step, names=_annotated(given))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import re
+import zlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -24,14 +26,23 @@ STORE, EXPERIMENT, RUN, SEED, SPLITS = (
 OF_CONFIGURE = ("rvlab_recipe", "rvlab_source", "rvlab_job")
 """What configure is told beside the pipeline's inputs."""
 
+LONGEST = 50_000
+"""So many characters the inputs may have, and the source: Kubeflow hands both on in one argument of
+a command, which Linux cuts at 131,072 bytes, some of them escapes."""
+
+_PACKED = "zlib:"
+
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 OWN = ""
 """The text of an input whose default only the recipe itself knows."""
 
+EXACT = 2**53
+"""Up to here a float holds every whole number."""
+
 _TYPES = (bool, int, float, str, list, dict)
-_MAIMED = ("python3", "{{$", "{{workflow")
-"""Text that Kubeflow's runners replace inside arguments."""
+_MAIMED = ("python3", "{{")
+"""Text that Kubeflow's runners, and Argo below them, replace inside arguments."""
 
 
 @dataclass(frozen=True)
@@ -134,7 +145,44 @@ def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
             )
         if any(isinstance(v, float) and not math.isfinite(v) for v in _plain(value)):
             raise SpecError(f"The parameter {name!r} is {value!r}. Give a finite number.")
+        if any(isinstance(v, int) and abs(v) > EXACT for v in _plain(value)):
+            raise SpecError(
+                f"The parameter {name!r} is {value!r}, but Kubeflow holds numbers as floats, which "
+                f"are exact up to {EXACT}. Give no larger one."
+            )
+    long = {name: len(json.dumps(value)) for name, value in found.items()}
+    if sum(long.values()) > LONGEST:
+        name = max(long, key=lambda name: long[name])
+        raise SpecError(
+            f"The parameters have {sum(long.values())} characters, {name!r} {long[name]} of them, "
+            f"but Kubeflow takes {LONGEST} at most. Give the name of a file that holds it."
+        )
     return found
+
+
+def packed(recipe: Recipe) -> str:
+    """A recipe's source as text that no runner changes.
+
+    Raises:
+        SpecError: If it is too long for a command.
+    """
+    source = recipe.source.encode()
+    text = base64.b64encode(source).decode()
+    if len(text) > LONGEST:
+        text = _PACKED + base64.b64encode(zlib.compress(source, 9)).decode()
+    if len(text) > LONGEST:
+        raise SpecError(
+            f"{recipe.name} is too long for a pipeline: {len(text)} characters when it is packed, "
+            f"of {LONGEST} at most. Have it read its lists from a file."
+        )
+    return text
+
+
+def unpacked(text: str) -> str:
+    """The source that `packed` has made text of."""
+    if text.startswith(_PACKED):
+        return zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
+    return base64.b64decode(text).decode()
 
 
 def _of_parameter(one: Parameter) -> Input:
@@ -155,7 +203,7 @@ def _suits(default: Any, kind: type) -> bool:
     if isinstance(default, bool) or kind is bool:
         return kind is bool and isinstance(default, bool)
     if isinstance(default, int):
-        return kind in (int, float) and abs(default) < 2**53
+        return kind in (int, float) and abs(default) <= EXACT
     if isinstance(default, str):
         return kind is str and len(default.splitlines()) <= 1
     return isinstance(default, kind)

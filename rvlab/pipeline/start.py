@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rvlab.model import Run, Spec
-from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE, arguments, inputs
+from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE, arguments, inputs, packed
 from rvlab.recipes import Recipe
 from rvlab.repeat import recorded
 from rvlab.store import Store
@@ -16,9 +16,11 @@ def checked(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> 
     """Refuse what cannot be a pipeline, or its inputs, before a run is recorded.
 
     Raises:
-        SpecError: If a parameter's name, or a value, cannot pass through Kubeflow.
+        SpecError: If a parameter's name, or a value, cannot pass through Kubeflow, or the source
+            is too long for it.
     """
     known = inputs(recipe, store)
+    packed(recipe)
     for point in points:
         arguments(known, point)
 

@@ -6,7 +6,6 @@ their names and arguments stay as they are.
 
 from __future__ import annotations
 
-import base64
 import json
 import sys
 from collections.abc import Mapping
@@ -14,7 +13,7 @@ from typing import Any
 
 from rvlab.model import Run
 from rvlab.pipeline.claim import claimed
-from rvlab.pipeline.inputs import inputs
+from rvlab.pipeline.inputs import inputs, unpacked
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.worker.commands import Plan
@@ -27,8 +26,8 @@ def configure(given: Mapping[str, Any]) -> list[str]:
 
     Args:
         given: The pipeline's inputs, by name, and beside them ``rvlab_recipe``, the recipe's name,
-            ``rvlab_source``, its source in base64 (runners change some words of plain text), and
-            ``rvlab_job``, the pipeline run's own id.
+            ``rvlab_source``, its source as `packed` gives it (runners change words of plain text),
+            and ``rvlab_job``, the pipeline run's own id.
 
     Returns:
         An item for each split, at least one, which the other steps take.
@@ -36,8 +35,7 @@ def configure(given: Mapping[str, Any]) -> list[str]:
     from rvlab.worker.step import run_step
 
     limit_threads()
-    source = base64.b64decode(given["rvlab_source"]).decode()
-    found = Recipe(str(given["rvlab_recipe"]), source)
+    found = Recipe(str(given["rvlab_recipe"]), unpacked(str(given["rvlab_source"])))
     known = inputs(found, str(given["rvlab_store"]))
     run = claimed(
         found, {one.name: one.value(given[one.name]) for one in known}, str(given["rvlab_job"])

@@ -21,7 +21,7 @@ class Sigterm:
     """
 
     def __init__(self) -> None:
-        self._pending = self._open = False
+        self._pending = self._open = self._told = False
 
     def __enter__(self) -> Sigterm:
         self._before = signal.signal(signal.SIGTERM, self._arrived)
@@ -45,6 +45,11 @@ class Sigterm:
             if self._pending:
                 self._raise()
             yield
+        except BaseException as exc:
+            # A library that is loading its C code makes an error of its own of it.
+            if self._told and not isinstance(exc, Terminated):
+                raise Terminated from exc
+            raise
         finally:
             self._open = False
 
@@ -57,6 +62,7 @@ class Sigterm:
         # Once is enough: what follows writes the last records. Nor may a data loader that was
         # ended by the same signal interrupt that, as torch has it do.
         self._pending = self._open = False
+        self._told = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Terminated

@@ -82,14 +82,27 @@ def docker() -> Iterator[Docker]:
     if not (os.environ.get("CI") and os.getuid() == 0 and Path("/etc/debian_version").exists()):
         pytest.skip("no Docker engine answers (with CI set, root on Debian gets one from apt)")
     if not (Path("/usr/sbin/dockerd").exists() and shutil.which("mmdebstrap")):
-        apt = ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300"]
-        quiet = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-        subprocess.run([*apt, "update"], env=quiet, check=True, capture_output=True)
-        install = [*apt, "install", "-y", "--no-install-recommends", *ENGINE]
-        subprocess.run(install, env=quiet, check=True, capture_output=True)
+        _apt("update")
+        _apt("install", "-y", "--no-install-recommends", *ENGINE)
+        debians = Docker("/usr/bin/docker")
+        if debians.answers():  # where there is systemd, it has been started
+            yield debians
+            return
     cache().mkdir(parents=True, exist_ok=True)
     with (cache() / "lock").open("w") as lock, _engine(cache() / "engine", lock.fileno()) as engine:
         yield engine
+
+
+def _apt(*args: str) -> None:
+    done = subprocess.run(
+        ["apt-get", "-qq", "-o", "DPkg::Lock::Timeout=300", *args],
+        env={**os.environ, "DEBIAN_FRONTEND": "noninteractive"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, f"apt-get {' '.join(args)}\n{done.stdout[-3000:]}"
 
 
 @contextlib.contextmanager

@@ -391,6 +391,16 @@ def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None
     assert list(table(store).index) == [run.id]
 
 
+def test_a_run_that_only_its_engine_calls_failed_says_what_its_last_step_said(
+    store: Store, made: Made
+) -> None:
+    run = made.running(beat_ago_s=600, engine="kubeflow")
+    made.step(run, "train", beat_ago_s=600, state="failed", error="It ran out of memory.")
+    row = table(store, lambda rows: {one["_run"]: "failed" for one in rows}).loc[run.id]
+    assert (row["state"], row["step"], row["error"]) == ("failed", "train", "It ran out of memory.")
+    assert pd.isna(table(store).loc[run.id, "error"])
+
+
 def test_a_cluster_may_be_silent_between_two_pods(store: Store, made: Made) -> None:
     made.running(beat_ago_s=600, engine="kubeflow")
     made.running(beat_ago_s=600)

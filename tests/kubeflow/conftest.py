@@ -22,8 +22,8 @@ from rvlab.store.server import Server
 from tests.kubeflow.fake import Kubeflow
 
 PRISM = "5.16.0"
-DESCRIPTION = Path(__file__).parents[3] / "shared/facts/kubeflow/kfp_api_2.17.swagger.json"
-"""Kubeflow's, and no part of this project."""
+DESCRIPTION = Path(__file__).parent / "kfp_api_2.17.swagger.json"
+"""Kubeflow's own description of its API, as it is published (Apache-2.0), and not changed."""
 
 TOKEN, TOKEN_ENV = "a-token-that-nobody-may-see", "KUBEFLOW_TOKEN_OF_THE_TESTS"
 
@@ -77,7 +77,7 @@ def kubeflow(request: pytest.FixtureRequest) -> Cluster:
 
 @contextlib.contextmanager
 def _prism(upstream: str, folder: Path) -> Iterator[str]:
-    description = json.loads(_description())
+    description = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
     # prism makes examples of all that is described, and fails at bytes without one.
     description["definitions"]["protobufAny"]["properties"]["value"]["example"] = "AAAA"
     spec = folder / "kfp.json"
@@ -103,12 +103,6 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
         process.terminate()
         process.wait(20)
         log.close()
-
-
-def _description() -> str:
-    if not DESCRIPTION.is_file():
-        pytest.skip(f"Kubeflow's API description is not at {DESCRIPTION}")
-    return DESCRIPTION.read_text()
 
 
 @functools.cache

@@ -64,7 +64,7 @@ class Pods:
                     if process:
                         _kill(process)
                         process.wait()
-                    self._kubeflow.to(run_id, "CANCELED")
+                    self._kubeflow.to(run_id, "FAILED")  # as Argo tells it
                 elif process is None and run.state in (None, "PENDING", "RUNNING"):
                     self._started[run_id] = self._start(run_id, run)
                     self._kubeflow.to(run_id, "RUNNING")

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import logging
 import socket
+import ssl
 import time
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
@@ -16,6 +18,7 @@ from rvlab.engines.kubeflow import client as module
 from rvlab.engines.kubeflow.client import Client, equals
 from rvlab.errors import EngineError
 from rvlab.settings import Profile
+from rvlab.store._weed import _certificate
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, Cluster, profile_of
 from tests.kubeflow.fake import Kubeflow, counted
 
@@ -395,6 +398,27 @@ def test_https_where_there_is_none_is_told(direct: Cluster) -> None:
     client = Client(profile_of(direct.fake.url.replace("http", "https")))
     with pytest.raises(EngineError, match=r"is no API of Kubeflow's: SSLError"):
         client.experiment("towns")
+
+
+def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
+    direct: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pem = tmp_path / "house.pem"
+    pem.write_bytes(_certificate())
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server = direct.fake._server
+    assert server
+    server.socket = context.wrap_socket(server.socket, server_side=True)
+    for name in module.CA:
+        monkeypatch.delenv(name, raising=False)
+    profile = profile_of(direct.fake.url.replace("http", "https"))
+    with pytest.raises(EngineError, match=r"is not trusted here. Name the file .* \$SSL_CERT_FILE"):
+        Client(profile).experiment("towns")
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
+    assert Client(profile).experiment("towns") in direct.fake.experiments
+    monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no such file"))
+    assert Client(profile).experiment("towns") in direct.fake.experiments
 
 
 @pytest.mark.slow

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import kfp_server_api as api
@@ -15,7 +17,7 @@ from rvlab.settings import S3
 from rvlab.store import S3Access
 from rvlab.store.server import Server
 from tests.conftest import TINY
-from tests.contracts.engine import EngineContract, until
+from tests.contracts.engine import SLOW, EngineContract, until
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
 from tests.kubeflow.fake import Kubeflow, Request, plain
@@ -59,6 +61,24 @@ def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
 
 class TestKubeflow(EngineContract):
     """An API server that is held to Kubeflow's description, and its pipelines run by kfp."""
+
+
+def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
+    lab: Lab, cluster: Kubeflow, tmp_path: Path
+) -> None:
+    """The pod is asked to go, as an evicted one is: only Kubeflow knows why."""
+    recipe = tmp_path / "slow.py"
+    recipe.write_text(SLOW)
+    run = lab.submit(recipe, experiment="pages")
+    until(lambda: lab.steps(run)["state"].tolist() == ["running"])
+    job = lab.store.get_json(run.key("job.json"))["id"]
+    cluster.terminate(Request("POST", "", {}, b""), job)
+    until(lambda: lab.steps(run)["state"].tolist() == ["failed"])
+    until(lambda: cluster.runs[job].state == "FAILED")
+    last = lab.store.get_json(run.step_key("configure"))
+    long_ago = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
+    lab.store.put_json(run.step_key("configure"), {**last, "beat": long_ago})
+    assert lab.runs(run).loc[run.id, "state"] == "cancelled"
 
 
 def test_a_run_cloned_in_kubeflows_pages_is_its_own_run_with_its_parent(

@@ -283,6 +283,9 @@ def test_runs_that_kubeflow_does_not_know_are_lost(lab: Lab) -> None:
     del lab.fake.runs[lab.job(first)]
     found = lab.engine.states(lab.store, [first, second])
     assert (found[first], found[second]) == ("lost", "queued")
+    asked = lab.fake.asked()
+    assert lab.state(first) == "lost"  # and all runs are not looked through again
+    assert lab.fake.asked() == asked
 
 
 def test_a_run_started_in_kubeflows_pages_is_known_by_its_claim(lab: Lab) -> None:
@@ -301,6 +304,18 @@ def test_runs_that_ended_are_not_asked_for_again(lab: Lab, state: str) -> None:
     asked = lab.fake.asked()
     assert lab.engine.states(lab.store, runs) == first
     assert lab.fake.asked() == asked
+
+
+def test_a_terminated_run_that_kubeflow_calls_failed_in_the_end_is_cancelled(road: Lab) -> None:
+    """As Argo calls it: how its pods ended is all that it knows."""
+    (run,) = road.started()
+    for state in ("RUNNING", "CANCELING", "FAILED"):
+        road.fake.to(road.job(run), state)
+    assert road.state(run) == "cancelled"
+    again = KubeflowEngine(road.engine.profile)
+    for state in ("RUNNING", "FAILED"):  # retried in Kubeflow's pages, it failed by itself
+        road.fake.to(road.job(run), state)
+    assert again.states(road.store, [run])[run] == "failed"
 
 
 def test_canceling_is_asked_for_until_it_is_over(lab: Lab) -> None:

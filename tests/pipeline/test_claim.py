@@ -76,6 +76,27 @@ def test_a_clone_with_other_parameters_is_none_of_the_original_even_if_that_neve
     assert claimed(RECIPE, given(store, run), "job-1") == run
 
 
+@pytest.mark.parametrize("taken", [True, False])
+def test_a_clone_goes_to_the_experiment_that_its_form_says(
+    store: Store, run: Run, taken: bool
+) -> None:
+    if taken:
+        claimed(RECIPE, given(store, run), "job-1")
+    clone = claimed(RECIPE, given(store, run, rvlab_experiment="elsewhere"), "job-2")
+    assert (clone.experiment, spec(store, clone).parent) == ("elsewhere", run.id)
+    assert roll(store, "town").ids == [run.id]
+
+
+def test_a_clone_with_other_data_is_none_of_the_original(store: Store) -> None:
+    recipe = Recipe("d", "def get_config(runner, root_uri, data_uri: str): pass\n")
+    run = prepare(store, recipe, [{"data_uri": "s3://a/data"}], Asked("town", "kubeflow"))[0]
+    known, passed = inputs(recipe, store.uri), asked_of(store, run)[2]
+    values = {one.name: one.value(passed[one.name]) for one in known}
+    clone = claimed(recipe, {**values, "data_uri": "s3://b/data"}, "job-2")
+    assert spec(store, clone).places["data_uri"] == "s3://b/data"
+    assert claimed(recipe, values, "job-1") == run
+
+
 def test_a_run_that_was_started_in_kubeflows_pages_is_made(store: Store) -> None:
     made = claimed(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3")
     assert made.experiment == "pages"

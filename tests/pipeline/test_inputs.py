@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import random
 from typing import Any
 
 import pytest
@@ -10,7 +12,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
-from rvlab.pipeline.inputs import RUN, SEED, SPLITS, STORE, Input, arguments, inputs
+from rvlab.pipeline.inputs import (
+    LONGEST,
+    RUN,
+    SEED,
+    SPLITS,
+    STORE,
+    Input,
+    arguments,
+    inputs,
+    packed,
+    unpacked,
+)
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED, UNKNOWN
 
@@ -100,13 +113,44 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
     ("value", "said"),
     [
         ("run python3 now", "holds 'python3', which Kubeflow would replace"),
-        ("{{$.inputs}}", r"holds '\{\{\$', which Kubeflow"),
+        ("{{$.inputs}}", r"holds '\{\{', which Kubeflow"),
+        ({"a": ["{{item}}"]}, r"holds '\{\{', which Kubeflow"),
         (float("inf"), "is inf. Give a finite number"),
+        (2**53 + 1, r"as floats, which are exact up to 9007199254740992\. Give no"),
+        ([1, {"a": -(2**60)}], "holds numbers as floats"),
     ],
 )
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         arguments([Input("x", str)], {"x": value})
+
+
+def test_inputs_that_no_command_holds_are_refused() -> None:
+    long = {"scenes": ["s3://bucket/scene.tif"] * 5000, "lr": 0.1}
+    with pytest.raises(SpecError, match=r"have 1\d{5} characters, 'scenes' 1\d{5} of them"):
+        arguments([Input("scenes", list), Input("lr", float)], long)
+
+
+@pytest.mark.parametrize(("lines", "plain"), [(1, True), (900, True), (20_000, False)])
+def test_a_long_recipe_is_packed_and_comes_back(lines: int, plain: bool) -> None:
+    line = "# s3://bucket/scene-000.tif ü {{$.x}}\n"
+    recipe = Recipe("towns", f"{line * lines}def get_config(runner): pass\n")
+    text = packed(recipe)
+    assert len(text) <= LONGEST
+    assert unpacked(text) == recipe.source
+    assert (base64.b64encode(recipe.source.encode()).decode() == text) == plain
+
+
+def test_a_recipe_that_no_command_holds_is_refused() -> None:
+    noise = random.Random(1).randbytes(100_000).hex()
+    with pytest.raises(SpecError, match=r"towns is too long for a pipeline: \d+ characters"):
+        packed(Recipe("towns", f"# {noise}\ndef get_config(runner): pass\n"))
+
+
+def test_braces_of_nested_values_are_no_harm() -> None:
+    value = {"a": {"b": {"c": [{"d": {}}]}}}
+    assert arguments([Input("x", dict)], {"x": value}) == {"x": value}
+    assert json.loads(arguments([Input("x", str, as_json=True)], {"x": value})["x"]) == value
 
 
 @pytest.mark.parametrize("name", ["größe", "_x", "self"])

@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import KeyMissing, StepError
+from rvlab.frame.rows import rows_of
 from rvlab.model import Run, Spec
 from rvlab.store import Store
 from rvlab.worker.records import end
@@ -72,6 +73,45 @@ def test_a_step_that_is_ended_by_somebody_else_has_failed(tmp_path: Path) -> Non
     assert (step["state"], step["exit_code"], step["error"]) == ("failed", 143, why)
     last = store.get_json(run.end_key)
     assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
+
+
+def test_a_library_that_makes_another_error_of_the_signal_hides_it_from_nobody(
+    tmp_path: Path,
+) -> None:
+    """As torch does while its C code is loaded."""
+    store, run = made(tmp_path / "store")
+    body = """
+        try:
+            time.sleep(60)
+        except BaseException:
+            raise SystemError("bad call flags") from None
+    """
+    process = started(tmp_path, run, body)
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    why = "summarize was ended by signal 15 (SIGTERM)."
+    (row,) = rows_of(store, [run])
+    assert (row["state"], row["error"]) == ("failed", why)
+    step = step_record(store, run)
+    assert (step["exit_code"], step["error"]) == (143, why)
+    assert "SystemError: bad call flags" in str(step["traceback"])
+
+
+def test_a_pod_that_is_asked_to_go_leaves_it_to_kubeflow_whether_its_run_is_over(
+    tmp_path: Path,
+) -> None:
+    store, run = made(tmp_path / "store")
+    spec = record(store, run, "spec.json")
+    store.put_json(run.key("spec.json"), {**spec, "engine": "kubeflow"})
+    process = started(tmp_path, run, "time.sleep(60)")
+    process.send_signal(signal.SIGTERM)
+    assert ended(process)[0] == 143
+    step = step_record(store, run)
+    assert (step["state"], step["exit_code"]) == ("failed", 143)
+    assert not store.exists(run.end_key)
+    assert ended(started(tmp_path, run, "raise OSError('no imagery')"))[0] == 1
+    (row,) = rows_of(store, [run])
+    assert (row["state"], row["error"]) == ("failed", "OSError: no imagery")
 
 
 def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ CONNECT_S, ANSWER_S = 5.0, 60.0
 TRIES, PAUSE_S, PATIENCE_S = 4, 0.5, 10.0
 OVER = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")  # beyond terminating
 SERVICE = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
+CA = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # who else may vouch for an address
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  a path
 
 
@@ -79,6 +80,9 @@ class Client:
 
         settings = api.Configuration(host=self.host)
         settings.retries = False  # they are made here, where it is known what may be repeated
+        settings.ssl_ca_cert = next(
+            (f for n in CA if Path(f := os.environ.get(n, "")).is_file()), None
+        )
         if _token(self._profile):
             settings.api_key_prefix["authorization"] = "Bearer"
             # Read for each request: Kubernetes changes the token in its file every hour.
@@ -249,6 +253,9 @@ class Client:
 
     def _refused(self, exc: Any) -> EngineError:
         status, said = exc.status, _message(exc, _token(self._profile))
+        if not status and "CERTIFICATE_VERIFY_FAILED" in said:
+            ask = f"Name the file of the authority that signed it in ${CA[0]}."
+            return EngineError(f"The certificate that {self.host} shows is not trusted here. {ask}")
         if not status or 300 <= status < 400:
             return EngineError(f"What answers at {self.host} is no API of Kubeflow's: {said}")
         ask = {

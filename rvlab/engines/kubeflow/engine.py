@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from rvlab.engines.kubeflow.client import Client
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
@@ -19,6 +19,9 @@ from rvlab.settings import Profile, profile
 from rvlab.store import Store
 from rvlab.store.roll import reopen
 from rvlab.worker.records import CLAIM, SPEC, end
+
+if TYPE_CHECKING:
+    import kfp_server_api as api
 
 JOB = "job.json"
 """The record of what Kubeflow calls a run, and where its page is; written by submit."""
@@ -164,9 +167,9 @@ class KubeflowEngine:
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
         """What Kubeflow says of runs of which the store says nothing.
 
-        One listing, the newest first, as far as it takes to find them; what has ended is not asked
-        for again. A run that Kubeflow does not know is ``queued`` if it was never started there,
-        else ``lost``.
+        One listing, the newest first, as far as it takes to find them; what has ended, or is gone,
+        is not asked for again. A run that Kubeflow does not know is ``queued`` if it was never
+        started there, else ``lost``.
         """
         named = store.each(lambda uri: self._job(store, Run.from_uri(uri)), [r.uri for r in runs])
         jobs = {run: named[run.uri] for run in runs}
@@ -174,13 +177,14 @@ class KubeflowEngine:
         told = dict(self._ended)
         if wanted:
             for one in self.client.runs():
-                state = str(one.state or "PENDING")
+                state = _state(one)
                 told[one.run_id] = state
                 if state in ENDED:
                     self._ended[one.run_id] = state
                 wanted.discard(one.run_id)
                 if not wanted:
                     break
+            self._ended.update(dict.fromkeys(wanted, "GONE"))  # what was deleted never comes back
         return {
             run: "queued" if job is None else STATES.get(told.get(job, ""), "lost")
             for run, job in jobs.items()
@@ -221,3 +225,14 @@ class KubeflowEngine:
                 except KeyMissing:
                     continue
         return self._jobs.get(run.uri)
+
+
+def _state(run: api.V2beta1Run) -> str:
+    """Kubeflow's word for how a run is.
+
+    One that was terminated is CANCELING first, and FAILED in the end, as Argo has it: only its
+    history tells it from one that failed.
+    """
+    state = str(run.state or "PENDING")
+    before = [one.state for one in run.state_history or () if one.state not in (None, state)]
+    return "CANCELED" if state == "FAILED" and before[-1:] == ["CANCELING"] else state
