@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import base64
 import json
+import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -110,28 +112,35 @@ def joined(parts: Iterable[Part]) -> Part:
     )
 
 
+def header(part: Part) -> bytes:
+    """All of a part but its rows, as text."""
+    rest: dict[str, Any] = {"keys": list(part.keys), "tags": list(part.tags)}
+    if set(part.counts) != {1}:
+        rest["counts"] = list(part.counts)
+    if set(part.places) != {None}:
+        rest["places"] = list(part.places)
+    return base64.b85encode(zlib.compress(json.dumps(rest).encode(), 1))
+
+
 def with_header(part: Part) -> pa.Table:
     """The rows, with all the rest in the table's own description."""
-    rest = {
-        "keys": list(part.keys),
-        "tags": list(part.tags),
-        "counts": list(part.counts),
-        "places": list(part.places),
-    }
-    return part.table.replace_schema_metadata({HEADER: json.dumps(rest).encode()})
+    return part.table.replace_schema_metadata({HEADER: header(part)})
 
 
 def from_header(table: pa.Table) -> Part:
-    """A part from what `with_header` made of it.
+    """A part from its rows with its `header`.
 
     Raises:
         ValueError: If it is something else.
     """
-    text = (table.schema.metadata or {}).get(HEADER)
-    rest: Any = json.loads(text) if text else None
-    if not isinstance(rest, dict):
-        raise ValueError("This table has no header of a part.")
-    named: Any = {name: rest.get(name) for name in ("keys", "tags", "counts", "places")}
-    if not all(isinstance(values, list) for values in named.values()):
+    try:
+        text = zlib.decompress(base64.b85decode((table.schema.metadata or {})[HEADER]))
+        rest = json.loads(text)
+        named: Any = {name: rest[name] for name in ("keys", "tags")}
+        named |= {name: rest[name] for name in ("counts", "places") if name in rest}
+        good = all(isinstance(values, list) for values in named.values())
+    except (KeyError, TypeError, zlib.error) as exc:
+        raise ValueError("This table has no header of a part.") from exc
+    if not good:
         raise ValueError("The header of this part is not whole.")
     return Part(table.replace_schema_metadata(None), **named)

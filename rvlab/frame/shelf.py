@@ -14,10 +14,10 @@ import re
 import secrets
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from rvlab.errors import KeyExists, RvlabError
-from rvlab.frame.part import Part, from_header, with_header
+from rvlab.frame.part import HEADER, Part, from_header, header, with_header
 from rvlab.model import INDEX
 from rvlab.store import Store
 from rvlab.store.home import cache_folder
@@ -155,8 +155,13 @@ class StoreShelf:
         import pyarrow.parquet as pq
 
         name, data = _name(part, "parquet"), io.BytesIO()
-        table = with_header(part.placed([None] * len(part)))
-        pq.write_table(table, data, compression="zstd")
+        rows = part.table
+        texts = [one.name for one in rows.schema if str(one.type) == "string"]
+        # Without Arrow's own schema, which would hold the header once more.
+        options: Any = {"compression": "zstd", "use_dictionary": texts, "store_schema": False}
+        with pq.ParquetWriter(data, rows.schema, **options) as out:
+            out.write_table(rows)
+            out.add_key_value_metadata({HEADER: header(part.placed([None] * len(part)))})
         with contextlib.suppress(KeyExists):  # the same part is there already
             self._store.put(f"{self._prefix}{name}", data.getvalue(), if_absent=True)
         return name
