@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from threading import RLock
+from typing import Any
 
 import numpy as np
 
@@ -68,7 +69,9 @@ class Place:
     source: Source
     labels: raster.SceneLabels
 
-    @cached_property
+    # Not kept: functools.cached_property has one lock for all places before Python 3.12, and who
+    # waits for the header of one image would keep every other scene waiting.
+    @property
     def part(self) -> raster.Window:
         """The window, cut at the scene's edge.
 
@@ -102,6 +105,8 @@ class Canvas:
     place: Place
     view: View
     image: raster.Chip | RvlabError | None
+    _lock: Any = field(default_factory=RLock, init=False, repr=False)
+    _made: dict[str, Pixels] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,18 +124,29 @@ class Canvas:
         rows, columns = self.shape
         return max(rows, columns) / shown_px(self.view.across, rows / columns)
 
-    @cached_property
+    @property
     def dimmed(self) -> Pixels:
         """The image in light grey."""
-        return paint.dimmed(self.ground)
+        return self._once("dimmed", lambda: paint.dimmed(self.ground))
 
-    @cached_property
+    @property
     def ground(self) -> Pixels:
         """The image without transparency, shape (rows, columns, 3)."""
+        return self._once("ground", self._opaque)
+
+    def _opaque(self) -> Pixels:
         if not isinstance(self.image, raster.Chip):
             return np.full((*self.shape, 3), _NO_IMAGE, np.uint8)
         pixels = np.moveaxis(self.image.array, 0, -1)
         return np.where(self.image.mask[..., np.newaxis], pixels, np.uint8(255))
+
+    # Not functools.cached_property: before Python 3.12 it has one lock for all windows, since then
+    # none, and each run of a row would make the same picture anew.
+    def _once(self, name: str, make: Callable[[], Pixels]) -> Pixels:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
 
 @dataclass(frozen=True)
