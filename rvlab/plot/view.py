@@ -15,7 +15,7 @@ from rvlab.plot import paint
 from rvlab.plot.mosaic import Cell, shown_px
 from rvlab.plot.paint import Pixels
 from rvlab.raster.display import Bands, Stretch, channels
-from rvlab.raster.read import MAX_BYTES
+from rvlab.raster.read import MAX_BYTES, megabytes
 from rvlab.raster.source import Source
 
 SHOWS = ("labels", "errors", "overlay", "scores")
@@ -36,6 +36,7 @@ class View:
         bands: As in `plot.predictions`.
         stretch: As in `raster.image`.
         iou: By more than which boxes must overlap to match.
+        down: Rows of the figure.
     """
 
     show: str = "labels"
@@ -46,6 +47,7 @@ class View:
     bands: Bands | None = None
     stretch: Stretch | None = None
     iou: float = 0.5
+    down: int = 1
 
     def of(self, own: raster.Classes) -> tuple[int, ...]:
         """Ids of the classes of interest."""
@@ -165,7 +167,7 @@ class Look:
 
 
 def fits(place: Place, view: View) -> None:
-    """Refuse pictures that are larger than what is read at once, or of classes that are not there.
+    """Refuse grids that take too much memory, and pictures of classes that are not there.
 
     Raises:
         RasterError: With both numbers; or the run has none of the classes of interest.
@@ -176,11 +178,12 @@ def fits(place: Place, view: View) -> None:
             "asked for."
         )
     rows, columns = place.part.shape_within(view.max_px)
-    size = rows * columns * 4
+    size = rows * columns * 4 * view.across * view.down
     if size > MAX_BYTES:
         raise RasterError(
-            f"A picture of {columns} × {rows} px takes {size / 1e6:,.3g} MB, more than the "
-            f"{MAX_BYTES / 1e6:,.3g} MB allowed. Give a smaller max_px."
+            f"{view.down} × {view.across} pictures of {columns} × {rows} px take "
+            f"{megabytes(size)}, more than the {megabytes(MAX_BYTES)} allowed. Give a smaller "
+            "max_px or fewer windows."
         )
 
 

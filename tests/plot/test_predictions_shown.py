@@ -259,13 +259,15 @@ def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
         plot.predictions(runs, max_px=0)
 
 
-def test_a_picture_larger_than_memory_is_refused_with_both_numbers(experiment, monkeypatch):
-    monkeypatch.setattr("rvlab.plot.view.MAX_BYTES", 40_000)
-    first, second = grid(plot.predictions(experiment.runs, [("val-0", 0, 0, 128, 96),
-                                                            ("val-1", 0, 0, 90, 90)]))  # fmt: skip
-    wanted = "A picture of 128 × 96 px takes 0.0492 MB, more than the 0.04 MB allowed."
+def test_a_grid_larger_than_memory_is_refused_with_both_numbers(experiment, monkeypatch):
+    monkeypatch.setattr("rvlab.plot.view.MAX_BYTES", 400_000)
+    windows = [("val-0", 0, 0, 128, 96), ("val-1", 0, 0, 90, 90)]
+    first, second = grid(plot.predictions(experiment.runs, windows))
+    wanted = "2 × 5 pictures of 128 × 96 px take 0.492 MB, more than the 0.4 MB allowed."
     assert all(cell.startswith(wanted) for cell in first)
     assert all(isinstance(cell, np.ndarray) for cell in second)
+    (alone,) = grid(plot.predictions(experiment.runs, windows[:1]))
+    assert all(isinstance(cell, np.ndarray) for cell in alone)
 
 
 def deep(experiment, groups=None):
