@@ -176,10 +176,10 @@ def test_outlines_lie_over_the_image_in_the_colors_of_their_classes(experiment):
     ids = experiment.truth["val-0"]
     times = row[1].shape[0] // ids.shape[0]
     big, image = (a.repeat(times, 0).repeat(times, 1) for a in (ids, photo(ids).transpose(1, 2, 0)))
-    layers = [paint.outlined(big, OWN, of=[1, 2], width=w) for w in (1, 2, 3, 4, 5)]
+    layers = [paint.outlined(big, OWN, of=[1, 2], width=w) for w in range(1, 8)]
     lines = layers[0][..., 3] == 255
     assert (row[1][lines] == paint.colored(big, OWN)[lines]).all()
-    far = ~(layers[4][..., 3] == 255)
+    far = ~(layers[6][..., 3] == 255)
     assert (row[1][far] == image[far]).all()
     assert (row[1][(big == 0)] == image[big == 0]).all()
     assert entries(figure) == ["building", "road"]
@@ -198,7 +198,7 @@ def test_a_line_is_as_wide_on_a_huge_window_as_on_a_small_one(tmp_path):
     (row,) = grid(small)
     assert row[2].shape[0] > 200  # finer than the pixels of the window
     lines = (row[2] == np.array(OWN.colors[2])).all(axis=-1)
-    assert 0 < lines[:, 5].sum() <= 6
+    assert 0 < lines[:, 5].sum() <= 10  # two lines on 520 pixels, which 260 of the screen show
 
 
 def test_scores_are_the_probability_of_a_class_and_a_run_without_says_so(experiment):
