@@ -85,7 +85,7 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
         "other seed": {"nochip": False, "splits": 2, "seed": 1},
-        "no chips": {"nochip": True},
+        "no chips": {"nochip": True, "keep_scores": True},
         "raises": {"raises": "the imagery is on another disk"},
         "train fails": {"no_such_class": True},
     }

@@ -29,7 +29,7 @@ def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
     assert counts == {
         "01_launch": 0,
         "02_compare": 2,
-        "03_predictions": 9,
+        "03_predictions": 11,
         "04_is_it_better": 4,
         "05_kubeflow": 2,
         "06_other_tasks": 9,

@@ -89,7 +89,8 @@ def predictions(
             greatest value, as Raster Vision's MinMaxNormalize; ``"none"``. None leaves uint8 as it
             is, and takes the 2nd and 98th percentile of anything else.
         label: The column that names the runs; None takes the parameters in which they differ.
-        max_px: Longest side of what is read for one cell; larger windows are thinned.
+        max_px: Longest side of what is read for one cell; larger windows are thinned. A grid of
+            more than a gigabyte of pixels is refused, in its cells.
 
     Returns:
         A figure, shown once as the last value of a cell.
@@ -127,6 +128,7 @@ def predictions(
             return ink.noted(f"The runs have no scenes in the group {group!r}.")
         checked_classes(view, places)
         checked_bands(view, places)
+        view = replace(view, down=len(places))
         begun = Reading(pool, sources, view).begin(places)
         rows = [finish(place, found) for place, found in zip(places, begun, strict=True)]
     seen = set[int]().union(*(ids for _, ids in rows))

@@ -19,7 +19,7 @@ from rvlab.raster.chips import Predicted, attempt, guessed, probability, scored,
 from rvlab.raster.labels import thinned
 from rvlab.raster.recode import Ids, counted
 
-_LINE = 1.7  # pixels of the screen that an outline is wide
+_LINE = 2.4  # pixels of the screen that an outline is wide
 _SHADE = 3  # by so much darker is the line behind it
 _AREA = 0.75  # of the truth's areas over the grey of errors
 
@@ -110,9 +110,12 @@ def _plain(canvas: Canvas, ids: Ids, told: Predicted | None = None) -> Look:
 
 
 def _outlines(canvas: Canvas, ids: Ids) -> Pixels:
-    """A small window has pixels larger than the screen's; a line is thinner than those."""
+    """A small window has pixels larger than the screen's; a line is thinner than those.
+
+    It is drawn at twice the screen's, so that slanting lines are smooth and none drops out.
+    """
     own, ground = canvas.place.own, canvas.ground
-    times = max(1, round(1 / canvas.per_point))
+    times = max(1, round(2 / canvas.per_point))
     ids, ground = _grown(ids, times), _grown(ground, times)
     width = max(1, round(_LINE * canvas.per_point * times))
     of = canvas.view.of(own)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from functools import cached_property
+from threading import RLock
+from typing import Any
 
 import numpy as np
 
@@ -14,7 +15,7 @@ from rvlab.plot import paint
 from rvlab.plot.mosaic import Cell, shown_px
 from rvlab.plot.paint import Pixels
 from rvlab.raster.display import Bands, Stretch, channels
-from rvlab.raster.read import MAX_BYTES
+from rvlab.raster.read import MAX_BYTES, megabytes
 from rvlab.raster.source import Source
 
 SHOWS = ("labels", "errors", "overlay", "scores")
@@ -35,6 +36,7 @@ class View:
         bands: As in `plot.predictions`.
         stretch: As in `raster.image`.
         iou: By more than which boxes must overlap to match.
+        down: Rows of the figure.
     """
 
     show: str = "labels"
@@ -45,6 +47,7 @@ class View:
     bands: Bands | None = None
     stretch: Stretch | None = None
     iou: float = 0.5
+    down: int = 1
 
     def of(self, own: raster.Classes) -> tuple[int, ...]:
         """Ids of the classes of interest."""
@@ -68,7 +71,9 @@ class Place:
     source: Source
     labels: raster.SceneLabels
 
-    @cached_property
+    # Not kept: functools.cached_property has one lock for all places before Python 3.12, and who
+    # waits for the header of one image would keep every other scene waiting.
+    @property
     def part(self) -> raster.Window:
         """The window, cut at the scene's edge.
 
@@ -102,6 +107,8 @@ class Canvas:
     place: Place
     view: View
     image: raster.Chip | RvlabError | None
+    _lock: Any = field(default_factory=RLock, init=False, repr=False)
+    _made: dict[str, Pixels] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -119,18 +126,29 @@ class Canvas:
         rows, columns = self.shape
         return max(rows, columns) / shown_px(self.view.across, rows / columns)
 
-    @cached_property
+    @property
     def dimmed(self) -> Pixels:
         """The image in light grey."""
-        return paint.dimmed(self.ground)
+        return self._once("dimmed", lambda: paint.dimmed(self.ground))
 
-    @cached_property
+    @property
     def ground(self) -> Pixels:
         """The image without transparency, shape (rows, columns, 3)."""
+        return self._once("ground", self._opaque)
+
+    def _opaque(self) -> Pixels:
         if not isinstance(self.image, raster.Chip):
             return np.full((*self.shape, 3), _NO_IMAGE, np.uint8)
         pixels = np.moveaxis(self.image.array, 0, -1)
         return np.where(self.image.mask[..., np.newaxis], pixels, np.uint8(255))
+
+    # Not functools.cached_property: before Python 3.12 it has one lock for all windows, since then
+    # none, and each run of a row would make the same picture anew.
+    def _once(self, name: str, make: Callable[[], Pixels]) -> Pixels:
+        with self._lock:
+            if name not in self._made:
+                self._made[name] = make()
+            return self._made[name]
 
 
 @dataclass(frozen=True)
@@ -149,7 +167,7 @@ class Look:
 
 
 def fits(place: Place, view: View) -> None:
-    """Refuse pictures that are larger than what is read at once, or of classes that are not there.
+    """Refuse grids that take too much memory, and pictures of classes that are not there.
 
     Raises:
         RasterError: With both numbers; or the run has none of the classes of interest.
@@ -160,11 +178,12 @@ def fits(place: Place, view: View) -> None:
             "asked for."
         )
     rows, columns = place.part.shape_within(view.max_px)
-    size = rows * columns * 4
+    size = rows * columns * 4 * view.across * view.down
     if size > MAX_BYTES:
         raise RasterError(
-            f"A picture of {columns} × {rows} px takes {size / 1e6:,.3g} MB, more than the "
-            f"{MAX_BYTES / 1e6:,.3g} MB allowed. Give a smaller max_px."
+            f"{view.down} × {view.across} pictures of {columns} × {rows} px take "
+            f"{megabytes(size)}, more than the {megabytes(MAX_BYTES)} allowed. Give a smaller "
+            "max_px or fewer windows."
         )
 
 

@@ -158,8 +158,8 @@ def read_chosen(
         size = len(numbers) * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
         if size > MAX_BYTES:
             raise RasterError(
-                f"{part} of {uri} are {size / 1e6:,.3g} MB, more than the "
-                f"{MAX_BYTES / 1e6:,.3g} MB read at once. Give a smaller window or max_px."
+                f"{part} of {uri} are {megabytes(size)}, more than the "
+                f"{megabytes(MAX_BYTES)} read at once. Give a smaller window or max_px."
             )
         area = part.to_rasterio()
         array = dataset.read(
@@ -169,6 +169,11 @@ def read_chosen(
     if array.dtype.kind == "f":
         mask = mask & np.isfinite(array).all(axis=0)
     return Chip(array, mask, part, whole.crop(part).thinned(shape[1], shape[0]), whole)
+
+
+def megabytes(size: int) -> str:
+    """Bytes in words, to three digits: ``12,300 MB``."""
+    return f"{float(f'{size / 1e6:.3g}'):,.10g} MB"
 
 
 def plain_bands(dataset: Any) -> list[int]:

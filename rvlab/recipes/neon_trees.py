@@ -64,6 +64,7 @@ def get_config(
     augment: bool = True,
     held_out: Literal["nw", "ne", "sw", "se"] = "se",
     nochip: bool = False,
+    keep_scores: bool = False,
 ) -> SemanticSegmentationConfig:
     """Train a small U-Net to tell tree crowns from the ground.
 
@@ -81,6 +82,8 @@ def get_config(
         augment: Turn and flip the chips at random in training.
         held_out: The quarter of the tile to validate on; the model trains on the other three.
         nochip: Train straight from the tiles, without the chip step.
+        keep_scores: Keep beside each prediction how sure the model was of each class, as a byte a
+            pixel and class.
 
     Raises:
         SpecError: If a value makes no sense.
@@ -95,6 +98,7 @@ def get_config(
     quarter = values.one_of("held_out", held_out, list(QUARTERS))
     augment = values.flag("augment", augment)
     nochip = values.flag("nochip", nochip)
+    keep_scores = values.flag("keep_scores", keep_scores)
     values.chip_fits(chip_px, TILE_PX)
 
     makers = {}
@@ -103,7 +107,7 @@ def get_config(
         makers[f"{name}-labels.tif"] = partial(cut, name, "labels")
     uris = place.fill(place.folder(root_uri, data_uri, "osbs-029-v1"), makers)
     scenes = {
-        name: scene(f"osbs-{name}", uris[f"{name}.tif"], uris[f"{name}-labels.tif"])
+        name: scene(f"osbs-{name}", uris[f"{name}.tif"], uris[f"{name}-labels.tif"], keep_scores)
         for name in QUARTERS
     }
 
@@ -139,7 +143,7 @@ def get_config(
     )
 
 
-def scene(name: str, image_uri: str, labels_uri: str) -> SceneConfig:
+def scene(name: str, image_uri: str, labels_uri: str, keep_scores: bool) -> SceneConfig:
     """One tile, its labels, and where its prediction goes."""
     return SceneConfig(
         id=name,
@@ -147,7 +151,9 @@ def scene(name: str, image_uri: str, labels_uri: str) -> SceneConfig:
         label_source=SemanticSegmentationLabelSourceConfig(
             raster_source=RasterioSourceConfig(uris=[labels_uri])
         ),
-        label_store=SemanticSegmentationLabelStoreConfig(smooth_output=False),
+        label_store=SemanticSegmentationLabelStoreConfig(
+            smooth_output=keep_scores, smooth_as_uint8=True
+        ),
     )
 
 

@@ -48,6 +48,7 @@ def get_config(
     road_weight: float = 2.0,
     data_seed: int = 0,
     nochip: bool = False,
+    keep_scores: bool = False,
 ) -> SemanticSegmentationConfig:
     """Train a small U-Net to tell buildings and roads from the background.
 
@@ -68,6 +69,8 @@ def get_config(
         road_weight: Weight of roads in the loss.
         data_seed: Other numbers draw other towns.
         nochip: Train straight from the scenes, without the chip step.
+        keep_scores: Keep beside each prediction how sure the model was of each class, as a byte a
+            pixel and class.
 
     Raises:
         SpecError: If a value makes no sense.
@@ -85,6 +88,7 @@ def get_config(
     road_weight = values.positive("road_weight", road_weight)
     data_seed = values.whole("data_seed", data_seed, least=0)
     nochip = values.flag("nochip", nochip)
+    keep_scores = values.flag("keep_scores", keep_scores)
     values.chip_fits(chip_px, scene_px)
 
     drawn = town_scenes.fill(
@@ -99,9 +103,9 @@ def get_config(
         class_config=ClassConfig(
             names=list(town.CLASSES), colors=list(town.COLORS), null_class=town.CLASSES[0]
         ),
-        train_scenes=[scene(files) for files in drawn["train"]],
-        validation_scenes=[scene(files) for files in drawn["validation"]],
-        test_scenes=[scene(files) for files in drawn["test"]],
+        train_scenes=[scene(files, keep_scores) for files in drawn["train"]],
+        validation_scenes=[scene(files, keep_scores) for files in drawn["validation"]],
+        test_scenes=[scene(files, keep_scores) for files in drawn["test"]],
     )
     sampling = WindowSamplingConfig(
         method=WindowSamplingMethod.sliding, size=chip_px, stride=chip_px
@@ -135,7 +139,7 @@ def get_config(
     )
 
 
-def scene(files: town_scenes.Files) -> SceneConfig:
+def scene(files: town_scenes.Files, keep_scores: bool) -> SceneConfig:
     """One scene, its labels, and where its prediction goes."""
     return SceneConfig(
         id=files.name,
@@ -143,5 +147,7 @@ def scene(files: town_scenes.Files) -> SceneConfig:
         label_source=SemanticSegmentationLabelSourceConfig(
             raster_source=RasterioSourceConfig(uris=[files.labels])
         ),
-        label_store=SemanticSegmentationLabelStoreConfig(smooth_output=False),
+        label_store=SemanticSegmentationLabelStoreConfig(
+            smooth_output=keep_scores, smooth_as_uint8=True
+        ),
     )

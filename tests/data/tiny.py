@@ -12,6 +12,7 @@ def get_config(
     lr: float = 1e-2,
     epochs: int = 1,
     nochip: bool = True,
+    keep_scores: bool = False,
     raises: str = "",
     no_such_class: bool = False,
 ):
@@ -27,6 +28,7 @@ def get_config(
         chip_px=64,
         width=2,
         nochip=nochip,
+        keep_scores=keep_scores,
     )
     config.backend.data.augmentors = AUGMENTORS
     if no_such_class:  # train fails: the loss is given too few weights

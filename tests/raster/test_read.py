@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from rvlab.errors import RasterError, SpecError, WindowOutside
 from rvlab.raster import Window, read
+from rvlab.raster.read import megabytes
 from rvlab.store import S3Access, Store, remember
 from tests.raster.made import places, write
 
@@ -138,3 +139,9 @@ def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
     remember(Store(store.uri, S3Access("http://127.0.0.1:9", "a", "b")))
     with pytest.raises(RasterError, match=r"cannot be reached: nobody answers"):
         read(uri)
+
+
+def test_large_numbers_are_written_out():
+    assert [megabytes(n) for n in (11_234_000_000, 1_000_000_000, 96_040)] == [
+        *("11,200 MB", "1,000 MB", "0.096 MB"),
+    ]

@@ -305,3 +305,20 @@ def test_a_lost_image_is_asked_for_once_and_its_labels_tell_its_place(tmp_path, 
     assert opened == [lost, image]
     assert labels.whole() == Window(0, 0, WIDTH, HEIGHT)
     assert len(opened) == 2
+
+
+@pytest.mark.parametrize("broken", [RasterError("lost"), ZeroDivisionError("a bug")])
+def test_a_read_that_fails_before_the_image_is_open_leaves_nobody_waiting(image, opened, broken):
+    labels = labels_of(image, raster_source(image))
+
+    def fails(learn):
+        raise broken
+
+    with ThreadPoolExecutor(8) as pool:
+        reads = [pool.submit(labels.with_image, fails) for _ in range(8)]
+        grids = [pool.submit(lambda: labels.grid) for _ in range(8)]
+        assert all(read.exception(60) is broken for read in reads)
+        assert {(grid.result(60).width, grid.result(60).height) for grid in grids} == {
+            (WIDTH, HEIGHT)
+        }
+    assert opened == [image]  # for the grid, whoever came first

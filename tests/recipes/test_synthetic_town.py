@@ -184,6 +184,7 @@ def test_the_model_lies_in_the_store_as_a_zip(town_config: Config, tmp_path: Pat
         ({"scene_px": 32}, "scene_px is at least 64"),
         ({"data_seed": -1}, "data_seed is at least 0"),
         ({"nochip": "maybe"}, "nochip is true or false, but 'maybe' was given"),
+        ({"keep_scores": 2}, "keep_scores is true or false, but 2 was given"),
         ({"road_weight": True}, "road_weight is a number above zero, but True was given"),
     ],
 )

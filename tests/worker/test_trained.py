@@ -8,13 +8,16 @@ import json
 import zipfile
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 import torch
 
 from rvlab.model import STEPS
+from rvlab.raster import SceneLabels, Window
 from rvlab.raster import read as read_raster
+from rvlab.raster.scores import scores_of
 from rvlab.raster.source import source
 from tests.conftest import Trained
 
@@ -217,6 +220,26 @@ def test_each_prediction_has_a_copy_that_is_quick_to_look_at(trained: Trained) -
         copied = read_raster(scene.prediction_uri)
         original = read_raster(f"{run.rv_uri}/predict/{scene.id}/labels.tif")
         assert (copied.array == original.array).all()
+
+
+def test_scores_are_those_that_raster_vision_chose_the_class_by(trained: Trained) -> None:
+    run = trained.runs["no chips"]
+    one = source(run.id, run.uri)
+    scenes = [scene for scene in one.scenes if scene.group != "train"]
+    for scene in scenes:
+        grid = SceneLabels(scene, one.classes).grid
+        whole = Window(0, 0, grid.width, grid.height)
+        kept = f"{run.rv_uri}/predict/{scene.id}/scores.tif"
+        assert scene.scores_uri == f"{run.uri}/copies/{scene.id}/scores.tif"
+        scores = scores_of(scene.scores_uri, whole, range(len(one.classes)), grid)
+        assert (scores == scores_of(kept, whole, range(len(one.classes)), grid)).all()
+        assert np.abs(scores.sum(axis=0) - 1).max() < 0.02  # probabilities, in steps of a byte
+        chosen = read_raster(scene.prediction_uri).array[0]
+        of_chosen = np.take_along_axis(scores, chosen[None].astype(int), axis=0)[0]
+        assert (of_chosen >= scores.max(axis=0) - 0.01).all()
+    table = pq.read_table(io.BytesIO(read(trained, "no chips", "tables", "windows.parquet")))
+    assert table["confident_fp"].null_count == 0
+    assert trained.lab.windows(run, by="confident_error")["score"].between(0, 1).all()
 
 
 def test_windows_worth_a_look_come_from_the_store(trained: Trained) -> None:

@@ -1,0 +1,9 @@
+"""How sure is each run of a class, pixel by pixel?"""
+
+import rvlab
+from rvlab import plot
+
+lab = rvlab.Lab()
+board = lab.runs("trees").sort_values("metrics.f1", ascending=False)
+figure = plot.predictions(board, show="scores", classes="tree")
+figure.savefig("predictions_scores.png")
