@@ -2,9 +2,9 @@
 
 A fresh process reads another store, of 600 runs, so that all code is loaded, opens the lab, and
 notes what it holds; then it calls ``lab.runs()`` once. Measured is the peak (``VmHWM``, set back
-before the call) above what it held, and the table's own size, ``memory_usage(deep=True).sum()``: cold, with an empty local
-cache, and warm, with one that another process has filled. From the embedded S3, no wait added.
-Goal: at most 2 x the table, each.
+before the call) above what it held, and the table's own size, ``memory_usage(deep=True).sum()``:
+cold, with an empty local cache, and warm, with one that another process has filled. From the
+embedded S3, no wait added. Goal: at most 2 x the table, each.
 
     python benchmarks/memory.py --data FOLDER [--runs 10000] [--repeats 5]
 """

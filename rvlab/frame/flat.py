@@ -74,14 +74,6 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
 def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Array]:
     import pyarrow as pa
 
-    found: dict[str, list[Any]] = {}
-    for i, row in enumerate(rows):
-        for name, value in row.items():
-            kind, plain = _plain(group, value)
-            column = f"{group}:{kind}:{name}"
-            if column not in found:
-                found[column] = [None] * len(rows)
-            found[column][i] = plain
     types = {
         "none": pa.bool_(),
         "flag": pa.bool_(),
@@ -90,7 +82,37 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
         "text": pa.string(),
         "big": pa.string(),
     }
-    return {name: pa.array(v, types[name.split(":", 2)[1]]) for name, v in found.items()}
+    found: dict[str, pa.Array] = {}
+    for name in dict.fromkeys(name for row in rows for name in row):
+        column = [row.get(name, _ABSENT) for row in rows]
+        values: dict[str, list[Any]] = {}
+        if only := _only_kind(group, column):
+            values[only] = column
+        else:
+            for i, value in enumerate(column):
+                if value is not _ABSENT:
+                    kind, plain = _plain(group, value)
+                    values.setdefault(kind, [None] * len(rows))[i] = plain
+        for kind, array in values.items():
+            found[f"{group}:{kind}:{name}"] = pa.array(array, types[kind])
+    return found
+
+
+_ABSENT = object()
+_ONLY = {float: "float", str: "text", bool: "flag", int: "int"}
+
+
+def _only_kind(group: str, column: Sequence[Any]) -> str | None:
+    """The kind of a column that has one; most have, and their values need no second look."""
+    types = set(map(type, column))
+    kind = _ONLY.get(types.pop()) if len(types) == 1 else None
+    if group in NUMBERS:
+        return kind if kind == "float" else None
+    return (
+        None
+        if kind == "int" and not (fits(min(column), WHOLE) and fits(max(column), WHOLE))
+        else kind
+    )
 
 
 def _plain(group: str, value: Any) -> tuple[str, Any]:

@@ -55,7 +55,14 @@ class Kind:
 
 
 def gathered(
-    store: Store, experiment: str, kind: Kind, current: Tags, read: Read, *, whole: bool
+    store: Store,
+    experiment: str,
+    kind: Kind,
+    current: Tags,
+    read: Read,
+    *,
+    whole: bool,
+    parts: Sequence[str] | None = None,
 ) -> Part:
     """The rows of keys, of which only those are read that are not kept anywhere.
 
@@ -66,6 +73,7 @@ def gathered(
         current: The keys and the tags they have now; one without a tag is always read.
         read: Reads keys.
         whole: Whether these are all keys there are, so that what was kept of others can go.
+        parts: The keys of the parts in the store, if they have been listed already.
 
     Returns:
         The rows in the order of the keys, those left out that cannot be read.
@@ -78,9 +86,9 @@ def gathered(
     have = {key for piece in pieces for key in piece.keys}
     missing = [key for key in current if key not in have]
     fresh: list[Part] = []
+    shelf = StoreShelf(store, experiment, kind.name, parts)
     if kind.shared and len(missing) > FEW:
         known = {place for piece in pieces for place in piece.places if place}
-        shelf = StoreShelf(store, experiment, kind.name)
         fresh += _chosen(_unseen(shelf, known, kind), {key: current[key] for key in missing})
         have |= {key for piece in fresh for key in piece.keys}
         missing = [key for key in missing if key not in have]
@@ -88,7 +96,7 @@ def gathered(
     new = joined(fresh)
     found = joined([*pieces, new])
     if len(new) and whole and kind.shared:
-        found = _compacted(store, StoreShelf(store, experiment, kind.name), found)
+        found = _compacted(store, shelf, found)
     if len(new) or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
         mapped = _keep(local, kept, found, new, kind=kind, whole=whole)
         if mapped is not None and mapped.keys == found.keys:
@@ -100,6 +108,13 @@ def known(store: Store, experiment: str, kind: Kind) -> list[str]:
     """The keys whose rows are kept on this machine, whether they still hold or not."""
     parts = _all_of(LocalShelf(store, experiment, kind.name), kind).values()
     return [key for part in parts for key in part.keys]
+
+
+def ahead(store: Store, experiment: str, kind: Kind, parts: Sequence[str]) -> list[str]:
+    """Read parts before `gathered` asks for them, and tell of which keys they have rows."""
+    shelf = StoreShelf(store, experiment, kind.name, parts)
+    found = shelf.read_many(shelf.names(), ahead=True).values()
+    return [key for part in found if part for key in part.keys]
 
 
 def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None:
@@ -148,11 +163,10 @@ def _unseen(shelf: StoreShelf, known: set[str], kind: Kind) -> list[Part]:
     found: dict[str, Part | None] = {}
     for _ in range(3):  # a part that is merged into another meanwhile is gone, and listed no more
         names = [name for name in shelf.names() if name not in known and name not in found]
-        if not names:
-            break
         found |= shelf.read_many(names)
         if None not in found.values():
             break
+        shelf.listed = None
     parts = (part for _, part in sorted(found.items(), reverse=True))
     return [part for part in parts if part and kind.fits(part.table)]
 

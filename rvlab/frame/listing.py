@@ -7,7 +7,7 @@ from itertools import groupby
 
 from rvlab.errors import SpecError
 from rvlab.frame.flat import is_packed
-from rvlab.frame.gather import Kind, known
+from rvlab.frame.gather import Kind, ahead, known
 from rvlab.model import Run, is_name
 from rvlab.store import Store
 from rvlab.store.roll import Roll, called, roll
@@ -20,7 +20,11 @@ def whole(store: Store, experiment: str) -> Roll | None:
     """All runs of an experiment; None if it has none."""
     if not is_name(experiment):
         return None
-    found = roll(store, experiment, known(store, experiment, ENDED))
+
+    def ask(parts: Sequence[str]) -> list[str]:
+        return ahead(store, experiment, ENDED, parts)
+
+    found = roll(store, experiment, known(store, experiment, ENDED), ask)
     return found if found.ids else None
 
 
@@ -71,5 +75,5 @@ def once(rolls: Sequence[Roll]) -> dict[str, Roll]:
             ids = list(dict.fromkeys([*other.ids, *one.ids]))
             ends = {**other.ends, **one.ends}
             both = other.whole or one.whole
-            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both)
+            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both, other.parts)
     return found

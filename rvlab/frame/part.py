@@ -119,7 +119,7 @@ def header(part: Part) -> bytes:
         rest["counts"] = list(part.counts)
     if set(part.places) != {None}:
         rest["places"] = list(part.places)
-    return base64.b85encode(zlib.compress(json.dumps(rest).encode(), 1))
+    return base64.b64encode(zlib.compress(json.dumps(rest).encode(), 1))
 
 
 def with_header(part: Part) -> pa.Table:
@@ -134,7 +134,7 @@ def from_header(table: pa.Table) -> Part:
         ValueError: If it is something else.
     """
     try:
-        text = zlib.decompress(base64.b85decode((table.schema.metadata or {})[HEADER]))
+        text = zlib.decompress(base64.b64decode((table.schema.metadata or {})[HEADER]))
         rest = json.loads(text)
         named: Any = {name: rest[name] for name in ("keys", "tags")}
         named |= {name: rest[name] for name in ("counts", "places") if name in rest}

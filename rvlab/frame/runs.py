@@ -87,7 +87,9 @@ def _of_roll(store: Store, roll: Roll) -> tuple[Part, list[Row]]:
     def read(ids: Sequence[str]) -> Part:
         return _read_ends(store, roll, ids, troubles)
 
-    part = gathered(store, roll.experiment, ENDED, roll.ends, read, whole=roll.whole)
+    part = gathered(
+        store, roll.experiment, ENDED, roll.ends, read, whole=roll.whole, parts=roll.parts
+    )
     rows = [
         {**broken(exc), "_run": Run(roll.store, roll.experiment, id_)}
         for id_, exc in troubles.items()

@@ -12,11 +12,11 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from rvlab.errors import KeyExists, RvlabError
+from rvlab.errors import RvlabError
 from rvlab.frame.part import HEADER, Part, from_header, header, with_header
 from rvlab.model import INDEX
 from rvlab.store import Store
@@ -115,30 +115,47 @@ _mapped: dict[str, Part] = {}
 """Parts that this process has open, by their paths; a path never has another content."""
 
 
+_ahead: dict[str, Part] = {}
+"""Parts that were read from the store and not asked for yet."""
+
+
 class StoreShelf:
     """Beside the runs, as parquet, for everybody who opens the store."""
 
-    def __init__(self, store: Store, experiment: str, what: str) -> None:
+    def __init__(
+        self, store: Store, experiment: str, what: str, listed: Sequence[str] | None = None
+    ) -> None:
         self._store = store
         self._prefix = f"{experiment}/{INDEX}/{what}-{FORM}/"
+        self.listed = listed
 
     def names(self) -> list[str]:
-        """See Shelf."""
+        """See Shelf; listed once, unless `listed` is forgotten."""
+        if self.listed is None:
+            self.listed = [key for key, _ in self._store.files(self._prefix)]
         start = len(self._prefix)
-        names = (key[start:] for key, _ in self._store.files(self._prefix))
+        names = [key[start:] for key in self.listed if key.startswith(self._prefix)]
         return sorted(name for name in names if _NAME.fullmatch(name))
 
-    def read_many(self, names: Iterable[str]) -> dict[str, Part | None]:
-        """Several parts at once."""
+    def read_many(self, names: Iterable[str], *, ahead: bool = False) -> dict[str, Part | None]:
+        """Several parts at once; if they are read ahead, they are here when they are asked for."""
         import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
-        return self._store.each(self.read, names)
+        found: dict[str, Part | None] = self._store.each(self.read, names)
+        if ahead:
+            _ahead.update({self._address(name): part for name, part in found.items() if part})
+        return found
+
+    def _address(self, name: str) -> str:
+        return f"{self._store.access.endpoint}\n{self._store.uri}/{self._prefix}{name}"
 
     def read(self, name: str) -> Part | None:
         """See Shelf."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
+        if (mine := _ahead.pop(self._address(name), None)) is not None:
+            return mine
         try:
             data = self._store.get(f"{self._prefix}{name}")
             part = from_header(pq.read_table(pa.BufferReader(data)))
@@ -162,8 +179,8 @@ class StoreShelf:
         with pq.ParquetWriter(data, rows.schema, **options) as out:
             out.write_table(rows)
             out.add_key_value_metadata({HEADER: header(part.placed([None] * len(part)))})
-        with contextlib.suppress(KeyExists):  # the same part is there already
-            self._store.put(f"{self._prefix}{name}", data.getvalue(), if_absent=True)
+        # Over one of that name, if there is one: it is the same, or was harmed.
+        self._store.put(f"{self._prefix}{name}", data.getvalue())
         return name
 
     def remove(self, names: Iterable[str]) -> None:

@@ -239,7 +239,7 @@ def _part(store: Store, one: Roll, kind: Kind, find: Find) -> Part:
     def read(ids: Sequence[str]) -> Part:
         return _found(store, one.only(ids), find)
 
-    ended = gathered(store, one.experiment, kind, one.ends, read, whole=one.whole)
+    ended = gathered(store, one.experiment, kind, one.ends, read, whole=one.whole, parts=one.parts)
     going = one.only(run.id for run in one.going)
     return joined([ended, _found(store, going, find)]) if going.ids else ended
 

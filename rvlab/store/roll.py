@@ -8,12 +8,12 @@ in the folders of the runs, tell all runs and, by their ETags, each end that has
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
-from rvlab.model import ENDS, OPEN, Run, is_name
+from rvlab.model import ENDS, INDEX, OPEN, Run, is_name
 from rvlab.store.store import Store
 
 FEW = 32
@@ -30,6 +30,7 @@ class Roll:
         ids: The ids of the runs, the oldest first unless they were named in another order.
         ends: The ETag of the end record of each that has one; None where the storage has none.
         whole: Whether these are all runs of the experiment.
+        parts: The keys of the parts that readers have left, if they were listed as well.
     """
 
     store: str
@@ -37,6 +38,7 @@ class Roll:
     ids: Sequence[str]
     ends: Mapping[str, str | None]
     whole: bool = True
+    parts: Sequence[str] | None = None
 
     @property
     def runs(self) -> list[Run]:
@@ -56,21 +58,32 @@ class Roll:
         return replace(self, ids=mine, ends=ends, whole=False)
 
 
-def roll(store: Store, experiment: str, near: Iterable[str] = ()) -> Roll:
+def roll(
+    store: Store,
+    experiment: str,
+    near: Iterable[str] = (),
+    ask: Callable[[Sequence[str]], Iterable[str]] | None = None,
+) -> Roll:
     """List the runs of an experiment; one that nobody has ever made has none.
 
     Args:
         store: Where it lies.
         experiment: Its name.
         near: Ids of runs that had ended when it was last listed; makes the listing faster.
+        ask: Tells such ids from the keys of the parts in the store, if there are none in `near`.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
     ends, opened = f"{experiment}/{ENDS}/", f"{experiment}/{OPEN}/"
-    # In this order: a run that ends between the two is found by both.
-    going = [key[len(opened) :] for key in store.tags(opened)]
     old = sorted(near)
+    first = [opened] if old else [opened, f"{experiment}/{INDEX}/"]
+    listed = store.each(store.tags, first)
+    # In this order: a run that ends between the two listings is found by both.
+    going = [key[len(opened) :] for key in listed.pop(opened)]
+    parts = [key for keys in listed.values() for key in keys] if listed else None
+    if parts and ask:
+        old = sorted(ask(parts))
     found = store.tags(ends, [f"{ends}{one}.json" for one in old])
     start = len(ends)
     ended = {key[start:-5]: tag for key, tag in sorted(found.items()) if key.endswith(".json")}
@@ -78,7 +91,7 @@ def roll(store: Store, experiment: str, near: Iterable[str] = ()) -> Roll:
         del ended[one]
     others = [one for one in going if one not in ended and is_name(one)]
     ids = sorted([*ended, *others]) if others else list(ended)
-    return Roll(store.uri, experiment, ids, ended)
+    return Roll(store.uri, experiment, ids, ended, parts=parts)
 
 
 def called(store: Store, experiment: str, ids: Sequence[str], near: Iterable[str] = ()) -> Roll:

@@ -15,7 +15,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
 
-IN_FLIGHT = 64  # where the gain flattens for small keys, 20 ms away
+IN_FLIGHT = 96  # where the gain flattens for small keys, 20 ms away
 
 PIECE = 950
 """So many keys that are known are listed by one request, which leaves room for new ones."""

@@ -274,6 +274,7 @@ def test_a_part_in_the_store_that_is_none_is_passed_over(
     store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
     with cached(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
+    assert in_part(store, name) == list(whole.index)  # and made anew
 
 
 @pytest.mark.usefixtures("cache", "small")
