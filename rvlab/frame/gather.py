@@ -27,7 +27,7 @@ LEAST, MOST = 500, 100_000
 """Keys of a part in the store: fewer are not worth a part, more are left as they are."""
 
 AT_ONCE = 2000
-"""So many keys are held in memory as bytes until they are rows."""
+"""So many keys are read before what they hold is packed."""
 
 Tags = Mapping[str, str | None]
 Read = Callable[[Sequence[str]], Part]

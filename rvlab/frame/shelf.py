@@ -67,9 +67,14 @@ class LocalShelf:
     def names(self) -> list[str]:
         """See Shelf."""
         try:
-            return sorted(name for name in os.listdir(self._folder) if _NAME.fullmatch(name))
+            names = sorted(name for name in os.listdir(self._folder) if _NAME.fullmatch(name))
         except OSError:
-            return []
+            names = []
+        there = {str(self._folder / name) for name in names}
+        for path in [one for one in _mapped if Path(one).parent == self._folder]:
+            if path not in there:  # another process has merged it
+                _mapped.pop(path, None)
+        return names
 
     def read(self, name: str) -> Part | None:
         """See Shelf."""
@@ -114,6 +119,7 @@ class LocalShelf:
 _mapped: dict[str, Part] = {}
 """Parts that this process has open, by their paths; a path never has another content."""
 
+MOST_AHEAD = 16
 
 _ahead: dict[str, Part] = {}
 """Parts that were read from the store and not asked for yet."""
@@ -143,6 +149,8 @@ class StoreShelf:
 
         found: dict[str, Part | None] = self._store.each(self.read, names)
         if ahead:
+            if len(_ahead) > MOST_AHEAD:  # nobody came for them
+                _ahead.clear()
             _ahead.update({self._address(name): part for name, part in found.items() if part})
         return found
 

@@ -131,4 +131,6 @@ def _tag(info: Mapping[str, Any]) -> str | None:
         if info.get(name):
             return str(info[name])
     changed = next((info[n] for n in ("mtime", "last_modified", "created") if info.get(n)), None)
-    return None if changed is None else f"{changed}-{info.get('size')}"
+    if isinstance(changed, datetime):  # some tell of one key in this form and of many in that
+        changed = changed.timestamp()
+    return f"{changed:.6f}-{info.get('size')}" if isinstance(changed, int | float) else None

@@ -43,6 +43,22 @@ class StorageContract:
         assert store.get("k") == b"b"
         assert store.files() == [("k", 1)]
 
+    def test_the_tag_of_a_key_tells_whether_it_was_written_anew(self, store: Store) -> None:
+        store.put("towns/a", b"1")
+        store.put("towns/b", b"2")
+        store.put("roads/c", b"3")
+        before = store.tags("towns/")
+        assert sorted(before) == ["towns/a", "towns/b"]
+        assert before == {key: store.tag(key) for key in before}
+        store.put("towns/a", b"4")
+        after = store.tags("towns/")
+        assert after["towns/a"] != before["towns/a"]
+        assert after["towns/b"] == before["towns/b"] is not None
+        assert store.tagged("towns/a") == (b"4", after["towns/a"])
+        assert store.tags("nowhere/") == {}
+        with pytest.raises(KeyMissing, match="has no key 'towns/c'"):
+            store.tag("towns/c")
+
     def test_an_empty_value_is_a_value(self, store: Store) -> None:
         store.put("empty", b"")
         assert store.get("empty") == b""
