@@ -1,8 +1,9 @@
 """Whether the time of ``lab.runs()`` grows with the runs, or faster.
 
-1,000, 10,000 and, with ``--full``, 100,000 ended runs on the embedded S3, no wait added, the local
-cache filled by another process before. Each fresh process calls twice. Between two sizes the
-exponent is log(time ratio) / log(size ratio): 1 is linear. Goal: at most 1.
+1,000, 10,000 and 100,000 ended runs in a folder of this machine, and on the embedded S3, no wait
+added (100,000 there with ``--full`` only), the local cache filled by another process before. Each
+fresh process calls twice. Between two sizes the exponent is log(time ratio) / log(size ratio): 1 is
+linear. Goal: at most 1.
 
     python benchmarks/growth.py --data FOLDER [--full] [--repeats 5]
 
@@ -13,12 +14,16 @@ from __future__ import annotations
 
 import math
 import time
+from collections.abc import Sequence
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import fresh
 from fresh import Numbers
 from made_runs import prepared
+
+from rvlab.store import Store
 
 SIZES = (1000, 10_000, 100_000)
 CALLS = ("first", "second")
@@ -30,23 +35,28 @@ def main() -> None:
     if asked.child:
         fresh.answer(WAYS, asked.child)
         return
-    sizes = SIZES if asked.full else SIZES[:-1]
-    found: dict[int, list[Numbers]] = {}
+    _grown("folder", Store(asked.data.resolve() / "folder"), SIZES, asked)
     with fresh.embedded(asked.data / "s3") as root:
-        for size in sizes:
-            uri = prepared(root, "runs", size)
-            with fresh.folder(asked.data) as cache:
-                places = fresh.environ(root, uri, cache)
-                fresh.child("ours", places)
-                found[size] = [fresh.child("ours", places) for _ in range(asked.repeats)]
-            for call in CALLS:
-                what = f"{size:7,} runs, {call} call in a process"
-                fresh.seconds(what, [one[call] for one in found[size]])
+        _grown("S3", root, SIZES if asked.full else SIZES[:-1], asked)
+
+
+def _grown(where: str, root: Store, sizes: Sequence[int], asked: Any) -> None:
+    found: dict[int, list[Numbers]] = {}
+    for size in sizes:
+        uri = prepared(root, "runs", size)
+        with fresh.folder(asked.data) as cache:
+            places = fresh.environ(root, uri, cache)
+            fresh.child("ours", places)
+            found[size] = [fresh.child("ours", places) for _ in range(asked.repeats)]
+        for call in CALLS:
+            what = f"{where}, {size:7,} runs, {call} call in a process"
+            fresh.seconds(what, [one[call] for one in found[size]])
     for small, large in pairwise(sizes):
         for call in CALLS:
             times = fresh.median(found[large], call) / fresh.median(found[small], call)
             exponent = math.log(times) / math.log(large / small)
-            fresh.ratio(f"{small:,} to {large:,}, {call} call: exponent", exponent, "<= 1")
+            what = f"{where}, {small:,} to {large:,}, {call} call: exponent"
+            fresh.ratio(what, exponent, "<= 1")
 
 
 def _ours() -> Numbers:

@@ -101,7 +101,16 @@ def gathered(
         mapped = _keep(local, kept, found, new, kind=kind, whole=whole)
         if mapped is not None and mapped.keys == found.keys:
             found = mapped  # and not a second time in memory
+            del pieces, fresh, new, shelf
+            _give_back()
     return found.of([key for key in current if key in found.at])
+
+
+def _give_back() -> None:
+    """Let the system have the memory that reading took."""
+    import pyarrow as pa
+
+    pa.default_memory_pool().release_unused()
 
 
 def known(store: Store, experiment: str, kind: Kind) -> list[str]:

@@ -113,18 +113,23 @@ def joined(parts: Iterable[Part]) -> Part:
 
 
 def header(part: Part) -> bytes:
-    """All of a part but its rows, as text."""
+    """All of a part but its rows, as JSON."""
     rest: dict[str, Any] = {"keys": list(part.keys), "tags": list(part.tags)}
     if set(part.counts) != {1}:
         rest["counts"] = list(part.counts)
     if set(part.places) != {None}:
         rest["places"] = list(part.places)
-    return base64.b64encode(zlib.compress(json.dumps(rest).encode(), 1))
+    return json.dumps(rest).encode()
 
 
 def with_header(part: Part) -> pa.Table:
     """The rows, with all the rest in the table's own description."""
     return part.table.replace_schema_metadata({HEADER: header(part)})
+
+
+def small(text: bytes) -> bytes:
+    """A header in fewer bytes, which `from_header` takes as well."""
+    return base64.b64encode(zlib.compress(text))
 
 
 def from_header(table: pa.Table) -> Part:
@@ -134,7 +139,9 @@ def from_header(table: pa.Table) -> Part:
         ValueError: If it is something else.
     """
     try:
-        text = zlib.decompress(base64.b64decode((table.schema.metadata or {})[HEADER]))
+        text = (table.schema.metadata or {})[HEADER]
+        if not text.startswith(b"{"):
+            text = zlib.decompress(base64.b64decode(text))
         rest = json.loads(text)
         named: Any = {name: rest[name] for name in ("keys", "tags")}
         named |= {name: rest[name] for name in ("counts", "places") if name in rest}

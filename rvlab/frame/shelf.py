@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from rvlab.errors import RvlabError
-from rvlab.frame.part import HEADER, Part, from_header, header, with_header
+from rvlab.frame.part import HEADER, Part, from_header, header, small, with_header
 from rvlab.model import INDEX
 from rvlab.store import Store
 from rvlab.store.home import cache_folder
@@ -186,7 +186,7 @@ class StoreShelf:
         options: Any = {"compression": "zstd", "use_dictionary": texts, "store_schema": False}
         with pq.ParquetWriter(data, rows.schema, **options) as out:
             out.write_table(rows)
-            out.add_key_value_metadata({HEADER: header(part.placed([None] * len(part)))})
+            out.add_key_value_metadata({HEADER: small(header(part.placed([None] * len(part))))})
         # Over one of that name, if there is one: it is the same, or was harmed.
         self._store.put(f"{self._prefix}{name}", data.getvalue())
         return name

@@ -138,7 +138,7 @@ class Copy:
 @pytest.fixture
 def copy(trained: Trained, tmp_path: Path) -> Copy:
     run, store = trained.runs["first"], Store(tmp_path / "copy")
-    for key, _ in trained.lab.store.files(run.prefix):
+    for key in [run.end_key, *(key for key, _ in trained.lab.store.files(run.prefix))]:
         store.put(key, trained.lab.store.get(key))
     return Copy(store, Run(store.uri, run.experiment, run.id))
 

@@ -1,0 +1,55 @@
+"""The scripts of benchmarks/ measure what they say: here with a few runs, and without a clock."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from rvlab import Lab
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+
+
+def script(name: str, *arguments: object) -> str:
+    done = subprocess.run(
+        [sys.executable, str(FOLDER / name), *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=300,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
+    options = ("--experiments", 2, "--evals", "--epochs", 3, "--steps")
+    script("made_runs.py", "--runs", 12, "--store", tmp_path / "store", *options)
+    lab = Lab(tmp_path / "store")
+    runs = lab.runs()
+    assert runs["state"].tolist() == ["succeeded"] * 12
+    assert runs.columns.str.startswith("params.").sum() == 20
+    assert runs.columns.str.startswith("metrics.").sum() == 20
+    assert lab.history(runs).groupby("run").size().tolist() == [3] * 12
+    assert lab.evals(runs)["run"].nunique() == lab.steps(runs)["run"].nunique() == 12
+
+
+@pytest.mark.parametrize(
+    ("name", "arguments", "told"),
+    [
+        ("memory.py", ("--runs", 40), "40 runs, 70 columns"),
+        ("runs_new.py", ("--runs", 40, "--new", 3), "3 of them new"),
+        ("runs_cold.py", ("--runs", 40, "--loose-runs", 30), "not compacted, 30 runs"),
+        ("runs_warm.py", ("--runs", 40, "--peer-repeats", 1), "mlflow: 40 runs"),
+        ("history.py", ("--runs", 3, "--epochs", 5), "3 runs x 5 series x 5 epochs"),
+    ],
+)
+def test_a_measurement_runs_to_its_end(
+    tmp_path: Path, name: str, arguments: tuple[object, ...], told: str
+) -> None:
+    said = script(name, "--data", tmp_path, "--repeats", 1, *arguments)
+    assert told in said
+    assert "goal" in said
