@@ -6,6 +6,7 @@ small keys and knows conditional puts; every other URI goes through fsspec.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterator
@@ -34,6 +35,9 @@ PAGE = 1000
 """So many keys are listed by one request to S3."""
 
 ENDPOINT = re.compile(r"https?://[!-~]+")
+
+_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
+"""Names that are the same on a disk and in a key."""
 
 
 class Objects(Protocol):
@@ -91,9 +95,10 @@ def objects_at(uri: str, access: S3Access) -> Objects:
 class ObstoreObjects:
     """S3 or a local folder through obstore."""
 
-    def __init__(self, store: Any, where: str) -> None:
+    def __init__(self, store: Any, where: str, folder: Path | None = None) -> None:
         self._store = store
         self._where = where
+        self._folder = folder
 
     @classmethod
     def s3(cls, uri: str, access: S3Access) -> ObstoreObjects:
@@ -151,7 +156,7 @@ class ObstoreObjects:
         if not os.access(path, os.R_OK | os.X_OK):
             raise StoreError(f"The store folder {path} cannot be read. Check its permissions.")
         # Folders that a deletion empties go too: an empty one would be listed as a run for ever.
-        return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}")
+        return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}", path)
 
     def get(self, key: str) -> bytes:
         """See Objects."""
@@ -233,6 +238,9 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
+        if self._folder is not None and after is None and until is None:
+            with contextlib.suppress(_Odd):
+                return _scanned(self._folder, prefix)
         found: dict[str, str | None] = {}
         with self._said(prefix):
             for page in obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
@@ -285,3 +293,32 @@ class ObstoreObjects:
                 return StoreError(f"{self._where} refused the credentials ({word}).")
         first = text.splitlines()[0] if text else "unknown error"
         return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
+
+
+class _Odd(Exception):
+    """A folder with something in it that obstore has its own way with."""
+
+
+def _scanned(root: Path, prefix: str) -> dict[str, str | None]:
+    """Keys and tags of a local folder: as obstore has them, in two thirds of the time."""
+    found: dict[str, str | None] = {}
+    below = [prefix.strip("/")]
+    while below:
+        key = below.pop()
+        try:
+            with os.scandir(root / key) as entries:
+                for one in entries:
+                    if not _PLAIN.fullmatch(one.name) or one.is_symlink():
+                        raise _Odd
+                    if one.is_dir():
+                        below.append(f"{key}/{one.name}")
+                        continue
+                    stat = one.stat()
+                    moment = stat.st_mtime_ns // 1000
+                    tag = f'"{stat.st_ino:x}-{moment:x}-{stat.st_size:x}"'
+                    found[f"{key}/{one.name}"] = tag
+        except FileNotFoundError:
+            continue  # it went meanwhile, or was never there
+        except OSError as exc:
+            raise _Odd from exc  # obstore says what is wrong
+    return found

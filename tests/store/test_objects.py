@@ -38,6 +38,16 @@ class TestLocalFolder(StorageContract):
         store.delete(["towns/run/steps/train.json"])
         assert store.folders("towns/") == ["other"]
 
+    def test_what_it_lists_by_itself_is_what_obstore_lists(self, store: Store) -> None:
+        for key in ("towns/a.json", "towns/deep/er/b", "towns/c", "roads/d"):
+            store.put(key, key.encode())
+        mine = store.tags("towns/")
+        store.put("towns/an odd name", b"")  # obstore is asked then
+        theirs = store.tags("towns/")
+        assert theirs.pop("towns/an odd name")
+        assert mine == theirs
+        assert all(mine.values())
+
     def test_another_process_reads_plain_files(self, store: Store) -> None:
         store.put("towns/run/spec.json", b"{}")
         assert (Path(store.uri) / "towns" / "run" / "spec.json").read_bytes() == b"{}"
