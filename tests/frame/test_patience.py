@@ -152,7 +152,7 @@ def test_a_key_that_cannot_be_had_is_named_and_the_others_are_there(
     moody.trouble = lambda target, _: "busy" if bad in target else None
     start = time.monotonic()
     found = table(near)
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60  # it gives up
     assert found["state"].tolist() == ["succeeded"] * 3 + ["broken"] + ["succeeded"] * 8
     assert f"failed on '{bad}'" in found["error"].iloc[3]
     moody.trouble = lambda *_: None
