@@ -69,14 +69,19 @@ def run_named(store: Store, name: str) -> Run:
     within, _, run_id = text.rpartition("/")
     names = [within] if within else experiments(store)
     if is_name(run_id):
-        runs = [Run(store.uri, one, run_id) for one in names if is_name(one)]
-        there = store.each(lambda uri: is_on(store, Run.from_uri(uri)), [r.uri for r in runs])
-        for run in runs:
-            if there[run.uri]:
-                return run
+        there = _there(store, [Run(store.uri, one, run_id) for one in names if is_name(one)])
+        if there:
+            return there[0]
     every = runs_of(store, within) if within else picked(store, None)
     near = did_you_mean(run_id, [run.id for run in every])
     raise NotFound(f"There is no run {name!r} in {store.uri}. {near}")
+
+
+def _there(store: Store, runs: Iterable[Run]) -> list[Run]:
+    """Of some runs, those that the store has."""
+    by_uri = {run.uri: run for run in runs}
+    found = store.each(lambda uri: is_on(store, by_uri[uri]), by_uri)
+    return [run for uri, run in by_uri.items() if found[uri]]
 
 
 def picked(store: Store, runs: Picked) -> list[Run]:
@@ -123,9 +128,8 @@ def present(store: Store, runs: Picked) -> list[Run]:
         if len(mine) > FEW:
             missing = mine - set(one.ids if (one := whole(store, experiment)) else ())
         else:
-            keys = [Run(store.uri, experiment, id_).uri for id_ in mine]
-            there = store.each(lambda uri: is_on(store, Run.from_uri(uri)), keys)
-            missing = {Run.from_uri(uri).id for uri, is_there in there.items() if not is_there}
+            there = _there(store, [Run(store.uri, experiment, id_) for id_ in mine])
+            missing = mine - {run.id for run in there}
         for id_ in sorted(missing):
             near = did_you_mean(id_, [run.id for run in runs_of(store, experiment)])
             raise NotFound(f"There is no run '{experiment}/{id_}' in {store.uri}. {near}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
@@ -156,20 +156,21 @@ def _log(store: Store, run: Run) -> pa.Table | None:
         rows = epochs(store.get(run.key("rv", "train", "log.csv")).decode(errors="replace"))
     except KeyMissing:
         return None
-    names = list(rows[0]) if rows else ["epoch"]
-    types = [pa.int64() if name == "epoch" else pa.float64() for name in names]
-    return pa.Table.from_pylist(rows, schema=pa.schema(list(zip(names, types, strict=True))))
+    return pa.Table.from_pylist(rows, schema=_of_history(rows[0] if rows else ["epoch"]))
 
 
 def _kept_log(store: Store, run: Run) -> pa.Table | None:
     """What was kept of a log: that of an adopted run lies elsewhere."""
-    import pyarrow as pa
-
     found = _read(store, run.key("tables", "history.parquet"))
     if found is None or "epoch" not in found.column_names:
         return None
-    types = [pa.int64() if name == "epoch" else pa.float64() for name in found.column_names]
-    return found.cast(pa.schema(list(zip(found.column_names, types, strict=True))))
+    return found.cast(_of_history(found.column_names))
+
+
+def _of_history(names: Iterable[str]) -> pa.Schema:
+    import pyarrow as pa
+
+    return pa.schema([(n, pa.int64() if n == "epoch" else pa.float64()) for n in names])
 
 
 def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]) -> pd.DataFrame:

@@ -19,7 +19,6 @@ ENDS, OPEN, INDEX, EDITS = "ends", "open", "index", "edits"
 RESERVED = (EDITS, ENDS, INDEX, OPEN)
 """The folders beside the runs of an experiment that are no runs."""
 
-_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
@@ -106,11 +105,6 @@ class Run:
 def step_name(step: str, split: int | None = None) -> str:
     """``predict-2``: how a step, or one split of it, is called in keys and messages."""
     return step if split is None else f"{step}-{split}"
-
-
-def is_id(name: str) -> bool:
-    """Whether a folder's name is a run's, as `new_id` makes them."""
-    return bool(_ID.fullmatch(name))
 
 
 def is_name(name: str) -> bool:

@@ -8,21 +8,9 @@ from pathlib import Path
 import pytest
 
 from rvlab.model import Run
-from rvlab.store import S3Access, Store, edits
+from rvlab.store import Store, edits
 from rvlab.store.removal import remove
 from rvlab.store.roll import close, enter, roll
-from rvlab.store.server import Server
-
-
-@pytest.fixture(params=["folder", "s3", "memory"])
-def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    if request.param == "folder":
-        return Store(tmp_path / "store")
-    if request.param == "memory":
-        return Store(f"memory://{tmp_path.name}")
-    server: Server = request.getfixturevalue("s3")
-    access: S3Access = request.getfixturevalue("s3_access")
-    return Store(f"s3://{server.bucket}/{tmp_path.name}", access)
 
 
 def made(store: Store, number: int, experiment: str = "towns") -> Run:
