@@ -2,7 +2,7 @@
 
 (a) Compacted: 10,000 runs that somebody with the right to write has read before. The wire tells
 which keys and listings ours asks for; the limit is the same keys and pages, by bare obstore, all at
-once, the best of 32, 64 and 96 in flight. Goal: at most 2 x.
+once, the best of 32, 64, 96 and 128 in flight. Goal: at most 2 x.
 
 (b) Not compacted: 1,000 runs that nobody has read, newly made for each repeat. The limit is the
 same keys by bare GETs, without the listings that tell which these are; the best of the same.
@@ -31,7 +31,7 @@ from slow_s3 import Wire, slowed
 from rvlab.store import Store
 
 WAIT_S = 0.02
-IN_FLIGHT = (32, 64, 96)
+IN_FLIGHT = (32, 64, 96, 128)
 
 
 def main() -> None:
@@ -70,7 +70,7 @@ def _loose(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
         store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
         for _ in made_runs.make(store, asked.loose_runs):
             pass
-        store.get_many(key for key, _ in store.files(f"{made_runs.EXPERIMENT}/ends/"))
+        store.get_many(key for key, _ in store.files(f"{made_runs.EXPERIMENT}/roll/ended/"))
         found.append(_pair(asked.data, root, wire, store.uri))
         store.delete([key for key, _ in store.files()])
     return found

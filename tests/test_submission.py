@@ -88,7 +88,7 @@ def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[
 
 def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
     (run,) = prepare(store, recipe, [{"lr": 1}], ASKED)
-    keys = [run.key("recipe.py"), run.key("spec.json"), run.open_key]
+    keys = [run.key("recipe.py"), run.key("spec.json"), run.active_key]
     assert [key for key, _ in store.files()] == keys
     assert store.get(run.key("recipe.py")).decode() == SOURCE
     (spec,) = specs(store, [run])

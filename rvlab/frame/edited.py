@@ -7,8 +7,10 @@ import warnings
 from collections.abc import Mapping, Sequence
 
 from rvlab.errors import KeyMissing, RvlabError, StoreUnreachable
-from rvlab.frame.gather import Kind, gathered, known
+from rvlab.frame.gather import Kind, cuts_of, gathered, known
+from rvlab.frame.later import Later
 from rvlab.frame.part import Part
+from rvlab.frame.shelf import StoreShelf
 from rvlab.model import EDITS
 from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
@@ -19,8 +21,8 @@ KIND = Kind("edits", lambda table: [str(one.type) for one in table.schema] == ["
 def listed(store: Store, experiment: str) -> dict[str, str | None]:
     """The edits of an experiment's runs, ``{run}/{edit}.json``, each with its ETag."""
     start = f"{experiment}/{EDITS}/"
-    near = sorted(f"{start}{key}" for key in known(store, experiment, KIND))
-    return {key[len(start) :]: tag for key, tag in sorted(store.tags(start, near).items())}
+    cuts = [f"{start}{key}" for key in cuts_of(known(store, experiment, KIND))]
+    return {key[len(start) :]: tag for key, tag in sorted(store.tags(start, cuts).items())}
 
 
 def edited(
@@ -49,7 +51,9 @@ def edited(
     def read(keys: Sequence[str]) -> Part:
         return _read(store, start, keys)
 
-    part = gathered(store, experiment, KIND, mine, read, whole=True)
+    with Later() as later:
+        shelf = StoreShelf(store, experiment, KIND.name)
+        part = gathered(KIND, shelf, mine, read, later, whole=True)
     found: dict[str, list[Edit]] = {}
     texts = part.table.column("text").to_pylist() if len(part) else []
     for key, text in zip(part.keys, texts, strict=True):

@@ -7,8 +7,11 @@ tables of any runs can be put below one another.
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import chain
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rvlab.frame.dtypes import RUNS, TEXT, TIME, WHOLE, fits, typed
@@ -65,7 +68,10 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
     import pyarrow as pa
 
     if dtype == TIME:
-        return pa.Array.from_pandas(typed(values, TIME))
+        try:
+            return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
+        except pa.ArrowException:  # one is no time, or not as we write it
+            return pa.Array.from_pandas(typed(values, TIME))
     if dtype == WHOLE:
         return pa.array([v if v is None or fits(v, WHOLE) else None for v in values], pa.int64())
     return pa.array(values, pa.string() if dtype == TEXT else pa.bool_())
@@ -83,19 +89,33 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
         "big": pa.string(),
     }
     found: dict[str, pa.Array] = {}
-    for name in dict.fromkeys(name for row in rows for name in row):
-        column = [row.get(name, _ABSENT) for row in rows]
-        values: dict[str, list[Any]] = {}
+    names = list(dict.fromkeys(chain.from_iterable(rows)))
+    for name, column in zip(names, _values(names, rows), strict=True):
+        values: dict[str, Sequence[Any]] = {}
         if only := _only_kind(group, column):
             values[only] = column
         else:
-            for i, value in enumerate(column):
-                if value is not _ABSENT:
-                    kind, plain = _plain(group, value)
-                    values.setdefault(kind, [None] * len(rows))[i] = plain
+            values = _sorted_out(group, column)
         for kind, array in values.items():
             found[f"{group}:{kind}:{name}"] = pa.array(array, types[kind])
     return found
+
+
+def _values(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+    """What rows have by each name."""
+    if len(names) > 1:
+        with contextlib.suppress(KeyError):  # mostly all rows have all names
+            return list(zip(*map(itemgetter(*names), rows), strict=True))
+    return [[row.get(name, _ABSENT) for row in rows] for name in names]
+
+
+def _sorted_out(group: str, column: Sequence[Any]) -> dict[str, Sequence[Any]]:
+    found: dict[str, list[Any]] = {}
+    for i, value in enumerate(column):
+        if value is not _ABSENT:
+            kind, plain = _plain(group, value)
+            found.setdefault(kind, [None] * len(column))[i] = plain
+    return {**found}
 
 
 _ABSENT = object()
@@ -172,8 +192,22 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
         return array.to_pandas().astype(TIME).array
     if dtype == "float64":
         return array.to_numpy()
-    kinds: Any = {TEXT: pd.StringDtype(), WHOLE: pd.Int64Dtype(), "boolean": pd.BooleanDtype()}
+    if dtype == TEXT:
+        return _texts(array)
+    kinds: Any = {WHOLE: pd.Int64Dtype(), "boolean": pd.BooleanDtype()}
     return kinds[dtype].__from_arrow__(array)
+
+
+def _texts(array: pa.ChunkedArray) -> Any:
+    """A column of text in which what is equal is one object: much of it is the same in all runs."""
+    import numpy as np
+    import pandas as pd
+    import pyarrow as pa
+
+    one = array.dictionary_encode().combine_chunks()
+    values = np.array([*one.dictionary.to_pylist(), pd.NA], dtype=object)
+    codes = one.indices.fill_null(pa.scalar(len(values) - 1, one.indices.type)).to_numpy()
+    return pd.array(values[codes], dtype=TEXT)
 
 
 def _joined(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:

@@ -13,9 +13,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rvlab.errors import StoreError
+from rvlab.frame.later import Later, settle
 from rvlab.frame.part import Part, joined
 from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf, keys_in
 from rvlab.store import Store
+from rvlab.store.store import PIECE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -46,39 +48,40 @@ class Kind:
         fits: Whether some rows are of this table, as it is made today.
         shared: Whether parts of it are left in the store for others.
         single: Whether it is one file on this machine, rather than some.
+        listed: Whether parts in the store tell where a listing of its keys can be cut.
     """
 
     name: str
     fits: Callable[[pa.Table], bool]
     shared: bool = True
     single: bool = False
+    listed: bool = False
 
 
 def gathered(
-    store: Store,
-    experiment: str,
     kind: Kind,
+    shelf: StoreShelf,
     current: Tags,
     read: Read,
+    later: Later,
     *,
     whole: bool,
-    parts: Sequence[str] | None = None,
 ) -> Part:
     """The rows of keys, of which only those are read that are not kept anywhere.
 
     Args:
-        store: Where the runs lie.
-        experiment: Of which experiment they are.
         kind: Which table it is.
+        shelf: Where its parts in the store are.
         current: The keys and the tags they have now; one without a tag is always read.
         read: Reads keys.
+        later: Takes the keeping of what was read.
         whole: Whether these are all keys there are, so that what was kept of others can go.
-        parts: The keys of the parts in the store, if they have been listed already.
 
     Returns:
         The rows in the order of the keys, those left out that cannot be read.
     """
-    local = LocalShelf(store, experiment, kind.name)
+    settle()
+    local = shelf.local()
     kept = _all_of(local, kind)
     if whole and len(kept) == 1 and (only := next(iter(kept.values()))).tagged == current:
         return only.of(list(current))  # no tag is None: such a row is not kept
@@ -86,7 +89,6 @@ def gathered(
     have = {key for piece in pieces for key in piece.keys}
     missing = [key for key in current if key not in have]
     fresh: list[Part] = []
-    shelf = StoreShelf(store, experiment, kind.name, parts)
     if kind.shared and len(missing) > FEW:
         known = {place for piece in pieces for place in piece.places if place}
         fresh += _chosen(_unseen(shelf, known, kind), {key: current[key] for key in missing})
@@ -95,35 +97,25 @@ def gathered(
     fresh += [read(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
     new = joined(fresh)
     found = joined([*pieces, new])
-    if len(new) and whole and kind.shared:
-        found = _compacted(store, shelf, found)
+
+    def keep() -> None:
+        one = _compacted(shelf, kind, found) if len(new) and whole and kind.shared else found
+        _keep(local, kept, one, new, kind=kind, whole=whole)
+
     if len(new) or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
-        mapped = _keep(local, kept, found, new, kind=kind, whole=whole)
-        if mapped is not None and mapped.keys == found.keys:
-            found = mapped  # and not a second time in memory
-            del pieces, fresh, new, shelf
-            _give_back()
+        later.do(keep)
     return found.of([key for key in current if key in found.at])
 
 
-def _give_back() -> None:
-    """Let the system have the memory that reading took."""
-    import pyarrow as pa
-
-    pa.default_memory_pool().release_unused()
-
-
-def known(store: Store, experiment: str, kind: Kind) -> list[str]:
-    """The keys whose rows are kept on this machine, whether they still hold or not."""
-    parts = _all_of(LocalShelf(store, experiment, kind.name), kind).values()
-    return [key for part in parts for key in part.keys]
+def known(store: Store, experiment: str, kind: Kind) -> list[Part]:
+    """The rows that are kept on this machine, whether they still hold or not."""
+    settle()
+    return list(_all_of(LocalShelf(store, experiment, kind.name), kind).values())
 
 
-def ahead(store: Store, experiment: str, kind: Kind, parts: Sequence[str]) -> list[str]:
-    """Read parts before `gathered` asks for them, and tell of which keys they have rows."""
-    shelf = StoreShelf(store, experiment, kind.name, parts)
-    found = shelf.read_many(shelf.names(), ahead=True).values()
-    return [key for part in found if part for key in part.keys]
+def cuts_of(parts: Iterable[Part]) -> list[str]:
+    """Keys at which a listing of all keys can be cut into pages, if these are about all."""
+    return sorted(key for part in parts for key in part.keys)[PIECE::PIECE]
 
 
 def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None:
@@ -138,16 +130,27 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
     Raises:
         StoreError: If the store refuses.
     """
-    for shelf in (
-        LocalShelf(store, experiment, kind.name),
-        StoreShelf(store, experiment, kind.name),
-    ):
-        for name, part in _all_of(shelf, kind).items():
+    settle()
+    shelf = StoreShelf(store, experiment, kind.name)
+
+    def write_there(part: Part) -> None:
+        _write(shelf, kind, part)
+
+    local = shelf.local()
+    for one, write in ((local, local.write), (shelf, write_there)):
+        for name, part in _all_of(one, kind).items():
             left = [key for key in part.keys if key.partition("/")[0] not in gone]
             if len(left) < len(part):
                 if left:
-                    shelf.write(part.of(left))
-                shelf.remove([name])
+                    write(part.of(left))
+                one.remove([name])
+
+
+def _write(shelf: StoreShelf, kind: Kind, part: Part) -> str:
+    name = shelf.write(part)
+    if kind.listed:
+        shelf.cut(name, cuts_of([part]))
+    return name
 
 
 def _all_of(shelf: Shelf, kind: Kind) -> dict[str, Part]:
@@ -182,12 +185,8 @@ def _unseen(shelf: StoreShelf, known: set[str], kind: Kind) -> list[Part]:
 
 def _keep(
     local: LocalShelf, kept: Mapping[str, Part], found: Part, new: Part, *, kind: Kind, whole: bool
-) -> Part | None:
-    """Write rows that were not on this machine, and small parts with them, as one part.
-
-    Returns:
-        It, as it is read from there; None if it cannot be.
-    """
+) -> None:
+    """Write rows that were not on this machine, and small parts with them, as one part."""
 
     def holds(key: str, tag: str | None) -> bool:
         return found.tagged[key] == tag if key in found.at else not whole
@@ -207,25 +206,24 @@ def _keep(
     one = one.of(sorted(key for key, tag in one.tagged.items() if tag is not None))
     name = local.write(one)
     local.remove(old for old in merged if old != name)
-    return local.read(name)
 
 
-def _compacted(store: Store, shelf: StoreShelf, found: Part) -> Part:
+def _compacted(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
     """Leave rows in the store that are in no part there, merged with those of smaller parts.
 
     Returns:
         The same rows, told in which part they are now.
     """
-    if store.uri in _read_only or _loose(found.places) < LEAST:
+    if shelf.store in _read_only or _loose(found.places) < LEAST:
         return found
     try:
-        return _merged(shelf, found)
+        return _merged(shelf, kind, found)
     except StoreError:  # who may only read takes no harm
-        _read_only.add(store.uri)
+        _read_only.add(shelf.store)
         return found
 
 
-def _merged(shelf: StoreShelf, found: Part) -> Part:
+def _merged(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
     names = shelf.names()
     places = [place if place in names else None for place in found.places]
     for name, part in shelf.read_many(n for n in names if n not in set(places)).items():
@@ -241,7 +239,7 @@ def _merged(shelf: StoreShelf, found: Part) -> Part:
             break
         batch |= {key for key, place in zip(found.keys, places, strict=True) if place == name}
         merged.append(name)
-    new = shelf.write(found.of([key for key in found.keys if key in batch]))
+    new = _write(shelf, kind, found.of([key for key in found.keys if key in batch]))
     shelf.remove(name for name in merged if name != new)
     return found.placed([new if k in batch else p for k, p in zip(found.keys, places, strict=True)])
 

@@ -6,25 +6,40 @@ from collections.abc import Iterable, Sequence
 from itertools import groupby
 
 from rvlab.errors import SpecError
+from rvlab.frame.ahead import Ahead
 from rvlab.frame.flat import is_packed
-from rvlab.frame.gather import Kind, ahead, known
+from rvlab.frame.gather import Kind, cuts_of, known
+from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run, is_name
 from rvlab.store import Store
 from rvlab.store.roll import Roll, called, roll
 
-ENDED = Kind("runs", is_packed, single=True)
+ENDED = Kind("runs", is_packed, single=True, listed=True)
 """The rows of runs that have ended."""
 
 
-def whole(store: Store, experiment: str) -> Roll | None:
-    """All runs of an experiment; None if it has none."""
+def whole(store: Store, experiment: str, ahead: Ahead | None = None) -> Roll | None:
+    """All runs of an experiment; None if it has none.
+
+    Args:
+        store: Where they lie.
+        experiment: Its name.
+        ahead: Begins, while the store is listing, what the table of these runs will need.
+    """
     if not is_name(experiment):
         return None
+    kept = known(store, experiment, ENDED)
+    if ahead is not None:
+        ahead.named(experiment)
+        ahead.kept(kept)
 
-    def ask(parts: Sequence[str]) -> list[str]:
-        return ahead(store, experiment, ENDED, parts)
+    def ask(index: Sequence[str]) -> list[str]:
+        shelf = StoreShelf(store, experiment, ENDED.name, index)
+        if ahead is not None:
+            ahead.there(experiment, shelf)
+        return shelf.cuts()
 
-    found = roll(store, experiment, known(store, experiment, ENDED), ask)
+    found = roll(store, experiment, cuts_of(kept), None if kept else ask)
     return found if found.ids else None
 
 
@@ -48,7 +63,7 @@ def rolls_of(store: Store, wanted: Sequence[Run] | Sequence[Roll]) -> list[Roll]
     ids: dict[str, list[str]] = {}
     for run in runs:
         ids.setdefault(run.experiment, []).append(run.id)
-    mine = {n: called(store, n, some, known(store, n, ENDED)) for n, some in ids.items()}
+    mine = {n: called(store, n, some, cuts_of(known(store, n, ENDED))) for n, some in ids.items()}
     together = groupby(runs, key=lambda run: run.experiment)
     return [*rolls, *(mine[name].only(run.id for run in some) for name, some in together)]
 
@@ -75,5 +90,5 @@ def once(rolls: Sequence[Roll]) -> dict[str, Roll]:
             ids = list(dict.fromkeys([*other.ids, *one.ids]))
             ends = {**other.ends, **one.ends}
             both = other.whole or one.whole
-            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both, other.parts)
+            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both, other.index)
     return found

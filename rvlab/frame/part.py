@@ -8,6 +8,7 @@ import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from itertools import chain, groupby
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -118,7 +119,7 @@ def header(part: Part) -> bytes:
     if set(part.counts) != {1}:
         rest["counts"] = list(part.counts)
     if set(part.places) != {None}:
-        rest["places"] = list(part.places)
+        rest["places"] = [(place, len(list(same))) for place, same in groupby(part.places)]
     return json.dumps(rest).encode()
 
 
@@ -144,7 +145,9 @@ def from_header(table: pa.Table) -> Part:
             text = zlib.decompress(base64.b64decode(text))
         rest = json.loads(text)
         named: Any = {name: rest[name] for name in ("keys", "tags")}
-        named |= {name: rest[name] for name in ("counts", "places") if name in rest}
+        named |= {"counts": rest["counts"]} if "counts" in rest else {}
+        places = ([place] * number for place, number in rest.get("places", ()))
+        named["places"] = list(chain.from_iterable(places))
         good = all(isinstance(values, list) for values in named.values())
     except (KeyError, TypeError, zlib.error) as exc:
         raise ValueError("This table has no header of a part.") from exc

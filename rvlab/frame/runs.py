@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RvlabError
+from rvlab.frame.ahead import Ahead
 from rvlab.frame.dtypes import RUNS, SPAN, TEXT
-from rvlab.frame.edited import edited, listed
-from rvlab.frame.flat import columns_of, packed
+from rvlab.frame.edited import edited
+from rvlab.frame.flat import packed
 from rvlab.frame.gather import gathered
-from rvlab.frame.listing import ENDED, once, rolls_of
+from rvlab.frame.later import Later
+from rvlab.frame.listing import ENDED, once
 from rvlab.frame.part import Part
 from rvlab.frame.rows import Row, broken, ended, unended
+from rvlab.frame.select import Picked, rolls
+from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
 from rvlab.model.edit import Edited
 from rvlab.store import Store
@@ -28,9 +31,7 @@ Address = tuple[str, str]
 """An experiment and the id of a run in it."""
 
 
-def runs(
-    store: Store, wanted: Sequence[Run] | Sequence[Roll], ask: Ask | None = None
-) -> pd.DataFrame:
+def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
     """One row per run, in the order in which they are wanted.
 
     The record of a run that has ended is read once, on this machine, by whoever asks for it first;
@@ -38,7 +39,7 @@ def runs(
 
     Args:
         store: Where the runs lie.
-        wanted: The runs, or rolls of them.
+        wanted: Which; see `rvlab.frame.select.picked`.
         ask: Tells the states of runs of which the store says nothing, from their rows, which have
             the address as ``_run`` too; see `Engine.states`.
 
@@ -54,20 +55,26 @@ def runs(
         UserWarning: For a tag, note or archiving that cannot be read; it is left out.
 
     Raises:
+        SpecError: If a run lies in another store.
+        NotFound: If there is no such run or experiment.
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    rolls = rolls_of(store, wanted)
+    with Later() as later, Ahead(store) as ahead:
+        return _table(store, rolls(store, wanted, ahead), ask, ahead, later)
+
+
+def _table(
+    store: Store, rolls: Sequence[Roll], ask: Ask | None, ahead: Ahead, later: Later
+) -> pd.DataFrame:
     each = once(rolls)
     tables: list[pa.Table] = []
     addresses: list[Address] = []
     going: list[Row] = []
-    with ThreadPoolExecutor(4) as pool:  # what people added is listed meanwhile
-        added = {name: pool.submit(listed, store, name) for name in each}
-        for name, roll in each.items():
-            part, others = _of_roll(store, roll)
-            tables.append(part.table)
-            addresses += [(name, id_) for id_ in part.keys]
-            going += others
+    for name, roll in each.items():
+        part, others = _of_roll(store, roll, ahead.shelf(name), later)
+        tables.append(part.table)
+        addresses += [(name, id_) for id_ in part.keys]
+        going += others
     silent = [row for row in going if row["_silent"]]
     told = ask(silent) if ask and silent else {}
     for row in going:
@@ -76,20 +83,25 @@ def runs(
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append((run.experiment, run.id))
-    tables.append(packed(going))
-    return _framed(store, rolls, tables, addresses, _edits(store, added))
+    if going or not any(map(len, tables)):
+        tables.append(packed(going))
+    edits = {name: edited(store, name, ahead.edits(name)) for name in each}
+    order, rows = _ordered(rolls, addresses, tables)
+    columns = ahead.columns(rows)
+    return _framed(store, order, columns, [edits[name].get(id_) for name, id_ in order])
 
 
-def _of_roll(store: Store, roll: Roll) -> tuple[Part, list[Row]]:
+def _of_roll(
+    store: Store, roll: Roll, shelf: StoreShelf | None, later: Later
+) -> tuple[Part, list[Row]]:
     """The rows of runs that have ended, and those of the others and of broken ones."""
     troubles: dict[str, RvlabError] = {}
 
     def read(ids: Sequence[str]) -> Part:
         return _read_ends(store, roll, ids, troubles)
 
-    part = gathered(
-        store, roll.experiment, ENDED, roll.ends, read, whole=roll.whole, parts=roll.parts
-    )
+    shelf = shelf or StoreShelf(store, roll.experiment, ENDED.name, roll.index)
+    part = gathered(ENDED, shelf, roll.ends, read, later, whole=roll.whole)
     rows = [
         {**broken(exc), "_run": Run(roll.store, roll.experiment, id_)}
         for id_, exc in troubles.items()
@@ -121,39 +133,38 @@ def _read_ends(
     return Part(packed(rows), keys, tags)
 
 
-def _edits(
-    store: Store, tags: Mapping[str, Future[dict[str, str | None]]]
-) -> dict[Address, Edited]:
-    found = {name: edited(store, name, future.result()) for name, future in tags.items()}
-    return {(name, id_): one for name, edits in found.items() for id_, one in edits.items()}
+def _ordered(
+    rolls: Sequence[Roll], addresses: Sequence[Address], tables: Sequence[pa.Table]
+) -> tuple[list[Address], pa.Table]:
+    """Rows in the order in which they are wanted, and whose they are."""
+    import pyarrow as pa
+
+    some = [table for table in tables if len(table)] or tables[-1:]
+    rows = some[0] if len(some) == 1 else pa.concat_tables(some, promote_options="default")
+    order = [(roll.experiment, id_) for roll in rolls for id_ in roll.ids]
+    if order == addresses:
+        return order, rows
+    where = {address: i for i, address in enumerate(addresses)}
+    order = [address for address in dict.fromkeys(order) if address in where]
+    return order, rows.take([where[address] for address in order])
 
 
 def _framed(
     store: Store,
-    rolls: Sequence[Roll],
-    tables: Sequence[pa.Table],
-    addresses: Sequence[Address],
-    edits: Mapping[Address, Edited],
+    order: Sequence[Address],
+    columns: dict[str, Any],
+    edits: Sequence[Edited | None],
 ) -> pd.DataFrame:
-    """Rows as a table with the dtypes that are declared, empty or not."""
+    """Columns as a table with the dtypes that are declared, empty or not."""
+    import numpy as np
     import pandas as pd
-    import pyarrow as pa
 
-    some = [table for table in tables if len(table)] or tables[-1:]
-    rows = pa.concat_tables(some, promote_options="default")
-    order = [(roll.experiment, id_) for roll in rolls for id_ in roll.ids]
-    if order != addresses:
-        where = {address: i for i, address in enumerate(addresses)}
-        order = [address for address in dict.fromkeys(order) if address in where]
-        rows = rows.take([where[address] for address in order])
-    columns = columns_of(rows)
-    added = [edits.get(address) for address in order] if edits else []
     columns |= {
         "experiment": pd.array([name for name, _ in order], TEXT),
         "uri": pd.array([f"{store.uri}/{name}/{id_}" for name, id_ in order], TEXT),
-        "tags": _text([", ".join(one.tags) or None if one else None for one in added], len(order)),
-        "note": _text([one.note if one else None for one in added], len(order)),
-        "archived": [bool(one and one.archived) for one in added] or False,
+        "tags": pd.array([", ".join(one.tags) or None if one else None for one in edits], TEXT),
+        "note": pd.array([one.note if one else None for one in edits], TEXT),
+        "archived": np.array([bool(one and one.archived) for one in edits], bool),
         "duration": pd.NaT,
     }
     names = [*RUNS, *(name for name in columns if name not in RUNS)]
@@ -165,9 +176,3 @@ def _framed(
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
     table["duration"] = (until - table["started"]).astype(SPAN)
     return table
-
-
-def _text(values: Sequence[str | None], rows: int) -> Any:
-    import pandas as pd
-
-    return pd.array(values or [None] * rows, TEXT)

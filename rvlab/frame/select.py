@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.frame.ahead import Ahead
 from rvlab.frame.listing import in_store, rolls_of, whole
 from rvlab.model import Run, is_name
 from rvlab.store import Store
@@ -39,8 +40,13 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
     return found.runs
 
 
-def rolls(store: Store, runs: Picked) -> list[Roll]:
+def rolls(store: Store, runs: Picked, ahead: Ahead | None = None) -> list[Roll]:
     """The runs that are meant, as the store has them; see `picked`.
+
+    Args:
+        store: Where they lie.
+        runs: Which.
+        ahead: See `rvlab.frame.listing.whole`.
 
     Returns:
         One roll for an experiment, or several where runs were named in an order that mixes them.
@@ -50,10 +56,10 @@ def rolls(store: Store, runs: Picked) -> list[Roll]:
         NotFound: If there is no such run or experiment.
     """
     if runs is None:
-        found = store.each(lambda name: whole(store, name), experiments(store))
+        found = store.each(lambda name: whole(store, name, ahead), experiments(store))
         return [one for one in found.values() if one is not None]
     if isinstance(runs, str) and "/" not in runs:
-        one = whole(store, runs)
+        one = whole(store, runs, ahead)
         if one is not None:
             return [one]
     return rolls_of(store, picked(store, runs))

@@ -25,7 +25,7 @@ from rvlab.store.home import cache_folder
 if TYPE_CHECKING:
     import pyarrow as pa
 
-FORM = 1
+FORM = 2
 """The number of the form of parts; those of another are not looked at, and go in time."""
 
 MOST_BYTES = 2 * 2**30
@@ -119,50 +119,67 @@ class LocalShelf:
 _mapped: dict[str, Part] = {}
 """Parts that this process has open, by their paths; a path never has another content."""
 
-MOST_AHEAD = 16
-
-_ahead: dict[str, Part] = {}
-"""Parts that were read from the store and not asked for yet."""
-
 
 class StoreShelf:
-    """Beside the runs, as parquet, for everybody who opens the store."""
+    """Beside the runs, as parquet, for everybody who opens the store.
+
+    Args:
+        store: Where the runs lie.
+        experiment: Of which experiment they are.
+        what: The name of the table.
+        listed: The keys of the index, if they have been listed already.
+    """
 
     def __init__(
         self, store: Store, experiment: str, what: str, listed: Sequence[str] | None = None
     ) -> None:
         self._store = store
+        self._mine = experiment, what
         self._prefix = f"{experiment}/{INDEX}/{what}-{FORM}/"
+        self._read: dict[str, Part | None] = {}
         self.listed = listed
+
+    @property
+    def store(self) -> str:
+        """The URI of the store."""
+        return self._store.uri
+
+    def local(self) -> LocalShelf:
+        """The shelf of the same table on this machine."""
+        return LocalShelf(self._store, *self._mine)
 
     def names(self) -> list[str]:
         """See Shelf; listed once, unless `listed` is forgotten."""
+        return sorted(name for name in self._below() if _NAME.fullmatch(name))
+
+    def _below(self) -> list[str]:
         if self.listed is None:
             self.listed = [key for key, _ in self._store.files(self._prefix)]
         start = len(self._prefix)
-        names = [key[start:] for key in self.listed if key.startswith(self._prefix)]
-        return sorted(name for name in names if _NAME.fullmatch(name))
+        return [key[start:] for key in self.listed if key.startswith(self._prefix)]
 
-    def read_many(self, names: Iterable[str], *, ahead: bool = False) -> dict[str, Part | None]:
-        """Several parts at once; if they are read ahead, they are here when they are asked for."""
+    def cuts(self) -> list[str]:
+        """Keys at which a listing of all keys can be cut into pages, sorted."""
+        return sorted(name.partition(".cuts/")[2] for name in self._below() if ".cuts/" in name)
+
+    def read_ahead(self) -> list[Part]:
+        """Read all parts there are, so that they are here when they are asked for."""
+        self._read = self.read_many(self.names())
+        return [part for part in self._read.values() if part]
+
+    def read_many(self, names: Iterable[str]) -> dict[str, Part | None]:
+        """Several parts at once."""
         import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
         found: dict[str, Part | None] = self._store.each(self.read, names)
-        if ahead:
-            if len(_ahead) > MOST_AHEAD:  # nobody came for them
-                _ahead.clear()
-            _ahead.update({self._address(name): part for name, part in found.items() if part})
         return found
-
-    def _address(self, name: str) -> str:
-        return f"{self._store.access.endpoint}\n{self._store.uri}/{self._prefix}{name}"
 
     def read(self, name: str) -> Part | None:
         """See Shelf."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
-        if (mine := _ahead.pop(self._address(name), None)) is not None:
+        if mine := self._read.get(name):
             return mine
         try:
             data = self._store.get(f"{self._prefix}{name}")
@@ -191,9 +208,22 @@ class StoreShelf:
         self._store.put(f"{self._prefix}{name}", data.getvalue())
         return name
 
+    def cut(self, name: str, keys: Iterable[str]) -> None:
+        """Let `cuts` tell some keys of a part, by empty keys of the store.
+
+        Raises:
+            StoreError: If the store refuses.
+        """
+        self._store.each(lambda key: self._store.put(f"{self._cuts(name)}{key}", b""), keys)
+
+    def _cuts(self, name: str) -> str:
+        return f"{self._prefix}{name.partition('.')[0]}.cuts/"
+
     def remove(self, names: Iterable[str]) -> None:
         """See Shelf."""
-        self._store.delete([f"{self._prefix}{name}" for name in names])
+        gone = list(names)
+        cuts = [key for name in gone for key, _ in self._store.files(self._cuts(name))]
+        self._store.delete([*(f"{self._prefix}{name}" for name in gone), *cuts])
 
 
 def _name(part: Part, kind: str = "arrow") -> str:

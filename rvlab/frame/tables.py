@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.gather import Kind, gathered
+from rvlab.frame.later import Later
 from rvlab.frame.listing import once, rolls_of
 from rvlab.frame.part import Part, joined
+from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
 from rvlab.model.log import epochs
 from rvlab.store import Store
@@ -217,7 +219,8 @@ def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame
     import pyarrow as pa
 
     rolls = rolls_of(store, wanted)
-    each = {name: _part(store, one, kind, find) for name, one in once(rolls).items()}
+    with Later() as later:
+        each = {name: _part(store, one, kind, find, later) for name, one in once(rolls).items()}
     some = []
     for one in rolls:
         part = each[one.experiment]
@@ -234,13 +237,14 @@ def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame
     return table
 
 
-def _part(store: Store, one: Roll, kind: Kind, find: Find) -> Part:
+def _part(store: Store, one: Roll, kind: Kind, find: Find, later: Later) -> Part:
     """The rows of the runs of an experiment; those of one that has ended are read once."""
 
     def read(ids: Sequence[str]) -> Part:
         return _found(store, one.only(ids), find)
 
-    ended = gathered(store, one.experiment, kind, one.ends, read, whole=one.whole, parts=one.parts)
+    shelf = StoreShelf(store, one.experiment, kind.name, one.index)
+    ended = gathered(kind, shelf, one.ends, read, later, whole=one.whole)
     going = one.only(run.id for run in one.going)
     return joined([ended, _found(store, going, find)]) if going.ids else ended
 

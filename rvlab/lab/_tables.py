@@ -40,7 +40,7 @@ class Tables(Places):
             NotFound: If there is no such experiment or run.
             StoreUnreachable: If nobody answers at the store's address.
         """
-        return frame.runs(self.store, rolls(self.store, runs), self._ask)
+        return frame.runs(self.store, runs, self._ask)
 
     def lineage(self, run: Picked) -> pd.DataFrame:
         """The runs that a run was cloned from, and those cloned from it, the oldest first.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from functools import cache
 from typing import Any, TypeVar
 
 from rvlab.errors import RecordBroken
@@ -38,12 +39,21 @@ def read(noun: type[T], record: object, key: str, what: str) -> T:
     if not isinstance(record, Mapping):
         raise RecordBroken(f"{key} is not {what}: it is {type(record).__name__}, no JSON object.")
     known: dict[str, Any] = {}
-    for one in fields(noun):  # type: ignore[arg-type]
-        if one.name in record:
-            known[one.name] = record[one.name]
-            if not isinstance(record[one.name], _KINDS[str(one.type)]):
-                kind = type(record[one.name]).__name__
-                raise RecordBroken(f"{key} is not {what}: {one.name} is {kind}, not {one.type}.")
-        elif one.default is MISSING:
-            raise RecordBroken(f"{key} is not {what}: {one.name} is missing.")
+    for name, kinds, kind, needed in _wanted(noun):  # type: ignore[arg-type]
+        if name in record:
+            value = known[name] = record[name]
+            if not isinstance(value, kinds):
+                other = type(value).__name__
+                raise RecordBroken(f"{key} is not {what}: {name} is {other}, not {kind}.")
+        elif needed:
+            raise RecordBroken(f"{key} is not {what}: {name} is missing.")
     return noun(**known)
+
+
+@cache
+def _wanted(noun: type) -> list[tuple[str, Any, str, bool]]:
+    """Each field, its types, how they are written, and whether it has to be there."""
+    return [
+        (one.name, _KINDS[str(one.type)], str(one.type), one.default is MISSING)
+        for one in fields(noun)
+    ]

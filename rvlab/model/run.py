@@ -15,8 +15,8 @@ SPLIT_STEPS = ("chip", "predict")
 STATES = ("queued", "running", "succeeded", "failed", "cancelled", "lost", "broken")
 ENDED = ("succeeded", "failed", "cancelled")
 
-ENDS, OPEN, INDEX, EDITS = "ends", "open", "index", "edits"
-RESERVED = (EDITS, ENDS, INDEX, OPEN)
+EDITS, INDEX, ROLL = "edits", "index", "roll"
+RESERVED = (EDITS, INDEX, ROLL)
 """The folders beside the runs of an experiment that are no runs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -81,12 +81,12 @@ class Run:
 
         Those of an experiment lie together: one listing tells which there are, and which changed.
         """
-        return f"{self.experiment}/{ENDS}/{self.id}.json"
+        return f"{self.experiment}/{ROLL}/ended/{self.id}.json"
 
     @property
-    def open_key(self) -> str:
+    def active_key(self) -> str:
         """An empty key that is there from the run's submission until its end."""
-        return f"{self.experiment}/{OPEN}/{self.id}"
+        return f"{self.experiment}/{ROLL}/active/{self.id}"
 
     def step_key(self, step: str, split: int | None = None) -> str:
         """The record of a step, or of one split of it."""

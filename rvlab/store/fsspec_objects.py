@@ -103,13 +103,13 @@ class FsspecObjects:
         kinds = (i["type"] for i in found)
         return sorted(n for n, kind in zip(names, kinds, strict=True) if kind == "directory")
 
-    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
+    def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
         """See Objects."""
         with self._said(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
-        return {path[start:]: _tag(info) for path, info in found.items() if path[start:] != prefix}
+        yield {path[start:]: _tag(info) for path, info in found.items() if path[start:] != prefix}
 
     @contextmanager
     def _said(self, key: str) -> Iterator[None]:

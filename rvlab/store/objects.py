@@ -73,10 +73,11 @@ class Objects(Protocol):
     def folders(self, prefix: str) -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
 
-    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
-        """The ETag of each key below a prefix, or of those after a key and up to one.
+    def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
+        """The ETag of each key below a prefix, or of those after a key, page by page.
 
-        None where a kind of storage has none. A key that is written anew gets another.
+        None where a kind of storage has none. A key that is written anew gets another. Where there
+        is more than one page, keys are sorted, and a page is asked for when it is wanted.
         """
 
 
@@ -234,20 +235,17 @@ class ObstoreObjects:
             found = obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
-    def tags(self, prefix: str, after: str | None, until: str | None) -> dict[str, str | None]:
+    def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
         """See Objects."""
         import obstore
 
-        if self._folder is not None and after is None and until is None:
+        if self._folder is not None:
             with contextlib.suppress(_Odd):
-                return _scanned(self._folder, prefix)
-        found: dict[str, str | None] = {}
+                yield _scanned(self._folder, prefix)
+                return
         with self._said(prefix):
             for page in obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
-                found.update((meta["path"], meta["e_tag"]) for meta in page)
-                if until is not None and page[-1]["path"] >= until:
-                    break
-        return found
+                yield {meta["path"]: meta["e_tag"] for meta in page}
 
     @contextmanager
     def _said(self, key: str) -> Iterator[None]:

@@ -33,7 +33,7 @@ def remove(store: Store, runs: Sequence[Run]) -> None:
 def _remove_run(store: Store, run: Run) -> None:
     own = [key for key, _ in store.files(run.prefix)]
     # What makes a run's row goes last, so that a deletion that was interrupted can be made again.
-    last = [run.key("spec.json"), run.end_key, run.open_key]
+    last = [run.key("spec.json"), run.end_key, run.active_key]
     steps = [key for key in own if key.startswith(run.key("steps/"))]
     store.delete(key for key, _ in store.files(edits.prefix(run)))
     store.delete(key for key in own if key not in (*last, *steps))

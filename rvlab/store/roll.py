@@ -1,8 +1,12 @@
 """The roll of an experiment: which runs it has, and which record ended each.
 
-A run has one of two keys beside its folder: ``{experiment}/open/{run}``, which is empty, from its
-submission on, and ``{experiment}/ends/{run}.json`` from its end on. So two listings, whatever lies
-in the folders of the runs, tell all runs and, by their ETags, each end that has changed.
+A run has one of two keys beside its folder: ``{experiment}/roll/active/{run}``, which is empty,
+from its submission on, and ``{experiment}/roll/ended/{run}.json`` from its end on. So one listing,
+whatever lies in the folders of the runs, tells all runs and, by their ETags, each end that has
+changed.
+
+Those that are active are always listed before those that have ended, so that a run that ends
+meanwhile is found by both, and none is missed.
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
-from rvlab.model import ENDS, INDEX, OPEN, Run, is_name
+from rvlab.model import INDEX, ROLL, Run, is_name
 from rvlab.store.store import Store
 
 FEW = 32
@@ -30,7 +34,7 @@ class Roll:
         ids: The ids of the runs, the oldest first unless they were named in another order.
         ends: The ETag of the end record of each that has one; None where the storage has none.
         whole: Whether these are all runs of the experiment.
-        parts: The keys of the parts that readers have left, if they were listed as well.
+        index: The keys of the index that readers have left, if they were listed as well.
     """
 
     store: str
@@ -38,7 +42,7 @@ class Roll:
     ids: Sequence[str]
     ends: Mapping[str, str | None]
     whole: bool = True
-    parts: Sequence[str] | None = None
+    index: Sequence[str] | None = None
 
     @property
     def runs(self) -> list[Run]:
@@ -61,47 +65,88 @@ class Roll:
 def roll(
     store: Store,
     experiment: str,
-    near: Iterable[str] = (),
-    ask: Callable[[Sequence[str]], Iterable[str]] | None = None,
+    cuts: Sequence[str] = (),
+    ask: Callable[[Sequence[str]], Sequence[str]] | None = None,
 ) -> Roll:
     """List the runs of an experiment; one that nobody has ever made has none.
 
     Args:
         store: Where it lies.
         experiment: Its name.
-        near: Ids of runs that had ended when it was last listed; makes the listing faster.
-        ask: Tells such ids from the keys of the parts in the store, if there are none in `near`.
+        cuts: Ids of runs, sorted, between which there is about a page of ends each; makes the
+            listing faster.
+        ask: Tells such ids from the keys of the index, which is listed for it.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
-    ends, opened = f"{experiment}/{ENDS}/", f"{experiment}/{OPEN}/"
-    old = sorted(near)
-    first = [opened] if old else [opened, f"{experiment}/{INDEX}/"]
-    listed = store.each(store.tags, first)
-    # In this order: a run that ends between the two listings is found by both.
-    going = [key[len(opened) :] for key in listed.pop(opened)]
-    parts = [key for keys in listed.values() for key in keys] if listed else None
-    if parts and ask:
-        old = sorted(ask(parts))
-    found = store.tags(ends, [f"{ends}{one}.json" for one in old])
-    start = len(ends)
-    ended = {key[start:-5]: tag for key, tag in sorted(found.items()) if key.endswith(".json")}
-    for one in [one for one in ended.keys() - old if not is_name(one)]:
-        del ended[one]
+    at = f"{experiment}/{ROLL}/"
+    index: list[str] | None = None
+    if cuts or not ask:
+        found = _by_cuts(store, at, cuts)
+    elif store.is_s3:
+        found, index = _by_pages(store, at, ask)
+    else:
+        index = list(store.tags(_index(at)))
+        ask(index)
+        found = _by_cuts(store, at, ())
+    start, end = f"{at}active/", f"{at}ended/"
+    ends = {
+        key[len(end) : -5]: tag
+        for key, tag in found.items()
+        if key.startswith(end) and key.endswith(".json")
+    }
+    ended = {one: ends[one] for one in sorted(ends) if is_name(one)}
+    going = [key[len(start) :] for key in found if key.startswith(start)]
     others = [one for one in going if one not in ended and is_name(one)]
     ids = sorted([*ended, *others]) if others else list(ended)
-    return Roll(store.uri, experiment, ids, ended, parts=parts)
+    return Roll(store.uri, experiment, ids, ended, index=index)
 
 
-def called(store: Store, experiment: str, ids: Sequence[str], near: Iterable[str] = ()) -> Roll:
+def _index(at: str) -> str:
+    return f"{at.partition('/')[0]}/{INDEX}/"
+
+
+def _by_cuts(store: Store, at: str, cuts: Sequence[str]) -> dict[str, str | None]:
+    active = store.tags(f"{at}active/")
+    return active | store.tags(f"{at}ended/", [f"{at}ended/{one}.json" for one in cuts])
+
+
+def _by_pages(
+    store: Store, at: str, ask: Callable[[Sequence[str]], Sequence[str]]
+) -> tuple[dict[str, str | None], list[str]]:
+    """The first page, which has all that are active, beside the index; then the rest."""
+    pages = store.pages(at)
+    ended = f"{at}ended/"
+
+    def first(_: str) -> dict[str, str | None]:
+        found: dict[str, str | None] = {}
+        for page in pages:
+            found |= page
+            if page and next(reversed(page)) >= ended:
+                break
+        return found
+
+    calls: dict[str, Callable[[str], dict[str, str | None]]] = {at: first, _index(at): store.tags}
+    listed = store.each(lambda key: calls[key](key), calls)
+    found, index = listed[at], list(listed[_index(at)])
+    last = next(reversed(found), ended)
+    cuts = [key for one in ask(index) if (key := f"{ended}{one}.json") > last]
+    if cuts:
+        return found | store.tags(ended, cuts, last), index
+    for page in pages:
+        found |= page
+    return found, index
+
+
+def called(store: Store, experiment: str, ids: Sequence[str], cuts: Sequence[str] = ()) -> Roll:
     """The roll of runs that are named, whether they are there or not.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
     if len(ids) > FEW:
-        return roll(store, experiment, near).only(ids)
+        return roll(store, experiment, cuts).only(ids)
     keys = {Run(store.uri, experiment, one).end_key: one for one in ids}
 
     def tag(key: str) -> tuple[str | None] | None:
@@ -118,12 +163,12 @@ def called(store: Store, experiment: str, ids: Sequence[str], near: Iterable[str
 def is_on(store: Store, run: Run) -> bool:
     """Whether there is such a run."""
     # In this order: a run that ends between the two is found by one of them.
-    return store.exists(run.open_key) or store.exists(run.end_key)
+    return store.exists(run.active_key) or store.exists(run.end_key)
 
 
 def enter(store: Store, runs: Iterable[Run]) -> None:
     """Put runs on the roll, once their spec is there."""
-    store.each(lambda key: store.put(key, b""), [run.open_key for run in runs])
+    store.each(lambda key: store.put(key, b""), [run.active_key for run in runs])
 
 
 def close(store: Store, run: Run, record: Mapping[str, Any]) -> None:
@@ -143,7 +188,7 @@ def close(store: Store, run: Run, record: Mapping[str, Any]) -> None:
 
 def _leave(store: Store, run: Run) -> None:
     with contextlib.suppress(StoreError):  # readers pass over one that is left beside an end
-        store.delete([run.open_key])
+        store.delete([run.active_key])
 
 
 def reopen(store: Store, run: Run) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -12,10 +11,9 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
+from rvlab.store import crowd
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
-
-IN_FLIGHT = 96  # where the gain flattens for small keys, 20 ms away
 
 PIECE = 950
 """So many keys that are known are listed by one request, which leaves room for new ones."""
@@ -156,10 +154,7 @@ class Store:
     def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
         """Call something for each key, some dozens at a time; the first exception ends it."""
         wanted = list(dict.fromkeys(keys))
-        if len(wanted) < 2:
-            return {key: call(key) for key in wanted}
-        with ThreadPoolExecutor(min(IN_FLIGHT, len(wanted))) as pool:
-            return dict(zip(wanted, pool.map(call, wanted), strict=True))
+        return crowd.each(call, wanted)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key, whole or not at all.
@@ -190,20 +185,35 @@ class Store:
         """All keys below a prefix, with their sizes in bytes, sorted by key."""
         return self._objects.files(prefix)
 
-    def tags(self, prefix: str, near: Sequence[str] = ()) -> dict[str, str | None]:
+    def tags(
+        self, prefix: str, cuts: Sequence[str] = (), after: str | None = None
+    ) -> dict[str, str | None]:
         """The ETag of each key below a prefix; None where a kind of storage has none.
 
         Args:
             prefix: A folder.
-            near: Keys that were there when it was last listed, sorted. With these the listing is
-                cut into pieces of a page each, which are asked for side by side.
+            cuts: Keys, sorted, at which the listing is cut into pieces that are asked for side by
+                side; best every `PIECE` keys. They need not be there any more.
+            after: Only of keys after this one; for S3.
         """
-        cuts = list(near[PIECE::PIECE]) if self.is_s3 else []
-        if not cuts:
-            return self._objects.tags(prefix, None, None)
-        ends: dict[str, str | None] = dict(zip(["", *cuts], [*cuts, None], strict=True))
-        found = self.each(lambda cut: self._objects.tags(prefix, cut or None, ends[cut]), ends)
-        return {key: tag for piece in found.values() for key, tag in piece.items()}
+        starts = ["", *cuts] if self.is_s3 else [""]
+        until: dict[str, str | None] = dict(zip(starts, [*starts[1:], None], strict=True))
+
+        def piece(start: str) -> dict[str, str | None]:
+            found: dict[str, str | None] = {}
+            end = until[start]
+            for page in self._objects.pages(prefix, start or after):
+                found |= page
+                if end is not None and page and next(reversed(page)) >= end:
+                    break
+            return found
+
+        pieces = self.each(piece, starts)
+        return {key: tag for found in pieces.values() for key, tag in found.items()}
+
+    def pages(self, prefix: str) -> Iterator[dict[str, str | None]]:
+        """What `tags` tells, page after page, sorted by key where there are several."""
+        return self._objects.pages(prefix, None)
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""

@@ -20,15 +20,22 @@ import pytest
 
 from rvlab import frame
 from rvlab.errors import StoreError
-from rvlab.frame import gather, shelf
+from rvlab.frame import gather, later, shelf
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
+from rvlab.store.objects import ObstoreObjects
 from rvlab.store.roll import reopen
 from tests.frame.made import Made
 
 
 def table(store: Store) -> pd.DataFrame:
-    return frame.runs(store, frame.rolls(store, None))
+    return settled(frame.runs(store, None))
+
+
+def settled(table: pd.DataFrame) -> pd.DataFrame:
+    """What was read is kept now."""
+    later.settle()
+    return table
 
 
 @pytest.fixture
@@ -67,7 +74,7 @@ def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def parts(store: Store) -> list[str]:
-    return [key for key, _ in store.files("towns/index/runs-1")]
+    return [key for key, _ in store.files("towns/index/runs-2")]
 
 
 @pytest.mark.usefixtures("cache")
@@ -166,13 +173,13 @@ def test_a_cache_does_not_grow_without_end(
 ) -> None:
     for n in range(4):
         made.ended(experiment=f"e{n}")
-        frame.runs(store, frame.rolls(store, f"e{n}"))
+        settled(frame.runs(store, f"e{n}"))
         for path in files(cache):
             os.utime(path, (n, n))
     sizes = {path: path.stat().st_size for path in files(cache)}
     made.ended(experiment="last")
     monkeypatch.setattr(shelf, "MOST_BYTES", 2 * max(sizes.values()))
-    frame.runs(store, frame.rolls(store, "last"))
+    settled(frame.runs(store, "last"))
     left = {path.parent.parent.name for path in files(cache)}
     assert "last" in left
     assert len(left) < 5
@@ -208,6 +215,52 @@ def test_parts_are_merged_so_that_there_are_few(store: Store, made: Made) -> Non
     assert max(numbers) <= 5  # about the logarithm of 40 / 2
     kept = [key for name in parts(store) for key in in_part(store, name)]
     assert len(kept) == len(set(kept)) >= 39
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_a_part_tells_where_a_listing_can_be_cut(
+    s3: Any, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "PIECE", 3)
+    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
+    made = Made(store)
+    runs = [made.ended({"lr": n}) for n in range(8)]
+    whole = table(store)
+    there = shelf.StoreShelf(store, "towns", "runs")
+    assert there.cuts() == [runs[3].id, runs[6].id]
+    (name,) = there.names()
+    starts: list[str | None] = []
+    plain = ObstoreObjects.pages
+
+    def pages(mine: ObstoreObjects, prefix: str, after: str | None) -> Any:
+        if prefix.endswith("/ended/"):
+            starts.append(after)
+        return plain(mine, prefix, after)
+
+    monkeypatch.setattr(ObstoreObjects, "pages", pages)
+    monkeypatch.setattr("rvlab.store.objects.PAGE", 2)
+    with cached(tmp_path / "another"):
+        pd.testing.assert_frame_equal(table(store), whole)
+    assert len(starts) == 3  # the first page was listed with the runs that are active
+    runs += [made.ended({"lr": n}) for n in range(8, 20)]
+    table(store)
+    there = shelf.StoreShelf(store, "towns", "runs")
+    assert name not in there.names()  # it was merged into another, and its cuts with it
+    assert there.cuts() == sorted(run.id for run in runs)[3::3]
+
+
+@pytest.mark.usefixtures("small")
+def test_who_reads_and_leaves_at_once_leaves_what_was_read(
+    store: Store, made: Made, tmp_path: Path
+) -> None:
+    for n in range(5):
+        made.ended({"lr": n})
+    script = READER.replace("while True:", "for _ in range(1):")
+    environ = {**os.environ, "RVLAB_CACHE": str(tmp_path / "cache")}
+    command = [sys.executable, "-W", "error", "-c", script, store.uri]
+    done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("5 10\n", "")
+    assert len(parts(store)) == len(files(tmp_path / "cache")) == 1
 
 
 def in_part(store: Store, key: str) -> list[str]:
@@ -270,7 +323,7 @@ def test_a_part_in_the_store_that_is_none_is_passed_over(
         other = frame.part.Part(part.table.drop_columns(["state"]), part.keys, part.tags)
         copy = Store(tmp_path / "copy")
         made_up = shelf.StoreShelf(copy, "towns", "runs").write(other)
-        (tmp_path / "x").write_bytes(copy.get(f"towns/index/runs-1/{made_up}"))
+        (tmp_path / "x").write_bytes(copy.get(f"towns/index/runs-2/{made_up}"))
     store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
     with cached(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
@@ -285,7 +338,7 @@ def test_what_was_deleted_is_in_no_part_any_more(
     others = [made.ended({"text": "x"}) for _ in range(3)]
     made.table(secret, "evals", [])
     table(store)
-    frame.evals(store, frame.rolls(store, None))
+    settled(frame.evals(store, frame.rolls(store, None)))
     assert secret.id in [id_ for name in parts(store) for id_ in in_part(store, name)]
     from rvlab.store.removal import remove
 
@@ -339,10 +392,11 @@ import sys
 from rvlab import frame
 from rvlab.frame import gather
 from rvlab.store import S3Access, Store
+from rvlab.store.objects import ObstoreObjects
 gather.FEW, gather.LEAST = 0, 2
 store = Store(sys.argv[1], S3Access.from_environ())
 while True:
-    table = frame.runs(store, frame.rolls(store, None))
+    table = frame.runs(store, None)
     print(len(table), int(table["params.lr"].sum()), flush=True)
 """
 

@@ -135,7 +135,7 @@ def near(store: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def table(store: Store) -> pd.DataFrame:
-    return frame.runs(store, frame.rolls(store, None))
+    return frame.runs(store, None)
 
 
 @pytest.mark.parametrize("what", ["busy", "hang up"])
@@ -148,7 +148,7 @@ def test_what_fails_for_a_moment_is_asked_for_again(near: Store, moody: Moody, w
 def test_a_key_that_cannot_be_had_is_named_and_the_others_are_there(
     near: Store, moody: Moody
 ) -> None:
-    bad = near.files("towns/ends/")[3][0]
+    bad = near.files("towns/roll/ended/")[3][0]
     moody.trouble = lambda target, _: "busy" if bad in target else None
     start = time.monotonic()
     found = table(near)
@@ -168,7 +168,7 @@ def test_a_listing_that_never_comes_is_told(near: Store, moody: Moody) -> None:
 def test_so_many_are_asked_for_at_once_and_no_more(
     near: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.IN_FLIGHT", 4)
+    monkeypatch.setattr("rvlab.store.crowd.IN_FLIGHT", 4)
     moody.trouble = lambda *_: time.sleep(0.05)
     assert len(table(near)) == 12
     assert 2 <= moody.most <= 5  # and one listing of what people added

@@ -38,11 +38,7 @@ def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None
     store.put("_data/town/scene.tif", b"it stays")
     edits.put(store, [first, second], "me@here", note="x")
     remove(store, [first])
-    assert [name for name in store.folders("towns/") if name != "open"] == [
-        second.id,
-        "edits",
-        "ends",
-    ]
+    assert store.folders("towns/") == [second.id, "edits", "roll"]
     assert roll(store, "towns").runs == [second]
     assert store.folders("towns/edits/") == [second.id]
     assert len(store.files(second.prefix)) == 3
@@ -71,7 +67,7 @@ def test_what_makes_the_row_goes_last(store: Store, monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(store._objects, "delete", lambda key: gone.append(key) or delete(key))
     remove(store, [run])
     assert gone[0].startswith("towns/edits/")
-    assert gone[-4:] == [run.step_key("train"), run.key("spec.json"), run.end_key, run.open_key]
+    assert gone[-4:] == [run.step_key("train"), run.key("spec.json"), run.end_key, run.active_key]
 
 
 def test_an_empty_folder_that_a_program_left_on_the_disk_goes_too(tmp_path: Path) -> None:

@@ -1,6 +1,9 @@
-"""Which runs an experiment has: two listings, cut into pieces where many are known."""
+"""Which runs an experiment has: one listing, cut into pieces where many are known."""
 
 from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
 
 import pytest
 
@@ -30,7 +33,7 @@ def test_a_run_is_on_the_roll_from_its_start_to_its_deletion(store: Store) -> No
     close(store, one, {})
     found = roll(store, "towns")
     assert (found.runs, found.going, list(found.ends)) == ([one], [], [one.id])
-    assert not store.exists(one.open_key)
+    assert not store.exists(one.active_key)
     assert is_on(store, one)
     reopen(store, one)
     assert roll(store, "towns").going == [one]
@@ -45,7 +48,7 @@ def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_n
     with pytest.raises(KeyExists):
         close(store, one, {"another": True})
     assert store.get_json(one.end_key) == {"number": 1}
-    assert not store.exists(one.open_key)
+    assert not store.exists(one.active_key)
 
 
 def test_an_end_that_is_written_anew_has_another_tag(store: Store) -> None:
@@ -71,12 +74,12 @@ def test_runs_that_are_named_are_asked_for_one_by_one(store: Store) -> None:
 
 @pytest.mark.parametrize("gone", [[], [3, 6], [0, 11], list(range(12))])
 def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
-    store: Store, monkeypatch: pytest.MonkeyPatch, gone: list[int]
+    store: Store, gone: list[int]
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
     runs = [ended(store, 10 * n) for n in range(12)]
-    near = roll(store, "towns").ids
-    assert roll(store, "towns", near).ids == near
+    every = roll(store, "towns").ids
+    near = every[3::3]
+    assert roll(store, "towns", near).ids == every
     store.delete([runs[n].end_key for n in gone])
     new = [ended(store, number) for number in (1, 31, 35, 500)]
     left = [one for n, one in enumerate(runs) if n not in gone]
@@ -86,10 +89,57 @@ def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
     assert dict(found.ends) == dict(roll(store, "towns").ends)
 
 
+@pytest.mark.parametrize("cuts", [[], [2, 5, 9], [11], [0, 1]])
+@pytest.mark.parametrize("active", [0, 1, 3, 8])
+@pytest.mark.parametrize("page", [3, 1000])
+def test_a_first_listing_is_whole_however_its_pages_fall(
+    store: Store, monkeypatch: pytest.MonkeyPatch, cuts: list[int], active: int, page: int
+) -> None:
+    monkeypatch.setattr("rvlab.store.objects.PAGE", page)
+    over = [ended(store, 10 * n) for n in range(12)]
+    going = [run(store, 10 * n + 5) for n in range(active)]
+    enter(store, going)
+    store.put("towns/index/x", b"")
+    found = roll(store, "towns", ask=lambda _: [over[n].id for n in cuts])
+    assert found.runs == sorted([*over, *going])
+    assert found.going == sorted(going)
+    assert found.ends == roll(store, "towns").ends
+    assert found.index == ["towns/index/x"]
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    monkeypatch.setattr("rvlab.store.objects.PAGE", 2)
+    going = [run(store, n) for n in range(9)]
+    enter(store, going)
+    left, lock, plain = list(going), Lock(), store._objects.pages
+
+    def slow(prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
+        for page in plain(prefix, after):
+            yield page
+            with lock:
+                if left:
+                    close(store, left.pop(0), {})
+
+    monkeypatch.setattr(store._objects, "pages", slow)
+    for _ in range(6):
+        assert roll(store, "towns", ask=(lambda _: []) if first else None).runs == going
+    assert len(left) < 9
+
+
 def test_what_lies_beside_the_ends_is_no_run(store: Store) -> None:
     one = ended(store, 1)
-    for key in ("ends/README", "ends/a b.json", "open/.x", "ends/deep/x.json", "index/x"):
+    for key in (
+        "roll/ended/README",
+        "roll/ended/a b.json",
+        "roll/active/.x",
+        "roll/ended/deep/x.json",
+        "index/x",
+    ):
         store.put(f"towns/{key}", b"")
-    found = roll(store, "towns")
+    asked: list[str] = []
+    found = roll(store, "towns", ask=lambda keys: asked.extend(keys) or [])
     assert found.runs == [one]
-    assert found.parts == ["towns/index/x"]
+    assert found.index == asked == ["towns/index/x"]

@@ -1,0 +1,78 @@
+"""Many calls at once: each made once, bounded, ended by the first that fails, never stuck."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from threading import Lock, Thread
+from typing import Any
+
+import pytest
+
+from rvlab.store.crowd import IN_FLIGHT, each
+
+
+def test_each_key_is_called_once_and_answers_come_in_order() -> None:
+    calls: list[str] = []
+    keys = [f"k{n}" for n in range(1000)]
+    found = each(lambda key: calls.append(key) or key.upper(), keys)
+    assert list(found.items()) == [(key, key.upper()) for key in keys]
+    assert sorted(calls) == sorted(keys)
+    assert each(str, []) == {}
+
+
+def test_calls_are_side_by_side_but_not_more_than_so_many() -> None:
+    now, most, lock = 0, 0, Lock()
+
+    def call(_: str) -> None:
+        nonlocal now, most
+        with lock:
+            now += 1
+            most = max(most, now)
+        time.sleep(0.01)
+        with lock:
+            now -= 1
+
+    each(call, [str(n) for n in range(4 * IN_FLIGHT)])
+    assert IN_FLIGHT / 2 < most <= IN_FLIGHT
+
+
+@pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
+def test_the_first_that_fails_ends_it(kind: type[BaseException]) -> None:
+    calls: list[str] = []
+
+    def call(key: str) -> None:
+        calls.append(key)
+        time.sleep(0.001)
+        if key == "5":
+            raise kind("no")
+
+    with pytest.raises(kind, match="no"):
+        each(call, [str(n) for n in range(20_000)])
+    assert len(calls) < 10_000
+
+
+def test_calls_that_call_others_are_never_stuck() -> None:
+    def outer(key: str) -> int:
+        return sum(each(lambda one: int(one) + int(key), [str(n) for n in range(300)]).values())
+
+    found: list[Any] = []
+    keys = [str(n) for n in range(2 * IN_FLIGHT)]
+    thread = Thread(target=lambda: found.append(each(outer, keys)), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert found[0] == {key: sum(range(300)) + 300 * int(key) for key in keys}
+
+
+def test_it_works_while_the_interpreter_ends() -> None:
+    script = """
+import threading, time
+from rvlab.store.crowd import each
+def late():
+    time.sleep(0.5)
+    print(each(len, ["a", "bb", "ccc"]))
+threading.Thread(target=late).start()
+"""
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)
+    assert (done.stdout, done.stderr) == ("{'a': 1, 'bb': 2, 'ccc': 3}\n", "")
