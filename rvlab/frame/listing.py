@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from itertools import groupby
 
 from rvlab.errors import SpecError
 from rvlab.frame.ahead import Ahead
 from rvlab.frame.flat import is_packed
-from rvlab.frame.gather import Kind, cuts_of, known
+from rvlab.frame.gather import Kind, known
+from rvlab.frame.part import Part
 from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run, is_name
 from rvlab.store import Store
@@ -39,8 +40,12 @@ def whole(store: Store, experiment: str, ahead: Ahead | None = None) -> Roll | N
             ahead.there(experiment, shelf)
         return shelf.cuts()
 
-    found = roll(store, experiment, cuts_of(kept), None if kept else ask)
+    found = roll(store, experiment, _ids(kept), None if kept else ask)
     return found if found.ids else None
+
+
+def _ids(parts: Sequence[Part]) -> Collection[str]:
+    return parts[0].tagged if len(parts) == 1 else {key for part in parts for key in part.keys}
 
 
 def rolls_of(store: Store, wanted: Sequence[Run] | Sequence[Roll]) -> list[Roll]:
@@ -63,7 +68,7 @@ def rolls_of(store: Store, wanted: Sequence[Run] | Sequence[Roll]) -> list[Roll]
     ids: dict[str, list[str]] = {}
     for run in runs:
         ids.setdefault(run.experiment, []).append(run.id)
-    mine = {n: called(store, n, some, cuts_of(known(store, n, ENDED))) for n, some in ids.items()}
+    mine = {n: called(store, n, some, _ids(known(store, n, ENDED))) for n, some in ids.items()}
     together = groupby(runs, key=lambda run: run.experiment)
     return [*rolls, *(mine[name].only(run.id for run in some) for name, some in together)]
 

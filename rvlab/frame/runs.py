@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyMissing, RvlabError
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
-Address = tuple[str, str]
-"""An experiment and the id of a run in it."""
 
 
 def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
@@ -68,12 +66,12 @@ def _table(
 ) -> pd.DataFrame:
     each = once(rolls)
     tables: list[pa.Table] = []
-    addresses: list[Address] = []
+    addresses: list[str] = []
     going: list[Row] = []
     for name, roll in each.items():
         part, others = _of_roll(store, roll, ahead.shelf(name), later)
         tables.append(part.table)
-        addresses += [(name, id_) for id_ in part.keys]
+        addresses += _uris(store, name, part.keys)
         going += others
     silent = [row for row in going if row["_silent"]]
     told = ask(silent) if ask and silent else {}
@@ -82,13 +80,21 @@ def _table(
         row["state"] = told.get(run, row["state"])
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
-        addresses.append((run.experiment, run.id))
+        addresses.append(run.uri)
     if going or not any(map(len, tables)):
         tables.append(packed(going))
-    edits = {name: edited(store, name, ahead.edits(name)) for name in each}
-    order, rows = _ordered(rolls, addresses, tables)
-    columns = ahead.columns(rows)
-    return _framed(store, order, columns, [edits[name].get(id_) for name, id_ in order])
+    edits: dict[str, Edited] = {}
+    for name in each:
+        mine = edited(store, name, ahead.edits(name))
+        edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
+    order, rows = _ordered(store, rolls, addresses, tables)
+    return _framed(store, order, ahead.columns(rows), edits)
+
+
+def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
+    """Addresses as text: as tuples, ten thousand are much for the garbage collector."""
+    start = f"{store.uri}/{experiment}/"
+    return [start + id_ for id_ in ids]
 
 
 def _of_roll(
@@ -134,14 +140,14 @@ def _read_ends(
 
 
 def _ordered(
-    rolls: Sequence[Roll], addresses: Sequence[Address], tables: Sequence[pa.Table]
-) -> tuple[list[Address], pa.Table]:
-    """Rows in the order in which they are wanted, and whose they are."""
+    store: Store, rolls: Sequence[Roll], addresses: Sequence[str], tables: Sequence[pa.Table]
+) -> tuple[list[str], pa.Table]:
+    """Rows in the order in which they are wanted, and their addresses."""
     import pyarrow as pa
 
     some = [table for table in tables if len(table)] or tables[-1:]
     rows = some[0] if len(some) == 1 else pa.concat_tables(some, promote_options="default")
-    order = [(roll.experiment, id_) for roll in rolls for id_ in roll.ids]
+    order = [uri for roll in rolls for uri in _uris(store, roll.experiment, roll.ids)]
     if order == addresses:
         return order, rows
     where = {address: i for i, address in enumerate(addresses)}
@@ -150,25 +156,25 @@ def _ordered(
 
 
 def _framed(
-    store: Store,
-    order: Sequence[Address],
-    columns: dict[str, Any],
-    edits: Sequence[Edited | None],
+    store: Store, uris: Sequence[str], columns: dict[str, Any], edits: Mapping[str, Edited]
 ) -> pd.DataFrame:
     """Columns as a table with the dtypes that are declared, empty or not."""
     import numpy as np
     import pandas as pd
 
+    ids = [uri[uri.rfind("/") + 1 :] for uri in uris]
+    start = len(store.uri) + 1
+    added = [edits.get(uri) for uri in uris] if edits else [None] * len(uris)
     columns |= {
-        "experiment": pd.array([name for name, _ in order], TEXT),
-        "uri": pd.array([f"{store.uri}/{name}/{id_}" for name, id_ in order], TEXT),
-        "tags": pd.array([", ".join(one.tags) or None if one else None for one in edits], TEXT),
-        "note": pd.array([one.note if one else None for one in edits], TEXT),
-        "archived": np.array([bool(one and one.archived) for one in edits], bool),
+        "experiment": pd.array([uri[start : uri.find("/", start)] for uri in uris], TEXT),
+        "uri": pd.array(uris, TEXT),
+        "tags": pd.array([", ".join(one.tags) or None if one else None for one in added], TEXT),
+        "note": pd.array([one.note if one else None for one in added], TEXT),
+        "archived": np.array([bool(one and one.archived) for one in added], bool),
         "duration": pd.NaT,
     }
     names = [*RUNS, *(name for name in columns if name not in RUNS)]
-    index = pd.Index([id_ for _, id_ in order], name="run", dtype="object")
+    index = pd.Index(ids, name="run", dtype="object")
     for column in columns.values():
         if isinstance(column, pd.Series):
             column.index = index

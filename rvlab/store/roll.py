@@ -12,13 +12,13 @@ meanwhile is found by both, and none is missed.
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model import INDEX, ROLL, Run, is_name
-from rvlab.store.store import Store
+from rvlab.store.store import PIECE, Store
 
 FEW = 32
 """Of so many runs each is asked for, rather than all of their experiment listed."""
@@ -65,7 +65,7 @@ class Roll:
 def roll(
     store: Store,
     experiment: str,
-    cuts: Sequence[str] = (),
+    near: Collection[str] = (),
     ask: Callable[[Sequence[str]], Sequence[str]] | None = None,
 ) -> Roll:
     """List the runs of an experiment; one that nobody has ever made has none.
@@ -73,17 +73,17 @@ def roll(
     Args:
         store: Where it lies.
         experiment: Its name.
-        cuts: Ids of runs, sorted, between which there is about a page of ends each; makes the
-            listing faster.
-        ask: Tells such ids from the keys of the index, which is listed for it.
+        near: Ids of runs that had ended when they were last listed; makes the listing faster.
+        ask: Tells, from the keys of the index, which is listed for it, ids between which there is
+            about a page of ends each, sorted.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
     at = f"{experiment}/{ROLL}/"
     index: list[str] | None = None
-    if cuts or not ask:
-        found = _by_cuts(store, at, cuts)
+    if near or not ask:
+        found = _by_cuts(store, at, sorted(near)[PIECE::PIECE])
     elif store.is_s3:
         found, index = _by_pages(store, at, ask)
     else:
@@ -91,12 +91,12 @@ def roll(
         ask(index)
         found = _by_cuts(store, at, ())
     start, end = f"{at}active/", f"{at}ended/"
-    ends = {
-        key[len(end) : -5]: tag
-        for key, tag in found.items()
-        if key.startswith(end) and key.endswith(".json")
-    }
-    ended = {one: ends[one] for one in sorted(ends) if is_name(one)}
+    ended: dict[str, str | None] = {}
+    for key in sorted(found):
+        if key.startswith(end) and key.endswith(".json"):
+            one = key[len(end) : -5]
+            if one in near or is_name(one):
+                ended[one] = found[key]
     going = [key[len(start) :] for key in found if key.startswith(start)]
     others = [one for one in going if one not in ended and is_name(one)]
     ids = sorted([*ended, *others]) if others else list(ended)
@@ -139,14 +139,14 @@ def _by_pages(
     return found, index
 
 
-def called(store: Store, experiment: str, ids: Sequence[str], cuts: Sequence[str] = ()) -> Roll:
+def called(store: Store, experiment: str, ids: Sequence[str], near: Collection[str] = ()) -> Roll:
     """The roll of runs that are named, whether they are there or not.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
     if len(ids) > FEW:
-        return roll(store, experiment, cuts).only(ids)
+        return roll(store, experiment, near).only(ids)
     keys = {Run(store.uri, experiment, one).end_key: one for one in ids}
 
     def tag(key: str) -> tuple[str | None] | None:
