@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from concurrent.futures import Future, ThreadPoolExecutor
 from functools import cache
+from time import sleep
 from typing import TYPE_CHECKING, Any
 
 from rvlab.frame.edited import listed
@@ -18,9 +19,13 @@ if TYPE_CHECKING:
 THREADS = 16
 
 
+HEAD_START_S = 0.005
+
+
 @cache
 def _ready() -> None:
-    """What pandas and pyarrow do the first time only."""
+    """What pandas and pyarrow do the first time only, while requests are under way."""
+    sleep(HEAD_START_S)
     columns_of(packed([{}]))
 
 

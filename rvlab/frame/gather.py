@@ -86,14 +86,13 @@ def gathered(
     if whole and len(kept) == 1 and (only := next(iter(kept.values()))).tagged == current:
         return only.of(list(current))  # no tag is None: such a row is not kept
     pieces = _chosen(reversed(kept.values()), current)
-    have = {key for piece in pieces for key in piece.keys}
-    missing = [key for key in current if key not in have]
+    missing = _missing(current, pieces)
     fresh: list[Part] = []
     if kind.shared and len(missing) > FEW:
         known = {place for piece in pieces for place in piece.places if place}
-        fresh += _chosen(_unseen(shelf, known, kind), {key: current[key] for key in missing})
-        have |= {key for piece in fresh for key in piece.keys}
-        missing = [key for key in missing if key not in have]
+        wanted = {key: current[key] for key in missing} if pieces else current
+        fresh += _chosen(_unseen(shelf, known, kind), wanted)
+        missing = _missing(wanted, fresh)
     fresh += [read(missing[i : i + AT_ONCE]) for i in range(0, len(missing), AT_ONCE)]
     new = joined(fresh)
     found = joined([*pieces, new])
@@ -158,11 +157,20 @@ def _all_of(shelf: Shelf, kind: Kind) -> dict[str, Part]:
     return {name: part for name, part in found.items() if part and kind.fits(part.table)}
 
 
+def _missing(current: Tags, pieces: Sequence[Part]) -> list[str]:
+    if len(pieces) == 1 and pieces[0].tagged == current:
+        return []
+    have = {key for piece in pieces for key in piece.keys}
+    return [key for key in current if key not in have]
+
+
 def _chosen(parts: Iterable[Part], current: Tags) -> list[Part]:
     """Of each part the rows that hold, each key once."""
     have: set[str] = set()
     found = []
     for part in parts:
+        if not have and part.tagged == current and None not in current.values():
+            return [part]
         keys = [key for key in part.valid(current) if key not in have]
         have.update(keys)
         if keys:
