@@ -3,10 +3,11 @@
 The same runs, 20 parameters and 20 metrics each, three ways, alternating, each in a fresh process
 that calls twice. The libraries are imported before.
 
-* ``ours``: ``lab.runs()`` from a folder of this machine, as the others are. Its local cache was
-  filled by another process before;
+* ``ours``: ``lab.runs("made")`` from a folder of this machine, as the others are. Its local cache
+  was filled by another process before;
 * ``s3``: the same from the embedded S3, whose server takes its part of the same processors;
-* ``mlflow``: ``mlflow.search_runs()`` from MLflow's default store, a SQLite file on this machine;
+* ``mlflow``: ``mlflow.search_runs()`` of that experiment, from MLflow's default store, a SQLite
+  file on this machine;
 * ``parquet``: ``pd.read_parquet`` of the table that ours returned, a file on this machine.
 
 For information, one bare listing on S3 of the keys that tell which runs have ended, page after
@@ -107,14 +108,16 @@ def _ours() -> Numbers:
     import rvlab
 
     fresh.libraries()
-    return _twice(rvlab.Lab(os.environ["FOLDER"]).runs)
+    lab = rvlab.Lab(os.environ["FOLDER"])
+    return _twice(lambda: lab.runs(EXPERIMENT))
 
 
 def _s3() -> Numbers:
     import rvlab
 
     fresh.libraries()
-    return _twice(rvlab.Lab().runs)
+    lab = rvlab.Lab()
+    return _twice(lambda: lab.runs(EXPERIMENT))
 
 
 def _mlflow() -> Numbers:

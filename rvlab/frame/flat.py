@@ -191,7 +191,7 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
     if dtype == TIME:
         return array.to_pandas().astype(TIME).array
     if dtype == "float64":
-        return array.to_numpy()
+        return array.to_numpy().copy()  # what is mapped from a file cannot be written to
     if dtype == TEXT:
         return _texts(array)
     kinds: Any = {WHOLE: pd.Int64Dtype(), "boolean": pd.BooleanDtype()}
@@ -223,7 +223,7 @@ def _joined(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:
     if len(have) == 1 and "big" not in have:
         ((kind, array),) = have.items()
         if kind == "float" or array.null_count == 0:
-            return array.to_numpy()
+            return array.to_numpy().copy()
         return _column(array, WHOLE if kind == "int" else "boolean")
     mixed: list[Any] = [None] * rows
     for kind, array in have.items():

@@ -87,8 +87,9 @@ def _table(
     for name in each:
         mine = edited(store, name, ahead.edits(name))
         edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
-    order, rows = _ordered(store, rolls, addresses, tables)
-    return _framed(store, order, ahead.columns(rows), edits)
+    ids, names, uris, rows = _ordered(store, rolls, addresses, tables)
+    added = {**_added(uris, edits), "experiment": _text(names), "uri": _text(uris)}
+    return _framed(ids, {**ahead.columns(rows), **added})
 
 
 def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
@@ -141,40 +142,46 @@ def _read_ends(
 
 def _ordered(
     store: Store, rolls: Sequence[Roll], addresses: Sequence[str], tables: Sequence[pa.Table]
-) -> tuple[list[str], pa.Table]:
-    """Rows in the order in which they are wanted, and their addresses."""
+) -> tuple[list[str], list[str], list[str], pa.Table]:
+    """Rows in the order in which they are wanted; their ids, experiments and addresses."""
     import pyarrow as pa
 
     some = [table for table in tables if len(table)] or tables[-1:]
     rows = some[0] if len(some) == 1 else pa.concat_tables(some, promote_options="default")
-    order = [uri for roll in rolls for uri in _uris(store, roll.experiment, roll.ids)]
-    if order == addresses:
-        return order, rows
+    ids = [id_ for roll in rolls for id_ in roll.ids]
+    names = [name for roll in rolls for name in [roll.experiment] * len(roll.ids)]
+    uris = [uri for roll in rolls for uri in _uris(store, roll.experiment, roll.ids)]
+    if uris == addresses:
+        return ids, names, uris, rows
     where = {address: i for i, address in enumerate(addresses)}
-    order = [address for address in dict.fromkeys(order) if address in where]
-    return order, rows.take([where[address] for address in order])
+    first = {uri: i for i, uri in reversed(list(enumerate(uris))) if uri in where}
+    take = sorted(first.values())
+    ids, names, uris = ([column[i] for i in take] for column in (ids, names, uris))
+    return ids, names, uris, rows.take([where[uri] for uri in uris])
 
 
-def _framed(
-    store: Store, uris: Sequence[str], columns: dict[str, Any], edits: Mapping[str, Edited]
-) -> pd.DataFrame:
-    """Columns as a table with the dtypes that are declared, empty or not."""
+def _added(uris: Sequence[str], edits: Mapping[str, Edited]) -> dict[str, Any]:
+    """The columns that people wrote."""
     import numpy as np
+
+    if not edits:
+        none = _text([None]).take([0] * len(uris))
+        return {"tags": none, "note": none.copy(), "archived": np.zeros(len(uris), bool)}
+    found = [edits.get(uri) for uri in uris]
+    return {
+        "tags": _text([", ".join(one.tags) or None if one else None for one in found]),
+        "note": _text([one.note if one else None for one in found]),
+        "archived": np.array([bool(one and one.archived) for one in found], bool),
+    }
+
+
+def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
+    """Columns as a table with the dtypes that are declared, empty or not."""
     import pandas as pd
 
-    ids = [uri[uri.rfind("/") + 1 :] for uri in uris]
-    start = len(store.uri) + 1
-    added = [edits.get(uri) for uri in uris] if edits else [None] * len(uris)
-    columns |= {
-        "experiment": pd.array([uri[start : uri.find("/", start)] for uri in uris], TEXT),
-        "uri": pd.array(uris, TEXT),
-        "tags": pd.array([", ".join(one.tags) or None if one else None for one in added], TEXT),
-        "note": pd.array([one.note if one else None for one in added], TEXT),
-        "archived": np.array([bool(one and one.archived) for one in added], bool),
-        "duration": pd.NaT,
-    }
+    columns["duration"] = pd.NaT
     names = [*RUNS, *(name for name in columns if name not in RUNS)]
-    index = pd.Index(ids, name="run", dtype="object")
+    index = pd.Index(list(ids), name="run", dtype="object")
     for column in columns.values():
         if isinstance(column, pd.Series):
             column.index = index
@@ -182,3 +189,10 @@ def _framed(
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
     table["duration"] = (until - table["started"]).astype(SPAN)
     return table
+
+
+def _text(values: Sequence[str | None]) -> Any:
+    """A column of text."""
+    import pandas as pd
+
+    return pd.array(values, TEXT)

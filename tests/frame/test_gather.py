@@ -26,6 +26,7 @@ from rvlab.store import S3Access, Store
 from rvlab.store.objects import ObstoreObjects
 from rvlab.store.roll import reopen
 from tests.frame.made import Made
+from tests.frame.test_tables import EVAL
 
 
 def table(store: Store) -> pd.DataFrame:
@@ -88,6 +89,22 @@ def test_a_run_that_has_ended_is_read_once(store: Store, made: Made, read: list[
     new = made.ended({"lr": 9.5, "width": 2})
     assert list(table(store)["params.lr"]) == [0, 1, 2, 3, 4, 9.5]
     assert read == [new.end_key]
+
+
+@pytest.mark.usefixtures("cache")
+def test_a_table_belongs_to_who_asked_for_it(store: Store, made: Made) -> None:
+    runs = [made.ended({"lr": 0.5, "n": n, "on": True}, {"f1": n / 10}) for n in range(3)]
+    made.table(runs[0], "evals", EVAL)
+    store.put(runs[0].key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,1\n1,0.6,2\n")
+    first, wanted = table(store), frame.rolls(store, None)
+    for _ in range(2):  # read from the runs, then from what is kept
+        found = settled(table(store))
+        for other in (found, frame.evals(store, wanted), frame.history(store, wanted)):
+            assert len(other)
+            for name, column in other.items():
+                other.loc[other.index[-1], name] = column.iloc[0]
+        assert found["params.n"].tolist() == [0, 1, 0]
+        pd.testing.assert_frame_equal(table(store), first)
 
 
 @pytest.mark.usefixtures("cache")
