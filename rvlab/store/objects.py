@@ -244,8 +244,12 @@ class ObstoreObjects:
                 yield _scanned(self._folder, prefix)
                 return
         with self._said(prefix):
-            for page in obstore.list(self._store, prefix, offset=after, chunk_size=PAGE):
-                yield {meta["path"]: meta["e_tag"] for meta in page}
+            pages = obstore.list(
+                self._store, prefix, offset=after, chunk_size=PAGE, return_arrow=True
+            )
+            for page in pages:
+                keys, tags = page.column("path").to_pylist(), page.column("e_tag").to_pylist()
+                yield dict(zip(keys, tags, strict=True))
 
     @contextmanager
     def _said(self, key: str) -> Iterator[None]:

@@ -235,8 +235,10 @@ def normal(uri: str | Path) -> str:
 
 def parsed(key: str, data: bytes) -> dict[str, Any]:
     """The JSON object that a record's bytes hold; RecordBroken if they hold none."""
+    from pydantic_core import from_json
+
     try:
-        record = json.loads(data)
+        record = from_json(data)
     except ValueError as exc:
         raise RecordBroken(f"{key} is not whole JSON: {exc}.") from exc
     if not isinstance(record, dict):
