@@ -24,8 +24,10 @@ HEAD_START_S = 0.005
 
 @cache
 def _ready() -> None:
-    """What pandas and pyarrow do the first time only, while requests are under way."""
+    """What libraries do the first time only, while requests are under way."""
     sleep(HEAD_START_S)
+    import pydantic_core  # noqa: F401  # with which records are parsed
+
     columns_of(packed([{}]))
 
 
