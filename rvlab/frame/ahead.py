@@ -18,7 +18,6 @@ if TYPE_CHECKING:
 
 THREADS = 16
 
-
 HEAD_START_S = 0.005
 
 
@@ -56,12 +55,13 @@ class Ahead:
         self._pool.shutdown(cancel_futures=True)
 
     def named(self, experiment: str) -> None:
-        """An experiment is going to be listed."""
-        self._edits[experiment] = self._pool.submit(listed, self._store, experiment)
+        """The runs of an experiment are in the table."""
+        if experiment not in self._edits:
+            self._edits[experiment] = self._pool.submit(listed, self._store, experiment)
 
     def kept(self, parts: list[Part]) -> None:
-        """These parts are likely to be the table."""
-        if len(parts) == 1 and is_packed(parts[0].table):
+        """These parts are likely to be the table, where no other experiment is."""
+        if len(parts) == 1 and len(self._edits) < 2 and is_packed(parts[0].table):
             table = parts[0].table
             self._columns.append((table, self._pool.submit(columns_of, table)))
 
@@ -76,8 +76,6 @@ class Ahead:
 
     def edits(self, experiment: str) -> dict[str, str | None]:
         """The edits of an experiment; see `rvlab.frame.edited.listed`."""
-        if experiment not in self._edits:
-            self.named(experiment)
         return self._edits[experiment].result()
 
     def shelf(self, experiment: str) -> StoreShelf | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
 
 from rvlab.errors import KeyMissing, RvlabError, StoreUnreachable
 from rvlab.frame.gather import Kind, cuts_of, gathered, known
@@ -26,7 +27,10 @@ def listed(store: Store, experiment: str) -> dict[str, str | None]:
 
 
 def edited(
-    store: Store, experiment: str, current: Mapping[str, str | None] | None = None
+    store: Store,
+    experiment: str,
+    current: Mapping[str, str | None] | None = None,
+    later: Later | None = None,
 ) -> dict[str, Edited]:
     """What the edits of an experiment's runs come to, by the id of the run.
 
@@ -34,6 +38,7 @@ def edited(
         store: Where the runs lie.
         experiment: Their experiment.
         current: What `listed` says, if it was asked already.
+        later: Takes the keeping of what was read, if there is more to keep.
 
     Returns:
         Those of runs that have an edit.
@@ -51,9 +56,9 @@ def edited(
     def read(keys: Sequence[str]) -> Part:
         return _read(store, start, keys)
 
-    with Later() as later:
-        shelf = StoreShelf(store, experiment, KIND.name)
-        part = gathered(KIND, shelf, mine, read, later, whole=True)
+    shelf = StoreShelf(store, experiment, KIND.name)
+    with nullcontext(later) if later else Later(store) as keep:
+        part = gathered(KIND, shelf, mine, read, keep, whole=True)
     found: dict[str, list[Edit]] = {}
     texts = part.table.column("text").to_pylist() if len(part) else []
     for key, text in zip(part.keys, texts, strict=True):

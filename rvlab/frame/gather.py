@@ -8,6 +8,7 @@ here can make a table wrong: what is kept is only ever asked for rows whose tag 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -37,6 +38,9 @@ Read = Callable[[Sequence[str]], Part]
 
 _read_only: set[str] = set()
 """Stores in which this process was refused to write."""
+
+_deletions: Counter[str] = Counter()
+"""How often this process has taken out of what is kept, by store."""
 
 
 @dataclass(frozen=True)
@@ -80,7 +84,8 @@ def gathered(
     Returns:
         The rows in the order of the keys, those left out that cannot be read.
     """
-    settle()
+    settle(shelf.store)
+    before = _deletions[shelf.store]
     local = shelf.local()
     kept = _all_of(local, kind)
     if whole and len(kept) == 1 and (only := next(iter(kept.values()))).tagged == current:
@@ -98,6 +103,8 @@ def gathered(
     found = joined([*pieces, new])
 
     def keep() -> None:
+        if _deletions[shelf.store] != before:
+            return  # some of it was deleted meanwhile
         one = _compacted(shelf, kind, found) if len(new) and whole and kind.shared else found
         _keep(local, kept, one, new, kind=kind, whole=whole)
 
@@ -108,7 +115,7 @@ def gathered(
 
 def known(store: Store, experiment: str, kind: Kind) -> list[Part]:
     """The rows that are kept on this machine, whether they still hold or not."""
-    settle()
+    settle(store.uri)
     return list(_all_of(LocalShelf(store, experiment, kind.name), kind).values())
 
 
@@ -129,7 +136,8 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
     Raises:
         StoreError: If the store refuses.
     """
-    settle()
+    _deletions[store.uri] += 1
+    settle(store.uri)
     shelf = StoreShelf(store, experiment, kind.name)
 
     def write_there(part: Part) -> None:
@@ -143,6 +151,9 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
                 if left:
                     write(part.of(left))
                 one.remove([name])
+    if kind.listed:
+        shelf.listed = None
+        shelf.drop_cuts(gone)
 
 
 def _write(shelf: StoreShelf, kind: Kind, part: Part) -> str:
@@ -249,6 +260,8 @@ def _merged(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
         merged.append(name)
     new = _write(shelf, kind, found.of([key for key in found.keys if key in batch]))
     shelf.remove(name for name in merged if name != new)
+    if kind.listed:
+        shelf.drop_cuts()
     return found.placed([new if k in batch else p for k, p in zip(found.keys, places, strict=True)])
 
 

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
-from threading import Thread
-from time import sleep
-from types import TracebackType
+from contextlib import suppress
+from threading import Event, Lock, Thread
+
+from rvlab.store import Store
 
 HEAD_START_S = 0.02
 """So long whoever asked goes on alone: the first jobs would take the interpreter from him."""
-
-_running: set[Thread] = set()
 
 
 class Later:
@@ -18,9 +18,13 @@ class Later:
 
     An interpreter that ends waits for them; one that is killed leaves nothing half done, since
     each job writes whole files or none.
+
+    Args:
+        store: What they are about.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._jobs: list[Callable[[], None]] = []
 
     def __enter__(self) -> Later:
@@ -30,25 +34,39 @@ class Later:
         """Leave a job."""
         self._jobs.append(job)
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         if self._jobs:
-            thread = Thread(target=self._work, name="rvlab-keep")
-            thread.start()
-            _running.add(thread)
-
-    def _work(self) -> None:
-        sleep(HEAD_START_S)
-        while self._jobs:
-            self._jobs.pop(0)()
+            with suppress(RuntimeError), _lock:  # no more threads: then it is not kept
+                _Worker(self._store.uri, self._jobs).start()
 
 
-def settle() -> None:
-    """Wait for the jobs that were begun in this process."""
-    for thread in list(_running):
-        thread.join()
-        _running.discard(thread)
+class _Worker(Thread):
+    def __init__(self, store: str, jobs: list[Callable[[], None]]) -> None:
+        super().__init__(name="rvlab-keep")
+        self.store, self.jobs, self.hurry = store, jobs, Event()
+
+    def start(self) -> None:
+        super().start()
+        _running.add(self)
+
+    def run(self) -> None:
+        self.hurry.wait(HEAD_START_S)
+        while self.jobs:
+            try:
+                self.jobs.pop(0)()
+            except Exception as exc:  # noqa: BLE001  # the table is there, whatever it was
+                warnings.warn(f"What was read is not kept: {exc!r:.300}", stacklevel=2)
+
+
+_running: set[_Worker] = set()
+_lock = Lock()
+
+
+def settle(store: str | None = None) -> None:
+    """Wait for the jobs that were begun in this process, about one store or all."""
+    with _lock:
+        mine = [one for one in _running if store in (None, one.store)]
+    for one in mine:
+        one.hurry.set()
+        one.join()
+        _running.discard(one)

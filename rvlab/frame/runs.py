@@ -57,7 +57,7 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         NotFound: If there is no such run or experiment.
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    with Later() as later, Ahead(store) as ahead:
+    with Later(store) as later, Ahead(store) as ahead:
         return _table(store, rolls(store, wanted, ahead), ask, ahead, later)
 
 
@@ -65,6 +65,8 @@ def _table(
     store: Store, rolls: Sequence[Roll], ask: Ask | None, ahead: Ahead, later: Later
 ) -> pd.DataFrame:
     each = once(rolls)
+    for name in each:
+        ahead.named(name)
     tables: list[pa.Table] = []
     addresses: list[str] = []
     going: list[Row] = []
@@ -85,7 +87,7 @@ def _table(
         tables.append(packed(going))
     edits: dict[str, Edited] = {}
     for name in each:
-        mine = edited(store, name, ahead.edits(name))
+        mine = edited(store, name, ahead.edits(name), later)
         edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
     ids, names, uris, rows = _ordered(store, rolls, addresses, tables)
     added = {**_added(uris, edits), "experiment": _text(names), "uri": _text(uris)}

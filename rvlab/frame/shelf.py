@@ -12,7 +12,7 @@ import io
 import os
 import re
 import secrets
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -26,12 +26,12 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORM = 2
-"""The number of the form of parts; those of another are not looked at, and go in time."""
+"""The number of the form of parts; those of another are not looked at."""
 
 MOST_BYTES = 2 * 2**30
 """So much is kept on this machine, of all stores; what was not used for longest goes first."""
 
-_NAME = re.compile(r"(\d{9})-[0-9a-f]{16}\.[a-z]+")
+_NAME = re.compile(r"(\d{9})-[0-9a-f]{16}\.(arrow|parquet)")
 
 
 class Shelf(Protocol):
@@ -71,7 +71,7 @@ class LocalShelf:
         except OSError:
             names = []
         there = {str(self._folder / name) for name in names}
-        for path in [one for one in _mapped if Path(one).parent == self._folder]:
+        for path in [one for one in list(_mapped) if Path(one).parent == self._folder]:
             if path not in there:  # another process has merged it
                 _mapped.pop(path, None)
         return names
@@ -81,13 +81,15 @@ class LocalShelf:
         import pyarrow as pa
 
         path = str(self._folder / name)
-        if path not in _mapped:
+        part = _mapped.get(path)
+        if part is None:
             try:
                 os.utime(path)  # it is of use still
-                _mapped[path] = from_header(pa.ipc.open_file(pa.memory_map(path)).read_all())
+                part = from_header(pa.ipc.open_file(pa.memory_map(path)).read_all())
             except (OSError, ValueError, TypeError, pa.ArrowException):
                 return None  # somebody has removed it, or it was cut off: it is made anew
-        return _mapped[path]
+            _mapped[path] = part
+        return part
 
     def write(self, part: Part) -> str:
         """See Shelf; where the folder cannot be written, nothing is kept."""
@@ -209,12 +211,24 @@ class StoreShelf:
         return name
 
     def cut(self, name: str, keys: Iterable[str]) -> None:
-        """Let `cuts` tell some keys of a part, by empty keys of the store.
+        """Let `cuts` tell some keys of a part, by empty keys; only on S3 a listing has pages.
 
         Raises:
             StoreError: If the store refuses.
         """
-        self._store.each(lambda key: self._store.put(f"{self._cuts(name)}{key}", b""), keys)
+        if self._store.is_s3:
+            self._store.each(lambda key: self._store.put(f"{self._cuts(name)}{key}", b""), keys)
+
+    def drop_cuts(self, gone: Collection[str] = ()) -> None:
+        """Remove cuts that somebody left behind without their part, and those of some keys.
+
+        Raises:
+            StoreError: If the store refuses.
+        """
+        there = {name.partition(".")[0] for name in self.names()}
+        cuts = [name.partition(".cuts/") for name in self._below() if ".cuts/" in name]
+        old = ["".join(cut) for cut in cuts if cut[0] not in there or cut[2] in gone]
+        self._store.delete(f"{self._prefix}{name}" for name in old)
 
     def _cuts(self, name: str) -> str:
         return f"{self._prefix}{name.partition('.')[0]}.cuts/"

@@ -219,7 +219,7 @@ def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame
     import pyarrow as pa
 
     rolls = rolls_of(store, wanted)
-    with Later() as later:
+    with Later(store) as later:
         each = {name: _part(store, one, kind, find, later) for name, one in once(rolls).items()}
     some = []
     for one in rolls:

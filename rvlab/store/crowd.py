@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import cache
+from itertools import islice
+from threading import Condition
 from typing import TypeVar
 
 IN_FLIGHT = 128  # where the gain flattens for small keys, 20 ms away
 
-T = TypeVar("T")
+TURN = 16
+"""After so many calls a helper is free for whoever has waited longer."""
 
-_helpers = ThreadPoolExecutor(IN_FLIGHT - 1, thread_name_prefix="rvlab-store")
+T = TypeVar("T")
 
 
 def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
@@ -30,31 +36,49 @@ def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
     found: dict[str, T] = {}
     failed: list[BaseException] = []
     rest = iter(keys)
+    busy, quiet = 0, Condition()
 
-    def work() -> None:
+    def work(most: int | None) -> bool:
+        nonlocal busy
+        with quiet:
+            busy += 1
+        number = 0
         try:
-            for key in rest:
+            for key in islice(rest, most):
                 found[key] = call(key)
+                number += 1
         except BaseException as exc:  # noqa: BLE001  # raised below, by who asked
             failed.append(exc)
             for _ in rest:
                 pass
+        finally:
+            with quiet:
+                busy -= 1
+                quiet.notify_all()
+        return number == most
 
-    helpers = _called(work, min(IN_FLIGHT, len(keys)) - 1)
-    work()
-    for helper in helpers:
-        if not helper.cancel():
-            helper.result()
+    def help_out() -> None:
+        if work(TURN):
+            _call(help_out)
+
+    for _ in range(min(IN_FLIGHT, len(keys)) - 1):
+        _call(help_out)
+    work(None)
+    with quiet:
+        quiet.wait_for(lambda: not busy)
     if failed:
         raise failed[0]
     return {key: found[key] for key in keys}
 
 
-def _called(work: Callable[[], None], number: int) -> list[Future[None]]:
-    helpers: list[Future[None]] = []
-    for _ in range(number):
-        try:
-            helpers.append(_helpers.submit(work))
-        except RuntimeError:  # the interpreter ends, or there can be no more threads
-            break
-    return helpers
+@cache
+def _helpers() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(IN_FLIGHT - 1, thread_name_prefix="rvlab-store")
+
+
+os.register_at_fork(after_in_child=_helpers.cache_clear)  # a child has none of the threads
+
+
+def _call(helper: Callable[[], None]) -> None:
+    with suppress(RuntimeError):  # the interpreter ends, or there can be no more threads
+        _helpers().submit(helper)

@@ -121,6 +121,8 @@ class FsspecObjects:
             raise KeyExists(f"{self._uri} has the key {key!r} already.") from exc
         except ConnectionError as exc:
             raise StoreUnreachable(f"{self._uri} cannot be reached: {exc}.") from exc
+        except NotImplementedError as exc:
+            raise StoreError(f"{self._uri} cannot be written to, or not like that: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
 

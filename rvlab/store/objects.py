@@ -53,10 +53,10 @@ class Objects(Protocol):
         """How many bytes a key has; KeyMissing if there is none."""
 
     def tagged(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes of a key and their ETag, as `tags` has it; KeyMissing if there is none."""
+        """The bytes of a key and their ETag, as `pages` has it; KeyMissing if there is none."""
 
     def tag(self, key: str) -> str | None:
-        """The ETag of a key, as `tags` has it; KeyMissing if there is none."""
+        """The ETag of a key, as `pages` has it; KeyMissing if there is none."""
 
     def modified(self, key: str) -> datetime:
         """When a key was last written, in UTC; KeyMissing if there is none."""
@@ -76,8 +76,8 @@ class Objects(Protocol):
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
         """The ETag of each key below a prefix, or of those after a key, page by page.
 
-        None where a kind of storage has none. A key that is written anew gets another. Where there
-        is more than one page, keys are sorted, and a page is asked for when it is wanted.
+        None where a kind of storage has none. A key that is written anew gets another. On S3 keys
+        are sorted, and a page is asked for when it is wanted; elsewhere `after` says nothing.
         """
 
 

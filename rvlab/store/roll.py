@@ -1,12 +1,12 @@
 """The roll of an experiment: which runs it has, and which record ended each.
 
 A run has one of two keys beside its folder: ``{experiment}/roll/active/{run}``, which is empty,
-from its submission on, and ``{experiment}/roll/ended/{run}.json`` from its end on. So one listing,
-whatever lies in the folders of the runs, tells all runs and, by their ETags, each end that has
+from its submission on, and ``{experiment}/roll/ended/{run}.json`` from its end on. So two listings,
+whatever lies in the folders of the runs, tell all runs and, by their ETags, each end that has
 changed.
 
-Those that are active are always listed before those that have ended, so that a run that ends
-meanwhile is found by both, and none is missed.
+Those that are active are listed before those that have ended: a run that ends meanwhile is found by
+both.
 """
 
 from __future__ import annotations
@@ -80,63 +80,20 @@ def roll(
     Raises:
         StoreError: If the store does not answer or refuses.
     """
-    at = f"{experiment}/{ROLL}/"
-    index: list[str] | None = None
-    if near or not ask:
-        found = _by_cuts(store, at, sorted(near)[PIECE::PIECE])
-    elif store.is_s3:
-        found, index = _by_pages(store, at, ask)
-    else:
-        index = list(store.tags(_index(at)))
-        ask(index)
-        found = _by_cuts(store, at, ())
-    start, end = f"{at}active/", f"{at}ended/"
+    active, end = f"{experiment}/{ROLL}/active/", f"{experiment}/{ROLL}/ended/"
+    listed = store.each(store.tags, [active, f"{experiment}/{INDEX}/"] if ask else [active])
+    going = [key[len(active) :] for key in listed.pop(active)]
+    index = [key for keys in listed.values() for key in keys] if ask else None
+    cuts = ask(index) if ask and index else sorted(near)[PIECE::PIECE]
+    found = store.tags(end, [f"{end}{one}.json" for one in cuts])
     ended: dict[str, str | None] = {}
     for key in sorted(found):
-        if key.startswith(end) and key.endswith(".json"):
-            one = key[len(end) : -5]
-            if one in near or is_name(one):
-                ended[one] = found[key]
-    going = [key[len(start) :] for key in found if key.startswith(start)]
+        one = key[len(end) : -5]
+        if key.endswith(".json") and (one in near or is_name(one)):
+            ended[one] = found[key]
     others = [one for one in going if one not in ended and is_name(one)]
     ids = sorted([*ended, *others]) if others else list(ended)
     return Roll(store.uri, experiment, ids, ended, index=index)
-
-
-def _index(at: str) -> str:
-    return f"{at.partition('/')[0]}/{INDEX}/"
-
-
-def _by_cuts(store: Store, at: str, cuts: Sequence[str]) -> dict[str, str | None]:
-    active = store.tags(f"{at}active/")
-    return active | store.tags(f"{at}ended/", [f"{at}ended/{one}.json" for one in cuts])
-
-
-def _by_pages(
-    store: Store, at: str, ask: Callable[[Sequence[str]], Sequence[str]]
-) -> tuple[dict[str, str | None], list[str]]:
-    """The first page, which has all that are active, beside the index; then the rest."""
-    pages = store.pages(at)
-    ended = f"{at}ended/"
-
-    def first(_: str) -> dict[str, str | None]:
-        found: dict[str, str | None] = {}
-        for page in pages:
-            found |= page
-            if page and next(reversed(page)) >= ended:
-                break
-        return found
-
-    calls: dict[str, Callable[[str], dict[str, str | None]]] = {at: first, _index(at): store.tags}
-    listed = store.each(lambda key: calls[key](key), calls)
-    found, index = listed[at], list(listed[_index(at)])
-    last = next(reversed(found), ended)
-    cuts = [key for one in ask(index) if (key := f"{ended}{one}.json") > last]
-    if cuts:
-        return found | store.tags(ended, cuts, last), index
-    for page in pages:
-        found |= page
-    return found, index
 
 
 def called(store: Store, experiment: str, ids: Sequence[str], near: Collection[str] = ()) -> Roll:
