@@ -188,6 +188,7 @@ class StoreShelf:
             part = from_header(pq.read_table(pa.BufferReader(data)))
         except (RvlabError, OSError, ValueError, TypeError, pa.ArrowException):
             return None
+        pa.default_memory_pool().release_unused()  # what decoding took
         return part.placed([name] * len(part))
 
     def write(self, part: Part) -> str:

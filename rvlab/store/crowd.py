@@ -19,7 +19,7 @@ TURN = 16
 T = TypeVar("T")
 
 
-def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
+def each(call: Callable[[str], T], keys: Sequence[str], most: int | None = None) -> dict[str, T]:
     """Call something for each key.
 
     Whoever asks does a part of the work, so that it goes on where all helpers are at work
@@ -29,6 +29,7 @@ def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
     Args:
         call: Takes a key.
         keys: The keys, each once.
+        most: So many calls are under way at once; `IN_FLIGHT` by default.
 
     Raises:
         BaseException: The first that a call raised; the calls that were not begun are left out.
@@ -38,13 +39,13 @@ def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
     rest = iter(keys)
     busy, quiet = 0, Condition()
 
-    def work(most: int | None) -> bool:
+    def work(turn: int | None) -> bool:
         nonlocal busy
         with quiet:
             busy += 1
         number = 0
         try:
-            for key in islice(rest, most):
+            for key in islice(rest, turn):
                 found[key] = call(key)
                 number += 1
         except BaseException as exc:  # noqa: BLE001  # raised below, by who asked
@@ -55,13 +56,13 @@ def each(call: Callable[[str], T], keys: Sequence[str]) -> dict[str, T]:
             with quiet:
                 busy -= 1
                 quiet.notify_all()
-        return number == most
+        return number == turn
 
     def help_out() -> None:
         if work(TURN):
             _call(help_out)
 
-    for _ in range(min(IN_FLIGHT, len(keys)) - 1):
+    for _ in range(min(most or IN_FLIGHT, len(keys)) - 1):
         _call(help_out)
     work(None)
     with quiet:

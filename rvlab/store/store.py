@@ -18,6 +18,9 @@ from rvlab.store.objects import Objects, objects_at
 PIECE = 950
 """So many keys that are known are listed by one request, which leaves room for new ones."""
 
+PAGES_IN_FLIGHT = 16
+"""Each is a thousand keys, and half a megabyte that is held: with more a server gets slower."""
+
 T = TypeVar("T")
 
 _opened: dict[str, Store] = {}
@@ -205,7 +208,7 @@ class Store:
                     break
             return found
 
-        pieces = self.each(piece, starts)
+        pieces = crowd.each(piece, starts, PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
 
     def folders(self, prefix: str = "") -> list[str]:

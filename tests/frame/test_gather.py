@@ -267,6 +267,61 @@ def test_a_part_tells_where_a_listing_can_be_cut(
     assert there.cuts() == sorted(run.id for run in runs)[3::3]
 
 
+@pytest.mark.usefixtures("cache", "small")
+def test_a_run_that_is_deleted_is_in_no_cut_not_even_in_one_that_was_left_behind(
+    s3: Any, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(gather, "PIECE", 2)
+    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
+    runs = [Made(store).ended({"lr": n}) for n in range(6)]
+    table(store)
+    (name,) = shelf.StoreShelf(store, "towns", "runs").names()
+    left = "towns/index/runs-2/000000009-0123456789abcdef.cuts/"
+    for run in runs[2], runs[3]:
+        store.put(f"{left}{run.id}", b"")
+    from rvlab.store.removal import remove
+
+    remove(store, [runs[2]])
+    frame.forget(store, [runs[2]])
+    there = shelf.StoreShelf(store, "towns", "runs")
+    assert there.cuts() == [runs[3].id, runs[5].id]
+    assert there.names() != [name]
+    assert not [key for key, _ in store.files() if runs[2].id in key or key.startswith(left)]
+
+
+@pytest.mark.usefixtures("cache")
+def test_what_cannot_be_kept_is_told_and_the_rest_is_kept(store: Store) -> None:
+    done: list[int] = []
+
+    def read() -> None:
+        with later.Later(store) as jobs:
+            jobs.do(lambda: done.append(1 // 0))
+            jobs.do(lambda: done.append(2))
+        later.settle("s3://another")
+        assert done == []
+        later.settle(store.uri)
+
+    with pytest.warns(UserWarning, match="not kept: ZeroDivisionError"):
+        read()
+    assert done == [2]
+
+
+@pytest.mark.usefixtures("cache", "small")
+def test_what_is_deleted_before_it_was_kept_is_not_kept(
+    store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    secret, other = made.ended({"lr": 1}), made.ended({"lr": 2})
+    monkeypatch.setattr(later, "HEAD_START_S", 0.5)
+    plain = gather.settle
+    frame.runs(store, None)
+    monkeypatch.setattr(gather, "settle", lambda _: None)
+    frame.forget(store, [secret])  # as if it was called before the reading was over
+    monkeypatch.setattr(gather, "settle", plain)
+    later.settle()
+    assert (parts(store), files(cache)) == ([], [])
+    assert len(table(store)) == len([secret, other])
+
+
 @pytest.mark.usefixtures("small")
 def test_who_reads_and_leaves_at_once_leaves_what_was_read(
     store: Store, made: Made, tmp_path: Path
