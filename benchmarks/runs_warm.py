@@ -13,7 +13,8 @@ that calls twice. The libraries are imported before.
 For information, one bare listing on S3 of the keys that tell which runs have ended, page after
 page: nothing that is always true can be faster there by much.
 
-Goals: a second call at least 100 x faster than MLflow's second, and at most 5 x ``read_parquet``.
+Goals: a second call from a folder, as MLflow's store is a file, at least 100 x faster than MLflow's
+second; and any at most 5 x ``read_parquet``.
 
     python benchmarks/runs_warm.py --data FOLDER [--runs 10000] [--repeats 5] [--peer-repeats 5]
 
@@ -77,10 +78,13 @@ def _print(found: dict[str, list[Numbers]]) -> None:
             fresh.seconds(f"{way}, {call} call in a process", all_of(way, call))
     fresh.seconds("bare listing, page after page", all_of("listing", "listing"))
     mlflow, parquet = median(all_of("mlflow", "second")), median(all_of("parquet", "second"))
-    for way, call in (("ours", "second"), ("ours", "first"), ("s3", "second")):
-        mine = median(all_of(way, call))
-        fresh.ratio(f"mlflow's second call / {way}, {call}", mlflow / mine, ">= 100")
-        fresh.ratio(f"{way}, {call} call / read_parquet", mine / parquet, "<= 5")
+    for call in ("second", "first"):
+        mine = median(all_of("ours", call))
+        fresh.ratio(f"mlflow's second call / ours, {call}", mlflow / mine, ">= 100")
+        fresh.ratio(f"ours, {call} call / read_parquet", mine / parquet, "<= 5")
+    mine = median(all_of("s3", "second"))
+    print(f"mlflow's second call / s3, second: {mlflow / mine:.0f}, for information")
+    fresh.ratio("s3, second call / read_parquet", mine / parquet, "<= 5")
 
 
 def _twice(call: Callable[[], Any]) -> Numbers:
