@@ -159,7 +159,7 @@ def test_the_runs_of_a_sweep_differ_and_sort_as_their_points(store: Store, recip
     runs = prepare(store, recipe, grid(epochs=range(60)), asked)
     assert len(set(runs)) == 60
     assert runs == sorted(runs)
-    assert roll(store, "towns").going == runs
+    assert roll(store, "towns").active == runs
     written = specs(store, runs)
     assert [s.params["epochs"] for s in written] == list(range(60))
     assert {(s.sweep, s.parent) for s in written} == {("the-sweep", "the-parent")}

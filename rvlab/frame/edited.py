@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import warnings
 from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
 
 from rvlab.errors import KeyMissing, RvlabError, StoreUnreachable
-from rvlab.frame.gather import Kind, cuts_of, gathered, known
+from rvlab.frame.gather import Kind, gathered, known
 from rvlab.frame.later import Later
 from rvlab.frame.part import Part
 from rvlab.frame.shelf import StoreShelf
 from rvlab.model import EDITS
 from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
+from rvlab.store.store import cuts_of
 
 KIND = Kind("edits", lambda table: [str(one.type) for one in table.schema] == ["string"])
 
@@ -22,23 +22,27 @@ KIND = Kind("edits", lambda table: [str(one.type) for one in table.schema] == ["
 def listed(store: Store, experiment: str) -> dict[str, str | None]:
     """The edits of an experiment's runs, ``{run}/{edit}.json``, each with its ETag."""
     start = f"{experiment}/{EDITS}/"
-    cuts = [f"{start}{key}" for key in cuts_of(known(store, experiment, KIND))]
+    near = (key for part in known(store, experiment, KIND) for key in part.keys)
+    cuts = [f"{start}{key}" for key in cuts_of(near)]
     return {key[len(start) :]: tag for key, tag in sorted(store.tags(start, cuts).items())}
 
 
-def edited(
-    store: Store,
-    experiment: str,
-    current: Mapping[str, str | None] | None = None,
-    later: Later | None = None,
+def edited(store: Store, experiment: str) -> dict[str, Edited]:
+    """What the edits of an experiment's runs come to, by the id of the run; see `edits_of`."""
+    with Later(store) as later:
+        return edits_of(store, experiment, listed(store, experiment), later)
+
+
+def edits_of(
+    store: Store, experiment: str, current: Mapping[str, str | None], later: Later
 ) -> dict[str, Edited]:
     """What the edits of an experiment's runs come to, by the id of the run.
 
     Args:
         store: Where the runs lie.
         experiment: Their experiment.
-        current: What `listed` says, if it was asked already.
-        later: Takes the keeping of what was read, if there is more to keep.
+        current: What `listed` says.
+        later: Takes the keeping of what was read.
 
     Returns:
         Those of runs that have an edit.
@@ -49,7 +53,6 @@ def edited(
     Raises:
         StoreUnreachable: If nobody answers at the store's address.
     """
-    current = listed(store, experiment) if current is None else current
     start = f"{experiment}/{EDITS}/"
     mine = {key: tag for key, tag in current.items() if key.count("/") == 1}
 
@@ -57,8 +60,7 @@ def edited(
         return _read(store, start, keys)
 
     shelf = StoreShelf(store, experiment, KIND.name)
-    with nullcontext(later) if later else Later(store) as keep:
-        part = gathered(KIND, shelf, mine, read, keep, whole=True)
+    part = gathered(KIND, shelf, mine, read, later, whole=True)
     found: dict[str, list[Edit]] = {}
     texts = part.table.column("text").to_pylist() if len(part) else []
     for key, text in zip(part.keys, texts, strict=True):

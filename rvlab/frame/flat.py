@@ -91,11 +91,8 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
     found: dict[str, pa.Array] = {}
     names = list(dict.fromkeys(chain.from_iterable(rows)))
     for name, column in zip(names, _values(names, rows), strict=True):
-        values: dict[str, Sequence[Any]] = {}
-        if only := _only_kind(group, column):
-            values[only] = column
-        else:
-            values = _sorted_out(group, column)
+        only = _only_kind(group, column)
+        values = {only: column} if only else _sorted_out(group, column)
         for kind, array in values.items():
             found[f"{group}:{kind}:{name}"] = pa.array(array, types[kind])
     return found
@@ -109,13 +106,14 @@ def _values(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Seq
     return [[row.get(name, _ABSENT) for row in rows] for name in names]
 
 
-def _sorted_out(group: str, column: Sequence[Any]) -> dict[str, Sequence[Any]]:
+def _sorted_out(group: str, column: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
+    """A column for each kind of value in one."""
     found: dict[str, list[Any]] = {}
     for i, value in enumerate(column):
         if value is not _ABSENT:
             kind, plain = _plain(group, value)
             found.setdefault(kind, [None] * len(column))[i] = plain
-    return {**found}
+    return found
 
 
 _ABSENT = object()

@@ -18,7 +18,7 @@ from rvlab.frame.later import Later, settle
 from rvlab.frame.part import Part, joined
 from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf, keys_in
 from rvlab.store import Store
-from rvlab.store.store import PIECE
+from rvlab.store.store import cuts_of
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -119,11 +119,6 @@ def known(store: Store, experiment: str, kind: Kind) -> list[Part]:
     return list(_all_of(LocalShelf(store, experiment, kind.name), kind).values())
 
 
-def cuts_of(parts: Iterable[Part]) -> list[str]:
-    """Keys at which a listing of all keys can be cut into pages, if these are about all."""
-    return sorted(key for part in parts for key in part.keys)[PIECE::PIECE]
-
-
 def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None:
     """Take rows out of what is kept, after what they were made of was deleted.
 
@@ -152,14 +147,13 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
                     write(part.of(left))
                 one.remove([name])
     if kind.listed:
-        shelf.listed = None
         shelf.drop_cuts(gone)
 
 
 def _write(shelf: StoreShelf, kind: Kind, part: Part) -> str:
     name = shelf.write(part)
     if kind.listed:
-        shelf.cut(name, cuts_of([part]))
+        shelf.cut(name, cuts_of(part.keys))
     return name
 
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.ahead import Ahead
 from rvlab.frame.dtypes import RUNS, SPAN, TEXT
-from rvlab.frame.edited import edited
+from rvlab.frame.edited import edits_of
 from rvlab.frame.flat import packed
 from rvlab.frame.gather import gathered
 from rvlab.frame.later import Later
@@ -87,7 +87,7 @@ def _table(
         tables.append(packed(going))
     edits: dict[str, Edited] = {}
     for name in each:
-        mine = edited(store, name, ahead.edits(name), later)
+        mine = edits_of(store, name, ahead.edits(name), later)
         edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
     ids, names, uris, rows = _ordered(store, rolls, addresses, tables)
     added = {**_added(uris, edits), "experiment": _text(names), "uri": _text(uris)}
@@ -118,7 +118,7 @@ def _of_roll(
     ]
     # One whose end is gone was reopened since it was listed, or deleted.
     gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
-    going = {run.uri: run for run in [*roll.going, *roll.only(gone).runs]}
+    going = {run.uri: run for run in [*roll.active, *roll.only(gone).runs]}
     found = store.each(lambda uri: unended(store, going[uri]), going)
     return part, [*rows, *({**row, "_run": going[uri]} for uri, row in found.items())]
 
@@ -156,10 +156,9 @@ def _ordered(
     if uris == addresses:
         return ids, names, uris, rows
     where = {address: i for i, address in enumerate(addresses)}
-    first = {uri: i for i, uri in reversed(list(enumerate(uris))) if uri in where}
-    take = sorted(first.values())
-    ids, names, uris = ([column[i] for i in take] for column in (ids, names, uris))
-    return ids, names, uris, rows.take([where[uri] for uri in uris])
+    of = {uri: one for uri, *one in zip(uris, ids, names, strict=True) if uri in where}
+    taken = rows.take([where[uri] for uri in of])
+    return [id_ for id_, _ in of.values()], [name for _, name in of.values()], list(of), taken
 
 
 def _added(uris: Sequence[str], edits: Mapping[str, Edited]) -> dict[str, Any]:

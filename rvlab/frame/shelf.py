@@ -218,27 +218,24 @@ class StoreShelf:
             StoreError: If the store refuses.
         """
         if self._store.is_s3:
-            self._store.each(lambda key: self._store.put(f"{self._cuts(name)}{key}", b""), keys)
+            start = f"{self._prefix}{name.partition('.')[0]}.cuts/"
+            self._store.each(lambda key: self._store.put(f"{start}{key}", b""), keys)
 
     def drop_cuts(self, gone: Collection[str] = ()) -> None:
-        """Remove cuts that somebody left behind without their part, and those of some keys.
+        """Remove the cuts of parts that are not there any more, and those of some keys.
 
         Raises:
             StoreError: If the store refuses.
         """
+        self.listed = None
         there = {name.partition(".")[0] for name in self.names()}
         cuts = [name.partition(".cuts/") for name in self._below() if ".cuts/" in name]
         old = ["".join(cut) for cut in cuts if cut[0] not in there or cut[2] in gone]
         self._store.delete(f"{self._prefix}{name}" for name in old)
 
-    def _cuts(self, name: str) -> str:
-        return f"{self._prefix}{name.partition('.')[0]}.cuts/"
-
     def remove(self, names: Iterable[str]) -> None:
-        """See Shelf."""
-        gone = list(names)
-        cuts = [key for name in gone for key, _ in self._store.files(self._cuts(name))]
-        self._store.delete([*(f"{self._prefix}{name}" for name in gone), *cuts])
+        """See Shelf; their cuts stay, until `drop_cuts`."""
+        self._store.delete(f"{self._prefix}{name}" for name in names)
 
 
 def _name(part: Part, kind: str = "arrow") -> str:

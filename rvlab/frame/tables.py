@@ -245,8 +245,8 @@ def _part(store: Store, one: Roll, kind: Kind, find: Find, later: Later) -> Part
 
     shelf = StoreShelf(store, one.experiment, kind.name, one.index)
     ended = gathered(kind, shelf, one.ends, read, later, whole=one.whole)
-    going = one.only(run.id for run in one.going)
-    return joined([ended, _found(store, going, find)]) if going.ids else ended
+    active = one.only(run.id for run in one.active)
+    return joined([ended, _found(store, active, find)]) if active.ids else ended
 
 
 def _found(store: Store, one: Roll, find: Find) -> Part:

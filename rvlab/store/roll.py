@@ -18,7 +18,7 @@ from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model import INDEX, ROLL, Run, is_name
-from rvlab.store.store import PIECE, Store
+from rvlab.store.store import Store, cuts_of
 
 FEW = 32
 """Of so many runs each is asked for, rather than all of their experiment listed."""
@@ -50,7 +50,7 @@ class Roll:
         return [Run(self.store, self.experiment, one) for one in self.ids]
 
     @property
-    def going(self) -> list[Run]:
+    def active(self) -> list[Run]:
         """Those without an end."""
         mine = [one for one in self.ids if one not in self.ends]
         return [Run(self.store, self.experiment, one) for one in mine]
@@ -84,7 +84,7 @@ def roll(
     listed = store.each(store.tags, [active, f"{experiment}/{INDEX}/"] if ask else [active])
     going = [key[len(active) :] for key in listed.pop(active)]
     index = [key for keys in listed.values() for key in keys] if ask else None
-    cuts = ask(index) if ask and index else sorted(near)[PIECE::PIECE]
+    cuts = ask(index) if ask and index else cuts_of(near)
     found = store.tags(end, [f"{end}{one}.json" for one in cuts])
     ended: dict[str, str | None] = {}
     for key in sorted(found):

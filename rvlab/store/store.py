@@ -194,7 +194,7 @@ class Store:
         Args:
             prefix: A folder.
             cuts: Keys, sorted, at which the listing is cut into pieces that are asked for side by
-                side; best every `PIECE` keys. They need not be there any more.
+                side; see `cuts_of`. They need not be there any more.
         """
         starts = ["", *cuts] if self.is_s3 else [""]
         until: dict[str, str | None] = dict(zip(starts, [*starts[1:], None], strict=True))
@@ -214,6 +214,11 @@ class Store:
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
         return self._objects.folders(prefix)
+
+
+def cuts_of(keys: Iterable[str]) -> list[str]:
+    """Those of the known keys at which `Store.tags` can cut a listing of them into pages."""
+    return sorted(keys)[PIECE::PIECE]
 
 
 def normal(uri: str | Path) -> str:

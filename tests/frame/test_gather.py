@@ -55,6 +55,12 @@ def cached(folder: Path) -> Iterator[None]:
 
 
 @pytest.fixture
+def far(s3: Any, s3_access: S3Access, tmp_path: Path) -> Store:
+    """An empty store on S3."""
+    return Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
+
+
+@pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts in the store are made of two runs already, and asked for whatever is missing."""
     monkeypatch.setattr(gather, "FEW", 0)
@@ -236,11 +242,10 @@ def test_parts_are_merged_so_that_there_are_few(store: Store, made: Made) -> Non
 
 @pytest.mark.usefixtures("cache", "small")
 def test_a_part_tells_where_a_listing_can_be_cut(
-    s3: Any, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    far: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gather, "PIECE", 3)
-    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
-    made = Made(store)
+    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
+    store, made = far, Made(far)
     runs = [made.ended({"lr": n}) for n in range(8)]
     whole = table(store)
     there = shelf.StoreShelf(store, "towns", "runs")
@@ -269,11 +274,11 @@ def test_a_part_tells_where_a_listing_can_be_cut(
 
 @pytest.mark.usefixtures("cache", "small")
 def test_a_run_that_is_deleted_is_in_no_cut_not_even_in_one_that_was_left_behind(
-    s3: Any, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    far: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(gather, "PIECE", 2)
-    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
-    runs = [Made(store).ended({"lr": n}) for n in range(6)]
+    monkeypatch.setattr("rvlab.store.store.PIECE", 2)
+    store, made = far, Made(far)
+    runs = [made.ended({"lr": n}) for n in range(6)]
     table(store)
     (name,) = shelf.StoreShelf(store, "towns", "runs").names()
     left = "towns/index/runs-2/000000009-0123456789abcdef.cuts/"
@@ -474,12 +479,11 @@ while True:
 
 
 def test_processes_that_share_a_cache_and_are_killed_leave_it_right(
-    s3_access: S3Access, s3: Any, tmp_path: Path
+    far: Store, tmp_path: Path
 ) -> None:
-    store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
-    made = Made(store)
+    store, made = far, Made(far)
     made.ended({"lr": 0})
-    environ = {**os.environ, **s3_access.environ(), "RVLAB_CACHE": str(tmp_path / "cache")}
+    environ = {**os.environ, **far.environ(), "RVLAB_CACHE": str(tmp_path / "cache")}
     command = [sys.executable, "-c", READER, store.uri]
 
     def reader() -> subprocess.Popen[str]:

@@ -1,4 +1,4 @@
-"""Which runs an experiment has: one listing, cut into pieces where many are known."""
+"""Which runs an experiment has: two listings, cut into pieces where many are known."""
 
 from __future__ import annotations
 
@@ -29,14 +29,14 @@ def test_a_run_is_on_the_roll_from_its_start_to_its_deletion(store: Store) -> No
     assert roll(store, "towns").ids == []
     assert not is_on(store, one)
     enter(store, [one])
-    assert (roll(store, "towns").runs, roll(store, "towns").going) == ([one], [one])
+    assert (roll(store, "towns").runs, roll(store, "towns").active) == ([one], [one])
     close(store, one, {})
     found = roll(store, "towns")
-    assert (found.runs, found.going, list(found.ends)) == ([one], [], [one.id])
+    assert (found.runs, found.active, list(found.ends)) == ([one], [], [one.id])
     assert not store.exists(one.active_key)
     assert is_on(store, one)
     reopen(store, one)
-    assert roll(store, "towns").going == [one]
+    assert roll(store, "towns").active == [one]
 
 
 def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_nothing(
@@ -44,7 +44,7 @@ def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_n
 ) -> None:
     one = ended(store, 1)
     enter(store, [one])  # as if the one who ended it had been killed before he took it away
-    assert roll(store, "towns").going == []
+    assert roll(store, "towns").active == []
     with pytest.raises(KeyExists):
         close(store, one, {"another": True})
     assert store.get_json(one.end_key) == {"number": 1}
@@ -76,7 +76,7 @@ def test_runs_that_are_named_are_asked_for_one_by_one(store: Store) -> None:
 def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
     store: Store, monkeypatch: pytest.MonkeyPatch, gone: list[int]
 ) -> None:
-    monkeypatch.setattr("rvlab.store.roll.PIECE", 3)
+    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
     runs = [ended(store, 10 * n) for n in range(12)]
     near = roll(store, "towns").ids
     assert roll(store, "towns", near).ids == near
@@ -102,7 +102,7 @@ def test_a_first_listing_is_whole_however_its_pages_fall(
     store.put("towns/index/x", b"")
     found = roll(store, "towns", ask=lambda _: [over[n].id for n in cuts])
     assert found.runs == sorted([*over, *going])
-    assert found.going == sorted(going)
+    assert found.active == sorted(going)
     assert found.ends == roll(store, "towns").ends
     assert found.index == ["towns/index/x"]
 
