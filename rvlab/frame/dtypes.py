@@ -66,6 +66,11 @@ def fits(value: Any, dtype: Any) -> bool:
     return True
 
 
+def is_exact(value: Any) -> bool:
+    """Whether a number, or nothing, is the same as a float64."""
+    return not isinstance(value, int) or int(float(value)) == value
+
+
 def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
     """A column of parameters: numbers stay numbers, whatever is missing.
 
@@ -75,8 +80,9 @@ def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
 
     Returns:
         int64, or Int64 where some are missing; float64 where one is a float; bool or boolean;
-        string; object where text and numbers are mixed or a number has more than 64 bits. Lists and
-        dicts become JSON text, so that they can be grouped and compared.
+        string; object where text and numbers are mixed, a number has more than 64 bits, or one
+        beside floats more than float64 can tell apart. Lists and dicts become JSON text, so that
+        they can be grouped and compared.
     """
     import pandas as pd
 
@@ -90,7 +96,7 @@ def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
         return pd.Series(plain, dtype="bool" if whole else "boolean")
     if kinds == {int}:
         return pd.Series(plain, dtype="int64" if whole else "Int64")
-    if kinds and kinds <= {int, float}:
+    if kinds and kinds <= {int, float} and all(map(is_exact, have)):
         return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
     if kinds <= {str}:
         return typed(plain, TEXT)

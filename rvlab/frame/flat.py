@@ -14,7 +14,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.dtypes import RUNS, TEXT, TIME, WHOLE, fits, typed
+from rvlab.frame.dtypes import RUNS, TEXT, TIME, WHOLE, fits, is_exact, typed
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -154,8 +154,8 @@ def columns_of(table: pa.Table) -> dict[str, Any]:
     Returns:
         Those of `RUNS` that are the run's own, then ``params.*``, ``metrics.*``, ``costs.*`` and
         ``eval_set.*``. A column of parameters is int64, or Int64 where some are missing; float64
-        where one is a float; bool or boolean; string; object where text and numbers are mixed or a
-        number has more than 64 bits.
+        where one is a float; bool or boolean; string; object where text and numbers are mixed, a
+        number has more than 64 bits, or one beside floats more than float64 can tell apart.
     """
     found: dict[str, Any] = {}
     for name, dtype in RUNS.items():
@@ -228,6 +228,6 @@ def _joined(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:
         for i, value in enumerate(array.to_pylist()):
             if value is not None:
                 mixed[i] = int(value) if kind == "big" else value
-    if set(have) == {"int", "float"}:
+    if set(have) == {"int", "float"} and all(map(is_exact, mixed)):
         return np.array([np.nan if v is None else v for v in mixed], np.float64)
     return pd.Series(mixed, dtype="object")  # as an array it would be guessed at once more
