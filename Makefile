@@ -1,5 +1,6 @@
 # make demo   trains real runs and leaves executed notebooks and figures in demo/
 # make test   all tests, the notebooks included
+# make test-slow  the tests that take minutes: kills, damaged records, S3 faults, load
 # make check  formatting, lint, types, layers
 # make lab    JupyterLab on notebooks/
 # make down   stops the demo's S3 server; its data stay
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 export RVLAB_STORE ?= embedded:$(CURDIR)/demo/s3
 export RVLAB_HOME ?= $(CURDIR)/demo/home
 
-.PHONY: help env demo test check lab down images pictures lock clean
+.PHONY: help env demo test test-slow check lab down images pictures lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -36,7 +37,11 @@ demo: env
 
 test: export RVLAB_STORE :=
 test: env
-	@$(BIN)/python -m pytest $(ARGS)
+	@$(BIN)/python -m pytest -m "not extended" $(ARGS)
+
+test-slow: export RVLAB_STORE :=
+test-slow: env
+	@$(BIN)/python -m pytest -m extended $(ARGS)
 
 check: env
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff format --check .
