@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rvlab.compare._flips import METRICS, flip_counts
 from rvlab.compare._varying import varying
 from rvlab.compare.addresses import Runs, rows
-from rvlab.compare.columns import differing, eval_set_column, metric_column
+from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.errors import MissingExtra, TableError
+from rvlab.frame.params import differing_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,7 @@ def board(
     rest = [
         *(name for name in METRICS if name in runs),
         *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
-        *differing(runs, [name for name in _OTHERS if name in runs]),
+        *differing_columns(runs, [name for name in _OTHERS if name in runs]),
         *varying(runs).columns,
         *columns,
         *(["uri"] if "uri" in runs else []),
