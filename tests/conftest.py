@@ -11,6 +11,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # read once by numpy and torch, so set before both
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pandas as pd
 import pytest
 
@@ -21,6 +24,49 @@ from rvlab.store.server import Server
 
 os.environ["MPLBACKEND"] = "agg"
 pytest.register_assert_rewrite("tests.contracts")
+
+GROUPS = {
+    "demo": "demo",
+    "trained": "trained",
+    "trained_cc": "learned",
+    "trained_od": "learned",
+    "browser": "browser",
+    "kubeflow": "kubeflow",
+    "fetched": "neon",
+    "docker": "docker",
+}
+"""Fixtures that are expensive, with the group of tests that share one of them in one process."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group the tests for pytest-xdist: by expensive fixture, else by file; long groups first."""
+    if not hasattr(config, "workerinput"):
+        return
+    long: dict[str, int] = {}
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        group = groups[item] = _group(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+        marked = any(item.get_closest_marker(name) for name in ("slow", "docker", "extended"))
+        long[group] = long.get(group, 0) + marked
+    first = list(dict.fromkeys(GROUPS.values()))
+
+    def order(item: pytest.Item) -> tuple[int, int]:
+        group = groups[item]
+        return first.index(group) if group in first else len(first), -long[group]
+
+    items.sort(key=order)
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the group of a test; a parameter may name the fixture too."""
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    names = {*getattr(item, "fixturenames", ()), *(p for p in params if isinstance(p, str))}
+    for fixture, group in GROUPS.items():
+        if fixture in names:
+            return group
+    return str(item.path.relative_to(Path(__file__).parent).with_suffix(""))
 
 
 @pytest.fixture(scope="session", autouse=True)
