@@ -14,6 +14,7 @@ from typing import Any
 if "PYTEST_XDIST_WORKER" in os.environ:  # read once by numpy and torch, so set before both
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import hypothesis
 import pandas as pd
 import pytest
 
@@ -23,6 +24,10 @@ from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
 
 os.environ["MPLBACKEND"] = "agg"
+hypothesis.settings.register_profile(  # a machine may be busy with other work
+    "rvlab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("rvlab")
 pytest.register_assert_rewrite("tests.contracts")
 
 GROUPS = {
@@ -89,7 +94,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real S3 server, rvlab's own."""
     folder = tmp_path_factory.mktemp("s3")
-    yield server.start(folder)
+    yield server.start(folder, timeout_s=600)
     server.stop(folder)
 
 
@@ -139,7 +144,7 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
         name: lab.submit(TINY, experiment="tiny", **{"epochs": 2, **given})
         for name, given in asked.items()
     }
-    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
 
 
@@ -166,7 +171,7 @@ def trained_od(s3: Server, s3_access: S3Access) -> Trained:
 def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
     """One run of a recipe on small scenes, named ``first``."""
     runs = {"first": lab.submit(recipe, experiment="small", scene_px=384, **params)}
-    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
 
 
@@ -189,7 +194,6 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]
         env=demo_env(out),
         capture_output=True,
         text=True,
-        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

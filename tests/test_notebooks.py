@@ -12,7 +12,6 @@ NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # the demo trains 17 runs
 def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) -> None:
     out, said = demo
     table = said[said.index("All runs, the best first:") :]
@@ -22,7 +21,6 @@ def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) 
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # the demo trains 17 runs
 def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
     out, _ = demo
     counts = {p.stem: len(list((out / "figures").glob(f"{p.stem}-*.png"))) for p in NOTEBOOKS}

@@ -105,7 +105,6 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -116,7 +115,6 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
     ran = worker(
         *("run", "--rm", "--network", "host", *handed, images.worker),
         *("python3", "-m", "rvlab.worker", "run", inside.uri),
-        timeout_s=900,
     )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
     assert s3.secret_key not in ran.stdout + ran.stderr
@@ -185,13 +183,12 @@ def test_the_notebook_answers_on_its_port_to_who_has_the_token(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with notebook(docker, images.notebook, port) as name:
-        deadline = time.monotonic() + 90
         while True:
             try:
                 status, _ = answer(port, "/api", None)
                 break
             except OSError:
-                if time.monotonic() > deadline:
+                if docker.said("inspect", "--format", "{{.State.Running}}", name) != "true":
                     pytest.fail(docker("logs", name).stderr[-3000:])
                 time.sleep(0.5)
         assert status == 200

@@ -1,4 +1,4 @@
-"""The figures of `docs/reliability.md`, measured by the tests and printed at the end of a session."""
+"""The figures of `docs/reliability.md`, measured by tests, printed at the end of a session."""
 
 from __future__ import annotations
 

@@ -41,7 +41,6 @@ def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S
             env={**os.environ, **s3_access.environ(), **told},
             capture_output=True,
             text=True,
-            timeout=550,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr

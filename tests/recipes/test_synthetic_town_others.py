@@ -277,7 +277,7 @@ def test_the_same_seed_gives_the_same_weights_with_chips_and_without(
     lab = trained.lab
     asked = [False, False, True]
     runs = [lab.submit(name, experiment="repeated", nochip=nochip, **TINY) for nochip in asked]
-    table = lab.wait(runs, progress=False, timeout_s=400)
+    table = lab.wait(runs, progress=False)
     assert set(table["state"]) == {"succeeded"}, table["error"].tolist()
     chips, chips_again, scenes = (weights(lab, run) for run in runs)
     assert chips == chips_again
