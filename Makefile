@@ -40,11 +40,11 @@ PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --
 
 test: export RVLAB_STORE :=
 test: env
-	@$(PYTEST) -m "not extended and not docker" $(ARGS)
+	@$(PYTEST) -m "not extended" $(ARGS)
 
 test-slow: export RVLAB_STORE :=
 test-slow: env
-	@$(PYTEST) -m "extended or docker" $(ARGS)
+	@$(PYTEST) -m extended $(ARGS)
 
 check: env
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff format --check .

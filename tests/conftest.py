@@ -32,11 +32,13 @@ pytest.register_assert_rewrite("tests.contracts")
 
 GROUPS = {
     "demo": "demo",
+    "full_demo": "demo",
     "trained": "trained",
     "trained_cc": "learned",
     "trained_od": "learned",
     "browser": "browser",
     "kubeflow": "kubeflow",
+    "steps": "recipes",
     "fetched": "neon",
     "docker": "docker",
 }
@@ -53,7 +55,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     for item in items:
         group = groups[item] = _group(item)
         item.add_marker(pytest.mark.xdist_group(group))
-        marked = any(item.get_closest_marker(name) for name in ("slow", "docker", "extended"))
+        marked = any(item.get_closest_marker(name) for name in ("slow", "extended"))
         long[group] = long.get(group, 0) + marked
     first = list(dict.fromkeys(GROUPS.values()))
 
@@ -175,22 +177,35 @@ def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
     return Trained(lab, runs, table)
 
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
     **{"lrs": [1e-4, 1e-3, 1e-2], "widths": [4], "epochs": 1},
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
-    **{"test_lrs": [1e-3, 1e-2], "test_widths": [2, 4], "seeds": [0, 1], "test_epochs": 1},
-    **{"cluster_epochs": 1},
-    **{"cell_epochs": 1, "box_lrs": [1e-3, 3e-3], "box_epochs": 1, "others_px": 256},
+    **{"test_lrs": [1e-3, 1e-2], "test_widths": [4], "seeds": [0], "test_epochs": 1},
+    **{"cell_epochs": 1, "box_lrs": [3e-3], "box_epochs": 1, "others_px": 256},
 }
+"""Parameters of the notebooks that make 8 small runs."""
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """What ``make demo`` left, with smaller runs, and what it said."""
-    out = tmp_path_factory.mktemp("demo")
-    run = Path(__file__).parent.parent / "notebooks" / "run.py"
+    """Output folder and printed text of ``make demo`` with 8 small runs, without a cluster.
+
+    ``05_kubeflow.ipynb`` runs in ``tests/kubeflow/test_notebook.py``.
+    """
+    here = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if p.stem != "05_kubeflow"]
+    yield from _demo(tmp_path_factory.mktemp("demo"), "--parameters", json.dumps(SMALL), *here)
+
+
+@pytest.fixture(scope="session")
+def full_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Output folder and printed text of ``make demo`` at full size."""
+    yield from _demo(tmp_path_factory.mktemp("full-demo"))
+
+
+def _demo(out: Path, *args: str | Path) -> Iterator[tuple[Path, str]]:
     done = subprocess.run(
-        [sys.executable, str(run), "--out", str(out), "--parameters", json.dumps(SMALL)],
+        [sys.executable, NOTEBOOKS / "run.py", "--out", out, *args],
         env=demo_env(out),
         capture_output=True,
         text=True,
