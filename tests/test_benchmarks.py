@@ -19,7 +19,6 @@ def script(name: str, *arguments: object) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,6 +36,7 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
     assert lab.evals(runs)["run"].nunique() == lab.steps(runs)["run"].nunique() == 12
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [

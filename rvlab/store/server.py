@@ -71,7 +71,7 @@ def default_folder() -> Path:
     return home_folder() / "s3"
 
 
-def start(folder: str | Path | None = None, *, timeout_s: float = 30) -> Server:
+def start(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server:
     """Start the folder's server, or return the one that runs.
 
     Any number of processes may call this at the same time and get the same server. A server
@@ -79,7 +79,7 @@ def start(folder: str | Path | None = None, *, timeout_s: float = 30) -> Server:
 
     Args:
         folder: Where it keeps everything, made if missing; None for ``default_folder()``.
-        timeout_s: Seconds until its bucket must answer. Two are usual.
+        timeout_s: Seconds until its bucket must answer. Two are usual, more on a busy machine.
 
     Raises:
         ServerError: If it does not start (the message ends with the last lines of its log), if
