@@ -19,8 +19,8 @@ class Clock:
     """Tells the time of a server by the ``Date`` of an answer of its own.
 
     Workers, readers and the server may be a day apart: how long ago an object was written is told
-    by the server's own ``Last-Modified`` and ``Date`` alone. The request needs no credentials, since
-    a refusal has a date, too.
+    by the server's own ``Last-Modified`` and ``Date`` alone. The request needs no credentials,
+    since a refusal has a date, too.
 
     Args:
         endpoint: The server's URL.

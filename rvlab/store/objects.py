@@ -179,7 +179,7 @@ class ObstoreObjects:
 
         where = f"The bucket {bucket!r} at {access.endpoint or 'Amazon'}"
         # A create that obstore sends again answers "already exists" if the first one had arrived,
-        # and does not say that it was sent twice. So this one is sent once; see `rvlab.store.patience`.
+        # and does not say that it was sent twice. So it is sent once; see `rvlab.store.patience`.
         endpoint = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
         return cls(store(4), where, sent_once=store(0), clock=Clock(endpoint))
 
@@ -275,7 +275,9 @@ class ObstoreObjects:
 
         with self._said(prefix):
             pages = list(obstore.list(self._store, prefix or None))
-        times = {one["path"]: one["last_modified"].astimezone(UTC) for page in pages for one in page}
+        times = {
+            one["path"]: one["last_modified"].astimezone(UTC) for page in pages for one in page
+        }
         return dict(sorted(times.items()))
 
     def now(self) -> datetime | None:
@@ -346,6 +348,17 @@ class ObstoreObjects:
                 f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
+        away = self._unreachable(text)
+        if away:
+            return away
+        for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
+            if word in text:
+                return StoreError(f"{self._where} refused the credentials ({word}).")
+        first = text.splitlines()[0] if text else "unknown error"
+        return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
+
+    def _unreachable(self, text: str) -> StoreUnreachable | None:
+        """What waiting may cure: no answer, half of one, or that the server is busy."""
         status = _STATUS.search(text)
         busy = status and (status[1] in BUSY or "<Code>RequestTimeout" in text)
         if status and busy:
@@ -362,11 +375,7 @@ class ObstoreObjects:
             return StoreUnreachable(
                 f"{self._where} cannot be reached: {os.strerror(int(number[1]))}."
             )
-        for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
-            if word in text:
-                return StoreError(f"{self._where} refused the credentials ({word}).")
-        first = text.splitlines()[0] if text else "unknown error"
-        return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
+        return None
 
 
 class _Odd(Exception):

@@ -88,7 +88,8 @@ class Outage:
         with self._lock:
             since, self._since = self._since, None
         if since is not None:
-            log.warning("The store answers again, after %s.", duration_text(time.monotonic() - since))
+            away_s = time.monotonic() - since
+            log.warning("The store answers again, after %s.", duration_text(away_s))
 
 
 def duration_text(seconds: float) -> str:

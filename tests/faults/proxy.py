@@ -50,7 +50,11 @@ class Proxy:
     """
 
     def __init__(
-        self, target: str, shares: Mapping[str, float] | None = None, *, seed: int = 0,
+        self,
+        target: str,
+        shares: Mapping[str, float] | None = None,
+        *,
+        seed: int = 0,
         stall_s: float = 30.0,
     ) -> None:
         self.target = urlsplit(target).netloc
@@ -72,18 +76,17 @@ class Proxy:
     def choose(self) -> str:
         """The fault of the next request, or ``passed``."""
         with self._lock:
-            if self._script:
-                fault = self._script.popleft()
-            else:
-                at = self._random.random()
-                for fault, share in self.shares.items():
-                    at -= share
-                    if at < 0:
-                        break
-                else:
-                    fault = "passed"
+            fault = self._script.popleft() if self._script else self._drawn()
             self.seen[fault] += 1
         return fault
+
+    def _drawn(self) -> str:
+        at = self._random.random()
+        for fault, share in self.shares.items():
+            at -= share
+            if at < 0:
+                return fault
+        return "passed"
 
     @contextmanager
     def running(self) -> Iterator[Proxy]:
