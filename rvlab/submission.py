@@ -164,13 +164,13 @@ def prepare(
 
 def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreError:
     """The error of a submission that failed midway, after what it left has been removed."""
-    what = "The run was" if len(runs) == 1 else f"None of the {len(runs)} runs was"
-    then = "Nothing is left of it."
+    what = "The run was not" if len(runs) == 1 else f"None of the {len(runs)} runs was"
+    then = "What was written of it has been removed."
     if not _take_back(store, runs):
         ids = ", ".join(run.id for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
         then = f"What may lie there of it ({ids}) cannot be removed now: `rvlab clean` removes it."
     kind = StoreUnreachable if isinstance(exc, StoreUnreachable) else StoreError
-    return kind(f"{what} not submitted: {exc} {then}")
+    return kind(f"{what} submitted: {exc} {then}")
 
 
 def _take_back(store: Store, runs: Sequence[Run]) -> bool:

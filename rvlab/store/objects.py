@@ -25,6 +25,7 @@ from rvlab.errors import (
 )
 from rvlab.store.access import S3Access
 from rvlab.store.clock import Clock
+from rvlab.store.scan import Unscannable, scan
 
 # A dead endpoint has to be told within 15 s, one that takes connections and says nothing included;
 # a slow answer of a live one may take longer.
@@ -49,9 +50,6 @@ _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3})")
 
 ENDPOINT = re.compile(r"https?://[!-~]+")
-
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
-"""Names that are the same on a disk and in a key."""
 
 
 class Objects(Protocol):
@@ -297,8 +295,8 @@ class ObstoreObjects:
         import obstore
 
         if self._folder is not None:
-            with contextlib.suppress(_Odd):
-                yield _scanned(self._folder, prefix)
+            with contextlib.suppress(Unscannable):
+                yield scan(self._folder, prefix)
                 return
         with self._said(prefix):
             pages = obstore.list(
@@ -376,32 +374,3 @@ class ObstoreObjects:
                 f"{self._where} cannot be reached: {os.strerror(int(number[1]))}."
             )
         return None
-
-
-class _Odd(Exception):
-    """A folder with something in it that obstore has its own way with."""
-
-
-def _scanned(root: Path, prefix: str) -> dict[str, str | None]:
-    """Keys and tags of a local folder: as obstore has them, in two thirds of the time."""
-    found: dict[str, str | None] = {}
-    below = [prefix.strip("/")]
-    while below:
-        key = below.pop()
-        try:
-            with os.scandir(root / key) as entries:
-                for one in entries:
-                    if not _PLAIN.fullmatch(one.name) or one.is_symlink():
-                        raise _Odd
-                    if one.is_dir():
-                        below.append(f"{key}/{one.name}")
-                        continue
-                    stat = one.stat()
-                    moment = stat.st_mtime_ns // 1000
-                    tag = f'"{stat.st_ino:x}-{moment:x}-{stat.st_size:x}"'
-                    found[f"{key}/{one.name}"] = tag
-        except FileNotFoundError:
-            continue  # it went meanwhile, or was never there
-        except OSError as exc:
-            raise _Odd from exc  # obstore says what is wrong
-    return found

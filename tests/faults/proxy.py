@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import http.client
 import random
+import re
 import socket
 import struct
 import threading
@@ -41,11 +42,12 @@ class Proxy:
     Args:
         target: The endpoint of the server, such as ``http://127.0.0.1:8333``.
         shares: The share of requests that get each fault, by its name.
+        only: A pattern of ``METHOD /path``: other requests get no fault; None is all requests.
         seed: Of the random numbers that decide.
         stall_s: How long a stalled request waits, in seconds.
 
     Attributes:
-        shares: May be changed at any time.
+        shares, only: May be changed at any time.
         seen: How many requests were answered with each fault, and without one (``passed``).
     """
 
@@ -54,11 +56,12 @@ class Proxy:
         target: str,
         shares: Mapping[str, float] | None = None,
         *,
+        only: str | None = None,
         seed: int = 0,
         stall_s: float = 30.0,
     ) -> None:
         self.target = urlsplit(target).netloc
-        self.shares, self.stall_s = dict(shares or {}), stall_s
+        self.shares, self.only, self.stall_s = dict(shares or {}), only, stall_s
         self.seen: Counter[str] = Counter()
         self._random = random.Random(seed)
         self._script: deque[str] = deque()
@@ -69,14 +72,17 @@ class Proxy:
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def script(self, *faults: str) -> None:
-        """Answer the next requests with these faults, one each; ``pass`` is none."""
+        """Answer the next requests with these faults, one each; ``passed`` is none."""
         with self._lock:
             self._script.extend(faults)
 
-    def choose(self) -> str:
-        """The fault of the next request, or ``passed``."""
+    def choose(self, request: str) -> str:
+        """The fault of a request, given as ``METHOD /path``, or ``passed``."""
         with self._lock:
-            fault = self._script.popleft() if self._script else self._drawn()
+            if self.only is not None and not re.search(self.only, request):
+                fault = "passed"
+            else:
+                fault = self._script.popleft() if self._script else self._drawn()
             self.seen[fault] += 1
         return fault
 
@@ -123,7 +129,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self) -> None:
         proxy = self.server.proxy
         body = self._body()
-        fault = proxy.choose()
+        fault = proxy.choose(f"{self.command} {self.path}")
         if fault in ("stall", "reset", "503"):
             return self._fail(fault)
         try:
