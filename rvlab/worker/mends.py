@@ -270,13 +270,18 @@ def _is_transient(exc: BaseException) -> bool:
     return False
 
 
+BOTO_ATTEMPTS = 5
+"""So often boto3 itself sends a request, within seconds; each call is then repeated as a whole."""
+
+
 @cache
 def _client() -> Any:
     import boto3
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    settings = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10}
+    retries = {"mode": "standard", "max_attempts": BOTO_ATTEMPTS}
+    settings: dict[str, Any] = {"retries": retries, "connect_timeout": 10}
     if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
         settings["signature_version"] = UNSIGNED
     return boto3.Session().client("s3", config=Config(**settings))

@@ -72,9 +72,9 @@ class Proxy:
         self.endpoint = f"http://127.0.0.1:{self._server.server_address[1]}"
 
     def script(self, *faults: str) -> None:
-        """Answer the next requests with these faults, one each; ``passed`` is none."""
+        """Answer the next requests with these faults, one each, instead of an earlier script."""
         with self._lock:
-            self._script.extend(faults)
+            self._script = deque(faults)
 
     def choose(self, request: str) -> str:
         """The fault of a request, given as ``METHOD /path``, or ``passed``."""
