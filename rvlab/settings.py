@@ -40,6 +40,7 @@ from pydantic_settings import (
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.model import STEPS
+from rvlab.store.patience import PATIENCE_S
 
 FILE = "rvlab.toml"
 PREFIX, CONFIG, PROFILE = "RVLAB_", "RVLAB_CONFIG", "RVLAB_PROFILE"
@@ -138,6 +139,8 @@ class Profile(BaseSettings):
         image_pull_secrets: Names of the secrets for a private registry.
         service_account: The pods' service account; None is Kubeflow's own.
         at_most: How many submissions are on their way to Kubeflow at a time.
+        patience_s: For how many seconds a step, or ``lab.wait``, waits for a store that does not
+            answer.
         s3: The bucket.
         steps: For each step, and ``default`` for all, where it runs.
     """
@@ -160,6 +163,7 @@ class Profile(BaseSettings):
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str | None = None
     at_most: Annotated[int, Field(gt=0)] = 8
+    patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = PATIENCE_S
     s3: S3 = S3()
     steps: dict[str, Place] = {}
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvlab.errors import SpecError
+from rvlab.errors import KeyExists, SpecError, StoreError, StoreUnreachable
 from rvlab.model import Run, Spec, checked_name, new_id, utc_now
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import json_value
@@ -105,7 +105,8 @@ def prepare(
 
     Raises:
         SpecError: If a point cannot be run; nothing has been written then.
-        StoreError: If the store refuses.
+        StoreError: If the store refuses or does not answer; none of the runs is submitted then, and
+            what was written of them is removed where the store lets it be.
     """
     if "://" in store.uri and not store.is_s3:
         raise SpecError(
@@ -145,11 +146,43 @@ def prepare(
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]
-    store.each(lambda key: store.put(key, recipe.source.encode()), [r.key(SOURCE) for r in runs])
+    sources = [run.key(SOURCE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
-    store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
-    enter(store, runs)
+    try:
+        store.each(lambda key: store.put(key, recipe.source.encode()), sources)
+        store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
+        enter(store, runs)
+    except KeyExists:  # what lies there is another's
+        raise
+    except StoreError as exc:
+        raise _not_submitted(store, runs, exc) from exc
+    except KeyboardInterrupt:
+        _take_back(store, runs)
+        raise
     return runs
+
+
+def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreError:
+    """The error of a submission that failed midway, after what it left has been removed."""
+    what = "The run was not" if len(runs) == 1 else f"None of the {len(runs)} runs was"
+    then = "What was written of it has been removed."
+    if not _take_back(store, runs):
+        ids = ", ".join(run.id for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        then = f"What may lie there of it ({ids}) cannot be removed now: `rvlab clean` removes it."
+    kind = StoreUnreachable if isinstance(exc, StoreUnreachable) else StoreError
+    return kind(f"{what} submitted: {exc} {then}")
+
+
+def _take_back(store: Store, runs: Sequence[Run]) -> bool:
+    """Remove what `prepare` wrote; whether the store let it."""
+    try:
+        # The marks first: a run without one is on no table, and `rvlab clean` finds its folder.
+        for keys in ([r.active_key for r in runs], [r.key(SPEC) for r in runs]):
+            store.delete(keys)
+        store.delete(run.key(SOURCE) for run in runs)
+    except StoreError:
+        return False
+    return True
 
 
 def _ids(number: int) -> list[str]:

@@ -167,5 +167,10 @@ def archive(args: argparse.Namespace) -> None:
     _lab(args).archive(args.run, undo=args.undo)
 
 
+def clean(args: argparse.Namespace) -> None:
+    table = _lab(args).clean(older_than_s=args.older_than * 3600, dry_run=args.dry_run)
+    print(table.to_string(index=False) if len(table) else "Nothing is left over.")
+
+
 def delete(args: argparse.Namespace) -> None:
     _lab(args).delete(args.run, confirm=args.yes_delete)

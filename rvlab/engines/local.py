@@ -20,6 +20,7 @@ from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import Store
+from rvlab.store.patience import PATIENCE
 from rvlab.store.roll import reopen
 from rvlab.worker.records import SPEC, end
 from rvlab.worker.threads import processors
@@ -71,7 +72,14 @@ class LocalEngine:
         return list(runs)
 
     def _queue(self, store: Store, run: Run, folder: str | None) -> None:
-        job = Job(run.uri, self.at_most, folder, os.getcwd(), command=self.command)
+        job = Job(
+            run.uri,
+            self.at_most,
+            folder,
+            os.getcwd(),
+            command=self.command,
+            patience_s=os.environ.get(PATIENCE),
+        )
         Spool.of(store).add(job)
 
     def nudge(self, store: Store) -> None:

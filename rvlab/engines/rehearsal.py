@@ -28,6 +28,7 @@ from rvlab.pipeline.compile import compiled
 from rvlab.pipeline.start import asked_of
 from rvlab.settings import S3, Profile
 from rvlab.store import Store
+from rvlab.store.patience import PATIENCE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -109,7 +110,7 @@ def _outliving() -> Iterator[None]:
 def _runner(local: Any, store: Store, *, docker: bool) -> Any:
     if not docker:
         return local.SubprocessRunner(use_venv=False)
-    passed = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS")
+    passed = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS", PATIENCE)
     environment = {name: os.environ[name] for name in passed if name in os.environ}
     mounts = []
     if not store.is_s3:

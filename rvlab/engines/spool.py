@@ -45,6 +45,7 @@ class Job:
         scratch: The folder for its temporary files.
         over: Whether that process has ended.
         status: Its exit status then, negative for a signal; None if nobody saw it.
+        patience_s: The submitter's ``$RVLAB_PATIENCE_S``; None if it is not set.
     """
 
     uri: str
@@ -57,6 +58,7 @@ class Job:
     scratch: str | None = None
     over: bool = False
     status: int | None = None
+    patience_s: str | None = None
 
     @property
     def run(self) -> Run:

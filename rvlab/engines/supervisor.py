@@ -23,6 +23,8 @@ import psutil
 from rvlab.engines.spool import Job, Spool
 from rvlab.errors import KeyMissing
 from rvlab.store import Store
+from rvlab.store.patience import PATIENCE
+from rvlab.store.roll import leave
 from rvlab.worker.journal import cleaned
 from rvlab.worker.records import SPEC, end, step_records
 from rvlab.worker.threads import processors
@@ -134,6 +136,7 @@ def settle(store: Store, job: Job, log: Path) -> None:
     """
     run = job.run
     if store.exists(run.end_key):
+        leave(store, run)  # the process may have been killed before it removed the mark
         return
     unfinished = [r for r in step_records(store, run) if r.state != "succeeded"]
     step = unfinished[-1].step if unfinished else None
@@ -167,6 +170,8 @@ def environment(job: Job) -> dict[str, str]:
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     env["RVLAB_CWD"] = job.cwd
+    if job.patience_s:
+        env[PATIENCE] = job.patience_s
     env["RVLAB_PATH"] = os.pathsep.join(filter(None, (job.folder, job.cwd)))
     if job.scratch:
         env["TMPDIR"] = job.scratch

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
@@ -66,7 +66,8 @@ def unended(store: Store, run: Run) -> Row:
     """The row of a run without an end: what its spec and its steps say."""
     try:
         spec = Spec.from_record(store.get_json(run.key("spec.json")), run.key("spec.json"))
-        found = store.get_many([key for key, _ in store.files(run.key("steps"))])
+        written = store.written(run.key("steps"))
+        found = store.get_many(written)
     except KeyMissing:
         return broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
     except StoreUnreachable:
@@ -79,21 +80,23 @@ def unended(store: Store, run: Run) -> Row:
         try:
             if isinstance(data, RvlabError):
                 raise data
-            steps.append(StepRecord.from_record(parsed(key, data), key))
+            step = StepRecord.from_record(parsed(key, data), key)
+            steps.append((written[key] or datetime.fromisoformat(step.beat), step))
         except StoreUnreachable:
             raise
         except RvlabError as exc:
             row["error"] = str(exc)
     if not steps:
         return {**row, "state": "queued", "_silent": True}
-    latest = max(steps, key=lambda s: s.beat)
-    quiet_s = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds()
+    # By the store's clock, since those of workers and of this machine may be a day apart.
+    beat, latest = max(steps, key=lambda s: s[0])
+    quiet_s = (store.now() - beat).total_seconds()
     # Between two pods a cluster may fetch an image, and only its engine knows better.
     gone = quiet_s > (SILENT_S if spec.engine in HERE else PODS_SILENT_S)
     return {
         **row,
         "state": "lost" if gone else "running",
-        "started": min(s.started for s in steps),
+        "started": min(step.started for _, step in steps),
         "step": latest.step,
         "_silent": quiet_s > SILENT_S,
         "_failure": latest.error,

@@ -45,9 +45,10 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
         the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
         scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
-        timedelta: to now for a run that is running. ``tags`` are joined by ``", "``; ``archived``
-        is never missing. A run whose records cannot be read is a row with the state ``broken`` and
-        the reason in ``error``.
+        timedelta: to now for a run that is running, missing if the clocks of its steps and of this
+        machine differ so much that it would be negative. ``tags`` are joined by ``", "``;
+        ``archived`` is never missing. A run whose records cannot be read is a row with the state
+        ``broken`` and the reason in ``error``.
 
     Warns:
         UserWarning: For a tag, note or archiving that cannot be read; it is left out.
@@ -188,7 +189,9 @@ def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
             column.index = index
     table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
-    table["duration"] = (until - table["started"]).astype(SPAN)
+    took = until - table["started"]
+    # Below zero where the two times are of clocks that differ: then it is not known.
+    table["duration"] = took.where(took >= pd.Timedelta(0)).astype(SPAN)
     return table
 
 

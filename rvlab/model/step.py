@@ -93,6 +93,8 @@ def costs(records: Sequence[StepRecord]) -> dict[str, float]:
     spans: dict[str, tuple[datetime, datetime]] = {}
     for one in records:
         span = datetime.fromisoformat(one.started), datetime.fromisoformat(one.ended or one.beat)
+        if span[1] < span[0]:  # the machine's clock was set back meanwhile
+            continue
         first, last = spans.get(one.step, span)
         spans[one.step] = min(first, span[0]), max(last, span[1])
     found = {

@@ -92,6 +92,19 @@ class FsspecObjects:
         keys = ((path[start:], int(info["size"])) for path, info in found.items())
         return sorted((key, size) for key, size in keys if key != prefix)
 
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """See Objects."""
+        with self._said(prefix):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
+        start = len(self._path("").rstrip("/")) + 1
+        times = {path[start:]: _time(info) for path, info in found.items()}
+        return {key: times[key] for key in sorted(times) if key != prefix}
+
+    def now(self) -> datetime | None:
+        """None: fsspec has no call for it."""
+        return None
+
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""
         with self._said(prefix):
@@ -125,6 +138,17 @@ class FsspecObjects:
             raise StoreError(f"{self._uri} cannot be written to, or not like that: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
+
+
+def _time(info: Mapping[str, Any]) -> datetime | None:
+    """When a key was written, under the names that file systems have."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        found = info.get(name)
+        if isinstance(found, datetime):
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        if isinstance(found, int | float) and found:
+            return datetime.fromtimestamp(found, UTC)
+    return None
 
 
 def _tag(info: Mapping[str, Any]) -> str | None:

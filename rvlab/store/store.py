@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
-from rvlab.store import crowd
+from rvlab.store import crowd, patience
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
+from rvlab.store.patience import BRIEF_S, RetryingObjects
 
 PIECE = 950
 """So many keys that are known are listed by one request, which leaves room for new ones."""
@@ -32,18 +33,41 @@ class Store:
     Args:
         uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.
         access: How S3 is reached; by default as the standard AWS variables say.
+        patience_s: For how many seconds a request is sent again while nothing answers; a step has
+            more patience than a notebook, see `patient`.
     """
 
-    def __init__(self, uri: str | Path, access: S3Access | None = None) -> None:
+    def __init__(
+        self, uri: str | Path, access: S3Access | None = None, *, patience_s: float = BRIEF_S
+    ) -> None:
         self.uri = normal(uri)
         self.access = access or S3Access.from_environ()
+        self.patience_s = patience_s
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     @cached_property
     def _objects(self) -> Objects:
+        return RetryingObjects(self._storage, self.patience_s)
+
+    @cached_property
+    def _storage(self) -> Objects:
         return objects_at(self.uri, self.access)
+
+    def patient(self, patience_s: float | None = None) -> Store:
+        """The same store, for a caller that can wait while it does not answer.
+
+        Args:
+            patience_s: For how many seconds; None is ``$RVLAB_PATIENCE_S``, else ten minutes.
+
+        Raises:
+            SpecError: If the variable is no number of seconds.
+        """
+        wait_s = patience.patience_s() if patience_s is None else patience_s
+        store = type(self)(self.uri, self.access, patience_s=wait_s)
+        store.__dict__["_storage"] = self._storage  # its connections serve both
+        return store
 
     @property
     def is_s3(self) -> bool:
@@ -210,6 +234,17 @@ class Store:
 
         pieces = crowd.each(piece, starts, PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
+
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """When each key below a prefix was last written, in UTC; None where that is not known.
+
+        Sorted by key; `now` is by the same clock.
+        """
+        return self._objects.written(prefix)
+
+    def now(self) -> datetime:
+        """The time by the clock of the store; by this machine's where the store does not tell."""
+        return self._objects.now() or datetime.now(UTC)
 
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""

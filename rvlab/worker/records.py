@@ -3,18 +3,14 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
-from rvlab.errors import KeyExists, RvlabError, StoreError
+from rvlab.errors import KeyExists, RvlabError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
 from rvlab.store.roll import close
 
 SPEC, SOURCE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
-
-PAUSES_S = (0.5, 2.0)
-"""So long, in seconds, a last write waits before it is tried again."""
 
 
 def end(
@@ -47,7 +43,7 @@ def end(
         eval_sets=eval_sets,
     )
     try:
-        patiently(lambda: close(store, run, record))
+        close(store, run, record)
     except KeyExists:
         return False
     return True
@@ -69,23 +65,6 @@ def claim(store: Store, run: Run, job: str) -> bool:
     except KeyExists:
         return bool(store.get_json(run.key(CLAIM)).get("id") == job)
     return True
-
-
-def patiently(write: Callable[[], None]) -> None:
-    """Make a last write, which no later one makes good; try again if the store refuses.
-
-    Raises:
-        StoreError: If it refuses to the last.
-        KeyExists: At once.
-    """
-    for pause_s in PAUSES_S:
-        try:
-            return write()
-        except KeyExists:
-            raise
-        except StoreError:
-            time.sleep(pause_s)
-    return write()
 
 
 def step_records(store: Store, run: Run) -> list[StepRecord]:

@@ -36,14 +36,15 @@ def run_step(
 
     Raises:
         StepError: If it cannot start: an unknown step, a run that has ended.
-        StoreError: If the run's records cannot be read or written.
+        StoreError: If the run's records cannot be read or written; one that does not answer is
+            waited for, see `rvlab.store.patience`.
     """
     if step not in STEPS:
         raise StepError(f"There is no step {step!r}. The steps are {', '.join(STEPS)}.")
     if split is not None and step not in SPLIT_STEPS:
         raise StepError(f"{step} is not split. Leave --split out.")
     run = Run.from_uri(uri)
-    store = Store(run.store)
+    store = Store(run.store).patient()
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     _reopen(store, run, step, split)
     journal: Journal | None = None

@@ -108,7 +108,7 @@ def _started(uri: str, step: str, split: int | None, of: int | None) -> tuple[in
     from rvlab.store import Store
 
     run = Run.from_uri(uri)
-    return status, Plan.from_record(Store(run.store).get_json(run.key(PLAN)))
+    return status, Plan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
 
 
 def _forward_sigterm(child: int) -> None:

@@ -220,9 +220,8 @@ def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) 
             run,
             """
             from rvlab.errors import StoreError
-            from rvlab.worker import journal, records
-            records.PAUSES_S = (0.0, 0.0)
-            def refused(self):
+            from rvlab.worker import journal
+            def refused(self, store):
                 raise StoreError("The bucket is full.")
             journal.Journal._write = refused
             """,
