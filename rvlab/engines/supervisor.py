@@ -76,10 +76,11 @@ class Supervisor:
 
     def _launch(self, file: Path, job: Job) -> None:
         try:
-            # The token first: by it the process is found if this one is killed right after.
-            job = self._spool.note(
-                file, job, scratch=tempfile.mkdtemp(prefix=SCRATCH), token=secrets.token_hex(16)
-            )
+            # Recorded first: if this one is killed right after, folder and process are found.
+            scratch = Path(tempfile.gettempdir()) / f"{SCRATCH}{secrets.token_hex(8)}"
+            token = secrets.token_hex(16)
+            job = self._spool.note(file, job, scratch=str(scratch), token=token)
+            scratch.mkdir(mode=0o700)
             child = self._child(job)
         except OSError as exc:  # no memory, no disk, no interpreter any more
             with contextlib.suppress(OSError), open_private(self._spool.log(job.run), "wb") as log:
