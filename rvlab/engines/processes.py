@@ -44,19 +44,17 @@ def leader(job: Job) -> psutil.Process | None:
         return None
     try:
         process = psutil.Process(job.pid)
-        found = _is_live_and_own(process) and os.getsid(job.pid) == job.pid
-        return process if found and _is_leader(process, job) else None
+        if not _is_live_and_own(process) or _session(job.pid) not in (None, job.pid):
+            return None
+        return process if _is_leader(process, job) else None
     except (psutil.Error, OSError):
         return None
 
 
 def unrecorded_leader(job: Job) -> psutil.Process | None:
     """Find a leader whose pid was not recorded, since its supervisor was killed just before."""
-    for process in processes(job):
-        with contextlib.suppress(psutil.Error, OSError):
-            if os.getsid(process.pid) == process.pid:
-                return process
-    return None
+    found = processes(job)  # the oldest first
+    return next((process for process in found if _session(process.pid) == process.pid), None)
 
 
 def creation_time(pid: int) -> float | None:
@@ -131,10 +129,11 @@ def kill(job: Job, *, session: int | None = None) -> None:
 
 
 def send(found: Iterable[psutil.Process], number: int) -> None:
-    """Send a signal; psutil refuses it if the pid has become another process's."""
+    """Send a signal to this user's processes; psutil refuses a pid that is another's by now."""
     for process in found:
         with contextlib.suppress(psutil.Error, OSError):
-            process.send_signal(number)
+            if process.uids().real == os.getuid():
+                process.send_signal(number)
 
 
 def alive(found: Iterable[psutil.Process]) -> list[psutil.Process]:
@@ -161,12 +160,20 @@ def _is_leader(process: psutil.Process, job: Job) -> bool:
 
 
 def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
-    where = os.getsid(process.pid)
+    where = _session(process.pid)
     if session is not None and where == session:
         return True
     if job.token is None:  # the step of an older rvlab: a fork, with its leader's command
-        return where == job.pid and list(process.cmdline()) == job.argv
+        return where is not None and where == job.pid and list(process.cmdline()) == job.argv
     return _environ(process).get(TOKEN) == job.token
+
+
+def _session(pid: int) -> int | None:
+    """Return a process's session; None if it is gone, or the system does not tell."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
 
 
 def _environ(process: psutil.Process) -> dict[str, str]:

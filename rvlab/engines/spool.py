@@ -33,6 +33,8 @@ from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.home import home_folder
 
+STALE_S = 3600.0
+
 JOB_BYTES, RESERVE_BYTES = 8192, 65536
 """What a job takes on a disk, in whole blocks, and what locks and logs take beside the jobs."""
 
@@ -218,11 +220,19 @@ class Spool:
         Returns:
             False if it was not there any more.
         """
+        _draft_of(file).unlink(missing_ok=True)  # of a process that was killed as it wrote
         try:
             file.unlink()
         except FileNotFoundError:
             return False
         return True
+
+    def sweep(self) -> None:
+        """Delete what processes that were killed as they wrote have left, an hour later."""
+        for file in (*self.folder.glob("*/*.new"), *self.folder.glob("*/*.space")):
+            with contextlib.suppress(OSError):
+                if file.stat().st_mtime < time.time() - STALE_S:
+                    file.unlink()
 
     def log(self, run: Run) -> Path:
         """Where the process of a run prints."""
@@ -270,6 +280,10 @@ def open_private(path: Path, mode: str) -> IO[bytes]:
     return cast("IO[bytes]", open(path, mode, opener=opener))
 
 
+def _draft_of(file: Path) -> Path:
+    return file.with_suffix(".new")
+
+
 def _read(file: Path) -> Job | None:
     """Read a job; one that is cut off or names no run is put aside.
 
@@ -292,7 +306,7 @@ def _write(file: Path, job: Job) -> None:
     """Whole or not at all, also when the power fails."""
     # Without what is not set: an older rvlab, which may supervise still, knows fewer fields.
     record = {name: value for name, value in asdict(job).items() if value is not None}
-    draft = file.with_suffix(".new")
+    draft = _draft_of(file)
     try:
         with open_private(draft, "wb") as out:
             out.write(json.dumps(record).encode())

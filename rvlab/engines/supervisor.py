@@ -37,6 +37,7 @@ class Supervisor:
     """The runs of one spool, while this process lives."""
 
     def __init__(self, spool: Spool) -> None:
+        spool.sweep()
         self._spool = spool
         self._children: dict[Path, tuple[Job, subprocess.Popen[bytes]]] = {}
         self._strangers = dict(spool.running())

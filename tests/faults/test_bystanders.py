@@ -20,6 +20,7 @@ from rvlab import Lab
 from rvlab.engines import processes
 from rvlab.engines.processes import TOKEN
 from rvlab.engines.spool import Job, Spool
+from rvlab.engines.supervisor import Supervisor
 from rvlab.errors import HasEnded
 from rvlab.model import ENDED, Run
 from rvlab.store import Store, _weed, server
@@ -273,6 +274,16 @@ def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
     lab.cancel(run)
     assert [one.pid for one in mine if not gone(one)] == []
     assert other.poll() is None
+
+
+def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: Lab) -> None:
+    spool = Spool.of(lab.store)
+    old, new = (spool.folder / "queue" / f"{name}.new" for name in ("old", "new"))
+    for file in (old, new):
+        file.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    Supervisor(spool)
+    assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_a_field_of_a_newer_rvlab_is_passed_over(lab: Lab) -> None:
