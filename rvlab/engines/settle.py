@@ -56,7 +56,7 @@ def settle(store: Store, job: Job, log: Path) -> None:
     if status is not None and status > 128:
         status = 128 - status  # as a shell tells it, and our own steps
     if status is None:
-        why = f"The process of {where} is gone, and nobody saw it end: was the machine restarted?"
+        why = f"The process of {where} is gone, and its exit status is unknown: was the machine restarted?"
     elif status < 0:
         why = f"{where} was ended by signal {-status} ({_name(-status)})."
         if -status == signal.SIGKILL:
