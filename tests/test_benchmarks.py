@@ -44,6 +44,7 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
         ("runs_new.py", ("--runs", 40, "--new", 3), "3 of them new"),
         ("runs_cold.py", ("--runs", 40, "--loose-runs", 30), "not compacted, 30 runs"),
         ("runs_warm.py", ("--runs", 40, "--peer-repeats", 1), "mlflow: 40 runs"),
+        ("cancel.py", ("--runs", 40), "40 queued runs cancelled"),
         ("history.py", ("--runs", 3, "--epochs", 5), "3 runs x 5 series x 5 epochs"),
     ],
 )

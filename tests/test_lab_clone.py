@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
-from rvlab.errors import NotFound, RecordBroken, SpecError
+from rvlab.errors import NotFound, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run, Spec, end_record, utc_now
 from rvlab.recipes import Recipe, find
 from rvlab.store import Store
@@ -53,6 +53,9 @@ class Patient:
 
     def cancel(self, store: Store, run: Run) -> None:
         raise AssertionError(run)
+
+    def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+        raise AssertionError(runs)
 
 
 @pytest.fixture

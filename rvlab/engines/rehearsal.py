@@ -22,6 +22,7 @@ from typing import Any
 import psutil
 
 from rvlab.engines.local import GRACE_S
+from rvlab.engines.processes import send
 from rvlab.errors import MissingExtra, RvlabError
 from rvlab.model import Run
 from rvlab.pipeline.compile import compiled
@@ -92,9 +93,7 @@ def _outliving() -> Iterator[None]:
 
     def forward(number: int, _frame: FrameType | None) -> None:
         told.extend(psutil.Process().children(recursive=True))
-        for process in told:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
+        send(told, number)
         if not told:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -9,13 +9,16 @@ from typing import Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.dtypes import RUNS
-from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
+from rvlab.model import BEAT_S, ENDED, SILENT_S, Run, Spec, StepRecord
 from rvlab.store import Store, parsed
 
 HERE = ("local", "rehearse")
 """Engines whose runs are one process that beats, so that a minute's silence means something."""
 
 PODS_SILENT_S = 3600.0
+
+ASK_S = 2 * BEAT_S
+"""The engine of this machine, which only looks at files, is asked after so many seconds already."""
 
 Row = dict[str, Any]
 
@@ -98,7 +101,7 @@ def unended(store: Store, run: Run) -> Row:
         "state": "lost" if gone else "running",
         "started": min(step.started for _, step in steps),
         "step": latest.step,
-        "_silent": quiet_s > SILENT_S,
+        "_silent": quiet_s > (ASK_S if spec.engine in HERE else SILENT_S),
         "_failure": latest.error,
     }
 

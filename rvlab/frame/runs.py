@@ -14,7 +14,7 @@ from rvlab.frame.gather import gathered
 from rvlab.frame.later import Later
 from rvlab.frame.listing import ENDED, once
 from rvlab.frame.part import Part
-from rvlab.frame.rows import Row, broken, ended, unended
+from rvlab.frame.rows import HERE, Row, broken, ended, unended
 from rvlab.frame.select import Picked, rolls
 from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
@@ -80,7 +80,10 @@ def _table(
     told = ask(silent) if ask and silent else {}
     for row in going:
         run = row["_run"]
-        row["state"] = told.get(run, row["state"])
+        answer = told.get(run, row["state"])
+        # A queue that does not have a run which wrote its record a moment ago is not its queue.
+        if not (answer == "lost" and row["state"] == "running" and row["engine"] in HERE):
+            row["state"] = answer
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)

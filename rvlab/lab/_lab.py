@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import HasEnded, RvlabError, SpecError, StoreUnreachable
+from rvlab.errors import HasEnded, SpecError, StoreUnreachable
 from rvlab.frame.select import Picked, one_present, picked, present
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
@@ -246,25 +246,26 @@ class Lab(Looks, Edits, Exchange):
     def cancel(self, runs: Picked) -> None:
         """End runs that wait or run, with all their processes; those that have ended stay.
 
+        The engine is asked first: a run that has failed there, or succeeded, stays so, and can be
+        retried.
+
         Args:
-            runs: Which; naming none is refused, so that nobody ends all by mistake.
+            runs: Which; naming none is refused, so that a slip does not end all.
 
         Raises:
             HasEnded: If all of them have ended already.
-            EngineError: If one of them cannot be ended; the others are.
+            EngineError: If one of them cannot be ended, is another engine's, or its engine cannot
+                be reached, and then nothing is recorded of it; the others are ended.
         """
         if runs is None:
             raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
         wanted = picked(self.store, runs)
-        troubles: list[RvlabError] = []
-        for run in wanted:
-            try:
-                self.engine.cancel(self.store, run)
-            except RvlabError as exc:  # one run's trouble is not the others'
-                troubles.append(exc)
-        ended = [exc for exc in troubles if isinstance(exc, HasEnded)]
-        if len(troubles) > len(ended) or (ended and len(ended) == len(wanted)):
-            raise next((exc for exc in troubles if exc not in ended), troubles[0])
+        troubles = list(self.engine.cancel_many(self.store, wanted).values())
+        others = [exc for exc in troubles if not isinstance(exc, HasEnded)]
+        if others:
+            raise others[0]
+        if troubles and len(troubles) == len(wanted):
+            raise troubles[0]
 
 
 class Watch:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from rvlab.errors import KeyExists, RvlabError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
@@ -29,7 +29,9 @@ def end(
     Returns:
         Whether this call ended it.
     """
-    steps = step_records(store, run)
+    files = store.files(run.prefix)
+    below = f"{run.key('steps')}/"
+    steps = _steps_of(store, [key for key, _ in files if key.startswith(below)])
     record = end_record(
         spec,
         state,
@@ -38,7 +40,7 @@ def end(
         step=step,
         error=error,
         metrics=metrics,
-        costs={**costs(steps), "bytes": sum(size for _, size in store.files(run.prefix))},
+        costs={**costs(steps), "bytes": sum(size for _, size in files)},
         device=device(steps),
         eval_sets=eval_sets,
     )
@@ -69,8 +71,12 @@ def claim(store: Store, run: Run, job: str) -> bool:
 
 def step_records(store: Store, run: Run) -> list[StepRecord]:
     """The records of all steps that have started, in that order; a broken one is left out."""
+    return _steps_of(store, [key for key, _ in store.files(run.key("steps"))])
+
+
+def _steps_of(store: Store, keys: Sequence[str]) -> list[StepRecord]:
     found = []
-    for key, data in store.get_many(k for k, _ in store.files(run.key("steps"))).items():
+    for key, data in store.get_many(keys).items():
         try:
             if isinstance(data, RvlabError):
                 raise data

@@ -63,6 +63,9 @@ class EngineContract:
         row = lab.wait(run, progress=False).loc[run.id]
         assert (row["state"], row["step"]) == ("failed", "configure")
         assert row["error"] == "RuntimeError: the first time"
+        with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
+            lab.cancel(run)
+        assert lab.runs(run).loc[run.id, "state"] == "failed"
         lab.store.put(marker, b"")
         until(lambda: _tried(lab, run))
         until(lambda: "the second time" in str(lab.runs(run).loc[run.id, "error"]))

@@ -202,6 +202,13 @@ class Client:
             if self._state(run_id) in OVER:
                 raise
 
+    def run(self, run_id: str) -> api.V2beta1Run | None:
+        """One run as it is now; None if Kubeflow does not have it any more."""
+        try:
+            return self._call(self._service("Run")[1].run_service_get_run, run_id)
+        except Gone:
+            return None
+
     def _state(self, run_id: str) -> str:
         return str(self._call(self._service("Run")[1].run_service_get_run, run_id).state)
 
