@@ -16,7 +16,7 @@ from functools import lru_cache
 from pathlib import Path
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
-from rvlab.store import Store
+from rvlab.store import S3Access, Store
 
 MASK = "[secret]"
 
@@ -89,7 +89,8 @@ def mask_bytes(data: bytes, store: Store | None = None) -> bytes:
         data: Whole lines; see `complete_length`.
         store: The store whose credentials are masked too.
     """
-    for form in _all_forms(frozenset(find_secrets(os.environ, store))):
+    access = getattr(store, "access", None)
+    for form in _all_forms(frozenset(os.environ.items()), access):
         data = data.replace(form, MASK.encode())
     return _mask_patterns(data)
 
@@ -117,12 +118,12 @@ def complete_length(data: bytes) -> int:
     return begin if b"PRIVATE KEY-----" in data[begin : begin + 60] else end
 
 
-def find_secrets(environ: Mapping[str, str], store: Store | None = None) -> set[str]:
+def find_secrets(environ: Mapping[str, str], access: S3Access | None = None) -> set[str]:
     """Return the secret values of an environment and of a store's credentials."""
     found = {value for name, value in environ.items() if is_secret(name, value)}
     found |= {password for value in environ.values() for password in _url_passwords(value)}
-    access = getattr(store, "access", None)
-    found |= {getattr(access, name, None) or "" for name in ("secret_key", "session_token")}
+    if access is not None:
+        found |= {access.secret_key or "", access.session_token or ""}
     return {value for value in found if len(value) >= MIN_LENGTH}
 
 
@@ -169,8 +170,12 @@ def _url_passwords(value: str) -> set[str]:
 
 
 @lru_cache(maxsize=8)
-def _all_forms(values: frozenset[str]) -> tuple[bytes, ...]:
-    """All encodings of some secrets, the longest first: one may be a part of another."""
+def _all_forms(environ: frozenset[tuple[str, str]], access: S3Access | None) -> tuple[bytes, ...]:
+    """All encodings of all secrets, the longest first: one may be a part of another."""
+    return _sorted_forms(find_secrets(dict(environ), access))
+
+
+def _sorted_forms(values: Iterable[str]) -> tuple[bytes, ...]:
     found = {form for value in values for form in _forms(value)}
     return tuple(sorted(found, key=lambda form: (-len(form), form)))
 

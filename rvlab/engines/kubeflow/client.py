@@ -63,6 +63,10 @@ class Client:
         self._profile = profile
         self.host = profile.host or _inside()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The generated client holds the token.
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
     @cached_property
     def _client(self) -> Any:
         try:
