@@ -23,7 +23,7 @@ import psutil
 from rvlab.engines.spool import Job, Spool
 from rvlab.errors import KeyMissing
 from rvlab.store import Store
-from rvlab.worker.masking import mask_bytes
+from rvlab.worker.journal import cleaned
 from rvlab.worker.records import SPEC, end, step_records
 from rvlab.worker.threads import processors
 
@@ -148,9 +148,8 @@ def settle(store: Store, job: Job, log: Path) -> None:
         if -status == signal.SIGKILL:
             why += " That is what a machine does that runs out of memory."
     else:
-        # Masked before the cut, which may go through a secret.
-        data = log.read_bytes()[-4 * LAST_BYTES :] if log.exists() else b""
-        last = mask_bytes(data, store)[-LAST_BYTES:].decode(errors="replace").strip().splitlines()
+        data = log.read_bytes()[-LAST_BYTES:] if log.exists() else b""
+        last = cleaned(data, store).decode(errors="replace").strip().splitlines()
         why = f"{where} ended with status {status}: {last[-1] if last else 'it said nothing'}"
     try:
         spec = store.get_json(run.key(SPEC))

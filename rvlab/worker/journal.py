@@ -22,6 +22,9 @@ from rvlab.worker.masking import complete_length, mask_bytes, mask_text
 from rvlab.worker.records import patiently
 from rvlab.worker.sigterm import Terminated
 
+cleaned = mask_bytes
+"""The name by which the engines import it."""
+
 LAST_LINES = 30
 """So many lines of a traceback are kept in the record."""
 

@@ -85,14 +85,17 @@ group ``keep`` is not masked."""
 def mask_bytes(data: bytes, store: Store | None = None) -> bytes:
     """Mask the secrets of the environment and of a store in a log.
 
+    A secret that is cut off at the start or the end of `data` is masked from `MIN_LENGTH` bytes on.
+
     Args:
         data: Whole lines; see `complete_length`.
         store: The store whose credentials are masked too.
     """
     access = getattr(store, "access", None)
-    for form in _all_forms(frozenset(os.environ.items()), access):
+    forms = _all_forms(frozenset(os.environ.items()), access)
+    for form in forms:
         data = data.replace(form, MASK.encode())
-    return _mask_patterns(data)
+    return _mask_patterns(_mask_cut(data, forms))
 
 
 def mask_text(text: str, store: Store | None = None) -> str:
@@ -202,6 +205,18 @@ def _base64_forms(data: bytes) -> Iterable[bytes]:
         if len(inner) >= MIN_LENGTH:
             yield inner
             yield inner.translate(bytes.maketrans(b"+/", b"-_"))
+
+
+def _mask_cut(data: bytes, forms: Iterable[bytes]) -> bytes:
+    for form in forms:
+        sizes = range(min(len(form) - 1, len(data)), MIN_LENGTH - 1, -1)
+        if form[-MIN_LENGTH:] in data[: len(form)]:
+            size = next((n for n in sizes if data.startswith(form[-n:])), 0)
+            data = MASK.encode() + data[size:] if size else data
+        if form[:MIN_LENGTH] in data[-len(form) :]:
+            size = next((n for n in sizes if data.endswith(form[:n])), 0)
+            data = data[: len(data) - size] + MASK.encode() if size else data
+    return data
 
 
 def _mask_patterns(data: bytes) -> bytes:

@@ -10,7 +10,7 @@ import subprocess
 import sys
 import traceback
 from collections.abc import Iterator
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -18,8 +18,6 @@ import pytest
 
 from rvlab import Lab, LocalEngine
 from rvlab.engines.kubeflow.engine import KubeflowEngine
-from rvlab.engines.spool import Job
-from rvlab.engines.supervisor import settle
 from rvlab.errors import StoreError
 from rvlab.recipes import find
 from rvlab.settings import Profile
@@ -81,18 +79,6 @@ def test_a_step_writes_no_secret_of_its_environment(
         for leak in LEAKS:
             assert leak not in text, (where, leak)
     assert "[secret]" in str(store.get_json(run.end_key)["error"])
-
-
-def test_the_last_line_of_a_process_is_recorded_without_secrets(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setenv("API_TOKEN", "t" * 3000 + "-1")
-    store, run = made(tmp_path / "store")
-    log = tmp_path / "log"
-    log.write_text(f"start\nno login with {os.environ['API_TOKEN']}")
-    settle(store, replace(Job(run.uri, 1, None, ".", command=("x",)), status=3), log)
-    error = str(store.get_json(run.end_key)["error"])
-    assert error.endswith("no login with [secret]")
 
 
 def recipe(tmp_path: Path, body: str = "") -> Any:

@@ -205,6 +205,20 @@ def test_a_log_without_a_private_key_is_complete_up_to_the_last_line() -> None:
     assert complete_length(b"abc") == 0
 
 
+@pytest.mark.parametrize("size", [8, 9, 15, 16])
+def test_a_secret_that_is_cut_off_is_masked(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+    monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
+    text = "0123456789abcdef"
+    assert mask_text(f"{text[-size:]} and {text[:size]}") == "[secret] and [secret]"
+    assert mask_text(text[:size]) == "[secret]"
+
+
+def test_a_few_characters_of_a_secret_are_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
+    assert mask_text("abcdef at 0123456") == "abcdef at 0123456"
+    assert mask_text("") == ""
+
+
 def test_text_that_is_not_unicode_is_masked(secret: str) -> None:
     assert mask_bytes(b"\xff\xfe " + secret.encode() + b" \x80") == b"\xff\xfe [secret] \x80"
     assert mask_text(f"\ud800 {secret}").endswith("[secret]")
