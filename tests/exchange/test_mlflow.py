@@ -361,7 +361,7 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             assert process.poll() is None, (folder / "log").read_text()
             assert time.monotonic() < until, (folder / "log").read_text()
             try:
-                urllib.request.urlopen(f"{address}/health", timeout=2).close()
+                urllib.request.urlopen(f"{address}/health", timeout=2).close()  # noqa: S310  http
                 break
             except OSError:
                 time.sleep(0.2)

@@ -292,7 +292,7 @@ def _message(exc: Any, secret: str | None) -> str:
 
 
 def _pauses() -> list[float]:
-    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]
+    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]  # noqa: S311  jitter
 
 
 def _token(profile: Profile) -> str | None:
