@@ -1,7 +1,7 @@
 # make demo   trains real runs and leaves executed notebooks and figures in demo/
 # make test   the tests of a change, the notebooks included: about 10 minutes on two cores
 # make test-slow  the other tests: Docker images, the demo at full size, statistics, faults, load
-# make check  formatting, lint, types, layers
+# make check  formatting, lint, types, layers, known vulnerabilities
 # make lab    JupyterLab on notebooks/
 # make down   stops the demo's S3 server; its data stay
 # make images builds the worker's and the notebook's Docker images
@@ -51,6 +51,7 @@ check: env
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/audit.py
 
 lab: env
 	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import json
 import os
 import socket
 import subprocess
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +21,7 @@ from rvlab.recipes.signature import json_value
 from rvlab.store import Store
 from rvlab.store.roll import enter
 from rvlab.version import __version__
+from rvlab.worker.masking import has_secret, mask_text
 from rvlab.worker.records import SOURCE, SPEC
 
 DATA = "_data"
@@ -114,6 +117,7 @@ def prepare(
         )
     each = [seeded(recipe, point, asked) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
+    _warn_of_secrets(store, recipe, [params for params, _ in bound])
     varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git(recipe.folder)
     specs = []
@@ -126,7 +130,7 @@ def prepare(
             Spec(
                 experiment=asked.experiment,
                 run=run.id,
-                name=asked.name or shown or recipe.name,
+                name=mask_text(asked.name or shown or recipe.name, store),
                 recipe=recipe.name,
                 source_sha256=recipe.sha256,
                 params=params,
@@ -183,6 +187,27 @@ def _take_back(store: Store, runs: Sequence[Run]) -> bool:
     except StoreError:
         return False
     return True
+
+
+def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of secrets in what is recorded as it is, because the run needs it."""
+    found = [
+        f"parameter {name!r}"
+        for name in _keys(points)
+        if has_secret("\n".join({_plain(p[name]) for p in points if name in p}), store)
+    ]
+    if has_secret(recipe.source, store):
+        found.append(f"recipe {recipe.name}")
+    for what in found:
+        warnings.warn(
+            f"The {what} holds a secret, and everybody who can read the store can read it there. "
+            "Let the recipe read it from an environment variable of the worker instead.",
+            stacklevel=4,
+        )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _ids(number: int) -> list[str]:

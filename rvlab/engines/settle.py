@@ -10,7 +10,7 @@ from rvlab.engines.spool import Job, Spool
 from rvlab.errors import KeyMissing
 from rvlab.store import Store
 from rvlab.store.roll import leave
-from rvlab.worker.journal import cleaned
+from rvlab.worker.masking import mask_bytes
 from rvlab.worker.records import SPEC, end, step_records
 
 SCRATCH = "rvlab-run-"
@@ -66,7 +66,7 @@ def settle(store: Store, job: Job, log: Path) -> None:
             why += " That is what a machine does that runs out of memory."
     else:
         data = log.read_bytes()[-LAST_BYTES:] if log.exists() else b""
-        last = cleaned(data, store).decode(errors="replace").strip().splitlines()
+        last = mask_bytes(data, store).decode(errors="replace").strip().splitlines()
         why = f"{where} ended with status {status}: {last[-1] if last else 'it said nothing'}"
     try:
         spec = store.get_json(run.key(SPEC))

@@ -35,6 +35,7 @@ from pathlib import Path
 
 from rvlab.errors import ServerError
 from rvlab.store import _weed
+from rvlab.store.access import HiddenStr
 from rvlab.store.home import home_folder
 
 
@@ -50,6 +51,18 @@ class Server:
     pid: int
     region: str = "us-east-1"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return _restore, (self.folder, self.endpoint, self.bucket, self.pid, self.region)
+
+    def __copy__(self) -> Server:
+        return self
+
+    def __deepcopy__(self, _: object) -> Server:
+        return self
+
 
 @dataclass(frozen=True)
 class _State:
@@ -60,6 +73,10 @@ class _State:
     ports: dict[str, int]
     pid: int = 0
     schema: int = 1
+
+    def __post_init__(self) -> None:
+        if isinstance(self.secret_key, str):  # what a file holds is checked by `_read`
+            object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
 
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
@@ -151,6 +168,13 @@ def stop(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
         if process:
             _weed.end(process)
         return process is not None
+
+
+def _restore(folder: Path, endpoint: str, bucket: str, pid: int, region: str) -> Server:
+    """An unpickled server; its keys are read from its folder, and are empty if that is gone."""
+    state = _read(folder)
+    keys = (state.access_key, state.secret_key) if state else ("", "")
+    return Server(folder, endpoint, bucket, *keys, pid, region)
 
 
 def _home(folder: str | Path | None) -> Path:

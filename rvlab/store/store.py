@@ -47,6 +47,10 @@ class Store:
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # obstore's objects hold the credentials; they are made anew where they are needed.
+        return {name: value for name, value in vars(self).items() if name != "_objects"}
+
     @cached_property
     def _objects(self) -> Objects:
         return RetryingObjects(self._storage, self.patience_s)
@@ -293,6 +297,11 @@ def remember(store: Store) -> Store:
     """Let `at` find this store, and how it is reached, by the URIs below it."""
     _opened[store.uri] = store
     return store
+
+
+def opened() -> list[Store]:
+    """The stores that `remember` was called with in this process, the last one first."""
+    return list(_opened.values())[::-1]
 
 
 def at(uri: str) -> Store:

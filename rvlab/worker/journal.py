@@ -18,6 +18,7 @@ from typing import Any
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreError
 from rvlab.model import BEAT_S, Run, StepRecord, step_name, utc_now
 from rvlab.store import Store
+from rvlab.worker.masking import complete_length, mask_bytes, mask_text
 from rvlab.worker.sigterm import Terminated
 
 LAST_LINES = 30
@@ -132,11 +133,11 @@ class Journal:
         if exc is not None and self._is_cancelled(self._store):
             state, code, error = "cancelled", TERMINATED, "It was cancelled."
         elif exc is not None:
-            state, code, error = "failed", FAILED, self._clean(one_sentence(exc))
+            state, code, error = "failed", FAILED, one_sentence(exc, self._store)
             if isinstance(exc, Terminated):
                 code, error = TERMINATED, f"{self._name} was ended by signal 15 (SIGTERM)."
-            lines = "".join(traceback.format_exception(exc)).splitlines()
-            last = self._clean("\n".join(lines[-LAST_LINES:]))
+            lines = mask_text("".join(traceback.format_exception(exc)), self._store).splitlines()
+            last = "\n".join(lines[-LAST_LINES:])
         self.record = dataclasses.replace(
             self.record, state=state, exit_code=code, error=error, traceback=last, ended=utc_now()
         )
@@ -190,24 +191,21 @@ class Journal:
     def _store_log(self, store: Store) -> None:
         data = self._log.read_bytes()
         if len(data) != self._stored:
-            store.put(self._log_key, cleaned(data, self._store))
+            store.put(self._log_key, mask_bytes(data, self._store))
             self._stored = len(data)
 
     def _pass_on(self, *, whole_lines: bool = True) -> None:
-        """Print what is new, by whole lines: a secret is not to be told in two halves."""
+        """Print what is new, by whole lines: a secret in two halves would not be found."""
         with contextlib.suppress(OSError):  # nobody may be watching any more
             with self._log.open("rb") as file:
                 file.seek(self._passed)
                 data = file.read()
             if whole_lines:
-                data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+                data = data[: complete_length(data)]
             self._passed += len(data)
-            view = memoryview(cleaned(data, self._store))
+            view = memoryview(mask_bytes(data, self._store))
             while view:
                 view = view[os.write(self._outer[0], view) :]
-
-    def _clean(self, text: str) -> str:
-        return cleaned(text.encode(), self._store).decode(errors="replace")
 
 
 def _computed_on() -> dict[str, Any]:
@@ -220,24 +218,12 @@ def _computed_on() -> dict[str, Any]:
     return {"device": f"cuda ({cuda.get_device_name()})", "gpu_peak_mb": round(peak / 2**20, 1)}
 
 
-def cleaned(data: bytes, store: Store) -> bytes:
-    """What may be shown to others: secrets of the store and the environment are ``[secret]``."""
-    for secret in _secrets(store):
-        data = data.replace(secret.encode(), b"[secret]")
-    return data
-
-
-def one_sentence(exc: BaseException) -> str:
-    """An exception as a row of a table shows it."""
-    text = " ".join(str(exc).split())
+def one_sentence(exc: BaseException, store: Store) -> str:
+    """Describe an exception in one line of a table, without the secrets that it quotes."""
+    # Masked before anything is cut off: half a secret would not be found.
+    text = " ".join(mask_text(str(exc), store).split())
     if len(text) > 500:
         text = f"{text[:497]}..."
     if isinstance(exc, RvlabError):
         return text
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-
-
-def _secrets(store: Store) -> list[str]:
-    access: Any = store.access
-    named = [v for k, v in os.environ.items() if k.endswith(("SECRET_ACCESS_KEY", "SESSION_TOKEN"))]
-    return [s for s in (access.secret_key, access.session_token, *named) if s]

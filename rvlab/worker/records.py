@@ -9,6 +9,7 @@ from rvlab.errors import KeyExists, RvlabError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
 from rvlab.store.roll import close
+from rvlab.worker.masking import mask_text
 
 SPEC, SOURCE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
 
@@ -38,7 +39,7 @@ def end(
         utc_now(),
         started=min((one.started for one in steps), default=None),
         step=step,
-        error=error,
+        error=mask_text(error, store) if error else error,
         metrics=metrics,
         costs={**costs(steps), "bytes": sum(size for _, size in files)},
         device=device(steps),

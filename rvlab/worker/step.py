@@ -13,7 +13,7 @@ from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store
 from rvlab.store.roll import reopen
 from rvlab.worker.commands import Plan, command, configure
-from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
+from rvlab.worker.journal import FAILED, Journal, one_sentence
 from rvlab.worker.records import SPEC, claim, end
 from rvlab.worker.sigterm import Sigterm, Terminated
 from rvlab.worker.summarize import Summary, summarize
@@ -69,7 +69,7 @@ def run_step(
                         command(store, run, step, scratch, split=split, of=of)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
             record = journal.record if journal else None
-            why = (record and record.error) or cleaned(one_sentence(exc).encode(), store).decode()
+            why = (record and record.error) or one_sentence(exc, store)
             # A pod is asked to go when its run is ended in Kubeflow's pages, when its node is taken
             # away, and before it is tried again: which it was, Kubeflow knows.
             if not (isinstance(exc, Terminated) and spec.engine == "kubeflow"):

@@ -166,7 +166,7 @@ def _sources(docker: Docker) -> list[str]:
         _script(docker, "base.sh", base)
     args = ["--base", base, "--wheelhouse", str(cache() / "wheels")]
     try:
-        urllib.request.urlopen(defaults["TORCH_INDEX"], timeout=10).close()
+        urllib.request.urlopen(defaults["TORCH_INDEX"], timeout=10).close()  # noqa: S310  https
     except OSError:
         args += ["--torch-index", ""]
     return args

@@ -133,7 +133,11 @@ def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
     until(lambda: not leader.is_running() or leader.status() == "zombie")
     table = lab.wait([first, second], progress=False)
     assert table["state"].tolist() == ["failed", "succeeded"]
-    assert table["error"].iloc[0].startswith("The process of train is gone, and its exit status is unknown")
+    assert (
+        table["error"]
+        .iloc[0]
+        .startswith("The process of train is gone, and its exit status is unknown")
+    )
 
 
 def test_a_step_whose_leader_is_gone_is_not_left_behind(lab: Lab) -> None:

@@ -359,7 +359,7 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
         while True:
             assert process.poll() is None, (folder / "log").read_text()
             try:
-                urllib.request.urlopen(f"{address}/health", timeout=60).close()
+                urllib.request.urlopen(f"{address}/health", timeout=60).close()  # noqa: S310  http
                 break
             except OSError:
                 time.sleep(0.2)

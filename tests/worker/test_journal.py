@@ -12,7 +12,8 @@ from rvlab.errors import StoreUnreachable
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, patience
 from rvlab.store.objects import Objects
-from rvlab.worker.journal import Journal, cleaned
+from rvlab.worker.journal import Journal
+from rvlab.worker.masking import mask_bytes
 from tests.worker.made import made, record
 
 
@@ -81,7 +82,7 @@ def test_secrets_are_cleaned_out_of_what_is_stored_and_passed_on(
     monkeypatch.setenv("MY_SECRET_ACCESS_KEY", "swordfish")
     store, run = made(tmp_path / "store")
     store = Store(store.uri, S3Access(None, "name", "open-sesame"))
-    assert cleaned(b"open-sesame, swordfish!", store) == b"[secret], [secret]!"
+    assert mask_bytes(b"open-sesame, swordfish!", store) == b"[secret], [secret]!"
     journal = Journal(store, run, "train", scratch=tmp_path)
     with journal:
         os.write(1, b"one\nsword")

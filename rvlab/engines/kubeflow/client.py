@@ -63,6 +63,10 @@ class Client:
         self._profile = profile
         self.host = profile.host or _inside()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The generated client holds the token.
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
     @cached_property
     def _client(self) -> Any:
         try:
@@ -295,7 +299,7 @@ def _message(exc: Any, secret: str | None) -> str:
 
 
 def _pauses() -> list[float]:
-    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]
+    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]  # noqa: S311  jitter
 
 
 def _token(profile: Profile) -> str | None:
