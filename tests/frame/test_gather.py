@@ -137,6 +137,7 @@ def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
     assert parts(store)
     changed = store.get_json(runs[0].end_key)
     store.put_json(runs[0].end_key, {**changed, "metrics": {"f1": 0.9}})
+    before = store.get_json(runs[1].end_key)
     store.put(runs[1].end_key, b"{")
     store.delete([runs[2].end_key])
     reopen(store, runs[3])
@@ -148,7 +149,7 @@ def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
         assert runs[2].id not in found.index
         assert found.loc[runs[3].id, "state"] == "queued"
         assert found.loc[runs[4].id, "metrics.f1"] == 0.5
-    store.put_json(runs[1].end_key, changed)
+    store.put_json(runs[1].end_key, before)
     assert table(store).loc[runs[1].id, "state"] == "succeeded"
 
 
