@@ -42,6 +42,9 @@ TABLE_DECODED_BYTES = 384 * MIB
 FOOTER_BYTES = 4 * MIB
 """Of a parquet file's description, which is read before anything else."""
 
+WINDOW_CELLS = 60_000_000
+"""Counts of windows that are compared at once: 100 runs, 40,000 windows, 15 classes. 2 GB."""
+
 GEOJSON_BYTES = 128 * MIB
 """Of labels or boxes in GeoJSON, which take about ten times as much once they are read."""
 

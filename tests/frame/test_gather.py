@@ -75,7 +75,9 @@ def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("get", "tagged"):
         plain = getattr(store._objects, name)
         monkeypatch.setattr(
-            store._objects, name, lambda key, plain=plain: keys.append(key) or plain(key)
+            store._objects,
+            name,
+            lambda key, *limit, plain=plain: keys.append(key) or plain(key, *limit),
         )
     return keys
 
