@@ -162,7 +162,7 @@ class ObstoreObjects:
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
-        return self.tagged(key, limit)[0]
+        return self._read(key, limit)[0]
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
@@ -180,6 +180,9 @@ class ObstoreObjects:
 
     def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
+        return self._read(key, limit)
+
+    def _read(self, key: str, limit: int | None) -> tuple[bytes, str | None]:
         import obstore
 
         with self._said(key):
