@@ -60,7 +60,10 @@ RASTER_BLOCK_BYTES = 256 * MIB
 RASTER_SOURCE_PIXELS = 20_000_000_000
 """Pixels that are read to make a smaller picture: a minute or more. Overviews make it few."""
 
-RASTER_CACHE_BYTES = 128 * MIB
+CELLS = 4_000_000
+"""Cells of a chip classification's grid: each pixel of 2,000 × 2,000 px."""
+
+RASTER_CACHE_BYTES = 256 * MIB
 """Of blocks that GDAL keeps in memory; its default is a twentieth of the machine's memory."""
 
 RECORD_DEPTH = 200
