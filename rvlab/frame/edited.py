@@ -64,7 +64,7 @@ def edits_of(
     found: dict[str, list[Edit]] = {}
     texts = part.table.column("text").to_pylist() if len(part) else []
     for key, text in zip(part.keys, texts, strict=True):
-        edit = Edit.from_record(json.loads(text), key)
+        edit = Edit.from_record(parsed(key, str(text).encode()), key)
         found.setdefault(key.partition("/")[0], []).append(edit)
     return {run: folded(edits) for run, edits in found.items()}
 

@@ -15,6 +15,7 @@ from rvlab.errors import (
     StoreError,
     StoreUnreachable,
 )
+from rvlab.model.limits import too_large
 
 
 class FsspecObjects:
@@ -34,8 +35,10 @@ class FsspecObjects:
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}" if key else self._root
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
+        if limit is not None and (found := self.size(key)) > limit:
+            too_large(key, found, limit)
         with self._said(key):
             return bytes(self._fs.cat_file(self._path(key)))
 
@@ -49,10 +52,10 @@ class FsspecObjects:
         with self._said(key):
             return int(self._fs.size(self._path(key)))
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
         told = self.tag(key)  # before the bytes: newer ones have another, and are read again
-        return self.get(key), told
+        return self.get(key, limit), told
 
     def tag(self, key: str) -> str | None:
         """See Objects."""

@@ -23,6 +23,7 @@ from rvlab.errors import (
     StoreError,
     StoreUnreachable,
 )
+from rvlab.model.limits import too_large
 from rvlab.store.access import S3Access
 from rvlab.store.clock import Clock
 from rvlab.store.scan import Unscannable, scan
@@ -55,8 +56,8 @@ ENDPOINT = re.compile(r"https?://[!-~]+")
 class Objects(Protocol):
     """What a store needs of a kind of storage; keys are relative and use ``/``."""
 
-    def get(self, key: str) -> bytes:
-        """The bytes of a key; KeyMissing if there is none."""
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """The bytes of a key; KeyMissing if there is none, RecordBroken if it has more."""
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Some of the bytes of a key; KeyMissing if there is none."""
@@ -64,8 +65,8 @@ class Objects(Protocol):
     def size(self, key: str) -> int:
         """How many bytes a key has; KeyMissing if there is none."""
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes of a key and their ETag, as `pages` has it; KeyMissing if there is none."""
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+        """`get`, and the key's ETag as `pages` has it."""
 
     def tag(self, key: str) -> str | None:
         """The ETag of a key, as `pages` has it; KeyMissing if there is none."""
@@ -196,12 +197,9 @@ class ObstoreObjects:
         # Folders that a deletion empties go too: an empty one would be listed as a run for ever.
         return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}", path)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
-        import obstore
-
-        with self._said(key):
-            return bytes(obstore.get(self._store, key).bytes())
+        return self._read(key, limit)[0]
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
@@ -217,12 +215,19 @@ class ObstoreObjects:
         with self._said(key):
             return int(obstore.head(self._store, key)["size"])
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
+        return self._read(key, limit)
+
+    def _read(self, key: str, limit: int | None) -> tuple[bytes, str | None]:
         import obstore
 
         with self._said(key):
             found = obstore.get(self._store, key)
+        size = found.meta["size"]
+        if limit is not None and size > limit:
+            too_large(key, size, limit)  # its body is never asked for
+        with self._said(key):
             return bytes(found.bytes()), found.meta["e_tag"]
 
     def tag(self, key: str) -> str | None:

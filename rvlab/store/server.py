@@ -36,6 +36,7 @@ from pathlib import Path
 from rvlab.errors import ServerError
 from rvlab.store import _weed
 from rvlab.store.access import HiddenStr
+from rvlab.store.addresses import trust_embedded
 from rvlab.store.home import home_folder
 
 
@@ -80,6 +81,7 @@ class _State:
 
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        trust_embedded(endpoint)
         return Server(home, endpoint, _bucket(home), self.access_key, self.secret_key, pid)
 
 

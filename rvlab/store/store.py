@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
+from rvlab.model.limits import RECORD_BYTES
 from rvlab.store import crowd, patience
 from rvlab.store.access import S3Access
 from rvlab.store.objects import Objects, objects_at
@@ -99,14 +100,19 @@ class Store:
             raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
         return clean.removeprefix(root)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, limit: int | None = None) -> bytes:
         """The bytes of a key.
+
+        Args:
+            key: The key.
+            limit: How many bytes it may have; see `rvlab.model.limits`.
 
         Raises:
             KeyMissing: If there is no such key.
+            RecordBroken: If it has more bytes than `limit`, of which none is read then.
             StoreUnreachable: If nobody answers.
         """
-        return self._objects.get(key)
+        return self._objects.get(key, limit)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Some of the bytes of a key, from `start` on; fewer where it ends before."""
@@ -152,14 +158,14 @@ class Store:
             KeyMissing: If there is no such key.
             RecordBroken: If it does not hold a JSON object.
         """
-        return parsed(key, self.get(key))
+        return parsed(key, self.get(key, limit=RECORD_BYTES))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
-        """Several keys at once; a key that fails gets its error in the place of its bytes."""
+        """Several records at once; one that fails gets its error in the place of its bytes."""
 
         def one(key: str) -> bytes | RvlabError:
             try:
-                return self.get(key)
+                return self.get(key, limit=RECORD_BYTES)
             except RvlabError as exc:
                 return exc
 
@@ -168,14 +174,14 @@ class Store:
     def read_many(
         self, keys: Iterable[str], read: Callable[[str, bytes], T]
     ) -> dict[str, tuple[T, str | None] | RvlabError]:
-        """What is made of the bytes of several keys, with their ETags; or the error of a key.
+        """What is made of the bytes of several records, with their ETags; or the error of a key.
 
         Each is read while others are on their way, and its bytes are not kept.
         """
 
         def one(key: str) -> tuple[T, str | None] | RvlabError:
             try:
-                data, tag = self.tagged(key)
+                data, tag = self._objects.tagged(key, RECORD_BYTES)
                 return read(key, data), tag
             except RvlabError as exc:
                 return exc
@@ -274,23 +280,20 @@ def normal(uri: str | Path) -> str:
 
 
 def parsed(key: str, data: bytes) -> dict[str, Any]:
-    """The JSON object that a record's bytes hold; RecordBroken if they hold none."""
+    """The JSON object that a record's bytes hold; RecordBroken if they hold none.
+
+    Text is UTF-8 without halves of surrogate pairs, and what lies deeper than 200 levels is
+    refused: writers of records write neither, and few libraries can hold it.
+    """
+    from pydantic_core import from_json  # in a third of the time of json.loads
+
     try:
-        record = _json(data)
+        record = from_json(data)
     except ValueError as exc:
         raise RecordBroken(f"{key} is not whole JSON: {exc}.") from exc
     if not isinstance(record, dict):
         raise RecordBroken(f"{key} holds {type(record).__name__}, not a JSON object.")
     return record
-
-
-def _json(data: bytes) -> Any:
-    from pydantic_core import from_json
-
-    try:
-        return from_json(data)  # in a third of the time
-    except ValueError:  # it is stricter, with surrogates and what lies deep
-        return json.loads(data)
 
 
 def remember(store: Store) -> Store:

@@ -74,7 +74,9 @@ def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     for name in ("get", "tagged"):
         plain = getattr(store._objects, name)
         monkeypatch.setattr(
-            store._objects, name, lambda key, plain=plain: keys.append(key) or plain(key)
+            store._objects,
+            name,
+            lambda key, *limit, plain=plain: keys.append(key) or plain(key, *limit),
         )
     return keys
 
@@ -136,6 +138,7 @@ def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
     assert parts(store)
     changed = store.get_json(runs[0].end_key)
     store.put_json(runs[0].end_key, {**changed, "metrics": {"f1": 0.9}})
+    before = store.get_json(runs[1].end_key)
     store.put(runs[1].end_key, b"{")
     store.delete([runs[2].end_key])
     reopen(store, runs[3])
@@ -147,7 +150,7 @@ def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
         assert runs[2].id not in found.index
         assert found.loc[runs[3].id, "state"] == "queued"
         assert found.loc[runs[4].id, "metrics.f1"] == 0.5
-    store.put_json(runs[1].end_key, changed)
+    store.put_json(runs[1].end_key, before)
     assert table(store).loc[runs[1].id, "state"] == "succeeded"
 
 
