@@ -24,8 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Wanted = Sequence[Run] | Sequence[Roll]
-Find = Callable[[Run, bool], "pa.Table | None"]
-"""Reads the table of a run, told whether it has ended; None if it has none."""
+Find = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
+"""Reads the table of a run, given whether it has ended: the table, or None if it has none; and
+whether that is final. A key that is missing may still be on its way, where a store is being copied.
+"""
 
 EVALS: dict[str, Any] = {
     "run": "object",
@@ -72,7 +74,7 @@ NEEDED = {
 
 
 def _is(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
-    """Whether kept rows have these columns, those of a run that has none left aside."""
+    """Whether cached rows have these columns, or there are none."""
     names = {"string": "string", "int64": "int64", "float64": "double"}
     wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
     return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
@@ -150,10 +152,13 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
     """
     import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
-    def find(run: Run, ended: bool) -> pa.Table | None:
+    def find(run: Run, ended: bool) -> tuple[pa.Table | None, bool]:
         # What was summarized is quick to read; the log is there while it is written.
         ways = (_kept_log, _log) if ended else (_log, _kept_log)
-        return next((found for way in ways if (found := way(store, run)) is not None), None)
+        for way in ways:
+            if (found := way(store, run)) is not None:
+                return found, way is _kept_log
+        return None, False
 
     table = _table(store, wanted, KEPT["history"], find)
     rest = {name: "float64" for name in table.columns if name not in HISTORY}
@@ -201,13 +206,14 @@ def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]
     schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
     whole = [one.name for one in schema if pa.types.is_integer(one.type)]
 
-    def find(run: Run, _: bool) -> pa.Table | None:
+    def find(run: Run, _: bool) -> tuple[pa.Table | None, bool]:
         key = run.key("tables", f"{name}.parquet")
         found = _read(store, key)
         if found is None:
-            return None
+            return None, False
         needed = [*whole, *NEEDED[name]]
-        return conform(key, found, schema, needed=needed, positive=whole).replace_schema_metadata()
+        table = conform(key, found, schema, needed=needed, positive=whole)
+        return table.replace_schema_metadata(), True
 
     return _table(store, wanted, KEPT[name], find)
 
@@ -261,7 +267,7 @@ def _part(store: Store, one: Roll, kind: Kind, find: Find, later: Later) -> Part
 def _found(store: Store, one: Roll, find: Find) -> Part:
     import pyarrow as pa
 
-    def table(uri: str) -> pa.Table | RecordBroken | None:
+    def table(uri: str) -> tuple[pa.Table | None, bool] | RecordBroken:
         run = Run.from_uri(uri)
         try:
             return find(run, run.id in one.ends)
@@ -275,8 +281,10 @@ def _found(store: Store, one: Roll, find: Find) -> Part:
         if isinstance(answer, RecordBroken):
             _left_out(run, answer)
             continue
-        rows = answer if answer is not None else pa.table({})
-        parts.append(Part(rows, [run.id], [one.ends.get(run.id)], [len(rows)]))
+        rows, final = answer
+        rows = rows if rows is not None else pa.table({})
+        tag = one.ends.get(run.id) if final else None
+        parts.append(Part(rows, [run.id], [tag], [len(rows)]))
     return joined(parts)
 
 

@@ -168,9 +168,9 @@ class RetryingObjects:
     def _persist(self, call: Callable[[], T]) -> T:
         return persist(call, self._patience_s, self._outage, is_unreachable)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
-        return self._persist(lambda: self._objects.get(key))
+        return self._persist(lambda: self._objects.get(key, limit))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
@@ -180,9 +180,9 @@ class RetryingObjects:
         """See Objects."""
         return self._persist(lambda: self._objects.size(key))
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
-        return self._persist(lambda: self._objects.tagged(key))
+        return self._persist(lambda: self._objects.tagged(key, limit))
 
     def tag(self, key: str) -> str | None:
         """See Objects."""
