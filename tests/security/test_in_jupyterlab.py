@@ -62,10 +62,9 @@ def run_notebook(page: Any, jupyterlab: JupyterLab, name: str, *cells: str) -> N
     page.add_init_script("window.alert = () => { window.attacked = 1; }")
     page.goto(jupyterlab.notebook(name, *cells))
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
-    page.evaluate("jupyterapp.commands.execute('notebook:trust', {})")
-    page.keyboard.press("Enter")  # where JupyterLab asks whether to trust it
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_selector("text=all cells have run", timeout=180_000)
+    ran = "document.querySelector('.jp-Notebook')?.textContent.includes('all cells have run')"
+    page.wait_for_function(ran)
 
 
 @pytest.fixture
