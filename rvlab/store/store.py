@@ -49,8 +49,12 @@ class Store:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # obstore's objects hold the credentials; they are made anew where they are needed.
-        return {name: value for name, value in vars(self).items() if name != "_objects"}
+        # What is cached holds obstore's objects, and they the credentials: it is made anew.
+        kept: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if not isinstance(getattr(type(self), name, None), cached_property):
+                kept[name] = value
+        return kept
 
     @cached_property
     def _objects(self) -> Objects:
