@@ -38,6 +38,7 @@ GROUPS = {
     "trained_od": "learned",
     "browser": "browser",
     "kubeflow": "kubeflow",
+    "python": "pods",
     "steps": "recipes",
     "fetched": "neon",
     "docker": "docker",

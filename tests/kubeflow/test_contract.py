@@ -28,10 +28,12 @@ pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access) -> Iterator[Kubeflow]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access, python: Path
+) -> Iterator[Kubeflow]:
     folder = tmp_path_factory.mktemp("pods")
     environ = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
-    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ):
+    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ, python):
         yield fake
 
 
