@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -47,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_ENV, TOKEN)
 
 
-def profile_of(url: str, **more: object) -> Profile:
+def profile_of(url: str, **more: Any) -> Profile:
     return Profile(**{"host": url, "token_env": TOKEN_ENV, **more})
 
 

@@ -20,8 +20,9 @@ from tests.conftest import TINY
 from tests.contracts.engine import SLOW, EngineContract
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
-from tests.kubeflow.fake import Kubeflow, Request, plain
+from tests.kubeflow.fake import Kubeflow
 from tests.kubeflow.pods import Pods
+from tests.kubeflow.wire import Request, plain
 from tests.waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
