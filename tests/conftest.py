@@ -38,6 +38,7 @@ GROUPS = {
     "trained_od": "learned",
     "browser": "browser",
     "kubeflow": "kubeflow",
+    "python": "pods",
     "steps": "recipes",
     "fetched": "neon",
     "docker": "docker",
@@ -134,7 +135,7 @@ def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
 def trained(s3: Server, s3_access: S3Access) -> Trained:
     """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
     lab = lab_on(s3, s3_access, "trained")
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
         "other seed": {"nochip": False, "splits": 2, "seed": 1},

@@ -75,7 +75,7 @@ def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made)
         (lambda: lab.delete(gone, confirm=gone.id), NotFound, "Did you mean"),
     ):
         with pytest.raises(error, match=said):
-            call()  # type: ignore[no-untyped-call]
+            call()
     assert snapshot(lab) == before
 
 

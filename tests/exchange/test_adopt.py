@@ -91,8 +91,8 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
     drawn = [plot.predictions(t) for t in (lab.runs(), trained.table.loc[[before.id]])]
     adopted, own = ([i.get_array() for ax in f.axes for i in ax.images] for f in drawn)
     assert len(adopted) >= 3
-    for left, right in zip(adopted, own, strict=True):
-        np.testing.assert_array_equal(left, right)
+    for one, other in zip(adopted, own, strict=True):
+        np.testing.assert_array_equal(one, other)
 
     flat = compare.configs(run, every=True).iloc[0].dropna().astype(str)
     assert flat["predict_uri"] == "{run}/rv/predict"

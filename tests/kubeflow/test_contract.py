@@ -20,18 +20,21 @@ from tests.conftest import TINY
 from tests.contracts.engine import SLOW, EngineContract
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
-from tests.kubeflow.fake import Kubeflow, Request, plain
+from tests.kubeflow.fake import Kubeflow
 from tests.kubeflow.pods import Pods
+from tests.kubeflow.wire import Request, plain
 from tests.waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access) -> Iterator[Kubeflow]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access, python: Path
+) -> Iterator[Kubeflow]:
     folder = tmp_path_factory.mktemp("pods")
     environ = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
-    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ):
+    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ, python):
         yield fake
 
 
