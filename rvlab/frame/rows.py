@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.frame.dtypes import RUNS
 from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
 from rvlab.store import Store, parsed
@@ -70,8 +70,6 @@ def unended(store: Store, run: Run) -> Row:
         found = store.get_many(written)
     except KeyMissing:
         return broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
-    except StoreUnreachable:
-        raise
     except RvlabError as exc:
         return broken(exc)
     row = _of_spec(spec)
@@ -82,10 +80,8 @@ def unended(store: Store, run: Run) -> Row:
                 raise data
             step = StepRecord.from_record(parsed(key, data), key)
             steps.append((written[key] or datetime.fromisoformat(step.beat), step))
-        except StoreUnreachable:
-            raise
         except RvlabError as exc:
-            row["error"] = str(exc)
+            row["error"] = broken(exc)["error"]
     if not steps:
         return {**row, "state": "queued", "_silent": True}
     # By the store's clock, since those of workers and of this machine may be a day apart.
@@ -109,7 +105,7 @@ def broken(exc: RvlabError) -> Row:
     Raises:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    if isinstance(exc, StoreUnreachable):
+    if isinstance(exc, StoreUnreachable) and not isinstance(exc, StoreBusy):
         raise exc
     return {"state": "broken", "error": str(exc), "_silent": False}
 
