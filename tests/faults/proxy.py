@@ -48,7 +48,8 @@ class Proxy:
 
     Attributes:
         shares, only: May be changed at any time.
-        seen: How many requests were answered with each fault, and without one (``passed``).
+        seen: How many requests were answered with each fault, without one (``passed``), and while
+            the server did not answer (``away``).
     """
 
     def __init__(
@@ -135,6 +136,8 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             status, reason, headers, data = self._forward(body)
         except (OSError, http.client.HTTPException):
+            proxy.seen.subtract([fault])
+            proxy.seen["away"] += 1
             return self._reset()
         if fault.endswith("_after"):
             return self._fail(fault.removesuffix("_after"))
