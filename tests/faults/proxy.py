@@ -87,6 +87,12 @@ class Proxy:
             self.seen[fault] += 1
         return fault
 
+    def note_away(self, fault: str) -> None:
+        """Count a request as ``away``, which was to get a fault, or none."""
+        with self._lock:
+            self.seen[fault] -= 1
+            self.seen["away"] += 1
+
     def _drawn(self) -> str:
         at = self._random.random()
         for fault, share in self.shares.items():
@@ -136,8 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             status, reason, headers, data = self._forward(body)
         except (OSError, http.client.HTTPException):
-            proxy.seen.subtract([fault])
-            proxy.seen["away"] += 1
+            proxy.note_away(fault)
             return self._reset()
         if fault.endswith("_after"):
             return self._fail(fault.removesuffix("_after"))
