@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.frame.gather import Kind, gathered, known
 from rvlab.frame.later import Later
 from rvlab.frame.part import Part
@@ -84,7 +84,7 @@ def _read(store: Store, start: str, keys: Sequence[str]) -> Part:
 
     good: dict[str, tuple[str, str | None]] = {}
     for key, answer in store.read_many([f"{start}{key}" for key in keys], _record).items():
-        if isinstance(answer, StoreUnreachable):
+        if isinstance(answer, StoreUnreachable) and not isinstance(answer, StoreBusy):
             raise answer
         if isinstance(answer, KeyMissing):
             continue  # its run was deleted after the listing

@@ -7,7 +7,7 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.frame.dtypes import RUNS
 from rvlab.model import BEAT_S, SILENT_S, EndRecord, Run, Spec, StepRecord, step_name
 from rvlab.store import Store, parsed
@@ -77,8 +77,6 @@ def unended(store: Store, run: Run) -> Row:
         found = store.get_many(written)
     except KeyMissing:
         return broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
-    except StoreUnreachable:
-        raise
     except RvlabError as exc:
         return broken(exc)
     row = _of_spec(spec)
@@ -131,7 +129,7 @@ def broken(exc: RvlabError) -> Row:
     Raises:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    if isinstance(exc, StoreUnreachable):
+    if isinstance(exc, StoreUnreachable) and not isinstance(exc, StoreBusy):
         raise exc
     return {"state": "broken", "error": str(exc), "_silent": False}
 

@@ -222,8 +222,7 @@ class Lab(Looks, Edits, Exchange):
             while True:
                 try:
                     self.engine.nudge(self.store)
-                    table = self.runs(left)
-                    table = table[~table["state"].isin(watch.over())]
+                    table = watch.left(self.runs(left))
                     going, left = len(table), [Run.from_uri(uri) for uri in table["uri"]]
                     bar.n = len(wanted) - going
                     bar.set_postfix_str(_told(table))
@@ -279,6 +278,7 @@ class Watch:
         self._patience_s = patience_s
         self._since: float | None = None
         self._back = -math.inf
+        self._broken: set[str] = set()
 
     def away(self, exc: StoreUnreachable) -> str:
         """What the progress bar shows while it does not answer.
@@ -300,14 +300,18 @@ class Watch:
         if self._since is not None:
             self._since, self._back = None, time.monotonic()
 
-    def over(self) -> tuple[str, ...]:
-        """The states of runs that are not waited for any more.
+    def left(self, table: pd.DataFrame) -> pd.DataFrame:
+        """The runs that are still waited for.
 
         While the store was away no run could write a heartbeat, so none is taken for lost until a
-        minute later.
+        minute later. Nor is one broken that has been only once: its record may be readable again.
         """
         is_early = self._since is not None or time.monotonic() - self._back < SILENT_S
-        return (*ENDED, "broken") if is_early else (*ENDED, "broken", "lost")
+        over = table["state"].isin(ENDED if is_early else (*ENDED, "lost"))
+        broken = table["state"] == "broken"
+        over |= broken & table["uri"].isin(self._broken)
+        self._broken = set(table.loc[broken, "uri"])
+        return table[~over]
 
 
 def _told(table: pd.DataFrame) -> str:

@@ -327,5 +327,7 @@ def at(uri: str) -> Store:
         parts = urlsplit(clean)
         root = f"{parts.scheme}://{parts.netloc}"
         beside = [store for store in _opened.values() if f"{store.uri}/".startswith(f"{root}/")]
-        return Store(root, beside[-1].access if beside else None)
+        if not beside:
+            return Store(root)
+        return Store(root, beside[-1].access, patience_s=beside[-1].patience_s)
     return Store(Path(clean).anchor)

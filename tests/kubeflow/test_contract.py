@@ -14,7 +14,7 @@ import pytest
 from rvlab import Lab
 from rvlab.engines.kubeflow.engine import KubeflowEngine
 from rvlab.settings import S3
-from rvlab.store import S3Access
+from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from tests.conftest import TINY
 from tests.contracts.engine import SLOW, EngineContract
@@ -68,7 +68,7 @@ class TestKubeflow(EngineContract):
 
 
 def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
-    lab: Lab, cluster: Kubeflow, tmp_path: Path
+    lab: Lab, cluster: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pod is asked to go, as an evicted one is: only Kubeflow knows why."""
     recipe = tmp_path / "slow.py"
@@ -79,9 +79,8 @@ def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
     cluster.terminate(Request("POST", "", {}, b""), job)
     until(lambda: lab.steps(run)["state"].tolist() == ["failed"])
     until(lambda: cluster.runs[job].state == "FAILED")
-    last = lab.store.get_json(run.step_key("configure"))
-    long_ago = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
-    lab.store.put_json(run.step_key("configure"), {**last, "beat": long_ago})
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    monkeypatch.setattr(Store, "now", lambda _store: later)
     assert lab.runs(run).loc[run.id, "state"] == "cancelled"
 
 
