@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.compare.addresses import Runs, addresses, store_of
-from rvlab.errors import KeyMissing, RvlabError
+from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.frame.dtypes import guessed
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
@@ -60,6 +61,9 @@ def config_of(run: Run) -> dict[str, Any]:
     try:
         raw = outputs.config(store_of(run), run)
     except KeyMissing:
+        return {}
+    except (RasterError, RecordBroken) as exc:
+        warnings.warn(f"The config of {run.id} is left out: {exc}", stacklevel=4)
         return {}
     return dict(flattened(_placed(raw, places(run))))
 

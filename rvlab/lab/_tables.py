@@ -127,4 +127,7 @@ class Tables(Places):
 
 def _in_order(name: str) -> tuple[int, int]:
     step, _, split = name.partition("-")
-    return (STEPS.index(step) if step in STEPS else len(STEPS), int(split or 0))
+    return (
+        STEPS.index(step) if step in STEPS else len(STEPS),
+        int(split) if split.isdecimal() else 0,
+    )
