@@ -149,7 +149,7 @@ def key_of(run: Run, kind: str) -> str:
 def parquet_of(table: pa.Table, **options: Any) -> bytes:
     """A table as summarize writes it."""
     out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", **options)
+    pq.write_table(table, out, compression="zstd", write_page_checksum=True, **options)
     return out.getvalue()
 
 

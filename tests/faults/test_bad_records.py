@@ -365,3 +365,15 @@ def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) ->
     row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
     assert row["state"] == "broken"
     assert f"is the record of another run, towns/{other.id}" in row["error"]
+
+
+def test_a_byte_that_changes_in_a_page_of_a_table_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = damage.run_at(store, 0)
+    data = damage.good(run, "evals")
+    table = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(4)
+    where = table.data_page_offset + table.total_compressed_size - 3
+    data = data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
+    damage.write(store, run, Case(run, "evals", damage.key_of(run, "evals"), data))
+    with pytest.warns(UserWarning, match=rf"^The run {run.id} is left out of the table: "):
+        assert frame.evals(store, [run]).empty
