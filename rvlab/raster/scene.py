@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
 from rvlab.model.classes import NULL_CLASS, unlabelled_id
+from rvlab.model.limits import CLASSES, too_large
 from rvlab.raster.window import Window
 from rvlab.store.addresses import checked_address
 
@@ -184,6 +185,8 @@ def classes(config: Mapping[str, Any]) -> Classes:
         raise RecordBroken("pipeline-config.json names no classes.")
     if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
         raise RecordBroken(f"pipeline-config.json has classes {given!r:.100}: they are no names.")
+    if len(given) > CLASSES:
+        too_large("pipeline-config.json", len(given), CLASSES, "classes")
     names = tuple(str(name) for name in given)
     shades = part.get("colors") or [(128, 128, 128)] * len(names)
     if not isinstance(shades, list | tuple) or len(shades) != len(names):
