@@ -309,7 +309,7 @@ def _truth(
     if kind in (CELL_LABELS, BOX_LABELS):
         return _boxes(kind, part, address)
     if kind != "semantic_segmentation_label_source":
-        return RasterSource(unread=f"labels of the kind {kind} are not drawn")
+        return RasterSource(unread=f"labels of the kind {kind!s:.60} are not drawn")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
         return _raster(source, address)
@@ -350,7 +350,7 @@ def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     return VectorSource(
         uris=_listed(part.get("uris"), address),
         transformers=_transformers(part),
-        unread=None if kind == "geojson_vector_source" else f"no {kind} is read here",
+        unread=None if kind == "geojson_vector_source" else f"no {kind!s:.60} is read here",
     )
 
 
@@ -358,7 +358,7 @@ def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
     kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris"), address), part.get("bbox")
     unread = None
     if kind != "rasterio_source":
-        unread = f"no {kind} is read here, only a rasterio_source"
+        unread = f"no {kind!s:.60} is read here, only a rasterio_source"
     elif len(uris) != 1:
         unread = f"it is a mosaic of {len(uris)} files, and only single files are read"
     order = part.get("channel_order")

@@ -174,7 +174,7 @@ def _transformed(
         return _with_classes(features, step, classes)
     if kind == "buffer_transformer":
         return [_buffered(f, step) for f in features]
-    raise RasterError(f"The labels pass a {kind}, which only Raster Vision itself can apply.")
+    raise RasterError(f"The labels pass a {kind!s:.60}, which only Raster Vision itself can apply.")
 
 
 def _with_classes(
