@@ -42,7 +42,7 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     wanted = addresses(runs)
-    flat = [config_of(run) for run in wanted]
+    flat = _read(wanted)
     have = [one for one in flat if one]
     names = sorted({name for one in flat for name in one})
     if not every:
@@ -56,14 +56,27 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     return table
 
 
+def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
+    """The config of each run; of several, one that cannot be read is left out with a warning."""
+    flat, troubles = [], []
+    for run in wanted:
+        try:
+            flat.append(config_of(run))
+        except (RasterError, RecordBroken) as exc:
+            troubles.append((run, exc))
+            flat.append({})
+    if troubles and len(troubles) == len(wanted):
+        raise troubles[0][1]
+    for run, exc in troubles:
+        warnings.warn(f"The config of {run.id} is left out: {exc}", stacklevel=4)
+    return flat
+
+
 def config_of(run: Run) -> dict[str, Any]:
     """The flattened config of one run; empty if it has none yet."""
     try:
         raw = outputs.config(store_of(run), run)
     except KeyMissing:
-        return {}
-    except (RasterError, RecordBroken) as exc:
-        warnings.warn(f"The config of {run.id} is left out: {exc}", stacklevel=4)
         return {}
     return dict(flattened(_placed(raw, places(run))))
 
