@@ -10,6 +10,7 @@ from rvlab.frame.lineage import lineage
 from rvlab.frame.select import Picked, one_present, picked, rolls, run_named
 from rvlab.lab._places import Places
 from rvlab.model import STEPS, Run
+from rvlab.model.limits import LOG_BYTES
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -109,7 +110,8 @@ class Tables(Places):
         """
         one = one_present(self.store, run, "logs")
         start = len(one.key("logs")) + 1
-        names = [key[start:].removesuffix(".log") for key, _ in self.store.files(one.key("logs"))]
+        sizes = dict(self.store.files(one.key("logs")))
+        names = [key[start:].removesuffix(".log") for key in sizes]
         names.sort(key=_in_order)
         shown = [n for n in names if step is None or n == step or n.rpartition("-")[0] == step]
         if step is not None and not shown:
@@ -117,14 +119,22 @@ class Tables(Places):
                 f"The run {one.id} has no log of {step!r}. "
                 f"Those it has: {', '.join(names) or 'none yet'}."
             )
-        parts = [
-            self.store.get(one.key("logs", f"{n}.log")).decode(errors="replace") for n in shown
-        ]
+        parts = [self._log(key, sizes.get(key, 0)) for key in (one.log_key(n) for n in shown)]
         if len(shown) == 1:
             return parts[0]
         return "\n".join(f"── {n} ──\n{text}" for n, text in zip(shown, parts, strict=True))
 
+    def _log(self, key: str, size: int) -> str:
+        """The text of a log; of one that is very long the end."""
+        if size <= LOG_BYTES:
+            return self.store.get(key, limit=2 * LOG_BYTES).decode(errors="replace")
+        text = self.store.get_range(key, size - LOG_BYTES, LOG_BYTES).decode(errors="replace")
+        return f"[the last {LOG_BYTES:,} of {size:,} bytes]\n{text}"
+
 
 def _in_order(name: str) -> tuple[int, int]:
     step, _, split = name.partition("-")
-    return (STEPS.index(step) if step in STEPS else len(STEPS), int(split or 0))
+    return (
+        STEPS.index(step) if step in STEPS else len(STEPS),
+        int(split) if split.isdecimal() else 0,
+    )
