@@ -6,7 +6,7 @@ import json
 import warnings
 from collections.abc import Mapping, Sequence
 
-from rvlab.errors import KeyMissing, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.gather import Kind, gathered, known
 from rvlab.frame.later import Later
 from rvlab.frame.part import Part
@@ -16,7 +16,9 @@ from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
 from rvlab.store.store import cuts_of
 
-KIND = Kind("edits", lambda table: [str(one.type) for one in table.schema] == ["string"])
+COLUMNS = [("text", "string")]
+
+KIND = Kind("edits", lambda table: [(one.name, str(one.type)) for one in table.schema] == COLUMNS)
 
 
 def listed(store: Store, experiment: str) -> dict[str, str | None]:
@@ -64,7 +66,11 @@ def edits_of(
     found: dict[str, list[Edit]] = {}
     texts = part.table.column("text").to_pylist() if len(part) else []
     for key, text in zip(part.keys, texts, strict=True):
-        edit = Edit.from_record(json.loads(text), key)
+        try:
+            edit = Edit.from_record(parsed(key, (text or "").encode()), key)
+        except RecordBroken as exc:  # in a shared block that another program wrote
+            warnings.warn(f"An edit is left out of the table: {exc}", stacklevel=5)
+            continue
         found.setdefault(key.partition("/")[0], []).append(edit)
     return {run: folded(edits) for run, edits in found.items()}
 

@@ -8,15 +8,18 @@ here can make a table wrong: what is kept is only ever asked for rows whose tag 
 
 from __future__ import annotations
 
+import contextlib
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rvlab.errors import StoreError
+from rvlab.frame.block_file import keys_in
 from rvlab.frame.later import Later, settle
 from rvlab.frame.part import Part, joined
-from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf, keys_in
+from rvlab.frame.shelf import LocalShelf, Shelf, StoreShelf
 from rvlab.store import Store
 from rvlab.store.store import cuts_of
 
@@ -34,7 +37,7 @@ AT_ONCE = 2000
 
 Tags = Mapping[str, str | None]
 Read = Callable[[Sequence[str]], Part]
-"""Reads keys; one that cannot be read is not in the part."""
+"""Reads keys; one that cannot be read is not in the part, one that is not final has no tag."""
 
 _read_only: set[str] = set()
 """Stores in which this process was refused to write."""
@@ -102,13 +105,16 @@ def gathered(
     new = joined(fresh)
     found = joined([*pieces, new])
 
+    _ignore_damaged(shelf, kind, later)
+    final = any(tag is not None for tag in new.tags)
+
     def keep() -> None:
         if _deletions[shelf.store] != before:
             return  # some of it was deleted meanwhile
-        one = _compacted(shelf, kind, found) if len(new) and whole and kind.shared else found
+        one = _compacted(shelf, kind, found) if final and whole and kind.shared else found
         _keep(local, kept, one, new, kind=kind, whole=whole)
 
-    if len(new) or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
+    if final or (whole and kind.single and len(found) < sum(map(len, kept.values()))):
         later.do(keep)
     return found.of([key for key in current if key in found.at])
 
@@ -146,15 +152,34 @@ def forgotten(store: Store, experiment: str, kind: Kind, gone: set[str]) -> None
                 if left:
                     write(part.of(left))
                 one.remove([name])
+        one.remove_older()
     if kind.listed:
         shelf.drop_cuts(gone)
 
 
-def _write(shelf: StoreShelf, kind: Kind, part: Part) -> str:
+def _write(shelf: StoreShelf, kind: Kind, part: Part) -> str | None:
     name = shelf.write(part)
-    if kind.listed:
+    if kind.listed and name is not None:
         shelf.cut(name, cuts_of(part.keys))
     return name
+
+
+def _ignore_damaged(shelf: StoreShelf, kind: Kind, later: Later) -> None:
+    """Warn of shared blocks that failed a check, and delete them where that is allowed."""
+    damaged = list(shelf.damaged)
+    for name, reason in (shelf.damaged | shelf.ignored).items():
+        warnings.warn(
+            f"A shared cache block of {kind.name!r} in {shelf.store} is ignored, and the runs are "
+            f"read instead: {name}: {reason}.",
+            stacklevel=6,
+        )
+
+    def remove() -> None:
+        with contextlib.suppress(StoreError):  # this process may only read
+            shelf.remove(damaged)
+
+    if damaged and shelf.store not in _read_only:
+        later.do(remove)
 
 
 def _all_of(shelf: Shelf, kind: Kind) -> dict[str, Part]:
@@ -192,8 +217,10 @@ def _unseen(shelf: StoreShelf, known: set[str], kind: Kind) -> list[Part]:
         if None not in found.values():
             break
         shelf.listed = None
-    parts = (part for _, part in sorted(found.items(), reverse=True))
-    return [part for part in parts if part and kind.fits(part.table)]
+    parts = [(name, part) for name, part in sorted(found.items(), reverse=True) if part]
+    others = [name for name, part in parts if not kind.fits(part.table)]
+    shelf.ignored |= dict.fromkeys(others, "it has other columns than this version of rvlab writes")
+    return [part for name, part in parts if name not in others]
 
 
 def _keep(
@@ -227,7 +254,7 @@ def _compacted(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
     Returns:
         The same rows, told in which part they are now.
     """
-    if shelf.store in _read_only or _loose(found.places) < LEAST:
+    if shelf.store in _read_only or _loose(found, found.places) < LEAST:
         return found
     try:
         return _merged(shelf, kind, found)
@@ -240,9 +267,9 @@ def _merged(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
     names = shelf.names()
     places = [place if place in names else None for place in found.places]
     for name, part in shelf.read_many(n for n in names if n not in set(places)).items():
-        for key in part.valid(found.tagged) if part else ():
+        for key in part.valid(found.tagged) if part and kind.fits(part.table) else ():
             places[found.at[key]] = places[found.at[key]] or name
-    if _loose(places) < LEAST:
+    if _loose(found, places) < LEAST:
         return found.placed(places)
     batch = {key for key, place in zip(found.keys, places, strict=True) if place is None}
     batch = {key for key in batch if found.tagged[key] is not None}
@@ -253,11 +280,15 @@ def _merged(shelf: StoreShelf, kind: Kind, found: Part) -> Part:
         batch |= {key for key, place in zip(found.keys, places, strict=True) if place == name}
         merged.append(name)
     new = _write(shelf, kind, found.of([key for key in found.keys if key in batch]))
+    if new is None:  # it would be too large
+        return found.placed(places)
     shelf.remove(name for name in merged if name != new)
     if kind.listed:
         shelf.drop_cuts()
     return found.placed([new if k in batch else p for k, p in zip(found.keys, places, strict=True)])
 
 
-def _loose(places: Sequence[str | None]) -> int:
-    return sum(place is None for place in places)
+def _loose(found: Part, places: Sequence[str | None]) -> int:
+    """Count the keys that could be shared and are in no shared block."""
+    pairs = zip(found.tags, places, strict=True)
+    return sum(place is None and tag is not None for tag, place in pairs)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import base64
-import json
-import zlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from itertools import chain, groupby
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-HEADER = b"rvlab"
 
 
 @dataclass(frozen=True)
@@ -111,46 +105,3 @@ def joined(parts: Iterable[Part]) -> Part:
         [count for part in some for count in part.counts],
         [place for part in some for place in part.places],
     )
-
-
-def header(part: Part) -> bytes:
-    """All of a part but its rows, as JSON."""
-    rest: dict[str, Any] = {"keys": list(part.keys), "tags": list(part.tags)}
-    if set(part.counts) != {1}:
-        rest["counts"] = list(part.counts)
-    if set(part.places) != {None}:
-        rest["places"] = [(place, len(list(same))) for place, same in groupby(part.places)]
-    return json.dumps(rest).encode()
-
-
-def with_header(part: Part) -> pa.Table:
-    """The rows, with all the rest in the table's own description."""
-    return part.table.replace_schema_metadata({HEADER: header(part)})
-
-
-def small(text: bytes) -> bytes:
-    """A header in fewer bytes, which `from_header` takes as well."""
-    return base64.b64encode(zlib.compress(text))
-
-
-def from_header(table: pa.Table) -> Part:
-    """A part from its rows with its `header`.
-
-    Raises:
-        ValueError: If it is something else.
-    """
-    try:
-        text = (table.schema.metadata or {})[HEADER]
-        if not text.startswith(b"{"):
-            text = zlib.decompress(base64.b64decode(text))
-        rest = json.loads(text)
-        named: Any = {name: rest[name] for name in ("keys", "tags")}
-        named |= {"counts": rest["counts"]} if "counts" in rest else {}
-        places = ([place] * number for place, number in rest.get("places", ()))
-        named["places"] = list(chain.from_iterable(places))
-        good = all(isinstance(values, list) for values in named.values())
-    except (KeyError, TypeError, zlib.error) as exc:
-        raise ValueError("This table has no header of a part.") from exc
-    if not good:
-        raise ValueError("The header of this part is not whole.")
-    return Part(table.replace_schema_metadata(None), **named)

@@ -14,7 +14,7 @@ from rvlab.frame.gather import gathered
 from rvlab.frame.later import Later
 from rvlab.frame.listing import ENDED, once
 from rvlab.frame.part import Part
-from rvlab.frame.rows import Row, broken, ended, unended
+from rvlab.frame.rows import HERE, Row, broken, ended, unended
 from rvlab.frame.select import Picked, rolls
 from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
@@ -45,9 +45,10 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
         the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
         scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
-        timedelta: to now for a run that is running. ``tags`` are joined by ``", "``; ``archived``
-        is never missing. A run whose records cannot be read is a row with the state ``broken`` and
-        the reason in ``error``.
+        timedelta: to now for a run that is running, missing if the clocks of its steps and of this
+        machine differ so much that it would be negative. ``tags`` are joined by ``", "``;
+        ``archived`` is never missing. A run whose records cannot be read is a row with the state
+        ``broken`` and the reason in ``error``.
 
     Warns:
         UserWarning: For a tag, note or archiving that cannot be read; it is left out.
@@ -79,7 +80,10 @@ def _table(
     told = ask(silent) if ask and silent else {}
     for row in going:
         run = row["_run"]
-        row["state"] = told.get(run, row["state"])
+        answer = told.get(run, row["state"])
+        # A queue that does not have a run which wrote its record a moment ago is not its queue.
+        if not (answer == "lost" and row["state"] == "running" and row["engine"] in HERE):
+            row["state"] = answer
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)
@@ -188,7 +192,9 @@ def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
             column.index = index
     table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
-    table["duration"] = (until - table["started"]).astype(SPAN)
+    took = until - table["started"]
+    # Below zero where the two times are of clocks that differ: then it is not known.
+    table["duration"] = took.where(took >= pd.Timedelta(0)).astype(SPAN)
     return table
 
 

@@ -8,30 +8,33 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import re
-import secrets
+import shutil
+import warnings
 from collections.abc import Collection, Iterable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from threading import Lock
+from typing import Protocol
 
-from rvlab.errors import RvlabError
-from rvlab.frame.part import HEADER, Part, from_header, header, small, with_header
+from cachetools import LRUCache
+
+from rvlab.errors import KeyMissing, RvlabError
+from rvlab.frame import block_file, private_dir
+from rvlab.frame.block_file import BlockDamaged
+from rvlab.frame.part import Part
 from rvlab.model import INDEX
 from rvlab.store import Store
 from rvlab.store.home import cache_folder
 
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-FORM = 2
+FORM = 3
 """The number of the form of parts; those of another are not looked at."""
 
 MOST_BYTES = 2 * 2**30
 """So much is kept on this machine, of all stores; what was not used for longest goes first."""
 
-_NAME = re.compile(r"(\d{9})-[0-9a-f]{16}\.(arrow|parquet)")
+MEMORY_BYTES = 256 * 2**20
+"""Size of the local blocks that this process holds in memory."""
 
 
 class Shelf(Protocol):
@@ -43,83 +46,115 @@ class Shelf(Protocol):
     def read(self, name: str) -> Part | None:
         """A part; None if it is gone, or is none."""
 
-    def write(self, part: Part) -> str:
+    def write(self, part: Part) -> str | None:
         """Keep a part; the same part has the same name."""
 
     def remove(self, names: Iterable[str]) -> None:
         """Keep some no more; those that are gone are no error."""
 
 
-def keys_in(name: str) -> int:
-    """How many keys the part of that name has."""
-    return int(name[:9])
-
-
 class LocalShelf:
-    """In the cache folder of this machine, as Arrow files that are mapped, not read."""
+    """In the cache folder of this machine, as files that are verified when they are read.
+
+    They are read, not mapped: a mapped file that another program truncates or changes would end
+    the process with SIGBUS, or change a table that was verified.
+    """
 
     def __init__(self, store: Store, experiment: str, what: str) -> None:
         where = f"{store.uri}\n{store.access.endpoint if store.is_s3 else ''}"
         digest = hashlib.sha256(where.encode()).hexdigest()[:16]
         self._root = cache_folder() / "tables"
         self._folder = self._root / digest / experiment / f"{what}-{FORM}"
+        self._context = f"{digest}/{experiment}/{what}"
+        self._what = what
 
     def names(self) -> list[str]:
         """See Shelf."""
         try:
-            names = sorted(name for name in os.listdir(self._folder) if _NAME.fullmatch(name))
+            found = os.listdir(self._folder) if private_dir.is_private(self._root) else []
         except OSError:
-            names = []
+            found = []
+        names = sorted(name for name in found if block_file.NAME.fullmatch(name))
         there = {str(self._folder / name) for name in names}
-        for path in [one for one in list(_mapped) if Path(one).parent == self._folder]:
-            if path not in there:  # another process has merged it
-                _mapped.pop(path, None)
+        with _loaded_lock:
+            for path in [one for one in _loaded if Path(one).parent == self._folder]:
+                if path not in there:  # another process has merged it
+                    _loaded.pop(path, None)
         return names
 
     def read(self, name: str) -> Part | None:
-        """See Shelf."""
-        import pyarrow as pa
+        """See Shelf; a file that is damaged is deleted.
 
-        path = str(self._folder / name)
-        part = _mapped.get(path)
-        if part is None:
-            try:
-                os.utime(path)  # it is of use still
-                part = from_header(pa.ipc.open_file(pa.memory_map(path)).read_all())
-            except (OSError, ValueError, TypeError, pa.ArrowException):
-                return None  # somebody has removed it, or it was cut off: it is made anew
-            _mapped[path] = part
+        Warns:
+            UserWarning: For a file that is damaged.
+        """
+        path = self._folder / name
+        with _loaded_lock:
+            part = _loaded.get(str(path))
+        if part is not None:
+            return part
+        try:
+            data = private_dir.read(path)
+        except OSError:
+            return None  # another process has removed it
+        try:
+            block_file.check_name(name, self._context, data)
+            part = block_file.check_keys(name, block_file.decode(data))
+        except BlockDamaged as exc:
+            self.remove([name])
+            warnings.warn(
+                f"The cache file {path} was damaged and is deleted: {exc}. What it held is read "
+                "from the store.",
+                stacklevel=2,
+            )
+            return None
+        _remember(str(path), part)
         return part
 
     def write(self, part: Part) -> str:
         """See Shelf; where the folder cannot be written, nothing is kept."""
-        import pyarrow as pa
-
-        table = with_header(part).combine_chunks()
-        name = _name(part)
-        path = self._folder / name
+        data = block_file.encode(part)
+        name = block_file.file_name(len(part), self._context, data, "arrow")
         with contextlib.suppress(OSError):
-            self._folder.mkdir(parents=True, exist_ok=True, mode=0o700)
-            new = path.with_name(f"{name}.{secrets.token_hex(4)}.new")
-            try:
-                with pa.OSFile(str(new), "wb") as sink, pa.ipc.new_file(sink, table.schema) as out:
-                    out.write_table(table)
-                new.replace(path)
-            finally:
-                new.unlink(missing_ok=True)
-            _trim(self._root, path)
+            if private_dir.is_private(self._root):
+                private_dir.write(self._folder / name, data)
+                _trim(self._root, self._folder / name)
         return name
 
     def remove(self, names: Iterable[str]) -> None:
         """See Shelf."""
         for name in names:
-            _mapped.pop(str(self._folder / name), None)
+            with _loaded_lock:
+                _loaded.pop(str(self._folder / name), None)
             with contextlib.suppress(OSError):
                 (self._folder / name).unlink(missing_ok=True)
 
+    def remove_older(self) -> None:
+        """Delete the blocks that earlier versions of rvlab wrote."""
+        for folder in self._folder.parent.glob(f"{self._what}-*"):
+            if _is_older(folder.name, self._what):
+                shutil.rmtree(folder, ignore_errors=True)
 
-_mapped: dict[str, Part] = {}
-"""Parts that this process has open, by their paths; a path never has another content."""
+
+def _size(part: Part) -> int:
+    return int(part.table.nbytes) + 200 * len(part)
+
+
+_loaded: LRUCache[str, Part] = LRUCache(MEMORY_BYTES, getsizeof=_size)
+"""Parts that this process has read, by their paths; a path never has another content."""
+
+_loaded_lock = Lock()
+
+
+def _remember(path: str, part: Part) -> None:
+    if _size(part) <= MEMORY_BYTES:
+        with _loaded_lock:
+            _loaded[path] = part
+
+
+def _is_older(folder: str, what: str) -> bool:
+    number = re.fullmatch(rf"{re.escape(what)}-(\d{{1,9}})", folder)
+    return number is not None and int(number[1]) < FORM
 
 
 class StoreShelf:
@@ -130,6 +165,10 @@ class StoreShelf:
         experiment: Of which experiment they are.
         what: The name of the table.
         listed: The keys of the index, if they have been listed already.
+
+    Attributes:
+        damaged: The blocks that were read and failed a check, each with the reason.
+        ignored: The blocks that another version of rvlab may have written, each with the reason.
     """
 
     def __init__(
@@ -138,8 +177,11 @@ class StoreShelf:
         self._store = store
         self._mine = experiment, what
         self._prefix = f"{experiment}/{INDEX}/{what}-{FORM}/"
+        self._what = what
         self._read: dict[str, Part | None] = {}
         self.listed = listed
+        self.damaged: dict[str, str] = {}
+        self.ignored: dict[str, str] = {}
 
     @property
     def store(self) -> str:
@@ -152,7 +194,7 @@ class StoreShelf:
 
     def names(self) -> list[str]:
         """See Shelf; listed once, unless `listed` is forgotten."""
-        return sorted(name for name in self._below() if _NAME.fullmatch(name))
+        return sorted(name for name in self._below() if block_file.NAME.fullmatch(name))
 
     def _below(self) -> list[str]:
         if self.listed is None:
@@ -171,44 +213,56 @@ class StoreShelf:
 
     def read_many(self, names: Iterable[str]) -> dict[str, Part | None]:
         """Several parts at once."""
-        import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
-
         found: dict[str, Part | None] = self._store.each(self.read, names)
         return found
 
     def read(self, name: str) -> Part | None:
-        """See Shelf."""
-        import pyarrow as pa
-        import pyarrow.parquet as pq
-
+        """See Shelf; one that fails a check is noted in `damaged`."""
         if mine := self._read.get(name):
             return mine
         try:
-            data = self._store.get(f"{self._prefix}{name}")
-            part = from_header(pq.read_table(pa.BufferReader(data)))
-        except (RvlabError, OSError, ValueError, TypeError, pa.ArrowException):
+            data = self._bytes(f"{self._prefix}{name}")
+            block_file.check_name(name, self._what, data)
+            part = block_file.decode(block_file.decompress(data))
+            block_file.check_keys(name, part)
+        except RvlabError:
             return None
-        pa.default_memory_pool().release_unused()  # what decoding took
+        except BlockDamaged as exc:
+            self.damaged[name] = str(exc)
+            return None
         return part.placed([name] * len(part))
 
-    def write(self, part: Part) -> str:
-        """See Shelf.
+    def _bytes(self, key: str) -> bytes:
+        """The content of a block; no more than a block may have is read."""
+        limit = block_file.MAX_FILE_BYTES
+        try:
+            data = self._store.get_range(key, 0, limit + 1)
+            if len(data) > limit:
+                size = self._store.size(key)
+                raise BlockDamaged(f"it has {size} bytes; the limit is {limit}")
+            return data
+        except KeyMissing:
+            raise
+        except RvlabError:
+            if self._store.size(key):
+                raise
+            return b""  # a range of no bytes is an error on S3
+
+    def write(self, part: Part) -> str | None:
+        """See Shelf; None if the block is too large, and is not written.
 
         Raises:
             StoreError: If the store refuses, as it does who may only read.
         """
-        import pyarrow.parquet as pq
-
-        name, data = _name(part, "parquet"), io.BytesIO()
-        rows = part.table
-        texts = [one.name for one in rows.schema if str(one.type) == "string"]
-        # Without Arrow's own schema, which would hold the header once more.
-        options: Any = {"compression": "zstd", "use_dictionary": texts, "store_schema": False}
-        with pq.ParquetWriter(data, rows.schema, **options) as out:
-            out.write_table(rows)
-            out.add_key_value_metadata({HEADER: small(header(part.placed([None] * len(part))))})
+        data = block_file.encode(part.placed([None] * len(part)))
+        if len(data) > block_file.MAX_BLOCK_BYTES or len(part.table) > block_file.MAX_ROWS:
+            return None
+        small = block_file.compress(data)
+        if len(small) > block_file.MAX_FILE_BYTES:
+            return None
+        name = block_file.file_name(len(part), self._what, small, "zst")
         # Over one of that name, if there is one: it is the same, or was harmed.
-        self._store.put(f"{self._prefix}{name}", data.getvalue())
+        self._store.put(f"{self._prefix}{name}", small)
         return name
 
     def cut(self, name: str, keys: Iterable[str]) -> None:
@@ -237,18 +291,17 @@ class StoreShelf:
         """See Shelf; their cuts stay, until `drop_cuts`."""
         self._store.delete(f"{self._prefix}{name}" for name in names)
 
+    def remove_older(self) -> None:
+        """Delete the blocks that earlier versions of rvlab wrote.
 
-def _name(part: Part, kind: str = "arrow") -> str:
-    """By what is in it; the columns too, so that no name ever stands for two contents."""
-    digest = hashlib.sha256()
-    for values in (part.keys, part.tags, part.counts, part.places):
-        digest.update("\0".join(map(str, values)).encode())
-    digest.update(str(_schema(part.table)).encode())
-    return f"{len(part):09d}-{digest.hexdigest()[:16]}.{kind}"
-
-
-def _schema(table: pa.Table) -> list[tuple[str, str]]:
-    return [(one.name, str(one.type)) for one in table.schema]
+        Raises:
+            StoreError: If the store refuses.
+        """
+        start = self._prefix.removesuffix(f"{self._what}-{FORM}/")
+        keys = [key for key, _ in self._store.files(start)]
+        names = [key.removeprefix(start).partition("/")[0] for key in keys]
+        pairs = zip(keys, names, strict=True)
+        self._store.delete([key for key, name in pairs if _is_older(name, self._what)])
 
 
 def _trim(root: Path, new: Path) -> None:

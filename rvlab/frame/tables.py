@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,9 +10,11 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.gather import Kind, gathered
 from rvlab.frame.later import Later
 from rvlab.frame.listing import once, rolls_of
+from rvlab.frame.parquet import conform, no_table, read_parquet
 from rvlab.frame.part import Part, joined
 from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
+from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.log import epochs
 from rvlab.store import Store
 from rvlab.store.roll import Roll
@@ -23,8 +24,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 Wanted = Sequence[Run] | Sequence[Roll]
-Find = Callable[[Run, bool], "pa.Table | None"]
-"""Reads the table of a run, told whether it has ended; None if it has none."""
+Find = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
+"""Reads the table of a run, given whether it has ended: the table, or None if it has none; and
+whether that is final. A key that is missing may still be on its way, where a store is being copied.
+"""
 
 EVALS: dict[str, Any] = {
     "run": "object",
@@ -61,9 +64,17 @@ SCENES: dict[str, Any] = {
 }
 HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
+NEEDED = {
+    "evals": ("group", "metric"),
+    "confusion": ("group", "truth", "prediction"),
+    "scenes": ("group", "scene"),
+    "artifacts": ("key",),
+}
+"""Columns of text in which nothing is ever missing."""
+
 
 def _is(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
-    """Whether kept rows have these columns, those of a run that has none left aside."""
+    """Whether cached rows have these columns, or there are none."""
     names = {"string": "string", "int64": "int64", "float64": "double"}
     wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
     return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
@@ -141,10 +152,13 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
     """
     import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
 
-    def find(run: Run, ended: bool) -> pa.Table | None:
+    def find(run: Run, ended: bool) -> tuple[pa.Table | None, bool]:
         # What was summarized is quick to read; the log is there while it is written.
         ways = (_kept_log, _log) if ended else (_log, _kept_log)
-        return next((found for way in ways if (found := way(store, run)) is not None), None)
+        for way in ways:
+            if (found := way(store, run)) is not None:
+                return found, way is _kept_log
+        return None, False
 
     table = _table(store, wanted, KEPT["history"], find)
     rest = {name: "float64" for name in table.columns if name not in HISTORY}
@@ -154,19 +168,28 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
 def _log(store: Store, run: Run) -> pa.Table | None:
     import pyarrow as pa
 
+    key = run.key("rv", "train", "log.csv")
     try:
-        rows = epochs(store.get(run.key("rv", "train", "log.csv")).decode(errors="replace"))
+        data = store.get(key, limit=LOG_CSV_BYTES)
     except KeyMissing:
         return None
+    try:
+        rows = epochs(data.decode(errors="replace"))
+    except RecordBroken as exc:
+        raise RecordBroken(f"{run.prefix}: {exc}") from exc
     return pa.Table.from_pylist(rows, schema=_of_history(rows[0] if rows else ["epoch"]))
 
 
 def _kept_log(store: Store, run: Run) -> pa.Table | None:
     """What was kept of a log: that of an adopted run lies elsewhere."""
-    found = _read(store, run.key("tables", "history.parquet"))
+    key = run.key("tables", "history.parquet")
+    found = _read(store, key)
     if found is None or "epoch" not in found.column_names:
         return None
-    return found.cast(_of_history(found.column_names))
+    if odd := {"", "run"} & set(found.column_names):
+        raise no_table(key, f"it has a column {odd.pop()!r}.")
+    only = {"needed": ("epoch",), "positive": ("epoch",)}
+    return conform(key, found, _of_history(found.column_names), **only)
 
 
 def _of_history(names: Iterable[str]) -> pa.Schema:
@@ -181,35 +204,27 @@ def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]
     import pyarrow.parquet  # here, not in several threads at once
 
     schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
+    whole = [one.name for one in schema if pa.types.is_integer(one.type)]
 
-    def find(run: Run, _: bool) -> pa.Table | None:
+    def find(run: Run, _: bool) -> tuple[pa.Table | None, bool]:
         key = run.key("tables", f"{name}.parquet")
         found = _read(store, key)
-        try:
-            return found if found is None else found.select(schema.names).cast(schema)
-        except (pa.ArrowException, KeyError, ValueError) as exc:
-            raise _no_table(key, exc) from exc
+        if found is None:
+            return None, False
+        needed = [*whole, *NEEDED[name]]
+        table = conform(key, found, schema, needed=needed, positive=whole)
+        return table.replace_schema_metadata(), True
 
     return _table(store, wanted, KEPT[name], find)
 
 
 def _read(store: Store, key: str) -> pa.Table | None:
     """A parquet file; None if there is none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        data = store.get(key)
+        data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
         return None
-    try:
-        return pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as exc:
-        raise _no_table(key, exc) from exc
-
-
-def _no_table(key: str, exc: Exception) -> RecordBroken:
-    return RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}")
+    return read_parquet(key, data)
 
 
 def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame:
@@ -252,7 +267,7 @@ def _part(store: Store, one: Roll, kind: Kind, find: Find, later: Later) -> Part
 def _found(store: Store, one: Roll, find: Find) -> Part:
     import pyarrow as pa
 
-    def table(uri: str) -> pa.Table | RecordBroken | None:
+    def table(uri: str) -> tuple[pa.Table | None, bool] | RecordBroken:
         run = Run.from_uri(uri)
         try:
             return find(run, run.id in one.ends)
@@ -266,8 +281,10 @@ def _found(store: Store, one: Roll, find: Find) -> Part:
         if isinstance(answer, RecordBroken):
             _left_out(run, answer)
             continue
-        rows = answer if answer is not None else pa.table({})
-        parts.append(Part(rows, [run.id], [one.ends.get(run.id)], [len(rows)]))
+        rows, final = answer
+        rows = rows if rows is not None else pa.table({})
+        tag = one.ends.get(run.id) if final else None
+        parts.append(Part(rows, [run.id], [tag], [len(rows)]))
     return joined(parts)
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
@@ -31,7 +33,8 @@ class Made:
         self, params: Mapping[str, Any] | None = None, *, experiment: str = "towns", **more: Any
     ) -> Spec:
         """Submit a run: it is queued."""
-        number = sum(len(roll(self.store, name).ids) for name in self.store.folders())
+        there = [] if "run" in more else self.store.folders()
+        number = sum(len(roll(self.store, name).ids) for name in there)
         created = CREATED + timedelta(seconds=number)
         settings: dict[str, Any] = {
             "experiment": experiment,
@@ -77,6 +80,9 @@ class Made:
         }
         record = StepRecord(**{**settings, **more}).record()
         self.store.put_json(run.step_key(step), record)
+        if "://" not in self.store.uri:  # a reader goes by when the record was written
+            moment = beat.timestamp()
+            os.utime(Path(self.store.uri, run.step_key(step)), (moment, moment))
 
     def ended(
         self,
@@ -90,7 +96,25 @@ class Made:
     ) -> Run:
         """A run that is over: it started 2 s after it was submitted and took 30 s."""
         spec = self.spec(params, **more)
-        run = run_of(self.store, spec)
+        self._end(spec, metrics, state=state, step=step, error=error)
+        return run_of(self.store, spec)
+
+    def end(
+        self, run: Run, metrics: Mapping[str, float] | None = None, *, state: str = "succeeded"
+    ) -> None:
+        """End a run that was submitted before."""
+        key = run.key("spec.json")
+        self._end(Spec.from_record(self.store.get_json(key), key), metrics, state=state)
+
+    def _end(
+        self,
+        spec: Spec,
+        metrics: Mapping[str, float] | None,
+        *,
+        state: str,
+        step: str | None = None,
+        error: str | None = None,
+    ) -> None:
         created = datetime.fromisoformat(spec.created)
         record = end_record(
             spec.record(),
@@ -101,8 +125,7 @@ class Made:
             error=error,
             metrics=metrics,
         )
-        close(self.store, run, record)
-        return run
+        close(self.store, run_of(self.store, spec), record)
 
     def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """A table, as ``summarize`` writes it."""

@@ -1,0 +1,245 @@
+"""The file format of cached blocks, and the checks that their bytes pass before they are used.
+
+A block file is named by the digest of its content, so damage shows before Arrow reads a byte. The
+content is three uncompressed Arrow IPC streams: the index (key, ETag, number of rows and shared
+block of each key), the names of the shared blocks, and the rows. Shared blocks are compressed with
+zstd as a whole; the size before compression stands in front, so that memory is bounded before
+anything is decompressed.
+
+The digest protects against damage only. Content with a valid digest can still have been written by
+another program, so it is checked in full: sizes, types, UTF-8, and that keys and rows agree.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import struct
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.frame.part import Part
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+MAX_FILE_BYTES = 256 * 2**20
+"""Largest block file in the store."""
+
+MAX_BLOCK_BYTES = 512 * 2**20
+"""Largest block in the store before compression."""
+
+MAX_ROWS = 50_000_000
+"""Most rows of a block."""
+
+NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
+"""File names of blocks: number of keys, digest, and format."""
+
+_MAGIC = b"rvlab-3\n"
+_ALIGNMENT = 64
+_SIZES = struct.Struct("<8sQQQ")
+_SHARED = struct.Struct("<8sQ")
+_TYPES = ("string", "int64", "double", "bool", "timestamp[ns, tz=UTC]")
+_INDEX = {"key": "string", "tag": "string", "rows": "int64", "block": "int64"}
+
+
+class BlockDamaged(ValueError):
+    """A block file does not have the content that its name promises, or is no block."""
+
+
+def encode(part: Part) -> pa.Buffer:
+    """Return a block as uncompressed bytes."""
+    import pyarrow as pa
+
+    names = list(dict.fromkeys(place for place in part.places if place is not None))
+    numbers = {name: number for number, name in enumerate(names)}
+    columns = (
+        part.keys,
+        part.tags,
+        part.counts,
+        [None if place is None else numbers[place] for place in part.places],
+    )
+    types = (pa.string(), pa.string(), pa.int64(), pa.int64())
+    arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
+    index = pa.table(dict(zip(_INDEX, arrays, strict=True)))
+    blocks = pa.table({"name": pa.array(names, pa.string())})
+    rows = part.table.replace_schema_metadata(None).combine_chunks()
+    streams = [_to_stream(table) for table in (index, blocks, rows)]
+    head = _SIZES.pack(_MAGIC, *(len(stream) for stream in streams)).ljust(_ALIGNMENT, b"\0")
+    sink = pa.BufferOutputStream()
+    for piece in (head, *streams):
+        sink.write(piece)
+        sink.write(bytes(-len(piece) % _ALIGNMENT))
+    return sink.getvalue()
+
+
+def decode(data: Any) -> Part:
+    """Read a block from its bytes, without a copy.
+
+    Args:
+        data: What `encode` returned, as anything with the buffer protocol.
+
+    Raises:
+        BlockDamaged: If it is something else, or its parts do not agree.
+    """
+    import pyarrow as pa
+
+    buffer = pa.py_buffer(data)
+    try:
+        index, blocks, rows = (_from_stream(piece) for piece in _pieces(buffer))
+    except BlockDamaged:
+        raise
+    except (pa.ArrowException, struct.error, ValueError, OSError, ArithmeticError) as exc:
+        raise BlockDamaged(f"it cannot be read: {exc!s:.200}") from exc
+    if _schema(index) != _INDEX or _schema(blocks) != {"name": "string"}:
+        raise BlockDamaged("its index has other columns")
+    keys, tags, counts, places = (index.column(name).to_pylist() for name in _INDEX)
+    if None in keys or len(set(keys)) != len(keys):
+        raise BlockDamaged("its keys are not unique")
+    if any(count is None or count < 0 for count in counts) or sum(counts) != len(rows):
+        raise BlockDamaged(f"its index counts {sum(filter(None, counts))} rows, not {len(rows)}")
+    names = blocks.column("name").to_pylist()
+    if any(place is not None and not 0 <= place < len(names) for place in places):
+        raise BlockDamaged("its index names a shared block that is not listed")
+    return Part(rows, keys, tags, counts, [None if p is None else names[p] for p in places])
+
+
+def compress(data: pa.Buffer) -> bytes:
+    """Return a block's bytes as they are stored beside the runs."""
+    import pyarrow as pa
+
+    return _SHARED.pack(_MAGIC, len(data)) + pa.compress(data, codec="zstd", asbytes=True)
+
+
+def decompress(data: bytes) -> pa.Buffer:
+    """Return the bytes of a block that `compress` compressed.
+
+    Raises:
+        BlockDamaged: If they are something else, or larger than `MAX_BLOCK_BYTES`.
+    """
+    import pyarrow as pa
+
+    if len(data) < _SHARED.size or data[: len(_MAGIC)] != _MAGIC:
+        raise BlockDamaged("it does not start as a block does")
+    size = _SHARED.unpack_from(data)[1]
+    if size > MAX_BLOCK_BYTES:
+        raise BlockDamaged(
+            f"it says that it has {size} bytes before compression; the limit is {MAX_BLOCK_BYTES}"
+        )
+    try:
+        return pa.decompress(
+            pa.py_buffer(data)[_SHARED.size :], decompressed_size=size, codec="zstd"
+        )
+    except (pa.ArrowException, OSError, MemoryError) as exc:
+        raise BlockDamaged(f"it cannot be decompressed: {exc!s:.200}") from exc
+
+
+def file_name(keys: int, context: str, data: Any, kind: str) -> str:
+    """Return the name of a block file, which is the digest of its content.
+
+    Args:
+        keys: How many keys the block has.
+        context: What the block is of; the same content has another name elsewhere.
+        data: The content of the file.
+        kind: ``arrow`` or ``zst``.
+    """
+    digest = hashlib.sha256(f"{keys}\0{context}\0".encode())
+    digest.update(data)
+    return f"{keys:09d}-{digest.hexdigest()[:32]}.{kind}"
+
+
+def check_name(name: str, context: str, data: Any) -> None:
+    """Check the content of a block file against its name.
+
+    Raises:
+        BlockDamaged: If the name is that of another content.
+    """
+    if file_name(keys_in(name), context, data, name.rpartition(".")[2]) != name:
+        raise BlockDamaged("its content does not have the digest in its name")
+
+
+def check_keys(name: str, part: Part) -> Part:
+    """Check the number of keys of a block against its file's name.
+
+    Raises:
+        BlockDamaged: If they differ.
+    """
+    if len(part) != keys_in(name):
+        raise BlockDamaged(f"it has {len(part)} keys; its name says {keys_in(name)}")
+    return part
+
+
+def keys_in(name: str) -> int:
+    """Return how many keys the block of that file name has."""
+    return int(name[:9])
+
+
+def _to_stream(table: pa.Table) -> pa.Buffer:
+    import pyarrow as pa
+
+    sink = pa.BufferOutputStream()
+    with pa.ipc.new_stream(sink, table.schema) as out:
+        out.write_table(table)
+    return sink.getvalue()
+
+
+def _pieces(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
+    """Split a block into its three streams."""
+    magic, *sizes = _SIZES.unpack_from(buffer)
+    starts = [_ALIGNMENT]
+    for size in sizes:
+        starts.append(starts[-1] + size + -size % _ALIGNMENT)
+    if magic != _MAGIC or starts[-1] != len(buffer):
+        raise BlockDamaged("it does not start as a block does, or is cut off")
+    return [buffer.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
+
+
+def _from_stream(stream: pa.Buffer) -> pa.Table:
+    """Read an Arrow IPC stream that allocates nothing: plain types, no compression."""
+    import pyarrow as pa
+
+    messages = list(pa.ipc.MessageReader.open_stream(stream))
+    if not messages or messages[0].type != "schema":
+        raise BlockDamaged("it has no schema")
+    schema = pa.ipc.read_schema(messages[0])
+    for field in schema:
+        if str(field.type) not in _TYPES:
+            raise BlockDamaged(f"its column {field.name!r:.100} has the type {field.type!s:.100}")
+    if len(set(schema.names)) != len(schema.names):
+        raise BlockDamaged("two of its columns have one name")
+    batches = []
+    for message in messages[1:]:
+        if message.type != "record batch" or _is_compressed(message.metadata):
+            raise BlockDamaged("it has a part that no block has")
+        batches.append(pa.ipc.read_record_batch(message, schema))
+    rows = sum(batch.num_rows for batch in batches)
+    if rows > (MAX_ROWS if len(schema) else 0):
+        raise BlockDamaged(f"it has {rows} rows; the limit is {MAX_ROWS}")
+    table = pa.Table.from_batches(batches, schema)
+    table.validate(full=True)
+    return table
+
+
+def _is_compressed(metadata: pa.Buffer) -> bool:
+    """Whether the buffers of a record batch are compressed, which pyarrow does not tell.
+
+    Follows the flatbuffers ``Message`` (field 2 is ``header``) and ``RecordBatch`` (field 3 is
+    ``compression``) of Arrow's ``format/Message.fbs``.
+    """
+
+    def read(kind: str, at: int) -> int:
+        return int(struct.unpack_from(kind, metadata, at)[0])
+
+    def field(table: int, number: int) -> int:
+        fields = table - read("<i", table)
+        slot = 4 + 2 * number
+        offset = read("<H", fields + slot) if slot < read("<H", fields) else 0
+        return table + offset if offset else 0
+
+    header = field(read("<I", 0), 2)
+    batch = header + read("<I", header)
+    return field(batch, 3) != 0
+
+
+def _schema(table: pa.Table) -> dict[str, str]:
+    return {field.name: str(field.type) for field in table.schema}

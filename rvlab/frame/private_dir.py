@@ -1,0 +1,85 @@
+"""Folders and files that belong to the user alone, with mode 0700 and 0600."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import stat
+import warnings
+from contextlib import suppress
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+OTHERS = 0o077
+"""What the group and others may do."""
+
+
+@cache
+def is_private(folder: Path) -> bool:
+    """Create a folder for the user alone, and check that it is; answered once per process.
+
+    Warns:
+        UserWarning: If another user owns it or may write to it.
+    """
+    try:
+        make(folder)
+        found = folder.lstat()
+        if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
+            if found.st_mode & OTHERS:
+                folder.chmod(0o700)
+            return True
+    except OSError:
+        return False  # it cannot be created: there is no cache
+    warnings.warn(
+        f"The cache folder {folder} is not used: it belongs to user {found.st_uid}, or is not a "
+        f"folder; this process is user {os.geteuid()}. Set RVLAB_CACHE to a folder of your own.",
+        stacklevel=2,
+    )
+    return False
+
+
+def make(folder: Path) -> None:
+    """Create a folder and the parents that are missing, each for the user alone.
+
+    Raises:
+        OSError: If one cannot be created.
+    """
+    missing = [one for one in (folder, *folder.parents) if not os.path.lexists(one)]
+    for one in reversed(missing):
+        one.mkdir(exist_ok=True, mode=0o700)
+
+
+def read(path: Path) -> bytes:
+    """Return the content of a regular file of this user.
+
+    Raises:
+        OSError: If it is missing, another user's, or not a regular file.
+    """
+    file = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+    with os.fdopen(file, "rb") as source:
+        found = os.fstat(file)
+        if not stat.S_ISREG(found.st_mode) or found.st_uid != os.geteuid():
+            raise PermissionError(f"{path} is not a file of user {os.geteuid()}.")
+        with suppress(OSError):
+            os.utime(file)  # the time of its last use
+        return source.read()
+
+
+def write(path: Path, data: Any) -> None:
+    """Write a file as a whole: after a crash it is missing, never half there.
+
+    Raises:
+        OSError: If it cannot be written.
+    """
+    make(path.parent)
+    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    try:
+        file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
+        with os.fdopen(file, "wb") as out:
+            out.write(data)
+            out.flush()
+            os.fsync(file)
+        new.replace(path)
+    finally:
+        new.unlink(missing_ok=True)
