@@ -124,11 +124,7 @@ class Trained:
 
 def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
     """A lab whose store is a folder of the embedded server's bucket."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "rvlab.lab._places._store", lambda *_, **__: Store(f"s3://{s3.bucket}/{folder}", access)
-        )
-        return Lab("ignored", LocalEngine(at_most=2))
+    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(at_most=2))
 
 
 @pytest.fixture(scope="session")

@@ -365,7 +365,9 @@ def test_where_nothing_lies_is_told_by_its_address(lab: Lab, tmp_path: Path) -> 
         lab.adopt(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     for uri in ("http://host/out", "s3://bucket/../out", ""):
-        with pytest.raises(SpecError, match=r"cannot be a folder of outputs|is no store"):
+        with pytest.raises(
+            SpecError, match=r"cannot be a folder of outputs|is not the address of a store"
+        ):
             lab.adopt(uri)
     with pytest.raises(SpecError, match="cannot be the name of the experiment"):
         lab.adopt(output(tmp_path / "out"), experiment="a/b")

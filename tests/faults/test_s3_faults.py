@@ -309,9 +309,7 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
     labs = []
 
     def made(store: Store) -> Lab:
-        with monkeypatch.context() as patch:
-            patch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
-            labs.append(Lab("ignored", CheapEngine(at_most=6)))
+        labs.append(Lab(store, CheapEngine(at_most=6)))
         return labs[-1]
 
     yield made
