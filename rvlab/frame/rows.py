@@ -7,8 +7,8 @@ from dataclasses import fields
 from datetime import UTC, datetime
 from typing import Any
 
+from rvlab.cache.dtypes import RUNS
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
-from rvlab.frame.dtypes import RUNS
 from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
 from rvlab.store import Store, parsed
 

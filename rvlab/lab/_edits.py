@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 
 from rvlab import frame
+from rvlab.cache import evict
 from rvlab.errors import SpecError
 from rvlab.frame.rows import HERE
 from rvlab.frame.select import Picked, present
@@ -113,7 +114,7 @@ class Edits(Places):
                 f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted."
             )
         remove_runs(self.store, wanted)
-        frame.forget(self.store, wanted)
+        evict(self.store, wanted)
 
     def _named(self, runs: Picked, verb: str) -> Sequence[Run]:
         """The runs that are meant; not all of them because none was named."""

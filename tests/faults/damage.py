@@ -21,8 +21,9 @@ import pandas as pd
 import pyarrow as pa
 
 from rvlab import frame
+from rvlab.cache import block_file, row_cache
+from rvlab.cache.background import DeferredWrites
 from rvlab.errors import RvlabError
-from rvlab.frame import block_file, gather, later
 from rvlab.store import Store
 from rvlab.store.edits import put
 from tests.frame.made import Made
@@ -55,13 +56,13 @@ def table_of(store: Store, name: str) -> pd.DataFrame:
     """A table of all runs, with every background job finished."""
     wanted: Any = None if name in ("runs", "edits") else frame.rolls(store, None)
     found = READ[name](store, wanted)
-    later.settle()
+    DeferredWrites.flush()
     return found
 
 
 def small_blocks() -> None:
     """Share blocks of two runs already."""
-    gather.FEW, gather.LEAST = 0, 2
+    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 
 
 def prepare(folder: Path) -> None:

@@ -1,25 +1,25 @@
-"""Many calls at once: each made once, bounded, ended by the first that fails, never stuck."""
+"""Concurrent calls: each is made once, they are bounded, and the first that fails ends them."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
 import time
-from threading import Lock, Thread
+from threading import Lock, Thread, current_thread
 from typing import Any
 
 import pytest
 
-from rvlab.store.crowd import IN_FLIGHT, each
+from rvlab.store.concurrency import IN_FLIGHT, map_concurrently
 
 
 def test_each_key_is_called_once_and_answers_come_in_order() -> None:
     calls: list[str] = []
     keys = [f"k{n}" for n in range(1000)]
-    found = each(lambda key: calls.append(key) or key.upper(), keys)
+    found = map_concurrently(lambda key: calls.append(key) or key.upper(), keys)
     assert list(found.items()) == [(key, key.upper()) for key in keys]
     assert sorted(calls) == sorted(keys)
-    assert each(str, []) == {}
+    assert map_concurrently(str, []) == {}
 
 
 def test_calls_are_side_by_side_but_not_more_than_so_many() -> None:
@@ -34,7 +34,7 @@ def test_calls_are_side_by_side_but_not_more_than_so_many() -> None:
         with lock:
             now -= 1
 
-    each(call, [str(n) for n in range(4 * IN_FLIGHT)])
+    map_concurrently(call, [str(n) for n in range(4 * IN_FLIGHT)])
     assert IN_FLIGHT / 2 < most <= IN_FLIGHT
 
 
@@ -49,29 +49,41 @@ def test_the_first_that_fails_ends_it(kind: type[BaseException]) -> None:
             raise kind("no")
 
     with pytest.raises(kind, match="no"):
-        each(call, [str(n) for n in range(20_000)])
+        map_concurrently(call, [str(n) for n in range(20_000)])
     assert len(calls) < 10_000
 
 
 def test_calls_that_call_others_are_never_stuck() -> None:
     def outer(key: str) -> int:
-        return sum(each(lambda one: int(one) + int(key), [str(n) for n in range(300)]).values())
+        return sum(
+            map_concurrently(lambda one: int(one) + int(key), [str(n) for n in range(300)]).values()
+        )
 
     found: list[Any] = []
     keys = [str(n) for n in range(2 * IN_FLIGHT)]
-    thread = Thread(target=lambda: found.append(each(outer, keys)), daemon=True)
+    thread = Thread(target=lambda: found.append(map_concurrently(outer, keys)), daemon=True)
     thread.start()
     thread.join(60)
     assert found[0] == {key: sum(range(300)) + 300 * int(key) for key in keys}
 
 
+def test_calls_within_calls_start_no_more_threads() -> None:
+    def inner(_: str) -> str:
+        return current_thread().name
+
+    def outer(key: str) -> set[str]:
+        return {current_thread().name, *map_concurrently(inner, ["a", "b", "c"]).values()}
+
+    assert all(len(names) == 1 for names in map_concurrently(outer, ["a", "b", "c"]).values())
+
+
 def test_it_works_while_the_interpreter_ends() -> None:
     script = """
 import threading, time
-from rvlab.store.crowd import each
+from rvlab.store.concurrency import map_concurrently
 def late():
     time.sleep(0.5)
-    print(each(len, ["a", "bb", "ccc"]))
+    print(map_concurrently(len, ["a", "bb", "ccc"]))
 threading.Thread(target=late).start()
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True)

@@ -12,6 +12,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
@@ -19,8 +20,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from rvlab import frame
+from rvlab.cache import block_file, evict, local, row_cache
+from rvlab.cache.arrow import to_arrow
+from rvlab.cache.background import DeferredWrites
+from rvlab.cache.block import RowBlock
+from rvlab.cache.local import LocalRowCache
+from rvlab.cache.shared import SharedRowCache
 from rvlab.errors import StoreError
-from rvlab.frame import gather, later, shelf
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
 from rvlab.store.objects import ObstoreObjects
@@ -35,7 +41,7 @@ def table(store: Store) -> pd.DataFrame:
 
 def settled(table: pd.DataFrame) -> pd.DataFrame:
     """What was read is kept now."""
-    later.settle()
+    DeferredWrites.flush()
     return table
 
 
@@ -63,9 +69,9 @@ def far(s3: Any, s3_access: S3Access, tmp_path: Path) -> Store:
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
     """Parts in the store are made of two runs already, and asked for whatever is missing."""
-    monkeypatch.setattr(gather, "FEW", 0)
-    monkeypatch.setattr(gather, "LEAST", 2)
-    monkeypatch.setattr(gather, "_read_only", set())
+    monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
+    monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
+    monkeypatch.setattr(row_cache, "_read_only", set())
 
 
 @pytest.fixture
@@ -102,7 +108,7 @@ def test_a_table_belongs_to_who_asked_for_it(store: Store, made: Made, cache: Pa
     made.table(runs[0], "evals", EVAL)
     store.put(runs[0].key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,1\n1,0.6,2\n")
     first, wanted = table(store), frame.rolls(store, None)
-    shelf.LocalShelf(store, "towns", "runs").remove(p.name for p in files(cache))
+    LocalRowCache(store, "towns", "runs").remove(p.name for p in files(cache))
     for _ in range(2):  # read from the runs, then from what is kept
         found = settled(table(store))
         for other in (found, frame.evals(store, wanted), frame.history(store, wanted)):
@@ -163,17 +169,17 @@ def test_a_cache_that_was_harmed_is_made_anew(
     for n in range(3):
         made.ended({"lr": n}, {"f1": 0.5})
     whole = table(store)
-    shelf._loaded.clear()
+    local._in_memory.clear()
     (path,) = (path for path in files(cache) if path.parent.name.startswith("runs"))
     data = path.read_bytes()
     if harm != "form":
         path.unlink()  # what another process has mapped stays as it is
     if harm == "form":
-        monkeypatch.setattr(shelf, "FORM", shelf.FORM + 1)
+        monkeypatch.setattr(local, "FORMAT", block_file.FORMAT + 1)
     elif harm == "columns":
-        other = frame.flat.packed([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
-        name = shelf.LocalShelf(store, "towns", "runs").write(
-            frame.part.Part(other, list(whole.index), ["x", "y", "z"])
+        other = to_arrow([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
+        name = LocalRowCache(store, "towns", "runs").write(
+            RowBlock(other, list(whole.index), ["x", "y", "z"])
         )
         assert name in {path.name for path in files(cache)}
     elif harm != "gone":
@@ -204,7 +210,7 @@ def test_a_cache_does_not_grow_without_end(
             os.utime(path, (n, n))
     sizes = {path: path.stat().st_size for path in files(cache)}
     made.ended(experiment="last")
-    monkeypatch.setattr(shelf, "MOST_BYTES", 2 * max(sizes.values()))
+    monkeypatch.setattr(local, "MAX_DISK_BYTES", 2 * max(sizes.values()))
     settled(frame.runs(store, "last"))
     left = {path.parent.parent.name for path in files(cache)}
     assert "last" in left
@@ -247,12 +253,12 @@ def test_parts_are_merged_so_that_there_are_few(store: Store, made: Made) -> Non
 def test_a_part_tells_where_a_listing_can_be_cut(
     far: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
     store, made = far, Made(far)
     runs = [made.ended({"lr": n}) for n in range(8)]
     whole = table(store)
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert there.cuts() == [runs[3].id, runs[6].id]
+    there = SharedRowCache(store, "towns", "runs")
+    assert there.page_boundaries() == [runs[3].id, runs[6].id]
     (name,) = there.names()
     starts: list[str | None] = []
     plain = ObstoreObjects.pages
@@ -270,29 +276,29 @@ def test_a_part_tells_where_a_listing_can_be_cut(
     assert len(starts) == 3
     runs += [made.ended({"lr": n}) for n in range(8, 20)]
     table(store)
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert name not in there.names()  # it was merged into another, and its cuts with it
-    assert there.cuts() == sorted(run.id for run in runs)[3::3]
+    there = SharedRowCache(store, "towns", "runs")
+    assert name not in there.names()  # it was merged into another, and its page boundaries with it
+    assert there.page_boundaries() == sorted(run.id for run in runs)[3::3]
 
 
 @pytest.mark.usefixtures("cache", "small")
 def test_a_run_that_is_deleted_is_in_no_cut_not_even_in_one_that_was_left_behind(
     far: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 2)
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 2)
     store, made = far, Made(far)
     runs = [made.ended({"lr": n}) for n in range(6)]
     table(store)
-    (name,) = shelf.StoreShelf(store, "towns", "runs").names()
-    left = "towns/index/runs-3/000000009-0123456789abcdef.cuts/"
+    (name,) = SharedRowCache(store, "towns", "runs").names()
+    left = "towns/index/runs-3/000000009-0123456789abcdef.pages/"
     for run in runs[2], runs[3]:
         store.put(f"{left}{run.id}", b"")
     from rvlab.store.removal import remove
 
     remove(store, [runs[2]])
-    frame.forget(store, [runs[2]])
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert there.cuts() == [runs[3].id, runs[5].id]
+    evict(store, [runs[2]])
+    there = SharedRowCache(store, "towns", "runs")
+    assert there.page_boundaries() == [runs[3].id, runs[5].id]
     assert there.names() != [name]
     assert not [key for key, _ in store.files() if runs[2].id in key or key.startswith(left)]
 
@@ -300,16 +306,20 @@ def test_a_run_that_is_deleted_is_in_no_cut_not_even_in_one_that_was_left_behind
 @pytest.mark.usefixtures("cache")
 def test_what_cannot_be_kept_is_told_and_the_rest_is_kept(store: Store) -> None:
     done: list[int] = []
+    go_on = Event()
 
     def read() -> None:
-        with later.Later(store) as jobs:
-            jobs.do(lambda: done.append(1 // 0))
-            jobs.do(lambda: done.append(2))
-        later.settle("s3://another")
+        writes = DeferredWrites(store.uri)
+        writes.submit(lambda: go_on.wait(60))
+        writes.submit(lambda: done.append(1 // 0))
+        writes.submit(lambda: done.append(2))
+        writes.start()
+        DeferredWrites.flush("s3://another")
         assert done == []
-        later.settle(store.uri)
+        go_on.set()
+        DeferredWrites.flush(store.uri)
 
-    with pytest.warns(UserWarning, match="not kept: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match="could not be cached: ZeroDivisionError"):
         read()
     assert done == [2]
 
@@ -319,13 +329,15 @@ def test_what_is_deleted_before_it_was_kept_is_not_kept(
     store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, other = made.ended({"lr": 1}), made.ended({"lr": 2})
-    monkeypatch.setattr(later, "HEAD_START_S", 0.5)
-    plain = gather.settle
-    frame.runs(store, None)
-    monkeypatch.setattr(gather, "settle", lambda _: None)
-    frame.forget(store, [secret])  # as if it was called before the reading was over
-    monkeypatch.setattr(gather, "settle", plain)
-    later.settle()
+    start, waiting = DeferredWrites.start, list[DeferredWrites]()
+    with monkeypatch.context() as patch:
+        patch.setattr(DeferredWrites, "start", lambda writes: waiting.append(writes))
+        frame.runs(store, None)
+    evict(store, [secret])
+    for writes in waiting:
+        start(writes)
+    DeferredWrites.flush()
+    assert len(waiting) == 1
     assert (parts(store), files(cache)) == ([], [])
     assert len(table(store)) == len([secret, other])
 
@@ -346,7 +358,7 @@ def test_who_reads_and_leaves_at_once_leaves_what_was_read(
 
 def in_part(store: Store, key: str) -> list[str]:
     """The ids of the runs in a part, in order."""
-    found = shelf.StoreShelf(store, "towns", "runs").read(key.rpartition("/")[2])
+    found = SharedRowCache(store, "towns", "runs").read(key.rpartition("/")[2])
     assert found is not None
     return list(found.keys)
 
@@ -396,14 +408,14 @@ def test_a_part_in_the_store_that_is_none_is_passed_over(
     whole = table(store)
     (name,) = parts(store)
     if data == "without a header":
-        pq.write_table(frame.flat.packed([{}]), tmp_path / "x")
+        pq.write_table(to_arrow([{}]), tmp_path / "x")
     elif data == "other columns":
-        part = shelf.StoreShelf(store, "towns", "runs").read(name.rpartition("/")[2])
+        part = SharedRowCache(store, "towns", "runs").read(name.rpartition("/")[2])
         assert part is not None
         store.delete([name])
-        other = frame.part.Part(part.table.drop_columns(["state"]), part.keys, part.tags)
+        other = RowBlock(part.table.drop_columns(["state"]), part.keys, part.etags)
         copy = Store(tmp_path / "copy")
-        made_up = f"towns/index/runs-3/{shelf.StoreShelf(copy, 'towns', 'runs').write(other)}"
+        made_up = f"towns/index/runs-3/{SharedRowCache(copy, 'towns', 'runs').write(other)}"
         store.put(made_up, copy.get(made_up))
     if data != "other columns":
         store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
@@ -428,7 +440,7 @@ def test_what_was_deleted_is_in_no_part_any_more(
     from rvlab.store.removal import remove
 
     remove(store, [secret])
-    frame.forget(store, [secret])
+    evict(store, [secret])
     assert [id_ for name in parts(store) for id_ in in_part(store, name)] == [r.id for r in others]
     assert not any(secret.id.encode() in path.read_bytes() for path in files(cache))
     assert not [key for key, _ in store.files() if secret.id in key]
@@ -467,17 +479,17 @@ def test_whatever_happens_the_table_is_what_the_records_say(
         with cached(tmp_path / f"reader-{rng.randint(0, 2)}"):
             mine = table(store)
         with cached(tmp_path / f"fresh-{turn}"), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shelf.StoreShelf, "names", lambda _: [])
-            patch.setattr(shelf.StoreShelf, "write", lambda *_: "none")
+            patch.setattr(SharedRowCache, "names", lambda _: [])
+            patch.setattr(SharedRowCache, "write", lambda *_: "none")
             pd.testing.assert_frame_equal(mine, table(store), check_like=True)
 
 
 READER = """
 import sys
 from rvlab import frame
-from rvlab.frame import gather
+from rvlab.cache import row_cache
 from rvlab.store import S3Access, Store
-gather.FEW, gather.LEAST = 0, 2
+row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 store = Store(sys.argv[1], S3Access.from_environ())
 while True:
     table = frame.runs(store, None)
