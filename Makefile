@@ -1,7 +1,7 @@
 # make demo   trains real runs and leaves executed notebooks and figures in demo/
-# make test   all tests, the notebooks included
-# make test-slow  the tests that take minutes: kills, damaged records, S3 faults, load
-# make check  formatting, lint, types, layers
+# make test   the tests of a change, the notebooks included: about 10 minutes on two cores
+# make test-slow  the other tests: Docker images, the demo at full size, statistics, faults, load
+# make check  formatting, lint, types, layers, known vulnerabilities
 # make lab    JupyterLab on notebooks/
 # make down   stops the demo's S3 server; its data stay
 # make images builds the worker's and the notebook's Docker images
@@ -35,19 +35,23 @@ env:
 demo: env
 	@$(BIN)/python notebooks/run.py
 
+# Tests run in processes of their own, at most 4; one after the other with ARGS="-n 0".
+PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
+
 test: export RVLAB_STORE :=
 test: env
-	@$(BIN)/python -m pytest -m "not extended" $(ARGS)
+	@$(PYTEST) -m "not extended" $(ARGS)
 
 test-slow: export RVLAB_STORE :=
 test-slow: env
-	@$(BIN)/python -m pytest -m extended $(ARGS)
+	@$(PYTEST) -m extended $(ARGS)
 
 check: env
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff format --check .
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python .ci/audit.py
 
 lab: env
 	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)

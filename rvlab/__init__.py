@@ -1,14 +1,13 @@
 """Launch Raster Vision runs from a notebook, compare them in pandas, look at the predictions.
 
-Every name is loaded on first use, so ``import rvlab`` costs next to nothing.
+Every name is imported on first use, so ``import rvlab`` is fast.
 """
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rvlab.version import __version__
+import lazy_loader
 
 if TYPE_CHECKING:
     from rvlab import compare, plot
@@ -18,18 +17,7 @@ if TYPE_CHECKING:
     from rvlab.model import Run
     from rvlab.store import S3Access
     from rvlab.submission import grid
-
-
-_HOMES = {
-    "Lab": "rvlab.lab",
-    "LocalEngine": "rvlab.engines.local",
-    "Run": "rvlab.model",
-    "RvlabError": "rvlab.errors",
-    "S3Access": "rvlab.store",
-    "grid": "rvlab.submission",
-}
-
-_MODULES = ("compare", "plot")
+    from rvlab.version import __version__
 
 __all__ = [
     "Lab",
@@ -43,14 +31,16 @@ __all__ = [
     "plot",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return import_module(f"rvlab.{name}")
-    if name not in _HOMES:
-        raise AttributeError(f"module 'rvlab' has no attribute {name!r}")
-    return getattr(import_module(_HOMES[name]), name)
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submodules=["compare", "plot"],
+    submod_attrs={
+        "engines.local": ["LocalEngine"],
+        "errors": ["RvlabError"],
+        "lab": ["Lab"],
+        "model": ["Run"],
+        "store": ["S3Access"],
+        "submission": ["grid"],
+        "version": ["__version__"],
+    },
+)

@@ -13,7 +13,11 @@
     memory = "16Gi"
     shm = "4Gi"
 
+    [read]
+    allow = ["/data/imagery", "https://tiles.example/scenes"]
+
 A variable such as ``RVLAB_IMAGE`` or ``RVLAB_STEPS__TRAIN__GPU`` overrides what the file says.
+What ``[read]`` says is read by `rvlab.store.addresses`.
 """
 
 from __future__ import annotations
@@ -40,9 +44,10 @@ from pydantic_settings import (
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.model import STEPS
+from rvlab.store.addresses import FILE, settings_file
+from rvlab.store.patience import PATIENCE_S
 
-FILE = "rvlab.toml"
-PREFIX, CONFIG, PROFILE = "RVLAB_", "RVLAB_CONFIG", "RVLAB_PROFILE"
+PREFIX, PROFILE = "RVLAB_", "RVLAB_PROFILE"
 
 KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Variables that no file holds."""
@@ -138,6 +143,8 @@ class Profile(BaseSettings):
         image_pull_secrets: Names of the secrets for a private registry.
         service_account: The pods' service account; None is Kubeflow's own.
         at_most: How many submissions are on their way to Kubeflow at a time.
+        patience_s: For how many seconds a step, or ``lab.wait``, waits for a store that does not
+            answer.
         s3: The bucket.
         steps: For each step, and ``default`` for all, where it runs.
     """
@@ -160,6 +167,7 @@ class Profile(BaseSettings):
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str | None = None
     at_most: Annotated[int, Field(gt=0)] = 8
+    patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = PATIENCE_S
     s3: S3 = S3()
     steps: dict[str, Place] = {}
 
@@ -191,7 +199,7 @@ def profile(name: str | None = None, path: Path | None = None) -> Profile:
         NotFound: If there is no such file or profile.
         SpecError: If the file holds what no profile has.
     """
-    file = path or _found()
+    file = path or settings_file()
     profiles = _profiles(file) if file else {}
     chosen = name or os.environ.get(PROFILE)
     if chosen is None and profiles:
@@ -205,25 +213,16 @@ def profile(name: str | None = None, path: Path | None = None) -> Profile:
     return _made(profiles.get(chosen or "", {}), what)
 
 
-def _found() -> Path | None:
-    named = os.environ.get(CONFIG)
-    if named:
-        path = Path(named).expanduser()
-        if not path.is_file():
-            raise NotFound(f"${CONFIG} names {named!r}, which is no file.")
-        return path
-    here = Path.cwd()
-    return next((f for d in (here, *here.parents) if (f := d / FILE).is_file()), None)
-
-
 def _profiles(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
         raise SpecError(f"{file} cannot be read: {exc}.") from exc
-    unknown = sorted(set(data) - {"profile"})
+    unknown = sorted(set(data) - {"profile", "read"})
     if unknown:
-        raise SpecError(f"{file} has the key {unknown[0]!r}; it takes [profile.NAME] only.")
+        raise SpecError(
+            f"{file} has the key {unknown[0]!r}; it takes [profile.NAME] and [read] only."
+        )
     found = data.get("profile", {})
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
         raise SpecError(f"{file} is to hold tables [profile.NAME].")

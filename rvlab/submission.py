@@ -4,21 +4,24 @@ from __future__ import annotations
 
 import getpass
 import itertools
+import json
 import os
 import socket
 import subprocess
+import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rvlab.errors import SpecError
+from rvlab.errors import KeyExists, SpecError, StoreError, StoreUnreachable
 from rvlab.model import Run, Spec, checked_name, new_id, utc_now
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store
 from rvlab.store.roll import enter
 from rvlab.version import __version__
+from rvlab.worker.masking import has_secret, mask_text
 from rvlab.worker.records import SOURCE, SPEC
 
 DATA = "_data"
@@ -105,7 +108,8 @@ def prepare(
 
     Raises:
         SpecError: If a point cannot be run; nothing has been written then.
-        StoreError: If the store refuses.
+        StoreError: If the store refuses or does not answer; none of the runs is submitted then, and
+            what was written of them is removed where the store lets it be.
     """
     if "://" in store.uri and not store.is_s3:
         raise SpecError(
@@ -113,6 +117,7 @@ def prepare(
         )
     each = [seeded(recipe, point, asked) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
+    _warn_of_secrets(store, recipe, [params for params, _ in bound])
     varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
     commit, dirty = _git(recipe.folder)
     specs = []
@@ -125,7 +130,7 @@ def prepare(
             Spec(
                 experiment=asked.experiment,
                 run=run.id,
-                name=asked.name or shown or recipe.name,
+                name=mask_text(asked.name or shown or recipe.name, store),
                 recipe=recipe.name,
                 source_sha256=recipe.sha256,
                 params=params,
@@ -145,11 +150,64 @@ def prepare(
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]
-    store.each(lambda key: store.put(key, recipe.source.encode()), [r.key(SOURCE) for r in runs])
+    sources = [run.key(SOURCE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
-    store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
-    enter(store, runs)
+    try:
+        store.each(lambda key: store.put(key, recipe.source.encode()), sources)
+        store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
+        enter(store, runs)
+    except KeyExists:  # what lies there is another's
+        raise
+    except StoreError as exc:
+        raise _not_submitted(store, runs, exc) from exc
+    except KeyboardInterrupt:
+        _take_back(store, runs)
+        raise
     return runs
+
+
+def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreError:
+    """The error of a submission that failed midway, after what it left has been removed."""
+    what = "The run was not" if len(runs) == 1 else f"None of the {len(runs)} runs was"
+    then = "What was written of it has been removed."
+    if not _take_back(store, runs):
+        ids = ", ".join(run.id for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
+        then = f"What may lie there of it ({ids}) cannot be removed now: `rvlab clean` removes it."
+    kind = StoreUnreachable if isinstance(exc, StoreUnreachable) else StoreError
+    return kind(f"{what} submitted: {exc} {then}")
+
+
+def _take_back(store: Store, runs: Sequence[Run]) -> bool:
+    """Remove what `prepare` wrote; whether the store let it."""
+    try:
+        # The marks first: a run without one is on no table, and `rvlab clean` finds its folder.
+        for keys in ([r.active_key for r in runs], [r.key(SPEC) for r in runs]):
+            store.delete(keys)
+        store.delete(run.key(SOURCE) for run in runs)
+    except StoreError:
+        return False
+    return True
+
+
+def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of secrets in what is recorded as it is, because the run needs it."""
+    found = [
+        f"parameter {name!r}"
+        for name in _keys(points)
+        if has_secret("\n".join({_plain(p[name]) for p in points if name in p}), store)
+    ]
+    if has_secret(recipe.source, store):
+        found.append(f"recipe {recipe.name}")
+    for what in found:
+        warnings.warn(
+            f"The {what} holds a secret, and everybody who can read the store can read it there. "
+            "Let the recipe read it from an environment variable of the worker instead.",
+            stacklevel=4,
+        )
+
+
+def _plain(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
 def _ids(number: int) -> list[str]:

@@ -11,6 +11,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+if "PYTEST_XDIST_WORKER" in os.environ:  # read once by numpy and torch, so set before both
+    os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis
 import pandas as pd
 import pytest
 
@@ -20,7 +24,56 @@ from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
 
 os.environ["MPLBACKEND"] = "agg"
+hypothesis.settings.register_profile(  # a machine may be busy with other work
+    "rvlab", deadline=None, suppress_health_check=[hypothesis.HealthCheck.too_slow]
+)
+hypothesis.settings.load_profile("rvlab")
 pytest.register_assert_rewrite("tests.contracts")
+
+GROUPS = {
+    "demo": "demo",
+    "full_demo": "demo",
+    "trained": "trained",
+    "trained_cc": "learned",
+    "trained_od": "learned",
+    "browser": "browser",
+    "kubeflow": "kubeflow",
+    "steps": "recipes",
+    "fetched": "neon",
+    "docker": "docker",
+}
+"""Fixtures that are expensive, with the group of tests that share one of them in one process."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """Group the tests for pytest-xdist: by expensive fixture, else by file; long groups first."""
+    if not hasattr(config, "workerinput"):
+        return
+    long: dict[str, int] = {}
+    groups: dict[pytest.Item, str] = {}
+    for item in items:
+        group = groups[item] = _group(item)
+        item.add_marker(pytest.mark.xdist_group(group))
+        marked = any(item.get_closest_marker(name) for name in ("slow", "extended"))
+        long[group] = long.get(group, 0) + marked
+    first = list(dict.fromkeys(GROUPS.values()))
+
+    def order(item: pytest.Item) -> tuple[int, int]:
+        group = groups[item]
+        return first.index(group) if group in first else len(first), -long[group]
+
+    items.sort(key=order)
+
+
+def _group(item: pytest.Item) -> str:
+    """Return the group of a test; a parameter may name the fixture too."""
+    params = getattr(getattr(item, "callspec", None), "params", {}).values()
+    names = {*getattr(item, "fixturenames", ()), *(p for p in params if isinstance(p, str))}
+    for fixture, group in GROUPS.items():
+        if fixture in names:
+            return group
+    return str(item.path.relative_to(Path(__file__).parent).with_suffix(""))
 
 
 @pytest.fixture(scope="session", autouse=True)
@@ -43,7 +96,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real S3 server, rvlab's own."""
     folder = tmp_path_factory.mktemp("s3")
-    yield server.start(folder)
+    yield server.start(folder, timeout_s=600)
     server.stop(folder)
 
 
@@ -93,7 +146,7 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
         name: lab.submit(TINY, experiment="tiny", **{"epochs": 2, **given})
         for name, given in asked.items()
     }
-    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
 
 
@@ -120,30 +173,42 @@ def trained_od(s3: Server, s3_access: S3Access) -> Trained:
 def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
     """One run of a recipe on small scenes, named ``first``."""
     runs = {"first": lab.submit(recipe, experiment="small", scene_px=384, **params)}
-    table = lab.wait(list(runs.values()), progress=False, timeout_s=500)
+    table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
 
 
+NOTEBOOKS = Path(__file__).parents[1] / "notebooks"
 SMALL = {
     **{"lrs": [1e-4, 1e-3, 1e-2], "widths": [4], "epochs": 1},
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
-    **{"test_lrs": [1e-3, 1e-2], "test_widths": [2, 4], "seeds": [0, 1], "test_epochs": 1},
-    **{"cluster_epochs": 1},
-    **{"cell_epochs": 1, "box_lrs": [1e-3, 3e-3], "box_epochs": 1, "others_px": 256},
+    **{"test_lrs": [1e-3, 1e-2], "test_widths": [4], "seeds": [0], "test_epochs": 1},
+    **{"cell_epochs": 1, "box_lrs": [3e-3], "box_epochs": 1, "others_px": 256},
 }
+"""Parameters of the notebooks that make 8 small runs."""
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """What ``make demo`` left, with smaller runs, and what it said."""
-    out = tmp_path_factory.mktemp("demo")
-    run = Path(__file__).parent.parent / "notebooks" / "run.py"
+    """Output folder and printed text of ``make demo`` with 8 small runs, without a cluster.
+
+    ``05_kubeflow.ipynb`` runs in ``tests/kubeflow/test_notebook.py``.
+    """
+    here = [p for p in sorted(NOTEBOOKS.glob("*.ipynb")) if p.stem != "05_kubeflow"]
+    yield from _demo(tmp_path_factory.mktemp("demo"), "--parameters", json.dumps(SMALL), *here)
+
+
+@pytest.fixture(scope="session")
+def full_demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
+    """Output folder and printed text of ``make demo`` at full size."""
+    yield from _demo(tmp_path_factory.mktemp("full-demo"))
+
+
+def _demo(out: Path, *args: str | Path) -> Iterator[tuple[Path, str]]:
     done = subprocess.run(
-        [sys.executable, str(run), "--out", str(out), "--parameters", json.dumps(SMALL)],
+        [sys.executable, NOTEBOOKS / "run.py", "--out", out, *args],
         env=demo_env(out),
         capture_output=True,
         text=True,
-        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -19,7 +19,6 @@ def script(name: str, *arguments: object) -> str:
         capture_output=True,
         text=True,
         check=False,
-        timeout=300,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout
@@ -37,6 +36,7 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
     assert lab.evals(runs)["run"].nunique() == lab.steps(runs)["run"].nunique() == 12
 
 
+@pytest.mark.extended
 @pytest.mark.parametrize(
     ("name", "arguments", "told"),
     [
@@ -44,6 +44,7 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
         ("runs_new.py", ("--runs", 40, "--new", 3), "3 of them new"),
         ("runs_cold.py", ("--runs", 40, "--loose-runs", 30), "not compacted, 30 runs"),
         ("runs_warm.py", ("--runs", 40, "--peer-repeats", 1), "mlflow: 40 runs"),
+        ("cancel.py", ("--runs", 40), "40 queued runs cancelled"),
         ("history.py", ("--runs", 3, "--epochs", 5), "3 runs x 5 series x 5 epochs"),
     ],
 )

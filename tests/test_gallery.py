@@ -21,16 +21,16 @@ EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # the demo trains 17 runs
-def test_every_script_draws_a_picture_from_what_the_demo_left(
-    demo: tuple[Path, str], tmp_path: Path
+@pytest.mark.parametrize("name", ["demo", pytest.param("full_demo", marks=pytest.mark.extended)])
+def test_every_script_draws_a_picture_from_the_runs_of_the_demo(
+    name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
+    out, _ = request.getfixturevalue(name)
     done = subprocess.run(
         [sys.executable, str(GALLERY), "--out", str(tmp_path)],
-        env=demo_env(demo[0]),
+        env=demo_env(out),
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
     assert done.returncode == 0, done.stdout + done.stderr

@@ -152,7 +152,7 @@ def test_a_get_config_from_a_cell_is_a_recipe(lab: Lab) -> None:
         raise OSError(word)
 
     run = lab.submit(get_other_config, word="from a cell")
-    row = lab.wait(run, progress=False, timeout_s=120).iloc[0]
+    row = lab.wait(run, progress=False).iloc[0]
     assert row["error"] == "OSError: from a cell"
     assert row["params.word"] == "from a cell"
 

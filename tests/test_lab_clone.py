@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
-from rvlab.errors import NotFound, RecordBroken, SpecError
+from rvlab.errors import NotFound, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run, Spec, end_record, utc_now
 from rvlab.recipes import Recipe, find
 from rvlab.store import Store
@@ -53,6 +53,9 @@ class Patient:
 
     def cancel(self, store: Store, run: Run) -> None:
         raise AssertionError(run)
+
+    def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+        raise AssertionError(runs)
 
 
 @pytest.fixture
@@ -215,7 +218,7 @@ def test_what_cannot_be_cloned_is_refused(lab: Lab, run: Run) -> None:
 def test_a_clone_of_a_run_that_really_failed_succeeds(trained: Trained) -> None:
     lab = trained.lab
     clone = lab.clone(trained.row("raises"), raises="", epochs=1, experiment="clones")
-    row = lab.wait(clone, progress=False, timeout_s=300).iloc[0]
+    row = lab.wait(clone, progress=False).iloc[0]
     assert row["state"] == "succeeded", row["error"]
     assert row["parent"] == trained.runs["raises"].id
     assert row["name"] == "epochs=1 raises="
@@ -238,5 +241,5 @@ def test_what_lies_beside_the_recipe_is_found_again(tmp_path: Path) -> None:
     (run,) = prepare(lab.store, find(folder / "mine.py"), [{}], Asked("towns", "local"))
     (folder / "mine.py").unlink()
     clone = lab.clone(run, more=", again")
-    row = lab.wait(clone, progress=False, timeout_s=200).iloc[0]
+    row = lab.wait(clone, progress=False).iloc[0]
     assert row["error"] == "OSError: found beside, again"

@@ -11,29 +11,33 @@ ROOT = Path(__file__).parent.parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(1200)  # the demo trains 17 runs
-def test_the_demo_ends_with_the_table_and_the_notebooks(demo: tuple[Path, str]) -> None:
-    out, said = demo
-    table = said[said.index("All runs, the best first:") :]
-    assert table.count("succeeded") == 17
-    for notebook in NOTEBOOKS:
-        assert str(out / "notebooks" / notebook.name) in table
+FIGURES = {
+    "01_launch": 0,
+    "02_compare": 2,
+    "03_predictions": 11,
+    "04_is_it_better": 4,
+    "05_kubeflow": 2,
+    "06_other_tasks": 9,
+}
+SMALL = {name: count for name, count in FIGURES.items() if name != "05_kubeflow"}
+FULL = pytest.mark.extended
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(1200)  # the demo trains 17 runs
-def test_each_figure_appears_once(demo: tuple[Path, str]) -> None:
-    out, _ = demo
-    counts = {p.stem: len(list((out / "figures").glob(f"{p.stem}-*.png"))) for p in NOTEBOOKS}
-    assert counts == {
-        "01_launch": 0,
-        "02_compare": 2,
-        "03_predictions": 11,
-        "04_is_it_better": 4,
-        "05_kubeflow": 2,
-        "06_other_tasks": 9,
-    }
+@pytest.mark.parametrize(
+    ("name", "runs", "figures"),
+    [("demo", 8, SMALL), pytest.param("full_demo", 25, FIGURES, marks=FULL)],
+)
+def test_the_demo_leaves_its_runs_notebooks_and_figures(
+    name: str, runs: int, figures: dict[str, int], request: pytest.FixtureRequest
+) -> None:
+    out, printed = request.getfixturevalue(name)
+    table = printed[printed.index("All runs, the best first:") :]
+    assert table.count("succeeded") == runs
+    for notebook in figures:
+        assert str(out / "notebooks" / f"{notebook}.ipynb") in table
+    counts = {p: len(list((out / "figures").glob(f"{p}-*.png"))) for p in figures}
+    assert counts == figures  # each figure appears once
 
 
 @pytest.mark.parametrize("notebook", NOTEBOOKS, ids=lambda p: p.stem)

@@ -242,7 +242,7 @@ def test_a_store_that_raster_vision_cannot_write_is_refused(recipe: Recipe) -> N
 
 def test_a_store_that_refuses_is_told(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(StoreError, match=r"^The store folder .* cannot be made"):
+    with pytest.raises(StoreError, match=r"^The run was not submitted: The store .* cannot be"):
         prepare(Store(tmp_path / "file" / "x"), recipe, [{}], ASKED)
 
 

@@ -1,4 +1,4 @@
-"""Which cells does a chip classification get wrong?"""
+"""Which cells does a chip classification classify wrongly?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""How sure is a chip classification of a building in each cell?"""
+"""How high is the score for a building in each cell?"""
 
 import rvlab
 from rvlab import plot

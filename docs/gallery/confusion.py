@@ -1,4 +1,4 @@
-"""Which classes does each run take for which?"""
+"""Which classes does each run confuse?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""Which boxes are found, missed or false?"""
+"""Which boxes are true positives, false negatives or false positives?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""What is in one band of the imagery, from its 2nd to its 98th percentile?"""
+"""What does one band of the imagery show, from its 2nd to its 98th percentile?"""
 
 import rvlab
 from rvlab import plot

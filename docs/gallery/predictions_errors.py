@@ -1,4 +1,4 @@
-"""What does each run miss, and what does it see where there is nothing?"""
+"""Where are the false positives and false negatives of each run?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""What do the best, a middling and the worst run see in whole scenes?"""
+"""What do the best, the median and the worst run predict in whole scenes?"""
 
 import rvlab
 from rvlab import plot

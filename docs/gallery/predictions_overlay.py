@@ -1,4 +1,4 @@
-"""Do the outlines of what was predicted follow what is in the image?"""
+"""Do the outlines of the prediction follow the objects in the image?"""
 
 import rvlab
 from rvlab import plot

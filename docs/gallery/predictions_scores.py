@@ -1,4 +1,4 @@
-"""How sure is each run of a class, pixel by pixel?"""
+"""How high is the score of a class in each pixel?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""What does a parameter do to a metric, and how far do the seeds scatter?"""
+"""How does a parameter change a metric, and how much do seeds differ?"""
 
 import rvlab
 from rvlab import plot

@@ -1,4 +1,4 @@
-"""Where did the time go, and which runs ran at once?"""
+"""How long did each step take, and which runs ran at the same time?"""
 
 import rvlab
 from rvlab import plot

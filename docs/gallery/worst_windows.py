@@ -1,4 +1,4 @@
-"""Where are the runs wrong most?"""
+"""Where do the runs make most errors?"""
 
 import rvlab
 from rvlab import plot

@@ -7,6 +7,7 @@ import sys
 from collections.abc import Sequence
 
 from rvlab.cli._parser import parser
+from rvlab.cli._printable import printable
 from rvlab.errors import RvlabError
 
 
@@ -18,7 +19,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return status
     except RvlabError as exc:
-        print(f"rvlab: {exc}", file=sys.stderr)
+        print(f"rvlab: {printable(exc)}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # as of `rvlab runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the interpreter's last flush goes

@@ -81,6 +81,15 @@ def _more(verb: Callable[..., argparse.ArgumentParser]) -> None:
     archive = verb("archive", verbs.archive, "put runs out of sight; nothing of them is lost")
     archive.add_argument("run", nargs="+")
     archive.add_argument("--undo", action="store_true", help="bring them back")
+    clean = verb("clean", verbs.clean, "remove what interrupted submissions left in the store")
+    clean.add_argument("--dry-run", action="store_true", help="list it, and remove nothing")
+    clean.add_argument(
+        "--older-than",
+        type=float,
+        default=1.0,
+        metavar="HOURS",
+        help="leave what was written within so many hours; by default 1",
+    )
     delete = verb("delete", verbs.delete, "delete runs for good; asks for their name")
     delete.add_argument("run", nargs="+")
     delete.add_argument("--yes-delete", metavar="NAME", help="the name, for scripts")

@@ -6,6 +6,7 @@ import argparse
 import sys
 from typing import Any
 
+from rvlab.cli._printable import printable
 from rvlab.errors import SpecError
 
 VERDICTS = {"passes": 0, "fails": 3, "cannot tell": 4}
@@ -70,7 +71,8 @@ def submit(args: argparse.Namespace) -> int:
     if not args.wait:
         return 0
     row = lab.wait(run).iloc[0]
-    print(row["state"] if row["state"] == "succeeded" else f"{row['state']}: {row['error']}")
+    ended = row["state"] if row["state"] == "succeeded" else f"{row['state']}: {row['error']}"
+    print(printable(ended))
     return 0 if row["state"] == "succeeded" else 1
 
 
@@ -94,11 +96,11 @@ def runs(args: argparse.Namespace) -> None:
     table = table.sort_values(args.sort, ascending=False)[shown]
     table["duration"] = table["duration"].dt.round("s")
     empty = "No runs but archived ones." if hidden else "No runs yet."
-    print(table.to_string() if len(table) else empty)
+    print(printable(table.to_string()) if len(table) else empty)
 
 
 def logs(args: argparse.Namespace) -> None:
-    print(_lab(args).logs(args.run, args.step))
+    print(printable(_lab(args).logs(args.run, args.step)))
 
 
 def retry(args: argparse.Namespace) -> None:
@@ -136,7 +138,7 @@ def gate(args: argparse.Namespace) -> int:
         group=args.group,
         level=args.level,
     )
-    print(found)
+    print(printable(found))
     return VERDICTS[found.verdict]
 
 
@@ -165,6 +167,11 @@ def note(args: argparse.Namespace) -> None:
 
 def archive(args: argparse.Namespace) -> None:
     _lab(args).archive(args.run, undo=args.undo)
+
+
+def clean(args: argparse.Namespace) -> None:
+    table = _lab(args).clean(older_than_s=args.older_than * 3600, dry_run=args.dry_run)
+    print(table.to_string(index=False) if len(table) else "Nothing is left over.")
 
 
 def delete(args: argparse.Namespace) -> None:

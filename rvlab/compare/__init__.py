@@ -19,7 +19,9 @@ run's URI, or several of the last two. Every name is loaded on first use.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from rvlab.compare._better import Test, test
@@ -34,26 +36,6 @@ if TYPE_CHECKING:
     from rvlab.compare._seeds import seeds
     from rvlab.compare._table_of_tests import holm, table_of_tests
     from rvlab.compare._varying import varying
-
-_HOMES = {
-    "Gate": "_gate",
-    "Test": "_better",
-    "board": "_board",
-    "by_scene": "_by_scene",
-    "configs": "_configs",
-    "diff": "_diff",
-    "epochs": "_epochs",
-    "flips": "_flips",
-    "gate": "_gate",
-    "holm": "_table_of_tests",
-    "pivot": "_pivot",
-    "seeds": "_seeds",
-    "source_diff": "_diff",
-    "styled": "_board",
-    "table_of_tests": "_table_of_tests",
-    "test": "_better",
-    "varying": "_varying",
-}
 
 __all__ = [
     "Gate",
@@ -75,16 +57,20 @@ __all__ = [
     "varying",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__,
+    submod_attrs={
+        "_better": ["Test", "test"],
+        "_board": ["board", "styled"],
+        "_by_scene": ["by_scene"],
+        "_configs": ["configs"],
+        "_diff": ["diff", "source_diff"],
+        "_epochs": ["epochs"],
+        "_flips": ["flips"],
+        "_gate": ["Gate", "gate"],
+        "_pivot": ["pivot"],
+        "_seeds": ["seeds"],
+        "_table_of_tests": ["holm", "table_of_tests"],
+        "_varying": ["varying"],
+    },
+)

@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Any
 from rvlab.compare._flips import METRICS, flip_counts
 from rvlab.compare._varying import varying
 from rvlab.compare.addresses import Runs, rows
-from rvlab.compare.columns import differing, eval_set_column, metric_column
+from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.errors import MissingExtra, TableError
+from rvlab.frame.params import differing_columns
 
 if TYPE_CHECKING:
     import numpy as np
@@ -91,7 +92,7 @@ def board(
     rest = [
         *(name for name in METRICS if name in runs),
         *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
-        *differing(runs, [name for name in _OTHERS if name in runs]),
+        *differing_columns(runs, [name for name in _OTHERS if name in runs]),
         *varying(runs).columns,
         *columns,
         *(["uri"] if "uri" in runs else []),
@@ -105,7 +106,10 @@ def board(
 
 
 def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
-    """A leaderboard for the eye: bars for the metric, shades for the others, short numbers.
+    """Style a leaderboard: bars for the metric, shades for the others, short numbers.
+
+    Names, notes and parameters are escaped, in cells and in column headers. A ``format`` that is
+    called on the result replaces that for its columns, as pandas does not escape by default.
 
     Args:
         board: As `board` returns it; it stays as it is. ``uri`` is not shown.
@@ -121,13 +125,14 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     import numpy as np
 
     try:
-        style = board.reset_index().style
+        style = board.reset_index().rename_axis(columns=None).style
     except (ImportError, AttributeError) as exc:
         raise MissingExtra("A styled table needs jinja2: pip install jinja2") from exc
     metrics = [c for c in board.columns if str(c).startswith("metrics.")]
     column = metric_column(board, metric or next(iter(metrics), "metrics.f1"))
     numbers: list[Any] = list(board.select_dtypes("float").columns)
-    style = style.hide(axis="index").format(na_rep="–")
+    style = style.hide(axis="index").format(_escaped, na_rep="–")
+    style = style.format_index(_escaped, axis="columns")
     scores: list[Any] = [c for c in numbers if c in metrics or c == "to_best"]
     style = style.format("{:.4f}", na_rep="–", subset=scores)
     # A learning rate of 3e-05 would be 0.0000 with four decimals.
@@ -144,6 +149,17 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
         if other != column and np.isfinite(board[other].to_numpy(dtype=float)).any():
             style = style.background_gradient(subset=[other], cmap="Blues", low=0.1, high=0.6)
     return style
+
+
+def _escaped(value: object) -> str:
+    """A cell or a column header as HTML text.
+
+    pandas' own ``escape="html"`` leaves values that are not strings as they are, such as a list
+    of names.
+    """
+    from markupsafe import escape
+
+    return str(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
 def _sets(

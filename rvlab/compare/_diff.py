@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.compare._configs import config_of
 from rvlab.compare.addresses import Runs, one, store_of
-from rvlab.compare.columns import comparable
 from rvlab.errors import KeyMissing
+from rvlab.frame.params import value_key
 from rvlab.model import Run, Spec
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
             f"{row['group']}[{row['scene']}].{name}": row[name]
             for row in table.to_dict("records")
             for name in ("image", "labels", "aois")
-            if comparable(row[name])[0] != "missing"
+            if value_key(row[name])[0] != "missing"
         }
         for table in tables
     )
@@ -127,7 +127,7 @@ def _source_rows(a: Run, b: Run, spec_a: Spec, spec_b: Spec) -> Iterator[Row]:
 def _mapping_rows(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Row]:
     for key in dict.fromkeys([*a, *b]):
         left, right = a.get(key, _ABSENT), b.get(key, _ABSENT)
-        if left is _ABSENT or right is _ABSENT or comparable(left) != comparable(right):
+        if left is _ABSENT or right is _ABSENT or value_key(left) != value_key(right):
             yield kind, key, _shown(left), _shown(right), None
 
 

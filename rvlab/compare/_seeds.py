@@ -6,12 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rvlab.compare.addresses import Runs, addresses, rows
-from rvlab.compare.columns import differing, metric_column, params_of
+from rvlab.compare.columns import metric_column
 from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scenes import read_confusion, scenes
 from rvlab.compare.scores import score
 from rvlab.compare.seeding import SAME, groups
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
+from rvlab.frame.params import differing_columns, param_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,8 +74,8 @@ def seeds(
     if confusion is None and single and "uri" in there:
         confusion = _read(pd.concat(single))
     chance = _Chance(column.removeprefix("metrics."), level, resamples, seed)
-    names = [c for c in (*SAME, *params_of(runs)) if c in runs]
-    apart = [c for c in differing(there, names) if c != "params.seed" and c not in ignore]
+    names = [c for c in (*SAME, *param_columns(runs)) if c in runs]
+    apart = [c for c in differing_columns(there, names) if c != "params.seed" and c not in ignore]
     told = [
         {**{name: part[name].iloc[0] for name in apart}, **_row(part, column, confusion, chance)}
         for part in parts

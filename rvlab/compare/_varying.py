@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rvlab.compare.addresses import Runs, rows
-from rvlab.compare.columns import differing, params_of
+from rvlab.frame.params import differing_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,4 +25,4 @@ def varying(runs: Runs) -> pd.DataFrame:
         The index of `runs`; no columns where nothing differs.
     """
     runs = rows(runs)
-    return runs[differing(runs, params_of(runs))].copy()
+    return runs[differing_columns(runs)].copy()

@@ -1,9 +1,7 @@
-"""Columns of the table of runs: which there are, and in which the runs differ."""
+"""Columns of the table of runs: metrics, and the evaluation set that a metric belongs to."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import TableError
@@ -36,33 +34,6 @@ def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
     """
     group = metric.removeprefix("metrics.").partition(".")[0]
     return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"
-
-
-def params_of(runs: pd.DataFrame) -> list[str]:
-    """The columns ``params.*``."""
-    return [c for c in runs.columns if str(c).startswith("params.")]
-
-
-def differing(runs: pd.DataFrame, columns: Iterable[str]) -> list[str]:
-    """Those of the columns in which two runs differ; missing is a value like any other."""
-    return [c for c in columns if len({comparable(v) for v in runs[c]}) > 1]
-
-
-def comparable(value: Any) -> tuple[str, Any]:
-    """A value so that equal ones are equal: 1 is 1.0 but not True, and missing is missing."""
-    import pandas as pd
-
-    if isinstance(value, list | tuple | dict):
-        return "json", json.dumps(value, sort_keys=True, default=str)
-    if value is None or bool(pd.isna(value)):
-        return "missing", None
-    if hasattr(value, "item"):
-        value = value.item()
-    if isinstance(value, bool):
-        return "bool", value
-    if isinstance(value, int | float):
-        return "number", value
-    return type(value).__name__, value
 
 
 def _is_number(values: pd.Series[Any]) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare.columns import comparable, params_of
+from rvlab.frame.params import param_columns, value_key
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,10 +26,10 @@ def groups(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.DataFrame]
         (with the same seed a run repeats itself, and would count twice for nothing).
     """
     seed_of_recipe = "params.seed"
-    keys = [c for c in (*SAME, *params_of(runs)) if c in runs and c not in ignore]
+    keys = [c for c in (*SAME, *param_columns(runs)) if c in runs and c not in ignore]
     keys = [c for c in keys if c != seed_of_recipe]
     found: dict[tuple[Any, ...], list[int]] = {}
-    columns = [[comparable(v) for v in runs[c]] for c in keys]
+    columns = [[value_key(v) for v in runs[c]] for c in keys]
     for i in range(len(runs)):
         found.setdefault(tuple(column[i] for column in columns), []).append(i)
     return [one_of_each_seed(runs.iloc[places]) for places in found.values()]

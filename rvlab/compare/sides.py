@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.compare.addresses import Runs, addresses, each_store, rows
-from rvlab.compare.columns import differing, params_of
 from rvlab.compare.scenes import Scenes, other_files, other_truth, read_confusion, scenes
 from rvlab.compare.scores import score
 from rvlab.compare.seeding import one_of_each_seed, succeeded
 from rvlab.errors import SpecError, TableError
+from rvlab.frame.params import differing_columns, param_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -136,8 +136,8 @@ def sides(
 
 def _one_setting(side: pd.DataFrame, word: str) -> pd.DataFrame:
     """The runs of a side, one of each seed, once it is sure that they are of one setting."""
-    names = [c for c in ("recipe", *params_of(side)) if c in side and c != "params.seed"]
-    differ = differing(side, names)
+    names = [c for c in ("recipe", *param_columns(side)) if c in side and c != "params.seed"]
+    differ = differing_columns(side, names)
     if differ:
         raise SpecError(
             f"The runs of {word} differ in more than their seed: {', '.join(differ)}. A side is "
@@ -184,7 +184,7 @@ def _label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
     import pandas as pd
 
     both = pd.concat([side, other])
-    apart = [c for c in differing(both, params_of(both)) if c != "params.seed"]
+    apart = [c for c in differing_columns(both) if c != "params.seed"]
     many = f" ({len(side)} runs)" if len(side) > 1 else ""
     if 0 < len(apart) <= MANY:
         first = side.iloc[0]

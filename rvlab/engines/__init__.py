@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rvlab.engines.local import LocalEngine
-from rvlab.errors import SpecError, did_you_mean
+from rvlab.errors import RvlabError, SpecError, did_you_mean
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import Store
@@ -60,7 +60,10 @@ class Engine(Protocol):
         """Start a run again that failed; as little of it as the engine can."""
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run; HasEnded if it has ended already."""
+        """End a run; HasEnded if it has ended already, as the store or the engine has it."""
+
+    def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+        """End runs; return why those that were not cancelled were not, HasEnded among it."""
 
 
 def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:

@@ -2,29 +2,33 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import shutil
-import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar
 
-import psutil
-
-from rvlab.engines.spool import Job, Spool
-from rvlab.errors import EngineError, HasEnded, SpecError
+from rvlab.engines.processes import TOKEN, stop
+from rvlab.engines.settle import finish
+from rvlab.engines.spool import Entry, Job, Spool, open_private
+from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.store.roll import reopen
+from rvlab.store.patience import PATIENCE
+from rvlab.store.roll import FEW, called, reopen
 from rvlab.worker.records import SPEC, end
 from rvlab.worker.threads import processors
 
-GRACE_S = 10.0
+GRACE_S, SETTLE_S = 10.0, 15.0
+"""Seconds that processes have to end, and that a supervisor has to record the end of a run."""
+
+ON_THIS_MACHINE = ("local", "rehearse")
+"""The engines whose runs share the queue of this machine."""
 
 
 def default_at_most() -> int:
@@ -61,17 +65,43 @@ class LocalEngine:
         return ("rvlab.worker", "run")
 
     def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Nothing to refuse: what this process reaches, its children reach."""
+        """Refuse runs that cannot be queued on this machine, before any record is written.
+
+        Raises:
+            EngineError: If the disk of the queue is full, or its folder cannot be written.
+        """
+        Spool.of(store).require_space(len(points))
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
-        """Queue runs and see that somebody works on the queue; return at once."""
-        for run in runs:
-            self._queue(store, run, folder)
+        """Queue runs and see that somebody works on the queue; return at once.
+
+        Raises:
+            EngineError: If a run cannot be queued; those it names are recorded, and are queued by
+                `retry`.
+        """
+        for number, run in enumerate(runs):
+            try:
+                self._queue(store, run, folder)
+            except OSError as exc:
+                if number:
+                    self.nudge(store)
+                raise EngineError(
+                    f"{len(runs) - number} of {len(runs)} runs were not queued in "
+                    f"{Spool.of(store).folder}: {exc.strerror}. They are recorded; start them with "
+                    f"lab.retry: {', '.join(one.id for one in runs[number:])}."
+                ) from exc
         self.nudge(store)
         return list(runs)
 
     def _queue(self, store: Store, run: Run, folder: str | None) -> None:
-        job = Job(run.uri, self.at_most, folder, os.getcwd(), command=self.command)
+        job = Job(
+            run.uri,
+            self.at_most,
+            folder,
+            os.getcwd(),
+            command=self.command,
+            patience_s=os.environ.get(PATIENCE),
+        )
         Spool.of(store).add(job)
 
     def nudge(self, store: Store) -> None:
@@ -87,8 +117,10 @@ class LocalEngine:
             pass
         if not nobody:
             return
+        environ = {**os.environ, **store.environ()}
+        environ.pop(TOKEN, None)  # started from within a run, it is not one of its processes
         try:
-            with (spool.folder / "supervisor.log").open("ab") as log:
+            with open_private(spool.folder / "supervisor.log", "ab") as log:
                 subprocess.run(
                     # -P and cwd: a file of the user's must not stand in for the standard library's.
                     [sys.executable, "-P", "-m", "rvlab.engines.supervisor", str(spool.folder)],
@@ -96,7 +128,7 @@ class LocalEngine:
                     stdout=log,
                     stderr=log,
                     cwd=spool.folder,
-                    env={**os.environ, **store.environ()},
+                    env=environ,
                     check=True,
                 )
         except (OSError, subprocess.CalledProcessError) as exc:
@@ -130,6 +162,7 @@ class LocalEngine:
         with spool.guarded():  # of two notebooks, one
             if spool.find(run) is not None:
                 raise EngineError(f"The run {run.id!r} waits or runs already.")
+            spool.require_space()
             self._reopen(store, run)
             self._queue(store, run, folder)
         self.nudge(store)
@@ -139,61 +172,141 @@ class LocalEngine:
         reopen(store, run)
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run, its process group and all, and leave no orphan.
-
-        A run of another machine reads of it at its next heartbeat and ends itself.
+        """End a run with all its processes; see `cancel_many`.
 
         Raises:
             HasEnded: If it has ended already.
-            EngineError: If a process of it does not end.
+            EngineError: If it is another engine's, a process of it does not end, or its end is not
+                recorded yet.
         """
-        if not end(store, run, store.get_json(run.key(SPEC)), "cancelled"):
-            state = store.get_json(run.end_key).get("state")
-            raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
-        entry = Spool.of(store).find(run)
-        if entry is None:
-            return
-        if entry[0].parent.name == "queue" and Spool.of(store).drop(entry[0]):
-            return
-        _stop((Spool.of(store).find(run) or entry)[1])
+        trouble = self.cancel_many(store, [run]).get(run)
+        if trouble is not None:
+            raise trouble
+
+    def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+        """End runs with all their processes; one whose process died by itself has failed.
+
+        The queue is listed once, and held until those that wait have ended, so that none of them is
+        started meanwhile. A run of another machine ends itself at its next heartbeat.
+
+        Returns:
+            Of those that were not cancelled, why: `HasEnded`, or another error.
+        """
+        spool = Spool.of(store)
+        troubles = _ended_already(store, runs)
+        wanted = {run.uri: run for run in runs if run not in troubles}
+        with spool.guarded():
+            waiting = {job.uri: file for file, job in spool.waiting() if job.uri in wanted}
+            troubles |= self._each(
+                store, waiting, lambda uri: self._drop(store, spool, wanted[uri], waiting[uri])
+            )
+        taken = {entry[1].uri: entry for entry in spool.running()}
+        others = [uri for uri in wanted if uri not in waiting]
+        troubles |= self._each(
+            store, others, lambda uri: self._stop(store, spool, wanted[uri], taken.get(uri))
+        )
+        for run in troubles:  # a call that cancelled it earlier may have been interrupted
+            if run.uri in taken and run.uri not in wanted and _is_cancelled(store, run):
+                self._end_processes(taken[run.uri][1])
+        if taken:
+            self.nudge(store)
+        return troubles
+
+    def _each(
+        self, store: Store, uris: Iterable[str], act: Callable[[str], None]
+    ) -> dict[Run, RvlabError]:
+        """Act on many runs at a time; one run's error does not keep the others from it."""
+
+        def attempt(uri: str) -> RvlabError | None:
+            try:
+                act(uri)
+            except RvlabError as exc:
+                return exc
+            return None
+
+        found = store.each(attempt, uris).items()
+        return {Run.from_uri(uri): trouble for uri, trouble in found if trouble is not None}
+
+    def _drop(self, store: Store, spool: Spool, run: Run, file: Path) -> None:
+        """Cancel a run that waits."""
+        self._end(store, run)
+        spool.drop(file)
+
+    def _stop(self, store: Store, spool: Spool, run: Run, entry: Entry | None) -> None:
+        """Cancel a run that has, or had, a process, or that is unknown here."""
+        job = spool.read(entry[0]) if entry else None
+        if entry is not None and job is not None and _is_over(job):
+            _await_end(store, spool, entry[0])
+        self._end(store, run)
+        job = spool.read(entry[0]) if entry else None
+        if job is not None:
+            self._end_processes(job)
+
+    def _end_processes(self, job: Job) -> None:
+        left = ", ".join(str(process.pid) for process in stop(job, GRACE_S))
+        if left:
+            raise EngineError(
+                f"The run {job.run.id!r} is cancelled, but its processes {left} do not end."
+            )
+
+    def _end(self, store: Store, run: Run) -> None:
+        """Record that a run was cancelled, unless it has another end or another engine's."""
+        spec = store.get_json(run.key(SPEC))
+        engine = spec.get("engine")
+        if engine not in (self.name, *ON_THIS_MACHINE):
+            raise EngineError(
+                f"The run {run.id!r} is the engine {engine!r}'s, which knows whether it has ended. "
+                f"Open the lab with engine={engine!r} to cancel it. Nothing has been recorded."
+            )
+        if not end(store, run, spec, "cancelled"):
+            raise _has_ended(store, run)
 
 
-def _stop(job: Job) -> None:
-    """End a run's processes: asked first, then killed."""
-    for number in (signal.SIGTERM, signal.SIGKILL):
-        family = _family(job)
-        groups = set()
-        for process in family:
-            with contextlib.suppress(ProcessLookupError, psutil.Error):
-                groups.add(os.getpgid(process.pid))
-                if os.getpgid(process.pid) != job.pid:
-                    process.send_signal(number)
-        if job.pid in groups:
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.killpg(job.pid, number)
-        until = time.monotonic() + GRACE_S
-        while _alive(family) and time.monotonic() < until:
-            time.sleep(0.05)
-        if not _alive(family):
-            return
-    left = ", ".join(str(p.pid) for p in _alive(family))
-    raise EngineError(f"The run {job.run.id!r} is cancelled, but its processes {left} do not end.")
+def _ended_already(store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+    """Which runs have an end in the store: of many, by one listing for each experiment."""
+    ids: dict[str, list[str]] = {}
+    for run in runs:
+        ids.setdefault(run.experiment, []).append(run.id)
+    rolls = [called(store, experiment, mine) for experiment, mine in ids.items()]
+    ended = {Run(store.uri, one.experiment, id_).uri for one in rolls for id_ in one.ends}
+    found = [run for run in runs if run.uri in ended]
+    if len(found) > FEW:  # no message shows the states of so many
+        return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in found}
+    return {run: _has_ended(store, run) for run in found}
 
 
-def _family(job: Job) -> list[psutil.Process]:
-    found: dict[int, psutil.Process] = {}
-    for process in job.processes():
-        found[process.pid] = process
-        with contextlib.suppress(psutil.Error):
-            found |= {child.pid: child for child in process.children(recursive=True)}
-    return list(found.values())
+def _has_ended(store: Store, run: Run) -> HasEnded:
+    state = store.get_json(run.end_key).get("state")
+    return HasEnded(f"The run {run.id!r} has ended already ({state}).")
 
 
-def _alive(processes: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Those that run; a zombie waits for its parent only."""
-    alive = []
-    for process in processes:
-        with contextlib.suppress(psutil.Error):
-            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
-                alive.append(process)
-    return alive
+def _is_cancelled(store: Store, run: Run) -> bool:
+    return store.get_json(run.end_key).get("state") == "cancelled"
+
+
+def _is_over(job: Job) -> bool:
+    """Whether nothing of a run is alive: it has ended by itself, and its end is to be written."""
+    if job.over:
+        return True
+    return job.pid is not None and not job.leads and not job.processes()
+
+
+def _await_end(store: Store, spool: Spool, file: Path) -> None:
+    """Wait until the supervisor has written how a run ended; without one, write it.
+
+    Raises:
+        EngineError: If it has not written it in time.
+    """
+    until = time.monotonic() + SETTLE_S
+    while (job := spool.read(file)) is not None:
+        with spool.held() as mine:
+            if mine:
+                finish(spool, file, job, store)
+                return
+        if time.monotonic() > until:
+            raise EngineError(
+                f"The process of the run {job.run.id!r} has ended by itself, but its end is not "
+                f"recorded after {SETTLE_S:g} s. {spool.folder / 'supervisor.log'} says why. "
+                "Nothing has been cancelled."
+            )
+        time.sleep(0.1)

@@ -22,12 +22,14 @@ from typing import Any
 import psutil
 
 from rvlab.engines.local import GRACE_S
+from rvlab.engines.processes import send
 from rvlab.errors import MissingExtra, RvlabError
 from rvlab.model import Run
 from rvlab.pipeline.compile import compiled
 from rvlab.pipeline.start import asked_of
 from rvlab.settings import S3, Profile
 from rvlab.store import Store
+from rvlab.store.patience import PATIENCE
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -91,9 +93,7 @@ def _outliving() -> Iterator[None]:
 
     def forward(number: int, _frame: FrameType | None) -> None:
         told.extend(psutil.Process().children(recursive=True))
-        for process in told:
-            with contextlib.suppress(psutil.Error):
-                process.send_signal(number)
+        send(told, number)
         if not told:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
@@ -109,7 +109,7 @@ def _outliving() -> Iterator[None]:
 def _runner(local: Any, store: Store, *, docker: bool) -> Any:
     if not docker:
         return local.SubprocessRunner(use_venv=False)
-    passed = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS")
+    passed = ("PYTHONHASHSEED", "TQDM_MININTERVAL", "OMP_NUM_THREADS", PATIENCE)
     environment = {name: os.environ[name] for name in passed if name in os.environ}
     mounts = []
     if not store.is_s3:

@@ -46,12 +46,14 @@ class RehearseEngine(LocalEngine):
         return ("rvlab.engines.rehearsal", "--profile", said, *how)
 
     def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse what no pipeline can take.
+        """Refuse what no pipeline can take, and runs that cannot be queued on this machine.
 
         Raises:
             SpecError: If the recipe or a point cannot be.
+            EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
         checked(recipe, points, store.uri)
+        super().ready(store, recipe, points)
 
     def _reopen(self, store: Store, run: Run) -> None:
         # To kfp the next attempt is another run; it is not to be taken for a clone.

@@ -2,45 +2,51 @@
 
 It is started by whoever submits, detaches itself, outlives the notebook, and leaves when nothing is
 left to do. A second one for the same spool leaves at once. It is the witness of the runs: when a
-process dies without a word, it says so in the run's end.
+process dies without a word, it says so in the run's end (`rvlab.engines.settle`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-import signal
+import secrets
 import subprocess
 import sys
 import tempfile
 import time
 import traceback
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import psutil
 
-from rvlab.engines.spool import Job, Spool
-from rvlab.errors import KeyMissing
-from rvlab.store import Store
-from rvlab.worker.journal import cleaned
-from rvlab.worker.records import SPEC, end, step_records
+from rvlab.engines.processes import TOKEN, creation_time, kill, unrecorded_leader
+from rvlab.engines.settle import SCRATCH, finish
+from rvlab.engines.spool import Job, Spool, open_private
+from rvlab.store.patience import PATIENCE
 from rvlab.worker.threads import processors
 
 LOOK_S = 0.25
 IDLE_S = 3.0
 RETRY_S = 10.0
 PATIENCE_S = 1800.0
-LAST_BYTES = 2000
+START_S = 2.0
 
 
 class Supervisor:
     """The runs of one spool, while this process lives."""
 
     def __init__(self, spool: Spool) -> None:
+        spool.sweep()
         self._spool = spool
         self._children: dict[Path, tuple[Job, subprocess.Popen[bytes]]] = {}
         self._strangers = dict(spool.running())
+        for file, job in list(self._strangers.items()):
+            if not job.over and job.pid is None and job.scratch is None:
+                spool.put_back(file)  # its supervisor was killed before it started the process
+                del self._strangers[file]
+        self._since = time.monotonic()
         self._over: dict[Path, Job] = {}
         self._settle_at = 0.0
 
@@ -59,28 +65,37 @@ class Supervisor:
             time.sleep(LOOK_S)
 
     def _start(self) -> None:
-        waiting = self._spool.waiting()
-        busy = len(self._children) + len(self._strangers)
-        for queued, job in waiting[: max(0, waiting[-1][1].at_most - busy)] if waiting else ():
-            file = self._spool.take(queued)
+        with self._spool.guarded(wait=False) as mine:
+            if not mine:  # runs are being cancelled or retried: in the next round
+                return
+            waiting = self._spool.waiting()
+            busy = len(self._children) + len(self._strangers)
+            next_up = waiting[: max(0, waiting[-1][1].at_most - busy)] if waiting else ()
+            taken = [(self._spool.take(queued), job) for queued, job in next_up]
+        for file, job in taken:
             if file is not None:
                 self._launch(file, job)
 
     def _launch(self, file: Path, job: Job) -> None:
         try:
-            job = self._spool.note(file, job, scratch=tempfile.mkdtemp(prefix="rvlab-run-"))
+            # Recorded first: if this one is killed right after, folder and process are found.
+            scratch = Path(tempfile.gettempdir()) / f"{SCRATCH}{secrets.token_hex(8)}"
+            token = secrets.token_hex(16)
+            job = self._spool.note(file, job, scratch=str(scratch), token=token)
+            scratch.mkdir(mode=0o700)
             child = self._child(job)
         except OSError as exc:  # no memory, no disk, no interpreter any more
-            self._spool.log(job.run).write_text(f"The run's process cannot be started: {exc}.")
-            self._over[file] = self._spool.note(file, job, over=True, status=1)
+            with contextlib.suppress(OSError), open_private(self._spool.log(job.run), "wb") as log:
+                log.write(f"The run's process cannot be started: {exc}.".encode())
+            self._over[file] = self._note(file, job, over=True, status=1)
             return
-        self._children[file] = (self._spool.note(file, job, pid=child.pid), child)
+        job = self._note(file, job, pid=child.pid, born=creation_time(child.pid))
+        self._children[file] = (job, child)
 
     def _child(self, job: Job) -> subprocess.Popen[bytes]:
-        with self._spool.log(job.run).open("wb") as log:
+        with open_private(self._spool.log(job.run), "wb") as log:
             return subprocess.Popen(
-                # -P: the working folder's files do not stand in for the standard library's.
-                [job.python, "-P", "-m", *job.command, job.uri],
+                job.argv,
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=subprocess.STDOUT,
@@ -89,73 +104,54 @@ class Supervisor:
                 env=environment(job),
             )
 
+    def _note(self, file: Path, job: Job, **changes: Any) -> Job:
+        """Write down what has changed; on a full disk it is known while this process lives."""
+        try:
+            return self._spool.note(file, job, **changes)
+        except OSError as exc:
+            with contextlib.suppress(OSError):  # this log may lie on that disk
+                print(f"rvlab: {file} cannot be written: {exc}", file=sys.stderr, flush=True)
+            return replace(job, **changes)
+
     def _reap(self) -> None:
         for file, (job, child) in list(self._children.items()):
-            status = _ended(child)
+            status = _ended(job, child)
             if status is not None:
-                self._over[file] = self._spool.note(file, job, over=True, status=status)
+                self._over[file] = self._note(file, job, over=True, status=status)
                 del self._children[file]
         for file, job in list(self._strangers.items()):
-            if job.leads:
+            if self._is_at_work(file, job):
                 continue
-            for process in job.processes():  # steps without a leader: nobody would go on
-                with contextlib.suppress(psutil.Error):
-                    process.kill()
-            self._over[file] = self._spool.note(file, job, over=True)
+            kill(job)  # steps without a leader: no process would start the next one
+            self._over[file] = self._note(file, job, over=True)
             del self._strangers[file]
+
+    def _is_at_work(self, file: Path, job: Job) -> bool:
+        """Whether a process that another supervisor has started goes on."""
+        if job.over or job.pid is not None:
+            return not job.over and job.leads
+        found = unrecorded_leader(job) if job.token else None
+        if found is not None:
+            born = creation_time(found.pid)
+            self._strangers[file] = self._note(file, job, pid=found.pid, born=born)
+            return True
+        # Between its fork and its exec a process does not have its environment yet.
+        return job.token is not None and time.monotonic() < self._since + START_S
 
     def _settle(self) -> None:
         """See that ended runs have an end; a store that is down is tried again."""
         if time.monotonic() < self._settle_at:
             return
         for file, job in list(self._over.items()):
-            log = self._spool.log(job.run)
             try:
-                settle(Store(job.run.store), job, log)
+                finish(self._spool, file, job)
             except Exception:  # noqa: BLE001  one run's trouble is not the others'
-                traceback.print_exc()
-                print(f"rvlab: {job.uri} is settled later.", file=sys.stderr, flush=True)
+                with contextlib.suppress(OSError):  # the disk of this log may be full
+                    traceback.print_exc()
+                    print(f"rvlab: {job.uri} is settled later.", file=sys.stderr, flush=True)
                 self._settle_at = time.monotonic() + RETRY_S
                 continue
-            if job.scratch and Path(job.scratch).name.startswith("rvlab-run-"):
-                shutil.rmtree(job.scratch, ignore_errors=True)
-            log.unlink(missing_ok=True)  # the steps' own logs are in the store
-            self._spool.drop(file)
             del self._over[file]
-
-
-def settle(store: Store, job: Job, log: Path) -> None:
-    """Write the end of a run whose process is over, unless the run has one.
-
-    Args:
-        store: The run's store.
-        job: The run's job.
-        log: What the process printed.
-    """
-    run = job.run
-    if store.exists(run.end_key):
-        return
-    unfinished = [r for r in step_records(store, run) if r.state != "succeeded"]
-    step = unfinished[-1].step if unfinished else None
-    where = step or "the run, between two steps,"
-    status = job.status
-    if status is not None and status > 128:
-        status = 128 - status  # as a shell tells it, and our own steps
-    if status is None:
-        why = f"The process of {where} is gone, and nobody saw it end: was the machine restarted?"
-    elif status < 0:
-        why = f"{where} was ended by signal {-status} ({_name(-status)})."
-        if -status == signal.SIGKILL:
-            why += " That is what a machine does that runs out of memory."
-    else:
-        data = log.read_bytes()[-LAST_BYTES:] if log.exists() else b""
-        last = cleaned(data, store).decode(errors="replace").strip().splitlines()
-        why = f"{where} ended with status {status}: {last[-1] if last else 'it said nothing'}"
-    try:
-        spec = store.get_json(run.key(SPEC))
-    except KeyMissing:
-        return  # it was deleted: there is nobody to tell
-    end(store, run, spec, "failed", step=step, error=why)
 
 
 def environment(job: Job) -> dict[str, str]:
@@ -167,28 +163,25 @@ def environment(job: Job) -> dict[str, str]:
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     env["RVLAB_CWD"] = job.cwd
+    if job.patience_s:
+        env[PATIENCE] = job.patience_s
+    if job.token:
+        env[TOKEN] = job.token
     env["RVLAB_PATH"] = os.pathsep.join(filter(None, (job.folder, job.cwd)))
     if job.scratch:
         env["TMPDIR"] = job.scratch
     return env
 
 
-def _name(number: int) -> str:
-    try:
-        return signal.Signals(number).name
-    except ValueError:
-        return "a signal without a name"
+def _ended(job: Job, child: subprocess.Popen[bytes]) -> int | None:
+    """A child's exit status; what it left behind in its session, such as data loaders, is killed.
 
-
-def _ended(child: subprocess.Popen[bytes]) -> int | None:
-    """A child's exit status; what it left behind in its group, such as data loaders, is ended.
-
-    The group is ended before the child is reaped: after that, its number may be another's.
+    That comes before the child is waited for: until then its pid, and so its session's id, cannot
+    be another's.
     """
     if psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         return None
-    with contextlib.suppress(ProcessLookupError, PermissionError):
-        os.killpg(child.pid, signal.SIGKILL)
+    kill(job, session=child.pid)
     return child.wait()
 
 

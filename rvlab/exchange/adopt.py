@@ -29,7 +29,7 @@ from rvlab.store.outputs import ADOPTED, CONFIG, below
 from rvlab.store.roll import close
 from rvlab.submission import me
 from rvlab.version import __version__
-from rvlab.worker.records import SPEC, patiently
+from rvlab.worker.records import SPEC
 from rvlab.worker.summarize import evaluated, gathered, write
 
 Params: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
@@ -154,7 +154,7 @@ class _Output:
         write(store, run, tables)
         store.put_json(run.key(SPEC), spec.record())
         with contextlib.suppress(KeyExists):  # somebody else adopts it, too
-            patiently(lambda: close(store, run, end))
+            close(store, run, end)
         return run
 
     def _digest(self, experiment: str) -> str:

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.model.limits import WINDOW_CELLS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,6 +60,7 @@ def gathered(
 
     Raises:
         NotFound: If there is no such group or scene, or no scene that all runs have.
+        TableError: If there are more counts than are compared at once.
     """
     import pandas as pd
 
@@ -87,6 +89,13 @@ def gathered(
         pd.Categorical(long["class"], classes).codes,
     )
     shape = (len(frames), int(place.max()) + 1, len(classes))
+    cells = shape[0] * shape[1] * shape[2]
+    if cells > WINDOW_CELLS:
+        raise TableError(
+            f"{shape[0]} runs with {shape[1]:,} windows of {shape[2]:,} classes are {cells:,} "
+            f"counts; more than {WINDOW_CELLS:,} are not compared at once. Give fewer runs, or "
+            "name scenes."
+        )
     found = {name: np.zeros(shape, np.int64) for name in ("tp", "fp", "fn")}
     for name, array in found.items():
         array[at] = long[name]

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import fields
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from rvlab.cache.dtypes import RUNS
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
-from rvlab.model import ENDED, SILENT_S, Run, Spec, StepRecord
+from rvlab.model import BEAT_S, SILENT_S, EndRecord, Run, Spec, StepRecord, step_name
 from rvlab.store import Store, parsed
 
 HERE = ("local", "rehearse")
@@ -17,8 +17,12 @@ HERE = ("local", "rehearse")
 
 PODS_SILENT_S = 3600.0
 
+ASK_S = 2 * BEAT_S
+"""The engine of this machine, which only looks at files, is asked after so many seconds already."""
+
 Row = dict[str, Any]
 
+_OF_END = [one.name for one in fields(EndRecord) if one.name != "spec"]
 _OF_SPEC = [one.name for one in fields(Spec) if one.name in RUNS]
 
 
@@ -51,22 +55,26 @@ def ended(key: str, data: bytes) -> Row:
     """The row of a run, from the key of the record that ended it and what that holds.
 
     Raises:
-        RecordBroken: If it is no such record.
+        RecordBroken: If it is no such record, or that of another run.
     """
-    record = parsed(key, data)
-    spec = Spec.from_record(record.get("spec"), key)
-    state = record.get("state")
-    if state not in ENDED:
-        raise RecordBroken(f"{key} has the state {state!r}, which no run ends with.")
-    times = {name: record.get(name) for name in ("started", "ended", "step", "error")}
-    return {**_of_spec(spec), **times, **_results(record, key), "state": state, "_silent": False}
+    end = EndRecord.from_record(parsed(key, data), key)
+    experiment, _, name = key.partition("/")
+    _require_run(end.spec, experiment, name.rpartition("/")[2].removesuffix(".json"), key)
+    return {
+        **_of_spec(end.spec),
+        **{name: getattr(end, name) for name in _OF_END},
+        "_silent": False,
+    }
 
 
 def unended(store: Store, run: Run) -> Row:
     """The row of a run without an end: what its spec and its steps say."""
     try:
-        spec = Spec.from_record(store.get_json(run.key("spec.json")), run.key("spec.json"))
-        found = store.get_many([key for key, _ in store.files(run.key("steps"))])
+        key = run.key("spec.json")
+        spec = Spec.from_record(store.get_json(key), key)
+        _require_run(spec, run.experiment, run.id, key)
+        written = store.written(run.key("steps"))
+        found = store.get_many(written)
     except KeyMissing:
         return broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
     except StoreUnreachable:
@@ -75,29 +83,46 @@ def unended(store: Store, run: Run) -> Row:
         return broken(exc)
     row = _of_spec(spec)
     steps = []
+    trouble: Row = {}
     for key, data in found.items():
         try:
             if isinstance(data, RvlabError):
                 raise data
-            steps.append(StepRecord.from_record(parsed(key, data), key))
-        except StoreUnreachable:
-            raise
+            step = step_record(key, data)
+            steps.append((written[key] or datetime.fromisoformat(step.beat), step))
+        except KeyMissing:
+            continue  # its step was started again, and clears what it had left
         except RvlabError as exc:
-            row["error"] = str(exc)
+            trouble = broken(exc)
     if not steps:
-        return {**row, "state": "queued", "_silent": True}
-    latest = max(steps, key=lambda s: s.beat)
-    quiet_s = (datetime.now(UTC) - datetime.fromisoformat(latest.beat)).total_seconds()
+        return {**row, "state": "queued", "_silent": True, **trouble}
+    # By the store's clock, since those of workers and of this machine may be a day apart.
+    beat, latest = max(steps, key=lambda s: s[0])
+    quiet_s = (store.now() - beat).total_seconds()
     # Between two pods a cluster may fetch an image, and only its engine knows better.
     gone = quiet_s > (SILENT_S if spec.engine in HERE else PODS_SILENT_S)
     return {
         **row,
+        **trouble,
         "state": "lost" if gone else "running",
-        "started": min(s.started for s in steps),
+        "started": min(step.started for _, step in steps),
         "step": latest.step,
-        "_silent": quiet_s > SILENT_S,
+        "_silent": quiet_s > (ASK_S if spec.engine in HERE else SILENT_S),
         "_failure": latest.error,
     }
+
+
+def step_record(key: str, data: bytes) -> StepRecord:
+    """The record of a step, from its key and what that holds.
+
+    Raises:
+        RecordBroken: If it is no such record, or that of another step.
+    """
+    found = StepRecord.from_record(parsed(key, data), key)
+    name = step_name(found.step, found.split)
+    if key.rpartition("/")[2] != f"{name}.json":
+        raise RecordBroken(f"{key} is the record of another step, {name[:100]}.")
+    return found
 
 
 def broken(exc: RvlabError) -> Row:
@@ -115,19 +140,10 @@ def _of_spec(spec: Spec) -> Row:
     return {"params": spec.params, **{name: getattr(spec, name) for name in _OF_SPEC}}
 
 
-def _results(record: Mapping[str, Any], key: str) -> dict[str, Any]:
-    """What the end says of the results; an older one does not have all of it."""
-    found = {name: record.get(name) for name in ("device", "eval_set")}
-    for name, value in found.items():
-        if not isinstance(value, str | None):
-            raise RecordBroken(f"{key} has something else than text as {name}: {value!r:.200}")
-    for name, kinds, what in (
-        ("metrics", int | float | None, "numbers"),
-        ("costs", int | float | None, "numbers"),
-        ("eval_sets", str | None, "text"),
-    ):
-        values = record.get(name) or {}
-        if not isinstance(values, dict) or not all(isinstance(v, kinds) for v in values.values()):
-            raise RecordBroken(f"{key} has {name} that are no {what}: {values!r:.200}")
-        found[name] = values
-    return found
+def _require_run(spec: Spec, experiment: str, run: str, key: str) -> None:
+    """Check that a record is that of the run in whose place it lies."""
+    if (spec.experiment, spec.run) != (experiment, run):
+        raise RecordBroken(
+            f"{key} is the record of another run, {spec.experiment[:100]}/{spec.run[:100]}: was "
+            "it copied or renamed by hand?"
+        )

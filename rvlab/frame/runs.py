@@ -13,7 +13,7 @@ from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import RUNS as CACHED_RUNS
 from rvlab.cache.row_cache import read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.rows import Row, broken, ended, unended
+from rvlab.frame.rows import HERE, Row, broken, ended, unended
 from rvlab.frame.select import Picked, rolls
 from rvlab.model import Run
 from rvlab.model.edit import Edited
@@ -43,9 +43,10 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         Index ``run``; the columns of `rvlab.cache.dtypes.RUNS`, then ``params.*`` in the order of
         the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
         scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
-        timedelta: to now for a run that is running. ``tags`` are joined by ``", "``; ``archived``
-        is never missing. A run whose records cannot be read is a row with the state ``broken`` and
-        the reason in ``error``.
+        timedelta: to now for a run that is running, missing if the clocks of its steps and of this
+        machine differ so much that it would be negative. ``tags`` are joined by ``", "``;
+        ``archived`` is never missing. A run whose records cannot be read is a row with the state
+        ``broken`` and the reason in ``error``.
 
     Warns:
         UserWarning: For a tag, note or archiving that cannot be read; it is left out.
@@ -78,7 +79,10 @@ def _table(query: Query, rolls: Sequence[Roll], ask: Ask | None) -> pd.DataFrame
     told = ask(silent) if ask and silent else {}
     for row in going:
         run = row["_run"]
-        row["state"] = told.get(run, row["state"])
+        answer = told.get(run, row["state"])
+        # A queue that does not have a run which wrote its record a moment ago is not its queue.
+        if not (answer == "lost" and row["state"] == "running" and row["engine"] in HERE):
+            row["state"] = answer
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)
@@ -193,7 +197,9 @@ def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
             column.index = index
     table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
-    table["duration"] = (until - table["started"]).astype(SPAN)
+    took = until - table["started"]
+    # Below zero where the two times are of clocks that differ: then it is not known.
+    table["duration"] = took.where(took >= pd.Timedelta(0)).astype(SPAN)
     return table
 
 

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import TEXT, TIME, WHOLE, as_dtype
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.rows import step_record
 from rvlab.model import STEPS as ORDER
-from rvlab.model import Run, StepRecord
-from rvlab.store import Store, parsed
+from rvlab.model import Run
+from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,10 +62,12 @@ def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     for key, data in store.get_many(runs).items():
         if isinstance(data, KeyMissing):
             continue
-        if isinstance(data, RvlabError):
+        if isinstance(data, RvlabError) and not isinstance(data, RecordBroken):
             raise data
         try:
-            record = StepRecord.from_record(parsed(key, data), key)
+            if isinstance(data, RecordBroken):
+                raise data
+            record = step_record(key, data)
         except RecordBroken as exc:
             warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
             continue

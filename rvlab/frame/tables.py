@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,8 +10,10 @@ from rvlab.cache.block import RowBlock, concat_blocks
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.parquet import conform, no_table, read_parquet
 from rvlab.frame.select import rolls_of
 from rvlab.model import Run
+from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.log import epochs
 from rvlab.store import Store
 from rvlab.store.roll import Roll
@@ -61,6 +62,14 @@ SCENES: dict[str, Any] = {
     "rests_on": "string",
 }
 HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
+
+NEEDED = {
+    "evals": ("group", "metric"),
+    "confusion": ("group", "truth", "prediction"),
+    "scenes": ("group", "scene"),
+    "artifacts": ("key",),
+}
+"""Columns of text in which nothing is ever missing."""
 
 
 def _is(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
@@ -159,19 +168,28 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
 def _log(store: Store, run: Run) -> pa.Table | None:
     import pyarrow as pa
 
+    key = run.key("rv", "train", "log.csv")
     try:
-        rows = epochs(store.get(run.key("rv", "train", "log.csv")).decode(errors="replace"))
+        data = store.get(key, limit=LOG_CSV_BYTES)
     except KeyMissing:
         return None
+    try:
+        rows = epochs(data.decode(errors="replace"))
+    except RecordBroken as exc:
+        raise RecordBroken(f"{run.prefix}: {exc}") from exc
     return pa.Table.from_pylist(rows, schema=_of_history(rows[0] if rows else ["epoch"]))
 
 
 def _kept_log(store: Store, run: Run) -> pa.Table | None:
     """What was kept of a log: that of an adopted run lies elsewhere."""
-    found = _read(store, run.key("tables", "history.parquet"))
+    key = run.key("tables", "history.parquet")
+    found = _read(store, key)
     if found is None or "epoch" not in found.column_names:
         return None
-    return found.cast(_of_history(found.column_names))
+    if odd := {"", "run"} & set(found.column_names):
+        raise no_table(key, f"it has a column {odd.pop()!r}.")
+    only = {"needed": ("epoch",), "positive": ("epoch",)}
+    return conform(key, found, _of_history(found.column_names), **only)
 
 
 def _of_history(names: Iterable[str]) -> pa.Schema:
@@ -186,37 +204,27 @@ def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]
     import pyarrow.parquet  # here, not in several threads at once
 
     schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
+    whole = [one.name for one in schema if pa.types.is_integer(one.type)]
 
     def find(run: Run, _: bool) -> tuple[pa.Table | None, bool]:
         key = run.key("tables", f"{name}.parquet")
         found = _read(store, key)
         if found is None:
             return None, False
-        try:
-            return found.select(schema.names).cast(schema), True
-        except (pa.ArrowException, KeyError, ValueError) as exc:
-            raise _no_table(key, exc) from exc
+        needed = [*whole, *NEEDED[name]]
+        rows = conform(key, found, schema, needed=needed, positive=whole)
+        return rows.replace_schema_metadata(), True
 
     return _table(store, wanted, CACHED[name], find)
 
 
 def _read(store: Store, key: str) -> pa.Table | None:
     """A parquet file; None if there is none."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     try:
-        data = store.get(key)
+        data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
         return None
-    try:
-        return pq.read_table(io.BytesIO(data))
-    except (pa.ArrowException, OSError, ValueError) as exc:
-        raise _no_table(key, exc) from exc
-
-
-def _no_table(key: str, exc: Exception) -> RecordBroken:
-    return RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}")
+    return read_parquet(key, data)
 
 
 def _table(store: Store, wanted: Wanted, kind: CachedTable, find: Find) -> pd.DataFrame:

@@ -7,10 +7,12 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rvlab.errors import KeyMissing, NotFound, RecordBroken, RvlabError, StoreError
+from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
 from rvlab.frame import worth
 from rvlab.frame.counts import gathered
+from rvlab.frame.parquet import conform, no_table, read_parquet
 from rvlab.model import Run
+from rvlab.model.limits import TABLE_BYTES
 from rvlab.raster.source import source
 from rvlab.raster.survey import survey
 from rvlab.raster.tally import WINDOWS, joined
@@ -96,17 +98,29 @@ def load(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
 
 
 def _table(store: Store, run: Run) -> pa.Table | RvlabError:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
     key = run.key(*KEY)
     try:
-        table = pq.read_table(io.BytesIO(store.get(key)))
-        return table.select(WINDOWS.names).cast(WINDOWS.with_metadata(table.schema.metadata))
+        table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
+        whole = [one.name for one in WINDOWS if str(one.type).startswith("int")]
+        needed = [name for name in WINDOWS.names if name != "confident_fp"]
+        table = conform(key, table, WINDOWS, needed=needed, positive=whole)
+        _require_windows(key, table)
     except RvlabError as exc:
         return exc
-    except (pa.ArrowException, KeyError, OSError, ValueError) as exc:
-        return RecordBroken(f"{key} is not the parquet file that rvlab writes: {exc}")
+    return table
+
+
+def _require_windows(key: str, table: pa.Table) -> None:
+    """Check that each window holds pixels, and has each class once."""
+    import pyarrow.compute as pc
+
+    if not len(table):
+        return
+    if min(pc.min(table.column(side)).as_py() for side in ("width", "height")) < 1:
+        raise no_table(key, "it has a window without a pixel.")
+    one = ["group", "scene", "col", "row", "class"]
+    if len(table.group_by(one).aggregate([])) < len(table):
+        raise no_table(key, "it has two rows for a class of a window.")
 
 
 def _counted(store: Store, run: Run) -> pa.Table | RvlabError:

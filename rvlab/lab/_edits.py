@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.cache import evict
@@ -13,8 +14,12 @@ from rvlab.lab._places import Places
 from rvlab.model import Run
 from rvlab.model.edit import checked_tag
 from rvlab.store import edits
+from rvlab.store.leftovers import OLDER_THAN_S, leftovers, remove_leftover
 from rvlab.store.removal import remove as remove_runs
 from rvlab.submission import me
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 class Edits(Places):
@@ -115,6 +120,45 @@ class Edits(Places):
             )
         remove_runs(self.store, wanted)
         evict(self.store, wanted)
+
+    def clean(self, *, older_than_s: float = OLDER_THAN_S, dry_run: bool = False) -> pd.DataFrame:
+        """Remove what interrupted submissions and ends left in the store; list it with `dry_run`.
+
+        A submission that was killed leaves a folder with ``recipe.py`` and perhaps ``spec.json``
+        that no table shows (an unfinished submission); a run that was killed while it ended may
+        leave its mark as an active run (a stale active mark). Folders that hold more, but are on no
+        table, are listed (an unlisted folder) and never removed.
+
+        Args:
+            older_than_s: Leave what was written within so many seconds, by the store's clock: it
+                may belong to a submission that is under way.
+            dry_run: Remove nothing.
+
+        Returns:
+            A row for each: ``experiment``, ``run``, ``kind``, ``keys`` (how many), ``written`` (the
+            newest of them, UTC) and ``removed``.
+
+        Raises:
+            SpecError: If `older_than_s` is negative.
+            StoreError: If the store does not answer or refuses.
+        """
+        import pandas as pd
+
+        if not older_than_s >= 0:
+            raise SpecError(f"older_than_s must be 0 or more seconds, got {older_than_s!r}.")
+        found = leftovers(self.store, older_than_s=older_than_s)
+        removed = [not dry_run and remove_leftover(self.store, one) for one in found]
+        written = [pd.NaT if one.written is None else one.written for one in found]
+        return pd.DataFrame(
+            {
+                "experiment": pd.Series([one.run.experiment for one in found], dtype="object"),
+                "run": pd.Series([one.run.id for one in found], dtype="object"),
+                "kind": pd.Series([one.kind for one in found], dtype="object"),
+                "keys": pd.Series([len(one.keys) for one in found], dtype="int64"),
+                "written": pd.Series(pd.to_datetime(written, utc=True)),
+                "removed": pd.Series(removed, dtype="bool"),
+            }
+        )
 
     def _named(self, runs: Picked, verb: str) -> Sequence[Run]:
         """The runs that are meant; not all of them because none was named."""

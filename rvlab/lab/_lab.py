@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import HasEnded, RvlabError, SpecError
+from rvlab.errors import HasEnded, SpecError, StoreUnreachable
 from rvlab.frame.select import Picked, one_present, picked, present
 from rvlab.lab._edits import Edits
 from rvlab.lab._exchange import Exchange
 from rvlab.lab._looks import Looks
-from rvlab.model import ENDED, Run, new_id
+from rvlab.model import ENDED, SILENT_S, Run, new_id
 from rvlab.recipes import find
 from rvlab.repeat import recorded, repeated
+from rvlab.store.patience import duration_text, patience_s
 from rvlab.submission import Asked, prepare
 
 if TYPE_CHECKING:
@@ -185,6 +187,7 @@ class Lab(Looks, Edits, Exchange):
     def _start(
         self, recipe: Recipe, points: Sequence[Mapping[str, Any]], asked: Asked
     ) -> list[Run]:
+        self._patience_s()  # a wrong setting fails here, not in the run
         self.engine.ready(self.store, recipe, points)
         runs = prepare(self.store, recipe, points, asked)
         return self.engine.start(self.store, runs, folder=recipe.folder)
@@ -194,7 +197,8 @@ class Lab(Looks, Edits, Exchange):
     ) -> pd.DataFrame:
         """Wait until runs have ended, with a progress bar.
 
-        Interrupting the wait stops no run.
+        Interrupting the wait stops no run. While the store cannot be reached the wait goes on, and
+        the bar says so, for ``$RVLAB_PATIENCE_S``, by default ten minutes.
 
         Args:
             runs: Which; by default all runs of the store.
@@ -206,54 +210,104 @@ class Lab(Looks, Edits, Exchange):
 
         Raises:
             TimeoutError: If they have not ended in time; they go on.
+            StoreUnreachable: If the store cannot be reached for too long; they go on.
         """
         from tqdm.auto import tqdm
 
         wanted = picked(self.store, runs)
         until = None if timeout_s is None else time.monotonic() + timeout_s
-        self.engine.nudge(self.store)
+        watch = Watch(self._patience_s())
         with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
-            going = self._going(wanted)
+            going, left = len(wanted), wanted
             while True:
-                bar.n = len(wanted) - len(going)
-                bar.set_postfix_str(_told(going))
-                if going.empty:
-                    return self.runs(wanted)
+                try:
+                    self.engine.nudge(self.store)
+                    table = self.runs(left)
+                    table = table[~table["state"].isin(watch.over())]
+                    going, left = len(table), [Run.from_uri(uri) for uri in table["uri"]]
+                    bar.n = len(wanted) - going
+                    bar.set_postfix_str(_told(table))
+                    if not going:
+                        return self.runs(wanted)
+                    watch.there()
+                except StoreUnreachable as exc:
+                    bar.set_postfix_str(watch.away(exc))
                 if until is not None and time.monotonic() > until:
                     raise TimeoutError(
-                        f"{len(going)} of {len(wanted)} runs have not ended in {timeout_s} s. "
+                        f"{going} of {len(wanted)} runs have not ended in {timeout_s} s. "
                         "They go on; wait again, or cancel them."
                     )
-                self.engine.nudge(self.store)
                 time.sleep(5.0 if self.engine.anywhere else 1.0)
-                going = self._going(going)
+
+    def _patience_s(self) -> float:
+        profile = getattr(self.engine, "profile", None)
+        return patience_s() if profile is None else float(profile.patience_s)
 
     def cancel(self, runs: Picked) -> None:
         """End runs that wait or run, with all their processes; those that have ended stay.
 
+        The engine is asked first: a run that has failed there, or succeeded, stays so, and can be
+        retried.
+
         Args:
-            runs: Which; naming none is refused, so that nobody ends all by mistake.
+            runs: Which; naming none is refused, so that a slip does not end all.
 
         Raises:
             HasEnded: If all of them have ended already.
-            EngineError: If one of them cannot be ended; the others are.
+            EngineError: If one of them cannot be ended, is another engine's, or its engine cannot
+                be reached, and then nothing is recorded of it; the others are ended.
         """
         if runs is None:
             raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
         wanted = picked(self.store, runs)
-        troubles: list[RvlabError] = []
-        for run in wanted:
-            try:
-                self.engine.cancel(self.store, run)
-            except RvlabError as exc:  # one run's trouble is not the others'
-                troubles.append(exc)
-        ended = [exc for exc in troubles if isinstance(exc, HasEnded)]
-        if len(troubles) > len(ended) or (ended and len(ended) == len(wanted)):
-            raise next((exc for exc in troubles if exc not in ended), troubles[0])
+        troubles = list(self.engine.cancel_many(self.store, wanted).values())
+        others = [exc for exc in troubles if not isinstance(exc, HasEnded)]
+        if others:
+            raise others[0]
+        if troubles and len(troubles) == len(wanted):
+            raise troubles[0]
 
-    def _going(self, runs: Picked) -> pd.DataFrame:
-        table = self.runs(runs)
-        return table[~table["state"].isin((*ENDED, "lost", "broken"))]
+
+class Watch:
+    """How long the store of runs that are waited for has not answered.
+
+    Args:
+        patience_s: For so many seconds it may.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._since: float | None = None
+        self._back = -math.inf
+
+    def away(self, exc: StoreUnreachable) -> str:
+        """What the progress bar shows while it does not answer.
+
+        Raises:
+            StoreUnreachable: If it has not for too long.
+        """
+        self._since = self._since or time.monotonic()
+        away_s = time.monotonic() - self._since
+        if away_s >= self._patience_s:
+            raise StoreUnreachable(
+                f"{exc} It has not answered for {duration_text(away_s)}. The runs go on; wait "
+                "again."
+            ) from exc
+        return f"store cannot be reached for {away_s:.0f} s"
+
+    def there(self) -> None:
+        """It has answered."""
+        if self._since is not None:
+            self._since, self._back = None, time.monotonic()
+
+    def over(self) -> tuple[str, ...]:
+        """The states of runs that are not waited for any more.
+
+        While the store was away no run could write a heartbeat, so none is taken for lost until a
+        minute later.
+        """
+        is_early = self._since is not None or time.monotonic() - self._back < SILENT_S
+        return (*ENDED, "broken") if is_early else (*ENDED, "broken", "lost")
 
 
 def _told(table: pd.DataFrame) -> str:

@@ -1,5 +1,6 @@
-"""The nouns: frozen, standard library only, no input or output."""
+"""The nouns: frozen, no input or output."""
 
+from rvlab.model.end import EndRecord
 from rvlab.model.groups import headline_group
 from rvlab.model.run import (
     EDITS,
@@ -31,6 +32,7 @@ __all__ = [
     "SPLIT_STEPS",
     "STATES",
     "STEPS",
+    "EndRecord",
     "Run",
     "Spec",
     "StepRecord",

@@ -8,9 +8,11 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any
 
 from rvlab.errors import RecordBroken, SpecError
-from rvlab.model.record import read
+from rvlab.model.record import read, require_schema
 
 TAG_CHARS = 100
+
+SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,7 @@ class Edit:
     tags_removed: tuple[str, ...] = ()
     note: str | None = None
     archived: bool | None = None
-    schema: int = field(default=1)
+    schema: int = field(default=SCHEMA)
 
     def record(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -47,10 +49,12 @@ class Edit:
             RecordBroken: If something it needs is missing or of another type.
         """
         found = read(cls, record, key, "an edit")
-        for name in ("tags_added", "tags_removed"):
-            tags = getattr(found, name)
-            if not all(isinstance(tag, str) for tag in tags):
-                raise RecordBroken(f"{key} is not an edit: {name} holds what is no text.")
+        require_schema(found.schema, key)
+        for tag in found.tags_added:
+            try:
+                checked_tag(tag)
+            except SpecError as exc:
+                raise RecordBroken(f"{key} is not an edit: {exc}") from exc
         added, removed = tuple(found.tags_added), tuple(found.tags_removed)
         return replace(found, tags_added=added, tags_removed=removed)
 

@@ -7,11 +7,15 @@ import io
 import re
 
 from rvlab.errors import RecordBroken
+from rvlab.model.limits import LOG_CSV_FIELDS, TABLE_COLUMNS, too_large
 
 TIMES = {"train_time": "train_time_s", "valid_time": "valid_time_s"}
 """Columns that hold a clock time in Raster Vision's file, and their name once in seconds."""
 
-_CLOCK = re.compile(r"(?:(\d+) days?, )?(\d+):(\d\d):(\d\d(?:\.\d+)?)")
+_CLOCK = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.ASCII)
+_EPOCH = re.compile(r"\d{1,9}", re.ASCII)
+_NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,9})?|inf|nan)", re.ASCII | re.I)
+"""What Python prints of a float; ``float`` itself takes ``1_0`` and digits of other scripts."""
 
 
 def epochs(log_csv: str) -> list[dict[str, int | float | None]]:
@@ -35,27 +39,50 @@ def epochs(log_csv: str) -> list[dict[str, int | float | None]]:
         a loss that diverged looks so. No rows: an empty list.
 
     Raises:
-        RecordBroken: If there is no column ``epoch``, a row has more or fewer fields than the
-            header, or a field is not a number.
+        RecordBroken: If there is no column ``epoch``, or two of one name, a row has more or fewer
+            fields than the header, a field is not a number, or there are too many fields.
     """
     whole = log_csv[: log_csv.rfind("\n") + 1]
-    lines = [line for line in csv.reader(io.StringIO(whole, newline="")) if line]
-    if not lines:
-        return []
-    header, *rows = lines
-    if "epoch" not in header:
-        raise RecordBroken(f"train/log.csv has no column 'epoch', only {', '.join(header)}.")
-    names = ["epoch", *(name for name in header if name != "epoch")]
-    result = []
-    for number, fields in enumerate(rows, start=1):
-        if len(fields) != len(header):
-            raise RecordBroken(
-                f"train/log.csv, row {number}, has {len(fields)} fields; its header has "
-                f"{len(header)}. Was a training resumed there with other classes or losses?"
-            )
-        row = dict(zip(header, fields, strict=True))
-        result.append({TIMES.get(name, name): _value(name, row[name], number) for name in names})
+    header: list[str] = []
+    names: list[str] = []
+    result: list[dict[str, int | float | None]] = []
+    try:
+        for line in csv.reader(io.StringIO(whole, newline=""), strict=True):
+            if not line:
+                continue
+            if not header:
+                header, names = line, _names(line)
+                continue
+            number = len(result) + 1
+            if number * len(header) > LOG_CSV_FIELDS:
+                too_large(
+                    "train/log.csv", whole.count("\n") * len(header), LOG_CSV_FIELDS, "fields"
+                )
+            if len(line) != len(header):
+                raise RecordBroken(
+                    f"train/log.csv, row {number}, has {len(line)} fields; its header has "
+                    f"{len(header)}. Was a training resumed there with other classes or losses?"
+                )
+            row = dict(zip(header, line, strict=True))
+            result.append({TIMES.get(n, n): _value(n, row[n], number) for n in names})
+    except csv.Error as exc:
+        raise RecordBroken(f"train/log.csv, row {len(result) + 1}, is no CSV: {exc}.") from exc
     return result
+
+
+def _names(header: list[str]) -> list[str]:
+    """The columns, the epoch first."""
+    if len(header) > TABLE_COLUMNS:
+        too_large("train/log.csv", len(header), TABLE_COLUMNS, "columns")
+    if "epoch" not in header:
+        shown = ", ".join(header)
+        raise RecordBroken(f"train/log.csv has no column 'epoch', only {shown:.200}.")
+    known = [TIMES.get(name, name) for name in header]
+    for name in known:
+        if not name or name == "run" or "\ufffd" in name or known.count(name) > 1:
+            why = "twice" if known.count(name) > 1 else "which Raster Vision writes never"
+            raise RecordBroken(f"train/log.csv has a column {name!r:.100}, {why}.")
+    return ["epoch", *(name for name in header if name != "epoch")]
 
 
 def seconds(clock: str) -> float:
@@ -75,11 +102,13 @@ def _value(name: str, text: str, number: int) -> int | float | None:
     if not text and name != "epoch":
         return None
     try:
-        if name == "epoch":
-            return int(text)
-        return seconds(text) if name in TIMES else float(text)
+        if name in TIMES:
+            return seconds(text)
+        if not (_EPOCH if name == "epoch" else _NUMBER).fullmatch(text):
+            raise ValueError
+        return int(text) if name == "epoch" else float(text)
     except ValueError as exc:
         raise RecordBroken(
-            f"train/log.csv, row {number}, has {text!r} in column {name!r}, where a "
+            f"train/log.csv, row {number}, has {text!r:.100} in column {name!r:.100}, where a "
             f"{'time' if name in TIMES else 'number'} is to be."
         ) from exc

@@ -1,31 +1,34 @@
-"""Reading a record: a JSON object that some writer, or nobody's, has left, as a noun."""
+"""Validation of records: JSON objects that any writer, or a damaged disk, may have left."""
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, fields
+from datetime import datetime
 from functools import cache
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from rvlab.errors import RecordBroken
+from rvlab.model.limits import RECORD_NAMES
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails, SchemaValidator
 
 T = TypeVar("T")
 
-_KINDS: dict[str, Any] = {
-    "str": str,
-    "int": int,
-    "str | None": str | None,
-    "int | None": int | None,
-    "float | None": float | int | None,
-    "bool | None": bool | None,
-    "tuple[str, ...]": list | tuple,
-    "Mapping[str, Any]": dict,
-    "Mapping[str, str]": dict,
-}
+_TIME = re.compile(
+    r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d"  # years that nanoseconds can count
+    r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)",
+    re.ASCII,
+)
 
 
 def read(noun: type[T], record: object, key: str, what: str) -> T:
     """Make a noun of a record; keys that a later version added are left out.
+
+    A bool is no number, a number is no bool, text is neither; whole numbers have 64 bits at most,
+    and no number is NaN or infinite.
 
     Args:
         noun: Its dataclass.
@@ -38,22 +41,120 @@ def read(noun: type[T], record: object, key: str, what: str) -> T:
     """
     if not isinstance(record, Mapping):
         raise RecordBroken(f"{key} is not {what}: it is {type(record).__name__}, no JSON object.")
-    known: dict[str, Any] = {}
-    for name, kinds, kind, needed in _wanted(noun):  # type: ignore[arg-type]
-        if name in record:
-            value = known[name] = record[name]
-            if not isinstance(value, kinds):
-                other = type(value).__name__
-                raise RecordBroken(f"{key} is not {what}: {name} is {other}, not {kind}.")
-        elif needed:
-            raise RecordBroken(f"{key} is not {what}: {name} is missing.")
-    return noun(**known)
+    from pydantic_core import ValidationError
+
+    try:
+        return noun(**_validator(noun).validate_python(record))
+    except ValidationError as exc:
+        why = _reason(noun, exc.errors(include_url=False)[0])
+        raise RecordBroken(f"{key} is not {what}: {why}.") from exc
+
+
+def is_time(text: str) -> bool:
+    """Whether a text is a time as records write it: ISO 8601 with its offset, 1970 to 2261."""
+    if not _TIME.fullmatch(text):
+        return False
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
+
+
+def require_times(noun: object, key: str, what: str, *names: str) -> None:
+    """Check fields that hold times; one that is None has none to check.
+
+    Raises:
+        RecordBroken: If one is no time.
+    """
+    for name in names:
+        text = getattr(noun, name)
+        if text is not None and not is_time(text):
+            raise RecordBroken(f"{key} is not {what}: {name} is {text!r:.100}, no UTC time.")
+
+
+def require_schema(number: int, key: str) -> None:
+    """Check the number of a record's form: those of later versions only add to what is read.
+
+    Raises:
+        RecordBroken: If there is no such form.
+    """
+    if number < 1:
+        raise RecordBroken(f"{key} has the schema {number}; the first is 1.")
 
 
 @cache
-def _wanted(noun: type) -> list[tuple[str, Any, str, bool]]:
-    """Each field, its types, how they are written, and whether it has to be there."""
-    return [
-        (one.name, _KINDS[str(one.type)], str(one.type), one.default is MISSING)
-        for one in fields(noun)
-    ]
+def _validator(noun: type) -> SchemaValidator:
+    """What validates the fields of a noun, by the annotations of its dataclass."""
+    from pydantic_core import SchemaValidator, core_schema
+
+    kinds = {name: make() for name, make in _kinds().items()}
+    return SchemaValidator(
+        core_schema.typed_dict_schema(
+            {
+                one.name: core_schema.typed_dict_field(
+                    kinds[str(one.type)],
+                    required=one.default is MISSING and one.default_factory is MISSING,
+                )
+                for one in fields(noun)
+            },
+            extra_behavior="ignore",
+        )
+    )
+
+
+def mapping_of(annotation: str) -> SchemaValidator:
+    """What validates a mapping, such as ``Mapping[str, float | None]``."""
+    from pydantic_core import SchemaValidator
+
+    return SchemaValidator(_kinds()[annotation]())
+
+
+def _kinds() -> dict[str, Any]:
+    from pydantic_core import core_schema as core
+
+    def text() -> Any:
+        return core.str_schema(strict=True)
+
+    def whole() -> Any:
+        return core.int_schema(strict=True, ge=-(2**63), le=2**63 - 1)
+
+    def number() -> Any:
+        return core.float_schema(strict=True, allow_inf_nan=False)
+
+    def names(value: Any) -> Any:
+        return core.dict_schema(text(), value, strict=True, max_length=RECORD_NAMES)
+
+    return {
+        "str": text,
+        "int": whole,
+        "str | None": lambda: core.nullable_schema(text()),
+        "int | None": lambda: core.nullable_schema(whole()),
+        "float | None": lambda: core.nullable_schema(number()),
+        "bool | None": lambda: core.nullable_schema(core.bool_schema(strict=True)),
+        "tuple[str, ...]": lambda: core.list_schema(text(), max_length=RECORD_NAMES),
+        "Mapping[str, Any]": lambda: names(core.any_schema()),
+        "Mapping[str, str]": lambda: names(text()),
+        "Mapping[str, str | None]": lambda: names(core.nullable_schema(text())),
+        "Mapping[str, float | None]": lambda: names(core.nullable_schema(number())),
+    }
+
+
+def _reason(noun: type, error: ErrorDetails) -> str:
+    """What is wrong with a field, in one clause."""
+    name, value = ".".join(map(str, error["loc"]))[:100], error["input"]
+    annotation = next((str(f.type) for f in fields(noun) if f.name == error["loc"][0]), "")
+    kind = error["type"]
+    if kind == "missing":
+        return f"{name} is missing"
+    if kind in ("greater_than_equal", "less_than_equal", "int_parsing_size"):
+        return f"{name} is {value!r:.40}, which has more than 64 bits"
+    if kind == "finite_number":
+        return f"{name} is {value!r:.40}, no finite number"
+    if kind == "too_long":
+        return f"{name} has {error['ctx']['actual_length']:,} entries of {RECORD_NAMES:,} at most"
+    if kind == "string_unicode":
+        return f"{name} is no valid Unicode text"
+    inner = annotation.removeprefix("Mapping[str, ").removesuffix("]")
+    wanted = inner if len(error["loc"]) > 1 else annotation
+    return f"{name} is {type(value).__name__}, not {wanted}"

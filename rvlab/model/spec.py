@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rvlab.model.record import read
+from rvlab.model.record import read, require_schema, require_times
 
 SCHEMA = 1
 
@@ -71,4 +71,7 @@ class Spec:
         Raises:
             RecordBroken: If something it needs is missing or of another type.
         """
-        return read(cls, record, key, "a run's spec")
+        found = read(cls, record, key, "a run's spec")
+        require_schema(found.schema, key)
+        require_times(found, key, "a run's spec", "created")
+        return found

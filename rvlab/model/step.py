@@ -9,13 +9,16 @@ from typing import Any
 
 from rvlab.errors import RecordBroken
 from rvlab.model.groups import headline_group
-from rvlab.model.record import read
+from rvlab.model.record import read, require_times
 
 BEAT_S = 5.0
 """A running step rewrites its record this often, in seconds."""
 
 SILENT_S = 60.0
 """A record older than this, in seconds, tells nothing any more: the engine is asked."""
+
+
+STEP_STATES = ("running", "succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
@@ -68,16 +71,12 @@ class StepRecord:
     def from_record(cls, record: object, key: str) -> StepRecord:
         """Read a record; RecordBroken if something it needs is missing or of another type."""
         found = read(cls, record, key, "a step's record")
-        for name in ("started", "beat"):
-            text = getattr(found, name)
-            try:
-                aware = datetime.fromisoformat(text).tzinfo is not None
-            except ValueError:
-                aware = False
-            if not aware:
-                raise RecordBroken(
-                    f"{key} is not a step's record: {name} is {text!r}, no UTC time."
-                )
+        require_times(found, key, "a step's record", "started", "beat", "ended")
+        if found.state not in STEP_STATES:
+            raise RecordBroken(
+                f"{key} is not a step's record: state is {found.state!r:.40}, none of "
+                f"{', '.join(STEP_STATES)}."
+            )
         return found
 
 
@@ -93,6 +92,8 @@ def costs(records: Sequence[StepRecord]) -> dict[str, float]:
     spans: dict[str, tuple[datetime, datetime]] = {}
     for one in records:
         span = datetime.fromisoformat(one.started), datetime.fromisoformat(one.ended or one.beat)
+        if span[1] < span[0]:  # the machine's clock was set back meanwhile
+            continue
         first, last = spans.get(one.step, span)
         spans[one.step] = min(first, span[0]), max(last, span[1])
     found = {

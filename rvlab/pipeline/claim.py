@@ -35,7 +35,7 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
         job: The pipeline run's own id.
     """
     values = {name: value for name, value in given.items() if value is not UNKNOWN}
-    store = Store(values[STORE])
+    store = Store(values[STORE]).patient()
     named = Run.from_uri(values[RUN]) if values[RUN] else None
     if named and _is_asked(store, named, values, recipe) and claim(store, named, job):
         return named

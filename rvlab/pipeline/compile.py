@@ -23,6 +23,7 @@ from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED
 from rvlab.settings import S3, Place, Profile
 from rvlab.store import S3Access
+from rvlab.store.patience import PATIENCE
 
 if TYPE_CHECKING:
     from kfp.dsl.pipeline_task import PipelineTask
@@ -179,7 +180,8 @@ def _placed(task: PipelineTask, profile: Profile, step: str) -> None:
 
     place = profile.place(step)
     _sized(task, place)
-    variables = {**ALWAYS, IMAGE: profile.image, **_variables(profile.s3), **(place.env or {})}
+    variables = {**ALWAYS, IMAGE: profile.image, **_variables(profile.s3)}
+    variables |= {PATIENCE: f"{profile.patience_s:g}", **(place.env or {})}
     for name, value in sorted(variables.items()):
         task.set_env_variable(name, value)
     if profile.s3.secret:

@@ -91,7 +91,7 @@ def _run(run: Run, name: str, index: int | None, of: int | None) -> None:
 
 
 def _plan(run: Run) -> Plan:
-    return Plan.from_record(Store(run.store).get_json(run.key(PLAN)))
+    return Plan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
 
 
 def _pieces(plan: Plan) -> int:

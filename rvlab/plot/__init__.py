@@ -7,7 +7,9 @@ All but `scatter` return a figure: make the call the last line of a cell and it 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+import lazy_loader
 
 if TYPE_CHECKING:
     from rvlab.plot._confusion import confusion
@@ -30,16 +32,6 @@ __all__ = [
     "timeline",
 ]
 
-
-def __getattr__(name: str) -> Any:
-    if name not in __all__:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    from importlib import import_module
-
-    found = getattr(import_module(f"{__name__}._{name}"), name)
-    globals()[name] = found
-    return found
-
-
-def __dir__() -> list[str]:
-    return sorted(__all__)
+__getattr__, __dir__, _ = lazy_loader.attach(
+    __name__, submod_attrs={f"_{name}": [name] for name in __all__}
+)

@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
+from rvlab.frame.params import differing_columns, value_key
 from rvlab.plot import ink
-from rvlab.plot.names import varying
 from rvlab.plot.table import is_number, short, with_columns
 
 if TYPE_CHECKING:
@@ -75,7 +75,7 @@ def importance(
     if not is_number(table[metric]):
         raise TableError(f"{metric!r} holds no numbers. Name a column such as 'metrics.f1'.")
     there = table[table[metric].notna()]
-    names = [n for n in names or varying(there) if n != metric]
+    names = [n for n in names or differing_columns(there) if n != metric]
     _check(there, metric, names)
     return _drawn(_measured(there, metric, names, seed), metric, len(table) - len(there))
 
@@ -127,7 +127,9 @@ def _numbers(values: pd.Series[Any]) -> NDArray[np.float64]:
     if is_number(values):
         plain = values.astype("float64").to_numpy(dtype=float, na_value=np.nan)
         return np.asarray(plain, float)[:, None]
-    return np.asarray(pd.get_dummies(values.map(short)).to_numpy(dtype=float), float)
+    return np.asarray(
+        pd.get_dummies(pd.factorize(values.map(value_key))[0]).to_numpy(dtype=float), float
+    )
 
 
 def _drawn(found: _Found, metric: str, without: int) -> Figure:

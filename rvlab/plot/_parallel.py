@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rvlab.frame.params import differing_columns
 from rvlab.plot import ink
-from rvlab.plot.names import varying
 from rvlab.plot.ruler import FEW, NONE, SPREAD, Ruler, apart, ruler
 from rvlab.plot.table import is_number, with_columns
 
@@ -44,7 +44,7 @@ def parallel(
     table = with_columns(runs, [*asked, hue], "table of runs")
     if table.empty:
         return ink.noted("No runs yet: the table is empty.")
-    names = asked or varying(table)
+    names = asked or differing_columns(table)
     is_scale = is_number(table[hue])
     names = [n for n in names if n != hue] + [hue] if is_scale else names
     if len(names) < 2:

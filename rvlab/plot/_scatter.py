@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import SpecError
 from rvlab.plot import ink
-from rvlab.plot.table import is_number, short, with_columns
+from rvlab.plot.table import is_number, value_labels, with_columns
 from rvlab.plot.trend import trends
 
 if TYPE_CHECKING:
@@ -115,6 +115,7 @@ def _own_axes() -> tuple[Figure, Axes]:
 
 def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
     """Where the dots stand, named as the axis is to be, and the categories if it has such."""
+    import pandas as pd
     from pandas.api.types import is_datetime64_any_dtype, is_timedelta64_dtype
 
     if is_timedelta64_dtype(values.dtype):
@@ -127,7 +128,7 @@ def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
         return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
     if is_number(values):
         return values.astype(float), None
-    words = values.map(short)
+    words = pd.Series(value_labels(values), values.index)
     kinds = sorted(words.unique())
     return words.map({word: i for i, word in enumerate(kinds)}), kinds
 

@@ -59,6 +59,7 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     origin = table["started"].min() if together else begun
     beat = table["beat"] if "beat" in table.columns else table["started"]
     until = table["ended"].fillna(beat).fillna(table["started"])
+    until = until.where(until >= table["started"], table["started"])  # a clock was set back
     since = {"_from": table["started"] - origin, "_to": until - origin}
     table = table.assign(**{name: span.dt.total_seconds() for name, span in since.items()})
     return _drawn([rows for _, rows in table.groupby("run", sort=False)], names, together=together)

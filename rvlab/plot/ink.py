@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.plot.names import shortened
-from rvlab.plot.table import is_number, short
+from rvlab.plot.table import is_number, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -158,7 +158,7 @@ def _steps(number: int) -> list[Any]:
 
 def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
     """Label and style of each entry of a legend; of run ids, what all begin with is left out."""
-    labels = [short(value) for value in shown.styles]
+    labels = value_labels(shown.styles)
     labels = shortened(labels) if shown.name == "run" else labels
     return list(zip(labels, shown.styles.values(), strict=True))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.plot.table import short, titles
+from rvlab.plot.table import titles
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -35,9 +35,3 @@ def shortened(ids: Sequence[str]) -> list[str]:
     while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):
         same += 1
     return [f"…{'-'.join(p[same:])}" for p in parts] if same and len(ids) > 1 else list(ids)
-
-
-def varying(runs: pd.DataFrame) -> list[str]:
-    """The ``params.*`` in which the runs differ."""
-    names = [str(c) for c in runs.columns if str(c).startswith("params.")]
-    return [name for name in names if runs[name].map(short).nunique() > 1]

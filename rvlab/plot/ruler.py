@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.plot import ink
-from rvlab.plot.table import is_number, short
+from rvlab.plot.table import is_number, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,13 +44,15 @@ def ruler(values: pd.Series[Any], few: int) -> Ruler:
         values: The column.
         few: So many different numbers are the ticks themselves; of more, ticks are round.
     """
+    import pandas as pd
     from matplotlib.ticker import LogLocator, MaxNLocator
     from pandas.api.types import is_timedelta64_dtype
 
     if is_timedelta64_dtype(values.dtype):
         values = values.dt.total_seconds().rename(f"{values.name} [s]")
     if not is_number(values):
-        words = values.map(lambda v: None if short(v) == "–" else short(v))
+        labels = value_labels(values)
+        words = pd.Series([None if word == "–" else word for word in labels], values.index)
         kinds = sorted(words.dropna().unique())
         place = {w: (i + 0.5) / len(kinds) for i, w in enumerate(kinds)}
         return Ruler(words.map(place).to_numpy(dtype=float), [(v, k) for k, v in place.items()])
@@ -77,7 +79,7 @@ def ruler(values: pd.Series[Any], few: int) -> Ruler:
             return np.asarray(np.log10(x / low) / np.log10(high / low), float)
         return np.asarray((x - low) / (high - low), float)
 
-    labels = [short(float(tick)) for tick in ticks]
+    labels = value_labels(float(tick) for tick in ticks)
     return Ruler(along(numbers), list(zip(along(ticks).tolist(), labels, strict=True)), wide)
 
 

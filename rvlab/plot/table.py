@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Collection, Iterable
+from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rvlab.frame.asked import with_columns
+from rvlab.frame.params import PREFIX, differing_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-__all__ = ["is_number", "short", "titles", "with_columns"]
+__all__ = ["is_number", "short", "titles", "value_labels", "with_columns"]
 
 
 def is_number(values: pd.Series[Any]) -> bool:
@@ -21,19 +25,54 @@ def is_number(values: pd.Series[Any]) -> bool:
 
 
 def short(value: Any) -> str:
-    """A parameter's value in a title or legend: ``0.001``, ``resnet18``, ``–`` for none."""
+    """Format one value for a title or legend: ``0.001``, ``resnet18``, ``–`` for a missing value.
+
+    See `value_labels` for several values that must stay distinguishable.
+    """
     import pandas as pd
 
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()  # of a numpy scalar
     if isinstance(value, bool):
         return str(value)
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return "–"
+    if isinstance(value, Integral):
+        return str(int(value))
     if isinstance(value, str):
         return value if len(value) <= 28 else f"{value[:27]}…"
     try:
         return f"{value:.4g}"
     except (TypeError, ValueError):
         return short(str(value))
+
+
+def value_labels(values: Iterable[Any]) -> list[str]:
+    """Format values so that different values get different labels.
+
+    Integers are printed whole. Floats get 4 significant digits, or as many as tell all of them
+    apart. Text longer than 28 characters is cut, unless two texts would then look the same.
+
+    Args:
+        values: Such as the values of a parameter over some runs.
+
+    Returns:
+        One label per value, in their order.
+    """
+    items = list(values)
+    floats = {float(v) for v in items if isinstance(v, float) and math.isfinite(v)}
+    digits = next(n for n in range(4, 18) if n == 17 or _distinct(floats, n) == len(floats))
+    labels = [
+        f"{v:.{digits}g}" if isinstance(v, float) and v in floats else short(v) for v in items
+    ]
+    texts = {v for v in items if isinstance(v, str)}
+    if len({short(text) for text in texts}) < len(texts):
+        labels = [v if isinstance(v, str) else word for v, word in zip(items, labels, strict=True)]
+    return labels
+
+
+def _distinct(numbers: Collection[float], digits: int) -> int:
+    return len({f"{number:.{digits}g}" for number in numbers})
 
 
 def titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> list[list[str]]:
@@ -50,12 +89,12 @@ def titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> li
         its id, where the runs do not differ.
     """
     ids = [str(run) for run in runs["run"]]
-    columns = [label] if label else _differing(runs)
-    shown = columns[:most]
-    out = [[_line(name, runs[name].iloc[i]) for name in shown] for i in range(len(runs))]
+    columns = [label] if label else differing_columns(runs)
+    lines = [_lines(name, runs[name]) for name in columns[:most]]
+    out = [list(row) for row in zip(*lines, strict=True)] if lines else [[] for _ in ids]
     if len(columns) > most:
         out = [[*lines, f"and {len(columns) - most} more"] for lines in out]
-    seeds = runs["seed"].map(short).tolist() if "seed" in runs and not label else []
+    seeds = value_labels(runs["seed"]) if "seed" in runs and not label else []
     if len(set(seeds)) > 1 and any(out.count(lines) > 1 for lines in out):
         out = [[*lines, f"seed = {seed}"] for lines, seed in zip(out, seeds, strict=True)]
     return [
@@ -64,12 +103,6 @@ def titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> li
     ]
 
 
-def _differing(runs: pd.DataFrame) -> list[str]:
-    names = [c for c in runs.columns if str(c).startswith("params.")]
-    return [c for c in names if runs[c].map(short).nunique() > 1]
-
-
-def _line(name: str, value: Any) -> str:
-    if name.startswith("params."):
-        return f"{name.removeprefix('params.')} = {short(value)}"
-    return short(value)
+def _lines(name: str, values: pd.Series[Any]) -> list[str]:
+    prefix = f"{name.removeprefix(PREFIX)} = " if name.startswith(PREFIX) else ""
+    return [f"{prefix}{word}" for word in value_labels(values)]

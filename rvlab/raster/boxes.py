@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster.cells import cell_grid, given, inferred
+from rvlab.raster.gdal import malformed
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.matches import areas_of, by_cell, by_iou, overlaps, rectangles
 from rvlab.raster.scene import BoxSource, Classes, Scene, VectorSource
@@ -160,7 +161,8 @@ def true_boxes(labels: SceneLabels) -> Boxes:
     Raises:
         RasterError: If the scene has no labels, or they cannot be read here.
     """
-    return labels.kept("boxes", lambda: _true(labels))
+    with malformed(f"The truth of the scene {labels.scene.id}"):
+        return labels.kept("boxes", lambda: _true(labels))
 
 
 def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
@@ -175,6 +177,11 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
         RasterError: If there is no prediction, it cannot be read, or it is of another part of the
             image.
     """
+    with malformed(f"The prediction of the scene {scene.id}"):
+        return _predicted(scene, own, labels)
+
+
+def _predicted(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
     if scene.task not in (CELLS, DETECTION):
         raise RasterError(f"Predictions of {scene.task} are no boxes.")
     if scene.prediction_uri is None:

@@ -10,6 +10,8 @@ import math
 import numpy as np
 from numpy.typing import NDArray
 
+from rvlab.errors import RasterError
+from rvlab.model.limits import CELLS
 from rvlab.raster.matches import Bounds, Numbers, rectangles
 from rvlab.raster.scene import CellRule
 from rvlab.raster.vectors import Shapes
@@ -17,7 +19,18 @@ from rvlab.raster.window import Window
 
 
 def cell_grid(area: Window, size_px: int) -> Bounds:
-    """Square cells that cover an area, row by row; the last ones stand out over its edge."""
+    """Square cells that cover an area, row by row; the last ones stand out over its edge.
+
+    Raises:
+        RasterError: If they have no size, or there are too many.
+    """
+    number = (
+        math.ceil(area.height / size_px) * math.ceil(area.width / size_px) if size_px > 0 else 0
+    )
+    if not 0 < number <= CELLS:
+        raise RasterError(
+            f"Cells of {size_px} px make {number:,} in {area}; there are 1 to {CELLS:,}."
+        )
     rows = area.row + size_px * np.arange(max(1, math.ceil(area.height / size_px)))
     cols = area.col + size_px * np.arange(max(1, math.ceil(area.width / size_px)))
     top, left = (part.ravel() for part in np.meshgrid(rows, cols, indexing="ij"))

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
+from rvlab.raster.gdal import malformed
 from rvlab.raster.labels import readable
 from rvlab.raster.read import Chip, Grid, plain_bands, read_chosen
 from rvlab.raster.scene import Scene
@@ -184,9 +185,18 @@ def _groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     part: Any = config
     for word in ("backend", "data", "plot_options", "channel_display_groups"):
         part = part.get(word) if isinstance(part, Mapping) else None
-    if isinstance(part, Mapping):
-        return {str(name): tuple(group) for name, group in part.items()}
-    return {f"Channels: {list(group)}": tuple(group) for group in part or ()}
+    with malformed("channel_display_groups of pipeline-config.json"):
+        if isinstance(part, Mapping):
+            return {str(name): _group(group) for name, group in part.items()}
+        return {f"Channels: {list(group)}": _group(group) for group in part or ()}
+
+
+def _group(numbers: Any) -> tuple[int, ...]:
+    """The channels of a group: one to three numbers, as Raster Vision draws them."""
+    found = tuple(numbers)
+    if not 1 <= len(found) <= 3 or not all(type(n) is int and n >= 0 for n in found):
+        raise TypeError(f"{numbers!r:.100} is no group of 1 to 3 channels")
+    return found
 
 
 def bands_shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:

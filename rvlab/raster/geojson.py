@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import json
+import re
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
-from rvlab.raster.gdal import fetch, gdal_errors
+from rvlab.model.limits import GEOJSON_VALUES
+from rvlab.raster.gdal import fetch, gdal_errors, malformed
 from rvlab.raster.read import Grid
+
+_CRS = re.compile(
+    r"(?:urn:ogc:def:crs:(?:OGC|EPSG):[\w.]*:\w+|(?:EPSG|OGC):\w+|"
+    r"https?://www\.opengis\.net/def/crs/(?:OGC|EPSG)/[\w.]+/\w+)",
+    re.IGNORECASE,
+)
+"""How GeoJSON names a CRS. PROJ would take the name of a file or a page, and read it."""
 
 
 def read_features(uri: str) -> list[dict[str, Any]]:
@@ -24,18 +33,29 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     """
     import shapely
 
+    text = fetch(uri)
     try:
-        data = json.loads(fetch(uri))
+        data = json.loads(text)
         found = data["features"] if data.get("type") == "FeatureCollection" else [data]
         found = [f for f in found if f.get("geometry")]
         geometries = [shapely.from_geojson(json.dumps(f["geometry"])) for f in found]
         has = [dict(f.get("properties") or {}) for f in found]
         crs = ((data.get("crs") or {}).get("properties") or {}).get("name")
-    except (ValueError, TypeError, KeyError, AttributeError, shapely.GEOSException) as exc:
-        raise RasterError(f"{uri} holds no GeoJSON features: {exc}.") from exc
+    except (
+        *(ValueError, TypeError, KeyError, AttributeError, RecursionError),
+        shapely.GEOSException,
+    ) as exc:
+        raise RasterError(f"{uri} holds no GeoJSON features: {exc!s:.200}.") from exc
     # Raster Vision reads a file as a table: each feature has the properties of all.
     names = {name for properties in has for name in properties}
-    if crs:
+    if (values := len(names) * len(found)) > GEOJSON_VALUES:
+        raise RasterError(
+            f"{uri} has {len(found):,} features with {len(names):,} properties, {values:,} values; "
+            f"more than {GEOJSON_VALUES:,} are not read."
+        )
+    if crs is not None:
+        if not isinstance(crs, str) or not _CRS.fullmatch(crs):
+            raise RasterError(f"{uri} has the crs {crs!r:.100}; write it as EPSG:4326.")
         geometries = list(_projected(geometries, crs, "EPSG:4326"))
     return [
         {
@@ -57,6 +77,11 @@ def in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]
         features: As `read_features` returns them.
         grid: Of the raster; without CRS and transform the coordinates are pixels already.
     """
+    with malformed("A shape"):
+        return _in_pixels(features, grid)
+
+
+def _in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
     import shapely
 
     geometries = [f["geometry"] for f in features]

@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError
+from rvlab.model.limits import RASTER_SOURCE_PIXELS
 from rvlab.raster.gdal import opened
 from rvlab.raster.window import Window
 
@@ -155,7 +156,9 @@ def read_chosen(
         part = (asked or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
         numbers = choose(dataset)
         shape = part.shape_within(max_px)
-        size = len(numbers) * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
+        bands = dataset.count if _has_mask(dataset) else len(numbers)  # a mask is of all of them
+        size = bands * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
+        _check_source(uri, dataset, part, shape, len(numbers))
         if size > MAX_BYTES:
             raise RasterError(
                 f"{part} of {uri} are {megabytes(size)}, more than the "
@@ -169,6 +172,19 @@ def read_chosen(
     if array.dtype.kind == "f":
         mask = mask & np.isfinite(array).all(axis=0)
     return Chip(array, mask, part, whole.crop(part).thinned(shape[1], shape[0]), whole)
+
+
+def _check_source(uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int) -> None:
+    """Refuse a picture for which far more pixels are read than it shows."""
+    step = max(1.0, part.height / shape[0], part.width / shape[1])
+    finest = max((f for f in dataset.overviews(1) if f <= step), default=1) if step > 1 else 1
+    pixels = part.area * bands // finest**2
+    if pixels > RASTER_SOURCE_PIXELS:
+        raise RasterError(
+            f"{part} of {uri} would take {pixels:,} pixels of its {bands} bands to be read; more "
+            f"than {RASTER_SOURCE_PIXELS:,} are not. Make overviews (gdaladdo), or give a smaller "
+            "window."
+        )
 
 
 def megabytes(size: int) -> str:
@@ -199,11 +215,15 @@ def bands_of(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
 
 
 def _mask(dataset: Any, area: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
-    from rasterio.enums import MaskFlags
-
-    if all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums):
+    if not _has_mask(dataset):
         return np.ones(shape, dtype=bool)
     return np.asarray(dataset.dataset_mask(window=area, out_shape=shape) > 0)
+
+
+def _has_mask(dataset: Any) -> bool:
+    from rasterio.enums import MaskFlags
+
+    return not all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
 
 
 def _metres(transform: Any, crs: Any) -> float | None:

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
+from rvlab.raster.gdal import malformed
 from rvlab.raster.read import Chip
 from rvlab.raster.scene import Classes, classes
 
@@ -30,6 +31,11 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
     Raises:
         RasterError: If a transformer is not known here, or more than one band is left.
     """
+    with malformed(f"The transformers of {uri}"):
+        return _class_ids(uri, chip, transformers)
+
+
+def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> Ids:
     array = np.where(chip.mask, chip.array, 0)
     for step in transformers:
         kind = step.get("type_hint")

@@ -5,19 +5,27 @@ The file is read as plain JSON, so that looking at a run needs neither Raster Vi
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from pathlib import PurePath
+from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
 from rvlab.model.classes import NULL_CLASS, unlabelled_id
 from rvlab.raster.window import Window
+from rvlab.store.addresses import checked_address
+
+if TYPE_CHECKING:
+    from rvlab.store import Store
 
 GROUPS = ("train", "validation", "test")
 
 CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_label_source"
 
 RGB = tuple[int, int, int]
+
+Address = Callable[[Any], str]
+"""Checks an address that a config names."""
 
 
 @dataclass(frozen=True)
@@ -167,15 +175,26 @@ def classes(config: Mapping[str, Any]) -> Classes:
     Raises:
         RecordBroken: If it has none.
     """
-    part = config.get("dataset", {}).get("class_config") if "dataset" in config else config
-    if not isinstance(part, Mapping) or not part.get("names"):
+    part: Any = config
+    if "dataset" in config:
+        data = config["dataset"]
+        part = data.get("class_config") if isinstance(data, Mapping) else None
+    given = part.get("names") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or not given:
         raise RecordBroken("pipeline-config.json names no classes.")
-    names = tuple(str(name) for name in part["names"])
-    colors = tuple(rgb(color) for color in part.get("colors") or [(128, 128, 128)] * len(names))
-    if len(colors) != len(names):
-        raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {len(colors)} colors.")
+    if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
+        raise RecordBroken(f"pipeline-config.json has classes {given!r:.100}: they are no names.")
+    names = tuple(str(name) for name in given)
+    shades = part.get("colors") or [(128, 128, 128)] * len(names)
+    if not isinstance(shades, list | tuple) or len(shades) != len(names):
+        number = len(shades) if isinstance(shades, list | tuple) else "no list of"
+        raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {number} colors.")
     null = part.get("null_class") or (NULL_CLASS if NULL_CLASS in names else None)
-    return Classes(names, colors, null)
+    if null is not None and null not in names:
+        raise RecordBroken(
+            f"pipeline-config.json has a null_class {null!r:.100} and no such class."
+        )
+    return Classes(names, tuple(map(rgb, shades)), null)
 
 
 def rgb(color: str | Sequence[float]) -> RGB:
@@ -189,39 +208,50 @@ def rgb(color: str | Sequence[float]) -> RGB:
             raise RecordBroken(f"pipeline-config.json has a color {color!r}: {exc}.") from exc
         return r, g, b
     try:
+        if len(color) < 3 or not all(isinstance(part, int | float) for part in color):
+            raise TypeError
         if all(isinstance(part, float) for part in color):
             color = [255 * part for part in color]
         r, g, b = (round(part) for part in color[:3])
     except (TypeError, ValueError, LookupError, OverflowError) as exc:
         raise RecordBroken(
-            f"pipeline-config.json has a color {color!r}: it is not three numbers."
+            f"pipeline-config.json has a color {color!r:.100}: it is not three numbers."
         ) from exc
     return r, g, b
 
 
-def scenes(config: Mapping[str, Any]) -> list[Scene]:
+def scenes(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
     """The scenes of a run, in the order of its config: train, validation, test.
 
     A source that cannot be read here does not stop the others: its `unread` says why.
 
     Args:
         config: ``pipeline-config.json``.
+        home: The store that the config was read from: addresses in it are opened only as
+            `rvlab.store.addresses` allows. None is for a config of one's own, as in a step.
 
     Raises:
         RecordBroken: If it is not as Raster Vision writes it.
     """
     data = config.get("dataset", {})
+
+    def address(uri: Any) -> str:
+        uri = str(uri) if isinstance(uri, PurePath) else uri  # of a config made in Python
+        if not isinstance(uri, str) or not uri:
+            raise TypeError(f"{uri!r:.100} is no address")
+        return uri if home is None else checked_address(uri, home)
+
     task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
-    home = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
+    folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
     try:
         return [
-            _scene(part, group, task, f"{home}/{part['id']}")
+            _scene(part, group, task, f"{folder}/{part['id']}", address)
             for group in GROUPS
             for part in data.get(f"{group}_scenes") or []
         ]
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
         raise RecordBroken(
-            f"pipeline-config.json has a scene that no Raster Vision writes: {exc!r}."
+            f"pipeline-config.json has a scene that no Raster Vision writes: {exc!r:.300}."
         ) from exc
 
 
@@ -249,46 +279,49 @@ def rank(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
     return scene.group != group, scene.group == "train", scene.group != "validation"
 
 
-def _scene(part: Mapping[str, Any], group: str, task: str, folder: str) -> Scene:
+def _scene(part: Mapping[str, Any], group: str, task: str, folder: str, address: Address) -> Scene:
     label_store = part.get("label_store") or {}
     is_raster = task == "semantic_segmentation"
-    uri = str(label_store.get("uri") or (folder if is_raster else f"{folder}.json")).rstrip("/")
+    uri = label_store.get("uri") or (folder if is_raster else f"{folder}.json")
+    uri = address(uri).rstrip("/")
     return Scene(
         id=str(part["id"]),
         group=group,
-        image=_raster(part["raster_source"]),
-        truth=_truth(part.get("label_source")),
+        image=_raster(part["raster_source"], address),
+        truth=_truth(part.get("label_source"), address),
         prediction_uri=f"{uri}/labels.tif" if is_raster else uri,
         prediction_rgb=bool(label_store.get("rgb")),
-        aoi_uris=_listed(part.get("aoi_uris")),
+        aoi_uris=_listed(part.get("aoi_uris"), address),
         task=task,
         scores_uri=f"{uri}/scores.tif" if is_raster and label_store.get("smooth_output") else None,
     )
 
 
-def _truth(part: Mapping[str, Any] | None) -> RasterSource | VectorSource | BoxSource | None:
+def _truth(
+    part: Mapping[str, Any] | None, address: Address
+) -> RasterSource | VectorSource | BoxSource | None:
     if not part:
         return None
     kind = part.get("type_hint")
     if kind in (CELL_LABELS, BOX_LABELS):
-        return _boxes(kind, part)
+        return _boxes(kind, part, address)
     if kind != "semantic_segmentation_label_source":
         return RasterSource(unread=f"labels of the kind {kind} are not drawn")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
-        return _raster(source)
+        return _raster(source, address)
     drawn = source["rasterizer_config"]
     return replace(
-        _vector(source["vector_source"]),
+        _vector(source["vector_source"], address),
         background_id=int(drawn["background_class_id"]),
         all_touched=bool(drawn.get("all_touched")),
     )
 
 
-def _boxes(kind: str, part: Mapping[str, Any]) -> BoxSource:
+def _boxes(kind: str, part: Mapping[str, Any], address: Address) -> BoxSource:
     if not part.get("vector_source"):
         return BoxSource(kind, VectorSource(), unread="its config names no file of shapes")
-    shapes = _vector(part["vector_source"])
+    shapes = _vector(part["vector_source"], address)
     if kind == BOX_LABELS:
         return BoxSource(kind, shapes)
     if part.get("lazy"):
@@ -309,17 +342,17 @@ def _boxes(kind: str, part: Mapping[str, Any]) -> BoxSource:
     return BoxSource(kind, shapes, rule)
 
 
-def _vector(part: Mapping[str, Any]) -> VectorSource:
+def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     kind = part.get("type_hint")
     return VectorSource(
-        uris=_listed(part.get("uris")),
-        transformers=tuple(part.get("transformers") or ()),
+        uris=_listed(part.get("uris"), address),
+        transformers=_transformers(part),
         unread=None if kind == "geojson_vector_source" else f"no {kind} is read here",
     )
 
 
-def _raster(part: Mapping[str, Any]) -> RasterSource:
-    kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris")), part.get("bbox")
+def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
+    kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris"), address), part.get("bbox")
     unread = None
     if kind != "rasterio_source":
         unread = f"no {kind} is read here, only a rasterio_source"
@@ -332,12 +365,25 @@ def _raster(part: Mapping[str, Any]) -> RasterSource:
         window = Window(left, top, right - left, bottom - top)
     return RasterSource(
         uris=uris,
-        channel_order=None if order is None else tuple(order),
-        transformers=tuple(part.get("transformers") or ()),
+        channel_order=None if order is None else tuple(map(_channel, order)),
+        transformers=_transformers(part),
         bbox=window,
         unread=unread,
     )
 
 
-def _listed(uris: Any) -> tuple[str, ...]:
-    return (uris,) if isinstance(uris, str) else tuple(uris or ())
+def _channel(number: Any) -> int:
+    if type(number) is not int or number < 0:
+        raise TypeError(f"{number!r:.100} is no channel")
+    return number
+
+
+def _transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    found = tuple(part.get("transformers") or ())
+    if not all(isinstance(one, Mapping) for one in found):
+        raise TypeError(f"{found!r:.100} are no transformers")
+    return found
+
+
+def _listed(uris: Any, address: Address) -> tuple[str, ...]:
+    return tuple(map(address, [uris] if isinstance(uris, str) else uris or ()))

@@ -68,7 +68,7 @@ def source(run: str, uri: str, group: str | None = None) -> Source:
             listing = beside.submit(where.files, folder)
             config = outputs.config(where, one)
         copies = {key[len(folder) + 1 :] for key, _ in listing.result()}
-        found = tuple(copied(scene, uri, copies) for scene in scenes(config))
+        found = tuple(copied(scene, uri, copies) for scene in scenes(config, where))
         return Source(run, uri, classes(config), found, config, group=group)
     except RvlabError as exc:
         return Source(run, uri, error=exc, group=group)

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.errors import RasterError
+from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.filters import matcher
 from rvlab.raster.geojson import in_pixels, read_features
 from rvlab.raster.read import Grid
@@ -117,7 +117,9 @@ def features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[st
     try:
         for step in source.transformers:
             found = _transformed(found, step, classes)
-    except (ValueError, TypeError, KeyError, AttributeError) as exc:
+    except (*(ValueError, TypeError, LookupError, AttributeError), RecursionError) as exc:
+        if isinstance(exc, RvlabError):
+            raise
         raise RasterError(
             f"{', '.join(source.uris)} has a shape without a usable class: {exc!r}."
         ) from exc

@@ -238,7 +238,7 @@ def split(
         seed: The same seed always splits the same scenes alike.
         most: Use only so many of them.
     """
-    shuffled = random.Random(seed).sample(numbers, len(numbers))[:most]
+    shuffled = random.Random(seed).sample(numbers, len(numbers))[:most]  # noqa: S311  a split
     cut = min(max(round(len(shuffled) * share), 1), len(shuffled) - 1)
     return shuffled[:cut], shuffled[cut:]
 

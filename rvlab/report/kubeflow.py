@@ -5,14 +5,14 @@ from __future__ import annotations
 import json
 import traceback
 from collections.abc import Callable, Sequence
-from html import escape
 from pathlib import Path
 from typing import Any, Protocol
 
 from rvlab.model import Run
 from rvlab.report.facts import Facts, facts
-from rvlab.report.markdown import escaped, markdown
-from rvlab.report.page import page_of, sheet
+from rvlab.report.markdown import markdown
+from rvlab.report.page import page_of
+from rvlab.report.render import escape_markdown, render_html, render_markdown
 
 COSTS = ("train_s", "peak_mb")
 """Costs that stand beside the metrics, so that Kubeflow's page of comparisons has them too."""
@@ -62,7 +62,7 @@ def emit(item: str, metrics: Numbers, confusion: Matrix, report: File, predictio
         html = _attempted("written as HTML", lambda: page_of(found), failed)
     else:
         text = html = None
-    _write(report, _with_failures(text or f"# {escaped(run.id)}\n", failed))
+    _write(report, _with_failures(text or f"# {escape_markdown(run.id)}\n", failed))
     _write(predictions, html or _apology(run, failed))
 
 
@@ -87,13 +87,12 @@ def _attempted(what: str, make: Callable[[], Any], failed: list[str]) -> Any:
         return None
 
 
-def _with_failures(text: str, failed: Sequence[str]) -> str:
-    return "\n".join([text, *(f"{escaped(words)}\n" for words in failed)])
+def _with_failures(text: str, failures: Sequence[str]) -> str:
+    return text + render_markdown("failures.md.j2", failures=failures)
 
 
-def _apology(run: Run, failed: Sequence[str]) -> str:
-    said = "".join(f'<p class="error">{escape(words)}</p>' for words in failed)
-    return sheet(run.id, f"<header><h1>{escape(run.id)}</h1></header>{said}")
+def _apology(run: Run, failures: Sequence[str]) -> str:
+    return render_html("failed.html.j2", title=run.id, failures=failures)
 
 
 def _write(output: File, text: str) -> None:

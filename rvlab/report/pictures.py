@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import io
 import re
 import struct
@@ -37,6 +38,11 @@ class Picture:
     words: str
     width: int = 0
     height: int = 0
+
+    @property
+    def data_url(self) -> str:
+        """The PNG as a ``data:`` URL; empty without one."""
+        return f"data:image/png;base64,{base64.b64encode(self.png).decode()}" if self.png else ""
 
 
 def predictions(facts: Facts, *, scenes: int, most_bytes: int) -> Picture:

@@ -152,11 +152,13 @@ def _certificate() -> bytes:
 
 
 def running(home: Path, *, likely_pid: int = 0) -> psutil.Process | None:
-    """The process whose command names this folder; a pid alone may be anybody's by now."""
+    """The process that is SeaweedFS on this folder; a pid alone may be another's by now."""
     for pid in [likely_pid, *psutil.pids()]:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
-            if process.cmdline()[1:3] == ["mini", _dir(home)]:  # not the shell that starts it
+            command = process.cmdline()
+            # Neither the shell that starts it, nor an editor or a search with these words.
+            if command[1:3] == ["mini", _dir(home)] and Path(command[0]).name == "weed":
                 return process
     return None
 
@@ -184,11 +186,10 @@ def end(process: psutil.Process, *, grace_s: float = 5) -> None:
         ports = [int(port) for port in re.findall(r"\.port=(\d+)", " ".join(process.cmdline()))]
         for act, seconds in ((process.terminate, grace_s), (process.kill, 5.0)):
             deadline = time.monotonic() + seconds
-            try:
-                act()
-            except psutil.AccessDenied as exc:
+            if process.uids().real != os.getuid():  # root could
                 who = f"The S3 server (pid {process.pid}) is {process.username()}'s"
-                raise ServerError(f"{who}. Only they can stop it.") from exc
+                raise ServerError(f"{who}. Only they can stop it.")
+            act()
             while alive(process.pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
             if not alive(process.pid):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from urllib.parse import urlsplit
 
 _NAMES = {
@@ -16,12 +16,23 @@ _NAMES = {
 }
 
 
+class HiddenStr(str):
+    """A string that ``repr`` does not show, such as in ``vars(access)`` or a traceback's locals."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return "'[secret]'"
+
+
 @dataclass(frozen=True)
 class S3Access:
     """Endpoint and credentials of an S3 store.
 
-    The secrets are left out of ``repr`` and of every error; they travel to child processes in their
-    environment only.
+    The secrets are left out of ``repr``, of every error and of pickles; they travel to child
+    processes in their environment only. Unpickling looks for credentials: those of a store that is
+    open in the process at the same endpoint, then the standard AWS variables if they name that
+    endpoint, then the embedded server's own files, then the standard AWS variables.
 
     Args:
         endpoint: Such as ``http://127.0.0.1:8333``; None is Amazon's own.
@@ -36,6 +47,21 @@ class S3Access:
     secret_key: str | None = field(default=None, repr=False)
     session_token: str | None = field(default=None, repr=False)
     region: str = "us-east-1"
+
+    def __post_init__(self) -> None:
+        for name in ("access_key", "secret_key", "session_token"):
+            value = getattr(self, name)
+            if value is not None:
+                object.__setattr__(self, name, HiddenStr(value))
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return _restore, (self.endpoint, self.region)
+
+    def __copy__(self) -> S3Access:
+        return self
+
+    def __deepcopy__(self, _: object) -> S3Access:
+        return self
 
     @classmethod
     def from_environ(cls, environ: Mapping[str, str] | None = None) -> S3Access:
@@ -59,9 +85,10 @@ class S3Access:
         """
         out = {"AWS_DEFAULT_REGION": self.region, "AWS_REGION": self.region}
         if self.access_key and self.secret_key:
-            out |= {"AWS_ACCESS_KEY_ID": self.access_key, "AWS_SECRET_ACCESS_KEY": self.secret_key}
+            out["AWS_ACCESS_KEY_ID"] = str(self.access_key)
+            out["AWS_SECRET_ACCESS_KEY"] = str(self.secret_key)
             out["AWS_EC2_METADATA_DISABLED"] = "true"
-            out["AWS_SESSION_TOKEN"] = self.session_token or ""
+            out["AWS_SESSION_TOKEN"] = str(self.session_token or "")
         if self.endpoint:
             out |= dict.fromkeys(_NAMES["endpoint"], self.endpoint)
         return out | self.gdal_options()
@@ -82,7 +109,38 @@ class S3Access:
         if self.endpoint:
             out["endpoint_url"] = self.endpoint
         if self.access_key and self.secret_key:
-            out |= {"key": self.access_key, "secret": self.secret_key}
+            out |= {"key": str(self.access_key), "secret": str(self.secret_key)}
         if self.session_token:
-            out["token"] = self.session_token
+            out["token"] = str(self.session_token)
         return out
+
+
+def _restore(endpoint: str | None, region: str) -> S3Access:
+    """Find the credentials of an unpickled access in this process."""
+    from rvlab.store.store import opened
+
+    for store in opened():
+        if store.is_s3 and store.access.endpoint == endpoint:
+            return replace(store.access, region=region)
+    found = S3Access.from_environ()
+    if found.endpoint != endpoint:
+        found = _of_embedded_server(endpoint) or found
+    return replace(found, endpoint=endpoint, region=region)
+
+
+def _of_embedded_server(endpoint: str | None) -> S3Access | None:
+    """The credentials of this user's embedded server, if it is the one at an endpoint."""
+    if urlsplit(endpoint or "").hostname != "127.0.0.1":
+        return None
+    from rvlab.errors import RvlabError
+    from rvlab.store import server
+
+    kind, _, folder = os.environ.get("RVLAB_STORE", "").partition(":")
+    for one in dict.fromkeys([folder if kind == "embedded" else "", ""]):
+        try:
+            found = server.find(one or None)
+        except RvlabError:  # there is none in that folder, or on this platform
+            continue
+        if found and found.endpoint == endpoint:
+            return S3Access(endpoint, found.access_key, found.secret_key)
+    return None

@@ -15,6 +15,7 @@ from rvlab.errors import (
     StoreError,
     StoreUnreachable,
 )
+from rvlab.model.limits import too_large
 
 
 class FsspecObjects:
@@ -34,8 +35,10 @@ class FsspecObjects:
     def _path(self, key: str) -> str:
         return f"{self._root.rstrip('/')}/{key}" if key else self._root
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
+        if limit is not None and (found := self.size(key)) > limit:
+            too_large(key, found, limit)
         with self._said(key):
             return bytes(self._fs.cat_file(self._path(key)))
 
@@ -49,10 +52,10 @@ class FsspecObjects:
         with self._said(key):
             return int(self._fs.size(self._path(key)))
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
         told = self.tag(key)  # before the bytes: newer ones have another, and are read again
-        return self.get(key), told
+        return self.get(key, limit), told
 
     def tag(self, key: str) -> str | None:
         """See Objects."""
@@ -92,6 +95,19 @@ class FsspecObjects:
         keys = ((path[start:], int(info["size"])) for path, info in found.items())
         return sorted((key, size) for key, size in keys if key != prefix)
 
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """See Objects."""
+        with self._said(prefix):
+            self._fs.invalidate_cache()
+            found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
+        start = len(self._path("").rstrip("/")) + 1
+        times = {path[start:]: _time(info) for path, info in found.items()}
+        return {key: times[key] for key in sorted(times) if key != prefix}
+
+    def now(self) -> datetime | None:
+        """None: fsspec has no call for it."""
+        return None
+
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""
         with self._said(prefix):
@@ -125,6 +141,17 @@ class FsspecObjects:
             raise StoreError(f"{self._uri} cannot be written to, or not like that: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
+
+
+def _time(info: Mapping[str, Any]) -> datetime | None:
+    """When a key was written, under the names that file systems have."""
+    for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
+        found = info.get(name)
+        if isinstance(found, datetime):
+            return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
+        if isinstance(found, int | float) and found:
+            return datetime.fromtimestamp(found, UTC)
+    return None
 
 
 def _tag(info: Mapping[str, Any]) -> str | None:

@@ -7,6 +7,7 @@ small keys and knows conditional puts; every other URI goes through fsspec.
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import re
 from collections.abc import Iterator
@@ -22,7 +23,10 @@ from rvlab.errors import (
     StoreError,
     StoreUnreachable,
 )
+from rvlab.model.limits import too_large
 from rvlab.store.access import S3Access
+from rvlab.store.clock import Clock
+from rvlab.store.scan import Unscannable, scan
 
 # A dead endpoint has to be told within 15 s, one that takes connections and says nothing included;
 # a slow answer of a live one may take longer.
@@ -34,17 +38,26 @@ NO_CREDENTIALS = "169.254.169.254"
 PAGE = 1000
 """So many keys are listed by one request to S3."""
 
-ENDPOINT = re.compile(r"https?://[!-~]+")
+BUSY = ("408", "429", "500", "502", "503", "504")
+"""HTTP statuses of a server that may give the answer when it is asked again."""
 
-_PLAIN = re.compile(r"[A-Za-z0-9._-]+")
-"""Names that are the same on a disk and in a key."""
+BROKEN_OFF = ("HTTP error", "error sending request", "timed out", "Got invalid", "error decoding")
+"""What obstore says of answers that did not come, or not in full."""
+
+AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
+"""What a folder on the network says while its server is away."""
+
+_OS_ERROR = re.compile(r"\(os error (\d+)\)")
+_STATUS = re.compile(r"status code: (\d{3})")
+
+ENDPOINT = re.compile(r"https?://[!-~]+")
 
 
 class Objects(Protocol):
     """What a store needs of a kind of storage; keys are relative and use ``/``."""
 
-    def get(self, key: str) -> bytes:
-        """The bytes of a key; KeyMissing if there is none."""
+    def get(self, key: str, limit: int | None = None) -> bytes:
+        """The bytes of a key; KeyMissing if there is none, RecordBroken if it has more."""
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Some of the bytes of a key; KeyMissing if there is none."""
@@ -52,8 +65,8 @@ class Objects(Protocol):
     def size(self, key: str) -> int:
         """How many bytes a key has; KeyMissing if there is none."""
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes of a key and their ETag, as `pages` has it; KeyMissing if there is none."""
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+        """`get`, and the key's ETag as `pages` has it."""
 
     def tag(self, key: str) -> str | None:
         """The ETag of a key, as `pages` has it; KeyMissing if there is none."""
@@ -66,6 +79,15 @@ class Objects(Protocol):
 
     def delete(self, key: str) -> None:
         """Remove a key; a missing one is no error."""
+
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """When each key below a prefix was last written, in UTC; None where that is not known.
+
+        Sorted by key.
+        """
+
+    def now(self) -> datetime | None:
+        """The time by the clock of the storage, in UTC; None where it cannot be asked."""
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
         """All keys below a prefix with their sizes in bytes, sorted by key."""
@@ -96,10 +118,20 @@ def objects_at(uri: str, access: S3Access) -> Objects:
 class ObstoreObjects:
     """S3 or a local folder through obstore."""
 
-    def __init__(self, store: Any, where: str, folder: Path | None = None) -> None:
+    def __init__(
+        self,
+        store: Any,
+        where: str,
+        folder: Path | None = None,
+        *,
+        sent_once: Any = None,
+        clock: Clock | None = None,
+    ) -> None:
         self._store = store
         self._where = where
         self._folder = folder
+        self._sent_once = sent_once or store
+        self._clock = clock
 
     @classmethod
     def s3(cls, uri: str, access: S3Access) -> ObstoreObjects:
@@ -121,28 +153,34 @@ class ObstoreObjects:
         if access.access_key and access.secret_key:
             settings |= {"access_key_id": access.access_key, "secret_access_key": access.secret_key}
             settings["session_token"] = access.session_token or ""
-        store = S3Store(
-            bucket,
-            prefix=prefix or None,
-            **settings,
-            client_options={
-                "allow_http": access.plain_http,
-                "connect_timeout": timedelta(seconds=CONNECT_S),
-                "read_timeout": timedelta(seconds=SILENT_S),
-                "timeout": timedelta(seconds=ANSWER_S),
-            },
-            retry_config={
-                "max_retries": 4,
-                "retry_timeout": timedelta(seconds=RETRY_S),
-                "backoff": {
-                    "init_backoff": timedelta(milliseconds=100),
-                    "max_backoff": timedelta(seconds=2),
-                    "base": 2,
+
+        def store(max_retries: int) -> Any:
+            return S3Store(
+                bucket,
+                prefix=prefix or None,
+                **settings,
+                client_options={
+                    "allow_http": access.plain_http,
+                    "connect_timeout": timedelta(seconds=CONNECT_S),
+                    "read_timeout": timedelta(seconds=SILENT_S),
+                    "timeout": timedelta(seconds=ANSWER_S),
                 },
-            },
-        )
+                retry_config={
+                    "max_retries": max_retries,
+                    "retry_timeout": timedelta(seconds=RETRY_S),
+                    "backoff": {
+                        "init_backoff": timedelta(milliseconds=100),
+                        "max_backoff": timedelta(seconds=2),
+                        "base": 2,
+                    },
+                },
+            )
+
         where = f"The bucket {bucket!r} at {access.endpoint or 'Amazon'}"
-        return cls(store, where)
+        # A create that obstore sends again answers "already exists" if the first one had arrived,
+        # and does not say that it was sent twice. So it is sent once; see `rvlab.store.patience`.
+        endpoint = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
+        return cls(store(4), where, sent_once=store(0), clock=Clock(endpoint))
 
     @classmethod
     def local(cls, uri: str) -> ObstoreObjects:
@@ -159,12 +197,9 @@ class ObstoreObjects:
         # Folders that a deletion empties go too: an empty one would be listed as a run for ever.
         return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}", path)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
-        import obstore
-
-        with self._said(key):
-            return bytes(obstore.get(self._store, key).bytes())
+        return self._read(key, limit)[0]
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
@@ -180,12 +215,19 @@ class ObstoreObjects:
         with self._said(key):
             return int(obstore.head(self._store, key)["size"])
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
+    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
+        return self._read(key, limit)
+
+    def _read(self, key: str, limit: int | None) -> tuple[bytes, str | None]:
         import obstore
 
         with self._said(key):
             found = obstore.get(self._store, key)
+        size = found.meta["size"]
+        if limit is not None and size > limit:
+            too_large(key, size, limit)  # its body is never asked for
+        with self._said(key):
             return bytes(found.bytes()), found.meta["e_tag"]
 
     def tag(self, key: str) -> str | None:
@@ -207,7 +249,10 @@ class ObstoreObjects:
         import obstore
 
         with self._said(key):
-            obstore.put(self._store, key, data, mode="create" if if_absent else "overwrite")
+            if if_absent:
+                obstore.put(self._sent_once, key, data, mode="create")
+            else:
+                obstore.put(self._store, key, data, mode="overwrite")
 
     def delete(self, key: str) -> None:
         """See Objects."""
@@ -227,6 +272,21 @@ class ObstoreObjects:
             pages = list(obstore.list(self._store, prefix or None))
         return sorted((meta["path"], meta["size"]) for page in pages for meta in page)
 
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """See Objects."""
+        import obstore
+
+        with self._said(prefix):
+            pages = list(obstore.list(self._store, prefix or None))
+        times = {
+            one["path"]: one["last_modified"].astimezone(UTC) for page in pages for one in page
+        }
+        return dict(sorted(times.items()))
+
+    def now(self) -> datetime | None:
+        """See Objects; a folder has the clock of this machine."""
+        return self._clock.now() if self._clock else datetime.now(UTC)
+
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""
         import obstore
@@ -240,8 +300,8 @@ class ObstoreObjects:
         import obstore
 
         if self._folder is not None:
-            with contextlib.suppress(_Odd):
-                yield _scanned(self._folder, prefix)
+            with contextlib.suppress(Unscannable):
+                yield scan(self._folder, prefix)
                 return
         with self._said(prefix):
             pages = obstore.list(
@@ -265,6 +325,11 @@ class ObstoreObjects:
         except ob.AlreadyExistsError as exc:
             raise KeyExists(f"{self._where} has the key {key!r} already.") from exc
         except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
+            if "RequestTimeTooSkewed" in str(exc):
+                raise StoreError(
+                    f"{self._where} refuses requests from this machine, whose clock is wrong: it "
+                    f"shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Set it."
+                ) from exc
             raise StoreError(
                 f"{self._where} refused the credentials for {key!r}. Check AWS_ACCESS_KEY_ID, "
                 "AWS_SECRET_ACCESS_KEY and what they are allowed to do."
@@ -286,41 +351,31 @@ class ObstoreObjects:
                 f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
-        if "HTTP error" in text or "error sending request" in text or "timed out" in text:
-            return StoreUnreachable(
-                f"{self._where} cannot be reached. Is it running, and is AWS_ENDPOINT_URL right?"
-            )
+        away = self._unreachable(text)
+        if away:
+            return away
         for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
             if word in text:
                 return StoreError(f"{self._where} refused the credentials ({word}).")
         first = text.splitlines()[0] if text else "unknown error"
         return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
 
-
-class _Odd(Exception):
-    """A folder with something in it that obstore has its own way with."""
-
-
-def _scanned(root: Path, prefix: str) -> dict[str, str | None]:
-    """Keys and tags of a local folder: as obstore has them, in two thirds of the time."""
-    found: dict[str, str | None] = {}
-    below = [prefix.strip("/")]
-    while below:
-        key = below.pop()
-        try:
-            with os.scandir(root / key) as entries:
-                for one in entries:
-                    if not _PLAIN.fullmatch(one.name) or one.is_symlink():
-                        raise _Odd
-                    if one.is_dir():
-                        below.append(f"{key}/{one.name}")
-                        continue
-                    stat = one.stat()
-                    moment = stat.st_mtime_ns // 1000
-                    tag = f'"{stat.st_ino:x}-{moment:x}-{stat.st_size:x}"'
-                    found[f"{key}/{one.name}"] = tag
-        except FileNotFoundError:
-            continue  # it went meanwhile, or was never there
-        except OSError as exc:
-            raise _Odd from exc  # obstore says what is wrong
-    return found
+    def _unreachable(self, text: str) -> StoreUnreachable | None:
+        """What waiting may cure: no answer, half of one, or that the server is busy."""
+        status = _STATUS.search(text)
+        busy = status and (status[1] in BUSY or "<Code>RequestTimeout" in text)
+        if status and busy:
+            return StoreUnreachable(
+                f"{self._where} answers that it is busy or out of order (HTTP status {status[1]}). "
+                "Try again later."
+            )
+        if any(word in text for word in BROKEN_OFF):
+            return StoreUnreachable(
+                f"{self._where} cannot be reached. Is it running, and is AWS_ENDPOINT_URL right?"
+            )
+        number = _OS_ERROR.search(text)
+        if number and int(number[1]) in AWAY:
+            return StoreUnreachable(
+                f"{self._where} cannot be reached: {os.strerror(int(number[1]))}."
+            )
+        return None

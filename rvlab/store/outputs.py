@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
+from rvlab.model.limits import CONFIG_BYTES
 from rvlab.store.store import Store, at, normal, parsed
 
 CONFIG = "pipeline-config.json"
@@ -41,7 +42,12 @@ def config(store: Store, run: Run) -> dict[str, Any]:
     """
     where = run.rv_uri
     try:
-        return moved(parsed(f"{where}/{CONFIG}", store.get(_key(store, run, "rv", CONFIG))), where)
+        return moved(
+            parsed(
+                f"{where}/{CONFIG}", store.get(_key(store, run, "rv", CONFIG), limit=CONFIG_BYTES)
+            ),
+            where,
+        )
     except KeyMissing as exc:
         spec = _adopted(store, run)
         if spec is None:
@@ -49,7 +55,7 @@ def config(store: Store, run: Run) -> dict[str, Any]:
     where = root(spec.places.get("root_uri", ""))
     home = at(where)
     try:
-        data = home.get(below(home, where, CONFIG))
+        data = home.get(below(home, where, CONFIG), limit=CONFIG_BYTES)
     except KeyMissing as exc:
         raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
     if hashlib.sha256(data).hexdigest() != spec.source_sha256:

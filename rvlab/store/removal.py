@@ -27,7 +27,7 @@ def remove(store: Store, runs: Sequence[Run]) -> None:
         if set(folders) <= set(RESERVED) and not roll(store, experiment).runs:
             for name in folders:
                 store.delete(key for key, _ in store.files(f"{experiment}/{name}"))
-            _remove_folder(store, experiment)
+            remove_folder(store, experiment)
 
 
 def _remove_run(store: Store, run: Run) -> None:
@@ -43,11 +43,11 @@ def _remove_run(store: Store, run: Run) -> None:
     if "://" not in store.uri:
         with _told(run.prefix):  # an upload that was cut off is a file which no listing shows
             shutil.rmtree(Path(store.uri, run.prefix))
-    _remove_folder(store, run.prefix)
-    _remove_folder(store, edits.prefix(run))
+    remove_folder(store, run.prefix)
+    remove_folder(store, edits.prefix(run))
 
 
-def _remove_folder(store: Store, prefix: str) -> None:
+def remove_folder(store: Store, prefix: str) -> None:
     """Remove a folder without a key in it, where the store lists it all the same.
 
     A folder on a disk is there without a file, SeaweedFS keeps one for each prefix for a while, and
@@ -58,7 +58,7 @@ def _remove_folder(store: Store, prefix: str) -> None:
     if name not in store.folders(f"{parent}/" if parent else ""):
         return
     for below in store.folders(f"{prefix}/"):
-        _remove_folder(store, f"{prefix}/{below}")
+        remove_folder(store, f"{prefix}/{below}")
     import fsspec
 
     fs, path = fsspec.core.url_to_fs(f"{store.uri}/{prefix}", **store.storage_options)

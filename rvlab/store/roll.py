@@ -12,6 +12,7 @@ both.
 from __future__ import annotations
 
 import contextlib
+import secrets
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -160,24 +161,44 @@ def enter(store: Store, runs: Iterable[Run]) -> None:
 def close(store: Store, run: Run, record: Mapping[str, Any]) -> None:
     """Write the record that ends a run.
 
+    Its ``writer`` is a random id of this call: a write that failed on the way and may have arrived
+    is recognised by its bytes, and no other writer has the same.
+
     Raises:
         KeyExists: If another has ended it before.
         StoreError: If the store refuses.
     """
     try:
-        store.put_json(run.end_key, record, if_absent=True)
+        store.put_json(run.end_key, {**record, "writer": secrets.token_hex(8)}, if_absent=True)
     except KeyExists:
-        _leave(store, run)
+        leave(store, run)
         raise
-    _leave(store, run)
+    leave(store, run)
 
 
-def _leave(store: Store, run: Run) -> None:
+def leave(store: Store, run: Run) -> None:
+    """Remove the active mark of a run that has ended, if the store lets it be removed."""
     with contextlib.suppress(StoreError):  # readers pass over one that is left beside an end
         store.delete([run.active_key])
 
 
 def reopen(store: Store, run: Run) -> None:
-    """Take back a run's end; it is on the roll at every moment."""
+    """Take back a run's end; it is on the roll at every moment.
+
+    It is marked as active before and after: between the two, `drop_stale_mark` may take the first
+    mark for one that was left behind.
+    """
     enter(store, [run])
     store.delete([run.end_key])
+    enter(store, [run])
+
+
+def drop_stale_mark(store: Store, run: Run) -> None:
+    """Remove the active mark of a run that has ended, although the run may be reopened meanwhile.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    store.delete([run.active_key])
+    if not store.exists(run.end_key):
+        enter(store, [run])

@@ -35,6 +35,8 @@ from pathlib import Path
 
 from rvlab.errors import ServerError
 from rvlab.store import _weed
+from rvlab.store.access import HiddenStr
+from rvlab.store.addresses import trust_embedded
 from rvlab.store.home import home_folder
 
 
@@ -50,6 +52,18 @@ class Server:
     pid: int
     region: str = "us-east-1"
 
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
+
+    def __reduce__(self) -> tuple[object, tuple[object, ...]]:
+        return _restore, (self.folder, self.endpoint, self.bucket, self.pid, self.region)
+
+    def __copy__(self) -> Server:
+        return self
+
+    def __deepcopy__(self, _: object) -> Server:
+        return self
+
 
 @dataclass(frozen=True)
 class _State:
@@ -61,8 +75,13 @@ class _State:
     pid: int = 0
     schema: int = 1
 
+    def __post_init__(self) -> None:
+        if isinstance(self.secret_key, str):  # what a file holds is checked by `_read`
+            object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
+
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
+        trust_embedded(endpoint)
         return Server(home, endpoint, _bucket(home), self.access_key, self.secret_key, pid)
 
 
@@ -71,7 +90,7 @@ def default_folder() -> Path:
     return home_folder() / "s3"
 
 
-def start(folder: str | Path | None = None, *, timeout_s: float = 30) -> Server:
+def start(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server:
     """Start the folder's server, or return the one that runs.
 
     Any number of processes may call this at the same time and get the same server. A server
@@ -79,7 +98,7 @@ def start(folder: str | Path | None = None, *, timeout_s: float = 30) -> Server:
 
     Args:
         folder: Where it keeps everything, made if missing; None for ``default_folder()``.
-        timeout_s: Seconds until its bucket must answer. Two are usual.
+        timeout_s: Seconds until its bucket must answer. Two are usual, more on a busy machine.
 
     Raises:
         ServerError: If it does not start (the message ends with the last lines of its log), if
@@ -151,6 +170,13 @@ def stop(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
         if process:
             _weed.end(process)
         return process is not None
+
+
+def _restore(folder: Path, endpoint: str, bucket: str, pid: int, region: str) -> Server:
+    """An unpickled server; its keys are read from its folder, and are empty if that is gone."""
+    state = _read(folder)
+    keys = (state.access_key, state.secret_key) if state else ("", "")
+    return Server(folder, endpoint, bucket, *keys, pid, region)
 
 
 def _home(folder: str | Path | None) -> Path:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
+from rvlab.model.limits import RECORD_BYTES
+from rvlab.store import patience
 from rvlab.store.access import S3Access
 from rvlab.store.concurrency import map_concurrently
 from rvlab.store.objects import Objects, objects_at
+from rvlab.store.patience import BRIEF_S, RetryingObjects
 
 PAGE_KEYS = 950
 """Known keys between two page boundaries: a page of 1,000 has room for some new ones."""
@@ -32,18 +35,45 @@ class Store:
     Args:
         uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.
         access: How S3 is reached; by default as the standard AWS variables say.
+        patience_s: For how many seconds a request is sent again while nothing answers; a step has
+            more patience than a notebook, see `patient`.
     """
 
-    def __init__(self, uri: str | Path, access: S3Access | None = None) -> None:
+    def __init__(
+        self, uri: str | Path, access: S3Access | None = None, *, patience_s: float = BRIEF_S
+    ) -> None:
         self.uri = normal(uri)
         self.access = access or S3Access.from_environ()
+        self.patience_s = patience_s
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
+    def __getstate__(self) -> dict[str, Any]:
+        # obstore's objects hold the credentials; they are made anew where they are needed.
+        return {name: value for name, value in vars(self).items() if name != "_objects"}
+
     @cached_property
     def _objects(self) -> Objects:
+        return RetryingObjects(self._storage, self.patience_s)
+
+    @cached_property
+    def _storage(self) -> Objects:
         return objects_at(self.uri, self.access)
+
+    def patient(self, patience_s: float | None = None) -> Store:
+        """The same store, for a caller that can wait while it does not answer.
+
+        Args:
+            patience_s: For how many seconds; None is ``$RVLAB_PATIENCE_S``, else ten minutes.
+
+        Raises:
+            SpecError: If the variable is no number of seconds.
+        """
+        wait_s = patience.patience_s() if patience_s is None else patience_s
+        store = type(self)(self.uri, self.access, patience_s=wait_s)
+        store.__dict__["_storage"] = self._storage  # its connections serve both
+        return store
 
     @property
     def is_s3(self) -> bool:
@@ -71,14 +101,19 @@ class Store:
             raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
         return clean.removeprefix(root)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, *, limit: int | None = None) -> bytes:
         """The bytes of a key.
+
+        Args:
+            key: The key.
+            limit: How many bytes it may have; see `rvlab.model.limits`.
 
         Raises:
             KeyMissing: If there is no such key.
+            RecordBroken: If it has more bytes than `limit`, of which none is read then.
             StoreUnreachable: If nobody answers.
         """
-        return self._objects.get(key)
+        return self._objects.get(key, limit)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Some of the bytes of a key, from `start` on; fewer where it ends before."""
@@ -124,14 +159,14 @@ class Store:
             KeyMissing: If there is no such key.
             RecordBroken: If it does not hold a JSON object.
         """
-        return parsed(key, self.get(key))
+        return parsed(key, self.get(key, limit=RECORD_BYTES))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
-        """Several keys at once; a key that fails gets its error in the place of its bytes."""
+        """Several records at once; one that fails gets its error in the place of its bytes."""
 
         def one(key: str) -> bytes | RvlabError:
             try:
-                return self.get(key)
+                return self.get(key, limit=RECORD_BYTES)
             except RvlabError as exc:
                 return exc
 
@@ -140,14 +175,14 @@ class Store:
     def read_many(
         self, keys: Iterable[str], read: Callable[[str, bytes], T]
     ) -> dict[str, tuple[T, str | None] | RvlabError]:
-        """What is made of the bytes of several keys, with their ETags; or the error of a key.
+        """What is made of the bytes of several records, with their ETags; or the error of a key.
 
         Each is read while others are on their way, and its bytes are not kept.
         """
 
         def one(key: str) -> tuple[T, str | None] | RvlabError:
             try:
-                data, tag = self.tagged(key)
+                data, tag = self._objects.tagged(key, RECORD_BYTES)
                 return read(key, data), tag
             except RvlabError as exc:
                 return exc
@@ -222,6 +257,17 @@ class Store:
                 break
         return found
 
+    def written(self, prefix: str) -> dict[str, datetime | None]:
+        """When each key below a prefix was last written, in UTC; None where that is not known.
+
+        Sorted by key; `now` is by the same clock.
+        """
+        return self._objects.written(prefix)
+
+    def now(self) -> datetime:
+        """The time by the clock of the store; by this machine's where the store does not tell."""
+        return self._objects.now() or datetime.now(UTC)
+
     def folders(self, prefix: str = "") -> list[str]:
         """The names of the folders directly below a prefix, sorted."""
         return self._objects.folders(prefix)
@@ -246,9 +292,15 @@ def normal(uri: str | Path) -> str:
 
 
 def parsed(key: str, data: bytes) -> dict[str, Any]:
-    """The JSON object that a record's bytes hold; RecordBroken if they hold none."""
+    """The JSON object that a record's bytes hold; RecordBroken if they hold none.
+
+    Text is UTF-8 without halves of surrogate pairs, and what lies deeper than 200 levels is
+    refused: writers of records write neither, and few libraries can hold it.
+    """
+    from pydantic_core import from_json  # in a third of the time of json.loads
+
     try:
-        record = _json(data)
+        record = from_json(data)
     except ValueError as exc:
         raise RecordBroken(f"{key} is not whole JSON: {exc}.") from exc
     if not isinstance(record, dict):
@@ -256,19 +308,15 @@ def parsed(key: str, data: bytes) -> dict[str, Any]:
     return record
 
 
-def _json(data: bytes) -> Any:
-    from pydantic_core import from_json
-
-    try:
-        return from_json(data)  # in a third of the time
-    except ValueError:  # it is stricter, with surrogates and what lies deep
-        return json.loads(data)
-
-
 def remember(store: Store) -> Store:
     """Let `at` find this store, and how it is reached, by the URIs below it."""
     _opened[store.uri] = store
     return store
+
+
+def opened() -> list[Store]:
+    """The stores that `remember` was called with in this process, the last one first."""
+    return list(_opened.values())[::-1]
 
 
 def at(uri: str) -> Store:

@@ -18,7 +18,7 @@ from typing import Any
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreError
 from rvlab.model import BEAT_S, Run, StepRecord, step_name, utc_now
 from rvlab.store import Store
-from rvlab.worker.records import patiently
+from rvlab.worker.masking import complete_length, mask_bytes, mask_text
 from rvlab.worker.sigterm import Terminated
 
 LAST_LINES = 30
@@ -35,10 +35,12 @@ class Journal:
     Standard output and error are taken at the level of the file descriptors, so what libraries and
     data loaders print is there too. They are still passed on, for whoever watches the process.
     While it runs, `Terminated` may be raised at any moment in the thread that entered it: by a
-    SIGTERM from elsewhere, or by its own when a beat finds that the run was cancelled.
+    SIGTERM from elsewhere, or by its own when a beat finds that the run was cancelled. What is
+    written at its edges waits for a store that does not answer, as long as the store's patience
+    allows; a heartbeat that cannot be written is left out.
 
     Args:
-        store: The run's store.
+        store: The run's store, a patient one.
         run: The run.
         step: The step's name.
         split: Which piece of it; None for the whole.
@@ -59,6 +61,7 @@ class Journal:
         every_s: float = BEAT_S,
     ) -> None:
         self._store, self._run, self._every_s = store, run, every_s
+        self._brief = store.patient(0.0)
         self._name = step_name(step, split)
         self._key, self._log_key = run.step_key(step, split), run.log_key(step, split)
         self._log = scratch / f"{self._name}.log"
@@ -77,6 +80,7 @@ class Journal:
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._beat, name="heartbeat", daemon=True)
         self._stored, self._passed = -1, 0
+        self._missed = False
 
     def _attempts(self) -> int:
         try:
@@ -86,7 +90,7 @@ class Journal:
         return before.attempt
 
     def __enter__(self) -> Journal:
-        self._write()
+        self._write(self._store)
         sys.stdout.flush()
         sys.stderr.flush()
         self._outer = os.dup(1), os.dup(2)
@@ -107,6 +111,13 @@ class Journal:
             traceback.print_exception(exc)
         self._stop.set()
         self._thread.join()
+        try:
+            for _ in range(2):  # again, if the first had to wait and that was logged
+                sys.stdout.flush()
+                sys.stderr.flush()
+                self._store_log(self._store)
+        except OSError as problem:  # a step that did its work has not failed for want of a log
+            print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         for fd, outer in zip((1, 2), self._outer, strict=True):
@@ -117,29 +128,25 @@ class Journal:
             os.close(outer)
 
     def _finish(self, exc: BaseException | None) -> None:
-        """The last word: the log first, so that whoever reads the state finds all of it."""
+        """Write the step's last record; the log is stored before, so that a reader finds it all."""
         state, code, error, last = "succeeded", 0, None, None
-        if exc is not None and self._is_cancelled():
+        if exc is not None and self._is_cancelled(self._store):
             state, code, error = "cancelled", TERMINATED, "It was cancelled."
         elif exc is not None:
-            state, code, error = "failed", FAILED, self._clean(one_sentence(exc))
+            state, code, error = "failed", FAILED, one_sentence(exc, self._store)
             if isinstance(exc, Terminated):
                 code, error = TERMINATED, f"{self._name} was ended by signal 15 (SIGTERM)."
-            lines = "".join(traceback.format_exception(exc)).splitlines()
-            last = self._clean("\n".join(lines[-LAST_LINES:]))
+            lines = mask_text("".join(traceback.format_exception(exc)), self._store).splitlines()
+            last = "\n".join(lines[-LAST_LINES:])
         self.record = dataclasses.replace(
             self.record, state=state, exit_code=code, error=error, traceback=last, ended=utc_now()
         )
-        try:
-            patiently(self._store_log)
-        except OSError as problem:  # a step that did its work has not failed for want of a log
-            print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
-        patiently(self._write)
+        self._write(self._store)
 
-    def _is_cancelled(self) -> bool:
+    def _is_cancelled(self, store: Store) -> bool:
         """Whether somebody, here or elsewhere, has ended the run by cancelling it."""
         try:
-            return self._store.get_json(self._run.end_key).get("state") == "cancelled"
+            return store.get_json(self._run.end_key).get("state") == "cancelled"
         except StoreError:
             return False
 
@@ -153,16 +160,22 @@ class Journal:
                 continue
             beat = second + self._every_s
             try:
-                self._write()
+                self._write(self._brief)
                 if second >= log:  # a log is stored whole, so a long one less often
-                    self._store_log()
+                    self._store_log(self._brief)
                     log = second + self._every_s * max(1.0, self._stored / 2**19)
             except OSError as exc:  # a beat that is missed is no reason to end a training
-                print(f"rvlab: the heartbeat could not be written: {exc}", file=sys.stderr)
-            if self._is_cancelled():
+                if not self._missed:
+                    print(f"rvlab: no heartbeat is written: {exc}", file=sys.stderr)
+                self._missed = True
+                continue
+            if self._missed:
+                print("rvlab: heartbeats are written again.", file=sys.stderr)
+                self._missed = False
+            if self._is_cancelled(self._brief):
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    def _write(self) -> None:
+    def _write(self, store: Store) -> None:
         usage = resource.getrusage(resource.RUSAGE_SELF)
         below = resource.getrusage(resource.RUSAGE_CHILDREN)
         unit = 2**20 if sys.platform == "darwin" else 2**10
@@ -173,29 +186,26 @@ class Journal:
             cpu_s=round(usage.ru_utime + usage.ru_stime + below.ru_utime + below.ru_stime, 2),
             **_computed_on(),
         )
-        self._store.put_json(self._key, self.record.record())
+        store.put_json(self._key, self.record.record())
 
-    def _store_log(self) -> None:
+    def _store_log(self, store: Store) -> None:
         data = self._log.read_bytes()
         if len(data) != self._stored:
-            self._store.put(self._log_key, cleaned(data, self._store))
+            store.put(self._log_key, mask_bytes(data, self._store))
             self._stored = len(data)
 
     def _pass_on(self, *, whole_lines: bool = True) -> None:
-        """Print what is new, by whole lines: a secret is not to be told in two halves."""
+        """Print what is new, by whole lines: a secret in two halves would not be found."""
         with contextlib.suppress(OSError):  # nobody may be watching any more
             with self._log.open("rb") as file:
                 file.seek(self._passed)
                 data = file.read()
             if whole_lines:
-                data = data[: max(data.rfind(b"\n"), data.rfind(b"\r")) + 1]
+                data = data[: complete_length(data)]
             self._passed += len(data)
-            view = memoryview(cleaned(data, self._store))
+            view = memoryview(mask_bytes(data, self._store))
             while view:
                 view = view[os.write(self._outer[0], view) :]
-
-    def _clean(self, text: str) -> str:
-        return cleaned(text.encode(), self._store).decode(errors="replace")
 
 
 def _computed_on() -> dict[str, Any]:
@@ -208,24 +218,12 @@ def _computed_on() -> dict[str, Any]:
     return {"device": f"cuda ({cuda.get_device_name()})", "gpu_peak_mb": round(peak / 2**20, 1)}
 
 
-def cleaned(data: bytes, store: Store) -> bytes:
-    """What may be shown to others: secrets of the store and the environment are ``[secret]``."""
-    for secret in _secrets(store):
-        data = data.replace(secret.encode(), b"[secret]")
-    return data
-
-
-def one_sentence(exc: BaseException) -> str:
-    """An exception as a row of a table shows it."""
-    text = " ".join(str(exc).split())
+def one_sentence(exc: BaseException, store: Store) -> str:
+    """Describe an exception in one line of a table, without the secrets that it quotes."""
+    # Masked before anything is cut off: half a secret would not be found.
+    text = " ".join(mask_text(str(exc), store).split())
     if len(text) > 500:
         text = f"{text[:497]}..."
     if isinstance(exc, RvlabError):
         return text
     return f"{type(exc).__name__}: {text}" if text else type(exc).__name__
-
-
-def _secrets(store: Store) -> list[str]:
-    access: Any = store.access
-    named = [v for k, v in os.environ.items() if k.endswith(("SECRET_ACCESS_KEY", "SESSION_TOKEN"))]
-    return [s for s in (access.secret_key, access.session_token, *named) if s]

@@ -10,10 +10,16 @@ from __future__ import annotations
 import logging
 import os
 import random
+from collections.abc import Callable
 from functools import cache, wraps
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, TypeVar
+
+from rvlab.store.objects import BUSY
+from rvlab.store.patience import Outage, patience_s, persist
+
+T = TypeVar("T")
 
 log = logging.getLogger("rvlab")
 
@@ -200,6 +206,7 @@ def s3_that_raises() -> None:
     Raster Vision starts the ``aws`` executable to copy folders and ignores its exit status: with a
     wrong secret the step ended green and nothing was uploaded. It takes every refused request for
     "does not exist". And it makes a new boto3 session for each call, 0.3 s of processor each.
+    Each call waits for a server that does not answer, as rvlab's own do.
     """
     try:
         from rastervision.aws_s3.s3_file_system import S3FileSystem
@@ -207,9 +214,64 @@ def s3_that_raises() -> None:
         return
 
     S3FileSystem.get_client = staticmethod(_client)
-    S3FileSystem.file_exists = staticmethod(_exists)
-    S3FileSystem.sync_from_dir = staticmethod(_download_folder)
-    S3FileSystem.sync_to_dir = staticmethod(_Uploads().folder)
+    S3FileSystem.file_exists = staticmethod(_patient(_exists))
+    S3FileSystem.sync_from_dir = staticmethod(_patient(_download_folder))
+    S3FileSystem.sync_to_dir = staticmethod(_patient(_Uploads().folder))
+    for name in PATIENT_CALLS:
+        _once(S3FileSystem, name, lambda original: staticmethod(_patient(original)))
+
+
+PATIENT_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
+"""Raster Vision's own calls to S3; each can be repeated without harm."""
+
+
+def _patient(call: Callable[..., T]) -> Callable[..., T]:
+    """A call that is repeated while the S3 server does not answer, see `rvlab.store.patience`."""
+    wait_s = patience_s()
+    outage = Outage(wait_s)
+
+    @wraps(call)
+    def patient(*args: Any, **kwargs: Any) -> T:
+        return persist(lambda: call(*args, **kwargs), wait_s, outage, _is_transient)
+
+    return patient
+
+
+def _is_transient(exc: BaseException) -> bool:
+    """Whether a call to S3 may succeed when it is repeated.
+
+    The error of boto3 may be the cause or the context of one of Raster Vision's.
+    """
+    import boto3.exceptions
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    broken_off = (
+        ConnectionError,
+        TimeoutError,
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        boto.ResponseStreamingError,
+        boto3.exceptions.RetriesExceededError,
+        urllib3.exceptions.HTTPError,
+        ResponseParserError,
+    )
+    found: BaseException | None = exc
+    while found is not None:
+        if isinstance(found, boto.ClientError):
+            status = found.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = found.response.get("Error", {}).get("Code", "")
+            return str(status) in BUSY or code in ("RequestTimeout", "SlowDown")
+        if isinstance(found, broken_off):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
+
+
+BOTO_ATTEMPTS = 5
+"""So often boto3 itself sends a request, within seconds; each call is then repeated as a whole."""
 
 
 @cache
@@ -218,7 +280,8 @@ def _client() -> Any:
     from botocore import UNSIGNED
     from botocore.config import Config
 
-    settings = {"retries": {"mode": "standard", "max_attempts": 5}, "connect_timeout": 10}
+    retries = {"mode": "standard", "max_attempts": BOTO_ATTEMPTS}
+    settings: dict[str, Any] = {"retries": retries, "connect_timeout": 10}
     if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
         settings["signature_version"] = UNSIGNED
     return boto3.Session().client("s3", config=Config(**settings))
@@ -299,5 +362,5 @@ def _once(owner: Any, name: str, wrapped: Any) -> None:
     current = getattr(owner, name)
     original = getattr(current, "_rvlab_original", current)
     new = wrapped(original)
-    new._rvlab_original = original
+    (new.__func__ if isinstance(new, staticmethod) else new)._rvlab_original = original
     setattr(owner, name, new)

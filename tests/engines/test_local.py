@@ -9,7 +9,7 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -21,6 +21,7 @@ from rvlab.errors import EngineError, SpecError
 from rvlab.model import ENDED, Run
 from rvlab.store import S3Access, Store
 from tests.conftest import TINY
+from tests.waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 
@@ -35,13 +36,6 @@ def lab(tmp_path: Path) -> Iterator[Lab]:
     yield lab
     table = lab.runs()
     lab.cancel(table[~table["state"].isin(ENDED)])
-
-
-def until(holds: Callable[[], bool], timeout_s: float = 90) -> None:
-    end = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < end, "it did not come to pass in time"
-        time.sleep(0.2)
 
 
 def state(lab: Lab, run: Run) -> str:
@@ -62,9 +56,7 @@ def group(lab: Lab, run: Run) -> list[psutil.Process]:
 
 
 def test_submit_returns_at_once_and_the_rest_wait_their_turn(lab: Lab) -> None:
-    start = time.monotonic()
     runs = lab.sweep(TINY, [{"lr": 1e-2}, {"lr": 1e-3}], epochs=LONG)
-    assert time.monotonic() - start < 5
     until(lambda: state(lab, runs[0]) == "running")
     assert state(lab, runs[1]) == "queued"
 
@@ -93,7 +85,7 @@ def test_a_run_that_is_killed_is_marked_with_step_and_signal(lab: Lab, who: str)
     until(lambda: training(lab, run))
     leader, step, *_ = processes = group(lab, run)
     (step if who == "step" else leader).kill()
-    until(lambda: state(lab, run) == "failed", timeout_s=10)
+    until(lambda: state(lab, run) == "failed")
     row = lab.runs(run).iloc[0]
     assert row["step"] == "train"
     assert row["error"].startswith("train was ended by signal 9 (SIGKILL).")
@@ -105,7 +97,7 @@ def test_a_run_that_is_asked_to_end_says_by_which_signal(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     os.kill(group(lab, run)[1].pid, signal.SIGTERM)
-    until(lambda: state(lab, run) == "failed", timeout_s=15)
+    until(lambda: state(lab, run) == "failed")
     row = lab.runs(run).iloc[0]
     assert row["step"] == "train"
     assert row["error"].startswith("train was ended by signal 15 (SIGTERM).")
@@ -124,7 +116,7 @@ def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) 
         [sys.executable, "-c", textwrap.dedent(code)], start_new_session=True, check=False
     )
     assert done.returncode == -signal.SIGKILL
-    table = lab.wait("default", progress=False, timeout_s=240)
+    table = lab.wait("default", progress=False)
     assert table["state"].tolist() == ["succeeded"] * 3
     assert sorted(table["params.lr"]) == [1e-4, 1e-3, 1e-2]
 
@@ -135,13 +127,17 @@ def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
     parent = group(lab, first)[0].parent()
     assert parent is not None
     parent.kill()
-    parent.wait(10)
+    parent.wait()
     leader = group(lab, first)[0]
     os.killpg(leader.pid, signal.SIGKILL)
     until(lambda: not leader.is_running() or leader.status() == "zombie")
-    table = lab.wait([first, second], progress=False, timeout_s=240)
+    table = lab.wait([first, second], progress=False)
     assert table["state"].tolist() == ["failed", "succeeded"]
-    assert table["error"].iloc[0].startswith("The process of train is gone, and nobody saw it end")
+    assert (
+        table["error"]
+        .iloc[0]
+        .startswith("The process of train is gone, and its exit status is unknown")
+    )
 
 
 def test_a_step_whose_leader_is_gone_is_not_left_behind(lab: Lab) -> None:
@@ -165,7 +161,7 @@ def test_files_named_like_the_standard_librarys_are_no_trap(
     recipe = tmp_path / "mine.py"
     recipe.write_text("def get_config(runner, root_uri):\n    raise OSError('it ran')\n")
     monkeypatch.chdir(tmp_path)
-    table = lab.wait(lab.submit(recipe), progress=False, timeout_s=120)
+    table = lab.wait(lab.submit(recipe), progress=False)
     assert table["error"].item() == "OSError: it ran"
 
 
@@ -194,7 +190,7 @@ def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> No
     time.sleep(2)
     Path(str(lab.store.uri)).unlink()
     shutil.move(away, str(lab.store.uri))
-    until(lambda: state(lab, run) == "failed", timeout_s=60)
+    until(lambda: state(lab, run) == "failed")
     assert "SIGKILL" in lab.runs(run)["error"].item()
 
 
@@ -207,7 +203,7 @@ def test_temporary_files_of_a_killed_run_are_removed(lab: Lab) -> None:
     scratch = Path(entry[1].scratch)
     assert scratch.is_dir()
     group(lab, run)[0].kill()
-    until(lambda: not scratch.exists(), timeout_s=20)
+    until(lambda: not scratch.exists())
 
 
 def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
@@ -216,7 +212,7 @@ def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
     recipe.write_text(
         "from colours import WORD\ndef get_config(runner, root_uri):\n    raise OSError(WORD)\n"
     )
-    table = lab.wait(lab.submit(recipe), progress=False, timeout_s=120)
+    table = lab.wait(lab.submit(recipe), progress=False)
     assert table["error"].item() == "OSError: found beside the recipe"
 
 

@@ -1,4 +1,4 @@
-"""The figures of `docs/reliability.md`, measured by the tests and printed at the end of a session."""
+"""The figures of `docs/reliability.md`, measured by tests, printed at the end of a session."""
 
 from __future__ import annotations
 
@@ -6,23 +6,30 @@ from collections.abc import Callable
 
 import pytest
 
-FIGURES: pytest.StashKey[list[tuple[str, str]]] = pytest.StashKey()
+FIGURE = "figure of docs/reliability.md"
 
 
 @pytest.fixture
 def figure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
     """Record one figure, such as ``figure("random kills", 250)``, for the summary."""
-    figures = request.config.stash.setdefault(FIGURES, [])
 
     def record(name: str, value: object) -> None:
-        figures.append((name, str(value)))
+        # A property of the test, since it goes with the report to the process that prints it.
+        request.node.user_properties.append((FIGURE, (name, str(value))))
 
     return record
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures below the results."""
-    figures = terminalreporter.config.stash.get(FIGURES, [])
+    reports = [r for each in terminalreporter.stats.values() for r in each]
+    figures = [
+        value
+        for report in reports
+        if isinstance(report, pytest.TestReport) and report.when == "teardown"
+        for name, value in report.user_properties
+        if name == FIGURE
+    ]
     if figures:
         terminalreporter.section("figures of docs/reliability.md")
         width = max(len(name) for name, _ in figures)

@@ -1,183 +1,463 @@
-"""Damage to cached blocks, read in a child process, so that a crash of Arrow is seen.
-
-``python -m tests.faults.damage FOLDER WAY SEED START COUNT`` prints one JSON line: what it saw.
-"""
+"""Good runs as their writers leave them, ways to damage a record, and what its bytes still say."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-import os
+import math
 import random
-import shutil
-import sys
-import tempfile
-import warnings
-from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
-from rvlab import frame
-from rvlab.cache import block_file, row_cache
-from rvlab.cache.background import DeferredWrites
-from rvlab.errors import RvlabError
+from rvlab.cache.dtypes import RUNS
+from rvlab.model import Run, Spec, StepRecord, end_record
+from rvlab.model.edit import Edit
+from rvlab.raster.tally import WINDOWS
 from rvlab.store import Store
-from rvlab.store.edits import put
-from tests.frame.made import Made
+from rvlab.worker.artifacts import ARTIFACTS
+from rvlab.worker.fingerprint import SCENES
+from rvlab.worker.results import CONFUSION, EVALS
 
-RUNS = 24
-READ: dict[str, Callable[..., pd.DataFrame]] = {
-    "runs": frame.runs,
-    "edits": frame.runs,
-    "evals": frame.evals,
-    "confusion": frame.confusion,
-    "scenes": frame.scenes,
-    "history": frame.history,
-    "artifacts": frame.artifacts,
+EXPERIMENT = "towns"
+TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
+    "evals": (
+        EVALS,
+        [
+            {"group": "validation", "scene": s, "class": c, "metric": "f1", "value": v}
+            for s, c, v in ((None, None, 0.5), (None, "road", None), ("town-1", "road", 0.25))
+        ],
+    ),
+    "confusion": (
+        CONFUSION,
+        [
+            {"group": "validation", "scene": s, "truth": t, "prediction": "road", "count": 70_000}
+            for s, t in ((None, "road"), ("town-1", "building"))
+        ],
+    ),
+    "scenes": (
+        SCENES,
+        [{"group": "validation", "scene": "town-1", "image": "a", "labels": "b", "aois": None}],
+    ),
+    "artifacts": (
+        ARTIFACTS,
+        [{"step": "train", "kind": "history", "key": "rv/train/log.csv", "bytes": 9}],
+    ),
+    "windows": (
+        WINDOWS,
+        [
+            {"group": "validation", "scene": "town-1", "col": col, "row": 0, "class": "road"}
+            | {"width": 64, "height": 64, "tp": 4000, "fp": 10, "fn": 96, "confident_fp": None}
+            for col in (0, 64)
+        ],
+    ),
+    "history": (
+        pa.schema([("epoch", pa.int64()), ("train_loss", pa.float64())]),
+        [{"epoch": 0, "train_loss": 1.5}, {"epoch": 1, "train_loss": None}],
+    ),
+}
+LOG_CSV = (
+    "epoch,train_loss,train_time,valid_time,avg_f1\n"
+    "0,1.5,0:00:08.500000,0:00:01,0.25\n"
+    "1,,1 day, 0:00:01,0:00:01,0.5\n"
+).replace("1 day, 0:00:01", '"1 day, 0:00:01"')
+
+KINDS = ("end", "spec", "step", "edit", "log.csv", *TABLES)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A damaged file: of which run, under which key, and what it holds."""
+
+    run: Run
+    kind: str
+    key: str
+    data: bytes
+
+
+def run_at(store: Store, number: int) -> Run:
+    """The address of a run."""
+    return Run(store.uri, EXPERIMENT, f"20261123-154201-{number:06x}")
+
+
+def spec_of(run: Run) -> dict[str, Any]:
+    """A spec, as submit writes it."""
+    params = {
+        "lr": 0.1,
+        "width": 4,
+        "big": 2**60,
+        "aug": True,
+        "names": ["a", {"b": 1}],
+        "no": None,
+    }
+    return Spec(
+        *(run.experiment, run.id, "lr=0.1", "synthetic_town", "0" * 64, params),
+        places={"root_uri": "s3://b/x"},
+        splits=2,
+        seed=7,
+        engine="local",
+        created="2026-11-23T15:42:01.250+00:00",
+        user="me@here",
+        commit="abc",
+        dirty=False,
+        rvlab="0.1",
+    ).record()
+
+
+def json_of(run: Run, kind: str) -> dict[str, Any]:
+    """A record of a kind, as its writer makes it."""
+    started, ended = "2026-11-23T15:42:03.250+00:00", "2026-11-23T15:42:33.250+00:00"
+    if kind == "spec":
+        return spec_of(run)
+    if kind == "step":
+        last = {"host": "here", "pid": 9, "peak_mb": 3.5, "cpu_s": 1.0, "device": "cpu"}
+        return StepRecord("train", "succeeded", started, ended, ended=ended, **last).record()
+    if kind == "edit":
+        return Edit(
+            ended, "me@here", tags_added=("good", "fast"), note="why", archived=True
+        ).record()
+    return end_record(
+        spec_of(run),
+        "succeeded",
+        ended,
+        started=started,
+        metrics={"f1": 0.5, "mean_iou": 0.25, "f1.road": 1},
+        costs={"train_s": 20.5, "bytes": 12345},
+        device="cpu",
+        eval_sets={"validation": "v", "test": "t"},
+    )
+
+
+def key_of(run: Run, kind: str) -> str:
+    """Where a kind of file of a run lies."""
+    keys = {
+        "end": run.end_key,
+        "spec": run.key("spec.json"),
+        "step": run.step_key("train"),
+        "edit": f"{run.experiment}/edits/{run.id}/20261124-000000-000000-ffffff.json",
+        "log.csv": run.key("rv", "train", "log.csv"),
+    }
+    return keys.get(kind) or run.key("tables", f"{kind}.parquet")
+
+
+def parquet_of(table: pa.Table, **options: Any) -> bytes:
+    """A table as summarize writes it."""
+    out = io.BytesIO()
+    pq.write_table(table, out, compression="zstd", **options)
+    return out.getvalue()
+
+
+def good(run: Run, kind: str) -> bytes:
+    """What a good file of a kind holds."""
+    if kind == "log.csv":
+        return LOG_CSV.encode()
+    if kind in TABLES:
+        schema, rows = TABLES[kind]
+        return parquet_of(pa.Table.from_pylist(rows, schema=schema))
+    return json.dumps(json_of(run, kind), indent=1).encode()
+
+
+def write(store: Store, run: Run, case: Case | None = None) -> None:
+    """Write a run, one of its files damaged; runs without an end where that is of interest."""
+    going = case is not None and case.kind in ("spec", "step")
+    kinds = ["spec", "step"] if going else ["end"]
+    if case is None:
+        kinds = ["end", "spec", "step", "edit", "log.csv", *TABLES]
+    files = {key_of(run, kind): good(run, kind) for kind in kinds}
+    if going:
+        files[run.active_key] = b""
+    if case is not None:
+        files[case.key] = case.data
+    for key, data in files.items():
+        path = Path(store.uri, key)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(data)
+
+
+# Damage
+
+VALUES: Sequence[Any] = (
+    *(None, True, False, 0, 1, -1, 2**31, 2**63, 2**70, -(2**64), 10**400, 0.5, -0.0, 1e308),
+    *(
+        float("nan"),
+        float("inf"),
+        float("-inf"),
+        "",
+        "0.9",
+        "NaN",
+        "1e400",
+        "true",
+        "\x00",
+        "a" * 9999,
+    ),
+    *("\ud800", "\udfff\ud800", "0000-01-01T00:00:00+00:00", "99999-01-01T00:00:00+00:00"),
+    *("2026-11-23T15:42:01", "2026-02-30T00:00:00+00:00", "2026-11-23", "1600-01-01T00:00:00Z"),
+    *("2026-11-23T15:42:01.5+05:30", "2500-01-01T00:00:00+00:00", "../../etc/passwd", "<script>"),
+    *(
+        [],
+        {},
+        [[]],
+        {"": ""},
+        {"a": {"b": [1, None]}},
+        ["a", 5],
+        [True],
+        {"f1": "0.9"},
+        {"f1": True},
+    ),
+)
+
+
+def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """All places in a JSON value."""
+    found = [above] if above else []
+    inner = value.items() if isinstance(value, dict) else ()
+    inner = enumerate(value) if isinstance(value, list) else inner
+    return found + [path for name, one in inner for path in paths(one, (*above, name))]
+
+
+def put(record: Any, path: Sequence[Any], value: Any) -> None:
+    """Replace what is at a place."""
+    for name in path[:-1]:
+        record = record[name]
+    record[path[-1]] = value
+
+
+def damaged_json(data: bytes, rng: random.Random) -> bytes:
+    """A record with one thing changed."""
+    record = json.loads(data)
+    path = rng.choice(paths(record))
+    how = rng.randrange(8)
+    if how < 4:
+        put(record, path, rng.choice(VALUES))
+    elif how == 4:
+        above = record
+        for name in path[:-1]:
+            above = above[name]
+        if isinstance(above, dict):
+            del above[path[-1]]
+    elif how == 5:
+        depth = rng.choice((150, 300, 5000, 100_000))
+        put(record, path, "DEEP")
+        return json.dumps(record).encode().replace(b'"DEEP"', b"[" * depth + b"]" * depth)
+    elif how == 6:  # a key given twice, the second time with another value
+        name, value = json.dumps(str(path[0])), json.dumps(rng.choice(VALUES))
+        return json.dumps(record).encode()[:-1] + f", {name}: {value}}}".encode()
+    else:
+        other = json.loads(data.replace(b"20261123-", b"20251123-"))
+        put(record, path[:1], other[path[0]])
+    return json.dumps(record).encode()
+
+
+def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
+    """Bytes that are flipped, cut off, doubled or put in."""
+    where = rng.randrange(len(data))
+    how = rng.randrange(5)
+    if how == 0:
+        return data[:where]
+    if how == 1:
+        return data[:where] + data[where // 2 :]
+    if how == 2:
+        return data[:where] + rng.randbytes(rng.choice((1, 8, 200))) + data[where:]
+    flipped = bytearray(data)
+    for _ in range(rng.choice((1, 1, 4))):
+        flipped[rng.randrange(len(flipped))] ^= 1 << rng.randrange(8)
+    return bytes(flipped)
+
+
+def damaged_csv(data: bytes, rng: random.Random) -> bytes:
+    """A log with a field, a row or a column changed."""
+    rows = [line.split(",") for line in data.decode().splitlines()]
+    row = rng.choice(rows)
+    how = rng.randrange(6)
+    odd = (
+        "",
+        "nan",
+        "inf",
+        "1e999",
+        "1_0",
+        " 1",
+        "٣",
+        "-1",
+        '"',
+        "x" * 200_000,
+        "\x00",
+        "\ud800"[:0],
+    )
+    if how < 3:
+        row[rng.randrange(len(row))] = rng.choice(odd)
+    elif how == 3:
+        row.pop()
+    elif how == 4:
+        rows[0][rng.randrange(len(rows[0]))] = rng.choice(("epoch", "run", "", "train_time_s", "b"))
+    else:
+        rows.append(list(row))
+    return "\n".join(map(",".join, rows)).encode() + rng.choice((b"\n", b""))
+
+
+def damaged_parquet(data: bytes, rng: random.Random) -> bytes:
+    """A table with a column of another type, name, order or content."""
+    table = pq.read_table(io.BytesIO(data))
+    i = rng.randrange(table.num_columns)
+    name, column = table.column_names[i], table.column(i)
+    how = rng.randrange(7)
+    if how == 0:
+        table = table.drop_columns([name])
+    elif how == 1:
+        table = table.rename_columns(
+            [rng.choice(("x", "run", "", "epoch")) if n == name else n for n in table.column_names]
+        )
+    elif how == 2:
+        table = table.append_column(name, column)
+    elif how == 3:
+        kinds = [pa.bool_(), pa.string(), pa.binary(), pa.float64(), pa.int8(), pa.timestamp("s")]
+        kind = rng.choice(kinds)
+        sample = {"bool": True, "string": "0.9", "binary": b"\xff\xfe", "double": 0.5, "int8": -3}
+        values = [sample.get(str(kind), 0)] * len(table)
+        table = table.set_column(i, name, pa.array(values, kind))
+    elif how == 4:
+        table = table.set_column(i, name, pa.nulls(len(table), column.type))
+    elif how == 5:
+        values = column.to_pylist()
+        number = rng.choice((-1, 2**62, 0))
+        if pa.types.is_floating(column.type):
+            values = [rng.choice((float("nan"), float("inf"), -0.0, 1e300))] * len(values)
+        elif pa.types.is_integer(column.type):
+            column = pa.chunked_array([pa.array(values, pa.int64())])
+            values = [number] * len(values)
+        else:
+            values = [rng.choice(("\x00", "<b>", "x" * 10_000))] * len(values)
+        table = table.set_column(i, name, pa.array(values, column.type))
+    else:
+        table = pa.concat_tables([table, table])
+    return parquet_of(table, **rng.choice(({}, {"use_dictionary": False}, {"version": "1.0"})))
+
+
+def damaged(run: Run, kind: str, rng: random.Random) -> Case:
+    """One file of a run, damaged in a way that `rng` chooses."""
+    data = good(run, kind)
+    ways: dict[str, Callable[[bytes, random.Random], bytes]] = {"log.csv": damaged_csv}
+    way = damaged_parquet if kind in TABLES else ways.get(kind, damaged_json)
+    if rng.random() < 0.3:
+        way = damaged_bytes
+    return Case(run, kind, key_of(run, kind), way(data, rng))
+
+
+# What a file says, read by other means than rvlab's
+
+SPEC_TYPES: Mapping[str, tuple[type, ...]] = {
+    **dict.fromkeys(("experiment", "run", "name", "recipe", "source_sha256", "engine"), (str,)),
+    **{"created": (str,), "splits": (int,), "seed": (int,), "params": (dict,), "places": (dict,)},
+    **dict.fromkeys(("commit", "image", "sweep", "parent"), (str, type(None))),
+    **{"dirty": (bool, type(None)), "user": (str,)},
 }
 
-EVAL = {"group": "validation", "scene": "a", "class": "roof", "metric": "f1", "value": 0.5}
-PAIR = {"group": "validation", "scene": "a", "truth": "roof", "prediction": "road", "count": 7}
-SCENE = {
-    "group": "validation",
-    "scene": "a",
-    "image": "0" * 16,
-    "labels": "1" * 16,
-    "aois": None,
-    "rests_on": "content",
-}
-FILE = {"step": "train", "kind": "model", "scene": None, "key": "rv/model.pth", "bytes": 10}
+
+class Nonsense(Exception):
+    """The bytes say nothing that could be shown as a row."""
 
 
-def table_of(store: Store, name: str) -> pd.DataFrame:
-    """A table of all runs, with every background job finished."""
-    wanted: Any = None if name in ("runs", "edits") else frame.rolls(store, None)
-    found = READ[name](store, wanted)
-    DeferredWrites.flush()
-    return found
+def require(is_so: bool, what: str) -> None:
+    if not is_so:
+        raise Nonsense(what)
 
 
-def small_blocks() -> None:
-    """Share blocks of two runs already."""
-    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
+def loaded(data: bytes) -> dict[str, Any]:
+    """A JSON object."""
+    try:
+        record = json.loads(data.decode("utf-8"))
+        json.dumps(record, ensure_ascii=False).encode()  # no half of a character
+    except (ValueError, RecursionError) as exc:
+        raise Nonsense(str(exc)[:80]) from exc
+    require(isinstance(record, dict), "no object")
+    return dict(record)
 
 
-def prepare(folder: Path) -> None:
-    """Make a store with its shared blocks, a local cache of it, and the tables as they must be."""
-    small_blocks()
-    store = Store(folder / "store")
-    made = Made(store)
-    for n in range(RUNS):
-        params = {"lr": n / 7, "width": n, "text": f"word {n % 5}", "odd": [n, "a", None][n % 3]}
-        run = made.ended(params, {"f1": n / RUNS, "iou.roof": 0.25})
-        made.table(run, "evals", [{**EVAL, "value": n / RUNS}, {**EVAL, "class": None}])
-        made.table(run, "confusion", [{**PAIR, "count": n}])
-        made.table(run, "scenes", [SCENE])
-        made.table(run, "artifacts", [FILE])
-        history(store, run, n)
-        if n % 2:
-            put(store, [run], "me@here", note=f"n{n}")
-    os.environ["RVLAB_CACHE"] = str(folder / "cache")
-    for name in READ:
-        table_of(store, name).to_pickle(folder / f"{name}.pkl")
+def moment(text: Any) -> pd.Timestamp | None:
+    if text is None:
+        return None
+    require(isinstance(text, str), "no time")
+    try:
+        found = pd.Timestamp(text)
+    except (ValueError, OverflowError) as exc:
+        raise Nonsense(str(exc)) from exc
+    require(found is not pd.NaT and found.tzinfo is not None, "no time zone")
+    return found.tz_convert("UTC")
 
 
-def history(store: Store, run: Any, n: int) -> None:
-    """The history of a run, as ``summarize`` writes it."""
-    from rvlab.worker.results import history as of_log
-    from rvlab.worker.summarize import write
-
-    write(store, run, {"history": of_log(f"epoch,loss,f1\n0,{n},0.5\n1,{n / 2},0.75\n")})
-
-
-def blocks(folder: Path, way: str) -> list[Path]:
-    """The block files that can be damaged, on this machine or in the store."""
-    root = folder / "store/towns/index" if way == "shared" else folder / "cache/tables"
-    return sorted(p for p in root.rglob("*") if block_file.NAME.fullmatch(p.name))
-
-
-def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Bytes as a disk, a cut connection or another program may leave them."""
-    at, size = rng.randrange(len(data)), rng.choice([1, 8, 64, 4096])
-    ways: Mapping[str, Callable[[], bytes]] = {
-        "bit": lambda: data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :],
-        "byte": lambda: data[:at] + rng.randbytes(1) + data[at + 1 :],
-        "zeros": lambda: data[:at] + bytes(len(data[at : at + size])) + data[at + size :],
-        "random": lambda: data[:at] + rng.randbytes(len(data[at : at + size])) + data[at + size :],
-        "cut": lambda: data[:at],
-        "hole": lambda: data[:at] + data[at + size :],
-        "more": lambda: data + rng.randbytes(size),
-        "twice": lambda: data + data,
-        "other": lambda: rng.choice(others),
-        "garbage": lambda: rng.randbytes(len(data)),
-    }
-    while (found := ways[rng.choice(list(ways))]()) == data:
-        pass
-    return found
+def spec_said(record: Any, run: Run) -> dict[str, Any]:
+    """The columns of a row that come from a spec."""
+    require(isinstance(record, dict), "no spec")
+    for name, kinds in SPEC_TYPES.items():
+        needed = name not in ("commit", "image", "sweep", "parent", "dirty", "user")
+        require(name in record or not needed, f"{name} is missing")
+        value = record.get(name, "" if name == "user" else None)
+        require(isinstance(value, kinds), name)
+        require(isinstance(value, bool) <= (bool in kinds), name)
+        if isinstance(value, int) and not isinstance(value, bool):
+            require(-(2**63) <= value < 2**63, name)
+    require((record["experiment"], record["run"]) == (run.experiment, run.id), "another run")
+    row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS}
+    row["user"] = record.get("user", "")
+    row["created"] = moment(record["created"])
+    for name, value in record["params"].items():
+        plain = json.dumps(value) if isinstance(value, list | dict) else value
+        row[f"params.{name}"] = plain
+    return row
 
 
-def forged(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
-    """A block with some other bytes and the digest that belongs to them, and its file name."""
-    payload = bytearray(block_file.decompress(path.read_bytes()))
-    for _ in range(rng.choice([1, 2, 8, 50])):
-        payload[rng.randrange(len(payload))] = rng.randrange(256)
-    data = block_file.compress(pa.py_buffer(bytes(payload)))
-    return block_file.file_name(block_file.keys_in(path.name), name, data, "zst"), data
+def end_said(data: bytes, run: Run) -> dict[str, Any]:
+    """The row of a run that has ended."""
+    record = loaded(data)
+    row = spec_said(record.get("spec"), run)
+    require(record.get("state") in ("succeeded", "failed", "cancelled"), "state")
+    row["state"] = record["state"]
+    for name in ("step", "error", "device", "eval_set"):
+        require(isinstance(record.get(name), str | None), name)
+        row[name] = record.get(name)
+    row["started"], row["ended"] = moment(record.get("started")), moment(record.get("ended"))
+    for group, kinds in (("metrics", (int, float)), ("costs", (int, float)), ("eval_sets", (str,))):
+        values = record.get(group) if record.get(group) is not None else {}
+        require(isinstance(values, dict), group)
+        for name, value in values.items():
+            require(value is None or isinstance(value, kinds), name)
+            require(not isinstance(value, bool), name)
+            if kinds != (str,) and value is not None:
+                require(abs(value) < 2**1023 and math.isfinite(value), name)
+                value = float(value)
+            row[f"{group.replace('eval_sets', 'eval_set')}.{name}"] = value
+    return row
 
 
-def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str, int]:
-    """Damage one block a case, and read the table twice."""
-    small_blocks()
-    store, seen = Store(folder / "store"), Counter[str]()
-    there = {
-        path: path.read_bytes() for path in blocks(folder, "local" if way == "local" else "shared")
-    }
-    paths = list(there)
-    for case in range(start, start + count):
-        print("case", case, file=sys.stderr, flush=True)
-        rng = random.Random(f"{seed}-{case}")
-        path = paths[case % len(paths)]
-        name = path.parent.name.rpartition("-")[0]
-        expected = pd.read_pickle(folder / f"{name}.pkl")
-        with tempfile.TemporaryDirectory(dir=folder) as cache:
-            os.environ["RVLAB_CACHE"] = cache
-            if way == "forged":
-                new, data = forged(path, name, rng)
-                path.unlink()
-                path.with_name(new).write_bytes(data)
-            else:
-                others = [data for other, data in there.items() if other != path]
-                bad = damaged(there[path], others, rng)
-                if way == "local":
-                    shutil.copytree(folder / "cache", cache, dirs_exist_ok=True)
-                    Path(cache, path.relative_to(folder / "cache")).write_bytes(bad)
+def log_said(data: bytes) -> list[dict[str, Any]]:
+    """The rows of a log."""
+    text = data.decode(errors="replace")
+    lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
+    try:
+        rows = [line for line in lines if line]
+    except csv.Error as exc:
+        raise Nonsense(str(exc)) from exc
+    if not rows:
+        return []
+    header = rows[0]
+    require(len(set(header)) == len(header) and "epoch" in header, "header")
+    found = []
+    for fields in rows[1:]:
+        require(len(fields) == len(header), "fields")
+        row: dict[str, Any] = {}
+        for name, field in zip(header, fields, strict=True):
+            try:
+                if name in ("train_time", "valid_time"):
+                    value = None if not field else pd.Timedelta(field).total_seconds()
+                    row[f"{name}_s"] = value
                 else:
-                    path.write_bytes(bad)
-            with warnings.catch_warnings(record=True) as told:
-                warnings.simplefilter("always")
-                try:
-                    first, again = table_of(store, name), table_of(store, name)
-                except RvlabError:
-                    seen["refused"] += 1
-                else:
-                    same = first.equals(expected) and again.equals(expected)
-                    seen["same" if same else "other"] += 1
-            seen["warned"] += any(
-                "damaged" in str(w.message) or "ignored" in str(w.message) for w in told
-            )
-        if way != "local":
-            for old in path.parent.iterdir():
-                if old.is_file():
-                    old.unlink()
-            for other, data in there.items():
-                if other.parent == path.parent:
-                    other.write_bytes(data)
-        seen["cases"] += 1
-    return dict(seen)
-
-
-if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:6]))))
+                    row[name] = int(field) if name == "epoch" else float(field) if field else None
+            except ValueError as exc:
+                raise Nonsense(str(exc)) from exc
+        found.append(row)
+    return found

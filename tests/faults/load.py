@@ -28,7 +28,7 @@ from rvlab.model import Run, new_id
 from rvlab.store import S3Access, Store
 from rvlab.store.edits import put
 from rvlab.store.removal import remove
-from tests.faults import damage
+from tests.faults import block_damage as damage
 from tests.frame.made import Made
 
 EXPERIMENTS = ("towns", "fields")

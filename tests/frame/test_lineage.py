@@ -106,7 +106,6 @@ def test_nothing_is_said_of_a_run_that_cannot_be_read(store: Store, made: Made) 
     assert found["changed"].isna().all()
 
 
-@pytest.mark.timeout(20)
 def test_records_that_go_round_in_a_circle_end(store: Store, made: Made) -> None:
     ids = [f"20261123-15420{n}-aaaaaa" for n in range(3)]
     for n, id_ in enumerate(ids):

@@ -408,11 +408,20 @@ def test_a_cluster_may_be_silent_between_two_pods(store: Store, made: Made) -> N
     assert table(store)["state"].tolist() == ["running", "lost"]
 
 
-def test_numbers_without_room_in_64_bits_take_no_table_with_them(store: Store, made: Made) -> None:
-    made.ended({}, {"f1": 10**400}, seed=2**70)
-    row = table(store).iloc[0]
-    assert pd.isna(row["seed"])
-    assert pd.isna(row["metrics.f1"])
+@pytest.mark.parametrize(
+    ("metrics", "seed", "why"),
+    [
+        ({"f1": 10**400}, 7, "has metrics that are no numbers"),
+        ({"f1": 0.5}, 2**70, f"seed is {2**70}, which has more than 64 bits"),
+    ],
+)
+def test_numbers_without_room_in_64_bits_break_their_own_row_only(
+    store: Store, made: Made, metrics: dict[str, Any], seed: int, why: str
+) -> None:
+    made.ended()
+    row = row_of(store, made.ended({}, metrics, seed=seed))
+    assert row["state"] == "broken"
+    assert why in row["error"]
 
 
 def test_a_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:

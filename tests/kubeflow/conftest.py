@@ -90,13 +90,11 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
     command = [prism, "proxy", str(spec), upstream, "--errors", "--port", str(port)]
     process = subprocess.Popen(command, stdout=log, stderr=log)
     try:
-        end = time.monotonic() + 60
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
             told = (folder / "prism.log").read_text()
             assert process.poll() is None, f"prism ended: {told}"
-            assert time.monotonic() < end, f"prism did not start: {told}"
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:

@@ -17,11 +17,12 @@ from rvlab.settings import S3
 from rvlab.store import S3Access
 from rvlab.store.server import Server
 from tests.conftest import TINY
-from tests.contracts.engine import SLOW, EngineContract, until
+from tests.contracts.engine import SLOW, EngineContract
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
 from tests.kubeflow.fake import Kubeflow, Request, plain
 from tests.kubeflow.pods import Pods
+from tests.waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 
+from rvlab.engines import LocalEngine
 from rvlab.engines.kubeflow import engine as module
 from rvlab.engines.kubeflow.engine import JOB, KubeflowEngine
 from rvlab.errors import EngineError, HasEnded, SpecError, StoreUnreachable
@@ -150,10 +151,71 @@ def test_cancel_records_and_ends(road: Lab) -> None:
         road.engine.cancel(road.store, run)
 
 
-def test_cancel_of_a_run_that_kubeflow_ended_is_no_error(road: Lab) -> None:
+@pytest.mark.parametrize(("state", "ours"), [("FAILED", "failed"), ("SUCCEEDED", "succeeded")])
+def test_cancel_leaves_the_end_that_kubeflow_has(road: Lab, state: str, ours: str) -> None:
     (run,) = road.started()
-    road.fake.to(road.job(run), "FAILED")
-    road.engine.cancel(road.store, run)
+    road.fake.to(road.job(run), state)
+    with pytest.raises(HasEnded, match=rf"has ended already \({ours}\), as Kubeflow says"):
+        road.engine.cancel(road.store, run)
+    assert not road.store.exists(run.end_key)
+    assert road.state(run) == ours
+    assert road.fake.asked(":terminate") == 0
+
+
+def test_a_failed_run_can_be_retried_after_its_sweep_was_cancelled(road: Lab) -> None:
+    failed, running, queued = road.started(2) + road.prepared(1)
+    road.fake.to(road.job(failed), "FAILED")
+    road.fake.to(road.job(running), "RUNNING")
+    troubles = road.engine.cancel_many(road.store, [failed, running, queued])
+    assert list(troubles) == [failed]
+    assert [road.store.exists(r.end_key) for r in (failed, running, queued)] == [False, True, True]
+    assert road.fake.runs[road.job(running)].state == "CANCELING"
+    road.engine.retry(road.store, failed)
+    assert road.state(failed) == "running"
+
+
+def test_a_run_that_was_retried_in_kubeflows_pages_can_be_cancelled(lab: Lab) -> None:
+    """What the engine has seen of it before does not count."""
+    (run,) = lab.started()
+    lab.fake.to(lab.job(run), "FAILED")
+    assert lab.state(run) == "failed"
+    lab.fake.to(lab.job(run), "RUNNING")
+    lab.engine.cancel(lab.store, run)
+    assert lab.store.get_json(run.end_key)["state"] == "cancelled"
+    assert lab.fake.runs[lab.job(run)].state == "CANCELING"
+
+
+def test_a_run_that_kubeflow_does_not_have_any_more_can_be_cancelled(lab: Lab) -> None:
+    (run,) = lab.started()
+    del lab.fake.runs[lab.job(run)]
+    lab.engine.cancel(lab.store, run)
+    assert lab.store.get_json(run.end_key)["state"] == "cancelled"
+
+
+@pytest.mark.parametrize("how", ["dropped", "500", "401"])
+def test_nothing_is_recorded_while_kubeflow_cannot_be_asked(lab: Lab, how: str) -> None:
+    (run,) = lab.started()
+    if how == "dropped":
+        lab.fake.drop("GET .*/runs/", times=99)
+    else:
+        lab.fake.fail("GET .*/runs/", int(how), times=99)
+    with pytest.raises(EngineError, match=r"is not cancelled, and nothing has been recorded\. K"):
+        lab.engine.cancel(lab.store, run)
+    assert not lab.store.exists(run.end_key)
+    lab.fake.troubles.clear()
+    lab.engine.cancel(lab.store, run)
+    assert lab.store.get_json(run.end_key)["state"] == "cancelled"
+
+
+def test_a_run_of_another_engine_is_not_cancelled(lab: Lab) -> None:
+    asked = Asked("towns", "local")
+    (run,) = prepare(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], asked)
+    with pytest.raises(EngineError, match="is the engine 'local''s"):
+        lab.engine.cancel(lab.store, run)
+    (other,) = lab.started()
+    with pytest.raises(EngineError, match="is the engine 'kubeflow''s, which knows"):
+        LocalEngine().cancel(lab.store, other)
+    assert not any(lab.store.exists(one.end_key) for one in (run, other))
 
 
 def test_retry_goes_on_where_it_failed(road: Lab) -> None:

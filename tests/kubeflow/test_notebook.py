@@ -23,7 +23,7 @@ ROOT = Path(__file__).parents[2]
 @pytest.mark.slow
 def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S3Access) -> None:
     pods = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
-    small = {"engine": "kubeflow", "cluster_epochs": 1}
+    small = {"engine": "kubeflow", "cluster_epochs": 1, "cluster_splits": 1}
     with Kubeflow(TOKEN) as fake, Pods(fake, tmp_path, pods):
         told = {
             "RVLAB_HOST": fake.url,
@@ -41,13 +41,13 @@ def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S
             env={**os.environ, **s3_access.environ(), **told},
             capture_output=True,
             text=True,
-            timeout=550,
             check=False,
         )
         assert done.returncode == 0, done.stdout + done.stderr
         assert [run.state for run in fake.runs.values()] == ["SUCCEEDED"] * 2
         assert len(fake.versions) == 1
     book = nbformat.read(tmp_path / "notebooks" / "05_kubeflow.ipynb", as_version=4)
+    assert len(list((tmp_path / "figures").glob("*.png"))) == 2
     shown = json.dumps([cell.get("outputs", []) for cell in book.cells])
     assert any(f"/#/runs/details/{run}" in shown for run in fake.runs), (
         "a sweep starts in any order"

@@ -58,7 +58,9 @@ def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatc
     notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        nbclient.NotebookClient(notebook, timeout=120, kernel_name="python3").execute()
+        nbclient.NotebookClient(
+            notebook, timeout=None, startup_timeout=1200, kernel_name="python3"
+        ).execute()
     assert [len(pictures(cell)) for cell in notebook.cells] == [0, *[1] * len(CALLS), 0]
     errors = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "stream"]
     assert not errors

@@ -51,7 +51,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
         check=False,
     )
     assert done.returncode == 0, done.stderr
-    table = Lab(store).wait(timeout_s=300, progress=False)
+    table = Lab(store).wait(progress=False)
     return Submitted(store, done.stdout.split(), table.iloc[0])
 
 

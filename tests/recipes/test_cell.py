@@ -140,7 +140,9 @@ class Notebook:
 
 @pytest.fixture(scope="module")
 def notebook() -> Iterator[Notebook]:
-    client = NotebookClient(nbformat.v4.new_notebook(), kernel_name="python3", timeout=60)
+    client = NotebookClient(
+        nbformat.v4.new_notebook(), kernel_name="python3", timeout=None, startup_timeout=1200
+    )
     with client.setup_kernel():
         yield Notebook(client)
 

@@ -268,7 +268,7 @@ def test_all_that_reads_runs_reads_them(
     assert run.id in Path(report).read_text()
 
 
-@pytest.mark.slow
+@pytest.mark.extended
 @pytest.mark.parametrize(("name", "fixture"), [(CC, "trained_cc"), (OD, "trained_od")])
 def test_the_same_seed_gives_the_same_weights_with_chips_and_without(
     name: str, fixture: str, request: pytest.FixtureRequest
@@ -277,7 +277,7 @@ def test_the_same_seed_gives_the_same_weights_with_chips_and_without(
     lab = trained.lab
     asked = [False, False, True]
     runs = [lab.submit(name, experiment="repeated", nochip=nochip, **TINY) for nochip in asked]
-    table = lab.wait(runs, progress=False, timeout_s=400)
+    table = lab.wait(runs, progress=False)
     assert set(table["state"]) == {"succeeded"}, table["error"].tolist()
     chips, chips_again, scenes = (weights(lab, run) for run in runs)
     assert chips == chips_again

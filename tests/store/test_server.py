@@ -73,7 +73,7 @@ def processes(home: Path) -> list[int]:
 
 def anonymous(at: Server, key: str = "") -> int:
     try:
-        with urllib.request.urlopen(f"{at.endpoint}/{at.bucket}/{key}", timeout=5) as answer:
+        with urllib.request.urlopen(f"{at.endpoint}/{at.bucket}/{key}", timeout=60) as answer:  # noqa: S310  http
             return int(answer.status)
     except urllib.error.HTTPError as exc:
         with exc:
@@ -135,15 +135,14 @@ def test_only_the_right_secret_gets_in(running: Server, folder: Path) -> None:
 
 def test_no_other_port_talks_to_strangers(running: Server, folder: Path) -> None:
     obstore.put(bucket(running), "kept", os.urandom(100_000))
-    until = time.monotonic() + 10
     doors: set[tuple[str, int]] = set()
-    while len(doors) < 10 and time.monotonic() < until:  # the last open a little after the first
+    while len(doors) < 10:  # the last open a little after the first
         found = psutil.Process(running.pid).net_connections("tcp")
         doors = {door.laddr for door in found if door.status == psutil.CONN_LISTEN}
     assert {ip for ip, _ in doors} == {"127.0.0.1"}
     inner = {port for _, port in doors} - {int(running.endpoint.rsplit(":", 1)[1])}
     assert len(inner) == 9
-    stranger = ssl._create_unverified_context()
+    stranger = ssl._create_unverified_context()  # noqa: S323  the test
     for port in sorted(inner):
         for path in (
             f"/buckets/{running.bucket}/kept",
@@ -153,7 +152,7 @@ def test_no_other_port_talks_to_strangers(running: Server, folder: Path) -> None
             assert ask(port, path, stranger) == b""
             assert re.match(rb"$|HTTP/1.0 400|\x00", ask(port, path, None)), port
     # The certificate opens them: so it was the lock that kept the stranger out.
-    owner = ssl._create_unverified_context()
+    owner = ssl._create_unverified_context()  # noqa: S323  the test
     owner.load_cert_chain(folder / "internal.pem")
     filer = json.loads((folder / "server.json").read_text())["ports"]["filer"]
     assert b"200 OK" in ask(filer, f"/buckets/{running.bucket}/kept", owner)
@@ -192,7 +191,7 @@ def test_many_starters_at_once_get_one_server(folder: Path) -> None:
     server.stop(folder)
     command = [sys.executable, "-c", STARTER, str(folder)]
     starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
-    pids = {int(starter.communicate(timeout=60)[0]) for starter in starters}
+    pids = {int(starter.communicate()[0]) for starter in starters}
     assert len(pids) == 1
     assert processes(folder) == list(pids)  # and it outlived them
 

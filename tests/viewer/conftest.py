@@ -23,7 +23,6 @@ FLAGS = [
     *("--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"),
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
 ]
-SLOW_S = 180.0  # a shared machine with two processors
 
 
 @pytest.fixture(scope="session")
@@ -93,7 +92,8 @@ def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]
         command = [sys.executable, "-m", "jupyterlab", *args]
         process = subprocess.Popen(command, env=env, stdout=log, stderr=log, cwd=own)
     try:
-        info = _until(lambda: _info(own / "RUNTIME_DIR", process, own / "log"))
+        while (info := _info(own / "RUNTIME_DIR", process, own / "log")) is None:
+            time.sleep(0.2)
         yield JupyterLab(info["url"], token, own / "notebooks")
     finally:
         process.terminate()  # and it ends its kernels
@@ -113,16 +113,7 @@ def _info(folder: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str
     return None
 
 
-def _until(found: Any, timeout_s: float = SLOW_S) -> Any:
-    deadline = time.monotonic() + timeout_s
-    while not (value := found()):
-        if time.monotonic() > deadline:
-            pytest.fail(f"waited {timeout_s:.0f} s in vain")
-        time.sleep(0.2)
-    return value
-
-
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="session")
 def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium with a profile of its own; each page notes whom it asked."""
     sync_api = pytest.importorskip("playwright.sync_api")
@@ -133,7 +124,7 @@ def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
             args=FLAGS,
             viewport={"width": 1280, "height": 900},
         )
-        context.set_default_timeout(SLOW_S * 1000)
+        context.set_default_timeout(0)  # pytest-timeout limits the whole test
         yield context
         context.close()
 

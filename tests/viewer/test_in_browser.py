@@ -10,11 +10,10 @@ import pytest
 from rvlab.plot import paint
 from rvlab.raster import Classes
 from tests.raster.made import Experiment, photo, write
-from tests.viewer.conftest import SLOW_S
 from tests.viewer.made import boxed
 from tests.viewer.test_viewer import guessed
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(900)]
+pytestmark = pytest.mark.slow
 
 BACKGROUND, BUILDING, ROAD = (217, 217, 217), (255, 165, 0), (70, 117, 180)
 NAMES = ("background", "building", "road", "null")
@@ -379,4 +378,4 @@ def test_closing_takes_it_off_the_page(page, jupyterlab, made, tmp_path):
         }"""
     )
     page.evaluate("jupyterapp.commands.execute('notebook:run-cell')")
-    page.wait_for_selector(".rvlab-viewer", state="detached", timeout=SLOW_S * 1000)
+    page.wait_for_selector(".rvlab-viewer", state="detached")

@@ -25,6 +25,7 @@ from rvlab.viewer.tiles import TILE_PX, Spot, levels
 from tests.raster.made import Experiment, config, photo, write
 from tests.raster.test_truth import box, feature, geojson
 from tests.viewer.made import boxed
+from tests.waiting import wait_until
 
 HEIGHT, WIDTH = 700, 1100
 
@@ -55,7 +56,7 @@ class Page:
         before = len(self.told)
         self.say(**content)
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.told) > before, 60)
+            assert self._changed.wait_for(lambda: len(self.told) > before)
         return self.told[-1]
 
     def say(self, **content):
@@ -334,7 +335,7 @@ def test_the_newest_is_done_first_and_what_is_dropped_is_not_done():
     desk.drop(["b", "nobody"])
     gate.set()
     desk.ask("e", lambda: "e", done.append)
-    wait_for(lambda: len(done) == 5)
+    wait_until(lambda: len(done) == 5)
     assert done[0] is True
     assert done[-2:] == ["c", "a"]
     assert "b" not in done
@@ -346,20 +347,20 @@ def test_threads_leave_when_idle_and_come_again():
     desk = Desk(threads=3, idle_s=0.05)
     for i in range(20):
         desk.ask(i, lambda i=i: i, done.append)
-    wait_for(lambda: not desk.threads)
+    wait_until(lambda: not desk.threads)
     assert sorted(done) == list(range(20))
     desk.ask("again", lambda: "again", done.append)
-    wait_for(lambda: done[-1] == "again")
+    wait_until(lambda: done[-1] == "again")
 
 
 def test_a_job_that_breaks_is_told_and_stops_no_thread():
     done = []
     desk = Desk(threads=1)
     desk.ask(0, lambda: 1 / 0, done.append)
-    wait_for(lambda: done)
+    wait_until(lambda: done)
     assert str(done[0]) == "It cannot be drawn: ZeroDivisionError: division by zero"
     desk.ask(1, lambda: "fine", done.append)
-    wait_for(lambda: done[-1] == "fine")
+    wait_until(lambda: done[-1] == "fine")
     desk.close()
 
 
@@ -367,7 +368,7 @@ def test_closing_ends_the_threads_and_sends_nothing_more(made):
     page = Page(viewer(made.runs))
     page.tile("truth")
     page.shown.close()
-    wait_for(lambda: not page.shown._desk.threads)
+    wait_until(lambda: not page.shown._desk.threads)
     page.say(kind="tile", scene="val-0", layer="run:0", level=0, x=0, y=0)
     page.say(kind="shell")
     assert len(page.told) == 1
@@ -403,10 +404,3 @@ def test_importing_rvlab_and_the_viewer_loads_no_widget():
     code = "import rvlab, rvlab.viewer, sys; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"
-
-
-def wait_for(holds, timeout_s=60.0):
-    until = time.monotonic() + timeout_s
-    while not holds():
-        assert time.monotonic() < until
-        time.sleep(0.01)

@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import os
+from functools import cached_property
 from pathlib import Path
 
 import pytest
 
 from rvlab.errors import StoreUnreachable
 from rvlab.model import Run
-from rvlab.store import S3Access, Store
-from rvlab.worker import records
-from rvlab.worker.journal import Journal, cleaned
+from rvlab.store import S3Access, Store, patience
+from rvlab.store.objects import Objects
+from rvlab.worker.journal import Journal
+from rvlab.worker.masking import mask_bytes
 from tests.worker.made import made, record
 
 
@@ -20,18 +22,26 @@ class Flaky(Store):
 
     ending, times = "", 0
 
-    def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        if key.endswith(self.ending) and self.times:
-            self.times -= 1
-            raise StoreUnreachable("The bucket 'b' cannot be reached.")
-        super().put(key, data, if_absent=if_absent)
+    @cached_property
+    def _storage(self) -> Objects:
+        storage = super()._storage
+        put = storage.put
+
+        def flaky(key: str, data: bytes, *, if_absent: bool = False) -> None:
+            if key.endswith(self.ending) and self.times:
+                self.times -= 1
+                raise StoreUnreachable("The bucket 'b' cannot be reached.")
+            put(key, data, if_absent=if_absent)
+
+        storage.put = flaky  # type: ignore[method-assign]
+        return storage
 
 
 @pytest.fixture
 def flaky(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Flaky, Run]:
-    monkeypatch.setattr(records, "PAUSES_S", (0.0, 0.0))
+    monkeypatch.setattr(patience, "FIRST_PAUSE_S", 0.01)
     store, run = made(tmp_path / "store")
-    return Flaky(store.uri), run
+    return Flaky(store.uri, patience_s=0.5), run
 
 
 def work(store: Flaky, run: Run, scratch: Path, ending: str, times: int) -> None:
@@ -72,7 +82,7 @@ def test_secrets_are_cleaned_out_of_what_is_stored_and_passed_on(
     monkeypatch.setenv("MY_SECRET_ACCESS_KEY", "swordfish")
     store, run = made(tmp_path / "store")
     store = Store(store.uri, S3Access(None, "name", "open-sesame"))
-    assert cleaned(b"open-sesame, swordfish!", store) == b"[secret], [secret]!"
+    assert mask_bytes(b"open-sesame, swordfish!", store) == b"[secret], [secret]!"
     journal = Journal(store, run, "train", scratch=tmp_path)
     with journal:
         os.write(1, b"one\nsword")

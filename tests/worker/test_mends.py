@@ -17,9 +17,11 @@ import rasterio
 import torch
 from sklearn.metrics import f1_score
 
+from rvlab.store import patience
 from rvlab.store.server import Server
 from rvlab.worker import mends
 from rvlab.worker.results import evaluations
+from tests.faults.proxy import Proxy
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -42,6 +44,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for owner, names in (
         (albumentations.Compose, ["__init__"]),
         (S3FileSystem, ["get_client", "file_exists", "sync_from_dir", "sync_to_dir"]),
+        (S3FileSystem, list(mends.PATIENT_CALLS)),
         (ChipClassificationLabelSource, ["validate_labels"]),
         (SemanticSegmentationEvaluator, ["evaluate_scene"]),
         (Learner, ["export_to_onnx"]),
@@ -214,6 +217,52 @@ def test_an_upload_that_is_refused_fails(
         sync_to_dir(str(tmp_path / "train"), uri)
     with pytest.raises(ClientError, match=r"403|SignatureDoesNotMatch"):
         file_exists(f"{uri}/log.csv")
+
+
+@pytest.mark.parametrize("fault", ["reset_after", "503", "cut"])
+def test_each_call_to_s3_waits_for_a_server_that_does_not_answer(
+    aws: Server, tmp_path: Path, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+    from rastervision.pipeline.file_system import NotReadableError
+
+    monkeypatch.setattr(mends, "BOTO_ATTEMPTS", 1)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
+    monkeypatch.setenv("RVLAB_PATIENCE_S", "300")
+    source, copy, down = tmp_path / "source", tmp_path / "copy", tmp_path / "down"
+    source.mkdir()
+    (source / "a.bin").write_bytes(bytes(range(256)) * 1000)
+    uri = f"s3://{aws.bucket}/mends/faults-{fault}"
+    with Proxy(aws.endpoint).running() as proxy:
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.endpoint)
+        mends.s3_that_raises()
+
+        def through(call: Any, *args: Any) -> Any:
+            before = proxy.seen[fault]
+            proxy.script(fault, fault)
+            found = call(*args)
+            # An answer that is cut off in its headers is enough for boto3 to see that it is a 200.
+            assert proxy.seen[fault] >= before + (1 if fault == "cut" else 2), call
+            proxy.script()
+            return found
+
+        through(S3FileSystem.write_bytes, f"{uri}/text", b"0123456789" * 100)
+        assert through(S3FileSystem.read_bytes, f"{uri}/text") == b"0123456789" * 100
+        assert through(S3FileSystem.read_str, f"{uri}/text") == "0123456789" * 100
+        through(S3FileSystem.copy_to, str(source / "a.bin"), f"{uri}/folder/a.bin")
+        through(S3FileSystem.copy_from, f"{uri}/folder/a.bin", str(copy))
+        assert copy.read_bytes() == (source / "a.bin").read_bytes()
+        assert through(S3FileSystem.file_exists, f"{uri}/text", False) is True
+        assert through(S3FileSystem.file_exists, f"{uri}/none", False) is False
+        assert through(S3FileSystem.list_paths, uri) == [f"{uri}/folder/", f"{uri}/text"]
+        assert through(S3FileSystem.last_modified, f"{uri}/text")
+        through(S3FileSystem.sync_to_dir, str(source), f"{uri}/synced")
+        through(S3FileSystem.sync_from_dir, f"{uri}/synced", str(down))
+        assert (down / "a.bin").read_bytes() == (source / "a.bin").read_bytes()
+        passed = proxy.seen["passed"]
+        with pytest.raises(NotReadableError):
+            S3FileSystem.read_bytes(f"{uri}/none")
+        assert proxy.seen["passed"] == passed + 1
 
 
 def test_folders_go_to_s3_and_back(aws: Server, tmp_path: Path) -> None:

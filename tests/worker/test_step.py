@@ -25,7 +25,6 @@ def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
         env={**os.environ, **store.environ(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
-        timeout=300,
         check=False,
     )
 

@@ -63,6 +63,10 @@ class Client:
         self._profile = profile
         self.host = profile.host or _inside()
 
+    def __getstate__(self) -> dict[str, Any]:
+        # The generated client holds the token.
+        return {name: value for name, value in vars(self).items() if name != "_client"}
+
     @cached_property
     def _client(self) -> Any:
         try:
@@ -202,6 +206,13 @@ class Client:
             if self._state(run_id) in OVER:
                 raise
 
+    def run(self, run_id: str) -> api.V2beta1Run | None:
+        """One run as it is now; None if Kubeflow does not have it any more."""
+        try:
+            return self._call(self._service("Run")[1].run_service_get_run, run_id)
+        except Gone:
+            return None
+
     def _state(self, run_id: str) -> str:
         return str(self._call(self._service("Run")[1].run_service_get_run, run_id).state)
 
@@ -288,7 +299,7 @@ def _message(exc: Any, secret: str | None) -> str:
 
 
 def _pauses() -> list[float]:
-    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]
+    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]  # noqa: S311  jitter
 
 
 def _token(profile: Profile) -> str | None:

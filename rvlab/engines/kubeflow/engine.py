@@ -191,19 +191,75 @@ class KubeflowEngine:
         }
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run: its record first, then its pods, of a run that was cancelled before, too.
+        """End a run, unless Kubeflow says that it has ended; then its pods.
 
         Raises:
-            HasEnded: If it has ended already.
-            EngineError: If Kubeflow cannot be told; cancelling once more tells it.
+            HasEnded: If it has ended already; one that was cancelled before is ended in Kubeflow
+                once more.
+            EngineError: If Kubeflow cannot be reached, and nothing is recorded then; or if it
+                cannot be told after the record was written, and cancelling once more tells it.
         """
-        ended = not end(store, run, store.get_json(run.key(SPEC)), "cancelled")
-        state = store.get_json(run.end_key).get("state")
+        try:
+            state = _state_in(store.get_json(run.end_key))
+        except KeyMissing:
+            self._cancel(store, run)
+            return
         job = self._job(store, run)
-        if job is not None and state == "cancelled":
+        if job is not None and state == "cancelled" and self._ended.get(job) is None:
             self.client.terminate(job)
-        if ended:
+        raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
+
+    def _cancel(self, store: Store, run: Run) -> None:
+        spec = store.get_json(run.key(SPEC))
+        job = self._job(store, run)
+        if spec.get("engine") != self.name:
+            raise EngineError(
+                f"The run {run.id!r} is the engine {spec.get('engine')!r}'s. Open the lab with it "
+                "to cancel it. Nothing has been recorded."
+            )
+        state = "queued" if job is None else self._state_now(run, job)
+        if state in ("failed", "succeeded"):
+            raise HasEnded(f"The run {run.id!r} has ended already ({state}), as Kubeflow says.")
+        if not end(store, run, spec, "cancelled"):
+            state = _state_in(store.get_json(run.end_key))
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
+        if job is None:
+            return
+        try:
+            self.client.terminate(job)
+        except EngineError as exc:
+            raise EngineError(
+                f"The run {run.id!r} is recorded as cancelled, but Kubeflow does not end its pods "
+                f"yet; cancel it again. {exc}"
+            ) from exc
+
+    def _state_now(self, run: Run, job: str) -> str:
+        """What Kubeflow says of a run that has a job, asked now: it may have been retried since."""
+        try:
+            found = self.client.run(job)
+        except EngineError as exc:
+            raise EngineError(
+                f"The run {run.id!r} is not cancelled, and nothing has been recorded. {exc}"
+            ) from exc
+        return "lost" if found is None else STATES.get(_state(found), "lost")
+
+    def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
+        """End runs, some at a time; see `cancel`.
+
+        Returns:
+            Of those that were not cancelled, why: `HasEnded`, or another error.
+        """
+
+        def attempt(run: Run) -> RvlabError | None:
+            try:
+                self.cancel(store, run)
+            except RvlabError as exc:
+                return exc
+            return None
+
+        with ThreadPoolExecutor(self.profile.at_most) as pool:
+            found = zip(runs, pool.map(attempt, runs), strict=True)
+            return {run: trouble for run, trouble in found if trouble is not None}
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
         """Start a run again that failed, where it failed; one that was never started, at all."""
@@ -225,6 +281,11 @@ class KubeflowEngine:
                 except KeyMissing:
                     continue
         return self._jobs.get(run.uri)
+
+
+def _state_in(record: Mapping[str, Any]) -> str:
+    """The state in the record that ended a run."""
+    return str(record.get("state"))
 
 
 def _state(run: api.V2beta1Run) -> str:

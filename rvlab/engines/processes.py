@@ -1,0 +1,214 @@
+"""The processes of a local run: find them, signal them, and leave every other process alone.
+
+The supervisor puts a random token into the environment of each run's process (`TOKEN`), starts it
+as the leader of its own session, and records its pid and creation time. A process belongs to a run
+if it is one of this user's and
+
+* its environment holds the run's token, which children inherit whatever session they move to; or
+* it is in the session of the run's leader, while that leader is known to be alive; or
+* it descends from a process that belongs to the run.
+
+A command line is no evidence: an editor, a ``tail`` or a copy of the run's folder names the run
+too. Nor is a pid alone: after a reboot, or after enough processes, it is another process's. Where
+an environment cannot be read, the leader is recognised by pid and creation time. The calling
+process and its ancestors are never returned, nor is a process of another user.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import psutil
+
+if TYPE_CHECKING:
+    from rvlab.engines.spool import Job
+
+TOKEN = "RVLAB_JOB_TOKEN"  # noqa: S105  the variable's name
+"""The environment variable that marks the processes of one run. It opens nothing."""
+
+SAME_S = 1.5
+"""Tolerance of a creation time, in seconds: the kernel's boot time is rounded, and moves a bit."""
+
+RESCAN_S = 0.5
+"""Seconds between two searches for processes that a run has started while it is stopped."""
+
+
+def leader(job: Job) -> psutil.Process | None:
+    """Return the process that goes through the run's steps; None if it is gone or a zombie."""
+    if job.pid is None or job.pid <= 0:
+        return None
+    try:
+        process = psutil.Process(job.pid)
+        if not _is_live_and_own(process) or _session(job.pid) not in (None, job.pid):
+            return None
+        return process if _is_leader(process, job) else None
+    except (psutil.Error, OSError):
+        return None
+
+
+def unrecorded_leader(job: Job) -> psutil.Process | None:
+    """Find a leader whose pid was not recorded, since its supervisor was killed just before."""
+    found = processes(job)  # the oldest first
+    return next((process for process in found if _session(process.pid) == process.pid), None)
+
+
+def creation_time(pid: int) -> float | None:
+    """Return when a process was created, in seconds since the epoch; None if it is gone."""
+    try:
+        return float(psutil.Process(pid).create_time())
+    except psutil.Error:
+        return None
+
+
+def processes(job: Job, *, session: int | None = None) -> list[psutil.Process]:
+    """List the live processes of a run, its leader first, then the oldest first.
+
+    Args:
+        job: The run's job.
+        session: The id of a session that is known to be the run's, as that of a child which has
+            exited and was not waited for yet; by default that of the leader, if it is alive.
+    """
+    if session is None and leader(job) is not None:
+        session = job.pid
+    spared = _self_and_ancestors()
+    own: dict[int, psutil.Process] = {}
+    members: dict[int, psutil.Process] = {}
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.pid in spared or not _is_live_and_own(process):
+                continue
+            own[process.pid] = process
+            if _is_member(process, job, session):
+                members[process.pid] = process
+    _add_descendants(members, own)
+    return sorted(members.values(), key=lambda p: (p.pid != job.pid, _age_key(p), p.pid))
+
+
+def stop(job: Job, grace_s: float) -> list[psutil.Process]:
+    """Ask the processes of a run to end with SIGTERM, then kill those that have not.
+
+    Args:
+        job: The run's job.
+        grace_s: Seconds that they have after each of the two signals.
+
+    Returns:
+        The processes that are still alive.
+    """
+    known: dict[int, psutil.Process] = {}
+    for number in (signal.SIGTERM, signal.SIGKILL):
+        signalled: set[psutil.Process] = set()
+        until = time.monotonic() + grace_s
+        while True:
+            known |= {process.pid: process for process in processes(job)}
+            fresh = [p for p in alive(known.values()) if p not in signalled]
+            signalled.update(fresh)
+            send(fresh, number)
+            rescan = min(until, time.monotonic() + RESCAN_S)
+            while alive(known.values()) and time.monotonic() < rescan:
+                time.sleep(0.05)
+            if not alive(known.values()) and not processes(job):
+                return []
+            if time.monotonic() >= until:
+                break
+    return alive(known.values())
+
+
+def kill(job: Job, *, session: int | None = None) -> None:
+    """Kill what is left of a run; see `processes`."""
+    for _ in range(10):  # a process that is just forking shows up in the next round
+        found = processes(job, session=session)
+        if not found:
+            return
+        send(found, signal.SIGKILL)
+        psutil.wait_procs(found, timeout=RESCAN_S)
+
+
+def send(found: Iterable[psutil.Process], number: int) -> None:
+    """Send a signal to this user's processes; psutil refuses a pid that is another's by now."""
+    for process in found:
+        with contextlib.suppress(psutil.Error, OSError):
+            if process.uids().real == os.getuid():
+                process.send_signal(number)
+
+
+def alive(found: Iterable[psutil.Process]) -> list[psutil.Process]:
+    """Return those that run; a zombie only waits for its parent."""
+    running = []
+    for process in found:
+        with contextlib.suppress(psutil.Error):
+            if process.is_running() and process.status() != psutil.STATUS_ZOMBIE:
+                running.append(process)
+    return running
+
+
+def _is_live_and_own(process: psutil.Process) -> bool:
+    return bool(process.uids().real == os.getuid() and process.status() != psutil.STATUS_ZOMBIE)
+
+
+def _is_leader(process: psutil.Process, job: Job) -> bool:
+    if job.token is None:  # a job of an older rvlab: its whole command must match
+        return list(process.cmdline()) == job.argv
+    environ = _environ(process)
+    if environ:
+        return environ.get(TOKEN) == job.token
+    return job.born is not None and abs(process.create_time() - job.born) < SAME_S
+
+
+def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
+    where = _session(process.pid)
+    if session is not None and where == session:
+        return True
+    if job.token is None:  # the step of an older rvlab: a fork, with its leader's command
+        return where is not None and where == job.pid and list(process.cmdline()) == job.argv
+    return _environ(process).get(TOKEN) == job.token
+
+
+def _session(pid: int) -> int | None:
+    """Return a process's session; None if it is gone, or the system does not tell."""
+    try:
+        return os.getsid(pid)
+    except OSError:
+        return None
+
+
+def _environ(process: psutil.Process) -> dict[str, str]:
+    """Return a process's environment; empty if it cannot be read."""
+    try:
+        return dict(process.environ())
+    except (psutil.Error, OSError):
+        return {}
+
+
+def _add_descendants(members: dict[int, psutil.Process], own: dict[int, psutil.Process]) -> None:
+    """Add the children of members, and theirs; a child is never older than its parent."""
+    children: dict[int, list[psutil.Process]] = {}
+    for process in own.values():
+        with contextlib.suppress(psutil.Error):
+            children.setdefault(process.ppid(), []).append(process)
+    todo = list(members.values())
+    while todo:
+        parent = todo.pop()
+        for child in children.get(parent.pid, ()):
+            if child.pid not in members and _age_key(child) >= _age_key(parent):
+                members[child.pid] = child
+                todo.append(child)
+
+
+def _age_key(process: psutil.Process) -> float:
+    try:
+        return float(process.create_time())
+    except psutil.Error:
+        return 0.0
+
+
+def _self_and_ancestors() -> set[int]:
+    here = psutil.Process()
+    spared = {here.pid}
+    with contextlib.suppress(psutil.Error):
+        spared.update(process.pid for process in here.parents())
+    return spared

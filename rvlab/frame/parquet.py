@@ -1,0 +1,207 @@
+"""Reading a parquet file of which nothing is known, within limits and against its schema."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import RecordBroken
+from rvlab.model.limits import (
+    FOOTER_BYTES,
+    TABLE_COLUMNS,
+    TABLE_DECODED_BYTES,
+    TABLE_ROWS,
+    too_large,
+)
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+_SMALL_BYTES = 2**25
+"""What no value can make larger than this is decoded at once."""
+
+_BATCH_VALUES = 2**21
+
+
+def read_parquet(key: str, data: bytes) -> pa.Table:
+    """The table of a parquet file.
+
+    Its description is looked at before anything is decoded. Text is decoded as a dictionary first,
+    since a few bytes can say "this text, a million times"; page checksums are verified where there
+    are some.
+
+    Args:
+        key: The file, for messages.
+        data: What it holds.
+
+    Raises:
+        RecordBroken: If it is no parquet file, has two columns of one name, or is larger than
+            `rvlab.model.limits` allows; then both numbers are named.
+    """
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    footer = int.from_bytes(data[-8:-4], "little") if data[-4:] == b"PAR1" else 0
+    if footer > FOOTER_BYTES:
+        too_large(f"The description of {key}", footer, FOOTER_BYTES)
+    try:
+        options: Any = {
+            "thrift_container_size_limit": 100_000,
+            "thrift_string_size_limit": FOOTER_BYTES,
+            "page_checksum_verification": True,
+        }
+        file = pq.ParquetFile(pa.BufferReader(data), **options)
+        names, raw = _checked(key, file)
+        # No value is larger than all there is.
+        if file.metadata.num_rows * max(raw, len(data)) <= _SMALL_BYTES:
+            return file.read(use_threads=False)
+        texts = [one.name for one in file.schema_arrow if _is_text(one.type)]
+        file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts, **options)
+        return _decoded(key, file, names)
+    except (pa.ArrowException, OSError, ValueError, TypeError) as exc:
+        if isinstance(exc, RecordBroken):
+            raise
+        first = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
+        raise no_table(key, first) from exc
+
+
+def no_table(key: str, why: object) -> RecordBroken:
+    """The error of a file that is not what rvlab writes."""
+    return RecordBroken(f"{key} is not the parquet file that rvlab writes: {why!s:.300}")
+
+
+def conform(
+    key: str,
+    table: pa.Table,
+    schema: pa.Schema,
+    *,
+    needed: Collection[str] = (),
+    positive: Collection[str] = (),
+) -> pa.Table:
+    """The columns of a schema, in its types; a number is never made of text or of a bool.
+
+    Args:
+        key: The file, for messages.
+        table: What it holds.
+        schema: The columns; others are left out.
+        needed: Those in which nothing may be missing.
+        positive: Whole numbers of 0 or more.
+
+    Raises:
+        RecordBroken: If a column is missing, is of another type or has a value that it must not.
+    """
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    columns = []
+    for want in schema:
+        where = table.schema.get_all_field_indices(want.name)
+        if len(where) != 1:
+            raise no_table(key, f"it has {len(where)} columns {want.name!r}.")
+        column = table.column(where[0])
+        if not _fits(column.type, want.type):
+            raise no_table(key, f"{want.name!r} is {column.type}, not {want.type}.")
+        try:
+            column = column.cast(want.type)
+        except (pa.ArrowException, ValueError) as exc:
+            raise no_table(key, f"{want.name!r} is not {want.type}: {exc}") from exc
+        if want.name in needed and column.null_count:
+            raise no_table(key, f"{want.name!r} is missing in {column.null_count:,} rows.")
+        if want.name in positive and len(column):
+            least = pc.min(column).as_py()
+            if least is not None and least < 0:
+                raise no_table(key, f"{want.name!r} is {least}, less than 0.")
+        if pa.types.is_string(want.type):
+            _require_unicode(key, want.name, column)
+        columns.append(column)
+    return pa.table(columns, schema=schema).replace_schema_metadata(table.schema.metadata)
+
+
+def _checked(key: str, file: Any) -> tuple[Sequence[str], int]:
+    """The names of the columns and the bytes without compression, if both are within limits."""
+    meta = file.metadata
+    groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
+    raw = sum(max(0, int(group.total_byte_size)) for group in groups)
+    for what, found, limit in (
+        ("rows", max(meta.num_rows, sum(abs(group.num_rows) for group in groups)), TABLE_ROWS),
+        ("columns", meta.num_columns, TABLE_COLUMNS),
+        ("bytes without compression", raw, TABLE_DECODED_BYTES),
+    ):
+        if found > limit:
+            too_large(key, found, limit, what)
+    chunks = [group.column(i) for group in groups for i in range(group.num_columns)]
+    raw = max(raw, sum(max(0, int(chunk.total_uncompressed_size)) for chunk in chunks))
+    if raw > TABLE_DECODED_BYTES:
+        too_large(key, raw, TABLE_DECODED_BYTES, "bytes without compression")
+    if meta.num_rows != sum(group.num_rows for group in groups):
+        raise no_table(key, "it does not have the rows that its description counts.")
+    names: Sequence[str] = file.schema_arrow.names
+    twice = next((name for name, n in Counter(names).items() if n > 1), None)
+    if twice is not None:
+        raise no_table(key, f"it has two columns {twice!r}.")
+    return names, raw
+
+
+def _decoded(key: str, file: Any, names: Sequence[str]) -> pa.Table:
+    import pyarrow as pa
+
+    batches, size, rows = [], 0, 0
+    step = max(1, _BATCH_VALUES // max(1, len(names)))
+    for batch in file.iter_batches(step, use_threads=False):
+        rows += len(batch)
+        size += sum(_decoded_bytes(column) for column in batch.columns)
+        if rows > TABLE_ROWS:
+            too_large(key, rows, TABLE_ROWS, "rows or more")
+        if size > TABLE_DECODED_BYTES:
+            too_large(key, size, TABLE_DECODED_BYTES, "bytes or more once it is decoded")
+        batches.append(batch)
+    if not batches:
+        return file.schema_arrow.empty_table()
+    table = pa.Table.from_batches(batches)
+    plain = [
+        pa.field(one.name, pa.string()) if pa.types.is_dictionary(one.type) else one
+        for one in table.schema
+    ]
+    return table.cast(pa.schema(plain, table.schema.metadata)).select(list(names))
+
+
+def _decoded_bytes(column: pa.Array) -> int:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not pa.types.is_dictionary(column.type):
+        return int(column.nbytes)
+    lengths = pc.binary_length(column.dictionary).cast(pa.int64())
+    return int(pc.sum(lengths.take(column.indices)).as_py() or 0) + 8 * len(column)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
+
+
+def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
+    import pyarrow as pa
+
+    types = pa.types
+    if types.is_null(found):
+        return True
+    if types.is_string(wanted):
+        if types.is_dictionary(found):
+            return _is_text(found.value_type)
+        return _is_text(found)
+    if types.is_integer(wanted):
+        return bool(types.is_integer(found))
+    return bool(types.is_floating(found) or types.is_integer(found))
+
+
+def _require_unicode(key: str, name: str, column: pa.ChunkedArray) -> None:
+    """Arrow does not look whether text is UTF-8 until it is made a Python object."""
+    import pyarrow as pa
+
+    try:
+        column.validate(full=True)
+    except pa.ArrowException as exc:
+        raise no_table(key, f"{name!r} holds what is no text: {exc}") from exc

@@ -1,0 +1,58 @@
+"""The clock of an S3 server, to which times of its objects are compared."""
+
+from __future__ import annotations
+
+import http.client
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from email.utils import parsedate_to_datetime
+from urllib.parse import urlsplit
+
+VALID_S = 60.0
+"""The server is asked again after so many seconds; in between this machine counts on."""
+
+TIMEOUT_S = 4.0
+
+
+class Clock:
+    """Tells the time of a server by the ``Date`` of an answer of its own.
+
+    Workers, readers and the server may be a day apart: how long ago an object was written is told
+    by the server's own ``Last-Modified`` and ``Date`` alone. The request needs no credentials,
+    since a refusal has a date, too.
+
+    Args:
+        endpoint: The server's URL.
+    """
+
+    def __init__(self, endpoint: str) -> None:
+        self._endpoint = endpoint
+        self._lock = threading.Lock()
+        self._at: datetime | None = None
+        self._asked: float | None = None
+
+    def now(self) -> datetime | None:
+        """The server's time in UTC, to the second; None if it does not tell."""
+        with self._lock:
+            moment = time.monotonic()
+            if self._asked is None or moment - self._asked > VALID_S:
+                self._at, self._asked = _date(self._endpoint), time.monotonic()
+            if self._at is None:
+                return None
+            return self._at + timedelta(seconds=time.monotonic() - self._asked)
+
+
+def _date(endpoint: str) -> datetime | None:
+    parts = urlsplit(endpoint)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    try:
+        connection = kind(parts.netloc, timeout=TIMEOUT_S)
+        try:
+            connection.request("HEAD", "/")
+            text = connection.getresponse().getheader("Date")
+        finally:
+            connection.close()
+        return parsedate_to_datetime(text).astimezone(UTC) if text else None
+    except (OSError, ValueError, http.client.HTTPException):
+        return None

@@ -1,0 +1,120 @@
+"""Find and remove what a submission or an end that was interrupted left in a store.
+
+A submission writes ``recipe.py``, ``spec.json`` and the run's active mark, in this order, so one
+that was killed leaves a folder that no table shows. An end is written before the active mark is
+removed, so one that was killed leaves a mark beside an end.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from rvlab.model import RESERVED, ROLL, Run, is_name
+from rvlab.store.removal import remove_folder
+from rvlab.store.roll import drop_stale_mark, is_on
+from rvlab.store.store import Store
+
+UNFINISHED, STALE_MARK, UNLISTED = "unfinished submission", "stale active mark", "unlisted folder"
+"""What is left: a run that was never submitted in full; the mark of a run that has ended; a folder
+with more in it than a submission writes, such as a run whose mark was deleted by hand."""
+
+SUBMITTED = ("recipe.py", "spec.json")
+"""All that a submission writes in the folder of a run."""
+
+OLDER_THAN_S = 3600.0
+"""What was written within so many seconds may belong to a submission that is under way."""
+
+
+@dataclass(frozen=True)
+class Leftover:
+    """Something of a run that an interruption left behind.
+
+    Args:
+        run: The run.
+        kind: One of `UNFINISHED`, `STALE_MARK` and `UNLISTED`.
+        keys: Its keys.
+        written: When the newest of them was written, by the store's clock; None if not known.
+    """
+
+    run: Run
+    kind: str
+    keys: tuple[str, ...]
+    written: datetime | None
+
+
+def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Leftover]:
+    """List what interruptions left in a store.
+
+    Args:
+        store: The store.
+        older_than_s: Only what was last written so many seconds ago, by the store's clock. Where
+            the store keeps no times, nothing counts as old enough but with 0.
+
+    Returns:
+        In the order of experiments and runs. Runs on the table of runs are not among them, but for
+        a mark beside their end.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    before = store.now() - timedelta(seconds=older_than_s)
+
+    def is_old(moment: datetime | None) -> bool:
+        return older_than_s <= 0 or (moment is not None and moment <= before)
+
+    found: list[Leftover] = []
+    for experiment in filter(is_name, store.folders()):
+        # Marks before ends, as in `roll`: a run that ends meanwhile is found by both.
+        marks = _by_id(store, f"{experiment}/{ROLL}/active/", "")
+        ends = _by_id(store, f"{experiment}/{ROLL}/ended/", ".json")
+        for id_ in sorted(marks.keys() & ends.keys()):
+            if is_old(marks[id_]) and is_old(ends[id_]):
+                run = Run(store.uri, experiment, id_)
+                found.append(Leftover(run, STALE_MARK, (run.active_key,), marks[id_]))
+        hidden = _hidden(store, experiment, marks.keys() | ends.keys())
+        found += [one for one in hidden if is_old(one.written)]
+    return found
+
+
+def _by_id(store: Store, prefix: str, ending: str) -> dict[str, datetime | None]:
+    times = store.written(prefix)
+    ids = {key[len(prefix) : len(key) - len(ending)]: at for key, at in times.items()}
+    return {id_: at for id_, at in ids.items() if is_name(id_)}
+
+
+def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[Leftover]:
+    """Folders of runs that are not listed."""
+    for id_ in store.folders(f"{experiment}/"):
+        if id_ in RESERVED or id_ in listed or not is_name(id_):
+            continue
+        run = Run(store.uri, experiment, id_)
+        times = store.written(run.prefix)
+        if not times:  # some stores list a folder for a while after its last key is gone
+            continue
+        names = {key[len(run.prefix) + 1 :] for key in times}
+        known = [at for at in times.values() if at is not None]
+        newest = max(known) if len(known) == len(times) else None
+        kind = UNFINISHED if names <= set(SUBMITTED) else UNLISTED
+        yield Leftover(run, kind, tuple(times), newest)
+
+
+def remove_leftover(store: Store, one: Leftover) -> bool:
+    """Remove a leftover, unless it is a folder with results, or a run that has been listed since.
+
+    Returns:
+        Whether it was removed.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    if one.kind == STALE_MARK:
+        drop_stale_mark(store, one.run)
+        return True
+    if one.kind != UNFINISHED or is_on(store, one.run):
+        return False
+    for name in reversed(SUBMITTED):  # recipe.py last, as a submission writes it first
+        store.delete(key for key in one.keys if key == one.run.key(name))
+    remove_folder(store, one.run.prefix)
+    return True

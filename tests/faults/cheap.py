@@ -1,0 +1,117 @@
+"""Runs that cost no training: real supervisor, leader, forked steps and records, without torch.
+
+``python -m tests.faults.cheap RUN_URI`` is what `CheapEngine` starts for a run. It is
+`rvlab.worker.whole.run_all` with another body for each step: one that sleeps, and reports when two
+processes work on the same run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import subprocess
+import sys
+import time
+import types
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from rvlab import LocalEngine
+from rvlab.engines.spool import Spool
+from rvlab.model import Run, Spec
+from rvlab.store import Store
+
+ROOT = Path(__file__).parents[2]
+SOURCE = "def get_config(runner, root_uri: str, seconds: float = 0.2, starts: str = ''): ...\n"
+"""The recipe: how long each of two steps sleeps, and the kind of process that it starts."""
+
+
+@dataclass(frozen=True)
+class CheapEngine(LocalEngine):
+    """The local engine, with this module in the place of the worker."""
+
+    @property
+    def command(self) -> tuple[str, ...]:
+        return ("tests.faults.cheap",)
+
+
+def supervisors(spool: Spool) -> list[psutil.Process]:
+    """The supervisors of a spool."""
+    command = ["-P", "-m", "rvlab.engines.supervisor", str(spool.folder)]
+    found = []
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.cmdline()[1:] == command and process.status() != psutil.STATUS_ZOMBIE:
+                found.append(process)
+    return found
+
+
+def doubled(store: Store) -> list[str]:
+    """Ids of runs on which two processes worked at once."""
+    return sorted(file.stem for file in _marks(store.uri).glob("*.doubled"))
+
+
+def _marks(store: str) -> Path:
+    folder = Path(f"{store}-marks")
+    folder.mkdir(exist_ok=True)
+    return folder
+
+
+@contextlib.contextmanager
+def _alone(run: Run) -> Iterator[None]:
+    with (_marks(run.store) / f"{run.id}.lock").open("a") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            (_marks(run.store) / f"{run.id}.doubled").touch()
+        yield
+
+
+def _configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Any:
+    from rvlab.worker.commands import Plan
+
+    with _alone(run):
+        time.sleep(0.01)
+    return Plan(("chip", "train"), {})
+
+
+def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None:
+    params = store.get_json(run.key("spec.json"))["params"]
+    sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
+    with _alone(run):
+        if "session" in params["starts"]:
+            subprocess.Popen(sleep, start_new_session=True)
+        if "bare" in params["starts"]:
+            subprocess.Popen(sleep, env={})
+        if "cancel" in params["starts"]:
+            subprocess.run(
+                [sys.executable, "-m", "rvlab", "--store", store.uri, "cancel", run.uri],
+                check=True,
+            )
+        print(f"{step} sleeps", flush=True)
+        time.sleep(params["seconds"])
+
+
+def main(uri: str) -> int:
+    """Go through the steps of a run as the worker does."""
+    for name in ("", ".pipeline", ".pipeline.cli", ".pytorch_backend"):
+        sys.modules[f"rastervision{name}"] = types.ModuleType(f"rastervision{name}")
+    import rvlab.worker
+    from rvlab.worker import step, whole
+    from rvlab.worker.summarize import Summary
+
+    mends = types.ModuleType("rvlab.worker.mends")
+    mends.apply = lambda *_, **__: None  # type: ignore[attr-defined]
+    sys.modules["rvlab.worker.mends"] = rvlab.worker.mends = mends  # type: ignore[attr-defined]
+    changed: Any = step
+    changed.configure, changed.command = _configure, _command
+    changed.summarize = lambda *_: Summary({}, {})
+    return whole.run_all(uri)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1]))

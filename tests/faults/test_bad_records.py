@@ -1,0 +1,364 @@
+"""Damaged records: each is one broken row, or says truly what it still says; the rest stands."""
+
+from __future__ import annotations
+
+import io
+import json
+import random
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from rvlab import frame
+from rvlab.cache.background import DeferredWrites
+from rvlab.frame.windows import load
+from rvlab.model import Run
+from rvlab.store import Store
+from tests.faults import damage
+from tests.faults.damage import KINDS, TABLES, Case, Nonsense
+
+GOOD = 3
+BATCH = 125
+TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
+    "evals": frame.evals,
+    "confusion": frame.confusion,
+    "scenes": frame.scenes,
+    "artifacts": frame.artifacts,
+    "history": frame.history,
+}
+NEEDED = {
+    "evals": ("group", "metric"),
+    "confusion": ("group", "truth", "prediction", "count"),
+    "scenes": ("group", "scene"),
+    "artifacts": ("key", "bytes"),
+    "windows": tuple(name for name in TABLES["windows"][0].names if name != "confident_fp"),
+    "history": ("epoch",),
+}
+
+
+class Read:
+    """All tables of some runs, and what was warned of."""
+
+    def __init__(self, store: Store, cases: Sequence[Case]) -> None:
+        good = [damage.run_at(store, i) for i in range(GOOD)]
+        every = [*good, *(case.run for case in cases)]
+        counted = [*good, *(case.run for case in cases if case.kind == "windows")]
+        with warnings.catch_warnings(record=True) as told:
+            warnings.simplefilter("always")
+            self.runs = frame.runs(store, damage.EXPERIMENT)
+            self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
+            self.steps = frame.steps(store, every)
+            self.windows = load(store, counted)
+            DeferredWrites.flush(store.uri)
+        self.warned = [str(one.message) for one in told]
+        self.good = [run.id for run in good]
+
+    def of(self, name: str, run: str) -> pd.DataFrame:
+        """The rows of a run in one of the tables."""
+        table = self.tables[name]
+        return table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+
+
+def check(folder: Path, damaged: Callable[[Store], Sequence[Case]]) -> int:
+    """Read a store of good runs, then with damaged ones among them; return how many are broken."""
+    store = Store(folder / "store")
+    for i in range(GOOD):
+        damage.write(store, damage.run_at(store, i))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RVLAB_CACHE", str(folder / "before"))
+        before = Read(store, [])
+        assert not before.warned
+        cases = damaged(store)
+        for case in cases:
+            damage.write(store, case.run, case)
+        patch.setenv("RVLAB_CACHE", str(folder / "after"))
+        found = Read(store, cases)
+        check_good(before, found)
+        broken = sum(check_case(case, found) for case in cases)
+        if cases[0].run.id[-1] == "3":  # now and then: what was cached of them says the same
+            again = Read(store, cases)
+            broken_again = sum(check_case(case, again) for case in cases)
+            assert broken_again == broken
+    return broken
+
+
+def check_good(before: Read, found: Read) -> None:
+    """The good runs read as they did before anything was damaged."""
+    for run in before.good:
+        for name in found.runs.columns:
+            old = before.runs.loc[run, name] if name in before.runs else None
+            assert same(found.runs.loc[run, name], old), (run, name)
+        for name in TABLES_OF_RUNS:
+            old, new = before.of(name, run), found.of(name, run)
+            assert len(old) == len(new)
+            for column in new:
+                values = old[column] if column in old else [None] * len(new)
+                assert all(map(same, new[column], values)), (run, name, column)
+        old, new = (one.steps[one.steps["run"] == run] for one in (before, found))
+        pd.testing.assert_frame_equal(old.reset_index(drop=True), new.reset_index(drop=True))
+        assert before.windows[run].equals(found.windows[run])
+
+
+def check_case(case: Case, found: Read) -> bool:
+    """A damaged run is broken, with the reason, or says what its file says."""
+    row = found.runs.loc[case.run.id]
+    warned = any(case.run.id in text for text in found.warned)
+    if case.kind in ("end", "spec"):
+        return check_row(case, row)
+    if case.kind == "step":
+        return check_step(case, found, row, warned)
+    assert row["state"] == "succeeded", (case, row["error"])
+    if case.kind == "edit":
+        return check_edit(case, row, warned)
+    if case.kind == "windows":
+        table = found.windows.get(case.run.id)
+        rows = None if table is None else table.to_pylist()
+    else:
+        name = "history" if case.kind == "log.csv" else case.kind
+        part = found.of(name, case.run.id)
+        rows = part.to_dict("records") if len(part) else None
+    try:
+        expected = said(case)
+    except Nonsense as why:
+        assert rows is None, (case, why)
+        assert warned, (case, why)
+        return True
+    if rows is None:
+        assert warned or not expected, case
+        return warned
+    check_rows(case, rows, expected)
+    return False
+
+
+def check_rows(case: Case, rows: list[dict[str, Any]], expected: list[dict[str, Any]]) -> None:
+    assert len(rows) == len(expected), case
+    for row, want in zip(rows, expected, strict=True):
+        if case.kind == "artifacts":
+            key = want.pop("key")
+            assert row["uri"] in (key, f"{case.run.uri}/{key}"), case
+        for name, value in want.items():
+            assert same(row[name], value), (case, name, row[name], value)
+        more = set(row) - set(want) - {"uri"}
+        assert all(pd.isna(row[name]) for name in more), (case, more)
+
+
+def check_row(case: Case, row: pd.Series[Any]) -> bool:
+    try:
+        if case.kind == "end":
+            expected = damage.end_said(case.data, case.run)
+        else:
+            expected = damage.spec_said(damage.loaded(case.data), case.run)
+    except Nonsense as why:
+        assert row["state"] == "broken", (case, why, row.to_dict())
+    if row["state"] == "broken":
+        assert case.key in row["error"], (case, row["error"])
+        assert row.filter(regex=r"^(params|metrics|costs)\.").isna().all(), case
+        return True
+    for name, value in expected.items():
+        assert same(row.get(name), value), (case, name, row.get(name), value)
+    for name in row.index:
+        if name.startswith(("params.", "metrics.", "costs.", "eval_set.")):
+            assert name in expected or pd.isna(row[name]), (case, name)
+    return False
+
+
+def check_step(case: Case, found: Read, row: pd.Series[Any], warned: bool) -> bool:
+    steps = found.steps[found.steps["run"] == case.run.id]
+    if not len(steps):
+        assert warned, case
+        assert row["state"] == "broken", case
+        assert case.key in row["error"], (case, row["error"])
+        return True
+    record = damage.loaded(case.data)
+    assert row["state"] in ("running", "lost"), case
+    assert same(row["started"], damage.moment(record["started"])), case
+    for name in steps.columns:
+        value = record.get(name)
+        if name in ("started", "ended", "beat"):
+            value = damage.moment(value)
+        if name == "run":
+            value = case.run.id
+        if name == "attempt" and "attempt" not in record:
+            value = 1
+        assert same(steps.iloc[0][name], value), (case, name)
+    return False
+
+
+def check_edit(case: Case, row: pd.Series[Any], warned: bool) -> bool:
+    shown = [row["tags"], row["note"], row["archived"]]
+    if warned:
+        assert shown[2] == False and all(map(pd.isna, shown[:2])), case  # noqa: E712
+        return True
+    record = damage.loaded(case.data)
+    tags = set(record.get("tags_added", ())) - set(record.get("tags_removed", ()))
+    assert same(shown[0], ", ".join(sorted(tags)) or None), case
+    assert same(shown[1], record.get("note") or None), case
+    assert bool(shown[2]) == bool(record.get("archived")), case
+    return False
+
+
+def said(case: Case) -> list[dict[str, Any]]:
+    """What a damaged table says, read without rvlab."""
+    if case.kind == "log.csv":
+        return damage.log_said(case.data)
+    schema, _ = TABLES[case.kind]
+    try:
+        table = pq.read_table(io.BytesIO(case.data), use_threads=False)
+        rows = table.to_pylist()
+    except Exception as exc:  # whatever it is, it says nothing
+        raise Nonsense(repr(exc)) from exc
+    names = table.column_names if case.kind == "history" else schema.names
+    damage.require(len(set(table.column_names)) == len(table.column_names), "twice")
+    damage.require(set(names) <= set(table.column_names), "missing")
+    if case.kind == "history" and "epoch" not in names:
+        return []  # MLflow's, of a run that logged no steps
+    kinds = {"string": (str,), "double": (int, float)}
+    for row in rows:
+        for name in names:
+            value = row[name]
+            kind = str(schema.field(name).type) if name in schema.names else "double"
+            damage.require(isinstance(value, (*kinds.get(kind, (int,)), type(None))), name)
+            damage.require(not isinstance(value, bool), name)
+            damage.require(value is not None or name not in NEEDED[case.kind], name)
+            if kinds.get(kind) is None and value is not None:
+                damage.require(value >= 0, name)
+    return [{name: row[name] for name in names} for row in rows]
+
+
+def same(found: Any, wanted: Any) -> bool:
+    """Whether a cell is a value: true is not 1, and missing is not 0."""
+    if isinstance(wanted, list | dict) or isinstance(found, list | dict):
+        return False
+    if wanted is None or pd.isna(wanted):
+        return found is None or bool(pd.isna(found))
+    if found is None or pd.isna(found):
+        return False
+    if isinstance(found, bool | np.bool_) != isinstance(wanted, bool | np.bool_):
+        return False
+    return bool(found == wanted)
+
+
+def fuzz(folder: Path, cases: int, seed: int) -> int:
+    """Check so many damaged files; return how many were broken."""
+    broken = 0
+    for start in range(0, cases, BATCH):
+        rng = random.Random(f"{seed}-{start}")
+
+        def damaged(store: Store, rng: random.Random = rng, start: int = start) -> list[Case]:
+            number = min(BATCH, cases - start)
+            runs = [damage.run_at(store, GOOD + i) for i in range(number)]
+            weights = [6 if kind in ("end", "spec", "step") else 2 for kind in KINDS]
+            kinds = rng.choices(KINDS, weights, k=number)
+            return [damage.damaged(r, k, rng) for r, k in zip(runs, kinds, strict=True)]
+
+        broken += check(folder / str(start), damaged)
+    return broken
+
+
+def test_500_damaged_records_are_broken_rows_or_say_what_is_in_them(tmp_path: Path) -> None:
+    assert fuzz(tmp_path, 500, seed=1) > 100
+
+
+@pytest.mark.extended
+def test_10000_damaged_records_are_broken_rows_or_say_what_is_in_them(
+    tmp_path: Path, figure: Callable[[str, object], None]
+) -> None:
+    broken = fuzz(tmp_path, 10_000, seed=2)
+    figure("damaged records read", "10,000")
+    figure("damaged records shown as broken or left out with a warning", f"{broken:,}")
+    figure("damaged records: exceptions, wrong rows, good runs changed", "0, 0, 0")
+
+
+TEXT = st.text(st.characters(), max_size=20)  # with halves of surrogate pairs
+PLAIN = st.none() | st.booleans() | st.integers() | st.floats() | TEXT
+VALUES = st.recursive(
+    PLAIN, lambda v: st.lists(v, max_size=3) | st.dictionaries(TEXT, v, max_size=3), max_leaves=6
+)
+
+
+@settings(max_examples=12, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@given(
+    st.lists(
+        st.tuples(st.sampled_from(("end", "spec", "step", "edit")), st.integers(0, 99), VALUES),
+        min_size=10,
+        max_size=30,
+    )
+)
+def test_any_json_value_at_any_place_of_a_record_is_a_broken_row_or_shown(
+    tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, Any]]
+) -> None:
+    def damaged(store: Store) -> list[Case]:
+        cases = []
+        for number, (kind, place, value) in enumerate(changes):
+            run = damage.run_at(store, GOOD + number)
+            record = damage.json_of(run, kind)
+            every = damage.paths(record)
+            damage.put(record, every[place % len(every)], value)
+            data = json.dumps(record).encode()
+            cases.append(Case(run, kind, damage.key_of(run, kind), data))
+        return cases
+
+    check(tmp_path_factory.mktemp("any"), damaged)
+
+
+@pytest.mark.parametrize(
+    ("data", "why"),
+    [
+        (b"[" * 100_000, "is not whole JSON: recursion limit exceeded"),
+        (b'{"spec": "\\ud800"}', "is not whole JSON"),
+        (b'{"a": "' + b"a" * 100_000_000 + b'"}', "has 100,000,009 bytes; more than 8,388,608"),
+        (b'{"seed": ' + b"9" * 5000 + b"}", "is not whole JSON: number out of range"),
+    ],
+    ids=["deep", "surrogate", "100 MB", "digits"],
+)
+def test_what_no_parser_should_take_is_one_broken_row(
+    tmp_path: Path, data: bytes, why: str
+) -> None:
+    store = Store(tmp_path)
+    run = damage.run_at(store, 1)
+    damage.write(store, damage.run_at(store, 0))
+    damage.write(store, run, Case(run, "end", run.end_key, data))
+    table = frame.runs(store, damage.EXPERIMENT)
+    assert table["state"].tolist() == ["succeeded", "broken"]
+    assert table.loc[run.id, "error"].startswith(f"{run.end_key} {why}")
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        ({"schema": True}, "has the schema True, which is no number"),
+        ({"schema": 0}, "has the schema 0; the first is 1"),
+        ({"metrics": {"f1": True}}, "has metrics that are no numbers: {'f1': True}"),
+        ({"metrics": {"f1": "0.9"}}, "has metrics that are no numbers: {'f1': '0.9'}"),
+        ({"metrics": {f"m{i}": 0 for i in range(6000)}}, "has metrics that are no numbers"),
+        ({"ended": "99999-01-01T00:00:00Z"}, "has ended '99999-01-01T00:00:00Z', which is no UTC"),
+        ({"started": "2026-11-23T15:42:01"}, "has started '2026-11-23T15:42:01', which is no UTC"),
+        ({"spec": None}, "is not a run's spec: it is NoneType, no JSON object"),
+    ],
+)
+def test_a_value_of_another_type_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+    store = Store(tmp_path)
+    run = Run(store.uri, damage.EXPERIMENT, "20261123-154201-000001")
+    record = {**damage.json_of(run, "end"), **change}
+    damage.write(store, run, Case(run, "end", run.end_key, json.dumps(record).encode()))
+    row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
+    assert row["state"] == "broken"
+    assert row["error"].startswith(f"{run.end_key} {why}")
+
+
+@pytest.mark.parametrize("kind", ["end", "spec"])
+def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) -> None:
+    store = Store(tmp_path)
+    run, other = damage.run_at(store, 1), damage.run_at(store, 2)
+    damage.write(store, run, Case(run, kind, damage.key_of(run, kind), damage.good(other, kind)))
+    row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
+    assert row["state"] == "broken"
+    assert f"is the record of another run, towns/{other.id}" in row["error"]

@@ -1,0 +1,401 @@
+"""Only a run's own processes are signalled, whatever else names the run or has its pid."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import psutil
+import pytest
+
+from rvlab import Lab
+from rvlab.engines import processes
+from rvlab.engines.processes import TOKEN
+from rvlab.engines.spool import Job, Spool
+from rvlab.engines.supervisor import Supervisor
+from rvlab.errors import HasEnded
+from rvlab.model import ENDED, Run
+from rvlab.store import Store, _weed, server
+from tests.faults.cheap import ROOT, SOURCE, CheapEngine, supervisors
+
+SLEEP = "import time; time.sleep(600)"
+NOBODY = 65534
+
+
+@pytest.fixture
+def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+    """A lab with a queue of its own; what is left of its runs is ended."""
+    monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    (tmp_path / "cheap.py").write_text(SOURCE)
+    lab = Lab(tmp_path / "store", CheapEngine(at_most=4))
+    yield lab
+    spool = Spool.of(lab.store)
+    table = lab.runs()
+    with contextlib.suppress(HasEnded):
+        lab.cancel(table[~table["state"].isin(ENDED)])
+    for process in supervisors(spool):
+        process.kill()
+        process.wait(10)
+
+
+@pytest.fixture
+def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
+    """Start a process that has nothing to do with rvlab."""
+    every: list[subprocess.Popen[bytes]] = []
+
+    def start(*command: object, **more: object) -> subprocess.Popen[bytes]:
+        given: dict[str, object] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, **more}
+        every.append(subprocess.Popen([str(word) for word in command], **given))  # type: ignore[call-overload]
+        return every[-1]
+
+    yield start
+    for one in every:
+        one.kill()
+        one.wait(10)
+        if one.stdin:
+            one.stdin.close()
+
+
+Start = Callable[..., "subprocess.Popen[bytes]"]
+
+
+def bystanders(start: Start, uri: str, file: Path) -> dict[str, subprocess.Popen[bytes]]:
+    """Processes of each kind that a user may have, with a run's URI among their arguments."""
+    file.touch()
+    worker = ("-P", "-m", "rvlab.worker", "run", uri)
+    return {
+        "tail": start("tail", "-f", file, uri),
+        "vim": start("sh", "-c", "read line", "vim", uri),
+        "aws": start(sys.executable, "-c", SLEEP, "s3", "sync", uri, "/tmp/copy"),
+        "in a session of its own": start(sys.executable, "-c", SLEEP, uri, start_new_session=True),
+        "a worker's arguments": start(sys.executable, "-c", SLEEP, *worker),
+        "another run's token": start(
+            sys.executable, "-c", SLEEP, uri, env={**os.environ, TOKEN: "0" * 32}
+        ),
+    }
+
+
+def harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
+    return [name for name, one in others.items() if one.poll() is not None]
+
+
+def until(holds: Callable[[], object]) -> None:
+    """Wait; pytest-timeout has the last word."""
+    while not holds():
+        time.sleep(0.05)
+
+
+def submit(lab: Lab, tmp_path: Path, **params: object) -> Run:
+    return lab.submit(tmp_path / "cheap.py", params={"seconds": 600.0, **params})
+
+
+def at_work(lab: Lab, run: Run, number: int = 2) -> list[psutil.Process]:
+    """The processes of a run whose step has begun."""
+    until(lambda: lab.store.exists(run.step_key("chip")))
+    until(lambda: (job := job_of(lab, run)) is not None and len(job.processes()) >= number)
+    return list(job_of(lab, run).processes())
+
+
+def job_of(lab: Lab, run: Run) -> Job:
+    entry = Spool.of(lab.store).find(run)
+    assert entry is not None
+    return entry[1]
+
+
+def gone(process: psutil.Process) -> bool:
+    return not processes.alive([process])
+
+
+def end_of(lab: Lab, run: Run) -> dict[str, object]:
+    return lab.store.get_json(run.end_key)
+
+
+def kill_supervisor(lab: Lab) -> None:
+    for process in supervisors(Spool.of(lab.store)):
+        process.kill()
+        process.wait(10)
+
+
+def test_cancel_ends_the_run_and_nothing_else_that_names_it(
+    lab: Lab, tmp_path: Path, started: Start
+) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    others = bystanders(started, run.uri, tmp_path / "log")
+    lab.cancel(run)
+    assert [one.pid for one in mine if not gone(one)] == []
+    assert harmed(others) == []
+    assert end_of(lab, run)["state"] == "cancelled"
+
+
+def test_a_restarted_supervisor_ends_the_step_and_nothing_else_that_names_the_run(
+    lab: Lab, tmp_path: Path, started: Start
+) -> None:
+    run = submit(lab, tmp_path)
+    leader, *steps = at_work(lab, run)
+    others = bystanders(started, run.uri, tmp_path / "log")
+    kill_supervisor(lab)
+    leader.kill()
+    until(lambda: gone(leader))
+    lab.engine.nudge(lab.store)
+    until(lambda: lab.store.exists(run.end_key))
+    until(lambda: all(gone(one) for one in steps))
+    assert harmed(others) == []
+    assert str(end_of(lab, run)["error"]).startswith("The process of chip is gone")
+
+
+def test_a_restarted_supervisor_leaves_a_run_that_goes_on(lab: Lab, tmp_path: Path) -> None:
+    run = submit(lab, tmp_path, seconds=2.0)
+    at_work(lab, run)
+    kill_supervisor(lab)
+    assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
+
+
+def test_the_command_that_cancels_does_not_end_itself(lab: Lab, tmp_path: Path) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    command = [sys.executable, "-m", "rvlab", "--store", lab.store.uri, "cancel", run.uri]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [one.pid for one in mine if not gone(one)] == []
+
+
+def test_a_run_may_cancel_itself(lab: Lab, tmp_path: Path) -> None:
+    """The step waits for ``rvlab cancel``, which spares its ancestors; the heartbeat ends them."""
+    run = submit(lab, tmp_path, starts="cancel")
+    until(lambda: lab.store.exists(run.end_key))
+    assert end_of(lab, run)["state"] == "cancelled"
+    until(lambda: Spool.of(lab.store).find(run) is None)
+    assert lab.steps(run)["state"].tolist()[-1] == "cancelled"
+
+
+def test_processes_that_left_the_session_or_lost_the_token_are_ended(
+    lab: Lab, tmp_path: Path
+) -> None:
+    run = submit(lab, tmp_path, starts="session bare")
+    mine = at_work(lab, run, number=4)
+    lab.cancel(run)
+    assert [one.pid for one in mine if not gone(one)] == []
+
+
+def test_a_session_that_a_step_left_behind_is_ended_by_a_restarted_supervisor(
+    lab: Lab, tmp_path: Path
+) -> None:
+    run = submit(lab, tmp_path, starts="session")
+    leader, *others = at_work(lab, run, number=3)
+    kill_supervisor(lab)
+    leader.kill()
+    lab.engine.nudge(lab.store)
+    until(lambda: all(gone(one) for one in others))
+
+
+@pytest.mark.parametrize("way", ["cancel", "supervisor"])
+def test_a_recycled_pid_is_not_signalled(
+    lab: Lab, tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch, way: str
+) -> None:
+    """After a reboot the pid in the spool is that of an editor with the run's folder."""
+    with monkeypatch.context() as patch:
+        patch.setattr(CheapEngine, "nudge", lambda *_: None)
+        run = submit(lab, tmp_path)
+    other = started(sys.executable, "-c", SLEEP, run.uri, start_new_session=True)
+    spool = Spool.of(lab.store)
+    (file, job), *_ = spool.waiting()
+    taken = spool.take(file)
+    assert taken is not None
+    born = psutil.Process(other.pid).create_time() - 86_400
+    spool.note(taken, job, pid=other.pid, born=born, token="1" * 32, scratch=str(tmp_path / "no"))
+    if way == "cancel":
+        with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
+            lab.cancel(run)
+    else:
+        lab.engine.nudge(lab.store)
+    until(lambda: lab.store.exists(run.end_key))
+    until(lambda: spool.find(run) is None)
+    assert other.poll() is None
+    assert end_of(lab, run)["state"] == "failed"
+
+
+@pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
+def test_a_process_of_another_user_is_not_signalled(
+    lab: Lab, tmp_path: Path, started: Start
+) -> None:
+    run = submit(lab, tmp_path)
+    at_work(lab, run)
+    token = job_of(lab, run).token
+    assert token
+    command = ("/bin/sh", "-c", "read line", "sh", run.uri)
+    other = started(*command, env={TOKEN: token}, user=NOBODY, cwd="/")
+    lab.cancel(run)
+    assert other.poll() is None
+
+
+def test_a_leader_whose_environment_cannot_be_read_is_known_by_its_creation_time(
+    lab: Lab, tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    others = bystanders(started, run.uri, tmp_path / "log")
+    job = job_of(lab, run)
+
+    def refused(self: psutil.Process) -> dict[str, str]:
+        raise psutil.AccessDenied(self.pid)
+
+    monkeypatch.setattr(psutil.Process, "environ", refused)
+    assert {one.pid for one in job.processes()} == {one.pid for one in mine}
+    assert replace(job, born=job.born - 60 if job.born else None).processes() == []
+    assert harmed(others) == []
+
+
+def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
+    lab: Lab, tmp_path: Path, started: Start
+) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    spool = Spool.of(lab.store)
+    entry = spool.find(run)
+    assert entry is not None
+    kill_supervisor(lab)
+    record = {k: v for k, v in asdict(entry[1]).items() if k not in ("born", "token")}
+    entry[0].write_text(json.dumps(record))
+    old = job_of(lab, run)
+    assert (old.token, old.born) == (None, None)
+    assert {one.pid for one in old.processes()} == {one.pid for one in mine}
+    other = started(sys.executable, "-c", SLEEP, *old.argv[1:], start_new_session=True)
+    assert replace(old, pid=other.pid).processes() == []
+    lab.cancel(run)
+    assert [one.pid for one in mine if not gone(one)] == []
+    assert other.poll() is None
+
+
+def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: Lab) -> None:
+    spool = Spool.of(lab.store)
+    old, new = (spool.folder / "queue" / f"{name}.new" for name in ("old", "new"))
+    for file in (old, new):
+        file.touch()
+    os.utime(old, (time.time() - 7200,) * 2)
+    Supervisor(spool)
+    assert (old.exists(), new.exists()) == (False, True)
+
+
+def test_a_field_of_a_newer_rvlab_is_passed_over(lab: Lab) -> None:
+    spool = Spool.of(lab.store)
+    record = {"uri": f"{lab.store.uri}/towns/20260101-000000-abcdef", "at_most": 1, "newer": 1}
+    (spool.folder / "queue" / "0-run.json").write_text(json.dumps(record))
+    assert [job.at_most for _, job in spool.waiting()] == [1]
+
+
+def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
+    """Its supervisor was killed right after it had started it."""
+    run = submit(lab, tmp_path, seconds=3.0)
+    leader, *_ = at_work(lab, run)
+    kill_supervisor(lab)
+    spool = Spool.of(lab.store)
+    entry = spool.find(run)
+    assert entry is not None
+    spool.note(entry[0], entry[1], pid=None, born=None)
+    lab.engine.nudge(lab.store)
+    until(lambda: job_of(lab, run).pid == leader.pid)
+    assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
+
+
+def test_a_job_that_was_taken_and_not_started_waits_again(lab: Lab, tmp_path: Path) -> None:
+    """Its supervisor was killed between the two."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(CheapEngine, "nudge", lambda *_: None)
+        run = submit(lab, tmp_path, seconds=0.1)
+    spool = Spool.of(lab.store)
+    (file, _), *_ = spool.waiting()
+    spool.take(file)
+    assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
+
+
+def test_a_run_that_died_has_failed_when_it_is_cancelled_and_can_be_retried(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Its processes are gone, and so is the supervisor that would have recorded it."""
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    kill_supervisor(lab)
+    for one in mine:
+        one.kill()
+    until(lambda: all(gone(one) for one in mine))
+    with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
+        lab.cancel(run)
+    assert lab.runs(run)["state"].tolist() == ["failed"]
+    lab.retry(run)
+    at_work(lab, run)
+
+
+def test_a_run_that_is_killed_while_its_supervisor_lives_has_failed_when_it_is_cancelled(
+    lab: Lab, tmp_path: Path
+) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    (supervisor,) = supervisors(Spool.of(lab.store))
+    supervisor.suspend()
+    for one in mine:
+        one.kill()
+    until(lambda: all(gone(one) for one in mine))
+    os.kill(supervisor.pid, signal.SIGCONT)
+    with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
+        lab.cancel(run)
+    assert "signal 9 (SIGKILL)" in str(end_of(lab, run)["error"])
+
+
+def test_processes_of_a_run_that_was_cancelled_before_are_ended(lab: Lab, tmp_path: Path) -> None:
+    """The call that cancelled it was interrupted between the record and the signal."""
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    lab.engine._end(lab.store, run)  # type: ignore[union-attr]
+    with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
+        lab.cancel(run)
+    assert [one.pid for one in mine if not gone(one)] == []
+
+
+def test_a_supervisor_that_a_run_starts_is_none_of_its_processes(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(TOKEN, "2" * 32)
+    submit(lab, tmp_path)
+    until(lambda: supervisors(Spool.of(lab.store)))
+    (supervisor,) = supervisors(Spool.of(lab.store))
+    assert TOKEN not in supervisor.environ()
+
+
+def test_only_seaweedfs_is_taken_for_the_s3_server(tmp_path: Path, started: Start) -> None:
+    (tmp_path / "mini").write_text("read line")
+    arguments = ("mini", f"-dir={tmp_path / 'data'}")
+    editor = started("vim", *arguments, executable="/bin/sh", cwd=tmp_path)
+    until(lambda: psutil.Process(editor.pid).cmdline() == ["vim", *arguments])
+    assert _weed.running(tmp_path, likely_pid=editor.pid) is None
+    (tmp_path / "lock").touch()
+    assert server.stop(tmp_path) is False
+    assert editor.poll() is None
+
+
+def test_the_queue_and_its_files_are_for_their_owner_only(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = os.umask(0)
+    try:
+        run = submit(lab, tmp_path)
+        at_work(lab, run)
+    finally:
+        os.umask(before)
+    folder = Spool.of(lab.store).folder
+    for path in (folder.parent, folder, *folder.rglob("*")):
+        assert path.stat().st_mode & 0o077 == 0, path
+    (folder / "supervisor.log").chmod(0o644)
+    folder.chmod(0o755)
+    Spool.of(Store(lab.store.uri))
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "supervisor.log").stat().st_mode & 0o777 == 0o600

@@ -1,0 +1,126 @@
+"""Cancelling a whole sweep costs a few requests for each run, and one listing of the queue."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab import Lab
+from rvlab.engines import LocalEngine
+from rvlab.engines.spool import Spool
+from rvlab.engines.supervisor import Supervisor
+from rvlab.errors import HasEnded
+from rvlab.model import Run
+from rvlab.recipes import Recipe
+from rvlab.store import S3Access, Store
+from rvlab.store.objects import ObstoreObjects
+from rvlab.store.server import Server
+from rvlab.submission import Asked, prepare
+from rvlab.worker.records import end
+from tests.engines.test_contract import lab_on
+from tests.faults.cheap import SOURCE
+
+
+@pytest.fixture(autouse=True)
+def unserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A queue without a supervisor."""
+    monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
+    monkeypatch.setattr(LocalEngine, "nudge", lambda *_: None)
+
+
+def queued(lab: Lab, number: int) -> list[Run]:
+    points = [{"seconds": float(i)} for i in range(number)]
+    runs = prepare(lab.store, Recipe("cheap", SOURCE), points, Asked("sweep", "local"))
+    lab.engine.start(lab.store, runs)
+    return runs
+
+
+@pytest.fixture
+def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
+    """How often the storage and the queue's folders are asked, by kind of request."""
+    found: Counter[str] = Counter()
+
+    def count(kind: type, name: str) -> None:
+        method = getattr(kind, name)
+
+        def call(self: Any, *args: Any, **more: Any) -> Any:
+            found[name] += 1
+            return method(self, *args, **more)
+
+        monkeypatch.setattr(kind, name, call)
+
+    for name in ("get", "put", "delete", "files", "pages", "tag"):
+        count(ObstoreObjects, name)
+    count(Spool, "_entries")
+    return found
+
+
+def test_each_queued_run_costs_four_requests_and_the_queue_is_listed_once(
+    tmp_path: Path, counted: Counter[str]
+) -> None:
+    lab = Lab(tmp_path / "store")
+    runs = queued(lab, 100)
+    counted.clear()
+    lab.cancel("sweep")
+    assert counted["_entries"] == 2  # what waits, and what runs
+    assert {name: counted[name] for name in ("get", "put", "delete", "files", "tag")} == {
+        "get": 100,  # spec.json
+        "put": 100,  # the end
+        "delete": 100,  # the key of an active run
+        "files": 100,  # sizes and steps
+        "tag": 0,
+    }
+    assert counted["pages"] <= 10
+    assert Spool.of(lab.store).waiting() == []
+    assert {lab.store.get_json(run.end_key)["state"] for run in runs} == {"cancelled"}
+
+
+def test_runs_that_have_ended_cost_no_request_each(tmp_path: Path, counted: Counter[str]) -> None:
+    lab = Lab(tmp_path / "store")
+    runs = queued(lab, 60)
+    lab.cancel(runs[:50])
+    counted.clear()
+    lab.cancel("sweep")
+    assert counted["put"] == 10
+    assert counted["get"] == 10
+    with pytest.raises(HasEnded, match="has ended already"):
+        lab.cancel("sweep")
+
+
+def test_of_a_sweep_what_has_ended_stays_and_the_rest_is_cancelled(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store")
+    runs = queued(lab, 3)
+    end(lab.store, runs[0], lab.store.get_json(runs[0].key("spec.json")), "failed", error="why")
+    lab.cancel("sweep")
+    assert lab.runs()["state"].tolist() == ["failed", "cancelled", "cancelled"]
+
+
+def test_no_run_is_started_while_runs_are_being_cancelled(tmp_path: Path) -> None:
+    lab = Lab(tmp_path / "store")
+    queued(lab, 2)
+    spool = Spool.of(lab.store)
+    with spool.guarded():
+        Supervisor(spool)._start()
+        assert len(spool.waiting()) == 2
+    with spool.guarded(wait=False) as mine:
+        assert mine
+
+
+@pytest.mark.extended
+def test_a_thousand_queued_runs_are_cancelled(
+    s3: Server, s3_access: S3Access, figure: Callable[[str, object], None]
+) -> None:
+    lab = lab_on(s3, s3_access, LocalEngine(at_most=1), "cancel-scale")
+    runs = queued(lab, 1000)
+    began = time.monotonic()
+    lab.cancel("sweep")
+    figure("cancel 1,000 queued runs on the embedded S3 [s]", f"{time.monotonic() - began:.1f}")
+    assert Spool.of(lab.store).waiting() == []
+    store = Store(lab.store.uri, s3_access)
+    found = store.get_many(run.end_key for run in runs)
+    assert sum(b'"cancelled"' in answer for answer in found.values()) == 1000  # type: ignore[operator]

@@ -1,0 +1,70 @@
+"""A run whose processes and supervisor died is soon shown as failed."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab import Lab, frame
+from rvlab.frame.rows import ASK_S
+from rvlab.model import SILENT_S, Run
+from rvlab.store import Store
+from tests.faults.test_bystanders import at_work, kill_supervisor, lab, submit, until
+from tests.frame.made import Made
+
+__all__ = ["lab"]
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Made:
+    return Made(Store(tmp_path / "made"))
+
+
+def asked(made: Made, answer: str | None = None) -> tuple[list[Run], str]:
+    """Of which runs the engine is asked, and the state that the table shows then."""
+    runs: list[Run] = []
+
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
+        runs.extend(row["_run"] for row in rows)
+        return dict.fromkeys(runs, answer) if answer else {}
+
+    return runs, str(frame.runs(made.store, None, ask)["state"].item())
+
+
+def test_the_engine_of_this_machine_is_asked_after_two_beats(made: Made) -> None:
+    run = made.running(beat_ago_s=ASK_S + 1)
+    assert asked(made) == ([run], "running")
+    assert asked(made, "failed") == ([run], "failed")
+
+
+def test_a_queue_that_does_not_have_a_run_makes_it_not_lost_at_once(made: Made) -> None:
+    """It may be another queue: RVLAB_HOME was another when the run was submitted."""
+    run = made.running(beat_ago_s=ASK_S + 1)
+    assert asked(made, "lost") == ([run], "running")
+
+
+def test_a_cluster_is_asked_after_a_minute(made: Made) -> None:
+    made.running(beat_ago_s=SILENT_S - 10, engine="kubeflow")
+    assert asked(made) == ([], "running")
+
+
+@pytest.mark.extended
+def test_failed_shows_soon_after_supervisor_and_leader_died(
+    lab: Lab,
+    tmp_path: Path,
+    figure: Callable[[str, object], None],
+) -> None:
+    run = submit(lab, tmp_path)
+    mine = at_work(lab, run)
+    kill_supervisor(lab)
+    for one in mine:
+        one.kill()
+    began = time.monotonic()
+    until(lambda: lab.runs(run)["state"].item() == "failed")
+    seconds = time.monotonic() - began
+    figure("supervisor and run killed, failed shows [s]", f"{seconds:.0f}")
+    assert lab.runs(run)["error"].item().startswith("The process of chip is gone")

@@ -1,0 +1,399 @@
+"""S3 faults between rvlab and a real server, through a proxy that makes them."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from rvlab import Lab
+from rvlab.engines.spool import Spool
+from rvlab.errors import KeyExists, KeyMissing, StoreError, StoreUnreachable
+from rvlab.model import Run
+from rvlab.recipes import Recipe
+from rvlab.store import S3Access, Store, objects, patience, server
+from rvlab.store.leftovers import leftovers
+from rvlab.store.server import Server
+from rvlab.submission import Asked, prepare
+from tests.faults.cheap_step import EPOCHS, SOURCE, CheapEngine
+from tests.faults.proxy import FAULTS, Proxy
+
+ROOT = Path(__file__).parent.parent.parent
+
+Figure = Callable[[str, object], None]
+
+
+@pytest.fixture
+def proxy(s3: Server) -> Iterator[Proxy]:
+    """A proxy without faults in front of the session's server."""
+    with Proxy(s3.endpoint, stall_s=5).running() as proxy:
+        yield proxy
+
+
+def through(proxy: Proxy, s3: Server, folder: str) -> Store:
+    """A store behind the proxy."""
+    access = S3Access(proxy.endpoint, s3.access_key, s3.secret_key, region=s3.region)
+    return Store(f"s3://{s3.bucket}/{folder}", access)
+
+
+def directly(s3: Server, store: Store) -> Store:
+    """The same store without the proxy."""
+    return Store(store.uri, S3Access(s3.endpoint, s3.access_key, s3.secret_key, region=s3.region))
+
+
+# One request
+
+
+def get(store: Store) -> None:
+    assert store.get("here") == b"0123456789" * 100
+
+
+def put(store: Store) -> None:
+    store.put("put", b"new")
+
+
+def create(store: Store) -> None:
+    store.put("created", b"mine", if_absent=True)
+
+
+def create_what_is_there(store: Store) -> None:
+    with pytest.raises(KeyExists):
+        store.put("here", b"mine", if_absent=True)
+
+
+def files(store: Store) -> None:
+    assert len(store.files("many")) == 20
+
+
+def tags(store: Store) -> None:
+    assert len(store.tags("many/")) == 20
+
+
+def written(store: Store) -> None:
+    assert len(store.written("many")) == 20
+
+
+def delete(store: Store) -> None:
+    store.delete(["gone"])
+
+
+def missing(store: Store) -> None:
+    with pytest.raises(KeyMissing):
+        store.get("nowhere")
+
+
+CALLS = [get, put, create, create_what_is_there, files, tags, written, delete, missing]
+
+
+@pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call.__name__))
+@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" not in one])
+def test_each_call_survives_each_fault(
+    s3: Server,
+    proxy: Proxy,
+    fault: str,
+    call: Callable[[Store], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    check(s3, proxy, fault, call, 1, monkeypatch)
+
+
+@pytest.mark.parametrize("call", [get, create, files, delete], ids=lambda c: str(c.__name__))
+@pytest.mark.parametrize("fault", ["reset", "503_after", "cut"])
+def test_each_call_survives_a_fault_that_lasts(
+    s3: Server,
+    proxy: Proxy,
+    fault: str,
+    call: Callable[[Store], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Seven times, which is more often than obstore tries by itself."""
+    check(s3, proxy, fault, call, 7, monkeypatch)
+
+
+@pytest.mark.parametrize("call", [get, put, create, files, delete], ids=lambda c: str(c.__name__))
+@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" in one])
+def test_each_call_survives_a_server_that_does_not_answer(
+    s3: Server,
+    proxy: Proxy,
+    fault: str,
+    call: Callable[[Store], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(objects, "SILENT_S", 0.5)
+    check(s3, proxy, fault, call, 1, monkeypatch)
+
+
+def check(
+    s3: Server,
+    proxy: Proxy,
+    fault: str,
+    call: Callable[[Store], None],
+    times: int,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """The call succeeds although its first requests fail, and has done what it says."""
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
+    folder = f"calls-{fault}-{call.__name__}-{times}"
+    store = through(proxy, s3, folder).patient(300)
+    direct = directly(s3, store)
+    direct.put("here", b"0123456789" * 100)
+    direct.put("gone", b"1")
+    if call in (files, tags, written):
+        direct.each(lambda key: direct.put(key, b"1"), [f"many/{n}" for n in range(20)])
+    proxy.script(*[fault] * times)
+    call(store)
+    assert proxy.seen[fault] == times
+    expected = {
+        put: ("put", b"new"),
+        create: ("created", b"mine"),
+        get: ("here", b"0123456789" * 100),
+    }
+    if call in expected:
+        key, data = expected[call]
+        assert direct.get(key) == data
+    if call is create:  # which is this writer's, and no other's
+        with pytest.raises(KeyExists):
+            store.put("created", b"mine", if_absent=True)
+    assert direct.exists("gone") is (call is not delete)
+
+
+def test_what_waiting_cannot_cure_is_asked_once(s3: Server, proxy: Proxy) -> None:
+    wrong = S3Access(proxy.endpoint, s3.access_key, "a wrong secret", region=s3.region)
+    refused = Store(f"s3://{s3.bucket}/once", wrong, patience_s=3600)
+    nowhere = Store("s3://no-such-bucket/once", through(proxy, s3, "once").access, patience_s=3600)
+    for call in (refused.files, lambda: refused.put("k", b"v"), lambda: nowhere.get("k")):
+        before = sum(proxy.seen.values())
+        with pytest.raises(StoreError) as caught:
+            call()
+        assert not isinstance(caught.value, StoreUnreachable)
+        assert sum(proxy.seen.values()) == before + 1
+
+
+def test_of_two_writers_whose_puts_both_fail_on_the_way_one_wins(s3: Server, proxy: Proxy) -> None:
+    for race in range(5):
+        stores = [through(proxy, s3, "race").patient(300) for _ in range(4)]
+        proxy.script(*["reset_after"] * 4)
+        won: list[int] = []
+
+        def claim(store: Store, number: int, key: str, won: list[int]) -> None:
+            try:
+                store.put(key, f"writer {number}".encode(), if_absent=True)
+            except KeyExists:
+                return
+            won.append(number)
+
+        each = enumerate(stores)
+        threads = [threading.Thread(target=claim, args=(s, n, f"{race}", won)) for n, s in each]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        assert len(won) == 1
+        assert directly(s3, stores[0]).get(f"{race}") == f"writer {won[0]}".encode()
+
+
+def test_an_outage_is_logged_once_and_so_is_its_end(
+    s3: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(patience, "QUIET_S", 0.0)
+    monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
+    store = through(proxy, s3, "logged").patient(600)
+    proxy.shares = {"503": 1.0}
+    with caplog.at_level(logging.WARNING, "rvlab"):
+        threads = [threading.Thread(target=store.put, args=(f"{n}", b"1")) for n in range(8)]
+        for thread in threads:
+            thread.start()
+        while proxy.seen["503"] < 60:
+            time.sleep(0.05)
+        proxy.shares = {}
+        for thread in threads:
+            thread.join()
+    starts = [text for text in caplog.messages if text.startswith("No answer from the store: ")]
+    assert len(starts) == 1
+    assert starts[0].endswith("(HTTP status 503). Try again later. Trying again for up to 10 min.")
+    assert sum("The store answers again, after" in text for text in caplog.messages) == 1
+    assert len(store.files()) == 8
+
+
+# Submitting
+
+
+RECIPE = Recipe("cheap", SOURCE)
+
+
+def submit(store: Store, experiment: str, values: list[float]) -> list[Run]:
+    return prepare(store, RECIPE, [{"value": v} for v in values], Asked(experiment, "local"))
+
+
+def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy) -> None:
+    store = through(proxy, s3, "midway")
+    proxy.shares, proxy.only = {"503": 1.0}, r"^PUT .*/roll/active/"
+    with pytest.raises(StoreUnreachable) as caught:
+        submit(store, "towns", [1.0, 2.0, 3.0])
+    said = str(caught.value)
+    assert said.startswith("None of the 3 runs was submitted: The bucket ")
+    assert said.endswith("What was written of it has been removed.")
+    assert directly(s3, store).files() == []
+
+
+def test_what_a_failed_submission_leaves_is_listed_and_cleaned(
+    s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab]
+) -> None:
+    store = through(proxy, s3, "left-over")
+    lab = lab_of(store)
+    proxy.shares, proxy.only = {"reset": 1.0}, r"^PUT .*spec\.json|^POST|^DELETE"
+    with pytest.raises(StoreUnreachable, match="cannot be removed now: `rvlab clean` removes it"):
+        submit(store, "towns", [1.0])
+    proxy.shares = {}
+    (acknowledged,) = submit(store, "towns", [2.0])
+    assert len(lab.runs("towns")) == 1
+    assert lab.clean().empty, "it may be under way: it is not an hour old"
+    table = lab.clean(older_than_s=0, dry_run=True)
+    assert table[["experiment", "kind", "keys", "removed"]].to_numpy().tolist() == [
+        ["towns", "unfinished submission", 1, False]
+    ]
+    assert lab.clean(older_than_s=0)["removed"].tolist() == [True]
+    assert lab.clean(older_than_s=0).empty
+    assert list(lab.runs("towns").index) == [acknowledged.id]
+    assert store.exists(acknowledged.key("spec.json"))
+
+
+# Waiting
+
+
+def test_wait_goes_on_while_the_store_is_away(
+    s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = through(proxy, s3, "waited-for")
+    lab = lab_of(store)
+    (run,) = submit(store, "towns", [1.0])
+    shown: list[str] = []
+    monkeypatch.setattr("tqdm.auto.tqdm.set_postfix_str", lambda _bar, text: shown.append(text))
+    proxy.shares = {"reset": 1.0}
+    waiting = threading.Thread(target=lambda: tables.append(lab.wait(run)))
+    tables: list[Any] = []
+    waiting.start()
+    while not any(text.startswith("store cannot be reached for ") for text in shown):
+        time.sleep(0.05)
+    proxy.shares = {}
+    lab.cancel(run)
+    waiting.join()
+    assert tables[0]["state"].tolist() == ["cancelled"]
+
+
+def test_wait_gives_up_when_the_patience_is_over(
+    s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = through(proxy, s3, "given-up")
+    lab = lab_of(store)
+    (run,) = submit(store, "towns", [1.0])
+    monkeypatch.setenv("RVLAB_PATIENCE_S", "2")
+    proxy.shares = {"reset": 1.0}
+    with pytest.raises(StoreUnreachable, match=r"has not answered for \d+ s\. The runs go on"):
+        lab.wait(run, progress=False)
+
+
+# Whole runs
+
+
+@pytest.fixture
+def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
+    """Makes labs of stores, whose local runs import this checkout; nothing runs afterwards."""
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("RVLAB_PATIENCE_S", "300")
+    labs = []
+
+    def made(store: Store) -> Lab:
+        with monkeypatch.context() as patch:
+            patch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
+            labs.append(Lab("ignored", CheapEngine(at_most=6)))
+        return labs[-1]
+
+    yield made
+    for lab in labs:
+        spool = Spool.of(lab.store)
+        for file, _ in spool.waiting():
+            spool.drop(file)
+        while spool.running():
+            time.sleep(0.1)
+
+
+def all_succeed(lab: Lab, direct: Store, experiment: str, number: int) -> None:
+    """Submit cheap runs, wait for them, and check that nothing is lost, wrong or left over."""
+    values = [round((n + 1) / (number + 1), 6) for n in range(number)]
+    runs = submit(lab.store, experiment, values)
+    lab.engine.start(lab.store, runs)
+    table = lab.wait(runs, progress=False, timeout_s=500)
+    assert table["state"].tolist() == ["succeeded"] * number, table["error"].dropna().tolist()
+    assert table["metrics.f1"].tolist() == values
+    assert table["params.value"].tolist() == values
+    spool = Spool.of(lab.store)
+    while spool.running():
+        time.sleep(0.1)
+    assert leftovers(direct, older_than_s=0) == []
+    assert sorted(run.id for run in runs) == direct.folders(f"{experiment}/")[:-1]
+    for run in runs:
+        assert len(direct.get(run.key("rv/train/log.csv")).splitlines()) == EPOCHS + 1
+        assert b"summarized" in direct.get(run.log_key("summarize"))
+        states = [direct.get_json(key)["state"] for key, _ in direct.files(run.key("steps"))]
+        assert states == ["succeeded"] * 3
+
+
+MIXED = {"reset": 0.04, "reset_after": 0.04, "503": 0.06, "503_after": 0.04, "cut": 0.08}
+
+
+def test_runs_succeed_under_a_mixture_of_faults(
+    s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab]
+) -> None:
+    proxy.shares = MIXED
+    store = through(proxy, s3, "mixture")
+    all_succeed(lab_of(store), directly(s3, store), "towns", 4)
+    assert sum(proxy.seen.values()) > proxy.seen["passed"] > 0
+
+
+PHASES: dict[str, dict[str, float]] = {
+    "20 % resets": {"reset": 0.1, "reset_after": 0.1},
+    "30 % 503": {"503": 0.2, "503_after": 0.1},
+    "20 % cut-off answers": {"cut": 0.2},
+    "30 s stalls": {"stall": 0.005, "stall_after": 0.005},
+}
+
+
+@pytest.mark.extended
+def test_a_hundred_runs_survive_faults_and_restarts(
+    tmp_path: Path, lab_of: Callable[[Store], Lab], figure: Figure
+) -> None:
+    """Four times 25 runs, each time with other faults and a restart that takes 5 s."""
+    own = server.start(tmp_path / "s3")
+    try:
+        with Proxy(own.endpoint, stall_s=30).running() as proxy:
+            for number, (name, shares) in enumerate(PHASES.items()):
+                store = through(proxy, own, f"phase-{number}")
+                proxy.shares, before = shares, sum(proxy.seen.values())
+                restart = threading.Thread(target=restarted, args=(tmp_path / "s3", store, own))
+                restart.start()
+                try:
+                    all_succeed(lab_of(store), directly(own, store), "towns", 25)
+                finally:
+                    restart.join()
+                figure(f"S3 faults: {name}, one restart: runs that succeeded", "25 of 25")
+                figure(f"S3 faults: {name}: requests", sum(proxy.seen.values()) - before)
+            faults = sum(count for fault, count in proxy.seen.items() if fault != "passed")
+            figure("S3 faults: requests answered with a fault", faults)
+    finally:
+        server.stop(tmp_path / "s3")
+
+
+def restarted(folder: Path, store: Store, before: Server) -> None:
+    """Stop the server in the middle of the runs, and start it again 5 s later."""
+    direct = directly(before, store)
+    while len(direct.files("towns/roll/ended")) < 3:
+        time.sleep(0.2)
+    server.stop(folder)
+    time.sleep(5)
+    assert server.start(folder).endpoint == before.endpoint

@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from rvlab import compare, plot
+from rvlab.frame.params import differing_columns, value_key
+from rvlab.plot.table import titles, value_labels
+
+VALUES = st.one_of(
+    st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
+)
+
+
+@pytest.mark.parametrize(
+    ("values", "differ"),
+    [
+        ([100001, 100002], True),
+        ([0.123456, 0.123457], True),
+        ([1, 1.0], False),
+        ([1, True], True),
+        ([[1, 2], [1, 2]], False),
+        ([[1, 2], [2, 1]], True),
+        ([{"a": 1, "b": 2}, {"b": 2, "a": 1}], False),
+        ([None, 1], True),
+        ([None, float("nan")], False),
+        (["1", 1], True),
+    ],
+)
+def test_parameters_are_compared_by_value(values: list[Any], differ: bool) -> None:
+    for dtype in ("object", None):
+        table = pd.DataFrame({"params.x": pd.Series(values, dtype=dtype)})
+        if dtype is None and table["params.x"].dtype != "object" and any(v is True for v in values):
+            continue
+        assert differing_columns(table) == (["params.x"] if differ else [])
+
+
+@given(st.lists(VALUES, min_size=1, max_size=8))
+def test_labels_are_equal_only_for_equal_values(values: list[Any]) -> None:
+    labels = value_labels(values)
+    numbers = [(v, word) for v, word in zip(values, labels, strict=True) if isinstance(v, float)]
+    for v, word in numbers:
+        assert all((v == other) == (word == text) for other, text in numbers)
+    for v, word in zip(values, labels, strict=True):
+        if isinstance(v, int) and not isinstance(v, bool):
+            assert word == str(v)
+
+
+def test_values_that_differ_after_the_fourth_digit_have_a_title_an_axis_and_an_importance() -> None:
+    steps = [100001, 100002, 100003] * 5
+    table = pd.DataFrame(
+        {
+            "params.steps": steps,
+            "seed": [2**31 + i for i in range(15)],
+            "metrics.f1": [0.1 * (s - 100000) for s in steps],
+        },
+        index=pd.Index([f"r-{i}" for i in range(15)], name="run"),
+    )
+    assert titles(table.reset_index().iloc[:2])[:2] == [["steps = 100001"], ["steps = 100002"]]
+    figure = plot.parallel(table)
+    ticks = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "params.steps"]
+    assert ticks == ["100001", "100002", "100003"]
+    bars = plot.importance(table)
+    assert [t.get_text() for t in bars.axes[0].get_yticklabels()] == ["steps"]
+    assert list(compare.varying(table.assign(uri="x"))) == ["params.steps"]
+
+
+def test_seeds_that_differ_after_the_fourth_digit_tell_runs_apart() -> None:
+    table = pd.DataFrame({"run": ["a", "b"], "params.lr": [0.1, 0.1], "seed": [1234567, 1234568]})
+    assert titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
+
+
+def test_the_key_of_a_set_does_not_depend_on_its_order() -> None:
+    assert value_key({"b", "a"}) == value_key({"a", "b"})

@@ -1,0 +1,81 @@
+"""Files that may hold secrets or other people's data are readable by their owner only."""
+
+from __future__ import annotations
+
+import stat
+import subprocess
+import sys
+from pathlib import Path
+
+from rvlab.store import server
+
+START = """
+import os, sys
+os.umask(0)
+from rvlab.store import server
+folder = sys.argv[1]
+server.start(folder)
+server.stop(folder)
+server.start(folder)  # which keeps the log of the time before
+"""
+
+JOURNAL = """
+import os, sys
+os.umask(0)
+from pathlib import Path
+from rvlab.model import Run
+from rvlab.store import Store
+from rvlab.worker.journal import Journal
+scratch = Path(sys.argv[1])
+with Journal(Store(scratch / "store"), Run("s", "e", "r"), "train", scratch=scratch):
+    print("epoch 0")
+"""
+
+
+def open_to_others(folder: Path) -> list[str]:
+    """The files and folders in a folder, itself included, that others may read or write.
+
+    SeaweedFS writes some files of ``data`` with mode 0644; the folder itself closes them.
+    """
+    found = []
+    for path in [folder, *folder.rglob("*")]:
+        if folder / "data" in path.parents:
+            continue
+        mode = path.lstat().st_mode
+        if not stat.S_ISLNK(mode) and stat.S_IMODE(mode) & 0o077:
+            found.append(f"{path.relative_to(folder)} {stat.filemode(mode)}")
+    return found
+
+
+def run_python(script: str, *args: str) -> None:
+    subprocess.run([sys.executable, "-c", script, *args], check=True)
+
+
+def test_everything_of_the_embedded_server_is_its_owners_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
+    folder = tmp_path / "s3"
+    try:
+        run_python(START, str(folder))
+        names = {path.name for path in folder.iterdir()}
+        wanted = {"server.json", "server.log", "server.log.old", "internal.pem", "bucket", "data"}
+        assert wanted <= names
+        assert open_to_others(folder) == []
+    finally:
+        server.stop(folder)
+
+
+def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) -> None:
+    folder = tmp_path / "s3"
+    folder.mkdir(mode=0o755)
+    folder.chmod(0o755)
+    try:
+        server.start(folder)
+        assert open_to_others(folder) == []
+    finally:
+        server.stop(folder)
+
+
+def test_the_log_of_a_step_is_its_owners_until_it_is_stored(tmp_path: Path) -> None:
+    run_python(JOURNAL, str(tmp_path))
+    assert stat.S_IMODE((tmp_path / "train.log").stat().st_mode) == 0o600

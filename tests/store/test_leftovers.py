@@ -1,0 +1,166 @@
+"""What interrupted submissions and ends left is found and removed, and nothing else is."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+
+import pytest
+
+from rvlab import Lab
+from rvlab.cli import main
+from rvlab.errors import SpecError
+from rvlab.model import Run
+from rvlab.store import Store
+from rvlab.store.leftovers import leftovers, remove_leftover
+from rvlab.store.roll import close, drop_stale_mark, enter, is_on, reopen, roll
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def run(store: Store, number: int, *names: str) -> Run:
+    """A run with some keys in its folder."""
+    found = Run(store.uri, "towns", f"20261123-154201-{number:06x}")
+    for name in names:
+        store.put(found.key(name), b"{}")
+    return found
+
+
+def kinds(store: Store, older_than_s: float = 0) -> dict[str, str]:
+    return {one.run.id: one.kind for one in leftovers(store, older_than_s=older_than_s)}
+
+
+def aged(store: Store, hours: float = 2) -> None:
+    """Everything in the store was written some hours ago."""
+    moment = time.time() - 3600 * hours
+    for key, _ in store.files():
+        os.utime(Path(store.uri, key), (moment, moment))
+
+
+def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
+    early, late = run(store, 1, "recipe.py"), run(store, 2, "recipe.py", "spec.json")
+    ran = run(store, 3, "recipe.py", "spec.json", "steps/train.json")
+    active, ended, stale = (run(store, n, "recipe.py", "spec.json") for n in (4, 5, 6))
+    enter(store, [active, stale])
+    close(store, ended, {})
+    close(store, stale, {})
+    enter(store, [stale])
+    store.put("towns/edits/20261123-154201-000004/x.json", b"{}")
+    store.put("_data/synthetic_town/recipe.py", b"")
+    assert kinds(store) == {
+        stale.id: "stale active mark",
+        early.id: "unfinished submission",
+        late.id: "unfinished submission",
+        ran.id: "unlisted folder",
+    }
+    removed = {one.run.id: remove_leftover(store, one) for one in leftovers(store, older_than_s=0)}
+    assert removed == {stale.id: True, early.id: True, late.id: True, ran.id: False}
+    assert kinds(store) == {ran.id: "unlisted folder"}
+    assert set(roll(store, "towns").ids) == {active.id, ended.id, stale.id}
+    assert roll(store, "towns").active == [active]
+    assert early.id not in store.folders("towns/")
+    for kept in (ran, active, ended, stale):
+        assert store.exists(kept.key("spec.json"))
+
+
+def test_what_was_written_within_the_hour_may_be_under_way(store: Store) -> None:
+    run(store, 1, "recipe.py")
+    assert kinds(store, 3600) == {}
+    aged(store)
+    assert len(kinds(store, 3600)) == 1
+    store.put(run(store, 1).key("spec.json"), b"{}")
+    assert kinds(store, 3600) == {}, "the newest key counts"
+
+
+def test_a_run_that_is_listed_meanwhile_is_not_removed(store: Store) -> None:
+    one = run(store, 1, "recipe.py", "spec.json")
+    (found,) = leftovers(store, older_than_s=0)
+    enter(store, [one])
+    assert not remove_leftover(store, found)
+    assert store.exists(one.key("recipe.py"))
+
+
+@pytest.mark.parametrize("at", range(5))
+def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
+    store: Store, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whichever request of the one the other falls between."""
+    one = run(store, 1, "spec.json")
+    close(store, one, {})
+    enter(store, [one])
+    calls = 0
+    put, delete, get = Store.put, Store.delete, Store.get
+
+    def other(method):  # type: ignore[no-untyped-def]
+        def call(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+            nonlocal calls
+            mine, calls = calls, calls + 1
+            if mine == at:
+                monkeypatch.undo()
+                drop_stale_mark(self, one)
+            return method(self, *args, **kwargs)
+
+        return call
+
+    for name, method in (("put", put), ("delete", delete), ("get", get)):
+        monkeypatch.setattr(Store, name, other(method))
+    reopen(store, one)
+    monkeypatch.undo()
+    if calls <= at:
+        drop_stale_mark(store, one)
+    assert is_on(store, one)
+    assert not store.exists(one.end_key)
+    assert roll(store, "towns").active == [one]
+
+
+@pytest.mark.parametrize("at", range(3))
+def test_a_mark_that_is_dropped_while_its_run_is_reopened_is_put_back(
+    store: Store, at: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The same, with the one in the place of the other."""
+    one = run(store, 1, "spec.json")
+    close(store, one, {})
+    enter(store, [one])
+    delete, exists = Store.delete, Store.exists
+
+    def between(number, method):  # type: ignore[no-untyped-def]
+        def call(self, *args):  # type: ignore[no-untyped-def]
+            if number == at:
+                monkeypatch.undo()
+                reopen(self, one)
+            return method(self, *args)
+
+        return call
+
+    monkeypatch.setattr(Store, "delete", between(0, delete))
+    monkeypatch.setattr(Store, "exists", between(1, exists))
+    drop_stale_mark(store, one)
+    monkeypatch.undo()
+    if at == 2:
+        reopen(store, one)
+    assert roll(store, "towns").active == [one]
+
+
+def test_the_shell_lists_and_cleans(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+    one = run(store, 1, "recipe.py")
+    command = ["--store", store.uri, "clean"]
+    assert main(command) == 0
+    assert capsys.readouterr().out == "Nothing is left over.\n"
+    assert main([*command, "--dry-run", "--older-than", "0"]) == 0
+    said = capsys.readouterr().out
+    assert one.id in said
+    assert "unfinished submission" in said
+    assert store.exists(one.key("recipe.py"))
+    aged(store)
+    assert main(command) == 0
+    assert "True" in capsys.readouterr().out
+    assert store.files() == []
+
+
+def test_an_age_below_zero_is_refused(store: Store) -> None:
+    with pytest.raises(SpecError, match=r"older_than_s must be 0 or more seconds, got -1"):
+        Lab(store.uri).clean(older_than_s=-1)

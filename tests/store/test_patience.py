@@ -1,0 +1,49 @@
+"""For how long a store is waited for, and who sets it."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from rvlab import Lab
+from rvlab.errors import SpecError
+from rvlab.store import Store
+from rvlab.store.patience import duration_text, patience_s
+from tests.conftest import TINY
+
+
+def test_ten_minutes_unless_the_variable_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("RVLAB_PATIENCE_S", raising=False)
+    assert patience_s() == 600
+    assert patience_s({"RVLAB_PATIENCE_S": ""}) == 600
+    assert patience_s({"RVLAB_PATIENCE_S": "0"}) == 0
+    monkeypatch.setenv("RVLAB_PATIENCE_S", "90.5")
+    assert patience_s() == 90.5
+    store = Store("memory://patience")
+    assert store.patience_s == 2
+    assert store.patient().patience_s == 90.5
+    assert store.patient(5).patience_s == 5
+
+
+@pytest.mark.parametrize("text", ["ten minutes", "-1", "inf", "nan"])
+def test_a_wrong_setting_is_refused_before_a_run_is_submitted(
+    tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RVLAB_PATIENCE_S", text)
+    lab = Lab(tmp_path / "store")
+    with pytest.raises(SpecError, match=rf"\$RVLAB_PATIENCE_S is '{text}', but it must be a"):
+        lab.submit(TINY)
+    assert lab.store.files() == []
+
+
+def test_a_patient_store_shares_its_connections() -> None:
+    store = Store("memory://patience")
+    assert store.patient()._storage is store._storage
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (119, "119 s"), (600, "10 min")]
+)
+def test_durations_are_said_in_seconds_or_minutes(seconds: float, text: str) -> None:
+    assert duration_text(seconds) == text
