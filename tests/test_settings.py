@@ -179,7 +179,10 @@ def one(line: str, table: str = "profile.a") -> str:
             r"no setting 'steps.train.memroy'. Did you mean 'memory'",
         ),
         (one("gpu = 1", "profile.a.steps.trian"), r"no step 'trian'. Did you mean 'train'"),
-        (one("x = 1", "profiles.a"), r"has the key 'profiles'; it takes \[profile.NAME\] and \[read\]"),
+        (
+            one("x = 1", "profiles.a"),
+            r"has the key 'profiles'; it takes \[profile.NAME\] and \[read\]",
+        ),
         ("profile = 1", r"is to hold tables \[profile.NAME\]"),
         ("[profile]\na = 1", r"is to hold tables \[profile.NAME\]"),
         ("[profile.a", "cannot be read"),

@@ -28,7 +28,7 @@ from rvlab.model import Run, new_id
 from rvlab.store import S3Access, Store
 from rvlab.store.edits import put
 from rvlab.store.removal import remove
-from tests.faults import block_damage as damage
+from tests.faults import cache_damage as damage
 from tests.frame.made import Made
 
 EXPERIMENTS = ("towns", "fields")
@@ -131,10 +131,7 @@ ROLES: dict[str, Callable[..., Counter[str]]] = {"read": read, "write": write}
 
 def main(role: str, uri: str, ledger: str, seconds: str, threads: str, seed: str) -> Counter[str]:
     """Work in several threads until the time is over."""
-    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = (
-        8,
-        20,
-    )  # so that shared blocks are written and merged all the time
+    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 8, 20  # blocks are merged all the time
     store, total = Store(uri, S3Access.from_environ()), Counter[str]()
     until = time.time() + float(seconds)
     with ThreadPoolExecutor(int(threads)) as pool:

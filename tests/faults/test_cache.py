@@ -25,7 +25,7 @@ from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import BlockDamaged
 from rvlab.cache.shared import SharedRowCache
 from rvlab.store import Store
-from tests.faults import block_damage as damage
+from tests.faults import cache_damage as damage
 from tests.frame.made import Made
 
 ROOT = Path(__file__).parent.parent.parent
@@ -59,7 +59,16 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def campaign(folder: Path, way: str, start: int, count: int) -> Counter[str]:
     """Damage blocks in a child process; its crash fails the test with the number of the case."""
-    command = [sys.executable, "-m", "tests.faults.block_damage", folder, way, "seed", start, count]
+    command = [
+        sys.executable,
+        "-m",
+        "tests.faults.cache_damage",
+        folder,
+        way,
+        "blocks",
+        start,
+        count,
+    ]
     done = subprocess.run(
         list(map(str, command)),
         cwd=ROOT,

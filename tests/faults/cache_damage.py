@@ -1,6 +1,6 @@
 """Damage to cached blocks, read in a child process, so that a crash of Arrow is seen.
 
-``python -m tests.faults.block_damage FOLDER WAY SEED START COUNT`` prints one JSON line.
+``python -m tests.faults.cache_damage FOLDER WAY SEED START COUNT`` prints one JSON line.
 """
 
 from __future__ import annotations
