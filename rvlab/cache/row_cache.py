@@ -53,22 +53,20 @@ class CachedTable:
         matches: Returns whether rows have the columns that this version of rvlab writes.
         is_shared: Whether blocks are written to the store for other readers.
         is_one_file: Whether the local cache is one file rather than several.
-        has_boundaries: Whether its shared blocks have page boundaries.
     """
 
     name: str
     matches: Callable[[pa.Table], bool]
     is_shared: bool = True
     is_one_file: bool = False
-    has_boundaries: bool = False
 
 
 def _has_text(table: pa.Table) -> bool:
     return [(one.name, str(one.type)) for one in table.schema] == [("text", "string")]
 
 
-RUNS = CachedTable("runs", matches_schema, is_one_file=True, has_boundaries=True)
-"""The rows of runs that have ended."""
+RUNS = CachedTable("runs", matches_schema, is_one_file=True)
+"""The rows of runs that have ended; their shared blocks have page boundaries."""
 
 ANNOTATIONS = CachedTable("edits", _has_text)
 """Tags, notes and archiving, as JSON text."""
@@ -313,10 +311,10 @@ def _merge_shared(shared: SharedRowCache, table: CachedTable, found: RowBlock) -
     new = shared.write(found.select(keys))
     if new is None:  # it would be too large
         return found.with_shared_in(in_block)
-    if table.has_boundaries:
+    if table.name == RUNS.name:
         shared.write_page_boundaries(new, page_boundaries(keys))
     shared.remove(name for name in merged if name != new)
-    if table.has_boundaries:
+    if table.name == RUNS.name:
         shared.remove_page_boundaries()
     pairs = zip(found.keys, in_block, strict=True)
     return found.with_shared_in([new if key in batch else name for key, name in pairs])

@@ -1,4 +1,4 @@
-"""A store in a folder, and what makes runs in it."""
+"""A store in a folder, and a writer of runs."""
 
 from __future__ import annotations
 
@@ -18,5 +18,5 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def made(store: Store) -> Made:
-    """Makes runs in the store."""
+    """A writer of runs in the store."""
     return Made(store)

@@ -1,4 +1,4 @@
-"""What edits come to: from one listing an experiment, and one GET for each edit that is new."""
+"""Annotations: one listing per experiment, and one GET for each edit that is not cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rvlab.store import S3Access, Store, edits
 from tests.frame.made import Made
 
 
-def test_the_last_edit_has_the_say(store: Store, made: Made) -> None:
+def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
     first, second, other = (made.ended() for _ in range(3))
     edits.put(store, [first, second], "me@here", tags_added=("good",))
     edits.put(store, [first], "me@here", tags_added=("final",), note="old")
@@ -25,7 +25,7 @@ def test_the_last_edit_has_the_say(store: Store, made: Made) -> None:
     assert annotations(store, "nowhere") == {}
 
 
-def test_an_edit_is_read_once_and_one_that_was_removed_counts_no_more(
+def test_edit_is_read_once_and_ignored_once_deleted(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [made.ended() for _ in range(3)]
@@ -43,7 +43,7 @@ def test_an_edit_is_read_once_and_one_that_was_removed_counts_no_more(
     assert len(read) == 4
 
 
-def test_an_edit_that_cannot_be_read_is_left_out_with_a_warning(store: Store, made: Made) -> None:
+def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) -> None:
     run = made.ended()
     edits.put(store, [run], "me@here", note="it stays")
     broken = f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json"
@@ -53,7 +53,7 @@ def test_an_edit_that_cannot_be_read_is_left_out_with_a_warning(store: Store, ma
             assert annotations(store, "towns") == {run.id: Edited(note="it stays")}
 
 
-def test_a_store_that_stops_answering_is_told() -> None:
+def test_unreachable_store_raises() -> None:
     gone = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(StoreUnreachable):
         annotations(gone, "towns")

@@ -13,7 +13,7 @@ import pytest
 from rvlab.store.concurrency import IN_FLIGHT, map_concurrently
 
 
-def test_each_key_is_called_once_and_answers_come_in_order() -> None:
+def test_each_key_is_called_once_and_results_are_in_order() -> None:
     calls: list[str] = []
     keys = [f"k{n}" for n in range(1000)]
     found = map_concurrently(lambda key: calls.append(key) or key.upper(), keys)
@@ -22,7 +22,7 @@ def test_each_key_is_called_once_and_answers_come_in_order() -> None:
     assert map_concurrently(str, []) == {}
 
 
-def test_calls_are_side_by_side_but_not_more_than_so_many() -> None:
+def test_calls_are_concurrent_up_to_the_limit() -> None:
     now, most, lock, many = 0, 0, Lock(), Event()
 
     def call(_: str) -> None:
@@ -41,7 +41,7 @@ def test_calls_are_side_by_side_but_not_more_than_so_many() -> None:
 
 
 @pytest.mark.parametrize("kind", [ValueError, KeyboardInterrupt])
-def test_the_first_that_fails_ends_it(kind: type[BaseException]) -> None:
+def test_first_exception_stops_the_remaining_calls(kind: type[BaseException]) -> None:
     calls: list[str] = []
 
     def call(key: str) -> None:
@@ -55,7 +55,7 @@ def test_the_first_that_fails_ends_it(kind: type[BaseException]) -> None:
     assert len(calls) < 10_000
 
 
-def test_calls_that_call_others_are_never_stuck() -> None:
+def test_nested_calls_do_not_deadlock() -> None:
     def outer(key: str) -> int:
         return sum(
             map_concurrently(lambda one: int(one) + int(key), [str(n) for n in range(300)]).values()
@@ -69,7 +69,7 @@ def test_calls_that_call_others_are_never_stuck() -> None:
     assert found[0] == {key: sum(range(300)) + 300 * int(key) for key in keys}
 
 
-def test_calls_within_calls_start_no_more_threads() -> None:
+def test_nested_calls_start_no_threads() -> None:
     def inner(_: str) -> str:
         return current_thread().name
 
@@ -79,7 +79,7 @@ def test_calls_within_calls_start_no_more_threads() -> None:
     assert all(len(names) == 1 for names in map_concurrently(outer, ["a", "b", "c"]).values())
 
 
-def test_it_works_while_the_interpreter_ends() -> None:
+def test_calls_work_while_the_interpreter_exits() -> None:
     script = """
 import threading, time
 from rvlab.store.concurrency import map_concurrently

@@ -93,7 +93,7 @@ def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
 @pytest.mark.parametrize("boundaries", [[], [2, 5, 9], [11], [0, 1]])
 @pytest.mark.parametrize("active", [0, 1, 3, 8])
 @pytest.mark.parametrize("page", [3, 1000])
-def test_a_first_listing_is_whole_however_its_pages_fall(
+def test_first_listing_is_complete_for_any_page_boundaries(
     store: Store, monkeypatch: pytest.MonkeyPatch, boundaries: list[int], active: int, page: int
 ) -> None:
     monkeypatch.setattr("rvlab.store.objects.PAGE", page)
