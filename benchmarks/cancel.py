@@ -85,7 +85,7 @@ def _ours() -> Numbers:
 def _bare() -> Numbers:
     import obstore
 
-    from rvlab.store.crowd import IN_FLIGHT
+    from rvlab.store.concurrency import IN_FLIGHT
 
     lab, runs, files = _queued()
     end = lab.store.get(runs[0].key("spec.json"))

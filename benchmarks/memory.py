@@ -19,7 +19,7 @@ import fresh
 from fresh import Numbers
 from made_runs import prepared
 
-from rvlab.frame.later import settle
+from rvlab.cache.background import DeferredWrites
 
 
 def main() -> None:
@@ -56,13 +56,13 @@ def _ours() -> Numbers:
 
     fresh.libraries()
     rvlab.Lab(os.environ["FIRST"]).runs()
-    settle()
+    DeferredWrites.flush()
     lab = rvlab.Lab()
     gc.collect()
     Path("/proc/self/clear_refs").write_text("5")  # sets the peak back to what is held now
     before = fresh.held_mb()
     table = lab.runs()
-    settle()  # what was read is kept while the table is there
+    DeferredWrites.flush()  # what was read is kept while the table is there
     peak = fresh.peak_mb()
     gc.collect()
     return {

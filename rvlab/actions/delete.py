@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
 from rvlab.actions.control import states_from
+from rvlab.cache import evict
 from rvlab.engines import Engine
 from rvlab.errors import SpecError
 from rvlab.frame.rows import HERE
@@ -48,7 +49,7 @@ def delete_runs(store: Store, engine: Engine, runs: Picked, confirm: str | None)
     if typed != word:
         raise SpecError(f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted.")
     remove(store, wanted)
-    frame.forget(store, wanted)
+    evict(store, wanted)
 
 
 def clean_store(store: Store, *, older_than_s: float, dry_run: bool) -> pd.DataFrame:

@@ -7,9 +7,9 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.cache.dtypes import infer_dtype
 from rvlab.compare.addresses import Runs, addresses, store_of
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
-from rvlab.frame.dtypes import guessed
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
 
@@ -48,7 +48,7 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     if not every:
         names = [n for n in names if len({_text(one, n) for one in have}) > 1]
     columns = {
-        name: guessed([one.get(name) for one in flat], [name in one for one in flat])
+        name: infer_dtype([one.get(name) for one in flat], [name in one for one in flat])
         for name in names
     }
     table = pd.DataFrame(columns, index=range(len(wanted)))

@@ -1,6 +1,5 @@
 """Records as pandas tables."""
 
-from rvlab.frame.forget import forget
 from rvlab.frame.runs import runs
 from rvlab.frame.select import picked, rolls, run_named
 from rvlab.frame.steps import steps
@@ -10,7 +9,6 @@ __all__ = [
     "artifacts",
     "confusion",
     "evals",
-    "forget",
     "history",
     "picked",
     "rolls",

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rvlab.cache.dtypes import RUNS, TEXT, WHOLE, as_dtype
 from rvlab.errors import NotFound, did_you_mean
-from rvlab.frame.dtypes import RUNS, TEXT, WHOLE, typed
 from rvlab.frame.select import Picked, one_present
 from rvlab.store import Store
 
@@ -53,15 +53,15 @@ def lineage(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     part = known.reindex(ids)
     state = part["state"].where(part.index.isin(known.index), "deleted")
     columns: dict[str, Any] = {
-        "generation": typed(list(generations.values()), WHOLE),
-        "parent": typed([parents.get(id_) for id_ in ids], TEXT),
-        "changed": typed([_changed(known, id_, parents.get(id_)) for id_ in ids], TEXT),
+        "generation": as_dtype(list(generations.values()), WHOLE),
+        "parent": as_dtype([parents.get(id_) for id_ in ids], TEXT),
+        "changed": as_dtype([_changed(known, id_, parents.get(id_)) for id_ in ids], TEXT),
     }
     for name in FROM_RUNS:
-        columns[name] = typed(list(state if name == "state" else part[name]), RUNS[name])
+        columns[name] = as_dtype(list(state if name == "state" else part[name]), RUNS[name])
     for name in METRICS:
         if name in part:
-            columns[name] = typed(list(part[name]), "float64")
+            columns[name] = as_dtype(list(part[name]), "float64")
     table = pd.DataFrame(columns)
     table.index = pd.Index(ids, name="run", dtype="object")
     # A run's id begins with its time, which is all that is known of one that was deleted.

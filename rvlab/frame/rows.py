@@ -7,8 +7,8 @@ from dataclasses import fields
 from datetime import datetime
 from typing import Any
 
+from rvlab.cache.dtypes import RUNS
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
-from rvlab.frame.dtypes import RUNS
 from rvlab.model import BEAT_S, SILENT_S, EndRecord, Run, Spec, StepRecord, step_name
 from rvlab.store import Store, parsed
 

@@ -5,18 +5,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.cache.annotations import read_annotations
+from rvlab.cache.arrow import to_arrow
+from rvlab.cache.block import RowBlock
+from rvlab.cache.dtypes import RUNS, SPAN, TEXT
+from rvlab.cache.query import Query, merge_listings
+from rvlab.cache.row_cache import RUNS as CACHED_RUNS
+from rvlab.cache.row_cache import read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.ahead import Ahead
-from rvlab.frame.dtypes import RUNS, SPAN, TEXT
-from rvlab.frame.edited import edits_of
-from rvlab.frame.flat import packed
-from rvlab.frame.gather import gathered
-from rvlab.frame.later import Later
-from rvlab.frame.listing import ENDED, once
-from rvlab.frame.part import Part
 from rvlab.frame.rows import HERE, Row, broken, ended, unended
 from rvlab.frame.select import Picked, rolls
-from rvlab.frame.shelf import StoreShelf
 from rvlab.model import Run
 from rvlab.model.edit import Edited
 from rvlab.store import Store
@@ -33,7 +31,7 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
     """One row per run, in the order in which they are wanted.
 
     The record of a run that has ended is read once, on this machine, by whoever asks for it first;
-    see `rvlab.frame.gather`.
+    see `rvlab.cache`.
 
     Args:
         store: Where the runs lie.
@@ -42,7 +40,7 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
             the address as ``_run`` too; see `Engine.states`.
 
     Returns:
-        Index ``run``; the columns of `rvlab.frame.dtypes.RUNS`, then ``params.*`` in the order of
+        Index ``run``; the columns of `rvlab.cache.dtypes.RUNS`, then ``params.*`` in the order of
         the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
         scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
         timedelta: to now for a run that is running, missing if the clocks of its steps and of this
@@ -58,23 +56,24 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         NotFound: If there is no such run or experiment.
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    with Later(store) as later, Ahead(store) as ahead:
-        return _table(store, rolls(store, wanted, ahead), ask, ahead, later)
+    with Query(store) as query:
+        found = query.list_runs() if wanted is None else rolls(store, wanted, query)
+        return _table(query, found, ask)
 
 
-def _table(
-    store: Store, rolls: Sequence[Roll], ask: Ask | None, ahead: Ahead, later: Later
-) -> pd.DataFrame:
-    each = once(rolls)
-    for name in each:
-        ahead.named(name)
+def _table(query: Query, rolls: Sequence[Roll], ask: Ask | None) -> pd.DataFrame:
+    import pandas  # noqa: F401  # here, not in several threads at once
+
+    store = query.store
+    each = merge_listings(rolls)
+    query.prefetch_annotations(each)
     tables: list[pa.Table] = []
     addresses: list[str] = []
     going: list[Row] = []
     for name, roll in each.items():
-        part, others = _of_roll(store, roll, ahead.shelf(name), later)
-        tables.append(part.table)
-        addresses += _uris(store, name, part.keys)
+        block, others = _of_roll(query, roll)
+        tables.append(block.table)
+        addresses += _uris(store, name, block.keys)
         going += others
     silent = [row for row in going if row["_silent"]]
     told = ask(silent) if ask and silent else {}
@@ -88,14 +87,14 @@ def _table(
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)
     if going or not any(map(len, tables)):
-        tables.append(packed(going))
+        tables.append(to_arrow(going))
     edits: dict[str, Edited] = {}
-    for name in each:
-        mine = edits_of(store, name, ahead.edits(name), later)
+    for name in filter(query.annotation_etags, each):
+        mine = read_annotations(query, name)
         edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
     ids, names, uris, rows = _ordered(store, rolls, addresses, tables)
     added = {**_added(uris, edits), "experiment": _text(names), "uri": _text(uris)}
-    return _framed(ids, {**ahead.columns(rows), **added})
+    return _framed(ids, {**query.columns(rows), **added})
 
 
 def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
@@ -104,17 +103,23 @@ def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
     return [start + id_ for id_ in ids]
 
 
-def _of_roll(
-    store: Store, roll: Roll, shelf: StoreShelf | None, later: Later
-) -> tuple[Part, list[Row]]:
+def _of_roll(query: Query, roll: Roll) -> tuple[RowBlock, list[Row]]:
     """The rows of runs that have ended, and those of the others and of broken ones."""
+    store = query.store
     troubles: dict[str, RvlabError] = {}
 
-    def read(ids: Sequence[str]) -> Part:
+    def read(ids: Sequence[str]) -> RowBlock:
         return _read_ends(store, roll, ids, troubles)
 
-    shelf = shelf or StoreShelf(store, roll.experiment, ENDED.name, roll.index)
-    part = gathered(ENDED, shelf, roll.ends, read, later, whole=roll.whole)
+    block = read_through(
+        query,
+        CACHED_RUNS,
+        roll.experiment,
+        roll.ends,
+        read,
+        complete=roll.whole,
+        listed=roll.index,
+    )
     rows = [
         {**broken(exc), "_run": Run(roll.store, roll.experiment, id_)}
         for id_, exc in troubles.items()
@@ -123,13 +128,13 @@ def _of_roll(
     # One whose end is gone was reopened since it was listed, or deleted.
     gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
     going = {run.uri: run for run in [*roll.active, *roll.only(gone).runs]}
-    found = store.each(lambda uri: unended(store, going[uri]), going)
-    return part, [*rows, *({**row, "_run": going[uri]} for uri, row in found.items())]
+    found = store.each(lambda uri: unended(store, going[uri]), going) if going else {}
+    return block, [*rows, *({**row, "_run": going[uri]} for uri, row in found.items())]
 
 
 def _read_ends(
     store: Store, roll: Roll, ids: Sequence[str], troubles: dict[str, RvlabError]
-) -> Part:
+) -> RowBlock:
     """Read the records that ended runs; `troubles` takes those that cannot be read."""
     wanted = {Run(roll.store, roll.experiment, id_).end_key: id_ for id_ in ids}
     rows: list[Row] = []
@@ -143,7 +148,7 @@ def _read_ends(
         rows.append(row)
         keys.append(wanted[key])
         tags.append(tag)
-    return Part(packed(rows), keys, tags)
+    return RowBlock(to_arrow(rows), keys, tags)
 
 
 def _ordered(

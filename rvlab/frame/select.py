@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
+from rvlab.cache.query import Query, list_experiment
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
-from rvlab.frame.ahead import Ahead
-from rvlab.frame.listing import in_store, rolls_of, whole
 from rvlab.model import Run, is_name
 from rvlab.store import Store
 from rvlab.store.roll import FEW, Roll, is_on
@@ -30,7 +29,7 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
     Raises:
         NotFound: If there is no such experiment.
     """
-    found = whole(store, experiment)
+    found = list_experiment(store, experiment)
     if found is None:
         known = [name for name in experiments(store) if name != experiment]
         raise NotFound(
@@ -40,13 +39,13 @@ def runs_of(store: Store, experiment: str) -> list[Run]:
     return found.runs
 
 
-def rolls(store: Store, runs: Picked, ahead: Ahead | None = None) -> list[Roll]:
+def rolls(store: Store, runs: Picked, query: Query | None = None) -> list[Roll]:
     """The runs that are meant, as the store has them; see `picked`.
 
     Args:
         store: Where they lie.
         runs: Which.
-        ahead: See `rvlab.frame.listing.whole`.
+        query: The question that they are listed for.
 
     Returns:
         One roll for an experiment, or several where runs were named in an order that mixes them.
@@ -55,14 +54,45 @@ def rolls(store: Store, runs: Picked, ahead: Ahead | None = None) -> list[Roll]:
         SpecError: If one lies in another store.
         NotFound: If there is no such run or experiment.
     """
+    if query is None:
+        with Query(store) as own:
+            return rolls(store, runs, own)
     if runs is None:
-        found = store.each(lambda name: whole(store, name, ahead), experiments(store))
-        return [one for one in found.values() if one is not None]
-    if isinstance(runs, str) and "/" not in runs:
-        one = whole(store, runs, ahead)
-        if one is not None:
-            return [one]
-    return rolls_of(store, picked(store, runs))
+        return query.list_runs()
+    if isinstance(runs, str) and "/" not in runs and (found := query.list_runs([runs])):
+        return found
+    return rolls_of(query, picked(store, runs))
+
+
+def rolls_of(query: Query, wanted: Sequence[Run] | Sequence[Roll]) -> list[Roll]:
+    """The rolls of runs that are named, whether they are there or not.
+
+    Args:
+        query: The question that they are listed for.
+        wanted: The runs; or rolls, which are taken as they are.
+
+    Returns:
+        One for each experiment, or more where the order of the runs mixes them.
+
+    Raises:
+        SpecError: If one lies in another store.
+        StoreError: If the store does not answer or refuses.
+    """
+    found = [one for one in wanted if isinstance(one, Roll)]
+    runs = [one for one in wanted if isinstance(one, Run)]
+    in_store(query.store, runs)
+    return [*found, *query.look_up(runs)]
+
+
+def in_store(store: Store, runs: Iterable[Run]) -> None:
+    """Whether runs lie in a store.
+
+    Raises:
+        SpecError: If one does not.
+    """
+    for run in runs:
+        if run.store != store.uri:
+            raise SpecError(f"The run {run.uri!r} does not lie directly in the store {store.uri}.")
 
 
 def run_named(store: Store, name: str) -> Run:
@@ -108,7 +138,9 @@ def picked(store: Store, runs: Picked) -> list[Run]:
     if isinstance(runs, Run):
         return [runs]
     if isinstance(runs, str):
-        if "/" not in runs and ((one := whole(store, runs)) or runs in experiments(store)):
+        if "/" not in runs and (
+            (one := list_experiment(store, runs)) or runs in experiments(store)
+        ):
             return one.runs if one else runs_of(store, runs)
         return [_run_or_experiment(store, runs)]
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
@@ -132,7 +164,7 @@ def present(store: Store, runs: Picked) -> list[Run]:
         ids.setdefault(run.experiment, set()).add(run.id)
     for experiment, mine in ids.items():
         if len(mine) > FEW:
-            missing = mine - set(one.ids if (one := whole(store, experiment)) else ())
+            missing = mine - set(one.ids if (one := list_experiment(store, experiment)) else ())
         else:
             there = _there(store, [Run(store.uri, experiment, id_) for id_ in mine])
             missing = mine - {run.id for run in there}

@@ -6,8 +6,8 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.cache.dtypes import TEXT, TIME, WHOLE, as_dtype
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.dtypes import TEXT, TIME, WHOLE, typed
 from rvlab.frame.rows import step_record
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
@@ -74,7 +74,7 @@ def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         rows.append({"run": runs[key].id, **record.record()})
     place = {run.id: i for i, run in enumerate(wanted)}
     rows.sort(key=lambda row: (place[row["run"]], *_in_order(row)))
-    columns = {name: typed([r[name] for r in rows], dtype) for name, dtype in STEPS.items()}
+    columns = {name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEPS.items()}
     return pd.DataFrame(columns)
 
 

@@ -6,13 +6,12 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.cache.block import RowBlock, concat_blocks
+from rvlab.cache.query import Query, merge_listings
+from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.gather import Kind, gathered
-from rvlab.frame.later import Later
-from rvlab.frame.listing import once, rolls_of
 from rvlab.frame.parquet import conform, no_table, read_parquet
-from rvlab.frame.part import Part, joined
-from rvlab.frame.shelf import StoreShelf
+from rvlab.frame.select import rolls_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.log import epochs
@@ -87,15 +86,15 @@ def _is_history(table: pa.Table) -> bool:
 
 _FILES = {**{name: dtype for name, dtype in ARTIFACTS.items() if name != "uri"}, "key": "string"}
 
-KEPT = {
-    "evals": Kind("evals", _is(EVALS)),
-    "confusion": Kind("confusion", _is(CONFUSION)),
-    "scenes": Kind("scenes", _is(SCENES)),
-    "artifacts": Kind("artifacts", _is(_FILES), shared=False),
+CACHED = {
+    "evals": CachedTable("evals", _is(EVALS)),
+    "confusion": CachedTable("confusion", _is(CONFUSION)),
+    "scenes": CachedTable("scenes", _is(SCENES)),
+    "artifacts": CachedTable("artifacts", _is(_FILES), is_shared=False),
     # There is most of it, and numbers hardly become smaller: it is for this machine alone.
-    "history": Kind("history", _is_history, shared=False),
+    "history": CachedTable("history", _is_history, is_shared=False),
 }
-"""What is kept of each table."""
+"""The tables that are cached, by name."""
 
 
 def evals(store: Store, wanted: Wanted) -> pd.DataFrame:
@@ -133,7 +132,8 @@ def artifacts(store: Store, wanted: Wanted) -> pd.DataFrame:
     Returns:
         ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
     """
-    rolls = rolls_of(store, wanted)
+    with Query(store) as query:
+        rolls = rolls_of(query, wanted)
     found = _written(store, rolls, "artifacts", _FILES)
     uris = {run.id: run.uri for one in rolls for run in one.runs}
     if len(found):
@@ -160,7 +160,7 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
                 return found, way is _kept_log
         return None, False
 
-    table = _table(store, wanted, KEPT["history"], find)
+    table = _table(store, wanted, CACHED["history"], find)
     rest = {name: "float64" for name in table.columns if name not in HISTORY}
     return _typed(table, {**HISTORY, **rest})
 
@@ -212,10 +212,10 @@ def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]
         if found is None:
             return None, False
         needed = [*whole, *NEEDED[name]]
-        table = conform(key, found, schema, needed=needed, positive=whole)
-        return table.replace_schema_metadata(), True
+        rows = conform(key, found, schema, needed=needed, positive=whole)
+        return rows.replace_schema_metadata(), True
 
-    return _table(store, wanted, KEPT[name], find)
+    return _table(store, wanted, CACHED[name], find)
 
 
 def _read(store: Store, key: str) -> pa.Table | None:
@@ -227,44 +227,46 @@ def _read(store: Store, key: str) -> pa.Table | None:
     return read_parquet(key, data)
 
 
-def _table(store: Store, wanted: Wanted, kind: Kind, find: Find) -> pd.DataFrame:
+def _table(store: Store, wanted: Wanted, kind: CachedTable, find: Find) -> pd.DataFrame:
     """The rows of all runs that have some, below one another, and whose they are as ``run``."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
-    rolls = rolls_of(store, wanted)
-    with Later(store) as later:
-        each = {name: _part(store, one, kind, find, later) for name, one in once(rolls).items()}
+    with Query(store) as query:
+        rolls = rolls_of(query, wanted)
+        each = {n: _block(query, one, kind, find) for n, one in merge_listings(rolls).items()}
     some = []
     for one in rolls:
-        part = each[one.experiment]
-        mine = part.of([id_ for id_ in one.ids if id_ in part.at])
+        block = each[one.experiment]
+        mine = block.select([id_ for id_ in one.ids if id_ in block.position])
         if len(mine.table):
             some.append(mine)
     if not some:
         return pd.DataFrame()
     table: pd.DataFrame = pa.concat_tables(
-        [part.table for part in some], promote_options="default"
+        [block.table for block in some], promote_options="default"
     ).to_pandas()
-    ids = np.array([key for part in some for key in part.keys], dtype=object)
-    table.insert(0, "run", np.repeat(ids, [n for part in some for n in part.counts]))
+    ids = np.array([key for block in some for key in block.keys], dtype=object)
+    table.insert(0, "run", np.repeat(ids, [n for block in some for n in block.row_counts]))
     return table
 
 
-def _part(store: Store, one: Roll, kind: Kind, find: Find, later: Later) -> Part:
+def _block(query: Query, one: Roll, kind: CachedTable, find: Find) -> RowBlock:
     """The rows of the runs of an experiment; those of one that has ended are read once."""
+    store = query.store
 
-    def read(ids: Sequence[str]) -> Part:
+    def read(ids: Sequence[str]) -> RowBlock:
         return _found(store, one.only(ids), find)
 
-    shelf = StoreShelf(store, one.experiment, kind.name, one.index)
-    ended = gathered(kind, shelf, one.ends, read, later, whole=one.whole)
+    ended = read_through(
+        query, kind, one.experiment, one.ends, read, complete=one.whole, listed=one.index
+    )
     active = one.only(run.id for run in one.active)
-    return joined([ended, _found(store, active, find)]) if active.ids else ended
+    return concat_blocks([ended, _found(store, active, find)]) if active.ids else ended
 
 
-def _found(store: Store, one: Roll, find: Find) -> Part:
+def _found(store: Store, one: Roll, find: Find) -> RowBlock:
     import pyarrow as pa
 
     def table(uri: str) -> tuple[pa.Table | None, bool] | RecordBroken:
@@ -275,7 +277,7 @@ def _found(store: Store, one: Roll, find: Find) -> Part:
             return exc
 
     runs = {run.uri: run for run in one.runs}
-    parts = []
+    blocks = []
     for uri, answer in store.each(table, runs).items():
         run = runs[uri]
         if isinstance(answer, RecordBroken):
@@ -284,8 +286,8 @@ def _found(store: Store, one: Roll, find: Find) -> Part:
         rows, final = answer
         rows = rows if rows is not None else pa.table({})
         tag = one.ends.get(run.id) if final else None
-        parts.append(Part(rows, [run.id], [tag], [len(rows)]))
-    return joined(parts)
+        blocks.append(RowBlock(rows, [run.id], [tag], [len(rows)]))
+    return concat_blocks(blocks)
 
 
 def _left_out(run: Run, exc: RvlabError) -> None:

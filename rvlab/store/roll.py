@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import contextlib
 import secrets
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
-from rvlab.model import INDEX, ROLL, Run, is_name
-from rvlab.store.store import Store, cuts_of
+from rvlab.model import ROLL, Run, is_name
+from rvlab.store.store import Store, page_boundaries
 
 FEW = 32
 """Of so many runs each is asked for, rather than all of their experiment listed."""
@@ -63,38 +63,67 @@ class Roll:
         return replace(self, ids=mine, ends=ends, whole=False)
 
 
-def roll(
-    store: Store,
-    experiment: str,
-    near: Collection[str] = (),
-    ask: Callable[[Sequence[str]], Sequence[str]] | None = None,
-) -> Roll:
+def active_prefix(experiment: str) -> str:
+    """The folder of the keys of runs without an end."""
+    return f"{experiment}/{ROLL}/active/"
+
+
+def ended_prefix(experiment: str) -> str:
+    """The folder of the records that ended runs."""
+    return f"{experiment}/{ROLL}/ended/"
+
+
+def roll(store: Store, experiment: str, near: Collection[str] = ()) -> Roll:
     """List the runs of an experiment; one that nobody has ever made has none.
 
     Args:
         store: Where it lies.
         experiment: Its name.
         near: Ids of runs that had ended when they were last listed; makes the listing faster.
-        ask: Tells, from the keys of the index, which is listed for it, ids between which there is
-            about a page of ends each, sorted.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
-    active, end = f"{experiment}/{ROLL}/active/", f"{experiment}/{ROLL}/ended/"
-    listed = store.each(store.tags, [active, f"{experiment}/{INDEX}/"] if ask else [active])
-    going = [key[len(active) :] for key in listed.pop(active)]
-    index = [key for keys in listed.values() for key in keys] if ask else None
-    cuts = ask(index) if ask and index else cuts_of(near)
-    found = store.tags(end, [f"{end}{one}.json" for one in cuts])
-    ended: dict[str, str | None] = {}
-    for key in sorted(found):
+    active = store.tags(active_prefix(experiment))
+    ended = store.tags(ended_prefix(experiment), end_keys(experiment, page_boundaries(near)))
+    return from_keys(store, experiment, active, ended, near=near)
+
+
+def end_keys(experiment: str, ids: Iterable[str]) -> list[str]:
+    """The keys of the records that ended runs, by the ids of the runs."""
+    start = ended_prefix(experiment)
+    return [f"{start}{one}.json" for one in ids]
+
+
+def from_keys(
+    store: Store,
+    experiment: str,
+    active: Iterable[str],
+    ended: Mapping[str, str | None],
+    *,
+    near: Collection[str] = (),
+    index: Sequence[str] | None = None,
+) -> Roll:
+    """The roll of an experiment from two listings, of which that of active runs was first.
+
+    Args:
+        store: Where it lies.
+        experiment: Its name.
+        active: The keys below `active_prefix`.
+        ended: The ETag of each key below `ended_prefix`.
+        near: Ids of runs that had ended when they were last listed; they are valid names.
+        index: See `Roll`.
+    """
+    start, end = active_prefix(experiment), ended_prefix(experiment)
+    ends: dict[str, str | None] = {}
+    for key in sorted(ended):
         one = key[len(end) : -5]
         if key.endswith(".json") and (one in near or is_name(one)):
-            ended[one] = found[key]
-    others = [one for one in going if one not in ended and is_name(one)]
-    ids = sorted([*ended, *others]) if others else list(ended)
-    return Roll(store.uri, experiment, ids, ended, index=index)
+            ends[one] = ended[key]
+    going = [key[len(start) :] for key in active]
+    others = [one for one in going if one not in ends and is_name(one)]
+    ids = sorted([*ends, *others]) if others else list(ends)
+    return Roll(store.uri, experiment, ids, ends, index=index)
 
 
 def called(store: Store, experiment: str, ids: Sequence[str], near: Collection[str] = ()) -> Roll:

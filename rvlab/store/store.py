@@ -13,13 +13,14 @@ from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.model.limits import RECORD_BYTES
-from rvlab.store import crowd, patience
+from rvlab.store import patience
 from rvlab.store.access import S3Access
+from rvlab.store.concurrency import map_concurrently
 from rvlab.store.objects import Objects, objects_at
 from rvlab.store.patience import BRIEF_S, RetryingObjects
 
-PIECE = 950
-"""So many keys that are known are listed by one request, which leaves room for new ones."""
+PAGE_KEYS = 950
+"""Known keys between two page boundaries: a page of 1,000 has room for some new ones."""
 
 PAGES_IN_FLIGHT = 16
 """Each is a thousand keys, and half a megabyte that is held: with more a server gets slower."""
@@ -201,7 +202,7 @@ class Store:
     def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
         """Call something for each key, many at a time; the first exception ends it."""
         wanted = list(dict.fromkeys(keys))
-        return crowd.each(call, wanted)
+        return map_concurrently(call, wanted)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key, whole or not at all.
@@ -232,28 +233,39 @@ class Store:
         """All keys below a prefix, with their sizes in bytes, sorted by key."""
         return self._objects.files(prefix)
 
-    def tags(self, prefix: str, cuts: Sequence[str] = ()) -> dict[str, str | None]:
+    def tags(self, prefix: str, boundaries: Sequence[str] = ()) -> dict[str, str | None]:
         """The ETag of each key below a prefix; None where a kind of storage has none.
 
         Args:
             prefix: A folder.
-            cuts: Keys, sorted, at which the listing is cut into pieces that are asked for side by
-                side; see `cuts_of`. They need not be there any more.
+            boundaries: Keys, sorted, at which the listing is split into ranges that are requested
+                concurrently; see `page_boundaries`. They need not exist any more.
         """
-        starts = ["", *cuts] if self.is_s3 else [""]
-        until: dict[str, str | None] = dict(zip(starts, [*starts[1:], None], strict=True))
+        ranges = self.ranges(boundaries)
 
-        def piece(start: str) -> dict[str, str | None]:
-            found: dict[str, str | None] = {}
-            end = until[start]
-            for page in self._objects.pages(prefix, start or None):
-                found |= page
-                if end is not None and page and next(reversed(page)) >= end:
-                    break
-            return found
+        def listed(start: str) -> dict[str, str | None]:
+            return self.tags_between(prefix, start, ranges[start])
 
-        pieces = crowd.each(piece, starts, PAGES_IN_FLIGHT)
+        pieces = map_concurrently(listed, list(ranges), PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
+
+    def ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
+        """The end of each range that a listing can be split into, by its start; for `tags_between`.
+
+        Args:
+            boundaries: Keys, sorted. Only S3 lists in pages: elsewhere there is one range.
+        """
+        starts = ["", *boundaries] if self.is_s3 else [""]
+        return dict(zip(starts, [*starts[1:], None], strict=True))
+
+    def tags_between(self, prefix: str, start: str, end: str | None) -> dict[str, str | None]:
+        """The ETag of each key below a prefix and after `start`, up to `end` or a page beyond."""
+        found: dict[str, str | None] = {}
+        for page in self._objects.pages(prefix, start or None):
+            found |= page
+            if end is not None and page and next(reversed(page)) >= end:
+                break
+        return found
 
     def written(self, prefix: str) -> dict[str, datetime | None]:
         """When each key below a prefix was last written, in UTC; None where that is not known.
@@ -271,9 +283,9 @@ class Store:
         return self._objects.folders(prefix)
 
 
-def cuts_of(keys: Iterable[str]) -> list[str]:
-    """Those of the known keys at which `Store.tags` can cut a listing of them into pages."""
-    return sorted(keys)[PIECE::PIECE]
+def page_boundaries(keys: Iterable[str]) -> list[str]:
+    """Return those of the known keys at which `Store.tags` can split a listing into pages."""
+    return sorted(keys)[PAGE_KEYS::PAGE_KEYS]
 
 
 def normal(uri: str | Path) -> str:

@@ -1,6 +1,6 @@
 """Damage to cached blocks, read in a child process, so that a crash of Arrow is seen.
 
-``python -m tests.faults.cache_damage FOLDER WAY SEED START COUNT`` prints one JSON line: what it saw.
+``python -m tests.faults.cache_damage FOLDER WAY SEED START COUNT`` prints one JSON line.
 """
 
 from __future__ import annotations
@@ -21,8 +21,9 @@ import pandas as pd
 import pyarrow as pa
 
 from rvlab import frame
+from rvlab.cache import block_file, row_cache
+from rvlab.cache.background import DeferredWrites
 from rvlab.errors import RvlabError
-from rvlab.frame import block_file, gather, later
 from rvlab.store import Store
 from rvlab.store.edits import put
 from tests.frame.made import Made
@@ -55,13 +56,13 @@ def table_of(store: Store, name: str) -> pd.DataFrame:
     """A table of all runs, with every background job finished."""
     wanted: Any = None if name in ("runs", "edits") else frame.rolls(store, None)
     found = READ[name](store, wanted)
-    later.settle()
+    DeferredWrites.flush()
     return found
 
 
 def small_blocks() -> None:
     """Share blocks of two runs already."""
-    gather.FEW, gather.LEAST = 0, 2
+    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 
 
 def prepare(folder: Path) -> None:
@@ -140,7 +141,7 @@ def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str,
         rng = random.Random(f"{seed}-{case}")
         path = paths[case % len(paths)]
         name = path.parent.name.rpartition("-")[0]
-        expected = pd.read_pickle(folder / f"{name}.pkl")
+        expected = pd.read_pickle(folder / f"{name}.pkl")  # noqa: S301  # written by `prepare`
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             os.environ["RVLAB_CACHE"] = cache
             if way == "forged":

@@ -16,7 +16,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rvlab.frame.dtypes import RUNS
+from rvlab.cache.dtypes import RUNS
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.model.edit import Edit
 from rvlab.raster.tally import WINDOWS

@@ -22,7 +22,8 @@ from pathlib import Path
 from typing import Any
 
 from rvlab import frame
-from rvlab.frame import gather, later
+from rvlab.cache import evict, row_cache
+from rvlab.cache.background import DeferredWrites
 from rvlab.model import Run, new_id
 from rvlab.store import S3Access, Store
 from rvlab.store.edits import put
@@ -80,7 +81,7 @@ def write(store: Store, ledger: Path, until: float, rng: random.Random) -> Count
             old = mine.pop(rng.randrange(len(mine)))
             note(ledger, "delete", old.id, 0)
             remove(store, [old])
-            frame.forget(store, [old])
+            evict(store, [old])
             note(ledger, "deleted", old.id, 0)
             done["deletions"] += 1
     return done
@@ -130,7 +131,7 @@ ROLES: dict[str, Callable[..., Counter[str]]] = {"read": read, "write": write}
 
 def main(role: str, uri: str, ledger: str, seconds: str, threads: str, seed: str) -> Counter[str]:
     """Work in several threads until the time is over."""
-    gather.FEW, gather.LEAST = 8, 20  # so that shared blocks are written and merged all the time
+    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 8, 20  # blocks are merged all the time
     store, total = Store(uri, S3Access.from_environ()), Counter[str]()
     until = time.time() + float(seconds)
     with ThreadPoolExecutor(int(threads)) as pool:
@@ -140,7 +141,7 @@ def main(role: str, uri: str, ledger: str, seconds: str, threads: str, seed: str
         ]
         for job in jobs:
             total += job.result()
-    later.settle()
+    DeferredWrites.flush()
     return total
 
 

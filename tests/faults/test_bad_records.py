@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from rvlab import frame
-from rvlab.frame.later import settle
+from rvlab.cache.background import DeferredWrites
 from rvlab.frame.windows import load
 from rvlab.model import Run
 from rvlab.store import Store
@@ -57,7 +57,7 @@ class Read:
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
             self.steps = frame.steps(store, every)
             self.windows = load(store, counted)
-            settle(store.uri)
+            DeferredWrites.flush(store.uri)
         self.warned = [str(one.message) for one in told]
         self.good = [run.id for run in good]
 

@@ -19,9 +19,11 @@ import pyarrow as pa
 import pytest
 
 from rvlab import frame
-from rvlab.frame import block_file, gather, later, private_dir, shelf
-from rvlab.frame.block_file import BlockDamaged
-from rvlab.frame.part import Part
+from rvlab.cache import block_file, local, private_files, row_cache
+from rvlab.cache.background import DeferredWrites
+from rvlab.cache.block import RowBlock
+from rvlab.cache.block_file import BlockDamaged
+from rvlab.cache.shared import SharedRowCache
 from rvlab.store import Store
 from tests.faults import cache_damage as damage
 from tests.frame.made import Made
@@ -35,8 +37,8 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("damage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder / "cache"))
-        patch.setattr(gather, "FEW", 0)
-        patch.setattr(gather, "LEAST", 2)
+        patch.setattr(row_cache, "FEW_KEYS", 0)
+        patch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
         damage.prepare(folder)
     return folder
 
@@ -51,8 +53,8 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     """Share blocks of two runs already."""
-    monkeypatch.setattr(gather, "FEW", 0)
-    monkeypatch.setattr(gather, "LEAST", 2)
+    monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
+    monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
 
 
 def campaign(folder: Path, way: str, start: int, count: int) -> Counter[str]:
@@ -106,10 +108,10 @@ def test_damaged_blocks_at_full_size(prepared: Path, figure: Callable[[str, obje
     figure("forged block files: crashes", 0)
 
 
-def block_of(keys: int = 3) -> Part:
+def block_of(keys: int = 3) -> RowBlock:
     names = [f"run-{n}" for n in range(keys)]
     rows = pa.table({"text": [f"row {n}" for n in range(keys)]})
-    return Part(rows, names, [f"tag-{n}" for n in range(keys)])
+    return RowBlock(rows, names, [f"tag-{n}" for n in range(keys)])
 
 
 def stream_of(table: pa.Table, compression: str | None = None) -> bytes:
@@ -152,7 +154,10 @@ ONE = pa.table({"text": ["a"]})
         (block_with(stream_of(pa.table({"a": [b"\xff"]}))), "has the type binary"),
         (block_with(stream_of(pa.table({"a": [[1]]}))), "has the type list"),
         (block_with(stream_of(pa.table({"a": pa.nulls(10**7)})), rows=[10**7]), "the type null"),
-        (block_with(stream_of(pa.table({"a": ["x" * 9999]}), "zstd")), "a part that no block has"),
+        (
+            block_with(stream_of(pa.table({"a": ["x" * 9999]}), "zstd")),
+            "compressed or unknown",
+        ),
         (block_with(b""), "cannot be read|no schema"),
         (block_with(stream_of(ONE))[:-64], "cut off"),
         (b"PAR1" * 99, "does not start"),
@@ -165,10 +170,10 @@ def test_block_that_another_program_wrote_is_refused(data: bytes, reason: str) -
 
 
 def test_block_reads_as_it_was_written() -> None:
-    part = block_of().placed(["first", None, "second"])
+    part = block_of().with_shared_in(["first", None, "second"])
     found = block_file.decode(block_file.decompress(block_file.compress(block_file.encode(part))))
     assert found.table.equals(part.table)
-    for name in ("keys", "tags", "counts", "places"):
+    for name in ("keys", "etags", "row_counts", "shared_in"):
         assert getattr(found, name) == getattr(part, name)
 
 
@@ -202,8 +207,8 @@ def test_block_above_the_limits_is_not_written_and_not_read(
     assert store.files("towns/index") == []
     monkeypatch.undo()
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "second"))
-    monkeypatch.setattr(gather, "FEW", 0)
-    monkeypatch.setattr(gather, "LEAST", 2)
+    monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
+    monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
     damage.table_of(store, "runs")
     ((key, _),) = store.files("towns/index")
     monkeypatch.setattr(block_file, "MAX_FILE_BYTES", 1000)
@@ -262,14 +267,14 @@ def test_cache_folder_of_another_user_is_not_used(
     Made(store).ended({"lr": 1})
     damage.table_of(store, "runs")
     files = sorted(p for p in cache.rglob("*") if p.is_file())
-    private_dir.is_private.cache_clear()
+    private_files.is_private.cache_clear()
     plain = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: plain + 1)  # the folder belongs to another
     Made(store).ended({"lr": 2})
     with pytest.warns(UserWarning, match="is not used: it belongs to user .* Set RVLAB_CACHE"):
         assert len(damage.table_of(store, "runs")) == 2
     assert sorted(p for p in cache.rglob("*") if p.is_file()) == files
-    private_dir.is_private.cache_clear()
+    private_files.is_private.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "folder"])
@@ -281,7 +286,7 @@ def test_cache_file_that_is_no_regular_file_is_ignored(
     whole = damage.table_of(store, "runs")
     (path,) = (p for p in cache.rglob("runs-*/*") if p.is_file())
     data = path.read_bytes()
-    shelf._loaded.clear()
+    local._in_memory.clear()
     path.unlink()
     if kind == "fifo":
         os.mkfifo(path)  # reading it would wait for a writer
@@ -328,7 +333,7 @@ def test_block_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(
         Path, "replace", lambda path, new: steps.append("replace") or replace(path, new)
     )
-    private_dir.write(tmp_path / "folder" / "file", b"content")
+    private_files.write(tmp_path / "folder" / "file", b"content")
     assert steps == ["fsync", "replace"]
 
     def full(_: int) -> None:
@@ -336,7 +341,7 @@ def test_block_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        private_dir.write(tmp_path / "folder" / "other", b"content")
+        private_files.write(tmp_path / "folder" / "other", b"content")
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
 
 
@@ -373,8 +378,8 @@ def tables(store: Store, cache: Path) -> dict[str, pd.DataFrame]:
 def without_shared(store: Store, cache: Path) -> dict[str, pd.DataFrame]:
     """Every table as the records say it, without any block."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(shelf.StoreShelf, "names", lambda _: [])
-        patch.setattr(shelf.StoreShelf, "write", lambda *_: "none")
+        patch.setattr(SharedRowCache, "names", lambda _: [])
+        patch.setattr(SharedRowCache, "write", lambda *_: "none")
         return tables(store, cache)
 
 
@@ -468,9 +473,9 @@ def test_readers_in_threads_share_a_damaged_block(tmp_path: Path) -> None:
     whole = damage.table_of(store, "runs")
     (path,) = (p for p in Path(os.environ["RVLAB_CACHE"]).rglob("runs-*/*.arrow"))
     path.write_bytes(path.read_bytes()[:-1])
-    shelf._loaded.clear()
+    local._in_memory.clear()
     with pytest.warns(UserWarning, match="damaged"), ThreadPoolExecutor(4) as pool:
         found = list(pool.map(lambda _: frame.runs(store, None), range(8)))
-    later.settle()
+    DeferredWrites.flush()
     for table in found:
         pd.testing.assert_frame_equal(table, whole)

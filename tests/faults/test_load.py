@@ -15,7 +15,7 @@ import pandas as pd
 import pytest
 
 from rvlab import frame
-from rvlab.frame import later
+from rvlab.cache.background import DeferredWrites
 from rvlab.store import S3Access, Store
 from tests.faults.load import known
 
@@ -61,7 +61,7 @@ def check(store: Store, folder: Path, seen: Counter[str], monkeypatch: pytest.Mo
     for cache in ("cache-0", "fresh"):
         monkeypatch.setenv("RVLAB_CACHE", str(folder / cache))
         table: pd.DataFrame = frame.runs(store, None)
-        later.settle()
+        DeferredWrites.flush()
         expected = {run: number for run, number in ended.items() if run not in going}
         assert table["params.n"].to_dict() == expected
         assert {

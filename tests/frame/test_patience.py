@@ -166,7 +166,7 @@ def test_a_listing_that_never_comes_is_told(near: Store, moody: Moody) -> None:
 def test_so_many_are_asked_for_at_once_and_no_more(
     near: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.crowd.IN_FLIGHT", 4)
+    monkeypatch.setattr("rvlab.store.concurrency.IN_FLIGHT", 4)
     moody.trouble = lambda *_: time.sleep(0.05)
     assert len(table(near)) == 12
     assert 2 <= moody.most <= 5  # and one listing of what people added

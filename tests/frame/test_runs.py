@@ -14,8 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import frame
+from rvlab.cache.dtypes import RUNS, infer_dtype
 from rvlab.errors import StoreUnreachable
-from rvlab.frame.dtypes import RUNS, guessed
 from rvlab.model import SILENT_S, Run
 from rvlab.store import S3Access, Store, edits
 from rvlab.store.roll import enter
@@ -142,7 +142,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 @given(st.lists(scalars, max_size=5))
 def test_no_parameters_are_lost_or_changed_on_the_way_into_a_column(values: list[Any]) -> None:
-    column = guessed(values, [True] * len(values))
+    column = infer_dtype(values, [True] * len(values))
     for have, want in zip(column, values, strict=True):
         assert pd.isna(have) if want is None else have == want
 

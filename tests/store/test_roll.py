@@ -7,6 +7,7 @@ from threading import Lock
 
 import pytest
 
+from rvlab.cache.query import list_experiment
 from rvlab.errors import KeyExists
 from rvlab.model import Run
 from rvlab.store import Store
@@ -76,7 +77,7 @@ def test_runs_that_are_named_are_asked_for_one_by_one(store: Store) -> None:
 def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
     store: Store, monkeypatch: pytest.MonkeyPatch, gone: list[int]
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
     runs = [ended(store, 10 * n) for n in range(12)]
     near = roll(store, "towns").ids
     assert roll(store, "towns", near).ids == near
@@ -89,22 +90,26 @@ def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
     assert dict(found.ends) == dict(roll(store, "towns").ends)
 
 
-@pytest.mark.parametrize("cuts", [[], [2, 5, 9], [11], [0, 1]])
+@pytest.mark.parametrize("boundaries", [[], [2, 5, 9], [11], [0, 1]])
 @pytest.mark.parametrize("active", [0, 1, 3, 8])
 @pytest.mark.parametrize("page", [3, 1000])
-def test_a_first_listing_is_whole_however_its_pages_fall(
-    store: Store, monkeypatch: pytest.MonkeyPatch, cuts: list[int], active: int, page: int
+def test_first_listing_is_complete_for_any_page_boundaries(
+    store: Store, monkeypatch: pytest.MonkeyPatch, boundaries: list[int], active: int, page: int
 ) -> None:
     monkeypatch.setattr("rvlab.store.objects.PAGE", page)
     over = [ended(store, 10 * n) for n in range(12)]
     going = [run(store, 10 * n + 5) for n in range(active)]
     enter(store, going)
-    store.put("towns/index/x", b"")
-    found = roll(store, "towns", ask=lambda _: [over[n].id for n in cuts])
+    index = [f"towns/index/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
+    for key in index:
+        store.put(key, b"")
+    found = list_experiment(store, "towns")
+    assert found is not None
     assert found.runs == sorted([*over, *going])
     assert found.active == sorted(going)
     assert found.ends == roll(store, "towns").ends
-    assert found.index == ["towns/index/x"]
+    assert found.index is not None
+    assert sorted(found.index) == sorted(index)
 
 
 @pytest.mark.parametrize("first", [True, False])
@@ -125,7 +130,9 @@ def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
 
     monkeypatch.setattr(store._objects, "pages", slow)
     for _ in range(6):
-        assert roll(store, "towns", ask=(lambda _: []) if first else None).runs == going
+        found = list_experiment(store, "towns") if first else roll(store, "towns")
+        assert found is not None
+        assert found.runs == going
     assert len(left) < 9
 
 
@@ -139,7 +146,7 @@ def test_what_lies_beside_the_ends_is_no_run(store: Store) -> None:
         "index/x",
     ):
         store.put(f"towns/{key}", b"")
-    asked: list[str] = []
-    found = roll(store, "towns", ask=lambda keys: asked.extend(keys) or [])
-    assert found.runs == [one]
-    assert found.index == asked == ["towns/index/x"]
+    found = list_experiment(store, "towns")
+    assert found is not None
+    assert found.runs == roll(store, "towns").runs == [one]
+    assert found.index == ["towns/index/x"]

@@ -1,4 +1,4 @@
-"""The columns of the table of runs, and dtypes that are declared once."""
+"""The columns of the table of runs, their dtypes, and dtypes of parameters."""
 
 from __future__ import annotations
 
@@ -47,32 +47,32 @@ RUNS: dict[str, Any] = {
 """The columns before ``params.*`` and ``metrics.*``, with their dtypes."""
 
 
-def typed(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
-    """A column of a declared dtype; what does not fit it becomes missing."""
+def as_dtype(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
+    """Convert values to a declared dtype; values that do not fit become missing."""
     import pandas as pd
 
     if dtype == TIME:
         times = pd.Series(column, dtype="object")
         return pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype(TIME)
     if dtype in (WHOLE, "float64"):
-        column = [value if fits(value, dtype) else None for value in column]
+        column = [value if fits_64_bits(value, dtype) else None for value in column]
     return pd.Series(column, dtype="object").astype(dtype)
 
 
-def fits(value: Any, dtype: Any) -> bool:
-    """Whether a number has room in 64 bits."""
+def fits_64_bits(value: Any, dtype: Any) -> bool:
+    """Return whether a number fits in 64 bits."""
     if isinstance(value, int):
         return -(2**63) <= value < 2**63 if dtype == WHOLE else abs(value) < 2**1023
     return True
 
 
 def is_exact(value: Any) -> bool:
-    """Whether a number, or nothing, is the same as a float64."""
+    """Return whether a number, or None, is exact as a float64."""
     return not isinstance(value, int) or int(float(value)) == value
 
 
-def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
-    """A column of parameters: numbers stay numbers, whatever is missing.
+def infer_dtype(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
+    """Convert the values of a parameter to a column; numbers stay numbers if some are missing.
 
     Args:
         values: A value for each run.
@@ -99,5 +99,5 @@ def guessed(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
     if kinds and kinds <= {int, float} and all(map(is_exact, have)):
         return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
     if kinds <= {str}:
-        return typed(plain, TEXT)
+        return as_dtype(plain, TEXT)
     return pd.Series(plain, dtype="object")

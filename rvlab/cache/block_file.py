@@ -18,10 +18,13 @@ import struct
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.part import Part
+from rvlab.cache.block import RowBlock
 
 if TYPE_CHECKING:
     import pyarrow as pa
+
+FORMAT = 3
+"""Number of the format of blocks; those of another number are not read."""
 
 MAX_FILE_BYTES = 256 * 2**20
 """Largest block file in the store."""
@@ -35,7 +38,7 @@ MAX_ROWS = 50_000_000
 NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
 """File names of blocks: number of keys, digest, and format."""
 
-_MAGIC = b"rvlab-3\n"
+_MAGIC = b"rvlab-%d\n" % FORMAT
 _ALIGNMENT = 64
 _SIZES = struct.Struct("<8sQQQ")
 _SHARED = struct.Struct("<8sQ")
@@ -47,24 +50,24 @@ class BlockDamaged(ValueError):
     """A block file does not have the content that its name promises, or is no block."""
 
 
-def encode(part: Part) -> pa.Buffer:
+def encode(block: RowBlock) -> pa.Buffer:
     """Return a block as uncompressed bytes."""
     import pyarrow as pa
 
-    names = list(dict.fromkeys(place for place in part.places if place is not None))
+    names = list(dict.fromkeys(name for name in block.shared_in if name is not None))
     numbers = {name: number for number, name in enumerate(names)}
     columns = (
-        part.keys,
-        part.tags,
-        part.counts,
-        [None if place is None else numbers[place] for place in part.places],
+        block.keys,
+        block.etags,
+        block.row_counts,
+        [None if name is None else numbers[name] for name in block.shared_in],
     )
     types = (pa.string(), pa.string(), pa.int64(), pa.int64())
     arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
     index = pa.table(dict(zip(_INDEX, arrays, strict=True)))
-    blocks = pa.table({"name": pa.array(names, pa.string())})
-    rows = part.table.replace_schema_metadata(None).combine_chunks()
-    streams = [_to_stream(table) for table in (index, blocks, rows)]
+    shared = pa.table({"name": pa.array(names, pa.string())})
+    rows = block.table.replace_schema_metadata(None).combine_chunks()
+    streams = [_to_stream(table) for table in (index, shared, rows)]
     head = _SIZES.pack(_MAGIC, *(len(stream) for stream in streams)).ljust(_ALIGNMENT, b"\0")
     sink = pa.BufferOutputStream()
     for piece in (head, *streams):
@@ -73,35 +76,36 @@ def encode(part: Part) -> pa.Buffer:
     return sink.getvalue()
 
 
-def decode(data: Any) -> Part:
-    """Read a block from its bytes, without a copy.
+def decode(data: Any) -> RowBlock:
+    """Read a block from its bytes, without copying the rows.
 
     Args:
         data: What `encode` returned, as anything with the buffer protocol.
 
     Raises:
-        BlockDamaged: If it is something else, or its parts do not agree.
+        BlockDamaged: If it is something else, or its streams do not agree.
     """
     import pyarrow as pa
 
     buffer = pa.py_buffer(data)
     try:
-        index, blocks, rows = (_from_stream(piece) for piece in _pieces(buffer))
+        index, blocks, rows = map(_from_stream, _pieces(buffer))
     except BlockDamaged:
         raise
     except (pa.ArrowException, struct.error, ValueError, OSError, ArithmeticError) as exc:
         raise BlockDamaged(f"it cannot be read: {exc!s:.200}") from exc
     if _schema(index) != _INDEX or _schema(blocks) != {"name": "string"}:
         raise BlockDamaged("its index has other columns")
-    keys, tags, counts, places = (index.column(name).to_pylist() for name in _INDEX)
+    keys, etags, counts, shared = (index.column(name).to_pylist() for name in _INDEX)
     if None in keys or len(set(keys)) != len(keys):
         raise BlockDamaged("its keys are not unique")
     if any(count is None or count < 0 for count in counts) or sum(counts) != len(rows):
         raise BlockDamaged(f"its index counts {sum(filter(None, counts))} rows, not {len(rows)}")
     names = blocks.column("name").to_pylist()
-    if any(place is not None and not 0 <= place < len(names) for place in places):
+    if any(number is not None and not 0 <= number < len(names) for number in shared):
         raise BlockDamaged("its index names a shared block that is not listed")
-    return Part(rows, keys, tags, counts, [None if p is None else names[p] for p in places])
+    shared_in = [None if number is None else names[number] for number in shared]
+    return RowBlock(rows, keys, etags, counts, shared_in)
 
 
 def compress(data: pa.Buffer) -> bytes:
@@ -158,15 +162,15 @@ def check_name(name: str, context: str, data: Any) -> None:
         raise BlockDamaged("its content does not have the digest in its name")
 
 
-def check_keys(name: str, part: Part) -> Part:
+def check_keys(name: str, block: RowBlock) -> RowBlock:
     """Check the number of keys of a block against its file's name.
 
     Raises:
         BlockDamaged: If they differ.
     """
-    if len(part) != keys_in(name):
-        raise BlockDamaged(f"it has {len(part)} keys; its name says {keys_in(name)}")
-    return part
+    if len(block) != keys_in(name):
+        raise BlockDamaged(f"it has {len(block)} keys; its name says {keys_in(name)}")
+    return block
 
 
 def keys_in(name: str) -> int:
@@ -210,7 +214,7 @@ def _from_stream(stream: pa.Buffer) -> pa.Table:
     batches = []
     for message in messages[1:]:
         if message.type != "record batch" or _is_compressed(message.metadata):
-            raise BlockDamaged("it has a part that no block has")
+            raise BlockDamaged("it has a compressed or unknown message")
         batches.append(pa.ipc.read_record_batch(message, schema))
     rows = sum(batch.num_rows for batch in batches)
     if rows > (MAX_ROWS if len(schema) else 0):
@@ -226,19 +230,18 @@ def _is_compressed(metadata: pa.Buffer) -> bool:
     Follows the flatbuffers ``Message`` (field 2 is ``header``) and ``RecordBatch`` (field 3 is
     ``compression``) of Arrow's ``format/Message.fbs``.
     """
+    header = _field(metadata, struct.unpack_from("<I", metadata)[0], 2)
+    batch = header + struct.unpack_from("<I", metadata, header)[0]
+    return _field(metadata, batch, 3) != 0
 
-    def read(kind: str, at: int) -> int:
-        return int(struct.unpack_from(kind, metadata, at)[0])
 
-    def field(table: int, number: int) -> int:
-        fields = table - read("<i", table)
-        slot = 4 + 2 * number
-        offset = read("<H", fields + slot) if slot < read("<H", fields) else 0
-        return table + offset if offset else 0
-
-    header = field(read("<I", 0), 2)
-    batch = header + read("<I", header)
-    return field(batch, 3) != 0
+def _field(metadata: pa.Buffer, table: int, number: int) -> int:
+    """Return the position of a field of a flatbuffers table; 0 if the table has none."""
+    fields = table - struct.unpack_from("<i", metadata, table)[0]
+    (size,) = struct.unpack_from("<H", metadata, fields)
+    slot = 4 + 2 * number
+    offset = struct.unpack_from("<H", metadata, fields + slot)[0] if slot < size else 0
+    return table + int(offset) if offset else 0
 
 
 def _schema(table: pa.Table) -> dict[str, str]:

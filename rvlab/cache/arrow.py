@@ -1,4 +1,4 @@
-"""Rows of runs as Arrow columns, in which they are kept, and those as the columns of a DataFrame.
+"""Conversion of the rows of runs to Arrow columns, which are cached, and to DataFrame columns.
 
 A parameter may be a number in one run and text in another, and an Arrow column has one type. So
 each kind of value has a column of its own, ``params:float:lr`` beside ``params:text:lr``, and
@@ -14,54 +14,56 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.dtypes import RUNS, TEXT, TIME, WHOLE, fits, is_exact, typed
+from rvlab.cache.dtypes import RUNS, TEXT, TIME, WHOLE, as_dtype, fits_64_bits, is_exact
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
-"""What a row holds by name, and what its columns begin with, in their order."""
+VALUE_GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
+"""The mappings of a row, and the prefix of their columns in a DataFrame, in order."""
 
-ELSEWHERE = ("experiment", "tags", "note", "archived", "duration", "uri")
-"""Columns of the table that are not the run's own: they are known when it is made."""
+COMPUTED = ("experiment", "tags", "note", "archived", "duration", "uri")
+"""Columns of `RUNS` that are not cached: they are computed for each table."""
 
 NUMBERS = ("metrics", "costs")
-"""What holds nothing but numbers, and is float64 even where none is known."""
+"""Groups that hold numbers only: float64, even if all are missing."""
 
 _ARROW = {TIME: "timestamp[ns, tz=UTC]", TEXT: "string", WHOLE: "int64", "boolean": "bool"}
 
 KINDS = ("none", "flag", "int", "float", "text", "big")
-"""Of values; ``none`` is a name without a value, ``big`` a number of more than 64 bits."""
+"""Kinds of values: ``none`` is a name without a value, ``big`` an integer of more than 64 bits."""
 
 
-def packed(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Rows as Arrow columns: those of `RUNS` that are the run's own, then values by name.
+def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Convert rows to Arrow columns: the run's own columns of `RUNS`, then values by name.
 
     Args:
-        rows: With the names of `RUNS` and `GROUPS`; any may be missing.
+        rows: With the names of `RUNS` and `VALUE_GROUPS`; any may be missing.
     """
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}
     for name, dtype in RUNS.items():
-        if name not in ELSEWHERE:
+        if name not in COMPUTED:
             columns[name] = _array([row.get(name) for row in rows], dtype)
-    for group in GROUPS:
+    for group in VALUE_GROUPS:
         columns.update(_by_kind(group, [row.get(group) or {} for row in rows]))
     return pa.table(columns)
 
 
-def is_packed(table: pa.Table) -> bool:
-    """Whether a table is of the form that `packed` gives it today."""
+def matches_schema(table: pa.Table) -> bool:
+    """Return whether a table has the columns and types that `to_arrow` writes."""
     kinds = {"none": "bool", "flag": "bool", "int": "int64", "float": "double"}
     for one in table.schema:
         group, _, rest = one.name.partition(":")
         kind = rest.partition(":")[0]
         dtype = RUNS.get(one.name)
         wanted = _ARROW.get(dtype) if dtype else kinds.get(kind, "string")
-        if str(one.type) != wanted or (not dtype and (group not in GROUPS or kind not in KINDS)):
+        if str(one.type) != wanted or (
+            not dtype and (group not in VALUE_GROUPS or kind not in KINDS)
+        ):
             return False
-    return set(RUNS) - set(ELSEWHERE) <= set(table.column_names)
+    return set(RUNS) - set(COMPUTED) <= set(table.column_names)
 
 
 def _array(values: list[Any], dtype: Any) -> pa.Array:
@@ -70,10 +72,12 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
     if dtype == TIME:
         try:
             return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
-        except pa.ArrowException:  # one is no time, or not as we write it
-            return pa.Array.from_pandas(typed(values, TIME))
+        except pa.ArrowException:  # one is not a time, or in another format
+            return pa.Array.from_pandas(as_dtype(values, TIME))
     if dtype == WHOLE:
-        return pa.array([v if v is None or fits(v, WHOLE) else None for v in values], pa.int64())
+        return pa.array(
+            [v if v is None or fits_64_bits(v, WHOLE) else None for v in values], pa.int64()
+        )
     return pa.array(values, pa.string() if dtype == TEXT else pa.bool_())
 
 
@@ -92,22 +96,22 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
     names = list(dict.fromkeys(chain.from_iterable(rows)))
     for name, column in zip(names, _values(names, rows), strict=True):
         only = _only_kind(group, column)
-        values = {only: column} if only else _sorted_out(group, column)
+        values = {only: column} if only else _split_by_kind(group, column)
         for kind, array in values.items():
             found[f"{group}:{kind}:{name}"] = pa.array(array, types[kind])
     return found
 
 
 def _values(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
-    """What rows have by each name."""
+    """Return the values of all rows for each name."""
     if len(names) > 1:
-        with contextlib.suppress(KeyError):  # mostly all rows have all names
+        with contextlib.suppress(KeyError):  # most often all rows have all names
             return list(zip(*map(itemgetter(*names), rows), strict=True))
     return [[row.get(name, _ABSENT) for row in rows] for name in names]
 
 
-def _sorted_out(group: str, column: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
-    """A column for each kind of value in one."""
+def _split_by_kind(group: str, column: Sequence[Any]) -> Mapping[str, Sequence[Any]]:
+    """Split a column into one column per kind of value."""
     found: dict[str, list[Any]] = {}
     for i, value in enumerate(column):
         if value is not _ABSENT:
@@ -121,35 +125,36 @@ _ONLY = {float: "float", str: "text", bool: "flag", int: "int"}
 
 
 def _only_kind(group: str, column: Sequence[Any]) -> str | None:
-    """The kind of a column that has one; most have, and their values need no second look."""
+    """Return the kind of a column whose values have one type, else None."""
     types = set(map(type, column))
     kind = _ONLY.get(types.pop()) if len(types) == 1 else None
     if group in NUMBERS:
         return kind if kind == "float" else None
     return (
         None
-        if kind == "int" and not (fits(min(column), WHOLE) and fits(max(column), WHOLE))
+        if kind == "int"
+        and not (fits_64_bits(min(column), WHOLE) and fits_64_bits(max(column), WHOLE))
         else kind
     )
 
 
 def _plain(group: str, value: Any) -> tuple[str, Any]:
-    """A value and its kind; lists and dicts are JSON text."""
-    if value is None or (group in NUMBERS and not fits(value, "float64")):
+    """Return the kind of a value and the value; lists and dicts become JSON text."""
+    if value is None or (group in NUMBERS and not fits_64_bits(value, "float64")):
         return "none", True
     if group in NUMBERS:
         return "float", float(value)
     if isinstance(value, bool):
         return "flag", value
     if isinstance(value, int):
-        return ("int", value) if fits(value, WHOLE) else ("big", str(value))
+        return ("int", value) if fits_64_bits(value, WHOLE) else ("big", str(value))
     if isinstance(value, float):
         return "float", value
     return "text", value if isinstance(value, str) else json.dumps(value)
 
 
-def columns_of(table: pa.Table) -> dict[str, Any]:
-    """The columns of a DataFrame from those of `packed` tables that were put below one another.
+def from_arrow(table: pa.Table) -> dict[str, Any]:
+    """Convert concatenated tables of `to_arrow` to the columns of a DataFrame.
 
     Returns:
         Those of `RUNS` that are the run's own, then ``params.*``, ``metrics.*``, ``costs.*`` and
@@ -159,7 +164,7 @@ def columns_of(table: pa.Table) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, dtype in RUNS.items():
-        if name not in ELSEWHERE:
+        if name not in COMPUTED:
             found[name] = _column(table.column(name), dtype)
     named: dict[tuple[str, str], dict[str, pa.ChunkedArray]] = {}
     for column in table.column_names:
@@ -167,13 +172,13 @@ def columns_of(table: pa.Table) -> dict[str, Any]:
             group, kind, name = column.split(":", 2)
             if table.column(column).null_count < len(table):
                 named.setdefault((group, name), {})[kind] = table.column(column)
-    # By the first run that has it, whichever rows were read together.
+    # Order names by the first run that has them, in whichever order rows were read.
     named = dict(sorted(named.items(), key=lambda one: _first(one[1].values())))
-    for group, prefix in GROUPS.items():
+    for group, prefix in VALUE_GROUPS.items():
         for (of, name), kinds in named.items():
             if of == group:
                 empty = "float64" if group in NUMBERS else TEXT
-                found[f"{prefix}.{name}"] = _joined(kinds, len(table), empty)
+                found[f"{prefix}.{name}"] = _combine_kinds(kinds, len(table), empty)
     return found
 
 
@@ -189,7 +194,7 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
     if dtype == TIME:
         return array.to_pandas().astype(TIME).array
     if dtype == "float64":
-        return array.to_numpy().copy()  # what is mapped from a file cannot be written to
+        return array.to_numpy().copy()  # Arrow's memory is read-only
     if dtype == TEXT:
         return _texts(array)
     kinds: Any = {WHOLE: pd.Int64Dtype(), "boolean": pd.BooleanDtype()}
@@ -197,7 +202,7 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
 
 
 def _texts(array: pa.ChunkedArray) -> Any:
-    """A column of text in which what is equal is one object: much of it is the same in all runs."""
+    """Convert text so that equal values share one object: most are the same in all runs."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
@@ -208,8 +213,8 @@ def _texts(array: pa.ChunkedArray) -> Any:
     return pd.array(values[codes], dtype=TEXT)
 
 
-def _joined(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:
-    """One column of the kinds that a name has; what is missing in all of them is missing."""
+def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:
+    """Combine the columns of a name, one per kind of value, into one."""
     import numpy as np
     import pandas as pd
 

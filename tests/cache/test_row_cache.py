@@ -1,4 +1,4 @@
-"""Rows that are kept, here and in the store: read once, never wrong, and nobody's to lock."""
+"""The read cache: ended runs are read once, and cached rows are used only while they are valid."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pandas as pd
@@ -18,8 +19,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from rvlab import frame
+from rvlab.cache import block_file, evict, local, row_cache
+from rvlab.cache.arrow import to_arrow
+from rvlab.cache.background import DeferredWrites
+from rvlab.cache.block import RowBlock
+from rvlab.cache.local import LocalRowCache
+from rvlab.cache.shared import SharedRowCache
 from rvlab.errors import StoreError
-from rvlab.frame import gather, later, shelf
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
 from rvlab.store.objects import ObstoreObjects
@@ -33,21 +39,21 @@ def table(store: Store) -> pd.DataFrame:
 
 
 def settled(table: pd.DataFrame) -> pd.DataFrame:
-    """What was read is kept now."""
-    later.settle()
+    """Wait for the background writes."""
+    DeferredWrites.flush()
     return table
 
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache of one reader."""
+    """An empty cache folder."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @contextmanager
 def cached(folder: Path) -> Iterator[None]:
-    """Read as somebody whose cache is another."""
+    """Read with another cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder))
         yield
@@ -61,32 +67,30 @@ def far(s3: Any, s3_access: S3Access, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Parts in the store are made of two runs already, and asked for whatever is missing."""
-    monkeypatch.setattr(gather, "FEW", 0)
-    monkeypatch.setattr(gather, "LEAST", 2)
-    monkeypatch.setattr(gather, "_read_only", set())
+    """Write shared blocks of two runs already, and look for any missing run in them."""
+    monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
+    monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
+    monkeypatch.setattr(row_cache, "_read_only", set())
 
 
 @pytest.fixture
 def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys that are read, in order."""
+    """The keys that are read, in order of time."""
     keys: list[str] = []
     for name in ("get", "get_range", "tagged"):
         plain = getattr(store._objects, name)
         monkeypatch.setattr(
-            store._objects,
-            name,
-            lambda key, *limit, plain=plain: keys.append(key) or plain(key, *limit),
+            store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
         )
     return keys
 
 
-def parts(store: Store) -> list[str]:
+def blocks(store: Store) -> list[str]:
     return [key for key, _ in store.files("towns/index/runs-3")]
 
 
 @pytest.mark.usefixtures("cache")
-def test_a_run_that_has_ended_is_read_once(store: Store, made: Made, read: list[str]) -> None:
+def test_ended_run_is_read_once(store: Store, made: Made, read: list[str]) -> None:
     runs = [made.ended({"lr": n}, {"f1": n / 10}) for n in range(5)]
     first = table(store)
     assert sorted(read) == [run.end_key for run in runs]
@@ -98,12 +102,14 @@ def test_a_run_that_has_ended_is_read_once(store: Store, made: Made, read: list[
     assert read == [new.end_key]
 
 
-def test_a_table_belongs_to_who_asked_for_it(store: Store, made: Made, cache: Path) -> None:
+def test_returned_table_can_be_changed_without_an_effect_on_the_cache(
+    store: Store, made: Made, cache: Path
+) -> None:
     runs = [made.ended({"lr": 0.5, "n": n, "on": True}, {"f1": n / 10}) for n in range(3)]
     made.table(runs[0], "evals", EVAL)
     store.put(runs[0].key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,1\n1,0.6,2\n")
     first, wanted = table(store), frame.rolls(store, None)
-    shelf.LocalShelf(store, "towns", "runs").remove(p.name for p in files(cache))
+    LocalRowCache(store, "towns", "runs").remove(p.name for p in files(cache))
     for _ in range(2):  # read from the runs, then from what is kept
         found = settled(table(store))
         for other in (found, frame.evals(store, wanted), frame.history(store, wanted)):
@@ -115,7 +121,7 @@ def test_a_table_belongs_to_who_asked_for_it(store: Store, made: Made, cache: Pa
 
 
 @pytest.mark.usefixtures("cache")
-def test_some_runs_are_taken_from_what_is_kept_and_take_nothing_from_it(
+def test_selected_runs_come_from_the_cache_and_leave_the_others_in_it(
     store: Store, made: Made, read: list[str]
 ) -> None:
     runs = [made.ended({"lr": n}) for n in range(5)]
@@ -130,12 +136,12 @@ def test_some_runs_are_taken_from_what_is_kept_and_take_nothing_from_it(
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_what_is_changed_replaced_or_deleted_shows_at_the_next_call(
+def test_changed_replaced_or_deleted_record_shows_at_the_next_call(
     store: Store, made: Made, tmp_path: Path
 ) -> None:
     runs = [made.ended({"lr": n}, {"f1": 0.5}) for n in range(6)]
     table(store)
-    assert parts(store)
+    assert blocks(store)
     changed = store.get_json(runs[0].end_key)
     store.put_json(runs[0].end_key, {**changed, "metrics": {"f1": 0.9}})
     before = store.get_json(runs[1].end_key)
@@ -158,45 +164,43 @@ def files(cache: Path) -> list[Path]:
     return [path for path in cache.rglob("*") if path.is_file()]
 
 
-@pytest.mark.parametrize("harm", ["half", "none", "other", "gone", "form", "columns"])
-def test_a_cache_that_was_harmed_is_made_anew(
-    store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch, harm: str
+@pytest.mark.parametrize("damage", ["half", "none", "other", "gone", "form", "columns"])
+def test_damaged_cache_is_rebuilt(
+    store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch, damage: str
 ) -> None:
     for n in range(3):
         made.ended({"lr": n}, {"f1": 0.5})
     whole = table(store)
-    shelf._loaded.clear()
+    local._in_memory.clear()
     (path,) = (path for path in files(cache) if path.parent.name.startswith("runs"))
     data = path.read_bytes()
-    if harm != "form":
+    if damage != "form":
         path.unlink()  # what another process has mapped stays as it is
-    if harm == "form":
-        monkeypatch.setattr(shelf, "FORM", shelf.FORM + 1)
-    elif harm == "columns":
-        other = frame.flat.packed([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
-        name = shelf.LocalShelf(store, "towns", "runs").write(
-            frame.part.Part(other, list(whole.index), ["x", "y", "z"])
+    if damage == "form":
+        monkeypatch.setattr(local, "FORMAT", block_file.FORMAT + 1)
+    elif damage == "columns":
+        other = to_arrow([{"params": {"lr": 5}}] * 3).drop_columns(["state"])
+        name = LocalRowCache(store, "towns", "runs").write(
+            RowBlock(other, list(whole.index), ["x", "y", "z"])
         )
         assert name in {path.name for path in files(cache)}
-    elif harm != "gone":
-        path.write_bytes({"half": data[: len(data) // 2], "none": b"", "other": b"?" * 999}[harm])
-    if harm in ("half", "none", "other"):
+    elif damage != "gone":
+        path.write_bytes({"half": data[: len(data) // 2], "none": b"", "other": b"?" * 999}[damage])
+    if damage in ("half", "none", "other"):
         with pytest.warns(UserWarning, match="was damaged and is deleted"):
             pd.testing.assert_frame_equal(table(store), whole)
     pd.testing.assert_frame_equal(table(store), whole)
     pd.testing.assert_frame_equal(table(store), whole)
 
 
-def test_a_cache_that_cannot_be_written_is_done_without(
-    store: Store, made: Made, tmp_path: Path
-) -> None:
+def test_tables_are_read_without_a_writable_cache(store: Store, made: Made, tmp_path: Path) -> None:
     made.ended({"lr": 1})
     (tmp_path / "file").write_text("no folder")
     with cached(tmp_path / "file"):
         assert len(table(store)) == len(table(store)) == 1
 
 
-def test_a_cache_does_not_grow_without_end(
+def test_least_recently_used_files_are_deleted_above_the_size_limit(
     store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(4):
@@ -206,7 +210,7 @@ def test_a_cache_does_not_grow_without_end(
             os.utime(path, (n, n))
     sizes = {path: path.stat().st_size for path in files(cache)}
     made.ended(experiment="last")
-    monkeypatch.setattr(shelf, "MOST_BYTES", 2 * max(sizes.values()))
+    monkeypatch.setattr(local, "MAX_DISK_BYTES", 2 * max(sizes.values()))
     settled(frame.runs(store, "last"))
     left = {path.parent.parent.name for path in files(cache)}
     assert "last" in left
@@ -215,12 +219,12 @@ def test_a_cache_does_not_grow_without_end(
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_who_reads_leaves_parts_that_spare_others_the_reading(
+def test_reader_writes_shared_cache_blocks_for_later_readers(
     store: Store, made: Made, read: list[str], tmp_path: Path
 ) -> None:
     runs = [made.ended({"lr": n}) for n in range(5)]
     whole = table(store)
-    (part,) = parts(store)
+    (part,) = blocks(store)
     read.clear()
     with cached(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
@@ -234,27 +238,27 @@ def test_who_reads_leaves_parts_that_spare_others_the_reading(
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_parts_are_merged_so_that_there_are_few(store: Store, made: Made) -> None:
+def test_shared_blocks_are_merged(store: Store, made: Made) -> None:
     numbers = []
     for n in range(40):
         made.ended({"lr": n})
         table(store)
-        numbers.append(len(parts(store)))
+        numbers.append(len(blocks(store)))
     assert max(numbers) <= 5  # about the logarithm of 40 / 2
-    kept = [key for name in parts(store) for key in in_part(store, name)]
+    kept = [key for name in blocks(store) for key in in_block(store, name)]
     assert len(kept) == len(set(kept)) >= 39
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_a_part_tells_where_a_listing_can_be_cut(
+def test_page_boundaries_of_a_shared_block_split_the_listing(
     far: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 3)
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
     store, made = far, Made(far)
     runs = [made.ended({"lr": n}) for n in range(8)]
     whole = table(store)
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert there.cuts() == [runs[3].id, runs[6].id]
+    there = SharedRowCache(store, "towns", "runs")
+    assert there.page_boundaries() == [runs[3].id, runs[6].id]
     (name,) = there.names()
     starts: list[str | None] = []
     plain = ObstoreObjects.pages
@@ -272,68 +276,74 @@ def test_a_part_tells_where_a_listing_can_be_cut(
     assert len(starts) == 3
     runs += [made.ended({"lr": n}) for n in range(8, 20)]
     table(store)
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert name not in there.names()  # it was merged into another, and its cuts with it
-    assert there.cuts() == sorted(run.id for run in runs)[3::3]
+    there = SharedRowCache(store, "towns", "runs")
+    assert name not in there.names()  # it was merged into another, and its page boundaries with it
+    assert there.page_boundaries() == sorted(run.id for run in runs)[3::3]
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_a_run_that_is_deleted_is_in_no_cut_not_even_in_one_that_was_left_behind(
+def test_page_boundaries_of_deleted_runs_and_missing_blocks_are_deleted(
     far: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store.PIECE", 2)
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 2)
     store, made = far, Made(far)
     runs = [made.ended({"lr": n}) for n in range(6)]
     table(store)
-    (name,) = shelf.StoreShelf(store, "towns", "runs").names()
-    left = "towns/index/runs-3/000000009-0123456789abcdef.cuts/"
+    (name,) = SharedRowCache(store, "towns", "runs").names()
+    left = "towns/index/runs-3/000000009-0123456789abcdef.pages/"
     for run in runs[2], runs[3]:
         store.put(f"{left}{run.id}", b"")
     from rvlab.store.removal import remove
 
     remove(store, [runs[2]])
-    frame.forget(store, [runs[2]])
-    there = shelf.StoreShelf(store, "towns", "runs")
-    assert there.cuts() == [runs[3].id, runs[5].id]
+    evict(store, [runs[2]])
+    there = SharedRowCache(store, "towns", "runs")
+    assert there.page_boundaries() == [runs[3].id, runs[5].id]
     assert there.names() != [name]
     assert not [key for key, _ in store.files() if runs[2].id in key or key.startswith(left)]
 
 
 @pytest.mark.usefixtures("cache")
-def test_what_cannot_be_kept_is_told_and_the_rest_is_kept(store: Store) -> None:
+def test_background_write_that_fails_is_a_warning_and_the_next_one_runs(store: Store) -> None:
     done: list[int] = []
+    go_on = Event()
 
     def read() -> None:
-        with later.Later(store) as jobs:
-            jobs.do(lambda: done.append(1 // 0))
-            jobs.do(lambda: done.append(2))
-        later.settle("s3://another")
+        writes = DeferredWrites(store.uri)
+        writes.submit(lambda: go_on.wait(60))
+        writes.submit(lambda: done.append(1 // 0))
+        writes.submit(lambda: done.append(2))
+        writes.start()
+        DeferredWrites.flush("s3://another")
         assert done == []
-        later.settle(store.uri)
+        go_on.set()
+        DeferredWrites.flush(store.uri)
 
-    with pytest.warns(UserWarning, match="not kept: ZeroDivisionError"):
+    with pytest.warns(UserWarning, match="could not be cached: ZeroDivisionError"):
         read()
     assert done == [2]
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_what_is_deleted_before_it_was_kept_is_not_kept(
+def test_run_that_is_evicted_before_the_background_write_is_not_cached(
     store: Store, made: Made, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     secret, other = made.ended({"lr": 1}), made.ended({"lr": 2})
-    monkeypatch.setattr(later, "HEAD_START_S", 0.5)
-    plain = gather.settle
-    frame.runs(store, None)
-    monkeypatch.setattr(gather, "settle", lambda _: None)
-    frame.forget(store, [secret])  # as if it was called before the reading was over
-    monkeypatch.setattr(gather, "settle", plain)
-    later.settle()
-    assert (parts(store), files(cache)) == ([], [])
+    start, waiting = DeferredWrites.start, list[DeferredWrites]()
+    with monkeypatch.context() as patch:
+        patch.setattr(DeferredWrites, "start", lambda writes: waiting.append(writes))
+        frame.runs(store, None)
+    evict(store, [secret])
+    for writes in waiting:
+        start(writes)
+    DeferredWrites.flush()
+    assert len(waiting) == 1
+    assert (blocks(store), files(cache)) == ([], [])
     assert len(table(store)) == len([secret, other])
 
 
 @pytest.mark.usefixtures("small")
-def test_who_reads_and_leaves_at_once_leaves_what_was_read(
+def test_process_that_exits_at_once_finishes_its_background_writes(
     store: Store, made: Made, tmp_path: Path
 ) -> None:
     for n in range(5):
@@ -343,18 +353,20 @@ def test_who_reads_and_leaves_at_once_leaves_what_was_read(
     command = [sys.executable, "-W", "error", "-c", script, store.uri]
     done = subprocess.run(command, env=environ, capture_output=True, text=True, check=True)
     assert (done.stdout, done.stderr) == ("5 10\n", "")
-    assert len(parts(store)) == len(files(tmp_path / "cache")) == 1
+    assert len(blocks(store)) == len(files(tmp_path / "cache")) == 1
 
 
-def in_part(store: Store, key: str) -> list[str]:
-    """The ids of the runs in a part, in order."""
-    found = shelf.StoreShelf(store, "towns", "runs").read(key.rpartition("/")[2])
+def in_block(store: Store, key: str) -> list[str]:
+    """The ids of the runs in a block, in order."""
+    found = SharedRowCache(store, "towns", "runs").read(key.rpartition("/")[2])
     assert found is not None
     return list(found.keys)
 
 
 @pytest.mark.usefixtures("small")
-def test_readers_who_merge_at_once_lose_no_run(store: Store, made: Made, tmp_path: Path) -> None:
+def test_concurrent_merges_of_shared_blocks_lose_no_run(
+    store: Store, made: Made, tmp_path: Path
+) -> None:
     for turn in range(6):
         for n in range(3):
             made.ended({"lr": turn * 3 + n})
@@ -366,7 +378,7 @@ def test_readers_who_merge_at_once_lose_no_run(store: Store, made: Made, tmp_pat
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_a_reader_who_may_not_write_has_the_same_table(
+def test_reader_without_write_permission_gets_the_same_table(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for n in range(4):
@@ -385,27 +397,27 @@ def test_a_reader_who_may_not_write_has_the_same_table(
         patch.setattr(store._objects, "put", refuses)
         assert len(table(store)) == 5
     assert len(asked) == 1  # and is not tried again and again
-    assert parts(store) == []
+    assert blocks(store) == []
 
 
 @pytest.mark.usefixtures("cache", "small")
 @pytest.mark.parametrize("data", [b"", b"PAR1 no parquet", "without a header", "other columns"])
-def test_a_part_in_the_store_that_is_none_is_passed_over(
+def test_invalid_shared_block_is_ignored_with_a_warning(
     store: Store, made: Made, data: Any, tmp_path: Path
 ) -> None:
     for n in range(4):
         made.ended({"lr": n})
     whole = table(store)
-    (name,) = parts(store)
+    (name,) = blocks(store)
     if data == "without a header":
-        pq.write_table(frame.flat.packed([{}]), tmp_path / "x")
+        pq.write_table(to_arrow([{}]), tmp_path / "x")
     elif data == "other columns":
-        part = shelf.StoreShelf(store, "towns", "runs").read(name.rpartition("/")[2])
+        part = SharedRowCache(store, "towns", "runs").read(name.rpartition("/")[2])
         assert part is not None
         store.delete([name])
-        other = frame.part.Part(part.table.drop_columns(["state"]), part.keys, part.tags)
+        other = RowBlock(part.table.drop_columns(["state"]), part.keys, part.etags)
         copy = Store(tmp_path / "copy")
-        made_up = f"towns/index/runs-3/{shelf.StoreShelf(copy, 'towns', 'runs').write(other)}"
+        made_up = f"towns/index/runs-3/{SharedRowCache(copy, 'towns', 'runs').write(other)}"
         store.put(made_up, copy.get(made_up))
     if data != "other columns":
         store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
@@ -414,24 +426,24 @@ def test_a_part_in_the_store_that_is_none_is_passed_over(
         pytest.warns(UserWarning, match="block of 'runs' .* ignored"),
     ):
         pd.testing.assert_frame_equal(table(store), whole)
-    assert in_part(store, name) == list(whole.index)  # and made anew
+    assert in_block(store, name) == list(whole.index)  # and made anew
 
 
 @pytest.mark.usefixtures("cache", "small")
-def test_what_was_deleted_is_in_no_part_any_more(
-    store: Store, made: Made, cache: Path, tmp_path: Path
-) -> None:
+def test_deleted_run_is_in_no_block(store: Store, made: Made, cache: Path, tmp_path: Path) -> None:
     secret = made.ended({"text": "a-word-that-was-deleted"})
     others = [made.ended({"text": "x"}) for _ in range(3)]
     made.table(secret, "evals", [])
     table(store)
     settled(frame.evals(store, frame.rolls(store, None)))
-    assert secret.id in [id_ for name in parts(store) for id_ in in_part(store, name)]
+    assert secret.id in [id_ for name in blocks(store) for id_ in in_block(store, name)]
     from rvlab.store.removal import remove
 
     remove(store, [secret])
-    frame.forget(store, [secret])
-    assert [id_ for name in parts(store) for id_ in in_part(store, name)] == [r.id for r in others]
+    evict(store, [secret])
+    assert [id_ for name in blocks(store) for id_ in in_block(store, name)] == [
+        r.id for r in others
+    ]
     assert not any(secret.id.encode() in path.read_bytes() for path in files(cache))
     assert not [key for key, _ in store.files() if secret.id in key]
     with cached(tmp_path / "another"):
@@ -440,7 +452,7 @@ def test_what_was_deleted_is_in_no_part_any_more(
 
 @pytest.mark.usefixtures("small")
 @pytest.mark.parametrize("seed", range(4))
-def test_whatever_happens_the_table_is_what_the_records_say(
+def test_cached_table_equals_the_records_after_random_changes(
     store: Store, made: Made, tmp_path: Path, seed: int
 ) -> None:
     rng = random.Random(seed)
@@ -469,17 +481,17 @@ def test_whatever_happens_the_table_is_what_the_records_say(
         with cached(tmp_path / f"reader-{rng.randint(0, 2)}"):
             mine = table(store)
         with cached(tmp_path / f"fresh-{turn}"), pytest.MonkeyPatch.context() as patch:
-            patch.setattr(shelf.StoreShelf, "names", lambda _: [])
-            patch.setattr(shelf.StoreShelf, "write", lambda *_: "none")
+            patch.setattr(SharedRowCache, "names", lambda _: [])
+            patch.setattr(SharedRowCache, "write", lambda *_: "none")
             pd.testing.assert_frame_equal(mine, table(store), check_like=True)
 
 
 READER = """
 import sys
 from rvlab import frame
-from rvlab.frame import gather
+from rvlab.cache import row_cache
 from rvlab.store import S3Access, Store
-gather.FEW, gather.LEAST = 0, 2
+row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 store = Store(sys.argv[1], S3Access.from_environ())
 while True:
     table = frame.runs(store, None)
@@ -487,9 +499,7 @@ while True:
 """
 
 
-def test_processes_that_share_a_cache_and_are_killed_leave_it_right(
-    far: Store, tmp_path: Path
-) -> None:
+def test_killed_processes_leave_a_shared_cache_folder_valid(far: Store, tmp_path: Path) -> None:
     store, made = far, Made(far)
     made.ended({"lr": 0})
     environ = {**os.environ, **far.environ(), "RVLAB_CACHE": str(tmp_path / "cache")}

@@ -1,59 +1,59 @@
-"""What edits come to: from one listing an experiment, and one GET for each edit that is new."""
+"""Annotations: one listing per experiment, and one GET for each edit that is not cached."""
 
 from __future__ import annotations
 
 import pytest
 
+from rvlab.cache.annotations import annotations
 from rvlab.errors import StoreUnreachable
-from rvlab.frame.edited import edited
 from rvlab.model.edit import Edited
 from rvlab.store import S3Access, Store, edits
 from tests.frame.made import Made
 
 
-def test_the_last_edit_has_the_say(store: Store, made: Made) -> None:
+def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
     first, second, other = (made.ended() for _ in range(3))
     edits.put(store, [first, second], "me@here", tags_added=("good",))
     edits.put(store, [first], "me@here", tags_added=("final",), note="old")
-    assert edited(store, "towns")[first.id] == Edited(("final", "good"), "old")
+    assert annotations(store, "towns")[first.id] == Edited(("final", "good"), "old")
     edits.put(store, [first], "me@here", tags_removed=("good",), note="new", archived=True)
-    assert edited(store, "towns") == {
+    assert annotations(store, "towns") == {
         first.id: Edited(("final",), "new", True),
         second.id: Edited(("good",)),
     }
-    assert other.id not in edited(store, "towns")
-    assert edited(store, "nowhere") == {}
+    assert other.id not in annotations(store, "towns")
+    assert annotations(store, "nowhere") == {}
 
 
-def test_an_edit_is_read_once_and_one_that_was_removed_counts_no_more(
+def test_edit_is_read_once_and_ignored_once_deleted(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [made.ended() for _ in range(3)]
     edits.put(store, runs, "me@here", note="x")
     read: list[str] = []
     tagged = store._objects.tagged
-    monkeypatch.setattr(store._objects, "tagged", lambda key: read.append(key) or tagged(key))
-    assert edited(store, "towns") == {run.id: Edited(note="x") for run in runs}
+    monkeypatch.setattr(store._objects, "tagged", lambda *a: read.append(a[0]) or tagged(*a))
+    assert annotations(store, "towns") == {run.id: Edited(note="x") for run in runs}
     assert len(read) == 3
     edits.put(store, runs[:1], "me@here", note="y")
-    assert edited(store, "towns")[runs[0].id] == Edited(note="y")
+    assert annotations(store, "towns")[runs[0].id] == Edited(note="y")
     assert len(read) == 4
     store.delete(key for key, _ in store.files(edits.prefix(runs[0])))
-    assert edited(store, "towns") == {run.id: Edited(note="x") for run in runs[1:]}
+    assert annotations(store, "towns") == {run.id: Edited(note="x") for run in runs[1:]}
     assert len(read) == 4
 
 
-def test_an_edit_that_cannot_be_read_is_left_out_with_a_warning(store: Store, made: Made) -> None:
+def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) -> None:
     run = made.ended()
     edits.put(store, [run], "me@here", note="it stays")
     broken = f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json"
     store.put(broken, b'{"at": "now"')
     for _ in range(2):
         with pytest.warns(UserWarning, match=f"left out of the table: {broken} is not wh"):
-            assert edited(store, "towns") == {run.id: Edited(note="it stays")}
+            assert annotations(store, "towns") == {run.id: Edited(note="it stays")}
 
 
-def test_a_store_that_stops_answering_is_told() -> None:
+def test_unreachable_store_raises() -> None:
     gone = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(StoreUnreachable):
-        edited(gone, "towns")
+        annotations(gone, "towns")

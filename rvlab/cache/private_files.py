@@ -1,4 +1,4 @@
-"""Folders and files that belong to the user alone, with mode 0700 and 0600."""
+"""Folders and files that only the user can open, with mode 0700 and 0600."""
 
 from __future__ import annotations
 

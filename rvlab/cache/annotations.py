@@ -1,0 +1,89 @@
+"""The annotations of runs (tags, notes, archiving): read once, and merged for each table."""
+
+from __future__ import annotations
+
+import json
+import warnings
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+from rvlab.cache.block import RowBlock
+from rvlab.cache.query import Query
+from rvlab.cache.row_cache import ANNOTATIONS, read_through
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
+from rvlab.model import EDITS
+from rvlab.model.edit import Edit, Edited, folded
+from rvlab.store import Store, parsed
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+def annotations(store: Store, experiment: str) -> dict[str, Edited]:
+    """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
+    with Query(store) as query:
+        return read_annotations(query, experiment)
+
+
+def read_annotations(query: Query, experiment: str) -> dict[str, Edited]:
+    """Return the merged annotations of an experiment's runs, by run id.
+
+    Args:
+        query: The question that they are read for.
+        experiment: The experiment.
+
+    Returns:
+        Those of runs that have an annotation.
+
+    Warns:
+        UserWarning: For an annotation that cannot be read; it is left out.
+
+    Raises:
+        StoreUnreachable: If the store does not answer.
+    """
+    current = query.annotation_etags(experiment)
+    if not current:
+        return {}
+    start = f"{experiment}/{EDITS}/"
+
+    def read(keys: Sequence[str]) -> RowBlock:
+        return _read(query.store, start, keys)
+
+    block = read_through(query, ANNOTATIONS, experiment, current, read, complete=True)
+    found: dict[str, list[Edit]] = {}
+    texts = block.table.column("text").to_pylist() if len(block) else []
+    for key, text in zip(block.keys, texts, strict=True):
+        try:
+            edit = Edit.from_record(parsed(key, str(text).encode()), key)
+        except RecordBroken as exc:  # in a shared block that another program wrote
+            _warn(exc)
+            continue
+        found.setdefault(key.partition("/")[0], []).append(edit)
+    return {run: folded(edits) for run, edits in found.items()}
+
+
+def _record(key: str, data: bytes) -> str:
+    return json.dumps(Edit.from_record(parsed(key, data), key).record())
+
+
+def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:
+    import pyarrow as pa
+
+    good: dict[str, tuple[str, str | None]] = {}
+    answers: Mapping[str, tuple[str, str | None] | RvlabError]
+    answers = store.read_many([f"{start}{key}" for key in keys], _record)
+    for key, answer in answers.items():
+        if isinstance(answer, StoreUnreachable) and not isinstance(answer, StoreBusy):
+            raise answer
+        if isinstance(answer, KeyMissing):
+            continue  # its run was deleted after the listing
+        if isinstance(answer, RvlabError):
+            _warn(answer)
+            continue
+        good[key[len(start) :]] = answer
+    texts, etags = [text for text, _ in good.values()], [etag for _, etag in good.values()]
+    return RowBlock(pa.table({"text": pa.array(texts, pa.string())}), list(good), etags)
+
+
+def _warn(exc: RvlabError) -> None:
+    warnings.warn(f"An edit is left out of the table: {exc}", stacklevel=6)

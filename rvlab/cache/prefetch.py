@@ -1,0 +1,40 @@
+"""Calls that a table will most likely need, started while the store is still listing runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Hashable
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import Any, TypeVar
+
+THREADS = 64
+
+T = TypeVar("T")
+
+
+class Prefetcher:
+    """Calls in threads, each with a name, under which its result is asked for later.
+
+    A wrong guess costs time and never changes a table: its result is not asked for.
+    """
+
+    def __init__(self) -> None:
+        self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rvlab-prefetch")
+        self._started: dict[Hashable, Future[Any]] = {}
+
+    def submit(self, call: Callable[..., T], *args: Any) -> Future[T]:
+        """Start a call, and return its future."""
+        return self._pool.submit(call, *args)
+
+    def start(self, name: Hashable, call: Callable[..., Any], *args: Any) -> None:
+        """Start a call unless one of that name has been started."""
+        if name not in self._started:
+            self._started[name] = self.submit(call, *args)
+
+    def result(self, name: Hashable, call: Callable[..., T], *args: Any) -> T:
+        """Return the result of the call of that name, or call now."""
+        started: Future[T] | None = self._started.get(name)
+        return started.result() if started else call(*args)
+
+    def close(self) -> None:
+        """Wait for the calls that are running, and cancel those that have not started."""
+        self._pool.shutdown(cancel_futures=True)

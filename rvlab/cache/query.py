@@ -1,0 +1,236 @@
+"""One question to a store: which runs there are, and what of them has to be read."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from concurrent.futures import Future
+from functools import cache
+from itertools import groupby
+from typing import TYPE_CHECKING, Any
+
+from rvlab.cache.arrow import from_arrow, matches_schema, to_arrow
+from rvlab.cache.background import DeferredWrites
+from rvlab.cache.block import RowBlock
+from rvlab.cache.local import LocalRowCache
+from rvlab.cache.prefetch import Prefetcher
+from rvlab.cache.row_cache import ANNOTATIONS, RUNS
+from rvlab.cache.shared import SharedRowCache
+from rvlab.model import EDITS, INDEX, Run, is_name
+from rvlab.store import Store
+from rvlab.store.roll import Roll, active_prefix, called, end_keys, ended_prefix, from_keys
+from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+Tags = dict[str, str | None]
+"""The ETag of each key."""
+
+
+@cache
+def _load_libraries() -> None:
+    """Do what libraries do the first time only, while requests are under way."""
+    import pydantic_core  # noqa: F401  # parses records
+
+    from_arrow(to_arrow([{}]))
+
+
+class Query:
+    """The listings, cached blocks, annotations and background writes of one question.
+
+    As a context manager it ends with the question: calls that are not needed are cancelled, and
+    what was read is cached in the background.
+
+    Args:
+        store: Where the runs lie.
+    """
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self._prefetcher = Prefetcher()
+        self._writes: DeferredWrites | None = None
+        self._local: dict[tuple[str, str], dict[str, RowBlock]] = {}
+        self._shared: dict[tuple[str, str], SharedRowCache] = {}
+        self._annotations: dict[str, list[Future[Tags]]] = {}
+
+    def __enter__(self) -> Query:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._prefetcher.close()
+        if self._writes is not None:
+            self._writes.start()
+
+    def write_later(self, job: Callable[[], None]) -> None:
+        """Add a job that starts when the question is answered."""
+        if self._writes is None:
+            self._writes = DeferredWrites(self.store.uri)
+        self._writes.submit(job)
+
+    def local_blocks(self, experiment: str, table: str) -> dict[str, RowBlock]:
+        """Return the blocks on this machine, by file name; they are read once."""
+        found = self._local.get((experiment, table))
+        if found is None:
+            DeferredWrites.flush(self.store.uri)
+            found = LocalRowCache(self.store, experiment, table).blocks()
+            self._local[experiment, table] = found
+        return found
+
+    def shared_cache(
+        self, experiment: str, table: str, listed: Sequence[str] | None = None
+    ) -> SharedRowCache:
+        """Return the cache of a table in the store, whose blocks may have been prefetched."""
+        found = self._shared.get((experiment, table))
+        if found is None:
+            found = SharedRowCache(self.store, experiment, table, listed)
+            self._shared[experiment, table] = found
+        return found
+
+    def list_runs(self, experiments: Iterable[str] | None = None) -> list[Roll]:
+        """List the runs of experiments, and prefetch what the table of runs will need.
+
+        Args:
+            experiments: Names of experiments; None lists all.
+
+        Returns:
+            The listings of those that have runs.
+
+        Raises:
+            StoreError: If the store does not answer or refuses.
+        """
+        folders = self.store.folders() if experiments is None else experiments
+        names = [name for name in folders if is_name(name)]
+        known = {name: _keys_of(self.local_blocks(name, RUNS.name)) for name in names}
+        if len(names) == 1 and len(blocks := self.local_blocks(names[0], RUNS.name)) == 1:
+            self._prefetch_columns(*blocks.values())
+        self.prefetch_annotations(names)
+        list_all = self.store.tags_between
+        submit = self._prefetcher.submit
+        active = {name: submit(list_all, active_prefix(name), "", None) for name in names}
+        unknown = [name for name in names if known[name] is None]
+        index = {name: submit(list_all, f"{name}/{INDEX}/", "", None) for name in unknown}
+        _load_libraries()
+        ranges: list[tuple[str, str, str | None]] = []
+        keys: dict[str, list[str]] = {}
+        for name in names:
+            if name in index:
+                keys[name] = list(index[name].result())
+                boundaries = self._prefetch_blocks(name, keys[name], alone=len(names) == 1)
+            else:
+                boundaries = page_boundaries(known[name] or ())
+            split = self.store.ranges(end_keys(name, boundaries))
+            ranges += [(name, start, end) for start, end in split.items()]
+        # Active runs are listed before those that have ended, so that a run that ends meanwhile is
+        # in one of both.
+        going = {name: list(future.result()) for name, future in active.items()}
+        ended: dict[str, Tags] = {name: {} for name in names}
+        pages: list[Future[Tags]] = []
+        for i, (name, start, end) in enumerate(ranges):
+            if i >= PAGES_IN_FLIGHT:
+                pages[i - PAGES_IN_FLIGHT].result()
+            pages.append(submit(list_all, ended_prefix(name), start, end))
+        for (name, _, _), page in zip(ranges, pages, strict=True):
+            ended[name] |= page.result()
+        found = []
+        for name in names:
+            near, index = known[name] or (), keys.get(name)
+            one = from_keys(self.store, name, going[name], ended[name], near=near, index=index)
+            found += [one] if one.ids else []
+        return found
+
+    def look_up(self, runs: Sequence[Run]) -> list[Roll]:
+        """Look up runs by name, whether they exist or not.
+
+        Returns:
+            One listing for each experiment, or more where the order of the runs mixes them.
+
+        Raises:
+            StoreError: If the store does not answer or refuses.
+        """
+        ids: dict[str, list[str]] = {}
+        for run in runs:
+            ids.setdefault(run.experiment, []).append(run.id)
+        mine = {}
+        for name, some in ids.items():
+            known = _keys_of(self.local_blocks(name, RUNS.name))
+            mine[name] = called(self.store, name, some, known or ())
+        together = groupby(runs, key=lambda run: run.experiment)
+        return [mine[name].only(run.id for run in some) for name, some in together]
+
+    def _prefetch_blocks(self, experiment: str, listed: Sequence[str], *, alone: bool) -> list[str]:
+        """Start reading the shared blocks of runs, and return their page boundaries."""
+        shared = self.shared_cache(experiment, RUNS.name, listed)
+        names = shared.names()
+
+        def read(name: str) -> RowBlock | None:
+            block = shared.fetch(name)
+            if block is not None and alone and len(names) == 1:
+                self._prefetch_columns(block)
+            return block
+
+        shared.prefetched = {name: self._prefetcher.submit(read, name) for name in names}
+        return shared.page_boundaries()
+
+    def _prefetch_columns(self, block: RowBlock) -> None:
+        if matches_schema(block.table):
+            # The table is an argument, so that its id stays its own.
+            self._prefetcher.start(("columns", id(block.table)), from_arrow, block.table)
+
+    def columns(self, table: pa.Table) -> dict[str, Any]:
+        """Convert rows to the columns of a DataFrame; see `rvlab.cache.arrow.from_arrow`."""
+        return self._prefetcher.result(("columns", id(table)), from_arrow, table)
+
+    def prefetch_annotations(self, experiments: Iterable[str]) -> None:
+        """Start listing the annotations of runs."""
+        for name in experiments:
+            if name not in self._annotations:
+                start = f"{name}/{EDITS}/"
+                blocks = self.local_blocks(name, ANNOTATIONS.name).values()
+                known = page_boundaries(key for block in blocks for key in block.keys)
+                ranges = self.store.ranges([f"{start}{key}" for key in known])
+                self._annotations[name] = [
+                    self._prefetcher.submit(self.store.tags_between, start, *one)
+                    for one in ranges.items()
+                ]
+
+    def annotation_etags(self, experiment: str) -> Tags:
+        """Return the ETag of each annotation of an experiment's runs, ``{run}/{edit}.json``."""
+        self.prefetch_annotations([experiment])
+        start = len(f"{experiment}/{EDITS}/")
+        found: Tags = {}
+        for page in self._annotations[experiment]:
+            found |= page.result()
+        return {key[start:]: found[key] for key in sorted(found) if key.count("/") == 3}
+
+
+def _keys_of(blocks: Mapping[str, RowBlock]) -> Collection[str] | None:
+    """Return the keys of blocks; None without any block."""
+    if len(blocks) == 1:
+        (block,) = blocks.values()
+        return block.etag_by_key
+    return {key for block in blocks.values() for key in block.keys} if blocks else None
+
+
+def list_experiment(store: Store, experiment: str) -> Roll | None:
+    """List the runs of an experiment; None if it has none.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    with Query(store) as query:
+        return next(iter(query.list_runs([experiment])), None)
+
+
+def merge_listings(rolls: Sequence[Roll]) -> dict[str, Roll]:
+    """Return one listing for each experiment, with all runs of `rolls`."""
+    found: dict[str, Roll] = {}
+    for one in rolls:
+        other = found.get(one.experiment)
+        if other is None:
+            found[one.experiment] = one
+        else:
+            ids = list(dict.fromkeys([*other.ids, *one.ids]))
+            ends = {**other.ends, **one.ends}
+            both = other.whole or one.whole
+            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both, other.index)
+    return found

@@ -1,0 +1,79 @@
+"""Number of modules and depth of calls of ``lab.runs()``; counts, not seconds."""
+
+from __future__ import annotations
+
+import sys
+import threading
+from collections.abc import Callable
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+import pytest
+
+import rvlab
+from rvlab import Lab
+from rvlab.cache.background import DeferredWrites
+from rvlab.store import Store
+from tests.frame.made import Made
+
+PACKAGE = f"{Path(rvlab.__file__).parent}/"
+
+
+def measure(call: Callable[[], Any]) -> tuple[set[str], list[str]]:
+    """Return the modules of rvlab in which functions were called, and the deepest stack of them.
+
+    All threads are measured, each with its own stack. Comprehensions are no calls.
+    """
+    modules: set[str] = set()
+    deepest: list[str] = []
+
+    def watch(frame: FrameType, event: str, _: object) -> None:
+        nonlocal deepest
+        if event != "call" or not frame.f_code.co_filename.startswith(PACKAGE):
+            return
+        modules.add(frame.f_code.co_filename.removeprefix(PACKAGE))
+        stack = []
+        above: FrameType | None = frame
+        while above is not None:
+            code = above.f_code
+            if code.co_filename.startswith(PACKAGE) and not code.co_name.endswith(
+                ("comp>", "xpr>")
+            ):
+                stack.append(f"{code.co_filename.removeprefix(PACKAGE)}:{code.co_name}")
+            above = above.f_back
+        if len(stack) > len(deepest):
+            deepest = stack[::-1]
+
+    threading.setprofile(watch)
+    sys.setprofile(watch)
+    try:
+        call()
+    finally:
+        sys.setprofile(None)
+        threading.setprofile(None)  # type: ignore[arg-type]
+    return modules, deepest
+
+
+@pytest.fixture
+def lab(store: Store, made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
+    """A lab on a folder with three runs, and an empty cache."""
+    monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
+    for n in range(3):
+        made.ended({"lr": n / 7, "width": n}, {"f1": n / 3})
+    return Lab(store.uri)
+
+
+def test_table_of_runs_stays_within_few_modules_and_calls(lab: Lab) -> None:
+    lab.runs()
+    DeferredWrites.flush()
+    lab.runs()  # reads the cache files
+    modules, deepest = measure(lab.runs)
+    # Four of them are the store's: keys, retries, storage and the scan of a folder.
+    assert len(modules) <= 16, sorted(modules)
+    assert len(deepest) <= 11, deepest
+
+
+def test_first_table_of_runs_is_no_deeper(lab: Lab) -> None:
+    _, deepest = measure(lab.runs)
+    assert len(deepest) <= 11, deepest
