@@ -147,14 +147,13 @@ class Edits(Places):
             raise SpecError(f"older_than_s must be 0 or more seconds, got {older_than_s!r}.")
         found = leftovers(self.store, older_than_s=older_than_s)
         removed = [not dry_run and remove_leftover(self.store, one) for one in found]
-        written = [pd.NaT if one.written is None else one.written for one in found]
         return pd.DataFrame(
             {
                 "experiment": pd.Series([one.run.experiment for one in found], dtype="object"),
                 "run": pd.Series([one.run.id for one in found], dtype="object"),
                 "kind": pd.Series([one.kind for one in found], dtype="object"),
                 "keys": pd.Series([len(one.keys) for one in found], dtype="int64"),
-                "written": pd.Series(pd.to_datetime(written, utc=True)),
+                "written": pd.Series([one.written for one in found], dtype="datetime64[us, UTC]"),
                 "removed": pd.Series(removed, dtype="bool"),
             }
         )
