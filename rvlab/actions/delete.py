@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.actions.control import states_from
@@ -60,14 +60,13 @@ def clean_store(store: Store, *, older_than_s: float, dry_run: bool) -> pd.DataF
         raise SpecError(f"older_than_s must be 0 or more seconds, got {older_than_s!r}.")
     found = leftovers(store, older_than_s=older_than_s)
     removed = [not dry_run and remove_leftover(store, one) for one in found]
-    written: list[Any] = [pd.NaT if one.written is None else one.written for one in found]
     return pd.DataFrame(
         {
             "experiment": pd.Series([one.run.experiment for one in found], dtype="object"),
             "run": pd.Series([one.run.id for one in found], dtype="object"),
             "kind": pd.Series([one.kind for one in found], dtype="object"),
             "keys": pd.Series([len(one.keys) for one in found], dtype="int64"),
-            "written": pd.Series(pd.to_datetime(written, utc=True)),
+            "written": pd.Series([one.written for one in found], dtype="datetime64[us, UTC]"),
             "removed": pd.Series(removed, dtype="bool"),
         }
     )

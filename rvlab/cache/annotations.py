@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def annotations(store: Store, experiment: str) -> dict[str, Edited]:
+def annotations_of(store: Store, experiment: str) -> dict[str, Edited]:
     """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
     with Query(store) as query:
         return read_annotations(query, experiment)

@@ -67,8 +67,8 @@ def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
             flat.append({})
     if troubles and len(troubles) == len(wanted):
         raise troubles[0][1]
-    for run, exc in troubles:
-        warnings.warn(f"The config of {run.id} is left out: {exc}", stacklevel=4)
+    for run, trouble in troubles:
+        warnings.warn(f"The config of {run.id} is left out: {trouble}", stacklevel=4)
     return flat
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rvlab.cache.annotations import annotations
+from rvlab.cache.annotations import annotations_of
 from rvlab.errors import KeyMissing, RecordBroken, StoreError
 from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.from_mlflow import ENGINE, ORIGIN
@@ -55,7 +55,7 @@ def to_mlflow(
 
     rows = [row for row in rows_of(store, runs) if row["state"] in ENDED]
     rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
-    added = {name: annotations(store, name) for name in {row["experiment"] for row in rows}}
+    added = {name: annotations_of(store, name) for name in {row["experiment"] for row in rows}}
     cut: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
     with ml.tracking(tracking_uri, new=True) as client:
