@@ -73,7 +73,7 @@ def _loose(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
         store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
         for _ in made_runs.make(store, asked.loose_runs):
             pass
-        store.get_many(key for key, _ in store.files(f"{made_runs.EXPERIMENT}/roll/ended/"))
+        store.get_many(key for key, _ in store.files(f"{made_runs.EXPERIMENT}/runs/ended/"))
         found.append(_pair(asked.data, store, wire, loose=True))
         store.delete([key for key, _ in store.files()])
     return found
@@ -92,7 +92,7 @@ def _pair(data: Path, store: Store, wire: Wire, *, loose: bool = False) -> Numbe
         limit = fresh.child("limit", places)
     print(f"  asked for: {bare.Requests.of(lines)}", flush=True)
     if loose:  # ours has left a part
-        store.delete([key for key, _ in store.files(f"{made_runs.EXPERIMENT}/index/")])
+        store.delete([key for key, _ in store.files(f"{made_runs.EXPERIMENT}/cache/")])
     with fresh.folder(data) as cache:
         every = fresh.child("every", fresh.environ(store, store.uri, cache, wire.endpoint))
     return {**ours, **limit, **every}

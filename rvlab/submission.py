@@ -19,6 +19,7 @@ from rvlab.model import Run, Spec, checked_name, new_id, utc_now
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store
+from rvlab.store.layout import record_layout
 from rvlab.store.roll import enter
 from rvlab.version import __version__
 from rvlab.worker.masking import has_secret, mask_text
@@ -153,6 +154,7 @@ def prepare(
     sources = [run.key(SOURCE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     try:
+        record_layout(store)
         store.each(lambda key: store.put(key, recipe.source.encode()), sources)
         store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
         enter(store, runs)

@@ -53,7 +53,7 @@ def test_tags_notes_and_archiving_stand_in_the_table(lab: Lab, made: Made) -> No
     assert not table["archived"].any()
     after = snapshot(lab)
     assert {key: after[key] for key in before} == before
-    assert all(key.startswith("towns/edits/") for key in set(after) - set(before))
+    assert all(key.startswith("towns/annotations/") for key in set(after) - set(before))
 
 
 def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made) -> None:
@@ -82,7 +82,7 @@ def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made)
 def test_a_broken_edit_does_not_hide_the_others(lab: Lab, made: Made) -> None:
     run = made.ended()
     lab.note(run, "it stays")
-    lab.store.put(f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json", b"[]")
+    lab.store.put(f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json", b"[]")
     with pytest.warns(UserWarning, match="An edit is left out of the table: .* holds list"):
         assert lab.runs()["note"].tolist() == ["it stays"]
 

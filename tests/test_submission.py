@@ -88,7 +88,7 @@ def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[
 
 def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
     (run,) = prepare(store, recipe, [{"lr": 1}], ASKED)
-    keys = [run.key("recipe.py"), run.key("spec.json"), run.active_key]
+    keys = ["rvlab.json", run.key("recipe.py"), run.key("spec.json"), run.active_key]
     assert [key for key, _ in store.files()] == keys
     assert store.get(run.key("recipe.py")).decode() == SOURCE
     (spec,) = specs(store, [run])
@@ -323,7 +323,7 @@ def test_no_record_holds_a_secret(
     store = Store(f"s3://{s3.bucket}/submission", access)
     runs = prepare(store, recipe, grid(epochs=[1, 2, 3]), ASKED)
     keys = [key for key, _ in store.files()]
-    assert len(keys) == 3 * len(runs)
+    assert len(keys) == 3 * len(runs) + 1
     for key in keys:
         data = store.get(key)
         assert s3.secret_key.encode() not in data

@@ -11,7 +11,7 @@ from rvlab.cache.block import RowBlock
 from rvlab.cache.query import Query
 from rvlab.cache.row_cache import ANNOTATIONS, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
-from rvlab.model import EDITS
+from rvlab.model import ANNOTATIONS_DIR
 from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
 
@@ -44,7 +44,7 @@ def read_annotations(query: Query, experiment: str) -> dict[str, Edited]:
     current = query.annotation_etags(experiment)
     if not current:
         return {}
-    start = f"{experiment}/{EDITS}/"
+    start = f"{experiment}/{ANNOTATIONS_DIR}/"
 
     def read(keys: Sequence[str]) -> RowBlock:
         return _read(query.store, start, keys)

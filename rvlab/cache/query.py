@@ -15,8 +15,9 @@ from rvlab.cache.local import LocalRowCache
 from rvlab.cache.prefetch import Prefetcher
 from rvlab.cache.row_cache import ANNOTATIONS, RUNS
 from rvlab.cache.shared import SharedRowCache
-from rvlab.model import EDITS, INDEX, Run, is_name
+from rvlab.model import ANNOTATIONS_DIR, CACHE_DIR, Run, is_name
 from rvlab.store import Store
+from rvlab.store.layout import check_layout
 from rvlab.store.roll import Roll, active_prefix, called, end_keys, ended_prefix, from_keys
 from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
 
@@ -106,9 +107,10 @@ class Query:
         self.prefetch_annotations(names)
         list_all = self.store.tags_between
         submit = self._prefetcher.submit
+        layout = None if self.store.layout_checked else submit(check_layout, self.store)
         active = {name: submit(list_all, active_prefix(name), "", None) for name in names}
         unknown = [name for name in names if known[name] is None]
-        index = {name: submit(list_all, f"{name}/{INDEX}/", "", None) for name in unknown}
+        index = {name: submit(list_all, f"{name}/{CACHE_DIR}/", "", None) for name in unknown}
         _load_libraries()
         ranges: list[tuple[str, str, str | None]] = []
         keys: dict[str, list[str]] = {}
@@ -131,6 +133,8 @@ class Query:
             pages.append(submit(list_all, ended_prefix(name), start, end))
         for (name, _, _), page in zip(ranges, pages, strict=True):
             ended[name] |= page.result()
+        if layout is not None:
+            layout.result()
         found = []
         for name in names:
             near, listed = known[name] or (), keys.get(name)
@@ -184,7 +188,7 @@ class Query:
         """Start listing the annotations of runs."""
         for name in experiments:
             if name not in self._annotations:
-                start = f"{name}/{EDITS}/"
+                start = f"{name}/{ANNOTATIONS_DIR}/"
                 blocks = self.local_blocks(name, ANNOTATIONS.name).values()
                 known = page_boundaries(key for block in blocks for key in block.keys)
                 ranges = self.store.ranges([f"{start}{key}" for key in known])
@@ -196,7 +200,7 @@ class Query:
     def annotation_etags(self, experiment: str) -> Tags:
         """Return the ETag of each annotation of an experiment's runs, ``{run}/{edit}.json``."""
         self.prefetch_annotations([experiment])
-        start = len(f"{experiment}/{EDITS}/")
+        start = len(f"{experiment}/{ANNOTATIONS_DIR}/")
         found: Tags = {}
         for page in self._annotations[experiment]:
             found |= page.result()

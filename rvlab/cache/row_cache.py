@@ -21,7 +21,7 @@ from rvlab.cache.block_file import keys_in
 from rvlab.cache.local import LocalRowCache
 from rvlab.cache.shared import SharedRowCache
 from rvlab.errors import StoreError
-from rvlab.model import INDEX, Run
+from rvlab.model import CACHE_DIR, Run
 from rvlab.store import Store
 from rvlab.store.store import page_boundaries
 
@@ -155,7 +155,7 @@ def evict(store: Store, runs: Iterable[Run]) -> None:
     for run in runs:
         ids.setdefault(run.experiment, set()).add(run.id)
     for experiment, gone in ids.items():
-        listed = [key for key, _ in store.files(f"{experiment}/{INDEX}/")]
+        listed = [key for key, _ in store.files(f"{experiment}/{CACHE_DIR}/")]
         for table in SharedRowCache.tables(experiment, listed):
             shared = SharedRowCache(store, experiment, table, listed)
             _evict_from(shared, shared.read_many(shared.names()), gone)

@@ -10,7 +10,7 @@ from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import FORMAT, BlockDamaged
 from rvlab.cache.local import is_older_format
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.model import INDEX
+from rvlab.model import CACHE_DIR
 from rvlab.store import Store
 
 _BOUNDARIES = ".pages/"
@@ -40,7 +40,7 @@ class SharedRowCache:
     ) -> None:
         self._store = store
         self.table = table
-        self._prefix = f"{experiment}/{INDEX}/{table}-{FORMAT}/"
+        self._prefix = f"{experiment}/{CACHE_DIR}/{table}-{FORMAT}/"
         self._listed = listed
         self.prefetched: dict[str, Future[RowBlock | None]] = {}
         self.damaged: dict[str, str] = {}
@@ -49,7 +49,7 @@ class SharedRowCache:
     @staticmethod
     def tables(experiment: str, listed: Iterable[str]) -> list[str]:
         """Return the names of the tables that have blocks among the keys of a cache."""
-        start = len(f"{experiment}/{INDEX}/")
+        start = len(f"{experiment}/{CACHE_DIR}/")
         folders = {key[start:].partition("/")[0] for key in listed}
         return sorted({name.rpartition("-")[0] for name in folders} - {""})
 

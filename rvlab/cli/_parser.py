@@ -28,6 +28,8 @@ def parser() -> argparse.ArgumentParser:
     verb("up", verbs.up, "start the embedded S3 server and say how to reach it")
     verb("down", verbs.down, "stop the embedded S3 server; its data stay")
     verb("recipes", verbs.recipes, "list the recipes that come with rvlab, and their parameters")
+    migrate = verb("migrate", verbs.migrate, "convert a store that an earlier version has written")
+    migrate.add_argument("location", nargs="?", metavar="STORE", help="by default that of --store")
     submit = verb("submit", verbs.submit, "start a run and return at once")
     submit.add_argument("recipe", help="a shipped name, a path or a module")
     submit.add_argument(

@@ -44,6 +44,15 @@ def down(args: argparse.Namespace) -> None:
     print("Stopped." if server.stop(_folder(args)) else "It was not running.")
 
 
+def migrate(args: argparse.Namespace) -> None:
+    from rvlab.lab import Lab
+    from rvlab.store.layout import migrate
+
+    store = Lab(args.location or args.store).store
+    number = migrate(store)
+    print(f"{store.uri}: {number} experiments converted." if number else "Nothing to convert.")
+
+
 def recipes(_args: argparse.Namespace) -> None:
     from rvlab.recipes import find, shipped
     from rvlab.recipes.signature import REQUIRED, UNKNOWN

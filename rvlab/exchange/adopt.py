@@ -25,6 +25,7 @@ from rvlab.errors import (
 from rvlab.model import Run, Spec, checked_name, end_record
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store, at, outputs, parsed
+from rvlab.store.layout import record_layout
 from rvlab.store.outputs import ADOPTED, CONFIG, below
 from rvlab.store.roll import close
 from rvlab.submission import me
@@ -58,6 +59,8 @@ def adopt(
     others = [folder for folder in found if not own[folder]]
     if not others:
         raise SpecError(f"{top} holds runs of {store.uri} itself, which are in its tables already.")
+
+    record_layout(store)
 
     def one(folder: str) -> Run | RvlabError:
         try:

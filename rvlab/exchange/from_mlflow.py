@@ -19,6 +19,7 @@ from rvlab.exchange.mlflow_words import allowed, infinite, tag_of, value_of
 from rvlab.model import Run, Spec, checked_name, end_record
 from rvlab.model.edit import Edit
 from rvlab.store import Store, edits
+from rvlab.store.layout import record_layout
 from rvlab.store.roll import close
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
@@ -55,6 +56,7 @@ def from_mlflow(
                 else:
                     going += 1
         sources.sort(key=lambda source: source.run.id)
+        record_layout(store)
         ours = _ours(store, sources)
         ids = {s.info.run_id: ours.get(s.info.run_id, s.run).id for s in sources}
         taken = [source for source in sources if source.info.run_id not in ours]

@@ -3,11 +3,11 @@
 from rvlab.model.end import EndRecord
 from rvlab.model.groups import headline_group
 from rvlab.model.run import (
-    EDITS,
+    ANNOTATIONS_DIR,
+    CACHE_DIR,
     ENDED,
-    INDEX,
     RESERVED,
-    ROLL,
+    RUNS_DIR,
     SPLIT_STEPS,
     STATES,
     STEPS,
@@ -22,12 +22,12 @@ from rvlab.model.spec import Spec
 from rvlab.model.step import BEAT_S, SILENT_S, StepRecord, costs, device, end_record
 
 __all__ = [
+    "ANNOTATIONS_DIR",
     "BEAT_S",
-    "EDITS",
+    "CACHE_DIR",
     "ENDED",
-    "INDEX",
     "RESERVED",
-    "ROLL",
+    "RUNS_DIR",
     "SILENT_S",
     "SPLIT_STEPS",
     "STATES",

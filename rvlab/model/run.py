@@ -15,8 +15,8 @@ SPLIT_STEPS = ("chip", "predict")
 STATES = ("queued", "running", "succeeded", "failed", "cancelled", "lost", "broken")
 ENDED = ("succeeded", "failed", "cancelled")
 
-EDITS, INDEX, ROLL = "edits", "index", "roll"
-RESERVED = (EDITS, INDEX, ROLL)
+ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
+RESERVED = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
 """The folders beside the runs of an experiment that are no runs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -81,12 +81,12 @@ class Run:
 
         Those of an experiment lie together: one listing tells which there are, and which changed.
         """
-        return f"{self.experiment}/{ROLL}/ended/{self.id}.json"
+        return f"{self.experiment}/{RUNS_DIR}/ended/{self.id}.json"
 
     @property
     def active_key(self) -> str:
         """An empty key that is there from the run's submission until its end."""
-        return f"{self.experiment}/{ROLL}/active/{self.id}"
+        return f"{self.experiment}/{RUNS_DIR}/active/{self.id}"
 
     def step_key(self, step: str, split: int | None = None) -> str:
         """The record of a step, or of one split of it."""

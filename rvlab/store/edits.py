@@ -1,4 +1,4 @@
-"""Edits of runs, each a key of its own beside them: ``{experiment}/edits/{run}/{time}-{hex}.json``.
+"""Annotations of runs, one key each: ``{experiment}/annotations/{run}/{time}-{hex}.json``.
 
 They lie beside the runs and not in them, so that one listing finds those of a whole experiment.
 """
@@ -10,14 +10,14 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from rvlab.model import EDITS, Run, utc_now
+from rvlab.model import ANNOTATIONS_DIR, Run, utc_now
 from rvlab.model.edit import Edit
 from rvlab.store.store import Store
 
 
 def prefix(run: Run) -> str:
     """The folder of a run's edits."""
-    return f"{run.experiment}/{EDITS}/{run.id}"
+    return f"{run.experiment}/{ANNOTATIONS_DIR}/{run.id}"
 
 
 def put(store: Store, runs: Sequence[Run], by: str, **changes: Any) -> None:

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, SpecError, StoreError
-from rvlab.model import ANNOTATIONS, RUNS, is_name, utc_now
+from rvlab.model import ANNOTATIONS_DIR, RUNS_DIR, is_name, utc_now
 from rvlab.store.store import Store
 
 LAYOUT = 1
@@ -112,8 +112,7 @@ def _number(store: Store) -> int | None:
 
 def _old_experiments(store: Store) -> list[str]:
     names = [name for name in store.folders() if is_name(name)]
-    files = store.each(lambda name: store.files(f"{name}/{OLD_RUNS}"), names)
-    return [name for name in names if files[name]]
+    return [name for name in names if store.files(f"{name}/{OLD_RUNS}")]
 
 
 def _require_quiet(store: Store, experiment: str) -> None:
@@ -131,7 +130,7 @@ def _require_quiet(store: Store, experiment: str) -> None:
 
 
 def _copy(store: Store, experiment: str) -> int:
-    new_names = {OLD_ANNOTATIONS: ANNOTATIONS, OLD_RUNS: RUNS}
+    new_names = {OLD_ANNOTATIONS: ANNOTATIONS_DIR, OLD_RUNS: RUNS_DIR}
     keys = {
         key: f"{experiment}/{new}{key[len(f'{experiment}/{old}') :]}"
         for old, new in new_names.items()

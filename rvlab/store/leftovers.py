@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rvlab.model import RESERVED, ROLL, Run, is_name
+from rvlab.model import RESERVED, RUNS_DIR, Run, is_name
 from rvlab.store.removal import remove_folder
 from rvlab.store.roll import drop_stale_mark, is_on
 from rvlab.store.store import Store
@@ -67,8 +67,8 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
     found: list[Leftover] = []
     for experiment in filter(is_name, store.folders()):
         # Marks before ends, as in `roll`: a run that ends meanwhile is found by both.
-        marks = _by_id(store, f"{experiment}/{ROLL}/active/", "")
-        ends = _by_id(store, f"{experiment}/{ROLL}/ended/", ".json")
+        marks = _by_id(store, f"{experiment}/{RUNS_DIR}/active/", "")
+        ends = _by_id(store, f"{experiment}/{RUNS_DIR}/ended/", ".json")
         for id_ in sorted(marks.keys() & ends.keys()):
             if is_old(marks[id_]) and is_old(ends[id_]):
                 run = Run(store.uri, experiment, id_)

@@ -1,7 +1,7 @@
 """The roll of an experiment: which runs it has, and which record ended each.
 
-A run has one of two keys beside its folder: ``{experiment}/roll/active/{run}``, which is empty,
-from its submission on, and ``{experiment}/roll/ended/{run}.json`` from its end on. So two listings,
+A run has one of two keys beside its folder: ``{experiment}/runs/active/{run}``, which is empty,
+from its submission on, and ``{experiment}/runs/ended/{run}.json`` from its end on. So two listings,
 whatever lies in the folders of the runs, tell all runs and, by their ETags, each end that has
 changed.
 
@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, StoreError
-from rvlab.model import ROLL, Run, is_name
+from rvlab.model import RUNS_DIR, Run, is_name
 from rvlab.store.store import Store, page_boundaries
 
 FEW = 32
@@ -65,12 +65,12 @@ class Roll:
 
 def active_prefix(experiment: str) -> str:
     """The folder of the keys of runs without an end."""
-    return f"{experiment}/{ROLL}/active/"
+    return f"{experiment}/{RUNS_DIR}/active/"
 
 
 def ended_prefix(experiment: str) -> str:
     """The folder of the records that ended runs."""
-    return f"{experiment}/{ROLL}/ended/"
+    return f"{experiment}/{RUNS_DIR}/ended/"
 
 
 def roll(store: Store, experiment: str, near: Collection[str] = ()) -> Roll:

@@ -51,6 +51,7 @@ class Store:
         self.uri = normal(uri)
         self.access = access or S3Access.from_environ()
         self.patience_s = patience_s
+        self.layout_checked = False  # by `rvlab.store.layout`
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"

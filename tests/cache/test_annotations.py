@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from rvlab.cache.annotations import annotations
+from rvlab.cache.annotations import annotations_of
 from rvlab.errors import StoreUnreachable
 from rvlab.model.edit import Edited
 from rvlab.store import S3Access, Store, edits
@@ -15,14 +15,14 @@ def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
     first, second, other = (made.ended() for _ in range(3))
     edits.put(store, [first, second], "me@here", tags_added=("good",))
     edits.put(store, [first], "me@here", tags_added=("final",), note="old")
-    assert annotations(store, "towns")[first.id] == Edited(("final", "good"), "old")
+    assert annotations_of(store, "towns")[first.id] == Edited(("final", "good"), "old")
     edits.put(store, [first], "me@here", tags_removed=("good",), note="new", archived=True)
-    assert annotations(store, "towns") == {
+    assert annotations_of(store, "towns") == {
         first.id: Edited(("final",), "new", True),
         second.id: Edited(("good",)),
     }
-    assert other.id not in annotations(store, "towns")
-    assert annotations(store, "nowhere") == {}
+    assert other.id not in annotations_of(store, "towns")
+    assert annotations_of(store, "nowhere") == {}
 
 
 def test_edit_is_read_once_and_ignored_once_deleted(
@@ -33,27 +33,27 @@ def test_edit_is_read_once_and_ignored_once_deleted(
     read: list[str] = []
     tagged = store._objects.tagged
     monkeypatch.setattr(store._objects, "tagged", lambda *a: read.append(a[0]) or tagged(*a))
-    assert annotations(store, "towns") == {run.id: Edited(note="x") for run in runs}
+    assert annotations_of(store, "towns") == {run.id: Edited(note="x") for run in runs}
     assert len(read) == 3
     edits.put(store, runs[:1], "me@here", note="y")
-    assert annotations(store, "towns")[runs[0].id] == Edited(note="y")
+    assert annotations_of(store, "towns")[runs[0].id] == Edited(note="y")
     assert len(read) == 4
     store.delete(key for key, _ in store.files(edits.prefix(runs[0])))
-    assert annotations(store, "towns") == {run.id: Edited(note="x") for run in runs[1:]}
+    assert annotations_of(store, "towns") == {run.id: Edited(note="x") for run in runs[1:]}
     assert len(read) == 4
 
 
 def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) -> None:
     run = made.ended()
     edits.put(store, [run], "me@here", note="it stays")
-    broken = f"towns/edits/{run.id}/20991231-000000-000000-ffffff.json"
+    broken = f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json"
     store.put(broken, b'{"at": "now"')
     for _ in range(2):
         with pytest.warns(UserWarning, match=f"left out of the table: {broken} is not wh"):
-            assert annotations(store, "towns") == {run.id: Edited(note="it stays")}
+            assert annotations_of(store, "towns") == {run.id: Edited(note="it stays")}
 
 
 def test_unreachable_store_raises() -> None:
     gone = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(StoreUnreachable):
-        annotations(gone, "towns")
+        annotations_of(gone, "towns")

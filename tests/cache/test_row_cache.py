@@ -86,14 +86,14 @@ def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def blocks(store: Store) -> list[str]:
-    return [key for key, _ in store.files("towns/index/runs-3")]
+    return [key for key, _ in store.files("towns/cache/runs-3")]
 
 
 @pytest.mark.usefixtures("cache")
 def test_ended_run_is_read_once(store: Store, made: Made, read: list[str]) -> None:
     runs = [made.ended({"lr": n}, {"f1": n / 10}) for n in range(5)]
     first = table(store)
-    assert sorted(read) == [run.end_key for run in runs]
+    assert sorted(read) == ["rvlab.json", *(run.end_key for run in runs)]
     read.clear()
     pd.testing.assert_frame_equal(table(store), first)
     assert read == []
@@ -290,7 +290,7 @@ def test_page_boundaries_of_deleted_runs_and_missing_blocks_are_deleted(
     runs = [made.ended({"lr": n}) for n in range(6)]
     table(store)
     (name,) = SharedRowCache(store, "towns", "runs").names()
-    left = "towns/index/runs-3/000000009-0123456789abcdef.pages/"
+    left = "towns/cache/runs-3/000000009-0123456789abcdef.pages/"
     for run in runs[2], runs[3]:
         store.put(f"{left}{run.id}", b"")
     from rvlab.store.removal import remove
@@ -417,7 +417,7 @@ def test_invalid_shared_block_is_ignored_with_a_warning(
         store.delete([name])
         other = RowBlock(part.table.drop_columns(["state"]), part.keys, part.etags)
         copy = Store(tmp_path / "copy")
-        made_up = f"towns/index/runs-3/{SharedRowCache(copy, 'towns', 'runs').write(other)}"
+        made_up = f"towns/cache/runs-3/{SharedRowCache(copy, 'towns', 'runs').write(other)}"
         store.put(made_up, copy.get(made_up))
     if data != "other columns":
         store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
@@ -465,7 +465,7 @@ def test_cached_table_equals_the_records_after_random_changes(
         elif what == "wait":
             runs.append(made.queued({"lr": turn}, run=f"20261123-154201-{turn:06x}"))
         elif what == "wipe":
-            name = rng.choice([key for key, _ in store.files("towns/index")] or [""])
+            name = rng.choice([key for key, _ in store.files("towns/cache")] or [""])
             store.delete([name] if name else [])
         else:
             run = rng.choice(runs)

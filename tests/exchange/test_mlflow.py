@@ -241,7 +241,7 @@ def test_an_import_that_broke_off_is_made_whole(
     (run,) = lab.from_mlflow(uri)
     row = lab.runs().loc[run.id]
     assert (row["state"], row["tags"], row["metrics.loss"]) == ("succeeded", "team=roads", 0.5)
-    assert len(lab.store.files(f"{run.experiment}/edits/")) == 1
+    assert len(lab.store.files(f"{run.experiment}/annotations/")) == 1
 
 
 def test_states_are_translated_and_runs_that_go_on_or_were_deleted_are_left_out(

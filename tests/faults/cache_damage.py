@@ -95,7 +95,7 @@ def history(store: Store, run: Any, n: int) -> None:
 
 def blocks(folder: Path, way: str) -> list[Path]:
     """The block files that can be damaged, on this machine or in the store."""
-    root = folder / "store/towns/index" if way == "shared" else folder / "cache/tables"
+    root = folder / "store/towns/cache" if way == "shared" else folder / "cache/tables"
     return sorted(p for p in root.rglob("*") if block_file.NAME.fullmatch(p.name))
 
 

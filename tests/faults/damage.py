@@ -140,7 +140,7 @@ def key_of(run: Run, kind: str) -> str:
         "end": run.end_key,
         "spec": run.key("spec.json"),
         "step": run.step_key("train"),
-        "edit": f"{run.experiment}/edits/{run.id}/20261124-000000-000000-ffffff.json",
+        "edit": f"{run.experiment}/annotations/{run.id}/20261124-000000-000000-ffffff.json",
         "log.csv": run.key("rv", "train", "log.csv"),
     }
     return keys.get(kind) or run.key("tables", f"{kind}.parquet")

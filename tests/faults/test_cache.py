@@ -204,18 +204,18 @@ def test_block_above_the_limits_is_not_written_and_not_read(
         made.ended({"lr": n})
     monkeypatch.setattr(block_file, "MAX_BLOCK_BYTES", 1000)
     whole = damage.table_of(store, "runs")
-    assert store.files("towns/index") == []
+    assert store.files("towns/cache") == []
     monkeypatch.undo()
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "second"))
     monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
     monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
     damage.table_of(store, "runs")
-    ((key, _),) = store.files("towns/index")
+    ((key, _),) = store.files("towns/cache")
     monkeypatch.setattr(block_file, "MAX_FILE_BYTES", 1000)
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "third"))
     with pytest.warns(UserWarning, match=r"has \d{4} bytes; the limit is 1000"):
         pd.testing.assert_frame_equal(damage.table_of(store, "runs"), whole)
-    assert store.files("towns/index") == []  # it was removed, and the new one is too large
+    assert store.files("towns/cache") == []  # it was removed, and the new one is too large
     assert key
 
 
@@ -230,7 +230,7 @@ def test_damaged_shared_block_stays_where_the_reader_may_not_delete(
     for n in range(4):
         made.ended({"lr": n})
     whole = damage.table_of(store, "runs")
-    ((key, _),) = store.files("towns/index")
+    ((key, _),) = store.files("towns/cache")
     store.put(key, b"")
     monkeypatch.setenv("RVLAB_CACHE", str(cache / "second"))
 
@@ -241,7 +241,7 @@ def test_damaged_shared_block_stays_where_the_reader_may_not_delete(
     monkeypatch.setattr(store._objects, "delete", refuse)
     with pytest.warns(UserWarning, match="shared cache block of 'runs'"):
         pd.testing.assert_frame_equal(damage.table_of(store, "runs"), whole)
-    assert [one for one, _ in store.files("towns/index")] == [key]
+    assert [one for one, _ in store.files("towns/cache")] == [key]
 
 
 def test_cache_files_belong_to_the_user_alone(tmp_path: Path, cache: Path) -> None:

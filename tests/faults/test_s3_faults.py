@@ -232,7 +232,7 @@ def submit(store: Store, experiment: str, values: list[float]) -> list[Run]:
 
 def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy) -> None:
     store = through(proxy, s3, "midway")
-    proxy.shares, proxy.only = {"503": 1.0}, r"^PUT .*/roll/active/"
+    proxy.shares, proxy.only = {"503": 1.0}, r"^PUT .*/runs/active/"
     with pytest.raises(StoreUnreachable) as caught:
         submit(store, "towns", [1.0, 2.0, 3.0])
     said = str(caught.value)
@@ -393,7 +393,7 @@ def test_a_hundred_runs_survive_faults_and_restarts(
 
 def restarted(folder: Path, direct: Store, before: Server, away_s: float) -> None:
     """Stop the server in the middle of the runs, and start it again some seconds later."""
-    while len(direct.files("towns/roll/ended")) < 3:
+    while len(direct.files("towns/runs/ended")) < 3:
         time.sleep(0.2)
     server.stop(folder)
     time.sleep(away_s)

@@ -142,13 +142,13 @@ def table(store: Store) -> pd.DataFrame:
 def test_what_fails_for_a_moment_is_asked_for_again(near: Store, moody: Moody, what: str) -> None:
     moody.trouble = lambda _, before: what if before < 2 else None
     assert list(table(near)["params.lr"]) == list(range(12))
-    assert set(moody.asked.values()) == {3}
+    assert {number for key, number in moody.asked.items() if "rvlab.json" not in key} == {3}
 
 
 def test_a_key_that_cannot_be_had_is_named_and_the_others_are_there(
     near: Store, moody: Moody
 ) -> None:
-    bad = near.files("towns/roll/ended/")[3][0]
+    bad = near.files("towns/runs/ended/")[3][0]
     moody.trouble = lambda target, _: "busy" if bad in target else None
     found = table(near)  # it gives up
     assert found["state"].tolist() == ["succeeded"] * 3 + ["broken"] + ["succeeded"] * 8

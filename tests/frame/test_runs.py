@@ -384,9 +384,9 @@ def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None
         "towns/.ipynb_checkpoints/a",
         "My Data/x/y",
         "towns/a b/c",
-        "towns/roll/ended/a b.json",
-        "towns/roll/ended/README.txt",
-        "towns/roll/active/.hidden",
+        "towns/runs/ended/a b.json",
+        "towns/runs/ended/README.txt",
+        "towns/runs/active/.hidden",
     ):
         store.put(key, b"")
     assert list(table(store).index) == [run.id]

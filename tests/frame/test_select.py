@@ -37,14 +37,14 @@ def test_an_empty_store_has_none(store: Store) -> None:
 def test_folders_that_are_no_experiments_are_left_out(store: Store, runs: list[Run]) -> None:
     store.put("_data/town/scene.tif", b"")
     store.put(".cache/x/y", b"")
-    store.put("towns/index/events/x", b"")
-    store.put(f"towns/edits/{runs[0].id}/x.json", b"")
+    store.put("towns/cache/events/x", b"")
+    store.put(f"towns/annotations/{runs[0].id}/x.json", b"")
     assert experiments(store) == ["roads", "towns"]
     assert sorted(picked(store, None)) == sorted(runs)
 
 
 def test_an_experiment_without_a_run_is_in_nobodys_way(store: Store, runs: list[Run]) -> None:
-    store.put("empty/edits/20261123-154201-000000/x.json", b"")
+    store.put("empty/annotations/20261123-154201-000000/x.json", b"")
     assert sorted(picked(store, None)) == sorted(runs)
     assert run_named(store, runs[2].id) == runs[2]
     with pytest.raises(NotFound, match=r"There is no experiment 'empty' in .*\. There are 'roads'"):

@@ -27,9 +27,9 @@ def test_each_edit_is_a_key_of_its_own_and_the_last_has_the_say(store: Store) ->
     edits.put(store, [first, second], "me@here", tags_added=("good",))
     edits.put(store, [first], "me@here", tags_added=("final",), note="old")
     edits.put(store, [first], "me@here", tags_removed=("good",), note="new", archived=True)
-    keys = [key for key, _ in store.files("towns/edits")]
+    keys = [key for key, _ in store.files("towns/annotations")]
     assert len(keys) == 4
-    shape = r"towns/edits/20261123-154201-\d{6}/\d{8}-\d{6}-\d{6}-[0-9a-f]{6}\.json"
+    shape = r"towns/annotations/20261123-154201-\d{6}/\d{8}-\d{6}-\d{6}-[0-9a-f]{6}\.json"
     assert all(re.fullmatch(shape, key) for key in keys)
 
 
@@ -38,9 +38,9 @@ def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None
     store.put("_data/town/scene.tif", b"it stays")
     edits.put(store, [first, second], "me@here", note="x")
     remove(store, [first])
-    assert store.folders("towns/") == [second.id, "edits", "roll"]
+    assert store.folders("towns/") == [second.id, "annotations", "runs"]
     assert roll(store, "towns").runs == [second]
-    assert store.folders("towns/edits/") == [second.id]
+    assert store.folders("towns/annotations/") == [second.id]
     assert len(store.files(second.prefix)) == 3
     remove(store, [second])
     assert store.folders() == ["_data"]
@@ -50,10 +50,10 @@ def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None
 
 def test_an_index_goes_with_the_last_run_and_a_file_of_somebodys_stays(store: Store) -> None:
     first, second = made(store, 0), made(store, 1)
-    store.put("towns/index/events/x.json", b"{}")
+    store.put("towns/cache/events/x.json", b"{}")
     store.put("towns/README.txt", b"mine")
     remove(store, [first])
-    assert store.exists("towns/index/events/x.json")
+    assert store.exists("towns/cache/events/x.json")
     remove(store, [second])
     assert [key for key, _ in store.files()] == ["towns/README.txt"]
     assert store.folders("towns/") == []
@@ -66,7 +66,7 @@ def test_what_makes_the_row_goes_last(store: Store, monkeypatch: pytest.MonkeyPa
     delete = store._objects.delete
     monkeypatch.setattr(store._objects, "delete", lambda key: gone.append(key) or delete(key))
     remove(store, [run])
-    assert gone[0].startswith("towns/edits/")
+    assert gone[0].startswith("towns/annotations/")
     assert gone[-4:] == [run.step_key("train"), run.key("spec.json"), run.end_key, run.active_key]
 
 

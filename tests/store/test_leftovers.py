@@ -49,7 +49,7 @@ def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
     close(store, ended, {})
     close(store, stale, {})
     enter(store, [stale])
-    store.put("towns/edits/20261123-154201-000004/x.json", b"{}")
+    store.put("towns/annotations/20261123-154201-000004/x.json", b"{}")
     store.put("_data/synthetic_town/recipe.py", b"")
     assert kinds(store) == {
         stale.id: "stale active mark",

@@ -100,7 +100,7 @@ def test_first_listing_is_complete_for_any_page_boundaries(
     over = [ended(store, 10 * n) for n in range(12)]
     going = [run(store, 10 * n + 5) for n in range(active)]
     enter(store, going)
-    index = [f"towns/index/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
+    index = [f"towns/cache/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
     for key in index:
         store.put(key, b"")
     found = list_experiment(store, "towns")
@@ -139,14 +139,14 @@ def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
 def test_what_lies_beside_the_ends_is_no_run(store: Store) -> None:
     one = ended(store, 1)
     for key in (
-        "roll/ended/README",
-        "roll/ended/a b.json",
-        "roll/active/.x",
-        "roll/ended/deep/x.json",
-        "index/x",
+        "runs/ended/README",
+        "runs/ended/a b.json",
+        "runs/active/.x",
+        "runs/ended/deep/x.json",
+        "cache/x",
     ):
         store.put(f"towns/{key}", b"")
     found = list_experiment(store, "towns")
     assert found is not None
     assert found.runs == roll(store, "towns").runs == [one]
-    assert found.index == ["towns/index/x"]
+    assert found.index == ["towns/cache/x"]
