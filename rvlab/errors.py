@@ -5,6 +5,7 @@ RvlabError
 ├── NotFound (LookupError)           an experiment, a run, a step or a scene nobody knows
 ├── StoreError (OSError)             the store refused
 │   ├── StoreUnreachable (ConnectionError)   nobody answers at its address
+│   │   └── StoreBusy                it answers that it is busy or out of order
 │   ├── KeyMissing (FileNotFoundError)       no such key
 │   ├── KeyExists (FileExistsError)          the key was to be written once, and is there
 │   └── RecordBroken (ValueError)            a key holds what no writer of ours writes
@@ -49,6 +50,10 @@ class StoreError(RvlabError, OSError):
 
 class StoreUnreachable(StoreError, ConnectionError):
     """Nobody answers at the store's address."""
+
+
+class StoreBusy(StoreUnreachable):
+    """The store answers that it is busy or out of order; of one key it may do so for ever."""
 
 
 class KeyMissing(StoreError, FileNotFoundError):

@@ -38,6 +38,7 @@ GROUPS = {
     "trained_od": "learned",
     "browser": "browser",
     "kubeflow": "kubeflow",
+    "python": "pods",
     "steps": "recipes",
     "fetched": "neon",
     "docker": "docker",
@@ -123,18 +124,14 @@ class Trained:
 
 def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
     """A lab whose store is a folder of the embedded server's bucket."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(
-            "rvlab.lab._places._store", lambda *_, **__: Store(f"s3://{s3.bucket}/{folder}", access)
-        )
-        return Lab("ignored", LocalEngine(at_most=2))
+    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(at_most=2))
 
 
 @pytest.fixture(scope="session")
 def trained(s3: Server, s3_access: S3Access) -> Trained:
     """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
     lab = lab_on(s3, s3_access, "trained")
-    asked = {
+    asked: dict[str, dict[str, Any]] = {
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
         "other seed": {"nochip": False, "splits": 2, "seed": 1},

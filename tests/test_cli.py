@@ -106,7 +106,11 @@ def test_a_gate_ends_with_a_status_that_tells_its_verdict(
     matrices = scene_matrices(np.random.default_rng(0), scenes, skills)
     for run, each in zip(runs, matrices, strict=True):
         rows = confusion({run.id: each}).drop(columns="run").to_dict("records")
-        made.table(run, "confusion", [{**r, "scene": none(r["scene"])} for r in rows])
+        made.table(
+            run,
+            "confusion",
+            [{**{str(k): v for k, v in r.items()}, "scene": none(r["scene"])} for r in rows],
+        )
     args = ["gate", runs[0].id, "--baseline", runs[1].uri, "--margin", "0.01"]
     assert main(["--store", str(tmp_path / "store"), *args]) == status
     assert said in capsys.readouterr().out

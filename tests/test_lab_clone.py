@@ -110,7 +110,7 @@ def test_what_is_given_is_changed_and_shown_in_the_name(lab: Lab, run: Run) -> N
         ({"splits": 1}, "splits=1", {"splits": 1}),
         ({"experiment": "roads"}, parent.name, {"experiment": "roads"}),
     ):
-        made = spec(lab, lab.clone(run, **given))  # type: ignore[arg-type]
+        made = spec(lab, lab.clone(run, **given))
         expected = {**parent.record(), "name": name, "parent": run.id, **changed}
         same = ("name", "parent", "experiment", "params", "splits", "seed", "recipe")
         assert {k: made.record()[k] for k in same} == {k: expected[k] for k in same}, given

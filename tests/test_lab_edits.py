@@ -75,7 +75,7 @@ def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made)
         (lambda: lab.delete(gone, confirm=gone.id), NotFound, "Did you mean"),
     ):
         with pytest.raises(error, match=said):
-            call()  # type: ignore[no-untyped-call]
+            call()
     assert snapshot(lab) == before
 
 
@@ -111,7 +111,7 @@ def test_a_run_is_deleted_once_its_id_is_typed(
     lab.tag([first, second], "good")
     asked = typed(monkeypatch, f" {first.id} ")
     lab.delete(first)
-    assert asked == [f"This deletes the run {first.id} for good. Type {first.id} to do so: "]
+    assert asked == [f"This deletes the run {first.id} permanently. Type {first.id} to confirm: "]
     assert lab.runs().index.tolist() == [second.id]
     assert not [key for key, _ in lab.store.files() if first.id in key]
     with pytest.raises(NotFound, match="There is no"):
@@ -126,7 +126,8 @@ def test_runs_of_an_experiment_go_by_its_name_and_it_does_not_linger(
     lab.note("towns", "x")
     asked = typed(monkeypatch, "towns")
     lab.delete(lab.runs("towns"))
-    assert asked == ["This deletes 2 runs of the experiment towns for good. Type towns to do so: "]
+    what = "2 runs of the experiment towns"
+    assert asked == [f"This deletes {what} permanently. Type towns to confirm: "]
     assert lab.runs().index.tolist() == [road.id]
     assert lab.store.folders() == ["roads"]
     with pytest.raises(NotFound, match="no experiment or run 'towns'"):
@@ -156,7 +157,7 @@ def test_where_nobody_can_be_asked_the_name_is_to_be_given(
         from IPython.core.error import StdinNotImplementedError as nobody  # noqa: N813
     run = made.ended()
     typed(monkeypatch, nobody)
-    with pytest.raises(SpecError, match=rf"nobody can be asked here\. Pass confirm='{run.id}', in"):
+    with pytest.raises(SpecError, match=rf"there is no prompt here\. Pass confirm='{run.id}', in"):
         lab.delete(run)
     lab.delete(run, confirm=run.id)
     assert lab.runs().empty
@@ -225,8 +226,7 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
     for key in [run.end_key, *(key for key, _ in source.files(run.prefix))]:
         store.put(key, source.get(key))
     store.put(run.key("rv", "train", "valid", "log.csv"), b"")
-    monkeypatch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
-    lab = Lab("ignored")
+    lab = Lab(store)
     lab.tag("tiny", "copied")
     assert lab.runs()["tags"].tolist() == ["copied"]
     with pytest.raises(SpecError, match="does not lie"):

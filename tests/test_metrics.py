@@ -160,7 +160,7 @@ def test_detections_have_no_iou_and_no_accuracy(metric):
         (lambda: metrics.f1([[1, 2, 3], [4, 5, 6]]), r"\(2, 3\)"),
         (lambda: metrics.f1([1, 2]), r"\(2,\)"),
         (lambda: metrics.f1([[1, -1], [0, 1]]), "negative"),
-        (lambda: metrics.f1([[1, np.nan], [0, 1]]), "non-finite"),
+        (lambda: metrics.f1(np.array([[1, np.nan], [0, 1]])), "non-finite"),
         (lambda: metrics.f1(np.eye(2), ignore=2), "ignore=2 is none of the 2 classes"),
         (lambda: metrics.f1(np.eye(2), ignore=-1), "ignore=-1"),
         (lambda: metrics.f1(metrics.detections([1], [0], [0]), ignore=1), "ignore=1"),

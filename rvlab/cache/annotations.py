@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from rvlab.cache.block import RowBlock
 from rvlab.cache.query import Query
 from rvlab.cache.row_cache import ANNOTATIONS, read_through
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.model import EDITS
 from rvlab.model.edit import Edit, Edited, folded
 from rvlab.store import Store, parsed
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def annotations(store: Store, experiment: str) -> dict[str, Edited]:
+def annotations_of(store: Store, experiment: str) -> dict[str, Edited]:
     """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
     with Query(store) as query:
         return read_annotations(query, experiment)
@@ -73,7 +73,7 @@ def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:
     answers: Mapping[str, tuple[str, str | None] | RvlabError]
     answers = store.read_many([f"{start}{key}" for key in keys], _record)
     for key, answer in answers.items():
-        if isinstance(answer, StoreUnreachable):
+        if isinstance(answer, StoreUnreachable) and not isinstance(answer, StoreBusy):
             raise answer
         if isinstance(answer, KeyMissing):
             continue  # its run was deleted after the listing

@@ -112,7 +112,8 @@ def compress(data: pa.Buffer) -> bytes:
     """Return a block's bytes as they are stored beside the runs."""
     import pyarrow as pa
 
-    return _SHARED.pack(_MAGIC, len(data)) + pa.compress(data, codec="zstd", asbytes=True)
+    body: bytes = pa.compress(data, codec="zstd", asbytes=True)
+    return _SHARED.pack(_MAGIC, len(data)) + body
 
 
 def decompress(data: bytes) -> pa.Buffer:

@@ -133,8 +133,8 @@ class Query:
             ended[name] |= page.result()
         found = []
         for name in names:
-            near, index = known[name] or (), keys.get(name)
-            one = from_keys(self.store, name, going[name], ended[name], near=near, index=index)
+            near, listed = known[name] or (), keys.get(name)
+            one = from_keys(self.store, name, going[name], ended[name], near=near, index=listed)
             found += [one] if one.ids else []
         return found
 

@@ -21,7 +21,7 @@ def _lab(args: argparse.Namespace) -> Any:
 
 def _folder(args: argparse.Namespace) -> str | None:
     """The folder of the embedded server that is meant."""
-    from rvlab.lab import EMBEDDED, store_text
+    from rvlab.actions.open_store import EMBEDDED, store_text
 
     kind, _, folder = store_text(args.store).partition(":")
     if kind != EMBEDDED:

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import infer_dtype
 from rvlab.compare.addresses import Runs, addresses, store_of
-from rvlab.errors import KeyMissing, RvlabError
+from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
 
@@ -41,7 +42,7 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     import pandas as pd
 
     wanted = addresses(runs)
-    flat = [config_of(run) for run in wanted]
+    flat = _read(wanted)
     have = [one for one in flat if one]
     names = sorted({name for one in flat for name in one})
     if not every:
@@ -53,6 +54,22 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     table = pd.DataFrame(columns, index=range(len(wanted)))
     table.index = pd.Index([run.id for run in wanted], name="run", dtype="object")
     return table
+
+
+def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
+    """The config of each run; of several, one that cannot be read is left out with a warning."""
+    flat, troubles = [], []
+    for run in wanted:
+        try:
+            flat.append(config_of(run))
+        except (RasterError, RecordBroken) as exc:
+            troubles.append((run, exc))
+            flat.append({})
+    if troubles and len(troubles) == len(wanted):
+        raise troubles[0][1]
+    for run, trouble in troubles:
+        warnings.warn(f"The config of {run.id} is left out: {trouble}", stacklevel=4)
+    return flat
 
 
 def config_of(run: Run) -> dict[str, Any]:

@@ -165,7 +165,7 @@ def _take(client: MlflowClient, store: Store, source: _Source, parent: str | Non
     history = _history(client, source.info.run_id, data.metrics, only_history)
     if history is not None:
         buffer = io.BytesIO()
-        pq.write_table(history, buffer, compression="zstd")
+        pq.write_table(history, buffer, compression="zstd", write_page_checksum=True)
         store.put(run.key("tables", "history.parquet"), buffer.getvalue())
     _annotate(store, source)
     record = end_record(

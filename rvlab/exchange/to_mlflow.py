@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import io
 import json
 import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from rvlab.cache.annotations import annotations
+from rvlab.cache.annotations import annotations_of
 from rvlab.errors import KeyMissing, RecordBroken, StoreError
 from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.from_mlflow import ENGINE, ORIGIN
@@ -20,10 +19,12 @@ from rvlab.exchange.mlflow_words import (
     accepted,
     text_of,
 )
+from rvlab.frame.parquet import read_parquet
 from rvlab.frame.rows import rows_of
 from rvlab.frame.tables import history as training_log
 from rvlab.model import ENDED, Run
 from rvlab.model.edit import Edited
+from rvlab.model.limits import TABLE_BYTES
 from rvlab.store import Store
 from rvlab.worker.records import SPEC
 
@@ -54,7 +55,7 @@ def to_mlflow(
 
     rows = [row for row in rows_of(store, runs) if row["state"] in ENDED]
     rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
-    added = {name: annotations(store, name) for name in {row["experiment"] for row in rows}}
+    added = {name: annotations_of(store, name) for name in {row["experiment"] for row in rows}}
     cut: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
     with ml.tracking(tracking_uri, new=True) as client:
@@ -206,15 +207,14 @@ def _points(
 
 def _history(store: Store, run: Run) -> Columns:
     """The columns of a run's history by epoch: from its table, else from its training log."""
-    import pyarrow.parquet as pq
-
+    key = run.key("tables", "history.parquet")
     try:
-        data = store.get(run.key("tables", "history.parquet"))
+        data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
         log = training_log(store, [run]).drop(columns="run")
         columns = {str(name): log[name].replace(float("nan"), None).tolist() for name in log}
     else:
-        columns = pq.read_table(io.BytesIO(data)).to_pydict()
+        columns = read_parquet(key, data).to_pydict()
     epochs = columns.pop("epoch")
     return {
         name: {int(e): float(v) for e, v in zip(epochs, values, strict=True) if v is not None}

@@ -6,12 +6,22 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import RUNS, TEXT, WHOLE, as_dtype
 from rvlab.errors import NotFound, did_you_mean
+from rvlab.frame.select import Picked, one_present
+from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 FROM_RUNS = ("name", "state", "created", "uri")
 METRICS = ("metrics.f1", "metrics.mean_iou")
+
+
+def lineage_of(store: Store, runs: pd.DataFrame, run: Picked) -> pd.DataFrame:
+    """Return the lineage of a run, or of the id of a deleted parent; see `lineage`."""
+    id_ = run.rstrip("/").rpartition("/")[2] if isinstance(run, str) else None
+    if id_ is None or id_ not in set(runs["parent"].dropna()):
+        id_ = one_present(store, run, "lineage").id
+    return lineage(runs, id_)
 
 
 def lineage(runs: pd.DataFrame, run: str) -> pd.DataFrame:

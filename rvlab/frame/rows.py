@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from rvlab.cache.dtypes import RUNS
-from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.model import BEAT_S, SILENT_S, EndRecord, Run, Spec, StepRecord, step_name
 from rvlab.store import Store, parsed
 
@@ -157,7 +157,7 @@ def broken(exc: RvlabError) -> Row:
     Raises:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
-    if isinstance(exc, StoreUnreachable):
+    if isinstance(exc, StoreUnreachable) and not isinstance(exc, StoreBusy):
         raise exc
     return {"state": "broken", "error": str(exc), "_silent": False}
 

@@ -142,7 +142,7 @@ def _counted(store: Store, run: Run) -> pa.Table | RvlabError:
     # A run that goes on may still predict, and a scene that cannot be read now may be tomorrow.
     if not troubles and store.exists(run.end_key):
         data = io.BytesIO()
-        pq.write_table(table, data, compression="zstd")
+        pq.write_table(table, data, compression="zstd", write_page_checksum=True)
         try:
             store.put(run.key(*KEY), data.getvalue())
         except StoreError as exc:

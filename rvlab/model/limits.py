@@ -27,6 +27,9 @@ LOG_CSV_BYTES = 32 * MIB
 LOG_CSV_FIELDS = 2_000_000
 """Of ``train/log.csv``; a field takes up to a hundred bytes once it is read."""
 
+LOG_BYTES = 64 * MIB
+"""Of what a step printed; of a longer log the end is read."""
+
 TABLE_BYTES = 128 * MIB
 """Of a parquet file in ``tables/``. The largest, of windows, has about 10 bytes a row."""
 
@@ -44,6 +47,9 @@ FOOTER_BYTES = 4 * MIB
 
 WINDOW_CELLS = 60_000_000
 """Counts of windows that are compared at once: 100 runs, 40,000 windows, 15 classes. 2 GB."""
+
+CLASSES = 1_000
+"""Of a run: a table of confusion has their square. Raster Vision's rasters hold 255 at most."""
 
 GEOJSON_BYTES = 128 * MIB
 """Of labels or boxes in GeoJSON, which take about ten times as much once they are read."""

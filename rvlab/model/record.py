@@ -44,7 +44,7 @@ def read(noun: type[T], record: object, key: str, what: str) -> T:
     from pydantic_core import ValidationError
 
     try:
-        return noun(**_validator(noun).validate_python(record))
+        return noun(**_validator(noun).validate_python(record))  # type: ignore[arg-type]
     except ValidationError as exc:
         why = _reason(noun, exc.errors(include_url=False)[0])
         raise RecordBroken(f"{key} is not {what}: {why}.") from exc

@@ -8,10 +8,12 @@ of splits is decided when a run starts. A step that a config does not need ends 
 
 from __future__ import annotations
 
+import ast
 import inspect
 import linecache
 import re
 import tempfile
+import textwrap
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -37,39 +39,6 @@ ALWAYS = {
     "TQDM_MININTERVAL": "10",
 }
 """Variables of every step, as the local engine sets them."""
-
-# What a pod runs: kfp copies these lines into the pipeline. No loop body reads another task's
-# output, only the loop's own item: kfp would silently put the item in its place.
-_STEPS = """
-def {step}(items: List[str]) -> str:
-    from rvlab.pipeline.task import step
-    return step("{step}", items[0])
-"""
-_SPLITS = """
-def {step}(item: str) -> str:
-    from rvlab.pipeline.task import split
-    return split("{step}", item)
-"""
-_JOINED = """
-def {step}(items: List[str], done: List[str]) -> str:
-    from rvlab.pipeline.task import step
-    return step("{step}", items[0])
-"""
-_SUMMARIZE = """
-def summarize(items: List[str], metrics: dsl.Output[dsl.Metrics],
-              confusion: dsl.Output[dsl.ClassificationMetrics],
-              report: dsl.Output[dsl.Markdown], predictions: dsl.Output[dsl.HTML]):
-    from rvlab.pipeline.task import step
-    step("summarize", items[0])
-    from rvlab.report.kubeflow import emit
-    emit(items[0], metrics, confusion, report, predictions)
-"""
-_CONFIGURE = """
-def configure(rvlab_recipe: str, rvlab_source: str, rvlab_job: str, {names}) -> List[str]:
-    given = dict(locals())
-    from rvlab.pipeline.task import configure
-    return configure(given)
-"""
 
 
 def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
@@ -107,14 +76,13 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
     """The function that kfp traces, with the recipe's own signature."""
     from kfp import dsl
 
+    from rvlab.pipeline import components
+
     names = [one.name for one in given]
     source = packed(recipe)
 
-    def task(step: str, template: str, arguments: Mapping[str, Any]) -> PipelineTask:
-        text = template.format(step=step, names=_annotated(given))
-        component = dsl.component(
-            _function(step, text), base_image=profile.image, install_kfp_package=False
-        )
+    def task(step: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> PipelineTask:
+        component = dsl.component(function, base_image=profile.image, install_kfp_package=False)
         made = component(**arguments)
         made.set_caching_options(False)  # the effect of a step is in the store, not in its outputs
         _placed(made, profile, step)
@@ -124,7 +92,7 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
         values = dict(zip(names, channels, strict=True))
         configure = task(
             "configure",
-            _CONFIGURE,
+            _with_named_inputs(components.configure, given),
             {
                 "rvlab_recipe": recipe.name,
                 "rvlab_source": source,
@@ -133,13 +101,17 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
             },
         )
         items = configure.output
-        before = task("analyze", _STEPS, {"items": items})
-        for splits, joined in (("chip", "train"), ("predict", "eval")):
-            with dsl.ParallelFor(items, name=f"{splits}-splits") as item:
-                done = task(splits, _SPLITS, {"item": item}).after(before)
-            before = task(joined, _JOINED, {"items": items, "done": dsl.Collected(done.output)})
-        before = task("bundle", _STEPS, {"items": items}).after(before)
-        task("summarize", _SUMMARIZE, {"items": items}).after(before)
+        before = task("analyze", components.analyze, {"items": items})
+        for split, join in (
+            (components.chip, components.train),
+            (components.predict, components.eval_),
+        ):
+            with dsl.ParallelFor(items, name=f"{split.__name__}-splits") as item:
+                done = task(split.__name__, split, {"item": item}).after(before)
+            inputs = {"items": items, "done": dsl.Collected(done.output)}
+            before = task(join.__name__.rstrip("_"), join, inputs)
+        before = task("bundle", components.bundle, {"items": items}).after(before)
+        task("summarize", components.summarize, {"items": items}).after(before)
 
     parameters = [
         inspect.Parameter(
@@ -157,21 +129,31 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
     return graph
 
 
-def _annotated(given: list[Input]) -> str:
-    return ", ".join(f"{one.name}: {one.kind.__name__}" for one in given)
+def _with_named_inputs(function: Callable[..., Any], given: list[Input]) -> Callable[..., Any]:
+    """Expand the ``**name`` argument of a component into one named input per recipe parameter.
 
-
-def _function(name: str, text: str) -> Callable[..., Any]:
-    """A function whose source kfp can read, although it stands in no file."""
-    from kfp import dsl
-
-    file = f"<rvlab {name}>"
-    scope: dict[str, Any] = {"dsl": dsl, "List": list}
-    # Not this file's `annotations`: kfp reads them as objects, and takes a string for an artifact.
-    exec(compile(text, file, "exec", dont_inherit=True), scope)  # noqa: S102  templates above
+    kfp has no variadic inputs, and reads both the signature and the source of a component. The
+    source is that of `function`, with the arguments written out.
+    """
+    tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
+    definition = tree.body[0]
+    if not isinstance(definition, ast.FunctionDef) or definition.args.kwarg is None:
+        raise TypeError(f"{function.__name__} has no ** argument to expand.")
+    variadic, definition.args.kwarg = definition.args.kwarg.arg, None
+    definition.args.args += [
+        ast.arg(one.name, ast.Name(one.kind.__name__, ast.Load())) for one in given
+    ]
+    collected = f"{variadic} = {{{', '.join(f'{one.name!r}: {one.name}' for one in given)}}}"
+    has_docstring = ast.get_docstring(definition) is not None
+    definition.body[has_docstring:has_docstring] = ast.parse(collected).body
+    text = ast.unparse(ast.fix_missing_locations(tree)) + "\n"
+    file = f"<rvlab {function.__name__}>"
+    scope: dict[str, Any] = {"List": list}
+    # Without this module's `annotations`: kfp reads them as objects.
+    exec(compile(text, file, "exec", dont_inherit=True), scope)  # noqa: S102  source of a module of rvlab
     linecache.cache[file] = (len(text), None, text.splitlines(keepends=True), file)
-    function: Callable[..., Any] = scope[name]
-    return function
+    expanded: Callable[..., Any] = scope[function.__name__]
+    return expanded
 
 
 def _placed(task: PipelineTask, profile: Profile, step: str) -> None:

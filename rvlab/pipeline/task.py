@@ -1,7 +1,7 @@
-"""What a pod of a pipeline does: find its run, and run one step of it.
+"""What a pod of a pipeline does: find its run, and execute one step of it.
 
-The lines that call this are in `rvlab.pipeline.compile` and stand in the compiled pipeline, so
-their names and arguments stay as they are.
+`rvlab.pipeline.components` calls these functions from compiled pipelines, so their names and
+arguments must not change.
 """
 
 from __future__ import annotations
@@ -21,25 +21,24 @@ from rvlab.worker.records import PLAN
 from rvlab.worker.threads import limit_threads
 
 
-def configure(given: Mapping[str, Any]) -> list[str]:
-    """Find or make the run that these inputs ask for, configure it, and say how it is split.
+def configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> list[str]:
+    """Find or create the run for these inputs, write its config, and say how it is split.
 
     Args:
-        given: The pipeline's inputs, by name, and beside them ``rvlab_recipe``, the recipe's name,
-            ``rvlab_source``, its source as `packed` gives it (runners change words of plain text),
-            and ``rvlab_job``, the pipeline run's own id.
+        recipe: The recipe's name.
+        source: The recipe's source as `rvlab.pipeline.inputs.packed` returns it.
+        job: Kubeflow's id of the pipeline run.
+        given: The pipeline's inputs, by name.
 
     Returns:
-        An item for each split, at least one, which the other steps take.
+        One item per split, at least one, which the other steps take.
     """
     from rvlab.worker.step import run_step
 
     limit_threads()
-    found = Recipe(str(given["rvlab_recipe"]), unpacked(str(given["rvlab_source"])))
+    found = Recipe(recipe, unpacked(source))
     known = inputs(found, str(given["rvlab_store"]))
-    run = claimed(
-        found, {one.name: one.value(given[one.name]) for one in known}, str(given["rvlab_job"])
-    )
+    run = claimed(found, {one.name: one.value(given[one.name]) for one in known}, job)
     status, plan = run_step(run.uri, "configure")
     if status or plan is None:
         sys.exit(status or 1)

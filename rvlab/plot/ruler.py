@@ -71,6 +71,8 @@ def ruler(values: pd.Series[Any], few: int) -> Ruler:
         inside = np.asarray(locator.tick_values(low, high))
         slack = (high - low) * 1e-9
         ticks = inside[(inside >= low - slack) & (inside <= high + slack)]
+        if not ticks.size:  # the values differ by rounding only
+            ticks = found[[0, -1]]
 
     def along(x: Floats) -> Floats:
         if high == low:

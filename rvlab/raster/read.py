@@ -158,12 +158,12 @@ def read_chosen(
         shape = part.shape_within(max_px)
         bands = dataset.count if _has_mask(dataset) else len(numbers)  # a mask is of all of them
         size = bands * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
-        _check_source(uri, dataset, part, shape, len(numbers))
         if size > MAX_BYTES:
             raise RasterError(
                 f"{part} of {uri} are {megabytes(size)}, more than the "
                 f"{megabytes(MAX_BYTES)} read at once. Give a smaller window or max_px."
             )
+        _check_source(uri, dataset, part, shape, len(numbers))
         area = part.to_rasterio()
         array = dataset.read(
             numbers, window=area, out_shape=(len(numbers), *shape), resampling=How[resampling]

@@ -44,7 +44,9 @@ def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]
         elif kind == "reclass_transformer":
             array = _mapped(array, {int(k): int(v) for k, v in step["mapping"].items()})
         elif kind not in ("cast_transformer", "nan_transformer"):
-            raise RasterError(f"The labels pass a {kind}, which only Raster Vision can apply.")
+            raise RasterError(
+                f"The labels pass a {kind!s:.60}, which only Raster Vision can apply."
+            )
     if len(array) != 1:
         raise RasterError(
             f"{uri} has {len(array)} bands. Labels have one with class ids, or colors and an "

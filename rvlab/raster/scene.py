@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
 from rvlab.model.classes import NULL_CLASS, unlabelled_id
+from rvlab.model.limits import CLASSES, too_large
 from rvlab.raster.window import Window
 from rvlab.store.addresses import checked_address
 
@@ -184,6 +185,8 @@ def classes(config: Mapping[str, Any]) -> Classes:
         raise RecordBroken("pipeline-config.json names no classes.")
     if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
         raise RecordBroken(f"pipeline-config.json has classes {given!r:.100}: they are no names.")
+    if len(given) > CLASSES:
+        too_large("pipeline-config.json", len(given), CLASSES, "classes")
     names = tuple(str(name) for name in given)
     shades = part.get("colors") or [(128, 128, 128)] * len(names)
     if not isinstance(shades, list | tuple) or len(shades) != len(names):
@@ -306,7 +309,7 @@ def _truth(
     if kind in (CELL_LABELS, BOX_LABELS):
         return _boxes(kind, part, address)
     if kind != "semantic_segmentation_label_source":
-        return RasterSource(unread=f"labels of the kind {kind} are not drawn")
+        return RasterSource(unread=f"labels of the kind {kind!s:.60} are not drawn")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
         return _raster(source, address)
@@ -347,7 +350,7 @@ def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     return VectorSource(
         uris=_listed(part.get("uris"), address),
         transformers=_transformers(part),
-        unread=None if kind == "geojson_vector_source" else f"no {kind} is read here",
+        unread=None if kind == "geojson_vector_source" else f"no {kind!s:.60} is read here",
     )
 
 
@@ -355,7 +358,7 @@ def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
     kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris"), address), part.get("bbox")
     unread = None
     if kind != "rasterio_source":
-        unread = f"no {kind} is read here, only a rasterio_source"
+        unread = f"no {kind!s:.60} is read here, only a rasterio_source"
     elif len(uris) != 1:
         unread = f"it is a mosaic of {len(uris)} files, and only single files are read"
     order = part.get("channel_order")

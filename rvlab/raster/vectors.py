@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.filters import matcher
 from rvlab.raster.geojson import in_pixels, read_features
-from rvlab.raster.read import Grid
+from rvlab.raster.read import MAX_BYTES, Grid, megabytes
 from rvlab.raster.scene import Classes, VectorSource
 from rvlab.raster.window import Window
 
@@ -46,7 +46,16 @@ class Shapes:
             all_touched: Whether to fill every pixel that a shape touches.
             shape: Rows and columns of the result where it is to be smaller than the window: the
                 nearest pixel is taken, none is averaged.
+
+        Raises:
+            RasterError: If the result is larger than a gigabyte.
         """
+        wide, tall = (shape or (window.height, window.width))[::-1]
+        if wide * tall > MAX_BYTES:
+            raise RasterError(
+                f"{window} of labels are {megabytes(wide * tall)}, more than the "
+                f"{megabytes(MAX_BYTES)} drawn at once. Give a smaller window."
+            )
         rows, cols = picks(window, shape or (window.height, window.width))
         if len(rows) == window.height and len(cols) == window.width:
             return self._block(window, background_id, all_touched)
@@ -165,7 +174,7 @@ def _transformed(
         return _with_classes(features, step, classes)
     if kind == "buffer_transformer":
         return [_buffered(f, step) for f in features]
-    raise RasterError(f"The labels pass a {kind}, which only Raster Vision itself can apply.")
+    raise RasterError(f"The labels pass a {kind!s:.60}, which only Raster Vision itself can apply.")
 
 
 def _with_classes(

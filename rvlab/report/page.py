@@ -7,7 +7,10 @@ requests.
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from rvlab.compare.addresses import Runs, one
+from rvlab.errors import SpecError
 from rvlab.model import STATES
 from rvlab.report import pictures
 from rvlab.report.facts import NOTHING, Facts, count, facts, number
@@ -24,6 +27,22 @@ TILES = {
     "precision": "macro precision",
     "recall": "macro recall",
 }
+
+
+def write_page(run: Runs, path: str | Path) -> Path:
+    """Write the page of a run to a file, and return its path.
+
+    Raises:
+        SpecError: If it is not one run, or the file cannot be written.
+        StoreError: If the store does not answer or refuses.
+    """
+    text = page(run)
+    file = Path(path).expanduser()
+    try:
+        file.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise SpecError(f"The report {file} cannot be written: {exc.strerror}.") from exc
+    return file
 
 
 def page(run: Runs, *, scenes: int = SCENES) -> str:

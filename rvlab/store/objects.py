@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from rvlab.errors import (
     KeyExists,
     KeyMissing,
+    StoreBusy,
     StoreError,
     StoreUnreachable,
 )
@@ -351,7 +352,7 @@ class ObstoreObjects:
                 f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
-        away = self._unreachable(text)
+        away = self._unreachable(key, text)
         if away:
             return away
         for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
@@ -360,14 +361,14 @@ class ObstoreObjects:
         first = text.splitlines()[0] if text else "unknown error"
         return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
 
-    def _unreachable(self, text: str) -> StoreUnreachable | None:
+    def _unreachable(self, key: str, text: str) -> StoreUnreachable | None:
         """What waiting may cure: no answer, half of one, or that the server is busy."""
         status = _STATUS.search(text)
         busy = status and (status[1] in BUSY or "<Code>RequestTimeout" in text)
         if status and busy:
-            return StoreUnreachable(
-                f"{self._where} answers that it is busy or out of order (HTTP status {status[1]}). "
-                "Try again later."
+            return StoreBusy(
+                f"{self._where} failed on {key!r}: it is busy or out of order (HTTP status "
+                f"{status[1]}). Try again later."
             )
         if any(word in text for word in BROKEN_OFF):
             return StoreUnreachable(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
+from rvlab.store.addresses import checked_address, require_allowed
 from rvlab.store.store import Store, at, normal, parsed
 
 CONFIG = "pipeline-config.json"
@@ -37,6 +38,7 @@ def config(store: Store, run: Run) -> dict[str, Any]:
 
     Raises:
         KeyMissing: If the run has no config.
+        RasterError: If it was adopted from where nothing is opened; see `rvlab.store.addresses`.
         RecordBroken: If it is no whole JSON object, or is not the one that was adopted.
         StoreUnreachable: If nobody answers.
     """
@@ -53,6 +55,7 @@ def config(store: Store, run: Run) -> dict[str, Any]:
         if spec is None:
             raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
     where = root(spec.places.get("root_uri", ""))
+    require_allowed(checked_address(where, store))
     home = at(where)
     try:
         data = home.get(below(home, where, CONFIG), limit=CONFIG_BYTES)

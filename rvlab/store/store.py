@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import cached_property
@@ -23,6 +24,11 @@ PAGE_KEYS = 950
 
 PAGES_IN_FLIGHT = 16
 """Each is a thousand keys, and half a megabyte that is held: with more a server gets slower."""
+
+_URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
+"""A scheme of two letters or more and its separator, correct or not; ``C:`` is a drive."""
+
+_NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
 
 T = TypeVar("T")
 
@@ -50,8 +56,12 @@ class Store:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # obstore's objects hold the credentials; they are made anew where they are needed.
-        return {name: value for name, value in vars(self).items() if name != "_objects"}
+        # What is cached holds obstore's objects, and they the credentials: it is made anew.
+        kept: dict[str, Any] = {}
+        for name, value in vars(self).items():
+            if not isinstance(getattr(type(self), name, None), cached_property):
+                kept[name] = value
+        return kept
 
     @cached_property
     def _objects(self) -> Objects:
@@ -279,15 +289,33 @@ def page_boundaries(keys: Iterable[str]) -> list[str]:
 
 
 def normal(uri: str | Path) -> str:
-    """One spelling for each store: no trailing slash, local folders as absolute paths."""
+    """Return the one spelling of a store's address: no trailing slash, folders as absolute paths.
+
+    ``pathlib`` turns ``s3://bucket`` into ``s3:/bucket``; this is taken as the bucket.
+
+    Raises:
+        SpecError: If the address is empty, has no bucket, or looks like a misspelt URI.
+    """
     text = str(uri).strip()
+    match = _URI_LIKE.match(text) or _NO_COLON.match(text)
+    if match:
+        scheme, separator = match[1].lower(), match[2]
+        if separator != ":/" and not separator.startswith("://"):
+            raise SpecError(
+                f"{str(uri)!r} is not the address of a store. Write {scheme}://… for a URI, or "
+                f"./{text} for a folder of that name."
+            )
+        slashes = separator.removeprefix("://") if separator != ":/" else ""
+        text = f"{scheme}://{slashes}{text[match.end() :]}"
     scheme = urlsplit(text).scheme if "://" in text else ""
     if not text or (scheme == "s3" and not urlsplit(text).netloc):
-        raise SpecError(f"{str(uri)!r} is no store. Give a folder or s3://bucket/prefix.")
+        raise SpecError(
+            f"{str(uri)!r} is not the address of a store. Give a folder or s3://bucket/prefix."
+        )
     if scheme == "file":
         text = unquote(urlsplit(text).path)
     elif scheme:
-        return f"{scheme}{text[len(scheme) :].rstrip('/')}"
+        return text.rstrip("/")
     return str(Path(text).expanduser().resolve())
 
 
@@ -335,5 +363,7 @@ def at(uri: str) -> Store:
         parts = urlsplit(clean)
         root = f"{parts.scheme}://{parts.netloc}"
         beside = [store for store in _opened.values() if f"{store.uri}/".startswith(f"{root}/")]
-        return Store(root, beside[-1].access if beside else None)
+        if not beside:
+            return Store(root)
+        return Store(root, beside[-1].access, patience_s=beside[-1].patience_s)
     return Store(Path(clean).anchor)

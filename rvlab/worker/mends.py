@@ -362,5 +362,6 @@ def _once(owner: Any, name: str, wrapped: Any) -> None:
     current = getattr(owner, name)
     original = getattr(current, "_rvlab_original", current)
     new = wrapped(original)
-    (new.__func__ if isinstance(new, staticmethod) else new)._rvlab_original = original
+    function: Any = new.__func__ if isinstance(new, staticmethod) else new
+    function._rvlab_original = original
     setattr(owner, name, new)

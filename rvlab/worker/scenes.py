@@ -9,7 +9,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from rvlab.errors import RecordBroken
+from rvlab.errors import RasterError, RecordBroken
 from rvlab.model import Run
 from rvlab.raster.scene import Classes, Scene, classes, scenes
 from rvlab.raster.source import NO_CLASSES
@@ -18,6 +18,7 @@ from rvlab.raster.tally import joined
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES
 from rvlab.worker.artifacts import ARTIFACTS
+from rvlab.worker.records import SPEC
 
 PREDICTED = ("validation", "test")
 """The groups of scenes that the step predict predicts."""
@@ -47,7 +48,7 @@ def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa
         if scene.group not in PREDICTED:
             continue
         try:
-            windows, made = _surveyed(store, run, scene, own)
+            windows, made = _surveyed_again(store, run, scene, own)
             counted += windows
             copies += made
         except Exception as exc:  # noqa: BLE001  it is only for looking, and told in the log
@@ -55,6 +56,17 @@ def survey_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa
     columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS)
     arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS, strict=True)]
     return joined(counted, found[0].task if found else ""), pa.table(arrays, schema=ARTIFACTS)
+
+
+def _surveyed_again(
+    store: Store, run: Run, scene: Scene, own: Classes
+) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
+    """As `_surveyed`, once more if a raster cannot be read: GDAL does not wait for the store."""
+    try:
+        return _surveyed(store, run, scene, own)
+    except RasterError:
+        store.exists(run.key(SPEC))  # waits until the store answers
+        return _surveyed(store, run, scene, own)
 
 
 def _surveyed(

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rvlab.errors import KeyMissing, StepError
 from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
-from rvlab.store import Store
+from rvlab.store import Store, remember
 from rvlab.store.roll import reopen
 from rvlab.worker.commands import Plan, command, configure
 from rvlab.worker.journal import FAILED, Journal, one_sentence
@@ -44,7 +44,7 @@ def run_step(
     if split is not None and step not in SPLIT_STEPS:
         raise StepError(f"{step} is not split. Leave --split out.")
     run = Run.from_uri(uri)
-    store = Store(run.store).patient()
+    store = remember(Store(run.store).patient())  # scenes that lie in it are waited for, too
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     _reopen(store, run, step, split)
     journal: Journal | None = None

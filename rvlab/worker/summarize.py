@@ -117,7 +117,7 @@ def write(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
     """Put the tables of a run where `rvlab.frame` finds them."""
     for name, table in tables.items():
         buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd")
+        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
         store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
 
 

@@ -25,7 +25,9 @@ def runs(made: Made) -> list[Run]:
     for run, each in zip(found, matrices, strict=True):
         rows = confusion({run.id: each}).drop(columns="run").to_dict("records")
         made.table(
-            run, "confusion", [{k: None if pd.isna(v) else v for k, v in r.items()} for r in rows]
+            run,
+            "confusion",
+            [{str(k): None if pd.isna(v) else v for k, v in r.items()} for r in rows],
         )
     return found
 
@@ -92,6 +94,8 @@ def test_a_scene_that_only_one_run_has_is_left_out_and_named(made: Made, runs: l
     other[:SCENES] = scene_matrices(np.random.default_rng(1), SCENES, (1.0, 0.5))[1]
     rows = confusion({runs[1].id: other}).drop(columns="run").to_dict("records")
     made.table(
-        runs[1], "confusion", [{k: None if pd.isna(v) else v for k, v in r.items()} for r in rows]
+        runs[1],
+        "confusion",
+        [{str(k): None if pd.isna(v) else v for k, v in r.items()} for r in rows],
     )
     assert "so they are left out: s008" in compare.test(*runs).sentence

@@ -86,7 +86,7 @@ def test_the_group_is_the_one_that_a_runs_row_shows() -> None:
 def test_wrong_words_lead_to_right_ones() -> None:
     table = evals()
     with pytest.raises(SpecError, match=r"columns cannot be 'classes'. Did you mean 'class'"):
-        compare.pivot(table, "classes")  # type: ignore[arg-type]
+        compare.pivot(table, "classes")
     with pytest.raises(TableError, match=r"In validation no class has the metric 'f2'"):
         compare.pivot(table, metric="f2")
     with pytest.raises(TableError, match=r"the group 'tset'. There are 'validation'"):

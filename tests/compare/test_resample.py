@@ -134,18 +134,17 @@ def test_a_nominal_95_percent_interval_covers_90_to_98_percent(metric: str, n: i
     assert 0.90 <= hits / 500 <= 0.98
 
 
+def macro_f1_of(flat: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    return metrics.macro_f1((weights @ flat).reshape(-1, 3, 3))
+
+
 @pytest.mark.parametrize("n", [pytest.param(6, marks=FULL), 12, pytest.param(30, marks=FULL)])
 def test_the_interval_of_a_single_run_covers_its_level_too(n: int) -> None:
     truth = metrics.macro_f1(scene_matrices(np.random.default_rng(0), 40_000, (0.8,))[0].sum(0))
     hits = 0
     for i in range(500):
         flat = scene_matrices(np.random.default_rng(1000 + i), n, (0.8,))[0].reshape(n, 9)
-        low, high, _ = bootstrap(
-            lambda weights, flat=flat: metrics.macro_f1((weights @ flat).reshape(-1, 3, 3)),
-            n,
-            resamples=599,
-            seed=i,
-        )
+        low, high, _ = bootstrap(partial(macro_f1_of, flat), n, resamples=599, seed=i)
         hits += bool(low <= truth <= high)
     assert 0.90 <= hits / 500 <= 0.98
 

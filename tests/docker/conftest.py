@@ -112,7 +112,14 @@ def _engine(data: Path, lock: int) -> Iterator[Docker]:
     fcntl.flock(lock, fcntl.LOCK_EX)  # one engine per data folder
     own = Path(tempfile.mkdtemp(prefix="rvlab-docker-"))
     socket = f"unix://{own}/docker.sock"
-    args = ["--data-root", data, "--exec-root", own / "exec", "--pidfile", own / "pid"]
+    args: list[str | Path] = [
+        "--data-root",
+        data,
+        "--exec-root",
+        own / "exec",
+        "--pidfile",
+        own / "pid",
+    ]
     # No bridge and no rules in the firewall: containers use the host's network, or none.
     args += ["--host", socket, "--bridge=none", "--iptables=false"]
     with (own / "log").open("w") as log:

@@ -133,9 +133,7 @@ def keys(run: Run, access: S3Access) -> list[str]:
 
 def seen(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
     """A run as a notebook sees it, without what says which run it is."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("rvlab.lab._places._store", lambda *_, **__: Store(run.store, access))
-        lab = Lab("ignored")
+    lab = Lab(Store(run.store, access))
     row = lab.runs("towns").reset_index(drop=True)
     tables = {"evals": lab.evals(run), "confusion": lab.confusion(run), "scenes": lab.scenes(run)}
     plain = {k: t.drop(columns="run", errors="ignore") for k, t in tables.items()}

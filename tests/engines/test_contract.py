@@ -16,10 +16,7 @@ pytestmark = pytest.mark.slow
 
 def lab_on(s3: Server, access: S3Access, engine: Engine, prefix: str) -> Lab:
     """A lab on a prefix of the embedded S3 server, with any engine."""
-    with pytest.MonkeyPatch.context() as patch:
-        store = Store(f"s3://{s3.bucket}/{prefix}", access)
-        patch.setattr("rvlab.lab._places._store", lambda *_, **__: store)
-        return Lab("ignored", engine)
+    return Lab(Store(f"s3://{s3.bucket}/{prefix}", access), engine)
 
 
 class TestLocal(EngineContract):

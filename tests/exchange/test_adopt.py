@@ -91,8 +91,8 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
     drawn = [plot.predictions(t) for t in (lab.runs(), trained.table.loc[[before.id]])]
     adopted, own = ([i.get_array() for ax in f.axes for i in ax.images] for f in drawn)
     assert len(adopted) >= 3
-    for left, right in zip(adopted, own, strict=True):
-        np.testing.assert_array_equal(left, right)
+    for one, other in zip(adopted, own, strict=True):
+        np.testing.assert_array_equal(one, other)
 
     flat = compare.configs(run, every=True).iloc[0].dropna().astype(str)
     assert flat["predict_uri"] == "{run}/rv/predict"
@@ -365,7 +365,9 @@ def test_where_nothing_lies_is_told_by_its_address(lab: Lab, tmp_path: Path) -> 
         lab.adopt(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     for uri in ("http://host/out", "s3://bucket/../out", ""):
-        with pytest.raises(SpecError, match=r"cannot be a folder of outputs|is no store"):
+        with pytest.raises(
+            SpecError, match=r"cannot be a folder of outputs|is not the address of a store"
+        ):
             lab.adopt(uri)
     with pytest.raises(SpecError, match="cannot be the name of the experiment"):
         lab.adopt(output(tmp_path / "out"), experiment="a/b")
@@ -381,7 +383,9 @@ def test_the_config_of_an_ordinary_run_costs_one_get(
     lab.store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri, "a": 1})
     asked: list[str] = []
     get = Store.get
-    monkeypatch.setattr(Store, "get", lambda self, key: [asked.append(key), get(self, key)][1])
+    monkeypatch.setattr(
+        Store, "get", lambda self, key, **limit: [asked.append(key), get(self, key, **limit)][1]
+    )
     assert outputs.config(lab.store, run)["a"] == 1
     assert asked == [run.key("rv", "pipeline-config.json")]
 

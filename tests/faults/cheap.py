@@ -62,7 +62,8 @@ def _marks(store: str) -> Path:
 
 
 @contextlib.contextmanager
-def _alone(run: Run) -> Iterator[None]:
+def alone(run: Run) -> Iterator[None]:
+    """Work on a run; a second process that does so at the same time leaves a mark."""
     with (_marks(run.store) / f"{run.id}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -74,7 +75,7 @@ def _alone(run: Run) -> Iterator[None]:
 def _configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Any:
     from rvlab.worker.commands import Plan
 
-    with _alone(run):
+    with alone(run):
         time.sleep(0.01)
     return Plan(("chip", "train"), {})
 
@@ -82,7 +83,7 @@ def _configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Any:
 def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None:
     params = store.get_json(run.key("spec.json"))["params"]
     sleep = [sys.executable, "-c", "import time; time.sleep(600)"]
-    with _alone(run):
+    with alone(run):
         if "session" in params["starts"]:
             subprocess.Popen(sleep, start_new_session=True)
         if "bare" in params["starts"]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 
@@ -22,14 +23,15 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Print the figures below the results."""
-    reports = [r for each in terminalreporter.stats.values() for r in each]
-    figures = [
-        value
+    stats: dict[str, list[object]] = terminalreporter.stats
+    reports = [report for each in stats.values() for report in each]
+    properties: list[Any] = [
+        each
         for report in reports
         if isinstance(report, pytest.TestReport) and report.when == "teardown"
-        for name, value in report.user_properties
-        if name == FIGURE
+        for each in report.user_properties
     ]
+    figures = [value for name, value in properties if name == FIGURE]
     if figures:
         terminalreporter.section("figures of docs/reliability.md")
         width = max(len(name) for name, _ in figures)

@@ -149,7 +149,7 @@ def key_of(run: Run, kind: str) -> str:
 def parquet_of(table: pa.Table, **options: Any) -> bytes:
     """A table as summarize writes it."""
     out = io.BytesIO()
-    pq.write_table(table, out, compression="zstd", **options)
+    pq.write_table(table, out, compression="zstd", write_page_checksum=True, **options)
     return out.getvalue()
 
 
@@ -428,7 +428,8 @@ def end_said(data: bytes, run: Run) -> dict[str, Any]:
             require(value is None or isinstance(value, kinds), name)
             require(not isinstance(value, bool), name)
             if kinds != (str,) and value is not None:
-                require(abs(value) < 2**1023 and math.isfinite(value), name)
+                require(abs(value) < 2**1023 or isinstance(value, float), name)
+                require(math.isfinite(value), name)
                 value = float(value)
             row[f"{group.replace('eval_sets', 'eval_set')}.{name}"] = value
     return row

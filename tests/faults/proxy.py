@@ -48,7 +48,8 @@ class Proxy:
 
     Attributes:
         shares, only: May be changed at any time.
-        seen: How many requests were answered with each fault, and without one (``passed``).
+        seen: How many requests were answered with each fault, without one (``passed``), and while
+            the server did not answer (``away``).
     """
 
     def __init__(
@@ -85,6 +86,12 @@ class Proxy:
                 fault = self._script.popleft() if self._script else self._drawn()
             self.seen[fault] += 1
         return fault
+
+    def note_away(self, fault: str) -> None:
+        """Count a request as ``away``, which was to get a fault, or none."""
+        with self._lock:
+            self.seen[fault] -= 1
+            self.seen["away"] += 1
 
     def _drawn(self) -> str:
         at = self._random.random()
@@ -135,6 +142,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             status, reason, headers, data = self._forward(body)
         except (OSError, http.client.HTTPException):
+            proxy.note_away(fault)
             return self._reset()
         if fault.endswith("_after"):
             return self._fail(fault.removesuffix("_after"))

@@ -127,9 +127,11 @@ def check_case(case: Case, found: Read) -> bool:
         rows = part.to_dict("records") if len(part) else None
     try:
         expected = said(case)
-    except Nonsense as why:
-        assert rows is None, (case, why)
-        assert warned, (case, why)
+    except Nonsense:
+        expected = None
+    if expected is None:
+        assert rows is None, case
+        assert warned, case
         return True
     if rows is None:
         assert warned or not expected, case
@@ -156,8 +158,8 @@ def check_row(case: Case, row: pd.Series[Any]) -> bool:
             expected = damage.end_said(case.data, case.run)
         else:
             expected = damage.spec_said(damage.loaded(case.data), case.run)
-    except Nonsense as why:
-        assert row["state"] == "broken", (case, why, row.to_dict())
+    except Nonsense:
+        expected = {"state": "broken"}
     if row["state"] == "broken":
         assert case.key in row["error"], (case, row["error"])
         assert row.filter(regex=r"^(params|metrics|costs)\.").isna().all(), case
@@ -195,7 +197,8 @@ def check_step(case: Case, found: Read, row: pd.Series[Any], warned: bool) -> bo
 def check_edit(case: Case, row: pd.Series[Any], warned: bool) -> bool:
     shown = [row["tags"], row["note"], row["archived"]]
     if warned:
-        assert shown[2] == False and all(map(pd.isna, shown[:2])), case  # noqa: E712
+        assert not shown[2], case
+        assert all(map(pd.isna, shown[:2])), case
         return True
     record = damage.loaded(case.data)
     tags = set(record.get("tags_added", ())) - set(record.get("tags_removed", ()))
@@ -362,3 +365,15 @@ def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) ->
     row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
     assert row["state"] == "broken"
     assert f"is the record of another run, towns/{other.id}" in row["error"]
+
+
+def test_a_byte_that_changes_in_a_page_of_a_table_is_found(tmp_path: Path) -> None:
+    store = Store(tmp_path)
+    run = damage.run_at(store, 0)
+    data = damage.good(run, "evals")
+    table = pq.ParquetFile(io.BytesIO(data)).metadata.row_group(0).column(4)
+    where = table.data_page_offset + table.total_compressed_size - 3
+    data = data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
+    damage.write(store, run, Case(run, "evals", damage.key_of(run, "evals"), data))
+    with pytest.warns(UserWarning, match=rf"^The run {run.id} is left out of the table: "):
+        assert frame.evals(store, [run]).empty

@@ -23,7 +23,8 @@ import pytest
 
 from rvlab import Lab
 from rvlab.engines.spool import Spool
-from tests.faults.cheap import ROOT, SOURCE, CheapEngine, doubled, supervisors
+from rvlab.model import Run
+from tests.faults.cheap import ROOT, SOURCE, CheapEngine, alone, doubled, supervisors
 
 SEED = 20261130
 KINDS = ("supervisor", "leader", "step", "submitter")
@@ -142,6 +143,14 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campai
     for _, job in one.spool.running():
         for process in job.processes():
             process.kill()
+
+
+def test_two_processes_on_one_run_would_be_noticed(campaign: Campaign) -> None:
+    run = Run(campaign.lab.store.uri, "kills", "twice")
+    with alone(run):
+        assert doubled(campaign.lab.store) == []
+        with alone(run):
+            assert doubled(campaign.lab.store) == ["twice"]
 
 
 @pytest.mark.parametrize(

@@ -184,6 +184,5 @@ def test_it_works_where_an_event_loop_runs_and_in_threads(near: Store) -> None:
             pd.testing.assert_frame_equal(found, whole)
 
 
-def test_a_lab_reads_as_a_store_does(near: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rvlab.lab._places._store", lambda *_, **__: near)
-    assert len(Lab("ignored").runs()) == 12
+def test_a_lab_reads_as_a_store_does(near: Store) -> None:
+    assert len(Lab(near).runs()) == 12

@@ -16,12 +16,14 @@ from rvlab.frame.tables import ARTIFACTS, CONFUSION, EVALS, HISTORY
 from rvlab.store import Store
 from tests.frame.made import Made
 
-EVAL = [
+EVAL: list[dict[str, Any]] = [
     {"group": "validation", "scene": None, "class": None, "metric": "f1", "value": 0.5},
     {"group": "validation", "scene": "a", "class": "road", "metric": "f1", "value": None},
 ]
-COUNT = [{"group": "test", "scene": None, "truth": "a", "prediction": "b", "count": 7}]
-FILE = [
+COUNT: list[dict[str, Any]] = [
+    {"group": "test", "scene": None, "truth": "a", "prediction": "b", "count": 7}
+]
+FILE: list[dict[str, Any]] = [
     {"step": "train", "kind": "weights", "scene": None, "key": "rv/train/w.pth", "bytes": 12},
     {"step": "predict", "kind": "labels", "scene": "s", "key": "rv/predict/s.tif", "bytes": 3},
 ]

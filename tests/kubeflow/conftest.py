@@ -12,6 +12,7 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import platformdirs
 import pytest
@@ -20,6 +21,7 @@ from rvlab.engines.kubeflow.client import Client
 from rvlab.settings import S3, Profile
 from rvlab.store.server import Server
 from tests.kubeflow.fake import Kubeflow
+from tests.kubeflow.warm import warm
 
 PRISM = "5.16.0"
 DESCRIPTION = Path(__file__).parent / "kfp_api_2.17.swagger.json"
@@ -46,7 +48,7 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(TOKEN_ENV, TOKEN)
 
 
-def profile_of(url: str, **more: object) -> Profile:
+def profile_of(url: str, **more: Any) -> Profile:
     return Profile(**{"host": url, "token_env": TOKEN_ENV, **more})
 
 
@@ -128,6 +130,13 @@ def _installed() -> str:
     if trouble:
         pytest.skip(trouble)
     return str(Path(platformdirs.user_cache_dir("rvlab")) / "npm/node_modules/.bin/prism")
+
+
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The command that runs steps of pipelines; see `tests.kubeflow.warm`."""
+    with warm(tmp_path_factory.mktemp("python"), {"PYTHONHASHSEED": "0"}) as command:
+        yield command
 
 
 @pytest.fixture

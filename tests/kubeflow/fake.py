@@ -321,7 +321,7 @@ class Kubeflow:
         ]
         if not found:
             raise Refused(400, "Failed to read pipeline from file", upload=True)
-        data = found[0].get_payload(decode=True)
+        data: Any = found[0].get_payload(decode=True)
         if len(data) > LARGEST:
             raise Refused(400, "Failed to read a pipeline spec file", upload=True)
         documents = list(yaml.safe_load_all(data))

@@ -24,7 +24,7 @@ CHILD = """
 import json, sys
 from kfp import components, local
 
-spec, arguments, root = sys.argv[1:]
+spec, arguments, root, sys.executable = sys.argv[1:]  # kfp runs steps with this Python
 local.init(local.SubprocessRunner(use_venv=False), pipeline_root=root)
 components.load_component_from_file(spec)(**json.loads(open(arguments).read()))
 """
@@ -37,10 +37,14 @@ class Pods:
         kubeflow: The API server.
         folder: For the pipelines and their outputs.
         environ: Variables of the pods, such as those of a Kubernetes secret.
+        python: The command that runs a step.
     """
 
-    def __init__(self, kubeflow: Kubeflow, folder: Path, environ: dict[str, str]) -> None:
+    def __init__(
+        self, kubeflow: Kubeflow, folder: Path, environ: dict[str, str], python: Path
+    ) -> None:
         self._kubeflow, self._folder, self._environ = kubeflow, folder, environ
+        self._python = python
         self._started: dict[str, subprocess.Popen[bytes]] = {}
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._work, daemon=True)
@@ -85,7 +89,7 @@ class Pods:
             return subprocess.Popen(
                 [
                     *(sys.executable, "-W", "ignore", "-c", CHILD, str(folder / "pipeline.yaml")),
-                    *(str(folder / "arguments.json"), str(folder / "root")),
+                    *(str(folder / "arguments.json"), str(folder / "root"), str(self._python)),
                 ],
                 env={**os.environ, **self._environ},
                 stdout=log,

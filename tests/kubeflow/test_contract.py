@@ -14,24 +14,27 @@ import pytest
 from rvlab import Lab
 from rvlab.engines.kubeflow.engine import KubeflowEngine
 from rvlab.settings import S3
-from rvlab.store import S3Access
+from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from tests.conftest import TINY
 from tests.contracts.engine import SLOW, EngineContract
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
-from tests.kubeflow.fake import Kubeflow, Request, plain
+from tests.kubeflow.fake import Kubeflow
 from tests.kubeflow.pods import Pods
+from tests.kubeflow.wire import Request, plain
 from tests.waiting import wait_until as until
 
 pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access) -> Iterator[Kubeflow]:
+def cluster(
+    tmp_path_factory: pytest.TempPathFactory, s3_access: S3Access, python: Path
+) -> Iterator[Kubeflow]:
     folder = tmp_path_factory.mktemp("pods")
     environ = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
-    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ):
+    with Kubeflow(TOKEN) as fake, Pods(fake, folder, environ, python):
         yield fake
 
 
@@ -65,7 +68,7 @@ class TestKubeflow(EngineContract):
 
 
 def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
-    lab: Lab, cluster: Kubeflow, tmp_path: Path
+    lab: Lab, cluster: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The pod is asked to go, as an evicted one is: only Kubeflow knows why."""
     recipe = tmp_path / "slow.py"
@@ -76,9 +79,8 @@ def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
     cluster.terminate(Request("POST", "", {}, b""), job)
     until(lambda: lab.steps(run)["state"].tolist() == ["failed"])
     until(lambda: cluster.runs[job].state == "FAILED")
-    last = lab.store.get_json(run.step_key("configure"))
-    long_ago = (datetime.now(UTC) - timedelta(minutes=10)).isoformat()
-    lab.store.put_json(run.step_key("configure"), {**last, "beat": long_ago})
+    later = datetime.now(UTC) + timedelta(minutes=10)
+    monkeypatch.setattr(Store, "now", lambda _store: later)
     assert lab.runs(run).loc[run.id, "state"] == "cancelled"
 
 

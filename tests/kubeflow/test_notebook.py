@@ -21,10 +21,12 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_it_shows_the_whole_on_kubeflow(tmp_path: Path, s3: Server, s3_access: S3Access) -> None:
+def test_it_shows_the_whole_on_kubeflow(
+    tmp_path: Path, s3: Server, s3_access: S3Access, python: Path
+) -> None:
     pods = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
     small = {"engine": "kubeflow", "cluster_epochs": 1, "cluster_splits": 1}
-    with Kubeflow(TOKEN) as fake, Pods(fake, tmp_path, pods):
+    with Kubeflow(TOKEN) as fake, Pods(fake, tmp_path, pods, python):
         told = {
             "RVLAB_HOST": fake.url,
             "RVLAB_TOKEN_ENV": TOKEN_ENV,

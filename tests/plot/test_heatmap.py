@@ -16,7 +16,7 @@ def evals(values, rows="scene", metric="f1", over=None, **joined):
     other = "class" if rows == "scene" else "scene"
     out = []
     for j in range(np.shape(values)[1]):
-        cells = [(f"x{i}", line[j]) for i, line in enumerate(values)]
+        cells: list[tuple[object, object]] = [(f"x{i}", line[j]) for i, line in enumerate(values)]
         cells += [(pd.NA, over[j])] if over else []
         out += [
             {"run": f"20261123-r{j}", "group": "validation", rows: name, other: pd.NA,

@@ -105,6 +105,12 @@ def test_many_values_have_round_ticks_and_hue_may_be_a_category():
     assert not figure.axes[0].child_axes
 
 
+def test_values_that_differ_by_rounding_only_have_ticks():
+    values = [0.3, np.nextafter(0.3, 1), np.nextafter(0.3, 0)]
+    figure = plot.parallel(runs(**{"metrics.f1": values}))
+    assert set(ticks(figure, "metrics.f1")) == {"0.3"}
+
+
 def test_it_fits_its_figure():
     n = 30
     table = pd.DataFrame({f"params.a_rather_long_name_{i}": np.arange(n) * 1e3 for i in range(8)})

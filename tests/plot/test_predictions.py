@@ -84,7 +84,7 @@ def test_a_scale_bar_has_a_round_length_where_the_crs_is_projected(experiment):
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
     ax = figure.axes[0]
     (bar,) = [line for line in ax.lines if line.get_gid() == "scale bar"]
-    left, right = bar.get_xdata()
+    left, right = np.asarray(bar.get_xdata())
     start, stop, _, _ = ax.images[0].get_extent()
     assert (right - left) / (stop - start) * 128 == pytest.approx(10 / 0.5)  # 10 m in 0.5 m pixels
     assert "10 m" in [t.get_text() for t in ax.texts]

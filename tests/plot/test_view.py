@@ -29,8 +29,8 @@ class Header:
 
 def test_a_slow_image_keeps_no_other_scene_waiting() -> None:
     asked, there = Event(), Event()
-    slow = Place("slow", WINDOW, Source("r", "u"), Header(asked, there))  # type: ignore[arg-type]
-    quick = Place("quick", WINDOW, Source("r", "u"), Header())  # type: ignore[arg-type]
+    slow = Place("slow", WINDOW, Source("r", "u"), Header(asked, there))
+    quick = Place("quick", WINDOW, Source("r", "u"), Header())
     with ThreadPoolExecutor(2) as pool:
         waits = pool.submit(lambda: slow.part)
         assert asked.wait()

@@ -78,7 +78,7 @@ def test_its_cells_are_python_and_its_runs_have_these_parameters() -> None:
     assert len(calls) == 2
     for call in calls:
         recipe = find(ast.literal_eval(call.args[0])).signature
-        given = {k.arg: ast.literal_eval(k.value) for k in call.keywords}
+        given = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
         assert set(given) >= {"experiment", "splits"}
         recipe.bind({k: v for k, v in given.items() if k not in ("experiment", "splits")})
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import warnings
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -113,12 +114,12 @@ class Experiment:
         self.rows.append(row)
         return folder
 
-    def describe(self, name: str, folder: Path) -> dict:
+    def describe(self, name: str, folder: Path) -> dict[str, Any]:
         """The scene's part of a config."""
         image, labels = (str(self.root / f"{name}{end}.tif") for end in ("", "-labels"))
         return scene(name, image, labels, f"{folder}/rv/predict/{name}")
 
-    def write_config(self, folder: Path, content: dict) -> None:
+    def write_config(self, folder: Path, content: dict[str, Any]) -> None:
         """Raster Vision's record of the run."""
         (folder / "rv").mkdir(parents=True, exist_ok=True)
         (folder / "rv/pipeline-config.json").write_text(json.dumps(content))

@@ -80,7 +80,7 @@ class Tags(HTMLParser):
 
     def images(self) -> list[Image.Image]:
         """The pictures, decoded."""
-        out = []
+        out: list[Image.Image] = []
         for tag, attributes in self.tags:
             if tag == "img":
                 kind, data = str(attributes["src"]).split(",", 1)

@@ -95,10 +95,10 @@ for name in ("evals", "confusion", "scenes", "configs", "history", "artifacts", 
 attempt(lambda: lab.logs(run))
 attempt(lambda: lab.windows(table))
 attempt(lambda: compare.styled(compare.board(table)).to_html())
-attempt(lambda: compare.configs(lab.configs(run)))
+attempt(lambda: compare.configs(table))
 attempt(lambda: table._repr_html_())
-for draw in (plot.predictions, plot.scatter, plot.parallel, plot.timeline):
-    attempt(lambda: draw(table))
+for draw in (plot.predictions, plot.parallel):
+    attempt(lambda draw=draw: draw(table))
 attempt(lambda: plot.confusion(lab.confusion(run)))
 attempt(lambda: plot.curves(lab.history(run)))
 attempt(lambda: page(run))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import stat
 import subprocess
 import sys
@@ -79,3 +80,39 @@ def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) ->
 def test_the_log_of_a_step_is_its_owners_until_it_is_stored(tmp_path: Path) -> None:
     run_python(JOURNAL, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "train.log").stat().st_mode) == 0o600
+
+
+TOGETHER = """
+import os, sys
+os.umask(0)
+from rvlab import Lab, LocalEngine
+from rvlab.engines.spool import Spool
+from rvlab.store import Store
+from tests.frame.made import Made
+
+store = Store(sys.argv[1])
+made = Made(store)
+run = made.ended({"lr": 0.1}, {"f1": 0.5})
+made.table(run, "evals", [])
+lab = Lab(sys.argv[1], LocalEngine())
+assert len(lab.runs()) == 1
+lab.evals()
+cell = "def get_config(runner, root_uri):\\n    raise ValueError('on purpose')\\n"
+recipe = sys.argv[1] + ".py"
+open(recipe, "w").write(cell)
+waiting = lab.submit(recipe, experiment="failing")
+lab.wait(waiting, progress=False)
+"""
+
+
+def test_the_queue_the_logs_and_the_cache_are_their_owners_whatever_the_umask(
+    tmp_path: Path,
+) -> None:
+    home, cache = tmp_path / "home", tmp_path / "cache"
+    env = {**os.environ, "RVLAB_HOME": str(home), "RVLAB_CACHE": str(cache)}
+    script = [sys.executable, "-c", TOGETHER, str(tmp_path / "store")]
+    subprocess.run(script, env=env, check=True)
+    assert any(cache.rglob("*"))
+    assert any(home.rglob("supervisor.log"))
+    assert open_to_others(home) == []
+    assert open_to_others(cache) == []

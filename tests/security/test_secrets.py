@@ -135,8 +135,7 @@ SHOWN: dict[str, Any] = {
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab on S3 whose store's URI no other test opens."""
     monkeypatch.setattr("rvlab.store.store._opened", {})
-    monkeypatch.setattr("rvlab.lab._places._store", lambda *_, **__: Store("s3://b/x", ACCESS))
-    return Lab("ignored", LocalEngine(at_most=1))
+    return Lab(Store("s3://b/x", ACCESS), LocalEngine(at_most=1))
 
 
 def holders(lab: Lab) -> dict[str, Any]:

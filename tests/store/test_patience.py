@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import Lab
 from rvlab.errors import SpecError
-from rvlab.store import Store
+from rvlab.store import S3Access, Store, at, remember
 from rvlab.store.patience import duration_text, patience_s
 from tests.conftest import TINY
 
@@ -47,3 +47,14 @@ def test_a_patient_store_shares_its_connections() -> None:
 )
 def test_durations_are_said_in_seconds_or_minutes(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
+
+
+def test_what_lies_beside_a_patient_store_is_waited_for_too(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("rvlab.store.store._opened", {})
+    access = S3Access("http://127.0.0.1:9", "key", "secret")
+    remember(Store("s3://bucket/runs", access, patience_s=77))
+    assert at("s3://bucket/runs/_data/scene.tif").patience_s == 77
+    assert at("s3://bucket/other/scene.tif").patience_s == 77
+    assert at("s3://elsewhere/scene.tif").patience_s == 2

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from rvlab import Lab
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.store import S3Access, Store, at, normal, parsed, remember
 from rvlab.store.server import Server
@@ -50,8 +51,39 @@ def test_a_folder_is_meant_from_here_and_from_home(
 
 @pytest.mark.parametrize("nothing", ["", "  ", "s3://", "s3:///prefix"])
 def test_what_is_no_address_is_refused(nothing: str) -> None:
-    with pytest.raises(SpecError, match=r"is no store\. Give a folder or s3://bucket/prefix"):
+    message = r"is not the address of a store\. Give a folder or s3://bucket/prefix"
+    with pytest.raises(SpecError, match=message):
         Store(nothing)
+
+
+@pytest.mark.parametrize("address", [Path("s3://bucket/p"), "s3:/bucket/p", "S3://bucket/p/"])
+def test_address_that_pathlib_has_mangled_is_the_bucket(address: str | Path) -> None:
+    assert Store(address).uri == "s3://bucket/p"
+    assert Lab(address).store.uri == "s3://bucket/p"
+
+
+@pytest.mark.parametrize(
+    "address",
+    ["s3:bucket/p", "s3//bucket/p", "s3;//bucket", "s3 ://bucket", "s3:\\bucket", "my:folder"],
+)
+def test_misspelt_address_is_refused_and_no_folder_is_made(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match=r"is not the address of a store\. Write \w+://"):
+        Lab(address)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize("address", ["embeded", "embedde", "Embedded"])
+def test_misspelt_embedded_is_refused(
+    address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(SpecError, match="Did you mean 'embedded'"):
+        Lab(address)
+    (tmp_path / address).mkdir()
+    assert Lab(address).store.uri == str(tmp_path / address)
 
 
 def test_its_repr_makes_it_and_holds_no_secret() -> None:

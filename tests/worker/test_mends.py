@@ -145,7 +145,7 @@ def test_an_export_without_onnxscript_is_made_by_the_older_exporter(tmp_path: Pa
     assert path.stat().st_size > 0
 
 
-class _Fussy(torch.nn.Module):
+class _Fussy(torch.nn.Module):  # type: ignore[misc]
     def __init__(self) -> None:
         super().__init__()
         self.weight = torch.nn.Parameter(torch.ones(1))

@@ -321,7 +321,7 @@ def log(rv, tmp_path):
 
     path = tmp_path / "log.csv"
     for epoch, loss in enumerate([0.5, float("nan")]):
-        row = {"epoch": epoch, "train_loss": loss}
+        row: dict[str, Any] = {"epoch": epoch, "train_loss": loss}
         row["train_time"] = str(timedelta(days=epoch, seconds=8.88))
         row |= rv.learner.compute_conf_mat_metrics(torch.eye(3), NAMES)
         row |= {"empty": None, "valid_time": str(timedelta(seconds=3601))}

@@ -1,0 +1,1 @@
+"""What the methods of `rvlab.Lab` do: functions that take a store and an engine."""

@@ -1,0 +1,45 @@
+"""Add tags, notes and archive marks to runs."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+from rvlab.errors import SpecError
+from rvlab.frame.select import Picked, present
+from rvlab.model.edit import checked_tag
+from rvlab.store import Store, edits
+from rvlab.submission import me
+
+
+def tag_runs(store: Store, runs: Picked, tags: Iterable[str], remove: str | Iterable[str]) -> None:
+    """Add and remove tags of runs; see `rvlab.Lab.tag`."""
+    added = tuple(dict.fromkeys(map(checked_tag, tags)))
+    removed = tuple(
+        dict.fromkeys(map(checked_tag, [remove] if isinstance(remove, str) else remove))
+    )
+    both = sorted({*added} & {*removed})
+    if both:
+        raise SpecError(f"The tag {both[0]!r} is to be added and removed. Choose one.")
+    if not added and not removed:
+        raise SpecError("tag needs a tag to add, or remove= with one to remove.")
+    annotate_runs(store, runs, "tag", tags_added=added, tags_removed=removed)
+
+
+def note_runs(store: Store, runs: Picked, text: str) -> None:
+    """Set the note of runs; see `rvlab.Lab.note`."""
+    if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
+        raise SpecError(f"{text!r} cannot be a note. Pass text, or '' for no note.")
+    annotate_runs(store, runs, "note", note=text)
+
+
+def annotate_runs(store: Store, runs: Picked, verb: str, **changes: Any) -> None:
+    """Write one annotation per run.
+
+    Raises:
+        SpecError: If `runs` is None, so that a forgotten argument does not change every run.
+        NotFound: If there is no such run.
+    """
+    if runs is None:
+        raise SpecError(f"{verb} needs to know which runs. Name them, or their experiment.")
+    edits.put(store, present(store, runs), me(), **changes)

@@ -1,0 +1,127 @@
+"""Start, retry and cancel runs, and ask their engine about runs without an end record."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from rvlab import frame
+from rvlab.engines import Engine
+from rvlab.errors import EngineError, HasEnded, SpecError
+from rvlab.frame.runs import Ask
+from rvlab.frame.select import Picked, picked, present
+from rvlab.model import Run, new_id
+from rvlab.repeat import recorded
+from rvlab.store import Store
+from rvlab.store.patience import patience_s
+from rvlab.submission import Asked, me, prepare
+
+if TYPE_CHECKING:
+    from rvlab.recipes import Recipe
+
+RETRIABLE = ("failed", "lost", "queued")
+
+
+def start_runs(
+    store: Store,
+    engine: Engine,
+    recipe: Recipe,
+    points: Sequence[Mapping[str, Any]],
+    asked: Asked,
+) -> list[Run]:
+    """Validate every point, write the records of the runs and hand them to the engine.
+
+    Raises:
+        SpecError: If a point or a setting is invalid; nothing has been written.
+        StoreError: If the store cannot be written.
+        EngineError: If the engine does not accept the runs.
+    """
+    engine_patience_s(engine)  # an invalid setting fails here, not in the run
+    engine.ready(store, recipe, points)
+    runs = prepare(store, recipe, points, asked)
+    return engine.start(store, runs, folder=recipe.folder)
+
+
+def sweep_runs(
+    store: Store,
+    engine: Engine,
+    recipe: Recipe,
+    points: Sequence[Mapping[str, Any]],
+    fixed: Mapping[str, Any],
+    *,
+    experiment: str,
+    splits: int,
+    seed: int | None,
+) -> list[Run]:
+    """Start one run per point; see `rvlab.Lab.sweep`."""
+    if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
+        raise SpecError("The points of a sweep are a list of dicts, as rvlab.grid() returns it.")
+    if not points:
+        raise SpecError("The sweep has no points. Pass one or more, such as rvlab.grid() returns.")
+    for point in points:
+        twice = sorted(set(point) & set(fixed))
+        if twice:
+            raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
+    asked = Asked(experiment, engine.name, splits, seed, sweep=new_id(), image=engine.image)
+    return start_runs(store, engine, recipe, [{**fixed, **point} for point in points], asked)
+
+
+def retry_runs(store: Store, engine: Engine, runs: Picked) -> None:
+    """Start failed, lost or queued runs again; see `rvlab.Lab.retry`."""
+    if runs is None:
+        raise SpecError("retry needs to know which runs. Name them, or their experiment.")
+    table = frame.runs(store, present(store, runs), states_from(store, engine))
+    for run, row in table.iterrows():
+        if row["state"] != "broken" and row["engine"] != engine.name:
+            raise SpecError(
+                f"The run {run} is the engine {row['engine']!r}'s. Open the lab with it."
+            )
+        if row["state"] not in RETRIABLE:
+            raise SpecError(
+                f"The run {run} is {row['state']}, so there is nothing to retry. "
+                "lab.clone makes a new run of it."
+            )
+    for uri in table["uri"]:
+        run = Run.from_uri(uri)
+        engine.retry(store, run, folder=recorded(store, run)[1].folder)
+
+
+def cancel_runs(store: Store, engine: Engine, runs: Picked) -> None:
+    """Cancel runs; see `rvlab.Lab.cancel`."""
+    if runs is None:
+        raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
+    wanted = picked(store, runs)
+    problems = list(engine.cancel_many(store, wanted).values())
+    others = [exc for exc in problems if not isinstance(exc, HasEnded)]
+    if others:
+        raise others[0]
+    if problems and len(problems) == len(wanted):
+        raise problems[0]
+
+
+def states_from(store: Store, engine: Engine) -> Ask:
+    """Return a function that asks an engine about runs without an end record.
+
+    A local engine is asked only about runs that this user submitted on this machine.
+    """
+
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
+        mine = [
+            row["_run"]
+            for row in rows
+            if row["engine"] == engine.name and (engine.anywhere or row["user"] == me())
+        ]
+        try:
+            return engine.states(store, mine) if mine else {}
+        except EngineError as exc:  # the table is returned without an answer of the engine
+            warnings.warn(f"States are as the store has them: {exc}", stacklevel=5)
+            return {}
+
+    return ask
+
+
+def engine_patience_s(engine: Engine) -> float:
+    """Return for how many seconds the runs of an engine wait for a store that does not answer."""
+    profile = getattr(engine, "profile", None)
+    return patience_s() if profile is None else float(profile.patience_s)

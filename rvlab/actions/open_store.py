@@ -1,0 +1,62 @@
+"""Open the store that a lab is given: an address, a path, or the embedded S3 server."""
+
+from __future__ import annotations
+
+import difflib
+import os
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rvlab.errors import SpecError
+from rvlab.store import S3Access, Store
+
+if TYPE_CHECKING:
+    from rvlab.settings import Profile
+
+EMBEDDED = "embedded"
+
+
+def store_text(store: str | Path | None) -> str:
+    """Return the address of a store: the argument, else ``$RVLAB_STORE``, else ``embedded``."""
+    return str(store or os.environ.get("RVLAB_STORE") or EMBEDDED)
+
+
+def open_store(
+    store: str | Path | None, profile: Profile | None = None, *, remote: bool = False
+) -> Store:
+    """Open a store by its address; start the embedded S3 server if that is meant.
+
+    Args:
+        store: An address, a path, or None for the profile's store, then the default.
+        profile: The engine's profile; its S3 endpoint and region override the environment.
+        remote: Whether runs execute on other machines, which cannot reach an embedded server.
+
+    Raises:
+        SpecError: If the address is malformed, or no address is given for remote runs.
+    """
+    text = store_text(store or (profile.store if profile else None))
+    if remote and text == EMBEDDED and not store:
+        raise SpecError(
+            "Where do runs on the cluster write? Name the bucket: `store` in rvlab.toml, "
+            "$RVLAB_STORE, or Lab('s3://bucket/prefix', ...)."
+        )
+    kind, _, folder = text.partition(":")
+    is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
+    if kind != EMBEDDED and is_near and not Path(text).exists():
+        raise SpecError(
+            f"There is no folder {text!r}. Did you mean 'embedded'? Write ./{text} for a new "
+            "folder of that name."
+        )
+    if kind != EMBEDDED:
+        access = S3Access.from_environ()
+        if profile and profile.s3.endpoint:
+            access = replace(access, endpoint=profile.s3.endpoint)
+        if profile and profile.s3.region:
+            access = replace(access, region=profile.s3.region)
+        return Store(text, access)
+    from rvlab.store import server
+
+    found = server.start(folder or None)
+    access = S3Access(found.endpoint, found.access_key, found.secret_key, region=found.region)
+    return Store(f"s3://{found.bucket}", access)

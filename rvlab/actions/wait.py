@@ -1,0 +1,108 @@
+"""Wait for runs with a progress bar, also while their store cannot be reached."""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING
+
+from rvlab import frame
+from rvlab.actions.control import engine_patience_s, states_from
+from rvlab.engines import Engine
+from rvlab.errors import StoreUnreachable
+from rvlab.frame.select import Picked, picked
+from rvlab.model import ENDED, SILENT_S, Run
+from rvlab.store import Store
+from rvlab.store.patience import duration_text
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+POLL_S, REMOTE_POLL_S = 1.0, 5.0
+
+
+def wait_for_runs(
+    store: Store, engine: Engine, runs: Picked, *, timeout_s: float | None, progress: bool
+) -> pd.DataFrame:
+    """Return the table of runs once all have ended; see `rvlab.Lab.wait`."""
+    from tqdm.auto import tqdm
+
+    wanted = picked(store, runs)
+    ask = states_from(store, engine)
+    until = None if timeout_s is None else time.monotonic() + timeout_s
+    outage = OutageTimer(engine_patience_s(engine))
+    with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
+        active, remaining = len(wanted), wanted
+        while True:
+            try:
+                engine.nudge(store)
+                table = outage.unfinished(frame.runs(store, remaining, ask))
+                active, remaining = len(table), [Run.from_uri(uri) for uri in table["uri"]]
+                bar.n = len(wanted) - active
+                bar.set_postfix_str(progress_text(table))
+                if not active:
+                    return frame.runs(store, wanted, ask)
+                outage.end()
+            except StoreUnreachable as exc:
+                bar.set_postfix_str(outage.extend(exc))
+            if until is not None and time.monotonic() > until:
+                raise TimeoutError(
+                    f"{active} of {len(wanted)} runs have not ended in {timeout_s} s. "
+                    "They continue; wait again, or cancel them."
+                )
+            time.sleep(REMOTE_POLL_S if engine.anywhere else POLL_S)
+
+
+class OutageTimer:
+    """Measures for how long a store has not answered while its runs are waited for.
+
+    Args:
+        patience_s: The longest outage in seconds.
+    """
+
+    def __init__(self, patience_s: float) -> None:
+        self._patience_s = patience_s
+        self._since: float | None = None
+        self._ended = -math.inf
+        self._broken: set[str] = set()
+
+    def extend(self, exc: StoreUnreachable) -> str:
+        """Return the text of the progress bar during an outage.
+
+        Raises:
+            StoreUnreachable: If the outage has lasted longer than the patience.
+        """
+        self._since = self._since or time.monotonic()
+        away_s = time.monotonic() - self._since
+        if away_s >= self._patience_s:
+            raise StoreUnreachable(
+                f"{exc} It has not answered for {duration_text(away_s)}. The runs continue; wait "
+                "again."
+            ) from exc
+        return f"store cannot be reached for {away_s:.0f} s"
+
+    def end(self) -> None:
+        """Record that the store has answered."""
+        if self._since is not None:
+            self._since, self._ended = None, time.monotonic()
+
+    def unfinished(self, table: pd.DataFrame) -> pd.DataFrame:
+        """Return the rows of runs that are still waited for.
+
+        No run can write a heartbeat during an outage, so ``lost`` counts only a minute after it. A
+        run counts as broken when it is so twice in a row: its record may become readable again.
+        """
+        is_early = self._since is not None or time.monotonic() - self._ended < SILENT_S
+        finished = table["state"].isin(ENDED if is_early else (*ENDED, "lost"))
+        broken = table["state"] == "broken"
+        finished |= broken & table["uri"].isin(self._broken)
+        self._broken = set(table.loc[broken, "uri"])
+        return table[~finished]
+
+
+def progress_text(table: pd.DataFrame) -> str:
+    """Return the number of runs per state and the running steps: ``2 running (train)``."""
+    counts = table["state"].value_counts()
+    steps = table.loc[table["state"] == "running", "step"].value_counts()
+    parts = [f"{n} {state}" for state, n in counts.items()]
+    return ", ".join(parts) + (f" ({', '.join(str(s) for s in steps.index)})" if len(steps) else "")

@@ -1,0 +1,547 @@
+"""The notebook's one object: it knows where runs are stored and where they execute."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvlab import compare, frame
+from rvlab.actions import annotate, control, delete
+from rvlab.actions.open_store import open_store
+from rvlab.actions.wait import wait_for_runs
+from rvlab.engines import Engine, engine_named
+from rvlab.errors import NotFound
+from rvlab.frame.lineage import lineage_of
+from rvlab.frame.logs import logs
+from rvlab.frame.select import Picked, one_present, picked, rolls, run_named
+from rvlab.model import Run
+from rvlab.recipes import find
+from rvlab.repeat import repeated
+from rvlab.store import Store, remember
+from rvlab.store.leftovers import OLDER_THAN_S
+from rvlab.submission import Asked
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.recipes.source import Ref
+    from rvlab.viewer.widget import Viewer
+
+
+class Lab:
+    """Where runs are stored and where they run.
+
+    Args:
+        store: A local folder, ``s3://bucket/prefix`` (with the credentials of the standard AWS
+            variables), a `rvlab.store.Store`, or ``"embedded"``: an S3 server that rvlab starts on
+            this machine, with its data in FOLDER for ``"embedded:FOLDER"``. Default:
+            ``$RVLAB_STORE``, else ``"embedded"``.
+        engine: ``"local"``, ``"kubeflow"``, ``"rehearse"`` (Kubeflow's pipeline on this machine),
+            or an engine such as ``LocalEngine(at_most=2)``.
+        profile: The profile of ``rvlab.toml`` with the cluster, image and bucket. Default:
+            ``$RVLAB_PROFILE``, else the only one, else ``default``.
+
+    Raises:
+        SpecError: If the address of the store, the engine or the profile is invalid.
+
+    Every ``runs`` argument takes a table of runs or one of its rows, a run, an id, a URI, the name
+    of an experiment, or a list of these.
+    """
+
+    def __init__(
+        self,
+        store: str | Path | Store | None = None,
+        engine: str | Engine = "local",
+        *,
+        profile: str | None = None,
+    ) -> None:
+        self.engine = engine_named(engine, profile)
+        if not isinstance(store, Store):
+            settings = getattr(self.engine, "profile", None)
+            store = open_store(store, settings, remote=self.engine.anywhere)
+        self.store = remember(store)
+
+    def __repr__(self) -> str:
+        return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
+
+    @property
+    def storage_options(self) -> dict[str, object]:
+        """For ``pd.read_parquet(uri, storage_options=…)`` and ``fsspec.open``; has the secret."""
+        return self.store.storage_options
+
+    # Start runs
+
+    def submit(
+        self,
+        recipe: Ref,
+        *,
+        experiment: str = "default",
+        splits: int = 1,
+        seed: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Run:
+        """Start one run and return at once.
+
+        Args:
+            recipe: The name of an included recipe, a path, a module or a ``get_config`` function.
+            experiment: The experiment of the run.
+            splits: Number of parallel pieces of chip and predict; at most one per scene.
+            seed: Runs with the same seed and parameters give the same weights on a CPU. Default:
+                the default of the recipe's parameter ``seed``, else 0.
+            params: Parameters of the recipe whose names are arguments of this method.
+            **named: Parameters of the recipe.
+
+        Raises:
+            SpecError: If the recipe, a name, a type or a value is invalid; nothing was started.
+            StoreError: If the store cannot be written.
+        """
+        point = {**(params or {}), **named}
+        asked = Asked(experiment, self.engine.name, splits, seed, image=self.engine.image)
+        return control.start_runs(self.store, self.engine, find(recipe), [point], asked)[0]
+
+    def sweep(
+        self,
+        recipe: Ref,
+        points: Sequence[Mapping[str, Any]],
+        *,
+        experiment: str = "default",
+        splits: int = 1,
+        seed: int | None = None,
+        **fixed: Any,
+    ) -> list[Run]:
+        """Start one run per point and return at once.
+
+        Args:
+            recipe: As for `submit`.
+            points: Parameters of each run, such as ``rvlab.grid(lr=[1e-3, 1e-2])`` returns;
+                ``seed`` in a point is the run's seed.
+            experiment: The experiment of the runs.
+            splits: As for `submit`.
+            seed: The seed of points without one.
+            **fixed: Parameters of all points.
+
+        Raises:
+            SpecError: If the recipe, a point or a value is invalid; nothing was started.
+            StoreError: If the store cannot be written.
+        """
+        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        return control.sweep_runs(self.store, self.engine, find(recipe), points, fixed, **options)
+
+    def clone(
+        self,
+        run: Picked,
+        *,
+        experiment: str | None = None,
+        splits: int | None = None,
+        seed: int | None = None,
+        params: Mapping[str, Any] | None = None,
+        **named: Any,
+    ) -> Run:
+        """Start a run again from its recorded recipe, with some values changed; return at once.
+
+        Args:
+            run: One run; it becomes the parent of the new one.
+            experiment: Default: the run's.
+            splits: Default: the run's.
+            seed: Default: the run's.
+            params: Parameters of the recipe whose names are arguments of this method.
+            **named: Parameters of the recipe to change, and ``data_uri`` if it takes one.
+
+        Raises:
+            SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
+                or value; nothing was started.
+            NotFound: If there is no such run.
+            StoreError: If the store cannot be written.
+        """
+        parent = one_present(self.store, run, "clone")
+        given = {**(params or {}), **named}
+        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        recipe, point, asked = repeated(
+            self.store, parent, given, engine=self.engine.name, **options
+        )
+        asked = replace(asked, image=self.engine.image)
+        return control.start_runs(self.store, self.engine, recipe, [point], asked)[0]
+
+    def retry(self, runs: Picked) -> None:
+        """Start runs again that failed, were lost or never reached their engine.
+
+        Kubeflow continues where they failed; on this machine all steps run again.
+
+        Raises:
+            SpecError: If no run is named, or one has succeeded, was cancelled, is running or is
+                another engine's; none was started.
+            EngineError: If one cannot be started.
+        """
+        control.retry_runs(self.store, self.engine, runs)
+
+    def wait(
+        self, runs: Picked = None, *, timeout_s: float | None = None, progress: bool = True
+    ) -> pd.DataFrame:
+        """Wait until runs have ended, with a progress bar, and return their table.
+
+        Interrupting the wait does not stop the runs. While the store cannot be reached, the wait
+        continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes), and the bar shows it.
+
+        Args:
+            runs: Default: all runs of the store.
+            timeout_s: Longest wait in seconds; None waits without a limit.
+            progress: Show the bar.
+
+        Raises:
+            TimeoutError: If they have not ended in time; they continue.
+            StoreUnreachable: If the store cannot be reached for too long; they continue.
+        """
+        return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
+
+    def cancel(self, runs: Picked) -> None:
+        """Stop queued and running runs with all their processes; others stay as they are.
+
+        The engine is asked first, so a run that failed or succeeded there keeps that state.
+
+        Raises:
+            SpecError: If no run is named.
+            HasEnded: If all of them have ended already.
+            EngineError: If one cannot be stopped, is another engine's, or its engine cannot be
+                reached; then nothing is recorded of it. The others are stopped.
+        """
+        control.cancel_runs(self.store, self.engine, runs)
+
+    # Read tables
+
+    def run(self, name: str) -> Run:
+        """Return a run by its id, by ``experiment/id`` or by its URI.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        return run_named(self.store, name)
+
+    def runs(self, runs: Picked = None) -> pd.DataFrame:
+        """Return the table of runs: one row per run with its parameters and metrics.
+
+        Returns:
+            Index ``run``; state, tags, times and addresses, then ``params.*``, ``metrics.*`` and
+            ``costs.*``; see `rvlab.frame.runs.runs`.
+
+        Raises:
+            NotFound: If there is no such experiment or run.
+            StoreUnreachable: If the store does not answer.
+        """
+        return frame.runs(self.store, runs, control.states_from(self.store, self.engine))
+
+    def lineage(self, run: Picked) -> pd.DataFrame:
+        """Return the ancestors and descendants of a run, the oldest first.
+
+        Args:
+            run: One run, or the id of a deleted parent.
+
+        Returns:
+            Index ``run``; ``generation parent changed name state created uri`` and the metrics.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        return lineage_of(self.store, self.runs(), run)
+
+    def evals(self, runs: Picked = None) -> pd.DataFrame:
+        """Return the evaluations: ``run group scene class metric value``."""
+        return frame.evals(self.store, rolls(self.store, runs))
+
+    def confusion(self, runs: Picked = None) -> pd.DataFrame:
+        """Return the confusion matrices: ``run group scene truth prediction count``."""
+        return frame.confusion(self.store, rolls(self.store, runs))
+
+    def scenes(self, runs: Picked = None) -> pd.DataFrame:
+        """Return fingerprints of the scored scenes: ``run group scene image labels aois``."""
+        return frame.scenes(self.store, rolls(self.store, runs))
+
+    def history(self, runs: Picked = None) -> pd.DataFrame:
+        """Return one row per run and epoch, also of runs that are still training."""
+        return frame.history(self.store, rolls(self.store, runs))
+
+    def artifacts(self, runs: Picked = None) -> pd.DataFrame:
+        """Return the files of runs: ``run step kind scene uri bytes``."""
+        return frame.artifacts(self.store, rolls(self.store, runs))
+
+    def steps(self, runs: Picked = None) -> pd.DataFrame:
+        """Return one row per step with its times, peak memory and processor time."""
+        return frame.steps(self.store, picked(self.store, runs))
+
+    def configs(self, runs: Picked = None, *, every: bool = False) -> pd.DataFrame:
+        """Return the keys of Raster Vision's configs in which runs differ; `every` returns all."""
+        import pandas as pd
+
+        wanted = picked(self.store, runs)
+        if not wanted:
+            return pd.DataFrame(index=pd.Index([], name="run", dtype="object"))
+        return compare.configs(wanted, every=every)
+
+    def logs(self, run: Picked, step: str | None = None) -> str:
+        """Return the output of a run's steps; of a running step up to its last heartbeat.
+
+        Args:
+            run: One run.
+            step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
+
+        Raises:
+            NotFound: If there is no such run, or the step has no log.
+        """
+        return logs(self.store, one_present(self.store, run, "logs"), step)
+
+    # Look at predictions
+
+    def windows(
+        self,
+        runs: Picked = None,
+        by: str = "error",
+        *,
+        n: int = 12,
+        size: int | None = None,
+        classes: str | Sequence[str] | None = None,
+        group: str | None = None,
+        scenes: str | Sequence[str] | None = None,
+        per_scene: int | None = None,
+        seed: int = 0,
+    ) -> pd.DataFrame:
+        """Rank windows of scenes, for ``plot.predictions(runs, windows)``; no raster is read.
+
+        Args:
+            runs: Which runs.
+            by: ``error``, ``disagreement``, ``difference``, ``confident_error``, ``class`` or
+                ``random``; see `rvlab.frame.windows.windows`.
+            n: Largest number of rows.
+            size: Side of the windows in pixels. Default: 512, or less in small scenes.
+            classes: Names of the classes that are scored. Default: all.
+            group: ``validation`` or ``test``. Default: validation, or test without it.
+            scenes: Ids of scenes. Default: all of the group.
+            per_scene: Largest number of rows per scene.
+            seed: Seed of ``random``.
+
+        Returns:
+            ``scene col row width height score group by run pixels``, one row per window.
+
+        Raises:
+            NotFound: If there is no such `by`, class, group or scene, or no run has counts.
+            SpecError: If `by` needs other runs or arguments, or `size` does not fit.
+        """
+        from rvlab.frame.windows import windows
+
+        wanted = picked(self.store, runs)
+        where: dict[str, Any] = {"classes": classes, "group": group, "scenes": scenes}
+        limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
+        return windows(self.store, wanted, by, **where, **limits)
+
+    def viewer(
+        self,
+        runs: Picked = None,
+        *,
+        group: str = "validation",
+        scene: str | None = None,
+        windows: pd.DataFrame | None = None,
+        label: str | None = None,
+        height_px: int = 520,
+    ) -> Viewer:
+        """Show a map in JupyterLab: image, truth, predictions and errors, with a swipe.
+
+        Args:
+            runs: Which runs.
+            group: ``train``, ``validation`` or ``test``: the scenes to choose from.
+            scene: The first scene to show.
+            windows: The windows of the button *next worst*, as `windows` returns them. Default:
+                those with most errors.
+            label: The column that names the runs. Default: the parameters in which they differ.
+            height_px: Height of the map in pixels.
+
+        Raises:
+            MissingExtra: If anywidget is not installed.
+            NotFound: If there is no such run, scene or group.
+            SpecError: If a window or the height is invalid.
+        """
+        from rvlab.viewer import viewer
+
+        table = self.runs(runs)
+        if windows is None and len(table):
+            try:
+                windows = self.windows(table, group=group, n=50)
+            except NotFound:
+                windows = None  # without counts the button says that there are none
+        options: dict[str, Any] = {"label": label, "height_px": height_px}
+        return viewer(table, group=group, scene=scene, windows=windows, **options)
+
+    def report(self, run: Picked, path: str | Path) -> Path:
+        """Write one run as a self-contained HTML file: numbers, predictions, curves.
+
+        Raises:
+            NotFound: If there is no such run.
+            SpecError: If the file cannot be written.
+        """
+        from rvlab.report.page import write_page
+
+        return write_page(one_present(self.store, run, "report"), path)
+
+    # Annotate and delete
+
+    def tag(self, runs: Picked, *tags: str, remove: str | Iterable[str] = ()) -> None:
+        """Add tags to runs, and remove others; they are in the column ``tags``.
+
+        Args:
+            runs: Which runs; None is refused.
+            *tags: Text of 1 to 100 characters on one line.
+            remove: Tags to remove; a tag that a run does not have is ignored.
+
+        Raises:
+            SpecError: If a tag is invalid; nothing was written.
+            NotFound: If there is no such run.
+        """
+        annotate.tag_runs(self.store, runs, tags, remove)
+
+    def note(self, runs: Picked, text: str) -> None:
+        """Replace the note of runs, in the column ``note``; ``""`` clears it.
+
+        Raises:
+            SpecError: If `text` is not text.
+            NotFound: If there is no such run.
+        """
+        annotate.note_runs(self.store, runs, text)
+
+    def archive(self, runs: Picked, *, undo: bool = False) -> None:
+        """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it.
+
+        Raises:
+            NotFound: If there is no such run.
+        """
+        annotate.annotate_runs(self.store, runs, "archive", archived=not undo)
+
+    def delete(self, runs: Picked, *, confirm: str | None = None) -> None:
+        """Delete every key of runs and of their annotations, after their name is typed.
+
+        Outputs of Raster Vision in the run's folder are deleted too; outputs of adopted runs
+        elsewhere are not.
+
+        Args:
+            runs: Runs of one experiment; None is refused.
+            confirm: The name to type: the run's id, or the experiment for several runs.
+
+        Raises:
+            SpecError: If the name is wrong, there is no prompt, or a run is queued or running;
+                nothing was deleted.
+            NotFound: If there is no such run.
+            StoreError: If the store refuses; the remaining runs can be deleted again.
+        """
+        delete.delete_runs(self.store, self.engine, runs, confirm)
+
+    def clean(self, *, older_than_s: float = OLDER_THAN_S, dry_run: bool = False) -> pd.DataFrame:
+        """Remove what interrupted submissions left in the store; `dry_run` only lists it.
+
+        Args:
+            older_than_s: Ignore what was written in the last seconds, by the store's clock: it may
+                belong to a submission in progress.
+            dry_run: Remove nothing.
+
+        Returns:
+            ``experiment run kind keys written removed``. The kind is an unfinished submission
+            (``recipe.py`` without records), a stale active mark of an ended run, or an unlisted
+            folder with other content, which is never removed.
+
+        Raises:
+            SpecError: If `older_than_s` is negative.
+            StoreError: If the store does not answer or refuses.
+        """
+        return delete.clean_store(self.store, older_than_s=older_than_s, dry_run=dry_run)
+
+    # Import and export
+
+    def adopt(
+        self,
+        uri: str | Path,
+        *,
+        experiment: str = "adopted",
+        params: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+    ) -> list[Run]:
+        """Register existing outputs of Raster Vision as runs, without copying them.
+
+        Adopting again returns the same runs. See ``docs/records.md`` for ids, times and metrics.
+
+        Args:
+            uri: A ``root_uri`` of Raster Vision with ``pipeline-config.json`` and ``eval/``, or a
+                folder that contains several, at any depth.
+            experiment: The experiment of the runs.
+            params: A dict is added to the parameters of each run, which are the plain values below
+                ``backend.solver``, ``backend.model`` and ``backend.data`` of its config; a function
+                of the config replaces them.
+
+        Returns:
+            The runs, the oldest first, including those adopted before.
+
+        Raises:
+            NotFound: If there is no config, or no outputs have been evaluated.
+            RecordBroken: If a file is invalid. Among several outputs, invalid ones are skipped with
+                a warning.
+            SpecError: If `uri` contains only runs of this store, or `params` is invalid.
+            StoreUnreachable: If a store does not answer.
+        """
+        from rvlab.exchange.adopt import adopt
+
+        return adopt(self.store, uri, experiment=experiment, params=params)
+
+    def from_mlflow(
+        self,
+        tracking_uri: str | None = None,
+        *,
+        experiments: str | Iterable[str] | None = None,
+        experiment: str | None = None,
+    ) -> list[Run]:
+        """Import the ended runs of MLflow: records only, no artifacts.
+
+        Importing again returns the same runs. Runs that `to_mlflow` sent from this store are
+        skipped.
+
+        Args:
+            tracking_uri: MLflow's server or database, such as ``sqlite:///mlflow.db``. Default:
+                ``$MLFLOW_TRACKING_URI``.
+            experiments: Names of MLflow's experiments. Default: all that were not deleted.
+            experiment: The experiment of the runs. Default: the one of the same name, with ``-``
+                for characters that a key cannot contain.
+
+        Returns:
+            The runs, the oldest first, including those imported before.
+
+        Raises:
+            MissingExtra: If MLflow is not installed.
+            NotFound: If MLflow has no such experiment or database.
+            StoreUnreachable: If MLflow does not answer.
+            StoreError: If MLflow, or this store, refuses.
+        """
+        from rvlab.exchange.from_mlflow import from_mlflow
+
+        return from_mlflow(self.store, tracking_uri, experiments=experiments, experiment=experiment)
+
+    def to_mlflow(
+        self,
+        runs: Picked = None,
+        tracking_uri: str | None = None,
+        *,
+        experiment: str | None = None,
+    ) -> pd.DataFrame:
+        """Copy ended runs to MLflow: parameters, metrics, history and times; no artifacts.
+
+        Args:
+            runs: Default: all runs of the store.
+            tracking_uri: As for `from_mlflow`.
+            experiment: MLflow's experiment. Default: the one of the same name.
+
+        Returns:
+            Index ``run``; ``mlflow_run``, MLflow's id, and ``sent``, whether this call sent it.
+
+        Raises:
+            MissingExtra: If MLflow is not installed.
+            NotFound: If there is no such run or experiment here.
+            StoreUnreachable: If MLflow does not answer.
+            StoreError: If MLflow refuses.
+        """
+        from rvlab.exchange.to_mlflow import to_mlflow
+
+        return to_mlflow(self.store, picked(self.store, runs), tracking_uri, experiment=experiment)

@@ -1,0 +1,77 @@
+"""What each pod of a pipeline executes; kfp copies the source of these functions into the YAML.
+
+So each function imports what it needs, and its name and arguments are part of every pipeline that
+was compiled before. kfp reads annotations as objects, therefore this module does not import them
+from ``__future__``. No function reads the output of another task inside a loop: kfp would replace
+it by the item of the loop.
+"""
+
+from typing import List  # noqa: UP035  kfp's prelude in the pod has this name
+
+from kfp import dsl
+
+
+def configure(
+    rvlab_recipe: str, rvlab_source: str, rvlab_job: str, **recipe_inputs: object
+) -> List[str]:  # noqa: UP006
+    """Find or create the run, write its config, and return one item per split."""
+    from rvlab.pipeline.task import configure
+
+    return configure(rvlab_recipe, rvlab_source, rvlab_job, recipe_inputs)
+
+
+def analyze(items: List[str]) -> str:  # noqa: UP006
+    """Compute statistics of the imagery."""
+    from rvlab.pipeline.task import step
+
+    return step("analyze", items[0])
+
+
+def chip(item: str) -> str:
+    """Cut training chips, one split."""
+    from rvlab.pipeline.task import split
+
+    return split("chip", item)
+
+
+def train(items: List[str], done: List[str]) -> str:  # noqa: UP006
+    """Train the model once all chips are written."""
+    from rvlab.pipeline.task import step
+
+    return step("train", items[0])
+
+
+def predict(item: str) -> str:
+    """Predict scenes, one split."""
+    from rvlab.pipeline.task import split
+
+    return split("predict", item)
+
+
+def eval_(items: List[str], done: List[str]) -> str:  # noqa: UP006
+    """Evaluate the predictions of all splits."""
+    from rvlab.pipeline.task import step
+
+    return step("eval", items[0])
+
+
+def bundle(items: List[str]) -> str:  # noqa: UP006
+    """Write the model bundle."""
+    from rvlab.pipeline.task import step
+
+    return step("bundle", items[0])
+
+
+def summarize(
+    items: List[str],  # noqa: UP006
+    metrics: dsl.Output[dsl.Metrics],
+    confusion: dsl.Output[dsl.ClassificationMetrics],
+    report: dsl.Output[dsl.Markdown],
+    predictions: dsl.Output[dsl.HTML],
+) -> None:
+    """Write the run's tables and end record, and the outputs that Kubeflow's pages show."""
+    from rvlab.pipeline.task import step
+    from rvlab.report.kubeflow import emit
+
+    step("summarize", items[0])
+    emit(items[0], metrics, confusion, report, predictions)
