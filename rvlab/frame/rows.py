@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -33,11 +33,12 @@ def rows_of(store: Store, wanted: Sequence[Run]) -> list[Row]:
     whether the store does not tell what became of it.
     """
     ends = store.get_many(run.end_key for run in wanted)
+    going = unended(store, [run for run in wanted if isinstance(ends[run.end_key], KeyMissing)])
     rows = []
     for run in wanted:
         answer = ends[run.end_key]
-        if isinstance(answer, KeyMissing):
-            row = unended(store, run)
+        if run in going:
+            row = going[run]
         else:
             try:
                 if isinstance(answer, RvlabError):
@@ -67,22 +68,49 @@ def ended(key: str, data: bytes) -> Row:
     }
 
 
-def unended(store: Store, run: Run) -> Row:
-    """The row of a run without an end: what its spec and its steps say."""
+@dataclass(frozen=True)
+class _Begun:
+    """A run without an end: its spec, and when each record of its steps was written."""
+
+    spec: Spec
+    written: Mapping[str, datetime | None]
+
+
+def unended(store: Store, runs: Sequence[Run]) -> dict[Run, Row]:
+    """The rows of runs without an end, from their specs and the records of their steps.
+
+    The records of all runs are requested together.
+    """
+    by_uri = {run.uri: run for run in runs}
+    found = store.each(lambda uri: _begun(store, by_uri[uri]), by_uri)
+    begun = {run: found[uri] for uri, run in by_uri.items() if isinstance(found[uri], _Begun)}
+    data = store.get_many(key for one in begun.values() for key in one.written)
+    return {
+        run: _in_progress(store, begun[run], data) if run in begun else broken(found[run.uri])
+        for run in runs
+    }
+
+
+def _begun(store: Store, run: Run) -> _Begun | RvlabError:
+    key = run.key("spec.json")
     try:
-        key = run.key("spec.json")
         spec = Spec.from_record(store.get_json(key), key)
         _require_run(spec, run.experiment, run.id, key)
-        written = store.written(run.key("steps"))
-        found = store.get_many(written)
+        return _Begun(spec, store.written(run.key("steps")))
     except KeyMissing:
-        return broken(RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?"))
+        return RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?")
     except RvlabError as exc:
-        return broken(exc)
+        return exc
+
+
+def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | RvlabError]) -> Row:
+    """The row of a run without an end: what its spec and its steps say."""
+    spec, written = begun.spec, begun.written
     row = _of_spec(spec)
     steps = []
     trouble: Row = {}
-    for key, data in found.items():
+    for key in written:
+        data = records[key]
         try:
             if isinstance(data, RvlabError):
                 raise data

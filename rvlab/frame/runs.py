@@ -127,9 +127,9 @@ def _of_roll(query: Query, roll: Roll) -> tuple[RowBlock, list[Row]]:
     ]
     # One whose end is gone was reopened since it was listed, or deleted.
     gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
-    going = {run.uri: run for run in [*roll.active, *roll.only(gone).runs]}
-    found = store.each(lambda uri: unended(store, going[uri]), going) if going else {}
-    return block, [*rows, *({**row, "_run": going[uri]} for uri, row in found.items())]
+    going = [*roll.active, *roll.only(gone).runs]
+    found = unended(store, going) if going else {}
+    return block, [*rows, *({**row, "_run": run} for run, row in found.items())]
 
 
 def _read_ends(

@@ -383,7 +383,9 @@ def test_the_config_of_an_ordinary_run_costs_one_get(
     lab.store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri, "a": 1})
     asked: list[str] = []
     get = Store.get
-    monkeypatch.setattr(Store, "get", lambda self, key: [asked.append(key), get(self, key)][1])
+    monkeypatch.setattr(
+        Store, "get", lambda self, key, **limit: [asked.append(key), get(self, key, **limit)][1]
+    )
     assert outputs.config(lab.store, run)["a"] == 1
     assert asked == [run.key("rv", "pipeline-config.json")]
 
