@@ -431,7 +431,7 @@ class Lab:
             NotFound: If there is no such run.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
-        delete.delete_runs(self.store, self.engine, runs, confirm)
+        delete.confirm_and_delete(self.store, self.engine, runs, confirm)
 
     def clean(self, *, older_than_s: float = OLDER_THAN_S, dry_run: bool = False) -> pd.DataFrame:
         """Remove what interrupted submissions left in the store; `dry_run` only lists it.

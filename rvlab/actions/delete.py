@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def delete_runs(store: Store, engine: Engine, runs: Picked, confirm: str | None) -> None:
+def confirm_and_delete(store: Store, engine: Engine, runs: Picked, confirm: str | None) -> None:
     """Delete every key of some runs; see `rvlab.Lab.delete`."""
     if runs is None:
         raise SpecError("delete needs to know which runs. Name them, or their experiment.")
