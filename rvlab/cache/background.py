@@ -6,6 +6,7 @@ import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
+from typing import ClassVar
 
 
 class DeferredWrites:
@@ -17,6 +18,9 @@ class DeferredWrites:
     Args:
         store: The URI of the store that the jobs are about.
     """
+
+    running: ClassVar[set[DeferredWrites]] = set()
+    """The writes that were started in this process and have not been waited for."""
 
     def __init__(self, store: str) -> None:
         self.store = store
@@ -32,7 +36,7 @@ class DeferredWrites:
         if self._jobs:
             with suppress(RuntimeError), _lock:  # no more threads: then nothing is cached
                 self._thread.start()
-                _running.add(self)
+                DeferredWrites.running.add(self)
 
     def _run(self) -> None:
         while self._jobs:
@@ -45,11 +49,10 @@ class DeferredWrites:
     def flush(store: str | None = None) -> None:
         """Wait for the jobs that were started in this process, about one store or all."""
         with _lock:
-            mine = [one for one in _running if store in (None, one.store)]
+            mine = [one for one in DeferredWrites.running if store in (None, one.store)]
         for one in mine:
             one._thread.join()
-            _running.discard(one)
+            DeferredWrites.running.discard(one)
 
 
-_running: set[DeferredWrites] = set()
 _lock = Lock()

@@ -54,6 +54,23 @@ def encode(block: RowBlock) -> pa.Buffer:
     """Return a block as uncompressed bytes."""
     import pyarrow as pa
 
+    size = pa.MockOutputStream()
+    write_block(block, size)
+    buffer = pa.allocate_buffer(size.size())  # at once, since a block may be large
+    with pa.FixedSizeBufferWriter(buffer) as out:
+        write_block(block, out)
+    return buffer
+
+
+def write_block(block: RowBlock, out: Any) -> None:
+    """Write a block as uncompressed bytes, without a copy of its rows.
+
+    Args:
+        block: The block.
+        out: Anything that has ``write``.
+    """
+    import pyarrow as pa
+
     names = list(dict.fromkeys(name for name in block.shared_in if name is not None))
     numbers = {name: number for number, name in enumerate(names)}
     columns = (
@@ -67,13 +84,12 @@ def encode(block: RowBlock) -> pa.Buffer:
     index = pa.table(dict(zip(_INDEX, arrays, strict=True)))
     shared = pa.table({"name": pa.array(names, pa.string())})
     rows = block.table.replace_schema_metadata(None).combine_chunks()
-    streams = [_to_stream(table) for table in (index, shared, rows)]
-    head = _SIZES.pack(_MAGIC, *(len(stream) for stream in streams)).ljust(_ALIGNMENT, b"\0")
-    sink = pa.BufferOutputStream()
-    for piece in (head, *streams):
-        sink.write(piece)
-        sink.write(bytes(-len(piece) % _ALIGNMENT))
-    return sink.getvalue()
+    tables = index, shared, rows
+    sizes = [_stream_size(table) for table in tables]
+    out.write(_SIZES.pack(_MAGIC, *sizes).ljust(_ALIGNMENT, b"\0"))
+    for table, size in zip(tables, sizes, strict=True):
+        _write_stream(table, out)
+        out.write(bytes(-size % _ALIGNMENT))
 
 
 def decode(data: Any) -> RowBlock:
@@ -139,18 +155,38 @@ def decompress(data: bytes) -> pa.Buffer:
         raise BlockDamaged(f"it cannot be decompressed: {exc!s:.200}") from exc
 
 
-def file_name(keys: int, context: str, data: Any, kind: str) -> str:
-    """Return the name of a block file, which is the digest of its content.
+class NamedFile:
+    """A block file that is being written, and its name: the digest of its content.
 
     Args:
         keys: How many keys the block has.
         context: What the block is of; the same content has another name elsewhere.
-        data: The content of the file.
-        kind: ``arrow`` or ``zst``.
+        file: Takes the content, if it is not only to be named.
     """
-    digest = hashlib.sha256(f"{keys}\0{context}\0".encode())
-    digest.update(data)
-    return f"{keys:09d}-{digest.hexdigest()[:32]}.{kind}"
+
+    closed = False
+
+    def __init__(self, keys: int, context: str, file: Any = None) -> None:
+        self._keys, self._file = keys, file
+        self._digest = hashlib.sha256(f"{keys}\0{context}\0".encode())
+
+    def write(self, data: Any) -> int:
+        """Add content, and return its size in bytes."""
+        self._digest.update(data)
+        if self._file is not None:
+            self._file.write(data)
+        return len(data)
+
+    def name(self, suffix: str) -> str:
+        """Return the name; the suffix is ``arrow`` or ``zst``."""
+        return f"{self._keys:09d}-{self._digest.hexdigest()[:32]}.{suffix}"
+
+
+def file_name(keys: int, context: str, data: Any, suffix: str) -> str:
+    """Return the name of a block file with some content; see `NamedFile`."""
+    file = NamedFile(keys, context)
+    file.write(data)
+    return file.name(suffix)
 
 
 def check_name(name: str, context: str, data: Any) -> None:
@@ -179,13 +215,19 @@ def keys_in(name: str) -> int:
     return int(name[:9])
 
 
-def _to_stream(table: pa.Table) -> pa.Buffer:
+def _write_stream(table: pa.Table, sink: Any) -> None:
     import pyarrow as pa
 
-    sink = pa.BufferOutputStream()
     with pa.ipc.new_stream(sink, table.schema) as out:
         out.write_table(table)
-    return sink.getvalue()
+
+
+def _stream_size(table: pa.Table) -> int:
+    import pyarrow as pa
+
+    sink = pa.MockOutputStream()
+    _write_stream(table, sink)
+    return int(sink.size())
 
 
 def _pieces(buffer: pa.Buffer) -> Sequence[pa.Buffer]:

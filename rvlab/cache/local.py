@@ -11,6 +11,7 @@ import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
+from typing import BinaryIO
 
 from cachetools import LRUCache
 
@@ -113,15 +114,22 @@ class LocalRowCache:
                 _in_memory[str(path)] = block
         return block
 
-    def write(self, block: RowBlock) -> str:
-        """Write a block and return its file name; a folder that cannot be written is left alone."""
-        data = block_file.encode(block)
-        name = block_file.file_name(len(block), self._context, data, "arrow")
+    def write(self, block: RowBlock) -> str | None:
+        """Write a block and return its file name; None if the folder cannot be written."""
+        import pyarrow as pa
+
+        def fill(out: BinaryIO) -> str:
+            file = block_file.NamedFile(len(block), self._context, out)
+            block_file.write_block(block, file)
+            return file.name("arrow")
+
+        path = None
         with contextlib.suppress(OSError):
             if private_files.is_private(self._root):
-                private_files.write(self._folder / name, data)
-                _trim(self._root, self._folder / name)
-        return name
+                path = private_files.write(self._folder, fill)
+                _trim(self._root, path)
+        pa.default_memory_pool().release_unused()
+        return path.name if path else None
 
     def remove(self, names: Iterable[str]) -> None:
         """Delete blocks; missing ones are ignored."""

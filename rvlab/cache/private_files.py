@@ -6,10 +6,11 @@ import os
 import secrets
 import stat
 import warnings
+from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import BinaryIO
 
 OTHERS = 0o077
 """What the group and others may do."""
@@ -66,20 +67,25 @@ def read(path: Path) -> bytes:
         return source.read()
 
 
-def write(path: Path, data: Any) -> None:
+def write(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
     """Write a file as a whole: after a crash it is missing, never half there.
+
+    Args:
+        folder: The folder of the file, created if it is missing.
+        fill: Writes the content, and returns the name of the file.
 
     Raises:
         OSError: If it cannot be written.
     """
-    make(path.parent)
-    new = path.with_name(f"{path.name}.{secrets.token_hex(4)}.new")
+    make(folder)
+    new = folder / f"{secrets.token_hex(8)}.new"
     try:
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
         with os.fdopen(file, "wb") as out:
-            out.write(data)
+            path = folder / fill(out)
             out.flush()
             os.fsync(file)
         new.replace(path)
     finally:
         new.unlink(missing_ok=True)
+    return path

@@ -72,7 +72,8 @@ class Query:
         """Return the blocks on this machine, by file name; they are read once."""
         found = self._local.get((experiment, table))
         if found is None:
-            DeferredWrites.flush(self.store.uri)
+            if DeferredWrites.running:
+                DeferredWrites.flush(self.store.uri)
             found = LocalRowCache(self.store, experiment, table).blocks()
             self._local[experiment, table] = found
         return found

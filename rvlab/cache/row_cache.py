@@ -272,7 +272,8 @@ def _write_local(
     one = concat_blocks(batch)
     one = one.select(sorted(key for key, etag in one.etag_by_key.items() if etag is not None))
     name = local.write(one)
-    local.remove(old for old in merged if old != name)
+    if name is not None:
+        local.remove(old for old in merged if old != name)
 
 
 def _share(store: Store, shared: SharedRowCache, table: CachedTable, found: RowBlock) -> RowBlock:

@@ -81,6 +81,8 @@ class SharedRowCache:
 
     def fetch(self, name: str) -> RowBlock | None:
         """Read a block from the store; see `read`."""
+        import pyarrow as pa
+
         try:
             data = self._bytes(f"{self._prefix}{name}")
             block_file.check_name(name, self.table, data)
@@ -91,6 +93,8 @@ class SharedRowCache:
         except BlockDamaged as exc:
             self.damaged[name] = str(exc)
             return None
+        del data
+        pa.default_memory_pool().release_unused()  # what decompression took
         return block.with_shared_in([name] * len(block))
 
     def _bytes(self, key: str) -> bytes:

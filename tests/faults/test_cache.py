@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import pandas as pd
 import pyarrow as pa
@@ -333,7 +333,15 @@ def test_block_is_on_the_disk_before_it_has_its_name(
     monkeypatch.setattr(
         Path, "replace", lambda path, new: steps.append("replace") or replace(path, new)
     )
-    private_files.write(tmp_path / "folder" / "file", b"content")
+
+    def fill(name: str) -> Callable[[BinaryIO], str]:
+        def content(out: BinaryIO) -> str:
+            out.write(b"content")
+            return name
+
+        return content
+
+    private_files.write(tmp_path / "folder", fill("file"))
     assert steps == ["fsync", "replace"]
 
     def full(_: int) -> None:
@@ -341,7 +349,7 @@ def test_block_is_on_the_disk_before_it_has_its_name(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        private_files.write(tmp_path / "folder" / "other", b"content")
+        private_files.write(tmp_path / "folder", fill("other"))
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
 
 
