@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
-from made_runs import EXPERIMENT, layout
+from sample_runs import EXPERIMENT, layout
 
 
 @dataclass(frozen=True)

@@ -59,16 +59,18 @@ def main() -> None:
 def _queued() -> tuple[Lab, list[Run], list[Path]]:
     """A lab, runs that wait, and their files in the queue; no supervisor is started."""
     import rvlab
-    from rvlab.engines.spool import Job, Spool
+    from rvlab.engines.job_queue import Job, JobQueue
     from rvlab.recipes import Recipe
-    from rvlab.submission import Asked, prepare
+    from rvlab.submission import SubmitOptions, prepare_runs
 
     lab = rvlab.Lab()
     points = [{"number": number} for number in range(int(os.environ["RUNS"]))]
-    runs = prepare(lab.store, Recipe("cancel", SOURCE), points, Asked(EXPERIMENT, "local"))
-    spool = Spool.of(lab.store)
+    runs = prepare_runs(
+        lab.store, Recipe("cancel", SOURCE), points, SubmitOptions(EXPERIMENT, "local")
+    )
+    spool = JobQueue.for_store(lab.store)
     for run in runs:
-        spool.add(Job(run.uri, at_most=1))
+        spool.add(Job(run.uri, max_parallel=1))
     return lab, runs, [file for file, _ in spool.waiting()]
 
 

@@ -75,14 +75,14 @@ def answer(ways: Mapping[str, Callable[[], Numbers]], way: str) -> None:
 def embedded(folder: Path) -> Iterator[Store]:
     """The bucket of an S3 server in a folder; one that was not running is stopped in the end."""
     folder.mkdir(parents=True, exist_ok=True)
-    ran = server.find(folder) is not None
-    one = server.start(folder)
+    ran = server.find_server(folder) is not None
+    one = server.start_server(folder)
     try:
         access = S3Access(one.endpoint, one.access_key, one.secret_key, region=one.region)
         yield Store(f"s3://{one.bucket}", access)
     finally:
         if not ran:
-            server.stop(folder)
+            server.stop_server(folder)
 
 
 @contextmanager

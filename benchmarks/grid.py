@@ -58,13 +58,13 @@ def main() -> None:
         print(json.dumps(_child(asked)))
         return
     asked.data.mkdir(parents=True, exist_ok=True)
-    one = server.start(asked.data / "s3")
+    one = server.start_server(asked.data / "s3")
     try:
         _prepare(asked, _store(one.endpoint, one))
         with slowed(one.endpoint, wait_s=WAIT_S) as wire:
             _measure(asked, wire, one)
     finally:
-        server.stop(asked.data / "s3")
+        server.stop_server(asked.data / "s3")
 
 
 def _arguments() -> Any:
@@ -344,7 +344,7 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
     from affine import Affine
 
     from rvlab.raster import Classes
-    from rvlab.raster.copy import labels_copy
+    from rvlab.raster.cog import labels_cog
     from rvlab.raster.read import Grid
     from rvlab.raster.window import Window
 
@@ -372,7 +372,7 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
             dataset.write(guess, 1)
         yield key, path.read_bytes()
         key = f"towns/{run}/copies/{name}/labels.tif"
-        with labels_copy(cog, grid, classes) as write:
+        with labels_cog(cog, grid, classes) as write:
             write(Window(0, 0, side, side), guess)
         yield key, _kept(key, cog)
 

@@ -21,7 +21,7 @@ from typing import Any
 
 import fresh
 from fresh import Numbers
-from made_runs import prepared
+from sample_runs import prepared
 
 from rvlab.store import Store
 

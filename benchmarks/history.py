@@ -29,9 +29,9 @@ from pathlib import Path
 from typing import Any
 
 import fresh
-import made_mlflow
+import sample_mlflow
 from fresh import Numbers
-from made_runs import EXPERIMENT, SERIES, prepared
+from sample_runs import EXPERIMENT, SERIES, prepared
 
 CALLS = ("first", "second")
 
@@ -44,12 +44,12 @@ def main() -> None:
         fresh.answer(WAYS, asked.child)
         return
     database = asked.data.resolve() / f"mlflow-history-{asked.runs}-{asked.epochs}.db"
-    made_mlflow.of_history(database, asked.runs, asked.epochs)
+    sample_mlflow.of_history(database, asked.runs, asked.epochs)
     trackio = Trackio(asked)
     found: dict[str, list[Numbers]] = {"cold": [], "warm": [], "mlflow": [], "trackio": []}
     with fresh.embedded(asked.data / "s3") as root, fresh.folder(asked.data) as kept:
         uri = prepared(root, f"history-{asked.epochs}", asked.runs, epochs=asked.epochs)
-        peer = {"MLFLOW_TRACKING_URI": made_mlflow.address(database)}
+        peer = {"MLFLOW_TRACKING_URI": sample_mlflow.address(database)}
         fresh.child("ours", fresh.environ(root, uri, kept))
         for _ in range(asked.repeats):
             found["warm"].append(fresh.child("ours", fresh.environ(root, uri, kept)))

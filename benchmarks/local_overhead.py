@@ -18,10 +18,10 @@ import sys
 import tempfile
 from pathlib import Path
 
-from rvlab.engines.spool import Job, Spool
-from rvlab.recipes import find
+from rvlab.engines.job_queue import Job, JobQueue
+from rvlab.recipes import find_recipe
 from rvlab.store import Store
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 
 RECIPE = "synthetic_town"
 
@@ -35,9 +35,9 @@ main()
 OURS = """
 import sys
 from pathlib import Path
-from rvlab.engines.spool import Job, Spool
+from rvlab.engines.job_queue import Job, JobQueue
 from rvlab.engines.supervisor import Supervisor
-Supervisor(Spool(Path(sys.argv[1]))).work()
+Supervisor(JobQueue(Path(sys.argv[1]))).work()
 """
 
 
@@ -57,7 +57,7 @@ def cpu_seconds(command: list[str], env: dict[str, str]) -> float:
 
 def plain(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
     path = folder / "recipe.py"
-    path.write_text(find(RECIPE).source)
+    path.write_text(find_recipe(RECIPE).source)
     given = {"root_uri": folder / "rv", "data_uri": data, "epochs": epochs}
     args = [word for k, v in given.items() for word in ("-a", k, str(v))]
     return cpu_seconds([sys.executable, "-c", PLAIN, "run", "inprocess", str(path), *args], env)
@@ -66,9 +66,9 @@ def plain(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
 def ours(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
     store = Store(folder / "store")
     points = [{"data_uri": str(data), "epochs": epochs}]
-    run = prepare(store, find(RECIPE), points, Asked("bench", "local"))[0]
-    spool = Spool.of(store)
-    spool.add(Job(run.uri, at_most=1, cwd=str(folder)))
+    run = prepare_runs(store, find_recipe(RECIPE), points, SubmitOptions("bench", "local"))[0]
+    spool = JobQueue.for_store(store)
+    spool.add(Job(run.uri, max_parallel=1, cwd=str(folder)))
     seconds = cpu_seconds([sys.executable, "-c", OURS, str(spool.folder)], env)
     state = store.get_json(run.end_key)["state"]
     if state != "succeeded":

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import fresh
 from fresh import Numbers
-from made_runs import prepared
+from sample_runs import prepared
 
 from rvlab.cache.background import DeferredWrites
 

@@ -27,7 +27,7 @@ from typing import Any
 
 import bare
 import fresh
-import made_runs
+import sample_runs
 from fresh import Numbers
 from slow_s3 import Wire, slowed
 
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def _compacted(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
-    uri = made_runs.prepared(root, "runs", asked.runs)
+    uri = sample_runs.prepared(root, "runs", asked.runs)
     for _ in range(2):  # the second does what the first may have left to be done
         with fresh.folder(asked.data) as cache:
             fresh.child("reader", fresh.environ(root, uri, cache))
@@ -71,9 +71,9 @@ def _loose(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
     found = []
     for _ in range(asked.repeats):
         store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
-        for _ in made_runs.make(store, asked.loose_runs):
+        for _ in sample_runs.make(store, asked.loose_runs):
             pass
-        store.get_many(key for key, _ in store.files(f"{made_runs.EXPERIMENT}/runs/ended/"))
+        store.get_many(key for key, _ in store.files(f"{sample_runs.EXPERIMENT}/runs/ended/"))
         found.append(_pair(asked.data, store, wire, loose=True))
         store.delete([key for key, _ in store.files()])
     return found
@@ -92,7 +92,7 @@ def _pair(data: Path, store: Store, wire: Wire, *, loose: bool = False) -> Numbe
         limit = fresh.child("limit", places)
     print(f"  asked for: {bare.Requests.of(lines)}", flush=True)
     if loose:  # ours has left a part
-        store.delete([key for key, _ in store.files(f"{made_runs.EXPERIMENT}/cache/")])
+        store.delete([key for key, _ in store.files(f"{sample_runs.EXPERIMENT}/cache/")])
     with fresh.folder(data) as cache:
         every = fresh.child("every", fresh.environ(store, store.uri, cache, wire.endpoint))
     return {**ours, **limit, **every}
@@ -125,7 +125,7 @@ def _ours() -> Numbers:
     wire.seen()
     wire.taken()
     start = time.perf_counter()
-    table = lab.runs(made_runs.EXPERIMENT)
+    table = lab.runs(sample_runs.EXPERIMENT)
     seconds = time.perf_counter() - start
     Path(os.environ["SEEN"]).write_text(json.dumps(wire.seen()))
     return {"ours": seconds, "rows": len(table), "mb": wire.taken()[1] / 1e6}

@@ -23,7 +23,7 @@ from statistics import median
 
 import bare
 import fresh
-import made_runs
+import sample_runs
 from fresh import Numbers
 from slow_s3 import Wire, slowed
 
@@ -42,7 +42,7 @@ def main() -> None:
         slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
         fresh.folder(asked.data) as cache,
     ):
-        uri = made_runs.prepared(root, "new", asked.runs)
+        uri = sample_runs.prepared(root, "new", asked.runs)
         near = fresh.environ(root, uri, cache)
         more = {"DIRECT": near["AWS_ENDPOINT_URL"], "NEW": str(asked.new)}
         places = {**fresh.environ(root, uri, cache, wire.endpoint), **more}
@@ -82,7 +82,7 @@ def _ours() -> Numbers:
     wire, lab = Wire(os.environ["AWS_ENDPOINT_URL"]), rvlab.Lab()
     before = len(lab.runs())
     direct = dict.fromkeys(("AWS_ENDPOINT_URL", "AWS_ENDPOINT_URL_S3"), os.environ["DIRECT"])
-    command = [sys.executable, made_runs.__file__, "--now", "--seed", str(time.time_ns())]
+    command = [sys.executable, sample_runs.__file__, "--now", "--seed", str(time.time_ns())]
     command += ["--runs", os.environ["NEW"], "--store", os.environ["RVLAB_STORE"]]
     subprocess.run(command, env=os.environ | direct, check=True, capture_output=True)
     wire.taken()

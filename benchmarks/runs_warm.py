@@ -32,9 +32,9 @@ from typing import Any
 
 import bare
 import fresh
-import made_mlflow
+import sample_mlflow
 from fresh import Numbers
-from made_runs import EXPERIMENT, prepared
+from sample_runs import EXPERIMENT, prepared
 
 from rvlab.store import Store
 
@@ -46,14 +46,14 @@ def main() -> None:
         fresh.answer(WAYS, asked.child)
         return
     database = asked.data.resolve() / f"mlflow-{asked.runs}.db"
-    made_mlflow.of_runs(database, asked.runs)
+    sample_mlflow.of_runs(database, asked.runs)
     with fresh.embedded(asked.data / "s3") as root, fresh.folder(asked.data) as cache:
         uri = prepared(root, "runs", asked.runs)
         folder = prepared(Store(asked.data.resolve() / "folder"), "runs", asked.runs)
         places = {
             **fresh.environ(root, uri, cache),
             "FOLDER": folder,
-            "MLFLOW_TRACKING_URI": made_mlflow.address(database),
+            "MLFLOW_TRACKING_URI": sample_mlflow.address(database),
             "TABLE": str(cache / "table.parquet"),
         }
         fresh.child("fill", places)

@@ -11,22 +11,22 @@ from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
-from rvlab.engines import Engine, engine_named
+from rvlab.clone import clone_request
+from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
-from rvlab.frame.select import Picked, one_present, picked, rolls, run_named
+from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
 from rvlab.model import Run
-from rvlab.recipes import find
-from rvlab.repeat import repeated
-from rvlab.store import Store, remember
+from rvlab.recipes import find_recipe
+from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
-from rvlab.submission import Asked
+from rvlab.submission import SubmitOptions
 
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rvlab.recipes.source import Ref
+    from rvlab.recipes.source import RecipeRef
     from rvlab.viewer.widget import Viewer
 
 
@@ -39,7 +39,7 @@ class Lab:
             this machine, with its data in FOLDER for ``"embedded:FOLDER"``. Default:
             ``$RVLAB_STORE``, else ``"embedded"``.
         engine: ``"local"``, ``"kubeflow"``, ``"rehearse"`` (Kubeflow's pipeline on this machine),
-            or an engine such as ``LocalEngine(at_most=2)``.
+            or an engine such as ``LocalEngine(max_parallel=2)``.
         profile: The profile of ``rvlab.toml`` with the cluster, image and bucket. Default:
             ``$RVLAB_PROFILE``, else the only one, else ``default``.
 
@@ -57,11 +57,11 @@ class Lab:
         *,
         profile: str | None = None,
     ) -> None:
-        self.engine = engine_named(engine, profile)
+        self.engine = resolve_engine(engine, profile)
         if not isinstance(store, Store):
             settings = getattr(self.engine, "profile", None)
-            store = open_store(store, settings, remote=self.engine.anywhere)
-        self.store = remember(store)
+            store = open_store(store, settings, remote=self.engine.sees_all_runs)
+        self.store = register_store(store)
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
@@ -75,7 +75,7 @@ class Lab:
 
     def submit(
         self,
-        recipe: Ref,
+        recipe: RecipeRef,
         *,
         experiment: str = "default",
         splits: int = 1,
@@ -99,12 +99,12 @@ class Lab:
             StoreError: If the store cannot be written.
         """
         point = {**(params or {}), **named}
-        asked = Asked(experiment, self.engine.name, splits, seed, image=self.engine.image)
-        return control.start_runs(self.store, self.engine, find(recipe), [point], asked)[0]
+        asked = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
+        return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], asked)[0]
 
     def sweep(
         self,
-        recipe: Ref,
+        recipe: RecipeRef,
         points: Sequence[Mapping[str, Any]],
         *,
         experiment: str = "default",
@@ -128,11 +128,13 @@ class Lab:
             StoreError: If the store cannot be written.
         """
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        return control.sweep_runs(self.store, self.engine, find(recipe), points, fixed, **options)
+        return control.sweep_runs(
+            self.store, self.engine, find_recipe(recipe), points, fixed, **options
+        )
 
     def clone(
         self,
-        run: Picked,
+        run: RunSelector,
         *,
         experiment: str | None = None,
         splits: int | None = None,
@@ -156,16 +158,16 @@ class Lab:
             NotFound: If there is no such run.
             StoreError: If the store cannot be written.
         """
-        parent = one_present(self.store, run, "clone")
+        parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        recipe, point, asked = repeated(
+        recipe, point, asked = clone_request(
             self.store, parent, given, engine=self.engine.name, **options
         )
         asked = replace(asked, image=self.engine.image)
         return control.start_runs(self.store, self.engine, recipe, [point], asked)[0]
 
-    def retry(self, runs: Picked) -> None:
+    def retry(self, runs: RunSelector) -> None:
         """Start runs again that failed, were lost or never reached their engine.
 
         Kubeflow continues where they failed; on this machine all steps run again.
@@ -178,7 +180,7 @@ class Lab:
         control.retry_runs(self.store, self.engine, runs)
 
     def wait(
-        self, runs: Picked = None, *, timeout_s: float | None = None, progress: bool = True
+        self, runs: RunSelector = None, *, timeout_s: float | None = None, progress: bool = True
     ) -> pd.DataFrame:
         """Wait until runs have ended, with a progress bar, and return their table.
 
@@ -196,7 +198,7 @@ class Lab:
         """
         return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
 
-    def cancel(self, runs: Picked) -> None:
+    def cancel(self, runs: RunSelector) -> None:
         """Stop queued and running runs with all their processes; others stay as they are.
 
         The engine is asked first, so a run that failed or succeeded there keeps that state.
@@ -217,22 +219,22 @@ class Lab:
         Raises:
             NotFound: If there is no such run.
         """
-        return run_named(self.store, name)
+        return find_run(self.store, name)
 
-    def runs(self, runs: Picked = None) -> pd.DataFrame:
+    def runs(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return the table of runs: one row per run with its parameters and metrics.
 
         Returns:
             Index ``run``; state, tags, times and addresses, then ``params.*``, ``metrics.*`` and
-            ``costs.*``; see `rvlab.frame.runs.runs`.
+            ``costs.*``; see `rvlab.frame.runs.runs_table`.
 
         Raises:
             NotFound: If there is no such experiment or run.
             StoreUnreachable: If the store does not answer.
         """
-        return frame.runs(self.store, runs, control.states_from(self.store, self.engine))
+        return frame.runs_table(self.store, runs, control.states_from(self.store, self.engine))
 
-    def lineage(self, run: Picked) -> pd.DataFrame:
+    def lineage(self, run: RunSelector) -> pd.DataFrame:
         """Return the ancestors and descendants of a run, the oldest first.
 
         Args:
@@ -246,40 +248,40 @@ class Lab:
         """
         return lineage_of(self.store, self.runs(), run)
 
-    def evals(self, runs: Picked = None) -> pd.DataFrame:
+    def evals(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return the evaluations: ``run group scene class metric value``."""
-        return frame.evals(self.store, rolls(self.store, runs))
+        return frame.evals_table(self.store, select_listings(self.store, runs))
 
-    def confusion(self, runs: Picked = None) -> pd.DataFrame:
+    def confusion(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return the confusion matrices: ``run group scene truth prediction count``."""
-        return frame.confusion(self.store, rolls(self.store, runs))
+        return frame.confusion_table(self.store, select_listings(self.store, runs))
 
-    def scenes(self, runs: Picked = None) -> pd.DataFrame:
+    def scenes(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return fingerprints of the scored scenes: ``run group scene image labels aois``."""
-        return frame.scenes(self.store, rolls(self.store, runs))
+        return frame.scenes_table(self.store, select_listings(self.store, runs))
 
-    def history(self, runs: Picked = None) -> pd.DataFrame:
+    def history(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return one row per run and epoch, also of runs that are still training."""
-        return frame.history(self.store, rolls(self.store, runs))
+        return frame.history_table(self.store, select_listings(self.store, runs))
 
-    def artifacts(self, runs: Picked = None) -> pd.DataFrame:
+    def artifacts(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return the files of runs: ``run step kind scene uri bytes``."""
-        return frame.artifacts(self.store, rolls(self.store, runs))
+        return frame.artifacts_table(self.store, select_listings(self.store, runs))
 
-    def steps(self, runs: Picked = None) -> pd.DataFrame:
+    def steps(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return one row per step with its times, peak memory and processor time."""
-        return frame.steps(self.store, picked(self.store, runs))
+        return frame.steps_table(self.store, resolve_runs(self.store, runs))
 
-    def configs(self, runs: Picked = None, *, every: bool = False) -> pd.DataFrame:
+    def configs(self, runs: RunSelector = None, *, every: bool = False) -> pd.DataFrame:
         """Return the keys of Raster Vision's configs in which runs differ; `every` returns all."""
         import pandas as pd
 
-        wanted = picked(self.store, runs)
+        wanted = resolve_runs(self.store, runs)
         if not wanted:
             return pd.DataFrame(index=pd.Index([], name="run", dtype="object"))
         return compare.configs(wanted, every=every)
 
-    def logs(self, run: Picked, step: str | None = None) -> str:
+    def logs(self, run: RunSelector, step: str | None = None) -> str:
         """Return the output of a run's steps; of a running step up to its last heartbeat.
 
         Args:
@@ -289,13 +291,13 @@ class Lab:
         Raises:
             NotFound: If there is no such run, or the step has no log.
         """
-        return logs(self.store, one_present(self.store, run, "logs"), step)
+        return logs(self.store, require_one(self.store, run, "logs"), step)
 
     # Look at predictions
 
     def windows(
         self,
-        runs: Picked = None,
+        runs: RunSelector = None,
         by: str = "error",
         *,
         n: int = 12,
@@ -311,7 +313,7 @@ class Lab:
         Args:
             runs: Which runs.
             by: ``error``, ``disagreement``, ``difference``, ``confident_error``, ``class`` or
-                ``random``; see `rvlab.frame.windows.windows`.
+                ``random``; see `rvlab.frame.windows.windows_table`.
             n: Largest number of rows.
             size: Side of the windows in pixels. Default: 512, or less in small scenes.
             classes: Names of the classes that are scored. Default: all.
@@ -327,16 +329,16 @@ class Lab:
             NotFound: If there is no such `by`, class, group or scene, or no run has counts.
             SpecError: If `by` needs other runs or arguments, or `size` does not fit.
         """
-        from rvlab.frame.windows import windows
+        from rvlab.frame.windows import windows_table
 
-        wanted = picked(self.store, runs)
+        wanted = resolve_runs(self.store, runs)
         where: dict[str, Any] = {"classes": classes, "group": group, "scenes": scenes}
         limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
-        return windows(self.store, wanted, by, **where, **limits)
+        return windows_table(self.store, wanted, by, **where, **limits)
 
     def viewer(
         self,
-        runs: Picked = None,
+        runs: RunSelector = None,
         *,
         group: str = "validation",
         scene: str | None = None,
@@ -371,7 +373,7 @@ class Lab:
         options: dict[str, Any] = {"label": label, "height_px": height_px}
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
-    def report(self, run: Picked, path: str | Path) -> Path:
+    def report(self, run: RunSelector, path: str | Path) -> Path:
         """Write one run as a self-contained HTML file: numbers, predictions, curves.
 
         Raises:
@@ -380,11 +382,11 @@ class Lab:
         """
         from rvlab.report.page import write_page
 
-        return write_page(one_present(self.store, run, "report"), path)
+        return write_page(require_one(self.store, run, "report"), path)
 
     # Annotate and delete
 
-    def tag(self, runs: Picked, *tags: str, remove: str | Iterable[str] = ()) -> None:
+    def tag(self, runs: RunSelector, *tags: str, remove: str | Iterable[str] = ()) -> None:
         """Add tags to runs, and remove others; they are in the column ``tags``.
 
         Args:
@@ -398,7 +400,7 @@ class Lab:
         """
         annotate.tag_runs(self.store, runs, tags, remove)
 
-    def note(self, runs: Picked, text: str) -> None:
+    def note(self, runs: RunSelector, text: str) -> None:
         """Replace the note of runs, in the column ``note``; ``""`` clears it.
 
         Raises:
@@ -407,7 +409,7 @@ class Lab:
         """
         annotate.note_runs(self.store, runs, text)
 
-    def archive(self, runs: Picked, *, undo: bool = False) -> None:
+    def archive(self, runs: RunSelector, *, undo: bool = False) -> None:
         """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it.
 
         Raises:
@@ -415,7 +417,7 @@ class Lab:
         """
         annotate.annotate_runs(self.store, runs, "archive", archived=not undo)
 
-    def delete(self, runs: Picked, *, confirm: str | None = None) -> None:
+    def delete(self, runs: RunSelector, *, confirm: str | None = None) -> None:
         """Delete every key of runs and of their annotations, after their name is typed.
 
         Outputs of Raster Vision in the run's folder are deleted too; outputs of adopted runs
@@ -521,7 +523,7 @@ class Lab:
 
     def to_mlflow(
         self,
-        runs: Picked = None,
+        runs: RunSelector = None,
         tracking_uri: str | None = None,
         *,
         experiment: str | None = None,
@@ -544,4 +546,6 @@ class Lab:
         """
         from rvlab.exchange.to_mlflow import to_mlflow
 
-        return to_mlflow(self.store, picked(self.store, runs), tracking_uri, experiment=experiment)
+        return to_mlflow(
+            self.store, resolve_runs(self.store, runs), tracking_uri, experiment=experiment
+        )

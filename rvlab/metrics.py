@@ -46,7 +46,7 @@ Floats = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """Hits, false alarms and misses of each class; made by `counts` or `detections`.
+    """Hits, false alarms and misses of each class; made by `counts` or `detection_counts`.
 
     Attributes:
         tp: True positives, shape ``(..., K)``.
@@ -79,7 +79,7 @@ def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
             return of
         _check_class(ignore, of.tp.shape[-1])
         return Counts(*(np.where(np.arange(a.shape[-1]) == ignore, 0.0, a) for a in of))
-    matrix = labelled(of, ignore)
+    matrix = drop_unlabelled(of, ignore)
     tp = np.diagonal(matrix, axis1=-2, axis2=-1).copy()
     fp = matrix.sum(axis=-2) - tp
     fn = matrix.sum(axis=-1) - tp
@@ -88,7 +88,7 @@ def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
     return Counts(tp, fp, fn)
 
 
-def detections(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
+def detection_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
     """Counts of an object detection, which has no confusion matrix.
 
     Precision, recall, F1 and their macro averages take them in place of a matrix. IoU and accuracy
@@ -102,14 +102,14 @@ def detections(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
     Raises:
         SpecError: If their shapes differ, or one has negative or non-finite entries.
     """
-    arrays = [_checked(a, name) for a, name in ((tp, "tp"), (fp, "fp"), (fn, "fn"))]
+    arrays = [_require_counts(a, name) for a, name in ((tp, "tp"), (fp, "fp"), (fn, "fn"))]
     shapes = [a.shape for a in arrays]
     if len(set(shapes)) > 1 or not shapes[0]:
         raise SpecError(f"tp, fp and fn need one shape (..., K); they have {shapes}.")
     return Counts(*arrays)
 
 
-def labelled(cm: ArrayLike, ignore: int | None) -> Floats:
+def drop_unlabelled(cm: ArrayLike, ignore: int | None) -> Floats:
     """A confusion matrix without the pixels that have no label.
 
     Arguments and errors as `counts`; ``ignore=None`` says that every pixel has a label.
@@ -118,7 +118,7 @@ def labelled(cm: ArrayLike, ignore: int | None) -> Floats:
         A float copy of the same shape, so class indices stay, in which the row of ``ignore`` is 0.
         Its column is kept: labelled pixels that were predicted as "no label" are errors.
     """
-    matrix = _checked(cm, "cm")
+    matrix = _require_counts(cm, "cm")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
         raise SpecError(f"A confusion matrix has shape (..., K, K); this one has {matrix.shape}.")
     if ignore is not None:
@@ -170,7 +170,7 @@ def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     Arguments and errors as `precision`, but the `Counts` of a detection are refused, too; shape
     ``(..., K)``, NaN for a class neither in the truth nor predicted.
     """
-    tp, fp, fn = counts(_matrix(cm, "IoU"), ignore=ignore)
+    tp, fp, fn = counts(_require_matrix(cm, "IoU"), ignore=ignore)
     return _ratio(tp, tp + fp + fn)
 
 
@@ -214,7 +214,7 @@ def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
 
     Arguments and errors as `iou`; shape ``(...)``, NaN where no pixel is labelled.
     """
-    matrix = labelled(_matrix(cm, "accuracy"), ignore)
+    matrix = drop_unlabelled(_require_matrix(cm, "accuracy"), ignore)
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
 
 
@@ -230,14 +230,14 @@ def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
     return out
 
 
-def _matrix(cm: ArrayLike | Counts, metric: str) -> ArrayLike:
+def _require_matrix(cm: ArrayLike | Counts, metric: str) -> ArrayLike:
     # Three count vectors of three classes would pass for a 3 x 3 matrix.
     if isinstance(cm, Counts):
         raise SpecError(f"{metric} needs a confusion matrix, not the counts of a detection.")
     return cm
 
 
-def _checked(values: ArrayLike, name: str) -> Floats:
+def _require_counts(values: ArrayLike, name: str) -> Floats:
     array = np.array(values, dtype=np.float64)
     if not np.isfinite(array).all() or (array < 0).any():
         raise SpecError(f"{name} has negative or non-finite entries; it is to hold counts.")

@@ -45,11 +45,11 @@ from pydantic_settings import (
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.model import STEPS
 from rvlab.store.addresses import FILE, settings_file
-from rvlab.store.patience import PATIENCE_S
+from rvlab.store.patience import DEFAULT_PATIENCE_S
 
-PREFIX, PROFILE = "RVLAB_", "RVLAB_PROFILE"
+VARIABLE_PREFIX, PROFILE_VARIABLE = "RVLAB_", "RVLAB_PROFILE"
 
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
+SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
 """Variables that no file holds."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
@@ -68,7 +68,7 @@ class Toleration(BaseModel):
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
 
 
-class Place(BaseModel):
+class StepResources(BaseModel):
     """Where and with what a step runs; what is None is as for the step ``default``.
 
     Attributes:
@@ -100,7 +100,7 @@ class Place(BaseModel):
     @field_validator("env")
     @classmethod
     def _without_keys(cls, env: dict[str, str] | None) -> dict[str, str] | None:
-        name = next((name for name in env or () if name.upper() in KEYS), None)
+        name = next((name for name in env or () if name.upper() in SECRET_VARIABLES), None)
         if name:
             raise ValueError(f"{name} would stand in the pipeline's YAML. Name a secret: s3.secret")
         return env
@@ -142,7 +142,7 @@ class Profile(BaseSettings):
         image_pull_policy: As Kubernetes calls them.
         image_pull_secrets: Names of the secrets for a private registry.
         service_account: The pods' service account; None is Kubeflow's own.
-        at_most: How many submissions are on their way to Kubeflow at a time.
+        max_parallel: How many submissions are on their way to Kubeflow at a time.
         patience_s: For how many seconds a step, or ``lab.wait``, waits for a store that does not
             answer.
         s3: The bucket.
@@ -150,7 +150,7 @@ class Profile(BaseSettings):
     """
 
     model_config = SettingsConfigDict(
-        env_prefix=PREFIX,
+        env_prefix=VARIABLE_PREFIX,
         env_nested_delimiter="__",
         extra="forbid",
         frozen=True,
@@ -166,10 +166,10 @@ class Profile(BaseSettings):
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
     image_pull_secrets: tuple[str, ...] = ()
     service_account: str | None = None
-    at_most: Annotated[int, Field(gt=0)] = 8
-    patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = PATIENCE_S
+    max_parallel: Annotated[int, Field(gt=0)] = 8
+    patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DEFAULT_PATIENCE_S
     s3: S3 = S3()
-    steps: dict[str, Place] = {}
+    steps: dict[str, StepResources] = {}
 
     @classmethod
     def settings_customise_sources(
@@ -178,16 +178,16 @@ class Profile(BaseSettings):
         """The environment goes before the file."""
         return sources["env_settings"], sources["init_settings"]
 
-    def place(self, step: str) -> Place:
+    def resources(self, step: str) -> StepResources:
         """Where a step runs: what is said of it, else of ``default``."""
-        both = (self.steps.get(name, Place()) for name in ("default", step))
+        both = (self.steps.get(name, StepResources()) for name in ("default", step))
         said: dict[str, Any] = {}
         for one in both:
-            said |= {n: v for n in Place.model_fields if (v := getattr(one, n)) is not None}
-        return Place(**said)
+            said |= {n: v for n in StepResources.model_fields if (v := getattr(one, n)) is not None}
+        return StepResources(**said)
 
 
-def profile(name: str | None = None, path: Path | None = None) -> Profile:
+def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
     """A profile of the settings file.
 
     Args:
@@ -200,8 +200,8 @@ def profile(name: str | None = None, path: Path | None = None) -> Profile:
         SpecError: If the file holds what no profile has.
     """
     file = path or settings_file()
-    profiles = _profiles(file) if file else {}
-    chosen = name or os.environ.get(PROFILE)
+    profiles = _read_profiles(file) if file else {}
+    chosen = name or os.environ.get(PROFILE_VARIABLE)
     if chosen is None and profiles:
         chosen = next(iter(profiles)) if len(profiles) == 1 else "default"
     if chosen is not None and chosen not in profiles:
@@ -210,10 +210,10 @@ def profile(name: str | None = None, path: Path | None = None) -> Profile:
             f"There is no profile {chosen!r} in {where}. {did_you_mean(chosen, profiles)}"
         )
     what = f"[profile.{chosen}] in {file}" if chosen else "the environment"
-    return _made(profiles.get(chosen or "", {}), what)
+    return _build_profile(profiles.get(chosen or "", {}), what)
 
 
-def _profiles(file: Path) -> dict[str, Any]:
+def _read_profiles(file: Path) -> dict[str, Any]:
     try:
         data = tomllib.loads(file.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -229,11 +229,11 @@ def _profiles(file: Path) -> dict[str, Any]:
     return found
 
 
-def _made(said: dict[str, Any], what: str) -> Profile:
+def _build_profile(said: dict[str, Any], what: str) -> Profile:
     try:
         made = Profile(**said)
     except SettingsError as exc:
-        name = f"{PREFIX}{str(exc).split(chr(34))[1].upper()}"
+        name = f"{VARIABLE_PREFIX}{str(exc).split(chr(34))[1].upper()}"
         raise SpecError(f"${name} is {os.environ.get(name)!r}, but it is to hold JSON.") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
@@ -242,7 +242,7 @@ def _made(said: dict[str, Any], what: str) -> Profile:
         if first["type"] == "extra_forbidden":
             last = str(first["loc"][-1])
             raise SpecError(
-                f"{what} has no setting {where!r}. {did_you_mean(last, _names())}"
+                f"{what} has no setting {where!r}. {did_you_mean(last, _variable_names())}"
             ) from exc
         if first["type"] == "value_error":  # it may hold a secret
             raise SpecError(f"{what}: {where}: {first['ctx']['error']}.") from exc
@@ -258,10 +258,10 @@ def _made(said: dict[str, Any], what: str) -> Profile:
 def _variable(loc: tuple[int | str, ...]) -> str | None:
     """The variable that says something, if it is one."""
     parts = [str(part).upper() for part in loc]
-    names = (f"{PREFIX}{'__'.join(parts[:n])}" for n in range(len(parts), 0, -1))
+    names = (f"{VARIABLE_PREFIX}{'__'.join(parts[:n])}" for n in range(len(parts), 0, -1))
     return next((f"${name}" for name in names if name in os.environ), None)
 
 
-def _names() -> set[str]:
-    models = (Profile, S3, Place, Toleration)
+def _variable_names() -> set[str]:
+    models = (Profile, S3, StepResources, Toleration)
     return {name for model in models for name in model.model_fields}

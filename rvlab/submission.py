@@ -15,25 +15,25 @@ from pathlib import Path
 from typing import Any
 
 from rvlab.errors import KeyExists, SpecError, StoreError, StoreUnreachable
-from rvlab.model import Run, Spec, checked_name, new_id, utc_now
+from rvlab.model import Run, Spec, new_run_id, utc_now, validate_name
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import json_value
 from rvlab.store import Store
 from rvlab.store.layout import record_layout
-from rvlab.store.roll import enter
+from rvlab.store.run_listing import register_runs
 from rvlab.version import __version__
 from rvlab.worker.masking import has_secret, mask_text
-from rvlab.worker.records import SOURCE, SPEC
+from rvlab.worker.records import SOURCE_FILE, SPEC
 
-DATA = "_data"
+DATA_FOLDER = "_data"
 """The folder of a store where recipes keep scenes; no experiment's name starts with ``_``."""
 
 
-MOST_SPLITS, MOST_SEED = 10_000, 2**32 - 1  # numpy takes no larger seed
+MAX_SPLITS, MAX_SEED = 10_000, 2**32 - 1  # numpy takes no larger seed
 
 
 @dataclass(frozen=True)
-class Asked:
+class SubmitOptions:
     """What one submission asks for, beside the parameters.
 
     Args:
@@ -57,13 +57,13 @@ class Asked:
     name: str | None = None
 
     def __post_init__(self) -> None:
-        checked_name("experiment", self.experiment)
-        _whole("splits", self.splits, 1, MOST_SPLITS)
+        validate_name("experiment", self.experiment)
+        _require_int("splits", self.splits, 1, MAX_SPLITS)
         if self.seed is not None:
-            _whole("seed", self.seed, 0, MOST_SEED)
+            _require_int("seed", self.seed, 0, MAX_SEED)
 
 
-def _whole(name: str, value: Any, low: int, high: int) -> int:
+def _require_int(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
         raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} to {high}.")
     return value
@@ -90,11 +90,11 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
     return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
 
 
-def prepare(
+def prepare_runs(
     store: Store,
     recipe: Recipe,
     points: Sequence[Mapping[str, Any]],
-    asked: Asked,
+    asked: SubmitOptions,
     *,
     ids: Sequence[str] | None = None,
 ) -> list[Run]:
@@ -116,14 +116,14 @@ def prepare(
         raise SpecError(
             f"Raster Vision writes to local folders and to s3:// only, not to {store.uri!r}."
         )
-    each = [seeded(recipe, point, asked) for point in points]
+    each = [resolve_seed(recipe, point, asked) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
     _warn_of_secrets(store, recipe, [params for params, _ in bound])
-    varying = [k for k in _keys(points) if len({repr(p.get(k)) for p in points}) > 1]
-    commit, dirty = _git(recipe.folder)
+    varying = [k for k in _point_keys(points) if len({repr(p.get(k)) for p in points}) > 1]
+    commit, dirty = _git_state(recipe.folder)
     specs = []
     for id_, point, (seed, _), (params, places) in zip(
-        ids or _ids(len(points)), points, each, bound, strict=True
+        ids or _new_ids(len(points)), points, each, bound, strict=True
     ):
         run = Run(store.uri, asked.experiment, id_)
         shown = " ".join(f"{k}={point[k]}" for k in varying or point if k in point)
@@ -135,12 +135,12 @@ def prepare(
                 recipe=recipe.name,
                 source_sha256=recipe.sha256,
                 params=params,
-                places=_places(recipe, run, places),
+                places=_resolve_locations(recipe, run, places),
                 splits=asked.splits,
                 seed=seed,
                 engine=asked.engine,
                 created=utc_now(),
-                user=me(),
+                user=current_user(),
                 commit=commit,
                 dirty=dirty,
                 image=asked.image,
@@ -151,13 +151,15 @@ def prepare(
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]
-    sources = [run.key(SOURCE) for run in runs]
+    sources = [run.key(SOURCE_FILE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     try:
         record_layout(store)
-        store.each(lambda key: store.put(key, recipe.source.encode()), sources)
-        store.each(lambda key: store.put_json(key, records[key], if_absent=True), records)
-        enter(store, runs)
+        store.map_concurrently(lambda key: store.put(key, recipe.source.encode()), sources)
+        store.map_concurrently(
+            lambda key: store.put_json(key, records[key], if_absent=True), records
+        )
+        register_runs(store, runs)
     except KeyExists:  # what lies there is another's
         raise
     except StoreError as exc:
@@ -180,12 +182,12 @@ def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreE
 
 
 def _take_back(store: Store, runs: Sequence[Run]) -> bool:
-    """Remove what `prepare` wrote; whether the store let it."""
+    """Remove what `prepare_runs` wrote; whether the store let it."""
     try:
         # The marks first: a run without one is on no table, and `rvlab clean` finds its folder.
         for keys in ([r.active_key for r in runs], [r.key(SPEC) for r in runs]):
             store.delete(keys)
-        store.delete(run.key(SOURCE) for run in runs)
+        store.delete(run.key(SOURCE_FILE) for run in runs)
     except StoreError:
         return False
     return True
@@ -195,7 +197,7 @@ def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str,
     """Warn of secrets in what is recorded as it is, because the run needs it."""
     found = [
         f"parameter {name!r}"
-        for name in _keys(points)
+        for name in _point_keys(points)
         if has_secret("\n".join({_plain(p[name]) for p in points if name in p}), store)
     ]
     if has_secret(recipe.source, store):
@@ -212,25 +214,27 @@ def _plain(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, default=str, ensure_ascii=False)
 
 
-def _ids(number: int) -> list[str]:
+def _new_ids(number: int) -> list[str]:
     """Ids that differ, in the order of the points: among 1000 of one second, two may be alike."""
     ids: set[str] = set()
     while len(ids) < number:
-        ids.add(new_id())
+        ids.add(new_run_id())
     return sorted(ids)
 
 
-def seeded(recipe: Recipe, point: Mapping[str, Any], asked: Asked) -> tuple[int, dict[str, Any]]:
+def resolve_seed(
+    recipe: Recipe, point: Mapping[str, Any], asked: SubmitOptions
+) -> tuple[int, dict[str, Any]]:
     """A point's seed: the run's own, and the recipe's parameter too where it has one."""
     given = dict(point)
     own = recipe.signature.parameters.get("seed")
     usual = own.default if own and isinstance(own.default, int) else 0
     seed = given.pop("seed", usual if asked.seed is None else asked.seed)
-    seed = _whole("seed", json_value(seed, "seed"), 0, MOST_SEED)
+    seed = _require_int("seed", json_value(seed, "seed"), 0, MAX_SEED)
     return seed, {**given, "seed": seed} if own else given
 
 
-def me() -> str:
+def current_user() -> str:
     """Who submits, and where: ``name@host``."""
     try:
         name = getpass.getuser()
@@ -239,20 +243,20 @@ def me() -> str:
     return f"{name}@{socket.gethostname()}"
 
 
-def _places(recipe: Recipe, run: Run, given: Mapping[str, str]) -> dict[str, str]:
+def _resolve_locations(recipe: Recipe, run: Run, given: Mapping[str, str]) -> dict[str, str]:
     places = dict(given)
     if "root_uri" in recipe.signature.places:
         places["root_uri"] = run.rv_uri
     if "data_uri" in recipe.signature.places:
-        places.setdefault("data_uri", f"{run.store}/{DATA}/{recipe.name}")
+        places.setdefault("data_uri", f"{run.store}/{DATA_FOLDER}/{recipe.name}")
     return places
 
 
-def _keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
+def _point_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
     return list(dict.fromkeys(k for point in points for k in point))
 
 
-def _git(folder: str | None) -> tuple[str | None, bool | None]:
+def _git_state(folder: str | None) -> tuple[str | None, bool | None]:
     """The commit that the recipe's folder (else this one) is at, and whether it has changes."""
     where = folder or str(Path.cwd())
 

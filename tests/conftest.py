@@ -97,8 +97,8 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     """A real S3 server, rvlab's own."""
     folder = tmp_path_factory.mktemp("s3")
-    yield server.start(folder, timeout_s=600)
-    server.stop(folder)
+    yield server.start_server(folder, timeout_s=600)
+    server.stop_server(folder)
 
 
 @pytest.fixture(scope="session")
@@ -124,7 +124,7 @@ class Trained:
 
 def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
     """A lab whose store is a folder of the embedded server's bucket."""
-    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(at_most=2))
+    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(max_parallel=2))
 
 
 @pytest.fixture(scope="session")
@@ -210,7 +210,7 @@ def _demo(out: Path, *args: str | Path) -> Iterator[tuple[Path, str]]:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     yield out, done.stdout
-    server.stop(out / "s3")
+    server.stop_server(out / "s3")
 
 
 def demo_env(out: Path) -> dict[str, str]:

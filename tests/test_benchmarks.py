@@ -26,7 +26,7 @@ def script(name: str, *arguments: object) -> str:
 
 def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
     options = ("--experiments", 2, "--evals", "--epochs", 3, "--steps")
-    script("made_runs.py", "--runs", 12, "--store", tmp_path / "store", *options)
+    script("sample_runs.py", "--runs", 12, "--store", tmp_path / "store", *options)
     lab = Lab(tmp_path / "store")
     runs = lab.runs()
     assert runs["state"].tolist() == ["succeeded"] * 12

@@ -15,12 +15,12 @@ import pytest
 from rvlab import LocalEngine
 from rvlab.cli import main
 from rvlab.model import Run
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 from rvlab.store import Store, server
-from rvlab.submission import Asked, prepare
-from tests.compare.made import confusion, scene_matrices
+from rvlab.submission import SubmitOptions, prepare_runs
+from tests.compare.samples import confusion, scene_matrices
 from tests.conftest import TINY
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 def test_recipes_lists_their_parameters(capsys: pytest.CaptureFixture[str]) -> None:
@@ -167,8 +167,8 @@ def test_a_clone_is_asked_for_as_a_run_is(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     store = Store(tmp_path / "store")
-    found = find("synthetic_town")
-    (run,) = prepare(store, found, [{"lr": 0.1}], Asked("towns", "local"))
+    found = find_recipe("synthetic_town")
+    (run,) = prepare_runs(store, found, [{"lr": 0.1}], SubmitOptions("towns", "local"))
     args = ["--store", store.uri, "clone", run.id]
     assert main([*args, "-a", "lr", "3e-4", "--seed", "5", "-e", "clones"]) == 0
     clone = Run.from_uri(capsys.readouterr().out.strip())
@@ -183,7 +183,7 @@ def test_a_clone_is_asked_for_as_a_run_is(
 def test_up_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     store = ["--store", f"embedded:{tmp_path / 's3'}"]
     assert main([*store, "up"]) == 0
-    found = server.find(tmp_path / "s3")
+    found = server.find_server(tmp_path / "s3")
     assert found is not None
     out = capsys.readouterr().out
     assert found.endpoint in out
@@ -191,7 +191,7 @@ def test_up_and_down(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None
     assert main([*store, "down"]) == 0
     assert main([*store, "down"]) == 0
     assert capsys.readouterr().out.splitlines() == ["Stopped.", "It was not running."]
-    assert server.find(tmp_path / "s3") is None
+    assert server.find_server(tmp_path / "s3") is None
 
 
 def test_output_that_nobody_reads_is_no_traceback(tmp_path: Path) -> None:

@@ -12,9 +12,9 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import NotFound, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run, Spec, end_record, utc_now
-from rvlab.recipes import Recipe, find
+from rvlab.recipes import Recipe, find_recipe
 from rvlab.store import Store
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 from tests.conftest import TINY, Trained
 
 SOURCE = """
@@ -45,7 +45,7 @@ class Patient:
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
         raise AssertionError(run)
 
-    def nudge(self, store: Store) -> None:
+    def resume(self, store: Store) -> None:
         pass
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
@@ -238,7 +238,9 @@ def test_what_lies_beside_the_recipe_is_found_again(tmp_path: Path) -> None:
         "from beside_my_recipe import WORD\n\n\n"
         "def get_config(runner, more: str = ''):\n    raise OSError(WORD + more)\n"
     )
-    (run,) = prepare(lab.store, find(folder / "mine.py"), [{}], Asked("towns", "local"))
+    (run,) = prepare_runs(
+        lab.store, find_recipe(folder / "mine.py"), [{}], SubmitOptions("towns", "local")
+    )
     (folder / "mine.py").unlink()
     clone = lab.clone(run, more=", again")
     row = lab.wait(clone, progress=False).iloc[0]

@@ -9,11 +9,11 @@ import pytest
 
 from rvlab import Lab
 from rvlab.errors import NotFound, SpecError, StoreError
-from rvlab.model import SILENT_S, Run
+from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
-from rvlab.store.roll import enter
+from rvlab.store.run_listing import register_runs
 from tests.conftest import Trained
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 @pytest.fixture
@@ -176,9 +176,9 @@ def test_a_run_that_waits_or_runs_is_refused_and_none_is_deleted(lab: Lab, made:
 def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
     for state in ("succeeded", "failed", "cancelled"):
         made.ended(state=state)
-    made.running(beat_ago_s=SILENT_S * 2)
+    made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S * 2)
     lab.store.put("towns/20260101-000000-aaaaaa/rv/train/log.csv", b"")
-    enter(lab.store, [Run(lab.store.uri, "towns", "20260101-000000-aaaaaa")])
+    register_runs(lab.store, [Run(lab.store.uri, "towns", "20260101-000000-aaaaaa")])
     states = ["broken", "succeeded", "failed", "cancelled", "lost"]
     assert lab.runs()["state"].tolist() == states
     lab.delete("towns", confirm="towns")

@@ -103,7 +103,7 @@ def test_labelled_pixels_predicted_as_null_lower_recall_and_accuracy():
     np.testing.assert_allclose(metrics.precision(cm, ignore=2), [1, 1, np.nan])
     assert float(metrics.accuracy(cm, ignore=2)) == pytest.approx(11 / 15)
     assert float(metrics.macro_recall(cm, ignore=2)) == pytest.approx(0.8)
-    assert metrics.labelled(cm, 2).tolist() == [[6, 0, 4], [0, 5, 0], [0, 0, 0]]
+    assert metrics.drop_unlabelled(cm, 2).tolist() == [[6, 0, 4], [0, 5, 0], [0, 0, 0]]
     assert cm[2, 2] == 900  # the caller's matrix is as it was
 
 
@@ -132,7 +132,7 @@ def test_stack_of_matrices_is_each_matrix_alone(metric, stack, ignore):
 
 
 def test_detections_follow_the_same_rules():
-    found = metrics.detections(tp=[8, 0, 0, 0], fp=[2, 3, 0, 0], fn=[0, 0, 4, 0])
+    found = metrics.detection_counts(tp=[8, 0, 0, 0], fp=[2, 3, 0, 0], fn=[0, 0, 4, 0])
     np.testing.assert_allclose(metrics.precision(found), [0.8, 0, np.nan, np.nan])
     np.testing.assert_allclose(metrics.recall(found), [1, np.nan, 0, np.nan])
     np.testing.assert_allclose(metrics.f1(found), [16 / 18, 0, 0, np.nan])
@@ -151,7 +151,7 @@ def test_counts_of_a_matrix_give_the_matrix_metrics(stack):
 @pytest.mark.parametrize("metric", [metrics.iou, metrics.mean_iou, metrics.accuracy])
 def test_detections_have_no_iou_and_no_accuracy(metric):
     with pytest.raises(SpecError, match="needs a confusion matrix, not the counts"):
-        metric(metrics.detections([1, 2, 3], [0, 0, 0], [0, 0, 0]))
+        metric(metrics.detection_counts([1, 2, 3], [0, 0, 0], [0, 0, 0]))
 
 
 @pytest.mark.parametrize(
@@ -163,10 +163,10 @@ def test_detections_have_no_iou_and_no_accuracy(metric):
         (lambda: metrics.f1(np.array([[1, np.nan], [0, 1]])), "non-finite"),
         (lambda: metrics.f1(np.eye(2), ignore=2), "ignore=2 is none of the 2 classes"),
         (lambda: metrics.f1(np.eye(2), ignore=-1), "ignore=-1"),
-        (lambda: metrics.f1(metrics.detections([1], [0], [0]), ignore=1), "ignore=1"),
-        (lambda: metrics.detections([1, 2], [1], [1, 2]), "one shape"),
-        (lambda: metrics.detections(1, 1, 1), "one shape"),
-        (lambda: metrics.detections([1], [-2], [0]), "fp has negative"),
+        (lambda: metrics.f1(metrics.detection_counts([1], [0], [0]), ignore=1), "ignore=1"),
+        (lambda: metrics.detection_counts([1, 2], [1], [1, 2]), "one shape"),
+        (lambda: metrics.detection_counts(1, 1, 1), "one shape"),
+        (lambda: metrics.detection_counts([1], [-2], [0]), "fp has negative"),
     ],
 )
 def test_what_is_no_count_is_refused(call, match):

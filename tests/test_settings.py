@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.settings import Place, Profile, Toleration, profile
+from rvlab.settings import Profile, StepResources, Toleration, load_profile
 
 LAB = """
 [profile.lab-cluster]
@@ -57,24 +57,24 @@ def write(tmp_path: Path) -> Write:
 
 def test_the_only_profile_is_the_one(write: Write) -> None:
     write(LAB)
-    made = profile()
+    made = load_profile()
     assert made.host == "http://localhost:8080"
     assert made.image == "registry.example/rvlab:0.1.0"
     assert made.s3.secret == "mlpipeline-minio-artifact"
     assert made.s3.access_key == "accesskey"
-    train = made.place("train")
+    train = made.resources("train")
     assert (train.gpu, train.memory, train.shm) == (1, "16Gi", "4Gi")
     assert train.node_selector == {"pool": "gpu"}
     assert train.tolerations == (Toleration(key="gpu", operator="Exists"),)
     assert train.env == {"OMP_NUM_THREADS": "4"}
-    assert made.place("chip") == Place(memory="2Gi")
+    assert made.resources("chip") == StepResources(memory="2Gi")
 
 
 def test_without_a_file_the_environment_is_enough(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert profile() == Profile()
+    assert load_profile() == Profile()
     monkeypatch.setenv("RVLAB_HOST", "http://here:1")
     monkeypatch.setenv("RVLAB_TOKEN_ENV", "MY_TOKEN")
-    assert (profile().host, profile().token_env) == ("http://here:1", "MY_TOKEN")
+    assert (load_profile().host, load_profile().token_env) == ("http://here:1", "MY_TOKEN")
 
 
 def test_a_file_in_a_folder_above_is_found(
@@ -83,60 +83,60 @@ def test_a_file_in_a_folder_above_is_found(
     write(LAB)
     (tmp_path / "a/b").mkdir(parents=True)
     monkeypatch.chdir(tmp_path / "a/b")
-    assert profile().host == "http://localhost:8080"
+    assert load_profile().host == "http://localhost:8080"
     (tmp_path / "a/rvlab.toml").write_text(CI)
-    assert profile().host == "https://kubeflow.example"
+    assert load_profile().host == "https://kubeflow.example"
 
 
 def test_a_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "elsewhere.toml"
     named.write_text(CI)
-    assert profile(path=named).host == "https://kubeflow.example"
+    assert load_profile(path=named).host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_CONFIG", str(named))
-    assert profile().host == "https://kubeflow.example"
+    assert load_profile().host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_CONFIG", str(tmp_path / "nowhere.toml"))
     with pytest.raises(NotFound, match=r"\$RVLAB_CONFIG names '.*nowhere.toml', which is no file"):
-        profile()
+        load_profile()
 
 
 def test_one_of_several_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(LAB + CI)
-    assert profile("ci").host == "https://kubeflow.example"
+    assert load_profile("ci").host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_PROFILE", "lab-cluster")
-    assert profile().host == "http://localhost:8080"
-    assert profile("ci").host == "https://kubeflow.example"
+    assert load_profile().host == "http://localhost:8080"
+    assert load_profile("ci").host == "https://kubeflow.example"
 
 
 def test_several_profiles_and_none_chosen(write: Write) -> None:
     write(LAB + CI)
     with pytest.raises(NotFound, match=r"no profile 'default' in .*There are 'ci', 'lab-cluster'"):
-        profile()
+        load_profile()
     write(LAB + CI + '[profile.default]\nimage = "mine:1"\n')
-    assert profile().image == "mine:1"
+    assert load_profile().image == "mine:1"
 
 
 def test_a_profile_that_is_misspelt(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(LAB)
     with pytest.raises(NotFound, match=r"'lab-clustr'.*Did you mean 'lab-cluster'\?") as caught:
-        profile("lab-clustr")
+        load_profile("lab-clustr")
     assert str(path) in str(caught.value)
     path.unlink()
     monkeypatch.setenv("RVLAB_PROFILE", "ci")
     with pytest.raises(NotFound, match=r"no profile 'ci' in any rvlab.toml here or above"):
-        profile()
+        load_profile()
 
 
 @pytest.mark.parametrize(
     ("name", "value", "found"),
     [
         ("RVLAB_IMAGE", "mine:2", lambda p: p.image == "mine:2"),
-        ("RVLAB_AT_MOST", "3", lambda p: p.at_most == 3),
+        ("RVLAB_MAX_PARALLEL", "3", lambda p: p.max_parallel == 3),
         ("RVLAB_NAMESPACE", "team", lambda p: p.namespace == "team"),
         ("RVLAB_S3__SECRET", "other", lambda p: p.s3.secret == "other"),
-        ("RVLAB_STEPS__TRAIN__GPU", "2", lambda p: p.place("train").gpu == 2),
-        ("RVLAB_STEPS__TRAIN__SHM", "8Gi", lambda p: p.place("train").shm == "8Gi"),
-        ("RVLAB_STEPS__PREDICT__CPU", "500m", lambda p: p.place("predict").cpu == "500m"),
-        ("RVLAB_STEPS__DEFAULT__RETRIES", "2", lambda p: p.place("eval").retries == 2),
+        ("RVLAB_STEPS__TRAIN__GPU", "2", lambda p: p.resources("train").gpu == 2),
+        ("RVLAB_STEPS__TRAIN__SHM", "8Gi", lambda p: p.resources("train").shm == "8Gi"),
+        ("RVLAB_STEPS__PREDICT__CPU", "500m", lambda p: p.resources("predict").cpu == "500m"),
+        ("RVLAB_STEPS__DEFAULT__RETRIES", "2", lambda p: p.resources("eval").retries == 2),
         ("RVLAB_IMAGE_PULL_SECRETS", '["a", "b"]', lambda p: p.image_pull_secrets == ("a", "b")),
     ],
 )
@@ -149,11 +149,11 @@ def test_the_environment_goes_before_the_file(
 ) -> None:
     write(LAB)
     monkeypatch.setenv(name, value)
-    made = profile()
+    made = load_profile()
     assert found(made)
     assert made.host == "http://localhost:8080"
     assert made.s3.cluster_endpoint == "http://seaweedfs.kubeflow:9000"
-    assert made.place("train").memory == "16Gi"
+    assert made.resources("train").memory == "16Gi"
 
 
 def test_rvlabs_other_variables_are_none_of_its_business(
@@ -162,7 +162,7 @@ def test_rvlabs_other_variables_are_none_of_its_business(
     write(LAB)
     monkeypatch.setenv("RVLAB_HOME", "/tmp/somewhere")
     monkeypatch.setenv("RVLAB_CONFIG", str(Path("rvlab.toml").resolve()))
-    assert profile().host == "http://localhost:8080"
+    assert load_profile().host == "http://localhost:8080"
 
 
 def one(line: str, table: str = "profile.a") -> str:
@@ -191,7 +191,7 @@ def one(line: str, table: str = "profile.a") -> str:
 def test_words_that_nobody_knows(write: Write, text: str, said: str) -> None:
     path = write(text)
     with pytest.raises(SpecError, match=said) as caught:
-        profile()
+        load_profile()
     assert str(path) in str(caught.value)
 
 
@@ -199,8 +199,8 @@ def test_words_that_nobody_knows(write: Write, text: str, said: str) -> None:
     ("text", "where"),
     [
         (one('host = "localhost:8080"'), "host is 'localhost:8080'"),
-        (one('at_most = "many"'), "at_most is 'many'"),
-        (one("at_most = 0"), "at_most is 0"),
+        (one('max_parallel = "many"'), "max_parallel is 'many'"),
+        (one("max_parallel = 0"), "max_parallel is 0"),
         (one('image_pull_policy = "Sometimes"'), "image_pull_policy is 'Sometimes'"),
         (one('memory = "16 GB"', "profile.a.steps.train"), "steps.train.memory is '16 GB'"),
         (one("memory = 16", "profile.a.steps.train"), "steps.train.memory is 16"),
@@ -214,39 +214,39 @@ def test_words_that_nobody_knows(write: Write, text: str, said: str) -> None:
 def test_values_of_a_wrong_kind(write: Write, text: str, where: str) -> None:
     write(text)
     with pytest.raises(SpecError, match=rf"\[profile.a\] in .*{where} \("):
-        profile()
+        load_profile()
 
 
 def test_a_wrong_variable_is_told_as_one(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("RVLAB_AT_MOST", "many")
+    monkeypatch.setenv("RVLAB_MAX_PARALLEL", "many")
     write(LAB)
-    with pytest.raises(SpecError, match=r"^\$RVLAB_AT_MOST: at_most is 'many' \("):
-        profile()
-    monkeypatch.setenv("RVLAB_AT_MOST", "2")
+    with pytest.raises(SpecError, match=r"^\$RVLAB_MAX_PARALLEL: max_parallel is 'many' \("):
+        load_profile()
+    monkeypatch.setenv("RVLAB_MAX_PARALLEL", "2")
     monkeypatch.setenv("RVLAB_STEPS__TRAIN__GPUS", "2")
     with pytest.raises(SpecError, match=r"^\$RVLAB_STEPS__TRAIN__GPUS has no .*'gpu'"):
-        profile()
+        load_profile()
 
 
 def test_a_variable_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_IMAGE_PULL_SECRETS", "regcred")
     with pytest.raises(SpecError, match=r"^\$RVLAB_IMAGE_PULL_SECRETS is 'regcred', but it is"):
-        profile()
+        load_profile()
 
 
 def test_a_misspelt_variable_of_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_STEPS__TRIAN__GPU", "1")
     with pytest.raises(SpecError, match=r"no step 'trian'. Did you mean 'train'"):
-        profile()
+        load_profile()
 
 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "aws_session_token"])
 def test_keys_of_the_bucket_are_refused_and_not_repeated(write: Write, name: str) -> None:
     write(f'[profile.a.steps.train]\nenv = {{ {name} = "very-secret" }}\n')
     with pytest.raises(SpecError, match=rf"steps.train.env: {name} would stand in the") as caught:
-        profile()
+        load_profile()
     with pytest.raises(ValueError, match="would stand in the pipeline's YAML") as direct:
-        Place(env={name: "very-secret"})
+        StepResources(env={name: "very-secret"})
     told = [str(e) for e in (caught.value, caught.value.__cause__, direct.value)]
     assert not [text for text in told if "very-secret" in text]
 

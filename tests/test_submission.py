@@ -18,11 +18,11 @@ from hypothesis import strategies as st
 import rvlab
 from rvlab.errors import SpecError, StoreError
 from rvlab.model import Run, Spec
-from rvlab.recipes import Recipe, find
+from rvlab.recipes import Recipe, find_recipe
 from rvlab.store import S3Access, Store
-from rvlab.store.roll import roll
+from rvlab.store.run_listing import list_runs
 from rvlab.store.server import Server
-from rvlab.submission import Asked, grid, me, prepare
+from rvlab.submission import SubmitOptions, current_user, grid, prepare_runs
 
 SOURCE = """
 def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,
@@ -30,7 +30,7 @@ def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: i
     return None
 """
 SEEDED = "def get_config(runner, seed: int = 42): ..."
-ASKED = Asked("towns", "local")
+ASKED = SubmitOptions("towns", "local")
 
 
 @pytest.fixture
@@ -87,7 +87,7 @@ def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[
 
 
 def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
-    (run,) = prepare(store, recipe, [{"lr": 1}], ASKED)
+    (run,) = prepare_runs(store, recipe, [{"lr": 1}], ASKED)
     keys = ["rvlab.json", run.key("recipe.py"), run.key("spec.json"), run.active_key]
     assert [key for key, _ in store.files()] == keys
     assert store.get(run.key("recipe.py")).decode() == SOURCE
@@ -96,19 +96,19 @@ def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe
     assert spec.places == {"root_uri": run.rv_uri, "data_uri": f"{store.uri}/_data/my_towns"}
     assert (spec.experiment, spec.run, spec.recipe) == ("towns", run.id, "my_towns")
     assert spec.source_sha256 == recipe.sha256
-    assert (spec.engine, spec.user, spec.rvlab) == ("local", me(), rvlab.__version__)
+    assert (spec.engine, spec.user, spec.rvlab) == ("local", current_user(), rvlab.__version__)
 
 
 def test_a_spec_is_json_that_anyone_reads(store: Store, recipe: Recipe) -> None:
     point = {"lr": np.float64(0.5), "epochs": np.int64(3), "names": ["größe"]}
-    (run,) = prepare(store, recipe, [point], ASKED)
+    (run,) = prepare_runs(store, recipe, [point], ASKED)
     text = store.get(run.key("spec.json")).decode()
     assert "größe" in text
     assert json.loads(text)["params"] == {"lr": 0.5, "epochs": 3, "names": ["größe"]}
 
 
 def test_a_place_that_is_given_is_kept(store: Store, recipe: Recipe) -> None:
-    (run,) = prepare(store, recipe, [{"data_uri": "s3://other/scenes"}], ASKED)
+    (run,) = prepare_runs(store, recipe, [{"data_uri": "s3://other/scenes"}], ASKED)
     (spec,) = specs(store, [run])
     assert spec.places == {"root_uri": run.rv_uri, "data_uri": "s3://other/scenes"}
     assert "data_uri" not in spec.params
@@ -116,24 +116,28 @@ def test_a_place_that_is_given_is_kept(store: Store, recipe: Recipe) -> None:
 
 def test_the_folder_of_a_recipes_file_is_kept(store: Store, tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "my_towns.py").write_text(SOURCE)
-    runs = prepare(store, find(tmp_path / "my_towns.py"), [{}], ASKED)
-    runs += prepare(store, recipe, [{}], ASKED)
+    runs = prepare_runs(store, find_recipe(tmp_path / "my_towns.py"), [{}], ASKED)
+    runs += prepare_runs(store, recipe, [{}], ASKED)
     assert [s.folder for s in specs(store, runs)] == [str(tmp_path), None]
 
 
 def test_a_name_that_is_asked_for_is_the_runs(store: Store, recipe: Recipe) -> None:
-    (run,) = prepare(store, recipe, [{"lr": 0.1}], Asked("towns", "local", name="the one"))
+    (run,) = prepare_runs(
+        store, recipe, [{"lr": 0.1}], SubmitOptions("towns", "local", name="the one")
+    )
     assert specs(store, [run])[0].name == "the one"
 
 
 def test_a_recipe_without_places_gets_none(store: Store) -> None:
-    (run,) = prepare(store, Recipe("r", "def get_config(runner): ..."), [{}], ASKED)
+    (run,) = prepare_runs(store, Recipe("r", "def get_config(runner): ..."), [{}], ASKED)
     assert specs(store, [run])[0].places == {}
 
 
 def test_the_shipped_recipes_can_be_prepared(store: Store) -> None:
-    (run,) = prepare(store, find("synthetic_town"), [{}], ASKED)
-    assert specs(store, [run])[0].params == dict(find("synthetic_town").signature.bind({})[0])
+    (run,) = prepare_runs(store, find_recipe("synthetic_town"), [{}], ASKED)
+    assert specs(store, [run])[0].params == dict(
+        find_recipe("synthetic_town").signature.bind({})[0]
+    )
 
 
 @pytest.mark.parametrize(
@@ -151,15 +155,15 @@ def test_the_shipped_recipes_can_be_prepared(store: Store) -> None:
 def test_a_run_is_named_after_what_sets_it_apart(
     store: Store, recipe: Recipe, points: list[dict[str, Any]], names: list[str]
 ) -> None:
-    assert [s.name for s in specs(store, prepare(store, recipe, points, ASKED))] == names
+    assert [s.name for s in specs(store, prepare_runs(store, recipe, points, ASKED))] == names
 
 
 def test_the_runs_of_a_sweep_differ_and_sort_as_their_points(store: Store, recipe: Recipe) -> None:
-    asked = Asked("towns", "local", sweep="the-sweep", parent="the-parent")
-    runs = prepare(store, recipe, grid(epochs=range(60)), asked)
+    asked = SubmitOptions("towns", "local", sweep="the-sweep", parent="the-parent")
+    runs = prepare_runs(store, recipe, grid(epochs=range(60)), asked)
     assert len(set(runs)) == 60
     assert runs == sorted(runs)
-    assert roll(store, "towns").active == runs
+    assert list_runs(store, "towns").active == runs
     written = specs(store, runs)
     assert [s.params["epochs"] for s in written] == list(range(60))
     assert {(s.sweep, s.parent) for s in written} == {("the-sweep", "the-parent")}
@@ -169,7 +173,7 @@ def test_the_runs_of_a_sweep_differ_and_sort_as_their_points(store: Store, recip
 
 
 def seeds(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]], **asked: Any) -> Any:
-    runs = prepare(store, recipe, points, Asked("towns", "local", **asked))
+    runs = prepare_runs(store, recipe, points, SubmitOptions("towns", "local", **asked))
     return [(s.seed, s.params.get("seed")) for s in specs(store, runs)]
 
 
@@ -187,7 +191,7 @@ def test_a_recipe_that_takes_a_seed_gets_the_runs(store: Store) -> None:
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
 def test_a_seed_is_a_whole_number_from_0(store: Store, recipe: Recipe, seed: Any) -> None:
     with pytest.raises(SpecError, match=f"^seed is {seed!r}, but it is a whole number from 0 to"):
-        prepare(store, recipe, [{}, {"seed": seed}], ASKED)
+        prepare_runs(store, recipe, [{}, {"seed": seed}], ASKED)
     assert store.files() == []
 
 
@@ -210,7 +214,7 @@ def test_one_bad_point_and_nothing_is_written(
     store: Store, recipe: Recipe, bad: dict[str, Any], told: str
 ) -> None:
     with pytest.raises(SpecError, match=told):
-        prepare(store, recipe, [{"lr": 1e-3}, bad, {}], ASKED)
+        prepare_runs(store, recipe, [{"lr": 1e-3}, bad, {}], ASKED)
     assert not Path(store.uri).exists()
 
 
@@ -228,7 +232,7 @@ def test_one_bad_point_and_nothing_is_written(
 )
 def test_what_is_asked_for_is_checked_too(asked: dict[str, Any], told: str) -> None:
     with pytest.raises(SpecError, match=told):
-        Asked(**{"experiment": "towns", "engine": "local", **asked})
+        SubmitOptions(**{"experiment": "towns", "engine": "local", **asked})
 
 
 def test_a_store_that_raster_vision_cannot_write_is_refused(recipe: Recipe) -> None:
@@ -236,14 +240,14 @@ def test_a_store_that_raster_vision_cannot_write_is_refused(recipe: Recipe) -> N
     with pytest.raises(
         SpecError, match=r"writes to local folders and to s3:// only, not to 'memory://submission'"
     ):
-        prepare(store, recipe, [{}], ASKED)
+        prepare_runs(store, recipe, [{}], ASKED)
     assert store.files() == []
 
 
 def test_a_store_that_refuses_is_told(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"^The run was not submitted: The store .* cannot be"):
-        prepare(Store(tmp_path / "file" / "x"), recipe, [{}], ASKED)
+        prepare_runs(Store(tmp_path / "file" / "x"), recipe, [{}], ASKED)
 
 
 # Git
@@ -269,13 +273,13 @@ def repository(tmp_path: Path) -> Path:
 
 
 def commit_of(store: Store, recipe: Recipe) -> tuple[str | None, bool | None]:
-    (spec,) = specs(store, prepare(store, recipe, [{}], ASKED))
+    (spec,) = specs(store, prepare_runs(store, recipe, [{}], ASKED))
     return spec.commit, spec.dirty
 
 
 def test_the_commit_of_the_recipes_folder_is_kept(store: Store, repository: Path) -> None:
     head = git(repository, "rev-parse", "HEAD")
-    found = find(repository / "my_towns.py")
+    found = find_recipe(repository / "my_towns.py")
     assert commit_of(store, found) == (head, False)
     (repository / "my_towns.py").write_text(f"{SOURCE}\n# changed\n")
     assert commit_of(store, found) == (head, True)
@@ -321,7 +325,7 @@ def test_no_record_holds_a_secret(
     for name, value in access.environ().items():
         monkeypatch.setenv(name, value)
     store = Store(f"s3://{s3.bucket}/submission", access)
-    runs = prepare(store, recipe, grid(epochs=[1, 2, 3]), ASKED)
+    runs = prepare_runs(store, recipe, grid(epochs=[1, 2, 3]), ASKED)
     keys = [key for key, _ in store.files()]
     assert len(keys) == 3 * len(runs) + 1
     for key in keys:
@@ -335,8 +339,8 @@ def test_no_record_holds_a_secret(
 def test_who_submits_is_told_even_where_nobody_has_a_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    assert me().count("@") == 1
+    assert current_user().count("@") == 1
     for name in ("LOGNAME", "USER", "LNAME", "USERNAME"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(os, "getuid", lambda: 54321)
-    assert me().startswith("54321@")
+    assert current_user().startswith("54321@")

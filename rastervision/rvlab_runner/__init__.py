@@ -64,24 +64,24 @@ def register_plugin(registry: Any) -> None:
     """
     registry.add_runner(RVLAB, RvlabRunner)
     command = copy.copy(rv_run)
-    command.callback = _run
+    command.callback = _submit_run
     registry.add_plugin_command(command)
 
 
-def _run(**given: Any) -> None:
+def _submit_run(**given: Any) -> None:
     if given["runner"] != RVLAB:
         rv_run.callback(**given)
         return
     from rvlab.errors import RvlabError
 
     try:
-        _all_steps(given["commands"])
+        _require_all_steps(given["commands"])
         recipe, pairs = given["cfg_module"], dict(given["arg"])
         how = (given["splits"], given["pipeline_run_name"])
         if recipe.endswith(".json"):
-            run = _submitted_config(recipe, pairs, *how)
+            run = _submit_config(recipe, pairs, *how)
         else:
-            run = _submitted(recipe, pairs, *how)
+            run = _submit_recipe(recipe, pairs, *how)
     except RvlabError as exc:
         raise click.ClickException(str(exc)) from exc
     click.echo("\n".join(filter(None, (run.uri, run.link))))
@@ -102,22 +102,22 @@ class RvlabRunner(Runner):  # type: ignore[misc]
         pipeline_run_name: str = UNNAMED,
     ) -> None:
         """Submit a saved config as a recipe without parameters, and return at once."""
-        _all_steps([] if list(commands) == list(pipeline.commands) else commands)
-        _submitted_config(cfg_json_uri, {}, num_splits, pipeline_run_name)
+        _require_all_steps([] if list(commands) == list(pipeline.commands) else commands)
+        _submit_config(cfg_json_uri, {}, num_splits, pipeline_run_name)
 
     def run_command(self, cmd: list[str]) -> None:
         """Nothing that a submission does."""
         raise NotImplementedError("rvlab submits whole runs, and no single command.")
 
 
-def _all_steps(commands: Sequence[str]) -> None:
+def _require_all_steps(commands: Sequence[str]) -> None:
     from rvlab.errors import SpecError
 
     if commands:
         raise SpecError(f"rvlab runs all steps of a config. Leave {' '.join(commands)!r} out.")
 
 
-def _submitted_config(uri: str, pairs: dict[str, str], splits: int, name: str) -> Run:
+def _submit_config(uri: str, pairs: dict[str, str], splits: int, name: str) -> Run:
     from rastervision.pipeline.file_system import NotReadableError, file_to_str
 
     from rvlab.errors import SpecError
@@ -131,14 +131,14 @@ def _submitted_config(uri: str, pairs: dict[str, str], splits: int, name: str) -
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "saved_config.py"
         path.write_text(_RECIPE.format(text=text), encoding="utf-8")
-        return _submitted(str(path), {}, splits, name)
+        return _submit_recipe(str(path), {}, splits, name)
 
 
-def _submitted(recipe: str, pairs: dict[str, str], splits: int, name: str) -> Run:
+def _submit_recipe(recipe: str, pairs: dict[str, str], splits: int, name: str) -> Run:
     from rvlab import Lab
-    from rvlab.recipes import find
+    from rvlab.recipes import find_recipe
 
-    params = find(recipe).signature.from_text(pairs)
+    params = find_recipe(recipe).signature.from_text(pairs)
     lab = Lab(engine=os.environ.get("RVLAB_ENGINE", "kubeflow"))
     experiment = os.environ.get("RVLAB_EXPERIMENT", "default")
     run = lab.submit(recipe, experiment=experiment, splits=splits, params=params)

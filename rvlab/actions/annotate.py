@@ -6,17 +6,19 @@ from collections.abc import Iterable
 from typing import Any
 
 from rvlab.errors import SpecError
-from rvlab.frame.select import Picked, present
-from rvlab.model.edit import checked_tag
-from rvlab.store import Store, edits
-from rvlab.submission import me
+from rvlab.frame.select import RunSelector, require_existing
+from rvlab.model.annotation import validate_tag
+from rvlab.store import Store, annotation
+from rvlab.submission import current_user
 
 
-def tag_runs(store: Store, runs: Picked, tags: Iterable[str], remove: str | Iterable[str]) -> None:
+def tag_runs(
+    store: Store, runs: RunSelector, tags: Iterable[str], remove: str | Iterable[str]
+) -> None:
     """Add and remove tags of runs; see `rvlab.Lab.tag`."""
-    added = tuple(dict.fromkeys(map(checked_tag, tags)))
+    added = tuple(dict.fromkeys(map(validate_tag, tags)))
     removed = tuple(
-        dict.fromkeys(map(checked_tag, [remove] if isinstance(remove, str) else remove))
+        dict.fromkeys(map(validate_tag, [remove] if isinstance(remove, str) else remove))
     )
     both = sorted({*added} & {*removed})
     if both:
@@ -26,14 +28,14 @@ def tag_runs(store: Store, runs: Picked, tags: Iterable[str], remove: str | Iter
     annotate_runs(store, runs, "tag", tags_added=added, tags_removed=removed)
 
 
-def note_runs(store: Store, runs: Picked, text: str) -> None:
+def note_runs(store: Store, runs: RunSelector, text: str) -> None:
     """Set the note of runs; see `rvlab.Lab.note`."""
     if not isinstance(text, str) or any("\ud800" <= char <= "\udfff" for char in text):
         raise SpecError(f"{text!r} cannot be a note. Pass text, or '' for no note.")
     annotate_runs(store, runs, "note", note=text)
 
 
-def annotate_runs(store: Store, runs: Picked, verb: str, **changes: Any) -> None:
+def annotate_runs(store: Store, runs: RunSelector, verb: str, **changes: Any) -> None:
     """Write one annotation per run.
 
     Raises:
@@ -42,4 +44,4 @@ def annotate_runs(store: Store, runs: Picked, verb: str, **changes: Any) -> None
     """
     if runs is None:
         raise SpecError(f"{verb} needs to know which runs. Name them, or their experiment.")
-    edits.put(store, present(store, runs), me(), **changes)
+    annotation.write_annotations(store, require_existing(store, runs), current_user(), **changes)

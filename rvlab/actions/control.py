@@ -7,15 +7,15 @@ from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
+from rvlab.clone import load_recorded
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, HasEnded, SpecError
-from rvlab.frame.runs import Ask
-from rvlab.frame.select import Picked, picked, present
-from rvlab.model import Run, new_id
-from rvlab.repeat import recorded
+from rvlab.frame.runs import StateQuery
+from rvlab.frame.select import RunSelector, require_existing, resolve_runs
+from rvlab.model import Run, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
-from rvlab.submission import Asked, me, prepare
+from rvlab.submission import SubmitOptions, current_user, prepare_runs
 
 if TYPE_CHECKING:
     from rvlab.recipes import Recipe
@@ -28,7 +28,7 @@ def start_runs(
     engine: Engine,
     recipe: Recipe,
     points: Sequence[Mapping[str, Any]],
-    asked: Asked,
+    asked: SubmitOptions,
 ) -> list[Run]:
     """Validate every point, write the records of the runs and hand them to the engine.
 
@@ -38,8 +38,8 @@ def start_runs(
         EngineError: If the engine does not accept the runs.
     """
     engine_patience_s(engine)  # an invalid setting fails here, not in the run
-    engine.ready(store, recipe, points)
-    runs = prepare(store, recipe, points, asked)
+    engine.validate(store, recipe, points)
+    runs = prepare_runs(store, recipe, points, asked)
     return engine.start(store, runs, folder=recipe.folder)
 
 
@@ -63,15 +63,17 @@ def sweep_runs(
         twice = sorted(set(point) & set(fixed))
         if twice:
             raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
-    asked = Asked(experiment, engine.name, splits, seed, sweep=new_id(), image=engine.image)
+    asked = SubmitOptions(
+        experiment, engine.name, splits, seed, sweep=new_run_id(), image=engine.image
+    )
     return start_runs(store, engine, recipe, [{**fixed, **point} for point in points], asked)
 
 
-def retry_runs(store: Store, engine: Engine, runs: Picked) -> None:
+def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     """Start failed, lost or queued runs again; see `rvlab.Lab.retry`."""
     if runs is None:
         raise SpecError("retry needs to know which runs. Name them, or their experiment.")
-    table = frame.runs(store, present(store, runs), states_from(store, engine))
+    table = frame.runs_table(store, require_existing(store, runs), states_from(store, engine))
     for run, row in table.iterrows():
         if row["state"] != "broken" and row["engine"] != engine.name:
             raise SpecError(
@@ -84,14 +86,14 @@ def retry_runs(store: Store, engine: Engine, runs: Picked) -> None:
             )
     for uri in table["uri"]:
         run = Run.from_uri(uri)
-        engine.retry(store, run, folder=recorded(store, run)[1].folder)
+        engine.retry(store, run, folder=load_recorded(store, run)[1].folder)
 
 
-def cancel_runs(store: Store, engine: Engine, runs: Picked) -> None:
+def cancel_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     """Cancel runs; see `rvlab.Lab.cancel`."""
     if runs is None:
         raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
-    wanted = picked(store, runs)
+    wanted = resolve_runs(store, runs)
     problems = list(engine.cancel_many(store, wanted).values())
     others = [exc for exc in problems if not isinstance(exc, HasEnded)]
     if others:
@@ -100,7 +102,7 @@ def cancel_runs(store: Store, engine: Engine, runs: Picked) -> None:
         raise problems[0]
 
 
-def states_from(store: Store, engine: Engine) -> Ask:
+def states_from(store: Store, engine: Engine) -> StateQuery:
     """Return a function that asks an engine about runs without an end record.
 
     A local engine is asked only about runs that this user submitted on this machine.
@@ -110,7 +112,8 @@ def states_from(store: Store, engine: Engine) -> Ask:
         mine = [
             row["_run"]
             for row in rows
-            if row["engine"] == engine.name and (engine.anywhere or row["user"] == me())
+            if row["engine"] == engine.name
+            and (engine.sees_all_runs or row["user"] == current_user())
         ]
         try:
             return engine.states(store, mine) if mine else {}

@@ -9,21 +9,23 @@ from rvlab.actions.control import states_from
 from rvlab.cache import evict
 from rvlab.engines import Engine
 from rvlab.errors import SpecError
-from rvlab.frame.rows import HERE
-from rvlab.frame.select import Picked, present
+from rvlab.frame.rows import LOCAL_ENGINES
+from rvlab.frame.select import RunSelector, require_existing
 from rvlab.store import Store
+from rvlab.store.delete import delete_runs
 from rvlab.store.leftovers import leftovers, remove_leftover
-from rvlab.store.removal import remove
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def confirm_and_delete(store: Store, engine: Engine, runs: Picked, confirm: str | None) -> None:
+def confirm_and_delete(
+    store: Store, engine: Engine, runs: RunSelector, confirm: str | None
+) -> None:
     """Delete every key of some runs; see `rvlab.Lab.delete`."""
     if runs is None:
         raise SpecError("delete needs to know which runs. Name them, or their experiment.")
-    wanted = present(store, runs)
+    wanted = require_existing(store, runs)
     if not wanted:
         return
     experiments = sorted({run.experiment for run in wanted})
@@ -32,8 +34,8 @@ def confirm_and_delete(store: Store, engine: Engine, runs: Picked, confirm: str 
             f"delete takes runs of one experiment at a time; these are of {len(experiments)}: "
             f"{', '.join(experiments[:8])}. Nothing has been deleted."
         )
-    table = frame.runs(store, wanted, states_from(store, engine))
-    known = table["engine"].isin([engine.name, *HERE]) | table["ended"].notna()
+    table = frame.runs_table(store, wanted, states_from(store, engine))
+    known = table["engine"].isin([engine.name, *LOCAL_ENGINES]) | table["ended"].notna()
     for id_, other in table.loc[~known, "engine"].dropna().items():
         raise SpecError(
             f"Whether the run {id_} has ended is known to its engine only: open the lab with "
@@ -48,7 +50,7 @@ def confirm_and_delete(store: Store, engine: Engine, runs: Picked, confirm: str 
     typed = _ask_for_name(what, word) if confirm is None else confirm
     if typed != word:
         raise SpecError(f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted.")
-    remove(store, wanted)
+    delete_runs(store, wanted)
     evict(store, wanted)
 
 

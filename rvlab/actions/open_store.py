@@ -57,6 +57,6 @@ def open_store(
         return Store(text, access)
     from rvlab.store import server
 
-    found = server.start(folder or None)
+    found = server.start_server(folder or None)
     access = S3Access(found.endpoint, found.access_key, found.secret_key, region=found.region)
     return Store(f"s3://{found.bucket}", access)

@@ -10,8 +10,8 @@ from rvlab import frame
 from rvlab.actions.control import engine_patience_s, states_from
 from rvlab.engines import Engine
 from rvlab.errors import StoreUnreachable
-from rvlab.frame.select import Picked, picked
-from rvlab.model import ENDED, SILENT_S, Run
+from rvlab.frame.select import RunSelector, resolve_runs
+from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
 from rvlab.store.patience import duration_text
 
@@ -22,12 +22,12 @@ POLL_S, REMOTE_POLL_S = 1.0, 5.0
 
 
 def wait_for_runs(
-    store: Store, engine: Engine, runs: Picked, *, timeout_s: float | None, progress: bool
+    store: Store, engine: Engine, runs: RunSelector, *, timeout_s: float | None, progress: bool
 ) -> pd.DataFrame:
     """Return the table of runs once all have ended; see `rvlab.Lab.wait`."""
     from tqdm.auto import tqdm
 
-    wanted = picked(store, runs)
+    wanted = resolve_runs(store, runs)
     ask = states_from(store, engine)
     until = None if timeout_s is None else time.monotonic() + timeout_s
     outage = OutageTimer(engine_patience_s(engine))
@@ -35,13 +35,13 @@ def wait_for_runs(
         active, remaining = len(wanted), wanted
         while True:
             try:
-                engine.nudge(store)
-                table = outage.unfinished(frame.runs(store, remaining, ask))
+                engine.resume(store)
+                table = outage.unfinished(frame.runs_table(store, remaining, ask))
                 active, remaining = len(table), [Run.from_uri(uri) for uri in table["uri"]]
                 bar.n = len(wanted) - active
                 bar.set_postfix_str(progress_text(table))
                 if not active:
-                    return frame.runs(store, wanted, ask)
+                    return frame.runs_table(store, wanted, ask)
                 outage.end()
             except StoreUnreachable as exc:
                 bar.set_postfix_str(outage.extend(exc))
@@ -50,7 +50,7 @@ def wait_for_runs(
                     f"{active} of {len(wanted)} runs have not ended in {timeout_s} s. "
                     "They continue; wait again, or cancel them."
                 )
-            time.sleep(REMOTE_POLL_S if engine.anywhere else POLL_S)
+            time.sleep(REMOTE_POLL_S if engine.sees_all_runs else POLL_S)
 
 
 class OutageTimer:
@@ -92,8 +92,8 @@ class OutageTimer:
         No run can write a heartbeat during an outage, so ``lost`` counts only a minute after it. A
         run counts as broken when it is so twice in a row: its record may become readable again.
         """
-        is_early = self._since is not None or time.monotonic() - self._ended < SILENT_S
-        finished = table["state"].isin(ENDED if is_early else (*ENDED, "lost"))
+        is_early = self._since is not None or time.monotonic() - self._ended < HEARTBEAT_TIMEOUT_S
+        finished = table["state"].isin(END_STATES if is_early else (*END_STATES, "lost"))
         broken = table["state"] == "broken"
         finished |= broken & table["uri"].isin(self._broken)
         self._broken = set(table.loc[broken, "uri"])

@@ -12,20 +12,20 @@ from rvlab.cache.query import Query
 from rvlab.cache.row_cache import ANNOTATIONS, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.model import ANNOTATIONS_DIR
-from rvlab.model.edit import Edit, Edited, folded
-from rvlab.store import Store, parsed
+from rvlab.model.annotation import Annotation, RunAnnotations, merge_annotations
+from rvlab.store import Store, parse_record
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def annotations_of(store: Store, experiment: str) -> dict[str, Edited]:
+def annotations_of(store: Store, experiment: str) -> dict[str, RunAnnotations]:
     """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
     with Query(store) as query:
         return read_annotations(query, experiment)
 
 
-def read_annotations(query: Query, experiment: str) -> dict[str, Edited]:
+def read_annotations(query: Query, experiment: str) -> dict[str, RunAnnotations]:
     """Return the merged annotations of an experiment's runs, by run id.
 
     Args:
@@ -50,20 +50,20 @@ def read_annotations(query: Query, experiment: str) -> dict[str, Edited]:
         return _read(query.store, start, keys)
 
     block = read_through(query, ANNOTATIONS, experiment, current, read, complete=True)
-    found: dict[str, list[Edit]] = {}
+    found: dict[str, list[Annotation]] = {}
     texts = block.table.column("text").to_pylist() if len(block) else []
     for key, text in zip(block.keys, texts, strict=True):
         try:
-            edit = Edit.from_record(parsed(key, str(text).encode()), key)
+            edit = Annotation.from_record(parse_record(key, str(text).encode()), key)
         except RecordBroken as exc:  # in a shared block that another program wrote
             _warn(exc)
             continue
         found.setdefault(key.partition("/")[0], []).append(edit)
-    return {run: folded(edits) for run, edits in found.items()}
+    return {run: merge_annotations(edits) for run, edits in found.items()}
 
 
 def _record(key: str, data: bytes) -> str:
-    return json.dumps(Edit.from_record(parsed(key, data), key).record())
+    return json.dumps(Annotation.from_record(parse_record(key, data), key).record())
 
 
 def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:

@@ -19,7 +19,7 @@ from rvlab.cache import block_file, private_files
 from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import FORMAT, BlockDamaged
 from rvlab.store import Store
-from rvlab.store.home import cache_folder
+from rvlab.store.dirs import user_cache_dir
 
 MAX_DISK_BYTES = 2 * 2**30
 """Size of the cache on this machine, of all stores; the least recently used files go first."""
@@ -44,7 +44,7 @@ class LocalRowCache:
     def __init__(self, store: Store, experiment: str, table: str) -> None:
         address = f"{store.uri}\n{store.access.endpoint if store.is_s3 else ''}"
         digest = hashlib.sha256(address.encode()).hexdigest()[:16]
-        self._root = cache_folder() / "tables"
+        self._root = user_cache_dir() / "tables"
         self._folder = self._root / digest / experiment / f"{table}-{FORMAT}"
         self._context = f"{digest}/{experiment}/{table}"
         self._table = table

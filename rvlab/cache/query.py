@@ -15,10 +15,17 @@ from rvlab.cache.local import LocalRowCache
 from rvlab.cache.prefetch import Prefetcher
 from rvlab.cache.row_cache import ANNOTATIONS, RUNS
 from rvlab.cache.shared import SharedRowCache
-from rvlab.model import ANNOTATIONS_DIR, CACHE_DIR, Run, is_name
+from rvlab.model import ANNOTATIONS_DIR, CACHE_DIR, Run, is_valid_name
 from rvlab.store import Store
 from rvlab.store.layout import check_layout
-from rvlab.store.roll import Roll, active_prefix, called, end_keys, ended_prefix, from_keys
+from rvlab.store.run_listing import (
+    RunListing,
+    active_prefix,
+    end_keys,
+    ended_prefix,
+    from_keys,
+    lookup_runs,
+)
 from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
 
 if TYPE_CHECKING:
@@ -88,7 +95,7 @@ class Query:
             self._shared[experiment, table] = found
         return found
 
-    def list_runs(self, experiments: Iterable[str] | None = None) -> list[Roll]:
+    def list_runs(self, experiments: Iterable[str] | None = None) -> list[RunListing]:
         """List the runs of experiments, and prefetch what the table of runs will need.
 
         Args:
@@ -101,7 +108,7 @@ class Query:
             StoreError: If the store does not answer or refuses.
         """
         folders = self.store.folders() if experiments is None else experiments
-        names = [name for name in folders if is_name(name)]
+        names = [name for name in folders if is_valid_name(name)]
         known = {name: _keys_of(self.local_blocks(name, RUNS.name)) for name in names}
         if len(names) == 1 and len(blocks := self.local_blocks(names[0], RUNS.name)) == 1:
             self._prefetch_columns(*blocks.values())
@@ -143,7 +150,7 @@ class Query:
             found += [one] if one.ids else []
         return found
 
-    def look_up(self, runs: Sequence[Run]) -> list[Roll]:
+    def look_up(self, runs: Sequence[Run]) -> list[RunListing]:
         """Look up runs by name, whether they exist or not.
 
         Returns:
@@ -158,9 +165,9 @@ class Query:
         mine = {}
         for name, some in ids.items():
             known = _keys_of(self.local_blocks(name, RUNS.name))
-            mine[name] = called(self.store, name, some, known or ())
+            mine[name] = lookup_runs(self.store, name, some, known or ())
         together = groupby(runs, key=lambda run: run.experiment)
-        return [mine[name].only(run.id for run in some) for name, some in together]
+        return [mine[name].subset(run.id for run in some) for name, some in together]
 
     def _prefetch_blocks(self, experiment: str, listed: Sequence[str], *, alone: bool) -> list[str]:
         """Start reading the shared blocks of runs, and return their page boundaries."""
@@ -216,7 +223,7 @@ def _keys_of(blocks: Mapping[str, RowBlock]) -> Collection[str] | None:
     return {key for block in blocks.values() for key in block.keys} if blocks else None
 
 
-def list_experiment(store: Store, experiment: str) -> Roll | None:
+def list_experiment(store: Store, experiment: str) -> RunListing | None:
     """List the runs of an experiment; None if it has none.
 
     Raises:
@@ -226,16 +233,18 @@ def list_experiment(store: Store, experiment: str) -> Roll | None:
         return next(iter(query.list_runs([experiment])), None)
 
 
-def merge_listings(rolls: Sequence[Roll]) -> dict[str, Roll]:
+def merge_listings(rolls: Sequence[RunListing]) -> dict[str, RunListing]:
     """Return one listing for each experiment, with all runs of `rolls`."""
-    found: dict[str, Roll] = {}
+    found: dict[str, RunListing] = {}
     for one in rolls:
         other = found.get(one.experiment)
         if other is None:
             found[one.experiment] = one
         else:
             ids = list(dict.fromkeys([*other.ids, *one.ids]))
-            ends = {**other.ends, **one.ends}
-            both = other.whole or one.whole
-            found[one.experiment] = Roll(one.store, one.experiment, ids, ends, both, other.index)
+            ends = {**other.end_etags, **one.end_etags}
+            both = other.is_complete or one.is_complete
+            found[one.experiment] = RunListing(
+                one.store, one.experiment, ids, ends, both, other.cache_keys
+            )
     return found

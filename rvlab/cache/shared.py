@@ -69,7 +69,7 @@ class SharedRowCache:
 
     def read_many(self, names: Iterable[str]) -> dict[str, RowBlock | None]:
         """Read several blocks at once; see `read`."""
-        found: dict[str, RowBlock | None] = self._store.each(self.read, names)
+        found: dict[str, RowBlock | None] = self._store.map_concurrently(self.read, names)
         return found
 
     def read(self, name: str) -> RowBlock | None:
@@ -160,7 +160,7 @@ class SharedRowCache:
         """
         if self._store.is_s3:
             start = f"{self._prefix}{name.partition('.')[0]}{_BOUNDARIES}"
-            self._store.each(lambda key: self._store.put(f"{start}{key}", b""), keys)
+            self._store.map_concurrently(lambda key: self._store.put(f"{start}{key}", b""), keys)
 
     def remove_page_boundaries(self, keys: Collection[str] = ()) -> None:
         """Delete the page boundaries of blocks that are gone, and those at some keys.

@@ -6,14 +6,14 @@ import os
 import sys
 from collections.abc import Sequence
 
-from rvlab.cli._parser import parser
+from rvlab.cli._parser import build_parser
 from rvlab.cli._printable import printable
 from rvlab.errors import RvlabError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    args = parser().parse_args(argv)
+    args = build_parser().parse_args(argv)
     try:
         status = int(args.call(args) or 0)
         sys.stdout.flush()

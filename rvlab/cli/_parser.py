@@ -7,14 +7,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from rvlab.cli import _verbs as verbs
+from rvlab.cli import _commands as verbs
 
-ABOUT = "rvlab: the notebook's verbs in a shell."
-GATE = "test whether a run may replace another: exit 0 passes, 3 fails, 4 cannot tell"
+DESCRIPTION = "rvlab: the notebook's verbs in a shell."
+GATE_HELP = "test whether a run may replace another: exit 0 passes, 3 fails, 4 cannot tell"
 
 
-def parser() -> argparse.ArgumentParser:
-    made = argparse.ArgumentParser(prog="rvlab", description=ABOUT)
+def build_parser() -> argparse.ArgumentParser:
+    made = argparse.ArgumentParser(prog="rvlab", description=DESCRIPTION)
     made.add_argument("--store", help="a folder, s3://bucket/prefix or embedded[:FOLDER]")
     made.add_argument("--engine", default="local", help="local, kubeflow or rehearse")
     made.add_argument("--profile", help="a profile of rvlab.toml")
@@ -25,12 +25,14 @@ def parser() -> argparse.ArgumentParser:
         added.set_defaults(call=call)
         return added
 
-    verb("up", verbs.up, "start the embedded S3 server and say how to reach it")
-    verb("down", verbs.down, "stop the embedded S3 server; its data stay")
-    verb("recipes", verbs.recipes, "list the recipes that come with rvlab, and their parameters")
+    verb("up", verbs.cmd_up, "start the embedded S3 server and say how to reach it")
+    verb("down", verbs.cmd_down, "stop the embedded S3 server; its data stay")
+    verb(
+        "recipes", verbs.cmd_recipes, "list the recipes that come with rvlab, and their parameters"
+    )
     migrate = verb("migrate", verbs.migrate, "convert a store that an earlier version has written")
     migrate.add_argument("location", nargs="?", metavar="STORE", help="by default that of --store")
-    submit = verb("submit", verbs.submit, "start a run and return at once")
+    submit = verb("submit", verbs.cmd_submit, "start a run and return at once")
     submit.add_argument("recipe", help="a shipped name, a path or a module")
     submit.add_argument(
         "-a", "--arg", nargs=2, action="append", default=[], metavar=("KEY", "VALUE")
@@ -39,51 +41,51 @@ def parser() -> argparse.ArgumentParser:
     submit.add_argument("-s", "--splits", type=int, default=1)
     submit.add_argument("--seed", type=int)
     submit.add_argument("--wait", action="store_true", help="wait until it has ended")
-    runs = verb("runs", verbs.runs, "print the table of runs")
+    runs = verb("runs", verbs.cmd_runs, "print the table of runs")
     runs.add_argument("experiment", nargs="?")
     runs.add_argument("--all", action="store_true", help="archived runs, too")
     runs.add_argument("--sort", default="created", metavar="COLUMN", help="such as metrics.f1")
-    logs = verb("logs", verbs.logs, "print what a run printed")
+    logs = verb("logs", verbs.cmd_logs, "print what a run printed")
     logs.add_argument("run")
     logs.add_argument("step", nargs="?")
-    _more(verb)
+    _add_run_commands(verb)
     return made
 
 
-def _more(verb: Callable[..., argparse.ArgumentParser]) -> None:
+def _add_run_commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """What is done with runs that are there."""
-    retry = verb("retry", verbs.retry, "start runs again that failed or were lost")
+    retry = verb("retry", verbs.cmd_retry, "start runs again that failed or were lost")
     retry.add_argument("run", nargs="+")
-    compiled = verb("compile", verbs.write_pipeline, "write a recipe's Kubeflow pipeline as YAML")
+    compiled = verb("compile", verbs.cmd_compile, "write a recipe's Kubeflow pipeline as YAML")
     compiled.add_argument("recipe", help="a shipped name, a path or a module")
     compiled.add_argument("-o", "--output", required=True, type=Path, help="the file to write")
-    gate = verb("gate", verbs.gate, GATE)
+    gate = verb("gate", verbs.cmd_gate, GATE_HELP)
     gate.add_argument("candidate", nargs="+", help="a run, or several of one setting, by id or URI")
     gate.add_argument("--baseline", nargs="+", required=True, help="the same")
     gate.add_argument("--metric", default="f1", help="such as f1, mean_iou or f1.road")
     gate.add_argument("--margin", type=float, default=0.0, help="how much worse it may be")
     gate.add_argument("--group", help="the group of scenes; by default that of the run's metrics")
     gate.add_argument("--level", type=float, default=0.95, help="the level of the interval")
-    cancel = verb("cancel", verbs.cancel, "end a run, with all its processes")
+    cancel = verb("cancel", verbs.cmd_cancel, "end a run, with all its processes")
     cancel.add_argument("run", nargs="+")
-    clone = verb("clone", verbs.clone, "start a run again, with what is given changed")
+    clone = verb("clone", verbs.cmd_clone, "start a run again, with what is given changed")
     clone.add_argument("run")
     clone.add_argument(
         "-a", "--arg", nargs=2, action="append", default=[], metavar=("KEY", "VALUE")
     )
     clone.add_argument("-e", "--experiment", help="where it goes; by default where the run is")
     clone.add_argument("--seed", type=int)
-    tag = verb("tag", verbs.tag, "add tags to a run, and take others away")
+    tag = verb("tag", verbs.cmd_tag, "add tags to a run, and take others away")
     tag.add_argument("run")
     tag.add_argument("tag", nargs="*")
     tag.add_argument("--remove", action="append", default=[], metavar="TAG")
-    note = verb("note", verbs.note, "write a note on a run, in place of an earlier one")
+    note = verb("note", verbs.cmd_note, "write a note on a run, in place of an earlier one")
     note.add_argument("run")
     note.add_argument("text", help="'' clears it")
-    archive = verb("archive", verbs.archive, "put runs out of sight; nothing of them is lost")
+    archive = verb("archive", verbs.cmd_archive, "put runs out of sight; nothing of them is lost")
     archive.add_argument("run", nargs="+")
     archive.add_argument("--undo", action="store_true", help="bring them back")
-    clean = verb("clean", verbs.clean, "remove what interrupted submissions left in the store")
+    clean = verb("clean", verbs.cmd_clean, "remove what interrupted submissions left in the store")
     clean.add_argument("--dry-run", action="store_true", help="list it, and remove nothing")
     clean.add_argument(
         "--older-than",
@@ -92,6 +94,6 @@ def _more(verb: Callable[..., argparse.ArgumentParser]) -> None:
         metavar="HOURS",
         help="leave what was written within so many hours; by default 1",
     )
-    delete = verb("delete", verbs.delete, "delete runs for good; asks for their name")
+    delete = verb("delete", verbs.cmd_delete, "delete runs for good; asks for their name")
     delete.add_argument("run", nargs="+")
     delete.add_argument("--yes-delete", metavar="NAME", help="the name, for scripts")

@@ -5,7 +5,7 @@ question                      answer
 ============================  =====================================================================
 Which runs lead?              `board`, and `styled` for the eye
 In what do runs differ?       `varying` (parameters), `configs` (Raster Vision's), `diff` (two runs)
-Do the metrics agree?         `flips`
+Do the metrics agree?         `rank_changes`
 In which classes, scenes?     `pivot` for all runs, `by_scene` for two
 How did they train?           `epochs`: the best one, seconds, overfitting
 How much is the seed?         `seeds`
@@ -24,16 +24,16 @@ from typing import TYPE_CHECKING
 import lazy_loader
 
 if TYPE_CHECKING:
-    from rvlab.compare._better import Test, test
     from rvlab.compare._board import board, styled
     from rvlab.compare._by_scene import by_scene
     from rvlab.compare._configs import configs
     from rvlab.compare._diff import diff, source_diff
     from rvlab.compare._epochs import epochs
-    from rvlab.compare._flips import flips
     from rvlab.compare._gate import Gate, gate
     from rvlab.compare._pivot import pivot
+    from rvlab.compare._rank_changes import rank_changes
     from rvlab.compare._seeds import seeds
+    from rvlab.compare._significance import Test, test
     from rvlab.compare._table_of_tests import holm, table_of_tests
     from rvlab.compare._varying import varying
 
@@ -45,10 +45,10 @@ __all__ = [
     "configs",
     "diff",
     "epochs",
-    "flips",
     "gate",
     "holm",
     "pivot",
+    "rank_changes",
     "seeds",
     "source_diff",
     "styled",
@@ -60,13 +60,13 @@ __all__ = [
 __getattr__, __dir__, _ = lazy_loader.attach(
     __name__,
     submod_attrs={
-        "_better": ["Test", "test"],
+        "_significance": ["Test", "test"],
         "_board": ["board", "styled"],
         "_by_scene": ["by_scene"],
         "_configs": ["configs"],
         "_diff": ["diff", "source_diff"],
         "_epochs": ["epochs"],
-        "_flips": ["flips"],
+        "_rank_changes": ["rank_changes"],
         "_gate": ["Gate", "gate"],
         "_pivot": ["pivot"],
         "_seeds": ["seeds"],

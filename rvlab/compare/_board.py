@@ -6,10 +6,10 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare._flips import METRICS, flip_counts
+from rvlab.compare._rank_changes import RANK_METRICS, rank_change_counts
 from rvlab.compare._varying import varying
-from rvlab.compare.addresses import Runs, rows
 from rvlab.compare.columns import eval_set_column, metric_column
+from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
 
@@ -19,11 +19,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
     from pandas.io.formats.style import Styler
 
-_OTHERS = ("experiment", "recipe", "seed", "state", "commit", "image")
+_CONTEXT_COLUMNS = ("experiment", "recipe", "seed", "state", "commit", "image")
 
 
 def board(
-    runs: Runs,
+    runs: RunsLike,
     metric: str = "metrics.f1",
     *,
     ascending: bool = False,
@@ -43,10 +43,10 @@ def board(
         A plain table, best first, index as in `runs`:
 
         * ``rank``, from 1; equals share one, and runs without the metric have none and come last;
-        * the metric, and ``to_best``, its difference to the best one (0, else negative; positive
-          where less is better);
-        * ``flips``: with how many runs it changes places by another of macro F1, mean IoU and
-          Raster Vision's average; `flips` names them;
+        * the metric, and ``diff_to_best``, its difference to the best one (0, else negative;
+          positive where less is better);
+        * ``rank_changes``: with how many runs it changes places by another of macro F1, mean IoU
+          and Raster Vision's average; `rank_changes` names them;
         * the other two of these metrics, as far as they are there;
         * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
           differ, `columns`, and ``uri``, so that plots and the lab take it.
@@ -62,25 +62,27 @@ def board(
     """
     import pandas as pd
 
-    runs = rows(runs)
+    runs = load_rows(runs)
     columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
     for name in columns:
         if name not in runs:
             raise TableError(f"The table of runs has no column {name!r}.")
     has = runs[column].notna().to_numpy(dtype=bool)
-    sets = _sets(runs, eval_set_column(runs, column), has, across_sets)
+    sets = _eval_set_ids(runs, eval_set_column(runs, column), has, across_sets)
     ranked = sets.iloc[has.nonzero()[0]]
     by_set = runs.groupby(sets.to_numpy(), sort=False)[column]
     best = by_set.transform("min" if ascending else "max")
-    flipped = [flip_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)]
+    flipped = [
+        rank_change_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)
+    ]
     made = {
         "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
         column: runs[column],
-        "to_best": runs[column] - best,
+        "diff_to_best": runs[column] - best,
     }
     shown = pd.DataFrame(made, index=runs.index)
-    if len(METRICS) > 1 and flipped:
+    if len(RANK_METRICS) > 1 and flipped:
         # By place and not by index: two tables below one another may name a run twice.
         counted = pd.concat(flipped)
         places = [
@@ -88,11 +90,11 @@ def board(
             for _, where in runs.groupby(sets.to_numpy(), sort=False).indices.items()
             for i in where
         ]
-        shown["flips"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
+        shown["rank_changes"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
     rest = [
-        *(name for name in METRICS if name in runs),
+        *(name for name in RANK_METRICS if name in runs),
         *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
-        *differing_columns(runs, [name for name in _OTHERS if name in runs]),
+        *differing_columns(runs, [name for name in _CONTEXT_COLUMNS if name in runs]),
         *varying(runs).columns,
         *columns,
         *(["uri"] if "uri" in runs else []),
@@ -131,9 +133,9 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     metrics = [c for c in board.columns if str(c).startswith("metrics.")]
     column = metric_column(board, metric or next(iter(metrics), "metrics.f1"))
     numbers: list[Any] = list(board.select_dtypes("float").columns)
-    style = style.hide(axis="index").format(_escaped, na_rep="–")
-    style = style.format_index(_escaped, axis="columns")
-    scores: list[Any] = [c for c in numbers if c in metrics or c == "to_best"]
+    style = style.hide(axis="index").format(_escape, na_rep="–")
+    style = style.format_index(_escape, axis="columns")
+    scores: list[Any] = [c for c in numbers if c in metrics or c == "diff_to_best"]
     style = style.format("{:.4f}", na_rep="–", subset=scores)
     # A learning rate of 3e-05 would be 0.0000 with four decimals.
     rest = [c for c in numbers if c not in scores]
@@ -151,7 +153,7 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     return style
 
 
-def _escaped(value: object) -> str:
+def _escape(value: object) -> str:
     """A cell or a column header as HTML text.
 
     pandas' own ``escape="html"`` leaves values that are not strings as they are, such as a list
@@ -162,7 +164,7 @@ def _escaped(value: object) -> str:
     return str(escape(f"{value:.4g}" if isinstance(value, float) else str(value)))
 
 
-def _sets(
+def _eval_set_ids(
     runs: pd.DataFrame, column: str, has: NDArray[np.bool_], across_sets: bool
 ) -> pd.Series[str]:
     """What each run was evaluated on; one set where nothing is known of it."""

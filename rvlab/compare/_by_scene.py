@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare.addresses import Runs, addresses, rows
-from rvlab.compare.scenes import read_confusion
-from rvlab.compare.scores import NULL
-from rvlab.compare.sides import sides
+from rvlab.compare.metric_functions import NULL_NAME
+from rvlab.compare.pairing import pair_runs
+from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
+from rvlab.compare.scene_matrices import load_confusion
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:
@@ -15,8 +15,8 @@ if TYPE_CHECKING:
 
 
 def by_scene(
-    a: Runs,
-    b: Runs,
+    a: RunsLike,
+    b: RunsLike,
     metric: str = "f1",
     *,
     group: str | None = None,
@@ -61,16 +61,16 @@ def by_scene(
     import numpy as np
     import pandas as pd
 
-    left, right = rows(a), rows(b)
-    of = sides(
+    left, right = load_rows(a), load_rows(b)
+    of = pair_runs(
         left, right, metric, group=group, confusion=confusion, labels=None, any_truth=any_truth
     )
     n, name = len(of.scenes), metric.removeprefix("metrics.")
     each = [of.metric(side).mean(axis=0) for side in (of.a, of.b)]
-    whole, without = of.weighted(np.ones((1, n))), of.weighted(1 - np.eye(n))
-    runs = addresses(left)
-    counts = read_confusion(runs) if confusion is None else confusion
-    pixels = _pixels(counts[counts["run"].isin([run.id for run in runs])], group)
+    whole, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
+    runs = run_addresses(left)
+    counts = load_confusion(runs) if confusion is None else confusion
+    pixels = _labelled_pixels(counts[counts["run"].isin([run.id for run in runs])], group)
     columns = {
         f"{name}.a": each[0],
         f"{name}.b": each[1],
@@ -83,10 +83,10 @@ def by_scene(
     return table.loc[size.index]
 
 
-def _pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:
+def _labelled_pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:
     """Labelled pixels of each scene; of runs that differ the last one's."""
     there = counts[counts["scene"].notna()]
     chosen = group or headline_group(str(g) for g in there["group"].unique())
-    there = there[(there["group"] == chosen) & (there["truth"] != NULL)]
+    there = there[(there["group"] == chosen) & (there["truth"] != NULL_NAME)]
     each = there.groupby(["scene", "run"])["count"].sum()
     return each.groupby(level="scene").last()

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import infer_dtype
-from rvlab.compare.addresses import Runs, addresses, store_of
+from rvlab.compare.resolve import RunsLike, run_addresses, store_of
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
@@ -16,11 +16,11 @@ from rvlab.store import outputs
 if TYPE_CHECKING:
     import pandas as pd
 
-SETS = ("dataset.scene_groups.",)
+SCENE_GROUP_PREFIXES = ("dataset.scene_groups.",)
 """Keys below which Raster Vision has sets, which it writes in any order."""
 
 
-def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
+def configs(runs: RunsLike, *, every: bool = False) -> pd.DataFrame:
     """Raster Vision's ``pipeline-config.json``, flattened: one column per key that differs.
 
     Where a run lies is no difference: its own URI reads ``{run}``, the folder of its scenes
@@ -41,12 +41,12 @@ def configs(runs: Runs, *, every: bool = False) -> pd.DataFrame:
     """
     import pandas as pd
 
-    wanted = addresses(runs)
+    wanted = run_addresses(runs)
     flat = _read(wanted)
     have = [one for one in flat if one]
     names = sorted({name for one in flat for name in one})
     if not every:
-        names = [n for n in names if len({_text(one, n) for one in have}) > 1]
+        names = [n for n in names if len({_string_at(one, n) for one in have}) > 1]
     columns = {
         name: infer_dtype([one.get(name) for one in flat], [name in one for one in flat])
         for name in names
@@ -61,7 +61,7 @@ def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
     flat, troubles = [], []
     for run in wanted:
         try:
-            flat.append(config_of(run))
+            flat.append(flat_config(run))
         except (RasterError, RecordBroken) as exc:
             troubles.append((run, exc))
             flat.append({})
@@ -72,16 +72,16 @@ def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
     return flat
 
 
-def config_of(run: Run) -> dict[str, Any]:
+def flat_config(run: Run) -> dict[str, Any]:
     """The flattened config of one run; empty if it has none yet."""
     try:
-        raw = outputs.config(store_of(run), run)
+        raw = outputs.read_config(store_of(run), run)
     except KeyMissing:
         return {}
-    return dict(flattened(_placed(raw, places(run))))
+    return dict(flatten(_replace_folders(raw, folder_placeholders(run))))
 
 
-def places(run: Run) -> dict[str, str]:
+def folder_placeholders(run: Run) -> dict[str, str]:
     """What stands for the folders that are a run's own, the longest first."""
     key = run.key("spec.json")
     found = {run.uri: "{run}"}
@@ -95,21 +95,21 @@ def places(run: Run) -> dict[str, str]:
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 
-def flattened(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
+def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
     """Dotted paths and plain values; lists of plain values stay lists."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
-            yield from flattened(inner, f"{path}.{name}" if path else str(name))
+            yield from flatten(inner, f"{path}.{name}" if path else str(name))
     elif isinstance(value, list) and any(isinstance(one, Mapping) for one in value):
-        for name, inner in zip(_names(value), value, strict=True):
-            yield from flattened(inner, f"{path}[{name}]")
-    elif isinstance(value, list) and path.startswith(SETS):
+        for name, inner in zip(_item_keys(value), value, strict=True):
+            yield from flatten(inner, f"{path}[{name}]")
+    elif isinstance(value, list) and path.startswith(SCENE_GROUP_PREFIXES):
         yield path, sorted(value, key=str)
     else:
         yield path, value
 
 
-def _names(items: Sequence[Any]) -> list[str]:
+def _item_keys(items: Sequence[Any]) -> list[str]:
     """Ids where each has one of its own, else numbers."""
     ids = [str(one["id"]) for one in items if isinstance(one, Mapping) and "id" in one]
     if len(set(ids)) == len(items):
@@ -117,18 +117,18 @@ def _names(items: Sequence[Any]) -> list[str]:
     return [str(i) for i in range(len(items))]
 
 
-def _placed(value: Any, own: Mapping[str, str]) -> Any:
+def _replace_folders(value: Any, own: Mapping[str, str]) -> Any:
     if isinstance(value, str):
         for folder, word in own.items():
             if value == folder or f"{folder}/" in f"{value}/":
                 value = f"{value}/".replace(f"{folder}/", f"{word}/")[:-1]
         return value
     if isinstance(value, Mapping):
-        return {name: _placed(inner, own) for name, inner in value.items()}
+        return {name: _replace_folders(inner, own) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_placed(inner, own) for inner in value]
+        return [_replace_folders(inner, own) for inner in value]
     return value
 
 
-def _text(config: Mapping[str, Any], name: str) -> str:
+def _string_at(config: Mapping[str, Any], name: str) -> str:
     return json.dumps(config[name], sort_keys=True) if name in config else ""

@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
-from rvlab.compare._configs import config_of
-from rvlab.compare.addresses import Runs, one, store_of
+from rvlab.compare._configs import flat_config
+from rvlab.compare.resolve import RunsLike, single_run, store_of
 from rvlab.errors import KeyMissing
 from rvlab.frame.params import value_key
 from rvlab.model import Run, Spec
@@ -17,17 +17,27 @@ from rvlab.model import Run, Spec
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = ("recipe", "source", "parameter", "seed", "splits", "commit", "image", "data", "config")
+DIFF_KINDS = (
+    "recipe",
+    "source",
+    "parameter",
+    "seed",
+    "splits",
+    "commit",
+    "image",
+    "data",
+    "config",
+)
 """Kinds of differences, in the order of the table."""
 
 _SETTINGS = {"recipe": "recipe", "seed": "seed", "splits": "splits", "image": "image"}
-_COMMIT = ("commit", "dirty")
+_COMMIT_FIELDS = ("commit", "dirty")
 _ABSENT = object()
 
-Row = tuple[str, str, Any, Any, str | None]
+DiffRow = tuple[str, str, Any, Any, str | None]
 
 
-def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
+def diff(run_a: RunsLike, run_b: RunsLike) -> pd.DataFrame:
     """Everything in which two runs differ, and nothing else.
 
     Args:
@@ -35,7 +45,7 @@ def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
         run_b: The other.
 
     Returns:
-        ``kind key a b text``, in the order of `KINDS`:
+        ``kind key a b text``, in the order of `DIFF_KINDS`:
 
         * ``recipe``, ``seed``, ``splits``, ``image``: as the runs' specs have them;
         * ``source``: the recipe's source; `a` and `b` are the beginnings of its SHA-256, `text` the
@@ -59,12 +69,12 @@ def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
     """
     import pandas as pd
 
-    a, b = one(run_a, "run_a"), one(run_b, "run_b")
-    specs = [_spec(run) for run in (a, b)]
+    a, b = single_run(run_a, "run_a"), single_run(run_b, "run_b")
+    specs = [_read_spec(run) for run in (a, b)]
     found = [*_spec_rows(*specs), *_source_rows(a, b, *specs)]
     found += _mapping_rows("data", *_fingerprints(a, b))
-    found += _mapping_rows("config", config_of(a), config_of(b))
-    found.sort(key=lambda row: (KINDS.index(row[0]), row[1]))
+    found += _mapping_rows("config", flat_config(a), flat_config(b))
+    found.sort(key=lambda row: (DIFF_KINDS.index(row[0]), row[1]))
     names = ("kind", "key", "a", "b", "text")
     columns = list(zip(*found, strict=True)) or [()] * len(names)
     return pd.DataFrame(
@@ -75,7 +85,7 @@ def diff(run_a: Runs, run_b: Runs) -> pd.DataFrame:
     )
 
 
-def source_diff(run_a: Runs, run_b: Runs) -> str:
+def source_diff(run_a: RunsLike, run_b: RunsLike) -> str:
     """The recipes' sources of two runs as a unified diff; empty where they are the same.
 
     Args:
@@ -85,16 +95,16 @@ def source_diff(run_a: Runs, run_b: Runs) -> str:
     Raises:
         SpecError: If one of them is not one run.
     """
-    a, b = one(run_a, "run_a"), one(run_b, "run_b")
-    before, after = (_source(run).splitlines() for run in (a, b))
+    a, b = single_run(run_a, "run_a"), single_run(run_b, "run_b")
+    before, after = (_read_source(run).splitlines() for run in (a, b))
     names = [f"{run.id}/recipe.py" for run in (a, b)]
     return "\n".join(difflib.unified_diff(before, after, names[0], names[1], lineterm=""))
 
 
-def _spec_rows(a: Spec, b: Spec) -> Iterator[Row]:
+def _spec_rows(a: Spec, b: Spec) -> Iterator[DiffRow]:
     for kind, name in _SETTINGS.items():
         yield from _mapping_rows(kind, {name: getattr(a, name)}, {name: getattr(b, name)})
-    for name in _COMMIT:
+    for name in _COMMIT_FIELDS:
         yield from _mapping_rows("commit", {name: getattr(a, name)}, {name: getattr(b, name)})
     yield from _mapping_rows("parameter", a.params, b.params)
     data = [{k: v for k, v in spec.places.items() if k == "data_uri"} for spec in (a, b)]
@@ -103,7 +113,7 @@ def _spec_rows(a: Spec, b: Spec) -> Iterator[Row]:
 
 def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     """What the runs were scored on; nothing where that is known of one of them only."""
-    tables = [frame.scenes(store_of(run), [run]) for run in (a, b)]
+    tables = [frame.scenes_table(store_of(run), [run]) for run in (a, b)]
     if any(table.empty for table in tables):
         return {}, {}
     left, right = (
@@ -118,31 +128,31 @@ def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
     return left, right
 
 
-def _source_rows(a: Run, b: Run, spec_a: Spec, spec_b: Spec) -> Iterator[Row]:
+def _source_rows(a: Run, b: Run, spec_a: Spec, spec_b: Spec) -> Iterator[DiffRow]:
     if spec_a.source_sha256 != spec_b.source_sha256:
         start_a, start_b = spec_a.source_sha256[:12], spec_b.source_sha256[:12]
         yield "source", "recipe.py", start_a, start_b, source_diff(a, b)
 
 
-def _mapping_rows(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[Row]:
+def _mapping_rows(kind: str, a: Mapping[str, Any], b: Mapping[str, Any]) -> Iterator[DiffRow]:
     for key in dict.fromkeys([*a, *b]):
         left, right = a.get(key, _ABSENT), b.get(key, _ABSENT)
         if left is _ABSENT or right is _ABSENT or value_key(left) != value_key(right):
-            yield kind, key, _shown(left), _shown(right), None
+            yield kind, key, _display_text(left), _display_text(right), None
 
 
-def _shown(value: Any) -> str | None:
+def _display_text(value: Any) -> str | None:
     if value is _ABSENT or value is None:
         return None
     return value if isinstance(value, str) else json.dumps(value, sort_keys=True)
 
 
-def _spec(run: Run) -> Spec:
+def _read_spec(run: Run) -> Spec:
     key = run.key("spec.json")
     return Spec.from_record(store_of(run).get_json(key), key)
 
 
-def _source(run: Run) -> str:
+def _read_source(run: Run) -> str:
     try:
         return store_of(run).get(run.key("recipe.py")).decode(errors="replace")
     except KeyMissing:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.asked import with_columns
-from rvlab.frame.best import best_place, less_is_better
+from rvlab.frame.best_epoch import best_index, lower_is_better
+from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-USUAL = ("val_loss", "mAP")
+DEFAULT_METRICS = ("val_loss", "mAP")
 """Taken by default, the first that the history has: a detector logs no loss of its validation."""
 
 _NAN = float("nan")
@@ -67,13 +67,13 @@ def epochs(
     """
     import pandas as pd
 
-    table = with_columns(history, ["run", "epoch"], "history")
+    table = require_columns(history, ["run", "epoch"], "history")
     if metric and len(table):
-        table = with_columns(table, [metric], "history")
-    name = metric or next((one for one in USUAL if one in table), USUAL[0])
-    least = less_is_better(name) if ascending is None else ascending
+        table = require_columns(table, [metric], "history")
+    name = metric or next((one for one in DEFAULT_METRICS if one in table), DEFAULT_METRICS[0])
+    least = lower_is_better(name) if ascending is None else ascending
     runs = table.sort_values("epoch", kind="stable").groupby("run", sort=False)
-    found = {run: _row(rows, name, least) for run, rows in runs}
+    found = {run: _epoch_row(rows, name, least) for run, rows in runs}
     dtypes: dict[str, Any] = {
         "epochs": "int64",
         "best_epoch": "Int64",
@@ -88,13 +88,15 @@ def epochs(
     return pd.DataFrame(rows, order, columns=list(dtypes)).astype(dtypes)
 
 
-def _row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:
+def _epoch_row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:
     import pandas as pd
 
-    values = _column(rows, name)
-    at = best_place(values, least=least)
-    seconds = (_column(rows, "train_time_s") + _column(rows, "valid_time_s").fillna(0)).dropna()
-    loss = _column(rows, "val_loss")
+    values = _metric_series(rows, name)
+    at = best_index(values, least=least)
+    seconds = (
+        _metric_series(rows, "train_time_s") + _metric_series(rows, "valid_time_s").fillna(0)
+    ).dropna()
+    loss = _metric_series(rows, "val_loss")
     return (
         len(rows),
         pd.NA if at is None else int(rows["epoch"].iloc[at]),
@@ -106,7 +108,7 @@ def _row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:
     )
 
 
-def _column(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
+def _metric_series(rows: pd.DataFrame, name: str) -> pd.Series[Any]:
     import pandas as pd
 
     if name not in rows:

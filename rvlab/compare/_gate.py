@@ -6,10 +6,10 @@ from dataclasses import dataclass
 from html import escape
 from typing import TYPE_CHECKING
 
-from rvlab.compare._better import Test, test
-from rvlab.compare.addresses import Runs
+from rvlab.compare._significance import Test, test
+from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
-from rvlab.compare.scores import in_words
+from rvlab.compare.resolve import RunsLike
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ class Gate:
 
 
 def gate(
-    candidate: Runs,
-    baseline: Runs,
+    candidate: RunsLike,
+    baseline: RunsLike,
     metric: str = "f1",
     margin: float = 0.0,
     *,
@@ -94,7 +94,7 @@ def gate(
         any_truth=any_truth,
     )
     verdict = _verdict(found, margin)
-    margins = f"a margin of {margin:g} {in_words(metric)}"
+    margins = f"a margin of {margin:g} {metric_label(metric)}"
     head = {
         "passes": f"The candidate passes {margins}.",
         "fails": f"The candidate fails {margins}.",
@@ -105,7 +105,7 @@ def gate(
 
 
 def _verdict(found: Test, margin: float) -> str:
-    if not found.says_something:
+    if not found.has_enough_scenes:
         return "cannot tell"
     by_test = margin != 0 or found.p <= 1 - found.level
     if found.low > -margin and by_test:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rvlab.compare.scores import OF_A_CLASS
+from rvlab.compare.metric_functions import CLASS_METRICS
 from rvlab.errors import SpecError, TableError, did_you_mean
-from rvlab.frame.asked import with_columns
-from rvlab.frame.pivot import COLUMNS, pivoted
+from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, pivot_metric
+from rvlab.frame.validate import require_columns
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:
     import pandas as pd
 
-ALL = "all"
+ALL_COLUMN = "all"
 """The column with the value over all classes or scenes."""
 
 
@@ -54,21 +54,22 @@ def pivot(
     if columns not in ("class", "scene"):
         hint = did_you_mean(str(columns), ("class", "scene"))
         raise SpecError(f"columns cannot be {columns!r}. {hint}")
-    table = with_columns(evals, COLUMNS, "table of evaluations")
+    table = require_columns(evals, PIVOT_INPUT_COLUMNS, "table of evaluations")
     if table.empty:
-        return pd.DataFrame({ALL: pd.Series(dtype="float64")}, pd.Index([], name="run"))
+        return pd.DataFrame({ALL_COLUMN: pd.Series(dtype="float64")}, pd.Index([], name="run"))
     name, of = metric.removeprefix("metrics."), None
     kind, _, word = name.partition(".")
-    if columns == "scene" and word and kind in OF_A_CLASS:
+    if columns == "scene" and word and kind in CLASS_METRICS:
         name, of = kind, word
     chosen = group or headline_group(str(g) for g in table["group"].dropna().unique())
-    found = pivoted(table, columns, name, chosen, of)
+    found = pivot_metric(table, columns, name, chosen, of)
     cells = found.cells
-    if ALL in cells:
+    if ALL_COLUMN in cells:
         raise TableError(
-            f"A {columns} is called {ALL!r}, as is the column over all of them: rename it in evals."
+            f"A {columns} is called {ALL_COLUMN!r}, as is the column over all of them: rename it "
+            "in evals."
         )
     if columns == "scene":
         cells = cells[sorted(cells.columns)]
-    cells.insert(0, ALL, found.whole)
+    cells.insert(0, ALL_COLUMN, found.overall)
     return cells.reindex(pd.Index(table["run"].unique(), name="run")).rename_axis(columns=None)

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rvlab.compare.addresses import Runs, addresses, rows
 from rvlab.compare.columns import metric_column
+from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resample import bootstrap, check_level
-from rvlab.compare.scenes import read_confusion, scenes
-from rvlab.compare.scores import score
-from rvlab.compare.seeding import SAME, groups
+from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
+from rvlab.compare.scene_matrices import align_scenes, load_confusion
+from rvlab.compare.seed_groups import SETTING_COLUMNS, group_by_setting
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.params import differing_columns, param_columns
 
@@ -21,7 +21,7 @@ _NAN = float("nan")
 
 
 def seeds(
-    runs: Runs,
+    runs: RunsLike,
     metric: str = "metrics.f1",
     *,
     level: float = 0.95,
@@ -34,7 +34,7 @@ def seeds(
 
     Two intervals answer two questions, and neither contains the other:
 
-    * ``t95``: what would other **seeds** give, on these scenes? Student's t,
+    * ``ci95``: what would other **seeds** give, on these scenes? Student's t,
       ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two runs or more. It supposes that runs scatter
       normally; with two runs t is 12.7, so it is honest and very wide.
     * ``scenes95``: what would this one trained model give on other **scenes**? A bootstrap over
@@ -55,7 +55,7 @@ def seeds(
 
     Returns:
         One row per group, the best mean first: what tells the groups apart, then for the metric f1
-        ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.t95_low``, ``f1.t95_high``,
+        ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.ci95_low``, ``f1.ci95_high``,
         ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run`` and ``uri`` of the
         first. Of runs that repeat a seed the newest counts.
 
@@ -65,19 +65,22 @@ def seeds(
     """
     import pandas as pd
 
-    runs = rows(runs)
+    runs = load_rows(runs)
     column = metric_column(runs, metric)
     check_level(level)
     there = runs[runs[column].notna()]
-    parts = groups(there, ignore)
+    parts = group_by_setting(there, ignore)
     single = [part for part in parts if len(part) == 1]
     if confusion is None and single and "uri" in there:
-        confusion = _read(pd.concat(single))
-    chance = _Chance(column.removeprefix("metrics."), level, resamples, seed)
-    names = [c for c in (*SAME, *param_columns(runs)) if c in runs]
+        confusion = _load_confusion(pd.concat(single))
+    chance = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
+    names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs]
     apart = [c for c in differing_columns(there, names) if c != "params.seed" and c not in ignore]
     told = [
-        {**{name: part[name].iloc[0] for name in apart}, **_row(part, column, confusion, chance)}
+        {
+            **{name: part[name].iloc[0] for name in apart},
+            **_seed_row(part, column, confusion, chance),
+        }
         for part in parts
     ]
     columns = [*apart, *chance.columns, "seeds", "run", "uri"]
@@ -87,7 +90,7 @@ def seeds(
     return table.astype(dtypes).sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
 
-class _Chance(NamedTuple):
+class _IntervalOptions(NamedTuple):
     """Of what, and how, the intervals are made."""
 
     metric: str
@@ -99,7 +102,7 @@ class _Chance(NamedTuple):
     def columns(self) -> dict[str, str]:
         """The columns, with their dtypes."""
         m, percent = self.metric, f"{100 * self.level:g}"
-        ends = [f"{m}.{k}{percent}_{end}" for k in ("t", "scenes") for end in ("low", "high")]
+        ends = [f"{m}.{k}{percent}_{end}" for k in ("ci", "scenes") for end in ("low", "high")]
         return {
             f"{m}.mean": "float64",
             f"{m}.std": "float64",
@@ -108,14 +111,14 @@ class _Chance(NamedTuple):
         }
 
 
-def _row(
-    part: pd.DataFrame, column: str, confusion: pd.DataFrame | None, chance: _Chance
+def _seed_row(
+    part: pd.DataFrame, column: str, confusion: pd.DataFrame | None, chance: _IntervalOptions
 ) -> dict[str, Any]:
     values = part[column].astype("float64")
     over_scenes = (_NAN, _NAN)
     if len(part) == 1 and confusion is not None and "uri" in part:
-        over_scenes = _over_scenes(part, confusion, chance)
-    t = student([float(v) for v in values], chance.level)
+        over_scenes = _scene_interval(part, confusion, chance)
+    t = student_interval([float(v) for v in values], chance.level)
     numbers = (float(values.mean()), float(values.std(ddof=1)), len(part), *t, *over_scenes)
     return {
         **dict(zip(chance.columns, numbers, strict=True)),
@@ -125,7 +128,7 @@ def _row(
     }
 
 
-def student(values: Sequence[float], level: float) -> tuple[float, float]:
+def student_interval(values: Sequence[float], level: float) -> tuple[float, float]:
     """Student's t interval for a mean; NaN with fewer than two values."""
     import numpy as np
     from scipy import stats
@@ -138,13 +141,13 @@ def student(values: Sequence[float], level: float) -> tuple[float, float]:
     return mean - float(reach), mean + float(reach)
 
 
-def _over_scenes(
-    run: pd.DataFrame, confusion: pd.DataFrame, chance: _Chance
+def _scene_interval(
+    run: pd.DataFrame, confusion: pd.DataFrame, chance: _IntervalOptions
 ) -> tuple[float, float]:
     try:
         group, name = _group_and_metric(chance.metric, confusion)
-        found = scenes(confusion, addresses(run), group)
-        compute = score(name, found.classes)
+        found = align_scenes(confusion, run_addresses(run), group)
+        compute = metric_function(name, found.classes)
     except TableError:
         return _NAN, _NAN  # no matrices, or a metric that is not made from them
     _, n, k, _ = found.matrices.shape
@@ -156,7 +159,7 @@ def _over_scenes(
         resamples=chance.resamples,
         seed=chance.seed,
     )
-    return interval.within(0, 1)[:2]
+    return interval.clip(0, 1)[:2]
 
 
 def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:
@@ -167,9 +170,9 @@ def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None,
     return None, metric
 
 
-def _read(runs: pd.DataFrame) -> pd.DataFrame | None:
+def _load_confusion(runs: pd.DataFrame) -> pd.DataFrame | None:
     try:
-        return read_confusion(addresses(runs))
+        return load_confusion(run_addresses(runs))
     except StoreUnreachable:
         raise
     except RvlabError:

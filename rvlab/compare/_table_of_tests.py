@@ -7,12 +7,12 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
-from rvlab.compare._better import Test, check_options, judged
+from rvlab.compare._significance import Test, check_test_options, compute_test
 from rvlab.compare._varying import varying
-from rvlab.compare.addresses import Runs, addresses, each_store, one, rows
-from rvlab.compare.scenes import read_confusion
-from rvlab.compare.seeding import groups, succeeded
-from rvlab.compare.sides import sides
+from rvlab.compare.pairing import pair_runs
+from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
+from rvlab.compare.scene_matrices import load_confusion
+from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -22,8 +22,8 @@ if TYPE_CHECKING:
 
 
 def table_of_tests(
-    runs: Runs,
-    baseline: Runs,
+    runs: RunsLike,
+    baseline: RunsLike,
     metric: str = "f1",
     *,
     group: str | None = None,
@@ -66,23 +66,23 @@ def table_of_tests(
     """
     import pandas as pd
 
-    check_options(level, resamples)
-    runs, gone = succeeded(rows(runs))
+    check_test_options(level, resamples)
+    runs, gone = split_succeeded(load_rows(runs))
     if gone:
         said = f"{', '.join(gone[:6])}{'…' if len(gone) > 6 else ''}"
         warnings.warn(f"Left out, as they have not succeeded: {said}.", stacklevel=2)
-    base, others = _split(runs, baseline, ignore)
+    base, others = _baseline_and_groups(runs, baseline, ignore)
     if not others:
         raise SpecError("There is nothing to test: the table has no run beside the baseline.")
     fingerprints = None
     if confusion is None:
-        every = [run for part in (base, *others) for run in addresses(part)]
+        every = [run for part in (base, *others) for run in run_addresses(part)]
         every = list(dict.fromkeys(every))
-        confusion = read_confusion(every)
-        fingerprints = None if any_truth else each_store(every, frame.scenes)
+        confusion = load_confusion(every)
+        fingerprints = None if any_truth else read_per_store(every, frame.scenes_table)
     found: list[Test] = []
     for part in others:
-        of = sides(
+        of = pair_runs(
             part.drop(columns=list(ignore), errors="ignore"),
             base.drop(columns=list(ignore), errors="ignore"),
             metric,
@@ -92,11 +92,12 @@ def table_of_tests(
             any_truth=any_truth,
             fingerprints=fingerprints,
         )
-        found.append(judged(of, metric, level=level, resamples=resamples, seed=seed))
+        found.append(compute_test(of, metric, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([part.index[0] for part in others], name="run")
     table = pd.DataFrame(
-        [_row(t, p, part) for t, p, part in zip(found, corrected, others, strict=True)], index=index
+        [_test_row(t, p, part) for t, p, part in zip(found, corrected, others, strict=True)],
+        index=index,
     )
     firsts = pd.concat([part.iloc[:1] for part in others])
     differ = varying(pd.concat([firsts, base.iloc[:1]])).columns
@@ -125,7 +126,7 @@ def holm(p: Sequence[float]) -> Floats:
     return out
 
 
-def _row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
+def _test_row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
     holds = test.verdict != "cannot tell" and p_holm <= 1 - test.level
     return {
         "value": test.value_a,
@@ -146,16 +147,16 @@ def _row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
     }
 
 
-def _split(
-    runs: pd.DataFrame, baseline: Runs, ignore: Sequence[str]
+def _baseline_and_groups(
+    runs: pd.DataFrame, baseline: RunsLike, ignore: Sequence[str]
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     if isinstance(baseline, str) and "/" not in baseline:
         if baseline not in runs.index:
             raise SpecError(f"The table has no run {baseline!r} to be the baseline.")
         baseline = runs.loc[baseline]
-    addresses(runs)  # raises if there are none, or no column with them
-    wanted = one(baseline, "baseline")
-    parts = groups(runs, ignore)
+    run_addresses(runs)  # raises if there are none, or no column with them
+    wanted = single_run(baseline, "baseline")
+    parts = group_by_setting(runs, ignore)
     mine = [part for part in parts if wanted.uri in set(part["uri"])]
-    base = mine[0] if mine else rows(wanted)
+    base = mine[0] if mine else load_rows(wanted)
     return base, [part for part in parts if part is not base]

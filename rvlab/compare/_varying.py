@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rvlab.compare.addresses import Runs, rows
+from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.frame.params import differing_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
 
-def varying(runs: Runs) -> pd.DataFrame:
+def varying(runs: RunsLike) -> pd.DataFrame:
     """The columns ``params.*`` in which the runs differ.
 
     Wide, one row per run with the table's own index and dtypes, so that it joins with every other
@@ -24,5 +24,5 @@ def varying(runs: Runs) -> pd.DataFrame:
     Returns:
         The index of `runs`; no columns where nothing differs.
     """
-    runs = rows(runs)
+    runs = load_rows(runs)
     return runs[differing_columns(runs)].copy()

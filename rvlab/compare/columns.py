@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import TableError
-from rvlab.frame.asked import led
+from rvlab.frame.validate import suggest_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +19,11 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
     """
     known = [str(c) for c in runs.columns if str(c).startswith("metrics.")]
     for name in (metric, f"metrics.{metric}"):
-        if name in runs.columns and (name in known or _is_number(runs[name])):
+        if name in runs.columns and (name in known or _is_numeric(runs[name])):
             return name
-    raise TableError(f"No run has the metric {metric!r}. {led(metric, known, metric=True)}")
+    raise TableError(
+        f"No run has the metric {metric!r}. {suggest_column(metric, known, metric=True)}"
+    )
 
 
 def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
@@ -36,7 +38,7 @@ def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
     return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"
 
 
-def _is_number(values: pd.Series[Any]) -> bool:
+def _is_numeric(values: pd.Series[Any]) -> bool:
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     return bool(is_numeric_dtype(values)) and not bool(is_bool_dtype(values))

@@ -21,16 +21,16 @@ if TYPE_CHECKING:
 
     Weighted = Callable[[Floats], Floats]
 
-BCA_FROM = 30
+MIN_SCENES_BCA = 30
 """Scenes from which the interval is BCa. With fewer, its acceleration, a skewness of few numbers,
 is too noisy: of simulated differences on 6 to 12 scenes a nominal 95 % interval covered 81 to 89 %
 as it is, 88 to 94 % widened as all are here, and the widened percentile interval 91 to 95 %."""
 
-BOOTSTRAP_FROM = 6
+MIN_SCENES_BOOTSTRAP = 6
 """Scenes from which there is a bootstrap. It cannot reach beyond the scenes at hand: of five, even
 the whole range misses the middle of what they were drawn from in one of 16 cases."""
 
-_AT_ONCE = 2_000_000
+_BLOCK_VALUES = 2_000_000
 """Numbers in a block of resampled weights, so that many scenes do not fill the memory."""
 
 
@@ -39,9 +39,9 @@ class Interval(NamedTuple):
 
     low: float
     high: float
-    how: str
+    method: str
 
-    def within(self, least: float, most: float) -> Interval:
+    def clip(self, least: float, most: float) -> Interval:
         """Cut to what is possible at all; it covers no less for that."""
         # max and min in this order keep NaN.
         return self._replace(low=max(self.low, least), high=min(self.high, most))
@@ -63,11 +63,11 @@ def bootstrap(
 ) -> Interval:
     """A confidence interval over scenes, made wide enough for few of them.
 
-    From `BCA_FROM` scenes on it is bias-corrected and accelerated (BCa; Efron, "Better bootstrap
-    confidence intervals", JASA 82, 1987), below that a percentile interval; both as
-    `scipy.stats.bootstrap` computes them. The plain bootstrap takes the spread of n scenes for
-    that of the population and so is too narrow by ``sqrt((n-1)/n)``, and by what Student's t is
-    wider than the normal. Both are mended by asking it for the level
+    From `MIN_SCENES_BCA` scenes on it is bias-corrected and accelerated (BCa; Efron, "Better
+    bootstrap confidence intervals", JASA 82, 1987), below that a percentile interval; both as
+    `scipy.stats.bootstrap` computes them. The plain bootstrap takes the spread of n scenes for that
+    of the population and so is too narrow by ``sqrt((n-1)/n)``, and by what Student's t is wider
+    than the normal. Both are mended by asking it for the level
 
         ``1 - 2 Φ(-sqrt(n/(n-1)) · t[(1+level)/2, n-1])``
 
@@ -75,8 +75,8 @@ def bootstrap(
     bootstrap", The American Statistician 69, 2015). Resamples in which the statistic is undefined,
     since a class is in none of the scenes drawn, are left out of a percentile interval.
 
-    Below `BOOTSTRAP_FROM` scenes it is Student's t with the standard error of the jackknife, which
-    can be wider than anything seen: honest, and mostly useless.
+    Below `MIN_SCENES_BOOTSTRAP` scenes it is Student's t with the standard error of the jackknife,
+    which can be wider than anything seen: honest, and mostly useless.
 
     Args:
         weighted: The statistic under weights of scenes.
@@ -94,20 +94,20 @@ def bootstrap(
     value = float(weighted(np.ones((1, n)))[0])
     if n < 2 or np.isnan(value):
         return Interval(float("nan"), float("nan"), "none")
-    if n < BOOTSTRAP_FROM:
+    if n < MIN_SCENES_BOOTSTRAP:
         reach = float(stats.t.ppf((1 + level) / 2, n - 1)) * jackknife_error(weighted, n)
         return Interval(value - reach, value + reach, f"Student t over {n} scenes")
-    wide = expanded(level, n)
-    method = "BCa" if n >= BCA_FROM else "percentile"
+    wide = expand_level(level, n)
+    method = "BCa" if n >= MIN_SCENES_BCA else "percentile"
     with warnings.catch_warnings():
         # A statistic that is the same in all resamples has no BCa interval; it is seen to below.
         warnings.simplefilter("ignore")
         found = stats.bootstrap(
             (np.arange(n),),
-            _of_indices(weighted, n),
+            _statistic_of_indices(weighted, n),
             vectorized=True,
             n_resamples=resamples,
-            batch=max(1, _AT_ONCE // n),
+            batch=max(1, _BLOCK_VALUES // n),
             confidence_level=wide,
             method=method,
             rng=np.random.default_rng(seed),
@@ -122,7 +122,7 @@ def bootstrap(
     return Interval(float(low), float(high), f"percentile bootstrap over {n} scenes")
 
 
-def expanded(level: float, n: int) -> float:
+def expand_level(level: float, n: int) -> float:
     """The level to ask a bootstrap of n scenes for, so that it covers `level`; see `bootstrap`."""
     from scipy import stats
 
@@ -179,13 +179,13 @@ def permutation_p(swapped: Weighted, n: int, *, resamples: int = 9999, seed: int
         permutation_type="samples",
         vectorized=True,
         n_resamples=resamples,
-        batch=max(1, _AT_ONCE // n),
+        batch=max(1, _BLOCK_VALUES // n),
         rng=np.random.default_rng(seed),
     )
     return float(found.pvalue)
 
 
-def _of_indices(weighted: Weighted, n: int) -> Callable[..., Any]:
+def _statistic_of_indices(weighted: Weighted, n: int) -> Callable[..., Any]:
     """The statistic as scipy calls it: with the numbers of the scenes that were drawn."""
     import numpy as np
 

@@ -22,14 +22,14 @@ class Engine(Protocol):
         """Its name in the table of runs."""
 
     @property
-    def anywhere(self) -> bool:
+    def sees_all_runs(self) -> bool:
         """Whether it knows of runs that others have submitted, from other machines."""
 
     @property
     def image(self) -> str | None:
         """The container image that its runs use."""
 
-    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Refuse what this engine cannot run, before any record is written.
 
         Raises:
@@ -50,7 +50,7 @@ class Engine(Protocol):
             The runs, with links to their pages where the engine has such.
         """
 
-    def nudge(self, store: Store) -> None:
+    def resume(self, store: Store) -> None:
         """Go on with what an interruption has left behind."""
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
@@ -66,7 +66,7 @@ class Engine(Protocol):
         """End runs; return why those that were not cancelled were not, HasEnded among it."""
 
 
-def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:
+def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
     """An engine by its name; an engine is itself.
 
     Args:
@@ -86,12 +86,12 @@ def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:
         return LocalEngine()
     if engine == "kubeflow":
         from rvlab.engines.kubeflow.engine import KubeflowEngine
-        from rvlab.settings import profile as found
+        from rvlab.settings import load_profile as found
 
         return KubeflowEngine(found(profile))
     if engine == "rehearse":
         from rvlab.engines.rehearse import RehearseEngine
-        from rvlab.settings import profile as found
+        from rvlab.settings import load_profile as found
 
         return RehearseEngine(profile=found(profile))
     if engine == "local":
@@ -99,4 +99,4 @@ def engine_named(engine: str | Engine, profile: str | None = None) -> Engine:
     raise SpecError(f"There is no engine {engine!r}. {did_you_mean(engine, ENGINES)}")
 
 
-__all__ = ["ENGINES", "Engine", "LocalEngine", "engine_named"]
+__all__ = ["ENGINES", "Engine", "LocalEngine", "resolve_engine"]

@@ -12,17 +12,17 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
-from rvlab.engines.processes import TOKEN, stop
-from rvlab.engines.settle import finish
-from rvlab.engines.spool import Entry, Job, Spool, open_private
+from rvlab.engines.job_queue import Job, JobEntry, JobQueue, open_private
+from rvlab.engines.processes import TOKEN_VARIABLE, stop_job
+from rvlab.engines.record_end import finish_job
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.store.patience import PATIENCE
-from rvlab.store.roll import FEW, called, reopen
-from rvlab.worker.records import SPEC, end
-from rvlab.worker.threads import processors
+from rvlab.store.patience import PATIENCE_VARIABLE
+from rvlab.store.run_listing import MAX_LOOKUPS, lookup_runs, reopen_run
+from rvlab.worker.records import SPEC, write_end
+from rvlab.worker.threads import available_processors
 
 GRACE_S, SETTLE_S = 10.0, 15.0
 """Seconds that processes have to end, and that a supervisor has to record the end of a run."""
@@ -31,28 +31,30 @@ ON_THIS_MACHINE = ("local", "rehearse")
 """The engines whose runs share the queue of this machine."""
 
 
-def default_at_most() -> int:
+def default_max_parallel() -> int:
     """Half the processors, four at the most; one where a GPU would have to be shared."""
     if shutil.which("nvidia-smi"):
         return 1
-    return max(1, min(4, processors() // 2))
+    return max(1, min(4, available_processors() // 2))
 
 
 @dataclass(frozen=True)
 class LocalEngine:
-    """Runs in processes of this machine, `at_most` at a time.
+    """Runs in processes of this machine, `max_parallel` at a time.
 
     Args:
-        at_most: How many runs at a time; the rest wait, the oldest first.
+        max_parallel: How many runs at a time; the rest wait, the oldest first.
     """
 
-    at_most: int = field(default_factory=default_at_most)
+    max_parallel: int = field(default_factory=default_max_parallel)
     name: str = field(default="local", init=False)
-    anywhere: ClassVar[bool] = False
+    sees_all_runs: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
-        if not isinstance(self.at_most, int) or self.at_most < 1:
-            raise SpecError(f"at_most is {self.at_most}, but it takes one run at a time or more.")
+        if not isinstance(self.max_parallel, int) or self.max_parallel < 1:
+            raise SpecError(
+                f"max_parallel is {self.max_parallel}, but it takes one run at a time or more."
+            )
 
     @property
     def image(self) -> str | None:
@@ -64,13 +66,13 @@ class LocalEngine:
         """The module that a run's process is, and what stands before the run's URI."""
         return ("rvlab.worker", "run")
 
-    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Refuse runs that cannot be queued on this machine, before any record is written.
 
         Raises:
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
-        Spool.of(store).require_space(len(points))
+        JobQueue.for_store(store).require_space(len(points))
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs and see that somebody works on the queue; return at once.
@@ -81,44 +83,47 @@ class LocalEngine:
         """
         for number, run in enumerate(runs):
             try:
-                self._queue(store, run, folder)
+                self._enqueue(store, run, folder)
             except OSError as exc:
                 if number:
-                    self.nudge(store)
+                    self.resume(store)
                 raise EngineError(
                     f"{len(runs) - number} of {len(runs)} runs were not queued in "
-                    f"{Spool.of(store).folder}: {exc.strerror}. They are recorded; start them with "
+                    f"{JobQueue.for_store(store).folder}: {exc.strerror}. They are recorded; start "
+                    "them with "
                     f"lab.retry: {', '.join(one.id for one in runs[number:])}."
                 ) from exc
-        self.nudge(store)
+        self.resume(store)
         return list(runs)
 
-    def _queue(self, store: Store, run: Run, folder: str | None) -> None:
+    def _enqueue(self, store: Store, run: Run, folder: str | None) -> None:
         job = Job(
             run.uri,
-            self.at_most,
+            self.max_parallel,
             folder,
             os.getcwd(),
             command=self.command,
-            patience_s=os.environ.get(PATIENCE),
+            patience_s=os.environ.get(PATIENCE_VARIABLE),
         )
-        Spool.of(store).add(job)
+        JobQueue.for_store(store).add(job)
 
-    def nudge(self, store: Store) -> None:
+    def resume(self, store: Store) -> None:
         """Start a supervisor if runs wait, or have lost theirs, and there is none.
 
         Raises:
             EngineError: If it cannot be started.
         """
-        spool = Spool.of(store)
+        spool = JobQueue.for_store(store)
         if not spool.waiting() and not spool.running():
             return
-        with spool.held() as nobody:
+        with spool.try_supervise() as nobody:
             pass
         if not nobody:
             return
         environ = {**os.environ, **store.environ()}
-        environ.pop(TOKEN, None)  # started from within a run, it is not one of its processes
+        environ.pop(
+            TOKEN_VARIABLE, None
+        )  # started from within a run, it is not one of its processes
         try:
             with open_private(spool.folder / "supervisor.log", "ab") as log:
                 subprocess.run(
@@ -143,8 +148,8 @@ class LocalEngine:
         A run whose process is gone is ``running`` until its supervisor has said how it ended, so
         one is started if there is none.
         """
-        self.nudge(store)
-        spool = Spool.of(store)
+        self.resume(store)
+        spool = JobQueue.for_store(store)
         waiting = {job.uri for _, job in spool.waiting()}
         taken = {job.uri for _, job in spool.running()}
         return {
@@ -158,18 +163,18 @@ class LocalEngine:
         Raises:
             EngineError: If it waits or runs here.
         """
-        spool = Spool.of(store)
-        with spool.guarded():  # of two notebooks, one
+        spool = JobQueue.for_store(store)
+        with spool.lock():  # of two notebooks, one
             if spool.find(run) is not None:
                 raise EngineError(f"The run {run.id!r} waits or runs already.")
             spool.require_space()
             self._reopen(store, run)
-            self._queue(store, run, folder)
-        self.nudge(store)
+            self._enqueue(store, run, folder)
+        self.resume(store)
 
     def _reopen(self, store: Store, run: Run) -> None:
         """Take back the end of a run before it is started again."""
-        reopen(store, run)
+        reopen_run(store, run)
 
     def cancel(self, store: Store, run: Run) -> None:
         """End a run with all its processes; see `cancel_many`.
@@ -192,10 +197,10 @@ class LocalEngine:
         Returns:
             Of those that were not cancelled, why: `HasEnded`, or another error.
         """
-        spool = Spool.of(store)
+        spool = JobQueue.for_store(store)
         troubles = _ended_already(store, runs)
         wanted = {run.uri: run for run in runs if run not in troubles}
-        with spool.guarded():
+        with spool.lock():
             waiting = {job.uri: file for file, job in spool.waiting() if job.uri in wanted}
             troubles |= self._each(
                 store, waiting, lambda uri: self._drop(store, spool, wanted[uri], waiting[uri])
@@ -209,7 +214,7 @@ class LocalEngine:
             if run.uri in taken and run.uri not in wanted and _is_cancelled(store, run):
                 self._end_processes(taken[run.uri][1])
         if taken:
-            self.nudge(store)
+            self.resume(store)
         return troubles
 
     def _each(
@@ -224,15 +229,15 @@ class LocalEngine:
                 return exc
             return None
 
-        found = store.each(attempt, uris).items()
+        found = store.map_concurrently(attempt, uris).items()
         return {Run.from_uri(uri): trouble for uri, trouble in found if trouble is not None}
 
-    def _drop(self, store: Store, spool: Spool, run: Run, file: Path) -> None:
+    def _drop(self, store: Store, spool: JobQueue, run: Run, file: Path) -> None:
         """Cancel a run that waits."""
         self._end(store, run)
-        spool.drop(file)
+        spool.remove(file)
 
-    def _stop(self, store: Store, spool: Spool, run: Run, entry: Entry | None) -> None:
+    def _stop(self, store: Store, spool: JobQueue, run: Run, entry: JobEntry | None) -> None:
         """Cancel a run that has, or had, a process, or that is unknown here."""
         job = spool.read(entry[0]) if entry else None
         if entry is not None and job is not None and _is_over(job):
@@ -243,7 +248,7 @@ class LocalEngine:
             self._end_processes(job)
 
     def _end_processes(self, job: Job) -> None:
-        left = ", ".join(str(process.pid) for process in stop(job, GRACE_S))
+        left = ", ".join(str(process.pid) for process in stop_job(job, GRACE_S))
         if left:
             raise EngineError(
                 f"The run {job.run.id!r} is cancelled, but its processes {left} do not end."
@@ -258,7 +263,7 @@ class LocalEngine:
                 f"The run {run.id!r} is the engine {engine!r}'s, which knows whether it has ended. "
                 f"Open the lab with engine={engine!r} to cancel it. Nothing has been recorded."
             )
-        if not end(store, run, spec, "cancelled"):
+        if not write_end(store, run, spec, "cancelled"):
             raise _has_ended(store, run)
 
 
@@ -267,10 +272,10 @@ def _ended_already(store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
     ids: dict[str, list[str]] = {}
     for run in runs:
         ids.setdefault(run.experiment, []).append(run.id)
-    rolls = [called(store, experiment, mine) for experiment, mine in ids.items()]
-    ended = {Run(store.uri, one.experiment, id_).uri for one in rolls for id_ in one.ends}
+    rolls = [lookup_runs(store, experiment, mine) for experiment, mine in ids.items()]
+    ended = {Run(store.uri, one.experiment, id_).uri for one in rolls for id_ in one.end_etags}
     found = [run for run in runs if run.uri in ended]
-    if len(found) > FEW:  # no message shows the states of so many
+    if len(found) > MAX_LOOKUPS:  # no message shows the states of so many
         return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in found}
     return {run: _has_ended(store, run) for run in found}
 
@@ -288,10 +293,10 @@ def _is_over(job: Job) -> bool:
     """Whether nothing of a run is alive: it has ended by itself, and its end is to be written."""
     if job.over:
         return True
-    return job.pid is not None and not job.leads and not job.processes()
+    return job.pid is not None and not job.leader_alive and not job.processes()
 
 
-def _await_end(store: Store, spool: Spool, file: Path) -> None:
+def _await_end(store: Store, spool: JobQueue, file: Path) -> None:
     """Wait until the supervisor has written how a run ended; without one, write it.
 
     Raises:
@@ -299,9 +304,9 @@ def _await_end(store: Store, spool: Spool, file: Path) -> None:
     """
     until = time.monotonic() + SETTLE_S
     while (job := spool.read(file)) is not None:
-        with spool.held() as mine:
+        with spool.try_supervise() as mine:
             if mine:
-                finish(spool, file, job, store)
+                finish_job(spool, file, job, store)
                 return
         if time.monotonic() > until:
             raise EngineError(

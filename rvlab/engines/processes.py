@@ -1,8 +1,8 @@
 """The processes of a local run: find them, signal them, and leave every other process alone.
 
-The supervisor puts a random token into the environment of each run's process (`TOKEN`), starts it
-as the leader of its own session, and records its pid and creation time. A process belongs to a run
-if it is one of this user's and
+The supervisor puts a random token into the environment of each run's process (`TOKEN_VARIABLE`),
+starts it as the leader of its own session, and records its pid and creation time. A process belongs
+to a run if it is one of this user's and
 
 * its environment holds the run's token, which children inherit whatever session they move to; or
 * it is in the session of the run's leader, while that leader is known to be alive; or
@@ -26,19 +26,19 @@ from typing import TYPE_CHECKING
 import psutil
 
 if TYPE_CHECKING:
-    from rvlab.engines.spool import Job
+    from rvlab.engines.job_queue import Job
 
-TOKEN = "RVLAB_JOB_TOKEN"  # noqa: S105  the variable's name
+TOKEN_VARIABLE = "RVLAB_JOB_TOKEN"  # noqa: S105  the variable's name
 """The environment variable that marks the processes of one run. It opens nothing."""
 
-SAME_S = 1.5
+SAME_START_S = 1.5
 """Tolerance of a creation time, in seconds: the kernel's boot time is rounded, and moves a bit."""
 
 RESCAN_S = 0.5
 """Seconds between two searches for processes that a run has started while it is stopped."""
 
 
-def leader(job: Job) -> psutil.Process | None:
+def find_leader(job: Job) -> psutil.Process | None:
     """Return the process that goes through the run's steps; None if it is gone or a zombie."""
     if job.pid is None or job.pid <= 0:
         return None
@@ -51,9 +51,9 @@ def leader(job: Job) -> psutil.Process | None:
         return None
 
 
-def unrecorded_leader(job: Job) -> psutil.Process | None:
+def find_unrecorded_leader(job: Job) -> psutil.Process | None:
     """Find a leader whose pid was not recorded, since its supervisor was killed just before."""
-    found = processes(job)  # the oldest first
+    found = find_processes(job)  # the oldest first
     return next((process for process in found if _session(process.pid) == process.pid), None)
 
 
@@ -65,7 +65,7 @@ def creation_time(pid: int) -> float | None:
         return None
 
 
-def processes(job: Job, *, session: int | None = None) -> list[psutil.Process]:
+def find_processes(job: Job, *, session: int | None = None) -> list[psutil.Process]:
     """List the live processes of a run, its leader first, then the oldest first.
 
     Args:
@@ -73,7 +73,7 @@ def processes(job: Job, *, session: int | None = None) -> list[psutil.Process]:
         session: The id of a session that is known to be the run's, as that of a child which has
             exited and was not waited for yet; by default that of the leader, if it is alive.
     """
-    if session is None and leader(job) is not None:
+    if session is None and find_leader(job) is not None:
         session = job.pid
     spared = _self_and_ancestors()
     own: dict[int, psutil.Process] = {}
@@ -89,7 +89,7 @@ def processes(job: Job, *, session: int | None = None) -> list[psutil.Process]:
     return sorted(members.values(), key=lambda p: (p.pid != job.pid, _age_key(p), p.pid))
 
 
-def stop(job: Job, grace_s: float) -> list[psutil.Process]:
+def stop_job(job: Job, grace_s: float) -> list[psutil.Process]:
     """Ask the processes of a run to end with SIGTERM, then kill those that have not.
 
     Args:
@@ -104,31 +104,31 @@ def stop(job: Job, grace_s: float) -> list[psutil.Process]:
         signalled: set[psutil.Process] = set()
         until = time.monotonic() + grace_s
         while True:
-            known |= {process.pid: process for process in processes(job)}
-            fresh = [p for p in alive(known.values()) if p not in signalled]
+            known |= {process.pid: process for process in find_processes(job)}
+            fresh = [p for p in live_processes(known.values()) if p not in signalled]
             signalled.update(fresh)
-            send(fresh, number)
+            send_signal(fresh, number)
             rescan = min(until, time.monotonic() + RESCAN_S)
-            while alive(known.values()) and time.monotonic() < rescan:
+            while live_processes(known.values()) and time.monotonic() < rescan:
                 time.sleep(0.05)
-            if not alive(known.values()) and not processes(job):
+            if not live_processes(known.values()) and not find_processes(job):
                 return []
             if time.monotonic() >= until:
                 break
-    return alive(known.values())
+    return live_processes(known.values())
 
 
-def kill(job: Job, *, session: int | None = None) -> None:
-    """Kill what is left of a run; see `processes`."""
+def kill_job(job: Job, *, session: int | None = None) -> None:
+    """Kill what is left of a run; see `find_processes`."""
     for _ in range(10):  # a process that is just forking shows up in the next round
-        found = processes(job, session=session)
+        found = find_processes(job, session=session)
         if not found:
             return
-        send(found, signal.SIGKILL)
+        send_signal(found, signal.SIGKILL)
         psutil.wait_procs(found, timeout=RESCAN_S)
 
 
-def send(found: Iterable[psutil.Process], number: int) -> None:
+def send_signal(found: Iterable[psutil.Process], number: int) -> None:
     """Send a signal to this user's processes; psutil refuses a pid that is another's by now."""
     for process in found:
         with contextlib.suppress(psutil.Error, OSError):
@@ -136,7 +136,7 @@ def send(found: Iterable[psutil.Process], number: int) -> None:
                 process.send_signal(number)
 
 
-def alive(found: Iterable[psutil.Process]) -> list[psutil.Process]:
+def live_processes(found: Iterable[psutil.Process]) -> list[psutil.Process]:
     """Return those that run; a zombie only waits for its parent."""
     running = []
     for process in found:
@@ -155,8 +155,8 @@ def _is_leader(process: psutil.Process, job: Job) -> bool:
         return list(process.cmdline()) == job.argv
     environ = _environ(process)
     if environ:
-        return environ.get(TOKEN) == job.token
-    return job.born is not None and abs(process.create_time() - job.born) < SAME_S
+        return environ.get(TOKEN_VARIABLE) == job.token
+    return job.born is not None and abs(process.create_time() - job.born) < SAME_START_S
 
 
 def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
@@ -165,7 +165,7 @@ def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
         return True
     if job.token is None:  # the step of an older rvlab: a fork, with its leader's command
         return where is not None and where == job.pid and list(process.cmdline()) == job.argv
-    return _environ(process).get(TOKEN) == job.token
+    return _environ(process).get(TOKEN_VARIABLE) == job.token
 
 
 def _session(pid: int) -> int | None:

@@ -8,7 +8,7 @@ from typing import Any
 
 from rvlab.engines.local import LocalEngine
 from rvlab.model import Run
-from rvlab.pipeline.start import checked
+from rvlab.pipeline.start import validate_pipeline
 from rvlab.recipes import Recipe
 from rvlab.settings import Profile
 from rvlab.store import Store
@@ -24,7 +24,7 @@ class RehearseEngine(LocalEngine):
     the profile's endpoint and secret for pods are left out of the YAML.
 
     Args:
-        at_most: How many runs at a time; the rest wait, the oldest first.
+        max_parallel: How many runs at a time; the rest wait, the oldest first.
         docker: Run each step in the profile's image instead of a process of this environment.
         profile: The image and where steps run, as for Kubeflow.
     """
@@ -43,17 +43,17 @@ class RehearseEngine(LocalEngine):
         """The module that a run's process is, and what stands before the run's URI."""
         said = self.profile.model_dump_json(exclude_unset=True)
         how = ("--docker",) if self.docker else ()
-        return ("rvlab.engines.rehearsal", "--profile", said, *how)
+        return ("rvlab.engines.kfp_local", "--profile", said, *how)
 
-    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Refuse what no pipeline can take, and runs that cannot be queued on this machine.
 
         Raises:
             SpecError: If the recipe or a point cannot be.
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
-        checked(recipe, points, store.uri)
-        super().ready(store, recipe, points)
+        validate_pipeline(recipe, points, store.uri)
+        super().validate(store, recipe, points)
 
     def _reopen(self, store: Store, run: Run) -> None:
         # To kfp the next attempt is another run; it is not to be taken for a clone.

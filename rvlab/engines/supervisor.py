@@ -2,7 +2,7 @@
 
 It is started by whoever submits, detaches itself, outlives the notebook, and leaves when nothing is
 left to do. A second one for the same spool leaves at once. It is the witness of the runs: when a
-process dies without a word, it says so in the run's end (`rvlab.engines.settle`).
+process dies without a word, it says so in the run's end (`rvlab.engines.record_end`).
 """
 
 from __future__ import annotations
@@ -21,23 +21,23 @@ from typing import Any
 
 import psutil
 
-from rvlab.engines.processes import TOKEN, creation_time, kill, unrecorded_leader
-from rvlab.engines.settle import SCRATCH, finish
-from rvlab.engines.spool import Job, Spool, open_private
-from rvlab.store.patience import PATIENCE
-from rvlab.worker.threads import processors
+from rvlab.engines.job_queue import Job, JobQueue, open_private
+from rvlab.engines.processes import TOKEN_VARIABLE, creation_time, find_unrecorded_leader, kill_job
+from rvlab.engines.record_end import SCRATCH_PREFIX, finish_job
+from rvlab.store.patience import PATIENCE_VARIABLE
+from rvlab.worker.threads import available_processors
 
-LOOK_S = 0.25
-IDLE_S = 3.0
-RETRY_S = 10.0
-PATIENCE_S = 1800.0
+POLL_S = 0.25
+EXIT_AFTER_IDLE_S = 3.0
+STORE_RETRY_S = 10.0
+GIVE_UP_AFTER_S = 1800.0
 START_S = 2.0
 
 
 class Supervisor:
     """The runs of one spool, while this process lives."""
 
-    def __init__(self, spool: Spool) -> None:
+    def __init__(self, spool: JobQueue) -> None:
         spool.sweep()
         self._spool = spool
         self._children: dict[Path, tuple[Job, subprocess.Popen[bytes]]] = {}
@@ -50,28 +50,28 @@ class Supervisor:
         self._over: dict[Path, Job] = {}
         self._settle_at = 0.0
 
-    def work(self) -> None:
+    def run_until_idle(self) -> None:
         """Start, watch and settle runs until none is left."""
         busy_at = time.monotonic()
         while True:
             self._reap()
-            self._settle()
-            self._start()
+            self._record_ends()
+            self._start_waiting()
             if self._children or self._strangers:
                 busy_at = time.monotonic()
-            patience = PATIENCE_S if self._over else IDLE_S
+            patience = GIVE_UP_AFTER_S if self._over else EXIT_AFTER_IDLE_S
             if time.monotonic() - busy_at > patience:
                 return
-            time.sleep(LOOK_S)
+            time.sleep(POLL_S)
 
-    def _start(self) -> None:
-        with self._spool.guarded(wait=False) as mine:
+    def _start_waiting(self) -> None:
+        with self._spool.lock(wait=False) as mine:
             if not mine:  # runs are being cancelled or retried: in the next round
                 return
             waiting = self._spool.waiting()
             busy = len(self._children) + len(self._strangers)
-            next_up = waiting[: max(0, waiting[-1][1].at_most - busy)] if waiting else ()
-            taken = [(self._spool.take(queued), job) for queued, job in next_up]
+            next_up = waiting[: max(0, waiting[-1][1].max_parallel - busy)] if waiting else ()
+            taken = [(self._spool.claim(queued), job) for queued, job in next_up]
         for file, job in taken:
             if file is not None:
                 self._launch(file, job)
@@ -79,21 +79,24 @@ class Supervisor:
     def _launch(self, file: Path, job: Job) -> None:
         try:
             # Recorded first: if this one is killed right after, folder and process are found.
-            scratch = Path(tempfile.gettempdir()) / f"{SCRATCH}{secrets.token_hex(8)}"
+            scratch = Path(tempfile.gettempdir()) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
             token = secrets.token_hex(16)
-            job = self._spool.note(file, job, scratch=str(scratch), token=token)
+            job = self._spool.update(file, job, scratch=str(scratch), token=token)
             scratch.mkdir(mode=0o700)
-            child = self._child(job)
+            child = self._spawn(job)
         except OSError as exc:  # no memory, no disk, no interpreter any more
-            with contextlib.suppress(OSError), open_private(self._spool.log(job.run), "wb") as log:
+            with (
+                contextlib.suppress(OSError),
+                open_private(self._spool.log_path(job.run), "wb") as log,
+            ):
                 log.write(f"The run's process cannot be started: {exc}.".encode())
             self._over[file] = self._note(file, job, over=True, status=1)
             return
         job = self._note(file, job, pid=child.pid, born=creation_time(child.pid))
         self._children[file] = (job, child)
 
-    def _child(self, job: Job) -> subprocess.Popen[bytes]:
-        with open_private(self._spool.log(job.run), "wb") as log:
+    def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
+        with open_private(self._spool.log_path(job.run), "wb") as log:
             return subprocess.Popen(
                 job.argv,
                 stdin=subprocess.DEVNULL,
@@ -101,13 +104,13 @@ class Supervisor:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,
                 cwd=job.scratch,
-                env=environment(job),
+                env=child_environment(job),
             )
 
     def _note(self, file: Path, job: Job, **changes: Any) -> Job:
         """Write down what has changed; on a full disk it is known while this process lives."""
         try:
-            return self._spool.note(file, job, **changes)
+            return self._spool.update(file, job, **changes)
         except OSError as exc:
             with contextlib.suppress(OSError):  # this log may lie on that disk
                 print(f"rvlab: {file} cannot be written: {exc}", file=sys.stderr, flush=True)
@@ -115,22 +118,22 @@ class Supervisor:
 
     def _reap(self) -> None:
         for file, (job, child) in list(self._children.items()):
-            status = _ended(job, child)
+            status = _exit_status(job, child)
             if status is not None:
                 self._over[file] = self._note(file, job, over=True, status=status)
                 del self._children[file]
         for file, job in list(self._strangers.items()):
             if self._is_at_work(file, job):
                 continue
-            kill(job)  # steps without a leader: no process would start the next one
+            kill_job(job)  # steps without a leader: no process would start the next one
             self._over[file] = self._note(file, job, over=True)
             del self._strangers[file]
 
     def _is_at_work(self, file: Path, job: Job) -> bool:
         """Whether a process that another supervisor has started goes on."""
         if job.over or job.pid is not None:
-            return not job.over and job.leads
-        found = unrecorded_leader(job) if job.token else None
+            return not job.over and job.leader_alive
+        found = find_unrecorded_leader(job) if job.token else None
         if found is not None:
             born = creation_time(found.pid)
             self._strangers[file] = self._note(file, job, pid=found.pid, born=born)
@@ -138,42 +141,42 @@ class Supervisor:
         # Between its fork and its exec a process does not have its environment yet.
         return job.token is not None and time.monotonic() < self._since + START_S
 
-    def _settle(self) -> None:
+    def _record_ends(self) -> None:
         """See that ended runs have an end; a store that is down is tried again."""
         if time.monotonic() < self._settle_at:
             return
         for file, job in list(self._over.items()):
             try:
-                finish(self._spool, file, job)
+                finish_job(self._spool, file, job)
             except Exception:  # noqa: BLE001  one run's trouble is not the others'
                 with contextlib.suppress(OSError):  # the disk of this log may be full
                     traceback.print_exc()
                     print(f"rvlab: {job.uri} is settled later.", file=sys.stderr, flush=True)
-                self._settle_at = time.monotonic() + RETRY_S
+                self._settle_at = time.monotonic() + STORE_RETRY_S
                 continue
             del self._over[file]
 
 
-def environment(job: Job) -> dict[str, str]:
+def child_environment(job: Job) -> dict[str, str]:
     """The environment of a run's process: fair shares of the processors, and repeatable hashes."""
     env = dict(os.environ)
-    env.setdefault("OMP_NUM_THREADS", str(max(1, processors() // job.at_most)))
+    env.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // job.max_parallel)))
     env.setdefault("TQDM_MININTERVAL", "10")
     env["MPLBACKEND"] = "agg"  # a notebook's kernel hands down one that draws into its cells
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     env["RVLAB_CWD"] = job.cwd
     if job.patience_s:
-        env[PATIENCE] = job.patience_s
+        env[PATIENCE_VARIABLE] = job.patience_s
     if job.token:
-        env[TOKEN] = job.token
+        env[TOKEN_VARIABLE] = job.token
     env["RVLAB_PATH"] = os.pathsep.join(filter(None, (job.folder, job.cwd)))
     if job.scratch:
         env["TMPDIR"] = job.scratch
     return env
 
 
-def _ended(job: Job, child: subprocess.Popen[bytes]) -> int | None:
+def _exit_status(job: Job, child: subprocess.Popen[bytes]) -> int | None:
     """A child's exit status; what it left behind in its session, such as data loaders, is killed.
 
     That comes before the child is waited for: until then its pid, and so its session's id, cannot
@@ -181,7 +184,7 @@ def _ended(job: Job, child: subprocess.Popen[bytes]) -> int | None:
     """
     if psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         return None
-    kill(job, session=child.pid)
+    kill_job(job, session=child.pid)
     return child.wait()
 
 
@@ -190,12 +193,12 @@ def main(folder: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    spool = Spool(Path(folder))
+    spool = JobQueue(Path(folder))
     while True:
-        with spool.held() as mine:
+        with spool.try_supervise() as mine:
             if not mine:
                 return
-            Supervisor(spool).work()
+            Supervisor(spool).run_until_idle()
         # A run that was added while the lock was being given up would wait for nobody.
         if not spool.waiting():
             return

@@ -22,40 +22,49 @@ from rvlab.errors import (
     SpecError,
     StoreUnreachable,
 )
-from rvlab.model import Run, Spec, checked_name, end_record
+from rvlab.model import Run, Spec, end_record, validate_name
 from rvlab.recipes.signature import json_value
-from rvlab.store import Store, at, outputs, parsed
+from rvlab.store import Store, outputs, parse_record, store_for_uri
 from rvlab.store.layout import record_layout
-from rvlab.store.outputs import ADOPTED, CONFIG, below
-from rvlab.store.roll import close
-from rvlab.submission import me
+from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, key_below
+from rvlab.store.run_listing import finish_run
+from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
-from rvlab.worker.summarize import evaluated, gathered, write
+from rvlab.worker.summarize import build_tables, evaluated_groups, write_tables
 
-Params: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
-Files: TypeAlias = Sequence[tuple[str, int]]
+ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
+FileSizes: TypeAlias = Sequence[tuple[str, int]]
 
-PARTS = ("solver", "model", "data")
+CONFIG_SECTIONS = ("solver", "model", "data")
 """Parts of the config's ``backend`` whose plain values become parameters."""
 
-_PLUMBING = ("type_hint", "uri", "group_uris", "class_config", "plot_options", "scene_dataset")
-_EVAL = re.compile(r"eval/([^/]+)/eval\.json")
+_NOT_PARAMETERS = (
+    "type_hint",
+    "uri",
+    "group_uris",
+    "class_config",
+    "plot_options",
+    "scene_dataset",
+)
+_EVAL_PATH = re.compile(r"eval/([^/]+)/eval\.json")
 
 
 def adopt(
-    store: Store, uri: str | Path, *, experiment: str = ADOPTED, params: Params = None
+    store: Store, uri: str | Path, *, experiment: str = ADOPTED_FIELD, params: ParamsLike = None
 ) -> list[Run]:
     """Take outputs of Raster Vision into a store's tables; see `rvlab.Lab.adopt`."""
-    checked_name("experiment", experiment)
+    validate_name("experiment", experiment)
     if not (params is None or callable(params) or isinstance(params, Mapping)):
         raise SpecError(f"params is {params!r:.100}. Give a dict, or a function of the config.")
-    top = outputs.root(str(uri).rstrip("/").removesuffix(f"/{CONFIG}"))
-    home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else at(top)
-    found = _found(home, below(home, top))
+    top = outputs.normalize_folder(str(uri).rstrip("/").removesuffix(f"/{CONFIG_FILE}"))
+    home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
+    found = _find_outputs(home, key_below(home, top))
     if not found:
-        raise NotFound(f"There is no {CONFIG} in {top}, nor in a folder below it.")
-    own = store.each(lambda folder: _is_own(store, _uri(home, folder)), found)
+        raise NotFound(f"There is no {CONFIG_FILE} in {top}, nor in a folder below it.")
+    own = store.map_concurrently(
+        lambda folder: _is_run_folder(store, _folder_uri(home, folder)), found
+    )
     others = [folder for folder in found if not own[folder]]
     if not others:
         raise SpecError(f"{top} holds runs of {store.uri} itself, which are in its tables already.")
@@ -64,14 +73,14 @@ def adopt(
 
     def one(folder: str) -> Run | RvlabError:
         try:
-            return _Output(home, folder, found[folder]).adopted(store, experiment, params)
+            return _Output(home, folder, found[folder]).adopt(store, experiment, params)
         except StoreUnreachable:
             raise
         except RvlabError as exc:
-            return exc if top in str(exc) else type(exc)(f"{_uri(home, folder)}: {exc}")
+            return exc if top in str(exc) else type(exc)(f"{_folder_uri(home, folder)}: {exc}")
 
     with contextlib.redirect_stdout(io.StringIO()):  # what would be a step's log
-        done = store.each(one, others)
+        done = store.map_concurrently(one, others)
     runs = sorted(run for run in done.values() if isinstance(run, Run))
     left_out = [exc for exc in done.values() if isinstance(exc, RvlabError)]
     if not runs:
@@ -91,12 +100,14 @@ class _Output:
         files: Keys and sizes in bytes of all that lies below it.
     """
 
-    def __init__(self, home: Store, folder: str, files: Files) -> None:
+    def __init__(self, home: Store, folder: str, files: FileSizes) -> None:
         self.home, self.folder, self.files = home, folder, files
-        self.uri = _uri(home, folder)
-        self.config_key = _joined(folder, CONFIG)
+        self.uri = _folder_uri(home, folder)
+        self.config_key = _join(folder, CONFIG_FILE)
         self.text = home.get(self.config_key)
-        self.config = _checked(parsed(f"{self.uri}/{CONFIG}", self.text), self.uri)
+        self.config = _validate_config(
+            parse_record(f"{self.uri}/{CONFIG_FILE}", self.text), self.uri
+        )
         self.evals = self._evals()
 
     def _evals(self) -> dict[str, str]:
@@ -105,10 +116,10 @@ class _Output:
         Raises:
             NotFound: If there are none.
         """
-        found = evaluated(self.home, self.config, self.files)
+        found = evaluated_groups(self.home, self.config, self.files)
         if not found:
-            start = len(_joined(self.folder, ""))
-            names = {key: _EVAL.fullmatch(key[start:]) for key, _ in self.files}
+            start = len(_join(self.folder, ""))
+            names = {key: _EVAL_PATH.fullmatch(key[start:]) for key, _ in self.files}
             found = {match[1]: key for key, match in names.items() if match}
         if not found:
             raise NotFound(
@@ -117,10 +128,10 @@ class _Output:
             )
         return found
 
-    def adopted(self, store: Store, experiment: str, params: Params) -> Run:
+    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
         """Write its run, unless it is there already."""
-        made = self.home.modified(self.config_key)
-        digest = self._digest(experiment)[:6]
+        made = self.home.last_modified(self.config_key)
+        digest = self._run_id(experiment)[:6]
         run = Run(store.uri, experiment, f"{made:%Y%m%d-%H%M%S}-{digest}")
         if store.exists(run.end_key):
             return run
@@ -130,17 +141,17 @@ class _Output:
             name=self.uri.rpartition("/")[2],
             recipe=str(self.config.get("type_hint") or "pipeline").removesuffix("_config"),
             source_sha256=hashlib.sha256(self.text).hexdigest(),
-            params=_params(self.config, params),
+            params=_config_params(self.config, params),
             places={"root_uri": self.uri},
             splits=1,
             seed=0,
-            engine=ADOPTED,
-            created=_iso(made),
-            user=me(),
+            engine=ADOPTED_FIELD,
+            created=_iso_time(made),
+            user=current_user(),
             rvlab=__version__,
         )
         try:
-            tables, summary = gathered(
+            tables, summary = build_tables(
                 self.home, self.folder, self.config, self.files, self.evals, named=self.uri
             )
         except (KeyError, TypeError, AttributeError) as exc:
@@ -148,24 +159,24 @@ class _Output:
         end = end_record(
             spec.record(),
             "succeeded",
-            _iso(max([made, *(self.home.modified(key) for key in self.evals.values())])),
+            _iso_time(max([made, *(self.home.last_modified(key) for key in self.evals.values())])),
             started=spec.created,
             metrics=summary.metrics,
             costs={"bytes": sum(size for _, size in self.files)},
             eval_sets=summary.eval_sets,
         )
-        write(store, run, tables)
+        write_tables(store, run, tables)
         store.put_json(run.key(SPEC), spec.record())
         with contextlib.suppress(KeyExists):  # somebody else adopts it, too
-            close(store, run, end)
+            finish_run(store, run, end)
         return run
 
-    def _digest(self, experiment: str) -> str:
+    def _run_id(self, experiment: str) -> str:
         """The experiment is in it because ids are unique in a store, and tables are joined on them.
 
         Each part is preceded by its length, so no two lists of parts read the same.
         """
-        keys = [_joined(self.folder, "train/log.csv"), *sorted(self.evals.values())]
+        keys = [_join(self.folder, "train/log.csv"), *sorted(self.evals.values())]
         parts = [experiment.encode(), self.uri.encode(), self.text]
         for key in keys:
             try:
@@ -178,10 +189,10 @@ class _Output:
         return made.hexdigest()
 
 
-def _found(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
+def _find_outputs(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
     """Folders with a config and the files of each: `start` itself, else all below it."""
     files = home.files(start)
-    folders = {key.rpartition("/")[0] for key, _ in files if key.rpartition("/")[2] == CONFIG}
+    folders = {key.rpartition("/")[0] for key, _ in files if key.rpartition("/")[2] == CONFIG_FILE}
     if start in folders:
         return {start: files}
     found: dict[str, list[tuple[str, int]]] = {folder: [] for folder in sorted(folders)}
@@ -194,7 +205,7 @@ def _found(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
     return found
 
 
-def _is_own(store: Store, uri: str) -> bool:
+def _is_run_folder(store: Store, uri: str) -> bool:
     """Whether it is the folder ``rv/`` of a run of the store."""
     if not uri.startswith(f"{store.uri.rstrip('/')}/"):
         return False
@@ -202,28 +213,29 @@ def _is_own(store: Store, uri: str) -> bool:
     return len(parts) == 3 and parts[2] == "rv" and store.exists("/".join((*parts[:2], SPEC)))
 
 
-def _uri(home: Store, folder: str) -> str:
+def _folder_uri(home: Store, folder: str) -> str:
     return f"{home.uri.rstrip('/')}/{folder}".rstrip("/")
 
 
-def _joined(folder: str, name: str) -> str:
+def _join(folder: str, name: str) -> str:
     return f"{folder}/{name}" if folder else name
 
 
-def _iso(moment: datetime) -> str:
+def _iso_time(moment: datetime) -> str:
     return moment.isoformat(timespec="milliseconds")
 
 
-def _checked(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
+def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
     data = config.get("dataset")
     if not isinstance(data, Mapping) or not isinstance(data.get("class_config"), Mapping):
         raise RecordBroken(
-            f"{uri}/{CONFIG} is no pipeline of Raster Vision's: it has no dataset.class_config."
+            f"{uri}/{CONFIG_FILE} is no pipeline of Raster Vision's: it has no "
+            "dataset.class_config."
         )
-    return outputs.moved(config, uri)
+    return outputs.relocate_config(config, uri)
 
 
-def _params(config: dict[str, Any], given: Params) -> dict[str, Any]:
+def _config_params(config: dict[str, Any], given: ParamsLike) -> dict[str, Any]:
     own: Mapping[str, Any]
     if callable(given):
         own = given(config)
@@ -235,17 +247,17 @@ def _params(config: dict[str, Any], given: Params) -> dict[str, Any]:
         backend = config.get("backend")
         parts = backend if isinstance(backend, Mapping) else {}
         own = {
-            **{k: v for part in PARTS for k, v in _plain(part, parts.get(part))},
+            **{k: v for part in CONFIG_SECTIONS for k, v in _flatten_values(part, parts.get(part))},
             **(given or {}),
         }
     return {str(k): json_value(v, f"the parameter {str(k)!r}") for k, v in own.items()}
 
 
-def _plain(path: str, value: Any) -> Iterator[tuple[str, Any]]:
+def _flatten_values(path: str, value: Any) -> Iterator[tuple[str, Any]]:
     """Texts, numbers and flags with their dotted names; no lists, and nothing that is missing."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            if name not in _PLUMBING:
-                yield from _plain(f"{path}.{name}", inner)
+            if name not in _NOT_PARAMETERS:
+                yield from _flatten_values(f"{path}.{name}", inner)
     elif isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
         yield path, value

@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import KeyExists, KeyMissing, NotFound, RvlabError, SpecError, did_you_mean
 from rvlab.exchange import mlflow_client as ml
-from rvlab.exchange.mlflow_words import allowed, infinite, tag_of, value_of
-from rvlab.model import Run, Spec, checked_name, end_record
-from rvlab.model.edit import Edit
-from rvlab.store import Store, edits
+from rvlab.exchange.mlflow_encoding import clean_tag, key_safe_name, parse_param, restore_infinity
+from rvlab.model import Run, Spec, end_record, validate_name
+from rvlab.model.annotation import Annotation
+from rvlab.store import Store, annotation
 from rvlab.store.layout import record_layout
-from rvlab.store.roll import close
+from rvlab.store.run_listing import finish_run
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 
@@ -28,10 +28,10 @@ if TYPE_CHECKING:
     import pyarrow as pa
     from mlflow import MlflowClient
 
-ENGINE = "mlflow"
+MLFLOW_ENGINE = "mlflow"
 """The engine of runs that come from MLflow."""
 
-ORIGIN = "mlflow"
+ORIGIN_FIELD = "mlflow"
 """The key of ``spec.json`` that says which of MLflow's runs it was."""
 
 
@@ -44,27 +44,27 @@ def from_mlflow(
 ) -> list[Run]:
     """Take the ended runs of MLflow into a store; see `rvlab.Lab.from_mlflow`."""
     if experiment is not None:
-        checked_name("experiment", experiment)
-    with ml.tracking(tracking_uri, new=False) as client:
+        validate_name("experiment", experiment)
+    with ml.tracking_client(tracking_uri, new=False) as client:
         sources = []
         going = 0
         for one in _experiments(client, experiments):
-            target = experiment or allowed(one.name)
-            for found in ml.paged(client.search_runs, experiment_ids=[one.experiment_id]):
-                if found.info.status in ml.STATES:
-                    sources.append(_Source(found, Run(store.uri, target, _id(found))))
+            target = experiment or key_safe_name(one.name)
+            for found in ml.search_all(client.search_runs, experiment_ids=[one.experiment_id]):
+                if found.info.status in ml.STATE_BY_MLFLOW_STATUS:
+                    sources.append(_Source(found, Run(store.uri, target, _run_id(found))))
                 else:
                     going += 1
         sources.sort(key=lambda source: source.run.id)
         record_layout(store)
-        ours = _ours(store, sources)
+        ours = _runs_sent_from(store, sources)
         ids = {s.info.run_id: ours.get(s.info.run_id, s.run).id for s in sources}
         taken = [source for source in sources if source.info.run_id not in ours]
         ends = store.get_many(source.run.end_key for source in taken)
         for source in taken:
             end = ends[source.run.end_key]
             if isinstance(end, KeyMissing):
-                _take(client, store, source, _parent(client, source, ids))
+                _import_run(client, store, source, _parent_id(client, source, ids))
             elif isinstance(end, RvlabError):
                 raise end
     if going:
@@ -94,77 +94,80 @@ class _Source:
 
 
 def _experiments(client: MlflowClient, names: str | Iterable[str] | None) -> list[Any]:
-    active = {one.name: one for one in ml.paged(client.search_experiments)}
+    active = {one.name: one for one in ml.search_all(client.search_experiments)}
     if names is None:
         return list(active.values())
     wanted = [names] if isinstance(names, str) else list(dict.fromkeys(names))
     for name in wanted:
         if name not in active:
             raise NotFound(
-                f"MLflow has no experiment {name!r} at {ml.shown(client.tracking_uri)}. "
+                f"MLflow has no experiment {name!r} at {ml.redact_uri(client.tracking_uri)}. "
                 f"{did_you_mean(name, active)}"
             )
     return [active[name] for name in wanted]
 
 
-def _id(found: Any) -> str:
+def _run_id(found: Any) -> str:
     """The same id for the same run of MLflow's, whenever and from wherever it is imported."""
     digest = hashlib.sha256(found.info.run_id.encode()).hexdigest()
-    return f"{_moment(_start(found)):%Y%m%d-%H%M%S}-{digest[:6]}"
+    return f"{_to_datetime(_start_ms(found)):%Y%m%d-%H%M%S}-{digest[:6]}"
 
 
-def _start(found: Any) -> int:
+def _start_ms(found: Any) -> int:
     return int(found.info.start_time or found.info.end_time or 0)
 
 
-def _moment(ms: int) -> datetime:
+def _to_datetime(ms: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=ms)
 
 
-def _iso(ms: int) -> str:
-    return _moment(ms).isoformat(timespec="milliseconds")
+def _iso_time(ms: int) -> str:
+    return _to_datetime(ms).isoformat(timespec="milliseconds")
 
 
-def _ours(store: Store, sources: Iterable[_Source]) -> dict[str, Run]:
+def _runs_sent_from(store: Store, sources: Iterable[_Source]) -> dict[str, Run]:
     """The runs that were sent from this store and are still in it, by MLflow's id."""
     found: dict[str, Run] = {}
     for source in sources:
         try:
-            run = Run.from_uri(source.tags.get(ml.URI, ""))
+            run = Run.from_uri(source.tags.get(ml.URI_TAG, ""))
         except SpecError:
             continue
-        if run.store == ml.shown(store.uri):
+        if run.store == ml.redact_uri(store.uri):
             found[source.info.run_id] = Run(store.uri, run.experiment, run.id)
     there = store.get_many(run.key(SPEC) for run in found.values())
     return {k: run for k, run in found.items() if not isinstance(there[run.key(SPEC)], KeyMissing)}
 
 
-def _parent(client: MlflowClient, source: _Source, ids: dict[str, str]) -> str | None:
+def _parent_id(client: MlflowClient, source: _Source, ids: dict[str, str]) -> str | None:
     """The id that the parent has here, or will have once it has ended and is imported."""
-    parent = source.tags.get(ml.PARENT_RUN)
+    parent = source.tags.get(ml.PARENT_RUN_TAG)
     if not parent:
-        return source.tags.get(ml.PARENT)
+        return source.tags.get(ml.PARENT_TAG)
     if parent not in ids:
-        found = ml.run_or_none(client, parent)
+        found = ml.get_run_or_none(client, parent)
         if found is None:
             return None
-        ids[parent] = _id(found)
+        ids[parent] = _run_id(found)
     return ids[parent]
 
 
-def _take(client: MlflowClient, store: Store, source: _Source, parent: str | None) -> None:
+def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str | None) -> None:
     """Write the records of one run, its end last: an import that breaks off is made whole."""
     import pyarrow.parquet as pq
 
     run, data = source.run, source.found.data
     spec = {
-        **_spec(source, parent).record(),
-        ORIGIN: {"run_id": source.info.run_id, "artifacts": ml.shown(source.info.artifact_uri)},
+        **_build_spec(source, parent).record(),
+        ORIGIN_FIELD: {
+            "run_id": source.info.run_id,
+            "artifacts": ml.redact_uri(source.info.artifact_uri),
+        },
     }
     store.put_json(run.key(SPEC), spec)
-    listed = value_of(source.tags.get(ml.HISTORY, ""))
+    listed = parse_param(source.tags.get(ml.HISTORY_TAG, ""))
     only_history = set(map(str, listed)) if isinstance(listed, list) else set()
-    history = _history(client, source.info.run_id, data.metrics, only_history)
+    history = _history_table(client, source.info.run_id, data.metrics, only_history)
     if history is not None:
         buffer = io.BytesIO()
         pq.write_table(history, buffer, compression="zstd", write_page_checksum=True)
@@ -172,63 +175,69 @@ def _take(client: MlflowClient, store: Store, source: _Source, parent: str | Non
     _annotate(store, source)
     record = end_record(
         spec,
-        ml.STATES[source.info.status],
-        _iso(int(source.info.end_time or _start(source.found))),
-        started=_iso(_start(source.found)),
+        ml.STATE_BY_MLFLOW_STATUS[source.info.status],
+        _iso_time(int(source.info.end_time or _start_ms(source.found))),
+        started=_iso_time(_start_ms(source.found)),
         metrics={
             name: value
             for name, value in sorted(data.metrics.items())
-            if name not in only_history and math.isfinite(infinite(value))
+            if name not in only_history and math.isfinite(restore_infinity(value))
         },
     )
     with contextlib.suppress(KeyExists):  # somebody else imports it too, with the same outcome
-        close(store, run, record)
+        finish_run(store, run, record)
 
 
 def _annotate(store: Store, source: _Source) -> None:
     """The tags that people gave and the note, as one edit; its key is the same at every import."""
     words = [f"{k}={v}" for k, v in source.tags.items() if not k.startswith(("mlflow.", "rvlab."))]
-    ours = value_of(source.tags.get(ml.TAGS, ""))
+    ours = parse_param(source.tags.get(ml.TAGS_TAG, ""))
     words += ours if isinstance(ours, list) else []
-    tags = tuple(sorted({tag for word in words if (tag := tag_of(str(word)))}))
-    note = source.tags.get(ml.NOTE) or None
+    tags = tuple(sorted({tag for word in words if (tag := clean_tag(str(word)))}))
+    note = source.tags.get(ml.NOTE_TAG) or None
     if not tags and note is None:
         return
-    start = _moment(_start(source.found))
-    edit = Edit(start.isoformat(), source.tags.get(ml.USER, ""), tags_added=tags, note=note)
-    key = f"{edits.prefix(source.run)}/{start:%Y%m%d-%H%M%S-%f}-{source.run.id[-6:]}.json"
+    start = _to_datetime(_start_ms(source.found))
+    edit = Annotation(
+        start.isoformat(), source.tags.get(ml.USER_TAG, ""), tags_added=tags, note=note
+    )
+    key = f"{annotation.key_prefix(source.run)}/{start:%Y%m%d-%H%M%S-%f}-{source.run.id[-6:]}.json"
     with contextlib.suppress(KeyExists):
         store.put_json(key, edit.record(), if_absent=True)
 
 
-def _spec(source: _Source, parent: str | None) -> Spec:
+def _build_spec(source: _Source, parent: str | None) -> Spec:
     info, tags = source.info, source.tags
-    quoted = ml.URI in tags
-    params = {k: value_of(v, quoted=quoted) for k, v in sorted(source.found.data.params.items())}
-    seed = value_of(tags.get(ml.SEED, ""), quoted=False) if ml.SEED in tags else params.get("seed")
+    quoted = ml.URI_TAG in tags
+    params = {k: parse_param(v, quoted=quoted) for k, v in sorted(source.found.data.params.items())}
+    seed = (
+        parse_param(tags.get(ml.SEED_TAG, ""), quoted=False)
+        if ml.SEED_TAG in tags
+        else params.get("seed")
+    )
     whole = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
-    script = PurePosixPath(tags.get(ml.SOURCE, "").replace("\\", "/")).stem
+    script = PurePosixPath(tags.get(ml.SOURCE_TAG, "").replace("\\", "/")).stem
     return Spec(
         experiment=source.run.experiment,
         run=source.run.id,
-        name=tags.get(ml.NAME) or info.run_name or info.run_id[:8],
-        recipe=tags.get(ml.RECIPE) or script or ENGINE,
+        name=tags.get(ml.NAME_TAG) or info.run_name or info.run_id[:8],
+        recipe=tags.get(ml.RECIPE_TAG) or script or MLFLOW_ENGINE,
         source_sha256="",
         params=params,
         places={},
         splits=1,
         seed=int(seed) if whole and seed is not None else 0,
-        engine=ENGINE,
-        created=_iso(_start(source.found)),
-        user=tags.get(ml.USER, ""),
-        commit=tags.get(ml.COMMIT),
-        sweep=tags.get(ml.SWEEP),
+        engine=MLFLOW_ENGINE,
+        created=_iso_time(_start_ms(source.found)),
+        user=tags.get(ml.USER_TAG, ""),
+        commit=tags.get(ml.COMMIT_TAG),
+        sweep=tags.get(ml.SWEEP_TAG),
         parent=parent,
         rvlab=__version__,
     )
 
 
-def _history(
+def _history_table(
     client: MlflowClient, run_id: str, names: Iterable[str], at_one_step: Collection[str]
 ) -> pa.Table | None:
     """One row per step, one column per metric with several steps; see `docs/records.md`."""
@@ -238,7 +247,7 @@ def _history(
     for name in sorted(names):
         points = client.get_metric_history(run_id, name)
         points.sort(key=lambda point: (point.step, point.timestamp))
-        steps = {point.step: infinite(point.value) for point in points}
+        steps = {point.step: restore_infinity(point.value) for point in points}
         if len(steps) > 1 or name in at_one_step:
             columns[f"metric.{name}" if name in {"epoch", "run"} else name] = steps
     if not columns:

@@ -11,19 +11,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 from rvlab.cache.annotations import annotations_of
 from rvlab.errors import KeyMissing, RecordBroken, StoreError
 from rvlab.exchange import mlflow_client as ml
-from rvlab.exchange.from_mlflow import ENGINE, ORIGIN
-from rvlab.exchange.mlflow_words import (
-    NAME_CHARS,
-    PARAM_CHARS,
-    TAG_TEXT_CHARS,
-    accepted,
-    text_of,
+from rvlab.exchange.from_mlflow import MLFLOW_ENGINE, ORIGIN_FIELD
+from rvlab.exchange.mlflow_encoding import (
+    MAX_NAME_CHARS,
+    MAX_PARAM_CHARS,
+    MAX_TAG_TEXT_CHARS,
+    format_param,
+    mlflow_names,
 )
 from rvlab.frame.parquet import read_parquet
-from rvlab.frame.rows import rows_of
-from rvlab.frame.tables import history as training_log
-from rvlab.model import ENDED, Run
-from rvlab.model.edit import Edited
+from rvlab.frame.rows import read_rows
+from rvlab.frame.tables import history_table as training_log
+from rvlab.model import END_STATES, Run
+from rvlab.model.annotation import RunAnnotations
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.store import Store
 from rvlab.worker.records import SPEC
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
     import pandas as pd
     from mlflow import MlflowClient
 
-METRICS_AT_ONCE, PARAMS_AT_ONCE = 1000, 100
+METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 """MLflow's limits of one ``log_batch``."""
 
-SENT: dict[str, Any] = {"mlflow_run": "string", "sent": "bool"}
+SENT_COLUMNS: dict[str, Any] = {"mlflow_run": "string", "sent": "bool"}
 
-Columns: TypeAlias = Mapping[str, Mapping[int, float]]
+HistoryColumns: TypeAlias = Mapping[str, Mapping[int, float]]
 """A history: the value at each epoch, by column."""
 
-_STATUS = {state: status for status, state in ml.STATES.items()}
+_STATUS = {state: status for status, state in ml.STATE_BY_MLFLOW_STATUS.items()}
 
 
 def to_mlflow(
@@ -53,26 +53,30 @@ def to_mlflow(
     """Copy ended runs to MLflow; see `rvlab.Lab.to_mlflow`."""
     import pandas as pd
 
-    rows = [row for row in rows_of(store, runs) if row["state"] in ENDED]
+    rows = [row for row in read_rows(store, runs) if row["state"] in END_STATES]
     rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
     added = {name: annotations_of(store, name) for name in {row["experiment"] for row in rows}}
     cut: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
-    with ml.tracking(tracking_uri, new=True) as client:
-        shelves: dict[str, _Shelf] = {}
+    with ml.tracking_client(tracking_uri, new=True) as client:
+        shelves: dict[str, _TargetExperiment] = {}
         for row in rows:
             name = experiment or row["experiment"]
-            origin = _origin(client, store, row["_run"]) if row["engine"] == ENGINE else None
+            origin = (
+                _origin_run_id(client, store, row["_run"])
+                if row["engine"] == MLFLOW_ENGINE
+                else None
+            )
             if origin is not None:
                 sent[row["uri"]] = (origin, False)
                 continue
             if name not in shelves:
-                shelves[name] = _Shelf(client, name)
-            shelf, address = shelves[name], ml.shown(row["uri"])
-            new = not shelf.is_whole(address)
+                shelves[name] = _TargetExperiment(client, name)
+            shelf, address = shelves[name], ml.redact_uri(row["uri"])
+            new = not shelf.is_complete(address)
             if new:
-                people = added[row["experiment"]].get(row["run"], Edited())
-                cut += shelf.add(row, _history(store, row["_run"]), people)
+                people = added[row["experiment"]].get(row["run"], RunAnnotations())
+                cut += shelf.copy_run(row, _history_columns(store, row["_run"]), people)
             sent[row["uri"]] = (shelf.copies[address], new)
     left = len(runs) - len(rows)
     if left:
@@ -83,16 +87,16 @@ def to_mlflow(
         )
     if cut:
         warnings.warn(
-            f"{len(cut)} parameters are longer than the {PARAM_CHARS} characters that MLflow "
+            f"{len(cut)} parameters are longer than the {MAX_PARAM_CHARS} characters that MLflow "
             f"holds, and are cut there: {', '.join(dict.fromkeys(cut))}.",
             stacklevel=3,
         )
     ids = pd.Index([row["run"] for row in rows], name="run", dtype="object")
     values = [sent[row["uri"]] for row in rows]
-    return pd.DataFrame(values, columns=list(SENT), index=ids).astype(SENT)
+    return pd.DataFrame(values, columns=list(SENT_COLUMNS), index=ids).astype(SENT_COLUMNS)
 
 
-class _Shelf:
+class _TargetExperiment:
     """An MLflow experiment, and the copies of runs that are in it."""
 
     def __init__(self, client: MlflowClient, name: str) -> None:
@@ -108,12 +112,18 @@ class _Shelf:
         """MLflow's ids of the copies by the URI of the run."""
         self._whole: set[str] = set()
         self._by_run: dict[str, str] = {}
-        wanted = f"tags.`{ml.URI}` LIKE '%'"
-        found_runs = ml.paged(client.search_runs, experiment_ids=[self._id], filter_string=wanted)
+        wanted = f"tags.`{ml.URI_TAG}` LIKE '%'"
+        found_runs = ml.search_all(
+            client.search_runs, experiment_ids=[self._id], filter_string=wanted
+        )
         for copy in found_runs:
-            self._note(copy.data.tags[ml.URI], copy.info.run_id, copy.info.status in ml.STATES)
+            self._remember(
+                copy.data.tags[ml.URI_TAG],
+                copy.info.run_id,
+                copy.info.status in ml.STATE_BY_MLFLOW_STATUS,
+            )
 
-    def _note(self, uri: str, copy: str, whole: bool) -> None:
+    def _remember(self, uri: str, copy: str, whole: bool) -> None:
         if uri in self._whole:
             return
         self.copies[uri] = copy
@@ -121,11 +131,13 @@ class _Shelf:
         if whole:
             self._whole.add(uri)
 
-    def is_whole(self, uri: str) -> bool:
+    def is_complete(self, uri: str) -> bool:
         """Whether a run was copied to its end."""
         return uri in self._whole
 
-    def add(self, row: Mapping[str, Any], history: Columns, people: Edited) -> list[str]:
+    def copy_run(
+        self, row: Mapping[str, Any], history: HistoryColumns, people: RunAnnotations
+    ) -> list[str]:
         """Copy a run, or make an earlier copy whole; its status, which ends it, comes last.
 
         Returns:
@@ -133,60 +145,60 @@ class _Shelf:
         """
         from mlflow.entities import Param, RunTag
 
-        uri = ml.shown(row["uri"])
-        started, ended = _ms(row["started"] or row["created"], uri), _ms(row["ended"], uri)
-        names = accepted({*row["metrics"], *history})
+        uri = ml.redact_uri(row["uri"])
+        started, ended = _to_ms(row["started"] or row["created"], uri), _to_ms(row["ended"], uri)
+        names = mlflow_names({*row["metrics"], *history})
         only = [names[one] for one in history if one not in row["metrics"]]
         tags = self._tags(row, only, people)
-        points = list(_points(row["metrics"], history, names, started, ended))
+        points = list(_metric_points(row["metrics"], history, names, started, ended))
         if uri in self.copies:  # not every MLflow takes the same point twice
-            there = self._points_of(self.copies[uri], names.values())
+            there = self._existing_points(self.copies[uri], names.values())
             points = [p for p in points if (p.key, p.step, p.timestamp) not in there]
         else:
-            name = row["name"][:NAME_CHARS]
+            name = row["name"][:MAX_NAME_CHARS]
             made = self._client.create_run(self._id, start_time=started, tags=tags, run_name=name)
-            self._note(uri, made.info.run_id, whole=False)
+            self._remember(uri, made.info.run_id, whole=False)
         copy = self.copies[uri]
         given = [RunTag(key, value) for key, value in tags.items()]
         self._client.log_batch(copy, tags=given, synchronous=True)
-        texts = {name: text_of(value) for name, value in row["params"].items()}
-        keys = accepted(texts)
-        params = [Param(keys[name], text[:PARAM_CHARS]) for name, text in texts.items()]
-        for some in _parts(params, PARAMS_AT_ONCE):
+        texts = {name: format_param(value) for name, value in row["params"].items()}
+        keys = mlflow_names(texts)
+        params = [Param(keys[name], text[:MAX_PARAM_CHARS]) for name, text in texts.items()]
+        for some in _batches(params, PARAMS_PER_BATCH):
             self._client.log_batch(copy, params=some, synchronous=True)
-        for some in _parts(points, METRICS_AT_ONCE):
+        for some in _batches(points, METRICS_PER_BATCH):
             self._client.log_batch(copy, metrics=some, synchronous=True)
         self._client.set_terminated(copy, _STATUS[row["state"]], ended)
-        self._note(uri, copy, whole=True)
-        return [name for name, text in texts.items() if len(text) > PARAM_CHARS]
+        self._remember(uri, copy, whole=True)
+        return [name for name, text in texts.items() if len(text) > MAX_PARAM_CHARS]
 
-    def _points_of(self, copy: str, names: Iterable[str]) -> set[tuple[str, int, int]]:
+    def _existing_points(self, copy: str, names: Iterable[str]) -> set[tuple[str, int, int]]:
         found = (p for name in names for p in self._client.get_metric_history(copy, name))
         return {(point.key, point.step, point.timestamp) for point in found}
 
     def _tags(
-        self, row: Mapping[str, Any], only_history: Sequence[str], people: Edited
+        self, row: Mapping[str, Any], only_history: Sequence[str], people: RunAnnotations
     ) -> dict[str, str]:
         tags = {
-            ml.URI: ml.shown(row["uri"]),
-            ml.ID: row["run"],
-            ml.RECIPE: row["recipe"],
-            ml.SEED: row["seed"],
-            ml.SWEEP: row["sweep"],
-            ml.PARENT: row["parent"],
-            ml.HISTORY: json.dumps(only_history) if only_history else None,
-            ml.COMMIT: row["commit"],
-            ml.USER: row["user"],
-            ml.TAGS: json.dumps(people.tags) if people.tags else None,
-            ml.NOTE: people.note,
-            ml.PARENT_RUN: self._by_run.get(row["parent"] or ""),
+            ml.URI_TAG: ml.redact_uri(row["uri"]),
+            ml.ID_TAG: row["run"],
+            ml.RECIPE_TAG: row["recipe"],
+            ml.SEED_TAG: row["seed"],
+            ml.SWEEP_TAG: row["sweep"],
+            ml.PARENT_TAG: row["parent"],
+            ml.HISTORY_TAG: json.dumps(only_history) if only_history else None,
+            ml.COMMIT_TAG: row["commit"],
+            ml.USER_TAG: row["user"],
+            ml.TAGS_TAG: json.dumps(people.tags) if people.tags else None,
+            ml.NOTE_TAG: people.note,
+            ml.PARENT_RUN_TAG: self._by_run.get(row["parent"] or ""),
         }
-        return {key: str(v)[:TAG_TEXT_CHARS] for key, v in tags.items() if v not in {None, ""}}
+        return {key: str(v)[:MAX_TAG_TEXT_CHARS] for key, v in tags.items() if v not in {None, ""}}
 
 
-def _points(
+def _metric_points(
     metrics: Mapping[str, float | None],
-    history: Columns,
+    history: HistoryColumns,
     names: Mapping[str, str],
     started: int,
     ended: int,
@@ -205,7 +217,7 @@ def _points(
             yield Metric(names[name], float(headline), ended, step)
 
 
-def _history(store: Store, run: Run) -> Columns:
+def _history_columns(store: Store, run: Run) -> HistoryColumns:
     """The columns of a run's history by epoch: from its table, else from its training log."""
     key = run.key("tables", "history.parquet")
     try:
@@ -222,21 +234,21 @@ def _history(store: Store, run: Run) -> Columns:
     }
 
 
-def _origin(client: MlflowClient, store: Store, run: Run) -> str | None:
+def _origin_run_id(client: MlflowClient, store: Store, run: Run) -> str | None:
     """The run of this MLflow that a run was imported from, if it is still there."""
-    origin = store.get_json(run.key(SPEC)).get(ORIGIN)
+    origin = store.get_json(run.key(SPEC)).get(ORIGIN_FIELD)
     run_id = origin.get("run_id") if isinstance(origin, dict) else None
-    if run_id is None or ml.run_or_none(client, run_id) is None:
+    if run_id is None or ml.get_run_or_none(client, run_id) is None:
         return None
     return str(run_id)
 
 
-def _parts(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
+def _batches(items: Sequence[Any], most: int) -> Iterator[Sequence[Any]]:
     for start in range(0, len(items), most):
         yield items[start : start + most]
 
 
-def _ms(moment: Any, uri: str) -> int:
+def _to_ms(moment: Any, uri: str) -> int:
     try:
         return round(datetime.fromisoformat(moment).timestamp() * 1000)
     except (TypeError, ValueError) as exc:

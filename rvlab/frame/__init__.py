@@ -1,19 +1,25 @@
 """Records as pandas tables."""
 
-from rvlab.frame.runs import runs
-from rvlab.frame.select import picked, rolls, run_named
-from rvlab.frame.steps import steps
-from rvlab.frame.tables import artifacts, confusion, evals, history, scenes
+from rvlab.frame.runs import runs_table
+from rvlab.frame.select import find_run, resolve_runs, select_listings
+from rvlab.frame.steps import steps_table
+from rvlab.frame.tables import (
+    artifacts_table,
+    confusion_table,
+    evals_table,
+    history_table,
+    scenes_table,
+)
 
 __all__ = [
-    "artifacts",
-    "confusion",
-    "evals",
-    "history",
-    "picked",
-    "rolls",
-    "run_named",
-    "runs",
-    "scenes",
-    "steps",
+    "artifacts_table",
+    "confusion_table",
+    "evals_table",
+    "find_run",
+    "history_table",
+    "resolve_runs",
+    "runs_table",
+    "scenes_table",
+    "select_listings",
+    "steps_table",
 ]

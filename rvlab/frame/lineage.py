@@ -6,25 +6,25 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import RUNS, TEXT, WHOLE, as_dtype
 from rvlab.errors import NotFound, did_you_mean
-from rvlab.frame.select import Picked, one_present
+from rvlab.frame.select import RunSelector, require_one
 from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
-FROM_RUNS = ("name", "state", "created", "uri")
-METRICS = ("metrics.f1", "metrics.mean_iou")
+LINEAGE_COLUMNS = ("name", "state", "created", "uri")
+LINEAGE_METRICS = ("metrics.f1", "metrics.mean_iou")
 
 
-def lineage_of(store: Store, runs: pd.DataFrame, run: Picked) -> pd.DataFrame:
-    """Return the lineage of a run, or of the id of a deleted parent; see `lineage`."""
+def lineage_of(store: Store, runs: pd.DataFrame, run: RunSelector) -> pd.DataFrame:
+    """Return the lineage of a run, or of the id of a deleted parent; see `lineage_table`."""
     id_ = run.rstrip("/").rpartition("/")[2] if isinstance(run, str) else None
     if id_ is None or id_ not in set(runs["parent"].dropna()):
-        id_ = one_present(store, run, "lineage").id
-    return lineage(runs, id_)
+        id_ = require_one(store, run, "lineage").id
+    return lineage_table(runs, id_)
 
 
-def lineage(runs: pd.DataFrame, run: str) -> pd.DataFrame:
+def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     """The ancestors of a run, itself, and all that descends from it, the oldest first.
 
     Args:
@@ -55,11 +55,11 @@ def lineage(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     columns: dict[str, Any] = {
         "generation": as_dtype(list(generations.values()), WHOLE),
         "parent": as_dtype([parents.get(id_) for id_ in ids], TEXT),
-        "changed": as_dtype([_changed(known, id_, parents.get(id_)) for id_ in ids], TEXT),
+        "changed": as_dtype([_describe_change(known, id_, parents.get(id_)) for id_ in ids], TEXT),
     }
-    for name in FROM_RUNS:
+    for name in LINEAGE_COLUMNS:
         columns[name] = as_dtype(list(state if name == "state" else part[name]), RUNS[name])
-    for name in METRICS:
+    for name in LINEAGE_METRICS:
         if name in part:
             columns[name] = as_dtype(list(part[name]), "float64")
     table = pd.DataFrame(columns)
@@ -92,7 +92,7 @@ def _generations(parents: dict[str, str], run: str) -> dict[str, int]:
     return found
 
 
-def _changed(runs: pd.DataFrame, run: str, parent: str | None) -> str | None:
+def _describe_change(runs: pd.DataFrame, run: str, parent: str | None) -> str | None:
     """What sets a run apart from its parent, in words."""
     if parent is None or run not in runs.index or parent not in runs.index:
         return None
@@ -101,28 +101,28 @@ def _changed(runs: pd.DataFrame, run: str, parent: str | None) -> str | None:
         return None
     names = [c for c in runs.columns if str(c).startswith("params.") and c != "params.seed"]
     parts = [
-        f"{str(name).removeprefix('params.')}: {_text(old[name])} → {_text(new[name])}"
+        f"{str(name).removeprefix('params.')}: {_format(old[name])} → {_format(new[name])}"
         for name in (*names, "seed", "splits")
-        if not _same(old[name], new[name])
+        if not _equal(old[name], new[name])
     ]
-    if not _same(old["source_sha256"], new["source_sha256"]):
+    if not _equal(old["source_sha256"], new["source_sha256"]):
         parts.append("recipe source")
     return "; ".join(parts) or None
 
 
-def _same(a: Any, b: Any) -> bool:
-    if _missing(a) or _missing(b):
-        return _missing(a) and _missing(b)
+def _equal(a: Any, b: Any) -> bool:
+    if _is_missing(a) or _is_missing(b):
+        return _is_missing(a) and _is_missing(b)
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
-def _text(value: Any) -> str:
-    if _missing(value):
+def _format(value: Any) -> str:
+    if _is_missing(value):
         return "–"
     return str(value.item() if hasattr(value, "item") else value)
 
 
-def _missing(value: Any) -> bool:
+def _is_missing(value: Any) -> bool:
     import pandas as pd
 
     return value is None or bool(pd.isna(value))

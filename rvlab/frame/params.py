@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-PREFIX = "params."
+PARAMS_PREFIX = "params."
 
 
 def param_columns(runs: pd.DataFrame) -> list[str]:
     """List the columns ``params.*``, in the order of the table."""
-    return [c for c in runs.columns if str(c).startswith(PREFIX)]
+    return [c for c in runs.columns if str(c).startswith(PARAMS_PREFIX)]
 
 
 def differing_columns(runs: pd.DataFrame, columns: Iterable[str] | None = None) -> list[str]:

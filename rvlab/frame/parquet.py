@@ -52,26 +52,26 @@ def read_parquet(key: str, data: bytes) -> pa.Table:
             "page_checksum_verification": True,
         }
         file = pq.ParquetFile(pa.BufferReader(data), **options)
-        names, raw = _checked(key, file)
+        names, raw = _check_metadata(key, file)
         # No value is larger than all there is.
         if file.metadata.num_rows * max(raw, len(data)) <= _SMALL_BYTES:
             return file.read(use_threads=False)
         texts = [one.name for one in file.schema_arrow if _is_text(one.type)]
         file = pq.ParquetFile(pa.BufferReader(data), read_dictionary=texts, **options)
-        return _decoded(key, file, names)
+        return _decode(key, file, names)
     except (pa.ArrowException, OSError, ValueError, TypeError) as exc:
         if isinstance(exc, RecordBroken):
             raise
         first = str(exc).splitlines()[0] if str(exc) else type(exc).__name__
-        raise no_table(key, first) from exc
+        raise broken_table_error(key, first) from exc
 
 
-def no_table(key: str, why: object) -> RecordBroken:
+def broken_table_error(key: str, why: object) -> RecordBroken:
     """The error of a file that is not what rvlab writes."""
     return RecordBroken(f"{key} is not the parquet file that rvlab writes: {why!s:.300}")
 
 
-def conform(
+def conform_to_schema(
     key: str,
     table: pa.Table,
     schema: pa.Schema,
@@ -98,27 +98,29 @@ def conform(
     for want in schema:
         where = table.schema.get_all_field_indices(want.name)
         if len(where) != 1:
-            raise no_table(key, f"it has {len(where)} columns {want.name!r}.")
+            raise broken_table_error(key, f"it has {len(where)} columns {want.name!r}.")
         column = table.column(where[0])
         if not _fits(column.type, want.type):
-            raise no_table(key, f"{want.name!r} is {column.type}, not {want.type}.")
+            raise broken_table_error(key, f"{want.name!r} is {column.type}, not {want.type}.")
         try:
             column = column.cast(want.type)
         except (pa.ArrowException, ValueError) as exc:
-            raise no_table(key, f"{want.name!r} is not {want.type}: {exc}") from exc
+            raise broken_table_error(key, f"{want.name!r} is not {want.type}: {exc}") from exc
         if want.name in needed and column.null_count:
-            raise no_table(key, f"{want.name!r} is missing in {column.null_count:,} rows.")
+            raise broken_table_error(
+                key, f"{want.name!r} is missing in {column.null_count:,} rows."
+            )
         if want.name in positive and len(column):
             least = pc.min(column).as_py()
             if least is not None and least < 0:
-                raise no_table(key, f"{want.name!r} is {least}, less than 0.")
+                raise broken_table_error(key, f"{want.name!r} is {least}, less than 0.")
         if pa.types.is_string(want.type):
             _require_unicode(key, want.name, column)
         columns.append(column)
     return pa.table(columns, schema=schema).replace_schema_metadata(table.schema.metadata)
 
 
-def _checked(key: str, file: Any) -> tuple[Sequence[str], int]:
+def _check_metadata(key: str, file: Any) -> tuple[Sequence[str], int]:
     """The names of the columns and the bytes without compression, if both are within limits."""
     meta = file.metadata
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
@@ -132,15 +134,15 @@ def _checked(key: str, file: Any) -> tuple[Sequence[str], int]:
             too_large(key, found, limit, what)
     # Not from the columns of each group: pyarrow ends the process where a group lacks one.
     if meta.num_rows != sum(group.num_rows for group in groups):
-        raise no_table(key, "it does not have the rows that its description counts.")
+        raise broken_table_error(key, "it does not have the rows that its description counts.")
     names: Sequence[str] = file.schema_arrow.names
     twice = next((name for name, n in Counter(names).items() if n > 1), None)
     if twice is not None:
-        raise no_table(key, f"it has two columns {twice!r}.")
+        raise broken_table_error(key, f"it has two columns {twice!r}.")
     return names, raw
 
 
-def _decoded(key: str, file: Any, names: Sequence[str]) -> pa.Table:
+def _decode(key: str, file: Any, names: Sequence[str]) -> pa.Table:
     import pyarrow as pa
 
     batches, size, rows = [], 0, 0
@@ -201,4 +203,4 @@ def _require_unicode(key: str, name: str, column: pa.ChunkedArray) -> None:
     try:
         column.validate(full=True)
     except pa.ArrowException as exc:
-        raise no_table(key, f"{name!r} holds what is no text: {exc}") from exc
+        raise broken_table_error(key, f"{name!r} holds what is no text: {exc}") from exc

@@ -9,31 +9,41 @@ from typing import Any
 
 from rvlab.cache.dtypes import RUNS
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
-from rvlab.model import BEAT_S, SILENT_S, EndRecord, Run, Spec, StepRecord, step_name
-from rvlab.store import Store, parsed
+from rvlab.model import (
+    HEARTBEAT_S,
+    HEARTBEAT_TIMEOUT_S,
+    EndRecord,
+    Run,
+    Spec,
+    StepRecord,
+    step_name,
+)
+from rvlab.store import Store, parse_record
 
-HERE = ("local", "rehearse")
+LOCAL_ENGINES = ("local", "rehearse")
 """Engines whose runs are one process that beats, so that a minute's silence means something."""
 
-PODS_SILENT_S = 3600.0
+POD_TIMEOUT_S = 3600.0
 
-ASK_S = 2 * BEAT_S
+QUERY_AFTER_S = 2 * HEARTBEAT_S
 """The engine of this machine, which only looks at files, is asked after so many seconds already."""
 
-Row = dict[str, Any]
+RunRow = dict[str, Any]
 
-_OF_END = [one.name for one in fields(EndRecord) if one.name != "spec"]
-_OF_SPEC = [one.name for one in fields(Spec) if one.name in RUNS]
+_END_COLUMNS = [one.name for one in fields(EndRecord) if one.name != "spec"]
+_SPEC_COLUMNS = [one.name for one in fields(Spec) if one.name in RUNS]
 
 
-def rows_of(store: Store, wanted: Sequence[Run]) -> list[Row]:
+def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     """One dict per run: one GET for a run that has ended, a few for one that has not.
 
     Beside the run's columns it has ``run experiment uri``, ``_run``, its address, and ``_silent``,
     whether the store does not tell what became of it.
     """
     ends = store.get_many(run.end_key for run in wanted)
-    going = unended(store, [run for run in wanted if isinstance(ends[run.end_key], KeyMissing)])
+    going = row_in_progress(
+        store, [run for run in wanted if isinstance(ends[run.end_key], KeyMissing)]
+    )
     rows = []
     for run in wanted:
         answer = ends[run.end_key]
@@ -43,27 +53,27 @@ def rows_of(store: Store, wanted: Sequence[Run]) -> list[Row]:
             try:
                 if isinstance(answer, RvlabError):
                     raise answer
-                row = ended(run.end_key, answer)
+                row = row_from_end(run.end_key, answer)
             except RvlabError as exc:
-                row = broken(exc)
+                row = error_row(exc)
         rows.append(
             {"run": run.id, "experiment": run.experiment, "uri": run.uri, **row, "_run": run}
         )
     return rows
 
 
-def ended(key: str, data: bytes) -> Row:
+def row_from_end(key: str, data: bytes) -> RunRow:
     """The row of a run, from the key of the record that ended it and what that holds.
 
     Raises:
         RecordBroken: If it is no such record, or that of another run.
     """
-    end = EndRecord.from_record(parsed(key, data), key)
+    end = EndRecord.from_record(parse_record(key, data), key)
     experiment, _, name = key.partition("/")
     _require_run(end.spec, experiment, name.rpartition("/")[2].removesuffix(".json"), key)
     return {
-        **_of_spec(end.spec),
-        **{name: getattr(end, name) for name in _OF_END},
+        **_spec_columns(end.spec),
+        **{name: getattr(end, name) for name in _END_COLUMNS},
         "_silent": False,
     }
 
@@ -76,17 +86,17 @@ class _Begun:
     written: Mapping[str, datetime | None]
 
 
-def unended(store: Store, runs: Sequence[Run]) -> dict[Run, Row]:
+def row_in_progress(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
     """The rows of runs without an end, from their specs and the records of their steps.
 
     The records of all runs are requested together.
     """
     by_uri = {run.uri: run for run in runs}
-    found = store.each(lambda uri: _begun(store, by_uri[uri]), by_uri)
+    found = store.map_concurrently(lambda uri: _begun(store, by_uri[uri]), by_uri)
     begun = {run: found[uri] for uri, run in by_uri.items() if isinstance(found[uri], _Begun)}
     data = store.get_many(key for one in begun.values() for key in one.written)
     return {
-        run: _in_progress(store, begun[run], data) if run in begun else broken(found[run.uri])
+        run: _in_progress(store, begun[run], data) if run in begun else error_row(found[run.uri])
         for run in runs
     }
 
@@ -96,62 +106,63 @@ def _begun(store: Store, run: Run) -> _Begun | RvlabError:
     try:
         spec = Spec.from_record(store.get_json(key), key)
         _require_run(spec, run.experiment, run.id, key)
-        return _Begun(spec, store.written(run.key("steps")))
+        return _Begun(spec, store.last_modified_by_key(run.key("steps")))
     except KeyMissing:
         return RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?")
     except RvlabError as exc:
         return exc
 
 
-def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | RvlabError]) -> Row:
+def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | RvlabError]) -> RunRow:
     """The row of a run without an end: what its spec and its steps say."""
     spec, written = begun.spec, begun.written
-    row = _of_spec(spec)
+    row = _spec_columns(spec)
     steps = []
-    trouble: Row = {}
+    trouble: RunRow = {}
     for key in written:
         data = records[key]
         try:
             if isinstance(data, RvlabError):
                 raise data
-            step = step_record(key, data)
+            step = parse_step_record(key, data)
             steps.append((written[key] or datetime.fromisoformat(step.beat), step))
         except KeyMissing:
             continue  # its step was started again, and clears what it had left
         except RvlabError as exc:
-            trouble = broken(exc)
+            trouble = error_row(exc)
     if not steps:
         return {**row, "state": "queued", "_silent": True, **trouble}
     # By the store's clock, since those of workers and of this machine may be a day apart.
     beat, latest = max(steps, key=lambda s: s[0])
     quiet_s = (store.now() - beat).total_seconds()
     # Between two pods a cluster may fetch an image, and only its engine knows better.
-    gone = quiet_s > (SILENT_S if spec.engine in HERE else PODS_SILENT_S)
+    gone = quiet_s > (HEARTBEAT_TIMEOUT_S if spec.engine in LOCAL_ENGINES else POD_TIMEOUT_S)
     return {
         **row,
         **trouble,
         "state": "lost" if gone else "running",
         "started": min(step.started for _, step in steps),
         "step": latest.step,
-        "_silent": quiet_s > (ASK_S if spec.engine in HERE else SILENT_S),
+        "_silent": quiet_s
+        > (QUERY_AFTER_S if spec.engine in LOCAL_ENGINES else HEARTBEAT_TIMEOUT_S),
         "_failure": latest.error,
     }
 
 
-def step_record(key: str, data: bytes) -> StepRecord:
+def parse_step_record(key: str, data: bytes) -> StepRecord:
     """The record of a step, from its key and what that holds.
 
     Raises:
         RecordBroken: If it is no such record, or that of another step.
     """
-    found = StepRecord.from_record(parsed(key, data), key)
+    found = StepRecord.from_record(parse_record(key, data), key)
     name = step_name(found.step, found.split)
     if key.rpartition("/")[2] != f"{name}.json":
         raise RecordBroken(f"{key} is the record of another step, {name[:100]}.")
     return found
 
 
-def broken(exc: RvlabError) -> Row:
+def error_row(exc: RvlabError) -> RunRow:
     """The row of a run whose records cannot be read.
 
     Raises:
@@ -162,8 +173,8 @@ def broken(exc: RvlabError) -> Row:
     return {"state": "broken", "error": str(exc), "_silent": False}
 
 
-def _of_spec(spec: Spec) -> Row:
-    return {"params": spec.params, **{name: getattr(spec, name) for name in _OF_SPEC}}
+def _spec_columns(spec: Spec) -> RunRow:
+    return {"params": spec.params, **{name: getattr(spec, name) for name in _SPEC_COLUMNS}}
 
 
 def _require_run(spec: Spec, experiment: str, run: str, key: str) -> None:

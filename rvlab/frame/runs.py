@@ -13,21 +13,21 @@ from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import RUNS as CACHED_RUNS
 from rvlab.cache.row_cache import read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.rows import HERE, Row, broken, ended, unended
-from rvlab.frame.select import Picked, rolls
+from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row_in_progress
+from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import Run
-from rvlab.model.edit import Edited
+from rvlab.model.annotation import RunAnnotations
 from rvlab.store import Store
-from rvlab.store.roll import Roll
+from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Ask = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
+StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
 
 
-def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
+def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None) -> pd.DataFrame:
     """One row per run, in the order in which they are wanted.
 
     The record of a run that has ended is read once, on this machine, by whoever asks for it first;
@@ -35,7 +35,7 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
 
     Args:
         store: Where the runs lie.
-        wanted: Which; see `rvlab.frame.select.picked`.
+        wanted: Which; see `rvlab.frame.select.resolve_runs`.
         ask: Tells the states of runs of which the store says nothing, from their rows, which have
             the address as ``_run`` too; see `Engine.states`.
 
@@ -46,7 +46,7 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         timedelta: to now for a run that is running, missing if the clocks of its steps and of this
         machine differ so much that it would be negative. ``tags`` are joined by ``", "``;
         ``archived`` is never missing. A run whose records cannot be read is a row with the state
-        ``broken`` and the reason in ``error``.
+        ``error_row`` and the reason in ``error``.
 
     Warns:
         UserWarning: For a tag, note or archiving that cannot be read; it is left out.
@@ -57,11 +57,11 @@ def runs(store: Store, wanted: Picked, ask: Ask | None = None) -> pd.DataFrame:
         StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
     """
     with Query(store) as query:
-        found = query.list_runs() if wanted is None else rolls(store, wanted, query)
-        return _table(query, found, ask)
+        found = query.list_runs() if wanted is None else select_listings(store, wanted, query)
+        return _build_table(query, found, ask)
 
 
-def _table(query: Query, rolls: Sequence[Roll], ask: Ask | None) -> pd.DataFrame:
+def _build_table(query: Query, rolls: Sequence[RunListing], ask: StateQuery | None) -> pd.DataFrame:
     import pandas  # noqa: F401  # here, not in several threads at once
 
     store = query.store
@@ -69,9 +69,9 @@ def _table(query: Query, rolls: Sequence[Roll], ask: Ask | None) -> pd.DataFrame
     query.prefetch_annotations(each)
     tables: list[pa.Table] = []
     addresses: list[str] = []
-    going: list[Row] = []
+    going: list[RunRow] = []
     for name, roll in each.items():
-        block, others = _of_roll(query, roll)
+        block, others = _rows_of_listing(query, roll)
         tables.append(block.table)
         addresses += _uris(store, name, block.keys)
         going += others
@@ -81,20 +81,24 @@ def _table(query: Query, rolls: Sequence[Roll], ask: Ask | None) -> pd.DataFrame
         run = row["_run"]
         answer = told.get(run, row["state"])
         # A queue that does not have a run which wrote its record a moment ago is not its queue.
-        if not (answer == "lost" and row["state"] == "running" and row["engine"] in HERE):
+        if not (answer == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES):
             row["state"] = answer
         if row["state"] == "failed":  # which only its engine knows, and not why
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)
     if going or not any(map(len, tables)):
         tables.append(to_arrow(going))
-    edits: dict[str, Edited] = {}
+    edits: dict[str, RunAnnotations] = {}
     for name in filter(query.annotation_etags, each):
         mine = read_annotations(query, name)
         edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
-    ids, names, uris, rows = _ordered(store, rolls, addresses, tables)
-    added = {**_added(uris, edits), "experiment": _text(names), "uri": _text(uris)}
-    return _framed(ids, {**query.columns(rows), **added})
+    ids, names, uris, rows = _order_rows(store, rolls, addresses, tables)
+    added = {
+        **_annotation_columns(uris, edits),
+        "experiment": _text_column(names),
+        "uri": _text_column(uris),
+    }
+    return _to_frame(ids, {**query.columns(rows), **added})
 
 
 def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
@@ -103,7 +107,7 @@ def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
     return [start + id_ for id_ in ids]
 
 
-def _of_roll(query: Query, roll: Roll) -> tuple[RowBlock, list[Row]]:
+def _rows_of_listing(query: Query, roll: RunListing) -> tuple[RowBlock, list[RunRow]]:
     """The rows of runs that have ended, and those of the others and of broken ones."""
     store = query.store
     troubles: dict[str, RvlabError] = {}
@@ -115,32 +119,32 @@ def _of_roll(query: Query, roll: Roll) -> tuple[RowBlock, list[Row]]:
         query,
         CACHED_RUNS,
         roll.experiment,
-        roll.ends,
+        roll.end_etags,
         read,
-        complete=roll.whole,
-        listed=roll.index,
+        complete=roll.is_complete,
+        listed=roll.cache_keys,
     )
     rows = [
-        {**broken(exc), "_run": Run(roll.store, roll.experiment, id_)}
+        {**error_row(exc), "_run": Run(roll.store, roll.experiment, id_)}
         for id_, exc in troubles.items()
         if not isinstance(exc, KeyMissing)
     ]
     # One whose end is gone was reopened since it was listed, or deleted.
     gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
-    going = [*roll.active, *roll.only(gone).runs]
-    found = unended(store, going) if going else {}
+    going = [*roll.active, *roll.subset(gone).runs]
+    found = row_in_progress(store, going) if going else {}
     return block, [*rows, *({**row, "_run": run} for run, row in found.items())]
 
 
 def _read_ends(
-    store: Store, roll: Roll, ids: Sequence[str], troubles: dict[str, RvlabError]
+    store: Store, roll: RunListing, ids: Sequence[str], troubles: dict[str, RvlabError]
 ) -> RowBlock:
     """Read the records that ended runs; `troubles` takes those that cannot be read."""
     wanted = {Run(roll.store, roll.experiment, id_).end_key: id_ for id_ in ids}
-    rows: list[Row] = []
+    rows: list[RunRow] = []
     keys: list[str] = []
     tags: list[str | None] = []
-    for key, answer in store.read_many(wanted, ended).items():
+    for key, answer in store.read_many(wanted, row_from_end).items():
         if isinstance(answer, RvlabError):
             troubles[wanted[key]] = answer
             continue
@@ -151,8 +155,8 @@ def _read_ends(
     return RowBlock(to_arrow(rows), keys, tags)
 
 
-def _ordered(
-    store: Store, rolls: Sequence[Roll], addresses: Sequence[str], tables: Sequence[pa.Table]
+def _order_rows(
+    store: Store, rolls: Sequence[RunListing], addresses: Sequence[str], tables: Sequence[pa.Table]
 ) -> tuple[list[str], list[str], list[str], pa.Table]:
     """Rows in the order in which they are wanted; their ids, experiments and addresses."""
     import pyarrow as pa
@@ -170,22 +174,22 @@ def _ordered(
     return [id_ for id_, _ in of.values()], [name for _, name in of.values()], list(of), taken
 
 
-def _added(uris: Sequence[str], edits: Mapping[str, Edited]) -> dict[str, Any]:
+def _annotation_columns(uris: Sequence[str], edits: Mapping[str, RunAnnotations]) -> dict[str, Any]:
     """The columns that people wrote."""
     import numpy as np
 
     if not edits:
-        none = _text([None]).take([0] * len(uris))
+        none = _text_column([None]).take([0] * len(uris))
         return {"tags": none, "note": none.copy(), "archived": np.zeros(len(uris), bool)}
     found = [edits.get(uri) for uri in uris]
     return {
-        "tags": _text([", ".join(one.tags) or None if one else None for one in found]),
-        "note": _text([one.note if one else None for one in found]),
+        "tags": _text_column([", ".join(one.tags) or None if one else None for one in found]),
+        "note": _text_column([one.note if one else None for one in found]),
         "archived": np.array([bool(one and one.archived) for one in found], bool),
     }
 
 
-def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
+def _to_frame(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
     """Columns as a table with the dtypes that are declared, empty or not."""
     import pandas as pd
 
@@ -203,7 +207,7 @@ def _framed(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
     return table
 
 
-def _text(values: Sequence[str | None]) -> Any:
+def _text_column(values: Sequence[str | None]) -> Any:
     """A column of text."""
     import pandas as pd
 

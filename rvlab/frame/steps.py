@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import TEXT, TIME, WHOLE, as_dtype
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.rows import step_record
+from rvlab.frame.rows import parse_step_record
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
 from rvlab.store import Store
@@ -16,7 +16,7 @@ from rvlab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-STEPS: dict[str, Any] = {
+STEP_COLUMNS: dict[str, Any] = {
     "run": "object",
     "step": TEXT,
     "split": WHOLE,
@@ -36,7 +36,7 @@ STEPS: dict[str, Any] = {
 """The columns of the table of steps, with their dtypes."""
 
 
-def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     """One row per step record, in the order of the runs and of the pipeline.
 
     Args:
@@ -56,7 +56,9 @@ def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    found = store.each(lambda uri: _keys(store, uri), [run.uri for run in wanted])
+    found = store.map_concurrently(
+        lambda uri: _step_record_keys(store, uri), [run.uri for run in wanted]
+    )
     runs = {key: run for run in wanted for key in found[run.uri]}
     rows: list[dict[str, Any]] = []
     for key, data in store.get_many(runs).items():
@@ -67,22 +69,24 @@ def steps(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         try:
             if isinstance(data, RecordBroken):
                 raise data
-            record = step_record(key, data)
+            record = parse_step_record(key, data)
         except RecordBroken as exc:
             warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
             continue
         rows.append({"run": runs[key].id, **record.record()})
     place = {run.id: i for i, run in enumerate(wanted)}
-    rows.sort(key=lambda row: (place[row["run"]], *_in_order(row)))
-    columns = {name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEPS.items()}
+    rows.sort(key=lambda row: (place[row["run"]], *_sort_key(row)))
+    columns = {
+        name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEP_COLUMNS.items()
+    }
     return pd.DataFrame(columns)
 
 
-def _keys(store: Store, uri: str) -> list[str]:
+def _step_record_keys(store: Store, uri: str) -> list[str]:
     return [key for key, _ in store.files(Run.from_uri(uri).key("steps"))]
 
 
-def _in_order(row: Mapping[str, Any]) -> tuple[int, str, int]:
+def _sort_key(row: Mapping[str, Any]) -> tuple[int, str, int]:
     step = row["step"]
     split = -1 if row["split"] is None else row["split"]
     return (ORDER.index(step) if step in ORDER else len(ORDER), step, split)

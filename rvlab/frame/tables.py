@@ -10,25 +10,25 @@ from rvlab.cache.block import RowBlock, concat_blocks
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.parquet import conform, no_table, read_parquet
+from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.frame.select import rolls_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
-from rvlab.model.log import epochs
+from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store
-from rvlab.store.roll import Roll
+from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-Wanted = Sequence[Run] | Sequence[Roll]
-Find = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
+RunsOrListings = Sequence[Run] | Sequence[RunListing]
+ReadRunTable = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
 """Reads the table of a run, given whether it has ended: the table, or None if it has none; and
 whether that is final. A key that is missing may still be on its way, where a store is being copied.
 """
 
-EVALS: dict[str, Any] = {
+EVALS_COLUMNS: dict[str, Any] = {
     "run": "object",
     "group": "string",
     "scene": "string",
@@ -36,7 +36,7 @@ EVALS: dict[str, Any] = {
     "metric": "string",
     "value": "float64",
 }
-CONFUSION: dict[str, Any] = {
+CONFUSION_COLUMNS: dict[str, Any] = {
     "run": "object",
     "group": "string",
     "scene": "string",
@@ -44,7 +44,7 @@ CONFUSION: dict[str, Any] = {
     "prediction": "string",
     "count": "int64",
 }
-ARTIFACTS: dict[str, Any] = {
+ARTIFACT_COLUMNS: dict[str, Any] = {
     "run": "object",
     "step": "string",
     "kind": "string",
@@ -52,16 +52,16 @@ ARTIFACTS: dict[str, Any] = {
     "uri": "string",
     "bytes": "int64",
 }
-SCENES: dict[str, Any] = {
+SCENE_COLUMNS: dict[str, Any] = {
     "run": "object",
     "group": "string",
     "scene": "string",
     "image": "string",
     "labels": "string",
     "aois": "string",
-    "rests_on": "string",
+    "hashed_from": "string",
 }
-HISTORY: dict[str, Any] = {"run": "object", "epoch": "int64"}
+HISTORY_COLUMNS: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
 NEEDED = {
     "evals": ("group", "metric"),
@@ -72,61 +72,66 @@ NEEDED = {
 """Columns of text in which nothing is ever missing."""
 
 
-def _is(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
+def _has_columns(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
     """Whether cached rows have these columns, or there are none."""
     names = {"string": "string", "int64": "int64", "float64": "double"}
     wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
     return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
 
 
-def _is_history(table: pa.Table) -> bool:
+def _is_history_table(table: pa.Table) -> bool:
     types = {one.name: str(one.type) for one in table.schema}
     return not types or (types.pop("epoch", "") == "int64" and set(types.values()) <= {"double"})
 
 
-_FILES = {**{name: dtype for name, dtype in ARTIFACTS.items() if name != "uri"}, "key": "string"}
+_FILE_COLUMNS = {
+    **{name: dtype for name, dtype in ARTIFACT_COLUMNS.items() if name != "uri"},
+    "key": "string",
+}
 
 CACHED = {
-    "evals": CachedTable("evals", _is(EVALS)),
-    "confusion": CachedTable("confusion", _is(CONFUSION)),
-    "scenes": CachedTable("scenes", _is(SCENES)),
-    "artifacts": CachedTable("artifacts", _is(_FILES), is_shared=False),
+    "evals": CachedTable("evals", _has_columns(EVALS_COLUMNS)),
+    "confusion": CachedTable("confusion", _has_columns(CONFUSION_COLUMNS)),
+    "scenes": CachedTable("scenes", _has_columns(SCENE_COLUMNS)),
+    "artifacts": CachedTable("artifacts", _has_columns(_FILE_COLUMNS), is_shared=False),
     # There is most of it, and numbers hardly become smaller: it is for this machine alone.
-    "history": CachedTable("history", _is_history, is_shared=False),
+    "history": CachedTable("history", _is_history_table, is_shared=False),
 }
 """The tables that are cached, by name."""
 
 
-def evals(store: Store, wanted: Wanted) -> pd.DataFrame:
+def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """The evaluation of each run, long.
 
     Returns:
         ``run group scene class metric value``; scene is NA for the whole group, class is NA over
         all classes. Runs that have not been evaluated have no rows.
     """
-    return _typed(_written(store, wanted, "evals", EVALS), EVALS)
+    return _apply_dtypes(_summary_table(store, wanted, "evals", EVALS_COLUMNS), EVALS_COLUMNS)
 
 
-def confusion(store: Store, wanted: Wanted) -> pd.DataFrame:
+def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """The confusion matrices of each run, long: pixels (or cells) by truth and prediction.
 
     Returns:
         ``run group scene truth prediction count``; scene is NA for the whole group.
     """
-    return _typed(_written(store, wanted, "confusion", CONFUSION), CONFUSION)
+    return _apply_dtypes(
+        _summary_table(store, wanted, "confusion", CONFUSION_COLUMNS), CONFUSION_COLUMNS
+    )
 
 
-def scenes(store: Store, wanted: Wanted) -> pd.DataFrame:
+def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Fingerprints of what each run was scored on: equal where the pixels, or the labels, are.
 
     Returns:
-        ``run group scene image labels aois rests_on``; aois is NA where a scene has no areas of
-        interest, rests_on is ``content``, or ``address`` where a file could not be read.
+        ``run group scene image labels aois hashed_from``; aois is NA where a scene has no areas of
+        interest, hashed_from is ``content``, or ``address`` where a file could not be read.
     """
-    return _typed(_written(store, wanted, "scenes", SCENES), SCENES)
+    return _apply_dtypes(_summary_table(store, wanted, "scenes", SCENE_COLUMNS), SCENE_COLUMNS)
 
 
-def artifacts(store: Store, wanted: Wanted) -> pd.DataFrame:
+def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Every file that Raster Vision left in a run that has been summarized.
 
     Returns:
@@ -134,16 +139,16 @@ def artifacts(store: Store, wanted: Wanted) -> pd.DataFrame:
     """
     with Query(store) as query:
         rolls = rolls_of(query, wanted)
-    found = _written(store, rolls, "artifacts", _FILES)
+    found = _summary_table(store, rolls, "artifacts", _FILE_COLUMNS)
     uris = {run.id: run.uri for one in rolls for run in one.runs}
     if len(found):
         # Files of an adopted run lie elsewhere, and have a whole address for a key.
         whole = found["key"].str.match(r"/|[a-z0-9]+://")
         found["uri"] = found["key"].where(whole, found["run"].map(uris) + "/" + found["key"])
-    return _typed(found, ARTIFACTS)
+    return _apply_dtypes(found, ARTIFACT_COLUMNS)
 
 
-def history(store: Store, wanted: Wanted) -> pd.DataFrame:
+def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """One row per run and epoch, complete, of runs that are still training too.
 
     Returns:
@@ -154,18 +159,22 @@ def history(store: Store, wanted: Wanted) -> pd.DataFrame:
 
     def find(run: Run, ended: bool) -> tuple[pa.Table | None, bool]:
         # What was summarized is quick to read; the log is there while it is written.
-        ways = (_kept_log, _log) if ended else (_log, _kept_log)
+        ways = (
+            (_history_from_table, _history_from_log)
+            if ended
+            else (_history_from_log, _history_from_table)
+        )
         for way in ways:
             if (found := way(store, run)) is not None:
-                return found, way is _kept_log
+                return found, way is _history_from_table
         return None, False
 
-    table = _table(store, wanted, CACHED["history"], find)
-    rest = {name: "float64" for name in table.columns if name not in HISTORY}
-    return _typed(table, {**HISTORY, **rest})
+    table = _concat_runs(store, wanted, CACHED["history"], find)
+    rest = {name: "float64" for name in table.columns if name not in HISTORY_COLUMNS}
+    return _apply_dtypes(table, {**HISTORY_COLUMNS, **rest})
 
 
-def _log(store: Store, run: Run) -> pa.Table | None:
+def _history_from_log(store: Store, run: Run) -> pa.Table | None:
     import pyarrow as pa
 
     key = run.key("rv", "train", "log.csv")
@@ -174,31 +183,33 @@ def _log(store: Store, run: Run) -> pa.Table | None:
     except KeyMissing:
         return None
     try:
-        rows = epochs(data.decode(errors="replace"))
+        rows = parse_epochs(data.decode(errors="replace"))
     except RecordBroken as exc:
         raise RecordBroken(f"{run.prefix}: {exc}") from exc
-    return pa.Table.from_pylist(rows, schema=_of_history(rows[0] if rows else ["epoch"]))
+    return pa.Table.from_pylist(rows, schema=_history_schema(rows[0] if rows else ["epoch"]))
 
 
-def _kept_log(store: Store, run: Run) -> pa.Table | None:
+def _history_from_table(store: Store, run: Run) -> pa.Table | None:
     """What was kept of a log: that of an adopted run lies elsewhere."""
     key = run.key("tables", "history.parquet")
-    found = _read(store, key)
+    found = _read_parquet(store, key)
     if found is None or "epoch" not in found.column_names:
         return None
     if odd := {"", "run"} & set(found.column_names):
-        raise no_table(key, f"it has a column {odd.pop()!r}.")
+        raise broken_table_error(key, f"it has a column {odd.pop()!r}.")
     only = {"needed": ("epoch",), "positive": ("epoch",)}
-    return conform(key, found, _of_history(found.column_names), **only)
+    return conform_to_schema(key, found, _history_schema(found.column_names), **only)
 
 
-def _of_history(names: Iterable[str]) -> pa.Schema:
+def _history_schema(names: Iterable[str]) -> pa.Schema:
     import pyarrow as pa
 
     return pa.schema([(n, pa.int64() if n == "epoch" else pa.float64()) for n in names])
 
 
-def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]) -> pd.DataFrame:
+def _summary_table(
+    store: Store, wanted: RunsOrListings, name: str, columns: Mapping[str, Any]
+) -> pd.DataFrame:
     """A table that ``summarize`` writes."""
     import pyarrow as pa
     import pyarrow.parquet  # here, not in several threads at once
@@ -208,17 +219,17 @@ def _written(store: Store, wanted: Wanted, name: str, columns: Mapping[str, Any]
 
     def find(run: Run, _: bool) -> tuple[pa.Table | None, bool]:
         key = run.key("tables", f"{name}.parquet")
-        found = _read(store, key)
+        found = _read_parquet(store, key)
         if found is None:
             return None, False
         needed = [*whole, *NEEDED[name]]
-        rows = conform(key, found, schema, needed=needed, positive=whole)
+        rows = conform_to_schema(key, found, schema, needed=needed, positive=whole)
         return rows.replace_schema_metadata(), True
 
-    return _table(store, wanted, CACHED[name], find)
+    return _concat_runs(store, wanted, CACHED[name], find)
 
 
-def _read(store: Store, key: str) -> pa.Table | None:
+def _read_parquet(store: Store, key: str) -> pa.Table | None:
     """A parquet file; None if there is none."""
     try:
         data = store.get(key, limit=TABLE_BYTES)
@@ -227,7 +238,9 @@ def _read(store: Store, key: str) -> pa.Table | None:
     return read_parquet(key, data)
 
 
-def _table(store: Store, wanted: Wanted, kind: CachedTable, find: Find) -> pd.DataFrame:
+def _concat_runs(
+    store: Store, wanted: RunsOrListings, kind: CachedTable, find: ReadRunTable
+) -> pd.DataFrame:
     """The rows of all runs that have some, below one another, and whose they are as ``run``."""
     import numpy as np
     import pandas as pd
@@ -252,50 +265,56 @@ def _table(store: Store, wanted: Wanted, kind: CachedTable, find: Find) -> pd.Da
     return table
 
 
-def _block(query: Query, one: Roll, kind: CachedTable, find: Find) -> RowBlock:
+def _block(query: Query, one: RunListing, kind: CachedTable, find: ReadRunTable) -> RowBlock:
     """The rows of the runs of an experiment; those of one that has ended are read once."""
     store = query.store
 
     def read(ids: Sequence[str]) -> RowBlock:
-        return _found(store, one.only(ids), find)
+        return _read_rows(store, one.subset(ids), find)
 
     ended = read_through(
-        query, kind, one.experiment, one.ends, read, complete=one.whole, listed=one.index
+        query,
+        kind,
+        one.experiment,
+        one.end_etags,
+        read,
+        complete=one.is_complete,
+        listed=one.cache_keys,
     )
-    active = one.only(run.id for run in one.active)
-    return concat_blocks([ended, _found(store, active, find)]) if active.ids else ended
+    active = one.subset(run.id for run in one.active)
+    return concat_blocks([ended, _read_rows(store, active, find)]) if active.ids else ended
 
 
-def _found(store: Store, one: Roll, find: Find) -> RowBlock:
+def _read_rows(store: Store, one: RunListing, find: ReadRunTable) -> RowBlock:
     import pyarrow as pa
 
     def table(uri: str) -> tuple[pa.Table | None, bool] | RecordBroken:
         run = Run.from_uri(uri)
         try:
-            return find(run, run.id in one.ends)
+            return find(run, run.id in one.end_etags)
         except RecordBroken as exc:
             return exc
 
     runs = {run.uri: run for run in one.runs}
     blocks = []
-    for uri, answer in store.each(table, runs).items():
+    for uri, answer in store.map_concurrently(table, runs).items():
         run = runs[uri]
         if isinstance(answer, RecordBroken):
-            _left_out(run, answer)
+            _warn_omitted(run, answer)
             continue
         rows, final = answer
         rows = rows if rows is not None else pa.table({})
-        tag = one.ends.get(run.id) if final else None
+        tag = one.end_etags.get(run.id) if final else None
         blocks.append(RowBlock(rows, [run.id], [tag], [len(rows)]))
     return concat_blocks(blocks)
 
 
-def _left_out(run: Run, exc: RvlabError) -> None:
+def _warn_omitted(run: Run, exc: RvlabError) -> None:
     """One broken file does not take the table with it, and is not passed over in silence."""
     warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
 
 
-def _typed(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+def _apply_dtypes(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
     import pandas as pd
 
     if table.empty:

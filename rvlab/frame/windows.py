@@ -8,24 +8,24 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
-from rvlab.frame import worth
-from rvlab.frame.counts import gathered
-from rvlab.frame.parquet import conform, no_table, read_parquet
+from rvlab.frame import rank_windows
+from rvlab.frame.align_windows import align_windows
+from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
-from rvlab.raster.source import source
-from rvlab.raster.survey import survey
-from rvlab.raster.tally import WINDOWS, joined
+from rvlab.raster.run_source import load_run_source
+from rvlab.raster.score_windows import score_scene
+from rvlab.raster.window_counts import WINDOWS_SCHEMA, concat_windows
 from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-KEY = ("tables", "windows.parquet")
+WINDOWS_KEY = ("tables", "windows.parquet")
 
 
-def windows(
+def windows_table(
     store: Store,
     wanted: Sequence[Run],
     by: str = "error",
@@ -72,24 +72,28 @@ def windows(
         NotFound: If there is no such `by`, class, group or scene, or no run has counts.
         SpecError: If `by` asks for other runs or arguments than were given, or `size` does not fit.
     """
-    worth.checked(by, [run.id for run in wanted], classes, n)
-    worth.whole(size=size, per_scene=per_scene)
-    tables = load(store, wanted)
+    rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
+    rank_windows.require_positive_int(size=size, per_scene=per_scene)
+    tables = load_window_counts(store, wanted)
     if not tables:
         raise NotFound("None of the runs has predictions to look at.")
-    counts = gathered(tables, group, scenes)
-    worth.checked(by, counts.runs, classes, n)  # of those that are left
-    return worth.chosen(counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed)
+    counts = align_windows(tables, group, scenes)
+    rank_windows.validate_ranking(by, counts.runs, classes, n)  # of those that are left
+    return rank_windows.rank_windows(
+        counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed
+    )
 
 
-def load(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
+def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
     """The counts of each run, by its id; a run without any is left out, and a warning says why."""
-    found = store.each(lambda uri: _table(store, Run.from_uri(uri)), [run.uri for run in wanted])
+    found = store.map_concurrently(
+        lambda uri: _read_counts(store, Run.from_uri(uri)), [run.uri for run in wanted]
+    )
     out = {}
     for run in wanted:
         table = found[run.uri]
         if isinstance(table, KeyMissing):
-            table = _counted(store, run)  # one after the other: each takes much memory
+            table = _count_now(store, run)  # one after the other: each takes much memory
         if isinstance(table, RvlabError):
             warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=4)
         else:
@@ -97,13 +101,13 @@ def load(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
     return out
 
 
-def _table(store: Store, run: Run) -> pa.Table | RvlabError:
-    key = run.key(*KEY)
+def _read_counts(store: Store, run: Run) -> pa.Table | RvlabError:
+    key = run.key(*WINDOWS_KEY)
     try:
         table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
-        whole = [one.name for one in WINDOWS if str(one.type).startswith("int")]
-        needed = [name for name in WINDOWS.names if name != "confident_fp"]
-        table = conform(key, table, WINDOWS, needed=needed, positive=whole)
+        whole = [one.name for one in WINDOWS_SCHEMA if str(one.type).startswith("int")]
+        needed = [name for name in WINDOWS_SCHEMA.names if name != "confident_fp"]
+        table = conform_to_schema(key, table, WINDOWS_SCHEMA, needed=needed, positive=whole)
         _require_windows(key, table)
     except RvlabError as exc:
         return exc
@@ -117,34 +121,34 @@ def _require_windows(key: str, table: pa.Table) -> None:
     if not len(table):
         return
     if min(pc.min(table.column(side)).as_py() for side in ("width", "height")) < 1:
-        raise no_table(key, "it has a window without a pixel.")
+        raise broken_table_error(key, "it has a window without a pixel.")
     one = ["group", "scene", "col", "row", "class"]
     if len(table.group_by(one).aggregate([])) < len(table):
-        raise no_table(key, "it has two rows for a class of a window.")
+        raise broken_table_error(key, "it has two rows for a class of a window.")
 
 
-def _counted(store: Store, run: Run) -> pa.Table | RvlabError:
+def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     """Count the windows of a run that has no table of them, and keep it if that is allowed."""
     import pyarrow.parquet as pq
 
-    one = source(run.id, run.uri)
+    one = load_run_source(run.id, run.uri)
     if one.error is not None:
         return one.error
-    done = [survey(scene, one.classes) for scene in one.scenes if scene.group != "train"]
+    done = [score_scene(scene, one.classes) for scene in one.scenes if scene.group != "train"]
     parts = [each.windows for each in done if each.windows is not None]
-    troubles = [trouble for each in done for trouble in each.troubles]
+    troubles = [trouble for each in done for trouble in each.problems]
     if not parts:
         why = next(iter(troubles), "it has no scenes.")
         return NotFound(f"nothing of it could be counted: {why}")
     for trouble in troubles:
         warnings.warn(f"The run {run.id} is not counted whole. {trouble}", stacklevel=5)
-    table = joined(parts, one.scenes[0].task)
+    table = concat_windows(parts, one.scenes[0].task)
     # A run that goes on may still predict, and a scene that cannot be read now may be tomorrow.
     if not troubles and store.exists(run.end_key):
         data = io.BytesIO()
         pq.write_table(table, data, compression="zstd", write_page_checksum=True)
         try:
-            store.put(run.key(*KEY), data.getvalue())
+            store.put(run.key(*WINDOWS_KEY), data.getvalue())
         except StoreError as exc:
             warnings.warn(f"The counts of {run.id} are not kept for the next time: {exc}")  # noqa: B028
     return table

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RecordBroken
 from rvlab.model.record import is_time, mapping_of, require_schema
-from rvlab.model.run import ENDED
+from rvlab.model.run import END_STATES
 from rvlab.model.spec import Spec
 
 if TYPE_CHECKING:
     from pydantic_core import SchemaValidator
 
-SCHEMA = 1
+END_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -30,7 +30,7 @@ class EndRecord:
         step: The step that failed.
         error: Why, in one sentence.
         metrics: The headline metrics; None where one is undefined.
-        costs: What it cost; see `rvlab.model.costs`.
+        costs: What it cost; see `rvlab.model.run_costs`.
         device: What it computed on.
         eval_set: The fingerprint of what the headline was scored on.
         eval_sets: Those of other groups of scenes.
@@ -57,9 +57,9 @@ class EndRecord:
         """
         spec = Spec.from_record(record.get("spec"), key)
         state = record.get("state")
-        if state not in ENDED:
+        if state not in END_STATES:
             raise RecordBroken(f"{key} has the state {state!r:.200}, which no run ends with.")
-        schema = record.get("schema", SCHEMA)
+        schema = record.get("schema", END_SCHEMA)
         if type(schema) is not int:
             raise RecordBroken(f"{key} has the schema {schema!r:.40}, which is no number.")
         require_schema(schema, key)

@@ -15,7 +15,7 @@ from rvlab.model.limits import RECORD_NAMES
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails, SchemaValidator
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 _TIME = re.compile(
     r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d"  # years that nanoseconds can count
@@ -24,7 +24,7 @@ _TIME = re.compile(
 )
 
 
-def read(noun: type[T], record: object, key: str, what: str) -> T:
+def read_record(noun: type[_T], record: object, key: str, what: str) -> _T:
     """Make a noun of a record; keys that a later version added are left out.
 
     A bool is no number, a number is no bool, text is neither; whole numbers have 64 bits at most,

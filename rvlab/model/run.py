@@ -13,10 +13,10 @@ from rvlab.errors import SpecError
 STEPS = ("configure", "analyze", "chip", "train", "predict", "eval", "bundle", "summarize")
 SPLIT_STEPS = ("chip", "predict")
 STATES = ("queued", "running", "succeeded", "failed", "cancelled", "lost", "broken")
-ENDED = ("succeeded", "failed", "cancelled")
+END_STATES = ("succeeded", "failed", "cancelled")
 
 ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
-RESERVED = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
+RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
 """The folders beside the runs of an experiment that are no runs."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
@@ -39,8 +39,8 @@ class Run:
     link: str | None = field(default=None, compare=False, repr=False)
 
     def __post_init__(self) -> None:
-        checked_name("experiment", self.experiment)
-        checked_name("run", self.id)
+        validate_name("experiment", self.experiment)
+        validate_name("run", self.id)
 
     @classmethod
     def from_uri(cls, uri: str) -> Run:
@@ -107,12 +107,12 @@ def step_name(step: str, split: int | None = None) -> str:
     return step if split is None else f"{step}-{split}"
 
 
-def is_name(name: str) -> bool:
+def is_valid_name(name: str) -> bool:
     """Whether a name may stand in a key: no folder of anything else's, such as a checkpoint."""
     return bool(_NAME.fullmatch(name))
 
 
-def checked_name(kind: str, name: str) -> str:
+def validate_name(kind: str, name: str) -> str:
     """A name that may stand in a key.
 
     Raises:
@@ -126,7 +126,7 @@ def checked_name(kind: str, name: str) -> str:
     return name
 
 
-def new_id(now: datetime | None = None) -> str:
+def new_run_id(now: datetime | None = None) -> str:
     """A run id that sorts by time, such as ``20261123-154201-4f2a9c`` (UTC)."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from rvlab.model.record import read, require_schema, require_times
+from rvlab.model.record import read_record, require_schema, require_times
 
-SCHEMA = 1
+SPEC_SCHEMA = 1
 
 
 @dataclass(frozen=True)
@@ -58,7 +58,7 @@ class Spec:
     parent: str | None = None
     folder: str | None = None
     rvlab: str = ""
-    schema: int = field(default=SCHEMA)
+    schema: int = field(default=SPEC_SCHEMA)
 
     def record(self) -> dict[str, Any]:
         """As a JSON object."""
@@ -71,7 +71,7 @@ class Spec:
         Raises:
             RecordBroken: If something it needs is missing or of another type.
         """
-        found = read(cls, record, key, "a run's spec")
+        found = read_record(cls, record, key, "a run's spec")
         require_schema(found.schema, key)
         require_times(found, key, "a run's spec", "created")
         return found

@@ -9,12 +9,12 @@ from typing import Any
 
 from rvlab.errors import RecordBroken
 from rvlab.model.groups import headline_group
-from rvlab.model.record import read, require_times
+from rvlab.model.record import read_record, require_times
 
-BEAT_S = 5.0
+HEARTBEAT_S = 5.0
 """A running step rewrites its record this often, in seconds."""
 
-SILENT_S = 60.0
+HEARTBEAT_TIMEOUT_S = 60.0
 """A record older than this, in seconds, tells nothing any more: the engine is asked."""
 
 
@@ -70,7 +70,7 @@ class StepRecord:
     @classmethod
     def from_record(cls, record: object, key: str) -> StepRecord:
         """Read a record; RecordBroken if something it needs is missing or of another type."""
-        found = read(cls, record, key, "a step's record")
+        found = read_record(cls, record, key, "a step's record")
         require_times(found, key, "a step's record", "started", "beat", "ended")
         if found.state not in STEP_STATES:
             raise RecordBroken(
@@ -80,7 +80,7 @@ class StepRecord:
         return found
 
 
-def costs(records: Sequence[StepRecord]) -> dict[str, float]:
+def run_costs(records: Sequence[StepRecord]) -> dict[str, float]:
     """What a run cost, from what its steps say of themselves.
 
     Returns:
@@ -107,7 +107,7 @@ def costs(records: Sequence[StepRecord]) -> dict[str, float]:
     return found
 
 
-def device(records: Sequence[StepRecord]) -> str | None:
+def run_device(records: Sequence[StepRecord]) -> str | None:
     """What a run computed on: the device of train, else of predict."""
     by_step = {one.step: one.device for one in records if one.device}
     return by_step.get("train") or by_step.get("predict")

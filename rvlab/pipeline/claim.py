@@ -8,20 +8,20 @@ from collections.abc import Mapping
 from typing import Any
 
 from rvlab.errors import KeyMissing
-from rvlab.model import Run, Spec, new_id
+from rvlab.model import Run, Spec, new_run_id
 from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import UNKNOWN
+from rvlab.recipes.signature import UNKNOWN_DEFAULT
 from rvlab.store import Store
-from rvlab.store.roll import roll
-from rvlab.submission import Asked, prepare
-from rvlab.worker.records import SPEC, claim
+from rvlab.store.run_listing import list_runs
+from rvlab.submission import SubmitOptions, prepare_runs
+from rvlab.worker.records import SPEC, claim_job
 
-IMAGE = "RVLAB_IMAGE"
+IMAGE_VARIABLE = "RVLAB_IMAGE"
 """The variable that names the image a pod runs."""
 
 
-def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
+def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     """The run of a pipeline run, made if need be; the same one when its pod is started again.
 
     The inputs name the run that was submitted. It is theirs if nobody has claimed it and they ask
@@ -34,35 +34,35 @@ def claimed(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
         given: The pipeline's inputs, by name, as parameters have them; UNKNOWN is left out.
         job: The pipeline run's own id.
     """
-    values = {name: value for name, value in given.items() if value is not UNKNOWN}
+    values = {name: value for name, value in given.items() if value is not UNKNOWN_DEFAULT}
     store = Store(values[STORE]).patient()
     named = Run.from_uri(values[RUN]) if values[RUN] else None
-    if named and _is_asked(store, named, values, recipe) and claim(store, named, job):
+    if named and _matches_spec(store, named, values, recipe) and claim_job(store, named, job):
         return named
     experiment = values[EXPERIMENT]
     mark = hashlib.sha256(job.encode()).hexdigest()[:6]
-    for mine in roll(store, experiment).runs:
+    for mine in list_runs(store, experiment).runs:
         is_mine = mine.id.endswith(f"-{mark}") and store.exists(mine.key(SPEC))
-        if is_mine and claim(store, mine, job):
+        if is_mine and claim_job(store, mine, job):
             return mine
-    asked = Asked(
+    asked = SubmitOptions(
         experiment,
         "kubeflow",
         splits=values[SPLITS],
         seed=values.get(SEED),
         parent=named.id if named else None,
-        image=os.environ.get(IMAGE),
+        image=os.environ.get(IMAGE_VARIABLE),
     )
     names = set(recipe.signature.parameters) | set(recipe.signature.places)
     point = {name: value for name, value in values.items() if name in names}
-    if named and recipe.signature.open:  # what it takes beyond its signature is no input
-        point = {**_beyond(store, named, names), **point}
-    run = prepare(store, recipe, [point], asked, ids=[f"{new_id()[:-6]}{mark}"])[0]
-    claim(store, run, job)
+    if named and recipe.signature.accepts_any:  # what it takes beyond its signature is no input
+        point = {**_extra_params(store, named, names), **point}
+    run = prepare_runs(store, recipe, [point], asked, ids=[f"{new_run_id()[:-6]}{mark}"])[0]
+    claim_job(store, run, job)
     return run
 
 
-def _beyond(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
+def _extra_params(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
     """The parameters of a run that its recipe does not name."""
     try:
         spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
@@ -71,7 +71,7 @@ def _beyond(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
     return {name: value for name, value in spec.params.items() if name not in names}
 
 
-def _is_asked(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:
+def _matches_spec(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:
     """Whether the spec of a run says what the inputs ask for."""
     try:
         spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))

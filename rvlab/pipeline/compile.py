@@ -19,20 +19,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra
-from rvlab.pipeline.claim import IMAGE
-from rvlab.pipeline.inputs import Input, inputs, packed
+from rvlab.pipeline.claim import IMAGE_VARIABLE
+from rvlab.pipeline.inputs import PipelineInput, pack_source, pipeline_inputs
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED
-from rvlab.settings import S3, Place, Profile
+from rvlab.settings import S3, Profile, StepResources
 from rvlab.store import S3Access
-from rvlab.store.patience import PATIENCE
+from rvlab.store.patience import PATIENCE_VARIABLE
 
 if TYPE_CHECKING:
     from kfp.dsl.pipeline_task import PipelineTask
 
-SHM = "/dev/shm"  # noqa: S108  what torch's data loaders share memory in
+SHM_PATH = "/dev/shm"  # noqa: S108  what torch's data loaders share memory in
 
-ALWAYS = {
+STEP_ENV = {
     "MPLBACKEND": "agg",
     "PYTHONHASHSEED": "0",  # Raster Vision iterates over sets of scene ids
     "PYTHONUNBUFFERED": "1",
@@ -41,7 +41,7 @@ ALWAYS = {
 """Variables of every step, as the local engine sets them."""
 
 
-def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
+def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
     """A recipe's pipeline as YAML; two documents where the profile has settings of Kubernetes.
 
     Args:
@@ -59,7 +59,7 @@ def compiled(recipe: Recipe, profile: Profile, *, store: str) -> str:
         from kfp import compiler, dsl
     except ImportError as exc:
         raise MissingExtra("A pipeline is compiled by kfp: pip install 'rvlab[kubeflow]'") from exc
-    given = inputs(recipe, store)
+    given = pipeline_inputs(recipe, store)
     pipeline = dsl.pipeline(_graph(recipe, profile, given), name=pipeline_name(recipe))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
@@ -72,20 +72,20 @@ def pipeline_name(recipe: Recipe) -> str:
     return re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-")[:100] or "recipe"
 
 
-def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[..., None]:
+def _graph(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> Callable[..., None]:
     """The function that kfp traces, with the recipe's own signature."""
     from kfp import dsl
 
     from rvlab.pipeline import components
 
     names = [one.name for one in given]
-    source = packed(recipe)
+    source = pack_source(recipe)
 
     def task(step: str, function: Callable[..., Any], arguments: Mapping[str, Any]) -> PipelineTask:
         component = dsl.component(function, base_image=profile.image, install_kfp_package=False)
         made = component(**arguments)
         made.set_caching_options(False)  # the effect of a step is in the store, not in its outputs
-        _placed(made, profile, step)
+        _configure_task(made, profile, step)
         return made
 
     def graph(*channels: Any) -> None:
@@ -129,7 +129,9 @@ def _graph(recipe: Recipe, profile: Profile, given: list[Input]) -> Callable[...
     return graph
 
 
-def _with_named_inputs(function: Callable[..., Any], given: list[Input]) -> Callable[..., Any]:
+def _with_named_inputs(
+    function: Callable[..., Any], given: list[PipelineInput]
+) -> Callable[..., Any]:
     """Expand the ``**name`` argument of a component into one named input per recipe parameter.
 
     kfp has no variadic inputs, and reads both the signature and the source of a component. The
@@ -156,14 +158,14 @@ def _with_named_inputs(function: Callable[..., Any], given: list[Input]) -> Call
     return expanded
 
 
-def _placed(task: PipelineTask, profile: Profile, step: str) -> None:
+def _configure_task(task: PipelineTask, profile: Profile, step: str) -> None:
     """Give a task its machine, its variables and the name of the secret; never the secret."""
     from kfp import kubernetes
 
-    place = profile.place(step)
-    _sized(task, place)
-    variables = {**ALWAYS, IMAGE: profile.image, **_variables(profile.s3)}
-    variables |= {PATIENCE: f"{profile.patience_s:g}", **(place.env or {})}
+    place = profile.resources(step)
+    _set_resources(task, place)
+    variables = {**STEP_ENV, IMAGE_VARIABLE: profile.image, **_s3_variables(profile.s3)}
+    variables |= {PATIENCE_VARIABLE: f"{profile.patience_s:g}", **(place.env or {})}
     for name, value in sorted(variables.items()):
         task.set_env_variable(name, value)
     if profile.s3.secret:
@@ -180,12 +182,12 @@ def _placed(task: PipelineTask, profile: Profile, step: str) -> None:
     for one in place.tolerations or ():
         kubernetes.add_toleration(task, **one.model_dump())
     if place.shm:
-        kubernetes.empty_dir_mount(task, "dshm", SHM, medium="Memory", size_limit=place.shm)
+        kubernetes.empty_dir_mount(task, "dshm", SHM_PATH, medium="Memory", size_limit=place.shm)
     if place.timeout_s:
         kubernetes.set_timeout(task, place.timeout_s)
 
 
-def _sized(task: PipelineTask, place: Place) -> None:
+def _set_resources(task: PipelineTask, place: StepResources) -> None:
     if place.cpu:
         task.set_cpu_request(place.cpu).set_cpu_limit(place.cpu)
     if place.memory:
@@ -197,7 +199,7 @@ def _sized(task: PipelineTask, place: Place) -> None:
         task.set_retry(place.retries, backoff_duration="10s", backoff_factor=2.0)
 
 
-def _variables(s3: S3) -> dict[str, str]:
+def _s3_variables(s3: S3) -> dict[str, str]:
     """How a pod reaches the bucket, in the words of each library; no secret is among them."""
     if not (s3.cluster_endpoint or s3.region):
         return {}

@@ -13,7 +13,7 @@ from typing import Any
 
 from rvlab.errors import SpecError
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import REQUIRED, UNKNOWN, Parameter
+from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT, Parameter
 
 STORE, EXPERIMENT, RUN, SEED, SPLITS = (
     "rvlab_store",
@@ -23,30 +23,30 @@ STORE, EXPERIMENT, RUN, SEED, SPLITS = (
     "splits",
 )
 
-OF_CONFIGURE = ("rvlab_recipe", "rvlab_source", "rvlab_job")
+CONFIGURE_INPUTS = ("rvlab_recipe", "rvlab_source", "rvlab_job")
 """What configure is told beside the pipeline's inputs."""
 
-LONGEST = 50_000
+MAX_INPUT_CHARS = 50_000
 """So many characters the inputs may have, and the source: Kubeflow hands both on in one argument of
 a command, which Linux cuts at 131,072 bytes, some of them escapes."""
 
-_PACKED = "zlib:"
+_PACKED_PREFIX = "zlib:"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
-OWN = ""
+RECIPE_DEFAULT = ""
 """The text of an input whose default only the recipe itself knows."""
 
-EXACT = 2**53
+MAX_EXACT_INT = 2**53
 """Up to here a float holds every whole number."""
 
 _TYPES = (bool, int, float, str, list, dict)
-_MAIMED = ("python3", "{{")
+_UNSAFE_TEXT = ("python3", "{{")
 """Text that Kubeflow's runners, and Argo below them, replace inside arguments."""
 
 
 @dataclass(frozen=True)
-class Input:
+class PipelineInput:
     """One input of a pipeline.
 
     Args:
@@ -61,26 +61,26 @@ class Input:
     default: Any = REQUIRED
     as_json: bool = False
 
-    def given(self, value: Any) -> Any:
+    def encode(self, value: Any) -> Any:
         """A parameter's value as this input takes it."""
         return json.dumps(value) if self.as_json else value
 
-    def value(self, given: Any) -> Any:
+    def decode(self, given: Any) -> Any:
         """A parameter's value from what the input holds; UNKNOWN is left to the recipe.
 
         Numbers in Kubeflow's lists may come as floats; whole ones are whole again.
         """
         if not self.as_json:
-            return _whole(given) if self.kind in (list, dict) else given
-        if given == OWN:
-            return UNKNOWN
+            return _as_integer(given) if self.kind in (list, dict) else given
+        if given == RECIPE_DEFAULT:
+            return UNKNOWN_DEFAULT
         try:
             return json.loads(given)
         except ValueError:
             return given  # text that somebody typed into the run's form
 
 
-def inputs(recipe: Recipe, store: str) -> list[Input]:
+def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
     """The inputs of a recipe's pipeline, its own parameters first.
 
     Args:
@@ -97,9 +97,9 @@ def inputs(recipe: Recipe, store: str) -> list[Input]:
         SpecError: If a parameter has the name of one of rvlab's own inputs.
     """
     signature = recipe.signature
-    found = [_of_parameter(one) for one in signature.parameters.values()]
+    found = [_input_of_parameter(one) for one in signature.parameters.values()]
     if "data_uri" in signature.places:
-        found.append(Input("data_uri", str, OWN))
+        found.append(PipelineInput("data_uri", str, RECIPE_DEFAULT))
     names = {one.name for one in found}
     odd = sorted(name for name in names if not _NAME.fullmatch(name) or name == "self")
     if odd:
@@ -107,24 +107,24 @@ def inputs(recipe: Recipe, store: str) -> list[Input]:
             f"{recipe.name}: a parameter {odd[0]!r} cannot be an input of a pipeline, whose names "
             "have letters of English, digits and '_', a letter first. Rename it."
         )
-    taken = names & {SPLITS, STORE, EXPERIMENT, RUN, *OF_CONFIGURE}
+    taken = names & {SPLITS, STORE, EXPERIMENT, RUN, *CONFIGURE_INPUTS}
     if taken:
         raise SpecError(
             f"{recipe.name}: a parameter {min(taken)!r} cannot be an input of a pipeline, which "
             "has one of that name already. Rename it."
         )
-    found.append(Input(SPLITS, int, 1))
+    found.append(PipelineInput(SPLITS, int, 1))
     if SEED not in names:
-        found.append(Input(SEED, int, 0))
+        found.append(PipelineInput(SEED, int, 0))
     return [
         *found,
-        Input(STORE, str, store),
-        Input(EXPERIMENT, str, "default"),
-        Input(RUN, str, ""),
+        PipelineInput(STORE, str, store),
+        PipelineInput(EXPERIMENT, str, "default"),
+        PipelineInput(RUN, str, ""),
     ]
 
 
-def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
+def pipeline_arguments(of: list[PipelineInput], values: Mapping[str, Any]) -> dict[str, Any]:
     """What a run passes to its pipeline.
 
     Args:
@@ -134,33 +134,33 @@ def arguments(of: list[Input], values: Mapping[str, Any]) -> dict[str, Any]:
     Raises:
         SpecError: If a value cannot pass through Kubeflow unharmed.
     """
-    found = {one.name: one.given(values[one.name]) for one in of if one.name in values}
+    found = {one.name: one.encode(values[one.name]) for one in of if one.name in values}
     for name, value in found.items():
         text = json.dumps(value)
-        word = next((word for word in _MAIMED if word in text), None)
+        word = next((word for word in _UNSAFE_TEXT if word in text), None)
         if word:
             raise SpecError(
                 f"The parameter {name!r} holds {word!r}, which Kubeflow would replace on the way. "
                 "Give it another way, such as in a file."
             )
-        if any(isinstance(v, float) and not math.isfinite(v) for v in _plain(value)):
+        if any(isinstance(v, float) and not math.isfinite(v) for v in _plain_list(value)):
             raise SpecError(f"The parameter {name!r} is {value!r}. Give a finite number.")
-        if any(isinstance(v, int) and abs(v) > EXACT for v in _plain(value)):
+        if any(isinstance(v, int) and abs(v) > MAX_EXACT_INT for v in _plain_list(value)):
             raise SpecError(
                 f"The parameter {name!r} is {value!r}, but Kubeflow holds numbers as floats, which "
-                f"are exact up to {EXACT}. Give no larger one."
+                f"are exact up to {MAX_EXACT_INT}. Give no larger one."
             )
     long = {name: len(json.dumps(value)) for name, value in found.items()}
-    if sum(long.values()) > LONGEST:
+    if sum(long.values()) > MAX_INPUT_CHARS:
         name = max(long, key=lambda name: long[name])
         raise SpecError(
             f"The parameters have {sum(long.values())} characters, {name!r} {long[name]} of them, "
-            f"but Kubeflow takes {LONGEST} at most. Give the name of a file that holds it."
+            f"but Kubeflow takes {MAX_INPUT_CHARS} at most. Give the name of a file that holds it."
         )
     return found
 
 
-def packed(recipe: Recipe) -> str:
+def pack_source(recipe: Recipe) -> str:
     """A recipe's source as text that no runner changes.
 
     Raises:
@@ -168,57 +168,57 @@ def packed(recipe: Recipe) -> str:
     """
     source = recipe.source.encode()
     text = base64.b64encode(source).decode()
-    if len(text) > LONGEST:
-        text = _PACKED + base64.b64encode(zlib.compress(source, 9)).decode()
-    if len(text) > LONGEST:
+    if len(text) > MAX_INPUT_CHARS:
+        text = _PACKED_PREFIX + base64.b64encode(zlib.compress(source, 9)).decode()
+    if len(text) > MAX_INPUT_CHARS:
         raise SpecError(
             f"{recipe.name} is too long for a pipeline: {len(text)} characters when it is packed, "
-            f"of {LONGEST} at most. Have it read its lists from a file."
+            f"of {MAX_INPUT_CHARS} at most. Have it read its lists from a file."
         )
     return text
 
 
-def unpacked(text: str) -> str:
-    """The source that `packed` has made text of."""
-    if text.startswith(_PACKED):
-        return zlib.decompress(base64.b64decode(text.removeprefix(_PACKED))).decode()
+def unpack_source(text: str) -> str:
+    """The source that `pack_source` has made text of."""
+    if text.startswith(_PACKED_PREFIX):
+        return zlib.decompress(base64.b64decode(text.removeprefix(_PACKED_PREFIX))).decode()
     return base64.b64decode(text).decode()
 
 
-def _of_parameter(one: Parameter) -> Input:
+def _input_of_parameter(one: Parameter) -> PipelineInput:
     kind = one.hint if one.hint in _TYPES else None
-    if kind is not None and (one.default is REQUIRED or _suits(one.default, kind)):
+    if kind is not None and (one.default is REQUIRED or _is_valid_default(one.default, kind)):
         default = one.default
-        return Input(
+        return PipelineInput(
             one.name, kind, float(default) if kind is float and default is not REQUIRED else default
         )
     if one.default is REQUIRED:
-        return Input(one.name, str, REQUIRED, as_json=True)
-    default = OWN if one.default is UNKNOWN else json.dumps(one.default)
-    return Input(one.name, str, default, as_json=True)
+        return PipelineInput(one.name, str, REQUIRED, as_json=True)
+    default = RECIPE_DEFAULT if one.default is UNKNOWN_DEFAULT else json.dumps(one.default)
+    return PipelineInput(one.name, str, default, as_json=True)
 
 
-def _suits(default: Any, kind: type) -> bool:
+def _is_valid_default(default: Any, kind: type) -> bool:
     """Whether Kubeflow can hold a default as it is, and kfp can write it into a comment."""
     if isinstance(default, bool) or kind is bool:
         return kind is bool and isinstance(default, bool)
     if isinstance(default, int):
-        return kind in (int, float) and abs(default) <= EXACT
+        return kind in (int, float) and abs(default) <= MAX_EXACT_INT
     if isinstance(default, str):
         return kind is str and len(default.splitlines()) <= 1
     return isinstance(default, kind)
 
 
-def _whole(value: Any) -> Any:
+def _as_integer(value: Any) -> Any:
     if isinstance(value, list):
-        return [_whole(one) for one in value]
+        return [_as_integer(one) for one in value]
     if isinstance(value, dict):
-        return {name: _whole(one) for name, one in value.items()}
+        return {name: _as_integer(one) for name, one in value.items()}
     return int(value) if isinstance(value, float) and value.is_integer() else value
 
 
-def _plain(value: Any) -> list[Any]:
+def _plain_list(value: Any) -> list[Any]:
     parts = (
         value.values() if isinstance(value, dict) else value if isinstance(value, list) else None
     )
-    return [value] if parts is None else [inner for one in parts for inner in _plain(one)]
+    return [value] if parts is None else [inner for one in parts for inner in _plain_list(one)]

@@ -5,34 +5,43 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+from rvlab.clone import load_recorded
 from rvlab.model import Run, Spec
-from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE, arguments, inputs, packed
+from rvlab.pipeline.inputs import (
+    EXPERIMENT,
+    RUN,
+    SEED,
+    SPLITS,
+    STORE,
+    pack_source,
+    pipeline_arguments,
+    pipeline_inputs,
+)
 from rvlab.recipes import Recipe
-from rvlab.repeat import recorded
 from rvlab.store import Store
 
 
-def checked(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
+def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
     """Refuse what cannot be a pipeline, or its inputs, before a run is recorded.
 
     Raises:
         SpecError: If a parameter's name, or a value, cannot pass through Kubeflow, or the source
             is too long for it.
     """
-    known = inputs(recipe, store)
-    packed(recipe)
+    known = pipeline_inputs(recipe, store)
+    pack_source(recipe)
     for point in points:
-        arguments(known, point)
+        pipeline_arguments(known, point)
 
 
-def asked_of(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
+def load_request(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
     """What a run was asked for, its recipe, and the inputs of its pipeline.
 
     Raises:
         SpecError: If the run has no recipe, or a value cannot pass through Kubeflow unharmed.
         StoreError: If the records cannot be read.
     """
-    spec, recipe = recorded(store, run)
+    spec, recipe = load_recorded(store, run)
     values = {
         **spec.params,
         **{name: uri for name, uri in spec.places.items() if name != "root_uri"},
@@ -42,4 +51,4 @@ def asked_of(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
         EXPERIMENT: spec.experiment,
         RUN: run.uri,
     }
-    return spec, recipe, arguments(inputs(recipe, store.uri), values)
+    return spec, recipe, pipeline_arguments(pipeline_inputs(recipe, store.uri), values)

@@ -12,21 +12,21 @@ from collections.abc import Mapping
 from typing import Any
 
 from rvlab.model import Run
-from rvlab.pipeline.claim import claimed
-from rvlab.pipeline.inputs import inputs, unpacked
+from rvlab.pipeline.claim import claim_run
+from rvlab.pipeline.inputs import pipeline_inputs, unpack_source
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.worker.commands import Plan
+from rvlab.worker.commands import StepPlan
 from rvlab.worker.records import PLAN
 from rvlab.worker.threads import limit_threads
 
 
-def configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> list[str]:
+def run_configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> list[str]:
     """Find or create the run for these inputs, write its config, and say how it is split.
 
     Args:
         recipe: The recipe's name.
-        source: The recipe's source as `rvlab.pipeline.inputs.packed` returns it.
+        source: The recipe's source as `rvlab.pipeline.inputs.pack_source` returns it.
         job: Kubeflow's id of the pipeline run.
         given: The pipeline's inputs, by name.
 
@@ -36,16 +36,16 @@ def configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> l
     from rvlab.worker.step import run_step
 
     limit_threads()
-    found = Recipe(recipe, unpacked(source))
-    known = inputs(found, str(given["rvlab_store"]))
-    run = claimed(found, {one.name: one.value(given[one.name]) for one in known}, job)
+    found = Recipe(recipe, unpack_source(source))
+    known = pipeline_inputs(found, str(given["rvlab_store"]))
+    run = claim_run(found, {one.name: one.decode(given[one.name]) for one in known}, job)
     status, plan = run_step(run.uri, "configure")
     if status or plan is None:
         sys.exit(status or 1)
-    return [json.dumps({"run": run.uri, "split": i}) for i in range(_pieces(plan))]
+    return [json.dumps({"run": run.uri, "split": i}) for i in range(_split_count(plan))]
 
 
-def step(name: str, item: str) -> str:
+def run_whole_step(name: str, item: str) -> str:
     """Run a step that is not split, if the run's config needs it.
 
     Args:
@@ -56,12 +56,12 @@ def step(name: str, item: str) -> str:
         The item.
     """
     run = Run.from_uri(json.loads(item)["run"])
-    if name == "summarize" or name in _plan(run).steps:
-        _run(run, name, None, None)
+    if name == "summarize" or name in _read_plan(run).steps:
+        _run_step(run, name, None, None)
     return item
 
 
-def split(name: str, item: str) -> str:
+def run_split(name: str, item: str) -> str:
     """Run one split of a step, if the run's config has so many.
 
     Args:
@@ -73,14 +73,14 @@ def split(name: str, item: str) -> str:
     """
     told = json.loads(item)
     run, index = Run.from_uri(told["run"]), int(told["split"])
-    plan = _plan(run)
+    plan = _read_plan(run)
     pieces = plan.splits.get(name, 1)
     if name in plan.steps and index < pieces:
-        _run(run, name, *((index, pieces) if pieces > 1 else (None, None)))
+        _run_step(run, name, *((index, pieces) if pieces > 1 else (None, None)))
     return item
 
 
-def _run(run: Run, name: str, index: int | None, of: int | None) -> None:
+def _run_step(run: Run, name: str, index: int | None, of: int | None) -> None:
     from rvlab.worker.step import run_step
 
     limit_threads()
@@ -89,9 +89,9 @@ def _run(run: Run, name: str, index: int | None, of: int | None) -> None:
         sys.exit(status)
 
 
-def _plan(run: Run) -> Plan:
-    return Plan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
+def _read_plan(run: Run) -> StepPlan:
+    return StepPlan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
 
 
-def _pieces(plan: Plan) -> int:
+def _split_count(plan: StepPlan) -> int:
     return max([1, *(n for step, n in plan.splits.items() if step in plan.steps)])

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.asked import checked
+from rvlab.frame.validate import require_known
 from rvlab.model.classes import NULL_CLASS
-from rvlab.plot import ink, shade
-from rvlab.plot.matrices import Matrix, matrices, rows_of, shares
-from rvlab.plot.names import run_names
-from rvlab.plot.table import with_columns
+from rvlab.plot._style import heat_cells, theme
+from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
+from rvlab.plot.run_labels import run_labels
+from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("run", "group", "scene", "truth", "prediction", "count")
+MATRIX_INPUT_COLUMNS = ("run", "group", "scene", "truth", "prediction", "count")
 _WIDE, _GAP, _LETTER = 10.5, 0.25, 0.073  # inches
-UNLABELLED = f"{NULL_CLASS} (unlabelled)"
-_SAID = {"truth": "share of each true class", "prediction": "share of each predicted class"}
+UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
+_SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
 
 
 def confusion(
@@ -69,30 +69,32 @@ def confusion(
     if normalize not in ("truth", "prediction", None):
         hint = did_you_mean(str(normalize), ("truth", "prediction"))
         raise SpecError(f"normalize cannot be {normalize!r}. {hint}")
-    wanted = [*COLUMNS, *([label] if label else [])]
-    table = with_columns(confusion, wanted, "table of confusion")
+    wanted = [*MATRIX_INPUT_COLUMNS, *([label] if label else [])]
+    table = require_columns(confusion, wanted, "table of confusion")
     if table.empty:
-        return ink.noted("No confusion matrices yet: the table is empty.")
-    part = rows_of(table, group, scene)
+        return theme.empty_figure("No confusion matrices yet: the table is empty.")
+    part = select_rows(table, group, scene)
     for run in runs if runs is not None else ():
-        checked(str(run), part["run"].unique().tolist(), f"There is no matrix in {group} of run")
+        require_known(
+            str(run), part["run"].unique().tolist(), f"There is no matrix in {group} of run"
+        )
     order = list(runs) if runs is not None else part["run"].unique().tolist()
     if difference and len(order) != 2:
         raise SpecError(f"A difference is of two runs, not of {len(order)}. Name them as runs=.")
-    found, classes = matrices(part[part["run"].isin(order)], order)
-    shown = {run: shares(m, classes, normalize) for run, m in found.items()}
-    names = run_names(part[part["run"].isin(order)], label)
-    what = f"{_SAID[normalize] if normalize else 'count'} in {scene or group}"
+    found, classes = build_matrices(part[part["run"].isin(order)], order)
+    shown = {run: normalize_counts(m, classes, normalize) for run, m in found.items()}
+    names = run_labels(part[part["run"].isin(order)], label)
+    what = f"{_SHARE_LABELS[normalize] if normalize else 'count'} in {scene or group}"
     if difference:
         first, second = order
         both = [*names[first], f"minus {', '.join(names[second])}"]
         gap = shown[first] - shown[second]
-        return _drawn([(both, gap)], classes, f"difference in {what}", signed=True)
-    return _drawn([(names[run], shown[run]) for run in order], classes, what, counts=not normalize)
+        return _draw([(both, gap)], classes, f"difference in {what}", signed=True)
+    return _draw([(names[run], shown[run]) for run in order], classes, what, counts=not normalize)
 
 
-def _drawn(
-    panels: Sequence[tuple[Sequence[str], Matrix]],
+def _draw(
+    panels: Sequence[tuple[Sequence[str], CountMatrix]],
     classes: Sequence[str],
     what: str,
     *,
@@ -101,7 +103,7 @@ def _drawn(
 ) -> Figure:
     cell = min(0.5, max(0.16, 4.2 / len(classes)))
     size = 9.0 if cell >= 0.36 else 0.0  # 0 where numbers have no room
-    down = [UNLABELLED if c == NULL_CLASS else c for c in classes]
+    down = [UNLABELLED_NAME if c == NULL_CLASS else c for c in classes]
     right = 0.15 if size else 0.95 if signed else 0.75  # where the color bar has its numbers
     square = len(classes) * cell
     titled = max(len(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
@@ -112,40 +114,48 @@ def _drawn(
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3
     width = max(left + across * step - _GAP + right, 0.2 + len(what) * 0.09)
     height = 0.3 + rows * (head + square) + under + foot * (NULL_CLASS in classes)
-    made = ink.figure(width, height)
-    made.text(0.12 / width, 1 - 0.24 / height, what, fontsize=ink.TEXT, fontweight="bold")
-    norm, cmap = _scale([m for _, m in panels], signed=signed, counts=counts)
+    made = theme.new_figure(width, height)
+    made.text(0.12 / width, 1 - 0.24 / height, what, fontsize=theme.TEXT_PT, fontweight="bold")
+    norm, cmap = _color_scale([m for _, m in panels], signed=signed, counts=counts)
     for i, (lines, matrix) in enumerate(panels):
         row, col = divmod(i, across)
         x, y = left + col * step, height - 0.3 - (row + 1) * (head + square)
         place = (x / width, y / height, square / width, square / height)
         ax = made.add_axes(place, label="/".join(lines))
-        texts = [[shade.number(v, signed=signed) for v in r] for r in matrix] if size else None
-        mesh = shade.cells(ax, matrix, norm=norm, cmap=cmap, texts=texts, size=size)
-        _grey(ax, classes)
-        ax.set_title("\n".join(lines), loc="left", fontsize=ink.SMALL, pad=4)
-        _axis_names(ax, classes, down, first=col == 0, last=i + across >= len(panels))
+        texts = (
+            [[heat_cells.format_cell_value(v, signed=signed) for v in r] for r in matrix]
+            if size
+            else None
+        )
+        mesh = heat_cells.draw_heat_cells(ax, matrix, norm=norm, cmap=cmap, texts=texts, size=size)
+        _shade_unlabelled(ax, classes)
+        ax.set_title("\n".join(lines), loc="left", fontsize=theme.SMALL_PT, pad=4)
+        _label_axes(ax, classes, down, first=col == 0, last=i + across >= len(panels))
         if i == 0 and not size:
-            shade.bar(made, mesh, (left + across * step - _GAP + 0.15, y, 0.14, min(square, 2.5)))
+            heat_cells.draw_color_bar(
+                made, mesh, (left + across * step - _GAP + 0.15, y, 0.14, min(square, 2.5))
+            )
     if NULL_CLASS in classes:
         note = f"Grey: {NULL_CLASS}, pixels without a label, in no metric."
-        made.text(0.12 / width, 0.12 / height, note, fontsize=8.5, color=ink.GREY)
+        made.text(0.12 / width, 0.12 / height, note, fontsize=8.5, color=theme.GREY)
     return made
 
 
-def _scale(matrices: Sequence[Matrix], *, signed: bool, counts: bool) -> tuple[Any, Any]:
+def _color_scale(matrices: Sequence[CountMatrix], *, signed: bool, counts: bool) -> tuple[Any, Any]:
     from matplotlib.colors import LogNorm, Normalize
 
     found = np.concatenate([m[np.isfinite(m)] for m in matrices])
     most = float(np.abs(found).max()) if found.size else 1.0
     if signed:
-        return Normalize(-(most or 1.0), most or 1.0), shade.diverging()
+        return Normalize(-(most or 1.0), most or 1.0), heat_cells.diverging_colormap()
     if counts:
-        return LogNorm(max(most, 1) / 1000, max(most, 1), clip=True), shade.sequential()
-    return Normalize(0, 1), shade.sequential()
+        return LogNorm(
+            max(most, 1) / 1000, max(most, 1), clip=True
+        ), heat_cells.sequential_colormap()
+    return Normalize(0, 1), heat_cells.sequential_colormap()
 
 
-def _grey(ax: Axes, classes: Sequence[str]) -> None:
+def _shade_unlabelled(ax: Axes, classes: Sequence[str]) -> None:
     from matplotlib.patches import Rectangle
 
     if NULL_CLASS not in classes:
@@ -155,14 +165,14 @@ def _grey(ax: Axes, classes: Sequence[str]) -> None:
     ax.add_patch(band)
     for text in ax.texts:
         if text.get_position()[1] == i + 0.5:
-            text.set(color=ink.GREY, zorder=4)
+            text.set(color=theme.GREY, zorder=4)
 
 
-def _axis_names(
+def _label_axes(
     ax: Axes, classes: Sequence[str], down: Sequence[str], *, first: bool, last: bool
 ) -> None:
     at, none = np.arange(len(classes)) + 0.5, [""] * len(classes)
-    ax.set_yticks(at, down if first else none, fontsize=ink.SMALL)
-    ax.set_xticks(at, classes if last else none, fontsize=ink.SMALL, rotation=90)
-    ax.set_ylabel("truth" if first else "", fontsize=ink.SMALL)
-    ax.set_xlabel("prediction" if last else "", fontsize=ink.SMALL)
+    ax.set_yticks(at, down if first else none, fontsize=theme.SMALL_PT)
+    ax.set_xticks(at, classes if last else none, fontsize=theme.SMALL_PT, rotation=90)
+    ax.set_ylabel("truth" if first else "", fontsize=theme.SMALL_PT)
+    ax.set_xlabel("prediction" if last else "", fontsize=theme.SMALL_PT)

@@ -8,16 +8,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import SpecError, TableError, did_you_mean
-from rvlab.frame.best import best_place
-from rvlab.plot import ink
-from rvlab.plot.table import with_columns
+from rvlab.frame.best_epoch import best_index
+from rvlab.plot._style import theme
+from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-USUAL = ("train_loss", "val_loss", "avg_f1")
+DEFAULT_SERIES = ("train_loss", "val_loss", "avg_f1")
 
 _ACROSS, _PANEL_W, _PANEL_H, _HEAD, _FOOT = 3, 2.9, 2.5, 0.38, 0.55
 _LEGEND_ROWS = 15
@@ -63,37 +63,37 @@ def curves(
             raise SpecError(f"best cannot be {word!r}. {did_you_mean(str(word), ('min', 'max'))}")
     by = hue or "run"
     series = [y] if isinstance(y, str) else list(y or [])
-    table = with_columns(history, ["run", "epoch", by, *series], "history")
-    series = series or [name for name in USUAL if name in table.columns]
+    table = require_columns(history, ["run", "epoch", by, *series], "history")
+    series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
-        return ink.noted("No epochs yet: the history is empty.")
+        return theme.empty_figure("No epochs yet: the history is empty.")
     if not series:
         known = [str(c) for c in table.columns]
         raise TableError(f"Say what to draw as y. {did_you_mean('val_loss', known)}")
     for name in set(wanted) - {"", *series}:
         raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
-    shown = ink.hue(table.groupby("run", sort=False)[by].first() if hue else _in_order(runs))
-    return _drawn(runs, series, shown, _Extras(by, smooth, wanted))
+    shown = theme.hue(table.groupby("run", sort=False)[by].first() if hue else _run_order(runs))
+    return _draw(runs, series, shown, _LineOptions(by, smooth, wanted))
 
 
 @dataclass(frozen=True)
-class _Extras:
+class _LineOptions:
     by: str  # the column that colors the lines
     smooth: float | None
     best: Mapping[str, str]  # by series; "" is any
 
 
-def _in_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
+def _run_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
     import pandas as pd
 
     return pd.Series(list(runs), name="run", dtype=object)
 
 
-def _drawn(
-    runs: dict[Any, pd.DataFrame], series: Sequence[str], shown: ink.Hue, extras: _Extras
+def _draw(
+    runs: dict[Any, pd.DataFrame], series: Sequence[str], shown: theme.Hue, extras: _LineOptions
 ) -> Figure:
-    entries = [] if shown.bar is not None else ink.legend_entries(shown)
+    entries = [] if shown.bar is not None else theme.legend_entries(shown)
     longest = max((len(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
     side = 0.2 + columns * (0.48 + 0.084 * max(longest, len(shown.name)))
@@ -102,7 +102,7 @@ def _drawn(
     lines = min(len(entries), _LEGEND_ROWS) + 1
     height = max(down * (_PANEL_H + _HEAD + _FOOT), 0.45 + 0.205 * lines)
     width = across * (panel + 0.6) + side
-    made = ink.figure(width, height)
+    made = theme.new_figure(width, height)
     for i, name in enumerate(series):
         row, col = divmod(i, across)
         left = col * (panel + 0.6) + 0.55
@@ -110,23 +110,23 @@ def _drawn(
         ax = made.add_axes(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
-        _panel(ax, runs, name, shown, extras)
-    _key(made, shown, columns, across * (panel + 0.6) + 0.25)
+        _draw_panel(ax, runs, name, shown, extras)
+    _draw_legend(made, shown, columns, across * (panel + 0.6) + 0.25)
     return made
 
 
-def _panel(
+def _draw_panel(
     ax: Axes,
     runs: dict[Any, pd.DataFrame],
     name: str,
-    shown: ink.Hue,
-    extras: _Extras,
+    shown: theme.Hue,
+    extras: _LineOptions,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
-    ink.quiet(ax)
-    ax.set_title(name, loc="left", fontsize=ink.TEXT, fontweight="bold")
-    ax.set_xlabel("epoch", fontsize=ink.SMALL)
+    theme.style_axes(ax)
+    ax.set_title(name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
+    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
     without = 0
@@ -153,18 +153,18 @@ def _panel(
         if extras.smooth:
             ax.plot(epochs, values, linewidth=0.8, alpha=0.3, zorder=1.5, gid="raw", **look)
         which = extras.best.get(name, extras.best.get(""))
-        at = best_place(values, least=which == "min") if which else None
+        at = best_index(values, least=which == "min") if which else None
         if at is not None:
             style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run has" if without == 1 else f"{without} runs have"
-        ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=ink.GREY)
+        ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=theme.GREY)
 
 
-def _key(
+def _draw_legend(
     made: Figure,
-    shown: ink.Hue,
+    shown: theme.Hue,
     columns: int,
     left: float,
 ) -> None:
@@ -174,9 +174,9 @@ def _key(
         top = (height - _HEAD) / height
         place = (left / width, top - _PANEL_H / height, 0.14 / width, _PANEL_H / height)
         bar = made.colorbar(shown.bar, cax=made.add_axes(place, label="hue"))
-        bar.ax.set_title(shown.name, loc="left", fontsize=ink.SMALL, fontweight="bold")
-        bar.ax.tick_params(labelsize=ink.SMALL, length=3)
+        bar.ax.set_title(shown.name, loc="left", fontsize=theme.SMALL_PT, fontweight="bold")
+        bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
         bar.outline.set_visible(False)
         return
     corner = ((left - 0.08) / width, (height - _HEAD + 0.12) / height)
-    ink.legend(made, shown, corner, columns=columns)
+    theme.draw_legend(made, shown, corner, columns=columns)

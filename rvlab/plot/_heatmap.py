@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.pivot import COLUMNS, Pivoted, pivoted
-from rvlab.plot import ink, shade
-from rvlab.plot.names import run_names
-from rvlab.plot.table import with_columns
+from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
+from rvlab.plot._style import heat_cells, theme
+from rvlab.plot.run_labels import run_labels
+from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -58,32 +58,34 @@ def heatmap(
     """
     if rows not in ("scene", "class"):
         raise SpecError(f"rows cannot be {rows!r}. {did_you_mean(rows, ('scene', 'class'))}")
-    table = with_columns(evals, [*COLUMNS, *([label] if label else [])], "table of evaluations")
+    table = require_columns(
+        evals, [*PIVOT_INPUT_COLUMNS, *([label] if label else [])], "table of evaluations"
+    )
     if table.empty:
-        return ink.noted("No evaluations yet: the table is empty.")
-    found = pivoted(table, rows, metric, group, of)
-    (cells, whole), metric = _sorted(found), found.metric
-    names = run_names(table[table["run"].isin(cells.columns)], label)
+        return theme.empty_figure("No evaluations yet: the table is empty.")
+    found = pivot_metric(table, rows, metric, group, of)
+    (cells, whole), metric = _sort_cells(found), found.metric
+    names = run_labels(table[table["run"].isin(cells.columns)], label)
     without = table["run"].nunique() - cells.shape[1]
     notes = [f"{without} {'run has' if without == 1 else 'runs have'} none"] if without else []
     if cells.isna().any(axis=None) or (whole is not None and whole.isna().any()):
         notes.append("grey, hatched: no value")
     title = f"{metric} of {of} in {group}" if of else f"{metric} in {group}"
     over = None if whole is None else (f"all {rows}{'e' * (rows == 'class')}s", whole)
-    return _drawn(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
+    return _draw(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
 
 
-def _sorted(found: Pivoted) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+def _sort_cells(found: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
     """The cells, a column per run, the best on the left and on top; the values over all rows."""
     down, across = (
         found.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index
         for axis in (0, 1)
     )
-    whole = found.whole.reindex(across)
+    whole = found.overall.reindex(across)
     return found.cells.loc[across, down].T, None if whole.isna().all() else whole
 
 
-def _drawn(
+def _draw(
     cells: pd.DataFrame,
     whole: tuple[str, pd.Series[Any]] | None,
     names: Sequence[Sequence[str]],
@@ -109,36 +111,44 @@ def _drawn(
     height = top + above + down * tall + foot
     values = cells.to_numpy()
     known = values if whole is None else np.vstack([whole[1].to_numpy(), values])
-    norm = Normalize(*_ends(known))
-    made = ink.figure(width, height)
-    made.text(left / width, 1 - 0.25 / height, title, fontsize=ink.TEXT, fontweight="bold")
+    norm = Normalize(*_color_limits(known))
+    made = theme.new_figure(width, height)
+    made.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     heads = names if flat else turned
 
     def sheet(key: str, block: Any, labels: Sequence[str], under: float) -> Axes:
         box = (left, height - top - under - len(block) * tall, across * wide, len(block) * tall)
         place = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
         ax = made.add_axes(place, label=key)
-        texts = [[shade.number(v) for v in row] for row in block] if numbers else None
-        mesh = shade.cells(ax, block, norm=norm, cmap=shade.sequential(), texts=texts)
+        texts = (
+            [[heat_cells.format_cell_value(v) for v in row] for row in block] if numbers else None
+        )
+        mesh = heat_cells.draw_heat_cells(
+            ax, block, norm=norm, cmap=heat_cells.sequential_colormap(), texts=texts
+        )
         ax.set_xticks([])
-        ax.set_yticks(np.arange(len(block)) + 0.5, shade.thinned(labels, tall), fontsize=ink.SMALL)
+        ax.set_yticks(
+            np.arange(len(block)) + 0.5,
+            heat_cells.thin_labels(labels, tall),
+            fontsize=theme.SMALL_PT,
+        )
         if key == "cells" and not numbers:
             reach = min(box[3], 2.5)
             at = (left + across * wide + 0.15, height - top - under - reach, 0.14, reach)
-            shade.bar(made, mesh, at)
+            heat_cells.draw_color_bar(made, mesh, at)
         return ax
 
     first = sheet("all", whole[1].to_numpy()[None], [whole[0]], 0.0) if whole else None
     body = sheet("cells", values, side, above)
     if first is not None:
         first.get_yticklabels()[0].set_fontweight("bold")
-    _heads(first or body, heads, wide)
+    _draw_headings(first or body, heads, wide)
     if note:
-        made.text(left / width, 0.12 / height, note, fontsize=8.5, color=ink.GREY)
+        made.text(left / width, 0.12 / height, note, fontsize=8.5, color=theme.GREY)
     return made
 
 
-def _ends(values: Any) -> tuple[float, float]:
+def _color_limits(values: Any) -> tuple[float, float]:
     found = values[np.isfinite(values)]
     if not found.size:
         return 0.0, 1.0
@@ -146,11 +156,11 @@ def _ends(values: Any) -> tuple[float, float]:
     return (low, high) if high > low else (min(low, 0.0), max(high, 1.0))
 
 
-def _heads(ax: Axes, heads: Sequence[Any], wide: float) -> None:
+def _draw_headings(ax: Axes, heads: Sequence[Any], wide: float) -> None:
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", length=0, pad=3)
     at = np.arange(len(heads)) + 0.5
     if heads and isinstance(heads[0], str):
-        ax.set_xticks(at, shade.thinned(heads, wide), fontsize=ink.SMALL, rotation=90)
+        ax.set_xticks(at, heat_cells.thin_labels(heads, wide), fontsize=theme.SMALL_PT, rotation=90)
     else:
-        ax.set_xticks(at, ["\n".join(lines) for lines in heads], fontsize=ink.SMALL)
+        ax.set_xticks(at, ["\n".join(lines) for lines in heads], fontsize=theme.SMALL_PT)

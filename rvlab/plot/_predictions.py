@@ -11,27 +11,34 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, SpecError, did_you_mean
-from rvlab.plot import ink
-from rvlab.plot.cells import Reading, finish, said
-from rvlab.plot.key import key
-from rvlab.plot.legend import Key
-from rvlab.plot.mosaic import Cell, Row, mosaic
-from rvlab.plot.table import titles, with_columns
-from rvlab.plot.view import SHOWS, Place, View, checked_bands, checked_classes, named
-from rvlab.raster.display import checked_stretch
-from rvlab.raster.scene import GROUPS
-from rvlab.raster.source import Source, homes, source
+from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
+from rvlab.plot._grid.legend import GridLegend
+from rvlab.plot._grid.legend_entries import grid_legend
+from rvlab.plot._grid.options import (
+    SHOW_MODES,
+    GridOptions,
+    GridRow,
+    class_names,
+    validate_bands,
+    validate_classes,
+)
+from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
+from rvlab.plot._style import theme
+from rvlab.plot.titles import require_columns, run_titles
+from rvlab.raster.display import validate_stretch
+from rvlab.raster.run_source import RunSource, load_run_source, source_by_scene
+from rvlab.raster.scene import SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-COLUMNS = ("image", "truth", "runs")
+GRID_COLUMNS = ("image", "truth", "runs")
 WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
-MOST_SCENES = 4  # whole scenes that are shown when no windows are asked for
-THREADS = 16  # that read; in each, PROJ begins anew with the first dataset: 7 ms of CPU
+MAX_SCENES = 4  # whole scenes that are shown when no windows are asked for
+READER_THREADS = 16  # that read; in each, PROJ begins anew with the first dataset: 7 ms of CPU
 
-Part = tuple[str, raster.Window | None]
+SceneWindow = tuple[str, raster.Window | None]
 
 
 def predictions(
@@ -45,7 +52,7 @@ def predictions(
     *,
     group: str = "validation",
     scenes: Sequence[str] | None = None,
-    columns: Sequence[str] = COLUMNS,
+    columns: Sequence[str] = GRID_COLUMNS,
     show: Literal["labels", "errors", "overlay", "scores"] = "labels",
     classes: str | Sequence[str] | None = None,
     iou: float = 0.5,
@@ -75,10 +82,10 @@ def predictions(
         scenes: Ids of the scenes to show without `windows`, of any group.
         columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
         show: ``labels`` paints every class in its color. ``errors`` paints, over the image in light
-            grey, what is right, false, missed or taken for another class of interest. ``overlay``
-            outlines the classes of interest over the image. ``scores`` shows how sure the run was:
-            of semantic segmentation and chip classification the probability of the first class of
-            interest, of object detection each box's score.
+            grey, true positives, false positives, false negatives and classes confused with one
+            another. ``overlay`` outlines the classes of interest over the image. ``scores`` shows
+            how sure the run was: of semantic segmentation and chip classification the probability
+            of the first class of interest, of object detection each box's score.
         classes: The class or classes of interest; None takes all but the null class.
         iou: By more than which a box must overlap a true one to match it, intersection over union.
         bands: A name of the config's ``channel_display_groups``, or 1 to 3 channels, counted after
@@ -101,50 +108,52 @@ def predictions(
         SpecError: If a window, `columns`, `show`, `classes`, `iou`, `bands`, `stretch` or `max_px`
             is malformed or names what there is not.
     """
-    columns = _checked_columns(columns)
-    view = _checked(View(show, columns, 0, max_px, named(classes), bands, stretch, iou))
-    table = with_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
+    columns = _validate_columns(columns)
+    view = _validate_options(
+        GridOptions(show, columns, 0, max_px, class_names(classes), bands, stretch, iou)
+    )
+    table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     if table.empty:
-        return ink.noted("No runs: the table is empty.")
-    if group not in GROUPS:
-        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, GROUPS)}")
-    parts = None if windows is None else _windows(windows)
+        return theme.empty_figure("No runs: the table is empty.")
+    if group not in SCENE_GROUPS:
+        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
+    parts = None if windows is None else _window_list(windows)
     if parts is not None and not parts:
-        return ink.noted("No windows: the table is empty.")
+        return theme.empty_figure("No windows: the table is empty.")
     asked = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
     if parts is None and asked is not None:
         if not asked:
-            return ink.noted("No scenes: the list is empty.")
+            return theme.empty_figure("No scenes: the list is empty.")
         parts = [(name, None) for name in asked]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
-    heads = _heads(titles(table, label), columns)
+    heads = _column_headings(run_titles(table, label), columns)
     view = replace(view, across=len(heads))
-    with ThreadPoolExecutor(THREADS) as pool:
-        sources = list(pool.map(source, ids, uris, repeat(group)))
+    with ThreadPoolExecutor(READER_THREADS) as pool:
+        sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
         if not any(one.scenes for one in sources):
-            return mosaic(heads, [_unreadable(sources, columns)], Key())
-        places = _places(sources, parts, group)
+            return draw_grid(heads, [_error_row(sources, columns)], GridLegend())
+        places = _grid_rows(sources, parts, group)
         if not places:
-            return ink.noted(f"The runs have no scenes in the group {group!r}.")
-        checked_classes(view, places)
-        checked_bands(view, places)
+            return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
+        validate_classes(view, places)
+        validate_bands(view, places)
         view = replace(view, down=len(places))
-        begun = Reading(pool, sources, view).begin(places)
-        rows = [finish(place, found) for place, found in zip(places, begun, strict=True)]
+        begun = RowReader(pool, sources, view).submit_rows(places)
+        rows = [finish_row(place, found) for place, found in zip(places, begun, strict=True)]
     seen = set[int]().union(*(ids for _, ids in rows))
     shown = [row for row, _ in rows]
-    return mosaic(heads, shown, key(view, places, shown, seen))
+    return draw_grid(heads, shown, grid_legend(view, places, shown, seen))
 
 
-def _checked(view: View) -> View:
+def _validate_options(view: GridOptions) -> GridOptions:
     """The arguments that need no config to be judged."""
-    if view.show not in SHOWS:
-        raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOWS)}")
+    if view.show not in SHOW_MODES:
+        raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOW_MODES)}")
     if not (_is_number(view.iou) and 0 <= view.iou < 1):
         raise SpecError(f"iou cannot be {view.iou!r}. Give a number from 0 up to 1, such as 0.5.")
     if not (_is_number(view.max_px) and view.max_px >= 1):
         raise SpecError(f"max_px cannot be {view.max_px!r}. Give 1 or more pixels.")
-    checked_stretch(view.stretch)
+    validate_stretch(view.stretch)
     return view
 
 
@@ -152,53 +161,57 @@ def _is_number(value: Any) -> bool:
     return isinstance(value, Real) and not isinstance(value, bool)
 
 
-def _checked_columns(columns: Sequence[str]) -> list[str]:
+def _validate_columns(columns: Sequence[str]) -> list[str]:
     asked = [columns] if isinstance(columns, str) else list(columns)
     for word in asked:
-        if word not in COLUMNS:
-            raise SpecError(f"There is no column {word!r} to show. {did_you_mean(word, COLUMNS)}")
+        if word not in GRID_COLUMNS:
+            raise SpecError(
+                f"There is no column {word!r} to show. {did_you_mean(word, GRID_COLUMNS)}"
+            )
     if not asked:
         raise SpecError("columns is empty. Name some of 'image', 'truth' and 'runs'.")
     return asked
 
 
-def _heads(names: Sequence[Sequence[str]], columns: Sequence[str]) -> list[list[str]]:
+def _column_headings(names: Sequence[Sequence[str]], columns: Sequence[str]) -> list[list[str]]:
     out: list[list[str]] = []
     for column in columns:
         out += [list(lines) for lines in names] if column == "runs" else [[column]]
     return out
 
 
-def _unreadable(sources: Sequence[Source], columns: Sequence[str]) -> Row:
+def _error_row(sources: Sequence[RunSource], columns: Sequence[str]) -> CellRow:
     """One row that says of each run why nothing of it can be shown."""
-    cells: list[Cell] = []
+    cells: list[GridCell] = []
     for column in columns:
         if column == "runs":
-            cells += [Cell(words=said(one, one.error)) for one in sources]
+            cells += [GridCell(words=cell_error_text(one, one.error)) for one in sources]
         else:
-            cells.append(Cell(words="No run says where its scenes lie."))
-    return Row("", [], cells, aspect=0.8)
+            cells.append(GridCell(words="No run says where its scenes lie."))
+    return CellRow("", [], cells, aspect=0.8)
 
 
-def _places(sources: Sequence[Source], parts: Sequence[Part] | None, group: str) -> list[Place]:
-    known = homes(sources)
+def _grid_rows(
+    sources: Sequence[RunSource], parts: Sequence[SceneWindow] | None, group: str
+) -> list[GridRow]:
+    known = source_by_scene(sources)
     labels: dict[str, raster.SceneLabels] = {}
 
-    def place(name: str, window: raster.Window | None) -> Place:
+    def place(name: str, window: raster.Window | None) -> GridRow:
         if name not in known:
             raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
         one = known[name]
         if name not in labels:
             labels[name] = one.labels(name)
-        return Place(name, window, one, labels[name])
+        return GridRow(name, window, one, labels[name])
 
     if parts is not None:
         return [place(name, window) for name, window in parts]
     of_group = [s.id for one in sources for s in one.scenes if s.group == group]
-    return [place(name, None) for name in _evenly(list(dict.fromkeys(of_group)), MOST_SCENES)]
+    return [place(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)]
 
 
-def _windows(windows: Any) -> list[Part]:
+def _window_list(windows: Any) -> list[SceneWindow]:
     """The scene and the pixels of each window.
 
     Raises:
@@ -208,37 +221,37 @@ def _windows(windows: Any) -> list[Part]:
     import pandas as pd
 
     if isinstance(windows, pd.DataFrame):
-        table = with_columns(windows, WINDOW_COLUMNS, "table of windows")
+        table = require_columns(windows, WINDOW_COLUMNS, "table of windows")
         windows = table[list(WINDOW_COLUMNS)].to_dict("records")
     if isinstance(windows, Mapping) or (isinstance(windows, pd.Series) and "scene" in windows):
         windows = [windows]
-    listed = _listed(windows)
+    listed = _as_list(windows)
     if listed and isinstance(listed[0], str):
         listed = [listed]  # a single window
-    out: list[Part] = []
+    out: list[SceneWindow] = []
     for one in listed:
         row = one.to_dict() if isinstance(one, pd.Series) and "scene" in one else one
         if isinstance(row, Mapping):
             values = [row[name] for name in WINDOW_COLUMNS if name in row]
         else:
-            values = _listed(row)
+            values = _as_list(row)
         if len(values) != len(WINDOW_COLUMNS):
-            raise _no_window(row)
-        out.append((str(values[0]), raster.Window.of(values[1:])))
+            raise _window_error(row)
+        out.append((str(values[0]), raster.Window.from_value(values[1:])))
     return out
 
 
-def _listed(values: Any) -> list[Any]:
+def _as_list(values: Any) -> list[Any]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
-        raise _no_window(values)
+        raise _window_error(values)
     return list(values)
 
 
-def _no_window(value: Any) -> SpecError:
+def _window_error(value: Any) -> SpecError:
     return SpecError(f"{value!r} is no window. Give scene, col, row, width and height.")
 
 
-def _evenly(names: list[str], most: int) -> list[str]:
+def _evenly_spaced(names: list[str], most: int) -> list[str]:
     if len(names) <= most:
         return names
     return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]

@@ -6,16 +6,16 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import SpecError
-from rvlab.plot import ink
-from rvlab.plot.table import is_number, value_labels, with_columns
-from rvlab.plot.trend import trends
+from rvlab.plot._style import theme
+from rvlab.plot.marginal_means import trends_by_hue
+from rvlab.plot.titles import is_numeric_column, require_columns, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-FROM = 6
+MIN_TREND_RUNS = 6
 """Runs from which on a trend is drawn unasked."""
 
 
@@ -59,37 +59,41 @@ def scatter(
     """
     if trend is not None and not isinstance(trend, bool):
         raise SpecError(f"trend cannot be {trend!r}: it is True, False or None.")
-    table = with_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
+    table = require_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
     made = None
     if ax is None:
-        made, ax = _own_axes()
+        made, ax = _new_axes()
     there = table[table[x].notna() & table[y].notna()]
-    missing = _missing(table, x, y)
+    missing = _missing_note(table, x, y)
     if there.empty:
-        ink.note(ax, missing or "No runs yet: the table is empty.")
+        theme.annotate(ax, missing or "No runs yet: the table is empty.")
         return ax
-    across, kinds = _across(there[x])
-    shown = ink.hue(table[hue]) if hue else None
+    across, kinds = _x_positions(there[x])
+    shown = theme.hue(table[hue]) if hue else None
     up, by = there[y].astype(float), there[hue] if hue else None
-    asked = len(there) >= FROM if trend is None else trend
-    found = trends(across, up, by, shown, kinds=kinds is not None) if asked else None
-    _dots(ax, found.placed(across, by) if found else across, up, by, shown)
-    _dress(ax, across, y, kinds)
-    if made is not None and kinds and _crowded(kinds):
+    asked = len(there) >= MIN_TREND_RUNS if trend is None else trend
+    found = trends_by_hue(across, up, by, shown, kinds=kinds is not None) if asked else None
+    _draw_dots(ax, found.dot_positions(across, by) if found else across, up, by, shown)
+    _label_axes(ax, across, y, kinds)
+    if made is not None and kinds and _labels_overlap(kinds):
         # Long names that stand aslant are not to take the room of the dots.
         made.set_figheight(4.0 + 0.036 * max(map(len, kinds)))
-    if log_x if log_x is not None else is_number(there[x]) and ink.is_wide(across.tolist()):
+    if (
+        log_x
+        if log_x is not None
+        else is_numeric_column(there[x]) and theme.spans_decades(across.tolist())
+    ):
         ax.set_xscale("log")
     if shown:
-        _key(ax, shown)
+        _draw_legend(ax, shown)
     if found:
         found.draw(ax)
-    said = found.words() if found else "No trend: too few runs for the values across."
-    _note(ax, [line for line in (said if found or trend else None, missing) if line])
+    said = found.caption() if found else "No trend: too few runs for the values across."
+    _write_note(ax, [line for line in (said if found or trend else None, missing) if line])
     return ax
 
 
-def _note(ax: Axes, lines: list[str]) -> None:
+def _write_note(ax: Axes, lines: list[str]) -> None:
     """Say something below the name of the axis across."""
     if lines:
         below: Any = ("axes fraction", ax.xaxis.label)
@@ -100,12 +104,12 @@ def _note(ax: Axes, lines: list[str]) -> None:
             xycoords=below,
             textcoords="offset points",
             fontsize=8.5,
-            color=ink.GREY,
+            color=theme.GREY,
             va="top",
         )
 
 
-def _own_axes() -> tuple[Figure, Axes]:
+def _new_axes() -> tuple[Figure, Axes]:
     import matplotlib.pyplot as plt
 
     made, ax = plt.subplots(figsize=(6.4, 4.0), dpi=100, layout="constrained")
@@ -113,7 +117,7 @@ def _own_axes() -> tuple[Figure, Axes]:
     return made, ax
 
 
-def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
+def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
     """Where the dots stand, named as the axis is to be, and the categories if it has such."""
     import pandas as pd
     from pandas.api.types import is_datetime64_any_dtype, is_timedelta64_dtype
@@ -126,22 +130,22 @@ def _across(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
     if is_datetime64_any_dtype(values.dtype):
         utc = values.dt.tz_convert("UTC").dt.tz_localize(None) if values.dt.tz else values
         return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
-    if is_number(values):
+    if is_numeric_column(values):
         return values.astype(float), None
     words = pd.Series(value_labels(values), values.index)
     kinds = sorted(words.unique())
     return words.map({word: i for i, word in enumerate(kinds)}), kinds
 
 
-def _dots(
+def _draw_dots(
     ax: Axes,
     across: pd.Series[Any],
     up: pd.Series[Any],
     by: pd.Series[Any] | None,
-    shown: ink.Hue | None,
+    shown: theme.Hue | None,
 ) -> None:
     if by is None or shown is None:
-        colors = [ink.DISTINCT[0]] * len(up)
+        colors = [theme.QUALITATIVE_COLORS[0]] * len(up)
     else:
         colors = [shown.style(value)["color"] for value in by]
     ax.scatter(
@@ -156,15 +160,15 @@ def _dots(
     )
 
 
-def _dress(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
-    ink.quiet(ax)
-    ax.set_xlabel(str(across.name), fontsize=ink.TEXT)
-    ax.set_ylabel(y, fontsize=ink.TEXT)
+def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
+    theme.style_axes(ax)
+    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT)
+    ax.set_ylabel(y, fontsize=theme.TEXT_PT)
     ax.margins(x=0.06, y=0.08)
     if kinds is None:
         return
     ax.set_xlim(-0.5, len(kinds) - 0.5)
-    crowded = _crowded(kinds)
+    crowded = _labels_overlap(kinds)
     ax.set_xticks(
         range(len(kinds)),
         kinds,
@@ -173,23 +177,23 @@ def _dress(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) ->
     )
 
 
-def _crowded(kinds: Sequence[str]) -> bool:
+def _labels_overlap(kinds: Sequence[str]) -> bool:
     """Whether names have no room beside one another."""
     return sum(map(len, kinds)) > 50
 
 
-def _key(ax: Axes, shown: ink.Hue) -> None:
+def _draw_legend(ax: Axes, shown: theme.Hue) -> None:
     figure = ax.get_figure()
     if shown.bar is not None and figure is not None:
         bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
-        bar.set_label(shown.name, fontsize=ink.SMALL, fontweight="bold")
-        bar.ax.tick_params(labelsize=ink.SMALL, length=3)
+        bar.set_label(shown.name, fontsize=theme.SMALL_PT, fontweight="bold")
+        bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
         bar.outline.set_visible(False)
         return
-    ink.legend(ax, shown, (1.0, 1.02), dots=True)
+    theme.draw_legend(ax, shown, (1.0, 1.02), dots=True)
 
 
-def _missing(table: pd.DataFrame, x: str, y: str) -> str | None:
+def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:
     """How many runs are not shown, and for want of which column."""
     lacking = {name: int(table[name].isna().sum()) for name in (x, y)}
     lacking[y] = int((table[y].isna() & table[x].notna()).sum())

@@ -9,22 +9,22 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.model import STEPS
-from rvlab.plot import ink
-from rvlab.plot.names import run_names
-from rvlab.plot.table import with_columns
+from rvlab.plot._style import theme
+from rvlab.plot.run_labels import run_labels
+from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-COLUMNS = ("run", "step", "split", "started", "ended", "state", "peak_mb", "cpu_s")
+TIMELINE_COLUMNS = ("run", "step", "split", "started", "ended", "state", "peak_mb", "cpu_s")
 # Neighbors in the pipeline differ in lightness as well as in hue.
-_INKS = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00")
-COLORS = dict(zip(STEPS, _INKS, strict=True))
+_PALETTE = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00")
+STEP_COLORS = dict(zip(STEPS, _PALETTE, strict=True))
 _UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 _SKEW_S = 0.2
-_BAD = ("failed", "cancelled")
+_FAILED_STATES = ("failed", "cancelled")
 _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 
 
@@ -50,11 +50,13 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     Raises:
         TableError: If a column is missing.
     """
-    table = with_columns(steps, [*COLUMNS, *([label] if label else [])], "table of steps")
+    table = require_columns(
+        steps, [*TIMELINE_COLUMNS, *([label] if label else [])], "table of steps"
+    )
     table = table[table["started"].notna()]
     if table.empty:
-        return ink.noted("No steps yet: the table is empty.")
-    names = [", ".join(lines) for lines in run_names(table, label).values()]
+        return theme.empty_figure("No steps yet: the table is empty.")
+    names = [", ".join(lines) for lines in run_labels(table, label).values()]
     begun = table.groupby("run", sort=False)["started"].transform("min")
     origin = table["started"].min() if together else begun
     beat = table["beat"] if "beat" in table.columns else table["started"]
@@ -62,44 +64,44 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     until = until.where(until >= table["started"], table["started"])  # a clock was set back
     since = {"_from": table["started"] - origin, "_to": until - origin}
     table = table.assign(**{name: span.dt.total_seconds() for name, span in since.items()})
-    return _drawn([rows for _, rows in table.groupby("run", sort=False)], names, together=together)
+    return _draw([rows for _, rows in table.groupby("run", sort=False)], names, together=together)
 
 
-def _drawn(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool) -> Figure:
+def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool) -> Figure:
     longest = max(float(rows["_to"].max()) for rows in runs) or 1.0
     unit, size = next((u for u in _UNITS if longest >= 2 * u[1]), _UNITS[-1])
-    lanes = [_lanes(rows) for rows in runs]
+    lanes = [_assign_lanes(rows) for rows in runs]
     many = [max(lane) + 1 for lane in lanes]
     tops = np.cumsum([0.0, *(max(n, 1.6) + 0.5 for n in many)])
     left, right = 0.25 + _LETTER * max(map(len, names)), 2.3
     tall = float(tops[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
-    made = ink.figure(width, height)
+    made = theme.new_figure(width, height)
     place = (left / width, 0.85 / height, _BARS / width, tall / height)
     ax = made.add_axes(place, label="steps")
-    ink.quiet(ax)
+    theme.style_axes(ax)
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=ink.FAINT, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, max(longest * 1.005, *(_room(rows) for rows in runs)) / size)
+    ax.set_xlim(0, max(longest * 1.005, *(_axis_seconds(rows) for rows in runs)) / size)
     ax.set_ylim(float(tops[-1]), 0)
     for top, rows, lane, wide in zip(tops[:-1], runs, lanes, many, strict=True):
         first = float(top) + 0.25 + (max(wide, 1.6) - max(wide, 1.3)) / 2
         thick = max(1.0, 1.3 / wide)
         for i, row in zip(lane, rows.to_dict("records"), strict=True):
-            _bar(ax, row, (first + i * thick, thick * 0.86), size=size, longest=longest)
-        _said(ax, first + wide * thick / 2, _costs(rows), gid="cost")
-    _said(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
-    ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=ink.SMALL)
+            _draw_bar(ax, row, (first + i * thick, thick * 0.86), size=size, longest=longest)
+        _draw_columns(ax, first + wide * thick / 2, _cost_texts(rows), gid="cost")
+    _draw_columns(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
+    ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=theme.SMALL_PT)
     whose = "the first" if together else "each"
-    ax.set_xlabel(f"{unit} since {whose} run began", fontsize=ink.SMALL)
+    ax.set_xlabel(f"{unit} since {whose} run began", fontsize=theme.SMALL_PT)
     seen = {str(step) for rows in runs for step in rows["step"]}
-    _key(made, seen, left, running=any((rows["state"] == "running").any() for rows in runs))
+    _draw_legend(made, seen, left, running=any((rows["state"] == "running").any() for rows in runs))
     return made
 
 
-def _lanes(rows: pd.DataFrame) -> list[int]:
+def _assign_lanes(rows: pd.DataFrame) -> list[int]:
     """For each step the first lane that is free when it starts."""
     free: list[float] = []
     out: dict[int, int] = {}
@@ -113,14 +115,14 @@ def _lanes(rows: pd.DataFrame) -> list[int]:
     return [out[i] for i in sorted(out)]
 
 
-def _bar(
+def _draw_bar(
     ax: Axes, row: Mapping[Any, Any], place: tuple[float, float], *, size: float, longest: float
 ) -> None:
     top, tall = place
     begin, end = row["_from"] / size, row["_to"] / size
     wide = max(end - begin, longest / size * 0.002)
-    color = COLORS.get(str(row["step"]), "#bdbdbd")
-    bad, running = row["state"] in _BAD, row["state"] == "running"
+    color = STEP_COLORS.get(str(row["step"]), "#bdbdbd")
+    bad, running = row["state"] in _FAILED_STATES, row["state"] == "running"
     ax.broken_barh(
         [(begin, wide)],
         (top, tall),
@@ -135,36 +137,40 @@ def _bar(
     if not bad:
         return
     ax.annotate(
-        _trouble(row),
+        _failure_text(row),
         (begin + wide, top + tall / 2),
         (4, 0),
         textcoords="offset points",
         va="center",
         fontsize=8.5,
-        color="#a50e0e" if row["state"] == "failed" else ink.GREY,
+        color="#a50e0e" if row["state"] == "failed" else theme.GREY,
     )
 
 
-def _trouble(row: Mapping[Any, Any]) -> str:
+def _failure_text(row: Mapping[Any, Any]) -> str:
     return f"{row['step']} {row['state']}"
 
 
-def _room(rows: pd.DataFrame) -> float:
+def _axis_seconds(rows: pd.DataFrame) -> float:
     """How long the axis is to be, in seconds, for the words beside steps that came to grief."""
-    bad = rows[rows["state"].isin(_BAD)].to_dict("records")
-    inches = ((row["_to"], 0.12 + len(_trouble(row)) * _LETTER * 0.94) for row in bad)
+    bad = rows[rows["state"].isin(_FAILED_STATES)].to_dict("records")
+    inches = ((row["_to"], 0.12 + len(_failure_text(row)) * _LETTER * 0.94) for row in bad)
     return max((end / (1 - wide / _BARS) for end, wide in inches), default=0.0)
 
 
-def _costs(rows: pd.DataFrame) -> tuple[str, str, str]:
+def _cost_texts(rows: pd.DataFrame) -> tuple[str, str, str]:
     """Time, memory and processor time of a run, in words."""
     peak, cpu = float(rows["peak_mb"].max()), float(rows["cpu_s"].sum(min_count=1))
     memory = f"{peak / 1024:.1f} GiB" if peak >= 1024 else f"{peak:.0f} MiB"
-    span = _span(float(rows["_to"].max() - rows["_from"].min()))
-    return span, "–" if math.isnan(peak) else memory, "–" if math.isnan(cpu) else _span(cpu)
+    span = _format_seconds(float(rows["_to"].max() - rows["_from"].min()))
+    return (
+        span,
+        "–" if math.isnan(peak) else memory,
+        "–" if math.isnan(cpu) else _format_seconds(cpu),
+    )
 
 
-def _said(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
+def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
     """Three columns right of the bars."""
     for word, right in zip(words, (48, 106, 156), strict=True):
         ax.annotate(
@@ -176,22 +182,22 @@ def _said(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
             ha="right",
             va="center",
             fontsize=8.5,
-            color=ink.GREY,
+            color=theme.GREY,
             **look,
         )
 
 
-def _span(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.0f} s"
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _key(made: Figure, seen: set[str], left: float, *, running: bool) -> None:
+def _draw_legend(made: Figure, seen: set[str], left: float, *, running: bool) -> None:
     from matplotlib.patches import Patch
 
     width, height = made.get_size_inches()
-    entries = [(step, color) for step, color in COLORS.items() if step in seen]
+    entries = [(step, color) for step, color in STEP_COLORS.items() if step in seen]
     entries += [("still running", "#d9dbde")] if running else []
     made.legend(
         handles=[Patch(facecolor=color, label=name) for name, color in entries],
@@ -199,7 +205,7 @@ def _key(made: Figure, seen: set[str], left: float, *, running: bool) -> None:
         bbox_to_anchor=((left - 0.08) / width, 0.08 / height),
         ncols=len(entries),
         frameon=False,
-        fontsize=ink.SMALL,
+        fontsize=theme.SMALL_PT,
         handlelength=1.1,
         handleheight=1.1,
         columnspacing=1.1,

@@ -9,30 +9,34 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import TableError
-from rvlab.frame.asked import checked
+from rvlab.frame.validate import require_known
 from rvlab.model.classes import NULL_CLASS
 
 if TYPE_CHECKING:
     import pandas as pd
 
-Matrix = NDArray[np.float64]
+CountMatrix = NDArray[np.float64]
 
 
-def rows_of(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFrame:
+def select_rows(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFrame:
     """The rows of a group, over all its scenes or of one.
 
     Raises:
         TableError: If there is no such group or scene.
     """
-    checked(group, table["group"].dropna().unique().tolist(), "No run was evaluated on the group")
+    require_known(
+        group, table["group"].dropna().unique().tolist(), "No run was evaluated on the group"
+    )
     part = table[table["group"] == group]
     if scene is None:
         return part[part["scene"].isna()]
-    checked(scene, part["scene"].dropna().unique().tolist(), f"In {group} there is no scene")
+    require_known(scene, part["scene"].dropna().unique().tolist(), f"In {group} there is no scene")
     return part[part["scene"] == scene]
 
 
-def matrices(part: pd.DataFrame, order: Sequence[Any]) -> tuple[dict[Any, Matrix], list[str]]:
+def build_matrices(
+    part: pd.DataFrame, order: Sequence[Any]
+) -> tuple[dict[Any, CountMatrix], list[str]]:
     """Counts by truth and prediction, of the classes that any of the runs has.
 
     Args:
@@ -58,7 +62,9 @@ def matrices(part: pd.DataFrame, order: Sequence[Any]) -> tuple[dict[Any, Matrix
     return out, classes
 
 
-def shares(matrix: Matrix, classes: Sequence[str], normalize: str | None) -> Matrix:
+def normalize_counts(
+    matrix: CountMatrix, classes: Sequence[str], normalize: str | None
+) -> CountMatrix:
     """Counts as shares of the ``truth`` (row) or ``prediction`` (column); None leaves counts.
 
     Pixels that are truly ``null`` have no label: no column's sum has them.

@@ -1,11 +1,11 @@
 """Windows of big rasters as arrays: imagery, labels and predictions of a run's scenes."""
 
-from rvlab.raster.boxes import Boxes, Outcomes, outcomes, predicted_boxes, true_boxes
-from rvlab.raster.chips import Predicted, confusion
+from rvlab.raster.boxes import Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.display import image
 from rvlab.raster.labels import SceneLabels, prediction
-from rvlab.raster.read import Chip, Grid, grid, read
-from rvlab.raster.scene import Classes, Scene, classes, scene_named, scenes
+from rvlab.raster.read import Chip, Grid, read, read_grid
+from rvlab.raster.scene import Classes, Scene, classes_from_config, find_scene, scenes_from_config
+from rvlab.raster.score_prediction import ScoredPrediction, confusion_matrix
 from rvlab.raster.window import Window
 
 __all__ = [
@@ -14,19 +14,19 @@ __all__ = [
     "Classes",
     "Grid",
     "Outcomes",
-    "Predicted",
     "Scene",
     "SceneLabels",
+    "ScoredPrediction",
     "Window",
-    "classes",
-    "confusion",
-    "grid",
+    "classes_from_config",
+    "confusion_matrix",
+    "find_scene",
     "image",
-    "outcomes",
+    "match_outcomes",
     "predicted_boxes",
     "prediction",
     "read",
-    "scene_named",
-    "scenes",
-    "true_boxes",
+    "read_grid",
+    "scenes_from_config",
+    "truth_boxes",
 ]

@@ -14,12 +14,12 @@ from numpy.typing import NDArray
 
 from rvlab import metrics
 from rvlab.errors import RasterError, SpecError
-from rvlab.raster.cells import cell_grid, given, inferred
+from rvlab.raster.cells import cell_grid, cells_from_file, infer_classes
 from rvlab.raster.gdal import malformed
 from rvlab.raster.labels import SceneLabels
-from rvlab.raster.matches import areas_of, by_cell, by_iou, overlaps, rectangles
+from rvlab.raster.matching import box_areas, match_by_cell, match_by_iou, overlap_areas, rectangles
 from rvlab.raster.scene import BoxSource, Classes, Scene, VectorSource
-from rvlab.raster.vectors import as_shapes, features
+from rvlab.raster.vectors import read_label_features, shapes_of_features
 from rvlab.raster.window import Window
 
 CELLS, DETECTION = "chip_classification", "object_detection"
@@ -47,7 +47,7 @@ class Boxes:
     def __len__(self) -> int:
         return len(self.bounds)
 
-    def pick(self, which: NDArray[Any]) -> Boxes:
+    def select(self, which: NDArray[Any]) -> Boxes:
         """Some of them, by a mask or by their places."""
         chances = None if self.probabilities is None else self.probabilities[which]
         return Boxes(self.bounds[which], self.class_ids[which], self.scores[which], chances)
@@ -58,9 +58,9 @@ class Boxes:
         across = (right > window.col) & (left < window.stop_col)
         return np.asarray(across & (bottom > window.row) & (top < window.stop_row))
 
-    def within(self, window: Window) -> Boxes:
+    def intersecting(self, window: Window) -> Boxes:
         """Those that touch a window, uncut."""
-        return self.pick(self.touching(window))
+        return self.select(self.touching(window))
 
     def centred_in(self, window: Window) -> NDArray[np.bool_]:
         """Whose centre lies in a window: of windows that tile the scene, in one each."""
@@ -74,30 +74,30 @@ class Outcomes:
     """Which predictions are right, and which truths were found.
 
     Args:
-        found: Shape (truths,): whether a prediction of the right class matches it.
-        right: Shape (guesses,): whether it matches a truth of its class.
+        truth_found: Shape (truths,): whether a prediction of the right class matches it.
+        correct: Shape (guesses,): whether it matches a truth of its class.
         matched: Shape (guesses,): the place of the truth it matches, whatever the class; -1: none.
         iou: By more than which boxes must overlap; None for cells, which must be equal.
     """
 
-    found: NDArray[np.bool_]
-    right: NDArray[np.bool_]
+    truth_found: NDArray[np.bool_]
+    correct: NDArray[np.bool_]
     matched: NDArray[np.int64]
     iou: float | None
 
     @property
-    def wrong(self) -> NDArray[np.bool_]:
+    def false_positives(self) -> NDArray[np.bool_]:
         """Shape (guesses,): false alarms. A predicted cell that nobody labelled is none."""
-        return ~self.right if self.iou is not None else ~self.right & (self.matched >= 0)
+        return ~self.correct if self.iou is not None else ~self.correct & (self.matched >= 0)
 
     @property
-    def missed(self) -> NDArray[np.bool_]:
+    def false_negatives(self) -> NDArray[np.bool_]:
         """Shape (truths,): misses. A labelled cell that was not predicted at all is none."""
         if self.iou is not None:
-            return ~self.found
-        predicted = np.zeros(len(self.found), bool)
+            return ~self.truth_found
+        predicted = np.zeros(len(self.truth_found), bool)
         predicted[self.matched[self.matched >= 0]] = True
-        return ~self.found & predicted
+        return ~self.truth_found & predicted
 
     def confusion(self, truth: Boxes, guess: Boxes, classes: int) -> NDArray[np.int64]:
         """Counts of the pairs that match, shape (classes, classes), rows = truth."""
@@ -111,7 +111,7 @@ class Outcomes:
         """Hits, false alarms and misses of each class, as ``eval.json`` has them.
 
         Args:
-            truth: What `outcomes` was given.
+            truth: What `match_outcomes` was given.
             guess: The same.
             classes: How many there are.
         """
@@ -122,14 +122,14 @@ class Outcomes:
         said, true = (
             np.bincount(boxes.class_ids, minlength=classes)[:classes] for boxes in (guess, truth)
         )
-        return metrics.detections(hits, said - hits, true - hits)
+        return metrics.detection_counts(hits, said - hits, true - hits)
 
 
-def outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outcomes:
+def match_outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outcomes:
     """Match predictions with the truth as Raster Vision's evaluator of the task does.
 
     Args:
-        truth: As `true_boxes` returns them, or a part of them.
+        truth: As `truth_boxes` returns them, or a part of them.
         guess: As `predicted_boxes` returns them, or a part of them.
         task: ``chip_classification`` or ``object_detection``.
         iou: Of two boxes the part of their union that both cover; they match above it. Raster
@@ -143,9 +143,9 @@ def outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outc
     if not 0 <= iou < 1:
         raise SpecError(f"iou={iou} is no overlap to ask for; give one from 0 up to 1.")
     if task == CELLS:
-        matched = by_cell(truth.bounds, guess.bounds)
+        matched = match_by_cell(truth.bounds, guess.bounds)
     else:
-        matched = by_iou(truth.bounds, guess.bounds, iou)
+        matched = match_by_iou(truth.bounds, guess.bounds, iou)
     right = matched >= 0
     right[right] = truth.class_ids[matched[right]] == guess.class_ids[right]
     found = np.zeros(len(truth), bool)
@@ -153,7 +153,7 @@ def outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outc
     return Outcomes(found, right, matched, None if task == CELLS else iou)
 
 
-def true_boxes(labels: SceneLabels) -> Boxes:
+def truth_boxes(labels: SceneLabels) -> Boxes:
     """The labels of a scene that are scored: in its areas of interest, if it has some.
 
     Boxes are cut at the scene's edge; those less than 80 % in it are dropped. They are read once.
@@ -162,7 +162,7 @@ def true_boxes(labels: SceneLabels) -> Boxes:
         RasterError: If the scene has no labels, or they cannot be read here.
     """
     with malformed(f"The truth of the scene {labels.scene.id}"):
-        return labels.kept("boxes", lambda: _true(labels))
+        return labels.cached("boxes", lambda: _read_truth(labels))
 
 
 def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
@@ -190,45 +190,47 @@ def _predicted(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
     if _area(labels, scene) != area:
         raise RasterError(f"The prediction is of {_area(labels, scene)}, the scene has {area}.")
     source = VectorSource(uris=(scene.prediction_uri,))
-    read = features(source, labels.image_grid, own)
+    read = read_label_features(source, labels.image_grid, own)
     bounds, ids = _bounds_and_ids(read, own, scene.prediction_uri)
     if scene.task == CELLS:
-        chances = _chances([f["properties"].get("scores") for f in read], own, scene)
-        cells, rows = given(bounds, area)
+        chances = _class_probabilities([f["properties"].get("scores") for f in read], own, scene)
+        cells, rows = cells_from_file(bounds, area)
         ids = ids[rows]
         named = np.full(len(rows), np.nan)
         if chances is not None:
             chances = chances[rows]
             named = np.take_along_axis(chances, ids[:, None], axis=1)[:, 0]
-        return _scored(Boxes(cells, ids, named, chances), labels, area)
+        return _in_scored_area(Boxes(cells, ids, named, chances), labels, area)
     given_scores = [f["properties"].get("score") for f in read]
     scores = np.array([np.nan if s is None else float(s) for s in given_scores], np.float64)
     inside = _part_in(bounds, area) >= _GUESSED_PART
-    return _scored(Boxes(bounds, ids, scores).pick(inside), labels, area)
+    return _in_scored_area(Boxes(bounds, ids, scores).select(inside), labels, area)
 
 
-def _true(labels: SceneLabels) -> Boxes:
+def _read_truth(labels: SceneLabels) -> Boxes:
     scene, source = labels.scene, labels.scene.truth
     if source is None:
         raise RasterError(f"The scene {scene.id} has no labels.")
     if not isinstance(source, BoxSource):
         raise RasterError(f"The labels of the scene {scene.id} are no boxes, but class ids.")
-    if source.unread:
-        raise RasterError(f"The truth of the scene {scene.id} cannot be read: {source.unread}.")
-    read = features(source.shapes, labels.image_grid, labels.classes)
+    if source.unsupported:
+        raise RasterError(
+            f"The truth of the scene {scene.id} cannot be read: {source.unsupported}."
+        )
+    read = read_label_features(source.shapes, labels.image_grid, labels.classes)
     bounds, ids = _bounds_and_ids(read, labels.classes, ", ".join(source.shapes.uris))
     area = _area(labels)
     if source.rule is not None:
         bounds = cell_grid(area, source.rule.size_px)
-        ids = inferred(bounds, as_shapes(read), source.rule)
-    elif source.cells:
-        bounds, rows = given(bounds, area)
+        ids = infer_classes(bounds, shapes_of_features(read), source.rule)
+    elif source.is_cells:
+        bounds, rows = cells_from_file(bounds, area)
         ids = ids[rows]
     else:
         inside = _part_in(bounds, area) >= _TRUE_PART
         edge = [area.col, area.row, area.stop_col, area.stop_row]
         bounds, ids = np.clip(bounds[inside], edge[:2] * 2, edge[2:] * 2), ids[inside]
-    return _scored(Boxes(bounds, ids, np.full(len(ids), np.nan)), labels, area)
+    return _in_scored_area(Boxes(bounds, ids, np.full(len(ids), np.nan)), labels, area)
 
 
 def _area(labels: SceneLabels, scene: Scene | None = None) -> Window:
@@ -237,10 +239,10 @@ def _area(labels: SceneLabels, scene: Scene | None = None) -> Window:
     return (scene or labels.scene).image.bbox or Window(0, 0, image.width, image.height)
 
 
-def _scored(boxes: Boxes, labels: SceneLabels, area: Window) -> Boxes:
+def _in_scored_area(boxes: Boxes, labels: SceneLabels, area: Window) -> Boxes:
     """Those in an area of interest, in pixels of the scene instead of the image's."""
     corner = [area.col, area.row] * 2
-    kept = boxes.pick(_in_areas(boxes.bounds, labels, area))
+    kept = boxes.select(_in_areas(boxes.bounds, labels, area))
     return Boxes(kept.bounds - corner, kept.class_ids, kept.scores, kept.probabilities)
 
 
@@ -282,10 +284,12 @@ def _part_in(bounds: NDArray[np.float64], area: Window) -> NDArray[np.float64]:
     """The part of each box that lies in the scene, from 0 to 1; NaN if it has no area."""
     edge = np.array([area.col, area.row, area.stop_col, area.stop_row], np.float64)
     with np.errstate(invalid="ignore"):
-        return overlaps(bounds, edge) / areas_of(bounds)
+        return overlap_areas(bounds, edge) / box_areas(bounds)
 
 
-def _chances(raw: list[Any], classes: Classes, scene: Scene) -> NDArray[np.float64] | None:
+def _class_probabilities(
+    raw: list[Any], classes: Classes, scene: Scene
+) -> NDArray[np.float64] | None:
     """Softmax of the scores of cells, shape (cells, classes); None if none has some."""
     if all(scores is None for scores in raw):
         return None

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import CELLS
-from rvlab.raster.matches import Bounds, Numbers, rectangles
+from rvlab.raster.matching import Bounds, IndexArray, rectangles
 from rvlab.raster.scene import CellRule
 from rvlab.raster.vectors import Shapes
 from rvlab.raster.window import Window
@@ -37,7 +37,7 @@ def cell_grid(area: Window, size_px: int) -> Bounds:
     return np.stack([left, top, left + size_px, top + size_px], axis=1).astype(np.float64)
 
 
-def inferred(cells: Bounds, shapes: Shapes, rule: CellRule) -> Numbers:
+def infer_classes(cells: Bounds, shapes: Shapes, rule: CellRule) -> IndexArray:
     """The class of each cell, from the shapes that it intersects (``infer_cells``).
 
     A shape counts when enough of it, or enough of the cell, is in both; else it speaks for the
@@ -66,7 +66,7 @@ def inferred(cells: Bounds, shapes: Shapes, rule: CellRule) -> Numbers:
     return out
 
 
-def given(bounds: Bounds, area: Window) -> tuple[Bounds, NDArray[np.intp]]:
+def cells_from_file(bounds: Bounds, area: Window) -> tuple[Bounds, NDArray[np.intp]]:
     """Cells that are in a file as such, cut to whole pixels (``read_labels``).
 
     Returns:

@@ -11,19 +11,19 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
 from rvlab.raster.gdal import malformed
-from rvlab.raster.labels import readable
-from rvlab.raster.read import Chip, Grid, plain_bands, read_chosen
+from rvlab.raster.labels import require_readable
+from rvlab.raster.read import Chip, Grid, bands_without_alpha, read_choosing
 from rvlab.raster.scene import Scene
 from rvlab.raster.window import Window
 
-LOW, HIGH = 2.0, 98.0  # percent of the valid pixels that the stretch cuts at
+LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0  # percent of the valid pixels that the stretch cuts at
 
 Bands = str | Sequence[int]
 Stretch = Literal["minmax", "none"] | tuple[float, float]
 Limits = tuple[float, float]
 
-_WORDS: tuple[Literal["minmax"], Literal["none"]] = ("minmax", "none")
-_MIDDLE = 128  # of the blue that a group of two channels lacks; Raster Vision's 0.5
+_STRETCH_NAMES: tuple[Literal["minmax"], Literal["none"]] = ("minmax", "none")
+_MID_BLUE = 128  # of the blue that a group of two channels lacks; Raster Vision's 0.5
 
 
 def image(
@@ -59,13 +59,13 @@ def image(
         RasterError: If the image cannot be read, or has no such channel.
         SpecError: If `stretch` is none of these.
     """
-    stretch = checked_stretch(stretch)
-    found = pixels(scene, window, max_px=max_px, bands=bands)
-    ends = [limits(band, found.mask, stretch) for band in found.array]
-    return replace(found, array=shown(found, ends))
+    stretch = validate_stretch(stretch)
+    found = picture_channels(scene, window, max_px=max_px, bands=bands)
+    ends = [stretch_limits(band, found.mask, stretch) for band in found.array]
+    return replace(found, array=stretch_to_rgb(found, ends))
 
 
-def pixels(
+def picture_channels(
     scene: Scene,
     window: Window | Callable[[Grid], Window],
     *,
@@ -80,14 +80,18 @@ def pixels(
         asked = window(whole) if callable(window) else window
         return asked.shifted(left, top)
 
-    uri = readable(scene.image, "image")
-    found = read_chosen(
-        uri, part, lambda data: bands_shown(scene, data, bands), max_px=max_px, resampling="average"
+    uri = require_readable(scene.image, "image")
+    found = read_choosing(
+        uri,
+        part,
+        lambda data: displayed_bands(scene, data, bands),
+        max_px=max_px,
+        resampling="average",
     )
     return replace(found, window=found.window.shifted(-left, -top))
 
 
-def limits(
+def stretch_limits(
     band: NDArray[np.generic], mask: NDArray[np.bool_], stretch: Stretch | None = None
 ) -> Limits | None:
     """The values of a band that become black and white.
@@ -105,25 +109,27 @@ def limits(
     valid = band[mask].astype(np.float64)
     if not valid.size:
         return 0.0, 1.0
-    low, high = _ends(valid, stretch, is_float=band.dtype.kind == "f")
+    low, high = _percentile_limits(valid, stretch, is_float=band.dtype.kind == "f")
     return (low, high) if high > low else (low - 1.0, low + 1.0)  # one value: a middle grey
 
 
-def shown(chip: Chip, ends: Sequence[Limits | None]) -> NDArray[np.uint8]:
-    """Red, green and blue of `pixels`, shape (3, rows, columns).
+def stretch_to_rgb(chip: Chip, ends: Sequence[Limits | None]) -> NDArray[np.uint8]:
+    """Red, green and blue of `picture_channels`, shape (3, rows, columns).
 
     Args:
         chip: One to three channels: one is grey, and two get an even blue.
-        ends: What `limits` says of each of them, or of those of a larger window.
+        ends: What `stretch_limits` says of each of them, or of those of a larger window.
     """
     pairs = zip(chip.array, ends, strict=True)
-    colors = [_between(band, chip.mask, pair) for band, pair in pairs]
+    colors = [_scale_band(band, chip.mask, pair) for band, pair in pairs]
     if len(colors) == 2:
-        colors.append(np.full_like(colors[0], _MIDDLE))
+        colors.append(np.full_like(colors[0], _MID_BLUE))
     return np.stack(colors * 3 if len(colors) == 1 else colors)
 
 
-def channels(config: Mapping[str, Any], bands: Bands | None = None) -> tuple[int, ...] | None:
+def select_channels(
+    config: Mapping[str, Any], bands: Bands | None = None
+) -> tuple[int, ...] | None:
     """The channels of a picture.
 
     Args:
@@ -137,7 +143,7 @@ def channels(config: Mapping[str, Any], bands: Bands | None = None) -> tuple[int
     Raises:
         SpecError: If there is no such group, or the numbers are too many or none.
     """
-    groups = _groups(config)
+    groups = _channel_groups(config)
     if bands is None:
         return next(iter(groups.values()), None)
     if isinstance(bands, str):
@@ -156,7 +162,7 @@ def channels(config: Mapping[str, Any], bands: Bands | None = None) -> tuple[int
     return tuple(int(n) for n in numbers)
 
 
-def checked_stretch(stretch: Any) -> Stretch | None:
+def validate_stretch(stretch: Any) -> Stretch | None:
     """The argument `stretch` of `image`.
 
     Raises:
@@ -165,10 +171,10 @@ def checked_stretch(stretch: Any) -> Stretch | None:
     if stretch is None:
         return None
     if isinstance(stretch, str):
-        for word in _WORDS:
+        for word in _STRETCH_NAMES:
             if stretch == word:
                 return word
-        raise SpecError(f"stretch cannot be {stretch!r}. {did_you_mean(stretch, _WORDS)}")
+        raise SpecError(f"stretch cannot be {stretch!r}. {did_you_mean(stretch, _STRETCH_NAMES)}")
     try:
         low, high = (float(part) for part in stretch)
     except (TypeError, ValueError):
@@ -181,7 +187,7 @@ def checked_stretch(stretch: Any) -> Stretch | None:
     return low, high
 
 
-def _groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+def _channel_groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
     part: Any = config
     for word in ("backend", "data", "plot_options", "channel_display_groups"):
         part = part.get(word) if isinstance(part, Mapping) else None
@@ -199,10 +205,10 @@ def _group(numbers: Any) -> tuple[int, ...]:
     return found
 
 
-def bands_shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
+def displayed_bands(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
     """Band numbers from 1 of the channels that a picture of the scene shows; see `image`."""
     order = scene.image.channel_order
-    bands = plain_bands(dataset) if order is None else [band + 1 for band in order]
+    bands = bands_without_alpha(dataset) if order is None else [band + 1 for band in order]
     wrong = [band for band in bands if not 1 <= band <= dataset.count]
     if wrong or not bands:
         raise RasterError(
@@ -220,7 +226,7 @@ def bands_shown(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> lis
     return [bands[number] for number in chosen]
 
 
-def _between(
+def _scale_band(
     band: NDArray[np.generic], mask: NDArray[np.bool_], ends: Limits | None
 ) -> NDArray[np.uint8]:
     if ends is None:
@@ -230,12 +236,12 @@ def _between(
     return np.asarray(np.clip((values - low) * (255.0 / (high - low)), 0, 255), np.uint8)
 
 
-def _ends(
+def _percentile_limits(
     valid: NDArray[np.float64], stretch: Stretch | None, *, is_float: bool
 ) -> tuple[float, float]:
     if stretch == "none":
         return 0.0, 1.0 if is_float else 255.0
     if stretch == "minmax":
         return float(valid.min()), float(valid.max())
-    low, high = np.percentile(valid, stretch or (LOW, HIGH))
+    low, high = np.percentile(valid, stretch or (LOW_PERCENTILE, HIGH_PERCENTILE))
     return float(low), float(high)

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 Feature = Mapping[str, Any]
-Test = Callable[[Feature], bool]
-_Joined = list[list[Test]]  # an `or` of `and`s
+Predicate = Callable[[Feature], bool]
+_Disjunction = list[list[Predicate]]  # an `or` of `and`s
 
 _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
     "==": operator.eq,
@@ -25,7 +25,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 }
 
 
-def matcher(expression: Sequence[Any]) -> Test:
+def build_predicate(expression: Sequence[Any]) -> Predicate:
     """The test that a filter such as ``["==", "building", "yes"]`` stands for.
 
     Args:
@@ -34,40 +34,40 @@ def matcher(expression: Sequence[Any]) -> Test:
     Returns:
         A function of a GeoJSON feature.
     """
-    joined = _joined(expression)
+    joined = _parse_expression(expression)
     return lambda feature: any(all(test(feature) for test in tests) for tests in joined)
 
 
-def _joined(expression: Sequence[Any]) -> _Joined:
+def _parse_expression(expression: Sequence[Any]) -> _Disjunction:
     if not expression:
         return [[_always]]
     word, *rest = expression
     if not rest:
         return [[_never if word == "any" else _always]]
     if word == "any":
-        return [tests for part in rest for tests in _joined(part)]
+        return [tests for part in rest for tests in _parse_expression(part)]
     if word == "all":
         return _all(rest)
-    return [[_single(word, rest)]]
+    return [[_parse_term(word, rest)]]
 
 
-def _single(word: str, rest: Sequence[Any]) -> Test:
+def _parse_term(word: str, rest: Sequence[Any]) -> Predicate:
     if word == "none":
-        return _not(matcher(["any", *rest]))
+        return _not(build_predicate(["any", *rest]))
     if word in _COMPARE:
         return _compare(_COMPARE[word], rest[0], rest[1])
     if word in ("in", "!in"):
-        return _signed(word, lambda f: _value(f, rest[0]) in rest[1:])
+        return _negate_if_needed(word, lambda f: _value(f, rest[0]) in rest[1:])
     if word in ("has", "!has"):
-        return _signed(word, lambda f: _has(f, rest[0]))
+        return _negate_if_needed(word, lambda f: _has(f, rest[0]))
     return _always
 
 
-def _all(parts: Sequence[Sequence[Any]]) -> _Joined:
+def _all(parts: Sequence[Sequence[Any]]) -> _Disjunction:
     """``a or b`` and ``c`` as Python reads ``a or b and c``."""
-    out: _Joined = []
+    out: _Disjunction = []
     for part in parts:
-        inner = _joined(part)
+        inner = _parse_expression(part)
         out = [*out[:-1], out[-1] + inner[0], *inner[1:]] if out else inner
     return out
 
@@ -80,15 +80,15 @@ def _never(_: Feature) -> bool:
     return False
 
 
-def _not(test: Test) -> Test:
+def _not(test: Predicate) -> Predicate:
     return lambda feature: not test(feature)
 
 
-def _signed(word: str, test: Test) -> Test:
+def _negate_if_needed(word: str, test: Predicate) -> Predicate:
     return _not(test) if word.startswith("!") else test
 
 
-def _compare(compare: Callable[[Any, Any], bool], name: str, value: Any) -> Test:
+def _compare(compare: Callable[[Any, Any], bool], name: str, value: Any) -> Predicate:
     def test(feature: Feature) -> bool:
         try:
             return bool(compare(_value(feature, name), value))

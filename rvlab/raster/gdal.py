@@ -40,7 +40,7 @@ _SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def opened(uri: str) -> Iterator[Any]:
+def open_raster(uri: str) -> Iterator[Any]:
     """Open a raster for the calling thread, with the credentials of the store it lies in.
 
     Only formats that hold pixels themselves are opened, and VRTs whose sources are such files on
@@ -62,13 +62,13 @@ def opened(uri: str) -> Iterator[Any]:
 
     require_allowed(uri)
     try:
-        with _environment(uri), quiet():
-            name = _name(uri)
+        with _environment(uri), ignore_missing_georeference():
+            name = _gdal_path(uri)
             with opened_vrt(name) if is_vrt(name) else _plain(name) as dataset:
                 _check(uri, dataset)
                 yield dataset
     except gdal_errors() as exc:
-        raise RasterError(_said(uri, exc)) from exc
+        raise RasterError(_error_text(uri, exc)) from exc
 
 
 def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
@@ -116,7 +116,7 @@ def _bytes_of(dtype: str) -> int:
         return 16
 
 
-def _name(uri: str) -> str:
+def _gdal_path(uri: str) -> str:
     scheme = urlsplit(uri).scheme.lower()
     if scheme == "s3":
         return f"/vsis3/{uri[len('s3://') :]}"
@@ -146,7 +146,7 @@ def _environment(uri: str) -> Any:
         if urlsplit(uri).scheme in ("", "file"):
             local["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "none"  # what it names on the net is not
         return rasterio.Env(session=DummySession(), **local)
-    access = store.at(uri).access
+    access = store.store_for_uri(uri).access
     # Files of a run come into being while one looks: GDAL would remember for ever that they did
     # not exist. What was read of a file is forgotten when it is closed.
     settings = _SETTINGS | {"CPL_VSIL_CURL_NON_CACHED": f"/vsis3/{urlsplit(uri).netloc}"}
@@ -170,7 +170,7 @@ def _session(access: S3Access) -> Any:
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
+def ignore_missing_georeference() -> Iterator[None]:
     """Imagery without a position is ordinary here.
 
     ``warnings.catch_warnings`` is not safe in threads, so the filter is added once and stays.
@@ -184,11 +184,11 @@ def quiet() -> Iterator[None]:
     yield
 
 
-def _said(uri: str, exc: Exception) -> str:
+def _error_text(uri: str, exc: Exception) -> str:
     text = " ".join(str(cause) for cause in (exc, exc.__cause__) if cause)
     low = text.lower()
     local = urlsplit(uri).scheme in ("", "file")
-    if local and not Path(_name(uri)).exists():
+    if local and not Path(_gdal_path(uri)).exists():
         return f"{uri} does not exist."
     if any(w in low for w in ("accessdenied", "forbidden", "signature", "invalidaccesskey", "403")):
         return f"{uri} was refused: check the credentials and what they may read."
@@ -205,11 +205,11 @@ def _said(uri: str, exc: Exception) -> str:
     return f"{uri} cannot be read: {first[:200]}."
 
 
-def fetch(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
+def read_bytes(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
     """The bytes of a small file, such as a GeoJSON, from wherever rasters are read.
 
     Args:
-        uri: As for `opened`.
+        uri: As for `open_raster`.
         limit: How many bytes it may have.
 
     Raises:
@@ -219,12 +219,12 @@ def fetch(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
     scheme = urlsplit(uri).scheme
     try:
         if scheme in ("", "file"):
-            path = Path(_name(uri))
+            path = Path(_gdal_path(uri))
             _require_size(uri, path.stat().st_size, limit)
             with path.open("rb") as local:
                 return local.read(limit + 1)[:limit]
         if scheme == "s3":
-            home = store.at(uri)
+            home = store.store_for_uri(uri)
             return home.get(home.key(uri), limit=limit)
         import fsspec
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import GEOJSON_VALUES
-from rvlab.raster.gdal import fetch, gdal_errors, malformed
+from rvlab.raster.gdal import gdal_errors, malformed, read_bytes
 from rvlab.raster.read import Grid
 
 _CRS = re.compile(
@@ -33,7 +33,7 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     """
     import shapely
 
-    text = fetch(uri)
+    text = read_bytes(uri)
     try:
         data = json.loads(text)
         found = data["features"] if data.get("type") == "FeatureCollection" else [data]
@@ -56,7 +56,7 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     if crs is not None:
         if not isinstance(crs, str) or not _CRS.fullmatch(crs):
             raise RasterError(f"{uri} has the crs {crs!r:.100}; write it as EPSG:4326.")
-        geometries = list(_projected(geometries, crs, "EPSG:4326"))
+        geometries = list(_reproject(geometries, crs, "EPSG:4326"))
     return [
         {
             "id": str(number),
@@ -68,7 +68,7 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     ]
 
 
-def in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
+def to_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
     """Bring features to the pixels of a raster, rounded down.
 
     Multi-part shapes are taken apart, polygons mended by ``buffer(0)``, empty shapes dropped.
@@ -86,20 +86,20 @@ def _in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any
 
     geometries = [f["geometry"] for f in features]
     if grid.crs is not None:
-        geometries = _projected(geometries, "EPSG:4326", grid.crs)
+        geometries = _reproject(geometries, "EPSG:4326", grid.crs)
     if grid.has_position:
-        geometries = shapely.transform(geometries, lambda xy: _floored(xy, grid.transform))
+        geometries = shapely.transform(geometries, lambda xy: _floor_pixels(xy, grid.transform))
     else:
         geometries = shapely.force_2d(geometries)
     out = []
     for f, geometry in zip(features, geometries, strict=True):
-        for part in _parts(geometry):
+        for part in _single_parts(geometry):
             mended = part.buffer(0) if part.geom_type == "Polygon" else part
-            out += [{**f, "geometry": piece} for piece in _parts(mended)]
+            out += [{**f, "geometry": piece} for piece in _single_parts(mended)]
     return out
 
 
-def _parts(geometry: Any) -> list[Any]:
+def _single_parts(geometry: Any) -> list[Any]:
     """A multi-part shape taken apart; empty ones dropped."""
     parts = [geometry]
     while any(hasattr(part, "geoms") for part in parts):
@@ -107,7 +107,7 @@ def _parts(geometry: Any) -> list[Any]:
     return [part for part in parts if not part.is_empty]
 
 
-def _floored(xy: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
+def _floor_pixels(xy: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
     from rasterio.transform import rowcol
 
     if not len(xy):
@@ -116,7 +116,7 @@ def _floored(xy: NDArray[np.float64], transform: Any) -> NDArray[np.float64]:
     return np.column_stack([cols, rows]).astype(float)
 
 
-def _projected(geometries: Any, source: Any, target: Any) -> Any:
+def _reproject(geometries: Any, source: Any, target: Any) -> Any:
     import shapely
     from rasterio.warp import transform
 

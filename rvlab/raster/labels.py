@@ -12,14 +12,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
-from rvlab.raster.read import Chip, Grid, bands_of, read, read_chosen
-from rvlab.raster.read import grid as grid_of
-from rvlab.raster.recode import Ids, class_ids
+from rvlab.raster.class_ids import ClassIds, class_ids
+from rvlab.raster.read import Chip, Grid, read, read_choosing, resolve_bands
+from rvlab.raster.read import read_grid as grid_of
 from rvlab.raster.scene import BoxSource, Classes, RasterSource, Scene, VectorSource
-from rvlab.raster.vectors import Shapes, areas, picks, shapes
+from rvlab.raster.vectors import Shapes, nearest_pixels, read_areas, read_shapes
 from rvlab.raster.window import Window
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -35,7 +35,7 @@ class SceneLabels:
     classes: Classes
     _lock: Any = field(default_factory=RLock, init=False, repr=False)
     _grid: Grid | RvlabError | None = field(default=None, init=False, repr=False)
-    _kept: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
+    _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def image_grid(self) -> Grid:
@@ -46,21 +46,21 @@ class SceneLabels:
         """
         with self._lock:
             if self._grid is None:
-                self._grid = self._found_grid()
+                self._grid = self._image_grid_or_error()
             if isinstance(self._grid, RvlabError):
                 raise self._grid
             return self._grid
 
-    def _found_grid(self) -> Grid | RvlabError:
+    def _image_grid_or_error(self) -> Grid | RvlabError:
         try:
-            return grid_of(readable(self.scene.image, "image"))
+            return grid_of(require_readable(self.scene.image, "image"))
         except RvlabError as exc:
-            return self._told_by_labels(exc)
+            return self._grid_from_labels(exc)
 
-    def _told_by_labels(self, exc: RvlabError) -> Grid | RvlabError:
+    def _grid_from_labels(self, exc: RvlabError) -> Grid | RvlabError:
         """Of an image that is lost; its own error if nothing else tells where it lay."""
         truth, guess = self.scene.truth, self.scene.prediction_uri
-        same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unread else []
+        same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unsupported else []
         for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
             try:
                 return grid_of(uri)
@@ -68,7 +68,7 @@ class SceneLabels:
                 continue
         return exc
 
-    def with_image(self, read: Callable[[Callable[[Grid], None]], T]) -> T:
+    def read_image(self, read: Callable[[Callable[[Grid], None]], _T]) -> _T:
         """Read the image, and learn its grid from that: it is opened once for both.
 
         Whoever asks for the grid meanwhile waits until it is told.
@@ -90,7 +90,7 @@ class SceneLabels:
                 return read(learn)
             except RasterError as exc:
                 if self._grid is None:
-                    self._grid = self._told_by_labels(exc)
+                    self._grid = self._grid_from_labels(exc)
                 raise
 
     @property
@@ -100,7 +100,7 @@ class SceneLabels:
         box = self.scene.image.bbox
         return image.crop(box.clip(image.width, image.height)) if box else image
 
-    def whole(self) -> Window:
+    def full_window(self) -> Window:
         """The window of the whole scene."""
         return Window(0, 0, self.grid.width, self.grid.height)
 
@@ -110,9 +110,9 @@ class SceneLabels:
         Raises:
             WindowOutside: If nothing is left.
         """
-        return (window or self.whole()).clip(self.grid.width, self.grid.height)
+        return (window or self.full_window()).clip(self.grid.width, self.grid.height)
 
-    def truth(self, window: Window | None = None, *, max_px: int | None = None) -> Ids:
+    def truth(self, window: Window | None = None, *, max_px: int | None = None) -> ClassIds:
         """Class ids as Raster Vision's label source gives them.
 
         Args:
@@ -131,7 +131,7 @@ class SceneLabels:
         if source is None:
             raise RasterError(f"The scene {self.scene.id} has no labels.")
         if isinstance(source, VectorSource):
-            drawn = self.kept("truth", lambda: shapes(source, self.image_grid, self.classes))
+            drawn = self.cached("truth", lambda: read_shapes(source, self.image_grid, self.classes))
             return drawn.draw(
                 self._in_image(part),
                 background_id=source.background_id,
@@ -142,12 +142,12 @@ class SceneLabels:
             raise RasterError(
                 f"The truth cannot be read: labels of the kind {source.kind} are not drawn."
             )
-        uri = readable(source, "truth")
+        uri = require_readable(source, "truth")
         image, box = self.image_grid, self.scene.image.bbox
         chip = _label_chip(
-            uri, source, lambda own: part.shifted(*_corner(image, box, own, uri)), max_px
+            uri, source, lambda own: part.shifted(*_labels_offset(image, box, own, uri)), max_px
         )
-        _same_shape(chip, part, f"The truth {uri}")
+        _require_same_shape(chip, part, f"The truth {uri}")
         return class_ids(uri, chip, source.transformers)
 
     def labelled(self, window: Window, *, max_px: int | None = None) -> NDArray[np.bool_] | None:
@@ -162,24 +162,24 @@ class SceneLabels:
     def aoi(self) -> Shapes | None:
         """The scene's areas of interest in pixels of the whole image; None if all of it counts."""
         uris = self.scene.aoi_uris
-        return self.kept("aoi", lambda: areas(uris, self.image_grid)) if uris else None
+        return self.cached("aoi", lambda: read_areas(uris, self.image_grid)) if uris else None
 
     def _in_image(self, window: Window) -> Window:
         box = self.scene.image.bbox
         return window.shifted(box.col, box.row) if box else window
 
-    def kept(self, name: str, load: Callable[[], T]) -> T:
+    def cached(self, name: str, load: Callable[[], _T]) -> _T:
         """What was loaded by that name, once; an error is not kept."""
         with self._lock:
-            if name not in self._kept:
-                self._kept[name] = load()
-            found: T = self._kept[name]
+            if name not in self._cache:
+                self._cache[name] = load()
+            found: _T = self._cache[name]
             return found
 
 
 def prediction(
     scene: Scene, own: Classes, window: Window, grid: Grid, *, max_px: int | None = None
-) -> Ids:
+) -> ClassIds:
     """Class ids that a run predicted for a window.
 
     Args:
@@ -198,7 +198,7 @@ def prediction(
         raise RasterError(f"The scene {scene.id} has no prediction.")
     uri = scene.prediction_uri
     chip = read(uri, window, max_px=max_px, resampling="nearest")
-    found = chip.whole
+    found = chip.full_grid
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(
             f"The prediction has {found.width} × {found.height} px, the scene "
@@ -217,21 +217,21 @@ def prediction(
     return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
 
 
-def readable(source: RasterSource, what: str) -> str:
+def require_readable(source: RasterSource, what: str) -> str:
     """The one file of a source; RasterError says why if it cannot be read here."""
-    if source.unread:
-        raise RasterError(f"The {what} cannot be read: {source.unread}.")
+    if source.unsupported:
+        raise RasterError(f"The {what} cannot be read: {source.unsupported}.")
     return source.uris[0]
 
 
-def thinned(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
+def subsample(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
     """Every n-th pixel, so that the longer side has `max_px` at most."""
     window = Window(0, 0, ids.shape[1], ids.shape[0])
-    rows, cols = picks(window, window.shape_within(max_px))
+    rows, cols = nearest_pixels(window, window.shape_within(max_px))
     return ids[np.ix_(rows, cols)]
 
 
-def _corner(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:
+def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:
     """Where the scene begins in the raster of its labels, whose own corner may be another.
 
     Raster Vision takes both to have the same pixel size; here it is checked.
@@ -257,12 +257,16 @@ def _label_chip(
 ) -> Chip:
     order = source.channel_order
     bands = None if order is None else [band + 1 for band in order]
-    return read_chosen(
-        uri, window, lambda data: bands_of(uri, data, bands), max_px=max_px, resampling="nearest"
+    return read_choosing(
+        uri,
+        window,
+        lambda data: resolve_bands(uri, data, bands),
+        max_px=max_px,
+        resampling="nearest",
     )
 
 
-def _same_shape(chip: Chip, window: Window, what: str) -> None:
+def _require_same_shape(chip: Chip, window: Window, what: str) -> None:
     if (chip.window.width, chip.window.height) != (window.width, window.height):
         raise RasterError(
             f"{what} covers {chip.window.width} × {chip.window.height} px of the window's "

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.model.limits import RASTER_SOURCE_PIXELS
-from rvlab.raster.gdal import opened
+from rvlab.raster.gdal import open_raster
 from rvlab.raster.window import Window
 
 Resampling = Literal["nearest", "average", "bilinear", "mode"]
@@ -44,14 +44,14 @@ class Grid:
     @property
     def metres_per_px(self) -> float | None:
         """The side of a pixel; None where the CRS is not projected."""
-        return _metres(self.transform, self.crs)
+        return _metres_per_px(self.transform, self.crs)
 
     def crop(self, window: Window) -> Grid:
         """The grid of a window."""
         t, (x, y) = self.transform, self.point(window.col, window.row)
         return Grid(window.width, window.height, type(t)(t.a, t.b, x, t.d, t.e, y), self.crs)
 
-    def thinned(self, width: int, height: int) -> Grid:
+    def resampled(self, width: int, height: int) -> Grid:
         """The grid of the same area in fewer pixels."""
         t, wide, tall = self.transform, self.width / width, self.height / height
         coarse = type(t)(t.a * wide, t.b * tall, t.c, t.d * wide, t.e * tall, t.f)
@@ -78,14 +78,14 @@ class Chip:
         mask: Shape (rows, columns); True where the pixels are data.
         window: What was read, in the raster's own pixels, cut at its edge.
         grid: Where the pixels of `array` lie; coarser than the raster's own if it was decimated.
-        whole: Where those of the whole raster lie.
+        full_grid: Where those of the whole raster lie.
     """
 
     array: NDArray[Any]
     mask: NDArray[np.bool_]
     window: Window
     grid: Grid
-    whole: Grid
+    full_grid: Grid
 
     @property
     def crs(self) -> Any:
@@ -98,13 +98,13 @@ class Chip:
         return self.grid.transform
 
 
-def grid(uri: str) -> Grid:
+def read_grid(uri: str) -> Grid:
     """Size, transform and CRS of a raster, from its header.
 
     Raises:
         RasterError: If it cannot be opened.
     """
-    with opened(uri) as dataset:
+    with open_raster(uri) as dataset:
         return _grid(dataset)
 
 
@@ -134,12 +134,16 @@ def read(
         WindowOutside: If the window does not touch the raster.
         SpecError: If it has no such band.
     """
-    return read_chosen(
-        uri, window, lambda found: bands_of(uri, found, bands), max_px=max_px, resampling=resampling
+    return read_choosing(
+        uri,
+        window,
+        lambda found: resolve_bands(uri, found, bands),
+        max_px=max_px,
+        resampling=resampling,
     )
 
 
-def read_chosen(
+def read_choosing(
     uri: str,
     window: Window | Callable[[Grid], Window] | None,
     choose: Callable[[Any], list[int]],
@@ -150,7 +154,7 @@ def read_chosen(
     """`read`, with window and bands chosen when the raster is open, so that it is opened once."""
     from rasterio.enums import Resampling as How
 
-    with opened(uri) as dataset:
+    with open_raster(uri) as dataset:
         whole = _grid(dataset)
         asked = window(whole) if callable(window) else window
         part = (asked or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
@@ -160,8 +164,8 @@ def read_chosen(
         size = bands * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
         if size > MAX_BYTES:
             raise RasterError(
-                f"{part} of {uri} are {megabytes(size)}, more than the "
-                f"{megabytes(MAX_BYTES)} read at once. Give a smaller window or max_px."
+                f"{part} of {uri} are {format_megabytes(size)}, more than the "
+                f"{format_megabytes(MAX_BYTES)} read at once. Give a smaller window or max_px."
             )
         _check_source(uri, dataset, part, shape, len(numbers))
         area = part.to_rasterio()
@@ -171,7 +175,7 @@ def read_chosen(
         mask = _mask(dataset, area, shape)
     if array.dtype.kind == "f":
         mask = mask & np.isfinite(array).all(axis=0)
-    return Chip(array, mask, part, whole.crop(part).thinned(shape[1], shape[0]), whole)
+    return Chip(array, mask, part, whole.crop(part).resampled(shape[1], shape[0]), whole)
 
 
 def _check_source(uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int) -> None:
@@ -187,12 +191,12 @@ def _check_source(uri: str, dataset: Any, part: Window, shape: tuple[int, int], 
         )
 
 
-def megabytes(size: int) -> str:
+def format_megabytes(size: int) -> str:
     """Bytes in words, to three digits: ``12,300 MB``."""
     return f"{float(f'{size / 1e6:.3g}'):,.10g} MB"
 
 
-def plain_bands(dataset: Any) -> list[int]:
+def bands_without_alpha(dataset: Any) -> list[int]:
     """Band numbers from 1, without an alpha band."""
     from rasterio.enums import ColorInterp
 
@@ -204,10 +208,10 @@ def _grid(dataset: Any) -> Grid:
     return Grid(dataset.width, dataset.height, dataset.transform, dataset.crs)
 
 
-def bands_of(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
+def resolve_bands(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
     """Band numbers from 1: those that are asked for, if they are there, else all but alpha."""
     if bands is None:
-        return plain_bands(dataset)
+        return bands_without_alpha(dataset)
     wrong = [b for b in bands if not 1 <= b <= dataset.count]
     if wrong:
         raise SpecError(f"{uri} has no band {wrong[0]}; its bands are 1 to {dataset.count}.")
@@ -226,7 +230,7 @@ def _has_mask(dataset: Any) -> bool:
     return not all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
 
 
-def _metres(transform: Any, crs: Any) -> float | None:
+def _metres_per_px(transform: Any, crs: Any) -> float | None:
     if crs is None or not crs.is_projected:
         return None
     _, factor = crs.linear_units_factor

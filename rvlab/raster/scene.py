@@ -19,7 +19,7 @@ from rvlab.store.addresses import checked_address
 if TYPE_CHECKING:
     from rvlab.store import Store
 
-GROUPS = ("train", "validation", "test")
+SCENE_GROUPS = ("train", "validation", "test")
 
 CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_label_source"
 
@@ -69,14 +69,14 @@ class RasterSource:
         channel_order: Bands from 0, in the order in which they are used; None is all but alpha.
         transformers: Raster Vision's own settings of what is done to the pixels, in order.
         bbox: The part that is used, in pixels; None is the whole.
-        unread: Why it cannot be read here, if it cannot.
+        unsupported: Why it cannot be read here, if it cannot.
     """
 
     uris: tuple[str, ...] = ()
     channel_order: tuple[int, ...] | None = None
     transformers: tuple[Mapping[str, Any], ...] = ()
     bbox: Window | None = None
-    unread: str | None = None
+    unsupported: str | None = None
 
 
 @dataclass(frozen=True)
@@ -88,14 +88,14 @@ class VectorSource:
         transformers: Raster Vision's own settings of what is done to the shapes, in order.
         background_id: The class of pixels under no shape.
         all_touched: Whether a pixel counts when a shape touches it, or only its centre.
-        unread: Why it cannot be read here, if it cannot.
+        unsupported: Why it cannot be read here, if it cannot.
     """
 
     uris: tuple[str, ...] = ()
     transformers: tuple[Mapping[str, Any], ...] = ()
     background_id: int = 0
     all_touched: bool = False
-    unread: str | None = None
+    unsupported: str | None = None
 
 
 @dataclass(frozen=True)
@@ -125,16 +125,16 @@ class BoxSource:
         kind: Raster Vision's word, such as ``object_detection_label_source``.
         shapes: Their bounds are the rectangles, unless there is a `rule`.
         rule: How to make cells of the shapes.
-        unread: Why they cannot be read here, if they cannot.
+        unsupported: Why they cannot be read here, if they cannot.
     """
 
     kind: str
     shapes: VectorSource
     rule: CellRule | None = None
-    unread: str | None = None
+    unsupported: str | None = None
 
     @property
-    def cells(self) -> bool:
+    def is_cells(self) -> bool:
         """Whether they are cells."""
         return self.kind == CELL_LABELS
 
@@ -167,7 +167,7 @@ class Scene:
     scores_uri: str | None = None
 
 
-def classes(config: Mapping[str, Any]) -> Classes:
+def classes_from_config(config: Mapping[str, Any]) -> Classes:
     """The classes of a run.
 
     Args:
@@ -197,10 +197,10 @@ def classes(config: Mapping[str, Any]) -> Classes:
         raise RecordBroken(
             f"pipeline-config.json has a null_class {null!r:.100} and no such class."
         )
-    return Classes(names, tuple(map(rgb, shades)), null)
+    return Classes(names, tuple(map(parse_color, shades)), null)
 
 
-def rgb(color: str | Sequence[float]) -> RGB:
+def parse_color(color: str | Sequence[float]) -> RGB:
     """A color as Raster Vision understands it: a name, ``#rrggbb``, 0 to 255, or floats to 1."""
     from PIL import ImageColor
 
@@ -223,7 +223,7 @@ def rgb(color: str | Sequence[float]) -> RGB:
     return r, g, b
 
 
-def scenes(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
+def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
     """The scenes of a run, in the order of its config: train, validation, test.
 
     A source that cannot be read here does not stop the others: its `unread` says why.
@@ -249,7 +249,7 @@ def scenes(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
     try:
         return [
             _scene(part, group, task, f"{folder}/{part['id']}", address)
-            for group in GROUPS
+            for group in SCENE_GROUPS
             for part in data.get(f"{group}_scenes") or []
         ]
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
@@ -258,7 +258,7 @@ def scenes(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
         ) from exc
 
 
-def scene_named(name: str, known: Sequence[Scene], group: str | None = None) -> Scene:
+def find_scene(name: str, known: Sequence[Scene], group: str | None = None) -> Scene:
     """The scene with that id.
 
     Args:
@@ -274,10 +274,10 @@ def scene_named(name: str, known: Sequence[Scene], group: str | None = None) -> 
     found = [scene for scene in known if scene.id == name]
     if not found:
         raise NotFound(f"There is no scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
-    return min(found, key=lambda scene: rank(scene, group))
+    return min(found, key=lambda scene: scene_priority(scene, group))
 
 
-def rank(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
+def scene_priority(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
     """Of scenes with one id, the least is meant: of `group`, validation, test, train."""
     return scene.group != group, scene.group == "train", scene.group != "validation"
 
@@ -294,7 +294,7 @@ def _scene(part: Mapping[str, Any], group: str, task: str, folder: str, address:
         truth=_truth(part.get("label_source"), address),
         prediction_uri=f"{uri}/labels.tif" if is_raster else uri,
         prediction_rgb=bool(label_store.get("rgb")),
-        aoi_uris=_listed(part.get("aoi_uris"), address),
+        aoi_uris=_as_tuple(part.get("aoi_uris"), address),
         task=task,
         scores_uri=f"{uri}/scores.tif" if is_raster and label_store.get("smooth_output") else None,
     )
@@ -309,7 +309,7 @@ def _truth(
     if kind in (CELL_LABELS, BOX_LABELS):
         return _boxes(kind, part, address)
     if kind != "semantic_segmentation_label_source":
-        return RasterSource(unread=f"labels of the kind {kind!s:.60} are not drawn")
+        return RasterSource(unsupported=f"labels of the kind {kind!s:.60} are not drawn")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
         return _raster(source, address)
@@ -323,17 +323,17 @@ def _truth(
 
 def _boxes(kind: str, part: Mapping[str, Any], address: Address) -> BoxSource:
     if not part.get("vector_source"):
-        return BoxSource(kind, VectorSource(), unread="its config names no file of shapes")
+        return BoxSource(kind, VectorSource(), unsupported="its config names no file of shapes")
     shapes = _vector(part["vector_source"], address)
     if kind == BOX_LABELS:
         return BoxSource(kind, shapes)
     if part.get("lazy"):
         why = "its labels are lazy, and Raster Vision scores no cell of those"
-        return BoxSource(kind, shapes, unread=why)
+        return BoxSource(kind, shapes, unsupported=why)
     if not part.get("infer_cells"):
         return BoxSource(kind, shapes)
     if not part.get("cell_sz"):
-        return BoxSource(kind, shapes, unread="its config has no cell_sz")
+        return BoxSource(kind, shapes, unsupported="its config has no cell_sz")
     thresh = part.get("ioa_thresh")
     rule = CellRule(
         size_px=int(part["cell_sz"]),
@@ -348,14 +348,14 @@ def _boxes(kind: str, part: Mapping[str, Any], address: Address) -> BoxSource:
 def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     kind = part.get("type_hint")
     return VectorSource(
-        uris=_listed(part.get("uris"), address),
+        uris=_as_tuple(part.get("uris"), address),
         transformers=_transformers(part),
-        unread=None if kind == "geojson_vector_source" else f"no {kind!s:.60} is read here",
+        unsupported=None if kind == "geojson_vector_source" else f"no {kind!s:.60} is read here",
     )
 
 
 def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
-    kind, uris, bbox = part.get("type_hint"), _listed(part.get("uris"), address), part.get("bbox")
+    kind, uris, bbox = part.get("type_hint"), _as_tuple(part.get("uris"), address), part.get("bbox")
     unread = None
     if kind != "rasterio_source":
         unread = f"no {kind!s:.60} is read here, only a rasterio_source"
@@ -371,7 +371,7 @@ def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
         channel_order=None if order is None else tuple(map(_channel, order)),
         transformers=_transformers(part),
         bbox=window,
-        unread=unread,
+        unsupported=unread,
     )
 
 
@@ -388,5 +388,5 @@ def _transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     return found
 
 
-def _listed(uris: Any, address: Address) -> tuple[str, ...]:
+def _as_tuple(uris: Any, address: Address) -> tuple[str, ...]:
     return tuple(map(address, [uris] if isinstance(uris, str) else uris or ()))

@@ -14,9 +14,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
-from rvlab.raster.filters import matcher
-from rvlab.raster.geojson import in_pixels, read_features
-from rvlab.raster.read import MAX_BYTES, Grid, megabytes
+from rvlab.raster.filters import build_predicate
+from rvlab.raster.geojson import read_features, to_pixels
+from rvlab.raster.read import MAX_BYTES, Grid, format_megabytes
 from rvlab.raster.scene import Classes, VectorSource
 from rvlab.raster.window import Window
 
@@ -53,10 +53,10 @@ class Shapes:
         wide, tall = (shape or (window.height, window.width))[::-1]
         if wide * tall > MAX_BYTES:
             raise RasterError(
-                f"{window} of labels are {megabytes(wide * tall)}, more than the "
-                f"{megabytes(MAX_BYTES)} drawn at once. Give a smaller window."
+                f"{window} of labels are {format_megabytes(wide * tall)}, more than the "
+                f"{format_megabytes(MAX_BYTES)} drawn at once. Give a smaller window."
             )
-        rows, cols = picks(window, shape or (window.height, window.width))
+        rows, cols = nearest_pixels(window, shape or (window.height, window.width))
         if len(rows) == window.height and len(cols) == window.width:
             return self._block(window, background_id, all_touched)
         out = np.empty((len(rows), len(cols)), np.uint8)
@@ -93,14 +93,16 @@ class Shapes:
         )
 
 
-def picks(window: Window, shape: tuple[int, int]) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+def nearest_pixels(
+    window: Window, shape: tuple[int, int]
+) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """The rows and columns of a window that GDAL's nearest resampling takes for a smaller shape."""
     rows = ((np.arange(shape[0]) + 0.5) * window.height / shape[0]).astype(np.int64)
     cols = ((np.arange(shape[1]) + 0.5) * window.width / shape[1]).astype(np.int64)
     return rows, cols
 
 
-def shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
+def read_shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
     """Read the labels of a scene and bring them to the pixels of its image.
 
     Args:
@@ -112,20 +114,20 @@ def shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
         RasterError: If a file cannot be read, a transformer is not known here, or a line or point
             has no buffer.
     """
-    return as_shapes(features(source, grid, classes))
+    return shapes_of_features(read_label_features(source, grid, classes))
 
 
-def features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[str, Any]]:
-    """`shapes` as GeoJSON features, each with a shapely ``geometry`` and a ``class_id``.
+def read_label_features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[str, Any]]:
+    """`read_shapes` as GeoJSON features, each with a shapely ``geometry`` and a ``class_id``.
 
-    Arguments and errors as `shapes`.
+    Arguments and errors as `read_shapes`.
     """
-    if source.unread:
-        raise RasterError(f"The labels cannot be read: {source.unread}.")
-    found = in_pixels([f for uri in source.uris for f in read_features(uri)], grid)
+    if source.unsupported:
+        raise RasterError(f"The labels cannot be read: {source.unsupported}.")
+    found = to_pixels([f for uri in source.uris for f in read_features(uri)], grid)
     try:
         for step in source.transformers:
-            found = _transformed(found, step, classes)
+            found = _transform(found, step, classes)
     except (*(ValueError, TypeError, LookupError, AttributeError), RecursionError) as exc:
         if isinstance(exc, RvlabError):
             raise
@@ -147,13 +149,13 @@ def features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[st
     return found
 
 
-def areas(uris: Iterable[str], grid: Grid) -> Shapes:
+def read_areas(uris: Iterable[str], grid: Grid) -> Shapes:
     """Areas of interest in the pixels of an image, each with the class id 1."""
-    found = in_pixels([f for uri in uris for f in read_features(uri)], grid)
-    return as_shapes([{**f, "properties": {"class_id": 1}} for f in found])
+    found = to_pixels([f for uri in uris for f in read_features(uri)], grid)
+    return shapes_of_features([{**f, "properties": {"class_id": 1}} for f in found])
 
 
-def as_shapes(found: list[dict[str, Any]]) -> Shapes:
+def shapes_of_features(found: list[dict[str, Any]]) -> Shapes:
     """Shapes of features that have a class."""
     geometries = np.empty(len(found), object)
     geometries[:] = [f["geometry"] for f in found]
@@ -166,14 +168,14 @@ def as_shapes(found: list[dict[str, Any]]) -> Shapes:
     return Shapes(geometries, ids)
 
 
-def _transformed(
+def _transform(
     features: list[dict[str, Any]], step: Mapping[str, Any], classes: Classes
 ) -> list[dict[str, Any]]:
     kind = step.get("type_hint")
     if kind == "class_inference_transformer":
         return _with_classes(features, step, classes)
     if kind == "buffer_transformer":
-        return [_buffered(f, step) for f in features]
+        return [_buffer(f, step) for f in features]
     raise RasterError(f"The labels pass a {kind!s:.60}, which only Raster Vision itself can apply.")
 
 
@@ -181,7 +183,7 @@ def _with_classes(
     features: list[dict[str, Any]], step: Mapping[str, Any], classes: Classes
 ) -> list[dict[str, Any]]:
     filters = step.get("class_id_to_filter") or {}
-    tests = {int(number): matcher(expression) for number, expression in filters.items()}
+    tests = {int(number): build_predicate(expression) for number, expression in filters.items()}
     renamed = step.get("class_name_mapping") or {}
 
     def class_id(feature: dict[str, Any]) -> int | None:
@@ -204,7 +206,7 @@ def _with_classes(
     ]
 
 
-def _buffered(feature: dict[str, Any], step: Mapping[str, Any]) -> dict[str, Any]:
+def _buffer(feature: dict[str, Any], step: Mapping[str, Any]) -> dict[str, Any]:
     if feature["geometry"].geom_type != step["geom_type"]:
         return feature
     by_class = {int(k): v for k, v in (step.get("class_bufs") or {}).items()}

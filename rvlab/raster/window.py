@@ -9,7 +9,7 @@ from typing import Any
 
 from rvlab.errors import SpecError, WindowOutside
 
-FIELDS = ("col", "row", "width", "height")
+WINDOW_FIELDS = ("col", "row", "width", "height")
 
 
 @dataclass(frozen=True, order=True)
@@ -32,7 +32,7 @@ class Window:
     height: int
 
     def __post_init__(self) -> None:
-        for name in FIELDS:
+        for name in WINDOW_FIELDS:
             value = getattr(self, name)
             try:
                 # A row of a DataFrame with a text column or a gap holds whole numbers as floats.
@@ -49,13 +49,13 @@ class Window:
         return f"{self.width} × {self.height} px at col {self.col}, row {self.row}"
 
     @classmethod
-    def of(cls, value: Window | Mapping[str, Any] | Sequence[Any]) -> Window:
+    def from_value(cls, value: Window | Mapping[str, Any] | Sequence[Any]) -> Window:
         """A window from a mapping or a row with its four names, or from four numbers in order."""
         if isinstance(value, cls):
             return value
         try:
             if isinstance(value, Mapping):
-                return cls(*(value[name] for name in FIELDS))
+                return cls(*(value[name] for name in WINDOW_FIELDS))
             return cls(*value)  # type: ignore[misc]
         except (KeyError, TypeError) as exc:
             raise SpecError(

@@ -1,5 +1,5 @@
 """What to learn: Raster Vision ``get_config`` functions, and how a recipe is found and checked."""
 
-from rvlab.recipes.source import Recipe, find, shipped
+from rvlab.recipes.source import Recipe, find_recipe, shipped_recipes
 
-__all__ = ["Recipe", "find", "shipped"]
+__all__ = ["Recipe", "find_recipe", "shipped_recipes"]

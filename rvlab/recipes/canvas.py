@@ -14,12 +14,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 Color = tuple[float, float, float]
-Floats = NDArray[np.float64]
-Bools = NDArray[np.bool_]
-Window = tuple[slice, slice]
+PixelFloats = NDArray[np.float64]
+PixelMask = NDArray[np.bool_]
+PixelSlices = tuple[slice, slice]
 
 
-def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> Floats:
+def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> PixelFloats:
     """Clouds of value noise between about 0 and 1, mean 0.5.
 
     Args:
@@ -41,7 +41,7 @@ def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> F
         rows = knots[low] * (1 - part)[:, None] + knots[low + 1] * part[:, None]
         total += weight * (rows[:, low] * (1 - part) + rows[:, low + 1] * part)
         weights += weight
-    stretched: Floats = np.clip((total / weights - 0.5) * 1.8 + 0.5, 0, 1)
+    stretched: PixelFloats = np.clip((total / weights - 0.5) * 1.8 + 0.5, 0, 1)
     return stretched
 
 
@@ -63,7 +63,7 @@ class Box:
     a: float
     b: float
 
-    def grown(self, by: float) -> Box:
+    def grow(self, by: float) -> Box:
         """The same with `by` pixels more on every side."""
         return replace(self, a=self.a + by, b=self.b + by)
 
@@ -93,11 +93,11 @@ class Canvas:
         self.rng = rng
         self.sun = sun
         self.low = low
-        self.rgb: Floats = np.zeros((px, px, 3))
+        self.rgb: PixelFloats = np.zeros((px, px, 3))
         self.labels: NDArray[np.uint8] = np.zeros((px, px), dtype=np.uint8)
-        self.taken: Bools = np.zeros((px, px), dtype=bool)
-        self._shade: Floats = np.ones((px, px))
-        self._grain: Floats = noise(rng, px, 6, octaves=3)
+        self.taken: PixelMask = np.zeros((px, px), dtype=bool)
+        self._shade: PixelFloats = np.ones((px, px))
+        self._grain: PixelFloats = noise(rng, px, 6, octaves=3)
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
         """Row and column of a point, moved into the picture."""
@@ -105,8 +105,8 @@ class Canvas:
         return row, col
 
     def along(
-        self, x: float, y: float, along: float, window: Window | None = None
-    ) -> tuple[Floats, Floats]:
+        self, x: float, y: float, along: float, window: PixelSlices | None = None
+    ) -> tuple[PixelFloats, PixelFloats]:
         """Each pixel's place on two axes through a point, the first in the direction `along`."""
         rows, cols = window or (slice(0, self.px), slice(0, self.px))
         xs = np.arange(cols.start, cols.stop) + 0.5 - self.px / 2 - x
@@ -114,33 +114,33 @@ class Canvas:
         c, s = math.cos(along), math.sin(along)
         return xs * c + ys[:, None] * s, -xs * s + ys[:, None] * c
 
-    def around(self, x: float, y: float, reach: float) -> Window:
+    def window_around(self, x: float, y: float, reach: float) -> PixelSlices:
         """The window of all pixels within `reach` of a point, cut at the picture's edge."""
         edges = [v + self.px / 2 + d for v in (y, x) for d in (-reach, reach + 1)]
         top, bottom, left, right = (int(np.clip(v, 0, self.px)) for v in edges)
         return slice(top, bottom), slice(left, right)
 
-    def box(self, box: Box) -> tuple[Window, Bools, Floats, Floats]:
+    def box(self, box: Box) -> tuple[PixelSlices, PixelMask, PixelFloats, PixelFloats]:
         """The window around a box; there, which pixels lie in it, and their place on its axes."""
-        window = self.around(box.x, box.y, math.hypot(box.a, box.b))
+        window = self.window_around(box.x, box.y, math.hypot(box.a, box.b))
         a, b = self.along(box.x, box.y, box.along, window)
         return window, (np.abs(a) < box.a) & (np.abs(b) < box.b), a, b
 
-    def free(self, box: Box) -> bool:
+    def is_free(self, box: Box) -> bool:
         """Whether nothing stands on a box yet."""
         window, inside, _, _ = self.box(box)
         return not bool(self.taken[window][inside].any())
 
-    def take(self, box: Box) -> None:
+    def occupy(self, box: Box) -> None:
         """Let nothing else be built on a box."""
         window, inside, _, _ = self.box(box)
         self.taken[window] |= inside
 
-    def near(self, x: float, y: float, reach: float, label: int) -> bool:
+    def is_near(self, x: float, y: float, reach: float, label: int) -> bool:
         """Whether a class comes within `reach` of a point."""
-        return bool((self.labels[self.around(x, y, reach)] == label).any())
+        return bool((self.labels[self.window_around(x, y, reach)] == label).any())
 
-    def paint(self, mask: Bools, color: Color, opacity: float = 1.0) -> None:
+    def paint(self, mask: PixelMask, color: Color, opacity: float = 1.0) -> None:
         """Colour the pixels of a mask of the picture's shape."""
         self.rgb[mask] = self.rgb[mask] * (1 - opacity) + np.array(color) * opacity
 
@@ -185,7 +185,7 @@ class Canvas:
         worn = 0.85 + 0.3 * self._grain[window]
         ridge = np.where(~end & (np.abs(b) < 0.9) & (hip <= (np.abs(a) < box.a - box.b)), 1.15, 1.0)
         lit = np.array(color) * (light * courses * worn * ridge)[..., None]
-        self._raise(window, inside, lit, label)
+        self._draw_raised(window, inside, lit, label)
         for _ in range(int(self.rng.integers(0, 3))):
             place = box.point(*(self.rng.uniform(-0.7, 0.7, 2) * (box.a, box.b)))
             self.fill(Box(*place, box.along, 1.6, 1.3), (0.3, 0.27, 0.26))
@@ -195,7 +195,7 @@ class Canvas:
         window, inside, a, b = self.box(box)
         edge = np.minimum(box.a - np.abs(a), box.b - np.abs(b)) < 2
         worn = 0.9 + 0.2 * self._grain[window]
-        self._raise(
+        self._draw_raised(
             window, inside, np.array(color) * (worn * np.where(edge, 1.18, 1))[..., None], label
         )
         for _ in range(int(self.rng.integers(3, 9))):
@@ -215,18 +215,18 @@ class Canvas:
         """A crown that hides what is under it, and its shadow."""
         reach = radius * self.low * 0.6
         dx, dy = math.cos(self.sun), math.sin(self.sun)
-        window = self.around(x + dx * reach, y + dy * reach, radius * 1.3)
+        window = self.window_around(x + dx * reach, y + dy * reach, radius * 1.3)
         a, b = self.along(x + dx * reach, y + dy * reach, 0.0, window)
         ragged = radius * (0.7 + 0.6 * self._grain[window])
         self._shade[window] = np.where(np.hypot(a, b) < ragged, 0.5, self._shade[window])
-        window = self.around(x, y, radius * 1.3)
+        window = self.window_around(x, y, radius * 1.3)
         a, b = self.along(x, y, self.sun, window)
         grain = self._grain[window]
         crown = np.hypot(a, b) < radius * (0.65 + 0.65 * grain)
         light = (1.05 - 0.4 * a / radius) * (0.55 + 0.9 * grain)
-        self._raise(window, crown, np.array(color) * np.clip(light, 0.3, 2)[..., None], None)
+        self._draw_raised(window, crown, np.array(color) * np.clip(light, 0.3, 2)[..., None], None)
 
-    def photograph(self, cast: Sequence[float], haze: float) -> NDArray[np.uint8]:
+    def render(self, cast: Sequence[float], haze: float) -> NDArray[np.uint8]:
         """What the camera sees: shadows, a slight blur, and noise.
 
         Args:
@@ -244,7 +244,9 @@ class Canvas:
         image: NDArray[np.uint8] = np.clip(np.round(seen * 255), 0, 255).astype(np.uint8)
         return image
 
-    def _raise(self, window: Window, inside: Bools, color: Floats, label: int | None) -> None:
+    def _draw_raised(
+        self, window: PixelSlices, inside: PixelMask, color: PixelFloats, label: int | None
+    ) -> None:
         """Draw something that stands in the sun, above every shadow drawn so far."""
         self.rgb[window] = np.where(inside[..., None], color, self.rgb[window])
         self._shade[window] = np.where(inside, 1.0, self._shade[window])

@@ -40,7 +40,7 @@ def cell_source(function: Callable[..., Any]) -> str:
     lines: dict[str, str] = {}
     if function.__code__.co_flags & __future__.annotations.compiler_flag:
         lines["__future__"] = "from __future__ import annotations"
-    _write(function, lines, function.__name__)
+    _write_function(function, lines, function.__name__)
     name = function.__name__
     alias = "" if name in FUNCTIONS else f"\n\nget_config = {name}\n"
     imports = [text for text in lines.values() if "\n" not in text]
@@ -49,7 +49,7 @@ def cell_source(function: Callable[..., Any]) -> str:
     return "\n".join(imports) + "\n\n\n" + "\n\n".join(bodies) + alias
 
 
-def _write(function: FunctionType, lines: dict[str, str], root: str) -> None:
+def _write_function(function: FunctionType, lines: dict[str, str], root: str) -> None:
     if function.__code__.co_freevars:
         raise SpecError(
             f"{function.__name__} uses {', '.join(function.__code__.co_freevars)} from the "
@@ -57,7 +57,7 @@ def _write(function: FunctionType, lines: dict[str, str], root: str) -> None:
         )
     lines[function.__name__] = ""  # its place is taken first, so that recursion ends
     tree = ast.parse(_source(function))
-    for name in sorted(_names(function.__code__) | _names_of_head(tree)):
+    for name in sorted(_global_names(function.__code__) | _names_in_signature(tree)):
         if name in lines or name not in function.__globals__:
             continue
         if hasattr(builtins, name) and function.__globals__[name] is getattr(builtins, name):
@@ -80,10 +80,10 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
             raise SpecError(f"{root} uses {name}, a lambda. Write it as: def {name}(...)")
         if value.__name__ != name:
             raise SpecError(f"{root} uses {name}, another name of {value.__name__}. Use one name.")
-        _write(value, lines, root)
+        _write_function(value, lines, root)
         return
     if callable(value):
-        home = _home(name, value)
+        home = _import_origin(name, value)
         if home is None:
             raise SpecError(
                 f"{root} uses {name}, which is made in this notebook and cannot be written down as "
@@ -95,7 +95,7 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
     lines[name] = f"{name} = {_constant(value, f'{root}: the constant {name!r}')}"
 
 
-def _home(name: str, value: Any) -> tuple[str, str] | None:
+def _import_origin(name: str, value: Any) -> tuple[str, str] | None:
     """A module, and the name in it under which it has this very value."""
     own = getattr(value, "__qualname__", name)
     modules = [m for m in sorted(sys.modules, key=len) if m != "__main__" and m[:1] != "_"]
@@ -118,17 +118,17 @@ def _constant(value: Any, what: str) -> str:
     return repr(json_value(value, what))
 
 
-def _names(code: CodeType) -> set[str]:
+def _global_names(code: CodeType) -> set[str]:
     """The globals that code reads; names of attributes and locals are not among them."""
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     found = {i.argval for i in dis.get_instructions(code) if i.opname in loads}
     for const in code.co_consts:
         if isinstance(const, CodeType):
-            found |= _names(const)
+            found |= _global_names(const)
     return found
 
 
-def _names_of_head(tree: ast.Module) -> set[str]:
+def _names_in_signature(tree: ast.Module) -> set[str]:
     """What is read when the function is defined: its annotations, defaults and decorators."""
     found: set[str] = set()
     for node in tree.body:

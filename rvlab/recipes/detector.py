@@ -22,7 +22,7 @@ STRIDE_PX = 8
 """Pixels of the image to one of the features."""
 
 
-def body(bands: int, width: int, momentum: float) -> nn.Sequential:
+def backbone(bands: int, width: int, momentum: float) -> nn.Sequential:
     """Three halvings from `width` channels to eight times as many.
 
     Args:
@@ -63,10 +63,10 @@ def detector(
         bands: Channels of the image.
         width: Channels at full resolution.
         sizes_px: Sides of the boxes that are looked for first, at every place.
-        momentum: See `body`.
+        momentum: See `backbone`.
     """
     pool = MultiScaleRoIAlign(featmap_names=["0"], output_size=5, sampling_ratio=2)
-    features = body(bands, width, momentum)
+    features = backbone(bands, width, momentum)
     hidden = 16 * width
     return FasterRCNN(
         features,

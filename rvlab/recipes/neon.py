@@ -18,9 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import StoreError
-from rvlab.store.home import cache_folder
+from rvlab.store.dirs import user_cache_dir
 
-PACKAGE = "deepforest==2.1.0"
+WHEEL = "deepforest==2.1.0"
 SHA256 = {
     "OSBS_029.tif": "8521dbb5e8063d37d61895867dfcca7476491d1345103dc1b3fd96f71b186353",
     "OSBS_029.csv": "83ecd1fb6339eb0997c5a543300295fdd6e0d23c943f50429eb82d149905adba",
@@ -28,7 +28,7 @@ SHA256 = {
 
 
 @dataclass(frozen=True)
-class Tile:
+class NeonTile:
     """A tile and its trees.
 
     Args:
@@ -44,7 +44,7 @@ class Tile:
     transform: Any
 
 
-def files() -> dict[str, Path]:
+def fetch_tile_files() -> dict[str, Path]:
     """The tile and its boxes, fetched by pip if they are not in the cache.
 
     Returns:
@@ -53,22 +53,25 @@ def files() -> dict[str, Path]:
     Raises:
         StoreError: If they cannot be fetched, or are not what they were.
     """
-    folder = cache_folder() / PACKAGE.replace("==", "-")
+    folder = user_cache_dir() / WHEEL.replace("==", "-")
     paths = {name: folder / name for name in SHA256}
     if not all(path.is_file() for path in paths.values()):
         folder.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory() as tmp, zipfile.ZipFile(_wheel(Path(tmp))) as wheel:
+        with (
+            tempfile.TemporaryDirectory() as tmp,
+            zipfile.ZipFile(_download_wheel(Path(tmp))) as wheel,
+        ):
             for name, path in paths.items():
                 part = path.with_name(f"{name}.{secrets.token_hex(4)}.part")
                 part.write_bytes(wheel.read(f"deepforest/data/{name}"))
                 part.replace(path)
     for path in paths.values():
-        _check(path)
+        _check_sha256(path)
     return paths
 
 
 @cache
-def tile() -> Tile:
+def load_tile() -> NeonTile:
     """The tile, and its boxes as ellipses.
 
     Raises:
@@ -76,7 +79,7 @@ def tile() -> Tile:
     """
     import rasterio
 
-    paths = files()
+    paths = fetch_tile_files()
     with rasterio.open(paths["OSBS_029.tif"]) as raster:
         image = np.moveaxis(raster.read(), 0, -1)
         crs, transform = str(raster.crs), raster.transform
@@ -88,28 +91,28 @@ def tile() -> Tile:
             x = (2 * cols - left - right) / (right - left)
             y = (2 * rows - top - bottom) / (bottom - top)
             crowns |= x**2 + y**2 <= 1
-    return Tile(image, crowns, crs, transform)
+    return NeonTile(image, crowns, crs, transform)
 
 
-def _check(path: Path) -> None:
+def _check_sha256(path: Path) -> None:
     found, wanted = hashlib.sha256(path.read_bytes()).hexdigest(), SHA256[path.name]
     if found != wanted:
         raise StoreError(
-            f"{path} is not the file that {PACKAGE} carries: its SHA-256 begins with {found[:12]}, "
+            f"{path} is not the file that {WHEEL} carries: its SHA-256 begins with {found[:12]}, "
             f"not with {wanted[:12]}. Delete it, and it is fetched again."
         )
 
 
-def _wheel(folder: Path) -> Path:
+def _download_wheel(folder: Path) -> Path:
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps"]
-    command += ["--disable-pip-version-check", PACKAGE, "-d", str(folder)]
+    command += ["--disable-pip-version-check", WHEEL, "-d", str(folder)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     wheels = list(folder.glob("deepforest-*.whl"))
     if done.returncode or not wheels:
         said = (done.stderr.strip().splitlines() or ["it left no wheel"])[-1]
         raise StoreError(
-            f"The imagery of neon_trees could not be fetched: pip download {PACKAGE} failed "
+            f"The imagery of neon_trees could not be fetched: pip download {WHEEL} failed "
             f"({said}). Run it once where PyPI can be reached, or put {' and '.join(SHA256)} into "
-            f"{cache_folder() / PACKAGE.replace('==', '-')}."
+            f"{user_cache_dir() / WHEEL.replace('==', '-')}."
         )
     return wheels[0]

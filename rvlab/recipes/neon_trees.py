@@ -42,12 +42,17 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import geotiff, hub, neon, place, values
+from rvlab.recipes import data_dir, geotiff, models, neon, parse_values
 
-CLASSES = ("tree", "ground")
-COLORS = ("#7fc97f", "#b08d6e")
-TILE_PX = 200
-QUARTERS = {"nw": (0, 0), "ne": (0, TILE_PX), "sw": (TILE_PX, 0), "se": (TILE_PX, TILE_PX)}
+TREE_CLASSES = ("tree", "ground")
+TREE_COLORS = ("#7fc97f", "#b08d6e")
+QUARTER_PX = 200
+QUARTERS = {
+    "nw": (0, 0),
+    "ne": (0, QUARTER_PX),
+    "sw": (QUARTER_PX, 0),
+    "se": (QUARTER_PX, QUARTER_PX),
+}
 
 
 def get_config(
@@ -89,30 +94,34 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the imagery cannot be fetched, or the tiles cannot be written.
     """
-    lr = values.positive("lr", lr)
-    epochs = values.whole("epochs", epochs, least=1)
-    width = values.whole("width", width, least=1)
-    batch_size = values.whole("batch_size", batch_size, least=1)
-    chip_px = values.whole("chip_px", chip_px, least=16)
-    stride_px = values.whole("stride_px", stride_px, least=1)
-    quarter = values.one_of("held_out", held_out, list(QUARTERS))
-    augment = values.flag("augment", augment)
-    nochip = values.flag("nochip", nochip)
-    keep_scores = values.flag("keep_scores", keep_scores)
-    values.chip_fits(chip_px, TILE_PX)
+    lr = parse_values.parse_positive("lr", lr)
+    epochs = parse_values.parse_int("epochs", epochs, least=1)
+    width = parse_values.parse_int("width", width, least=1)
+    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
+    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
+    stride_px = parse_values.parse_int("stride_px", stride_px, least=1)
+    quarter = parse_values.parse_choice("held_out", held_out, list(QUARTERS))
+    augment = parse_values.parse_flag("augment", augment)
+    nochip = parse_values.parse_flag("nochip", nochip)
+    keep_scores = parse_values.parse_flag("keep_scores", keep_scores)
+    parse_values.require_chip_fits(chip_px, QUARTER_PX)
 
     makers = {}
     for name in QUARTERS:
-        makers[f"{name}.tif"] = partial(cut, name, "image")
-        makers[f"{name}-labels.tif"] = partial(cut, name, "labels")
-    uris = place.fill(place.folder(root_uri, data_uri, "osbs-029-v1"), makers)
+        makers[f"{name}.tif"] = partial(write_quarter, name, "image")
+        makers[f"{name}-labels.tif"] = partial(write_quarter, name, "labels")
+    uris = data_dir.make_missing(data_dir.data_folder(root_uri, data_uri, "osbs-029-v1"), makers)
     scenes = {
-        name: scene(f"osbs-{name}", uris[f"{name}.tif"], uris[f"{name}-labels.tif"], keep_scores)
+        name: tree_scene(
+            f"osbs-{name}", uris[f"{name}.tif"], uris[f"{name}-labels.tif"], keep_scores
+        )
         for name in QUARTERS
     }
 
     dataset = DatasetConfig(
-        class_config=ClassConfig(names=list(CLASSES), colors=list(COLORS), null_class="ground"),
+        class_config=ClassConfig(
+            names=list(TREE_CLASSES), colors=list(TREE_COLORS), null_class="ground"
+        ),
         train_scenes=[scenes[name] for name in QUARTERS if name != quarter],
         validation_scenes=[scenes[quarter]],
     )
@@ -131,8 +140,8 @@ def get_config(
         dataset=dataset,
         backend=PyTorchSemanticSegmentationConfig(
             data=data,
-            model=hub.small_unet(
-                place.folder(root_uri, data_uri), classes=len(CLASSES), width=width
+            model=models.small_unet(
+                data_dir.data_folder(root_uri, data_uri), classes=len(TREE_CLASSES), width=width
             ),
             solver=SolverConfig(lr=lr, num_epochs=epochs, batch_sz=batch_size),
             log_tensorboard=False,
@@ -143,7 +152,7 @@ def get_config(
     )
 
 
-def scene(name: str, image_uri: str, labels_uri: str, keep_scores: bool) -> SceneConfig:
+def tree_scene(name: str, image_uri: str, labels_uri: str, keep_scores: bool) -> SceneConfig:
     """One tile, its labels, and where its prediction goes."""
     return SceneConfig(
         id=name,
@@ -157,7 +166,7 @@ def scene(name: str, image_uri: str, labels_uri: str, keep_scores: bool) -> Scen
     )
 
 
-def cut(name: str, what: str, path: Path) -> None:
+def write_quarter(name: str, what: str, path: Path) -> None:
     """Write one quarter's image or labels as a GeoTIFF.
 
     Args:
@@ -167,9 +176,9 @@ def cut(name: str, what: str, path: Path) -> None:
     """
     from rasterio import Affine
 
-    tile = neon.tile()
+    tile = neon.load_tile()
     row, col = QUARTERS[name]
-    window = slice(row, row + TILE_PX), slice(col, col + TILE_PX)
+    window = slice(row, row + QUARTER_PX), slice(col, col + QUARTER_PX)
     whole = tile.transform
     west, north = whole.c + col * whole.a, whole.f + row * whole.e
     placed = Affine(whole.a, 0.0, west, 0.0, whole.e, north)
@@ -178,4 +187,4 @@ def cut(name: str, what: str, path: Path) -> None:
         geotiff.write_image(path, tile.image[window], **where)
     else:
         labels = (~tile.crowns[window]).astype("uint8")  # tree is class 0, ground class 1
-        geotiff.write_labels(path, labels, colors=COLORS, **where)
+        geotiff.write_labels(path, labels, colors=TREE_COLORS, **where)

@@ -16,7 +16,7 @@ from typing import Any, Literal, Optional, Union
 
 from rvlab.errors import SpecError, did_you_mean
 
-PLACES = ("root_uri", "data_uri")
+LOCATION_PARAMETERS = ("root_uri", "data_uri")
 """Arguments that rvlab fills in itself: where a run writes, and where a recipe keeps its scenes."""
 
 FUNCTIONS = ("get_config", "get_configs")
@@ -35,7 +35,7 @@ class _Required:
 
 
 REQUIRED: Any = _Required()
-UNKNOWN: Any = object()
+UNKNOWN_DEFAULT: Any = object()
 
 
 @dataclass(frozen=True)
@@ -57,12 +57,12 @@ class Parameter:
         """The type to check against; Any where nothing can be said."""
         if self.annotation:
             return _hint(self.annotation)
-        if self.default in (REQUIRED, UNKNOWN, None):
+        if self.default in (REQUIRED, UNKNOWN_DEFAULT, None):
             return Any
         kind = type(self.default)
         return Union[int, float] if kind in (int, float) else kind  # noqa: UP007
 
-    def checked(self, value: Any, recipe: str) -> Any:
+    def validate(self, value: Any, recipe: str) -> Any:
         """The value as JSON holds it.
 
         Raises:
@@ -94,13 +94,13 @@ class Signature:
         recipe: The recipe's name, for messages.
         parameters: By name, in the order of the source; without `runner` and the places.
         places: Which of PLACES it takes.
-        open: Whether it takes ``**kwargs``.
+        accepts_any: Whether it takes ``**kwargs``.
     """
 
     recipe: str
     parameters: Mapping[str, Parameter]
     places: tuple[str, ...]
-    open: bool = False
+    accepts_any: bool = False
 
     def bind(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Check what was given and fill in the defaults.
@@ -121,20 +121,20 @@ class Signature:
         places = {name: given[name] for name in self.places if name in given}
         known = [n for n in (*self.parameters, *self.places) if n != "root_uri"]
         for name in given:
-            if name not in known and not self.open:
+            if name not in known and not self.accepts_any:
                 raise SpecError(
                     f"{self.recipe} has no parameter {name!r}. {did_you_mean(name, known)}"
                 )
         bound: dict[str, Any] = {}
         for name, parameter in self.parameters.items():
             if name in given:
-                bound[name] = parameter.checked(given[name], self.recipe)
+                bound[name] = parameter.validate(given[name], self.recipe)
             elif parameter.default is REQUIRED:
                 raise SpecError(
                     f"{self.recipe} needs the parameter {name!r}"
                     f"{f' ({parameter.annotation})' if parameter.annotation else ''}. Give it."
                 )
-            elif parameter.default is not UNKNOWN:
+            elif parameter.default is not UNKNOWN_DEFAULT:
                 bound[name] = parameter.default
         for name in given:
             if name not in known:
@@ -149,17 +149,17 @@ class Signature:
         return {name: self._from_text(name, text) for name, text in given.items()}
 
     def _from_text(self, name: str, text: str) -> Any:
-        parameter = self.parameters.get(name) or _BESIDE.get(name)
+        parameter = self.parameters.get(name) or _EXTRA_PARAMETERS.get(name)
         if parameter is None or parameter.hint is str:
             return text
         try:
             value = json.loads(text.lower() if text in ("True", "False") else text)
-            return parameter.checked(value, self.recipe)
+            return parameter.validate(value, self.recipe)
         except ValueError:  # not JSON, or not of the parameter's type
             return text
 
 
-_BESIDE = {"seed": Parameter("seed", "int", 0)}
+_EXTRA_PARAMETERS = {"seed": Parameter("seed", "int", 0)}
 """What a run takes beside its recipe's parameters."""
 
 
@@ -202,9 +202,9 @@ def signature(source: str, recipe: str) -> Signature:
     found = {arg.arg: _parameter(arg, default, constants) for arg, default in pairs}
     return Signature(
         recipe,
-        {n: p for n, p in found.items() if n not in PLACES},
-        tuple(n for n in found if n in PLACES),
-        open=args.kwarg is not None,
+        {n: p for n, p in found.items() if n not in LOCATION_PARAMETERS},
+        tuple(n for n in found if n in LOCATION_PARAMETERS),
+        accepts_any=args.kwarg is not None,
     )
 
 
@@ -229,12 +229,12 @@ def json_value(value: Any, what: str) -> Any:
     hint = {"tuple": "a list", "set": "a list", "ndarray": "a list", "PosixPath": "a string"}
     kind = type(value).__name__
     raise SpecError(
-        f"{what} is {_short(value)}, a {kind}, which JSON cannot hold. "
+        f"{what} is {_abbreviate(value)}, a {kind}, which JSON cannot hold. "
         f"Give {hint.get(kind, 'a number, a string, a list or a dict')}."
     )
 
 
-def _short(value: Any) -> str:
+def _abbreviate(value: Any) -> str:
     text = repr(value)
     return text if len(text) <= 60 else f"{text[:57]}..."
 
@@ -262,11 +262,11 @@ def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, A
 def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
     """A default's value where JSON holds it exactly, else UNKNOWN: the function fills it in."""
     if isinstance(node, ast.Name):
-        return constants.get(node.id, UNKNOWN)
+        return constants.get(node.id, UNKNOWN_DEFAULT)
     try:
         return json_value(ast.literal_eval(node), "the default")
     except (ValueError, SpecError):
-        return UNKNOWN
+        return UNKNOWN_DEFAULT
 
 
 def _hint(annotation: str) -> Any:
@@ -275,7 +275,7 @@ def _hint(annotation: str) -> Any:
     from pydantic.errors import PydanticUserError
 
     try:
-        hint = _evaluated(ast.parse(annotation, mode="eval"))
+        hint = _evaluate(ast.parse(annotation, mode="eval"))
         TypeAdapter(hint).validate_json("null")
     except ValidationError:
         return hint
@@ -284,7 +284,7 @@ def _hint(annotation: str) -> Any:
     return hint
 
 
-def _evaluated(tree: ast.Expression) -> Any:
+def _evaluate(tree: ast.Expression) -> Any:
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
     plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]

@@ -17,7 +17,7 @@ from rvlab.errors import SpecError, did_you_mean
 from rvlab.recipes.cell import cell_source
 from rvlab.recipes.signature import FUNCTIONS, Signature, signature
 
-Ref = str | Path | Callable[..., Any]
+RecipeRef = str | Path | Callable[..., Any]
 
 
 @dataclass(frozen=True)
@@ -46,13 +46,13 @@ class Recipe:
         return hashlib.sha256(self.source.encode()).hexdigest()
 
 
-def shipped() -> list[str]:
+def shipped_recipes() -> list[str]:
     """The names of the recipes that come with rvlab."""
     folder = Path(__file__).parent
     return sorted(p.stem for p in folder.glob("*.py") if "\ndef get_config(" in p.read_text())
 
 
-def find(recipe: Ref) -> Recipe:
+def find_recipe(recipe: RecipeRef) -> Recipe:
     """Find a recipe and read its signature.
 
     Args:
@@ -63,54 +63,54 @@ def find(recipe: Ref) -> Recipe:
     Raises:
         SpecError: If there is no such recipe or it has no ``get_config``.
     """
-    found = _of_function(recipe) if callable(recipe) else _of_text(str(recipe))
+    found = _recipe_of_function(recipe) if callable(recipe) else _recipe_of_text(str(recipe))
     found.signature  # noqa: B018  a bad recipe is told here, not when it is first used
     return found
 
 
-def _of_function(function: Callable[..., Any]) -> Recipe:
+def _recipe_of_function(function: Callable[..., Any]) -> Recipe:
     module = inspect.getmodule(function)
     name = getattr(function, "__name__", type(function).__name__)
     path = getattr(module, "__file__", None)
     # A script that submits its own get_config is not the recipe: running it would submit again.
     script = getattr(function, "__module__", None) == "__main__"
     if path and name in FUNCTIONS and path.endswith(".py") and not script:
-        return _of_file(Path(path))
+        return _recipe_of_file(Path(path))
     return Recipe(getattr(function, "recipe_name", "cell"), cell_source(function))
 
 
-def _of_text(text: str) -> Recipe:
-    if text in shipped():
-        return Recipe(text, _read(Path(__file__).parent / f"{text}.py"))
+def _recipe_of_text(text: str) -> Recipe:
+    if text in shipped_recipes():
+        return Recipe(text, _read_source(Path(__file__).parent / f"{text}.py"))
     if text.endswith(".py") or "/" in text:
-        return _of_file(Path(text).expanduser())
+        return _recipe_of_file(Path(text).expanduser())
     if "." in text:
-        return _of_module(text)
+        return _recipe_of_module(text)
     raise SpecError(
-        f"There is no recipe {text!r}. {did_you_mean(text, shipped())} "
+        f"There is no recipe {text!r}. {did_you_mean(text, shipped_recipes())} "
         "A recipe of your own is given by the path of its .py file."
     )
 
 
-def _of_file(path: Path) -> Recipe:
+def _recipe_of_file(path: Path) -> Recipe:
     if not path.exists():
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
         raise SpecError(f"There is no recipe file {str(path)!r}. {near}")
-    return Recipe(path.stem, _read(path), str(path.resolve().parent))
+    return Recipe(path.stem, _read_source(path), str(path.resolve().parent))
 
 
-def _of_module(name: str) -> Recipe:
-    spec = _spec(name)
+def _recipe_of_module(name: str) -> Recipe:
+    spec = _module_spec(name)
     if spec is None or spec.origin is None or not spec.has_location:
         raise SpecError(
             f"There is no module {name!r} for {sys.executable}. "
             "Give the path of the recipe's .py file, or install the package it is in."
         )
-    return Recipe(name.rsplit(".", 1)[-1], _read(Path(spec.origin)))
+    return Recipe(name.rsplit(".", 1)[-1], _read_source(Path(spec.origin)))
 
 
-def _spec(name: str) -> ModuleSpec | None:
+def _module_spec(name: str) -> ModuleSpec | None:
     """Where a module lies. The packages around it are not imported: that may load torch, 20 s."""
     first, *rest = name.split(".")
     try:
@@ -125,7 +125,7 @@ def _spec(name: str) -> ModuleSpec | None:
     return spec
 
 
-def _read(path: Path) -> str:
+def _read_source(path: Path) -> str:
     try:
         return path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as exc:

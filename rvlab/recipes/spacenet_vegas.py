@@ -44,7 +44,7 @@ from rastervision.pytorch_learner import (
 )
 
 from rvlab.errors import NotFound
-from rvlab.recipes import hub, place, values
+from rvlab.recipes import data_dir, models, parse_values
 
 SCENE_PX = 650
 ROAD_HALF_WIDTH_PX = 15
@@ -142,26 +142,28 @@ def get_config(
         NotFound: If fewer than two scenes have both an image and labels.
         StoreError: If a folder cannot be listed or written.
     """
-    what = TARGETS[values.one_of("target", target, list(TARGETS))]
-    backbone_name = values.one_of("backbone", backbone, ["resnet50", "resnet101", "unet"])
-    pretrained = values.flag("pretrained", pretrained)
-    lr = values.positive("lr", lr)
-    epochs = values.whole("epochs", epochs, least=1)
-    batch_size = values.whole("batch_size", batch_size, least=1)
-    one_cycle = values.flag("one_cycle", one_cycle)
-    chip_px = values.whole("chip_px", chip_px, least=16)
-    width = values.whole("width", width, least=1)
-    share = values.share("train_share", train_share)
-    split_seed = values.whole("split_seed", split_seed, least=0)
+    what = TARGETS[parse_values.parse_choice("target", target, list(TARGETS))]
+    backbone_name = parse_values.parse_choice(
+        "backbone", backbone, ["resnet50", "resnet101", "unet"]
+    )
+    pretrained = parse_values.parse_flag("pretrained", pretrained)
+    lr = parse_values.parse_positive("lr", lr)
+    epochs = parse_values.parse_int("epochs", epochs, least=1)
+    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
+    one_cycle = parse_values.parse_flag("one_cycle", one_cycle)
+    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
+    width = parse_values.parse_int("width", width, least=1)
+    share = parse_values.parse_fraction("train_share", train_share)
+    split_seed = parse_values.parse_int("split_seed", split_seed, least=0)
     if max_scenes is not None:
-        max_scenes = values.whole("max_scenes", max_scenes, least=2)
-    workers = values.whole("workers", workers, least=0)
-    nochip = values.flag("nochip", nochip)
-    test = values.flag("test", test)
-    values.chip_fits(chip_px, SCENE_PX)
+        max_scenes = parse_values.parse_int("max_scenes", max_scenes, least=2)
+    workers = parse_values.parse_int("workers", workers, least=0)
+    nochip = parse_values.parse_flag("nochip", nochip)
+    test = parse_values.parse_flag("test", test)
+    parse_values.require_chip_fits(chip_px, SCENE_PX)
 
-    base = f"{place.folder('', raw_uri)}/{what.folder}"
-    train, validation = split(scene_numbers(base, what), share, split_seed, max_scenes)
+    base = f"{data_dir.data_folder('', raw_uri)}/{what.folder}"
+    train, validation = split_scenes(scene_numbers(base, what), share, split_seed, max_scenes)
     if test:
         train, validation, epochs = train[:16], validation[:4], min(epochs, 2)
 
@@ -169,8 +171,8 @@ def get_config(
         class_config=ClassConfig(
             names=[what.name, "background"], colors=["orange", "black"], null_class="background"
         ),
-        train_scenes=[scene(base, what, number) for number in train],
-        validation_scenes=[scene(base, what, number) for number in validation],
+        train_scenes=[vegas_scene(base, what, number) for number in train],
+        validation_scenes=[vegas_scene(base, what, number) for number in validation],
     )
     sampling = WindowSamplingConfig(
         method=WindowSamplingMethod.sliding, size=chip_px, stride=chip_px
@@ -183,7 +185,7 @@ def get_config(
         else SemanticSegmentationImageDataConfig(img_sz=chip_px, num_workers=workers)
     )
     model = (
-        hub.small_unet(place.folder(root_uri, data_uri), classes=2, width=width)
+        models.small_unet(data_dir.data_folder(root_uri, data_uri), classes=2, width=width)
         if backbone_name == "unet"
         else SemanticSegmentationModelConfig(
             backbone=Backbone[backbone_name], pretrained=pretrained
@@ -215,7 +217,7 @@ def scene_numbers(base: str, what: Target) -> list[str]:
     found: list[set[str]] = []
     for path in (what.image(r"(\d+)"), what.label(r"(\d+)")):
         folder, pattern = path.split("/", 1)
-        matches = (re.fullmatch(pattern, name) for name in place.names(f"{base}/{folder}"))
+        matches = (re.fullmatch(pattern, name) for name in data_dir.list_names(f"{base}/{folder}"))
         found.append({match[1] for match in matches if match})
     both = found[0] & found[1]
     if len(both) < 2:
@@ -227,7 +229,7 @@ def scene_numbers(base: str, what: Target) -> list[str]:
     return sorted(both, key=int)
 
 
-def split(
+def split_scenes(
     numbers: list[str], share: float, seed: int, most: int | None = None
 ) -> tuple[list[str], list[str]]:
     """Shuffle scenes and cut them into those to train and those to validate on.
@@ -243,7 +245,7 @@ def split(
     return shuffled[:cut], shuffled[cut:]
 
 
-def scene(base: str, what: Target, number: str) -> SceneConfig:
+def vegas_scene(base: str, what: Target, number: str) -> SceneConfig:
     """One scene: its image stretched by the data set's statistics, its labels made from GeoJSON."""
     labels = GeoJSONVectorSourceConfig(
         uris=f"{base}/{what.label(number)}",

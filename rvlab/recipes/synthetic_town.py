@@ -28,7 +28,7 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import hub, place, town, town_scenes, values
+from rvlab.recipes import data_dir, models, parse_values, town, town_scenes
 
 
 def get_config(
@@ -76,22 +76,22 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = values.positive("lr", lr)
-    epochs = values.whole("epochs", epochs, least=1)
-    width = values.whole("width", width, least=1)
-    batch_size = values.whole("batch_size", batch_size, least=1)
-    chip_px = values.whole("chip_px", chip_px, least=16)
-    scene_px = values.whole("scene_px", scene_px, least=64)
-    train_scenes = values.whole("train_scenes", train_scenes, least=1)
-    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
-    building_weight = values.positive("building_weight", building_weight)
-    road_weight = values.positive("road_weight", road_weight)
-    data_seed = values.whole("data_seed", data_seed, least=0)
-    nochip = values.flag("nochip", nochip)
-    keep_scores = values.flag("keep_scores", keep_scores)
-    values.chip_fits(chip_px, scene_px)
+    lr = parse_values.parse_positive("lr", lr)
+    epochs = parse_values.parse_int("epochs", epochs, least=1)
+    width = parse_values.parse_int("width", width, least=1)
+    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
+    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
+    scene_px = parse_values.parse_int("scene_px", scene_px, least=64)
+    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
+    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
+    building_weight = parse_values.parse_positive("building_weight", building_weight)
+    road_weight = parse_values.parse_positive("road_weight", road_weight)
+    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
+    nochip = parse_values.parse_flag("nochip", nochip)
+    keep_scores = parse_values.parse_flag("keep_scores", keep_scores)
+    parse_values.require_chip_fits(chip_px, scene_px)
 
-    drawn = town_scenes.fill(
+    drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes, "test": 1},
         px=scene_px,
@@ -101,11 +101,13 @@ def get_config(
 
     dataset = DatasetConfig(
         class_config=ClassConfig(
-            names=list(town.CLASSES), colors=list(town.COLORS), null_class=town.CLASSES[0]
+            names=list(town.TOWN_CLASSES),
+            colors=list(town.TOWN_COLORS),
+            null_class=town.TOWN_CLASSES[0],
         ),
-        train_scenes=[scene(files, keep_scores) for files in drawn["train"]],
-        validation_scenes=[scene(files, keep_scores) for files in drawn["validation"]],
-        test_scenes=[scene(files, keep_scores) for files in drawn["test"]],
+        train_scenes=[town_scene(files, keep_scores) for files in drawn["train"]],
+        validation_scenes=[town_scene(files, keep_scores) for files in drawn["validation"]],
+        test_scenes=[town_scene(files, keep_scores) for files in drawn["test"]],
     )
     sampling = WindowSamplingConfig(
         method=WindowSamplingMethod.sliding, size=chip_px, stride=chip_px
@@ -122,8 +124,10 @@ def get_config(
         dataset=dataset,
         backend=PyTorchSemanticSegmentationConfig(
             data=data,
-            model=hub.small_unet(
-                place.folder(root_uri, data_uri), classes=len(town.CLASSES), width=width
+            model=models.small_unet(
+                data_dir.data_folder(root_uri, data_uri),
+                classes=len(town.TOWN_CLASSES),
+                width=width,
             ),
             solver=SolverConfig(
                 lr=lr,
@@ -139,7 +143,7 @@ def get_config(
     )
 
 
-def scene(files: town_scenes.Files, keep_scores: bool) -> SceneConfig:
+def town_scene(files: town_scenes.SceneFiles, keep_scores: bool) -> SceneConfig:
     """One scene, its labels, and where its prediction goes."""
     return SceneConfig(
         id=files.name,

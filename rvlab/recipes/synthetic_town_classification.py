@@ -30,10 +30,10 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import hub, place, town_scenes, values
+from rvlab.recipes import data_dir, models, parse_values, town_scenes
 
-CLASSES = ("building", "no_building")
-COLORS = ("#e4572e", "#3d5a3a")
+CELL_CLASSES = ("building", "no_building")
+CELL_COLORS = ("#e4572e", "#3d5a3a")
 
 
 def get_config(
@@ -79,21 +79,21 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = values.positive("lr", lr)
-    epochs = values.whole("epochs", epochs, least=1)
-    width = values.whole("width", width, least=1)
-    batch_size = values.whole("batch_size", batch_size, least=1)
-    chip_px = values.whole("chip_px", chip_px, least=16)
-    stride_px = values.whole("stride_px", stride_px, least=1)
-    scene_px = values.whole("scene_px", scene_px, least=128)
-    train_scenes = values.whole("train_scenes", train_scenes, least=1)
-    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
-    least_share = values.share("least_share", least_share)
-    data_seed = values.whole("data_seed", data_seed, least=0)
-    nochip = values.flag("nochip", nochip)
-    values.chip_fits(chip_px, scene_px)
+    lr = parse_values.parse_positive("lr", lr)
+    epochs = parse_values.parse_int("epochs", epochs, least=1)
+    width = parse_values.parse_int("width", width, least=1)
+    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
+    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
+    stride_px = parse_values.parse_int("stride_px", stride_px, least=1)
+    scene_px = parse_values.parse_int("scene_px", scene_px, least=128)
+    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
+    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
+    least_share = parse_values.parse_fraction("least_share", least_share)
+    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
+    nochip = parse_values.parse_flag("nochip", nochip)
+    parse_values.require_chip_fits(chip_px, scene_px)
 
-    drawn = town_scenes.fill(
+    drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes, "test": 1},
         px=scene_px,
@@ -101,11 +101,11 @@ def get_config(
         kind=town_scenes.BUILDINGS,
     )
     scenes = {
-        group: [scene(one, cell_px=chip_px, least_share=least_share) for one in files]
+        group: [cell_scene(one, cell_px=chip_px, least_share=least_share) for one in files]
         for group, files in drawn.items()
     }
     dataset = DatasetConfig(
-        class_config=ClassConfig(names=list(CLASSES), colors=list(COLORS)),
+        class_config=ClassConfig(names=list(CELL_CLASSES), colors=list(CELL_COLORS)),
         train_scenes=scenes["train"],
         validation_scenes=scenes["validation"],
         test_scenes=scenes["test"],
@@ -125,8 +125,8 @@ def get_config(
         dataset=dataset,
         backend=PyTorchChipClassificationConfig(
             data=data,
-            model=hub.small_convnet(
-                place.folder(root_uri, data_uri), classes=len(CLASSES), width=width
+            model=models.small_convnet(
+                data_dir.data_folder(root_uri, data_uri), classes=len(CELL_CLASSES), width=width
             ),
             solver=SolverConfig(lr=lr, num_epochs=epochs, batch_sz=batch_size),
             log_tensorboard=False,
@@ -137,7 +137,7 @@ def get_config(
     )
 
 
-def scene(files: town_scenes.Files, *, cell_px: int, least_share: float) -> SceneConfig:
+def cell_scene(files: town_scenes.SceneFiles, *, cell_px: int, least_share: float) -> SceneConfig:
     """One scene, how its cells are labelled, and where its prediction goes."""
     return SceneConfig(
         id=files.name,
@@ -148,7 +148,7 @@ def scene(files: town_scenes.Files, *, cell_px: int, least_share: float) -> Scen
             cell_sz=cell_px,
             ioa_thresh=least_share,
             use_intersection_over_cell=True,
-            background_class_id=CLASSES.index("no_building"),
+            background_class_id=CELL_CLASSES.index("no_building"),
         ),
         label_store=ChipClassificationGeoJSONStoreConfig(),
     )

@@ -31,10 +31,10 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import hub, place, town_scenes, values
+from rvlab.recipes import data_dir, models, parse_values, town_scenes
 
-CLASSES = ("building",)
-COLORS = ("#e4572e",)
+BOX_CLASSES = ("building",)
+BOX_COLORS = ("#e4572e",)
 
 
 def get_config(
@@ -79,21 +79,21 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = values.positive("lr", lr)
-    epochs = values.whole("epochs", epochs, least=1)
-    width = values.whole("width", width, least=1)
-    batch_size = values.whole("batch_size", batch_size, least=1)
-    chip_px = values.whole("chip_px", chip_px, least=64)
-    scene_px = values.whole("scene_px", scene_px, least=128)
-    train_scenes = values.whole("train_scenes", train_scenes, least=1)
-    validation_scenes = values.whole("validation_scenes", validation_scenes, least=1)
-    chips_per_scene = values.whole("chips_per_scene", chips_per_scene, least=1)
-    least_score = values.share("least_score", least_score)
-    data_seed = values.whole("data_seed", data_seed, least=0)
-    nochip = values.flag("nochip", nochip)
-    values.chip_fits(chip_px, scene_px)
+    lr = parse_values.parse_positive("lr", lr)
+    epochs = parse_values.parse_int("epochs", epochs, least=1)
+    width = parse_values.parse_int("width", width, least=1)
+    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
+    chip_px = parse_values.parse_int("chip_px", chip_px, least=64)
+    scene_px = parse_values.parse_int("scene_px", scene_px, least=128)
+    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
+    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
+    chips_per_scene = parse_values.parse_int("chips_per_scene", chips_per_scene, least=1)
+    least_score = parse_values.parse_fraction("least_score", least_score)
+    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
+    nochip = parse_values.parse_flag("nochip", nochip)
+    parse_values.require_chip_fits(chip_px, scene_px)
 
-    drawn = town_scenes.fill(
+    drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes},
         px=scene_px,
@@ -101,9 +101,9 @@ def get_config(
         kind=town_scenes.BUILDINGS,
     )
     dataset = DatasetConfig(
-        class_config=ClassConfig(names=list(CLASSES), colors=list(COLORS)),
-        train_scenes=[scene(files) for files in drawn["train"]],
-        validation_scenes=[scene(files) for files in drawn["validation"]],
+        class_config=ClassConfig(names=list(BOX_CLASSES), colors=list(BOX_COLORS)),
+        train_scenes=[box_scene(files) for files in drawn["train"]],
+        validation_scenes=[box_scene(files) for files in drawn["validation"]],
     )
     # A building that a chip cuts counts if most of it is there, by the box of what is there.
     sampling = ObjectDetectionWindowSamplingConfig(
@@ -126,9 +126,9 @@ def get_config(
         dataset=dataset,
         backend=PyTorchObjectDetectionConfig(
             data=data,
-            model=hub.small_detector(
-                place.folder(root_uri, data_uri),
-                classes=len(CLASSES),
+            model=models.small_detector(
+                data_dir.data_folder(root_uri, data_uri),
+                classes=len(BOX_CLASSES),
                 width=width,
                 chip_px=chip_px,
             ),
@@ -147,7 +147,7 @@ def get_config(
     )
 
 
-def scene(files: town_scenes.Files) -> SceneConfig:
+def box_scene(files: town_scenes.SceneFiles) -> SceneConfig:
     """One scene, its boxes, and where its prediction goes."""
     return SceneConfig(
         id=files.name,

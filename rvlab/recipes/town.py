@@ -22,8 +22,8 @@ VERSION = 1
 GSD_M = 0.3
 """Ground sampling distance: metres a pixel."""
 
-CLASSES = ("background", "building", "road")
-COLORS = ("#3d5a3a", "#e4572e", "#f3d9a4")
+TOWN_CLASSES = ("background", "building", "road")
+TOWN_COLORS = ("#3d5a3a", "#e4572e", "#f3d9a4")
 BACKGROUND, BUILDING, ROAD = range(3)
 
 _ROOFS: tuple[Color, ...] = (
@@ -84,7 +84,7 @@ class Street:
 
 
 @dataclass(frozen=True)
-class Flight:
+class Camera:
     """The hour that all scenes of a data set were taken in, from the air.
 
     Args:
@@ -100,7 +100,7 @@ class Flight:
     haze: float
 
     @classmethod
-    def of(cls, seed: int) -> Flight:
+    def from_seed(cls, seed: int) -> Camera:
         """The flight of a data set's seed."""
         rng = np.random.default_rng(seed)
         cast = rng.uniform(1.02, 1.14) * rng.uniform(0.96, 1.04, 3)
@@ -109,7 +109,7 @@ class Flight:
         )
 
 
-class Drawn(NamedTuple):
+class RenderedScene(NamedTuple):
     """A drawn scene.
 
     Args:
@@ -131,20 +131,20 @@ class Town:
     Args:
         px: Its side, in pixels.
         rng: Where all chance comes from.
-        flight: Light and camera.
+        camera: Light and camera.
     """
 
     px: int
     rng: np.random.Generator
-    flight: Flight
+    camera: Camera
     canvas: Canvas = field(init=False)
     streets: list[Street] = field(init=False, default_factory=list)
     buildings: list[tuple[Box, ...]] = field(init=False, default_factory=list)
 
     def __post_init__(self) -> None:
-        self.canvas = Canvas(self.px, self.rng, sun=self.flight.sun, low=self.flight.low)
+        self.canvas = Canvas(self.px, self.rng, sun=self.camera.sun, low=self.camera.low)
 
-    def draw(self) -> Drawn:
+    def draw(self) -> RenderedScene:
         """Draw everything."""
         self._meadow()
         self._lay_out_streets()
@@ -153,8 +153,8 @@ class Town:
         self._lots()
         self._street_cars()
         self._trees()
-        image = self.canvas.photograph(self.flight.cast, self.flight.haze)
-        return Drawn(image, self.canvas.labels, self.buildings)
+        image = self.canvas.render(self.camera.cast, self.camera.haze)
+        return RenderedScene(image, self.canvas.labels, self.buildings)
 
     def _meadow(self) -> None:
         rng, c = self.rng, self.canvas
@@ -261,7 +261,7 @@ class Town:
         x, y, along = street.at(s, aside)
         turn = along + (math.pi / 2 if end_on else 0) + rng.normal(0, 0.03)
         house = Box(x, y, turn, long, wide)
-        if not c.free(house.grown(4)):
+        if not c.is_free(house.grow(4)):
             return
         paving = _PAVING[rng.integers(len(_PAVING))]
         lane = rng.choice((-0.6, 0.6)) * (wide if end_on else long)
@@ -274,10 +274,10 @@ class Town:
             )
         yard = street.at(s + rng.uniform(-15, 15), aside + side * (deep + rng.uniform(14, 24)))
         pool = Box(yard[0], yard[1], yard[2], rng.uniform(6, 10), rng.uniform(4, 6))
-        if rng.random() < 0.22 and c.free(pool.grown(3)):
-            c.fill(pool.grown(2.5), (0.74, 0.72, 0.68), only=BACKGROUND)
+        if rng.random() < 0.22 and c.is_free(pool.grow(3)):
+            c.fill(pool.grow(2.5), (0.74, 0.72, 0.68), only=BACKGROUND)
             c.fill(pool, (0.30, 0.66, 0.74), only=BACKGROUND)
-            c.take(pool.grown(3))
+            c.occupy(pool.grow(3))
         color = _ROOFS[rng.integers(len(_ROOFS))]
         hip = bool(rng.random() < 0.4)
         height = rng.uniform(7, 12)
@@ -292,7 +292,7 @@ class Town:
             c.shadow(part, height)
         for part in parts:
             c.roof(part, color, BUILDING, hip=hip)
-            c.take(part.grown(3))
+            c.occupy(part.grow(3))
         self.buildings.append(tuple(parts))
 
     def _hall(self, street: Street, s: float, side: int) -> None:
@@ -300,12 +300,12 @@ class Town:
         long, wide = rng.uniform(28, 46), rng.uniform(20, 30)
         x, y, along = street.at(s, side * (street.half + rng.uniform(34, 46) + wide))
         hall = Box(x, y, along, long, wide)
-        if not c.free(hall.grown(5)):
+        if not c.is_free(hall.grow(5)):
             return
         front = wide + 16
         px, py = hall.point(0, -side * front)
         park = Box(px, py, along, long, 14)
-        if c.free(park):
+        if c.is_free(park):
             grey = rng.uniform(0.36, 0.5)
             c.fill(park, (grey, grey, grey), only=BACKGROUND)
             for a in np.arange(-long + 5, long - 4, 10):
@@ -316,10 +316,10 @@ class Town:
                 )
                 if rng.random() < 0.55:
                     self._car(*park.point(float(a), rng.normal(0, 1)), along + math.pi / 2)
-            c.take(park)
+            c.occupy(park)
         c.shadow(hall, rng.uniform(11, 16))
         c.flat_roof(hall, _FLAT_ROOFS[rng.integers(len(_FLAT_ROOFS))], BUILDING)
-        c.take(hall.grown(3))
+        c.occupy(hall.grow(3))
         self.buildings.append((hall,))
 
     def _car(self, x: float, y: float, along: float) -> None:
@@ -349,12 +349,12 @@ class Town:
             row, col = c.pixel(x, y)
             if rng.random() > np.clip(grove[row, col] * 2.6 - 0.95, 0.1, 1):
                 continue
-            if c.labels[row, col] != BACKGROUND or c.near(x, y, radius * 0.55, BUILDING):
+            if c.labels[row, col] != BACKGROUND or c.is_near(x, y, radius * 0.55, BUILDING):
                 continue
             c.tree(x, y, radius, _TREES[rng.integers(len(_TREES))])
 
 
-def drawn(px: int, seed: int, place: tuple[int, int]) -> Drawn:
+def render_scene(px: int, seed: int, place: tuple[int, int]) -> RenderedScene:
     """Draw one scene; the same arguments always draw the same one.
 
     Args:
@@ -362,13 +362,13 @@ def drawn(px: int, seed: int, place: tuple[int, int]) -> Drawn:
         seed: 0 or more; scenes of one seed are taken under the same sun.
         place: Two numbers of 0 or more that tell the scenes of one seed apart.
     """
-    return Town(px, np.random.default_rng((seed, *place)), Flight.of(seed)).draw()
+    return Town(px, np.random.default_rng((seed, *place)), Camera.from_seed(seed)).draw()
 
 
 # Recipes that older runs have recorded, and that may be cloned, take these two alone.
-def scene(
+def render_image_and_labels(
     px: int, seed: int, place: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The image of a scene and its class ids; see `drawn`."""
-    image, labels, _ = drawn(px, seed, place)
+    """The image of a scene and its class ids; see `render_scene`."""
+    image, labels, _ = render_scene(px, seed, place)
     return image, labels

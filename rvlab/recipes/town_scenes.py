@@ -9,14 +9,14 @@ from functools import lru_cache, partial
 from pathlib import Path
 from typing import Any
 
-from rvlab.recipes import geotiff, place, town
+from rvlab.recipes import data_dir, geotiff, town
 
 CRS = "EPSG:32632"
-GROUPS = ("train", "validation", "test")
+TOWN_GROUPS = ("train", "validation", "test")
 CLASS_IDS, BUILDINGS = "labels.tif", "buildings.geojson"
 """The kinds of labels, and how the names of their files end."""
 
-LEAST_PX2 = 200.0
+MIN_BUILDING_PX2 = 200.0
 """Area, in square pixels, that a building cut by the edge of a scene must have to be in BUILDINGS.
 
 Less is a sliver of roof that a mapper would leave out: 18 square metres.
@@ -24,7 +24,7 @@ Less is a sliver of roof that a mapper would leave out: 18 square metres.
 
 
 @dataclass(frozen=True)
-class Files:
+class SceneFiles:
     """A scene that lies in the store.
 
     Args:
@@ -38,14 +38,14 @@ class Files:
     labels: str
 
 
-def fill(
+def write_scenes(
     folder_of: tuple[str, str | None],
     *,
     counts: Mapping[str, int],
     px: int,
     seed: int,
     kind: str,
-) -> dict[str, list[Files]]:
+) -> dict[str, list[SceneFiles]]:
     """Draw those scenes that are not in the store yet.
 
     Args:
@@ -61,21 +61,23 @@ def fill(
     Raises:
         StoreError: If the folder cannot be read or written.
     """
-    names = {group: [f"{group}-{i}" for i in range(counts.get(group, 0))] for group in GROUPS}
+    names = {group: [f"{group}-{i}" for i in range(counts.get(group, 0))] for group in TOWN_GROUPS}
     makers = {}
-    for group, number in ((g, i) for g in GROUPS for i in range(len(names[g]))):
-        one = partial(draw, group=group, number=number, px=px, seed=seed)
+    for group, number in ((g, i) for g in TOWN_GROUPS for i in range(len(names[g]))):
+        one = partial(write_scene_file, group=group, number=number, px=px, seed=seed)
         makers[f"{group}-{number}.tif"] = partial(one, what="image")
         makers[f"{group}-{number}-{kind}"] = partial(one, what=kind)
-    folder = place.folder(*folder_of, f"town-v{town.VERSION}-seed{seed}-{px}px")
-    uris = place.fill(folder, makers)
+    folder = data_dir.data_folder(*folder_of, f"town-v{town.VERSION}-seed{seed}-{px}px")
+    uris = data_dir.make_missing(folder, makers)
     return {
-        group: [Files(name, uris[f"{name}.tif"], uris[f"{name}-{kind}"]) for name in names[group]]
-        for group in GROUPS
+        group: [
+            SceneFiles(name, uris[f"{name}.tif"], uris[f"{name}-{kind}"]) for name in names[group]
+        ]
+        for group in TOWN_GROUPS
     }
 
 
-def draw(path: Path, *, group: str, number: int, px: int, seed: int, what: str) -> None:
+def write_scene_file(path: Path, *, group: str, number: int, px: int, seed: int, what: str) -> None:
     """Draw one scene and write its image or its labels.
 
     Args:
@@ -88,20 +90,22 @@ def draw(path: Path, *, group: str, number: int, px: int, seed: int, what: str) 
     """
     from rasterio import Affine
 
-    row = GROUPS.index(group)
-    scene = drawn(px, seed, (row, number))
+    row = TOWN_GROUPS.index(group)
+    scene = cached_scene(px, seed, (row, number))
     side_m = (px + 64) * town.GSD_M
     west, north = 600_000 + number * side_m, 5_400_000 - row * side_m
     transform = Affine(town.GSD_M, 0.0, west, 0.0, -town.GSD_M, north)
     if what == "image":
         geotiff.write_image(path, scene.image, crs=CRS, transform=transform)
     elif what == CLASS_IDS:
-        geotiff.write_labels(path, scene.labels, crs=CRS, transform=transform, colors=town.COLORS)
+        geotiff.write_labels(
+            path, scene.labels, crs=CRS, transform=transform, colors=town.TOWN_COLORS
+        )
     else:
         path.write_text(json.dumps(_features(footprints(scene, px), transform)))
 
 
-def footprints(scene: town.Drawn, px: int) -> list[Any]:
+def footprints(scene: town.RenderedScene, px: int) -> list[Any]:
     """The outlines of the buildings, cut at the edge of the scene.
 
     Args:
@@ -120,7 +124,7 @@ def footprints(scene: town.Drawn, px: int) -> list[Any]:
         shapes = [Polygon([(x + px / 2, y + px / 2) for x, y in part.corners()]) for part in parts]
         inside = union_all(shapes).intersection(extent)
         whole = inside.geoms if isinstance(inside, MultiPolygon) else [inside]
-        found += [shape for shape in whole if shape.area >= LEAST_PX2]
+        found += [shape for shape in whole if shape.area >= MIN_BUILDING_PX2]
     return found
 
 
@@ -135,7 +139,7 @@ def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
         features.append(
             {
                 "type": "Feature",
-                "properties": {"class_name": town.CLASSES[town.BUILDING]},
+                "properties": {"class_name": town.TOWN_CLASSES[town.BUILDING]},
                 "geometry": {
                     "type": "Polygon",
                     "coordinates": [[[round(x, 9), round(y, 9)] for x, y in ring]],
@@ -146,4 +150,4 @@ def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
 
 
 # A scene's image and its labels are written one after the other.
-drawn = lru_cache(maxsize=1)(town.drawn)
+cached_scene = lru_cache(maxsize=1)(town.render_scene)

@@ -13,7 +13,7 @@ from torch.nn import functional
 dependencies = ["torch"]
 
 
-class Block(nn.Sequential):  # type: ignore[misc]
+class DoubleConv(nn.Sequential):  # type: ignore[misc]
     """Twice a 3 x 3 convolution, batch normalisation and ReLU; the size stays.
 
     Args:
@@ -42,18 +42,18 @@ class UNet(nn.Module):  # type: ignore[misc]
         classes: Channels of the result, one score per class.
         width: Channels at full resolution.
         levels: How many resolutions, the full one included.
-        momentum: See :class:`Block`.
+        momentum: See :class:`DoubleConv`.
     """
 
     def __init__(self, bands: int, classes: int, width: int, levels: int, momentum: float) -> None:
         super().__init__()
         widths = [width * 2**level for level in range(levels)]
         self.down = nn.ModuleList(
-            Block(before, after, momentum)
+            DoubleConv(before, after, momentum)
             for before, after in zip([bands, *widths], widths, strict=False)
         )
         self.up = nn.ModuleList(
-            Block(below + beside, beside, momentum)
+            DoubleConv(below + beside, beside, momentum)
             for below, beside in zip(widths[:0:-1], widths[-2::-1], strict=True)
         )
         self.scores = nn.Conv2d(width, classes, 1)

@@ -2,32 +2,40 @@
 
 from __future__ import annotations
 
-from rvlab.report.facts import PER_CLASS, Facts, count, number
 from rvlab.report.render import render_markdown
+from rvlab.report.run_summary import CLASS_TABLE_METRICS, RunSummary, format_count, format_metric
 
-HEADS = ("class", "precision", "recall", "F1", "IoU", "support")
+CLASS_TABLE_HEADINGS = ("class", "precision", "recall", "F1", "IoU", "support")
 
 
-def markdown(facts: Facts) -> str:
+def markdown(facts: RunSummary) -> str:
     """Write a run as Markdown: parameters, metrics, costs, and the address of its records.
 
     Text of the run is escaped, so that it stays one line of plain text.
     """
-    overall = [(name, number(value)) for name, value in facts.metrics.items() if "." not in name]
+    overall = [
+        (name, format_metric(value)) for name, value in facts.metrics.items() if "." not in name
+    ]
     return render_markdown(
         "report.md.j2",
         run=facts,
         overall=overall,
-        heads=HEADS,
+        heads=CLASS_TABLE_HEADINGS,
         classes=class_rows(facts),
-        missed=count(facts.missed_as_null),
+        missed=format_count(facts.missed_as_null),
     )
 
 
-def class_rows(facts: Facts) -> list[list[str]]:
-    """The rows of the table of classes, in the order of `HEADS`; empty without an evaluation."""
+def class_rows(facts: RunSummary) -> list[list[str]]:
+    """Return the rows of the table of classes, in the order of `CLASS_TABLE_HEADINGS`."""
     rows = []
     for name in facts.classes if facts.group is not None else ():
-        of = facts.of_class(name)
-        rows.append([name, *(number(of[m]) for m in PER_CLASS[:-1]), count(of["truth_count"])])
+        of = facts.class_metrics(name)
+        rows.append(
+            [
+                name,
+                *(format_metric(of[m]) for m in CLASS_TABLE_METRICS[:-1]),
+                format_count(of["truth_count"]),
+            ]
+        )
     return rows

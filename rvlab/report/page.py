@@ -9,18 +9,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rvlab.compare.addresses import Runs, one
+from rvlab.compare.resolve import RunsLike, single_run
 from rvlab.errors import SpecError
 from rvlab.model import STATES
 from rvlab.report import pictures
-from rvlab.report.facts import NOTHING, Facts, count, facts, number
-from rvlab.report.markdown import HEADS, class_rows
+from rvlab.report.markdown import CLASS_TABLE_HEADINGS, class_rows
 from rvlab.report.pictures import Picture
 from rvlab.report.render import render_html
+from rvlab.report.run_summary import (
+    MISSING_TEXT,
+    RunSummary,
+    format_count,
+    format_metric,
+    load_run_summary,
+)
 
-SCENES = 6
+SCENES_SHOWN = 6
 GRID_BYTES, PLOT_BYTES = 1_450_000, 300_000  # of PNG: a third more in base64, so a page is < 3 MB
-TILES = {
+METRIC_TILES = {
     "f1": "macro F1",
     "mean_iou": "mean IoU",
     "accuracy": "accuracy",
@@ -29,14 +35,14 @@ TILES = {
 }
 
 
-def write_page(run: Runs, path: str | Path) -> Path:
+def write_page(run: RunsLike, path: str | Path) -> Path:
     """Write the page of a run to a file, and return its path.
 
     Raises:
         SpecError: If it is not one run, or the file cannot be written.
         StoreError: If the store does not answer or refuses.
     """
-    text = page(run)
+    text = render_page(run)
     file = Path(path).expanduser()
     try:
         file.write_text(text, encoding="utf-8")
@@ -45,7 +51,7 @@ def write_page(run: Runs, path: str | Path) -> Path:
     return file
 
 
-def page(run: Runs, *, scenes: int = SCENES) -> str:
+def render_page(run: RunsLike, *, scenes: int = SCENES_SHOWN) -> str:
     """A run as one self-contained HTML page of at most 3 MB.
 
     Args:
@@ -59,32 +65,36 @@ def page(run: Runs, *, scenes: int = SCENES) -> str:
         SpecError: If it is not one run.
         StoreError: If the store does not answer or refuses.
     """
-    return page_of(facts(one(run, "The run of a page")), scenes=scenes)
+    return render_summary_page(
+        load_run_summary(single_run(run, "The run of a page")), scenes=scenes
+    )
 
 
-def page_of(found: Facts, *, scenes: int = SCENES) -> str:
-    """The page of a run that was read already; see `page`."""
-    state = found.said("state")
-    words = [found.said(name) for name in ("recipe", "duration", "device")]
-    tiles = [(text, found.metrics[name]) for name, text in TILES.items() if name in found.metrics]
-    predictions = pictures.predictions(found, scenes=scenes, most_bytes=GRID_BYTES)
+def render_summary_page(found: RunSummary, *, scenes: int = SCENES_SHOWN) -> str:
+    """The page of a run that was read already; see `render_page`."""
+    state = found.format_field("state")
+    words = [found.format_field(name) for name in ("recipe", "duration", "device")]
+    tiles = [
+        (text, found.metrics[name]) for name, text in METRIC_TILES.items() if name in found.metrics
+    ]
+    predictions = pictures.predictions_picture(found, scenes=scenes, most_bytes=GRID_BYTES)
     return render_html(
         "page.html.j2",
         run=found,
         state_class=state if state in STATES else "",
-        summary=" · ".join(word for word in words if word != NOTHING),
-        tiles=[(text, number(value)) for text, value in tiles],
+        summary=" · ".join(word for word in words if word != MISSING_TEXT),
+        tiles=[(text, format_metric(value)) for text, value in tiles],
         predictions=predictions,
         scenes_note=_scenes_note(found, predictions, scenes),
-        heads=HEADS,
+        heads=CLASS_TABLE_HEADINGS,
         classes=class_rows(found),
-        missed=count(found.missed_as_null),
-        confusion=pictures.confusion(found, most_bytes=PLOT_BYTES),
-        curves=pictures.curves(found, most_bytes=PLOT_BYTES),
+        missed=format_count(found.missed_as_null),
+        confusion=pictures.confusion_picture(found, most_bytes=PLOT_BYTES),
+        curves=pictures.curves_picture(found, most_bytes=PLOT_BYTES),
     )
 
 
-def _scenes_note(found: Facts, picture: Picture, most: int) -> str:
+def _scenes_note(found: RunSummary, picture: Picture, most: int) -> str:
     known = len(found.scenes)
     if picture.png is None or known <= 1:
         return ""

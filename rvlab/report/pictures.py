@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 from rvlab import plot
 from rvlab.errors import RasterError, RvlabError
-from rvlab.report.facts import Facts
+from rvlab.report.run_summary import RunSummary
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-RESOLUTIONS = (160, 120, 90, 60)  # dots per inch, the first that is small enough
+DPI_STEPS = (160, 120, 90, 60)  # dots per inch, the first that is small enough
 CSS_PX = 96  # per inch
 
 
@@ -45,7 +45,7 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}" if self.png else ""
 
 
-def predictions(facts: Facts, *, scenes: int, most_bytes: int) -> Picture:
+def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> Picture:
     """The worst scenes of the headline's group: the image, the truth, the prediction.
 
     Args:
@@ -54,22 +54,22 @@ def predictions(facts: Facts, *, scenes: int, most_bytes: int) -> Picture:
         most_bytes: Size of the PNG.
     """
     names = [name for name, _ in facts.scenes[:scenes]]
-    shown = f"Image, truth and prediction of {_listed(names)}."
+    shown = f"Image, truth and prediction of {_join_names(names)}."
 
     def draw() -> Figure:
         row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
         table = _frame(row)
         made = plot.predictions(table, scenes=names, label="what")
         if not any(ax.images for ax in made.axes):
-            raise RasterError(_written(made))
+            raise RasterError(_cell_texts(made))
         return made
 
     if not names:
         return Picture(None, "No scene of this run was scored, so none is shown.")
-    return attempted("The predictions", shown, draw, most_bytes)
+    return try_picture("The predictions", shown, draw, most_bytes)
 
 
-def curves(facts: Facts, *, most_bytes: int) -> Picture:
+def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     """Losses and scores over the epochs."""
 
     def draw() -> Figure:
@@ -82,10 +82,10 @@ def curves(facts: Facts, *, most_bytes: int) -> Picture:
         return Picture(None, "This run has no training history.")
     epochs = facts.history["epoch"].nunique()
     shown = f"Training over {epochs} {'epoch' if epochs == 1 else 'epochs'}."
-    return attempted("The training curves", shown, draw, most_bytes, tight=True)
+    return try_picture("The training curves", shown, draw, most_bytes, tight=True)
 
 
-def confusion(facts: Facts, *, most_bytes: int) -> Picture:
+def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     """The confusion matrix of the headline's group, as shares of each true class."""
     group = facts.group
     if group is None:
@@ -100,10 +100,10 @@ def confusion(facts: Facts, *, most_bytes: int) -> Picture:
         return made
 
     shown = f"Confusion matrix of {group}: truth down, prediction across."
-    return attempted("The confusion matrix", shown, draw, most_bytes, tight=True)
+    return try_picture("The confusion matrix", shown, draw, most_bytes, tight=True)
 
 
-def attempted(
+def try_picture(
     what: str,
     shown: str,
     draw: Callable[[], Figure],
@@ -125,7 +125,7 @@ def attempted(
     """
     try:
         made = draw()
-        for dpi in RESOLUTIONS:
+        for dpi in DPI_STEPS:
             png = _png(made, dpi, tight=tight)
             if len(png) <= most_bytes:
                 width, height = (round(side * CSS_PX / dpi) for side in _size(png))
@@ -160,7 +160,7 @@ def _sentence(exc: Exception) -> str:
     return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
 
 
-def _written(made: Figure) -> str:
+def _cell_texts(made: Figure) -> str:
     """What stands in the cells of a grid without a single picture, each sentence once."""
     said = [text.get_text() for ax in made.axes for text in ax.texts]
     joined = [re.sub(r"(?<=[/_])\n", "", one).replace("\n", " ") for one in said]
@@ -173,5 +173,5 @@ def _frame(columns: dict[str, list[str]]) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _listed(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1]))) if names else "no scene"

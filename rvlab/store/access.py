@@ -117,9 +117,9 @@ class S3Access:
 
 def _restore(endpoint: str | None, region: str) -> S3Access:
     """Find the credentials of an unpickled access in this process."""
-    from rvlab.store.store import opened
+    from rvlab.store.store import registered_stores
 
-    for store in opened():
+    for store in registered_stores():
         if store.is_s3 and store.access.endpoint == endpoint:
             return replace(store.access, region=region)
     found = S3Access.from_environ()
@@ -138,7 +138,7 @@ def _of_embedded_server(endpoint: str | None) -> S3Access | None:
     kind, _, folder = os.environ.get("RVLAB_STORE", "").partition(":")
     for one in dict.fromkeys([folder if kind == "embedded" else "", ""]):
         try:
-            found = server.find(one or None)
+            found = server.find_server(one or None)
         except RvlabError:  # there is none in that folder, or on this platform
             continue
         if found and found.endpoint == endpoint:

@@ -39,33 +39,33 @@ class FsspecObjects:
         """See Objects."""
         if limit is not None and (found := self.size(key)) > limit:
             too_large(key, found, limit)
-        with self._said(key):
+        with self._translate_errors(key):
             return bytes(self._fs.cat_file(self._path(key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
-        with self._said(key):
+        with self._translate_errors(key):
             return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
 
     def size(self, key: str) -> int:
         """See Objects."""
-        with self._said(key):
+        with self._translate_errors(key):
             return int(self._fs.size(self._path(key)))
 
-    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+    def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
-        told = self.tag(key)  # before the bytes: newer ones have another, and are read again
+        told = self.etag(key)  # before the bytes: newer ones have another, and are read again
         return self.get(key, limit), told
 
-    def tag(self, key: str) -> str | None:
+    def etag(self, key: str) -> str | None:
         """See Objects."""
-        with self._said(key):
+        with self._translate_errors(key):
             self._fs.invalidate_cache()
-            return _tag(self._fs.info(self._path(key)))
+            return _etag(self._fs.info(self._path(key)))
 
-    def modified(self, key: str) -> datetime:
+    def last_modified(self, key: str) -> datetime:
         """See Objects; StoreError if this kind of storage keeps no times."""
-        with self._said(key):
+        with self._translate_errors(key):
             try:
                 found: datetime = self._fs.modified(self._path(key))
             except NotImplementedError as exc:
@@ -75,7 +75,7 @@ class FsspecObjects:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects; with `if_absent`, two that write at the same moment may both succeed."""
         path = self._path(key)
-        with self._said(key):
+        with self._translate_errors(key):
             if if_absent and self._fs.exists(path):
                 raise FileExistsError(key)
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
@@ -83,21 +83,21 @@ class FsspecObjects:
 
     def delete(self, key: str) -> None:
         """See Objects."""
-        with self._said(key):
+        with self._translate_errors(key):
             if self._fs.exists(self._path(key)):
                 self._fs.rm_file(self._path(key))
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
         """See Objects."""
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
         keys = ((path[start:], int(info["size"])) for path, info in found.items())
         return sorted((key, size) for key, size in keys if key != prefix)
 
-    def written(self, prefix: str) -> dict[str, datetime | None]:
+    def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
         """See Objects."""
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
@@ -110,7 +110,7 @@ class FsspecObjects:
 
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             try:
                 found = self._fs.ls(self._path(prefix.rstrip("/")), detail=True)
             except FileNotFoundError:
@@ -121,14 +121,14 @@ class FsspecObjects:
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
         """See Objects."""
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
-        yield {path[start:]: _tag(info) for path, info in found.items() if path[start:] != prefix}
+        yield {path[start:]: _etag(info) for path, info in found.items() if path[start:] != prefix}
 
     @contextmanager
-    def _said(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         try:
             yield
         except FileNotFoundError as exc:
@@ -154,7 +154,7 @@ def _time(info: Mapping[str, Any]) -> datetime | None:
     return None
 
 
-def _tag(info: Mapping[str, Any]) -> str | None:
+def _etag(info: Mapping[str, Any]) -> str | None:
     """What tells one content of a key from another, under the names that file systems have."""
     for name in ("ETag", "etag", "e_tag", "md5Hash", "content_md5"):
         if info.get(name):

@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import Any
 
 from rvlab.errors import KeyExists, KeyMissing, SpecError, StoreError
-from rvlab.model import ANNOTATIONS_DIR, RUNS_DIR, is_name, utc_now
+from rvlab.model import ANNOTATIONS_DIR, RUNS_DIR, is_valid_name, utc_now
 from rvlab.store.store import Store
 
 LAYOUT = 1
@@ -111,7 +111,7 @@ def _number(store: Store) -> int | None:
 
 
 def _old_experiments(store: Store) -> list[str]:
-    names = [name for name in store.folders() if is_name(name)]
+    names = [name for name in store.folders() if is_valid_name(name)]
     return [name for name in names if store.files(f"{name}/{OLD_RUNS}")]
 
 
@@ -119,7 +119,7 @@ def _require_quiet(store: Store, experiment: str) -> None:
     start = f"{experiment}/{OLD_RUNS}/active/"
     for key, _ in store.files(start):
         records = [one for one, _ in store.files(f"{experiment}/{key[len(start) :]}/steps")]
-        times = [store.modified(one) for one in records]
+        times = [store.last_modified(one) for one in records]
         age = store.now() - max(times) if times else None
         if age is not None and age < QUIET:
             raise SpecError(
@@ -148,5 +148,5 @@ def _copy(store: Store, experiment: str) -> int:
                     f"versions of rvlab? Delete the one that is wrong, then migrate again."
                 ) from None
 
-    store.each(copy, keys)
+    store.map_concurrently(copy, keys)
     return len(keys)

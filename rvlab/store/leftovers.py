@@ -11,9 +11,9 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from rvlab.model import RESERVED, RUNS_DIR, Run, is_name
-from rvlab.store.removal import remove_folder
-from rvlab.store.roll import drop_stale_mark, is_on
+from rvlab.model import RESERVED_NAMES, RUNS_DIR, Run, is_valid_name
+from rvlab.store.delete import remove_folder
+from rvlab.store.run_listing import delete_stale_mark, run_exists
 from rvlab.store.store import Store
 
 UNFINISHED, STALE_MARK, UNLISTED = "unfinished submission", "stale active mark", "unlisted folder"
@@ -65,7 +65,7 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
         return older_than_s <= 0 or (moment is not None and moment <= before)
 
     found: list[Leftover] = []
-    for experiment in filter(is_name, store.folders()):
+    for experiment in filter(is_valid_name, store.folders()):
         # Marks before ends, as in `roll`: a run that ends meanwhile is found by both.
         marks = _by_id(store, f"{experiment}/{RUNS_DIR}/active/", "")
         ends = _by_id(store, f"{experiment}/{RUNS_DIR}/ended/", ".json")
@@ -79,18 +79,18 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
 
 
 def _by_id(store: Store, prefix: str, ending: str) -> dict[str, datetime | None]:
-    times = store.written(prefix)
+    times = store.last_modified_by_key(prefix)
     ids = {key[len(prefix) : len(key) - len(ending)]: at for key, at in times.items()}
-    return {id_: at for id_, at in ids.items() if is_name(id_)}
+    return {id_: at for id_, at in ids.items() if is_valid_name(id_)}
 
 
 def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[Leftover]:
     """Folders of runs that are not listed."""
     for id_ in store.folders(f"{experiment}/"):
-        if id_ in RESERVED or id_ in listed or not is_name(id_):
+        if id_ in RESERVED_NAMES or id_ in listed or not is_valid_name(id_):
             continue
         run = Run(store.uri, experiment, id_)
-        times = store.written(run.prefix)
+        times = store.last_modified_by_key(run.prefix)
         if not times:  # some stores list a folder for a while after its last key is gone
             continue
         names = {key[len(run.prefix) + 1 :] for key in times}
@@ -110,9 +110,9 @@ def remove_leftover(store: Store, one: Leftover) -> bool:
         StoreError: If the store does not answer or refuses.
     """
     if one.kind == STALE_MARK:
-        drop_stale_mark(store, one.run)
+        delete_stale_mark(store, one.run)
         return True
-    if one.kind != UNFINISHED or is_on(store, one.run):
+    if one.kind != UNFINISHED or run_exists(store, one.run):
         return False
     for name in reversed(SUBMITTED):  # recipe.py last, as a submission writes it first
         store.delete(key for key in one.keys if key == one.run.key(name))

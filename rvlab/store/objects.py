@@ -31,12 +31,12 @@ from rvlab.store.scan import Unscannable, scan
 
 # A dead endpoint has to be told within 15 s, one that takes connections and says nothing included;
 # a slow answer of a live one may take longer.
-CONNECT_S, SILENT_S, ANSWER_S, RETRY_S = 4, 10, 30, 8
+S3_CONNECT_TIMEOUT_S, S3_READ_TIMEOUT_S, S3_REQUEST_TIMEOUT_S, S3_RETRY_TIMEOUT_S = 4, 10, 30, 8
 
-NO_CREDENTIALS = "169.254.169.254"
+METADATA_ADDRESS = "169.254.169.254"
 """Where obstore asks an Amazon machine for credentials when it has none; elsewhere, nobody."""
 
-PAGE = 1000
+MAX_KEYS_PER_PAGE = 1000
 """So many keys are listed by one request to S3."""
 
 BUSY = ("408", "429", "500", "502", "503", "504")
@@ -51,7 +51,7 @@ AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOW
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3})")
 
-ENDPOINT = re.compile(r"https?://[!-~]+")
+ENDPOINT_PATTERN = re.compile(r"https?://[!-~]+")
 
 
 class Objects(Protocol):
@@ -66,13 +66,13 @@ class Objects(Protocol):
     def size(self, key: str) -> int:
         """How many bytes a key has; KeyMissing if there is none."""
 
-    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+    def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """`get`, and the key's ETag as `pages` has it."""
 
-    def tag(self, key: str) -> str | None:
+    def etag(self, key: str) -> str | None:
         """The ETag of a key, as `pages` has it; KeyMissing if there is none."""
 
-    def modified(self, key: str) -> datetime:
+    def last_modified(self, key: str) -> datetime:
         """When a key was last written, in UTC; KeyMissing if there is none."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
@@ -81,7 +81,7 @@ class Objects(Protocol):
     def delete(self, key: str) -> None:
         """Remove a key; a missing one is no error."""
 
-    def written(self, prefix: str) -> dict[str, datetime | None]:
+    def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
         """When each key below a prefix was last written, in UTC; None where that is not known.
 
         Sorted by key.
@@ -104,7 +104,7 @@ class Objects(Protocol):
         """
 
 
-def objects_at(uri: str, access: S3Access) -> Objects:
+def open_objects(uri: str, access: S3Access) -> Objects:
     """The storage behind a root URI."""
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
@@ -139,7 +139,7 @@ class ObstoreObjects:
         """A bucket and prefix on S3."""
         from obstore.store import S3Store
 
-        if access.endpoint and not ENDPOINT.fullmatch(access.endpoint):
+        if access.endpoint and not ENDPOINT_PATTERN.fullmatch(access.endpoint):
             raise StoreError(
                 f"The S3 endpoint {access.endpoint!r} is no URL. Write AWS_ENDPOINT_URL as "
                 "http://host:port or https://host."
@@ -162,13 +162,13 @@ class ObstoreObjects:
                 **settings,
                 client_options={
                     "allow_http": access.plain_http,
-                    "connect_timeout": timedelta(seconds=CONNECT_S),
-                    "read_timeout": timedelta(seconds=SILENT_S),
-                    "timeout": timedelta(seconds=ANSWER_S),
+                    "connect_timeout": timedelta(seconds=S3_CONNECT_TIMEOUT_S),
+                    "read_timeout": timedelta(seconds=S3_READ_TIMEOUT_S),
+                    "timeout": timedelta(seconds=S3_REQUEST_TIMEOUT_S),
                 },
                 retry_config={
                     "max_retries": max_retries,
-                    "retry_timeout": timedelta(seconds=RETRY_S),
+                    "retry_timeout": timedelta(seconds=S3_RETRY_TIMEOUT_S),
                     "backoff": {
                         "init_backoff": timedelta(milliseconds=100),
                         "max_backoff": timedelta(seconds=2),
@@ -206,50 +206,50 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def size(self, key: str) -> int:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             return int(obstore.head(self._store, key)["size"])
 
-    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+    def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
         return self._read(key, limit)
 
     def _read(self, key: str, limit: int | None) -> tuple[bytes, str | None]:
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             found = obstore.get(self._store, key)
         size = found.meta["size"]
         if limit is not None and size > limit:
             too_large(key, size, limit)  # its body is never asked for
-        with self._said(key):
+        with self._translate_errors(key):
             return bytes(found.bytes()), found.meta["e_tag"]
 
-    def tag(self, key: str) -> str | None:
+    def etag(self, key: str) -> str | None:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             return obstore.head(self._store, key)["e_tag"]
 
-    def modified(self, key: str) -> datetime:
+    def last_modified(self, key: str) -> datetime:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             return obstore.head(self._store, key)["last_modified"].astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             if if_absent:
                 obstore.put(self._sent_once, key, data, mode="create")
             else:
@@ -259,7 +259,7 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
-        with self._said(key):
+        with self._translate_errors(key):
             try:
                 obstore.delete(self._store, key)
             except FileNotFoundError:
@@ -269,15 +269,15 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             pages = list(obstore.list(self._store, prefix or None))
         return sorted((meta["path"], meta["size"]) for page in pages for meta in page)
 
-    def written(self, prefix: str) -> dict[str, datetime | None]:
+    def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
         """See Objects."""
         import obstore
 
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             pages = list(obstore.list(self._store, prefix or None))
         times = {
             one["path"]: one["last_modified"].astimezone(UTC) for page in pages for one in page
@@ -292,7 +292,7 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             found = obstore.list_with_delimiter(self._store, prefix or None)["common_prefixes"]
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
@@ -304,16 +304,16 @@ class ObstoreObjects:
             with contextlib.suppress(Unscannable):
                 yield scan(self._folder, prefix)
                 return
-        with self._said(prefix):
+        with self._translate_errors(prefix):
             pages = obstore.list(
-                self._store, prefix, offset=after, chunk_size=PAGE, return_arrow=True
+                self._store, prefix, offset=after, chunk_size=MAX_KEYS_PER_PAGE, return_arrow=True
             )
             for page in pages:
                 keys, tags = page.column("path").to_pylist(), page.column("e_tag").to_pylist()
                 yield dict(zip(keys, tags, strict=True))
 
     @contextmanager
-    def _said(self, key: str) -> Iterator[None]:
+    def _translate_errors(self, key: str) -> Iterator[None]:
         """Translate obstore's errors; their text is long and is kept as the cause only."""
         from obstore import exceptions as ob
 
@@ -321,7 +321,7 @@ class ObstoreObjects:
             yield
         except FileNotFoundError as exc:
             if "NoSuchBucket" in str(exc):
-                raise self._other(key, str(exc)) from exc
+                raise self._store_error(key, str(exc)) from exc
             raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
         except ob.AlreadyExistsError as exc:
             raise KeyExists(f"{self._where} has the key {key!r} already.") from exc
@@ -336,18 +336,18 @@ class ObstoreObjects:
                 "AWS_SECRET_ACCESS_KEY and what they are allowed to do."
             ) from exc
         except ob.BaseError as exc:
-            raise self._other(key, str(exc)) from None
+            raise self._store_error(key, str(exc)) from None
         except ValueError as exc:
             raise StoreError(f"{key!r} cannot be a key: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._where} failed on {key!r}: {exc.strerror or exc}.") from exc
 
-    def _other(self, key: str, text: str) -> StoreError:
+    def _store_error(self, key: str, text: str) -> StoreError:
         if "NoSuchBucket" in text:
             return StoreError(
                 f"{self._where} does not exist. Make it first, or name another store."
             )
-        if NO_CREDENTIALS in text:
+        if METADATA_ADDRESS in text:
             return StoreError(
                 f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."

@@ -12,21 +12,21 @@ from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
 from rvlab.store.addresses import checked_address, require_allowed
-from rvlab.store.store import Store, at, normal, parsed
+from rvlab.store.store import Store, normalize_uri, parse_record, store_for_uri
 
-CONFIG = "pipeline-config.json"
+CONFIG_FILE = "pipeline-config.json"
 
-COPIES = "copies"
+COPIES_FOLDER = "copies"
 """The folder of a run that holds compressed, tiled copies of its predictions."""
 
-ADOPTED = "adopted"
+ADOPTED_FIELD = "adopted"
 """The engine of runs that were made elsewhere, whose outputs stay where they are."""
 
-SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
+URI_SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """Where outputs may lie; a record cannot send its reader anywhere else."""
 
 
-def config(store: Store, run: Run) -> dict[str, Any]:
+def read_config(store: Store, run: Run) -> dict[str, Any]:
     """A run's ``pipeline-config.json``, with addresses as they are now.
 
     Outputs that were moved hold the addresses of where they were made: what lies below the config's
@@ -44,77 +44,79 @@ def config(store: Store, run: Run) -> dict[str, Any]:
     """
     where = run.rv_uri
     try:
-        return moved(
-            parsed(
-                f"{where}/{CONFIG}", store.get(_key(store, run, "rv", CONFIG), limit=CONFIG_BYTES)
+        return relocate_config(
+            parse_record(
+                f"{where}/{CONFIG_FILE}",
+                store.get(_output_key(store, run, "rv", CONFIG_FILE), limit=CONFIG_BYTES),
             ),
             where,
         )
     except KeyMissing as exc:
-        spec = _adopted(store, run)
+        spec = _adopted_spec(store, run)
         if spec is None:
-            raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
-    where = root(spec.places.get("root_uri", ""))
+            raise KeyMissing(f"{where}/{CONFIG_FILE} does not exist.") from exc
+    where = normalize_folder(spec.places.get("root_uri", ""))
     require_allowed(checked_address(where, store))
-    home = at(where)
+    home = store_for_uri(where)
     try:
-        data = home.get(below(home, where, CONFIG), limit=CONFIG_BYTES)
+        data = home.get(key_below(home, where, CONFIG_FILE), limit=CONFIG_BYTES)
     except KeyMissing as exc:
-        raise KeyMissing(f"{where}/{CONFIG} does not exist.") from exc
+        raise KeyMissing(f"{where}/{CONFIG_FILE} does not exist.") from exc
     if hashlib.sha256(data).hexdigest() != spec.source_sha256:
         raise RecordBroken(
-            f"{where}/{CONFIG} is not the one that {run.id} was adopted with: it has been written "
+            f"{where}/{CONFIG_FILE} is not the one that {run.id} was adopted with: it has been "
+            "written "
             "anew. Adopt the folder again."
         )
-    return moved(parsed(f"{where}/{CONFIG}", data), where)
+    return relocate_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
 
 
-def moved(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """A config in which all that lay below its ``root_uri`` lies below another folder."""
     old = str(config.get("root_uri") or "").rstrip("/")
     if old in ("", where):
         return dict(config)
-    return {name: _moved(inner, old, where) for name, inner in config.items()}
+    return {name: _relocate(inner, old, where) for name, inner in config.items()}
 
 
-def root(uri: str | Path) -> str:
+def normalize_folder(uri: str | Path) -> str:
     """The one spelling of a folder of outputs.
 
     Raises:
         SpecError: If it is no address that outputs can have.
     """
-    found = normal(uri)
-    if urlsplit(found).scheme not in SCHEMES or ".." in found.split("/"):
+    found = normalize_uri(uri)
+    if urlsplit(found).scheme not in URI_SCHEMES or ".." in found.split("/"):
         raise SpecError(
             f"{str(uri)!r} cannot be a folder of outputs. Give a folder or s3://bucket/prefix."
         )
     return found
 
 
-def below(store: Store, uri: str, *parts: str) -> str:
+def key_below(store: Store, uri: str, *parts: str) -> str:
     """The key of a URI in a store that holds it, and of what lies below it."""
     prefix = () if uri == store.uri else (store.key(uri),)
     return "/".join((*prefix, *parts))
 
 
-def _key(store: Store, run: Run, *parts: str) -> str:
-    return run.key(*parts) if run.store == store.uri else below(store, run.uri, *parts)
+def _output_key(store: Store, run: Run, *parts: str) -> str:
+    return run.key(*parts) if run.store == store.uri else key_below(store, run.uri, *parts)
 
 
-def _adopted(store: Store, run: Run) -> Spec | None:
-    key = _key(store, run, "spec.json")
+def _adopted_spec(store: Store, run: Run) -> Spec | None:
+    key = _output_key(store, run, "spec.json")
     try:
         spec = Spec.from_record(store.get_json(key), key)
     except KeyMissing:
         return None
-    return spec if spec.engine == ADOPTED else None
+    return spec if spec.engine == ADOPTED_FIELD else None
 
 
-def _moved(value: Any, old: str, new: str) -> Any:
+def _relocate(value: Any, old: str, new: str) -> Any:
     if isinstance(value, str):
         return f"{new}{value[len(old) :]}" if f"{value}/".startswith(f"{old}/") else value
     if isinstance(value, Mapping):
-        return {name: _moved(inner, old, new) for name, inner in value.items()}
+        return {name: _relocate(inner, old, new) for name, inner in value.items()}
     if isinstance(value, list):
-        return [_moved(inner, old, new) for inner in value]
+        return [_relocate(inner, old, new) for inner in value]
     return value

@@ -21,24 +21,24 @@ if TYPE_CHECKING:
 
     from rvlab.store.objects import Objects
 
-PATIENCE = "RVLAB_PATIENCE_S"
+PATIENCE_VARIABLE = "RVLAB_PATIENCE_S"
 """The variable that sets for how many seconds a step waits for its store."""
 
-PATIENCE_S = 600.0
+DEFAULT_PATIENCE_S = 600.0
 """For so many seconds a step waits for its store, unless the variable sets another number."""
 
-BRIEF_S = 2.0
+BRIEF_PATIENCE_S = 2.0
 """The patience of everything else: after so many seconds a failed request is not sent again."""
 
-QUIET_S = 3.0
+LOG_AFTER_S = 3.0
 """Outages that are shorter, in seconds, are not logged."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 """Bounds of the pauses between attempts, which are random and grow twofold."""
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-log = logging.getLogger("rvlab")
+_log = logging.getLogger("rvlab")
 
 
 def patience_s(environ: Mapping[str, str] | None = None) -> float:
@@ -47,15 +47,17 @@ def patience_s(environ: Mapping[str, str] | None = None) -> float:
     Raises:
         SpecError: If the variable holds something else than a number of 0 or more.
     """
-    text = (os.environ if environ is None else environ).get(PATIENCE)
+    text = (os.environ if environ is None else environ).get(PATIENCE_VARIABLE)
     if not text:
-        return PATIENCE_S
+        return DEFAULT_PATIENCE_S
     try:
         found = float(text)
     except ValueError:
         found = -1.0
     if not 0 <= found < float("inf"):
-        raise SpecError(f"${PATIENCE} is {text!r}, but it must be a number of seconds, 0 or more.")
+        raise SpecError(
+            f"${PATIENCE_VARIABLE} is {text!r}, but it must be a number of seconds, 0 or more."
+        )
     return found
 
 
@@ -73,13 +75,13 @@ class Outage:
 
     def failed(self, began: float, exc: BaseException) -> None:
         """A request has failed for a time that began at a moment of the monotonic clock."""
-        if time.monotonic() - began < QUIET_S:
+        if time.monotonic() - began < LOG_AFTER_S:
             return
         with self._lock:
             first, self._since = self._since is None, self._since or began
         if first:
             wait = duration_text(self._patience_s)
-            log.warning("No answer from the store: %s Trying again for up to %s.", exc, wait)
+            _log.warning("No answer from the store: %s Trying again for up to %s.", exc, wait)
 
     def over(self) -> None:
         """A request has succeeded."""
@@ -89,7 +91,7 @@ class Outage:
             since, self._since = self._since, None
         if since is not None:
             away_s = time.monotonic() - since
-            log.warning("The store answers again, after %s.", duration_text(away_s))
+            _log.warning("The store answers again, after %s.", duration_text(away_s))
 
 
 def duration_text(seconds: float) -> str:
@@ -97,12 +99,12 @@ def duration_text(seconds: float) -> str:
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
-def persist(
-    call: Callable[[], T],
+def retry_until(
+    call: Callable[[], _T],
     patience_s: float,
     outage: Outage,
     transient: Callable[[BaseException], bool],
-) -> T:
+) -> _T:
     """Call something, again and again while it fails in a way that waiting can cure.
 
     Args:
@@ -120,17 +122,17 @@ def persist(
             raise
         outage.failed(began, exc)
         time.sleep(FIRST_PAUSE_S)
-        found = _again(call, left_s, transient, lambda exc: outage.failed(began, exc))
+        found = _retry(call, left_s, transient, lambda exc: outage.failed(began, exc))
     outage.over()
     return found
 
 
-def _again(
-    call: Callable[[], T],
+def _retry(
+    call: Callable[[], _T],
     patience_s: float,
     transient: Callable[[BaseException], bool],
     failed: Callable[[BaseException], None],
-) -> T:
+) -> _T:
     from tenacity import Retrying, retry_if_exception, stop_after_delay, wait_random_exponential
 
     def before_sleep(state: RetryCallState) -> None:
@@ -165,8 +167,8 @@ class RetryingObjects:
         self._objects, self._patience_s = objects, patience_s
         self._outage = Outage(patience_s)
 
-    def _persist(self, call: Callable[[], T]) -> T:
-        return persist(call, self._patience_s, self._outage, is_unreachable)
+    def _persist(self, call: Callable[[], _T]) -> _T:
+        return retry_until(call, self._patience_s, self._outage, is_unreachable)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
         """See Objects."""
@@ -180,17 +182,17 @@ class RetryingObjects:
         """See Objects."""
         return self._persist(lambda: self._objects.size(key))
 
-    def tagged(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
+    def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
-        return self._persist(lambda: self._objects.tagged(key, limit))
+        return self._persist(lambda: self._objects.get_with_etag(key, limit))
 
-    def tag(self, key: str) -> str | None:
+    def etag(self, key: str) -> str | None:
         """See Objects."""
-        return self._persist(lambda: self._objects.tag(key))
+        return self._persist(lambda: self._objects.etag(key))
 
-    def modified(self, key: str) -> datetime:
+    def last_modified(self, key: str) -> datetime:
         """See Objects."""
-        return self._persist(lambda: self._objects.modified(key))
+        return self._persist(lambda: self._objects.last_modified(key))
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects; with `if_absent`, `data` must differ from what any other writer puts.
@@ -229,9 +231,9 @@ class RetryingObjects:
         """See Objects."""
         return self._persist(lambda: self._objects.files(prefix))
 
-    def written(self, prefix: str) -> dict[str, datetime | None]:
+    def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
         """See Objects."""
-        return self._persist(lambda: self._objects.written(prefix))
+        return self._persist(lambda: self._objects.last_modified_by_key(prefix))
 
     def folders(self, prefix: str) -> list[str]:
         """See Objects."""

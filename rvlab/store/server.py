@@ -1,7 +1,8 @@
 """The S3 of a lab: a real SeaweedFS on this computer, kept in one folder.
 
-``start`` starts it, ``find`` finds it again from any process, ``stop`` stops it and keeps the data.
-It outlives the notebook that started it. The folder, open to its owner only, holds::
+``start_server`` starts it, ``find_server`` finds it again from any process, ``stop_server`` stops
+it and keeps the data. It outlives the notebook that started it. The folder, open to its owner only,
+holds::
 
     server.json     ports and keys
     bucket          the name of its bucket
@@ -34,10 +35,10 @@ from hashlib import sha256
 from pathlib import Path
 
 from rvlab.errors import ServerError
-from rvlab.store import _weed
+from rvlab.store import _seaweedfs
 from rvlab.store.access import HiddenStr
 from rvlab.store.addresses import trust_embedded
-from rvlab.store.home import home_folder
+from rvlab.store.dirs import user_data_dir
 
 
 @dataclass(frozen=True)
@@ -82,22 +83,22 @@ class _State:
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
         trust_embedded(endpoint)
-        return Server(home, endpoint, _bucket(home), self.access_key, self.secret_key, pid)
+        return Server(home, endpoint, _bucket_name(home), self.access_key, self.secret_key, pid)
 
 
-def default_folder() -> Path:
+def default_server_folder() -> Path:
     """The folder ``s3`` in rvlab's home."""
-    return home_folder() / "s3"
+    return user_data_dir() / "s3"
 
 
-def start(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server:
+def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server:
     """Start the folder's server, or return the one that runs.
 
     Any number of processes may call this at the same time and get the same server. A server
     that was stopped or killed comes back with its data, its keys and, where free, its ports.
 
     Args:
-        folder: Where it keeps everything, made if missing; None for ``default_folder()``.
+        folder: Where it keeps everything, made if missing; None for ``default_server_folder()``.
         timeout_s: Seconds until its bucket must answer. Two are usual, more on a busy machine.
 
     Raises:
@@ -105,54 +106,54 @@ def start(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server
             ``server.json`` is not one of ours, or on Windows.
         MissingExtra: If SeaweedFS is not installed.
     """
-    home, deadline = _home(folder), time.monotonic() + timeout_s
-    _weed.binary()
-    _make(home)
-    with _locked(home, deadline):
+    home, deadline = _server_folder(folder), time.monotonic() + timeout_s
+    _seaweedfs.binary_path()
+    _initialize(home)
+    with _lock(home, deadline):
         state = _read(home)
-        process = _weed.running(home, likely_pid=state.pid if state else 0)
+        process = _seaweedfs.find_process(home, likely_pid=state.pid if state else 0)
         if process and state:
             server = state.server(home, process.pid)
-            _wait(server, deadline)
+            _wait_until_ready(server, deadline)
             if state.pid != process.pid:  # its starter was killed before it could write this
                 _write(home, replace(state, pid=process.pid))
             return server
         if process:  # server.json was deleted, so nobody has its keys
-            _weed.end(process)
+            _seaweedfs.stop_process(process)
         if state is None:
             key = "RVLAB" + secrets.token_hex(8).upper()
             state = _State(key, secrets.token_urlsafe(30), ports={})
-        state = replace(state, ports=_weed.free_ports(state.ports))
+        state = replace(state, ports=_seaweedfs.free_ports(state.ports))
         try:
             return _launch(home, state, deadline)
         except ServerError:
             # Another program may have taken a port between our look and the server's.
-            again = replace(state, ports=_weed.free_ports(state.ports))
+            again = replace(state, ports=_seaweedfs.free_ports(state.ports))
             if again == state:
                 raise
             return _launch(home, again, deadline)
 
 
-def find(folder: str | Path | None = None) -> Server | None:
+def find_server(folder: str | Path | None = None) -> Server | None:
     """The folder's server if it runs and answers to its keys, else None.
 
     Raises:
         ServerError: If ``server.json`` is not one of ours, or on Windows.
     """
-    home = _home(folder)
+    home = _server_folder(folder)
     state = _read(home)
-    process = _weed.running(home, likely_pid=state.pid) if state else None
+    process = _seaweedfs.find_process(home, likely_pid=state.pid) if state else None
     if state is None or process is None:
         return None
     server = state.server(home, process.pid)
-    return server if _head(server) == 200 else None
+    return server if _head_status(server) == 200 else None
 
 
-def stop(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
+def stop_server(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
     """Stop the folder's server; its data and keys stay.
 
     Args:
-        folder: As in ``start``.
+        folder: As in ``start_server``.
         timeout_s: Seconds to wait for a process that is just starting or stopping it. Ending it
             takes two more, or five when it must be killed, which loses nothing it acknowledged.
 
@@ -162,13 +163,13 @@ def stop(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
     Raises:
         ServerError: If it cannot be stopped, or on Windows.
     """
-    home = _home(folder)
+    home = _server_folder(folder)
     if not (home / "lock").exists():
         return False
-    with _locked(home, time.monotonic() + timeout_s):
-        process = _weed.running(home)
+    with _lock(home, time.monotonic() + timeout_s):
+        process = _seaweedfs.find_process(home)
         if process:
-            _weed.end(process)
+            _seaweedfs.stop_process(process)
         return process is not None
 
 
@@ -179,16 +180,16 @@ def _restore(folder: Path, endpoint: str, bucket: str, pid: int, region: str) ->
     return Server(folder, endpoint, bucket, *keys, pid, region)
 
 
-def _home(folder: str | Path | None) -> Path:
+def _server_folder(folder: str | Path | None) -> Path:
     if os.name == "nt":
         raise ServerError("The embedded S3 server needs Linux or macOS. Use a folder as the store.")
-    home = (Path(folder) if folder is not None else default_folder()).expanduser().resolve()
+    home = (Path(folder) if folder is not None else default_server_folder()).expanduser().resolve()
     if "," in str(home):  # SeaweedFS would take it for two folders
         raise ServerError(f"The S3 server's folder {str(home)!r} has a comma. Choose another name.")
     return home
 
 
-def _make(home: Path) -> None:
+def _initialize(home: Path) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (home / "lock").exists() and any(home.iterdir()):
@@ -200,7 +201,7 @@ def _make(home: Path) -> None:
 
 
 @contextlib.contextmanager
-def _locked(home: Path, deadline: float) -> Iterator[None]:
+def _lock(home: Path, deadline: float) -> Iterator[None]:
     """One process at a time; the system lets go of the lock when its holder dies."""
     import fcntl
 
@@ -225,7 +226,7 @@ def _read(home: Path) -> _State | None:
     try:
         state = _State(**json.loads(path.read_bytes()))
         texts = (state.access_key, state.secret_key)
-        numbers = [state.pid, *(state.ports[part] for part in _weed.PARTS)]
+        numbers = [state.pid, *(state.ports[part] for part in _seaweedfs.COMPONENTS)]
         if state.schema != 1 or not all(isinstance(text, str) and text for text in texts):
             raise ValueError("wrong schema or keys")
         if not all(isinstance(number, int) for number in numbers):
@@ -242,42 +243,44 @@ def _read(home: Path) -> _State | None:
         ) from None
 
 
-def _bucket(home: Path) -> str:
+def _bucket_name(home: Path) -> str:
     """The bucket's name, the folder's own: two servers' runs never have the same URI.
 
     It is kept apart from ``server.json``, which may be lost without losing the data.
     """
     path = home / "bucket"
     if not path.exists():
-        _weed.write_private(path, f"rvlab-{secrets.token_hex(3)}".encode())
+        _seaweedfs.write_private(path, f"rvlab-{secrets.token_hex(3)}".encode())
     return path.read_text()
 
 
 def _write(home: Path, state: _State) -> None:
-    _weed.write_private(home / "server.json", json.dumps(asdict(state)).encode())
+    _seaweedfs.write_private(home / "server.json", json.dumps(asdict(state)).encode())
 
 
 def _launch(home: Path, state: _State, deadline: float) -> Server:
     _write(home, state)
     keys = {"access_key": state.access_key, "secret_key": state.secret_key}
-    server = state.server(home, _weed.spawn(home, state.ports, bucket=_bucket(home), **keys))
+    server = state.server(
+        home, _seaweedfs.spawn(home, state.ports, bucket=_bucket_name(home), **keys)
+    )
     try:
-        _wait(server, deadline)
-        if _head(server, signed=False) == 200:
+        _wait_until_ready(server, deadline)
+        if _head_status(server, signed=False) == 200:
             raise ServerError(f"{server.endpoint} answers without keys, so it was stopped again.")
     except BaseException:
-        process = _weed.running(home, likely_pid=server.pid)
+        process = _seaweedfs.find_process(home, likely_pid=server.pid)
         if process:
-            _weed.end(process)
+            _seaweedfs.stop_process(process)
         raise
     _write(home, replace(state, pid=server.pid))
     return server
 
 
-def _wait(server: Server, deadline: float) -> None:
+def _wait_until_ready(server: Server, deadline: float) -> None:
     """Until its bucket answers; its health answer would come before there is a bucket."""
-    while _head(server) != 200:
-        alive = _weed.alive(server.pid)
+    while _head_status(server) != 200:
+        alive = _seaweedfs.is_alive(server.pid)
         if alive and time.monotonic() < deadline:
             time.sleep(0.05)
             continue
@@ -294,7 +297,7 @@ def _wait(server: Server, deadline: float) -> None:
         )
 
 
-def _head(server: Server, *, signed: bool = True) -> int:
+def _head_status(server: Server, *, signed: bool = True) -> int:
     """The status of a HEAD of the bucket, 0 when nobody answers; signature version 4 by hand.
 
     Neither a proxy from the environment nor a client library stands between.

@@ -16,8 +16,8 @@ from rvlab.model.limits import RECORD_BYTES
 from rvlab.store import patience
 from rvlab.store.access import S3Access
 from rvlab.store.concurrency import map_concurrently
-from rvlab.store.objects import Objects, objects_at
-from rvlab.store.patience import BRIEF_S, RetryingObjects
+from rvlab.store.objects import Objects, open_objects
+from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
 
 PAGE_KEYS = 950
 """Known keys between two page boundaries: a page of 1,000 has room for some new ones."""
@@ -30,9 +30,9 @@ _URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
 
 _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-_opened: dict[str, Store] = {}
+_registered: dict[str, Store] = {}
 
 
 class Store:
@@ -46,9 +46,13 @@ class Store:
     """
 
     def __init__(
-        self, uri: str | Path, access: S3Access | None = None, *, patience_s: float = BRIEF_S
+        self,
+        uri: str | Path,
+        access: S3Access | None = None,
+        *,
+        patience_s: float = BRIEF_PATIENCE_S,
     ) -> None:
-        self.uri = normal(uri)
+        self.uri = normalize_uri(uri)
         self.access = access or S3Access.from_environ()
         self.patience_s = patience_s
         self.layout_checked = False  # by `rvlab.store.layout`
@@ -70,7 +74,7 @@ class Store:
 
     @cached_property
     def _storage(self) -> Objects:
-        return objects_at(self.uri, self.access)
+        return open_objects(self.uri, self.access)
 
     def patient(self, patience_s: float | None = None) -> Store:
         """The same store, for a caller that can wait while it does not answer.
@@ -106,7 +110,7 @@ class Store:
         Raises:
             SpecError: If the URI lies elsewhere.
         """
-        clean = normal(uri)
+        clean = normalize_uri(uri)
         root = f"{self.uri.rstrip('/')}/"
         if not clean.startswith(root) or ".." in clean.split("/"):
             raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
@@ -130,21 +134,21 @@ class Store:
         """Some of the bytes of a key, from `start` on; fewer where it ends before."""
         return self._objects.get_range(key, start, length)
 
-    def tagged(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes of a key and their ETag, as `tags` has it.
+    def get_with_etag(self, key: str) -> tuple[bytes, str | None]:
+        """The bytes of a key and their ETag, as `etags` has it.
 
         Raises:
             KeyMissing: If there is no such key.
         """
-        return self._objects.tagged(key)
+        return self._objects.get_with_etag(key)
 
-    def tag(self, key: str) -> str | None:
-        """The ETag of a key, as `tags` has it.
+    def etag(self, key: str) -> str | None:
+        """The ETag of a key, as `etags` has it.
 
         Raises:
             KeyMissing: If there is no such key.
         """
-        return self._objects.tag(key)
+        return self._objects.etag(key)
 
     def size(self, key: str) -> int:
         """How many bytes a key has.
@@ -154,14 +158,14 @@ class Store:
         """
         return self._objects.size(key)
 
-    def modified(self, key: str) -> datetime:
+    def last_modified(self, key: str) -> datetime:
         """When a key was last written, in UTC.
 
         Raises:
             KeyMissing: If there is no such key.
             StoreError: If this kind of storage does not tell.
         """
-        return self._objects.modified(key)
+        return self._objects.last_modified(key)
 
     def get_json(self, key: str) -> dict[str, Any]:
         """A record.
@@ -170,7 +174,7 @@ class Store:
             KeyMissing: If there is no such key.
             RecordBroken: If it does not hold a JSON object.
         """
-        return parsed(key, self.get(key, limit=RECORD_BYTES))
+        return parse_record(key, self.get(key, limit=RECORD_BYTES))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
         """Several records at once; one that fails gets its error in the place of its bytes."""
@@ -181,26 +185,26 @@ class Store:
             except RvlabError as exc:
                 return exc
 
-        return self.each(one, keys)
+        return self.map_concurrently(one, keys)
 
     def read_many(
-        self, keys: Iterable[str], read: Callable[[str, bytes], T]
-    ) -> dict[str, tuple[T, str | None] | RvlabError]:
+        self, keys: Iterable[str], read: Callable[[str, bytes], _T]
+    ) -> dict[str, tuple[_T, str | None] | RvlabError]:
         """What is made of the bytes of several records, with their ETags; or the error of a key.
 
         Each is read while others are on their way, and its bytes are not kept.
         """
 
-        def one(key: str) -> tuple[T, str | None] | RvlabError:
+        def one(key: str) -> tuple[_T, str | None] | RvlabError:
             try:
-                data, tag = self._objects.tagged(key, RECORD_BYTES)
+                data, tag = self._objects.get_with_etag(key, RECORD_BYTES)
                 return read(key, data), tag
             except RvlabError as exc:
                 return exc
 
-        return self.each(one, keys)
+        return self.map_concurrently(one, keys)
 
-    def each(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
+    def map_concurrently(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
         """Call something for each key, many at a time; the first exception ends it."""
         wanted = list(dict.fromkeys(keys))
         return map_concurrently(call, wanted)
@@ -220,7 +224,7 @@ class Store:
 
     def delete(self, keys: Iterable[str]) -> None:
         """Remove keys; those that are missing are no error."""
-        self.each(self._objects.delete, keys)
+        self.map_concurrently(self._objects.delete, keys)
 
     def exists(self, key: str) -> bool:
         """Whether a key is there."""
@@ -234,7 +238,7 @@ class Store:
         """All keys below a prefix, with their sizes in bytes, sorted by key."""
         return self._objects.files(prefix)
 
-    def tags(self, prefix: str, boundaries: Sequence[str] = ()) -> dict[str, str | None]:
+    def etags(self, prefix: str, boundaries: Sequence[str] = ()) -> dict[str, str | None]:
         """The ETag of each key below a prefix; None where a kind of storage has none.
 
         Args:
@@ -268,12 +272,12 @@ class Store:
                 break
         return found
 
-    def written(self, prefix: str) -> dict[str, datetime | None]:
+    def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
         """When each key below a prefix was last written, in UTC; None where that is not known.
 
         Sorted by key; `now` is by the same clock.
         """
-        return self._objects.written(prefix)
+        return self._objects.last_modified_by_key(prefix)
 
     def now(self) -> datetime:
         """The time by the clock of the store; by this machine's where the store does not tell."""
@@ -285,11 +289,11 @@ class Store:
 
 
 def page_boundaries(keys: Iterable[str]) -> list[str]:
-    """Return those of the known keys at which `Store.tags` can split a listing into pages."""
+    """Return those of the known keys at which `Store.etags` can split a listing into pages."""
     return sorted(keys)[PAGE_KEYS::PAGE_KEYS]
 
 
-def normal(uri: str | Path) -> str:
+def normalize_uri(uri: str | Path) -> str:
     """Return the one spelling of a store's address: no trailing slash, folders as absolute paths.
 
     ``pathlib`` turns ``s3://bucket`` into ``s3:/bucket``; this is taken as the bucket.
@@ -320,7 +324,7 @@ def normal(uri: str | Path) -> str:
     return str(Path(text).expanduser().resolve())
 
 
-def parsed(key: str, data: bytes) -> dict[str, Any]:
+def parse_record(key: str, data: bytes) -> dict[str, Any]:
     """The JSON object that a record's bytes hold; RecordBroken if they hold none.
 
     Text is UTF-8 without halves of surrogate pairs, and what lies deeper than 200 levels is
@@ -337,18 +341,18 @@ def parsed(key: str, data: bytes) -> dict[str, Any]:
     return record
 
 
-def remember(store: Store) -> Store:
-    """Let `at` find this store, and how it is reached, by the URIs below it."""
-    _opened[store.uri] = store
+def register_store(store: Store) -> Store:
+    """Let `store_for_uri` find this store, and how it is reached, by the URIs below it."""
+    _registered[store.uri] = store
     return store
 
 
-def opened() -> list[Store]:
-    """The stores that `remember` was called with in this process, the last one first."""
-    return list(_opened.values())[::-1]
+def registered_stores() -> list[Store]:
+    """The stores that `register_store` was called with in this process, the last one first."""
+    return list(_registered.values())[::-1]
 
 
-def at(uri: str) -> Store:
+def store_for_uri(uri: str) -> Store:
     """The store that a URI lies in: one that was opened in this process, else by the environment.
 
     What lies beside an opened store in the same bucket is reached as that store is.
@@ -356,14 +360,14 @@ def at(uri: str) -> Store:
     Pictures are drawn from tables, and a table has URIs but no credentials; this is where the two
     meet. It holds addresses only, never data.
     """
-    clean = normal(uri)
-    roots = [root for root in _opened if clean == root or clean.startswith(f"{root}/")]
+    clean = normalize_uri(uri)
+    roots = [root for root in _registered if clean == root or clean.startswith(f"{root}/")]
     if roots:
-        return _opened[max(roots, key=len)]
+        return _registered[max(roots, key=len)]
     if "://" in clean:
         parts = urlsplit(clean)
         root = f"{parts.scheme}://{parts.netloc}"
-        beside = [store for store in _opened.values() if f"{store.uri}/".startswith(f"{root}/")]
+        beside = [store for store in _registered.values() if f"{store.uri}/".startswith(f"{root}/")]
         if not beside:
             return Store(root)
         return Store(root, beside[-1].access, patience_s=beside[-1].patience_s)

@@ -7,19 +7,19 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.plot.table import short, titles, with_columns
+from rvlab.plot.titles import format_param_value, require_columns, run_titles
 from rvlab.raster import Window
-from rvlab.raster.scene import GROUPS
-from rvlab.raster.source import source
+from rvlab.raster.run_source import load_run_source
+from rvlab.raster.scene import SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.viewer.widget import Viewer
 
-WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
-LEAST_PX, MOST_PX = 200, 4000
-READERS = 8
+JUMP_COLUMNS = ("scene", "col", "row", "width", "height")
+MIN_HEIGHT_PX, MAX_HEIGHT_PX = 200, 4000
+SOURCE_READERS = 8
 
 
 def viewer(
@@ -65,45 +65,45 @@ def viewer(
         raise MissingExtra("The viewer needs anywidget: pip install 'rvlab[local]'.") from exc
     from rvlab.viewer.catalog import Catalog
 
-    if group not in GROUPS:
-        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, GROUPS)}")
-    if isinstance(height_px, bool) or not LEAST_PX <= height_px <= MOST_PX:
-        raise SpecError(f"height_px is {LEAST_PX} to {MOST_PX} pixels, not {height_px!r}.")
-    table = with_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
+    if group not in SCENE_GROUPS:
+        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
+    if isinstance(height_px, bool) or not MIN_HEIGHT_PX <= height_px <= MAX_HEIGHT_PX:
+        raise SpecError(
+            f"height_px is {MIN_HEIGHT_PX} to {MAX_HEIGHT_PX} pixels, not {height_px!r}."
+        )
+    table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
-    with ThreadPoolExecutor(READERS) as pool:
-        sources = list(pool.map(source, ids, uris, repeat(group)))
-    names = [", ".join(lines) for lines in titles(table, label)] if len(table) else []
+    with ThreadPoolExecutor(SOURCE_READERS) as pool:
+        sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+    names = [", ".join(lines) for lines in run_titles(table, label)] if len(table) else []
     catalog = Catalog(sources, names)
-    jumps = _jumps(windows)
+    jumps = _jump_list(windows)
     scenes = catalog.scenes(group)
     more = [*([scene] if scene else []), *(jump["scene"] for jump in jumps)]
     for name in more:
-        if name not in catalog.every_scene:
-            raise NotFound(
-                f"No run has a scene {name!r}. {did_you_mean(name, catalog.every_scene)}"
-            )
+        if name not in catalog.all_scenes:
+            raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, catalog.all_scenes)}")
     scenes = list(dict.fromkeys([*scenes, *more]))
     first = scene or next((jump["scene"] for jump in jumps), "")
-    words = "" if scenes else _nothing(table, sources, group)
+    words = "" if scenes else _empty_message(table, sources, group)
     return Viewer(catalog, scenes, scene=first, windows=jumps, words=words, height_px=height_px)
 
 
-def _jumps(windows: Any) -> list[dict[str, Any]]:
+def _jump_list(windows: Any) -> list[dict[str, Any]]:
     """The windows as the page takes them, in their order."""
     if windows is None:
         return []
-    table = with_columns(windows, WINDOW_COLUMNS, "table of windows")
+    table = require_columns(windows, JUMP_COLUMNS, "table of windows")
     out = []
     for row in table.to_dict("records"):
-        window = Window.of([row[name] for name in WINDOW_COLUMNS[1:]])
-        words = f"score {short(row['score'])}" if "score" in row else ""
-        sides = {name: getattr(window, name) for name in WINDOW_COLUMNS[1:]}
+        window = Window.from_value([row[name] for name in JUMP_COLUMNS[1:]])
+        words = f"score {format_param_value(row['score'])}" if "score" in row else ""
+        sides = {name: getattr(window, name) for name in JUMP_COLUMNS[1:]}
         out.append({"scene": str(row["scene"]), "words": words, **sides})
     return out
 
 
-def _nothing(table: pd.DataFrame, sources: Any, group: str) -> str:
+def _empty_message(table: pd.DataFrame, sources: Any, group: str) -> str:
     if table.empty:
         return "No runs: the table is empty."
     errors = [str(one.error) for one in sources if one.error]

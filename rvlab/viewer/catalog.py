@@ -11,19 +11,19 @@ import numpy as np
 
 from rvlab import raster
 from rvlab.errors import NotFound, RvlabError
-from rvlab.plot import cells, paint
-from rvlab.plot.view import Place
-from rvlab.raster.boxes import CELLS, DETECTION, outcomes, predicted_boxes, true_boxes
-from rvlab.raster.display import channels
-from rvlab.raster.source import Source, homes
+from rvlab.plot._grid import colorize, read
+from rvlab.plot._grid.options import GridRow
+from rvlab.raster.boxes import CELLS, DETECTION, match_outcomes, predicted_boxes, truth_boxes
+from rvlab.raster.display import select_channels
+from rvlab.raster.run_source import RunSource, source_by_scene
+from rvlab.viewer.box_rows import boxes_tile, outcomes_tile
 from rvlab.viewer.imagery import Imagery
-from rvlab.viewer.rows import boxes, compared
-from rvlab.viewer.tiles import Spot, Tile, levels, photo, planes
+from rvlab.viewer.tiles import Tile, TileRef, class_tile, image_tile, top_level
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
-IMAGE, TRUTH = "image", "truth"
-UNLABELLED = 255  # sent for pixels that no area of interest holds; no class has that id
+IMAGE_LAYER, TRUTH = "image", "truth"
+UNLABELLED_ID = 255  # sent for pixels that no area of interest holds; no class has that id
 
 
 @dataclass(frozen=True)
@@ -40,7 +40,7 @@ class Layer:
     key: str
     title: str
     kind: str
-    source: Source | None = None
+    source: RunSource | None = None
 
 
 class Catalog:
@@ -51,14 +51,14 @@ class Catalog:
         titles: Of each, in the same order.
     """
 
-    def __init__(self, sources: Sequence[Source], titles: Sequence[str]) -> None:
+    def __init__(self, sources: Sequence[RunSource], titles: Sequence[str]) -> None:
         pairs = list(zip(sources, titles, strict=True))
         self.sources = tuple(sources)
         listed = [Layer(TRUTH, "truth", "truth")]
         for kind in ("run", "errors"):
             listed += [Layer(f"{kind}:{i}", t, kind, one) for i, (one, t) in enumerate(pairs)]
         self.layers = {layer.key: layer for layer in listed}
-        self._shown = homes(sources)
+        self._shown = source_by_scene(sources)
         self._labels: dict[str, raster.SceneLabels] = {}
         self._imagery: dict[str, Imagery] = {}
         self._lock = Lock()
@@ -69,35 +69,35 @@ class Catalog:
         return list(dict.fromkeys(found))
 
     @property
-    def every_scene(self) -> list[str]:
+    def all_scenes(self) -> list[str]:
         """The scenes of all groups."""
         return list(self._shown)
 
     def labels(self, scene: str) -> raster.SceneLabels:
         """The labels of a scene, of the run that shows it; shapes are read once."""
-        one = self._home(scene)
-        return self._once(self._labels, scene, lambda: one.labels(scene))
+        one = self._display_source(scene)
+        return self._cached(self._labels, scene, lambda: one.labels(scene))
 
     def has_boxes(self, scene: str) -> bool:
         """Whether its labels and predictions are rectangles, not pixels."""
         return self.labels(scene).scene.task in (CELLS, DETECTION)
 
-    def about(self, scene: str) -> dict[str, Any]:
+    def scene_info(self, scene: str) -> dict[str, Any]:
         """What the page must know of a scene: size, place, classes, and which layers do not fit.
 
         Raises:
             NotFound: If there is no such scene.
             RasterError: If nobody knows its size.
         """
-        grid, classes = self.labels(scene).grid, self._home(scene).classes
+        grid, classes = self.labels(scene).grid, self._display_source(scene).classes
         t = grid.transform
         return {
             "scene": scene,
             "width": grid.width,
             "height": grid.height,
-            "levels": levels(grid.width, grid.height),
+            "levels": top_level(grid.width, grid.height),
             "transform": [t.a, t.b, t.c, t.d, t.e, t.f] if grid.has_position else None,
-            "crs": _named(grid.crs),
+            "crs": _crs_name(grid.crs),
             "metres": grid.metres_per_px,
             "classes": [
                 {"name": name, "color": list(color)}
@@ -107,15 +107,15 @@ class Catalog:
             "null": classes.null_id,
             "boxes": self.has_boxes(scene),
             "cells": self.labels(scene).scene.task == CELLS,
-            "unfit": self._unfit(scene),
+            "unfit": self._unavailable_layers(scene),
         }
 
-    def tile(self, scene: str, key: str, spot: Spot) -> Tile:
+    def tile(self, scene: str, key: str, spot: TileRef) -> Tile:
         """A tile of the image, or of a layer of class ids.
 
         Args:
             scene: Its name.
-            key: `IMAGE`, or the key of a layer.
+            key: `IMAGE_LAYER`, or the key of a layer.
             spot: Which tile.
 
         Raises:
@@ -126,23 +126,23 @@ class Catalog:
         labels = self.labels(scene)
         window = spot.window(labels.grid.width, labels.grid.height)
         max_px = spot.max_px(window)
-        if key == IMAGE:
-            bands = channels(self._home(scene).config)
-            seen = self._once(self._imagery, scene, lambda: Imagery(labels.scene, bands))
-            return photo(seen.tile(window, labels.whole(), max_px=max_px))
+        if key == IMAGE_LAYER:
+            bands = select_channels(self._display_source(scene).config)
+            seen = self._cached(self._imagery, scene, lambda: Imagery(labels.scene, bands))
+            return image_tile(seen.tile(window, labels.full_window(), max_px=max_px))
         layer = self._layer(key)
         if layer.source is None:
-            return planes([labels.truth(window, max_px=max_px)])
-        run, own = self._comparable(layer.source, scene)
+            return class_tile([labels.truth(window, max_px=max_px)])
+        run, own = self._require_comparable(layer.source, scene)
         guess = raster.prediction(run, own, window, labels.grid, max_px=max_px)
         if layer.kind == "run":
-            return planes([guess])
+            return class_tile([guess])
         truth = labels.truth(window, max_px=max_px)
         inside = labels.labelled(window, max_px=max_px)
-        known = truth if inside is None else np.where(inside, truth, UNLABELLED)
-        return planes([known.astype(np.uint8), guess])
+        known = truth if inside is None else np.where(inside, truth, UNLABELLED_ID)
+        return class_tile([known.astype(np.uint8), guess])
 
-    def rows(self, scene: str, key: str) -> Tile:
+    def box_rows(self, scene: str, key: str) -> Tile:
         """All boxes or cells of a layer.
 
         Raises:
@@ -151,37 +151,39 @@ class Catalog:
         """
         labels, layer = self.labels(scene), self._layer(key)
         if layer.source is None:
-            return boxes(truth=true_boxes(labels))
-        run, own = self._comparable(layer.source, scene)
+            return boxes_tile(truth=truth_boxes(labels))
+        run, own = self._require_comparable(layer.source, scene)
         guess = predicted_boxes(run, own, labels)
         if layer.kind == "run":
-            return boxes(guess=guess)
-        truth = true_boxes(labels)
-        return compared(truth, guess, outcomes(truth, guess, run.task), run.task)
+            return boxes_tile(guess=guess)
+        truth = truth_boxes(labels)
+        return outcomes_tile(truth, guess, match_outcomes(truth, guess, run.task), run.task)
 
-    def words(self, key: str, scene: str, error: RvlabError) -> str:
+    def error_text(self, key: str, scene: str, error: RvlabError) -> str:
         """An error of a tile, without the address of the run that it is about."""
         layer = self.layers.get(key)
-        return cells.said((layer.source if layer else None) or self._home(scene), error)
+        return read.cell_error_text(
+            (layer.source if layer else None) or self._display_source(scene), error
+        )
 
     def _layer(self, key: str) -> Layer:
         if key not in self.layers:
             raise NotFound(f"There is no layer {key!r}.")
         return self.layers[key]
 
-    def _home(self, scene: str) -> Source:
+    def _display_source(self, scene: str) -> RunSource:
         if scene not in self._shown:
             raise NotFound(f"No run has a scene {scene!r}.")
         return self._shown[scene]
 
-    def _comparable(self, one: Source, name: str) -> tuple[raster.Scene, raster.Classes]:
-        place = Place(name, None, self._home(name), self.labels(name))
-        return cells.comparable(one, place)
+    def _require_comparable(self, one: RunSource, name: str) -> tuple[raster.Scene, raster.Classes]:
+        place = GridRow(name, None, self._display_source(name), self.labels(name))
+        return read.require_comparable(one, place)
 
-    def _unfit(self, scene: str) -> dict[str, str]:
+    def _unavailable_layers(self, scene: str) -> dict[str, str]:
         """Why a layer has nothing to show of a scene, by its key: one pixel of each is read."""
         found: dict[str, str] = {}
-        look = self.rows if self.has_boxes(scene) else self._pixel
+        look = self.box_rows if self.has_boxes(scene) else self._read_one_pixel
         for key, layer in self.layers.items():
             try:
                 if layer.kind != "errors":
@@ -191,33 +193,33 @@ class Catalog:
                 why = found.get(key.replace("errors", "run")) or found.get(TRUTH)
                 found |= {key: why} if why else {}
             except RvlabError as exc:
-                found[key] = self.words(key, scene, exc)
+                found[key] = self.error_text(key, scene, exc)
         return found
 
-    def _pixel(self, scene: str, key: str) -> None:
+    def _read_one_pixel(self, scene: str, key: str) -> None:
         window, layer, labels = raster.Window(0, 0, 1, 1), self.layers[key], self.labels(scene)
         if layer.source is None:
             labels.truth(window)
         else:
-            raster.prediction(*self._comparable(layer.source, scene), window, labels.grid)
+            raster.prediction(*self._require_comparable(layer.source, scene), window, labels.grid)
 
-    def _once(self, kept: dict[str, T], name: str, make: Any) -> T:
+    def _cached(self, kept: dict[str, _T], name: str, make: Any) -> _T:
         with self._lock:
             if name not in kept:
                 kept[name] = make()
             return kept[name]
 
 
-def legend() -> Mapping[str, Any]:
+def error_legend() -> Mapping[str, Any]:
     """Colors that are the same in every scene."""
     return {
-        "other": list(paint.OTHER),
-        "errors": [{"name": name, "color": list(color)} for name, color in paint.ERRORS],
-        "unlabelled": UNLABELLED,
+        "other": list(colorize.OTHER_COLOR),
+        "errors": [{"name": name, "color": list(color)} for name, color in colorize.ERROR_COLORS],
+        "unlabelled": UNLABELLED_ID,
     }
 
 
-def _named(crs: Any) -> str | None:
+def _crs_name(crs: Any) -> str | None:
     """``EPSG:32611``, or nothing shorter than the whole definition."""
     if crs is None:
         return None

@@ -20,7 +20,7 @@ class Imagery:
     limits are those of a thumbnail of the whole scene; uint8 stays as it is in both.
 
     Args:
-        scene: As `rvlab.raster.scenes` returns it.
+        scene: As `rvlab.raster.scenes_from_config` returns it.
         bands: As `rvlab.raster.image` takes them.
     """
 
@@ -42,7 +42,9 @@ class Imagery:
         """
         with self._lock:
             if self._limits is None:
-                found = display.pixels(self.scene, whole, max_px=SAMPLE_PX, bands=self.bands)
-                self._limits = [display.limits(band, found.mask) for band in found.array]
-        found = display.pixels(self.scene, window, max_px=max_px, bands=self.bands)
-        return replace(found, array=display.shown(found, self._limits))
+                found = display.picture_channels(
+                    self.scene, whole, max_px=SAMPLE_PX, bands=self.bands
+                )
+                self._limits = [display.stretch_limits(band, found.mask) for band in found.array]
+        found = display.picture_channels(self.scene, window, max_px=max_px, bands=self.bands)
+        return replace(found, array=display.stretch_to_rgb(found, self._limits))

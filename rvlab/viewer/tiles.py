@@ -19,11 +19,11 @@ TILE_PX = 512
 
 PHOTO_QUALITY = 90  # of 100: a tile of NEON's imagery has less than a quarter of a PNG's bytes
 
-Ids = NDArray[np.uint8]
+TileIds = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
-class Spot:
+class TileRef:
     """A tile. At level 0 its pixels are the scene's; each level above has half as many a side."""
 
     level: int
@@ -36,7 +36,7 @@ class Spot:
         Raises:
             SpecError: If it is none of the scene's tiles.
         """
-        side = TILE_PX << self.level if 0 <= self.level <= levels(width, height) else 0
+        side = TILE_PX << self.level if 0 <= self.level <= top_level(width, height) else 0
         across, down = (math.ceil(n / side) if side else 0 for n in (width, height))
         if not (0 <= self.x < across and 0 <= self.y < down):
             raise SpecError(
@@ -55,8 +55,8 @@ class Tile:
     """What is sent.
 
     Args:
-        form: ``photo``, a picture for the browser; or ``ids``, planes of class ids, one after the
-            other and deflated, which the browser colors.
+        form: ``image_tile``, a picture for the browser; or ``ids``, planes of class ids, one after
+            the other and deflated, which the browser colors.
         rows: Of pixels, which may be fewer than a tile's.
         cols: The same of columns.
         data: The bytes.
@@ -68,12 +68,12 @@ class Tile:
     data: bytes
 
 
-def levels(width: int, height: int) -> int:
+def top_level(width: int, height: int) -> int:
     """The level at which one tile holds a whole scene."""
     return max(0, math.ceil(math.log2(max(width, height) / TILE_PX)))
 
 
-def photo(chip: Chip) -> Tile:
+def image_tile(chip: Chip) -> Tile:
     """Imagery, seen through where there is no data."""
     from PIL import Image, features
 
@@ -88,7 +88,7 @@ def photo(chip: Chip) -> Tile:
     return Tile("photo", picture.height, picture.width, out.getvalue())
 
 
-def planes(ids: Sequence[Ids]) -> Tile:
+def class_tile(ids: Sequence[TileIds]) -> Tile:
     """Class ids, exactly."""
     data = zlib.compress(b"".join(np.ascontiguousarray(part).tobytes() for part in ids), 1)
     rows, cols = ids[0].shape

@@ -12,30 +12,30 @@ import anywidget
 import traitlets
 
 from rvlab.errors import RvlabError, SpecError, did_you_mean
-from rvlab.viewer.catalog import IMAGE, Catalog, legend
-from rvlab.viewer.desk import Cache, Desk
-from rvlab.viewer.tiles import TILE_PX, Spot, Tile
+from rvlab.viewer.catalog import IMAGE_LAYER, Catalog, error_legend
+from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
+from rvlab.viewer.tiles import TILE_PX, Tile, TileRef
 
-STATIC = Path(__file__).parent / "static"
-FILES = ("parts.js", "told.js", "layers.js", "viewer.js")  # joined into one module
+STATIC_FOLDER = Path(__file__).parent / "static"
+SCRIPT_FILES = ("parts.js", "messages.js", "layers.js", "viewer.js")  # joined into one module
 CACHE_BYTES = 64_000_000
-MOST_AT_ONCE = 512  # names in one message that drops requests
+MAX_DROPPED = 512  # names in one message that drops requests
 
 
 @cache
-def script() -> str:
+def page_script() -> str:
     """Leaflet in a function of its own, which leaves the page's globals alone, then our files."""
-    leaflet = (STATIC / "leaflet" / "leaflet.js").read_text("utf-8")
+    leaflet = (STATIC_FOLDER / "leaflet" / "leaflet.js").read_text("utf-8")
     leaflet = leaflet.replace("//# sourceMappingURL=leaflet.js.map", "")
-    own = "\n".join((STATIC / name).read_text("utf-8") for name in FILES)
+    own = "\n".join((STATIC_FOLDER / name).read_text("utf-8") for name in SCRIPT_FILES)
     begin, end = "const exports = {}, module = { exports };", "return exports.noConflict();"
     return f"const L = (() => {{ {begin}\n{leaflet}\n{end} }})();\n{own}"
 
 
 @cache
-def style() -> str:
+def page_style() -> str:
     """Leaflet's style sheet and ours."""
-    parts = [STATIC / "leaflet" / "leaflet.css", STATIC / "viewer.css"]
+    parts = [STATIC_FOLDER / "leaflet" / "leaflet.css", STATIC_FOLDER / "viewer.css"]
     return "\n".join(part.read_text("utf-8") for part in parts)
 
 
@@ -74,8 +74,8 @@ class Viewer(anywidget.AnyWidget):
         height_px: int = 520,
     ) -> None:
         self._catalog, self._scenes = catalog, frozenset(scenes)
-        self._desk: Desk[Any] = Desk()
-        self._cache: Cache[Tile] = Cache(CACHE_BYTES)
+        self._desk: LifoExecutor[Any] = LifoExecutor()
+        self._cache: SizedLRUCache[Tile] = SizedLRUCache(CACHE_BYTES)
         self._sending = Lock()
         self._gone = False
         layers = [{"key": x.key, "title": x.title, "kind": x.kind} for x in catalog.layers.values()]
@@ -87,17 +87,17 @@ class Viewer(anywidget.AnyWidget):
                 "words": words,
                 "height": height_px,
                 "tile": TILE_PX,
-                "legend": legend(),
+                "legend": error_legend(),
             },
             scene=scene or next(iter(scenes), ""),
             right="run:0" if "run:0" in catalog.layers else "",
-            _esm=script(),
-            _css=style(),
+            _esm=page_script(),
+            _css=page_style(),
         )
-        self.on_msg(self._heard)
+        self.on_msg(self._on_message)
 
     @traitlets.validate("scene", "left", "right")
-    def _known(self, proposal: Any) -> str:
+    def _validate_choice(self, proposal: Any) -> str:
         """What a cell or the page chooses must be there."""
         name, value = proposal["trait"].name, str(proposal["value"])
         known = self._scenes if name == "scene" else self._catalog.layers
@@ -112,23 +112,23 @@ class Viewer(anywidget.AnyWidget):
         self._cache.clear()
         super().close()
 
-    def _heard(self, _: Any, content: Any, __: Any) -> None:
+    def _on_message(self, _: Any, content: Any, __: Any) -> None:
         """A message of the page. What none of ours sends is refused, and nothing is read for it."""
         try:
             answers: dict[str, Callable[[Mapping[str, Any]], None]]
-            answers = {"tile": self._tile, "boxes": self._boxes}
-            answers |= {"scene": self._about, "drop": self._drop}
+            answers = {"tile": self._send_tile, "boxes": self._send_boxes}
+            answers |= {"scene": self._send_scene_info, "drop": self._drop}
             kind = content.get("kind") if isinstance(content, Mapping) else None
             if not isinstance(kind, str) or kind not in answers:
                 raise SpecError("The viewer was sent a message of a kind that it does not know.")
             answers[kind](content)
         except RvlabError as exc:
             name = content.get("id") if isinstance(content, Mapping) else None
-            self._say({"kind": "refused", "id": name, "words": str(exc)})
+            self._send({"kind": "refused", "id": name, "words": str(exc)})
 
-    def _tile(self, content: Mapping[str, Any]) -> None:
-        scene, key = self._checked(content)
-        spot = Spot(*(_number(content, word) for word in ("level", "x", "y")))
+    def _send_tile(self, content: Mapping[str, Any]) -> None:
+        scene, key = self._validate_layer(content)
+        spot = TileRef(*(_number(content, word) for word in ("level", "x", "y")))
 
         def work() -> Tile:
             found = self._cache.get((scene, key, spot))
@@ -137,42 +137,42 @@ class Viewer(anywidget.AnyWidget):
                 self._cache.put((scene, key, spot), found, len(found.data))
             return found
 
-        self._ask(content, work)
+        self._submit(content, work)
 
-    def _boxes(self, content: Mapping[str, Any]) -> None:
-        scene, key = self._checked(content)
-        self._ask(content, lambda: self._catalog.rows(scene, key))
+    def _send_boxes(self, content: Mapping[str, Any]) -> None:
+        scene, key = self._validate_layer(content)
+        self._submit(content, lambda: self._catalog.box_rows(scene, key))
 
-    def _ask(self, content: Mapping[str, Any], work: Callable[[], Tile]) -> None:
+    def _submit(self, content: Mapping[str, Any], work: Callable[[], Tile]) -> None:
         about = {word: _text(content, word) for word in ("id", "scene", "layer")}
 
         def done(found: Tile | RvlabError) -> None:
             if isinstance(found, RvlabError):
-                words = self._catalog.words(about["layer"], about["scene"], found)
-                self._say({"kind": "failed", "words": words} | about)
+                words = self._catalog.error_text(about["layer"], about["scene"], found)
+                self._send({"kind": "failed", "words": words} | about)
                 return
             size = {"rows": found.rows, "cols": found.cols, "form": found.form}
-            self._say({"kind": "tile"} | about | size, [found.data])
+            self._send({"kind": "tile"} | about | size, [found.data])
 
-        self._desk.ask(about["id"], work, done)
+        self._desk.submit(about["id"], work, done)
 
-    def _about(self, content: Mapping[str, Any]) -> None:
+    def _send_scene_info(self, content: Mapping[str, Any]) -> None:
         name, scene = _text(content, "id"), self._scene(content)
 
         def done(found: dict[str, Any] | RvlabError) -> None:
             about = {"kind": "scene", "id": name, "scene": scene}
             if isinstance(found, RvlabError):
-                self._say(about | {"words": self._catalog.words("image", scene, found)})
+                self._send(about | {"words": self._catalog.error_text("image", scene, found)})
             else:
-                self._say(about | {"about": found})
+                self._send(about | {"about": found})
 
-        self._desk.ask(name, lambda: self._catalog.about(scene), done)
+        self._desk.submit(name, lambda: self._catalog.scene_info(scene), done)
 
     def _drop(self, content: Mapping[str, Any]) -> None:
         names = content.get("ids")
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
             raise SpecError("A message that drops requests has no list of their names.")
-        self._desk.drop(names[:MOST_AT_ONCE])
+        self._desk.cancel(names[:MAX_DROPPED])
 
     def _scene(self, content: Mapping[str, Any]) -> str:
         scene = _text(content, "scene")
@@ -180,13 +180,13 @@ class Viewer(anywidget.AnyWidget):
             raise SpecError(f"The viewer has no scene {scene[:40]!r}.")
         return scene
 
-    def _checked(self, content: Mapping[str, Any]) -> tuple[str, str]:
+    def _validate_layer(self, content: Mapping[str, Any]) -> tuple[str, str]:
         key = _text(content, "layer")
-        if key != IMAGE and key not in self._catalog.layers:
+        if key != IMAGE_LAYER and key not in self._catalog.layers:
             raise SpecError(f"The viewer has no layer {key[:40]!r}.")
         return self._scene(content), key
 
-    def _say(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+    def _send(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         with self._sending:
             if not self._gone:
                 self.send(content, buffers)

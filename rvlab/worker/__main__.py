@@ -11,7 +11,7 @@ from rvlab.errors import RvlabError
 from rvlab.model import STEPS
 from rvlab.worker.threads import limit_threads
 
-PATH = "RVLAB_PATH"
+PATH_VARIABLE = "RVLAB_PATH"
 """The variable that names the folders from which recipes may import, as PYTHONPATH does."""
 
 
@@ -26,10 +26,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     if split is not None and not 0 <= split < of:
         parser.error(f"--split {split} {of}: I counts from 0 to N - 1.")
     limit_threads()
-    recipes_may_import()
+    extend_import_path()
     try:
         if args.step == "run":
-            from rvlab.worker.whole import run_all
+            from rvlab.worker.run_all import run_all
 
             return run_all(args.run_uri)
         from rvlab.worker.step import run_step
@@ -40,12 +40,12 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 1
 
 
-def recipes_may_import() -> None:
+def extend_import_path() -> None:
     """Let recipes import from the folders in RVLAB_PATH.
 
     They come last: a ``logging.py`` beside a recipe is not to take the place of Python's own.
     """
-    named = os.environ.get(PATH, "").split(os.pathsep)
+    named = os.environ.get(PATH_VARIABLE, "").split(os.pathsep)
     sys.path.extend(folder for folder in named if folder and folder not in sys.path)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import pyarrow as pa
 
-ARTIFACTS = pa.schema(
+ARTIFACTS_SCHEMA = pa.schema(
     [
         ("step", pa.string()),
         ("kind", pa.string()),
@@ -32,7 +32,7 @@ _KINDS = {
 _ENDINGS = {".png": "plot", ".json": "vectors", ".geojson": "vectors", ".zip": "archive"}
 
 
-def artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") -> pa.Table:
+def list_artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") -> pa.Table:
     """One row for each file that Raster Vision left.
 
     Args:
@@ -64,4 +64,4 @@ def artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") ->
                 "bytes": size,
             }
         )
-    return pa.Table.from_pylist(rows, schema=ARTIFACTS)
+    return pa.Table.from_pylist(rows, schema=ARTIFACTS_SCHEMA)

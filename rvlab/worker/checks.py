@@ -10,7 +10,7 @@ from rvlab.model import Run
 from rvlab.store import Store
 
 
-def check(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
+def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
     """Refuse what cannot end well, and print what may be meant otherwise.
 
     Args:
@@ -25,8 +25,8 @@ def check(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
     """
     from rastervision.core.rv_pipeline import ObjectDetectionConfig
 
-    for name, uri in _outputs(config):
-        if not _inside(store, run, uri):
+    for name, uri in _output_uris(config):
+        if not _is_in_run(store, run, uri):
             raise StepError(
                 f"{name} is {uri!r}, outside the run's own folder. Leave it out, or make it from "
                 f"root_uri, which is {run.rv_uri!r} here."
@@ -47,7 +47,7 @@ def check(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
         )
 
 
-def _outputs(config: Any) -> Iterator[tuple[str, str]]:
+def _output_uris(config: Any) -> Iterator[tuple[str, str]]:
     """What the commands write to: the field and its URI."""
     for step in ("analyze", "chip", "train", "predict", "eval", "bundle"):
         yield f"{step}_uri", getattr(config, f"{step}_uri")
@@ -60,7 +60,7 @@ def _outputs(config: Any) -> Iterator[tuple[str, str]]:
             yield f"label_store.uri of the scene {scene.id!r}", uri
 
 
-def _inside(store: Store, run: Run, uri: str) -> bool:
+def _is_in_run(store: Store, run: Run, uri: str) -> bool:
     try:
         return store.key(uri).startswith(run.key("rv", ""))
     except SpecError:

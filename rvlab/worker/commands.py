@@ -16,14 +16,14 @@ from typing import Any
 from rvlab.errors import StepError
 from rvlab.model import Run, Spec
 from rvlab.store import Store
-from rvlab.store.outputs import COPIES
-from rvlab.worker.checks import check
-from rvlab.worker.paths import absolute, submitted_from
-from rvlab.worker.records import PLAN, SOURCE
+from rvlab.store.outputs import COPIES_FOLDER
+from rvlab.worker.checks import check_config
+from rvlab.worker.paths import make_absolute, submit_folder
+from rvlab.worker.records import PLAN, SOURCE_FILE
 
 
 @dataclass(frozen=True)
-class Plan:
+class StepPlan:
     """The steps between configure and summarize, and into how many pieces each goes.
 
     Args:
@@ -39,12 +39,12 @@ class Plan:
         return {"schema": 1, **asdict(self)}
 
     @classmethod
-    def from_record(cls, record: dict[str, Any]) -> Plan:
+    def from_record(cls, record: dict[str, Any]) -> StepPlan:
         """Read ``plan.json``."""
         return cls(tuple(record["steps"]), dict(record["splits"]))
 
 
-def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
+def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     """Call the recipe and save Raster Vision's ``pipeline-config.json``.
 
     The recipe is called in the folder from which the run was submitted, where that is on this
@@ -59,9 +59,9 @@ def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
     from rastervision.pipeline.cli import get_configs
     from rastervision.pipeline.config import build_config, save_pipeline_config
 
-    path = scratch / SOURCE
-    path.write_bytes(store.get(run.key(SOURCE)))
-    home = submitted_from()
+    path = scratch / SOURCE_FILE
+    path.write_bytes(store.get(run.key(SOURCE_FILE)))
+    home = submit_folder()
     with contextlib.chdir(home or scratch):
         configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})
     if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
@@ -73,22 +73,22 @@ def configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Plan:
         )
     config = configs[0]
     if home:
-        absolute(config, home)  # before update, which may open a scene to count its bands
+        make_absolute(config, home)  # before update, which may open a scene to count its bands
     config.root_uri = run.rv_uri
     config.update()
     config.recursive_validate_config()
     build_config(config.dict())
     pipeline = config.build(str(scratch))
     steps = tuple(pipeline.commands)
-    check(store, run, config, steps)
+    check_config(store, run, config, steps)
     save_pipeline_config(config, config.get_config_uri())
-    cut = {s: _pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
-    plan = Plan(steps, {s: n for s, n in cut.items() if s in steps})
+    cut = {s: _count_pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
+    plan = StepPlan(steps, {s: n for s, n in cut.items() if s in steps})
     store.put_json(run.key(PLAN), plan.record())
     return plan
 
 
-def _pieces(dataset: Any, step: str, wanted: int) -> int:
+def _count_pieces(dataset: Any, step: str, wanted: int) -> int:
     """How many pieces have work: Raster Vision deals scenes out by ceil(scenes / pieces)."""
     lists = [dataset.validation_scenes, dataset.test_scenes]
     if step == "chip":
@@ -97,7 +97,7 @@ def _pieces(dataset: Any, step: str, wanted: int) -> int:
     return max(1, math.ceil(most / math.ceil(most / wanted))) if most else 1
 
 
-def command(
+def run_command(
     store: Store, run: Run, step: str, scratch: Path, *, split: int | None, of: int | None
 ) -> None:
     """Run one of Raster Vision's commands from a clean start, and check what it left.
@@ -112,10 +112,14 @@ def command(
     uri = f"{run.rv_uri}/pipeline-config.json"
     config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
     index, pieces = split or 0, of or 1
-    gone = [*stale(config, step, index, pieces)]
-    clear(store, run, [*gone, *_looks(run)] if step in ("train", "predict") else gone)
+    gone = [*stale_outputs(config, step, index, pieces)]
+    delete_outputs(
+        store, run, [*gone, *_derived_keys(run)] if step in ("train", "predict") else gone
+    )
     _run_command(uri, step, index, pieces)
-    missing = [u for u in expected(config, step, index, pieces) if not file_exists(u, None, False)]
+    missing = [
+        u for u in expected_outputs(config, step, index, pieces) if not file_exists(u, None, False)
+    ]
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise StepError(
@@ -124,14 +128,14 @@ def command(
         )
 
 
-def stale(config: Any, step: str, split: int, of: int) -> list[str]:
+def stale_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
     """The URIs of files and folders that a step, or one piece of it, is about to write anew.
 
     A train that finds an older ``log.csv`` goes on from it or skips, and predict merges its scores
     with the older ones. Chips of another piece are left alone: they are named by piece.
     """
     if step == "predict":
-        return [s.label_store.uri for s in _predicted(config, split, of)]
+        return [s.label_store.uri for s in _predicted_scenes(config, split, of)]
     if step == "chip":
         return []
     folders = {name: getattr(config, f"{name}_uri") for name in ("analyze", "train", "bundle")}
@@ -139,16 +143,16 @@ def stale(config: Any, step: str, split: int, of: int) -> list[str]:
     return [folders[step]]
 
 
-def expected(config: Any, step: str, split: int, of: int) -> list[str]:
+def expected_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
     """The URIs of files that have to be there when a step, or one piece of it, has ended."""
     if step == "train":
         backend = config.backend.get_learner_config(config)
         return [backend.get_model_bundle_uri(), f"{config.train_uri}/log.csv"]
     if step == "predict":
-        return [_prediction(s) for s in _predicted(config, split, of)]
+        return [_prediction_uri(s) for s in _predicted_scenes(config, split, of)]
     if step == "eval":
         # Of a group with a scene that is not predicted, Raster Vision warns, and goes on.
-        predicted = {s.id for s in _predicted(config, 0, 1)}
+        predicted = {s.id for s in _predicted_scenes(config, 0, 1)}
         groups = {g: ids for g, ids in config.dataset.scene_groups.items() if g != "train_scenes"}
         scored = sorted(g for g, ids in groups.items() if ids and set(ids) <= predicted)
         return [e.get_output_uri(g) for e in config.evaluators for g in scored]
@@ -161,27 +165,27 @@ def expected(config: Any, step: str, split: int, of: int) -> list[str]:
     return []
 
 
-def clear(store: Store, run: Run, uris: Sequence[str]) -> None:
+def delete_outputs(store: Store, run: Run, uris: Sequence[str]) -> None:
     """Remove files and folders of a run; what lies outside the run's own folder is left alone."""
     for uri in uris:
-        if not uri.startswith(f"{run.rv_uri}/") and uri not in _looks(run):
+        if not uri.startswith(f"{run.rv_uri}/") and uri not in _derived_keys(run):
             continue
         key = store.key(uri)
         beside = (k for k, _ in store.files(key.rpartition("/")[0]))
         store.delete([k for k in beside if k == key or k.startswith(f"{key}/")])
 
 
-def _looks(run: Run) -> tuple[str, ...]:
+def _derived_keys(run: Run) -> tuple[str, ...]:
     """What readers would prefer to predictions that are about to be made anew."""
-    return f"{run.uri}/{COPIES}", f"{run.uri}/tables/windows.parquet"
+    return f"{run.uri}/{COPIES_FOLDER}", f"{run.uri}/tables/windows.parquet"
 
 
-def _predicted(config: Any, split: int, of: int) -> list[Any]:
+def _predicted_scenes(config: Any, split: int, of: int) -> list[Any]:
     part = config.dataset.get_split_config(split, of)
     return [*part.validation_scenes, *part.test_scenes]
 
 
-def _prediction(scene: Any) -> str:
+def _prediction_uri(scene: Any) -> str:
     uri: str = scene.label_store.uri
     is_folder = type(scene.label_store).__name__ == "SemanticSegmentationLabelStoreConfig"
     return f"{uri}/labels.tif" if is_folder else uri

@@ -11,35 +11,35 @@ from typing import Any
 import pyarrow as pa
 
 from rvlab.errors import RvlabError
-from rvlab.store.store import at, normal
+from rvlab.store.store import normalize_uri, store_for_uri
 
-SCENES = pa.schema(
+SCENES_SCHEMA = pa.schema(
     [
         ("group", pa.string()),
         ("scene", pa.string()),
         ("image", pa.string()),
         ("labels", pa.string()),
         ("aois", pa.string()),
-        ("rests_on", pa.string()),
+        ("hashed_from", pa.string()),
     ]
 )
 """Columns of the table of fingerprints; see `scenes`."""
 
-DIGITS = 16
+HASH_DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
 
-BLOCK = 2**20
-WHOLE = 64 * BLOCK
+BLOCK_BYTES = 2**20
+MAX_WHOLE_BYTES = 64 * BLOCK_BYTES
 """Images are read whole up to so many bytes, larger ones in `SAMPLES` blocks."""
 
-SAMPLES = 16
+SAMPLE_BLOCKS = 16
 
 _URIS = ("uri", "uris", "aoi_uris")
-_NO_TRUTH = ("transformers", "channel_order", "allow_streaming")
+_IGNORED_FIELDS = ("transformers", "channel_order", "allow_streaming")
 """What an image source says of how a model sees the pixels, not of which pixels there are."""
 
 
-def scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa.Table:
+def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa.Table:
     """A fingerprint of image, labels and areas of interest for each scene of some groups.
 
     They rest on the content of the files and on how labels are made of it, not on where the files
@@ -52,8 +52,8 @@ def scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa
         groups: A group's name -> the ids of its scenes.
 
     Returns:
-        A row per group and scene: ``group scene image labels aois rests_on``; `aois` is null where
-        the scene has none, `rests_on` is ``content`` or ``address``.
+        A row per group and scene: ``group scene image labels aois hashed_from``; `aois` is null
+        where the scene has none, `hashed_from` is ``file_sha256`` or ``address``.
     """
     data = config["dataset"]
     known = {
@@ -67,14 +67,14 @@ def scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa
         for name in sorted(names)
         if name in known
     ]
-    return pa.Table.from_pylist(rows, schema=SCENES)
+    return pa.Table.from_pylist(rows, schema=SCENES_SCHEMA)
 
 
 def eval_sets(table: pa.Table, class_config: Mapping[str, Any]) -> dict[str, str]:
     """One fingerprint per group: of all its scenes and of the classes, null class included.
 
     Args:
-        table: As `scenes` returns it.
+        table: As `fingerprint_scenes` returns it.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
     """
     classes = [list(class_config["names"]), class_config.get("null_class")]
@@ -96,33 +96,33 @@ class _Scene:
     def row(self) -> dict[str, str | None]:
         """Its fingerprints."""
         part = self._part
-        image = self._placed(part["raster_source"], whole=False)
+        image = self._with_contents(part["raster_source"], whole=False)
         labels = part.get("label_source")
-        areas = [self._file(uri, whole=True) for uri in _listed(part.get("aoi_uris"))]
+        areas = [self._file(uri, whole=True) for uri in _as_list(part.get("aoi_uris"))]
         return {
-            "image": _digest(list(_of_pixels(image))),
-            "labels": _digest(self._placed(labels, whole=True)) if labels else None,
+            "image": _digest(list(_image_files(image))),
+            "labels": _digest(self._with_contents(labels, whole=True)) if labels else None,
             "aois": _digest(sorted(areas)) if areas else None,
-            "rests_on": "address" if self._by_address else "content",
+            "hashed_from": "address" if self._by_address else "content",
         }
 
-    def _placed(self, value: Any, *, whole: bool) -> Any:
+    def _with_contents(self, value: Any, *, whole: bool) -> Any:
         """A part of the config with the files' contents where their addresses were."""
         if isinstance(value, Mapping):
             return {
-                name: [self._file(uri, whole=whole) for uri in _listed(inner)]
+                name: [self._file(uri, whole=whole) for uri in _as_list(inner)]
                 if name in _URIS
-                else self._placed(inner, whole=whole)
+                else self._with_contents(inner, whole=whole)
                 for name, inner in sorted(value.items())
                 if inner is not None
             }
         if isinstance(value, list):
-            return [self._placed(inner, whole=whole) for inner in value]
+            return [self._with_contents(inner, whole=whole) for inner in value]
         return value
 
     def _file(self, uri: str, *, whole: bool) -> str:
         try:
-            return content(uri, whole=whole)
+            return file_sha256(uri, whole=whole)
         except (RvlabError, OSError) as exc:
             print(
                 f"{uri} cannot be read here, so the fingerprint of scene {self._part['id']!r} "
@@ -132,7 +132,7 @@ class _Scene:
             return f"address {uri}"
 
 
-def content(uri: str, *, whole: bool = True) -> str:
+def file_sha256(uri: str, *, whole: bool = True) -> str:
     """SHA-256 of a file, in hexadecimal.
 
     Args:
@@ -142,8 +142,8 @@ def content(uri: str, *, whole: bool = True) -> str:
     Raises:
         StoreError: If it cannot be read.
     """
-    store = at(uri)
-    key = store.key(normal(uri))
+    store = store_for_uri(uri)
+    key = store.key(normalize_uri(uri))
     size = store.size(key)
     made = hashlib.sha256(str(size).encode())
     for start, length in _blocks(size, whole):
@@ -152,30 +152,30 @@ def content(uri: str, *, whole: bool = True) -> str:
 
 
 def _blocks(size: int, whole: bool) -> Iterator[tuple[int, int]]:
-    if whole or size <= WHOLE:
-        for start in range(0, size, WHOLE):
-            yield start, min(WHOLE, size - start)
+    if whole or size <= MAX_WHOLE_BYTES:
+        for start in range(0, size, MAX_WHOLE_BYTES):
+            yield start, min(MAX_WHOLE_BYTES, size - start)
     else:
-        for i in range(SAMPLES):
-            yield (size - BLOCK) * i // (SAMPLES - 1), BLOCK
+        for i in range(SAMPLE_BLOCKS):
+            yield (size - BLOCK_BYTES) * i // (SAMPLE_BLOCKS - 1), BLOCK_BYTES
 
 
-def _of_pixels(image: Any) -> Iterator[tuple[str, Any]]:
+def _image_files(image: Any) -> Iterator[tuple[str, Any]]:
     """The files of an image source and the part of them that is used, nested sources included."""
     for name, inner in sorted(image.items()):
         if name in _URIS or name == "bbox":
             yield name, inner
-        elif name not in _NO_TRUTH:
+        elif name not in _IGNORED_FIELDS:
             parts = inner if isinstance(inner, list) else [inner]
             for part in parts:
                 if isinstance(part, Mapping):
-                    yield from _of_pixels(part)
+                    yield from _image_files(part)
 
 
-def _listed(uris: Any) -> list[str]:
+def _as_list(uris: Any) -> list[str]:
     return [uris] if isinstance(uris, str) else [str(uri) for uri in uris or ()]
 
 
 def _digest(value: Any) -> str:
     text = json.dumps(value, sort_keys=True, separators=(",", ":"))
-    return hashlib.sha256(text.encode()).hexdigest()[:DIGITS]
+    return hashlib.sha256(text.encode()).hexdigest()[:HASH_DIGITS]

@@ -6,15 +6,15 @@ import sys
 from collections.abc import Mapping, Sequence
 
 from rvlab.errors import KeyExists, RvlabError
-from rvlab.model import Run, StepRecord, costs, device, end_record, utc_now
-from rvlab.store import Store, parsed
-from rvlab.store.roll import close
+from rvlab.model import Run, StepRecord, end_record, run_costs, run_device, utc_now
+from rvlab.store import Store, parse_record
+from rvlab.store.run_listing import finish_run
 from rvlab.worker.masking import mask_text
 
-SPEC, SOURCE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
+SPEC, SOURCE_FILE, CLAIM, PLAN = "spec.json", "recipe.py", "claim.json", "plan.json"
 
 
-def end(
+def write_end(
     store: Store,
     run: Run,
     spec: Mapping[str, object],
@@ -41,18 +41,18 @@ def end(
         step=step,
         error=mask_text(error, store) if error else error,
         metrics=metrics,
-        costs={**costs(steps), "bytes": sum(size for _, size in files)},
-        device=device(steps),
+        costs={**run_costs(steps), "bytes": sum(size for _, size in files)},
+        device=run_device(steps),
         eval_sets=eval_sets,
     )
     try:
-        close(store, run, record)
+        finish_run(store, run, record)
     except KeyExists:
         return False
     return True
 
 
-def claim(store: Store, run: Run, job: str) -> bool:
+def claim_job(store: Store, run: Run, job: str) -> bool:
     """Say which run of its engine a run is, unless another has said so before.
 
     Args:
@@ -70,7 +70,7 @@ def claim(store: Store, run: Run, job: str) -> bool:
     return True
 
 
-def step_records(store: Store, run: Run) -> list[StepRecord]:
+def read_step_records(store: Store, run: Run) -> list[StepRecord]:
     """The records of all steps that have started, in that order; a broken one is left out."""
     return _steps_of(store, [key for key, _ in store.files(run.key("steps"))])
 
@@ -81,7 +81,7 @@ def _steps_of(store: Store, keys: Sequence[str]) -> list[StepRecord]:
         try:
             if isinstance(data, RvlabError):
                 raise data
-            found.append(StepRecord.from_record(parsed(key, data), key))
+            found.append(StepRecord.from_record(parse_record(key, data), key))
         except RvlabError as exc:
             print(f"rvlab: {exc}", file=sys.stderr)
     return sorted(found, key=lambda r: r.started)

@@ -14,10 +14,10 @@ from rvlab import metrics
 from rvlab.errors import RecordBroken
 from rvlab.model import headline_group
 from rvlab.model.classes import unlabelled_id
-from rvlab.model.log import epochs
-from rvlab.worker.mends import OUTSIDE_AOI
+from rvlab.model.train_log import parse_epochs
+from rvlab.worker.rv_patches import OUTSIDE_AOI
 
-EVALS = pa.schema(
+EVALS_SCHEMA = pa.schema(
     [
         ("group", pa.string()),
         ("scene", pa.string()),
@@ -28,7 +28,7 @@ EVALS = pa.schema(
 )
 """Columns of the table of metrics; ``scene`` and ``class`` are null for "over all"."""
 
-CONFUSION = pa.schema(
+CONFUSION_SCHEMA = pa.schema(
     [
         ("group", pa.string()),
         ("scene", pa.string()),
@@ -39,10 +39,14 @@ CONFUSION = pa.schema(
 )
 """Columns of the table of confusion matrices; ``scene`` is null for "over all"."""
 
-GROUPS = {"train_scenes": "train", "validation_scenes": "validation", "test_scenes": "test"}
+GROUP_BY_RV_NAME = {
+    "train_scenes": "train",
+    "validation_scenes": "validation",
+    "test_scenes": "test",
+}
 """Raster Vision's own scene groups, and what rvlab calls them."""
 
-HEADLINE = ("f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1")
+HEADLINE_METRICS = ("f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1")
 """Metrics over all classes that stand in a run's row."""
 
 _METRICS = (metrics.precision, metrics.recall, metrics.f1)
@@ -55,7 +59,7 @@ _OVERALL: dict[str, Callable[..., metrics.Floats]] = {
 }
 
 
-def evaluations(
+def evaluation_tables(
     evals: Mapping[str, Any], class_config: Mapping[str, Any]
 ) -> tuple[pa.Table, pa.Table]:
     """Metrics and confusion matrices of every scene group, per scene and over all of them.
@@ -75,7 +79,8 @@ def evaluations(
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
 
     Returns:
-        Two tables, of the schemas `EVALS` and `CONFUSION`; overall first, then scenes by name.
+        Two tables, of the schemas `EVALS_SCHEMA` and `CONFUSION_SCHEMA`; overall first, then scenes
+        by name.
 
         The first has a row per class with the metrics ``precision recall f1 iou`` and
         ``truth_count prediction_count`` (labelled pixels, chips or boxes, true and predicted; for
@@ -91,7 +96,7 @@ def evaluations(
         RecordBroken: If an ``eval.json`` is not what Raster Vision writes, or has other classes
             than ``class_config``.
     """
-    names, ignore = _classes(class_config)
+    names, ignore = _class_names(class_config)
     null = class_config.get("null_class")
     null_id = names.index(null) if null in names else None
     measured: list[tuple[str, str | None, str | None, str, float | None]] = []
@@ -99,10 +104,12 @@ def evaluations(
     short = group_names(evals)
     for key, raw in evals.items():
         group = short[key]
-        lists = list(_lists(raw, f"eval/{key}/eval.json"))
-        outside = {scene: _outside(items) for scene, items, _ in lists if scene is not None}
+        lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
+        outside = {
+            scene: _pixels_outside_aoi(items) for scene, items, _ in lists if scene is not None
+        }
         for scene, items, where in lists:
-            of, average = _scored(items, names, where)
+            of, average = _count_items(items, names, where)
             if null_id is not None and not isinstance(of, metrics.Counts):
                 of[null_id, null_id] -= outside[scene] if scene else sum(outside.values())
             rows = [*_per_class(of, names, ignore), *_over_classes(of, ignore)]
@@ -114,21 +121,21 @@ def evaluations(
                     for i, truth in enumerate(names)
                     for j, prediction in enumerate(names)
                 ]
-    return _table(measured, EVALS), _table(confused, CONFUSION)
+    return _table(measured, EVALS_SCHEMA), _table(confused, CONFUSION_SCHEMA)
 
 
 def group_names(groups: Iterable[str]) -> dict[str, str]:
     """What Raster Vision's scene groups are called in tables: its own lose their ``_scenes``."""
     known = list(groups)
-    short = {name: GROUPS.get(name, name) for name in known}
+    short = {name: GROUP_BY_RV_NAME.get(name, name) for name in known}
     return {name: name if short[name] in known else short[name] for name in known}
 
 
-def headline(evals: pa.Table) -> dict[str, float]:
+def headline_metrics(evals: pa.Table) -> dict[str, float]:
     """The few numbers of a run that stand in its row of the table of runs.
 
     Args:
-        evals: The first table of `evaluations`.
+        evals: The first table of `evaluation_tables`.
 
     Returns:
         Of the group ``validation``, else ``test``, else the first one: ``f1 precision recall
@@ -145,15 +152,15 @@ def headline(evals: pa.Table) -> dict[str, float]:
         return {}
     base = headline_group(groups)
     best = groups.pop(base)
-    result = {m: best[None, m] for m in HEADLINE if (None, m) in best}
+    result = {m: best[None, m] for m in HEADLINE_METRICS if (None, m) in best}
     result |= {f"{m}.{name}": v for (name, m), v in best.items() if name and m in ("f1", "iou")}
     for group, found in groups.items():
         result |= {f"{group}.{m}": found[None, m] for m in ("f1", "mean_iou") if (None, m) in found}
     return result
 
 
-def history(log_csv: str) -> pa.Table:
-    """The training log as a table: see `rvlab.model.log.epochs`, also for what is raised.
+def history_from_log(log_csv: str) -> pa.Table:
+    """Return the training log as a table; raises as `rvlab.model.train_log.parse_epochs`.
 
     Args:
         log_csv: The text of ``train/log.csv``.
@@ -162,21 +169,21 @@ def history(log_csv: str) -> pa.Table:
         A row an epoch: ``epoch`` (int64, from 0), then Raster Vision's columns, all float64, times
         in seconds as ``train_time_s`` and ``valid_time_s``. Without rows only ``epoch``.
     """
-    rows = epochs(log_csv)
+    rows = parse_epochs(log_csv)
     names = list(rows[0]) if rows else ["epoch"]
     types = [pa.int64() if name == "epoch" else pa.float64() for name in names]
     schema = pa.schema(list(zip(names, types, strict=True)))
     return _table([tuple(row.values()) for row in rows], schema)
 
 
-def _classes(class_config: Mapping[str, Any]) -> tuple[list[str], int | None]:
+def _class_names(class_config: Mapping[str, Any]) -> tuple[list[str], int | None]:
     names = class_config.get("names")
     if not isinstance(names, list) or not names:
         raise RecordBroken("pipeline-config.json has no dataset.class_config.names.")
     return names, unlabelled_id(names, class_config.get("null_class"))
 
 
-def _lists(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
+def _iter_items(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
     """Scene, its items, and where they stand; overall first."""
     parts: dict[str | None, Any] = {None: raw}
     if isinstance(raw, dict):
@@ -191,12 +198,12 @@ def _lists(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
         yield scene, items, here
 
 
-def _outside(items: list[Any]) -> int:
-    """The pixels outside the areas of interest, as `rvlab.worker.mends` has eval say."""
+def _pixels_outside_aoi(items: list[Any]) -> int:
+    """The pixels outside the areas of interest, as `rvlab.worker.rv_patches` has eval say."""
     return int(next((i[OUTSIDE_AOI] for i in items if OUTSIDE_AOI in i), 0))
 
 
-def _scored(
+def _count_items(
     items: list[Any], names: Sequence[str], where: str
 ) -> tuple[metrics.Floats | metrics.Counts, dict[str, float | None]]:
     """The counts of one list, as a matrix where it has one, and Raster Vision's average."""
@@ -212,8 +219,8 @@ def _scored(
             )
         if "conf_mat" not in average:
             keys = ("true_pos", "false_pos", "false_neg")
-            return metrics.detections(*([item[k] for item in classes] for k in keys)), own
-        matrix = metrics.labelled(average["conf_mat"], None)
+            return metrics.detection_counts(*([item[k] for item in classes] for k in keys)), own
+        matrix = metrics.drop_unlabelled(average["conf_mat"], None)
         if matrix.shape != (len(names), len(names)):
             raise RecordBroken(
                 f"{where} has a conf_mat of shape {matrix.shape} for {len(names)} classes."

@@ -13,8 +13,8 @@ class Terminated(BaseException):
     """SIGTERM arrived; a BaseException, so that no library takes it for a failure of its own."""
 
 
-class Sigterm:
-    """Holds SIGTERM back, but for `raised`, where it is raised as `Terminated`, once.
+class SigtermGuard:
+    """Holds SIGTERM back, but for `deliver`, where it is raised as `Terminated`, once.
 
     One that comes while the last records are written has this process end by it afterwards, so
     that whoever sent it is obeyed and nobody starts the next step.
@@ -23,8 +23,8 @@ class Sigterm:
     def __init__(self) -> None:
         self._pending = self._open = self._told = False
 
-    def __enter__(self) -> Sigterm:
-        self._before = signal.signal(signal.SIGTERM, self._arrived)
+    def __enter__(self) -> SigtermGuard:
+        self._before = signal.signal(signal.SIGTERM, self._on_signal)
         return self
 
     def __exit__(
@@ -38,12 +38,12 @@ class Sigterm:
             os.kill(os.getpid(), signal.SIGTERM)
 
     @contextmanager
-    def raised(self) -> Iterator[None]:
+    def deliver(self) -> Iterator[None]:
         """While this lasts SIGTERM is raised; so is one that arrived before."""
         self._open = True
         try:
             if self._pending:
-                self._raise()
+                self._raise_terminated()
             yield
         except BaseException as exc:
             # A library that is loading its C code makes an error of its own of it.
@@ -53,12 +53,12 @@ class Sigterm:
         finally:
             self._open = False
 
-    def _arrived(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_signal(self, _signal: int, _frame: FrameType | None) -> None:
         self._pending = True
         if self._open:
-            self._raise()
+            self._raise_terminated()
 
-    def _raise(self) -> None:
+    def _raise_terminated(self) -> None:
         # Once is enough: what follows writes the last records. Nor may a data loader that was
         # ended by the same signal interrupt that, as torch has it do.
         self._pending = self._open = False

@@ -15,13 +15,13 @@ from rvlab.errors import RecordBroken, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.worker import fingerprint
-from rvlab.worker.artifacts import artifacts
-from rvlab.worker.results import evaluations, group_names, headline, history
-from rvlab.worker.scenes import survey_scenes
+from rvlab.worker.artifacts import list_artifacts
+from rvlab.worker.results import evaluation_tables, group_names, headline_metrics, history_from_log
+from rvlab.worker.score_scenes import score_scenes
 
 
 @dataclass(frozen=True)
-class Summary:
+class EndSummary:
     """What of a run's results stands in its end.
 
     Args:
@@ -33,7 +33,7 @@ class Summary:
     eval_sets: Mapping[str, str]
 
 
-def summarize(store: Store, run: Run) -> Summary:
+def summarize_outputs(store: Store, run: Run) -> EndSummary:
     """Write ``tables/*.parquet`` and return what of them stands in end.
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of what was
@@ -47,31 +47,31 @@ def summarize(store: Store, run: Run) -> Summary:
     root = run.key("rv")
     files = store.files(root)
     config = store.get_json(f"{root}/pipeline-config.json")
-    found = evaluated(store, config, files)
+    found = evaluated_groups(store, config, files)
     if not found:
         print("There is no eval.json, so the run has no metrics.")
-    tables, summary = gathered(store, root, config, files, found)
-    write(store, run, tables)
-    windows, copies = survey_scenes(store, run, config)
+    tables, summary = build_tables(store, root, config, files, found)
+    write_tables(store, run, tables)
+    windows, copies = score_scenes(store, run, config)
     more = {"artifacts": pa.concat_tables([tables["artifacts"], copies])}
     if len(windows):  # without counts a reader would take them for counts of nothing
         more["windows"] = windows
-    write(store, run, more)
+    write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
     return summary
 
 
-def evaluated(
+def evaluated_groups(
     store: Store, config: Mapping[str, Any], files: Sequence[tuple[str, int]]
 ) -> dict[str, str]:
     """Groups of scenes -> the keys of their ``eval.json``, of those that were written."""
     keys = {key for key, _ in files}
-    return {group: key for group, key in _evaluated(store, config) if key in keys}
+    return {group: key for group, key in _evaluator_outputs(store, config) if key in keys}
 
 
-def gathered(
+def build_tables(
     store: Store,
     root: str,
     config: Mapping[str, Any],
@@ -79,7 +79,7 @@ def gathered(
     evals: Mapping[str, str],
     *,
     named: str = "rv",
-) -> tuple[dict[str, pa.Table], Summary]:
+) -> tuple[dict[str, pa.Table], EndSummary]:
     """The tables of what Raster Vision left, and what of them stands in end.
 
     Args:
@@ -93,27 +93,27 @@ def gathered(
     Raises:
         RecordBroken: If a file of Raster Vision's is not what it writes.
     """
-    groups = {group: _json(store, key) for group, key in evals.items()}
+    groups = {group: _read_json(store, key) for group, key in evals.items()}
     class_config = config["dataset"]["class_config"]
-    measured, confusion = evaluations(groups, class_config)
+    measured, confusion = evaluation_tables(groups, class_config)
     scored = {
         name: (config["dataset"].get("scene_groups") or {}).get(group, [])
         for group, name in group_names(groups).items()
     }
-    seen = fingerprint.scenes(config, scored)
+    seen = fingerprint.fingerprint_scenes(config, scored)
     tables = {
         "evals": measured,
         "confusion": confusion,
         "scenes": seen,
-        "artifacts": artifacts(files, root, named),
+        "artifacts": list_artifacts(files, root, named),
     }
     log = f"{root}/train/log.csv".lstrip("/")
     if any(key == log for key, _ in files):
-        tables["history"] = history(store.get(log).decode(errors="replace"))
-    return tables, Summary(headline(measured), fingerprint.eval_sets(seen, class_config))
+        tables["history"] = history_from_log(store.get(log).decode(errors="replace"))
+    return tables, EndSummary(headline_metrics(measured), fingerprint.eval_sets(seen, class_config))
 
 
-def write(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
+def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
     """Put the tables of a run where `rvlab.frame` finds them."""
     for name, table in tables.items():
         buffer = io.BytesIO()
@@ -121,7 +121,7 @@ def write(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
         store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
 
 
-def _evaluated(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
+def _evaluator_outputs(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     """Scene groups, and the keys where an evaluator was to write; of several, the last counts."""
     groups = sorted(config["dataset"].get("scene_groups") or {})
     for evaluator in config.get("evaluators") or []:
@@ -130,7 +130,7 @@ def _evaluated(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, s
                 yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
 
 
-def _json(store: Store, key: str) -> Any:
+def _read_json(store: Store, key: str) -> Any:
     import json
 
     try:

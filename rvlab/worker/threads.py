@@ -8,7 +8,7 @@ from pathlib import Path
 CGROUP = Path("/sys/fs/cgroup")
 
 
-def processors() -> int:
+def available_processors() -> int:
     """How many processors this process may use, which in a container is less than there are.
 
     Returns:
@@ -19,7 +19,7 @@ def processors() -> int:
         allowed = len(os.sched_getaffinity(0))
     else:
         allowed = os.cpu_count() or 1
-    limit = _limit()
+    limit = _container_limit()
     return allowed if limit is None else max(1, min(allowed, int(limit)))
 
 
@@ -29,10 +29,10 @@ def limit_threads() -> None:
     Two threads on one busy core made a training three to five times slower. OpenMP reads the
     variable once, when torch is imported, so this comes before.
     """
-    os.environ.setdefault("OMP_NUM_THREADS", str(processors()))
+    os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
 
 
-def _limit() -> float | None:
+def _container_limit() -> float | None:
     """The container's limit in processors; None where there is none."""
     old = CGROUP / "cpu"
     try:

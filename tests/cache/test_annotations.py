@@ -6,20 +6,22 @@ import pytest
 
 from rvlab.cache.annotations import annotations_of
 from rvlab.errors import StoreUnreachable
-from rvlab.model.edit import Edited
-from rvlab.store import S3Access, Store, edits
-from tests.frame.made import Made
+from rvlab.model.annotation import RunAnnotations
+from rvlab.store import S3Access, Store, annotation
+from tests.frame.samples import Made
 
 
 def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
     first, second, other = (made.ended() for _ in range(3))
-    edits.put(store, [first, second], "me@here", tags_added=("good",))
-    edits.put(store, [first], "me@here", tags_added=("final",), note="old")
-    assert annotations_of(store, "towns")[first.id] == Edited(("final", "good"), "old")
-    edits.put(store, [first], "me@here", tags_removed=("good",), note="new", archived=True)
+    annotation.write_annotations(store, [first, second], "me@here", tags_added=("good",))
+    annotation.write_annotations(store, [first], "me@here", tags_added=("final",), note="old")
+    assert annotations_of(store, "towns")[first.id] == RunAnnotations(("final", "good"), "old")
+    annotation.write_annotations(
+        store, [first], "me@here", tags_removed=("good",), note="new", archived=True
+    )
     assert annotations_of(store, "towns") == {
-        first.id: Edited(("final",), "new", True),
-        second.id: Edited(("good",)),
+        first.id: RunAnnotations(("final",), "new", True),
+        second.id: RunAnnotations(("good",)),
     }
     assert other.id not in annotations_of(store, "towns")
     assert annotations_of(store, "nowhere") == {}
@@ -29,28 +31,28 @@ def test_edit_is_read_once_and_ignored_once_deleted(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [made.ended() for _ in range(3)]
-    edits.put(store, runs, "me@here", note="x")
+    annotation.write_annotations(store, runs, "me@here", note="x")
     read: list[str] = []
-    tagged = store._objects.tagged
-    monkeypatch.setattr(store._objects, "tagged", lambda *a: read.append(a[0]) or tagged(*a))
-    assert annotations_of(store, "towns") == {run.id: Edited(note="x") for run in runs}
+    tagged = store._objects.get_with_etag
+    monkeypatch.setattr(store._objects, "get_with_etag", lambda *a: read.append(a[0]) or tagged(*a))
+    assert annotations_of(store, "towns") == {run.id: RunAnnotations(note="x") for run in runs}
     assert len(read) == 3
-    edits.put(store, runs[:1], "me@here", note="y")
-    assert annotations_of(store, "towns")[runs[0].id] == Edited(note="y")
+    annotation.write_annotations(store, runs[:1], "me@here", note="y")
+    assert annotations_of(store, "towns")[runs[0].id] == RunAnnotations(note="y")
     assert len(read) == 4
-    store.delete(key for key, _ in store.files(edits.prefix(runs[0])))
-    assert annotations_of(store, "towns") == {run.id: Edited(note="x") for run in runs[1:]}
+    store.delete(key for key, _ in store.files(annotation.key_prefix(runs[0])))
+    assert annotations_of(store, "towns") == {run.id: RunAnnotations(note="x") for run in runs[1:]}
     assert len(read) == 4
 
 
 def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) -> None:
     run = made.ended()
-    edits.put(store, [run], "me@here", note="it stays")
+    annotation.write_annotations(store, [run], "me@here", note="it stays")
     broken = f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json"
     store.put(broken, b'{"at": "now"')
     for _ in range(2):
         with pytest.warns(UserWarning, match=f"left out of the table: {broken} is not wh"):
-            assert annotations_of(store, "towns") == {run.id: Edited(note="it stays")}
+            assert annotations_of(store, "towns") == {run.id: RunAnnotations(note="it stays")}
 
 
 def test_unreachable_store_raises() -> None:

@@ -15,7 +15,7 @@ import rvlab
 from rvlab import Lab
 from rvlab.cache.background import DeferredWrites
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 PACKAGE = f"{Path(rvlab.__file__).parent}/"
 

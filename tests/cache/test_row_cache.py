@@ -29,13 +29,13 @@ from rvlab.errors import StoreError
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
 from rvlab.store.objects import ObstoreObjects
-from rvlab.store.roll import reopen
-from tests.frame.made import Made
+from rvlab.store.run_listing import reopen_run
+from tests.frame.samples import Made
 from tests.frame.test_tables import EVAL
 
 
 def table(store: Store) -> pd.DataFrame:
-    return settled(frame.runs(store, None))
+    return settled(frame.runs_table(store, None))
 
 
 def settled(table: pd.DataFrame) -> pd.DataFrame:
@@ -77,7 +77,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """The keys that are read, in order of time."""
     keys: list[str] = []
-    for name in ("get", "get_range", "tagged"):
+    for name in ("get", "get_range", "get_with_etag"):
         plain = getattr(store._objects, name)
         monkeypatch.setattr(
             store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
@@ -108,11 +108,11 @@ def test_returned_table_can_be_changed_without_an_effect_on_the_cache(
     runs = [made.ended({"lr": 0.5, "n": n, "on": True}, {"f1": n / 10}) for n in range(3)]
     made.table(runs[0], "evals", EVAL)
     store.put(runs[0].key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,1\n1,0.6,2\n")
-    first, wanted = table(store), frame.rolls(store, None)
+    first, wanted = table(store), frame.select_listings(store, None)
     LocalRowCache(store, "towns", "runs").remove(p.name for p in files(cache))
     for _ in range(2):  # read from the runs, then from what is kept
         found = settled(table(store))
-        for other in (found, frame.evals(store, wanted), frame.history(store, wanted)):
+        for other in (found, frame.evals_table(store, wanted), frame.history_table(store, wanted)):
             assert len(other)
             for name, column in other.items():
                 other.loc[other.index[-1], name] = column.iloc[0]
@@ -127,9 +127,9 @@ def test_selected_runs_come_from_the_cache_and_leave_the_others_in_it(
     runs = [made.ended({"lr": n}) for n in range(5)]
     table(store)
     read.clear()
-    assert list(frame.runs(store, [runs[3], runs[1]])["params.lr"]) == [3, 1]
+    assert list(frame.runs_table(store, [runs[3], runs[1]])["params.lr"]) == [3, 1]
     new = made.ended({"lr": 7})
-    assert list(frame.runs(store, [new, runs[0]])["params.lr"]) == [7, 0]
+    assert list(frame.runs_table(store, [new, runs[0]])["params.lr"]) == [7, 0]
     assert read == [new.end_key]
     assert len(table(store)) == 6
     assert read == [new.end_key]
@@ -147,7 +147,7 @@ def test_changed_replaced_or_deleted_record_shows_at_the_next_call(
     before = store.get_json(runs[1].end_key)
     store.put(runs[1].end_key, b"{")
     store.delete([runs[2].end_key])
-    reopen(store, runs[3])
+    reopen_run(store, runs[3])
     for folder in ("cache", "another"):
         with cached(tmp_path / folder):
             found = table(store)
@@ -205,13 +205,13 @@ def test_least_recently_used_files_are_deleted_above_the_size_limit(
 ) -> None:
     for n in range(4):
         made.ended(experiment=f"e{n}")
-        settled(frame.runs(store, f"e{n}"))
+        settled(frame.runs_table(store, f"e{n}"))
         for path in files(cache):
             os.utime(path, (n, n))
     sizes = {path: path.stat().st_size for path in files(cache)}
     made.ended(experiment="last")
     monkeypatch.setattr(local, "MAX_DISK_BYTES", 2 * max(sizes.values()))
-    settled(frame.runs(store, "last"))
+    settled(frame.runs_table(store, "last"))
     left = {path.parent.parent.name for path in files(cache)}
     assert "last" in left
     assert len(left) < 5
@@ -269,7 +269,7 @@ def test_page_boundaries_of_a_shared_block_split_the_listing(
         return plain(mine, prefix, after)
 
     monkeypatch.setattr(ObstoreObjects, "pages", pages)
-    monkeypatch.setattr("rvlab.store.objects.PAGE", 2)
+    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
     with cached(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
     assert starts[0] is None
@@ -293,9 +293,9 @@ def test_page_boundaries_of_deleted_runs_and_missing_blocks_are_deleted(
     left = "towns/cache/runs-3/000000009-0123456789abcdef.pages/"
     for run in runs[2], runs[3]:
         store.put(f"{left}{run.id}", b"")
-    from rvlab.store.removal import remove
+    from rvlab.store.delete import delete_runs
 
-    remove(store, [runs[2]])
+    delete_runs(store, [runs[2]])
     evict(store, [runs[2]])
     there = SharedRowCache(store, "towns", "runs")
     assert there.page_boundaries() == [runs[3].id, runs[5].id]
@@ -332,7 +332,7 @@ def test_run_that_is_evicted_before_the_background_write_is_not_cached(
     start, waiting = DeferredWrites.start, list[DeferredWrites]()
     with monkeypatch.context() as patch:
         patch.setattr(DeferredWrites, "start", lambda writes: waiting.append(writes))
-        frame.runs(store, None)
+        frame.runs_table(store, None)
     evict(store, [secret])
     for writes in waiting:
         start(writes)
@@ -435,11 +435,11 @@ def test_deleted_run_is_in_no_block(store: Store, made: Made, cache: Path, tmp_p
     others = [made.ended({"text": "x"}) for _ in range(3)]
     made.table(secret, "evals", [])
     table(store)
-    settled(frame.evals(store, frame.rolls(store, None)))
+    settled(frame.evals_table(store, frame.select_listings(store, None)))
     assert secret.id in [id_ for name in blocks(store) for id_ in in_block(store, name)]
-    from rvlab.store.removal import remove
+    from rvlab.store.delete import delete_runs
 
-    remove(store, [secret])
+    delete_runs(store, [secret])
     evict(store, [secret])
     assert [id_ for name in blocks(store) for id_ in in_block(store, name)] == [
         r.id for r in others
@@ -474,7 +474,7 @@ def test_cached_table_equals_the_records_after_random_changes(
                     record = store.get_json(run.end_key)
                     store.put_json(run.end_key, {**record, "metrics": {"f1": turn / 30}})
                 elif what == "reopen":
-                    reopen(store, run)
+                    reopen_run(store, run)
                 else:
                     store.delete([run.end_key])
                     runs.remove(run)
@@ -494,7 +494,7 @@ from rvlab.store import S3Access, Store
 row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 store = Store(sys.argv[1], S3Access.from_environ())
 while True:
-    table = frame.runs(store, None)
+    table = frame.runs_table(store, None)
     print(len(table), int(table["params.lr"].sum()), flush=True)
 """
 

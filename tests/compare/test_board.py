@@ -11,8 +11,8 @@ import pytest
 
 from rvlab import compare
 from rvlab.errors import SpecError, TableError
-from tests.compare.made import table
-from tests.frame.made import Made
+from tests.compare.samples import table
+from tests.frame.samples import Made
 
 # Never a road pixel right, and ahead by Raster Vision's average all the same.
 NO_ROADS = {"metrics.f1": 0.66, "metrics.mean_iou": 0.408, "metrics.rv_average_f1": 0.984}
@@ -37,7 +37,7 @@ def test_the_best_run_stands_first_with_what_tells_it_apart(runs: pd.DataFrame) 
     board = compare.board(runs)
     assert list(board.index) == ["r2", "r4", "r1", "r3"]
     assert board["rank"].tolist() == [1, 1, 3, pd.NA]
-    np.testing.assert_allclose(board["to_best"], [0, 0, -0.04, np.nan])
+    np.testing.assert_allclose(board["diff_to_best"], [0, 0, -0.04, np.nan])
     assert "params.lr" in board
     assert "state" in board
     assert "params.width" not in board
@@ -49,7 +49,7 @@ def test_the_best_run_stands_first_with_what_tells_it_apart(runs: pd.DataFrame) 
 def test_a_loss_is_best_when_it_is_small(runs: pd.DataFrame) -> None:
     board = compare.board(runs, "f1", ascending=True, columns=["params.width"])
     assert list(board.index) == ["r1", "r2", "r4", "r3"]
-    assert board["to_best"].iloc[1] == pytest.approx(0.04)
+    assert board["diff_to_best"].iloc[1] == pytest.approx(0.04)
     assert "params.width" in board
 
 
@@ -75,7 +75,7 @@ def test_runs_over_other_scenes_are_ranked_apart(runs: pd.DataFrame) -> None:
     assert list(board.index) == ["r4", "r1", "r2", "r3"]
     assert board["rank"].tolist() == [1, 2, 1, pd.NA]
     assert board["eval_set"].tolist() == ["x", "x", "y", "x"]
-    assert board["flips"].tolist() == [0, 0, 0, 0]
+    assert board["rank_changes"].tolist() == [0, 0, 0, 0]
     together = compare.board(runs, across_sets=True)
     assert list(together.index) == ["r2", "r4", "r1", "r3"]
 
@@ -105,10 +105,10 @@ def test_runs_of_which_nobody_knows_the_scenes_are_ranked_apart_with_a_word(
 
 
 def test_runs_over_other_scenes_are_no_pair_that_flips(runs: pd.DataFrame) -> None:
-    assert len(compare.flips(runs)) == 2
+    assert len(compare.rank_changes(runs)) == 2
     runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
-    assert compare.flips(runs).empty
-    assert len(compare.flips(runs, across_sets=True)) == 2
+    assert compare.rank_changes(runs).empty
+    assert len(compare.rank_changes(runs, across_sets=True)) == 2
 
 
 def test_a_metric_of_another_group_is_ranked_by_what_that_group_was_scored_on(
@@ -127,25 +127,25 @@ def test_a_run_that_is_in_the_table_twice_keeps_its_rows(runs: pd.DataFrame) -> 
     twice = pd.concat([runs, runs.iloc[[0]]])
     board = compare.board(twice)
     assert list(board.index) == ["r2", "r4", "r1", "r1", "r3"]
-    assert board["flips"].tolist() == [2, 0, 1, 1, 0]
+    assert board["rank_changes"].tolist() == [2, 0, 1, 1, 0]
 
 
 def test_a_pair_that_flips_is_shown_with_both_metrics(runs: pd.DataFrame) -> None:
-    found = compare.flips(runs)
+    found = compare.rank_changes(runs)
     assert len(found) == 2  # By macro F1 and by mean IoU, each against Raster Vision's average.
     pair = found[found["leads_by"] == "metrics.f1"].iloc[0]
     assert (pair["run"], pair["other"]) == ("r2", "r1")
     assert pair["leads_other_by"] == "metrics.rv_average_f1"
     assert (pair["by"], pair["by_other"]) == (pytest.approx(0.04), pytest.approx(0.009))
-    assert compare.board(runs)["flips"].tolist() == [1, 0, 1, 0]
+    assert compare.board(runs)["rank_changes"].tolist() == [1, 0, 1, 0]
 
 
 def test_a_flip_needs_two_metrics(runs: pd.DataFrame) -> None:
-    assert compare.flips(runs, ["f1", "mean_iou"]).empty
+    assert compare.rank_changes(runs, ["f1", "mean_iou"]).empty
     with pytest.raises(SpecError, match=r"A flip needs two metrics; there is metrics\.f1"):
-        compare.flips(runs, ["f1"])
+        compare.rank_changes(runs, ["f1"])
     with pytest.raises(TableError, match="No run has the metric 'f3'"):
-        compare.flips(runs, ["f1", "f3"])
+        compare.rank_changes(runs, ["f1", "f3"])
 
 
 def test_styled_is_for_the_eye_and_leaves_the_table(runs: pd.DataFrame) -> None:
@@ -209,7 +209,7 @@ def test_runs_and_their_uris_are_read_as_their_table_is(made: Made, as_given: An
     assert sorted(compare.board(given).index) == [run.id for run in runs]
     assert compare.seeds(given)["n"].tolist() == [2, 2]
     assert list(compare.varying(given)) == ["params.lr"]
-    assert compare.flips(given).empty
+    assert compare.rank_changes(given).empty
     row = compare.board(given).iloc[0]
     assert compare.board(row).index.tolist() == [row.name]
 

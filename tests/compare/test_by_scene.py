@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import compare, metrics
 from rvlab.errors import SpecError, TableError
-from tests.compare.made import CLASSES, confusion, scene_matrices, table
+from tests.compare.samples import CLASSES, confusion, scene_matrices, table
 
 
 def made(scenes: int = 5, runs: int = 2, seed: int = 1) -> np.ndarray:

@@ -10,7 +10,7 @@ import pytest
 from rvlab import compare, frame
 from rvlab.errors import KeyMissing, SpecError, TableError
 from rvlab.model import Run
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 SOURCE = "def get_config(runner, lr=0.1):\n    return lr\n"
 
@@ -70,7 +70,7 @@ def test_other_labels_under_the_same_name_are_a_difference_of_the_data(made: Mad
 
     def scored(run: Run, *scenes: tuple[str, str, str | None]) -> None:
         names = ("scene", "labels", "aois")
-        more = {"group": "validation", "image": "i", "rests_on": "content"}
+        more = {"group": "validation", "image": "i", "hashed_from": "content"}
         made.table(run, "scenes", [{**more, **dict(zip(names, s, strict=True))} for s in scenes])
 
     scored(a, ("town-0", "l0", None), ("town-1", "l1", "area"))
@@ -86,7 +86,7 @@ def test_other_labels_under_the_same_name_are_a_difference_of_the_data(made: Mad
 
 def test_rows_of_the_table_and_uris_are_taken(made: Made) -> None:
     a, b = configured(made), configured(made, lr=0.3)
-    runs = frame.runs(made.store, [a, b])
+    runs = frame.runs_table(made.store, [a, b])
     by_run = compare.diff(a, b)
     pd.testing.assert_frame_equal(compare.diff(runs.iloc[0], runs.iloc[1]), by_run)
     pd.testing.assert_frame_equal(compare.diff(a.uri, runs.iloc[[1]]), by_run)
@@ -97,7 +97,7 @@ def test_what_is_no_single_run_is_refused(made: Made) -> None:
     with pytest.raises(SpecError, match="run_b is to be one run; these are 2"):
         compare.diff(a, [a, b])
     with pytest.raises(TableError, match="no column 'uri'"):
-        compare.diff(frame.runs(made.store, [a]).drop(columns="uri"), b)
+        compare.diff(frame.runs_table(made.store, [a]).drop(columns="uri"), b)
     with pytest.raises(KeyMissing):
         compare.diff(a, f"{a.uri}0")
     with pytest.raises(SpecError, match="42 names no runs"):

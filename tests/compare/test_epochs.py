@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import compare
 from rvlab.errors import TableError
-from rvlab.frame.best import best_place, less_is_better
+from rvlab.frame.best_epoch import best_index, lower_is_better
 
 
 def history(**runs: dict[str, list[Any]]) -> pd.DataFrame:
@@ -106,7 +106,7 @@ def test_a_wrong_series_is_named_and_no_epoch_is_an_empty_table() -> None:
 
 
 def test_losses_and_times_are_better_when_they_are_less() -> None:
-    assert [less_is_better(s) for s in ("val_loss", "loss_box_reg", "train_time_s")] == [True] * 3
-    assert [less_is_better(s) for s in ("avg_f1", "mAP50", "road_recall")] == [False] * 3
-    assert best_place(pd.Series([np.nan, 2.0, 1.0, 1.0]), least=True) == 2
-    assert best_place(pd.Series([np.nan, None], dtype="float64"), least=False) is None
+    assert [lower_is_better(s) for s in ("val_loss", "loss_box_reg", "train_time_s")] == [True] * 3
+    assert [lower_is_better(s) for s in ("avg_f1", "mAP50", "road_recall")] == [False] * 3
+    assert best_index(pd.Series([np.nan, 2.0, 1.0, 1.0]), least=True) == 2
+    assert best_index(pd.Series([np.nan, None], dtype="float64"), least=False) is None

@@ -11,8 +11,8 @@ import pytest
 from rvlab import compare, frame
 from rvlab.errors import TableError
 from rvlab.model import Run
-from tests.compare.made import confusion, scene_matrices
-from tests.frame.made import Made
+from tests.compare.samples import confusion, scene_matrices
+from tests.frame.samples import Made
 
 SCENES = 8
 
@@ -40,7 +40,7 @@ def fingerprints(scenes: int = SCENES, **other: dict[str, str]) -> list[dict[str
             "image": "i",
             "labels": "l",
             "aois": None,
-            "rests_on": "content",
+            "hashed_from": "content",
             **other.get(f"s{i:03d}", {}),
         }
         for i in range(scenes)
@@ -68,7 +68,7 @@ def test_matrices_at_hand_spare_no_look_at_runs_that_say_they_differ(
 ) -> None:
     made.table(runs[0], "scenes", fingerprints())
     made.table(runs[1], "scenes", fingerprints(s002={"labels": "other"}))
-    table, counts = frame.runs(made.store, runs), frame.confusion(made.store, runs)
+    table, counts = frame.runs_table(made.store, runs), frame.confusion_table(made.store, runs)
     a, b = (table.iloc[[i]].assign(eval_set=name) for i, name in enumerate("xy"))
     with pytest.raises(TableError, match=r"in 1 of 8 scenes: s002\."):
         compare.test(a, b, confusion=counts)

@@ -8,12 +8,12 @@ import pytest
 from scipy import stats
 
 from rvlab import metrics
-from rvlab.compare._better import judged
-from rvlab.compare._seeds import student
-from rvlab.compare.resample import bootstrap, expanded, jackknife_error, permutation_p
-from rvlab.compare.sides import PAIRED_FROM, Sides
-from rvlab.compare.spread import over_seeds, scenes_and_seeds, spread
-from tests.compare.made import scene_matrices
+from rvlab.compare._seeds import student_interval
+from rvlab.compare._significance import compute_test
+from rvlab.compare.intervals import crossed_interval, difference_interval, seed_error
+from rvlab.compare.pairing import MIN_PAIRED_SEEDS, PairedSample
+from rvlab.compare.resample import bootstrap, expand_level, jackknife_error, permutation_p
+from tests.compare.samples import scene_matrices
 
 
 def mean_of(values: np.ndarray):
@@ -21,10 +21,12 @@ def mean_of(values: np.ndarray):
     return lambda weights: weights @ values / weights.sum(axis=1)
 
 
-def sides(a: np.ndarray, b: np.ndarray, metric=metrics.macro_f1, *, same_seeds=False) -> Sides:
+def sides(
+    a: np.ndarray, b: np.ndarray, metric=metrics.macro_f1, *, same_seeds=False
+) -> PairedSample:
     """``(runs, scenes, K, K)`` each."""
     names = tuple(f"s{i}" for i in range(a.shape[1]))
-    return Sides(a, b, metric, names, same_seeds, ("a", "b"), ())
+    return PairedSample(a, b, metric, names, same_seeds, ("a", "b"), ())
 
 
 @pytest.mark.parametrize(("n", "method"), [(40, "BCa"), (12, "percentile")])
@@ -33,10 +35,10 @@ def test_the_bootstrap_is_that_of_scipy_on_the_same_numbers(n: int, method: str)
     ours = bootstrap(mean_of(values), n, resamples=4999, seed=3)
     theirs = stats.bootstrap(
         (values,), np.mean, n_resamples=4999, method=method, vectorized=True,
-        confidence_level=expanded(0.95, n), rng=np.random.default_rng(3),
+        confidence_level=expand_level(0.95, n), rng=np.random.default_rng(3),
     ).confidence_interval  # fmt: skip
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high), rel=1e-12)
-    assert ours.how == f"{method} bootstrap over {n} scenes"
+    assert ours.method == f"{method} bootstrap over {n} scenes"
 
 
 def test_the_interval_of_few_scenes_is_that_of_student() -> None:
@@ -44,12 +46,12 @@ def test_the_interval_of_few_scenes_is_that_of_student() -> None:
     ours = bootstrap(mean_of(values), 4)
     theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (ours.low, ours.high) == pytest.approx((theirs.low, theirs.high))
-    assert ours.how == "Student t over 4 scenes"
+    assert ours.method == "Student t over 4 scenes"
 
 
 def test_the_wider_level_goes_to_the_nominal_one_with_many_scenes() -> None:
-    assert expanded(0.95, 6) == pytest.approx(0.9951, abs=2e-4)
-    assert expanded(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
+    assert expand_level(0.95, 6) == pytest.approx(0.9951, abs=2e-4)
+    assert expand_level(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
 
 
 def test_the_jackknife_error_of_a_mean_is_its_standard_error() -> None:
@@ -97,7 +99,7 @@ def test_a_class_of_one_scene_leaves_the_resamples_that_have_it() -> None:
 
     found = bootstrap(only_with_the_first, 40, resamples=999)
     assert 0.3 < found.low < 0.5 < found.high < 0.7
-    assert found.how.startswith("percentile")
+    assert found.method.startswith("percentile")
 
 
 FULL = pytest.mark.extended  # the same trials for more metrics, scenes and seeds
@@ -129,7 +131,7 @@ def test_a_nominal_95_percent_interval_covers_90_to_98_percent(metric: str, n: i
     for i in range(500):
         drawn = scene_matrices(np.random.default_rng(1000 + i), n, skills)
         of = sides(drawn[:1], drawn[1:], score)
-        low, high, _ = bootstrap(of.weighted, n, resamples=599, seed=i)
+        low, high, _ = bootstrap(of.weighted_difference, n, resamples=599, seed=i)
         hits += bool(low <= truth <= high)
     assert 0.90 <= hits / 500 <= 0.98
 
@@ -163,7 +165,7 @@ def covered(n: int, seeds: int, scatter: float, *, paired: bool) -> float:
     for i in range(500):
         drawn = over_several_seeds(np.random.default_rng(1000 + i), n, seeds, scatter)
         of = sides(drawn[:seeds], drawn[seeds:], same_seeds=paired)
-        low, high, _ = scenes_and_seeds(of, 0.95)
+        low, high, _ = crossed_interval(of, 0.95)
         hits += bool(low <= truth <= high)
     return hits / 500
 
@@ -188,7 +190,7 @@ def test_an_interval_over_scenes_and_seeds_covers_its_level(
 
 def test_two_seeds_would_be_too_few_to_be_paired() -> None:
     assert covered(30, 2, 0.2, paired=True) < 0.9 <= covered(30, 2, 0.2, paired=False)
-    assert PAIRED_FROM == 3
+    assert MIN_PAIRED_SEEDS == 3
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_the_interval_over_seeds_covers_its_level(seeds: int) -> None:
     truth = scores(np.random.default_rng(0), 4000).mean()
     hits = 0
     for i in range(500):
-        low, high = student(list(scores(np.random.default_rng(1000 + i), seeds)), 0.95)
+        low, high = student_interval(list(scores(np.random.default_rng(1000 + i), seeds)), 0.95)
         hits += bool(low <= truth <= high)
     assert 0.90 <= hits / 500 <= 0.98
 
@@ -221,9 +223,9 @@ def test_the_interval_over_seeds_covers_its_level(seeds: int) -> None:
 def test_the_p_value_over_seeds_is_that_of_scipy(paired: bool) -> None:
     drawn = scene_matrices(np.random.default_rng(4), 10, (0.9, 0.7, 0.8, 0.6, 0.5, 0.55))
     of = sides(drawn[:3], drawn[3:], same_seeds=paired)
-    a, b = of.values()
+    a, b = of.metric_values()
     test = stats.ttest_rel if paired else partial(stats.ttest_ind, equal_var=False)
-    assert over_seeds(of)[2] == pytest.approx(test(a, b).pvalue)
+    assert seed_error(of)[2] == pytest.approx(test(a, b).pvalue)
 
 
 def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
@@ -231,7 +233,7 @@ def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
     same = sides(drawn[[0, 0]], drawn[[1, 1]], same_seeds=True)
     alone = sides(drawn[:1], drawn[1:])
     options = SimpleNamespace(level=0.95, resamples=999, seed=0)
-    many, one = (spread(of, **vars(options)) for of in (same, alone))
+    many, one = (difference_interval(of, **vars(options)) for of in (same, alone))
     assert many.p_seeds == 0
     assert many.p_scenes == one.p_scenes
     assert many.effect == pytest.approx(one.effect)
@@ -249,6 +251,6 @@ def test_of_two_that_are_equally_good_one_is_seldom_called_better(
     for i in range(300):
         rng = np.random.default_rng(5000 + i)
         drawn = scene_matrices(rng, n, 0.6 + scatter * rng.normal(size=2 * seeds))
-        of = sides(drawn[:seeds], drawn[seeds:], same_seeds=seeds >= PAIRED_FROM)
-        alarms += judged(of, "f1", level=0.95, resamples=499, seed=i).verdict != "cannot tell"
+        of = sides(drawn[:seeds], drawn[seeds:], same_seeds=seeds >= MIN_PAIRED_SEEDS)
+        alarms += compute_test(of, "f1", level=0.95, resamples=499, seed=i).verdict != "cannot tell"
     assert alarms / 300 <= 0.08

@@ -7,7 +7,7 @@ from scipy import stats
 
 from rvlab import compare, metrics
 from rvlab.errors import SpecError, TableError
-from tests.compare.made import confusion, scene_matrices, table
+from tests.compare.samples import confusion, scene_matrices, table
 
 
 def sweep() -> pd.DataFrame:
@@ -28,13 +28,13 @@ def test_runs_that_differ_only_in_their_seed_are_one_row() -> None:
     assert found.loc[0, "f1.mean"] == pytest.approx(0.72)
     assert found.loc[0, "f1.std"] == pytest.approx(0.02)
     theirs = stats.ttest_1samp([0.70, 0.74, 0.72], 0).confidence_interval(0.95)
-    assert found.loc[0, ["f1.t95_low", "f1.t95_high"]].tolist() == pytest.approx(list(theirs))
-    assert found.loc[1, ["f1.std", "f1.t95_low", "f1.scenes95_low"]].isna().all()
+    assert found.loc[0, ["f1.ci95_low", "f1.ci95_high"]].tolist() == pytest.approx(list(theirs))
+    assert found.loc[1, ["f1.std", "f1.ci95_low", "f1.scenes95_low"]].isna().all()
 
 
 def test_the_level_stands_in_the_name_of_the_column() -> None:
     found = compare.seeds(sweep(), "f1", level=0.9)
-    assert {"f1.t90_low", "f1.t90_high", "f1.scenes90_low", "f1.scenes90_high"} <= set(found)
+    assert {"f1.ci90_low", "f1.ci90_high", "f1.scenes90_low", "f1.scenes90_high"} <= set(found)
     with pytest.raises(SpecError, match="level=90 is no level"):
         compare.seeds(sweep(), level=90)
 
@@ -91,4 +91,4 @@ def test_a_metric_that_no_run_has_is_refused_and_runs_without_it_do_not_count() 
 def test_no_run_at_all_is_an_empty_table_with_its_columns() -> None:
     found = compare.seeds(sweep().iloc[:0])
     assert found.empty
-    assert "f1.t95_low" in found
+    assert "f1.ci95_low" in found

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from rvlab import compare
 from rvlab.errors import SpecError, TableError
-from tests.compare.made import confusion, scene_matrices, table
+from tests.compare.samples import confusion, scene_matrices, table
 
 
 def sweep(scenes: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:

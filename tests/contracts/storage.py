@@ -47,17 +47,17 @@ class StorageContract:
         store.put("towns/a", b"1")
         store.put("towns/b", b"2")
         store.put("roads/c", b"3")
-        before = store.tags("towns/")
+        before = store.etags("towns/")
         assert sorted(before) == ["towns/a", "towns/b"]
-        assert before == {key: store.tag(key) for key in before}
+        assert before == {key: store.etag(key) for key in before}
         store.put("towns/a", b"4")
-        after = store.tags("towns/")
+        after = store.etags("towns/")
         assert after["towns/a"] != before["towns/a"]
         assert after["towns/b"] == before["towns/b"] is not None
-        assert store.tagged("towns/a") == (b"4", after["towns/a"])
-        assert store.tags("nowhere/") == {}
+        assert store.get_with_etag("towns/a") == (b"4", after["towns/a"])
+        assert store.etags("nowhere/") == {}
         with pytest.raises(KeyMissing, match="has no key 'towns/c'"):
-            store.tag("towns/c")
+            store.etag("towns/c")
 
     def test_an_empty_value_is_a_value(self, store: Store) -> None:
         store.put("empty", b"")
@@ -86,12 +86,12 @@ class StorageContract:
     def test_the_time_of_the_last_write_is_told_in_utc(self, store: Store) -> None:
         before = datetime.now(UTC) - timedelta(seconds=2)  # S3 tells whole seconds
         store.put("towns/k", b"1")
-        first = store.modified("towns/k")
+        first = store.last_modified("towns/k")
         assert first.utcoffset() == timedelta(0)
         assert before <= first <= datetime.now(UTC) + timedelta(seconds=2)
-        assert store.modified("towns/k") == first
+        assert store.last_modified("towns/k") == first
         with pytest.raises(KeyMissing, match=r"has no key 'no/such'\.$"):
-            store.modified("no/such")
+            store.last_modified("no/such")
 
     @pytest.mark.parametrize("key", ODD)
     def test_odd_characters_in_a_key_are_kept(self, store: Store, key: str) -> None:

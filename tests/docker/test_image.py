@@ -18,10 +18,10 @@ import pytest
 
 from rvlab import Lab
 from rvlab.model import Run
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 from tests.conftest import TINY
 from tests.docker.conftest import SECRET, Docker, Images
 
@@ -79,11 +79,11 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
     docker: Docker, images: Images, s3: Server, s3_access: S3Access
 ) -> None:
     outside, inside = (
-        prepare(
+        prepare_runs(
             Store(f"s3://{s3.bucket}/{where}", s3_access),
-            find(TINY),
+            find_recipe(TINY),
             [{"epochs": 2, "nochip": False}],
-            Asked("towns", "none", splits=2, seed=1),
+            SubmitOptions("towns", "none", splits=2, seed=1),
         )[0]
         for where in ("outside", "inside")
     )

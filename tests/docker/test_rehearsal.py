@@ -30,5 +30,5 @@ class TestRehearsalInDocker(EngineContract):
     ) -> Lab:
         for name, value in docker.environ.items():
             monkeypatch.setenv(name, value)
-        engine = RehearseEngine(at_most=2, docker=True, profile=Profile(image=images.worker))
+        engine = RehearseEngine(max_parallel=2, docker=True, profile=Profile(image=images.worker))
         return lab_on(s3, s3_access, engine, "contract-docker")

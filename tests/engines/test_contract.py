@@ -24,7 +24,7 @@ class TestLocal(EngineContract):
 
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:
-        return lab_on(s3, s3_access, LocalEngine(at_most=2), "contract-local")
+        return lab_on(s3, s3_access, LocalEngine(max_parallel=2), "contract-local")
 
 
 class TestRehearsal(EngineContract):
@@ -32,4 +32,4 @@ class TestRehearsal(EngineContract):
 
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:
-        return lab_on(s3, s3_access, RehearseEngine(at_most=2), "contract-rehearsal")
+        return lab_on(s3, s3_access, RehearseEngine(max_parallel=2), "contract-rehearsal")

@@ -16,9 +16,9 @@ import psutil
 import pytest
 
 from rvlab import Lab, LocalEngine
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import EngineError, SpecError
-from rvlab.model import ENDED, Run
+from rvlab.model import END_STATES, Run
 from rvlab.store import S3Access, Store
 from tests.conftest import TINY
 from tests.waiting import wait_until as until
@@ -32,10 +32,10 @@ LONG = 10_000
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
     """A lab on a folder; whatever it still runs at the end is cancelled."""
-    lab = Lab(tmp_path / "store", LocalEngine(at_most=1))
+    lab = Lab(tmp_path / "store", LocalEngine(max_parallel=1))
     yield lab
     table = lab.runs()
-    lab.cancel(table[~table["state"].isin(ENDED)])
+    lab.cancel(table[~table["state"].isin(END_STATES)])
 
 
 def state(lab: Lab, run: Run) -> str:
@@ -48,7 +48,7 @@ def training(lab: Lab, run: Run) -> bool:
 
 
 def group(lab: Lab, run: Run) -> list[psutil.Process]:
-    entry = Spool.of(lab.store).find(run)
+    entry = JobQueue.for_store(lab.store).find(run)
     assert entry is not None
     processes: list[psutil.Process] = entry[1].processes()
     assert processes
@@ -108,7 +108,7 @@ def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) 
     code = f"""
         import os, signal
         from rvlab import Lab, LocalEngine
-        lab = Lab({str(lab.store.uri)!r}, LocalEngine(at_most=2))
+        lab = Lab({str(lab.store.uri)!r}, LocalEngine(max_parallel=2))
         lab.sweep({str(TINY)!r}, [{{"lr": 1e-2}}, {{"lr": 1e-3}}, {{"lr": 1e-4}}])
         os.killpg(0, signal.SIGKILL)
     """
@@ -166,7 +166,7 @@ def test_files_named_like_the_standard_librarys_are_no_trap(
 
 
 def test_a_spool_file_that_is_cut_off_is_put_aside(lab: Lab) -> None:
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     (spool.folder / "queue" / "0-broken.json").write_text("")
     assert spool.waiting() == []
     assert [p.name for p in (spool.folder / "queue").iterdir()] == ["0-broken.broken"]
@@ -174,7 +174,7 @@ def test_a_spool_file_that_is_cut_off_is_put_aside(lab: Lab) -> None:
 
 def test_stores_of_one_name_at_two_addresses_have_two_queues(own_home: Path) -> None:
     one, two = (Store("s3://runs", S3Access(f"http://127.0.0.1:{p}", "a", "b")) for p in (1, 2))
-    assert Spool.of(one).folder != Spool.of(two).folder
+    assert JobQueue.for_store(one).folder != JobQueue.for_store(two).folder
 
 
 def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> None:
@@ -197,7 +197,7 @@ def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> No
 def test_temporary_files_of_a_killed_run_are_removed(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
-    entry = Spool.of(lab.store).find(run)
+    entry = JobQueue.for_store(lab.store).find(run)
     assert entry is not None
     assert entry[1].scratch
     scratch = Path(entry[1].scratch)
@@ -217,5 +217,7 @@ def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
 
 
 def test_at_most_must_be_one_or_more() -> None:
-    with pytest.raises(SpecError, match="at_most is 0, but it takes one run at a time or more"):
-        LocalEngine(at_most=0)
+    with pytest.raises(
+        SpecError, match="max_parallel is 0, but it takes one run at a time or more"
+    ):
+        LocalEngine(max_parallel=0)

@@ -8,28 +8,28 @@ from pathlib import Path
 import pytest
 
 from rvlab import Lab, LocalEngine
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import EngineError, SpecError
 from rvlab.model import Run
-from rvlab.recipes import find
-from rvlab.submission import Asked, me, prepare
-from rvlab.worker.records import end
+from rvlab.recipes import find_recipe
+from rvlab.submission import SubmitOptions, current_user, prepare_runs
+from rvlab.worker.records import write_end
 from tests.conftest import TINY
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab whose queue nobody serves."""
-    monkeypatch.setattr(LocalEngine, "nudge", lambda *_: None)
+    monkeypatch.setattr(LocalEngine, "resume", lambda *_: None)
     return Lab(tmp_path / "store")
 
 
 @pytest.fixture
 def failed(lab: Lab) -> Run:
-    run = prepare(lab.store, find(TINY), [{}], Asked("tiny", "local"))[0]
+    run = prepare_runs(lab.store, find_recipe(TINY), [{}], SubmitOptions("tiny", "local"))[0]
     spec = lab.store.get_json(run.key("spec.json"))
-    end(lab.store, run, spec, "failed", step="train", error="no memory")
+    write_end(lab.store, run, spec, "failed", step="train", error="no memory")
     return run
 
 
@@ -41,7 +41,7 @@ def test_a_run_that_is_retried_waits_and_can_be_cancelled(lab: Lab, failed: Run)
         lab.delete(failed, confirm=failed.id)
     lab.cancel(failed)
     assert lab.runs(failed).loc[failed.id, "state"] == "cancelled"
-    assert not Spool.of(lab.store).waiting()
+    assert not JobQueue.for_store(lab.store).waiting()
 
 
 def test_of_several_notebooks_that_retry_one_starts_it(lab: Lab, failed: Run) -> None:
@@ -54,12 +54,12 @@ def test_of_several_notebooks_that_retry_one_starts_it(lab: Lab, failed: Run) ->
 
     with ThreadPoolExecutor(8) as pool:
         assert sum(pool.map(retry, range(8))) == 1
-    assert len(Spool.of(lab.store).waiting()) == 1
+    assert len(JobQueue.for_store(lab.store).waiting()) == 1
 
 
 def test_a_run_of_a_cluster_is_not_deleted_by_who_cannot_ask_it(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
-    run = Made(lab.store).running(beat_ago_s=7200, engine="kubeflow", user=me())
+    run = Made(lab.store).running(beat_ago_s=7200, engine="kubeflow", user=current_user())
     with pytest.raises(SpecError, match=f"Whether the run {run.id} has ended, its engine knows"):
         lab.delete(run, confirm=run.id)
     assert lab.store.exists(run.key("spec.json"))
@@ -68,7 +68,7 @@ def test_a_run_of_a_cluster_is_not_deleted_by_who_cannot_ask_it(tmp_path: Path) 
 def test_one_broken_run_does_not_keep_the_others_from_being_cancelled(
     lab: Lab, failed: Run
 ) -> None:
-    others = prepare(lab.store, find(TINY), [{}, {}], Asked("tiny", "local"))
+    others = prepare_runs(lab.store, find_recipe(TINY), [{}, {}], SubmitOptions("tiny", "local"))
     lab.store.delete([others[0].key("spec.json")])
     with pytest.raises(OSError, match=r"has no key '.*spec\.json'"):
         lab.cancel(others)

@@ -16,7 +16,7 @@ import pytest
 from rvlab import Lab, compare, plot
 from rvlab.errors import KeyMissing, NotFound, RecordBroken, SpecError
 from rvlab.model import Run
-from rvlab.store import S3Access, Store, at, outputs, remember
+from rvlab.store import S3Access, Store, outputs, register_store, store_for_uri
 from rvlab.store.server import Server
 from tests.conftest import Trained
 from tests.worker.test_summarize import item
@@ -86,7 +86,7 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
     same(table[named], left[named])
     assert set(table["uri"]) == {f"{elsewhere.uri}/{key}" for key, _ in files}
     for uri_, size in zip(table["uri"], table["bytes"], strict=True):
-        assert at(uri_).size(at(uri_).key(uri_)) == size
+        assert store_for_uri(uri_).size(store_for_uri(uri_).key(uri_)) == size
 
     drawn = [plot.predictions(t) for t in (lab.runs(), trained.table.loc[[before.id]])]
     adopted, own = ([i.get_array() for ax in f.axes for i in ax.images] for f in drawn)
@@ -386,7 +386,7 @@ def test_the_config_of_an_ordinary_run_costs_one_get(
     monkeypatch.setattr(
         Store, "get", lambda self, key, **limit: [asked.append(key), get(self, key, **limit)][1]
     )
-    assert outputs.config(lab.store, run)["a"] == 1
+    assert outputs.read_config(lab.store, run)["a"] == 1
     assert asked == [run.key("rv", "pipeline-config.json")]
 
 
@@ -397,7 +397,7 @@ def test_a_store_that_was_moved_has_its_configs_where_it_is_now(lab: Lab) -> Non
     lab.store.put_json(run.key("rv", "pipeline-config.json"), config)
     now = run.rv_uri
     expected = {"root_uri": now, "a": [f"{now}/x", f"{was}-y"], "b": {"c": now}, "d": 1}
-    assert outputs.config(lab.store, run) == expected
+    assert outputs.read_config(lab.store, run) == expected
 
 
 def test_a_run_that_is_not_adopted_is_looked_for_nowhere_else(lab: Lab, tmp_path: Path) -> None:
@@ -405,10 +405,10 @@ def test_a_run_that_is_not_adopted_is_looked_for_nowhere_else(lab: Lab, tmp_path
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "engine": "local"})
     with pytest.raises(KeyMissing, match=f"{run.rv_uri}/pipeline-config.json does not exist"):
-        outputs.config(lab.store, run)
+        outputs.read_config(lab.store, run)
     lab.store.delete([run.key("spec.json")])
     with pytest.raises(KeyMissing, match=f"{run.rv_uri}/pipeline-config.json does not exist"):
-        outputs.config(lab.store, run)
+        outputs.read_config(lab.store, run)
 
 
 @pytest.mark.parametrize("place", ["http://host/out", "s3://bucket/a/../b", "file+x://y", ""])
@@ -417,7 +417,7 @@ def test_a_record_leads_nowhere_that_no_output_can_be(lab: Lab, tmp_path: Path, 
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "places": {"root_uri": place}})
     with pytest.raises(SpecError):
-        outputs.config(lab.store, run)
+        outputs.read_config(lab.store, run)
 
 
 def test_outputs_that_are_gone_are_told_where_they_were(lab: Lab, tmp_path: Path) -> None:
@@ -425,7 +425,7 @@ def test_outputs_that_are_gone_are_told_where_they_were(lab: Lab, tmp_path: Path
     (run,) = lab.adopt(folder)
     shutil.rmtree(folder)
     with pytest.raises(KeyMissing, match=f"^{folder}/pipeline-config.json does not exist"):
-        outputs.config(lab.store, run)
+        outputs.read_config(lab.store, run)
     assert len(lab.history()) == 2
     assert compare.configs([run]).shape == (1, 0)
     texts = [t.get_text() for ax in plot.predictions(lab.runs()).axes for t in ax.texts]
@@ -446,7 +446,7 @@ def test_outputs_on_any_storage_are_adopted(lab: Lab, tmp_path: Path) -> None:
 
 def test_what_lies_beside_a_store_in_its_bucket_is_reached_as_the_store_is() -> None:
     access = S3Access("http://h:1", "the-key", "the-secret")
-    remember(Store("s3://a-bucket/lab", access))
-    assert at("s3://a-bucket/outputs/x").access is access
-    assert at("s3://a-bucket/outputs/x").uri == "s3://a-bucket"
-    assert at("s3://a-bucket-too/x").access is not access
+    register_store(Store("s3://a-bucket/lab", access))
+    assert store_for_uri("s3://a-bucket/outputs/x").access is access
+    assert store_for_uri("s3://a-bucket/outputs/x").uri == "s3://a-bucket"
+    assert store_for_uri("s3://a-bucket-too/x").access is not access

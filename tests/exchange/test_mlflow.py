@@ -28,9 +28,9 @@ from mlflow.entities import Metric
 
 from rvlab import Lab
 from rvlab.errors import MissingExtra, NotFound, SpecError, StoreError, StoreUnreachable
-from rvlab.exchange.mlflow_words import accepted, allowed, text_of, value_of
+from rvlab.exchange.mlflow_encoding import format_param, key_safe_name, mlflow_names, parse_param
 from rvlab.model import Run
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 START = 1795449721123  # 2026-11-23 16:02:01.123 UTC
 
@@ -193,14 +193,14 @@ def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
     ],
 )  # fmt: skip
 def test_a_parameter_gets_the_type_that_its_text_shows(text: str, value: object) -> None:
-    assert value_of(text) == value
-    assert type(value_of(text)) is type(value)
+    assert parse_param(text) == value
+    assert type(parse_param(text)) is type(value)
 
 
 @pytest.mark.parametrize("value", PARAMS.values(), ids=PARAMS.keys())
 def test_a_parameter_comes_back_as_it_went(value: object) -> None:
-    assert value_of(text_of(value), quoted=True) == value
-    assert type(value_of(text_of(value), quoted=True)) is type(value)
+    assert parse_param(format_param(value), quoted=True) == value
+    assert type(parse_param(format_param(value), quoted=True)) is type(value)
 
 
 @pytest.mark.parametrize(
@@ -213,7 +213,7 @@ def test_a_parameter_comes_back_as_it_went(value: object) -> None:
     ],
 )
 def test_an_experiment_of_any_name_finds_a_place(name: str, taken: str) -> None:
-    assert allowed(name) == taken
+    assert key_safe_name(name) == taken
 
 
 def test_importing_twice_gives_the_same_runs_and_writes_nothing(
@@ -523,7 +523,7 @@ def test_names_that_mlflow_refuses_become_acceptable(
     lab: Lab, client: MlflowClient, uri: str
 ) -> None:
     names = ["f1.a (b)", "f1.a [b]", "a//b", "../a", ".", "/", "a:b", "größe m²", "x" * 300, "f1"]
-    assert accepted(names) == {
+    assert mlflow_names(names) == {
         "f1.a (b)": "f1.a _b_",
         "f1.a [b]": "f1.a _b__2",
         "a//b": "a__b",
@@ -538,7 +538,7 @@ def test_names_that_mlflow_refuses_become_acceptable(
     run = Made(lab.store).ended(dict.fromkeys(names, 1), dict.fromkeys(names, 0.5))
     sent = lab.to_mlflow(run, uri)
     copy = client.get_run(sent.loc[run.id, "mlflow_run"])
-    assert set(copy.data.metrics) == set(copy.data.params) == set(accepted(names).values())
+    assert set(copy.data.metrics) == set(copy.data.params) == set(mlflow_names(names).values())
 
 
 def test_an_experiment_that_was_deleted_in_mlflow_is_told(

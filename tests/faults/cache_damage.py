@@ -25,18 +25,18 @@ from rvlab.cache import block_file, row_cache
 from rvlab.cache.background import DeferredWrites
 from rvlab.errors import RvlabError
 from rvlab.store import Store
-from rvlab.store.edits import put
-from tests.frame.made import Made
+from rvlab.store.annotation import write_annotations
+from tests.frame.samples import Made
 
 RUNS = 24
 READ: dict[str, Callable[..., pd.DataFrame]] = {
-    "runs": frame.runs,
-    "edits": frame.runs,
-    "evals": frame.evals,
-    "confusion": frame.confusion,
-    "scenes": frame.scenes,
-    "history": frame.history,
-    "artifacts": frame.artifacts,
+    "runs": frame.runs_table,
+    "edits": frame.runs_table,
+    "evals": frame.evals_table,
+    "confusion": frame.confusion_table,
+    "scenes": frame.scenes_table,
+    "history": frame.history_table,
+    "artifacts": frame.artifacts_table,
 }
 
 EVAL = {"group": "validation", "scene": "a", "class": "roof", "metric": "f1", "value": 0.5}
@@ -47,14 +47,14 @@ SCENE = {
     "image": "0" * 16,
     "labels": "1" * 16,
     "aois": None,
-    "rests_on": "content",
+    "hashed_from": "content",
 }
 FILE = {"step": "train", "kind": "model", "scene": None, "key": "rv/model.pth", "bytes": 10}
 
 
 def table_of(store: Store, name: str) -> pd.DataFrame:
     """A table of all runs, with every background job finished."""
-    wanted: Any = None if name in ("runs", "edits") else frame.rolls(store, None)
+    wanted: Any = None if name in ("runs", "edits") else frame.select_listings(store, None)
     found = READ[name](store, wanted)
     DeferredWrites.flush()
     return found
@@ -79,7 +79,7 @@ def prepare(folder: Path) -> None:
         made.table(run, "artifacts", [FILE])
         history(store, run, n)
         if n % 2:
-            put(store, [run], "me@here", note=f"n{n}")
+            write_annotations(store, [run], "me@here", note=f"n{n}")
     os.environ["RVLAB_CACHE"] = str(folder / "cache")
     for name in READ:
         table_of(store, name).to_pickle(folder / f"{name}.pkl")
@@ -87,10 +87,10 @@ def prepare(folder: Path) -> None:
 
 def history(store: Store, run: Any, n: int) -> None:
     """The history of a run, as ``summarize`` writes it."""
-    from rvlab.worker.results import history as of_log
-    from rvlab.worker.summarize import write
+    from rvlab.worker.results import history_from_log as of_log
+    from rvlab.worker.summarize import write_tables
 
-    write(store, run, {"history": of_log(f"epoch,loss,f1\n0,{n},0.5\n1,{n / 2},0.75\n")})
+    write_tables(store, run, {"history": of_log(f"epoch,loss,f1\n0,{n},0.5\n1,{n / 2},0.75\n")})
 
 
 def blocks(folder: Path, way: str) -> list[Path]:

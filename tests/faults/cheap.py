@@ -1,8 +1,8 @@
 """Runs that cost no training: real supervisor, leader, forked steps and records, without torch.
 
 ``python -m tests.faults.cheap RUN_URI`` is what `CheapEngine` starts for a run. It is
-`rvlab.worker.whole.run_all` with another body for each step: one that sleeps, and reports when two
-processes work on the same run.
+`rvlab.worker.run_all.run_all` with another body for each step: one that sleeps, and reports when
+two processes work on the same run.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from typing import Any
 import psutil
 
 from rvlab import LocalEngine
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.model import Run, Spec
 from rvlab.store import Store
 
@@ -39,7 +39,7 @@ class CheapEngine(LocalEngine):
         return ("tests.faults.cheap",)
 
 
-def supervisors(spool: Spool) -> list[psutil.Process]:
+def supervisors(spool: JobQueue) -> list[psutil.Process]:
     """The supervisors of a spool."""
     command = ["-P", "-m", "rvlab.engines.supervisor", str(spool.folder)]
     found = []
@@ -73,11 +73,11 @@ def alone(run: Run) -> Iterator[None]:
 
 
 def _configure(store: Store, run: Run, spec: Spec, scratch: Path) -> Any:
-    from rvlab.worker.commands import Plan
+    from rvlab.worker.commands import StepPlan
 
     with alone(run):
         time.sleep(0.01)
-    return Plan(("chip", "train"), {})
+    return StepPlan(("chip", "train"), {})
 
 
 def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None:
@@ -102,16 +102,16 @@ def main(uri: str) -> int:
     for name in ("", ".pipeline", ".pipeline.cli", ".pytorch_backend"):
         sys.modules[f"rastervision{name}"] = types.ModuleType(f"rastervision{name}")
     import rvlab.worker
-    from rvlab.worker import step, whole
-    from rvlab.worker.summarize import Summary
+    from rvlab.worker import run_all, step
+    from rvlab.worker.summarize import EndSummary
 
-    mends = types.ModuleType("rvlab.worker.mends")
+    mends = types.ModuleType("rvlab.worker.rv_patches")
     mends.apply = lambda *_, **__: None  # type: ignore[attr-defined]
-    sys.modules["rvlab.worker.mends"] = rvlab.worker.mends = mends  # type: ignore[attr-defined]
+    sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = mends  # type: ignore[attr-defined]
     changed: Any = step
     changed.configure, changed.command = _configure, _command
-    changed.summarize = lambda *_: Summary({}, {})
-    return whole.run_all(uri)
+    changed.summarize = lambda *_: EndSummary({}, {})
+    return run_all.run_all(uri)
 
 
 if __name__ == "__main__":

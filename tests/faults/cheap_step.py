@@ -14,8 +14,8 @@ from typing import Any
 from rvlab.engines.local import LocalEngine
 from rvlab.model import Run, Spec
 from rvlab.store import Store
-from rvlab.worker import mends, step
-from rvlab.worker.commands import Plan
+from rvlab.worker import rv_patches, step
+from rvlab.worker.commands import StepPlan
 from rvlab.worker.records import PLAN
 
 SOURCE = "def get_config(runner, root_uri: str, value: float = 0.0):\n    return None\n"
@@ -34,11 +34,11 @@ class CheapEngine(LocalEngine):
         return ("tests.faults.cheap_step",)
 
 
-def configure(store: Store, run: Run, _spec: Spec, _scratch: Path) -> Plan:
+def configure(store: Store, run: Run, _spec: Spec, _scratch: Path) -> StepPlan:
     """Leave a config and a plan."""
     print("configured")
     store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri})
-    plan = Plan(("train",), {})
+    plan = StepPlan(("train",), {})
     store.put_json(run.key(PLAN), plan.record())
     return plan
 
@@ -51,20 +51,20 @@ def command(store: Store, run: Run, name: str, _scratch: Path, **_split: Any) ->
     store.put(run.key("rv", "train", "log.csv"), text.encode())
 
 
-def summarize(store: Store, run: Run) -> step.Summary:
+def summarize(store: Store, run: Run) -> step.EndSummary:
     """Score what the spec says, unless the log of the training was damaged on its way."""
     rows = store.get(run.key("rv", "train", "log.csv")).decode().splitlines()
     if len(rows) != EPOCHS + 1:
         raise ValueError(f"log.csv has {len(rows)} lines")
     spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
     print("summarized")
-    return step.Summary({"f1": spec.params["value"]}, {})
+    return step.EndSummary({"f1": spec.params["value"]}, {})
 
 
 def main(uri: str) -> int:
     """Run all steps and return the exit status."""
-    mends.apply = lambda *_, **__: None
-    step.configure, step.command, step.summarize = configure, command, summarize
+    rv_patches.apply_patches = lambda *_, **__: None
+    step.save_config, step.run_command, step.summarize_outputs = configure, command, summarize
     for name in ("configure", "train", "summarize"):
         status, _ = step.run_step(uri, name)
         if status:

@@ -18,39 +18,39 @@ import pyarrow.parquet as pq
 
 from rvlab.cache.dtypes import RUNS
 from rvlab.model import Run, Spec, StepRecord, end_record
-from rvlab.model.edit import Edit
-from rvlab.raster.tally import WINDOWS
+from rvlab.model.annotation import Annotation
+from rvlab.raster.window_counts import WINDOWS_SCHEMA
 from rvlab.store import Store
-from rvlab.worker.artifacts import ARTIFACTS
-from rvlab.worker.fingerprint import SCENES
-from rvlab.worker.results import CONFUSION, EVALS
+from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
+from rvlab.worker.fingerprint import SCENES_SCHEMA
+from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA
 
 EXPERIMENT = "towns"
 TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
     "evals": (
-        EVALS,
+        EVALS_SCHEMA,
         [
             {"group": "validation", "scene": s, "class": c, "metric": "f1", "value": v}
             for s, c, v in ((None, None, 0.5), (None, "road", None), ("town-1", "road", 0.25))
         ],
     ),
     "confusion": (
-        CONFUSION,
+        CONFUSION_SCHEMA,
         [
             {"group": "validation", "scene": s, "truth": t, "prediction": "road", "count": 70_000}
             for s, t in ((None, "road"), ("town-1", "building"))
         ],
     ),
     "scenes": (
-        SCENES,
+        SCENES_SCHEMA,
         [{"group": "validation", "scene": "town-1", "image": "a", "labels": "b", "aois": None}],
     ),
     "artifacts": (
-        ARTIFACTS,
+        ARTIFACTS_SCHEMA,
         [{"step": "train", "kind": "history", "key": "rv/train/log.csv", "bytes": 9}],
     ),
     "windows": (
-        WINDOWS,
+        WINDOWS_SCHEMA,
         [
             {"group": "validation", "scene": "town-1", "col": col, "row": 0, "class": "road"}
             | {"width": 64, "height": 64, "tp": 4000, "fp": 10, "fn": 96, "confident_fp": None}
@@ -119,7 +119,7 @@ def json_of(run: Run, kind: str) -> dict[str, Any]:
         last = {"host": "here", "pid": 9, "peak_mb": 3.5, "cpu_s": 1.0, "device": "cpu"}
         return StepRecord("train", "succeeded", started, ended, ended=ended, **last).record()
     if kind == "edit":
-        return Edit(
+        return Annotation(
             ended, "me@here", tags_added=("good", "fast"), note="why", archived=True
         ).record()
     return end_record(

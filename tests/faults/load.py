@@ -24,12 +24,12 @@ from typing import Any
 from rvlab import frame
 from rvlab.cache import evict, row_cache
 from rvlab.cache.background import DeferredWrites
-from rvlab.model import Run, new_id
+from rvlab.model import Run, new_run_id
 from rvlab.store import S3Access, Store
-from rvlab.store.edits import put
-from rvlab.store.removal import remove
+from rvlab.store.annotation import write_annotations
+from rvlab.store.delete import delete_runs
 from tests.faults import cache_damage as damage
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 EXPERIMENTS = ("towns", "fields")
 
@@ -64,7 +64,7 @@ def write(store: Store, ledger: Path, until: float, rng: random.Random) -> Count
         run = made.queued(
             {"n": number},
             experiment=experiment,
-            run=new_id(created),
+            run=new_run_id(created),
             created=created.isoformat(timespec="milliseconds"),
         )
         time.sleep(rng.random() * 0.02)
@@ -74,13 +74,13 @@ def write(store: Store, ledger: Path, until: float, rng: random.Random) -> Count
         done["runs"] += 1
         mine.append(run)
         if rng.random() < 0.2:
-            put(store, [run], "me@here", note=f"n{number}")
+            write_annotations(store, [run], "me@here", note=f"n{number}")
             note(ledger, "noted", run.id, number)
             done["notes"] += 1
         if rng.random() < 0.1:
             old = mine.pop(rng.randrange(len(mine)))
             note(ledger, "delete", old.id, 0)
-            remove(store, [old])
+            delete_runs(store, [old])
             evict(store, [old])
             note(ledger, "deleted", old.id, 0)
             done["deletions"] += 1
@@ -95,8 +95,12 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
         gone = {
             line.split()[1] for line in ledger.read_text().splitlines() if line[:8] == "deleted "
         }
-        table = frame.runs(store, None)
-        evals = frame.evals(store, frame.rolls(store, None)) if rng.random() < 0.3 else None
+        table = frame.runs_table(store, None)
+        evals = (
+            frame.evals_table(store, frame.select_listings(store, None))
+            if rng.random() < 0.3
+            else None
+        )
         after, _, going = known(ledger)
         done["tables"] += 1 + (evals is not None)
         if table.index.has_duplicates:

@@ -13,14 +13,14 @@ import pytest
 
 from rvlab import compare
 from rvlab.errors import RvlabError
-from rvlab.frame.windows import load
+from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
-from rvlab.raster.display import channels, image
-from rvlab.raster.source import source
+from rvlab.raster.display import image, select_channels
+from rvlab.raster.run_source import load_run_source
 from rvlab.raster.window import Window
 from rvlab.store import Store
 from tests.faults import damage
-from tests.raster.made import Experiment
+from tests.raster.samples import Experiment
 
 VECTORS: dict[str, Any] = {
     "type_hint": "geojson_vector_source",
@@ -40,7 +40,7 @@ LABELS = {"type": "FeatureCollection", "features": [SHAPE, SHAPE]}
 
 def looks(one: Any) -> list[Callable[[], Any]]:
     """What a picture reads of a run."""
-    found: list[Callable[[], Any]] = [lambda: channels(one.config)]
+    found: list[Callable[[], Any]] = [lambda: select_channels(one.config)]
     for scene in one.scenes:
         found.append(lambda s=scene: image(s, Window(0, 0, 8, 8)))
         found.append(lambda s=scene: one.labels(s.id).truth())
@@ -56,7 +56,7 @@ def fuzz(folder: Path, cases: int, seed: int) -> int:
     good, bad = (Path(row["uri"]) for row in made.rows)
     store = Store(folder)
     labels = folder / "labels.json"
-    before = load(store, [Run.from_uri(str(good))])
+    before = load_window_counts(store, [Run.from_uri(str(good))])
     config = json.loads((bad / "rv/pipeline-config.json").read_text())
     config["backend"] = {"data": {"plot_options": {"channel_display_groups": {"RGB": [0, 1, 2]}}}}
     scene = config["dataset"]["validation_scenes"][0]
@@ -77,7 +77,7 @@ def fuzz(folder: Path, cases: int, seed: int) -> int:
         texts[which] = way(texts[which], rng)
         (bad / "rv/pipeline-config.json").write_bytes(texts[0])
         labels.write_bytes(texts[1])
-        one = source(bad.name, str(bad))
+        one = load_run_source(bad.name, str(bad))
         for look in looks(one):
             try:
                 look()
@@ -89,7 +89,7 @@ def fuzz(folder: Path, cases: int, seed: int) -> int:
                 warnings.simplefilter("ignore", UserWarning)
                 runs = [Run.from_uri(str(where)) for where in (bad, good)]
                 table = compare.configs(runs, every=True)
-                found = load(store, runs)
+                found = load_window_counts(store, runs)
             assert list(table.index) == [bad.name, good.name]
             assert found[good.name].equals(before[good.name])
     return refused

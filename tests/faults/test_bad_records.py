@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
-from rvlab.frame.windows import load
+from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.faults import damage
@@ -28,11 +28,11 @@ from tests.faults.damage import KINDS, TABLES, Case, Nonsense
 GOOD = 3
 BATCH = 125
 TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
-    "evals": frame.evals,
-    "confusion": frame.confusion,
-    "scenes": frame.scenes,
-    "artifacts": frame.artifacts,
-    "history": frame.history,
+    "evals": frame.evals_table,
+    "confusion": frame.confusion_table,
+    "scenes": frame.scenes_table,
+    "artifacts": frame.artifacts_table,
+    "history": frame.history_table,
 }
 NEEDED = {
     "evals": ("group", "metric"),
@@ -53,10 +53,10 @@ class Read:
         counted = [*good, *(case.run for case in cases if case.kind == "windows")]
         with warnings.catch_warnings(record=True) as told:
             warnings.simplefilter("always")
-            self.runs = frame.runs(store, damage.EXPERIMENT)
+            self.runs = frame.runs_table(store, damage.EXPERIMENT)
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
-            self.steps = frame.steps(store, every)
-            self.windows = load(store, counted)
+            self.steps = frame.steps_table(store, every)
+            self.windows = load_window_counts(store, counted)
             DeferredWrites.flush(store.uri)
         self.warned = [str(one.message) for one in told]
         self.good = [run.id for run in good]
@@ -329,7 +329,7 @@ def test_what_no_parser_should_take_is_one_broken_row(
     run = damage.run_at(store, 1)
     damage.write(store, damage.run_at(store, 0))
     damage.write(store, run, Case(run, "end", run.end_key, data))
-    table = frame.runs(store, damage.EXPERIMENT)
+    table = frame.runs_table(store, damage.EXPERIMENT)
     assert table["state"].tolist() == ["succeeded", "broken"]
     assert table.loc[run.id, "error"].startswith(f"{run.end_key} {why}")
 
@@ -352,7 +352,7 @@ def test_a_value_of_another_type_is_named(tmp_path: Path, change: dict[str, Any]
     run = Run(store.uri, damage.EXPERIMENT, "20261123-154201-000001")
     record = {**damage.json_of(run, "end"), **change}
     damage.write(store, run, Case(run, "end", run.end_key, json.dumps(record).encode()))
-    row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
+    row = frame.runs_table(store, damage.EXPERIMENT).loc[run.id]
     assert row["state"] == "broken"
     assert row["error"].startswith(f"{run.end_key} {why}")
 
@@ -362,7 +362,7 @@ def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) ->
     store = Store(tmp_path)
     run, other = damage.run_at(store, 1), damage.run_at(store, 2)
     damage.write(store, run, Case(run, kind, damage.key_of(run, kind), damage.good(other, kind)))
-    row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
+    row = frame.runs_table(store, damage.EXPERIMENT).loc[run.id]
     assert row["state"] == "broken"
     assert f"is the record of another run, towns/{other.id}" in row["error"]
 
@@ -376,4 +376,4 @@ def test_a_byte_that_changes_in_a_page_of_a_table_is_found(tmp_path: Path) -> No
     data = data[:where] + bytes([data[where] ^ 1]) + data[where + 1 :]
     damage.write(store, run, Case(run, "evals", damage.key_of(run, "evals"), data))
     with pytest.warns(UserWarning, match=rf"^The run {run.id} is left out of the table: "):
-        assert frame.evals(store, [run]).empty
+        assert frame.evals_table(store, [run]).empty

@@ -18,12 +18,12 @@ import pytest
 
 from rvlab import Lab
 from rvlab.engines import processes
-from rvlab.engines.processes import TOKEN
-from rvlab.engines.spool import Job, Spool
+from rvlab.engines.job_queue import Job, JobQueue
+from rvlab.engines.processes import TOKEN_VARIABLE
 from rvlab.engines.supervisor import Supervisor
 from rvlab.errors import HasEnded
-from rvlab.model import ENDED, Run
-from rvlab.store import Store, _weed, server
+from rvlab.model import END_STATES, Run
+from rvlab.store import Store, _seaweedfs, server
 from tests.faults.cheap import ROOT, SOURCE, CheapEngine, supervisors
 
 SLEEP = "import time; time.sleep(600)"
@@ -36,12 +36,12 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "cheap.py").write_text(SOURCE)
-    lab = Lab(tmp_path / "store", CheapEngine(at_most=4))
+    lab = Lab(tmp_path / "store", CheapEngine(max_parallel=4))
     yield lab
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     table = lab.runs()
     with contextlib.suppress(HasEnded):
-        lab.cancel(table[~table["state"].isin(ENDED)])
+        lab.cancel(table[~table["state"].isin(END_STATES)])
     for process in supervisors(spool):
         process.kill()
         process.wait(10)
@@ -79,7 +79,7 @@ def bystanders(start: Start, uri: str, file: Path) -> dict[str, subprocess.Popen
         "in a session of its own": start(sys.executable, "-c", SLEEP, uri, start_new_session=True),
         "a worker's arguments": start(sys.executable, "-c", SLEEP, *worker),
         "another run's token": start(
-            sys.executable, "-c", SLEEP, uri, env={**os.environ, TOKEN: "0" * 32}
+            sys.executable, "-c", SLEEP, uri, env={**os.environ, TOKEN_VARIABLE: "0" * 32}
         ),
     }
 
@@ -106,13 +106,13 @@ def at_work(lab: Lab, run: Run, number: int = 2) -> list[psutil.Process]:
 
 
 def job_of(lab: Lab, run: Run) -> Job:
-    entry = Spool.of(lab.store).find(run)
+    entry = JobQueue.for_store(lab.store).find(run)
     assert entry is not None
     return entry[1]
 
 
 def gone(process: psutil.Process) -> bool:
-    return not processes.alive([process])
+    return not processes.live_processes([process])
 
 
 def end_of(lab: Lab, run: Run) -> dict[str, object]:
@@ -120,7 +120,7 @@ def end_of(lab: Lab, run: Run) -> dict[str, object]:
 
 
 def kill_supervisor(lab: Lab) -> None:
-    for process in supervisors(Spool.of(lab.store)):
+    for process in supervisors(JobQueue.for_store(lab.store)):
         process.kill()
         process.wait(10)
 
@@ -146,7 +146,7 @@ def test_a_restarted_supervisor_ends_the_step_and_nothing_else_that_names_the_ru
     kill_supervisor(lab)
     leader.kill()
     until(lambda: gone(leader))
-    lab.engine.nudge(lab.store)
+    lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: all(gone(one) for one in steps))
     assert harmed(others) == []
@@ -174,7 +174,7 @@ def test_a_run_may_cancel_itself(lab: Lab, tmp_path: Path) -> None:
     run = submit(lab, tmp_path, starts="cancel")
     until(lambda: lab.store.exists(run.end_key))
     assert end_of(lab, run)["state"] == "cancelled"
-    until(lambda: Spool.of(lab.store).find(run) is None)
+    until(lambda: JobQueue.for_store(lab.store).find(run) is None)
     assert lab.steps(run)["state"].tolist()[-1] == "cancelled"
 
 
@@ -194,7 +194,7 @@ def test_a_session_that_a_step_left_behind_is_ended_by_a_restarted_supervisor(
     leader, *others = at_work(lab, run, number=3)
     kill_supervisor(lab)
     leader.kill()
-    lab.engine.nudge(lab.store)
+    lab.engine.resume(lab.store)
     until(lambda: all(gone(one) for one in others))
 
 
@@ -204,20 +204,20 @@ def test_a_recycled_pid_is_not_signalled(
 ) -> None:
     """After a reboot the pid in the spool is that of an editor with the run's folder."""
     with monkeypatch.context() as patch:
-        patch.setattr(CheapEngine, "nudge", lambda *_: None)
+        patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path)
     other = started(sys.executable, "-c", SLEEP, run.uri, start_new_session=True)
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     (file, job), *_ = spool.waiting()
-    taken = spool.take(file)
+    taken = spool.claim(file)
     assert taken is not None
     born = psutil.Process(other.pid).create_time() - 86_400
-    spool.note(taken, job, pid=other.pid, born=born, token="1" * 32, scratch=str(tmp_path / "no"))
+    spool.update(taken, job, pid=other.pid, born=born, token="1" * 32, scratch=str(tmp_path / "no"))
     if way == "cancel":
         with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
             lab.cancel(run)
     else:
-        lab.engine.nudge(lab.store)
+        lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: spool.find(run) is None)
     assert other.poll() is None
@@ -233,7 +233,7 @@ def test_a_process_of_another_user_is_not_signalled(
     token = job_of(lab, run).token
     assert token
     command = ("/bin/sh", "-c", "read line", "sh", run.uri)
-    other = started(*command, env={TOKEN: token}, user=NOBODY, cwd="/")
+    other = started(*command, env={TOKEN_VARIABLE: token}, user=NOBODY, cwd="/")
     lab.cancel(run)
     assert other.poll() is None
 
@@ -260,7 +260,7 @@ def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
 ) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     entry = spool.find(run)
     assert entry is not None
     kill_supervisor(lab)
@@ -277,7 +277,7 @@ def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
 
 
 def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: Lab) -> None:
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     old, new = (spool.folder / "queue" / f"{name}.new" for name in ("old", "new"))
     for file in (old, new):
         file.touch()
@@ -287,10 +287,10 @@ def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: L
 
 
 def test_a_field_of_a_newer_rvlab_is_passed_over(lab: Lab) -> None:
-    spool = Spool.of(lab.store)
-    record = {"uri": f"{lab.store.uri}/towns/20260101-000000-abcdef", "at_most": 1, "newer": 1}
+    spool = JobQueue.for_store(lab.store)
+    record = {"uri": f"{lab.store.uri}/towns/20260101-000000-abcdef", "max_parallel": 1, "newer": 1}
     (spool.folder / "queue" / "0-run.json").write_text(json.dumps(record))
-    assert [job.at_most for _, job in spool.waiting()] == [1]
+    assert [job.max_parallel for _, job in spool.waiting()] == [1]
 
 
 def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
@@ -298,11 +298,11 @@ def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_p
     run = submit(lab, tmp_path, seconds=3.0)
     leader, *_ = at_work(lab, run)
     kill_supervisor(lab)
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     entry = spool.find(run)
     assert entry is not None
-    spool.note(entry[0], entry[1], pid=None, born=None)
-    lab.engine.nudge(lab.store)
+    spool.update(entry[0], entry[1], pid=None, born=None)
+    lab.engine.resume(lab.store)
     until(lambda: job_of(lab, run).pid == leader.pid)
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
@@ -310,11 +310,11 @@ def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_p
 def test_a_job_that_was_taken_and_not_started_waits_again(lab: Lab, tmp_path: Path) -> None:
     """Its supervisor was killed between the two."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(CheapEngine, "nudge", lambda *_: None)
+        patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path, seconds=0.1)
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     (file, _), *_ = spool.waiting()
-    spool.take(file)
+    spool.claim(file)
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
@@ -340,7 +340,7 @@ def test_a_run_that_is_killed_while_its_supervisor_lives_has_failed_when_it_is_c
 ) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    (supervisor,) = supervisors(Spool.of(lab.store))
+    (supervisor,) = supervisors(JobQueue.for_store(lab.store))
     supervisor.suspend()
     for one in mine:
         one.kill()
@@ -364,11 +364,11 @@ def test_processes_of_a_run_that_was_cancelled_before_are_ended(lab: Lab, tmp_pa
 def test_a_supervisor_that_a_run_starts_is_none_of_its_processes(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setenv(TOKEN, "2" * 32)
+    monkeypatch.setenv(TOKEN_VARIABLE, "2" * 32)
     submit(lab, tmp_path)
-    until(lambda: supervisors(Spool.of(lab.store)))
-    (supervisor,) = supervisors(Spool.of(lab.store))
-    assert TOKEN not in supervisor.environ()
+    until(lambda: supervisors(JobQueue.for_store(lab.store)))
+    (supervisor,) = supervisors(JobQueue.for_store(lab.store))
+    assert TOKEN_VARIABLE not in supervisor.environ()
 
 
 def test_only_seaweedfs_is_taken_for_the_s3_server(tmp_path: Path, started: Start) -> None:
@@ -376,9 +376,9 @@ def test_only_seaweedfs_is_taken_for_the_s3_server(tmp_path: Path, started: Star
     arguments = ("mini", f"-dir={tmp_path / 'data'}")
     editor = started("vim", *arguments, executable="/bin/sh", cwd=tmp_path)
     until(lambda: psutil.Process(editor.pid).cmdline() == ["vim", *arguments])
-    assert _weed.running(tmp_path, likely_pid=editor.pid) is None
+    assert _seaweedfs.find_process(tmp_path, likely_pid=editor.pid) is None
     (tmp_path / "lock").touch()
-    assert server.stop(tmp_path) is False
+    assert server.stop_server(tmp_path) is False
     assert editor.poll() is None
 
 
@@ -391,11 +391,11 @@ def test_the_queue_and_its_files_are_for_their_owner_only(
         at_work(lab, run)
     finally:
         os.umask(before)
-    folder = Spool.of(lab.store).folder
+    folder = JobQueue.for_store(lab.store).folder
     for path in (folder.parent, folder, *folder.rglob("*")):
         assert path.stat().st_mode & 0o077 == 0, path
     (folder / "supervisor.log").chmod(0o644)
     folder.chmod(0o755)
-    Spool.of(Store(lab.store.uri))
+    JobQueue.for_store(Store(lab.store.uri))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert (folder / "supervisor.log").stat().st_mode & 0o777 == 0o600

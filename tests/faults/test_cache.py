@@ -26,7 +26,7 @@ from rvlab.cache.block_file import BlockDamaged
 from rvlab.cache.shared import SharedRowCache
 from rvlab.store import Store
 from tests.faults import cache_damage as damage
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -312,11 +312,11 @@ from pathlib import Path
 from rvlab import frame
 from rvlab.store import Store
 store = Store(sys.argv[1])
-first = frame.runs(store, None)
+first = frame.runs_table(store, None)
 for path in Path(sys.argv[2]).rglob("*.arrow"):
     with path.open("r+b") as file:
         file.truncate(10)
-assert frame.runs(store, None).equals(first)
+assert frame.runs_table(store, None).equals(first)
 print(len(first))
 """
     command = [sys.executable, "-c", script, str(store.uri), str(cache)]
@@ -372,7 +372,7 @@ def source(folder: Path) -> Store:
         damage.history(store, run, n)
         store.put(run.key("rv", "train", "log.csv"), b"epoch,loss\n0,7\n")
         if n % 2:
-            damage.put(store, [run], "me@here", note=f"n{n}")
+            damage.write_annotations(store, [run], "me@here", note=f"n{n}")
     return store
 
 
@@ -483,7 +483,7 @@ def test_readers_in_threads_share_a_damaged_block(tmp_path: Path) -> None:
     path.write_bytes(path.read_bytes()[:-1])
     local._in_memory.clear()
     with pytest.warns(UserWarning, match="damaged"), ThreadPoolExecutor(4) as pool:
-        found = list(pool.map(lambda _: frame.runs(store, None), range(8)))
+        found = list(pool.map(lambda _: frame.runs_table(store, None), range(8)))
     DeferredWrites.flush()
     for table in found:
         pd.testing.assert_frame_equal(table, whole)

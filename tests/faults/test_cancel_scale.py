@@ -12,7 +12,7 @@ import pytest
 
 from rvlab import Lab
 from rvlab.engines import LocalEngine
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.engines.supervisor import Supervisor
 from rvlab.errors import HasEnded
 from rvlab.model import Run
@@ -20,8 +20,8 @@ from rvlab.recipes import Recipe
 from rvlab.store import S3Access, Store
 from rvlab.store.objects import ObstoreObjects
 from rvlab.store.server import Server
-from rvlab.submission import Asked, prepare
-from rvlab.worker.records import end
+from rvlab.submission import SubmitOptions, prepare_runs
+from rvlab.worker.records import write_end
 from tests.engines.test_contract import lab_on
 from tests.faults.cheap import SOURCE
 
@@ -30,12 +30,12 @@ from tests.faults.cheap import SOURCE
 def unserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A queue without a supervisor."""
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
-    monkeypatch.setattr(LocalEngine, "nudge", lambda *_: None)
+    monkeypatch.setattr(LocalEngine, "resume", lambda *_: None)
 
 
 def queued(lab: Lab, number: int) -> list[Run]:
     points = [{"seconds": float(i)} for i in range(number)]
-    runs = prepare(lab.store, Recipe("cheap", SOURCE), points, Asked("sweep", "local"))
+    runs = prepare_runs(lab.store, Recipe("cheap", SOURCE), points, SubmitOptions("sweep", "local"))
     lab.engine.start(lab.store, runs)
     return runs
 
@@ -56,7 +56,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
     for name in ("get", "put", "delete", "files", "pages", "tag"):
         count(ObstoreObjects, name)
-    count(Spool, "_entries")
+    count(JobQueue, "_entries")
     return found
 
 
@@ -76,7 +76,7 @@ def test_each_queued_run_costs_four_requests_and_the_queue_is_listed_once(
         "tag": 0,
     }
     assert counted["pages"] <= 10
-    assert Spool.of(lab.store).waiting() == []
+    assert JobQueue.for_store(lab.store).waiting() == []
     assert {lab.store.get_json(run.end_key)["state"] for run in runs} == {"cancelled"}
 
 
@@ -95,7 +95,9 @@ def test_runs_that_have_ended_cost_no_request_each(tmp_path: Path, counted: Coun
 def test_of_a_sweep_what_has_ended_stays_and_the_rest_is_cancelled(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     runs = queued(lab, 3)
-    end(lab.store, runs[0], lab.store.get_json(runs[0].key("spec.json")), "failed", error="why")
+    write_end(
+        lab.store, runs[0], lab.store.get_json(runs[0].key("spec.json")), "failed", error="why"
+    )
     lab.cancel("sweep")
     assert lab.runs()["state"].tolist() == ["failed", "cancelled", "cancelled"]
 
@@ -103,11 +105,11 @@ def test_of_a_sweep_what_has_ended_stays_and_the_rest_is_cancelled(tmp_path: Pat
 def test_no_run_is_started_while_runs_are_being_cancelled(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     queued(lab, 2)
-    spool = Spool.of(lab.store)
-    with spool.guarded():
-        Supervisor(spool)._start()
+    spool = JobQueue.for_store(lab.store)
+    with spool.lock():
+        Supervisor(spool)._start_waiting()
         assert len(spool.waiting()) == 2
-    with spool.guarded(wait=False) as mine:
+    with spool.lock(wait=False) as mine:
         assert mine
 
 
@@ -115,12 +117,12 @@ def test_no_run_is_started_while_runs_are_being_cancelled(tmp_path: Path) -> Non
 def test_a_thousand_queued_runs_are_cancelled(
     s3: Server, s3_access: S3Access, figure: Callable[[str, object], None]
 ) -> None:
-    lab = lab_on(s3, s3_access, LocalEngine(at_most=1), "cancel-scale")
+    lab = lab_on(s3, s3_access, LocalEngine(max_parallel=1), "cancel-scale")
     runs = queued(lab, 1000)
     began = time.monotonic()
     lab.cancel("sweep")
     figure("cancel 1,000 queued runs on the embedded S3 [s]", f"{time.monotonic() - began:.1f}")
-    assert Spool.of(lab.store).waiting() == []
+    assert JobQueue.for_store(lab.store).waiting() == []
     store = Store(lab.store.uri, s3_access)
     found = store.get_many(run.end_key for run in runs)
     assert sum(b'"cancelled"' in answer for answer in found.values()) == 1000  # type: ignore[operator]

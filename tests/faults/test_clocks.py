@@ -16,16 +16,16 @@ import pandas as pd
 import pytest
 
 from rvlab import frame
-from rvlab.model import SILENT_S, Run, StepRecord, costs
+from rvlab.model import HEARTBEAT_TIMEOUT_S, Run, StepRecord, run_costs
 from rvlab.store import S3Access, Store, clock
 from rvlab.store.server import Server
-from tests.frame.made import Made
-from tests.worker.made import made
+from tests.frame.samples import Made
+from tests.worker.samples import made
 
 STEP = """
 import sys, time
 from datetime import UTC, datetime, timedelta
-from rvlab.worker import journal, step
+from rvlab.worker import step, step_recorder
 
 def skewed():
     now = datetime.now(UTC) + timedelta(days={days})
@@ -34,8 +34,8 @@ def skewed():
 def body(store, run):
     time.sleep(600)
 
-journal.utc_now = skewed
-step.summarize = body
+step_recorder.utc_now = skewed
+step.summarize_outputs = body
 step.run_step({uri!r}, "summarize", every_s=1.0)
 """
 
@@ -73,14 +73,14 @@ def test_a_step_whose_clock_is_a_day_off_is_running_while_it_lives_and_lost_afte
     with working(store, run, days) as process:
         beat = datetime.fromisoformat(str(store.get_json(run.step_key("summarize"))["beat"]))
         assert abs(beat - datetime.now(UTC)) > timedelta(hours=20)
-        row = frame.runs(store, [run]).loc[run.id]
+        row = frame.runs_table(store, [run]).loc[run.id]
         assert (row["state"], row["step"]) == ("running", "summarize")
         assert pd.isna(row["duration"]) or row["duration"] >= pd.Timedelta(0)
         process.send_signal(signal.SIGKILL)
         process.wait()
-    old = time.time() - SILENT_S - 5
+    old = time.time() - HEARTBEAT_TIMEOUT_S - 5
     os.utime(Path(store.uri, run.step_key("summarize")), (old, old))
-    assert frame.runs(store, [run]).loc[run.id, "state"] == "lost"
+    assert frame.runs_table(store, [run]).loc[run.id, "state"] == "lost"
 
 
 @pytest.fixture
@@ -93,11 +93,13 @@ def test_on_s3_a_heartbeat_is_as_old_as_the_server_says(
     on_s3: Store, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Made(on_s3).running(beat_ago_s=-86400 * days)
-    assert frame.runs(on_s3, [run]).loc[run.id, "state"] == "running"
+    assert frame.runs_table(on_s3, [run]).loc[run.id, "state"] == "running"
     later = Store(on_s3.uri, on_s3.access)
     date = clock._date
-    monkeypatch.setattr(clock, "_date", lambda endpoint: _later(date(endpoint), SILENT_S + 5))
-    assert frame.runs(later, [run]).loc[run.id, "state"] == "lost"
+    monkeypatch.setattr(
+        clock, "_date", lambda endpoint: _later(date(endpoint), HEARTBEAT_TIMEOUT_S + 5)
+    )
+    assert frame.runs_table(later, [run]).loc[run.id, "state"] == "lost"
 
 
 def _later(moment: datetime | None, seconds: float) -> datetime:
@@ -116,7 +118,7 @@ def test_the_clock_of_a_server_is_asked_once_a_minute(
 
     real = on_s3.now()
     on_s3.put("k", b"1")
-    assert abs(on_s3.modified("k") - real) < timedelta(seconds=60)
+    assert abs(on_s3.last_modified("k") - real) < timedelta(seconds=60)
     monkeypatch.setattr(clock, "_date", date)
     other = Store(on_s3.uri, on_s3.access)
     first, second = other.now(), other.now()
@@ -142,7 +144,7 @@ def test_a_duration_is_never_negative(tmp_path: Path) -> None:
     record = store.get_json(run.end_key)
     store.put_json(run.end_key, {**record, "started": record["ended"], "ended": record["started"]})
     running = maker.running(beat_ago_s=-86400)
-    table = frame.runs(store, [run, running])
+    table = frame.runs_table(store, [run, running])
     assert table["duration"].isna().all()
     assert table["state"].tolist() == ["succeeded", "running"]
 
@@ -154,4 +156,4 @@ def test_costs_leave_out_a_step_that_ended_before_it_started() -> None:
         times = [(day + timedelta(seconds=s)).isoformat() for s in (start_s, end_s, end_s)]
         return StepRecord(name, "succeeded", times[0], times[1], "h", 1, ended=times[2])
 
-    assert costs([step("train", 0, 5), step("eval", 10, 3)]) == {"train_s": 5.0}
+    assert run_costs([step("train", 0, 5), step("eval", 10, 3)]) == {"train_s": 5.0}

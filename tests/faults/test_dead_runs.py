@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 
 from rvlab import Lab, frame
-from rvlab.frame.rows import ASK_S
-from rvlab.model import SILENT_S, Run
+from rvlab.frame.rows import QUERY_AFTER_S
+from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
 from tests.faults.test_bystanders import at_work, kill_supervisor, lab, submit, until
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 __all__ = ["lab"]
 
@@ -32,23 +32,23 @@ def asked(made: Made, answer: str | None = None) -> tuple[list[Run], str]:
         runs.extend(row["_run"] for row in rows)
         return dict.fromkeys(runs, answer) if answer else {}
 
-    return runs, str(frame.runs(made.store, None, ask)["state"].item())
+    return runs, str(frame.runs_table(made.store, None, ask)["state"].item())
 
 
 def test_the_engine_of_this_machine_is_asked_after_two_beats(made: Made) -> None:
-    run = made.running(beat_ago_s=ASK_S + 1)
+    run = made.running(beat_ago_s=QUERY_AFTER_S + 1)
     assert asked(made) == ([run], "running")
     assert asked(made, "failed") == ([run], "failed")
 
 
 def test_a_queue_that_does_not_have_a_run_makes_it_not_lost_at_once(made: Made) -> None:
     """It may be another queue: RVLAB_HOME was another when the run was submitted."""
-    run = made.running(beat_ago_s=ASK_S + 1)
+    run = made.running(beat_ago_s=QUERY_AFTER_S + 1)
     assert asked(made, "lost") == ([run], "running")
 
 
 def test_a_cluster_is_asked_after_a_minute(made: Made) -> None:
-    made.running(beat_ago_s=SILENT_S - 10, engine="kubeflow")
+    made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S - 10, engine="kubeflow")
     assert asked(made) == ([], "running")
 
 

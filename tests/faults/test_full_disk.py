@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from rvlab import Lab
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import EngineError
 from rvlab.store import Store
 from tests.faults.cheap import ROOT, SOURCE, CheapEngine
@@ -63,7 +63,7 @@ def fill(filler: Path) -> None:
 
 def left(store: Store) -> tuple[list[str], list[str]]:
     """What lies in the store and in the queue."""
-    queue = Spool.of(store).folder
+    queue = JobQueue.for_store(store).folder
     return [key for key, _ in store.files()], [p.name for p in queue.rglob("*") if p.suffix]
 
 
@@ -115,7 +115,7 @@ def test_runs_that_could_not_be_queued_are_named_and_can_be_started_later(
     lab = Lab(tmp_path / "store", CheapEngine())
     left(lab.store)
     with monkeypatch.context() as patch:
-        patch.setattr(Spool, "require_space", lambda *_: fill(full))
+        patch.setattr(JobQueue, "require_space", lambda *_: fill(full))
         with pytest.raises(EngineError, match=r"1 of 1 runs were not queued in .*: No space left"):
             lab.submit(recipe, seconds=0.1)
     full.unlink()

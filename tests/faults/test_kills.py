@@ -22,7 +22,7 @@ import psutil
 import pytest
 
 from rvlab import Lab
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.model import Run
 from tests.faults.cheap import ROOT, SOURCE, CheapEngine, alone, doubled, supervisors
 
@@ -35,7 +35,7 @@ SUBMIT = """
 import sys
 from rvlab import Lab
 from tests.faults.cheap import CheapEngine
-lab = Lab(sys.argv[1], CheapEngine(at_most=3))
+lab = Lab(sys.argv[1], CheapEngine(max_parallel=3))
 for _ in range(4):
     print(lab.submit(sys.argv[2], experiment="kills", seconds=0.4).uri, flush=True)
 """
@@ -54,8 +54,8 @@ class Campaign:
 
     def __post_init__(self) -> None:
         (self.folder / "cheap.py").write_text(SOURCE)
-        self.lab = Lab(self.folder / "store", CheapEngine(at_most=3))
-        self.spool = Spool.of(self.lab.store)
+        self.lab = Lab(self.folder / "store", CheapEngine(max_parallel=3))
+        self.spool = JobQueue.for_store(self.lab.store)
 
     @property
     def acknowledged(self) -> list[str]:
@@ -116,14 +116,14 @@ class Campaign:
             if len(self.bystanders) < sum(self.killed.values()) // every:
                 self.stand_by()
             if self.rng.random() < 0.5:  # what any look at the table does
-                self.lab.engine.nudge(self.lab.store)
+                self.lab.engine.resume(self.lab.store)
         for one in self.submitters:
             one.wait()
 
     def settle(self) -> None:
         """Wait until the queue is empty; pytest-timeout has the last word."""
         while self.spool.waiting() or self.spool.running():
-            self.lab.engine.nudge(self.lab.store)
+            self.lab.engine.resume(self.lab.store)
             time.sleep(0.2)
 
 

@@ -19,12 +19,12 @@ from rvlab import frame
 from rvlab.errors import RasterError, RecordBroken
 from rvlab.frame.parquet import read_parquet
 from rvlab.raster.cells import cell_grid
-from rvlab.raster.gdal import fetch
+from rvlab.raster.gdal import read_bytes
 from rvlab.raster.geojson import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.worker.results import EVALS
+from rvlab.worker.results import EVALS_SCHEMA
 from tests.faults import damage
 
 PEAK_MB = 600
@@ -54,10 +54,10 @@ def bomb(rows: int) -> bytes:
     """A small parquet file of very many rows of evaluations, all the same."""
     codes = pa.array([0] * (rows // 100), pa.int8())
     columns = []
-    for one in EVALS:
+    for one in EVALS_SCHEMA:
         value = pa.array([0.5] if one.name == "value" else ["x" * 200], one.type)
         columns.append(pa.chunked_array([pa.DictionaryArray.from_arrays(codes, value)] * 100))
-    table = pa.table(columns, EVALS.names)
+    table = pa.table(columns, EVALS_SCHEMA.names)
     return damage.parquet_of(table, store_schema=False, row_group_size=rows)
 
 
@@ -76,8 +76,8 @@ def test_a_small_parquet_file_of_many_rows_takes_no_memory(
         from rvlab import frame
         from rvlab.store import Store
         with warnings.catch_warnings(record=True) as told:
-            warnings.simplefilter("always")
-            table = frame.evals(Store(sys.argv[1]), frame.picked(Store(sys.argv[1]), "towns"))
+            warnings.simplefilter("always") table = frame.evals_table(Store(sys.argv[1]),
+            frame.resolve_runs(Store(sys.argv[1]), "towns"))
         print(len(table), *(one.message for one in told))
         """,
         store.uri,
@@ -152,7 +152,7 @@ def test_a_table_that_is_too_large_is_not_fetched(
     run = damage.run_at(store, 0)
     damage.write(store, run, damage.Case(run, "x", run.key(key), b""))
     os.truncate(tmp_path / run.key(key), size)
-    read = frame.evals if "evals" in key else frame.history
+    read = frame.evals_table if "evals" in key else frame.history_table
     with pytest.warns(UserWarning, match=f"has {size:,} bytes; more than {limit:,} are not read"):
         assert read(store, [run]).empty
 
@@ -163,14 +163,14 @@ def test_a_log_of_many_short_rows_is_refused(tmp_path: Path) -> None:
     data = b"epoch,a\n" + b"0,\n" * 1_100_000
     damage.write(store, run, damage.Case(run, "x", run.key("rv/train/log.csv"), data))
     with pytest.warns(UserWarning, match=r"has 2,200,002 fields; more than 2,000,000 are not"):
-        assert frame.history(store, [run]).empty
+        assert frame.history_table(store, [run]).empty
 
 
 def test_a_record_on_s3_that_is_too_large_is_not_fetched(s3: Server, s3_access: S3Access) -> None:
     store = Store(f"s3://{s3.bucket}/limits", s3_access)
     run = damage.run_at(store, 0)
     store.put(run.end_key, b" " * 9_000_000)
-    row = frame.runs(store, damage.EXPERIMENT).loc[run.id]
+    row = frame.runs_table(store, damage.EXPERIMENT).loc[run.id]
     assert row["state"] == "broken"
     assert row["error"] == f"{run.end_key} has 9,000,000 bytes; more than 8,388,608 are not read."
 
@@ -180,7 +180,7 @@ def test_a_geojson_that_is_too_large_is_not_read(tmp_path: Path) -> None:
     path.touch()
     os.truncate(path, 200_000_000)
     with pytest.raises(RasterError, match=r"has 200,000,000 bytes; more than 134,217,728 are not"):
-        fetch(str(path))
+        read_bytes(str(path))
 
 
 def test_properties_of_features_do_not_multiply(tmp_path: Path) -> None:

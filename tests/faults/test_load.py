@@ -60,7 +60,7 @@ def check(store: Store, folder: Path, seen: Counter[str], monkeypatch: pytest.Mo
     ended, noted, going = known(folder / "ledger")
     for cache in ("cache-0", "fresh"):
         monkeypatch.setenv("RVLAB_CACHE", str(folder / cache))
-        table: pd.DataFrame = frame.runs(store, None)
+        table: pd.DataFrame = frame.runs_table(store, None)
         DeferredWrites.flush()
         expected = {run: number for run, number in ended.items() if run not in going}
         assert table["params.n"].to_dict() == expected

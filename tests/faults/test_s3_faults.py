@@ -12,14 +12,14 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import KeyExists, KeyMissing, StoreError, StoreUnreachable
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import S3Access, Store, objects, patience, server
 from rvlab.store.leftovers import leftovers
 from rvlab.store.server import Server
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 from tests.faults.cheap_step import EPOCHS, SOURCE, CheapEngine
 from tests.faults.proxy import FAULTS, Proxy
 
@@ -71,11 +71,11 @@ def files(store: Store) -> None:
 
 
 def tags(store: Store) -> None:
-    assert len(store.tags("many/")) == 20
+    assert len(store.etags("many/")) == 20
 
 
 def written(store: Store) -> None:
-    assert len(store.written("many")) == 20
+    assert len(store.last_modified_by_key("many")) == 20
 
 
 def delete(store: Store) -> None:
@@ -124,7 +124,7 @@ def test_each_call_survives_a_server_that_does_not_answer(
     call: Callable[[Store], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(objects, "SILENT_S", 0.5)
+    monkeypatch.setattr(objects, "S3_READ_TIMEOUT_S", 0.5)
     check(s3, proxy, fault, call, 1, monkeypatch)
 
 
@@ -144,7 +144,7 @@ def check(
     direct.put("here", b"0123456789" * 100)
     direct.put("gone", b"1")
     if call in (files, tags, written):
-        direct.each(lambda key: direct.put(key, b"1"), [f"many/{n}" for n in range(20)])
+        direct.map_concurrently(lambda key: direct.put(key, b"1"), [f"many/{n}" for n in range(20)])
     proxy.script(*[fault] * times)
     call(store)
     assert proxy.seen[fault] == times
@@ -200,7 +200,7 @@ def test_of_two_writers_whose_puts_both_fail_on_the_way_one_wins(s3: Server, pro
 def test_an_outage_is_logged_once_and_so_is_its_end(
     s3: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(patience, "QUIET_S", 0.0)
+    monkeypatch.setattr(patience, "LOG_AFTER_S", 0.0)
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
     store = through(proxy, s3, "logged").patient(600)
     proxy.shares = {"503": 1.0}
@@ -227,7 +227,9 @@ RECIPE = Recipe("cheap", SOURCE)
 
 
 def submit(store: Store, experiment: str, values: list[float]) -> list[Run]:
-    return prepare(store, RECIPE, [{"value": v} for v in values], Asked(experiment, "local"))
+    return prepare_runs(
+        store, RECIPE, [{"value": v} for v in values], SubmitOptions(experiment, "local")
+    )
 
 
 def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy) -> None:
@@ -309,14 +311,14 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
     labs = []
 
     def made(store: Store) -> Lab:
-        labs.append(Lab(store, CheapEngine(at_most=6)))
+        labs.append(Lab(store, CheapEngine(max_parallel=6)))
         return labs[-1]
 
     yield made
     for lab in labs:
-        spool = Spool.of(lab.store)
+        spool = JobQueue.for_store(lab.store)
         for file, _ in spool.waiting():
-            spool.drop(file)
+            spool.remove(file)
         while spool.running():
             time.sleep(0.1)
 
@@ -330,7 +332,7 @@ def all_succeed(lab: Lab, direct: Store, experiment: str, number: int) -> None:
     assert table["state"].tolist() == ["succeeded"] * number, table["error"].dropna().tolist()
     assert table["metrics.f1"].tolist() == values
     assert table["params.value"].tolist() == values
-    spool = Spool.of(lab.store)
+    spool = JobQueue.for_store(lab.store)
     while spool.running():
         time.sleep(0.1)
     assert leftovers(direct, older_than_s=0) == []
@@ -368,7 +370,7 @@ def test_a_hundred_runs_survive_faults_and_restarts(
     tmp_path: Path, lab_of: Callable[[Store], Lab], figure: Figure
 ) -> None:
     """Four times 25 runs, each time with other faults, and a server that goes away meanwhile."""
-    own = server.start(tmp_path / "s3")
+    own = server.start_server(tmp_path / "s3")
     try:
         with Proxy(own.endpoint, stall_s=30).running() as proxy:
             for number, (name, (shares, away_s)) in enumerate(PHASES.items()):
@@ -388,13 +390,13 @@ def test_a_hundred_runs_survive_faults_and_restarts(
                 said = f"25 of 25 runs succeeded; {faults} of {requests} requests failed"
                 figure(f"S3: {name}, server away for {away_s:.0f} s", said)
     finally:
-        server.stop(tmp_path / "s3")
+        server.stop_server(tmp_path / "s3")
 
 
 def restarted(folder: Path, direct: Store, before: Server, away_s: float) -> None:
     """Stop the server in the middle of the runs, and start it again some seconds later."""
     while len(direct.files("towns/runs/ended")) < 3:
         time.sleep(0.2)
-    server.stop(folder)
+    server.stop_server(folder)
     time.sleep(away_s)
-    assert server.start(folder).endpoint == before.endpoint
+    assert server.start_server(folder).endpoint == before.endpoint

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from rvlab import compare, plot
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.plot.table import titles, value_labels
+from rvlab.plot.titles import run_titles, value_labels
 
 VALUES = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
@@ -60,7 +60,7 @@ def test_values_that_differ_after_the_fourth_digit_have_a_title_an_axis_and_an_i
         },
         index=pd.Index([f"r-{i}" for i in range(15)], name="run"),
     )
-    assert titles(table.reset_index().iloc[:2])[:2] == [["steps = 100001"], ["steps = 100002"]]
+    assert run_titles(table.reset_index().iloc[:2])[:2] == [["steps = 100001"], ["steps = 100002"]]
     figure = plot.parallel(table)
     ticks = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "params.steps"]
     assert ticks == ["100001", "100002", "100003"]
@@ -71,7 +71,7 @@ def test_values_that_differ_after_the_fourth_digit_have_a_title_an_axis_and_an_i
 
 def test_seeds_that_differ_after_the_fourth_digit_tell_runs_apart() -> None:
     table = pd.DataFrame({"run": ["a", "b"], "params.lr": [0.1, 0.1], "seed": [1234567, 1234568]})
-    assert titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
+    assert run_titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
 
 
 def test_the_key_of_a_set_does_not_depend_on_its_order() -> None:

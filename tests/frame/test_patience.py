@@ -22,7 +22,7 @@ from rvlab.errors import StoreError
 from rvlab.store import S3Access, Store
 from rvlab.store.layout import record_layout
 from rvlab.store.server import Server
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
@@ -137,7 +137,7 @@ def near(store: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch, tmp_path: 
 
 
 def table(store: Store) -> pd.DataFrame:
-    return frame.runs(store, None)
+    return frame.runs_table(store, None)
 
 
 @pytest.mark.parametrize("what", ["busy", "hang up"])

@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 from rvlab import frame
 from rvlab.cache.dtypes import RUNS, infer_dtype
 from rvlab.errors import StoreUnreachable
-from rvlab.model import SILENT_S, Run
-from rvlab.store import S3Access, Store, edits
-from rvlab.store.roll import enter
-from tests.frame.made import Made
+from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
+from rvlab.store import S3Access, Store, annotation
+from rvlab.store.run_listing import register_runs
+from tests.frame.samples import Made
 
 
 def table(store: Store, ask: Any = None) -> pd.DataFrame:
-    return frame.runs(store, frame.picked(store, None), ask)
+    return frame.runs_table(store, frame.resolve_runs(store, None), ask)
 
 
 # Dtypes
@@ -43,7 +43,7 @@ def test_a_full_table_has_the_same_dtypes(store: Store, made: Made) -> None:
     made.ended(commit="abc", dirty=True, image="img@sha256:1", sweep="s", parent="p")
     made.ended(state="failed", step="train", error="it broke")
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
-    enter(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
+    register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     full = table(store)
     assert {n: str(t) for n, t in full.dtypes.items()} == RUNS
     assert full.index.name == "run"
@@ -187,12 +187,14 @@ def test_costs_and_evaluation_sets_are_columns_of_the_runs_that_have_them(
 
 def test_edits_stand_in_the_row_of_their_run_and_of_no_other(store: Store, made: Made) -> None:
     run, other = made.ended(), made.running()
-    edits.put(store, [run], "me@here", tags_added=("good", "final"), note="the one", archived=True)
-    edits.put(store, [other], "me@here", tags_added=("odd",))
+    annotation.write_annotations(
+        store, [run], "me@here", tags_added=("good", "final"), note="the one", archived=True
+    )
+    annotation.write_annotations(store, [other], "me@here", tags_added=("odd",))
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
-    enter(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
+    register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     broken = Run(store.uri, "towns", "20260101-000000-aaaaaa")
-    edits.put(store, [broken], "me@here", note="what is this?")
+    annotation.write_annotations(store, [broken], "me@here", note="what is this?")
     found = table(store)
     assert list(found.index) == [broken.id, run.id, other.id]
     assert found.loc[run.id, ["tags", "note", "archived"]].tolist() == [
@@ -248,7 +250,7 @@ def test_a_run_with_a_fresh_beat_runs_and_nobody_is_asked(store: Store, made: Ma
 
 
 def test_the_engine_is_asked_about_a_run_whose_beat_is_old(store: Store, made: Made) -> None:
-    run = made.running(beat_ago_s=SILENT_S + 5)
+    run = made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S + 5)
     asked: list[Sequence[Run]] = []
 
     def ask(rows: Rows) -> Mapping[Run, str]:
@@ -265,7 +267,7 @@ def test_the_engine_is_asked_about_a_run_whose_beat_is_old(store: Store, made: M
 
 
 def test_all_silent_runs_are_asked_about_at_once(store: Store, made: Made) -> None:
-    silent = [made.queued(), made.running(beat_ago_s=SILENT_S * 2), made.queued()]
+    silent = [made.queued(), made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S * 2), made.queued()]
     made.running()
     made.ended()
     asked: list[Sequence[Run]] = []
@@ -369,7 +371,7 @@ def test_a_run_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
     made.ended()
     run = Run(store.uri, "towns", "20270101-000000-aaaaaa")
     store.put(run.key("rv", "train", "log.csv"), b"")
-    enter(store, [run])
+    register_runs(store, [run])
     row = row_of(store, run)
     assert row["state"] == "broken"
     assert row["error"] == (
@@ -464,4 +466,4 @@ def test_a_store_that_stops_answering_is_not_the_fault_of_its_runs(made: Made) -
         endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
     gone = Store("s3://bucket", S3Access(endpoint, "key", "secret"))
     with pytest.raises(StoreUnreachable, match=f"at {endpoint} cannot be reached"):
-        frame.runs(gone, [Run(gone.uri, "towns", "20260101-000000-aaaaaa")])
+        frame.runs_table(gone, [Run(gone.uri, "towns", "20260101-000000-aaaaaa")])

@@ -11,11 +11,11 @@ import pytest
 
 from rvlab import frame
 from rvlab.errors import NotFound, SpecError, TableError
-from rvlab.frame import picked, run_named
-from rvlab.frame.select import experiments, one_present, present
+from rvlab.frame import find_run, resolve_runs
+from rvlab.frame.select import list_experiments, require_existing, require_one
 from rvlab.model import Run
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 @pytest.fixture
@@ -26,12 +26,12 @@ def runs(made: Made) -> list[Run]:
 
 
 def test_all_runs_are_meant_by_none(store: Store, runs: list[Run]) -> None:
-    assert sorted(picked(store, None)) == sorted(runs)
+    assert sorted(resolve_runs(store, None)) == sorted(runs)
 
 
 def test_an_empty_store_has_none(store: Store) -> None:
-    assert picked(store, None) == []
-    assert experiments(store) == []
+    assert resolve_runs(store, None) == []
+    assert list_experiments(store) == []
 
 
 def test_folders_that_are_no_experiments_are_left_out(store: Store, runs: list[Run]) -> None:
@@ -39,43 +39,43 @@ def test_folders_that_are_no_experiments_are_left_out(store: Store, runs: list[R
     store.put(".cache/x/y", b"")
     store.put("towns/cache/events/x", b"")
     store.put(f"towns/annotations/{runs[0].id}/x.json", b"")
-    assert experiments(store) == ["roads", "towns"]
-    assert sorted(picked(store, None)) == sorted(runs)
+    assert list_experiments(store) == ["roads", "towns"]
+    assert sorted(resolve_runs(store, None)) == sorted(runs)
 
 
 def test_an_experiment_without_a_run_is_in_nobodys_way(store: Store, runs: list[Run]) -> None:
     store.put("empty/annotations/20261123-154201-000000/x.json", b"")
-    assert sorted(picked(store, None)) == sorted(runs)
-    assert run_named(store, runs[2].id) == runs[2]
+    assert sorted(resolve_runs(store, None)) == sorted(runs)
+    assert find_run(store, runs[2].id) == runs[2]
     with pytest.raises(NotFound, match=r"There is no experiment 'empty' in .*\. There are 'roads'"):
-        picked(store, "empty")
+        resolve_runs(store, "empty")
 
 
 def test_a_run_that_is_to_be_changed_has_to_be_there(store: Store, runs: list[Run]) -> None:
-    assert present(store, [runs[0], "roads"]) == [runs[0], runs[2]]
-    assert present(store, frame.runs(store, runs)) == runs
+    assert require_existing(store, [runs[0], "roads"]) == [runs[0], runs[2]]
+    assert require_existing(store, frame.runs_table(store, runs)) == runs
     gone = Run(store.uri, "towns", f"{runs[0].id[:-1]}9")
     with pytest.raises(NotFound, match=rf"^There is no run 'towns/{gone.id}' in .* Did you mean"):
-        present(store, [runs[0], gone])
+        require_existing(store, [runs[0], gone])
     with pytest.raises(NotFound, match=r"^There is no experiment 'twons'"):
-        present(store, Run(store.uri, "twons", runs[0].id))
+        require_existing(store, Run(store.uri, "twons", runs[0].id))
     for other in (f"{store.uri}-too", f"{store.uri}/deeper"):
         with pytest.raises(SpecError, match=r"does not lie"):
-            present(store, Run(other, "towns", runs[0].id))
+            require_existing(store, Run(other, "towns", runs[0].id))
 
 
 def test_one_run_is_one_run(store: Store, runs: list[Run]) -> None:
-    assert one_present(store, [runs[0].id], "clone") == runs[0]
+    assert require_one(store, [runs[0].id], "clone") == runs[0]
     with pytest.raises(SpecError, match=r"^clone takes one run; these are 2\. Name one\.$"):
-        one_present(store, "towns", "clone")
+        require_one(store, "towns", "clone")
     for nothing in (None, []):
         with pytest.raises(SpecError, match=r"^clone takes one run; these are none\."):
-            one_present(store, nothing, "clone")
+            require_one(store, nothing, "clone")
 
 
 def test_every_way_to_name_a_run_means_it(store: Store, runs: list[Run]) -> None:
     first, second, road = runs
-    found = frame.runs(store, runs)
+    found = frame.runs_table(store, runs)
     ways: list[tuple[Any, list[Run]]] = [
         (first, [first]),
         (first.id, [first]),
@@ -99,18 +99,18 @@ def test_every_way_to_name_a_run_means_it(store: Store, runs: list[Run]) -> None
         (pd.concat([found, found]), runs),
     ]
     for way, meant in ways:
-        assert picked(store, way) == meant, way
+        assert resolve_runs(store, way) == meant, way
 
 
 def test_a_table_that_was_joined_names_each_run_once(store: Store, runs: list[Run]) -> None:
     scores = pd.DataFrame({"run": [runs[0].id] * 3 + ["elsewhere"], "value": [1, 2, 3, 4]})
-    joined = scores.merge(frame.runs(store, runs), on="run", how="left")
-    assert picked(store, joined) == [runs[0]]
+    joined = scores.merge(frame.runs_table(store, runs), on="run", how="left")
+    assert resolve_runs(store, joined) == [runs[0]]
 
 
 def test_a_run_is_found_by_its_name_alone(store: Store, runs: list[Run]) -> None:
     for way in (runs[2].id, f"roads/{runs[2].id}", runs[2].uri):
-        assert run_named(store, way) == runs[2]
+        assert find_run(store, way) == runs[2]
 
 
 @pytest.mark.parametrize(
@@ -125,9 +125,9 @@ def test_a_wrong_name_leads_to_the_nearest(
     store: Store, runs: list[Run], name: str, told: str
 ) -> None:
     with pytest.raises(NotFound, match=told):
-        picked(store, name)
+        resolve_runs(store, name)
     with pytest.raises(NotFound, match=told):
-        picked(store, [runs[0], name])
+        resolve_runs(store, [runs[0], name])
 
 
 def test_a_wrong_run_of_a_right_experiment_leads_to_the_nearest(
@@ -137,23 +137,23 @@ def test_a_wrong_run_of_a_right_experiment_leads_to_the_nearest(
     with pytest.raises(
         NotFound, match=rf"^There is no run 'roads/{wrong}' in .* Did you mean '{runs[2].id}'\?$"
     ):
-        run_named(store, f"roads/{wrong}")
+        find_run(store, f"roads/{wrong}")
     with pytest.raises(NotFound, match=r"^There is no experiment 'raods' in .*mean 'roads'\?$"):
-        run_named(store, f"raods/{wrong}")
+        find_run(store, f"raods/{wrong}")
 
 
 def test_an_empty_store_says_that_it_is(store: Store) -> None:
     with pytest.raises(NotFound, match=r"'towns' in .*\. There are none\.$") as told:
-        picked(store, "towns")
+        resolve_runs(store, "towns")
     assert isinstance(told.value, LookupError)
     assert store.uri in str(told.value)
 
 
 def test_a_table_without_uris_says_which_column_it_lacks(store: Store, runs: list[Run]) -> None:
-    found = frame.runs(store, runs)
+    found = frame.runs_table(store, runs)
     for lacking in (found.drop(columns="uri"), found.iloc[0].drop("uri"), found["state"]):
         with pytest.raises(TableError, match=r"^The table of runs has no column 'uri'\. Keep"):
-            picked(store, lacking)
+            resolve_runs(store, lacking)
 
 
 @pytest.mark.parametrize("nonsense", [5, 1.5, True])
@@ -161,4 +161,4 @@ def test_what_names_nothing_is_refused(store: Store, nonsense: Any) -> None:
     with pytest.raises(
         SpecError, match=f"^{re.escape(repr(nonsense))} names no runs. Give a table, a run, its id"
     ):
-        picked(store, nonsense)
+        resolve_runs(store, nonsense)

@@ -8,9 +8,9 @@ import pandas as pd
 import pytest
 
 from rvlab.errors import KeyMissing, StoreUnreachable
-from rvlab.frame.steps import STEPS, steps
+from rvlab.frame.steps import STEP_COLUMNS, steps_table
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 
 def dtypes(table: pd.DataFrame) -> dict[str, str]:
@@ -24,8 +24,8 @@ def test_a_row_per_step_in_the_order_of_the_pipeline_with_declared_dtypes(
     made.step(second, "train", peak_mb=812.5, cpu_s=30.25)
     made.step(first, "train", state="failed", exit_code=1, error="boom", attempt=2)
     made.step(first, "configure", state="succeeded", exit_code=0, ended="2026-11-23T15:42:09.500Z")
-    table = steps(store, [first, none, second])
-    assert dtypes(table) == STEPS
+    table = steps_table(store, [first, none, second])
+    assert dtypes(table) == STEP_COLUMNS
     assert list(table["run"]) == [first.id, first.id, second.id]
     assert list(table["step"]) == ["configure", "train", "train"]
     assert table["ended"].isna().tolist() == [False, True, True]
@@ -53,14 +53,14 @@ def test_splits_are_rows_in_the_order_of_their_numbers(store: Store, made: Made)
         record |= {**times, "split": split, "of": 11}
         store.put_json(run.key("steps", f"predict-{split}.json"), record)
     made.step(run, "summarize")
-    assert steps(store, [run])["split"].tolist() == [0, 2, 10, pd.NA]
+    assert steps_table(store, [run])["split"].tolist() == [0, 2, 10, pd.NA]
 
 
 def test_no_steps_is_a_table_of_the_same_dtypes(store: Store, made: Made) -> None:
-    assert dtypes(steps(store, [])) == STEPS
-    empty = steps(store, [made.queued(), made.ended()])
+    assert dtypes(steps_table(store, [])) == STEP_COLUMNS
+    empty = steps_table(store, [made.queued(), made.ended()])
     assert empty.empty
-    assert dtypes(empty) == STEPS
+    assert dtypes(empty) == STEP_COLUMNS
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"step": "train"}', b'{"started": 3}'])
@@ -71,7 +71,7 @@ def test_a_broken_record_is_left_out_with_a_warning_and_the_rest_stands(
     made.step(run, "configure")
     store.put(run.step_key("train"), data)
     with pytest.warns(UserWarning, match=f"^A step is left out of the table: .*{run.id}"):
-        table = steps(store, [run])
+        table = steps_table(store, [run])
     assert table["step"].tolist() == ["configure"]
 
 
@@ -85,14 +85,14 @@ def test_a_record_that_is_gone_meanwhile_is_no_row_and_a_dead_store_is_an_error(
         return lambda _, keys: dict.fromkeys(keys, exc)
 
     monkeypatch.setattr(Store, "get_many", answer(KeyMissing("gone")))
-    assert steps(store, [run]).empty
+    assert steps_table(store, [run]).empty
     monkeypatch.setattr(Store, "get_many", answer(StoreUnreachable("nobody answers")))
     with pytest.raises(StoreUnreachable):
-        steps(store, [run])
+        steps_table(store, [run])
 
 
 def test_it_joins_on_run(store: Store, made: Made) -> None:
     run = made.queued()
     made.step(run, "configure")
     board = pd.DataFrame({"params.lr": [0.1]}, index=pd.Index([run.id], name="run"))
-    assert steps(store, [run]).join(board, on="run")["params.lr"].tolist() == [0.1]
+    assert steps_table(store, [run]).join(board, on="run")["params.lr"].tolist() == [0.1]

@@ -12,9 +12,9 @@ import pyarrow.parquet as pq
 import pytest
 
 from rvlab import frame
-from rvlab.frame.tables import ARTIFACTS, CONFUSION, EVALS, HISTORY
+from rvlab.frame.tables import ARTIFACT_COLUMNS, CONFUSION_COLUMNS, EVALS_COLUMNS, HISTORY_COLUMNS
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 EVAL: list[dict[str, Any]] = [
     {"group": "validation", "scene": None, "class": None, "metric": "f1", "value": 0.5},
@@ -28,9 +28,9 @@ FILE: list[dict[str, Any]] = [
     {"step": "predict", "kind": "labels", "scene": "s", "key": "rv/predict/s.tif", "bytes": 3},
 ]
 TABLES: list[tuple[str, Any, list[dict[str, Any]], dict[str, Any]]] = [
-    ("evals", frame.evals, EVAL, EVALS),
-    ("confusion", frame.confusion, COUNT, CONFUSION),
-    ("artifacts", frame.artifacts, FILE, ARTIFACTS),
+    ("evals", frame.evals_table, EVAL, EVALS_COLUMNS),
+    ("confusion", frame.confusion_table, COUNT, CONFUSION_COLUMNS),
+    ("artifacts", frame.artifacts_table, FILE, ARTIFACT_COLUMNS),
 ]
 
 
@@ -56,7 +56,7 @@ def test_a_table_has_its_dtypes_with_and_without_rows(
 def test_over_all_is_na_and_a_value_that_is_not_known_is_nan(store: Store, made: Made) -> None:
     run = made.ended()
     made.table(run, "evals", EVAL)
-    table = frame.evals(store, [run])
+    table = frame.evals_table(store, [run])
     assert table["scene"].isna().tolist() == [True, False]
     assert table["class"].tolist()[1] == "road"
     assert table["value"][0] == 0.5
@@ -67,7 +67,7 @@ def test_an_artifact_has_the_uri_at_which_it_lies(store: Store, made: Made) -> N
     first, second = made.ended(), made.ended()
     for run in (first, second):
         made.table(run, "artifacts", FILE)
-    table = frame.artifacts(store, [second, first])
+    table = frame.artifacts_table(store, [second, first])
     assert list(table["uri"]) == [
         f"{second.uri}/rv/train/w.pth",
         f"{second.uri}/rv/predict/s.tif",
@@ -80,10 +80,10 @@ def test_tables_join_on_run(store: Store, made: Made) -> None:
     runs = [made.ended({"lr": lr}) for lr in (0.1, 0.2)]
     for run in runs:
         made.table(run, "evals", EVAL)
-    board = frame.runs(store, runs)
-    joined = frame.evals(store, runs).merge(board[["params.lr"]], on="run")
+    board = frame.runs_table(store, runs)
+    joined = frame.evals_table(store, runs).merge(board[["params.lr"]], on="run")
     assert list(joined["params.lr"]) == [0.1, 0.1, 0.2, 0.2]
-    assert frame.evals(store, runs).join(board, on="run")["state"].eq("succeeded").all()
+    assert frame.evals_table(store, runs).join(board, on="run")["state"].eq("succeeded").all()
 
 
 def whole(rows: list[dict[str, Any]]) -> bytes:
@@ -136,16 +136,21 @@ LOG = "epoch,train_loss,train_time,avg_f1\n0,1.5,0:00:08.5,0.25\n1,,1 day, 0:00:
 def test_history_is_read_while_the_training_writes_it(store: Store, made: Made) -> None:
     run = made.running()
     key = run.key("rv", "train", "log.csv")
-    assert dtypes(frame.history(store, [run])) == HISTORY
+    assert dtypes(frame.history_table(store, [run])) == HISTORY_COLUMNS
     epochs = []
     for end in range(len(LOG) + 1):
         store.put(key, LOG[:end].encode())
-        table = frame.history(store, [run])
+        table = frame.history_table(store, [run])
         epochs.append(len(table))
         assert dtypes(table) == (
-            {**HISTORY, "train_loss": "float64", "train_time_s": "float64", "avg_f1": "float64"}
+            {
+                **HISTORY_COLUMNS,
+                "train_loss": "float64",
+                "train_time_s": "float64",
+                "avg_f1": "float64",
+            }
             if len(table)
-            else HISTORY
+            else HISTORY_COLUMNS
         )
     assert sorted(set(epochs)) == [0, 1, 2]
     assert epochs == sorted(epochs)
@@ -162,7 +167,7 @@ def test_histories_of_different_columns_stand_in_one_table(store: Store, made: M
     first, second, none = made.ended(), made.ended(), made.queued()
     store.put(first.key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,\n1,0.6,\n")
     store.put(second.key("rv", "train", "log.csv"), b"epoch,b_f1\n0,\n")
-    table = frame.history(store, [first, none, second])
+    table = frame.history_table(store, [first, none, second])
     assert list(table.columns) == ["run", "epoch", "a_f1", "loss", "b_f1"]
     assert list(table["run"]) == [first.id, first.id, second.id]
     assert dtypes(table.drop(columns=["run", "epoch"])) == dict.fromkeys(
@@ -187,5 +192,5 @@ def test_a_broken_log_is_left_out_with_a_warning_and_the_rest_stands(
     store.put(good.key("rv", "train", "log.csv"), b"epoch,a\n0,1\n")
     store.put(bad.key("rv", "train", "log.csv"), text)
     with pytest.warns(UserWarning, match=f"^The run {bad.id} is left out of the table: .*{why}"):
-        table = frame.history(store, [bad, good])
+        table = frame.history_table(store, [bad, good])
     assert list(table["run"]) == [good.id]

@@ -12,12 +12,12 @@ import pyarrow.parquet as pq
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.frame.windows import KEY, windows
-from rvlab.frame.worth import COLUMNS
+from rvlab.frame.rank_windows import RANKED_COLUMNS
+from rvlab.frame.windows import WINDOWS_KEY, windows_table
 from rvlab.model import Run
-from rvlab.raster.tally import WINDOWS, joined
+from rvlab.raster.window_counts import WINDOWS_SCHEMA, concat_windows
 from rvlab.store import Store
-from tests.raster.made import Experiment, config, write
+from tests.raster.samples import Experiment, config, write
 
 
 @pytest.fixture
@@ -31,7 +31,9 @@ def town(tmp_path):
 
 def asked(made, by="error", which=slice(None), **more):
     store = Store(str(made.root))
-    return windows(store, [Run.from_uri(uri) for uri in made.runs["uri"].iloc[which]], by, **more)
+    return windows_table(
+        store, [Run.from_uri(uri) for uri in made.runs["uri"].iloc[which]], by, **more
+    )
 
 
 def spoil(made, number, scene, col, row, value, side=64):
@@ -57,7 +59,7 @@ def test_the_window_that_was_spoilt_comes_first(town):
     truth = town.truth["val-1"][64:, 128:]
     assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # the other has none
     assert found["run"].iloc[0] == town.runs.index[1]
-    assert {c: str(t) for c, t in found.dtypes.items()} == COLUMNS | {"scene": "string"}
+    assert {c: str(t) for c, t in found.dtypes.items()} == RANKED_COLUMNS | {"scene": "string"}
 
 
 def test_an_error_is_counted_as_raster_by_raster_comparison_would(town):
@@ -201,13 +203,15 @@ def test_boxes_are_counted_not_shared_out(tmp_path):
     store = Store(str(tmp_path))
     row = {"group": "validation", "scene": "s", "col": 0, "row": 0, "width": 64, "height": 64}
     counted = {"class": "tree", "tp": 3, "fp": 2, "fn": 1, "confident_fp": 1}
-    table = joined([pa.Table.from_pylist([row | counted], schema=WINDOWS)], "object_detection")
+    table = concat_windows(
+        [pa.Table.from_pylist([row | counted], schema=WINDOWS_SCHEMA)], "object_detection"
+    )
     data = io.BytesIO()
     pq.write_table(table, data)
-    store.put(run.key(*KEY), data.getvalue())
-    assert windows(store, [run])["score"].tolist() == [3.0]
-    assert windows(store, [run], "confident_error")["score"].tolist() == [1.0]
-    assert windows(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
+    store.put(run.key(*WINDOWS_KEY), data.getvalue())
+    assert windows_table(store, [run])["score"].tolist() == [3.0]
+    assert windows_table(store, [run], "confident_error")["score"].tolist() == [1.0]
+    assert windows_table(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
 
 
 @pytest.mark.parametrize(
@@ -231,7 +235,7 @@ def test_bad_questions_are_answered_in_a_sentence(town, more, error, words):
 def test_a_table_that_is_broken_is_told(town):
     store = Store(str(town.root))
     run = Run.from_uri(town.runs["uri"].iloc[0])
-    store.put(run.key(*KEY), b"PAR1 not at all")
+    store.put(run.key(*WINDOWS_KEY), b"PAR1 not at all")
     with pytest.warns(UserWarning, match="is not the parquet file that rvlab writes"):
         found = asked(town)
     assert run.id not in set(found["run"])
@@ -239,8 +243,8 @@ def test_a_table_that_is_broken_is_told(town):
 
 def put(store, run, rows, task="object_detection"):
     data = io.BytesIO()
-    pq.write_table(joined([pa.Table.from_pylist(rows, schema=WINDOWS)], task), data)
-    store.put(run.key(*KEY), data.getvalue())
+    pq.write_table(concat_windows([pa.Table.from_pylist(rows, schema=WINDOWS_SCHEMA)], task), data)
+    store.put(run.key(*WINDOWS_KEY), data.getvalue())
 
 
 def row(col, tp=0, fp=0, fn=0, scene="s"):
@@ -258,7 +262,7 @@ def test_at_most_so_many_of_a_scene_in_both_directions(tmp_path):
     store, runs = some_runs(tmp_path, 2)
     put(store, runs[0], [row(64 * i, tp=i % 2, fn=(i + 1) % 2) for i in range(8)])
     put(store, runs[1], [row(64 * i, tp=(i + 1) % 2, fn=i % 2) for i in range(8)])
-    found = windows(store, runs, "difference", size=64, n=4, per_scene=2)
+    found = windows_table(store, runs, "difference", size=64, n=4, per_scene=2)
     assert sorted(found["score"]) == [-1, -1, 1, 1]
 
 
@@ -271,7 +275,7 @@ def test_a_question_about_two_runs_needs_two_that_are_left(tmp_path):
             pytest.warns(UserWarning, match="are not those of"),
             pytest.raises(SpecError, match=r"two runs.*; these are 1"),
         ):
-            windows(store, runs, by)
+            windows_table(store, runs, by)
 
 
 def test_the_labels_that_most_runs_have_are_the_labels(tmp_path):
@@ -280,7 +284,7 @@ def test_the_labels_that_most_runs_have_are_the_labels(tmp_path):
     for run in runs[1:]:
         put(store, run, [row(0, tp=1, fp=2)])
     with pytest.warns(UserWarning, match=f"{runs[0].id} is left out"):
-        assert windows(store, runs)["score"].tolist() == [2]
+        assert windows_table(store, runs)["score"].tolist() == [2]
 
 
 def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_path):
@@ -288,7 +292,7 @@ def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_
     put(store, runs[0], [row(0, fn=1)])
     put(store, runs[1], [])
     with pytest.warns(UserWarning, match="no windows in the group"):
-        assert len(windows(store, runs)) == 1
+        assert len(windows_table(store, runs)) == 1
 
 
 def test_a_run_that_was_not_counted_whole_is_told_and_counted_anew(town):
@@ -298,9 +302,9 @@ def test_a_run_that_was_not_counted_whole_is_told_and_counted_anew(town):
     path = town.root / "val-1-labels.tif"
     away = path.rename(path.with_suffix(".away"))
     with pytest.warns(UserWarning, match="is not counted whole. Scene val-1"):
-        assert set(windows(store, [run])["scene"]) == {"val-0"}
+        assert set(windows_table(store, [run])["scene"]) == {"val-0"}
     away.rename(path)
-    assert set(windows(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
+    assert set(windows_table(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
 
 
 def test_numbers_may_be_numpys_and_nothing_else(town):

@@ -17,7 +17,7 @@ from typing import Any
 import platformdirs
 import pytest
 
-from rvlab.engines.kubeflow.client import Client
+from rvlab.engines.kubeflow.client import KubeflowClient
 from rvlab.settings import S3, Profile
 from rvlab.store.server import Server
 from tests.kubeflow.fake import Kubeflow
@@ -37,14 +37,14 @@ class Cluster:
     fake: Kubeflow
     profile: Profile
 
-    def client(self) -> Client:
-        return Client(self.profile)
+    def client(self) -> KubeflowClient:
+        return KubeflowClient(self.profile)
 
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """The client's pauses are short, and the token is set."""
-    monkeypatch.setattr("rvlab.engines.kubeflow.client.PAUSE_S", 0.02)
+    monkeypatch.setattr("rvlab.engines.kubeflow.client.RETRY_DELAY_S", 0.02)
     monkeypatch.setenv(TOKEN_ENV, TOKEN)
 
 

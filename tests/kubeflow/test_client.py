@@ -16,10 +16,10 @@ import kfp_server_api as api
 import pytest
 
 from rvlab.engines.kubeflow import client as module
-from rvlab.engines.kubeflow.client import Client, equals
+from rvlab.engines.kubeflow.client import KubeflowClient, equals_filter
 from rvlab.errors import EngineError
 from rvlab.settings import Profile
-from rvlab.store._weed import _certificate
+from rvlab.store._seaweedfs import _certificate
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, Cluster, profile_of
 from tests.kubeflow.fake import Kubeflow, counted
 from tests.waiting import wait_until
@@ -28,14 +28,16 @@ YAML = "pipelineInfo:\n  name: {name}\nschemaVersion: 2.1.0\nsdkVersion: kfp-2.1
 CREATE, LIST = r"POST .*/runs$", r"GET .*/runs$"
 
 
-def uploaded(client: Client, name: str = "town") -> tuple[str, tuple[str, str]]:
+def uploaded(client: KubeflowClient, name: str = "town") -> tuple[str, tuple[str, str]]:
     """An experiment and a version, ready for runs."""
-    return client.experiment("towns"), client.version(name, f"{name}-1", YAML.format(name=name))
+    return client.ensure_experiment("towns"), client.ensure_version(
+        name, f"{name}-1", YAML.format(name=name)
+    )
 
 
-def started(client: Client, *names: str) -> list[str]:
+def started(client: KubeflowClient, *names: str) -> list[str]:
     experiment, version = uploaded(client)
-    return [client.create(name, experiment, version, {}) for name in names]
+    return [client.create_run(name, experiment, version, {}) for name in names]
 
 
 # The main road, direct and through prism.
@@ -45,13 +47,13 @@ def test_a_run_is_started_from_a_version_with_its_arguments(kubeflow: Cluster) -
     client = kubeflow.client()
     experiment, version = uploaded(client)
     given = {"lr": 1e-3, "epochs": 2, "nochip": False, "bands": [1, 2], "rvlab_run": "s3://b/r"}
-    made = client.create("lr=0.001 · 20261123-154201-000001", experiment, version, given)
+    made = client.create_run("lr=0.001 · 20261123-154201-000001", experiment, version, given)
     run = kubeflow.fake.runs[made]
     assert run.experiment_id == experiment
     assert run.pipeline_spec is None
     assert run.pipeline_version_reference == api.V2beta1PipelineVersionReference(*version)
     assert run.runtime_config.parameters == given
-    assert [one.run_id for one in client.runs()] == [made]
+    assert [one.run_id for one in client.iter_runs()] == [made]
 
 
 def test_450_runs_are_listed_in_three_pages_newest_first(kubeflow: Cluster) -> None:
@@ -60,7 +62,7 @@ def test_450_runs_are_listed_in_three_pages_newest_first(kubeflow: Cluster) -> N
     fake = kubeflow.fake
     made = [fake.add_run(experiment, fake.versions[version[1]]) for _ in range(450)]
     asked = fake.asked(LIST)
-    runs = list(client.runs())
+    runs = list(client.iter_runs())
     assert fake.asked(LIST) - asked == 3
     assert sorted(run.run_id for run in runs) == sorted(made)
     assert runs == sorted(runs, key=lambda run: run.created_at, reverse=True)
@@ -72,7 +74,7 @@ def test_pages_are_fetched_as_they_are_asked_for(direct: Cluster) -> None:
     client = direct.client()
     started(client, "one", "two")
     before = direct.fake.asked(LIST)
-    runs = client.runs()
+    runs = client.iter_runs()
     assert direct.fake.asked(LIST) == before
     next(runs)
     assert direct.fake.asked(LIST) == before + 1
@@ -82,9 +84,9 @@ def test_a_run_is_canceling_and_then_canceled(kubeflow: Cluster) -> None:
     client = kubeflow.client()
     (run,) = started(client, "one")
     client.terminate(run)
-    assert [one.state for one in client.runs()] == ["CANCELING"]
+    assert [one.state for one in client.iter_runs()] == ["CANCELING"]
     kubeflow.fake.to(run, "CANCELED")
-    assert [one.state for one in client.runs()] == ["CANCELED"]
+    assert [one.state for one in client.iter_runs()] == ["CANCELED"]
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "CANCELING"])
@@ -101,7 +103,7 @@ def test_a_failed_run_is_retried(kubeflow: Cluster) -> None:
     (run,) = started(client, "one")
     kubeflow.fake.to(run, "FAILED")
     client.retry(run)
-    (listed,) = client.runs()
+    (listed,) = client.iter_runs()
     assert (listed.state, listed.finished_at.year) == ("RUNNING", 1970)
 
 
@@ -122,10 +124,10 @@ def test_two_threads_make_an_experiment_and_a_version_once(direct: Cluster, time
 
 def test_a_pipeline_is_uploaded_once_per_content(kubeflow: Cluster) -> None:
     client, uploads = kubeflow.client(), r"POST .*/pipelines/upload"
-    first = client.version("town", "town-a", YAML.format(name="town"))
-    assert client.version("town", "town-a", YAML.format(name="town")) == first
+    first = client.ensure_version("town", "town-a", YAML.format(name="town"))
+    assert client.ensure_version("town", "town-a", YAML.format(name="town")) == first
     assert kubeflow.fake.asked(uploads) == 1
-    second = client.version("town", "town-b", YAML.format(name="town2"))
+    second = client.ensure_version("town", "town-b", YAML.format(name="town2"))
     assert (second[0], kubeflow.fake.asked(uploads)) == (first[0], 2)
     assert [v.name for v in kubeflow.fake.versions.values()] == ["town-a", "town-b"]
     specs = [v.pipeline_spec["pipelineInfo"]["name"] for v in kubeflow.fake.versions.values()]
@@ -134,22 +136,22 @@ def test_a_pipeline_is_uploaded_once_per_content(kubeflow: Cluster) -> None:
 
 def test_settings_of_kubernetes_are_a_second_document(kubeflow: Cluster) -> None:
     yaml = YAML.format(name="town") + "---\nplatforms:\n  kubernetes: {}\n"
-    kubeflow.client().version("town", "town-a", yaml)
+    kubeflow.client().ensure_version("town", "town-a", yaml)
     (version,) = kubeflow.fake.versions.values()
     assert set(version.pipeline_spec) == {"pipeline_spec", "platform_spec"}
 
 
 def test_namespaces_of_a_shared_cluster_are_named() -> None:
     with Kubeflow(TOKEN, namespaces=["team"]) as fake:
-        client = Client(profile_of(fake.url, namespace="team"))
+        client = KubeflowClient(profile_of(fake.url, namespace="team"))
         (run,) = started(client, "one")
-        assert [one.run_id for one in client.runs()] == [run]
+        assert [one.run_id for one in client.iter_runs()] == [run]
         assert {one.namespace for one in fake.experiments.values()} == {"team"}
         assert {one.namespace for one in fake.pipelines.values()} == {"team"}
         with pytest.raises(EngineError, match=r"403.*Is the profile's namespace, 'other', yours\?"):
-            Client(profile_of(fake.url, namespace="other")).experiment("towns")
+            KubeflowClient(profile_of(fake.url, namespace="other")).ensure_experiment("towns")
         with pytest.raises(EngineError, match=r"answered 400.*empty namespace"):
-            Client(profile_of(fake.url)).experiment("towns")
+            KubeflowClient(profile_of(fake.url)).ensure_experiment("towns")
 
 
 NAMES = ["100% of it", "lr=1e+16", "a+b %2B c", 'q"uote\\', "Ünïcødé · 山", "a&b=c;d#e"]
@@ -160,16 +162,16 @@ def test_any_name_is_found_again(kubeflow: Cluster, name: str) -> None:
     """Kubeflow unescapes a filter twice: plain percent and plus would be lost, or refused."""
     client = kubeflow.client()
     experiment, version = uploaded(client)
-    made = client.create(name, experiment, version, {})
-    assert client.create(name, experiment, version, {}) == made
-    assert client.experiment(name) == client.experiment(name)
+    made = client.create_run(name, experiment, version, {})
+    assert client.create_run(name, experiment, version, {}) == made
+    assert client.ensure_experiment(name) == client.ensure_experiment(name)
     assert list(counted(kubeflow.fake).values()) == [1]
 
 
 def test_a_filter_is_the_same_however_often_it_is_unescaped() -> None:
     from urllib.parse import unquote_plus
 
-    once = equals("display_name", "50% + 1")
+    once = equals_filter("display_name", "50% + 1")
     assert unquote_plus(unquote_plus(once)) == once
 
 
@@ -181,7 +183,7 @@ def test_a_lost_answer_does_not_double_a_run(direct: Cluster, after: bool) -> No
     client = direct.client()
     experiment, version = uploaded(client)
     direct.fake.drop(CREATE, after=after)
-    made = client.create("one", experiment, version, {})
+    made = client.create_run("one", experiment, version, {})
     assert list(direct.fake.runs) == [made]
 
 
@@ -191,10 +193,10 @@ def test_a_connection_that_is_lost_all_the_time_is_told(direct: Cluster, after: 
     experiment, version = uploaded(client)
     direct.fake.drop(CREATE, after=after, times=99)
     if after:  # the run is there, and that is what counts
-        client.create("one", experiment, version, {})
+        client.create_run("one", experiment, version, {})
     else:
         with pytest.raises(EngineError, match="was lost before it had answered"):
-            client.create("one", experiment, version, {})
+            client.create_run("one", experiment, version, {})
     assert len(direct.fake.runs) == after
 
 
@@ -204,9 +206,9 @@ def test_a_run_that_arrived_is_found_by_the_next_who_starts_it(direct: Cluster) 
     direct.fake.drop(CREATE, after=True)
     direct.fake.drop(LIST, skip=1, times=99)
     with pytest.raises(EngineError, match="was lost"):
-        client.create("one", experiment, version, {})
+        client.create_run("one", experiment, version, {})
     direct.fake.troubles.clear()
-    assert client.create("one", experiment, version, {}) in direct.fake.runs
+    assert client.create_run("one", experiment, version, {}) in direct.fake.runs
     assert len(direct.fake.runs) == 1
 
 
@@ -217,8 +219,8 @@ def test_what_passes_is_tried_again_without_doubling(direct: Cluster, status: in
     direct.fake.fail(CREATE, status)
     if status == 504:  # a gateway gave up, and the run may come into being yet
         with pytest.raises(EngineError, match="answered 504"):
-            client.create("one", experiment, version, {})
-    made = client.create("one", experiment, version, {})
+            client.create_run("one", experiment, version, {})
+    made = client.create_run("one", experiment, version, {})
     assert list(direct.fake.runs) == [made]
 
 
@@ -233,7 +235,7 @@ def test_everything_that_can_be_repeated_is(direct: Cluster, what: str, trouble:
         direct.fake.drop(what, after=trouble == "after")
     client = direct.client()
     started(client, "one")
-    list(client.runs())
+    list(client.iter_runs())
     fake = direct.fake
     made = (fake.experiments, fake.pipelines, fake.versions, fake.runs)
     assert [len(one) for one in made] == [1, 1, 1, 1]
@@ -272,13 +274,13 @@ def test_a_slow_answer_is_not_asked_for_again(
     routes = [(m, p, slow if c is create else c) for m, p, c in _routes()]
     monkeypatch.setattr("tests.kubeflow.fake._ROUTES", routes)
     with monkeypatch.context() as patch:
-        patch.setattr(module, "ANSWER_S", 0.5)
+        patch.setattr(module, "RESPONSE_TIMEOUT_S", 0.5)
         with pytest.raises(EngineError, match=r"did not answer in 0.5 s"):
-            client.create("one", experiment, version, {})
+            client.create_run("one", experiment, version, {})
     assert direct.fake.asked(CREATE) == 1
     given_up.set()
     wait_until(lambda: direct.fake.runs)
-    assert client.create("one", experiment, version, {}) in direct.fake.runs
+    assert client.create_run("one", experiment, version, {}) in direct.fake.runs
     assert direct.fake.asked(CREATE) == 1
 
 
@@ -294,10 +296,10 @@ def _routes() -> list[Any]:
 def refusals(cluster: Cluster) -> list[tuple[str, Any]]:
     client = cluster.client()
     return [
-        ("experiment", lambda: client.experiment("towns")),
-        ("version", lambda: client.version("town", "town-1", YAML)),
-        ("create", lambda: client.create("one", "e", ("p", "v"), {})),
-        ("runs", lambda: list(client.runs())),
+        ("experiment", lambda: client.ensure_experiment("towns")),
+        ("version", lambda: client.ensure_version("town", "town-1", YAML)),
+        ("create", lambda: client.create_run("one", "e", ("p", "v"), {})),
+        ("runs", lambda: list(client.iter_runs())),
         ("terminate", lambda: client.terminate("r")),
         ("retry", lambda: client.retry("r")),
     ]
@@ -327,27 +329,27 @@ def test_refusals_are_one_sentence_without_the_token(
 def test_a_token_that_a_proxy_repeats_is_not_shown(direct: Cluster) -> None:
     direct.fake.fail("", 401, times=99, message=f"Bearer {TOKEN} has expired")
     with pytest.raises(EngineError, match=r"Bearer \*\*\* has expired"):
-        direct.client().experiment("towns")
+        direct.client().ensure_experiment("towns")
 
 
 def test_long_complaints_are_cut(direct: Cluster) -> None:
     direct.fake.fail("", 500, times=99, message="goroutine\n\t" * 500)
     with pytest.raises(EngineError) as caught:
-        direct.client().experiment("towns")
+        direct.client().ensure_experiment("towns")
     assert len(str(caught.value)) < 400
 
 
 def test_500_is_not_tried_again(direct: Cluster) -> None:
     direct.fake.fail("", 500, times=99)
     with pytest.raises(EngineError):
-        direct.client().experiment("towns")
+        direct.client().ensure_experiment("towns")
     assert direct.fake.asked() == 1
 
 
 def test_an_unknown_version_is_a_500_that_is_told(direct: Cluster) -> None:
     client = direct.client()
     with pytest.raises(EngineError, match="answered 500: Failed to create a new run"):
-        client.create("one", client.experiment("towns"), ("no", "such"), {})
+        client.create_run("one", client.ensure_experiment("towns"), ("no", "such"), {})
     assert direct.fake.asked(CREATE) == 1
 
 
@@ -384,24 +386,24 @@ def test_a_page_is_no_empty_list_of_runs(direct: Cluster, status: int, kind: str
 
 def test_a_version_that_kubeflow_does_not_understand_is_told(direct: Cluster) -> None:
     with pytest.raises(EngineError, match="answered 400: Failed to create a pipeline version"):
-        direct.client().version("town", "town-1", "hello: world\n")
+        direct.client().ensure_version("town", "town-1", "hello: world\n")
 
 
 def test_nobody_listening_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "PAUSE_S", 0.5)
+    monkeypatch.setattr(module, "RETRY_DELAY_S", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        client = Client(profile_of(f"http://127.0.0.1:{free.getsockname()[1]}"))
+        client = KubeflowClient(profile_of(f"http://127.0.0.1:{free.getsockname()[1]}"))
     start = time.monotonic()
     with pytest.raises(EngineError, match=r"cannot be reached. Is the port forwarded"):
-        client.experiment("towns")
+        client.ensure_experiment("towns")
     assert time.monotonic() - start < 120
 
 
 def test_https_where_there_is_none_is_told(direct: Cluster) -> None:
-    client = Client(profile_of(direct.fake.url.replace("http", "https")))
+    client = KubeflowClient(profile_of(direct.fake.url.replace("http", "https")))
     with pytest.raises(EngineError, match=r"is no API of Kubeflow's: SSLError"):
-        client.experiment("towns")
+        client.ensure_experiment("towns")
 
 
 def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
@@ -414,31 +416,31 @@ def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
     server = direct.fake._server
     assert server
     server.socket = context.wrap_socket(server.socket, server_side=True)
-    for name in module.CA:
+    for name in module.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     profile = profile_of(direct.fake.url.replace("http", "https"))
     with pytest.raises(EngineError, match=r"is not trusted here. Name the file .* \$SSL_CERT_FILE"):
-        Client(profile).experiment("towns")
+        KubeflowClient(profile).ensure_experiment("towns")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
-    assert Client(profile).experiment("towns") in direct.fake.experiments
+    assert KubeflowClient(profile).ensure_experiment("towns") in direct.fake.experiments
     monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "no such file"))
-    assert Client(profile).experiment("towns") in direct.fake.experiments
+    assert KubeflowClient(profile).ensure_experiment("towns") in direct.fake.experiments
 
 
 @pytest.mark.slow
 def test_an_address_that_swallows_packets_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     """A host whose backlog is full stands for one behind a firewall."""
-    monkeypatch.setattr(module, "PAUSE_S", 0.5)
+    monkeypatch.setattr(module, "RETRY_DELAY_S", 0.5)
     with socket.socket() as full, socket.socket() as one, socket.socket() as two:
         full.bind(("127.0.0.1", 0))
         full.listen(0)
         one.connect(full.getsockname())
         two.setblocking(False)
         two.connect_ex(full.getsockname())
-        client = Client(profile_of(f"http://127.0.0.1:{full.getsockname()[1]}"))
+        client = KubeflowClient(profile_of(f"http://127.0.0.1:{full.getsockname()[1]}"))
         start = time.monotonic()
         with pytest.raises(EngineError, match="cannot be reached"):
-            client.experiment("towns")
+            client.ensure_experiment("towns")
         assert time.monotonic() - start < 120
 
 
@@ -453,7 +455,7 @@ def test_the_token_is_shown_nowhere(
     started(client, "one")
     direct.fake.forbidden = True
     with pytest.raises(EngineError) as caught:
-        client.experiment("towns")
+        client.ensure_experiment("towns")
     shown = [caplog.text, *capfd.readouterr(), repr(client), repr(direct.profile)]
     shown += [str(caught.value), repr(vars(client)), str(caught.value.__cause__)]
     assert not [one for one in shown if TOKEN in one]
@@ -464,24 +466,24 @@ def test_a_token_that_changes_is_read_again(
     direct: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     client = direct.client()
-    client.experiment("towns")
+    client.ensure_experiment("towns")
     direct.fake.token = "another"
     with pytest.raises(EngineError, match="answered 401"):
-        client.experiment("towns")
+        client.ensure_experiment("towns")
     monkeypatch.setenv(TOKEN_ENV, "another")
-    client.experiment("towns")
+    client.ensure_experiment("towns")
 
 
 def test_a_token_that_is_not_set_is_told(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(TOKEN_ENV)
     with pytest.raises(EngineError, match=rf"\${TOKEN_ENV}, which is not set"):
-        direct.client().experiment("towns")
+        direct.client().ensure_experiment("towns")
     assert direct.fake.asked() == 0
 
 
 def test_a_standalone_cluster_wants_no_token() -> None:
     with Kubeflow() as fake:
-        assert Client(Profile(host=fake.url)).experiment("towns") in fake.experiments
+        assert KubeflowClient(Profile(host=fake.url)).ensure_experiment("towns") in fake.experiments
 
 
 def test_inside_a_cluster_the_address_and_the_token_are_found(
@@ -489,18 +491,18 @@ def test_inside_a_cluster_the_address_and_the_token_are_found(
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
     with pytest.raises(EngineError, match=r"Where is Kubeflow\? Set `host`"):
-        Client(Profile())
+        KubeflowClient(Profile())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
-    assert Client(Profile()).host == "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
+    assert KubeflowClient(Profile()).host == "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
     (tmp_path / "token").write_text(f"{TOKEN}\n")
     monkeypatch.setenv("KF_PIPELINES_SA_TOKEN_PATH", str(tmp_path / "token"))
     with Kubeflow(TOKEN) as fake:
-        monkeypatch.setattr(module, "SERVICE", fake.url)
-        client = Client(Profile())
-        assert client.experiment("towns") in fake.experiments
+        monkeypatch.setattr(module, "SERVICE_URL", fake.url)
+        client = KubeflowClient(Profile())
+        assert client.ensure_experiment("towns") in fake.experiments
         fake.token = "next hour's"
         (tmp_path / "token").write_text("next hour's\n")
-        client.experiment("towns")
+        client.ensure_experiment("towns")
 
 
 # The fake itself holds to what is known of Kubeflow.
@@ -518,10 +520,10 @@ def test_the_fake_pages_as_kubeflow_does(kubeflow: Cluster) -> None:
     rest = service.run_service_list_runs(sort_by="created_at desc", page_token=page.next_page_token)
     assert len({one.run_id for one in (*page.runs, *rest.runs)}) == 30
     for asked in (
-        {"page_token": page.next_page_token, "filter": equals("display_name", "run 1")},
+        {"page_token": page.next_page_token, "filter": equals_filter("display_name", "run 1")},
         {"page_token": page.next_page_token, "sort_by": "created_at asc"},
         {"page_token": "nonsense"},
-        {"filter": equals("parameters.lr", "1")},
+        {"filter": equals_filter("parameters.lr", "1")},
         {"filter": "{"},
         {"sort_by": "metrics.f1"},
         {"page_size": -1},
@@ -534,11 +536,11 @@ def test_the_fake_pages_as_kubeflow_does(kubeflow: Cluster) -> None:
 def test_prism_tells_what_the_description_does_not_allow(checked: tuple[Kubeflow, str]) -> None:
     fake, url = checked
     fake.clear()
-    client = Client(profile_of(url))
+    client = KubeflowClient(profile_of(url))
     (run,) = started(client, "one")
     fake.to(run, "DONE")
     with pytest.raises(EngineError, match="answered 500") as caught:
-        list(client.runs())
+        list(client.iter_runs())
     assert "runs.0.state must be equal to one of the allowed values" in str(caught.value.__cause__)
     with pytest.raises(api.ApiException, match="page_size must be integer"):
         client._service("Run")[1].run_service_list_runs(page_size="many")

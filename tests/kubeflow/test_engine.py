@@ -17,15 +17,15 @@ import pytest
 
 from rvlab.engines import LocalEngine
 from rvlab.engines.kubeflow import engine as module
-from rvlab.engines.kubeflow.engine import JOB, KubeflowEngine
+from rvlab.engines.kubeflow.engine import JOB_FILE, KubeflowEngine
 from rvlab.errors import EngineError, HasEnded, SpecError, StoreUnreachable
 from rvlab.model import Run
-from rvlab.pipeline.compile import compiled
+from rvlab.pipeline.compile import compile_pipeline
 from rvlab.recipes import Recipe
-from rvlab.settings import S3, Place
+from rvlab.settings import S3, StepResources
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 from rvlab.worker.records import CLAIM
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, Cluster, profile_of
 from tests.kubeflow.fake import counted
@@ -56,8 +56,8 @@ class Lab:
     def prepared(self, number: int = 1, *, source: str = SOURCE, **point: Any) -> list[Run]:
         """Runs that have their records, and were not started."""
         points = [{"lr": 1e-3 * (i + 1), **point} for i in range(number)]
-        asked = Asked("towns", "kubeflow", image=self.engine.profile.image)
-        return prepare(self.store, Recipe("town", source), points, asked)
+        asked = SubmitOptions("towns", "kubeflow", image=self.engine.profile.image)
+        return prepare_runs(self.store, Recipe("town", source), points, asked)
 
     def started(self, number: int = 1, **more: Any) -> list[Run]:
         runs = self.prepared(number, **more)
@@ -65,19 +65,19 @@ class Lab:
         return runs
 
     def job(self, run: Run) -> str:
-        return str(self.store.get_json(run.key(JOB))["id"])
+        return str(self.store.get_json(run.key(JOB_FILE))["id"])
 
     def state(self, run: Run) -> str:
         return self.engine.states(self.store, [run])[run]
 
     def has_job(self, runs: Sequence[Run]) -> list[bool]:
-        return [self.store.exists(run.key(JOB)) for run in runs]
+        return [self.store.exists(run.key(JOB_FILE)) for run in runs]
 
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """kfp takes a second for each; what it makes is tested elsewhere."""
-    monkeypatch.setattr(module, "compiled", _cached)
+    monkeypatch.setattr(module, "compile_pipeline", _cached)
 
 
 def _cached(recipe: Recipe, profile: Any, *, store: str) -> str:
@@ -89,11 +89,11 @@ def _cached(recipe: Recipe, profile: Any, *, store: str) -> str:
 @functools.cache
 def _compiled(recipe: Recipe, profile: str) -> str:
     said = json.loads(profile)
-    return compiled(recipe, profile_of("http://nowhere", **said), store="s3://the-store")
+    return compile_pipeline(recipe, profile_of("http://nowhere", **said), store="s3://the-store")
 
 
 def lab_of(cluster: Cluster, s3: Server, access: S3Access, pods: S3, **more: Any) -> Lab:
-    profile = cluster.profile.model_copy(update={"s3": pods, "at_most": 4, **more})
+    profile = cluster.profile.model_copy(update={"s3": pods, "max_parallel": 4, **more})
     store = Store(f"s3://{s3.bucket}/kubeflow-{next(_folder)}", access)
     return Lab(KubeflowEngine(profile), store, cluster)
 
@@ -120,7 +120,7 @@ def test_a_run_is_started_with_its_inputs_and_recorded(road: Lab) -> None:
     assert (given["epochs"], given["lr"], given["rvlab_run"]) == (3, 1e-3, run.uri)
     assert made.display_name.endswith(run.id)
     link = f"{road.engine.client.host}/#/runs/details/{made.run_id}"
-    assert road.store.get_json(run.key(JOB)) == {
+    assert road.store.get_json(run.key(JOB_FILE)) == {
         "schema": 1,
         "engine": "kubeflow",
         "id": made.run_id,
@@ -208,8 +208,8 @@ def test_nothing_is_recorded_while_kubeflow_cannot_be_asked(lab: Lab, how: str) 
 
 
 def test_a_run_of_another_engine_is_not_cancelled(lab: Lab) -> None:
-    asked = Asked("towns", "local")
-    (run,) = prepare(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], asked)
+    asked = SubmitOptions("towns", "local")
+    (run,) = prepare_runs(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], asked)
     with pytest.raises(EngineError, match="is the engine 'local''s"):
         lab.engine.cancel(lab.store, run)
     (other,) = lab.started()
@@ -278,7 +278,7 @@ def test_a_run_whose_record_was_not_written_is_not_started_twice(
     put = Store.put_json
 
     def broken(self: Store, key: str, *args: Any, **more: Any) -> None:
-        if key.endswith(JOB):
+        if key.endswith(JOB_FILE):
             raise StoreUnreachable("nobody answers")
         put(self, key, *args, **more)
 
@@ -467,7 +467,7 @@ def test_no_secret_leaves_the_notebook(
 def test_the_settings_of_a_cluster_reach_it(
     direct: Cluster, s3: Server, s3_access: S3Access, pods: S3
 ) -> None:
-    steps = {"train": Place(gpu=1, shm="4Gi"), "default": Place(memory="2Gi")}
+    steps = {"train": StepResources(gpu=1, shm="4Gi"), "default": StepResources(memory="2Gi")}
     lab = lab_of(direct, s3, s3_access, pods, steps=steps, service_account="trainer")
     lab.started()
     (run,) = direct.fake.runs.values()

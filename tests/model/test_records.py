@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import RecordBroken
-from rvlab.model import Spec, StepRecord, costs, device, end_record
+from rvlab.model import Spec, StepRecord, end_record, run_costs, run_device
 
 SPEC = Spec(
     experiment="towns",
@@ -130,7 +130,7 @@ def test_costs_are_waited_time_the_highest_memory_and_all_processor_time() -> No
         replace(STEP, step="predict", split=1, started=at(11), beat=at(16), ended=None, peak_mb=7),
     ]
     steps[0] = replace(steps[0], device="cuda (Tesla T4)", gpu_peak_mb=800.0)
-    found = costs(steps)
+    found = run_costs(steps)
     assert found == {
         "train_s": 10.0,
         "predict_s": 6.0,
@@ -138,6 +138,6 @@ def test_costs_are_waited_time_the_highest_memory_and_all_processor_time() -> No
         "gpu_peak_mb": 800.0,
         "cpu_s": 10,
     }
-    assert device(steps) == "cuda (Tesla T4)"
-    assert device(steps[1:]) is None
-    assert costs([]) == {}
+    assert run_device(steps) == "cuda (Tesla T4)"
+    assert run_device(steps[1:]) is None
+    assert run_costs([]) == {}

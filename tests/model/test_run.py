@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
-from rvlab.model import Run, checked_name, new_id, step_name, utc_now
+from rvlab.model import Run, new_run_id, step_name, utc_now, validate_name
 
 ID = "20261123-154201-4f2a9c"
 
@@ -46,7 +46,7 @@ def test_its_keys_lie_in_its_folder() -> None:
 
 @pytest.mark.parametrize("name", ["towns", "a", "9", "Towns_2.1-b", "a" * 100])
 def test_plain_names_may_stand_in_a_key(name: str) -> None:
-    assert checked_name("experiment", name) == name
+    assert validate_name("experiment", name) == name
 
 
 @pytest.mark.parametrize(
@@ -68,14 +68,14 @@ moments = st.datetimes(datetime(2000, 1, 1), datetime(2100, 1, 1), timezones=st.
 @given(moments, moments)
 def test_ids_sort_by_time(one: datetime, other: datetime) -> None:
     first, second = sorted([one, other])
-    ids = new_id(first), new_id(second)
+    ids = new_run_id(first), new_run_id(second)
     assert all(re.fullmatch(r"\d{8}-\d{6}-[0-9a-f]{6}", i) for i in ids)
     assert ids[0][:15] <= ids[1][:15]
 
 
 def test_an_id_is_in_utc_wherever_it_is_made() -> None:
     here = datetime(2026, 11, 23, 17, 42, 1, tzinfo=timezone(timedelta(hours=2)))
-    assert new_id(here).startswith("20261123-154201-")
+    assert new_run_id(here).startswith("20261123-154201-")
 
 
 def test_the_time_is_written_in_utc_to_the_millisecond() -> None:

@@ -8,13 +8,13 @@ from typing import Any
 import pytest
 
 from rvlab.model import Run, Spec
-from rvlab.pipeline.claim import claimed
-from rvlab.pipeline.inputs import inputs
-from rvlab.pipeline.start import asked_of
+from rvlab.pipeline.claim import claim_run
+from rvlab.pipeline.inputs import pipeline_inputs
+from rvlab.pipeline.start import load_request
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-from rvlab.store.roll import roll
-from rvlab.submission import Asked, prepare
+from rvlab.store.run_listing import list_runs
+from rvlab.submission import SubmitOptions, prepare_runs
 
 RECIPE = Recipe(
     "towns",
@@ -29,16 +29,16 @@ def store(tmp_path: Path) -> Store:
 
 @pytest.fixture
 def run(store: Store) -> Run:
-    asked = Asked("town", "kubeflow", splits=3, seed=5)
-    return prepare(store, RECIPE, [{"lr": 0.5, "sizes": [4]}], asked)[0]
+    asked = SubmitOptions("town", "kubeflow", splits=3, seed=5)
+    return prepare_runs(store, RECIPE, [{"lr": 0.5, "sizes": [4]}], asked)[0]
 
 
 def given(store: Store, run: Run | None, **changed: Any) -> dict[str, Any]:
     """What a pod gets: the pipeline's inputs, its defaults filled in, as parameters."""
-    known = inputs(RECIPE, store.uri)
-    passed = asked_of(store, run)[2] if run else {}
+    known = pipeline_inputs(RECIPE, store.uri)
+    passed = load_request(store, run)[2] if run else {}
     filled = {one.name: passed.get(one.name, one.default) for one in known}
-    return {one.name: one.value({**filled, **changed}[one.name]) for one in known}
+    return {one.name: one.decode({**filled, **changed}[one.name]) for one in known}
 
 
 def spec(store: Store, run: Run) -> Spec:
@@ -48,32 +48,32 @@ def spec(store: Store, run: Run) -> Spec:
 def test_a_run_that_was_submitted_is_its_pipelines_also_when_the_pod_starts_again(
     store: Store, run: Run
 ) -> None:
-    assert claimed(RECIPE, given(store, run), "job-1") == run
-    assert claimed(RECIPE, given(store, run), "job-1") == run
+    assert claim_run(RECIPE, given(store, run), "job-1") == run
+    assert claim_run(RECIPE, given(store, run), "job-1") == run
     assert store.get_json(run.key("claim.json"))["id"] == "job-1"
-    assert roll(store, "town").ids == [run.id]
+    assert list_runs(store, "town").ids == [run.id]
 
 
 def test_a_clone_gets_a_run_of_its_own_once_with_its_parent(store: Store, run: Run) -> None:
-    claimed(RECIPE, given(store, run), "job-1")
-    clone = claimed(RECIPE, given(store, run), "job-2")
+    claim_run(RECIPE, given(store, run), "job-1")
+    clone = claim_run(RECIPE, given(store, run), "job-2")
     assert clone != run
-    assert claimed(RECIPE, given(store, run), "job-2") == clone
+    assert claim_run(RECIPE, given(store, run), "job-2") == clone
     old, new = spec(store, run), spec(store, clone)
     assert (new.parent, new.params, new.seed, new.splits) == (run.id, old.params, 5, 3)
     assert new.source_sha256 == old.source_sha256
-    assert len(roll(store, "town").ids) == 2
+    assert len(list_runs(store, "town").ids) == 2
 
 
 def test_a_clone_with_other_parameters_is_none_of_the_original_even_if_that_never_started(
     store: Store, run: Run
 ) -> None:
-    clone = claimed(RECIPE, given(store, run, lr=0.7, splits=2), "job-2")
+    clone = claim_run(RECIPE, given(store, run, lr=0.7, splits=2), "job-2")
     assert clone != run
     assert spec(store, clone).params == {"lr": 0.7, "sizes": [4], "m": None}
     assert spec(store, clone).splits == 2
     assert spec(store, clone).parent == run.id
-    assert claimed(RECIPE, given(store, run), "job-1") == run
+    assert claim_run(RECIPE, given(store, run), "job-1") == run
 
 
 @pytest.mark.parametrize("taken", [True, False])
@@ -81,33 +81,35 @@ def test_a_clone_goes_to_the_experiment_that_its_form_says(
     store: Store, run: Run, taken: bool
 ) -> None:
     if taken:
-        claimed(RECIPE, given(store, run), "job-1")
-    clone = claimed(RECIPE, given(store, run, rvlab_experiment="elsewhere"), "job-2")
+        claim_run(RECIPE, given(store, run), "job-1")
+    clone = claim_run(RECIPE, given(store, run, rvlab_experiment="elsewhere"), "job-2")
     assert (clone.experiment, spec(store, clone).parent) == ("elsewhere", run.id)
-    assert roll(store, "town").ids == [run.id]
+    assert list_runs(store, "town").ids == [run.id]
 
 
 def test_a_clone_with_other_data_is_none_of_the_original(store: Store) -> None:
     recipe = Recipe("d", "def get_config(runner, root_uri, data_uri: str): pass\n")
-    run = prepare(store, recipe, [{"data_uri": "s3://a/data"}], Asked("town", "kubeflow"))[0]
-    known, passed = inputs(recipe, store.uri), asked_of(store, run)[2]
-    values = {one.name: one.value(passed[one.name]) for one in known}
-    clone = claimed(recipe, {**values, "data_uri": "s3://b/data"}, "job-2")
+    run = prepare_runs(
+        store, recipe, [{"data_uri": "s3://a/data"}], SubmitOptions("town", "kubeflow")
+    )[0]
+    known, passed = pipeline_inputs(recipe, store.uri), load_request(store, run)[2]
+    values = {one.name: one.decode(passed[one.name]) for one in known}
+    clone = claim_run(recipe, {**values, "data_uri": "s3://b/data"}, "job-2")
     assert spec(store, clone).places["data_uri"] == "s3://b/data"
-    assert claimed(recipe, values, "job-1") == run
+    assert claim_run(recipe, values, "job-1") == run
 
 
 def test_a_run_that_was_started_in_kubeflows_pages_is_made(store: Store) -> None:
-    made = claimed(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3")
+    made = claim_run(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3")
     assert made.experiment == "pages"
     found = spec(store, made)
     assert (found.params["lr"], found.parent, found.engine) == (0.2, None, "kubeflow")
     assert store.get(made.key("recipe.py")).decode() == RECIPE.source
-    assert claimed(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3") == made
+    assert claim_run(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3") == made
 
 
 def test_a_clone_of_a_run_that_was_deleted_is_made_all_the_same(store: Store, run: Run) -> None:
     asked = given(store, run)
     store.delete([key for key, _ in store.files(run.prefix)])
-    made = claimed(RECIPE, asked, "job-4")
+    made = claim_run(RECIPE, asked, "job-4")
     assert spec(store, made).params["lr"] == 0.5

@@ -14,17 +14,17 @@ import yaml
 from google.protobuf.json_format import ParseDict
 from kfp.pipeline_spec import pipeline_spec_pb2
 
-from rvlab.pipeline.compile import compiled, pipeline_name
-from rvlab.recipes import Recipe, find, shipped
-from rvlab.settings import S3, Place, Profile, Toleration
+from rvlab.pipeline.compile import compile_pipeline, pipeline_name
+from rvlab.recipes import Recipe, find_recipe, shipped_recipes
+from rvlab.settings import S3, Profile, StepResources, Toleration
 
 PROFILE = Profile(
     image="registry.example/rvlab:1",
     image_pull_secrets=("regcred",),
     s3=S3(cluster_endpoint="http://s3.example:9000", region="eu-1", secret="bucket-keys"),
     steps={
-        "default": Place(cpu="1", memory="2Gi", retries=1),
-        "train": Place(
+        "default": StepResources(cpu="1", memory="2Gi", retries=1),
+        "train": StepResources(
             memory="16Gi",
             gpu=2,
             shm="4Gi",
@@ -39,7 +39,7 @@ STORE = "s3://bucket/prefix"
 
 
 def documents(recipe: str = "synthetic_town", profile: Profile = PROFILE) -> list[dict[str, Any]]:
-    return list(yaml.safe_load_all(compiled(find(recipe), profile, store=STORE)))
+    return list(yaml.safe_load_all(compile_pipeline(find_recipe(recipe), profile, store=STORE)))
 
 
 @pytest.fixture(scope="module")
@@ -52,7 +52,7 @@ def tasks(town: list[dict[str, Any]]) -> dict[str, Any]:
     return dict(town[0]["root"]["dag"]["tasks"])
 
 
-@pytest.mark.parametrize("recipe", shipped())
+@pytest.mark.parametrize("recipe", shipped_recipes())
 def test_every_shipped_recipe_is_a_pipeline_spec(recipe: str) -> None:
     spec, _ = documents(recipe)
     ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
@@ -60,9 +60,10 @@ def test_every_shipped_recipe_is_a_pipeline_spec(recipe: str) -> None:
 
 def test_compiling_twice_gives_the_same_bytes_in_another_process_too() -> None:
     code = (
-        "from rvlab.pipeline.compile import compiled; from rvlab.recipes import find;"
+        "from rvlab.pipeline.compile import compile_pipeline; from rvlab.recipes import "
+        "find_recipe;"
         "from rvlab.settings import Profile; import hashlib;"
-        "text = compiled(find('synthetic_town'), Profile(), store='s3://b');"
+        "text = compile_pipeline(find_recipe('synthetic_town'), Profile(), store='s3://b');"
         "print(hashlib.sha256(text.encode()).hexdigest())"
     )
     said = {
@@ -94,7 +95,7 @@ def test_the_inputs_are_the_recipes_parameters_with_their_types_and_defaults(
         "isOptional": True,
         "parameterType": "NUMBER_INTEGER",
     }
-    given = set(find("synthetic_town").signature.parameters)
+    given = set(find_recipe("synthetic_town").signature.parameters)
     ours = {"data_uri", "splits", "seed", "rvlab_store", "rvlab_experiment", "rvlab_run"}
     assert set(shown) == given | ours
 
@@ -132,7 +133,7 @@ def test_the_secret_is_named_and_never_held(
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", "who-i-am")
-    text = compiled(find("synthetic_town"), PROFILE, store=STORE)
+    text = compile_pipeline(find_recipe("synthetic_town"), PROFILE, store=STORE)
     assert "very-secret" not in text
     assert "who-i-am" not in text
     for settings in town[1]["platforms"]["kubernetes"]["deploymentSpec"]["executors"].values():
@@ -169,7 +170,7 @@ def test_each_step_gets_its_machine(town: list[dict[str, Any]]) -> None:
 def test_a_recipe_of_any_text_is_in_the_pipeline_as_it_is() -> None:
     source = "NOTE = \"python3 {{$.x}} 'quoted' ü\"\n\ndef get_config(runner, root_uri): pass\n"
     recipe = Recipe("My Recipe!", source)
-    spec, _ = yaml.safe_load_all(compiled(recipe, Profile(), store=STORE))
+    spec, _ = yaml.safe_load_all(compile_pipeline(recipe, Profile(), store=STORE))
     assert spec["pipelineInfo"]["name"] == pipeline_name(recipe) == "my-recipe"
     given = spec["root"]["dag"]["tasks"]["configure"]["inputs"]["parameters"]
     held = given["rvlab_source"]["runtimeValue"]["constant"]
@@ -179,7 +180,7 @@ def test_a_recipe_of_any_text_is_in_the_pipeline_as_it_is() -> None:
 @pytest.mark.parametrize("name", ["source", "recipe", "job", "step", "template", "items", "given"])
 def test_a_parameter_may_have_a_name_that_is_used_inside(name: str) -> None:
     recipe = Recipe("towns", f"def get_config(runner, {name}: int = 1): pass\n")
-    spec, _ = yaml.safe_load_all(compiled(recipe, Profile(), store=STORE))
+    spec, _ = yaml.safe_load_all(compile_pipeline(recipe, Profile(), store=STORE))
     assert name in spec["root"]["inputDefinitions"]["parameters"]
 
 
@@ -189,4 +190,4 @@ def test_a_parameter_may_have_a_name_that_is_used_inside(name: str) -> None:
 @pytest.mark.parametrize("kind", ["str", "int", "bool", "float", "list"])
 def test_any_default_of_any_parameter_compiles_to_yaml(kind: str, default: str) -> None:
     recipe = Recipe("r" * 200, f"def get_config(runner, a: {kind} = {default}): pass\n")
-    assert len(list(yaml.safe_load_all(compiled(recipe, Profile(), store=STORE)))) == 2
+    assert len(list(yaml.safe_load_all(compile_pipeline(recipe, Profile(), store=STORE)))) == 2

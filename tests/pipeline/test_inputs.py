@@ -13,19 +13,19 @@ from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
 from rvlab.pipeline.inputs import (
-    LONGEST,
+    MAX_INPUT_CHARS,
     RUN,
     SEED,
     SPLITS,
     STORE,
-    Input,
-    arguments,
-    inputs,
-    packed,
-    unpacked,
+    PipelineInput,
+    pack_source,
+    pipeline_arguments,
+    pipeline_inputs,
+    unpack_source,
 )
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import REQUIRED, UNKNOWN
+from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
 
 SOURCE = """
 STEP = 3
@@ -38,8 +38,8 @@ def get_config(runner, root_uri: str, raw_uri: str, data_uri: str | None = None,
 """
 
 
-def of(source: str) -> dict[str, Input]:
-    return {one.name: one for one in inputs(Recipe("towns", source), "s3://b/x")}
+def of(source: str) -> dict[str, PipelineInput]:
+    return {one.name: one for one in pipeline_inputs(Recipe("towns", source), "s3://b/x")}
 
 
 def test_inputs_have_the_types_that_kubeflow_shows_and_the_recipes_defaults() -> None:
@@ -92,21 +92,21 @@ VALUES = st.recursive(
 
 @given(VALUES)
 def test_any_value_comes_back_through_json_text(value: Any) -> None:
-    one = Input("x", str, "null", as_json=True)
-    assert one.value(one.given(value)) == value
+    one = PipelineInput("x", str, "null", as_json=True)
+    assert one.decode(one.encode(value)) == value
 
 
 def test_whole_numbers_in_lists_that_came_as_floats_are_whole_again() -> None:
-    sizes = Input("sizes", list)
-    assert json.dumps(sizes.value([1.0, 2.5, {"a": 3.0}])) == '[1, 2.5, {"a": 3}]'
+    sizes = PipelineInput("sizes", list)
+    assert json.dumps(sizes.decode([1.0, 2.5, {"a": 3.0}])) == '[1, 2.5, {"a": 3}]'
 
 
 def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
-    one = Input("maybe", str, "null", as_json=True)
-    assert one.value("0.5") == 0.5
-    assert one.value("resnet18") == "resnet18"
-    assert one.value("null") is None
-    assert one.value("") is UNKNOWN
+    one = PipelineInput("maybe", str, "null", as_json=True)
+    assert one.decode("0.5") == 0.5
+    assert one.decode("resnet18") == "resnet18"
+    assert one.decode("null") is None
+    assert one.decode("") is UNKNOWN_DEFAULT
 
 
 @pytest.mark.parametrize(
@@ -122,35 +122,38 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
 )
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
-        arguments([Input("x", str)], {"x": value})
+        pipeline_arguments([PipelineInput("x", str)], {"x": value})
 
 
 def test_inputs_that_no_command_holds_are_refused() -> None:
     long = {"scenes": ["s3://bucket/scene.tif"] * 5000, "lr": 0.1}
     with pytest.raises(SpecError, match=r"have 1\d{5} characters, 'scenes' 1\d{5} of them"):
-        arguments([Input("scenes", list), Input("lr", float)], long)
+        pipeline_arguments([PipelineInput("scenes", list), PipelineInput("lr", float)], long)
 
 
 @pytest.mark.parametrize(("lines", "plain"), [(1, True), (900, True), (20_000, False)])
 def test_a_long_recipe_is_packed_and_comes_back(lines: int, plain: bool) -> None:
     line = "# s3://bucket/scene-000.tif ü {{$.x}}\n"
     recipe = Recipe("towns", f"{line * lines}def get_config(runner): pass\n")
-    text = packed(recipe)
-    assert len(text) <= LONGEST
-    assert unpacked(text) == recipe.source
+    text = pack_source(recipe)
+    assert len(text) <= MAX_INPUT_CHARS
+    assert unpack_source(text) == recipe.source
     assert (base64.b64encode(recipe.source.encode()).decode() == text) == plain
 
 
 def test_a_recipe_that_no_command_holds_is_refused() -> None:
     noise = random.Random(1).randbytes(100_000).hex()
     with pytest.raises(SpecError, match=r"towns is too long for a pipeline: \d+ characters"):
-        packed(Recipe("towns", f"# {noise}\ndef get_config(runner): pass\n"))
+        pack_source(Recipe("towns", f"# {noise}\ndef get_config(runner): pass\n"))
 
 
 def test_braces_of_nested_values_are_no_harm() -> None:
     value = {"a": {"b": {"c": [{"d": {}}]}}}
-    assert arguments([Input("x", dict)], {"x": value}) == {"x": value}
-    assert json.loads(arguments([Input("x", str, as_json=True)], {"x": value})["x"]) == value
+    assert pipeline_arguments([PipelineInput("x", dict)], {"x": value}) == {"x": value}
+    assert (
+        json.loads(pipeline_arguments([PipelineInput("x", str, as_json=True)], {"x": value})["x"])
+        == value
+    )
 
 
 @pytest.mark.parametrize("name", ["größe", "_x", "self"])

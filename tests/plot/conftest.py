@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.raster.made import Experiment
+from tests.raster.samples import Experiment
 
 
 @pytest.fixture

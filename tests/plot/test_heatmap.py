@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import plot
 from rvlab.errors import SpecError, TableError
-from rvlab.plot import shade
+from rvlab.plot._style import heat_cells
 
 
 def evals(values, rows="scene", metric="f1", over=None, **joined):
@@ -145,15 +145,18 @@ def test_numbers_can_be_read_on_every_color_and_lightness_has_equal_steps():
 
     from matplotlib.colors import to_rgb
 
-    for scale in (shade.sequential(), shade.diverging()):
+    for scale in (heat_cells.sequential_colormap(), heat_cells.diverging_colormap()):
         for color in scale(np.linspace(0, 1, 64))[:, :3]:
-            pair = sorted([luminance(color), luminance(to_rgb(shade.text_on(color)))])
+            pair = sorted([luminance(color), luminance(to_rgb(heat_cells.text_color(color)))])
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
-    light = 116 * np.cbrt(luminance(shade.sequential()(np.linspace(0, 1, 33))[:, :3])) - 16
+    light = (
+        116 * np.cbrt(luminance(heat_cells.sequential_colormap()(np.linspace(0, 1, 33))[:, :3]))
+        - 16
+    )
     steps = -np.diff(light)
     assert steps.min() > 0
     assert steps.max() / steps.min() < 1.35
-    ends = luminance(shade.diverging()([0, 255])[:, :3])
+    ends = luminance(heat_cells.diverging_colormap()([0, 255])[:, :3])
     assert ends[0] == pytest.approx(ends[1], rel=0.25)
 
 
@@ -163,7 +166,7 @@ def test_numbers_can_be_read_on_every_color_and_lightness_has_equal_steps():
      (5000, "5.0k"), (999999, "1.0M"), (-0.25, "−0.25"), (np.nan, "")],
 )  # fmt: skip
 def test_numbers_in_cells(value, word):
-    assert shade.number(value) == word
+    assert heat_cells.format_cell_value(value) == word
 
 
 def test_wrong_words_lead_to_right_ones():

@@ -7,7 +7,7 @@ from matplotlib.colors import to_rgb
 
 from rvlab import plot
 from rvlab.errors import TableError
-from rvlab.plot.ruler import NONE
+from rvlab.plot.parallel_axis import MISSING_AT
 
 
 def runs(**columns):
@@ -68,11 +68,11 @@ def test_lines_through_one_value_stand_apart_around_it():
 def test_a_missing_value_passes_below_and_a_missing_metric_is_grey():
     table = runs(**{"params.lr": [1e-4, np.nan, 1e-2], "metrics.f1": [0.9, 0.5, np.nan]})
     figure = plot.parallel(table)
-    assert ticks(figure, "params.lr")["none"] == NONE
+    assert ticks(figure, "params.lr")["none"] == MISSING_AT
     first, second, _ = lines(figure)
     assert first.get_color() == "#bdbdbd"
-    assert first.get_ydata()[-1] == NONE
-    assert second.get_ydata()[0] == NONE
+    assert first.get_ydata()[-1] == MISSING_AT
+    assert second.get_ydata()[0] == MISSING_AT
     nothing = runs(**{"metrics.f1": [np.nan] * 3, "params.model": pd.array([pd.NA] * 3, "string")})
     assert len(lines(plot.parallel(nothing, ["params.lr", "params.model"]))) == 3
 

@@ -10,8 +10,8 @@ from matplotlib.colors import to_hex
 
 from rvlab import plot
 from rvlab.errors import NotFound, SpecError, TableError
-from tests.plot.seen import captions, grid, said
-from tests.raster.made import CLASSES, CORNER, config, write
+from tests.plot.figure_contents import captions, grid, said
+from tests.raster.samples import CLASSES, CORNER, config, write
 from tests.raster.test_truth import box, feature, geojson
 
 
@@ -162,7 +162,7 @@ def test_titles_fall_back_on_ids_and_tell_equals_apart(experiment):
 
 
 def test_whole_scenes_are_four_at_most_and_evenly_chosen(tmp_path):
-    from tests.raster.made import Experiment
+    from tests.raster.samples import Experiment
 
     made = Experiment(tmp_path, scenes=10, size=(20, 30))
     made.add(0.1)

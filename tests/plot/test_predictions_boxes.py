@@ -10,14 +10,14 @@ import pandas as pd
 import pytest
 
 from rvlab import plot
-from rvlab.plot import paint
+from rvlab.plot._grid import colorize
 from rvlab.raster import boxes as raster_boxes
-from tests.plot.seen import captions, entries, grid, outlines, said
-from tests.raster.made import config, photo, scene, town, write
+from tests.plot.figure_contents import captions, entries, grid, outlines, said
+from tests.raster.samples import config, photo, scene, town, write
 from tests.raster.test_truth import geojson, inference, lonlat
 
 HEIGHT, WIDTH, CELL = 96, 128, 32
-RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in paint.ERRORS)
+RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 NAMES = ("ground", "house", "tree")
 COLORS = ((120, 120, 120), (255, 165, 0), (20, 90, 20))
 CLASSES = {"names": list(NAMES), "colors": [list(c) for c in COLORS], "null_class": "ground"}
@@ -113,9 +113,9 @@ def test_captions_count_missed_and_false_boxes(detected):
     figure = plot.predictions(detected.runs)
     # Houses: 1 found, 2 false, 1 missed: F1 0.4. Trees: 1 missed, F1 0.
     found = [" ".join(text.split()) for text in captions(figure)]
-    assert found == ["F1 1.00 · 0 missed, 0 false", "F1 0.20 · 2 missed, 2 false"]
+    assert found == ["F1 1.00 · 0 FN, 0 FP", "F1 0.20 · 2 FN, 2 FP"]
     one = plot.predictions(detected.runs, classes="house")
-    assert " ".join(captions(one)[1].split()) == "F1 0.40 · 1 missed, 2 false"
+    assert " ".join(captions(one)[1].split()) == "F1 0.40 · 1 FN, 2 FP"
     assert "F1: house in the window" in said(one)
     weights = [t.get_fontweight() for t in figure.axes[0].texts if t.get_gid() == "caption"]
     assert weights == ["bold", "normal"]
@@ -124,7 +124,7 @@ def test_captions_count_missed_and_false_boxes(detected):
 def test_errors_of_boxes_are_right_false_and_missed_ones(detected):
     figure = plot.predictions(detected.runs, show="errors")
     (row,) = grid(figure)
-    assert (row[3] == paint.dimmed(photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0))).all()
+    assert (row[3] == colorize.dim_image(photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0))).all()
     right, false, missed = outlines(figure, 0, 3)
     assert (right[1] == RIGHT).all()
     assert (false[1] == FALSE).all()
@@ -132,7 +132,13 @@ def test_errors_of_boxes_are_right_false_and_missed_ones(detected):
     assert [len(right[0]), len(false[0]), len(missed[0])] == [1, 2, 2]
     assert [right[2], false[2], missed[2]] == [False, False, True]
     assert np.allclose(missed[0], parts(TRUE[1][:4], TRUE[2][:4]), atol=0.01)
-    assert entries(figure) == ["right", "false", "missed", "truth: house", "truth: tree"]
+    assert entries(figure) == [
+        "true positive",
+        "false positive",
+        "false negative",
+        "truth: house",
+        "truth: tree",
+    ]
     alone = plot.predictions(detected.runs, show="errors", classes="tree")
     assert [len(edges) for edges, *_ in outlines(alone, 0, 3)] == [1]
     assert outlines(alone, 0, 3)[0][2]
@@ -141,15 +147,15 @@ def test_errors_of_boxes_are_right_false_and_missed_ones(detected):
 def test_a_stricter_overlap_makes_more_errors(detected):
     strict = plot.predictions(detected.runs, show="errors", iou=0.95)
     # The house is moved by two of its thirty columns.
-    assert " ".join(captions(strict)[1].split()) == "F1 0.00 · 3 missed, 3 false"
+    assert " ".join(captions(strict)[1].split()) == "F1 0.00 · 3 FN, 3 FP"
 
 
 def test_a_box_counts_in_the_window_that_holds_its_centre(detected):
     windows = [("a", 0, 0, 64, 96), ("a", 64, 0, 64, 96)]
     figure = plot.predictions(detected.runs, windows, show="errors")
     found = [" ".join(text.split()) for text in captions(figure)]
-    assert found[1] == "F1 1.00 · 0 missed, 0 false"
-    assert found[3] == "F1 0.00 · 2 missed, 2 false"
+    assert found[1] == "F1 1.00 · 0 FN, 0 FP"
+    assert found[3] == "F1 0.00 · 2 FN, 2 FP"
     # The missed house reaches into the first window, and is drawn there as well.
     assert sum(len(edges) for edges, _, dashed in outlines(figure, 0, 3) if dashed) == 1
 
@@ -167,7 +173,7 @@ def test_an_overlay_draws_the_truth_dashed_over_the_run(detected):
 def test_boxes_are_colored_by_their_scores(detected):
     figure = plot.predictions(detected.runs, show="scores")
     ((_, colors, _),) = outlines(figure, 0, 3)
-    assert (colors == paint.heat([0.8, 0.6, 0.55])).all()
+    assert (colors == colorize.color_heat([0.8, 0.6, 0.55])).all()
     texts = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "scale"]
     assert texts == ["score", "0", "1"]
 
@@ -186,8 +192,8 @@ def test_a_scene_without_boxes_and_a_run_without_a_prediction(detected):
         figure = plot.predictions(detected.runs, show=show)
         (row,) = grid(figure)
         assert row[5] == "rv/predict/a.json does not exist."
-        assert " ".join(captions(figure)[2].split()) == "F1 – · 0 missed, 0 false"
-        assert " ".join(captions(figure)[0].split()) == "F1 0.00 · 0 missed, 3 false"
+        assert " ".join(captions(figure)[2].split()) == "F1 – · 0 FN, 0 FP"
+        assert " ".join(captions(figure)[0].split()) == "F1 0.00 · 0 FN, 3 FP"
 
 
 def test_boxes_on_a_large_window_are_where_they_belong(detected):
@@ -265,7 +271,7 @@ def test_errors_of_cells_tell_all_four(classified):
     figure = plot.predictions(classified.runs, show="errors")
     (row,) = grid(figure)
     shown, image = middles(row[3])
-    grey = paint.dimmed(image)
+    grey = colorize.dim_image(image)
 
     def tint(color):
         return color * 0.7
@@ -276,12 +282,12 @@ def test_errors_of_cells_tell_all_four(classified):
     }.items():  # fmt: skip
         wanted[r, c] = grey[r, c] * 0.3 + tint(color)
     assert np.abs(shown - wanted).max() <= 2
-    assert entries(figure)[:4] == ["right", "false", "missed", "taken for another"]
+    assert entries(figure)[:4] == ["true positive", "false positive", "false negative", "confused"]
     alone = plot.predictions(classified.runs, show="errors", classes="tree")
     shown, _ = middles(grid(alone)[0][3])
     assert np.abs(shown[1, 1] - (grey[1, 1] * 0.3 + tint(MISSED))).max() <= 2
     assert (shown[0] == grey[0]).all()
-    assert "taken for another" not in entries(alone)
+    assert "confused" not in entries(alone)
 
 
 def test_scores_of_cells_are_probabilities_of_a_class(classified):
@@ -290,10 +296,10 @@ def test_scores_of_cells_are_probabilities_of_a_class(classified):
     shown, image = middles(row[2])
     sure = np.exp(3) / (np.exp(3) + 2)
     share = np.where(TRUE_CELLS == TREE, sure, (1 - sure) / 2)
-    wanted = paint.dimmed(image) * 0.12 + paint.heat(share) * 0.88
+    wanted = colorize.dim_image(image) * 0.12 + colorize.color_heat(share) * 0.88
     assert np.abs(shown - wanted).max() <= 2
     truth, _ = middles(row[1])
-    wanted = paint.dimmed(image) * 0.12 + paint.heat(TRUE_CELLS == TREE) * 0.88
+    wanted = colorize.dim_image(image) * 0.12 + colorize.color_heat(TRUE_CELLS == TREE) * 0.88
     assert np.abs(truth - wanted).max() <= 2
 
 

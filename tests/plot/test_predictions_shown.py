@@ -12,25 +12,17 @@ from affine import Affine
 
 from rvlab import plot
 from rvlab.errors import SpecError
-from rvlab.plot import paint
+from rvlab.plot._grid import colorize
 from rvlab.raster import Classes
-from tests.plot.seen import captions, entries, grid, said
-from tests.raster.made import (
-    CLASSES,
-    Experiment,
-    config,
-    photo,
-    raster_source,
-    scene,
-    write,
-)
+from tests.plot.figure_contents import captions, entries, grid, said
+from tests.raster.samples import CLASSES, Experiment, config, photo, raster_source, scene, write
 
 OWN = Classes(
     ("background", "building", "road", "null"),
     ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0)),
     "null",
 )
-RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in paint.ERRORS)
+RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 
 
 def guessed(experiment, run=0, name="val-0"):
@@ -59,7 +51,7 @@ def test_errors_are_painted_over_the_grey_image(experiment):
     )
     (row,) = grid(figure)
     ids, guess = experiment.truth["val-0"], guessed(experiment, 2)
-    grey = paint.dimmed(photo(ids).transpose(1, 2, 0))
+    grey = colorize.dim_image(photo(ids).transpose(1, 2, 0))
     cell = row[4]
     assert (cell[(ids == guess) & (ids > 0)] == RIGHT).all()
     assert (cell[(ids > 0) & (guess == 0)] == MISSED).all()
@@ -68,7 +60,7 @@ def test_errors_are_painted_over_the_grey_image(experiment):
     assert (row[0][..., :3] == photo(ids).transpose(1, 2, 0)).all()
     assert (row[1][ids == 0] == grey[ids == 0]).all()
     assert entries(figure) == [
-        *("right", "false", "missed", "taken for another"),
+        *("true positive", "false positive", "false negative", "confused"),
         *("truth: building", "truth: road"),
     ]
 
@@ -86,7 +78,12 @@ def test_errors_of_one_class_show_its_score_and_no_swaps(experiment):
     )
     (row,) = grid(figure)
     assert (row[2][(ids != 1) & (guess == 1)] == FALSE).all()
-    assert entries(figure) == ["right", "false", "missed", "truth: building"]
+    assert entries(figure) == [
+        "true positive",
+        "false positive",
+        "false negative",
+        "truth: building",
+    ]
     f1 = f1_score(ids.ravel() == 1, guess.ravel() == 1)
     assert captions(figure) == [f"F1 {f1:.2f}"]
     assert "F1: building in the window" in said(figure)
@@ -142,7 +139,7 @@ def test_unlabelled_pixels_and_those_outside_the_areas_have_no_errors(experiment
         path.write_text(json.dumps(content))
     more = {"scenes": ["val-0"], "show": "errors", "classes": "building", "columns": ["runs"]}
     (row,) = grid(plot.predictions(experiment.runs.head(1), **more))
-    grey = paint.dimmed(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
+    grey = colorize.dim_image(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
     assert (row[0][:20] == grey[:20]).all()
     assert (row[0][:, 62:] == grey[:, 62:]).all()
     assert (row[0][20:90, :58][ids[20:90, :58] == 1] == RIGHT).all()
@@ -176,9 +173,9 @@ def test_outlines_lie_over_the_image_in_the_colors_of_their_classes(experiment):
     ids = experiment.truth["val-0"]
     times = row[1].shape[0] // ids.shape[0]
     big, image = (a.repeat(times, 0).repeat(times, 1) for a in (ids, photo(ids).transpose(1, 2, 0)))
-    layers = [paint.outlined(big, OWN, of=[1, 2], width=w) for w in range(1, 8)]
+    layers = [colorize.color_outlines(big, OWN, of=[1, 2], width=w) for w in range(1, 8)]
     lines = layers[0][..., 3] == 255
-    assert (row[1][lines] == paint.colored(big, OWN)[lines]).all()
+    assert (row[1][lines] == colorize.color_classes(big, OWN)[lines]).all()
     far = ~(layers[6][..., 3] == 255)
     assert (row[1][far] == image[far]).all()
     assert (row[1][(big == 0)] == image[big == 0]).all()
@@ -207,17 +204,17 @@ def test_scores_are_the_probability_of_a_class_and_a_run_without_says_so(experim
     more = {"scenes": ["val-0"], "show": "scores", "classes": "building"}
     figure = plot.predictions(experiment.runs, **more)
     (row,) = grid(figure)
-    assert (row[3] == paint.heat(probability.astype(np.float32))).all()
+    assert (row[3] == colorize.color_heat(probability.astype(np.float32))).all()
     for words in (row[2], row[4]):
         wanted = "SemanticSegmentationLabelStoreConfig(smooth_output=True) keeps them."
         assert words.replace(" ", "") == f"This run kept no scores. {wanted}".replace(" ", "")
-    assert (row[1] == paint.heat(experiment.truth["val-0"] == 1)).all()
+    assert (row[1] == colorize.color_heat(experiment.truth["val-0"] == 1)).all()
     texts = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "scale"]
     assert texts == ["probability of building", "0", "1"]
     assert len(captions(figure)) == 1
     other = plot.predictions(experiment.runs, **more | {"classes": "road"})
     left = (1 - probability.astype(np.float32)) / 3
-    assert np.abs(grid(other)[0][3].astype(int) - paint.heat(left)).max() <= 2
+    assert np.abs(grid(other)[0][3].astype(int) - colorize.color_heat(left)).max() <= 2
 
 
 def test_scores_as_uint8_are_parts_of_255_and_unknown_ones_grey(experiment):
@@ -228,9 +225,9 @@ def test_scores_as_uint8_are_parts_of_255_and_unknown_ones_grey(experiment):
     share(experiment.runs["uri"].iloc[1], "val-0", unknown)
     more = {"scenes": ["val-0"], "show": "scores", "classes": "building"}
     (row,) = grid(plot.predictions(experiment.runs, **more))
-    assert (row[2] == paint.heat(0.6)).all()
-    assert (row[3][:10] == paint.UNKNOWN).all()
-    assert (row[3][10:] == paint.heat(0.6)).all()
+    assert (row[2] == colorize.color_heat(0.6)).all()
+    assert (row[3][:10] == colorize.UNKNOWN_COLOR).all()
+    assert (row[3][10:] == colorize.color_heat(0.6)).all()
 
 
 def test_scores_on_other_pixels_are_refused_with_both_sizes(experiment):
@@ -260,7 +257,7 @@ def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
 
 
 def test_a_grid_larger_than_memory_is_refused_with_both_numbers(experiment, monkeypatch):
-    monkeypatch.setattr("rvlab.plot.view.MAX_BYTES", 400_000)
+    monkeypatch.setattr("rvlab.plot._grid.options.MAX_BYTES", 400_000)
     windows = [("val-0", 0, 0, 128, 96), ("val-1", 0, 0, 90, 90)]
     first, second = grid(plot.predictions(experiment.runs, windows))
     wanted = "2 × 5 pictures of 128 × 96 px take 0.492 MB, more than the 0.4 MB allowed."
@@ -430,11 +427,13 @@ def test_labels_are_drawn_in_no_color_but_those_of_their_classes(tmp_path):
 
 
 def test_a_long_name_of_a_scene_has_its_room():
-    from rvlab.plot.legend import Key
-    from rvlab.plot.mosaic import Cell, Row, mosaic
+    from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
+    from rvlab.plot._grid.legend import GridLegend
 
-    row = Row("a_scene_with_a_name_that_takes_some_lines", ["1", "2"], [Cell(words="-")] * 7, 0.1)
-    figure = mosaic([["run"]] * 7, [row, row], Key())
+    row = CellRow(
+        "a_scene_with_a_name_that_takes_some_lines", ["1", "2"], [GridCell(words="-")] * 7, 0.1
+    )
+    figure = draw_grid([["run"]] * 7, [row, row], GridLegend())
     figure.canvas.draw()
     (first, second) = [t.get_window_extent() for t in figure.texts if t.get_gid() == "row"]
     lines = [t.get_window_extent() for t in figure.texts if t.get_text() == "1\n2"]

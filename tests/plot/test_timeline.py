@@ -6,8 +6,8 @@ from matplotlib.colors import to_hex
 
 from rvlab import plot
 from rvlab.errors import TableError
-from rvlab.frame.steps import STEPS
-from rvlab.plot._timeline import COLORS
+from rvlab.frame.steps import STEP_COLUMNS
+from rvlab.plot._timeline import STEP_COLORS
 
 START = pd.Timestamp("2026-11-23T15:42:00Z")
 
@@ -25,7 +25,7 @@ def steps(*rows, **columns):
             "state": state, "peak_mb": 100.0 * (end - begin), "cpu_s": 2.0 * (end - begin),
             "beat": until,
         })  # fmt: skip
-    table = pd.DataFrame(out).astype({name: STEPS[name] for name in out[0]})
+    table = pd.DataFrame(out).astype({name: STEP_COLUMNS[name] for name in out[0]})
     return table.assign(**columns)
 
 
@@ -89,10 +89,10 @@ def test_every_step_has_one_color_in_every_picture():
     for rows in (USUAL, USUAL[1:2]):
         figure = plot.timeline(steps(*rows))
         for bar in figure.axes[0].collections:
-            assert to_hex(bar.get_facecolor()[0]) == COLORS[bar.get_label()].lower()
+            assert to_hex(bar.get_facecolor()[0]) == STEP_COLORS[bar.get_label()].lower()
     (legend,) = plot.timeline(steps(*USUAL)).legends
     assert [t.get_text() for t in legend.get_texts()] == ["configure", "train", "eval"]
-    assert len(set(COLORS.values())) == len(COLORS) == 8
+    assert len(set(STEP_COLORS.values())) == len(STEP_COLORS) == 8
 
 
 def test_what_a_run_cost_stands_beside_it():

@@ -11,15 +11,15 @@ from pathlib import Path
 import pytest
 from pydantic import BaseModel
 
-from rvlab.recipes import find
-from rvlab.settings import S3, Place, Profile, Toleration, profile
+from rvlab.recipes import find_recipe
+from rvlab.settings import S3, Profile, StepResources, Toleration, load_profile
 
 ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "kubeflow.md").read_text(encoding="utf-8")
 GROUPS: dict[str, type[BaseModel]] = {
     "": Profile,
     "s3.": S3,
-    "steps.STEP.": Place,
+    "steps.STEP.": StepResources,
     "steps.STEP.tolerations.": Toleration,
 }
 
@@ -37,21 +37,21 @@ def test_every_settings_file_is_one(
     path.write_text(block)
     name = re.match(r"\[profile\.(\w+)\]", block)
     assert name
-    assert profile(path=path) == profile(name[1], path)
+    assert load_profile(path=path) == load_profile(name[1], path)
 
 
 def test_the_first_settings_file_is_whole(tmp_path: Path) -> None:
     path = tmp_path / "rvlab.toml"
     path.write_text(blocks("toml")[0])
-    made = profile("kind", path)
+    made = load_profile("kind", path)
     assert (made.host, made.store) == ("http://localhost:8080", "s3://mlpipeline/rvlab")
     assert made.s3 == S3(
         endpoint="http://localhost:9000",
         cluster_endpoint="http://seaweedfs.kubeflow:9000",
         secret="mlpipeline-minio-artifact",
     )
-    assert made.place("eval") == Place(cpu="1", memory="4Gi")
-    assert made.place("train") == Place(cpu="2", memory="6Gi", shm="1Gi")
+    assert made.resources("eval") == StepResources(cpu="1", memory="4Gi")
+    assert made.resources("train") == StepResources(cpu="2", memory="6Gi", shm="1Gi")
 
 
 def test_the_table_of_settings_has_every_key_and_its_default() -> None:
@@ -77,7 +77,7 @@ def test_its_cells_are_python_and_its_runs_have_these_parameters() -> None:
     ]
     assert len(calls) == 2
     for call in calls:
-        recipe = find(ast.literal_eval(call.args[0])).signature
+        recipe = find_recipe(ast.literal_eval(call.args[0])).signature
         given = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
         assert set(given) >= {"experiment", "splits"}
         recipe.bind({k: v for k, v in given.items() if k not in ("experiment", "splits")})
@@ -96,9 +96,9 @@ def test_its_links_lead_somewhere() -> None:
 
 
 def test_its_command_lines_are_rvlabs() -> None:
-    from rvlab.cli._parser import parser
+    from rvlab.cli._parser import build_parser
 
     lines = re.findall(r"^    rvlab (.*)$", PAGE, re.MULTILINE)
     assert len(lines) == 3
     for line in lines:
-        parser().parse_args(shlex.split(line))
+        build_parser().parse_args(shlex.split(line))

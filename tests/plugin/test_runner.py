@@ -19,7 +19,7 @@ from click.testing import CliRunner, Result
 
 from rvlab import Lab
 from rvlab.model import Run, Spec
-from rvlab.worker.commands import configure
+from rvlab.worker.commands import save_config
 from rvlab.worker.records import SPEC
 from tests.conftest import TINY
 
@@ -108,7 +108,7 @@ def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_where_th
     assert (spec.recipe, spec.splits, spec.params) == ("saved_config", 2, {})
 
     (tmp_path / "scratch").mkdir()
-    plan = configure(lab.store, run, spec, tmp_path / "scratch")
+    plan = save_config(lab.store, run, spec, tmp_path / "scratch")
     assert plan.steps == ("train", "predict", "eval", "bundle")
     assert plan.splits == {"predict": 2}
     old = before.decode()

@@ -16,13 +16,13 @@ from rvlab.raster import (
     Boxes,
     SceneLabels,
     Window,
-    classes,
-    outcomes,
+    classes_from_config,
+    match_outcomes,
     predicted_boxes,
-    scenes,
-    true_boxes,
+    scenes_from_config,
+    truth_boxes,
 )
-from tests.raster.made import config, photo, raster_source, scene, town, write
+from tests.raster.samples import config, photo, raster_source, scene, town, write
 from tests.raster.test_truth import box, feature, geojson, inference
 
 CC, OD = "chip_classification", "object_detection"
@@ -44,8 +44,8 @@ def opened(folder, *, task=OD, truth=(), guess=(), image=None, **more):
     store = {"uri": geojson(folder / "guess.json", list(guess))}
     described = scene("a", image, image, None, label_source=source, label_store=store)
     whole = config([described]) | {"type_hint": task}
-    found = scenes(whole)[0]
-    return found, classes(whole), SceneLabels(found, classes(whole))
+    found = scenes_from_config(whole)[0]
+    return found, classes_from_config(whole), SceneLabels(found, classes_from_config(whole))
 
 
 def test_boxes_of_a_window_are_those_that_touch_it_with_their_scores():
@@ -55,12 +55,12 @@ def test_boxes_of_a_window_are_those_that_touch_it_with_their_scores():
         scores=np.array([0.1, 0.2, 0.3]),
         probabilities=np.arange(9).reshape(3, 3) / 9,
     )
-    part = found.within(Window(10, 2, 4, 4))
+    part = found.intersecting(Window(10, 2, 4, 4))
     assert part.class_ids.tolist() == [1, 2]
     assert part.scores.tolist() == [0.2, 0.3]
     assert (part.probabilities == found.probabilities[1:]).all()
     assert found.centred_in(Window(10, 2, 6, 12)).tolist() == [False, True, True]
-    assert len(boxes().within(Window(0, 0, 4, 4))) == 0
+    assert len(boxes().intersecting(Window(0, 0, 4, 4))) == 0
     assert boxes().centred_in(Window(0, 0, 4, 4)).shape == (0,)
 
 
@@ -79,54 +79,54 @@ def test_windows_that_tile_a_scene_share_out_its_boxes(rows):
 @given(st.lists(SIDES, max_size=12), st.lists(SIDES, max_size=12), st.sampled_from([CC, OD]))
 def test_outcomes_agree_with_themselves(true, said, task):
     truth, guess = boxes(*set(true), ids=None), boxes(*set(said))
-    found = outcomes(truth, guess, task, iou=0.3)
-    partners = found.matched[found.right]
+    found = match_outcomes(truth, guess, task, iou=0.3)
+    partners = found.matched[found.correct]
     assert len(set(partners.tolist())) == len(partners)
-    assert found.found.sum() == found.right.sum()
-    assert found.found[partners].all()
+    assert found.truth_found.sum() == found.correct.sum()
+    assert found.truth_found[partners].all()
     tp, fp, fn = found.counts(truth, guess, 1)
     assert (tp.sum(), fp.sum(), fn.sum()) == (
-        found.right.sum(), found.wrong.sum(), found.missed.sum()
+        found.correct.sum(), found.false_positives.sum(), found.false_negatives.sum()
     )  # fmt: skip
-    again = outcomes(truth, truth, task)
-    assert again.found.all()
-    assert again.right.all()
+    again = match_outcomes(truth, truth, task)
+    assert again.truth_found.all()
+    assert again.correct.all()
 
 
 def test_the_class_must_be_right_and_the_overlap_more_than_the_threshold():
     truth = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), ids=[0, 1, 2])
     guess = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 5), ids=[0, 2, 2])
-    found = outcomes(truth, guess, OD)
+    found = match_outcomes(truth, guess, OD)
     assert found.matched.tolist() == [0, 1, -1]
-    assert found.right.tolist() == found.found.tolist() == [True, False, False]
+    assert found.correct.tolist() == found.truth_found.tolist() == [True, False, False]
     assert found.confusion(truth, guess, 3).tolist() == [[1, 0, 0], [0, 0, 1], [0, 0, 0]]
     tp, fp, fn = found.counts(truth, guess, 3)
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([1, 0, 0], [0, 0, 2], [0, 1, 1])
-    assert outcomes(truth, guess, OD, iou=0.49).right.tolist() == [True, False, True]
+    assert match_outcomes(truth, guess, OD, iou=0.49).correct.tolist() == [True, False, True]
 
 
 def test_a_truth_that_loses_its_box_takes_no_second_choice():
     truth = boxes((0, 0, 10, 10), (0, 1, 10, 11))
     guess = boxes((0, 0, 10, 10), (0, 3, 10, 13))
-    assert outcomes(truth, guess, OD).matched.tolist() == [0, -1]
+    assert match_outcomes(truth, guess, OD).matched.tolist() == [0, -1]
 
 
 def test_cells_without_a_counterpart_are_neither_missed_nor_wrong():
     truth = boxes((0, 0, 8, 8), (8, 0, 16, 8), (0, 8, 8, 16), ids=[0, 1, 1])
     guess = boxes((8, 0, 16, 8), (0, 8, 8, 16), (8, 8, 16, 16), ids=[0, 1, 1])
-    found = outcomes(truth, guess, CC)
+    found = match_outcomes(truth, guess, CC)
     assert found.matched.tolist() == [1, 2, -1]
-    assert found.wrong.tolist() == [True, False, False]
-    assert found.missed.tolist() == [False, True, False]
+    assert found.false_positives.tolist() == [True, False, False]
+    assert found.false_negatives.tolist() == [False, True, False]
     tp, fp, fn = found.counts(truth, guess, 2)
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([0, 1], [1, 0], [0, 1])
 
 
 def test_a_task_or_threshold_that_is_none_is_refused():
     with pytest.raises(SpecError, match=r"'semantic_segmentation' has no boxes"):
-        outcomes(boxes(), boxes(), "semantic_segmentation")
+        match_outcomes(boxes(), boxes(), "semantic_segmentation")
     with pytest.raises(SpecError, match=r"iou=50 is no overlap to ask for"):
-        outcomes(boxes(), boxes(), OD, iou=50)
+        match_outcomes(boxes(), boxes(), OD, iou=50)
 
 
 def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
@@ -135,11 +135,11 @@ def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
     truth = [feature("Polygon", box(30, 40), class_id=1), feature("Polygon", box(0, 0), class_id=1)]
     guess = [feature("Polygon", box(32, 41), class_id=2, score=0.75)]
     a, own, labels = opened(tmp_path, truth=truth, guess=guess, image=cropped)
-    assert true_boxes(labels).bounds.tolist() == [[10, 30, 24, 39]]
+    assert truth_boxes(labels).bounds.tolist() == [[10, 30, 24, 39]]
     found = predicted_boxes(a, own, labels)
     assert found.bounds.tolist() == [[12, 31, 26, 40]]
     assert (found.class_ids.tolist(), found.scores.tolist()) == ([2], [0.75])
-    assert true_boxes(labels) is true_boxes(labels)
+    assert truth_boxes(labels) is truth_boxes(labels)
     other = replace(a, image=replace(a.image, bbox=Window(0, 0, 50, 50)))
     with pytest.raises(RasterError, match=r"The prediction is of 50 × 50 px at col 0, row 0, the"):
         predicted_boxes(other, own, labels)
@@ -148,7 +148,7 @@ def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
 def test_the_background_is_everywhere_where_there_is_no_label(tmp_path):
     rule = {"infer_cells": True, "cell_sz": 50, "background_class_id": 2}
     a, own, labels = opened(tmp_path, task=CC, **rule)
-    found = true_boxes(labels)
+    found = truth_boxes(labels)
     assert found.bounds[-1].tolist() == [100, 50, 150, 100]
     assert found.class_ids.tolist() == [2] * 6
     assert len(predicted_boxes(a, own, labels)) == 0
@@ -170,7 +170,7 @@ def test_a_cell_without_scores_has_no_probabilities(tmp_path):
 def test_what_cannot_be_read_is_named(tmp_path):
     one = [feature("Polygon", box(5, 5), class_id=9, scores=[1.0, 2.0])]
     a, own, labels = opened(tmp_path, task=CC, truth=one, guess=one)
-    for read in (lambda: true_boxes(labels), lambda: predicted_boxes(a, own, labels)):
+    for read in (lambda: truth_boxes(labels), lambda: predicted_boxes(a, own, labels)):
         with pytest.raises(RasterError, match=r"json has a class 9; there are 0 to 3"):
             read()
     one[0]["properties"]["class_id"] = 1
@@ -188,7 +188,7 @@ def test_what_cannot_be_read_is_named(tmp_path):
     (tmp_path / "aoi.json").write_text(json.dumps(feature("LineString", [(0, 0), (50, 50)])))
     inside = SceneLabels(replace(a, aoi_uris=(str(tmp_path / "aoi.json"),)), own)
     with pytest.raises(RasterError, match=r"of the kind LineString; an area of interest is a pol"):
-        true_boxes(inside)
+        truth_boxes(inside)
 
 
 @pytest.mark.parametrize(
@@ -203,23 +203,23 @@ def test_what_cannot_be_read_is_named(tmp_path):
 def test_labels_that_are_not_read_here_say_why(tmp_path, more, why):
     _, _, labels = opened(tmp_path, task=CC, **more)
     with pytest.raises(RasterError, match=why):
-        true_boxes(labels)
+        truth_boxes(labels)
 
 
 def test_labels_of_other_kinds_are_no_boxes(tmp_path):
     image = write(tmp_path / "i.tif", photo(town(HEIGHT, WIDTH)))
     whole = config([scene("a", image, image, None), scene("b", image, image, None)])
-    a, b = scenes(whole)
+    a, b = scenes_from_config(whole)
     with pytest.raises(RasterError, match=r"labels of the scene a are no boxes, but class ids"):
-        true_boxes(SceneLabels(a, classes(whole)))
+        truth_boxes(SceneLabels(a, classes_from_config(whole)))
     with pytest.raises(RasterError, match=r"The scene b has no labels"):
-        true_boxes(SceneLabels(replace(b, truth=None), classes(whole)))
+        truth_boxes(SceneLabels(replace(b, truth=None), classes_from_config(whole)))
 
 
 def test_predictions_that_the_config_does_not_place_are_where_they_are_by_default():
     described = scene("a", "/i.tif", "/l.tif", None) | {"label_store": None}
     whole = config([described]) | {"type_hint": CC, "root_uri": "s3://b/run"}
-    assert scenes(whole)[0].prediction_uri == "s3://b/run/predict/a.json"
+    assert scenes_from_config(whole)[0].prediction_uri == "s3://b/run/predict/a.json"
 
 
 def test_thousands_of_boxes_are_matched_in_no_time():
@@ -228,6 +228,6 @@ def test_thousands_of_boxes_are_matched_in_no_time():
     truth = boxes(*np.hstack([corners, corners + rng.integers(20, 60, (4000, 2))]))
     guess = boxes(*(truth.bounds + rng.integers(-3, 4, (4000, 1))))
     begun = time.process_time()
-    found = outcomes(truth, guess, OD)
-    assert found.right.mean() > 0.8
+    found = match_outcomes(truth, guess, OD)
+    assert found.correct.mean() > 0.8
     assert time.process_time() - begun < 2

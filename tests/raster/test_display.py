@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 
 from rvlab.errors import RasterError, SpecError
-from rvlab.raster import Window, image, scenes
-from rvlab.raster.display import channels, limits, pixels, shown
-from tests.raster.made import config, places, raster_source, scene, write
+from rvlab.raster import Window, image, scenes_from_config
+from rvlab.raster.display import picture_channels, select_channels, stretch_limits, stretch_to_rgb
+from tests.raster.samples import config, places, raster_source, scene, write
 
 WHOLE = Window(0, 0, 40, 30)
 
@@ -24,7 +24,7 @@ def deep(tmp_path):
 
 def made(uri, **more):
     described = scene("a", raster_source(uri, **more), uri, "/p")
-    return scenes(config([described]))[0]
+    return scenes_from_config(config([described]))[0]
 
 
 def stretched(band, mask, low, high):
@@ -102,22 +102,22 @@ def test_floats_are_shown_from_0_to_1_without_a_stretch_and_nan_is_no_data(tmp_p
 def test_the_first_group_of_the_config_is_taken_or_the_one_that_is_named():
     groups = {"Infrared": [3, 0, 1], "RGB": [0, 1, 2]}
     written = {"backend": {"data": {"plot_options": {"channel_display_groups": groups}}}}
-    assert channels(written) == (3, 0, 1)
-    assert channels(written, "RGB") == (0, 1, 2)
-    assert channels(written, np.array([2])) == (2,)
-    assert channels({}) is None
-    assert channels({"backend": {"data": {"plot_options": None}}}) is None
+    assert select_channels(written) == (3, 0, 1)
+    assert select_channels(written, "RGB") == (0, 1, 2)
+    assert select_channels(written, np.array([2])) == (2,)
+    assert select_channels({}) is None
+    assert select_channels({"backend": {"data": {"plot_options": None}}}) is None
     listed = {"backend": {"data": {"plot_options": {"channel_display_groups": [[1], [0]]}}}}
-    assert channels(listed) == (1,)
-    assert channels(listed, "Channels: [0]") == (0,)
+    assert select_channels(listed) == (1,)
+    assert select_channels(listed, "Channels: [0]") == (0,)
     with pytest.raises(SpecError, match=r"group 'Infrard'. Did you mean 'Infrared'"):
-        channels(written, "Infrard")
+        select_channels(written, "Infrard")
 
 
 @pytest.mark.parametrize("bands", [(), (0, 1, 2, 3), (-1,), (0.5,), ("red",), 2])
 def test_bands_that_are_none_are_refused(bands):
     with pytest.raises(SpecError, match=r"Give 1 to 3 numbers of channels, counted from 0"):
-        channels({}, bands)
+        select_channels({}, bands)
 
 
 @pytest.mark.parametrize("stretch", [(98, 2), (2,), (-1, 50), (2, 101), 5])
@@ -130,10 +130,10 @@ def test_a_stretch_that_is_none_is_refused(deep, stretch):
 
 def test_tiles_with_the_limits_of_the_whole_have_no_seams(deep):
     one, _ = deep
-    whole = pixels(one, WHOLE, max_px=None)
-    ends = [limits(band, whole.mask) for band in whole.array]
-    halves = [pixels(one, Window(col, 0, 20, 30), max_px=None) for col in (0, 20)]
-    side_by_side = np.concatenate([shown(half, ends) for half in halves], axis=2)
+    whole = picture_channels(one, WHOLE, max_px=None)
+    ends = [stretch_limits(band, whole.mask) for band in whole.array]
+    halves = [picture_channels(one, Window(col, 0, 20, 30), max_px=None) for col in (0, 20)]
+    side_by_side = np.concatenate([stretch_to_rgb(half, ends) for half in halves], axis=2)
     assert (side_by_side == image(one, WHOLE).array).all()
 
 

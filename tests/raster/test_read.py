@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from rvlab.errors import RasterError, SpecError, WindowOutside
 from rvlab.raster import Window, read
-from rvlab.raster.read import megabytes
-from rvlab.store import S3Access, Store, remember
-from tests.raster.made import places, write
+from rvlab.raster.read import format_megabytes
+from rvlab.store import S3Access, Store, register_store
+from tests.raster.samples import places, write
 
 
 @pytest.fixture(scope="module")
@@ -115,7 +115,7 @@ def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
-    store = remember(Store(f"s3://{s3.bucket}/rasters", access))
+    store = register_store(Store(f"s3://{s3.bucket}/rasters", access))
     uri = f"{store.uri}/big.tif"
     with pytest.raises(RasterError, match=r"big.tif does not exist\.$"):
         read(uri)
@@ -132,16 +132,16 @@ def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
     with rasterio.Env():
         assert s3.secret_key not in str(rasterio.env.getenv())
 
-    remember(Store(store.uri, S3Access(s3.endpoint, s3.access_key, "wrong")))
+    register_store(Store(store.uri, S3Access(s3.endpoint, s3.access_key, "wrong")))
     with pytest.raises(RasterError, match=r"was refused: check the credentials") as refused:
         read(uri)
     assert "wrong" not in str(refused.value)
-    remember(Store(store.uri, S3Access("http://127.0.0.1:9", "a", "b")))
+    register_store(Store(store.uri, S3Access("http://127.0.0.1:9", "a", "b")))
     with pytest.raises(RasterError, match=r"cannot be reached: nobody answers"):
         read(uri)
 
 
 def test_large_numbers_are_written_out():
-    assert [megabytes(n) for n in (11_234_000_000, 1_000_000_000, 96_040)] == [
+    assert [format_megabytes(n) for n in (11_234_000_000, 1_000_000_000, 96_040)] == [
         *("11,200 MB", "1,000 MB", "0.096 MB"),
     ]

@@ -12,8 +12,15 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from rvlab.raster import SceneLabels, classes, outcomes, predicted_boxes, scenes, true_boxes
-from tests.raster.made import UTM, photo, town, write
+from rvlab.raster import (
+    SceneLabels,
+    classes_from_config,
+    match_outcomes,
+    predicted_boxes,
+    scenes_from_config,
+    truth_boxes,
+)
+from tests.raster.samples import UTM, photo, town, write
 from tests.raster.test_truth import box, feature, geojson
 
 pytest.importorskip("rastervision.core")
@@ -72,7 +79,7 @@ class Town:
         self.scene = self.config.dataset.validation_scenes[0].build(own, str(folder / "tmp"))
         save_pipeline_config(self.config, self.config.get_config_uri())
         written = json.loads((folder / "pipeline-config.json").read_text())
-        self.classes, (self.ours,) = classes(written), scenes(written)
+        self.classes, (self.ours,) = classes_from_config(written), scenes_from_config(written)
         self.labels = SceneLabels(self.ours, self.classes)
 
     @property
@@ -100,14 +107,14 @@ class Town:
 
     def ours_and_theirs(self):
         """Counts of ours and of Raster Vision, and both confusions."""
-        truth = true_boxes(self.labels)
+        truth = truth_boxes(self.labels)
         guess = predicted_boxes(self.ours, self.classes, self.labels)
-        found = outcomes(truth, guess, self.ours.task)
+        found = match_outcomes(truth, guess, self.ours.task)
         counts = found.counts(truth, guess, len(NAMES))
         ours = [tuple(map(int, row)) for row in zip(*counts, strict=True)]
-        assert [int(n.sum()) for n in (found.right, found.wrong, found.missed)] == [
-            sum(row[i] for row in ours) for i in range(3)
-        ]
+        assert [
+            int(n.sum()) for n in (found.correct, found.false_positives, found.false_negatives)
+        ] == [sum(row[i] for row in ours) for i in range(3)]
         theirs, confusion = self.eval_json()
         return ours, theirs, found.confusion(truth, guess, len(NAMES)).tolist(), confusion
 
@@ -207,7 +214,7 @@ def same_boxes(made):
     """Whether the true boxes are Raster Vision's, in its order."""
     theirs = made.scored(made.scene.label_source.get_labels())
     bounds = theirs.get_npboxes()[:, [1, 0, 3, 2]] - made.corner
-    ours = true_boxes(made.labels)
+    ours = truth_boxes(made.labels)
     assert np.array_equal(ours.bounds, bounds)
     assert ours.class_ids.tolist() == theirs.get_class_ids().astype(int).tolist()
     assert np.isnan(ours.scores).all()
@@ -223,7 +230,7 @@ def same_cells(made):
         )
         for c in theirs.get_cells()
     }
-    ours = true_boxes(made.labels)
+    ours = truth_boxes(made.labels)
     pairs = zip(ours.bounds.astype(int).tolist(), ours.class_ids.tolist(), strict=True)
     assert {tuple(cell): number for cell, number in pairs} == expected
     assert len(ours) == len(expected)
@@ -340,7 +347,7 @@ def test_a_scene_without_predicted_boxes_has_only_misses(tmp_path, crs):
     made.scene.label_store.save(ObjectDetectionLabels.make_empty())
     ours, theirs, _, _ = made.ours_and_theirs()
     assert ours == theirs
-    assert sum(row[2] for row in ours) == len(true_boxes(made.labels))
+    assert sum(row[2] for row in ours) == len(truth_boxes(made.labels))
 
 
 @quirks

@@ -12,9 +12,19 @@ from affine import Affine
 from rasterio.warp import transform
 
 from rvlab.errors import RasterError
-from rvlab.raster import SceneLabels, Window, classes, scenes
+from rvlab.raster import SceneLabels, Window, classes_from_config, scenes_from_config
 from rvlab.raster import image as image_of
-from tests.raster.made import CLASSES, CORNER, UTM, config, photo, raster_source, scene, town, write
+from tests.raster.samples import (
+    CLASSES,
+    CORNER,
+    UTM,
+    config,
+    photo,
+    raster_source,
+    scene,
+    town,
+    write,
+)
 
 HEIGHT, WIDTH = 96, 128
 
@@ -89,7 +99,9 @@ def raster_visions_own(described, window):
 
 def ours(described, window, **more):
     whole = config([described])
-    return SceneLabels(scenes(whole)[0], classes(whole)).truth(window, **more)
+    return SceneLabels(scenes_from_config(whole)[0], classes_from_config(whole)).truth(
+        window, **more
+    )
 
 
 @pytest.fixture
@@ -261,19 +273,19 @@ def test_what_cannot_be_read_is_named(tmp_path, image):
 
 def labels_of(image, source):
     whole = config([scene("a", image, source, "/p")])
-    return SceneLabels(scenes(whole)[0], classes(whole))
+    return SceneLabels(scenes_from_config(whole)[0], classes_from_config(whole))
 
 
 def read_at_once(labels, threads=8):
     def read(learn):
         def part(whole):
             learn(whole)
-            return labels.whole()
+            return labels.full_window()
 
         return image_of(labels.scene, part)
 
     with ThreadPoolExecutor(threads) as pool:
-        chips = [pool.submit(labels.with_image, read) for _ in range(threads)]
+        chips = [pool.submit(labels.read_image, read) for _ in range(threads)]
         grids = [pool.submit(lambda: labels.grid) for _ in range(threads)]
         return [chip.result() for chip in chips], [grid.result() for grid in grids]
 
@@ -282,8 +294,8 @@ def read_at_once(labels, threads=8):
 def opened(monkeypatch):
     """The rasters that are opened, in order."""
     seen, module = [], sys.modules["rvlab.raster.read"]
-    plain = module.opened
-    monkeypatch.setattr(module, "opened", lambda uri: seen.append(uri) or plain(uri))
+    plain = module.open_raster
+    monkeypatch.setattr(module, "open_raster", lambda uri: seen.append(uri) or plain(uri))
     return seen
 
 
@@ -293,7 +305,7 @@ def test_an_image_that_is_read_tells_its_grid_and_is_not_opened_for_it(tmp_path,
     assert chip.array.shape == (3, HEIGHT, WIDTH)
     assert (grid.width, grid.height) == (WIDTH, HEIGHT)
     assert opened == [image] * 8
-    assert labels.whole() == Window(0, 0, WIDTH, HEIGHT)
+    assert labels.full_window() == Window(0, 0, WIDTH, HEIGHT)
     assert len(opened) == 8
 
 
@@ -303,7 +315,7 @@ def test_a_lost_image_is_asked_for_once_and_its_labels_tell_its_place(tmp_path, 
     with pytest.raises(RasterError, match=r"lost.tif does not exist"):
         read_at_once(labels, threads=1)
     assert opened == [lost, image]
-    assert labels.whole() == Window(0, 0, WIDTH, HEIGHT)
+    assert labels.full_window() == Window(0, 0, WIDTH, HEIGHT)
     assert len(opened) == 2
 
 
@@ -315,7 +327,7 @@ def test_a_read_that_fails_before_the_image_is_open_leaves_nobody_waiting(image,
         raise broken
 
     with ThreadPoolExecutor(8) as pool:
-        reads = [pool.submit(labels.with_image, fails) for _ in range(8)]
+        reads = [pool.submit(labels.read_image, fails) for _ in range(8)]
         grids = [pool.submit(lambda: labels.grid) for _ in range(8)]
         assert all(read.exception(60) is broken for read in reads)
         assert {(grid.result(60).width, grid.result(60).height) for grid in grids} == {

@@ -67,7 +67,7 @@ def test_rasterio_means_the_same_pixels(window):
 
 def test_a_row_of_a_table_is_a_window():
     row = {"scene": "a", "col": 1.0, "row": np.int64(2), "width": 3, "height": 4}
-    assert Window.of(row) == Window(1, 2, 3, 4) == Window.of((1, 2, 3, 4))
+    assert Window.from_value(row) == Window(1, 2, 3, 4) == Window.from_value((1, 2, 3, 4))
 
 
 def test_what_is_no_window_is_refused_in_words():
@@ -78,9 +78,9 @@ def test_what_is_no_window_is_refused_in_words():
     with pytest.raises(SpecError, match=r"0 × 4 px at col 1, row 2 holds no pixel"):
         Window(1, 2, 0, 4)
     with pytest.raises(SpecError, match=r"Give col, row, width and height"):
-        Window.of({"col": 3})
+        Window.from_value({"col": 3})
     with pytest.raises(SpecError, match=r"Give col, row, width and height"):
-        Window.of((1, 2, 3))
+        Window.from_value((1, 2, 3))
 
 
 def test_a_window_outside_says_both_sizes():

@@ -114,7 +114,7 @@ def uses_decorated(runner): return slow(1)
 """,
 }
 
-ASK = "from rvlab.recipes import find\nimport json as _json\n"
+ASK = "from rvlab.recipes import find_recipe\nimport json as _json\n"
 
 
 class Notebook:
@@ -135,7 +135,7 @@ class Notebook:
 
     def recipe(self, function: str) -> str:
         """The source that is written for a function of the notebook, or why there is none."""
-        return self.run(f"{ASK}print(find({function}).source)")
+        return self.run(f"{ASK}print(find_recipe({function}).source)")
 
 
 @pytest.fixture(scope="module")
@@ -228,10 +228,10 @@ def test_annotations_that_are_not_run_in_the_cell_are_not_run_later(
 
 def test_its_signature_is_read_like_that_of_a_file(notebook: Notebook) -> None:
     notebook.run("LR = 0.125\ndef get_config(runner, root_uri, lr: float = LR): return lr")
-    assert notebook.run(f"{ASK}print(find(get_config).signature.bind({{}})[0])") == (
+    assert notebook.run(f"{ASK}print(find_recipe(get_config).signature.bind({{}})[0])") == (
         "{'lr': 0.125}\n"
     )
-    told = notebook.run(f"{ASK}find(get_config).signature.bind({{'lrr': 1}})")
+    told = notebook.run(f"{ASK}find_recipe(get_config).signature.bind({{'lrr': 1}})")
     assert told == "SpecError: cell has no parameter 'lrr'. Did you mean 'lr'?"
 
 

@@ -28,7 +28,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder))
-        neon.files()
+        neon.fetch_tile_files()
     return folder
 
 
@@ -37,7 +37,7 @@ def cache(fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     """The cache folder of this test alone; the tile's folder in it."""
     shutil.copytree(fetched, tmp_path / "cache")
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
-    neon.tile.cache_clear()
+    neon.load_tile.cache_clear()
     return tmp_path / "cache" / "deepforest-2.1.0"
 
 
@@ -48,14 +48,14 @@ def no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     python.write_text("#!/bin/sh\necho 'ERROR: Could not reach the index' >&2\nexit 1\n")
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
     monkeypatch.setattr(sys, "executable", str(python))
-    neon.tile.cache_clear()
+    neon.load_tile.cache_clear()
 
 
 @pytest.mark.slow
 def test_pip_fetches_the_tile_once(cache: Path, no_pip: None) -> None:
     assert sorted(p.name for p in cache.iterdir()) == ["OSBS_029.csv", "OSBS_029.tif"]
-    assert neon.files()["OSBS_029.tif"] == cache / "OSBS_029.tif"
-    tile = neon.tile()
+    assert neon.fetch_tile_files()["OSBS_029.tif"] == cache / "OSBS_029.tif"
+    tile = neon.load_tile()
     assert (tile.image.shape, tile.crs) == ((400, 400, 3), "EPSG:32617")
     assert 0.35 < tile.crowns.mean() < 0.5
 
@@ -67,7 +67,7 @@ def test_the_quarters_make_up_the_tile_and_share_no_pixel(
     made = config("neon_trees", root_uri=str(tmp_path / "rv"), held_out="ne")
     assert [s.id for s in made.dataset.train_scenes] == ["osbs-nw", "osbs-sw", "osbs-se"]
     assert [s.id for s in made.dataset.validation_scenes] == ["osbs-ne"]
-    tile, seen = neon.tile(), np.zeros((400, 400), dtype=int)
+    tile, seen = neon.load_tile(), np.zeros((400, 400), dtype=int)
     folder = tmp_path / "rv" / "data" / "osbs-029-v1"
     for name in ("nw", "ne", "sw", "se"):
         with (

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
-from rvlab.recipes.signature import REQUIRED, UNKNOWN, Signature, json_value, signature
+from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT, Signature, json_value, signature
 
 
 def read(head: str, before: str = "") -> Signature:
@@ -35,7 +35,7 @@ def test_names_annotations_and_defaults_are_read_in_order() -> None:
     assert [p.annotation for p in found.parameters.values()] == ["float", "", "list[str]", ""]
     assert [p.default for p in found.parameters.values()] == [1e-3, 2, ["a"], REQUIRED]
     assert found.places == ("root_uri",)
-    assert not found.open
+    assert not found.accepts_any
 
 
 def test_the_runner_is_no_parameter_whatever_it_is_called() -> None:
@@ -47,14 +47,14 @@ def test_the_runner_is_no_parameter_whatever_it_is_called() -> None:
 def test_defaults_that_are_constants_of_the_file_are_resolved() -> None:
     before = "LR = 1e-3\nNAMES: list[str] = ['a']\nA = B = 3\nLATER: int\n"
     found = read("lr=LR, names=NAMES, b=B, later=LATER", before)
-    assert [p.default for p in found.parameters.values()] == [1e-3, ["a"], 3, UNKNOWN]
+    assert [p.default for p in found.parameters.values()] == [1e-3, ["a"], 3, UNKNOWN_DEFAULT]
 
 
 @pytest.mark.parametrize(
     "default", ["make()", "2 ** 3", "nowhere", "(1, 2)", "f'{1}'", "1j", "b'x'", "math.pi", "{1}"]
 )
 def test_a_default_that_json_cannot_hold_is_left_to_the_recipe(default: str) -> None:
-    assert read(f"x={default}").parameters["x"].default is UNKNOWN
+    assert read(f"x={default}").parameters["x"].default is UNKNOWN_DEFAULT
     assert bound(f"x={default}") == {}
     assert bound(f"x={default}", x=1) == {"x": 1}
 

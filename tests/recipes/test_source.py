@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import SpecError
-from rvlab.recipes import Recipe, find, shipped
+from rvlab.recipes import Recipe, find_recipe, shipped_recipes
 
 SOURCE = "LR = 1e-3\n\n\ndef get_config(runner, root_uri: str, lr: float = LR):\n    return None\n"
 
@@ -37,11 +37,11 @@ def module(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 def test_every_shipped_recipe_is_found_by_its_name() -> None:
-    names = shipped()
+    names = shipped_recipes()
     assert {"neon_trees", "spacenet_vegas", "synthetic_town"} <= set(names)
     assert names == sorted(names)
     for name in names:
-        recipe = find(name)
+        recipe = find_recipe(name)
         assert recipe.name == name
         assert recipe.folder is None
         assert "root_uri" in recipe.signature.places
@@ -52,7 +52,7 @@ def test_a_file_is_found_by_its_path_and_taken_unchanged(
 ) -> None:
     monkeypatch.chdir(file.parent)
     for way in (file, str(file), "my_towns.py", "./my_towns.py"):
-        recipe = find(way)
+        recipe = find_recipe(way)
         assert (recipe.name, recipe.source) == ("my_towns", SOURCE)
         assert Path(str(recipe.folder)) == file.parent.resolve()
     assert recipe.sha256 == hashlib.sha256(SOURCE.encode()).hexdigest()
@@ -61,16 +61,16 @@ def test_a_file_is_found_by_its_path_and_taken_unchanged(
 
 def test_a_path_from_home_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(file.parent))
-    assert find("~/my_towns.py").source == SOURCE
+    assert find_recipe("~/my_towns.py").source == SOURCE
 
 
 def test_a_file_may_start_with_a_byte_order_mark(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + SOURCE.encode())
-    assert find(file).source == SOURCE
+    assert find_recipe(file).source == SOURCE
 
 
 def test_a_module_is_found_by_its_dotted_name(module: str) -> None:
-    assert find(module) == Recipe("my_towns", SOURCE)
+    assert find_recipe(module) == Recipe("my_towns", SOURCE)
 
 
 def test_raster_visions_own_example_is_found_without_importing_it() -> None:
@@ -78,8 +78,8 @@ def test_raster_visions_own_example_is_found_without_importing_it() -> None:
         pytest.skip("Raster Vision is not installed")
     code = """
 import sys
-from rvlab.recipes import find
-recipe = find("rastervision.pytorch_backend.examples.semantic_segmentation.isprs_potsdam")
+from rvlab.recipes import find_recipe
+recipe = find_recipe("rastervision.pytorch_backend.examples.semantic_segmentation.isprs_potsdam")
 print(recipe.name, recipe.signature.parameters["batch_sz"].default)
 print([name for name in sys.modules if name.startswith(("rastervision", "torch"))])
 """
@@ -89,16 +89,16 @@ print([name for name in sys.modules if name.startswith(("rastervision", "torch")
 
 def test_a_function_of_a_module_stands_for_its_file(module: str) -> None:
     function: Any = importlib.import_module(module).get_config
-    found = find(function)
+    found = find_recipe(function)
     assert (found.name, found.source) == ("my_towns", SOURCE)
 
 
 def test_a_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path) -> None:
     script = tmp_path / "submits.py"
     script.write_text(
-        "import math\nfrom rvlab.recipes import find\nLR = 1e-3\n\n"
+        "import math\nfrom rvlab.recipes import find_recipe\nLR = 1e-3\n\n"
         "def get_config(runner, lr: float = LR):\n    return math.floor(lr)\n\n"
-        "print(find(get_config).source)\n"
+        "print(find_recipe(get_config).source)\n"
     )
     done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
@@ -112,31 +112,31 @@ def test_a_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path
 
 def test_a_wrong_name_leads_to_the_nearest_and_says_how_to_give_a_file() -> None:
     with pytest.raises(SpecError) as told:
-        find("synthetic_twon")
+        find_recipe("synthetic_twon")
     assert str(told.value) == (
         "There is no recipe 'synthetic_twon'. Did you mean 'synthetic_town' or "
         "'synthetic_town_detection' or 'synthetic_town_classification'? "
         "A recipe of your own is given by the path of its .py file."
     )
     with pytest.raises(SpecError, match=r"^There is no recipe 'zzz'\. There are 'neon_trees', "):
-        find("zzz")
+        find_recipe("zzz")
 
 
 def test_a_wrong_path_lists_what_lies_beside_it(file: Path) -> None:
     with pytest.raises(
         SpecError, match=r"^There is no recipe file '.*/my_twons\.py'\. Did you mean 'my_towns\.py'"
     ):
-        find(file.parent / "my_twons.py")
+        find_recipe(file.parent / "my_twons.py")
     with pytest.raises(SpecError, match=r"^There is no recipe file '/nowhere/a\.py'\. There are n"):
-        find("/nowhere/a.py")
+        find_recipe("/nowhere/a.py")
 
 
 def test_what_cannot_be_read_as_text_is_told(file: Path) -> None:
     with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*directory"):
-        find(f"{file.parent}/")
+        find_recipe(f"{file.parent}/")
     file.write_bytes(b"# caf\xe9\n" + SOURCE.encode())
     with pytest.raises(SpecError, match=r"^The recipe file '.*my_towns\.py' cannot be read: .*utf"):
-        find(file)
+        find_recipe(file)
 
 
 @pytest.mark.parametrize(
@@ -146,25 +146,25 @@ def test_a_module_that_is_not_there_is_told(name: str) -> None:
     with pytest.raises(
         SpecError, match=rf"^There is no module '{name}' for .*\. Give the path of the recipe's \.p"
     ):
-        find(name)
+        find_recipe(name)
 
 
 def test_a_module_that_is_not_python_is_told() -> None:
     with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*utf"):
-        find("numpy.random.mtrand")
+        find_recipe("numpy.random.mtrand")
 
 
 def test_a_module_without_get_config_is_told() -> None:
     with pytest.raises(SpecError, match=r"^decoder has no get_config function\."):
-        find("json.decoder")
+        find_recipe("json.decoder")
 
 
 def test_what_is_no_function_is_refused() -> None:
     with pytest.raises(
         SpecError, match=r"^functools\.partial\(.*\) is no recipe\. Give a get_conf"
     ):
-        find(functools.partial(print, 1))
+        find_recipe(functools.partial(print, 1))
     with pytest.raises(
         SpecError, match=r"is no recipe\. Give a get_config function, a path or a sh"
     ):
-        find(print)
+        find_recipe(print)

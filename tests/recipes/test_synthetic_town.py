@@ -44,18 +44,18 @@ def hashes(folder: Path) -> dict[str, str]:
 @pytest.mark.parametrize("px", [64, 128, 300])
 @pytest.mark.parametrize("seed", [0, 7])
 def test_every_class_is_in_a_scene_of_any_size(px: int, seed: int) -> None:
-    image, labels = town.scene(px, seed, (0, 0))
+    image, labels = town.render_image_and_labels(px, seed, (0, 0))
     assert (image.shape, image.dtype) == ((px, px, 3), np.uint8)
     assert set(np.unique(labels)) == {0, 1, 2} if px > 64 else set(np.unique(labels)) <= {0, 1, 2}
 
 
 def test_a_scene_depends_on_its_seed_and_place_alone() -> None:
-    image, labels = town.scene(96, 3, (1, 2))
-    again, labels_again = town.scene(96, 3, (1, 2))
+    image, labels = town.render_image_and_labels(96, 3, (1, 2))
+    again, labels_again = town.render_image_and_labels(96, 3, (1, 2))
     assert (image == again).all()
     assert (labels == labels_again).all()
-    assert (town.scene(96, 4, (1, 2))[0] != image).any()
-    assert (town.scene(96, 3, (1, 3))[0] != image).any()
+    assert (town.render_image_and_labels(96, 4, (1, 2))[0] != image).any()
+    assert (town.render_image_and_labels(96, 3, (1, 3))[0] != image).any()
 
 
 def test_scenes_are_georeferenced_rgb_and_coloured_class_ids(

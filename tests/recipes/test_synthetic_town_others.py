@@ -25,7 +25,7 @@ import rvlab.recipes
 from rvlab import Lab
 from rvlab.errors import SpecError
 from rvlab.model import Run
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 from tests.conftest import Trained
 
 Config = Callable[..., Any]
@@ -45,9 +45,9 @@ def tiny(config: Config) -> Config:
 
 @EACH
 def test_they_take_the_parameters_of_the_first_town_with_the_same_words(name: str) -> None:
-    own = set(find(name).signature.parameters)
+    own = set(find_recipe(name).signature.parameters)
     pixels = {"building_weight", "road_weight", "keep_scores"}  # they keep their scores anyway
-    first = set(find("synthetic_town").signature.parameters) - pixels
+    first = set(find_recipe("synthetic_town").signature.parameters) - pixels
     assert first <= own
     assert own - first == (
         {"stride_px", "least_share"} if name == CC else {"chips_per_scene", "least_score"}
@@ -257,7 +257,7 @@ def test_all_that_reads_runs_reads_them(
     run = trained.runs["first"]
     board = compare.board(trained.table)
     assert list(board.index) == [run.id]
-    assert trained.lab.scenes(run)["rests_on"].eq("content").all()
+    assert trained.lab.scenes(run)["hashed_from"].eq("content").all()
     assert pd.notna(trained.row("first")["eval_set"])
     artifacts = trained.lab.artifacts(run).query("step == 'predict'")
     assert set(artifacts["kind"]) == {"vectors"}

@@ -26,7 +26,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Scenes with both kinds of labels in one folder."""
     made = tmp_path_factory.mktemp("towns")
     for kind in (town_scenes.CLASS_IDS, town_scenes.BUILDINGS):
-        town_scenes.fill(
+        town_scenes.write_scenes(
             (str(made), str(made)), counts={"train": 2, "test": 1}, px=PX, seed=5, kind=kind
         )
     return made / f"town-v1-seed5-{PX}px"
@@ -39,7 +39,7 @@ def outlines(path: Path, crs: Any) -> list[dict[str, Any]]:
 
 
 def test_files_are_told_by_group_with_the_kind_that_was_asked_for(tmp_path: Path) -> None:
-    found = town_scenes.fill(
+    found = town_scenes.write_scenes(
         (str(tmp_path), None),
         counts={"train": 1, "validation": 2},
         px=64,
@@ -68,16 +68,18 @@ def test_outlines_cover_the_pixels_that_were_drawn_as_buildings(folder: Path, na
     for number in range(1, count + 1):
         rows, cols = np.nonzero(left_out == number)
         at_edge = {0, PX - 1} & {*rows.tolist(), *cols.tolist()}
-        assert len(rows) <= (town_scenes.LEAST_PX2 if at_edge else 2), "only slivers at the edge"
+        assert len(rows) <= (town_scenes.MIN_BUILDING_PX2 if at_edge else 2), (
+            "only slivers at the edge"
+        )
     assert drawn.sum() > 0.05 * drawn.size
 
 
 def test_a_building_is_one_outline_and_a_sliver_is_none() -> None:
-    scene = town.drawn(PX, 5, (0, 0))
+    scene = town.render_scene(PX, 5, (0, 0))
     found = town_scenes.footprints(scene, PX)
     assert 5 < len(found) <= len(scene.buildings)
     assert all(shape.geom_type == "Polygon" and shape.is_valid for shape in found)
-    assert min(shape.area for shape in found) >= town_scenes.LEAST_PX2
+    assert min(shape.area for shape in found) >= town_scenes.MIN_BUILDING_PX2
     bounds = np.array([shape.bounds for shape in found])
     assert bounds.min() >= 0
     assert bounds.max() <= PX
@@ -85,13 +87,15 @@ def test_a_building_is_one_outline_and_a_sliver_is_none() -> None:
 
 
 def test_recorded_recipes_find_the_two_arrays_that_they_know() -> None:
-    image, labels = town.scene(96, 3, (1, 2))
-    drawn = town.drawn(96, 3, (1, 2))
+    image, labels = town.render_image_and_labels(96, 3, (1, 2))
+    drawn = town.render_scene(96, 3, (1, 2))
     assert (image == drawn.image).all()
     assert (labels == drawn.labels).all()
 
 
 def test_the_same_seed_writes_the_same_outlines(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "again.geojson"
-    town_scenes.draw(path, group="train", number=1, px=PX, seed=5, what=town_scenes.BUILDINGS)
+    town_scenes.write_scene_file(
+        path, group="train", number=1, px=PX, seed=5, what=town_scenes.BUILDINGS
+    )
     assert path.read_bytes() == (folder / "train-1-buildings.geojson").read_bytes()

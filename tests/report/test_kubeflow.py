@@ -26,13 +26,13 @@ from PIL import Image
 from rvlab.errors import SpecError
 from rvlab.model import Run
 from rvlab.report import pictures
-from rvlab.report.facts import facts, text
 from rvlab.report.kubeflow import emit
 from rvlab.report.markdown import markdown
-from rvlab.report.page import page
+from rvlab.report.page import render_page
 from rvlab.report.render import escape_markdown
+from rvlab.report.run_summary import load_run_summary, shorten_text
 from rvlab.store import Store
-from rvlab.worker.results import CONFUSION, EVALS, evaluations
+from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA, evaluation_tables
 from tests.conftest import Trained
 
 HOSTILE = '<script>alert("1")</script> | `x` **b** [a](http://evil.example)\n# head'
@@ -191,8 +191,8 @@ def test_markdown_has_the_tables(trained: Trained, first: Outputs) -> None:
 
 def test_the_two_lines_open_the_run(copy: Copy) -> None:
     names: dict[str, Any] = {}
-    first, second = facts(copy.run).lines
-    assert f"    {first}\n    {second}\n" in markdown(facts(copy.run))
+    first, second = load_run_summary(copy.run).open_lines
+    assert f"    {first}\n    {second}\n" in markdown(load_run_summary(copy.run))
     exec(first, names)  # noqa: S102  our own lines
     assert isinstance(eval(second, names), Figure)  # noqa: S307  our own lines
 
@@ -228,21 +228,21 @@ def test_the_page_has_the_grid_the_matrix_and_the_curves(first: Outputs) -> None
 
 
 def test_the_worst_scenes_come_first(trained: Trained) -> None:
-    found = facts(trained.runs["first"])
+    found = load_run_summary(trained.runs["first"])
     evals = trained.lab.evals(trained.runs["first"])
     part = evals[(evals["group"] == "validation") & evals["class"].isna()]
     f1 = part[(part["metric"] == "f1") & part["scene"].notna()].set_index("scene")["value"]
     assert len(f1) > 1
     assert [name for name, _ in found.scenes] == f1.sort_values().index.tolist()
-    assert f"The 1 worst of the {len(f1)} scenes" in page(trained.runs["first"], scenes=1)
+    assert f"The 1 worst of the {len(f1)} scenes" in render_page(trained.runs["first"], scenes=1)
 
 
 def test_a_page_is_of_a_run_its_uri_or_its_row(trained: Trained) -> None:
     run = trained.runs["no chips"]
-    pages = {page(one) for one in (run, run.uri, trained.row("no chips"))}
+    pages = {render_page(one) for one in (run, run.uri, trained.row("no chips"))}
     assert len(pages) == 1
     with pytest.raises(SpecError, match="is to be one run; these are 6"):
-        page(trained.table)
+        render_page(trained.table)
 
 
 def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
@@ -290,7 +290,7 @@ def test_pictures_that_cannot_be_read_are_a_sentence(
 def test_one_picture_that_cannot_be_read_says_so_beside_the_others(
     copy: Copy, tmp_path: Path
 ) -> None:
-    scene = facts(copy.run).scenes[0][0]
+    scene = load_run_summary(copy.run).scenes[0][0]
     for folder in (("rv", "predict"), ("copies",)):
         copy.store.delete([copy.run.key(*folder, scene, "labels.tif")])
     assert len(Tags(emitted(copy.run.uri, tmp_path).html).images()) == 3
@@ -326,7 +326,7 @@ def test_a_store_that_does_not_answer_is_told(
     def refuses(run: Run) -> None:
         raise ConnectionError(f"nobody at <{run.store}>")
 
-    monkeypatch.setattr("rvlab.report.kubeflow.facts", refuses)
+    monkeypatch.setattr("rvlab.report.kubeflow.load_run_summary", refuses)
     out = emitted("s3://bucket/store/town/20261123-154201-4f2a9c", tmp_path)
     said = "The run could not be read: ConnectionError: nobody at <s3://bucket/store>"
     assert said in Tags(out.html).text
@@ -349,9 +349,11 @@ def test_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path) -> None:
     item = {"class_id": 0, "class_name": "tree", "true_pos": 6, "false_pos": 2, "false_neg": 4}
     average = {"class_name": "average", "metrics": {"f1": 0.6, "precision": 0.7, "recall": None}}
     raw = {"overall": [item, average], "per_scene": {"validation-0": [item, average]}}
-    evals, confusion = evaluations({"validation_scenes": raw}, {"names": ["tree"]})
-    copy.table("evals", evals.cast(EVALS).to_pandas())
-    copy.table("confusion", confusion.cast(CONFUSION).to_pandas().astype({"group": "string"}))
+    evals, confusion = evaluation_tables({"validation_scenes": raw}, {"names": ["tree"]})
+    copy.table("evals", evals.cast(EVALS_SCHEMA).to_pandas())
+    copy.table(
+        "confusion", confusion.cast(CONFUSION_SCHEMA).to_pandas().astype({"group": "string"})
+    )
     copy.record(metrics={"f1": 2 / 3, "precision": 0.75, "rv_average_f1": None})
     out = emitted(copy.run.uri, tmp_path)
     assert out.confusion.metadata == {}
@@ -373,7 +375,7 @@ def called_null(copy: Copy) -> None:
 
 def test_a_class_of_its_own_named_null_is_in_the_matrix(copy: Copy) -> None:
     called_null(copy)
-    found = facts(copy.run)
+    found = load_run_summary(copy.run)
     assert found.matrix is not None
     assert found.matrix[0] == ["null", "building", "road"]
     assert found.missed_as_null == 0
@@ -408,7 +410,7 @@ def test_pictures_leave_matplotlib_as_it_is(
     monkeypatch.setitem(mpl.rcParams, "savefig.dpi", 30)
     before, backend = dict(mpl.rcParams), mpl.get_backend()
     plt.close("all")
-    html = page(trained.runs["no chips"])
+    html = render_page(trained.runs["no chips"])
     assert dict(mpl.rcParams) == before
     assert mpl.get_backend() == backend
     assert plt.get_fignums() == []
@@ -416,21 +418,23 @@ def test_pictures_leave_matplotlib_as_it_is(
 
 
 def test_a_picture_is_drawn_coarser_until_it_is_small_enough(copy: Copy) -> None:
-    whole = pictures.predictions(facts(copy.run), scenes=2, most_bytes=10**7)
+    whole = pictures.predictions_picture(load_run_summary(copy.run), scenes=2, most_bytes=10**7)
     assert whole.png is not None
-    less = pictures.predictions(facts(copy.run), scenes=2, most_bytes=len(whole.png) - 1)
+    less = pictures.predictions_picture(
+        load_run_summary(copy.run), scenes=2, most_bytes=len(whole.png) - 1
+    )
     assert less.png is not None
     assert len(less.png) < len(whole.png)
     assert (less.width, less.height) == pytest.approx((whole.width, whole.height), abs=2)
-    none = pictures.predictions(facts(copy.run), scenes=2, most_bytes=1000)
+    none = pictures.predictions_picture(load_run_summary(copy.run), scenes=2, most_bytes=1000)
     assert none.png is None
     assert none.words.startswith("The predictions would take more than")
 
 
 def test_a_long_value_is_cut() -> None:
-    assert len(text(list(range(10_000)))) == 300
-    assert text(math.nan) == text(None) == text(pd.NaT) == "–"
-    assert text("") == '""'
+    assert len(shorten_text(list(range(10_000)))) == 300
+    assert shorten_text(math.nan) == shorten_text(None) == shorten_text(pd.NaT) == "–"
+    assert shorten_text("") == '""'
 
 
 def test_kfp_and_matplotlib_are_not_loaded_with_it() -> None:

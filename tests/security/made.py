@@ -8,8 +8,8 @@ from typing import Any
 
 from rvlab.model import Run
 from rvlab.store import Store
-from tests.frame.made import Made
-from tests.raster.made import CLASSES, Experiment, config
+from tests.frame.samples import Made
+from tests.raster.samples import CLASSES, Experiment, config
 
 RUN_ID = "20261123-154200-4f2a00"  # of the first run of an Experiment
 

@@ -17,16 +17,16 @@ import rasterio
 from rvlab.errors import RasterError, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.display import image
-from rvlab.raster.gdal import fetch, opened
+from rvlab.raster.gdal import open_raster, read_bytes
 from rvlab.raster.geojson import read_features
 from rvlab.raster.read import read
-from rvlab.raster.source import source
+from rvlab.raster.run_source import load_run_source
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store, outputs
 from rvlab.store.addresses import ALLOW, REFUSED, checked_address, is_allowed
 from rvlab.store.server import Server
 from tests.faults import damage
-from tests.raster.made import Experiment, town, write
+from tests.raster.samples import Experiment, town, write
 
 REMOTE = Store("s3://bucket/lab", S3Access("http://10.9.8.7:9000", "key", "secret"))
 
@@ -80,7 +80,7 @@ def web() -> Iterator[tuple[str, list[str]]]:
 def test_a_record_in_a_bucket_sends_its_reader_nowhere_else(uri: str) -> None:
     assert not is_allowed(uri, REMOTE)
     refused = checked_address(uri, REMOTE)
-    for open_ in (read, fetch, read_features):
+    for open_ in (read, read_bytes, read_features):
         with pytest.raises(RasterError, match=r"is not opened: .*\[read\] in rvlab.toml"):
             open_(refused)
 
@@ -174,7 +174,7 @@ def with_scene(made: Experiment, change: Callable[[dict[str, Any]], None]) -> An
     content = json.loads(path.read_text())
     change(content["dataset"]["validation_scenes"][0])
     path.write_text(json.dumps(content))
-    return source(folder.name, str(folder))
+    return load_run_source(folder.name, str(folder))
 
 
 def test_no_address_of_a_scene_goes_unchecked(
@@ -218,14 +218,17 @@ def test_vector_labels_are_checked_too(town_runs: Experiment) -> None:
 def test_a_run_adopted_from_elsewhere_is_not_followed_there(tmp_path: Path) -> None:
     run = damage.run_at(Store("memory://adopted-from-elsewhere"), 0)
     store = Store(run.store)
-    spec = damage.spec_of(run) | {"engine": outputs.ADOPTED, "places": {"root_uri": str(tmp_path)}}
+    spec = damage.spec_of(run) | {
+        "engine": outputs.ADOPTED_FIELD,
+        "places": {"root_uri": str(tmp_path)},
+    }
     store.put_json(run.key("spec.json"), spec)
     with pytest.raises(RasterError, match="is not opened: a record names it"):
-        outputs.config(store, run)
+        outputs.read_config(store, run)
 
 
 def test_a_local_run_shows_its_pictures(town_runs: Experiment) -> None:
-    one = source(*(str(town_runs.rows[0][name]) for name in ("run", "uri")))
+    one = load_run_source(*(str(town_runs.rows[0][name]) for name in ("run", "uri")))
     (scene,) = one.scenes
     assert image(scene, Window(0, 0, 8, 8)).array.shape == (3, 8, 8)
     assert one.labels(scene.id).truth().shape == (96, 128)
@@ -329,11 +332,11 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in ("/dev/zero", str(pipe), str(tmp_path)):
-        for open_ in (read, fetch):
+        for open_ in (read, read_bytes):
             with pytest.raises(RasterError, match="is no regular file"):
                 open_(path)
     for path in ("/vsicurl/http://h/x.tif", "/vsizip/x", "//vsimem/x", "<VRTDataset/>", "WMS:x"):
-        with pytest.raises(RasterError), opened(path):
+        with pytest.raises(RasterError), open_raster(path):
             pass
     with pytest.raises(RasterError, match="is no raster that GDAL knows"):
         read("/etc/passwd")

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 import pytest
 
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 from tests.security.conftest import EVERY_EVENT
 from tests.security.made import HOSTILE, hostile_run
 from tests.viewer.conftest import JupyterLab
@@ -37,10 +37,11 @@ SHOWN = {
     "except TimeoutError as exc:\n    print(exc)",
     "bar": "from tqdm.auto import tqdm\nbar = tqdm(total=1)\n"
     f"bar.set_postfix_str({' '.join(HOSTILE.values())!r})",
-    "markdown": "from rvlab.report.markdown import markdown\nfrom rvlab.report.facts import facts\n"
-    "Markdown(markdown(facts(run)))",
-    "page": "from rvlab.report.page import page\n"
-    "HTML(page(run).replace('Content-Security-Policy', ''))",
+    "markdown": "from rvlab.report.markdown import markdown\n"
+    "from rvlab.report.run_summary import load_run_summary\n"
+    "Markdown(markdown(load_run_summary(run)))",
+    "page": "from rvlab.report.page import render_page\n"
+    "HTML(render_page(run).replace('Content-Security-Policy', ''))",
     "error": f"try:\n    lab.runs('town/' + {HOSTILE['handler']!r})\nexcept Exception as exc:\n"
     "    print(exc)\n    display(exc)",
     "logs": "print(lab.logs(run)); lab.logs(run)",

@@ -14,15 +14,15 @@ import pandas as pd
 import pytest
 
 from rvlab import compare
-from rvlab.frame import runs as runs_table
+from rvlab.frame import runs_table
 from rvlab.model import Run
-from rvlab.report.facts import facts
 from rvlab.report.kubeflow import emit
 from rvlab.report.markdown import markdown
-from rvlab.report.page import page
+from rvlab.report.page import render_page
 from rvlab.report.render import escape_markdown, render_html, render_markdown
-from rvlab.store import Store, remember
-from tests.compare.made import confusion, scene_matrices, table
+from rvlab.report.run_summary import load_run_summary
+from rvlab.store import Store, register_store
+from tests.compare.samples import confusion, scene_matrices, table
 from tests.security.conftest import Opened
 from tests.security.made import ALL, HOSTILE, hostile_run
 
@@ -39,7 +39,7 @@ def words(text: str) -> str:
 def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose name, parameters, classes, scenes and error are hostile."""
     root = tmp_path_factory.mktemp("hostile")
-    remember(Store(root))
+    register_store(Store(root))
     return hostile_run(root, state="failed", step="eval", error=ALL)
 
 
@@ -47,7 +47,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 def html(run: Run) -> str:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)  # no font has all of them
-        return page(run)
+        return render_page(run)
 
 
 @pytest.fixture
@@ -143,7 +143,9 @@ def _markdown_it(text: str) -> str:
 def test_a_markdown_report_has_no_html_and_no_link(
     opened: Open, run: Run, render: Callable[[str], str]
 ) -> None:
-    text = markdown(facts(run)) + render_markdown("failures.md.j2", failures=[*HOSTILE.values()])
+    text = markdown(load_run_summary(run)) + render_markdown(
+        "failures.md.j2", failures=[*HOSTILE.values()]
+    )
     html = render(text)
     found = opened(html)
     assert not found.attacked

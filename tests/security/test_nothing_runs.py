@@ -41,8 +41,8 @@ import matplotlib.pyplot, pandas, rasterio, jinja2, scipy.stats, tqdm.auto, IPyt
 from rvlab import Lab, LocalEngine, compare, plot
 from rvlab.viewer import viewer
 from rvlab.report.markdown import markdown
-from rvlab.report.page import page
-from rvlab.report.facts import facts
+from rvlab.report.page import render_page
+from rvlab.report.run_summary import load_run_summary
 from rvlab.model import Run
 
 FORBIDDEN = ("subprocess.Popen", "os.system", "os.exec", "os.posix_spawn", "os.fork", "socket.",
@@ -87,7 +87,7 @@ if script == "self-test":
 
 lab = Lab(uri, LocalEngine())
 run = Run.from_uri(script)
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 sys.addaudithook(hook)
 table = attempt(lab.runs)
 for name in ("evals", "confusion", "scenes", "configs", "history", "artifacts", "steps", "lineage"):
@@ -101,12 +101,12 @@ for draw in (plot.predictions, plot.parallel):
     attempt(lambda draw=draw: draw(table))
 attempt(lambda: plot.confusion(lab.confusion(run)))
 attempt(lambda: plot.curves(lab.history(run)))
-attempt(lambda: page(run))
-attempt(lambda: markdown(facts(run)))
+attempt(lambda: render_page(run))
+attempt(lambda: markdown(load_run_summary(run)))
 shown = attempt(lambda: viewer(table))
 attempt(lambda: shown._catalog.about("val-0"))
-from rvlab.repeat import recorded
-attempt(lambda: recorded(lab.store, run)[1].signature.bind({}))
+from rvlab.clone import load_recorded
+attempt(lambda: load_recorded(lab.store, run)[1].signature.bind({}))
 assert table is not None and len(table) == 1
 assert not seen, seen
 """

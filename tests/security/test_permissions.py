@@ -15,9 +15,9 @@ import os, sys
 os.umask(0)
 from rvlab.store import server
 folder = sys.argv[1]
-server.start(folder)
-server.stop(folder)
-server.start(folder)  # which keeps the log of the time before
+server.start_server(folder)
+server.stop_server(folder)
+server.start_server(folder)  # which keeps the log of the time before
 """
 
 JOURNAL = """
@@ -26,9 +26,9 @@ os.umask(0)
 from pathlib import Path
 from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.worker.journal import Journal
+from rvlab.worker.step_recorder import StepRecorder
 scratch = Path(sys.argv[1])
-with Journal(Store(scratch / "store"), Run("s", "e", "r"), "train", scratch=scratch):
+with StepRecorder(Store(scratch / "store"), Run("s", "e", "r"), "train", scratch=scratch):
     print("epoch 0")
 """
 
@@ -63,7 +63,7 @@ def test_everything_of_the_embedded_server_is_its_owners_whatever_the_umask(
         assert wanted <= names
         assert open_to_others(folder) == []
     finally:
-        server.stop(folder)
+        server.stop_server(folder)
 
 
 def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) -> None:
@@ -71,10 +71,10 @@ def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) ->
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
     try:
-        server.start(folder)
+        server.start_server(folder)
         assert open_to_others(folder) == []
     finally:
-        server.stop(folder)
+        server.stop_server(folder)
 
 
 def test_the_log_of_a_step_is_its_owners_until_it_is_stored(tmp_path: Path) -> None:
@@ -86,9 +86,9 @@ TOGETHER = """
 import os, sys
 os.umask(0)
 from rvlab import Lab, LocalEngine
-from rvlab.engines.spool import Spool
+from rvlab.engines.job_queue import JobQueue
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 store = Store(sys.argv[1])
 made = Made(store)

@@ -19,12 +19,12 @@ import pytest
 from rvlab import Lab, LocalEngine
 from rvlab.engines.kubeflow.engine import KubeflowEngine
 from rvlab.errors import StoreError
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 from rvlab.settings import Profile
 from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
-from rvlab.submission import Asked, prepare
-from tests.worker.made import made
+from rvlab.submission import SubmitOptions, prepare_runs
+from tests.worker.samples import made
 from tests.worker.test_ends import ended, started
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
@@ -86,12 +86,14 @@ def recipe(tmp_path: Path, body: str = "") -> Any:
     path.write_text(
         f"def get_config(runner, root_uri, url='', n=0):\n    {body}\n    return None\n"
     )
-    return find(path)
+    return find_recipe(path)
 
 
 def prepared(tmp_path: Path, point: dict[str, Any], body: str = "pass") -> dict[str, Any]:
     store = Store(tmp_path / "store")
-    run = prepare(store, recipe(tmp_path, body), [point], Asked("towns", "none", 1, 0))[0]
+    run = prepare_runs(
+        store, recipe(tmp_path, body), [point], SubmitOptions("towns", "none", 1, 0)
+    )[0]
     return store.get_json(run.key("spec.json"))
 
 
@@ -134,8 +136,8 @@ SHOWN: dict[str, Any] = {
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     """A lab on S3 whose store's URI no other test opens."""
-    monkeypatch.setattr("rvlab.store.store._opened", {})
-    return Lab(Store("s3://b/x", ACCESS), LocalEngine(at_most=1))
+    monkeypatch.setattr("rvlab.store.store._registered", {})
+    return Lab(Store("s3://b/x", ACCESS), LocalEngine(max_parallel=1))
 
 
 def holders(lab: Lab) -> dict[str, Any]:
@@ -197,7 +199,7 @@ def test_what_is_unpickled_finds_the_credentials_of_the_environment(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pickle.dumps(lab.store)
-    monkeypatch.setattr("rvlab.store.store._opened", {})
+    monkeypatch.setattr("rvlab.store.store._registered", {})
     for name, value in ACCESS.environ().items():
         monkeypatch.setenv(name, value)
     assert unpickle(data).access == ACCESS
@@ -225,7 +227,7 @@ def test_another_process_reads_the_embedded_store_of_a_pickle(
     other: Server = unpickle(pickle.dumps(s3))
     assert other == s3
     assert other.secret_key == s3.secret_key
-    assert server.find(other.folder) == s3
+    assert server.find_server(other.folder) == s3
 
 
 def test_the_keys_of_the_server_are_in_its_file_and_nowhere_else(s3: Server) -> None:
@@ -257,7 +259,7 @@ def chain(exc: BaseException | None) -> Iterator[BaseException]:
 def test_an_error_of_the_store_has_no_secret(
     s3: Server, monkeypatch: pytest.MonkeyPatch, endpoint: str | None
 ) -> None:
-    monkeypatch.setattr("rvlab.store.objects.RETRY_S", 1)
+    monkeypatch.setattr("rvlab.store.objects.S3_RETRY_TIMEOUT_S", 1)
     access = S3Access(endpoint or s3.endpoint, s3.access_key, SECRET, TOKEN)
     with pytest.raises(StoreError) as caught:
         Store(f"s3://{s3.bucket}/x", access).put("key", b"data")

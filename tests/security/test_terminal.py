@@ -9,7 +9,7 @@ import pytest
 from rvlab.cli import main
 from rvlab.cli._printable import printable
 from rvlab.store import Store
-from tests.frame.made import Made
+from tests.frame.samples import Made
 
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m red \x9b31m \u202egpj.exe \x08\x7f"
 

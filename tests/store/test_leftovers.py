@@ -14,7 +14,14 @@ from rvlab.errors import SpecError
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.leftovers import leftovers, remove_leftover
-from rvlab.store.roll import close, drop_stale_mark, enter, is_on, reopen, roll
+from rvlab.store.run_listing import (
+    delete_stale_mark,
+    finish_run,
+    list_runs,
+    register_runs,
+    reopen_run,
+    run_exists,
+)
 
 
 @pytest.fixture
@@ -45,10 +52,10 @@ def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
     early, late = run(store, 1, "recipe.py"), run(store, 2, "recipe.py", "spec.json")
     ran = run(store, 3, "recipe.py", "spec.json", "steps/train.json")
     active, ended, stale = (run(store, n, "recipe.py", "spec.json") for n in (4, 5, 6))
-    enter(store, [active, stale])
-    close(store, ended, {})
-    close(store, stale, {})
-    enter(store, [stale])
+    register_runs(store, [active, stale])
+    finish_run(store, ended, {})
+    finish_run(store, stale, {})
+    register_runs(store, [stale])
     store.put("towns/annotations/20261123-154201-000004/x.json", b"{}")
     store.put("_data/synthetic_town/recipe.py", b"")
     assert kinds(store) == {
@@ -60,8 +67,8 @@ def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
     removed = {one.run.id: remove_leftover(store, one) for one in leftovers(store, older_than_s=0)}
     assert removed == {stale.id: True, early.id: True, late.id: True, ran.id: False}
     assert kinds(store) == {ran.id: "unlisted folder"}
-    assert set(roll(store, "towns").ids) == {active.id, ended.id, stale.id}
-    assert roll(store, "towns").active == [active]
+    assert set(list_runs(store, "towns").ids) == {active.id, ended.id, stale.id}
+    assert list_runs(store, "towns").active == [active]
     assert early.id not in store.folders("towns/")
     for kept in (ran, active, ended, stale):
         assert store.exists(kept.key("spec.json"))
@@ -79,7 +86,7 @@ def test_what_was_written_within_the_hour_may_be_under_way(store: Store) -> None
 def test_a_run_that_is_listed_meanwhile_is_not_removed(store: Store) -> None:
     one = run(store, 1, "recipe.py", "spec.json")
     (found,) = leftovers(store, older_than_s=0)
-    enter(store, [one])
+    register_runs(store, [one])
     assert not remove_leftover(store, found)
     assert store.exists(one.key("recipe.py"))
 
@@ -90,8 +97,8 @@ def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
 ) -> None:
     """Whichever request of the one the other falls between."""
     one = run(store, 1, "spec.json")
-    close(store, one, {})
-    enter(store, [one])
+    finish_run(store, one, {})
+    register_runs(store, [one])
     calls = 0
     put, delete, get = Store.put, Store.delete, Store.get
 
@@ -101,20 +108,20 @@ def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
             mine, calls = calls, calls + 1
             if mine == at:
                 monkeypatch.undo()
-                drop_stale_mark(self, one)
+                delete_stale_mark(self, one)
             return method(self, *args, **kwargs)
 
         return call
 
     for name, method in (("put", put), ("delete", delete), ("get", get)):
         monkeypatch.setattr(Store, name, other(method))
-    reopen(store, one)
+    reopen_run(store, one)
     monkeypatch.undo()
     if calls <= at:
-        drop_stale_mark(store, one)
-    assert is_on(store, one)
+        delete_stale_mark(store, one)
+    assert run_exists(store, one)
     assert not store.exists(one.end_key)
-    assert roll(store, "towns").active == [one]
+    assert list_runs(store, "towns").active == [one]
 
 
 @pytest.mark.parametrize("at", range(3))
@@ -123,26 +130,26 @@ def test_a_mark_that_is_dropped_while_its_run_is_reopened_is_put_back(
 ) -> None:
     """The same, with the one in the place of the other."""
     one = run(store, 1, "spec.json")
-    close(store, one, {})
-    enter(store, [one])
+    finish_run(store, one, {})
+    register_runs(store, [one])
     delete, exists = Store.delete, Store.exists
 
     def between(number, method):  # type: ignore[no-untyped-def]
         def call(self, *args):  # type: ignore[no-untyped-def]
             if number == at:
                 monkeypatch.undo()
-                reopen(self, one)
+                reopen_run(self, one)
             return method(self, *args)
 
         return call
 
     monkeypatch.setattr(Store, "delete", between(0, delete))
     monkeypatch.setattr(Store, "exists", between(1, exists))
-    drop_stale_mark(store, one)
+    delete_stale_mark(store, one)
     monkeypatch.undo()
     if at == 2:
-        reopen(store, one)
-    assert roll(store, "towns").active == [one]
+        reopen_run(store, one)
+    assert list_runs(store, "towns").active == [one]
 
 
 def test_the_shell_lists_and_cleans(store: Store, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import Lab
 from rvlab.errors import SpecError
-from rvlab.store import S3Access, Store, at, remember
+from rvlab.store import S3Access, Store, register_store, store_for_uri
 from rvlab.store.patience import duration_text, patience_s
 from tests.conftest import TINY
 
@@ -52,9 +52,9 @@ def test_durations_are_said_in_seconds_or_minutes(seconds: float, text: str) -> 
 def test_what_lies_beside_a_patient_store_is_waited_for_too(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store._opened", {})
+    monkeypatch.setattr("rvlab.store.store._registered", {})
     access = S3Access("http://127.0.0.1:9", "key", "secret")
-    remember(Store("s3://bucket/runs", access, patience_s=77))
-    assert at("s3://bucket/runs/_data/scene.tif").patience_s == 77
-    assert at("s3://bucket/other/scene.tif").patience_s == 77
-    assert at("s3://elsewhere/scene.tif").patience_s == 2
+    register_store(Store("s3://bucket/runs", access, patience_s=77))
+    assert store_for_uri("s3://bucket/runs/_data/scene.tif").patience_s == 77
+    assert store_for_uri("s3://bucket/other/scene.tif").patience_s == 77
+    assert store_for_uri("s3://elsewhere/scene.tif").patience_s == 2

@@ -27,26 +27,26 @@ from rvlab.errors import MissingExtra, ServerError
 from rvlab.store import server
 from rvlab.store.server import Server
 
-STARTER = "import sys; from rvlab.store import server; print(server.start(sys.argv[1]).pid)"
+STARTER = "import sys; from rvlab.store import server; print(server.start_server(sys.argv[1]).pid)"
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("server") / "a folder"  # not there yet, and with a space
     yield home
-    server.stop(home)
+    server.stop_server(home)
 
 
 @pytest.fixture
 def running(folder: Path) -> Server:
-    return server.start(folder)
+    return server.start_server(folder)
 
 
 @pytest.fixture
 def other(tmp_path: Path) -> Iterator[Path]:
     yield tmp_path / "other"
     with contextlib.suppress(ServerError):
-        server.stop(tmp_path / "other")
+        server.stop_server(tmp_path / "other")
 
 
 def bucket(at: Server, **changed: Any) -> S3Store:
@@ -96,8 +96,8 @@ def ask(port: int, path: str, context: ssl.SSLContext | None) -> bytes:
 
 
 def test_start_is_found_by_every_later_process(running: Server, folder: Path) -> None:
-    assert server.start(folder) == running
-    assert server.find(folder) == running
+    assert server.start_server(folder) == running
+    assert server.find_server(folder) == running
     child = subprocess.run(
         [sys.executable, "-c", STARTER, str(folder)], capture_output=True, text=True, check=True
     )
@@ -106,9 +106,9 @@ def test_start_is_found_by_every_later_process(running: Server, folder: Path) ->
 
 
 def test_a_folder_without_a_server_stays_as_it_is(tmp_path: Path) -> None:
-    assert server.find(tmp_path / "none") is None
-    assert server.stop(tmp_path / "none") is False
-    assert server.stop(tmp_path) is False
+    assert server.find_server(tmp_path / "none") is None
+    assert server.stop_server(tmp_path / "none") is False
+    assert server.stop_server(tmp_path) is False
     assert not list(tmp_path.iterdir())
 
 
@@ -127,8 +127,8 @@ def test_only_the_right_secret_gets_in(running: Server, folder: Path) -> None:
     with pytest.raises(PermissionDeniedError):
         obstore.get(bucket(running, secret_access_key="x" * 40), "guarded")
     assert anonymous(running) == anonymous(running, "guarded") == 403
-    server.stop(folder)
-    again = server.start(folder)
+    server.stop_server(folder)
+    again = server.start_server(folder)
     assert anonymous(again) == anonymous(again, "guarded") == 403
     assert obstore.get(bucket(again), "guarded").bytes() == b"treasure"
 
@@ -166,9 +166,9 @@ def test_a_killed_server_comes_back_with_its_keys_and_objects(
     for key, body in bodies.items():
         obstore.put(bucket(running), key, body)
     psutil.Process(running.pid).kill()
-    while server.find(folder):
+    while server.find_server(folder):
         time.sleep(0.01)
-    again = server.start(folder)
+    again = server.start_server(folder)
     assert again.endpoint == running.endpoint
     assert again.pid != running.pid
     assert (again.access_key, again.secret_key) == (running.access_key, running.secret_key)
@@ -179,16 +179,16 @@ def test_stop_leaves_nothing_but_the_data(running: Server, folder: Path) -> None
     command = " ".join(psutil.Process(running.pid).cmdline())
     ports = re.findall(r"port(?:\.grpc)?=(\d{2,})", command)
     assert len(ports) == 10
-    assert server.stop(folder) is True
+    assert server.stop_server(folder) is True
     assert processes(folder) == []
     assert [p for n in ports for p in Path("/tmp").glob(f"seaweedfs-*-{n}.sock")] == []
-    assert server.find(folder) is None
-    assert server.stop(folder) is False
+    assert server.find_server(folder) is None
+    assert server.stop_server(folder) is False
     assert any((folder / "data").iterdir())
 
 
 def test_many_starters_at_once_get_one_server(folder: Path) -> None:
-    server.stop(folder)
+    server.stop_server(folder)
     command = [sys.executable, "-c", STARTER, str(folder)]
     starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     pids = {int(starter.communicate()[0]) for starter in starters}
@@ -197,23 +197,23 @@ def test_many_starters_at_once_get_one_server(folder: Path) -> None:
 
 
 def test_a_starter_killed_half_way_leaves_no_lock_and_no_second_server(folder: Path) -> None:
-    server.stop(folder)
+    server.stop_server(folder)
     with subprocess.Popen([sys.executable, "-c", STARTER, str(folder)]) as starter:
         while not (half := processes(folder)):
             assert starter.poll() is None
         starter.kill()
-    found = server.start(folder)
+    found = server.start_server(folder)
     assert processes(folder) == [found.pid]
     assert half == [found.pid]
-    assert server.find(folder) == found
+    assert server.find_server(folder) == found
 
 
 def test_a_taken_port_is_left_to_its_owner(running: Server, folder: Path) -> None:
     obstore.put(bucket(running), "here", b"still")
-    server.stop(folder)
+    server.stop_server(folder)
     port = int(running.endpoint.rsplit(":", 1)[1])
     with socket.create_server(("127.0.0.1", port)):
-        moved = server.start(folder)
+        moved = server.start_server(folder)
         assert moved.endpoint != running.endpoint
         assert moved.secret_key == running.secret_key
         assert obstore.get(bucket(moved), "here").bytes() == b"still"
@@ -224,21 +224,21 @@ def test_a_deleted_state_file_costs_the_keys_and_nothing_else(
 ) -> None:
     obstore.put(bucket(running), "mine", b"yours")
     (folder / "server.json").unlink()
-    assert server.find(folder) is None
-    new = server.start(folder)
+    assert server.find_server(folder) is None
+    new = server.start_server(folder)
     assert new.secret_key != running.secret_key
     assert processes(folder) == [new.pid]
     assert obstore.get(bucket(new), "mine").bytes() == b"yours"
 
 
 def test_another_folder_has_another_server(running: Server, folder: Path, other: Path) -> None:
-    second = server.start(other)
+    second = server.start_server(other)
     assert second.endpoint != running.endpoint
     assert second.secret_key != running.secret_key
     with pytest.raises(PermissionDeniedError):
         obstore.put(bucket(second, secret_access_key=running.secret_key), "a", b"")
-    assert server.stop(other) is True
-    assert server.find(folder) == running
+    assert server.stop_server(other) is True
+    assert server.find_server(folder) == running
 
 
 @pytest.mark.parametrize(
@@ -257,13 +257,13 @@ def test_a_broken_state_file_is_named_with_the_way_out(other: Path, text: str) -
     other.mkdir()
     (other / "lock").touch()
     (other / "server.json").write_text(text)
-    for act in (server.start, server.find):
+    for act in (server.start_server, server.find_server):
         with pytest.raises(
             ServerError, match=r"server\.json is not what.*delete .*start again"
         ) as at:
             act(other)
         assert "hush" not in str(at.value)
-    assert server.stop(other) is False
+    assert server.stop_server(other) is False
     assert processes(other) == []
 
 
@@ -274,7 +274,7 @@ def test_a_server_that_does_not_come_up_shows_its_log_without_secrets(other: Pat
     with pytest.raises(
         ServerError, match=r"(?s)The S3 server in .*other.*server\.log, ends:\n.+"
     ) as at:
-        server.start(other, timeout_s=8)
+        server.start_server(other, timeout_s=8)
     keys = json.loads((other / "server.json").read_text())
     assert keys["secret_key"] not in str(at.value)
     assert keys["access_key"] not in str(at.value)
@@ -285,11 +285,11 @@ def test_a_server_that_does_not_come_up_shows_its_log_without_secrets(other: Pat
 def test_folders_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
     with pytest.raises(ServerError, match="holds other files"):
-        server.start(tmp_path)
+        server.start_server(tmp_path)
     with pytest.raises(ServerError, match="cannot use"):
-        server.start(tmp_path / "thesis.txt")
+        server.start_server(tmp_path / "thesis.txt")
     with pytest.raises(ServerError, match="comma"):
-        server.start(tmp_path / "a,b")
+        server.start_server(tmp_path / "a,b")
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
@@ -297,7 +297,7 @@ def test_what_is_missing_is_named(other: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "cryptography", None)
         with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[local\]', or use a folder"):
-            server.start(other)
+            server.start_server(other)
 
     def absent(name: str) -> None:
         raise importlib.metadata.PackageNotFoundError(name)
@@ -305,16 +305,16 @@ def test_what_is_missing_is_named(other: Path, monkeypatch: pytest.MonkeyPatch) 
     with monkeypatch.context() as patch:
         patch.setattr(importlib.metadata, "distribution", absent)
         with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[local\]'"):
-            server.start(other)
+            server.start_server(other)
     with monkeypatch.context() as patch:
         patch.setattr(os, "name", "nt")
         with pytest.raises(ServerError, match="needs Linux or macOS"):
-            server.find("anywhere")
+            server.find_server("anywhere")
     assert processes(other) == []
 
 
 def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path))
-    assert server.default_folder() == tmp_path / "s3"
+    assert server.default_server_folder() == tmp_path / "s3"
     monkeypatch.delenv("RVLAB_HOME")
-    assert server.default_folder().parts[-2:] == ("rvlab", "s3")
+    assert server.default_server_folder().parts[-2:] == ("rvlab", "s3")

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from rvlab import Lab
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
-from rvlab.store import S3Access, Store, at, normal, parsed, remember
+from rvlab.store import S3Access, Store, normalize_uri, parse_record, register_store, store_for_uri
 from rvlab.store.server import Server
 
 
@@ -35,8 +35,8 @@ from rvlab.store.server import Server
     ],
 )
 def test_each_store_has_one_spelling(given: str | Path, spelt: str) -> None:
-    assert normal(given) == spelt
-    assert normal(normal(given)) == spelt
+    assert normalize_uri(given) == spelt
+    assert normalize_uri(normalize_uri(given)) == spelt
 
 
 def test_a_folder_is_meant_from_here_and_from_home(
@@ -45,8 +45,13 @@ def test_a_folder_is_meant_from_here_and_from_home(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     here = os.path.realpath(tmp_path)
-    assert normal("store") == normal("./store") == normal("~/store") == f"{here}/store"
-    assert normal("a:b") == f"{here}/a:b"
+    assert (
+        normalize_uri("store")
+        == normalize_uri("./store")
+        == normalize_uri("~/store")
+        == f"{here}/store"
+    )
+    assert normalize_uri("a:b") == f"{here}/a:b"
 
 
 @pytest.mark.parametrize("nothing", ["", "  ", "s3://", "s3:///prefix"])
@@ -124,38 +129,38 @@ def test_each_ends_with_the_first_failure(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("a", b"1")
     with pytest.raises(KeyMissing, match="'b'"):
-        store.each(store.get, ["a", "b"])
+        store.map_concurrently(store.get, ["a", "b"])
 
 
 def test_a_store_is_found_by_what_lies_in_it_the_deepest_root_first(tmp_path: Path) -> None:
-    outer = remember(Store(tmp_path / "found"))
-    inner = remember(Store(tmp_path / "found" / "inner"))
-    assert at(f"{inner.uri}/towns/run") is inner
-    assert at(inner.uri) is inner
-    assert at(f"{outer.uri}/innermost/run") is outer
+    outer = register_store(Store(tmp_path / "found"))
+    inner = register_store(Store(tmp_path / "found" / "inner"))
+    assert store_for_uri(f"{inner.uri}/towns/run") is inner
+    assert store_for_uri(inner.uri) is inner
+    assert store_for_uri(f"{outer.uri}/innermost/run") is outer
 
 
 def test_a_store_that_was_never_opened_is_found_by_its_address(tmp_path: Path) -> None:
     uri = f"{tmp_path}/towns/run/spec.json"
     Store(tmp_path).put("towns/run/spec.json", b"{}")
-    found = at(uri)
+    found = store_for_uri(uri)
     assert found.get(found.key(uri)) == b"{}"
 
     memory = "memory://at/towns/run/spec.json"
     Store("memory://at").put("towns/run/spec.json", b"{}")
-    assert at(memory).get(at(memory).key(memory)) == b"{}"
+    assert store_for_uri(memory).get(store_for_uri(memory).key(memory)) == b"{}"
 
 
 def test_a_bucket_that_was_never_opened_is_reached_as_the_environment_says(
     s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store._opened", {})
+    monkeypatch.setattr("rvlab.store.store._registered", {})
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
     uri = f"s3://{s3.bucket}/at/k"
     Store(f"s3://{s3.bucket}/at", access).put("k", b"v")
     for name, value in access.environ().items():
         monkeypatch.setenv(name, value)
-    assert at(uri).get(at(uri).key(uri)) == b"v"
+    assert store_for_uri(uri).get(store_for_uri(uri).key(uri)) == b"v"
 
 
 @given(st.binary(max_size=40))
@@ -165,12 +170,12 @@ def test_whatever_a_key_holds_is_a_record_or_broken(data: bytes) -> None:
     except ValueError:
         whole = False
     if whole:
-        assert parsed("k", data) == json.loads(data)
+        assert parse_record("k", data) == json.loads(data)
     else:
         with pytest.raises(
             RecordBroken, match=r"^k (is not whole JSON|holds .*, not a JSON object)"
         ):
-            parsed("k", data)
+            parse_record("k", data)
 
 
 json_values = st.recursive(

@@ -7,10 +7,10 @@ import json
 import numpy as np
 import pytest
 
-from rvlab.plot import paint
+from rvlab.plot._grid import colorize
 from rvlab.raster import Classes
-from tests.raster.made import Experiment, photo, write
-from tests.viewer.made import boxed
+from tests.raster.samples import Experiment, photo, write
+from tests.viewer.samples import boxed
 from tests.viewer.test_viewer import guessed
 
 pytestmark = pytest.mark.slow
@@ -151,7 +151,7 @@ def viewer(browser, jupyterlab, made, tmp_path_factory):
 
 
 def colored(ids, of=None):
-    out = np.dstack([paint.colored(ids, CLASSES), np.full(ids.shape, 255, np.uint8)])
+    out = np.dstack([colorize.color_classes(ids, CLASSES), np.full(ids.shape, 255, np.uint8)])
     if of is not None:
         out[~np.isin(ids, of)] = 0
     return out
@@ -283,7 +283,9 @@ def test_errors_are_those_of_the_grid(viewer, made):
     page.uncheck("input[value=background]")
     page.check("input[value=right]")
     part = (slice(0, 512), slice(512, 1024))
-    wanted = paint.errors(made.truth["val-0"][part], guessed(made, 1)[part], CLASSES, [1, 2])
+    wanted = colorize.color_errors(
+        made.truth["val-0"][part], guessed(made, 1)[part], CLASSES, [1, 2]
+    )
     assert (viewer.tile("right", "0/1/0") == wanted).all()
     page.hover(".rvlab-map", position={"x": 700, "y": 200})
     page.wait_for_selector(".rvlab-cursor:not(:empty)")

@@ -18,14 +18,14 @@ import traitlets
 from PIL import Image
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, TableError
-from rvlab.plot import paint
+from rvlab.plot._grid import colorize
 from rvlab.raster import read
 from rvlab.viewer import viewer
-from rvlab.viewer.desk import Cache, Desk
-from rvlab.viewer.tiles import TILE_PX, Spot, levels
-from tests.raster.made import Experiment, config, photo, write
+from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
+from rvlab.viewer.tiles import TILE_PX, TileRef, top_level
+from tests.raster.samples import Experiment, config, photo, write
 from tests.raster.test_truth import box, feature, geojson
-from tests.viewer.made import boxed
+from tests.viewer.samples import boxed
 from tests.waiting import wait_until
 
 HEIGHT, WIDTH = 700, 1100
@@ -62,7 +62,7 @@ class Page:
 
     def say(self, **content):
         self._count += 1
-        self.shown._heard(self.shown, {"id": f"p.{self._count}"} | content, [])
+        self.shown._on_message(self.shown, {"id": f"p.{self._count}"} | content, [])
 
     def tile(self, layer, level=0, x=0, y=0, scene="val-0"):
         asked = {"scene": scene, "layer": layer, "level": level, "x": x, "y": y}
@@ -170,7 +170,10 @@ def test_a_scene_is_told_with_its_place_and_its_classes(page):
     assert about["transform"] == [0.5, 0, 663_000, 0, -0.5, 3_999_000]
     assert (about["crs"], about["metres"], about["unlabelled"]) == ("EPSG:32611", 0.5, 3)
     assert about["classes"][1] == {"name": "building", "color": [255, 165, 0]}
-    assert page.shown.spec["legend"]["errors"][0] == {"name": "right", "color": [*paint.RIGHT]}
+    assert page.shown.spec["legend"]["errors"][0] == {
+        "name": "right",
+        "color": [*colorize.TRUE_POSITIVE],
+    }
 
 
 def test_runs_that_do_not_fit_are_named_with_the_reason(made):
@@ -236,15 +239,15 @@ def test_tiles_outside_the_scene_are_an_error_and_nothing_is_read(page, level, x
 
 def test_tiles_cover_a_scene_once():
     for width, height in [(1, 1), (512, 512), (513, 40), (5000, 1700)]:
-        for level in range(levels(width, height) + 1):
+        for level in range(top_level(width, height) + 1):
             side = TILE_PX << level
             tiles = [
-                Spot(level, x, y)
+                TileRef(level, x, y)
                 for x in range(-(-width // side))
                 for y in range(-(-height // side))
             ]
             assert sum(s.window(width, height).area for s in tiles) == width * height
-        assert Spot(level, 0, 0).window(width, height).area == width * height
+        assert TileRef(level, 0, 0).window(width, height).area == width * height
 
 
 def test_the_state_of_the_widget_holds_no_address(made, page):
@@ -327,15 +330,15 @@ def test_nothing_to_see_is_told_in_words(made, tmp_path):
 
 def test_the_newest_is_done_first_and_what_is_dropped_is_not_done():
     gate, done = threading.Event(), []
-    desk = Desk(threads=1)
-    desk.ask("first", gate.wait, done.append)
+    desk = LifoExecutor(threads=1)
+    desk.submit("first", gate.wait, done.append)
     while not desk.threads or desk._jobs:
         time.sleep(0.01)
     for name in "abcd":
-        desk.ask(name, name.upper, done.append)
-    desk.drop(["b", "nobody"])
+        desk.submit(name, name.upper, done.append)
+    desk.cancel(["b", "nobody"])
     gate.set()
-    desk.ask("e", lambda: "e", done.append)
+    desk.submit("e", lambda: "e", done.append)
     wait_until(lambda: len(done) == 5)
     assert done[0] is True
     assert done[-2:] == ["C", "A"]
@@ -345,22 +348,22 @@ def test_the_newest_is_done_first_and_what_is_dropped_is_not_done():
 
 def test_threads_leave_when_idle_and_come_again():
     done = []
-    desk = Desk(threads=3, idle_s=0.05)
+    desk = LifoExecutor(threads=3, idle_s=0.05)
     for i in range(20):
-        desk.ask(i, partial(int, i), done.append)
+        desk.submit(i, partial(int, i), done.append)
     wait_until(lambda: not desk.threads)
     assert sorted(done) == list(range(20))
-    desk.ask("again", lambda: "again", done.append)
+    desk.submit("again", lambda: "again", done.append)
     wait_until(lambda: done[-1] == "again")
 
 
 def test_a_job_that_breaks_is_told_and_stops_no_thread():
     done = []
-    desk = Desk(threads=1)
-    desk.ask(0, lambda: 1 / 0, done.append)
+    desk = LifoExecutor(threads=1)
+    desk.submit(0, lambda: 1 / 0, done.append)
     wait_until(lambda: done)
     assert str(done[0]) == "It cannot be drawn: ZeroDivisionError: division by zero"
-    desk.ask(1, lambda: "fine", done.append)
+    desk.submit(1, lambda: "fine", done.append)
     wait_until(lambda: done[-1] == "fine")
     desk.close()
 
@@ -385,7 +388,7 @@ def test_two_viewers_of_the_same_runs_answer_each_for_itself(made):
 
 
 def test_the_cache_keeps_what_was_asked_for_last():
-    cache = Cache(100)
+    cache = SizedLRUCache(100)
     for name in "abc":
         cache.put(name, name, 40)
     assert [cache.get(name) for name in "abc"] == [None, "b", "c"]

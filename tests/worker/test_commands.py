@@ -13,7 +13,7 @@ import pytest
 from rvlab.errors import StepError
 from rvlab.model import Spec
 from rvlab.worker import commands
-from tests.worker.made import made
+from tests.worker.samples import made
 
 pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::UserWarning")
 
@@ -84,7 +84,7 @@ def configured(tmp_path: Path, ending: str) -> dict[str, Any]:
     recipe = f"{RECIPE}\n\ndef get_config(runner, root_uri):\n{textwrap.indent(ending, '    ')}\n"
     store, run = made(tmp_path / "store", recipe)
     spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
-    commands.configure(store, run, spec, tmp_path / "scratch")
+    commands.save_config(store, run, spec, tmp_path / "scratch")
     return store.get_json(run.key("rv", "pipeline-config.json"))
 
 
@@ -169,7 +169,7 @@ def test_eval_leaves_a_file_for_groups_whose_scenes_are_predicted(
     from rastervision.pipeline.config import build_config
 
     config = build_config(json.loads(json.dumps(configured(tmp_path, "return made(root_uri)"))))
-    found = commands.expected(config, "eval", 0, 1)
+    found = commands.expected_outputs(config, "eval", 0, 1)
     assert [uri.split("/")[-2] for uri in found] == ["own", "validation_scenes"]
 
 
@@ -181,10 +181,10 @@ def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None
     (tmp_path / "store" / run.key("rv", "eval", "empty")).mkdir(parents=True)
     store.put(run.key("copies", "a", "labels.tif"), b"")
     uris = [f"{run.rv_uri}/{name}" for name in ("train", "predict/a.json", "eval", "nothing")]
-    uris += commands._looks(run)
+    uris += commands._derived_keys(run)
     store.put(run.key("tables", "windows.parquet"), b"")
     store.put(run.key("tables", "evals.parquet"), b"")
-    commands.clear(store, run, [*uris, "s3://elsewhere/rv/train", f"{run.uri}/spec.json"])
+    commands.delete_outputs(store, run, [*uris, "s3://elsewhere/rv/train", f"{run.uri}/spec.json"])
     left = [key for key, _ in store.files(run.key("rv"))]
     assert left == [run.key("rv", "predict", "b"), run.key("rv", "trained.txt")]
     assert store.exists(run.key("spec.json"))
@@ -196,4 +196,10 @@ def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None
 
 def test_the_pieces_of_a_step_are_as_many_as_have_work() -> None:
     dataset = SimpleNamespace(validation_scenes=[1] * 5, test_scenes=[], train_scenes=[])
-    assert [commands._pieces(dataset, "predict", n) for n in (1, 2, 3, 4, 9)] == [1, 2, 3, 3, 5]
+    assert [commands._count_pieces(dataset, "predict", n) for n in (1, 2, 3, 4, 9)] == [
+        1,
+        2,
+        3,
+        3,
+        5,
+    ]

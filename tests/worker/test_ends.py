@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 
 from rvlab.errors import KeyMissing, StepError
-from rvlab.frame.rows import rows_of
+from rvlab.frame.rows import read_rows
 from rvlab.model import Run, Spec
 from rvlab.store import Store
-from rvlab.worker.records import end
-from rvlab.worker.step import _reopen
-from tests.worker.made import made, record
+from rvlab.worker.records import write_end
+from rvlab.worker.step import _reopen_run
+from tests.worker.samples import made, record
 
 SCRIPT = """
 import sys, time
@@ -31,9 +31,9 @@ def body(store, run):
     Path(MARK).touch()
     print("at work")
 {body}
-    return step.Summary({{"f1": 0.5}}, {{}})
+    return step.EndSummary({{"f1": 0.5}}, {{}})
 
-step.summarize = body
+step.summarize_outputs = body
 sys.exit(step.run_step({uri!r}, "summarize", every_s=1.0)[0])
 """
 
@@ -90,7 +90,7 @@ def test_a_library_that_makes_another_error_of_the_signal_hides_it_from_nobody(
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 143
     why = "summarize was ended by signal 15 (SIGTERM)."
-    (row,) = rows_of(store, [run])
+    (row,) = read_rows(store, [run])
     assert (row["state"], row["error"]) == ("failed", why)
     step = step_record(store, run)
     assert (step["exit_code"], step["error"]) == (143, why)
@@ -110,14 +110,14 @@ def test_a_pod_that_is_asked_to_go_leaves_it_to_kubeflow_whether_its_run_is_over
     assert (step["state"], step["exit_code"]) == ("failed", 143)
     assert not store.exists(run.end_key)
     assert ended(started(tmp_path, run, "raise OSError('no imagery')"))[0] == 1
-    (row,) = rows_of(store, [run])
+    (row,) = read_rows(store, [run])
     assert (row["state"], row["error"]) == ("failed", "OSError: no imagery")
 
 
 def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     process = started(tmp_path, run, "time.sleep(3600)")
-    end(store, run, record(store, run, "spec.json"), "cancelled")
+    write_end(store, run, record(store, run, "spec.json"), "cancelled")
     assert ended(process)[0] == 143
     step = step_record(store, run)
     assert (step["state"], step["exit_code"]) == ("cancelled", 143)
@@ -150,12 +150,12 @@ def test_a_step_that_is_told_to_end_while_it_begins_says_so(tmp_path: Path) -> N
     store, run = made(tmp_path / "store")
     script = f"""
 import os, signal, sys
-from rvlab.worker import journal, step
-attempts = journal.Journal._attempts
+from rvlab.worker import step, step_recorder
+attempts = step_recorder.StepRecorder._attempts
 def slow(self):
     os.kill(os.getpid(), signal.SIGTERM)
     return attempts(self)
-journal.Journal._attempts = slow
+step_recorder.StepRecorder._attempts = slow
 sys.exit(step.run_step({run.uri!r}, "summarize")[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
@@ -171,12 +171,12 @@ def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> Non
         run,
         """
         import os, signal
-        from rvlab.worker.journal import Journal
-        finish = Journal._finish
+        from rvlab.worker.step_recorder import StepRecorder
+        finish = StepRecorder._finish
         def late(self, exc):
             os.kill(os.getpid(), signal.SIGTERM)
             finish(self, exc)
-        Journal._finish = late
+        StepRecorder._finish = late
         """,
     )
     assert ended(process)[0] == -signal.SIGTERM  # who sent it is obeyed in the end
@@ -192,15 +192,15 @@ def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_
         run,
         """
         import os, signal
-        from rvlab.worker.journal import Journal
+        from rvlab.worker.step_recorder import StepRecorder
         def killed(number, frame):
             raise RuntimeError("DataLoader worker (pid 7) is killed by signal: Terminated.")
         signal.signal(signal.SIGCHLD, killed)
-        finish = Journal._finish
+        finish = StepRecorder._finish
         def late(self, exc):
             os.kill(os.getpid(), signal.SIGCHLD)
             finish(self, exc)
-        Journal._finish = late
+        StepRecorder._finish = late
         Path(MARK).with_name("ready").touch()
         time.sleep(3600)
         """,
@@ -220,10 +220,10 @@ def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) 
             run,
             """
             from rvlab.errors import StoreError
-            from rvlab.worker import journal
+            from rvlab.worker import step_recorder
             def refused(self, store):
                 raise StoreError("The bucket is full.")
-            journal.Journal._write = refused
+            step_recorder.StepRecorder._write = refused
             """,
         )
     )
@@ -236,9 +236,9 @@ def test_two_steps_run_in_one_process(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     script = f"""
 import os, tempfile
-from rvlab.worker import mends, step
-mends.apply = lambda scratch, seed, **split: mends.fresh_cache(scratch)
-step.command = lambda *args, **more: tempfile.mkdtemp()
+from rvlab.worker import rv_patches, step
+rv_patches.apply_patches = lambda scratch, seed, **split: rv_patches.patch_download_cache(scratch)
+step.run_command = lambda *args, **more: tempfile.mkdtemp()
 before = os.getcwd(), os.environ.get("TMPDIR"), tempfile.gettempdir()
 for name in ("train", "eval"):
     assert step.run_step({run.uri!r}, name)[0] == 0, name
@@ -254,7 +254,7 @@ assert (os.getcwd(), os.environ.get("TMPDIR"), tempfile.gettempdir()) == before
 def failed_in(store: Store, run: Run, step: str | None, *started_before: str) -> None:
     """The run failed in a step, after others had been started."""
     spec = Spec.from_record(record(store, run, "spec.json"), "spec.json")
-    end(store, run, spec.record(), "failed", step=step, error="It rained.")
+    write_end(store, run, spec.record(), "failed", step=step, error="It rained.")
     for name in started_before:
         store.put_json(run.key("steps", f"{name}.json"), {})
 
@@ -278,7 +278,7 @@ def test_the_step_that_failed_or_an_earlier_one_reopens_a_run(
 ) -> None:
     store, run = made(tmp_path)
     failed_in(store, run, failed, "train", "predict-0")
-    _reopen(store, run, step, split)
+    _reopen_run(store, run, step, split)
     assert store.exists(run.end_key) is not reopens
 
 
@@ -286,8 +286,8 @@ def test_a_run_that_failed_is_not_summarized(tmp_path: Path) -> None:
     store, run = made(tmp_path)
     failed_in(store, run, "predict", "predict-0")
     with pytest.raises(StepError, match=r"failed in predict\. Start predict again first\."):
-        _reopen(store, run, "summarize", None)
+        _reopen_run(store, run, "summarize", None)
     store.delete([run.end_key])
-    _reopen(store, run, "summarize", None)
+    _reopen_run(store, run, "summarize", None)
     with pytest.raises(KeyMissing):
         store.get_json(run.end_key)

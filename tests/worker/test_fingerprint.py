@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import StoreError
-from rvlab.store import S3Access, Store, remember
+from rvlab.store import S3Access, Store, register_store
 from rvlab.store.server import Server
 from rvlab.worker import fingerprint
 
@@ -61,7 +61,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def eval_set(of: dict[str, Any]) -> str:
-    table = fingerprint.scenes(of, GROUPS)
+    table = fingerprint.fingerprint_scenes(of, GROUPS)
     return fingerprint.eval_sets(table, of["dataset"]["class_config"])["validation"]
 
 
@@ -72,7 +72,7 @@ def test_it_is_the_same_wherever_the_files_lie(
     other = tmp_path / "moved"
     shutil.copytree(folder, other)
     assert eval_set(config(str(other))) == first
-    store = remember(Store(f"s3://{s3.bucket}/fingerprints", s3_access))
+    store = register_store(Store(f"s3://{s3.bucket}/fingerprints", s3_access))
     for path in folder.iterdir():
         store.put(path.name, path.read_bytes())
     assert eval_set(config(store.uri)) == first
@@ -80,9 +80,9 @@ def test_it_is_the_same_wherever_the_files_lie(
 
 @pytest.mark.parametrize("name", ["a.tif", "b.geojson", "a-aoi.geojson"])
 def test_another_image_label_or_area_is_another_set(folder: Path, name: str) -> None:
-    before = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
+    before = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
     (folder / name).write_text("other")
-    after = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
+    after = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
     column = {".tif": "image", ".geojson": "labels"}.get(name[1:], "aois")
     differ = [
         (row["scene"], key)
@@ -120,8 +120,8 @@ def test_a_file_that_cannot_be_read_is_represented_by_its_address(
 ) -> None:
     first = eval_set(config(str(folder)))
     (folder / "a.tif").unlink()
-    rows = fingerprint.scenes(config(str(folder)), GROUPS).to_pylist()
-    assert [row["rests_on"] for row in rows] == ["address", "content"]
+    rows = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
+    assert [row["hashed_from"] for row in rows] == ["address", "content"]
     assert "a.tif cannot be read here, so the fingerprint of scene 'a'" in capsys.readouterr().out
     assert eval_set(config(str(folder))) != first
 
@@ -129,29 +129,29 @@ def test_a_file_that_cannot_be_read_is_represented_by_its_address(
 def test_a_large_image_is_read_in_blocks_and_large_labels_whole(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(fingerprint, "BLOCK", 10)
-    monkeypatch.setattr(fingerprint, "WHOLE", 640)
+    monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 10)
+    monkeypatch.setattr(fingerprint, "MAX_WHOLE_BYTES", 640)
     path = tmp_path / "large.tif"
     data = bytearray(i % 251 for i in range(5000))
     path.write_bytes(data)
-    image, labels = (fingerprint.content(str(path), whole=whole) for whole in (False, True))
+    image, labels = (fingerprint.file_sha256(str(path), whole=whole) for whole in (False, True))
     for place, seen in ((0, True), (4999, True), (20, False)):
         other = bytearray(data)
         other[place] ^= 1
         path.write_bytes(other)
-        assert (fingerprint.content(str(path), whole=False) != image) is seen
-        assert fingerprint.content(str(path)) != labels
+        assert (fingerprint.file_sha256(str(path), whole=False) != image) is seen
+        assert fingerprint.file_sha256(str(path)) != labels
     path.write_bytes(data[:-1])
-    assert fingerprint.content(str(path), whole=False) != image
+    assert fingerprint.file_sha256(str(path), whole=False) != image
 
 
 def test_a_missing_file_has_no_content(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"gone.tif"):
-        fingerprint.content(str(tmp_path / "gone.tif"))
+        fingerprint.file_sha256(str(tmp_path / "gone.tif"))
 
 
 def test_a_config_is_not_changed(folder: Path) -> None:
     base = config(str(folder))
     before = json.dumps(base)
-    fingerprint.scenes(base, GROUPS)
+    fingerprint.fingerprint_scenes(base, GROUPS)
     assert json.dumps(base) == before

@@ -15,8 +15,14 @@ import pytest
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
-from rvlab.model.log import epochs, seconds
-from rvlab.worker.results import CONFUSION, EVALS, evaluations, headline, history
+from rvlab.model.train_log import parse_epochs, parse_seconds
+from rvlab.worker.results import (
+    CONFUSION_SCHEMA,
+    EVALS_SCHEMA,
+    evaluation_tables,
+    headline_metrics,
+    history_from_log,
+)
 
 NAMES = ["background", "building", "road"]
 
@@ -95,9 +101,9 @@ def value(table: pa.Table, metric: str, of: str | None = None, scene: str | None
 
 def test_segmentation_is_scored_over_all_and_per_scene_without_unlabelled_pixels(segmented):
     raw, config = segmented
-    table, confusion = evaluations({"validation_scenes": raw}, config)
-    assert table.schema == EVALS
-    assert confusion.schema == CONFUSION
+    table, confusion = evaluation_tables({"validation_scenes": raw}, config)
+    assert table.schema == EVALS_SCHEMA
+    assert confusion.schema == CONFUSION_SCHEMA
     assert set(table["group"].to_pylist()) == {"validation"}
     assert list(dict.fromkeys(table["scene"].to_pylist())) == [None, "s1", "s2"]
     cm = np.array(raw["overall"][-1]["conf_mat"])
@@ -117,7 +123,7 @@ def test_segmentation_is_scored_over_all_and_per_scene_without_unlabelled_pixels
 
 def test_class_null_has_counts_and_no_metrics(segmented):
     raw, config = segmented
-    table, _ = evaluations({"validation_scenes": raw}, config)
+    table, _ = evaluation_tables({"validation_scenes": raw}, config)
     null = [r for r in table.to_pylist() if r["class"] == "null" and r["scene"] is None]
     assert {r["metric"]: r["value"] for r in null} == {
         "truth_count": 3,  # pixels left out
@@ -130,7 +136,7 @@ def test_class_that_is_never_found_scores_zero_where_raster_vision_says_undefine
     road = next(i for i in raw["overall"] if i["class_name"] == "road")
     assert road["metrics"]["f1"] is None
     assert road["metrics"]["precision"] is None
-    table, _ = evaluations({"validation_scenes": raw}, config)
+    table, _ = evaluation_tables({"validation_scenes": raw}, config)
     assert value(table, "f1", "road") == 0
     assert value(table, "precision", "road") is None
     assert value(table, "f1", "road", "s1") is None  # absent there, from truth and prediction
@@ -138,7 +144,7 @@ def test_class_that_is_never_found_scores_zero_where_raster_vision_says_undefine
 
 def test_raster_visions_average_stands_under_its_own_name(segmented):
     raw, config = segmented
-    table, _ = evaluations({"validation_scenes": raw}, config)
+    table, _ = evaluation_tables({"validation_scenes": raw}, config)
     for metric in ("f1", "precision", "recall"):
         assert value(table, f"rv_average_{metric}") == raw["overall"][-1]["metrics"][metric]
     assert value(table, "rv_average_f1") != pytest.approx(value(table, "f1"))
@@ -147,14 +153,14 @@ def test_raster_visions_average_stands_under_its_own_name(segmented):
 def test_undefined_average_is_null(segmented):
     raw, config = segmented
     raw["overall"][-1]["metrics"].update(f1=None, recall=float("nan"))
-    table, _ = evaluations({"validation_scenes": raw}, config)
+    table, _ = evaluation_tables({"validation_scenes": raw}, config)
     assert value(table, "rv_average_f1") is None
     assert value(table, "rv_average_recall") is None
 
 
 def test_confusion_has_every_pair_and_its_scenes_sum_to_the_whole(segmented):
     raw, config = segmented
-    _, confusion = evaluations({"validation_scenes": raw}, config)
+    _, confusion = evaluation_tables({"validation_scenes": raw}, config)
     rows = confusion.to_pylist()
     assert len(rows) == 3 * 16
     for truth in config["names"]:
@@ -169,7 +175,7 @@ def test_model_that_sees_only_background_shines_in_raster_visions_average_alone(
     config = class_config(rv, NAMES, "background", segments=True)
     truth = np.repeat([0, 1, 2], [90, 8, 2])
     raw = written(segmentation(rv, config, {"s": (truth, np.zeros(100, int))}), tmp_path)
-    row = headline(evaluations({"test_scenes": raw}, json.loads(config.json()))[0])
+    row = headline_metrics(evaluation_tables({"test_scenes": raw}, json.loads(config.json()))[0])
     assert row["rv_average_f1"] == pytest.approx(0.853, abs=5e-4)
     assert row["f1"] == pytest.approx(0.316, abs=5e-4)
     assert row["recall"] == pytest.approx(1 / 3)
@@ -180,7 +186,7 @@ def test_model_that_sees_only_background_shines_in_raster_visions_average_alone(
 def test_null_class_of_the_users_own_is_a_class_like_any_other(rv, tmp_path):
     config = class_config(rv, NAMES, "background", segments=True)
     raw = written(segmentation(rv, config, {"s": ([0, 0, 1, 2], [0, 1, 1, 2])}), tmp_path)
-    table, _ = evaluations({"test_scenes": raw}, json.loads(config.json()))
+    table, _ = evaluation_tables({"test_scenes": raw}, json.loads(config.json()))
     assert value(table, "recall", "background") == 0.5
     assert value(table, "f1") == pytest.approx((2 / 3 + 2 / 3 + 1) / 3)
 
@@ -197,7 +203,7 @@ def test_chip_classification_is_read(rv, tmp_path):
         evaluation.compute(truth, prediction)
     raw = written(evaluation, tmp_path)
     assert isinstance(raw, list)  # no part per scene
-    table, confusion = evaluations({"validation_scenes": raw}, json.loads(config.json()))
+    table, confusion = evaluation_tables({"validation_scenes": raw}, json.loads(config.json()))
     assert table["scene"].null_count == len(table)
     assert value(table, "accuracy") == 0.75
     assert value(table, "f1", "forest") == pytest.approx(0.8)
@@ -219,8 +225,8 @@ def test_object_detection_has_counts_but_no_matrix_no_iou_no_accuracy(rv, tmp_pa
         with rv_divides():
             total.merge(alone, scene_id=scene)
     raw = written(total, tmp_path)
-    table, confusion = evaluations({"validation_scenes": raw}, json.loads(config.json()))
-    assert confusion.schema == CONFUSION
+    table, confusion = evaluation_tables({"validation_scenes": raw}, json.loads(config.json()))
+    assert confusion.schema == CONFUSION_SCHEMA
     assert len(confusion) == 0
     assert not {"iou", "mean_iou", "accuracy"} & set(table["metric"].to_pylist())
     assert value(table, "truth_count", "car") == 4
@@ -229,7 +235,7 @@ def test_object_detection_has_counts_but_no_matrix_no_iou_no_accuracy(rv, tmp_pa
     assert value(table, "precision", "boat", "s1") == 0.5
     assert value(table, "f1", "plane") is None
     assert value(table, "f1") == pytest.approx(2 / 3)
-    assert set(headline(table)) == {
+    assert set(headline_metrics(table)) == {
         "f1",
         "precision",
         "recall",
@@ -242,18 +248,18 @@ def test_object_detection_has_counts_but_no_matrix_no_iou_no_accuracy(rv, tmp_pa
 def test_groups_of_ones_own_keep_their_names(segmented):
     raw, config = segmented
     keys = ["test_scenes", "far_scenes", "validation", "validation_scenes"]
-    table, confusion = evaluations(dict.fromkeys(keys, raw), config)
+    table, confusion = evaluation_tables(dict.fromkeys(keys, raw), config)
     names = ["test", "far_scenes", "validation", "validation_scenes"]
     assert list(dict.fromkeys(table["group"].to_pylist())) == names
     assert list(dict.fromkeys(confusion["group"].to_pylist())) == names
 
 
 def test_nothing_evaluated_gives_empty_tables_with_their_columns():
-    table, confusion = evaluations({}, {"names": NAMES, "null_class": None})
-    assert table.schema == EVALS
-    assert confusion.schema == CONFUSION
+    table, confusion = evaluation_tables({}, {"names": NAMES, "null_class": None})
+    assert table.schema == EVALS_SCHEMA
+    assert confusion.schema == CONFUSION_SCHEMA
     assert len(table) == len(confusion) == 0
-    assert headline(table) == {}
+    assert headline_metrics(table) == {}
 
 
 @pytest.mark.parametrize(
@@ -278,7 +284,7 @@ def test_nothing_evaluated_gives_empty_tables_with_their_columns():
 def test_malformed_eval_is_told_by_group_and_place(segmented, break_it, match):
     raw, config = segmented
     with pytest.raises(RecordBroken, match=match) as caught:
-        evaluations({"validation_scenes": break_it(raw)}, config)
+        evaluation_tables({"validation_scenes": break_it(raw)}, config)
     assert "eval/validation_scenes/eval.json" in str(caught.value)
 
 
@@ -289,14 +295,14 @@ def changed(raw: Any, **average: Any) -> Any:
 
 def test_config_without_classes_is_told(segmented):
     with pytest.raises(RecordBroken, match=r"no dataset\.class_config\.names"):
-        evaluations({"validation_scenes": segmented[0]}, {})
+        evaluation_tables({"validation_scenes": segmented[0]}, {})
 
 
 def test_headline_prefers_validation_and_leaves_out_what_is_undefined(segmented):
     raw, config = segmented
-    table, _ = evaluations({"test_scenes": raw, "far": raw, "validation_scenes": raw}, config)
-    row = headline(table)
-    assert row["f1"] == value(evaluations({"v": raw}, config)[0], "f1")
+    table, _ = evaluation_tables({"test_scenes": raw, "far": raw, "validation_scenes": raw}, config)
+    row = headline_metrics(table)
+    assert row["f1"] == value(evaluation_tables({"v": raw}, config)[0], "f1")
     assert list(row)[:6] == ["f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1"]
     assert {"f1.background", "f1.road", "iou.building"} <= set(row)
     assert not {"f1.null", "iou.null", "precision.building"} & set(row)
@@ -307,9 +313,9 @@ def test_headline_prefers_validation_and_leaves_out_what_is_undefined(segmented)
         "far.mean_iou",
     ]
     assert all(isinstance(v, float) for v in row.values())
-    only = evaluations({"far": raw["per_scene"]["s1"], "train_scenes": raw}, config)[0]
-    assert "f1.road" not in headline(only)
-    assert "train.f1" in headline(only)
+    only = evaluation_tables({"far": raw["per_scene"]["s1"], "train_scenes": raw}, config)[0]
+    assert "f1.road" not in headline_metrics(only)
+    assert "train.f1" in headline_metrics(only)
 
 
 @pytest.fixture
@@ -330,7 +336,7 @@ def log(rv, tmp_path):
 
 
 def test_history_has_a_row_an_epoch_from_zero_and_times_in_seconds(log):
-    table = history(log)
+    table = history_from_log(log)
     assert table.schema.field("epoch").type == pa.int64()
     assert {f.type for f in table.schema if f.name != "epoch"} == {pa.float64()}
     assert table["epoch"].to_pylist() == [0, 1]
@@ -344,18 +350,18 @@ def test_history_has_a_row_an_epoch_from_zero_and_times_in_seconds(log):
 
 
 def test_line_that_is_being_written_is_left_out_wherever_it_is_torn(log):
-    first, whole = epochs(log)
+    first, whole = parse_epochs(log)
     start = log.rstrip("\n").rfind("\n") + 1
     for cut in range(start, len(log)):
         # Compared by repr: None and nan alike, whatever the tear.
-        assert repr(epochs(log[:cut])) == repr([first])
-    assert epochs(log) == [first, whole]
+        assert repr(parse_epochs(log[:cut])) == repr([first])
+    assert parse_epochs(log) == [first, whole]
 
 
 @pytest.mark.parametrize("text", ["", "\n", "epoch,train", "epoch,train_loss\n", "epoch,a\n0,1"])
 def test_log_without_a_whole_row_is_an_empty_table_with_epoch(text):
-    assert history(text).schema == pa.schema([("epoch", pa.int64())])
-    assert len(history(text)) == 0
+    assert history_from_log(text).schema == pa.schema([("epoch", pa.int64())])
+    assert len(history_from_log(text)) == 0
 
 
 @pytest.mark.parametrize(
@@ -371,7 +377,7 @@ def test_log_without_a_whole_row_is_an_empty_table_with_epoch(text):
 )
 def test_broken_log_is_told_by_row_and_column(text, match):
     with pytest.raises(RecordBroken, match=match):
-        epochs(text)
+        parse_epochs(text)
 
 
 @pytest.mark.parametrize(
@@ -379,9 +385,9 @@ def test_broken_log_is_told_by_row_and_column(text, match):
     [("0:00:08.88", 8.88), ("1 day, 0:00:01", 86401), ("12 days, 1:02:03", 1040523)],
 )
 def test_clock_times_are_seconds(clock, want):
-    assert seconds(clock) == pytest.approx(want)
+    assert parse_seconds(clock) == pytest.approx(want)
 
 
 def test_clock_times_of_another_form_are_refused():
     with pytest.raises(ValueError, match=r"'8\.9' is not a time like"):
-        seconds("8.9")
+        parse_seconds("8.9")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 from rvlab.model import Run
-from rvlab.recipes import find
+from rvlab.recipes import find_recipe
 from rvlab.store import Store
-from rvlab.submission import Asked, prepare
+from rvlab.submission import SubmitOptions, prepare_runs
 from tests.conftest import TINY, Trained
 
 pytestmark = pytest.mark.slow
@@ -31,7 +31,7 @@ def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
 
 def submitted(store: Store, **params: Any) -> Run:
     """A run whose records are written, and which no engine has been told of."""
-    return prepare(store, find(TINY), [params], Asked("steps", "none"))[0]
+    return prepare_runs(store, find_recipe(TINY), [params], SubmitOptions("steps", "none"))[0]
 
 
 def record(store: Store, run: Run, *key: str) -> dict[str, Any]:

@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from rvlab.worker.summarize import summarize
-from tests.worker.made import made
+from rvlab.worker.summarize import summarize_outputs
+from tests.worker.samples import made
 
 
 def item(names: list[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
@@ -34,7 +34,7 @@ def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> Mapping[str
     for key, matrix in evaluated.items():
         text = json.dumps({"overall": item(names, matrix), "per_scene": {}})
         store.put(run.key("rv", key), text.encode())
-    return summarize(store, run).metrics
+    return summarize_outputs(store, run).metrics
 
 
 def test_evaluations_are_where_the_evaluator_wrote_them(tmp_path: Path) -> None:

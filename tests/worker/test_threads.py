@@ -33,7 +33,7 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 )
 def test_the_limit_of_cgroup_2_counts(cgroup: Path, text: str, wanted: int) -> None:
     (cgroup / "cpu.max").write_text(text)
-    assert threads.processors() == wanted
+    assert threads.available_processors() == wanted
 
 
 @pytest.mark.parametrize(("quota", "wanted"), [("-1\n", 8), ("400000\n", 4), ("10000\n", 1)])
@@ -41,11 +41,11 @@ def test_the_limit_of_cgroup_1_counts(cgroup: Path, quota: str, wanted: int) -> 
     (cgroup / "cpu").mkdir()
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
-    assert threads.processors() == wanted
+    assert threads.available_processors() == wanted
 
 
 def test_without_a_limit_what_the_process_is_bound_to_counts(cgroup: Path) -> None:
-    assert threads.processors() == 8
+    assert threads.available_processors() == 8
 
 
 def test_a_number_of_threads_that_somebody_set_stands(

@@ -17,8 +17,8 @@ import torch
 from rvlab.model import STEPS
 from rvlab.raster import SceneLabels, Window
 from rvlab.raster import read as read_raster
-from rvlab.raster.scores import scores_of
-from rvlab.raster.source import source
+from rvlab.raster.class_scores import read_scores
+from rvlab.raster.run_source import load_run_source
 from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
@@ -66,7 +66,7 @@ def test_a_row_says_what_it_was_scored_on_and_what_it_cost(trained: Trained) -> 
     row = trained.row("first")
     assert trained.row("other seed")["eval_set"] == row["eval_set"]
     scenes = trained.lab.scenes(trained.runs["first"])
-    assert set(scenes["rests_on"]) == {"content"}
+    assert set(scenes["hashed_from"]) == {"content"}
     assert set(scenes["scene"]) == set(trained.lab.evals(trained.runs["first"])["scene"].dropna())
     assert row["device"] == "cpu"
     assert 0 < row["costs.train_s"] < row["duration"].total_seconds()
@@ -212,7 +212,7 @@ def test_each_prediction_has_a_copy_that_is_quick_to_look_at(trained: Trained) -
     artifacts = trained.lab.artifacts(run)
     copies = artifacts[artifacts["kind"] == "labels_copy"].set_index("scene")
     assert set(copies.index) == set(artifacts.loc[artifacts["kind"] == "labels", "scene"])
-    one = source(run.id, run.uri)
+    one = load_run_source(run.id, run.uri)
     for scene in one.scenes:
         if scene.group == "train":
             continue
@@ -224,15 +224,15 @@ def test_each_prediction_has_a_copy_that_is_quick_to_look_at(trained: Trained) -
 
 def test_scores_are_those_that_raster_vision_chose_the_class_by(trained: Trained) -> None:
     run = trained.runs["no chips"]
-    one = source(run.id, run.uri)
+    one = load_run_source(run.id, run.uri)
     scenes = [scene for scene in one.scenes if scene.group != "train"]
     for scene in scenes:
         grid = SceneLabels(scene, one.classes).grid
         whole = Window(0, 0, grid.width, grid.height)
         kept = f"{run.rv_uri}/predict/{scene.id}/scores.tif"
         assert scene.scores_uri == f"{run.uri}/copies/{scene.id}/scores.tif"
-        scores = scores_of(scene.scores_uri, whole, range(len(one.classes)), grid)
-        assert (scores == scores_of(kept, whole, range(len(one.classes)), grid)).all()
+        scores = read_scores(scene.scores_uri, whole, range(len(one.classes)), grid)
+        assert (scores == read_scores(kept, whole, range(len(one.classes)), grid)).all()
         assert np.abs(scores.sum(axis=0) - 1).max() < 0.02  # probabilities, in steps of a byte
         chosen = read_raster(scene.prediction_uri).array[0]
         of_chosen = np.take_along_axis(scores, chosen[None].astype(int), axis=0)[0]

@@ -19,40 +19,40 @@ from rvlab.settings import Profile
 if TYPE_CHECKING:
     import kfp_server_api as api
 
-PAGE = 200  # Kubeflow lists no more runs at once
-CONNECT_S, ANSWER_S = 5.0, 60.0
-TRIES, PAUSE_S, PATIENCE_S = 4, 0.5, 10.0
-OVER = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")  # beyond terminating
-SERVICE = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
-CA = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # who else may vouch for an address
+RUNS_PER_PAGE = 200  # Kubeflow lists no more runs at once
+CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
+MAX_TRIES, RETRY_DELAY_S, RETRY_BUDGET_S = 4, 0.5, 10.0
+NOT_CANCELLABLE = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")  # beyond terminating
+SERVICE_URL = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # who else may vouch for an address
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  a path
 
 
-class Passing(EngineError):
+class TransientError(EngineError):
     """The call was not done, and may be when it is tried again."""
 
 
-class Unsure(EngineError):
+class UnknownOutcome(EngineError):
     """Nobody knows whether the call was done: its answer was lost."""
 
 
-class Slow(Unsure):
+class RequestTimeout(UnknownOutcome):
     """It may be under way still."""
 
 
-class Gone(EngineError):
+class ResourceNotFound(EngineError):
     """Kubeflow knows no such thing."""
 
 
-class Conflict(EngineError):
+class AlreadyExists(EngineError):
     """It is there already."""
 
 
-class Invalid(EngineError):
+class InvalidRequest(EngineError):
     """Kubeflow does not do that, or not to this run."""
 
 
-class Client:
+class KubeflowClient:
     """Calls Kubeflow, patiently.
 
     Args:
@@ -61,7 +61,7 @@ class Client:
 
     def __init__(self, profile: Profile) -> None:
         self._profile = profile
-        self.host = profile.host or _inside()
+        self.host = profile.host or _in_cluster_host()
 
     def __getstate__(self) -> dict[str, Any]:
         # The generated client holds the token.
@@ -85,7 +85,7 @@ class Client:
         settings = api.Configuration(host=self.host)
         settings.retries = False  # they are made here, where it is known what may be repeated
         settings.ssl_ca_cert = next(
-            (f for n in CA if Path(f := os.environ.get(n, "")).is_file()), None
+            (f for n in CA_VARIABLES if Path(f := os.environ.get(n, "")).is_file()), None
         )
         if _token(self._profile):
             settings.api_key_prefix["authorization"] = "Bearer"
@@ -102,18 +102,18 @@ class Client:
 
         return api, getattr(api, f"{name}ServiceApi")(client)
 
-    def experiment(self, name: str) -> str:
+    def ensure_experiment(self, name: str) -> str:
         """The id of an experiment, made if it is missing."""
         api, service = self._service("Experiment")
-        new = api.V2beta1Experiment(display_name=name, **self._spaced())
-        listing = partial(service.experiment_service_list_experiments, **self._spaced())
-        return self._made(
+        new = api.V2beta1Experiment(display_name=name, **self._namespace_argument())
+        listing = partial(service.experiment_service_list_experiments, **self._namespace_argument())
+        return self._find_or_create(
             f"the experiment {name!r}",
-            partial(self._find, "experiments", listing, equals("display_name", name)),
+            partial(self._find, "experiments", listing, equals_filter("display_name", name)),
             partial(self._call, service.experiment_service_create_experiment, new),
         )
 
-    def version(self, name: str, version: str, yaml: str) -> tuple[str, str]:
+    def ensure_version(self, name: str, version: str, yaml: str) -> tuple[str, str]:
         """The ids of a pipeline and of its version, made if they are missing.
 
         Args:
@@ -122,17 +122,17 @@ class Client:
             yaml: The content.
         """
         api, service = self._service("Pipeline")
-        new = api.V2beta1Pipeline(name=name, display_name=name, **self._spaced())
-        listing = partial(service.pipeline_service_list_pipelines, **self._spaced())
-        pipeline = self._made(
+        new = api.V2beta1Pipeline(name=name, display_name=name, **self._namespace_argument())
+        listing = partial(service.pipeline_service_list_pipelines, **self._namespace_argument())
+        pipeline = self._find_or_create(
             f"the pipeline {name!r}",
-            partial(self._find, "pipelines", listing, equals("name", name)),
+            partial(self._find, "pipelines", listing, equals_filter("name", name)),
             partial(self._call, service.pipeline_service_create_pipeline, new),
         )
         listing = partial(service.pipeline_service_list_pipeline_versions, pipeline)
-        return pipeline, self._made(
+        return pipeline, self._find_or_create(
             f"the version {version!r} of {name!r}",
-            partial(self._find, "pipeline_versions", listing, equals("name", version)),
+            partial(self._find, "pipeline_versions", listing, equals_filter("name", version)),
             partial(self._upload, pipeline, version, yaml),
         )
 
@@ -144,7 +144,7 @@ class Client:
             upload = partial(service.upload_pipeline_version, str(path))
             self._call(upload, name=version, pipelineid=pipeline)
 
-    def create(
+    def create_run(
         self, name: str, experiment: str, version: tuple[str, str], arguments: Mapping[str, Any]
     ) -> str:
         """Start a run, once: it looks before each attempt, since an earlier one may have arrived.
@@ -164,24 +164,28 @@ class Client:
             service_account=self._profile.service_account,
         )
         listing = partial(service.run_service_list_runs, experiment_id=experiment)
-        trouble: Unsure | None = None
-        for wait_s in (0.0, *_pauses(), None):
-            time.sleep(PAUSE_S if wait_s is None else wait_s)
-            found = self._find("runs", listing, equals("display_name", name))
+        trouble: UnknownOutcome | None = None
+        for wait_s in (0.0, *_retry_delays(), None):
+            time.sleep(RETRY_DELAY_S if wait_s is None else wait_s)
+            found = self._find("runs", listing, equals_filter("display_name", name))
             if found is not None:
                 return found
-            if trouble and (wait_s is None or isinstance(trouble, Slow)):
+            if trouble and (wait_s is None or isinstance(trouble, RequestTimeout)):
                 raise trouble  # a slow one may come into being yet
             try:
                 return str(self._call(service.run_service_create_run, run, once=True).run_id)
-            except Unsure as exc:
+            except UnknownOutcome as exc:
                 trouble = exc
         raise AssertionError("the last pass returns or raises")
 
-    def runs(self) -> Iterator[api.V2beta1Run]:
+    def iter_runs(self) -> Iterator[api.V2beta1Run]:
         """All runs of the namespace, the newest first, a page at a time as they are asked for."""
         _, service = self._service("Run")
-        asked = {**self._spaced(), "page_size": PAGE, "sort_by": "created_at desc"}
+        asked = {
+            **self._namespace_argument(),
+            "page_size": RUNS_PER_PAGE,
+            "sort_by": "created_at desc",
+        }
         token: str | None = ""
         while token is not None:
             answer = self._call(service.run_service_list_runs, page_token=token, **asked)
@@ -192,38 +196,40 @@ class Client:
         """End a run; one that has ended, or that is gone, is no error."""
         try:
             self._call(self._service("Run")[1].run_service_terminate_run, run_id)
-        except Gone:
+        except ResourceNotFound:
             return
-        except Invalid:  # what Kubeflow says of a run that has ended
-            if self._state(run_id) not in OVER:
+        except InvalidRequest:  # what Kubeflow says of a run that has ended
+            if self._run_state(run_id) not in NOT_CANCELLABLE:
                 raise
 
     def retry(self, run_id: str) -> None:
         """Start a failed run again where it failed."""
         try:
             self._call(self._service("Run")[1].run_service_retry_run, run_id, once=True)
-        except Unsure:
-            if self._state(run_id) in OVER:
+        except UnknownOutcome:
+            if self._run_state(run_id) in NOT_CANCELLABLE:
                 raise
 
     def run(self, run_id: str) -> api.V2beta1Run | None:
         """One run as it is now; None if Kubeflow does not have it any more."""
         try:
             return self._call(self._service("Run")[1].run_service_get_run, run_id)
-        except Gone:
+        except ResourceNotFound:
             return None
 
-    def _state(self, run_id: str) -> str:
+    def _run_state(self, run_id: str) -> str:
         return str(self._call(self._service("Run")[1].run_service_get_run, run_id).state)
 
-    def _made(self, what: str, find: Callable[[], str | None], make: Callable[[], object]) -> str:
-        for wait_s in (None, 0.0, *_pauses()):
+    def _find_or_create(
+        self, what: str, find: Callable[[], str | None], make: Callable[[], object]
+    ) -> str:
+        for wait_s in (None, 0.0, *_retry_delays()):
             time.sleep(wait_s or 0.0)  # what another makes is listed once it is whole
             found = find()
             if found is not None:
                 return found
             if wait_s is None:
-                with contextlib.suppress(Conflict):  # somebody else was first
+                with contextlib.suppress(AlreadyExists):  # somebody else was first
                     make()
         raise EngineError(f"Kubeflow at {self.host} did not take {what}.")
 
@@ -231,41 +237,45 @@ class Client:
         listed = getattr(self._call(listing, filter=where), kind) or ()
         return next((str(getattr(one, f"{kind[:-1]}_id")) for one in listed), None)
 
-    def _spaced(self) -> dict[str, Any]:
+    def _namespace_argument(self) -> dict[str, Any]:
         return {"namespace": self._profile.namespace} if self._profile.namespace else {}
 
     def _call(self, method: Callable[..., Any], *args: Any, once: bool = False, **more: Any) -> Any:
         """Call, and try again what may pass; with `once` only what surely was not done."""
-        end = time.monotonic() + PATIENCE_S
-        for wait_s in _pauses():
+        end = time.monotonic() + RETRY_BUDGET_S
+        for wait_s in _retry_delays():
             try:
-                return self._try(method, *args, **more)
-            except (Passing, Unsure) as exc:
-                if (once and isinstance(exc, Unsure)) or time.monotonic() > end:
+                return self._attempt(method, *args, **more)
+            except (TransientError, UnknownOutcome) as exc:
+                if (once and isinstance(exc, UnknownOutcome)) or time.monotonic() > end:
                     raise
             time.sleep(wait_s)
-        return self._try(method, *args, **more)
+        return self._attempt(method, *args, **more)
 
-    def _try(self, method: Callable[..., Any], *args: Any, **more: Any) -> Any:
+    def _attempt(self, method: Callable[..., Any], *args: Any, **more: Any) -> Any:
         import urllib3.exceptions as net
         from kfp_server_api import ApiException
 
         try:
-            return method(*args, _request_timeout=(CONNECT_S, ANSWER_S), **more)
+            return method(*args, _request_timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), **more)
         except (ApiException, AttributeError) as exc:  # the client trips over TLS that fails
-            raise self._refused(exc if hasattr(exc, "status") else exc.__context__) from exc
+            raise self._translate_error(exc if hasattr(exc, "status") else exc.__context__) from exc
         except (net.NewConnectionError, net.ConnectTimeoutError) as exc:
             ask = "Is the port forwarded, and is `host` in rvlab.toml right?"
-            raise Passing(f"Kubeflow at {self.host} cannot be reached. {ask}") from exc
+            raise TransientError(f"Kubeflow at {self.host} cannot be reached. {ask}") from exc
         except net.ReadTimeoutError as exc:
-            raise Slow(f"Kubeflow at {self.host} did not answer in {ANSWER_S:g} s.") from exc
+            raise RequestTimeout(
+                f"Kubeflow at {self.host} did not answer in {RESPONSE_TIMEOUT_S:g} s."
+            ) from exc
         except (net.HTTPError, OSError) as exc:
-            raise Unsure(f"Kubeflow at {self.host} was lost before it had answered.") from exc
+            raise UnknownOutcome(
+                f"Kubeflow at {self.host} was lost before it had answered."
+            ) from exc
 
-    def _refused(self, exc: Any) -> EngineError:
-        status, said = exc.status, _message(exc, _token(self._profile))
+    def _translate_error(self, exc: Any) -> EngineError:
+        status, said = exc.status, _error_message(exc, _token(self._profile))
         if not status and "CERTIFICATE_VERIFY_FAILED" in said:
-            ask = f"Name the file of the authority that signed it in ${CA[0]}."
+            ask = f"Name the file of the authority that signed it in ${CA_VARIABLES[0]}."
             return EngineError(f"The certificate that {self.host} shows is not trusted here. {ask}")
         if not status or 300 <= status < 400:
             return EngineError(f"What answers at {self.host} is no API of Kubeflow's: {said}")
@@ -273,21 +283,29 @@ class Client:
             401: f" Is the token in ${self._profile.token_env or 'token_env'} still good?",
             403: f" Is the profile's namespace, {self._profile.namespace!r}, yours?",
         }.get(status, "")
-        kind = KINDS.get(status, EngineError)
+        kind = ERROR_BY_STATUS.get(status, EngineError)
         return kind(f"Kubeflow at {self.host} answered {status}: {said.rstrip('.')}.{ask}")
 
 
-KINDS = {400: Invalid, 404: Gone, 409: Conflict, 429: Passing, 502: Unsure, 503: Unsure, 504: Slow}
+ERROR_BY_STATUS = {
+    400: InvalidRequest,
+    404: ResourceNotFound,
+    409: AlreadyExists,
+    429: TransientError,
+    502: UnknownOutcome,
+    503: UnknownOutcome,
+    504: RequestTimeout,
+}
 
 
-def equals(key: str, value: str) -> str:
+def equals_filter(key: str, value: str) -> str:
     """A filter of Kubeflow's, which unescapes it like a URL once more than HTTP does."""
     predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
     text = json.dumps({"predicates": [predicate]})
     return text.replace("%", "\\u0025").replace("+", "\\u002b")
 
 
-def _message(exc: Any, secret: str | None) -> str:
+def _error_message(exc: Any, secret: str | None) -> str:
     try:
         body = json.loads(exc.body)
         said = body.get("message") or body.get("error_message") or body.get("error")
@@ -298,8 +316,8 @@ def _message(exc: Any, secret: str | None) -> str:
     return text if len(text) <= 300 else f"{text[:297]}..."
 
 
-def _pauses() -> list[float]:
-    return [PAUSE_S * 2**i * random.uniform(0.5, 1.5) for i in range(TRIES - 1)]  # noqa: S311  jitter
+def _retry_delays() -> list[float]:
+    return [RETRY_DELAY_S * 2**i * random.uniform(0.5, 1.5) for i in range(MAX_TRIES - 1)]  # noqa: S311  jitter
 
 
 def _token(profile: Profile) -> str | None:
@@ -312,7 +330,7 @@ def _token(profile: Profile) -> str | None:
     return path.read_text().strip() if profile.host is None and path.is_file() else None
 
 
-def _inside() -> str:
+def _in_cluster_host() -> str:
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
         raise EngineError("Where is Kubeflow? Set `host` in rvlab.toml, or $RVLAB_HOST.")
-    return SERVICE.format(namespace=os.environ.get("KUBEFLOW_NAMESPACE", "kubeflow"))
+    return SERVICE_URL.format(namespace=os.environ.get("KUBEFLOW_NAMESPACE", "kubeflow"))

@@ -9,24 +9,24 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from rvlab.engines.kubeflow.client import Client
+from rvlab.engines.kubeflow.client import KubeflowClient
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
 from rvlab.model import Run
-from rvlab.pipeline.compile import compiled, pipeline_name
-from rvlab.pipeline.start import asked_of, checked
+from rvlab.pipeline.compile import compile_pipeline, pipeline_name
+from rvlab.pipeline.start import load_request, validate_pipeline
 from rvlab.recipes import Recipe
-from rvlab.settings import Profile, profile
+from rvlab.settings import Profile, load_profile
 from rvlab.store import Store
-from rvlab.store.roll import reopen
-from rvlab.worker.records import CLAIM, SPEC, end
+from rvlab.store.run_listing import reopen_run
+from rvlab.worker.records import CLAIM, SPEC, write_end
 
 if TYPE_CHECKING:
     import kfp_server_api as api
 
-JOB = "job.json"
+JOB_FILE = "job.json"
 """The record of what Kubeflow calls a run, and where its page is; written by submit."""
 
-STATES = {
+STATE_BY_RUNTIME_STATE = {
     "RUNTIME_STATE_UNSPECIFIED": "queued",
     "PENDING": "queued",
     "RUNNING": "running",
@@ -37,10 +37,10 @@ STATES = {
     "SKIPPED": "succeeded",
     "FAILED": "failed",
 }
-NAME_CHARS = 150
+MAX_RUN_NAME_CHARS = 150
 """Kubeflow's older databases hold 255 bytes of a run's name."""
 
-ENDED = ("CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
+RUNTIME_STATES_ENDED = ("CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,9 @@ class KubeflowEngine:
         profile: Where and how, see `rvlab.settings`; by default as ``rvlab.toml`` says.
     """
 
-    profile: Profile = field(default_factory=profile)
+    profile: Profile = field(default_factory=load_profile)
     name: str = field(default="kubeflow", init=False)
-    anywhere: ClassVar[bool] = True
+    sees_all_runs: ClassVar[bool] = True
     _jobs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
     _ended: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
 
@@ -63,11 +63,11 @@ class KubeflowEngine:
         return self.profile.image
 
     @cached_property
-    def client(self) -> Client:
+    def client(self) -> KubeflowClient:
         """Kubeflow's API."""
-        return Client(self.profile)
+        return KubeflowClient(self.profile)
 
-    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Refuse a store that pods do not reach, and what no pipeline can take.
 
         Raises:
@@ -76,10 +76,10 @@ class KubeflowEngine:
             EngineError: If nobody has said where Kubeflow is.
         """
         self.client.host  # noqa: B018  where Kubeflow is, is asked before what it is to do
-        self._reached(store)
-        checked(recipe, points, store.uri)
+        self._require_reachable(store)
+        validate_pipeline(recipe, points, store.uri)
 
-    def _reached(self, store: Store) -> None:
+    def _require_reachable(self, store: Store) -> None:
         if not store.is_s3:
             raise SpecError(
                 f"Runs on Kubeflow write to S3, which pods reach, and not to {store.uri!r}."
@@ -101,20 +101,22 @@ class KubeflowEngine:
             EngineError: If Kubeflow refuses or cannot be reached; the runs it names are recorded,
                 and start when they are given to this once more.
         """
-        self._reached(store)
+        self._require_reachable(store)
         client = self.client
         ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
-        asked = store.each(lambda uri: asked_of(store, Run.from_uri(uri)), [r.uri for r in runs])
+        asked = store.map_concurrently(
+            lambda uri: load_request(store, Run.from_uri(uri)), [r.uri for r in runs]
+        )
         try:
             for run in runs:
                 spec, recipe, given = asked[run.uri]
                 if recipe.sha256 not in versions:
-                    versions[recipe.sha256] = self._version(client, recipe, store)
+                    versions[recipe.sha256] = self._ensure_version(client, recipe, store)
                 if run.experiment not in ids:
-                    ids[run.experiment] = client.experiment(run.experiment)
-                name = f"{spec.name[:NAME_CHARS]} · {run.id}"
+                    ids[run.experiment] = client.ensure_experiment(run.experiment)
+                name = f"{spec.name[:MAX_RUN_NAME_CHARS]} · {run.id}"
                 jobs.append((run, name, ids[run.experiment], versions[recipe.sha256], given))
         except EngineError as exc:
             raise EngineError(
@@ -124,18 +126,18 @@ class KubeflowEngine:
 
         def begin(job: tuple[Run, str, str, tuple[str, str], Any]) -> RvlabError | None:
             run, name, experiment, version, given = job
-            if store.exists(run.key(JOB)):
+            if store.exists(run.key(JOB_FILE)):
                 return None
             try:
-                made = client.create(name, experiment, version, given)
+                made = client.create_run(name, experiment, version, given)
                 record = {"schema": 1, "engine": self.name, "id": made, "link": self.link(made)}
-                store.put_json(run.key(JOB), record)
+                store.put_json(run.key(JOB_FILE), record)
                 self._jobs[run.uri] = made
             except (EngineError, StoreError) as exc:
                 return exc
             return None
 
-        with ThreadPoolExecutor(self.profile.at_most) as pool:
+        with ThreadPoolExecutor(self.profile.max_parallel) as pool:
             troubles = list(pool.map(begin, jobs))
         failed = [job[0].id for job, trouble in zip(jobs, troubles, strict=True) if trouble]
         if failed:
@@ -147,21 +149,23 @@ class KubeflowEngine:
         return [replace(run, link=self._link(store, run)) for run in runs]
 
     def _link(self, store: Store, run: Run) -> str | None:
-        job = self._job(store, run)
+        job = self._job_id(store, run)
         return None if job is None else self.link(job)
 
-    def _version(self, client: Client, recipe: Recipe, store: Store) -> tuple[str, str]:
-        yaml = compiled(recipe, self.profile, store=store.uri)
+    def _ensure_version(
+        self, client: KubeflowClient, recipe: Recipe, store: Store
+    ) -> tuple[str, str]:
+        yaml = compile_pipeline(recipe, self.profile, store=store.uri)
         digest = hashlib.sha256(yaml.encode()).hexdigest()[:12]
         name = pipeline_name(recipe)
-        return client.version(name, f"{name}-{digest}", yaml)
+        return client.ensure_version(name, f"{name}-{digest}", yaml)
 
     def link(self, run_id: str) -> str:
         """The page of a run."""
         base = (self.profile.ui or self.client.host).rstrip("/")
         return f"{base}/#/runs/details/{run_id}"
 
-    def nudge(self, store: Store) -> None:
+    def resume(self, store: Store) -> None:
         """Nothing: the cluster goes on by itself."""
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
@@ -171,22 +175,24 @@ class KubeflowEngine:
         is not asked for again. A run that Kubeflow does not know is ``queued`` if it was never
         started there, else ``lost``.
         """
-        named = store.each(lambda uri: self._job(store, Run.from_uri(uri)), [r.uri for r in runs])
+        named = store.map_concurrently(
+            lambda uri: self._job_id(store, Run.from_uri(uri)), [r.uri for r in runs]
+        )
         jobs = {run: named[run.uri] for run in runs}
         wanted = {job for job in jobs.values() if job and job not in self._ended}
         told = dict(self._ended)
         if wanted:
-            for one in self.client.runs():
-                state = _state(one)
+            for one in self.client.iter_runs():
+                state = _rvlab_state(one)
                 told[one.run_id] = state
-                if state in ENDED:
+                if state in RUNTIME_STATES_ENDED:
                     self._ended[one.run_id] = state
                 wanted.discard(one.run_id)
                 if not wanted:
                     break
             self._ended.update(dict.fromkeys(wanted, "GONE"))  # what was deleted never comes back
         return {
-            run: "queued" if job is None else STATES.get(told.get(job, ""), "lost")
+            run: "queued" if job is None else STATE_BY_RUNTIME_STATE.get(told.get(job, ""), "lost")
             for run, job in jobs.items()
         }
 
@@ -204,14 +210,14 @@ class KubeflowEngine:
         except KeyMissing:
             self._cancel(store, run)
             return
-        job = self._job(store, run)
+        job = self._job_id(store, run)
         if job is not None and state == "cancelled" and self._ended.get(job) is None:
             self.client.terminate(job)
         raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
 
     def _cancel(self, store: Store, run: Run) -> None:
         spec = store.get_json(run.key(SPEC))
-        job = self._job(store, run)
+        job = self._job_id(store, run)
         if spec.get("engine") != self.name:
             raise EngineError(
                 f"The run {run.id!r} is the engine {spec.get('engine')!r}'s. Open the lab with it "
@@ -220,7 +226,7 @@ class KubeflowEngine:
         state = "queued" if job is None else self._state_now(run, job)
         if state in ("failed", "succeeded"):
             raise HasEnded(f"The run {run.id!r} has ended already ({state}), as Kubeflow says.")
-        if not end(store, run, spec, "cancelled"):
+        if not write_end(store, run, spec, "cancelled"):
             state = _state_in(store.get_json(run.end_key))
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
         if job is None:
@@ -241,7 +247,7 @@ class KubeflowEngine:
             raise EngineError(
                 f"The run {run.id!r} is not cancelled, and nothing has been recorded. {exc}"
             ) from exc
-        return "lost" if found is None else STATES.get(_state(found), "lost")
+        return "lost" if found is None else STATE_BY_RUNTIME_STATE.get(_rvlab_state(found), "lost")
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
         """End runs, some at a time; see `cancel`.
@@ -257,24 +263,24 @@ class KubeflowEngine:
                 return exc
             return None
 
-        with ThreadPoolExecutor(self.profile.at_most) as pool:
+        with ThreadPoolExecutor(self.profile.max_parallel) as pool:
             found = zip(runs, pool.map(attempt, runs), strict=True)
             return {run: trouble for run, trouble in found if trouble is not None}
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
         """Start a run again that failed, where it failed; one that was never started, at all."""
-        job = self._job(store, run)
+        job = self._job_id(store, run)
         if job is None:
             self.start(store, [run])
         else:
             self.client.retry(job)
             self._ended.pop(job, None)
-            reopen(store, run)
+            reopen_run(store, run)
 
-    def _job(self, store: Store, run: Run) -> str | None:
+    def _job_id(self, store: Store, run: Run) -> str | None:
         """What Kubeflow calls a run; it never changes, so it is read once."""
         if run.uri not in self._jobs:
-            for key in (JOB, CLAIM):
+            for key in (JOB_FILE, CLAIM):
                 try:
                     self._jobs[run.uri] = str(store.get_json(run.key(key)).get("id"))
                     break
@@ -288,7 +294,7 @@ def _state_in(record: Mapping[str, Any]) -> str:
     return str(record.get("state"))
 
 
-def _state(run: api.V2beta1Run) -> str:
+def _rvlab_state(run: api.V2beta1Run) -> str:
     """Kubeflow's word for how a run is.
 
     One that was terminated is CANCELING first, and FAILED in the end, as Argo has it: only its

@@ -1,0 +1,336 @@
+"""Ended runs in numbers, for measurements: written as submission and the worker write them.
+
+Each run has 20 parameters of mixed types, 20 headline metrics, costs of one step, and the keys that
+its writers leave: ``rvlab.submission.prepare_runs`` at its start,
+``rvlab.worker.records.write_end`` at its end, and, where asked for, ``rvlab.worker.results`` and
+``summarize.write`` for its tables.
+
+What is cut short: these write, 1,000 runs at a time, to a store in memory, and what lies there in
+the end is put to the store as it is, some dozens of keys at a time. So git is asked once for 1,000
+runs, the worker reads back its own records at no cost, keys that do not outlive a run (such as a
+mark that it has not ended) are never put, and of Raster Vision's own files there is no more than
+``train/log.csv``. The one step's record is left out unless ``--steps`` keeps it.
+
+    python benchmarks/sample_runs.py --runs 10000 --store STORE [--experiments 3] [--evals]
+        [--epochs 1000] [--seed 0]
+
+STORE is a folder, ``s3://bucket/prefix`` reached as the AWS variables say, or ``embedded:FOLDER``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import sys
+import time
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from rvlab.model import Run, StepRecord, new_run_id
+from rvlab.recipes import Recipe
+from rvlab.store import S3Access, Store
+from rvlab.store.objects import ObstoreObjects
+from rvlab.submission import SubmitOptions, prepare_runs
+
+EXPERIMENT = "made"
+BATCH, IN_FLIGHT, EVERY_S = 1000, 48, 30
+SERIES = ("train_loss", "val_loss", "avg_f1", "avg_precision", "avg_recall")
+CLASSES = ("background", "building", "road", "water", "tree")
+CLASS_CONFIG = {"names": [*CLASSES, "null"], "null_class": "null"}
+
+SOURCE = """
+def get_config(
+    runner, root_uri,
+    lr: float = 1e-3, weight_decay: float = 1e-4, momentum: float = 0.9, dropout: float = 0.1,
+    gamma: float = 0.5, label_smoothing: float = 0.0, ignore_below: float = 0.05,
+    epochs: int = 8, batch_size: int = 16, chip_px: int = 256, stride_px: int = 128,
+    workers: int = 4, warmup: int = 100,
+    backbone: str = "resnet50", optimizer: str = "adamw", schedule: str = "cosine",
+    loss: str = "ce", augment: bool = True, pretrained: bool = True, amp: bool = False,
+):
+    ...
+"""
+RECIPE = Recipe("made", SOURCE.lstrip())
+
+
+@dataclass(frozen=True)
+class Layout:
+    """Where the writers of today put a run, found by asking them.
+
+    Args:
+        keys: All keys of an ended run, ``{experiment}`` and ``{run}`` in the places of its names.
+        end: The key that its end writes.
+    """
+
+    keys: tuple[str, ...]
+    end: str
+
+    @property
+    def digest(self) -> str:
+        """Runs that were made by other writers are not measured again."""
+        return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()[:8]
+
+
+def main() -> None:
+    """Make runs in a store."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--runs", type=int, required=True)
+    parser.add_argument("--store", required=True)
+    parser.add_argument("--experiments", type=int, default=1)
+    parser.add_argument("--evals", action="store_true", help="tables of evaluations, too")
+    parser.add_argument("--epochs", type=int, default=0, help="so long a training log of 5 series")
+    parser.add_argument("--steps", action="store_true", help="keep the record of the step")
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--now", action="store_true", help="ids of this moment, not of the past")
+    asked = parser.parse_args()
+    start = time.perf_counter()
+    store, number = store_at(asked.store), 0
+    for batch in make(
+        store,
+        asked.runs,
+        experiments=asked.experiments,
+        evals=asked.evals,
+        epochs=asked.epochs,
+        steps=asked.steps,
+        seed=asked.seed,
+        now=asked.now,
+    ):
+        number += len(batch)
+        print(f"{number} runs, {time.perf_counter() - start:.1f} s", file=sys.stderr)
+    print(f"{number} runs in {store.uri}: {time.perf_counter() - start:.1f} s")
+
+
+def store_at(text: str) -> Store:
+    """The store that a word names: as `rvlab.Lab` has it."""
+    kind, _, folder = text.partition(":")
+    if kind != "embedded":
+        return Store(text)
+    from rvlab.store import server
+
+    one = server.start_server(folder or None)
+    access = S3Access(one.endpoint, one.access_key, one.secret_key, region=one.region)
+    return Store(f"s3://{one.bucket}", access)
+
+
+def make(
+    store: Store,
+    runs: int,
+    *,
+    experiments: int = 1,
+    evals: bool = False,
+    epochs: int = 0,
+    steps: bool = False,
+    seed: int = 0,
+    now: bool = False,
+) -> Iterator[list[Run]]:
+    """Put ended runs into a store, 1,000 at a time.
+
+    Args:
+        store: Where they go.
+        runs: How many.
+        experiments: Over how many experiments they are spread.
+        evals: Whether they have tables of evaluations: 4 scenes, 5 classes.
+        epochs: How long a training log they have; 0 for none.
+        steps: Whether the record of their step is kept.
+        seed: Of the numbers in them.
+        now: Whether their ids are of this moment; else one each 30 s, the last of them just now.
+
+    Yields:
+        The runs that are there now.
+    """
+    rng = random.Random(seed)
+    moments = datetime.now(UTC) - EVERY_S * timedelta(seconds=1) * (0 if now else runs)
+    for first in range(0, runs, BATCH):
+        numbers = range(first, min(first + BATCH, runs))
+        made: list[Run] = []
+        kept = in_memory(store)
+        for of in range(experiments):
+            name = EXPERIMENT if experiments == 1 else f"{EXPERIMENT}-{of}"
+            mine = [n for n in numbers if n % experiments == of]
+            # One id a second at most: of a thousand in one, two may be alike.
+            ids = [
+                new_run_id(moments + timedelta(seconds=n * (1 if now else EVERY_S))) for n in mine
+            ]
+            points = [point(rng) for _ in mine]
+            asked = SubmitOptions(name, "local", name="made")
+            fresh = prepare_runs(kept, RECIPE, points, asked, ids=ids) if mine else []
+            for run in fresh:
+                _ended(kept, run, rng, evals=evals, epochs=epochs, steps=steps)
+            made += fresh
+        _moved(kept, store)
+        yield made
+
+
+def in_memory(like: Store) -> Store:
+    """A store in memory, whose runs believe that they lie in another."""
+    from obstore.store import MemoryStore
+
+    kept = Store(like.uri, like.access)
+    vars(kept)["_objects"] = ObstoreObjects(MemoryStore(), "The store in memory")
+    return kept
+
+
+def layout() -> Layout:
+    """Where a run's records go, as the writers of today have it."""
+    kept = in_memory(Store("s3://nowhere/at-all"))
+    run = prepare_runs(kept, RECIPE, [{}], SubmitOptions(EXPERIMENT, "local"))[0]
+    before = dict(kept.files())
+    _ended(kept, run, random.Random(0), evals=True, epochs=1, steps=True)
+    after = dict(kept.files())
+
+    def pattern(key: str) -> str:
+        return key.replace(run.id, "{run}").replace(EXPERIMENT, "{experiment}", 1)
+
+    _, end = max((size, key) for key, size in after.items() if key not in before and _ends(key))
+    return Layout(tuple(sorted(pattern(key) for key in after)), pattern(end))
+
+
+def point(rng: random.Random) -> dict[str, Any]:
+    """Parameters of one run."""
+    return {
+        "lr": 10 ** rng.uniform(-5, -1),
+        "weight_decay": 10 ** rng.uniform(-6, -2),
+        "momentum": rng.uniform(0.5, 0.99),
+        "dropout": rng.choice([0.0, 0.1, 0.2, 0.5]),
+        "gamma": rng.random(),
+        "label_smoothing": rng.random() / 10,
+        "ignore_below": rng.random() / 10,
+        "epochs": rng.randint(1, 100),
+        "batch_size": 2 ** rng.randint(1, 7),
+        "chip_px": rng.choice([128, 256, 512]),
+        "stride_px": rng.choice([64, 128, 256]),
+        "workers": rng.randint(0, 16),
+        "warmup": rng.randint(0, 1000),
+        "backbone": rng.choice(["resnet18", "resnet50", "convnext_tiny"]),
+        "optimizer": rng.choice(["adamw", "sgd"]),
+        "schedule": rng.choice(["cosine", "step", "one_cycle"]),
+        "loss": rng.choice(["ce", "dice", "focal"]),
+        "augment": rng.random() < 0.5,
+        "pretrained": rng.random() < 0.5,
+        "amp": rng.random() < 0.5,
+    }
+
+
+def metrics(rng: random.Random) -> dict[str, float]:
+    """Headline metrics of one run: 20."""
+    names = ["f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1"]
+    names += [f"{m}.{c}" for c in CLASSES for m in ("f1", "iou")]
+    names += [f"{g}.{m}" for g in ("test", "far") for m in ("f1", "mean_iou")]
+    return {name: rng.random() for name in names}
+
+
+def log_csv(epochs: int, rng: random.Random) -> str:
+    """A training log as Raster Vision writes it, of five series."""
+    lines = [",".join(["epoch", *SERIES])]
+    for epoch in range(epochs):
+        values = (rng.random() / (1 + epoch) for _ in SERIES)
+        lines.append(",".join([str(epoch), *map(str, values)]))
+    return "\n".join(lines) + "\n"
+
+
+def _ends(key: str) -> bool:
+    """Whether a key is of those that every run's end writes: no table, log or step."""
+    run = key.partition("/")[2]
+    return not any(part in run for part in ("tables/", "steps/", "rv/", "logs/"))
+
+
+def _ended(
+    kept: Store, run: Run, rng: random.Random, *, evals: bool, epochs: int, steps: bool
+) -> None:
+    from rvlab.worker.records import SPEC, write_end
+    from rvlab.worker.results import evaluation_tables, history_from_log
+    from rvlab.worker.summarize import write_tables
+
+    spec = kept.get_json(run.key(SPEC))
+    begun = datetime.fromisoformat(spec["created"])
+    trained_s = rng.uniform(60, 6000)
+    record = StepRecord(
+        step="train",
+        state="succeeded",
+        started=_iso(begun),
+        beat=_iso(begun + timedelta(seconds=trained_s)),
+        ended=_iso(begun + timedelta(seconds=trained_s)),
+        host="made",
+        pid=1,
+        peak_mb=round(rng.uniform(500, 5000), 1),
+        cpu_s=round(trained_s, 2),
+        device="cpu",
+        exit_code=0,
+    )
+    kept.put_json(run.step_key("train"), record.record())
+    tables = {}
+    if evals:
+        tables["evals"], tables["confusion"] = evaluation_tables(_eval_json(rng), CLASS_CONFIG)
+    if epochs:
+        text = log_csv(epochs, rng)
+        kept.put(run.key("rv", "train", "log.csv"), text.encode())
+        tables["history"] = history_from_log(text)
+    if tables:
+        write_tables(kept, run, tables)
+    sets = {"validation": hashlib.sha256(run.experiment.encode()).hexdigest()[:16]}
+    write_end(kept, run, spec, "succeeded", metrics=metrics(rng), eval_sets=sets)
+    if not steps:
+        kept.delete([run.step_key("train")])
+
+
+def _iso(moment: datetime) -> str:
+    return moment.isoformat(timespec="milliseconds")
+
+
+def _eval_json(rng: random.Random) -> Mapping[str, Any]:
+    """What Raster Vision leaves of one group of four scenes."""
+    names = CLASS_CONFIG["names"]
+
+    def items() -> list[dict[str, Any]]:
+        matrix = [[rng.randint(0, 10**6) for _ in names] for _ in names]
+        own = {m: rng.random() for m in ("f1", "precision", "recall")}
+        average = {"class_name": "average", "metrics": own, "conf_mat": matrix}
+        return [
+            *({"class_id": i, "class_name": n, "metrics": own} for i, n in enumerate(names)),
+            average,
+        ]
+
+    scenes = {f"scene-{i}": items() for i in range(4)}
+    return {"validation_scenes": {"overall": items(), "per_scene": scenes}}
+
+
+def _moved(kept: Store, store: Store) -> None:
+    """Put all keys of one store into another."""
+    from concurrent.futures import ThreadPoolExecutor
+
+    with ThreadPoolExecutor(IN_FLIGHT) as pool:
+        keys = [key for key, _ in kept.files()]
+        list(pool.map(lambda key: store.put(key, kept.get(key)), keys))
+
+
+def prepared(root: Store, name: str, runs: int, **made: Any) -> str:
+    """The URI of a store with so many runs below another, made unless it is there.
+
+    Args:
+        root: The bucket.
+        name: What it is for.
+        runs: How many.
+        **made: As for `make`.
+    """
+    found = layout()
+    folder = f"{name}-{runs}-{found.digest}"
+    uri, done = f"{root.uri}/{folder}", f"prepared/{folder}.json"
+    if not root.exists(done):
+        print(f"Making {runs} runs; 1,000 take some seconds.", file=sys.stderr)
+        start = time.perf_counter()
+        for _ in make(Store(uri, root.access), runs, **made):
+            pass
+        took = time.perf_counter() - start
+        root.put(done, json.dumps({"seconds": took}).encode())
+        print(f"Made in {took:.0f} s.", file=sys.stderr)
+    return uri
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""The difference of two sides with its interval and its p-value, over scenes and over seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+from rvlab.compare.pairing import PairedSample
+from rvlab.compare.resample import Interval, bootstrap, jackknife_error, permutation_p
+
+if TYPE_CHECKING:
+    from rvlab.metrics import Floats
+
+
+class DifferenceInterval(NamedTuple):
+    """How far a difference may be off; NaN where nothing can be said.
+
+    Attributes:
+        interval: Its confidence interval.
+        p_scenes: Permutation p-value over scenes.
+        p_seeds: p-value of Student's t over seeds.
+        effect: The difference in standard deviations over scenes.
+    """
+
+    interval: Interval
+    p_scenes: float
+    p_seeds: float
+    effect: float
+
+
+def difference_interval(
+    of: PairedSample, *, level: float, resamples: int, seed: int
+) -> DifferenceInterval:
+    """Interval, p-values and effect size of ``a - b``; see `rvlab.compare.test`."""
+    n = len(of.scenes)
+    difference = _difference(of)
+    error = jackknife_error(of.weighted_difference, n)
+    p_scenes = permutation_p(of.swapped_difference, n, resamples=resamples, seed=seed)
+    effect = difference / (error * n**0.5) if error > 0 else float("nan")
+    if min(len(of.a), len(of.b)) < 2:
+        interval = bootstrap(of.weighted_difference, n, level=level, resamples=resamples, seed=seed)
+        return DifferenceInterval(interval.clip(-1, 1), p_scenes, float("nan"), effect)
+    interval = crossed_interval(of, level).clip(-1, 1)
+    return DifferenceInterval(interval, p_scenes, seed_error(of)[2], effect)
+
+
+def seed_error(of: PairedSample) -> tuple[float, float, float]:
+    """Standard error over seeds, its degrees of freedom, and the p-value of Student's t.
+
+    The paired t-test where both sides have the same seeds, else Welch's, as
+    `scipy.stats.ttest_rel` and ``ttest_ind(equal_var=False)`` compute them. Where runs do not vary
+    at all, the p-value is 1 without a difference and 0 with one.
+    """
+    import numpy as np
+    from scipy import stats
+
+    a, b = of.metric_values()
+    each = [a - b] if of.same_seeds else [a, b]
+    variances = [float(np.var(v, ddof=1)) / len(v) for v in each]
+    total = sum(variances)
+    if not total > 0:
+        rest = float("nan") if np.isnan(total) else float(_difference(of) == 0)
+        return total, min(len(v) for v in each) - 1.0, rest
+    df = total**2 / sum(v**2 / (len(x) - 1) for v, x in zip(variances, each, strict=True))
+    p = 2 * float(stats.t.sf(abs(_difference(of)) / total**0.5, df))
+    return total**0.5, df, p
+
+
+def crossed_interval(of: PairedSample, level: float) -> Interval:
+    """An interval for other scenes and other seeds at once.
+
+    Both count: three seeds on the same scenes agree on what is peculiar to these scenes, and many
+    scenes of one seed on what is peculiar to it. In a table of seeds by scenes the variance of the
+    mean over all is that over scenes plus that over seeds, less what varies with scene *and* seed,
+    since each of the two has it in it (two-way analysis of variance with random effects; Searle,
+    Casella and McCulloch, "Variance Components", 1992, chapter 4). It is never taken for less than
+    the larger of the first two. The degrees of freedom are those of the sum of these,
+
+        ``df = (V₁ + V₂)² / (V₁²/df₁ + V₂²/df₂)``
+
+    (Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
+    Bulletin 2, 1946). In simulations of 2 to 5 seeds on 6 to 30 scenes a nominal 95 % covered 91
+    to 98 %, and 94 to 99 % on 3 scenes, where it is wider than need be; an interval over scenes
+    alone covered 36 to 94 %. Where a number would have to be the
+    score of one scene, it is its jackknife pseudo-value: what the scene adds to the score of the
+    summed matrices.
+    """
+    import numpy as np
+    from scipy import stats
+
+    n, value = len(of.scenes), _difference(of)
+    how = f"Student t over {n} scenes and {_runs_text(of)}"
+    scenes = jackknife_error(of.weighted_difference, n) ** 2
+    error, df_seeds, _ = seed_error(of)
+    seeds = error**2
+    total = max(scenes + seeds - _interaction_variance(of), scenes, seeds)
+    if n < 2 or np.isnan(scenes + seeds):
+        return Interval(float("nan"), float("nan"), "none")
+    if total == 0:
+        return Interval(value, value, how)
+    df = (scenes + seeds) ** 2 / (scenes**2 / (n - 1) + seeds**2 / df_seeds)
+    reach = float(stats.t.ppf((1 + level) / 2, df)) * total**0.5
+    return Interval(value - reach, value + reach, how)
+
+
+def _interaction_variance(of: PairedSample) -> float:
+    """The variance that the mean over all has from what varies with scene and seed."""
+    n = len(of.scenes)
+    a, b = (_pseudo_values(of, side) for side in (of.a, of.b))
+    total = 0.0
+    for table in [a - b] if of.same_seeds else [a, b]:
+        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        freedom = max(1, (len(table) - 1) * (n - 1))
+        total += float((rest**2).sum()) / freedom / table.size
+    return total
+
+
+def _pseudo_values(of: PairedSample, side: Floats) -> Floats:
+    """What each scene adds to each run's score: shape ``(runs, scenes)``."""
+    n = len(of.scenes)
+    summed = side.sum(axis=1, keepdims=True)
+    whole = of.metric(summed)
+    out: Floats = n * whole - (n - 1) * of.metric(summed - side)
+    return out
+
+
+def _difference(of: PairedSample) -> float:
+    a, b = of.metric_values()
+    return float(a.mean() - b.mean())
+
+
+def _runs_text(of: PairedSample) -> str:
+    if of.same_seeds:
+        return f"{len(of.a)} seeds that both have"
+    if len(of.a) == len(of.b):
+        return f"{len(of.a)} seeds each"
+    return f"{len(of.a)} and {len(of.b)} seeds"

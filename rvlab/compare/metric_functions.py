@@ -1,0 +1,77 @@
+"""The name of a metric, as a function of confusion matrices."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+from rvlab.errors import TableError, did_you_mean
+
+if TYPE_CHECKING:
+    from rvlab.metrics import Floats
+
+    MetricFunction = Callable[[Floats], Floats]
+
+OVERALL_METRICS = ("f1", "mean_iou", "accuracy", "precision", "recall")
+"""Metrics over all classes; the first and the last two are macro averages."""
+
+CLASS_METRICS = ("f1", "iou", "precision", "recall")
+"""Metrics of a class, named ``f1.building``."""
+
+NULL_NAME = "null"
+"""The class that Raster Vision adds for pixels without a label; see `rvlab.metrics`."""
+
+_LABELS = {"f1": "macro F1", "mean_iou": "mean IoU", "precision": "macro precision"}
+_LABELS |= {"recall": "macro recall", "iou": "IoU"}
+
+
+def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
+    """The function that computes a metric from matrices ``(..., K, K)`` of these classes.
+
+    Args:
+        metric: ``f1``, ``mean_iou``, ``accuracy``, ``f1.building``, ``iou.road`` and so on; a
+            leading ``metrics.``, as the column of a table has it, is left out.
+        classes: The names of the K classes.
+
+    Returns:
+        A function to shape ``(...)``; NaN where the metric is undefined.
+
+    Raises:
+        TableError: If no confusion matrix of these classes gives such a metric.
+    """
+    from rvlab import metrics
+
+    name = metric.removeprefix("metrics.")
+    ignore = list(classes).index(NULL_NAME) if NULL_NAME in classes else None
+    overall: dict[str, Callable[..., Floats]] = {
+        "f1": metrics.macro_f1,
+        "mean_iou": metrics.mean_iou,
+        "accuracy": metrics.accuracy,
+        "precision": metrics.macro_precision,
+        "recall": metrics.macro_recall,
+    }
+    if name in overall:
+        whole = overall[name]
+        return lambda matrices: whole(matrices, ignore=ignore)
+    kind, _, of = name.partition(".")
+    if kind in CLASS_METRICS and of in classes and of != NULL_NAME:
+        each: Callable[..., Floats] = getattr(metrics, kind)
+        at = list(classes).index(of)
+        return lambda matrices: each(matrices, ignore=ignore)[..., at]
+    known = [
+        *OVERALL_METRICS,
+        *(f"{k}.{c}" for k in CLASS_METRICS for c in classes if c != NULL_NAME),
+    ]
+    raise TableError(
+        f"No confusion matrix gives the metric {metric!r}. {did_you_mean(name, known)} "
+        f"Those it gives: {', '.join(known)}."
+    )
+
+
+def metric_label(metric: str) -> str:
+    """``macro F1``, ``mean IoU``, ``F1 of building``: as a sentence says it."""
+    name = metric.removeprefix("metrics.")
+    kind, _, of = name.partition(".")
+    if of and kind in CLASS_METRICS:
+        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of {of}"
+    return _LABELS.get(name, name)

@@ -1,0 +1,149 @@
+"""The confusion matrices of runs, scene by scene, side by side."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from rvlab import frame
+from rvlab.compare.metric_functions import NULL_NAME
+from rvlab.compare.resolve import read_per_store
+from rvlab.errors import TableError
+from rvlab.model import Run, headline_group
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.metrics import Floats
+
+
+@dataclass(frozen=True)
+class SceneMatrices:
+    """Counts of some runs over the scenes that all of them have.
+
+    Attributes:
+        matrices: Shape ``(runs, scenes, K, K)``, rows = truth.
+        runs: The runs' ids.
+        group: The group of scenes.
+        names: The scenes.
+        classes: The K classes.
+        omitted: Scenes that some of the runs have and others have not.
+    """
+
+    matrices: Floats
+    runs: tuple[str, ...]
+    group: str
+    names: tuple[str, ...]
+    classes: tuple[str, ...]
+    omitted: tuple[str, ...] = ()
+
+
+def load_confusion(runs: Sequence[Run]) -> pd.DataFrame:
+    """The confusion matrices of runs, from their stores; see `rvlab.frame.confusion_table`."""
+    return read_per_store(runs, frame.confusion_table)
+
+
+def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> SceneMatrices:
+    """Bring the matrices of runs into one array, scene beside scene.
+
+    Args:
+        confusion: ``run group scene truth prediction count``, as ``lab.confusion()`` returns it.
+        runs: The runs, in the order of the result.
+        group: The group of scenes; None takes the one that the runs' headline metrics are of:
+            ``validation``, else ``test``, else the first.
+
+    Raises:
+        TableError: If a column is missing, a run has no matrices or none in the group, the runs
+            have no scene in common, or they were scored over different classes.
+    """
+    import numpy as np
+
+    for name in ("run", "group", "scene", "truth", "prediction", "count"):
+        if name not in confusion:
+            raise TableError(f"The table of confusion matrices has no column {name!r}.")
+    ids = [run.id for run in runs]
+    table = confusion[confusion["run"].isin(ids) & confusion["scene"].notna()]
+    bare = [i for i in ids if i not in set(table["run"])]
+    if bare:
+        raise TableError(
+            f"No confusion matrix per scene: {', '.join(bare)}. A run has them once it has been "
+            "evaluated and summarized; an object detection has none at all."
+        )
+    chosen = group or headline_group(str(g) for g in table["group"].unique())
+    groups = {i: list(part["group"].unique()) for i, part in table.groupby("run", sort=False)}
+    without = [i for i in ids if chosen not in groups[i]]
+    if without:
+        known = sorted({g for those in groups.values() for g in those})
+        raise TableError(
+            f"No scenes in the group {chosen!r}: {', '.join(without)}. "
+            f"Groups of these runs: {', '.join(known)}."
+        )
+    table = table[table["group"] == chosen]
+    each = {i: set(part["scene"]) for i, part in table.groupby("run", sort=False)}
+    common = set.intersection(*each.values())
+    if not common:
+        listed = "; ".join(f"{i} has {_abbreviate(each[i])}" for i in ids)
+        raise TableError(f"The runs have no scene of {chosen!r} in common: {listed}.")
+    classes = _class_names(table, ids)
+    names = tuple(sorted(common))
+    table = table[table["scene"].isin(common)]
+    cube = np.zeros((len(ids), len(names), len(classes), len(classes)))
+    places = tuple(
+        table[column].map({v: i for i, v in enumerate(order)}).to_numpy(dtype=int)
+        for column, order in (
+            ("run", ids),
+            ("scene", names),
+            ("truth", classes),
+            ("prediction", classes),
+        )
+    )
+    np.add.at(cube, places, table["count"].to_numpy(dtype=float))
+    left_out = tuple(sorted(set.union(*each.values()) - common))
+    return SceneMatrices(cube, tuple(ids), chosen, names, classes, left_out)
+
+
+def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
+    """Scenes whose truth is not the same in all runs: other labels, areas or cells.
+
+    The row sums of a confusion matrix are the truth, so two runs that were scored on the same
+    pixels of the same labels have the same. That is necessary, not sufficient.
+    """
+    labelled = [i for i, name in enumerate(of.classes) if name != NULL_NAME]
+    truth = of.matrices.sum(axis=-1)[..., labelled]
+    differs = (truth != truth[:1]).any(axis=(0, 2))
+    return [name for name, is_other in zip(of.names, differs, strict=True) if is_other]
+
+
+def scenes_with_other_files(fingerprints: pd.DataFrame, of: SceneMatrices) -> list[str]:
+    """Scenes of which images, labels or areas of interest are not the same in all runs.
+
+    Args:
+        fingerprints: ``run group scene image labels aois``, as ``lab.scenes()`` returns it. Runs
+            that have none, of an earlier version, are not asked.
+        of: The scenes.
+    """
+    table = fingerprints[
+        fingerprints["run"].isin(of.runs)
+        & (fingerprints["group"] == of.group)
+        & fingerprints["scene"].isin(of.names)
+    ]
+    each = table.groupby("scene")[["image", "labels", "aois"]].nunique(dropna=False).max(axis=1)
+    return [str(name) for name in each[each > 1].index]
+
+
+def _class_names(table: pd.DataFrame, ids: Sequence[str]) -> tuple[str, ...]:
+    each = {i: tuple(part["truth"].unique()) for i, part in table.groupby("run", sort=False)}
+    first = each[ids[0]]
+    for i in ids[1:]:
+        if set(each[i]) != set(first):
+            raise TableError(
+                f"{ids[0]} was scored over the classes {', '.join(first)}; {i} over "
+                f"{', '.join(each[i])}. A metric over different classes is not the same metric."
+            )
+    return first
+
+
+def _abbreviate(names: set[str], many: int = 6) -> str:
+    shown = sorted(names)[:many]
+    return ", ".join(shown) + (f" and {len(names) - many} more" if len(names) > many else "")

@@ -1,0 +1,161 @@
+"""Counts of several runs, brought to the same windows."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.model.limits import WINDOW_CELLS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+CountArray = NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class AlignedWindows:
+    """Counts of some runs in the same windows.
+
+    Args:
+        positions: ``group scene col row width height``, a row per window.
+        runs: Ids.
+        classes: Names.
+        tp: Right, shape (runs, windows, classes).
+        fp: Predicted so, truly something else; same shape.
+        fn: Truly so, predicted as something else; same shape.
+        confident_fp: Of `fp` those with a high score, same shape; NaN where no scores were kept.
+        boxes: Whether boxes were counted, of which no number is the whole.
+    """
+
+    positions: pd.DataFrame
+    runs: tuple[str, ...]
+    classes: tuple[str, ...]
+    tp: CountArray
+    fp: CountArray
+    fn: CountArray
+    confident_fp: NDArray[np.float64]
+    boxes: bool
+
+    @property
+    def pixels(self) -> CountArray:
+        """Those with a label, shape (windows,): all runs have the same truth."""
+        return np.asarray((self.tp[0] + self.fn[0]).sum(axis=-1))
+
+
+def align_windows(
+    tables: Mapping[str, pa.Table], group: str | None, scenes: str | Sequence[str] | None
+) -> AlignedWindows:
+    """Bring the counts of several runs to the same windows.
+
+    A run whose truth differs from the first one's is left out, and so is a scene that not all
+    runs have; a warning says which.
+
+    Raises:
+        NotFound: If there is no such group or scene, or no scene that all runs have.
+        TableError: If there are more counts than are compared at once.
+    """
+    import pandas as pd
+
+    frames = {run: table.to_pandas() for run, table in tables.items()}
+    groups = {str(g) for each in frames.values() for g in each["group"].unique()}
+    if group is None:
+        group = "test" if "test" in groups and "validation" not in groups else "validation"
+    frames = {run: each[each["group"] == group] for run, each in frames.items()}
+    empty = [run for run, each in frames.items() if each.empty]
+    if len(empty) == len(frames):
+        raise NotFound(f"No run has windows in the group {group!r}. {did_you_mean(group, groups)}")
+    for run in empty:
+        warnings.warn(
+            f"The run {run} is left out: it has no windows in the group {group!r}.", stacklevel=4
+        )
+        del frames[run]
+    frames = _select_scenes(frames, scenes)
+    frames = _select_same_truth(frames)
+    long = pd.concat(frames, names=["run"]).reset_index("run")
+    where = ["group", "scene", "col", "row", "width", "height"]
+    place = long.groupby(where, sort=True, observed=True).ngroup().to_numpy()
+    classes = tuple(dict.fromkeys(long["class"]))
+    at = (
+        pd.Categorical(long["run"], list(frames)).codes,
+        place,
+        pd.Categorical(long["class"], classes).codes,
+    )
+    shape = (len(frames), int(place.max()) + 1, len(classes))
+    cells = shape[0] * shape[1] * shape[2]
+    if cells > WINDOW_CELLS:
+        raise TableError(
+            f"{shape[0]} runs with {shape[1]:,} windows of {shape[2]:,} classes are {cells:,} "
+            f"counts; more than {WINDOW_CELLS:,} are not compared at once. Give fewer runs, or "
+            "name scenes."
+        )
+    found = {name: np.zeros(shape, np.int64) for name in ("tp", "fp", "fn")}
+    for name, array in found.items():
+        array[at] = long[name]
+    kept = [not each["confident_fp"].isna().all() for each in frames.values()]
+    sure = np.where(np.array(kept)[:, None, None], 0.0, np.nan) * np.ones(shape)
+    sure[at] = long["confident_fp"].to_numpy(float, na_value=np.nan)
+    places = long[where].drop_duplicates().sort_values(where).reset_index(drop=True)
+    task = (next(iter(tables.values())).schema.metadata or {}).get(b"task", b"")
+    return AlignedWindows(
+        places, tuple(frames), classes, **found, confident_fp=sure, boxes=b"detect" in task
+    )
+
+
+def _select_scenes(
+    frames: Mapping[str, pd.DataFrame], scenes: str | Sequence[str] | None
+) -> dict[str, pd.DataFrame]:
+    of_run = {run: set(each["scene"]) for run, each in frames.items()}
+    known = set().union(*of_run.values())
+    asked = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
+    if not asked:
+        raise SpecError("scenes is empty. Name a scene, or leave it out for all of the group.")
+    for name in sorted(asked - known):
+        raise NotFound(f"No run has counted windows of {name!r}. {did_you_mean(name, known)}")
+    common = asked.intersection(*of_run.values())
+    if not common:
+        lacking = next(run for run, has in of_run.items() if not asked & has or asked - has)
+        raise NotFound(
+            f"The runs have no scene in common: {lacking} lacks "
+            f"{', '.join(sorted(asked - of_run[lacking])[:3])}."
+        )
+    if missing := sorted(asked - common):
+        warnings.warn(
+            f"Left out, as not all of the runs have them: {', '.join(missing)}.", stacklevel=5
+        )
+    return {run: each[each["scene"].isin(common)] for run, each in frames.items()}
+
+
+def _select_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+    """The runs whose truth is the same, in every window and class: the largest set of such runs."""
+    truths = {run: _truth_key(each) for run, each in frames.items()}
+    alike = {run: [r for r, t in truths.items() if t.equals(own)] for run, own in truths.items()}
+    first = max(frames, key=lambda run: len(alike[run]))
+    wanted = truths[first]
+    out = {}
+    for run, own in truths.items():
+        if run in alike[first]:
+            out[run] = frames[run]
+            continue
+        differs = own.index.symmetric_difference(wanted.index)
+        if not len(differs):
+            differs = own.index[own != wanted]
+        scene = differs[0][0]
+        warnings.warn(
+            f"The run {run} is left out: its labels of {scene} are not those of {first}.",
+            stacklevel=5,
+        )
+    return out
+
+
+def _truth_key(frame: pd.DataFrame) -> pd.Series[Any]:
+    total = frame.assign(truth=frame["tp"] + frame["fn"])
+    total = total[total["truth"] > 0].set_index(["scene", "col", "row", "class"])
+    return total["truth"].sort_index()

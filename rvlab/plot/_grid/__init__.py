@@ -1,0 +1,1 @@
+"""The grid of predictions: options, reading, cells, layout and legend."""

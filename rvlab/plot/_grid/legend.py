@@ -1,0 +1,164 @@
+"""What the colors of a grid of pictures mean, in as many lines as that takes."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvlab.plot._grid import colorize
+from rvlab.plot._style import theme
+from rvlab.plot._style.pixel_image import AxesRect, draw_pixels
+from rvlab.plot._style.text_wrap import text_inches, wrap_lines
+from rvlab.raster.scene import RGB
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+_LINE, _PATCH, _BAR, _NOTE = 0.21, 0.42, 1.1, 8.0  # inches, and points of the note
+_MAX_PER_LINE = 8  # entries side by side
+_MAX_LIGHTNESS = 240  # a line that white paper would swallow
+
+
+@dataclass(frozen=True)
+class GridLegend:
+    """What the colors mean.
+
+    Args:
+        entries: Label and color, 0 to 255.
+        note: Said at the right, in small print.
+        scale: What the colors from `colorize.color_heat` are; empty draws no scale.
+        lines: Label, color and whether it is dashed, of boxes that are only outlined.
+    """
+
+    entries: Sequence[tuple[str, RGB]] = field(default_factory=tuple)
+    note: str = ""
+    scale: str = ""
+    lines: Sequence[tuple[str, RGB, bool]] = field(default_factory=tuple)
+
+
+@dataclass(frozen=True)
+class LegendLayout:
+    """How a key is set.
+
+    Args:
+        across: Entries side by side.
+        rows: Lines of entries, or of the scale.
+        note: Lines of the note.
+        beside: Whether the note stands on the first line of entries.
+    """
+
+    across: int
+    rows: int
+    note: Sequence[str]
+    beside: bool
+
+    @property
+    def height(self) -> float:
+        """In inches."""
+        under = 0 if self.beside else len(self.note)
+        return 0.16 + _LINE * (self.rows + under)
+
+
+def layout_legend(key: GridLegend, width: float) -> LegendLayout:
+    """Find room for a key below pictures that are so wide, in inches."""
+    labels = [name for name, _ in key.entries] + [name for name, _, _ in key.lines]
+    scale = (_BAR + 0.6 + text_inches(key.scale, theme.SMALL_PT)) if key.scale else 0.0
+    wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
+    if len(labels) <= _MAX_PER_LINE and scale + sum(wide) <= width:
+        across, used = len(labels), scale + sum(wide)
+    else:
+        across = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
+        used = scale + across * max(wide)
+    rows = math.ceil(len(labels) / across) if across else int(bool(key.scale))
+    note = wrap_lines([key.note], width, _NOTE) if key.note else []
+    beside = bool(rows) and len(note) == 1 and used + text_inches(key.note, _NOTE) + 0.2 <= width
+    return LegendLayout(across, rows, note, beside or not note)
+
+
+def draw_grid_legend(
+    made: Figure, ax: Axes, key: GridLegend, found: LegendLayout, at: tuple[float, float]
+) -> None:
+    """Draw a key.
+
+    Args:
+        made: The figure.
+        ax: Covers it; its unit is an inch, its y axis points down.
+        key: What to draw.
+        found: Its `layout_legend`.
+        at: Its left and top, in inches.
+    """
+    left, top = at
+    width, height = made.get_size_inches()
+    if key.scale:
+        left = _draw_color_bar(ax, key.scale, left, top)
+    handles = [*_patch_handles(key), *_line_handles(key)]
+    if handles:
+        made.legend(
+            handles=handles,
+            loc="upper left",
+            bbox_to_anchor=((left - 0.03) / width, 1 - top / height),
+            ncols=found.across,
+            frameon=False,
+            fontsize=theme.SMALL_PT,
+            handlelength=1.3,
+            handleheight=1.1,
+            handletextpad=0.6,
+            columnspacing=1.2,
+            borderpad=0.0,
+            borderaxespad=0.0,
+        )
+    down = top if found.beside else top + found.rows * _LINE
+    for i, line in enumerate(found.note):
+        made.text(
+            1 - 0.1 / width,
+            1 - (down + 0.1 + i * _LINE) / height,
+            line,
+            fontsize=_NOTE,
+            color=theme.GREY,
+            ha="right",
+            va="center",
+        )
+
+
+def _draw_color_bar(ax: Axes, what: str, left: float, top: float) -> float:
+    """The color bar; where what follows may begin."""
+    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "va": "center"}
+    middle, start = top + 0.1, left + text_inches(what, theme.SMALL_PT) + 0.25
+    ax.text(left, middle, what, gid="scale", **look)
+    ax.text(start - 0.05, middle, "0", ha="right", gid="scale", **look)
+    bar = colorize.color_heat(np.linspace(0, 1, 256))[np.newaxis]
+    shown = draw_pixels(ax, bar, AxesRect(start, middle - 0.065, _BAR, 0.13), blend=True)
+    shown.set_gid("scale")
+    ax.text(start + _BAR + 0.05, middle, "1", gid="scale", **look)
+    return start + _BAR + 0.35
+
+
+def _patch_handles(key: GridLegend) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    edge: dict[str, Any] = {"edgecolor": "#80868b", "linewidth": 0.6}
+    return [Patch(facecolor=_rgb_floats(color), label=name, **edge) for name, color in key.entries]
+
+
+def _line_handles(key: GridLegend) -> list[Any]:
+    from matplotlib.patches import Patch
+
+    return [
+        Patch(
+            facecolor="#5f6368" if min(color) > _MAX_LIGHTNESS else "none",
+            edgecolor=_rgb_floats(color),
+            linewidth=1.6,
+            linestyle=(0, (2.2, 1.2)) if dashed else "-",
+            label=name,
+        )
+        for name, color, dashed in key.lines
+    ]
+
+
+def _rgb_floats(color: RGB) -> tuple[float, float, float]:
+    return color[0] / 255, color[1] / 255, color[2] / 255

@@ -1,0 +1,201 @@
+"""The mean of what goes up, along what goes across: whatever else varied is averaged over."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from rvlab.plot._style.theme import GREY, QUALITATIVE_COLORS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from matplotlib.axes import Axes
+
+    from rvlab.plot._style.theme import Hue
+
+MAX_UNBINNED_VALUES = 12
+"""So many different values have a mean each; of more, neighbours share one."""
+
+RUNS_PER_BIN, MIN_BINS, MAX_BINS = 5, 3, 8
+"""Runs in a bin, at least; bins, at least and at most."""
+
+
+MAX_TRENDS = 6
+"""Colors that may have a trend each."""
+
+_WIDE, _WIDEST = 0.6, 0.84  # of a category's 1, for up to two trends and for more
+
+
+@dataclass(frozen=True)
+class Trend:
+    """Means along an axis.
+
+    Args:
+        at: Where they stand: a value, or the median of a bin.
+        mean: The means.
+        sd: Standard deviations, with n − 1; NaN for a single run.
+        n: The numbers of runs.
+        is_binned: Whether neighbouring values share a mean.
+    """
+
+    at: pd.Series[Any]
+    mean: pd.Series[Any]
+    sd: pd.Series[Any]
+    n: pd.Series[Any]
+    is_binned: bool
+
+
+def marginal_means(
+    across: pd.Series[Any], up: pd.Series[Any], *, kinds: bool = False
+) -> Trend | None:
+    """The marginal means of some runs.
+
+    Up to `MAX_UNBINNED_VALUES` values, and categories, have a mean each, if there are twice as many
+    runs. Of other numbers, neighbours are put into bins of equal numbers of runs. Both are the same
+    on a log axis. No kernel and no fit: neither a width nor a form is guessed.
+
+    Args:
+        across: Where the runs stand.
+        up: Their values.
+        kinds: Whether `across` is a number of a category.
+
+    Returns:
+        None where that would be fewer than two means, or there are too few runs for it.
+    """
+    import pandas as pd
+
+    values, n = across.nunique(), len(across)
+    if (kinds or values <= MAX_UNBINNED_VALUES) and n >= 2 * values:
+        by, is_binned = across.to_numpy(), False
+    elif not kinds and n >= MIN_BINS * RUNS_PER_BIN:
+        bins = min(MAX_BINS, n // RUNS_PER_BIN)
+        by = pd.qcut(across, bins, labels=False, duplicates="drop").to_numpy()
+        is_binned = True
+    else:
+        return None
+    each = pd.DataFrame({"x": across.to_numpy(), "y": up.to_numpy()}).groupby(by)
+    count = each["y"].count()
+    if len(count) < 2:
+        return None
+    return Trend(each["x"].median(), each["y"].mean(), each["y"].std(ddof=1), count, is_binned)
+
+
+@dataclass(frozen=True)
+class TrendSet:
+    """The trends of a picture.
+
+    Args:
+        each: The value that the runs of a trend are colored by, the trend, and its color; the
+            value is None where there is one trend for all runs.
+        kinds: Whether they go along categories.
+    """
+
+    each: Sequence[tuple[Any, Trend, Any]]
+    kinds: bool
+
+    def dot_positions(self, across: pd.Series[Any], by: pd.Series[Any] | None) -> pd.Series[Any]:
+        """Where dots are to stand: beside their category, where each color has its place there."""
+        slots = self._slots()
+        if by is None or not slots:
+            return across
+        return across + by.map(slots).astype(float).fillna(0.0)
+
+    def draw(self, ax: Axes) -> None:
+        """Draw all of them on axes that show the runs."""
+        slots = self._slots()
+        for value, one, color in self.each:
+            if self.kinds:
+                _draw_bars(ax, one, color, slots.get(value, 0.0), self._slot_width())
+            else:
+                _draw_line(ax, one, color, faint=len(self.each) > 1)
+
+    def caption(self) -> str:
+        """What is drawn, and of how many runs."""
+        n = np.concatenate([one.n.to_numpy() for _, one, _ in self.each])
+        low, high = int(n.min()), int(n.max())
+        runs = f"{low} to {high} runs" if low < high else f"{low} run{'s' * (low > 1)}"
+        if self.kinds:
+            return f"Bar: mean of {runs} each; box: ± 1 sd."
+        line, band = ("Lines", "bands") if len(self.each) > 1 else ("Line", "band")
+        bins = {len(one.n) if one.is_binned else 0 for _, one, _ in self.each}
+        what = f"mean of {runs} at each value"
+        if 0 not in bins:
+            what = f"mean in {bins.pop()} bins" if len(bins) == 1 else "mean in bins"
+            what += f" of {runs}"
+        elif len(bins) > 1:
+            what += " or bin of values"
+        return f"{line}: {what}; {band}: ± 1 sd."
+
+    def _slots(self) -> dict[Any, float]:
+        if not self.kinds or len(self.each) < 2:
+            return {}
+        middle = (len(self.each) - 1) / 2
+        return {each[0]: (i - middle) * self._slot_width() for i, each in enumerate(self.each)}
+
+    def _slot_width(self) -> float:
+        return (_WIDE if len(self.each) <= 2 else _WIDEST) / len(self.each)
+
+
+def trends_by_hue(
+    across: pd.Series[Any],
+    up: pd.Series[Any],
+    by: pd.Series[Any] | None,
+    shown: Hue | None,
+    *,
+    kinds: bool,
+) -> TrendSet | None:
+    """A trend for each color, where two or more can have one, else one for all runs.
+
+    Args:
+        across: Where the runs stand.
+        up: Their values.
+        by: What colors them.
+        shown: The colors; those of a color bar, and more than `MAX_TRENDS`, have no trends.
+        kinds: Whether `across` is a number of a category.
+
+    Returns:
+        None where there are too few runs for any.
+    """
+    found: list[tuple[Any, Trend, Any]] = []
+    if (
+        by is not None
+        and shown is not None
+        and shown.bar is None
+        and len(shown.styles) <= MAX_TRENDS
+    ):
+        for value, style in shown.styles.items():
+            mine = (by == value).fillna(False).to_numpy(dtype=bool)
+            one = marginal_means(across[mine], up[mine], kinds=kinds)
+            found += [(value, one, style["color"])] if one else []
+    if len(found) < 2:
+        whole = marginal_means(across, up, kinds=kinds)
+        found = [(None, whole, GREY if shown else QUALITATIVE_COLORS[0])] if whole else []
+    return TrendSet(found, kinds) if found else None
+
+
+def _draw_line(ax: Axes, of: Trend, color: Any, *, faint: bool) -> None:
+    from matplotlib.patheffects import withStroke
+
+    at, mean = of.at.to_numpy(), of.mean.to_numpy()
+    # A mean of one run has no spread: the band closes there, it does not break off.
+    sd = of.sd.fillna(0.0).to_numpy()
+    ax.fill_between(at, mean - sd, mean + sd, **_band_style(color, 0.10 if faint else 0.16))
+    # Dots at few values leave the line its room between them; a cloud would cover it.
+    halo = [withStroke(linewidth=3.6, foreground="white")]
+    look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if of.is_binned else {"zorder": 2}
+    ax.plot(at, mean, color=color, linewidth=1.8, gid="trend", solid_capstyle="round", **look)
+
+
+def _draw_bars(ax: Axes, of: Trend, color: Any, shift: float, slot: float) -> None:
+    # Between categories there is nothing, so no line goes from one to the next.
+    at, mean, known = of.at.to_numpy() + shift, of.mean.to_numpy(), of.sd.notna().to_numpy()
+    sd = of.sd.to_numpy()[known]
+    ax.bar(at[known], 2 * sd, slot, mean[known] - sd, **_band_style(color, 0.16))
+    ax.hlines(mean, at - slot / 2, at + slot / 2, color=color, linewidth=1.8, zorder=2, gid="trend")
+
+
+def _band_style(color: Any, alpha: float) -> dict[str, Any]:
+    return {"color": color, "alpha": alpha, "linewidth": 0, "zorder": 1, "gid": "spread"}

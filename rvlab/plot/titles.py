@@ -1,0 +1,115 @@
+"""What a plot asks of a table: its columns, and which of them tell runs apart."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Collection, Iterable
+from numbers import Integral
+from typing import TYPE_CHECKING, Any
+
+from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.validate import require_columns
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+
+__all__ = [
+    "format_param_value",
+    "is_numeric_column",
+    "require_columns",
+    "run_titles",
+    "value_labels",
+]
+
+
+def is_numeric_column(values: pd.Series[Any]) -> bool:
+    """Whether a column holds numbers that have an order worth a color scale or an axis."""
+    from pandas.api.types import is_bool_dtype, is_numeric_dtype
+
+    return bool(is_numeric_dtype(values)) and not bool(is_bool_dtype(values))
+
+
+def format_param_value(value: Any) -> str:
+    """Format one value for a title or legend: ``0.001``, ``resnet18``, ``–`` for a missing value.
+
+    See `value_labels` for several values that must stay distinguishable.
+    """
+    import pandas as pd
+
+    if hasattr(value, "item") and not hasattr(value, "__len__"):
+        value = value.item()  # of a numpy scalar
+    if isinstance(value, bool):
+        return str(value)
+    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+        return "–"
+    if isinstance(value, Integral):
+        return str(int(value))
+    if isinstance(value, str):
+        return value if len(value) <= 28 else f"{value[:27]}…"
+    try:
+        return f"{value:.4g}"
+    except (TypeError, ValueError):
+        return format_param_value(str(value))
+
+
+def value_labels(values: Iterable[Any]) -> list[str]:
+    """Format values so that different values get different labels.
+
+    Integers are printed whole. Floats get 4 significant digits, or as many as tell all of them
+    apart. Text longer than 28 characters is cut, unless two texts would then look the same.
+
+    Args:
+        values: Such as the values of a parameter over some runs.
+
+    Returns:
+        One label per value, in their order.
+    """
+    items = list(values)
+    floats = {float(v) for v in items if isinstance(v, float) and math.isfinite(v)}
+    digits = next(n for n in range(4, 18) if n == 17 or _distinct(floats, n) == len(floats))
+    labels = [
+        f"{v:.{digits}g}" if isinstance(v, float) and v in floats else format_param_value(v)
+        for v in items
+    ]
+    texts = {v for v in items if isinstance(v, str)}
+    if len({format_param_value(text) for text in texts}) < len(texts):
+        labels = [v if isinstance(v, str) else word for v, word in zip(items, labels, strict=True)]
+    return labels
+
+
+def _distinct(numbers: Collection[float], digits: int) -> int:
+    return len({f"{number:.{digits}g}" for number in numbers})
+
+
+def run_titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> list[list[str]]:
+    """What tells each run from the others, in lines.
+
+    Args:
+        runs: One row per run, with a column ``run``.
+        label: A column to use; None takes the ``params.*`` in which the runs differ.
+        most: Lines of parameters at most.
+
+    Returns:
+        For each run its lines, such as ``["lr = 0.01", "width = 8"]``, and its ``seed``, if the
+        table has it, where two would be called the same; the end of its id, where they still are;
+        its id, where the runs do not differ.
+    """
+    ids = [str(run) for run in runs["run"]]
+    columns = [label] if label else differing_columns(runs)
+    lines = [_lines(name, runs[name]) for name in columns[:most]]
+    out = [list(row) for row in zip(*lines, strict=True)] if lines else [[] for _ in ids]
+    if len(columns) > most:
+        out = [[*lines, f"and {len(columns) - most} more"] for lines in out]
+    seeds = value_labels(runs["seed"]) if "seed" in runs and not label else []
+    if len(set(seeds)) > 1 and any(out.count(lines) > 1 for lines in out):
+        out = [[*lines, f"seed = {seed}"] for lines, seed in zip(out, seeds, strict=True)]
+    return [
+        [run] if not lines else [*lines, run.rsplit("-", 1)[-1]] if out.count(lines) > 1 else lines
+        for run, lines in zip(ids, out, strict=True)
+    ]
+
+
+def _lines(name: str, values: pd.Series[Any]) -> list[str]:
+    prefix = f"{name.removeprefix(PARAMS_PREFIX)} = " if name.startswith(PARAMS_PREFIX) else ""
+    return [f"{prefix}{word}" for word in value_labels(values)]

@@ -1,0 +1,48 @@
+"""How sure a run was of each class, pixel by pixel, where it kept that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.errors import RasterError
+from rvlab.raster.read import Grid, read
+from rvlab.raster.window import Window
+
+SCORE_STEP = 1 / 255
+"""What one step of a score in bytes is worth: enough for a picture and a threshold."""
+
+
+def read_scores(
+    uri: str, window: Window, classes: Sequence[int], grid: Grid, *, max_px: int | None = None
+) -> NDArray[np.float32]:
+    """The scores of a window.
+
+    Args:
+        uri: A raster of a band a class: floats from 0 to 1, or bytes of which 255 is 1, as Raster
+            Vision's ``smooth_as_uint8`` and rvlab's copies are.
+        window: In pixels of the scene.
+        classes: Ids of those that are wanted.
+        grid: Of the scene; the scores must have its size.
+        max_px: Longest side of the result, in pixels; above it, means of pixels.
+
+    Returns:
+        Shape (classes, rows, columns), 0 to 1; NaN where nothing was predicted.
+
+    Raises:
+        RasterError: If it cannot be read, or has another size.
+        SpecError: If it has no band of such a class.
+    """
+    chip = read(uri, window, bands=[i + 1 for i in classes], max_px=max_px, resampling="average")
+    found = chip.full_grid
+    if (found.width, found.height) != (grid.width, grid.height):
+        raise RasterError(
+            f"The scores have {found.width} × {found.height} px, the scene "
+            f"{grid.width} × {grid.height} px."
+        )
+    values = np.asarray(chip.array, np.float32)
+    if chip.array.dtype == np.uint8:
+        values = values * np.float32(SCORE_STEP)
+    return np.where(chip.mask, values, np.float32(np.nan))

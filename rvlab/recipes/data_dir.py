@@ -1,0 +1,89 @@
+"""Where a recipe keeps what it makes or fetches: a folder, local or on S3, shared by its runs."""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from rvlab.errors import StoreError
+
+
+def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:
+    """The URI of a folder below `data_uri`, or below ``{root_uri}/data`` if that is None.
+
+    A local folder becomes absolute, since later steps run elsewhere.
+    """
+    top = data_uri or f"{root_uri.rstrip('/')}/data"
+    if "://" not in top:
+        top = os.path.abspath(top)
+    return "/".join([top.rstrip("/"), *parts])
+
+
+def list_names(uri: str, suffix: str = "") -> list[str]:
+    """The names in a folder, sorted; none if there is no such folder.
+
+    Args:
+        uri: The folder, local or any URI that Raster Vision can list.
+        suffix: Only names that end so.
+
+    Raises:
+        StoreError: If the store refuses.
+    """
+    if "://" not in uri:
+        # Raster Vision's own listing takes [ and * in a local path for a pattern.
+        found = os.listdir(uri) if os.path.isdir(uri) else []
+        return sorted(name for name in found if name.endswith(suffix))
+    from rastervision.pipeline.file_system import list_paths
+
+    try:
+        paths = list_paths(uri, ext=suffix)
+    except Exception as exc:  # Raster Vision lets through whatever the store's client raises.
+        raise StoreError(f"{uri} cannot be listed: {exc}") from exc
+    return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in paths)
+
+
+def upload(path: Path, uri: str) -> None:
+    """Copy a file to `uri`, so that nobody ever sees half of it.
+
+    Raises:
+        StoreError: If it cannot be written.
+    """
+    from rastervision.pipeline.file_system import upload_or_copy
+
+    try:
+        if "://" in uri:
+            upload_or_copy(str(path), uri)  # An object appears on S3 only when it is complete.
+            return
+        Path(uri).parent.mkdir(parents=True, exist_ok=True)
+        part = f"{uri}.{secrets.token_hex(4)}.part"
+        upload_or_copy(str(path), part)
+        os.replace(part, uri)
+    except Exception as exc:
+        raise StoreError(f"{uri} cannot be written: {exc}") from exc
+
+
+def make_missing(uri: str, makers: Mapping[str, Callable[[Path], object]]) -> dict[str, str]:
+    """Make those files of a folder that are not there yet.
+
+    Two runs may do it at once: each puts whole files, and the same maker makes the same bytes.
+
+    Args:
+        uri: The folder.
+        makers: By file name, a function that writes the file at the local path it is given.
+
+    Returns:
+        By file name, its URI.
+
+    Raises:
+        StoreError: If the folder cannot be read or written.
+    """
+    missing = sorted(set(makers) - set(list_names(uri)))
+    with tempfile.TemporaryDirectory() as tmp:
+        for name in missing:
+            local = Path(tmp, name)
+            makers[name](local)
+            upload(local, f"{uri}/{name}")
+    return {name: f"{uri}/{name}" for name in makers}

@@ -1,0 +1,274 @@
+"""What a report says of a run, read once: its row, its metrics, its scenes, its matrix."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+from rvlab import frame
+from rvlab.compare.resolve import store_of
+from rvlab.errors import RvlabError
+from rvlab.model import Run, headline_group
+from rvlab.model.classes import NULL_CLASS
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+MISSING_TEXT = "–"
+MAX_VALUE_CHARS = (
+    300  # characters of a parameter's value; a list of a thousand numbers is no help here
+)
+MAX_ERROR_CHARS = 2000
+CLASS_TABLE_METRICS = ("precision", "recall", "f1", "iou", "truth_count")
+
+_ORIGIN_FIELDS = ("state", "recipe", "engine", "device", "user", "commit", "image")
+ABOUT_FIELDS = (*_ORIGIN_FIELDS, "started", "ended", "duration", "seed", "tags", "note")
+
+Pairs = list[tuple[str, str]]
+
+
+@dataclass(frozen=True)
+class RunSummary:
+    """A run and its tables.
+
+    Args:
+        run: Where it lies.
+        row: Its row of the table of runs.
+        evals: As `rvlab.frame.evals_table` gives it, of this run.
+        confusion: As `rvlab.frame.confusion_table` gives it, of this run.
+        history: As `rvlab.frame.history_table` gives it, of this run.
+    """
+
+    run: Run
+    row: pd.Series[Any]
+    evals: pd.DataFrame
+    confusion: pd.DataFrame
+    history: pd.DataFrame
+
+    @property
+    def name(self) -> str:
+        """What people call it: its name, else its id."""
+        return (
+            self.format_field("name") if self.format_field("name") != MISSING_TEXT else self.run.id
+        )
+
+    @property
+    def error(self) -> str | None:
+        """Why the run failed, or why its records cannot be read."""
+        words = shorten_text(self.row.get("error"), MAX_ERROR_CHARS)
+        return None if words == MISSING_TEXT else words
+
+    @cached_property
+    def group(self) -> str | None:
+        """The group of scenes of the headline; None for a run that was not evaluated."""
+        known = self.evals["group"].dropna().unique().tolist()
+        return headline_group(known) if known else None
+
+    @cached_property
+    def metrics(self) -> dict[str, float]:
+        """The headline metrics, by name; what is undefined is left out."""
+        return self._numbers("metrics.")
+
+    @cached_property
+    def costs(self) -> dict[str, float]:
+        """Times in seconds, memory in MiB, by name."""
+        return self._numbers("costs.")
+
+    @property
+    def params(self) -> Pairs:
+        """The parameters, in the order of the recipe."""
+        names = [str(c) for c in self.row.index if str(c).startswith("params.")]
+        return [(name.removeprefix("params."), self.format_field(name)) for name in names]
+
+    @cached_property
+    def classes(self) -> list[str]:
+        """The classes that have metrics: all but the one of pixels without a label."""
+        found = self._overall_rows[
+            self._overall_rows["class"].notna() & (self._overall_rows["metric"] == "f1")
+        ]
+        return [str(name) for name in found["class"].tolist()]
+
+    def class_metrics(self, name: str) -> dict[str, float]:
+        """The metrics of a class over all scenes of the group; NaN where undefined."""
+        part = self._overall_rows[self._overall_rows["class"] == name]
+        found = dict(zip(part["metric"], part["value"], strict=True))
+        return {metric: float(found.get(metric, math.nan)) for metric in CLASS_TABLE_METRICS}
+
+    @cached_property
+    def scenes(self) -> list[tuple[str, float]]:
+        """The scenes of the group and their macro F1, the worst first, undefined ones last."""
+        of_scenes = self.evals["scene"].notna() & self.evals["class"].isna()
+        f1 = (self.evals["group"] == self.group) & (self.evals["metric"] == "f1")
+        part = self.evals[of_scenes & f1].sort_values(["value", "scene"], na_position="last")
+        return [(str(s), float(v)) for s, v in zip(part["scene"], part["value"], strict=True)]
+
+    @cached_property
+    def matrix(self) -> tuple[list[str], list[list[int]]] | None:
+        """Classes, and counts with a row per true class; None where there is no matrix.
+
+        Pixels without a label are in no metric, so their class is in no row and no column.
+        """
+        part = self._counts
+        if part.empty:
+            return None
+        wide = part.pivot(index="truth", columns="prediction", values="count")
+        names = [n for n in part["truth"].unique().tolist() if not self._is_unlabelled(n)]
+        counts = wide.reindex(index=names, columns=names).fillna(0)
+        return [str(n) for n in names], [[int(v) for v in line] for line in counts.to_numpy()]
+
+    @cached_property
+    def missed_as_null(self) -> int:
+        """Labelled pixels that were predicted to be without a label: misses that no cell shows."""
+        part = self._counts
+        if not self._is_unlabelled(NULL_CLASS):
+            return 0
+        lost = (part["prediction"] == NULL_CLASS) & (part["truth"] != NULL_CLASS)
+        return int(part.loc[lost, "count"].sum())
+
+    @property
+    def about_pairs(self) -> Pairs:
+        """What and when it was, and who asked for it."""
+        pairs = [("experiment", self.run.experiment), ("run", self.run.id)]
+        pairs += [(name, self.format_field(name)) for name in ABOUT_FIELDS]
+        return [(name, value) for name, value in pairs if value != MISSING_TEXT]
+
+    @property
+    def eval_pairs(self) -> Pairs:
+        """Groups, their scenes, and the fingerprints of what they are."""
+        if self.group is None:
+            return []
+        out = []
+        groups = self.evals["group"].dropna().unique().tolist()
+        for group in sorted(groups, key=lambda g: (g != self.group, g)):
+            part = self.evals[self.evals["group"] == group]["scene"].dropna().nunique()
+            column = "eval_set" if group == self.group else f"eval_set.{group}"
+            many = "1 scene" if part == 1 else f"{part} scenes"
+            out.append((str(group), f"{many}, eval_set {self.format_field(column)}"))
+        return out
+
+    @property
+    def cost_pairs(self) -> Pairs:
+        """The costs under their names in the table of runs, with units."""
+        return [(name, _with_unit(name, value)) for name, value in self.costs.items()]
+
+    @property
+    def open_lines(self) -> tuple[str, str]:
+        """Two lines of Python that open the run in a notebook."""
+        return (
+            "from rvlab import Lab, plot",
+            f"plot.predictions(Lab({store_argument(self.run)!r}).runs({self.run.prefix!r}))",
+        )
+
+    def format_field(self, column: str) -> str:
+        """A value of the row as text; a dash for one that is missing."""
+        return shorten_text(self.row.get(column))
+
+    @property
+    def _overall_rows(self) -> pd.DataFrame:
+        part: pd.DataFrame = self.evals[self.evals["group"] == self.group]
+        return part[part["scene"].isna()]
+
+    @property
+    def _counts(self) -> pd.DataFrame:
+        part: pd.DataFrame = self.confusion[self.confusion["group"] == self.group]
+        return part[part["scene"].isna()]
+
+    def _is_unlabelled(self, name: str) -> bool:
+        # A null class of a run's own is a class like any other, and has metrics.
+        return name == NULL_CLASS and name not in self.classes
+
+    def _numbers(self, prefix: str) -> dict[str, float]:
+        names = [str(c) for c in self.row.index if str(c).startswith(prefix)]
+        return {n.removeprefix(prefix): v for n, v in _finite_values(self.row, names)}
+
+
+def load_run_summary(run: Run) -> RunSummary:
+    """Read what a report says of a run.
+
+    Args:
+        run: One that ended, or is running still: what is not there yet is left out.
+
+    Raises:
+        StoreError: If the store does not answer or refuses.
+    """
+    store = store_of(run)
+    return RunSummary(
+        run,
+        frame.runs_table(store, [run]).iloc[0],
+        frame.evals_table(store, [run]),
+        frame.confusion_table(store, [run]),
+        frame.history_table(store, [run]),
+    )
+
+
+def store_argument(run: Run) -> str:
+    """What `rvlab.Lab` is given to open the store of a run.
+
+    The embedded server has another port and keys on every machine, so it goes by its name.
+    """
+    from rvlab.store import server
+
+    try:
+        found = server.find_server() if run.store.startswith("s3://") else None
+    except RvlabError:  # this machine can have none
+        found = None
+    if found is None or (f"s3://{found.bucket}", found.endpoint) != (
+        run.store,
+        store_of(run).access.endpoint,
+    ):
+        return run.store
+    return "embedded"
+
+
+def format_metric(value: float) -> str:
+    """A metric in a table: three digits, a dash where it is undefined."""
+    return f"{value:.3f}" if math.isfinite(value) else MISSING_TEXT
+
+
+def format_count(value: float) -> str:
+    """How many pixels, cells or boxes."""
+    return f"{value:,.0f}" if math.isfinite(value) else MISSING_TEXT
+
+
+def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
+    """A value in a sentence or a cell, of so many characters at most."""
+    import pandas as pd
+
+    if isinstance(value, pd.Timestamp):
+        return f"{value:%Y-%m-%d %H:%M:%S} UTC" if not pd.isna(value) else MISSING_TEXT
+    if isinstance(value, list | tuple | dict):
+        value = json.dumps(value, default=str)
+    if value is None or bool(pd.isna(value)):
+        return MISSING_TEXT
+    if isinstance(value, pd.Timedelta):
+        return _seconds(value.total_seconds())
+    whole = str(value.item() if hasattr(value, "item") else value) or '""'
+    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
+
+
+def _finite_values(row: pd.Series[Any], names: Sequence[str]) -> Iterator[tuple[str, float]]:
+    import pandas as pd
+
+    for name in names:
+        if not pd.isna(row[name]) and math.isfinite(row[name]):
+            yield name, float(row[name])
+
+
+def _with_unit(name: str, value: float) -> str:
+    if name.endswith("_s"):
+        return _seconds(value)
+    if name.endswith("_mb"):
+        return f"{value:,.0f} MiB"
+    return f"{value / 2**20:,.1f} MiB" if name == "bytes" else f"{value:,g}"
+
+
+def _seconds(value: float) -> str:
+    if value < 60:
+        return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
+    minutes, seconds = divmod(round(value), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

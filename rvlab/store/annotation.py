@@ -1,0 +1,35 @@
+"""Annotations of runs, one key each: ``{experiment}/annotations/{run}/{time}-{hex}.json``.
+
+They lie beside the runs and not in them, so that one listing finds those of a whole experiment.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from rvlab.model import ANNOTATIONS_DIR, Run, utc_now
+from rvlab.model.annotation import Annotation
+from rvlab.store.store import Store
+
+
+def key_prefix(run: Run) -> str:
+    """The folder of a run's edits."""
+    return f"{run.experiment}/{ANNOTATIONS_DIR}/{run.id}"
+
+
+def write_annotations(store: Store, runs: Sequence[Run], by: str, **changes: Any) -> None:
+    """Write one edit of each run.
+
+    Args:
+        store: Where the runs lie.
+        runs: The runs.
+        by: Who makes it.
+        **changes: What changes, as `Annotation` has it.
+    """
+    moment = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
+    record = Annotation(utc_now(), by, **changes).record()
+    keys = [f"{key_prefix(run)}/{moment}-{secrets.token_hex(3)}.json" for run in runs]
+    store.map_concurrently(lambda key: store.put_json(key, record, if_absent=True), keys)

@@ -1,0 +1,367 @@
+"""What Raster Vision does silently, mended in one place.
+
+Each function here changes one behaviour of Raster Vision 0.31, gives the reason, and has a test in
+``tests/worker/test_rv_patches.py`` that shows the quirk without it. The rest of rvlab never sees
+them. All of them are applied by `apply_patches`, once in each process that runs a step.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+from collections.abc import Callable
+from functools import cache, wraps
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, TypeVar
+
+from rvlab.store.objects import BUSY
+from rvlab.store.patience import Outage, patience_s, retry_until
+
+_T = TypeVar("_T")
+
+_log = logging.getLogger("rvlab")
+
+OUTSIDE_AOI = "pixels_outside_aoi"
+"""What `pixels_outside_aoi_told` adds to the average item of each scene in ``eval.json``."""
+
+
+def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
+    """Mend Raster Vision in this process.
+
+    Args:
+        scratch: An empty folder of this step's own.
+        seed: The run's seed.
+        split: Which piece of the step runs here.
+        splits: How many pieces there are.
+    """
+    patch_download_cache(scratch)
+    seed_generators(seed + split)
+    patch_augmentor_seeds(seed + split)
+    patch_export_failure()
+    patch_s3_errors()
+    patch_chip_names(split, splits)
+    patch_count_pixels_outside_aoi()
+    patch_empty_validation()
+
+
+def patch_download_cache(scratch: Path) -> None:
+    """Give each step an empty download cache.
+
+    Raster Vision keeps downloads in ``$TMPDIR/cache`` and never asks whether they changed: eval
+    scored the predictions of an earlier run. And what it resolves against the working folder (an
+    external module with an S3 root) needs a folder that may be written to.
+    """
+    import tempfile
+
+    from rastervision.pipeline import rv_config_
+
+    scratch.mkdir(parents=True, exist_ok=True)
+    os.environ["TMPDIR"] = str(scratch)
+    tempfile.tempdir = str(scratch)
+    rv_config_.set_tmp_dir_root(str(scratch))
+    os.chdir(scratch)
+
+
+def seed_generators(seed: int) -> None:
+    """Seed Python, numpy and torch; Raster Vision has no seed anywhere.
+
+    The data loaders draw their seeds, and those of their workers, from torch's.
+    """
+    import numpy as np
+    import torch
+
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.backends.cudnn.benchmark = False
+
+
+def patch_augmentor_seeds(seed: int) -> None:
+    """Seed albumentations, whose ``Compose`` since 2.0 ignores every global seed."""
+    import albumentations
+
+    _patch_once(albumentations.Compose, "__init__", lambda original: _seeding_init(original, seed))
+
+
+def _seeding_init(original: Any, seed: int) -> Any:
+    @wraps(original)
+    def init(self: Any, *args: Any, **kwargs: Any) -> None:
+        if kwargs.get("seed") is None:
+            kwargs["seed"] = seed % 2**32
+        original(self, *args, **kwargs)
+
+    return init
+
+
+def patch_export_failure() -> None:
+    """Export to ONNX without dynamo, and let a failed export cost the ONNX file only.
+
+    Since torch 2.9 the default exporter needs ``onnxscript``, which Raster Vision does not install:
+    all epochs ran, then train died in the export. No setting turns the export off.
+    """
+    from rastervision.pytorch_learner.learner import Learner
+
+    _patch_once(Learner, "export_to_onnx", _tolerant_export)
+
+
+def _tolerant_export(original: Any) -> Any:
+    @wraps(original)
+    def export(self: Any, path: str, *args: Any, **kwargs: Any) -> None:
+        kwargs.setdefault("dynamo", False)
+        try:
+            original(self, path, *args, **kwargs)
+        except Exception as exc:  # noqa: BLE001  whatever it is, the trained weights are worth more
+            Path(path).unlink(missing_ok=True)
+            _log.warning("The model cannot be exported to ONNX, so the bundle has none: %s", exc)
+
+    return export
+
+
+def patch_chip_names(split: int, splits: int) -> None:
+    """Name the zip of chips after its split, not by a random UUID.
+
+    ``chip`` run again added a second zip beside the first, and the model trained on every chip
+    twice; with a name of its own it is written over.
+    """
+    from rastervision.pytorch_backend import (
+        pytorch_chip_classification,
+        pytorch_object_detection,
+        pytorch_semantic_segmentation,
+    )
+
+    named = SimpleNamespace(uuid4=lambda: f"{split}-of-{splits}")
+    for module in (
+        pytorch_chip_classification,
+        pytorch_object_detection,
+        pytorch_semantic_segmentation,
+    ):
+        module.uuid = named
+
+
+def patch_count_pixels_outside_aoi() -> None:
+    """Have eval say how many pixels of a scene lie outside its areas of interest.
+
+    Raster Vision sets truth and prediction alike to the null class there and then scores them, so
+    every pixel outside counts as one that was got right: with a null class of ``background`` and an
+    area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. ``eval.json`` does
+    not say so; with this number beside it, `rvlab.worker.results` takes those pixels out again.
+    """
+    from rastervision.core.evaluation import SemanticSegmentationEvaluator
+
+    _patch_once(SemanticSegmentationEvaluator, "evaluate_scene", _counting_evaluate)
+
+
+def _counting_evaluate(original: Any) -> Any:
+    @wraps(original)
+    def evaluate(self: Any, scene: Any) -> Any:
+        evaluation = original(self, scene)
+        if scene.aoi_polygons and evaluation.avg_item is not None:
+            evaluation.avg_item[OUTSIDE_AOI] = _count_outside(scene)
+        return evaluation
+
+    return evaluate
+
+
+def _count_outside(scene: Any) -> int:
+    """Counted by Raster Vision's own filter, on labels that are of class 1 everywhere."""
+    import numpy as np
+    from rastervision.core.data import SemanticSegmentationDiscreteLabels
+
+    labels = SemanticSegmentationDiscreteLabels(extent=scene.extent, num_classes=2)
+    for window in labels.get_windows():
+        labels[window] = np.ones(window.size, dtype=np.uint8)
+    labels.filter_by_aoi(scene.aoi_polygons, 0)
+    windows = labels.get_windows()
+    return int(sum((labels.get_label_arr(w, 0) == 0).sum() for w in windows))
+
+
+def patch_empty_validation() -> None:
+    """Let a chip classification have scenes whose GeoJSON has no polygon.
+
+    All cells are of the background class there. But the table of an empty GeoJSON has no columns,
+    so chip died of "All label polygons must have a class_id."
+    """
+    from rastervision.core.data import ChipClassificationLabelSource
+
+    _patch_once(ChipClassificationLabelSource, "validate_labels", _lenient_validate)
+
+
+def _lenient_validate(original: Any) -> Any:
+    @wraps(original)
+    def validate(self: Any, polygons: Any) -> None:
+        if polygons.empty and "class_id" not in polygons.columns:
+            polygons["class_id"] = [float(n) for n in polygons.index]  # of the column's usual type
+        original(self, polygons)
+
+    return validate
+
+
+def patch_s3_errors() -> None:
+    """Put boto3 behind Raster Vision's S3 calls, one client for all, and let failures be failures.
+
+    Raster Vision starts the ``aws`` executable to copy folders and ignores its exit status: with a
+    wrong secret the step ended green and nothing was uploaded. It takes every refused request for
+    "does not exist". And it makes a new boto3 session for each call, 0.3 s of processor each.
+    Each call waits for a server that does not answer, as rvlab's own do.
+    """
+    try:
+        from rastervision.aws_s3.s3_file_system import S3FileSystem
+    except ImportError:  # the S3 plugin of Raster Vision is not installed: nothing to mend
+        return
+
+    S3FileSystem.get_client = staticmethod(_s3_client)
+    S3FileSystem.file_exists = staticmethod(_patient(_exists))
+    S3FileSystem.sync_from_dir = staticmethod(_patient(_download_folder))
+    S3FileSystem.sync_to_dir = staticmethod(_patient(_Uploads().folder))
+    for name in PATIENT_CALLS:
+        _patch_once(S3FileSystem, name, lambda original: staticmethod(_patient(original)))
+
+
+PATIENT_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
+"""Raster Vision's own calls to S3; each can be repeated without harm."""
+
+
+def _patient(call: Callable[..., _T]) -> Callable[..., _T]:
+    """A call that is repeated while the S3 server does not answer, see `rvlab.store.patience`."""
+    wait_s = patience_s()
+    outage = Outage(wait_s)
+
+    @wraps(call)
+    def patient(*args: Any, **kwargs: Any) -> _T:
+        return retry_until(lambda: call(*args, **kwargs), wait_s, outage, _is_transient)
+
+    return patient
+
+
+def _is_transient(exc: BaseException) -> bool:
+    """Whether a call to S3 may succeed when it is repeated.
+
+    The error of boto3 may be the cause or the context of one of Raster Vision's.
+    """
+    import boto3.exceptions
+    import urllib3.exceptions
+    from botocore import exceptions as boto
+    from botocore.parsers import ResponseParserError
+
+    broken_off = (
+        ConnectionError,
+        TimeoutError,
+        boto.ConnectionError,
+        boto.HTTPClientError,
+        boto.IncompleteReadError,
+        boto.ResponseStreamingError,
+        boto3.exceptions.RetriesExceededError,
+        urllib3.exceptions.HTTPError,
+        ResponseParserError,
+    )
+    found: BaseException | None = exc
+    while found is not None:
+        if isinstance(found, boto.ClientError):
+            status = found.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)
+            code = found.response.get("Error", {}).get("Code", "")
+            return str(status) in BUSY or code in ("RequestTimeout", "SlowDown")
+        if isinstance(found, broken_off):
+            return True
+        found = found.__cause__ or found.__context__
+    return False
+
+
+BOTO_ATTEMPTS = 5
+"""So often boto3 itself sends a request, within seconds; each call is then repeated as a whole."""
+
+
+@cache
+def _s3_client() -> Any:
+    import boto3
+    from botocore import UNSIGNED
+    from botocore.config import Config
+
+    retries = {"mode": "standard", "max_attempts": BOTO_ATTEMPTS}
+    settings: dict[str, Any] = {"retries": retries, "connect_timeout": 10}
+    if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
+        settings["signature_version"] = UNSIGNED
+    return boto3.Session().client("s3", config=Config(**settings))
+
+
+def _list_keys(uri: str) -> list[tuple[str, str]]:
+    """All keys below a folder's URI, each with its path relative to it."""
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, prefix = S3FileSystem.parse_uri(uri.rstrip("/") + "/")
+    pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    found = [item["Key"] for page in pages for item in page.get("Contents", [])]
+    return [(key, key[len(prefix) :]) for key in found if not key.endswith("/")]
+
+
+def _exists(uri: str, include_dir: bool = True) -> bool:
+    from botocore.exceptions import ClientError
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, key = S3FileSystem.parse_uri(uri)
+    if include_dir:
+        found = _s3_client().list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
+        if found["KeyCount"]:
+            return True
+    try:
+        _s3_client().head_object(Bucket=bucket, Key=key)
+    except ClientError as exc:
+        if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
+            return False
+        raise
+    return True
+
+
+def _download_folder(src_dir_uri: str, dst_dir: str, delete: bool = False) -> None:
+    import shutil
+
+    from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+    bucket, _ = S3FileSystem.parse_uri(src_dir_uri)
+    if delete:
+        shutil.rmtree(dst_dir, ignore_errors=True)
+    for key, name in _list_keys(src_dir_uri):
+        path = (Path(dst_dir) / name).resolve()
+        if not path.is_relative_to(Path(dst_dir).resolve()):
+            raise ValueError(f"The key {key!r} would be written outside {dst_dir}.")
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _s3_client().download_file(bucket, key, str(path))
+
+
+class _Uploads:
+    """Uploads of folders; a file that has not changed since this process sent it is not resent."""
+
+    def __init__(self) -> None:
+        self._sent: dict[tuple[str, str], tuple[int, int]] = {}
+
+    def folder(self, src_dir: str, dst_dir_uri: str, delete: bool = False) -> None:
+        from rastervision.aws_s3.s3_file_system import S3FileSystem
+
+        bucket, prefix = S3FileSystem.parse_uri(dst_dir_uri.rstrip("/"))
+        names = set()
+        for path in sorted(p for p in Path(src_dir).rglob("*") if p.is_file()):
+            name = path.relative_to(src_dir).as_posix()
+            names.add(name)
+            stat = path.stat()
+            seen = (stat.st_mtime_ns, stat.st_size)
+            if self._sent.get((str(path), dst_dir_uri)) == seen:
+                continue
+            _s3_client().upload_file(str(path), bucket, f"{prefix}/{name}")
+            self._sent[str(path), dst_dir_uri] = seen
+        if delete:
+            for key, name in _list_keys(dst_dir_uri):
+                if name not in names:
+                    _s3_client().delete_object(Bucket=bucket, Key=key)
+
+
+def _patch_once(owner: Any, name: str, wrapped: Any) -> None:
+    """Wrap a method of the original, however often it is asked for in one process."""
+    current = getattr(owner, name)
+    original = getattr(current, "_rvlab_original", current)
+    new = wrapped(original)
+    function: Any = new.__func__ if isinstance(new, staticmethod) else new
+    function._rvlab_original = original
+    setattr(owner, name, new)

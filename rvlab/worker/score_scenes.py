@@ -1,0 +1,94 @@
+"""What summarize makes of each predicted scene: counts of its windows, copies to look at."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+
+from rvlab.errors import RasterError, RecordBroken
+from rvlab.model import Run
+from rvlab.raster.run_source import NO_CLASSES
+from rvlab.raster.scene import Classes, Scene, classes_from_config, scenes_from_config
+from rvlab.raster.score_windows import score_scene
+from rvlab.raster.window_counts import concat_windows
+from rvlab.store import Store
+from rvlab.store.outputs import COPIES_FOLDER
+from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
+from rvlab.worker.records import SPEC
+
+PREDICTED_GROUPS = ("validation", "test")
+"""The groups of scenes that the step predict predicts."""
+
+
+def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
+    """Count the windows of every predicted scene, and put a copy of its prediction in the run.
+
+    What goes wrong with a scene is told in the log, and the others go on: the run has succeeded.
+
+    Args:
+        store: Of the run.
+        run: The run.
+        config: Its ``pipeline-config.json``.
+
+    Returns:
+        The table of windows, and the rows of the copies in the table of artifacts.
+    """
+    counted: list[pa.Table] = []
+    copies: list[tuple[str, str, str, str, int]] = []
+    try:
+        own, found = classes_from_config(config), scenes_from_config(config)
+    except RecordBroken as exc:
+        print(f"No windows are counted: {exc}")
+        own, found = NO_CLASSES, []
+    for scene in found:
+        if scene.group not in PREDICTED_GROUPS:
+            continue
+        try:
+            windows, made = _surveyed_again(store, run, scene, own)
+            counted += windows
+            copies += made
+        except Exception as exc:  # noqa: BLE001  it is only for looking, and told in the log
+            print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
+    columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS_SCHEMA)
+    arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS_SCHEMA, strict=True)]
+    return concat_windows(counted, found[0].task if found else ""), pa.table(
+        arrays, schema=ARTIFACTS_SCHEMA
+    )
+
+
+def _surveyed_again(
+    store: Store, run: Run, scene: Scene, own: Classes
+) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
+    """As `_score_one`, once more if a raster cannot be read: GDAL does not wait for the store."""
+    try:
+        return _score_one(store, run, scene, own)
+    except RasterError:
+        store.exists(run.key(SPEC))  # waits until the store answers
+        return _score_one(store, run, scene, own)
+
+
+def _score_one(
+    store: Store, run: Run, scene: Scene, own: Classes
+) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
+    """The windows of a scene, and the rows of the copies that were put in the store."""
+    copies = []
+    with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
+        done = score_scene(scene, own, Path(folder) if is_folder_name(scene.id) else None)
+        for trouble in done.problems:
+            print(trouble)
+        for name, path in done.copies.items():
+            data = path.read_bytes()
+            store.put(run.key(COPIES_FOLDER, scene.id, name), data)
+            kind = f"{name.removesuffix('.tif')}_copy"
+            key = f"{COPIES_FOLDER}/{scene.id}/{name}"
+            copies.append(("summarize", kind, scene.id, key, len(data)))
+    return ([] if done.windows is None else [done.windows]), copies
+
+
+def is_folder_name(scene: str) -> bool:
+    """Whether a scene's name can be that of a folder in the run."""
+    return scene not in ("", ".", "..") and not set(scene) & set("/\\\0")

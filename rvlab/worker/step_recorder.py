@@ -1,0 +1,229 @@
+"""What a step writes of itself while it runs: its record with a heartbeat, and its log."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import os
+import resource
+import signal
+import socket
+import sys
+import threading
+import traceback
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreError
+from rvlab.model import HEARTBEAT_S, Run, StepRecord, step_name, utc_now
+from rvlab.store import Store
+from rvlab.worker.masking import complete_length, mask_bytes, mask_text
+from rvlab.worker.sigterm import Terminated
+
+TRACEBACK_LINES = 30
+"""So many lines of a traceback are kept in the record."""
+
+
+EXIT_FAILED, EXIT_TERMINATED = 1, 143
+"""Exit statuses of a step."""
+
+
+class StepRecorder:
+    """Writes ``steps/{step}.json`` and ``logs/{step}.log`` of one step while its body runs.
+
+    Standard output and error are taken at the level of the file descriptors, so what libraries and
+    data loaders print is there too. They are still passed on, for whoever watches the process.
+    While it runs, `Terminated` may be raised at any moment in the thread that entered it: by a
+    SIGTERM from elsewhere, or by its own when a beat finds that the run was cancelled. What is
+    written at its edges waits for a store that does not answer, as long as the store's patience
+    allows; a heartbeat that cannot be written is left out.
+
+    Args:
+        store: The run's store, a patient one.
+        run: The run.
+        step: The step's name.
+        split: Which piece of it; None for the whole.
+        of: How many pieces there are.
+        scratch: A folder for the log until it is stored.
+        every_s: Seconds between heartbeats.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        run: Run,
+        step: str,
+        *,
+        split: int | None = None,
+        of: int | None = None,
+        scratch: Path,
+        every_s: float = HEARTBEAT_S,
+    ) -> None:
+        self._store, self._run, self._every_s = store, run, every_s
+        self._brief = store.patient(0.0)
+        self._name = step_name(step, split)
+        self._key, self._log_key = run.step_key(step, split), run.log_key(step, split)
+        self._log = scratch / f"{self._name}.log"
+        now = utc_now()
+        self.record = StepRecord(
+            step=step,
+            split=split,
+            of=of,
+            state="running",
+            started=now,
+            beat=now,
+            host=socket.gethostname(),
+            pid=os.getpid(),
+            attempt=self._attempt_number() + 1,
+        )
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True)
+        self._stored, self._passed = -1, 0
+        self._missed = False
+
+    def _attempt_number(self) -> int:
+        try:
+            before = StepRecord.from_record(self._store.get_json(self._key), self._key)
+        except (KeyMissing, RecordBroken):
+            return 0
+        return before.attempt
+
+    def __enter__(self) -> StepRecorder:
+        self._write(self._store)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        self._outer = os.dup(1), os.dup(2)
+        file = os.open(self._log, os.O_WRONLY | os.O_CREAT | os.O_APPEND | os.O_TRUNC, 0o600)
+        os.dup2(file, 1)
+        os.dup2(file, 2)
+        os.close(file)
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        exc: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        if exc is not None:
+            traceback.print_exception(exc)
+        self._stop.set()
+        self._thread.join()
+        try:
+            for _ in range(2):  # again, if the first had to wait and that was logged
+                sys.stdout.flush()
+                sys.stderr.flush()
+                self._store_log(self._store)
+        except OSError as problem:  # a step that did its work has not failed for want of a log
+            print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        for fd, outer in zip((1, 2), self._outer, strict=True):
+            os.dup2(outer, fd)
+        self._finish(exc)
+        self._forward_output(whole_lines=False)
+        for outer in self._outer:
+            os.close(outer)
+
+    def _finish(self, exc: BaseException | None) -> None:
+        """Write the step's last record; the log is stored before, so that a reader finds it all."""
+        state, code, error, last = "succeeded", 0, None, None
+        if exc is not None and self._is_cancelled(self._store):
+            state, code, error = "cancelled", EXIT_TERMINATED, "It was cancelled."
+        elif exc is not None:
+            state, code, error = "failed", EXIT_FAILED, error_sentence(exc, self._store)
+            if isinstance(exc, Terminated):
+                code, error = EXIT_TERMINATED, f"{self._name} was ended by signal 15 (SIGTERM)."
+            lines = mask_text("".join(traceback.format_exception(exc)), self._store).splitlines()
+            last = "\n".join(lines[-TRACEBACK_LINES:])
+        self.record = dataclasses.replace(
+            self.record, state=state, exit_code=code, error=error, traceback=last, ended=utc_now()
+        )
+        self._write(self._store)
+
+    def _is_cancelled(self, store: Store) -> bool:
+        """Whether somebody, here or elsewhere, has ended the run by cancelling it."""
+        try:
+            return store.get_json(self._run.end_key).get("state") == "cancelled"
+        except StoreError:
+            return False
+
+    def _heartbeat(self) -> None:
+        second = 0
+        beat, log = self._every_s, self._every_s
+        while not self._stop.wait(1.0):
+            self._forward_output()
+            second += 1
+            if second < beat:
+                continue
+            beat = second + self._every_s
+            try:
+                self._write(self._brief)
+                if second >= log:  # a log is stored whole, so a long one less often
+                    self._store_log(self._brief)
+                    log = second + self._every_s * max(1.0, self._stored / 2**19)
+            except OSError as exc:  # a beat that is missed is no reason to end a training
+                if not self._missed:
+                    print(f"rvlab: no heartbeat is written: {exc}", file=sys.stderr)
+                self._missed = True
+                continue
+            if self._missed:
+                print("rvlab: heartbeats are written again.", file=sys.stderr)
+                self._missed = False
+            if self._is_cancelled(self._brief):
+                os.kill(os.getpid(), signal.SIGTERM)
+
+    def _write(self, store: Store) -> None:
+        usage = resource.getrusage(resource.RUSAGE_SELF)
+        below = resource.getrusage(resource.RUSAGE_CHILDREN)
+        unit = 2**20 if sys.platform == "darwin" else 2**10
+        self.record = dataclasses.replace(
+            self.record,
+            beat=utc_now(),
+            peak_mb=round(usage.ru_maxrss / unit, 1),
+            cpu_s=round(usage.ru_utime + usage.ru_stime + below.ru_utime + below.ru_stime, 2),
+            **_device_usage(),
+        )
+        store.put_json(self._key, self.record.record())
+
+    def _store_log(self, store: Store) -> None:
+        data = self._log.read_bytes()
+        if len(data) != self._stored:
+            store.put(self._log_key, mask_bytes(data, self._store))
+            self._stored = len(data)
+
+    def _forward_output(self, *, whole_lines: bool = True) -> None:
+        """Print what is new, by whole lines: a secret in two halves would not be found."""
+        with contextlib.suppress(OSError):  # nobody may be watching any more
+            with self._log.open("rb") as file:
+                file.seek(self._passed)
+                data = file.read()
+            if whole_lines:
+                data = data[: complete_length(data)]
+            self._passed += len(data)
+            view = memoryview(mask_bytes(data, self._store))
+            while view:
+                view = view[os.write(self._outer[0], view) :]
+
+
+def _device_usage() -> dict[str, Any]:
+    """The device, and how much of a GPU's memory was held; of a torch that is loaded already."""
+    cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
+    # While torch is being imported it is there in part only.
+    if not hasattr(cuda, "get_device_name") or not cuda.is_initialized():
+        return {"device": "cpu"}
+    peak = max(cuda.max_memory_reserved(i) for i in range(cuda.device_count()))
+    return {"device": f"cuda ({cuda.get_device_name()})", "gpu_peak_mb": round(peak / 2**20, 1)}
+
+
+def error_sentence(exc: BaseException, store: Store) -> str:
+    """Describe an exception in one line of a table, without the secrets that it quotes."""
+    # Masked before anything is cut off: half a secret would not be found.
+    text = " ".join(mask_text(str(exc), store).split())
+    if len(text) > 500:
+        text = f"{text[:497]}..."
+    if isinstance(exc, RvlabError):
+        return text
+    return f"{type(exc).__name__}: {text}" if text else type(exc).__name__

@@ -1,0 +1,145 @@
+"""Runs as their writers leave them: records put through the store, with rvlab's own nouns."""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from rvlab.model import Run, Spec, StepRecord, end_record
+from rvlab.store import Store
+from rvlab.store.run_listing import finish_run, list_runs, register_runs
+from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
+from rvlab.worker.fingerprint import SCENES_SCHEMA
+from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA
+
+CREATED = datetime(2026, 11, 23, 15, 42, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True)
+class Made:
+    """Makes runs in a store, one second apart."""
+
+    store: Store
+
+    def spec(
+        self, params: Mapping[str, Any] | None = None, *, experiment: str = "towns", **more: Any
+    ) -> Spec:
+        """Submit a run: it is queued."""
+        there = [] if "run" in more else self.store.folders()
+        number = sum(len(list_runs(self.store, name).ids) for name in there)
+        created = CREATED + timedelta(seconds=number)
+        settings: dict[str, Any] = {
+            "experiment": experiment,
+            "run": f"{created:%Y%m%d-%H%M%S}-{number:06x}",
+            "name": f"run {number}",
+            "recipe": "synthetic_town",
+            "source_sha256": "0" * 64,
+            "params": dict(params or {}),
+            "places": {},
+            "splits": 1,
+            "seed": 0,
+            "engine": "local",
+            "created": created.isoformat(timespec="milliseconds"),
+            "user": "me@here",
+            "rvlab": "0.1",
+        }
+        spec = Spec(**{**settings, **more})
+        self.store.put_json(run_of(self.store, spec).key("spec.json"), spec.record())
+        register_runs(self.store, [run_of(self.store, spec)])
+        return spec
+
+    def queued(self, params: Mapping[str, Any] | None = None, **more: Any) -> Run:
+        """A run that waits."""
+        return run_of(self.store, self.spec(params, **more))
+
+    def running(self, *, beat_ago_s: float = 1, step: str = "train", **more: Any) -> Run:
+        """A run whose step wrote its record some seconds ago."""
+        run = self.queued(**more)
+        self.step(run, "configure", beat_ago_s=beat_ago_s + 20, state="succeeded")
+        self.step(run, step, beat_ago_s=beat_ago_s)
+        return run
+
+    def step(self, run: Run, step: str, *, beat_ago_s: float = 1, **more: Any) -> None:
+        """The record of a step."""
+        beat = datetime.now(UTC) - timedelta(seconds=beat_ago_s)
+        settings: dict[str, Any] = {
+            "step": step,
+            "state": "running",
+            "started": (beat - timedelta(seconds=10)).isoformat(timespec="milliseconds"),
+            "beat": beat.isoformat(timespec="milliseconds"),
+            "host": "here",
+            "pid": 1,
+        }
+        record = StepRecord(**{**settings, **more}).record()
+        self.store.put_json(run.step_key(step), record)
+        if "://" not in self.store.uri:  # a reader goes by when the record was written
+            moment = beat.timestamp()
+            os.utime(Path(self.store.uri, run.step_key(step)), (moment, moment))
+
+    def ended(
+        self,
+        params: Mapping[str, Any] | None = None,
+        metrics: Mapping[str, float] | None = None,
+        *,
+        state: str = "succeeded",
+        step: str | None = None,
+        error: str | None = None,
+        **more: Any,
+    ) -> Run:
+        """A run that is over: it started 2 s after it was submitted and took 30 s."""
+        spec = self.spec(params, **more)
+        self._end(spec, metrics, state=state, step=step, error=error)
+        return run_of(self.store, spec)
+
+    def end(
+        self, run: Run, metrics: Mapping[str, float] | None = None, *, state: str = "succeeded"
+    ) -> None:
+        """End a run that was submitted before."""
+        key = run.key("spec.json")
+        self._end(Spec.from_record(self.store.get_json(key), key), metrics, state=state)
+
+    def _end(
+        self,
+        spec: Spec,
+        metrics: Mapping[str, float] | None,
+        *,
+        state: str,
+        step: str | None = None,
+        error: str | None = None,
+    ) -> None:
+        created = datetime.fromisoformat(spec.created)
+        record = end_record(
+            spec.record(),
+            state,
+            (created + timedelta(seconds=32)).isoformat(timespec="milliseconds"),
+            started=(created + timedelta(seconds=2)).isoformat(timespec="milliseconds"),
+            step=step,
+            error=error,
+            metrics=metrics,
+        )
+        finish_run(self.store, run_of(self.store, spec), record)
+
+    def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
+        """A table, as ``summarize`` writes it."""
+        schema = {
+            "evals": EVALS_SCHEMA,
+            "confusion": CONFUSION_SCHEMA,
+            "artifacts": ARTIFACTS_SCHEMA,
+            "scenes": SCENES_SCHEMA,
+        }[name]
+        buffer = io.BytesIO()
+        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
+        self.store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
+
+
+def run_of(store: Store, spec: Spec) -> Run:
+    """Where a spec's run lies."""
+    return Run(store.uri, spec.experiment, spec.run)

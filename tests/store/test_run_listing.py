@@ -1,0 +1,159 @@
+"""Which runs an experiment has: two listings, cut into pieces where many are known."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from threading import Lock
+
+import pytest
+
+from rvlab.cache.query import list_experiment
+from rvlab.errors import KeyExists
+from rvlab.model import Run
+from rvlab.store import Store
+from rvlab.store.run_listing import (
+    finish_run,
+    list_runs,
+    lookup_runs,
+    register_runs,
+    reopen_run,
+    run_exists,
+)
+
+
+def run(store: Store, number: int) -> Run:
+    return Run(store.uri, "towns", f"20261123-154201-{number:06x}")
+
+
+def ended(store: Store, number: int) -> Run:
+    one = run(store, number)
+    register_runs(store, [one])
+    finish_run(store, one, {"number": number})
+    return one
+
+
+def test_a_run_is_on_the_roll_from_its_start_to_its_deletion(store: Store) -> None:
+    one = run(store, 1)
+    assert list_runs(store, "towns").ids == []
+    assert not run_exists(store, one)
+    register_runs(store, [one])
+    assert (list_runs(store, "towns").runs, list_runs(store, "towns").active) == ([one], [one])
+    finish_run(store, one, {})
+    found = list_runs(store, "towns")
+    assert (found.runs, found.active, list(found.end_etags)) == ([one], [], [one.id])
+    assert not store.exists(one.active_key)
+    assert run_exists(store, one)
+    reopen_run(store, one)
+    assert list_runs(store, "towns").active == [one]
+
+
+def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_nothing(
+    store: Store,
+) -> None:
+    one = ended(store, 1)
+    register_runs(store, [one])  # as if the one who ended it had been killed before he took it away
+    assert list_runs(store, "towns").active == []
+    with pytest.raises(KeyExists):
+        finish_run(store, one, {"another": True})
+    assert store.get_json(one.end_key)["number"] == 1
+    assert not store.exists(one.active_key)
+
+
+def test_an_end_that_is_written_anew_has_another_tag(store: Store) -> None:
+    one, other = ended(store, 1), ended(store, 2)
+    before = list_runs(store, "towns").end_etags
+    store.put_json(one.end_key, {"number": 5})
+    after = list_runs(store, "towns").end_etags
+    assert before[one.id] != after[one.id] is not None
+    assert before[other.id] == after[other.id]
+    assert after[one.id] == store.etag(one.end_key) == store.get_with_etag(one.end_key)[1]
+
+
+def test_runs_that_are_named_are_asked_for_one_by_one(store: Store) -> None:
+    one, other, gone = ended(store, 2), run(store, 1), run(store, 9)
+    register_runs(store, [other])
+    found = lookup_runs(store, "towns", [one.id, gone.id, other.id, one.id])
+    assert found.ids == [one.id, gone.id, other.id]
+    assert list(found.end_etags) == [one.id]
+    assert not found.is_complete
+    many = lookup_runs(store, "towns", [one.id, *(f"none-{n}" for n in range(40))])
+    assert (many.end_etags, len(many.ids), many.is_complete) == (found.end_etags, 41, False)
+
+
+@pytest.mark.parametrize("gone", [[], [3, 6], [0, 11], list(range(12))])
+def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
+    store: Store, monkeypatch: pytest.MonkeyPatch, gone: list[int]
+) -> None:
+    monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
+    runs = [ended(store, 10 * n) for n in range(12)]
+    near = list_runs(store, "towns").ids
+    assert list_runs(store, "towns", near).ids == near
+    store.delete([runs[n].end_key for n in gone])
+    new = [ended(store, number) for number in (1, 31, 35, 500)]
+    left = [one for n, one in enumerate(runs) if n not in gone]
+    found = list_runs(store, "towns", near)
+    assert found.runs == sorted([*left, *new])
+    assert found == list_runs(store, "towns", near[::2])
+    assert dict(found.end_etags) == dict(list_runs(store, "towns").end_etags)
+
+
+@pytest.mark.parametrize("boundaries", [[], [2, 5, 9], [11], [0, 1]])
+@pytest.mark.parametrize("active", [0, 1, 3, 8])
+@pytest.mark.parametrize("page", [3, 1000])
+def test_first_listing_is_complete_for_any_page_boundaries(
+    store: Store, monkeypatch: pytest.MonkeyPatch, boundaries: list[int], active: int, page: int
+) -> None:
+    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", page)
+    over = [ended(store, 10 * n) for n in range(12)]
+    going = [run(store, 10 * n + 5) for n in range(active)]
+    register_runs(store, going)
+    index = [f"towns/cache/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
+    for key in index:
+        store.put(key, b"")
+    found = list_experiment(store, "towns")
+    assert found is not None
+    assert found.runs == sorted([*over, *going])
+    assert found.active == sorted(going)
+    assert found.end_etags == list_runs(store, "towns").end_etags
+    assert found.cache_keys is not None
+    assert sorted(found.cache_keys) == sorted(index)
+
+
+@pytest.mark.parametrize("first", [True, False])
+def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
+    store: Store, monkeypatch: pytest.MonkeyPatch, first: bool
+) -> None:
+    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
+    going = [run(store, n) for n in range(9)]
+    register_runs(store, going)
+    left, lock, plain = list(going), Lock(), store._objects.pages
+
+    def slow(prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
+        for page in plain(prefix, after):
+            yield page
+            with lock:
+                if left:
+                    finish_run(store, left.pop(0), {})
+
+    monkeypatch.setattr(store._objects, "pages", slow)
+    for _ in range(6):
+        found = list_experiment(store, "towns") if first else list_runs(store, "towns")
+        assert found is not None
+        assert found.runs == going
+    assert len(left) < 9
+
+
+def test_what_lies_beside_the_ends_is_no_run(store: Store) -> None:
+    one = ended(store, 1)
+    for key in (
+        "runs/ended/README",
+        "runs/ended/a b.json",
+        "runs/active/.x",
+        "runs/ended/deep/x.json",
+        "cache/x",
+    ):
+        store.put(f"towns/{key}", b"")
+    found = list_experiment(store, "towns")
+    assert found is not None
+    assert found.runs == list_runs(store, "towns").runs == [one]
+    assert found.cache_keys == ["towns/cache/x"]
