@@ -105,12 +105,12 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
         done["tables"] += 1 + (evals is not None)
         if table.index.has_duplicates:
             done["fault: a run is there twice"] += 1
-        rows = table.to_dict("index")
+        rows: dict[Any, dict[Any, Any]] = table.to_dict("index")
         done["fault: a deleted run is there"] += len(gone & set(rows))
         for run, number in before.items():
             if run in going:
                 continue
-            row: dict[str, Any] = rows.get(run, {})
+            row = rows.get(run, {})
             if not row:
                 done["fault: a run is missing"] += 1
             elif (row["state"], row["params.n"]) != ("succeeded", number):
