@@ -124,7 +124,7 @@ class Viewer(anywidget.AnyWidget):
             answers[kind](content)
         except RvlabError as exc:
             name = content.get("id") if isinstance(content, Mapping) else None
-            self._send({"kind": "refused", "id": name, "words": str(exc)})
+            self._post({"kind": "refused", "id": name, "words": str(exc)})
 
     def _send_tile(self, content: Mapping[str, Any]) -> None:
         scene, key = self._validate_layer(content)
@@ -149,10 +149,10 @@ class Viewer(anywidget.AnyWidget):
         def done(found: Tile | RvlabError) -> None:
             if isinstance(found, RvlabError):
                 words = self._catalog.error_text(about["layer"], about["scene"], found)
-                self._send({"kind": "failed", "words": words} | about)
+                self._post({"kind": "failed", "words": words} | about)
                 return
             size = {"rows": found.rows, "cols": found.cols, "form": found.form}
-            self._send({"kind": "tile"} | about | size, [found.data])
+            self._post({"kind": "tile"} | about | size, [found.data])
 
         self._desk.submit(about["id"], work, done)
 
@@ -162,9 +162,9 @@ class Viewer(anywidget.AnyWidget):
         def done(found: dict[str, Any] | RvlabError) -> None:
             about = {"kind": "scene", "id": name, "scene": scene}
             if isinstance(found, RvlabError):
-                self._send(about | {"words": self._catalog.error_text("image", scene, found)})
+                self._post(about | {"words": self._catalog.error_text("image", scene, found)})
             else:
-                self._send(about | {"about": found})
+                self._post(about | {"about": found})
 
         self._desk.submit(name, lambda: self._catalog.scene_info(scene), done)
 
@@ -186,7 +186,7 @@ class Viewer(anywidget.AnyWidget):
             raise SpecError(f"The viewer has no layer {key[:40]!r}.")
         return self._scene(content), key
 
-    def _send(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+    def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         with self._sending:
             if not self._gone:
                 self.send(content, buffers)
