@@ -271,9 +271,9 @@ def _write_local(
         merged.append(name)
     one = concat_blocks(batch)
     one = one.select(sorted(key for key, etag in one.etag_by_key.items() if etag is not None))
-    name = local.write(one)
-    if name is not None:
-        local.remove(old for old in merged if old != name)
+    written = local.write(one)
+    if written is not None:
+        local.remove(old for old in merged if old != written)
 
 
 def _share(store: Store, shared: SharedRowCache, table: CachedTable, found: RowBlock) -> RowBlock:

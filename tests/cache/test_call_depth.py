@@ -51,7 +51,7 @@ def measure(call: Callable[[], Any]) -> tuple[set[str], list[str]]:
         call()
     finally:
         sys.setprofile(None)
-        threading.setprofile(None)  # type: ignore[arg-type]
+        threading.setprofile(None)
     return modules, deepest
 
 

@@ -19,7 +19,6 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from rvlab import frame
 from rvlab.cache import evict, row_cache
@@ -105,12 +104,12 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
         done["tables"] += 1 + (evals is not None)
         if table.index.has_duplicates:
             done["fault: a run is there twice"] += 1
-        rows = table.to_dict("index")
+        rows = {str(run): row for run, row in table.to_dict("index").items()}
         done["fault: a deleted run is there"] += len(gone & set(rows))
         for run, number in before.items():
             if run in going:
                 continue
-            row: dict[str, Any] = rows.get(run, {})
+            row = rows.get(run, {})
             if not row:
                 done["fault: a run is missing"] += 1
             elif (row["state"], row["params.n"]) != ("succeeded", number):
