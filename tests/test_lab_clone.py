@@ -32,10 +32,10 @@ class Patient:
     name: str = "local"
     started: list[tuple[list[Run], str | None]] = field(default_factory=list)
 
-    anywhere: bool = False
+    sees_all_runs: bool = False
     image: str | None = None
 
-    def ready(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         pass
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:

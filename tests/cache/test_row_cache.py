@@ -308,9 +308,12 @@ def test_background_write_that_fails_is_a_warning_and_the_next_one_runs(store: S
     done: list[int] = []
     go_on = Event()
 
+    def wait() -> None:
+        go_on.wait(60)
+
     def read() -> None:
         writes = DeferredWrites(store.uri)
-        writes.submit(lambda: done.extend(() if go_on.wait(60) else (0,)))
+        writes.submit(wait)
         writes.submit(lambda: done.append(1 // 0))
         writes.submit(lambda: done.append(2))
         writes.start()

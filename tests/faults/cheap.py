@@ -106,8 +106,8 @@ def main(uri: str) -> int:
     from rvlab.worker.summarize import EndSummary
 
     mends = types.ModuleType("rvlab.worker.rv_patches")
-    mends.apply = lambda *_, **__: None  # type: ignore[attr-defined]
-    sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = mends  # type: ignore[attr-defined]
+    mends.apply = lambda *_, **__: None
+    sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = mends
     changed: Any = step
     changed.configure, changed.command = _configure, _command
     changed.summarize = lambda *_: EndSummary({}, {})

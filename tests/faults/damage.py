@@ -216,7 +216,7 @@ VALUES: Sequence[Any] = (
 def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     """All places in a JSON value."""
     found = [above] if above else []
-    inner = value.items() if isinstance(value, dict) else ()
+    inner: Any = value.items() if isinstance(value, dict) else ()
     inner = enumerate(value) if isinstance(value, list) else inner
     return found + [path for name, one in inner for path in paths(one, (*above, name))]
 

@@ -19,6 +19,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 from rvlab import frame
 from rvlab.cache import evict, row_cache
@@ -104,7 +105,7 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
         done["tables"] += 1 + (evals is not None)
         if table.index.has_duplicates:
             done["fault: a run is there twice"] += 1
-        rows = {str(run): row for run, row in table.to_dict("index").items()}
+        rows: dict[Any, dict[Any, Any]] = table.to_dict("index")
         done["fault: a deleted run is there"] += len(gone & set(rows))
         for run, number in before.items():
             if run in going:

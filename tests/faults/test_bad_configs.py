@@ -42,9 +42,9 @@ def looks(one: Any) -> list[Callable[[], Any]]:
     """What a picture reads of a run."""
     found: list[Callable[[], Any]] = [lambda: select_channels(one.config)]
     for scene in one.scenes:
-        found.append(lambda s=scene: image(s, Window(0, 0, 8, 8)))
-        found.append(lambda s=scene: one.labels(s.id).truth())
-        found.append(lambda s=scene: one.labels(s.id).labelled(Window(0, 0, 8, 8)))
+        found.append(lambda s=scene: image(s, Window(0, 0, 8, 8)))  # type: ignore[misc]
+        found.append(lambda s=scene: one.labels(s.id).truth())  # type: ignore[misc]
+        found.append(lambda s=scene: one.labels(s.id).labelled(Window(0, 0, 8, 8)))  # type: ignore[misc]
     return found
 
 

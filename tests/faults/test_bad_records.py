@@ -94,8 +94,8 @@ def check_good(before: Read, found: Read) -> None:
     """The good runs read as they did before anything was damaged."""
     for run in before.good:
         for name in found.runs.columns:
-            old = before.runs.loc[run, name] if name in before.runs else None
-            assert same(found.runs.loc[run, name], old), (run, name)
+            value = before.runs.loc[run, name] if name in before.runs else None
+            assert same(found.runs.loc[run, name], value), (run, name)
         for name in TABLES_OF_RUNS:
             old, new = before.of(name, run), found.of(name, run)
             assert len(old) == len(new)

@@ -54,7 +54,7 @@ def started() -> Iterator[Callable[..., subprocess.Popen[bytes]]]:
 
     def start(*command: object, **more: object) -> subprocess.Popen[bytes]:
         given: dict[str, object] = {"stdin": subprocess.PIPE, "stderr": subprocess.DEVNULL, **more}
-        every.append(subprocess.Popen([str(word) for word in command], **given))  # type: ignore[call-overload]
+        every.append(subprocess.Popen([str(word) for word in command], **given))
         return every[-1]
 
     yield start
@@ -355,7 +355,7 @@ def test_processes_of_a_run_that_was_cancelled_before_are_ended(lab: Lab, tmp_pa
     """The call that cancelled it was interrupted between the record and the signal."""
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    lab.engine._end(lab.store, run)  # type: ignore[union-attr]
+    lab.engine._end(lab.store, run)
     with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
         lab.cancel(run)
     assert [one.pid for one in mine if not gone(one)] == []

@@ -135,7 +135,7 @@ def _markdown_it(text: str) -> str:
     from markdown_it import MarkdownIt
 
     made = MarkdownIt("commonmark", {"html": True}).enable(["table", "strikethrough"])
-    made.validateLink = lambda _: True  # type: ignore[method-assign]
+    made.validateLink = lambda url: True  # type: ignore[method-assign]
     return str(made.render(text))
 
 

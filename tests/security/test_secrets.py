@@ -40,7 +40,15 @@ ENVIRON = {
     "DEPLOY_KEY": "-----BEGIN PRIVATE KEY-----\nMIIEvQIBADANBgkqh\n-----END PRIVATE KEY-----\n",
 }
 
-LEAKS = ("wJalrXUt", "0123456789abcdefghij", 'a"b', "c/d ef", "c%2Fd", "0a1b2c3d4e5f", "top-5ecret")
+LEAKS: tuple[str, ...] = (
+    "wJalrXUt",
+    "0123456789abcdefghij",
+    'a"b',
+    "c/d ef",
+    "c%2Fd",
+    "0a1b2c3d4e5f",
+    "top-5ecret",
+)
 LEAKS += ("MIIEvQIBADANBgkqh",)
 
 BODY = """
@@ -134,7 +142,7 @@ SHOWN: dict[str, Any] = {
 
 
 @pytest.fixture
-def lab(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
+def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab on S3 whose store's URI no other test opens."""
     monkeypatch.setattr("rvlab.store.store._registered", {})
     return Lab(Store("s3://b/x", ACCESS), LocalEngine(max_parallel=1))

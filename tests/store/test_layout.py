@@ -78,7 +78,7 @@ def test_an_interrupted_migration_is_completed_by_the_next_one(
     old: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = contents(old)
-    writes = {"put": old.put, "delete": old.delete}
+    writes: dict[str, Any] = {"put": old.put, "delete": old.delete}
     for stop in range(1, 40, 3):
         left = stop
 

@@ -102,8 +102,8 @@ def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
     calls = 0
     put, delete, get = Store.put, Store.delete, Store.get
 
-    def other(method):  # type: ignore[no-untyped-def]
-        def call(self, *args, **kwargs):  # type: ignore[no-untyped-def]
+    def other(method):
+        def call(self, *args, **kwargs):
             nonlocal calls
             mine, calls = calls, calls + 1
             if mine == at:
@@ -134,8 +134,8 @@ def test_a_mark_that_is_dropped_while_its_run_is_reopened_is_put_back(
     register_runs(store, [one])
     delete, exists = Store.delete, Store.exists
 
-    def between(number, method):  # type: ignore[no-untyped-def]
-        def call(self, *args):  # type: ignore[no-untyped-def]
+    def between(number, method):
+        def call(self, *args):
             if number == at:
                 monkeypatch.undo()
                 reopen_run(self, one)
