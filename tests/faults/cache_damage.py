@@ -180,4 +180,5 @@ def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str,
 
 
 if __name__ == "__main__":
-    print(json.dumps(main(Path(sys.argv[1]), *sys.argv[2:4], *map(int, sys.argv[4:6]))))
+    start, count = map(int, sys.argv[4:6])
+    print(json.dumps(main(Path(sys.argv[1]), sys.argv[2], sys.argv[3], start, count)))

@@ -25,6 +25,7 @@ from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import BlockDamaged
 from rvlab.cache.shared import SharedRowCache
 from rvlab.store import Store
+from rvlab.store.annotation import write_annotations
 from tests.faults import cache_damage as damage
 from tests.frame.samples import Made
 
@@ -311,6 +312,7 @@ import sys
 from pathlib import Path
 from rvlab import frame
 from rvlab.store import Store
+from rvlab.store.annotation import write_annotations
 store = Store(sys.argv[1])
 first = frame.runs_table(store, None)
 for path in Path(sys.argv[2]).rglob("*.arrow"):
@@ -372,7 +374,7 @@ def source(folder: Path) -> Store:
         damage.history(store, run, n)
         store.put(run.key("rv", "train", "log.csv"), b"epoch,loss\n0,7\n")
         if n % 2:
-            damage.write_annotations(store, [run], "me@here", note=f"n{n}")
+            write_annotations(store, [run], "me@here", note=f"n{n}")
     return store
 
 
