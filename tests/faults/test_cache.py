@@ -312,7 +312,6 @@ import sys
 from pathlib import Path
 from rvlab import frame
 from rvlab.store import Store
-from rvlab.store.annotation import write_annotations
 store = Store(sys.argv[1])
 first = frame.runs_table(store, None)
 for path in Path(sys.argv[2]).rglob("*.arrow"):
