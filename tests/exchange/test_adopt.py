@@ -432,7 +432,10 @@ def test_outputs_that_are_gone_are_told_where_they_were(lab: Lab, tmp_path: Path
     assert any("does not exist" in text.replace("\n", " ") for text in texts)
 
 
-def test_outputs_on_any_storage_are_adopted(lab: Lab, tmp_path: Path) -> None:
+def test_outputs_on_any_storage_are_adopted(
+    lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("RVLAB_READ__ALLOW", '["memory://adopted-from"]')
     there = Store("memory://adopted-from")
     folder = output(tmp_path / "out")
     for path in folder.rglob("*.*"):
