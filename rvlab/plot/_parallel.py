@@ -32,9 +32,9 @@ def parallel(
 
     >>> plot.parallel(lab.runs("towns"), ["params.lr", "params.width"], hue="metrics.mean_iou")
 
-    Positive numbers that span two decades get a logarithmic axis, marked ``(log)``. Other values
-    than numbers get an axis of categories. Lines of runs with the same value are slightly offset,
-    so that each can be followed. A run without a value passes below the axis, at ``none``.
+    Positive numbers that span two decades get a logarithmic axis, marked ``(log)``. Values that
+    are not numbers get an axis of categories. Lines of runs with the same value are slightly
+    offset, so that each can be followed. A run without a value passes below the axis, at ``none``.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.

@@ -32,11 +32,11 @@ def scatter(
     """Draw a dot per run, and the mean of `y` along `x`.
 
     The trend is a marginal mean: the mean of all runs at a value of `x`, over all their other
-    parameters, ± one standard deviation. Each category or value has its own mean if there are at
-    most 12 values and at least two runs per value. More values are grouped in 3 to 8 bins with
-    equal numbers of runs, at least 5 per bin. A note below the axes gives the kind of mean and the
-    number of runs. In a full grid of parameters the trend is the effect of `x`. If other
-    parameters change together with `x`, the trend includes their effect.
+    parameters, ± one standard deviation. Each category, and each of up to 12 values, has its own
+    mean if there are at least twice as many runs as values. Other numbers are grouped in 3 to 8
+    bins with equal numbers of runs, at least 5 per bin. A note below the axes gives the kind of
+    mean and the number of runs. In a full grid of parameters the trend is the effect of `x`. If
+    other parameters change together with `x`, the trend includes their effect.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.

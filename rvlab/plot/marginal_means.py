@@ -54,8 +54,9 @@ def marginal_means(
     """Compute the marginal means of runs.
 
     Each category, and each of up to `MAX_UNBINNED_VALUES` values, has its own mean if there are at
-    least two runs per value. Other numbers are grouped in bins with equal numbers of runs. Both are
-    invariant to a log axis. There is no kernel or fit, so no bandwidth or model is assumed.
+    least twice as many runs as values. Other numbers are grouped in bins with equal numbers of
+    runs. Both are invariant to a log axis. There is no kernel or fit, so no bandwidth or model is
+    assumed.
 
     Args:
         across: The runs' positions on the x axis.

@@ -67,7 +67,7 @@ def build_matrices(
 def normalize_counts(
     matrix: CountMatrix, classes: Sequence[str], normalize: str | None
 ) -> CountMatrix:
-    """Divide counts by the sum of their ``truth`` row or ``prediction`` column; None does not.
+    """Divide counts by the sum of their ``truth`` row or ``prediction`` column, if given.
 
     Pixels whose truth is ``null`` have no label and are excluded from the sums of columns.
     """

@@ -21,7 +21,7 @@ _EVERY = 0.17  # minimum inches between labels
 
 
 def sequential_colormap() -> ListedColormap:
-    """Return a colormap from white to dark blue whose lightness is proportional to the value."""
+    """Return a colormap from white to dark blue whose lightness is linear in the value."""
     return _oklab_colormap([(0.97, 0.012, 235), (0.64, 0.11, 240), (0.31, 0.10, 262)])
 
 
