@@ -1,8 +1,9 @@
-"""The limit on S3: the requests that somebody made, made again by bare obstore, and nothing else.
+"""The lower limit on S3: recorded requests, repeated with plain obstore.
 
-Which they were is told by the wire (`slow_s3.Wire.seen`), and where ends lie by the writers, so
-nothing here knows a key. GETs and listings go out all at once, some dozens in flight; the pages of
-one listing come one after the other. What is missing, written or deleted is left out.
+The proxy (`slow_s3.Wire.seen`) records the requests, and the writers' own code provides the keys of
+end records, so that no key is hard-coded here. GETs and listings are sent concurrently, some dozens
+in flight; the pages of a listing are requested one after another. Missing keys, writes and
+deletions are ignored.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from sample_runs import EXPERIMENT, layout
 
 @dataclass(frozen=True)
 class Listing:
-    """One listing: of everything below a prefix, or only of what is directly there."""
+    """A listing of all keys below a prefix, or only of the folders directly below it."""
 
     prefix: str
     folders: bool = False
@@ -31,12 +32,12 @@ class Listing:
 
 @dataclass(frozen=True)
 class Requests:
-    """What was asked of S3.
+    """Recorded requests to S3.
 
     Args:
-        gets: Keys and ranges, ``""`` for a whole key.
-        listings: How many pages of each listing.
-        others: How many requests of each other method.
+        gets: Keys and byte ranges; ``""`` for the complete object.
+        listings: Number of pages of each listing.
+        others: Number of requests of each other method.
     """
 
     gets: tuple[tuple[str, str], ...]
@@ -45,7 +46,7 @@ class Requests:
 
     @classmethod
     def of(cls, seen: Iterable[tuple[str, str, str]]) -> Requests:
-        """Understand the lines of a wire."""
+        """Parse the requests that the proxy recorded."""
         gets: dict[tuple[str, str], None] = {}
         listings: Counter[Listing] = Counter()
         others: Counter[str] = Counter()
@@ -69,7 +70,7 @@ class Requests:
 
 
 def bucket() -> Any:
-    """The bucket of ``$RVLAB_STORE``, reached as the AWS variables say."""
+    """Open the bucket of ``$RVLAB_STORE`` with the AWS variables."""
     from obstore.store import S3Store
 
     return S3Store(
@@ -81,7 +82,7 @@ def bucket() -> Any:
 
 
 def again(store: Any, wanted: Requests, in_flight: int, *, listings: bool = True) -> float:
-    """Seconds that bare requests take; a first small one goes before the clock starts."""
+    """Return the seconds for repeating requests, after opening the connections."""
     jobs: list[Callable[[], int]] = []
     if listings:
         jobs += [_listed(store, one, pages) for one, pages in wanted.listings.items()]
@@ -94,16 +95,16 @@ def again(store: Any, wanted: Requests, in_flight: int, *, listings: bool = True
 
 
 def listing_s(store: Any, listing: Listing) -> float:
-    """Seconds that a bare listing takes, page after page."""
+    """Return the seconds for a plain listing, page after page."""
     start = time.perf_counter()
     _listed(store, listing, 10**9)()
     return time.perf_counter() - start
 
 
 def of_ends() -> Listing:
-    """That which tells what runs of ``$RVLAB_STORE`` have ended, where today's writers put ends.
+    """Return the listing of end records in ``$RVLAB_STORE``, as the current code writes them.
 
-    Where each end lies in a folder of its own, the folders are listed.
+    If each end record is in a separate folder, the folders are listed.
     """
     prefix = os.environ["RVLAB_STORE"].removeprefix("s3://").partition("/")[2]
     folder, _, rest = layout().end.replace("{experiment}", EXPERIMENT).partition("{run}")
@@ -111,7 +112,7 @@ def of_ends() -> Listing:
 
 
 def trip_s(store: Any) -> float:
-    """Seconds that one GET takes, of a key that is not there."""
+    """Return the seconds for one GET of a missing key."""
     start = time.perf_counter()
     _got(store, "nothing/here", "")()
     return time.perf_counter() - start
@@ -121,7 +122,7 @@ def _listed(store: Any, listing: Listing, pages: int) -> Callable[[], int]:
     def run() -> int:
         import obstore
 
-        if listing.folders:  # reads all pages, as there are no fewer to be had
+        if listing.folders:  # obstore always reads all pages here
             return len(obstore.list_with_delimiter(store, listing.prefix)["common_prefixes"])
         found = obstore.list(store, listing.prefix, offset=listing.after or None, chunk_size=1000)
         return sum(len(page) for _, page in zip(range(pages), found, strict=False))

@@ -1,15 +1,15 @@
-"""Cancelling 1,000 queued runs of the local engine, on the embedded S3 server.
+"""Benchmark: cancel 1,000 queued runs of the local engine, on the embedded S3 server.
 
 * ``ours``: one ``lab.cancel(experiment)``;
-* ``bare``: what it cannot do without, by bare obstore and the standard library, as many at a time:
-  read each run's spec, list its folder, put its end if there is none, delete the key of an active
-  run, and remove 1,000 files of the queue.
+* ``bare``: the minimum of necessary operations, with plain obstore and the standard library at the
+  same concurrency: read each run's spec, list its folder, write its end record if it has none,
+  delete the key of the active run, and remove 1,000 files of the job queue.
 
 Goals: ours at most 3 x bare; and at most 5 s.
 
     python benchmarks/cancel.py --data FOLDER [--runs 1000] [--repeats 5]
 
-Both have new runs in each repeat, which are removed in the end.
+Each repeat creates new runs for both, and removes them at the end.
 """
 
 from __future__ import annotations
@@ -35,18 +35,18 @@ SOURCE = "def get_config(runner, root_uri: str, number: int = 0): ...\n"
 
 
 def main() -> None:
-    """Measure, print."""
-    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=1000)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Measure and print the results."""
+    options = fresh.arguments(__doc__, WAYS, data=Path, runs=1000)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
     found: dict[str, list[Numbers]] = {"ours": [], "bare": []}
-    with fresh.embedded(asked.data / "s3") as root:
-        for repeat in range(asked.repeats):
+    with fresh.embedded(options.data / "s3") as root:
+        for repeat in range(options.repeats):
             for way, results in found.items():
-                with fresh.folder(asked.data) as cache:
+                with fresh.folder(options.data) as cache:
                     uri = f"{root.uri}/cancel-{way}-{repeat}-{os.getpid()}"
-                    places = {**fresh.environ(root, uri, cache), "RUNS": str(asked.runs)}
+                    places = {**fresh.environ(root, uri, cache), "RUNS": str(options.runs)}
                     results.append(fresh.child(way, places))
     ours, least = ([one["seconds"] for one in found[way]] for way in ("ours", "bare"))
     print(f"{fresh.median(found['ours'], 'cancelled'):.0f} queued runs cancelled")
@@ -57,7 +57,7 @@ def main() -> None:
 
 
 def _queued() -> tuple[Lab, list[Run], list[Path]]:
-    """A lab, runs that wait, and their files in the queue; no supervisor is started."""
+    """Return a lab, queued runs and their job files; no supervisor is started."""
     import rvlab
     from rvlab.engines.job_queue import Job, JobQueue
     from rvlab.recipes import Recipe
@@ -68,10 +68,10 @@ def _queued() -> tuple[Lab, list[Run], list[Path]]:
     runs = prepare_runs(
         lab.store, Recipe("cancel", SOURCE), points, SubmitOptions(EXPERIMENT, "local")
     )
-    spool = JobQueue.for_store(lab.store)
+    queue = JobQueue.for_store(lab.store)
     for run in runs:
-        spool.add(Job(run.uri, max_parallel=1))
-    return lab, runs, [file for file, _ in spool.waiting()]
+        queue.add(Job(run.uri, max_parallel=1))
+    return lab, runs, [file for file, _ in queue.waiting()]
 
 
 def _ours() -> Numbers:

@@ -1,7 +1,7 @@
-"""What the measurements share: processes that start fresh, the server they talk to, and the table.
+"""Shared helpers of the benchmarks: fresh child processes, the S3 server, and printed results.
 
-A script measures each way in a child process of its own, which is the same script with ``--child
-WAY``: it runs the function of that name and prints its numbers as the last line, in JSON.
+A script measures each variant in a separate child process. The child is the same script with
+``--child WAY``: it calls the function of that name and prints its numbers as JSON on the last line.
 """
 
 from __future__ import annotations
@@ -24,12 +24,13 @@ Numbers = dict[str, float]
 
 
 def arguments(doc: str | None, ways: Iterable[str], **more: Any) -> Any:
-    """The arguments that every script has, and more.
+    """Parse the common options of all benchmarks and the options of one benchmark.
 
     Args:
-        doc: The script's own words.
-        ways: What a child may be asked for.
-        **more: Further options and their defaults, a bool being a flag; None is left to be text.
+        doc: The description of the script.
+        ways: The valid values of ``--child``.
+        **more: Further options and their defaults. A bool is a flag, a type is a required option
+            of that type, and None is an optional string.
     """
     parser = argparse.ArgumentParser(
         description=doc, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -49,11 +50,11 @@ def arguments(doc: str | None, ways: Iterable[str], **more: Any) -> Any:
 
 
 def child(way: str, environ: Mapping[str, str] | None = None) -> Numbers:
-    """What a fresh process of this script measures.
+    """Run this script in a fresh process and return the numbers that it measures.
 
     Args:
-        way: The name of what it is asked for.
-        environ: Variables it has beside those of this process.
+        way: The value of ``--child``.
+        environ: Additional environment variables.
     """
     done = subprocess.run(
         [sys.executable, *sys.argv, "--child", way],
@@ -67,13 +68,13 @@ def child(way: str, environ: Mapping[str, str] | None = None) -> Numbers:
 
 
 def answer(ways: Mapping[str, Callable[[], Numbers]], way: str) -> None:
-    """Be the child: measure, and print the numbers."""
+    """Measure in the child process and print the numbers as JSON."""
     print(json.dumps(ways[way]()))
 
 
 @contextmanager
 def embedded(folder: Path) -> Iterator[Store]:
-    """The bucket of an S3 server in a folder; one that was not running is stopped in the end."""
+    """Start an S3 server in a folder and stop it again, unless it was already running."""
     folder.mkdir(parents=True, exist_ok=True)
     ran = server.find_server(folder) is not None
     one = server.start_server(folder)
@@ -87,20 +88,20 @@ def embedded(folder: Path) -> Iterator[Store]:
 
 @contextmanager
 def folder(data: Path) -> Iterator[Path]:
-    """A folder that is empty, and gone in the end: a cache, or a home."""
+    """Create a temporary folder, for a cache or a home."""
     data.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=data, prefix="fresh-") as name:
         yield Path(name)
 
 
 def environ(root: Store, uri: str, cache: Path, endpoint: str | None = None) -> dict[str, str]:
-    """The variables with which ``rvlab.Lab()`` opens a store, with a cache of its own.
+    """Return the environment variables with which ``rvlab.Lab()`` opens a store.
 
     Args:
-        root: The bucket it lies in.
-        uri: The store.
-        cache: The folder of its cache.
-        endpoint: Where S3 is, if not where `root` has it: at a wire's near end.
+        root: The bucket of the store.
+        uri: The URI of the store.
+        cache: The folder for the local cache and home.
+        endpoint: The S3 endpoint, such as that of a proxy; None uses the endpoint of `root`.
     """
     found = root.environ()
     if endpoint:
@@ -111,25 +112,25 @@ def environ(root: Store, uri: str, cache: Path, endpoint: str | None = None) -> 
 
 
 def median(numbers: Sequence[Numbers], name: str) -> float:
-    """The median of one of the numbers."""
+    """Return the median of one number over several measurements."""
     return statistics.median(one[name] for one in numbers)
 
 
 def seconds(what: str, found: Sequence[float]) -> None:
-    """Print a time, as the median of several, and how far these lie apart."""
+    """Print the median and range of several times."""
     low, middle, high = min(found), statistics.median(found), max(found)
     print(f"{what:58}{middle:9.3f} s   ({low:.3f} to {high:.3f}, of {len(found)})")
 
 
 def ratio(what: str, value: float, goal: str) -> None:
-    """Print a ratio and its goal, such as ``<= 5``, and whether it is reached."""
+    """Print a ratio, its goal, such as ``<= 5``, and whether the goal is reached."""
     sign, limit = goal.split()
     good = value <= float(limit) if sign == "<=" else value >= float(limit)
     print(f"{what:58}{value:9.2f}     goal {goal:8} {'reached' if good else 'MISSED'}")
 
 
 def libraries() -> None:
-    """Import what a notebook has imported before it asks for a table."""
+    """Import pandas and pyarrow, so that measurements do not include their import."""
     import pandas
     import pyarrow.parquet
 
@@ -138,12 +139,15 @@ def libraries() -> None:
 
 
 def peak_mb() -> float:
-    """The most memory this process held, in MiB; getrusage would tell that of its parent."""
+    """Return the peak memory of this process in MiB.
+
+    ``getrusage`` is not used, because it can report the peak of the parent process.
+    """
     return _status("VmHWM")
 
 
 def held_mb() -> float:
-    """The memory this process holds now, in MiB."""
+    """Return the current memory of this process in MiB."""
     return _status("VmRSS")
 
 

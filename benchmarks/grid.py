@@ -1,22 +1,22 @@
-"""A grid of predictions from scenes of 10,000 x 10,000 px on S3, each request 20 ms away.
+"""Benchmark: a grid of predictions from scenes of 10,000 x 10,000 px on S3 with 20 ms latency.
 
-The same windows, of the same runs, three ways, alternating, in one process each:
+Three variants read the same windows of the same runs, alternating, each in a separate process:
 
-* ``grid``: ``plot.predictions(runs, windows)``, its reading and its drawing timed apart;
-* ``ranges``: the limit. The compressed tiles that these windows lie in, fetched by bare concurrent
-  range requests, their places known beforehand; nothing is decoded, scored or drawn;
-* ``download``: what people do now. Each file that Raster Vision left is downloaded, opened with
-  rasterio and cut, eight at a time.
+* ``grid``: ``plot.predictions(runs, windows)``, with separate times for reading and drawing;
+* ``ranges``: the lower limit. Concurrent plain range requests fetch the compressed tiles of the
+  windows, at known offsets; nothing is decoded, scored or drawn;
+* ``download``: common practice. Each output file of Raster Vision is downloaded, opened with
+  rasterio and read in the window, eight files at a time.
 
-Each scene has an image and labels in tiles (COG), and five predictions as Raster Vision writes
-them (strips, no compression), with the copies that rvlab's own code makes. Nothing is trained.
+Each scene has a tiled image and labels (COG), and five predictions as Raster Vision writes them
+(strips, no compression), with the COG copies of rvlab's own code. Nothing is trained.
 Goals: reading at most 3 x the time and 2 x the bytes of ``ranges``, memory under 500 MB, drawing
-at most 1 s, and 20 x faster than ``download``. Imports, and a first small call, come before.
+at most 1 s, and 20 x faster than ``download``. Imports and a first small call are not measured.
 
     python benchmarks/grid.py --data FOLDER [--scenes 20] [--side 10000] [--repeats 5]
 
-The first call fills FOLDER with the scenes, 12 GB in 140 files at full size, of which the server
-keeps 3 GB, compressed; a later one finds them there.
+The first call creates the scenes in FOLDER, 12 GB in 140 files at full size, which take 3 GB
+compressed on the server; later calls reuse them.
 """
 
 from __future__ import annotations
@@ -46,25 +46,25 @@ CLASSES = {
     "null_class": "null",
 }
 RUNS, WINDOW, WAIT_S = 5, 512, 0.02
-TOWNS = 4  # that are drawn; each is the files of several scenes, of which nobody who reads knows
+TOWNS = 4  # generated scenes; several scenes share the same content, which readers cannot detect
 IN_FLIGHT = 32
 IDS = [f"20261101-00000{i}-{i:06x}" for i in range(RUNS)]
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    asked = _arguments()
-    if asked.child:
-        print(json.dumps(_child(asked)))
+    """Prepare the data, measure and print the results."""
+    options = _arguments()
+    if options.child:
+        print(json.dumps(_child(options)))
         return
-    asked.data.mkdir(parents=True, exist_ok=True)
-    one = server.start_server(asked.data / "s3")
+    options.data.mkdir(parents=True, exist_ok=True)
+    one = server.start_server(options.data / "s3")
     try:
-        _prepare(asked, _store(one.endpoint, one))
+        _prepare(options, _store(one.endpoint, one))
         with slowed(one.endpoint, wait_s=WAIT_S) as wire:
-            _measure(asked, wire, one)
+            _measure(options, wire, one)
     finally:
-        server.stop_server(asked.data / "s3")
+        server.stop_server(options.data / "s3")
 
 
 def _arguments() -> Any:
@@ -78,10 +78,10 @@ def _arguments() -> Any:
     return parser.parse_args()
 
 
-# What is measured: each in a process of its own, so that peak memory is that of one way.
+# Measurements. Each runs in a separate process, so that peak memory is that of one variant.
 
 
-def _measure(asked: Any, wire: Any, one: Any) -> None:
+def _measure(options: Any, wire: Any, one: Any) -> None:
     found: dict[str, list[dict[str, float]]] = {"ranges": [], "grid": [], "download": []}
     secrets = {
         "AWS_ACCESS_KEY_ID": one.access_key,
@@ -91,9 +91,9 @@ def _measure(asked: Any, wire: Any, one: Any) -> None:
         "GRID_STORE": f"s3://{one.bucket}/grid",
         "MPLBACKEND": "agg",
     }
-    for turn in range(asked.repeats):
+    for turn in range(options.repeats):
         for way, results in found.items():
-            if way == "download" and turn >= asked.downloads:
+            if way == "download" and turn >= options.downloads:
                 continue  # each takes a minute
             done = subprocess.run(
                 [sys.executable, __file__, *sys.argv[1:], "--child", way],
@@ -103,15 +103,15 @@ def _measure(asked: Any, wire: Any, one: Any) -> None:
                 check=True,
             )
             results.append(json.loads(done.stdout.splitlines()[-1]))
-    _print(asked, found)
+    _print(options, found)
 
 
-def _print(asked: Any, found: dict[str, list[dict[str, float]]]) -> None:
+def _print(options: Any, found: dict[str, list[dict[str, float]]]) -> None:
     def median(way: str, what: str) -> float:
         return statistics.median(one[what] for one in found[way])
 
-    size = f"{asked.scenes} windows of {WINDOW} px x {RUNS} runs"
-    print(f"{size}, scenes of {asked.side} px, {1000 * WAIT_S:.0f} ms a request")
+    size = f"{options.scenes} windows of {WINDOW} px x {RUNS} runs"
+    print(f"{size}, scenes of {options.side} px, {1000 * WAIT_S:.0f} ms a request")
     print(f"{'':10}{'seconds':>9}{'requests':>10}{'MB':>9}{'peak MB':>9}  (medians)")
     found = {way: results for way, results in found.items() if results}
     for way, results in found.items():
@@ -130,30 +130,30 @@ def _print(asked: Any, found: dict[str, list[dict[str, float]]]) -> None:
         print(f"download / grid       {median('download', 'seconds') / reading:6.1f}   goal  >= 20")
 
 
-def _child(asked: Any) -> dict[str, float]:
-    wire, windows = Wire(os.environ["AWS_ENDPOINT_URL"]), _windows(asked)
-    way = {"grid": _grid, "ranges": _ranges, "download": _download}[asked.child]
-    result = way(windows, wire.taken)  # which starts to count anew when it starts the clock
+def _child(options: Any) -> dict[str, float]:
+    wire, windows = Wire(os.environ["AWS_ENDPOINT_URL"]), _windows(options)
+    way = {"grid": _grid, "ranges": _ranges, "download": _download}[options.child]
+    result = way(windows, wire.taken)  # each variant resets the counters when it starts the clock
     requests, size = wire.taken()
     return result | {"requests": requests, "mb": size / 1e6, "peak_mb": _peak_mb()}
 
 
 def _peak_mb() -> float:
-    """Of this process: getrusage would tell that of the process that started it, if greater."""
+    """Return the peak memory of this process; getrusage can report that of the parent."""
     lines = Path("/proc/self/status").read_text().splitlines()
     peak = next(line for line in lines if line.startswith("VmHWM:"))
     return int(peak.split()[1]) / 1024
 
 
-def _windows(asked: Any) -> list[tuple[str, int, int, int, int]]:
-    """One in each scene, at no corner of a tile."""
+def _windows(options: Any) -> list[tuple[str, int, int, int, int]]:
+    """Return a random window in each scene, not aligned with tiles."""
     rng = np.random.default_rng(0)
-    places = rng.integers(0, asked.side - WINDOW, (asked.scenes, 2)).tolist()
+    places = rng.integers(0, options.side - WINDOW, (options.scenes, 2)).tolist()
     return [(f"scene-{i}", col, row, WINDOW, WINDOW) for i, (col, row) in enumerate(places)]
 
 
 def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
-    """Ours, after one small picture."""
+    """Measure ``plot.predictions``, after one small figure."""
     import pandas as pd
 
     from rvlab.plot import _predictions, predictions
@@ -163,7 +163,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     table["params.lr"] = [10.0**-i for i in range(RUNS)]
     drawing = 0.0
     names = vars(_predictions)
-    plain = names["mosaic"]
+    plain = names["draw_grid"]
 
     def timed(*args: Any) -> Any:
         nonlocal drawing
@@ -173,7 +173,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
         return figure
 
     predictions(table.head(1), windows[:1])._repr_png_()  # type: ignore[attr-defined]
-    names["mosaic"] = timed
+    names["draw_grid"] = timed
     begin()
     start = time.perf_counter()
     figure = predictions(table, windows)
@@ -182,15 +182,15 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     png = figure._repr_png_()  # type: ignore[attr-defined]
     drawing += time.perf_counter() - start
     shown = sum(len(ax.images) for ax in figure.axes)
-    said = [t.get_text() for ax in figure.axes for t in ax.texts]
-    assert shown, said
+    texts = [t.get_text() for ax in figure.axes for t in ax.texts]
+    assert shown, texts
     if name := os.environ.get("GRID_PNG"):
         Path(name).write_bytes(png)
     return {"seconds": seconds, "drawing": drawing}
 
 
 def _ranges(windows: list[Any], begin: Any) -> dict[str, float]:
-    """The limit: the bytes of the tiles, and nothing else."""
+    """Measure the lower limit: fetch only the bytes of the tiles."""
     import obstore
 
     store = _s3()
@@ -218,7 +218,7 @@ def _ranges(windows: list[Any], begin: Any) -> dict[str, float]:
 
 
 def _download(windows: list[Any], begin: Any) -> dict[str, float]:
-    """Fetch each file, open it with rasterio, read the window."""
+    """Measure downloading each file and reading the window with rasterio."""
     import obstore
     import rasterio
     from rasterio.windows import Window
@@ -249,7 +249,7 @@ def _keys(scene: str, *, copies: bool) -> list[str]:
 
 
 def _tiles(key: str, window: Any) -> list[tuple[int, int]]:
-    """Where the tiles of a window lie in a file, those side by side as one range."""
+    """Return the byte ranges of the tiles of a window, with adjacent tiles merged."""
     layout = json.loads(_layout(key).read_text())
     col, row, width, height = window
     block, across = layout["block"], layout["across"]
@@ -257,7 +257,7 @@ def _tiles(key: str, window: Any) -> list[tuple[int, int]]:
     for y in range(row // block, (row + height - 1) // block + 1):
         for x in range(col // block, (col + width - 1) // block + 1):
             start, size = layout["tiles"][y * across + x]
-            if found and 0 <= start - found[-1][1] <= 16:  # a COG keeps a few bytes between tiles
+            if found and 0 <= start - found[-1][1] <= 16:  # a COG has a few bytes between tiles
                 found[-1] = (found[-1][0], start + size)
             else:
                 found.append((start, start + size))
@@ -282,7 +282,7 @@ def _s3() -> Any:
     )
 
 
-# What it is measured on.
+# Test data.
 
 
 def _store(endpoint: str, one: Any) -> Store:
@@ -290,30 +290,30 @@ def _store(endpoint: str, one: Any) -> Store:
     return Store(f"s3://{one.bucket}/grid", access)
 
 
-def _prepare(asked: Any, store: Store) -> None:
-    """Put the scenes and the runs into the store, unless they are there."""
-    done = f"done-{asked.scenes}-{asked.side}.json"
+def _prepare(options: Any, store: Store) -> None:
+    """Write the scenes and runs to the store, unless they exist."""
+    done = f"done-{options.scenes}-{options.side}.json"
     if store.exists(done):
         return
-    print("Making the scenes; this takes some minutes.")
-    (asked.data / "layouts").mkdir(exist_ok=True)
+    print("Creating the scenes; this takes some minutes.")
+    (options.data / "layouts").mkdir(exist_ok=True)
     for number, run in enumerate(IDS):
-        parts = [_scene(store, f"scene-{i}", run) for i in range(asked.scenes)]
+        parts = [_scene(store, f"scene-{i}", run) for i in range(options.scenes)]
         config = {
             "type_hint": "semantic_segmentation_config",
             "dataset": {"class_config": CLASSES, "validation_scenes": parts},
         }
         store.put_json(f"towns/{run}/rv/pipeline-config.json", config)
         store.put_json(f"towns/{run}/spec.json", {"schema": 1, "run": run, "number": number})
-    with tempfile.TemporaryDirectory(dir=asked.data) as folder:
-        for town in range(min(TOWNS, asked.scenes)):
-            for key, data in _rasters(town, asked.side, Path(folder)):
-                for i in range(town, asked.scenes, TOWNS):
+    with tempfile.TemporaryDirectory(dir=options.data) as folder:
+        for town in range(min(TOWNS, options.scenes)):
+            for key, data in _rasters(town, options.side, Path(folder)):
+                for i in range(town, options.scenes, TOWNS):
                     other = key.replace(f"scene-{town}", f"scene-{i}")
                     store.put(other, data)
                     if i != town and (layout := _layout(key)).exists():
                         shutil.copy(layout, _layout(other))
-            print(f"town {town + 1} of {min(TOWNS, asked.scenes)}")
+            print(f"town {town + 1} of {min(TOWNS, options.scenes)}")
     store.put_json(done, {})
 
 
@@ -339,7 +339,7 @@ def _scene(store: Store, name: str, run: str) -> dict[str, Any]:
 
 
 def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]]:
-    """Keys and bytes of a scene's files: image, truth, and of each run prediction and copy."""
+    """Yield key and bytes of each file of a scene: image, truth, predictions and COG copies."""
     import rasterio.shutil
     from affine import Affine
 
@@ -361,7 +361,7 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
             dataset.write(array, 1)
         made = {"compress": "DEFLATE", "blocksize": 512, "overview_resampling": "NEAREST"}
         rasterio.shutil.copy(path, cog, driver="COG", **made)
-        yield key, _kept(key, cog)
+        yield key, _read_with_layout(key, cog)
     colors = ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0))
     classes = Classes(tuple(CLASSES["names"]), colors, "null")
     grid = Grid(side, side, transform, rasterio.crs.CRS.from_string("EPSG:32611"))
@@ -374,11 +374,11 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
         key = f"towns/{run}/copies/{name}/labels.tif"
         with labels_cog(cog, grid, classes) as write:
             write(Window(0, 0, side, side), guess)
-        yield key, _kept(key, cog)
+        yield key, _read_with_layout(key, cog)
 
 
 def _town(side: int, rng: np.random.Generator) -> Any:
-    """Streets and houses: as many edges as a town has."""
+    """Draw streets and houses, with as many edges as a real town."""
     ids = np.zeros((side, side), np.uint8)
     for at in range(0, side, 160):
         ids[at : at + 14] = ids[:, at : at + 14] = 2
@@ -390,8 +390,8 @@ def _town(side: int, rng: np.random.Generator) -> Any:
     return ids
 
 
-def _kept(key: str, path: Path) -> bytes:
-    """A file's bytes; where its tiles lie is noted beside, for the bare requests."""
+def _read_with_layout(key: str, path: Path) -> bytes:
+    """Return a file's bytes, and save the offsets of its tiles for the plain range requests."""
     import rasterio
 
     with rasterio.open(path) as dataset:

@@ -1,13 +1,13 @@
-"""Whether the time of ``lab.runs()`` grows with the runs, or faster.
+"""Benchmark: whether the time of ``lab.runs()`` grows at most linearly with the number of runs.
 
-1,000, 10,000 and 100,000 ended runs in a folder of this machine, and on the embedded S3, no wait
-added (100,000 there with ``--full`` only), the local cache filled by another process before. Each
-fresh process calls twice. Between two sizes the exponent is log(time ratio) / log(size ratio): 1 is
-linear. Goal: at most 1 between the smallest and the largest.
+1,000, 10,000 and 100,000 ended runs are read from a local folder and from the embedded S3 server
+without added latency (100,000 there only with ``--full``). Another process fills the local cache
+before. Each fresh process calls twice. The exponent between two sizes is log(time ratio) /
+log(size ratio); 1 is linear. Goal: at most 1 between the smallest and the largest size.
 
     python benchmarks/growth.py --data FOLDER [--full] [--repeats 5]
 
-Making 100,000 runs takes some minutes; they stay in FOLDER.
+Creating 100,000 runs takes some minutes; they remain in FOLDER.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ CALLS = ("first", "second")
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    asked = fresh.arguments(__doc__, WAYS, data=Path, full=False)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Prepare the data, measure and print the results."""
+    options = fresh.arguments(__doc__, WAYS, data=Path, full=False)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
-    _grown("folder", Store(asked.data.resolve() / "folder"), SIZES, asked)
-    with fresh.embedded(asked.data / "s3") as root:
-        _grown("S3", root, SIZES if asked.full else SIZES[:-1], asked)
+    _grown("folder", Store(options.data.resolve() / "folder"), SIZES, options)
+    with fresh.embedded(options.data / "s3") as root:
+        _grown("S3", root, SIZES if options.full else SIZES[:-1], options)
 
 
-def _grown(where: str, root: Store, sizes: Sequence[int], asked: Any) -> None:
+def _grown(where: str, root: Store, sizes: Sequence[int], options: Any) -> None:
     found: dict[int, list[Numbers]] = {}
     for size in sizes:
         uri = prepared(root, "runs", size)
-        with fresh.folder(asked.data) as cache:
+        with fresh.folder(options.data) as cache:
             places = fresh.environ(root, uri, cache)
             fresh.child("ours", places)
-            found[size] = [fresh.child("ours", places) for _ in range(asked.repeats)]
+            found[size] = [fresh.child("ours", places) for _ in range(options.repeats)]
         for call in CALLS:
             what = f"{where}, {size:7,} runs, {call} call in a process"
             fresh.seconds(what, [one[call] for one in found[size]])

@@ -1,21 +1,23 @@
-"""The histories of 100 runs, 5 series of 1,000 epochs each, in one call.
+"""Benchmark: the histories of 100 runs, with 5 series of 1,000 epochs each, in one call.
 
-Each way in fresh processes, alternating; libraries are imported before.
+All variants run in fresh processes, alternating, after the libraries are imported.
 
-* ``cold``: ``lab.history()`` from the embedded S3, no wait added, with an empty local cache;
-* ``warm``: the same, second call of a process whose cache another process has filled; and ``new``,
-  the first call of such a process;
+* ``cold``: ``lab.history()`` from the embedded S3 server without added latency, with an empty local
+  cache;
+* ``warm``: the same, the second call of a process whose cache another process has filled; and
+  ``new``, the first call of such a process;
 * ``mlflow``: ``MlflowClient.get_metric_history`` for each run and series, from MLflow's default
-  store, a SQLite file; its objects are not made a table, which would take longer still;
-* ``trackio``: one call for all runs, made a DataFrame; see ``trackio_history.py``.
+  store, a SQLite file; its objects are not converted to a table, which would take more time;
+* ``trackio``: one call for all runs, converted to a DataFrame; see ``trackio_history.py``.
 
-Goals: at least 50 x faster than MLflow, and 2 x than Trackio; cold and warm.
+Goals, cold and warm: at least 50 x faster than MLflow, and 2 x faster than Trackio.
 
     python benchmarks/history.py --data FOLDER [--runs 100] [--epochs 1000] [--repeats 5]
         [--trackio-python PYTHON]
 
-PYTHON is one that can import trackio and pandas (``pip install trackio pandas``), by default this
-one. Where it cannot, that part is left out. The first call fills FOLDER.
+PYTHON is an interpreter that can import trackio and pandas (``pip install trackio pandas``), by
+default the current one. If it cannot, Trackio is skipped. The first call creates the runs in
+FOLDER.
 """
 
 from __future__ import annotations
@@ -37,46 +39,46 @@ CALLS = ("first", "second")
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    options = {"runs": 100, "epochs": 1000, "trackio_python": sys.executable}
-    asked = fresh.arguments(__doc__, WAYS, data=Path, **options)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Prepare the data, measure and print the results."""
+    defaults = {"runs": 100, "epochs": 1000, "trackio_python": sys.executable}
+    options = fresh.arguments(__doc__, WAYS, data=Path, **defaults)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
-    database = asked.data.resolve() / f"mlflow-history-{asked.runs}-{asked.epochs}.db"
-    sample_mlflow.of_history(database, asked.runs, asked.epochs)
-    trackio = Trackio(asked)
+    database = options.data.resolve() / f"mlflow-history-{options.runs}-{options.epochs}.db"
+    sample_mlflow.of_history(database, options.runs, options.epochs)
+    trackio = Trackio(options)
     found: dict[str, list[Numbers]] = {"cold": [], "warm": [], "mlflow": [], "trackio": []}
-    with fresh.embedded(asked.data / "s3") as root, fresh.folder(asked.data) as kept:
-        uri = prepared(root, f"history-{asked.epochs}", asked.runs, epochs=asked.epochs)
+    with fresh.embedded(options.data / "s3") as root, fresh.folder(options.data) as cache:
+        uri = prepared(root, f"history-{options.epochs}", options.runs, epochs=options.epochs)
         peer = {"MLFLOW_TRACKING_URI": sample_mlflow.address(database)}
-        fresh.child("ours", fresh.environ(root, uri, kept))
-        for _ in range(asked.repeats):
-            found["warm"].append(fresh.child("ours", fresh.environ(root, uri, kept)))
-            with fresh.folder(asked.data) as empty:
+        fresh.child("ours", fresh.environ(root, uri, cache))
+        for _ in range(options.repeats):
+            found["warm"].append(fresh.child("ours", fresh.environ(root, uri, cache)))
+            with fresh.folder(options.data) as empty:
                 found["cold"].append(fresh.child("ours", fresh.environ(root, uri, empty)))
             found["mlflow"].append(fresh.child("mlflow", peer))
             if trackio.missing is None:
-                found["trackio"].append(trackio.call("read", asked.runs))
-    print(f"{asked.runs} runs x {len(SERIES)} series x {asked.epochs} epochs")
+                found["trackio"].append(trackio.call("read", options.runs))
+    print(f"{options.runs} runs x {len(SERIES)} series x {options.epochs} epochs")
     _print(found, trackio.missing)
 
 
 class Trackio:
-    """Runs ``trackio_history.py``, and makes its runs unless they are there."""
+    """Runner of ``trackio_history.py``, which creates its runs unless they exist."""
 
-    def __init__(self, asked: Any) -> None:
-        self._python = asked.trackio_python
-        self._folder = asked.data.resolve() / f"trackio-{asked.runs}-{asked.epochs}"
+    def __init__(self, options: Any) -> None:
+        self._python = options.trackio_python
+        self._folder = options.data.resolve() / f"trackio-{options.runs}-{options.epochs}"
         self.missing: str | None = self.call("read", 0).get("missing")
         done = self._folder / "done"
         if self.missing is None and not done.exists():
-            took = self.call("make", asked.runs, asked.epochs)["seconds"]
-            print(f"Made {asked.runs} runs of Trackio in {took:.0f} s.", file=sys.stderr)
+            took = self.call("make", options.runs, options.epochs)["seconds"]
+            print(f"Created {options.runs} runs of Trackio in {took:.0f} s.", file=sys.stderr)
             done.touch()
 
     def call(self, verb: str, *numbers: int) -> Any:
-        """What it prints when it makes, or reads, runs."""
+        """Return what the script prints when it creates or reads runs."""
         self._folder.mkdir(parents=True, exist_ok=True)
         script = Path(__file__).with_name("trackio_history.py")
         done = subprocess.run(
@@ -95,17 +97,17 @@ def _print(found: dict[str, list[Numbers]], missing: str | None) -> None:
     fresh.seconds("ours, cold", cold)
     fresh.seconds("ours, new process with a warm cache", new)
     fresh.seconds("ours, warm: second call", warm)
-    mine = {"cold": fresh.median(found["cold"], "first")}
-    mine["warm"] = fresh.median(found["warm"], "second")
+    our_times = {"cold": fresh.median(found["cold"], "first")}
+    our_times["warm"] = fresh.median(found["warm"], "second")
     for peer, goal in (("mlflow", ">= 50"), ("trackio", ">= 2")):
         if peer == "trackio" and missing is not None:
-            print(f"trackio is left out: {missing}. See --trackio-python.")
+            print(f"trackio is skipped: {missing}. See --trackio-python.")
             continue
         for call in CALLS:
             fresh.seconds(f"{peer}, {call} call", [one[call] for one in found[peer]])
-        theirs = min(fresh.median(found[peer], call) for call in CALLS)
-        for name, seconds in mine.items():
-            fresh.ratio(f"{peer}'s faster call / ours, {name}", theirs / seconds, goal)
+        peer_time = min(fresh.median(found[peer], call) for call in CALLS)
+        for name, seconds in our_times.items():
+            fresh.ratio(f"{peer}'s faster call / ours, {name}", peer_time / seconds, goal)
 
 
 def _ours() -> Numbers:

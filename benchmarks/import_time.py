@@ -1,8 +1,8 @@
-"""What ``import rvlab`` takes, beside a Python that imports nothing.
+"""Benchmark: the time of ``import rvlab``, compared with a Python process that imports nothing.
 
-Both are whole processes, alternating, their files in the machine's cache. For information, what
-``rvlab.Lab`` takes more, the first name that most people use, and ``import pandas``.
-Goal: ``import rvlab`` at most 0.1 s more than nothing.
+Both are complete processes, alternating, with their files in the page cache. For information, the
+times of ``rvlab.Lab``, the name that most users access first, and of ``import pandas``.
+Goal: ``import rvlab`` takes at most 0.1 s more than nothing.
 
     python benchmarks/import_time.py [--repeats 5]
 """
@@ -25,14 +25,14 @@ LINES = {
 
 
 def main() -> None:
-    """Measure, print."""
-    asked = fresh.arguments(__doc__, [])
+    """Measure and print the results."""
+    options = fresh.arguments(__doc__, [])
     found: dict[str, list[float]] = {name: [] for name in LINES}
-    for turn in range(asked.repeats + 1):
+    for turn in range(options.repeats + 1):
         for name, line in LINES.items():
             start = time.perf_counter()
             subprocess.run([sys.executable, "-c", line], check=True)
-            if turn:  # the first fills the machine's cache
+            if turn:  # the first turn fills the page cache
                 found[name].append(time.perf_counter() - start)
     for name, times in found.items():
         fresh.seconds(name, times)

@@ -1,9 +1,10 @@
-"""What a run through the local engine costs beside plain ``rastervision run inprocess``.
+"""Benchmark: the overhead of the local engine compared with ``rastervision run inprocess``.
 
 Both train, predict, evaluate and bundle the same config on the same scenes with the same number of
-threads. Ours also keeps records, heartbeats and logs, runs each step in a process of its own, and
-summarizes; the supervisor that watches is counted too. Processor time of all processes, user and
-system. Plain Raster Vision is given the older ONNX exporter, without which its train fails.
+threads. The local engine also writes records, heartbeats and logs, runs each step in a separate
+process, and summarizes. The measured value is the CPU time (user and system) of all processes,
+including the supervisor. Plain Raster Vision uses the older ONNX exporter, without which its train
+step fails.
 
     python benchmarks/local_overhead.py [--pairs 3] [--epochs 8]
 """
@@ -42,7 +43,7 @@ Supervisor(JobQueue(Path(sys.argv[1]))).work()
 
 
 def cpu_seconds(command: list[str], env: dict[str, str]) -> float:
-    """Processor time of a command and all its children, in seconds."""
+    """Return the CPU time of a command and all its children, in seconds."""
     process = subprocess.Popen(
         command, env=env, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True
     )
@@ -51,7 +52,7 @@ def cpu_seconds(command: list[str], env: dict[str, str]) -> float:
     _, status, usage = os.wait4(process.pid, 0)
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise SystemExit(f"{command[:4]} ended with {process.returncode}:\n{error[-2000:]}")
+        raise SystemExit(f"{command[:4]} exited with status {process.returncode}:\n{error[-2000:]}")
     return usage.ru_utime + usage.ru_stime
 
 
@@ -67,12 +68,12 @@ def ours(folder: Path, data: Path, epochs: int, env: dict[str, str]) -> float:
     store = Store(folder / "store")
     points = [{"data_uri": str(data), "epochs": epochs}]
     run = prepare_runs(store, find_recipe(RECIPE), points, SubmitOptions("bench", "local"))[0]
-    spool = JobQueue.for_store(store)
-    spool.add(Job(run.uri, max_parallel=1, cwd=str(folder)))
-    seconds = cpu_seconds([sys.executable, "-c", OURS, str(spool.folder)], env)
+    queue = JobQueue.for_store(store)
+    queue.add(Job(run.uri, max_parallel=1, cwd=str(folder)))
+    seconds = cpu_seconds([sys.executable, "-c", OURS, str(queue.folder)], env)
     state = store.get_json(run.end_key)["state"]
     if state != "succeeded":
-        raise SystemExit(f"The run has {state}.")
+        raise SystemExit(f"The run is {state}, not succeeded.")
     return seconds
 
 
@@ -92,16 +93,14 @@ def main() -> None:
             (folder / "plain").mkdir()
             first = plain(folder / "plain", root / "data", args.epochs, env)
             second = ours(folder, root / "data", args.epochs, env)
-            warm = " (warm-up, not counted: it draws the scenes)" if number == 0 else ""
+            warm = " (warm-up, not counted: it creates the scenes)" if number == 0 else ""
             print(
                 f"plain {first:6.1f} s   ours {second:6.1f} s   {second / first:.3f}{warm}",
                 flush=True,
             )
             if number:
                 pairs.append(second / first)
-    print(
-        f"\nratio of processor time, median of {len(pairs)} pairs: {statistics.median(pairs):.3f}"
-    )
+    print(f"\nratio of CPU time, median of {len(pairs)} pairs: {statistics.median(pairs):.3f}")
     print("goal: at most 1.15")
 
 

@@ -1,20 +1,20 @@
-"""Ended runs as a DataFrame in a process with an empty local cache; each request 20 ms away.
+"""Benchmark: the table of ended runs with an empty local cache, on S3 with 20 ms latency.
 
-Ours is ``lab.runs("made")``: the experiment is named, as the limit knows its keys. For information,
-``lab.runs()``, which asks first which experiments there are: one request more.
+Ours is ``lab.runs("made")``, with the experiment's name, because the limit also knows the keys. For
+information, ``lab.runs()``, which first lists the experiments with one more request.
 
-(a) Compacted: 10,000 runs that somebody with the right to write has read before. The wire tells
-which keys and listings ours asks for; the limit is the same keys and pages, by bare obstore, all at
-once, the best of 32, 64, 96 and 128 in flight. Goal: at most 2 x.
+(a) Compacted: 10,000 runs that a process with write access has read before. The proxy records the
+keys and listings that ours requests. The limit is the same keys and pages, requested concurrently
+by plain obstore, the best of 32, 64, 96 and 128 in flight. Goal: at most 2 x.
 
-(b) Not compacted: 1,000 runs that nobody has read, newly made for each repeat. The limit is the
-same keys by bare GETs, without the listings that tell which these are; the best of the same.
-Goal: at most 1.3 x. Beside it, for information, the limit with the listings.
+(b) Not compacted: 1,000 new runs for each repeat, which no process has read. The limit is the same
+keys by plain GETs, without the listings that find them; the best of the same numbers in flight.
+Goal: at most 1.3 x. For information, also the limit with the listings.
 
     python benchmarks/runs_cold.py --data FOLDER [--runs 10000] [--loose-runs 1000] [--repeats 5]
 
-Before the clock starts pandas and pyarrow are imported, both have opened their connections, and the
-server has read all keys once, so that neither profits from the other's reading.
+Before the clock starts, pandas and pyarrow are imported, both variants have opened their
+connections, and the server has read all keys once, so that neither benefits from the other's reads.
 """
 
 from __future__ import annotations
@@ -38,49 +38,49 @@ IN_FLIGHT = (32, 64, 96, 128)
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, loose_runs=1000)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Prepare the data, measure and print the results."""
+    options = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, loose_runs=1000)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
     with (
-        fresh.embedded(asked.data / "s3") as root,
+        fresh.embedded(options.data / "s3") as root,
         slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
     ):
-        found = _compacted(asked, root, wire)
+        found = _compacted(options, root, wire)
         print(f"(a) compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
         _print(found)
         best = _best(found, "all")
         fresh.ratio("ours / bare GETs and listings", fresh.median(found, "ours") / best, "<= 2")
-        found = _loose(asked, root, wire)
+        found = _loose(options, root, wire)
         print(f"(b) not compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
         _print(found)
         best = _best(found, "gets")
         fresh.ratio("ours / bare GETs", fresh.median(found, "ours") / best, "<= 1.3")
 
 
-def _compacted(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
-    uri = sample_runs.prepared(root, "runs", asked.runs)
-    for _ in range(2):  # the second does what the first may have left to be done
-        with fresh.folder(asked.data) as cache:
+def _compacted(options: Any, root: Store, wire: Wire) -> list[Numbers]:
+    uri = sample_runs.prepared(root, "runs", options.runs)
+    for _ in range(2):  # the second process completes what the first may have left undone
+        with fresh.folder(options.data) as cache:
             fresh.child("reader", fresh.environ(root, uri, cache))
-    return [_pair(asked.data, Store(uri, root.access), wire) for _ in range(asked.repeats)]
+    return [_pair(options.data, Store(uri, root.access), wire) for _ in range(options.repeats)]
 
 
-def _loose(asked: Any, root: Store, wire: Wire) -> list[Numbers]:
+def _loose(options: Any, root: Store, wire: Wire) -> list[Numbers]:
     found = []
-    for _ in range(asked.repeats):
+    for _ in range(options.repeats):
         store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
-        for _ in sample_runs.make(store, asked.loose_runs):
+        for _ in sample_runs.make(store, options.loose_runs):
             pass
         store.get_many(key for key, _ in store.files(f"{sample_runs.EXPERIMENT}/runs/ended/"))
-        found.append(_pair(asked.data, store, wire, loose=True))
+        found.append(_pair(options.data, store, wire, loose=True))
         store.delete([key for key, _ in store.files()])
     return found
 
 
 def _pair(data: Path, store: Store, wire: Wire, *, loose: bool = False) -> Numbers:
-    """Ours in a process with an empty cache, then the limit in another, then all experiments."""
+    """Measure ours with an empty cache, then the limit, then ours for all experiments."""
     with fresh.folder(data) as cache:
         places = fresh.environ(store, store.uri, cache, wire.endpoint)
         places["SEEN"] = str(cache / "seen.json")
@@ -88,10 +88,10 @@ def _pair(data: Path, store: Store, wire: Wire, *, loose: bool = False) -> Numbe
         ours = fresh.child("ours", places)
         lines = [tuple(line) for line in json.loads(Path(places["SEEN"]).read_text())]
         if not ours["rows"]:
-            raise SystemExit("There are no runs in the table.")
+            raise SystemExit("The table is empty; the store must contain runs.")
         limit = fresh.child("limit", places)
-    print(f"  asked for: {bare.Requests.of(lines)}", flush=True)
-    if loose:  # ours has left a part
+    print(f"  requested: {bare.Requests.of(lines)}", flush=True)
+    if loose:  # delete the cache block that ours has written
         store.delete([key for key, _ in store.files(f"{sample_runs.EXPERIMENT}/cache/")])
     with fresh.folder(data) as cache:
         every = fresh.child("every", fresh.environ(store, store.uri, cache, wire.endpoint))
@@ -105,8 +105,8 @@ def _print(found: list[Numbers]) -> None:
         for number in IN_FLIGHT:
             name = {"gets": "bare GETs", "all": "bare GETs and listings"}[what]
             fresh.seconds(f"{name}, {number} in flight", [one[f"{what}-{number}"] for one in found])
-    mine, bare_mb = fresh.median(found, "mb"), fresh.median(found, "bare_mb")
-    print(f"bytes: ours {mine:.2f} MB, bare {bare_mb:.2f} MB")
+    our_mb, bare_mb = fresh.median(found, "mb"), fresh.median(found, "bare_mb")
+    print(f"bytes: ours {our_mb:.2f} MB, bare {bare_mb:.2f} MB")
 
 
 def _best(found: list[Numbers], what: str) -> float:

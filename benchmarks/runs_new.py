@@ -1,15 +1,15 @@
-"""10,000 ended runs as a DataFrame, once more, when 10 have come since; each request 20 ms away.
+"""Benchmark: refresh the table of 10,000 ended runs after 10 new ones, on S3 with 20 ms latency.
 
 * ``ours``: the second ``lab.runs()`` of a process, after another process ended 10 more runs;
-* ``listing``: one bare listing by obstore, page after page, of the keys that tell which runs have
-  ended, and, apart from it, ``trip``: one bare GET of a small key.
+* ``listing``: one plain listing of the end records by obstore, page after page; and, separately,
+  ``trip``: one plain GET of a small key.
 
-Goal: ours at most 3 x (listing + trip). The keys are found by asking the writers of today where
-they put a run's end. Where each end lies in a folder of its own, the folders are listed.
+Goal: ours at most 3 x (listing + trip). The current writers' code provides the keys of end records.
+If each end record is in a separate folder, the folders are listed.
 
     python benchmarks/runs_new.py --data FOLDER [--runs 10000] [--new 10] [--repeats 5]
 
-The runs are the script's own: each repeat leaves 10 more.
+The store is used only by this script, because each repeat adds 10 runs.
 """
 
 from __future__ import annotations
@@ -31,23 +31,23 @@ WAIT_S, TRIPS = 0.02, 20
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, new=10)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Prepare the data, measure and print the results."""
+    options = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, new=10)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
     found: dict[str, list[Numbers]] = {"ours": [], "listing": []}
     with (
-        fresh.embedded(asked.data / "s3") as root,
+        fresh.embedded(options.data / "s3") as root,
         slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
-        fresh.folder(asked.data) as cache,
+        fresh.folder(options.data) as cache,
     ):
-        uri = sample_runs.prepared(root, "new", asked.runs)
+        uri = sample_runs.prepared(root, "new", options.runs)
         near = fresh.environ(root, uri, cache)
-        more = {"DIRECT": near["AWS_ENDPOINT_URL"], "NEW": str(asked.new)}
+        more = {"DIRECT": near["AWS_ENDPOINT_URL"], "NEW": str(options.new)}
         places = {**fresh.environ(root, uri, cache, wire.endpoint), **more}
-        fresh.child("fill", near)  # what a first reader does is not measured here
-        for _ in range(asked.repeats):
+        fresh.child("fill", near)  # the first read is not measured
+        for _ in range(options.repeats):
             for way, results in found.items():
                 results.append(fresh.child(way, places))
     _print(found)
@@ -64,8 +64,8 @@ def _print(found: dict[str, list[Numbers]]) -> None:
     fresh.seconds("bare listing, page after page", [one["listing"] for one in limit])
     print(f"  requests {fresh.median(limit, 'requests'):.0f}")
     fresh.seconds("one round trip", [one["trip"] for one in limit])
-    least = fresh.median(limit, "listing") + fresh.median(limit, "trip")
-    fresh.ratio("ours / (listing + trip)", fresh.median(ours, "seconds") / least, "<= 3")
+    limit_s = fresh.median(limit, "listing") + fresh.median(limit, "trip")
+    fresh.ratio("ours / (listing + trip)", fresh.median(ours, "seconds") / limit_s, "<= 3")
 
 
 def _fill() -> Numbers:

@@ -1,24 +1,24 @@
-"""10,000 ended runs as a DataFrame, once more, when nothing is new.
+"""Benchmark: the table of 10,000 ended runs with a filled cache and no new runs.
 
-The same runs, 20 parameters and 20 metrics each, three ways, alternating, each in a fresh process
-that calls twice. The libraries are imported before.
+All variants read the same runs, with 20 parameters and 20 metrics each. They alternate, each in a
+fresh process that calls twice. The libraries are imported before.
 
-* ``ours``: ``lab.runs("made")`` from a folder of this machine, as the others are. Its local cache
-  was filled by another process before;
-* ``s3``: the same from the embedded S3, whose server takes its part of the same processors;
-* ``mlflow``: ``mlflow.search_runs()`` of that experiment, from MLflow's default store, a SQLite
-  file on this machine;
-* ``parquet``: ``pd.read_parquet`` of the table that ours returned, a file on this machine.
+* ``ours``: ``lab.runs("made")`` from a local folder, as MLflow and Parquet use local files. Another
+  process filled its local cache before;
+* ``s3``: the same from the embedded S3 server, which uses the same CPUs;
+* ``mlflow``: ``mlflow.search_runs()`` of that experiment, from MLflow's default store, a local
+  SQLite file;
+* ``parquet``: ``pd.read_parquet`` of the table that ours returned, from a local file.
 
-For information, one bare listing on S3 of the keys that tell which runs have ended, page after
-page: nothing that is always true can be faster there by much.
+For information, one plain listing of the end records on S3, page after page. A result that is
+always up to date cannot be much faster there.
 
-Goals: a second call from a folder, as MLflow's store is a file, at least 100 x faster than MLflow's
-second; and any at most 5 x ``read_parquet``.
+Goals: the second call from a folder at least 100 x faster than MLflow's second call, and every call
+at most 5 x ``read_parquet``.
 
     python benchmarks/runs_warm.py --data FOLDER [--runs 10000] [--repeats 5] [--peer-repeats 5]
 
-The first call fills FOLDER with the runs; a later one finds them there.
+The first call creates the runs in FOLDER; later calls reuse them.
 """
 
 from __future__ import annotations
@@ -40,16 +40,16 @@ from rvlab.store import Store
 
 
 def main() -> None:
-    """Prepare, measure, print."""
-    asked = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, peer_repeats=5)
-    if asked.child:
-        fresh.answer(WAYS, asked.child)
+    """Prepare the data, measure and print the results."""
+    options = fresh.arguments(__doc__, WAYS, data=Path, runs=10_000, peer_repeats=5)
+    if options.child:
+        fresh.answer(WAYS, options.child)
         return
-    database = asked.data.resolve() / f"mlflow-{asked.runs}.db"
-    sample_mlflow.of_runs(database, asked.runs)
-    with fresh.embedded(asked.data / "s3") as root, fresh.folder(asked.data) as cache:
-        uri = prepared(root, "runs", asked.runs)
-        folder = prepared(Store(asked.data.resolve() / "folder"), "runs", asked.runs)
+    database = options.data.resolve() / f"mlflow-{options.runs}.db"
+    sample_mlflow.of_runs(database, options.runs)
+    with fresh.embedded(options.data / "s3") as root, fresh.folder(options.data) as cache:
+        uri = prepared(root, "runs", options.runs)
+        folder = prepared(Store(options.data.resolve() / "folder"), "runs", options.runs)
         places = {
             **fresh.environ(root, uri, cache),
             "FOLDER": folder,
@@ -59,9 +59,9 @@ def main() -> None:
         fresh.child("fill", places)
         ways = ("ours", "s3", "mlflow", "parquet", "listing")
         found: dict[str, list[Numbers]] = {way: [] for way in ways}
-        for turn in range(max(asked.repeats, asked.peer_repeats)):
+        for turn in range(max(options.repeats, options.peer_repeats)):
             for way, results in found.items():
-                if turn < (asked.peer_repeats if way == "mlflow" else asked.repeats):
+                if turn < (options.peer_repeats if way == "mlflow" else options.repeats):
                     results.append(fresh.child(way, places))
     _print(found)
 
@@ -79,12 +79,12 @@ def _print(found: dict[str, list[Numbers]]) -> None:
     fresh.seconds("bare listing, page after page", all_of("listing", "listing"))
     mlflow, parquet = median(all_of("mlflow", "second")), median(all_of("parquet", "second"))
     for call in ("second", "first"):
-        mine = median(all_of("ours", call))
-        fresh.ratio(f"mlflow's second call / ours, {call}", mlflow / mine, ">= 100")
-        fresh.ratio(f"ours, {call} call / read_parquet", mine / parquet, "<= 5")
-    mine = median(all_of("s3", "second"))
-    print(f"mlflow's second call / s3, second: {mlflow / mine:.0f}, for information")
-    fresh.ratio("s3, second call / read_parquet", mine / parquet, "<= 5")
+        our_s = median(all_of("ours", call))
+        fresh.ratio(f"mlflow's second call / ours, {call}", mlflow / our_s, ">= 100")
+        fresh.ratio(f"ours, {call} call / read_parquet", our_s / parquet, "<= 5")
+    our_s = median(all_of("s3", "second"))
+    print(f"mlflow's second call / s3, second: {mlflow / our_s:.0f}, for information")
+    fresh.ratio("s3, second call / read_parquet", our_s / parquet, "<= 5")
 
 
 def _twice(call: Callable[[], Any]) -> Numbers:
@@ -98,7 +98,7 @@ def _twice(call: Callable[[], Any]) -> Numbers:
 
 
 def _fill() -> Numbers:
-    """Fill the cache as it is filled in use, and leave the table."""
+    """Fill the cache by reading twice, and write the table to a Parquet file."""
     import rvlab
 
     for lab in (rvlab.Lab(), rvlab.Lab(os.environ["FOLDER"])):

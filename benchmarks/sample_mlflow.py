@@ -1,7 +1,7 @@
-"""MLflow's default store, a SQLite database, with runs or histories in numbers.
+"""Sample data in MLflow's default store, a SQLite database: many runs or long histories.
 
-One run is written by ``MlflowClient`` itself. The others are copies of its rows with an id and
-values of their own, since MLflow takes some 50 ms to write a run.
+``MlflowClient`` writes one run. The other runs are copies of its rows with different ids and
+values, because MLflow takes some 50 ms to write a run.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ from typing import Any
 from sample_runs import EXPERIMENT, SERIES, metrics, point
 
 Values = Mapping[str, Mapping[str, Any]]
-"""A table of MLflow's, and new values by what its rows are called."""
+"""New values by MLflow's table and by the key of the row."""
 
 TABLES = ("runs", "params", "metrics", "latest_metrics", "tags")
-AT_ONCE = 1000  # so many metrics the client logs in one call
+AT_ONCE = 1000  # maximum number of metrics per call of the client
 
 
 def address(database: Path) -> str:
-    """What MLflow calls a database."""
+    """Return MLflow's tracking URI of a database."""
     return f"sqlite:///{database}"
 
 
 def of_runs(database: Path, runs: int) -> None:
-    """Make ended runs with 20 parameters and 20 metrics each, unless they are there."""
+    """Create ended runs with 20 parameters and 20 metrics each, unless they exist."""
     rng = random.Random(0)
 
     def values() -> Values:
@@ -43,7 +43,7 @@ def of_runs(database: Path, runs: int) -> None:
 
 
 def of_history(database: Path, runs: int, epochs: int) -> None:
-    """Make ended runs with five metrics of so many steps each, unless they are there."""
+    """Create ended runs with five metrics of `epochs` steps each, unless they exist."""
     rng = random.Random(0)
     _made(database, runs, {name: [rng.random() for _ in range(epochs)] for name in SERIES}, dict)
 
@@ -54,17 +54,17 @@ def _made(
     if database.exists():
         return
     start = time.perf_counter()
-    part = database.with_suffix(".part")
-    part.unlink(missing_ok=True)
+    partial = database.with_suffix(".part")
+    partial.unlink(missing_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
-    _copied(part, _template(part, series), runs, values)
-    part.rename(database)
+    _copied(partial, _template(partial, series), runs, values)
+    partial.rename(database)
     took = time.perf_counter() - start
-    print(f"Made {runs} runs of MLflow in {took:.0f} s.", file=sys.stderr)
+    print(f"Created {runs} runs of MLflow in {took:.0f} s.", file=sys.stderr)
 
 
 def _template(database: Path, series: Mapping[str, Sequence[float]]) -> str:
-    """A run that MLflow's own client wrote."""
+    """Write one run with MLflow's client and return its id."""
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Param
 
@@ -83,7 +83,7 @@ def _template(database: Path, series: Mapping[str, Sequence[float]]) -> str:
 
 
 def _copied(database: Path, run: str, runs: int, values: Callable[[], Values]) -> None:
-    """Copy the rows of a run, until there are so many runs."""
+    """Copy the rows of a run until the database has `runs` runs."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.row_factory = sqlite3.Row
         rows = {

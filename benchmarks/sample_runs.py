@@ -1,20 +1,20 @@
-"""Ended runs in numbers, for measurements: written as submission and the worker write them.
+"""Sample data: many ended runs, written by the code of submission and worker.
 
-Each run has 20 parameters of mixed types, 20 headline metrics, costs of one step, and the keys that
-its writers leave: ``rvlab.submission.prepare_runs`` at its start,
-``rvlab.worker.records.write_end`` at its end, and, where asked for, ``rvlab.worker.results`` and
-``summarize.write`` for its tables.
+Each run has 20 parameters of mixed types, 20 headline metrics, the costs of one step, and the keys
+that rvlab's own code writes: ``rvlab.submission.prepare_runs`` at the start,
+``rvlab.worker.records.write_end`` at the end, and optionally ``rvlab.worker.results`` and
+``rvlab.worker.summarize.write_tables`` for the tables.
 
-What is cut short: these write, 1,000 runs at a time, to a store in memory, and what lies there in
-the end is put to the store as it is, some dozens of keys at a time. So git is asked once for 1,000
-runs, the worker reads back its own records at no cost, keys that do not outlive a run (such as a
-mark that it has not ended) are never put, and of Raster Vision's own files there is no more than
-``train/log.csv``. The one step's record is left out unless ``--steps`` keeps it.
+To save time, this code writes 1,000 runs at a time to a store in memory, whose keys are then copied
+to the store, some dozens concurrently. Therefore git is called once per 1,000 runs, the worker
+reads its own records at no cost, and keys that are deleted when a run ends (such as the key of the
+active run) are never written. Of Raster Vision's own files there is only ``train/log.csv``. The
+record of the step is omitted unless ``--steps`` is given.
 
     python benchmarks/sample_runs.py --runs 10000 --store STORE [--experiments 3] [--evals]
         [--epochs 1000] [--seed 0]
 
-STORE is a folder, ``s3://bucket/prefix`` reached as the AWS variables say, or ``embedded:FOLDER``.
+STORE is a folder, ``s3://bucket/prefix`` with the AWS variables, or ``embedded:FOLDER``.
 """
 
 from __future__ import annotations
@@ -59,11 +59,11 @@ RECIPE = Recipe("made", SOURCE.lstrip())
 
 @dataclass(frozen=True)
 class Layout:
-    """Where the writers of today put a run, found by asking them.
+    """Keys of an ended run, as the current code writes them.
 
     Args:
-        keys: All keys of an ended run, ``{experiment}`` and ``{run}`` in the places of its names.
-        end: The key that its end writes.
+        keys: All keys, with the placeholders ``{experiment}`` and ``{run}``.
+        end: The key of the end record.
     """
 
     keys: tuple[str, ...]
@@ -71,35 +71,39 @@ class Layout:
 
     @property
     def digest(self) -> str:
-        """Runs that were made by other writers are not measured again."""
+        """Hash of the keys, so that runs in another layout are not reused."""
         return hashlib.sha256("\n".join(self.keys).encode()).hexdigest()[:8]
 
 
 def main() -> None:
-    """Make runs in a store."""
+    """Create runs in a store."""
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--runs", type=int, required=True)
     parser.add_argument("--store", required=True)
     parser.add_argument("--experiments", type=int, default=1)
-    parser.add_argument("--evals", action="store_true", help="tables of evaluations, too")
-    parser.add_argument("--epochs", type=int, default=0, help="so long a training log of 5 series")
-    parser.add_argument("--steps", action="store_true", help="keep the record of the step")
+    parser.add_argument("--evals", action="store_true", help="also write tables of evaluations")
+    parser.add_argument(
+        "--epochs", type=int, default=0, help="length of the training log of 5 series"
+    )
+    parser.add_argument("--steps", action="store_true", help="write the record of the step")
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--now", action="store_true", help="ids of this moment, not of the past")
-    asked = parser.parse_args()
+    parser.add_argument(
+        "--now", action="store_true", help="run ids of the current time, not of the past"
+    )
+    options = parser.parse_args()
     start = time.perf_counter()
-    store, number = store_at(asked.store), 0
+    store, number = store_at(options.store), 0
     for batch in make(
         store,
-        asked.runs,
-        experiments=asked.experiments,
-        evals=asked.evals,
-        epochs=asked.epochs,
-        steps=asked.steps,
-        seed=asked.seed,
-        now=asked.now,
+        options.runs,
+        experiments=options.experiments,
+        evals=options.evals,
+        epochs=options.epochs,
+        steps=options.steps,
+        seed=options.seed,
+        now=options.now,
     ):
         number += len(batch)
         print(f"{number} runs, {time.perf_counter() - start:.1f} s", file=sys.stderr)
@@ -107,7 +111,7 @@ def main() -> None:
 
 
 def store_at(text: str) -> Store:
-    """The store that a word names: as `rvlab.Lab` has it."""
+    """Open the store of a string as `rvlab.Lab` does."""
     kind, _, folder = text.partition(":")
     if kind != "embedded":
         return Store(text)
@@ -129,60 +133,63 @@ def make(
     seed: int = 0,
     now: bool = False,
 ) -> Iterator[list[Run]]:
-    """Put ended runs into a store, 1,000 at a time.
+    """Write ended runs to a store, 1,000 at a time.
 
     Args:
-        store: Where they go.
-        runs: How many.
-        experiments: Over how many experiments they are spread.
-        evals: Whether they have tables of evaluations: 4 scenes, 5 classes.
-        epochs: How long a training log they have; 0 for none.
-        steps: Whether the record of their step is kept.
-        seed: Of the numbers in them.
-        now: Whether their ids are of this moment; else one each 30 s, the last of them just now.
+        store: The store.
+        runs: Number of runs.
+        experiments: Number of experiments among which the runs are distributed.
+        evals: Whether to write tables of evaluations, with 4 scenes and 5 classes.
+        epochs: Length of the training log; 0 writes none.
+        steps: Whether to write the record of the step.
+        seed: Random seed of all numbers.
+        now: Whether the run ids have the current time; otherwise they are 30 s apart, up to now.
 
     Yields:
-        The runs that are there now.
+        The runs that have just been written.
     """
     rng = random.Random(seed)
     moments = datetime.now(UTC) - EVERY_S * timedelta(seconds=1) * (0 if now else runs)
     for first in range(0, runs, BATCH):
         numbers = range(first, min(first + BATCH, runs))
         made: list[Run] = []
-        kept = in_memory(store)
+        memory = in_memory(store)
         for of in range(experiments):
             name = EXPERIMENT if experiments == 1 else f"{EXPERIMENT}-{of}"
-            mine = [n for n in numbers if n % experiments == of]
-            # One id a second at most: of a thousand in one, two may be alike.
+            own_numbers = [n for n in numbers if n % experiments == of]
+            # At most one id per second: of a thousand ids in one second, two may be equal.
             ids = [
-                new_run_id(moments + timedelta(seconds=n * (1 if now else EVERY_S))) for n in mine
+                new_run_id(moments + timedelta(seconds=n * (1 if now else EVERY_S)))
+                for n in own_numbers
             ]
-            points = [point(rng) for _ in mine]
-            asked = SubmitOptions(name, "local", name="made")
-            fresh = prepare_runs(kept, RECIPE, points, asked, ids=ids) if mine else []
+            points = [point(rng) for _ in own_numbers]
+            submit_options = SubmitOptions(name, "local", name="made")
+            fresh = (
+                prepare_runs(memory, RECIPE, points, submit_options, ids=ids) if own_numbers else []
+            )
             for run in fresh:
-                _ended(kept, run, rng, evals=evals, epochs=epochs, steps=steps)
+                _ended(memory, run, rng, evals=evals, epochs=epochs, steps=steps)
             made += fresh
-        _moved(kept, store)
+        _moved(memory, store)
         yield made
 
 
 def in_memory(like: Store) -> Store:
-    """A store in memory, whose runs believe that they lie in another."""
+    """Return a store in memory whose runs have the URIs of another store."""
     from obstore.store import MemoryStore
 
-    kept = Store(like.uri, like.access)
-    vars(kept)["_objects"] = ObstoreObjects(MemoryStore(), "The store in memory")
-    return kept
+    memory = Store(like.uri, like.access)
+    vars(memory)["_objects"] = ObstoreObjects(MemoryStore(), "The store in memory")
+    return memory
 
 
 def layout() -> Layout:
-    """Where a run's records go, as the writers of today have it."""
-    kept = in_memory(Store("s3://nowhere/at-all"))
-    run = prepare_runs(kept, RECIPE, [{}], SubmitOptions(EXPERIMENT, "local"))[0]
-    before = dict(kept.files())
-    _ended(kept, run, random.Random(0), evals=True, epochs=1, steps=True)
-    after = dict(kept.files())
+    """Return the keys of a run by writing one with the current code."""
+    memory = in_memory(Store("s3://nowhere/at-all"))
+    run = prepare_runs(memory, RECIPE, [{}], SubmitOptions(EXPERIMENT, "local"))[0]
+    before = dict(memory.files())
+    _ended(memory, run, random.Random(0), evals=True, epochs=1, steps=True)
+    after = dict(memory.files())
 
     def pattern(key: str) -> str:
         return key.replace(run.id, "{run}").replace(EXPERIMENT, "{experiment}", 1)
@@ -192,7 +199,7 @@ def layout() -> Layout:
 
 
 def point(rng: random.Random) -> dict[str, Any]:
-    """Parameters of one run."""
+    """Draw random parameters of one run."""
     return {
         "lr": 10 ** rng.uniform(-5, -1),
         "weight_decay": 10 ** rng.uniform(-6, -2),
@@ -218,7 +225,7 @@ def point(rng: random.Random) -> dict[str, Any]:
 
 
 def metrics(rng: random.Random) -> dict[str, float]:
-    """Headline metrics of one run: 20."""
+    """Draw 20 random headline metrics of one run."""
     names = ["f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1"]
     names += [f"{m}.{c}" for c in CLASSES for m in ("f1", "iou")]
     names += [f"{g}.{m}" for g in ("test", "far") for m in ("f1", "mean_iou")]
@@ -226,7 +233,7 @@ def metrics(rng: random.Random) -> dict[str, float]:
 
 
 def log_csv(epochs: int, rng: random.Random) -> str:
-    """A training log as Raster Vision writes it, of five series."""
+    """Return a random training log of five series in Raster Vision's format."""
     lines = [",".join(["epoch", *SERIES])]
     for epoch in range(epochs):
         values = (rng.random() / (1 + epoch) for _ in SERIES)
@@ -235,19 +242,19 @@ def log_csv(epochs: int, rng: random.Random) -> str:
 
 
 def _ends(key: str) -> bool:
-    """Whether a key is of those that every run's end writes: no table, log or step."""
+    """Return whether a key is neither a table, a log, a step nor a file of Raster Vision."""
     run = key.partition("/")[2]
     return not any(part in run for part in ("tables/", "steps/", "rv/", "logs/"))
 
 
 def _ended(
-    kept: Store, run: Run, rng: random.Random, *, evals: bool, epochs: int, steps: bool
+    memory: Store, run: Run, rng: random.Random, *, evals: bool, epochs: int, steps: bool
 ) -> None:
     from rvlab.worker.records import SPEC, write_end
     from rvlab.worker.results import evaluation_tables, history_from_log
     from rvlab.worker.summarize import write_tables
 
-    spec = kept.get_json(run.key(SPEC))
+    spec = memory.get_json(run.key(SPEC))
     begun = datetime.fromisoformat(spec["created"])
     trained_s = rng.uniform(60, 6000)
     record = StepRecord(
@@ -263,20 +270,20 @@ def _ended(
         device="cpu",
         exit_code=0,
     )
-    kept.put_json(run.step_key("train"), record.record())
+    memory.put_json(run.step_key("train"), record.record())
     tables = {}
     if evals:
         tables["evals"], tables["confusion"] = evaluation_tables(_eval_json(rng), CLASS_CONFIG)
     if epochs:
         text = log_csv(epochs, rng)
-        kept.put(run.key("rv", "train", "log.csv"), text.encode())
+        memory.put(run.key("rv", "train", "log.csv"), text.encode())
         tables["history"] = history_from_log(text)
     if tables:
-        write_tables(kept, run, tables)
+        write_tables(memory, run, tables)
     sets = {"validation": hashlib.sha256(run.experiment.encode()).hexdigest()[:16]}
-    write_end(kept, run, spec, "succeeded", metrics=metrics(rng), eval_sets=sets)
+    write_end(memory, run, spec, "succeeded", metrics=metrics(rng), eval_sets=sets)
     if not steps:
-        kept.delete([run.step_key("train")])
+        memory.delete([run.step_key("train")])
 
 
 def _iso(moment: datetime) -> str:
@@ -284,7 +291,7 @@ def _iso(moment: datetime) -> str:
 
 
 def _eval_json(rng: random.Random) -> Mapping[str, Any]:
-    """What Raster Vision leaves of one group of four scenes."""
+    """Return a random ``eval.json`` of Raster Vision for a group of four scenes."""
     names = CLASS_CONFIG["names"]
 
     def items() -> list[dict[str, Any]]:
@@ -300,35 +307,35 @@ def _eval_json(rng: random.Random) -> Mapping[str, Any]:
     return {"validation_scenes": {"overall": items(), "per_scene": scenes}}
 
 
-def _moved(kept: Store, store: Store) -> None:
-    """Put all keys of one store into another."""
+def _moved(memory: Store, store: Store) -> None:
+    """Copy all keys of one store to another."""
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(IN_FLIGHT) as pool:
-        keys = [key for key, _ in kept.files()]
-        list(pool.map(lambda key: store.put(key, kept.get(key)), keys))
+        keys = [key for key, _ in memory.files()]
+        list(pool.map(lambda key: store.put(key, memory.get(key)), keys))
 
 
 def prepared(root: Store, name: str, runs: int, **made: Any) -> str:
-    """The URI of a store with so many runs below another, made unless it is there.
+    """Create a store with runs below a root, unless it exists, and return its URI.
 
     Args:
-        root: The bucket.
-        name: What it is for.
-        runs: How many.
-        **made: As for `make`.
+        root: The bucket or folder.
+        name: Prefix of the store's name.
+        runs: Number of runs.
+        **made: Further arguments of `make`.
     """
     found = layout()
     folder = f"{name}-{runs}-{found.digest}"
     uri, done = f"{root.uri}/{folder}", f"prepared/{folder}.json"
     if not root.exists(done):
-        print(f"Making {runs} runs; 1,000 take some seconds.", file=sys.stderr)
+        print(f"Creating {runs} runs; 1,000 take some seconds.", file=sys.stderr)
         start = time.perf_counter()
         for _ in make(Store(uri, root.access), runs, **made):
             pass
         took = time.perf_counter() - start
         root.put(done, json.dumps({"seconds": took}).encode())
-        print(f"Made in {took:.0f} s.", file=sys.stderr)
+        print(f"Created in {took:.0f} s.", file=sys.stderr)
     return uri
 
 

@@ -1,12 +1,12 @@
-"""A wire to an S3 server that adds a fixed wait to every request, and counts what passes.
+"""A proxy for an S3 server that adds a fixed latency to every request, and counts requests.
 
-It stands between a client and the embedded server, as a process of its own, on 127.0.0.1. Each
-request waits before it is handed on, however many are on their way, as a distant server's would.
+It runs between a client and the embedded server, in a separate process on 127.0.0.1. Each request
+is delayed before it is forwarded, independently of other requests, as with a distant server.
 
     with slowed("http://127.0.0.1:8333", wait_s=0.02) as wire:
         ...  # S3 at wire.endpoint
-        wire.taken()  # requests and bytes since the last call
-        wire.seen()  # and which they were
+        wire.taken()  # number of requests and bytes since the last call
+        wire.seen()  # the requests since the last call
 """
 
 from __future__ import annotations
@@ -29,29 +29,29 @@ MOST_SEEN = 500_000
 
 @dataclass(frozen=True)
 class Wire:
-    """Where the wire's near end is."""
+    """A running proxy and its endpoint."""
 
     endpoint: str
 
     def taken(self) -> tuple[int, int]:
-        """Requests, and bytes of the bodies of their answers, since the last call."""
+        """Return the number of requests and of response body bytes since the last call."""
         with urlopen(f"{self.endpoint}/-/taken") as answer:  # noqa: S310  http
             found = json.load(answer)
         return found["requests"], found["bytes"]
 
     def seen(self) -> list[tuple[str, str, str]]:
-        """Method, target and ``Range`` of the requests since the last call, in their order."""
+        """Return method, target and ``Range`` of the requests since the last call, in order."""
         with urlopen(f"{self.endpoint}/-/seen") as answer:  # noqa: S310  http
             return [(method, target, span) for method, target, span in json.load(answer)]
 
 
 @contextmanager
 def slowed(endpoint: str, *, wait_s: float) -> Iterator[Wire]:
-    """Lay a wire to a server.
+    """Start a proxy for a server, and stop it at the end.
 
     Args:
         endpoint: ``http://host:port`` of the server.
-        wait_s: Added to every request.
+        wait_s: Latency to add to every request.
     """
     context = multiprocessing.get_context("spawn")
     near, far = context.Pipe()
@@ -64,8 +64,8 @@ def slowed(endpoint: str, *, wait_s: float) -> Iterator[Wire]:
         process.join()
 
 
-def _serve(endpoint: str, wait_s: float, told: Any) -> None:
-    asyncio.run(_Forwarder(endpoint, wait_s).serve(told))
+def _serve(endpoint: str, wait_s: float, port_pipe: Any) -> None:
+    asyncio.run(_Forwarder(endpoint, wait_s).serve(port_pipe))
 
 
 class _Forwarder:
@@ -76,9 +76,9 @@ class _Forwarder:
         self._requests = self._bytes = 0
         self._seen: deque[tuple[str, str, str]] = deque(maxlen=MOST_SEEN)
 
-    async def serve(self, told: Any) -> None:
+    async def serve(self, port_pipe: Any) -> None:
         server = await asyncio.start_server(self._client, "127.0.0.1", 0, limit=CHUNK)
-        told.send(server.sockets[0].getsockname()[1])
+        port_pipe.send(server.sockets[0].getsockname()[1])
         await server.serve_forever()
 
     async def _client(self, near: Any, back: Any) -> None:
@@ -90,18 +90,18 @@ class _Forwarder:
         back.close()
 
     async def _one(self, near: Any, back: Any, far: Any, onward: Any) -> bool:
-        """One request and its answer; False if the connection is not to be used again."""
+        """Forward one request and its response; return False if the connection must be closed."""
         head = await near.readuntil(b"\r\n\r\n")
         if head.startswith(COUNTS):
-            await self._tell(back, {"requests": self._requests, "bytes": self._bytes})
+            await self._respond(back, {"requests": self._requests, "bytes": self._bytes})
             self._requests = self._bytes = 0
             return True
         if head.startswith(WHICH):
-            await self._tell(back, list(self._seen))
+            await self._respond(back, list(self._seen))
             self._seen.clear()
             return True
         self._requests += 1
-        self._seen.append(_asked(head))
+        self._seen.append(_parse_request(head))
         await asyncio.sleep(self._wait_s)
         onward.write(head)
         await _body(head, near, onward)
@@ -109,18 +109,18 @@ class _Forwarder:
         back.write(answer)
         empty = head.startswith(b"HEAD ") or answer.split(b" ", 2)[1] in (b"204", b"304")
         if not empty:
-            size = await _body(answer, far, back)  # not `+= await`, which loses what others count
+            size = await _body(answer, far, back)  # `+= await` would lose concurrent updates
             self._bytes += size
         await back.drain()
         return b"connection: close" not in answer.lower()
 
-    async def _tell(self, back: Any, what: Any) -> None:
+    async def _respond(self, back: Any, what: Any) -> None:
         text = json.dumps(what).encode()
         back.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%s" % (len(text), text))
         await back.drain()
 
 
-def _asked(head: bytes) -> tuple[str, str, str]:
+def _parse_request(head: bytes) -> tuple[str, str, str]:
     first, *fields = head.decode("latin-1").split("\r\n")
     method, target, _ = first.split(" ", 2)
     spans = (line[6:].strip() for line in fields if line[:6].lower() == "range:")
@@ -135,7 +135,7 @@ async def _body(head: bytes, source: Any, target: Any) -> int:
     while left:
         part = await source.read(min(left, CHUNK))
         if not part:
-            raise ConnectionError("The other side hung up.")
+            raise ConnectionError("The peer closed the connection before the end of the body.")
         target.write(part)
         await target.drain()
         left -= len(part)

@@ -1,12 +1,12 @@
-"""Trackio's part of ``history.py``; it runs in an environment that has Trackio, and needs no rvlab.
+"""Trackio's part of ``history.py``, which needs an environment with Trackio but without rvlab.
 
     TRACKIO_DIR=FOLDER python benchmarks/trackio_history.py make RUNS EPOCHS
     TRACKIO_DIR=FOLDER python benchmarks/trackio_history.py read RUNS
 
-Trackio's documented client, ``trackio.Api``, tells no metrics, and its SQL query ends at 10,000
-rows. The fastest way left is what its own server answers with: ``SQLiteStorage.get_logs_batch``
-(its ``scalar_only`` skips a conversion that numbers do not need), one call for all runs. Its rows
-are dicts, which become a DataFrame here: once by pandas from the list of all dicts.
+Trackio's documented client, ``trackio.Api``, returns no metrics, and its SQL query is limited to
+10,000 rows. The fastest remaining way is the method that its own server uses,
+``SQLiteStorage.get_logs_batch``, in one call for all runs; its ``scalar_only`` skips a conversion
+that numbers do not need. The method returns dicts, from which pandas builds one DataFrame.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ SERIES = ("train_loss", "val_loss", "avg_f1", "avg_precision", "avg_recall")
 
 
 def main() -> None:
-    """Make runs, or read them and print seconds."""
+    """Create or read runs and print the seconds."""
     try:
         storage = importlib.import_module("trackio.sqlite_storage").SQLiteStorage
         import pandas  # noqa: F401

@@ -1,4 +1,4 @@
-"""Run all scripts beside this file in one process: ``python docs/gallery --out FOLDER``."""
+"""Run all gallery scripts in one process: ``python docs/gallery --out FOLDER``."""
 
 import argparse
 import os
@@ -12,7 +12,9 @@ from PIL import Image
 HERE = Path(__file__).resolve().parent
 
 parser = argparse.ArgumentParser(prog="python docs/gallery", description=__doc__)
-parser.add_argument("--out", type=Path, default=HERE, help="where the pictures go; here, if not")
+parser.add_argument(
+    "--out", type=Path, default=HERE, help="folder for the pictures; default: this folder"
+)
 out = parser.parse_args().out.resolve()
 out.mkdir(parents=True, exist_ok=True)
 
@@ -20,10 +22,10 @@ mpl.use("agg")
 os.chdir(out)
 for script in sorted(HERE.glob("[!_]*.py")):
     runpy.run_path(str(script))
-    plt.close("all")  # `plot.scatter` draws with pyplot, which would keep its figure
+    plt.close("all")  # `plot.scatter` uses pyplot, which would hold the figure in memory
     picture = out / f"{script.stem}.png"
     with Image.open(picture) as image:
-        # Half of the bytes: 32 values a channel, and no palette that takes one class for another.
+        # 32 values per channel halve the file size; a palette could merge the colors of classes.
         small = image.convert("RGB").point(lambda value: round(value / 255 * 31) * 255 // 31)
     small.save(picture, optimize=True)
     print(f"{script.name}: {picture.stat().st_size / 1000:.0f} kB")

@@ -1,8 +1,8 @@
-"""Tables as pictures. Every function takes a plain DataFrame first, then column names.
+"""Plots of tables: every function takes a plain DataFrame first, then column names.
 
-All but `scatter` return a figure: make the call the last line of a cell and it is shown once.
-`scatter` draws on one axes, takes ``ax=`` and returns it, as pandas and seaborn do. Nothing calls
-``plt.show()``, changes ``rcParams`` or the table.
+All functions except `scatter` return a figure, which a notebook shows once when the call is the
+last line of a cell. `scatter` draws on one axes, takes ``ax=`` and returns the axes, as pandas and
+seaborn do. No function calls ``plt.show()``, or changes ``rcParams`` or the table.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""What is taken for what: a confusion matrix per run, or the difference of two."""
+"""Confusion matrices: one per run, or the difference of two runs."""
 
 from __future__ import annotations
 
@@ -37,34 +37,33 @@ def confusion(
     scene: str | None = None,
     label: str | None = None,
 ) -> Figure:
-    """Draw the confusion matrix of each run, side by side: truth down, prediction across.
+    """Draw the confusion matrix of each run, with truth as rows and prediction as columns.
 
-    The class ``null`` is that of pixels without a label: the row of what is truly so stands in
-    grey, it is in no metric and in no sum by which other cells are divided. Its column is that of
-    labelled pixels that were predicted so, which are misses. Where it has no pixel at all it is
-    left out.
+    The class ``null`` is the class of pixels without a label. Its row (truth) is grey: no metric
+    and no normalising sum includes it. Its column counts labelled pixels that were predicted as
+    ``null``, which are false negatives. The class is omitted where it has no pixel.
 
     Args:
-        confusion: Long: ``run group scene truth prediction count``, as ``lab.confusion()`` returns
-            it.
-        normalize: ``truth`` divides by the row's sum, so that recall is on the diagonal;
-            ``prediction`` by the column's, so that precision is; None shows counts, in colors on a
-            logarithmic scale of three decades.
-        runs: Ids, which and in which order; None takes all as they stand in the table.
-        difference: Draw only the first run minus the second; needs two runs.
-        group: The group of scenes.
-        scene: One scene; None takes the whole group.
-        label: The column that names the runs; None takes the ``params.*`` in which they differ,
-            if they were joined, else their ids.
+        confusion: Long table ``run group scene truth prediction count``, as ``lab.confusion()``
+            returns it.
+        normalize: ``truth`` divides each row by its sum, so that the diagonal is recall.
+            ``prediction`` divides each column by its sum, so that the diagonal is precision. None
+            shows counts, colored on a logarithmic scale of three decades.
+        runs: Ids of the runs, in the order of the panels; None uses all in the order of the table.
+        difference: Draw only the first run minus the second; needs exactly two runs.
+        group: The scene group.
+        scene: One scene; None uses the complete group.
+        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
+            the table has them, else their ids.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
-        TableError: If a column, a run, the group or the scene is missing, or two counts are given
-            for one cell.
-        SpecError: If `normalize` is none of these, or a difference is asked of more or fewer runs
-            than two.
+        TableError: If a column, a run, the group or the scene is missing, or if a cell has two
+            counts.
+        SpecError: If `normalize` is invalid, or if `difference` is True and the number of runs is
+            not two.
     """
     if normalize not in ("truth", "prediction", None):
         hint = did_you_mean(str(normalize), ("truth", "prediction"))
@@ -73,17 +72,19 @@ def confusion(
     table = require_columns(confusion, wanted, "table of confusion")
     if table.empty:
         return theme.empty_figure("No confusion matrices yet: the table is empty.")
-    part = select_rows(table, group, scene)
+    selected = select_rows(table, group, scene)
     for run in runs if runs is not None else ():
         require_known(
-            str(run), part["run"].unique().tolist(), f"There is no matrix in {group} of run"
+            str(run), selected["run"].unique().tolist(), f"{group} has no confusion matrix of run"
         )
-    order = list(runs) if runs is not None else part["run"].unique().tolist()
+    order = list(runs) if runs is not None else selected["run"].unique().tolist()
     if difference and len(order) != 2:
-        raise SpecError(f"A difference is of two runs, not of {len(order)}. Name them as runs=.")
-    found, classes = build_matrices(part[part["run"].isin(order)], order)
+        raise SpecError(
+            f"difference=True needs exactly two runs, got {len(order)}. Name them in runs=."
+        )
+    found, classes = build_matrices(selected[selected["run"].isin(order)], order)
     shown = {run: normalize_counts(m, classes, normalize) for run, m in found.items()}
-    names = run_labels(part[part["run"].isin(order)], label)
+    names = run_labels(selected[selected["run"].isin(order)], label)
     what = f"{_SHARE_LABELS[normalize] if normalize else 'count'} in {scene or group}"
     if difference:
         first, second = order
@@ -102,9 +103,9 @@ def _draw(
     counts: bool = False,
 ) -> Figure:
     cell = min(0.5, max(0.16, 4.2 / len(classes)))
-    size = 9.0 if cell >= 0.36 else 0.0  # 0 where numbers have no room
+    size = 9.0 if cell >= 0.36 else 0.0  # 0: cells are too small for numbers
     down = [UNLABELLED_NAME if c == NULL_CLASS else c for c in classes]
-    right = 0.15 if size else 0.95 if signed else 0.75  # where the color bar has its numbers
+    right = 0.15 if size else 0.95 if signed else 0.75  # room for the numbers of the color bar
     square = len(classes) * cell
     titled = max(len(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
     step = max(square, titled) + _GAP
@@ -136,7 +137,7 @@ def _draw(
                 made, mesh, (left + across * step - _GAP + 0.15, y, 0.14, min(square, 2.5))
             )
     if NULL_CLASS in classes:
-        note = f"Grey: {NULL_CLASS}, pixels without a label, in no metric."
+        note = f"Grey: {NULL_CLASS}, pixels without a label, excluded from metrics."
         made.text(0.12 / width, 0.12 / height, note, fontsize=8.5, color=theme.GREY)
     return made
 

@@ -1,4 +1,4 @@
-"""How runs learnt: one panel per series, one line per run."""
+"""Training curves: one panel per series, one line per run."""
 
 from __future__ import annotations
 
@@ -31,32 +31,32 @@ def curves(
     smooth: float | None = None,
     best: str | Mapping[str, str] | None = None,
 ) -> Figure:
-    """Draw a line per run over the epochs, a panel per series.
+    """Draw training curves over the epochs: a panel per series, a line per run.
 
     >>> plot.curves(history.join(board[["params.lr"]], on="run"), hue="params.lr")
 
     Args:
-        history: Columns ``run``, ``epoch``, and the series: those of Raster Vision's log.csv, such
-            as ``train_loss``, ``val_loss``, ``avg_f1`` or ``building_f1``.
-        y: The series to draw; None draws those of ``train_loss``, ``val_loss``, ``avg_f1`` that
-            are there.
-        hue: The column that colors the lines, one value a run; None tells the runs apart. Numbers
-            get a scale from dark to light, anything else distinct colors.
-        smooth: The span, in epochs, of an exponentially weighted mean of what came so far, as
-            pandas' ``ewm(span=…)``; at least 1. The values themselves stay behind it, faint. None
-            draws only them.
-        best: Marks each run's best epoch with a dot, on the value itself, never the mean:
-            ``"min"`` or ``"max"``, or which of them by series, ``{"val_loss": "min"}``.
+        history: Columns ``run``, ``epoch`` and the series of Raster Vision's log.csv, such as
+            ``train_loss``, ``val_loss``, ``avg_f1`` or ``building_f1``.
+        y: The series to draw; None draws those of ``train_loss``, ``val_loss`` and ``avg_f1`` that
+            the table has.
+        hue: The column that colors the lines, with one value per run; None gives each run its own
+            color. Numbers get a scale from dark to light, other values distinct colors.
+        smooth: The span, in epochs, of an exponentially weighted mean of the values up to each
+            epoch, as pandas' ``ewm(span=…)``; at least 1. The raw values are drawn faintly behind
+            the mean. None draws only the raw values.
+        best: Mark each run's best epoch with a dot on the raw value: ``"min"`` or ``"max"`` for
+            all series, or one of them by series, such as ``{"val_loss": "min"}``.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If `smooth` or `best` is none of these.
+        SpecError: If `smooth` or `best` is invalid.
     """
     if smooth is not None and not smooth >= 1:
-        raise SpecError(f"smooth cannot be {smooth!r}: it is a span of epochs, at least 1.")
+        raise SpecError(f"smooth must be a span of at least 1 epoch, got {smooth!r}.")
     wanted = best if isinstance(best, Mapping) else {} if best is None else {"": best}
     for word in wanted.values():
         if word not in ("min", "max"):
@@ -69,7 +69,7 @@ def curves(
         return theme.empty_figure("No epochs yet: the history is empty.")
     if not series:
         known = [str(c) for c in table.columns]
-        raise TableError(f"Say what to draw as y. {did_you_mean('val_loss', known)}")
+        raise TableError(f"Name the series to draw as y. {did_you_mean('val_loss', known)}")
     for name in set(wanted) - {"", *series}:
         raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
@@ -81,7 +81,7 @@ def curves(
 class _LineOptions:
     by: str  # the column that colors the lines
     smooth: float | None
-    best: Mapping[str, str]  # by series; "" is any
+    best: Mapping[str, str]  # by series; the key "" applies to all
 
 
 def _run_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
@@ -102,17 +102,17 @@ def _draw(
     lines = min(len(entries), _LEGEND_ROWS) + 1
     height = max(down * (_PANEL_H + _HEAD + _FOOT), 0.45 + 0.205 * lines)
     width = across * (panel + 0.6) + side
-    made = theme.new_figure(width, height)
+    figure = theme.new_figure(width, height)
     for i, name in enumerate(series):
         row, col = divmod(i, across)
         left = col * (panel + 0.6) + 0.55
         bottom = height - row * (_PANEL_H + _HEAD + _FOOT) - _HEAD - _PANEL_H
-        ax = made.add_axes(
+        ax = figure.add_axes(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
         _draw_panel(ax, runs, name, shown, extras)
-    _draw_legend(made, shown, columns, across * (panel + 0.6) + 0.25)
-    return made
+    _draw_legend(figure, shown, columns, across * (panel + 0.6) + 0.25)
+    return figure
 
 
 def _draw_panel(
@@ -131,13 +131,13 @@ def _draw_panel(
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
     without = 0
     for run, rows in runs.items():
-        there = rows[rows[name].notna()]
-        if there.empty:
+        known = rows[rows[name].notna()]
+        if known.empty:
             without += 1
             continue
         epochs, values, look = (
-            there["epoch"],
-            there[name].astype(float),
+            known["epoch"],
+            known[name].astype(float),
             shown.style(rows[extras.by].iloc[0]),
         )
         ax.plot(
@@ -145,7 +145,7 @@ def _draw_panel(
             (values.ewm(span=extras.smooth).mean() if extras.smooth else values).to_numpy(),
             label=str(run),
             linewidth=1.7 if len(runs) <= 12 else 1.2,
-            marker="o" if len(there) == 1 else None,
+            marker="o" if len(known) == 1 else None,
             markersize=4,
             solid_capstyle="round",
             **look,
@@ -158,25 +158,25 @@ def _draw_panel(
             style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
-        many = "1 run has" if without == 1 else f"{without} runs have"
-        ax.set_title(f"{many} none", loc="right", fontsize=8.5, color=theme.GREY)
+        many = "1 run" if without == 1 else f"{without} runs"
+        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=theme.GREY)
 
 
 def _draw_legend(
-    made: Figure,
+    figure: Figure,
     shown: theme.Hue,
     columns: int,
     left: float,
 ) -> None:
-    """One legend or one color bar for all panels, at the right."""
-    width, height = made.get_size_inches()
+    """Draw one legend or color bar for all panels, at the right."""
+    width, height = figure.get_size_inches()
     if shown.bar is not None:
         top = (height - _HEAD) / height
         place = (left / width, top - _PANEL_H / height, 0.14 / width, _PANEL_H / height)
-        bar = made.colorbar(shown.bar, cax=made.add_axes(place, label="hue"))
+        bar = figure.colorbar(shown.bar, cax=figure.add_axes(place, label="hue"))
         bar.ax.set_title(shown.name, loc="left", fontsize=theme.SMALL_PT, fontweight="bold")
         bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
         bar.outline.set_visible(False)
         return
     corner = ((left - 0.08) / width, (height - _HEAD + 0.12) / height)
-    theme.draw_legend(made, shown, corner, columns=columns)
+    theme.draw_legend(figure, shown, corner, columns=columns)

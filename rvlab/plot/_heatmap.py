@@ -1,4 +1,4 @@
-"""One metric as a sheet of cells: scenes or classes down, runs across."""
+"""Heatmap of one metric: scenes or classes as rows, runs as columns."""
 
 from __future__ import annotations
 
@@ -30,31 +30,31 @@ def heatmap(
     of: str | None = None,
     label: str | None = None,
 ) -> Figure:
-    """Draw a cell per run and scene, or per run and class; the best on the left and on top.
+    """Draw a heatmap of a metric, with a cell per run and scene or per run and class.
 
     >>> plot.heatmap(lab.evals("towns").join(board[["params.lr"]], on="run"), rows="class")
 
-    Rows and columns are sorted by the mean of their cells. Set apart on top is the value over all
-    scenes (or all classes), as the table has it: computed from all pixels, it is not the mean of
-    the cells below. A cell without a value is hatched.
+    Rows and columns are sorted by the mean of their cells, highest first. A separate row at the top
+    shows the table's value over all scenes (or all classes). That value is computed from all
+    pixels and is not the mean of the cells below. A cell without a value is hatched.
 
     Args:
-        evals: Long: ``run group scene class metric value``, as ``lab.evals()`` returns it.
-        rows: What stands down: ``scene`` or ``class``.
-        metric: The metric; over all classes, ``iou`` is ``mean_iou``.
-        group: The group of scenes.
-        of: The class whose metric to show per scene, or the scene to show per class; None takes
-            all classes, or all scenes.
-        label: The column that names the runs; None takes the ``params.*`` in which they differ,
-            if they were joined, else their ids.
+        evals: Long table ``run group scene class metric value``, as ``lab.evals()`` returns it.
+        rows: What the rows are: ``scene`` or ``class``.
+        metric: The metric; over all classes, ``iou`` means ``mean_iou``.
+        group: The scene group.
+        of: The class whose metric to show per scene, or the scene to show per class; None uses
+            the value over all classes or all scenes.
+        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
+            the table has them, else their ids.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
-        TableError: If a column, the metric, the group or `of` is missing, or two values are given
-            for one cell.
-        SpecError: If `rows` is neither.
+        TableError: If a column, the metric, the group or `of` is missing, or if a cell has two
+            values.
+        SpecError: If `rows` is invalid.
     """
     if rows not in ("scene", "class"):
         raise SpecError(f"rows cannot be {rows!r}. {did_you_mean(rows, ('scene', 'class'))}")
@@ -64,30 +64,30 @@ def heatmap(
     if table.empty:
         return theme.empty_figure("No evaluations yet: the table is empty.")
     found = pivot_metric(table, rows, metric, group, of)
-    (cells, whole), metric = _sort_cells(found), found.metric
+    (cells, overall), metric = _sort_cells(found), found.metric
     names = run_labels(table[table["run"].isin(cells.columns)], label)
     without = table["run"].nunique() - cells.shape[1]
-    notes = [f"{without} {'run has' if without == 1 else 'runs have'} none"] if without else []
-    if cells.isna().any(axis=None) or (whole is not None and whole.isna().any()):
+    notes = [f"{without} {'run' if without == 1 else 'runs'} without values"] if without else []
+    if cells.isna().any(axis=None) or (overall is not None and overall.isna().any()):
         notes.append("grey, hatched: no value")
     title = f"{metric} of {of} in {group}" if of else f"{metric} in {group}"
-    over = None if whole is None else (f"all {rows}{'e' * (rows == 'class')}s", whole)
+    over = None if overall is None else (f"all {rows}{'e' * (rows == 'class')}s", overall)
     return _draw(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
 
 
 def _sort_cells(found: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
-    """The cells, a column per run, the best on the left and on top; the values over all rows."""
+    """Return the cells, a column per run, sorted by mean; and the overall values, if any."""
     down, across = (
         found.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index
         for axis in (0, 1)
     )
-    whole = found.overall.reindex(across)
-    return found.cells.loc[across, down].T, None if whole.isna().all() else whole
+    overall = found.overall.reindex(across)
+    return found.cells.loc[across, down].T, None if overall.isna().all() else overall
 
 
 def _draw(
     cells: pd.DataFrame,
-    whole: tuple[str, pd.Series[Any]] | None,
+    overall: tuple[str, pd.Series[Any]] | None,
     names: Sequence[Sequence[str]],
     title: str,
     note: str,
@@ -98,28 +98,28 @@ def _draw(
     side = [str(name) for name in cells.index]
     longest = max(len(line) for lines in names for line in lines)
     wide = max(0.5, longest * _LETTER * 1.1 + 0.1)
-    flat = wide <= 1.3 and across * wide <= _WIDE  # whether the names of the runs stand upright
+    flat = wide <= 1.3 and across * wide <= _WIDE  # whether run names are horizontal
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
     tall = min(0.3, max(_TALL / down, 0.03))
     turned = [", ".join(lines) for lines in names]
     head = 0.16 * max(map(len, names)) + 0.1 if flat else max(map(len, turned)) * _LETTER + 0.2
-    left = 0.2 + _LETTER * max(map(len, [*side, whole[0] if whole else ""]))
+    left = 0.2 + _LETTER * max(map(len, [*side, overall[0] if overall else ""]))
     top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
-    above = tall + _GAP if whole else 0.0
+    above = tall + _GAP if overall else 0.0
     numbers = wide >= 0.36 and tall >= 0.17
     width = max(left + across * wide + (bar if numbers else 0.95), left + 0.1 + len(title) * 0.09)
     height = top + above + down * tall + foot
     values = cells.to_numpy()
-    known = values if whole is None else np.vstack([whole[1].to_numpy(), values])
+    known = values if overall is None else np.vstack([overall[1].to_numpy(), values])
     norm = Normalize(*_color_limits(known))
-    made = theme.new_figure(width, height)
-    made.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
+    figure = theme.new_figure(width, height)
+    figure.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     heads = names if flat else turned
 
     def sheet(key: str, block: Any, labels: Sequence[str], under: float) -> Axes:
         box = (left, height - top - under - len(block) * tall, across * wide, len(block) * tall)
         place = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-        ax = made.add_axes(place, label=key)
+        ax = figure.add_axes(place, label=key)
         texts = (
             [[heat_cells.format_cell_value(v) for v in row] for row in block] if numbers else None
         )
@@ -135,17 +135,17 @@ def _draw(
         if key == "cells" and not numbers:
             reach = min(box[3], 2.5)
             at = (left + across * wide + 0.15, height - top - under - reach, 0.14, reach)
-            heat_cells.draw_color_bar(made, mesh, at)
+            heat_cells.draw_color_bar(figure, mesh, at)
         return ax
 
-    first = sheet("all", whole[1].to_numpy()[None], [whole[0]], 0.0) if whole else None
+    first = sheet("all", overall[1].to_numpy()[None], [overall[0]], 0.0) if overall else None
     body = sheet("cells", values, side, above)
     if first is not None:
         first.get_yticklabels()[0].set_fontweight("bold")
     _draw_headings(first or body, heads, wide)
     if note:
-        made.text(left / width, 0.12 / height, note, fontsize=8.5, color=theme.GREY)
-    return made
+        figure.text(left / width, 0.12 / height, note, fontsize=8.5, color=theme.GREY)
+    return figure
 
 
 def _color_limits(values: Any) -> tuple[float, float]:

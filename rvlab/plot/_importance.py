@@ -1,4 +1,4 @@
-"""Which parameters a metric depends on, as far as a random forest can tell."""
+"""Permutation importance of parameters for a metric, by a random forest."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MIN_RUNS, MIN_RUNS_PER_PARAM = 10, 3
-"""Runs that it takes at least, and for each parameter."""
+"""Minimum number of runs, in total and per parameter."""
 
 REPEATS, FOLDS, TREES = 30, 5, 200
 SKLEARN_HINT = "plot.importance needs scikit-learn: pip install 'rvlab[importance]'"
@@ -42,30 +42,30 @@ def importance(
     columns: Sequence[str] | None = None,
     seed: int = 0,
 ) -> Figure:
-    """Draw a bar per parameter: how much worse a forest guesses the metric once it is shuffled.
+    """Draw the permutation importance of each parameter for a metric.
 
-    A random forest learns the metric from the parameters; each run is guessed by a forest that has
-    not seen it (five-fold cross-validation). Then one parameter at a time is shuffled among the
-    runs, 30 times; the bar is the mean drop in R² of these guesses, its whisker one standard
-    deviation. The note gives the number of runs and R² before shuffling: where it is near 0, the
-    forest has learnt nothing, and the bars say nothing. Of two parameters that were always changed
-    together, each looks less important than it is.
+    A random forest predicts the metric from the parameters, with five-fold cross-validation: each
+    run is predicted by a forest that was not trained on it. Then one parameter at a time is
+    shuffled among the runs, 30 times. The bar is the mean drop in R² of these predictions, the
+    whisker one standard deviation. The note gives the number of runs and R² before shuffling. If
+    R² is near 0, the bars are not reliable. If two parameters always change together, both look
+    less important than they are.
 
     Source: Breiman, "Random Forests", Machine Learning 45 (2001), section 10.
 
     Args:
-        runs: One row per run, as ``lab.runs()`` returns it. Those without the metric are left out.
+        runs: One row per run, as ``lab.runs()`` returns it. Runs without the metric are ignored.
         metric: The column to explain.
-        columns: The parameters; None takes the ``params.*`` in which the runs differ.
-        seed: Of the forest, the folds and the shuffling: the same table gives the same bars.
+        columns: The parameters; None uses the ``params.*`` in which the runs differ.
+        seed: Random seed of the forest, the folds and the shuffling; makes the bars reproducible.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
-        TableError: If a column is missing, the metric is no number or the same in all runs, no
-            parameter differs, or there are fewer than 10 runs or than 3 for each parameter: a
-            forest would then explain chance.
+        TableError: If a column is missing, if the metric is not numeric or the same in all runs,
+            if no parameter differs, or if there are fewer than 10 runs or 3 runs per parameter,
+            with which a forest fits noise.
         MissingExtra: If scikit-learn is not installed.
     """
     names = [columns] if isinstance(columns, str) else list(columns or [])
@@ -73,25 +73,23 @@ def importance(
     if table.empty:
         return theme.empty_figure("No runs yet: the table is empty.")
     if not is_numeric_column(table[metric]):
-        raise TableError(f"{metric!r} holds no numbers. Name a column such as 'metrics.f1'.")
-    there = table[table[metric].notna()]
-    names = [n for n in names or differing_columns(there) if n != metric]
-    _check(there, metric, names)
-    return _draw(_measure(there, metric, names, seed), metric, len(table) - len(there))
+        raise TableError(f"{metric!r} is not numeric. Name a numeric column such as 'metrics.f1'.")
+    known = table[table[metric].notna()]
+    names = [n for n in names or differing_columns(known) if n != metric]
+    _check(known, metric, names)
+    return _draw(_measure(known, metric, names, seed), metric, len(table) - len(known))
 
 
 def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
     fewest = max(MIN_RUNS, MIN_RUNS_PER_PARAM * len(names))
     if len(table) < fewest:
-        each = (
-            f"{MIN_RUNS_PER_PARAM} for each parameter that differs, of which there are {len(names)}"
-        )
+        each = f"{MIN_RUNS_PER_PARAM} for each of the {len(names)} parameters that differ"
         raise TableError(
             f"{len(table)} runs have {metric!r}; importance needs {fewest}: at least {MIN_RUNS}, "
-            f"and {each}. With fewer, a forest explains chance. Look at plot.scatter instead."
+            f"and {each}. With fewer runs, a forest fits noise. Use plot.scatter instead."
         )
     if not names:
-        raise TableError("The runs differ in no parameter, so none can be important.")
+        raise TableError("All runs have the same parameters, so importance cannot be computed.")
     if table[metric].nunique() < 2:
         raise TableError(f"{metric!r} is {format_param_value(table[metric].iloc[0])} in all runs.")
 
@@ -109,21 +107,21 @@ def _measure(table: pd.DataFrame, metric: str, names: Sequence[str], seed: int) 
     rng = np.random.default_rng(seed)
     orders = [rng.permutation(len(y)) for _ in range(REPEATS)]
     plain, shuffled = np.empty(len(y)), np.empty((len(names), REPEATS, len(y)))
-    for seen, left_out in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
+    for train, test in KFold(FOLDS, shuffle=True, random_state=seed).split(x):
         forest = RandomForestRegressor(TREES, min_samples_leaf=2, random_state=seed)
-        forest.fit(x[seen], y[seen])
-        plain[left_out] = forest.predict(x[left_out])
+        forest.fit(x[train], y[train])
+        plain[test] = forest.predict(x[test])
         for i, (begin, end) in enumerate(pairwise(ends)):
-            many = np.tile(x[left_out], (REPEATS, 1))
-            many[:, begin:end] = np.concatenate([x[o[left_out], begin:end] for o in orders])
-            shuffled[i][:, left_out] = forest.predict(many).reshape(REPEATS, -1)
+            many = np.tile(x[test], (REPEATS, 1))
+            many[:, begin:end] = np.concatenate([x[o[test], begin:end] for o in orders])
+            shuffled[i][:, test] = forest.predict(many).reshape(REPEATS, -1)
     r2 = float(r2_score(y, plain))
-    drops = [[r2 - r2_score(y, guess) for guess in one] for one in shuffled]
+    drops = [[r2 - r2_score(y, shuffled_y) for shuffled_y in one] for one in shuffled]
     return _Importances(names, np.asarray(drops), r2, len(y))
 
 
 def _encode_column(values: pd.Series[Any]) -> NDArray[np.float64]:
-    """A column as a forest takes it: numbers as they are, of anything else one column a kind."""
+    """Return a column as model input: numbers unchanged, other values one-hot encoded."""
     import pandas as pd
 
     if is_numeric_column(values):
@@ -140,13 +138,13 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     names = [found.names[i].removeprefix(_NAME) for i in order]
     left, tall = 0.35 + 0.078 * max(map(len, names)), _MANY * len(names) + 0.1
     width, height = left + 4.6, tall + 1.5
-    made = theme.new_figure(width, height)
-    ax = made.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")
+    figure = theme.new_figure(width, height)
+    ax = figure.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")
     theme.style_axes(ax)
     ax.grid(visible=False, axis="y")
     ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
     at = np.arange(len(names))
-    # With little learnt, bars in grey do not promise what the note takes back.
+    # Grey bars match the note that they are not reliable.
     weak = found.r2 < 0.1
     ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else theme.QUALITATIVE_COLORS[0])
     ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor="#202124", elinewidth=1.1)
@@ -156,11 +154,11 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
     ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT)
     r2 = f"{found.r2:.2f}".replace("-", "−")
-    lines = [f"{found.runs} runs; R² {r2} on runs the forest had not seen. Whiskers: 1 sd."]
+    lines = [f"{found.runs} runs; cross-validated R² {r2}. Whiskers: ± 1 sd."]
     if weak:
-        lines.append("It has learnt next to nothing: these bars tell nothing.")
+        lines.append("R² is near 0, so these bars are not reliable.")
     if without:
-        lines.append(f"{without} {'run' if without == 1 else 'runs'} without {metric} left out.")
+        lines.append(f"{without} {'run' if without == 1 else 'runs'} without {metric} ignored.")
     note = "\n".join(lines)
-    made.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
-    return made
+    figure.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
+    return figure

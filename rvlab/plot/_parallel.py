@@ -1,4 +1,4 @@
-"""All parameters of many runs at once: an axis per column, a line per run."""
+"""Parallel coordinates: an axis per parameter, a line per run."""
 
 from __future__ import annotations
 
@@ -28,43 +28,41 @@ if TYPE_CHECKING:
 def parallel(
     runs: pd.DataFrame, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
 ) -> Figure:
-    """Draw an axis per column and a line per run across them, colored by a metric.
+    """Draw parallel coordinates: an axis per column, a line per run, colored by a metric.
 
     >>> plot.parallel(lab.runs("towns"), ["params.lr", "params.width"], hue="metrics.mean_iou")
 
-    Positive numbers that span two decades have a log axis, marked so below; what is no number has
-    an axis of categories. Where many runs have one value, their lines stand a little apart, so that
-    each can be followed. A run that lacks a value passes below the axis, at ``none``.
+    Positive numbers that span two decades get a logarithmic axis, marked ``(log)``. Values that
+    are not numbers get an axis of categories. Lines of runs with the same value are slightly
+    offset, so that each can be followed. A run without a value passes below the axis, at ``none``.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.
-        columns: The axes, in this order; None takes the ``params.*`` in which the runs differ.
-        hue: The column that colors the lines. A number is the last axis as well.
+        columns: The axes, in this order; None uses the ``params.*`` in which the runs differ.
+        hue: The column that colors the lines. A numeric column is also the last axis.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
         TableError: If a column is missing.
     """
-    asked = [columns] if isinstance(columns, str) else list(columns or [])
-    table = require_columns(runs, [*asked, hue], "table of runs")
+    requested = [columns] if isinstance(columns, str) else list(columns or [])
+    table = require_columns(runs, [*requested, hue], "table of runs")
     if table.empty:
         return theme.empty_figure("No runs yet: the table is empty.")
-    names = asked or differing_columns(table)
+    names = requested or differing_columns(table)
     is_scale = is_numeric_column(table[hue])
     names = [n for n in names if n != hue] + [hue] if is_scale else names
     if len(names) < 2:
-        return theme.empty_figure(
-            "The runs differ in no parameter: there is nothing to put side by side."
-        )
-    if is_scale:  # the best, or at least the highest, is drawn last, above the others
+        return theme.empty_figure("All runs have the same parameters: there is nothing to compare.")
+    if is_scale:  # draw the highest value last, above the others
         table = table.sort_values(hue, na_position="first", kind="stable")
     return _draw(table, names, hue, is_scale=is_scale)
 
 
 def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool) -> Figure:
-    # Ticks of the metric are round numbers, of a parameter the values that were tried.
+    # Ticks of the metric are round numbers; ticks of a parameter are its values.
     axes = [build_axis(table[name], few=0 if name == hue else MAX_VALUE_TICKS) for name in names]
     shown = theme.hue(table[hue])
     entries = [] if is_scale else theme.legend_entries(shown)
@@ -79,9 +77,9 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     left, side = max(left, len(names[0]) * 0.045 + 0.1), max(side, len(names[-1]) * 0.045 - 0.1)
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     width, height = left + gap * (len(names) - 1) + 0.25 + side, 4.0
-    made = theme.new_figure(width, height)
+    figure = theme.new_figure(width, height)
     box = (left / width, 0.05, gap * (len(names) - 1) / width, 0.8)
-    ax = made.add_axes(box, label="lines")
+    ax = figure.add_axes(box, label="lines")
     ax.set_axis_off()
     ax.set_xlim(0, len(names) - 1)
     low = MISSING_AT if any(np.isnan(axis.at).any() for axis in axes) else 0.0
@@ -99,18 +97,18 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
             **look,
         )
     for i, (name, axis) in enumerate(zip(names, axes, strict=True)):
-        # What stands at the first axis has the margin; at others it ends before the next axis.
+        # Labels of the first axis have the margin; others must end before the previous axis.
         most = int((gap - 0.25) / 0.072) if i else None
         _draw_axis(ax, i, name, axis, is_last=is_scale and i == len(names) - 1, most=most)
     if is_scale:
         _draw_color_scale(ax, gap * (len(names) - 1))
     else:
-        theme.draw_legend(made, shown, (1 - (side - 0.1) / width, 0.85))
-    return made
+        theme.draw_legend(figure, shown, (1 - (side - 0.1) / width, 0.85))
+    return figure
 
 
 def _line_styles(axis: ParallelAxis) -> list[dict[str, Any]]:
-    """As high as a run crosses the axis, so light is its line; grey where it does not."""
+    """Return a color per run by its value on the axis; grey where the value is missing."""
     none = {"color": "#bdbdbd", "zorder": 1}
     return [none if np.isnan(at) else {"color": _scale_color(float(at))} for at in axis.at]
 
@@ -156,7 +154,7 @@ def _draw_axis(
 
 
 def _abbreviate(word: str, most: int | None) -> str:
-    """At most so many letters: its beginning and its end, since names often begin alike."""
+    """Shorten a word to its beginning and end, because names often have the same beginning."""
     if most is None or len(word) <= most:
         return word
     head = most // 2
@@ -164,7 +162,7 @@ def _abbreviate(word: str, most: int | None) -> str:
 
 
 def _draw_color_scale(ax: Axes, inches: float) -> None:
-    """The scale of the colors, along the last axis."""
+    """Draw the color scale along the last axis."""
     low, high = ax.get_ylim()
     box = (1 + 0.05 / inches, -low / (high - low), 0.12 / inches, 1 / (high - low))
     strip = ax.inset_axes(box, label="hue")
@@ -174,7 +172,7 @@ def _draw_color_scale(ax: Axes, inches: float) -> None:
 
 
 def _scale_color(at: float) -> Any:
-    """The scale without its last yellow, which is lost on white."""
+    """Return a color of the scale, without its yellow end, which is not visible on white."""
     import matplotlib
 
     return matplotlib.colormaps[theme.COLORMAP](0.86 * at)

@@ -1,4 +1,4 @@
-"""Predictions of several runs side by side, on the same pixels."""
+"""Grid of the predictions of several runs, side by side in the same windows."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ if TYPE_CHECKING:
 
 GRID_COLUMNS = ("image", "truth", "runs")
 WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
-MAX_SCENES = 4  # whole scenes that are shown when no windows are asked for
-READER_THREADS = 16  # that read; in each, PROJ begins anew with the first dataset: 7 ms of CPU
+MAX_SCENES = 4  # scenes that are shown if `windows` and `scenes` are None
+READER_THREADS = 16  # each initializes PROJ with its first dataset: 7 ms of CPU
 
 SceneWindow = tuple[str, raster.Window | None]
 
@@ -61,52 +61,52 @@ def predictions(
     label: str | None = None,
     max_px: int = 512,
 ) -> Figure:
-    """Draw windows of scenes: a row per window, the image, the truth and a column per run.
+    """Draw predictions in windows: a row per window; image, truth and one column per run.
 
-    All cells of a row show the same pixels. Below each prediction stands the run's macro F1 in that
-    window, or that of the one class in `classes`, the best of the row in bold; with ``≈`` where the
-    window is so large that only the pixels shown were counted. Boxes and cells are matched in the
-    whole scene, and count in the window that holds their centre. What cannot be read or compared
-    says so in its cell.
+    All cells of a row show the same window. The text below each prediction is the run's macro F1 in
+    the window, or the F1 of the class if `classes` is a single class. The best F1 of a row is bold.
+    ``≈`` marks an F1 of a window so large that only the displayed pixels were counted. Boxes and
+    classified cells are matched in the complete scene, and count in the window that contains their
+    centre. A cell that cannot be read or compared shows the reason.
 
     >>> plot.predictions(board.head(3), show="errors", classes="building")
 
     Args:
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
-        windows: A table with columns ``scene, col, row, width, height``, or a sequence of such
-            dicts or tuples, or a single row, dict or tuple; pixels, counted within the scene, cut
-            at its edge. None shows whole scenes.
-        group: ``train``, ``validation`` or ``test``: whose scenes to show without `windows`, four
-            at most, evenly chosen; and which to show of a scene that is in several.
-        scenes: Ids of the scenes to show without `windows`, of any group.
+        windows: A table with columns ``scene, col, row, width, height``, a sequence of such dicts
+            or tuples, or a single row, dict or tuple; in pixels of the scene, clipped to it. None
+            shows complete scenes.
+        group: ``train``, ``validation`` or ``test``. Without `windows` and `scenes`, up to four
+            evenly spaced scenes of this group are shown. If a scene id is in several groups, the
+            scene of this group is used.
+        scenes: Ids of the scenes to show if `windows` is None, of any group.
         columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
-        show: ``labels`` paints every class in its color. ``errors`` paints, over the image in light
-            grey, true positives, false positives, false negatives and classes confused with one
-            another. ``overlay`` outlines the classes of interest over the image. ``scores`` shows
-            how sure the run was: of semantic segmentation and chip classification the probability
-            of the first class of interest, of object detection each box's score.
-        classes: The class or classes of interest; None takes all but the null class.
-        iou: By more than which a box must overlap a true one to match it, intersection over union.
-        bands: A name of the config's ``channel_display_groups``, or 1 to 3 channels, counted after
-            ``channel_order`` from 0 as in Raster Vision. None takes the first of these groups, else
-            the first three channels. What the config does to pixels on their way into the model is
-            not done here.
-        stretch: Two percentiles that become black and white; ``"minmax"`` for the least and the
-            greatest value, as Raster Vision's MinMaxNormalize; ``"none"``. None leaves uint8 as it
-            is, and takes the 2nd and 98th percentile of anything else.
-        label: The column that names the runs; None takes the parameters in which they differ.
-        max_px: Longest side of what is read for one cell; larger windows are thinned. A grid of
-            more than a gigabyte of pixels is refused, in its cells.
+        show: ``labels`` paints every class in its color. ``errors`` paints true positives, false
+            positives, false negatives and confused classes over the image in light grey.
+            ``overlay`` outlines the classes of interest over the image. ``scores`` shows the
+            probability of the first class of interest (semantic segmentation and chip
+            classification) or the score of each box (object detection).
+        classes: The class or classes of interest; None means all except the null class.
+        iou: The intersection over union above which a box matches a true box.
+        bands: A name in the config's ``channel_display_groups``, or 1 to 3 channel numbers, counted
+            from 0 after ``channel_order`` as in Raster Vision. None uses the first display group,
+            else the first three channels. The config's transformers are not applied.
+        stretch: Two percentiles that become black and white; ``"minmax"`` for the smallest and
+            largest value, as Raster Vision's MinMaxNormalize; or ``"none"``. None does not stretch
+            uint8, and stretches other types from the 2nd to the 98th percentile.
+        label: The column that names the runs; None uses the parameters in which they differ.
+        max_px: Longest side of the pixels that are read for a cell; larger windows are subsampled.
+            A grid of more than a gigabyte of pixels shows an error in each cell.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
         TableError: If a column is missing.
-        NotFound: If no run has a scene or a group of that name.
+        NotFound: If no run has the scene, or if the group is unknown.
         SpecError: If a window, `columns`, `show`, `classes`, `iou`, `bands`, `stretch` or `max_px`
-            is malformed or names what there is not.
+            is invalid or names something that does not exist.
     """
     columns = _validate_columns(columns)
     view = _validate_options(
@@ -116,15 +116,15 @@ def predictions(
     if table.empty:
         return theme.empty_figure("No runs: the table is empty.")
     if group not in SCENE_GROUPS:
-        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
+        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
     parts = None if windows is None else _window_list(windows)
     if parts is not None and not parts:
         return theme.empty_figure("No windows: the table is empty.")
-    asked = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
-    if parts is None and asked is not None:
-        if not asked:
+    requested = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
+    if parts is None and requested is not None:
+        if not requested:
             return theme.empty_figure("No scenes: the list is empty.")
-        parts = [(name, None) for name in asked]
+        parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     heads = _column_headings(run_titles(table, label), columns)
     view = replace(view, across=len(heads))
@@ -146,13 +146,13 @@ def predictions(
 
 
 def _validate_options(view: GridOptions) -> GridOptions:
-    """The arguments that need no config to be judged."""
+    """Validate the arguments that do not depend on a config."""
     if view.show not in SHOW_MODES:
         raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOW_MODES)}")
     if not (_is_number(view.iou) and 0 <= view.iou < 1):
-        raise SpecError(f"iou cannot be {view.iou!r}. Give a number from 0 up to 1, such as 0.5.")
+        raise SpecError(f"iou must be at least 0 and less than 1, got {view.iou!r}.")
     if not (_is_number(view.max_px) and view.max_px >= 1):
-        raise SpecError(f"max_px cannot be {view.max_px!r}. Give 1 or more pixels.")
+        raise SpecError(f"max_px must be at least 1, got {view.max_px!r}.")
     validate_stretch(view.stretch)
     return view
 
@@ -162,15 +162,13 @@ def _is_number(value: Any) -> bool:
 
 
 def _validate_columns(columns: Sequence[str]) -> list[str]:
-    asked = [columns] if isinstance(columns, str) else list(columns)
-    for word in asked:
+    requested = [columns] if isinstance(columns, str) else list(columns)
+    for word in requested:
         if word not in GRID_COLUMNS:
-            raise SpecError(
-                f"There is no column {word!r} to show. {did_you_mean(word, GRID_COLUMNS)}"
-            )
-    if not asked:
+            raise SpecError(f"columns cannot contain {word!r}. {did_you_mean(word, GRID_COLUMNS)}")
+    if not requested:
         raise SpecError("columns is empty. Name some of 'image', 'truth' and 'runs'.")
-    return asked
+    return requested
 
 
 def _column_headings(names: Sequence[Sequence[str]], columns: Sequence[str]) -> list[list[str]]:
@@ -181,13 +179,13 @@ def _column_headings(names: Sequence[Sequence[str]], columns: Sequence[str]) -> 
 
 
 def _error_row(sources: Sequence[RunSource], columns: Sequence[str]) -> CellRow:
-    """One row that says of each run why nothing of it can be shown."""
+    """Build one row that shows the error of each run."""
     cells: list[GridCell] = []
     for column in columns:
         if column == "runs":
             cells += [GridCell(words=cell_error_text(one, one.error)) for one in sources]
         else:
-            cells.append(GridCell(words="No run says where its scenes lie."))
+            cells.append(GridCell(words="No run has readable scenes."))
     return CellRow("", [], cells, aspect=0.8)
 
 
@@ -212,11 +210,11 @@ def _grid_rows(
 
 
 def _window_list(windows: Any) -> list[SceneWindow]:
-    """The scene and the pixels of each window.
+    """Return the scene and pixel window of each item of `windows`.
 
     Raises:
         TableError: If the table lacks a column.
-        SpecError: If it is neither a window nor a row of them.
+        SpecError: If an item is not a window.
     """
     import pandas as pd
 
@@ -248,7 +246,7 @@ def _as_list(values: Any) -> list[Any]:
 
 
 def _window_error(value: Any) -> SpecError:
-    return SpecError(f"{value!r} is no window. Give scene, col, row, width and height.")
+    return SpecError(f"{value!r} is not a window. Give scene, col, row, width and height.")
 
 
 def _evenly_spaced(names: list[str], most: int) -> list[str]:

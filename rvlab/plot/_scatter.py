@@ -1,4 +1,4 @@
-"""What a parameter does to a metric: one dot per run."""
+"""Scatter plot of a metric against a parameter: one dot per run."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 MIN_TREND_RUNS = 6
-"""Runs from which on a trend is drawn unasked."""
+"""Minimum number of runs for a trend if `trend` is None."""
 
 
 def scatter(
@@ -29,72 +29,73 @@ def scatter(
     trend: bool | None = None,
     ax: Axes | None = None,
 ) -> Axes:
-    """Draw a dot per run, and the mean along `x`.
+    """Draw a dot per run, and the mean of `y` along `x`.
 
-    The trend is marginal: the mean of all runs at a value of `x`, whatever their other parameters,
-    with one standard deviation to both sides. Categories, and up to 12 values, have a mean each,
-    if there are twice as many runs; of more values, neighbours share one, in 3 to 8 bins of equal
-    numbers of runs, 5 or more. The note below says which, and of how many. In a full grid of
-    parameters that is the effect of `x`; where others were changed along with it, it is theirs as
-    well.
+    The trend is a marginal mean: the mean of all runs at a value of `x`, over all their other
+    parameters, ± one standard deviation. Each category, and each of up to 12 values, has its own
+    mean if there are at least twice as many runs as values. Other numbers are grouped in 3 to 8
+    bins with equal numbers of runs, at least 5 per bin. A note below the axes gives the kind of
+    mean and the number of runs. In a full grid of parameters the trend is the effect of `x`. If
+    other parameters change together with `x`, the trend includes their effect.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.
-        x: The column across; numbers, durations, times or categories.
-        y: The column up; numbers.
-        hue: The column that colors the dots; numbers get a scale from dark to light, anything
-            else distinct colors.
-        log_x: Whether `x` has a log axis; None takes one where positive numbers span two decades.
-        trend: Whether to draw the trend; None draws it from 6 runs on. Where runs are too few for
-            the means above there is none. With a `hue` of up to 6 values in the legend each has its
-            own, if two or more can have one, and along categories runs stand apart by it.
-        ax: Where to draw; None makes a figure with pyplot, which a notebook shows by itself.
+        x: The column on the x axis: numbers, durations, times or categories.
+        y: The column on the y axis: numbers.
+        hue: The column that colors the dots; numbers get a scale from dark to light, other
+            values distinct colors.
+        log_x: Whether `x` has a log axis; None uses one if positive numbers span two decades.
+        trend: Whether to draw the trend; None draws it for 6 or more runs. No trend is drawn if
+            there are too few runs for the means above. With a `hue` of up to 6 values, each value
+            has its own trend if at least two of them have enough runs; dots in a category are then
+            grouped by it.
+        ax: The axes; None creates a figure with pyplot, which a notebook shows by itself.
 
     Returns:
         The axes. Runs without `x` or `y` are counted in a note below it.
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If `trend` is none of True, False and None.
+        SpecError: If `trend` is not True, False or None.
     """
     if trend is not None and not isinstance(trend, bool):
-        raise SpecError(f"trend cannot be {trend!r}: it is True, False or None.")
+        raise SpecError(f"trend must be True, False or None, got {trend!r}.")
     table = require_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
-    made = None
+    figure = None
     if ax is None:
-        made, ax = _new_axes()
-    there = table[table[x].notna() & table[y].notna()]
+        figure, ax = _new_axes()
+    known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
-    if there.empty:
+    if known.empty:
         theme.annotate(ax, missing or "No runs yet: the table is empty.")
         return ax
-    across, kinds = _x_positions(there[x])
+    across, kinds = _x_positions(known[x])
     shown = theme.hue(table[hue]) if hue else None
-    up, by = there[y].astype(float), there[hue] if hue else None
-    asked = len(there) >= MIN_TREND_RUNS if trend is None else trend
-    found = trends_by_hue(across, up, by, shown, kinds=kinds is not None) if asked else None
+    up, by = known[y].astype(float), known[hue] if hue else None
+    draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
+    found = trends_by_hue(across, up, by, shown, kinds=kinds is not None) if draws_trend else None
     _draw_dots(ax, found.dot_positions(across, by) if found else across, up, by, shown)
     _label_axes(ax, across, y, kinds)
-    if made is not None and kinds and _labels_overlap(kinds):
-        # Long names that stand aslant are not to take the room of the dots.
-        made.set_figheight(4.0 + 0.036 * max(map(len, kinds)))
+    if figure is not None and kinds and _labels_overlap(kinds):
+        # A taller figure, so that long slanted labels do not shrink the plot area.
+        figure.set_figheight(4.0 + 0.036 * max(map(len, kinds)))
     if (
         log_x
         if log_x is not None
-        else is_numeric_column(there[x]) and theme.spans_decades(across.tolist())
+        else is_numeric_column(known[x]) and theme.spans_decades(across.tolist())
     ):
         ax.set_xscale("log")
     if shown:
         _draw_legend(ax, shown)
     if found:
         found.draw(ax)
-    said = found.caption() if found else "No trend: too few runs for the values across."
-    _write_note(ax, [line for line in (said if found or trend else None, missing) if line])
+    caption = found.caption() if found else "No trend: too few runs per value of x."
+    _write_note(ax, [line for line in (caption if found or trend else None, missing) if line])
     return ax
 
 
 def _write_note(ax: Axes, lines: list[str]) -> None:
-    """Say something below the name of the axis across."""
+    """Write a note below the label of the x axis."""
     if lines:
         below: Any = ("axes fraction", ax.xaxis.label)
         ax.annotate(
@@ -118,7 +119,7 @@ def _new_axes() -> tuple[Figure, Axes]:
 
 
 def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
-    """Where the dots stand, named as the axis is to be, and the categories if it has such."""
+    """Return the x positions, named after the axis label, and the categories, if any."""
     import pandas as pd
     from pandas.api.types import is_datetime64_any_dtype, is_timedelta64_dtype
 
@@ -178,7 +179,7 @@ def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | Non
 
 
 def _labels_overlap(kinds: Sequence[str]) -> bool:
-    """Whether names have no room beside one another."""
+    """Estimate whether horizontal labels would overlap."""
     return sum(map(len, kinds)) > 50
 
 
@@ -194,7 +195,7 @@ def _draw_legend(ax: Axes, shown: theme.Hue) -> None:
 
 
 def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:
-    """How many runs are not shown, and for want of which column."""
+    """Return a note on the number of runs that lack `x` or `y`, if any."""
     lacking = {name: int(table[name].isna().sum()) for name in (x, y)}
     lacking[y] = int((table[y].isna() & table[x].notna()).sum())
     parts = [

@@ -1,4 +1,4 @@
-"""Where the time of runs went: their steps as bars along the clock."""
+"""Timeline of runs: their steps as bars along time."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 TIMELINE_COLUMNS = ("run", "step", "split", "started", "ended", "state", "peak_mb", "cpu_s")
-# Neighbors in the pipeline differ in lightness as well as in hue.
+# Consecutive steps of the pipeline differ in both lightness and hue.
 _PALETTE = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#000000", "#D55E00")
 STEP_COLORS = dict(zip(STEPS, _PALETTE, strict=True))
 _UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
@@ -29,23 +29,23 @@ _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 
 
 def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None = None) -> Figure:
-    """Draw a line of bars per run, one per step; splits of a step that ran at once lie in lanes.
+    """Draw a row of bars per run, one bar per step; concurrent splits are in separate lanes.
 
-    At the right stand each run's time from its first step to its last, its highest peak of memory
-    in one process, and its processor time. A step that failed or was cancelled is hatched, a step
-    that runs is pale and ends at its last heartbeat.
+    The columns at the right are each run's time from the start of its first step to the end of its
+    last, its peak memory in one process, and its CPU time. Failed and cancelled steps are hatched.
+    A running step is pale and ends at its last heartbeat.
 
     Args:
         steps: One row per step: ``run step split started ended state peak_mb cpu_s``, as
-            ``lab.steps()`` returns it; with a column ``beat``, running steps are as long as is
-            known.
-        together: Whether all runs share one clock, so that one sees which ran at once; otherwise
-            each starts at 0, so that their times can be compared.
-        label: The column that names the runs; None takes the ``params.*`` in which they differ,
-            if they were joined, else their ids.
+            ``lab.steps()`` returns it; with a column ``beat``, running steps end at their
+            last heartbeat.
+        together: Whether all runs share one time axis, which shows which ran at the same time;
+            otherwise each run starts at 0, so that durations can be compared.
+        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
+            the table has them, else their ids.
 
     Returns:
-        A figure, shown once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
         TableError: If a column is missing.
@@ -61,7 +61,7 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     origin = table["started"].min() if together else begun
     beat = table["beat"] if "beat" in table.columns else table["started"]
     until = table["ended"].fillna(beat).fillna(table["started"])
-    until = until.where(until >= table["started"], table["started"])  # a clock was set back
+    until = until.where(until >= table["started"], table["started"])  # if a clock was set back
     since = {"_from": table["started"] - origin, "_to": until - origin}
     table = table.assign(**{name: span.dt.total_seconds() for name, span in since.items()})
     return _draw([rows for _, rows in table.groupby("run", sort=False)], names, together=together)
@@ -76,9 +76,9 @@ def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool)
     left, right = 0.25 + _LETTER * max(map(len, names)), 2.3
     tall = float(tops[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
-    made = theme.new_figure(width, height)
+    figure = theme.new_figure(width, height)
     place = (left / width, 0.85 / height, _BARS / width, tall / height)
-    ax = made.add_axes(place, label="steps")
+    ax = figure.add_axes(place, label="steps")
     theme.style_axes(ax)
     ax.grid(visible=False, axis="y")
     ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
@@ -94,21 +94,23 @@ def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool)
         _draw_columns(ax, first + wide * thick / 2, _cost_texts(rows), gid="cost")
     _draw_columns(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
     ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=theme.SMALL_PT)
-    whose = "the first" if together else "each"
-    ax.set_xlabel(f"{unit} since {whose} run began", fontsize=theme.SMALL_PT)
+    which = "the first" if together else "each"
+    ax.set_xlabel(f"{unit} since {which} run began", fontsize=theme.SMALL_PT)
     seen = {str(step) for rows in runs for step in rows["step"]}
-    _draw_legend(made, seen, left, running=any((rows["state"] == "running").any() for rows in runs))
-    return made
+    _draw_legend(
+        figure, seen, left, running=any((rows["state"] == "running").any() for rows in runs)
+    )
+    return figure
 
 
 def _assign_lanes(rows: pd.DataFrame) -> list[int]:
-    """For each step the first lane that is free when it starts."""
+    """Return for each step the first lane that is free when it starts."""
     free: list[float] = []
     out: dict[int, int] = {}
     splits = rows["split"].astype("Float64").to_numpy(dtype=float, na_value=-1)
     for i in np.lexsort((splits, rows["_from"])):
         begin, end = float(rows["_from"].iloc[i]), float(rows["_to"].iloc[i])
-        # Clocks of two hosts differ: what overlaps by less than this was one after the other.
+        # Clocks of hosts differ: steps that overlap by less than this ran one after the other.
         lane = next((n for n, until in enumerate(free) if until <= begin + _SKEW_S), len(free))
         free[lane : lane + 1] = [end]
         out[int(i)] = lane
@@ -122,19 +124,19 @@ def _draw_bar(
     begin, end = row["_from"] / size, row["_to"] / size
     wide = max(end - begin, longest / size * 0.002)
     color = STEP_COLORS.get(str(row["step"]), "#bdbdbd")
-    bad, running = row["state"] in _FAILED_STATES, row["state"] == "running"
+    failed, running = row["state"] in _FAILED_STATES, row["state"] == "running"
     ax.broken_barh(
         [(begin, wide)],
         (top, tall),
-        facecolor="white" if bad else color,
-        edgecolor=color if bad else "white",
-        linewidth=1.0 if bad else 0.5,
-        hatch="//////" if bad else None,
+        facecolor="white" if failed else color,
+        edgecolor=color if failed else "white",
+        linewidth=1.0 if failed else 0.5,
+        hatch="//////" if failed else None,
         alpha=0.45 if running else 1.0,
         label=str(row["step"]),
         gid=f"{row['run']}/{row['state']}",
     )
-    if not bad:
+    if not failed:
         return
     ax.annotate(
         _failure_text(row),
@@ -152,14 +154,14 @@ def _failure_text(row: Mapping[Any, Any]) -> str:
 
 
 def _axis_seconds(rows: pd.DataFrame) -> float:
-    """How long the axis is to be, in seconds, for the words beside steps that came to grief."""
-    bad = rows[rows["state"].isin(_FAILED_STATES)].to_dict("records")
-    inches = ((row["_to"], 0.12 + len(_failure_text(row)) * _LETTER * 0.94) for row in bad)
+    """Return the axis length in seconds that leaves room for the text of failed steps."""
+    failed = rows[rows["state"].isin(_FAILED_STATES)].to_dict("records")
+    inches = ((row["_to"], 0.12 + len(_failure_text(row)) * _LETTER * 0.94) for row in failed)
     return max((end / (1 - wide / _BARS) for end, wide in inches), default=0.0)
 
 
 def _cost_texts(rows: pd.DataFrame) -> tuple[str, str, str]:
-    """Time, memory and processor time of a run, in words."""
+    """Format time, peak memory and CPU time of a run."""
     peak, cpu = float(rows["peak_mb"].max()), float(rows["cpu_s"].sum(min_count=1))
     memory = f"{peak / 1024:.1f} GiB" if peak >= 1024 else f"{peak:.0f} MiB"
     span = _format_seconds(float(rows["_to"].max() - rows["_from"].min()))
@@ -171,7 +173,7 @@ def _cost_texts(rows: pd.DataFrame) -> tuple[str, str, str]:
 
 
 def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
-    """Three columns right of the bars."""
+    """Draw three columns of text at the right of the bars."""
     for word, right in zip(words, (48, 106, 156), strict=True):
         ax.annotate(
             word,
@@ -193,13 +195,13 @@ def _format_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _draw_legend(made: Figure, seen: set[str], left: float, *, running: bool) -> None:
+def _draw_legend(figure: Figure, seen: set[str], left: float, *, running: bool) -> None:
     from matplotlib.patches import Patch
 
-    width, height = made.get_size_inches()
+    width, height = figure.get_size_inches()
     entries = [(step, color) for step, color in STEP_COLORS.items() if step in seen]
     entries += [("still running", "#d9dbde")] if running else []
-    made.legend(
+    figure.legend(
         handles=[Patch(facecolor=color, label=name) for name, color in entries],
         loc="lower left",
         bbox_to_anchor=((left - 0.08) / width, 0.08 / height),

@@ -1,4 +1,4 @@
-"""The mean of what goes up, along what goes across: whatever else varied is averaged over."""
+"""Marginal means of y along x, averaged over all other parameters."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ if TYPE_CHECKING:
     from rvlab.plot._style.theme import Hue
 
 MAX_UNBINNED_VALUES = 12
-"""So many different values have a mean each; of more, neighbours share one."""
+"""Maximum number of different values with a mean each; more values are binned."""
 
 RUNS_PER_BIN, MIN_BINS, MAX_BINS = 5, 3, 8
-"""Runs in a bin, at least; bins, at least and at most."""
+"""Minimum number of runs per bin; minimum and maximum number of bins."""
 
 
 MAX_TRENDS = 6
-"""Colors that may have a trend each."""
+"""Maximum number of colors with a trend each."""
 
-_WIDE, _WIDEST = 0.6, 0.84  # of a category's 1, for up to two trends and for more
+_WIDE, _WIDEST = 0.6, 0.84  # share of a category's width, for up to two trends and for more
 
 
 @dataclass(frozen=True)
@@ -34,10 +34,10 @@ class Trend:
     """Means along an axis.
 
     Args:
-        at: Where they stand: a value, or the median of a bin.
-        mean: The means.
-        sd: Standard deviations, with n − 1; NaN for a single run.
-        n: The numbers of runs.
+        at: Positions on the x axis: a value, or the median of a bin.
+        mean: Means.
+        sd: Sample standard deviations, with n − 1; NaN for a single run.
+        n: Numbers of runs.
         is_binned: Whether neighbouring values share a mean.
     """
 
@@ -51,19 +51,20 @@ class Trend:
 def marginal_means(
     across: pd.Series[Any], up: pd.Series[Any], *, kinds: bool = False
 ) -> Trend | None:
-    """The marginal means of some runs.
+    """Compute the marginal means of runs.
 
-    Up to `MAX_UNBINNED_VALUES` values, and categories, have a mean each, if there are twice as many
-    runs. Of other numbers, neighbours are put into bins of equal numbers of runs. Both are the same
-    on a log axis. No kernel and no fit: neither a width nor a form is guessed.
+    Each category, and each of up to `MAX_UNBINNED_VALUES` values, has its own mean if there are at
+    least twice as many runs as values. Other numbers are grouped in bins with equal numbers of
+    runs. Both are invariant to a log axis. There is no kernel or fit, so no bandwidth or model is
+    assumed.
 
     Args:
-        across: Where the runs stand.
-        up: Their values.
-        kinds: Whether `across` is a number of a category.
+        across: The runs' positions on the x axis.
+        up: The runs' values on the y axis.
+        kinds: Whether `across` contains category numbers.
 
     Returns:
-        None where that would be fewer than two means, or there are too few runs for it.
+        The means, or None if there are fewer than two means or too few runs.
     """
     import pandas as pd
 
@@ -85,26 +86,26 @@ def marginal_means(
 
 @dataclass(frozen=True)
 class TrendSet:
-    """The trends of a picture.
+    """All trends of a plot.
 
     Args:
-        each: The value that the runs of a trend are colored by, the trend, and its color; the
-            value is None where there is one trend for all runs.
-        kinds: Whether they go along categories.
+        each: Per trend, the hue value of its runs, the trend and its color; the value is None if
+            there is one trend for all runs.
+        kinds: Whether the x axis has categories.
     """
 
     each: Sequence[tuple[Any, Trend, Any]]
     kinds: bool
 
     def dot_positions(self, across: pd.Series[Any], by: pd.Series[Any] | None) -> pd.Series[Any]:
-        """Where dots are to stand: beside their category, where each color has its place there."""
+        """Return the x positions of dots, offset within a category if each color has a trend."""
         slots = self._slots()
         if by is None or not slots:
             return across
         return across + by.map(slots).astype(float).fillna(0.0)
 
     def draw(self, ax: Axes) -> None:
-        """Draw all of them on axes that show the runs."""
+        """Draw all trends on the axes of the runs."""
         slots = self._slots()
         for value, one, color in self.each:
             if self.kinds:
@@ -113,7 +114,7 @@ class TrendSet:
                 _draw_line(ax, one, color, faint=len(self.each) > 1)
 
     def caption(self) -> str:
-        """What is drawn, and of how many runs."""
+        """Describe the trends and their numbers of runs."""
         n = np.concatenate([one.n.to_numpy() for _, one, _ in self.each])
         low, high = int(n.min()), int(n.max())
         runs = f"{low} to {high} runs" if low < high else f"{low} run{'s' * (low > 1)}"
@@ -147,17 +148,17 @@ def trends_by_hue(
     *,
     kinds: bool,
 ) -> TrendSet | None:
-    """A trend for each color, where two or more can have one, else one for all runs.
+    """Compute a trend per color if at least two colors have enough runs, else one for all runs.
 
     Args:
-        across: Where the runs stand.
-        up: Their values.
-        by: What colors them.
-        shown: The colors; those of a color bar, and more than `MAX_TRENDS`, have no trends.
-        kinds: Whether `across` is a number of a category.
+        across: The runs' positions on the x axis.
+        up: The runs' values on the y axis.
+        by: The runs' values in the hue column.
+        shown: The colors. With a color bar or more than `MAX_TRENDS` colors, there is one trend.
+        kinds: Whether `across` contains category numbers.
 
     Returns:
-        None where there are too few runs for any.
+        The trends, or None if there are too few runs.
     """
     found: list[tuple[Any, Trend, Any]] = []
     if (
@@ -167,12 +168,12 @@ def trends_by_hue(
         and len(shown.styles) <= MAX_TRENDS
     ):
         for value, style in shown.styles.items():
-            mine = (by == value).fillna(False).to_numpy(dtype=bool)
-            one = marginal_means(across[mine], up[mine], kinds=kinds)
+            matches = (by == value).fillna(False).to_numpy(dtype=bool)
+            one = marginal_means(across[matches], up[matches], kinds=kinds)
             found += [(value, one, style["color"])] if one else []
     if len(found) < 2:
-        whole = marginal_means(across, up, kinds=kinds)
-        found = [(None, whole, GREY if shown else QUALITATIVE_COLORS[0])] if whole else []
+        overall = marginal_means(across, up, kinds=kinds)
+        found = [(None, overall, GREY if shown else QUALITATIVE_COLORS[0])] if overall else []
     return TrendSet(found, kinds) if found else None
 
 
@@ -180,17 +181,17 @@ def _draw_line(ax: Axes, of: Trend, color: Any, *, faint: bool) -> None:
     from matplotlib.patheffects import withStroke
 
     at, mean = of.at.to_numpy(), of.mean.to_numpy()
-    # A mean of one run has no spread: the band closes there, it does not break off.
+    # A mean of one run has no spread; a zero closes the band there instead of interrupting it.
     sd = of.sd.fillna(0.0).to_numpy()
     ax.fill_between(at, mean - sd, mean + sd, **_band_style(color, 0.10 if faint else 0.16))
-    # Dots at few values leave the line its room between them; a cloud would cover it.
+    # With binned values a cloud of dots would cover the line, so it is drawn above them.
     halo = [withStroke(linewidth=3.6, foreground="white")]
     look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if of.is_binned else {"zorder": 2}
     ax.plot(at, mean, color=color, linewidth=1.8, gid="trend", solid_capstyle="round", **look)
 
 
 def _draw_bars(ax: Axes, of: Trend, color: Any, shift: float, slot: float) -> None:
-    # Between categories there is nothing, so no line goes from one to the next.
+    # Categories have no values between them, so no line connects their means.
     at, mean, known = of.at.to_numpy() + shift, of.mean.to_numpy(), of.sd.notna().to_numpy()
     sd = of.sd.to_numpy()[known]
     ax.bar(at[known], 2 * sd, slot, mean[known] - sd, **_band_style(color, 0.16))

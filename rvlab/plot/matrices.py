@@ -1,4 +1,4 @@
-"""Confusion matrices out of the long table."""
+"""Confusion matrices from the long table."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CountMatrix = NDArray[np.float64]
 
 
 def select_rows(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFrame:
-    """The rows of a group, over all its scenes or of one.
+    """Return the rows of a group, aggregated over its scenes or of one scene.
 
     Raises:
-        TableError: If there is no such group or scene.
+        TableError: If the group or scene does not exist.
     """
     require_known(
         group, table["group"].dropna().unique().tolist(), "No run was evaluated on the group"
@@ -30,28 +30,30 @@ def select_rows(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFr
     part = table[table["group"] == group]
     if scene is None:
         return part[part["scene"].isna()]
-    require_known(scene, part["scene"].dropna().unique().tolist(), f"In {group} there is no scene")
+    require_known(scene, part["scene"].dropna().unique().tolist(), f"{group} has no scene")
     return part[part["scene"] == scene]
 
 
 def build_matrices(
     part: pd.DataFrame, order: Sequence[Any]
 ) -> tuple[dict[Any, CountMatrix], list[str]]:
-    """Counts by truth and prediction, of the classes that any of the runs has.
+    """Build a matrix of counts per run, over the classes of all runs.
 
     Args:
         part: Rows of one group or scene.
         order: The runs.
 
     Returns:
-        A matrix per run, NaN where a run does not have the class; the names of its rows and
-        columns, without ``null`` where no pixel is, or was predicted, so.
+        A matrix per run (rows truth, columns prediction), NaN where the run does not have the
+        class; and the class names, without ``null`` if no pixel has it in truth or prediction.
 
     Raises:
-        TableError: If two counts are given for one cell.
+        TableError: If a cell has two counts.
     """
     if part.duplicated(["run", "truth", "prediction"]).any():
-        raise TableError("The table of confusion has two counts for one cell: was it put twice?")
+        raise TableError(
+            "The table of confusion has two counts for one cell. Drop the duplicate rows."
+        )
     counted = part[part["count"] > 0]
     seen = {*counted["truth"], *counted["prediction"]}
     classes = [c for c in part["truth"].unique().tolist() if c != NULL_CLASS or c in seen]
@@ -65,19 +67,19 @@ def build_matrices(
 def normalize_counts(
     matrix: CountMatrix, classes: Sequence[str], normalize: str | None
 ) -> CountMatrix:
-    """Counts as shares of the ``truth`` (row) or ``prediction`` (column); None leaves counts.
+    """Divide counts by the sum of their ``truth`` row or ``prediction`` column, if given.
 
-    Pixels that are truly ``null`` have no label: no column's sum has them.
+    Pixels whose truth is ``null`` have no label and are excluded from the sums of columns.
     """
     if normalize is None:
         return matrix
-    real = np.array([name != NULL_CLASS for name in classes])
+    labelled = np.array([name != NULL_CLASS for name in classes])
     axis = 1 if normalize == "truth" else 0
-    counted = matrix if axis == 1 else matrix[real]
-    # A class that the run does not have is missing, and one without a pixel has no share.
-    whole = np.nansum(counted, axis=axis, keepdims=True)
+    counted = matrix if axis == 1 else matrix[labelled]
+    # NaN: the run does not have the class, or the class has no pixel.
+    total = np.nansum(counted, axis=axis, keepdims=True)
     out = np.full(matrix.shape, np.nan)
-    np.divide(matrix, whole, out=out, where=np.broadcast_to(whole > 0, matrix.shape))
+    np.divide(matrix, total, out=out, where=np.broadcast_to(total > 0, matrix.shape))
     if normalize == "prediction":
-        out[~real] = np.nan
+        out[~labelled] = np.nan
     return out

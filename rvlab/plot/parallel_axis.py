@@ -1,4 +1,4 @@
-"""An axis among parallel ones: where each run crosses it."""
+"""One axis of parallel coordinates: positions of the runs, and ticks."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ if TYPE_CHECKING:
 
 AxisPositions = NDArray[Any]
 
-MISSING_AT = -0.13  # where the lines of runs pass that lack a value
-MAX_VALUE_TICKS = 6  # so many different values are ticks themselves
-POINT_SPACING = 0.03  # how far lines through one value stand apart, of the axis
+MISSING_AT = -0.13  # position of runs without a value
+MAX_VALUE_TICKS = 6  # with more different values, ticks are round numbers
+POINT_SPACING = 0.03  # maximum offset between lines of the same value, as a share of the axis
 
 
 @dataclass(frozen=True)
 class ParallelAxis:
-    """Where runs cross an axis.
+    """Positions of runs on an axis, and its ticks.
 
     Args:
-        at: For each run from 0, below, to 1, on top; NaN for one without a value.
-        ticks: Where, and what stands there.
+        at: Position of each run, from 0 (bottom) to 1 (top); NaN for a run without a value.
+        ticks: Position and label of each tick.
         is_log: Whether the axis is logarithmic.
     """
 
@@ -38,11 +38,11 @@ class ParallelAxis:
 
 
 def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
-    """Where runs cross the axis of a column: numbers to scale, anything else as categories.
+    """Build the axis of a column: numbers to scale, other values as categories.
 
     Args:
         values: The column.
-        few: So many different numbers are the ticks themselves; of more, ticks are round.
+        few: Up to this many different numbers, each is a tick; otherwise ticks are round numbers.
     """
     import pandas as pd
     from matplotlib.ticker import LogLocator, MaxNLocator
@@ -73,7 +73,7 @@ def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
         inside = np.asarray(locator.tick_values(low, high))
         slack = (high - low) * 1e-9
         ticks = inside[(inside >= low - slack) & (inside <= high + slack)]
-        if not ticks.size:  # the values differ by rounding only
+        if not ticks.size:  # if the values differ only by rounding
             ticks = found[[0, -1]]
 
     def along(x: AxisPositions) -> AxisPositions:
@@ -88,7 +88,7 @@ def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
 
 
 def spread_points(at: AxisPositions) -> AxisPositions:
-    """Points of one value side by side, in the order of the lines; a metric's stay as they are."""
+    """Offset points of the same value, in the order of the lines, unless there are many values."""
     values, which = np.unique(np.where(np.isnan(at), MISSING_AT, at), return_inverse=True)
     out = values[which]
     if len(values) > 2 * MAX_VALUE_TICKS:

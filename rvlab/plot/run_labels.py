@@ -1,4 +1,4 @@
-"""What runs are called in a picture that is made from a long table."""
+"""Labels of the runs of a long table."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ if TYPE_CHECKING:
 
 
 def run_labels(table: pd.DataFrame, label: str | None = None) -> dict[Any, list[str]]:
-    """For each run of a long table the lines that tell it from the others.
+    """Return for each run of a long table the lines of its label.
 
     Args:
-        table: Has a column ``run`` and, where they were joined, ``params.*`` and ``seed``.
-        label: A column to use; None takes the ``params.*`` in which the runs differ, else the ids
-            without what all of them begin with.
+        table: A table with a column ``run`` and optionally ``params.*`` and ``seed``.
+        label: A column to use; None uses the ``params.*`` in which the runs differ, else the ids
+            without their common prefix.
     """
     first = table.drop_duplicates("run")
     runs = first["run"].tolist()
@@ -29,7 +29,7 @@ def run_labels(table: pd.DataFrame, label: str | None = None) -> dict[Any, list[
 
 
 def strip_common_prefix(ids: Sequence[str]) -> list[str]:
-    """Ids without the parts, cut at ``-``, with which all of them begin."""
+    """Return ids without their common prefix of parts separated by ``-``."""
     parts = [one.split("-") for one in ids]
     same = 0
     while all(len(p) > same + 1 and p[same] == parts[0][same] for p in parts):

@@ -1,4 +1,4 @@
-"""What a plot asks of a table: its columns, and which of them tell runs apart."""
+"""Titles and labels of runs and values, and checks of the columns of a table."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ __all__ = [
 
 
 def is_numeric_column(values: pd.Series[Any]) -> bool:
-    """Whether a column holds numbers that have an order worth a color scale or an axis."""
+    """Return whether a column is numeric and not boolean, as for an axis or a color scale."""
     from pandas.api.types import is_bool_dtype, is_numeric_dtype
 
     return bool(is_numeric_dtype(values)) and not bool(is_bool_dtype(values))
@@ -38,7 +38,7 @@ def format_param_value(value: Any) -> str:
     import pandas as pd
 
     if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()  # of a numpy scalar
+        value = value.item()  # a numpy scalar
     if isinstance(value, bool):
         return str(value)
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
@@ -56,14 +56,14 @@ def format_param_value(value: Any) -> str:
 def value_labels(values: Iterable[Any]) -> list[str]:
     """Format values so that different values get different labels.
 
-    Integers are printed whole. Floats get 4 significant digits, or as many as tell all of them
-    apart. Text longer than 28 characters is cut, unless two texts would then look the same.
+    Integers have all digits. Floats have 4 significant digits, or as many as make all of them
+    different. Text longer than 28 characters is truncated, unless two texts would look the same.
 
     Args:
-        values: Such as the values of a parameter over some runs.
+        values: Values, such as those of a parameter over some runs.
 
     Returns:
-        One label per value, in their order.
+        One label per value, in the same order.
     """
     items = list(values)
     floats = {float(v) for v in items if isinstance(v, float) and math.isfinite(v)}
@@ -83,17 +83,17 @@ def _distinct(numbers: Collection[float], digits: int) -> int:
 
 
 def run_titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> list[list[str]]:
-    """What tells each run from the others, in lines.
+    """Return for each run the lines of a title that distinguishes it from the others.
 
     Args:
         runs: One row per run, with a column ``run``.
-        label: A column to use; None takes the ``params.*`` in which the runs differ.
-        most: Lines of parameters at most.
+        label: A column to use; None uses the ``params.*`` in which the runs differ.
+        most: Maximum number of parameter lines.
 
     Returns:
-        For each run its lines, such as ``["lr = 0.01", "width = 8"]``, and its ``seed``, if the
-        table has it, where two would be called the same; the end of its id, where they still are;
-        its id, where the runs do not differ.
+        For each run its lines, such as ``["lr = 0.01", "width = 8"]``. If two titles are equal, the
+        ``seed`` is added, if the table has it; if they are still equal, the end of the run id. If
+        the runs do not differ, the title is the run id.
     """
     ids = [str(run) for run in runs["run"]]
     columns = [label] if label else differing_columns(runs)

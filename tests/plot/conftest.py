@@ -7,7 +7,7 @@ from tests.raster.samples import Experiment
 
 @pytest.fixture
 def experiment(tmp_path):
-    """Two scenes and three runs, the first the best; they differ in lr only."""
+    """Two scenes and three runs that differ only in lr; the first is the best."""
     made = Experiment(tmp_path)
     for wrong, lr in ((0.02, 0.01), (0.2, 0.001), (0.6, 0.0001)):
         made.add(wrong, lr=lr, width=8)

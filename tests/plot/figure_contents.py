@@ -1,4 +1,4 @@
-"""What is to be seen in a grid of predictions."""
+"""Helpers that read the contents of a drawn grid of predictions."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 
 
 def grid(figure):
-    """The pictures as rows of cells: the array, or the words in its place."""
+    """Return the pictures as rows of cells: the array, or the text in its place."""
     rows = {}
     (ax,) = figure.axes
     for image in ax.images:
@@ -20,7 +20,9 @@ def grid(figure):
         top, left = round(box[:, 1].min(), 3), box[:, 0].min()
         inside = [t for t in ax.texts if t.get_gid() == "words" and is_in(t, box)]
         for text in inside:
-            words = re.sub("([/_-]) ", r"\1", text.get_text().replace("\n", " "))  # broken names
+            words = re.sub(
+                "([/_-]) ", r"\1", text.get_text().replace("\n", " ")
+            )  # rejoin wrapped names
             rows.setdefault(top, []).append((left, words))
     assert set(rows) == tops
     return [[cell for _, cell in sorted(rows[top], key=lambda c: c[0])] for top in sorted(rows)]
@@ -40,17 +42,17 @@ def captions(figure):
     return [t.get_text() for ax in figure.axes for t in ax.texts if t.get_text().startswith("F1")]
 
 
-def said(figure):
+def figure_texts(figure):
     return [text.get_text() for text in figure.texts]
 
 
 def entries(figure):
-    """Of the legend."""
+    """Return the legend entries."""
     return [t.get_text() for legend in figure.legends for t in legend.get_texts()]
 
 
 def outlines(figure, row, column):
-    """The boxes drawn in a cell: edges in its own parts (n, 4), colors (n, 3), dashed or not."""
+    """Return a cell's boxes: edges as fractions of the cell (n, 4), colors (n, 3), dashed."""
     boxes = sorted(frames(figure), key=lambda b: (round(b[:, 1].min(), 3), b[:, 0].min()))
     across = len(grid(figure)[0])
     frame = boxes[row * across + column]

@@ -31,13 +31,13 @@ def seen(color):
     return (*color, 255)
 
 
-def test_ids_have_the_colors_of_their_classes_and_strange_ids_one_of_their_own():
+def test_ids_have_class_colors_and_unknown_ids_a_separate_color():
     found = colorize.color_classes([[1, 2, 77]], CLASSES)
     assert found.dtype == np.uint8
     assert found.tolist() == [[[255, 165, 0], [70, 117, 180], list(OTHER_COLOR)]]
 
 
-def test_errors_tell_right_false_missed_and_taken_for_another():
+def test_errors_distinguish_tp_fp_fn_and_confused_classes():
     truth = np.array([[1, 0, 1, 1, 0, 3, 2]], np.uint8)
     guess = np.array([[1, 1, 0, 2, 0, 1, 2]], np.uint8)
     wanted = [TRUE_POSITIVE, FALSE_POSITIVE, FALSE_NEGATIVE, CONFUSED, None, None, TRUE_POSITIVE]
@@ -48,7 +48,7 @@ def test_errors_tell_right_false_missed_and_taken_for_another():
     assert [tuple(p) for p in alone.tolist()] == [seen(c) if c else NONE for c in wanted]
 
 
-def test_errors_outside_the_labelled_areas_are_none():
+def test_pixels_outside_labelled_areas_have_no_errors():
     truth, guess = np.array([[1, 1, 77]], np.uint8), np.array([[0, 77, 1]], np.uint8)
     inside = np.array([[False, True, True]])
     found = colorize.color_errors(truth, guess, CLASSES, [1], inside)[0].tolist()
@@ -56,7 +56,7 @@ def test_errors_outside_the_labelled_areas_are_none():
 
 
 @given(SMALL, SMALL, st.sets(st.integers(0, 2), min_size=1))
-def test_every_labelled_pixel_has_the_outcome_of_its_pair(truth, guess, of):
+def test_each_labelled_pixel_has_the_outcome_of_its_truth_and_prediction(truth, guess, of):
     found = colorize.color_errors(truth, guess, CLASSES, sorted(of))
     for row, col in np.ndindex(truth.shape):
         t, g = truth[row, col], guess[row, col]
@@ -71,9 +71,9 @@ def test_every_labelled_pixel_has_the_outcome_of_its_pair(truth, guess, of):
         assert tuple(found[row, col].tolist()) == (seen(color) if color else NONE)
 
 
-def test_an_outline_runs_within_the_area_and_not_along_the_edge_of_the_array():
+def test_outline_is_within_the_area_and_not_along_the_array_edge():
     ids = np.zeros((7, 8), np.uint8)
-    ids[1:6, 3:] = 1  # cut at the right
+    ids[1:6, 3:] = 1  # clipped at the right
     lines = colorize.color_outlines(ids, CLASSES, of=[1])[..., 3] == 255
     wanted = np.zeros((7, 8), bool)
     wanted[1:6, 3:] = True
@@ -89,7 +89,7 @@ def test_an_outline_runs_within_the_area_and_not_along_the_edge_of_the_array():
 
 
 @given(SMALL, st.integers(1, 3))
-def test_outlines_of_all_classes_are_pixels_with_another_class_nearby(ids, width):
+def test_outlines_are_pixels_near_another_class(ids, width):
     lines = colorize.color_outlines(ids, CLASSES, of=range(6), width=width)[..., 3] == 255
     for row, col in np.ndindex(ids.shape):
         cross = [
@@ -99,7 +99,7 @@ def test_outlines_of_all_classes_are_pixels_with_another_class_nearby(ids, width
         assert lines[row, col] == any(other != ids[row, col] for other in cross)
 
 
-def test_heat_is_the_scale_that_matplotlib_calls_viridis():
+def test_heat_colors_equal_matplotlib_viridis():
     wanted = np.array(matplotlib.colormaps["viridis"].colors) * 255
     found = colorize.color_heat(np.linspace(0, 1, 256))
     assert np.abs(found - wanted).max() < 6
@@ -114,7 +114,7 @@ def test_heat_is_the_scale_that_matplotlib_calls_viridis():
     ]
 
 
-def test_a_layer_covers_by_its_alpha():
+def test_layers_blend_by_alpha():
     image = np.full((1, 3, 3), 100, np.uint8)
     layer = np.array([[[255, 0, 0, 0], [200, 0, 0, 255], [200, 0, 100, 128]]], np.uint8)
     found = colorize.blend_over(image, layer)[0].tolist()
@@ -129,7 +129,7 @@ def test_a_layer_covers_by_its_alpha():
     assert colorize.set_alpha(layer[..., :3], 0.2)[..., 3].tolist() == [[51, 51, 51]]
 
 
-def test_a_dimmed_image_is_light_grey_and_keeps_what_is_darker():
+def test_dimmed_image_is_light_grey_and_preserves_brightness_order():
     found = colorize.dim_image([[[0, 0, 0], [255, 255, 255], [200, 30, 30], [30, 200, 30]]])
     assert found.shape == (1, 4, 3)
     assert (found == found[..., :1]).all()
@@ -138,7 +138,7 @@ def test_a_dimmed_image_is_light_grey_and_keeps_what_is_darker():
 
 
 @pytest.mark.parametrize("ground", [200, 225, 250])
-def test_errors_differ_from_each_other_and_from_their_ground_for_all_eyes(ground):
+def test_error_colors_are_distinct_for_colour_blind_readers(ground):
     # Machado, Oliveira and Fernandes (2009), severity 1: protanopes and deuteranopes.
     eyes = {
         "all": np.eye(3),

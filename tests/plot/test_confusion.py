@@ -40,7 +40,7 @@ def ticks(ax, which):
     return [t.get_text() for t in getattr(ax, f"get_{which}ticklabels")()]
 
 
-def test_a_matrix_per_run_normalized_by_truth_which_has_recall_on_its_diagonal():
+def test_each_run_has_a_row_normalized_matrix_with_recall_on_the_diagonal():
     from sklearn.metrics import confusion_matrix
 
     truth, guess = (
@@ -63,7 +63,7 @@ def test_a_matrix_per_run_normalized_by_truth_which_has_recall_on_its_diagonal()
     np.testing.assert_allclose(matrix(by_column), confusion_matrix(truth, guess, normalize="pred"))
 
 
-def test_counts_are_colored_on_a_log_scale_that_the_runs_share():
+def test_counts_use_a_log_color_scale_shared_by_all_runs():
     first, second = panels(plot.confusion(long(A, np.multiply(B, 1000)), normalize=None))
     np.testing.assert_array_equal(matrix(first), A)
     norms = [ax.collections[0].norm for ax in (first, second)]
@@ -72,14 +72,14 @@ def test_counts_are_colored_on_a_log_scale_that_the_runs_share():
     assert words(second) == ["50k", "50k", "0", "20k"]
 
 
-def test_runs_choose_and_order():
+def test_runs_argument_selects_and_orders_panels():
     runs = ["20261123-r2", "20261123-r0"]
     found = panels(plot.confusion(long(A, A, B), runs=runs))
     np.testing.assert_allclose(matrix(found[0]), [[0.5, 0.5], [0, 1]])
     assert [ax.get_title(loc="left") for ax in found] == ["…r2", "…r0"]
 
 
-def test_a_difference_is_the_first_minus_the_second_around_a_middle():
+def test_difference_is_first_minus_second_run_with_colors_centred_at_zero():
     figure = plot.confusion(long(A, B), difference=True)
     (ax,) = panels(figure)
     np.testing.assert_allclose(matrix(ax), [[0.4, -0.4], [0.25, -0.25]])
@@ -88,7 +88,7 @@ def test_a_difference_is_the_first_minus_the_second_around_a_middle():
     assert words(ax) == ["+0.40", "−0.40", "+0.25", "−0.25"]
     assert ax.get_title(loc="left") == "…r0\nminus …r1"
     assert "difference" in figure.texts[0].get_text()
-    with pytest.raises(SpecError, match="of two runs, not of 3"):
+    with pytest.raises(SpecError, match="needs exactly two runs, got 3"):
         plot.confusion(long(A, A, B), difference=True)
     (same,) = panels(plot.confusion(long(A, A), difference=True))
     assert words(same) == ["0"] * 4
@@ -97,7 +97,7 @@ def test_a_difference_is_the_first_minus_the_second_around_a_middle():
 NULL = [[80, 10, 10], [0, 20, 0], [30, 10, 60]]
 
 
-def test_null_is_shown_in_grey_and_in_no_column_sum():
+def test_null_row_is_grey_and_excluded_from_column_sums():
     table = long(NULL, classes=("ground", "tree", "null"))
     figure = plot.confusion(table)
     (ax,) = panels(figure)
@@ -111,25 +111,25 @@ def test_null_is_shown_in_grey_and_in_no_column_sum():
     assert np.ma.getmaskarray(matrix(ax))[2].all()
 
 
-def test_null_without_a_pixel_is_left_out():
+def test_null_class_without_pixels_is_omitted():
     empty = [[80, 10, 0], [0, 20, 0], [0, 0, 0]]
     (ax,) = panels(plot.confusion(long(empty, classes=("ground", "tree", "null"))))
     assert ticks(ax, "y") == ["ground", "tree"]
 
 
-def test_a_class_without_truth_has_no_shares():
+def test_class_without_truth_pixels_has_nan_row():
     (ax,) = panels(plot.confusion(long([[10, 0], [0, 0]])))
     assert np.ma.getmaskarray(matrix(ax)).tolist() == [[False, False], [True, True]]
 
 
-def test_runs_of_other_classes_are_hatched_where_they_have_none():
+def test_classes_missing_from_a_run_are_hatched():
     table = pd.concat([long(A), long(B, classes=("road", "tree")).assign(run="20261123-r9")])
     first, second = panels(plot.confusion(table))
     assert np.ma.getmaskarray(matrix(first))[2].all()
     assert np.ma.getmaskarray(matrix(second))[0].all()
 
 
-def test_many_runs_wrap_into_rows_of_like_length_within_the_figure():
+def test_many_runs_wrap_into_even_rows_within_the_figure():
     figure = plot.confusion(long(*[A] * 14))
     rows = {}
     for ax in panels(figure):
@@ -142,7 +142,7 @@ def test_many_runs_wrap_into_rows_of_like_length_within_the_figure():
     assert not any(a.overlaps(b) for i, a in enumerate(boxes) for b in boxes[:i])
 
 
-def test_many_classes_have_a_color_bar_for_numbers():
+def test_many_classes_get_a_color_bar_instead_of_numbers():
     names = [f"class {i}" for i in range(20)]
     figure = plot.confusion(long(np.eye(20, dtype=int), classes=names))
     assert not words(panels(figure)[0])
@@ -150,7 +150,7 @@ def test_many_classes_have_a_color_bar_for_numbers():
 
 
 @pytest.mark.parametrize("difference", [False, True])
-def test_the_numbers_of_a_color_bar_are_not_cut_off(difference):
+def test_color_bar_tick_labels_are_inside_the_figure(difference):
     rng = np.random.default_rng(0)
     many = [chr(97 + i) for i in range(14)]
     made = [(rng.poisson(90, (14, 14)) + np.diag(rng.poisson(k, 14))) for k in (3000, 3400)]
@@ -160,13 +160,13 @@ def test_the_numbers_of_a_color_bar_are_not_cut_off(difference):
     assert figure.get_tightbbox().x1 <= figure.get_figwidth()
 
 
-def test_one_scene():
+def test_scene_argument_selects_one_scene():
     table = pd.concat([long(A), long(B, scene="s")])
     np.testing.assert_allclose(matrix(panels(plot.confusion(table))[0])[0], [0.9, 0.1])
     np.testing.assert_allclose(matrix(panels(plot.confusion(table, scene="s"))[0])[0], [0.5, 0.5])
 
 
-def test_wrong_words_lead_to_right_ones():
+def test_invalid_arguments_raise_errors_with_suggestions():
     table = long(A, B)
     with pytest.raises(SpecError, match=r"normalize cannot be 'true'. Did you mean 'truth'"):
         plot.confusion(table, normalize="true")
@@ -174,7 +174,7 @@ def test_wrong_words_lead_to_right_ones():
         plot.confusion(table, runs=["20261123-rO"])
     with pytest.raises(TableError, match=r"the group 'tests'. There are 'validation'"):
         plot.confusion(table, group="tests")
-    with pytest.raises(TableError, match=r"there is no scene 's'"):
+    with pytest.raises(TableError, match=r"validation has no scene 's'"):
         plot.confusion(table, scene="s")
     with pytest.raises(TableError, match=r"table of confusion has no column 'truth'"):
         plot.confusion(table.drop(columns="truth"))
@@ -182,6 +182,6 @@ def test_wrong_words_lead_to_right_ones():
         plot.confusion(pd.concat([table, table]))
 
 
-def test_empty_in_is_a_note_out():
+def test_empty_table_draws_a_note():
     figure = plot.confusion(long(A).head(0))
     assert "the table is empty" in figure.axes[0].texts[0].get_text()

@@ -1,4 +1,4 @@
-"""What the cells of a row have in common, asked for by many threads."""
+"""Concurrent access to the data that all cells of a row share."""
 
 from __future__ import annotations
 
@@ -15,34 +15,34 @@ WINDOW = Window(0, 0, 8, 8)
 
 
 class Header:
-    """Labels whose image's header is there at once, or when it is said to be."""
+    """Labels whose image header is available at once, or when an event is set."""
 
-    def __init__(self, asked: Event | None = None, there: Event | None = None) -> None:
-        self.asked, self.there = asked, there
+    def __init__(self, requested: Event | None = None, available: Event | None = None) -> None:
+        self.requested, self.available = requested, available
 
     def clip(self, window: Window) -> Window:
-        if self.asked and self.there:
-            self.asked.set()
-            assert self.there.wait()
+        if self.requested and self.available:
+            self.requested.set()
+            assert self.available.wait()
         return window
 
 
-def test_a_slow_image_keeps_no_other_scene_waiting() -> None:
-    asked, there = Event(), Event()
-    slow = GridRow("slow", WINDOW, RunSource("r", "u"), Header(asked, there))
+def test_slow_image_header_does_not_block_other_scenes() -> None:
+    requested, available = Event(), Event()
+    slow = GridRow("slow", WINDOW, RunSource("r", "u"), Header(requested, available))
     quick = GridRow("quick", WINDOW, RunSource("r", "u"), Header())
     with ThreadPoolExecutor(2) as pool:
         waits = pool.submit(lambda: slow.clipped_window)
-        assert asked.wait()
+        assert requested.wait()
         try:
             assert pool.submit(lambda: quick.clipped_window).result() == WINDOW
             assert not waits.done()
         finally:
-            there.set()
+            available.set()
         assert waits.result() == WINDOW
 
 
-def test_the_grey_image_of_a_row_is_made_once_for_all_of_its_runs(experiment, monkeypatch) -> None:
+def test_grey_image_of_a_row_is_computed_once_for_all_runs(experiment, monkeypatch) -> None:
     made, plain = [], colorize.dim_image
     monkeypatch.setattr(
         colorize, "dim_image", lambda image: made.append(image.shape) or plain(image)

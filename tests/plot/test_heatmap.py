@@ -12,7 +12,7 @@ from rvlab.plot._style import heat_cells
 
 
 def evals(values, rows="scene", metric="f1", over=None, **joined):
-    """Values: rows × runs, as a long table; `over` are those over all rows, a run each."""
+    """Build the long table of values (rows × runs); `over` is the overall value per run."""
     other = "class" if rows == "scene" else "scene"
     out = []
     for j in range(np.shape(values)[1]):
@@ -47,7 +47,7 @@ def notes(figure):
     return [t.get_text() for t in figure.texts]
 
 
-def test_cells_are_sorted_by_mean_the_best_on_the_left_and_on_top():
+def test_rows_and_columns_are_sorted_by_mean_highest_first():
     table = evals([[0.1, 0.3], [0.5, 0.9]])
     before = table.copy()
     figure = plot.heatmap(table)
@@ -60,8 +60,8 @@ def test_cells_are_sorted_by_mean_the_best_on_the_left_and_on_top():
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_a_missing_value_is_hatched_and_never_zero():
-    table = evals([[0.5, np.nan], [0.0, 0.4]]).iloc[:-1]  # one is NaN, another has no row
+def test_missing_value_is_hatched_and_not_zero():
+    table = evals([[0.5, np.nan], [0.0, 0.4]]).iloc[:-1]  # one value is NaN, one has no row
     figure = plot.heatmap(table)
     assert np.ma.getmaskarray(cells(figure)).sum() == 2
     assert words(figure) == ["0.50", "0"]
@@ -69,7 +69,7 @@ def test_a_missing_value_is_hatched_and_never_zero():
     assert "grey, hatched: no value" in notes(figure)[1]
 
 
-def test_the_value_over_all_stands_apart_and_is_that_of_the_table():
+def test_overall_value_is_a_separate_row_with_the_value_of_the_table():
     figure = plot.heatmap(evals([[0.2, 0.4], [0.6, 0.8]], over=[0.7, 0.3]))
     np.testing.assert_array_equal(cells(figure, "all"), [[0.3, 0.7]])
     assert axes(figure, "all").get_yticklabels()[0].get_text() == "all scenes"
@@ -80,7 +80,7 @@ def test_the_value_over_all_stands_apart_and_is_that_of_the_table():
 
 
 @pytest.mark.parametrize("metric", ["iou", "mean_iou"])
-def test_iou_is_mean_iou_over_all_classes(metric):
+def test_iou_over_all_classes_is_mean_iou(metric):
     per_class = evals([[0.2, 0.4]], rows="class", metric="iou", over=[0.3, 0.5])
     figure = plot.heatmap(per_class, rows="class", metric=metric)
     np.testing.assert_array_equal(cells(figure), [[0.4, 0.2]])
@@ -90,7 +90,7 @@ def test_iou_is_mean_iou_over_all_classes(metric):
     assert notes(plot.heatmap(per_scene, metric=metric)) == ["mean_iou in validation"]
 
 
-def test_one_class_per_scene():
+def test_of_argument_selects_one_class():
     table = evals([[0.2, 0.4]], metric="iou", over=[0.3, 0.6]).assign(**{"class": "road"})
     table["metric"] = "iou"
     figure = plot.heatmap(table, of="road", metric="iou")
@@ -99,13 +99,13 @@ def test_one_class_per_scene():
     assert notes(figure) == ["iou of road in validation"]
 
 
-def test_runs_are_named_by_joined_parameters_or_a_label():
+def test_run_names_are_joined_parameters_or_a_label():
     table = evals([[0.4, 0.2]], **{"params.lr": [0.1, 0.01], "name": ["a", "b"]})
     assert names(plot.heatmap(table), "x") == ["lr = 0.1", "lr = 0.01"]
     assert names(plot.heatmap(table, label="name"), "x") == ["a", "b"]
 
 
-def test_runs_that_differ_in_their_seed_are_named_by_it_if_it_was_joined():
+def test_runs_that_differ_only_in_seed_are_named_by_a_joined_seed():
     three = [[0.4, 0.3, 0.2]]
     alike = evals(three, **{"params.lr": [0.1, 0.1, 0.1], "seed": [0, 1, 2]})
     assert names(plot.heatmap(alike), "x") == ["seed = 0", "seed = 1", "seed = 2"]
@@ -119,7 +119,7 @@ def test_runs_that_differ_in_their_seed_are_named_by_it_if_it_was_joined():
     assert "lr = 0.1\nseed = 0\nr1" in names(plot.heatmap(twice), "x")
 
 
-def test_hundreds_of_cells_have_a_color_bar_for_numbers_and_labels_that_do_not_overlap():
+def test_hundreds_of_cells_get_a_color_bar_and_labels_without_overlap():
     figure = plot.heatmap(evals(np.random.default_rng(0).uniform(size=(150, 60))))
     assert not words(figure)
     assert axes(figure, "bar") is not None
@@ -131,13 +131,13 @@ def test_hundreds_of_cells_have_a_color_bar_for_numbers_and_labels_that_do_not_o
         assert not any(a.overlaps(b) for a, b in pairwise(shown))
 
 
-def test_runs_of_other_groups_are_counted():
+def test_runs_without_the_group_are_counted():
     table = evals([[0.4, 0.2]])
     table.loc[1, "group"] = "test"
-    assert notes(plot.heatmap(table))[1] == "1 run has none"
+    assert notes(plot.heatmap(table))[1] == "1 run without values"
 
 
-def test_numbers_can_be_read_on_every_color_and_lightness_has_equal_steps():
+def test_numbers_have_contrast_on_every_color_and_lightness_steps_are_equal():
     def luminance(rgb):
         rgb = np.asarray(rgb)
         return np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4) @ [
@@ -165,11 +165,11 @@ def test_numbers_can_be_read_on_every_color_and_lightness_has_equal_steps():
     [(0, "0"), (0.004, "0.00"), (1, "1.00"), (7, "7"), (2.5, "2.5"), (47176, "47k"),
      (5000, "5.0k"), (999999, "1.0M"), (-0.25, "−0.25"), (np.nan, "")],
 )  # fmt: skip
-def test_numbers_in_cells(value, word):
+def test_cell_values_are_formatted(value, word):
     assert heat_cells.format_cell_value(value) == word
 
 
-def test_wrong_words_lead_to_right_ones():
+def test_invalid_arguments_raise_errors_with_suggestions():
     table = evals([[0.4, 0.2]])
     with pytest.raises(TableError, match=r"has the metric 'f2'. There are 'f1'"):
         plot.heatmap(table, metric="f2")
@@ -185,7 +185,7 @@ def test_wrong_words_lead_to_right_ones():
         plot.heatmap(pd.concat([table, table]))
 
 
-def test_empty_in_is_a_note_out():
+def test_empty_table_draws_a_note():
     figure = plot.heatmap(evals([[0.4]]).head(0))
     assert "the table is empty" in figure.axes[0].texts[0].get_text()
     nothing = plot.heatmap(evals([[np.nan, np.nan]]))

@@ -13,7 +13,7 @@ pytest.importorskip("sklearn")
 
 
 def runs(n=30, *, noise=0.01, seed=0):
-    """The metric hangs on lr, a little on the model, and not at all on the width."""
+    """Return runs whose metric depends on lr, slightly on the model, and not on the width."""
     rng = np.random.default_rng(seed)
     lr, width = 10 ** rng.uniform(-4, -1, n), rng.choice([4, 8, 16], n)
     model = rng.choice(["unet", "fpn"], n)
@@ -35,7 +35,7 @@ def note(figure):
     return figure.texts[0].get_text()
 
 
-def test_what_the_metric_hangs_on_has_the_longest_bar_on_top():
+def test_most_important_parameter_has_the_longest_bar_at_the_top():
     table = runs()
     before = table.copy()
     figure = plot.importance(table)
@@ -48,7 +48,7 @@ def test_what_the_metric_hangs_on_has_the_longest_bar_on_top():
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_it_agrees_with_scikit_learns_own_importance_on_the_order():
+def test_order_agrees_with_scikit_learn_permutation_importance():
     from sklearn.ensemble import RandomForestRegressor
     from sklearn.inspection import permutation_importance
 
@@ -64,25 +64,25 @@ def test_it_agrees_with_scikit_learns_own_importance_on_the_order():
     assert ours["lr"] == pytest.approx(theirs.importances_mean[0], rel=0.35)
 
 
-def test_it_says_on_how_many_runs_it_rests_and_how_well_the_forest_does():
+def test_note_gives_number_of_runs_and_r2():
     table = runs()
     table.loc["r3", "metrics.f1"] = np.nan
-    said = note(plot.importance(table))
-    assert "29 runs; R² 0." in said
-    assert "1 run without metrics.f1 left out" in said
+    text = note(plot.importance(table))
+    assert "29 runs; cross-validated R² 0." in text
+    assert "1 run without metrics.f1 ignored" in text
 
 
-def test_chance_is_called_so_and_drawn_in_grey():
+def test_unreliable_bars_are_grey_and_noted():
     table = runs()
     table["metrics.f1"] = np.random.default_rng(5).normal(size=len(table))
     figure = plot.importance(table)
-    assert "these bars tell nothing" in note(figure)
+    assert "these bars are not reliable" in note(figure)
     assert {bar.get_facecolor()[:3] for bar in figure.axes[0].patches} == {
         (0xBD / 255, 0xC1 / 255, 0xC6 / 255)
     }
 
 
-def test_bars_have_whiskers_and_the_same_table_gives_the_same():
+def test_bars_have_whiskers_and_are_reproducible():
     first, second = plot.importance(runs()), plot.importance(runs())
     (whiskers,) = [c for c in first.axes[0].collections if len(c.get_segments()) == 3]
     lengths = [segment[1, 0] - segment[0, 0] for segment in whiskers.get_segments()]
@@ -91,44 +91,44 @@ def test_bars_have_whiskers_and_the_same_table_gives_the_same():
     assert bars(plot.importance(runs(), seed=1)) != bars(first)
 
 
-def test_it_refuses_below_a_sensible_number_and_says_why():
+def test_too_few_runs_raise_an_error_with_the_required_number():
     with pytest.raises(
         TableError, match=r"9 runs have 'metrics.f1'; importance needs 10: at least"
     ):
         plot.importance(runs(9))
     many = runs(10).assign(**{f"params.p{i}": np.arange(10) for i in range(2)})
-    with pytest.raises(TableError, match=r"needs 15: .* 3 for each .* there are 5"):
+    with pytest.raises(TableError, match=r"needs 15: .* 3 for each of the 5 parameters"):
         plot.importance(many)
     assert bars(plot.importance(many, columns=["params.lr", "params.width"])).keys() == {
         "lr",
         "width",
     }
-    with pytest.raises(TableError, match="differ in no parameter"):
+    with pytest.raises(TableError, match="All runs have the same parameters"):
         plot.importance(runs()[["params.same", "metrics.f1"]])
     with pytest.raises(TableError, match=r"'metrics.f1' is 0.5 in all runs"):
         plot.importance(runs().assign(**{"metrics.f1": 0.5}))
 
 
-def test_missing_parameters_are_no_obstacle():
+def test_missing_parameter_values_are_allowed():
     table = runs()
     table["params.width"] = table["params.width"].astype("Int64").mask(table["params.width"] == 4)
     table.loc["r1", "params.model"] = None
     assert list(bars(plot.importance(table)))[-1] == "lr"
 
 
-def test_without_scikit_learn_it_says_how_to_install_it(monkeypatch):
+def test_missing_scikit_learn_error_says_how_to_install_it(monkeypatch):
     monkeypatch.setitem(sys.modules, "sklearn.ensemble", None)
     with pytest.raises(MissingExtra, match="pip install"):
         plot.importance(runs())
 
 
-def test_wrong_columns_are_named():
+def test_missing_columns_raise_errors_with_suggestions():
     with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
         plot.importance(runs(), "metrics.f2")
-    with pytest.raises(TableError, match=r"'params.model' holds no numbers"):
+    with pytest.raises(TableError, match=r"'params.model' is not numeric"):
         plot.importance(runs(), "params.model")
 
 
-def test_empty_in_is_a_note_out():
+def test_empty_table_draws_a_note():
     figure = plot.importance(runs().head(0))
     assert "the table is empty" in figure.axes[0].texts[0].get_text()

@@ -21,7 +21,7 @@ def runs(**columns):
 
 
 def lines(figure):
-    """Where each run crosses the axes, the lowest metric first."""
+    """Return the position of each run on each axis, lowest metric first."""
     ax = figure.axes[0]
     return [line for line in ax.lines if len(line.get_xdata()) > 1]
 
@@ -34,20 +34,20 @@ def titles(figure):
     return [t.get_text() for t in figure.axes[0].texts if t.get_gid() is None]
 
 
-def test_a_line_per_run_over_the_parameters_that_differ_and_the_metric():
+def test_each_run_has_a_line_over_differing_parameters_and_metric():
     table = runs()
     before = table.copy()
     figure = plot.parallel(table)
     assert titles(figure) == ["params.lr\n(log)", "params.model", "metrics.f1"]
     found = np.array([line.get_ydata() for line in lines(figure)])
-    np.testing.assert_allclose(found[:, 0], [0.5, 1, 0])  # log: 1e-3 stands in the middle
+    np.testing.assert_allclose(found[:, 0], [0.5, 1, 0])  # log axis: 1e-3 is in the middle
     np.testing.assert_allclose(found[:, 2], [0, 0.5, 1])
     assert ticks(figure, "params.lr") == {"0.0001": 0, "0.001": 0.5, "0.01": 1}
     assert ticks(figure, "params.model") == {"fpn": 0.25, "unet": 0.75}
     pd.testing.assert_frame_equal(table, before)
 
 
-def test_lines_are_colored_by_the_metric_from_dark_to_light_the_highest_on_top():
+def test_lines_are_colored_by_metric_with_the_highest_drawn_last():
     figure = plot.parallel(runs())
     light = [to_rgb(line.get_color())[1] for line in lines(figure)]
     assert light == sorted(light)
@@ -55,7 +55,7 @@ def test_lines_are_colored_by_the_metric_from_dark_to_light_the_highest_on_top()
     assert [ax.get_label() for ax in figure.axes[0].child_axes] == ["hue"]
 
 
-def test_lines_through_one_value_stand_apart_around_it():
+def test_lines_of_the_same_value_are_offset_around_it():
     table = runs(**{"params.width": [8, 8, 4]})
     found = np.array(
         [line.get_ydata()[0] for line in lines(plot.parallel(table, ["params.width"]))]
@@ -65,7 +65,7 @@ def test_lines_through_one_value_stand_apart_around_it():
     assert np.mean(found[[0, 2]]) == pytest.approx(1)
 
 
-def test_a_missing_value_passes_below_and_a_missing_metric_is_grey():
+def test_missing_value_is_below_the_axis_and_missing_metric_is_grey():
     table = runs(**{"params.lr": [1e-4, np.nan, 1e-2], "metrics.f1": [0.9, 0.5, np.nan]})
     figure = plot.parallel(table)
     assert ticks(figure, "params.lr")["none"] == MISSING_AT
@@ -77,7 +77,7 @@ def test_a_missing_value_passes_below_and_a_missing_metric_is_grey():
     assert len(lines(plot.parallel(nothing, ["params.lr", "params.model"]))) == 3
 
 
-def test_extension_dtypes_durations_and_booleans_have_axes():
+def test_extension_dtypes_durations_and_booleans_get_axes():
     table = runs(
         **{
             "params.width": pd.array([8, None, 16], "Int64"),
@@ -91,7 +91,7 @@ def test_extension_dtypes_durations_and_booleans_have_axes():
     assert ticks(figure, "duration") == {"60": 0, "120": 0.5, "180": 1}
 
 
-def test_many_values_have_round_ticks_and_hue_may_be_a_category():
+def test_many_values_get_round_ticks_and_hue_may_be_a_category():
     n = 40
     table = pd.DataFrame(
         {"params.decay": np.geomspace(1e-6, 1e-2, n), "params.x": np.linspace(0.03, 0.97, n),
@@ -105,13 +105,13 @@ def test_many_values_have_round_ticks_and_hue_may_be_a_category():
     assert not figure.axes[0].child_axes
 
 
-def test_values_that_differ_by_rounding_only_have_ticks():
+def test_values_that_differ_only_by_rounding_get_ticks():
     values = [0.3, np.nextafter(0.3, 1), np.nextafter(0.3, 0)]
     figure = plot.parallel(runs(**{"metrics.f1": values}))
     assert set(ticks(figure, "metrics.f1")) == {"0.3"}
 
 
-def test_it_fits_its_figure():
+def test_all_text_is_inside_the_figure():
     n = 30
     table = pd.DataFrame({f"params.a_rather_long_name_{i}": np.arange(n) * 1e3 for i in range(8)})
     figure = plot.parallel(table.assign(**{"metrics.f1": np.linspace(0.12345, 0.2, n)}))
@@ -122,7 +122,7 @@ def test_it_fits_its_figure():
     assert box.y1 <= figure.get_figheight()
 
 
-def test_long_categories_end_before_the_axis_at_their_left():
+def test_long_category_labels_do_not_reach_the_previous_axis():
     kinds = ["resnet50-pretrained-on-imagenet", "resnet50-pretrained-elsewhere", "unet"]
     table = runs().assign(**{"params.model": [kinds[i % 3] for i in range(len(runs()))]})
     figure = plot.parallel(table, ["params.lr", "params.model", "params.width"])
@@ -137,15 +137,15 @@ def test_long_categories_end_before_the_axis_at_their_left():
     assert all(len(w) > 12 for w in words if w != "unet")
 
 
-def test_wrong_columns_are_named():
+def test_missing_columns_raise_errors_with_suggestions():
     with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
         plot.parallel(runs(), hue="metrics.f2")
     with pytest.raises(TableError, match=r"'params.lrr'. Did you mean 'params.lr'"):
         plot.parallel(runs(), ["params.lrr"])
 
 
-def test_empty_in_is_a_note_out():
+def test_empty_table_draws_a_note():
     empty = plot.parallel(runs().head(0))
     assert "the table is empty" in empty.axes[0].texts[0].get_text()
     alike = plot.parallel(runs().head(1))
-    assert "differ in no parameter" in alike.axes[0].texts[0].get_text()
+    assert "All runs have the same parameters" in alike.axes[0].texts[0].get_text()

@@ -10,7 +10,7 @@ from matplotlib.colors import to_hex
 
 from rvlab import plot
 from rvlab.errors import NotFound, SpecError, TableError
-from tests.plot.figure_contents import captions, grid, said
+from tests.plot.figure_contents import captions, figure_texts, grid
 from tests.raster.samples import CLASSES, CORNER, config, write
 from tests.raster.test_truth import box, feature, geojson
 
@@ -23,11 +23,15 @@ def test_rows_are_scenes_and_columns_image_truth_and_runs(experiment):
     for row, ids in zip(found, experiment.truth.values(), strict=True):
         assert (row[1] == truth[ids]).all()
         assert {cell.shape[:2] for cell in row} == {ids.shape}
-    assert [t for t in said(figure) if " = " in t] == ["lr = 0.01", "lr = 0.001", "lr = 0.0001"]
-    assert {"image", "truth", "val-0", "val-1"} <= set(said(figure))
+    assert [t for t in figure_texts(figure) if " = " in t] == [
+        "lr = 0.01",
+        "lr = 0.001",
+        "lr = 0.0001",
+    ]
+    assert {"image", "truth", "val-0", "val-1"} <= set(figure_texts(figure))
 
 
-def test_each_run_has_its_score_of_the_window_and_the_best_is_bold(experiment):
+def test_each_run_has_its_f1_in_the_window_and_the_best_is_bold(experiment):
     from sklearn.metrics import f1_score
 
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
@@ -44,7 +48,7 @@ def test_each_run_has_its_score_of_the_window_and_the_best_is_bold(experiment):
     assert [t.get_fontweight() for t in texts] == ["bold", "normal", "normal"]
 
 
-def test_windows_of_a_table_are_rows_cut_at_the_edge(experiment):
+def test_windows_of_a_table_are_rows_clipped_to_the_scene(experiment):
     windows = pd.DataFrame(
         {"scene": ["val-1", "val-0"], "col": [5, 100], "row": [7, 80], "width": 40, "height": 30}
     )
@@ -54,7 +58,7 @@ def test_windows_of_a_table_are_rows_cut_at_the_edge(experiment):
     truth = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180]], np.uint8)
     assert (first[0] == truth[experiment.truth["val-1"][7:37, 5:45]]).all()
     assert second[0].shape[:2] == (16, 28)
-    assert any("28 × 16 px\ncol 100, row 80" in text for text in said(figure))
+    assert any("28 × 16 px\ncol 100, row 80" in text for text in figure_texts(figure))
     pd.testing.assert_frame_equal(windows, before)
     same = plot.predictions(experiment.runs, [("val-1", 5, 7, 40, 30)], columns=("truth", "runs"))
     assert (grid(same)[0][0] == first[0]).all()
@@ -62,7 +66,7 @@ def test_windows_of_a_table_are_rows_cut_at_the_edge(experiment):
     assert len(grid(as_dicts)) == 2
 
 
-def test_one_legend_names_the_classes_in_their_colors(experiment):
+def test_legend_lists_classes_in_their_colors(experiment):
     figure = plot.predictions(experiment.runs)
     (legend,) = figure.legends
     assert [t.get_text() for t in legend.get_texts()] == ["background", "building", "road"]
@@ -70,17 +74,17 @@ def test_one_legend_names_the_classes_in_their_colors(experiment):
     assert colors == ["#d9d9d9", "#ffa500", "#4675b4"]
 
 
-def test_null_and_strange_ids_are_in_the_legend_only_where_they_are_seen(experiment):
+def test_null_and_unknown_ids_are_in_the_legend_only_if_drawn(experiment):
     folder = Path(experiment.runs["uri"].iloc[0])
     ids = experiment.truth["val-0"].copy()
     ids[0, 0], ids[0, 1] = 3, 77
     write(folder / "rv/predict/val-0/labels.tif", ids)
     (legend,) = plot.predictions(experiment.runs).legends
     names = [t.get_text() for t in legend.get_texts()]
-    assert names == ["background", "building", "road", "null", "not a class"]
+    assert names == ["background", "building", "road", "null", "unknown class id"]
 
 
-def test_a_scale_bar_has_a_round_length_where_the_crs_is_projected(experiment):
+def test_scale_bar_has_a_round_length_in_a_projected_crs(experiment):
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
     ax = figure.axes[0]
     (bar,) = [line for line in ax.lines if line.get_gid() == "scale bar"]
@@ -88,10 +92,10 @@ def test_a_scale_bar_has_a_round_length_where_the_crs_is_projected(experiment):
     start, stop, _, _ = ax.images[0].get_extent()
     assert (right - left) / (stop - start) * 128 == pytest.approx(10 / 0.5)  # 10 m in 0.5 m pixels
     assert "10 m" in [t.get_text() for t in ax.texts]
-    assert any("0.5 m per px" in text for text in said(figure))
+    assert any("0.5 m per px" in text for text in figure_texts(figure))
 
 
-def test_a_missing_prediction_says_so_in_its_cell_and_the_others_stand(experiment):
+def test_missing_prediction_is_an_error_cell_and_others_are_drawn(experiment):
     experiment.add(0.1, lr=0.1, width=8, skip=["val-1"])
     first, second = grid(plot.predictions(experiment.runs))
     assert all(isinstance(cell, np.ndarray) for cell in first)
@@ -99,14 +103,14 @@ def test_a_missing_prediction_says_so_in_its_cell_and_the_others_stand(experimen
     assert all(isinstance(cell, np.ndarray) for cell in second[:5])
 
 
-def test_a_scene_whose_image_is_lost_keeps_its_labels(experiment):
+def test_labels_are_drawn_if_the_image_is_missing(experiment):
     (experiment.root / "val-0.tif").unlink()
     first, second = grid(plot.predictions(experiment.runs))
     assert first[0].endswith("does not exist.")
     assert all(isinstance(cell, np.ndarray) for cell in [*first[1:], *second])
 
 
-def test_broken_truth_leaves_predictions_without_a_score(experiment):
+def test_predictions_are_drawn_without_f1_if_truth_is_broken(experiment):
     (experiment.root / "val-0-labels.tif").write_text("nothing")
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
     (row,) = grid(figure)
@@ -114,7 +118,7 @@ def test_broken_truth_leaves_predictions_without_a_score(experiment):
     assert captions(figure) == ["F1 –"] * 3
 
 
-def test_runs_that_cannot_be_put_side_by_side_say_why(experiment):
+def test_cells_of_incomparable_runs_show_the_reason(experiment):
     other = {"names": ["background", "tree", "null"], "colors": ["grey", "green", "black"]}
     experiment.add(0.1, classes=other, lr=0.1, width=8)
     folder = experiment.add(0.1, lr=0.2, width=8)
@@ -134,54 +138,54 @@ def test_runs_that_cannot_be_put_side_by_side_say_why(experiment):
     assert all(isinstance(cell, np.ndarray) for cell in first[:5])
 
 
-def test_a_window_outside_the_scene_says_so_in_its_row(experiment):
+def test_row_of_a_window_outside_the_scene_shows_the_error(experiment):
     figure = plot.predictions(experiment.runs, [("val-0", 500, 0, 9, 9), ("val-0", 0, 0, 9, 9)])
     first, second = grid(figure)
     assert all("lies outside the raster of 128 × 96 px" in cell for cell in first)
     assert all(isinstance(cell, np.ndarray) for cell in second)
 
 
-def test_no_run_to_read_is_a_row_of_reasons(tmp_path):
+def test_unreadable_runs_draw_one_row_of_errors(tmp_path):
     runs = pd.DataFrame({"run": ["a"], "uri": [str(tmp_path / "a")]})
     (row,) = grid(plot.predictions(runs))
     assert row[2] == "rv/pipeline-config.json does not exist."
 
 
-def test_titles_fall_back_on_ids_and_tell_equals_apart(experiment):
+def test_titles_fall_back_to_ids_and_are_unique(experiment):
     one = experiment.runs.head(1)
-    assert one.index[0] in said(plot.predictions(one))
+    assert one.index[0] in figure_texts(plot.predictions(one))
     twins = pd.concat([one, experiment.runs.assign(**{"params.lr": 0.01}).iloc[[1]]])
     twins.loc[twins.index[1], "params.width"] = 16
-    assert "width = 16" in said(plot.predictions(twins))
+    assert "width = 16" in figure_texts(plot.predictions(twins))
     repeats = experiment.runs.assign(**{"params.lr": [0.1, 0.1, 0.2]})
-    texts = said(plot.predictions(repeats))
+    texts = figure_texts(plot.predictions(repeats))
     assert texts.count("lr = 0.1") == 2
     assert {"4f2a00", "4f2a01"} <= set(texts)
     named = experiment.runs.assign(name=["best", "middle", "worst"])
-    assert {"best", "middle", "worst"} <= set(said(plot.predictions(named, label="name")))
+    assert {"best", "middle", "worst"} <= set(figure_texts(plot.predictions(named, label="name")))
 
 
-def test_whole_scenes_are_four_at_most_and_evenly_chosen(tmp_path):
+def test_at_most_four_evenly_spaced_scenes_are_shown_by_default(tmp_path):
     from tests.raster.samples import Experiment
 
     made = Experiment(tmp_path, scenes=10, size=(20, 30))
     made.add(0.1)
-    texts = said(plot.predictions(made.runs))
+    texts = figure_texts(plot.predictions(made.runs))
     assert [t for t in texts if t.startswith("val-")] == ["val-0", "val-3", "val-6", "val-9"]
 
 
-def test_large_windows_are_thinned_and_still_scored_whole(experiment):
+def test_large_windows_are_subsampled_but_scored_completely(experiment):
     (row,) = grid(plot.predictions(experiment.runs, scenes="val-0", max_px=32))
     assert {cell.shape[:2] for cell in row} == {(24, 32)}
 
 
-def test_wrong_words_lead_to_right_ones(experiment):
+def test_invalid_arguments_raise_errors_with_suggestions(experiment):
     runs = experiment.runs
     with pytest.raises(NotFound, match=r"No run has a scene 'val_0'. Did you mean 'val-0'"):
         plot.predictions(runs, scenes=["val_0"])
-    with pytest.raises(NotFound, match=r"no group 'valid'. Did you mean 'validation'"):
+    with pytest.raises(NotFound, match=r"Unknown group 'valid'. Did you mean 'validation'"):
         plot.predictions(runs, group="valid")
-    with pytest.raises(SpecError, match=r"no column 'thruth' to show. Did you mean 'truth'"):
+    with pytest.raises(SpecError, match=r"columns cannot contain 'thruth'. Did you mean 'truth'"):
         plot.predictions(runs, columns=("image", "thruth"))
     with pytest.raises(TableError, match=r"has no column 'uri'"):
         plot.predictions(runs.drop(columns="uri"))
@@ -192,8 +196,8 @@ def test_wrong_words_lead_to_right_ones(experiment):
 
 
 @pytest.mark.parametrize("split", [False, True])
-def test_a_scene_in_train_and_validation_is_shown_as_it_was_predicted(experiment, split):
-    """One image, trained on above row 48 (where all is missed) and validated below."""
+def test_scene_in_train_and_validation_is_shown_as_in_the_requested_group(experiment, split):
+    """Rows above 48 are in train (all false negatives), rows below in validation."""
     folder = Path(experiment.runs["uri"].iloc[0])
     ids = experiment.truth["val-0"]
     guess = ids.copy()
@@ -214,8 +218,8 @@ def test_a_scene_in_train_and_validation_is_shown_as_it_was_predicted(experiment
         write(folder / "rv/predict/val-0/labels.tif", guess[48:], transform=moved)
     experiment.write_config(folder, config(described[1:], train=described[:1]))
     runs = experiment.runs.head(1)
-    for asked in ({}, {"scenes": ["val-0"]}, {"windows": ("val-0", 0, 0, 128, 96)}):
-        figure = plot.predictions(runs, **asked)
+    for arguments in ({}, {"scenes": ["val-0"]}, {"windows": ("val-0", 0, 0, 128, 96)}):
+        figure = plot.predictions(runs, **arguments)
         assert captions(figure) == ["F1 1.00"]
     if split:
         truth = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180]], np.uint8)
@@ -226,7 +230,7 @@ def test_a_scene_in_train_and_validation_is_shown_as_it_was_predicted(experiment
         assert captions(plot.predictions(runs, group="train")) == ["F1 0.00"]
 
 
-def test_a_single_window_needs_no_list(experiment):
+def test_single_window_is_accepted_without_a_list(experiment):
     table = pd.DataFrame(
         {"scene": ["val-1", "val-0"], "col": 5, "row": 7, "width": 40, "height": 30, "score": 0.5}
     )
@@ -257,20 +261,20 @@ def test_a_single_window_needs_no_list(experiment):
         {"scene": ["val-0"], "col": [0], "row": [0], "width": [9], "height": [9]},
     ],
 )
-def test_what_is_no_window_is_told(experiment, windows):
-    with pytest.raises(SpecError, match=r"no window. Give scene, col|whole number of pixels"):
+def test_invalid_window_raises(experiment, windows):
+    with pytest.raises(SpecError, match=r"not a window. Give scene, col|whole number of pixels"):
         plot.predictions(experiment.runs, windows)
 
 
 @pytest.mark.parametrize("value", ["3", True, None, [1], float("nan"), -1])
-def test_numbers_are_numbers(experiment, value):
-    with pytest.raises(SpecError, match=r"max_px cannot be .* Give 1 or more pixels"):
+def test_invalid_max_px_and_iou_raise(experiment, value):
+    with pytest.raises(SpecError, match=r"max_px must be at least 1, got"):
         plot.predictions(experiment.runs, max_px=value)
-    with pytest.raises(SpecError, match=r"iou cannot be .* Give a number from 0 up to 1"):
+    with pytest.raises(SpecError, match=r"iou must be at least 0 and less than 1, got"):
         plot.predictions(experiment.runs, iou=value)
 
 
-def test_no_windows_and_no_scenes_are_told_as_such(experiment):
+def test_empty_windows_or_scenes_draw_a_note(experiment):
     table = pd.DataFrame(columns=["scene", "col", "row", "width", "height", "score"])
     for windows in (table, [], (), iter(())):
         figure = plot.predictions(experiment.runs, windows)
@@ -280,7 +284,7 @@ def test_no_windows_and_no_scenes_are_told_as_such(experiment):
 
 
 @pytest.mark.parametrize("what", ["bbox", "color"])
-def test_a_broken_config_is_the_words_of_one_cell(experiment, what):
+def test_broken_config_is_an_error_in_one_cell(experiment, what):
     folder = Path(experiment.runs["uri"].iloc[1])
     path = folder / "rv/pipeline-config.json"
     content = json.loads(path.read_text())
@@ -294,7 +298,7 @@ def test_a_broken_config_is_the_words_of_one_cell(experiment, what):
     assert all(isinstance(cell, np.ndarray) for cell in (first[2], first[4]))
 
 
-def test_empty_in_is_a_note_out(experiment):
+def test_empty_table_draws_a_note(experiment):
     empty = plot.predictions(experiment.runs.head(0))
     assert "No runs" in empty.axes[0].texts[0].get_text()
     nothing = plot.predictions(experiment.runs, group="test")
@@ -302,7 +306,7 @@ def test_empty_in_is_a_note_out(experiment):
     assert CLASSES["null_class"] == "null"
 
 
-def test_the_table_and_the_settings_of_matplotlib_stay_as_they_are(experiment):
+def test_table_and_rcparams_are_not_changed(experiment):
     import matplotlib
     import matplotlib.pyplot as plt
 
@@ -314,7 +318,7 @@ def test_the_table_and_the_settings_of_matplotlib_stay_as_they_are(experiment):
     assert not plt.get_fignums()
 
 
-def test_a_config_with_unusual_shapes_does_not_stop_the_rest(experiment):
+def test_invalid_config_values_do_not_affect_other_runs(experiment):
     uri = Path(experiment.runs["uri"].iloc[1])
     path = uri / "rv/pipeline-config.json"
     content = json.loads(path.read_text())

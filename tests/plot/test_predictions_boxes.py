@@ -12,12 +12,12 @@ import pytest
 from rvlab import plot
 from rvlab.plot._grid import colorize
 from rvlab.raster import boxes as raster_boxes
-from tests.plot.figure_contents import captions, entries, grid, outlines, said
+from tests.plot.figure_contents import captions, entries, figure_texts, grid, outlines
 from tests.raster.samples import config, photo, scene, town, write
 from tests.raster.test_truth import geojson, inference, lonlat
 
 HEIGHT, WIDTH, CELL = 96, 128, 32
-RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in colorize.ERROR_COLORS)
+TP, FP, FN, CONFUSED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 NAMES = ("ground", "house", "tree")
 COLORS = ((120, 120, 120), (255, 165, 0), (20, 90, 20))
 CLASSES = {"names": list(NAMES), "colors": [list(c) for c in COLORS], "null_class": "ground"}
@@ -32,7 +32,7 @@ def rectangle(col, row, width, height, **properties):
 
 
 class Town:
-    """Runs of one scene, ``a``, whose labels and predictions are GeoJSON."""
+    """Runs on one scene ``a`` whose labels and predictions are GeoJSON."""
 
     def __init__(self, root, task, classes, truth):
         self.root, self.task, self.classes, self.rows = root, task, classes, []
@@ -73,27 +73,27 @@ def detections(*rows):
 
 @pytest.fixture
 def detected(tmp_path):
-    """Two houses and a tree; a run that finds all, and one that errs in every way."""
+    """Two houses and a tree; a perfect run, and a run with every kind of error."""
     truth = [rectangle(*row[:4], class_name=row[4]) for row in TRUE]
     made = Town(tmp_path, "object_detection", DETECTED, truth)
     made.add(detections(*((*row, 0.9) for row in TRUE)))
     made.add(
         detections(
-            (12, 10, 30, 20, "house", 0.8),  # right
-            (60, 75, 18, 15, "house", 0.6),  # false
-            (100, 70, 20, 20, "house", 0.55),  # of another class
+            (12, 10, 30, 20, "house", 0.8),  # true positive
+            (60, 75, 18, 15, "house", 0.6),  # false positive
+            (100, 70, 20, 20, "house", 0.55),  # wrong class
         )
     )
     return made
 
 
 def parts(*rows):
-    """Edges in parts of the scene, as `outlines` tells them."""
+    """Return edges as fractions of the scene, as `outlines` returns them."""
     sides = np.array([(c, r, c + w, r + h) for c, r, w, h in rows], float).reshape(-1, 4)
     return sides / [WIDTH, HEIGHT, WIDTH, HEIGHT]
 
 
-def test_boxes_are_outlined_in_the_colors_of_their_classes_with_their_scores(detected):
+def test_boxes_have_class_colors_and_scores(detected):
     figure = plot.predictions(detected.runs)
     (row,) = grid(figure)
     image = photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0)
@@ -109,29 +109,29 @@ def test_boxes_are_outlined_in_the_colors_of_their_classes_with_their_scores(det
     assert entries(figure) == ["house", "tree"]
 
 
-def test_captions_count_missed_and_false_boxes(detected):
+def test_captions_count_false_negative_and_false_positive_boxes(detected):
     figure = plot.predictions(detected.runs)
-    # Houses: 1 found, 2 false, 1 missed: F1 0.4. Trees: 1 missed, F1 0.
+    # Houses: 1 TP, 2 FP, 1 FN: F1 0.4. Trees: 1 FN: F1 0.
     found = [" ".join(text.split()) for text in captions(figure)]
     assert found == ["F1 1.00 · 0 FN, 0 FP", "F1 0.20 · 2 FN, 2 FP"]
     one = plot.predictions(detected.runs, classes="house")
     assert " ".join(captions(one)[1].split()) == "F1 0.40 · 1 FN, 2 FP"
-    assert "F1: house in the window" in said(one)
+    assert "F1: house in the window" in figure_texts(one)
     weights = [t.get_fontweight() for t in figure.axes[0].texts if t.get_gid() == "caption"]
     assert weights == ["bold", "normal"]
 
 
-def test_errors_of_boxes_are_right_false_and_missed_ones(detected):
+def test_errors_show_true_positive_false_positive_and_false_negative_boxes(detected):
     figure = plot.predictions(detected.runs, show="errors")
     (row,) = grid(figure)
     assert (row[3] == colorize.dim_image(photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0))).all()
-    right, false, missed = outlines(figure, 0, 3)
-    assert (right[1] == RIGHT).all()
-    assert (false[1] == FALSE).all()
-    assert (missed[1] == MISSED).all()
-    assert [len(right[0]), len(false[0]), len(missed[0])] == [1, 2, 2]
-    assert [right[2], false[2], missed[2]] == [False, False, True]
-    assert np.allclose(missed[0], parts(TRUE[1][:4], TRUE[2][:4]), atol=0.01)
+    tp, fp, fn = outlines(figure, 0, 3)
+    assert (tp[1] == TP).all()
+    assert (fp[1] == FP).all()
+    assert (fn[1] == FN).all()
+    assert [len(tp[0]), len(fp[0]), len(fn[0])] == [1, 2, 2]
+    assert [tp[2], fp[2], fn[2]] == [False, False, True]
+    assert np.allclose(fn[0], parts(TRUE[1][:4], TRUE[2][:4]), atol=0.01)
     assert entries(figure) == [
         "true positive",
         "false positive",
@@ -144,23 +144,23 @@ def test_errors_of_boxes_are_right_false_and_missed_ones(detected):
     assert outlines(alone, 0, 3)[0][2]
 
 
-def test_a_stricter_overlap_makes_more_errors(detected):
+def test_higher_iou_gives_more_errors(detected):
     strict = plot.predictions(detected.runs, show="errors", iou=0.95)
     # The house is moved by two of its thirty columns.
     assert " ".join(captions(strict)[1].split()) == "F1 0.00 · 3 FN, 3 FP"
 
 
-def test_a_box_counts_in_the_window_that_holds_its_centre(detected):
+def test_box_counts_in_the_window_that_contains_its_centre(detected):
     windows = [("a", 0, 0, 64, 96), ("a", 64, 0, 64, 96)]
     figure = plot.predictions(detected.runs, windows, show="errors")
     found = [" ".join(text.split()) for text in captions(figure)]
     assert found[1] == "F1 1.00 · 0 FN, 0 FP"
     assert found[3] == "F1 0.00 · 2 FN, 2 FP"
-    # The missed house reaches into the first window, and is drawn there as well.
+    # The false negative also intersects the first window, and is drawn there as well.
     assert sum(len(edges) for edges, _, dashed in outlines(figure, 0, 3) if dashed) == 1
 
 
-def test_an_overlay_draws_the_truth_dashed_over_the_run(detected):
+def test_overlay_draws_truth_dashed_over_predictions(detected):
     figure = plot.predictions(detected.runs, show="overlay")
     own, truth = outlines(figure, 0, 3)
     assert own[1].tolist() == [list(COLORS[1])] * 3
@@ -178,13 +178,13 @@ def test_boxes_are_colored_by_their_scores(detected):
     assert texts == ["score", "0", "1"]
 
 
-def test_many_boxes_have_no_written_scores(detected):
+def test_many_boxes_have_no_score_text(detected):
     detected.add(detections(*((i * 8, 5, 6, 6, "tree", 0.7) for i in range(13))))
     figure = plot.predictions(detected.runs.iloc[[2]])
     assert not [t for t in figure.axes[0].texts if t.get_gid() == "score"]
 
 
-def test_a_scene_without_boxes_and_a_run_without_a_prediction(detected):
+def test_scene_without_boxes_and_run_without_prediction_are_drawn(detected):
     geojson(detected.root / "truth.json", [])
     detected.add([])
     detected.add(None)
@@ -196,14 +196,14 @@ def test_a_scene_without_boxes_and_a_run_without_a_prediction(detected):
         assert " ".join(captions(figure)[0].split()) == "F1 0.00 · 0 FN, 3 FP"
 
 
-def test_boxes_on_a_large_window_are_where_they_belong(detected):
+def test_boxes_are_scaled_with_a_subsampled_window(detected):
     figure = plot.predictions(detected.runs, max_px=64)
     ((edges, *_),) = outlines(figure, 0, 1)
     assert grid(figure)[0][1].shape == (48, 64, 3)
     assert np.allclose(edges, parts(*(r[:4] for r in TRUE)), atol=0.01)
 
 
-def test_boxes_of_a_scene_whose_image_is_lost_say_so(detected):
+def test_boxes_are_drawn_on_grey_if_the_image_is_missing(detected):
     (detected.root / "a.tif").unlink()
     (row,) = grid(plot.predictions(detected.runs))
     assert all(isinstance(cell, str) and "does not exist" in cell for cell in row)
@@ -226,7 +226,7 @@ def cells(ids, sure=3.0):
 
 @pytest.fixture
 def classified(tmp_path):
-    """A scene of three by four cells; a run that is right, and one that errs in every way."""
+    """A scene of 3 × 4 cells; a perfect run, and a run with every kind of error."""
     made = Town(tmp_path, "chip_classification", CLASSES, cells(TRUE_CELLS))
     guess = TRUE_CELLS.copy()
     guess[0, 0], guess[0, 2], guess[1, 1] = GROUND, HOUSE, HOUSE
@@ -236,13 +236,13 @@ def classified(tmp_path):
 
 
 def middles(cell):
-    """The pixels in the middle of the cells, and what the image has there."""
+    """Return the centre pixels of the cells, and those of the image."""
     at = np.arange(CELL // 2, 4 * CELL, CELL)
     image = photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0)
     return cell[np.ix_(at[:3], at)][..., :3], image[np.ix_(at[:3], at)]
 
 
-def test_cells_are_tinted_with_their_class_and_the_image_shows_through(classified):
+def test_cells_are_tinted_with_class_colors_over_the_image(classified):
     figure = plot.predictions(classified.runs)
     (row,) = grid(figure)
     for cell, ids in ((row[1], TRUE_CELLS), (row[2], TRUE_CELLS)):
@@ -254,7 +254,7 @@ def test_cells_are_tinted_with_their_class_and_the_image_shows_through(classifie
     assert len(edges) == 12
 
 
-def test_cells_are_scored_in_their_window(classified):
+def test_cells_are_scored_in_the_window(classified):
     from sklearn.metrics import f1_score
 
     guess = TRUE_CELLS.copy()
@@ -267,7 +267,7 @@ def test_cells_are_scored_in_their_window(classified):
     assert captions(part) == ["F1 1.00", f"F1 {f1:.2f}"]
 
 
-def test_errors_of_cells_tell_all_four(classified):
+def test_errors_of_cells_show_all_four_outcomes(classified):
     figure = plot.predictions(classified.runs, show="errors")
     (row,) = grid(figure)
     shown, image = middles(row[3])
@@ -278,19 +278,19 @@ def test_errors_of_cells_tell_all_four(classified):
 
     wanted = grey.astype(float)
     for (r, c), color in {
-        (0, 0): MISSED, (0, 1): RIGHT, (0, 2): FALSE, (1, 1): SWAPPED, (1, 2): RIGHT, (2, 3): RIGHT,
+        (0, 0): FN, (0, 1): TP, (0, 2): FP, (1, 1): CONFUSED, (1, 2): TP, (2, 3): TP,
     }.items():  # fmt: skip
         wanted[r, c] = grey[r, c] * 0.3 + tint(color)
     assert np.abs(shown - wanted).max() <= 2
     assert entries(figure)[:4] == ["true positive", "false positive", "false negative", "confused"]
     alone = plot.predictions(classified.runs, show="errors", classes="tree")
     shown, _ = middles(grid(alone)[0][3])
-    assert np.abs(shown[1, 1] - (grey[1, 1] * 0.3 + tint(MISSED))).max() <= 2
+    assert np.abs(shown[1, 1] - (grey[1, 1] * 0.3 + tint(FN))).max() <= 2
     assert (shown[0] == grey[0]).all()
     assert "confused" not in entries(alone)
 
 
-def test_scores_of_cells_are_probabilities_of_a_class(classified):
+def test_scores_of_cells_are_class_probabilities(classified):
     figure = plot.predictions(classified.runs, show="scores", classes="tree")
     (row,) = grid(figure)
     shown, image = middles(row[2])
@@ -303,7 +303,7 @@ def test_scores_of_cells_are_probabilities_of_a_class(classified):
     assert np.abs(truth - wanted).max() <= 2
 
 
-def test_an_overlay_of_cells_leaves_the_image_and_draws_lines_within_them(classified):
+def test_overlay_of_cells_draws_only_lines_within_the_cells(classified):
     figure = plot.predictions(classified.runs, show="overlay")
     (row,) = grid(figure)
     assert (row[3] == photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0)).all()
@@ -315,16 +315,16 @@ def test_an_overlay_of_cells_leaves_the_image_and_draws_lines_within_them(classi
     assert (sides < CELL).all()
 
 
-def test_runs_of_another_task_say_so(classified):
+def test_cell_of_a_run_with_another_task_shows_the_reason(classified):
     first = classified.runs.index[0]
     path = Path(classified.runs["uri"].iloc[1]) / "rv/pipeline-config.json"
     content = json.loads(path.read_text())
     path.write_text(json.dumps(content | {"type_hint": "object_detection"}))
     (row,) = grid(plot.predictions(classified.runs, columns=["truth", "runs"]))
-    assert row[2] == f"It does object detection; {first} does chip classification."
+    assert row[2] == f"Its task is object detection; that of {first} is chip classification."
 
 
-def test_raster_visions_names_of_the_tasks():
+def test_task_names_equal_those_of_raster_vision():
     assert (raster_boxes.CELLS, raster_boxes.DETECTION) == (
         "chip_classification",
         "object_detection",

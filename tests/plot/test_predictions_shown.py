@@ -1,4 +1,4 @@
-"""What `show=`, `classes=`, `bands=` and `stretch=` make of semantic segmentation."""
+"""Grids of semantic segmentation with `show=`, `classes=`, `bands=` and `stretch=`."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rvlab import plot
 from rvlab.errors import SpecError
 from rvlab.plot._grid import colorize
 from rvlab.raster import Classes
-from tests.plot.figure_contents import captions, entries, grid, said
+from tests.plot.figure_contents import captions, entries, figure_texts, grid
 from tests.raster.samples import CLASSES, Experiment, config, photo, raster_source, scene, write
 
 OWN = Classes(
@@ -22,7 +22,7 @@ OWN = Classes(
     ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0)),
     "null",
 )
-RIGHT, FALSE, MISSED, SWAPPED = (np.array(color) for _, color in colorize.ERROR_COLORS)
+TP, FP, FN, CONFUSED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 
 
 def guessed(experiment, run=0, name="val-0"):
@@ -31,7 +31,7 @@ def guessed(experiment, run=0, name="val-0"):
 
 
 def share(run, name, probability, **more):
-    """Keep a run's scores: of the class building `probability`, of the others what is left."""
+    """Write a run's scores: `probability` for building, the remainder for other classes."""
     folder = Path(run)
     rest = (1 - probability) / 3
     bands = np.stack([rest, probability, rest, rest]).astype(np.float32)
@@ -53,8 +53,8 @@ def test_errors_are_painted_over_the_grey_image(experiment):
     ids, guess = experiment.truth["val-0"], guessed(experiment, 2)
     grey = colorize.dim_image(photo(ids).transpose(1, 2, 0))
     cell = row[4]
-    assert (cell[(ids == guess) & (ids > 0)] == RIGHT).all()
-    assert (cell[(ids > 0) & (guess == 0)] == MISSED).all()
+    assert (cell[(ids == guess) & (ids > 0)] == TP).all()
+    assert (cell[(ids > 0) & (guess == 0)] == FN).all()
     assert (cell[(ids == 0) & (guess == 0)] == grey[(ids == 0) & (guess == 0)]).all()
     assert ((ids > 0) & (guess == 0)).sum() > 100
     assert (row[0][..., :3] == photo(ids).transpose(1, 2, 0)).all()
@@ -65,7 +65,7 @@ def test_errors_are_painted_over_the_grey_image(experiment):
     ]
 
 
-def test_errors_of_one_class_show_its_score_and_no_swaps(experiment):
+def test_errors_of_one_class_show_its_f1_without_confused_classes(experiment):
     from sklearn.metrics import f1_score
 
     folder = Path(experiment.runs["uri"].iloc[0])
@@ -77,7 +77,7 @@ def test_errors_of_one_class_show_its_score_and_no_swaps(experiment):
         experiment.runs.head(1), scenes=["val-0"], show="errors", classes="building"
     )
     (row,) = grid(figure)
-    assert (row[2][(ids != 1) & (guess == 1)] == FALSE).all()
+    assert (row[2][(ids != 1) & (guess == 1)] == FP).all()
     assert entries(figure) == [
         "true positive",
         "false positive",
@@ -86,14 +86,14 @@ def test_errors_of_one_class_show_its_score_and_no_swaps(experiment):
     ]
     f1 = f1_score(ids.ravel() == 1, guess.ravel() == 1)
     assert captions(figure) == [f"F1 {f1:.2f}"]
-    assert "F1: building in the window" in said(figure)
+    assert "F1: building in the window" in figure_texts(figure)
     both = plot.predictions(
         experiment.runs.head(1), scenes=["val-0"], show="errors", classes=["building", "road"]
     )
-    assert (grid(both)[0][2][(ids == 2) & (guess == 1)] == SWAPPED).all()
+    assert (grid(both)[0][2][(ids == 2) & (guess == 1)] == CONFUSED).all()
 
 
-def test_without_classes_all_but_the_null_class_are_of_interest(experiment):
+def test_classes_of_interest_default_to_all_except_null(experiment):
     figure = plot.predictions(experiment.runs, scenes=["val-0"], show="errors")
     truths = ["truth: background", "truth: building", "truth: road"]
     assert entries(figure)[4:] == truths
@@ -110,7 +110,7 @@ def test_without_classes_all_but_the_null_class_are_of_interest(experiment):
     assert entries(figure)[4:] == truths[1:]
 
 
-def test_a_class_that_a_window_lacks_has_no_score_in_it(experiment):
+def test_class_absent_from_a_window_has_no_f1(experiment):
     ids = experiment.truth["val-0"]
     rows = np.flatnonzero((ids != 2).all(axis=1))
     top = int(rows[0])
@@ -120,10 +120,10 @@ def test_a_class_that_a_window_lacks_has_no_score_in_it(experiment):
     assert (ids[top : top + 8] != 2).all()
     assert captions(figure) == ["F1 –"] * 3
     (row,) = grid(figure)
-    assert len(np.unique(row[2].reshape(-1, 3), axis=0)) > 1  # the ground is to be seen
+    assert len(np.unique(row[2].reshape(-1, 3), axis=0)) > 1  # the background image is visible
 
 
-def test_unlabelled_pixels_and_those_outside_the_areas_have_no_errors(experiment, tmp_path):
+def test_unlabelled_pixels_have_no_errors(experiment, tmp_path):
     from tests.raster.test_truth import box, feature, geojson
 
     ids = experiment.truth["val-0"].copy()
@@ -142,19 +142,19 @@ def test_unlabelled_pixels_and_those_outside_the_areas_have_no_errors(experiment
     grey = colorize.dim_image(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
     assert (row[0][:20] == grey[:20]).all()
     assert (row[0][:, 62:] == grey[:, 62:]).all()
-    assert (row[0][20:90, :58][ids[20:90, :58] == 1] == RIGHT).all()
-    assert (row[0][20:90, :58][ids[20:90, :58] == 0] == FALSE).all()
+    assert (row[0][20:90, :58][ids[20:90, :58] == 1] == TP).all()
+    assert (row[0][20:90, :58][ids[20:90, :58] == 0] == FP).all()
 
 
-def test_errors_without_truth_say_so_and_the_image_stands(experiment):
+def test_errors_without_truth_are_error_cells_and_the_image_is_drawn(experiment):
     (experiment.root / "val-0-labels.tif").unlink()
     (row,) = grid(plot.predictions(experiment.runs, scenes=["val-0"], show="errors"))
     assert isinstance(row[0], np.ndarray)
     assert row[1].endswith("does not exist.")
-    assert all(words.startswith("There are no errors to show without truth.") for words in row[2:])
+    assert all(words.startswith("Errors cannot be shown without truth.") for words in row[2:])
 
 
-def test_errors_of_a_scene_whose_image_is_lost_stand_on_plain_grey(experiment):
+def test_errors_are_drawn_on_grey_if_the_image_is_missing(experiment):
     (experiment.root / "val-0.tif").unlink()
     figure = plot.predictions(experiment.runs, scenes=["val-0"], show="errors", classes="building")
     (row,) = grid(figure)
@@ -162,10 +162,10 @@ def test_errors_of_a_scene_whose_image_is_lost_stand_on_plain_grey(experiment):
     ids, guess = experiment.truth["val-0"], guessed(experiment)
     neither = (ids != 1) & (guess != 1)
     assert len(np.unique(row[2][neither], axis=0)) == 1
-    assert (row[2][(ids == 1) & (guess == 1)] == RIGHT).all()
+    assert (row[2][(ids == 1) & (guess == 1)] == TP).all()
 
 
-def test_outlines_lie_over_the_image_in_the_colors_of_their_classes(experiment):
+def test_outlines_have_class_colors_over_the_image(experiment):
     figure = plot.predictions(
         experiment.runs, scenes=["val-0"], show="overlay", classes=["building", "road"]
     )
@@ -182,7 +182,7 @@ def test_outlines_lie_over_the_image_in_the_colors_of_their_classes(experiment):
     assert entries(figure) == ["building", "road"]
 
 
-def test_a_line_is_as_wide_on_a_huge_window_as_on_a_small_one(tmp_path):
+def test_outline_width_does_not_depend_on_the_window_size(tmp_path):
     made = Experiment(tmp_path, scenes=1, size=(1200, 1200))
     made.add(0.0)
     figure = plot.predictions(made.runs, show="overlay", classes="road", max_px=1200)
@@ -190,15 +190,15 @@ def test_a_line_is_as_wide_on_a_huge_window_as_on_a_small_one(tmp_path):
     road = (made.truth["val-0"][598:608] == 2).sum(axis=0) == 6
     lines = (row[2][600:606] == np.array(OWN.colors[2])).all(axis=-1)[:, road]
     assert row[2].shape[:2] == (1200, 1200)
-    assert lines.all()  # 1200 pixels on 260 of the screen: the road is all line
+    assert lines.all()  # 1200 pixels on 260 screen pixels: the outline fills the road
     small = plot.predictions(made.runs, [("val-0", 0, 590, 40, 40)], show="overlay", classes="road")
     (row,) = grid(small)
-    assert row[2].shape[0] > 200  # finer than the pixels of the window
+    assert row[2].shape[0] > 200  # more than the pixels of the window
     lines = (row[2] == np.array(OWN.colors[2])).all(axis=-1)
-    assert 0 < lines[:, 5].sum() <= 10  # two lines on 520 pixels, which 260 of the screen show
+    assert 0 < lines[:, 5].sum() <= 10  # two lines on 520 pixels, drawn on 260 screen pixels
 
 
-def test_scores_are_the_probability_of_a_class_and_a_run_without_says_so(experiment):
+def test_scores_are_class_probabilities_and_a_run_without_scores_shows_an_error(experiment):
     probability = np.linspace(0, 1, 96 * 128).reshape(96, 128)
     share(experiment.runs["uri"].iloc[1], "val-0", probability)
     more = {"scenes": ["val-0"], "show": "scores", "classes": "building"}
@@ -217,7 +217,7 @@ def test_scores_are_the_probability_of_a_class_and_a_run_without_says_so(experim
     assert np.abs(grid(other)[0][3].astype(int) - colorize.color_heat(left)).max() <= 2
 
 
-def test_scores_as_uint8_are_parts_of_255_and_unknown_ones_grey(experiment):
+def test_uint8_scores_are_divided_by_255_and_missing_scores_are_grey(experiment):
     probability = np.full((96, 128), 0.6)
     share(experiment.runs["uri"].iloc[0], "val-0", probability, as_uint8=True)
     unknown = probability.copy()
@@ -230,17 +230,17 @@ def test_scores_as_uint8_are_parts_of_255_and_unknown_ones_grey(experiment):
     assert (row[3][10:] == colorize.color_heat(0.6)).all()
 
 
-def test_scores_on_other_pixels_are_refused_with_both_sizes(experiment):
+def test_scores_of_another_size_show_an_error_with_both_sizes(experiment):
     share(experiment.runs["uri"].iloc[0], "val-0", np.full((50, 60), 0.5))
     (row,) = grid(plot.predictions(experiment.runs, scenes=["val-0"], show="scores"))
     assert row[2] == "The scores have 60 × 50 px, the scene 128 × 96 px."
 
 
-def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
+def test_invalid_arguments_raise_before_drawing(experiment):
     runs = experiment.runs
     with pytest.raises(SpecError, match=r"show cannot be 'error'. Did you mean 'errors'"):
         plot.predictions(runs, show="error")
-    with pytest.raises(SpecError, match=r"no class 'bilding'. Did you mean 'building'"):
+    with pytest.raises(SpecError, match=r"Unknown class 'bilding'. Did you mean 'building'"):
         plot.predictions(runs, show="errors", classes=["road", "bilding"])
     with pytest.raises(SpecError, match=r"classes is empty"):
         plot.predictions(runs, show="errors", classes=[])
@@ -250,13 +250,13 @@ def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
         plot.predictions(runs, bands=[0, 1, 2, 3])
     with pytest.raises(SpecError, match=r"stretch cannot be \(98, 2\)"):
         plot.predictions(runs, stretch=(98, 2))
-    with pytest.raises(SpecError, match=r"iou cannot be 1.5"):
+    with pytest.raises(SpecError, match=r"iou must be at least 0 and less than 1, got 1.5"):
         plot.predictions(runs, iou=1.5)
-    with pytest.raises(SpecError, match=r"max_px cannot be 0"):
+    with pytest.raises(SpecError, match=r"max_px must be at least 1, got 0"):
         plot.predictions(runs, max_px=0)
 
 
-def test_a_grid_larger_than_memory_is_refused_with_both_numbers(experiment, monkeypatch):
+def test_grid_above_the_memory_limit_shows_an_error_with_both_sizes(experiment, monkeypatch):
     monkeypatch.setattr("rvlab.plot._grid.options.MAX_BYTES", 400_000)
     windows = [("val-0", 0, 0, 128, 96), ("val-1", 0, 0, 90, 90)]
     first, second = grid(plot.predictions(experiment.runs, windows))
@@ -268,7 +268,7 @@ def test_a_grid_larger_than_memory_is_refused_with_both_numbers(experiment, monk
 
 
 def deep(experiment, groups=None):
-    """The scenes as four channels of 16 bits, without data at the left."""
+    """Write the scenes as four 16-bit channels, with nodata at the left."""
     for name, ids in experiment.truth.items():
         red, green, blue = photo(ids).astype(np.uint16) * 40 + 1
         array = np.stack([red, green, blue, red[::-1]])
@@ -282,7 +282,7 @@ def deep(experiment, groups=None):
         path.write_text(json.dumps(content))
 
 
-def test_multispectral_imagery_is_shown_in_the_first_group_of_the_config(experiment):
+def test_multispectral_imagery_uses_the_first_display_group(experiment):
     deep(experiment, {"Infrared": [3, 1, 2], "RGB": [0, 1, 2]})
     more = {"scenes": ["val-0"], "columns": ["image"]}
     ((infrared,),) = grid(plot.predictions(experiment.runs, **more))
@@ -296,20 +296,20 @@ def test_multispectral_imagery_is_shown_in_the_first_group_of_the_config(experim
     ((grey,),) = grid(plot.predictions(experiment.runs, bands=[3], stretch="minmax", **more))
     assert (grey[..., 0] == grey[..., 2]).all()
     brightest = grey[:, 10:, 0]
-    assert (brightest == 255).sum() < 20  # the greatest value alone
+    assert (brightest == 255).sum() < 20  # only the largest value
     deep(experiment)
     ((first,),) = grid(plot.predictions(experiment.runs, **more))
     assert (first == plain).all()
 
 
-def test_a_group_that_the_image_has_no_channels_for_says_so_in_its_cell(experiment):
+def test_display_group_with_missing_channels_is_an_error_cell(experiment):
     deep(experiment, {"Far": [7]})
     (row,) = grid(plot.predictions(experiment.runs, scenes=["val-0"]))
     assert row[0].endswith("has no channel 7; the scene's channels are 0 to 3.")
     assert all(isinstance(cell, np.ndarray) for cell in row[1:])
 
 
-def test_pixels_without_data_are_white_below_outlines(experiment):
+def test_nodata_pixels_are_white_below_outlines(experiment):
     deep(experiment)
     more = {"scenes": ["val-0"], "show": "overlay", "classes": "building", "columns": ["runs"]}
     (row,) = grid(plot.predictions(experiment.runs, **more))
@@ -319,7 +319,7 @@ def test_pixels_without_data_are_white_below_outlines(experiment):
     assert (blank == 255).all()
 
 
-def test_imagery_without_a_position_has_no_scale_bar(tmp_path):
+def test_imagery_without_georeference_has_no_scale_bar(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     made.add(0.1)
     ids = made.truth["val-0"]
@@ -330,10 +330,10 @@ def test_imagery_without_a_position_has_no_scale_bar(tmp_path):
         figure = plot.predictions(made.runs, show=show, classes="building")
         assert captions(figure) == ["F1 1.00"]
         assert not figure.axes[0].lines
-        assert not any("per px" in text for text in said(figure))
+        assert not any("per px" in text for text in figure_texts(figure))
 
 
-def test_runs_whose_scenes_differ_say_in_what_and_from_which_run(experiment):
+def test_cells_of_runs_with_different_scenes_show_the_difference(experiment):
     first = experiment.runs.index[0]
     ids = experiment.truth["val-0"]
 
@@ -349,10 +349,9 @@ def test_runs_whose_scenes_differ_say_in_what_and_from_which_run(experiment):
     add("nowhere", ids, crs=None)
     wanted = [
         f"Its scene val-0 has 60 × 50 px, that of {first} 128 × 96 px.",
-        f"Its scene val-0 begins at 700000, 3999000 on the ground, that of {first} at 663000, "
-        "3999000.",
-        f"Its scene val-0 lies in EPSG:32612, that of {first} in EPSG:32611.",
-        f"Its scene val-0 lies in no CRS, that of {first} in EPSG:32611.",
+        f"Its scene val-0 has its origin at 700000, 3999000, that of {first} at 663000, 3999000.",
+        f"Its scene val-0 has CRS EPSG:32612, that of {first} has CRS EPSG:32611.",
+        f"Its scene val-0 has CRS none, that of {first} has CRS EPSG:32611.",
     ]
     for number, words in enumerate(wanted, start=3):
         two = experiment.runs.iloc[[0, number]]
@@ -362,7 +361,7 @@ def test_runs_whose_scenes_differ_say_in_what_and_from_which_run(experiment):
         assert row[2] == words
 
 
-def test_a_copy_of_the_image_elsewhere_is_the_same_scene(experiment):
+def test_copy_of_the_image_at_another_path_is_the_same_scene(experiment):
     ids = experiment.truth["val-0"]
     image = write(experiment.root / "copy/val-0.tif", photo(ids))
     folder = experiment.add(0.1, lr=1, width=8)
@@ -375,7 +374,7 @@ def test_a_copy_of_the_image_elsewhere_is_the_same_scene(experiment):
 
 @pytest.mark.parametrize("runs", [1, 2, 6])
 @pytest.mark.parametrize("show", ["labels", "errors", "overlay", "scores"])
-def test_no_words_lie_over_others(experiment, runs, show):
+def test_texts_do_not_overlap(experiment, runs, show):
     for i in range(3):
         experiment.add(0.1, lr=i, backbone_and_its_weights="resnet50_pretrained", width=8)
     share(experiment.runs["uri"].iloc[0], "val-0", np.full((96, 128), 0.3))
@@ -405,7 +404,7 @@ def test_no_words_lie_over_others(experiment, runs, show):
             assert across <= 0.5 or down <= 0.5
 
 
-def test_labels_are_drawn_in_no_color_but_those_of_their_classes(tmp_path):
+def test_labels_are_drawn_only_in_class_colors(tmp_path):
     from PIL import Image
 
     made = Experiment(tmp_path, scenes=1, size=(400, 500))
@@ -423,10 +422,10 @@ def test_labels_are_drawn_in_no_color_but_those_of_their_classes(tmp_path):
     image, truth = figure.axes[0].images
     assert colors(truth) == set(OWN.colors[:3])
     own = {tuple(c) for c in photo(made.truth["val-0"]).reshape(3, -1).T.tolist()}
-    assert len(colors(image) - own) > 100  # means of pixels
+    assert len(colors(image) - own) > 100  # averaged colors
 
 
-def test_a_long_name_of_a_scene_has_its_room():
+def test_long_scene_name_fits_the_row_title():
     from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
     from rvlab.plot._grid.legend import GridLegend
 

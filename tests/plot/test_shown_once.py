@@ -1,4 +1,4 @@
-"""What a notebook shows, and what an import costs."""
+"""Display of plots in a notebook, and imports of the plot package."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def pictures(cell):
 def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatch):
     import nbformat
 
-    monkeypatch.delenv("MPLBACKEND", raising=False)  # a kernel takes its own then
+    monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel uses the inline backend
 
     path = str(tmp_path / "runs.pkl")
     experiment.runs.to_pickle(path)
@@ -66,7 +66,7 @@ def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatc
     assert not errors
 
 
-def test_importing_plots_loads_nothing_heavy():
+def test_importing_plot_does_not_import_heavy_packages():
     code = (
         "import sys, rvlab.plot; dir(rvlab.plot)\n"
         "slow = {'matplotlib', 'pandas', 'rasterio', 'torch', 'shapely', 'sklearn'}\n"
@@ -76,7 +76,7 @@ def test_importing_plots_loads_nothing_heavy():
     subprocess.run([sys.executable, "-c", code], check=True)
 
 
-def test_an_unknown_plot_is_an_attribute_error():
+def test_unknown_plot_raises_attribute_error():
     from rvlab import plot
 
     with pytest.raises(AttributeError, match="has no attribute 'curve'"):

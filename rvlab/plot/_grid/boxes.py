@@ -1,4 +1,4 @@
-"""Cells of chip classification and object detection: rectangles with a class over the image."""
+"""Grid cells of chip classification and object detection: rectangles over the image."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from rvlab.plot._grid.rectangles import Rectangles
 from rvlab.raster.boxes import CELLS, Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.scene import RGB
 
-MAX_SCORE_TEXTS = 12  # boxes in a cell whose scores are written
+MAX_SCORE_TEXTS = 12  # a grid cell with more boxes shows no scores as text
 
 TRUTH_COLOR: RGB = (255, 255, 255)
-"""The color of the truth over the boxes of a run, and of the lines between cells."""
+"""The color of true boxes over a run's boxes, and of the lines between classified cells."""
 
-_TINT, _STRONG, _HEAT = 0.45, 0.7, 0.88  # of cells over the image, and over light grey
-_INSET = 0.06  # of a cell's side, so that neighbours have a line each
+_TINT, _STRONG, _HEAT = 0.45, 0.7, 0.88  # alpha of classified cells: on the image, on grey, as heat
+_INSET = 0.06  # share of a side, so that the outlines of neighbours do not overlap
 
 
 @dataclass(frozen=True)
 class BoxComparison:
-    """What a run said of a whole scene, and which of it is right.
+    """Predicted and true boxes of a scene, and their outcomes.
 
     Args:
         guess: The predicted boxes.
-        truth: The true ones; an error if there are none to read.
-        found: Their outcomes; None without truth.
+        truth: The true boxes, or the error if they cannot be read.
+        found: The outcomes (TP, FP, FN) of both; None without truth.
     """
 
     guess: Boxes
@@ -50,12 +50,12 @@ class BoxComparison:
 
 
 def scene_truth_boxes(place: GridRow) -> Boxes:
-    """The true boxes of the whole scene."""
+    """Read the true boxes of the complete scene."""
     return truth_boxes(place.labels)
 
 
 def box_truth_cell(canvas: RowContext, found: Boxes) -> CellContent:
-    """The cell of the truth."""
+    """Build the truth cell of a row."""
     view, own = canvas.view, canvas.place.run_classes
     boxes = found.intersecting(canvas.place.clipped_window)
     if canvas.place.task == CELLS and view.show == "scores":
@@ -86,17 +86,17 @@ def compare_boxes(
     scene: raster.Scene,
     own: raster.Classes,
 ) -> BoxComparison:
-    """Read the boxes of a run and match them with the truth, once for all windows of a scene.
+    """Read the boxes of a run and match them with the truth, once per scene.
 
     Args:
         place: Any window of the scene.
-        view: Says how far boxes must overlap.
-        truth: What `scene_truth_boxes` gave.
-        scene: Of the run.
-        own: Its classes.
+        view: Its `iou` is the overlap above which boxes match.
+        truth: The result of `scene_truth_boxes`.
+        scene: The scene in the run's config.
+        own: The classes of the run.
 
     Raises:
-        RasterError: If there is no prediction.
+        RasterError: If the run has no prediction of the scene.
     """
     guess = predicted_boxes(scene, own, place.labels)
     if isinstance(truth, RvlabError):
@@ -104,21 +104,21 @@ def compare_boxes(
     return BoxComparison(guess, truth, match_outcomes(truth, guess, place.task, iou=view.iou))
 
 
-def box_prediction_cell(canvas: RowContext, told: BoxComparison) -> CellContent:
-    """The cell of a run.
+def box_prediction_cell(canvas: RowContext, comparison: BoxComparison) -> CellContent:
+    """Build the cell of a run.
 
     Raises:
-        RasterError: If it has nothing to show.
+        RasterError: If the run has nothing to show.
     """
     own, show, is_cells = canvas.place.run_classes, canvas.view.show, canvas.place.task == CELLS
-    shown = told.guess.intersecting(canvas.place.clipped_window)
-    # The probability of a class is that of all cells, whatever they were taken for.
+    shown = comparison.guess.intersecting(canvas.place.clipped_window)
+    # Every classified cell has a probability of the class, whichever class was predicted.
     if show == "overlay" or (show == "scores" and not is_cells):
         shown = shown.select(np.isin(shown.class_ids, canvas.view.class_ids(own)))
     if show == "errors":
-        cell, shown = _errors_cell(canvas, told), shown.select(np.zeros(len(shown), bool))
+        cell, shown = _errors_cell(canvas, comparison), shown.select(np.zeros(len(shown), bool))
     elif show == "overlay":
-        cell = _overlay_cell(canvas, shown, told.truth)
+        cell = _overlay_cell(canvas, shown, comparison.truth)
     elif show == "scores":
         cell = _scores_cell(canvas, shown)
     elif is_cells:
@@ -127,7 +127,7 @@ def box_prediction_cell(canvas: RowContext, told: BoxComparison) -> CellContent:
         cell = GridCell(
             canvas.ground, boxes=[_box_rectangles(canvas, shown, own, texts=_score_texts(shown))]
         )
-    caption, f1 = _score_caption(canvas, told)
+    caption, f1 = _score_caption(canvas, comparison)
     return CellContent(replace(cell, caption=caption), frozenset(shown.class_ids.tolist()), f1)
 
 
@@ -150,13 +150,13 @@ def _scores_cell(canvas: RowContext, boxes: Boxes) -> GridCell:
     view, own = canvas.view, canvas.place.run_classes
     if canvas.place.task == CELLS:
         if boxes.probabilities is None and len(boxes):
-            raise RasterError("This run's predictions hold no scores.")
+            raise RasterError("This run's predictions contain no scores.")
         (class_id, *_rest) = view.class_ids(own)
         none = np.zeros((len(boxes), len(own)))
         chances = none if boxes.probabilities is None else boxes.probabilities
         return _heat_cell(canvas, boxes, chances[:, class_id])
     if len(boxes) and np.isnan(boxes.scores).all():
-        raise RasterError("This run's predictions hold no scores.")
+        raise RasterError("This run's predictions contain no scores.")
     bounds = _to_cell_pixels(canvas, boxes)
     return GridCell(
         canvas.ground,
@@ -164,19 +164,19 @@ def _scores_cell(canvas: RowContext, boxes: Boxes) -> GridCell:
     )
 
 
-def _errors_cell(canvas: RowContext, told: BoxComparison) -> GridCell:
-    truth, guess, found = told.truth, told.guess, told.found
+def _errors_cell(canvas: RowContext, comparison: BoxComparison) -> GridCell:
+    truth, guess, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
-        raise RasterError(f"There are no errors to show without truth. {truth}")
+        raise RasterError(f"Errors cannot be shown without truth. {truth}")
     of = canvas.view.class_ids(canvas.place.run_classes)
     part, ground = canvas.place.clipped_window, canvas.dimmed
-    said = np.isin(guess.class_ids, of) & guess.touching(part)
-    there = np.isin(truth.class_ids, of) & truth.touching(part)
+    predicted = np.isin(guess.class_ids, of) & guess.touching(part)
+    true_here = np.isin(truth.class_ids, of) & truth.touching(part)
     if canvas.place.task != CELLS:
         sets = [
-            (guess.select(said & found.correct), TRUE_POSITIVE, False),
-            (guess.select(said & found.false_positives), FALSE_POSITIVE, False),
-            (truth.select(there & found.false_negatives), FALSE_NEGATIVE, True),
+            (guess.select(predicted & found.correct), TRUE_POSITIVE, False),
+            (guess.select(predicted & found.false_positives), FALSE_POSITIVE, False),
+            (truth.select(true_here & found.false_negatives), FALSE_NEGATIVE, True),
         ]
         layers = [
             Rectangles(
@@ -192,20 +192,20 @@ def _errors_cell(canvas: RowContext, told: BoxComparison) -> GridCell:
     truly = np.isin(truth.class_ids, of)[partner] if len(truth) else np.zeros(len(guess), bool)
     touches = guess.touching(part)
     kinds = [
-        (said & found.correct, TRUE_POSITIVE),
-        (said & found.false_positives & ~truly, FALSE_POSITIVE),
-        (touches & found.false_positives & truly & ~said, FALSE_NEGATIVE),
-        (said & found.false_positives & truly, CONFUSED),
+        (predicted & found.correct, TRUE_POSITIVE),
+        (predicted & found.false_positives & ~truly, FALSE_POSITIVE),
+        (touches & found.false_positives & truly & ~predicted, FALSE_NEGATIVE),
+        (predicted & found.false_positives & truly, CONFUSED),
     ]
     which = np.concatenate([np.flatnonzero(mask) for mask, _ in kinds])
     colors = np.concatenate([_repeat_color(color, int(mask.sum())) for mask, color in kinds])
     return _tinted_cell(canvas, guess.select(which), colors, ground=ground, alpha=_STRONG)
 
 
-def _score_caption(canvas: RowContext, told: BoxComparison) -> tuple[str, float | None]:
-    """Outcomes are of the whole scene; a box counts in the window that holds its centre."""
+def _score_caption(canvas: RowContext, comparison: BoxComparison) -> tuple[str, float | None]:
+    """Return caption and F1 of a window; a box counts in the window that contains its centre."""
     place, view = canvas.place, canvas.view
-    truth, guess, found = told.truth, told.guess, told.found
+    truth, guess, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         return "F1 –", None
     window, k, only = (
@@ -213,10 +213,10 @@ def _score_caption(canvas: RowContext, told: BoxComparison) -> tuple[str, float 
         len(place.run_classes),
         view.single_class_id(place.run_classes),
     )
-    true, said = truth.centred_in(window), guess.centred_in(window)
+    true, predicted = truth.centred_in(window), guess.centred_in(window)
     sets = (
         truth.class_ids[true & found.truth_found],
-        guess.class_ids[said & found.false_positives],
+        guess.class_ids[predicted & found.false_positives],
         truth.class_ids[true & found.false_negatives],
     )
     counts = metrics.detection_counts(*(np.bincount(ids, minlength=k) for ids in sets))
@@ -224,13 +224,13 @@ def _score_caption(canvas: RowContext, told: BoxComparison) -> tuple[str, float 
     caption = "F1 –" if math.isnan(f1) else f"F1 {f1:.2f}"
     if place.task != CELLS:
         of = list(view.class_ids(place.run_classes))
-        wrong, missed = int(counts.fp[of].sum()), int(counts.fn[of].sum())
-        caption += f" · {missed}\N{NO-BREAK SPACE}FN, {wrong}\N{NO-BREAK SPACE}FP"
+        fp, fn = int(counts.fp[of].sum()), int(counts.fn[of].sum())
+        caption += f" · {fn}\N{NO-BREAK SPACE}FN, {fp}\N{NO-BREAK SPACE}FP"
     return caption, f1
 
 
 def _open_window(place: GridRow) -> raster.Window:
-    """The window; where it ends at the scene's edge, with all that stands out over it."""
+    """Return the window, extended beyond the scene's edges to include boxes there."""
     part, grid, far = place.clipped_window, place.labels.grid, 10**9
     col, row = (start if start > 0 else -far for start in (part.col, part.row))
     stop_col = part.stop_col if part.stop_col < grid.width else far
@@ -239,7 +239,7 @@ def _open_window(place: GridRow) -> raster.Window:
 
 
 def _to_cell_pixels(canvas: RowContext, boxes: Boxes, *, inset: float = 0.0) -> NDArray[np.float64]:
-    """Bounds in pixels of the cell."""
+    """Return the bounds of boxes in pixels of the cell."""
     part = canvas.place.clipped_window
     moved = (boxes.bounds - np.array([part.col, part.row] * 2)) * canvas.scale
     if inset:
@@ -274,7 +274,7 @@ def _tinted_cell(
     ground: Pixels | None = None,
     alpha: float = _TINT,
 ) -> GridCell:
-    """Cells filled with a color that the image shows through, and a line around each."""
+    """Fill classified cells with a translucent color and outline them."""
     placed = _to_cell_pixels(canvas, boxes)
     rows, columns = canvas.shape
     layer = np.zeros((rows, columns, 4), np.uint8)

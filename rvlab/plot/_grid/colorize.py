@@ -1,4 +1,4 @@
-"""Class ids, errors, outlines and probabilities as pixels of red, green and blue; no matplotlib."""
+"""Convert class ids, errors, outlines and probabilities to RGB pixels, without matplotlib."""
 
 from __future__ import annotations
 
@@ -13,23 +13,25 @@ from rvlab.raster.scene import RGB, Classes
 Pixels = NDArray[np.uint8]
 
 OTHER_COLOR: RGB = (255, 0, 255)
-"""The color of an id that is none of the classes."""
+"""The color of an id that no class has."""
 
 TRUE_POSITIVE: RGB = (0, 158, 115)
 FALSE_POSITIVE: RGB = (213, 94, 0)
 FALSE_NEGATIVE: RGB = (0, 114, 178)
 CONFUSED: RGB = (240, 228, 66)
 
-# Okabe and Ito, "Color universal design" (2008). On the light grey of `dim_image` each stands apart
-# for the eyes of deuteranopes and protanopes, too.
+# Okabe and Ito, "Color universal design" (2008). Deuteranopes and protanopes can also distinguish
+# them on the light grey of `dim_image`.
 ERROR_COLORS: tuple[tuple[str, RGB], ...] = (
     ("true positive", TRUE_POSITIVE),
     ("false positive", FALSE_POSITIVE),
     ("false negative", FALSE_NEGATIVE),
     ("confused", CONFUSED),
 )
-"""What `errors` tells apart, for a legend: true positive, false positive, false negative, and a
-class of interest that was taken for another one, which is false for one and missed for the other.
+"""Labels and colors of the outcomes in `color_errors`, for a legend.
+
+"Confused" is one class of interest predicted as another: a false negative of the true class and a
+false positive of the predicted class.
 """
 
 UNKNOWN_COLOR: RGB = (160, 160, 160)
@@ -37,9 +39,9 @@ UNKNOWN_COLOR: RGB = (160, 160, 160)
 
 _DIM_FROM, _DIM_TO = 196.0, 250.0  # the grey of black and of white pixels behind errors
 
-# Every 15th color of matplotlib's viridis (van der Walt and Smith, 2015), whose lightness rises
-# evenly, so that it is right in a black and white print; between them straight lines, at most 5
-# of 255 off.
+# Every 15th color of matplotlib's viridis (van der Walt and Smith, 2015). Its lightness increases
+# evenly, so that it is also correct in black and white. Linear interpolation between these colors
+# is off by at most 5 of 255.
 _VIRIDIS = (
     "440154 481769 472a7a 433d84 3d4e8a 355e8d 2e6d8e 297b8e 23898e "
     "1f978b 21a585 2eb37c 46c06f 65cb5e 89d548 b0dd2f d8e219 fde725"
@@ -47,14 +49,14 @@ _VIRIDIS = (
 
 
 def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
-    """Class ids in the colors of their classes.
+    """Color class ids with the colors of their classes.
 
     Args:
-        ids: Of any shape, 0 to 255; ids that are no class become `OTHER_COLOR`.
-        classes: Of a run.
+        ids: Class ids of any shape, 0 to 255; ids that no class has become `OTHER_COLOR`.
+        classes: The classes of a run.
 
     Returns:
-        That shape, and 3.
+        RGB in an additional last axis of length 3.
     """
     palette = np.full((256, 3), OTHER_COLOR, np.uint8)
     palette[: len(classes)] = classes.colors
@@ -77,27 +79,27 @@ def color_errors(
 
     Args:
         truth: Class ids, shape (rows, columns).
-        guess: The same of a prediction.
-        classes: Of the run; pixels whose truth is its null class, or no class, stay transparent.
+        guess: Predicted class ids, same shape.
+        classes: The classes of the run. Pixels whose truth is the null class, or no class, stay
+            transparent.
         of: Ids of the classes of interest.
-        inside: Pixels outside have no label and stay transparent; None takes all.
+        inside: Mask of labelled pixels; others stay transparent. None includes all pixels.
 
     Returns:
-        Shape (rows, columns, 4): the colors of `ERROR_COLORS`, alpha 255; 0 where there is nothing
-            of
-        these classes, and the color is black there.
+        Shape (rows, columns, 4): the colors of `ERROR_COLORS` with alpha 255; black with alpha 0
+        where neither truth nor prediction is a class of interest.
     """
     known, wanted = np.zeros(256, np.bool_), _class_mask(of)
     known[: len(classes)] = True
     if classes.unlabelled_id is not None:
         known[classes.unlabelled_id] = False
-    there, said = (known & wanted)[:, np.newaxis], wanted[np.newaxis]
-    # The outcome of each pair of a true and a predicted id: its place in the palette, 0 is none.
+    true_class, predicted = (known & wanted)[:, np.newaxis], wanted[np.newaxis]
+    # The palette index of each pair of a true and a predicted id; 0 is transparent.
     pairs = np.zeros((256, 256), np.uint8)
-    pairs[there & said] = 4
-    pairs[there & ~said] = 3
-    pairs[known[:, np.newaxis] & ~wanted[:, np.newaxis] & said] = 2
-    pairs[np.diag(there[:, 0] & said[0])] = 1
+    pairs[true_class & predicted] = 4
+    pairs[true_class & ~predicted] = 3
+    pairs[known[:, np.newaxis] & ~wanted[:, np.newaxis] & predicted] = 2
+    pairs[np.diag(true_class[:, 0] & predicted[0])] = 1
     palette = np.zeros((len(ERROR_COLORS) + 1, 4), np.uint8)
     palette[1:, :3] = [color for _, color in ERROR_COLORS]
     palette[1:, 3] = 255
@@ -110,15 +112,15 @@ def color_errors(
 def color_outlines(
     ids: ArrayLike, classes: Classes, *, of: Sequence[int], width: int = 1
 ) -> Pixels:
-    """The outlines of each class's areas, in the class's color and within the area.
+    """Draw the outlines of each class's areas, in the class's color and within the area.
 
-    The edge of the array is no edge of an area: what is cut there goes on.
+    The edge of the array is not outlined, because areas may continue beyond it.
 
     Args:
         ids: Class ids, shape (rows, columns).
-        classes: Of the run.
-        of: Ids of the classes that are outlined.
-        width: Of a line, in pixels of the array.
+        classes: The classes of the run.
+        of: Ids of the classes to outline.
+        width: Line width, in pixels of the array.
 
     Returns:
         Shape (rows, columns, 4); alpha is 255 on a line, else 0.
@@ -139,13 +141,13 @@ def color_outlines(
 
 
 def color_heat(probability: ArrayLike) -> Pixels:
-    """Probabilities on a scale from dark blue over green to yellow.
+    """Color probabilities on a scale from dark blue through green to yellow.
 
     Args:
-        probability: 0 to 1, any shape; values outside are cut, NaN becomes `UNKNOWN_COLOR`.
+        probability: 0 to 1, any shape; values outside are clipped, NaN becomes `UNKNOWN_COLOR`.
 
     Returns:
-        That shape with a last axis of 3.
+        RGB in an additional last axis of length 3.
     """
     values = np.asarray(probability, np.float64)
     known = np.isfinite(values)
@@ -156,11 +158,11 @@ def color_heat(probability: ArrayLike) -> Pixels:
 
 
 def blend_over(image: ArrayLike, layer: ArrayLike) -> Pixels:
-    """A layer laid over an image.
+    """Blend a layer over an image.
 
     Args:
         image: Shape (rows, columns, 3), 0 to 255.
-        layer: Shape (rows, columns, 4); its alpha from 0 (the image shows) to 255.
+        layer: Shape (rows, columns, 4); alpha from 0 (transparent) to 255 (opaque).
 
     Returns:
         Shape (rows, columns, 3).
@@ -169,16 +171,16 @@ def blend_over(image: ArrayLike, layer: ArrayLike) -> Pixels:
     alpha = top[..., 3:]
     if ((alpha == 0) | (alpha == 255)).all():
         return np.where(alpha == 255, top[..., :3], under)
-    share = alpha.astype(np.uint16)  # holds 255 * 255 and what is added to round
+    share = alpha.astype(np.uint16)  # large enough for 255 * 255 + 127
     return ((top[..., :3] * share + under * (255 - share) + 127) // 255).astype(np.uint8)
 
 
 def set_alpha(layer: ArrayLike, alpha: float) -> Pixels:
-    """A layer that is seen through.
+    """Make a layer translucent.
 
     Args:
         layer: Shape (rows, columns, 3 or 4).
-        alpha: By how much what is seen in it covers what lies below, 0 to 1.
+        alpha: Opacity by which existing alpha is multiplied, 0 to 1.
 
     Returns:
         Shape (rows, columns, 4).
@@ -189,7 +191,7 @@ def set_alpha(layer: ArrayLike, alpha: float) -> Pixels:
 
 
 def dim_image(image: ArrayLike) -> Pixels:
-    """An image in light grey, as a ground on which colors stand out.
+    """Convert an image to light grey, as a background on which colors are visible.
 
     Args:
         image: Shape (rows, columns, 3), 0 to 255.
@@ -204,9 +206,9 @@ def dim_image(image: ArrayLike) -> Pixels:
 
 
 def _class_mask(of: Sequence[int]) -> NDArray[np.bool_]:
-    picked = np.zeros(256, np.bool_)
-    picked[list(of)] = True
-    return picked
+    mask = np.zeros(256, np.bool_)
+    mask[list(of)] = True
+    return mask
 
 
 def _viridis_table() -> Pixels:

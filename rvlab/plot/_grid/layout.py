@@ -1,4 +1,4 @@
-"""A grid of pictures with captions, laid out by hand on one axes: many axes are slow to draw."""
+"""Layout of a grid of pictures with captions on one axes, because many axes are slow to draw."""
 
 from __future__ import annotations
 
@@ -26,22 +26,22 @@ _WIDE, _CELL_MIN, _CELL_MAX = 11.5, 1.5, 2.6
 _FLAT, _TALL = 0.45, 1.6  # height over width of a cell, at least and at most
 _SMALL = 8.5  # points
 _TITLE = theme.SMALL_PT + 0.5
-_CAPTION = theme.SMALL_PT * 1.15  # as wide as bold
-_DPI = 100  # of a figure that shows itself
+_CAPTION = theme.SMALL_PT * 1.15  # estimates the width of bold text
+_DPI = 100  # of the figure in a notebook
 
 
 @dataclass(frozen=True)
 class GridCell:
-    """One picture, or the words in its place.
+    """One picture, or the text in its place.
 
     Args:
         pixels: Shape (rows, columns, 3 or 4), uint8; None shows `words`.
-        words: Why there is no picture.
-        caption: Below the picture.
-        best: Whether the caption is set off as the row's best.
-        px_m: Metres that a pixel of `pixels` is wide: draws a scale bar.
-        blend: Whether pixels may be put together by their mean where there are too many.
-        boxes: Drawn over the picture, in this order.
+        words: The reason why there is no picture.
+        caption: Text below the picture.
+        best: Whether the caption is bold, as the best of the row.
+        px_m: Width of a pixel of `pixels` in metres; draws a scale bar. None draws none.
+        blend: Whether to average pixels when the picture is drawn smaller.
+        boxes: Rectangles over the picture, in drawing order.
     """
 
     pixels: NDArray[np.uint8] | None = None
@@ -55,13 +55,13 @@ class GridCell:
 
 @dataclass(frozen=True)
 class CellRow:
-    """A line of pictures of the same pixels.
+    """A row of pictures of the same window.
 
     Args:
-        title: Set in bold at the left.
-        lines: Below the title.
-        cells: One a column.
-        aspect: Height of the pictures over their width.
+        title: Bold text at the left.
+        lines: Text below the title.
+        cells: One cell per column.
+        aspect: Height of the pictures divided by their width.
     """
 
     title: str
@@ -71,16 +71,16 @@ class CellRow:
 
 
 def cell_inches(columns: int) -> float:
-    """How wide a cell is in a grid of so many columns."""
+    """Return the width of a cell in inches, for a number of columns."""
     return min(_CELL_MAX, max(_CELL_MIN, (_WIDE - _LEFT) / columns - _GAP))
 
 
 def screen_px(columns: int, aspect: float) -> float:
-    """About how many pixels of the screen the longer side of a picture takes.
+    """Estimate the length of a picture's longer side in screen pixels.
 
     Args:
-        columns: Of the grid.
-        aspect: Height of the picture over its width.
+        columns: Number of columns of the grid.
+        aspect: Height of the picture divided by its width.
     """
     wide = cell_inches(columns)
     tall = wide * min(max(aspect, _FLAT), _TALL)
@@ -88,16 +88,16 @@ def screen_px(columns: int, aspect: float) -> float:
 
 
 def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: GridLegend) -> Figure:
-    """Draw the grid.
+    """Draw a grid of pictures.
 
     Args:
-        heads: The lines above each column.
-        rows: Their cells in the order of `heads`.
-        key: One legend for all.
+        heads: The lines of text above each column.
+        rows: The rows, with cells in the order of `heads`.
+        key: The legend of the grid.
 
     Returns:
-        A figure about 11 inches wide; wider where more than six columns would not be legible. Its
-        one axes covers it and counts inches, down from the upper left corner.
+        A figure about 11 inches wide, or wider for more than six columns. Its only axes covers
+        the figure; the unit is an inch, from the upper left corner down.
     """
     columns = len(heads)
     cell = cell_inches(columns)
@@ -106,11 +106,11 @@ def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: Grid
     titles = [
         wrap_lines([row.title], _LEFT - 0.12, theme.TEXT_PT * 1.15) for row in rows
     ]  # bold is wider
-    # Bold is wider, and which is set so must not change what stands beside it.
+    # Wrap all captions as bold, so that the best cell does not change the layout of the others.
     captions = [[wrap_lines([c.caption], cell, _CAPTION) for c in row.cells] for row in rows]
     under = max((len(lines) for row in captions for lines in row if any(lines)), default=0)
     caption = 0.06 + _LINE * under
-    # A very long window is drawn in a box of at most 1 : 1.6, with white beside it.
+    # A very long window is drawn in a box of limited aspect, with white beside it.
     heights = [cell * min(max(row.aspect, _FLAT), _TALL) for row in rows]
     steps = [
         max(tall + caption, 0.18 * (len(title) + len(row.lines)) + 0.06) + _GAP
@@ -119,13 +119,13 @@ def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: Grid
     width = _LEFT + columns * (cell + _GAP)
     foot = legend.layout_legend(key, width - _LEFT - _GAP)
     height = head + sum(steps) + foot.height
-    made = theme.new_figure(width, height)
-    ax = made.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
+    figure = theme.new_figure(width, height)
+    ax = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
     ax.set_axis_off()
     top = head
     frames: list[AxesRect] = []
     for row, title, lines, tall, step in zip(rows, titles, captions, heights, steps, strict=True):
-        _draw_row_title(made, row, title, top)
+        _draw_row_title(figure, row, title, top)
         for i, one in enumerate(row.cells):
             box = AxesRect(_LEFT + i * (cell + _GAP), top, cell, tall)
             frames.append(_draw_cell(ax, one, lines[i], box))
@@ -134,16 +134,16 @@ def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: Grid
     for i, parts in enumerate(heads):
         for up, line in enumerate(reversed(parts)):
             x, y = _LEFT + i * (cell + _GAP), head - 0.08 - up * _LINE
-            made.text(x / width, 1 - y / height, line, fontsize=_TITLE, va="baseline")
-    legend.draw_grid_legend(made, ax, key, foot, (_LEFT, top))
-    return made
+            figure.text(x / width, 1 - y / height, line, fontsize=_TITLE, va="baseline")
+    legend.draw_grid_legend(figure, ax, key, foot, (_LEFT, top))
+    return figure
 
 
-def _draw_row_title(made: Figure, row: CellRow, title: Sequence[str], top: float) -> None:
-    width, height = made.get_size_inches()
+def _draw_row_title(figure: Figure, row: CellRow, title: Sequence[str], top: float) -> None:
+    width, height = figure.get_size_inches()
     bold: dict[str, Any] = {"fontsize": _TITLE, "fontweight": "bold", "va": "top"}
-    made.text(0.06 / width, 1 - top / height, "\n".join(title), gid="row", **bold)
-    made.text(
+    figure.text(0.06 / width, 1 - top / height, "\n".join(title), gid="row", **bold)
+    figure.text(
         0.06 / width,
         1 - (top + len(title) * 0.175 + 0.04) / height,
         "\n".join(row.lines),
@@ -155,7 +155,7 @@ def _draw_row_title(made: Figure, row: CellRow, title: Sequence[str], top: float
 
 
 def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) -> AxesRect:
-    """Draw a cell; what it fills of its box."""
+    """Draw a cell and return the rectangle that it fills."""
     if cell.pixels is None:
         _draw_words(ax, cell.words, box)
         return box

@@ -1,4 +1,4 @@
-"""What the colors of a grid of pictures mean, in as many lines as that takes."""
+"""Legend of a grid of pictures, wrapped to the width of the grid."""
 
 from __future__ import annotations
 
@@ -20,19 +20,19 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 _LINE, _PATCH, _BAR, _NOTE = 0.21, 0.42, 1.1, 8.0  # inches, and points of the note
-_MAX_PER_LINE = 8  # entries side by side
-_MAX_LIGHTNESS = 240  # a line that white paper would swallow
+_MAX_PER_LINE = 8  # entries
+_MAX_LIGHTNESS = 240  # lines of lighter colors get a dark background
 
 
 @dataclass(frozen=True)
 class GridLegend:
-    """What the colors mean.
+    """Contents of a legend.
 
     Args:
-        entries: Label and color, 0 to 255.
-        note: Said at the right, in small print.
-        scale: What the colors from `colorize.color_heat` are; empty draws no scale.
-        lines: Label, color and whether it is dashed, of boxes that are only outlined.
+        entries: Label and RGB color (0 to 255) of each filled patch.
+        note: Small text at the right.
+        scale: Label of the color scale of `colorize.color_heat`; empty draws no scale.
+        lines: Label, color and whether it is dashed, of each outline.
     """
 
     entries: Sequence[tuple[str, RGB]] = field(default_factory=tuple)
@@ -43,13 +43,13 @@ class GridLegend:
 
 @dataclass(frozen=True)
 class LegendLayout:
-    """How a key is set.
+    """Layout of a legend.
 
     Args:
-        across: Entries side by side.
-        rows: Lines of entries, or of the scale.
-        note: Lines of the note.
-        beside: Whether the note stands on the first line of entries.
+        across: Entries per line.
+        rows: Number of lines of entries or of the scale.
+        note: The wrapped lines of the note.
+        beside: Whether the note is on the first line of entries.
     """
 
     across: int
@@ -59,13 +59,13 @@ class LegendLayout:
 
     @property
     def height(self) -> float:
-        """In inches."""
+        """Height in inches."""
         under = 0 if self.beside else len(self.note)
         return 0.16 + _LINE * (self.rows + under)
 
 
 def layout_legend(key: GridLegend, width: float) -> LegendLayout:
-    """Find room for a key below pictures that are so wide, in inches."""
+    """Compute the layout of a legend within a width in inches."""
     labels = [name for name, _ in key.entries] + [name for name, _, _ in key.lines]
     scale = (_BAR + 0.6 + text_inches(key.scale, theme.SMALL_PT)) if key.scale else 0.0
     wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
@@ -83,14 +83,14 @@ def layout_legend(key: GridLegend, width: float) -> LegendLayout:
 def draw_grid_legend(
     made: Figure, ax: Axes, key: GridLegend, found: LegendLayout, at: tuple[float, float]
 ) -> None:
-    """Draw a key.
+    """Draw a legend.
 
     Args:
         made: The figure.
-        ax: Covers it; its unit is an inch, its y axis points down.
-        key: What to draw.
-        found: Its `layout_legend`.
-        at: Its left and top, in inches.
+        ax: An axes that covers the figure, in inches, with the y axis pointing down.
+        key: The contents of the legend.
+        found: The layout from `layout_legend`.
+        at: Left and top of the legend, in inches.
     """
     left, top = at
     width, height = made.get_size_inches()
@@ -126,7 +126,7 @@ def draw_grid_legend(
 
 
 def _draw_color_bar(ax: Axes, what: str, left: float, top: float) -> float:
-    """The color bar; where what follows may begin."""
+    """Draw the color bar and return the left edge of what follows, in inches."""
     look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "va": "center"}
     middle, start = top + 0.1, left + text_inches(what, theme.SMALL_PT) + 0.25
     ax.text(left, middle, what, gid="scale", **look)

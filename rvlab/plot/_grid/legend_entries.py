@@ -1,4 +1,4 @@
-"""What stands in the legend of a grid of predictions."""
+"""Legend entries of a grid of predictions."""
 
 from __future__ import annotations
 
@@ -16,13 +16,14 @@ from rvlab.raster.scene import RGB
 def grid_legend(
     view: GridOptions, places: Sequence[GridRow], rows: Sequence[CellRow], seen: set[int]
 ) -> GridLegend:
-    """The legend of a grid.
+    """Build the legend of a grid.
 
     Args:
-        view: What is shown.
-        places: The windows; the classes are those of the first that has some of interest.
-        rows: What was made of them.
-        seen: Class ids to be seen; ``null``, and ids that are none, have an entry only then.
+        view: The options of the grid.
+        places: The windows. The first that has a class of interest provides the classes.
+        rows: The drawn rows.
+        seen: The class ids in the pictures. ``null`` and ids that no class has get an entry only
+            if they are among them.
     """
     if set(view.columns) == {"image"}:
         return GridLegend()
@@ -43,8 +44,8 @@ def grid_legend(
         return _error_entries(view, interest, task, note)
     if view.show == "overlay":
         both = task in (CELLS, DETECTION) and "runs" in view.columns
-        below = [("truth", TRUTH_COLOR, True)] if both else []
-        return GridLegend(note=note, lines=[*_line_entries(interest), *below])
+        truth_line = [("truth", TRUTH_COLOR, True)] if both else []
+        return GridLegend(note=note, lines=[*_line_entries(interest), *truth_line])
     entries = _class_entries(place, seen)
     return (
         GridLegend(note=note, lines=_line_entries(entries))
@@ -55,27 +56,27 @@ def grid_legend(
 
 def _class_entries(place: GridRow, seen: set[int]) -> list[tuple[str, RGB]]:
     own, is_raster = place.run_classes, place.task not in (CELLS, DETECTION)
-    silent = own.unlabelled_id if is_raster else own.null_id
+    hidden_id = own.unlabelled_id if is_raster else own.null_id
     entries: list[tuple[str, RGB]] = [
         (name, color)
         for i, (name, color) in enumerate(zip(own.names, own.colors, strict=True))
-        if i != silent or i in seen
+        if i != hidden_id or i in seen
     ]
     if any(i >= len(own) for i in seen):
-        entries.append(("not a class", colorize.OTHER_COLOR))
+        entries.append(("unknown class id", colorize.OTHER_COLOR))
     return entries
 
 
 def _error_entries(
     view: GridOptions, interest: list[tuple[str, RGB]], task: str, note: str
 ) -> GridLegend:
-    """Outcomes, and the classes that the truth is painted in."""
+    """Build the entries of outcomes, and of the classes of the truth."""
     runs = "runs" in view.columns
     named = [(f"truth: {name}" if runs else name, color) for name, color in interest]
     truth = named if "truth" in view.columns else []
     if task == DETECTION:
-        right, false, missed, _ = colorize.ERROR_COLORS
-        outcomes = [(*right, False), (*false, False), (*missed, True)] if runs else []
+        tp, fp, fn, _ = colorize.ERROR_COLORS
+        outcomes = [(*tp, False), (*fp, False), (*fn, True)] if runs else []
         return GridLegend(note=note, lines=[*outcomes, *_line_entries(truth)])
     shown = colorize.ERROR_COLORS if len(interest) > 1 else colorize.ERROR_COLORS[:-1]
     return GridLegend([*(shown if runs else ()), *truth], note)

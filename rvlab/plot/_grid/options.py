@@ -1,4 +1,4 @@
-"""What is asked of a grid of predictions, and where it is to be read."""
+"""Options of a grid of predictions, and the windows and data of its rows."""
 
 from __future__ import annotations
 
@@ -20,23 +20,23 @@ from rvlab.raster.run_source import RunSource
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 
-_NO_IMAGE = 235  # the grey below outlines and boxes of a scene whose image is lost
+_NO_IMAGE = 235  # the grey level that replaces an unreadable image
 
 
 @dataclass(frozen=True)
 class GridOptions:
-    """How windows are to be shown.
+    """Options of a grid of predictions.
 
     Args:
         show: One of `SHOW_MODES`.
         columns: Some of ``image``, ``truth`` and ``runs``.
-        across: Columns of the figure.
-        max_px: Longest side of what is read for a cell.
-        classes: Names of the classes of interest; None is all but the null class.
+        across: Number of columns of the figure.
+        max_px: Longest side of the pixels that are read for a cell.
+        classes: Names of the classes of interest; None means all except the null class.
         bands: As in `plot.predictions`.
         stretch: As in `raster.image`.
-        iou: By more than which boxes must overlap to match.
-        down: Rows of the figure.
+        iou: Intersection over union above which boxes match.
+        down: Number of rows of the figure.
     """
 
     show: str = "labels"
@@ -50,14 +50,14 @@ class GridOptions:
     down: int = 1
 
     def class_ids(self, own: raster.Classes) -> tuple[int, ...]:
-        """Ids of the classes of interest."""
+        """Return the ids of the classes of interest."""
         if self.classes is None:
             nulls = (own.null_id, own.unlabelled_id)
             return tuple(i for i in range(len(own)) if i not in nulls)
         return tuple(own.names.index(name) for name in self.classes if name in own.names)
 
     def single_class_id(self, own: raster.Classes) -> int | None:
-        """The id of the class if a single one is asked for, which is then scored alone."""
+        """Return the id of the only class of interest, to score that class alone, or None."""
         found = self.class_ids(own)
         return found[0] if self.classes is not None and len(found) == 1 else None
 
@@ -71,37 +71,37 @@ class GridRow:
     source: RunSource
     labels: raster.SceneLabels
 
-    # Not kept: functools.cached_property has one lock for all places before Python 3.12, and who
-    # waits for the header of one image would keep every other scene waiting.
+    # Not cached: before Python 3.12, functools.cached_property has one lock for all instances, so
+    # that a slow image header would block all other scenes.
     @property
     def clipped_window(self) -> raster.Window:
-        """The window, cut at the scene's edge.
+        """The window, clipped to the scene.
 
         Raises:
-            WindowOutside: If nothing is left.
-            RasterError: If nothing of the scene can be read.
+            WindowOutside: If the window does not intersect the scene.
+            RasterError: If the scene's size cannot be read.
         """
         return self.labels.clip(self.window)
 
     @property
     def run_classes(self) -> raster.Classes:
-        """The classes of that run."""
+        """The classes of the run."""
         return self.source.classes
 
     @property
     def task(self) -> str:
-        """Raster Vision's word for it."""
+        """Raster Vision's name of the task, such as ``semantic_segmentation``."""
         return self.labels.scene.task
 
 
 @dataclass(frozen=True)
 class RowContext:
-    """Of a window what all of its cells share.
+    """Data that all cells of a row share.
 
     Args:
         place: The window.
-        view: How it is to be shown.
-        image: Its imagery, why there is none, or None if nobody needs it.
+        view: The options of the grid.
+        image: The imagery, the error from reading it, or None if no cell needs it.
     """
 
     place: GridRow
@@ -117,12 +117,12 @@ class RowContext:
 
     @property
     def scale(self) -> float:
-        """Pixels of a cell over pixels of the window."""
+        """Pixels of a cell per pixel of the window."""
         return self.shape[1] / self.place.clipped_window.width
 
     @property
     def per_point(self) -> float:
-        """Pixels of a cell to one of the screen."""
+        """Pixels of a cell per screen pixel."""
         rows, columns = self.shape
         return max(rows, columns) / screen_px(self.view.across, rows / columns)
 
@@ -142,8 +142,8 @@ class RowContext:
         pixels = np.moveaxis(self.image.array, 0, -1)
         return np.where(self.image.mask[..., np.newaxis], pixels, np.uint8(255))
 
-    # Not functools.cached_property: before Python 3.12 it has one lock for all windows, since then
-    # none, and each run of a row would make the same picture anew.
+    # Not functools.cached_property: before Python 3.12 it has one lock for all windows. Since then
+    # it has no lock, and each run of a row would compute the same picture again.
     def _cached(self, name: str, make: Callable[[], Pixels]) -> Pixels:
         with self._lock:
             if name not in self._pixel_cache:
@@ -153,12 +153,12 @@ class RowContext:
 
 @dataclass(frozen=True)
 class CellContent:
-    """What a cell shows of a run.
+    """A cell with its class ids and score.
 
     Args:
-        cell: Its caption not yet set off as the best.
-        seen: The class ids to be seen in it.
-        f1: Its score in the window; None if it has none.
+        cell: The cell, not yet marked as the best of its row.
+        seen: The class ids in the picture.
+        f1: F1 in the window; None if it was not computed.
     """
 
     cell: GridCell
@@ -167,44 +167,43 @@ class CellContent:
 
 
 def validate_size(place: GridRow, view: GridOptions) -> None:
-    """Refuse grids that take too much memory, and pictures of classes that are not there.
+    """Validate that a grid fits in memory and that the run has a class of interest.
 
     Raises:
-        RasterError: With both numbers; or the run has none of the classes of interest.
+        RasterError: If the pictures are larger than the limit, or if the run has none of the
+            classes of interest.
     """
     if view.show != "labels" and not view.class_ids(place.run_classes):
         raise RasterError(
-            f"The classes of {place.source.run} are {', '.join(place.run_classes.names)}: none of "
-            "those "
-            "asked for."
+            f"Run {place.source.run} has none of the classes of interest. "
+            f"Its classes are {', '.join(place.run_classes.names)}."
         )
     rows, columns = place.clipped_window.shape_within(view.max_px)
     size = rows * columns * 4 * view.across * view.down
     if size > MAX_BYTES:
         raise RasterError(
             f"{view.down} × {view.across} pictures of {columns} × {rows} px take "
-            f"{format_megabytes(size)}, more than the {format_megabytes(MAX_BYTES)} allowed. Give "
-            "a smaller "
-            "max_px or fewer windows."
+            f"{format_megabytes(size)}, more than the {format_megabytes(MAX_BYTES)} allowed. "
+            "Give a smaller max_px or fewer windows."
         )
 
 
 def validate_classes(view: GridOptions, places: Sequence[GridRow]) -> None:
-    """Refuse classes that no run has.
+    """Validate that the runs have the classes of interest.
 
     Raises:
-        SpecError: It names the nearest; or there is none to show at all.
+        SpecError: If no run has a named class, or if there is no class to show.
     """
     known = dict.fromkeys(name for place in places for name in place.run_classes.names)
     for word in view.classes or ():
         if word not in known:
-            raise SpecError(f"There is no class {word!r}. {did_you_mean(word, known)}")
+            raise SpecError(f"Unknown class {word!r}. {did_you_mean(word, known)}")
     if view.show != "labels" and not any(view.class_ids(place.run_classes) for place in places):
-        raise SpecError("The runs have no class but the null class. Name classes of interest.")
+        raise SpecError("The runs have only the null class. Name classes of interest.")
 
 
 def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
-    """The argument `classes` as a tuple; None stays.
+    """Return the argument `classes` as a tuple, or None for all classes.
 
     Raises:
         SpecError: If it is empty.
@@ -213,15 +212,15 @@ def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
         return None
     names = (classes,) if isinstance(classes, str) else tuple(dict.fromkeys(map(str, classes)))
     if not names:
-        raise SpecError("classes is empty. Name a class, or leave it out for all of them.")
+        raise SpecError("classes is empty. Name a class, or omit classes for all of them.")
     return names
 
 
 def validate_bands(view: GridOptions, places: Sequence[GridRow]) -> None:
-    """Refuse bands that no config knows before anything is read.
+    """Validate `bands` against the configs, before anything is read.
 
     Raises:
-        SpecError: If there is no group of that name, or the numbers are none.
+        SpecError: If no display group has that name, or if the channel numbers are invalid.
     """
     for place in places:
         select_channels(place.source.config, view.bands)

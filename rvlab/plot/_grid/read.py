@@ -1,4 +1,4 @@
-"""The cells of the grid of predictions, read by several threads at once."""
+"""Concurrent reading of the cells of a grid of predictions."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BOX_TASKS = (CELLS, DETECTION)
 
 @dataclass(frozen=True)
 class PendingRow:
-    """The cells of a row while they are read."""
+    """Futures of the cells of a row."""
 
     view: GridOptions
     image: Future[Any] | None
@@ -34,18 +34,18 @@ class PendingRow:
 
 
 def cell_error_text(one: RunSource, error: RvlabError | None) -> str:
-    """An error in a cell: without the run's own address, which only makes it longer."""
-    return str(error).replace(f"{one.uri.rstrip('/')}/", "") if error else "It has no scenes."
+    """Return the text of an error cell, without the run's URI, to make it shorter."""
+    return str(error).replace(f"{one.uri.rstrip('/')}/", "") if error else "This run has no scenes."
 
 
 class RowReader:
-    """Reads the cells of a grid, each by a thread and with datasets of its own.
+    """Reader of the cells of a grid, with a task and separate datasets for each cell.
 
     Args:
-        pool: Of threads. It starts in order, and what is waited for is submitted first, so that no
-            thread waits in vain.
+        pool: The thread pool. It starts tasks in order. Tasks are submitted after those that they
+            wait for, so that the pool cannot deadlock.
         sources: The runs.
-        view: How they are to be shown.
+        view: The options of the grid.
     """
 
     def __init__(
@@ -55,12 +55,12 @@ class RowReader:
         self._boxes: dict[tuple[int, str], Future[Any]] = {}
 
     def submit_rows(self, places: Sequence[GridRow]) -> list[PendingRow]:
-        """Have the cells of all rows read: first what others wait for."""
+        """Submit the cells of all rows, shared images and truth first."""
         first = [self._submit_shared(place) for place in places]
         return [self._submit_row(place, *found) for place, found in zip(places, first, strict=True)]
 
     def _submit_shared(self, place: GridRow) -> tuple[Future[Any] | None, Future[Any]]:
-        """The image, where it is needed, and the truth."""
+        """Submit the image, if it is needed, and the truth."""
         view, image = self.view, None
         needs_image = place.task in _BOX_TASKS or view.show in ("errors", "overlay")
         if needs_image or "image" in view.columns:
@@ -71,7 +71,7 @@ class RowReader:
         self, place: GridRow, image: Future[Any] | None, known: Future[Any]
     ) -> PendingRow:
         pool, view, is_raster = self.pool, self.view, place.task not in _BOX_TASKS
-        # One for all cells of the row: what they have in common is made once.
+        # One context for all cells of the row, so that shared pictures are computed once.
         canvas = pool.submit(lambda: RowContext(place, view, image.result() if image else None))
 
         def show_truth() -> CellContent:
@@ -86,9 +86,8 @@ class RowReader:
                     canvas.result(), _result_or_error(comparison.result())
                 )
             scene, own = require_comparable(one, place)
-            was_read = segmentation.read_segmentation(
-                place, view, scene, own
-            )  # while the truth is read, too
+            # Read before waiting for the truth, so that both are read at the same time.
+            was_read = segmentation.read_segmentation(place, view, scene, own)
             return segmentation.mask_prediction_cell(canvas.result(), known.result(), was_read, own)
 
         truth = pool.submit(try_read, show_truth) if "truth" in view.columns else None
@@ -101,7 +100,7 @@ class RowReader:
     def _submit_comparison(
         self, number: int, one: RunSource, place: GridRow, known: Future[Any]
     ) -> Future[Any]:
-        """The boxes of a run in a scene, read once for all its windows."""
+        """Submit reading a run's boxes of a scene, once for all windows of the scene."""
 
         def load() -> boxes.BoxComparison:
             scene, own = require_comparable(one, place)
@@ -114,7 +113,7 @@ class RowReader:
 
 
 def finish_row(place: GridRow, begun: PendingRow) -> tuple[CellRow, set[int]]:
-    """The row, and the class ids to be seen in it."""
+    """Wait for a row and return it with the class ids in its pictures."""
     cells: list[GridCell] = []
     seen: set[int] = set()
     for column in begun.view.columns:
@@ -144,23 +143,23 @@ def _read_image(place: GridRow, view: GridOptions) -> raster.Chip:
     look: dict[str, Any] = {"max_px": view.max_px, "bands": bands, "stretch": view.stretch}
 
     def read(learn: Callable[[raster.Grid], None]) -> raster.Chip:
-        def part(whole: raster.Grid) -> raster.Window:
-            learn(whole)
+        def window_of(grid: raster.Grid) -> raster.Window:
+            learn(grid)
             validate_size(place, view)
             return place.clipped_window
 
-        return raster.image(place.labels.scene, part, **look)
+        return raster.image(place.labels.scene, window_of, **look)
 
     return place.labels.read_image(read)
 
 
 def _read_truth(place: GridRow, view: GridOptions) -> Any:
-    """The truth: class ids of the window, or the boxes of its whole scene."""
+    """Read the truth: class ids of the window, or the boxes of the complete scene."""
     if place.task in (CELLS, DETECTION):
         return boxes.scene_truth_boxes(place)
     validate_size(place, view)
     if place.task != "semantic_segmentation":
-        raise RasterError(f"Predictions of {_task_name(place.task)} cannot be drawn.")
+        raise RasterError(f"Predictions of {_task_name(place.task)} are not supported.")
     return segmentation.scene_truth_ids(place, view)
 
 
@@ -171,7 +170,11 @@ def _result_or_error(found: Any) -> Any:
 
 
 def require_comparable(one: RunSource, place: GridRow) -> tuple[raster.Scene, raster.Classes]:
-    """The scene and classes of a run, if they can be put beside those of the row's."""
+    """Return the scene and classes of a run, if they are comparable with those of the row.
+
+    Raises:
+        RasterError: If the scene is missing, or if classes, task or pixel grid differ.
+    """
     if one.error is not None:
         raise one.error
     scene = one.scene(place.scene)
@@ -185,7 +188,7 @@ def require_comparable(one: RunSource, place: GridRow) -> tuple[raster.Scene, ra
         )
     if scene.task != place.task:
         raise RasterError(
-            f"It does {_task_name(scene.task)}; {other} does {_task_name(place.task)}."
+            f"Its task is {_task_name(scene.task)}; that of {other} is {_task_name(place.task)}."
         )
     if scene.image != place.labels.scene.image:
         _require_same_grid(one.labels(place.scene).grid, place)
@@ -201,18 +204,18 @@ def _require_same_grid(own: raster.Grid, place: GridRow) -> None:
         )
     if own.crs != grid.crs:
         raise RasterError(
-            f"Its scene {place.scene} lies in {_crs_name(own)}, that of {other} in "
+            f"Its scene {place.scene} has CRS {_crs_name(own)}, that of {other} has CRS "
             f"{_crs_name(grid)}."
         )
     if not own.transform.almost_equals(grid.transform, 1e-3 * abs(grid.transform.a)):
         ours, theirs = (f"{g.transform.c:.12g}, {g.transform.f:.12g}" for g in (own, grid))
         raise RasterError(
-            f"Its scene {place.scene} begins at {ours} on the ground, that of {other} at {theirs}."
+            f"Its scene {place.scene} has its origin at {ours}, that of {other} at {theirs}."
         )
 
 
 def _crs_name(grid: raster.Grid) -> str:
-    return "no CRS" if grid.crs is None else str(grid.crs.to_string()).split("[", 1)[0]
+    return "none" if grid.crs is None else str(grid.crs.to_string()).split("[", 1)[0]
 
 
 def _task_name(task: str) -> str:
@@ -230,7 +233,7 @@ def _build_cells(
     found: Sequence[tuple[RunSource, CellContent | RvlabError]], seen: set[int]
 ) -> list[GridCell]:
     scores = [got.f1 for _, got in found if isinstance(got, CellContent) and got.f1 is not None]
-    # As they are read: two runs that show the same number are both the best.
+    # Compare rounded values: runs that show the same number are all the best.
     best = max((round(f1, 2) for f1 in scores if not math.isnan(f1)), default=None)
     out = []
     for one, got in found:

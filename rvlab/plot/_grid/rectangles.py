@@ -1,4 +1,4 @@
-"""Rectangles over a picture: boxes of detections, with a halo that any image leaves visible."""
+"""Rectangles over a picture, with a dark halo that is visible on any image."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ class Rectangles:
     Args:
         bounds: Left, top, right and bottom in pixels of the picture, shape (n, 4).
         colors: Red, green and blue, 0 to 255, shape (n, 3).
-        dashed: Whether their lines are.
-        width: Of a line, in points.
-        texts: Beside their upper left corners; empty for none at all.
-        halo: Whether a dark line lies below, without which bright lines are lost on bright ground.
+        dashed: Whether the lines are dashed.
+        width: Line width, in points.
+        texts: Text at the upper left corner of each rectangle; empty draws none.
+        halo: Whether to draw a dark line below, which makes bright lines visible on bright images.
     """
 
     bounds: NDArray[np.float64]
@@ -40,13 +40,13 @@ class Rectangles:
 
 
 def draw_rectangles(ax: Axes, rects: Rectangles, box: AxesRect, scale: float) -> None:
-    """Draw them over a picture, cut at its edge.
+    """Draw rectangles over a picture, clipped to the picture.
 
     Args:
-        ax: Its y axis points down.
-        rects: What to draw.
-        box: Of the picture.
-        scale: Units of the axes that a pixel of the picture is wide.
+        ax: Axes whose y axis points down.
+        rects: The rectangles.
+        box: The area of the picture on the axes.
+        scale: Width of a pixel of the picture in units of the axes.
     """
     from matplotlib.collections import PolyCollection
     from matplotlib.transforms import Bbox, TransformedBbox
@@ -65,7 +65,7 @@ def draw_rectangles(ax: Axes, rects: Rectangles, box: AxesRect, scale: float) ->
             facecolors="none",
             edgecolors=color,
             linewidths=width,
-            # Under dashes the halo is whole, or it would have gaps of its own.
+            # A dashed halo would have gaps that do not match those of the line.
             linestyles="-" if isinstance(color, str) else style,
             alpha=alpha,
             gid="halo" if isinstance(color, str) else "boxes",
@@ -80,7 +80,7 @@ def _draw_label(ax: Axes, rects: Rectangles, placed: NDArray[np.float64], box: A
 
     stroke = [withStroke(linewidth=1.8, foreground="black", alpha=0.8)]
     for (x, y, _, _), text in zip(placed, rects.texts, strict=False):
-        inside = y - box.top < 0.12  # at the upper edge there is no room above a box
+        inside = y - box.top < 0.12  # no room above the box at the upper edge
         at = (max(x, box.left) + 0.02, max(y, box.top) + (0.03 if inside else -0.02))
         if not (box.left <= at[0] < box.right and box.top <= at[1] < box.bottom):
             continue

@@ -1,4 +1,4 @@
-"""How long something is on the ground."""
+"""Scale bar of a picture, in metres or kilometres."""
 
 from __future__ import annotations
 
@@ -14,12 +14,12 @@ _POINTS = 8.5
 
 
 def draw_scale_bar(ax: Axes, box: AxesRect, metres: float) -> None:
-    """Draw a bar of a round length, about a quarter of the picture, at its lower left.
+    """Draw a scale bar at the lower left, of a round length of about a quarter of the width.
 
     Args:
-        ax: Its y axis points down.
-        box: The picture.
-        metres: That it is wide.
+        ax: Axes whose y axis points down.
+        box: The area of the picture on the axes.
+        metres: Width of the picture in metres.
     """
     from matplotlib.patheffects import withStroke
 
@@ -48,6 +48,6 @@ def draw_scale_bar(ax: Axes, box: AxesRect, metres: float) -> None:
 
 
 def round_length(longest: float) -> float:
-    """The greatest of 1, 2 and 5 times a power of ten that is not longer."""
+    """Return the largest 1, 2 or 5 times a power of ten that is at most `longest`."""
     power = 10.0 ** math.floor(math.log10(longest))
     return float(next(n * power for n in (5, 2, 1) if n * power <= longest * (1 + 1e-9)))

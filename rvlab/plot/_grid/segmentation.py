@@ -1,4 +1,4 @@
-"""Cells of semantic segmentation: rasters of class ids as labels, errors, outlines or scores."""
+"""Grid cells of semantic segmentation: labels, errors, outlines or scores from class ids."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ from rvlab.raster.score_prediction import (
     try_read,
 )
 
-_LINE = 2.4  # pixels of the screen that an outline is wide
-_SHADE = 3  # by so much darker is the line behind it
-_AREA = 0.75  # of the truth's areas over the grey of errors
+_LINE = 2.4  # width of an outline, in screen pixels
+_SHADE = 3  # divisor of the image's brightness behind an outline
+_AREA = 0.75  # alpha of the truth's areas over the grey image of `errors`
 
 
 def scene_truth_ids(place: GridRow, view: GridOptions) -> ClassIds:
-    """Class ids of the truth, as fine as they are scored."""
+    """Read the class ids of the truth at the resolution that is scored."""
     return truth_ids(place.labels, place.clipped_window, max_px=view.max_px)
 
 
 def mask_truth_cell(canvas: RowContext, found: ClassIds) -> CellContent:
-    """The cell of the truth."""
+    """Build the truth cell of a row."""
     view, own = canvas.view, canvas.place.run_classes
     ids = _thin_ids(found, view)
     if view.show == "errors":
@@ -47,20 +47,20 @@ def mask_truth_cell(canvas: RowContext, found: ClassIds) -> CellContent:
     if view.show == "scores":
         (class_id, *_) = view.class_ids(own)
         share = np.where(ids == class_id, 1.0, 0.0)
-        nobody = ids >= len(own) if own.unlabelled_id is None else ids == own.unlabelled_id
+        unlabelled = ids >= len(own) if own.unlabelled_id is None else ids == own.unlabelled_id
         return CellContent(
-            GridCell(colorize.color_heat(np.where(nobody, np.nan, share)), blend=False)
+            GridCell(colorize.color_heat(np.where(unlabelled, np.nan, share)), blend=False)
         )
     return _label_cell(canvas, ids)
 
 
 @dataclass(frozen=True)
 class SegmentationPixels:
-    """What was read of a run in a window.
+    """Pixels of a run's prediction in a window.
 
     Args:
-        ids: The class ids that it predicted, or why there are none.
-        share: The probability of the class of interest, where that is shown.
+        ids: The predicted class ids, or the error from reading them.
+        share: The probability of the class of interest; None if scores are not shown.
     """
 
     ids: ClassIds | RvlabError
@@ -70,10 +70,10 @@ class SegmentationPixels:
 def read_segmentation(
     place: GridRow, view: GridOptions, scene: raster.Scene, own: raster.Classes
 ) -> SegmentationPixels:
-    """Read a run's prediction.
+    """Read a run's prediction in a window.
 
     Raises:
-        RasterError: If scores are to be shown, and there are none.
+        RasterError: If scores are shown and the run has none.
     """
     fine: dict[str, Any] = {"max_px": view.max_px}
     ids = try_read(predicted_ids, scene, own, place.clipped_window, place.labels, **fine)
@@ -91,42 +91,44 @@ def mask_prediction_cell(
     was_read: SegmentationPixels,
     own: raster.Classes,
 ) -> CellContent:
-    """The cell of a run.
+    """Build the cell of a run.
 
     Raises:
-        RasterError: If it has nothing to show.
+        RasterError: If the run has nothing to show.
     """
     view, place = canvas.view, canvas.place
     of: dict[str, Any] = {"max_px": view.max_px, "of_class": view.single_class_id(own)}
-    told: ScoredPrediction | RvlabError
+    scored: ScoredPrediction | RvlabError
     if isinstance(was_read.ids, RvlabError):
-        told = was_read.ids
+        scored = was_read.ids
     else:
-        told = score_prediction(was_read.ids, own, place.clipped_window, place.labels, found, **of)
-    if was_read.share is not None:
-        f1 = told.f1 if isinstance(told, ScoredPrediction) else None
-        return CellContent(
-            GridCell(colorize.color_heat(was_read.share), caption=_score_caption(told)), f1=f1
+        scored = score_prediction(
+            was_read.ids, own, place.clipped_window, place.labels, found, **of
         )
-    if isinstance(told, RvlabError):
-        raise told
+    if was_read.share is not None:
+        f1 = scored.f1 if isinstance(scored, ScoredPrediction) else None
+        return CellContent(
+            GridCell(colorize.color_heat(was_read.share), caption=_score_caption(scored)), f1=f1
+        )
+    if isinstance(scored, RvlabError):
+        raise scored
     if view.show != "errors":
-        return _label_cell(canvas, told.ids, told)
+        return _label_cell(canvas, scored.ids, scored)
     if isinstance(found, RvlabError):
-        raise RasterError(f"There are no errors to show without truth. {found}")
+        raise RasterError(f"Errors cannot be shown without truth. {found}")
     inside = place.labels.labelled(place.clipped_window, max_px=view.max_px)
     ids = _thin_ids(found, view)
-    layer = colorize.color_errors(ids, told.ids, own, view.class_ids(own), inside)
+    layer = colorize.color_errors(ids, scored.ids, own, view.class_ids(own), inside)
     pixels = colorize.blend_over(canvas.dimmed, layer)
-    return CellContent(GridCell(pixels, caption=_score_caption(told)), f1=told.f1)
+    return CellContent(GridCell(pixels, caption=_score_caption(scored)), f1=scored.f1)
 
 
 def _label_cell(
-    canvas: RowContext, ids: ClassIds, told: ScoredPrediction | None = None
+    canvas: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
 ) -> CellContent:
-    """Labels or their outlines, of the truth and of runs alike."""
+    """Build a cell of labels or outlines, for the truth or for a run."""
     own, view = canvas.place.run_classes, canvas.view
-    caption, f1 = (_score_caption(told), told.f1) if told else ("", None)
+    caption, f1 = (_score_caption(scored), scored.f1) if scored else ("", None)
     if view.show == "overlay":
         return CellContent(GridCell(_outline_pixels(canvas, ids), caption=caption), f1=f1)
     seen = frozenset(np.flatnonzero(count_values(ids)).tolist())
@@ -136,16 +138,18 @@ def _label_cell(
 
 
 def _outline_pixels(canvas: RowContext, ids: ClassIds) -> Pixels:
-    """A small window has pixels larger than the screen's; a line is thinner than those.
+    """Draw outlines over the image, at a higher resolution for small windows.
 
-    It is drawn at twice the screen's, so that slanting lines are smooth and none drops out.
+    A pixel of a small window is larger than a screen pixel, and an outline is thinner than that.
+    Outlines are drawn at twice the screen's resolution, so that slanted lines are smooth and
+    complete.
     """
     own, ground = canvas.place.run_classes, canvas.ground
     times = max(1, round(2 / canvas.per_point))
     ids, ground = _dilate(ids, times), _dilate(ground, times)
     width = max(1, round(_LINE * canvas.per_point * times))
     of = canvas.view.class_ids(own)
-    # Behind each line a dark one, or it is lost on a roof of its own color.
+    # A dark line behind each outline makes it visible on areas of the same color.
     shade = colorize.color_outlines(ids, own, of=of, width=width + max(1, width // 2))
     ground = np.where(shade[..., 3:] > 0, ground // _SHADE, ground)
     return colorize.blend_over(ground, colorize.color_outlines(ids, own, of=of, width=width))
@@ -165,9 +169,9 @@ def _dilate(array: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return array if times == 1 else array.repeat(times, axis=0).repeat(times, axis=1)
 
 
-def _score_caption(told: ScoredPrediction | RvlabError) -> str:
-    if isinstance(told, RvlabError):
+def _score_caption(scored: ScoredPrediction | RvlabError) -> str:
+    if isinstance(scored, RvlabError):
         return ""
-    if told.f1 is None or math.isnan(told.f1):
+    if scored.f1 is None or math.isnan(scored.f1):
         return "F1 –"
-    return f"F1 {'' if told.exact else '≈ '}{told.f1:.2f}"
+    return f"F1 {'' if scored.exact else '≈ '}{scored.f1:.2f}"

@@ -1,1 +1,1 @@
-"""Colors, fonts, heat cells, pixel images and text wrapping that all plots share."""
+"""Shared colors, fonts, heat cells, pixel images and text wrapping of all plots."""

@@ -1,4 +1,4 @@
-"""Cells that are colored by their value: scales, numbers that can be read on them, hatching."""
+"""Heatmap cells: colormaps, legible numbers in cells, hatching of missing values."""
 
 from __future__ import annotations
 
@@ -17,22 +17,25 @@ if TYPE_CHECKING:
 
 DARK, WHITE, GROUND = "#000000", "#ffffff", "#d5d7da"
 _STEPS = 256
-_EVERY = 0.17  # inches between two labels
+_EVERY = 0.17  # minimum inches between labels
 
 
 def sequential_colormap() -> ListedColormap:
-    """White to dark blue, equal steps of a value being equal steps of lightness."""
+    """Return a colormap from white to dark blue whose lightness is linear in the value."""
     return _oklab_colormap([(0.97, 0.012, 235), (0.64, 0.11, 240), (0.31, 0.10, 262)])
 
 
 def diverging_colormap() -> ListedColormap:
-    """Blue over white to brown, which all eyes tell apart; both ends equally dark."""
+    """Return a colormap from blue through white to brown, safe for colour-blind readers.
+
+    Both ends are equally dark.
+    """
     blue = [(0.40, 0.12, 258), (0.69, 0.10, 245), (0.975, 0.004, 240)]
     return _oklab_colormap([*blue, (0.69, 0.12, 55), (0.40, 0.11, 45)])
 
 
 def text_color(color: Sequence[float]) -> str:
-    """Black or white, whichever has more contrast on a color: at least 4.5 : 1 (WCAG 2.2)."""
+    """Return black or white, whichever has more contrast: at least 4.5 : 1 (WCAG 2.2)."""
     luminance = float(_linear_rgb(np.asarray(color[:3], float)) @ [0.2126, 0.7152, 0.0722])
     return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else DARK
 
@@ -46,15 +49,18 @@ def draw_heat_cells(
     texts: Sequence[Sequence[str]] | None = None,
     size: float = 9.0,
 ) -> QuadMesh:
-    """Draw a matrix, its first row on top; where a value is NaN the ground is hatched.
+    """Draw a matrix with its first row at the top; NaN cells are hatched.
 
     Args:
-        ax: Takes a column as one unit across, a row as one down.
+        ax: Axes to draw on; a column is one unit wide, a row one unit high.
         values: Shape (rows, columns).
-        norm: From values to the scale.
-        cmap: The scale.
-        texts: What to write in the cells; None leaves them plain.
-        size: Of the texts, in points.
+        norm: A matplotlib norm.
+        cmap: A matplotlib colormap.
+        texts: Text of each cell; None draws no text.
+        size: Text size, in points.
+
+    Returns:
+        The mesh, for a color bar.
     """
     masked = np.ma.masked_invalid(np.asarray(values, float))
     mesh = ax.pcolormesh(
@@ -79,11 +85,11 @@ def draw_heat_cells(
 
 
 def draw_color_bar(made: Figure, mesh: QuadMesh, box: tuple[float, float, float, float]) -> None:
-    """A color bar.
+    """Draw a color bar.
 
     Args:
         made: The figure.
-        mesh: What it explains.
+        mesh: The mesh whose colors it shows.
         box: Left, bottom, width and height, in inches.
     """
     width, height = made.get_size_inches()
@@ -94,7 +100,7 @@ def draw_color_bar(made: Figure, mesh: QuadMesh, box: tuple[float, float, float,
 
 
 def format_cell_value(value: float, *, signed: bool = False) -> str:
-    """A value in a cell: ``0.87``, ``0`` if it is none at all, ``47k``; empty if it is missing."""
+    """Format a cell value, such as ``0.87``, ``0`` or ``47k``; NaN is empty."""
     if math.isnan(value):
         return ""
     if value == 0:
@@ -110,13 +116,13 @@ def format_cell_value(value: float, *, signed: bool = False) -> str:
 
 
 def thin_labels(labels: Sequence[str], inches: float) -> list[str]:
-    """Labels at such a distance; so many are left empty that the others do not overlap."""
+    """Replace labels by empty strings where they would overlap at a spacing in inches."""
     every = math.ceil(_EVERY / inches) if inches < _EVERY * 0.95 else 1
     return [label if i % every == 0 else "" for i, label in enumerate(labels)]
 
 
 def _oklab_colormap(stops: Sequence[tuple[float, float, float]]) -> ListedColormap:
-    """A scale through colors given as lightness, chroma and hue of OKLab.
+    """Build a colormap through colors given as lightness, chroma and hue of OKLab.
 
     Source: Ottosson, "A perceptual color space for image processing" (2020).
     """

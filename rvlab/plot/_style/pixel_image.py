@@ -1,4 +1,4 @@
-"""Pixels on a figure: small ones put together by their mean, large ones left square."""
+"""Fast drawing of pixel arrays on axes: averaged when reduced, sharp when enlarged."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class AxesRect:
     """A rectangle on axes whose y axis points down.
 
     Args:
-        left: Where it begins.
-        top: Where it begins.
-        width: Across.
-        height: Down.
+        left: Left edge.
+        top: Top edge.
+        width: Width.
+        height: Height.
     """
 
     left: float
@@ -32,30 +32,30 @@ class AxesRect:
 
     @property
     def right(self) -> float:
-        """Where it ends."""
+        """Right edge."""
         return self.left + self.width
 
     @property
     def bottom(self) -> float:
-        """Where it ends."""
+        """Bottom edge."""
         return self.top + self.height
 
     @property
     def corners(self) -> list[tuple[float, float]]:
-        """From the upper left around."""
+        """The four corners, from the upper left clockwise."""
         left, top, right, bottom = self.left, self.top, self.right, self.bottom
         return [(left, top), (right, top), (right, bottom), (left, bottom)]
 
 
 def draw_pixels(ax: Axes, pixels: NDArray[np.uint8], box: AxesRect, *, blend: bool) -> AxesImage:
-    """Show pixels on axes, several times faster than `Axes.imshow` does.
+    """Draw pixels on axes, several times faster than `Axes.imshow`.
 
     Args:
-        ax: Its y axis points down.
+        ax: Axes whose y axis points down.
         pixels: Shape (rows, columns, 3 or 4).
-        box: Which they fill.
-        blend: Whether pixels become means where the figure has fewer; else one of them is taken,
-            so that no color comes up that is not there.
+        box: The area to fill.
+        blend: Whether to average pixels when the figure has fewer; otherwise the nearest pixel is
+            used, so that only existing colors appear.
     """
     extent = (box.left, box.right, box.bottom, box.top)
     shown: AxesImage = _image_class()(ax, origin="upper", extent=extent)
@@ -74,12 +74,12 @@ def _image_class() -> Any:
     class Crisp(AxesImage):
         blend = True
 
-        # matplotlib's own copies them and looks for what is masked.
+        # Overridden because matplotlib's method copies the array and searches for a mask.
         def set_data(self, pixels: Any) -> None:
             self._A = pixels
             self.stale = True
 
-        # matplotlib's own goes through floats and a mask, twice the pixels of the screen.
+        # Overridden because matplotlib's method resamples floats and a mask, at twice the pixels.
         def make_image(
             self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
         ) -> Any:

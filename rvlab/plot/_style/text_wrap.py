@@ -1,4 +1,4 @@
-"""Words broken into lines of a given width."""
+"""Wrapping of text to a width in inches."""
 
 from __future__ import annotations
 
@@ -6,23 +6,23 @@ import re
 import textwrap
 from collections.abc import Sequence
 
-_LETTER_WIDTH = 0.52  # of the type size, a little more than the mean of English
+_LETTER_WIDTH = 0.52  # of the type size, slightly more than the mean of English text
 _BREAK_MARK = "\x1f"  # marks where a name may be broken
 _BREAK_POINT = re.compile("(?<=[a-z])(?=[A-Z])|(?<=-)(?=.)")
 
 
 def text_inches(text: str, points: float) -> float:
-    """About how wide a line is."""
+    """Estimate the width of a line in inches."""
     return len(text) * _LETTER_WIDTH * points / 72
 
 
 def wrap_lines(lines: Sequence[str], width: float, points: float) -> list[str]:
-    """Lines that are no wider than that.
+    """Wrap lines to a width.
 
     Args:
-        lines: Of any length; a name may be broken behind ``/`` and ``_`` too, a long one
-            before its capitals and behind ``-``.
-        width: In inches.
+        lines: Lines of any length. Names may also be broken after ``/`` and ``_``, and long names
+            before capitals and after ``-``.
+        width: Maximum width in inches.
         points: Type size.
     """
     most = max(8, int(width * 72 / (_LETTER_WIDTH * points)))
@@ -31,7 +31,7 @@ def wrap_lines(lines: Sequence[str], width: float, points: float) -> list[str]:
 
 def _break_words(text: str, most: int) -> list[str]:
     marked = re.sub("(?<![/_])([/_])(?![/_])", rf"\1{_BREAK_MARK} ", text)
-    # Names such as SemanticSegmentationConfig and ids of runs have no other place to break.
+    # Names such as SemanticSegmentationConfig and run ids have no other break points.
     marked = re.sub(rf"\S{{{most},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked)
     lines = textwrap.wrap(marked, most, break_on_hyphens=False)
     return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]

@@ -1,4 +1,4 @@
-"""The look that all pictures share: colors, quiet axes, notes in words, a figure shown once."""
+"""Shared style of all plots: colors, axes, legends, and figures that a notebook shows once."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-# Okabe and Ito, "Color universal design" (2008), without the yellow that white paper swallows.
+# Okabe and Ito, "Color universal design" (2008), without yellow, which is not visible on white.
 QUALITATIVE_COLORS = (
     "#0072B2",
     "#D55E00",
@@ -33,18 +33,18 @@ DASH_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 
 COLORMAP = "viridis"
 GREY, FAINT = "#5f6368", "#e6e6e6"
 TEXT_PT, SMALL_PT = 10.0, 9.0
-MAX_LEGEND_STEPS = 9  # so many different numbers get a legend of steps, more a color bar
+MAX_LEGEND_STEPS = 9  # more different numbers get a color bar instead of a legend
 
 
 def new_figure(width: float, height: float) -> Figure:
-    """A figure that shows itself once when it is the last value of a notebook's cell.
+    """Create a figure that a notebook shows once when it is the last value of a cell.
 
-    pyplot does not know it, so the inline backend does not draw it a second time at the end of the
-    cell, and it is freed with its last reference.
+    The figure is not registered with pyplot. Therefore the inline backend does not draw it again at
+    the end of the cell, and it is freed with its last reference.
 
     Args:
-        width: In inches.
-        height: In inches.
+        width: Width in inches.
+        height: Height in inches.
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
@@ -52,7 +52,7 @@ def new_figure(width: float, height: float) -> Figure:
     class Picture(Figure):
         def _repr_png_(self) -> bytes:
             data = io.BytesIO()
-            # The usual level takes a third longer for a tenth fewer bytes.
+            # The default level takes a third longer and saves a tenth of the bytes.
             self.savefig(data, format="png", dpi=100, pil_kwargs={"compress_level": 2})
             return data.getvalue()
 
@@ -62,14 +62,14 @@ def new_figure(width: float, height: float) -> Figure:
 
 
 def empty_figure(text: str) -> Figure:
-    """A small figure that only says something."""
+    """Create a small figure that contains only a text."""
     made = new_figure(6.0, 1.2)
     annotate(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
     return made
 
 
 def annotate(ax: Axes, text: str) -> None:
-    """Say in an empty axes why it is empty."""
+    """Write the reason into an empty axes."""
     ax.set_xticks([])
     ax.set_yticks([])
     for spine in ax.spines.values():
@@ -78,7 +78,7 @@ def annotate(ax: Axes, text: str) -> None:
 
 
 def style_axes(ax: Axes) -> None:
-    """Two spines, a faint grid, small ticks."""
+    """Style axes with two spines, a faint grid and small ticks."""
     ax.spines[["top", "right"]].set_visible(False)
     ax.spines[["left", "bottom"]].set_color("#9aa0a6")
     ax.tick_params(labelsize=SMALL_PT, color="#9aa0a6", labelcolor="#3c4043", length=3)
@@ -88,11 +88,11 @@ def style_axes(ax: Axes) -> None:
 
 @dataclass(frozen=True)
 class Hue:
-    """How the values of a column are told apart.
+    """Colors and line styles of the values of a column.
 
     Args:
         name: The column.
-        styles: For each value what matplotlib's ``plot`` takes; in the order of the legend.
+        styles: Keyword arguments of matplotlib's ``plot`` by value, in the order of the legend.
         bar: A ``ScalarMappable`` for a color bar instead of a legend; None for a legend.
     """
 
@@ -101,12 +101,12 @@ class Hue:
     bar: Any = None
 
     def style(self, value: Any) -> dict[str, Any]:
-        """Color and line style of a value; grey for a missing one."""
+        """Return color and line style of a value; grey for a missing value."""
         return self.styles.get(value, {"color": "#bdbdbd", "linestyle": "-"})
 
 
 def hue(values: pd.Series[Any]) -> Hue:
-    """Colors for a column: a scale for numbers, distinct colors for anything else.
+    """Choose colors for a column: a scale for numbers, distinct colors for other values.
 
     Args:
         values: The column; its name becomes the legend's title.
@@ -119,7 +119,7 @@ def hue(values: pd.Series[Any]) -> Hue:
 
 
 def distinct_styles(number: int) -> list[dict[str, Any]]:
-    """So many styles that differ, in color first and then in dashes too."""
+    """Return `number` distinct styles, which differ first in color and then in dashes."""
     if number > len(QUALITATIVE_COLORS) * len(DASH_STYLES):
         return [{"color": color, "linestyle": "-"} for color in _legend_values(number)]
     colors = [QUALITATIVE_COLORS[i % len(QUALITATIVE_COLORS)] for i in range(number)]
@@ -146,12 +146,12 @@ def _numeric_hue(name: str, values: Sequence[float]) -> Hue:
 
 
 def spans_decades(values: Sequence[float]) -> bool:
-    """Whether positive values span two decades or more, so that a log axis shows them better."""
+    """Return whether all values are positive and span at least two decades, as for a log axis."""
     return bool(len(values)) and min(values) > 0 and max(values) / min(values) >= 100 * (1 - 1e-9)
 
 
 def _colormap() -> Any:
-    """The scale without its last yellow, which is lost on white."""
+    """Return the color scale without its yellow end, which is not visible on white."""
     import matplotlib
     from matplotlib.colors import ListedColormap
 
@@ -161,12 +161,12 @@ def _colormap() -> Any:
 def _legend_values(number: int) -> list[Any]:
     import matplotlib
 
-    whole = matplotlib.colormaps[COLORMAP]
-    return [whole(0.86 * i / max(1, number - 1)) for i in range(number)]
+    colormap = matplotlib.colormaps[COLORMAP]
+    return [colormap(0.86 * i / max(1, number - 1)) for i in range(number)]
 
 
 def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
-    """Label and style of each entry of a legend; of run ids, what all begin with is left out."""
+    """Return label and style of each legend entry; run ids without their common prefix."""
     labels = value_labels(shown.styles)
     labels = strip_common_prefix(labels) if shown.name == "run" else labels
     return list(zip(labels, shown.styles.values(), strict=True))
@@ -175,14 +175,14 @@ def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
 def draw_legend(
     on: Axes | Figure, shown: Hue, at: tuple[float, float], *, dots: bool = False, columns: int = 1
 ) -> Legend:
-    """Say which color is which value, under the name of the column.
+    """Draw a legend of values and colors, titled with the name of the column.
 
     Args:
         on: The axes, or the figure for all of its axes.
         shown: The values.
-        at: The upper left corner, in parts of `on`.
-        dots: Whether runs are dots; else they are lines.
-        columns: Of entries.
+        at: The upper left corner, as fractions of `on`.
+        dots: Whether entries are dots; otherwise lines.
+        columns: Number of columns of entries.
     """
     from matplotlib.lines import Line2D
 
