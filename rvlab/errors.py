@@ -8,6 +8,7 @@ RvlabError
 │   │   └── StoreBusy                it answers that it is busy or out of order
 │   ├── KeyMissing (FileNotFoundError)       no such key
 │   ├── KeyExists (FileExistsError)          the key was to be written once, and is there
+│   ├── KeyChanged                   the key has been written since it was read
 │   └── RecordBroken (ValueError)            a key holds what no writer of ours writes
 ├── ServerError (RuntimeError)       the embedded S3 server
 ├── EngineError (RuntimeError)       a run could not be started or stopped
@@ -62,6 +63,10 @@ class KeyMissing(StoreError, FileNotFoundError):
 
 class KeyExists(StoreError, FileExistsError):
     """A key that is written once is there already."""
+
+
+class KeyChanged(StoreError):
+    """A key that was to be replaced has been written since it was read."""
 
 
 class RecordBroken(StoreError, ValueError):

@@ -81,6 +81,11 @@ class FsspecObjects:
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._fs.pipe_file(path, data)
 
+    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+        """See Objects; fsspec has no such write."""
+        self.put(key, data)
+        return None
+
     def delete(self, key: str) -> None:
         """See Objects."""
         with self._translate_errors(key):

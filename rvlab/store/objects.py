@@ -18,6 +18,7 @@ from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from rvlab.errors import (
+    KeyChanged,
     KeyExists,
     KeyMissing,
     StoreBusy,
@@ -77,6 +78,16 @@ class Objects(Protocol):
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key, whole or not at all; KeyExists if it is there and must not be."""
+
+    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+        """Write a key if its ETag is still `tag`, or it is missing and `tag` is None.
+
+        Returns:
+            Its new ETag. None where the kind of storage has no such write: then it is a `put`.
+
+        Raises:
+            KeyChanged: If the key is another by now; it is not written.
+        """
 
     def delete(self, key: str) -> None:
         """Remove a key; a missing one is no error."""
@@ -255,15 +266,23 @@ class ObstoreObjects:
             else:
                 obstore.put(self._store, key, data, mode="overwrite")
 
+    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+        """See Objects."""
+        import obstore
+
+        if self._folder is None:
+            with self._translate_errors(key), contextlib.suppress(NotImplementedError):
+                mode: Any = "create" if tag is None else {"e_tag": tag}
+                return obstore.put(self._sent_once, key, data, mode=mode)["e_tag"]
+        self.put(key, data)
+        return None
+
     def delete(self, key: str) -> None:
         """See Objects."""
         import obstore
 
-        with self._translate_errors(key):
-            try:
-                obstore.delete(self._store, key)
-            except FileNotFoundError:
-                return
+        with self._translate_errors(key), contextlib.suppress(FileNotFoundError):
+            obstore.delete(self._store, key)
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
         """See Objects."""
@@ -323,6 +342,8 @@ class ObstoreObjects:
             if "NoSuchBucket" in str(exc):
                 raise self._store_error(key, str(exc)) from exc
             raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
+        except ob.PreconditionError as exc:
+            raise KeyChanged(f"{self._where} has another content of {key!r} by now.") from exc
         except ob.AlreadyExistsError as exc:
             raise KeyExists(f"{self._where} has the key {key!r} already.") from exc
         except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
@@ -344,16 +365,14 @@ class ObstoreObjects:
 
     def _store_error(self, key: str, text: str) -> StoreError:
         if "NoSuchBucket" in text:
-            return StoreError(
-                f"{self._where} does not exist. Make it first, or name another store."
-            )
+            text = f"{self._where} does not exist. Make it first, or name another store."
+            return StoreError(text)
         if METADATA_ADDRESS in text:
             return StoreError(
                 f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
-        away = self._unreachable(key, text)
-        if away:
+        if away := self._unreachable(key, text):
             return away
         for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
             if word in text:
@@ -364,8 +383,7 @@ class ObstoreObjects:
     def _unreachable(self, key: str, text: str) -> StoreUnreachable | None:
         """What waiting may cure: no answer, half of one, or that the server is busy."""
         status = _STATUS.search(text)
-        busy = status and (status[1] in BUSY or "<Code>RequestTimeout" in text)
-        if status and busy:
+        if status and (status[1] in BUSY or "<Code>RequestTimeout" in text):
             return StoreBusy(
                 f"{self._where} failed on {key!r}: it is busy or out of order (HTTP status "
                 f"{status[1]}). Try again later."
@@ -376,7 +394,6 @@ class ObstoreObjects:
             )
         number = _OS_ERROR.search(text)
         if number and int(number[1]) in AWAY:
-            return StoreUnreachable(
-                f"{self._where} cannot be reached: {os.strerror(int(number[1]))}."
-            )
+            why = os.strerror(int(number[1]))
+            return StoreUnreachable(f"{self._where} cannot be reached: {why}.")
         return None

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
-from rvlab.errors import KeyExists, KeyMissing, SpecError, StoreUnreachable
+from rvlab.errors import KeyChanged, KeyExists, KeyMissing, SpecError, StoreUnreachable
 
 if TYPE_CHECKING:
     from tenacity import RetryCallState
@@ -35,6 +35,9 @@ LOG_AFTER_S = 3.0
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 """Bounds of the pauses between attempts, which are random and grow twofold."""
+
+MOST_REPLACED = 4
+"""So often a write is made again over one that arrived late."""
 
 _T = TypeVar("_T")
 
@@ -222,6 +225,40 @@ class RetryingObjects:
             return self._objects.get(key) == data
         except KeyMissing:  # another has removed it since
             return False
+
+    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+        """Write a key that the caller alone writes, after what it last wrote or read there.
+
+        A write of the caller's that failed on the way may still arrive. If it has, this one goes
+        over it; if it arrives later, the server refuses it, since the key is another by then.
+
+        Args:
+            key: The key.
+            data: Its bytes, each time others.
+            tag: The ETag as far as the caller knows, None for no such key.
+
+        Returns:
+            The new ETag; None where the kind of storage has no such write: then it is a `put`.
+        """
+        known = tag
+
+        def write() -> str | None:
+            nonlocal known
+            for _ in range(MOST_REPLACED):
+                try:
+                    return self._objects.replace(key, data, known)
+                except (KeyChanged, KeyExists):
+                    try:
+                        there, known = self._objects.get_with_etag(key)
+                    except KeyMissing:
+                        known = None
+                        continue
+                    if there == data:
+                        return known
+            self._objects.put(key, data)  # the ETags of this server are not those that it compares
+            return None
+
+        return self._persist(write)
 
     def delete(self, key: str) -> None:
         """See Objects."""

@@ -222,6 +222,22 @@ class Store:
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
         self.put(key, text.encode(), if_absent=if_absent)
 
+    def replace_json(self, key: str, record: Mapping[str, Any], tag: str | None) -> str | None:
+        """Write a record that the caller alone writes, each time with other bytes.
+
+        An earlier write that failed on the way and arrives after this one is refused by the store.
+
+        Args:
+            key: The key.
+            record: The record.
+            tag: The key's ETag as this last returned it, or as it was read; None for no such key.
+
+        Returns:
+            The new ETag; None where the kind of storage has no such write.
+        """
+        text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
+        return self._objects.replace(key, text.encode(), tag)
+
     def delete(self, keys: Iterable[str]) -> None:
         """Remove keys; those that are missing are no error."""
         self.map_concurrently(self._objects.delete, keys)

@@ -81,6 +81,7 @@ class StepRecorder:
         self._thread = threading.Thread(target=self._heartbeat, name="heartbeat", daemon=True)
         self._stored, self._passed = -1, 0
         self._missed = False
+        self._etag: str | None = None
 
     def _attempt_number(self) -> int:
         try:
@@ -186,7 +187,7 @@ class StepRecorder:
             cpu_s=round(usage.ru_utime + usage.ru_stime + below.ru_utime + below.ru_stime, 2),
             **_device_usage(),
         )
-        store.put_json(self._key, self.record.record())
+        self._etag = store.replace_json(self._key, self.record.record(), self._etag)
 
     def _store_log(self, store: Store) -> None:
         data = self._log.read_bytes()

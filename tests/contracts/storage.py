@@ -142,6 +142,18 @@ class StorageContract:
             thread.join()
         return won
 
+    def test_a_key_is_replaced_by_who_knows_its_tag_or_finds_it_out(self, store: Store) -> None:
+        first = store.replace_json("r.json", {"n": 1}, None)
+        assert store.get_json("r.json") == {"n": 1}
+        second = store.replace_json("r.json", {"n": 2}, first)
+        assert store.get_json("r.json") == {"n": 2}
+        assert second in (None, store.etag("r.json"))
+        third = store.replace_json("r.json", {"n": 3}, first)  # the second may have been lost
+        assert store.get_json("r.json") == {"n": 3}
+        store.delete(["r.json"])
+        store.replace_json("r.json", {"n": 4}, third)
+        assert store.get_json("r.json") == {"n": 4}
+
     def test_deleting_a_missing_key_is_no_error(self, store: Store) -> None:
         store.put("a", b"1")
         store.delete(["a", "missing", "no/such"])

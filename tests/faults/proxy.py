@@ -12,7 +12,7 @@ import socket
 import struct
 import threading
 from collections import Counter, deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -23,7 +23,7 @@ SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
 
-FAULTS = ("reset", "reset_after", "503", "503_after", "cut", "stall", "stall_after")
+FAULTS = ("reset", "reset_after", "503", "503_after", "cut", "held", "stall", "stall_after")
 """The faults:
 
 * ``reset``: the connection is reset before the server sees the request;
@@ -31,6 +31,8 @@ FAULTS = ("reset", "reset_after", "503", "503_after", "cut", "stall", "stall_aft
 * ``503``: the answer is 503 SlowDown, the server does not see the request;
 * ``503_after``: the server has done what it was asked, the answer is 503 all the same;
 * ``cut``: the answer breaks off in the middle of its body, or of its headers where it has no body;
+* ``held``: the connection is reset, and the server sees the request at `Proxy.deliver`, however
+  much later that is;
 * ``stall``: no answer for `Proxy.stall_s`, then a reset; the server does not see the request;
 * ``stall_after``: the same, after the server has done what it was asked.
 """
@@ -67,6 +69,7 @@ class Proxy:
         self._random = random.Random(seed)
         self._script: deque[str] = deque()
         self._lock = threading.Lock()
+        self.held: list[Callable[[], object]] = []
         self.stopped = threading.Event()
         self._server = _Server(("127.0.0.1", 0), _Handler)
         self._server.proxy = self
@@ -86,6 +89,11 @@ class Proxy:
                 fault = self._script.popleft() if self._script else self._drawn()
             self.seen[fault] += 1
         return fault
+
+    def deliver(self) -> None:
+        """Pass on the requests that were held, in their order."""
+        while self.held:
+            self.held.pop(0)()
 
     def note_away(self, fault: str) -> None:
         """Count a request as ``away``, which was to get a fault, or none."""
@@ -137,6 +145,9 @@ class _Handler(BaseHTTPRequestHandler):
         proxy = self.server.proxy
         body = self._body()
         fault = proxy.choose(f"{self.command} {self.path}")
+        if fault == "held":
+            proxy.held.append(lambda: self._forward(body))
+            return self._reset()
         if fault in ("stall", "reset", "503"):
             return self._fail(fault)
         try:

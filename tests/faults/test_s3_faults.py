@@ -20,6 +20,7 @@ from rvlab.store import S3Access, Store, objects, patience, server
 from rvlab.store.leftovers import leftovers
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
+from rvlab.worker.step_recorder import StepRecorder
 from tests.faults.cheap_step import EPOCHS, SOURCE, CheapEngine
 from tests.faults.proxy import FAULTS, Proxy
 
@@ -91,7 +92,7 @@ CALLS = [get, put, create, create_what_is_there, files, tags, written, delete, m
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call.__name__))
-@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" not in one])
+@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" not in one and one != "held"])
 def test_each_call_survives_each_fault(
     s3: Server,
     proxy: Proxy,
@@ -220,6 +221,30 @@ def test_an_outage_is_logged_once_and_so_is_its_end(
     assert len(store.files()) == 8
 
 
+@pytest.mark.parametrize("held", ["the first record", "a heartbeat"])
+def test_a_record_that_arrives_late_does_not_undo_a_later_one(
+    s3: Server, proxy: Proxy, tmp_path: Path, held: str
+) -> None:
+    store = through(proxy, s3, f"late-{held[-4:]}").patient(300)
+    run = Run(store.uri, "towns", "20261123-154201-4f2a9c")
+    proxy.only = r"^PUT .*/steps/train"
+    if held == "the first record":
+        proxy.script("held")
+    with StepRecorder(store, run, "train", scratch=tmp_path) as journal:
+        if held == "a heartbeat":
+            proxy.script(*["held"] * 9)
+            with pytest.raises(StoreUnreachable):
+                journal._write(store.patient(0))
+            proxy.script()
+    direct = directly(s3, store)
+    assert direct.get_json(run.step_key("train"))["state"] == "succeeded"
+    assert proxy.held
+    proxy.deliver()
+    assert direct.get_json(run.step_key("train"))["state"] == "succeeded"
+    with StepRecorder(store, run, "train", scratch=tmp_path) as again:
+        assert again.record.attempt == 2
+
+
 # Submitting
 
 
@@ -240,7 +265,7 @@ def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy)
     said = str(caught.value)
     assert said.startswith("None of the 3 runs was submitted: The bucket ")
     assert said.endswith("What was written of it has been removed.")
-    assert directly(s3, store).files() == []
+    assert [key for key, _ in directly(s3, store).files()] == ["rvlab.json"]
 
 
 def test_what_a_failed_submission_leaves_is_listed_and_cleaned(
@@ -296,7 +321,7 @@ def test_wait_gives_up_when_the_patience_is_over(
     (run,) = submit(store, "towns", [1.0])
     monkeypatch.setenv("RVLAB_PATIENCE_S", "2")
     proxy.shares = {"reset": 1.0}
-    with pytest.raises(StoreUnreachable, match=r"has not answered for \d+ s\. The runs go on"):
+    with pytest.raises(StoreUnreachable, match=r"has not answered for \d+ s\. The runs continue"):
         lab.wait(run, progress=False)
 
 

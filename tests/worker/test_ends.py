@@ -151,11 +151,11 @@ def test_a_step_that_is_told_to_end_while_it_begins_says_so(tmp_path: Path) -> N
     script = f"""
 import os, signal, sys
 from rvlab.worker import step, step_recorder
-attempts = step_recorder.StepRecorder._attempts
+attempts = step_recorder.StepRecorder._attempt_number
 def slow(self):
     os.kill(os.getpid(), signal.SIGTERM)
     return attempts(self)
-step_recorder.StepRecorder._attempts = slow
+step_recorder.StepRecorder._attempt_number = slow
 sys.exit(step.run_step({run.uri!r}, "summarize")[0])
 """
     done = subprocess.run([sys.executable, "-c", script], capture_output=True, check=False)
