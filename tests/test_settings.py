@@ -95,7 +95,7 @@ def test_a_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setenv("RVLAB_CONFIG", str(named))
     assert load_profile().host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_CONFIG", str(tmp_path / "nowhere.toml"))
-    with pytest.raises(NotFound, match=r"\$RVLAB_CONFIG names '.*nowhere.toml', which is no file"):
+    with pytest.raises(NotFound, match=r"\$RVLAB_CONFIG names '.*nowhere.toml', which is not a file"):
         load_profile()
 
 

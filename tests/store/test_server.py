@@ -284,7 +284,7 @@ def test_a_server_that_does_not_come_up_shows_its_log_without_secrets(other: Pat
 
 def test_folders_that_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ServerError, match="holds other files"):
+    with pytest.raises(ServerError, match="contains other files"):
         server.start_server(tmp_path)
     with pytest.raises(ServerError, match="cannot use"):
         server.start_server(tmp_path / "thesis.txt")
