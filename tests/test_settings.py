@@ -122,7 +122,7 @@ def test_a_profile_that_is_misspelt(write: Write, monkeypatch: pytest.MonkeyPatc
     assert str(path) in str(caught.value)
     path.unlink()
     monkeypatch.setenv("RVLAB_PROFILE", "ci")
-    with pytest.raises(NotFound, match=r"no profile 'ci' in any rvlab.toml here or above"):
+    with pytest.raises(NotFound, match=r"Unknown profile 'ci' in any rvlab.toml in this folder"):
         load_profile()
 
 
@@ -181,10 +181,10 @@ def one(line: str, table: str = "profile.a") -> str:
         (one("gpu = 1", "profile.a.steps.trian"), r"no step 'trian'. Did you mean 'train'"),
         (
             one("x = 1", "profiles.a"),
-            r"has the key 'profiles'; it takes \[profile.NAME\] and \[read\]",
+            r"has the unknown key 'profiles'; use \[profile.NAME\] and \[read\]",
         ),
-        ("profile = 1", r"is to hold tables \[profile.NAME\]"),
-        ("[profile]\na = 1", r"is to hold tables \[profile.NAME\]"),
+        ("profile = 1", r"must contain tables \[profile.NAME\]"),
+        ("[profile]\na = 1", r"must contain tables \[profile.NAME\]"),
         ("[profile.a", "cannot be read"),
     ],
 )
@@ -243,9 +243,9 @@ def test_a_misspelt_variable_of_a_step_is_told(monkeypatch: pytest.MonkeyPatch) 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "aws_session_token"])
 def test_keys_of_the_bucket_are_refused_and_not_repeated(write: Write, name: str) -> None:
     write(f'[profile.a.steps.train]\nenv = {{ {name} = "very-secret" }}\n')
-    with pytest.raises(SpecError, match=rf"steps.train.env: {name} would stand in the") as caught:
+    with pytest.raises(SpecError, match=rf"steps.train.env: {name} would be in the") as caught:
         load_profile()
-    with pytest.raises(ValueError, match="would stand in the pipeline's YAML") as direct:
+    with pytest.raises(ValueError, match="would be in the pipeline's YAML") as direct:
         StepResources(env={name: "very-secret"})
     told = [str(e) for e in (caught.value, caught.value.__cause__, direct.value)]
     assert not [text for text in told if "very-secret" in text]

@@ -136,7 +136,7 @@ def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
     assert (
         table["error"]
         .iloc[0]
-        .startswith("The process of train is gone, and its exit status is unknown")
+        .startswith("The process of train has ended with an unknown exit status")
     )
 
 
@@ -218,6 +218,6 @@ def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
 
 def test_at_most_must_be_one_or_more() -> None:
     with pytest.raises(
-        SpecError, match="max_parallel is 0, but it takes one run at a time or more"
+        SpecError, match="max_parallel must be a positive integer, got 0"
     ):
         LocalEngine(max_parallel=0)

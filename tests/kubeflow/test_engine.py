@@ -155,7 +155,7 @@ def test_cancel_records_and_ends(road: Lab) -> None:
 def test_cancel_leaves_the_end_that_kubeflow_has(road: Lab, state: str, ours: str) -> None:
     (run,) = road.started()
     road.fake.to(road.job(run), state)
-    with pytest.raises(HasEnded, match=rf"has ended already \({ours}\), as Kubeflow says"):
+    with pytest.raises(HasEnded, match=rf"has ended already \({ours}\) according to Kubeflow"):
         road.engine.cancel(road.store, run)
     assert not road.store.exists(run.end_key)
     assert road.state(run) == ours
@@ -210,10 +210,10 @@ def test_nothing_is_recorded_while_kubeflow_cannot_be_asked(lab: Lab, how: str) 
 def test_a_run_of_another_engine_is_not_cancelled(lab: Lab) -> None:
     asked = SubmitOptions("towns", "local")
     (run,) = prepare_runs(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], asked)
-    with pytest.raises(EngineError, match="is the engine 'local''s"):
+    with pytest.raises(EngineError, match="belongs to the engine 'local'"):
         lab.engine.cancel(lab.store, run)
     (other,) = lab.started()
-    with pytest.raises(EngineError, match="is the engine 'kubeflow''s, which knows"):
+    with pytest.raises(EngineError, match="belongs to the engine 'kubeflow', which knows"):
         LocalEngine().cancel(lab.store, other)
     assert not any(lab.store.exists(one.end_key) for one in (run, other))
 
@@ -406,7 +406,7 @@ def test_the_newest_runs_are_found_on_the_first_page(road: Lab) -> None:
 def test_a_login_that_ran_out_makes_no_run_lost(lab: Lab) -> None:
     (run,) = lab.started()
     lab.fake.fail("", 200, times=99, type="text/html", message="<!doctype html>Sign in")
-    with pytest.raises(EngineError, match="is no API of Kubeflow's"):
+    with pytest.raises(EngineError, match="is not Kubeflow's API"):
         lab.state(run)
 
 
@@ -431,7 +431,7 @@ def test_cancel_while_kubeflow_is_down_can_be_made_again(lab: Lab) -> None:
 
 
 def test_a_folder_is_refused_before_anything_is_asked(lab: Lab, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="write to S3, which pods reach"):
+    with pytest.raises(SpecError, match="write to S3, which pods can reach"):
         lab.engine.start(Store(tmp_path), [])
     assert lab.fake.asked() == 0
 

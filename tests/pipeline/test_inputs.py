@@ -75,7 +75,7 @@ def test_a_recipe_with_a_seed_keeps_its_own() -> None:
 
 @pytest.mark.parametrize("name", ["splits", "rvlab_run", "rvlab_store"])
 def test_a_parameter_with_a_name_of_ours_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input"):
+    with pytest.raises(SpecError, match=f"the parameter '{name}' cannot be an input"):
         of(f"def get_config(runner, {name}=1): pass")
 
 
@@ -112,12 +112,12 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("run python3 now", "holds 'python3', which Kubeflow would replace"),
+        ("run python3 now", "contains 'python3', which Kubeflow would replace"),
         ("{{$.inputs}}", r"holds '\{\{', which Kubeflow"),
         ({"a": ["{{item}}"]}, r"holds '\{\{', which Kubeflow"),
-        (float("inf"), "is inf. Give a finite number"),
+        (float("inf"), "must be finite, got inf"),
         (2**53 + 1, r"as floats, which are exact up to 9007199254740992\. Give no"),
-        ([1, {"a": -(2**60)}], "holds numbers as floats"),
+        ([1, {"a": -(2**60)}], "stores numbers as floats"),
     ],
 )
 def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
@@ -158,5 +158,5 @@ def test_braces_of_nested_values_are_no_harm() -> None:
 
 @pytest.mark.parametrize("name", ["größe", "_x", "self"])
 def test_a_name_that_no_input_can_have_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input of a pipeline"):
+    with pytest.raises(SpecError, match=f"the parameter '{name}' cannot be an input of a pipeline"):
         of(f"def get_config(runner, {name}=1): pass")

@@ -124,11 +124,11 @@ def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_where_th
         ((TINY, "-a", "lrr", "0.1"), "tiny has no parameter 'lrr'. Did you mean 'lr'?"),
         ((TINY, "-a", "lr", "fast"), "tiny: the parameter 'lr' is float, but 'fast' was given"),
         ((TINY, "-a", "root_uri", "/x"), "tiny: 'root_uri' is filled in by rvlab. Leave it out."),
-        ((TINY, "--splits", "0"), "splits is 0, but it is a whole number from 1 to 10000."),
-        ((TINY, "train", "predict"), "rvlab runs all steps of a config. Leave 'train predict' out"),
+        ((TINY, "--splits", "0"), "splits must be an integer from 1 to 10000, got 0."),
+        ((TINY, "train", "predict"), "rvlab runs all steps of a config. Omit 'train predict'"),
         ((TINY.with_name("tyny.py"),), "There is no recipe file"),
         (("nowhere.json",), "'nowhere.json' cannot be read as a saved config"),
-        (("some.json", "-a", "lr", "1"), "A saved config takes no parameters. Leave 'lr' out."),
+        (("some.json", "-a", "lr", "1"), "A saved config has no parameters. Omit 'lr'."),
     ],
 )
 def test_what_cannot_run_is_told_in_a_sentence_and_starts_nothing(
@@ -161,7 +161,7 @@ def test_the_runner_is_in_raster_visions_registry(tmp_path: Path) -> None:
 
     runner = registry_.get_runner("rvlab")()
     assert isinstance(runner, Runner)
-    with pytest.raises(NotImplementedError, match="no single command"):
+    with pytest.raises(NotImplementedError, match="not single commands"):
         runner.run_command(["make"])
 
 
