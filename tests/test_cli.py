@@ -42,7 +42,7 @@ def test_a_run_is_submitted_awaited_and_listed(
     assert main([*store, "runs", "shell"]) == 0
     assert "failed" in capsys.readouterr().out
     assert main([*store, "logs", uri, "configure"]) == 0
-    assert "told in a shell" in capsys.readouterr().out
+    assert "raised in a shell" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(
@@ -148,10 +148,10 @@ def test_runs_are_tagged_noted_archived_cloned_and_deleted(
     assert rvlab("runs") == "No runs but archived ones.\n"
     rvlab("archive", other.id, "--undo")
     assert main(["--store", store.uri, "runs"]) == 0
-    told = capsys.readouterr()
-    assert run.id not in told.out
-    assert other.id in told.out
-    assert told.err == "Archived runs are hidden (1); --all shows them.\n"
+    printed = capsys.readouterr()
+    assert run.id not in printed.out
+    assert other.id in printed.out
+    assert printed.err == "Archived runs are hidden (1); --all shows them.\n"
     assert run.id in rvlab("runs", "--all")
 
     assert "has no recipe.py" in rvlab("clone", run.id, status=1)

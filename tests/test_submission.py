@@ -192,7 +192,7 @@ def test_a_recipe_with_a_seed_parameter_gets_the_seed_of_the_run(store: Store) -
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
 def test_a_seed_must_be_a_non_negative_integer(store: Store, recipe: Recipe, seed: Any) -> None:
-    with pytest.raises(SpecError, match="^seed must be an integer from 0 to"):
+    with pytest.raises(SpecError, match=r"^seed must be an integer from 0 to"):
         prepare_runs(store, recipe, [{}, {"seed": seed}], ASKED)
     assert store.files() == []
 
@@ -201,7 +201,7 @@ def test_a_seed_must_be_a_non_negative_integer(store: Store, recipe: Recipe, see
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ({"chp": 1}, "^my_towns has no parameter 'chp'. There are 'data_uri', 'epochs', 'lr', "),
         ({"ephocs": 1}, "^my_towns has no parameter 'ephocs'. Did you mean 'epochs'"),
@@ -221,7 +221,7 @@ def test_one_invalid_point_writes_nothing(
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
         ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
@@ -298,7 +298,7 @@ def test_a_notebook_cell_has_the_commit_of_its_working_folder(
     assert commit_of(store, recipe) == (git(repository, "rev-parse", "HEAD"), False)
 
 
-def test_without_a_repository_or_a_commit_there_is_none(
+def test_the_commit_is_missing_without_a_repository_or_a_first_commit(
     store: Store, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -310,7 +310,7 @@ def test_without_a_repository_or_a_commit_there_is_none(
     assert commit_of(store, recipe) == (None, None)
 
 
-def test_without_git_there_is_no_commit(
+def test_the_commit_is_missing_without_git(
     store: Store, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))

@@ -158,7 +158,7 @@ def test_files_of_the_user_do_not_shadow_the_standard_library(
 ) -> None:
     for name in ("token.py", "random.py", "json.py"):
         (tmp_path / name).write_text("raise RuntimeError('not the standard library')")
-    recipe = tmp_path / "mine.py"
+    recipe = tmp_path / "own.py"
     recipe.write_text("def get_config(runner, root_uri):\n    raise OSError('it ran')\n")
     monkeypatch.chdir(tmp_path)
     table = lab.wait(lab.submit(recipe), progress=False)
@@ -208,7 +208,7 @@ def test_temporary_files_of_a_killed_run_are_deleted(lab: Lab) -> None:
 
 def test_a_recipe_can_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "colours.py").write_text("WORD = 'found beside the recipe'\n")
-    recipe = tmp_path / "mine.py"
+    recipe = tmp_path / "own.py"
     recipe.write_text(
         "from colours import WORD\ndef get_config(runner, root_uri):\n    raise OSError(WORD)\n"
     )

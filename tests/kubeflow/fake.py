@@ -101,7 +101,7 @@ class Kubeflow:
         run.finished_at = run.created_at + timedelta(minutes=3) if state in ENDED else NEVER
         run.state_history.append(api.V2beta1RuntimeStatus(update_time=self._now(), state=state))
 
-    def add_run(self, experiment: str, version: Any, name: str = "somebody else's") -> str:
+    def add_run(self, experiment: str, version: Any, name: str = "of another user") -> str:
         """Add a run that was not started by the test."""
         where = api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
