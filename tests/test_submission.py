@@ -227,7 +227,7 @@ def test_one_invalid_point_writes_nothing(
         ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
         ({"experiment": 5}, "^5 cannot be the name of the experiment"),
         ({"splits": 0}, "^splits must be an integer from 1 to"),
-        ({"splits": True}, "^splits must be .*, got True"),
+        ({"splits": True}, r"^splits must be .*, got True"),
         ({"splits": 2.0}, "^splits must be .*, got 2.0"),
         ({"seed": -1}, "^seed must be an integer from 0 to"),
     ],

@@ -189,8 +189,7 @@ class LocalEngine:
         """Cancel runs and stop all their processes; a run whose process died before has failed.
 
         The queue is listed once and locked until the waiting runs have ended, so that none of them
-        is
-        started meanwhile. A run on another machine ends itself at its next heartbeat.
+        is started meanwhile. A run on another machine ends itself at its next heartbeat.
 
         Returns:
             An error for each run that was not cancelled: `HasEnded` or another one.

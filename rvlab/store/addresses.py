@@ -3,8 +3,7 @@
 Anyone who can write to a store can put any address into a record. So an address from a record is
 opened only if it is below the store, on S3, or below a folder or URL that the settings list
 (``[read] allow`` in rvlab.toml, or ``$RVLAB_READ__ALLOW``). A file on this machine is also opened
-if
-the store itself is a local folder or the embedded server, whose records the user wrote.
+if the store itself is a local folder or the embedded server, whose records the user wrote.
 """
 
 from __future__ import annotations

@@ -147,9 +147,8 @@ class ObstoreObjects:
             )
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         settings: dict[str, Any] = {"region": access.region}
-        # obstore reads settings that are not passed from the environment, which may hold an
-        # endpoint
-        # or a token of another S3.
+        # obstore reads settings that are not passed from the environment, which may hold
+        # an endpoint or a token of another S3.
         if access.endpoint:
             settings |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), access.endpoint)
             settings["virtual_hosted_style_request"] = False

@@ -2,8 +2,8 @@
 
 A run has one of two keys beside its folder: the empty ``{experiment}/runs/active/{run}`` from its
 submission on, and ``{experiment}/runs/ended/{run}.json`` from its end on. So two listings return
-all
-runs and, by ETag, each end record that has changed, however many keys the folders of the runs have.
+all runs and, by ETag, each end record that has changed, however many keys the folders of the runs
+have.
 
 Active runs are listed before ended ones: a run that ends in between is then in both listings.
 """

@@ -99,8 +99,7 @@ class KubeflowEngine:
         Raises:
             SpecError: If pods cannot reach the store, or Kubeflow would change a value.
             EngineError: If Kubeflow refuses or cannot be reached. The message names the runs that
-                were
-                not started; they are recorded, and another call starts them.
+                were not started; they are recorded, and another call starts them.
         """
         self._require_reachable(store)
         client = self.client
@@ -173,9 +172,8 @@ class KubeflowEngine:
         """Return Kubeflow's state of runs without an end record.
 
         Reads one listing, the newest first, until all are found; runs that have ended or were
-        deleted
-        are not looked up again. A run that Kubeflow does not have is ``queued`` if it was never
-        started there, else ``lost``.
+        deleted are not looked up again. A run that Kubeflow does not have is ``queued`` if it was
+        never started there, else ``lost``.
         """
         named = store.map_concurrently(
             lambda uri: self._job_id(store, Run.from_uri(uri)), [r.uri for r in runs]
@@ -206,8 +204,7 @@ class KubeflowEngine:
         Raises:
             HasEnded: If it has ended already; a cancelled one is terminated in Kubeflow again.
             EngineError: If Kubeflow cannot be reached. Nothing is recorded then, unless the
-                connection
-                is lost after the record was written; then cancel the run again.
+                connection is lost after the record was written; then cancel the run again.
         """
         try:
             state = _state_in(store.get_json(run.end_key))
