@@ -95,8 +95,8 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-            log = (folder / "prism.log").read_text()
-            assert process.poll() is None, f"prism ended: {log}"
+            output = (folder / "prism.log").read_text()
+            assert process.poll() is None, f"prism ended: {output}"
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
