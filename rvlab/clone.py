@@ -1,4 +1,4 @@
-"""A run once more: its recorded source and parameters, with what is to be different."""
+"""Clones: a run's recorded source and parameters, with changes."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from rvlab.worker.records import SOURCE_FILE, SPEC
 
 
 def load_recorded(store: Store, run: Run) -> tuple[Spec, Recipe]:
-    """What a run was asked for, and its recipe as it was then.
+    """Read the spec of a run and its recipe as they were submitted.
 
     Raises:
         SpecError: If the run has no recipe.
@@ -28,8 +28,8 @@ def load_recorded(store: Store, run: Run) -> tuple[Spec, Recipe]:
             data[name] = store.get(run.key(name))
         except KeyMissing as exc:
             raise SpecError(
-                f"The run {run.id} has no {name}, so it cannot be run again: it was adopted or "
-                "imported, or deleted in part. Submit its recipe instead."
+                f"The run {run.id} has no {name}, so it cannot be repeated: it was adopted, "
+                "imported or partly deleted. Submit its recipe instead."
             ) from exc
     spec = Spec.from_record(parse_record(run.key(SPEC), data[SPEC]), run.key(SPEC))
     source = data[SOURCE_FILE].decode(errors="replace")
@@ -47,49 +47,51 @@ def clone_request(
     splits: int | None = None,
     seed: int | None = None,
 ) -> tuple[Recipe, dict[str, Any], SubmitOptions]:
-    """What to submit so that a run is repeated.
+    """Build the submission that repeats a run, with changes.
 
     Args:
-        store: Where the run lies.
+        store: The store of the run.
         run: The run.
-        given: Parameters, and ``data_uri``, that are to be different.
+        given: Changed parameters, and a changed ``data_uri``.
         engine: The engine's name.
-        experiment: Where the new run goes; None is where the run is.
-        splits: None is the run's.
-        seed: None is the run's.
+        experiment: The new run's experiment; None is that of the run.
+        splits: None is that of the run.
+        seed: None is that of the run.
 
     Returns:
-        The recipe, the point and what is asked for beside it: the run as parent, and as name what
-        is different, else the run's own.
+        The recipe, the point and the options, which have the run as parent. The name lists the
+        changes; without any, it is that of the run.
 
     Raises:
-        SpecError: If the run has no recipe, or what is given cannot be run.
+        SpecError: If the run has no recipe, or the changes are invalid.
         RecordBroken: If its spec cannot be read.
     """
     spec, recipe = load_recorded(store, run)
-    # A default is left to the recipe, which may have one that its own annotation does not allow.
-    usual = {name: one.default for name, one in recipe.signature.parameters.items()}
-    kept = {k: v for k, v in spec.params.items() if k not in usual or not _equal(v, usual[k])}
-    point = {**kept, **spec.places}
+    # Defaults are left to the recipe, whose own annotation may not allow them.
+    defaults = {name: one.default for name, one in recipe.signature.parameters.items()}
+    explicit = {
+        k: v for k, v in spec.params.items() if k not in defaults or not _equal(v, defaults[k])
+    }
+    point = {**explicit, **spec.places}
     for filled_in in ("root_uri", "seed"):
         point.pop(filled_in, None)
     point |= given
-    asked = SubmitOptions(
+    options = SubmitOptions(
         run.experiment if experiment is None else experiment,
         engine,
         spec.splits if splits is None else splits,
         spec.seed if seed is None else seed,
         parent=run.id,
     )
-    new_seed, full = resolve_seed(recipe, point, asked)
+    new_seed, full = resolve_seed(recipe, point, options)
     params, places = recipe.signature.bind(full)
-    now = {**params, **places, "seed": new_seed, "splits": asked.splits}
+    now = {**params, **places, "seed": new_seed, "splits": options.splits}
     then = {**spec.params, **spec.places, "seed": spec.seed, "splits": spec.splits}
     changed = {k: v for k, v in now.items() if k not in then or not _equal(v, then[k])}
     name = " ".join(f"{k}={v}" for k, v in changed.items()) or spec.name
-    return recipe, point, replace(asked, name=name)
+    return recipe, point, replace(options, name=name)
 
 
 def _equal(a: object, b: object) -> bool:
-    """1 is 1.0, but not True."""
+    """Return whether values are equal; 1 equals 1.0, but not True."""
     return a == b and isinstance(a, bool) == isinstance(b, bool)

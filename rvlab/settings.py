@@ -1,4 +1,4 @@
-"""Where runs go on a cluster: profiles in ``rvlab.toml``, overridden by the environment.
+"""Settings of a cluster: profiles in ``rvlab.toml``, overridden by the environment.
 
     [profile.lab-cluster]
     host = "http://localhost:8080"
@@ -16,8 +16,8 @@
     [read]
     allow = ["/data/imagery", "https://tiles.example/scenes"]
 
-A variable such as ``RVLAB_IMAGE`` or ``RVLAB_STEPS__TRAIN__GPU`` overrides what the file says.
-What ``[read]`` says is read by `rvlab.store.addresses`.
+A variable such as ``RVLAB_IMAGE`` or ``RVLAB_STEPS__TRAIN__GPU`` overrides the file.
+`rvlab.store.addresses` reads ``[read]``.
 """
 
 from __future__ import annotations
@@ -50,15 +50,15 @@ from rvlab.store.patience import DEFAULT_PATIENCE_S
 VARIABLE_PREFIX, PROFILE_VARIABLE = "RVLAB_", "RVLAB_PROFILE"
 
 SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN")
-"""Variables that no file holds."""
+"""Variables that no settings file may contain."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
 Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")]
-"""As Kubernetes writes amounts: ``500m``, ``4``, ``16Gi``."""
+"""An amount in Kubernetes' notation: ``500m``, ``4``, ``16Gi``."""
 
 
 class Toleration(BaseModel):
-    """A taint of nodes that a step's pod puts up with, in Kubernetes's words."""
+    """A taint of nodes that a step's pod tolerates, in Kubernetes' terms."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -69,19 +69,19 @@ class Toleration(BaseModel):
 
 
 class StepResources(BaseModel):
-    """Where and with what a step runs; what is None is as for the step ``default``.
+    """Resources of a step; None uses the value of the step ``default``.
 
     Attributes:
-        cpu: Processors, asked for and at most, such as ``"4"`` or ``"500m"``.
-        memory: Memory, asked for and at most, such as ``"16Gi"``.
-        gpu: How many GPUs.
+        cpu: Processors, request and limit, such as ``"4"`` or ``"500m"``.
+        memory: Memory, request and limit, such as ``"16Gi"``.
+        gpu: Number of GPUs.
         gpu_type: The name of the resource, such as ``nvidia.com/gpu``.
         shm: The size of ``/dev/shm``, which torch's data loaders need; it counts as memory.
-        timeout_s: A pod that runs longer, in seconds, is ended.
-        retries: How often a step that failed is started again.
-        node_selector: Labels that the node has to have.
-        tolerations: Taints that the pod puts up with.
-        env: More variables, with no secrets: they stand in the compiled pipeline.
+        timeout_s: Seconds after which a pod is stopped.
+        retries: How often a failed step is started again.
+        node_selector: Labels that the node must have.
+        tolerations: Taints that the pod tolerates.
+        env: More variables, without secrets: they are part of the compiled pipeline.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -102,19 +102,19 @@ class StepResources(BaseModel):
     def _without_keys(cls, env: dict[str, str] | None) -> dict[str, str] | None:
         name = next((name for name in env or () if name.upper() in SECRET_VARIABLES), None)
         if name:
-            raise ValueError(f"{name} would stand in the pipeline's YAML. Name a secret: s3.secret")
+            raise ValueError(f"{name} would be in the pipeline's YAML. Name a secret: s3.secret")
         return env
 
 
 class S3(BaseModel):
-    """One bucket, two ways to it.
+    """One bucket with two endpoints.
 
     Attributes:
-        endpoint: As the notebook reaches it; None is what the AWS variables say.
-        cluster_endpoint: As the pods reach it; None is Amazon's own.
+        endpoint: The notebook's endpoint; None uses the AWS variables.
+        cluster_endpoint: The pods' endpoint; None is Amazon's own.
         region: The bucket's region.
-        secret: The Kubernetes secret with the pods' credentials; None where the pods have them
-            from their service account.
+        secret: The Kubernetes secret with the pods' credentials; None if the pods get them from
+            their service account.
         access_key: The key of the secret that holds the access key.
         secret_key: The key of the secret that holds the secret key.
     """
@@ -126,27 +126,27 @@ class S3(BaseModel):
     region: str | None = None
     secret: str | None = None
     access_key: str = "accesskey"
-    secret_key: str = "secretkey"  # noqa: S105  the name of a key, no secret
+    secret_key: str = "secretkey"  # noqa: S105  the name of a key, not a secret
 
 
 class Profile(BaseSettings):
-    """One cluster, and how runs use it.
+    """One cluster: its address, and the image and resources of its runs.
 
     Attributes:
-        host: Kubeflow's API, as the notebook reaches it; None looks for it inside the cluster.
-        ui: Kubeflow's pages, for links; None is `host`.
+        host: URL of Kubeflow's API for the notebook; None searches inside the cluster.
+        ui: URL of Kubeflow's pages, for links; None is `host`.
         namespace: The profile's namespace on a shared cluster; None on a standalone one.
-        token_env: The variable that holds the token; the token itself stands in no file.
+        token_env: The variable that holds the token; no file contains the token itself.
         store: Where runs are stored, ``s3://bucket/prefix``.
         image: The worker image.
-        image_pull_policy: As Kubernetes calls them.
+        image_pull_policy: Kubernetes' pull policy.
         image_pull_secrets: Names of the secrets for a private registry.
         service_account: The pods' service account; None is Kubeflow's own.
-        max_parallel: How many submissions are on their way to Kubeflow at a time.
-        patience_s: For how many seconds a step, or ``lab.wait``, waits for a store that does not
+        max_parallel: Maximum number of concurrent submissions to Kubeflow.
+        patience_s: Seconds for which a step, or ``lab.wait``, waits for a store that does not
             answer.
         s3: The bucket.
-        steps: For each step, and ``default`` for all, where it runs.
+        steps: Resources of each step, and of ``default`` for all.
     """
 
     model_config = SettingsConfigDict(
@@ -175,29 +175,32 @@ class Profile(BaseSettings):
     def settings_customise_sources(
         cls, settings_cls: type[BaseSettings], *_: Any, **sources: PydanticBaseSettingsSource
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """The environment goes before the file."""
+        """Give the environment precedence over the file."""
         return sources["env_settings"], sources["init_settings"]
 
     def resources(self, step: str) -> StepResources:
-        """Where a step runs: what is said of it, else of ``default``."""
+        """Return the resources of a step; unset values come from ``default``."""
         both = (self.steps.get(name, StepResources()) for name in ("default", step))
-        said: dict[str, Any] = {}
+        merged: dict[str, Any] = {}
         for one in both:
-            said |= {n: v for n in StepResources.model_fields if (v := getattr(one, n)) is not None}
-        return StepResources(**said)
+            merged |= {
+                n: v for n in StepResources.model_fields if (v := getattr(one, n)) is not None
+            }
+        return StepResources(**merged)
 
 
 def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
-    """A profile of the settings file.
+    """Load a profile of the settings file.
 
     Args:
-        name: Its name; None is ``$RVLAB_PROFILE``, else the only one or the one named ``default``;
-            without a file, the environment alone.
-        path: The file; None is ``$RVLAB_CONFIG``, else ``rvlab.toml`` in this folder or one above.
+        name: Its name; None is ``$RVLAB_PROFILE``, else the only one or the one named ``default``.
+            Without a file, the environment alone is read.
+        path: The file; None is ``$RVLAB_CONFIG``, else the ``rvlab.toml`` in this folder or the
+            nearest parent.
 
     Raises:
         NotFound: If there is no such file or profile.
-        SpecError: If the file holds what no profile has.
+        SpecError: If the file has unknown or invalid settings.
     """
     file = path or settings_file()
     profiles = _read_profiles(file) if file else {}
@@ -205,10 +208,8 @@ def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
     if chosen is None and profiles:
         chosen = next(iter(profiles)) if len(profiles) == 1 else "default"
     if chosen is not None and chosen not in profiles:
-        where = file or f"any {FILE} here or above"
-        raise NotFound(
-            f"There is no profile {chosen!r} in {where}. {did_you_mean(chosen, profiles)}"
-        )
+        where = file or f"any {FILE} in this folder or its parents"
+        raise NotFound(f"Unknown profile {chosen!r} in {where}. {did_you_mean(chosen, profiles)}")
     what = f"[profile.{chosen}] in {file}" if chosen else "the environment"
     return _build_profile(profiles.get(chosen or "", {}), what)
 
@@ -221,20 +222,20 @@ def _read_profiles(file: Path) -> dict[str, Any]:
     unknown = sorted(set(data) - {"profile", "read"})
     if unknown:
         raise SpecError(
-            f"{file} has the key {unknown[0]!r}; it takes [profile.NAME] and [read] only."
+            f"{file} has the unknown key {unknown[0]!r}; use [profile.NAME] and [read]."
         )
     found = data.get("profile", {})
     if not isinstance(found, dict) or not all(isinstance(one, dict) for one in found.values()):
-        raise SpecError(f"{file} is to hold tables [profile.NAME].")
+        raise SpecError(f"{file} must contain tables [profile.NAME].")
     return found
 
 
-def _build_profile(said: dict[str, Any], what: str) -> Profile:
+def _build_profile(values: dict[str, Any], what: str) -> Profile:
     try:
-        made = Profile(**said)
+        made = Profile(**values)
     except SettingsError as exc:
         name = f"{VARIABLE_PREFIX}{str(exc).split(chr(34))[1].upper()}"
-        raise SpecError(f"${name} is {os.environ.get(name)!r}, but it is to hold JSON.") from exc
+        raise SpecError(f"${name} is {os.environ.get(name)!r}, but it must hold JSON.") from exc
     except ValidationError as exc:
         first = exc.errors()[0]
         where = ".".join(str(part) for part in first["loc"])
@@ -256,7 +257,7 @@ def _build_profile(said: dict[str, Any], what: str) -> Profile:
 
 
 def _variable(loc: tuple[int | str, ...]) -> str | None:
-    """The variable that says something, if it is one."""
+    """Return the name of the variable that a setting comes from, if any."""
     parts = [str(part).upper() for part in loc]
     names = (f"{VARIABLE_PREFIX}{'__'.join(parts[:n])}" for n in range(len(parts), 0, -1))
     return next((f"${name}" for name in names if name in os.environ), None)

@@ -1,4 +1,4 @@
-"""From a recipe and its parameters to the records of a run that has yet to start."""
+"""Submission: from a recipe and its parameters to the records of runs, before they start."""
 
 from __future__ import annotations
 
@@ -26,25 +26,25 @@ from rvlab.worker.masking import has_secret, mask_text
 from rvlab.worker.records import SOURCE_FILE, SPEC
 
 DATA_FOLDER = "_data"
-"""The folder of a store where recipes keep scenes; no experiment's name starts with ``_``."""
+"""The folder of a store for scenes of recipes; no experiment's name starts with ``_``."""
 
 
-MAX_SPLITS, MAX_SEED = 10_000, 2**32 - 1  # numpy takes no larger seed
+MAX_SPLITS, MAX_SEED = 10_000, 2**32 - 1  # numpy's largest seed
 
 
 @dataclass(frozen=True)
 class SubmitOptions:
-    """What one submission asks for, beside the parameters.
+    """The options of one submission, besides the parameters.
 
     Args:
         experiment: The experiment's name.
         engine: The engine's name.
-        splits: Into how many pieces chip and predict are cut, at most.
+        splits: Maximum number of parallel pieces of chip and predict.
         seed: The run's seed; None is the default of the recipe's parameter ``seed``, else 0.
         sweep: The sweep's name.
-        parent: The run it was made from.
-        image: The container image that the steps run in.
-        name: The runs' name; None names them after what sets them apart.
+        parent: The id of the run that was cloned.
+        image: The container image of the steps.
+        name: The runs' name; None names them after the parameters that differ.
     """
 
     experiment: str
@@ -65,15 +65,15 @@ class SubmitOptions:
 
 def _require_int(name: str, value: Any, low: int, high: int) -> int:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise SpecError(f"{name} is {value!r}, but it is a whole number from {low} to {high}.")
+        raise SpecError(f"{name} must be an integer from {low} to {high}, got {value!r}.")
     return value
 
 
 def grid(**axes: Any) -> list[dict[str, Any]]:
-    """Every combination of the values of some parameters, the last one varying fastest.
+    """Return every combination of the values of some parameters; the last one varies fastest.
 
     Args:
-        **axes: A list of values for each parameter; a single value stands for itself.
+        **axes: A list of values for each parameter; a single value is a list of one.
 
     Returns:
         One dict of parameters for each point.
@@ -86,7 +86,7 @@ def grid(**axes: Any) -> list[dict[str, Any]]:
         several = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
         lists[name] = list(values) if several else [values]
         if not lists[name]:
-            raise SpecError(f"grid: {name} has no values. Give it one or more.")
+            raise SpecError(f"grid: {name} has no values. Pass at least one.")
     return [dict(zip(lists, point, strict=True)) for point in itertools.product(*lists.values())]
 
 
@@ -98,23 +98,23 @@ def prepare_runs(
     *,
     ids: Sequence[str] | None = None,
 ) -> list[Run]:
-    """Check every point, then write ``spec.json`` and ``recipe.py`` of a run for each.
+    """Check every point, then write ``spec.json`` and ``recipe.py`` of one run per point.
 
     Args:
-        store: Where the runs go.
+        store: The store of the runs.
         recipe: The recipe.
         points: Parameters of each run.
-        asked: What is asked for beside them.
-        ids: The runs' ids; None makes new ones.
+        asked: The options of the submission.
+        ids: The runs' ids; None creates new ones.
 
     Raises:
-        SpecError: If a point cannot be run; nothing has been written then.
-        StoreError: If the store refuses or does not answer; none of the runs is submitted then, and
-            what was written of them is removed where the store lets it be.
+        SpecError: If a point is invalid; nothing has been written then.
+        StoreError: If the store refuses or does not answer. No run is submitted then, and the
+            records that were written are deleted if the store allows it.
     """
     if "://" in store.uri and not store.is_s3:
         raise SpecError(
-            f"Raster Vision writes to local folders and to s3:// only, not to {store.uri!r}."
+            f"Raster Vision writes only to local folders and s3://, not to {store.uri!r}."
         )
     each = [resolve_seed(recipe, point, asked) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
@@ -160,7 +160,7 @@ def prepare_runs(
             lambda key: store.put_json(key, records[key], if_absent=True), records
         )
         register_runs(store, runs)
-    except KeyExists:  # what lies there is another's
+    except KeyExists:  # the existing record belongs to another run
         raise
     except StoreError as exc:
         raise _not_submitted(store, runs, exc) from exc
@@ -171,20 +171,22 @@ def prepare_runs(
 
 
 def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreError:
-    """The error of a submission that failed midway, after what it left has been removed."""
+    """Delete the records of a submission that failed midway, and return its error."""
     what = "The run was not" if len(runs) == 1 else f"None of the {len(runs)} runs was"
-    then = "What was written of it has been removed."
+    then = "The records that were written have been deleted."
     if not _take_back(store, runs):
         ids = ", ".join(run.id for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
-        then = f"What may lie there of it ({ids}) cannot be removed now: `rvlab clean` removes it."
+        then = (
+            f"Records that were written ({ids}) cannot be deleted now: `rvlab clean` deletes them."
+        )
     kind = StoreUnreachable if isinstance(exc, StoreUnreachable) else StoreError
     return kind(f"{what} submitted: {exc} {then}")
 
 
 def _take_back(store: Store, runs: Sequence[Run]) -> bool:
-    """Remove what `prepare_runs` wrote; whether the store let it."""
+    """Delete what `prepare_runs` wrote; return whether the store allowed it."""
     try:
-        # The marks first: a run without one is on no table, and `rvlab clean` finds its folder.
+        # Active marks first: a run without one is not listed, and `rvlab clean` finds its folder.
         for keys in ([r.active_key for r in runs], [r.key(SPEC) for r in runs]):
             store.delete(keys)
         store.delete(run.key(SOURCE_FILE) for run in runs)
@@ -194,7 +196,7 @@ def _take_back(store: Store, runs: Sequence[Run]) -> bool:
 
 
 def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-    """Warn of secrets in what is recorded as it is, because the run needs it."""
+    """Warn of secrets in parameters and source, which are recorded unmasked for the run."""
     found = [
         f"parameter {name!r}"
         for name in _point_keys(points)
@@ -204,7 +206,7 @@ def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str,
         found.append(f"recipe {recipe.name}")
     for what in found:
         warnings.warn(
-            f"The {what} holds a secret, and everybody who can read the store can read it there. "
+            f"The {what} holds a secret, which everyone with read access to the store can see. "
             "Let the recipe read it from an environment variable of the worker instead.",
             stacklevel=4,
         )
@@ -215,7 +217,7 @@ def _plain(value: Any) -> str:
 
 
 def _new_ids(number: int) -> list[str]:
-    """Ids that differ, in the order of the points: among 1000 of one second, two may be alike."""
+    """Return distinct ids in the order of the points; random ids of one second may collide."""
     ids: set[str] = set()
     while len(ids) < number:
         ids.add(new_run_id())
@@ -225,17 +227,17 @@ def _new_ids(number: int) -> list[str]:
 def resolve_seed(
     recipe: Recipe, point: Mapping[str, Any], asked: SubmitOptions
 ) -> tuple[int, dict[str, Any]]:
-    """A point's seed: the run's own, and the recipe's parameter too where it has one."""
+    """Return a point's seed, and the point with it if the recipe has a parameter ``seed``."""
     given = dict(point)
     own = recipe.signature.parameters.get("seed")
-    usual = own.default if own and isinstance(own.default, int) else 0
-    seed = given.pop("seed", usual if asked.seed is None else asked.seed)
+    default = own.default if own and isinstance(own.default, int) else 0
+    seed = given.pop("seed", default if asked.seed is None else asked.seed)
     seed = _require_int("seed", json_value(seed, "seed"), 0, MAX_SEED)
     return seed, {**given, "seed": seed} if own else given
 
 
 def current_user() -> str:
-    """Who submits, and where: ``name@host``."""
+    """Return the submitter as ``name@host``."""
     try:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container's user without a name
@@ -257,7 +259,7 @@ def _point_keys(points: Sequence[Mapping[str, Any]]) -> list[str]:
 
 
 def _git_state(folder: str | None) -> tuple[str | None, bool | None]:
-    """The commit that the recipe's folder (else this one) is at, and whether it has changes."""
+    """Return the commit of the recipe's folder (else the current one), and if it has changes."""
     where = folder or str(Path.cwd())
 
     def git(*args: str) -> str | None:

@@ -185,8 +185,8 @@ def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) ->
         ({"epocs": 1}, r"^my_towns has no parameter 'epocs'\. Did you mean 'epochs'\?$"),
         ({"lr": "fast"}, "^my_towns: the parameter 'lr' is float, but 'fast' was given"),
         ({"root_uri": "x"}, "^my_towns: 'root_uri' is filled in by rvlab"),
-        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 to"),
-        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 to"),
+        ({"seed": -1}, "^seed must be an integer from 0 to"),
+        ({"splits": 0}, "^splits must be an integer from 1 to"),
         ({"experiment": "a/b"}, "^'a/b' cannot be the name of the experiment"),
     ],
 )

@@ -1,4 +1,4 @@
-"""Profiles of rvlab.toml, and what the environment overrides."""
+"""Profiles of rvlab.toml, and the variables that override them."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ Write = Callable[[str], Path]
 
 @pytest.fixture(autouse=True)
 def clean(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """No variable of the user's, and no file above."""
+    """Remove the user's variables, and any file in a parent folder."""
     for name in [name for name in os.environ if name.upper().startswith("RVLAB_")]:
         monkeypatch.delenv(name)
     monkeypatch.chdir(tmp_path)
@@ -55,7 +55,7 @@ def write(tmp_path: Path) -> Write:
     return file
 
 
-def test_the_only_profile_is_the_one(write: Write) -> None:
+def test_a_single_profile_is_the_default(write: Write) -> None:
     write(LAB)
     made = load_profile()
     assert made.host == "http://localhost:8080"
@@ -77,7 +77,7 @@ def test_without_a_file_the_environment_is_enough(monkeypatch: pytest.MonkeyPatc
     assert (load_profile().host, load_profile().token_env) == ("http://here:1", "MY_TOKEN")
 
 
-def test_a_file_in_a_folder_above_is_found(
+def test_a_file_in_a_parent_folder_is_found(
     write: Write, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(LAB)
@@ -88,18 +88,18 @@ def test_a_file_in_a_folder_above_is_found(
     assert load_profile().host == "https://kubeflow.example"
 
 
-def test_a_file_may_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_file_can_be_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     named = tmp_path / "elsewhere.toml"
     named.write_text(CI)
     assert load_profile(path=named).host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_CONFIG", str(named))
     assert load_profile().host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_CONFIG", str(tmp_path / "nowhere.toml"))
-    with pytest.raises(NotFound, match=r"\$RVLAB_CONFIG names '.*nowhere.toml', which is no file"):
+    with pytest.raises(NotFound, match=r"\$RVLAB_CONFIG names '.*nowhere.toml', which is not a"):
         load_profile()
 
 
-def test_one_of_several_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_of_several_profiles_is_selected(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     write(LAB + CI)
     assert load_profile("ci").host == "https://kubeflow.example"
     monkeypatch.setenv("RVLAB_PROFILE", "lab-cluster")
@@ -107,22 +107,22 @@ def test_one_of_several_profiles(write: Write, monkeypatch: pytest.MonkeyPatch) 
     assert load_profile("ci").host == "https://kubeflow.example"
 
 
-def test_several_profiles_and_none_chosen(write: Write) -> None:
+def test_several_profiles_without_a_selection_are_an_error(write: Write) -> None:
     write(LAB + CI)
-    with pytest.raises(NotFound, match=r"no profile 'default' in .*There are 'ci', 'lab-cluster'"):
+    with pytest.raises(NotFound, match=r"Unknown profile 'default' in .*There are 'ci', 'lab"):
         load_profile()
     write(LAB + CI + '[profile.default]\nimage = "mine:1"\n')
     assert load_profile().image == "mine:1"
 
 
-def test_a_profile_that_is_misspelt(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_profile_is_an_error(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write(LAB)
     with pytest.raises(NotFound, match=r"'lab-clustr'.*Did you mean 'lab-cluster'\?") as caught:
         load_profile("lab-clustr")
     assert str(path) in str(caught.value)
     path.unlink()
     monkeypatch.setenv("RVLAB_PROFILE", "ci")
-    with pytest.raises(NotFound, match=r"no profile 'ci' in any rvlab.toml here or above"):
+    with pytest.raises(NotFound, match=r"Unknown profile 'ci' in any rvlab.toml in this folder"):
         load_profile()
 
 
@@ -140,7 +140,7 @@ def test_a_profile_that_is_misspelt(write: Write, monkeypatch: pytest.MonkeyPatc
         ("RVLAB_IMAGE_PULL_SECRETS", '["a", "b"]', lambda p: p.image_pull_secrets == ("a", "b")),
     ],
 )
-def test_the_environment_goes_before_the_file(
+def test_the_environment_takes_precedence_over_the_file(
     write: Write,
     monkeypatch: pytest.MonkeyPatch,
     name: str,
@@ -156,7 +156,7 @@ def test_the_environment_goes_before_the_file(
     assert made.resources("train").memory == "16Gi"
 
 
-def test_rvlabs_other_variables_are_none_of_its_business(
+def test_other_variables_of_rvlab_are_ignored(
     write: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write(LAB)
@@ -181,14 +181,14 @@ def one(line: str, table: str = "profile.a") -> str:
         (one("gpu = 1", "profile.a.steps.trian"), r"no step 'trian'. Did you mean 'train'"),
         (
             one("x = 1", "profiles.a"),
-            r"has the key 'profiles'; it takes \[profile.NAME\] and \[read\]",
+            r"has the unknown key 'profiles'; use \[profile.NAME\] and \[read\]",
         ),
-        ("profile = 1", r"is to hold tables \[profile.NAME\]"),
-        ("[profile]\na = 1", r"is to hold tables \[profile.NAME\]"),
+        ("profile = 1", r"must contain tables \[profile.NAME\]"),
+        ("[profile]\na = 1", r"must contain tables \[profile.NAME\]"),
         ("[profile.a", "cannot be read"),
     ],
 )
-def test_words_that_nobody_knows(write: Write, text: str, said: str) -> None:
+def test_unknown_keys_are_an_error(write: Write, text: str, said: str) -> None:
     path = write(text)
     with pytest.raises(SpecError, match=said) as caught:
         load_profile()
@@ -211,13 +211,13 @@ def test_words_that_nobody_knows(write: Write, text: str, said: str) -> None:
         (one('tolerations = [{effect = "Never"}]', "profile.a.steps.train"), "effect is 'Never'"),
     ],
 )
-def test_values_of_a_wrong_kind(write: Write, text: str, where: str) -> None:
+def test_values_of_a_wrong_type_are_an_error(write: Write, text: str, where: str) -> None:
     write(text)
     with pytest.raises(SpecError, match=rf"\[profile.a\] in .*{where} \("):
         load_profile()
 
 
-def test_a_wrong_variable_is_told_as_one(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_invalid_variable_is_named(write: Write, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_MAX_PARALLEL", "many")
     write(LAB)
     with pytest.raises(SpecError, match=r"^\$RVLAB_MAX_PARALLEL: max_parallel is 'many' \("):
@@ -228,29 +228,29 @@ def test_a_wrong_variable_is_told_as_one(write: Write, monkeypatch: pytest.Monke
         load_profile()
 
 
-def test_a_variable_that_is_no_json_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_variable_that_is_not_json_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_IMAGE_PULL_SECRETS", "regcred")
-    with pytest.raises(SpecError, match=r"^\$RVLAB_IMAGE_PULL_SECRETS is 'regcred', but it is"):
+    with pytest.raises(SpecError, match=r"^\$RVLAB_IMAGE_PULL_SECRETS is 'regcred', but it must"):
         load_profile()
 
 
-def test_a_misspelt_variable_of_a_step_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_misspelt_step_in_a_variable_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("RVLAB_STEPS__TRIAN__GPU", "1")
     with pytest.raises(SpecError, match=r"no step 'trian'. Did you mean 'train'"):
         load_profile()
 
 
 @pytest.mark.parametrize("name", ["AWS_SECRET_ACCESS_KEY", "aws_session_token"])
-def test_keys_of_the_bucket_are_refused_and_not_repeated(write: Write, name: str) -> None:
+def test_keys_of_the_bucket_are_refused_and_not_shown(write: Write, name: str) -> None:
     write(f'[profile.a.steps.train]\nenv = {{ {name} = "very-secret" }}\n')
-    with pytest.raises(SpecError, match=rf"steps.train.env: {name} would stand in the") as caught:
+    with pytest.raises(SpecError, match=rf"steps.train.env: {name} would be in the") as caught:
         load_profile()
-    with pytest.raises(ValueError, match="would stand in the pipeline's YAML") as direct:
+    with pytest.raises(ValueError, match="would be in the pipeline's YAML") as direct:
         StepResources(env={name: "very-secret"})
-    told = [str(e) for e in (caught.value, caught.value.__cause__, direct.value)]
-    assert not [text for text in told if "very-secret" in text]
+    messages = [str(e) for e in (caught.value, caught.value.__cause__, direct.value)]
+    assert not [text for text in messages if "very-secret" in text]
 
 
-def test_a_profile_does_not_change() -> None:
+def test_a_profile_is_frozen() -> None:
     with pytest.raises(ValueError, match="frozen"):
         Profile().image = "x"

@@ -1,4 +1,4 @@
-"""From points to the records of runs: all of them, or none."""
+"""Submission of points as records of runs: all of them, or none."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def specs(store: Store, runs: Sequence[Run]) -> list[Spec]:
 # grid
 
 
-def test_a_grid_is_every_combination_the_last_axis_fastest() -> None:
+def test_a_grid_has_every_combination_and_the_last_axis_varies_fastest() -> None:
     assert grid(lr=[1, 2], epochs=[3, 4]) == [
         {"lr": 1, "epochs": 3},
         {"lr": 1, "epochs": 4},
@@ -59,34 +59,34 @@ def test_a_grid_is_every_combination_the_last_axis_fastest() -> None:
     ]
 
 
-def test_a_single_value_stands_for_itself() -> None:
+def test_a_single_value_is_an_axis_of_one_value() -> None:
     assert grid(a="text", b=None, c=1, d={"x": 1}, e=[[1, 2]]) == [
         {"a": "text", "b": None, "c": 1, "d": {"x": 1}, "e": [1, 2]}
     ]
     assert grid() == [{}]
 
 
-def test_axes_may_be_whatever_can_be_walked_along() -> None:
+def test_axes_may_be_any_iterable() -> None:
     assert grid(a=range(2)) == grid(a=(0, 1)) == grid(a=iter([0, 1])) == [{"a": 0}, {"a": 1}]
     assert grid(a=np.array([0, 1])) == [{"a": 0}, {"a": 1}]
 
 
 def test_an_axis_without_values_is_refused() -> None:
-    with pytest.raises(SpecError, match=r"^grid: lr has no values\. Give it one or more\.$"):
+    with pytest.raises(SpecError, match=r"^grid: lr has no values\. Pass at least one\.$"):
         grid(epochs=[1], lr=[])
 
 
 @given(st.dictionaries(st.sampled_from("abcd"), st.lists(st.integers(), min_size=1, max_size=4)))
-def test_a_grid_has_as_many_points_as_its_axes_multiply_to(axes: dict[str, list[int]]) -> None:
+def test_the_size_of_a_grid_is_the_product_of_its_axes(axes: dict[str, list[int]]) -> None:
     points = grid(**axes)
     assert [tuple(p.values()) for p in points] == list(itertools.product(*axes.values()))
     assert all(list(p) == list(axes) for p in points)
 
 
-# What is written
+# Records
 
 
-def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe) -> None:
+def test_a_run_has_a_spec_and_its_recipe(store: Store, recipe: Recipe) -> None:
     (run,) = prepare_runs(store, recipe, [{"lr": 1}], ASKED)
     keys = ["rvlab.json", run.key("recipe.py"), run.key("spec.json"), run.active_key]
     assert [key for key, _ in store.files()] == keys
@@ -99,7 +99,7 @@ def test_a_run_gets_a_spec_and_the_recipe_beside_it(store: Store, recipe: Recipe
     assert (spec.engine, spec.user, spec.rvlab) == ("local", current_user(), rvlab.__version__)
 
 
-def test_a_spec_is_json_that_anyone_reads(store: Store, recipe: Recipe) -> None:
+def test_a_spec_is_plain_json(store: Store, recipe: Recipe) -> None:
     point = {"lr": np.float64(0.5), "epochs": np.int64(3), "names": ["größe"]}
     (run,) = prepare_runs(store, recipe, [point], ASKED)
     text = store.get(run.key("spec.json")).decode()
@@ -107,28 +107,30 @@ def test_a_spec_is_json_that_anyone_reads(store: Store, recipe: Recipe) -> None:
     assert json.loads(text)["params"] == {"lr": 0.5, "epochs": 3, "names": ["größe"]}
 
 
-def test_a_place_that_is_given_is_kept(store: Store, recipe: Recipe) -> None:
+def test_a_given_location_is_recorded(store: Store, recipe: Recipe) -> None:
     (run,) = prepare_runs(store, recipe, [{"data_uri": "s3://other/scenes"}], ASKED)
     (spec,) = specs(store, [run])
     assert spec.places == {"root_uri": run.rv_uri, "data_uri": "s3://other/scenes"}
     assert "data_uri" not in spec.params
 
 
-def test_the_folder_of_a_recipes_file_is_kept(store: Store, tmp_path: Path, recipe: Recipe) -> None:
+def test_the_folder_of_a_recipe_file_is_recorded(
+    store: Store, tmp_path: Path, recipe: Recipe
+) -> None:
     (tmp_path / "my_towns.py").write_text(SOURCE)
     runs = prepare_runs(store, find_recipe(tmp_path / "my_towns.py"), [{}], ASKED)
     runs += prepare_runs(store, recipe, [{}], ASKED)
     assert [s.folder for s in specs(store, runs)] == [str(tmp_path), None]
 
 
-def test_a_name_that_is_asked_for_is_the_runs(store: Store, recipe: Recipe) -> None:
+def test_a_requested_name_is_the_name_of_the_run(store: Store, recipe: Recipe) -> None:
     (run,) = prepare_runs(
         store, recipe, [{"lr": 0.1}], SubmitOptions("towns", "local", name="the one")
     )
     assert specs(store, [run])[0].name == "the one"
 
 
-def test_a_recipe_without_places_gets_none(store: Store) -> None:
+def test_a_recipe_without_locations_gets_none(store: Store) -> None:
     (run,) = prepare_runs(store, Recipe("r", "def get_config(runner): ..."), [{}], ASKED)
     assert specs(store, [run])[0].places == {}
 
@@ -152,7 +154,7 @@ def test_the_shipped_recipes_can_be_prepared(store: Store) -> None:
         ([{"lr": 0.1}, {"lr": 0.1}], ["lr=0.1", "lr=0.1"]),
     ],
 )
-def test_a_run_is_named_after_what_sets_it_apart(
+def test_a_run_is_named_after_the_parameters_that_differ(
     store: Store, recipe: Recipe, points: list[dict[str, Any]], names: list[str]
 ) -> None:
     assert [s.name for s in specs(store, prepare_runs(store, recipe, points, ASKED))] == names
@@ -177,29 +179,29 @@ def seeds(store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]], **a
     return [(s.seed, s.params.get("seed")) for s in specs(store, runs)]
 
 
-def test_a_seed_among_the_points_is_the_runs(store: Store, recipe: Recipe) -> None:
+def test_a_seed_in_a_point_is_the_seed_of_the_run(store: Store, recipe: Recipe) -> None:
     assert seeds(store, recipe, [{"seed": 3}, {}], seed=7) == [(3, None), (7, None)]
     assert seeds(store, recipe, [{"seed": np.int64(3)}]) == [(3, None)]
 
 
-def test_a_recipe_that_takes_a_seed_gets_the_runs(store: Store) -> None:
+def test_a_recipe_with_a_seed_parameter_gets_the_seed_of_the_run(store: Store) -> None:
     seeded = Recipe("seeded", SEEDED)
     assert seeds(store, seeded, [{"seed": 3}, {}], seed=7) == [(3, 3), (7, 7)]
     assert seeds(store, seeded, [{}]) == [(42, 42)]
 
 
 @pytest.mark.parametrize("seed", [-1, 1.5, "1", None, True])
-def test_a_seed_is_a_whole_number_from_0(store: Store, recipe: Recipe, seed: Any) -> None:
-    with pytest.raises(SpecError, match=f"^seed is {seed!r}, but it is a whole number from 0 to"):
+def test_a_seed_must_be_a_non_negative_integer(store: Store, recipe: Recipe, seed: Any) -> None:
+    with pytest.raises(SpecError, match=r"^seed must be an integer from 0 to"):
         prepare_runs(store, recipe, [{}, {"seed": seed}], ASKED)
     assert store.files() == []
 
 
-# What is refused
+# Refused submissions
 
 
 @pytest.mark.parametrize(
-    ("bad", "told"),
+    ("bad", "message"),
     [
         ({"chp": 1}, "^my_towns has no parameter 'chp'. There are 'data_uri', 'epochs', 'lr', "),
         ({"ephocs": 1}, "^my_towns has no parameter 'ephocs'. Did you mean 'epochs'"),
@@ -210,41 +212,41 @@ def test_a_seed_is_a_whole_number_from_0(store: Store, recipe: Recipe, seed: Any
         ({"seed": (1,)}, r"^seed is \(1,\), a tuple, which JSON cannot hold"),
     ],
 )
-def test_one_bad_point_and_nothing_is_written(
-    store: Store, recipe: Recipe, bad: dict[str, Any], told: str
+def test_one_invalid_point_writes_nothing(
+    store: Store, recipe: Recipe, bad: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SpecError, match=told):
+    with pytest.raises(SpecError, match=message):
         prepare_runs(store, recipe, [{"lr": 1e-3}, bad, {}], ASKED)
     assert not Path(store.uri).exists()
 
 
 @pytest.mark.parametrize(
-    ("asked", "told"),
+    ("asked", "message"),
     [
         ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
         ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
         ({"experiment": 5}, "^5 cannot be the name of the experiment"),
-        ({"splits": 0}, "^splits is 0, but it is a whole number from 1 to"),
-        ({"splits": True}, "^splits is True, but"),
-        ({"splits": 2.0}, "^splits is 2.0, but"),
-        ({"seed": -1}, "^seed is -1, but it is a whole number from 0 to"),
+        ({"splits": 0}, "^splits must be an integer from 1 to"),
+        ({"splits": True}, r"^splits must be .*, got True"),
+        ({"splits": 2.0}, "^splits must be .*, got 2.0"),
+        ({"seed": -1}, "^seed must be an integer from 0 to"),
     ],
 )
-def test_what_is_asked_for_is_checked_too(asked: dict[str, Any], told: str) -> None:
-    with pytest.raises(SpecError, match=told):
+def test_invalid_options_are_refused(asked: dict[str, Any], message: str) -> None:
+    with pytest.raises(SpecError, match=message):
         SubmitOptions(**{"experiment": "towns", "engine": "local", **asked})
 
 
 def test_a_store_that_raster_vision_cannot_write_is_refused(recipe: Recipe) -> None:
     store = Store("memory://submission")
     with pytest.raises(
-        SpecError, match=r"writes to local folders and to s3:// only, not to 'memory://submission'"
+        SpecError, match=r"writes only to local folders and s3://, not to 'memory://submission'"
     ):
         prepare_runs(store, recipe, [{}], ASKED)
     assert store.files() == []
 
 
-def test_a_store_that_refuses_is_told(tmp_path: Path, recipe: Recipe) -> None:
+def test_a_store_that_refuses_is_reported(tmp_path: Path, recipe: Recipe) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StoreError, match=r"^The run was not submitted: The store .* cannot be"):
         prepare_runs(Store(tmp_path / "file" / "x"), recipe, [{}], ASKED)
@@ -277,7 +279,7 @@ def commit_of(store: Store, recipe: Recipe) -> tuple[str | None, bool | None]:
     return spec.commit, spec.dirty
 
 
-def test_the_commit_of_the_recipes_folder_is_kept(store: Store, repository: Path) -> None:
+def test_the_commit_of_the_recipes_folder_is_recorded(store: Store, repository: Path) -> None:
     head = git(repository, "rev-parse", "HEAD")
     found = find_recipe(repository / "my_towns.py")
     assert commit_of(store, found) == (head, False)
@@ -289,14 +291,14 @@ def test_the_commit_of_the_recipes_folder_is_kept(store: Store, repository: Path
     assert commit_of(store, found)[1] is True
 
 
-def test_a_cell_has_the_commit_of_the_folder_it_runs_in(
+def test_a_notebook_cell_has_the_commit_of_its_working_folder(
     store: Store, repository: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(repository)
     assert commit_of(store, recipe) == (git(repository, "rev-parse", "HEAD"), False)
 
 
-def test_outside_a_repository_and_before_the_first_commit_there_is_none(
+def test_the_commit_is_missing_without_a_repository_or_a_first_commit(
     store: Store, tmp_path: Path, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path))
@@ -308,7 +310,7 @@ def test_outside_a_repository_and_before_the_first_commit_there_is_none(
     assert commit_of(store, recipe) == (None, None)
 
 
-def test_without_git_there_is_no_commit(
+def test_the_commit_is_missing_without_git(
     store: Store, recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
@@ -318,7 +320,7 @@ def test_without_git_there_is_no_commit(
 # Secrets
 
 
-def test_no_record_holds_a_secret(
+def test_no_record_contains_a_secret(
     s3: Server, recipe: Recipe, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
@@ -336,7 +338,7 @@ def test_no_record_holds_a_secret(
         assert s3.secret_key not in run.uri + repr(run)
 
 
-def test_who_submits_is_told_even_where_nobody_has_a_name(
+def test_the_submitter_is_recorded_without_a_user_name(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     assert current_user().count("@") == 1

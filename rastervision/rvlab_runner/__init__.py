@@ -1,7 +1,7 @@
-"""``rastervision run rvlab RECIPE -a KEY VALUE --splits N``: submit a run, and return at once.
+"""``rastervision run rvlab RECIPE -a KEY VALUE --splits N``: submit a run and return at once.
 
-Raster Vision imports every module of its namespace with its own. So this one is small, and imports
-rvlab only when somebody names it as the runner.
+Raster Vision imports every module of its namespace at start. So this one is small, and imports
+rvlab only when it is selected as the runner.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ if TYPE_CHECKING:
 
 RVLAB = "rvlab"
 UNNAMED = "raster-vision"
-"""What Raster Vision calls a run that nobody named."""
+"""Raster Vision's default name of a run."""
 
-# A saved config as a recipe: its outputs move to the run's own folder, its inputs stay.
-_RECIPE = '''"""A pipeline config that Raster Vision had saved."""
+# A saved config as a recipe: its outputs move to the run's own folder, its inputs do not.
+_RECIPE = '''"""A pipeline config that Raster Vision saved."""
 
 import json
 
@@ -56,11 +56,12 @@ def get_config(runner, root_uri: str):
 
 
 def register_plugin(registry: Any) -> None:
-    """Called by Raster Vision's registry.
+    """Register the runner and the command; Raster Vision's registry calls this.
 
-    Raster Vision calls ``get_config`` before it asks for the runner, with ``-a`` as text and with
-    no root_uri but a given one. So its command ``run`` is registered anew: for this runner, rvlab
-    reads the recipe's signature instead; for any other, it is Raster Vision's own.
+    Raster Vision calls ``get_config`` before it looks up the runner, with the text of ``-a`` and
+    without a root_uri unless one is given. So its command ``run`` is registered again: for this
+    runner, rvlab reads the recipe's signature instead; for any other, Raster Vision's own is
+    called.
     """
     registry.add_runner(RVLAB, RvlabRunner)
     command = copy.copy(rv_run)
@@ -88,9 +89,10 @@ def _submit_run(**given: Any) -> None:
 
 
 class RvlabRunner(Runner):  # type: ignore[misc]
-    """Submits a config that Raster Vision has saved, for those who call the runner in Python.
+    """Submits a config that Raster Vision has saved, for calls of the runner in Python.
 
-    Its parameters are lost by then; ``rastervision run rvlab`` and `rvlab.Lab` keep them.
+    The parameters are not in the config; use ``rastervision run rvlab`` or `rvlab.Lab` to record
+    them.
     """
 
     def run(
@@ -106,15 +108,15 @@ class RvlabRunner(Runner):  # type: ignore[misc]
         _submit_config(cfg_json_uri, {}, num_splits, pipeline_run_name)
 
     def run_command(self, cmd: list[str]) -> None:
-        """Nothing that a submission does."""
-        raise NotImplementedError("rvlab submits whole runs, and no single command.")
+        """Raise NotImplementedError; a submission does not call this."""
+        raise NotImplementedError("rvlab submits whole runs, not single commands.")
 
 
 def _require_all_steps(commands: Sequence[str]) -> None:
     from rvlab.errors import SpecError
 
     if commands:
-        raise SpecError(f"rvlab runs all steps of a config. Leave {' '.join(commands)!r} out.")
+        raise SpecError(f"rvlab runs all steps of a config. Omit {' '.join(commands)!r}.")
 
 
 def _submit_config(uri: str, pairs: dict[str, str], splits: int, name: str) -> Run:
@@ -123,7 +125,7 @@ def _submit_config(uri: str, pairs: dict[str, str], splits: int, name: str) -> R
     from rvlab.errors import SpecError
 
     if pairs:
-        raise SpecError(f"A saved config takes no parameters. Leave {min(pairs)!r} out.")
+        raise SpecError(f"A saved config has no parameters. Omit {min(pairs)!r}.")
     try:
         text = json.dumps(json.loads(file_to_str(uri)))
     except (NotReadableError, ValueError) as exc:

@@ -1,4 +1,4 @@
-"""``rvlab``: the notebook's verbs in a shell."""
+"""The command ``rvlab``: the notebook's functions in a shell."""
 
 from __future__ import annotations
 
@@ -21,8 +21,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RvlabError as exc:
         print(f"rvlab: {printable(exc)}", file=sys.stderr)
         return 1
-    except BrokenPipeError:  # as of `rvlab runs | head -1`
-        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # where the interpreter's last flush goes
+    except BrokenPipeError:  # such as by `rvlab runs | head -1`
+        os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's last flush
         return 141
     except KeyboardInterrupt:
         return 130

@@ -1,4 +1,4 @@
-"""What each verb does; what it returns is the exit status."""
+"""The commands; each returns its exit status, or None for 0."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rvlab.cli._printable import printable
 from rvlab.errors import SpecError
 
 EXIT_STATUS = {"passes": 0, "fails": 3, "cannot tell": 4}
-"""Exit statuses of ``rvlab gate``; 1 is an error and 2 a wrong command line, as everywhere."""
+"""Exit statuses of ``rvlab gate``; 1 is an error and 2 a usage error, as for other commands."""
 
 
 def _open_lab(args: argparse.Namespace) -> Any:
@@ -20,14 +20,12 @@ def _open_lab(args: argparse.Namespace) -> Any:
 
 
 def _server_folder(args: argparse.Namespace) -> str | None:
-    """The folder of the embedded server that is meant."""
+    """Return the folder of the selected embedded server."""
     from rvlab.actions.open_store import EMBEDDED, store_text
 
     kind, _, folder = store_text(args.store).partition(":")
     if kind != EMBEDDED:
-        raise SpecError(
-            f"The store {store_text(args.store)!r} is not an embedded server of rvlab's."
-        )
+        raise SpecError(f"The store {store_text(args.store)!r} is not an embedded server of rvlab.")
     return folder or None
 
 
@@ -90,7 +88,7 @@ def cmd_runs(args: argparse.Namespace) -> None:
 
     table = _open_lab(args).runs(args.experiment)
     if args.sort not in table:
-        raise TableError(f"There is no column {args.sort!r}. {did_you_mean(args.sort, table)}")
+        raise TableError(f"Unknown column {args.sort!r}. {did_you_mean(args.sort, table)}")
     hidden = 0 if args.all else int(table["archived"].sum())
     if hidden:
         table = table[~table["archived"]]
@@ -125,7 +123,7 @@ def cmd_compile(args: argparse.Namespace) -> None:
     store = args.store or settings.store
     if not store or not store.startswith("s3://"):
         raise SpecError(
-            f"Where do its runs go? Pods do not reach {store!r}. Give --store s3://bucket/prefix, "
+            f"Pods cannot reach the store {store!r}. Pass --store s3://bucket/prefix, "
             "or set `store` in rvlab.toml."
         )
     text = compile_pipeline(find_recipe(args.recipe), settings, store=store)

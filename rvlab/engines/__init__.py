@@ -1,4 +1,4 @@
-"""Where runs run: an engine starts and stops them, and is asked when the store is silent."""
+"""Engines: where runs execute; an engine starts, stops and retries them and reports their state."""
 
 from __future__ import annotations
 
@@ -15,72 +15,72 @@ ENGINES = ("local", "kubeflow", "rehearse")
 
 
 class Engine(Protocol):
-    """What every engine does; ``tests/contracts`` holds each to it."""
+    """The interface of every engine; tested in ``tests/contracts``."""
 
     @property
     def name(self) -> str:
-        """Its name in the table of runs."""
+        """The engine's name in the table of runs."""
 
     @property
     def sees_all_runs(self) -> bool:
-        """Whether it knows of runs that others have submitted, from other machines."""
+        """Whether it sees runs that were submitted from other machines."""
 
     @property
     def image(self) -> str | None:
-        """The container image that its runs use."""
+        """The container image of its runs."""
 
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse what this engine cannot run, before any record is written.
+        """Raise if this engine cannot run the points; called before any record is written.
 
         Raises:
-            SpecError: If its runs cannot write to the store, or it cannot take the recipe or a
+            SpecError: If its runs cannot write to the store, or it does not support the recipe or a
                 point.
-            EngineError: If it is not known where the engine is.
+            EngineError: If the engine's address is unknown.
         """
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Start runs whose records are in the store, and return at once.
 
         Args:
-            store: Where their records are.
+            store: The store of their records.
             runs: The runs.
-            folder: The recipe's own folder, where it may have other files.
+            folder: The recipe's own folder, which may contain other files.
 
         Returns:
-            The runs, with links to their pages where the engine has such.
+            The runs, with links to their pages if the engine has any.
         """
 
     def resume(self, store: Store) -> None:
-        """Go on with what an interruption has left behind."""
+        """Continue work that an interruption has left in the queue."""
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        """The states of runs of which the store says nothing."""
+        """Return the states of runs for which the store has no end record."""
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Start a run again that failed; as little of it as the engine can."""
+        """Start a failed run again and repeat as few steps as the engine can."""
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run; HasEnded if it has ended already, as the store or the engine has it."""
+        """Cancel a run; HasEnded if it has ended already, by the store or the engine."""
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-        """End runs; return why those that were not cancelled were not, HasEnded among it."""
+        """Cancel runs; return an error, such as HasEnded, for each that was not cancelled."""
 
 
 def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
-    """An engine by its name; an engine is itself.
+    """Return an engine by name; an engine object is returned as it is.
 
     Args:
         engine: One of `ENGINES`, or an engine.
-        profile: The profile of ``rvlab.toml`` that a cluster's engine takes; see `rvlab.settings`.
+        profile: The profile of ``rvlab.toml`` for the engine's cluster; see `rvlab.settings`.
 
     Raises:
-        SpecError: If there is no such engine, or it takes no profile.
+        SpecError: If there is no such engine, or it has no profiles.
     """
     if not isinstance(engine, str):
         if not hasattr(engine, "start"):
-            raise SpecError(f"{engine!r} is no engine. Name one of {', '.join(ENGINES)}.")
+            raise SpecError(f"{engine!r} is not an engine. Use one of {', '.join(ENGINES)}.")
         if profile is not None:
-            raise SpecError(f"{engine!r} has its profile already. Leave profile={profile!r} out.")
+            raise SpecError(f"{engine!r} has its profile already. Omit profile={profile!r}.")
         return engine
     if engine == "local" and profile is None:
         return LocalEngine()
@@ -95,8 +95,8 @@ def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
 
         return RehearseEngine(profile=found(profile))
     if engine == "local":
-        raise SpecError(f"The local engine takes no profile. Leave profile={profile!r} out.")
-    raise SpecError(f"There is no engine {engine!r}. {did_you_mean(engine, ENGINES)}")
+        raise SpecError(f"The local engine has no profiles. Omit profile={profile!r}.")
+    raise SpecError(f"Unknown engine {engine!r}. {did_you_mean(engine, ENGINES)}")
 
 
 __all__ = ["ENGINES", "Engine", "LocalEngine", "resolve_engine"]

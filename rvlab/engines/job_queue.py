@@ -1,13 +1,13 @@
-"""The queue of local runs: one folder per store, one file per run, moved from state to state.
+"""The job queue: one folder per store, one file per run, which moves between folders.
 
-    queue/{time}-{run}.json     waits
+    queue/{time}-{run}.json     waiting
     running/{time}-{run}.json   has, or had, a process
-    logs/{run}.log              what that process printed
-    lock                        held by the supervisor while it lives
-    guard                       held while jobs are moved: started, retried or cancelled
+    logs/{run}.log              output of that process
+    lock                        locked by the supervisor while it runs
+    guard                       locked while jobs are started, retried or cancelled
 
-It holds no secret: those travel in the environment of the supervisor that the submitter starts.
-Only its owner may enter the folder (0700) or read its files (0600).
+It contains no secrets: those are passed in the environment of the supervisor. Only its owner can
+enter the folder (0700) or read its files (0600).
 """
 
 from __future__ import annotations
@@ -36,27 +36,27 @@ from rvlab.store.dirs import user_data_dir
 STALE_S = 3600.0
 
 JOB_BYTES, RESERVE_BYTES = 8192, 65536
-"""What a job takes on a disk, in whole blocks, and what locks and logs take beside the jobs."""
+"""Disk space of a job, in whole blocks, and of locks and logs."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """A run in the spool.
+    """A run in the job queue.
 
     Args:
         uri: The run's URI.
-        max_parallel: How many runs its submitter wants at a time.
-        folder: The recipe's own folder; None for a shipped recipe or a cell.
+        max_parallel: Maximum number of concurrent runs, as set by the submitter.
+        folder: The recipe's own folder; None for a shipped recipe or a notebook cell.
         cwd: The submitter's working folder.
         python: The submitter's interpreter.
-        command: The module that its process runs, and what stands before the run's URI.
-        pid: Its process, which leads a session of its own; None while it waits.
-        born: When that process was created, in seconds since the epoch.
+        command: The module that its process runs, and the arguments before the run's URI.
+        pid: Its process, which leads its own session; None while it waits.
+        born: Creation time of that process, in seconds since the epoch.
         token: The random text that marks its processes; see `rvlab.engines.processes`. None while
-            it waits, and in a file that an older rvlab has written.
+            it waits, and in a file of an older rvlab.
         scratch: The folder for its temporary files.
         over: Whether that process has ended.
-        status: Its exit status then, negative for a signal; None if nobody saw it.
+        status: Its exit status, negative for a signal; None if unknown.
         patience_s: The submitter's ``$RVLAB_PATIENCE_S``; None if it is not set.
     """
 
@@ -77,21 +77,21 @@ class Job:
     @property
     def argv(self) -> list[str]:
         """The command of its process."""
-        # -P: the working folder's files do not stand in for the standard library's.
+        # -P: files in the working folder must not shadow the standard library.
         return [self.python, "-P", "-m", *self.command, self.uri]
 
     @property
     def run(self) -> Run:
-        """The run's address."""
+        """The run."""
         return Run.from_uri(self.uri)
 
     @property
     def leader_alive(self) -> bool:
-        """Whether its own process, which goes from step to step, lives."""
+        """Whether its own process, which executes step after step, is alive."""
         return find_leader(self) is not None
 
     def processes(self) -> list[psutil.Process]:
-        """The run's processes that live: the leader, its steps and what they have started."""
+        """List the run's live processes: the leader, its steps and their children."""
         return find_processes(self)
 
 
@@ -101,17 +101,17 @@ JobEntry = tuple[Path, Job]
 
 
 class JobQueue:
-    """The folder of one store's local runs."""
+    """The job queue of one store."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
 
     @classmethod
     def for_store(cls, store: Store) -> JobQueue:
-        """The spool of a store, made if it is missing, for this user's eyes only.
+        """Return the job queue of a store; create it if it is missing, readable by its owner only.
 
         Raises:
-            EngineError: If it cannot be made.
+            EngineError: If it cannot be created.
         """
         where = f"{store.uri} {store.access.endpoint if store.is_s3 else ''}"
         digest = hashlib.sha256(where.encode()).hexdigest()[:16]
@@ -125,20 +125,20 @@ class JobQueue:
                 make_private(spool.folder / name)
         except OSError as exc:
             raise EngineError(
-                f"The queue of local runs cannot be kept in {spool.folder}: {exc.strerror}. "
-                "Name a folder of yours in RVLAB_HOME."
+                f"The queue of local runs cannot be created in {spool.folder}: {exc.strerror}. "
+                "Set RVLAB_HOME to a folder that you can write to."
             ) from exc
         return spool
 
     def add(self, job: Job) -> None:
-        """Let a run wait for its turn."""
+        """Append a job to the queue."""
         _write_atomically(self.folder / "queue" / f"{time.time_ns():020d}-{job.run.id}.json", job)
 
     def require_space(self, jobs: int = 1) -> None:
-        """Check that jobs can be added, by writing as much as they need, and deleting it.
+        """Check that jobs can be added: write as many bytes as they need, then delete them.
 
         Args:
-            jobs: How many.
+            jobs: Number of jobs.
 
         Raises:
             EngineError: If the disk is full, or the folder cannot be written.
@@ -156,20 +156,20 @@ class JobQueue:
         except OSError as exc:
             what = "1 run" if jobs == 1 else f"{jobs} runs"
             raise EngineError(
-                f"The queue of local runs in {self.folder} cannot take {what}, which needs "
-                f"{size / 2**10:.0f} KiB: {exc.strerror}. Free some space, or name another folder "
-                "in RVLAB_HOME. Nothing has been recorded."
+                f"The queue of local runs in {self.folder} has no space for {what}, which needs "
+                f"{size / 2**10:.0f} KiB: {exc.strerror}. Free some space, or set RVLAB_HOME to "
+                "another folder. Nothing has been recorded."
             ) from exc
 
     @contextlib.contextmanager
     def lock(self, *, wait: bool = True) -> Iterator[bool]:
-        """Keep other processes from moving jobs: adding a run again, starting or cancelling one.
+        """Lock the queue, so that no other process adds, starts or cancels a run.
 
         Args:
-            wait: Wait for the process that has it.
+            wait: Wait for the process that holds the lock.
 
         Yields:
-            Whether this process has it; False only without `wait`.
+            Whether this process holds the lock; False only without `wait`.
         """
         with open_private(self.folder / "guard", "ab") as file:
             try:
@@ -180,29 +180,29 @@ class JobQueue:
             yield True
 
     def waiting(self) -> list[JobEntry]:
-        """The runs that wait, the oldest first."""
+        """List the waiting runs, the oldest first."""
         return self._entries("queue")
 
     def running(self) -> list[JobEntry]:
-        """The runs that have, or had, a process."""
+        """List the runs that have, or had, a process."""
         return self._entries("running")
 
     def find(self, run: Run) -> JobEntry | None:
-        """A run's job, waiting or running."""
+        """Return a run's job, waiting or running; None if it has none."""
         entries = [*self.waiting(), *self.running()]
         return next((entry for entry in entries if entry[1].uri == run.uri), None)
 
     def read(self, file: Path) -> Job | None:
-        """Read one job again; None if it is not there any more."""
+        """Read one job again; None if its file is deleted."""
         return _read(file)
 
     def put_back(self, file: Path) -> None:
-        """Move a job that was taken, and whose process was never started, back to the queue."""
+        """Move a job whose process was never started back to the queue."""
         with contextlib.suppress(FileNotFoundError):
             os.rename(file, self.folder / "queue" / file.name)
 
     def claim(self, file: Path) -> Path | None:
-        """Move a job from the queue to the running; None if it was cancelled meanwhile."""
+        """Move a job from ``queue`` to ``running``; None if it was cancelled meanwhile."""
         target = self.folder / "running" / file.name
         try:
             os.rename(file, target)
@@ -211,18 +211,18 @@ class JobQueue:
         return target
 
     def update(self, file: Path, job: Job, **changes: Any) -> Job:
-        """Write down what has changed about a job."""
+        """Write changed fields of a job."""
         changed = replace(job, **changes)
         _write_atomically(file, changed)
         return changed
 
     def remove(self, file: Path) -> bool:
-        """Forget a job.
+        """Delete a job.
 
         Returns:
-            False if it was not there any more.
+            False if it was deleted before.
         """
-        _draft_of(file).unlink(missing_ok=True)  # of a process that was killed as it wrote
+        _draft_of(file).unlink(missing_ok=True)  # left by a process that was killed while writing
         try:
             file.unlink()
         except FileNotFoundError:
@@ -230,19 +230,22 @@ class JobQueue:
         return True
 
     def sweep(self) -> None:
-        """Delete what processes that were killed as they wrote have left, an hour later."""
+        """Delete temporary files of killed processes that are older than an hour."""
         for file in (*self.folder.glob("*/*.new"), *self.folder.glob("*/*.space")):
             with contextlib.suppress(OSError):
                 if file.stat().st_mtime < time.time() - STALE_S:
                     file.unlink()
 
     def log_path(self, run: Run) -> Path:
-        """Where the process of a run prints."""
+        """Return the file for the output of a run's process."""
         return self.folder / "logs" / f"{run.id}.log"
 
     @contextlib.contextmanager
     def try_supervise(self) -> Iterator[bool]:
-        """Try to be the supervisor; yields whether nobody else is. A killed holder frees it."""
+        """Try to become the supervisor and yield whether that succeeded.
+
+        The lock of a killed process is released.
+        """
         with open_private(self.folder / "lock", "ab") as file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -261,7 +264,7 @@ class JobQueue:
 
 
 def make_private(folder: Path) -> None:
-    """Make a folder that only its owner may enter; tighten one that others could read."""
+    """Create a folder that only its owner can enter; restrict one that others could read."""
     folder.mkdir(mode=0o700, exist_ok=True)
     if folder.stat().st_mode & 0o077:
         folder.chmod(0o700)
@@ -271,7 +274,7 @@ def make_private(folder: Path) -> None:
 
 
 def open_private(path: Path, mode: str) -> IO[bytes]:
-    """Open a file that only its owner may read, made if it is missing; tighten an older one."""
+    """Open a file that only its owner can read; create a missing one, restrict an existing one."""
 
     def opener(name: str, flags: int) -> int:
         descriptor = os.open(name, flags, 0o600)
@@ -287,16 +290,16 @@ def _draft_of(file: Path) -> Path:
 
 
 def _read(file: Path) -> Job | None:
-    """Read a job; one that is cut off or names no run is put aside.
+    """Read a job; move a file that is incomplete or names no run out of the way.
 
-    A file of an older rvlab lacks `Job.token`; what a newer one adds is passed over.
+    A file of an older rvlab lacks `Job.token`; unknown fields of a newer one are ignored.
     """
     try:
         record = json.loads(file.read_text())
         job = Job(**{name: value for name, value in record.items() if name in _FIELDS})
-        job.run  # noqa: B018  a file that names no run is as broken as one that is cut off
+        job.run  # noqa: B018  raises ValueError if the URI is not a run's
     except FileNotFoundError:
-        return None  # it was moved on between the listing and here
+        return None  # moved after the listing
     except (ValueError, TypeError, AttributeError):
         with contextlib.suppress(FileNotFoundError):
             file.rename(file.with_suffix(".broken"))
@@ -305,8 +308,8 @@ def _read(file: Path) -> Job | None:
 
 
 def _write_atomically(file: Path, job: Job) -> None:
-    """Whole or not at all, also when the power fails."""
-    # Without what is not set: an older rvlab, which may supervise still, knows fewer fields.
+    """Write a job atomically, even if the power fails."""
+    # Omit unset fields: the running supervisor may be of an older rvlab, which rejects new ones.
     record = {name: value for name, value in asdict(job).items() if value is not None}
     draft = _draft_of(file)
     try:

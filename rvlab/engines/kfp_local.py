@@ -1,6 +1,6 @@
-"""``python -m rvlab.engines.kfp_local RUN_URI``: one run's pipeline, by ``kfp.local``.
+"""``python -m rvlab.engines.kfp_local RUN_URI``: run one run's pipeline with ``kfp.local``.
 
-It is a process of its own, since kfp keeps its settings for local runs once for a process, and
+This is a separate process, because kfp has one global configuration of local runs per process, and
 replaces ``print`` and the root logger.
 """
 
@@ -48,12 +48,12 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def run_locally(run: Run, profile: Profile, *, docker: bool = False) -> int:
-    """Compile the pipeline of a run and run it here.
+    """Compile the pipeline of a run and execute it on this machine.
 
     Args:
         run: The run, whose records are in the store.
-        profile: The image, and where steps run.
-        docker: Run the steps in the image; else in this environment.
+        profile: The image, and the resources of the steps.
+        docker: Run the steps in the image instead of this environment.
 
     Returns:
         0, or 1 if a step failed; the run's records say which and why.
@@ -71,12 +71,12 @@ def run_locally(run: Run, profile: Profile, *, docker: bool = False) -> int:
         warnings.filterwarnings("ignore", message="You may be attemping to run a task")
         root = Path(folder) / "root"
         root.mkdir(mode=0o777)
-        root.chmod(0o777)  # the image's user is another
+        root.chmod(0o777)  # the image has another user
         local.init(_kfp_runner(local, store, docker=docker), pipeline_root=str(root))
         with _forward_sigterm():
             try:
                 components.load_component_from_file(str(path))(**given)
-            except RuntimeError as exc:  # all that kfp says of a step that failed
+            except RuntimeError as exc:  # kfp raises nothing more specific for a failed step
                 print(f"rvlab: {exc}", file=sys.stderr)
                 return 1
     return 0
@@ -84,17 +84,17 @@ def run_locally(run: Run, profile: Profile, *, docker: bool = False) -> int:
 
 @contextlib.contextmanager
 def _forward_sigterm() -> Iterator[None]:
-    """Hand SIGTERM on to the step, and wait until it has written down that it was ended.
+    """Forward SIGTERM to the step and wait until it has recorded its end.
 
-    Between the step and this process stands a shell of kfp's, which ends at once; whoever sees this
-    process end takes what is left of its group for forgotten.
+    kfp runs the step in a shell, which ends at once. When this process ends, the supervisor kills
+    what remains of its process group.
     """
-    told: list[psutil.Process] = []
+    signalled: list[psutil.Process] = []
 
     def forward(number: int, _frame: FrameType | None) -> None:
-        told.extend(psutil.Process().children(recursive=True))
-        send_signal(told, number)
-        if not told:
+        signalled.extend(psutil.Process().children(recursive=True))
+        send_signal(signalled, number)
+        if not signalled:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
@@ -102,7 +102,7 @@ def _forward_sigterm() -> Iterator[None]:
     try:
         yield
     finally:
-        psutil.wait_procs(told, timeout=GRACE_S)
+        psutil.wait_procs(signalled, timeout=GRACE_S)
         signal.signal(signal.SIGTERM, before)
 
 
@@ -118,7 +118,7 @@ def _kfp_runner(local: Any, store: Store, *, docker: bool) -> Any:
         mounts = [Mount(store.uri, store.uri, type="bind")]
     return local.DockerRunner(
         network_mode="host",
-        user=f"{os.getuid()}:0",  # who owns the folder that kfp makes, and a group of the image's
+        user=f"{os.getuid()}:0",  # the owner of kfp's folder, and a group of the image
         environment={**environment, **store.environ()},
         mounts=mounts,
     )

@@ -25,14 +25,14 @@ from rvlab.worker.records import SPEC, write_end
 from rvlab.worker.threads import available_processors
 
 GRACE_S, SETTLE_S = 10.0, 15.0
-"""Seconds that processes have to end, and that a supervisor has to record the end of a run."""
+"""Seconds for processes to end after a signal, and for a supervisor to record a run's end."""
 
 ON_THIS_MACHINE = ("local", "rehearse")
-"""The engines whose runs share the queue of this machine."""
+"""Engines whose runs share the job queue of this machine."""
 
 
 def default_max_parallel() -> int:
-    """Half the processors, four at the most; one where a GPU would have to be shared."""
+    """Return half the number of processors, at most four; one on a machine with a GPU."""
     if shutil.which("nvidia-smi"):
         return 1
     return max(1, min(4, available_processors() // 2))
@@ -43,7 +43,7 @@ class LocalEngine:
     """Runs in processes of this machine, `max_parallel` at a time.
 
     Args:
-        max_parallel: How many runs at a time; the rest wait, the oldest first.
+        max_parallel: Maximum number of concurrent runs; the rest wait, the oldest first.
     """
 
     max_parallel: int = field(default_factory=default_max_parallel)
@@ -52,22 +52,20 @@ class LocalEngine:
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_parallel, int) or self.max_parallel < 1:
-            raise SpecError(
-                f"max_parallel is {self.max_parallel}, but it takes one run at a time or more."
-            )
+            raise SpecError(f"max_parallel must be a positive integer, got {self.max_parallel!r}.")
 
     @property
     def image(self) -> str | None:
-        """None: runs are processes of this machine."""
+        """None, because runs are processes of this machine."""
         return None
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The module that a run's process is, and what stands before the run's URI."""
+        """The module that a run's process executes, and the arguments before the run's URI."""
         return ("rvlab.worker", "run")
 
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse runs that cannot be queued on this machine, before any record is written.
+        """Raise if this machine cannot queue the runs; called before any record is written.
 
         Raises:
             EngineError: If the disk of the queue is full, or its folder cannot be written.
@@ -75,11 +73,11 @@ class LocalEngine:
         JobQueue.for_store(store).require_space(len(points))
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
-        """Queue runs and see that somebody works on the queue; return at once.
+        """Queue runs, start a supervisor if none is running, and return at once.
 
         Raises:
-            EngineError: If a run cannot be queued; those it names are recorded, and are queued by
-                `retry`.
+            EngineError: If runs cannot be queued. The message names them; they are recorded, and
+                `retry` queues them.
         """
         for number, run in enumerate(runs):
             try:
@@ -108,7 +106,7 @@ class LocalEngine:
         JobQueue.for_store(store).add(job)
 
     def resume(self, store: Store) -> None:
-        """Start a supervisor if runs wait, or have lost theirs, and there is none.
+        """Start a supervisor if the queue has jobs and no supervisor is running.
 
         Raises:
             EngineError: If it cannot be started.
@@ -116,18 +114,17 @@ class LocalEngine:
         spool = JobQueue.for_store(store)
         if not spool.waiting() and not spool.running():
             return
-        with spool.try_supervise() as nobody:
+        with spool.try_supervise() as is_free:
             pass
-        if not nobody:
+        if not is_free:
             return
         environ = {**os.environ, **store.environ()}
-        environ.pop(
-            TOKEN_VARIABLE, None
-        )  # started from within a run, it is not one of its processes
+        # A supervisor that is started from within a run is not one of its processes.
+        environ.pop(TOKEN_VARIABLE, None)
         try:
             with open_private(spool.folder / "supervisor.log", "ab") as log:
                 subprocess.run(
-                    # -P and cwd: a file of the user's must not stand in for the standard library's.
+                    # -P and cwd: the user's files must not shadow the standard library.
                     [sys.executable, "-P", "-m", "rvlab.engines.supervisor", str(spool.folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
@@ -139,14 +136,14 @@ class LocalEngine:
         except (OSError, subprocess.CalledProcessError) as exc:
             raise EngineError(
                 f"The supervisor of local runs did not start: {exc}. The runs are queued and start "
-                f"with the next call; {spool.folder / 'supervisor.log'} says more."
+                f"with the next call; {spool.folder / 'supervisor.log'} has details."
             ) from exc
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        """What is known here of runs that have no end: ``queued``, ``running`` or ``lost``.
+        """Return the state of runs without an end record: ``queued``, ``running`` or ``lost``.
 
-        A run whose process is gone is ``running`` until its supervisor has said how it ended, so
-        one is started if there is none.
+        A run whose process has died is ``running`` until a supervisor has recorded its end; a
+        supervisor is started if none is running.
         """
         self.resume(store)
         spool = JobQueue.for_store(store)
@@ -158,44 +155,44 @@ class LocalEngine:
         }
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Start a run again that has failed or was lost; its steps are run anew, one by one.
+        """Start a failed or lost run again; all its steps are repeated.
 
         Raises:
-            EngineError: If it waits or runs here.
+            EngineError: If it is waiting or running here.
         """
         spool = JobQueue.for_store(store)
-        with spool.lock():  # of two notebooks, one
+        with spool.lock():  # only one of two notebooks succeeds
             if spool.find(run) is not None:
-                raise EngineError(f"The run {run.id!r} waits or runs already.")
+                raise EngineError(f"The run {run.id!r} is already waiting or running.")
             spool.require_space()
             self._reopen(store, run)
             self._enqueue(store, run, folder)
         self.resume(store)
 
     def _reopen(self, store: Store, run: Run) -> None:
-        """Take back the end of a run before it is started again."""
+        """Delete the end record of a run before it is started again."""
         reopen_run(store, run)
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run with all its processes; see `cancel_many`.
+        """Cancel a run and stop all its processes; see `cancel_many`.
 
         Raises:
             HasEnded: If it has ended already.
-            EngineError: If it is another engine's, a process of it does not end, or its end is not
-                recorded yet.
+            EngineError: If it belongs to another engine, a process survives SIGKILL, or its end is
+                not recorded yet.
         """
         trouble = self.cancel_many(store, [run]).get(run)
         if trouble is not None:
             raise trouble
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-        """End runs with all their processes; one whose process died by itself has failed.
+        """Cancel runs and stop all their processes; a run whose process died before has failed.
 
-        The queue is listed once, and held until those that wait have ended, so that none of them is
-        started meanwhile. A run of another machine ends itself at its next heartbeat.
+        The queue is listed once and locked until the waiting runs have ended, so that none of them
+        is started meanwhile. A run on another machine ends itself at its next heartbeat.
 
         Returns:
-            Of those that were not cancelled, why: `HasEnded`, or another error.
+            An error for each run that was not cancelled: `HasEnded` or another one.
         """
         spool = JobQueue.for_store(store)
         troubles = _ended_already(store, runs)
@@ -210,7 +207,7 @@ class LocalEngine:
         troubles |= self._each(
             store, others, lambda uri: self._stop(store, spool, wanted[uri], taken.get(uri))
         )
-        for run in troubles:  # a call that cancelled it earlier may have been interrupted
+        for run in troubles:  # an earlier cancellation may have been interrupted
             if run.uri in taken and run.uri not in wanted and _is_cancelled(store, run):
                 self._end_processes(taken[run.uri][1])
         if taken:
@@ -220,7 +217,7 @@ class LocalEngine:
     def _each(
         self, store: Store, uris: Iterable[str], act: Callable[[str], None]
     ) -> dict[Run, RvlabError]:
-        """Act on many runs at a time; one run's error does not keep the others from it."""
+        """Call a function for many runs concurrently; one error does not affect the others."""
 
         def attempt(uri: str) -> RvlabError | None:
             try:
@@ -233,12 +230,12 @@ class LocalEngine:
         return {Run.from_uri(uri): trouble for uri, trouble in found if trouble is not None}
 
     def _drop(self, store: Store, spool: JobQueue, run: Run, file: Path) -> None:
-        """Cancel a run that waits."""
+        """Cancel a waiting run."""
         self._end(store, run)
         spool.remove(file)
 
     def _stop(self, store: Store, spool: JobQueue, run: Run, entry: JobEntry | None) -> None:
-        """Cancel a run that has, or had, a process, or that is unknown here."""
+        """Cancel a run that has, or had, a process here, or that is unknown here."""
         job = spool.read(entry[0]) if entry else None
         if entry is not None and job is not None and _is_over(job):
             _await_end(store, spool, entry[0])
@@ -251,16 +248,16 @@ class LocalEngine:
         left = ", ".join(str(process.pid) for process in stop_job(job, GRACE_S))
         if left:
             raise EngineError(
-                f"The run {job.run.id!r} is cancelled, but its processes {left} do not end."
+                f"The run {job.run.id!r} is cancelled, but its processes {left} survived SIGKILL."
             )
 
     def _end(self, store: Store, run: Run) -> None:
-        """Record that a run was cancelled, unless it has another end or another engine's."""
+        """Record a run as cancelled, unless it has an end record or belongs to another engine."""
         spec = store.get_json(run.key(SPEC))
         engine = spec.get("engine")
         if engine not in (self.name, *ON_THIS_MACHINE):
             raise EngineError(
-                f"The run {run.id!r} is the engine {engine!r}'s, which knows whether it has ended. "
+                f"The run {run.id!r} belongs to the engine {engine!r}, which knows its state. "
                 f"Open the lab with engine={engine!r} to cancel it. Nothing has been recorded."
             )
         if not write_end(store, run, spec, "cancelled"):
@@ -268,14 +265,14 @@ class LocalEngine:
 
 
 def _ended_already(store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-    """Which runs have an end in the store: of many, by one listing for each experiment."""
+    """Return an error for each run that has an end record, with one listing per experiment."""
     ids: dict[str, list[str]] = {}
     for run in runs:
         ids.setdefault(run.experiment, []).append(run.id)
-    rolls = [lookup_runs(store, experiment, mine) for experiment, mine in ids.items()]
-    ended = {Run(store.uri, one.experiment, id_).uri for one in rolls for id_ in one.end_etags}
+    listings = [lookup_runs(store, experiment, chosen) for experiment, chosen in ids.items()]
+    ended = {Run(store.uri, one.experiment, id_).uri for one in listings for id_ in one.end_etags}
     found = [run for run in runs if run.uri in ended]
-    if len(found) > MAX_LOOKUPS:  # no message shows the states of so many
+    if len(found) > MAX_LOOKUPS:  # do not read so many states for a message
         return {run: HasEnded(f"The run {run.id!r} has ended already.") for run in found}
     return {run: _has_ended(store, run) for run in found}
 
@@ -290,28 +287,28 @@ def _is_cancelled(store: Store, run: Run) -> bool:
 
 
 def _is_over(job: Job) -> bool:
-    """Whether nothing of a run is alive: it has ended by itself, and its end is to be written."""
+    """Return whether a run's processes have ended, and its end record must still be written."""
     if job.over:
         return True
     return job.pid is not None and not job.leader_alive and not job.processes()
 
 
 def _await_end(store: Store, spool: JobQueue, file: Path) -> None:
-    """Wait until the supervisor has written how a run ended; without one, write it.
+    """Wait until the supervisor has written a run's end record; write it if none is running.
 
     Raises:
-        EngineError: If it has not written it in time.
+        EngineError: If it is not written in time.
     """
     until = time.monotonic() + SETTLE_S
     while (job := spool.read(file)) is not None:
-        with spool.try_supervise() as mine:
-            if mine:
+        with spool.try_supervise() as is_supervisor:
+            if is_supervisor:
                 finish_job(spool, file, job, store)
                 return
         if time.monotonic() > until:
             raise EngineError(
                 f"The process of the run {job.run.id!r} has ended by itself, but its end is not "
-                f"recorded after {SETTLE_S:g} s. {spool.folder / 'supervisor.log'} says why. "
+                f"recorded after {SETTLE_S:g} s. See {spool.folder / 'supervisor.log'}. "
                 "Nothing has been cancelled."
             )
         time.sleep(0.1)

@@ -4,14 +4,14 @@ The supervisor puts a random token into the environment of each run's process (`
 starts it as the leader of its own session, and records its pid and creation time. A process belongs
 to a run if it is one of this user's and
 
-* its environment holds the run's token, which children inherit whatever session they move to; or
+* its environment has the run's token, which children inherit in any session; or
 * it is in the session of the run's leader, while that leader is known to be alive; or
 * it descends from a process that belongs to the run.
 
-A command line is no evidence: an editor, a ``tail`` or a copy of the run's folder names the run
-too. Nor is a pid alone: after a reboot, or after enough processes, it is another process's. Where
-an environment cannot be read, the leader is recognised by pid and creation time. The calling
-process and its ancestors are never returned, nor is a process of another user.
+A command line is not sufficient: an editor, a ``tail`` or a copy of the run's folder names the run,
+too. Nor is a pid: after a reboot, or after enough processes, it is reused. Where an environment
+cannot be read, the leader is identified by pid and creation time. The calling process and its
+ancestors are never returned, nor is a process of another user.
 """
 
 from __future__ import annotations
@@ -29,17 +29,17 @@ if TYPE_CHECKING:
     from rvlab.engines.job_queue import Job
 
 TOKEN_VARIABLE = "RVLAB_JOB_TOKEN"  # noqa: S105  the variable's name
-"""The environment variable that marks the processes of one run. It opens nothing."""
+"""Environment variable that marks the processes of one run. It grants no access."""
 
 SAME_START_S = 1.5
-"""Tolerance of a creation time, in seconds: the kernel's boot time is rounded, and moves a bit."""
+"""Tolerance of a creation time, in seconds: the kernel's boot time is rounded and drifts."""
 
 RESCAN_S = 0.5
-"""Seconds between two searches for processes that a run has started while it is stopped."""
+"""Seconds between two searches for new processes of a run that is being stopped."""
 
 
 def find_leader(job: Job) -> psutil.Process | None:
-    """Return the process that goes through the run's steps; None if it is gone or a zombie."""
+    """Return the process that executes the run's steps; None if it has ended or is a zombie."""
     if job.pid is None or job.pid <= 0:
         return None
     try:
@@ -52,13 +52,13 @@ def find_leader(job: Job) -> psutil.Process | None:
 
 
 def find_unrecorded_leader(job: Job) -> psutil.Process | None:
-    """Find a leader whose pid was not recorded, since its supervisor was killed just before."""
+    """Find a leader whose pid was not recorded, because its supervisor was killed just before."""
     found = find_processes(job)  # the oldest first
     return next((process for process in found if _session(process.pid) == process.pid), None)
 
 
 def creation_time(pid: int) -> float | None:
-    """Return when a process was created, in seconds since the epoch; None if it is gone."""
+    """Return when a process was created, in seconds since the epoch; None if it has ended."""
     try:
         return float(psutil.Process(pid).create_time())
     except psutil.Error:
@@ -70,8 +70,8 @@ def find_processes(job: Job, *, session: int | None = None) -> list[psutil.Proce
 
     Args:
         job: The run's job.
-        session: The id of a session that is known to be the run's, as that of a child which has
-            exited and was not waited for yet; by default that of the leader, if it is alive.
+        session: The id of a session that is known to be the run's, such as that of a child which
+            has exited and has not been waited for; by default that of the leader, if it is alive.
     """
     if session is None and find_leader(job) is not None:
         session = job.pid
@@ -90,11 +90,11 @@ def find_processes(job: Job, *, session: int | None = None) -> list[psutil.Proce
 
 
 def stop_job(job: Job, grace_s: float) -> list[psutil.Process]:
-    """Ask the processes of a run to end with SIGTERM, then kill those that have not.
+    """Send SIGTERM to the processes of a run, then SIGKILL to those that have not ended.
 
     Args:
         job: The run's job.
-        grace_s: Seconds that they have after each of the two signals.
+        grace_s: Seconds to wait after each of the two signals.
 
     Returns:
         The processes that are still alive.
@@ -119,8 +119,8 @@ def stop_job(job: Job, grace_s: float) -> list[psutil.Process]:
 
 
 def kill_job(job: Job, *, session: int | None = None) -> None:
-    """Kill what is left of a run; see `find_processes`."""
-    for _ in range(10):  # a process that is just forking shows up in the next round
+    """Kill the remaining processes of a run; see `find_processes`."""
+    for _ in range(10):  # a process that is forking is found in the next round
         found = find_processes(job, session=session)
         if not found:
             return
@@ -129,7 +129,7 @@ def kill_job(job: Job, *, session: int | None = None) -> None:
 
 
 def send_signal(found: Iterable[psutil.Process], number: int) -> None:
-    """Send a signal to this user's processes; psutil refuses a pid that is another's by now."""
+    """Send a signal to this user's processes; psutil detects a reused pid."""
     for process in found:
         with contextlib.suppress(psutil.Error, OSError):
             if process.uids().real == os.getuid():
@@ -137,7 +137,7 @@ def send_signal(found: Iterable[psutil.Process], number: int) -> None:
 
 
 def live_processes(found: Iterable[psutil.Process]) -> list[psutil.Process]:
-    """Return those that run; a zombie only waits for its parent."""
+    """Return the live processes; a zombie is not alive."""
     running = []
     for process in found:
         with contextlib.suppress(psutil.Error):
@@ -151,7 +151,7 @@ def _is_live_and_own(process: psutil.Process) -> bool:
 
 
 def _is_leader(process: psutil.Process, job: Job) -> bool:
-    if job.token is None:  # a job of an older rvlab: its whole command must match
+    if job.token is None:  # a job of an older rvlab: compare the whole command
         return list(process.cmdline()) == job.argv
     environ = _environ(process)
     if environ:
@@ -169,7 +169,7 @@ def _is_member(process: psutil.Process, job: Job, session: int | None) -> bool:
 
 
 def _session(pid: int) -> int | None:
-    """Return a process's session; None if it is gone, or the system does not tell."""
+    """Return a process's session; None if it has ended, or the system does not report it."""
     try:
         return os.getsid(pid)
     except OSError:
@@ -185,7 +185,7 @@ def _environ(process: psutil.Process) -> dict[str, str]:
 
 
 def _add_descendants(members: dict[int, psutil.Process], own: dict[int, psutil.Process]) -> None:
-    """Add the children of members, and theirs; a child is never older than its parent."""
+    """Add the descendants of members; a child is never older than its parent."""
     children: dict[int, list[psutil.Process]] = {}
     for process in own.values():
         with contextlib.suppress(psutil.Error):

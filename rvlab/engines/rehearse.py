@@ -1,4 +1,4 @@
-"""The pipeline that Kubeflow would get, run on this machine by kfp itself."""
+"""The rehearsal engine: the pipeline for Kubeflow, executed on this machine by kfp itself."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ from rvlab.worker.records import CLAIM
 
 @dataclass(frozen=True)
 class RehearseEngine(LocalEngine):
-    """Compiles the pipeline and runs its very YAML by ``kfp.local``, a process for each run.
+    """Compiles the pipeline and runs its YAML with ``kfp.local``, one process per run.
 
-    It runs slower than the local engine, since every step loads its libraries anew, as pods do;
-    what fails here would fail there, and costs no cluster. There is one way to the bucket here, so
-    the profile's endpoint and secret for pods are left out of the YAML.
+    It is slower than the local engine, because every step imports its libraries again, as pods do.
+    A pipeline that fails here would fail on a cluster. The bucket has one endpoint here, so the
+    YAML omits the profile's endpoint and secret for pods.
 
     Args:
-        max_parallel: How many runs at a time; the rest wait, the oldest first.
+        max_parallel: Maximum number of concurrent runs; the rest wait, the oldest first.
         docker: Run each step in the profile's image instead of a process of this environment.
-        profile: The image and where steps run, as for Kubeflow.
+        profile: The image and the resources of the steps, as for Kubeflow.
     """
 
     docker: bool = False
@@ -35,27 +35,27 @@ class RehearseEngine(LocalEngine):
 
     @property
     def image(self) -> str | None:
-        """The image of the steps, in Docker."""
+        """The image of the steps, with Docker."""
         return self.profile.image if self.docker else None
 
     @property
     def command(self) -> tuple[str, ...]:
-        """The module that a run's process is, and what stands before the run's URI."""
-        said = self.profile.model_dump_json(exclude_unset=True)
+        """The module that a run's process executes, and the arguments before the run's URI."""
+        settings = self.profile.model_dump_json(exclude_unset=True)
         how = ("--docker",) if self.docker else ()
-        return ("rvlab.engines.kfp_local", "--profile", said, *how)
+        return ("rvlab.engines.kfp_local", "--profile", settings, *how)
 
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse what no pipeline can take, and runs that cannot be queued on this machine.
+        """Raise if a pipeline cannot run the points, or this machine cannot queue them.
 
         Raises:
-            SpecError: If the recipe or a point cannot be.
+            SpecError: If a pipeline does not support the recipe or a point.
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
         validate_pipeline(recipe, points, store.uri)
         super().validate(store, recipe, points)
 
     def _reopen(self, store: Store, run: Run) -> None:
-        # To kfp the next attempt is another run; it is not to be taken for a clone.
+        # kfp sees the next attempt as another run, which would be recorded as a clone.
         store.delete([run.key(CLAIM)])
         super()._reopen(store, run)

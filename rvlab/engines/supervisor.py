@@ -1,8 +1,8 @@
-"""``python -m rvlab.engines.supervisor SPOOL``: runs what waits in a spool, N at a time.
+"""``python -m rvlab.engines.supervisor FOLDER``: run the jobs of a queue, N at a time.
 
-It is started by whoever submits, detaches itself, outlives the notebook, and leaves when nothing is
-left to do. A second one for the same spool leaves at once. It is the witness of the runs: when a
-process dies without a word, it says so in the run's end (`rvlab.engines.record_end`).
+The submitter starts it. It detaches itself, outlives the notebook, and exits when the queue is
+empty. A second one for the same queue exits at once. When a process dies without recording an end,
+the supervisor writes the run's end record (`rvlab.engines.record_end`).
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ START_S = 2.0
 
 
 class Supervisor:
-    """The runs of one spool, while this process lives."""
+    """Executes the runs of one job queue while this process lives."""
 
     def __init__(self, spool: JobQueue) -> None:
         spool.sweep()
@@ -44,14 +44,14 @@ class Supervisor:
         self._strangers = dict(spool.running())
         for file, job in list(self._strangers.items()):
             if not job.over and job.pid is None and job.scratch is None:
-                spool.put_back(file)  # its supervisor was killed before it started the process
+                spool.put_back(file)  # its supervisor was killed before starting the process
                 del self._strangers[file]
         self._since = time.monotonic()
         self._over: dict[Path, Job] = {}
         self._settle_at = 0.0
 
     def run_until_idle(self) -> None:
-        """Start, watch and settle runs until none is left."""
+        """Start and watch runs and record their ends until none is left."""
         busy_at = time.monotonic()
         while True:
             self._reap()
@@ -65,8 +65,8 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def _start_waiting(self) -> None:
-        with self._spool.lock(wait=False) as mine:
-            if not mine:  # runs are being cancelled or retried: in the next round
+        with self._spool.lock(wait=False) as has_lock:
+            if not has_lock:  # runs are being cancelled or retried; try again in the next round
                 return
             waiting = self._spool.waiting()
             busy = len(self._children) + len(self._strangers)
@@ -78,13 +78,13 @@ class Supervisor:
 
     def _launch(self, file: Path, job: Job) -> None:
         try:
-            # Recorded first: if this one is killed right after, folder and process are found.
+            # Recorded first, so that folder and process are found if this supervisor is killed.
             scratch = Path(tempfile.gettempdir()) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
             token = secrets.token_hex(16)
             job = self._spool.update(file, job, scratch=str(scratch), token=token)
             scratch.mkdir(mode=0o700)
             child = self._spawn(job)
-        except OSError as exc:  # no memory, no disk, no interpreter any more
+        except OSError as exc:  # no memory, no disk space, or the interpreter was deleted
             with (
                 contextlib.suppress(OSError),
                 open_private(self._spool.log_path(job.run), "wb") as log,
@@ -108,11 +108,11 @@ class Supervisor:
             )
 
     def _note(self, file: Path, job: Job, **changes: Any) -> Job:
-        """Write down what has changed; on a full disk it is known while this process lives."""
+        """Write changed fields of a job; on a full disk, remember them in this process."""
         try:
             return self._spool.update(file, job, **changes)
         except OSError as exc:
-            with contextlib.suppress(OSError):  # this log may lie on that disk
+            with contextlib.suppress(OSError):  # this log may be on the same disk
                 print(f"rvlab: {file} cannot be written: {exc}", file=sys.stderr, flush=True)
             return replace(job, **changes)
 
@@ -125,12 +125,12 @@ class Supervisor:
         for file, job in list(self._strangers.items()):
             if self._is_at_work(file, job):
                 continue
-            kill_job(job)  # steps without a leader: no process would start the next one
+            kill_job(job)  # without a leader, no process would start the next step
             self._over[file] = self._note(file, job, over=True)
             del self._strangers[file]
 
     def _is_at_work(self, file: Path, job: Job) -> bool:
-        """Whether a process that another supervisor has started goes on."""
+        """Return whether a process that another supervisor has started is alive."""
         if job.over or job.pid is not None:
             return not job.over and job.leader_alive
         found = find_unrecorded_leader(job) if job.token else None
@@ -138,31 +138,31 @@ class Supervisor:
             born = creation_time(found.pid)
             self._strangers[file] = self._note(file, job, pid=found.pid, born=born)
             return True
-        # Between its fork and its exec a process does not have its environment yet.
+        # Between fork and exec a process does not have its environment yet.
         return job.token is not None and time.monotonic() < self._since + START_S
 
     def _record_ends(self) -> None:
-        """See that ended runs have an end; a store that is down is tried again."""
+        """Record the ends of finished runs; retry later if the store does not answer."""
         if time.monotonic() < self._settle_at:
             return
         for file, job in list(self._over.items()):
             try:
                 finish_job(self._spool, file, job)
-            except Exception:  # noqa: BLE001  one run's trouble is not the others'
+            except Exception:  # noqa: BLE001  an error of one run must not affect the others
                 with contextlib.suppress(OSError):  # the disk of this log may be full
                     traceback.print_exc()
-                    print(f"rvlab: {job.uri} is settled later.", file=sys.stderr, flush=True)
+                    print(f"rvlab: {job.uri} is recorded later.", file=sys.stderr, flush=True)
                 self._settle_at = time.monotonic() + STORE_RETRY_S
                 continue
             del self._over[file]
 
 
 def child_environment(job: Job) -> dict[str, str]:
-    """The environment of a run's process: fair shares of the processors, and repeatable hashes."""
+    """Return the environment of a run's process: its share of the processors, fixed hash seed."""
     env = dict(os.environ)
     env.setdefault("OMP_NUM_THREADS", str(max(1, available_processors() // job.max_parallel)))
     env.setdefault("TQDM_MININTERVAL", "10")
-    env["MPLBACKEND"] = "agg"  # a notebook's kernel hands down one that draws into its cells
+    env["MPLBACKEND"] = "agg"  # a notebook's kernel sets one that draws into its cells
     env["PYTHONHASHSEED"] = "0"  # Raster Vision iterates over sets of scene ids
     env["PYTHONUNBUFFERED"] = "1"
     env["RVLAB_CWD"] = job.cwd
@@ -177,10 +177,10 @@ def child_environment(job: Job) -> dict[str, str]:
 
 
 def _exit_status(job: Job, child: subprocess.Popen[bytes]) -> int | None:
-    """A child's exit status; what it left behind in its session, such as data loaders, is killed.
+    """Return a child's exit status; kill what remains in its session, such as data loaders.
 
-    That comes before the child is waited for: until then its pid, and so its session's id, cannot
-    be another's.
+    Killing comes before waiting for the child: until then its pid, and so its session's id, cannot
+    be reused.
     """
     if psutil.Process(child.pid).status() != psutil.STATUS_ZOMBIE:
         return None
@@ -189,17 +189,17 @@ def _exit_status(job: Job, child: subprocess.Popen[bytes]) -> int | None:
 
 
 def main(folder: str) -> None:
-    """Be the supervisor of a spool, until there is nothing to do; detach first."""
+    """Detach, then supervise a job queue until it is empty."""
     if os.fork():
         os._exit(0)
     os.setsid()
     spool = JobQueue(Path(folder))
     while True:
-        with spool.try_supervise() as mine:
-            if not mine:
+        with spool.try_supervise() as is_supervisor:
+            if not is_supervisor:
                 return
             Supervisor(spool).run_until_idle()
-        # A run that was added while the lock was being given up would wait for nobody.
+        # Otherwise a run that was added while the lock was released would never start.
         if not spool.waiting():
             return
 

@@ -1,1 +1,1 @@
-"""A recipe as a typed Kubeflow pipeline. Nothing is run here."""
+"""A recipe as a typed Kubeflow pipeline; nothing is executed here."""

@@ -1,4 +1,4 @@
-"""Whose run is it? A pipeline run started or cloned in Kubeflow's own pages makes its own."""
+"""Claims: which run of the store belongs to a pipeline run, including clones in Kubeflow."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from rvlab.submission import SubmitOptions, prepare_runs
 from rvlab.worker.records import SPEC, claim_job
 
 IMAGE_VARIABLE = "RVLAB_IMAGE"
-"""The variable that names the image a pod runs."""
+"""Variable with the name of a pod's image."""
 
 
 def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
-    """The run of a pipeline run, made if need be; the same one when its pod is started again.
+    """Return the run of a pipeline run, created if necessary; a restarted pod gets the same run.
 
-    The inputs name the run that was submitted. It is theirs if nobody has claimed it and they ask
-    for what its spec says; otherwise this is a clone, with inputs changed or not: it gets a run of
-    its own, in the experiment and the store that the inputs name, whose parent the other is.
-    Without a name it was started in Kubeflow's own pages.
+    The inputs name the submitted run. It belongs to the pipeline run if no other has claimed it
+    and its spec equals the inputs. Otherwise the pipeline run is a clone, with changed inputs or
+    not: a new run is created, in the experiment and the store that the inputs name, with the named
+    run as its parent. Without a named run, it was started in Kubeflow's own pages.
 
     Args:
         recipe: The recipe.
-        given: The pipeline's inputs, by name, as parameters have them; UNKNOWN is left out.
-        job: The pipeline run's own id.
+        given: The pipeline's inputs, by name, as parameter values; UNKNOWN is omitted.
+        job: The pipeline run's id.
     """
     values = {name: value for name, value in given.items() if value is not UNKNOWN_DEFAULT}
     store = Store(values[STORE]).patient()
@@ -41,11 +41,11 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
         return named
     experiment = values[EXPERIMENT]
     mark = hashlib.sha256(job.encode()).hexdigest()[:6]
-    for mine in list_runs(store, experiment).runs:
-        is_mine = mine.id.endswith(f"-{mark}") and store.exists(mine.key(SPEC))
-        if is_mine and claim_job(store, mine, job):
-            return mine
-    asked = SubmitOptions(
+    for earlier in list_runs(store, experiment).runs:
+        is_own = earlier.id.endswith(f"-{mark}") and store.exists(earlier.key(SPEC))
+        if is_own and claim_job(store, earlier, job):
+            return earlier
+    options = SubmitOptions(
         experiment,
         "kubeflow",
         splits=values[SPLITS],
@@ -55,15 +55,15 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
     )
     names = set(recipe.signature.parameters) | set(recipe.signature.places)
     point = {name: value for name, value in values.items() if name in names}
-    if named and recipe.signature.accepts_any:  # what it takes beyond its signature is no input
+    if named and recipe.signature.accepts_any:  # parameters beyond the signature are not inputs
         point = {**_extra_params(store, named, names), **point}
-    run = prepare_runs(store, recipe, [point], asked, ids=[f"{new_run_id()[:-6]}{mark}"])[0]
+    run = prepare_runs(store, recipe, [point], options, ids=[f"{new_run_id()[:-6]}{mark}"])[0]
     claim_job(store, run, job)
     return run
 
 
 def _extra_params(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
-    """The parameters of a run that its recipe does not name."""
+    """Return the parameters of a run that its recipe's signature does not name."""
     try:
         spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     except KeyMissing:
@@ -72,17 +72,17 @@ def _extra_params(store: Store, run: Run, names: set[str]) -> dict[str, Any]:
 
 
 def _matches_spec(store: Store, run: Run, values: Mapping[str, Any], recipe: Recipe) -> bool:
-    """Whether the spec of a run says what the inputs ask for."""
+    """Return whether the spec of a run equals the inputs."""
     try:
         spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     except KeyMissing:
         return False
-    said = {
+    recorded = {
         **spec.params,
         **spec.places,
         SPLITS: spec.splits,
         SEED: spec.seed,
         EXPERIMENT: spec.experiment,
     }
-    asked = {name: value for name, value in values.items() if name in said}
-    return spec.source_sha256 == recipe.sha256 and all(said[n] == v for n, v in asked.items())
+    inputs = {name: value for name, value in values.items() if name in recorded}
+    return spec.source_sha256 == recipe.sha256 and all(recorded[n] == v for n, v in inputs.items())

@@ -1,9 +1,9 @@
-"""From a recipe to the YAML of a Kubeflow pipeline; the same recipe gives the same bytes.
+"""Compiler from a recipe to the YAML of a Kubeflow pipeline, byte for byte reproducible.
 
     configure ► analyze ► chip × splits ► train ► predict × splits ► eval ► bundle ► summarize
 
 `configure` returns a list with one item per split, over which chip and predict loop, so the number
-of splits is decided when a run starts. A step that a config does not need ends at once.
+of splits is decided when a run starts. A step that a config does not need ends immediately.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from rvlab.store.patience import PATIENCE_VARIABLE
 if TYPE_CHECKING:
     from kfp.dsl.pipeline_task import PipelineTask
 
-SHM_PATH = "/dev/shm"  # noqa: S108  what torch's data loaders share memory in
+SHM_PATH = "/dev/shm"  # noqa: S108  shared memory of torch's data loaders
 
 STEP_ENV = {
     "MPLBACKEND": "agg",
@@ -38,17 +38,17 @@ STEP_ENV = {
     "PYTHONUNBUFFERED": "1",
     "TQDM_MININTERVAL": "10",
 }
-"""Variables of every step, as the local engine sets them."""
+"""Environment of every step, as in the local engine."""
 
 
 def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
-    """A recipe's pipeline as YAML; two documents where the profile has settings of Kubernetes.
+    """Compile a recipe to YAML; two documents if the profile has Kubernetes settings.
 
     Args:
         recipe: The recipe; its source is in the pipeline, so a run can be started from Kubeflow's
             own pages.
-        profile: Where and with what its steps run.
-        store: The store's URI, the default of where runs go.
+        profile: The image, and the resources of the steps.
+        store: The store's URI, the default location of runs.
 
     Raises:
         SpecError: If the recipe's parameters cannot be the inputs of a pipeline, or its source is
@@ -58,7 +58,7 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
     try:
         from kfp import compiler, dsl
     except ImportError as exc:
-        raise MissingExtra("A pipeline is compiled by kfp: pip install 'rvlab[kubeflow]'") from exc
+        raise MissingExtra("Compiling a pipeline needs kfp: pip install 'rvlab[kubeflow]'") from exc
     given = pipeline_inputs(recipe, store)
     pipeline = dsl.pipeline(_graph(recipe, profile, given), name=pipeline_name(recipe))
     with tempfile.TemporaryDirectory() as folder:
@@ -68,12 +68,12 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
 
 
 def pipeline_name(recipe: Recipe) -> str:
-    """The recipe's name as Kubeflow takes it: small letters, digits and hyphens."""
+    """Return the recipe's name as Kubeflow allows it: lower-case letters, digits and hyphens."""
     return re.sub(r"[^a-z0-9]+", "-", recipe.name.lower()).strip("-")[:100] or "recipe"
 
 
 def _graph(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> Callable[..., None]:
-    """The function that kfp traces, with the recipe's own signature."""
+    """Build the function that kfp traces, with the recipe's own signature."""
     from kfp import dsl
 
     from rvlab.pipeline import components
@@ -140,7 +140,7 @@ def _with_named_inputs(
     tree = ast.parse(textwrap.dedent(inspect.getsource(function)))
     definition = tree.body[0]
     if not isinstance(definition, ast.FunctionDef) or definition.args.kwarg is None:
-        raise TypeError(f"{function.__name__} has no ** argument to expand.")
+        raise TypeError(f"{function.__name__} must have a ** argument.")
     variadic, definition.args.kwarg = definition.args.kwarg.arg, None
     definition.args.args += [
         ast.arg(one.name, ast.Name(one.kind.__name__, ast.Load())) for one in given
@@ -159,7 +159,7 @@ def _with_named_inputs(
 
 
 def _configure_task(task: PipelineTask, profile: Profile, step: str) -> None:
-    """Give a task its machine, its variables and the name of the secret; never the secret."""
+    """Set a task's resources, its variables and the name of the secret, never the secret itself."""
     from kfp import kubernetes
 
     place = profile.resources(step)
@@ -200,7 +200,7 @@ def _set_resources(task: PipelineTask, place: StepResources) -> None:
 
 
 def _s3_variables(s3: S3) -> dict[str, str]:
-    """How a pod reaches the bucket, in the words of each library; no secret is among them."""
+    """Return the S3 endpoint of pods as variables of each library, without secrets."""
     if not (s3.cluster_endpoint or s3.region):
         return {}
     return S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()

@@ -1,9 +1,9 @@
-"""What each pod of a pipeline executes; kfp copies the source of these functions into the YAML.
+"""The code of each pod of a pipeline; kfp copies the source of these functions into the YAML.
 
 So each function imports what it needs, and its name and arguments are part of every pipeline that
-was compiled before. kfp reads annotations as objects, therefore this module does not import them
-from ``__future__``. No function reads the output of another task inside a loop: kfp would replace
-it by the item of the loop.
+was compiled before. kfp reads annotations as objects, so this module does not import them from
+``__future__``. No function reads the output of another task inside a loop: kfp would replace it by
+the item of the loop.
 """
 
 from typing import List  # noqa: UP035  kfp's prelude in the pod has this name

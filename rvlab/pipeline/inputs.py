@@ -1,4 +1,4 @@
-"""The inputs of a pipeline: a recipe's own parameters, typed, with their defaults."""
+"""The inputs of a pipeline: the recipe's own parameters, typed, with their defaults."""
 
 from __future__ import annotations
 
@@ -24,25 +24,25 @@ STORE, EXPERIMENT, RUN, SEED, SPLITS = (
 )
 
 CONFIGURE_INPUTS = ("rvlab_recipe", "rvlab_source", "rvlab_job")
-"""What configure is told beside the pipeline's inputs."""
+"""Inputs of configure besides those of the pipeline."""
 
 MAX_INPUT_CHARS = 50_000
-"""So many characters the inputs may have, and the source: Kubeflow hands both on in one argument of
-a command, which Linux cuts at 131,072 bytes, some of them escapes."""
+"""Maximum length of the inputs, and of the source, in characters. Kubeflow passes both in one
+argument of a command, which Linux limits to 131,072 bytes, including escapes."""
 
 _PACKED_PREFIX = "zlib:"
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*")
 
 RECIPE_DEFAULT = ""
-"""The text of an input whose default only the recipe itself knows."""
+"""Text of an input whose default only the recipe knows."""
 
 MAX_EXACT_INT = 2**53
-"""Up to here a float holds every whole number."""
+"""Largest integer up to which a float represents every integer exactly."""
 
 _TYPES = (bool, int, float, str, list, dict)
 _UNSAFE_TEXT = ("python3", "{{")
-"""Text that Kubeflow's runners, and Argo below them, replace inside arguments."""
+"""Text that Kubeflow's launcher or Argo replaces inside arguments."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +50,10 @@ class PipelineInput:
     """One input of a pipeline.
 
     Args:
-        name: Its name, in the run's form too.
+        name: Its name, also in the form of a run.
         kind: The Python type that Kubeflow shows and checks.
         default: Its default; REQUIRED if it has none.
-        as_json: Whether it holds JSON text, since Kubeflow has no type for its values.
+        as_json: Whether it holds JSON text, because Kubeflow has no type for its values.
     """
 
     name: str
@@ -62,13 +62,13 @@ class PipelineInput:
     as_json: bool = False
 
     def encode(self, value: Any) -> Any:
-        """A parameter's value as this input takes it."""
+        """Convert a parameter's value to the value of this input."""
         return json.dumps(value) if self.as_json else value
 
     def decode(self, given: Any) -> Any:
-        """A parameter's value from what the input holds; UNKNOWN is left to the recipe.
+        """Convert the value of this input to a parameter's value; UNKNOWN is left to the recipe.
 
-        Numbers in Kubeflow's lists may come as floats; whole ones are whole again.
+        Kubeflow may return integers in lists as floats; they are converted back.
         """
         if not self.as_json:
             return _as_integer(given) if self.kind in (list, dict) else given
@@ -77,24 +77,24 @@ class PipelineInput:
         try:
             return json.loads(given)
         except ValueError:
-            return given  # text that somebody typed into the run's form
+            return given  # plain text from the run's form
 
 
 def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
-    """The inputs of a recipe's pipeline, its own parameters first.
+    """Return the inputs of a recipe's pipeline, its own parameters first.
 
     Args:
         recipe: The recipe.
-        store: The store's URI, the default of where runs go.
+        store: The store's URI, the default location of runs.
 
     Returns:
-        An input for each parameter and each of `recipe.signature.places` but root_uri, then
+        An input for each parameter and each of `recipe.signature.places` except root_uri, then
         ``splits``, ``seed`` unless the recipe has one itself, and ``rvlab_store``,
         ``rvlab_experiment`` and ``rvlab_run``, which is empty for a run that is started in
         Kubeflow's own pages.
 
     Raises:
-        SpecError: If a parameter has the name of one of rvlab's own inputs.
+        SpecError: If a parameter has an invalid name, or that of one of rvlab's own inputs.
     """
     signature = recipe.signature
     found = [_input_of_parameter(one) for one in signature.parameters.values()]
@@ -104,14 +104,14 @@ def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
     odd = sorted(name for name in names if not _NAME.fullmatch(name) or name == "self")
     if odd:
         raise SpecError(
-            f"{recipe.name}: a parameter {odd[0]!r} cannot be an input of a pipeline, whose names "
-            "have letters of English, digits and '_', a letter first. Rename it."
+            f"{recipe.name}: the parameter {odd[0]!r} cannot be an input of a pipeline. Rename it: "
+            "a letter first, then letters, digits and '_' (ASCII)."
         )
     taken = names & {SPLITS, STORE, EXPERIMENT, RUN, *CONFIGURE_INPUTS}
     if taken:
         raise SpecError(
-            f"{recipe.name}: a parameter {min(taken)!r} cannot be an input of a pipeline, which "
-            "has one of that name already. Rename it."
+            f"{recipe.name}: the parameter {min(taken)!r} cannot be an input of a pipeline, which "
+            "has an input of that name already. Rename it."
         )
     found.append(PipelineInput(SPLITS, int, 1))
     if SEED not in names:
@@ -125,14 +125,14 @@ def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
 
 
 def pipeline_arguments(of: list[PipelineInput], values: Mapping[str, Any]) -> dict[str, Any]:
-    """What a run passes to its pipeline.
+    """Return the arguments of a run's pipeline.
 
     Args:
         of: The pipeline's inputs.
-        values: By name; inputs without one keep their default.
+        values: By name; inputs without a value use their default.
 
     Raises:
-        SpecError: If a value cannot pass through Kubeflow unharmed.
+        SpecError: If Kubeflow would change a value.
     """
     found = {one.name: one.encode(values[one.name]) for one in of if one.name in values}
     for name, value in found.items():
@@ -140,31 +140,31 @@ def pipeline_arguments(of: list[PipelineInput], values: Mapping[str, Any]) -> di
         word = next((word for word in _UNSAFE_TEXT if word in text), None)
         if word:
             raise SpecError(
-                f"The parameter {name!r} holds {word!r}, which Kubeflow would replace on the way. "
-                "Give it another way, such as in a file."
+                f"The parameter {name!r} contains {word!r}, which Kubeflow would replace. "
+                "Pass it another way, for example in a file."
             )
         if any(isinstance(v, float) and not math.isfinite(v) for v in _plain_list(value)):
-            raise SpecError(f"The parameter {name!r} is {value!r}. Give a finite number.")
+            raise SpecError(f"The parameter {name!r} must be finite, got {value!r}.")
         if any(isinstance(v, int) and abs(v) > MAX_EXACT_INT for v in _plain_list(value)):
             raise SpecError(
-                f"The parameter {name!r} is {value!r}, but Kubeflow holds numbers as floats, which "
-                f"are exact up to {MAX_EXACT_INT}. Give no larger one."
+                f"The parameter {name!r} is {value!r}, but Kubeflow stores numbers as floats, "
+                f"which are exact up to {MAX_EXACT_INT}. Use a smaller number."
             )
     long = {name: len(json.dumps(value)) for name, value in found.items()}
     if sum(long.values()) > MAX_INPUT_CHARS:
         name = max(long, key=lambda name: long[name])
         raise SpecError(
             f"The parameters have {sum(long.values())} characters, {name!r} {long[name]} of them, "
-            f"but Kubeflow takes {MAX_INPUT_CHARS} at most. Give the name of a file that holds it."
+            f"but Kubeflow allows at most {MAX_INPUT_CHARS}. Pass the name of a file instead."
         )
     return found
 
 
 def pack_source(recipe: Recipe) -> str:
-    """A recipe's source as text that no runner changes.
+    """Encode a recipe's source as text that Kubeflow does not change.
 
     Raises:
-        SpecError: If it is too long for a command.
+        SpecError: If it is too long for a command line.
     """
     source = recipe.source.encode()
     text = base64.b64encode(source).decode()
@@ -172,14 +172,14 @@ def pack_source(recipe: Recipe) -> str:
         text = _PACKED_PREFIX + base64.b64encode(zlib.compress(source, 9)).decode()
     if len(text) > MAX_INPUT_CHARS:
         raise SpecError(
-            f"{recipe.name} is too long for a pipeline: {len(text)} characters when it is packed, "
-            f"of {MAX_INPUT_CHARS} at most. Have it read its lists from a file."
+            f"{recipe.name} is too long for a pipeline: {len(text)} characters when compressed, "
+            f"of at most {MAX_INPUT_CHARS}. Let the recipe read its lists from a file."
         )
     return text
 
 
 def unpack_source(text: str) -> str:
-    """The source that `pack_source` has made text of."""
+    """Decode the source that `pack_source` encoded."""
     if text.startswith(_PACKED_PREFIX):
         return zlib.decompress(base64.b64decode(text.removeprefix(_PACKED_PREFIX))).decode()
     return base64.b64decode(text).decode()
@@ -199,7 +199,7 @@ def _input_of_parameter(one: Parameter) -> PipelineInput:
 
 
 def _is_valid_default(default: Any, kind: type) -> bool:
-    """Whether Kubeflow can hold a default as it is, and kfp can write it into a comment."""
+    """Return whether Kubeflow can store a default unchanged, and kfp can write it in a comment."""
     if isinstance(default, bool) or kind is bool:
         return kind is bool and isinstance(default, bool)
     if isinstance(default, int):

@@ -1,4 +1,4 @@
-"""From the records of a run to what is passed to its pipeline."""
+"""Arguments of a run's pipeline, from the records of the run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rvlab.store import Store
 
 
 def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
-    """Refuse what cannot be a pipeline, or its inputs, before a run is recorded.
+    """Raise if the recipe or its points cannot be a pipeline; called before a run is recorded.
 
     Raises:
         SpecError: If a parameter's name, or a value, cannot pass through Kubeflow, or the source
@@ -35,10 +35,10 @@ def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store
 
 
 def load_request(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
-    """What a run was asked for, its recipe, and the inputs of its pipeline.
+    """Read the spec and the recipe of a run, and the inputs of its pipeline.
 
     Raises:
-        SpecError: If the run has no recipe, or a value cannot pass through Kubeflow unharmed.
+        SpecError: If the run has no recipe, or Kubeflow would change a value.
         StoreError: If the records cannot be read.
     """
     spec, recipe = load_recorded(store, run)

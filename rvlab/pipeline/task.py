@@ -1,4 +1,4 @@
-"""What a pod of a pipeline does: find its run, and execute one step of it.
+"""The work of a pod: find its run and execute one step of it.
 
 `rvlab.pipeline.components` calls these functions from compiled pipelines, so their names and
 arguments must not change.
@@ -22,7 +22,7 @@ from rvlab.worker.threads import limit_threads
 
 
 def run_configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) -> list[str]:
-    """Find or create the run for these inputs, write its config, and say how it is split.
+    """Find or create the run for these inputs, write its config, and return its splits.
 
     Args:
         recipe: The recipe's name.
@@ -31,7 +31,7 @@ def run_configure(recipe: str, source: str, job: str, given: Mapping[str, Any]) 
         given: The pipeline's inputs, by name.
 
     Returns:
-        One item per split, at least one, which the other steps take.
+        One item per split, at least one, for the other steps.
     """
     from rvlab.worker.step import run_step
 
@@ -62,7 +62,7 @@ def run_whole_step(name: str, item: str) -> str:
 
 
 def run_split(name: str, item: str) -> str:
-    """Run one split of a step, if the run's config has so many.
+    """Run one split of a step, if the run's config has that many.
 
     Args:
         name: The step.
@@ -71,8 +71,8 @@ def run_split(name: str, item: str) -> str:
     Returns:
         The item.
     """
-    told = json.loads(item)
-    run, index = Run.from_uri(told["run"]), int(told["split"])
+    fields = json.loads(item)
+    run, index = Run.from_uri(fields["run"]), int(fields["split"])
     plan = _read_plan(run)
     pieces = plan.splits.get(name, 1)
     if name in plan.steps and index < pieces:

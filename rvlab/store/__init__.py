@@ -1,4 +1,4 @@
-"""Records on object storage: keys and bytes, where a run's records lie, the embedded S3 server."""
+"""Records on object storage: keys and bytes, the layout of a run's records, the S3 server."""
 
 from rvlab.store.access import S3Access
 from rvlab.store.store import Store, normalize_uri, parse_record, register_store, store_for_uri

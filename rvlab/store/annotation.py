@@ -1,6 +1,6 @@
 """Annotations of runs, one key each: ``{experiment}/annotations/{run}/{time}-{hex}.json``.
 
-They lie beside the runs and not in them, so that one listing finds those of a whole experiment.
+They are stored beside the runs, so that one listing finds those of a whole experiment.
 """
 
 from __future__ import annotations
@@ -16,18 +16,18 @@ from rvlab.store.store import Store
 
 
 def key_prefix(run: Run) -> str:
-    """The folder of a run's edits."""
+    """Return the folder of a run's annotations."""
     return f"{run.experiment}/{ANNOTATIONS_DIR}/{run.id}"
 
 
 def write_annotations(store: Store, runs: Sequence[Run], by: str, **changes: Any) -> None:
-    """Write one edit of each run.
+    """Write one annotation for each run.
 
     Args:
-        store: Where the runs lie.
+        store: The store of the runs.
         runs: The runs.
-        by: Who makes it.
-        **changes: What changes, as `Annotation` has it.
+        by: Name of the author.
+        **changes: Fields of `Annotation`.
     """
     moment = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     record = Annotation(utc_now(), by, **changes).record()

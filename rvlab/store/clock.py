@@ -1,4 +1,4 @@
-"""The clock of an S3 server, to which times of its objects are compared."""
+"""The clock of an S3 server, for comparison with the times of its objects."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from email.utils import parsedate_to_datetime
 from urllib.parse import urlsplit
 
 VALID_S = 60.0
-"""The server is asked again after so many seconds; in between this machine counts on."""
+"""Seconds until the server is queried again; in between, the local monotonic clock is added."""
 
 TIMEOUT_S = 4.0
 
 
 class Clock:
-    """Tells the time of a server by the ``Date`` of an answer of its own.
+    """The clock of a server, read from the ``Date`` header of its responses.
 
-    Workers, readers and the server may be a day apart: how long ago an object was written is told
-    by the server's own ``Last-Modified`` and ``Date`` alone. The request needs no credentials,
-    since a refusal has a date, too.
+    The clocks of workers, readers and the server may differ by a day. So the age of an object is
+    computed from the server's own ``Last-Modified`` and ``Date`` alone. The request needs no
+    credentials, because an error response has a date, too.
 
     Args:
         endpoint: The server's URL.
@@ -33,7 +33,7 @@ class Clock:
         self._asked: float | None = None
 
     def now(self) -> datetime | None:
-        """The server's time in UTC, to the second; None if it does not tell."""
+        """Return the server's time in UTC, to the second; None if it does not report one."""
         with self._lock:
             moment = time.monotonic()
             if self._asked is None or moment - self._asked > VALID_S:

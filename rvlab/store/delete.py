@@ -1,4 +1,4 @@
-"""Taking runs out of a store: every key of theirs, and the empty folders that some stores keep."""
+"""Deletion of runs: all their keys, and the empty folders that some stores list."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rvlab.store.store import Store
 
 
 def delete_runs(store: Store, runs: Sequence[Run]) -> None:
-    """Remove every key of runs and of their edits, and experiments that are empty then.
+    """Delete every key of runs and of their annotations, and experiments that are then empty.
 
     Raises:
-        StoreError: If the store refuses; what is left can be seen and removed again.
+        StoreError: If the store refuses; the remaining keys are listed and can be deleted again.
     """
     for run in runs:
         _delete_run(store, run)
@@ -32,7 +32,7 @@ def delete_runs(store: Store, runs: Sequence[Run]) -> None:
 
 def _delete_run(store: Store, run: Run) -> None:
     own = [key for key, _ in store.files(run.prefix)]
-    # What makes a run's row goes last, so that a deletion that was interrupted can be made again.
+    # The keys that list a run are deleted last, so that an interrupted deletion can be repeated.
     last = [run.key("spec.json"), run.end_key, run.active_key]
     steps = [key for key in own if key.startswith(run.key("steps/"))]
     store.delete(key for key, _ in store.files(annotation.key_prefix(run)))
@@ -41,20 +41,18 @@ def _delete_run(store: Store, run: Run) -> None:
     for key in last:
         store.delete([key])
     if "://" not in store.uri:
-        with _translate_errors(
-            run.prefix
-        ):  # an upload that was cut off is a file which no listing shows
+        with _translate_errors(run.prefix):  # interrupted uploads leave files that are not listed
             shutil.rmtree(Path(store.uri, run.prefix))
     remove_folder(store, run.prefix)
     remove_folder(store, annotation.key_prefix(run))
 
 
 def remove_folder(store: Store, prefix: str) -> None:
-    """Remove a folder without a key in it, where the store lists it all the same.
+    """Remove a folder without keys that the store still lists.
 
-    A folder on a disk is there without a file, SeaweedFS keeps one for each prefix for a while, and
-    other object storage may have a marker for one, a key that ends in ``/``. None of the calls here
-    removes a folder that has something in it.
+    A folder on a disk exists without files. SeaweedFS lists a prefix for a while after its last key
+    is deleted. Other object storage may have a marker, a key that ends in ``/``. None of the calls
+    here removes a folder that has content.
     """
     parent, _, name = prefix.rpartition("/")
     if name not in store.folders(f"{parent}/" if parent else ""):

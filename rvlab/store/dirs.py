@@ -1,4 +1,4 @@
-"""Where rvlab keeps files on this machine: what belongs to the user, and what can be had again."""
+"""Folders of rvlab on this machine: user data, and caches that can be rebuilt."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rvlab.errors import EngineError
 
 
 def user_data_dir() -> Path:
-    """``$RVLAB_HOME``, else the user's data folder: the queue of local runs, the S3 data."""
+    """Return ``$RVLAB_HOME``, else the user's data folder: the job queue and the S3 data."""
     import platformdirs
 
     given = os.environ.get("RVLAB_HOME")
@@ -17,12 +17,12 @@ def user_data_dir() -> Path:
         return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("rvlab"))
     except RuntimeError as exc:
         raise EngineError(
-            f"There is no home folder to keep rvlab's files in ({exc}). Name one in RVLAB_HOME."
+            f"rvlab found no home folder for its files ({exc}). Set RVLAB_HOME to a folder."
         ) from exc
 
 
 def user_cache_dir() -> Path:
-    """``$RVLAB_CACHE``, else the user's cache folder: what was fetched, rows that were read."""
+    """Return ``$RVLAB_CACHE``, else the user's cache folder: downloads and cached rows."""
     import platformdirs
 
     given = os.environ.get("RVLAB_CACHE")

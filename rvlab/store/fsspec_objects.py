@@ -1,4 +1,4 @@
-"""Keys and bytes wherever fsspec reaches that is neither S3 nor a local folder."""
+"""Keys and bytes through fsspec, for storage that is neither S3 nor a local folder."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from rvlab.model.limits import too_large
 
 
 class FsspecObjects:
-    """Any other URI through fsspec, such as ``gs://`` or ``memory://``."""
+    """Storage at any other URI, through fsspec, such as ``gs://`` or ``memory://``."""
 
     def __init__(self, uri: str) -> None:
         import fsspec
@@ -29,7 +29,7 @@ class FsspecObjects:
         except (ImportError, ModuleNotFoundError) as exc:
             raise MissingExtra(f"The store {uri!r} needs another package: {exc}") from exc
         except ValueError as exc:
-            raise SpecError(f"{uri!r} is no store that fsspec knows: {exc}") from exc
+            raise SpecError(f"fsspec cannot open {uri!r} as a store: {exc}") from exc
         self._uri = uri
 
     def _path(self, key: str) -> str:
@@ -54,8 +54,8 @@ class FsspecObjects:
 
     def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
         """See Objects."""
-        told = self.etag(key)  # before the bytes: newer ones have another, and are read again
-        return self.get(key, limit), told
+        tag = self.etag(key)  # before the bytes: if they change in between, they are read again
+        return self.get(key, limit), tag
 
     def etag(self, key: str) -> str | None:
         """See Objects."""
@@ -64,16 +64,16 @@ class FsspecObjects:
             return _etag(self._fs.info(self._path(key)))
 
     def last_modified(self, key: str) -> datetime:
-        """See Objects; StoreError if this kind of storage keeps no times."""
+        """See Objects; StoreError if this kind of storage records no times."""
         with self._translate_errors(key):
             try:
                 found: datetime = self._fs.modified(self._path(key))
             except NotImplementedError as exc:
-                raise StoreError(f"{self._uri} does not tell when {key!r} was written.") from exc
+                raise StoreError(f"{self._uri} does not report when {key!r} was written.") from exc
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects; with `if_absent`, two that write at the same moment may both succeed."""
+        """See Objects; with `if_absent`, two concurrent writers may both succeed."""
         path = self._path(key)
         with self._translate_errors(key):
             if if_absent and self._fs.exists(path):
@@ -110,7 +110,7 @@ class FsspecObjects:
         return {key: times[key] for key in sorted(times) if key != prefix}
 
     def now(self) -> datetime | None:
-        """None: fsspec has no call for it."""
+        """Return None: fsspec has no call for it."""
         return None
 
     def folders(self, prefix: str) -> list[str]:
@@ -143,13 +143,13 @@ class FsspecObjects:
         except ConnectionError as exc:
             raise StoreUnreachable(f"{self._uri} cannot be reached: {exc}.") from exc
         except NotImplementedError as exc:
-            raise StoreError(f"{self._uri} cannot be written to, or not like that: {exc}.") from exc
+            raise StoreError(f"{self._uri} does not support this write: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
 
 
 def _time(info: Mapping[str, Any]) -> datetime | None:
-    """When a key was written, under the names that file systems have."""
+    """Return when a key was written, from the fields that file systems use."""
     for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
         found = info.get(name)
         if isinstance(found, datetime):
@@ -160,11 +160,12 @@ def _time(info: Mapping[str, Any]) -> datetime | None:
 
 
 def _etag(info: Mapping[str, Any]) -> str | None:
-    """What tells one content of a key from another, under the names that file systems have."""
+    """Return an ETag or a substitute for one, from the fields that file systems use."""
     for name in ("ETag", "etag", "e_tag", "md5Hash", "content_md5"):
         if info.get(name):
             return str(info[name])
     changed = next((info[n] for n in ("mtime", "last_modified", "created") if info.get(n)), None)
-    if isinstance(changed, datetime):  # some tell of one key in this form and of many in that
+    # Some file systems return another type for one key than for many.
+    if isinstance(changed, datetime):
         changed = changed.timestamp()
     return f"{changed:.6f}-{info.get('size')}" if isinstance(changed, int | float) else None

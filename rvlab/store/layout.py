@@ -92,7 +92,8 @@ def migrate(store: Store, report: Callable[[str], None] = print) -> int:
     if number is None:
         store.put_json(KEY, {"schema": LAYOUT, "created": utc_now()})
     for experiment in experiments:
-        for folder in (OLD_CACHE, OLD_ANNOTATIONS, OLD_RUNS):  # the runs last: they mark layout 0
+        # Runs last, because they identify layout 0.
+        for folder in (OLD_CACHE, OLD_ANNOTATIONS, OLD_RUNS):
             store.delete([key for key, _ in store.files(f"{experiment}/{folder}")])
     return len(experiments)
 

@@ -1,8 +1,8 @@
-"""Find and remove what a submission or an end that was interrupted left in a store.
+"""Find and remove what an interrupted submission or an interrupted end left in a store.
 
-A submission writes ``recipe.py``, ``spec.json`` and the run's active mark, in this order, so one
-that was killed leaves a folder that no table shows. An end is written before the active mark is
-removed, so one that was killed leaves a mark beside an end.
+A submission writes ``recipe.py``, ``spec.json`` and the run's active mark, in this order. A
+submission that was killed leaves a folder that no table shows. An end record is written before the
+active mark is removed. If the process is killed in between, a mark remains beside the end record.
 """
 
 from __future__ import annotations
@@ -17,25 +17,25 @@ from rvlab.store.run_listing import delete_stale_mark, run_exists
 from rvlab.store.store import Store
 
 UNFINISHED, STALE_MARK, UNLISTED = "unfinished submission", "stale active mark", "unlisted folder"
-"""What is left: a run that was never submitted in full; the mark of a run that has ended; a folder
-with more in it than a submission writes, such as a run whose mark was deleted by hand."""
+"""Kinds of leftovers: a run that was not submitted completely; the mark of a run that has ended; a
+folder with more keys than a submission writes, such as a run whose mark was deleted by hand."""
 
 SUBMITTED = ("recipe.py", "spec.json")
-"""All that a submission writes in the folder of a run."""
+"""Names of all keys that a submission writes in the folder of a run."""
 
 OLDER_THAN_S = 3600.0
-"""What was written within so many seconds may belong to a submission that is under way."""
+"""Minimum age in seconds: newer keys may belong to a submission that is in progress."""
 
 
 @dataclass(frozen=True)
 class Leftover:
-    """Something of a run that an interruption left behind.
+    """Keys of a run that an interruption left behind.
 
     Args:
         run: The run.
         kind: One of `UNFINISHED`, `STALE_MARK` and `UNLISTED`.
         keys: Its keys.
-        written: When the newest of them was written, by the store's clock; None if not known.
+        written: When the newest of them was written, by the store's clock; None if unknown.
     """
 
     run: Run
@@ -49,12 +49,12 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
 
     Args:
         store: The store.
-        older_than_s: Only what was last written so many seconds ago, by the store's clock. Where
-            the store keeps no times, nothing counts as old enough but with 0.
+        older_than_s: Minimum age in seconds of the last write, by the store's clock. Where the
+            store records no times, only 0 finds anything.
 
     Returns:
-        In the order of experiments and runs. Runs on the table of runs are not among them, but for
-        a mark beside their end.
+        Leftovers in the order of experiments and runs. Listed runs are not included, except for an
+        active mark beside their end record.
 
     Raises:
         StoreError: If the store does not answer or refuses.
@@ -66,7 +66,8 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
 
     found: list[Leftover] = []
     for experiment in filter(is_valid_name, store.folders()):
-        # Marks before ends, as in `roll`: a run that ends meanwhile is found by both.
+        # Active marks first, as in `list_runs`: a run that ends in between is then in both
+        # listings.
         marks = _by_id(store, f"{experiment}/{RUNS_DIR}/active/", "")
         ends = _by_id(store, f"{experiment}/{RUNS_DIR}/ended/", ".json")
         for id_ in sorted(marks.keys() & ends.keys()):
@@ -85,13 +86,13 @@ def _by_id(store: Store, prefix: str, ending: str) -> dict[str, datetime | None]
 
 
 def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[Leftover]:
-    """Folders of runs that are not listed."""
+    """Yield the folders of runs that are not listed."""
     for id_ in store.folders(f"{experiment}/"):
         if id_ in RESERVED_NAMES or id_ in listed or not is_valid_name(id_):
             continue
         run = Run(store.uri, experiment, id_)
         times = store.last_modified_by_key(run.prefix)
-        if not times:  # some stores list a folder for a while after its last key is gone
+        if not times:  # some stores list a folder for a while after its last key is deleted
             continue
         names = {key[len(run.prefix) + 1 :] for key in times}
         known = [at for at in times.values() if at is not None]
@@ -101,7 +102,7 @@ def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[
 
 
 def remove_leftover(store: Store, one: Leftover) -> bool:
-    """Remove a leftover, unless it is a folder with results, or a run that has been listed since.
+    """Remove a leftover, unless the folder has results or the run has been listed since.
 
     Returns:
         Whether it was removed.

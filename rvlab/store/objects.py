@@ -1,7 +1,7 @@
-"""Keys and bytes: the few calls on object storage that everything else is made of.
+"""Keys and bytes: the basic calls on object storage.
 
-obstore serves S3 and local folders, because it is ten to twenty times faster than fsspec on many
-small keys and knows conditional puts; every other URI goes through fsspec.
+obstore serves S3 and local folders: for many small keys it is ten to twenty times faster than
+fsspec, and it supports conditional puts. fsspec serves every other URI.
 """
 
 from __future__ import annotations
@@ -30,24 +30,24 @@ from rvlab.store.access import S3Access
 from rvlab.store.clock import Clock
 from rvlab.store.scan import Unscannable, scan
 
-# A dead endpoint has to be told within 15 s, one that takes connections and says nothing included;
-# a slow answer of a live one may take longer.
+# A dead endpoint must be reported within 15 s, and so must one that accepts connections and never
+# answers. A slow answer may take longer.
 S3_CONNECT_TIMEOUT_S, S3_READ_TIMEOUT_S, S3_REQUEST_TIMEOUT_S, S3_RETRY_TIMEOUT_S = 4, 10, 30, 8
 
 METADATA_ADDRESS = "169.254.169.254"
-"""Where obstore asks an Amazon machine for credentials when it has none; elsewhere, nobody."""
+"""Address from which obstore requests credentials when it has none; it exists on AWS only."""
 
 MAX_KEYS_PER_PAGE = 1000
-"""So many keys are listed by one request to S3."""
+"""Maximum number of keys that S3 lists in one response."""
 
 BUSY = ("408", "429", "500", "502", "503", "504")
-"""HTTP statuses of a server that may give the answer when it is asked again."""
+"""HTTP statuses after which a repeated request may succeed."""
 
 BROKEN_OFF = ("HTTP error", "error sending request", "timed out", "Got invalid", "error decoding")
-"""What obstore says of answers that did not come, or not in full."""
+"""Texts of obstore's errors for missing or incomplete responses."""
 
 AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
-"""What a folder on the network says while its server is away."""
+"""Errors of a network folder while its server is unavailable."""
 
 _OS_ERROR = re.compile(r"\(os error (\d+)\)")
 _STATUS = re.compile(r"status code: (\d{3})")
@@ -56,28 +56,28 @@ ENDPOINT_PATTERN = re.compile(r"https?://[!-~]+")
 
 
 class Objects(Protocol):
-    """What a store needs of a kind of storage; keys are relative and use ``/``."""
+    """The calls that a store needs from its storage; keys are relative and use ``/``."""
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        """The bytes of a key; KeyMissing if there is none, RecordBroken if it has more."""
+        """Return the bytes of a key; KeyMissing or RecordBroken (above the limit)."""
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Some of the bytes of a key; KeyMissing if there is none."""
+        """Return a range of the bytes of a key; KeyMissing if the key does not exist."""
 
     def size(self, key: str) -> int:
-        """How many bytes a key has; KeyMissing if there is none."""
+        """Return the size of a key in bytes; KeyMissing if the key does not exist."""
 
     def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
-        """`get`, and the key's ETag as `pages` has it."""
+        """Return the bytes of a key, as `get`, and its ETag, as in `pages`."""
 
     def etag(self, key: str) -> str | None:
-        """The ETag of a key, as `pages` has it; KeyMissing if there is none."""
+        """Return the ETag of a key, as in `pages`; KeyMissing if the key does not exist."""
 
     def last_modified(self, key: str) -> datetime:
-        """When a key was last written, in UTC; KeyMissing if there is none."""
+        """Return when a key was last written, in UTC; KeyMissing if the key does not exist."""
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write a key, whole or not at all; KeyExists if it is there and must not be."""
+        """Write a key atomically; KeyExists if `if_absent` and the key exists."""
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
         """Write a key if its ETag is still `tag`, or it is missing and `tag` is None.
@@ -90,33 +90,34 @@ class Objects(Protocol):
         """
 
     def delete(self, key: str) -> None:
-        """Remove a key; a missing one is no error."""
+        """Delete a key; a missing one is not an error."""
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """When each key below a prefix was last written, in UTC; None where that is not known.
+        """Return when each key below a prefix was last written, in UTC; None if unknown.
 
         Sorted by key.
         """
 
     def now(self) -> datetime | None:
-        """The time by the clock of the storage, in UTC; None where it cannot be asked."""
+        """Return the time by the clock of the storage, in UTC; None if it has none."""
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
-        """All keys below a prefix with their sizes in bytes, sorted by key."""
+        """List all keys below a prefix with their sizes in bytes, sorted by key."""
 
     def folders(self, prefix: str) -> list[str]:
-        """The names of the folders directly below a prefix, sorted."""
+        """List the names of the folders directly below a prefix, sorted."""
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
-        """The ETag of each key below a prefix, or of those after a key, page by page.
+        """Yield the ETag of each key below a prefix, or of those after a key, page by page.
 
-        None where a kind of storage has none. A key that is written anew gets another. On S3 keys
-        are sorted, and a page is asked for when it is wanted; elsewhere `after` says nothing.
+        None where the storage has no ETags. A key that is rewritten gets another one. On S3 keys
+        are sorted and each page is requested when the iterator advances; elsewhere `after` is
+        ignored.
         """
 
 
 def open_objects(uri: str, access: S3Access) -> Objects:
-    """The storage behind a root URI."""
+    """Open the storage behind a root URI."""
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
         return ObstoreObjects.s3(uri, access)
@@ -128,7 +129,7 @@ def open_objects(uri: str, access: S3Access) -> Objects:
 
 
 class ObstoreObjects:
-    """S3 or a local folder through obstore."""
+    """Storage on S3 or in a local folder, through obstore."""
 
     def __init__(
         self,
@@ -147,18 +148,18 @@ class ObstoreObjects:
 
     @classmethod
     def s3(cls, uri: str, access: S3Access) -> ObstoreObjects:
-        """A bucket and prefix on S3."""
+        """Open a bucket and prefix on S3."""
         from obstore.store import S3Store
 
         if access.endpoint and not ENDPOINT_PATTERN.fullmatch(access.endpoint):
             raise StoreError(
-                f"The S3 endpoint {access.endpoint!r} is no URL. Write AWS_ENDPOINT_URL as "
+                f"The S3 endpoint {access.endpoint!r} is not a URL. Set AWS_ENDPOINT_URL as "
                 "http://host:port or https://host."
             )
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         settings: dict[str, Any] = {"region": access.region}
-        # obstore fills in from the environment what it is not told, and would take an endpoint or
-        # a token that is meant for another S3.
+        # obstore reads settings that are not passed from the environment, which may hold
+        # an endpoint or a token of another S3.
         if access.endpoint:
             settings |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), access.endpoint)
             settings["virtual_hosted_style_request"] = False
@@ -189,24 +190,25 @@ class ObstoreObjects:
             )
 
         where = f"The bucket {bucket!r} at {access.endpoint or 'Amazon'}"
-        # A create that obstore sends again answers "already exists" if the first one had arrived,
-        # and does not say that it was sent twice. So it is sent once; see `rvlab.store.patience`.
+        # obstore repeats a put. If the first attempt had arrived, the repeated one fails with
+        # "already
+        # exists". So conditional puts are sent once; `rvlab.store.patience` repeats them.
         endpoint = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
         return cls(store(4), where, sent_once=store(0), clock=Clock(endpoint))
 
     @classmethod
     def local(cls, uri: str) -> ObstoreObjects:
-        """A local folder, made if it is missing."""
+        """Open a local folder and create it if it is missing."""
         from obstore.store import LocalStore
 
         path = Path(uri)
         try:
             path.mkdir(parents=True, exist_ok=True)
         except OSError as exc:
-            raise StoreError(f"The store folder {path} cannot be made: {exc.strerror}.") from exc
+            raise StoreError(f"The store folder {path} cannot be created: {exc.strerror}.") from exc
         if not os.access(path, os.R_OK | os.X_OK):
             raise StoreError(f"The store folder {path} cannot be read. Check its permissions.")
-        # Folders that a deletion empties go too: an empty one would be listed as a run for ever.
+        # Delete folders that become empty: an empty one would be listed as a run.
         return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}", path)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
@@ -238,7 +240,7 @@ class ObstoreObjects:
             found = obstore.get(self._store, key)
         size = found.meta["size"]
         if limit is not None and size > limit:
-            too_large(key, size, limit)  # its body is never asked for
+            too_large(key, size, limit)  # its body is not requested
         with self._translate_errors(key):
             return bytes(found.bytes()), found.meta["e_tag"]
 
@@ -304,7 +306,7 @@ class ObstoreObjects:
         return dict(sorted(times.items()))
 
     def now(self) -> datetime | None:
-        """See Objects; a folder has the clock of this machine."""
+        """See Objects; for a folder, the clock of this machine."""
         return self._clock.now() if self._clock else datetime.now(UTC)
 
     def folders(self, prefix: str) -> list[str]:
@@ -333,7 +335,7 @@ class ObstoreObjects:
 
     @contextmanager
     def _translate_errors(self, key: str) -> Iterator[None]:
-        """Translate obstore's errors; their text is long and is kept as the cause only."""
+        """Translate obstore's errors; their long text is available as the cause only."""
         from obstore import exceptions as ob
 
         try:
@@ -349,27 +351,27 @@ class ObstoreObjects:
         except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
             if "RequestTimeTooSkewed" in str(exc):
                 raise StoreError(
-                    f"{self._where} refuses requests from this machine, whose clock is wrong: it "
-                    f"shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Set it."
+                    f"{self._where} refuses requests because the clock of this machine is wrong: "
+                    f"it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Set the clock."
                 ) from exc
             raise StoreError(
                 f"{self._where} refused the credentials for {key!r}. Check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and what they are allowed to do."
+                "AWS_SECRET_ACCESS_KEY and their permissions."
             ) from exc
         except ob.BaseError as exc:
             raise self._store_error(key, str(exc)) from None
         except ValueError as exc:
-            raise StoreError(f"{key!r} cannot be a key: {exc}.") from exc
+            raise StoreError(f"{key!r} is not a valid key: {exc}.") from exc
         except OSError as exc:
             raise StoreError(f"{self._where} failed on {key!r}: {exc.strerror or exc}.") from exc
 
     def _store_error(self, key: str, text: str) -> StoreError:
         if "NoSuchBucket" in text:
-            text = f"{self._where} does not exist. Make it first, or name another store."
+            text = f"{self._where} does not exist. Create it first, or name another store."
             return StoreError(text)
         if METADATA_ADDRESS in text:
             return StoreError(
-                f"{self._where} needs credentials, and there are none. Set AWS_ACCESS_KEY_ID and "
+                f"{self._where} needs credentials, and none were found. Set AWS_ACCESS_KEY_ID and "
                 "AWS_SECRET_ACCESS_KEY."
             )
         if away := self._unreachable(key, text):
@@ -381,16 +383,16 @@ class ObstoreObjects:
         return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
 
     def _unreachable(self, key: str, text: str) -> StoreUnreachable | None:
-        """What waiting may cure: no answer, half of one, or that the server is busy."""
+        """Return an error that a retry may cure: no complete response, or a busy server."""
         status = _STATUS.search(text)
         if status and (status[1] in BUSY or "<Code>RequestTimeout" in text):
             return StoreBusy(
-                f"{self._where} failed on {key!r}: it is busy or out of order (HTTP status "
+                f"{self._where} failed on {key!r}: it is busy or failing (HTTP status "
                 f"{status[1]}). Try again later."
             )
         if any(word in text for word in BROKEN_OFF):
             return StoreUnreachable(
-                f"{self._where} cannot be reached. Is it running, and is AWS_ENDPOINT_URL right?"
+                f"{self._where} cannot be reached. Check that it runs, and AWS_ENDPOINT_URL."
             )
         number = _OS_ERROR.search(text)
         if number and int(number[1]) in AWAY:

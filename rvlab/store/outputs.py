@@ -1,4 +1,4 @@
-"""Raster Vision's own files of a run: below the run, or where an adopted run found them."""
+"""Raster Vision's output files of a run: below the run, or in the folder of an adopted run."""
 
 from __future__ import annotations
 
@@ -17,30 +17,31 @@ from rvlab.store.store import Store, normalize_uri, parse_record, store_for_uri
 CONFIG_FILE = "pipeline-config.json"
 
 COPIES_FOLDER = "copies"
-"""The folder of a run that holds compressed, tiled copies of its predictions."""
+"""Folder of a run for compressed, tiled copies of its predictions."""
 
 ADOPTED_FIELD = "adopted"
-"""The engine of runs that were made elsewhere, whose outputs stay where they are."""
+"""Engine of adopted runs, whose outputs remain in their original folder."""
 
 URI_SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
-"""Where outputs may lie; a record cannot send its reader anywhere else."""
+"""Schemes that an address of outputs may have; a record cannot name any other."""
 
 
 def read_config(store: Store, run: Run) -> dict[str, Any]:
-    """A run's ``pipeline-config.json``, with addresses as they are now.
+    """Read a run's ``pipeline-config.json``, with addresses adapted to its present location.
 
-    Outputs that were moved hold the addresses of where they were made: what lies below the config's
-    own ``root_uri`` is taken to lie below the folder in which the config was found.
+    Outputs that were moved contain their original addresses. Each address below the config's own
+    ``root_uri`` is replaced by the same path below the folder in which the config was found.
 
     Args:
-        store: The store of the run, or one that holds it.
-        run: The run. Only where it has no config below it is its spec asked whether it was adopted.
+        store: The store of the run, or one that contains it.
+        run: The run. Its spec is read only if the run has no config of its own, to see whether it
+            was adopted.
 
     Raises:
         KeyMissing: If the run has no config.
-        RasterError: If it was adopted from where nothing is opened; see `rvlab.store.addresses`.
-        RecordBroken: If it is no whole JSON object, or is not the one that was adopted.
-        StoreUnreachable: If nobody answers.
+        RasterError: If its folder must not be opened; see `rvlab.store.addresses`.
+        RecordBroken: If it is not a complete JSON object, or has changed since it was adopted.
+        StoreUnreachable: If the store does not answer.
     """
     where = run.rv_uri
     try:
@@ -64,15 +65,14 @@ def read_config(store: Store, run: Run) -> dict[str, Any]:
         raise KeyMissing(f"{where}/{CONFIG_FILE} does not exist.") from exc
     if hashlib.sha256(data).hexdigest() != spec.source_sha256:
         raise RecordBroken(
-            f"{where}/{CONFIG_FILE} is not the one that {run.id} was adopted with: it has been "
-            "written "
-            "anew. Adopt the folder again."
+            f"{where}/{CONFIG_FILE} has changed since the run {run.id} was adopted. "
+            "Adopt the folder again."
         )
     return relocate_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
 
 
 def relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A config in which all that lay below its ``root_uri`` lies below another folder."""
+    """Return a config in which addresses below its ``root_uri`` are moved to another folder."""
     old = str(config.get("root_uri") or "").rstrip("/")
     if old in ("", where):
         return dict(config)
@@ -80,10 +80,10 @@ def relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
 
 
 def normalize_folder(uri: str | Path) -> str:
-    """The one spelling of a folder of outputs.
+    """Return the normalized address of a folder of outputs.
 
     Raises:
-        SpecError: If it is no address that outputs can have.
+        SpecError: If outputs cannot have this address.
     """
     found = normalize_uri(uri)
     if urlsplit(found).scheme not in URI_SCHEMES or ".." in found.split("/"):
@@ -94,7 +94,7 @@ def normalize_folder(uri: str | Path) -> str:
 
 
 def key_below(store: Store, uri: str, *parts: str) -> str:
-    """The key of a URI in a store that holds it, and of what lies below it."""
+    """Return the key of a URI, or of a path below it, in the store that contains it."""
     prefix = () if uri == store.uri else (store.key(uri),)
     return "/".join((*prefix, *parts))
 

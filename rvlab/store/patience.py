@@ -1,7 +1,7 @@
-"""Trying again while a store does not answer, and what is logged meanwhile.
+"""Retries while a store does not answer, and the log messages about them.
 
-A notebook wants to learn within seconds that nothing answers; a step that has trained for hours had
-better wait. Both go through `RetryingObjects`, with another patience.
+A notebook should report within seconds that a store does not answer. A step that has trained for
+hours should wait. Both use `RetryingObjects`, with a different patience.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from rvlab.store.objects import Objects
 
 PATIENCE_VARIABLE = "RVLAB_PATIENCE_S"
-"""The variable that sets for how many seconds a step waits for its store."""
+"""Environment variable for the seconds that a step waits for its store."""
 
 DEFAULT_PATIENCE_S = 600.0
-"""For so many seconds a step waits for its store, unless the variable sets another number."""
+"""Default of `PATIENCE_VARIABLE`, in seconds."""
 
 BRIEF_PATIENCE_S = 2.0
-"""The patience of everything else: after so many seconds a failed request is not sent again."""
+"""Patience outside of steps: after so many seconds a failed request is not repeated."""
 
 LOG_AFTER_S = 3.0
-"""Outages that are shorter, in seconds, are not logged."""
+"""Shorter outages, in seconds, are not logged."""
 
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
-"""Bounds of the pauses between attempts, which are random and grow twofold."""
+"""Bounds of the pauses between attempts; pauses are random and grow exponentially."""
 
 MOST_REPLACED = 4
 """So often a write is made again over one that arrived late."""
@@ -45,10 +45,10 @@ _log = logging.getLogger("rvlab")
 
 
 def patience_s(environ: Mapping[str, str] | None = None) -> float:
-    """For how many seconds a step waits for its store.
+    """Return for how many seconds a step waits for its store.
 
     Raises:
-        SpecError: If the variable holds something else than a number of 0 or more.
+        SpecError: If the variable does not hold a number of 0 or more.
     """
     text = (os.environ if environ is None else environ).get(PATIENCE_VARIABLE)
     if not text:
@@ -65,10 +65,10 @@ def patience_s(environ: Mapping[str, str] | None = None) -> float:
 
 
 class Outage:
-    """Logs the start and the end of an outage once, however many threads meet it.
+    """Logs the start and the end of an outage once for all threads.
 
     Args:
-        patience_s: For how long each request is tried again, in seconds.
+        patience_s: Seconds for which each request is retried.
     """
 
     def __init__(self, patience_s: float) -> None:
@@ -77,7 +77,7 @@ class Outage:
         self._lock = threading.Lock()
 
     def failed(self, began: float, exc: BaseException) -> None:
-        """A request has failed for a time that began at a moment of the monotonic clock."""
+        """Record a failed request that began at a time of the monotonic clock."""
         if time.monotonic() - began < LOG_AFTER_S:
             return
         with self._lock:
@@ -87,7 +87,7 @@ class Outage:
             _log.warning("No answer from the store: %s Trying again for up to %s.", exc, wait)
 
     def over(self) -> None:
-        """A request has succeeded."""
+        """Record a successful request."""
         if self._since is None:
             return
         with self._lock:
@@ -98,7 +98,7 @@ class Outage:
 
 
 def duration_text(seconds: float) -> str:
-    """Seconds as text, such as ``45 s`` or ``10 min``."""
+    """Format seconds as text, such as ``45 s`` or ``10 min``."""
     return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
 
 
@@ -108,13 +108,13 @@ def retry_until(
     outage: Outage,
     transient: Callable[[BaseException], bool],
 ) -> _T:
-    """Call something, again and again while it fails in a way that waiting can cure.
+    """Call a function repeatedly while it fails with a transient error.
 
     Args:
-        call: Can be repeated without harm.
-        patience_s: After so many seconds the last failure is raised.
-        outage: Logs what happens.
-        transient: Whether an exception is such a failure.
+        call: A function that is safe to repeat.
+        patience_s: Seconds after which the last error is raised.
+        outage: Logs failures and recovery.
+        transient: Returns whether an exception is transient.
     """
     began = time.monotonic()
     try:
@@ -154,16 +154,16 @@ def _retry(
 
 
 def is_unreachable(exc: BaseException) -> bool:
-    """Whether a store did not answer, or not in full."""
+    """Return whether a store did not answer, or not completely."""
     return isinstance(exc, StoreUnreachable)
 
 
 class RetryingObjects:
-    """`Objects` whose calls are tried again while the storage does not answer.
+    """`Objects` whose calls are retried while the storage does not answer.
 
     Args:
         objects: The storage.
-        patience_s: For how many seconds each call is tried again.
+        patience_s: Seconds for which each call is retried.
     """
 
     def __init__(self, objects: Objects, patience_s: float) -> None:
@@ -200,8 +200,8 @@ class RetryingObjects:
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """See Objects; with `if_absent`, `data` must differ from what any other writer puts.
 
-        A put that failed on the way may have arrived: if the key is there when it is tried again,
-        the same bytes are its own.
+        A put whose response was lost may have been stored. If the key exists on a retry and holds
+        the same bytes, the put has succeeded.
         """
         if not if_absent:
             return self._persist(lambda: self._objects.put(key, data))
@@ -223,7 +223,7 @@ class RetryingObjects:
     def _holds(self, key: str, data: bytes) -> bool:
         try:
             return self._objects.get(key) == data
-        except KeyMissing:  # another has removed it since
+        except KeyMissing:  # deleted by another process since
             return False
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
@@ -281,7 +281,7 @@ class RetryingObjects:
         return self._objects.now()
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
-        """See Objects; goes on after the last page that arrived."""
+        """See Objects; resumes after the last page that arrived."""
         pages: Iterator[dict[str, str | None]] | None = None
 
         def following() -> dict[str, str | None] | None:

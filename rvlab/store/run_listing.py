@@ -1,12 +1,11 @@
-"""The roll of an experiment: which runs it has, and which record ended each.
+"""The run listing of an experiment: its runs, and the end record of each.
 
-A run has one of two keys beside its folder: ``{experiment}/runs/active/{run}``, which is empty,
-from its submission on, and ``{experiment}/runs/ended/{run}.json`` from its end on. So two listings,
-whatever lies in the folders of the runs, tell all runs and, by their ETags, each end that has
-changed.
+A run has one of two keys beside its folder: the empty ``{experiment}/runs/active/{run}`` from its
+submission on, and ``{experiment}/runs/ended/{run}.json`` from its end on. So two listings return
+all runs and, by ETag, each end record that has changed, however many keys the folders of the runs
+have.
 
-Those that are active are listed before those that have ended: a run that ends meanwhile is found by
-both.
+Active runs are listed before ended ones: a run that ends in between is then in both listings.
 """
 
 from __future__ import annotations
@@ -22,20 +21,20 @@ from rvlab.model import RUNS_DIR, Run, is_valid_name
 from rvlab.store.store import Store, page_boundaries
 
 MAX_LOOKUPS = 32
-"""Of so many runs each is asked for, rather than all of their experiment listed."""
+"""Up to this number of named runs, one request per run replaces the listing of the experiment."""
 
 
 @dataclass(frozen=True)
 class RunListing:
-    """Runs of one experiment.
+    """A listing of runs of one experiment.
 
     Args:
         store: The root URI of the store.
         experiment: The experiment's name.
-        ids: The ids of the runs, the oldest first unless they were named in another order.
-        end_etags: The ETag of the end record of each that has one; None where the storage has none.
+        ids: The ids of the runs, the oldest first unless the caller named them in another order.
+        end_etags: The ETag of each end record, by run id; None where the storage has no ETags.
         is_complete: Whether these are all runs of the experiment.
-        cache_keys: The keys of the index that readers have left, if they were listed as well.
+        cache_keys: The keys of shared cache blocks, if they were listed as well.
     """
 
     store: str
@@ -52,34 +51,34 @@ class RunListing:
 
     @property
     def active(self) -> list[Run]:
-        """Those without an end."""
-        mine = [one for one in self.ids if one not in self.end_etags]
-        return [Run(self.store, self.experiment, one) for one in mine]
+        """The runs without an end record."""
+        active = [one for one in self.ids if one not in self.end_etags]
+        return [Run(self.store, self.experiment, one) for one in active]
 
     def subset(self, ids: Iterable[str]) -> RunListing:
-        """Some of them; one that is not on it counts as a run without an end."""
-        mine = list(dict.fromkeys(ids))
-        ends = {one: self.end_etags[one] for one in mine if one in self.end_etags}
-        return replace(self, ids=mine, end_etags=ends, is_complete=False)
+        """Return a listing of some runs; an unlisted id counts as a run without an end record."""
+        chosen = list(dict.fromkeys(ids))
+        ends = {one: self.end_etags[one] for one in chosen if one in self.end_etags}
+        return replace(self, ids=chosen, end_etags=ends, is_complete=False)
 
 
 def active_prefix(experiment: str) -> str:
-    """The folder of the keys of runs without an end."""
+    """Return the prefix of the keys of active runs."""
     return f"{experiment}/{RUNS_DIR}/active/"
 
 
 def ended_prefix(experiment: str) -> str:
-    """The folder of the records that ended runs."""
+    """Return the prefix of the end records."""
     return f"{experiment}/{RUNS_DIR}/ended/"
 
 
 def list_runs(store: Store, experiment: str, near: Collection[str] = ()) -> RunListing:
-    """List the runs of an experiment; one that nobody has ever made has none.
+    """List the runs of an experiment; an experiment that does not exist has none.
 
     Args:
-        store: Where it lies.
+        store: The store of the experiment.
         experiment: Its name.
-        near: Ids of runs that had ended when they were last listed; makes the listing faster.
+        near: Ids of runs that had ended at the last listing; page boundaries, to list faster.
 
     Raises:
         StoreError: If the store does not answer or refuses.
@@ -90,7 +89,7 @@ def list_runs(store: Store, experiment: str, near: Collection[str] = ()) -> RunL
 
 
 def end_keys(experiment: str, ids: Iterable[str]) -> list[str]:
-    """The keys of the records that ended runs, by the ids of the runs."""
+    """Return the keys of the end records of runs, by run id."""
     start = ended_prefix(experiment)
     return [f"{start}{one}.json" for one in ids]
 
@@ -104,15 +103,15 @@ def from_keys(
     near: Collection[str] = (),
     index: Sequence[str] | None = None,
 ) -> RunListing:
-    """The roll of an experiment from two listings, of which that of active runs was first.
+    """Build the listing of an experiment from two listings, of which active runs came first.
 
     Args:
-        store: Where it lies.
+        store: The store of the experiment.
         experiment: Its name.
         active: The keys below `active_prefix`.
         ended: The ETag of each key below `ended_prefix`.
-        near: Ids of runs that had ended when they were last listed; they are valid names.
-        index: See `RunListing`.
+        near: Ids of runs that had ended at the last listing; their names are not validated again.
+        index: The `cache_keys` of `RunListing`.
     """
     start, end = active_prefix(experiment), ended_prefix(experiment)
     ends: dict[str, str | None] = {}
@@ -129,7 +128,7 @@ def from_keys(
 def lookup_runs(
     store: Store, experiment: str, ids: Sequence[str], near: Collection[str] = ()
 ) -> RunListing:
-    """The roll of runs that are named, whether they are there or not.
+    """Return the listing of named runs, whether or not they exist.
 
     Raises:
         StoreError: If the store does not answer or refuses.
@@ -150,24 +149,24 @@ def lookup_runs(
 
 
 def run_exists(store: Store, run: Run) -> bool:
-    """Whether there is such a run."""
-    # In this order: a run that ends between the two is found by one of them.
+    """Return whether a run exists."""
+    # In this order: a run that ends between the two calls is found by the second.
     return store.exists(run.active_key) or store.exists(run.end_key)
 
 
 def register_runs(store: Store, runs: Iterable[Run]) -> None:
-    """Put runs on the roll, once their spec is there."""
+    """Add active marks for runs whose spec has been written."""
     store.map_concurrently(lambda key: store.put(key, b""), [run.active_key for run in runs])
 
 
 def finish_run(store: Store, run: Run, record: Mapping[str, Any]) -> None:
-    """Write the record that ends a run.
+    """Write the end record of a run and remove its active mark.
 
-    Its ``writer`` is a random id of this call: a write that failed on the way and may have arrived
-    is recognised by its bytes, and no other writer has the same.
+    The record's ``writer`` is a random id of this call. So a write whose response was lost can be
+    recognised by its bytes, which no other writer has.
 
     Raises:
-        KeyExists: If another has ended it before.
+        KeyExists: If another process has ended the run before.
         StoreError: If the store refuses.
     """
     try:
@@ -179,16 +178,16 @@ def finish_run(store: Store, run: Run, record: Mapping[str, Any]) -> None:
 
 
 def unregister_run(store: Store, run: Run) -> None:
-    """Remove the active mark of a run that has ended, if the store lets it be removed."""
-    with contextlib.suppress(StoreError):  # readers pass over one that is left beside an end
+    """Remove the active mark of a run that has ended, if the store allows it."""
+    with contextlib.suppress(StoreError):  # readers ignore a mark beside an end record
         store.delete([run.active_key])
 
 
 def reopen_run(store: Store, run: Run) -> None:
-    """Take back a run's end; it is on the roll at every moment.
+    """Delete a run's end record; the run is listed at every moment.
 
-    It is marked as active before and after: between the two, `delete_stale_mark` may take the first
-    mark for one that was left behind.
+    The active mark is written before and after: in between, `delete_stale_mark` may delete the
+    first one as stale.
     """
     register_runs(store, [run])
     store.delete([run.end_key])
@@ -196,7 +195,7 @@ def reopen_run(store: Store, run: Run) -> None:
 
 
 def delete_stale_mark(store: Store, run: Run) -> None:
-    """Remove the active mark of a run that has ended, although the run may be reopened meanwhile.
+    """Remove the active mark of an ended run; restore it if the run is reopened meanwhile.
 
     Raises:
         StoreError: If the store does not answer or refuses.

@@ -1,4 +1,4 @@
-"""Listing a local folder by the standard library, which takes two thirds of obstore's time."""
+"""Listing of a local folder with the standard library, a third faster than with obstore."""
 
 from __future__ import annotations
 
@@ -7,15 +7,15 @@ import re
 from pathlib import Path
 
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
-"""Names that are the same on a disk and in a key."""
+"""Pattern of file names that equal their keys."""
 
 
 class Unscannable(Exception):
-    """A folder with something in it that obstore has its own way with."""
+    """The folder has entries that only obstore can list."""
 
 
 def scan(root: Path, prefix: str) -> dict[str, str | None]:
-    """Keys and tags of a local folder: as obstore has them, in two thirds of the time."""
+    """Return the keys and ETags of a local folder, equal to obstore's."""
     found: dict[str, str | None] = {}
     below = [prefix.strip("/")]
     while below:
@@ -33,7 +33,7 @@ def scan(root: Path, prefix: str) -> dict[str, str | None]:
                     tag = f'"{stat.st_ino:x}-{moment:x}-{stat.st_size:x}"'
                     found[f"{key}/{one.name}"] = tag
         except FileNotFoundError:
-            continue  # it went meanwhile, or was never there
+            continue  # deleted meanwhile, or never existed
         except OSError as exc:
-            raise Unscannable from exc  # obstore says what is wrong
+            raise Unscannable from exc  # obstore raises a better error
     return found

@@ -1,22 +1,22 @@
-"""The S3 of a lab: a real SeaweedFS on this computer, kept in one folder.
+"""The embedded S3 server: SeaweedFS on this computer, with all its files in one folder.
 
-``start_server`` starts it, ``find_server`` finds it again from any process, ``stop_server`` stops
-it and keeps the data. It outlives the notebook that started it. The folder, open to its owner only,
-holds::
+``start_server`` starts it, ``find_server`` finds it from any process, ``stop_server`` stops it and
+preserves the data. It outlives the notebook that started it. The folder, readable by its owner
+only, holds::
 
     server.json     ports and keys
     bucket          the name of its bucket
-    server.log      what it printed since it started; server.log.old, the time before
+    server.log      output since its start; server.log.old, that of the start before
     internal.pem    certificate and key of its internal ports, new at each start
     data/           the objects
 
-Who can get in: everything listens on 127.0.0.1 only. The S3 port takes requests signed with the
-keys in ``server.json``, which are made once per folder. SeaweedFS has nine more ports, and left
-alone **they ask nobody who they are**: the filer's hands out every object, and one GET to the
-master's deletes a bucket. So each is started with mutual TLS, for which it makes a
-certificate, and talks only to holders of that certificate: SeaweedFS itself. That costs it a fifth
-more CPU. What remains: S3 traffic on 127.0.0.1 is not encrypted, and who can read the owner's files
-can read all. Where that is too much, use a folder as the store.
+Access: every port listens on 127.0.0.1 only. The S3 port accepts requests that are signed with the
+keys in ``server.json``, which are created once per folder. SeaweedFS has nine more ports, and by
+default **they require no authentication**: the filer's serves every object, and one GET to the
+master's deletes a bucket. So each is started with mutual TLS and accepts only holders of a
+certificate that SeaweedFS alone has. This costs a fifth more CPU. Remaining risk: S3 traffic on
+127.0.0.1 is not encrypted, and any process that can read the owner's files can read all objects.
+Where that is not acceptable, use a folder as the store.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from rvlab.store.dirs import user_data_dir
 
 @dataclass(frozen=True)
 class Server:
-    """A running server: where it is, and the keys to it."""
+    """A running server: its address and its keys."""
 
     folder: Path
     endpoint: str
@@ -68,7 +68,7 @@ class Server:
 
 @dataclass(frozen=True)
 class _State:
-    """What ``server.json`` holds."""
+    """The content of ``server.json``."""
 
     access_key: str
     secret_key: str = field(repr=False)
@@ -77,7 +77,7 @@ class _State:
     schema: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.secret_key, str):  # what a file holds is checked by `_read`
+        if isinstance(self.secret_key, str):  # `_read` checks the content of the file
             object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
 
     def server(self, home: Path, pid: int) -> Server:
@@ -87,23 +87,23 @@ class _State:
 
 
 def default_server_folder() -> Path:
-    """The folder ``s3`` in rvlab's home."""
+    """Return the folder ``s3`` in rvlab's home."""
     return user_data_dir() / "s3"
 
 
 def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) -> Server:
     """Start the folder's server, or return the one that runs.
 
-    Any number of processes may call this at the same time and get the same server. A server
-    that was stopped or killed comes back with its data, its keys and, where free, its ports.
+    Concurrent calls from any number of processes return the same server. A server that was
+    stopped or killed restarts with its data, its keys and, if they are free, its ports.
 
     Args:
-        folder: Where it keeps everything, made if missing; None for ``default_server_folder()``.
+        folder: Folder of all its files, created if missing; None for ``default_server_folder()``.
         timeout_s: Seconds until its bucket must answer. Two are usual, more on a busy machine.
 
     Raises:
         ServerError: If it does not start (the message ends with the last lines of its log), if
-            ``server.json`` is not one of ours, or on Windows.
+            ``server.json`` is invalid, or on Windows.
         MissingExtra: If SeaweedFS is not installed.
     """
     home, deadline = _server_folder(folder), time.monotonic() + timeout_s
@@ -115,10 +115,11 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
         if process and state:
             server = state.server(home, process.pid)
             _wait_until_ready(server, deadline)
-            if state.pid != process.pid:  # its starter was killed before it could write this
+            # The process that started it was killed before writing the pid.
+            if state.pid != process.pid:
                 _write(home, replace(state, pid=process.pid))
             return server
-        if process:  # server.json was deleted, so nobody has its keys
+        if process:  # server.json was deleted, so its keys are lost
             _seaweedfs.stop_process(process)
         if state is None:
             key = "RVLAB" + secrets.token_hex(8).upper()
@@ -127,7 +128,7 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
         try:
             return _launch(home, state, deadline)
         except ServerError:
-            # Another program may have taken a port between our look and the server's.
+            # Another program may have taken a port between the check and the server's start.
             again = replace(state, ports=_seaweedfs.free_ports(state.ports))
             if again == state:
                 raise
@@ -135,10 +136,10 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
 
 
 def find_server(folder: str | Path | None = None) -> Server | None:
-    """The folder's server if it runs and answers to its keys, else None.
+    """Return the folder's server if it runs and accepts its keys, else None.
 
     Raises:
-        ServerError: If ``server.json`` is not one of ours, or on Windows.
+        ServerError: If ``server.json`` is invalid, or on Windows.
     """
     home = _server_folder(folder)
     state = _read(home)
@@ -150,12 +151,12 @@ def find_server(folder: str | Path | None = None) -> Server | None:
 
 
 def stop_server(folder: str | Path | None = None, *, timeout_s: float = 20) -> bool:
-    """Stop the folder's server; its data and keys stay.
+    """Stop the folder's server; its data and keys remain.
 
     Args:
         folder: As in ``start_server``.
-        timeout_s: Seconds to wait for a process that is just starting or stopping it. Ending it
-            takes two more, or five when it must be killed, which loses nothing it acknowledged.
+        timeout_s: Seconds to wait for another process that is starting or stopping it. Stopping
+            takes two more, or five if it must be killed, which loses no acknowledged write.
 
     Returns:
         True if one was stopped, False if none ran.
@@ -174,7 +175,7 @@ def stop_server(folder: str | Path | None = None, *, timeout_s: float = 20) -> b
 
 
 def _restore(folder: Path, endpoint: str, bucket: str, pid: int, region: str) -> Server:
-    """An unpickled server; its keys are read from its folder, and are empty if that is gone."""
+    """Restore an unpickled server; its keys are read from its folder, empty if deleted."""
     state = _read(folder)
     keys = (state.access_key, state.secret_key) if state else ("", "")
     return Server(folder, endpoint, bucket, *keys, pid, region)
@@ -184,8 +185,10 @@ def _server_folder(folder: str | Path | None) -> Path:
     if os.name == "nt":
         raise ServerError("The embedded S3 server needs Linux or macOS. Use a folder as the store.")
     home = (Path(folder) if folder is not None else default_server_folder()).expanduser().resolve()
-    if "," in str(home):  # SeaweedFS would take it for two folders
-        raise ServerError(f"The S3 server's folder {str(home)!r} has a comma. Choose another name.")
+    if "," in str(home):  # SeaweedFS would parse it as two folders
+        raise ServerError(
+            f"The S3 server's folder {str(home)!r} contains a comma. Choose another name."
+        )
     return home
 
 
@@ -193,7 +196,7 @@ def _initialize(home: Path) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (home / "lock").exists() and any(home.iterdir()):
-            raise ServerError(f"{home} holds other files. Give the S3 server an empty folder.")
+            raise ServerError(f"{home} contains other files. Give the S3 server an empty folder.")
         home.chmod(0o700)
         (home / "data").mkdir(mode=0o700, exist_ok=True)
     except OSError as exc:
@@ -202,7 +205,7 @@ def _initialize(home: Path) -> None:
 
 @contextlib.contextmanager
 def _lock(home: Path, deadline: float) -> Iterator[None]:
-    """One process at a time; the system lets go of the lock when its holder dies."""
+    """Hold the folder's file lock; the system releases it when the process dies."""
     import fcntl
 
     descriptor = os.open(home / "lock", os.O_RDWR | os.O_CREAT, 0o600)
@@ -235,18 +238,18 @@ def _read(home: Path) -> _State | None:
     except FileNotFoundError:
         return None
     except (OSError, ValueError, TypeError, LookupError) as exc:
-        # Not the exception's text: a TypeError names what it found, which may be half a key.
+        # Without the exception's text: a TypeError quotes its argument, which may be part of a key.
         raise ServerError(
-            f"{path} is not what rvlab's S3 server writes ({type(exc).__name__}). The objects in "
-            f"{home / 'data'} are not concerned. Stop the server (`rvlab down`), delete {path}, "
-            "and start again: it makes new keys for the same data."
+            f"{path} was not written by rvlab's S3 server ({type(exc).__name__}). The objects in "
+            f"{home / 'data'} are not affected. Stop the server (`rvlab down`), delete {path}, "
+            "and start again: it creates new keys for the same data."
         ) from None
 
 
 def _bucket_name(home: Path) -> str:
-    """The bucket's name, the folder's own: two servers' runs never have the same URI.
+    """Return the folder's own bucket name; runs of two servers never have the same URI.
 
-    It is kept apart from ``server.json``, which may be lost without losing the data.
+    It is stored apart from ``server.json``, which may be lost without losing the data.
     """
     path = home / "bucket"
     if not path.exists():
@@ -267,7 +270,7 @@ def _launch(home: Path, state: _State, deadline: float) -> Server:
     try:
         _wait_until_ready(server, deadline)
         if _head_status(server, signed=False) == 200:
-            raise ServerError(f"{server.endpoint} answers without keys, so it was stopped again.")
+            raise ServerError(f"{server.endpoint} answers unsigned requests, so it was stopped.")
     except BaseException:
         process = _seaweedfs.find_process(home, likely_pid=server.pid)
         if process:
@@ -278,7 +281,7 @@ def _launch(home: Path, state: _State, deadline: float) -> Server:
 
 
 def _wait_until_ready(server: Server, deadline: float) -> None:
-    """Until its bucket answers; its health answer would come before there is a bucket."""
+    """Wait until the bucket answers; the health endpoint answers before the bucket exists."""
     while _head_status(server) != 200:
         alive = _seaweedfs.is_alive(server.pid)
         if alive and time.monotonic() < deadline:
@@ -286,7 +289,7 @@ def _wait_until_ready(server: Server, deadline: float) -> None:
             continue
         log = server.folder / "server.log"
         text = log.read_text(errors="replace") if log.exists() else ""
-        text = text.partition("\ngoroutine ")[0]  # what follows is for those who wrote SeaweedFS
+        text = text.partition("\ngoroutine ")[0]  # omit goroutine traces
         for secret in (server.secret_key, server.access_key):
             text = text.replace(secret, "***")
         tail = "\n".join(line[:300] for line in text.splitlines()[-15:])
@@ -298,9 +301,10 @@ def _wait_until_ready(server: Server, deadline: float) -> None:
 
 
 def _head_status(server: Server, *, signed: bool = True) -> int:
-    """The status of a HEAD of the bucket, 0 when nobody answers; signature version 4 by hand.
+    """Return the status of a HEAD of the bucket, 0 without an answer.
 
-    Neither a proxy from the environment nor a client library stands between.
+    Signs with signature version 4 directly, without a client library or a proxy from the
+    environment in between.
     """
     host = server.endpoint.removeprefix("http://")
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%SZ")

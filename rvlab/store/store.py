@@ -1,4 +1,4 @@
-"""A store: a root URI under which experiments and their runs lie, and how it is reached."""
+"""A store: the root URI of experiments and their runs, and the access to it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ from rvlab.store.objects import Objects, open_objects
 from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
 
 PAGE_KEYS = 950
-"""Known keys between two page boundaries: a page of 1,000 has room for some new ones."""
+"""Known keys between two page boundaries; leaves room for new keys in a page of 1,000."""
 
 PAGES_IN_FLIGHT = 16
-"""Each is a thousand keys, and half a megabyte that is held: with more a server gets slower."""
+"""Concurrent page requests of 1,000 keys and half a megabyte each; more slow a server down."""
 
 _URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
-"""A scheme of two letters or more and its separator, correct or not; ``C:`` is a drive."""
+"""Pattern of a scheme and its separator, correct or not; ``C:`` is a drive, not a scheme."""
 
 _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
 
@@ -36,13 +36,13 @@ _registered: dict[str, Store] = {}
 
 
 class Store:
-    """Keys below one root URI, read and written whole.
+    """Keys below one root URI, read and written as a whole.
 
     Args:
         uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.
-        access: How S3 is reached; by default as the standard AWS variables say.
-        patience_s: For how many seconds a request is sent again while nothing answers; a step has
-            more patience than a notebook, see `patient`.
+        access: S3 endpoint and credentials; by default from the standard AWS variables.
+        patience_s: Seconds for which a request is retried while the storage does not answer; a
+            step has more patience than a notebook, see `patient`.
     """
 
     def __init__(
@@ -55,18 +55,18 @@ class Store:
         self.uri = normalize_uri(uri)
         self.access = access or S3Access.from_environ()
         self.patience_s = patience_s
-        self.layout_checked = False  # by `rvlab.store.layout`
+        self.layout_checked = False  # set by `rvlab.store.layout`
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
 
     def __getstate__(self) -> dict[str, Any]:
-        # What is cached holds obstore's objects, and they the credentials: it is made anew.
-        kept: dict[str, Any] = {}
+        # Cached properties hold obstore's objects with the credentials; they are created again.
+        state: dict[str, Any] = {}
         for name, value in vars(self).items():
             if not isinstance(getattr(type(self), name, None), cached_property):
-                kept[name] = value
-        return kept
+                state[name] = value
+        return state
 
     @cached_property
     def _objects(self) -> Objects:
@@ -77,65 +77,65 @@ class Store:
         return open_objects(self.uri, self.access)
 
     def patient(self, patience_s: float | None = None) -> Store:
-        """The same store, for a caller that can wait while it does not answer.
+        """Return the same store with more patience, for a caller that can wait for it.
 
         Args:
-            patience_s: For how many seconds; None is ``$RVLAB_PATIENCE_S``, else ten minutes.
+            patience_s: In seconds; None is ``$RVLAB_PATIENCE_S``, else ten minutes.
 
         Raises:
-            SpecError: If the variable is no number of seconds.
+            SpecError: If the variable does not hold a number of seconds.
         """
         wait_s = patience.patience_s() if patience_s is None else patience_s
         store = type(self)(self.uri, self.access, patience_s=wait_s)
-        store.__dict__["_storage"] = self._storage  # its connections serve both
+        store.__dict__["_storage"] = self._storage  # share the connections
         return store
 
     @property
     def is_s3(self) -> bool:
-        """Whether the keys lie on S3."""
+        """Whether the store is on S3."""
         return self.uri.startswith("s3://")
 
     @property
     def storage_options(self) -> dict[str, object]:
-        """For ``pd.read_parquet(uri, storage_options=…)`` and fsspec. Holds the secret."""
+        """Options of ``pd.read_parquet(uri, storage_options=…)`` and fsspec, with the secret."""
         return self.access.storage_options() if self.is_s3 else {}
 
     def environ(self) -> dict[str, str]:
-        """The variables with which a child process reaches this store. Holds the secret."""
+        """Return the variables with which a child process opens this store, with the secret."""
         return self.access.environ() if self.is_s3 else {}
 
     def key(self, uri: str) -> str:
-        """The key of a URI below this store's root.
+        """Return the key of a URI below this store's root.
 
         Raises:
-            SpecError: If the URI lies elsewhere.
+            SpecError: If the URI is not below the root.
         """
         clean = normalize_uri(uri)
         root = f"{self.uri.rstrip('/')}/"
         if not clean.startswith(root) or ".." in clean.split("/"):
-            raise SpecError(f"{uri!r} does not lie in the store {self.uri!r}.")
+            raise SpecError(f"{uri!r} is not in the store {self.uri!r}.")
         return clean.removeprefix(root)
 
     def get(self, key: str, *, limit: int | None = None) -> bytes:
-        """The bytes of a key.
+        """Return the bytes of a key.
 
         Args:
             key: The key.
-            limit: How many bytes it may have; see `rvlab.model.limits`.
+            limit: Maximum size in bytes; see `rvlab.model.limits`.
 
         Raises:
             KeyMissing: If there is no such key.
-            RecordBroken: If it has more bytes than `limit`, of which none is read then.
-            StoreUnreachable: If nobody answers.
+            RecordBroken: If it is larger than `limit`; nothing is read then.
+            StoreUnreachable: If the store does not answer.
         """
         return self._objects.get(key, limit)
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """Some of the bytes of a key, from `start` on; fewer where it ends before."""
+        """Return bytes of a key from `start` on; fewer than `length` at its end."""
         return self._objects.get_range(key, start, length)
 
     def get_with_etag(self, key: str) -> tuple[bytes, str | None]:
-        """The bytes of a key and their ETag, as `etags` has it.
+        """Return the bytes of a key and its ETag, as in `etags`.
 
         Raises:
             KeyMissing: If there is no such key.
@@ -143,7 +143,7 @@ class Store:
         return self._objects.get_with_etag(key)
 
     def etag(self, key: str) -> str | None:
-        """The ETag of a key, as `etags` has it.
+        """Return the ETag of a key, as in `etags`.
 
         Raises:
             KeyMissing: If there is no such key.
@@ -151,7 +151,7 @@ class Store:
         return self._objects.etag(key)
 
     def size(self, key: str) -> int:
-        """How many bytes a key has.
+        """Return the size of a key in bytes.
 
         Raises:
             KeyMissing: If there is no such key.
@@ -159,16 +159,16 @@ class Store:
         return self._objects.size(key)
 
     def last_modified(self, key: str) -> datetime:
-        """When a key was last written, in UTC.
+        """Return when a key was last written, in UTC.
 
         Raises:
             KeyMissing: If there is no such key.
-            StoreError: If this kind of storage does not tell.
+            StoreError: If this kind of storage records no times.
         """
         return self._objects.last_modified(key)
 
     def get_json(self, key: str) -> dict[str, Any]:
-        """A record.
+        """Read a record.
 
         Raises:
             KeyMissing: If there is no such key.
@@ -177,7 +177,7 @@ class Store:
         return parse_record(key, self.get(key, limit=RECORD_BYTES))
 
     def get_many(self, keys: Iterable[str]) -> dict[str, bytes | RvlabError]:
-        """Several records at once; one that fails gets its error in the place of its bytes."""
+        """Read several records concurrently; a failure is returned in place of the bytes."""
 
         def one(key: str) -> bytes | RvlabError:
             try:
@@ -190,9 +190,9 @@ class Store:
     def read_many(
         self, keys: Iterable[str], read: Callable[[str, bytes], _T]
     ) -> dict[str, tuple[_T, str | None] | RvlabError]:
-        """What is made of the bytes of several records, with their ETags; or the error of a key.
+        """Read and parse several records; return each result with its ETag, or the error.
 
-        Each is read while others are on their way, and its bytes are not kept.
+        Each record is parsed while others are read, and its bytes are not retained.
         """
 
         def one(key: str) -> tuple[_T, str | None] | RvlabError:
@@ -205,20 +205,20 @@ class Store:
         return self.map_concurrently(one, keys)
 
     def map_concurrently(self, call: Callable[[str], Any], keys: Iterable[str]) -> dict[str, Any]:
-        """Call something for each key, many at a time; the first exception ends it."""
-        wanted = list(dict.fromkeys(keys))
-        return map_concurrently(call, wanted)
+        """Call a function for each key, concurrently; the first exception stops the rest."""
+        unique = list(dict.fromkeys(keys))
+        return map_concurrently(call, unique)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """Write a key, whole or not at all.
+        """Write a key atomically.
 
         Raises:
-            KeyExists: If `if_absent` and the key is there.
+            KeyExists: If `if_absent` and the key exists.
         """
         self._objects.put(key, data, if_absent=if_absent)
 
     def put_json(self, key: str, record: Mapping[str, Any], *, if_absent: bool = False) -> None:
-        """Write a record; NaN is refused, since JSON has no word for it."""
+        """Write a record; ValueError for NaN, which JSON cannot represent."""
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
         self.put(key, text.encode(), if_absent=if_absent)
 
@@ -239,11 +239,11 @@ class Store:
         return self._objects.replace(key, text.encode(), tag)
 
     def delete(self, keys: Iterable[str]) -> None:
-        """Remove keys; those that are missing are no error."""
+        """Delete keys; missing ones are not an error."""
         self.map_concurrently(self._objects.delete, keys)
 
     def exists(self, key: str) -> bool:
-        """Whether a key is there."""
+        """Return whether a key exists."""
         try:
             self.get(key)
         except KeyMissing:
@@ -251,16 +251,16 @@ class Store:
         return True
 
     def files(self, prefix: str = "") -> list[tuple[str, int]]:
-        """All keys below a prefix, with their sizes in bytes, sorted by key."""
+        """List all keys below a prefix with their sizes in bytes, sorted by key."""
         return self._objects.files(prefix)
 
     def etags(self, prefix: str, boundaries: Sequence[str] = ()) -> dict[str, str | None]:
-        """The ETag of each key below a prefix; None where a kind of storage has none.
+        """Return the ETag of each key below a prefix; None where the storage has no ETags.
 
         Args:
             prefix: A folder.
             boundaries: Keys, sorted, at which the listing is split into ranges that are requested
-                concurrently; see `page_boundaries`. They need not exist any more.
+                concurrently; see `page_boundaries`. They need not exist any longer.
         """
         ranges = self.ranges(boundaries)
 
@@ -271,7 +271,7 @@ class Store:
         return {key: tag for found in pieces.values() for key, tag in found.items()}
 
     def ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
-        """The end of each range that a listing can be split into, by its start; for `tags_between`.
+        """Return the end of each range of a split listing, by its start; for `tags_between`.
 
         Args:
             boundaries: Keys, sorted. Only S3 lists in pages: elsewhere there is one range.
@@ -280,7 +280,7 @@ class Store:
         return dict(zip(starts, [*starts[1:], None], strict=True))
 
     def tags_between(self, prefix: str, start: str, end: str | None) -> dict[str, str | None]:
-        """The ETag of each key below a prefix and after `start`, up to `end` or a page beyond."""
+        """Return the ETag of each key below a prefix after `start`, at least up to `end`."""
         found: dict[str, str | None] = {}
         for page in self._objects.pages(prefix, start or None):
             found |= page
@@ -289,18 +289,18 @@ class Store:
         return found
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """When each key below a prefix was last written, in UTC; None where that is not known.
+        """Return when each key below a prefix was last written, in UTC; None if unknown.
 
-        Sorted by key; `now` is by the same clock.
+        Sorted by key; `now` uses the same clock.
         """
         return self._objects.last_modified_by_key(prefix)
 
     def now(self) -> datetime:
-        """The time by the clock of the store; by this machine's where the store does not tell."""
+        """Return the time by the clock of the store; of this machine if the store has none."""
         return self._objects.now() or datetime.now(UTC)
 
     def folders(self, prefix: str = "") -> list[str]:
-        """The names of the folders directly below a prefix, sorted."""
+        """List the names of the folders directly below a prefix, sorted."""
         return self._objects.folders(prefix)
 
 
@@ -312,7 +312,7 @@ def page_boundaries(keys: Iterable[str]) -> list[str]:
 def normalize_uri(uri: str | Path) -> str:
     """Return the one spelling of a store's address: no trailing slash, folders as absolute paths.
 
-    ``pathlib`` turns ``s3://bucket`` into ``s3:/bucket``; this is taken as the bucket.
+    ``pathlib`` turns ``s3://bucket`` into ``s3:/bucket``, which is accepted, too.
 
     Raises:
         SpecError: If the address is empty, has no bucket, or looks like a misspelt URI.
@@ -341,10 +341,10 @@ def normalize_uri(uri: str | Path) -> str:
 
 
 def parse_record(key: str, data: bytes) -> dict[str, Any]:
-    """The JSON object that a record's bytes hold; RecordBroken if they hold none.
+    """Parse the JSON object of a record; RecordBroken if the bytes do not hold one.
 
-    Text is UTF-8 without halves of surrogate pairs, and what lies deeper than 200 levels is
-    refused: writers of records write neither, and few libraries can hold it.
+    Text must be UTF-8 without lone surrogates, with at most 200 levels of nesting. Writers of
+    records satisfy this, and few libraries can read anything else.
     """
     from pydantic_core import from_json  # in a third of the time of json.loads
 
@@ -358,23 +358,23 @@ def parse_record(key: str, data: bytes) -> dict[str, Any]:
 
 
 def register_store(store: Store) -> Store:
-    """Let `store_for_uri` find this store, and how it is reached, by the URIs below it."""
+    """Register a store, so that `store_for_uri` returns it for the URIs below it."""
     _registered[store.uri] = store
     return store
 
 
 def registered_stores() -> list[Store]:
-    """The stores that `register_store` was called with in this process, the last one first."""
+    """List the stores that are registered in this process, the last one first."""
     return list(_registered.values())[::-1]
 
 
 def store_for_uri(uri: str) -> Store:
-    """The store that a URI lies in: one that was opened in this process, else by the environment.
+    """Return the store that contains a URI: a registered one, else one from the environment.
 
-    What lies beside an opened store in the same bucket is reached as that store is.
+    A URI beside a registered store in the same bucket is opened with that store's access.
 
-    Pictures are drawn from tables, and a table has URIs but no credentials; this is where the two
-    meet. It holds addresses only, never data.
+    Plots receive tables with URIs but without credentials; this function joins the two. It stores
+    addresses only, never data.
     """
     clean = normalize_uri(uri)
     roots = [root for root in _registered if clean == root or clean.startswith(f"{root}/")]

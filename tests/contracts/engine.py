@@ -1,4 +1,4 @@
-"""What every engine does with a run, wherever it runs it."""
+"""The behaviour of every engine, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ def get_config(runner, root_uri: str):
 
 TIMES = {"created", "started", "ended", "at", "beat", "host", "pid", "peak_mb", "cpu_s"}
 OWN = {"run", "name", "experiment", "engine", "places", "image", "sweep", "rvlab", "user", "id"}
-"""What two runs of one spec on two engines may differ in."""
+"""Fields in which two runs of one spec on two engines may differ."""
 
 
 class EngineContract:
-    """Inherit it, and give a fixture `lab` whose engine it is, on the embedded S3."""
+    """Inherit it and define a fixture `lab` with the engine, on the embedded S3 server."""
 
-    def test_a_run_leaves_the_records_that_the_local_engine_leaves(
+    def test_a_run_leaves_the_same_records_as_on_the_local_engine(
         self, lab: Lab, trained: Trained
     ) -> None:
         run = lab.submit(TINY, experiment="contract", nochip=False, splits=2, epochs=2)
@@ -47,14 +47,14 @@ class EngineContract:
         twin = trained.runs["first"]
         assert _keys(lab, run) == _keys(trained.lab, twin)
         for read in (Lab.evals, Lab.confusion, Lab.scenes):
-            mine, other = read(lab, run), read(trained.lab, twin)
-            pd.testing.assert_frame_equal(mine.drop(columns="run"), other.drop(columns="run"))
+            own, other = read(lab, run), read(trained.lab, twin)
+            pd.testing.assert_frame_equal(own.drop(columns="run"), other.drop(columns="run"))
         for name in ("spec.json", "plan.json", "claim.json", "steps/predict-1.json"):
-            assert _said(lab, run, name) == _said(trained.lab, twin, name)
+            assert _record(lab, run, name) == _record(trained.lab, twin, name)
         for name in ("metrics", "eval_set", "eval_sets", "state", "error"):
             assert _end(lab, run)[name] == _end(trained.lab, twin)[name]
 
-    def test_a_failure_says_where_and_why_and_can_be_tried_again(
+    def test_a_failure_is_recorded_with_its_step_and_can_be_retried(
         self, lab: Lab, tmp_path: Path
     ) -> None:
         recipe, marker = tmp_path / "twice.py", "_marker/second"
@@ -67,12 +67,12 @@ class EngineContract:
             lab.cancel(run)
         assert lab.runs(run).loc[run.id, "state"] == "failed"
         lab.store.put(marker, b"")
-        until(lambda: _tried(lab, run))
+        until(lambda: _retried(lab, run))
         until(lambda: "the second time" in str(lab.runs(run).loc[run.id, "error"]))
         assert lab.steps(run)["attempt"].tolist() == [2]
         assert "the second time" in lab.logs(run)
 
-    def test_a_run_that_is_cancelled_ends_and_stays_so(self, lab: Lab, tmp_path: Path) -> None:
+    def test_a_cancelled_run_ends_and_remains_cancelled(self, lab: Lab, tmp_path: Path) -> None:
         recipe = tmp_path / "slow.py"
         recipe.write_text(SLOW)
         run = lab.submit(recipe, experiment="contract")
@@ -86,7 +86,7 @@ class EngineContract:
         with pytest.raises(SpecError, match="is cancelled, so there is nothing to retry"):
             lab.retry(run)
 
-    def test_one_bad_point_starts_nothing(self, lab: Lab) -> None:
+    def test_one_invalid_point_starts_nothing(self, lab: Lab) -> None:
         with pytest.raises(SpecError, match="Did you mean 'epochs'"):
             lab.sweep(TINY, [{"lr": 0.1}, {"epoch": 1}], experiment="never")
         assert "never" not in set(lab.runs()["experiment"])
@@ -97,7 +97,7 @@ def _keys(lab: Lab, run: Run) -> list[str]:
     return [k[start:] for k, _ in lab.store.files(run.prefix) if k[start:] != "job.json"]
 
 
-def _said(lab: Lab, run: Run, name: str) -> dict[str, Any]:
+def _record(lab: Lab, run: Run, name: str) -> dict[str, Any]:
     record = lab.store.get_json(run.key(*name.split("/")))
     return {key: value for key, value in record.items() if key not in TIMES | OWN}
 
@@ -106,8 +106,8 @@ def _end(lab: Lab, run: Run) -> dict[str, Any]:
     return lab.store.get_json(run.end_key)
 
 
-def _tried(lab: Lab, run: Run) -> bool:
-    """Its process may need a moment to be gone after its record says that it failed."""
+def _retried(lab: Lab, run: Run) -> bool:
+    """Return whether a retry succeeded; a failed run's process may take a moment to end."""
     try:
         lab.retry(run)
     except EngineError:

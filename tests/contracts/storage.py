@@ -1,4 +1,4 @@
-"""What every kind of storage does for a store, whatever lies behind it."""
+"""The behaviour of every kind of storage, as tests to inherit."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ ODD = [
 
 
 class StorageContract:
-    """Inherit it, and give a fixture `store` with nothing in it."""
+    """Inherit it and define a fixture `store`, which must be empty."""
 
     atomic = True
-    """Whether of several that write a key if it is absent, exactly one succeeds."""
+    """Whether exactly one of several concurrent writers with `if_absent` succeeds."""
 
-    def test_what_was_put_is_got(self, store: Store) -> None:
+    def test_get_returns_the_bytes_that_were_put(self, store: Store) -> None:
         store.put("towns/run/spec.json", b"{}")
         assert store.get("towns/run/spec.json") == b"{}"
 
-    def test_a_put_replaces_the_whole_value(self, store: Store) -> None:
+    def test_a_put_replaces_the_complete_value(self, store: Store) -> None:
         store.put("k", b"a long value")
         store.put("k", b"b")
         assert store.get("k") == b"b"
         assert store.files() == [("k", 1)]
 
-    def test_the_tag_of_a_key_tells_whether_it_was_written_anew(self, store: Store) -> None:
+    def test_a_rewritten_key_has_another_etag(self, store: Store) -> None:
         store.put("towns/a", b"1")
         store.put("towns/b", b"2")
         store.put("roads/c", b"3")
@@ -59,32 +59,32 @@ class StorageContract:
         with pytest.raises(KeyMissing, match="has no key 'towns/c'"):
             store.etag("towns/c")
 
-    def test_an_empty_value_is_a_value(self, store: Store) -> None:
+    def test_an_empty_value_is_stored(self, store: Store) -> None:
         store.put("empty", b"")
         assert store.get("empty") == b""
         assert store.files() == [("empty", 0)]
 
-    def test_a_large_value_comes_back_whole(self, store: Store) -> None:
+    def test_a_large_value_is_read_back_complete(self, store: Store) -> None:
         large = bytes(range(256)) * (12 * 4096)  # 12 MiB: more than one part of an upload
         store.put("large", large)
         assert store.get("large") == large
         assert store.files() == [("large", len(large))]
 
     def test_a_missing_key_is_named_with_its_store(self, store: Store) -> None:
-        with pytest.raises(KeyMissing, match=r"has no key 'no/such\.json'\.$") as told:
+        with pytest.raises(KeyMissing, match=r"has no key 'no/such\.json'\.$") as caught:
             store.get("no/such.json")
-        assert isinstance(told.value, FileNotFoundError)
-        assert str(told.value)[0].isupper() or str(told.value).startswith(store.uri)
+        assert isinstance(caught.value, FileNotFoundError)
+        assert str(caught.value)[0].isupper() or str(caught.value).startswith(store.uri)
 
-    def test_a_folder_is_no_key(self, store: Store) -> None:
+    def test_a_folder_is_not_a_key(self, store: Store) -> None:
         store.put("towns/k", b"1")
         with pytest.raises(KeyMissing, match="has no key 'towns'"):
             store.get("towns")
         assert not store.exists("towns")
         assert store.exists("towns/k")
 
-    def test_the_time_of_the_last_write_is_told_in_utc(self, store: Store) -> None:
-        before = datetime.now(UTC) - timedelta(seconds=2)  # S3 tells whole seconds
+    def test_last_modified_is_in_utc(self, store: Store) -> None:
+        before = datetime.now(UTC) - timedelta(seconds=2)  # S3 reports whole seconds
         store.put("towns/k", b"1")
         first = store.last_modified("towns/k")
         assert first.utcoffset() == timedelta(0)
@@ -94,30 +94,30 @@ class StorageContract:
             store.last_modified("no/such")
 
     @pytest.mark.parametrize("key", ODD)
-    def test_odd_characters_in_a_key_are_kept(self, store: Store, key: str) -> None:
+    def test_keys_may_contain_special_characters(self, store: Store, key: str) -> None:
         store.put(key, key.encode())
         assert store.get(key) == key.encode()
         assert store.files() == [(key, len(key.encode()))]
         store.delete([key])
         assert not store.exists(key)
 
-    def test_characters_that_shells_expand_stand_for_themselves(self, store: Store) -> None:
+    def test_wildcard_characters_in_keys_are_literal(self, store: Store) -> None:
         for key in ("x1", "x[1]", "x*", "x?"):
             store.put(key, key.encode())
         store.delete(["x*", "x?"])
         assert store.files() == [("x1", 2), ("x[1]", 4)]
         assert store.get("x[1]") == b"x[1]"
 
-    def test_a_key_that_is_there_is_not_written_if_it_was_to_be_absent(self, store: Store) -> None:
+    def test_put_if_absent_does_not_replace_an_existing_key(self, store: Store) -> None:
         store.put("claim.json", b"first", if_absent=True)
-        with pytest.raises(KeyExists, match=r"has the key 'claim\.json' already") as told:
+        with pytest.raises(KeyExists, match=r"has the key 'claim\.json' already") as caught:
             store.put("claim.json", b"second", if_absent=True)
-        assert isinstance(told.value, FileExistsError)
+        assert isinstance(caught.value, FileExistsError)
         assert store.get("claim.json") == b"first"
 
-    def test_of_eight_that_claim_a_key_exactly_one_wins(self, store: Store) -> None:
+    def test_exactly_one_of_eight_concurrent_claims_succeeds(self, store: Store) -> None:
         if not self.atomic:
-            pytest.skip("looks before it writes; the docstring says so")
+            pytest.skip("this storage checks before it writes, as documented")
         for race in range(3):
             won = self._race(store, f"race/{race}")
             assert len(won) == 1
@@ -142,7 +142,7 @@ class StorageContract:
             thread.join()
         return won
 
-    def test_a_key_is_replaced_by_who_knows_its_tag_or_finds_it_out(self, store: Store) -> None:
+    def test_key_is_replaced_with_a_known_or_a_new_etag(self, store: Store) -> None:
         first = store.replace_json("r.json", {"n": 1}, None)
         assert store.get_json("r.json") == {"n": 1}
         second = store.replace_json("r.json", {"n": 2}, first)
@@ -154,15 +154,13 @@ class StorageContract:
         store.replace_json("r.json", {"n": 4}, third)
         assert store.get_json("r.json") == {"n": 4}
 
-    def test_deleting_a_missing_key_is_no_error(self, store: Store) -> None:
+    def test_deleting_a_missing_key_is_not_an_error(self, store: Store) -> None:
         store.put("a", b"1")
         store.delete(["a", "missing", "no/such"])
         store.delete([])
         assert not store.exists("a")
 
-    def test_files_are_sorted_and_lie_below_a_folder_of_exactly_that_name(
-        self, store: Store
-    ) -> None:
+    def test_files_are_sorted_and_below_a_folder_of_exactly_that_name(self, store: Store) -> None:
         for key in ("a/b/c", "a/bb/c", "a/b.json", "ab/c", "a-b/c", "a/b/d"):
             store.put(key, b"12")
         assert [key for key, _ in store.files()] == sorted(
@@ -172,7 +170,7 @@ class StorageContract:
         assert store.files("a/b/c") == []
         assert store.files("nowhere") == []
 
-    def test_folders_are_the_names_directly_below(self, store: Store) -> None:
+    def test_folders_are_the_names_directly_below_a_prefix(self, store: Store) -> None:
         for key in ("towns/run-2/spec.json", "towns/run-1/rv/x", "towns/note", "roads/r/s"):
             store.put(key, b"")
         assert store.folders() == store.folders("") == ["roads", "towns"]
@@ -184,7 +182,7 @@ class StorageContract:
         assert store.files() == []
         assert store.folders() == []
 
-    def test_many_gets_put_each_error_in_the_place_of_its_value(self, store: Store) -> None:
+    def test_get_many_returns_each_error_in_place_of_its_value(self, store: Store) -> None:
         for n in range(40):
             store.put(f"many/{n}", str(n).encode())
         wanted = [f"many/{n}" for n in range(45)]
@@ -195,12 +193,12 @@ class StorageContract:
             assert isinstance(found[f"many/{n}"], KeyMissing)
             assert f"'many/{n}'" in str(found[f"many/{n}"])
 
-    def test_a_record_survives_the_way_there_and_back(self, store: Store) -> None:
+    def test_a_record_is_read_back_unchanged(self, store: Store) -> None:
         record = {"name": "Straße 日本", "lr": 1e-3, "none": None, "list": [1, "a"]}
         store.put_json("r.json", record)
         assert store.get_json("r.json") == record
 
-    def test_half_a_record_is_broken_and_says_which(self, store: Store) -> None:
+    def test_an_incomplete_record_is_broken_and_named(self, store: Store) -> None:
         store.put("towns/end.json", b'{"state": "succ')
         with pytest.raises(RecordBroken, match=r"^towns/end\.json is not whole JSON: "):
             store.get_json("towns/end.json")

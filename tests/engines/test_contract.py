@@ -1,4 +1,4 @@
-"""The engines of this machine keep the contract of all engines."""
+"""The contract of all engines, for the engines of this machine."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ pytestmark = pytest.mark.slow
 
 
 def lab_on(s3: Server, access: S3Access, engine: Engine, prefix: str) -> Lab:
-    """A lab on a prefix of the embedded S3 server, with any engine."""
+    """Return a lab on a prefix of the embedded S3 server, with any engine."""
     return Lab(Store(f"s3://{s3.bucket}/{prefix}", access), engine)
 
 
 class TestLocal(EngineContract):
-    """Processes of this machine."""
+    """Runs in processes of this machine."""
 
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:
@@ -28,7 +28,7 @@ class TestLocal(EngineContract):
 
 
 class TestRehearsal(EngineContract):
-    """The pipeline that Kubeflow would get, by kfp itself."""
+    """Runs the pipeline for Kubeflow with kfp itself."""
 
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:

@@ -1,4 +1,4 @@
-"""The local engine with real processes: they outlive who started them, and leave no orphan."""
+"""The local engine with real processes, which outlive their submitter and leave no orphans."""
 
 from __future__ import annotations
 
@@ -26,12 +26,12 @@ from tests.waiting import wait_until as until
 pytestmark = pytest.mark.slow
 
 LONG = 10_000
-"""Epochs that no test waits for."""
+"""Number of epochs of a run that is stopped before its end."""
 
 
 @pytest.fixture
 def lab(tmp_path: Path) -> Iterator[Lab]:
-    """A lab on a folder; whatever it still runs at the end is cancelled."""
+    """Yield a lab on a folder and cancel its active runs at the end."""
     lab = Lab(tmp_path / "store", LocalEngine(max_parallel=1))
     yield lab
     table = lab.runs()
@@ -43,7 +43,7 @@ def state(lab: Lab, run: Run) -> str:
 
 
 def training(lab: Lab, run: Run) -> bool:
-    """Whether the first epoch is over."""
+    """Return whether the first epoch has ended."""
     return len(lab.history(run)) > 0
 
 
@@ -55,7 +55,7 @@ def group(lab: Lab, run: Run) -> list[psutil.Process]:
     return processes
 
 
-def test_submit_returns_at_once_and_the_rest_wait_their_turn(lab: Lab) -> None:
+def test_submit_returns_at_once_and_further_runs_wait(lab: Lab) -> None:
     runs = lab.sweep(TINY, [{"lr": 1e-2}, {"lr": 1e-3}], epochs=LONG)
     until(lambda: state(lab, runs[0]) == "running")
     assert state(lab, runs[1]) == "queued"
@@ -66,7 +66,7 @@ def test_submit_returns_at_once_and_the_rest_wait_their_turn(lab: Lab) -> None:
         lab.cancel(runs[1])
 
 
-def test_cancel_ends_the_whole_process_group(lab: Lab) -> None:
+def test_cancel_stops_all_processes_of_the_run(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     processes = group(lab, run)
@@ -80,7 +80,7 @@ def test_cancel_ends_the_whole_process_group(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("who", ["step", "run"])
-def test_a_run_that_is_killed_is_marked_with_step_and_signal(lab: Lab, who: str) -> None:
+def test_a_killed_run_is_recorded_with_step_and_signal(lab: Lab, who: str) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     leader, step, *_ = processes = group(lab, run)
@@ -92,8 +92,8 @@ def test_a_run_that_is_killed_is_marked_with_step_and_signal(lab: Lab, who: str)
     assert [p for p in processes if p.is_running() and p.status() != "zombie"] == []
 
 
-def test_a_run_that_is_asked_to_end_says_by_which_signal(lab: Lab) -> None:
-    """Nobody called cancel: it is no cancelled run."""
+def test_a_run_that_receives_sigterm_is_recorded_with_the_signal(lab: Lab) -> None:
+    """Only `lab.cancel` makes a run cancelled."""
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     os.kill(group(lab, run)[1].pid, signal.SIGTERM)
@@ -104,7 +104,7 @@ def test_a_run_that_is_asked_to_end_says_by_which_signal(lab: Lab) -> None:
 
 
 def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) -> None:
-    """A notebook's kernel is killed in the middle of a sweep; no run is lost."""
+    """Kill a notebook's kernel in the middle of a sweep; no run is lost."""
     code = f"""
         import os, signal
         from rvlab import Lab, LocalEngine
@@ -121,7 +121,7 @@ def test_runs_outlive_the_process_that_submitted_them(lab: Lab, tmp_path: Path) 
     assert sorted(table["params.lr"]) == [1e-4, 1e-3, 1e-2]
 
 
-def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
+def test_a_new_supervisor_continues_the_work_of_a_killed_one(lab: Lab) -> None:
     first, second = lab.sweep(TINY, [{"lr": 1e-2, "epochs": LONG}, {"lr": 1e-3, "epochs": 1}])
     until(lambda: training(lab, first))
     parent = group(lab, first)[0].parent()
@@ -136,11 +136,11 @@ def test_a_new_supervisor_takes_up_what_a_killed_one_left(lab: Lab) -> None:
     assert (
         table["error"]
         .iloc[0]
-        .startswith("The process of train is gone, and its exit status is unknown")
+        .startswith("The process of train has ended with an unknown exit status")
     )
 
 
-def test_a_step_whose_leader_is_gone_is_not_left_behind(lab: Lab) -> None:
+def test_a_step_without_a_leader_is_stopped(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     leader, step, *_ = group(lab, run)
@@ -153,38 +153,38 @@ def test_a_step_whose_leader_is_gone_is_not_left_behind(lab: Lab) -> None:
     assert not step.is_running() or step.status() == "zombie"
 
 
-def test_files_named_like_the_standard_librarys_are_no_trap(
+def test_files_of_the_user_do_not_shadow_the_standard_library(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name in ("token.py", "random.py", "json.py"):
         (tmp_path / name).write_text("raise RuntimeError('not the standard library')")
-    recipe = tmp_path / "mine.py"
+    recipe = tmp_path / "own.py"
     recipe.write_text("def get_config(runner, root_uri):\n    raise OSError('it ran')\n")
     monkeypatch.chdir(tmp_path)
     table = lab.wait(lab.submit(recipe), progress=False)
     assert table["error"].item() == "OSError: it ran"
 
 
-def test_a_spool_file_that_is_cut_off_is_put_aside(lab: Lab) -> None:
+def test_an_incomplete_job_file_is_renamed(lab: Lab) -> None:
     spool = JobQueue.for_store(lab.store)
     (spool.folder / "queue" / "0-broken.json").write_text("")
     assert spool.waiting() == []
     assert [p.name for p in (spool.folder / "queue").iterdir()] == ["0-broken.broken"]
 
 
-def test_stores_of_one_name_at_two_addresses_have_two_queues(own_home: Path) -> None:
+def test_equal_bucket_names_at_two_endpoints_have_two_queues(own_home: Path) -> None:
     one, two = (Store("s3://runs", S3Access(f"http://127.0.0.1:{p}", "a", "b")) for p in (1, 2))
     assert JobQueue.for_store(one).folder != JobQueue.for_store(two).folder
 
 
-def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> None:
-    """Its process is killed while the store is away: the verdict waits."""
+def test_an_end_is_recorded_when_the_store_is_available_again(lab: Lab, tmp_path: Path) -> None:
+    """Kill the process while the store is missing."""
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     away = tmp_path / "away"
-    group(lab, run)  # it is there
+    group(lab, run)  # raises if it has no process
     shutil.move(str(lab.store.uri), away)
-    Path(str(lab.store.uri)).write_text("no folder")
+    Path(str(lab.store.uri)).write_text("not a folder")
     for process in group(lab, run):
         process.kill()
     time.sleep(2)
@@ -194,7 +194,7 @@ def test_a_run_is_settled_when_its_store_is_back(lab: Lab, tmp_path: Path) -> No
     assert "SIGKILL" in lab.runs(run)["error"].item()
 
 
-def test_temporary_files_of_a_killed_run_are_removed(lab: Lab) -> None:
+def test_temporary_files_of_a_killed_run_are_deleted(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=LONG)
     until(lambda: training(lab, run))
     entry = JobQueue.for_store(lab.store).find(run)
@@ -206,9 +206,9 @@ def test_temporary_files_of_a_killed_run_are_removed(lab: Lab) -> None:
     until(lambda: not scratch.exists())
 
 
-def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
+def test_a_recipe_can_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
     (tmp_path / "colours.py").write_text("WORD = 'found beside the recipe'\n")
-    recipe = tmp_path / "mine.py"
+    recipe = tmp_path / "own.py"
     recipe.write_text(
         "from colours import WORD\ndef get_config(runner, root_uri):\n    raise OSError(WORD)\n"
     )
@@ -216,8 +216,6 @@ def test_a_recipe_may_import_a_file_beside_it(lab: Lab, tmp_path: Path) -> None:
     assert table["error"].item() == "OSError: found beside the recipe"
 
 
-def test_at_most_must_be_one_or_more() -> None:
-    with pytest.raises(
-        SpecError, match="max_parallel is 0, but it takes one run at a time or more"
-    ):
+def test_max_parallel_must_be_positive() -> None:
+    with pytest.raises(SpecError, match="max_parallel must be a positive integer, got 0"):
         LocalEngine(max_parallel=0)

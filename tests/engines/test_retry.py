@@ -1,4 +1,4 @@
-"""A run is started again once, and is no failed run from then on."""
+"""A retried run is started once and is no longer failed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.frame.samples import Made
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab whose queue nobody serves."""
+    """Return a lab whose queue has no supervisor."""
     monkeypatch.setattr(LocalEngine, "resume", lambda *_: None)
     return Lab(tmp_path / "store")
 
@@ -33,7 +33,7 @@ def failed(lab: Lab) -> Run:
     return run
 
 
-def test_a_run_that_is_retried_waits_and_can_be_cancelled(lab: Lab, failed: Run) -> None:
+def test_a_retried_run_is_queued_and_can_be_cancelled(lab: Lab, failed: Run) -> None:
     assert lab.runs(failed).loc[failed.id, "state"] == "failed"
     lab.retry(failed)
     assert lab.runs(failed).loc[failed.id, "state"] == "queued"
@@ -44,7 +44,7 @@ def test_a_run_that_is_retried_waits_and_can_be_cancelled(lab: Lab, failed: Run)
     assert not JobQueue.for_store(lab.store).waiting()
 
 
-def test_of_several_notebooks_that_retry_one_starts_it(lab: Lab, failed: Run) -> None:
+def test_one_of_several_concurrent_retries_starts_the_run(lab: Lab, failed: Run) -> None:
     def retry(_: int) -> bool:
         try:
             lab.engine.retry(lab.store, failed)
@@ -57,7 +57,7 @@ def test_of_several_notebooks_that_retry_one_starts_it(lab: Lab, failed: Run) ->
     assert len(JobQueue.for_store(lab.store).waiting()) == 1
 
 
-def test_a_run_of_a_cluster_is_not_deleted_by_who_cannot_ask_it(tmp_path: Path) -> None:
+def test_a_run_of_a_cluster_is_not_deleted_without_asking_its_engine(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     run = Made(lab.store).running(beat_ago_s=7200, engine="kubeflow", user=current_user())
     with pytest.raises(SpecError, match=f"Whether the run {run.id} has ended, its engine knows"):
@@ -65,9 +65,7 @@ def test_a_run_of_a_cluster_is_not_deleted_by_who_cannot_ask_it(tmp_path: Path) 
     assert lab.store.exists(run.key("spec.json"))
 
 
-def test_one_broken_run_does_not_keep_the_others_from_being_cancelled(
-    lab: Lab, failed: Run
-) -> None:
+def test_a_broken_run_does_not_prevent_the_cancellation_of_others(lab: Lab, failed: Run) -> None:
     others = prepare_runs(lab.store, find_recipe(TINY), [{}, {}], SubmitOptions("tiny", "local"))
     lab.store.delete([others[0].key("spec.json")])
     with pytest.raises(OSError, match=r"has no key '.*spec\.json'"):

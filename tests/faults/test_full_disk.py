@@ -79,7 +79,7 @@ def test_a_limit_on_the_size_of_files_refuses_the_sweep(
         check=False,
     )
     assert done.stderr == ""
-    assert "cannot take 3 runs, which needs 88 KiB: File too large." in done.stdout
+    assert "has no space for 3 runs, which needs 88 KiB: File too large." in done.stdout
     assert len(done.stdout.splitlines()) == 1
     assert left(Store(tmp_path / "store")) == ([], [])
 
@@ -90,7 +90,9 @@ def test_a_full_disk_refuses_a_run_and_leaves_nothing(
     lab = Lab(tmp_path / "store", CheapEngine())
     left(lab.store)  # the queue's folder is there already
     fill(full)
-    with pytest.raises(EngineError, match=r"cannot take 1 run, .*: No space left on device. Free"):
+    with pytest.raises(
+        EngineError, match=r"has no space for 1 run, .*: No space left on device. Free"
+    ):
         lab.submit(recipe)
     assert left(lab.store) == ([], [])
     full.unlink()
@@ -103,7 +105,7 @@ def test_a_full_disk_without_the_queues_folder_is_one_sentence_too(
 ) -> None:
     fill(full)
     store = Store(tmp_path / "store")
-    with pytest.raises(EngineError, match=r"(No space left on device|cannot take 1 run)"):
+    with pytest.raises(EngineError, match=r"(No space left on device|has no space for 1 run)"):
         Lab(store.uri, CheapEngine()).submit(recipe)
     assert store.files() == []
 

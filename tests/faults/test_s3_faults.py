@@ -264,7 +264,7 @@ def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy)
         submit(store, "towns", [1.0, 2.0, 3.0])
     said = str(caught.value)
     assert said.startswith("None of the 3 runs was submitted: The bucket ")
-    assert said.endswith("What was written of it has been removed.")
+    assert said.endswith("The records that were written have been deleted.")
     assert [key for key, _ in directly(s3, store).files()] == ["rvlab.json"]
 
 
@@ -274,7 +274,7 @@ def test_what_a_failed_submission_leaves_is_listed_and_cleaned(
     store = through(proxy, s3, "left-over")
     lab = lab_of(store)
     proxy.shares, proxy.only = {"reset": 1.0}, r"^PUT .*spec\.json|^POST|^DELETE"
-    with pytest.raises(StoreUnreachable, match="cannot be removed now: `rvlab clean` removes it"):
+    with pytest.raises(StoreUnreachable, match="cannot be deleted now: `rvlab clean` deletes them"):
         submit(store, "towns", [1.0])
     proxy.shares = {}
     (acknowledged,) = submit(store, "towns", [2.0])

@@ -1,4 +1,4 @@
-"""A Kubeflow to talk to, and Kubeflow's own description between it and whoever talks."""
+"""Fixtures of a fake Kubeflow, direct or behind a check against Kubeflow's API description."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ from tests.kubeflow.warm import warm
 
 PRISM = "5.16.0"
 DESCRIPTION = Path(__file__).parent / "kfp_api_2.17.swagger.json"
-"""Kubeflow's own description of its API, as it is published (Apache-2.0), and not changed."""
+"""Kubeflow's own description of its API, as published (Apache-2.0), unchanged."""
 
 TOKEN, TOKEN_ENV = "a-token-that-nobody-may-see", "KUBEFLOW_TOKEN_OF_THE_TESTS"
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Kubeflow, and the profile by which it is reached."""
+    """A fake Kubeflow, and the profile for it."""
 
     fake: Kubeflow
     profile: Profile
@@ -43,7 +43,7 @@ class Cluster:
 
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The client's pauses are short, and the token is set."""
+    """Shorten the client's pauses and set the token."""
     monkeypatch.setattr("rvlab.engines.kubeflow.client.RETRY_DELAY_S", 0.02)
     monkeypatch.setenv(TOKEN_ENV, TOKEN)
 
@@ -54,21 +54,21 @@ def profile_of(url: str, **more: Any) -> Profile:
 
 @pytest.fixture
 def direct() -> Iterator[Cluster]:
-    """Kubeflow, with nothing in between: for what prism would not let pass."""
+    """Yield Kubeflow with nothing in between, for what prism would refuse."""
     with Kubeflow(TOKEN) as fake:
         yield Cluster(fake, profile_of(fake.url))
 
 
 @pytest.fixture(scope="session")
 def checked(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Kubeflow, str]]:
-    """A Kubeflow for all tests, and where prism stands in front of it."""
+    """Yield one Kubeflow for all tests, and the address of prism in front of it."""
     with Kubeflow(TOKEN) as fake, _prism(fake.url, tmp_path_factory.mktemp("prism")) as url:
         yield fake, url
 
 
 @pytest.fixture(params=["direct", "through prism"])
 def kubeflow(request: pytest.FixtureRequest) -> Cluster:
-    """Kubeflow; once more with both directions held against Kubeflow's own description."""
+    """Return Kubeflow, direct and with both directions checked against Kubeflow's description."""
     if request.param == "direct":
         cluster: Cluster = request.getfixturevalue("direct")
         return cluster
@@ -80,7 +80,7 @@ def kubeflow(request: pytest.FixtureRequest) -> Cluster:
 @contextlib.contextmanager
 def _prism(upstream: str, folder: Path) -> Iterator[str]:
     description = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
-    # prism makes examples of all that is described, and fails at bytes without one.
+    # prism generates examples of the description, and fails for bytes without one.
     description["definitions"]["protobufAny"]["properties"]["value"]["example"] = "AAAA"
     spec = folder / "kfp.json"
     spec.write_text(json.dumps(description))
@@ -95,8 +95,8 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
         while True:
             with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
                 break
-            told = (folder / "prism.log").read_text()
-            assert process.poll() is None, f"prism ended: {told}"
+            output = (folder / "prism.log").read_text()
+            assert process.poll() is None, f"prism ended: {output}"
             time.sleep(0.1)
         yield f"http://127.0.0.1:{port}"
     finally:
@@ -107,7 +107,7 @@ def _prism(upstream: str, folder: Path) -> Iterator[str]:
 
 @functools.cache
 def _install() -> str | None:
-    """Why prism cannot be had; None if it is there."""
+    """Return why prism cannot be installed; None if it is available."""
     if not shutil.which("npm"):
         return "npm, which installs prism, is missing"
     folder = Path(platformdirs.user_cache_dir("rvlab")) / "npm"
@@ -134,14 +134,14 @@ def _installed() -> str:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The command that runs steps of pipelines; see `tests.kubeflow.warm`."""
+    """Yield the command that runs steps of pipelines; see `tests.kubeflow.warm`."""
     with warm(tmp_path_factory.mktemp("python"), {"PYTHONHASHSEED": "0"}) as command:
         yield command
 
 
 @pytest.fixture
 def pods(s3: Server) -> S3:
-    """The bucket, as a profile has it: by name of a secret."""
+    """Return the bucket in the form of a profile, with the name of a secret."""
     return S3(
         endpoint=s3.endpoint, cluster_endpoint="http://seaweedfs.kubeflow:9000", secret="artifacts"
     )

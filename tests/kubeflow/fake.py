@@ -1,9 +1,9 @@
-"""A Kubeflow Pipelines API server, as far as runs need it: REST v2beta1, with state, in memory.
+"""A fake Kubeflow Pipelines API server for the calls of rvlab: REST v2beta1, stateful, in memory.
 
-Its answers are made of Kubeflow's own models (`kfp_server_api`), and prism holds them against
-Kubeflow's own description. What the description leaves open follows the API server's source
-(kubeflow/pipelines, backend/src/apiserver): its messages and codes, which filters there are, what
-becomes of a page token, and that a filter is unescaped once more than HTTP does.
+Its answers are Kubeflow's own models (`kfp_server_api`), and prism checks them against Kubeflow's
+own description. What the description leaves open follows the API server's source
+(kubeflow/pipelines, backend/src/apiserver): messages and codes, the supported filters, the content
+of a page token, and that a filter is URL-decoded once more than HTTP does.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ ROOT = "/apis/v2beta1"
 NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 ENDED = ("SUCCEEDED", "SKIPPED", "FAILED", "CANCELED")
 LARGEST = 32 << 20
+NO_IDENTITY = "Request header error: there is no user identity header."
 
 _NAMED = {"name": "name", "display_name": "display_name", "description": "description"}
 FILTERS = {
@@ -46,7 +47,7 @@ class Kubeflow:
     """The server; a context manager.
 
     Args:
-        token: Who has it, may ask; None lets everybody.
+        token: Token that requests must have; None accepts all requests.
         namespaces: The profiles of a shared installation; None is a standalone one.
     """
 
@@ -57,7 +58,7 @@ class Kubeflow:
         self.clear()
 
     def clear(self) -> None:
-        """Forget everything."""
+        """Delete all state."""
         self.requests: list[Request] = []
         self.troubles: list[Trouble] = []
         self.experiments: dict[str, api.V2beta1Experiment] = {}
@@ -83,25 +84,25 @@ class Kubeflow:
         assert self._server
         return f"http://127.0.0.1:{self._server.server_port}"
 
-    # What a test does to it.
+    # Calls by tests.
 
     def fail(self, match: str, status: int, **more: Any) -> None:
         """Answer requests such as ``"POST .*/runs$"`` with a status, once or `times`."""
         self.troubles.append(Trouble(match, status=status, **more))
 
     def drop(self, match: str, *, after: bool = False, **more: Any) -> None:
-        """Close the connection of such requests, before or after doing what they ask for."""
+        """Close the connection of such requests, before or after executing them."""
         self.troubles.append(Trouble(match, drop="after" if after else "before", **more))
 
     def to(self, run_id: str, state: str) -> None:
-        """Bring a run into a state."""
+        """Set the state of a run."""
         run = self.runs[run_id]
         run.state = state
         run.finished_at = run.created_at + timedelta(minutes=3) if state in ENDED else NEVER
         run.state_history.append(api.V2beta1RuntimeStatus(update_time=self._now(), state=state))
 
-    def add_run(self, experiment: str, version: Any, name: str = "somebody else's") -> str:
-        """A run that nobody asked for here."""
+    def add_run(self, experiment: str, version: Any, name: str = "of another user") -> str:
+        """Add a run that was not started by the test."""
         where = api.V2beta1PipelineVersionReference(
             pipeline_id=version.pipeline_id, pipeline_version_id=version.pipeline_version_id
         )
@@ -112,18 +113,18 @@ class Kubeflow:
         return str(self.create_run(Request("POST", "", {}, sent)).run_id)
 
     def asked(self, match: str = "") -> int:
-        """How many requests there were, such as ``"GET .*/runs$"``."""
+        """Return the number of requests that match, such as ``"GET .*/runs$"``."""
         return sum(bool(re.search(match, f"{r.method} {r.path}")) for r in self.requests)
 
     def sent(self) -> bytes:
-        """All that was ever sent here, but the headers."""
+        """Return all bytes that were received, except headers."""
         return b"\n".join(f"{r.path} {r.query}".encode() + r.body for r in self.requests)
 
-    # What it does.
+    # The API.
 
     def answer(self, request: Request, authorization: str | None) -> Any:
         if self.token and authorization != f"Bearer {self.token}":
-            raise Refused(401, "Request header error: there is no user identity header.")
+            raise Refused(401, NO_IDENTITY)
         if self.forbidden:
             raise Refused(403, "User 'me' is not authorized with reason: (no access)")
         with self.lock:
@@ -166,7 +167,7 @@ class Kubeflow:
         return self._page("pipelines", rows, request)
 
     def upload(self, request: Request) -> Any:
-        """A pipeline, and a version of the same name."""
+        """Create a pipeline, and a version of the same name."""
         spec = self._file(request)
         new = api.V2beta1Pipeline(
             name=request.query.get("name"), namespace=request.query.get("namespace")
@@ -269,10 +270,10 @@ class Kubeflow:
         self.to(run_id, "RUNNING")
         return {}
 
-    # How it does it.
+    # Implementation.
 
     def _now(self) -> datetime:
-        """Several runs have the same second, as on a cluster."""
+        """Return the time; several runs have the same second, as on a cluster."""
         return datetime(2026, 11, 23, tzinfo=UTC) + timedelta(seconds=len(self.runs) // 3)
 
     def _space(self, name: str | None) -> str | None:
@@ -365,7 +366,7 @@ class Kubeflow:
 
 
 def _predicates(text: str, kind: str) -> list[list[str]]:
-    """What a filter asks for; it is unescaped here, although HTTP has done so."""
+    """Parse the predicates of a filter; it is URL-decoded here, although HTTP has done so."""
     if not text:
         return []
     try:
@@ -382,7 +383,7 @@ def _predicates(text: str, kind: str) -> list[list[str]]:
 
 
 def _holds(one: Any, _: str, key: str, value: str) -> bool:
-    """MySQL, in which Kubeflow keeps its names, does not tell capitals from small letters."""
+    """Compare as MySQL, in which Kubeflow stores names: without regard to case."""
     if isinstance(one, api.V2beta1Experiment) and key == "name":
         key = "display_name"
     return str(getattr(one, key)).casefold() == value.casefold()
@@ -406,5 +407,5 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
 
 
 def counted(kubeflow: Kubeflow) -> Counter[str]:
-    """How often each run was started, by its name."""
+    """Return how often each run was started, by name."""
     return Counter(run.display_name for run in kubeflow.runs.values())

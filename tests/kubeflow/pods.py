@@ -1,7 +1,7 @@
-"""What the API server of the tests lacks: something that runs the pipelines it was given.
+"""Execution of pipelines for the fake API server.
 
-The very YAML that was uploaded is run by ``kfp.local``, with the arguments that were sent, in a
-process group for each run. It is a stand-in for Argo's pods, which need a cluster.
+``kfp.local`` runs the uploaded YAML with the arguments of the request, in one process group per
+run. It replaces Argo's pods, which need a cluster.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ components.load_component_from_file(spec)(**json.loads(open(arguments).read()))
 
 
 class Pods:
-    """Runs what a Kubeflow has in the state PENDING or RUNNING; a context manager.
+    """Runs the pipelines that are PENDING or RUNNING in a fake Kubeflow; a context manager.
 
     Args:
         kubeflow: The API server.
-        folder: For the pipelines and their outputs.
+        folder: Folder for the pipelines and their outputs.
         environ: Variables of the pods, such as those of a Kubernetes secret.
         python: The command that runs a step.
     """
@@ -68,12 +68,12 @@ class Pods:
                     if process:
                         _kill(process)
                         process.wait()
-                    self._kubeflow.to(run_id, "FAILED")  # as Argo tells it
+                    self._kubeflow.to(run_id, "FAILED")  # as Argo reports it
                 elif process is None and run.state in (None, "PENDING", "RUNNING"):
                     self._started[run_id] = self._start(run_id, run)
                     self._kubeflow.to(run_id, "RUNNING")
                 elif process and process.poll() is not None and run.state == "RUNNING":
-                    del self._started[run_id]  # a retry may start it again
+                    del self._started[run_id]  # so that a retry starts it again
                     self._kubeflow.to(run_id, "FAILED" if process.returncode else "SUCCEEDED")
 
     def _start(self, run_id: str, run: Any) -> subprocess.Popen[bytes]:
@@ -81,7 +81,7 @@ class Pods:
         spec = version.pipeline_spec.get("pipeline_spec", version.pipeline_spec)
         folder = self._folder / run_id
         folder.mkdir(exist_ok=True)
-        # Kubeflow's own id of the run, which kfp would make up anew for each attempt.
+        # Pass Kubeflow's own id of the run; kfp would create another one for each attempt.
         text = yaml.safe_dump(spec).replace("{{$.pipeline_job_uuid}}", run_id)
         (folder / "pipeline.yaml").write_text(text)
         (folder / "arguments.json").write_text(json.dumps(run.runtime_config.parameters))

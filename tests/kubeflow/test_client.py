@@ -1,4 +1,4 @@
-"""The client against a Kubeflow with state; the main road also against Kubeflow's description."""
+"""The client with a stateful fake; the main calls also with Kubeflow's API description."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ CREATE, LIST = r"POST .*/runs$", r"GET .*/runs$"
 
 
 def uploaded(client: KubeflowClient, name: str = "town") -> tuple[str, tuple[str, str]]:
-    """An experiment and a version, ready for runs."""
+    """Create an experiment and a version, ready for runs."""
     return client.ensure_experiment("towns"), client.ensure_version(
         name, f"{name}-1", YAML.format(name=name)
     )
@@ -40,7 +40,7 @@ def started(client: KubeflowClient, *names: str) -> list[str]:
     return [client.create_run(name, experiment, version, {}) for name in names]
 
 
-# The main road, direct and through prism.
+# The main calls, direct and through prism.
 
 
 def test_a_run_is_started_from_a_version_with_its_arguments(kubeflow: Cluster) -> None:
@@ -56,7 +56,7 @@ def test_a_run_is_started_from_a_version_with_its_arguments(kubeflow: Cluster) -
     assert [one.run_id for one in client.iter_runs()] == [made]
 
 
-def test_450_runs_are_listed_in_three_pages_newest_first(kubeflow: Cluster) -> None:
+def test_runs_are_listed_in_pages_newest_first(kubeflow: Cluster) -> None:
     client = kubeflow.client()
     experiment, version = uploaded(client)
     fake = kubeflow.fake
@@ -70,7 +70,7 @@ def test_450_runs_are_listed_in_three_pages_newest_first(kubeflow: Cluster) -> N
     assert {(run.state, run.error) for run in runs} == {(None, None)}
 
 
-def test_pages_are_fetched_as_they_are_asked_for(direct: Cluster) -> None:
+def test_pages_are_requested_as_needed(direct: Cluster) -> None:
     client = direct.client()
     started(client, "one", "two")
     before = direct.fake.asked(LIST)
@@ -80,7 +80,7 @@ def test_pages_are_fetched_as_they_are_asked_for(direct: Cluster) -> None:
     assert direct.fake.asked(LIST) == before + 1
 
 
-def test_a_run_is_canceling_and_then_canceled(kubeflow: Cluster) -> None:
+def test_a_terminated_run_is_canceling_and_then_canceled(kubeflow: Cluster) -> None:
     client = kubeflow.client()
     (run,) = started(client, "one")
     client.terminate(run)
@@ -90,7 +90,7 @@ def test_a_run_is_canceling_and_then_canceled(kubeflow: Cluster) -> None:
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "CANCELING"])
-def test_ending_a_run_that_has_ended_is_no_error(kubeflow: Cluster, state: str) -> None:
+def test_terminating_an_ended_run_is_not_an_error(kubeflow: Cluster, state: str) -> None:
     client = kubeflow.client()
     (run,) = started(client, "one")
     kubeflow.fake.to(run, state)
@@ -107,11 +107,13 @@ def test_a_failed_run_is_retried(kubeflow: Cluster) -> None:
     assert (listed.state, listed.finished_at.year) == ("RUNNING", 1970)
 
 
-# Made once.
+# Created once.
 
 
 @pytest.mark.parametrize("times", range(3))
-def test_two_threads_make_an_experiment_and_a_version_once(direct: Cluster, times: int) -> None:
+def test_concurrent_clients_create_an_experiment_and_a_version_once(
+    direct: Cluster, times: int
+) -> None:
     def both(_: int) -> object:
         return uploaded(direct.client())
 
@@ -134,21 +136,21 @@ def test_a_pipeline_is_uploaded_once_per_content(kubeflow: Cluster) -> None:
     assert specs == ["town", "town2"]
 
 
-def test_settings_of_kubernetes_are_a_second_document(kubeflow: Cluster) -> None:
+def test_kubernetes_settings_are_a_second_document(kubeflow: Cluster) -> None:
     yaml = YAML.format(name="town") + "---\nplatforms:\n  kubernetes: {}\n"
     kubeflow.client().ensure_version("town", "town-a", yaml)
     (version,) = kubeflow.fake.versions.values()
     assert set(version.pipeline_spec) == {"pipeline_spec", "platform_spec"}
 
 
-def test_namespaces_of_a_shared_cluster_are_named() -> None:
+def test_the_namespace_of_a_shared_cluster_is_passed() -> None:
     with Kubeflow(TOKEN, namespaces=["team"]) as fake:
         client = KubeflowClient(profile_of(fake.url, namespace="team"))
         (run,) = started(client, "one")
         assert [one.run_id for one in client.iter_runs()] == [run]
         assert {one.namespace for one in fake.experiments.values()} == {"team"}
         assert {one.namespace for one in fake.pipelines.values()} == {"team"}
-        with pytest.raises(EngineError, match=r"403.*Is the profile's namespace, 'other', yours\?"):
+        with pytest.raises(EngineError, match=r"403.*Check the profile's namespace, 'other'\."):
             KubeflowClient(profile_of(fake.url, namespace="other")).ensure_experiment("towns")
         with pytest.raises(EngineError, match=r"answered 400.*empty namespace"):
             KubeflowClient(profile_of(fake.url)).ensure_experiment("towns")
@@ -158,8 +160,8 @@ NAMES = ["100% of it", "lr=1e+16", "a+b %2B c", 'q"uote\\', "Ünïcødé · 山"
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_any_name_is_found_again(kubeflow: Cluster, name: str) -> None:
-    """Kubeflow unescapes a filter twice: plain percent and plus would be lost, or refused."""
+def test_a_run_of_any_name_is_found_again(kubeflow: Cluster, name: str) -> None:
+    """Use names with percent and plus signs, because Kubeflow URL-decodes a filter twice."""
     client = kubeflow.client()
     experiment, version = uploaded(client)
     made = client.create_run(name, experiment, version, {})
@@ -168,7 +170,7 @@ def test_any_name_is_found_again(kubeflow: Cluster, name: str) -> None:
     assert list(counted(kubeflow.fake).values()) == [1]
 
 
-def test_a_filter_is_the_same_however_often_it_is_unescaped() -> None:
+def test_a_filter_survives_repeated_url_decoding() -> None:
     from urllib.parse import unquote_plus
 
     once = equals_filter("display_name", "50% + 1")
@@ -179,7 +181,7 @@ def test_a_filter_is_the_same_however_often_it_is_unescaped() -> None:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_lost_answer_does_not_double_a_run(direct: Cluster, after: bool) -> None:
+def test_a_lost_response_does_not_duplicate_a_run(direct: Cluster, after: bool) -> None:
     client = direct.client()
     experiment, version = uploaded(client)
     direct.fake.drop(CREATE, after=after)
@@ -188,19 +190,19 @@ def test_a_lost_answer_does_not_double_a_run(direct: Cluster, after: bool) -> No
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_connection_that_is_lost_all_the_time_is_told(direct: Cluster, after: bool) -> None:
+def test_a_permanently_lost_connection_is_reported(direct: Cluster, after: bool) -> None:
     client = direct.client()
     experiment, version = uploaded(client)
     direct.fake.drop(CREATE, after=after, times=99)
-    if after:  # the run is there, and that is what counts
+    if after:  # the run exists, which is sufficient
         client.create_run("one", experiment, version, {})
     else:
-        with pytest.raises(EngineError, match="was lost before it had answered"):
+        with pytest.raises(EngineError, match="was lost before it answered"):
             client.create_run("one", experiment, version, {})
     assert len(direct.fake.runs) == after
 
 
-def test_a_run_that_arrived_is_found_by_the_next_who_starts_it(direct: Cluster) -> None:
+def test_a_run_that_arrived_is_found_by_the_next_call(direct: Cluster) -> None:
     client = direct.client()
     experiment, version = uploaded(client)
     direct.fake.drop(CREATE, after=True)
@@ -213,11 +215,11 @@ def test_a_run_that_arrived_is_found_by_the_next_who_starts_it(direct: Cluster) 
 
 
 @pytest.mark.parametrize("status", [429, 502, 503, 504])
-def test_what_passes_is_tried_again_without_doubling(direct: Cluster, status: int) -> None:
+def test_transient_errors_are_retried_without_duplicates(direct: Cluster, status: int) -> None:
     client = direct.client()
     experiment, version = uploaded(client)
     direct.fake.fail(CREATE, status)
-    if status == 504:  # a gateway gave up, and the run may come into being yet
+    if status == 504:  # a gateway gave up, and the run may still be created
         with pytest.raises(EngineError, match="answered 504"):
             client.create_run("one", experiment, version, {})
     made = client.create_run("one", experiment, version, {})
@@ -228,7 +230,7 @@ def test_what_passes_is_tried_again_without_doubling(direct: Cluster, status: in
 @pytest.mark.parametrize(
     "what", ["GET .*experiments", "POST .*experiments", "POST .*pipelines$", "POST .*upload", LIST]
 )
-def test_everything_that_can_be_repeated_is(direct: Cluster, what: str, trouble: str) -> None:
+def test_every_repeatable_call_is_retried(direct: Cluster, what: str, trouble: str) -> None:
     if trouble.isdigit():
         direct.fake.fail(what, int(trouble))
     else:
@@ -243,7 +245,9 @@ def test_everything_that_can_be_repeated_is(direct: Cluster, what: str, trouble:
 
 @pytest.mark.parametrize("after", [False, True])
 @pytest.mark.parametrize("what", ["terminate", "retry"])
-def test_lost_answers_of_what_is_done_to_a_run(direct: Cluster, what: str, after: bool) -> None:
+def test_lost_responses_of_terminate_and_retry_are_handled(
+    direct: Cluster, what: str, after: bool
+) -> None:
     client = direct.client()
     (run,) = started(client, "one")
     direct.fake.to(run, "FAILED" if what == "retry" else "RUNNING")
@@ -257,10 +261,10 @@ def test_lost_answers_of_what_is_done_to_a_run(direct: Cluster, what: str, after
     assert direct.fake.runs[run].state == expected[what]
 
 
-def test_a_slow_answer_is_not_asked_for_again(
+def test_a_slow_response_is_not_requested_again(
     direct: Cluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The run may come into being later: a second one is not started beside it."""
+    """Start no second run, because the first may be created later."""
     client = direct.client()
     experiment, version = uploaded(client)
     create, given_up = Kubeflow.create_run, threading.Event()
@@ -290,7 +294,7 @@ def _routes() -> list[Any]:
     return fake._ROUTES
 
 
-# What is told.
+# Reported errors.
 
 
 def refusals(cluster: Cluster) -> list[tuple[str, Any]]:
@@ -308,8 +312,8 @@ def refusals(cluster: Cluster) -> list[tuple[str, Any]]:
 @pytest.mark.parametrize(
     ("status", "said"),
     [
-        (401, rf"answered 401: upstream\. Is the token in \${TOKEN_ENV} still good\?$"),
-        (403, r"answered 403: upstream\. Is the profile's namespace, None, yours\?$"),
+        (401, rf"answered 401: upstream\. Is the token in \${TOKEN_ENV} still valid\?$"),
+        (403, r"answered 403: upstream\. Check the profile's namespace, None\.$"),
         (429, r"answered 429: upstream\.$"),
         (500, r"answered 500: upstream\.$"),
         (503, r"answered 503: upstream\.$"),
@@ -332,35 +336,35 @@ def test_a_token_that_a_proxy_repeats_is_not_shown(direct: Cluster) -> None:
         direct.client().ensure_experiment("towns")
 
 
-def test_long_complaints_are_cut(direct: Cluster) -> None:
+def test_long_messages_are_shortened(direct: Cluster) -> None:
     direct.fake.fail("", 500, times=99, message="goroutine\n\t" * 500)
     with pytest.raises(EngineError) as caught:
         direct.client().ensure_experiment("towns")
     assert len(str(caught.value)) < 400
 
 
-def test_500_is_not_tried_again(direct: Cluster) -> None:
+def test_status_500_is_not_retried(direct: Cluster) -> None:
     direct.fake.fail("", 500, times=99)
     with pytest.raises(EngineError):
         direct.client().ensure_experiment("towns")
     assert direct.fake.asked() == 1
 
 
-def test_an_unknown_version_is_a_500_that_is_told(direct: Cluster) -> None:
+def test_an_unknown_version_is_reported(direct: Cluster) -> None:
     client = direct.client()
     with pytest.raises(EngineError, match="answered 500: Failed to create a new run"):
         client.create_run("one", client.ensure_experiment("towns"), ("no", "such"), {})
     assert direct.fake.asked(CREATE) == 1
 
 
-def test_what_is_gone(direct: Cluster) -> None:
+def test_terminating_a_missing_run_is_not_an_error_but_retrying_is(direct: Cluster) -> None:
     client = direct.client()
     client.terminate("no such run")
     with pytest.raises(EngineError, match=r"answered 404.*Run gone not found"):
         client.retry("gone")
 
 
-def test_a_run_that_goes_on_cannot_be_retried(direct: Cluster) -> None:
+def test_a_running_run_cannot_be_retried(direct: Cluster) -> None:
     client = direct.client()
     (run,) = started(client, "one")
     direct.fake.to(run, "RUNNING")
@@ -371,8 +375,8 @@ def test_a_run_that_goes_on_cannot_be_retried(direct: Cluster) -> None:
 @pytest.mark.parametrize(
     ("status", "kind"), [(200, "text/html"), (302, "text/html"), (200, "application/json")]
 )
-def test_a_page_is_no_empty_list_of_runs(direct: Cluster, status: int, kind: str) -> None:
-    """Else all runs would be taken for lost where a login has run out."""
+def test_a_login_page_is_not_an_empty_list_of_runs(direct: Cluster, status: int, kind: str) -> None:
+    """Raise instead: with an expired login, every run would otherwise be lost."""
     page = "<!doctype html><title>Sign in</title>" if kind == "text/html" else "[]"
     moved = {"Location": f"{direct.fake.url}/dex/auth"} if status == 302 else {}
     if kind == "text/html":
@@ -380,33 +384,33 @@ def test_a_page_is_no_empty_list_of_runs(direct: Cluster, status: int, kind: str
     else:
         direct.fake.fail("", status, times=99, type="application/json; x", message=page)
     for _, call in refusals(direct):
-        with pytest.raises(EngineError, match="is no API of Kubeflow's"):
+        with pytest.raises(EngineError, match="is not Kubeflow's API"):
             call()
 
 
-def test_a_version_that_kubeflow_does_not_understand_is_told(direct: Cluster) -> None:
+def test_an_invalid_version_is_reported(direct: Cluster) -> None:
     with pytest.raises(EngineError, match="answered 400: Failed to create a pipeline version"):
         direct.client().ensure_version("town", "town-1", "hello: world\n")
 
 
-def test_nobody_listening_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_closed_port_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RETRY_DELAY_S", 0.5)
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         client = KubeflowClient(profile_of(f"http://127.0.0.1:{free.getsockname()[1]}"))
     start = time.monotonic()
-    with pytest.raises(EngineError, match=r"cannot be reached. Is the port forwarded"):
+    with pytest.raises(EngineError, match=r"cannot be reached. Check the port forwarding"):
         client.ensure_experiment("towns")
     assert time.monotonic() - start < 120
 
 
-def test_https_where_there_is_none_is_told(direct: Cluster) -> None:
+def test_https_to_a_plain_http_server_is_reported(direct: Cluster) -> None:
     client = KubeflowClient(profile_of(direct.fake.url.replace("http", "https")))
-    with pytest.raises(EngineError, match=r"is no API of Kubeflow's: SSLError"):
+    with pytest.raises(EngineError, match=r"is not Kubeflow's API: SSLError"):
         client.ensure_experiment("towns")
 
 
-def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
+def test_a_private_certificate_is_trusted_if_its_authority_is_named(
     direct: Cluster, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pem = tmp_path / "house.pem"
@@ -419,7 +423,7 @@ def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
     for name in module.CA_VARIABLES:
         monkeypatch.delenv(name, raising=False)
     profile = profile_of(direct.fake.url.replace("http", "https"))
-    with pytest.raises(EngineError, match=r"is not trusted here. Name the file .* \$SSL_CERT_FILE"):
+    with pytest.raises(EngineError, match=r"is not trusted\. Set \$SSL_CERT_FILE to the file"):
         KubeflowClient(profile).ensure_experiment("towns")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(pem))
     assert KubeflowClient(profile).ensure_experiment("towns") in direct.fake.experiments
@@ -428,8 +432,8 @@ def test_a_certificate_of_the_house_is_trusted_where_its_authority_is_named(
 
 
 @pytest.mark.slow
-def test_an_address_that_swallows_packets_is_told_soon(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A host whose backlog is full stands for one behind a firewall."""
+def test_an_address_that_drops_packets_is_reported_soon(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Simulate a firewall by a host whose backlog is full."""
     monkeypatch.setattr(module, "RETRY_DELAY_S", 0.5)
     with socket.socket() as full, socket.socket() as one, socket.socket() as two:
         full.bind(("127.0.0.1", 0))
@@ -447,7 +451,7 @@ def test_an_address_that_swallows_packets_is_told_soon(monkeypatch: pytest.Monke
 # The token.
 
 
-def test_the_token_is_shown_nowhere(
+def test_the_token_is_never_shown(
     direct: Cluster, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str]
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -462,9 +466,7 @@ def test_the_token_is_shown_nowhere(
     assert TOKEN.encode() not in direct.fake.sent()
 
 
-def test_a_token_that_changes_is_read_again(
-    direct: Cluster, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_changed_token_is_read_again(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
     client = direct.client()
     client.ensure_experiment("towns")
     direct.fake.token = "another"
@@ -474,14 +476,16 @@ def test_a_token_that_changes_is_read_again(
     client.ensure_experiment("towns")
 
 
-def test_a_token_that_is_not_set_is_told(direct: Cluster, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_is_not_set_is_reported(
+    direct: Cluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.delenv(TOKEN_ENV)
-    with pytest.raises(EngineError, match=rf"\${TOKEN_ENV}, which is not set"):
+    with pytest.raises(EngineError, match=rf"\${TOKEN_ENV} to the token: it is not set"):
         direct.client().ensure_experiment("towns")
     assert direct.fake.asked() == 0
 
 
-def test_a_standalone_cluster_wants_no_token() -> None:
+def test_a_standalone_cluster_needs_no_token() -> None:
     with Kubeflow() as fake:
         assert KubeflowClient(Profile(host=fake.url)).ensure_experiment("towns") in fake.experiments
 
@@ -490,7 +494,7 @@ def test_inside_a_cluster_the_address_and_the_token_are_found(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Any
 ) -> None:
     monkeypatch.delenv("KUBERNETES_SERVICE_HOST", raising=False)
-    with pytest.raises(EngineError, match=r"Where is Kubeflow\? Set `host`"):
+    with pytest.raises(EngineError, match=r"Kubeflow's address is unknown\. Set `host`"):
         KubeflowClient(Profile())
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "10.0.0.1")
     assert KubeflowClient(Profile()).host == "http://ml-pipeline.kubeflow.svc.cluster.local:8888"
@@ -505,10 +509,10 @@ def test_inside_a_cluster_the_address_and_the_token_are_found(
         client.ensure_experiment("towns")
 
 
-# The fake itself holds to what is known of Kubeflow.
+# The fake behaves as Kubeflow.
 
 
-def test_the_fake_pages_as_kubeflow_does(kubeflow: Cluster) -> None:
+def test_the_fake_returns_pages_as_kubeflow_does(kubeflow: Cluster) -> None:
     settings = api.Configuration(host=kubeflow.profile.host)
     settings.api_key["authorization"] = f"Bearer {TOKEN}"
     service = api.RunServiceApi(api.ApiClient(settings))
@@ -533,7 +537,7 @@ def test_the_fake_pages_as_kubeflow_does(kubeflow: Cluster) -> None:
         assert caught.value.status == 400, asked
 
 
-def test_prism_tells_what_the_description_does_not_allow(checked: tuple[Kubeflow, str]) -> None:
+def test_prism_reports_violations_of_the_description(checked: tuple[Kubeflow, str]) -> None:
     fake, url = checked
     fake.clear()
     client = KubeflowClient(profile_of(url))

@@ -1,4 +1,4 @@
-"""The engine on Kubeflow keeps the contract of all engines: real API, client and pipeline."""
+"""The contract of all engines for Kubeflow: real API, client and pipeline."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def lab(cluster: Kubeflow, s3: Server, s3_access: S3Access) -> Lab:
 
 
 def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
-    """What Kubeflow's page does: the same version and inputs, with what somebody changed."""
+    """Clone a run as Kubeflow's page does: same version and inputs, with changes."""
     new = api.V2beta1Run(
         display_name=f"Clone of {run.display_name}",
         experiment_id=run.experiment_id,
@@ -64,13 +64,13 @@ def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
 
 
 class TestKubeflow(EngineContract):
-    """An API server that is held to Kubeflow's description, and its pipelines run by kfp."""
+    """Uses an API server that is checked against Kubeflow's description; kfp runs its pipelines."""
 
 
 def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
     lab: Lab, cluster: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The pod is asked to go, as an evicted one is: only Kubeflow knows why."""
+    """The pod receives SIGTERM as an evicted one does; only Kubeflow has the reason."""
     recipe = tmp_path / "slow.py"
     recipe.write_text(SLOW)
     run = lab.submit(recipe, experiment="pages")
@@ -84,7 +84,7 @@ def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
     assert lab.runs(run).loc[run.id, "state"] == "cancelled"
 
 
-def test_a_run_cloned_in_kubeflows_pages_is_its_own_run_with_its_parent(
+def test_a_run_cloned_in_kubeflows_pages_is_a_new_run_with_its_parent(
     lab: Lab, cluster: Kubeflow
 ) -> None:
     run = lab.submit(TINY, experiment="clones", raises="at once")

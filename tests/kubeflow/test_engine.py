@@ -1,4 +1,4 @@
-"""The engine on Kubeflow, with records in a real S3 server."""
+"""The Kubeflow engine, with records on a real S3 server."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ _folder = itertools.count()
 
 @dataclass(frozen=True)
 class Lab:
-    """An engine, its store and the Kubeflow it talks to."""
+    """An engine, its store and the fake Kubeflow."""
 
     engine: KubeflowEngine
     store: Store
@@ -54,7 +54,7 @@ class Lab:
         return self.cluster.fake
 
     def prepared(self, number: int = 1, *, source: str = SOURCE, **point: Any) -> list[Run]:
-        """Runs that have their records, and were not started."""
+        """Write the records of runs without starting them."""
         points = [{"lr": 1e-3 * (i + 1), **point} for i in range(number)]
         asked = SubmitOptions("towns", "kubeflow", image=self.engine.profile.image)
         return prepare_runs(self.store, Recipe("town", source), points, asked)
@@ -76,12 +76,12 @@ class Lab:
 
 @pytest.fixture(autouse=True)
 def compiled_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """kfp takes a second for each; what it makes is tested elsewhere."""
+    """Compile each pipeline once, because kfp takes a second; other tests cover compilation."""
     monkeypatch.setattr(module, "compile_pipeline", _cached)
 
 
 def _cached(recipe: Recipe, profile: Any, *, store: str) -> str:
-    # The store is an input's default in the text: one per test would be one compilation each.
+    # Compile with one store: the store's URI is an input's default, different in each test.
     text = _compiled(recipe, profile.model_dump_json(exclude={"host", "ui"}))
     return text.replace("s3://the-store", store)
 
@@ -105,16 +105,16 @@ def lab(direct: Cluster, s3: Server, s3_access: S3Access, pods: S3) -> Lab:
 
 @pytest.fixture
 def road(kubeflow: Cluster, s3: Server, s3_access: S3Access, pods: S3) -> Lab:
-    """Direct, and through prism."""
+    """Return a lab with a direct Kubeflow, and one through prism."""
     return lab_of(kubeflow, s3, s3_access, pods)
 
 
-# The main road.
+# The main calls.
 
 
 def test_a_run_is_started_with_its_inputs_and_recorded(road: Lab) -> None:
     (run,) = road.prepared(epochs=3)
-    (told,) = road.engine.start(road.store, [run])
+    (linked,) = road.engine.start(road.store, [run])
     (made,) = road.fake.runs.values()
     given = made.runtime_config.parameters
     assert (given["epochs"], given["lr"], given["rvlab_run"]) == (3, 1e-3, run.uri)
@@ -126,7 +126,7 @@ def test_a_run_is_started_with_its_inputs_and_recorded(road: Lab) -> None:
         "id": made.run_id,
         "link": link,
     }
-    assert told.link == link
+    assert linked.link == link
 
 
 def test_a_sweep_is_one_experiment_and_one_upload(road: Lab) -> None:
@@ -141,7 +141,7 @@ def test_a_sweep_is_one_experiment_and_one_upload(road: Lab) -> None:
     assert (road.fake.asked(UPLOAD), len(road.fake.pipelines)) == (2, 1)
 
 
-def test_cancel_records_and_ends(road: Lab) -> None:
+def test_cancel_records_the_end_and_terminates_the_run(road: Lab) -> None:
     (run,) = road.started()
     road.engine.cancel(road.store, run)
     assert road.fake.runs[road.job(run)].state == "CANCELING"
@@ -152,10 +152,10 @@ def test_cancel_records_and_ends(road: Lab) -> None:
 
 
 @pytest.mark.parametrize(("state", "ours"), [("FAILED", "failed"), ("SUCCEEDED", "succeeded")])
-def test_cancel_leaves_the_end_that_kubeflow_has(road: Lab, state: str, ours: str) -> None:
+def test_cancel_does_not_replace_the_end_in_kubeflow(road: Lab, state: str, ours: str) -> None:
     (run,) = road.started()
     road.fake.to(road.job(run), state)
-    with pytest.raises(HasEnded, match=rf"has ended already \({ours}\), as Kubeflow says"):
+    with pytest.raises(HasEnded, match=rf"has ended already \({ours}\) according to Kubeflow"):
         road.engine.cancel(road.store, run)
     assert not road.store.exists(run.end_key)
     assert road.state(run) == ours
@@ -174,8 +174,8 @@ def test_a_failed_run_can_be_retried_after_its_sweep_was_cancelled(road: Lab) ->
     assert road.state(failed) == "running"
 
 
-def test_a_run_that_was_retried_in_kubeflows_pages_can_be_cancelled(lab: Lab) -> None:
-    """What the engine has seen of it before does not count."""
+def test_a_run_retried_in_kubeflows_pages_can_be_cancelled(lab: Lab) -> None:
+    """Ignore the state that the engine has cached."""
     (run,) = lab.started()
     lab.fake.to(lab.job(run), "FAILED")
     assert lab.state(run) == "failed"
@@ -185,7 +185,7 @@ def test_a_run_that_was_retried_in_kubeflows_pages_can_be_cancelled(lab: Lab) ->
     assert lab.fake.runs[lab.job(run)].state == "CANCELING"
 
 
-def test_a_run_that_kubeflow_does_not_have_any_more_can_be_cancelled(lab: Lab) -> None:
+def test_a_run_deleted_in_kubeflow_can_be_cancelled(lab: Lab) -> None:
     (run,) = lab.started()
     del lab.fake.runs[lab.job(run)]
     lab.engine.cancel(lab.store, run)
@@ -193,7 +193,7 @@ def test_a_run_that_kubeflow_does_not_have_any_more_can_be_cancelled(lab: Lab) -
 
 
 @pytest.mark.parametrize("how", ["dropped", "500", "401"])
-def test_nothing_is_recorded_while_kubeflow_cannot_be_asked(lab: Lab, how: str) -> None:
+def test_nothing_is_recorded_while_kubeflow_is_unreachable(lab: Lab, how: str) -> None:
     (run,) = lab.started()
     if how == "dropped":
         lab.fake.drop("GET .*/runs/", times=99)
@@ -208,17 +208,17 @@ def test_nothing_is_recorded_while_kubeflow_cannot_be_asked(lab: Lab, how: str) 
 
 
 def test_a_run_of_another_engine_is_not_cancelled(lab: Lab) -> None:
-    asked = SubmitOptions("towns", "local")
-    (run,) = prepare_runs(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], asked)
-    with pytest.raises(EngineError, match="is the engine 'local''s"):
+    options = SubmitOptions("towns", "local")
+    (run,) = prepare_runs(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], options)
+    with pytest.raises(EngineError, match="belongs to the engine 'local'"):
         lab.engine.cancel(lab.store, run)
     (other,) = lab.started()
-    with pytest.raises(EngineError, match="is the engine 'kubeflow''s, which knows"):
+    with pytest.raises(EngineError, match="belongs to the engine 'kubeflow', which knows"):
         LocalEngine().cancel(lab.store, other)
     assert not any(lab.store.exists(one.end_key) for one in (run, other))
 
 
-def test_retry_goes_on_where_it_failed(road: Lab) -> None:
+def test_retry_continues_at_the_failed_step(road: Lab) -> None:
     (run,) = road.started()
     road.fake.to(road.job(run), "FAILED")
     assert road.state(run) == "failed"
@@ -227,13 +227,11 @@ def test_retry_goes_on_where_it_failed(road: Lab) -> None:
     assert len(road.fake.runs) == 1
 
 
-# A sweep with trouble in the middle.
+# A sweep with errors in the middle.
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_a_connection_dropped_in_the_middle_of_a_sweep_changes_nothing(
-    lab: Lab, after: bool
-) -> None:
+def test_a_dropped_connection_within_a_sweep_changes_nothing(lab: Lab, after: bool) -> None:
     runs = lab.prepared(12)
     lab.fake.drop(CREATE, after=after, skip=5)
     lab.engine.start(lab.store, runs)
@@ -244,7 +242,7 @@ def test_a_connection_dropped_in_the_middle_of_a_sweep_changes_nothing(
 
 
 @pytest.mark.parametrize("how", ["before", "after", "429", "500", "401"])
-def test_kubeflow_that_goes_down_is_told_with_the_runs_that_are_missing(lab: Lab, how: str) -> None:
+def test_an_outage_is_reported_with_the_runs_that_are_missing(lab: Lab, how: str) -> None:
     runs = lab.prepared(12)
     if how.isdigit():
         lab.fake.fail(CREATE, int(how), skip=5, times=999)
@@ -273,17 +271,17 @@ def test_kubeflow_that_goes_down_is_told_with_the_runs_that_are_missing(lab: Lab
 def test_a_run_whose_record_was_not_written_is_not_started_twice(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A notebook that is killed, or a store that goes away, between the call and the record."""
+    """Interrupt the notebook or the store between the call and the record."""
     (run,) = lab.prepared()
     put = Store.put_json
 
     def broken(self: Store, key: str, *args: Any, **more: Any) -> None:
         if key.endswith(JOB_FILE):
-            raise StoreUnreachable("nobody answers")
+            raise StoreUnreachable("no answer")
         put(self, key, *args, **more)
 
     monkeypatch.setattr(Store, "put_json", broken)
-    with pytest.raises(EngineError, match=f"were not started: {run.id}.*nobody answers"):
+    with pytest.raises(EngineError, match=f"were not started: {run.id}.*no answer"):
         lab.engine.start(lab.store, [run])
     monkeypatch.setattr(Store, "put_json", put)
     lab.engine.retry(lab.store, run)
@@ -291,7 +289,7 @@ def test_a_run_whose_record_was_not_written_is_not_started_twice(
     assert len(lab.fake.runs) == 1
 
 
-def test_two_notebooks_share_what_they_upload(lab: Lab) -> None:
+def test_two_notebooks_share_their_uploads(lab: Lab) -> None:
     runs = [lab.prepared(2) for _ in range(2)]
     engines = [KubeflowEngine(lab.engine.profile) for _ in range(2)]
     with ThreadPoolExecutor(2) as pool:
@@ -302,7 +300,7 @@ def test_two_notebooks_share_what_they_upload(lab: Lab) -> None:
 
 
 @pytest.mark.parametrize("note", ["100% + more", 'a "quote"', "山", "x" * 300])
-def test_whatever_a_run_is_called_it_is_started_once(lab: Lab, note: str) -> None:
+def test_a_run_of_any_name_is_started_once(lab: Lab, note: str) -> None:
     runs = lab.prepared(2, note=note)
     lab.fake.drop(CREATE, after=True)
     lab.engine.start(lab.store, runs)
@@ -327,30 +325,30 @@ def test_whatever_a_run_is_called_it_is_started_once(lab: Lab, note: str) -> Non
         ("FAILED", "failed"),
     ],
 )
-def test_states_in_our_words(lab: Lab, kubeflows: str | None, ours: str) -> None:
+def test_states_of_kubeflow_are_translated(lab: Lab, kubeflows: str | None, ours: str) -> None:
     (run,) = lab.started()
     if kubeflows:
         lab.fake.to(lab.job(run), kubeflows)
     assert lab.state(run) == ours
 
 
-def test_runs_that_were_never_started_are_queued_without_asking(lab: Lab) -> None:
+def test_runs_that_were_never_started_are_queued_without_a_request(lab: Lab) -> None:
     runs = lab.prepared(2)
     assert list(lab.engine.states(lab.store, runs).values()) == ["queued", "queued"]
     assert lab.fake.asked() == 0
 
 
-def test_runs_that_kubeflow_does_not_know_are_lost(lab: Lab) -> None:
+def test_runs_that_kubeflow_does_not_have_are_lost(lab: Lab) -> None:
     first, second = lab.started(2)
     del lab.fake.runs[lab.job(first)]
     found = lab.engine.states(lab.store, [first, second])
     assert (found[first], found[second]) == ("lost", "queued")
     asked = lab.fake.asked()
-    assert lab.state(first) == "lost"  # and all runs are not looked through again
+    assert lab.state(first) == "lost"  # without another listing
     assert lab.fake.asked() == asked
 
 
-def test_a_run_started_in_kubeflows_pages_is_known_by_its_claim(lab: Lab) -> None:
+def test_a_run_started_in_kubeflows_pages_is_found_by_its_claim(lab: Lab) -> None:
     first, second = lab.started(1)[0], lab.prepared()[0]
     lab.store.put_json(second.key(CLAIM), {"schema": 1, "id": lab.job(first), "at": "now"})
     lab.fake.to(lab.job(first), "RUNNING")
@@ -358,7 +356,7 @@ def test_a_run_started_in_kubeflows_pages_is_known_by_its_claim(lab: Lab) -> Non
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "SKIPPED"])
-def test_runs_that_ended_are_not_asked_for_again(lab: Lab, state: str) -> None:
+def test_ended_runs_are_not_looked_up_again(lab: Lab, state: str) -> None:
     runs = lab.started(3)
     for run in runs:
         lab.fake.to(lab.job(run), state)
@@ -368,20 +366,20 @@ def test_runs_that_ended_are_not_asked_for_again(lab: Lab, state: str) -> None:
     assert lab.fake.asked() == asked
 
 
-def test_a_terminated_run_that_kubeflow_calls_failed_in_the_end_is_cancelled(road: Lab) -> None:
-    """As Argo calls it: how its pods ended is all that it knows."""
+def test_a_terminated_run_that_kubeflow_reports_as_failed_is_cancelled(road: Lab) -> None:
+    """Kubeflow reports the state of Argo, which only has the exit status of the pods."""
     (run,) = road.started()
     for state in ("RUNNING", "CANCELING", "FAILED"):
         road.fake.to(road.job(run), state)
     assert road.state(run) == "cancelled"
     again = KubeflowEngine(road.engine.profile)
-    for state in ("RUNNING", "FAILED"):  # retried in Kubeflow's pages, it failed by itself
+    for state in ("RUNNING", "FAILED"):  # retried in Kubeflow's pages, it fails by itself
         road.fake.to(road.job(run), state)
     assert again.states(road.store, [run])[run] == "failed"
 
 
-def test_canceling_is_asked_for_until_it_is_over(lab: Lab) -> None:
-    """From there a run may still come to succeed or fail."""
+def test_a_canceling_run_is_looked_up_until_it_has_ended(lab: Lab) -> None:
+    """Such a run may still succeed or fail."""
     (run,) = lab.started()
     lab.fake.to(lab.job(run), "CANCELING")
     assert lab.state(run) == "cancelled"
@@ -403,15 +401,15 @@ def test_the_newest_runs_are_found_on_the_first_page(road: Lab) -> None:
     assert road.fake.asked(LIST) - asked == 1 + 3
 
 
-def test_a_login_that_ran_out_makes_no_run_lost(lab: Lab) -> None:
+def test_an_expired_login_does_not_make_runs_lost(lab: Lab) -> None:
     (run,) = lab.started()
     lab.fake.fail("", 200, times=99, type="text/html", message="<!doctype html>Sign in")
-    with pytest.raises(EngineError, match="is no API of Kubeflow's"):
+    with pytest.raises(EngineError, match="is not Kubeflow's API"):
         lab.state(run)
 
 
 @pytest.mark.parametrize("status", [401, 403, 500])
-def test_refusals_are_told_and_change_no_record(lab: Lab, status: int) -> None:
+def test_refusals_are_reported_and_change_no_record(lab: Lab, status: int) -> None:
     (run,) = lab.prepared()
     lab.fake.fail("", status, times=999)
     with pytest.raises(EngineError, match=f"answered {status}"):
@@ -419,8 +417,8 @@ def test_refusals_are_told_and_change_no_record(lab: Lab, status: int) -> None:
     assert lab.has_job([run]) == [False]
 
 
-def test_cancel_while_kubeflow_is_down_can_be_made_again(lab: Lab) -> None:
-    """Otherwise the pods go on, and nothing of ours can stop them."""
+def test_cancel_can_be_repeated_after_an_outage(lab: Lab) -> None:
+    """Otherwise the pods continue, and nothing of rvlab can stop them."""
     (run,) = lab.started()
     lab.fake.fail(":terminate", 500)
     with pytest.raises(EngineError, match="answered 500"):
@@ -430,8 +428,8 @@ def test_cancel_while_kubeflow_is_down_can_be_made_again(lab: Lab) -> None:
     assert lab.fake.runs[lab.job(run)].state == "CANCELING"
 
 
-def test_a_folder_is_refused_before_anything_is_asked(lab: Lab, tmp_path: Path) -> None:
-    with pytest.raises(SpecError, match="write to S3, which pods reach"):
+def test_a_folder_is_refused_before_any_request(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(SpecError, match="write to S3, which pods can reach"):
         lab.engine.start(Store(tmp_path), [])
     assert lab.fake.asked() == 0
 
@@ -439,7 +437,7 @@ def test_a_folder_is_refused_before_anything_is_asked(lab: Lab, tmp_path: Path) 
 # Secrets.
 
 
-def test_no_secret_leaves_the_notebook(
+def test_no_secret_is_sent_to_kubeflow(
     lab: Lab,
     s3: Server,
     caplog: pytest.LogCaptureFixture,
@@ -464,7 +462,7 @@ def test_no_secret_leaves_the_notebook(
     assert "artifacts" in json.dumps(version.pipeline_spec)  # the name of the Kubernetes secret
 
 
-def test_the_settings_of_a_cluster_reach_it(
+def test_the_settings_of_a_profile_are_passed_to_kubeflow(
     direct: Cluster, s3: Server, s3_access: S3Access, pods: S3
 ) -> None:
     steps = {"train": StepResources(gpu=1, shm="4Gi"), "default": StepResources(memory="2Gi")}
@@ -478,7 +476,7 @@ def test_the_settings_of_a_cluster_reach_it(
     assert s3.endpoint.encode() not in direct.fake.sent()
 
 
-def test_links_go_to_the_pages_that_the_profile_names(lab: Lab) -> None:
+def test_links_use_the_ui_of_the_profile(lab: Lab) -> None:
     engine = KubeflowEngine(profile_of("http://api:8888", ui="https://kubeflow.example/pipeline/"))
     assert engine.link("a-b") == "https://kubeflow.example/pipeline/#/runs/details/a-b"
 

@@ -1,4 +1,4 @@
-"""The notebook of the cluster, against the API and with its pipelines really run."""
+"""The notebook about clusters, with the API and with pipelines that are executed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.mark.slow
-def test_it_shows_the_whole_on_kubeflow(
+def test_the_notebook_runs_on_kubeflow(
     tmp_path: Path, s3: Server, s3_access: S3Access, python: Path
 ) -> None:
     pods = {**s3_access.environ(), "PYTHONHASHSEED": "0"}
     small = {"engine": "kubeflow", "cluster_epochs": 1, "cluster_splits": 1}
     with Kubeflow(TOKEN) as fake, Pods(fake, tmp_path, pods, python):
-        told = {
+        variables = {
             "RVLAB_HOST": fake.url,
             "RVLAB_TOKEN_ENV": TOKEN_ENV,
             TOKEN_ENV: TOKEN,
@@ -40,7 +40,7 @@ def test_it_shows_the_whole_on_kubeflow(
                 *("--parameters", json.dumps(small)),
                 str(ROOT / "notebooks" / "05_kubeflow.ipynb"),
             ],
-            env={**os.environ, **s3_access.environ(), **told},
+            env={**os.environ, **s3_access.environ(), **variables},
             capture_output=True,
             text=True,
             check=False,

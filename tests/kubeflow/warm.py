@@ -1,9 +1,9 @@
-"""A Python for pods that has imported torch, Raster Vision and kfp already.
+"""A Python for pods with torch, Raster Vision and kfp already imported.
 
-Each step of a pipeline is a process of its own, and the imports take 8 s of CPU each time. The
-command ``python`` that `warm` makes asks a server for a fork of a process that has imported them,
-with the arguments, variables, folder and streams of the caller; it passes SIGTERM on and ends as
-the fork ends.
+Each step of a pipeline is a separate process, and the imports take 8 s of CPU each time. The
+command ``python`` that `warm` creates requests a fork of a process that has imported them, with the
+arguments, variables, folder and streams of the caller. It forwards SIGTERM and exits with the
+fork's status.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ def warm(folder: Path, environ: dict[str, str]) -> Iterator[Path]:
 
 
 def serve(listener: socket.socket) -> None:
-    """Answer each connection in a process of its own, for ever."""
+    """Answer each connection in a process of its own, until the server is stopped."""
     from rvlab.worker.threads import limit_threads
 
     limit_threads()

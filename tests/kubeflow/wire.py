@@ -1,4 +1,4 @@
-"""How the fake Kubeflow is reached: HTTP, what was asked, and what goes wrong on the way."""
+"""HTTP of the fake Kubeflow: its requests, and injected failures."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ GRPC = {400: 3, 401: 16, 403: 7, 404: 5, 409: 6, 429: 8, 500: 13, 503: 14}
 
 
 class Refused(Exception):
-    """Kubeflow says no."""
+    """Kubeflow refuses the request."""
 
     def __init__(self, status: int, message: str, *, upload: bool = False) -> None:
         super().__init__(message)
         self.status, self.message, self.upload = status, message, upload
 
     def body(self) -> dict[str, Any]:
-        if self.upload:  # no part of the gRPC service: it has an error of its own
+        if self.upload:  # not part of the gRPC service, with another error format
             return {"error_message": self.message, "error_details": self.message}
         code = GRPC.get(self.status, 2)
         return plain(api.GoogleRpcStatus(code=code, message=self.message, details=[]))
@@ -34,7 +34,7 @@ class Refused(Exception):
 
 @dataclass(frozen=True)
 class Request:
-    """What somebody asked."""
+    """A request to the fake."""
 
     method: str
     path: str
@@ -44,7 +44,7 @@ class Request:
 
 @dataclass
 class Trouble:
-    """What is to go wrong with requests whose method and path match, after some that do not."""
+    """A failure of requests whose method and path match, after some that succeed."""
 
     match: str
     skip: int = 0
@@ -66,24 +66,24 @@ class Trouble:
 
 
 def plain(model: Any) -> Any:
-    """A model as JSON has it, by Kubeflow's own names."""
+    """Return a model as JSON values, with Kubeflow's own names."""
     return API.sanitize_for_serialization(model)
 
 
 class Answers(Protocol):
-    """Whose answers these are."""
+    """The server that answers the requests."""
 
     lock: threading.RLock
     requests: list[Request]
     troubles: list[Trouble]
 
     def answer(self, request: Request, authorization: str | None) -> Any:
-        """What a request comes to; Refused if nothing."""
+        """Return the answer to a request; Refused on an error."""
 
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    wbufsize = -1  # an answer in one packet, else each waits 40 ms
+    wbufsize = -1  # send an answer in one packet; otherwise each takes 40 ms
     kubeflow: ClassVar[Answers]
 
     def do_GET(self) -> None:

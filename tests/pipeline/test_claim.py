@@ -1,4 +1,4 @@
-"""Whose run a pipeline run is: its own, a clone's, or one that began in Kubeflow's pages."""
+"""The run of a pipeline run: a submitted one, a clone, or one started in Kubeflow's pages."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def run(store: Store) -> Run:
 
 
 def given(store: Store, run: Run | None, **changed: Any) -> dict[str, Any]:
-    """What a pod gets: the pipeline's inputs, its defaults filled in, as parameters."""
+    """Return the pipeline's inputs as a pod receives them, with defaults, as parameter values."""
     known = pipeline_inputs(RECIPE, store.uri)
     passed = load_request(store, run)[2] if run else {}
     filled = {one.name: passed.get(one.name, one.default) for one in known}
@@ -45,16 +45,14 @@ def spec(store: Store, run: Run) -> Spec:
     return Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
 
 
-def test_a_run_that_was_submitted_is_its_pipelines_also_when_the_pod_starts_again(
-    store: Store, run: Run
-) -> None:
+def test_a_submitted_run_is_claimed_again_when_its_pod_restarts(store: Store, run: Run) -> None:
     assert claim_run(RECIPE, given(store, run), "job-1") == run
     assert claim_run(RECIPE, given(store, run), "job-1") == run
     assert store.get_json(run.key("claim.json"))["id"] == "job-1"
     assert list_runs(store, "town").ids == [run.id]
 
 
-def test_a_clone_gets_a_run_of_its_own_once_with_its_parent(store: Store, run: Run) -> None:
+def test_a_clone_gets_one_run_with_the_original_as_parent(store: Store, run: Run) -> None:
     claim_run(RECIPE, given(store, run), "job-1")
     clone = claim_run(RECIPE, given(store, run), "job-2")
     assert clone != run
@@ -65,7 +63,7 @@ def test_a_clone_gets_a_run_of_its_own_once_with_its_parent(store: Store, run: R
     assert len(list_runs(store, "town").ids) == 2
 
 
-def test_a_clone_with_other_parameters_is_none_of_the_original_even_if_that_never_started(
+def test_a_clone_with_other_parameters_does_not_claim_an_unstarted_original(
     store: Store, run: Run
 ) -> None:
     clone = claim_run(RECIPE, given(store, run, lr=0.7, splits=2), "job-2")
@@ -77,7 +75,7 @@ def test_a_clone_with_other_parameters_is_none_of_the_original_even_if_that_neve
 
 
 @pytest.mark.parametrize("taken", [True, False])
-def test_a_clone_goes_to_the_experiment_that_its_form_says(
+def test_a_clone_is_created_in_the_experiment_of_its_inputs(
     store: Store, run: Run, taken: bool
 ) -> None:
     if taken:
@@ -87,7 +85,7 @@ def test_a_clone_goes_to_the_experiment_that_its_form_says(
     assert list_runs(store, "town").ids == [run.id]
 
 
-def test_a_clone_with_other_data_is_none_of_the_original(store: Store) -> None:
+def test_a_clone_with_other_data_does_not_claim_the_original(store: Store) -> None:
     recipe = Recipe("d", "def get_config(runner, root_uri, data_uri: str): pass\n")
     run = prepare_runs(
         store, recipe, [{"data_uri": "s3://a/data"}], SubmitOptions("town", "kubeflow")
@@ -99,7 +97,7 @@ def test_a_clone_with_other_data_is_none_of_the_original(store: Store) -> None:
     assert claim_run(recipe, values, "job-1") == run
 
 
-def test_a_run_that_was_started_in_kubeflows_pages_is_made(store: Store) -> None:
+def test_a_pipeline_started_in_kubeflows_pages_creates_a_run(store: Store) -> None:
     made = claim_run(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3")
     assert made.experiment == "pages"
     found = spec(store, made)
@@ -108,8 +106,8 @@ def test_a_run_that_was_started_in_kubeflows_pages_is_made(store: Store) -> None
     assert claim_run(RECIPE, given(store, None, lr=0.2, rvlab_experiment="pages"), "job-3") == made
 
 
-def test_a_clone_of_a_run_that_was_deleted_is_made_all_the_same(store: Store, run: Run) -> None:
-    asked = given(store, run)
+def test_a_clone_of_a_deleted_run_is_created(store: Store, run: Run) -> None:
+    inputs = given(store, run)
     store.delete([key for key, _ in store.files(run.prefix)])
-    made = claim_run(RECIPE, asked, "job-4")
+    made = claim_run(RECIPE, inputs, "job-4")
     assert spec(store, made).params["lr"] == 0.5

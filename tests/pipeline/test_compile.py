@@ -1,4 +1,4 @@
-"""The compiled pipeline: what Kubeflow will show and do, read from its YAML."""
+"""The compiled pipeline, read from its YAML."""
 
 from __future__ import annotations
 
@@ -53,12 +53,12 @@ def tasks(town: list[dict[str, Any]]) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("recipe", shipped_recipes())
-def test_every_shipped_recipe_is_a_pipeline_spec(recipe: str) -> None:
+def test_every_shipped_recipe_is_a_valid_pipeline_spec(recipe: str) -> None:
     spec, _ = documents(recipe)
     ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
 
 
-def test_compiling_twice_gives_the_same_bytes_in_another_process_too() -> None:
+def test_compiling_in_another_process_returns_the_same_bytes() -> None:
     code = (
         "from rvlab.pipeline.compile import compile_pipeline; from rvlab.recipes import "
         "find_recipe;"
@@ -79,7 +79,7 @@ def test_compiling_twice_gives_the_same_bytes_in_another_process_too() -> None:
     assert len(said) == 1
 
 
-def test_the_inputs_are_the_recipes_parameters_with_their_types_and_defaults(
+def test_the_inputs_are_the_parameters_with_their_types_and_defaults(
     town: list[dict[str, Any]],
 ) -> None:
     shown = town[0]["root"]["inputDefinitions"]["parameters"]
@@ -100,7 +100,7 @@ def test_the_inputs_are_the_recipes_parameters_with_their_types_and_defaults(
     assert set(shown) == given | ours
 
 
-def test_chip_and_predict_loop_over_what_configure_returns_and_are_joined(
+def test_chip_and_predict_loop_over_the_splits_and_are_joined(
     tasks: dict[str, Any], town: list[dict[str, Any]]
 ) -> None:
     for loop, inner, after, joined in (
@@ -118,7 +118,7 @@ def test_chip_and_predict_loop_over_what_configure_returns_and_are_joined(
     assert "bundle" in tasks["summarize"]["dependentTasks"]
 
 
-def test_nothing_is_cached_and_there_is_no_exit_handler(town: list[dict[str, Any]]) -> None:
+def test_no_task_is_cached_or_has_an_exit_handler(town: list[dict[str, Any]]) -> None:
     def all_tasks(dags: Sequence[Any]) -> list[dict[str, Any]]:
         return [task for dag in dags for task in dag["tasks"].values()]
 
@@ -128,7 +128,7 @@ def test_nothing_is_cached_and_there_is_no_exit_handler(town: list[dict[str, Any
         assert "triggerPolicy" not in task
 
 
-def test_the_secret_is_named_and_never_held(
+def test_the_yaml_names_the_secret_and_does_not_contain_it(
     town: list[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", "very-secret")
@@ -145,7 +145,7 @@ def test_the_secret_is_named_and_never_held(
         ]
 
 
-def test_each_step_gets_its_machine(town: list[dict[str, Any]]) -> None:
+def test_each_step_gets_its_resources(town: list[dict[str, Any]]) -> None:
     executors = town[0]["deploymentSpec"]["executors"]
     train = executors["exec-train"]["container"]
     assert train["resources"]["accelerator"]["resourceType"] == "nvidia.com/gpu"
@@ -167,7 +167,7 @@ def test_each_step_gets_its_machine(town: list[dict[str, Any]]) -> None:
     assert placed["exec-eval"]["imagePullSecret"][0]["secretName"] == "regcred"
 
 
-def test_a_recipe_of_any_text_is_in_the_pipeline_as_it_is() -> None:
+def test_any_source_text_is_in_the_pipeline_unchanged() -> None:
     source = "NOTE = \"python3 {{$.x}} 'quoted' ü\"\n\ndef get_config(runner, root_uri): pass\n"
     recipe = Recipe("My Recipe!", source)
     spec, _ = yaml.safe_load_all(compile_pipeline(recipe, Profile(), store=STORE))
@@ -178,7 +178,7 @@ def test_a_recipe_of_any_text_is_in_the_pipeline_as_it_is() -> None:
 
 
 @pytest.mark.parametrize("name", ["source", "recipe", "job", "step", "template", "items", "given"])
-def test_a_parameter_may_have_a_name_that_is_used_inside(name: str) -> None:
+def test_a_parameter_may_have_a_name_that_is_used_internally(name: str) -> None:
     recipe = Recipe("towns", f"def get_config(runner, {name}: int = 1): pass\n")
     spec, _ = yaml.safe_load_all(compile_pipeline(recipe, Profile(), store=STORE))
     assert name in spec["root"]["inputDefinitions"]["parameters"]

@@ -1,4 +1,4 @@
-"""A recipe's parameters as the inputs of a pipeline, there and back."""
+"""A recipe's parameters as the inputs of a pipeline, encoded and decoded."""
 
 from __future__ import annotations
 
@@ -42,10 +42,10 @@ def of(source: str) -> dict[str, PipelineInput]:
     return {one.name: one for one in pipeline_inputs(Recipe("towns", source), "s3://b/x")}
 
 
-def test_inputs_have_the_types_that_kubeflow_shows_and_the_recipes_defaults() -> None:
+def test_inputs_have_the_types_of_kubeflow_and_the_defaults_of_the_recipe() -> None:
     found = of(SOURCE)
-    told = {name: (one.kind, one.default, one.as_json) for name, one in found.items()}
-    assert told == {
+    fields = {name: (one.kind, one.default, one.as_json) for name, one in found.items()}
+    assert fields == {
         "raw_uri": (str, REQUIRED, False),
         "lr": (float, 1.0, False),
         "epochs": (int, 12, False),
@@ -67,15 +67,15 @@ def test_inputs_have_the_types_that_kubeflow_shows_and_the_recipes_defaults() ->
     assert type(found["lr"].default) is float
 
 
-def test_a_recipe_with_a_seed_keeps_its_own() -> None:
+def test_the_seed_of_a_recipe_is_its_own_input() -> None:
     found = of("def get_config(runner, root_uri, seed: int = 7): pass")
     assert found[SEED].default == 7
     assert list(found) == [SEED, SPLITS, STORE, "rvlab_experiment", RUN]
 
 
 @pytest.mark.parametrize("name", ["splits", "rvlab_run", "rvlab_store"])
-def test_a_parameter_with_a_name_of_ours_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input"):
+def test_a_parameter_with_the_name_of_an_own_input_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=f"the parameter '{name}' cannot be an input"):
         of(f"def get_config(runner, {name}=1): pass")
 
 
@@ -91,17 +91,17 @@ VALUES = st.recursive(
 
 
 @given(VALUES)
-def test_any_value_comes_back_through_json_text(value: Any) -> None:
+def test_any_value_is_decoded_from_its_json_text(value: Any) -> None:
     one = PipelineInput("x", str, "null", as_json=True)
     assert one.decode(one.encode(value)) == value
 
 
-def test_whole_numbers_in_lists_that_came_as_floats_are_whole_again() -> None:
+def test_integers_in_lists_are_restored_from_floats() -> None:
     sizes = PipelineInput("sizes", list)
     assert json.dumps(sizes.decode([1.0, 2.5, {"a": 3.0}])) == '[1, 2.5, {"a": 3}]'
 
 
-def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
+def test_text_from_the_form_is_decoded_as_json_if_it_is_json() -> None:
     one = PipelineInput("maybe", str, "null", as_json=True)
     assert one.decode("0.5") == 0.5
     assert one.decode("resnet18") == "resnet18"
@@ -112,27 +112,27 @@ def test_what_somebody_types_into_the_form_is_text_unless_it_is_json() -> None:
 @pytest.mark.parametrize(
     ("value", "said"),
     [
-        ("run python3 now", "holds 'python3', which Kubeflow would replace"),
-        ("{{$.inputs}}", r"holds '\{\{', which Kubeflow"),
-        ({"a": ["{{item}}"]}, r"holds '\{\{', which Kubeflow"),
-        (float("inf"), "is inf. Give a finite number"),
-        (2**53 + 1, r"as floats, which are exact up to 9007199254740992\. Give no"),
-        ([1, {"a": -(2**60)}], "holds numbers as floats"),
+        ("run python3 now", "contains 'python3', which Kubeflow would replace"),
+        ("{{$.inputs}}", r"contains '\{\{', which Kubeflow"),
+        ({"a": ["{{item}}"]}, r"contains '\{\{', which Kubeflow"),
+        (float("inf"), "must be finite, got inf"),
+        (2**53 + 1, r"as floats, which are exact up to 9007199254740992\. Use a smaller"),
+        ([1, {"a": -(2**60)}], "stores numbers as floats"),
     ],
 )
-def test_a_value_that_would_not_arrive_unharmed_is_refused(value: object, said: str) -> None:
+def test_a_value_that_kubeflow_would_change_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         pipeline_arguments([PipelineInput("x", str)], {"x": value})
 
 
-def test_inputs_that_no_command_holds_are_refused() -> None:
+def test_inputs_that_are_too_long_for_a_command_are_refused() -> None:
     long = {"scenes": ["s3://bucket/scene.tif"] * 5000, "lr": 0.1}
     with pytest.raises(SpecError, match=r"have 1\d{5} characters, 'scenes' 1\d{5} of them"):
         pipeline_arguments([PipelineInput("scenes", list), PipelineInput("lr", float)], long)
 
 
 @pytest.mark.parametrize(("lines", "plain"), [(1, True), (900, True), (20_000, False)])
-def test_a_long_recipe_is_packed_and_comes_back(lines: int, plain: bool) -> None:
+def test_a_long_recipe_is_compressed_and_restored(lines: int, plain: bool) -> None:
     line = "# s3://bucket/scene-000.tif ü {{$.x}}\n"
     recipe = Recipe("towns", f"{line * lines}def get_config(runner): pass\n")
     text = pack_source(recipe)
@@ -141,13 +141,13 @@ def test_a_long_recipe_is_packed_and_comes_back(lines: int, plain: bool) -> None
     assert (base64.b64encode(recipe.source.encode()).decode() == text) == plain
 
 
-def test_a_recipe_that_no_command_holds_is_refused() -> None:
+def test_a_recipe_that_is_too_long_for_a_command_is_refused() -> None:
     noise = random.Random(1).randbytes(100_000).hex()
     with pytest.raises(SpecError, match=r"towns is too long for a pipeline: \d+ characters"):
         pack_source(Recipe("towns", f"# {noise}\ndef get_config(runner): pass\n"))
 
 
-def test_braces_of_nested_values_are_no_harm() -> None:
+def test_nested_braces_in_values_are_allowed() -> None:
     value = {"a": {"b": {"c": [{"d": {}}]}}}
     assert pipeline_arguments([PipelineInput("x", dict)], {"x": value}) == {"x": value}
     assert (
@@ -157,6 +157,6 @@ def test_braces_of_nested_values_are_no_harm() -> None:
 
 
 @pytest.mark.parametrize("name", ["größe", "_x", "self"])
-def test_a_name_that_no_input_can_have_is_refused(name: str) -> None:
-    with pytest.raises(SpecError, match=f"a parameter '{name}' cannot be an input of a pipeline"):
+def test_a_parameter_with_an_invalid_input_name_is_refused(name: str) -> None:
+    with pytest.raises(SpecError, match=f"the parameter '{name}' cannot be an input of a pipeline"):
         of(f"def get_config(runner, {name}=1): pass")

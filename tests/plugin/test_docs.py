@@ -1,4 +1,4 @@
-"""What docs/kubeflow.md says of the settings is what they are."""
+"""The settings in docs/kubeflow.md equal those of the code."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def blocks(language: str) -> list[str]:
 
 
 @pytest.mark.parametrize("block", blocks("toml"))
-def test_every_settings_file_is_one(
+def test_every_settings_file_in_the_page_is_valid(
     block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("RVLAB_PROFILE", raising=False)
@@ -40,7 +40,7 @@ def test_every_settings_file_is_one(
     assert load_profile(path=path) == load_profile(name[1], path)
 
 
-def test_the_first_settings_file_is_whole(tmp_path: Path) -> None:
+def test_the_first_settings_file_is_complete(tmp_path: Path) -> None:
     path = tmp_path / "rvlab.toml"
     path.write_text(blocks("toml")[0])
     made = load_profile("kind", path)
@@ -68,7 +68,7 @@ def test_the_table_of_settings_has_every_key_and_its_default() -> None:
     assert said == known
 
 
-def test_its_cells_are_python_and_its_runs_have_these_parameters() -> None:
+def test_the_cells_are_python_and_their_parameters_exist() -> None:
     calls = [
         node
         for block in blocks("python")
@@ -83,7 +83,7 @@ def test_its_cells_are_python_and_its_runs_have_these_parameters() -> None:
         recipe.bind({k: v for k, v in given.items() if k not in ("experiment", "splits")})
 
 
-def test_its_links_lead_somewhere() -> None:
+def test_the_links_have_targets() -> None:
     anchors = {
         re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
         for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
@@ -95,7 +95,7 @@ def test_its_links_lead_somewhere() -> None:
             assert (ROOT / "docs" / target).exists()
 
 
-def test_its_command_lines_are_rvlabs() -> None:
+def test_the_command_lines_are_valid() -> None:
     from rvlab.cli._parser import build_parser
 
     lines = re.findall(r"^    rvlab (.*)$", PAGE, re.MULTILINE)

@@ -1,4 +1,4 @@
-"""``rastervision run rvlab``: Raster Vision's own command line, rvlab's runs."""
+"""``rastervision run rvlab``: Raster Vision's own command line with rvlab's runs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def environ(store: Path) -> dict[str, str]:
 
 @dataclass(frozen=True)
 class Submitted:
-    """What the command line printed, and the run that it started."""
+    """The output of the command line, and the run that it started."""
 
     store: Path
     printed: list[str]
@@ -57,7 +57,7 @@ def submitted(tmp_path_factory: pytest.TempPathFactory) -> Submitted:
 
 @pytest.fixture
 def run_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
-    """The command ``run`` that ``rastervision`` has, with an empty store."""
+    """Return the command ``run`` of ``rastervision``, with an empty store."""
     from rastervision.pipeline import registry_
 
     for name, value in environ(tmp_path / "store").items():
@@ -82,7 +82,7 @@ def test_parameters_are_columns_with_the_types_of_the_signature(submitted: Submi
 
 
 def sorted_groups(text: str) -> dict[str, object]:
-    """A config whose groups of scenes, which are sets, are in order."""
+    """Return a config whose scene groups, which are sets, are sorted."""
 
     def ordered(found: dict[str, object]) -> dict[str, object]:
         if "train_scenes" in found and isinstance(found["train_scenes"], list):
@@ -94,7 +94,7 @@ def sorted_groups(text: str) -> dict[str, object]:
 
 
 @pytest.mark.slow
-def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_where_they_were(
+def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_unchanged(
     submitted: Submitted, run_command: Command, tmp_path: Path
 ) -> None:
     saved = Path(submitted.row["uri"]) / "rv" / "pipeline-config.json"
@@ -124,14 +124,14 @@ def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_where_th
         ((TINY, "-a", "lrr", "0.1"), "tiny has no parameter 'lrr'. Did you mean 'lr'?"),
         ((TINY, "-a", "lr", "fast"), "tiny: the parameter 'lr' is float, but 'fast' was given"),
         ((TINY, "-a", "root_uri", "/x"), "tiny: 'root_uri' is filled in by rvlab. Leave it out."),
-        ((TINY, "--splits", "0"), "splits is 0, but it is a whole number from 1 to 10000."),
-        ((TINY, "train", "predict"), "rvlab runs all steps of a config. Leave 'train predict' out"),
+        ((TINY, "--splits", "0"), "splits must be an integer from 1 to 10000, got 0."),
+        ((TINY, "train", "predict"), "rvlab runs all steps of a config. Omit 'train predict'"),
         ((TINY.with_name("tyny.py"),), "There is no recipe file"),
         (("nowhere.json",), "'nowhere.json' cannot be read as a saved config"),
-        (("some.json", "-a", "lr", "1"), "A saved config takes no parameters. Leave 'lr' out."),
+        (("some.json", "-a", "lr", "1"), "A saved config has no parameters. Omit 'lr'."),
     ],
 )
-def test_what_cannot_run_is_told_in_a_sentence_and_starts_nothing(
+def test_an_invalid_request_is_a_one_line_error_and_starts_nothing(
     run_command: Command, args: tuple[object, ...], said: str, tmp_path: Path
 ) -> None:
     result = typed(run_command, "rvlab", *args)
@@ -142,7 +142,7 @@ def test_what_cannot_run_is_told_in_a_sentence_and_starts_nothing(
     assert not (tmp_path / "store" / "typed").exists()
 
 
-def test_without_an_engine_named_it_asks_for_kubeflow(
+def test_the_default_engine_is_kubeflow(
     run_command: Command, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.delenv("RVLAB_ENGINE")
@@ -161,18 +161,18 @@ def test_the_runner_is_in_raster_visions_registry(tmp_path: Path) -> None:
 
     runner = registry_.get_runner("rvlab")()
     assert isinstance(runner, Runner)
-    with pytest.raises(NotImplementedError, match="no single command"):
+    with pytest.raises(NotImplementedError, match="not single commands"):
         runner.run_command(["make"])
 
 
-def test_its_help_is_raster_visions_own(run_command: Command) -> None:
+def test_the_help_is_that_of_raster_vision(run_command: Command) -> None:
     from rastervision.pipeline.cli import run as own
 
     assert typed(run_command, "--help").output == typed(own, "--help").output
 
 
 @pytest.mark.slow
-def test_raster_vision_runs_as_ever_beside_it(tmp_path: Path) -> None:
+def test_raster_visions_own_runners_still_work(tmp_path: Path) -> None:
     recipe = tmp_path / "analyze_only.py"
     recipe.write_text(
         "from tests.data.tiny import get_config as tiny\n"
@@ -194,6 +194,6 @@ def test_raster_vision_runs_as_ever_beside_it(tmp_path: Path) -> None:
         text=True,
         check=False,
     )
-    # There is no model to bundle yet: what counts is that Raster Vision came as far as that.
+    # There is no model to bundle; reaching the bundle step is sufficient.
     assert "Running bundle command" in done.stdout, done.stderr
     assert (tmp_path / "out" / "pipeline-config.json").exists()

@@ -149,8 +149,8 @@ def test_a_link_in_an_allowed_folder_leads_to_where_it_leads(
 @pytest.mark.parametrize(
     ("text", "why"),
     [
-        ("[read]\nallow = '/data'\n", "is to be a list of folders and URLs, not '/data'"),
-        ("[read]\nalow = []\n", r"\[read\] in .* has the key 'alow'; it takes `allow` only"),
+        ("[read]\nallow = '/data'\n", "must be a list of folders and URLs, got '/data'"),
+        ("[read]\nalow = []\n", r"\[read\] in .* has the unknown key 'alow'; use `allow`"),
         ("[read\n", "cannot be read"),
     ],
 )
@@ -163,7 +163,7 @@ def test_settings_that_say_nonsense_are_named(
     with pytest.raises(SpecError, match=why):
         is_allowed("/x", REMOTE)
     monkeypatch.setenv(ALLOW, "/data")
-    with pytest.raises(SpecError, match="is '/data', but it is to hold a JSON list"):
+    with pytest.raises(SpecError, match="is '/data', but it must hold a JSON list"):
         is_allowed("/x", REMOTE)
 
 

@@ -1,4 +1,4 @@
-"""What tests of several stores share."""
+"""Fixtures for several kinds of stores."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvlab.store.server import Server
 
 @pytest.fixture(params=["folder", "s3", "memory"])
 def store(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """A store of each kind, with nothing in it."""
+    """Return an empty store of each kind."""
     if request.param == "folder":
         return Store(tmp_path / "store")
     if request.param == "memory":

@@ -1,4 +1,4 @@
-"""One set of settings says the same to every library, and never says the secret."""
+"""S3 settings in the form of each library, without the secret in any output."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ KEY, SECRET, TOKEN = "the-key", "the-secret", "the-token"
 HERE = S3Access("http://127.0.0.1:8333", KEY, SECRET, TOKEN, "eu-central-1")
 
 
-def test_the_standard_variables_are_read() -> None:
+def test_from_environ_reads_the_standard_variables() -> None:
     found = S3Access.from_environ(
         {
             "AWS_ENDPOINT_URL": "http://127.0.0.1:8333",
@@ -23,21 +23,21 @@ def test_the_standard_variables_are_read() -> None:
     assert found == HERE
 
 
-def test_an_empty_environment_is_amazon_in_its_first_region() -> None:
+def test_an_empty_environment_means_amazon_in_us_east_1() -> None:
     assert S3Access.from_environ({}) == S3Access(None, None, None, None, "us-east-1")
 
 
-def test_the_endpoint_of_s3_alone_goes_before_that_of_all_services() -> None:
+def test_the_endpoint_of_s3_takes_precedence_over_that_of_all_services() -> None:
     both = {"AWS_ENDPOINT_URL_S3": "http://s3", "AWS_ENDPOINT_URL": "http://all"}
     assert S3Access.from_environ(both).endpoint == "http://s3"
     assert S3Access.from_environ({"AWS_ENDPOINT_URL_S3": "", **both}).endpoint == "http://s3"
 
 
-def test_a_variable_that_is_empty_says_nothing() -> None:
+def test_empty_variables_are_ignored() -> None:
     assert S3Access.from_environ({"AWS_ENDPOINT_URL": "", "AWS_REGION": ""}) == S3Access()
 
 
-def test_the_secrets_are_not_in_the_repr() -> None:
+def test_secrets_are_not_in_the_repr() -> None:
     for text in (repr(HERE), str(HERE), f"{HERE!r}", f"{[HERE]}"):
         assert "127.0.0.1:8333" in text
         assert not any(secret in text for secret in (KEY, SECRET, TOKEN))
@@ -53,7 +53,7 @@ def test_the_secrets_are_not_in_the_repr() -> None:
         S3Access(),
     ],
 )
-def test_a_child_reads_the_settings_that_its_parent_had(settings: S3Access) -> None:
+def test_a_child_process_reads_the_settings_of_its_parent(settings: S3Access) -> None:
     assert S3Access.from_environ(settings.environ()) == settings
 
 
@@ -63,7 +63,7 @@ def test_a_child_does_not_inherit_the_token_or_the_endpoint_of_another_s3() -> N
     assert S3Access.from_environ({**other, **settings.environ()}) == settings
 
 
-def test_gdal_is_told_all_three_words_of_an_endpoint_or_none() -> None:
+def test_gdal_options_are_complete_or_empty() -> None:
     assert HERE.gdal_options() == {
         "AWS_S3_ENDPOINT": "127.0.0.1:8333",
         "AWS_HTTPS": "NO",
@@ -73,7 +73,7 @@ def test_gdal_is_told_all_three_words_of_an_endpoint_or_none() -> None:
     assert S3Access(access_key=KEY, secret_key=SECRET).gdal_options() == {}
 
 
-def test_fsspec_is_told_what_s3fs_takes() -> None:
+def test_storage_options_are_those_of_s3fs() -> None:
     assert HERE.storage_options() == {
         "client_kwargs": {"region_name": "eu-central-1"},
         "endpoint_url": "http://127.0.0.1:8333",
@@ -84,5 +84,5 @@ def test_fsspec_is_told_what_s3fs_takes() -> None:
     assert S3Access().storage_options() == {"client_kwargs": {"region_name": "us-east-1"}}
 
 
-def test_it_can_be_a_key() -> None:
+def test_an_access_is_hashable() -> None:
     assert len({HERE, S3Access(), S3Access()}) == 2

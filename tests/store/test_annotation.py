@@ -1,4 +1,4 @@
-"""Edits of runs, each a key of its own, and what is left of a run that is removed: nothing."""
+"""Annotations, each in a key of its own, and the deletion of runs with all their keys."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rvlab.store.delete import delete_runs
 from rvlab.store.run_listing import finish_run, list_runs, register_runs
 
 
-def made(store: Store, number: int, experiment: str = "towns") -> Run:
+def ended_run(store: Store, number: int, experiment: str = "towns") -> Run:
     run = Run(store.uri, experiment, f"20261123-154201-{number:06x}")
     for name in ("spec.json", "rv/train/log.csv", "steps/train.json"):
         store.put(run.key(*name.split("/")), b"{}")
@@ -22,8 +22,8 @@ def made(store: Store, number: int, experiment: str = "towns") -> Run:
     return run
 
 
-def test_each_edit_is_a_key_of_its_own_and_the_last_has_the_say(store: Store) -> None:
-    first, second = made(store, 0), made(store, 1)
+def test_each_annotation_is_a_key_of_its_own(store: Store) -> None:
+    first, second = ended_run(store, 0), ended_run(store, 1)
     annotation.write_annotations(store, [first, second], "me@here", tags_added=("good",))
     annotation.write_annotations(store, [first], "me@here", tags_added=("final",), note="old")
     annotation.write_annotations(
@@ -35,8 +35,8 @@ def test_each_edit_is_a_key_of_its_own_and_the_last_has_the_say(store: Store) ->
     assert all(re.fullmatch(shape, key) for key in keys)
 
 
-def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None:
-    first, second = made(store, 0), made(store, 1)
+def test_a_deleted_run_leaves_no_key_and_no_folder(store: Store) -> None:
+    first, second = ended_run(store, 0), ended_run(store, 1)
     store.put("_data/town/scene.tif", b"it stays")
     annotation.write_annotations(store, [first, second], "me@here", note="x")
     delete_runs(store, [first])
@@ -47,11 +47,11 @@ def test_a_run_that_is_removed_leaves_no_key_and_no_folder(store: Store) -> None
     delete_runs(store, [second])
     assert store.folders() == ["_data"]
     assert [key for key, _ in store.files()] == ["_data/town/scene.tif"]
-    delete_runs(store, [second])  # it is gone already
+    delete_runs(store, [second])  # deleted already
 
 
-def test_an_index_goes_with_the_last_run_and_a_file_of_somebodys_stays(store: Store) -> None:
-    first, second = made(store, 0), made(store, 1)
+def test_the_cache_is_deleted_with_the_last_run_and_other_files_remain(store: Store) -> None:
+    first, second = ended_run(store, 0), ended_run(store, 1)
     store.put("towns/cache/events/x.json", b"{}")
     store.put("towns/README.txt", b"mine")
     delete_runs(store, [first])
@@ -61,20 +61,27 @@ def test_an_index_goes_with_the_last_run_and_a_file_of_somebodys_stays(store: St
     assert store.folders("towns/") == []
 
 
-def test_what_makes_the_row_goes_last(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    run = made(store, 0)
+def test_the_keys_that_list_a_run_are_deleted_last(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = ended_run(store, 0)
     annotation.write_annotations(store, [run], "me@here", note="x")
-    gone: list[str] = []
+    deleted: list[str] = []
     delete = store._objects.delete
-    monkeypatch.setattr(store._objects, "delete", lambda key: gone.append(key) or delete(key))
+    monkeypatch.setattr(store._objects, "delete", lambda key: deleted.append(key) or delete(key))
     delete_runs(store, [run])
-    assert gone[0].startswith("towns/annotations/")
-    assert gone[-4:] == [run.step_key("train"), run.key("spec.json"), run.end_key, run.active_key]
+    assert deleted[0].startswith("towns/annotations/")
+    assert deleted[-4:] == [
+        run.step_key("train"),
+        run.key("spec.json"),
+        run.end_key,
+        run.active_key,
+    ]
 
 
-def test_an_empty_folder_that_a_program_left_on_the_disk_goes_too(tmp_path: Path) -> None:
+def test_empty_folders_on_the_disk_are_deleted_with_the_run(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
-    run = made(store, 0)
+    run = ended_run(store, 0)
     folder = tmp_path / "store" / run.prefix
     (folder / "rv" / "predict" / "empty").mkdir(parents=True)
     (folder / "rv" / "model.zip#1").write_bytes(b"an upload that was cut off")

@@ -1,4 +1,4 @@
-"""Concurrent calls: each is made once, they are bounded, and the first that fails ends them."""
+"""Concurrent calls: one per key, bounded in number, stopped by the first exception."""
 
 from __future__ import annotations
 

@@ -19,7 +19,7 @@ MESSAGE = "was written by a version of rvlab before 0.1.0. Convert it once with:
 
 @pytest.fixture(params=["folder", "s3"])
 def old(request: pytest.FixtureRequest, tmp_path: Path) -> Store:
-    """A store that a version before 0.1.0 has written: four runs, annotations, cache blocks."""
+    """Return a store of a version before 0.1.0: four runs, annotations, cache blocks."""
     with zipfile.ZipFile(OLD) as archive:
         archive.extractall(tmp_path / "old")
     if request.param == "folder":
@@ -124,7 +124,7 @@ def test_a_store_of_a_later_layout_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("number", [True, 0, -1, "1", None, 1.5])
-def test_a_layout_number_that_is_not_one_is_an_error(tmp_path: Path, number: Any) -> None:
+def test_an_invalid_layout_number_is_an_error(tmp_path: Path, number: Any) -> None:
     store = Store(tmp_path)
     store.put_json(KEY, {"schema": number})
     with pytest.raises(StoreError, match="which is not a layout number"):

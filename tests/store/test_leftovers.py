@@ -1,4 +1,4 @@
-"""What interrupted submissions and ends left is found and removed, and nothing else is."""
+"""Leftovers of interrupted submissions and ends are found and removed, and nothing else."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def store(tmp_path: Path) -> Store:
 
 
 def run(store: Store, number: int, *names: str) -> Run:
-    """A run with some keys in its folder."""
+    """Return a run with some keys in its folder."""
     found = Run(store.uri, "towns", f"20261123-154201-{number:06x}")
     for name in names:
         store.put(found.key(name), b"{}")
@@ -42,13 +42,13 @@ def kinds(store: Store, older_than_s: float = 0) -> dict[str, str]:
 
 
 def aged(store: Store, hours: float = 2) -> None:
-    """Everything in the store was written some hours ago."""
+    """Set the time of all keys in the store to some hours ago."""
     moment = time.time() - 3600 * hours
     for key, _ in store.files():
         os.utime(Path(store.uri, key), (moment, moment))
 
 
-def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
+def test_only_unlisted_folders_and_stale_marks_are_leftovers(store: Store) -> None:
     early, late = run(store, 1, "recipe.py"), run(store, 2, "recipe.py", "spec.json")
     ran = run(store, 3, "recipe.py", "spec.json", "steps/train.json")
     active, ended, stale = (run(store, n, "recipe.py", "spec.json") for n in (4, 5, 6))
@@ -70,11 +70,11 @@ def test_only_what_no_table_shows_is_left_over(store: Store) -> None:
     assert set(list_runs(store, "towns").ids) == {active.id, ended.id, stale.id}
     assert list_runs(store, "towns").active == [active]
     assert early.id not in store.folders("towns/")
-    for kept in (ran, active, ended, stale):
-        assert store.exists(kept.key("spec.json"))
+    for remaining in (ran, active, ended, stale):
+        assert store.exists(remaining.key("spec.json"))
 
 
-def test_what_was_written_within_the_hour_may_be_under_way(store: Store) -> None:
+def test_recent_keys_may_belong_to_a_submission_in_progress(store: Store) -> None:
     run(store, 1, "recipe.py")
     assert kinds(store, 3600) == {}
     aged(store)
@@ -92,10 +92,10 @@ def test_a_run_that_is_listed_meanwhile_is_not_removed(store: Store) -> None:
 
 
 @pytest.mark.parametrize("at", range(5))
-def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
+def test_a_run_that_is_reopened_while_its_mark_is_deleted_remains_listed(
     store: Store, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Whichever request of the one the other falls between."""
+    """Delete the mark before each request of the reopening in turn."""
     one = run(store, 1, "spec.json")
     finish_run(store, one, {})
     register_runs(store, [one])
@@ -105,8 +105,8 @@ def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
     def other(method):
         def call(self, *args, **kwargs):
             nonlocal calls
-            mine, calls = calls, calls + 1
-            if mine == at:
+            number, calls = calls, calls + 1
+            if number == at:
                 monkeypatch.undo()
                 delete_stale_mark(self, one)
             return method(self, *args, **kwargs)
@@ -125,10 +125,10 @@ def test_a_run_that_is_reopened_while_its_mark_is_dropped_stays_listed(
 
 
 @pytest.mark.parametrize("at", range(3))
-def test_a_mark_that_is_dropped_while_its_run_is_reopened_is_put_back(
+def test_a_deleted_mark_is_restored_if_its_run_is_reopened_meanwhile(
     store: Store, at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The same, with the one in the place of the other."""
+    """Reopen the run before each request of the deletion in turn."""
     one = run(store, 1, "spec.json")
     finish_run(store, one, {})
     register_runs(store, [one])
@@ -152,7 +152,9 @@ def test_a_mark_that_is_dropped_while_its_run_is_reopened_is_put_back(
     assert list_runs(store, "towns").active == [one]
 
 
-def test_the_shell_lists_and_cleans(store: Store, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_shell_lists_and_removes_leftovers(
+    store: Store, capsys: pytest.CaptureFixture[str]
+) -> None:
     one = run(store, 1, "recipe.py")
     command = ["--store", store.uri, "clean"]
     assert main(command) == 0
@@ -168,6 +170,6 @@ def test_the_shell_lists_and_cleans(store: Store, capsys: pytest.CaptureFixture[
     assert store.files() == []
 
 
-def test_an_age_below_zero_is_refused(store: Store) -> None:
+def test_a_negative_age_is_refused(store: Store) -> None:
     with pytest.raises(SpecError, match=r"older_than_s must be 0 or more seconds, got -1"):
         Lab(store.uri).clean(older_than_s=-1)

@@ -1,4 +1,4 @@
-"""Each kind of storage keeps the contract, and says clearly when it cannot."""
+"""The storage contract for each kind of storage, and the errors of unreachable ones."""
 
 from __future__ import annotations
 
@@ -32,21 +32,21 @@ class TestLocalFolder(StorageContract):
     def store(self, tmp_path: Path) -> Store:
         return Store(tmp_path / "made on first use")
 
-    def test_a_folder_that_a_deletion_empties_is_gone(self, store: Store) -> None:
+    def test_a_folder_without_keys_is_deleted(self, store: Store) -> None:
         store.put("towns/run/steps/train.json", b"{}")
         store.put("towns/other/spec.json", b"{}")
         store.delete(["towns/run/steps/train.json"])
         assert store.folders("towns/") == ["other"]
 
-    def test_what_it_lists_by_itself_is_what_obstore_lists(self, store: Store) -> None:
+    def test_the_scan_of_a_folder_equals_the_listing_of_obstore(self, store: Store) -> None:
         for key in ("towns/a.json", "towns/deep/er/b", "towns/c", "roads/d"):
             store.put(key, key.encode())
-        mine = store.etags("towns/")
-        store.put("towns/an odd name", b"")  # obstore is asked then
-        theirs = store.etags("towns/")
-        assert theirs.pop("towns/an odd name")
-        assert mine == theirs
-        assert all(mine.values())
+        scanned = store.etags("towns/")
+        store.put("towns/an odd name", b"")  # a name that obstore must list
+        listed = store.etags("towns/")
+        assert listed.pop("towns/an odd name")
+        assert scanned == listed
+        assert all(scanned.values())
 
     def test_another_process_reads_plain_files(self, store: Store) -> None:
         store.put("towns/run/spec.json", b"{}")
@@ -80,7 +80,7 @@ SECRET = "s3cr3t-that-must-not-be-seen"
 
 @pytest.fixture
 def closed() -> str:
-    """An address at which nobody listens."""
+    """Return an address on which no process listens."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return f"http://127.0.0.1:{probe.getsockname()[1]}"
@@ -88,7 +88,7 @@ def closed() -> str:
 
 @pytest.fixture
 def silent() -> Iterator[str]:
-    """An address that takes connections and never says a word."""
+    """Yield an address that accepts connections and never answers."""
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
         listener.listen(64)
@@ -105,15 +105,15 @@ def calls(store: Store) -> dict[str, Any]:
     }
 
 
-def check_told(endpoint: str) -> None:
-    """Every call fails soon, names the endpoint and keeps the secret to itself."""
+def check_unreachable(endpoint: str) -> None:
+    """Check that every call fails soon, names the endpoint and hides the secret."""
     store = Store("s3://bucket/prefix", S3Access(endpoint, "the-key", SECRET))
 
     def failure(call: Any) -> tuple[StoreUnreachable, float]:
         start = time.monotonic()
-        with pytest.raises(StoreUnreachable) as told:
+        with pytest.raises(StoreUnreachable) as caught:
             call()
-        return told.value, time.monotonic() - start
+        return caught.value, time.monotonic() - start
 
     with ThreadPoolExecutor(5) as pool:
         failures = dict(zip(calls(store), pool.map(failure, calls(store).values()), strict=True))
@@ -122,7 +122,7 @@ def check_told(endpoint: str) -> None:
         assert took_s < 120, name  # obstore by itself tries for 180 s
         assert str(exc) == (
             f"The bucket 'bucket' at {endpoint} cannot be reached. "
-            "Is it running, and is AWS_ENDPOINT_URL right?"
+            "Check that it runs, and AWS_ENDPOINT_URL."
         )
         check_no_secret(exc, SECRET)
 
@@ -135,50 +135,52 @@ def check_no_secret(exc: BaseException, secret: str) -> None:
         if one is not None and one not in seen:
             seen.append(one)
             todo += [one.__cause__, one.__context__]
-    said = [repr(one) + str(one) + repr(one.args) for one in seen]
-    said += traceback.format_exception(exc)
-    assert not [text for text in said if secret in text]
+    shown = [repr(one) + str(one) + repr(one.args) for one in seen]
+    shown += traceback.format_exception(exc)
+    assert not [text for text in shown if secret in text]
 
 
-def test_a_closed_port_is_told_by_its_address_and_without_the_secret(closed: str) -> None:
-    check_told(closed)
+def test_a_closed_port_is_reported_with_its_address_and_without_the_secret(closed: str) -> None:
+    check_unreachable(closed)
 
 
-def test_a_socket_that_never_answers_is_told_within_15_s(silent: str) -> None:
-    check_told(silent)
+def test_a_socket_that_never_answers_is_reported_as_unreachable(silent: str) -> None:
+    check_unreachable(silent)
 
 
-def test_a_host_without_an_address_is_told(closed: str) -> None:
-    check_told("http://no-such-host.invalid:9000")
+def test_a_host_without_an_address_is_reported_as_unreachable(closed: str) -> None:
+    check_unreachable("http://no-such-host.invalid:9000")
 
 
 @pytest.mark.parametrize("endpoint", ["localhost:9000", "127.0.0.1:9000", "http://", "no url"])
-def test_an_endpoint_that_is_no_url_is_told_before_anything_is_sent(endpoint: str) -> None:
+def test_an_endpoint_that_is_not_a_url_is_refused_before_any_request(endpoint: str) -> None:
     store = Store("s3://bucket", S3Access(endpoint, "the-key", SECRET))
-    with pytest.raises(StoreError, match=r"is no URL\. Write AWS_ENDPOINT_URL as http://host:port"):
+    with pytest.raises(
+        StoreError, match=r"is not a URL\. Set AWS_ENDPOINT_URL as http://host:port"
+    ):
         store.get("k")
 
 
 @pytest.mark.parametrize("wrong", [{"secret_key": SECRET}, {"access_key": "nobody"}])
-def test_wrong_credentials_are_called_wrong_and_not_shown(s3: Server, wrong: Any) -> None:
+def test_wrong_credentials_are_reported_and_not_shown(s3: Server, wrong: Any) -> None:
     used = access(s3, **wrong)
     for name, call in calls(Store(f"s3://{s3.bucket}/refused", used)).items():
-        with pytest.raises(StoreError, match="refused the credentials") as told:
+        with pytest.raises(StoreError, match="refused the credentials") as caught:
             call()
-        assert not isinstance(told.value, StoreUnreachable), name
-        assert f"The bucket {s3.bucket!r} at {s3.endpoint}" in str(told.value)
-        check_no_secret(told.value, str(used.secret_key))
+        assert not isinstance(caught.value, StoreUnreachable), name
+        assert f"The bucket {s3.bucket!r} at {s3.endpoint}" in str(caught.value)
+        check_no_secret(caught.value, str(used.secret_key))
 
 
-def test_a_bucket_that_is_not_there_is_called_so(s3: Server) -> None:
+def test_a_missing_bucket_is_reported(s3: Server) -> None:
     with pytest.raises(
         StoreError,
-        match=r"^The bucket 'nosuch' at .* does not exist\. Make it first, or name another store",
+        match=r"^The bucket 'nosuch' at .* does not exist\. Create it first, or name another store",
     ):
         Store("s3://nosuch/prefix", access(s3)).get("k")
 
 
-# SeaweedFS lists a bucket that is not there as empty; Amazon, MinIO and Ceph answer like this.
+# SeaweedFS lists a missing bucket as empty; Amazon, MinIO and Ceph answer like this.
 class _NoBucket(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         body = b"<Error><Code>NoSuchBucket</Code><Message>no</Message></Error>"
@@ -192,7 +194,7 @@ class _NoBucket(BaseHTTPRequestHandler):
         """Print nothing."""
 
 
-def test_listing_a_bucket_that_is_not_there_is_told_alike() -> None:
+def test_listing_a_missing_bucket_is_reported_in_the_same_way() -> None:
     with HTTPServer(("127.0.0.1", 0), _NoBucket) as server:
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
@@ -206,7 +208,7 @@ def test_listing_a_bucket_that_is_not_there_is_told_alike() -> None:
             thread.join()
 
 
-def test_what_the_environment_says_of_another_s3_is_not_taken(
+def test_environment_variables_of_another_s3_are_ignored(
     s3: Server, monkeypatch: pytest.MonkeyPatch, closed: str
 ) -> None:
     monkeypatch.setenv("AWS_SESSION_TOKEN", "of-another-account")
@@ -217,7 +219,9 @@ def test_what_the_environment_says_of_another_s3_is_not_taken(
     assert store.get("k") == b"v"
 
 
-def test_a_child_process_reaches_the_store_whatever_it_inherits(s3: Server, closed: str) -> None:
+def test_a_child_process_opens_the_store_with_any_inherited_variables(
+    s3: Server, closed: str
+) -> None:
     store = Store(f"s3://{s3.bucket}/child", access(s3))
     store.put("k", b"from the parent")
     inherited = {"AWS_SESSION_TOKEN": "of-another-account", "AWS_ENDPOINT_URL_S3": closed}
@@ -238,18 +242,20 @@ print(json.dumps([Store({store.uri!r}).get("k").decode(), body.decode()]))
     assert json.loads(done.stdout) == ["from the parent", "from the parent"]
 
 
-# What cannot be a store
+# Invalid stores
 
 
-def test_a_folder_that_cannot_be_made_is_named(tmp_path: Path) -> None:
+def test_a_folder_that_cannot_be_created_is_named(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("not a folder")
-    with pytest.raises(StoreError, match=r"^The store folder .*/file/store cannot be made: Not a"):
+    with pytest.raises(
+        StoreError, match=r"^The store folder .*/file/store cannot be created: Not a"
+    ):
         Store(tmp_path / "file" / "store").files()
 
 
-def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
+def test_a_read_only_folder_is_reported(tmp_path: Path) -> None:
     if os.geteuid() == 0:
-        pytest.skip("root may write everywhere")
+        pytest.skip("root can write to any folder")
     tmp_path.chmod(0o500)
     try:
         with pytest.raises(StoreError, match=f"^The folder {tmp_path} "):
@@ -258,14 +264,14 @@ def test_a_folder_that_may_not_be_written_is_told(tmp_path: Path) -> None:
         tmp_path.chmod(0o700)
 
 
-def test_a_key_cannot_climb_out_of_its_store(tmp_path: Path) -> None:
-    with pytest.raises(StoreError, match=r"^'\.\./x' cannot be a key: "):
+def test_a_key_cannot_leave_its_store(tmp_path: Path) -> None:
+    with pytest.raises(StoreError, match=r"^'\.\./x' is not a valid key: "):
         Store(tmp_path / "store").put("../x", b"")
     assert not (tmp_path / "x").exists()
 
 
-def test_a_scheme_that_nobody_knows_is_refused() -> None:
-    with pytest.raises(SpecError, match="'teapot://short' is no store that fsspec knows"):
+def test_an_unknown_scheme_is_refused() -> None:
+    with pytest.raises(SpecError, match="fsspec cannot open 'teapot://short' as a store"):
         Store("teapot://short").files()
 
 

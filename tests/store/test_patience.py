@@ -1,4 +1,4 @@
-"""For how long a store is waited for, and who sets it."""
+"""For how many seconds a store is retried, and the settings for it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from rvlab.store.patience import duration_text, patience_s
 from tests.conftest import TINY
 
 
-def test_ten_minutes_unless_the_variable_says_otherwise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_step_waits_ten_minutes_unless_the_variable_is_set(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     monkeypatch.delenv("RVLAB_PATIENCE_S", raising=False)
     assert patience_s() == 600
     assert patience_s({"RVLAB_PATIENCE_S": ""}) == 600
@@ -27,7 +29,7 @@ def test_ten_minutes_unless_the_variable_says_otherwise(monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("text", ["ten minutes", "-1", "inf", "nan"])
-def test_a_wrong_setting_is_refused_before_a_run_is_submitted(
+def test_an_invalid_setting_is_refused_before_a_run_is_submitted(
     tmp_path: Path, text: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RVLAB_PATIENCE_S", text)
@@ -45,11 +47,11 @@ def test_a_patient_store_shares_its_connections() -> None:
 @pytest.mark.parametrize(
     ("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (119, "119 s"), (600, "10 min")]
 )
-def test_durations_are_said_in_seconds_or_minutes(seconds: float, text: str) -> None:
+def test_durations_are_formatted_in_seconds_or_minutes(seconds: float, text: str) -> None:
     assert duration_text(seconds) == text
 
 
-def test_what_lies_beside_a_patient_store_is_waited_for_too(
+def test_a_uri_beside_a_patient_store_has_the_same_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("rvlab.store.store._registered", {})

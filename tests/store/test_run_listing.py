@@ -1,4 +1,4 @@
-"""Which runs an experiment has: two listings, cut into pieces where many are known."""
+"""The run listing of an experiment, in pages that are requested concurrently."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def ended(store: Store, number: int) -> Run:
     return one
 
 
-def test_a_run_is_on_the_roll_from_its_start_to_its_deletion(store: Store) -> None:
+def test_a_run_is_listed_from_its_start_to_its_deletion(store: Store) -> None:
     one = run(store, 1)
     assert list_runs(store, "towns").ids == []
     assert not run_exists(store, one)
@@ -47,11 +47,12 @@ def test_a_run_is_on_the_roll_from_its_start_to_its_deletion(store: Store) -> No
     assert list_runs(store, "towns").active == [one]
 
 
-def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_nothing(
+def test_a_run_ends_once_and_a_mark_beside_its_end_is_ignored(
     store: Store,
 ) -> None:
     one = ended(store, 1)
-    register_runs(store, [one])  # as if the one who ended it had been killed before he took it away
+    # As if the process that ended it had been killed before deleting it.
+    register_runs(store, [one])
     assert list_runs(store, "towns").active == []
     with pytest.raises(KeyExists):
         finish_run(store, one, {"another": True})
@@ -59,7 +60,7 @@ def test_only_one_ends_a_run_and_a_key_that_is_left_open_beside_its_end_counts_n
     assert not store.exists(one.active_key)
 
 
-def test_an_end_that_is_written_anew_has_another_tag(store: Store) -> None:
+def test_a_rewritten_end_record_has_another_etag(store: Store) -> None:
     one, other = ended(store, 1), ended(store, 2)
     before = list_runs(store, "towns").end_etags
     store.put_json(one.end_key, {"number": 5})
@@ -69,28 +70,28 @@ def test_an_end_that_is_written_anew_has_another_tag(store: Store) -> None:
     assert after[one.id] == store.etag(one.end_key) == store.get_with_etag(one.end_key)[1]
 
 
-def test_runs_that_are_named_are_asked_for_one_by_one(store: Store) -> None:
-    one, other, gone = ended(store, 2), run(store, 1), run(store, 9)
+def test_named_runs_are_looked_up_one_by_one(store: Store) -> None:
+    one, other, missing = ended(store, 2), run(store, 1), run(store, 9)
     register_runs(store, [other])
-    found = lookup_runs(store, "towns", [one.id, gone.id, other.id, one.id])
-    assert found.ids == [one.id, gone.id, other.id]
+    found = lookup_runs(store, "towns", [one.id, missing.id, other.id, one.id])
+    assert found.ids == [one.id, missing.id, other.id]
     assert list(found.end_etags) == [one.id]
     assert not found.is_complete
     many = lookup_runs(store, "towns", [one.id, *(f"none-{n}" for n in range(40))])
     assert (many.end_etags, len(many.ids), many.is_complete) == (found.end_etags, 41, False)
 
 
-@pytest.mark.parametrize("gone", [[], [3, 6], [0, 11], list(range(12))])
-def test_a_listing_in_pieces_is_whole_whatever_has_changed_since(
-    store: Store, monkeypatch: pytest.MonkeyPatch, gone: list[int]
+@pytest.mark.parametrize("deleted", [[], [3, 6], [0, 11], list(range(12))])
+def test_a_listing_in_pages_is_complete_after_any_changes(
+    store: Store, monkeypatch: pytest.MonkeyPatch, deleted: list[int]
 ) -> None:
     monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
     runs = [ended(store, 10 * n) for n in range(12)]
     near = list_runs(store, "towns").ids
     assert list_runs(store, "towns", near).ids == near
-    store.delete([runs[n].end_key for n in gone])
+    store.delete([runs[n].end_key for n in deleted])
     new = [ended(store, number) for number in (1, 31, 35, 500)]
-    left = [one for n, one in enumerate(runs) if n not in gone]
+    left = [one for n, one in enumerate(runs) if n not in deleted]
     found = list_runs(store, "towns", near)
     assert found.runs == sorted([*left, *new])
     assert found == list_runs(store, "towns", near[::2])
@@ -120,7 +121,7 @@ def test_first_listing_is_complete_for_any_page_boundaries(
 
 
 @pytest.mark.parametrize("first", [True, False])
-def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
+def test_a_run_that_ends_during_the_listing_is_listed(
     store: Store, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
     monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
@@ -143,7 +144,7 @@ def test_a_run_that_ends_while_the_roll_is_listed_is_on_it(
     assert len(left) < 9
 
 
-def test_what_lies_beside_the_ends_is_no_run(store: Store) -> None:
+def test_other_keys_beside_the_end_records_are_not_runs(store: Store) -> None:
     one = ended(store, 1)
     for key in (
         "runs/ended/README",

@@ -32,7 +32,7 @@ STARTER = "import sys; from rvlab.store import server; print(server.start_server
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    home = tmp_path_factory.mktemp("server") / "a folder"  # not there yet, and with a space
+    home = tmp_path_factory.mktemp("server") / "a folder"  # missing, and with a space in its name
     yield home
     server.stop_server(home)
 
@@ -85,7 +85,7 @@ def mode(path: Path) -> int:
 
 
 def ask(port: int, path: str, context: ssl.SSLContext | None) -> bytes:
-    """What a port answers to a GET; nothing when it hangs up."""
+    """Return the answer of a port to a GET, empty if the connection is closed."""
     try:
         line = socket.create_connection(("127.0.0.1", port), timeout=5)
         with context.wrap_socket(line) if context else line as line:
@@ -95,7 +95,7 @@ def ask(port: int, path: str, context: ssl.SSLContext | None) -> bytes:
         return b""
 
 
-def test_start_is_found_by_every_later_process(running: Server, folder: Path) -> None:
+def test_a_running_server_is_found_by_later_processes(running: Server, folder: Path) -> None:
     assert server.start_server(folder) == running
     assert server.find_server(folder) == running
     child = subprocess.run(
@@ -105,7 +105,7 @@ def test_start_is_found_by_every_later_process(running: Server, folder: Path) ->
     assert processes(folder) == [running.pid]
 
 
-def test_a_folder_without_a_server_stays_as_it_is(tmp_path: Path) -> None:
+def test_a_folder_without_a_server_is_not_changed(tmp_path: Path) -> None:
     assert server.find_server(tmp_path / "none") is None
     assert server.stop_server(tmp_path / "none") is False
     assert server.stop_server(tmp_path) is False
@@ -122,7 +122,7 @@ def test_the_secret_is_in_one_private_file_only(running: Server, folder: Path) -
         assert mode(folder / name) == 0o600, name
 
 
-def test_only_the_right_secret_gets_in(running: Server, folder: Path) -> None:
+def test_only_requests_with_the_secret_are_accepted(running: Server, folder: Path) -> None:
     obstore.put(bucket(running), "guarded", b"treasure")
     with pytest.raises(PermissionDeniedError):
         obstore.get(bucket(running, secret_access_key="x" * 40), "guarded")
@@ -133,10 +133,10 @@ def test_only_the_right_secret_gets_in(running: Server, folder: Path) -> None:
     assert obstore.get(bucket(again), "guarded").bytes() == b"treasure"
 
 
-def test_no_other_port_talks_to_strangers(running: Server, folder: Path) -> None:
-    obstore.put(bucket(running), "kept", os.urandom(100_000))
+def test_no_other_port_answers_without_the_certificate(running: Server, folder: Path) -> None:
+    obstore.put(bucket(running), "stored", os.urandom(100_000))
     doors: set[tuple[str, int]] = set()
-    while len(doors) < 10:  # the last open a little after the first
+    while len(doors) < 10:  # the ports open one after another
         found = psutil.Process(running.pid).net_connections("tcp")
         doors = {door.laddr for door in found if door.status == psutil.CONN_LISTEN}
     assert {ip for ip, _ in doors} == {"127.0.0.1"}
@@ -145,23 +145,21 @@ def test_no_other_port_talks_to_strangers(running: Server, folder: Path) -> None
     stranger = ssl._create_unverified_context()  # noqa: S323  the test
     for port in sorted(inner):
         for path in (
-            f"/buckets/{running.bucket}/kept",
+            f"/buckets/{running.bucket}/stored",
             f"/col/delete?collection={running.bucket}",
             "/dir/status",
         ):
             assert ask(port, path, stranger) == b""
             assert re.match(rb"$|HTTP/1.0 400|\x00", ask(port, path, None)), port
-    # The certificate opens them: so it was the lock that kept the stranger out.
+    # With the certificate they answer, so the certificate was what refused the stranger.
     owner = ssl._create_unverified_context()  # noqa: S323  the test
     owner.load_cert_chain(folder / "internal.pem")
     filer = json.loads((folder / "server.json").read_text())["ports"]["filer"]
-    assert b"200 OK" in ask(filer, f"/buckets/{running.bucket}/kept", owner)
-    assert len(obstore.get(bucket(running), "kept").bytes()) == 100_000
+    assert b"200 OK" in ask(filer, f"/buckets/{running.bucket}/stored", owner)
+    assert len(obstore.get(bucket(running), "stored").bytes()) == 100_000
 
 
-def test_a_killed_server_comes_back_with_its_keys_and_objects(
-    running: Server, folder: Path
-) -> None:
+def test_a_killed_server_restarts_with_its_keys_and_objects(running: Server, folder: Path) -> None:
     bodies = {f"before/{n}": os.urandom(20_000) for n in range(20)}
     for key, body in bodies.items():
         obstore.put(bucket(running), key, body)
@@ -175,7 +173,7 @@ def test_a_killed_server_comes_back_with_its_keys_and_objects(
     assert {key: obstore.get(bucket(again), key).bytes() for key in bodies} == bodies
 
 
-def test_stop_leaves_nothing_but_the_data(running: Server, folder: Path) -> None:
+def test_stop_leaves_only_the_data(running: Server, folder: Path) -> None:
     command = " ".join(psutil.Process(running.pid).cmdline())
     ports = re.findall(r"port(?:\.grpc)?=(\d{2,})", command)
     assert len(ports) == 10
@@ -187,16 +185,16 @@ def test_stop_leaves_nothing_but_the_data(running: Server, folder: Path) -> None
     assert any((folder / "data").iterdir())
 
 
-def test_many_starters_at_once_get_one_server(folder: Path) -> None:
+def test_concurrent_starts_return_one_server(folder: Path) -> None:
     server.stop_server(folder)
     command = [sys.executable, "-c", STARTER, str(folder)]
     starters = [subprocess.Popen(command, stdout=subprocess.PIPE, text=True) for _ in range(3)]
     pids = {int(starter.communicate()[0]) for starter in starters}
     assert len(pids) == 1
-    assert processes(folder) == list(pids)  # and it outlived them
+    assert processes(folder) == list(pids)  # which outlives the starters
 
 
-def test_a_starter_killed_half_way_leaves_no_lock_and_no_second_server(folder: Path) -> None:
+def test_a_starter_that_is_killed_leaves_no_lock_and_no_second_server(folder: Path) -> None:
     server.stop_server(folder)
     with subprocess.Popen([sys.executable, "-c", STARTER, str(folder)]) as starter:
         while not (half := processes(folder)):
@@ -208,7 +206,7 @@ def test_a_starter_killed_half_way_leaves_no_lock_and_no_second_server(folder: P
     assert server.find_server(folder) == found
 
 
-def test_a_taken_port_is_left_to_its_owner(running: Server, folder: Path) -> None:
+def test_a_port_of_another_process_is_not_used(running: Server, folder: Path) -> None:
     obstore.put(bucket(running), "here", b"still")
     server.stop_server(folder)
     port = int(running.endpoint.rsplit(":", 1)[1])
@@ -219,9 +217,7 @@ def test_a_taken_port_is_left_to_its_owner(running: Server, folder: Path) -> Non
         assert obstore.get(bucket(moved), "here").bytes() == b"still"
 
 
-def test_a_deleted_state_file_costs_the_keys_and_nothing_else(
-    running: Server, folder: Path
-) -> None:
+def test_a_deleted_state_file_loses_only_the_keys(running: Server, folder: Path) -> None:
     obstore.put(bucket(running), "mine", b"yours")
     (folder / "server.json").unlink()
     assert server.find_server(folder) is None
@@ -253,13 +249,13 @@ def test_another_folder_has_another_server(running: Server, folder: Path, other:
         '{"access_key": "A", "secret_key": "hush", "ports": {"s3": "1"}}',
     ],
 )
-def test_a_broken_state_file_is_named_with_the_way_out(other: Path, text: str) -> None:
+def test_a_broken_state_file_is_named_with_a_way_to_fix_it(other: Path, text: str) -> None:
     other.mkdir()
     (other / "lock").touch()
     (other / "server.json").write_text(text)
     for act in (server.start_server, server.find_server):
         with pytest.raises(
-            ServerError, match=r"server\.json is not what.*delete .*start again"
+            ServerError, match=r"server\.json was not written by.*delete .*start again"
         ) as at:
             act(other)
         assert "hush" not in str(at.value)
@@ -267,7 +263,7 @@ def test_a_broken_state_file_is_named_with_the_way_out(other: Path, text: str) -
     assert processes(other) == []
 
 
-def test_a_server_that_does_not_come_up_shows_its_log_without_secrets(other: Path) -> None:
+def test_a_server_that_does_not_start_shows_its_log_without_secrets(other: Path) -> None:
     (other / "data").mkdir(parents=True)
     (other / "lock").touch()
     (other / "data" / "filerldb2").write_text("not a database")
@@ -282,9 +278,9 @@ def test_a_server_that_does_not_come_up_shows_its_log_without_secrets(other: Pat
     assert processes(other) == []
 
 
-def test_folders_that_are_refused(tmp_path: Path) -> None:
+def test_unsuitable_folders_are_refused(tmp_path: Path) -> None:
     (tmp_path / "thesis.txt").touch()
-    with pytest.raises(ServerError, match="holds other files"):
+    with pytest.raises(ServerError, match="contains other files"):
         server.start_server(tmp_path)
     with pytest.raises(ServerError, match="cannot use"):
         server.start_server(tmp_path / "thesis.txt")
@@ -293,7 +289,9 @@ def test_folders_that_are_refused(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == ["thesis.txt"]
 
 
-def test_what_is_missing_is_named(other: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_packages_and_platforms_are_named(
+    other: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     with monkeypatch.context() as patch:
         patch.setitem(sys.modules, "cryptography", None)
         with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[local\]', or use a folder"):
@@ -313,7 +311,9 @@ def test_what_is_missing_is_named(other: Path, monkeypatch: pytest.MonkeyPatch) 
     assert processes(other) == []
 
 
-def test_default_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_folder_is_in_the_home_of_rvlab(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path))
     assert server.default_server_folder() == tmp_path / "s3"
     monkeypatch.delenv("RVLAB_HOME")

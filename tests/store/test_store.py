@@ -1,4 +1,4 @@
-"""A store: one spelling of its address, records in and out, and finding it again by a URI."""
+"""Store addresses, records, and the store of a URI."""
 
 from __future__ import annotations
 
@@ -34,12 +34,12 @@ from rvlab.store.server import Server
         ("/", "/"),
     ],
 )
-def test_each_store_has_one_spelling(given: str | Path, spelt: str) -> None:
+def test_each_address_has_one_normalized_spelling(given: str | Path, spelt: str) -> None:
     assert normalize_uri(given) == spelt
     assert normalize_uri(normalize_uri(given)) == spelt
 
 
-def test_a_folder_is_meant_from_here_and_from_home(
+def test_folders_are_relative_to_the_working_folder_and_to_home(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -54,11 +54,11 @@ def test_a_folder_is_meant_from_here_and_from_home(
     assert normalize_uri("a:b") == f"{here}/a:b"
 
 
-@pytest.mark.parametrize("nothing", ["", "  ", "s3://", "s3:///prefix"])
-def test_what_is_no_address_is_refused(nothing: str) -> None:
+@pytest.mark.parametrize("address", ["", "  ", "s3://", "s3:///prefix"])
+def test_an_invalid_address_is_refused(address: str) -> None:
     message = r"is not the address of a store\. Give a folder or s3://bucket/prefix"
     with pytest.raises(SpecError, match=message):
-        Store(nothing)
+        Store(address)
 
 
 @pytest.mark.parametrize("address", [Path("s3://bucket/p"), "s3:/bucket/p", "S3://bucket/p/"])
@@ -71,7 +71,7 @@ def test_address_that_pathlib_has_mangled_is_the_bucket(address: str | Path) -> 
     "address",
     ["s3:bucket/p", "s3//bucket/p", "s3;//bucket", "s3 ://bucket", "s3:\\bucket", "my:folder"],
 )
-def test_misspelt_address_is_refused_and_no_folder_is_made(
+def test_misspelt_address_is_refused_and_no_folder_is_created(
     address: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -91,12 +91,12 @@ def test_misspelt_embedded_is_refused(
     assert Lab(address).store.uri == str(tmp_path / address)
 
 
-def test_its_repr_makes_it_and_holds_no_secret() -> None:
+def test_the_repr_is_an_expression_without_the_secret() -> None:
     store = Store("s3://bucket/p", S3Access("http://h:1", "the-key", "the-secret"))
     assert repr(store) == "Store('s3://bucket/p')"
 
 
-def test_only_a_store_on_s3_tells_others_how_to_reach_it(tmp_path: Path) -> None:
+def test_only_a_store_on_s3_has_options_and_variables(tmp_path: Path) -> None:
     access = S3Access("http://h:1", "the-key", "the-secret")
     assert Store("s3://b", access).storage_options["secret"] == "the-secret"
     assert Store("s3://b", access).environ()["AWS_SECRET_ACCESS_KEY"] == "the-secret"
@@ -104,7 +104,7 @@ def test_only_a_store_on_s3_tells_others_how_to_reach_it(tmp_path: Path) -> None
     assert Store(tmp_path, access).environ() == {}
 
 
-def test_the_key_of_a_uri_is_what_follows_the_root(tmp_path: Path) -> None:
+def test_the_key_of_a_uri_is_the_path_below_the_root(tmp_path: Path) -> None:
     assert Store("s3://b/p").key("s3://b/p/towns/run") == "towns/run"
     assert Store(tmp_path).key(f"{tmp_path}/towns/run/") == "towns/run"
     assert Store("/").key("/data/towns") == "data/towns"
@@ -113,8 +113,8 @@ def test_the_key_of_a_uri_is_what_follows_the_root(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "elsewhere", ["s3://b/p", "s3://b/pp/x", "s3://other/p/x", "s3://b/p/../x", "/b/p/x"]
 )
-def test_a_uri_that_lies_elsewhere_is_refused(elsewhere: str) -> None:
-    with pytest.raises(SpecError, match="does not lie in the store 's3://b/p'"):
+def test_a_uri_outside_the_store_is_refused(elsewhere: str) -> None:
+    with pytest.raises(SpecError, match="is not in the store 's3://b/p'"):
         Store("s3://b/p").key(elsewhere)
 
 
@@ -125,14 +125,14 @@ def test_nan_is_refused_before_anything_is_written(tmp_path: Path) -> None:
     assert store.files() == []
 
 
-def test_each_ends_with_the_first_failure(tmp_path: Path) -> None:
+def test_concurrent_calls_stop_at_the_first_failure(tmp_path: Path) -> None:
     store = Store(tmp_path)
     store.put("a", b"1")
     with pytest.raises(KeyMissing, match="'b'"):
         store.map_concurrently(store.get, ["a", "b"])
 
 
-def test_a_store_is_found_by_what_lies_in_it_the_deepest_root_first(tmp_path: Path) -> None:
+def test_store_for_uri_prefers_the_deepest_registered_root(tmp_path: Path) -> None:
     outer = register_store(Store(tmp_path / "found"))
     inner = register_store(Store(tmp_path / "found" / "inner"))
     assert store_for_uri(f"{inner.uri}/towns/run") is inner
@@ -140,7 +140,7 @@ def test_a_store_is_found_by_what_lies_in_it_the_deepest_root_first(tmp_path: Pa
     assert store_for_uri(f"{outer.uri}/innermost/run") is outer
 
 
-def test_a_store_that_was_never_opened_is_found_by_its_address(tmp_path: Path) -> None:
+def test_store_for_uri_opens_an_unregistered_store(tmp_path: Path) -> None:
     uri = f"{tmp_path}/towns/run/spec.json"
     Store(tmp_path).put("towns/run/spec.json", b"{}")
     found = store_for_uri(uri)
@@ -151,7 +151,7 @@ def test_a_store_that_was_never_opened_is_found_by_its_address(tmp_path: Path) -
     assert store_for_uri(memory).get(store_for_uri(memory).key(memory)) == b"{}"
 
 
-def test_a_bucket_that_was_never_opened_is_reached_as_the_environment_says(
+def test_store_for_uri_opens_an_unregistered_bucket_with_the_environment(
     s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rvlab.store.store._registered", {})
@@ -164,12 +164,12 @@ def test_a_bucket_that_was_never_opened_is_reached_as_the_environment_says(
 
 
 @given(st.binary(max_size=40))
-def test_whatever_a_key_holds_is_a_record_or_broken(data: bytes) -> None:
+def test_any_bytes_are_a_record_or_broken(data: bytes) -> None:
     try:
-        whole = isinstance(json.loads(data), dict)
+        is_object = isinstance(json.loads(data), dict)
     except ValueError:
-        whole = False
-    if whole:
+        is_object = False
+    if is_object:
         assert parse_record("k", data) == json.loads(data)
     else:
         with pytest.raises(
@@ -190,7 +190,7 @@ json_values = st.recursive(
 
 
 @given(st.dictionaries(st.text(max_size=5), json_values, max_size=4))
-def test_every_json_object_comes_back(record: dict[str, object]) -> None:
+def test_every_json_object_is_read_back_unchanged(record: dict[str, object]) -> None:
     store = Store("memory://hypothesis")
     store.put_json("k", record)
     assert store.get_json("k") == record

@@ -1,1 +1,1 @@
-"""The engine on Kubeflow Pipelines."""
+"""The engine for Kubeflow Pipelines."""

@@ -1,4 +1,4 @@
-"""Kubeflow's REST API v2beta1, as far as runs need it; its errors in rvlab's words."""
+"""Client of Kubeflow's REST API v2beta1, for the calls that runs need, with rvlab's errors."""
 
 from __future__ import annotations
 
@@ -19,44 +19,45 @@ from rvlab.settings import Profile
 if TYPE_CHECKING:
     import kfp_server_api as api
 
-RUNS_PER_PAGE = 200  # Kubeflow lists no more runs at once
+RUNS_PER_PAGE = 200  # the maximum that Kubeflow allows
 CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
 MAX_TRIES, RETRY_DELAY_S, RETRY_BUDGET_S = 4, 0.5, 10.0
-NOT_CANCELLABLE = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")  # beyond terminating
+# Cannot be terminated.
+NOT_CANCELLABLE = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
 SERVICE_URL = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # who else may vouch for an address
+CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # additional certificate authorities
 TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  a path
 
 
 class TransientError(EngineError):
-    """The call was not done, and may be when it is tried again."""
+    """The call was not executed; it may succeed when it is repeated."""
 
 
 class UnknownOutcome(EngineError):
-    """Nobody knows whether the call was done: its answer was lost."""
+    """The call may have been executed: its response was lost."""
 
 
 class RequestTimeout(UnknownOutcome):
-    """It may be under way still."""
+    """The call may still be executing."""
 
 
 class ResourceNotFound(EngineError):
-    """Kubeflow knows no such thing."""
+    """Kubeflow has no such resource."""
 
 
 class AlreadyExists(EngineError):
-    """It is there already."""
+    """The resource exists already."""
 
 
 class InvalidRequest(EngineError):
-    """Kubeflow does not do that, or not to this run."""
+    """Kubeflow does not support the request, or not in the state of the run."""
 
 
 class KubeflowClient:
-    """Calls Kubeflow, patiently.
+    """Calls Kubeflow and retries what is safe to repeat.
 
     Args:
-        profile: Where it is, and how it is reached.
+        profile: Its address and token.
     """
 
     def __init__(self, profile: Profile) -> None:
@@ -76,20 +77,20 @@ class KubeflowClient:
             raise MissingExtra(text) from exc
 
         class Checked(api.ApiClient):  # type: ignore[misc]
-            # The generated client takes a login page for a list without runs.
+            # The generated client parses a login page as a list without runs.
             def deserialize(self, response: Any, response_type: Any) -> Any:
                 if not response.data.lstrip().startswith("{"):
-                    raise api.ApiException(reason="it sends no JSON")
+                    raise api.ApiException(reason="it does not send JSON")
                 return super().deserialize(response, response_type)
 
         settings = api.Configuration(host=self.host)
-        settings.retries = False  # they are made here, where it is known what may be repeated
+        settings.retries = False  # `_call` retries: it knows which calls are safe to repeat
         settings.ssl_ca_cert = next(
             (f for n in CA_VARIABLES if Path(f := os.environ.get(n, "")).is_file()), None
         )
         if _token(self._profile):
             settings.api_key_prefix["authorization"] = "Bearer"
-            # Read for each request: Kubernetes changes the token in its file every hour.
+            # Read for each request: Kubernetes replaces the token in its file every hour.
             settings.refresh_api_key_hook = lambda made: made.api_key.update(
                 authorization=_token(self._profile)
             )
@@ -97,13 +98,13 @@ class KubeflowClient:
         return Checked(settings)
 
     def _service(self, name: str) -> tuple[Any, Any]:
-        client = self._client  # says what is missing
+        client = self._client  # raises MissingExtra
         import kfp_server_api as api
 
         return api, getattr(api, f"{name}ServiceApi")(client)
 
     def ensure_experiment(self, name: str) -> str:
-        """The id of an experiment, made if it is missing."""
+        """Return the id of an experiment; create it if it is missing."""
         api, service = self._service("Experiment")
         new = api.V2beta1Experiment(display_name=name, **self._namespace_argument())
         listing = partial(service.experiment_service_list_experiments, **self._namespace_argument())
@@ -114,11 +115,11 @@ class KubeflowClient:
         )
 
     def ensure_version(self, name: str, version: str, yaml: str) -> tuple[str, str]:
-        """The ids of a pipeline and of its version, made if they are missing.
+        """Return the ids of a pipeline and its version; create them if they are missing.
 
         Args:
             name: The pipeline's name.
-            version: The version's name, which stands for its content.
+            version: The version's name, which identifies its content.
             yaml: The content.
         """
         api, service = self._service("Pipeline")
@@ -147,10 +148,12 @@ class KubeflowClient:
     def create_run(
         self, name: str, experiment: str, version: tuple[str, str], arguments: Mapping[str, Any]
     ) -> str:
-        """Start a run, once: it looks before each attempt, since an earlier one may have arrived.
+        """Start a run exactly once.
+
+        It is searched for before each attempt, because an earlier one may have arrived.
 
         Args:
-            name: The run's name in Kubeflow's pages, which no other run has.
+            name: The run's name in Kubeflow's pages, which must be unique.
             experiment: The experiment's id.
             version: The ids of the pipeline and its version.
             arguments: The pipeline's inputs, by name.
@@ -171,7 +174,7 @@ class KubeflowClient:
             if found is not None:
                 return found
             if trouble and (wait_s is None or isinstance(trouble, RequestTimeout)):
-                raise trouble  # a slow one may come into being yet
+                raise trouble  # a slow request may still create it
             try:
                 return str(self._call(service.run_service_create_run, run, once=True).run_id)
             except UnknownOutcome as exc:
@@ -179,31 +182,31 @@ class KubeflowClient:
         raise AssertionError("the last pass returns or raises")
 
     def iter_runs(self) -> Iterator[api.V2beta1Run]:
-        """All runs of the namespace, the newest first, a page at a time as they are asked for."""
+        """Yield all runs of the namespace, the newest first; pages are requested as needed."""
         _, service = self._service("Run")
-        asked = {
+        query = {
             **self._namespace_argument(),
             "page_size": RUNS_PER_PAGE,
             "sort_by": "created_at desc",
         }
         token: str | None = ""
         while token is not None:
-            answer = self._call(service.run_service_list_runs, page_token=token, **asked)
+            answer = self._call(service.run_service_list_runs, page_token=token, **query)
             yield from answer.runs or ()
             token = answer.next_page_token or None
 
     def terminate(self, run_id: str) -> None:
-        """End a run; one that has ended, or that is gone, is no error."""
+        """Terminate a run; an ended or deleted one is not an error."""
         try:
             self._call(self._service("Run")[1].run_service_terminate_run, run_id)
         except ResourceNotFound:
             return
-        except InvalidRequest:  # what Kubeflow says of a run that has ended
+        except InvalidRequest:  # Kubeflow's response for a run that has ended
             if self._run_state(run_id) not in NOT_CANCELLABLE:
                 raise
 
     def retry(self, run_id: str) -> None:
-        """Start a failed run again where it failed."""
+        """Start a failed run again at the failed step."""
         try:
             self._call(self._service("Run")[1].run_service_retry_run, run_id, once=True)
         except UnknownOutcome:
@@ -211,7 +214,7 @@ class KubeflowClient:
                 raise
 
     def run(self, run_id: str) -> api.V2beta1Run | None:
-        """One run as it is now; None if Kubeflow does not have it any more."""
+        """Return a run in its present state; None if Kubeflow has deleted it."""
         try:
             return self._call(self._service("Run")[1].run_service_get_run, run_id)
         except ResourceNotFound:
@@ -224,14 +227,15 @@ class KubeflowClient:
         self, what: str, find: Callable[[], str | None], make: Callable[[], object]
     ) -> str:
         for wait_s in (None, 0.0, *_retry_delays()):
-            time.sleep(wait_s or 0.0)  # what another makes is listed once it is whole
+            # A concurrently created resource is listed when it is complete.
+            time.sleep(wait_s or 0.0)
             found = find()
             if found is not None:
                 return found
             if wait_s is None:
-                with contextlib.suppress(AlreadyExists):  # somebody else was first
+                with contextlib.suppress(AlreadyExists):  # created concurrently
                     make()
-        raise EngineError(f"Kubeflow at {self.host} did not take {what}.")
+        raise EngineError(f"Kubeflow at {self.host} did not create {what}.")
 
     def _find(self, kind: str, listing: Callable[..., Any], where: str) -> str | None:
         listed = getattr(self._call(listing, filter=where), kind) or ()
@@ -241,7 +245,7 @@ class KubeflowClient:
         return {"namespace": self._profile.namespace} if self._profile.namespace else {}
 
     def _call(self, method: Callable[..., Any], *args: Any, once: bool = False, **more: Any) -> Any:
-        """Call, and try again what may pass; with `once` only what surely was not done."""
+        """Call with retries; with `once`, retry only if the call was certainly not executed."""
         end = time.monotonic() + RETRY_BUDGET_S
         for wait_s in _retry_delays():
             try:
@@ -258,33 +262,34 @@ class KubeflowClient:
 
         try:
             return method(*args, _request_timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), **more)
-        except (ApiException, AttributeError) as exc:  # the client trips over TLS that fails
+        # The client raises AttributeError on a TLS failure.
+        except (ApiException, AttributeError) as exc:
             raise self._translate_error(exc if hasattr(exc, "status") else exc.__context__) from exc
         except (net.NewConnectionError, net.ConnectTimeoutError) as exc:
-            ask = "Is the port forwarded, and is `host` in rvlab.toml right?"
-            raise TransientError(f"Kubeflow at {self.host} cannot be reached. {ask}") from exc
+            hint = "Check the port forwarding, and `host` in rvlab.toml."
+            raise TransientError(f"Kubeflow at {self.host} cannot be reached. {hint}") from exc
         except net.ReadTimeoutError as exc:
             raise RequestTimeout(
                 f"Kubeflow at {self.host} did not answer in {RESPONSE_TIMEOUT_S:g} s."
             ) from exc
         except (net.HTTPError, OSError) as exc:
             raise UnknownOutcome(
-                f"Kubeflow at {self.host} was lost before it had answered."
+                f"The connection to Kubeflow at {self.host} was lost before it answered."
             ) from exc
 
     def _translate_error(self, exc: Any) -> EngineError:
-        status, said = exc.status, _error_message(exc, _token(self._profile))
-        if not status and "CERTIFICATE_VERIFY_FAILED" in said:
-            ask = f"Name the file of the authority that signed it in ${CA_VARIABLES[0]}."
-            return EngineError(f"The certificate that {self.host} shows is not trusted here. {ask}")
+        status, text = exc.status, _error_message(exc, _token(self._profile))
+        if not status and "CERTIFICATE_VERIFY_FAILED" in text:
+            hint = f"Set ${CA_VARIABLES[0]} to the file of the authority that signed it."
+            return EngineError(f"The certificate of {self.host} is not trusted. {hint}")
         if not status or 300 <= status < 400:
-            return EngineError(f"What answers at {self.host} is no API of Kubeflow's: {said}")
-        ask = {
-            401: f" Is the token in ${self._profile.token_env or 'token_env'} still good?",
-            403: f" Is the profile's namespace, {self._profile.namespace!r}, yours?",
+            return EngineError(f"The server at {self.host} is not Kubeflow's API: {text}")
+        hint = {
+            401: f" Is the token in ${self._profile.token_env or 'token_env'} still valid?",
+            403: f" Check the profile's namespace, {self._profile.namespace!r}.",
         }.get(status, "")
         kind = ERROR_BY_STATUS.get(status, EngineError)
-        return kind(f"Kubeflow at {self.host} answered {status}: {said.rstrip('.')}.{ask}")
+        return kind(f"Kubeflow at {self.host} answered {status}: {text.rstrip('.')}.{hint}")
 
 
 ERROR_BY_STATUS = {
@@ -299,7 +304,7 @@ ERROR_BY_STATUS = {
 
 
 def equals_filter(key: str, value: str) -> str:
-    """A filter of Kubeflow's, which unescapes it like a URL once more than HTTP does."""
+    """Return a filter for Kubeflow, which URL-decodes it once more than HTTP does."""
     predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
     text = json.dumps({"predicates": [predicate]})
     return text.replace("%", "\\u0025").replace("+", "\\u002b")
@@ -308,10 +313,10 @@ def equals_filter(key: str, value: str) -> str:
 def _error_message(exc: Any, secret: str | None) -> str:
     try:
         body = json.loads(exc.body)
-        said = body.get("message") or body.get("error_message") or body.get("error")
+        message = body.get("message") or body.get("error_message") or body.get("error")
     except (TypeError, ValueError, AttributeError):
-        said = exc.body
-    text = " ".join(str(said or exc.reason or "nothing more").split())
+        message = exc.body
+    text = " ".join(str(message or exc.reason or "no details").split())
     text = text.replace(secret, "***") if secret else text
     return text if len(text) <= 300 else f"{text[:297]}..."
 
@@ -324,7 +329,7 @@ def _token(profile: Profile) -> str | None:
     if profile.token_env:
         token = os.environ.get(profile.token_env, "").strip()
         if not token:
-            raise EngineError(f"The token is to be in ${profile.token_env}, which is not set.")
+            raise EngineError(f"Set ${profile.token_env} to the token: it is not set.")
         return token
     path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE))
     return path.read_text().strip() if profile.host is None and path.is_file() else None
@@ -332,5 +337,7 @@ def _token(profile: Profile) -> str | None:
 
 def _in_cluster_host() -> str:
     if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise EngineError("Where is Kubeflow? Set `host` in rvlab.toml, or $RVLAB_HOST.")
+        raise EngineError(
+            "Kubeflow's address is unknown. Set `host` in rvlab.toml, or $RVLAB_HOST."
+        )
     return SERVICE_URL.format(namespace=os.environ.get("KUBEFLOW_NAMESPACE", "kubeflow"))

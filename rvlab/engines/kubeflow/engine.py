@@ -1,4 +1,4 @@
-"""Runs on Kubeflow Pipelines."""
+"""The engine that runs pipelines on Kubeflow."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import kfp_server_api as api
 
 JOB_FILE = "job.json"
-"""The record of what Kubeflow calls a run, and where its page is; written by submit."""
+"""The record of Kubeflow's id of a run and the URL of its page; written by `start`."""
 
 STATE_BY_RUNTIME_STATE = {
     "RUNTIME_STATE_UNSPECIFIED": "queued",
@@ -38,7 +38,7 @@ STATE_BY_RUNTIME_STATE = {
     "FAILED": "failed",
 }
 MAX_RUN_NAME_CHARS = 150
-"""Kubeflow's older databases hold 255 bytes of a run's name."""
+"""Kubeflow's older databases store 255 bytes of a run's name."""
 
 RUNTIME_STATES_ENDED = ("CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
 
@@ -48,7 +48,7 @@ class KubeflowEngine:
     """Runs as pipelines on a cluster.
 
     Args:
-        profile: Where and how, see `rvlab.settings`; by default as ``rvlab.toml`` says.
+        profile: The cluster, see `rvlab.settings`; by default from ``rvlab.toml``.
     """
 
     profile: Profile = field(default_factory=load_profile)
@@ -68,50 +68,50 @@ class KubeflowEngine:
         return KubeflowClient(self.profile)
 
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Refuse a store that pods do not reach, and what no pipeline can take.
+        """Raise if pods cannot reach the store, or a pipeline cannot run the points.
 
         Raises:
-            SpecError: If the store is no S3, or reached at an endpoint that is for this machine
-                only; or the recipe, or a point, cannot be a pipeline's.
-            EngineError: If nobody has said where Kubeflow is.
+            SpecError: If the store is not on S3, or its endpoint is for this machine only; or the
+                recipe, or a point, cannot be a pipeline's.
+            EngineError: If Kubeflow's address is unknown.
         """
-        self.client.host  # noqa: B018  where Kubeflow is, is asked before what it is to do
+        self.client.host  # noqa: B018  raises if Kubeflow's address is unknown
         self._require_reachable(store)
         validate_pipeline(recipe, points, store.uri)
 
     def _require_reachable(self, store: Store) -> None:
         if not store.is_s3:
             raise SpecError(
-                f"Runs on Kubeflow write to S3, which pods reach, and not to {store.uri!r}."
+                f"Runs on Kubeflow write to S3, which pods can reach, not to {store.uri!r}."
             )
         if store.access.endpoint and not self.profile.s3.cluster_endpoint:
             raise SpecError(
-                f"The store is reached at {store.access.endpoint} from here. How do pods reach it? "
-                "Set s3.cluster_endpoint in rvlab.toml."
+                f"The store's endpoint {store.access.endpoint} is that of this machine. "
+                "Set s3.cluster_endpoint in rvlab.toml to the pods' endpoint."
             )
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
-        """Upload what is new of the pipeline, and start a run of it for each.
+        """Upload pipeline versions that are new, and start one pipeline run per run.
 
-        A run that has been started is not started again. Some at a time; where Kubeflow fails, the
-        others are finished before it is told.
+        A run that has been started is not started again. Runs are started concurrently; an error is
+        raised after the others have been started.
 
         Raises:
-            SpecError: If the store is none that pods reach, or a value cannot pass.
-            EngineError: If Kubeflow refuses or cannot be reached; the runs it names are recorded,
-                and start when they are given to this once more.
+            SpecError: If pods cannot reach the store, or Kubeflow would change a value.
+            EngineError: If Kubeflow refuses or cannot be reached. The message names the runs that
+                were not started; they are recorded, and another call starts them.
         """
         self._require_reachable(store)
         client = self.client
         ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
-        asked = store.map_concurrently(
+        requests = store.map_concurrently(
             lambda uri: load_request(store, Run.from_uri(uri)), [r.uri for r in runs]
         )
         try:
             for run in runs:
-                spec, recipe, given = asked[run.uri]
+                spec, recipe, given = requests[run.uri]
                 if recipe.sha256 not in versions:
                     versions[recipe.sha256] = self._ensure_version(client, recipe, store)
                 if run.experiment not in ids:
@@ -161,49 +161,50 @@ class KubeflowEngine:
         return client.ensure_version(name, f"{name}-{digest}", yaml)
 
     def link(self, run_id: str) -> str:
-        """The page of a run."""
+        """Return the URL of a run's page."""
         base = (self.profile.ui or self.client.host).rstrip("/")
         return f"{base}/#/runs/details/{run_id}"
 
     def resume(self, store: Store) -> None:
-        """Nothing: the cluster goes on by itself."""
+        """Do nothing: the cluster needs no supervisor on this machine."""
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        """What Kubeflow says of runs of which the store says nothing.
+        """Return Kubeflow's state of runs without an end record.
 
-        One listing, the newest first, as far as it takes to find them; what has ended, or is gone,
-        is not asked for again. A run that Kubeflow does not know is ``queued`` if it was never
-        started there, else ``lost``.
+        Reads one listing, the newest first, until all are found; runs that have ended or were
+        deleted are not looked up again. A run that Kubeflow does not have is ``queued`` if it was
+        never started there, else ``lost``.
         """
         named = store.map_concurrently(
             lambda uri: self._job_id(store, Run.from_uri(uri)), [r.uri for r in runs]
         )
         jobs = {run: named[run.uri] for run in runs}
-        wanted = {job for job in jobs.values() if job and job not in self._ended}
-        told = dict(self._ended)
-        if wanted:
+        missing = {job for job in jobs.values() if job and job not in self._ended}
+        states = dict(self._ended)
+        if missing:
             for one in self.client.iter_runs():
                 state = _rvlab_state(one)
-                told[one.run_id] = state
+                states[one.run_id] = state
                 if state in RUNTIME_STATES_ENDED:
                     self._ended[one.run_id] = state
-                wanted.discard(one.run_id)
-                if not wanted:
+                missing.discard(one.run_id)
+                if not missing:
                     break
-            self._ended.update(dict.fromkeys(wanted, "GONE"))  # what was deleted never comes back
+            self._ended.update(dict.fromkeys(missing, "GONE"))  # a deleted run never returns
         return {
-            run: "queued" if job is None else STATE_BY_RUNTIME_STATE.get(told.get(job, ""), "lost")
+            run: "queued"
+            if job is None
+            else STATE_BY_RUNTIME_STATE.get(states.get(job, ""), "lost")
             for run, job in jobs.items()
         }
 
     def cancel(self, store: Store, run: Run) -> None:
-        """End a run, unless Kubeflow says that it has ended; then its pods.
+        """Cancel a run and terminate its pods, unless it has ended according to Kubeflow.
 
         Raises:
-            HasEnded: If it has ended already; one that was cancelled before is ended in Kubeflow
-                once more.
-            EngineError: If Kubeflow cannot be reached, and nothing is recorded then; or if it
-                cannot be told after the record was written, and cancelling once more tells it.
+            HasEnded: If it has ended already; a cancelled one is terminated in Kubeflow again.
+            EngineError: If Kubeflow cannot be reached. Nothing is recorded then, unless the
+                connection is lost after the record was written; then cancel the run again.
         """
         try:
             state = _state_in(store.get_json(run.end_key))
@@ -220,12 +221,12 @@ class KubeflowEngine:
         job = self._job_id(store, run)
         if spec.get("engine") != self.name:
             raise EngineError(
-                f"The run {run.id!r} is the engine {spec.get('engine')!r}'s. Open the lab with it "
-                "to cancel it. Nothing has been recorded."
+                f"The run {run.id!r} belongs to the engine {spec.get('engine')!r}. Open the lab "
+                "with it to cancel it. Nothing has been recorded."
             )
         state = "queued" if job is None else self._state_now(run, job)
         if state in ("failed", "succeeded"):
-            raise HasEnded(f"The run {run.id!r} has ended already ({state}), as Kubeflow says.")
+            raise HasEnded(f"The run {run.id!r} has ended already ({state}) according to Kubeflow.")
         if not write_end(store, run, spec, "cancelled"):
             state = _state_in(store.get_json(run.end_key))
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
@@ -235,12 +236,12 @@ class KubeflowEngine:
             self.client.terminate(job)
         except EngineError as exc:
             raise EngineError(
-                f"The run {run.id!r} is recorded as cancelled, but Kubeflow does not end its pods "
-                f"yet; cancel it again. {exc}"
+                f"The run {run.id!r} is recorded as cancelled, but Kubeflow has not terminated its "
+                f"pods. Cancel it again. {exc}"
             ) from exc
 
     def _state_now(self, run: Run, job: str) -> str:
-        """What Kubeflow says of a run that has a job, asked now: it may have been retried since."""
+        """Return Kubeflow's present state of a run, which may have been retried since."""
         try:
             found = self.client.run(job)
         except EngineError as exc:
@@ -250,10 +251,10 @@ class KubeflowEngine:
         return "lost" if found is None else STATE_BY_RUNTIME_STATE.get(_rvlab_state(found), "lost")
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
-        """End runs, some at a time; see `cancel`.
+        """Cancel runs concurrently; see `cancel`.
 
         Returns:
-            Of those that were not cancelled, why: `HasEnded`, or another error.
+            An error for each run that was not cancelled: `HasEnded` or another one.
         """
 
         def attempt(run: Run) -> RvlabError | None:
@@ -268,7 +269,7 @@ class KubeflowEngine:
             return {run: trouble for run, trouble in found if trouble is not None}
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Start a run again that failed, where it failed; one that was never started, at all."""
+        """Start a failed run again at the failed step, or a run that was never started."""
         job = self._job_id(store, run)
         if job is None:
             self.start(store, [run])
@@ -278,7 +279,7 @@ class KubeflowEngine:
             reopen_run(store, run)
 
     def _job_id(self, store: Store, run: Run) -> str | None:
-        """What Kubeflow calls a run; it never changes, so it is read once."""
+        """Return Kubeflow's id of a run; it never changes, so it is read once."""
         if run.uri not in self._jobs:
             for key in (JOB_FILE, CLAIM):
                 try:
@@ -290,15 +291,15 @@ class KubeflowEngine:
 
 
 def _state_in(record: Mapping[str, Any]) -> str:
-    """The state in the record that ended a run."""
+    """Return the state in an end record."""
     return str(record.get("state"))
 
 
 def _rvlab_state(run: api.V2beta1Run) -> str:
-    """Kubeflow's word for how a run is.
+    """Return Kubeflow's state of a run.
 
-    One that was terminated is CANCELING first, and FAILED in the end, as Argo has it: only its
-    history tells it from one that failed.
+    A terminated run is CANCELING first and FAILED in the end, because Argo reports it so. Only its
+    history distinguishes it from a failed run.
     """
     state = str(run.state or "PENDING")
     before = [one.state for one in run.state_history or () if one.state not in (None, state)]
