@@ -61,12 +61,12 @@ def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made)
     before = snapshot(lab)
     gone = Run(run.store, "towns", f"{run.id[:-1]}9")
     for call, error, said in (
-        (lambda: lab.tag(None, "a"), SpecError, r"^tag needs to know which runs\. Name them"),
-        (lambda: lab.note(None, "a"), SpecError, r"^note needs to know which runs\. Name them"),
-        (lambda: lab.archive(None), SpecError, r"^archive needs to know which runs\. Name them"),
-        (lambda: lab.delete(None), SpecError, r"^delete needs to know which runs\. Name them"),
+        (lambda: lab.tag(None, "a"), SpecError, r"^tag needs runs, got None\. Name runs"),
+        (lambda: lab.note(None, "a"), SpecError, r"^note needs runs, got None\. Name runs"),
+        (lambda: lab.archive(None), SpecError, r"^archive needs runs, got None\. Name runs"),
+        (lambda: lab.delete(None), SpecError, r"^delete needs runs, got None\. Name runs"),
         (lambda: lab.tag(run), SpecError, "^tag needs a tag to add, or remove="),
-        (lambda: lab.tag(run, "a", remove="a"), SpecError, "^The tag 'a' is to be added and rem"),
+        (lambda: lab.tag(run, "a", remove="a"), SpecError, "^The tag 'a' is added and removed"),
         (lambda: lab.tag(run, "a", "b\nc"), SpecError, r"^'b\\nc' cannot be a tag"),
         (lambda: lab.tag(run, "a" * 101), SpecError, r"^'a+\.\.\. cannot be a tag"),
         (lambda: lab.note(run, 5), SpecError, "^5 cannot be a note"),  # type: ignore[arg-type]
@@ -141,7 +141,7 @@ def test_a_wrong_word_deletes_nothing(
     run = made.ended()
     before = snapshot(lab)
     typed(monkeypatch, wrong)
-    said = f"^'{wrong}' is not '{run.id}', so the run {run.id} stays. Nothing has been deleted"
+    said = f"^'{wrong}' is not '{run.id}', so the run {run.id} was not deleted"
     with pytest.raises(SpecError, match=said):
         lab.delete(run)
     with pytest.raises(SpecError, match=said):
@@ -188,7 +188,7 @@ def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
 
 def test_runs_of_two_experiments_are_not_deleted_at_once(lab: Lab, made: Made) -> None:
     runs = [made.ended(), made.ended(experiment="roads")]
-    with pytest.raises(SpecError, match="one experiment at a time; these are of 2: roads, towns"):
+    with pytest.raises(SpecError, match="one experiment at a time, got 2: roads, towns"):
         lab.delete(runs, confirm="towns")
     assert len(lab.runs()) == 2
     lab.delete(lab.runs().query("state == 'failed'"))  # none: nobody is asked

@@ -25,7 +25,7 @@ def store_text(store: str | Path | None) -> str:
 def open_store(
     store: str | Path | None, profile: Profile | None = None, *, remote: bool = False
 ) -> Store:
-    """Open a store by its address; start the embedded S3 server if that is meant.
+    """Open a store by its address; start the embedded S3 server for ``embedded``.
 
     Args:
         store: An address, a path, or None for the profile's store, then the default.
@@ -38,7 +38,7 @@ def open_store(
     text = store_text(store or (profile.store if profile else None))
     if remote and text == EMBEDDED and not store:
         raise SpecError(
-            "Where do runs on the cluster write? Name the bucket: `store` in rvlab.toml, "
+            "Runs on a cluster need a store in a bucket. Name it: `store` in rvlab.toml, "
             "$RVLAB_STORE, or Lab('s3://bucket/prefix', ...)."
         )
     kind, _, folder = text.partition(":")

@@ -241,7 +241,7 @@ def test_a_page_is_of_a_run_its_uri_or_its_row(trained: Trained) -> None:
     run = trained.runs["no chips"]
     pages = {render_page(one) for one in (run, run.uri, trained.row("no chips"))}
     assert len(pages) == 1
-    with pytest.raises(SpecError, match="is to be one run; these are 6"):
+    with pytest.raises(SpecError, match="must be one run, got 6"):
         render_page(trained.table)
 
 
