@@ -35,7 +35,7 @@ def test_runs_that_differ_only_in_their_seed_form_one_row() -> None:
 def test_column_names_contain_the_level() -> None:
     found = compare.seeds(sweep(), "f1", level=0.9)
     assert {"f1.ci90_low", "f1.ci90_high", "f1.scenes90_low", "f1.scenes90_high"} <= set(found)
-    with pytest.raises(SpecError, match="level must be at least .* got 90"):
+    with pytest.raises(SpecError, match=r"level must be at least .* got 90"):
         compare.seeds(sweep(), level=90)
 
 
