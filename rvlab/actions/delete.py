@@ -81,6 +81,6 @@ def _ask_for_name(what: str, word: str) -> str:
         return input(f"This deletes {what} permanently. Type {word} to confirm: ").strip()
     except (EOFError, OSError, RuntimeError) as exc:  # a script, or a notebook without a frontend
         raise SpecError(
-            f"delete asks for a name, but there is no prompt here. Pass confirm={word!r}, in a "
+            f"delete asks for a name, but a prompt is not available. Pass confirm={word!r}, in a "
             f"shell --yes-delete {word}, to delete {what}. Nothing has been deleted."
         ) from exc

@@ -45,7 +45,7 @@ def open_store(
     is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
     if kind != EMBEDDED and is_near and not Path(text).exists():
         raise SpecError(
-            f"There is no folder {text!r}. Did you mean 'embedded'? Write ./{text} for a new "
+            f"The folder {text!r} does not exist. Did you mean 'embedded'? Write ./{text} for a new "
             "folder of that name."
         )
     if kind != EMBEDDED:

@@ -76,12 +76,12 @@ def board(
     flipped = [
         rank_change_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)
     ]
-    made = {
+    leading = {
         "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
         column: runs[column],
         "diff_to_best": runs[column] - best,
     }
-    shown = pd.DataFrame(made, index=runs.index)
+    shown = pd.DataFrame(leading, index=runs.index)
     if len(RANK_METRICS) > 1 and flipped:
         # By position, not by index: concatenated tables may contain a run twice.
         counted = pd.concat(flipped)

@@ -163,7 +163,7 @@ def _scene_interval(
 
 
 def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:
-    """Split ``test.f1`` into group and metric; the group of ``f1`` is None, the default."""
+    """Split ``test.f1`` into group and metric; ``f1`` has the default group, None."""
     group, _, name = metric.partition(".")
     if name and group in set(confusion["group"]):
         return group, name

@@ -45,7 +45,7 @@ def run_addresses(runs: RunsLike) -> list[Run]:
         raise SpecError(f"runs must be a table with 'uri', a run or its URI, got {runs!r}.")
     found = [one if isinstance(one, Run) else _parse_uri(one) for one in uris]
     if not found:
-        raise SpecError("There are no runs to compare: the table or list of runs is empty.")
+        raise SpecError("Nothing can be compared: the table or list of runs is empty.")
     return list(dict.fromkeys(found))
 
 

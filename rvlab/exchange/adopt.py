@@ -61,7 +61,7 @@ def adopt(
     home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
     found = _find_outputs(home, key_below(home, top))
     if not found:
-        raise NotFound(f"There is no {CONFIG_FILE} in {top}, nor in a folder below it.")
+        raise NotFound(f"No {CONFIG_FILE} exists in {top} or in a folder below it.")
     own = store.map_concurrently(
         lambda folder: _is_run_folder(store, _folder_uri(home, folder)), found
     )

@@ -120,7 +120,7 @@ def _check_reachable(where: str, *, new: bool) -> None:
         path = Path(where.removeprefix("sqlite:///").partition("?")[0])
         if not path.is_file():
             raise NotFound(
-                f"There is no MLflow database {path}. Name the database or the server with "
+                f"The MLflow database {path} does not exist. Name the database or the server with "
                 "tracking_uri, or in the variable MLFLOW_TRACKING_URI."
             )
     parts = urlsplit(where)

@@ -1,4 +1,4 @@
-"""Pictures of a report: PNG files of limited size, or the reason why there is none."""
+"""Pictures of a report: PNG files of limited size, or the reason for a missing one."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ CSS_PX = 96  # per inch
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, or the reason why there is none.
+    """A picture, or the reason why it is missing.
 
     Args:
         png: The file; None if it could not be drawn.
-        words: A description, or the reason why there is no picture.
+        words: A description, or the reason why the picture is missing.
         width: In CSS pixels.
         height: In CSS pixels.
     """
@@ -59,10 +59,10 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
     def draw() -> Figure:
         row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
         table = _frame(row)
-        made = plot.predictions(table, scenes=names, label="what")
-        if not any(ax.images for ax in made.axes):
-            raise RasterError(_cell_texts(made))
-        return made
+        figure = plot.predictions(table, scenes=names, label="what")
+        if not any(ax.images for ax in figure.axes):
+            raise RasterError(_cell_texts(figure))
+        return figure
 
     if not names:
         return Picture(None, "No scene of this run was scored, so none is shown.")
@@ -73,10 +73,10 @@ def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     """Draw losses and scores over the epochs."""
 
     def draw() -> Figure:
-        made = plot.curves(facts.history)
-        for legend in list(made.legends):  # a single line needs no legend
+        figure = plot.curves(facts.history)
+        for legend in list(figure.legends):  # a single line needs no legend
             legend.remove()
-        return made
+        return figure
 
     if facts.history.empty:
         return Picture(None, "This run has no training history.")
@@ -94,10 +94,10 @@ def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
         return Picture(None, f"The evaluation of {group} counted no confusion matrix.")
 
     def draw() -> Figure:
-        made = plot.confusion(facts.confusion, group=group)
-        for ax in made.axes:
+        figure = plot.confusion(facts.confusion, group=group)
+        for ax in figure.axes:
             ax.set_title("", loc="left")  # the page already shows the run's id
-        return made
+        return figure
 
     shown = f"Confusion matrix of {group}: truth down, prediction across."
     return try_picture("The confusion matrix", shown, draw, most_bytes, tight=True)
@@ -124,9 +124,9 @@ def try_picture(
         tight: Whether to crop white margins.
     """
     try:
-        made = draw()
+        figure = draw()
         for dpi in DPI_STEPS:
-            png = _png(made, dpi, tight=tight)
+            png = _png(figure, dpi, tight=tight)
             if len(png) <= most_bytes:
                 width, height = (round(side * CSS_PX / dpi) for side in _size(png))
                 return Picture(png, shown, width, height)
@@ -136,9 +136,9 @@ def try_picture(
     return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
 
 
-def _png(made: Figure, dpi: int, *, tight: bool) -> bytes:
+def _png(figure: Figure, dpi: int, *, tight: bool) -> bytes:
     data = io.BytesIO()
-    made.savefig(
+    figure.savefig(
         data,
         format="png",
         dpi=dpi,
@@ -160,9 +160,9 @@ def _sentence(exc: Exception) -> str:
     return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
 
 
-def _cell_texts(made: Figure) -> str:
+def _cell_texts(figure: Figure) -> str:
     """Join the distinct texts in the cells of a grid without a picture."""
-    texts = [text.get_text() for ax in made.axes for text in ax.texts]
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
     joined = [re.sub(r"(?<=[/_])\n", "", text).replace("\n", " ") for text in texts]
     return " ".join(dict.fromkeys(joined)) or "it contains no picture."
 

@@ -64,7 +64,7 @@ def _code(value: str) -> Any:
 def _environment(*, markdown: bool) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("rvlab.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -73,5 +73,5 @@ def _environment(*, markdown: bool) -> Environment:
         keep_trailing_newline=True,
         finalize=_finalize_markdown if markdown else None,
     )
-    made.filters["code"] = _code
-    return made
+    environment.filters["code"] = _code
+    return environment

@@ -20,13 +20,13 @@ def evals(
     of: str = "class",
     metric: str = "f1",
     group: str = "validation",
-    whole: str | None = None,
+    overall_metric: str | None = None,
     other: str | None = None,
 ) -> pd.DataFrame:
-    """Return values by run and class or scene; None is the overall value, also named `other`."""
+    """Return values by run and class or scene; None is the overall value."""
     rows = [
         {"run": run, "group": group, of: one, {"class": "scene", "scene": "class"}[of]: other,
-         "metric": metric if one is not None else whole or metric, "value": value}
+         "metric": metric if one is not None else overall_metric or metric, "value": value}
         for run, each in values.items()
         for one, value in each.items()
     ]  # fmt: skip
@@ -65,7 +65,7 @@ def test_null_class_has_pixel_counts_but_no_metric() -> None:
 
 @pytest.mark.parametrize("metric", ["iou", "mean_iou", "metrics.mean_iou"])
 def test_iou_over_all_classes_is_mean_iou(metric: str) -> None:
-    found = compare.pivot(evals(metric="iou", whole="mean_iou"), metric=metric)
+    found = compare.pivot(evals(metric="iou", overall_metric="mean_iou"), metric=metric)
     assert found.loc["b"].tolist() == [0.7, 0.5, 0.9]
 
 

@@ -16,15 +16,15 @@ from tests.frame.samples import Made
 
 def two(scenes: int, skills: tuple[float, float] = (1.2, 0.4), seed: int = 1):
     """Return two runs and the table of their matrices."""
-    made = scene_matrices(np.random.default_rng(seed), scenes, skills)
-    return table({"a": {}, "b": {}}), confusion({"a": made[0], "b": made[1]}), made
+    cube = scene_matrices(np.random.default_rng(seed), scenes, skills)
+    return table({"a": {}, "b": {}}), confusion({"a": cube[0], "b": cube[1]}), cube
 
 
 def test_sentence_reports_a_clear_difference_with_its_numbers() -> None:
-    runs, matrices, made = two(12)
+    runs, matrices, cube = two(12)
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=4999)
     assert found.verdict == "better"
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[0].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[0].sum(axis=0)))
     assert found.difference == pytest.approx(found.value_a - found.value_b)
     assert 0 < found.low < found.difference < found.high
     assert found.p == found.p_scenes == pytest.approx(2 / 2**12)
@@ -60,8 +60,8 @@ def test_six_scenes_can_be_significant() -> None:
 
 
 def test_equal_predictions_have_no_difference() -> None:
-    runs, _, made = two(8)
-    matrices = confusion({"a": made[0], "b": made[0]})
+    runs, _, cube = two(8)
+    matrices = confusion({"a": cube[0], "b": cube[0]})
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
     assert (found.low, found.high, found.p) == (0, 0, 1)
     assert found.verdict == "cannot tell"
@@ -71,15 +71,15 @@ def test_equal_predictions_have_no_difference() -> None:
     "metric", ["f1", "mean_iou", "accuracy", "f1.road", "metrics.iou.building"]
 )
 def test_every_metric_is_computed_from_summed_matrices(metric: str) -> None:
-    runs, matrices, made = two(7)
+    runs, matrices, cube = two(7)
     found = compare.test(runs.loc["a"], runs.loc["b"], metric, confusion=matrices, resamples=999)
-    whole = made[0].sum(axis=0)
+    total = cube[0].sum(axis=0)
     expected = {
-        "f1": metrics.macro_f1(whole),
-        "mean_iou": metrics.mean_iou(whole),
-        "accuracy": metrics.accuracy(whole),
-        "f1.road": metrics.f1(whole)[2],
-        "iou.building": metrics.iou(whole)[1],
+        "f1": metrics.macro_f1(total),
+        "mean_iou": metrics.mean_iou(total),
+        "accuracy": metrics.accuracy(total),
+        "f1.road": metrics.f1(total)[2],
+        "iou.building": metrics.iou(total)[1],
     }
     assert found.value_a == pytest.approx(expected[metric.removeprefix("metrics.")])
 
@@ -123,10 +123,10 @@ def test_effect_of_a_plain_mean_equals_cohens_d_z() -> None:
 def several(scatter: float, seeds_b: tuple[int, ...] = (0, 1, 2)):
     rng = np.random.default_rng(3)
     skills = [*(1.0 + scatter * rng.normal(size=3)), *(0.6 + scatter * rng.normal(size=3))]
-    made = scene_matrices(rng, 10, skills)
+    cube = scene_matrices(rng, 10, skills)
     ids = [f"a{i}" for i in range(3)] + [f"b{i}" for i in range(3)]
     rows = {run: {"seed": s} for run, s in zip(ids, (0, 1, 2, *seeds_b), strict=True)}
-    return table(rows), confusion(dict(zip(ids, made, strict=True)))
+    return table(rows), confusion(dict(zip(ids, cube, strict=True)))
 
 
 def test_runs_with_equal_seeds_are_paired_and_both_p_values_must_be_small() -> None:
@@ -174,18 +174,18 @@ def test_two_common_seeds_are_not_paired_and_none_is_left_out() -> None:
 
 
 def test_scenes_that_some_runs_lack_are_left_out_and_reported() -> None:
-    runs, _, made = two(8)
+    runs, _, cube = two(8)
     names = {"a": [f"s{i}" for i in range(8)], "b": [f"s{i}" for i in range(1, 8)]}
-    matrices = confusion({"a": made[0], "b": made[1][1:]}, names=names)
+    matrices = confusion({"a": cube[0], "b": cube[1][1:]}, names=names)
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
     assert found.scenes == 7
     assert "Not all runs have these scenes, so they are left out: s0." in found.sentence
 
 
 def test_error_lists_the_scenes_of_runs_without_a_common_scene() -> None:
-    runs, _, made = two(2)
+    runs, _, cube = two(2)
     names = {"a": ["north", "south"], "b": ["east", "west"]}
-    matrices = confusion({"a": made[0], "b": made[1]}, names=names)
+    matrices = confusion({"a": cube[0], "b": cube[1]}, names=names)
     with pytest.raises(
         TableError, match=r"no scene of 'validation' in common: a has north, south; b"
     ):
@@ -193,10 +193,10 @@ def test_error_lists_the_scenes_of_runs_without_a_common_scene() -> None:
 
 
 def test_different_labels_are_refused_unless_any_truth_is_set() -> None:
-    runs, _, made = two(8)
-    other = made[1].copy()
+    runs, _, cube = two(8)
+    other = cube[1].copy()
     other[3, 0, 0] += 10
-    matrices = confusion({"a": made[0], "b": other})
+    matrices = confusion({"a": cube[0], "b": other})
     with pytest.raises(TableError, match=r"same truth in 1 of 8 scenes: s003.*any_truth=True"):
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
     compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, any_truth=True, resamples=999)
@@ -217,19 +217,19 @@ def test_errors_name_a_run_without_matrices_and_a_group_without_scenes() -> None
 
 
 def test_default_group_is_that_of_the_headline_metrics() -> None:
-    runs, matrices, made = two(7)
-    tested = confusion({"a": made[0], "b": made[1]}, group="test")
+    runs, matrices, cube = two(7)
+    tested = confusion({"a": cube[0], "b": cube[1]}, group="test")
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=tested, resamples=999)
     assert found.group == "test"
     both = pd.concat([tested, matrices])
-    for given, said in ((None, "validation"), ("test", "test")):
+    for given, expected in ((None, "validation"), ("test", "test")):
         one = compare.test(runs.loc["a"], runs.loc["b"], group=given, confusion=both, resamples=999)
-        assert one.group == said
+        assert one.group == expected
 
 
 def test_different_classes_are_refused() -> None:
-    runs, matrices, made = two(2)
-    renamed = confusion({"b": made[1]}, classes=("background", "building", "river"))
+    runs, matrices, cube = two(2)
+    renamed = confusion({"b": cube[1]}, classes=("background", "building", "river"))
     with pytest.raises(TableError, match="A metric over different classes is not the same metric"):
         compare.test(
             runs.loc["a"],
@@ -239,11 +239,11 @@ def test_different_classes_are_refused() -> None:
 
 
 def test_absent_class_is_undefined_and_not_zero() -> None:
-    runs, _, made = two(7)
-    made[:, :, 2, :] = 0
-    made[:, :, :, 0] += made[:, :, :, 2]
-    made[:, :, :, 2] = 0
-    matrices = confusion({"a": made[0], "b": made[1]})
+    runs, _, cube = two(7)
+    cube[:, :, 2, :] = 0
+    cube[:, :, :, 0] += cube[:, :, :, 2]
+    cube[:, :, :, 2] = 0
+    matrices = confusion({"a": cube[0], "b": cube[1]})
     found = compare.test(runs.loc["a"], runs.loc["b"], "f1.road", confusion=matrices)
     assert np.isnan([found.value_a, found.difference, found.low, found.p, found.effect]).all()
     assert found.verdict == "cannot tell"
@@ -251,13 +251,13 @@ def test_absent_class_is_undefined_and_not_zero() -> None:
 
 
 def test_unlabelled_pixels_are_in_no_metric() -> None:
-    runs, _, made = two(7)
+    runs, _, cube = two(7)
     with_null = np.zeros((2, 7, 4, 4))
-    with_null[:, :, :3, :3] = made
+    with_null[:, :, :3, :3] = cube
     with_null[:, :, 3, 0] = 5000
     matrices = confusion({"a": with_null[0], "b": with_null[1]}, classes=(*CLASSES, "null"))
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[0].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[0].sum(axis=0)))
 
 
 @pytest.mark.parametrize(
@@ -286,12 +286,12 @@ def test_result_has_a_notebook_view_and_a_table_row() -> None:
     assert row.loc[0, "difference"] == found.difference
 
 
-def test_runs_are_read_from_their_stores_by_uri(made: Made) -> None:
+def test_runs_are_read_from_their_stores_by_uri(cube: Made) -> None:
     matrices = scene_matrices(np.random.default_rng(1), 6, (2.0, 0.0))
-    runs = [made.ended({"lr": lr}) for lr in (1, 2)]
+    runs = [cube.ended({"lr": lr}) for lr in (1, 2)]
     for run, cube in zip(runs, matrices, strict=True):
         rows = confusion({run.id: cube}).drop(columns="run").astype(object)
-        made.table(run, "confusion", rows.where(rows.notna(), None).to_dict("records"))
+        cube.table(run, "confusion", rows.where(rows.notna(), None).to_dict("records"))
     found = compare.test(runs[0], runs[1].uri, resamples=999)
     assert found.verdict == "better"
     assert (found.a, found.b) == ("lr=1", "lr=2")
@@ -318,9 +318,9 @@ def test_failed_run_does_not_replace_an_earlier_succeeded_run() -> None:
 
 
 def test_newest_run_of_a_seed_counts() -> None:
-    made = scene_matrices(np.random.default_rng(1), 6, (1.0, 0.5, 0.0))
+    cube = scene_matrices(np.random.default_rng(1), 6, (1.0, 0.5, 0.0))
     runs = table({"a-1": {}, "a-2": {}, "b": {}})
-    matrices = confusion({"a-1": made[0], "a-2": made[1], "b": made[2]})
+    matrices = confusion({"a-1": cube[0], "a-2": cube[1], "b": cube[2]})
     found = compare.test(runs[:2], runs[2:], confusion=matrices, resamples=999)
     assert found.runs_a == 1
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[1].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[1].sum(axis=0)))

@@ -73,8 +73,8 @@ def test_code_is_in_a_small_layer(docker: Docker, images: Images) -> None:
 
 def test_image_has_the_executor_of_kubeflow(docker: Docker, images: Images) -> None:
     for image in (images.worker, images.notebook):
-        said = docker.run(image, "python3", "-m", "kfp.dsl.executor_main", "--help")
-        assert "--component_module_path" in said
+        output = docker.run(image, "python3", "-m", "kfp.dsl.executor_main", "--help")
+        assert "--component_module_path" in output
 
 
 def test_run_in_the_image_writes_the_same_records_as_outside(

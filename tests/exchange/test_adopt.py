@@ -221,11 +221,11 @@ def test_retrained_outputs_are_a_new_run_and_the_first_run_retains_its_history(
 def test_interrupted_adoption_is_completed(lab: Lab, tmp_path: Path, lost: str) -> None:
     folder = output(tmp_path / "out")
     (run,) = lab.adopt(folder)
-    whole = lab.store.files()
+    complete = lab.store.files()
     lab.store.delete([run.key(lost), run.end_key] if lost else [run.end_key])
     assert lab.runs().empty
     assert lab.adopt(folder) == [run]
-    assert lab.store.files() == whole
+    assert lab.store.files() == complete
     assert lab.runs().loc[run.id, "state"] == "succeeded"
 
 
@@ -272,15 +272,17 @@ def test_params_function_replaces_the_parameters(lab: Lab, tmp_path: Path) -> No
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"x": object()}, "the parameter 'x' is .*, which JSON cannot hold"),
         (lambda _: 3, "params must return a dict .*, got 3"),
         ([1], r"params must be a dict or a function of the config, got \[1\]"),
     ],
 )
-def test_invalid_parameters_adopt_nothing(lab: Lab, tmp_path: Path, given: Any, said: str) -> None:
-    with pytest.raises(SpecError, match=said):
+def test_invalid_parameters_adopt_nothing(
+    lab: Lab, tmp_path: Path, given: Any, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
         lab.adopt(output(tmp_path / "out"), params=given)
     assert lab.runs().empty
 
@@ -316,7 +318,7 @@ def strange_scene(folder: Path) -> None:
 
 
 BAD = pytest.mark.parametrize(
-    ("break_it", "error", "said"),
+    ("break_it", "error", "message"),
     [
         (not_evaluated, NotFound, r"/bad has not been evaluated: it has no eval/\*/eval.json"),
         (cut_short, RecordBroken, r"/bad/pipeline-config.json is not whole JSON"),
@@ -334,13 +336,13 @@ def test_error_explains_why_outputs_cannot_be_adopted(
     tmp_path: Path,
     break_it: Callable[[Path], None],
     error: type[Exception],
-    said: str,
+    message: str,
 ) -> None:
     break_it(output(tmp_path / "many/bad"))
     for uri in (tmp_path / "many/bad", tmp_path / "many"):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             lab.adopt(uri)
-    assert lab.store.files() == []
+    assert [key for key, _ in lab.store.files()] == ["rvlab.json"]
 
 
 @BAD
@@ -349,11 +351,11 @@ def test_invalid_outputs_among_several_are_left_out_with_a_warning(
     tmp_path: Path,
     break_it: Callable[[Path], None],
     error: type[Exception],
-    said: str,
+    message: str,
 ) -> None:
     break_it(output(tmp_path / "many/bad"))
     output(tmp_path / "many/good")
-    with pytest.warns(UserWarning, match=f"{said}.* This folder is left out") as warned:
+    with pytest.warns(UserWarning, match=f"{message}.* This folder is left out") as warned:
         assert len(lab.adopt(tmp_path / "many")) == 1
     assert len(warned) == 1
     assert warned[0].filename == __file__
@@ -361,7 +363,7 @@ def test_invalid_outputs_among_several_are_left_out_with_a_warning(
 
 
 def test_error_names_a_folder_without_outputs(lab: Lab, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=f"There is no pipeline-config.json in {tmp_path}/none, nor"):
+    with pytest.raises(NotFound, match=f"No pipeline-config.json exists in {tmp_path}/none or"):
         lab.adopt(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     for uri in ("http://host/out", "s3://bucket/../out", ""):
@@ -381,13 +383,13 @@ def test_reading_the_config_of_an_ordinary_run_takes_one_get(
 ) -> None:
     run = Run(lab.store.uri, "towns", "20261123-154201-4f2a9c")
     lab.store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri, "a": 1})
-    asked: list[str] = []
+    keys: list[str] = []
     get = Store.get
     monkeypatch.setattr(
-        Store, "get", lambda self, key, **limit: [asked.append(key), get(self, key, **limit)][1]
+        Store, "get", lambda self, key, **limit: [keys.append(key), get(self, key, **limit)][1]
     )
     assert outputs.read_config(lab.store, run)["a"] == 1
-    assert asked == [run.key("rv", "pipeline-config.json")]
+    assert keys == [run.key("rv", "pipeline-config.json")]
 
 
 def test_moved_store_finds_its_configs(lab: Lab) -> None:

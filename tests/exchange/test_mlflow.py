@@ -250,8 +250,8 @@ def test_states_are_converted_and_active_or_deleted_runs_are_left_out(
     for number, status in enumerate(["FINISHED", "FAILED", "KILLED", None, None]):
         logged.run(status=status, start=START + 1000 * number)
     client.delete_run(logged.run())
-    logged.run("gone")
-    client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    logged.run("deleted")
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
     with pytest.warns(UserWarning, match="2 of MLflow's runs have not ended and are left out"):
         runs = lab.from_mlflow(uri)
     assert lab.runs(runs)["state"].tolist() == ["succeeded", "failed", "cancelled"]
@@ -276,9 +276,9 @@ def test_tags_and_note_are_imported_as_the_first_annotation(
     row = lab.runs().loc[run.id]
     assert row["tags"] == f"long={'x' * 95}, team=roads"
     assert row["note"] == "Rerun.\nBetter data."
-    lab.tag(run, "kept", remove="team=roads")
+    lab.tag(run, "reviewed", remove="team=roads")
     lab.from_mlflow(uri)
-    assert lab.runs().loc[run.id, "tags"] == f"kept, long={'x' * 95}"
+    assert lab.runs().loc[run.id, "tags"] == f"reviewed, long={'x' * 95}"
 
 
 def test_metric_named_epoch_does_not_replace_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
@@ -409,7 +409,7 @@ def test_errors_of_mlflow_are_translated_to_one_sentence(
     lab: Lab, uri: str, tmp_path: Path
 ) -> None:
     (tmp_path / "bad.db").write_text("This is no database, and long enough to be looked at.")
-    with pytest.raises(NotFound, match=r"There is no MLflow database .*none\.db"):
+    with pytest.raises(NotFound, match=r"The MLflow database .*none\.db"):
         lab.from_mlflow(f"sqlite:///{tmp_path}/none.db")
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(StoreError, match=r"bad\.db refused: .* file is not a database"):

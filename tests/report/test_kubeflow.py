@@ -172,8 +172,8 @@ def test_confusion_matrix_has_truth_in_rows(trained: Trained, first: Outputs) ->
     assert rows == wide.loc[names, names].to_numpy().tolist()
     assert rows != [list(column) for column in zip(*rows, strict=True)]
     evals = trained.lab.evals(trained.runs["first"])
-    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
-    support = whole[whole["metric"] == "truth_count"].set_index("class")["value"]
+    overall = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    support = overall[overall["metric"] == "truth_count"].set_index("class")["value"]
     assert [sum(row) for row in rows] == support[names].tolist()
 
 
@@ -183,8 +183,8 @@ def test_markdown_contains_the_tables(trained: Trained, first: Outputs) -> None:
     assert f"eval\\_set {row['eval_set']}" in first.markdown
     assert "| epochs | 2 |" in first.markdown
     assert escape_markdown(trained.runs["first"].uri) in first.markdown
-    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
-    of = whole[whole["class"] == "building"].set_index("metric")["value"]
+    overall = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    of = overall[overall["class"] == "building"].set_index("metric")["value"]
     numbers = " | ".join(f"{of[m]:.3f}" for m in ("precision", "recall", "f1", "iou"))
     assert f"| building | {numbers} | {of['truth_count']:,.0f} |" in first.markdown
     for line in first.markdown.splitlines():
@@ -275,8 +275,8 @@ def test_unreadable_predictions_are_replaced_by_the_reason(
 ) -> None:
     config = copy.store.get_json(copy.run.key("rv", "pipeline-config.json"))
     for one in config["dataset"]["validation_scenes"]:
-        one["raster_source"]["uris"] = [str(tmp_path / "gone" / f"{one['id']}.tif")]
-        one["label_source"]["raster_source"]["uris"] = str(tmp_path / "gone.tif")
+        one["raster_source"]["uris"] = [str(tmp_path / "missing" / f"{one['id']}.tif")]
+        one["label_source"]["raster_source"]["uris"] = str(tmp_path / "missing.tif")
     copy.store.put_json(copy.run.key("rv", "pipeline-config.json"), config)
     for folder in (("rv", "predict"), ("copies",)):
         copy.store.delete([key for key, _ in copy.store.files(copy.run.key(*folder))])
@@ -284,7 +284,7 @@ def test_unreadable_predictions_are_replaced_by_the_reason(
     found = Tags(out.html)
     assert len(found.images()) == 2
     assert "The predictions could not be drawn: " in found.text
-    assert f"{tmp_path}/gone" in found.text.replace(" ", "")
+    assert f"{tmp_path}/missing" in found.text.replace(" ", "")
     assert "Traceback" in capsys.readouterr().err
     assert out.metrics.metadata["f1"] > 0
 
