@@ -45,8 +45,8 @@ def open_store(
     is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
     if kind != EMBEDDED and is_near and not Path(text).exists():
         raise SpecError(
-            f"The folder {text!r} does not exist. Did you mean 'embedded'? Write ./{text} for a new "
-            "folder of that name."
+            f"The folder {text!r} does not exist. Did you mean 'embedded'? Write ./{text} to "
+            "create a folder of that name."
         )
     if kind != EMBEDDED:
         access = S3Access.from_environ()

@@ -286,12 +286,12 @@ def test_result_has_a_notebook_view_and_a_table_row() -> None:
     assert row.loc[0, "difference"] == found.difference
 
 
-def test_runs_are_read_from_their_stores_by_uri(cube: Made) -> None:
+def test_runs_are_read_from_their_stores_by_uri(made: Made) -> None:
     matrices = scene_matrices(np.random.default_rng(1), 6, (2.0, 0.0))
-    runs = [cube.ended({"lr": lr}) for lr in (1, 2)]
+    runs = [made.ended({"lr": lr}) for lr in (1, 2)]
     for run, cube in zip(runs, matrices, strict=True):
         rows = confusion({run.id: cube}).drop(columns="run").astype(object)
-        cube.table(run, "confusion", rows.where(rows.notna(), None).to_dict("records"))
+        made.table(run, "confusion", rows.where(rows.notna(), None).to_dict("records"))
     found = compare.test(runs[0], runs[1].uri, resamples=999)
     assert found.verdict == "better"
     assert (found.a, found.b) == ("lr=1", "lr=2")

@@ -276,9 +276,9 @@ def test_tags_and_note_are_imported_as_the_first_annotation(
     row = lab.runs().loc[run.id]
     assert row["tags"] == f"long={'x' * 95}, team=roads"
     assert row["note"] == "Rerun.\nBetter data."
-    lab.tag(run, "reviewed", remove="team=roads")
+    lab.tag(run, "good", remove="team=roads")
     lab.from_mlflow(uri)
-    assert lab.runs().loc[run.id, "tags"] == f"reviewed, long={'x' * 95}"
+    assert lab.runs().loc[run.id, "tags"] == f"good, long={'x' * 95}"
 
 
 def test_metric_named_epoch_does_not_replace_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
