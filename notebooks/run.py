@@ -1,7 +1,7 @@
-"""Execute the notebooks top to bottom and keep what they show: ``make demo``.
+"""Execute the notebooks top to bottom and save their outputs: ``make demo``.
 
-It leaves, under ``demo/``, the executed notebooks, their figures as PNG files, the queue of runs
-and an embedded S3 server with everything the runs wrote.
+Writes to ``demo/`` the executed notebooks, their figures as PNG files, the queue of runs and the
+data of an embedded S3 server with the records and outputs of the runs.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ def execute(
 
     Args:
         notebook: The notebook, without outputs.
-        out: Where the executed notebook and, in ``figures/``, its pictures go.
+        out: Folder of the executed notebook and, in ``figures/``, its pictures.
         parameters: Values that replace those of the cells tagged ``parameters``.
-        say: Is told what happens, a line each.
+        say: A function that is called with one line of progress at a time.
 
     Returns:
         The path of the executed notebook.
@@ -54,7 +54,7 @@ def execute(
 
     client = NotebookClient(
         book,
-        extra_arguments=["--log-level=40"],  # no warning, for each kernel, that it uses TCP
+        extra_arguments=["--log-level=40"],  # suppress a warning per kernel about TCP
         timeout=3600,
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_start=started,
@@ -82,7 +82,7 @@ def _figures(book: Any, folder: Path, stem: str) -> None:
 
 
 class Clock:
-    """Says what happens, with the time since the start; and now and then how the runs get on."""
+    """Progress output with the time since the start and, at intervals, the states of the runs."""
 
     def __init__(self, every_s: float = 15.0) -> None:
         self._start = time.monotonic()
@@ -95,8 +95,8 @@ class Clock:
         print(f"[{minutes:2d}:{seconds:02d}] {text}", flush=True)
 
     def watch(self, lab: Any) -> None:
-        """Tell how the runs of a lab get on, until `stop`."""
-        told = ""
+        """Print changes of the states of a lab's runs until `stop` is called."""
+        printed = ""
         while not self._stop.wait(self._every_s):
             table = lab.runs()
             if table.empty:
@@ -105,34 +105,32 @@ class Clock:
             steps = table.loc[table["state"] == "running", ["name", "step"]].dropna()
             now = "; ".join(f"{row['name']}: {row['step']}" for _, row in steps.iterrows())
             text = f"          runs: {counts}" + (f" ({now})" if now else "")
-            if text != told:
+            if text != printed:
                 self.say(text)
-            told = text
+            printed = text
 
     def stop(self) -> None:
-        """End `watch`."""
+        """Stop `watch`."""
         self._stop.set()
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Execute the notebooks one after the other, then print the table of runs."""
+    """Execute the notebooks in order, then print the table of runs."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument(
-        "--out", type=Path, default=HERE.parent / "demo", help="where all of it goes"
-    )
+    parser.add_argument("--out", type=Path, default=HERE.parent / "demo", help="the output folder")
     parser.add_argument("--parameters", type=json.loads, default={}, help="JSON, for smaller runs")
     parser.add_argument("notebooks", type=Path, nargs="*", default=sorted(HERE.glob("*.ipynb")))
     args = parser.parse_args(argv)
     out: Path = args.out.resolve()
     os.environ.setdefault("RVLAB_STORE", f"embedded:{out / 's3'}")
     os.environ.setdefault("RVLAB_HOME", str(out / "home"))
-    os.environ.pop("MPLBACKEND", None)  # a kernel shows figures in its cells unless told not to
+    os.environ.pop("MPLBACKEND", None)  # it would prevent figures in the cells
     clock = Clock()
     clock.say("starting the embedded S3 server")
     import rvlab
 
     lab = rvlab.Lab()
-    clock.say(f"{lab} keeps its data in {os.environ['RVLAB_STORE'].partition(':')[2]}")
+    clock.say(f"{lab} stores its data in {os.environ['RVLAB_STORE'].partition(':')[2]}")
     watcher = threading.Thread(target=clock.watch, args=(lab,), daemon=True)
     watcher.start()
     paths = []
@@ -154,7 +152,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("\nExecuted notebooks, to open with `make lab`:")
     print("\n".join(f"  {path}" for path in paths))
     print(f"Figures:\n  {out / 'figures'}")
-    print("The S3 server goes on running, so that they can be read; stop it with:")
+    print("The S3 server is still running, so that they can be read. To stop it:")
     print(f"  {sys.executable} -m rvlab --store {os.environ['RVLAB_STORE']} down")
     failed = table[table["state"] != "succeeded"]
     return 1 if len(failed) else 0

@@ -1,23 +1,23 @@
-"""Everything that rvlab raises.
+"""Exceptions that rvlab raises.
 
 RvlabError
 ├── SpecError (ValueError)           a recipe, a parameter or an argument that cannot be run
-├── NotFound (LookupError)           an experiment, a run, a step or a scene nobody knows
-├── StoreError (OSError)             the store refused
-│   ├── StoreUnreachable (ConnectionError)   nobody answers at its address
-│   │   └── StoreBusy                it answers that it is busy or out of order
-│   ├── KeyMissing (FileNotFoundError)       no such key
-│   ├── KeyExists (FileExistsError)          the key was to be written once, and is there
-│   ├── KeyChanged                   the key has been written since it was read
-│   └── RecordBroken (ValueError)            a key holds what no writer of ours writes
-├── ServerError (RuntimeError)       the embedded S3 server
-├── EngineError (RuntimeError)       a run could not be started or stopped
-│   └── HasEnded                     there is nothing left to stop
-├── StepError (RuntimeError)         a step did not do what it was to do
+├── NotFound (LookupError)           an experiment, run, step or scene that does not exist
+├── StoreError (OSError)             a request that the store refused
+│   ├── StoreUnreachable (ConnectionError)   no answer from the store
+│   │   └── StoreBusy                an answer that the store is overloaded or out of order
+│   ├── KeyMissing (FileNotFoundError)       a key that does not exist
+│   ├── KeyExists (FileExistsError)          a write-once key that already exists
+│   ├── KeyChanged                   a key written by another process since it was read
+│   └── RecordBroken (ValueError)            a key with invalid content
+├── ServerError (RuntimeError)       a failure of the embedded S3 server
+├── EngineError (RuntimeError)       a run that could not be started or stopped
+│   └── HasEnded                     a run that has already ended
+├── StepError (RuntimeError)         a step that failed or left an output missing
 ├── RasterError (OSError)            a raster or its labels cannot be read
-├── WindowOutside (ValueError)       a window that does not touch its raster
-├── TableError (ValueError)          a table lacks what is asked of it
-└── MissingExtra (ImportError)       a package that one of rvlab's extras installs
+├── WindowOutside (ValueError)       a window that does not intersect its raster
+├── TableError (ValueError)          a table without a required column or row
+└── MissingExtra (ImportError)       a missing package that one of rvlab's extras installs
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from collections.abc import Iterable
 
 
 class RvlabError(Exception):
-    """The root of the tree: catch it to catch all of rvlab's errors.
+    """The base class of all errors of rvlab.
 
-    In a notebook it shows as its one sentence, without the way through rvlab that led there.
+    A notebook shows its message without the traceback.
     """
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython shows."""
+        """Return the lines that IPython shows in place of a traceback."""
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -42,27 +42,27 @@ class SpecError(RvlabError, ValueError):
 
 
 class NotFound(RvlabError, LookupError):
-    """An experiment, a run, a step or a scene nobody knows."""
+    """An experiment, run, step or scene that does not exist."""
 
 
 class StoreError(RvlabError, OSError):
-    """The store refused."""
+    """A request that the store refused."""
 
 
 class StoreUnreachable(StoreError, ConnectionError):
-    """Nobody answers at the store's address."""
+    """No answer from the store."""
 
 
 class StoreBusy(StoreUnreachable):
-    """The store answers that it is busy or out of order; of one key it may do so for ever."""
+    """An answer that the store is overloaded or out of order, which may be permanent for a key."""
 
 
 class KeyMissing(StoreError, FileNotFoundError):
-    """The store has no such key."""
+    """A key that does not exist."""
 
 
 class KeyExists(StoreError, FileExistsError):
-    """A key that is written once is there already."""
+    """A write-once key that already exists."""
 
 
 class KeyChanged(StoreError):
@@ -70,7 +70,7 @@ class KeyChanged(StoreError):
 
 
 class RecordBroken(StoreError, ValueError):
-    """A key holds what no writer of rvlab's writes."""
+    """A key with content that rvlab does not write."""
 
 
 class ServerError(RvlabError, RuntimeError):
@@ -82,11 +82,11 @@ class EngineError(RvlabError, RuntimeError):
 
 
 class HasEnded(EngineError):
-    """A run that was to be stopped is over."""
+    """A run that has already ended, so that it cannot be stopped."""
 
 
 class StepError(RvlabError, RuntimeError):
-    """A step did not do, or did not leave, what it was to."""
+    """A step that failed or left an output missing."""
 
 
 class RasterError(RvlabError, OSError):
@@ -94,27 +94,27 @@ class RasterError(RvlabError, OSError):
 
 
 class WindowOutside(RvlabError, ValueError):
-    """A window that does not touch its raster."""
+    """A window that does not intersect its raster."""
 
 
 class TableError(RvlabError, ValueError):
-    """A table lacks the column or the rows that are asked of it."""
+    """A table without a required column or row."""
 
 
 class MissingExtra(RvlabError, ImportError):
-    """A package is missing that one of rvlab's extras installs."""
+    """A missing package that one of rvlab's extras installs."""
 
 
 def did_you_mean(word: str, known: Iterable[str], *, many: int = 8) -> str:
-    """One sentence that leads from a wrong word to the right one.
+    """Suggest the valid words that are most similar to an invalid one.
 
     Args:
-        word: What was written.
-        known: The words that exist.
-        many: How many of them to list when none is near.
+        word: The invalid word.
+        known: The valid words.
+        many: How many valid words to list when none is similar.
 
     Returns:
-        ``Did you mean 'chip_px'?``, or the words that exist, or that there are none.
+        ``Did you mean 'chip_px'?``; if no word is similar, a list of the valid words.
     """
     words = sorted(set(known))
     if not words:

@@ -1,4 +1,4 @@
-"""The notebook's one object: it knows where runs are stored and where they execute."""
+"""The main object of a notebook: a store for runs and an engine that executes them."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 class Lab:
-    """Where runs are stored and where they run.
+    """A store for runs and an engine that executes them.
 
     Args:
         store: A local folder, ``s3://bucket/prefix`` (with the credentials of the standard AWS
@@ -46,8 +46,8 @@ class Lab:
     Raises:
         SpecError: If the address of the store, the engine or the profile is invalid.
 
-    Every ``runs`` argument takes a table of runs or one of its rows, a run, an id, a URI, the name
-    of an experiment, or a list of these.
+    Every ``runs`` argument accepts a table of runs or one of its rows, a run, an id, a URI, the
+    name of an experiment, or a list of these.
     """
 
     def __init__(
@@ -68,7 +68,7 @@ class Lab:
 
     @property
     def storage_options(self) -> dict[str, object]:
-        """For ``pd.read_parquet(uri, storage_options=…)`` and ``fsspec.open``; has the secret."""
+        """Options for ``pd.read_parquet(uri, storage_options=…)``, with the secret key."""
         return self.store.storage_options
 
     # Start runs
@@ -99,8 +99,8 @@ class Lab:
             StoreError: If the store cannot be written.
         """
         point = {**(params or {}), **named}
-        asked = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
-        return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], asked)[0]
+        request = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
+        return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
 
     def sweep(
         self,
@@ -150,7 +150,7 @@ class Lab:
             splits: Default: the run's.
             seed: Default: the run's.
             params: Parameters of the recipe whose names are arguments of this method.
-            **named: Parameters of the recipe to change, and ``data_uri`` if it takes one.
+            **named: Parameters of the recipe to change, and ``data_uri`` if it has one.
 
         Raises:
             SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
@@ -161,20 +161,20 @@ class Lab:
         parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        recipe, point, asked = clone_request(
+        recipe, point, request = clone_request(
             self.store, parent, given, engine=self.engine.name, **options
         )
-        asked = replace(asked, image=self.engine.image)
-        return control.start_runs(self.store, self.engine, recipe, [point], asked)[0]
+        request = replace(request, image=self.engine.image)
+        return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
     def retry(self, runs: RunSelector) -> None:
-        """Start runs again that failed, were lost or never reached their engine.
+        """Restart runs that failed, were lost or never reached their engine.
 
-        Kubeflow continues where they failed; on this machine all steps run again.
+        Kubeflow continues at the failed step; the local engine runs all steps again.
 
         Raises:
-            SpecError: If no run is named, or one has succeeded, was cancelled, is running or is
-                another engine's; none was started.
+            SpecError: If no run is named, or one has succeeded, was cancelled, is running or
+                belongs to another engine; none was started.
             EngineError: If one cannot be started.
         """
         control.retry_runs(self.store, self.engine, runs)
@@ -199,15 +199,15 @@ class Lab:
         return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
 
     def cancel(self, runs: RunSelector) -> None:
-        """Stop queued and running runs with all their processes; others stay as they are.
+        """Stop queued and running runs with all their processes; skip ended runs.
 
-        The engine is asked first, so a run that failed or succeeded there keeps that state.
+        The engine is queried first, so a run that failed or succeeded there retains that state.
 
         Raises:
             SpecError: If no run is named.
             HasEnded: If all of them have ended already.
-            EngineError: If one cannot be stopped, is another engine's, or its engine cannot be
-                reached; then nothing is recorded of it. The others are stopped.
+            EngineError: If one cannot be stopped, belongs to another engine, or its engine cannot
+                be reached; its records are unchanged. The others are stopped.
         """
         control.cancel_runs(self.store, self.engine, runs)
 
@@ -282,7 +282,7 @@ class Lab:
         return compare.configs(wanted, every=every)
 
     def logs(self, run: RunSelector, step: str | None = None) -> str:
-        """Return the output of a run's steps; of a running step up to its last heartbeat.
+        """Return the log of a run's steps; of a running step up to its last heartbeat.
 
         Args:
             run: One run.
@@ -308,7 +308,7 @@ class Lab:
         per_scene: int | None = None,
         seed: int = 0,
     ) -> pd.DataFrame:
-        """Rank windows of scenes, for ``plot.predictions(runs, windows)``; no raster is read.
+        """Rank windows of scenes for ``plot.predictions(runs, windows)`` without reading rasters.
 
         Args:
             runs: Which runs.
@@ -346,7 +346,7 @@ class Lab:
         label: str | None = None,
         height_px: int = 520,
     ) -> Viewer:
-        """Show a map in JupyterLab: image, truth, predictions and errors, with a swipe.
+        """Show a map in JupyterLab with image, truth, predictions and errors.
 
         Args:
             runs: Which runs.
@@ -369,12 +369,12 @@ class Lab:
             try:
                 windows = self.windows(table, group=group, n=50)
             except NotFound:
-                windows = None  # without counts the button says that there are none
+                windows = None  # without counts the button reports that there are none
         options: dict[str, Any] = {"label": label, "height_px": height_px}
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
     def report(self, run: RunSelector, path: str | Path) -> Path:
-        """Write one run as a self-contained HTML file: numbers, predictions, curves.
+        """Write a self-contained HTML report of one run: metrics, predictions and curves.
 
         Raises:
             NotFound: If there is no such run.
@@ -418,7 +418,7 @@ class Lab:
         annotate.annotate_runs(self.store, runs, "archive", archived=not undo)
 
     def delete(self, runs: RunSelector, *, confirm: str | None = None) -> None:
-        """Delete every key of runs and of their annotations, after their name is typed.
+        """Delete every key of runs and of their annotations after a typed confirmation.
 
         Outputs of Raster Vision in the run's folder are deleted too; outputs of adopted runs
         elsewhere are not.
@@ -428,8 +428,8 @@ class Lab:
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name is wrong, there is no prompt, or a run is queued or running;
-                nothing was deleted.
+            SpecError: If the name does not match, there is no prompt, or a run is queued or
+                running; nothing was deleted.
             NotFound: If there is no such run.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
@@ -439,8 +439,8 @@ class Lab:
         """Remove what interrupted submissions left in the store; `dry_run` only lists it.
 
         Args:
-            older_than_s: Ignore what was written in the last seconds, by the store's clock: it may
-                belong to a submission in progress.
+            older_than_s: Skip keys younger than this many seconds by the store's clock, since they
+                may belong to a submission in progress.
             dry_run: Remove nothing.
 
         Returns:
@@ -496,7 +496,7 @@ class Lab:
         experiments: str | Iterable[str] | None = None,
         experiment: str | None = None,
     ) -> list[Run]:
-        """Import the ended runs of MLflow: records only, no artifacts.
+        """Import the records of ended runs from MLflow, without artifacts.
 
         Importing again returns the same runs. Runs that `to_mlflow` sent from this store are
         skipped.
@@ -528,7 +528,7 @@ class Lab:
         *,
         experiment: str | None = None,
     ) -> pd.DataFrame:
-        """Copy ended runs to MLflow: parameters, metrics, history and times; no artifacts.
+        """Copy parameters, metrics, history and times of ended runs to MLflow.
 
         Args:
             runs: Default: all runs of the store.

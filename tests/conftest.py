@@ -1,4 +1,4 @@
-"""What many tests share: one embedded S3 server, and a few runs that were really trained."""
+"""Shared fixtures: an embedded S3 server and trained runs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-if "PYTEST_XDIST_WORKER" in os.environ:  # read once by numpy and torch, so set before both
+if "PYTEST_XDIST_WORKER" in os.environ:  # set before numpy and torch read it on import
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 import hypothesis
@@ -43,7 +43,7 @@ GROUPS = {
     "fetched": "neon",
     "docker": "docker",
 }
-"""Fixtures that are expensive, with the group of tests that share one of them in one process."""
+"""Expensive fixtures, and the group of tests that share each of them in one process."""
 
 
 @pytest.hookimpl(tryfirst=True)
@@ -68,7 +68,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 def _group(item: pytest.Item) -> str:
-    """Return the group of a test; a parameter may name the fixture too."""
+    """Return the group of a test, by its fixtures or by a parameter that names one."""
     params = getattr(getattr(item, "callspec", None), "params", {}).values()
     names = {*getattr(item, "fixturenames", ()), *(p for p in params if isinstance(p, str))}
     for fixture, group in GROUPS.items():
@@ -79,7 +79,7 @@ def _group(item: pytest.Item) -> str:
 
 @pytest.fixture(scope="session", autouse=True)
 def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The queue, the servers and the cache of the tests are not the user's."""
+    """A folder for the queue, the servers and the cache, separate from the user's."""
     folder = tmp_path_factory.mktemp("home")
     names = ("RVLAB_HOME", "RVLAB_CACHE", "RVLAB_STORE")
     before = {name: os.environ.get(name) for name in names}
@@ -95,7 +95,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 
 @pytest.fixture(scope="session")
 def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    """A real S3 server, rvlab's own."""
+    """rvlab's embedded S3 server."""
     folder = tmp_path_factory.mktemp("s3")
     yield server.start_server(folder, timeout_s=600)
     server.stop_server(folder)
@@ -103,7 +103,7 @@ def s3(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
 
 @pytest.fixture(scope="session")
 def s3_access(s3: Server) -> S3Access:
-    """How that server is reached."""
+    """Endpoint and credentials of the server."""
     return S3Access(s3.endpoint, s3.access_key, s3.secret_key, region=s3.region)
 
 
@@ -112,7 +112,7 @@ TINY = Path(__file__).parent / "data" / "tiny.py"
 
 @dataclass(frozen=True)
 class Trained:
-    """A lab on real S3, and its runs that have ended, by what is special about each."""
+    """A lab on S3 and its ended runs, each named after its special property."""
 
     lab: Lab
     runs: dict[str, Run]
@@ -123,15 +123,15 @@ class Trained:
 
 
 def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
-    """A lab whose store is a folder of the embedded server's bucket."""
+    """Return a lab whose store is a folder of the embedded server's bucket."""
     return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(max_parallel=2))
 
 
 @pytest.fixture(scope="session")
 def trained(s3: Server, s3_access: S3Access) -> Trained:
-    """Six tiny runs through the local engine, two at a time, into the embedded S3 server."""
+    """Six tiny runs of the local engine, two at a time, on the embedded S3 server."""
     lab = lab_on(s3, s3_access, "trained")
-    asked: dict[str, dict[str, Any]] = {
+    params: dict[str, dict[str, Any]] = {
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
         "other seed": {"nochip": False, "splits": 2, "seed": 1},
@@ -141,7 +141,7 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
     }
     runs = {
         name: lab.submit(TINY, experiment="tiny", **{"epochs": 2, **given})
-        for name, given in asked.items()
+        for name, given in params.items()
     }
     table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
@@ -149,7 +149,7 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
 
 @pytest.fixture(scope="session")
 def trained_cc(s3: Server, s3_access: S3Access) -> Trained:
-    """A small chip classification that has learnt, through the same engine and server."""
+    """A small trained chip classification, on the same engine and server."""
     return trained_on(
         lab_on(s3, s3_access, "trained-cc"), "synthetic_town_classification", epochs=5
     )
@@ -157,7 +157,7 @@ def trained_cc(s3: Server, s3_access: S3Access) -> Trained:
 
 @pytest.fixture(scope="session")
 def trained_od(s3: Server, s3_access: S3Access) -> Trained:
-    """A small object detection that has learnt, through the same engine and server."""
+    """A small trained object detection, on the same engine and server."""
     return trained_on(
         lab_on(s3, s3_access, "trained-od"),
         "synthetic_town_detection",
@@ -168,7 +168,7 @@ def trained_od(s3: Server, s3_access: S3Access) -> Trained:
 
 
 def trained_on(lab: Lab, recipe: str, **params: Any) -> Trained:
-    """One run of a recipe on small scenes, named ``first``."""
+    """Train one run of a recipe on small scenes, named ``first``."""
     runs = {"first": lab.submit(recipe, experiment="small", scene_px=384, **params)}
     table = lab.wait(list(runs.values()), progress=False)
     return Trained(lab, runs, table)
@@ -181,7 +181,7 @@ SMALL = {
     **{"test_lrs": [1e-3, 1e-2], "test_widths": [4], "seeds": [0], "test_epochs": 1},
     **{"cell_epochs": 1, "box_lrs": [3e-3], "box_epochs": 1, "others_px": 256},
 }
-"""Parameters of the notebooks that make 8 small runs."""
+"""Parameters of the notebooks for 8 small runs."""
 
 
 @pytest.fixture(scope="session")
@@ -214,5 +214,5 @@ def _demo(out: Path, *args: str | Path) -> Iterator[tuple[Path, str]]:
 
 
 def demo_env(out: Path) -> dict[str, str]:
-    """The environment in which the store of the demo in `out` is the default."""
+    """Return an environment whose default store is that of the demo in `out`."""
     return {**os.environ, "RVLAB_HOME": str(out / "home"), "RVLAB_STORE": f"embedded:{out / 's3'}"}

@@ -1,4 +1,4 @@
-"""The scripts of benchmarks/ measure what they say: here with a few runs, and without a clock."""
+"""Smoke tests of the scripts in benchmarks/ with few runs, without time limits."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def script(name: str, *arguments: object) -> str:
     return done.stdout
 
 
-def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
+def test_sample_runs_have_the_records_of_real_runs(tmp_path: Path) -> None:
     options = ("--experiments", 2, "--evals", "--epochs", 3, "--steps")
     script("sample_runs.py", "--runs", 12, "--store", tmp_path / "store", *options)
     lab = Lab(tmp_path / "store")
@@ -38,7 +38,7 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
 
 @pytest.mark.extended
 @pytest.mark.parametrize(
-    ("name", "arguments", "told"),
+    ("name", "arguments", "expected"),
     [
         ("memory.py", ("--runs", 40), "40 runs, 70 columns"),
         ("runs_new.py", ("--runs", 40, "--new", 3), "3 of them new"),
@@ -48,9 +48,9 @@ def test_made_runs_are_runs_as_the_writers_leave_them(tmp_path: Path) -> None:
         ("history.py", ("--runs", 3, "--epochs", 5), "3 runs x 5 series x 5 epochs"),
     ],
 )
-def test_a_measurement_runs_to_its_end(
-    tmp_path: Path, name: str, arguments: tuple[object, ...], told: str
+def test_benchmark_runs_to_completion(
+    tmp_path: Path, name: str, arguments: tuple[object, ...], expected: str
 ) -> None:
-    said = script(name, "--data", tmp_path, "--repeats", 1, *arguments)
-    assert told in said
-    assert "goal" in said
+    output = script(name, "--data", tmp_path, "--repeats", 1, *arguments)
+    assert expected in output
+    assert "goal" in output

@@ -90,7 +90,7 @@ def none(value: Any) -> Any:
     [
         ((1.2, 0.2), 12, 0, "The candidate passes a margin of 0.01 macro F1."),
         ((0.2, 1.2), 12, 3, "The candidate fails a margin of 0.01 macro F1."),
-        ((1.2, 0.2), 3, 4, "cannot be told"),
+        ((1.2, 0.2), 3, 4, "do not show whether"),
     ],
 )
 def test_the_exit_status_of_gate_is_its_verdict(

@@ -1,4 +1,4 @@
-"""The gallery: every script draws its picture, and the page shows them all."""
+"""The gallery: its scripts, their pictures and the page that shows them."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["demo", pytest.param("full_demo", marks=pytest.mark.extended)])
-def test_every_script_draws_a_picture_from_the_runs_of_the_demo(
+def test_every_script_draws_a_picture_of_the_demo_runs(
     name: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     out, _ = request.getfixturevalue(name)
@@ -44,7 +44,7 @@ def test_every_script_draws_a_picture_from_the_runs_of_the_demo(
         assert len(np.unique(shown.reshape(-1, 3), axis=0)) > 8, picture.name
 
 
-def test_the_page_names_every_script_and_no_other() -> None:
+def test_page_links_exactly_the_existing_scripts() -> None:
     links = re.findall(r"\]\((\w+\.(?:py|png))\)", PAGE)
     assert sorted(links) == sorted(f"{s.stem}{end}" for s in SCRIPTS for end in (".py", ".png"))
     assert set(re.findall(r"\]\(#(\w+)\)", PAGE)) == {script.stem for script in SCRIPTS}
@@ -52,7 +52,7 @@ def test_the_page_names_every_script_and_no_other() -> None:
 
 
 @EACH
-def test_a_script_is_short_and_asks_the_question_that_the_page_has(script: Path) -> None:
+def test_script_is_short_and_has_the_question_of_the_page(script: Path) -> None:
     source = script.read_text(encoding="utf-8")
     question = ast.get_docstring(ast.parse(source))
     assert question is not None
@@ -64,13 +64,13 @@ def test_a_script_is_short_and_asks_the_question_that_the_page_has(script: Path)
 
 
 @EACH
-def test_its_picture_is_there_and_small(script: Path) -> None:
+def test_picture_of_each_script_exists_and_is_small(script: Path) -> None:
     picture = script.with_suffix(".png")
     assert picture.stat().st_size <= 200_000
     assert pixels(picture).std() > 1
 
 
-def test_there_are_no_other_pictures() -> None:
+def test_gallery_has_no_pictures_without_a_script() -> None:
     assert {p.stem for p in GALLERY.glob("*.png")} == {script.stem for script in SCRIPTS}
 
 

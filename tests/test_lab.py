@@ -1,4 +1,4 @@
-"""The notebook's one object, on runs that were really trained and on bad input."""
+"""`rvlab.Lab` with trained runs and invalid input."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path / "store")
 
 
-def test_a_lab_shows_where_it_is_and_no_secret(lab: Lab, trained: Trained) -> None:
+def test_repr_of_lab_shows_the_store_but_no_secret(lab: Lab, trained: Trained) -> None:
     assert repr(lab) == f"Lab(store={str(lab.store.uri)!r}, engine='local')"
     secret = trained.lab.store.access.secret_key
     assert secret
@@ -28,7 +28,7 @@ def test_a_lab_shows_where_it_is_and_no_secret(lab: Lab, trained: Trained) -> No
         assert secret not in repr(thing)
 
 
-def test_a_new_store_has_an_empty_table_with_all_columns(lab: Lab) -> None:
+def test_tables_of_an_empty_store_have_all_columns(lab: Lab) -> None:
     table = lab.runs()
     assert table.empty
     assert table["created"].dtype == "datetime64[ns, UTC]"
@@ -37,14 +37,14 @@ def test_a_new_store_has_an_empty_table_with_all_columns(lab: Lab) -> None:
     assert list(lab.evals()) == ["run", "group", "scene", "class", "metric", "value"]
 
 
-def test_one_bad_point_and_no_run_is_started(lab: Lab) -> None:
+def test_sweep_with_an_invalid_point_starts_no_run(lab: Lab) -> None:
     with pytest.raises(SpecError, match=r"has no parameter 'eposh'. Did you mean 'epochs'\?"):
         lab.sweep(TINY, [{"lr": 1e-3}, {"eposh": 2}])
     assert lab.runs().empty
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"lr": "fast"}, "the parameter 'lr' is float, but 'fast' was given"),
         ({"lr": float("nan")}, "the parameter 'lr' is nan, which JSON cannot hold"),
@@ -56,22 +56,22 @@ def test_one_bad_point_and_no_run_is_started(lab: Lab) -> None:
         ({"experiment": "_data"}, "'_data' cannot be the name of the experiment"),
     ],
 )
-def test_bad_input_is_refused_before_anything_starts(
-    lab: Lab, given: dict[str, object], said: str
+def test_invalid_input_is_refused_before_a_run_starts(
+    lab: Lab, given: dict[str, object], message: str
 ) -> None:
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=message):
         lab.submit(TINY, **given)  # type: ignore[arg-type]
     assert lab.runs().empty
 
 
-def test_a_sweep_needs_points_and_each_parameter_once(lab: Lab) -> None:
+def test_sweep_refuses_empty_points_and_duplicate_parameters(lab: Lab) -> None:
     with pytest.raises(SpecError, match="The sweep has no points"):
         lab.sweep(TINY, [])
     with pytest.raises(SpecError, match="'lr' is given for the sweep and in its points"):
         lab.sweep(TINY, rvlab.grid(lr=[1e-2]), lr=1e-3)
 
 
-def test_unknown_names_lead_to_the_nearest(trained: Trained) -> None:
+def test_errors_for_unknown_names_suggest_similar_names(trained: Trained) -> None:
     lab = trained.lab
     run = trained.runs["first"]
     with pytest.raises(NotFound, match=r"no experiment or run 'tinny'.* Did you mean 'tiny'\?"):
@@ -82,7 +82,7 @@ def test_unknown_names_lead_to_the_nearest(trained: Trained) -> None:
         lab.logs(run, "trian")
 
 
-def test_an_unknown_engine_or_recipe_is_told(tmp_path: Path, lab: Lab) -> None:
+def test_unknown_engine_or_recipe_raises_with_a_suggestion(tmp_path: Path, lab: Lab) -> None:
     with pytest.raises(SpecError, match=r"Unknown engine 'locl'. Did you mean 'local'\?"):
         Lab(tmp_path, engine="locl")
     with pytest.raises(
@@ -91,7 +91,7 @@ def test_an_unknown_engine_or_recipe_is_told(tmp_path: Path, lab: Lab) -> None:
         lab.submit("synthetic_twon")
 
 
-def test_runs_can_be_named_in_every_way(trained: Trained) -> None:
+def test_runs_accepts_every_kind_of_selector(trained: Trained) -> None:
     lab, run = trained.lab, trained.runs["first"]
     for name in (
         run,
@@ -107,7 +107,7 @@ def test_runs_can_be_named_in_every_way(trained: Trained) -> None:
     assert lab.runs(trained.table.head(2)).index.tolist() == trained.table.index[:2].tolist()
 
 
-def test_the_table_is_plain_pandas(trained: Trained) -> None:
+def test_table_of_runs_is_a_plain_dataframe(trained: Trained) -> None:
     runs = trained.lab.runs("tiny")
     assert type(runs) is pd.DataFrame
     assert (
@@ -120,14 +120,16 @@ def test_the_table_is_plain_pandas(trained: Trained) -> None:
     assert evals.groupby("params.nochip")["run"].nunique().tolist() == [3, 1]
 
 
-def test_waiting_gives_up_in_time_and_says_so(lab: Lab) -> None:
+def test_wait_raises_after_the_timeout(lab: Lab) -> None:
     run = lab.submit(TINY, epochs=10_000)
-    with pytest.raises(TimeoutError, match=r"1 of 1 runs have not ended in 0.5 s. They go on"):
+    with pytest.raises(TimeoutError, match=r"1 of 1 runs have not ended in 0.5 s. They continue"):
         lab.wait(run, timeout_s=0.5, progress=False)
     lab.cancel(run)
 
 
-def test_a_truncated_record_is_a_row_that_says_so(trained: Trained, tmp_path: Path) -> None:
+def test_truncated_record_gives_a_broken_row_with_the_reason(
+    trained: Trained, tmp_path: Path
+) -> None:
     lab = Lab(tmp_path / "copy")
     for name in ("first", "raises"):
         run = trained.runs[name]
@@ -139,16 +141,16 @@ def test_a_truncated_record_is_a_row_that_says_so(trained: Trained, tmp_path: Pa
     assert "is not whole JSON" in error
 
 
-def test_a_store_that_raster_vision_cannot_write_to_is_refused() -> None:
+def test_store_that_raster_vision_cannot_write_is_refused() -> None:
     lab = Lab("memory://somewhere")
     with pytest.raises(SpecError, match="writes only to local folders and s3://"):
         lab.submit(TINY)
 
 
-def test_a_get_config_from_a_cell_is_a_recipe(lab: Lab) -> None:
-    """Here it comes from a test's file; tests/recipes/test_cell.py does it in a real notebook."""
+def test_get_config_function_is_a_recipe(lab: Lab) -> None:
+    """The function is from this file; tests/recipes/test_cell.py uses a real notebook."""
 
-    def get_other_config(runner: object, root_uri: str, word: str = "told") -> None:
+    def get_other_config(runner: object, root_uri: str, word: str = "default") -> None:
         raise OSError(word)
 
     run = lab.submit(get_other_config, word="from a cell")
@@ -157,19 +159,19 @@ def test_a_get_config_from_a_cell_is_a_recipe(lab: Lab) -> None:
     assert row["params.word"] == "from a cell"
 
 
-def test_all_errors_have_one_root(lab: Lab) -> None:
+def test_all_errors_inherit_from_rvlab_error(lab: Lab) -> None:
     with pytest.raises(RvlabError):
         lab.runs("nothing-here")
     assert isinstance(lab.store, Store)
 
 
-def test_an_empty_store_has_an_empty_table_of_configs(lab: Lab, trained: Trained) -> None:
+def test_configs_of_no_runs_are_an_empty_table(lab: Lab, trained: Trained) -> None:
     for table in (lab.configs(), trained.lab.configs(trained.table.head(0))):
         assert table.empty
         assert table.index.name == "run"
 
 
-def test_logs_are_those_of_a_row_and_of_no_run_that_is_gone(lab: Lab, trained: Trained) -> None:
+def test_logs_accept_a_row_and_refuse_a_missing_run(lab: Lab, trained: Trained) -> None:
     text = trained.lab.logs(trained.runs["first"], "train")
     assert trained.lab.logs(trained.row("first"), "train") == text
     with pytest.raises(NotFound, match="There is no experiment 'towns'"):

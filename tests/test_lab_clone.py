@@ -1,4 +1,4 @@
-"""A run again, with what is given changed: from a row, an id, a run, and really."""
+"""Clones of runs with changed parameters."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: i
 
 
 @dataclass
-class Patient:
-    """An engine that starts nothing and writes down what it was to start."""
+class RecordingEngine:
+    """A fake engine that records the runs of each call of `start`."""
 
     name: str = "local"
     started: list[tuple[list[Run], str | None]] = field(default_factory=list)
@@ -59,18 +59,18 @@ class Patient:
 
 
 @pytest.fixture
-def engine() -> Patient:
-    return Patient()
+def engine() -> RecordingEngine:
+    return RecordingEngine()
 
 
 @pytest.fixture
-def lab(tmp_path: Path, engine: Patient) -> Lab:
+def lab(tmp_path: Path, engine: RecordingEngine) -> Lab:
     return Lab(tmp_path / "store", engine)
 
 
 @pytest.fixture
 def recipe(tmp_path: Path) -> Path:
-    path = tmp_path / "mine" / "my_towns.py"
+    path = tmp_path / "recipes" / "my_towns.py"
     path.parent.mkdir()
     path.write_text(SOURCE)
     return path
@@ -85,7 +85,7 @@ def spec(lab: Lab, run: Run) -> Spec:
     return Spec.from_record(lab.store.get_json(run.key("spec.json")), run.key("spec.json"))
 
 
-def test_a_clone_is_the_run_again(lab: Lab, run: Run, engine: Patient, recipe: Path) -> None:
+def test_clone_repeats_the_run(lab: Lab, run: Run, engine: RecordingEngine, recipe: Path) -> None:
     old, new = spec(lab, run), spec(lab, clone := lab.clone(run))
     assert clone.id != run.id
     assert new == replace(
@@ -100,7 +100,7 @@ def test_a_clone_is_the_run_again(lab: Lab, run: Run, engine: Patient, recipe: P
     assert engine.started == [([run], str(recipe.parent)), ([clone], str(recipe.parent))]
 
 
-def test_what_is_given_is_changed_and_shown_in_the_name(lab: Lab, run: Run) -> None:
+def test_clone_changes_given_values_and_names_them(lab: Lab, run: Run) -> None:
     parent = spec(lab, run)
     for given, name, changed in (
         ({"lr": 3e-4}, "lr=0.0003", {"params": {**parent.params, "lr": 3e-4}}),
@@ -110,16 +110,16 @@ def test_what_is_given_is_changed_and_shown_in_the_name(lab: Lab, run: Run) -> N
         ({"splits": 1}, "splits=1", {"splits": 1}),
         ({"experiment": "roads"}, parent.name, {"experiment": "roads"}),
     ):
-        made = spec(lab, lab.clone(run, **given))
+        clone = spec(lab, lab.clone(run, **given))
         expected = {**parent.record(), "name": name, "parent": run.id, **changed}
         same = ("name", "parent", "experiment", "params", "splits", "seed", "recipe")
-        assert {k: made.record()[k] for k in same} == {k: expected[k] for k in same}, given
+        assert {k: clone.record()[k] for k in same} == {k: expected[k] for k in same}, given
     places = spec(lab, lab.clone(run, data_uri="s3://other/y", lr=1)).places
     assert places["data_uri"] == "s3://other/y"
 
 
-def test_the_recorded_source_is_run_whatever_has_become_of_the_file(
-    lab: Lab, run: Run, recipe: Path, engine: Patient
+def test_clone_runs_the_recorded_source(
+    lab: Lab, run: Run, recipe: Path, engine: RecordingEngine
 ) -> None:
     recipe.write_text("raise OSError('another recipe')")
     clone = lab.clone(run, lr=0.5)
@@ -131,7 +131,7 @@ def test_the_recorded_source_is_run_whatever_has_become_of_the_file(
     assert engine.started[-1][1] is None
 
 
-def test_a_shipped_recipe_and_an_older_record_have_no_folder(lab: Lab, engine: Patient) -> None:
+def test_included_recipe_and_older_record_have_no_folder(lab: Lab, engine: RecordingEngine) -> None:
     run = lab.submit("synthetic_town")
     key = run.key("spec.json")
     record = lab.store.get_json(key)
@@ -141,14 +141,14 @@ def test_a_shipped_recipe_and_an_older_record_have_no_folder(lab: Lab, engine: P
     assert engine.started[-1][1] is None
 
 
-def test_a_run_is_named_in_every_way(lab: Lab, run: Run) -> None:
+def test_clone_accepts_every_kind_of_selector(lab: Lab, run: Run) -> None:
     table = lab.runs()
     ways: list[Any] = [run, run.id, run.uri, f"towns/{run.id}", [run], table, table.loc[run.id]]
     for way in ways:
         assert spec(lab, lab.clone(way, experiment="clones")).parent == run.id
 
 
-def test_a_clone_of_a_clone_keeps_the_line(lab: Lab, run: Run) -> None:
+def test_lineage_includes_a_clone_of_a_clone(lab: Lab, run: Run) -> None:
     second = lab.clone(run, lr=0.1)
     third = lab.clone(second, epochs=5, experiment="roads")
     assert spec(lab, third).params == {**spec(lab, run).params, "lr": 0.1, "epochs": 5}
@@ -163,7 +163,7 @@ def test_a_clone_of_a_clone_keeps_the_line(lab: Lab, run: Run) -> None:
         lab.lineage("x")
 
 
-def test_a_deleted_parent_stays_in_the_lineage(lab: Lab, run: Run) -> None:
+def test_lineage_includes_a_deleted_parent(lab: Lab, run: Run) -> None:
     clone = lab.clone(run, lr=0.1)
     record = end_record(spec(lab, run).record(), "cancelled", utc_now())
     lab.store.put_json(run.end_key, record)
@@ -173,14 +173,14 @@ def test_a_deleted_parent_stays_in_the_lineage(lab: Lab, run: Run) -> None:
 
 
 @pytest.mark.parametrize("state", ["failed", "cancelled"])
-def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) -> None:
+def test_unsuccessful_run_can_be_cloned(lab: Lab, run: Run, state: str) -> None:
     record = end_record(spec(lab, run).record(), state, utc_now(), step="train", error="it broke")
     lab.store.put_json(run.end_key, record)
     assert lab.runs(lab.clone(run, lr=0.1))["state"].tolist() == ["queued"]
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"epocs": 1}, r"^my_towns has no parameter 'epocs'\. Did you mean 'epochs'\?$"),
         ({"lr": "fast"}, "^my_towns: the parameter 'lr' is float, but 'fast' was given"),
@@ -190,16 +190,16 @@ def test_a_run_that_did_not_succeed_is_cloned(lab: Lab, run: Run, state: str) ->
         ({"experiment": "a/b"}, "^'a/b' cannot be the name of the experiment"),
     ],
 )
-def test_bad_input_starts_nothing(
-    lab: Lab, run: Run, engine: Patient, given: dict[str, Any], said: str
+def test_clone_with_invalid_input_starts_no_run(
+    lab: Lab, run: Run, engine: RecordingEngine, given: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=message):
         lab.clone(run, **given)
     assert lab.runs().index.tolist() == [run.id]
     assert len(engine.started) == 1
 
 
-def test_what_cannot_be_cloned_is_refused(lab: Lab, run: Run) -> None:
+def test_clone_refuses_several_missing_and_broken_runs(lab: Lab, run: Run) -> None:
     other = lab.submit("synthetic_town", experiment="towns")
     with pytest.raises(SpecError, match=r"^clone takes one run; these are 2\. Name one\.$"):
         lab.clone("towns")
@@ -215,7 +215,7 @@ def test_what_cannot_be_cloned_is_refused(lab: Lab, run: Run) -> None:
         lab.clone(run)
 
 
-def test_a_clone_of_a_run_that_really_failed_succeeds(trained: Trained) -> None:
+def test_clone_of_a_failed_run_can_succeed(trained: Trained) -> None:
     lab = trained.lab
     clone = lab.clone(trained.row("raises"), raises="", epochs=1, experiment="clones")
     row = lab.wait(clone, progress=False).iloc[0]
@@ -229,19 +229,19 @@ def test_a_clone_of_a_run_that_really_failed_succeeds(trained: Trained) -> None:
     assert table["changed"].iloc[1] == ("epochs: 2 → 1; raises: the imagery is on another disk → ")
 
 
-def test_what_lies_beside_the_recipe_is_found_again(tmp_path: Path) -> None:
+def test_clone_imports_modules_next_to_the_original_recipe(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
-    folder = tmp_path / "mine"
+    folder = tmp_path / "recipes"
     folder.mkdir()
     (folder / "beside_my_recipe.py").write_text("WORD = 'found beside'")
-    (folder / "mine.py").write_text(
+    (folder / "my_recipe.py").write_text(
         "from beside_my_recipe import WORD\n\n\n"
         "def get_config(runner, more: str = ''):\n    raise OSError(WORD + more)\n"
     )
     (run,) = prepare_runs(
-        lab.store, find_recipe(folder / "mine.py"), [{}], SubmitOptions("towns", "local")
+        lab.store, find_recipe(folder / "my_recipe.py"), [{}], SubmitOptions("towns", "local")
     )
-    (folder / "mine.py").unlink()
+    (folder / "my_recipe.py").unlink()
     clone = lab.clone(run, more=", again")
     row = lab.wait(clone, progress=False).iloc[0]
     assert row["error"] == "OSError: found beside, again"

@@ -1,4 +1,4 @@
-"""Tags, notes, archiving and deleting, on runs as their writers leave them."""
+"""Tags, notes, archiving and deletion of runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def snapshot(lab: Lab) -> dict[str, bytes]:
 # Tags, notes, archiving
 
 
-def test_tags_notes_and_archiving_stand_in_the_table(lab: Lab, made: Made) -> None:
+def test_table_of_runs_shows_tags_notes_and_archiving(lab: Lab, made: Made) -> None:
     first, second = made.ended(), made.running()
     before = snapshot(lab)
     lab.tag(lab.runs(), "for the paper", "good")
@@ -56,78 +56,82 @@ def test_tags_notes_and_archiving_stand_in_the_table(lab: Lab, made: Made) -> No
     assert all(key.startswith("towns/annotations/") for key in set(after) - set(before))
 
 
-def test_what_is_no_edit_is_refused_and_nothing_is_written(lab: Lab, made: Made) -> None:
+def test_invalid_annotation_is_refused_and_nothing_is_written(lab: Lab, made: Made) -> None:
     run = made.ended()
     before = snapshot(lab)
-    gone = Run(run.store, "towns", f"{run.id[:-1]}9")
-    for call, error, said in (
-        (lambda: lab.tag(None, "a"), SpecError, r"^tag needs to know which runs\. Name them"),
-        (lambda: lab.note(None, "a"), SpecError, r"^note needs to know which runs\. Name them"),
-        (lambda: lab.archive(None), SpecError, r"^archive needs to know which runs\. Name them"),
-        (lambda: lab.delete(None), SpecError, r"^delete needs to know which runs\. Name them"),
+    missing = Run(run.store, "towns", f"{run.id[:-1]}9")
+    for call, error, message in (
+        (lambda: lab.tag(None, "a"), SpecError, r"^tag needs runs, got None\. Name runs"),
+        (lambda: lab.note(None, "a"), SpecError, r"^note needs runs, got None\. Name runs"),
+        (lambda: lab.archive(None), SpecError, r"^archive needs runs, got None\. Name runs"),
+        (lambda: lab.delete(None), SpecError, r"^delete needs runs, got None\. Name runs"),
         (lambda: lab.tag(run), SpecError, "^tag needs a tag to add, or remove="),
-        (lambda: lab.tag(run, "a", remove="a"), SpecError, "^The tag 'a' is to be added and rem"),
+        (lambda: lab.tag(run, "a", remove="a"), SpecError, "^The tag 'a' is added and removed"),
         (lambda: lab.tag(run, "a", "b\nc"), SpecError, r"^'b\\nc' cannot be a tag"),
         (lambda: lab.tag(run, "a" * 101), SpecError, r"^'a+\.\.\. cannot be a tag"),
         (lambda: lab.note(run, 5), SpecError, "^5 cannot be a note"),  # type: ignore[arg-type]
-        (lambda: lab.tag([run, gone], "a"), NotFound, rf"no run 'towns/{gone.id}' .* Did you mean"),
+        (
+            lambda: lab.tag([run, missing], "a"),
+            NotFound,
+            rf"no run 'towns/{missing.id}' .* Did you mean",
+        ),
         (lambda: lab.archive("twons"), NotFound, "Did you mean 'towns'"),
-        (lambda: lab.delete(gone, confirm=gone.id), NotFound, "Did you mean"),
+        (lambda: lab.delete(missing, confirm=missing.id), NotFound, "Did you mean"),
     ):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             call()
     assert snapshot(lab) == before
 
 
-def test_a_broken_edit_does_not_hide_the_others(lab: Lab, made: Made) -> None:
+def test_broken_annotation_does_not_hide_the_others(lab: Lab, made: Made) -> None:
     run = made.ended()
-    lab.note(run, "it stays")
+    lab.note(run, "a valid note")
     lab.store.put(f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json", b"[]")
     with pytest.warns(UserWarning, match="An edit is left out of the table: .* holds list"):
-        assert lab.runs()["note"].tolist() == ["it stays"]
+        assert lab.runs()["note"].tolist() == ["a valid note"]
 
 
 # Deleting
 
 
 def typed(monkeypatch: pytest.MonkeyPatch, answer: str | type[BaseException]) -> list[str]:
-    """Let somebody type an answer; what was asked comes back."""
-    asked: list[str] = []
+    """Simulate the user's answer to a prompt; return the list of prompts."""
+    prompts: list[str] = []
 
     def answered(prompt: str) -> str:
-        asked.append(prompt)
+        prompts.append(prompt)
         if isinstance(answer, str):
             return answer
         raise answer
 
     monkeypatch.setattr("builtins.input", answered)
-    return asked
+    return prompts
 
 
-def test_a_run_is_deleted_once_its_id_is_typed(
+def test_run_is_deleted_after_its_id_is_typed(
     lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     first, second = made.ended(), made.ended()
     lab.tag([first, second], "good")
-    asked = typed(monkeypatch, f" {first.id} ")
+    prompts = typed(monkeypatch, f" {first.id} ")
     lab.delete(first)
-    assert asked == [f"This deletes the run {first.id} permanently. Type {first.id} to confirm: "]
+    assert prompts == [f"This deletes the run {first.id} permanently. Type {first.id} to confirm: "]
     assert lab.runs().index.tolist() == [second.id]
     assert not [key for key, _ in lab.store.files() if first.id in key]
     with pytest.raises(NotFound, match="There is no"):
         lab.delete(first)
 
 
-def test_runs_of_an_experiment_go_by_its_name_and_it_does_not_linger(
+def test_runs_are_deleted_by_the_experiment_name_with_the_experiment(
     lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     made.ended(), made.ended(state="failed")
     road = made.ended(experiment="roads")
     lab.note("towns", "x")
-    asked = typed(monkeypatch, "towns")
+    prompts = typed(monkeypatch, "towns")
     lab.delete(lab.runs("towns"))
     what = "2 runs of the experiment towns"
-    assert asked == [f"This deletes {what} permanently. Type towns to confirm: "]
+    assert prompts == [f"This deletes {what} permanently. Type towns to confirm: "]
     assert lab.runs().index.tolist() == [road.id]
     assert lab.store.folders() == ["roads"]
     with pytest.raises(NotFound, match="no experiment or run 'towns'"):
@@ -135,45 +139,47 @@ def test_runs_of_an_experiment_go_by_its_name_and_it_does_not_linger(
 
 
 @pytest.mark.parametrize("wrong", ["", "y", "towns", "20261123"])
-def test_a_wrong_word_deletes_nothing(
+def test_wrong_confirmation_deletes_nothing(
     lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch, wrong: str
 ) -> None:
     run = made.ended()
     before = snapshot(lab)
     typed(monkeypatch, wrong)
-    said = f"^'{wrong}' is not '{run.id}', so the run {run.id} stays. Nothing has been deleted"
-    with pytest.raises(SpecError, match=said):
+    message = f"^'{wrong}' is not '{run.id}', so the run {run.id} was not deleted"
+    with pytest.raises(SpecError, match=message):
         lab.delete(run)
-    with pytest.raises(SpecError, match=said):
+    with pytest.raises(SpecError, match=message):
         lab.delete(run, confirm=wrong)
     assert snapshot(lab) == before
 
 
-@pytest.mark.parametrize("nobody", [EOFError, OSError, RuntimeError, "IPython"])
-def test_where_nobody_can_be_asked_the_name_is_to_be_given(
-    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch, nobody: Any
+@pytest.mark.parametrize("error", [EOFError, OSError, RuntimeError, "IPython"])
+def test_deletion_without_a_prompt_requires_confirm(
+    lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch, error: Any
 ) -> None:
-    if nobody == "IPython":
-        from IPython.core.error import StdinNotImplementedError as nobody  # noqa: N813
+    if error == "IPython":
+        from IPython.core.error import StdinNotImplementedError as error  # noqa: N813
     run = made.ended()
-    typed(monkeypatch, nobody)
-    with pytest.raises(SpecError, match=rf"there is no prompt here\. Pass confirm='{run.id}', in"):
+    typed(monkeypatch, error)
+    with pytest.raises(
+        SpecError, match=rf"a prompt is not available\. Pass confirm='{run.id}', in"
+    ):
         lab.delete(run)
     lab.delete(run, confirm=run.id)
     assert lab.runs().empty
 
 
-def test_a_run_that_waits_or_runs_is_refused_and_none_is_deleted(lab: Lab, made: Made) -> None:
+def test_active_runs_are_not_deleted(lab: Lab, made: Made) -> None:
     ended, running = made.ended(), made.running()
-    waits = made.queued(user="somebody@else")
+    queued = made.queued(user="another@host")
     before = snapshot(lab)
-    for run, state in ((running, "running"), (waits, "queued")):
+    for run, state in ((running, "running"), (queued, "queued")):
         with pytest.raises(SpecError, match=f"^The run {run.id} is {state}: cancel it first"):
             lab.delete([ended, run], confirm="towns")
     assert snapshot(lab) == before
 
 
-def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
+def test_lost_broken_and_ended_runs_can_be_deleted(lab: Lab, made: Made) -> None:
     for state in ("succeeded", "failed", "cancelled"):
         made.ended(state=state)
     made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S * 2)
@@ -186,15 +192,15 @@ def test_lost_broken_and_ended_runs_may_go(lab: Lab, made: Made) -> None:
     assert lab.store.folders() == []
 
 
-def test_runs_of_two_experiments_are_not_deleted_at_once(lab: Lab, made: Made) -> None:
+def test_runs_of_two_experiments_are_not_deleted_together(lab: Lab, made: Made) -> None:
     runs = [made.ended(), made.ended(experiment="roads")]
-    with pytest.raises(SpecError, match="one experiment at a time; these are of 2: roads, towns"):
+    with pytest.raises(SpecError, match="one experiment at a time, got 2: roads, towns"):
         lab.delete(runs, confirm="towns")
     assert len(lab.runs()) == 2
-    lab.delete(lab.runs().query("state == 'failed'"))  # none: nobody is asked
+    lab.delete(lab.runs().query("state == 'failed'"))  # no runs, so no prompt
 
 
-def test_a_deletion_that_was_interrupted_can_be_made_again(
+def test_interrupted_deletion_can_be_repeated(
     lab: Lab, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = made.ended()
@@ -204,12 +210,12 @@ def test_a_deletion_that_was_interrupted_can_be_made_again(
 
     def refuses(key: str) -> None:
         if key == run.key("spec.json"):
-            raise StoreError("The store went away.")
+            raise StoreError("The store does not answer.")
         delete(key)
 
     with monkeypatch.context() as patch:
         patch.setattr(lab.store._objects, "delete", refuses)
-        with pytest.raises(StoreError, match="went away"):
+        with pytest.raises(StoreError, match="does not answer"):
             lab.delete(run, confirm=run.id)
     assert lab.runs()["state"].tolist() == ["succeeded"]
     assert [key for key, _ in lab.store.files()] == [run.key("spec.json"), run.end_key]
@@ -217,7 +223,7 @@ def test_a_deletion_that_was_interrupted_can_be_made_again(
     assert lab.store.files() == []
 
 
-def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
+def test_trained_run_is_deleted_from_s3_with_all_its_folders(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = trained.lab.store
@@ -238,7 +244,7 @@ def test_a_run_that_was_really_made_goes_from_s3_with_all_its_folders(
     assert trained.lab.runs(run)["state"].tolist() == ["failed"]
 
 
-def test_data_beside_the_runs_are_nobodys_to_delete(tmp_path: Path) -> None:
+def test_data_next_to_runs_cannot_be_deleted(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     lab.store.put("datasets/vegas/img/1.tif", b"imagery")
     for name in ("datasets", "datasets/vegas"):

@@ -1,4 +1,4 @@
-"""The notebooks run top to bottom, as ``make demo`` runs them, with smaller runs."""
+"""Execution of the notebooks as by ``make demo``, with smaller runs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ FULL = pytest.mark.extended
     ("name", "runs", "figures"),
     [("demo", 8, SMALL), pytest.param("full_demo", 25, FIGURES, marks=FULL)],
 )
-def test_the_demo_leaves_its_runs_notebooks_and_figures(
+def test_demo_writes_runs_notebooks_and_figures(
     name: str, runs: int, figures: dict[str, int], request: pytest.FixtureRequest
 ) -> None:
     out, printed = request.getfixturevalue(name)

@@ -1,4 +1,4 @@
-"""The package as a whole: what importing it costs, what it offers, what it asks to be installed."""
+"""The package as a whole: import time, public names and dependencies."""
 
 from __future__ import annotations
 
@@ -19,19 +19,19 @@ HEAVY += ["scipy", "pydantic", "rastervision", "numpy", "boto3", "fsspec", "mlfl
 
 
 def fresh(code: str) -> str:
-    """What code prints in a process of its own."""
+    """Return the output of code in a new process."""
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
 
 @pytest.mark.parametrize("statement", ["import rvlab", "import rvlab; dir(rvlab)"])
-def test_importing_it_loads_nothing_heavy(statement: str) -> None:
+def test_importing_rvlab_loads_no_heavy_packages(statement: str) -> None:
     loaded = fresh(f"{statement}\nimport sys\nprint(*sorted(set({HEAVY}) & set(sys.modules)))")
     assert loaded == ""
 
 
-def test_every_public_name_resolves_and_there_are_at_most_twelve() -> None:
+def test_at_most_twelve_public_names_exist_and_resolve() -> None:
     assert len(rvlab.__all__) <= 12
     assert sorted(rvlab.__all__) == dir(rvlab)
     names = fresh("import rvlab\nfor n in rvlab.__all__: print(n, getattr(rvlab, n) is not None)")
@@ -39,13 +39,13 @@ def test_every_public_name_resolves_and_there_are_at_most_twelve() -> None:
     assert fresh("from rvlab import *; print(Lab.__name__, grid.__name__)") == "Lab grid"
 
 
-def test_a_name_that_it_does_not_have_is_an_attribute_error() -> None:
+def test_unknown_name_raises_attribute_error() -> None:
     with pytest.raises(AttributeError, match="No rvlab attribute lba"):
         rvlab.lba  # noqa: B018
 
 
 def bounds(requirements: list[str]) -> dict[str, str]:
-    """``{"numpy": "<3,>=1.26"}``: names as pip compares them, bounds in one order."""
+    """Return ``{"numpy": "<3,>=1.26"}`` with names as pip compares them and sorted bounds."""
     found = {}
     for text in requirements:
         name, bound = re.fullmatch(r"([A-Za-z0-9._-]+)(.*)", text.replace(" ", "")).groups()  # type: ignore[union-attr]
@@ -53,7 +53,7 @@ def bounds(requirements: list[str]) -> dict[str, str]:
     return found
 
 
-def test_the_conda_environment_is_the_same_package_with_the_same_bounds() -> None:
+def test_conda_environment_has_the_same_version_bounds() -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     extras = project["optional-dependencies"]
     wanted = bounds(
@@ -63,13 +63,13 @@ def test_the_conda_environment_is_the_same_package_with_the_same_bounds() -> Non
 
     listed = yaml.safe_load((ROOT / "environment.yml").read_text())["dependencies"]
     pip = next(entry["pip"] for entry in listed if isinstance(entry, dict))
-    assert pip == [f"-e .[{','.join(extras)}]"]  # brings what conda-forge lacks
+    assert pip == [f"-e .[{','.join(extras)}]"]  # installs what conda-forge lacks
     conda = bounds([entry for entry in listed if isinstance(entry, str) and entry != "pip"])
     assert conda == {name: wanted.get(name) for name in conda}
     assert set(bounds(project["dependencies"])) - set(conda) <= {"arro3-core", "obstore"}
 
 
-def test_no_bound_is_looser_than_what_was_locked() -> None:
+def test_locked_versions_satisfy_the_bounds() -> None:
     from packaging.requirements import Requirement
     from packaging.version import Version
 
@@ -78,6 +78,6 @@ def test_no_bound_is_looser_than_what_was_locked() -> None:
     locked = dict(line.split("==") for line in lines if "==" in line)
     versions = {re.sub(r"[-_.]+", "-", n).lower(): v.split(";")[0] for n, v in locked.items()}
     for text in project["dependencies"]:
-        one = Requirement(text)
-        version = Version(versions[re.sub(r"[-_.]+", "-", one.name).lower()].strip())
-        assert version in one.specifier, text
+        requirement = Requirement(text)
+        version = Version(versions[re.sub(r"[-_.]+", "-", requirement.name).lower()].strip())
+        assert version in requirement.specifier, text

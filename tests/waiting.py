@@ -1,4 +1,4 @@
-"""Wait for what other processes and threads do."""
+"""Waiting for other processes and threads in tests."""
 
 from __future__ import annotations
 
@@ -7,6 +7,6 @@ from collections.abc import Callable
 
 
 def wait_until(holds: Callable[[], object], *, every_s: float = 0.1) -> None:
-    """Return once `holds()` is true. The only limit is that of pytest-timeout."""
+    """Wait until `holds()` is true, limited by pytest-timeout only."""
     while not holds():
         time.sleep(every_s)

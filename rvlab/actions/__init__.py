@@ -1,1 +1,1 @@
-"""What the methods of `rvlab.Lab` do: functions that take a store and an engine."""
+"""The implementation of `rvlab.Lab`: functions of a store and an engine."""

@@ -22,7 +22,7 @@ def tag_runs(
     )
     both = sorted({*added} & {*removed})
     if both:
-        raise SpecError(f"The tag {both[0]!r} is to be added and removed. Choose one.")
+        raise SpecError(f"The tag {both[0]!r} is added and removed at once. Choose one.")
     if not added and not removed:
         raise SpecError("tag needs a tag to add, or remove= with one to remove.")
     annotate_runs(store, runs, "tag", tags_added=added, tags_removed=removed)
@@ -40,8 +40,8 @@ def annotate_runs(store: Store, runs: RunSelector, verb: str, **changes: Any) ->
 
     Raises:
         SpecError: If `runs` is None, so that a forgotten argument does not change every run.
-        NotFound: If there is no such run.
+        NotFound: If a run does not exist.
     """
     if runs is None:
-        raise SpecError(f"{verb} needs to know which runs. Name them, or their experiment.")
+        raise SpecError(f"{verb} needs runs, got None. Name runs or their experiment.")
     annotation.write_annotations(store, require_existing(store, runs), current_user(), **changes)

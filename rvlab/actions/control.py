@@ -1,4 +1,4 @@
-"""Start, retry and cancel runs, and ask their engine about runs without an end record."""
+"""Start, retry and cancel runs, and query their engine for states without an end record."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ def start_runs(
     engine: Engine,
     recipe: Recipe,
     points: Sequence[Mapping[str, Any]],
-    asked: SubmitOptions,
+    options: SubmitOptions,
 ) -> list[Run]:
-    """Validate every point, write the records of the runs and hand them to the engine.
+    """Validate every point, write the runs' records and start them on the engine.
 
     Raises:
         SpecError: If a point or a setting is invalid; nothing has been written.
@@ -39,7 +39,7 @@ def start_runs(
     """
     engine_patience_s(engine)  # an invalid setting fails here, not in the run
     engine.validate(store, recipe, points)
-    runs = prepare_runs(store, recipe, points, asked)
+    runs = prepare_runs(store, recipe, points, options)
     return engine.start(store, runs, folder=recipe.folder)
 
 
@@ -56,33 +56,33 @@ def sweep_runs(
 ) -> list[Run]:
     """Start one run per point; see `rvlab.Lab.sweep`."""
     if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
-        raise SpecError("The points of a sweep are a list of dicts, as rvlab.grid() returns it.")
+        raise SpecError("The points of a sweep must be a list of dicts; rvlab.grid() returns one.")
     if not points:
         raise SpecError("The sweep has no points. Pass one or more, such as rvlab.grid() returns.")
     for point in points:
         twice = sorted(set(point) & set(fixed))
         if twice:
             raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
-    asked = SubmitOptions(
+    options = SubmitOptions(
         experiment, engine.name, splits, seed, sweep=new_run_id(), image=engine.image
     )
-    return start_runs(store, engine, recipe, [{**fixed, **point} for point in points], asked)
+    return start_runs(store, engine, recipe, [{**fixed, **point} for point in points], options)
 
 
 def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     """Start failed, lost or queued runs again; see `rvlab.Lab.retry`."""
     if runs is None:
-        raise SpecError("retry needs to know which runs. Name them, or their experiment.")
+        raise SpecError("retry needs runs, got None. Name runs or their experiment.")
     table = frame.runs_table(store, require_existing(store, runs), states_from(store, engine))
     for run, row in table.iterrows():
         if row["state"] != "broken" and row["engine"] != engine.name:
             raise SpecError(
-                f"The run {run} is the engine {row['engine']!r}'s. Open the lab with it."
+                f"The run {run} belongs to the engine {row['engine']!r}. Open the lab with it."
             )
         if row["state"] not in RETRIABLE:
             raise SpecError(
                 f"The run {run} is {row['state']}, so there is nothing to retry. "
-                "lab.clone makes a new run of it."
+                "lab.clone starts a new run from it."
             )
     for uri in table["uri"]:
         run = Run.from_uri(uri)
@@ -92,7 +92,7 @@ def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
 def cancel_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     """Cancel runs; see `rvlab.Lab.cancel`."""
     if runs is None:
-        raise SpecError("cancel needs to know which runs. Name them, or their experiment.")
+        raise SpecError("cancel needs runs, got None. Name runs or their experiment.")
     wanted = resolve_runs(store, runs)
     problems = list(engine.cancel_many(store, wanted).values())
     others = [exc for exc in problems if not isinstance(exc, HasEnded)]
@@ -103,21 +103,21 @@ def cancel_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
 
 
 def states_from(store: Store, engine: Engine) -> StateQuery:
-    """Return a function that asks an engine about runs without an end record.
+    """Return a function that queries an engine for the states of runs without an end record.
 
-    A local engine is asked only about runs that this user submitted on this machine.
+    A local engine is queried only for runs that this user submitted on this machine.
     """
 
     def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
-        mine = [
+        visible = [
             row["_run"]
             for row in rows
             if row["engine"] == engine.name
             and (engine.sees_all_runs or row["user"] == current_user())
         ]
         try:
-            return engine.states(store, mine) if mine else {}
-        except EngineError as exc:  # the table is returned without an answer of the engine
+            return engine.states(store, visible) if visible else {}
+        except EngineError as exc:  # the table is returned without the engine's states
             warnings.warn(f"States are as the store has them: {exc}", stacklevel=5)
             return {}
 
@@ -125,6 +125,6 @@ def states_from(store: Store, engine: Engine) -> StateQuery:
 
 
 def engine_patience_s(engine: Engine) -> float:
-    """Return for how many seconds the runs of an engine wait for a store that does not answer."""
+    """Return how many seconds the runs of an engine wait for a store that does not answer."""
     profile = getattr(engine, "profile", None)
     return patience_s() if profile is None else float(profile.patience_s)

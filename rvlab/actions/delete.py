@@ -24,21 +24,21 @@ def confirm_and_delete(
 ) -> None:
     """Delete every key of some runs; see `rvlab.Lab.delete`."""
     if runs is None:
-        raise SpecError("delete needs to know which runs. Name them, or their experiment.")
+        raise SpecError("delete needs runs, got None. Name runs or their experiment.")
     wanted = require_existing(store, runs)
     if not wanted:
         return
     experiments = sorted({run.experiment for run in wanted})
     if len(experiments) > 1:
         raise SpecError(
-            f"delete takes runs of one experiment at a time; these are of {len(experiments)}: "
+            f"delete accepts runs of one experiment at a time, got {len(experiments)}: "
             f"{', '.join(experiments[:8])}. Nothing has been deleted."
         )
     table = frame.runs_table(store, wanted, states_from(store, engine))
     known = table["engine"].isin([engine.name, *LOCAL_ENGINES]) | table["ended"].notna()
     for id_, other in table.loc[~known, "engine"].dropna().items():
         raise SpecError(
-            f"Whether the run {id_} has ended is known to its engine only: open the lab with "
+            f"Only its engine can report whether the run {id_} has ended: open the lab with "
             f"engine={other!r} to delete it. Nothing has been deleted."
         )
     active = table.loc[table["state"].isin(["queued", "running"]), "state"]
@@ -49,7 +49,9 @@ def confirm_and_delete(
     what = f"the run {word}" if alone else f"{len(wanted)} runs of the experiment {word}"
     typed = _ask_for_name(what, word) if confirm is None else confirm
     if typed != word:
-        raise SpecError(f"{typed!r} is not {word!r}, so {what} stays. Nothing has been deleted.")
+        raise SpecError(
+            f"{typed!r} is not {word!r}, so {what} was not deleted. Type or pass the exact name."
+        )
     delete_runs(store, wanted)
     evict(store, wanted)
 
@@ -77,8 +79,8 @@ def clean_store(store: Store, *, older_than_s: float, dry_run: bool) -> pd.DataF
 def _ask_for_name(what: str, word: str) -> str:
     try:
         return input(f"This deletes {what} permanently. Type {word} to confirm: ").strip()
-    except (EOFError, OSError, RuntimeError) as exc:  # a script, or a notebook that runs by itself
+    except (EOFError, OSError, RuntimeError) as exc:  # a script, or a notebook without a frontend
         raise SpecError(
-            f"delete asks for a name, but there is no prompt here. Pass confirm={word!r}, in a "
+            f"delete asks for a name, but a prompt is not available. Pass confirm={word!r}, in a "
             f"shell --yes-delete {word}, to delete {what}. Nothing has been deleted."
         ) from exc

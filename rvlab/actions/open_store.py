@@ -25,7 +25,7 @@ def store_text(store: str | Path | None) -> str:
 def open_store(
     store: str | Path | None, profile: Profile | None = None, *, remote: bool = False
 ) -> Store:
-    """Open a store by its address; start the embedded S3 server if that is meant.
+    """Open a store by its address; start the embedded S3 server for ``embedded``.
 
     Args:
         store: An address, a path, or None for the profile's store, then the default.
@@ -38,15 +38,15 @@ def open_store(
     text = store_text(store or (profile.store if profile else None))
     if remote and text == EMBEDDED and not store:
         raise SpecError(
-            "Where do runs on the cluster write? Name the bucket: `store` in rvlab.toml, "
+            "Runs on a cluster need a store in a bucket. Name it: `store` in rvlab.toml, "
             "$RVLAB_STORE, or Lab('s3://bucket/prefix', ...)."
         )
     kind, _, folder = text.partition(":")
     is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
     if kind != EMBEDDED and is_near and not Path(text).exists():
         raise SpecError(
-            f"There is no folder {text!r}. Did you mean 'embedded'? Write ./{text} for a new "
-            "folder of that name."
+            f"The folder {text!r} does not exist. Did you mean 'embedded'? Write ./{text} to "
+            "create a folder of that name."
         )
     if kind != EMBEDDED:
         access = S3Access.from_environ()

@@ -1,4 +1,4 @@
-"""Wait for runs with a progress bar, also while their store cannot be reached."""
+"""Wait for runs with a progress bar, also during an outage of their store."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ POLL_S, REMOTE_POLL_S = 1.0, 5.0
 def wait_for_runs(
     store: Store, engine: Engine, runs: RunSelector, *, timeout_s: float | None, progress: bool
 ) -> pd.DataFrame:
-    """Return the table of runs once all have ended; see `rvlab.Lab.wait`."""
+    """Wait until all runs have ended and return their table; see `rvlab.Lab.wait`."""
     from tqdm.auto import tqdm
 
     wanted = resolve_runs(store, runs)
@@ -54,7 +54,7 @@ def wait_for_runs(
 
 
 class OutageTimer:
-    """Measures for how long a store has not answered while its runs are waited for.
+    """A timer for how long a store has not answered during a wait for its runs.
 
     Args:
         patience_s: The longest outage in seconds.
@@ -87,10 +87,11 @@ class OutageTimer:
             self._since, self._ended = None, time.monotonic()
 
     def unfinished(self, table: pd.DataFrame) -> pd.DataFrame:
-        """Return the rows of runs that are still waited for.
+        """Return the rows of runs that have not ended.
 
         No run can write a heartbeat during an outage, so ``lost`` counts only a minute after it. A
-        run counts as broken when it is so twice in a row: its record may become readable again.
+        run counts as broken only if it is broken twice in a row, because its record may become
+        readable again.
         """
         is_early = self._since is not None or time.monotonic() - self._ended < HEARTBEAT_TIMEOUT_S
         finished = table["state"].isin(END_STATES if is_early else (*END_STATES, "lost"))

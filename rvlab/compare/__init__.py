@@ -1,20 +1,20 @@
-"""Which run is better, by how much, and is it real: tables in, plain tables out.
+"""Statistics that compare runs: functions from tables to tables.
 
 ============================  =====================================================================
 question                      answer
 ============================  =====================================================================
-Which runs lead?              `board`, and `styled` for the eye
+Which runs lead?              `board`; `styled` formats it for a notebook
 In what do runs differ?       `varying` (parameters), `configs` (Raster Vision's), `diff` (two runs)
 Do the metrics agree?         `rank_changes`
 In which classes, scenes?     `pivot` for all runs, `by_scene` for two
 How did they train?           `epochs`: the best one, seconds, overfitting
-How much is the seed?         `seeds`
+How much does the seed do?    `seeds`
 Is it better?                 `test` for two, `table_of_tests` for many
 May it replace the old one?   `gate`
 ============================  =====================================================================
 
-Runs are a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a `Run`, a
-run's URI, or several of the last two. Every name is loaded on first use.
+Runs are given as a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a
+`Run`, a run's URI, or several of the last two. Every name is imported on first use.
 """
 
 from __future__ import annotations

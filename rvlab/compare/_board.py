@@ -1,4 +1,4 @@
-"""The leaderboard."""
+"""A leaderboard of runs."""
 
 from __future__ import annotations
 
@@ -30,32 +30,32 @@ def board(
     columns: Sequence[str] | str = (),
     across_sets: bool = False,
 ) -> pd.DataFrame:
-    """The runs in order of a metric, with nothing but what tells them apart.
+    """Rank runs by a metric, with the columns in which they differ.
 
     Args:
         runs: The table of runs, as ``lab.runs()`` returns it, or runs.
         metric: The column to sort by; ``f1`` is short for ``metrics.f1``.
         ascending: Whether less is better, as for a loss.
-        columns: Further columns to keep, or one.
-        across_sets: Rank runs in one list that were evaluated on different sets.
+        columns: One or more further columns to include.
+        across_sets: Rank runs that were evaluated on different sets in one list.
 
     Returns:
         A plain table, best first, index as in `runs`:
 
-        * ``rank``, from 1; equals share one, and runs without the metric have none and come last;
-        * the metric, and ``diff_to_best``, its difference to the best one (0, else negative;
-          positive where less is better);
-        * ``rank_changes``: with how many runs it changes places by another of macro F1, mean IoU
-          and Raster Vision's average; `rank_changes` names them;
-        * the other two of these metrics, as far as they are there;
+        * ``rank``, from 1; ties share a rank; runs without the metric have no rank and are last;
+        * the metric, and ``diff_to_best``, its difference to the best value (0 or negative;
+          0 or positive where less is better);
+        * ``rank_changes``: the number of runs with which it changes places under another of macro
+          F1, mean IoU and Raster Vision's average; `rank_changes` lists them;
+        * the other two of these metrics, if the table has them;
         * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
-          differ, `columns`, and ``uri``, so that plots and the lab take it.
+          differ, `columns`, and ``uri``, which plots and the lab need.
 
-        Where the column ``eval_set`` (``eval_set.test`` for ``metrics.test.f1``) shows that runs
-        were scored on different scenes, labels or classes, each set is ranked by itself, the
-        largest first, since numbers over different pixels have no order; so are runs of which
-        nobody knows on what, beside those of which it is known. A warning says so, and the column
-        stays. `rvlab.Lab.scenes` shows which scene it is.
+        Scores over different pixels have no order. If the column ``eval_set`` (``eval_set.test``
+        for ``metrics.test.f1``) shows that runs were scored on different scenes, labels or classes,
+        each set is ranked separately, the largest first. Runs without a recorded set form a set of
+        their own. A warning reports it, and the table includes the column. `rvlab.Lab.scenes` shows
+        which scenes differ.
 
     Raises:
         TableError: If no run has the metric (it lists those that exist), or a column is missing.
@@ -76,14 +76,14 @@ def board(
     flipped = [
         rank_change_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)
     ]
-    made = {
+    leading = {
         "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
         column: runs[column],
         "diff_to_best": runs[column] - best,
     }
-    shown = pd.DataFrame(made, index=runs.index)
+    shown = pd.DataFrame(leading, index=runs.index)
     if len(RANK_METRICS) > 1 and flipped:
-        # By place and not by index: two tables below one another may name a run twice.
+        # By position, not by index: concatenated tables may contain a run twice.
         counted = pd.concat(flipped)
         places = [
             i
@@ -99,8 +99,8 @@ def board(
         *columns,
         *(["uri"] if "uri" in runs else []),
     ]
-    kept = [name for name in dict.fromkeys(rest) if name not in shown]
-    table = pd.concat([shown, runs[kept]], axis=1)
+    others = [name for name in dict.fromkeys(rest) if name not in shown]
+    table = pd.concat([shown, runs[others]], axis=1)
     size = sets.map(ranked.value_counts()).fillna(0).astype("int64").to_numpy()
     order = pd.DataFrame({"last": ~has, "size": -size, "set": sets.to_numpy()})
     order["rank"] = table["rank"].to_numpy()
@@ -108,21 +108,21 @@ def board(
 
 
 def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
-    """Style a leaderboard: bars for the metric, shades for the others, short numbers.
+    """Style a leaderboard with bars for the metric, shades for the others and short numbers.
 
-    Names, notes and parameters are escaped, in cells and in column headers. A ``format`` that is
-    called on the result replaces that for its columns, as pandas does not escape by default.
+    Names, notes and parameters are escaped, in cells and in column headers. Calling ``format`` on
+    the result turns this off for its columns, since pandas does not escape by default.
 
     Args:
-        board: As `board` returns it; it stays as it is. ``uri`` is not shown.
-        metric: The column with the bars; None takes the first ``metrics.*``.
+        board: As `board` returns it; it is not changed. ``uri`` is hidden.
+        metric: The column with the bars; None selects the first ``metrics.*``.
 
     Returns:
         A pandas Styler, which a notebook shows.
 
     Raises:
         TableError: If there is no such column.
-        MissingExtra: If jinja2 is not installed, which pandas needs for this.
+        MissingExtra: If jinja2 is not installed, which pandas needs to style a table.
     """
     import numpy as np
 
@@ -154,10 +154,10 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
 
 
 def _escape(value: object) -> str:
-    """A cell or a column header as HTML text.
+    """Return a cell or a column header as HTML text.
 
-    pandas' own ``escape="html"`` leaves values that are not strings as they are, such as a list
-    of names.
+    pandas' own ``escape="html"`` does not escape values that are not strings, such as a list of
+    names.
     """
     from markupsafe import escape
 
@@ -167,7 +167,7 @@ def _escape(value: object) -> str:
 def _eval_set_ids(
     runs: pd.DataFrame, column: str, has: NDArray[np.bool_], across_sets: bool
 ) -> pd.Series[str]:
-    """What each run was evaluated on; one set where nothing is known of it."""
+    """Return the evaluation set of each run, ``""`` where none is recorded."""
     import pandas as pd
 
     if across_sets or column not in runs:
@@ -176,15 +176,15 @@ def _eval_set_ids(
     ranked = found.to_numpy()[has]
     known, unknown = len({*ranked} - {""}), int((ranked == "").sum())
     if known > 1 or (known and unknown):
-        of = f"{unknown} of these {len(ranked)} runs {'was' if unknown == 1 else 'were'}"
+        of = f"{unknown} of these {len(ranked)} runs {'has' if unknown == 1 else 'have'}"
         parts = [
             f"These runs were evaluated on {known} different sets of scenes, labels or classes."
             if known > 1
             else "",
-            f"Nobody knows on what {of} evaluated." if unknown else "",
+            f"{of} no record of the evaluation set." if unknown else "",
         ]
         warnings.warn(
-            f"{' '.join(filter(None, parts))} So each set is ranked by itself (column {column!r}). "
+            f"{' '.join(filter(None, parts))} Each set is ranked separately (column {column!r}). "
             "across_sets=True ranks them in one list.",
             stacklevel=3,
         )

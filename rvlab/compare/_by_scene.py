@@ -1,4 +1,4 @@
-"""In which scenes two runs differ, and which of them carry the difference."""
+"""The difference of two runs, scene by scene."""
 
 from __future__ import annotations
 
@@ -23,40 +23,40 @@ def by_scene(
     confusion: pd.DataFrame | None = None,
     any_truth: bool = False,
 ) -> pd.DataFrame:
-    """A metric of a and of b in each scene, those on top in which they differ most.
+    """Compare a metric of a and b in each scene, the largest difference first.
 
-    A scene can differ much and count little: its own score says nothing of how many of the pixels
-    are in it. So beside it stands what the scene does to the difference over all scenes. That one
-    is computed from the confusion matrices summed over scenes, as `test` does it; it is no mean of
-    the column ``difference``.
+    A scene with a large difference may have few pixels and so little weight. The column
+    ``influence`` shows the effect of a scene on the difference over all scenes. That difference is
+    computed from the confusion matrices summed over scenes, as in `test`; it is not the mean of the
+    column ``difference``.
 
     Args:
-        a: One run, or several that differ only in their seed; of a seed the newest counts.
-        b: The same. Where both have three seeds or more in common, only those count.
+        a: One run, or several that differ only in their seed; of each seed the newest run counts.
+        b: The same. If both have three or more seeds in common, only those count.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.
-        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
-            ``test``, else the first.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
         any_truth: Compare also where labels or areas of interest differ.
 
     Returns:
-        Index ``scene``, of the scenes that all of the runs have; by the size of ``difference``,
+        Index ``scene``, of the scenes that all runs have, sorted by the absolute ``difference``,
         the largest first, undefined ones last. For the metric f1:
 
-        * ``f1.a`` and ``f1.b``: the metric of that scene alone, the mean over the runs;
-        * ``difference``: of a minus of b;
-        * ``pixels``: labelled pixels of the truth (cells, of a chip classification), in a;
-        * ``influence``: by how much the difference over all scenes changes if this one is left out:
-          −0.03 says that without this scene a's lead would be 0.03 less. Missing where the metric
-          is undefined without it, as with a single scene.
+        * ``f1.a`` and ``f1.b``: the metric of this scene alone, the mean over the runs;
+        * ``difference``: the value of a minus that of b;
+        * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification);
+        * ``influence``: the change of the difference over all scenes if this scene is left out:
+          −0.03 means that without this scene a's lead is 0.03 smaller. Missing where the metric is
+          undefined without the scene, as with a single scene.
 
-        A metric that is undefined in a scene (no road there, and none predicted) is missing.
+        A metric that is undefined in a scene (no road in the truth or the prediction) is missing.
 
     Raises:
-        TableError: If no matrix gives the metric, a run has none, a and b have no scene in common,
-            other classes, or other truth.
-        SpecError: If an argument names no run, or a side has several settings.
+        TableError: If the metric cannot be computed from confusion matrices, a run has none, or a
+            and b have no scene in common, different classes or different truth.
+        SpecError: If an argument contains no run, or a side has several settings.
     """
     import numpy as np
     import pandas as pd
@@ -67,7 +67,7 @@ def by_scene(
     )
     n, name = len(of.scenes), metric.removeprefix("metrics.")
     each = [of.metric(side).mean(axis=0) for side in (of.a, of.b)]
-    whole, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
+    total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
     runs = run_addresses(left)
     counts = load_confusion(runs) if confusion is None else confusion
     pixels = _labelled_pixels(counts[counts["run"].isin([run.id for run in runs])], group)
@@ -76,7 +76,7 @@ def by_scene(
         f"{name}.b": each[1],
         "difference": each[0] - each[1],
         "pixels": pixels.reindex(list(of.scenes)).to_numpy(),
-        "influence": without - whole,
+        "influence": without - total,
     }
     table = pd.DataFrame(columns, pd.Index(of.scenes, name="scene", dtype="object"))
     size = table["difference"].abs().sort_values(ascending=False, kind="stable")
@@ -84,9 +84,9 @@ def by_scene(
 
 
 def _labelled_pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:
-    """Labelled pixels of each scene; of runs that differ the last one's."""
-    there = counts[counts["scene"].notna()]
-    chosen = group or headline_group(str(g) for g in there["group"].unique())
-    there = there[(there["group"] == chosen) & (there["truth"] != NULL_NAME)]
-    each = there.groupby(["scene", "run"])["count"].sum()
+    """Count the labelled pixels of each scene; if runs differ, the last one counts."""
+    per_scene = counts[counts["scene"].notna()]
+    chosen = group or headline_group(str(g) for g in per_scene["group"].unique())
+    per_scene = per_scene[(per_scene["group"] == chosen) & (per_scene["truth"] != NULL_NAME)]
+    each = per_scene.groupby(["scene", "run"])["count"].sum()
     return each.groupby(level="scene").last()

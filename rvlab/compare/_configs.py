@@ -1,4 +1,4 @@
-"""Raster Vision's own configuration of runs, as a table."""
+"""Raster Vision's configs of runs as a table."""
 
 from __future__ import annotations
 
@@ -17,27 +17,28 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SCENE_GROUP_PREFIXES = ("dataset.scene_groups.",)
-"""Keys below which Raster Vision has sets, which it writes in any order."""
+"""Keys below which Raster Vision has sets, which it writes in arbitrary order."""
 
 
 def configs(runs: RunsLike, *, every: bool = False) -> pd.DataFrame:
-    """Raster Vision's ``pipeline-config.json``, flattened: one column per key that differs.
+    """Return the flattened ``pipeline-config.json`` of runs, one column per key that differs.
 
-    Where a run lies is no difference: its own URI reads ``{run}``, the folder of its scenes
-    ``{data}``. Scenes are called by their ids, ``dataset.train_scenes[town-0].aoi_uris``, so their
-    order is none either; sets are sorted; other lists are JSON text.
+    Addresses do not count as differences: the URI of a run is replaced by ``{run}`` and the folder
+    of its scenes by ``{data}``. Nor does the order of scenes and sets: scenes are named by their
+    ids, as in ``dataset.train_scenes[town-0].aoi_uris``, and sets are sorted. Other lists are JSON
+    text.
 
     Args:
-        runs: A table with the column ``uri``, a run or several.
-        every: All keys, also those that are the same in all runs.
+        runs: A table with the column ``uri``, or one or more runs.
+        every: Return all keys, also those that are equal in all runs.
 
     Returns:
-        Index ``run``. A run that has not been configured has a row in which all is missing; one
-        alone has no columns unless `every`.
+        Index ``run``. A run that has not been configured has a row of missing values. A single run
+        has no columns unless `every`.
 
     Raises:
-        RecordBroken: If a config is not whole JSON.
-        StoreUnreachable: If nobody answers at a store's address.
+        RecordBroken: If a config is not complete JSON.
+        StoreUnreachable: If a store does not answer.
     """
     import pandas as pd
 
@@ -57,23 +58,23 @@ def configs(runs: RunsLike, *, every: bool = False) -> pd.DataFrame:
 
 
 def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
-    """The config of each run; of several, one that cannot be read is left out with a warning."""
-    flat, troubles = [], []
+    """Read the config of each run; among several, skip unreadable ones with a warning."""
+    flat, failures = [], []
     for run in wanted:
         try:
             flat.append(flat_config(run))
         except (RasterError, RecordBroken) as exc:
-            troubles.append((run, exc))
+            failures.append((run, exc))
             flat.append({})
-    if troubles and len(troubles) == len(wanted):
-        raise troubles[0][1]
-    for run, trouble in troubles:
-        warnings.warn(f"The config of {run.id} is left out: {trouble}", stacklevel=4)
+    if failures and len(failures) == len(wanted):
+        raise failures[0][1]
+    for run, failure in failures:
+        warnings.warn(f"The config of {run.id} is left out: {failure}", stacklevel=4)
     return flat
 
 
 def flat_config(run: Run) -> dict[str, Any]:
-    """The flattened config of one run; empty if it has none yet."""
+    """Return the flattened config of one run; empty if it has none yet."""
     try:
         raw = outputs.read_config(store_of(run), run)
     except KeyMissing:
@@ -82,7 +83,7 @@ def flat_config(run: Run) -> dict[str, Any]:
 
 
 def folder_placeholders(run: Run) -> dict[str, str]:
-    """What stands for the folders that are a run's own, the longest first."""
+    """Return the placeholders of a run's own folders, the longest folder first."""
     key = run.key("spec.json")
     found = {run.uri: "{run}"}
     try:
@@ -96,7 +97,7 @@ def folder_placeholders(run: Run) -> dict[str, str]:
 
 
 def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
-    """Dotted paths and plain values; lists of plain values stay lists."""
+    """Yield dotted paths and plain values; lists of plain values are not flattened."""
     if isinstance(value, Mapping) and value:
         for name, inner in value.items():
             yield from flatten(inner, f"{path}.{name}" if path else str(name))
@@ -110,7 +111,7 @@ def flatten(value: Any, path: str = "") -> Iterator[tuple[str, Any]]:
 
 
 def _item_keys(items: Sequence[Any]) -> list[str]:
-    """Ids where each has one of its own, else numbers."""
+    """Return the ids of items if each has a unique one, else their positions."""
     ids = [str(one["id"]) for one in items if isinstance(one, Mapping) and "id" in one]
     if len(set(ids)) == len(items):
         return ids

@@ -1,4 +1,4 @@
-"""What sets two runs apart."""
+"""The differences between two runs."""
 
 from __future__ import annotations
 
@@ -38,32 +38,32 @@ DiffRow = tuple[str, str, Any, Any, str | None]
 
 
 def diff(run_a: RunsLike, run_b: RunsLike) -> pd.DataFrame:
-    """Everything in which two runs differ, and nothing else.
+    """List everything in which two runs differ.
 
     Args:
         run_a: A run: a row of the table of runs, a `Run` or its URI.
-        run_b: The other.
+        run_b: The other run.
 
     Returns:
         ``kind key a b text``, in the order of `DIFF_KINDS`:
 
-        * ``recipe``, ``seed``, ``splits``, ``image``: as the runs' specs have them;
-        * ``source``: the recipe's source; `a` and `b` are the beginnings of its SHA-256, `text` the
-          unified diff, which ``print`` shows best (`source_diff` is that text alone);
-        * ``parameter``: each parameter, without its ``params.``;
-        * ``commit``: the git commit, and whether there were changes that were not committed;
-        * ``data``: the folder of the scenes, if the store does not tell it by itself; and of each
-          scene that was scored, ``validation[town-0].labels``, the fingerprints of its image,
-          labels and areas of interest: they differ where the pixels do, whatever the files are
-          called. A run that was not evaluated has none, which is no difference;
+        * ``recipe``, ``seed``, ``splits``, ``image``: from the runs' specs;
+        * ``source``: the recipe's source; `a` and `b` are the beginnings of its SHA-256, `text` is
+          the unified diff for ``print``, as `source_diff` returns it;
+        * ``parameter``: each parameter, without the prefix ``params.``;
+        * ``commit``: the git commit, and whether there were uncommitted changes;
+        * ``data``: the folder of the scenes, if it is not the store's own; and for each scored
+          scene, such as ``validation[town-0].labels``, the fingerprints of its image, labels and
+          areas of interest. They differ where the pixels differ, whatever the names of the files.
+          A run that was not evaluated has no fingerprints, which does not count as a difference;
         * ``config``: Raster Vision's flattened config, see `configs`; much of it follows from
           the parameters.
 
-        `a` and `b` are text, missing where a run has no such thing; `text` is missing elsewhere.
-        Empty for two runs that ought to be the same.
+        `a` and `b` are text, missing where a run has no such value; only rows of the source have
+        `text`. The table is empty for two runs that should give the same result.
 
     Raises:
-        SpecError: If one of them is not one run.
+        SpecError: If an argument is not exactly one run.
         KeyMissing: If a run has no ``spec.json``.
         RecordBroken: If its records cannot be read.
     """
@@ -86,14 +86,14 @@ def diff(run_a: RunsLike, run_b: RunsLike) -> pd.DataFrame:
 
 
 def source_diff(run_a: RunsLike, run_b: RunsLike) -> str:
-    """The recipes' sources of two runs as a unified diff; empty where they are the same.
+    """Return the unified diff of two runs' recipe sources; empty if they are equal.
 
     Args:
         run_a: A run: a row of the table of runs, a `Run` or its URI.
-        run_b: The other.
+        run_b: The other run.
 
     Raises:
-        SpecError: If one of them is not one run.
+        SpecError: If an argument is not exactly one run.
     """
     a, b = single_run(run_a, "run_a"), single_run(run_b, "run_b")
     before, after = (_read_source(run).splitlines() for run in (a, b))
@@ -112,7 +112,7 @@ def _spec_rows(a: Spec, b: Spec) -> Iterator[DiffRow]:
 
 
 def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
-    """What the runs were scored on; nothing where that is known of one of them only."""
+    """Return the fingerprints of the scored scenes of both runs, empty if one run has none."""
     tables = [frame.scenes_table(store_of(run), [run]) for run in (a, b)]
     if any(table.empty for table in tables):
         return {}, {}

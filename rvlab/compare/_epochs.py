@@ -1,4 +1,4 @@
-"""What each training came to: its best epoch, its time, and whether it went on for too long."""
+"""The best epoch, duration and overfitting of each training."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_METRICS = ("val_loss", "mAP")
-"""Taken by default, the first that the history has: a detector logs no loss of its validation."""
+"""Default metrics; the first that the history has is used. A detector logs no validation loss."""
 
 _NAN = float("nan")
 
@@ -19,51 +19,50 @@ _NAN = float("nan")
 def epochs(
     history: pd.DataFrame, metric: str | None = None, *, ascending: bool | None = None
 ) -> pd.DataFrame:
-    """A row per run: its best epoch, the time that an epoch took, and what the last ones cost.
+    """Return the best epoch, the epoch time and the overfit gap of each run.
 
     >>> runs.join(compare.epochs(lab.history(runs))).sort_values("overfit_gap")
 
-    **Epochs count from 0**, so that of ``epochs = 12`` the last one is 11.
+    **Epochs count from 0**, so the last of ``epochs = 12`` is 11.
 
-    **overfit_gap** is how far the validation loss has risen again at the end: ``val_loss`` of the
-    last epoch minus the least that it ever was. 0 says that the last epoch was the best one, and
-    more epochs might help; Raster Vision keeps the weights of the last epoch, so what is lost by
-    the gap is lost in the model. It is E_va(last) − E_opt of Prechelt, "Early stopping, but when?"
-    (1998), whose generalization loss is the same as a percentage of E_opt. The loss of a
-    validation on few scenes jumps from epoch to epoch, and one high last epoch is a gap, too: look
-    at the curve.
+    **overfit_gap** is the rise of the validation loss after its minimum: ``val_loss`` of the last
+    epoch minus its smallest value. 0 means that the last epoch was the best, and more epochs may
+    help. Raster Vision saves the weights of the last epoch, so the gap is a loss in the model.
+    It is E_va(last) − E_opt of Prechelt, "Early stopping, but when?" (1998), whose generalization
+    loss is the same as a percentage of E_opt. With few validation scenes the loss varies from epoch
+    to epoch, and a single high last epoch gives a gap: check the curve.
 
-    It is *not* ``val_loss − train_loss``. Raster Vision logs both as the mean over batches of the
-    same loss, but of other things: ``train_loss`` in training mode (dropout, statistics of the
-    batch), over augmented chips, while the weights still change, so that it lags by half an
-    epoch; ``val_loss`` in evaluation mode, at the epoch's end, over other chips. Often the one is
-    above the other with no overfitting at all. The gap compares one series with itself.
+    It is *not* ``val_loss − train_loss``. Raster Vision logs both as the mean of the same loss over
+    batches, but under different conditions. ``train_loss`` is in training mode (dropout, batch
+    statistics), over augmented chips, while the weights still change, so it lags by half an epoch.
+    ``val_loss`` is in evaluation mode, at the end of the epoch, over other chips. One is often
+    above the other without any overfitting. The gap compares one series with itself.
 
     Args:
         history: ``run epoch``, then the columns of Raster Vision's log, as ``lab.history()``
             returns it.
-        metric: The series of which the best epoch is to be told; None takes ``val_loss``, or
-            ``mAP`` of a detection. Raster Vision logs no macro F1: its ``avg_f1`` weights classes
-            by their pixels; ``road_f1`` is that of a class.
-        ascending: Whether less is better; None says so of losses and of times.
+        metric: The series that determines the best epoch; None selects ``val_loss``, or ``mAP`` for
+            a detection. Raster Vision logs no macro F1: its ``avg_f1`` weights classes by their
+            pixels; ``road_f1`` is the F1 of one class.
+        ascending: Whether less is better; None means yes for losses and times, else no.
 
     Returns:
-        Index ``run``, in the order of the table, so that it joins with the table of runs. Here for
-        the metric val_loss:
+        Index ``run``, in the order of the table, so that it joins with the table of runs. For the
+        metric val_loss:
 
-        * ``epochs``: how many there are;
+        * ``epochs``: the number of epochs;
         * ``best_epoch``, ``best.val_loss``: the first of the best epochs, and its value;
         * ``last.val_loss``: the value of the last epoch;
-        * ``epoch_s``: seconds of an epoch, training and validation, the median; the first epoch is
-          often a slow one;
+        * ``epoch_s``: median seconds of an epoch, training and validation; the first epoch is often
+          slow;
         * ``train_s``: seconds of all epochs together;
         * ``overfit_gap``: see above, always of ``val_loss``.
 
-        Missing where the log does not have it: without a validation, for a detector's loss, or at
-        an epoch whose loss was NaN.
+        A value is missing where the log lacks it: without a validation, for a detector's loss, or
+        at an epoch whose loss was NaN.
 
     Raises:
-        TableError: If there is no such column.
+        TableError: If `history` lacks a required column.
     """
     import pandas as pd
 

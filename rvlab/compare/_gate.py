@@ -1,4 +1,4 @@
-"""May the new model replace the old one?"""
+"""A gate that lets a candidate model replace a baseline, or not."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Gate:
-    """What a gate says.
+    """The result of a gate.
 
     Attributes:
         verdict: ``passes``, ``fails`` or ``cannot tell``.
-        margin: How much worse the candidate may be.
-        sentence: Why, in words.
-        test: The comparison that it rests on; ``a`` is the candidate.
+        margin: The largest acceptable loss of the candidate, in units of the metric.
+        sentence: The verdict and its reason in words.
+        test: The underlying test; ``a`` is the candidate.
     """
 
     verdict: str
@@ -52,35 +52,35 @@ def gate(
     confusion: pd.DataFrame | None = None,
     any_truth: bool = False,
 ) -> Gate:
-    """Let a candidate pass if it is not worse than the baseline by more than a margin.
+    """Test whether a candidate is not worse than the baseline by more than a margin.
 
-    It **passes** if the whole confidence interval of ``candidate - baseline`` lies above
-    ``-margin``, **fails** if all of it lies below, and otherwise nobody **can tell**: a test of
-    non-inferiority (Piaggio et al., JAMA 308, 2012), one-sided at ``(1 - level) / 2``. With a
-    margin of 0 it passes only a candidate that is better, by the permutation test too; for nightly
-    retraining give the loss that would not matter, such as 0.01. Too few scenes for any verdict
-    (five at 95 %) are "cannot tell", whatever the numbers.
+    The candidate **passes** if the complete confidence interval of ``candidate - baseline`` is
+    above ``-margin`` and **fails** if it is completely below. Otherwise the verdict is
+    **cannot tell**. This is a test of non-inferiority (Piaggio et al., JAMA 308, 2012), one-sided
+    at ``(1 - level) / 2``. With a margin of 0, only a candidate that is better passes, and the
+    permutation test must agree. For nightly retraining, choose a loss that does not matter, such as
+    0.01. With too few scenes for any verdict (five at 95 %) the result is always "cannot tell".
 
     Args:
         candidate: One run, or several that differ only in their seed.
         baseline: The same.
-        metric: As for `rvlab.compare.test`, whose other arguments these are, too.
-        margin: How much worse the candidate may be, in units of the metric; below 0 it has to be
-            better by that much.
-        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
-            ``test``, else the first.
+        metric: As for `rvlab.compare.test`, like the arguments below.
+        margin: The largest acceptable loss, in units of the metric; a negative margin is the
+            smallest gain that is required.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
         level: The level of the interval.
-        resamples: How often scenes are drawn and exchanged.
-        seed: Makes it repeatable.
+        resamples: Number of resamples of the bootstrap and the permutation test.
+        seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
         any_truth: Compare also where labels or areas of interest differ.
 
     Raises:
         TableError: As `rvlab.compare.test`.
-        SpecError: As `rvlab.compare.test`, and if the margin is no finite number.
+        SpecError: As `rvlab.compare.test`, and if the margin is not a finite number.
     """
     if not is_finite(margin):
-        raise SpecError(f"margin={margin!r} is no number. Give one such as 0.01.")
+        raise SpecError(f"margin must be a finite number such as 0.01, got {margin!r}.")
     found = test(
         candidate,
         baseline,
@@ -98,7 +98,7 @@ def gate(
     head = {
         "passes": f"The candidate passes {margins}.",
         "fails": f"The candidate fails {margins}.",
-        "cannot tell": f"Whether the candidate passes {margins} cannot be told.",
+        "cannot tell": f"The data do not show whether the candidate passes {margins}.",
     }[verdict]
     why = found.sentence[:1].upper() + found.sentence[1:]
     return Gate(verdict, margin, f"{head} {why}", found)

@@ -1,4 +1,4 @@
-"""One metric per class, or per scene, side by side."""
+"""A metric per class or per scene as a wide table."""
 
 from __future__ import annotations
 
@@ -24,30 +24,31 @@ def pivot(
     *,
     group: str | None = None,
 ) -> pd.DataFrame:
-    """A row per run and a column per class, or per scene, of one metric.
+    """Return a wide table of one metric with a row per run and a column per class or scene.
 
     >>> compare.pivot(lab.evals("towns")).join(compare.varying(runs)).sort_values("road")
 
     Args:
         evals: Long: ``run group scene class metric value``, as ``lab.evals()`` returns it.
-        columns: What stands across: ``class`` or ``scene``.
+        columns: The columns of the result: ``class`` or ``scene``.
         metric: The metric, such as ``f1``, ``iou``, ``recall`` or ``truth_count``; over all
-            classes, ``iou`` is ``mean_iou``. Per scene, ``f1.road`` is that of the class ``road``.
-        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
-            ``test``, else the first.
+            classes, ``iou`` is ``mean_iou``. Per scene, ``f1.road`` is the F1 of the class
+            ``road``.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
 
     Returns:
         Index ``run``, so that it joins with the table of runs. First ``all``: the value over all
-        classes or scenes as the table has it, computed from all pixels; it is not the mean of the
-        columns beside it. Then the classes, in their order, or the scenes, by name. Missing where
-        a run has no such value, never 0: the class is neither in the truth nor predicted there, or
-        the run was not evaluated on it. The class ``null`` has no metric, and so no column, but
-        the numbers of its pixels: ``metric="truth_count"``.
+        classes or scenes, computed from all pixels; it is not the mean of the other columns. Then
+        the classes, in their order, or the scenes, by name. A value is missing, never 0, if the
+        class is neither in the truth nor predicted, or the run was not evaluated on it. The class
+        ``null`` has no metric, and so no column, except for its pixel counts:
+        ``metric="truth_count"``.
 
     Raises:
-        TableError: If a column of `evals`, the metric, the class or the group is missing, two
-            values are given for one cell, or a class or scene is itself called ``all``.
-        SpecError: If `columns` is neither.
+        TableError: If a column of `evals`, the metric, the class or the group is missing, a cell
+            has two values, or a class or scene is named ``all``.
+        SpecError: If `columns` is not ``class`` or ``scene``.
     """
     import pandas as pd
 
@@ -66,8 +67,8 @@ def pivot(
     cells = found.cells
     if ALL_COLUMN in cells:
         raise TableError(
-            f"A {columns} is called {ALL_COLUMN!r}, as is the column over all of them: rename it "
-            "in evals."
+            f"A {columns} is called {ALL_COLUMN!r}, like the column of the overall value. Rename "
+            "it in evals."
         )
     if columns == "scene":
         cells = cells[sorted(cells.columns)]

@@ -1,4 +1,4 @@
-"""Where the order of two runs depends on the metric."""
+"""Pairs of runs whose order depends on the metric."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rvlab.metrics import Floats
 
 RANK_METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
-"""Compared by default, as far as the table has them."""
+"""Metrics that are compared by default, if the table has them."""
 
 _BLOCK_RUNS = 500
 
@@ -26,22 +26,23 @@ _BLOCK_RUNS = 500
 def rank_changes(
     runs: RunsLike, metrics: Sequence[str] | None = None, *, across_sets: bool = False
 ) -> pd.DataFrame:
-    """The pairs of runs of which one leads by one metric and the other by another.
+    """List the pairs of runs that two metrics rank in opposite order.
 
-    Raster Vision's average F1 weights classes by their pixels, so a model that never gets a road
-    pixel right can lead by it and be last by macro F1. Where runs flip, the metric decides and
-    not the model: choose the metric that is worth something to you before you look at the ranks.
+    Raster Vision's average F1 weights classes by their pixels. A model without a single correct
+    road pixel can lead by it and be last by macro F1. For such pairs the choice of the metric
+    decides, not the model, so choose the metric before you look at the ranks.
 
     Args:
         runs: The table of runs, or runs.
-        metrics: Columns, ``metrics.`` may be left out; None takes those of `RANK_METRICS` that
+        metrics: Columns, with or without ``metrics.``; None selects those of `RANK_METRICS` that
             exist.
-        across_sets: Take also pairs of runs that were evaluated on different sets, see `board`.
+        across_sets: Include pairs of runs that were evaluated on different sets, see `board`.
 
     Returns:
-        ``run leads_by by other leads_other_by by_other``: by the metric ``leads_by`` `run` is
-        ahead by ``by``, and by the metric ``leads_other_by`` `other` is ahead by ``by_other``.
-        One row per pair of runs and pair of metrics, the widest first. Undefined flips nothing.
+        ``run leads_by by other leads_other_by by_other``: in the metric ``leads_by`` `run` leads
+        by ``by``, and in the metric ``leads_other_by`` `other` leads by ``by_other``. One row per
+        pair of runs and pair of metrics, sorted by the smaller lead, the largest first. Pairs with
+        an undefined value are not listed.
 
     Raises:
         TableError: If no run has one of the metrics.
@@ -53,7 +54,7 @@ def rank_changes(
     runs = load_rows(runs)
     names = _select_metrics(runs, metrics)
     if len(names) < 2:
-        raise SpecError(f"A flip needs two metrics; there is {', '.join(names) or 'none'}.")
+        raise SpecError(f"metrics must name at least two, got {', '.join(names) or 'none'}.")
     ids = runs.index.to_numpy(dtype=object)
     parts = []
     for first, second in combinations(names, 2):
@@ -80,16 +81,16 @@ def rank_changes(
 
 
 def rank_change_counts(runs: pd.DataFrame, metric: str) -> pd.Series[int]:
-    """Count with how many runs each run changes places under another of `RANK_METRICS`."""
+    """Count the runs with which each run changes places under another of `RANK_METRICS`."""
     import numpy as np
     import pandas as pd
 
-    mine = _metric_values(runs, metric)
+    values = _metric_values(runs, metric)
     others = [_metric_values(runs, name) for name in _select_metrics(runs, None)]
-    counts = np.zeros(len(mine), dtype="int64")
-    for start in range(0, len(mine), _BLOCK_RUNS):  # all pairs of ten thousand runs fill the memory
+    counts = np.zeros(len(values), dtype="int64")
+    for start in range(0, len(values), _BLOCK_RUNS):  # all pairs of 10,000 runs exceed the memory
         block = slice(start, start + _BLOCK_RUNS)
-        gap = mine[block, None] - mine[None, :]
+        gap = values[block, None] - values[None, :]
         flip = np.zeros(gap.shape, dtype=bool)
         for other in others:
             flip |= gap * (other[block, None] - other[None, :]) < 0
@@ -110,14 +111,14 @@ def _differences(runs: pd.DataFrame, metric: str) -> Floats:
 
 
 def _share_eval_set(runs: pd.DataFrame, metric: str) -> NDArray[np.bool_]:
-    """Which pairs of runs were evaluated on the same; those of which it is not known are alike."""
+    """Return which pairs of runs share an evaluation set; unrecorded sets count as one set."""
     import numpy as np
     import pandas as pd
 
     column = eval_set_column(runs, metric)
     if column not in runs:
         return np.ones((len(runs), len(runs)), dtype=bool)
-    sets = pd.factorize(runs[column])[0]  # -1 where it is not known
+    sets = pd.factorize(runs[column])[0]  # -1 where none is recorded
     same: NDArray[np.bool_] = sets[:, None] == sets[None, :]
     return same
 

@@ -1,4 +1,4 @@
-"""How much of a number is the seed, or the scenes."""
+"""The spread of a metric over seeds and scenes."""
 
 from __future__ import annotations
 
@@ -30,68 +30,68 @@ def seeds(
     resamples: int = 9999,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Runs that differ only in their seed, together: mean, spread and confidence interval.
+    """Group runs that differ only in their seed; return mean, spread and confidence intervals.
 
-    Two intervals answer two questions, and neither contains the other:
+    There are two intervals for two questions, and neither contains the other:
 
-    * ``ci95``: what would other **seeds** give, on these scenes? Student's t,
-      ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two runs or more. It supposes that runs scatter
-      normally; with two runs t is 12.7, so it is honest and very wide.
-    * ``scenes95``: what would this one trained model give on other **scenes**? A bootstrap over
-      scenes, which sums the confusion matrices of those drawn and computes the metric anew, see
-      `rvlab.compare.resample.bootstrap`. Only where there is a single run, which has no spread of
-      its own.
+    * ``ci95``: the result of other **seeds** on these scenes. Student's t,
+      ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two or more runs. It assumes a normal
+      distribution of runs; with two runs t is 12.7, so the interval is valid but very wide.
+    * ``scenes95``: the result of this trained model on other **scenes**. A bootstrap over scenes,
+      which sums the confusion matrices of the drawn scenes and computes the metric of the sum, see
+      `rvlab.compare.resample.bootstrap`. Only for groups of a single run, which has no spread over
+      seeds.
 
     Args:
         runs: The table of runs, or runs. Those without the metric are not counted.
         metric: The column; ``f1`` is short for ``metrics.f1``.
-        level: The level of both intervals; it stands in the columns' names, in percent.
-        ignore: Columns in which runs of a group may differ although they are checked: of
-            ``experiment recipe commit image`` and the parameters.
+        level: The level of both intervals; the column names contain it in percent.
+        ignore: Columns in which runs of a group may differ, of ``experiment recipe commit image``
+            and the parameters.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads those of single
-            runs from their stores. A run without any has no interval.
-        resamples: How often scenes are drawn.
-        seed: Makes it repeatable.
+            runs from their stores. A run without matrices has no interval.
+        resamples: Number of resamples of the bootstrap.
+        seed: Seed of the resampling.
 
     Returns:
-        One row per group, the best mean first: what tells the groups apart, then for the metric f1
-        ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.ci95_low``, ``f1.ci95_high``,
-        ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run`` and ``uri`` of the
-        first. Of runs that repeat a seed the newest counts.
+        One row per group, the best mean first: the columns in which groups differ, then for the
+        metric f1 ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.ci95_low``,
+        ``f1.ci95_high``, ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run``
+        and ``uri`` of the first run. Of runs that repeat a seed the newest counts.
 
     Raises:
         TableError: If no run has the metric; it lists those that exist.
-        SpecError: If the level is none.
+        SpecError: If the level is invalid.
     """
     import pandas as pd
 
     runs = load_rows(runs)
     column = metric_column(runs, metric)
     check_level(level)
-    there = runs[runs[column].notna()]
-    parts = group_by_setting(there, ignore)
-    single = [part for part in parts if len(part) == 1]
-    if confusion is None and single and "uri" in there:
+    scored = runs[runs[column].notna()]
+    groups = group_by_setting(scored, ignore)
+    single = [rows for rows in groups if len(rows) == 1]
+    if confusion is None and single and "uri" in scored:
         confusion = _load_confusion(pd.concat(single))
     chance = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
     names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs]
-    apart = [c for c in differing_columns(there, names) if c != "params.seed" and c not in ignore]
-    told = [
+    apart = [c for c in differing_columns(scored, names) if c != "params.seed" and c not in ignore]
+    records = [
         {
-            **{name: part[name].iloc[0] for name in apart},
-            **_seed_row(part, column, confusion, chance),
+            **{name: rows[name].iloc[0] for name in apart},
+            **_seed_row(rows, column, confusion, chance),
         }
-        for part in parts
+        for rows in groups
     ]
     columns = [*apart, *chance.columns, "seeds", "run", "uri"]
-    table = pd.DataFrame(told, columns=columns)
+    table = pd.DataFrame(records, columns=columns)
     dtypes = {**runs[apart].dtypes, **chance.columns, "seeds": "string"}
     by = next(iter(chance.columns))
     return table.astype(dtypes).sort_values(by, ascending=False, kind="stable", ignore_index=True)
 
 
 class _IntervalOptions(NamedTuple):
-    """Of what, and how, the intervals are made."""
+    """The metric and the options of the intervals."""
 
     metric: str
     level: float
@@ -100,7 +100,7 @@ class _IntervalOptions(NamedTuple):
 
     @property
     def columns(self) -> dict[str, str]:
-        """The columns, with their dtypes."""
+        """Columns with their dtypes."""
         m, percent = self.metric, f"{100 * self.level:g}"
         ends = [f"{m}.{k}{percent}_{end}" for k in ("ci", "scenes") for end in ("low", "high")]
         return {
@@ -129,7 +129,7 @@ def _seed_row(
 
 
 def student_interval(values: Sequence[float], level: float) -> tuple[float, float]:
-    """Student's t interval for a mean; NaN with fewer than two values."""
+    """Return Student's t interval of a mean; NaN with fewer than two values."""
     import numpy as np
     from scipy import stats
 
@@ -149,7 +149,7 @@ def _scene_interval(
         found = align_scenes(confusion, run_addresses(run), group)
         compute = metric_function(name, found.classes)
     except TableError:
-        return _NAN, _NAN  # no matrices, or a metric that is not made from them
+        return _NAN, _NAN  # no matrices, or a metric that is not computed from them
     _, n, k, _ = found.matrices.shape
     flat = found.matrices[0].reshape(n, k * k)
     interval = bootstrap(
@@ -163,7 +163,7 @@ def _scene_interval(
 
 
 def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:
-    """``test.f1`` is of the group test; ``f1`` of the one that the run's row shows."""
+    """Split ``test.f1`` into group and metric; ``f1`` has the default group, None."""
     group, _, name = metric.partition(".")
     if name and group in set(confusion["group"]):
         return group, name

@@ -1,6 +1,6 @@
-"""Is a better than b?"""
+"""A significance test of two runs or settings."""
 
-# ruff: noqa: PT028  `test` is a test of statistics, not one of pytest's.
+# ruff: noqa: PT028  `test` is a statistical test, not a pytest test.
 
 from __future__ import annotations
 
@@ -21,36 +21,36 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Test:
-    """What a test of a against b came to; a notebook shows the sentence and the numbers.
+    """The result of a test of a against b; a notebook shows the sentence and the numbers.
 
     Attributes:
-        a: What a is called.
-        b: What b is called.
+        a: Label of a.
+        b: Label of b.
         metric: The metric.
         group: The group of scenes.
         value_a: The metric of a, over all scenes; the mean over its runs.
-        value_b: The same of b.
+        value_b: The same for b.
         difference: ``value_a - value_b``.
         low: Lower end of the difference's confidence interval.
         high: Its upper end.
         level: Its level, such as 0.95.
-        interval: How it was made, in words.
-        p: The p-value that decides: the larger one of the next two.
-        p_scenes: Of the permutation test over scenes.
-        p_seeds: Of Student's t over seeds; NaN with one run on a side.
-        p_smallest: The smallest p-value that so few scenes can give, ``2 / 2^n``.
+        interval: The method of the interval, in words.
+        p: The p-value of the verdict: the larger one of the next two.
+        p_scenes: The p-value of the permutation test over scenes.
+        p_seeds: The p-value of Student's t over seeds; NaN with one run on a side.
+        p_smallest: The smallest possible p-value with this number of scenes, ``2 / 2^n``.
         effect: Cohen's d_z over scenes, by the jackknife: ``difference / (SE · sqrt(n))``.
         scenes: The number of scenes.
         better: Scenes in which a is better.
         worse: Scenes in which a is worse.
         runs_a: The number of runs of a.
         runs_b: The number of runs of b.
-        same_seeds: Whether they were paired over seeds.
-        verdict: Of a: ``better``, ``worse`` or ``cannot tell``.
-        sentence: All of it in words.
+        same_seeds: Whether runs were paired by seed.
+        verdict: ``better``, ``worse`` or ``cannot tell``, of a.
+        sentence: The result in words.
     """
 
-    __test__ = False  # its name is no invitation to pytest
+    __test__ = False  # pytest must not collect a class of this name
 
     a: str
     b: str
@@ -79,14 +79,14 @@ class Test:
 
     @property
     def has_enough_scenes(self) -> bool:
-        """Whether there are scenes enough for any verdict at this level."""
+        """Whether there are enough scenes for a verdict at this level."""
         return self.p_smallest <= 1 - self.level
 
     def __str__(self) -> str:
         return self.sentence
 
     def table(self) -> pd.DataFrame:
-        """The same as a table of one row."""
+        """Return the attributes as a table of one row."""
         import pandas as pd
 
         return pd.DataFrame([asdict(self)])
@@ -109,52 +109,53 @@ def test(
     labels: tuple[str, str] | None = None,
     any_truth: bool = False,
 ) -> Test:
-    """Say whether a is better than b, by how much, and whether it may be chance.
+    """Test whether a is better than b, with an interval and a p-value for the difference.
 
-    **Paired over scenes.** Some scenes are hard for everybody; what counts is the difference on the
-    same scene. Both must have been scored on the same scenes, with the same truth.
+    **Paired over scenes.** Some scenes are hard for every model, so the test uses the difference on
+    the same scene. Both sides must have been scored on the same scenes with the same truth.
 
-    **Recomputed from summed confusion matrices.** The metric of a run is that of its matrices
-    summed over scenes, and so it is in every resample: scenes are drawn (or change sides), their
-    matrices are summed, and the metric is computed from the sum. A mean of the scenes' own scores
-    is another number: it gives a scene with 12 pixels of road the weight of one with 12,000, a
-    scene without road an F1 that is undefined, and its difference can have the other sign. An
-    interval for it would not even be about the number in the table.
+    **Recomputed from summed confusion matrices.** The metric of a run is computed from its matrices
+    summed over scenes, also in every resample: scenes are drawn (or exchanged), their matrices are
+    summed, and the metric is computed from the sum. A mean of the scores of single scenes is a
+    different number. It gives a scene with 12 pixels of road the weight of one with 12,000, is
+    undefined for a scene without road, and its difference can have the opposite sign. Its interval
+    would not apply to the number in the table.
 
     **Interval.** With one run on a side, a bootstrap over scenes, BCa from 30 scenes on, see
     `rvlab.compare.resample.bootstrap`. With two or more runs on both sides, Student's t with the
-    variance over scenes and that over seeds added, see
-    `rvlab.compare.intervals.crossed_interval`; of three seeds in common or more, runs with the same
+    sum of the variances over scenes and over seeds, see
+    `rvlab.compare.intervals.crossed_interval`. From three seeds in common on, runs with the same
     seed are paired, and only those count.
 
     **p-value.** A paired permutation test over scenes and, with seeds on both sides, Student's t
-    over seeds; `p` is the larger one, so a small p holds for other scenes and other seeds (an
+    over seeds. `p` is the larger one, so a small p is valid for other scenes and other seeds (an
     intersection-union test; Berger, Technometrics 24, 1982).
 
-    **Worth nothing** with few scenes: with n of them the smallest two-sided p-value is 2/2^n, which
-    is 0.25 for three and 0.0625 for five. Below six, no difference, however large, is
-    significant at 5 %, and the sentence says so. And with a single run on a side it compares two
-    trained models, not two settings: another seed may turn it round. The sentence says that, too.
+    **Few scenes.** With n scenes the smallest two-sided p-value is 2/2^n, which is 0.25 for three
+    and 0.0625 for five. With fewer than six, no difference is significant at 5 %. With a single run
+    on a side, the test compares two trained models, not two settings: another seed may give the
+    opposite result. The sentence reports both limits.
 
     Args:
-        a: One run, or several that differ only in their seed; of a seed the newest counts. Runs
-            that failed beside others that succeeded are left out, which the sentence says.
+        a: One run, or several that differ only in their seed; of each seed the newest run counts.
+            Failed runs are left out if others succeeded, which the sentence reports.
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``.
-        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
-            ``test``, else the first.
-        level: The level of the interval; the verdict takes ``1 - level`` for p.
-        resamples: How often scenes are drawn and exchanged.
-        seed: Makes it repeatable.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
+        level: The level of the interval; the verdict compares p with ``1 - level``.
+        resamples: Number of resamples of the bootstrap and the permutation test.
+        seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
-        labels: What to call a and b.
+        labels: Labels of a and b.
         any_truth: Compare also where labels or areas of interest differ.
 
     Raises:
-        TableError: If no matrix gives the metric, a run has none, a and b have no scene in common,
-            other classes, or other truth.
-        SpecError: If an argument is out of range, names no run, or a side has several settings.
+        TableError: If the metric cannot be computed from confusion matrices, a run has none, or a
+            and b have no scene in common, different classes or different truth.
+        SpecError: If an argument is out of range or contains no run, or a side has several
+            settings.
     """
     check_test_options(level, resamples)
     of = pair_runs(
@@ -164,14 +165,18 @@ def test(
 
 
 def check_test_options(level: float, resamples: int) -> None:
-    """Raises SpecError if a test cannot be made with these."""
+    """Validate the level and the number of resamples of a test.
+
+    Raises:
+        SpecError: If one of them is out of range.
+    """
     check_level(level)
     if resamples < 99:
-        raise SpecError(f"resamples={resamples} are too few. Give 999 or more.")
+        raise SpecError(f"resamples must be at least 99, got {resamples}. Use 999 or more.")
 
 
 def compute_test(of: PairedSample, metric: str, *, level: float, resamples: int, seed: int) -> Test:
-    """The test of two sides that stand side by side."""
+    """Compute the test of a paired sample."""
     import numpy as np
 
     found = difference_interval(of, level=level, resamples=resamples, seed=seed)
@@ -182,7 +187,7 @@ def compute_test(of: PairedSample, metric: str, *, level: float, resamples: int,
     p = max([found.p_scenes, *([] if np.isnan(found.p_seeds) else [found.p_seeds])])
     low, high, how = found.interval
     clear = p <= 1 - level and (low > 0 or high < 0)
-    made = Test(
+    result = Test(
         *of.labels,
         metric=metric.removeprefix("metrics."),
         group=of.group,
@@ -207,4 +212,4 @@ def compute_test(of: PairedSample, metric: str, *, level: float, resamples: int,
         verdict=("better" if difference > 0 else "worse") if clear else "cannot tell",
         sentence="",
     )
-    return replace(made, sentence=describe_test(made, of.notes))
+    return replace(result, sentence=describe_test(result, of.notes))

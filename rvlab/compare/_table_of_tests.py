@@ -1,4 +1,4 @@
-"""Many runs against one baseline, with the price of trying many."""
+"""Tests of many runs against one baseline, corrected for multiple testing."""
 
 from __future__ import annotations
 
@@ -34,56 +34,57 @@ def table_of_tests(
     confusion: pd.DataFrame | None = None,
     any_truth: bool = False,
 ) -> pd.DataFrame:
-    """Test every run against a baseline, and correct for having tried so many.
+    """Test every run against a baseline, corrected for multiple testing.
 
-    Of twenty runs that are no better than the baseline, one is "significant at 5 %" by chance. So
-    the verdict is by Holm's p-value, `holm`, whatever each test says by itself.
+    Of twenty runs that are not better than the baseline, on average one is "significant at 5 %" by
+    chance. So the verdict uses the corrected p-value of `holm`.
 
-    Runs that differ only in their seed are tested together, as `seeds` groups them; the baseline is
-    the group in which the run called `baseline` is.
+    Runs that differ only in their seed are tested together, as `seeds` groups them. The baseline is
+    the group that contains the run `baseline`.
 
     Args:
         runs: The table of runs, or runs. Those that have not succeeded are left out with a warning.
-        baseline: One of them, by its id, row or URI, or another run.
-        metric: As for `rvlab.compare.test`, whose other arguments these are, too.
-        group: The group of scenes; None takes the one that a run's row shows: ``validation``, else
-            ``test``, else the first.
-        level: The level of the intervals, which are not corrected; the verdict takes ``1 - level``.
+        baseline: A run of the table by its id, row or URI, or another run.
+        metric: As for `rvlab.compare.test`, like the arguments below.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
+        level: The level of the intervals, which are not corrected; the verdict compares p with
+            ``1 - level``.
         ignore: Columns in which the runs of a group may differ, see `seeds`.
-        resamples: How often scenes are drawn and exchanged.
-        seed: Makes it repeatable.
+        resamples: Number of resamples of the bootstrap and the permutation test.
+        seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
         any_truth: Compare also where labels or areas of interest differ.
 
     Returns:
         Index ``run`` (the first of a group), best difference first: the parameters that differ,
         ``value baseline difference low high p p_holm effect scenes better worse n verdict
-        sentence uri``; ``n`` is the number of seeds. The sentence is of the single test.
+        sentence uri``; ``n`` is the number of seeds. The sentence describes the uncorrected test.
 
     Raises:
         TableError: As `rvlab.compare.test`.
-        SpecError: If there is no such baseline, or no run beside it.
+        SpecError: If the baseline does not exist, or there is no other run.
     """
     import pandas as pd
 
     check_test_options(level, resamples)
-    runs, gone = split_succeeded(load_rows(runs))
-    if gone:
-        said = f"{', '.join(gone[:6])}{'…' if len(gone) > 6 else ''}"
-        warnings.warn(f"Left out, as they have not succeeded: {said}.", stacklevel=2)
-    base, others = _baseline_and_groups(runs, baseline, ignore)
-    if not others:
-        raise SpecError("There is nothing to test: the table has no run beside the baseline.")
+    runs, others = split_succeeded(load_rows(runs))
+    if others:
+        listed = f"{', '.join(others[:6])}{'…' if len(others) > 6 else ''}"
+        warnings.warn(f"Left out, as they have not succeeded: {listed}.", stacklevel=2)
+    base, groups = _baseline_and_groups(runs, baseline, ignore)
+    if not groups:
+        raise SpecError("There is nothing to test: the table has no run besides the baseline.")
     fingerprints = None
     if confusion is None:
-        every = [run for part in (base, *others) for run in run_addresses(part)]
+        every = [run for rows in (base, *groups) for run in run_addresses(rows)]
         every = list(dict.fromkeys(every))
         confusion = load_confusion(every)
         fingerprints = None if any_truth else read_per_store(every, frame.scenes_table)
     found: list[Test] = []
-    for part in others:
+    for rows in groups:
         of = pair_runs(
-            part.drop(columns=list(ignore), errors="ignore"),
+            rows.drop(columns=list(ignore), errors="ignore"),
             base.drop(columns=list(ignore), errors="ignore"),
             metric,
             group=group,
@@ -94,24 +95,24 @@ def table_of_tests(
         )
         found.append(compute_test(of, metric, level=level, resamples=resamples, seed=seed))
     corrected = holm([one_test.p for one_test in found])
-    index = pd.Index([part.index[0] for part in others], name="run")
+    index = pd.Index([rows.index[0] for rows in groups], name="run")
     table = pd.DataFrame(
-        [_test_row(t, p, part) for t, p, part in zip(found, corrected, others, strict=True)],
+        [_test_row(t, p, rows) for t, p, rows in zip(found, corrected, groups, strict=True)],
         index=index,
     )
-    firsts = pd.concat([part.iloc[:1] for part in others])
+    firsts = pd.concat([rows.iloc[:1] for rows in groups])
     differ = varying(pd.concat([firsts, base.iloc[:1]])).columns
     table = pd.concat([firsts[list(differ)].set_axis(index), table], axis=1)
     return table.sort_values("difference", ascending=False, kind="stable")
 
 
 def holm(p: Sequence[float]) -> Floats:
-    """p-values corrected for their number, so that the chance of a single false alarm stays.
+    """Correct p-values for multiple testing by Holm's method (family-wise error rate).
 
-    Sorted from the smallest, the i-th of m (from 0) is multiplied by ``m - i``, is never below the
-    one before it, and at most 1 (Holm, "A simple sequentially rejective multiple test procedure",
-    Scandinavian Journal of Statistics 6, 1979). It needs no independence, which runs that share
-    a baseline do not have. NaN stays NaN and does not count.
+    In ascending order, the i-th of m p-values (from 0) is multiplied by ``m - i``, is at least the
+    one before it and at most 1 (Holm, "A simple sequentially rejective multiple test procedure",
+    Scandinavian Journal of Statistics 6, 1979). The method does not require independence, which
+    tests against a shared baseline lack. NaN remains NaN and does not count in m.
 
     Args:
         p: One p-value per test.
@@ -152,11 +153,11 @@ def _baseline_and_groups(
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     if isinstance(baseline, str) and "/" not in baseline:
         if baseline not in runs.index:
-            raise SpecError(f"The table has no run {baseline!r} to be the baseline.")
+            raise SpecError(f"The table has no run {baseline!r} to use as the baseline.")
         baseline = runs.loc[baseline]
-    run_addresses(runs)  # raises if there are none, or no column with them
+    run_addresses(runs)  # raises if there are no runs or no column "uri"
     wanted = single_run(baseline, "baseline")
-    parts = group_by_setting(runs, ignore)
-    mine = [part for part in parts if wanted.uri in set(part["uri"])]
-    base = mine[0] if mine else load_rows(wanted)
-    return base, [part for part in parts if part is not base]
+    groups = group_by_setting(runs, ignore)
+    matching = [rows for rows in groups if wanted.uri in set(rows["uri"])]
+    base = matching[0] if matching else load_rows(wanted)
+    return base, [rows for rows in groups if rows is not base]

@@ -1,4 +1,4 @@
-"""In which parameters runs differ."""
+"""The parameters in which runs differ."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def varying(runs: RunsLike) -> pd.DataFrame:
-    """The columns ``params.*`` in which the runs differ.
+    """Return the columns ``params.*`` in which the runs differ.
 
-    Wide, one row per run with the table's own index and dtypes, so that it joins with every other
-    table; ``varying(runs).melt(ignore_index=False)`` is long. A parameter that some of the runs do
-    not have differs.
+    The result is wide, one row per run with the index and dtypes of the table, so that it joins
+    with every other table; ``varying(runs).melt(ignore_index=False)`` is long. A parameter that
+    only some of the runs have differs.
 
     Args:
         runs: The table of runs, or runs.

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 def metric_column(runs: pd.DataFrame, metric: str) -> str:
-    """The column of a metric: ``metrics.f1``, or ``f1`` for short.
+    """Return the column of a metric, given as ``metrics.f1`` or ``f1`` for short.
 
     Raises:
         TableError: If no run has such a metric; it lists those that exist.
@@ -27,7 +27,7 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
 
 
 def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
-    """The column with the fingerprint of what a metric was computed on.
+    """Return the column with the fingerprint of the evaluation set of a metric.
 
     Args:
         runs: The table of runs.

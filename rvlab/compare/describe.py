@@ -1,4 +1,4 @@
-"""What a test came to, in words."""
+"""The result of a test in words."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ if TYPE_CHECKING:
 
 
 def describe_test(test: Test, notes: Sequence[str] = ()) -> str:
-    """All of a test in words: who is better, by how much, how sure, and what it is not worth.
+    """Describe a test in words: verdict, difference, interval, p-value and limits.
 
     Args:
-        test: The test; its own sentence is not looked at.
-        notes: Sentences to add, on what had to be left out.
+        test: The test; its own sentence is ignored.
+        notes: Sentences to add, about runs and scenes that were left out.
     """
     return " ".join([*_clauses(test), *notes])
 
@@ -29,7 +29,7 @@ def _clauses(test: Test) -> list[str]:
     head = {
         "better": f"{test.a} is better than {test.b}",
         "worse": f"{test.a} is worse than {test.b}",
-        "cannot tell": f"Whether {test.a} or {test.b} is better cannot be told",
+        "cannot tell": f"The data do not show whether {test.a} or {test.b} is better",
     }[test.verdict]
     where = f"{what} {test.value_a:.3f} against {test.value_b:.3f}"
     interval = (
@@ -43,7 +43,7 @@ def _clauses(test: Test) -> list[str]:
     ]
     if not test.has_enough_scenes:
         parts.append(
-            f"With {scenes} this test is worth nothing: the smallest p-value it can give is "
+            f"With {scenes} this test cannot be significant: its smallest possible p-value is "
             f"{test.p_smallest:.3g}. Evaluate on more scenes."
         )
     if min(test.runs_a, test.runs_b) < 2:

@@ -1,4 +1,4 @@
-"""The difference of two sides with its interval and its p-value, over scenes and over seeds."""
+"""Interval and p-values of the difference of two sides, over scenes and over seeds."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ if TYPE_CHECKING:
 
 
 class DifferenceInterval(NamedTuple):
-    """How far a difference may be off; NaN where nothing can be said.
+    """The uncertainty of a difference; NaN where it cannot be computed.
 
     Attributes:
         interval: Its confidence interval.
@@ -30,7 +30,7 @@ class DifferenceInterval(NamedTuple):
 def difference_interval(
     of: PairedSample, *, level: float, resamples: int, seed: int
 ) -> DifferenceInterval:
-    """Interval, p-values and effect size of ``a - b``; see `rvlab.compare.test`."""
+    """Compute interval, p-values and effect size of ``a - b``; see `rvlab.compare.test`."""
     n = len(of.scenes)
     difference = _difference(of)
     error = jackknife_error(of.weighted_difference, n)
@@ -44,7 +44,7 @@ def difference_interval(
 
 
 def seed_error(of: PairedSample) -> tuple[float, float, float]:
-    """Standard error over seeds, its degrees of freedom, and the p-value of Student's t.
+    """Return the standard error over seeds, its degrees of freedom and Student's t p-value.
 
     The paired t-test where both sides have the same seeds, else Welch's, as
     `scipy.stats.ttest_rel` and ``ttest_ind(equal_var=False)`` compute them. Where runs do not vary
@@ -66,23 +66,22 @@ def seed_error(of: PairedSample) -> tuple[float, float, float]:
 
 
 def crossed_interval(of: PairedSample, level: float) -> Interval:
-    """An interval for other scenes and other seeds at once.
+    """Return an interval that is valid for other scenes and other seeds.
 
-    Both count: three seeds on the same scenes agree on what is peculiar to these scenes, and many
-    scenes of one seed on what is peculiar to it. In a table of seeds by scenes the variance of the
-    mean over all is that over scenes plus that over seeds, less what varies with scene *and* seed,
-    since each of the two has it in it (two-way analysis of variance with random effects; Searle,
-    Casella and McCulloch, "Variance Components", 1992, chapter 4). It is never taken for less than
-    the larger of the first two. The degrees of freedom are those of the sum of these,
+    Both sources of variance count: runs of three seeds share what is peculiar to their scenes, and
+    scores of many scenes share what is peculiar to their seed. In a table of seeds by scenes, the
+    variance of the overall mean is the variance over scenes plus the variance over seeds, minus the
+    interaction of scene and seed, which both contain (two-way analysis of variance with random
+    effects; Searle, Casella and McCulloch, "Variance Components", 1992, chapter 4). The result is
+    at least the larger of the first two. The degrees of freedom are those of their sum,
 
         ``df = (V₁ + V₂)² / (V₁²/df₁ + V₂²/df₂)``
 
     (Satterthwaite, "An approximate distribution of estimates of variance components", Biometrics
     Bulletin 2, 1946). In simulations of 2 to 5 seeds on 6 to 30 scenes a nominal 95 % covered 91
-    to 98 %, and 94 to 99 % on 3 scenes, where it is wider than need be; an interval over scenes
-    alone covered 36 to 94 %. Where a number would have to be the
-    score of one scene, it is its jackknife pseudo-value: what the scene adds to the score of the
-    summed matrices.
+    to 98 %, and 94 to 99 % on 3 scenes, where it is wider than necessary; an interval over scenes
+    alone covered 36 to 94 %. In place of the score of a scene, the jackknife pseudo-value is used:
+    the contribution of the scene to the score of the summed matrices.
     """
     import numpy as np
     from scipy import stats
@@ -103,23 +102,23 @@ def crossed_interval(of: PairedSample, level: float) -> Interval:
 
 
 def _interaction_variance(of: PairedSample) -> float:
-    """The variance that the mean over all has from what varies with scene and seed."""
+    """Return the contribution of the scene-seed interaction to the variance of the overall mean."""
     n = len(of.scenes)
     a, b = (_pseudo_values(of, side) for side in (of.a, of.b))
     total = 0.0
     for table in [a - b] if of.same_seeds else [a, b]:
-        rest = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
+        residual = table - table.mean(axis=0) - table.mean(axis=1, keepdims=True) + table.mean()
         freedom = max(1, (len(table) - 1) * (n - 1))
-        total += float((rest**2).sum()) / freedom / table.size
+        total += float((residual**2).sum()) / freedom / table.size
     return total
 
 
 def _pseudo_values(of: PairedSample, side: Floats) -> Floats:
-    """What each scene adds to each run's score: shape ``(runs, scenes)``."""
+    """Return the contribution of each scene to each run's score, shape ``(runs, scenes)``."""
     n = len(of.scenes)
     summed = side.sum(axis=1, keepdims=True)
-    whole = of.metric(summed)
-    out: Floats = n * whole - (n - 1) * of.metric(summed - side)
+    total = of.metric(summed)
+    out: Floats = n * total - (n - 1) * of.metric(summed - side)
     return out
 
 

@@ -1,4 +1,4 @@
-"""The name of a metric, as a function of confusion matrices."""
+"""Metrics by name, as functions of confusion matrices."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ _LABELS |= {"recall": "macro recall", "iou": "IoU"}
 
 
 def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
-    """The function that computes a metric from matrices ``(..., K, K)`` of these classes.
+    """Return the function that computes a metric from matrices ``(..., K, K)`` of these classes.
 
     Args:
         metric: ``f1``, ``mean_iou``, ``accuracy``, ``f1.building``, ``iou.road`` and so on; a
-            leading ``metrics.``, as the column of a table has it, is left out.
+            leading ``metrics.``, as in column names, is ignored.
         classes: The names of the K classes.
 
     Returns:
-        A function to shape ``(...)``; NaN where the metric is undefined.
+        A function with results of shape ``(...)``; NaN where the metric is undefined.
 
     Raises:
-        TableError: If no confusion matrix of these classes gives such a metric.
+        TableError: If the metric cannot be computed from confusion matrices of these classes.
     """
     from rvlab import metrics
 
@@ -51,8 +51,8 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
         "recall": metrics.macro_recall,
     }
     if name in overall:
-        whole = overall[name]
-        return lambda matrices: whole(matrices, ignore=ignore)
+        compute = overall[name]
+        return lambda matrices: compute(matrices, ignore=ignore)
     kind, _, of = name.partition(".")
     if kind in CLASS_METRICS and of in classes and of != NULL_NAME:
         each: Callable[..., Floats] = getattr(metrics, kind)
@@ -69,7 +69,7 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
 
 
 def metric_label(metric: str) -> str:
-    """``macro F1``, ``mean IoU``, ``F1 of building``: as a sentence says it."""
+    """Return the label of a metric for text: ``macro F1``, ``mean IoU``, ``F1 of building``."""
     name = metric.removeprefix("metrics.")
     kind, _, of = name.partition(".")
     if of and kind in CLASS_METRICS:

@@ -1,4 +1,4 @@
-"""The two sides of a test: a and b over the same scenes, and the same seeds if they can be."""
+"""Paired samples of a test: a and b over the same scenes and, if possible, the same seeds."""
 
 from __future__ import annotations
 
@@ -27,16 +27,16 @@ if TYPE_CHECKING:
     from rvlab.metrics import Floats
 
 MAX_LABEL_PARAMS = 4
-"""More parameters than these make no name for a side."""
+"""The largest number of differing parameters that label a side."""
 
 MIN_PAIRED_SEEDS = 3
-"""Seeds in common from which runs are paired by them. Two differences leave one degree of freedom:
-of simulated pairs a nominal 95 % interval covered 86 to 89 %, unpaired 92 to 98 %."""
+"""The smallest number of common seeds for pairing by seed. Two differences leave one degree of
+freedom: in simulations a nominal 95 % interval covered 86 to 89 % paired, 92 to 98 % unpaired."""
 
 
 @dataclass(frozen=True)
 class PairedSample:
-    """Confusion matrices of a and b over the scenes that all have.
+    """Confusion matrices of a and b over the scenes that all runs have.
 
     Attributes:
         a: Matrices of a, ``(runs of a, scenes, K, K)``.
@@ -44,8 +44,8 @@ class PairedSample:
         metric: Computes the metric from matrices.
         scenes: The scenes' names.
         same_seeds: Whether run i of a has the seed of run i of b.
-        labels: What a and b are called.
-        notes: What had to be left out.
+        labels: Labels of a and b.
+        notes: Sentences about runs and scenes that were left out.
         group: The group of scenes.
     """
 
@@ -59,28 +59,28 @@ class PairedSample:
     group: str = ""
 
     def weighted_difference(self, weights: Floats) -> Floats:
-        """The difference where the scenes count so often: ``(B, n)`` to ``(B,)``."""
+        """Return the difference under weights of scenes: ``(B, n)`` to ``(B,)``."""
         return _mean_score(self._scores(self.a, weights)) - _mean_score(
             self._scores(self.b, weights)
         )
 
     def swapped_difference(self, mask: Floats) -> Floats:
-        """The difference where scenes change sides at 1: ``(B, n)`` to ``(B,)``.
+        """Return the difference with scenes exchanged where the mask is 1: ``(B, n)`` to ``(B,)``.
 
-        All runs of a side change together: a scene that is hard is so for all of them.
+        All runs of a side are exchanged together, since a hard scene is hard for all of them.
         """
-        kept = 1 - mask
-        # Without seeds in common any run of a may stand for any of b.
+        unswapped = 1 - mask
+        # Without common seeds every run of a can be exchanged with every run of b.
         pairs = zip(self.a, self.b, strict=True) if self.same_seeds else product(self.a, self.b)
         each = [
-            self.metric(_weighted_sums(x, kept) + _weighted_sums(y, mask))
-            - self.metric(_weighted_sums(y, kept) + _weighted_sums(x, mask))
+            self.metric(_weighted_sums(x, unswapped) + _weighted_sums(y, mask))
+            - self.metric(_weighted_sums(y, unswapped) + _weighted_sums(x, mask))
             for x, y in pairs
         ]
         return _mean_score(each)
 
     def metric_values(self) -> tuple[Floats, Floats]:
-        """The metric of each run of a and of b, over all scenes."""
+        """Return the metric of each run of a and of b over all scenes."""
         return self.metric(self.a.sum(axis=1)), self.metric(self.b.sum(axis=1))
 
     def _scores(self, matrices: Floats, weights: Floats) -> list[Floats]:
@@ -98,7 +98,7 @@ def pair_runs(
     any_truth: bool,
     fingerprints: pd.DataFrame | None = None,
 ) -> PairedSample:
-    """Bring a and b side by side; arguments and errors as `rvlab.compare.test`.
+    """Pair the runs of a and b; arguments and errors as for `rvlab.compare.test`.
 
     Args:
         a: One side.
@@ -106,21 +106,21 @@ def pair_runs(
         metric: The metric.
         group: The group of scenes.
         confusion: The matrices; None reads them.
-        labels: What to call a and b.
+        labels: Labels of a and b.
         any_truth: Compare also where labels or areas of interest differ.
-        fingerprints: Of what the runs were scored on, as ``lab.scenes()`` returns it. None reads
-            it, unless `confusion` is given and nothing in the tables says that they may differ.
+        fingerprints: Fingerprints of the scored scenes, as ``lab.scenes()`` returns them. None
+            reads them, unless `confusion` is given and the tables show no different evaluation set.
     """
-    tables, gone = [], []
+    tables, omitted = [], []
     for side, word in ((a, "a"), (b, "b")):
         given = load_rows(side)
-        there, others = split_succeeded(given)
-        # Where none has, it is told further on what they lack.
-        tables.append(_require_one_setting(there if len(there) else given, word))
-        gone += others if len(there) else []
+        succeeded, others = split_succeeded(given)
+        # If no run succeeded, a later check reports what they lack.
+        tables.append(_require_one_setting(succeeded if len(succeeded) else given, word))
+        omitted += others if len(succeeded) else []
     left, right, same_seeds, notes = _pair_seeds(*tables)
-    if gone:
-        notes.append(f"Left out, as they have not succeeded: {', '.join(gone)}.")
+    if omitted:
+        notes.append(f"Left out, as they have not succeeded: {', '.join(omitted)}.")
     runs = [run_addresses(side) for side in (left, right)]
     every = list(dict.fromkeys([*runs[0], *runs[1]]))
     found = align_scenes(load_confusion(every) if confusion is None else confusion, every, group)
@@ -136,20 +136,20 @@ def pair_runs(
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
     places = {run: i for i, run in enumerate(every)}
     cubes = [found.matrices[[places[run] for run in side]] for side in runs]
-    called = labels or (_side_label(left, right, "a"), _side_label(right, left, "b"))
+    both = labels or (_side_label(left, right, "a"), _side_label(right, left, "b"))
     return PairedSample(
-        cubes[0], cubes[1], function, found.names, same_seeds, called, tuple(notes), found.group
+        cubes[0], cubes[1], function, found.names, same_seeds, both, tuple(notes), found.group
     )
 
 
 def _require_one_setting(side: pd.DataFrame, word: str) -> pd.DataFrame:
-    """The runs of a side, one of each seed, once it is sure that they are of one setting."""
+    """Return the runs of a side, one per seed; raise SpecError if they are not one setting."""
     names = [c for c in ("recipe", *param_columns(side)) if c in side and c != "params.seed"]
     differ = differing_columns(side, names)
     if differ:
         raise SpecError(
-            f"The runs of {word} differ in more than their seed: {', '.join(differ)}. A side is "
-            "one setting; table_of_tests tests many of them against a baseline."
+            f"The runs of {word} differ in more than their seed: {', '.join(differ)}. A side must "
+            "be one setting; table_of_tests tests several against a baseline."
         )
     return newest_per_seed(side)
 
@@ -157,7 +157,7 @@ def _require_one_setting(side: pd.DataFrame, word: str) -> pd.DataFrame:
 def _pair_seeds(
     a: pd.DataFrame, b: pd.DataFrame
 ) -> tuple[pd.DataFrame, pd.DataFrame, bool, list[str]]:
-    """Both sides cut to the seeds they share, where those are three or more."""
+    """Reduce both sides to their common seeds if there are three or more."""
     if any("seed" not in t or t["seed"].isna().any() for t in (a, b)):
         return a, b, False, []
     common = set(a["seed"]) & set(b["seed"])
@@ -168,12 +168,12 @@ def _pair_seeds(
         f"Runs with the seed{'s' * (len(odd) > 1)} {', '.join(map(str, odd))} are left out: "
         "only one side has them."
     ]
-    cut = [t[t["seed"].isin(common)] for t in (a, b)]
-    return cut[0], cut[1], True, notes if odd else []
+    paired = [t[t["seed"].isin(common)] for t in (a, b)]
+    return paired[0], paired[1], True, notes if odd else []
 
 
 def _eval_sets_differ(*tables: pd.DataFrame) -> bool:
-    """Whether a column ``eval_set`` shows that runs were not all scored on the same."""
+    """Return whether a column ``eval_set`` shows that runs were scored on different sets."""
     columns = {c for t in tables for c in t if str(c).partition(".")[0] == "eval_set"}
     sets = [{v for t in tables if c in t for v in t[c].dropna()} for c in columns]
     return any(len(found) > 1 for found in sets)
@@ -184,13 +184,13 @@ def _check_truth(found: SceneMatrices, other: list[str]) -> None:
         raise TableError(
             f"These runs were not scored on the same truth in {len(other)} of {len(found.names)} "
             f"scenes: {', '.join(other[:6])}{'…' if len(other) > 6 else ''}. Images, labels, areas "
-            "of interest or cells are others, so a difference would say nothing about the models. "
+            "of interest or cells differ, so a difference would say nothing about the models. "
             "any_truth=True compares them nevertheless; lab.scenes() shows the fingerprints."
         )
 
 
 def _side_label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
-    """What a side is called: the parameters that set it apart, else a run's name or id."""
+    """Return the label of a side: its differing parameters, else a run's name or id."""
     import pandas as pd
 
     both = pd.concat([side, other])
@@ -211,7 +211,7 @@ def _side_label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
 
 
 def _weighted_sums(run: Floats, weights: Floats) -> Floats:
-    """Matrices of one run, ``(n, K, K)``, summed with weights ``(B, n)``: ``(B, K, K)``."""
+    """Sum matrices of one run, ``(n, K, K)``, with weights ``(B, n)`` to ``(B, K, K)``."""
     n, k, _ = run.shape
     out: Floats = (weights @ run.reshape(n, k * k)).reshape(-1, k, k)
     return out
@@ -220,6 +220,6 @@ def _weighted_sums(run: Floats, weights: Floats) -> Floats:
 def _mean_score(each: list[Floats]) -> Floats:
     import numpy as np
 
-    # Undefined for one of the runs is undefined: leaving it out would change who is compared.
+    # Undefined for one run makes the mean undefined: skipping it would compare other runs.
     out: Floats = np.mean(each, axis=0)
     return out

@@ -1,9 +1,9 @@
-"""How far a number may be off: resampling over scenes.
+"""Confidence intervals and p-values by resampling scenes.
 
-A scene is the unit: neighbouring pixels are far from independent, so a million of them are no
-million observations. All functions ask the statistic for its value under **weights of scenes**,
-shape ``(B, n)`` to ``(B,)``: how often each scene is drawn. The statistic sums the scenes'
-confusion matrices with these weights and computes the metric of the sum.
+The unit is a scene: neighbouring pixels depend on one another, so a million pixels are not a
+million observations. All functions call the statistic with **weights of scenes**, shape ``(B, n)``
+to ``(B,)``: how often each scene is drawn. The statistic sums the scenes' confusion matrices with
+these weights and computes the metric of the sum.
 """
 
 from __future__ import annotations
@@ -22,68 +22,68 @@ if TYPE_CHECKING:
     Weighted = Callable[[Floats], Floats]
 
 MIN_SCENES_BCA = 30
-"""Scenes from which the interval is BCa. With fewer, its acceleration, a skewness of few numbers,
-is too noisy: of simulated differences on 6 to 12 scenes a nominal 95 % interval covered 81 to 89 %
-as it is, 88 to 94 % widened as all are here, and the widened percentile interval 91 to 95 %."""
+"""The smallest number of scenes for a BCa interval. With fewer, its acceleration, a skewness of few
+values, is too noisy: in simulations on 6 to 12 scenes a nominal 95 % BCa interval covered 81 to
+89 % unexpanded and 88 to 94 % expanded, the expanded percentile interval 91 to 95 %."""
 
 MIN_SCENES_BOOTSTRAP = 6
-"""Scenes from which there is a bootstrap. It cannot reach beyond the scenes at hand: of five, even
-the whole range misses the middle of what they were drawn from in one of 16 cases."""
+"""The smallest number of scenes for a bootstrap. Its range is that of the scenes themselves, and
+the full range of five scenes misses the median of their population in one of 16 cases."""
 
 _BLOCK_VALUES = 2_000_000
-"""Numbers in a block of resampled weights, so that many scenes do not fill the memory."""
+"""The largest number of values in a batch of resampled weights, which limits the memory."""
 
 
 class Interval(NamedTuple):
-    """A confidence interval, and how it was made; NaN where nothing can be said."""
+    """A confidence interval and its method; NaN where it cannot be computed."""
 
     low: float
     high: float
     method: str
 
     def clip(self, least: float, most: float) -> Interval:
-        """Cut to what is possible at all; it covers no less for that."""
-        # max and min in this order keep NaN.
+        """Clip to the possible range, which does not reduce the coverage."""
+        # max and min in this order preserve NaN.
         return self._replace(low=max(self.low, least), high=min(self.high, most))
 
 
 def is_finite(value: object) -> bool:
-    """Whether something is a number, and neither NaN nor infinite."""
+    """Return whether a value is a number that is neither NaN nor infinite."""
     return isinstance(value, Real) and math.isfinite(value)
 
 
 def check_level(level: float) -> None:
-    """Raises SpecError if a level of confidence is none."""
+    """Raise SpecError if a confidence level is invalid."""
     if not is_finite(level) or not 0.5 <= level < 1:
-        raise SpecError(f"level={level!r} is no level of confidence. Give one such as 0.95.")
+        raise SpecError(f"level must be at least 0.5 and below 1, such as 0.95, got {level!r}.")
 
 
 def bootstrap(
     weighted: Weighted, n: int, *, level: float = 0.95, resamples: int = 9999, seed: int = 0
 ) -> Interval:
-    """A confidence interval over scenes, made wide enough for few of them.
+    """Return a bootstrap confidence interval over scenes, expanded for few scenes.
 
     From `MIN_SCENES_BCA` scenes on it is bias-corrected and accelerated (BCa; Efron, "Better
     bootstrap confidence intervals", JASA 82, 1987), below that a percentile interval; both as
-    `scipy.stats.bootstrap` computes them. The plain bootstrap takes the spread of n scenes for that
-    of the population and so is too narrow by ``sqrt((n-1)/n)``, and by what Student's t is wider
-    than the normal. Both are mended by asking it for the level
+    `scipy.stats.bootstrap` computes them. The plain bootstrap uses the spread of n scenes as that
+    of the population and so is too narrow by ``sqrt((n-1)/n)``, and by the difference between
+    Student's t and the normal distribution. Both are corrected by the level
 
         ``1 - 2 Φ(-sqrt(n/(n-1)) · t[(1+level)/2, n-1])``
 
     (the "expanded percentile interval"; Hesterberg, "What teachers should know about the
-    bootstrap", The American Statistician 69, 2015). Resamples in which the statistic is undefined,
-    since a class is in none of the scenes drawn, are left out of a percentile interval.
+    bootstrap", The American Statistician 69, 2015). A percentile interval leaves out resamples in
+    which the statistic is undefined, because no drawn scene has the class.
 
     Below `MIN_SCENES_BOOTSTRAP` scenes it is Student's t with the standard error of the jackknife,
-    which can be wider than anything seen: honest, and mostly useless.
+    which can be wider than the range of all scenes: valid, but rarely informative.
 
     Args:
-        weighted: The statistic under weights of scenes.
+        weighted: The statistic as a function of weights of scenes.
         n: The number of scenes.
-        level: The level of confidence.
-        resamples: How often the scenes are drawn.
-        seed: Makes it repeatable.
+        level: The confidence level.
+        resamples: Number of resamples.
+        seed: Seed of the resampling.
 
     Returns:
         NaN with a single scene, or where the statistic is undefined in most resamples.
@@ -100,7 +100,7 @@ def bootstrap(
     wide = expand_level(level, n)
     method = "BCa" if n >= MIN_SCENES_BCA else "percentile"
     with warnings.catch_warnings():
-        # A statistic that is the same in all resamples has no BCa interval; it is seen to below.
+        # A statistic that is equal in all resamples has no BCa interval; handled below.
         warnings.simplefilter("ignore")
         found = stats.bootstrap(
             (np.arange(n),),
@@ -123,7 +123,7 @@ def bootstrap(
 
 
 def expand_level(level: float, n: int) -> float:
-    """The level to ask a bootstrap of n scenes for, so that it covers `level`; see `bootstrap`."""
+    """Return the nominal level at which a bootstrap of n scenes covers `level`; see `bootstrap`."""
     from scipy import stats
 
     t = stats.t.ppf((1 + level) / 2, n - 1) * (n / (n - 1)) ** 0.5
@@ -131,7 +131,7 @@ def expand_level(level: float, n: int) -> float:
 
 
 def jackknife_error(weighted: Weighted, n: int) -> float:
-    """The standard error over scenes: leave each out once.
+    """Return the standard error over scenes by the jackknife, which leaves out each scene once.
 
     ``sqrt((n-1)/n · Σ(θ₋ᵢ - mean)²)``; Efron and Tibshirani, "An Introduction to the Bootstrap"
     (1993), equation 11.5. NaN where the statistic is undefined without one of the scenes.
@@ -145,18 +145,18 @@ def jackknife_error(weighted: Weighted, n: int) -> float:
 
 
 def permutation_p(swapped: Weighted, n: int, *, resamples: int = 9999, seed: int = 0) -> float:
-    """The two-sided p-value of a paired permutation test over scenes.
+    """Return the two-sided p-value of a paired permutation test over scenes.
 
-    If a and b were equally good, it would not matter which of the two a scene's result is called.
-    So the two are exchanged, scene by scene, and the difference is computed anew: in all ``2^n``
-    ways where `resamples` are enough for them, else in random ones. By
-    `scipy.stats.permutation_test`, ``permutation_type="samples"``.
+    If a and b are equally good, the results of a scene are exchangeable. So they are exchanged,
+    scene by scene, and the difference is recomputed: in all ``2^n`` ways if `resamples` allows it,
+    else in random ones. Computed by `scipy.stats.permutation_test`,
+    ``permutation_type="samples"``.
 
     Args:
-        swapped: The difference where 1 stands for "exchanged" and 0 for "as it is", ``(B, n)``.
+        swapped: The difference as a function of a mask ``(B, n)``, 1 for exchanged scenes.
         n: The number of scenes; the smallest p-value is ``2 / 2^n``.
-        resamples: The most exchanges to try.
-        seed: Makes it repeatable.
+        resamples: The largest number of permutations.
+        seed: Seed of the resampling.
     """
     import numpy as np
     from scipy import stats
@@ -169,7 +169,7 @@ def permutation_p(swapped: Weighted, n: int, *, resamples: int = 9999, seed: int
 
     def statistic(x: Any, _: Any, axis: int = -1) -> Any:
         values = swapped(np.atleast_2d(x >= n).astype(float))
-        # Undefined counts as extreme: the p-value may be too large, never too small.
+        # Undefined values count as extreme, so the p-value may be too large but never too small.
         values = np.where(np.isnan(values), observed, values)
         return values if np.ndim(x) > 1 else values[0]
 
@@ -186,7 +186,7 @@ def permutation_p(swapped: Weighted, n: int, *, resamples: int = 9999, seed: int
 
 
 def _statistic_of_indices(weighted: Weighted, n: int) -> Callable[..., Any]:
-    """The statistic as scipy calls it: with the numbers of the scenes that were drawn."""
+    """Adapt the statistic to scipy, which calls it with the indices of the drawn scenes."""
     import numpy as np
 
     def statistic(drawn: Any, axis: int = -1) -> Any:

@@ -1,4 +1,4 @@
-"""The runs that a comparison is about: their addresses, and their rows."""
+"""Addresses and rows of the runs of a comparison."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ RunsLike: TypeAlias = Union["pd.DataFrame", "pd.Series[Any]", Run, str, Iterable
 
 
 def run_addresses(runs: RunsLike) -> list[Run]:
-    """Where the runs lie, each once, in the order given.
+    """Return the distinct runs in the given order.
 
     Raises:
         TableError: If a table has no column ``uri``.
-        SpecError: If something is no run's URI, or there is no run at all.
+        SpecError: If a value is not a run's URI, or there is no run.
     """
     import pandas as pd
 
@@ -42,27 +42,27 @@ def run_addresses(runs: RunsLike) -> list[Run]:
     elif isinstance(runs, Iterable):
         uris = list(runs)
     else:
-        raise SpecError(f"{runs!r} names no runs. Give a table with 'uri', a run or its URI.")
+        raise SpecError(f"runs must be a table with 'uri', a run or its URI, got {runs!r}.")
     found = [one if isinstance(one, Run) else _parse_uri(one) for one in uris]
     if not found:
-        raise SpecError("There are no runs to compare: none was given.")
+        raise SpecError("Nothing can be compared: the table or list of runs is empty.")
     return list(dict.fromkeys(found))
 
 
 def single_run(run: RunsLike, what: str) -> Run:
-    """The one run that is meant.
+    """Return the only run of a selection.
 
     Raises:
-        SpecError: If there are several, or none.
+        SpecError: If there are several runs, or none.
     """
     found = run_addresses(run)
     if len(found) != 1:
-        raise SpecError(f"{what} is to be one run; these are {len(found)}.")
+        raise SpecError(f"{what} must be one run, got {len(found)}.")
     return found[0]
 
 
 def load_rows(runs: RunsLike) -> pd.DataFrame:
-    """The table of runs: as it was given, or read from the runs' records."""
+    """Return the given table of runs, or read the table from the runs' records."""
     import pandas as pd
 
     if isinstance(runs, pd.DataFrame):
@@ -74,24 +74,24 @@ def load_rows(runs: RunsLike) -> pd.DataFrame:
 
 
 def read_per_store(wanted: Sequence[Run], read: Read) -> pd.DataFrame:
-    """Read a table of runs that may lie in several stores."""
+    """Read a table of runs from one or more stores."""
     import pandas as pd
 
     by_store: dict[str, list[Run]] = {}
     for run in wanted:
         by_store.setdefault(run.store, []).append(run)
-    parts = [read(store_of(those[0]), those) for those in by_store.values()]
-    filled = [part for part in parts if len(part)]
-    return pd.concat(filled) if len(filled) > 1 else (filled or parts)[0]
+    tables = [read(store_of(those[0]), those) for those in by_store.values()]
+    filled = [table for table in tables if len(table)]
+    return pd.concat(filled) if len(filled) > 1 else (filled or tables)[0]
 
 
 def store_of(run: Run) -> Store:
-    """The store that a run lies in, reached as it was opened in this process."""
+    """Return the store of a run, with the access with which this process opened it."""
     found = store_for_uri(run.store)
     return found if found.uri == run.store else Store(run.store, found.access)
 
 
 def _parse_uri(uri: Any) -> Run:
     if not isinstance(uri, str):
-        raise SpecError(f"{uri!r} is no run. Give a row of the table of runs, a run or its URI.")
+        raise SpecError(f"{uri!r} is not a run. Give a row of the table of runs, a run or its URI.")
     return Run.from_uri(uri)

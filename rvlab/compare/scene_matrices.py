@@ -1,4 +1,4 @@
-"""The confusion matrices of runs, scene by scene, side by side."""
+"""Confusion matrices of runs, aligned by scene."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class SceneMatrices:
-    """Counts of some runs over the scenes that all of them have.
+    """Confusion matrices of runs over the scenes that all of them have.
 
     Attributes:
         matrices: Shape ``(runs, scenes, K, K)``, rows = truth.
@@ -28,7 +28,7 @@ class SceneMatrices:
         group: The group of scenes.
         names: The scenes.
         classes: The K classes.
-        omitted: Scenes that some of the runs have and others have not.
+        omitted: Scenes that only some of the runs have.
     """
 
     matrices: Floats
@@ -40,18 +40,18 @@ class SceneMatrices:
 
 
 def load_confusion(runs: Sequence[Run]) -> pd.DataFrame:
-    """The confusion matrices of runs, from their stores; see `rvlab.frame.confusion_table`."""
+    """Read the confusion matrices of runs; see `rvlab.frame.confusion_table`."""
     return read_per_store(runs, frame.confusion_table)
 
 
 def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> SceneMatrices:
-    """Bring the matrices of runs into one array, scene beside scene.
+    """Align the matrices of runs by scene in one array.
 
     Args:
         confusion: ``run group scene truth prediction count``, as ``lab.confusion()`` returns it.
         runs: The runs, in the order of the result.
-        group: The group of scenes; None takes the one that the runs' headline metrics are of:
-            ``validation``, else ``test``, else the first.
+        group: The group of scenes; None selects the one of the headline metrics: ``validation``,
+            else ``test``, else the first.
 
     Raises:
         TableError: If a column is missing, a run has no matrices or none in the group, the runs
@@ -64,10 +64,10 @@ def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None
             raise TableError(f"The table of confusion matrices has no column {name!r}.")
     ids = [run.id for run in runs]
     table = confusion[confusion["run"].isin(ids) & confusion["scene"].notna()]
-    bare = [i for i in ids if i not in set(table["run"])]
-    if bare:
+    lacking = [i for i in ids if i not in set(table["run"])]
+    if lacking:
         raise TableError(
-            f"No confusion matrix per scene: {', '.join(bare)}. A run has them once it has been "
+            f"No confusion matrix per scene: {', '.join(lacking)}. A run has them once it has been "
             "evaluated and summarized; an object detection has none at all."
         )
     chosen = group or headline_group(str(g) for g in table["group"].unique())
@@ -104,10 +104,10 @@ def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None
 
 
 def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
-    """Scenes whose truth is not the same in all runs: other labels, areas or cells.
+    """List scenes whose truth differs between runs: other labels, areas or cells.
 
-    The row sums of a confusion matrix are the truth, so two runs that were scored on the same
-    pixels of the same labels have the same. That is necessary, not sufficient.
+    The row sums of a confusion matrix count the truth, so they are equal for runs that were scored
+    on the same pixels of the same labels. Equality is necessary, not sufficient.
     """
     labelled = [i for i, name in enumerate(of.classes) if name != NULL_NAME]
     truth = of.matrices.sum(axis=-1)[..., labelled]
@@ -116,11 +116,11 @@ def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
 
 
 def scenes_with_other_files(fingerprints: pd.DataFrame, of: SceneMatrices) -> list[str]:
-    """Scenes of which images, labels or areas of interest are not the same in all runs.
+    """List scenes whose images, labels or areas of interest differ between runs.
 
     Args:
         fingerprints: ``run group scene image labels aois``, as ``lab.scenes()`` returns it. Runs
-            that have none, of an earlier version, are not asked.
+            of an earlier version, which have none, are skipped.
         of: The scenes.
     """
     table = fingerprints[

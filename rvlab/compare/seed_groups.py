@@ -1,4 +1,4 @@
-"""Runs that are the same but for their seed."""
+"""Groups of runs that differ only in their seed."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 SETTING_COLUMNS = ("experiment", "recipe", "source_sha256", "commit", "image", "eval_set")
-"""Columns that must agree, beside the parameters, for two runs to differ only in their seed."""
+"""Columns, besides the parameters, that must be equal for runs that differ only in their seed."""
 
 
 def group_by_setting(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.DataFrame]:
-    """The runs, those that differ only in their seed together; in the order of the table.
+    """Group runs that differ only in their seed, in the order of the table.
 
     Args:
         runs: The table of runs.
         ignore: Columns that may differ, such as ``commit``.
 
     Returns:
-        For each group its rows, one for each seed, by seed: of runs that repeat a seed the newest
-        (with the same seed a run repeats itself, and would count twice for nothing).
+        The rows of each group, one per seed, sorted by seed. Of runs that repeat a seed only the
+        newest counts, since the repetition adds no information.
     """
     seed_of_recipe = "params.seed"
     keys = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs and c not in ignore]
@@ -36,15 +36,15 @@ def group_by_setting(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.
 
 
 def split_succeeded(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:
-    """The runs that succeeded, and the ids of the others; all of them where no state is known."""
+    """Return the succeeded runs and the ids of the others; without states, all runs succeeded."""
     if "state" not in runs:
         return runs, []
-    there = (runs["state"] == "succeeded").fillna(True).to_numpy(dtype=bool)
-    return runs[there], [str(run) for run in runs.index[~there]]
+    succeeded = (runs["state"] == "succeeded").fillna(True).to_numpy(dtype=bool)
+    return runs[succeeded], [str(run) for run in runs.index[~succeeded]]
 
 
 def newest_per_seed(runs: pd.DataFrame) -> pd.DataFrame:
-    """The newest run of each seed, by seed; all of them where no seed is known."""
+    """Return the newest run of each seed, sorted by seed; all runs if a seed is missing."""
     if "seed" not in runs or runs["seed"].isna().any():
         return runs
     # A run's id begins with its time.

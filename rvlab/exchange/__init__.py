@@ -1,1 +1,1 @@
-"""Runs that were made elsewhere come into the tables, and ours go to other trackers."""
+"""Import of runs from Raster Vision's outputs and MLflow, and export to MLflow."""

@@ -1,4 +1,4 @@
-"""Runs made elsewhere: Raster Vision's own outputs in the tables, left where they are."""
+"""Registration of existing Raster Vision outputs as runs, without copying them."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[s
 FileSizes: TypeAlias = Sequence[tuple[str, int]]
 
 CONFIG_SECTIONS = ("solver", "model", "data")
-"""Parts of the config's ``backend`` whose plain values become parameters."""
+"""Sections of the config's ``backend`` whose plain values become parameters."""
 
 _NOT_PARAMETERS = (
     "type_hint",
@@ -53,25 +53,25 @@ _EVAL_PATH = re.compile(r"eval/([^/]+)/eval\.json")
 def adopt(
     store: Store, uri: str | Path, *, experiment: str = ADOPTED_FIELD, params: ParamsLike = None
 ) -> list[Run]:
-    """Take outputs of Raster Vision into a store's tables; see `rvlab.Lab.adopt`."""
+    """Register outputs of Raster Vision as runs of a store; see `rvlab.Lab.adopt`."""
     validate_name("experiment", experiment)
     if not (params is None or callable(params) or isinstance(params, Mapping)):
-        raise SpecError(f"params is {params!r:.100}. Give a dict, or a function of the config.")
+        raise SpecError(f"params must be a dict or a function of the config, got {params!r:.100}.")
     top = outputs.normalize_folder(str(uri).rstrip("/").removesuffix(f"/{CONFIG_FILE}"))
     home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
     found = _find_outputs(home, key_below(home, top))
     if not found:
-        raise NotFound(f"There is no {CONFIG_FILE} in {top}, nor in a folder below it.")
+        raise NotFound(f"No {CONFIG_FILE} exists in {top} or in a folder below it.")
     own = store.map_concurrently(
         lambda folder: _is_run_folder(store, _folder_uri(home, folder)), found
     )
     others = [folder for folder in found if not own[folder]]
     if not others:
-        raise SpecError(f"{top} holds runs of {store.uri} itself, which are in its tables already.")
+        raise SpecError(f"{top} contains only runs of {store.uri}, which its tables already list.")
 
     record_layout(store)
 
-    def one(folder: str) -> Run | RvlabError:
+    def adopt_folder(folder: str) -> Run | RvlabError:
         try:
             return _Output(home, folder, found[folder]).adopt(store, experiment, params)
         except StoreUnreachable:
@@ -79,25 +79,25 @@ def adopt(
         except RvlabError as exc:
             return exc if top in str(exc) else type(exc)(f"{_folder_uri(home, folder)}: {exc}")
 
-    with contextlib.redirect_stdout(io.StringIO()):  # what would be a step's log
-        done = store.map_concurrently(one, others)
+    with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
+        done = store.map_concurrently(adopt_folder, others)
     runs = sorted(run for run in done.values() if isinstance(run, Run))
     left_out = [exc for exc in done.values() if isinstance(exc, RvlabError)]
     if not runs:
-        more = f" So it is with {len(left_out)} folders." if len(left_out) > 1 else ""
+        more = f" {len(left_out)} folders cannot be adopted." if len(left_out) > 1 else ""
         raise type(left_out[0])(f"{left_out[0]}{more}")
     for exc in left_out:
-        warnings.warn(f"{exc} It is left out.", stacklevel=3)
+        warnings.warn(f"{exc} This folder is left out.", stacklevel=3)
     return runs
 
 
 class _Output:
-    """One folder of outputs, and what its files say.
+    """A folder of outputs with its config and evaluations.
 
     Args:
-        home: The store it is read through.
-        folder: Its key there.
-        files: Keys and sizes in bytes of all that lies below it.
+        home: The store through which it is read.
+        folder: Its key in this store.
+        files: Keys and sizes in bytes of all files below it.
     """
 
     def __init__(self, home: Store, folder: str, files: FileSizes) -> None:
@@ -111,10 +111,10 @@ class _Output:
         self.evals = self._evals()
 
     def _evals(self) -> dict[str, str]:
-        """Groups of scenes and their eval.json: where the config says, else where they mostly are.
+        """Return the ``eval.json`` of each group of scenes, by the config, else by the usual path.
 
         Raises:
-            NotFound: If there are none.
+            NotFound: If the outputs have not been evaluated.
         """
         found = evaluated_groups(self.home, self.config, self.files)
         if not found:
@@ -129,10 +129,10 @@ class _Output:
         return found
 
     def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
-        """Write its run, unless it is there already."""
-        made = self.home.last_modified(self.config_key)
+        """Write the records of its run, unless they exist already."""
+        created = self.home.last_modified(self.config_key)
         digest = self._run_id(experiment)[:6]
-        run = Run(store.uri, experiment, f"{made:%Y%m%d-%H%M%S}-{digest}")
+        run = Run(store.uri, experiment, f"{created:%Y%m%d-%H%M%S}-{digest}")
         if store.exists(run.end_key):
             return run
         spec = Spec(
@@ -146,7 +146,7 @@ class _Output:
             splits=1,
             seed=0,
             engine=ADOPTED_FIELD,
-            created=_iso_time(made),
+            created=_iso_time(created),
             user=current_user(),
             rvlab=__version__,
         )
@@ -155,11 +155,14 @@ class _Output:
                 self.home, self.folder, self.config, self.files, self.evals, named=self.uri
             )
         except (KeyError, TypeError, AttributeError) as exc:
-            raise RecordBroken(f"{self.uri} is not as Raster Vision leaves it: {exc!r}.") from exc
+            raise RecordBroken(
+                f"{self.uri} is not valid output of Raster Vision: {exc!r}."
+            ) from exc
+        evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         end = end_record(
             spec.record(),
             "succeeded",
-            _iso_time(max([made, *(self.home.last_modified(key) for key in self.evals.values())])),
+            _iso_time(max([created, *evaluated])),
             started=spec.created,
             metrics=summary.metrics,
             costs={"bytes": sum(size for _, size in self.files)},
@@ -167,30 +170,31 @@ class _Output:
         )
         write_tables(store, run, tables)
         store.put_json(run.key(SPEC), spec.record())
-        with contextlib.suppress(KeyExists):  # somebody else adopts it, too
+        with contextlib.suppress(KeyExists):  # another process adopts it at the same time
             finish_run(store, run, end)
         return run
 
     def _run_id(self, experiment: str) -> str:
-        """The experiment is in it because ids are unique in a store, and tables are joined on them.
+        """Return a digest of the experiment, the URI and the files.
 
-        Each part is preceded by its length, so no two lists of parts read the same.
+        It includes the experiment because ids are unique in a store, and tables are joined on them.
+        Each input is preceded by its length, so that different inputs give different data.
         """
         keys = [_join(self.folder, "train/log.csv"), *sorted(self.evals.values())]
-        parts = [experiment.encode(), self.uri.encode(), self.text]
+        inputs = [experiment.encode(), self.uri.encode(), self.text]
         for key in keys:
             try:
-                parts.append(self.home.get(key))
+                inputs.append(self.home.get(key))
             except KeyMissing:
-                parts.append(b"")
-        made = hashlib.sha256()
-        for part in parts:
-            made.update(f"{len(part)} ".encode() + part)
-        return made.hexdigest()
+                inputs.append(b"")
+        digest = hashlib.sha256()
+        for data in inputs:
+            digest.update(f"{len(data)} ".encode() + data)
+        return digest.hexdigest()
 
 
 def _find_outputs(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
-    """Folders with a config and the files of each: `start` itself, else all below it."""
+    """Find folders with a config, and their files: `start` itself, else all folders below it."""
     files = home.files(start)
     folders = {key.rpartition("/")[0] for key, _ in files if key.rpartition("/")[2] == CONFIG_FILE}
     if start in folders:
@@ -206,7 +210,7 @@ def _find_outputs(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
 
 
 def _is_run_folder(store: Store, uri: str) -> bool:
-    """Whether it is the folder ``rv/`` of a run of the store."""
+    """Return whether a URI is the folder ``rv/`` of a run of the store."""
     if not uri.startswith(f"{store.uri.rstrip('/')}/"):
         return False
     parts = store.key(uri).split("/")
@@ -229,7 +233,7 @@ def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
     data = config.get("dataset")
     if not isinstance(data, Mapping) or not isinstance(data.get("class_config"), Mapping):
         raise RecordBroken(
-            f"{uri}/{CONFIG_FILE} is no pipeline of Raster Vision's: it has no "
+            f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
             "dataset.class_config."
         )
     return outputs.relocate_config(config, uri)
@@ -241,20 +245,20 @@ def _config_params(config: dict[str, Any], given: ParamsLike) -> dict[str, Any]:
         own = given(config)
         if not isinstance(own, Mapping):
             raise SpecError(
-                f"params returned {own!r:.100}. Let it return a dict of names and values."
+                f"The function params must return a dict of names and values, got {own!r:.100}."
             )
     else:
         backend = config.get("backend")
-        parts = backend if isinstance(backend, Mapping) else {}
+        found = backend if isinstance(backend, Mapping) else {}
         own = {
-            **{k: v for part in CONFIG_SECTIONS for k, v in _flatten_values(part, parts.get(part))},
+            **{k: v for name in CONFIG_SECTIONS for k, v in _flatten_values(name, found.get(name))},
             **(given or {}),
         }
     return {str(k): json_value(v, f"the parameter {str(k)!r}") for k, v in own.items()}
 
 
 def _flatten_values(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Texts, numbers and flags with their dotted names; no lists, and nothing that is missing."""
+    """Yield text, numbers and booleans with their dotted names; skip lists and missing values."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
             if name not in _NOT_PARAMETERS:

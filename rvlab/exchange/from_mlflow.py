@@ -1,4 +1,4 @@
-"""Runs of MLflow come into a store, as runs that have records only."""
+"""Import of MLflow's runs into a store, as records without artifacts."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ MLFLOW_ENGINE = "mlflow"
 """The engine of runs that come from MLflow."""
 
 ORIGIN_FIELD = "mlflow"
-"""The key of ``spec.json`` that says which of MLflow's runs it was."""
+"""The key of ``spec.json`` with the MLflow run that a run was imported from."""
 
 
 def from_mlflow(
@@ -42,43 +42,43 @@ def from_mlflow(
     experiments: str | Iterable[str] | None = None,
     experiment: str | None = None,
 ) -> list[Run]:
-    """Take the ended runs of MLflow into a store; see `rvlab.Lab.from_mlflow`."""
+    """Import the ended runs of MLflow into a store; see `rvlab.Lab.from_mlflow`."""
     if experiment is not None:
         validate_name("experiment", experiment)
     with ml.tracking_client(tracking_uri, new=False) as client:
         sources = []
-        going = 0
+        active = 0
         for one in _experiments(client, experiments):
             target = experiment or key_safe_name(one.name)
             for found in ml.search_all(client.search_runs, experiment_ids=[one.experiment_id]):
                 if found.info.status in ml.STATE_BY_MLFLOW_STATUS:
                     sources.append(_Source(found, Run(store.uri, target, _run_id(found))))
                 else:
-                    going += 1
+                    active += 1
         sources.sort(key=lambda source: source.run.id)
         record_layout(store)
-        ours = _runs_sent_from(store, sources)
-        ids = {s.info.run_id: ours.get(s.info.run_id, s.run).id for s in sources}
-        taken = [source for source in sources if source.info.run_id not in ours]
-        ends = store.get_many(source.run.end_key for source in taken)
-        for source in taken:
+        sent = _runs_sent_from(store, sources)
+        ids = {s.info.run_id: sent.get(s.info.run_id, s.run).id for s in sources}
+        imported = [source for source in sources if source.info.run_id not in sent]
+        ends = store.get_many(source.run.end_key for source in imported)
+        for source in imported:
             end = ends[source.run.end_key]
             if isinstance(end, KeyMissing):
                 _import_run(client, store, source, _parent_id(client, source, ids))
             elif isinstance(end, RvlabError):
                 raise end
-    if going:
+    if active:
         warnings.warn(
-            f"{going} of MLflow's runs {'has' if going == 1 else 'have'} not ended and "
-            f"{'is' if going == 1 else 'are'} left out. Import again when they have.",
+            f"{active} of MLflow's runs {'has' if active == 1 else 'have'} not ended and "
+            f"{'is' if active == 1 else 'are'} left out. Import again when they have ended.",
             stacklevel=3,
         )
-    return [source.run for source in taken]
+    return [source.run for source in imported]
 
 
 @dataclass(frozen=True)
 class _Source:
-    """A run of MLflow's, and the run that it becomes."""
+    """An MLflow run and the run that it is imported as."""
 
     found: Any
     run: Run
@@ -108,7 +108,7 @@ def _experiments(client: MlflowClient, names: str | Iterable[str] | None) -> lis
 
 
 def _run_id(found: Any) -> str:
-    """The same id for the same run of MLflow's, whenever and from wherever it is imported."""
+    """Return an id that depends on the MLflow run only, so that every import gives the same run."""
     digest = hashlib.sha256(found.info.run_id.encode()).hexdigest()
     return f"{_to_datetime(_start_ms(found)):%Y%m%d-%H%M%S}-{digest[:6]}"
 
@@ -126,7 +126,7 @@ def _iso_time(ms: int) -> str:
 
 
 def _runs_sent_from(store: Store, sources: Iterable[_Source]) -> dict[str, Run]:
-    """The runs that were sent from this store and are still in it, by MLflow's id."""
+    """Return the runs that were sent from this store and are still in it, by MLflow's id."""
     found: dict[str, Run] = {}
     for source in sources:
         try:
@@ -135,12 +135,12 @@ def _runs_sent_from(store: Store, sources: Iterable[_Source]) -> dict[str, Run]:
             continue
         if run.store == ml.redact_uri(store.uri):
             found[source.info.run_id] = Run(store.uri, run.experiment, run.id)
-    there = store.get_many(run.key(SPEC) for run in found.values())
-    return {k: run for k, run in found.items() if not isinstance(there[run.key(SPEC)], KeyMissing)}
+    specs = store.get_many(run.key(SPEC) for run in found.values())
+    return {k: run for k, run in found.items() if not isinstance(specs[run.key(SPEC)], KeyMissing)}
 
 
 def _parent_id(client: MlflowClient, source: _Source, ids: dict[str, str]) -> str | None:
-    """The id that the parent has here, or will have once it has ended and is imported."""
+    """Return the id of the parent in this store, which it gets when it is imported."""
     parent = source.tags.get(ml.PARENT_RUN_TAG)
     if not parent:
         return source.tags.get(ml.PARENT_TAG)
@@ -153,7 +153,7 @@ def _parent_id(client: MlflowClient, source: _Source, ids: dict[str, str]) -> st
 
 
 def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str | None) -> None:
-    """Write the records of one run, its end last: an import that breaks off is made whole."""
+    """Write the records of one run, the end record last, so that an import can be resumed."""
     import pyarrow.parquet as pq
 
     run, data = source.run, source.found.data
@@ -184,12 +184,12 @@ def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str
             if name not in only_history and math.isfinite(restore_infinity(value))
         },
     )
-    with contextlib.suppress(KeyExists):  # somebody else imports it too, with the same outcome
+    with contextlib.suppress(KeyExists):  # another process imports it, with the same result
         finish_run(store, run, record)
 
 
 def _annotate(store: Store, source: _Source) -> None:
-    """The tags that people gave and the note, as one edit; its key is the same at every import."""
+    """Write the user's tags and note as one annotation, with the same key at every import."""
     words = [f"{k}={v}" for k, v in source.tags.items() if not k.startswith(("mlflow.", "rvlab."))]
     ours = parse_param(source.tags.get(ml.TAGS_TAG, ""))
     words += ours if isinstance(ours, list) else []
@@ -198,12 +198,12 @@ def _annotate(store: Store, source: _Source) -> None:
     if not tags and note is None:
         return
     start = _to_datetime(_start_ms(source.found))
-    edit = Annotation(
+    added = Annotation(
         start.isoformat(), source.tags.get(ml.USER_TAG, ""), tags_added=tags, note=note
     )
     key = f"{annotation.key_prefix(source.run)}/{start:%Y%m%d-%H%M%S-%f}-{source.run.id[-6:]}.json"
     with contextlib.suppress(KeyExists):
-        store.put_json(key, edit.record(), if_absent=True)
+        store.put_json(key, added.record(), if_absent=True)
 
 
 def _build_spec(source: _Source, parent: str | None) -> Spec:
@@ -215,7 +215,7 @@ def _build_spec(source: _Source, parent: str | None) -> Spec:
         if ml.SEED_TAG in tags
         else params.get("seed")
     )
-    whole = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
+    is_seed = isinstance(seed, int) and not isinstance(seed, bool) and seed >= 0
     script = PurePosixPath(tags.get(ml.SOURCE_TAG, "").replace("\\", "/")).stem
     return Spec(
         experiment=source.run.experiment,
@@ -226,7 +226,7 @@ def _build_spec(source: _Source, parent: str | None) -> Spec:
         params=params,
         places={},
         splits=1,
-        seed=int(seed) if whole and seed is not None else 0,
+        seed=int(seed) if is_seed and seed is not None else 0,
         engine=MLFLOW_ENGINE,
         created=_iso_time(_start_ms(source.found)),
         user=tags.get(ml.USER_TAG, ""),
@@ -240,7 +240,7 @@ def _build_spec(source: _Source, parent: str | None) -> Spec:
 def _history_table(
     client: MlflowClient, run_id: str, names: Iterable[str], at_one_step: Collection[str]
 ) -> pa.Table | None:
-    """One row per step, one column per metric with several steps; see `docs/records.md`."""
+    """Return one row per step and one column per metric with several; see `docs/records.md`."""
     import pyarrow as pa
 
     columns: dict[str, dict[int, float]] = {}

@@ -1,4 +1,4 @@
-"""MLflow, reached by its client: no process-wide state, and its failures in one sentence."""
+"""Access to MLflow by its client, without process-wide state and with rvlab's errors."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
     from mlflow.entities import Run
 
 MLFLOW_TIMEOUT_S = 10.0
-"""A server that has not answered after so many seconds is given up."""
+"""The timeout of a connection to an MLflow server, in seconds."""
 
 STATE_BY_MLFLOW_STATUS = {"FINISHED": "succeeded", "FAILED": "failed", "KILLED": "cancelled"}
-"""What MLflow calls the end of a run, and what rvlab calls it."""
+"""End states by MLflow's status."""
 
 URI_TAG, ID_TAG, RECIPE_TAG = "rvlab.uri", "rvlab.run", "rvlab.recipe"
 SWEEP_TAG, PARENT_TAG, SEED_TAG = "rvlab.sweep", "rvlab.parent", "rvlab.seed"
 HISTORY_TAG, TAGS_TAG = "rvlab.history", "rvlab.tags"
-"""Tags of a run that rvlab wrote; the last two are JSON: metrics that are history only, and tags
-that people gave."""
+"""Tags that rvlab writes; the last two are JSON: metrics that exist in the history only, and the
+user's tags."""
 
 NAME_TAG, USER_TAG, COMMIT_TAG = "mlflow.runName", "mlflow.user", "mlflow.source.git.commit"
 PARENT_RUN_TAG, SOURCE_TAG, NOTE_TAG = (
@@ -38,24 +38,24 @@ PARENT_RUN_TAG, SOURCE_TAG, NOTE_TAG = (
 """Tags that MLflow itself writes."""
 
 NOT_FOUND_CODE = "RESOURCE_DOES_NOT_EXIST"
-"""MLflow's word for what it does not have."""
+"""MLflow's error code for a missing experiment or run."""
 
 _PORTS = {"postgresql": 5432, "mysql": 3306, "mssql": 1433}
 
 
 @contextmanager
 def tracking_client(uri: str | None, *, new: bool) -> Iterator[MlflowClient]:
-    """A client of an MLflow server or database; what MLflow raises within becomes rvlab's.
+    """Open a client of an MLflow server or database and translate MLflow's exceptions.
 
     Args:
         uri: Its address; None is MLflow's own default, such as ``$MLFLOW_TRACKING_URI``.
-        new: Whether a SQLite database that is not there may be made.
+        new: Whether a missing SQLite database may be created.
 
     Raises:
         MissingExtra: If MLflow, or the driver of its database, is not installed.
-        StoreUnreachable: If nobody answers.
-        NotFound: If it has no such database, experiment or run.
-        StoreError: If it refuses anything else.
+        StoreUnreachable: If MLflow does not answer.
+        NotFound: If a database, experiment or run does not exist.
+        StoreError: If MLflow refuses a request for another reason.
     """
     try:
         import mlflow
@@ -65,7 +65,7 @@ def tracking_client(uri: str | None, *, new: bool) -> Iterator[MlflowClient]:
     raised: list[type[Exception]] = [MlflowException]
     try:
         from sqlalchemy.exc import SQLAlchemyError
-    except ImportError:  # mlflow-skinny speaks to servers only
+    except ImportError:  # mlflow-skinny supports servers only
         pass
     else:
         raised.append(SQLAlchemyError)
@@ -81,17 +81,17 @@ def tracking_client(uri: str | None, *, new: bool) -> Iterator[MlflowClient]:
             ) from exc
         yield client
     except tuple(raised) as exc:
-        # What MLflow says may repeat an address with its password; a chained exception shows it.
+        # MLflow's message may contain a password in the address; a chained exception shows it.
         raise _translate_error(exc, where) from (exc if redact_uri(where) == where else None)
 
 
 def redact_uri(uri: str) -> str:
-    """An address without the user and the password that may stand in it."""
+    """Remove the user and the password from an address."""
     return re.sub(r"(?<=://)[^/?#]*@", "", uri)
 
 
 def get_run_or_none(client: MlflowClient, run_id: str) -> Run | None:
-    """A run of MLflow's; None if it has none of that id, or it was deleted."""
+    """Return an MLflow run; None if it does not exist or was deleted."""
     from mlflow.exceptions import MlflowException
 
     try:
@@ -104,7 +104,7 @@ def get_run_or_none(client: MlflowClient, run_id: str) -> Run | None:
 
 
 def search_all(call: Any, **given: Any) -> Iterator[Any]:
-    """Everything that one of the client's searches finds, page by page."""
+    """Yield all results of a search method of the client, page by page."""
     token = None
     while True:
         page = call(**given, page_token=token)
@@ -115,12 +115,12 @@ def search_all(call: Any, **given: Any) -> Iterator[Any]:
 
 
 def _check_reachable(where: str, *, new: bool) -> None:
-    """Ask once whether anybody is there: MLflow itself asks for minutes."""
+    """Check the connection once, because MLflow's own retries last for minutes."""
     if where.startswith("sqlite:///") and not new:
         path = Path(where.removeprefix("sqlite:///").partition("?")[0])
         if not path.is_file():
             raise NotFound(
-                f"There is no MLflow database {path}. Name the database or the server with "
+                f"The MLflow database {path} does not exist. Name the database or the server with "
                 "tracking_uri, or in the variable MLFLOW_TRACKING_URI."
             )
     parts = urlsplit(where)
@@ -132,10 +132,10 @@ def _check_reachable(where: str, *, new: bool) -> None:
             address = (parts.hostname, parts.port or _PORTS[scheme])
             socket.create_connection(address, MLFLOW_TIMEOUT_S).close()
     except (OSError, ValueError) as exc:
-        said = (
-            f"Nobody answers at MLflow's address {redact_uri(where)}. Does it run, is it reachable?"
+        message = (
+            f"MLflow does not answer at {redact_uri(where)}. Check that it runs and is reachable."
         )
-        raise StoreUnreachable(said) from (exc if redact_uri(where) == where else None)
+        raise StoreUnreachable(message) from (exc if redact_uri(where) == where else None)
 
 
 def _request(server: str) -> None:
@@ -144,7 +144,7 @@ def _request(server: str) -> None:
     try:
         requests.get(f"{server.rstrip('/')}/health", timeout=MLFLOW_TIMEOUT_S, stream=True).close()
     except requests.exceptions.SSLError:
-        return  # somebody answers; MLflow knows whether certificates are to be checked
+        return  # the server answers; MLflow decides whether to verify certificates
 
 
 def _translate_error(exc: Exception, where: str) -> RvlabError:

@@ -1,4 +1,4 @@
-"""The names and values of a run as MLflow's text, and back: one rule for each."""
+"""Conversion of a run's names and values to MLflow's text and back."""
 
 from __future__ import annotations
 
@@ -14,26 +14,26 @@ from rvlab.errors import SpecError
 from rvlab.model.annotation import MAX_TAG_CHARS, validate_tag
 
 MAX_NAME_CHARS, MAX_PARAM_CHARS, MAX_TAG_TEXT_CHARS = 250, 6000, 5000
-"""The longest names, parameters and tags that every MLflow from 2.14 on takes."""
+"""The longest names, parameters and tags that every MLflow from 2.14 on accepts."""
 
 
 def key_safe_name(name: str) -> str:
-    """MLflow's name of an experiment as one that may stand in a key: other characters are ``-``."""
+    """Convert an MLflow experiment name to a valid key; other characters become ``-``."""
     clean = re.sub(r"[^A-Za-z0-9._-]", "-", name).lstrip("._-")[:100]
     return clean or "mlflow"
 
 
 def parse_param(text: str, *, quoted: bool = False) -> Any:
-    """A parameter with the type that its text shows: MLflow holds text only.
+    """Parse a parameter from its text, since MLflow stores parameters as text only.
 
     Args:
-        text: What MLflow holds.
+        text: The text that MLflow stores.
         quoted: Whether text in double quotes is a JSON string, as `format_param` writes it.
 
     Returns:
-        Whole numbers, floats, booleans, lists and dicts where the text is JSON (or ``True``,
-        ``False``, ``None``, as Python writes them); None for ``None``; else the text. ``007``,
-        ``nan`` and ``1e400`` are text: they would not come out as they went in.
+        Integers, floats, booleans, lists and dicts if the text is JSON (or ``True``, ``False``,
+        ``None``, as Python writes them); None for ``None``; else the text. ``007``, ``nan`` and
+        ``1e400`` remain text, since they would not survive a round trip.
     """
     python = {"True": True, "False": False, "None": None}
     if text in python:
@@ -42,7 +42,7 @@ def parse_param(text: str, *, quoted: bool = False) -> Any:
         return text
     try:
         value = json.loads(text, parse_float=_parse_finite, parse_constant=_parse_finite)
-        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is no text
+        json.dumps(value, ensure_ascii=False).encode()  # half a surrogate pair is not valid text
     except (ValueError, RecursionError):
         return text
     return value
@@ -56,7 +56,7 @@ def _parse_finite(text: str) -> float:
 
 
 def clean_tag(text: str) -> str | None:
-    """A tag of MLflow's as one of rvlab's, on one line, cut at 100 characters; None if empty."""
+    """Convert an MLflow tag to a tag of one line and at most 100 characters; None if empty."""
     try:
         return validate_tag(" ".join(text.split())[:MAX_TAG_CHARS])
     except SpecError:
@@ -64,10 +64,10 @@ def clean_tag(text: str) -> str | None:
 
 
 def format_param(value: Any) -> str:
-    """A parameter as MLflow's text, such that `parse_param` gives it back.
+    """Format a parameter as text for MLflow, such that `parse_param` returns the same value.
 
-    Numbers, booleans and None as Python writes them, lists and dicts as JSON, text as it is; only
-    text that would be read as something else (``"0.5"``) stands in double quotes.
+    Numbers, booleans and None are written as in Python, lists and dicts as JSON, text unchanged.
+    Only text that would be parsed as another type (``"0.5"``) is put in double quotes.
     """
     if isinstance(value, str):
         plain = parse_param(value, quoted=True)
@@ -78,12 +78,12 @@ def format_param(value: Any) -> str:
 
 
 def mlflow_names(names: Iterable[str]) -> dict[str, str]:
-    """Names of metrics and parameters as MLflow takes them, by the names they have.
+    """Map names of metrics and parameters to names that MLflow accepts.
 
-    Letters, digits, ``_``, ``-``, ``.``, blanks and ``/`` stay; any other character becomes ``_``
-    (``:`` too: MLflow on Windows refuses it). In a name that is no plain path, such as ``a//b`` or
-    ``../a``, each ``/`` and the leading dots become ``_``. Names end after 250 characters. The
-    second of two that became alike ends in ``_2``.
+    Letters, digits, ``_``, ``-``, ``.``, blanks and ``/`` are unchanged; any other character
+    becomes ``_`` (also ``:``, which MLflow on Windows refuses). In a name that is not a normalized
+    path, such as ``a//b`` or ``../a``, each ``/`` and the leading dots become ``_``. Names are
+    truncated to 250 characters. The second of two equal results gets the suffix ``_2``.
     """
     found: dict[str, str] = {}
     for name in sorted(names):
@@ -98,5 +98,5 @@ def mlflow_names(names: Iterable[str]) -> dict[str, str]:
 
 
 def restore_infinity(value: float) -> float:
-    """MLflow's databases hold the largest float where infinity was logged."""
+    """Return infinity for the largest float, which MLflow's databases store in its place."""
     return math.copysign(math.inf, value) if abs(value) >= sys.float_info.max else value

@@ -1,4 +1,4 @@
-"""Runs go to MLflow: parameters, metrics, history and times; artifacts stay where they lie."""
+"""Export of runs to MLflow: parameters, metrics, history and times, without artifacts."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ METRICS_PER_BATCH, PARAMS_PER_BATCH = 1000, 100
 SENT_COLUMNS: dict[str, Any] = {"mlflow_run": "string", "sent": "bool"}
 
 HistoryColumns: TypeAlias = Mapping[str, Mapping[int, float]]
-"""A history: the value at each epoch, by column."""
+"""A training history: the value at each epoch, by column."""
 
 _STATUS = {state: status for status, state in ml.STATE_BY_MLFLOW_STATUS.items()}
 
@@ -54,12 +54,12 @@ def to_mlflow(
     import pandas as pd
 
     rows = [row for row in read_rows(store, runs) if row["state"] in END_STATES]
-    rows.sort(key=lambda row: (row["created"], row["run"]))  # parents go before their children
+    rows.sort(key=lambda row: (row["created"], row["run"]))  # parents before their children
     added = {name: annotations_of(store, name) for name in {row["experiment"] for row in rows}}
-    cut: list[str] = []
+    truncated: list[str] = []
     sent: dict[str, tuple[str, bool]] = {}
     with ml.tracking_client(tracking_uri, new=True) as client:
-        shelves: dict[str, _TargetExperiment] = {}
+        targets: dict[str, _TargetExperiment] = {}
         for row in rows:
             name = experiment or row["experiment"]
             origin = (
@@ -70,14 +70,15 @@ def to_mlflow(
             if origin is not None:
                 sent[row["uri"]] = (origin, False)
                 continue
-            if name not in shelves:
-                shelves[name] = _TargetExperiment(client, name)
-            shelf, address = shelves[name], ml.redact_uri(row["uri"])
-            new = not shelf.is_complete(address)
+            if name not in targets:
+                targets[name] = _TargetExperiment(client, name)
+            target, address = targets[name], ml.redact_uri(row["uri"])
+            new = not target.is_complete(address)
             if new:
-                people = added[row["experiment"]].get(row["run"], RunAnnotations())
-                cut += shelf.copy_run(row, _history_columns(store, row["_run"]), people)
-            sent[row["uri"]] = (shelf.copies[address], new)
+                annotations = added[row["experiment"]].get(row["run"], RunAnnotations())
+                history = _history_columns(store, row["_run"])
+                truncated += target.copy_run(row, history, annotations)
+            sent[row["uri"]] = (target.copies[address], new)
     left = len(runs) - len(rows)
     if left:
         warnings.warn(
@@ -85,10 +86,10 @@ def to_mlflow(
             f"read, and {'is' if left == 1 else 'are'} left out.",
             stacklevel=3,
         )
-    if cut:
+    if truncated:
         warnings.warn(
-            f"{len(cut)} parameters are longer than the {MAX_PARAM_CHARS} characters that MLflow "
-            f"holds, and are cut there: {', '.join(dict.fromkeys(cut))}.",
+            f"{len(truncated)} parameters are longer than the {MAX_PARAM_CHARS} characters that "
+            f"MLflow accepts, and were truncated: {', '.join(dict.fromkeys(truncated))}.",
             stacklevel=3,
         )
     ids = pd.Index([row["run"] for row in rows], name="run", dtype="object")
@@ -97,7 +98,7 @@ def to_mlflow(
 
 
 class _TargetExperiment:
-    """An MLflow experiment, and the copies of runs that are in it."""
+    """An MLflow experiment and the copies of runs in it."""
 
     def __init__(self, client: MlflowClient, name: str) -> None:
         self._client = client
@@ -110,7 +111,7 @@ class _TargetExperiment:
         self._id = found.experiment_id if found else client.create_experiment(name)
         self.copies: dict[str, str] = {}
         """MLflow's ids of the copies by the URI of the run."""
-        self._whole: set[str] = set()
+        self._complete: set[str] = set()
         self._by_run: dict[str, str] = {}
         wanted = f"tags.`{ml.URI_TAG}` LIKE '%'"
         found_runs = ml.search_all(
@@ -123,25 +124,25 @@ class _TargetExperiment:
                 copy.info.status in ml.STATE_BY_MLFLOW_STATUS,
             )
 
-    def _remember(self, uri: str, copy: str, whole: bool) -> None:
-        if uri in self._whole:
+    def _remember(self, uri: str, copy: str, complete: bool) -> None:
+        if uri in self._complete:
             return
         self.copies[uri] = copy
         self._by_run[uri.rpartition("/")[2]] = copy
-        if whole:
-            self._whole.add(uri)
+        if complete:
+            self._complete.add(uri)
 
     def is_complete(self, uri: str) -> bool:
-        """Whether a run was copied to its end."""
-        return uri in self._whole
+        """Return whether the copy of a run is complete."""
+        return uri in self._complete
 
     def copy_run(
-        self, row: Mapping[str, Any], history: HistoryColumns, people: RunAnnotations
+        self, row: Mapping[str, Any], history: HistoryColumns, annotations: RunAnnotations
     ) -> list[str]:
-        """Copy a run, or make an earlier copy whole; its status, which ends it, comes last.
+        """Copy a run or complete an earlier copy; the status, which ends it, is written last.
 
         Returns:
-            The parameters that had to be cut.
+            The names of truncated parameters.
         """
         from mlflow.entities import Param, RunTag
 
@@ -149,15 +150,15 @@ class _TargetExperiment:
         started, ended = _to_ms(row["started"] or row["created"], uri), _to_ms(row["ended"], uri)
         names = mlflow_names({*row["metrics"], *history})
         only = [names[one] for one in history if one not in row["metrics"]]
-        tags = self._tags(row, only, people)
+        tags = self._tags(row, only, annotations)
         points = list(_metric_points(row["metrics"], history, names, started, ended))
-        if uri in self.copies:  # not every MLflow takes the same point twice
-            there = self._existing_points(self.copies[uri], names.values())
-            points = [p for p in points if (p.key, p.step, p.timestamp) not in there]
+        if uri in self.copies:  # not every version of MLflow accepts a point twice
+            existing = self._existing_points(self.copies[uri], names.values())
+            points = [p for p in points if (p.key, p.step, p.timestamp) not in existing]
         else:
             name = row["name"][:MAX_NAME_CHARS]
-            made = self._client.create_run(self._id, start_time=started, tags=tags, run_name=name)
-            self._remember(uri, made.info.run_id, whole=False)
+            new = self._client.create_run(self._id, start_time=started, tags=tags, run_name=name)
+            self._remember(uri, new.info.run_id, complete=False)
         copy = self.copies[uri]
         given = [RunTag(key, value) for key, value in tags.items()]
         self._client.log_batch(copy, tags=given, synchronous=True)
@@ -169,7 +170,7 @@ class _TargetExperiment:
         for some in _batches(points, METRICS_PER_BATCH):
             self._client.log_batch(copy, metrics=some, synchronous=True)
         self._client.set_terminated(copy, _STATUS[row["state"]], ended)
-        self._remember(uri, copy, whole=True)
+        self._remember(uri, copy, complete=True)
         return [name for name, text in texts.items() if len(text) > MAX_PARAM_CHARS]
 
     def _existing_points(self, copy: str, names: Iterable[str]) -> set[tuple[str, int, int]]:
@@ -177,7 +178,7 @@ class _TargetExperiment:
         return {(point.key, point.step, point.timestamp) for point in found}
 
     def _tags(
-        self, row: Mapping[str, Any], only_history: Sequence[str], people: RunAnnotations
+        self, row: Mapping[str, Any], only_history: Sequence[str], annotations: RunAnnotations
     ) -> dict[str, str]:
         tags = {
             ml.URI_TAG: ml.redact_uri(row["uri"]),
@@ -189,8 +190,8 @@ class _TargetExperiment:
             ml.HISTORY_TAG: json.dumps(only_history) if only_history else None,
             ml.COMMIT_TAG: row["commit"],
             ml.USER_TAG: row["user"],
-            ml.TAGS_TAG: json.dumps(people.tags) if people.tags else None,
-            ml.NOTE_TAG: people.note,
+            ml.TAGS_TAG: json.dumps(annotations.tags) if annotations.tags else None,
+            ml.NOTE_TAG: annotations.note,
             ml.PARENT_RUN_TAG: self._by_run.get(row["parent"] or ""),
         }
         return {key: str(v)[:MAX_TAG_TEXT_CHARS] for key, v in tags.items() if v not in {None, ""}}
@@ -203,7 +204,7 @@ def _metric_points(
     started: int,
     ended: int,
 ) -> Iterator[Any]:
-    """History at its epochs, and the headline at the last of them: MLflow shows the last value."""
+    """Yield the history, and the headline metrics at its last epoch, which MLflow displays."""
     from mlflow.entities import Metric
 
     for name, epochs in history.items():
@@ -218,7 +219,7 @@ def _metric_points(
 
 
 def _history_columns(store: Store, run: Run) -> HistoryColumns:
-    """The columns of a run's history by epoch: from its table, else from its training log."""
+    """Read the columns of a run's history by epoch, from its table, else its training log."""
     key = run.key("tables", "history.parquet")
     try:
         data = store.get(key, limit=TABLE_BYTES)
@@ -235,7 +236,7 @@ def _history_columns(store: Store, run: Run) -> HistoryColumns:
 
 
 def _origin_run_id(client: MlflowClient, store: Store, run: Run) -> str | None:
-    """The run of this MLflow that a run was imported from, if it is still there."""
+    """Return the MLflow run that a run was imported from, None if it no longer exists."""
     origin = store.get_json(run.key(SPEC)).get(ORIGIN_FIELD)
     run_id = origin.get("run_id") if isinstance(origin, dict) else None
     if run_id is None or ml.get_run_or_none(client, run_id) is None:
@@ -252,4 +253,4 @@ def _to_ms(moment: Any, uri: str) -> int:
     try:
         return round(datetime.fromisoformat(moment).timestamp() * 1000)
     except (TypeError, ValueError) as exc:
-        raise RecordBroken(f"{uri} has the time {moment!r} as its end, no UTC time.") from exc
+        raise RecordBroken(f"{uri} must have times in UTC, got {moment!r}.") from exc

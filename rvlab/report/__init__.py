@@ -1,1 +1,1 @@
-"""Runs as pages that stand by themselves: tables and pictures in one HTML file."""
+"""Reports of runs: self-contained HTML files with tables and pictures, and Markdown."""

@@ -1,4 +1,4 @@
-"""A run in Kubeflow's own pages: what the pipeline's last step hands to Kubeflow as outputs."""
+"""Outputs of the pipeline's last step, which Kubeflow shows on its own pages."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rvlab.report.render import escape_markdown, render_html, render_markdown
 from rvlab.report.run_summary import RunSummary, load_run_summary
 
 COST_METRICS = ("train_s", "peak_mb")
-"""Costs that stand beside the metrics, so that Kubeflow's page of comparisons has them too."""
+"""Costs that are logged with the metrics, for Kubeflow's page of comparisons."""
 
 
 class FileOutput(Protocol):
-    """An output of kfp's, such as ``kfp.dsl.HTML``."""
+    """An output of kfp, such as ``kfp.dsl.HTML``."""
 
     path: str
 
@@ -28,14 +28,14 @@ class MetricsOutput(Protocol):
     """``kfp.dsl.Metrics``."""
 
     def log_metric(self, metric: str, value: float) -> None:
-        """Keep a number."""
+        """Log a number."""
 
 
 class MatrixOutput(Protocol):
     """``kfp.dsl.ClassificationMetrics``."""
 
     def log_confusion_matrix(self, categories: list[str], matrix: list[list[int]]) -> None:
-        """Keep a matrix; rows are the truth."""
+        """Log a matrix; rows are the truth."""
 
 
 def emit(
@@ -45,18 +45,18 @@ def emit(
     report: FileOutput,
     predictions: FileOutput,
 ) -> None:
-    """Fill the outputs of the pipeline's last step.
+    """Write the outputs of the pipeline's last step.
 
-    The run has succeeded by then and does not fail because of its report: whatever goes wrong is
-    told in the report and, with its traceback, in the pod's log.
+    The run has already succeeded and must not fail because of its report. The report lists errors,
+    and the pod's log has their tracebacks.
 
     Args:
-        item: What ``configure`` returned for any split, ``{"run": URI, "split": 0}``.
-        metrics: Gets the headline metrics under their names in the table of runs, and
-            `COST_METRICS`. What is undefined is left out: Kubeflow fails a step over a NaN.
-        confusion: Gets the matrix of the headline's group; nothing where there is none.
-        report: Gets the run in Markdown.
-        predictions: Gets the run as one HTML page, with its pictures.
+        item: The result of ``configure`` for any split, ``{"run": URI, "split": 0}``.
+        metrics: Output for the headline metrics under their names in the table of runs, and
+            `COST_METRICS`. Undefined values are left out, since a NaN fails the step in Kubeflow.
+        confusion: Output for the matrix of the headline group; not written if there is none.
+        report: Output for the run in Markdown.
+        predictions: Output for the run as an HTML page with pictures.
     """
     run = Run.from_uri(json.loads(item)["run"])
     failed: list[str] = []
@@ -79,7 +79,7 @@ def _log_metrics(found: RunSummary, metrics: MetricsOutput) -> None:
 
 
 def _log_matrix(found: RunSummary, confusion: MatrixOutput) -> None:
-    # Kubeflow's page draws rows[i][j] in column i and calls that axis the true label.
+    # Kubeflow's page draws rows[i][j] in column i and labels that axis as the true label.
     if found.matrix:
         confusion.log_confusion_matrix(*found.matrix)
 
@@ -87,7 +87,7 @@ def _log_matrix(found: RunSummary, confusion: MatrixOutput) -> None:
 def _try_make(what: str, make: Callable[[], Any], failed: list[str]) -> Any:
     try:
         return make()
-    except Exception as exc:  # noqa: BLE001  the run has succeeded; told in the report and the log
+    except Exception as exc:  # noqa: BLE001  the run has succeeded; the report and the log have the error
         traceback.print_exc()
         failed.append(f"The run could not be {what}: {type(exc).__name__}: {exc}")
         return None

@@ -1,4 +1,4 @@
-"""A run in Markdown, for viewers that show text and tables and no raw HTML."""
+"""A report in Markdown, for viewers without raw HTML."""
 
 from __future__ import annotations
 
@@ -9,9 +9,9 @@ CLASS_TABLE_HEADINGS = ("class", "precision", "recall", "F1", "IoU", "support")
 
 
 def markdown(facts: RunSummary) -> str:
-    """Write a run as Markdown: parameters, metrics, costs, and the address of its records.
+    """Render a run as Markdown: parameters, metrics, costs and the address of its records.
 
-    Text of the run is escaped, so that it stays one line of plain text.
+    Values are escaped to one line of plain text.
     """
     overall = [
         (name, format_metric(value)) for name, value in facts.metrics.items() if "." not in name

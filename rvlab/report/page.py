@@ -1,7 +1,7 @@
-"""A run as one HTML file that needs nothing else: tables, and pictures as PNG within it.
+"""A report as a self-contained HTML file with tables and embedded PNG pictures.
 
-It shows in a sandboxed frame too, as Kubeflow's pages have it: no script, no link, no font, nothing
-is fetched. Values are escaped by the templates, and a policy in the page's head forbids scripts and
+It also works in a sandboxed frame, as on Kubeflow's pages: it has no scripts, links or fonts and
+makes no requests. The templates escape values, and a policy in the page's head forbids scripts and
 requests.
 """
 
@@ -36,10 +36,10 @@ METRIC_TILES = {
 
 
 def write_page(run: RunsLike, path: str | Path) -> Path:
-    """Write the page of a run to a file, and return its path.
+    """Write the page of a run to a file and return its path.
 
     Raises:
-        SpecError: If it is not one run, or the file cannot be written.
+        SpecError: If `run` is not exactly one run, or the file cannot be written.
         StoreError: If the store does not answer or refuses.
     """
     text = render_page(run)
@@ -52,17 +52,17 @@ def write_page(run: RunsLike, path: str | Path) -> Path:
 
 
 def render_page(run: RunsLike, *, scenes: int = SCENES_SHOWN) -> str:
-    """A run as one self-contained HTML page of at most 3 MB.
+    """Render a run as a self-contained HTML page of at most 3 MB.
 
     Args:
         run: A run, its URI, or its row of the table of runs.
-        scenes: How many of its scenes to show at most, the worst first.
+        scenes: The largest number of scenes to show, the worst first.
 
     Returns:
-        The text of the file. A picture that cannot be drawn is a sentence that says why.
+        The text of the file. A picture that cannot be drawn is replaced by the reason.
 
     Raises:
-        SpecError: If it is not one run.
+        SpecError: If `run` is not exactly one run.
         StoreError: If the store does not answer or refuses.
     """
     return render_summary_page(
@@ -71,7 +71,7 @@ def render_page(run: RunsLike, *, scenes: int = SCENES_SHOWN) -> str:
 
 
 def render_summary_page(found: RunSummary, *, scenes: int = SCENES_SHOWN) -> str:
-    """The page of a run that was read already; see `render_page`."""
+    """Render the page of a loaded run; see `render_page`."""
     state = found.format_field("state")
     words = [found.format_field(name) for name in ("recipe", "duration", "device")]
     tiles = [

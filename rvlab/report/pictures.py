@@ -1,4 +1,4 @@
-"""The pictures of a report: PNG of bounded size, or the sentence that stands in its place."""
+"""Pictures of a report: PNG files of limited size, or the reason for a missing one."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.figure import Figure
 
-DPI_STEPS = (160, 120, 90, 60)  # dots per inch, the first that is small enough
+DPI_STEPS = (160, 120, 90, 60)  # dots per inch; the first small enough is used
 CSS_PX = 96  # per inch
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A picture, or why there is none.
+    """A picture, or the reason why it is missing.
 
     Args:
         png: The file; None if it could not be drawn.
-        words: Says what it shows, or why there is none.
+        words: A description, or the reason why the picture is missing.
         width: In CSS pixels.
         height: In CSS pixels.
     """
@@ -46,12 +46,12 @@ class Picture:
 
 
 def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> Picture:
-    """The worst scenes of the headline's group: the image, the truth, the prediction.
+    """Draw image, truth and prediction of the worst scenes of the headline group.
 
     Args:
         facts: The run.
-        scenes: How many at most.
-        most_bytes: Size of the PNG.
+        scenes: The largest number of scenes.
+        most_bytes: The largest size of the PNG.
     """
     names = [name for name, _ in facts.scenes[:scenes]]
     shown = f"Image, truth and prediction of {_join_names(names)}."
@@ -59,10 +59,10 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
     def draw() -> Figure:
         row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
         table = _frame(row)
-        made = plot.predictions(table, scenes=names, label="what")
-        if not any(ax.images for ax in made.axes):
-            raise RasterError(_cell_texts(made))
-        return made
+        figure = plot.predictions(table, scenes=names, label="what")
+        if not any(ax.images for ax in figure.axes):
+            raise RasterError(_cell_texts(figure))
+        return figure
 
     if not names:
         return Picture(None, "No scene of this run was scored, so none is shown.")
@@ -70,13 +70,13 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
 
 
 def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
-    """Losses and scores over the epochs."""
+    """Draw losses and scores over the epochs."""
 
     def draw() -> Figure:
-        made = plot.curves(facts.history)
-        for legend in list(made.legends):  # there is one line only
+        figure = plot.curves(facts.history)
+        for legend in list(figure.legends):  # a single line needs no legend
             legend.remove()
-        return made
+        return figure
 
     if facts.history.empty:
         return Picture(None, "This run has no training history.")
@@ -86,7 +86,7 @@ def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
 
 
 def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
-    """The confusion matrix of the headline's group, as shares of each true class."""
+    """Draw the confusion matrix of the headline group, as shares of each true class."""
     group = facts.group
     if group is None:
         return Picture(None, "This run was not evaluated, so it has no confusion matrix.")
@@ -94,10 +94,10 @@ def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
         return Picture(None, f"The evaluation of {group} counted no confusion matrix.")
 
     def draw() -> Figure:
-        made = plot.confusion(facts.confusion, group=group)
-        for ax in made.axes:
-            ax.set_title("", loc="left")  # the run's id stands above it all
-        return made
+        figure = plot.confusion(facts.confusion, group=group)
+        for ax in figure.axes:
+            ax.set_title("", loc="left")  # the page already shows the run's id
+        return figure
 
     shown = f"Confusion matrix of {group}: truth down, prediction across."
     return try_picture("The confusion matrix", shown, draw, most_bytes, tight=True)
@@ -111,34 +111,34 @@ def try_picture(
     *,
     tight: bool = False,
 ) -> Picture:
-    """Draw a picture, or say why it could not be drawn.
+    """Draw a picture, or return the reason why it could not be drawn.
 
-    Whatever goes wrong is told in the page and, with its traceback, on stderr: the run that is
-    shown has succeeded, and does not fail because of its report.
+    The run has succeeded and must not fail because of its report, so an error is shown in the page
+    and, with its traceback, on stderr.
 
     Args:
-        what: It, as a sentence begins.
-        shown: What can be seen in it, for those who cannot.
-        draw: Makes the figure.
-        most_bytes: Size of the PNG.
-        tight: Whether to cut white edges off.
+        what: The picture's name at the start of a sentence.
+        shown: The alternative text of the picture.
+        draw: A function that returns the figure.
+        most_bytes: The largest size of the PNG.
+        tight: Whether to crop white margins.
     """
     try:
-        made = draw()
+        figure = draw()
         for dpi in DPI_STEPS:
-            png = _png(made, dpi, tight=tight)
+            png = _png(figure, dpi, tight=tight)
             if len(png) <= most_bytes:
                 width, height = (round(side * CSS_PX / dpi) for side in _size(png))
                 return Picture(png, shown, width, height)
-    except Exception as exc:  # noqa: BLE001  told in the page and on stderr
+    except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
         traceback.print_exc()
         return Picture(None, f"{what} could not be drawn: {_sentence(exc)}")
     return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
 
 
-def _png(made: Figure, dpi: int, *, tight: bool) -> bytes:
+def _png(figure: Figure, dpi: int, *, tight: bool) -> bytes:
     data = io.BytesIO()
-    made.savefig(
+    figure.savefig(
         data,
         format="png",
         dpi=dpi,
@@ -160,11 +160,11 @@ def _sentence(exc: Exception) -> str:
     return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
 
 
-def _cell_texts(made: Figure) -> str:
-    """What stands in the cells of a grid without a single picture, each sentence once."""
-    said = [text.get_text() for ax in made.axes for text in ax.texts]
-    joined = [re.sub(r"(?<=[/_])\n", "", one).replace("\n", " ") for one in said]
-    return " ".join(dict.fromkeys(joined)) or "there is nothing to be seen in it."
+def _cell_texts(figure: Figure) -> str:
+    """Join the distinct texts in the cells of a grid without a picture."""
+    texts = [text.get_text() for ax in figure.axes for text in ax.texts]
+    joined = [re.sub(r"(?<=[/_])\n", "", text).replace("\n", " ") for text in texts]
+    return " ".join(dict.fromkeys(joined)) or "it contains no picture."
 
 
 def _frame(columns: dict[str, list[str]]) -> pd.DataFrame:

@@ -1,8 +1,8 @@
-"""Render the templates of the reports; every value is escaped for its format.
+"""Rendering of report templates with every value escaped for its format.
 
-A template inserts a value with ``{{ value }}``, and there is no other way. In HTML, jinja2's
-autoescape replaces ``& < > " '``. In Markdown, `escape_markdown` runs as the environment's
-``finalize``, which jinja2 calls for every inserted value.
+Templates insert values with ``{{ value }}`` only. In HTML, jinja2's autoescape replaces
+``& < > " '``. In Markdown, `escape_markdown` is the environment's ``finalize``, which jinja2 calls
+for every inserted value.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ def render_html(template: str, **values: Any) -> str:
 
     Args:
         template: The name of a file in ``templates``, such as ``page.html.j2``.
-        **values: What the template inserts.
+        **values: The values of the template.
     """
     return _environment(markdown=False).get_template(template).render(values)
 
@@ -33,13 +33,13 @@ def render_markdown(template: str, **values: Any) -> str:
 
     Args:
         template: The name of a file in ``templates``, such as ``report.md.j2``.
-        **values: What the template inserts.
+        **values: The values of the template.
     """
     return _environment(markdown=True).get_template(template).render(values)
 
 
 def escape_markdown(text: str) -> str:
-    """Escape text for Markdown: no markup, HTML or link, and no end of a line or a table cell."""
+    """Escape text for Markdown: no markup, HTML, links, line breaks or ends of table cells."""
     plain = re.sub(
         "[&<>]", lambda found: _ENTITIES[found.group()], " ".join(text.split()) or " "[: len(text)]
     )
@@ -49,12 +49,12 @@ def escape_markdown(text: str) -> str:
 def _finalize_markdown(value: Any) -> Any:
     from markupsafe import Markup
 
-    # The output of a macro is Markup: its values were escaped when they were inserted there.
+    # The output of a macro is Markup, with its values already escaped.
     return value if isinstance(value, Markup) else Markup(escape_markdown(str(value)))  # noqa: S704  escaped for Markdown
 
 
 def _code(value: str) -> Any:
-    """A line of a code block, where Markdown knows no escapes; the block is indented."""
+    """Return a line of an indented code block, in which Markdown has no escapes."""
     from markupsafe import Markup
 
     return Markup(" ".join(value.splitlines()))  # noqa: S704  in a code block nothing is markup
@@ -64,7 +64,7 @@ def _code(value: str) -> Any:
 def _environment(*, markdown: bool) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    made = Environment(
+    environment = Environment(
         loader=PackageLoader("rvlab.report"),
         autoescape=True,
         undefined=StrictUndefined,
@@ -73,5 +73,5 @@ def _environment(*, markdown: bool) -> Environment:
         keep_trailing_newline=True,
         finalize=_finalize_markdown if markdown else None,
     )
-    made.filters["code"] = _code
-    return made
+    environment.filters["code"] = _code
+    return environment

@@ -1,4 +1,4 @@
-"""What a report says of a run, read once: its row, its metrics, its scenes, its matrix."""
+"""Contents of a report, read once: a run's row, metrics, scenes and confusion matrix."""
 
 from __future__ import annotations
 
@@ -19,10 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 MISSING_TEXT = "–"
-MAX_VALUE_CHARS = (
-    300  # characters of a parameter's value; a list of a thousand numbers is no help here
-)
-MAX_ERROR_CHARS = 2000
+MAX_VALUE_CHARS, MAX_ERROR_CHARS = 300, 2000
 CLASS_TABLE_METRICS = ("precision", "recall", "f1", "iou", "truth_count")
 
 _ORIGIN_FIELDS = ("state", "recipe", "engine", "device", "user", "commit", "image")
@@ -36,11 +33,11 @@ class RunSummary:
     """A run and its tables.
 
     Args:
-        run: Where it lies.
+        run: The run.
         row: Its row of the table of runs.
-        evals: As `rvlab.frame.evals_table` gives it, of this run.
-        confusion: As `rvlab.frame.confusion_table` gives it, of this run.
-        history: As `rvlab.frame.history_table` gives it, of this run.
+        evals: Its rows of `rvlab.frame.evals_table`.
+        confusion: Its rows of `rvlab.frame.confusion_table`.
+        history: Its rows of `rvlab.frame.history_table`.
     """
 
     run: Run
@@ -51,31 +48,31 @@ class RunSummary:
 
     @property
     def name(self) -> str:
-        """What people call it: its name, else its id."""
+        """The run's name, else its id."""
         return (
             self.format_field("name") if self.format_field("name") != MISSING_TEXT else self.run.id
         )
 
     @property
     def error(self) -> str | None:
-        """Why the run failed, or why its records cannot be read."""
+        """The reason why the run failed or its records cannot be read."""
         words = shorten_text(self.row.get("error"), MAX_ERROR_CHARS)
         return None if words == MISSING_TEXT else words
 
     @cached_property
     def group(self) -> str | None:
-        """The group of scenes of the headline; None for a run that was not evaluated."""
+        """The group of scenes of the headline metrics; None if the run was not evaluated."""
         known = self.evals["group"].dropna().unique().tolist()
         return headline_group(known) if known else None
 
     @cached_property
     def metrics(self) -> dict[str, float]:
-        """The headline metrics, by name; what is undefined is left out."""
+        """The headline metrics by name, without undefined ones."""
         return self._numbers("metrics.")
 
     @cached_property
     def costs(self) -> dict[str, float]:
-        """Times in seconds, memory in MiB, by name."""
+        """Times in seconds and memory in MiB by name."""
         return self._numbers("costs.")
 
     @property
@@ -86,16 +83,16 @@ class RunSummary:
 
     @cached_property
     def classes(self) -> list[str]:
-        """The classes that have metrics: all but the one of pixels without a label."""
+        """The classes with metrics: all except the class of unlabelled pixels."""
         found = self._overall_rows[
             self._overall_rows["class"].notna() & (self._overall_rows["metric"] == "f1")
         ]
         return [str(name) for name in found["class"].tolist()]
 
     def class_metrics(self, name: str) -> dict[str, float]:
-        """The metrics of a class over all scenes of the group; NaN where undefined."""
-        part = self._overall_rows[self._overall_rows["class"] == name]
-        found = dict(zip(part["metric"], part["value"], strict=True))
+        """Return the metrics of a class over all scenes of the group; NaN where undefined."""
+        rows = self._overall_rows[self._overall_rows["class"] == name]
+        found = dict(zip(rows["metric"], rows["value"], strict=True))
         return {metric: float(found.get(metric, math.nan)) for metric in CLASS_TABLE_METRICS}
 
     @cached_property
@@ -103,56 +100,56 @@ class RunSummary:
         """The scenes of the group and their macro F1, the worst first, undefined ones last."""
         of_scenes = self.evals["scene"].notna() & self.evals["class"].isna()
         f1 = (self.evals["group"] == self.group) & (self.evals["metric"] == "f1")
-        part = self.evals[of_scenes & f1].sort_values(["value", "scene"], na_position="last")
-        return [(str(s), float(v)) for s, v in zip(part["scene"], part["value"], strict=True)]
+        rows = self.evals[of_scenes & f1].sort_values(["value", "scene"], na_position="last")
+        return [(str(s), float(v)) for s, v in zip(rows["scene"], rows["value"], strict=True)]
 
     @cached_property
     def matrix(self) -> tuple[list[str], list[list[int]]] | None:
-        """Classes, and counts with a row per true class; None where there is no matrix.
+        """Classes, and counts with a row per true class; None without a matrix.
 
-        Pixels without a label are in no metric, so their class is in no row and no column.
+        Unlabelled pixels are in no metric, so their class has no row and no column.
         """
-        part = self._counts
-        if part.empty:
+        rows = self._counts
+        if rows.empty:
             return None
-        wide = part.pivot(index="truth", columns="prediction", values="count")
-        names = [n for n in part["truth"].unique().tolist() if not self._is_unlabelled(n)]
+        wide = rows.pivot(index="truth", columns="prediction", values="count")
+        names = [n for n in rows["truth"].unique().tolist() if not self._is_unlabelled(n)]
         counts = wide.reindex(index=names, columns=names).fillna(0)
         return [str(n) for n in names], [[int(v) for v in line] for line in counts.to_numpy()]
 
     @cached_property
     def missed_as_null(self) -> int:
-        """Labelled pixels that were predicted to be without a label: misses that no cell shows."""
-        part = self._counts
+        """The number of labelled pixels predicted as unlabelled, which the matrix omits."""
+        rows = self._counts
         if not self._is_unlabelled(NULL_CLASS):
             return 0
-        lost = (part["prediction"] == NULL_CLASS) & (part["truth"] != NULL_CLASS)
-        return int(part.loc[lost, "count"].sum())
+        omitted = (rows["prediction"] == NULL_CLASS) & (rows["truth"] != NULL_CLASS)
+        return int(rows.loc[omitted, "count"].sum())
 
     @property
     def about_pairs(self) -> Pairs:
-        """What and when it was, and who asked for it."""
+        """Recipe, user, times and other fields of the run."""
         pairs = [("experiment", self.run.experiment), ("run", self.run.id)]
         pairs += [(name, self.format_field(name)) for name in ABOUT_FIELDS]
         return [(name, value) for name, value in pairs if value != MISSING_TEXT]
 
     @property
     def eval_pairs(self) -> Pairs:
-        """Groups, their scenes, and the fingerprints of what they are."""
+        """Groups with their numbers of scenes and fingerprints."""
         if self.group is None:
             return []
         out = []
         groups = self.evals["group"].dropna().unique().tolist()
         for group in sorted(groups, key=lambda g: (g != self.group, g)):
-            part = self.evals[self.evals["group"] == group]["scene"].dropna().nunique()
+            scenes = self.evals[self.evals["group"] == group]["scene"].dropna().nunique()
             column = "eval_set" if group == self.group else f"eval_set.{group}"
-            many = "1 scene" if part == 1 else f"{part} scenes"
+            many = "1 scene" if scenes == 1 else f"{scenes} scenes"
             out.append((str(group), f"{many}, eval_set {self.format_field(column)}"))
         return out
 
     @property
     def cost_pairs(self) -> Pairs:
-        """The costs under their names in the table of runs, with units."""
+        """Costs under their names in the table of runs, with units."""
         return [(name, _with_unit(name, value)) for name, value in self.costs.items()]
 
     @property
@@ -164,21 +161,21 @@ class RunSummary:
         )
 
     def format_field(self, column: str) -> str:
-        """A value of the row as text; a dash for one that is missing."""
+        """Return a value of the row as text; a dash if it is missing."""
         return shorten_text(self.row.get(column))
 
     @property
     def _overall_rows(self) -> pd.DataFrame:
-        part: pd.DataFrame = self.evals[self.evals["group"] == self.group]
-        return part[part["scene"].isna()]
+        rows: pd.DataFrame = self.evals[self.evals["group"] == self.group]
+        return rows[rows["scene"].isna()]
 
     @property
     def _counts(self) -> pd.DataFrame:
-        part: pd.DataFrame = self.confusion[self.confusion["group"] == self.group]
-        return part[part["scene"].isna()]
+        rows: pd.DataFrame = self.confusion[self.confusion["group"] == self.group]
+        return rows[rows["scene"].isna()]
 
     def _is_unlabelled(self, name: str) -> bool:
-        # A null class of a run's own is a class like any other, and has metrics.
+        # A class named null in the run's own config is an ordinary class and has metrics.
         return name == NULL_CLASS and name not in self.classes
 
     def _numbers(self, prefix: str) -> dict[str, float]:
@@ -187,10 +184,10 @@ class RunSummary:
 
 
 def load_run_summary(run: Run) -> RunSummary:
-    """Read what a report says of a run.
+    """Read the contents of a report.
 
     Args:
-        run: One that ended, or is running still: what is not there yet is left out.
+        run: An ended or active run; missing tables of an active run are empty.
 
     Raises:
         StoreError: If the store does not answer or refuses.
@@ -206,15 +203,15 @@ def load_run_summary(run: Run) -> RunSummary:
 
 
 def store_argument(run: Run) -> str:
-    """What `rvlab.Lab` is given to open the store of a run.
+    """Return the argument of `rvlab.Lab` that opens the store of a run.
 
-    The embedded server has another port and keys on every machine, so it goes by its name.
+    The port and the keys of the embedded server differ on every machine, so it is opened by name.
     """
     from rvlab.store import server
 
     try:
         found = server.find_server() if run.store.startswith("s3://") else None
-    except RvlabError:  # this machine can have none
+    except RvlabError:  # not supported on this machine
         found = None
     if found is None or (f"s3://{found.bucket}", found.endpoint) != (
         run.store,
@@ -225,17 +222,17 @@ def store_argument(run: Run) -> str:
 
 
 def format_metric(value: float) -> str:
-    """A metric in a table: three digits, a dash where it is undefined."""
+    """Format a metric with three decimals; a dash where it is undefined."""
     return f"{value:.3f}" if math.isfinite(value) else MISSING_TEXT
 
 
 def format_count(value: float) -> str:
-    """How many pixels, cells or boxes."""
+    """Format a number of pixels, cells or boxes."""
     return f"{value:,.0f}" if math.isfinite(value) else MISSING_TEXT
 
 
 def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
-    """A value in a sentence or a cell, of so many characters at most."""
+    """Format a value as text of at most `most` characters."""
     import pandas as pd
 
     if isinstance(value, pd.Timestamp):
@@ -246,8 +243,8 @@ def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
         return MISSING_TEXT
     if isinstance(value, pd.Timedelta):
         return _seconds(value.total_seconds())
-    whole = str(value.item() if hasattr(value, "item") else value) or '""'
-    return whole if len(whole) <= most else f"{whole[: most - 1]}…"
+    text = str(value.item() if hasattr(value, "item") else value) or '""'
+    return text if len(text) <= most else f"{text[: most - 1]}…"
 
 
 def _finite_values(row: pd.Series[Any], names: Sequence[str]) -> Iterator[tuple[str, float]]:

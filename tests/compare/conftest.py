@@ -1,4 +1,4 @@
-"""A store in a folder, and what makes runs in it."""
+"""Fixtures: a store in a local folder and a factory of its runs."""
 
 from __future__ import annotations
 

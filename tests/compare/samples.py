@@ -1,4 +1,4 @@
-"""Runs and confusion matrices made from numbers, as tables; no store."""
+"""Sample tables of runs and confusion matrices without a store."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ CLASSES = ("background", "building", "road")
 def scene_matrices(
     rng: np.random.Generator, scenes: int, skills: Sequence[float], *, spread: float = 0.35
 ) -> np.ndarray:
-    """Matrices ``(models, scenes, 3, 3)``, rows = truth, the truth the same for every model.
+    """Return matrices ``(models, scenes, 3, 3)``, rows = truth, equal truth for every model.
 
-    Scenes differ in size, in their classes and in how hard they are, for all models alike; what
-    is left is a model's own luck with a class of a scene.
+    Scenes differ in size, classes and difficulty, equally for all models. In addition, each model
+    has a random effect per scene and class.
     """
     share = rng.dirichlet(np.array([6.0, 1.4, 0.6]), size=scenes)
     size = rng.uniform(0.5, 1.5, size=scenes) * 1e4
@@ -26,14 +26,14 @@ def scene_matrices(
     out = np.zeros((len(skills), scenes, 3, 3))
     for model, skill in enumerate(skills):
         luck = spread * rng.normal(size=(scenes, 3))
-        right = 1 / (1 + np.exp(-(skill + np.array([2, 0.3, -0.3]) + hard[:, None] + luck)))
-        hits = np.round(truth * right)
+        recall = 1 / (1 + np.exp(-(skill + np.array([2, 0.3, -0.3]) + hard[:, None] + luck)))
+        hits = np.round(truth * recall)
         for i in range(3):
             first, second = (j for j in range(3) if j != i)
-            missed = truth[:, i] - hits[:, i]
+            errors = truth[:, i] - hits[:, i]
             out[model, :, i, i] = hits[:, i]
-            out[model, :, i, first] = np.round(0.7 * missed)
-            out[model, :, i, second] = missed - np.round(0.7 * missed)
+            out[model, :, i, first] = np.round(0.7 * errors)
+            out[model, :, i, second] = errors - np.round(0.7 * errors)
     return out
 
 
@@ -44,7 +44,7 @@ def confusion(
     names: Mapping[str, Sequence[str]] | None = None,
     classes: Sequence[str] = CLASSES,
 ) -> pd.DataFrame:
-    """The table that ``lab.confusion()`` returns, of ``(scenes, K, K)`` for each run."""
+    """Return a table like ``lab.confusion()`` from ``(scenes, K, K)`` for each run."""
     rows: list[tuple[Any, ...]] = []
     for run, matrices in runs.items():
         scenes = (names or {}).get(run) or [f"s{i:03d}" for i in range(len(matrices))]
@@ -68,7 +68,7 @@ def confusion(
 
 
 def table(rows: Mapping[str, Mapping[str, Any]]) -> pd.DataFrame:
-    """A table of runs: what each row says, a seed of 0 if it says none, and a URI."""
+    """Return a table of runs from rows, with URIs and a default seed of 0."""
     made = pd.DataFrame.from_dict(
         {run: {"seed": 0, "recipe": "town", **row} for run, row in rows.items()}, orient="index"
     )

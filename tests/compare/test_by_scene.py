@@ -16,7 +16,7 @@ def made(scenes: int = 5, runs: int = 2, seed: int = 1) -> np.ndarray:
 
 
 def two(cube: np.ndarray, *names: str, **more: Any) -> tuple[pd.Series, pd.Series, pd.DataFrame]:
-    """Two runs, x and y, and their matrices as a table."""
+    """Return two runs, x and y, and the table of their matrices."""
     runs = table({"x": {}, "y": {}})
     called = {"x": names, "y": names} if names else None
     matrices = confusion({"x": cube[0], "y": cube[1]}, names=called, **more)
@@ -27,7 +27,7 @@ def macro(cube: np.ndarray) -> float:
     return float(metrics.macro_f1(cube))
 
 
-def test_a_row_per_scene_the_largest_difference_on_top() -> None:
+def test_by_scene_lists_the_largest_difference_first() -> None:
     cube = made()
     x, y, matrices = two(cube)
     found = compare.by_scene(x, y, confusion=matrices)
@@ -41,13 +41,13 @@ def test_a_row_per_scene_the_largest_difference_on_top() -> None:
     assert row["pixels"] == cube[0, 3].sum()
 
 
-def test_influence_leaves_the_scene_out_of_the_summed_matrices() -> None:
+def test_influence_equals_the_change_without_the_scene() -> None:
     cube = made()
     x, y, matrices = two(cube)
     found = compare.by_scene(x, y, confusion=matrices)
 
-    def gap(kept: list[int]) -> float:
-        left, right = (side[kept].sum(axis=0) for side in cube)
+    def gap(scenes: list[int]) -> float:
+        left, right = (side[scenes].sum(axis=0) for side in cube)
         return macro(left) - macro(right)
 
     every = list(range(5))
@@ -56,7 +56,7 @@ def test_influence_leaves_the_scene_out_of_the_summed_matrices() -> None:
         assert found.loc[f"s{i:03d}", "influence"] == pytest.approx(by_hand)
 
 
-def test_a_large_difference_in_a_small_scene_has_little_influence() -> None:
+def test_large_difference_in_a_small_scene_has_little_influence() -> None:
     truth = np.array([90000.0, 9000.0, 1000.0])
     good, bad = np.diag(truth), np.diag(truth / 2)
     bad[:, 0] += truth / 2
@@ -67,11 +67,11 @@ def test_a_large_difference_in_a_small_scene_has_little_influence() -> None:
     assert found.index.tolist() == ["small", "big"]
     assert found.loc["small", "difference"] > 5 * found.loc["big", "difference"] > 0
     assert found.loc["small", "pixels"] == 1000
-    # a leads in both: without the small one it leads by a little less.
+    # a leads in both scenes: without the small one its lead is a little smaller.
     assert -found.loc["small", "difference"] / 10 < found.loc["small", "influence"] < 0
 
 
-def test_of_several_seeds_it_is_the_mean_over_the_runs() -> None:
+def test_by_scene_averages_over_runs_of_several_seeds() -> None:
     cube = made(4, 4)
     rows = {r: {"seed": s, "params.lr": lr} for r, s, lr in
             [("a0", 0, 1.0), ("a1", 1, 1.0), ("b0", 0, 2.0), ("b1", 1, 2.0)]}  # fmt: skip
@@ -86,7 +86,7 @@ def test_of_several_seeds_it_is_the_mean_over_the_runs() -> None:
         compare.by_scene(runs, runs, confusion=matrices)
 
 
-def test_a_class_that_is_not_there_is_missing_and_stands_last() -> None:
+def test_scene_without_the_class_is_missing_and_last() -> None:
     cube = made(3)
     cube[:, 1] = [[50, 5, 0], [5, 20, 0], [0, 0, 0]]
     x, y, matrices = two(cube)
@@ -96,7 +96,7 @@ def test_a_class_that_is_not_there_is_missing_and_stands_last() -> None:
     assert found.loc["s001", "influence"] == 0
 
 
-def test_a_single_scene_has_no_influence() -> None:
+def test_influence_of_a_single_scene_is_missing() -> None:
     cube = made(1)
     x, y, matrices = two(cube)
     found = compare.by_scene(x, y, confusion=matrices)
@@ -104,7 +104,7 @@ def test_a_single_scene_has_no_influence() -> None:
     assert found["difference"].notna().all()
 
 
-def test_pixels_without_a_label_are_not_counted() -> None:
+def test_by_scene_does_not_count_unlabelled_pixels() -> None:
     cube = np.zeros((2, 3, 4, 4))
     cube[:, :, :3, :3] = made(3)
     cube[:, :, 3, 0] = 500
@@ -113,7 +113,7 @@ def test_pixels_without_a_label_are_not_counted() -> None:
     assert found.loc["s001", "pixels"] == cube[0, 1, :3].sum()
 
 
-def test_the_group_is_the_one_that_a_runs_row_shows_and_other_truth_is_refused() -> None:
+def test_by_scene_uses_the_headline_group_and_refuses_different_truth() -> None:
     cube, other = made(3), made(2, seed=5)
     x, y, matrices = two(cube)
     sides, tests = (x, y), two(other, "t0", "t1", group="test")[2]

@@ -12,7 +12,7 @@ from rvlab.frame.best_epoch import best_index, lower_is_better
 
 
 def history(**runs: dict[str, list[Any]]) -> pd.DataFrame:
-    """A table as ``lab.history()`` returns it: for each run its series."""
+    """Return a table like ``lab.history()`` from the series of each run."""
     parts = [
         pd.DataFrame({"run": run, "epoch": range(len(next(iter(series.values())))), **series})
         for run, series in runs.items()
@@ -30,7 +30,7 @@ def two() -> pd.DataFrame:
     )  # fmt: skip
 
 
-def test_a_row_per_run_with_its_best_epoch_time_and_gap() -> None:
+def test_epochs_return_best_epoch_time_and_overfit_gap_per_run() -> None:
     found = compare.epochs(two())
     assert found.index.tolist() == ["b", "a"]
     assert found.loc["b"].to_dict() == pytest.approx(
@@ -39,19 +39,19 @@ def test_a_row_per_run_with_its_best_epoch_time_and_gap() -> None:
             "epoch_s": 10.5, "train_s": 52.0, "overfit_gap": 0.3,
         }
     )  # fmt: skip
-    # The last one was the best: nothing has risen.
+    # The last epoch was the best, so the gap is 0.
     assert found.loc["a", ["best_epoch", "overfit_gap"]].tolist() == [1, 0]
 
 
-def test_more_is_better_of_a_score_and_the_first_of_equals_is_the_best() -> None:
+def test_best_epoch_of_a_score_is_the_first_maximum() -> None:
     found = compare.epochs(two(), "avg_f1")
     assert found.loc["b", ["best_epoch", "best.avg_f1", "last.avg_f1"]].tolist() == [2, 0.9, 0.9]
-    assert found.loc["b", "overfit_gap"] == pytest.approx(0.3)  # of val_loss all the same
+    assert found.loc["b", "overfit_gap"] == pytest.approx(0.3)  # always of val_loss
     assert compare.epochs(two(), "avg_f1", ascending=True)["best_epoch"].tolist() == [0, 0]
     assert compare.epochs(two(), "train_loss")["best_epoch"].tolist() == [3, 1]
 
 
-def test_a_detection_has_no_loss_of_its_validation() -> None:
+def test_detection_uses_map_because_it_has_no_validation_loss() -> None:
     table = history(a={"train_loss": [2.0, 1.0], "mAP": [0.3, 0.2], "train_time_s": [1.0, 1.0],
                        "valid_time_s": [1.0, 1.0]})  # fmt: skip
     found = compare.epochs(table).loc["a"]
@@ -59,7 +59,7 @@ def test_a_detection_has_no_loss_of_its_validation() -> None:
     assert pd.isna(found["overfit_gap"])
 
 
-def test_without_validation_or_after_a_loss_that_diverged_it_is_missing() -> None:
+def test_epochs_are_missing_without_validation_or_after_a_nan_loss() -> None:
     plain = history(a={"train_loss": [2.0, 1.0], "train_time_s": [3.0, 4.0]})
     found = compare.epochs(plain).loc["a"]
     assert found["best_epoch"] is pd.NA
@@ -73,14 +73,14 @@ def test_without_validation_or_after_a_loss_that_diverged_it_is_missing() -> Non
     assert str(found["best_epoch"].dtype) == "Int64"
 
 
-def test_one_epoch_is_the_best_and_the_last() -> None:
+def test_single_epoch_is_best_and_last() -> None:
     one = compare.epochs(two().drop_duplicates("run"))
     assert one["epochs"].tolist() == [1, 1]
     assert one["best_epoch"].tolist() == [0, 0]
     assert one["overfit_gap"].tolist() == [0, 0]
 
 
-def test_rows_may_stand_in_any_order_and_the_table_stays() -> None:
+def test_epochs_accept_unsorted_rows_and_do_not_change_the_table() -> None:
     table = two().sample(frac=1, random_state=3)
     before = table.copy()
     found = compare.epochs(table)
@@ -90,12 +90,12 @@ def test_rows_may_stand_in_any_order_and_the_table_stays() -> None:
     pd.testing.assert_frame_equal(again, compare.epochs(two()))
 
 
-def test_it_joins_with_the_runs() -> None:
+def test_epochs_join_with_the_table_of_runs() -> None:
     runs = pd.DataFrame({"params.lr": [1, 2]}, index=pd.Index(["a", "b"], name="run"))
     assert runs.join(compare.epochs(two()))["epochs"].tolist() == [2, 4]
 
 
-def test_a_wrong_series_is_named_and_no_epoch_is_an_empty_table() -> None:
+def test_unknown_series_raises_and_empty_history_gives_an_empty_table() -> None:
     with pytest.raises(TableError, match=r"history has no column 'val_los'. Did you mean 'val_lo"):
         compare.epochs(two(), "val_los")
     empty = pd.DataFrame({"run": pd.Series(dtype="object"), "epoch": pd.Series(dtype="int64")})
@@ -105,7 +105,7 @@ def test_a_wrong_series_is_named_and_no_epoch_is_an_empty_table() -> None:
     assert found.dtypes["epochs"] == "int64"
 
 
-def test_losses_and_times_are_better_when_they_are_less() -> None:
+def test_losses_and_times_are_better_when_lower() -> None:
     assert [lower_is_better(s) for s in ("val_loss", "loss_box_reg", "train_time_s")] == [True] * 3
     assert [lower_is_better(s) for s in ("avg_f1", "mAP50", "road_recall")] == [False] * 3
     assert best_index(pd.Series([np.nan, 2.0, 1.0, 1.0]), least=True) == 2

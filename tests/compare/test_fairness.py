@@ -19,7 +19,7 @@ SCENES = 8
 
 @pytest.fixture
 def runs(made: Made) -> list[Run]:
-    """Two runs with the same counts of truth in every scene."""
+    """Return two runs with equal counts of truth in every scene."""
     found = [made.ended({"lr": lr}, experiment="fair") for lr in (0.1, 0.2)]
     matrices = scene_matrices(np.random.default_rng(1), SCENES, (1.0, 0.5))
     for run, each in zip(found, matrices, strict=True):
@@ -48,7 +48,7 @@ def fingerprints(scenes: int = SCENES, **other: dict[str, str]) -> list[dict[str
 
 
 @pytest.mark.parametrize("column", ["image", "labels", "aois"])
-def test_other_images_labels_or_areas_are_refused_by_name(
+def test_scenes_with_different_images_labels_or_areas_are_refused_by_name(
     made: Made, runs: list[Run], column: str
 ) -> None:
     made.table(runs[0], "scenes", fingerprints())
@@ -63,7 +63,7 @@ def test_other_images_labels_or_areas_are_refused_by_name(
         compare.by_scene(*runs)
 
 
-def test_matrices_at_hand_spare_no_look_at_runs_that_say_they_differ(
+def test_fingerprints_are_read_for_given_matrices_if_evaluation_sets_differ(
     made: Made, runs: list[Run]
 ) -> None:
     made.table(runs[0], "scenes", fingerprints())
@@ -77,9 +77,7 @@ def test_matrices_at_hand_spare_no_look_at_runs_that_say_they_differ(
     assert compare.test(a, b, confusion=counts, any_truth=True).difference > 0
 
 
-def test_the_same_scenes_are_tested_and_so_are_runs_of_which_nothing_is_known(
-    made: Made, runs: list[Run]
-) -> None:
+def test_equal_scenes_and_runs_without_fingerprints_are_tested(made: Made, runs: list[Run]) -> None:
     before = compare.test(*runs)
     made.table(runs[0], "scenes", fingerprints())
     assert compare.test(*runs).difference == before.difference
@@ -87,7 +85,7 @@ def test_the_same_scenes_are_tested_and_so_are_runs_of_which_nothing_is_known(
     assert compare.test(*runs).difference == before.difference
 
 
-def test_a_scene_that_only_one_run_has_is_left_out_and_named(made: Made, runs: list[Run]) -> None:
+def test_scene_of_only_one_run_is_left_out_and_reported(made: Made, runs: list[Run]) -> None:
     made.table(runs[0], "scenes", fingerprints())
     made.table(runs[1], "scenes", fingerprints(SCENES + 1))
     other = scene_matrices(np.random.default_rng(1), SCENES + 1, (0.5,))[0]

@@ -20,13 +20,13 @@ def evals(
     of: str = "class",
     metric: str = "f1",
     group: str = "validation",
-    whole: str | None = None,
+    overall_metric: str | None = None,
     other: str | None = None,
 ) -> pd.DataFrame:
-    """Values by run, and by class or scene; those of None are over all, maybe of another name."""
+    """Return values by run and class or scene; None is the overall value."""
     rows = [
         {"run": run, "group": group, of: one, {"class": "scene", "scene": "class"}[of]: other,
-         "metric": metric if one is not None else whole or metric, "value": value}
+         "metric": metric if one is not None else overall_metric or metric, "value": value}
         for run, each in values.items()
         for one, value in each.items()
     ]  # fmt: skip
@@ -34,18 +34,18 @@ def evals(
     return pd.DataFrame(rows).astype(text)
 
 
-def test_a_row_per_run_and_a_column_per_class_the_value_over_all_first() -> None:
+def test_pivot_has_a_row_per_run_and_the_overall_value_first() -> None:
     found = compare.pivot(evals())
     assert found.columns.tolist() == ["all", "road", "building"]
     assert found.index.name == "run"
     assert found.index.tolist() == ["b", "a"]
-    # Over all classes it is what the table says, and no mean of the others.
+    # The overall value is from the table; it is not the mean of the others.
     assert found["all"].tolist() == [0.7, 0.8]
     assert found.loc["b", "road"] == 0.5
     assert (found.dtypes == "float64").all()
 
 
-def test_what_is_undefined_is_missing_and_never_zero() -> None:
+def test_undefined_values_are_missing_and_not_zero() -> None:
     assert np.isnan(compare.pivot(evals()).loc["a", "road"])
     table = pd.concat([evals(), evals({"c": {"road": 0.1}}, group="test")])
     found = compare.pivot(table)
@@ -53,7 +53,7 @@ def test_what_is_undefined_is_missing_and_never_zero() -> None:
     assert found.loc["c"].isna().all()
 
 
-def test_the_class_null_has_numbers_of_pixels_and_no_metric() -> None:
+def test_null_class_has_pixel_counts_but_no_metric() -> None:
     counts = evals({"a": {"road": 40.0, "null": 7.0}, "b": {"road": 47.0}}, metric="truth_count")
     table = pd.concat([evals(), counts])
     assert "null" not in compare.pivot(table)
@@ -65,11 +65,11 @@ def test_the_class_null_has_numbers_of_pixels_and_no_metric() -> None:
 
 @pytest.mark.parametrize("metric", ["iou", "mean_iou", "metrics.mean_iou"])
 def test_iou_over_all_classes_is_mean_iou(metric: str) -> None:
-    found = compare.pivot(evals(metric="iou", whole="mean_iou"), metric=metric)
+    found = compare.pivot(evals(metric="iou", overall_metric="mean_iou"), metric=metric)
     assert found.loc["b"].tolist() == [0.7, 0.5, 0.9]
 
 
-def test_scenes_stand_by_name_and_a_class_of_theirs_can_be_asked_for() -> None:
+def test_pivot_sorts_scenes_by_name_and_selects_one_class() -> None:
     scenes = {"a": {"s2": 0.2, "s1": 0.1, None: 0.15}}
     table = pd.concat([evals(scenes, "scene"), evals({"a": {"s1": 0.6, None: 0.5}}, "scene",
                                                      other="road")])  # fmt: skip
@@ -77,13 +77,13 @@ def test_scenes_stand_by_name_and_a_class_of_theirs_can_be_asked_for() -> None:
     assert compare.pivot(table, "scene", "f1.road").loc["a"].to_dict() == {"all": 0.5, "s1": 0.6}
 
 
-def test_the_group_is_the_one_that_a_runs_row_shows() -> None:
+def test_default_group_is_that_of_the_headline_metrics() -> None:
     table = pd.concat([evals({"a": {"road": 0.1}}, group="test"), evals()])
     assert compare.pivot(table).loc["b", "road"] == 0.5
     assert compare.pivot(table, group="test").loc["a", "road"] == 0.1
 
 
-def test_wrong_words_lead_to_right_ones() -> None:
+def test_pivot_errors_suggest_valid_words() -> None:
     table = evals()
     with pytest.raises(SpecError, match=r"columns cannot be 'classes'. Did you mean 'class'"):
         compare.pivot(table, "classes")
@@ -99,7 +99,7 @@ def test_wrong_words_lead_to_right_ones() -> None:
         compare.pivot(evals({"a": {"all": 0.5}}))
 
 
-def test_an_empty_table_has_the_column_of_all_and_the_table_stays() -> None:
+def test_pivot_of_an_empty_table_has_the_overall_column() -> None:
     table = evals()
     before = table.copy()
     compare.pivot(table)

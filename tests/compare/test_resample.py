@@ -17,20 +17,20 @@ from tests.compare.samples import scene_matrices
 
 
 def mean_of(values: np.ndarray):
-    """The plain mean, as a statistic of weights."""
+    """Return the plain mean as a statistic of weights."""
     return lambda weights: weights @ values / weights.sum(axis=1)
 
 
 def sides(
     a: np.ndarray, b: np.ndarray, metric=metrics.macro_f1, *, same_seeds=False
 ) -> PairedSample:
-    """``(runs, scenes, K, K)`` each."""
+    """Return a paired sample from arrays ``(runs, scenes, K, K)``."""
     names = tuple(f"s{i}" for i in range(a.shape[1]))
     return PairedSample(a, b, metric, names, same_seeds, ("a", "b"), ())
 
 
 @pytest.mark.parametrize(("n", "method"), [(40, "BCa"), (12, "percentile")])
-def test_the_bootstrap_is_that_of_scipy_on_the_same_numbers(n: int, method: str) -> None:
+def test_bootstrap_agrees_with_scipy(n: int, method: str) -> None:
     values = np.random.default_rng(1).lognormal(size=n)
     ours = bootstrap(mean_of(values), n, resamples=4999, seed=3)
     theirs = stats.bootstrap(
@@ -41,7 +41,7 @@ def test_the_bootstrap_is_that_of_scipy_on_the_same_numbers(n: int, method: str)
     assert ours.method == f"{method} bootstrap over {n} scenes"
 
 
-def test_the_interval_of_few_scenes_is_that_of_student() -> None:
+def test_interval_of_few_scenes_is_student_t() -> None:
     values = np.array([0.1, 0.4, 0.3, 0.35])
     ours = bootstrap(mean_of(values), 4)
     theirs = stats.ttest_1samp(values, 0).confidence_interval(0.95)
@@ -49,18 +49,18 @@ def test_the_interval_of_few_scenes_is_that_of_student() -> None:
     assert ours.method == "Student t over 4 scenes"
 
 
-def test_the_wider_level_goes_to_the_nominal_one_with_many_scenes() -> None:
+def test_expanded_level_converges_to_the_nominal_level() -> None:
     assert expand_level(0.95, 6) == pytest.approx(0.9951, abs=2e-4)
     assert expand_level(0.95, 100_000) == pytest.approx(0.95, abs=1e-4)
 
 
-def test_the_jackknife_error_of_a_mean_is_its_standard_error() -> None:
+def test_jackknife_error_of_a_mean_equals_its_standard_error() -> None:
     values = np.random.default_rng(0).normal(size=9)
     assert jackknife_error(mean_of(values), 9) == pytest.approx(stats.sem(values))
 
 
 @pytest.mark.parametrize("n", [7, 30])
-def test_the_permutation_test_is_that_of_scipy_on_the_same_numbers(n: int) -> None:
+def test_permutation_test_agrees_with_scipy(n: int) -> None:
     rng = np.random.default_rng(5)
     a, b = rng.normal(0.25, 1, n), rng.normal(0, 1, n)
 
@@ -75,12 +75,12 @@ def test_the_permutation_test_is_that_of_scipy_on_the_same_numbers(n: int) -> No
 
 
 @pytest.mark.parametrize("n", [2, 3, 6, 8])
-def test_the_smallest_p_value_is_two_of_all_exchanges(n: int) -> None:
+def test_smallest_p_value_is_two_of_all_permutations(n: int) -> None:
     p = permutation_p(lambda mask: (1 - 2 * mask).mean(axis=1), n)
     assert p == pytest.approx(2 / 2**n)
 
 
-def test_nothing_is_said_with_one_scene_or_of_what_is_undefined() -> None:
+def test_interval_is_nan_for_one_scene_or_an_undefined_statistic() -> None:
     one = bootstrap(mean_of(np.ones(1)), 1)
     assert np.isnan([one.low, one.high]).all()
     assert np.isnan(bootstrap(lambda w: np.full(len(w), np.nan), 8).low)
@@ -88,11 +88,11 @@ def test_nothing_is_said_with_one_scene_or_of_what_is_undefined() -> None:
     assert np.isnan(permutation_p(lambda mask: np.full(len(mask), np.nan), 5))
 
 
-def test_a_statistic_that_never_varies_has_an_interval_of_no_width() -> None:
+def test_constant_statistic_has_an_interval_of_zero_width() -> None:
     assert bootstrap(mean_of(np.full(40, 0.5)), 40)[:2] == (0.5, 0.5)
 
 
-def test_a_class_of_one_scene_leaves_the_resamples_that_have_it() -> None:
+def test_undefined_resamples_are_left_out_of_the_interval() -> None:
     def only_with_the_first(weights: np.ndarray) -> np.ndarray:
         values = weights @ np.linspace(0, 1, 40) / 40
         return np.where(weights[:, 0] > 0, values, np.nan)
@@ -102,7 +102,7 @@ def test_a_class_of_one_scene_leaves_the_resamples_that_have_it() -> None:
     assert found.method.startswith("percentile")
 
 
-FULL = pytest.mark.extended  # the same trials for more metrics, scenes and seeds
+FULL = pytest.mark.extended  # the same simulation for more metrics, scenes and seeds
 
 
 METRICS = {
@@ -123,7 +123,7 @@ METRICS = {
     ],
 )
 def test_a_nominal_95_percent_interval_covers_90_to_98_percent(metric: str, n: int) -> None:
-    """Of 500 evaluations of two models on n scenes, against what they score on 40,000."""
+    """Compare 500 evaluations of two models on n scenes with their score on 40,000 scenes."""
     skills, score = (0.8, 0.5), METRICS[metric]
     everything = scene_matrices(np.random.default_rng(0), 40_000, skills).sum(axis=1)
     truth = score(everything[0]) - score(everything[1])
@@ -141,7 +141,7 @@ def macro_f1_of(flat: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 @pytest.mark.parametrize("n", [pytest.param(6, marks=FULL), 12, pytest.param(30, marks=FULL)])
-def test_the_interval_of_a_single_run_covers_its_level_too(n: int) -> None:
+def test_interval_of_a_single_run_covers_its_level(n: int) -> None:
     truth = metrics.macro_f1(scene_matrices(np.random.default_rng(0), 40_000, (0.8,))[0].sum(0))
     hits = 0
     for i in range(500):
@@ -157,7 +157,7 @@ def over_several_seeds(rng: np.random.Generator, n: int, seeds: int, scatter: fl
 
 
 def covered(n: int, seeds: int, scatter: float, *, paired: bool) -> float:
-    """How often the difference over other scenes and other seeds lies in its interval."""
+    """Return how often the interval covers the difference over other scenes and seeds."""
     big = over_several_seeds(np.random.default_rng(0), 300, 400, scatter)
     scores = metrics.macro_f1(big.sum(axis=1))
     truth = scores[:400].mean() - scores[400:].mean()
@@ -182,13 +182,13 @@ def covered(n: int, seeds: int, scatter: float, *, paired: bool) -> float:
         *[pytest.param(30, 5, 0.2, paired, marks=FULL) for paired in (True, False)],
     ],
 )
-def test_an_interval_over_scenes_and_seeds_covers_its_level(
+def test_interval_over_scenes_and_seeds_covers_its_level(
     n: int, seeds: int, scatter: float, paired: bool
 ) -> None:
     assert 0.90 <= covered(n, seeds, scatter, paired=paired) <= 0.98
 
 
-def test_two_seeds_would_be_too_few_to_be_paired() -> None:
+def test_pairing_two_seeds_would_cover_too_little() -> None:
     assert covered(30, 2, 0.2, paired=True) < 0.9 <= covered(30, 2, 0.2, paired=False)
     assert MIN_PAIRED_SEEDS == 3
 
@@ -197,15 +197,15 @@ def test_two_seeds_would_be_too_few_to_be_paired() -> None:
     ("n", "seeds", "paired"),
     [(2, 3, True), *[pytest.param(*each, marks=FULL) for each in [(2, 3, False), (3, 2, False)]]],
 )
-def test_with_a_handful_of_scenes_and_seeds_it_is_too_wide_and_never_too_narrow(
+def test_interval_over_few_scenes_and_seeds_is_never_too_narrow(
     n: int, seeds: int, paired: bool
 ) -> None:
     assert 0.93 <= covered(n, seeds, 0.05, paired=paired) <= 0.995
 
 
 @pytest.mark.parametrize("seeds", [2, 3, 5])
-def test_the_interval_over_seeds_covers_its_level(seeds: int) -> None:
-    """Of 500 settings with so many seeds on the same ten scenes, against the mean of 4,000."""
+def test_interval_over_seeds_covers_its_level(seeds: int) -> None:
+    """Compare 500 settings of `seeds` seeds on ten scenes with the mean of 4,000 seeds."""
 
     def scores(rng: np.random.Generator, many: int) -> np.ndarray:
         skills = 0.8 + 0.2 * rng.normal(size=many)
@@ -220,7 +220,7 @@ def test_the_interval_over_seeds_covers_its_level(seeds: int) -> None:
 
 
 @pytest.mark.parametrize("paired", [True, False])
-def test_the_p_value_over_seeds_is_that_of_scipy(paired: bool) -> None:
+def test_p_value_over_seeds_agrees_with_scipy(paired: bool) -> None:
     drawn = scene_matrices(np.random.default_rng(4), 10, (0.9, 0.7, 0.8, 0.6, 0.5, 0.55))
     of = sides(drawn[:3], drawn[3:], same_seeds=paired)
     a, b = of.metric_values()
@@ -228,7 +228,7 @@ def test_the_p_value_over_seeds_is_that_of_scipy(paired: bool) -> None:
     assert seed_error(of)[2] == pytest.approx(test(a, b).pvalue)
 
 
-def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
+def test_runs_without_spread_over_seeds_are_tested_over_scenes() -> None:
     drawn = scene_matrices(np.random.default_rng(4), 10, (0.9, 0.5))
     same = sides(drawn[[0, 0]], drawn[[1, 1]], same_seeds=True)
     alone = sides(drawn[:1], drawn[1:])
@@ -243,10 +243,8 @@ def test_several_runs_of_which_none_varies_decide_by_their_scenes() -> None:
     ("n", "seeds", "scatter"),
     [(6, 1, 0), *[pytest.param(*each, marks=FULL) for each in [(12, 3, 0.2), (30, 1, 0)]]],
 )
-def test_of_two_that_are_equally_good_one_is_seldom_called_better(
-    n: int, seeds: int, scatter: float
-) -> None:
-    """In 5 % of 300 cases or fewer, give or take what chance allows."""
+def test_false_positive_rate_does_not_exceed_its_level(n: int, seeds: int, scatter: float) -> None:
+    """At most 5 % of 300 cases are significant, within the sampling error."""
     alarms = 0
     for i in range(300):
         rng = np.random.default_rng(5000 + i)

@@ -15,16 +15,16 @@ from tests.frame.samples import Made
 
 
 def two(scenes: int, skills: tuple[float, float] = (1.2, 0.4), seed: int = 1):
-    """Two runs, and their matrices as a table."""
-    made = scene_matrices(np.random.default_rng(seed), scenes, skills)
-    return table({"a": {}, "b": {}}), confusion({"a": made[0], "b": made[1]}), made
+    """Return two runs and the table of their matrices."""
+    cube = scene_matrices(np.random.default_rng(seed), scenes, skills)
+    return table({"a": {}, "b": {}}), confusion({"a": cube[0], "b": cube[1]}), cube
 
 
-def test_a_clear_difference_is_told_with_its_numbers() -> None:
-    runs, matrices, made = two(12)
+def test_sentence_reports_a_clear_difference_with_its_numbers() -> None:
+    runs, matrices, cube = two(12)
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=4999)
     assert found.verdict == "better"
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[0].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[0].sum(axis=0)))
     assert found.difference == pytest.approx(found.value_a - found.value_b)
     assert 0 < found.low < found.difference < found.high
     assert found.p == found.p_scenes == pytest.approx(2 / 2**12)
@@ -34,7 +34,7 @@ def test_a_clear_difference_is_told_with_its_numbers() -> None:
     assert found.sentence.endswith("One run each: this says nothing about other seeds.")
 
 
-def test_the_other_way_round_is_the_other_verdict() -> None:
+def test_exchanging_the_sides_reverses_the_verdict() -> None:
     runs, matrices, _ = two(12)
     found = compare.test(runs.loc["b"], runs.loc["a"], confusion=matrices, resamples=999)
     assert found.verdict == "worse"
@@ -42,26 +42,26 @@ def test_the_other_way_round_is_the_other_verdict() -> None:
 
 
 @pytest.mark.parametrize("scenes", [1, 3, 5])
-def test_few_scenes_are_worth_nothing_and_the_sentence_says_so(scenes: int) -> None:
+def test_sentence_reports_that_few_scenes_cannot_be_significant(scenes: int) -> None:
     runs, matrices, _ = two(scenes, (3.0, -1.0))
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
     assert found.verdict == "cannot tell"
     assert not found.has_enough_scenes
     assert found.p_smallest == 2 / 2**scenes
-    assert "this test is worth nothing: the smallest p-value it can give is" in found.sentence
+    assert "this test cannot be significant: its smallest possible p-value is" in found.sentence
 
 
-def test_six_scenes_are_worth_something() -> None:
+def test_six_scenes_can_be_significant() -> None:
     runs, matrices, _ = two(6, (3.0, -1.0))
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
     assert found.has_enough_scenes
     assert (found.verdict, found.p) == ("better", 2 / 2**6)
-    assert "worth nothing" not in found.sentence
+    assert "cannot be significant" not in found.sentence
 
 
-def test_equal_predictions_differ_in_nothing() -> None:
-    runs, _, made = two(8)
-    matrices = confusion({"a": made[0], "b": made[0]})
+def test_equal_predictions_have_no_difference() -> None:
+    runs, _, cube = two(8)
+    matrices = confusion({"a": cube[0], "b": cube[0]})
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
     assert (found.low, found.high, found.p) == (0, 0, 1)
     assert found.verdict == "cannot tell"
@@ -70,22 +70,22 @@ def test_equal_predictions_differ_in_nothing() -> None:
 @pytest.mark.parametrize(
     "metric", ["f1", "mean_iou", "accuracy", "f1.road", "metrics.iou.building"]
 )
-def test_any_metric_is_that_of_the_summed_matrices(metric: str) -> None:
-    runs, matrices, made = two(7)
+def test_every_metric_is_computed_from_summed_matrices(metric: str) -> None:
+    runs, matrices, cube = two(7)
     found = compare.test(runs.loc["a"], runs.loc["b"], metric, confusion=matrices, resamples=999)
-    whole = made[0].sum(axis=0)
+    total = cube[0].sum(axis=0)
     expected = {
-        "f1": metrics.macro_f1(whole),
-        "mean_iou": metrics.mean_iou(whole),
-        "accuracy": metrics.accuracy(whole),
-        "f1.road": metrics.f1(whole)[2],
-        "iou.building": metrics.iou(whole)[1],
+        "f1": metrics.macro_f1(total),
+        "mean_iou": metrics.mean_iou(total),
+        "accuracy": metrics.accuracy(total),
+        "f1.road": metrics.f1(total)[2],
+        "iou.building": metrics.iou(total)[1],
     }
     assert found.value_a == pytest.approx(expected[metric.removeprefix("metrics.")])
 
 
-def test_a_mean_of_scene_scores_would_have_the_other_sign() -> None:
-    """One scene with nearly all roads, and seven with a road of a few pixels each."""
+def test_mean_of_scene_scores_can_have_the_opposite_sign() -> None:
+    """One scene has nearly all road pixels, seven scenes have a few each."""
     large = np.array([[9000, 0, 0], [0, 500, 0], [0, 0, 4000]])
     small = np.array([[9000, 0, 0], [0, 500, 0], [0, 0, 4]])
     worse_large = np.array([[9000, 0, 0], [0, 500, 0], [3000, 0, 1000]])
@@ -98,13 +98,13 @@ def test_a_mean_of_scene_scores_would_have_the_other_sign() -> None:
     assert found.difference > 0.4
     assert per_scene.mean() < -0.4
     assert (found.better, found.worse) == (1, 7)
-    # That all rests on one scene is what the interval is for: a mean of scores is sure of itself.
+    # The interval shows the dependence on one scene; a mean of scene scores hides it.
     assert found.low <= 0 < found.high
     assert stats.wilcoxon(per_scene).pvalue < 0.1
 
 
-def test_the_effect_of_a_plain_mean_is_cohens_d_z() -> None:
-    """Scenes of equal size and one class ratio: accuracy is then a plain mean over scenes."""
+def test_effect_of_a_plain_mean_equals_cohens_d_z() -> None:
+    """With scenes of equal size and class ratio, accuracy is a plain mean over scenes."""
     rng = np.random.default_rng(0)
     right = rng.integers(50, 90, size=(2, 9))
     cubes = np.array([[[[r, 100 - r], [0, 0]] for r in run] for run in right])
@@ -123,13 +123,13 @@ def test_the_effect_of_a_plain_mean_is_cohens_d_z() -> None:
 def several(scatter: float, seeds_b: tuple[int, ...] = (0, 1, 2)):
     rng = np.random.default_rng(3)
     skills = [*(1.0 + scatter * rng.normal(size=3)), *(0.6 + scatter * rng.normal(size=3))]
-    made = scene_matrices(rng, 10, skills)
+    cube = scene_matrices(rng, 10, skills)
     ids = [f"a{i}" for i in range(3)] + [f"b{i}" for i in range(3)]
     rows = {run: {"seed": s} for run, s in zip(ids, (0, 1, 2, *seeds_b), strict=True)}
-    return table(rows), confusion(dict(zip(ids, made, strict=True)))
+    return table(rows), confusion(dict(zip(ids, cube, strict=True)))
 
 
-def test_runs_with_the_same_seeds_are_paired_and_both_p_values_must_be_small() -> None:
+def test_runs_with_equal_seeds_are_paired_and_both_p_values_must_be_small() -> None:
     runs, matrices = several(0.02)
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert found.same_seeds
@@ -140,21 +140,21 @@ def test_runs_with_the_same_seeds_are_paired_and_both_p_values_must_be_small() -
     assert "other seeds" not in found.sentence
 
 
-def test_seeds_that_scatter_widely_leave_nothing_to_tell() -> None:
+def test_wide_spread_over_seeds_gives_no_verdict() -> None:
     runs, matrices = several(1.0)
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert found.p == found.p_seeds > 0.05
     assert found.verdict == "cannot tell"
 
 
-def test_runs_with_other_seeds_are_not_paired() -> None:
+def test_runs_with_different_seeds_are_not_paired() -> None:
     runs, matrices = several(0.02, (7, 8, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert not found.same_seeds
     assert found.interval.endswith("over 10 scenes and 3 seeds each")
 
 
-def test_seeds_that_only_one_side_has_are_left_out_and_named() -> None:
+def test_seeds_of_only_one_side_are_left_out_and_reported() -> None:
     runs, matrices = several(0.02, (1, 2, 9))
     others = runs.iloc[[0, 5]].set_axis(["a3", "b3"]).assign(seed=[9, 0])
     more = matrices.replace({"run": {"a0": "a3", "b2": "b3"}}).query("run in ('a3', 'b3')")
@@ -166,49 +166,49 @@ def test_seeds_that_only_one_side_has_are_left_out_and_named() -> None:
     assert "Runs with the seed 9 are left out: only one side" in found.sentence
 
 
-def test_two_seeds_in_common_are_too_few_to_be_paired_and_none_is_left_out() -> None:
+def test_two_common_seeds_are_not_paired_and_none_is_left_out() -> None:
     runs, matrices = several(0.02, (1, 2, 9))
     found = compare.test(runs[:3], runs[3:], confusion=matrices, resamples=999)
     assert (found.runs_a, found.runs_b, found.same_seeds) == (3, 3, False)
     assert "left out" not in found.sentence
 
 
-def test_scenes_that_not_all_have_are_left_out_and_named() -> None:
-    runs, _, made = two(8)
+def test_scenes_that_some_runs_lack_are_left_out_and_reported() -> None:
+    runs, _, cube = two(8)
     names = {"a": [f"s{i}" for i in range(8)], "b": [f"s{i}" for i in range(1, 8)]}
-    matrices = confusion({"a": made[0], "b": made[1][1:]}, names=names)
+    matrices = confusion({"a": cube[0], "b": cube[1][1:]}, names=names)
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
     assert found.scenes == 7
     assert "Not all runs have these scenes, so they are left out: s0." in found.sentence
 
 
-def test_runs_without_a_scene_in_common_are_named_with_their_scenes() -> None:
-    runs, _, made = two(2)
+def test_error_lists_the_scenes_of_runs_without_a_common_scene() -> None:
+    runs, _, cube = two(2)
     names = {"a": ["north", "south"], "b": ["east", "west"]}
-    matrices = confusion({"a": made[0], "b": made[1]}, names=names)
+    matrices = confusion({"a": cube[0], "b": cube[1]}, names=names)
     with pytest.raises(
         TableError, match=r"no scene of 'validation' in common: a has north, south; b"
     ):
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
 
 
-def test_other_labels_are_refused_unless_asked_for() -> None:
-    runs, _, made = two(8)
-    other = made[1].copy()
+def test_different_labels_are_refused_unless_any_truth_is_set() -> None:
+    runs, _, cube = two(8)
+    other = cube[1].copy()
     other[3, 0, 0] += 10
-    matrices = confusion({"a": made[0], "b": other})
+    matrices = confusion({"a": cube[0], "b": other})
     with pytest.raises(TableError, match=r"same truth in 1 of 8 scenes: s003.*any_truth=True"):
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
     compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, any_truth=True, resamples=999)
 
 
-def test_a_metric_that_no_matrix_gives_lists_those_that_exist() -> None:
+def test_unknown_metric_raises_an_error_that_lists_the_available_ones() -> None:
     runs, matrices, _ = two(2)
     with pytest.raises(TableError, match=r"'f1.raod'. Did you mean 'f1.road'.*mean_iou, accuracy"):
         compare.test(runs.loc["a"], runs.loc["b"], "f1.raod", confusion=matrices)
 
 
-def test_a_run_without_matrices_and_a_group_without_scenes_are_named() -> None:
+def test_errors_name_a_run_without_matrices_and_a_group_without_scenes() -> None:
     runs, matrices, _ = two(2)
     with pytest.raises(TableError, match=r"No confusion matrix per scene: b\. A run has them once"):
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices.query("run == 'a'"))
@@ -216,20 +216,20 @@ def test_a_run_without_matrices_and_a_group_without_scenes_are_named() -> None:
         compare.test(runs.loc["a"], runs.loc["b"], group="test", confusion=matrices)
 
 
-def test_the_group_is_the_one_that_a_runs_row_shows() -> None:
-    runs, matrices, made = two(7)
-    tested = confusion({"a": made[0], "b": made[1]}, group="test")
+def test_default_group_is_that_of_the_headline_metrics() -> None:
+    runs, matrices, cube = two(7)
+    tested = confusion({"a": cube[0], "b": cube[1]}, group="test")
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=tested, resamples=999)
     assert found.group == "test"
     both = pd.concat([tested, matrices])
-    for given, said in ((None, "validation"), ("test", "test")):
+    for given, expected in ((None, "validation"), ("test", "test")):
         one = compare.test(runs.loc["a"], runs.loc["b"], group=given, confusion=both, resamples=999)
-        assert one.group == said
+        assert one.group == expected
 
 
-def test_other_classes_are_refused() -> None:
-    runs, matrices, made = two(2)
-    renamed = confusion({"b": made[1]}, classes=("background", "building", "river"))
+def test_different_classes_are_refused() -> None:
+    runs, matrices, cube = two(2)
+    renamed = confusion({"b": cube[1]}, classes=("background", "building", "river"))
     with pytest.raises(TableError, match="A metric over different classes is not the same metric"):
         compare.test(
             runs.loc["a"],
@@ -238,35 +238,35 @@ def test_other_classes_are_refused() -> None:
         )
 
 
-def test_a_class_that_occurs_nowhere_is_undefined_and_never_0() -> None:
-    runs, _, made = two(7)
-    made[:, :, 2, :] = 0
-    made[:, :, :, 0] += made[:, :, :, 2]
-    made[:, :, :, 2] = 0
-    matrices = confusion({"a": made[0], "b": made[1]})
+def test_absent_class_is_undefined_and_not_zero() -> None:
+    runs, _, cube = two(7)
+    cube[:, :, 2, :] = 0
+    cube[:, :, :, 0] += cube[:, :, :, 2]
+    cube[:, :, :, 2] = 0
+    matrices = confusion({"a": cube[0], "b": cube[1]})
     found = compare.test(runs.loc["a"], runs.loc["b"], "f1.road", confusion=matrices)
     assert np.isnan([found.value_a, found.difference, found.low, found.p, found.effect]).all()
     assert found.verdict == "cannot tell"
     assert found.sentence.startswith("The F1 of road is undefined for a or b")
 
 
-def test_pixels_without_a_label_are_in_no_metric() -> None:
-    runs, _, made = two(7)
+def test_unlabelled_pixels_are_in_no_metric() -> None:
+    runs, _, cube = two(7)
     with_null = np.zeros((2, 7, 4, 4))
-    with_null[:, :, :3, :3] = made
+    with_null[:, :, :3, :3] = cube
     with_null[:, :, 3, 0] = 5000
     matrices = confusion({"a": with_null[0], "b": with_null[1]}, classes=(*CLASSES, "null"))
     found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[0].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[0].sum(axis=0)))
 
 
 @pytest.mark.parametrize(
     ("wrong", "message"),
     [
-        ({"level": 95}, "level=95 is no level"),
-        ({"level": "95%"}, "level='95%' is no level"),
-        ({"level": float("nan")}, "level=nan is no level"),
-        ({"resamples": 5}, "resamples=5 are too few"),
+        ({"level": 95}, "level must be at least 0.5 and below 1, such as 0.95, got 95"),
+        ({"level": "95%"}, "such as 0.95, got '95%'"),
+        ({"level": float("nan")}, "such as 0.95, got nan"),
+        ({"resamples": 5}, "resamples must be at least 99, got 5"),
     ],
 )
 def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], message: str) -> None:
@@ -275,7 +275,7 @@ def test_arguments_out_of_range_are_refused(wrong: dict[str, Any], message: str)
         compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, **wrong)
 
 
-def test_it_shows_in_a_notebook_and_becomes_a_row() -> None:
+def test_result_has_a_notebook_view_and_a_table_row() -> None:
     runs, matrices, _ = two(6)
     found = compare.test(
         runs.loc["a"], runs.loc["b"], confusion=matrices, labels=("<wide>", "narrow")
@@ -299,14 +299,14 @@ def test_runs_are_read_from_their_stores_by_uri(made: Made) -> None:
     pd.testing.assert_frame_equal(again.table(), found.table())
 
 
-def test_a_side_of_several_settings_is_refused() -> None:
+def test_side_with_several_settings_is_refused() -> None:
     runs, matrices, _ = two(6)
     runs["params.width"] = [4, 8]
     with pytest.raises(SpecError, match=r"runs of a differ in more than their seed: params\.width"):
         compare.test(runs, runs.loc["b"], confusion=matrices)
 
 
-def test_a_run_that_failed_does_not_stand_in_for_the_one_that_succeeded_before() -> None:
+def test_failed_run_does_not_replace_an_earlier_succeeded_run() -> None:
     runs, matrices, _ = two(6)
     again = runs.loc[["a"]].set_axis(["a-again"]).assign(uri="/store/towns/a-again")
     side = pd.concat([runs.loc[["a"]], again]).assign(state=["succeeded", "failed"])
@@ -317,10 +317,10 @@ def test_a_run_that_failed_does_not_stand_in_for_the_one_that_succeeded_before()
         compare.test(side.loc[["a-again"]], runs.loc["b"], confusion=matrices)
 
 
-def test_of_runs_with_the_same_seed_the_newest_counts() -> None:
-    made = scene_matrices(np.random.default_rng(1), 6, (1.0, 0.5, 0.0))
+def test_newest_run_of_a_seed_counts() -> None:
+    cube = scene_matrices(np.random.default_rng(1), 6, (1.0, 0.5, 0.0))
     runs = table({"a-1": {}, "a-2": {}, "b": {}})
-    matrices = confusion({"a-1": made[0], "a-2": made[1], "b": made[2]})
+    matrices = confusion({"a-1": cube[0], "a-2": cube[1], "b": cube[2]})
     found = compare.test(runs[:2], runs[2:], confusion=matrices, resamples=999)
     assert found.runs_a == 1
-    assert found.value_a == pytest.approx(metrics.macro_f1(made[1].sum(axis=0)))
+    assert found.value_a == pytest.approx(metrics.macro_f1(cube[1].sum(axis=0)))

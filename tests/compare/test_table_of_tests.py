@@ -20,7 +20,7 @@ def sweep(scenes: int = 12) -> tuple[pd.DataFrame, pd.DataFrame]:
     return table(rows), confusion(dict(zip(skills, cubes, strict=True)))
 
 
-def test_every_run_is_tested_against_the_baseline_the_best_first() -> None:
+def test_every_run_is_tested_against_the_baseline_best_first() -> None:
     runs, matrices = sweep()
     found = compare.table_of_tests(runs, "base", confusion=matrices, resamples=4999)
     assert list(found.index) == ["good", "equal", "bad"]
@@ -33,15 +33,15 @@ def test_every_run_is_tested_against_the_baseline_the_best_first() -> None:
     assert found["uri"].notna().all()
 
 
-def test_what_is_significant_alone_may_not_be_among_many() -> None:
-    """Six scenes: the smallest p is 0.031, and nothing is left of it among three."""
+def test_single_significance_may_not_survive_the_correction() -> None:
+    """With six scenes the smallest p is 0.031, too large for three tests."""
     runs, matrices = sweep(6)
     found = compare.table_of_tests(runs, runs.loc["base"], confusion=matrices, resamples=999)
     assert found.loc["good", "p"] < 0.05 < found.loc["good", "p_holm"]
     assert (found["verdict"] == "cannot tell").all()
 
 
-def test_runs_that_have_not_succeeded_are_left_out_and_named() -> None:
+def test_runs_that_have_not_succeeded_are_left_out_with_a_warning() -> None:
     runs, matrices = sweep()
     runs["state"] = ["succeeded", "succeeded", "failed", "running"]
     with pytest.warns(UserWarning, match=r"as they have not succeeded: good, bad\.$"):
@@ -58,7 +58,7 @@ def test_seeds_are_tested_together() -> None:
     assert found["n"].tolist() == [2]
 
 
-def test_a_parameter_that_is_ignored_does_not_part_the_seeds() -> None:
+def test_ignored_parameter_does_not_separate_seeds() -> None:
     cubes = scene_matrices(np.random.default_rng(2), 8, (0.5, 0.52, 1.4, 1.42))
     rows = {
         f"r{lr}{s}": {"params.lr": lr, "params.port": s, "seed": s} for lr in "xy" for s in "01"
@@ -70,29 +70,29 @@ def test_a_parameter_that_is_ignored_does_not_part_the_seeds() -> None:
     assert found["n"].tolist() == [2]
 
 
-def test_a_baseline_that_is_not_there_or_is_alone_is_refused() -> None:
+def test_missing_or_only_baseline_is_refused() -> None:
     runs, matrices = sweep()
-    with pytest.raises(SpecError, match="no run 'bsae' to be the baseline"):
+    with pytest.raises(SpecError, match="no run 'bsae' to use as the baseline"):
         compare.table_of_tests(runs, "bsae", confusion=matrices)
-    with pytest.raises(SpecError, match="no run beside the baseline"):
+    with pytest.raises(SpecError, match="no run besides the baseline"):
         compare.table_of_tests(runs.loc[["base"]], "base", confusion=matrices)
 
 
-def test_a_table_without_addresses_is_refused() -> None:
+def test_table_without_uris_is_refused() -> None:
     runs, matrices = sweep()
     with pytest.raises(TableError, match=r"no column 'uri'\. Keep it when you choose columns"):
         compare.table_of_tests(runs.drop(columns="uri"), "/store/towns/base", confusion=matrices)
 
 
 def test_holm_agrees_with_a_worked_example() -> None:
-    """As R's ``p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")`` has it."""
+    """The expected values are those of R's ``p.adjust(c(0.01, 0.04, 0.03, 0.005), "holm")``."""
     np.testing.assert_allclose(compare.holm([0.01, 0.04, 0.03, 0.005]), [0.03, 0.06, 0.06, 0.02])
     np.testing.assert_allclose(compare.holm([0.5, np.nan, 0.6]), [1, np.nan, 1])
     assert len(compare.holm([])) == 0
 
 
 @given(st.lists(st.floats(0, 1), min_size=1, max_size=20))
-def test_holm_keeps_the_order_and_lies_between_none_and_bonferroni(p: list[float]) -> None:
+def test_holm_preserves_the_order_and_is_between_uncorrected_and_bonferroni(p: list[float]) -> None:
     found = compare.holm(p)
     assert (found >= p).all()
     assert (found <= np.minimum(1, np.array(p) * len(p)) + 1e-12).all()
@@ -120,7 +120,7 @@ def gated(skills: tuple[float, float], margin: float, scenes: int = 12) -> compa
         ((1.2, 0.5), -0.5, "fails"),
     ],
 )
-def test_a_gate_lets_pass_what_is_not_worse_by_more_than_the_margin(
+def test_gate_passes_a_candidate_within_the_margin(
     skills: tuple[float, float], margin: float, verdict: str
 ) -> None:
     found = gated(skills, margin)
@@ -128,15 +128,15 @@ def test_a_gate_lets_pass_what_is_not_worse_by_more_than_the_margin(
     assert "the candidate" in str(found).lower()
 
 
-def test_a_gate_cannot_tell_from_few_scenes_whatever_the_numbers() -> None:
+def test_gate_gives_no_verdict_for_few_scenes() -> None:
     found = gated((3.0, -1.0), 0.0, scenes=5)
     assert found.verdict == "cannot tell"
-    assert "passes a margin of 0 macro F1 cannot be told" in found.sentence
-    assert "worth nothing" in found.sentence
-    assert found._repr_html_().startswith("<p>Whether the candidate")
+    assert "do not show whether the candidate passes a margin of 0 macro F1" in found.sentence
+    assert "this test cannot be significant" in found.sentence
+    assert found._repr_html_().startswith("<p>The data do not show whether")
 
 
 @pytest.mark.parametrize("margin", ["1%", float("nan"), float("inf"), None])
-def test_a_margin_that_is_no_number_is_refused(margin: Any) -> None:
-    with pytest.raises(SpecError, match=r"margin=.* is no number. Give one such as 0\.01"):
+def test_invalid_margin_is_refused(margin: Any) -> None:
+    with pytest.raises(SpecError, match=r"margin must be a finite number such as 0\.01, got"):
         gated((1.2, 0.5), margin)

@@ -1,4 +1,4 @@
-"""A Docker engine, and the images, really built."""
+"""Fixtures: a Docker engine and the built images."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SECRET = "not-for-any-layer-4f2a9c"
-"""What the environment holds while the images are built."""
+"""A secret in the environment during the build of the images."""
 
 ENGINE = ("docker.io", "mmdebstrap")
 
 
 @dataclass(frozen=True)
 class Docker:
-    """A docker command that reaches an engine."""
+    """A docker command with the address of its engine."""
 
     command: str
     environ: dict[str, str] = field(default_factory=dict)
@@ -45,14 +45,14 @@ class Docker:
             check=False,
         )
 
-    def said(self, *args: str, timeout_s: float | None = None) -> str:
+    def output(self, *args: str, timeout_s: float | None = None) -> str:
         done = self(*args, timeout_s=timeout_s)
         assert done.returncode == 0, f"docker {' '.join(args)}\n{done.stdout}{done.stderr}"
         return done.stdout.strip()
 
     def run(self, image: str, *args: str, timeout_s: float | None = None) -> str:
-        """What a command prints inside an image."""
-        return self.said("run", "--rm", "--network", "none", image, *args, timeout_s=timeout_s)
+        """Return the output of a command in a container of an image."""
+        return self.output("run", "--rm", "--network", "none", image, *args, timeout_s=timeout_s)
 
     def answers(self) -> bool:
         try:
@@ -63,7 +63,7 @@ class Docker:
 
 @dataclass(frozen=True)
 class Images:
-    """The names of what was built."""
+    """The names of the built images."""
 
     worker: str
     notebook: str
@@ -76,7 +76,7 @@ def cache() -> Path:
 
 @pytest.fixture(scope="session")
 def docker() -> Iterator[Docker]:
-    """The engine of this machine; where CI has none, Debian's, for as long as the tests last."""
+    """The Docker engine of this machine; without one, CI starts Debian's for the session."""
     found = Docker(shutil.which("docker") or "docker")
     if found.answers():
         yield found
@@ -87,7 +87,7 @@ def docker() -> Iterator[Docker]:
         _apt("update")
         _apt("install", "-y", "--no-install-recommends", *ENGINE)
         debians = Docker("/usr/bin/docker")
-        if debians.answers():  # where there is systemd, it has been started
+        if debians.answers():  # systemd has started it
             yield debians
             return
     cache().mkdir(parents=True, exist_ok=True)
@@ -120,7 +120,7 @@ def _engine(data: Path, lock: int) -> Iterator[Docker]:
         "--pidfile",
         own / "pid",
     ]
-    # No bridge and no rules in the firewall: containers use the host's network, or none.
+    # Without a bridge and firewall rules, containers use the host's network or none.
     args += ["--host", socket, "--bridge=none", "--iptables=false"]
     with (own / "log").open("w") as log:
         process = subprocess.Popen(["/usr/sbin/dockerd", *args], stdout=log, stderr=log)
@@ -134,14 +134,14 @@ def _engine(data: Path, lock: int) -> Iterator[Docker]:
     finally:
         process.terminate()
         process.wait(timeout=60)
-        netns = own / "exec" / "netns" / "default"  # which dockerd leaves mounted
+        netns = own / "exec" / "netns" / "default"  # dockerd does not unmount it
         subprocess.run(["umount", netns], capture_output=True, check=False)
         shutil.rmtree(own, ignore_errors=True)
 
 
 @pytest.fixture(scope="session")
 def images(docker: Docker) -> Images:
-    """Both images, built from this checkout unless the same was built before."""
+    """Both images, built from this checkout unless they exist with the same hash."""
     tag = _hash()
     names = Images(f"rvlab-test-worker:{tag}", f"rvlab-test-notebook:{tag}")
     if all(docker("image", "inspect", n).returncode == 0 for n in (names.worker, names.notebook)):
@@ -150,7 +150,7 @@ def images(docker: Docker) -> Images:
     began = time.monotonic()
     _script(docker, "build.sh", *args)
     print(f"The images were built in {time.monotonic() - began:.0f} s.")
-    listed = docker.said("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "rvlab-test-*")
+    listed = docker.output("image", "ls", "--format", "{{.Repository}}:{{.Tag}}", "rvlab-test-*")
     old = [n for n in listed.split() if not n.endswith(("base:bookworm", tag))]
     if old:
         docker("image", "rm", *old)
@@ -158,16 +158,18 @@ def images(docker: Docker) -> Images:
 
 
 def _sources(docker: Docker) -> list[str]:
-    """Arguments of build.sh: the official base, or one made here where it cannot be pulled."""
+    """Return arguments of build.sh for the official base or, if unavailable, a local base."""
     dockerfile = (ROOT / "docker" / "Dockerfile").read_text()
     defaults = dict(re.findall(r"^ARG (\w+)=(\S+)$", dockerfile, re.MULTILINE))
     with contextlib.suppress(subprocess.TimeoutExpired):
         if docker("pull", "--quiet", defaults["BASE"], timeout_s=300).returncode == 0:
             return []
     if not (shutil.which("mmdebstrap") or shutil.which("debootstrap")) or os.getuid() != 0:
-        pytest.skip(f"{defaults['BASE']} cannot be pulled, and mmdebstrap as root is not at hand")
+        pytest.skip(
+            f"{defaults['BASE']} cannot be pulled, and building a base needs root and mmdebstrap"
+        )
     if sys.version_info[:2] != (3, 11):
-        pytest.skip("the wheels for a base made here are fetched by Python 3.11")
+        pytest.skip("downloading the wheels for a local base needs Python 3.11")
     base = "rvlab-test-base:bookworm"
     if docker("image", "inspect", base).returncode != 0:
         _script(docker, "base.sh", base)
@@ -193,7 +195,7 @@ def _script(docker: Docker, name: str, *args: str) -> None:
 
 
 def _hash() -> str:
-    """Of everything that an image is made from."""
+    """Return a hash of all files of which an image consists."""
     named = ["pyproject.toml", "requirements.lock", "README.md", "LICENSE", ".dockerignore"]
     files = [ROOT / name for name in named]
     files += [p for p in (ROOT / "docker").iterdir() if p.is_file() and p.suffix != ".md"]

@@ -1,4 +1,4 @@
-"""The Dockerfile follows the rules of hadolint; this needs no Docker engine."""
+"""A check of the Dockerfile with hadolint, without a Docker engine."""
 
 from __future__ import annotations
 

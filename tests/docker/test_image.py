@@ -1,4 +1,4 @@
-"""The images: what is in them, and that a run inside leaves the records of one outside."""
+"""Contents of the images, and equality of runs inside and outside of them."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600
 
 
 @pytest.mark.parametrize("target", ["worker", "notebook"])
-def test_it_runs_as_nobody_special_who_may_write_at_home_only(
+def test_image_runs_as_unprivileged_user_with_write_access_to_home_only(
     docker: Docker, images: Images, target: str
 ) -> None:
     image = getattr(images, target)
-    assert docker.said("inspect", "--format", "{{.Config.User}}", image) == "1000:0"
+    assert docker.output("inspect", "--format", "{{.Config.User}}", image) == "1000:0"
     script = (
         "id -u; python3 -c 'import sys; print(sys.prefix)';"
         " touch ~/work/a && mkdir ~/.a && echo wrote;"
@@ -41,15 +41,17 @@ def test_it_runs_as_nobody_special_who_may_write_at_home_only(
     )
     expected = ["/opt/rvlab", "wrote", "refused"]
     assert docker.run(image, "sh", "-c", script).split() == ["1000", *expected]
-    given = docker.said("run", "--rm", "--user", "98765", image, "sh", "-c", script)
-    assert given.split() == ["98765", *expected]  # a number that the cluster made up
+    given = docker.output("run", "--rm", "--user", "98765", image, "sh", "-c", script)
+    assert given.split() == ["98765", *expected]  # an arbitrary user id from the cluster
 
 
 @pytest.mark.parametrize("target", ["worker", "notebook"])
-def test_no_secret_and_no_stray_file_is_in_it(docker: Docker, images: Images, target: str) -> None:
+def test_image_contains_no_secrets_or_build_files(
+    docker: Docker, images: Images, target: str
+) -> None:
     image = getattr(images, target)
-    made_by = docker.said("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
-    assert SECRET not in made_by + docker.said("inspect", image)
+    made_by = docker.output("history", "--no-trunc", "--format", "{{.CreatedBy}}", image)
+    assert SECRET not in made_by + docker.output("inspect", image)
     where = ["/etc", "/home", "/root", "/run", "/tmp", "/var", "/opt/rvlab/share"]
     looked = docker(
         "run", "--rm", "--network", "none", "--user", "0", image, "grep", "-rlF", SECRET, *where
@@ -60,8 +62,8 @@ def test_no_secret_and_no_stray_file_is_in_it(docker: Docker, images: Images, ta
     ) == ["/opt/rvlab/share/pyproject.toml"]
 
 
-def test_a_change_of_code_is_a_small_layer(docker: Docker, images: Images) -> None:
-    layers = docker.said(
+def test_code_is_in_a_small_layer(docker: Docker, images: Images) -> None:
+    layers = docker.output(
         "history", "--human=false", "--format", "{{.Size}} {{.CreatedBy}}", images.worker
     ).splitlines()
     own = [line for line in layers if "COPY /laid/opt/rvlab" in line]
@@ -69,13 +71,13 @@ def test_a_change_of_code_is_a_small_layer(docker: Docker, images: Images) -> No
     assert int(own[0].split()[0]) < 5_000_000
 
 
-def test_a_pod_of_kubeflow_finds_its_executor(docker: Docker, images: Images) -> None:
+def test_image_has_the_executor_of_kubeflow(docker: Docker, images: Images) -> None:
     for image in (images.worker, images.notebook):
-        said = docker.run(image, "python3", "-m", "kfp.dsl.executor_main", "--help")
-        assert "--component_module_path" in said
+        output = docker.run(image, "python3", "-m", "kfp.dsl.executor_main", "--help")
+        assert "--component_module_path" in output
 
 
-def test_a_run_inside_leaves_the_records_of_one_outside(
+def test_run_in_the_image_writes_the_same_records_as_outside(
     docker: Docker, images: Images, s3: Server, s3_access: S3Access
 ) -> None:
     outside, inside = (
@@ -97,11 +99,11 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
     )
     assert done.returncode == 0, done.stderr
 
-    # Named, not given: the values are not on a command line that others could read.
-    handed = [part for name in environ for part in ("--env", name)]
+    # Variables are passed by name, since other users can read values on a command line.
+    passed = [word for name in environ for word in ("--env", name)]
     worker = Docker(docker.command, {**docker.environ, **environ})
     ran = worker(
-        *("run", "--rm", "--network", "host", *handed, images.worker),
+        *("run", "--rm", "--network", "host", *passed, images.worker),
         *("python3", "-m", "rvlab.worker", "run", inside.uri),
     )
     assert ran.returncode == 0, ran.stdout[-2000:] + ran.stderr[-4000:]
@@ -110,7 +112,7 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
     assert keys(inside, s3_access) == keys(outside, s3_access)
     one, other = seen(inside, s3_access), seen(outside, s3_access)
     torch = docker.run(images.worker, "python3", "-c", "import torch; print(torch.__version__)")
-    # Another build of torch (CPU, CUDA) may round otherwise; the same one may not.
+    # Another build of torch (CPU, CUDA) may round differently; the same build must not.
     same = torch == __import__("torch").__version__
     tolerance: dict[str, Any] = {"check_exact": True} if same else {"atol": 0.05, "rtol": 0.1}
     for name in ("evals", "confusion", "scenes", "params"):
@@ -126,13 +128,13 @@ def test_a_run_inside_leaves_the_records_of_one_outside(
 
 
 def keys(run: Run, access: S3Access) -> list[str]:
-    """The keys of a run's folder, without the times that TensorBoard and others put into names."""
+    """List the keys of a run's folder, except TensorBoard files, whose names contain times."""
     names = (key for key, _ in Store(run.store, access).files(run.key()))
     return sorted(n.removeprefix(run.key()) for n in names if "tfevents" not in n)
 
 
 def seen(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
-    """A run as a notebook sees it, without what says which run it is."""
+    """Return the tables of a run without the columns that identify it."""
     lab = Lab(Store(run.store, access))
     row = lab.runs("towns").reset_index(drop=True)
     tables = {"evals": lab.evals(run), "confusion": lab.confusion(run), "scenes": lab.scenes(run)}
@@ -143,7 +145,7 @@ def seen(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
 @contextmanager
 def notebook(docker: Docker, image: str, port: int) -> Iterator[str]:
     settings = ["--env", f"JUPYTER_PORT={port}", "--env", "JUPYTER_TOKEN=evening"]
-    name = docker.said("run", "--detach", "--network", "host", *settings, image)
+    name = docker.output("run", "--detach", "--network", "host", *settings, image)
     try:
         yield name
     finally:
@@ -162,9 +164,7 @@ def answer(port: int, path: str, token: str | None) -> tuple[int, bytes]:
         connection.close()
 
 
-def test_the_notebook_answers_on_its_port_to_who_has_the_token(
-    docker: Docker, images: Images
-) -> None:
+def test_notebook_image_requires_the_token(docker: Docker, images: Images) -> None:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
@@ -174,7 +174,7 @@ def test_the_notebook_answers_on_its_port_to_who_has_the_token(
                 status, _ = answer(port, "/api", None)
                 break
             except OSError:
-                if docker.said("inspect", "--format", "{{.State.Running}}", name) != "true":
+                if docker.output("inspect", "--format", "{{.State.Running}}", name) != "true":
                     pytest.fail(docker("logs", name).stderr[-3000:])
                 time.sleep(0.5)
         assert status == 200
@@ -186,4 +186,4 @@ def test_the_notebook_answers_on_its_port_to_who_has_the_token(
             "import importlib.util as i, rvlab, rvlab.plot\n"
             "print([m for m in ('torch', 'rastervision') if i.find_spec(m)])"
         )
-        assert docker.said("exec", name, "python3", "-c", script) == "[]"
+        assert docker.output("exec", name, "python3", "-c", script) == "[]"

@@ -1,4 +1,4 @@
-"""A rehearsal in the worker's image keeps the contract of all engines."""
+"""The contract of all engines for a rehearsal in the worker's image."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600
 
 
 class TestRehearsalInDocker(EngineContract):
-    """The pipeline that Kubeflow would get, each step in a container of the worker's image."""
+    """The rehearse engine with each step in a container of the worker's image."""
 
     @pytest.fixture
     def lab(

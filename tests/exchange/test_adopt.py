@@ -1,4 +1,4 @@
-"""Outputs of Raster Vision that lie elsewhere become runs, and stay as they are."""
+"""Registration of existing Raster Vision outputs as runs."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rvlab.store.server import Server
 from tests.conftest import Trained
 from tests.worker.test_summarize import item
 
-OLD = "/opt/data/out"  # where the config says that it was made
+OLD = "/opt/data/out"  # the root_uri in the config
 LOG = "epoch,train_loss\n0,1.5\n1,1.25\n"
 NAMES = ["road", "other"]
 
 
-# One that was really trained
+# Outputs of real trainings
 
 
 def copied(trained: Trained, name: str, to: Store, folder: str) -> str:
-    """What Raster Vision left of a run, in a place of its own that the config knows nothing of."""
+    """Copy a run's outputs of Raster Vision to a folder that its config does not mention."""
     run = trained.runs[name]
     store = trained.lab.store
     start = len(run.key("rv", ""))
@@ -56,7 +56,7 @@ def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(left.drop(columns="run"), right.drop(columns="run"))
 
 
-def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
+def test_adopted_run_has_all_tables_and_pictures(
     trained: Trained, elsewhere: Store, tmp_path: Path
 ) -> None:
     before = trained.runs["first"]
@@ -82,7 +82,7 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
 
     table = lab.artifacts()
     named = ["run", "step", "kind", "scene"]
-    left = trained.lab.artifacts(before).query("kind != 'labels_copy'")  # rvlab made these
+    left = trained.lab.artifacts(before).query("kind != 'labels_copy'")  # rvlab writes these
     same(table[named], left[named])
     assert set(table["uri"]) == {f"{elsewhere.uri}/{key}" for key, _ in files}
     for uri_, size in zip(table["uri"], table["bytes"], strict=True):
@@ -111,15 +111,15 @@ def test_what_was_trained_elsewhere_has_the_tables_and_pictures_of_a_run(
     assert elsewhere.files() == files
 
 
-def test_runs_of_the_lab_itself_are_in_its_tables_already(trained: Trained) -> None:
+def test_runs_of_the_same_store_are_not_adopted(trained: Trained) -> None:
     before = trained.lab.store.files()
     for uri in (trained.runs["first"].uri, trained.runs["first"].rv_uri, trained.lab.store.uri):
-        with pytest.raises(SpecError, match=r"holds runs of .* itself, which are in its tables"):
+        with pytest.raises(SpecError, match=r"contains only runs of .*, which its tables"):
             trained.lab.adopt(uri)
     assert trained.lab.store.files() == before
 
 
-def test_runs_of_another_store_are_adopted_and_those_that_were_not_evaluated_left_out(
+def test_runs_of_another_store_are_adopted_except_unevaluated_ones(
     trained: Trained, tmp_path: Path
 ) -> None:
     lab = Lab(tmp_path)
@@ -129,11 +129,11 @@ def test_runs_of_another_store_are_adopted_and_those_that_were_not_evaluated_lef
     assert set(lab.runs(runs)["metrics.f1"]) == {trained.row(n)["metrics.f1"] for n in names}
 
 
-# Small ones
+# Small synthetic outputs
 
 
 def output(folder: Path, *, lr: float = 0.1, says: str = OLD, **backend: Any) -> Path:
-    """A folder as Raster Vision leaves it: config, log and evaluation."""
+    """Write outputs like those of Raster Vision: config, log and evaluation."""
     config = {
         "root_uri": says,
         "type_hint": "chip_classification_config",
@@ -161,7 +161,7 @@ def lab(tmp_path: Path) -> Lab:
     return Lab(tmp_path / "lab")
 
 
-def test_many_at_once_and_each_file_belongs_to_the_nearest_folder(lab: Lab, tmp_path: Path) -> None:
+def test_each_file_belongs_to_the_nearest_adopted_folder(lab: Lab, tmp_path: Path) -> None:
     many = tmp_path / "many"
     for number in range(3):
         output(many / f"deep/er/{number}", lr=0.1 * number)
@@ -176,13 +176,13 @@ def test_many_at_once_and_each_file_belongs_to_the_nearest_folder(lab: Lab, tmp_
     assert lab.adopt(str(many), experiment="theirs") == runs
 
 
-def test_the_config_itself_names_its_folder(lab: Lab, tmp_path: Path) -> None:
+def test_path_of_the_config_adopts_its_folder(lab: Lab, tmp_path: Path) -> None:
     folder = output(tmp_path / "out")
     assert lab.adopt(folder / "pipeline-config.json") == lab.adopt(folder)
 
 
-def test_an_experiment_of_its_own_has_runs_of_its_own(lab: Lab, tmp_path: Path) -> None:
-    """Ids are the index of the table of runs, so no two are alike."""
+def test_adopting_into_two_experiments_gives_different_run_ids(lab: Lab, tmp_path: Path) -> None:
+    """Ids are the index of the table of runs, so they must be unique."""
     folder = output(tmp_path / "out")
     lab.adopt(folder)
     lab.adopt(folder, experiment="second")
@@ -190,7 +190,7 @@ def test_an_experiment_of_its_own_has_runs_of_its_own(lab: Lab, tmp_path: Path) 
     assert len(lab.runs()) == 2
 
 
-def test_an_id_is_the_time_of_the_config_and_what_the_files_say(lab: Lab, tmp_path: Path) -> None:
+def test_run_id_depends_on_the_config_time_and_file_contents(lab: Lab, tmp_path: Path) -> None:
     folder = output(tmp_path / "out")
     os.utime(folder / "pipeline-config.json", (0, 86_400))
     (run,) = lab.adopt(folder)
@@ -200,7 +200,7 @@ def test_an_id_is_the_time_of_the_config_and_what_the_files_say(lab: Lab, tmp_pa
     assert other.id == run.id
 
 
-def test_what_was_trained_anew_is_another_run_and_the_first_keeps_its_history(
+def test_retrained_outputs_are_a_new_run_and_the_first_run_retains_its_history(
     lab: Lab, tmp_path: Path
 ) -> None:
     folder = output(tmp_path / "out")
@@ -218,18 +218,18 @@ def test_what_was_trained_anew_is_another_run_and_the_first_keeps_its_history(
 
 
 @pytest.mark.parametrize("lost", ["spec.json", "", "tables/evals.parquet"])
-def test_an_adoption_that_was_interrupted_is_completed(lab: Lab, tmp_path: Path, lost: str) -> None:
+def test_interrupted_adoption_is_completed(lab: Lab, tmp_path: Path, lost: str) -> None:
     folder = output(tmp_path / "out")
     (run,) = lab.adopt(folder)
-    whole = lab.store.files()
+    complete = lab.store.files()
     lab.store.delete([run.key(lost), run.end_key] if lost else [run.end_key])
     assert lab.runs().empty
     assert lab.adopt(folder) == [run]
-    assert lab.store.files() == whole
+    assert lab.store.files() == complete
     assert lab.runs().loc[run.id, "state"] == "succeeded"
 
 
-def test_a_folder_without_a_log_has_no_history(lab: Lab, tmp_path: Path) -> None:
+def test_outputs_without_a_log_have_no_history(lab: Lab, tmp_path: Path) -> None:
     folder = output(tmp_path / "out")
     shutil.rmtree(folder / "train")
     lab.adopt(folder)
@@ -237,7 +237,7 @@ def test_a_folder_without_a_log_has_no_history(lab: Lab, tmp_path: Path) -> None
     assert len(lab.evals())
 
 
-def test_evaluations_are_found_where_raster_vision_puts_them_if_the_config_is_silent(
+def test_evaluations_are_found_at_the_default_path_without_an_entry_in_the_config(
     lab: Lab, tmp_path: Path
 ) -> None:
     folder = output(tmp_path / "out", says="")
@@ -246,7 +246,7 @@ def test_evaluations_are_found_where_raster_vision_puts_them_if_the_config_is_si
     assert lab.evals()["group"].unique().tolist() == ["validation"]
 
 
-def test_parameters_are_the_plain_values_that_people_tune(lab: Lab, tmp_path: Path) -> None:
+def test_parameters_are_the_plain_values_of_the_backend_config(lab: Lab, tmp_path: Path) -> None:
     parts = {
         "model": {"backbone": "resnet50", "external_def": {"uri": "/x.zip", "entrypoint": "unet"}},
         "data": {"img_sz": 128, "uri": "/chip", "augmentors": ["a"], "one": float("nan")},
@@ -263,7 +263,7 @@ def test_parameters_are_the_plain_values_that_people_tune(lab: Lab, tmp_path: Pa
     }
 
 
-def test_a_function_of_the_config_gives_other_parameters(lab: Lab, tmp_path: Path) -> None:
+def test_params_function_replaces_the_parameters(lab: Lab, tmp_path: Path) -> None:
     def rate(config: dict[str, Any]) -> dict[str, Any]:
         return {"lr": config["backend"]["solver"]["lr"]}
 
@@ -272,20 +272,22 @@ def test_a_function_of_the_config_gives_other_parameters(lab: Lab, tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("given", "message"),
     [
         ({"x": object()}, "the parameter 'x' is .*, which JSON cannot hold"),
-        (lambda _: 3, "params returned 3"),
-        ([1], r"params is \[1\]. Give a dict, or a function"),
+        (lambda _: 3, "params must return a dict .*, got 3"),
+        ([1], r"params must be a dict or a function of the config, got \[1\]"),
     ],
 )
-def test_wrong_parameters_adopt_nothing(lab: Lab, tmp_path: Path, given: Any, said: str) -> None:
-    with pytest.raises(SpecError, match=said):
+def test_invalid_parameters_adopt_nothing(
+    lab: Lab, tmp_path: Path, given: Any, message: str
+) -> None:
+    with pytest.raises(SpecError, match=message):
         lab.adopt(output(tmp_path / "out"), params=given)
     assert lab.runs().empty
 
 
-# What cannot be adopted
+# Outputs that cannot be adopted
 
 
 def not_evaluated(folder: Path) -> None:
@@ -316,52 +318,52 @@ def strange_scene(folder: Path) -> None:
 
 
 BAD = pytest.mark.parametrize(
-    ("break_it", "error", "said"),
+    ("break_it", "error", "message"),
     [
         (not_evaluated, NotFound, r"/bad has not been evaluated: it has no eval/\*/eval.json"),
         (cut_short, RecordBroken, r"/bad/pipeline-config.json is not whole JSON"),
-        (no_pipeline, RecordBroken, r"/bad/pipeline-config.json is no pipeline of Raster Vision"),
+        (no_pipeline, RecordBroken, r"/bad/pipeline-config.json is not a pipeline config"),
         (eval_cut_short, RecordBroken, r"bad/scores/validation_scenes/eval.json is not whole JSON"),
         (other_classes, RecordBroken, r"/bad: eval/.* has the classes \['a', 'b'\]"),
-        (strange_scene, RecordBroken, r"/bad is not as Raster Vision leaves it: KeyError"),
+        (strange_scene, RecordBroken, r"/bad is not valid output of Raster Vision: KeyError"),
     ],
 )
 
 
 @BAD
-def test_what_cannot_be_adopted_says_why(
+def test_error_explains_why_outputs_cannot_be_adopted(
     lab: Lab,
     tmp_path: Path,
     break_it: Callable[[Path], None],
     error: type[Exception],
-    said: str,
+    message: str,
 ) -> None:
     break_it(output(tmp_path / "many/bad"))
     for uri in (tmp_path / "many/bad", tmp_path / "many"):
-        with pytest.raises(error, match=said):
+        with pytest.raises(error, match=message):
             lab.adopt(uri)
-    assert lab.store.files() == []
+    assert [key for key, _ in lab.store.files()] == ["rvlab.json"]
 
 
 @BAD
-def test_among_many_it_is_left_out_with_a_warning(
+def test_invalid_outputs_among_several_are_left_out_with_a_warning(
     lab: Lab,
     tmp_path: Path,
     break_it: Callable[[Path], None],
     error: type[Exception],
-    said: str,
+    message: str,
 ) -> None:
     break_it(output(tmp_path / "many/bad"))
     output(tmp_path / "many/good")
-    with pytest.warns(UserWarning, match=f"{said}.* It is left out") as warned:
+    with pytest.warns(UserWarning, match=f"{message}.* This folder is left out") as warned:
         assert len(lab.adopt(tmp_path / "many")) == 1
     assert len(warned) == 1
     assert warned[0].filename == __file__
     assert lab.runs()["name"].tolist() == ["good"]
 
 
-def test_where_nothing_lies_is_told_by_its_address(lab: Lab, tmp_path: Path) -> None:
-    with pytest.raises(NotFound, match=f"There is no pipeline-config.json in {tmp_path}/none, nor"):
+def test_error_names_a_folder_without_outputs(lab: Lab, tmp_path: Path) -> None:
+    with pytest.raises(NotFound, match=f"No pipeline-config.json exists in {tmp_path}/none or"):
         lab.adopt(tmp_path / "none")
     assert not (tmp_path / "none").exists()
     for uri in ("http://host/out", "s3://bucket/../out", ""):
@@ -373,24 +375,24 @@ def test_where_nothing_lies_is_told_by_its_address(lab: Lab, tmp_path: Path) -> 
         lab.adopt(output(tmp_path / "out"), experiment="a/b")
 
 
-# Reading what was adopted
+# Reading adopted runs
 
 
-def test_the_config_of_an_ordinary_run_costs_one_get(
+def test_reading_the_config_of_an_ordinary_run_takes_one_get(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Run(lab.store.uri, "towns", "20261123-154201-4f2a9c")
     lab.store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri, "a": 1})
-    asked: list[str] = []
+    keys: list[str] = []
     get = Store.get
     monkeypatch.setattr(
-        Store, "get", lambda self, key, **limit: [asked.append(key), get(self, key, **limit)][1]
+        Store, "get", lambda self, key, **limit: [keys.append(key), get(self, key, **limit)][1]
     )
     assert outputs.read_config(lab.store, run)["a"] == 1
-    assert asked == [run.key("rv", "pipeline-config.json")]
+    assert keys == [run.key("rv", "pipeline-config.json")]
 
 
-def test_a_store_that_was_moved_has_its_configs_where_it_is_now(lab: Lab) -> None:
+def test_moved_store_finds_its_configs(lab: Lab) -> None:
     run = Run(lab.store.uri, "towns", "20261123-154201-4f2a9c")
     was = "s3://old/towns/20261123-154201-4f2a9c/rv"
     config = {"root_uri": was, "a": [f"{was}/x", f"{was}-y"], "b": {"c": was}, "d": 1}
@@ -400,7 +402,9 @@ def test_a_store_that_was_moved_has_its_configs_where_it_is_now(lab: Lab) -> Non
     assert outputs.read_config(lab.store, run) == expected
 
 
-def test_a_run_that_is_not_adopted_is_looked_for_nowhere_else(lab: Lab, tmp_path: Path) -> None:
+def test_run_that_was_not_adopted_is_read_from_its_own_folder_only(
+    lab: Lab, tmp_path: Path
+) -> None:
     (run,) = lab.adopt(output(tmp_path / "out"))
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "engine": "local"})
@@ -412,7 +416,9 @@ def test_a_run_that_is_not_adopted_is_looked_for_nowhere_else(lab: Lab, tmp_path
 
 
 @pytest.mark.parametrize("place", ["http://host/out", "s3://bucket/a/../b", "file+x://y", ""])
-def test_a_record_leads_nowhere_that_no_output_can_be(lab: Lab, tmp_path: Path, place: str) -> None:
+def test_record_with_an_invalid_outputs_uri_is_refused(
+    lab: Lab, tmp_path: Path, place: str
+) -> None:
     (run,) = lab.adopt(output(tmp_path / "out"))
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "places": {"root_uri": place}})
@@ -420,7 +426,7 @@ def test_a_record_leads_nowhere_that_no_output_can_be(lab: Lab, tmp_path: Path, 
         outputs.read_config(lab.store, run)
 
 
-def test_outputs_that_are_gone_are_told_where_they_were(lab: Lab, tmp_path: Path) -> None:
+def test_error_names_the_uri_of_deleted_outputs(lab: Lab, tmp_path: Path) -> None:
     folder = output(tmp_path / "out")
     (run,) = lab.adopt(folder)
     shutil.rmtree(folder)
@@ -447,7 +453,7 @@ def test_outputs_on_any_storage_are_adopted(
     assert lab.artifacts()["uri"].str.startswith("memory://adopted-from/").all()
 
 
-def test_what_lies_beside_a_store_in_its_bucket_is_reached_as_the_store_is() -> None:
+def test_outputs_in_the_bucket_of_a_store_use_its_access() -> None:
     access = S3Access("http://h:1", "the-key", "the-secret")
     register_store(Store("s3://a-bucket/lab", access))
     assert store_for_uri("s3://a-bucket/outputs/x").access is access

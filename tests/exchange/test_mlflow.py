@@ -1,4 +1,4 @@
-"""Runs go to a real MLflow and come back, through its database and through its server."""
+"""Round trips of runs through a real MLflow database and server."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # read when it is imported
+os.environ["MLFLOW_DISABLE_TELEMETRY"] = "true"  # MLflow reads it on import
 
 import mlflow
 from mlflow import MlflowClient
@@ -55,17 +55,17 @@ PARAMS: dict[str, Any] = {
 
 @pytest.fixture(scope="module")
 def empty_database(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Making the tables of MLflow takes seconds: once, and copied for each test."""
+    """An empty MLflow database, created once because that takes seconds, and copied per test."""
     path = tmp_path_factory.mktemp("mlflow") / "empty.db"
     with pytest.MonkeyPatch.context() as patch:
-        patch.chdir(path.parent)  # older ones make a folder mlruns where they are
+        patch.chdir(path.parent)  # older versions create mlruns in the working directory
         MlflowClient(tracking_uri=f"sqlite:///{path}").search_experiments()
     return path
 
 
 @pytest.fixture
 def uri(empty_database: Path, tmp_path: Path) -> str:
-    """An MLflow database of its own."""
+    """An MLflow database for one test."""
     (tmp_path / "mlflow.db").write_bytes(empty_database.read_bytes())
     return f"sqlite:///{tmp_path}/mlflow.db"
 
@@ -83,13 +83,13 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
 
 @pytest.fixture
 def other(tmp_path: Path) -> Lab:
-    """Somebody else's lab, with a store of its own."""
+    """Another user's lab with its own store."""
     return Lab(tmp_path / "other")
 
 
 @dataclass(frozen=True)
 class Logged:
-    """Makes runs in MLflow, as somebody's training script does."""
+    """Logger of MLflow runs, like a user's training script."""
 
     client: MlflowClient
 
@@ -142,7 +142,7 @@ def records(lab: Lab) -> dict[str, bytes]:
     return {key: lab.store.get(key) for key, _ in lab.store.files()}
 
 
-def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
+def test_imported_run_has_typed_parameters_metrics_and_times(
     lab: Lab, logged: Logged, uri: str
 ) -> None:
     logged.run(
@@ -156,8 +156,8 @@ def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
     )
     (run,) = lab.from_mlflow(uri)
     row = lab.runs().loc[run.id]
-    told = ["name", "experiment", "state", "engine", "recipe", "seed", "commit", "user"]
-    assert [row[name] for name in told] == [
+    columns = ["name", "experiment", "state", "engine", "recipe", "seed", "commit", "user"]
+    assert [row[name] for name in columns] == [
         *["steady-owl-7", "towns", "succeeded", "mlflow", "train_towns", 0, "abc123", "ada"]
     ]
     assert row["started"] == pd.Timestamp(START, unit="ms", tz="UTC")
@@ -167,7 +167,7 @@ def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
     expected = {"arch": "resnet18", "augment": True, "epochs": 8, "lr": 0.001, "w": None}
     assert params == expected
     assert type(params["epochs"]) is int
-    # A metric that ended in NaN is in no row, since JSON has none; its history shows it.
+    # JSON has no NaN, so a metric that ended in NaN is in the history only.
     assert row.filter(like="metrics.").to_dict() == {
         "metrics.size": 7.0,
         "metrics.val/f1 macro": 0.75,
@@ -192,13 +192,13 @@ def test_a_run_of_mlflow_becomes_a_row_with_typed_parameters_metrics_and_times(
         *[(same, same) for same in ("", " 5", "1_000", "(1, 2)", '"x"', '["\\ud800"]', "[" * 5000)],
     ],
 )  # fmt: skip
-def test_a_parameter_gets_the_type_that_its_text_shows(text: str, value: object) -> None:
+def test_parameter_is_parsed_from_its_text(text: str, value: object) -> None:
     assert parse_param(text) == value
     assert type(parse_param(text)) is type(value)
 
 
 @pytest.mark.parametrize("value", PARAMS.values(), ids=PARAMS.keys())
-def test_a_parameter_comes_back_as_it_went(value: object) -> None:
+def test_parameter_survives_a_round_trip(value: object) -> None:
     assert parse_param(format_param(value), quoted=True) == value
     assert type(parse_param(format_param(value), quoted=True)) is type(value)
 
@@ -212,11 +212,11 @@ def test_a_parameter_comes_back_as_it_went(value: object) -> None:
         ("日本", "mlflow"),
     ],
 )
-def test_an_experiment_of_any_name_finds_a_place(name: str, taken: str) -> None:
+def test_experiment_name_is_converted_to_a_valid_key(name: str, taken: str) -> None:
     assert key_safe_name(name) == taken
 
 
-def test_importing_twice_gives_the_same_runs_and_writes_nothing(
+def test_second_import_returns_the_same_runs_and_writes_nothing(
     lab: Lab, logged: Logged, uri: str
 ) -> None:
     logged.run("my towns", metrics={"loss": [1.0, 0.5]}, tags={"team": "roads"})
@@ -225,11 +225,11 @@ def test_importing_twice_gives_the_same_runs_and_writes_nothing(
     before = records(lab)
     assert lab.from_mlflow(uri) == first
     assert records(lab) == before
-    assert [run.experiment for run in first] == ["other", "my-towns"]  # the oldest first
+    assert [run.experiment for run in first] == ["other", "my-towns"]  # oldest first
     assert lab.from_mlflow(uri, experiments=["my towns"], experiment="mine")[0].id == first[1].id
 
 
-def test_an_import_that_broke_off_is_made_whole(
+def test_interrupted_import_is_completed(
     lab: Lab, logged: Logged, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged.run(metrics={"loss": [1.0, 0.5]}, tags={"team": "roads"})
@@ -244,20 +244,20 @@ def test_an_import_that_broke_off_is_made_whole(
     assert len(lab.store.files(f"{run.experiment}/annotations/")) == 1
 
 
-def test_states_are_translated_and_runs_that_go_on_or_were_deleted_are_left_out(
+def test_states_are_converted_and_active_or_deleted_runs_are_left_out(
     lab: Lab, logged: Logged, client: MlflowClient, uri: str
 ) -> None:
     for number, status in enumerate(["FINISHED", "FAILED", "KILLED", None, None]):
         logged.run(status=status, start=START + 1000 * number)
     client.delete_run(logged.run())
-    logged.run("gone")
-    client.delete_experiment(client.get_experiment_by_name("gone").experiment_id)
+    logged.run("deleted")
+    client.delete_experiment(client.get_experiment_by_name("deleted").experiment_id)
     with pytest.warns(UserWarning, match="2 of MLflow's runs have not ended and are left out"):
         runs = lab.from_mlflow(uri)
     assert lab.runs(runs)["state"].tolist() == ["succeeded", "failed", "cancelled"]
 
 
-def test_a_child_knows_its_parent(lab: Lab, logged: Logged, uri: str) -> None:
+def test_imported_child_run_has_its_parent(lab: Lab, logged: Logged, uri: str) -> None:
     parent = logged.run("parents")
     logged.run(start=START + 1000, tags={"mlflow.parentRunId": parent})
     logged.run(start=START + 2000, tags={"mlflow.parentRunId": "0" * 32})
@@ -267,19 +267,21 @@ def test_a_child_knows_its_parent(lab: Lab, logged: Logged, uri: str) -> None:
     assert lab.runs().loc[child.id, "parent"] == imported.id
 
 
-def test_tags_and_the_note_come_as_the_first_edit(lab: Lab, logged: Logged, uri: str) -> None:
+def test_tags_and_note_are_imported_as_the_first_annotation(
+    lab: Lab, logged: Logged, uri: str
+) -> None:
     tags = {"team": "roads", "long": "x" * 200, "mlflow.note.content": "Rerun.\nBetter data."}
     logged.run(tags=tags)
     (run,) = lab.from_mlflow(uri)
     row = lab.runs().loc[run.id]
     assert row["tags"] == f"long={'x' * 95}, team=roads"
     assert row["note"] == "Rerun.\nBetter data."
-    lab.tag(run, "kept", remove="team=roads")
+    lab.tag(run, "good", remove="team=roads")
     lab.from_mlflow(uri)
-    assert lab.runs().loc[run.id, "tags"] == f"kept, long={'x' * 95}"
+    assert lab.runs().loc[run.id, "tags"] == f"good, long={'x' * 95}"
 
 
-def test_a_metric_called_epoch_does_not_hide_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
+def test_metric_named_epoch_does_not_replace_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
     logged.run(metrics={"epoch": [0.0, 0.0, 1.0], "rate": [3.0, 2.0], "high": [1.0, float("inf")]})
     (run,) = lab.from_mlflow(uri)
     table = history(lab, run)
@@ -290,7 +292,7 @@ def test_a_metric_called_epoch_does_not_hide_the_steps(lab: Lab, logged: Logged,
 
 
 def round_trip(lab: Lab, other: Lab, uri: str) -> None:
-    """Three runs, through MLflow, into another lab's store."""
+    """Send three runs through MLflow into another lab's store and compare the tables."""
     made = Made(lab.store)
     metrics = {"f1": 0.75, "f1.building": 0.5, "mean_iou": 0.25}
     first = made.ended(PARAMS, metrics, seed=3, sweep="s1", commit="abc", name="lr=0.001")
@@ -326,13 +328,13 @@ def round_trip(lab: Lab, other: Lab, uri: str) -> None:
     again = lab.to_mlflow(tracking_uri=uri)
     assert again["mlflow_run"].tolist() == sent["mlflow_run"].tolist()
     assert not again["sent"].any()
-    assert lab.from_mlflow(uri) == []  # they are all still here
-    back = other.to_mlflow(tracking_uri=uri)  # and MLflow has them all
+    assert lab.from_mlflow(uri) == []  # all runs are still in this store
+    back = other.to_mlflow(tracking_uri=uri)  # MLflow already has them
     assert back["mlflow_run"].tolist() == sent["mlflow_run"].tolist()
     assert not back["sent"].any()
 
 
-def test_runs_that_go_through_a_database_come_out_the_same(lab: Lab, other: Lab, uri: str) -> None:
+def test_runs_survive_a_round_trip_through_a_database(lab: Lab, other: Lab, uri: str) -> None:
     before = mlflow.get_tracking_uri()
     round_trip(lab, other, uri)
     assert (mlflow.get_tracking_uri(), mlflow.active_run()) == (before, None)
@@ -340,7 +342,7 @@ def test_runs_that_go_through_a_database_come_out_the_same(lab: Lab, other: Lab,
 
 @pytest.fixture(scope="module")
 def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """A real MLflow server, in a process group of its own."""
+    """A real MLflow server in its own process group."""
     folder = tmp_path_factory.mktemp("server")
     (folder / "server.db").write_bytes(empty_database.read_bytes())
     with socket.socket() as free:
@@ -373,11 +375,11 @@ def server(empty_database: Path, tmp_path_factory: pytest.TempPathFactory) -> It
             process.wait(20)
 
 
-def test_runs_that_go_through_a_server_come_out_the_same(lab: Lab, other: Lab, server: str) -> None:
+def test_runs_survive_a_round_trip_through_a_server(lab: Lab, other: Lab, server: str) -> None:
     round_trip(lab, other, server)
 
 
-def test_a_server_that_is_dead_is_told_at_once(lab: Lab) -> None:
+def test_unreachable_server_raises_quickly(lab: Lab) -> None:
     Made(lab.store).ended()
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -386,26 +388,28 @@ def test_a_server_that_is_dead_is_told_at_once(lab: Lab) -> None:
     for scheme in ("http", "postgresql"):
         dead = f"{scheme}://ada:hush@127.0.0.1:{port}"
         for call in (lab.from_mlflow, lambda uri: lab.to_mlflow(tracking_uri=uri)):
-            with pytest.raises(StoreUnreachable, match="Nobody answers at MLflow") as caught:
+            with pytest.raises(StoreUnreachable, match="MLflow does not answer at") as caught:
                 call(dead)
             assert "hush" not in str(caught.value)
-            assert caught.value.__cause__ is None  # it would tell the password
-    assert time.monotonic() - start < 120  # the client by itself tries for longer
+            assert caught.value.__cause__ is None  # it would show the password
+    assert time.monotonic() - start < 120  # the client alone would retry for longer
 
 
-def test_a_database_without_its_driver_names_what_is_missing(lab: Lab) -> None:
+def test_error_names_a_missing_database_driver(lab: Lab) -> None:
     with socket.create_server(("127.0.0.1", 0)) as there:
         address = f"postgresql+psycopg://ada:hush@127.0.0.1:{there.getsockname()[1]}/x"
         with pytest.raises(
             MissingExtra, match=r"cannot reach postgresql.* No module named"
-        ) as told:
+        ) as caught:
             lab.from_mlflow(address)
-    assert "hush" not in str(told.value)
+    assert "hush" not in str(caught.value)
 
 
-def test_what_mlflow_refuses_is_told_in_one_sentence(lab: Lab, uri: str, tmp_path: Path) -> None:
+def test_errors_of_mlflow_are_translated_to_one_sentence(
+    lab: Lab, uri: str, tmp_path: Path
+) -> None:
     (tmp_path / "bad.db").write_text("This is no database, and long enough to be looked at.")
-    with pytest.raises(NotFound, match=r"There is no MLflow database .*none\.db"):
+    with pytest.raises(NotFound, match=r"The MLflow database .*none\.db"):
         lab.from_mlflow(f"sqlite:///{tmp_path}/none.db")
     assert not (tmp_path / "none.db").exists()
     with pytest.raises(StoreError, match=r"bad\.db refused: .* file is not a database"):
@@ -419,7 +423,7 @@ def test_what_mlflow_refuses_is_told_in_one_sentence(lab: Lab, uri: str, tmp_pat
         lab.from_mlflow("nonsense://x")
 
 
-def test_the_address_is_by_default_the_one_that_mlflow_has(
+def test_default_tracking_uri_is_that_of_mlflow(
     lab: Lab, logged: Logged, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     logged.run()
@@ -427,7 +431,9 @@ def test_the_address_is_by_default_the_one_that_mlflow_has(
     assert len(lab.from_mlflow()) == 1
 
 
-def test_without_mlflow_the_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_names_the_extra_if_mlflow_is_missing(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "mlflow", None)
     with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[mlflow\]'"):
         lab.from_mlflow("sqlite:///x.db")
@@ -435,7 +441,7 @@ def test_without_mlflow_the_extra_is_named(lab: Lab, monkeypatch: pytest.MonkeyP
         lab.to_mlflow(tracking_uri="sqlite:///x.db")
 
 
-def test_mlflow_is_told_what_the_run_was_and_where_it_lies(
+def test_copy_in_mlflow_has_the_fields_and_the_uri_of_the_run(
     lab: Lab, client: MlflowClient, uri: str
 ) -> None:
     made = Made(lab.store)
@@ -465,7 +471,7 @@ def test_mlflow_is_told_what_the_run_was_and_where_it_lies(
     assert tags["rvlab.parent"] == parent.id
 
 
-def test_a_copy_that_broke_off_is_made_whole_and_not_a_second_one(
+def test_interrupted_copy_is_completed_and_not_duplicated(
     lab: Lab, client: MlflowClient, uri: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Made(lab.store).ended({"lr": 0.5}, {"f1": 0.5})
@@ -482,8 +488,8 @@ def test_a_copy_that_broke_off_is_made_whole_and_not_a_second_one(
     assert found[0].data.metrics == {"f1": 0.5, "loss": 2499.0}
 
 
-def test_sparse_history_stays_sparse(lab: Lab, client: MlflowClient, uri: str) -> None:
-    """A metric of every tenth step is not NaN at the others, nor known at the last."""
+def test_sparse_history_remains_sparse(lab: Lab, client: MlflowClient, uri: str) -> None:
+    """A metric of every tenth step has no value at the others."""
     run = Made(lab.store).ended(metrics={"val": 0.5})
     put_history(lab, run, {"epoch": [0, 1, 2], "val": [0.25, 0.5, None], "loss": [3.0, 2.0, 1.0]})
     copy = lab.to_mlflow(run, uri).loc[run.id, "mlflow_run"]
@@ -493,7 +499,7 @@ def test_sparse_history_stays_sparse(lab: Lab, client: MlflowClient, uri: str) -
     ]
 
 
-def test_runs_that_go_on_are_left_out_and_counted(lab: Lab, uri: str) -> None:
+def test_active_runs_are_left_out_and_counted(lab: Lab, uri: str) -> None:
     made = Made(lab.store)
     run = made.ended()
     made.running()
@@ -503,23 +509,23 @@ def test_runs_that_go_on_are_left_out_and_counted(lab: Lab, uri: str) -> None:
     assert sent.index.tolist() == [run.id]
 
 
-def test_a_store_without_runs_sends_nothing(lab: Lab, uri: str) -> None:
+def test_export_of_an_empty_store_sends_nothing(lab: Lab, uri: str) -> None:
     sent = lab.to_mlflow(tracking_uri=uri)
     assert sent.empty
     assert sent.dtypes.astype(str).to_dict() == {"mlflow_run": "string", "sent": "bool"}
 
 
-def test_a_parameter_that_is_too_long_is_cut_with_a_word(
+def test_long_parameter_is_truncated_with_a_warning(
     lab: Lab, client: MlflowClient, uri: str
 ) -> None:
     run = Made(lab.store).ended({"notes": "x" * 7000})
-    with pytest.warns(UserWarning, match="longer than the 6000 characters .* cut there: notes"):
+    with pytest.warns(UserWarning, match="longer than the 6000 characters .* truncated: notes"):
         sent = lab.to_mlflow(run, uri)
     copy = client.get_run(sent.loc[run.id, "mlflow_run"])
     assert copy.data.params == {"notes": "x" * 6000}
 
 
-def test_names_that_mlflow_refuses_become_acceptable(
+def test_names_are_converted_to_names_that_mlflow_accepts(
     lab: Lab, client: MlflowClient, uri: str
 ) -> None:
     names = ["f1.a (b)", "f1.a [b]", "a//b", "../a", ".", "/", "a:b", "größe m²", "x" * 300, "f1"]
@@ -541,7 +547,7 @@ def test_names_that_mlflow_refuses_become_acceptable(
     assert set(copy.data.metrics) == set(copy.data.params) == set(mlflow_names(names).values())
 
 
-def test_an_experiment_that_was_deleted_in_mlflow_is_told(
+def test_export_to_a_deleted_mlflow_experiment_raises(
     lab: Lab, client: MlflowClient, uri: str
 ) -> None:
     run = Made(lab.store).ended()
@@ -550,13 +556,13 @@ def test_an_experiment_that_was_deleted_in_mlflow_is_told(
         lab.to_mlflow(run, uri)
 
 
-def test_a_copy_that_was_deleted_in_mlflow_is_sent_again(
+def test_copy_deleted_in_mlflow_is_sent_again(
     lab: Lab, other: Lab, client: MlflowClient, uri: str
 ) -> None:
     run = Made(lab.store).ended()
     first = lab.to_mlflow(run, uri).loc[run.id, "mlflow_run"]
     client.delete_run(first)
     assert lab.to_mlflow(run, uri).loc[run.id].tolist() != [first, False]
-    lab.delete(run, confirm=run.id)  # and a run that is no longer here is taken back
+    lab.delete(run, confirm=run.id)  # a deleted run is imported again
     (back,) = lab.from_mlflow(uri)
     assert lab.runs().loc[back.id, "recipe"] == "synthetic_town"

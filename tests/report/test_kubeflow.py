@@ -1,4 +1,4 @@
-"""What the pipeline's last step hands to Kubeflow: real artifacts of kfp's, really trained runs."""
+"""Outputs of the pipeline's last step, with real kfp artifacts and trained runs."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ VOID = {"meta", "img"}
 
 @dataclass
 class Outputs:
-    """The artifacts as the step gets them, and what is in them afterwards."""
+    """The step's artifacts and their contents."""
 
     metrics: dsl.Metrics
     confusion: dsl.ClassificationMetrics
@@ -58,7 +58,7 @@ class Outputs:
 
 
 class Tags(HTMLParser):
-    """Every tag with its attributes, the text outside of them, and whether tags are closed."""
+    """A parser that collects tags with their attributes, text and unclosed tags."""
 
     def __init__(self, html: str) -> None:
         super().__init__()
@@ -79,7 +79,7 @@ class Tags(HTMLParser):
         self.text += data
 
     def images(self) -> list[Image.Image]:
-        """The pictures, decoded."""
+        """Decode the embedded pictures."""
         out: list[Image.Image] = []
         for tag, attributes in self.tags:
             if tag == "img":
@@ -108,19 +108,19 @@ def first(trained: Trained, tmp_path_factory: pytest.TempPathFactory) -> Outputs
 
 @dataclass
 class Copy:
-    """A run's records in a folder, where a test may change them."""
+    """A copy of a run's records in a local folder, for tests that change them."""
 
     store: Store
     run: Run
 
     def change(self, *key: str, old: str, new: str) -> None:
-        """Replace words of a record."""
-        whole = self.store.get(self.run.key(*key)).decode()
-        assert old in whole
-        self.store.put(self.run.key(*key), whole.replace(old, new).encode())
+        """Replace text in a record."""
+        text = self.store.get(self.run.key(*key)).decode()
+        assert old in text
+        self.store.put(self.run.key(*key), text.replace(old, new).encode())
 
     def record(self, **changes: Any) -> None:
-        """Replace parts of the record that ended it."""
+        """Replace fields of the end record."""
         end = self.store.get_json(self.run.end_key)
         self.store.put_json(self.run.end_key, {**end, **changes})
 
@@ -131,7 +131,7 @@ class Copy:
         self.store.put(self.run.key("tables", f"{name}.parquet"), data.getvalue())
 
     def read(self, name: str) -> pd.DataFrame:
-        """A table as it lies there."""
+        """Read a table of the copy."""
         data = self.store.get(self.run.key("tables", f"{name}.parquet"))
         return pq.read_table(io.BytesIO(data)).to_pandas()
 
@@ -144,7 +144,9 @@ def copy(trained: Trained, tmp_path: Path) -> Copy:
     return Copy(store, Run(store.uri, run.experiment, run.id))
 
 
-def test_metrics_are_those_of_the_table_of_runs(trained: Trained, first: Outputs) -> None:
+def test_kubeflow_metrics_equal_those_of_the_table_of_runs(
+    trained: Trained, first: Outputs
+) -> None:
     row = trained.row("first")
     shown = row[[c for c in row.index if c.startswith("metrics.")]].dropna()
     wanted = {name.removeprefix("metrics."): value for name, value in shown.items()}
@@ -153,51 +155,51 @@ def test_metrics_are_those_of_the_table_of_runs(trained: Trained, first: Outputs
     assert {"f1", "mean_iou", "f1.building", "test.f1"} <= set(wanted)
 
 
-def test_what_kubeflow_keeps_is_json_of_its_own_kind(first: Outputs) -> None:
+def test_artifact_metadata_is_valid_json_and_protobuf(first: Outputs) -> None:
     for artifact in (first.metrics, first.confusion):
         json.dumps(artifact.metadata, allow_nan=False)
         json_format.ParseDict(artifact.metadata, struct_pb2.Struct())
 
 
-def test_the_matrix_has_truth_in_its_rows(trained: Trained, first: Outputs) -> None:
+def test_confusion_matrix_has_truth_in_rows(trained: Trained, first: Outputs) -> None:
     found = first.confusion.metadata["confusionMatrix"]
     names = [one["displayName"] for one in found["annotationSpecs"]]
     assert names == ["background", "building", "road"]
     table = trained.lab.confusion(trained.runs["first"])
-    part = table[(table["group"] == "validation") & table["scene"].isna()]
-    wide = part.pivot(index="truth", columns="prediction", values="count")
+    overall = table[(table["group"] == "validation") & table["scene"].isna()]
+    wide = overall.pivot(index="truth", columns="prediction", values="count")
     rows = [one["row"] for one in found["rows"]]
     assert rows == wide.loc[names, names].to_numpy().tolist()
     assert rows != [list(column) for column in zip(*rows, strict=True)]
     evals = trained.lab.evals(trained.runs["first"])
-    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
-    support = whole[whole["metric"] == "truth_count"].set_index("class")["value"]
+    overall = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    support = overall[overall["metric"] == "truth_count"].set_index("class")["value"]
     assert [sum(row) for row in rows] == support[names].tolist()
 
 
-def test_markdown_has_the_tables(trained: Trained, first: Outputs) -> None:
+def test_markdown_contains_the_tables(trained: Trained, first: Outputs) -> None:
     row, evals = trained.row("first"), trained.lab.evals(trained.runs["first"])
     assert f"| f1 | {row['metrics.f1']:.3f} |" in first.markdown
     assert f"eval\\_set {row['eval_set']}" in first.markdown
     assert "| epochs | 2 |" in first.markdown
     assert escape_markdown(trained.runs["first"].uri) in first.markdown
-    whole = evals[(evals["group"] == "validation") & evals["scene"].isna()]
-    of = whole[whole["class"] == "building"].set_index("metric")["value"]
+    overall = evals[(evals["group"] == "validation") & evals["scene"].isna()]
+    of = overall[overall["class"] == "building"].set_index("metric")["value"]
     numbers = " | ".join(f"{of[m]:.3f}" for m in ("precision", "recall", "f1", "iou"))
     assert f"| building | {numbers} | {of['truth_count']:,.0f} |" in first.markdown
     for line in first.markdown.splitlines():
         assert line.count("|") in (0, 3, 7)
 
 
-def test_the_two_lines_open_the_run(copy: Copy) -> None:
+def test_lines_in_the_report_open_the_run(copy: Copy) -> None:
     names: dict[str, Any] = {}
     first, second = load_run_summary(copy.run).open_lines
     assert f"    {first}\n    {second}\n" in markdown(load_run_summary(copy.run))
-    exec(first, names)  # noqa: S102  our own lines
-    assert isinstance(eval(second, names), Figure)  # noqa: S307  our own lines
+    exec(first, names)  # noqa: S102  rvlab's own lines
+    assert isinstance(eval(second, names), Figure)  # noqa: S307  rvlab's own lines
 
 
-def test_the_page_needs_nothing_else(trained: Trained, first: Outputs) -> None:
+def test_page_is_self_contained(trained: Trained, first: Outputs) -> None:
     found = Tags(first.html)
     assert found.open == []
     assert not {"script", "link", "iframe", "object", "base", "form", "a"} & {
@@ -214,7 +216,7 @@ def test_the_page_needs_nothing_else(trained: Trained, first: Outputs) -> None:
         assert f"{value:.3f}" in found.text
 
 
-def test_the_page_has_the_grid_the_matrix_and_the_curves(first: Outputs) -> None:
+def test_page_shows_predictions_matrix_and_curves(first: Outputs) -> None:
     found = Tags(first.html)
     assert [image.format for image in found.images()] == ["PNG"] * 3
     grid, matrix, curves = found.images()
@@ -224,10 +226,10 @@ def test_the_page_has_the_grid_the_matrix_and_the_curves(first: Outputs) -> None
     for image in (grid, matrix, curves):
         colors = image.convert("RGB").resize((200, 200), Image.Resampling.NEAREST).getcolors(40_000)
         assert colors is not None
-        assert len(colors) > 10  # nothing is blank
+        assert len(colors) > 10  # the picture is not blank
 
 
-def test_the_worst_scenes_come_first(trained: Trained) -> None:
+def test_worst_scenes_are_first(trained: Trained) -> None:
     found = load_run_summary(trained.runs["first"])
     evals = trained.lab.evals(trained.runs["first"])
     part = evals[(evals["group"] == "validation") & evals["class"].isna()]
@@ -237,15 +239,15 @@ def test_the_worst_scenes_come_first(trained: Trained) -> None:
     assert f"The 1 worst of the {len(f1)} scenes" in render_page(trained.runs["first"], scenes=1)
 
 
-def test_a_page_is_of_a_run_its_uri_or_its_row(trained: Trained) -> None:
+def test_page_accepts_a_run_its_uri_or_its_row(trained: Trained) -> None:
     run = trained.runs["no chips"]
     pages = {render_page(one) for one in (run, run.uri, trained.row("no chips"))}
     assert len(pages) == 1
-    with pytest.raises(SpecError, match="is to be one run; these are 6"):
+    with pytest.raises(SpecError, match="must be one run, got 6"):
         render_page(trained.table)
 
 
-def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
+def test_hostile_text_is_escaped(copy: Copy, tmp_path: Path) -> None:
     end = copy.store.get_json(copy.run.end_key)
     spec = {**end["spec"], "name": HOSTILE, "params": {"lr": HOSTILE, HOSTILE: ["<b>", 1]}}
     copy.record(spec=spec, error=HOSTILE, metrics={**end["metrics"], f"f1.{HOSTILE}": 0.5})
@@ -256,7 +258,7 @@ def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
     out = emitted(copy.run.uri, tmp_path)
     found = Tags(out.html)
     assert "script" not in {tag for tag, _ in found.tags}
-    assert "b" in {tag for tag, _ in found.tags}  # our own
+    assert "b" in {tag for tag, _ in found.tags}  # from the template
     assert found.text.count(HOSTILE) >= 5
     assert "<" not in out.markdown
     assert "`x`" not in out.markdown
@@ -268,13 +270,13 @@ def test_hostile_words_stay_words(copy: Copy, tmp_path: Path) -> None:
     assert {"displayName": HOSTILE} in out.confusion.metadata["confusionMatrix"]["annotationSpecs"]
 
 
-def test_pictures_that_cannot_be_read_are_a_sentence(
+def test_unreadable_predictions_are_replaced_by_the_reason(
     copy: Copy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     config = copy.store.get_json(copy.run.key("rv", "pipeline-config.json"))
     for one in config["dataset"]["validation_scenes"]:
-        one["raster_source"]["uris"] = [str(tmp_path / "gone" / f"{one['id']}.tif")]
-        one["label_source"]["raster_source"]["uris"] = str(tmp_path / "gone.tif")
+        one["raster_source"]["uris"] = [str(tmp_path / "missing" / f"{one['id']}.tif")]
+        one["label_source"]["raster_source"]["uris"] = str(tmp_path / "missing.tif")
     copy.store.put_json(copy.run.key("rv", "pipeline-config.json"), config)
     for folder in (("rv", "predict"), ("copies",)):
         copy.store.delete([key for key, _ in copy.store.files(copy.run.key(*folder))])
@@ -282,24 +284,22 @@ def test_pictures_that_cannot_be_read_are_a_sentence(
     found = Tags(out.html)
     assert len(found.images()) == 2
     assert "The predictions could not be drawn: " in found.text
-    assert f"{tmp_path}/gone" in found.text.replace(" ", "")
+    assert f"{tmp_path}/missing" in found.text.replace(" ", "")
     assert "Traceback" in capsys.readouterr().err
     assert out.metrics.metadata["f1"] > 0
 
 
-def test_one_picture_that_cannot_be_read_says_so_beside_the_others(
-    copy: Copy, tmp_path: Path
-) -> None:
+def test_one_unreadable_prediction_does_not_hide_the_others(copy: Copy, tmp_path: Path) -> None:
     scene = load_run_summary(copy.run).scenes[0][0]
     for folder in (("rv", "predict"), ("copies",)):
         copy.store.delete([copy.run.key(*folder, scene, "labels.tif")])
     assert len(Tags(emitted(copy.run.uri, tmp_path).html).images()) == 3
 
 
-def test_any_error_of_a_picture_is_told_and_not_raised(
+def test_errors_of_pictures_are_reported_and_not_raised(
     copy: Copy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evals = copy.read("evals")  # a scene that no config has, and mathematics that is none
+    evals = copy.read("evals")  # with an unknown scene, and below an invalid formula
     copy.table("evals", evals.replace({"scene": {"validation-0": "lost"}}))
     broken = "$\\frac{$"
     confusion = copy.read("confusion")
@@ -312,7 +312,7 @@ def test_any_error_of_a_picture_is_told_and_not_raised(
     assert capsys.readouterr().err.count("Traceback") >= 2
 
 
-def test_a_run_whose_records_are_broken_still_has_its_outputs(copy: Copy, tmp_path: Path) -> None:
+def test_run_with_broken_records_has_outputs(copy: Copy, tmp_path: Path) -> None:
     copy.store.put(copy.run.end_key, b"no json")
     out = emitted(copy.run.uri, tmp_path)
     assert out.metrics.metadata == {}
@@ -320,21 +320,21 @@ def test_a_run_whose_records_are_broken_still_has_its_outputs(copy: Copy, tmp_pa
     assert copy.run.end_key in Tags(out.html).text
 
 
-def test_a_store_that_does_not_answer_is_told(
+def test_unreachable_store_is_reported_in_the_outputs(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuses(run: Run) -> None:
-        raise ConnectionError(f"nobody at <{run.store}>")
+        raise ConnectionError(f"no answer from <{run.store}>")
 
     monkeypatch.setattr("rvlab.report.kubeflow.load_run_summary", refuses)
     out = emitted("s3://bucket/store/town/20261123-154201-4f2a9c", tmp_path)
-    said = "The run could not be read: ConnectionError: nobody at <s3://bucket/store>"
-    assert said in Tags(out.html).text
-    assert escape_markdown(said) in out.markdown
+    message = "The run could not be read: ConnectionError: no answer from <s3://bucket/store>"
+    assert message in Tags(out.html).text
+    assert escape_markdown(message) in out.markdown
     assert "Traceback" in capsys.readouterr().err
 
 
-def test_a_run_without_evaluation(trained: Trained, tmp_path: Path) -> None:
+def test_report_of_a_run_without_evaluation(trained: Trained, tmp_path: Path) -> None:
     out = emitted(trained.runs["train fails"].uri, tmp_path)
     assert out.confusion.metadata == {}
     assert set(out.metrics.metadata) <= {"train_s", "peak_mb"}
@@ -345,7 +345,7 @@ def test_a_run_without_evaluation(trained: Trained, tmp_path: Path) -> None:
     assert str(trained.row("train fails")["error"]) in found.text
 
 
-def test_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path) -> None:
+def test_report_of_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path) -> None:
     item = {"class_id": 0, "class_name": "tree", "true_pos": 6, "false_pos": 2, "false_neg": 4}
     average = {"class_name": "average", "metrics": {"f1": 0.6, "precision": 0.7, "recall": None}}
     raw = {"overall": [item, average], "per_scene": {"validation-0": [item, average]}}
@@ -366,14 +366,14 @@ def test_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path) -> None:
 
 
 def called_null(copy: Copy) -> None:
-    """The run with a background that bears the name of pixels without a label."""
+    """Rename the background of a run to null, like the class of unlabelled pixels."""
     names = {"background": "null"}
     copy.table("evals", copy.read("evals").replace({"class": names}))
     confusion = copy.read("confusion")
     copy.table("confusion", confusion.replace({"truth": names, "prediction": names}))
 
 
-def test_a_class_of_its_own_named_null_is_in_the_matrix(copy: Copy) -> None:
+def test_user_class_named_null_is_in_the_matrix(copy: Copy) -> None:
     called_null(copy)
     found = load_run_summary(copy.run)
     assert found.matrix is not None
@@ -381,29 +381,29 @@ def test_a_class_of_its_own_named_null_is_in_the_matrix(copy: Copy) -> None:
     assert found.missed_as_null == 0
 
 
-def test_pixels_without_a_label_are_in_no_matrix_and_what_is_missed_so_is_told(
+def test_unlabelled_pixels_are_not_in_the_matrix_and_their_false_negatives_are_reported(
     copy: Copy, tmp_path: Path
 ) -> None:
     called_null(copy)
-    evals = copy.read("evals")  # the class of pixels without a label has counts and no metric
+    evals = copy.read("evals")  # the class of unlabelled pixels has counts but no metric
     only_counted = evals["metric"].isin(["truth_count", "prediction_count"])
     copy.table("evals", evals[(evals["class"] != "null") | only_counted])
     confusion = copy.read("confusion")
-    whole = confusion[(confusion["group"] == "validation") & confusion["scene"].isna()]
-    wide = whole.pivot(index="truth", columns="prediction", values="count")
-    lost = wide.loc[["building", "road"], "null"].sum()
-    assert lost > 0
+    overall = confusion[(confusion["group"] == "validation") & confusion["scene"].isna()]
+    wide = overall.pivot(index="truth", columns="prediction", values="count")
+    as_null = wide.loc[["building", "road"], "null"].sum()
+    assert as_null > 0
     out = emitted(copy.run.uri, tmp_path)
     names = ["building", "road"]
     found = out.confusion.metadata["confusionMatrix"]
     assert [one["displayName"] for one in found["annotationSpecs"]] == names
     assert [one["row"] for one in found["rows"]] == wide.loc[names, names].to_numpy().tolist()
-    assert f"{lost:,} labelled pixels were predicted as `null`" in out.markdown
-    assert f"{lost:,} labelled pixels were predicted as null" in out.html
+    assert f"{as_null:,} labelled pixels were predicted as `null`" in out.markdown
+    assert f"{as_null:,} labelled pixels were predicted as null" in out.html
     assert "| null |" not in out.markdown
 
 
-def test_pictures_leave_matplotlib_as_it_is(
+def test_pictures_do_not_change_matplotlib_settings(
     trained: Trained, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(mpl.rcParams, "savefig.transparent", True)
@@ -417,27 +417,27 @@ def test_pictures_leave_matplotlib_as_it_is(
     assert Tags(html).images()[0].convert("RGBA").getpixel((0, 0)) == (255, 255, 255, 255)
 
 
-def test_a_picture_is_drawn_coarser_until_it_is_small_enough(copy: Copy) -> None:
-    whole = pictures.predictions_picture(load_run_summary(copy.run), scenes=2, most_bytes=10**7)
-    assert whole.png is not None
-    less = pictures.predictions_picture(
-        load_run_summary(copy.run), scenes=2, most_bytes=len(whole.png) - 1
+def test_picture_resolution_is_reduced_to_the_size_limit(copy: Copy) -> None:
+    fine = pictures.predictions_picture(load_run_summary(copy.run), scenes=2, most_bytes=10**7)
+    assert fine.png is not None
+    coarse = pictures.predictions_picture(
+        load_run_summary(copy.run), scenes=2, most_bytes=len(fine.png) - 1
     )
-    assert less.png is not None
-    assert len(less.png) < len(whole.png)
-    assert (less.width, less.height) == pytest.approx((whole.width, whole.height), abs=2)
+    assert coarse.png is not None
+    assert len(coarse.png) < len(fine.png)
+    assert (coarse.width, coarse.height) == pytest.approx((fine.width, fine.height), abs=2)
     none = pictures.predictions_picture(load_run_summary(copy.run), scenes=2, most_bytes=1000)
     assert none.png is None
     assert none.words.startswith("The predictions would take more than")
 
 
-def test_a_long_value_is_cut() -> None:
+def test_long_value_is_truncated() -> None:
     assert len(shorten_text(list(range(10_000)))) == 300
     assert shorten_text(math.nan) == shorten_text(None) == shorten_text(pd.NaT) == "–"
     assert shorten_text("") == '""'
 
 
-def test_kfp_and_matplotlib_are_not_loaded_with_it() -> None:
+def test_importing_report_does_not_import_kfp_or_matplotlib() -> None:
     heavy = "{'kfp', 'matplotlib', 'pandas'} & set(sys.modules)"
     code = f"import sys, rvlab.report.kubeflow; print({heavy})"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

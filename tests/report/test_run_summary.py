@@ -1,4 +1,4 @@
-"""How the two lines of a report open the store."""
+"""The store argument in the Python lines of a report."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rvlab.store.server import Server
 ID = "20261123-154200-ffffff"
 
 
-def test_the_embedded_server_goes_by_its_name_where_it_runs(
+def test_store_argument_is_embedded_for_the_default_server(
     s3: Server, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rvlab.store.store._registered", {})
     register_store(Store(f"s3://{s3.bucket}", s3_access))
     run = Run(f"s3://{s3.bucket}", "towns", ID)
-    assert store_argument(run) == run.store  # it is not the default one of this machine
+    assert store_argument(run) == run.store  # this server is not the default of the machine
     monkeypatch.setattr(server, "default_server_folder", lambda: s3.folder)
     assert store_argument(run) == "embedded"
     for store in (f"s3://{s3.bucket}/deeper", "s3://another", str(tmp_path)):
