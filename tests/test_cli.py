@@ -50,7 +50,7 @@ def test_a_run_is_submitted_waited_for_and_listed(
     [
         (["submit", "synthetic_town", "-a", "lr", "fast"], "the parameter 'lr' is float"),
         (["submit", "synthetic_town", "-a", "epoch", "1"], "Did you mean 'epochs'?"),
-        (["runs", "nowhere"], "There is no experiment or run 'nowhere'"),
+        (["runs", "nowhere"], "No experiment or run 'nowhere'"),
         (["runs", "--sort", "metrics.g1"], "There is no column 'metrics.g1'"),
         (["down"], "is not an embedded server of rvlab's"),
     ],
@@ -123,7 +123,7 @@ def test_a_gate_on_a_run_that_is_not_there_is_an_error_and_no_verdict(
     run = made.ended({"lr": 0.1})
     store = ["--store", str(tmp_path / "store")]
     assert main([*store, "gate", run.id, "--baseline", "gone"]) == 1
-    assert "There is no experiment or run 'gone'" in capsys.readouterr().err
+    assert "No experiment or run 'gone'" in capsys.readouterr().err
 
 
 def test_runs_are_tagged_noted_archived_cloned_and_deleted(

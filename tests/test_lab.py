@@ -52,8 +52,8 @@ def test_one_bad_point_and_no_run_is_started(lab: Lab) -> None:
         ({"root_uri": "here"}, "'root_uri' is filled in by rvlab"),
         ({"splits": 0}, "splits is 0, but it is a whole number from 1 to"),
         ({"seed": -1}, "seed is -1, but it is a whole number from 0 to"),
-        ({"experiment": "a/b"}, "'a/b' cannot be the name of the experiment"),
-        ({"experiment": "_data"}, "'_data' cannot be the name of the experiment"),
+        ({"experiment": "a/b"}, "'a/b' is not a valid experiment name"),
+        ({"experiment": "_data"}, "'_data' is not a valid experiment name"),
     ],
 )
 def test_bad_input_is_refused_before_anything_starts(
@@ -76,7 +76,7 @@ def test_unknown_names_lead_to_the_nearest(trained: Trained) -> None:
     run = trained.runs["first"]
     with pytest.raises(NotFound, match=r"no experiment or run 'tinny'.* Did you mean 'tiny'\?"):
         lab.runs("tinny")
-    with pytest.raises(NotFound, match=f"There is no run .* Did you mean .*{run.id}"):
+    with pytest.raises(NotFound, match=f"No run .* Did you mean .*{run.id}"):
         lab.run(f"{run.id[:-1]}z")
     with pytest.raises(NotFound, match=f"The run {run.id} has no log of 'trian'"):
         lab.logs(run, "trian")
@@ -172,5 +172,5 @@ def test_an_empty_store_has_an_empty_table_of_configs(lab: Lab, trained: Trained
 def test_logs_are_those_of_a_row_and_of_no_run_that_is_gone(lab: Lab, trained: Trained) -> None:
     text = trained.lab.logs(trained.runs["first"], "train")
     assert trained.lab.logs(trained.row("first"), "train") == text
-    with pytest.raises(NotFound, match="There is no experiment 'towns'"):
+    with pytest.raises(NotFound, match="No experiment 'towns'"):
         lab.logs(Run(lab.store.uri, "towns", "20261123-154200-ffffff"))

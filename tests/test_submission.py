@@ -221,9 +221,9 @@ def test_one_bad_point_and_nothing_is_written(
 @pytest.mark.parametrize(
     ("asked", "told"),
     [
-        ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
-        ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
-        ({"experiment": 5}, "^5 cannot be the name of the experiment"),
+        ({"experiment": "my towns"}, "^'my towns' is not a valid experiment name"),
+        ({"experiment": "_data"}, "^'_data' is not a valid experiment name"),
+        ({"experiment": 5}, "^5 is not a valid experiment name"),
         ({"splits": 0}, "^splits is 0, but it is a whole number from 1 to"),
         ({"splits": True}, "^splits is True, but"),
         ({"splits": 2.0}, "^splits is 2.0, but"),

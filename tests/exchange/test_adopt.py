@@ -369,7 +369,7 @@ def test_where_nothing_lies_is_told_by_its_address(lab: Lab, tmp_path: Path) -> 
             SpecError, match=r"cannot be a folder of outputs|is not the address of a store"
         ):
             lab.adopt(uri)
-    with pytest.raises(SpecError, match="cannot be the name of the experiment"):
+    with pytest.raises(SpecError, match="is not a valid experiment name"):
         lab.adopt(output(tmp_path / "out"), experiment="a/b")
 
 

@@ -337,14 +337,14 @@ def test_what_no_parser_should_take_is_one_broken_row(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"schema": True}, "has the schema True, which is no number"),
+        ({"schema": True}, "has the schema True, not an integer"),
         ({"schema": 0}, "has the schema 0; the first is 1"),
-        ({"metrics": {"f1": True}}, "has metrics that are no numbers: {'f1': True}"),
-        ({"metrics": {"f1": "0.9"}}, "has metrics that are no numbers: {'f1': '0.9'}"),
-        ({"metrics": {f"m{i}": 0 for i in range(6000)}}, "has metrics that are no numbers"),
-        ({"ended": "99999-01-01T00:00:00Z"}, "has ended '99999-01-01T00:00:00Z', which is no UTC"),
-        ({"started": "2026-11-23T15:42:01"}, "has started '2026-11-23T15:42:01', which is no UTC"),
-        ({"spec": None}, "is not a run's spec: it is NoneType, no JSON object"),
+        ({"metrics": {"f1": True}}, "has metrics that are not numbers: {'f1': True}"),
+        ({"metrics": {"f1": "0.9"}}, "has metrics that are not numbers: {'f1': '0.9'}"),
+        ({"metrics": {f"m{i}": 0 for i in range(6000)}}, "has metrics that are not numbers"),
+        ({"ended": "99999-01-01T00:00:00Z"}, "has ended '99999-01-01T00:00:00Z', not a UTC time"),
+        ({"started": "2026-11-23T15:42:01"}, "has started '2026-11-23T15:42:01', not a UTC time"),
+        ({"spec": None}, "is not a run's spec: it is NoneType, not a JSON object"),
     ],
 )
 def test_a_value_of_another_type_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
