@@ -21,10 +21,10 @@ from rvlab.store import Store
 from rvlab.store.dirs import user_cache_dir
 
 MAX_DISK_BYTES = 2 * 2**30
-"""Size of the cache on this machine, of all stores; the least recently used files go first."""
+"""Maximum size of the cache of all stores; the least recently used files are deleted first."""
 
 MAX_MEMORY_BYTES = 256 * 2**20
-"""Size of the blocks that this process holds in memory."""
+"""Maximum size of the blocks that this process caches in memory."""
 
 
 class LocalRowCache:
@@ -35,8 +35,8 @@ class LocalRowCache:
     SIGBUS, or change a table that was verified.
 
     Args:
-        store: Where the runs lie.
-        experiment: Their experiment.
+        store: The store of the runs.
+        experiment: The experiment of the runs.
         table: The name of the table.
     """
 
@@ -81,7 +81,7 @@ class LocalRowCache:
         return found
 
     def read(self, name: str) -> RowBlock | None:
-        """Read a block; None if it is gone. A damaged file is deleted.
+        """Read a block; None if it does not exist. A damaged file is deleted.
 
         Warns:
             UserWarning: For a damaged file.
@@ -114,7 +114,7 @@ class LocalRowCache:
         return block
 
     def write(self, block: RowBlock) -> str:
-        """Write a block and return its file name; a folder that cannot be written is left alone."""
+        """Write a block and return its file name; write errors are ignored."""
         data = block_file.encode(block)
         name = block_file.file_name(len(block), self._context, data, "arrow")
         with contextlib.suppress(OSError):
@@ -149,7 +149,7 @@ def _size(block: RowBlock) -> int:
 
 
 _in_memory: LRUCache[str, RowBlock] = LRUCache(MAX_MEMORY_BYTES, getsizeof=_size)
-"""Blocks that this process has read, by path; a path never has another content."""
+"""Blocks that this process has read, by path; the content of a path never changes."""
 
 _in_memory_lock = Lock()
 
