@@ -1,36 +1,36 @@
-"""How good is a prediction: metrics from counts, one definition for all of rvlab.
+"""Metrics of predictions, computed from confusion matrices or counts.
 
-A confusion matrix has rows = truth and columns = prediction, as Raster Vision and scikit-learn
-write it. Every function works on the last axes and keeps the leading ones, so a stack of matrices
-of shape ``(..., K, K)`` (one per scene, per bootstrap sample, …) takes one call:
+A confusion matrix has rows = truth and columns = prediction, as in Raster Vision and scikit-learn.
+Every function works on the last axes and preserves the leading ones, so a stack of matrices of
+shape ``(..., K, K)`` (one per scene, per bootstrap sample, …) takes one call:
 
     precision, recall, f1, iou                            -> (..., K), NaN where undefined
     macro_precision, macro_recall, macro_f1, mean_iou     -> (...)
     accuracy                                              -> (...)
 
-A macro average is the plain mean over the classes that **occur**, in truth or in prediction, and a
-class that occurs without a hit counts as 0 in it, also where its own precision (never predicted) or
-recall (not in the truth) is undefined. These are scikit-learn's default labels and
-``zero_division=0``, so the numbers agree with ``f1_score(truth, prediction, average="macro")``.
+A macro average is the mean over the classes that **occur**, in truth or in prediction. A class that
+occurs without a true positive counts as 0, even if its own precision (never predicted) or recall
+(not in the truth) is undefined. These are scikit-learn's default labels and ``zero_division=0``, so
+the numbers agree with ``f1_score(truth, prediction, average="macro")``.
 
 **Why not Raster Vision's own average.** The ``average`` of its ``eval.json`` weights each class by
 its number of truth pixels and counts undefined as 0. Take 90 % background, 8 % buildings, 2 % roads
-and a model that answers background everywhere. Its F1 is 2·0.9/1.9 = 0.947 for background and 0
+and a model that predicts background everywhere. Its F1 is 2·0.9/1.9 = 0.947 for background and 0
 for the others. Raster Vision reports 0.9·0.947 = **0.853** as average F1 and 0.900 as average
 recall; the macro F1 is 0.947/3 = **0.316**, the macro recall 0.333, the mean IoU 0.300. The model
-has learnt nothing, and only the latter say so.
+has learnt nothing, which only the macro averages and the mean IoU show.
 
-**Pixels without a label.** Raster Vision adds a class named ``null`` to a semantic segmentation
-for them. With ``ignore`` set to its index, pixels whose *truth* is that class are left out. A
-labelled pixel that is *predicted* so remains a miss of its true class, but ``null`` is not a class
-of its own: its entries are NaN and no macro average sees it.
+**Unlabelled pixels.** Raster Vision adds a class named ``null`` to a semantic segmentation for
+them. With ``ignore`` set to its index, pixels whose *truth* is that class are left out. A labelled
+pixel that is *predicted* as ``null`` is a false negative of its true class, but ``null`` is not a
+class of its own: its entries are NaN and no macro average includes it.
 
 Sources: Sokolova and Lapalme, "A systematic analysis of performance measures for classification
 tasks", Information Processing & Management 45 (2009), tables 2 and 3, for precision, recall, F and
 the macro averages; Everingham et al., "The PASCAL Visual Object Classes (VOC) Challenge", IJCV 88
 (2010), for IoU; scikit-learn's user guide, "Metrics and scoring", for the conventions. Sokolova
-and Lapalme's macro F1 is the F of macro precision and macro recall; this one is the mean of the
-classes' F1, as in scikit-learn.
+and Lapalme's macro F1 is the F of macro precision and macro recall; here it is the mean of the F1
+of the classes, as in scikit-learn.
 """
 
 from __future__ import annotations
@@ -46,12 +46,14 @@ Floats = NDArray[np.float64]
 
 
 class Counts(NamedTuple):
-    """Hits, false alarms and misses of each class; made by `counts` or `detection_counts`.
+    """True positives, false positives and false negatives of each class.
+
+    `counts` and `detection_counts` return them.
 
     Attributes:
         tp: True positives, shape ``(..., K)``.
-        fp: False positives: predicted as the class, truly something else.
-        fn: False negatives: truly of the class, predicted as something else or not at all.
+        fp: False positives: predicted as the class, but of another class or of none.
+        fn: False negatives: of the class, but predicted as another class or not at all.
     """
 
     tp: Floats
@@ -60,12 +62,11 @@ class Counts(NamedTuple):
 
 
 def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
-    """Hits, false alarms and misses of each class.
+    """Count the true positives, false positives and false negatives of each class.
 
     Args:
         of: A confusion matrix of counts, not fractions, ``(..., K, K)``, rows = truth; or `Counts`.
-        ignore: Index of the class that stands for "no label"; see the module. Its own counts
-            are 0.
+        ignore: Index of the class of unlabelled pixels; see the module. Its own counts are 0.
 
     Returns:
         Counts of shape ``(..., K)``; ``tp + fn`` are the labelled pixels of a class.
@@ -89,38 +90,39 @@ def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
 
 
 def detection_counts(tp: ArrayLike, fp: ArrayLike, fn: ArrayLike) -> Counts:
-    """Counts of an object detection, which has no confusion matrix.
+    """Return the counts of an object detection, which has no confusion matrix.
 
-    Precision, recall, F1 and their macro averages take them in place of a matrix. IoU and accuracy
-    do not: there is no number of true negatives, and "IoU" of a detector is that of two boxes.
+    Precision, recall, F1 and their macro averages accept them in place of a matrix. IoU and
+    accuracy do not: a detection has no true negatives, and its "IoU" is that of two boxes.
 
     Args:
-        tp: Boxes found, shape ``(..., K)``.
-        fp: Boxes predicted where there is none of that class, same shape.
-        fn: Boxes of the truth that were not found, same shape.
+        tp: Predicted boxes that match a true box, shape ``(..., K)``.
+        fp: Predicted boxes that match no true box of their class, same shape.
+        fn: True boxes that no predicted box matches, same shape.
 
     Raises:
-        SpecError: If their shapes differ, or one has negative or non-finite entries.
+        SpecError: If the shapes differ, or an array has negative or non-finite entries.
     """
     arrays = [_require_counts(a, name) for a, name in ((tp, "tp"), (fp, "fp"), (fn, "fn"))]
     shapes = [a.shape for a in arrays]
     if len(set(shapes)) > 1 or not shapes[0]:
-        raise SpecError(f"tp, fp and fn need one shape (..., K); they have {shapes}.")
+        raise SpecError(f"tp, fp and fn must have the same shape (..., K), got {shapes}.")
     return Counts(*arrays)
 
 
 def drop_unlabelled(cm: ArrayLike, ignore: int | None) -> Floats:
-    """A confusion matrix without the pixels that have no label.
+    """Return a confusion matrix without the unlabelled pixels.
 
-    Arguments and errors as `counts`; ``ignore=None`` says that every pixel has a label.
+    Arguments and errors as `counts`; with ``ignore=None`` every pixel has a label.
 
     Returns:
-        A float copy of the same shape, so class indices stay, in which the row of ``ignore`` is 0.
-        Its column is kept: labelled pixels that were predicted as "no label" are errors.
+        A float copy of the same shape, so that class indices do not change, in which the row of
+        ``ignore`` is 0. Its column is not changed: labelled pixels predicted as unlabelled are
+        errors.
     """
     matrix = _require_counts(cm, "cm")
     if matrix.ndim < 2 or matrix.shape[-1] != matrix.shape[-2]:
-        raise SpecError(f"A confusion matrix has shape (..., K, K); this one has {matrix.shape}.")
+        raise SpecError(f"A confusion matrix must have shape (..., K, K), got {matrix.shape}.")
     if ignore is not None:
         _check_class(ignore, matrix.shape[-1])
         matrix[..., ignore, :] = 0
@@ -128,11 +130,11 @@ def drop_unlabelled(cm: ArrayLike, ignore: int | None) -> Floats:
 
 
 def precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Of what was predicted as a class, how much is: ``tp / (tp + fp)``.
+    """Return the share of the predictions of a class that are true: ``tp / (tp + fp)``.
 
     Args:
         of: A confusion matrix ``(..., K, K)``, rows = truth, or `Counts`.
-        ignore: Index of the class that stands for "no label"; see the module.
+        ignore: Index of the class of unlabelled pixels; see the module.
 
     Returns:
         Shape ``(..., K)``; NaN for a class that is never predicted.
@@ -145,7 +147,7 @@ def precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
 
 
 def recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Of what is of a class, how much was predicted so: ``tp / (tp + fn)``.
+    """Return the share of the truth of a class that is predicted as it: ``tp / (tp + fn)``.
 
     Arguments and errors as `precision`; shape ``(..., K)``, NaN for a class absent from the truth.
     """
@@ -154,10 +156,10 @@ def recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
 
 
 def f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Harmonic mean of precision and recall: ``2 tp / (2 tp + fp + fn)``.
+    """Return the harmonic mean of precision and recall: ``2 tp / (2 tp + fp + fn)``.
 
-    Written so, it is defined wherever the class occurs: 0 for a class that is in the truth and
-    never predicted, where Raster Vision's ``2 P R / (P + R)`` is NaN. Arguments and errors as
+    This form is defined for every class that occurs: it is 0 for a class that is in the truth and
+    never predicted, for which Raster Vision's ``2 P R / (P + R)`` is NaN. Arguments and errors as
     `precision`; shape ``(..., K)``, NaN for a class neither in the truth nor predicted.
     """
     tp, fp, fn = counts(of, ignore=ignore)
@@ -165,17 +167,17 @@ def f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
 
 
 def iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
-    """Intersection over union, the Jaccard index: ``tp / (tp + fp + fn)``.
+    """Return the intersection over union, or Jaccard index: ``tp / (tp + fp + fn)``.
 
-    Arguments and errors as `precision`, but the `Counts` of a detection are refused, too; shape
-    ``(..., K)``, NaN for a class neither in the truth nor predicted.
+    Arguments and errors as `precision`, but `Counts` raise SpecError; shape ``(..., K)``, NaN for
+    a class neither in the truth nor predicted.
     """
     tp, fp, fn = counts(_require_matrix(cm, "IoU"), ignore=ignore)
     return _ratio(tp, tp + fp + fn)
 
 
 def macro_precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Mean precision of the classes that occur; one never predicted counts as 0.
+    """Return the mean precision of the classes that occur; one never predicted counts as 0.
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
@@ -184,7 +186,7 @@ def macro_precision(of: ArrayLike | Counts, *, ignore: int | None = None) -> Flo
 
 
 def macro_recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Mean recall of the classes that occur; one absent from the truth counts as 0.
+    """Return the mean recall of the classes that occur; one absent from the truth counts as 0.
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
@@ -193,7 +195,7 @@ def macro_recall(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats
 
 
 def macro_f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
-    """Mean F1 of the classes that occur, each counting the same.
+    """Return the unweighted mean F1 of the classes that occur.
 
     Arguments and errors as `precision`; shape ``(...)``, NaN where no class occurs.
     """
@@ -202,7 +204,7 @@ def macro_f1(of: ArrayLike | Counts, *, ignore: int | None = None) -> Floats:
 
 
 def mean_iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
-    """Mean IoU of the classes that occur, each counting the same.
+    """Return the unweighted mean IoU of the classes that occur.
 
     Arguments and errors as `iou`; shape ``(...)``, NaN where no class occurs.
     """
@@ -210,7 +212,7 @@ def mean_iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
 
 
 def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
-    """Share of the labelled pixels that were predicted right.
+    """Return the share of the labelled pixels that are predicted correctly.
 
     Arguments and errors as `iou`; shape ``(...)``, NaN where no pixel is labelled.
     """
@@ -231,7 +233,7 @@ def _ratio(part: ArrayLike, whole: ArrayLike) -> Floats:
 
 
 def _require_matrix(cm: ArrayLike | Counts, metric: str) -> ArrayLike:
-    # Three count vectors of three classes would pass for a 3 x 3 matrix.
+    # The three count vectors of three classes would be accepted as a 3 x 3 matrix.
     if isinstance(cm, Counts):
         raise SpecError(f"{metric} needs a confusion matrix, not the counts of a detection.")
     return cm
@@ -240,10 +242,10 @@ def _require_matrix(cm: ArrayLike | Counts, metric: str) -> ArrayLike:
 def _require_counts(values: ArrayLike, name: str) -> Floats:
     array = np.array(values, dtype=np.float64)
     if not np.isfinite(array).all() or (array < 0).any():
-        raise SpecError(f"{name} has negative or non-finite entries; it is to hold counts.")
+        raise SpecError(f"{name} must contain counts, got negative or non-finite entries.")
     return array
 
 
 def _check_class(ignore: int, classes: int) -> None:
     if not 0 <= ignore < classes:
-        raise SpecError(f"ignore={ignore} is none of the {classes} classes 0 to {classes - 1}.")
+        raise SpecError(f"ignore must be a class from 0 to {classes - 1}, got {ignore}.")

@@ -50,7 +50,7 @@ def test_a_run_is_submitted_awaited_and_listed(
     [
         (["submit", "synthetic_town", "-a", "lr", "fast"], "the parameter 'lr' is float"),
         (["submit", "synthetic_town", "-a", "epoch", "1"], "Did you mean 'epochs'?"),
-        (["runs", "nowhere"], "There is no experiment or run 'nowhere'"),
+        (["runs", "nowhere"], "No experiment or run 'nowhere'"),
         (["runs", "--sort", "metrics.g1"], "Unknown column 'metrics.g1'"),
         (["down"], "is not an embedded server of rvlab"),
     ],
@@ -123,7 +123,7 @@ def test_gate_on_a_missing_run_is_an_error(
     run = made.ended({"lr": 0.1})
     store = ["--store", str(tmp_path / "store")]
     assert main([*store, "gate", run.id, "--baseline", "gone"]) == 1
-    assert "There is no experiment or run 'gone'" in capsys.readouterr().err
+    assert "No experiment or run 'gone'" in capsys.readouterr().err
 
 
 def test_runs_are_tagged_noted_archived_cloned_and_deleted(

@@ -52,8 +52,8 @@ def test_sweep_with_an_invalid_point_starts_no_run(lab: Lab) -> None:
         ({"root_uri": "here"}, "'root_uri' is filled in by rvlab"),
         ({"splits": 0}, "splits must be an integer from 1 to"),
         ({"seed": -1}, "seed must be an integer from 0 to"),
-        ({"experiment": "a/b"}, "'a/b' cannot be the name of the experiment"),
-        ({"experiment": "_data"}, "'_data' cannot be the name of the experiment"),
+        ({"experiment": "a/b"}, "'a/b' is not a valid experiment name"),
+        ({"experiment": "_data"}, "'_data' is not a valid experiment name"),
     ],
 )
 def test_invalid_input_is_refused_before_a_run_starts(
@@ -76,7 +76,7 @@ def test_errors_for_unknown_names_suggest_similar_names(trained: Trained) -> Non
     run = trained.runs["first"]
     with pytest.raises(NotFound, match=r"no experiment or run 'tinny'.* Did you mean 'tiny'\?"):
         lab.runs("tinny")
-    with pytest.raises(NotFound, match=f"There is no run .* Did you mean .*{run.id}"):
+    with pytest.raises(NotFound, match=f"No run .* Did you mean .*{run.id}"):
         lab.run(f"{run.id[:-1]}z")
     with pytest.raises(NotFound, match=f"The run {run.id} has no log of 'trian'"):
         lab.logs(run, "trian")
@@ -174,5 +174,5 @@ def test_configs_of_no_runs_are_an_empty_table(lab: Lab, trained: Trained) -> No
 def test_logs_accept_a_row_and_refuse_a_missing_run(lab: Lab, trained: Trained) -> None:
     text = trained.lab.logs(trained.runs["first"], "train")
     assert trained.lab.logs(trained.row("first"), "train") == text
-    with pytest.raises(NotFound, match="There is no experiment 'towns'"):
+    with pytest.raises(NotFound, match="No experiment 'towns'"):
         lab.logs(Run(lab.store.uri, "towns", "20261123-154200-ffffff"))

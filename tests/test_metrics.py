@@ -1,4 +1,4 @@
-"""Metrics are scikit-learn's numbers, for any leading shape, without the unlabelled pixels."""
+"""Metrics equal those of scikit-learn, for any leading shape, without unlabelled pixels."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ PEERS = {
     metrics.mean_iou: sklearn.jaccard_score,
 }
 
-# Few classes of many, so that some are missing from truth, from prediction, or from both.
+# Draw few of the classes, so that some are missing from truth, from prediction, or from both.
 some = st.lists(st.integers(0, CLASSES - 1), min_size=1, max_size=3, unique=True)
 vectors = st.tuples(some, some, st.integers(1, 40)).flatmap(
     lambda c: st.tuples(
@@ -53,7 +53,7 @@ def matrix(truth: list[int], prediction: list[int]) -> NDArray[np.int64]:
 
 @given(vectors)
 @pytest.mark.parametrize("metric", PER_CLASS)
-def test_each_class_is_what_scikit_learn_says_where_it_is_defined(metric, pair):
+def test_class_metrics_equal_scikit_learn_where_they_are_defined(metric, pair):
     truth, prediction = pair
     got = metric(matrix(truth, prediction))
     want = PEERS[metric](truth, prediction, labels=range(CLASSES), average=None, zero_division=0)
@@ -65,29 +65,29 @@ def test_each_class_is_what_scikit_learn_says_where_it_is_defined(metric, pair):
 
 @given(vectors)
 @pytest.mark.parametrize("metric", [m for m in OVERALL if m in PEERS])
-def test_macro_is_scikit_learns_over_its_default_labels(metric, pair):
+def test_macro_averages_equal_scikit_learn_with_default_labels(metric, pair):
     want = PEERS[metric](*pair, average="macro", zero_division=0)
     assert float(metric(matrix(*pair))) == pytest.approx(want)
 
 
 @given(vectors)
-def test_accuracy_is_scikit_learns(pair):
+def test_accuracy_equals_scikit_learn(pair):
     assert float(metrics.accuracy(matrix(*pair))) == pytest.approx(sklearn.accuracy_score(*pair))
 
 
 @given(vectors, st.integers(0, CLASSES - 1))
-def test_ignore_leaves_out_pixels_by_truth_and_the_class_but_keeps_its_predictions_as_misses(
+def test_ignore_drops_unlabelled_pixels_and_counts_their_predictions_as_false_negatives(
     pair, ignore
 ):
     cm = matrix(*pair)
-    kept = [(t, p) for t, p in zip(*pair, strict=True) if t != ignore]
-    labels = sorted({c for both in kept for c in both} - {ignore})
+    labelled = [(t, p) for t, p in zip(*pair, strict=True) if t != ignore]
+    labels = sorted({c for both in labelled for c in both} - {ignore})
     for metric in PER_CLASS:
         assert np.isnan(metric(cm, ignore=ignore)[ignore])
-    if not kept:
+    if not labelled:
         assert all(np.isnan(metric(cm, ignore=ignore)) for metric in OVERALL)
         return
-    truth, prediction = zip(*kept, strict=True)
+    truth, prediction = zip(*labelled, strict=True)
     for metric, peer in PEERS.items():
         if metric in OVERALL:
             want = peer(truth, prediction, labels=labels, average="macro", zero_division=0)
@@ -104,7 +104,7 @@ def test_labelled_pixels_predicted_as_null_lower_recall_and_accuracy():
     assert float(metrics.accuracy(cm, ignore=2)) == pytest.approx(11 / 15)
     assert float(metrics.macro_recall(cm, ignore=2)) == pytest.approx(0.8)
     assert metrics.drop_unlabelled(cm, 2).tolist() == [[6, 0, 4], [0, 5, 0], [0, 0, 0]]
-    assert cm[2, 2] == 900  # the caller's matrix is as it was
+    assert cm[2, 2] == 900  # the matrix of the caller is not changed
 
 
 def test_class_predicted_but_absent_from_truth_has_f1_zero_not_nan():
@@ -114,7 +114,7 @@ def test_class_predicted_but_absent_from_truth_has_f1_zero_not_nan():
     assert float(metrics.macro_f1(cm)) == pytest.approx(3 / 7)
 
 
-def test_model_that_sees_only_background_is_told_by_macro():
+def test_macro_averages_are_low_for_a_model_that_predicts_only_background():
     cm = np.array([[90, 0, 0], [8, 0, 0], [2, 0, 0]])
     weights = cm.sum(1) / cm.sum()
     assert (np.nan_to_num(metrics.f1(cm)) * weights).sum() == pytest.approx(0.853, abs=5e-4)
@@ -125,13 +125,13 @@ def test_model_that_sees_only_background_is_told_by_macro():
 
 @given(matrices, st.sampled_from([None, 0, 2]))
 @pytest.mark.parametrize("metric", [*PER_CLASS, *OVERALL])
-def test_stack_of_matrices_is_each_matrix_alone(metric, stack, ignore):
+def test_stack_of_matrices_equals_each_matrix_alone(metric, stack, ignore):
     got = metric(stack[None], ignore=ignore)
     want = np.stack([metric(cm, ignore=ignore) for cm in stack])[None]
     np.testing.assert_array_equal(got, want)
 
 
-def test_detections_follow_the_same_rules():
+def test_metrics_of_detections_follow_the_same_rules():
     found = metrics.detection_counts(tp=[8, 0, 0, 0], fp=[2, 3, 0, 0], fn=[0, 0, 4, 0])
     np.testing.assert_allclose(metrics.precision(found), [0.8, 0, np.nan, np.nan])
     np.testing.assert_allclose(metrics.recall(found), [1, np.nan, 0, np.nan])
@@ -161,14 +161,14 @@ def test_detections_have_no_iou_and_no_accuracy(metric):
         (lambda: metrics.f1([1, 2]), r"\(2,\)"),
         (lambda: metrics.f1([[1, -1], [0, 1]]), "negative"),
         (lambda: metrics.f1(np.array([[1, np.nan], [0, 1]])), "non-finite"),
-        (lambda: metrics.f1(np.eye(2), ignore=2), "ignore=2 is none of the 2 classes"),
-        (lambda: metrics.f1(np.eye(2), ignore=-1), "ignore=-1"),
-        (lambda: metrics.f1(metrics.detection_counts([1], [0], [0]), ignore=1), "ignore=1"),
-        (lambda: metrics.detection_counts([1, 2], [1], [1, 2]), "one shape"),
-        (lambda: metrics.detection_counts(1, 1, 1), "one shape"),
-        (lambda: metrics.detection_counts([1], [-2], [0]), "fp has negative"),
+        (lambda: metrics.f1(np.eye(2), ignore=2), "ignore must be a class from 0 to 1, got 2"),
+        (lambda: metrics.f1(np.eye(2), ignore=-1), "got -1"),
+        (lambda: metrics.f1(metrics.detection_counts([1], [0], [0]), ignore=1), "got 1"),
+        (lambda: metrics.detection_counts([1, 2], [1], [1, 2]), "the same shape"),
+        (lambda: metrics.detection_counts(1, 1, 1), "the same shape"),
+        (lambda: metrics.detection_counts([1], [-2], [0]), "fp must contain counts, got negative"),
     ],
 )
-def test_what_is_no_count_is_refused(call, match):
+def test_invalid_counts_raise(call, match):
     with pytest.raises(SpecError, match=match):
         call()

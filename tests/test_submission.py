@@ -223,9 +223,9 @@ def test_one_invalid_point_writes_nothing(
 @pytest.mark.parametrize(
     ("asked", "message"),
     [
-        ({"experiment": "my towns"}, "^'my towns' cannot be the name of the experiment"),
-        ({"experiment": "_data"}, "^'_data' cannot be the name of the experiment"),
-        ({"experiment": 5}, "^5 cannot be the name of the experiment"),
+        ({"experiment": "my towns"}, "^'my towns' is not a valid experiment name"),
+        ({"experiment": "_data"}, "^'_data' is not a valid experiment name"),
+        ({"experiment": 5}, "^5 is not a valid experiment name"),
         ({"splits": 0}, "^splits must be an integer from 1 to"),
         ({"splits": True}, r"^splits must be .*, got True"),
         ({"splits": 2.0}, "^splits must be .*, got 2.0"),

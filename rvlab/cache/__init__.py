@@ -1,7 +1,7 @@
-"""The read cache: rows that were read before, valid while their source has the same ETag.
+"""The read cache: table rows that are valid while their source keys have the same ETag.
 
-A run that has ended does not change, so the rows made from its records are cached as blocks, on
-this machine and in the store. `Query` is the entry point: it lists runs and reads what is missing.
+The records of an ended run do not change, so its rows are cached as blocks, on this machine and in
+the store. `Query` is the entry point: it lists runs and reads the rows that are not cached.
 """
 
 from rvlab.cache.block import RowBlock

@@ -1,4 +1,4 @@
-"""The annotations of runs (tags, notes, archiving): read once, and merged for each table."""
+"""The annotations of runs (tags, notes, archiving), cached and merged for each table."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ def read_annotations(query: Query, experiment: str) -> dict[str, RunAnnotations]
     """Return the merged annotations of an experiment's runs, by run id.
 
     Args:
-        query: The question that they are read for.
+        query: The query that caches them.
         experiment: The experiment.
 
     Returns:
-        Those of runs that have an annotation.
+        One entry for each run that has an annotation.
 
     Warns:
         UserWarning: For an annotation that cannot be read; it is left out.
@@ -86,4 +86,4 @@ def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:
 
 
 def _warn(exc: RvlabError) -> None:
-    warnings.warn(f"An edit is left out of the table: {exc}", stacklevel=6)
+    warnings.warn(f"An annotation is left out of the table: {exc}", stacklevel=6)

@@ -35,10 +35,10 @@ KINDS = ("none", "flag", "int", "float", "text", "big")
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Convert rows to Arrow columns: the run's own columns of `RUNS`, then values by name.
+    """Convert rows to Arrow columns: the columns of `RUNS` but `COMPUTED`, then values by name.
 
     Args:
-        rows: With the names of `RUNS` and `VALUE_GROUPS`; any may be missing.
+        rows: Dicts with keys of `RUNS` and `VALUE_GROUPS`; any key may be missing.
     """
     import pyarrow as pa
 
@@ -157,10 +157,10 @@ def from_arrow(table: pa.Table) -> dict[str, Any]:
     """Convert concatenated tables of `to_arrow` to the columns of a DataFrame.
 
     Returns:
-        Those of `RUNS` that are the run's own, then ``params.*``, ``metrics.*``, ``costs.*`` and
-        ``eval_set.*``. A column of parameters is int64, or Int64 where some are missing; float64
-        where one is a float; bool or boolean; string; object where text and numbers are mixed, a
-        number has more than 64 bits, or one beside floats more than float64 can tell apart.
+        The columns of `RUNS` but `COMPUTED`, then ``params.*``, ``metrics.*``, ``costs.*`` and
+        ``eval_set.*``. A column of parameters is int64, or Int64 if some are missing; float64 if
+        one is a float; bool or boolean; string; object if text and numbers are mixed, an integer
+        has more than 64 bits, or an integer beside floats is not exact as float64.
     """
     found: dict[str, Any] = {}
     for name, dtype in RUNS.items():
@@ -235,4 +235,4 @@ def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) 
                 mixed[i] = int(value) if kind == "big" else value
     if set(have) == {"int", "float"} and all(map(is_exact, mixed)):
         return np.array([np.nan if v is None else v for v in mixed], np.float64)
-    return pd.Series(mixed, dtype="object")  # as an array it would be guessed at once more
+    return pd.Series(mixed, dtype="object")  # of an array pandas would infer the dtype again

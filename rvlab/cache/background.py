@@ -10,13 +10,13 @@ from typing import ClassVar
 
 
 class DeferredWrites:
-    """Jobs that run one after the other in a thread of their own.
+    """Jobs that run sequentially in a thread of their own.
 
-    The interpreter waits for the thread before it exits. A process that is killed leaves no file
-    half written, since each job writes whole files.
+    The interpreter waits for the thread before it exits. A killed process leaves no partial file,
+    since each job writes files atomically.
 
     Args:
-        store: The URI of the store that the jobs are about.
+        store: The URI of the store of the jobs.
     """
 
     running: ClassVar[set[DeferredWrites]] = set()
@@ -34,7 +34,7 @@ class DeferredWrites:
     def start(self) -> None:
         """Run the jobs in the background; without any, no thread is started."""
         if self._jobs:
-            with suppress(RuntimeError), _lock:  # no more threads: then nothing is cached
+            with suppress(RuntimeError), _lock:  # if no thread can be started, nothing is cached
                 self._thread.start()
                 DeferredWrites.running.add(self)
 

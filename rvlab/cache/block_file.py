@@ -3,7 +3,7 @@
 A block file is named by the digest of its content, so damage shows before Arrow reads a byte. The
 content is three uncompressed Arrow IPC streams: the index (key, ETag, number of rows and shared
 block of each key), the names of the shared blocks, and the rows. Shared blocks are compressed with
-zstd as a whole; the size before compression stands in front, so that memory is bounded before
+zstd as a whole. The size before compression precedes them, so that memory is bounded before
 anything is decompressed.
 
 The digest protects against damage only. Content with a valid digest can still have been written by
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 FORMAT = 3
-"""Number of the format of blocks; those of another number are not read."""
+"""Number of the format of blocks; blocks of other formats are not read."""
 
 MAX_FILE_BYTES = 256 * 2**20
 """Largest block file in the store."""
@@ -47,7 +47,7 @@ _INDEX = {"key": "string", "tag": "string", "rows": "int64", "block": "int64"}
 
 
 class BlockDamaged(ValueError):
-    """A block file does not have the content that its name promises, or is no block."""
+    """A file is not a block, or its content does not match the digest in its name."""
 
 
 def encode(block: RowBlock) -> pa.Buffer:
@@ -99,7 +99,7 @@ def decode(data: Any) -> RowBlock:
         data: What `encode` returned, as anything with the buffer protocol.
 
     Raises:
-        BlockDamaged: If it is something else, or its streams do not agree.
+        BlockDamaged: If it is not a block, or its streams do not agree.
     """
     import pyarrow as pa
 
@@ -136,7 +136,7 @@ def decompress(data: bytes) -> pa.Buffer:
     """Return the bytes of a block that `compress` compressed.
 
     Raises:
-        BlockDamaged: If they are something else, or larger than `MAX_BLOCK_BYTES`.
+        BlockDamaged: If they are not a block, or larger than `MAX_BLOCK_BYTES`.
     """
     import pyarrow as pa
 
@@ -159,9 +159,9 @@ class NamedFile:
     """A block file that is being written, and its name: the digest of its content.
 
     Args:
-        keys: How many keys the block has.
-        context: What the block is of; the same content has another name elsewhere.
-        file: Takes the content, if it is not only to be named.
+        keys: The number of keys of the block.
+        context: The table of the block, so that the same content has another name in another one.
+        file: Receives the content; None only computes the name.
     """
 
     closed = False
@@ -193,7 +193,7 @@ def check_name(name: str, context: str, data: Any) -> None:
     """Check the content of a block file against its name.
 
     Raises:
-        BlockDamaged: If the name is that of another content.
+        BlockDamaged: If the digest in the name is that of another content.
     """
     if file_name(keys_in(name), context, data, name.rpartition(".")[2]) != name:
         raise BlockDamaged("its content does not have the digest in its name")
@@ -211,7 +211,7 @@ def check_keys(name: str, block: RowBlock) -> RowBlock:
 
 
 def keys_in(name: str) -> int:
-    """Return how many keys the block of that file name has."""
+    """Return the number of keys of a block, from its file name."""
     return int(name[:9])
 
 
@@ -268,7 +268,7 @@ def _from_stream(stream: pa.Buffer) -> pa.Table:
 
 
 def _is_compressed(metadata: pa.Buffer) -> bool:
-    """Whether the buffers of a record batch are compressed, which pyarrow does not tell.
+    """Return whether the buffers of a record batch are compressed, which pyarrow does not expose.
 
     Follows the flatbuffers ``Message`` (field 2 is ``header``) and ``RecordBatch`` (field 3 is
     ``compression``) of Arrow's ``format/Message.fbs``.

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     import pandas as pd
 
-# Any, since the stubs of pandas list every dtype's name, and these are chosen at run time.
+# Any, since the stubs of pandas accept only literal dtype names, and these are passed as values.
 TIME: Any
 SPAN: Any
 TEXT: Any
@@ -79,10 +79,10 @@ def infer_dtype(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
         there: Whether the run has the parameter.
 
     Returns:
-        int64, or Int64 where some are missing; float64 where one is a float; bool or boolean;
-        string; object where text and numbers are mixed, a number has more than 64 bits, or one
-        beside floats more than float64 can tell apart. Lists and dicts become JSON text, so that
-        they can be grouped and compared.
+        int64, or Int64 if some are missing; float64 if one is a float; bool or boolean; string;
+        object if text and numbers are mixed, an integer has more than 64 bits, or an integer
+        beside floats is not exact as float64. Lists and dicts become JSON text, so that they can
+        be grouped and compared.
     """
     import pandas as pd
 

@@ -22,10 +22,10 @@ from rvlab.store import Store
 from rvlab.store.dirs import user_cache_dir
 
 MAX_DISK_BYTES = 2 * 2**30
-"""Size of the cache on this machine, of all stores; the least recently used files go first."""
+"""Maximum size of the cache of all stores; the least recently used files are deleted first."""
 
 MAX_MEMORY_BYTES = 256 * 2**20
-"""Size of the blocks that this process holds in memory."""
+"""Maximum size of the blocks that this process caches in memory."""
 
 
 class LocalRowCache:
@@ -36,8 +36,8 @@ class LocalRowCache:
     SIGBUS, or change a table that was verified.
 
     Args:
-        store: Where the runs lie.
-        experiment: Their experiment.
+        store: The store of the runs.
+        experiment: The experiment of the runs.
         table: The name of the table.
     """
 
@@ -82,7 +82,7 @@ class LocalRowCache:
         return found
 
     def read(self, name: str) -> RowBlock | None:
-        """Read a block; None if it is gone. A damaged file is deleted.
+        """Read a block; None if it does not exist. A damaged file is deleted.
 
         Warns:
             UserWarning: For a damaged file.
@@ -157,7 +157,7 @@ def _size(block: RowBlock) -> int:
 
 
 _in_memory: LRUCache[str, RowBlock] = LRUCache(MAX_MEMORY_BYTES, getsizeof=_size)
-"""Blocks that this process has read, by path; a path never has another content."""
+"""Blocks that this process has read, by path; the content of a path never changes."""
 
 _in_memory_lock = Lock()
 

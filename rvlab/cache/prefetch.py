@@ -1,4 +1,4 @@
-"""Calls that a table will most likely need, started while the store is still listing runs."""
+"""Prefetching of what a table will most likely need, while the store still lists runs."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ T = TypeVar("T")
 
 
 class Prefetcher:
-    """Calls in threads, each with a name, under which its result is asked for later.
+    """Calls that run in threads, each with a name by which its result is requested later.
 
-    A wrong guess costs time and never changes a table: its result is not asked for.
+    An unneeded call costs time but never changes a table, since its result is not requested.
     """
 
     def __init__(self) -> None:

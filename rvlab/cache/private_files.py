@@ -13,12 +13,14 @@ from pathlib import Path
 from typing import BinaryIO
 
 OTHERS = 0o077
-"""What the group and others may do."""
+"""Permission bits of the group and of others."""
 
 
 @cache
 def is_private(folder: Path) -> bool:
-    """Create a folder for the user alone, and check that it is; answered once per process.
+    """Create a folder that only the user can open, and return whether it is private.
+
+    The result is cached for the process.
 
     Warns:
         UserWarning: If another user owns it or may write to it.
@@ -41,7 +43,7 @@ def is_private(folder: Path) -> bool:
 
 
 def make(folder: Path) -> None:
-    """Create a folder and the parents that are missing, each for the user alone.
+    """Create a folder and its missing parents, each with mode 0700.
 
     Raises:
         OSError: If one cannot be created.
@@ -68,7 +70,7 @@ def read(path: Path) -> bytes:
 
 
 def write(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
-    """Write a file as a whole: after a crash it is missing, never half there.
+    """Write a file atomically, so that a crash leaves no partial file.
 
     Args:
         folder: The folder of the file, created if it is missing.

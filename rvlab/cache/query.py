@@ -1,4 +1,4 @@
-"""One question to a store: which runs there are, and what of them has to be read."""
+"""One query of a store: its listings, cached blocks, prefetches and background writes."""
 
 from __future__ import annotations
 
@@ -37,20 +37,20 @@ Tags = dict[str, str | None]
 
 @cache
 def _load_libraries() -> None:
-    """Do what libraries do the first time only, while requests are under way."""
+    """Import and warm up libraries while requests are in flight."""
     import pydantic_core  # noqa: F401  # parses records
 
     from_arrow(to_arrow([{}]))
 
 
 class Query:
-    """The listings, cached blocks, annotations and background writes of one question.
+    """The listings, cached blocks, annotations and background writes of one query.
 
-    As a context manager it ends with the question: calls that are not needed are cancelled, and
-    what was read is cached in the background.
+    At the end of the context, prefetches that have not started are cancelled, and the rows that
+    were read are cached in the background.
 
     Args:
-        store: Where the runs lie.
+        store: The store of the runs.
     """
 
     def __init__(self, store: Store) -> None:
@@ -70,7 +70,7 @@ class Query:
             self._writes.start()
 
     def write_later(self, job: Callable[[], None]) -> None:
-        """Add a job that starts when the question is answered."""
+        """Add a job that starts at the end of the query."""
         if self._writes is None:
             self._writes = DeferredWrites(self.store.uri)
         self._writes.submit(job)
@@ -130,8 +130,7 @@ class Query:
                 boundaries = page_boundaries(known[name] or ())
             split = self.store.ranges(end_keys(name, boundaries))
             ranges += [(name, start, end) for start, end in split.items()]
-        # Active runs are listed before those that have ended, so that a run that ends meanwhile is
-        # in one of both.
+        # List active runs before ended ones, so that a run that ends meanwhile is in one of them.
         going = {name: list(future.result()) for name, future in active.items()}
         ended: dict[str, Tags] = {name: {} for name in names}
         pages: list[Future[Tags]] = []
@@ -185,7 +184,7 @@ class Query:
 
     def _prefetch_columns(self, block: RowBlock) -> None:
         if matches_schema(block.table):
-            # The table is an argument, so that its id stays its own.
+            # The call holds a reference to the table, so that its id is not reused.
             self._prefetcher.start(("columns", id(block.table)), from_arrow, block.table)
 
     def columns(self, table: pa.Table) -> dict[str, Any]:
@@ -234,7 +233,7 @@ def list_experiment(store: Store, experiment: str) -> RunListing | None:
 
 
 def merge_listings(rolls: Sequence[RunListing]) -> dict[str, RunListing]:
-    """Return one listing for each experiment, with all runs of `rolls`."""
+    """Merge listings to one for each experiment."""
     found: dict[str, RunListing] = {}
     for one in rolls:
         other = found.get(one.experiment)

@@ -1,8 +1,8 @@
 """Read rows through the caches: on this machine first, then in the store, then from the runs.
 
-What a run wrote at its end never changes. Rows that were made of it are valid as long as a listing
-shows the same ETags, wherever they were cached. A cache cannot make a table wrong: only rows with
-today's ETag are used.
+The end record of a run does not change. Rows that were read from it are valid while a listing shows
+the same ETag, wherever they are cached. Only rows with the current ETag are used, so a cache cannot
+make a table wrong.
 """
 
 from __future__ import annotations
@@ -31,17 +31,17 @@ if TYPE_CHECKING:
     from rvlab.cache.query import Query
 
 FEW_KEYS = 32
-"""Up to so many missing keys are read one by one, rather than looked up in shared blocks."""
+"""Number of missing keys up to which they are read directly, not from shared blocks."""
 
 MIN_SHARED_KEYS, MAX_SHARED_KEYS = 500, 100_000
-"""Keys of a block in the store: fewer are not written, more are not merged."""
+"""Number of keys of a block in the store: fewer are not written, more are not merged."""
 
 KEYS_PER_READ = 2000
-"""Keys that are read before their rows are converted to Arrow, which bounds memory."""
+"""Number of keys that are read before their rows are converted to Arrow, to bound memory."""
 
 ETags = Mapping[str, str | None]
 Read = Callable[[Sequence[str]], RowBlock]
-"""Reads keys. A key that cannot be read is left out; one that is not final has no ETag."""
+"""Reads the rows of keys. Unreadable keys are left out; rows that are not final have no ETag."""
 
 
 @dataclass(frozen=True)
@@ -88,10 +88,10 @@ def read_through(
     complete: bool,
     listed: Sequence[str] | None = None,
 ) -> RowBlock:
-    """Return the rows of keys; only those that are in no cache are read.
+    """Return the rows of keys, and read only those that are not cached.
 
     Args:
-        query: The question that they are read for.
+        query: The query, which caches blocks.
         table: The table.
         experiment: The experiment of the keys.
         current: The current ETag of each key; a key without one is always read.
@@ -143,8 +143,8 @@ def evict(store: Store, runs: Iterable[Run]) -> None:
     """Delete the rows of runs from every block, after the runs were deleted.
 
     Args:
-        store: Where the runs lay.
-        runs: The runs.
+        store: The store of the runs.
+        runs: The deleted runs.
 
     Raises:
         StoreError: If the store refuses.
@@ -211,7 +211,7 @@ def _valid_rows(blocks: Iterable[RowBlock], current: ETags) -> list[RowBlock]:
 def _unread_blocks(shared: SharedRowCache, known: set[str], table: CachedTable) -> list[RowBlock]:
     """Read the shared blocks that are not known, and return them, the largest first."""
     found: dict[str, RowBlock | None] = {}
-    for _ in range(3):  # a block that is merged into another meanwhile is listed no more
+    for _ in range(3):  # retry, since a block may be merged into another meanwhile
         names = [name for name in shared.names() if name not in known and name not in found]
         found |= shared.read_many(names)
         if None not in found.values():
@@ -226,7 +226,7 @@ def _unread_blocks(shared: SharedRowCache, known: set[str], table: CachedTable) 
 
 
 def _report_damaged(query: Query, shared: SharedRowCache, table: CachedTable) -> None:
-    """Warn of shared blocks that failed a check, and delete them where that is allowed."""
+    """Warn of shared blocks that failed a check, and delete the damaged ones if allowed."""
     damaged = list(shared.damaged)
     for name, reason in (shared.damaged | shared.ignored).items():
         warnings.warn(
@@ -286,7 +286,7 @@ def _share(store: Store, shared: SharedRowCache, table: CachedTable, found: RowB
         return found
     try:
         return _merge_shared(shared, table, found)
-    except StoreError:  # a reader without the right to write is not disturbed
+    except StoreError:  # a reader without write access gets no warning
         _read_only.add(store.uri)
         return found
 

@@ -1,4 +1,4 @@
-"""Cached blocks in the store, beside the runs, for every reader of the store."""
+"""Cached blocks in the store, which all readers of the store share."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ _BOUNDARIES = ".pages/"
 class SharedRowCache:
     """The blocks of one table of an experiment in the store.
 
-    A block never changes, and it can be deleted at any time: the runs are read then.
+    A block never changes, and it can be deleted at any time: the runs are read instead.
 
     Args:
-        store: Where the runs lie.
-        experiment: Their experiment.
+        store: The store of the runs.
+        experiment: The experiment of the runs.
         table: The name of the table.
         listed: The keys of the experiment's cache, if they have been listed already.
 
@@ -58,7 +58,7 @@ class SharedRowCache:
         return sorted(name for name in self._below() if block_file.NAME.fullmatch(name))
 
     def list_again(self) -> None:
-        """Ask the store again when `names` is called next."""
+        """List the store again at the next call of `names`."""
         self._listed = None
 
     def _below(self) -> list[str]:
@@ -73,7 +73,7 @@ class SharedRowCache:
         return found
 
     def read(self, name: str) -> RowBlock | None:
-        """Read a block; None if it is gone, or fails a check and is noted in `damaged`."""
+        """Read a block; None if it is missing, or fails a check and is added to `damaged`."""
         started = self.prefetched.pop(name, None)
         if started is not None and not started.cancelled():
             return started.result()
@@ -98,7 +98,7 @@ class SharedRowCache:
         return block.with_shared_in([name] * len(block))
 
     def _bytes(self, key: str) -> bytes:
-        """Return the content of a block file, without reading more than one may have."""
+        """Return the content of a block file, without reading more than `MAX_FILE_BYTES`."""
         limit = block_file.MAX_FILE_BYTES
         try:
             data = self._store.get_range(key, 0, limit + 1)
@@ -116,7 +116,7 @@ class SharedRowCache:
         """Write a block and return its name; None if it is too large, and is not written.
 
         Raises:
-            StoreError: If the store refuses, for instance because it may only be read.
+            StoreError: If the store refuses, for instance because it is read-only.
         """
         data = block_file.encode(block.with_shared_in([None] * len(block)))
         if len(data) > block_file.MAX_BLOCK_BYTES or len(block.table) > block_file.MAX_ROWS:
@@ -163,7 +163,7 @@ class SharedRowCache:
             self._store.map_concurrently(lambda key: self._store.put(f"{start}{key}", b""), keys)
 
     def remove_page_boundaries(self, keys: Collection[str] = ()) -> None:
-        """Delete the page boundaries of blocks that are gone, and those at some keys.
+        """Delete the page boundaries of deleted blocks, and those at the given keys.
 
         Raises:
             StoreError: If the store refuses.

@@ -1,4 +1,4 @@
-"""Counts of several runs, brought to the same windows."""
+"""Alignment of the window counts of several runs to the same windows."""
 
 from __future__ import annotations
 
@@ -22,17 +22,19 @@ CountArray = NDArray[np.int64]
 
 @dataclass(frozen=True)
 class AlignedWindows:
-    """Counts of some runs in the same windows.
+    """Counts of several runs in the same windows.
 
     Args:
-        positions: ``group scene col row width height``, a row per window.
-        runs: Ids.
-        classes: Names.
-        tp: Right, shape (runs, windows, classes).
-        fp: Predicted so, truly something else; same shape.
-        fn: Truly so, predicted as something else; same shape.
-        confident_fp: Of `fp` those with a high score, same shape; NaN where no scores were kept.
-        boxes: Whether boxes were counted, of which no number is the whole.
+        positions: ``group scene col row width height``, one row per window.
+        runs: Run ids.
+        classes: Class names.
+        tp: True positives, shape (runs, windows, classes).
+        fp: False positives, same shape.
+        fn: False negatives, same shape.
+        confident_fp: False positives with a high score, same shape; NaN where the run has no
+            scores.
+        boxes: Whether the counts are of boxes. A share of boxes is not defined, since there is no
+            total that all counts add up to.
     """
 
     positions: pd.DataFrame
@@ -46,21 +48,25 @@ class AlignedWindows:
 
     @property
     def pixels(self) -> CountArray:
-        """Those with a label, shape (windows,): all runs have the same truth."""
+        """Labelled pixels, shape (windows,); they are the same for all runs."""
         return np.asarray((self.tp[0] + self.fn[0]).sum(axis=-1))
 
 
 def align_windows(
     tables: Mapping[str, pa.Table], group: str | None, scenes: str | Sequence[str] | None
 ) -> AlignedWindows:
-    """Bring the counts of several runs to the same windows.
+    """Align the counts of several runs to the same windows.
 
-    A run whose truth differs from the first one's is left out, and so is a scene that not all
-    runs have; a warning says which.
+    Runs are compared only if they have the same ground truth: the largest such set is used, and
+    the other runs are left out. Scenes that are missing in a run are left out, too.
+
+    Warns:
+        UserWarning: For each run, and for the scenes, that are left out.
 
     Raises:
-        NotFound: If there is no such group or scene, or no scene that all runs have.
-        TableError: If there are more counts than are compared at once.
+        NotFound: If the group or a scene does not exist, or the runs have no scene in common.
+        SpecError: If `scenes` is empty.
+        TableError: If there are more than `WINDOW_CELLS` counts.
     """
     import pandas as pd
 
@@ -92,15 +98,14 @@ def align_windows(
     cells = shape[0] * shape[1] * shape[2]
     if cells > WINDOW_CELLS:
         raise TableError(
-            f"{shape[0]} runs with {shape[1]:,} windows of {shape[2]:,} classes are {cells:,} "
-            f"counts; more than {WINDOW_CELLS:,} are not compared at once. Give fewer runs, or "
-            "name scenes."
+            f"{shape[0]} runs with {shape[1]:,} windows of {shape[2]:,} classes have {cells:,} "
+            f"counts; the limit is {WINDOW_CELLS:,}. Pass fewer runs, or select scenes."
         )
     found = {name: np.zeros(shape, np.int64) for name in ("tp", "fp", "fn")}
     for name, array in found.items():
         array[at] = long[name]
-    kept = [not each["confident_fp"].isna().all() for each in frames.values()]
-    sure = np.where(np.array(kept)[:, None, None], 0.0, np.nan) * np.ones(shape)
+    has_scores = [not each["confident_fp"].isna().all() for each in frames.values()]
+    sure = np.where(np.array(has_scores)[:, None, None], 0.0, np.nan) * np.ones(shape)
     sure[at] = long["confident_fp"].to_numpy(float, na_value=np.nan)
     places = long[where].drop_duplicates().sort_values(where).reset_index(drop=True)
     task = (next(iter(tables.values())).schema.metadata or {}).get(b"task", b"")
@@ -114,27 +119,28 @@ def _select_scenes(
 ) -> dict[str, pd.DataFrame]:
     of_run = {run: set(each["scene"]) for run, each in frames.items()}
     known = set().union(*of_run.values())
-    asked = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
-    if not asked:
-        raise SpecError("scenes is empty. Name a scene, or leave it out for all of the group.")
-    for name in sorted(asked - known):
-        raise NotFound(f"No run has counted windows of {name!r}. {did_you_mean(name, known)}")
-    common = asked.intersection(*of_run.values())
+    wanted = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
+    if not wanted:
+        raise SpecError("scenes is empty. Name a scene, or omit it for all scenes of the group.")
+    for name in sorted(wanted - known):
+        raise NotFound(f"No run has window counts of {name!r}. {did_you_mean(name, known)}")
+    common = wanted.intersection(*of_run.values())
     if not common:
-        lacking = next(run for run, has in of_run.items() if not asked & has or asked - has)
+        lacking = next(run for run, has in of_run.items() if not wanted & has or wanted - has)
         raise NotFound(
             f"The runs have no scene in common: {lacking} lacks "
-            f"{', '.join(sorted(asked - of_run[lacking])[:3])}."
+            f"{', '.join(sorted(wanted - of_run[lacking])[:3])}."
         )
-    if missing := sorted(asked - common):
+    if missing := sorted(wanted - common):
         warnings.warn(
-            f"Left out, as not all of the runs have them: {', '.join(missing)}.", stacklevel=5
+            f"Scenes that some of the runs do not have are left out: {', '.join(missing)}.",
+            stacklevel=5,
         )
     return {run: each[each["scene"].isin(common)] for run, each in frames.items()}
 
 
 def _select_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
-    """The runs whose truth is the same, in every window and class: the largest set of such runs."""
+    """Select the largest set of runs whose truth is the same in every window and class."""
     truths = {run: _truth_key(each) for run, each in frames.items()}
     alike = {run: [r for r, t in truths.items() if t.equals(own)] for run, own in truths.items()}
     first = max(frames, key=lambda run: len(alike[run]))
@@ -149,7 +155,7 @@ def _select_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataF
             differs = own.index[own != wanted]
         scene = differs[0][0]
         warnings.warn(
-            f"The run {run} is left out: its labels of {scene} are not those of {first}.",
+            f"The run {run} is left out: its labels of {scene} differ from those of {first}.",
             stacklevel=5,
         )
     return out

@@ -1,4 +1,4 @@
-"""Which epoch was the best."""
+"""Selection of the best epoch of a training."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ if TYPE_CHECKING:
 
 
 def lower_is_better(series: str) -> bool:
-    """Whether a column of the history falls as a training succeeds: losses and times do."""
+    """Return whether smaller values of a history column are better, as for losses and times."""
     return "loss" in series or series.endswith("_s")
 
 
 def best_index(values: pd.Series[Any], *, least: bool) -> int | None:
-    """Where the best of an epoch's values stands: the first one, where some are equal.
+    """Return the position of the best value, the first of several equal ones.
 
     Args:
-        values: A number for each epoch, in their order; missing ones are passed over.
-        least: Whether less is better.
+        values: A number for each epoch, in order; missing values are skipped.
+        least: Whether smaller values are better.
 
     Returns:
-        Its place, from 0; None if all are missing.
+        The position, from 0; None if all values are missing.
     """
     import numpy as np
 

@@ -1,4 +1,4 @@
-"""Where a run comes from, and what was made of it."""
+"""Table of the ancestors and descendants of a run."""
 
 from __future__ import annotations
 
@@ -25,21 +25,21 @@ def lineage_of(store: Store, runs: pd.DataFrame, run: RunSelector) -> pd.DataFra
 
 
 def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
-    """The ancestors of a run, itself, and all that descends from it, the oldest first.
+    """Return a run with its ancestors and descendants, the oldest first.
 
     Args:
-        runs: The table of all runs among which to look.
-        run: The run's id.
+        runs: The table of all runs to search.
+        run: The id of the run, or of the deleted parent of a run.
 
     Returns:
-        Index ``run``; ``generation`` (0 for the run itself, negative before it, positive after it),
-        ``parent``, ``changed`` (what differs from the parent: parameters, seed, splits, the source
-        of the recipe; missing where the parent is not known or nothing differs), ``name state
-        created uri``, and ``metrics.f1`` and ``metrics.mean_iou`` where there are any. A parent
-        that was deleted is a row with the state ``deleted``.
+        Index ``run``; ``generation`` (0 for the run, negative for ancestors, positive for
+        descendants), ``parent``, ``changed`` (the parameters, seed, splits and recipe source that
+        differ from the parent's; missing if the parent is unknown or nothing differs), ``name
+        state created uri``, and ``metrics.f1`` and ``metrics.mean_iou`` if `runs` has them. A
+        deleted parent is a row with the state ``deleted``.
 
     Raises:
-        NotFound: If there is no such run, and none was made from one.
+        NotFound: If the run does not exist and no run has it as parent.
     """
     import pandas as pd
 
@@ -47,7 +47,7 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     parents = {str(k): str(v) for k, v in known["parent"].dropna().items()}
     if run not in known.index and run not in parents.values():
         near = did_you_mean(run, [str(k) for k in known.index])
-        raise NotFound(f"There is no run {run!r} of which to tell the lineage. {near}")
+        raise NotFound(f"No run {run!r}, so it has no lineage. {near}")
     generations = _generations(parents, run)
     ids = list(generations)
     part = known.reindex(ids)
@@ -64,18 +64,18 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
             columns[name] = as_dtype(list(part[name]), "float64")
     table = pd.DataFrame(columns)
     table.index = pd.Index(ids, name="run", dtype="object")
-    # A run's id begins with its time, which is all that is known of one that was deleted.
+    # The id of a run begins with its time; of a deleted run there is no other record.
     times = pd.to_datetime(
         pd.Series(ids).str[:15], format="%Y%m%d-%H%M%S", utc=True, errors="coerce"
     )
-    told = pd.Series(list(table["created"]), dtype=times.dtype)
-    order = pd.DataFrame({"time": told.fillna(times), "generation": list(generations.values())})
+    created = pd.Series(list(table["created"]), dtype=times.dtype)
+    order = pd.DataFrame({"time": created.fillna(times), "generation": list(generations.values())})
     order = order.sort_values(["time", "generation"], kind="stable", na_position="first")
     return table.iloc[order.index.to_numpy()]
 
 
 def _generations(parents: dict[str, str], run: str) -> dict[str, int]:
-    """How far each relative is from the run; where records go round in a circle, each once."""
+    """Return the generation of each relative of a run; a cycle of parents is followed once."""
     found = {run: 0}
     one = run
     while parents.get(one) and parents[one] not in found:
@@ -93,7 +93,7 @@ def _generations(parents: dict[str, str], run: str) -> dict[str, int]:
 
 
 def _describe_change(runs: pd.DataFrame, run: str, parent: str | None) -> str | None:
-    """What sets a run apart from its parent, in words."""
+    """Describe the differences between a run and its parent in words."""
     if parent is None or run not in runs.index or parent not in runs.index:
         return None
     old, new = runs.loc[parent], runs.loc[run]

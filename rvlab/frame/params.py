@@ -1,4 +1,4 @@
-"""Parameters in which runs differ: the one rule that tables, tests, titles and axes share."""
+"""Parameters in which runs differ, by one rule for tables, tests, titles and axes."""
 
 from __future__ import annotations
 

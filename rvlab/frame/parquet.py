@@ -1,4 +1,4 @@
-"""Reading a parquet file of which nothing is known, within limits and against its schema."""
+"""Reading of untrusted parquet files: size limits and schema validation."""
 
 from __future__ import annotations
 
@@ -19,32 +19,32 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 _SMALL_BYTES = 2**25
-"""What no value can make larger than this is decoded at once."""
+"""A file that cannot decode to more than this is decoded in one step."""
 
 _BATCH_VALUES = 2**21
 
 
 def read_parquet(key: str, data: bytes) -> pa.Table:
-    """The table of a parquet file.
+    """Read a parquet file within the limits of `rvlab.model.limits`.
 
-    Its description is looked at before anything is decoded. Text is decoded as a dictionary first,
-    since a few bytes can say "this text, a million times"; page checksums are verified where there
-    are some.
+    The footer is checked before any data is decoded. Text is decoded as a dictionary first, since
+    a few bytes can encode a million copies of a text. Page checksums are verified if the file has
+    them.
 
     Args:
-        key: The file, for messages.
-        data: What it holds.
+        key: The key of the file, for messages.
+        data: The content of the file.
 
     Raises:
-        RecordBroken: If it is no parquet file, has two columns of one name, or is larger than
-            `rvlab.model.limits` allows; then both numbers are named.
+        RecordBroken: If it is not a parquet file, has two columns of the same name, or exceeds a
+            limit; the message has both numbers.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     footer = int.from_bytes(data[-8:-4], "little") if data[-4:] == b"PAR1" else 0
     if footer > FOOTER_BYTES:
-        too_large(f"The description of {key}", footer, FOOTER_BYTES)
+        too_large(f"The footer of {key}", footer, FOOTER_BYTES)
     try:
         options: Any = {
             "thrift_container_size_limit": 100_000,
@@ -53,7 +53,7 @@ def read_parquet(key: str, data: bytes) -> pa.Table:
         }
         file = pq.ParquetFile(pa.BufferReader(data), **options)
         names, raw = _check_metadata(key, file)
-        # No value is larger than all there is.
+        # A single value cannot be larger than the whole file.
         if file.metadata.num_rows * max(raw, len(data)) <= _SMALL_BYTES:
             return file.read(use_threads=False)
         texts = [one.name for one in file.schema_arrow if _is_text(one.type)]
@@ -67,7 +67,7 @@ def read_parquet(key: str, data: bytes) -> pa.Table:
 
 
 def broken_table_error(key: str, why: object) -> RecordBroken:
-    """The error of a file that is not what rvlab writes."""
+    """Return the error for a file that does not have the content that rvlab writes."""
     return RecordBroken(f"{key} is not the parquet file that rvlab writes: {why!s:.300}")
 
 
@@ -79,17 +79,17 @@ def conform_to_schema(
     needed: Collection[str] = (),
     positive: Collection[str] = (),
 ) -> pa.Table:
-    """The columns of a schema, in its types; a number is never made of text or of a bool.
+    """Select and cast the columns of a schema; text and bools are not cast to numbers.
 
     Args:
-        key: The file, for messages.
-        table: What it holds.
-        schema: The columns; others are left out.
-        needed: Those in which nothing may be missing.
-        positive: Whole numbers of 0 or more.
+        key: The key of the file, for messages.
+        table: The content of the file.
+        schema: The columns; other columns are dropped.
+        needed: Columns without missing values.
+        positive: Integer columns of 0 or more.
 
     Raises:
-        RecordBroken: If a column is missing, is of another type or has a value that it must not.
+        RecordBroken: If a column is missing, has another type or has an invalid value.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -121,7 +121,7 @@ def conform_to_schema(
 
 
 def _check_metadata(key: str, file: Any) -> tuple[Sequence[str], int]:
-    """The names of the columns and the bytes without compression, if both are within limits."""
+    """Return the column names and the uncompressed size, after checking both against limits."""
     meta = file.metadata
     groups = [meta.row_group(i) for i in range(meta.num_row_groups)]
     raw = sum(max(0, int(group.total_byte_size)) for group in groups)
@@ -132,9 +132,9 @@ def _check_metadata(key: str, file: Any) -> tuple[Sequence[str], int]:
     ):
         if found > limit:
             too_large(key, found, limit, what)
-    # Not from the columns of each group: pyarrow ends the process where a group lacks one.
+    # Do not read the columns of each row group here: pyarrow aborts if a group lacks one.
     if meta.num_rows != sum(group.num_rows for group in groups):
-        raise broken_table_error(key, "it does not have the rows that its description counts.")
+        raise broken_table_error(key, "its row groups do not have the row count of its footer.")
     names: Sequence[str] = file.schema_arrow.names
     twice = next((name for name, n in Counter(names).items() if n > 1), None)
     if twice is not None:
@@ -197,10 +197,10 @@ def _fits(found: pa.DataType, wanted: pa.DataType) -> bool:
 
 
 def _require_unicode(key: str, name: str, column: pa.ChunkedArray) -> None:
-    """Arrow does not look whether text is UTF-8 until it is made a Python object."""
+    """Validate that text is UTF-8, which Arrow does not check until it creates Python objects."""
     import pyarrow as pa
 
     try:
         column.validate(full=True)
     except pa.ArrowException as exc:
-        raise broken_table_error(key, f"{name!r} holds what is no text: {exc}") from exc
+        raise broken_table_error(key, f"{name!r} has invalid text: {exc}") from exc

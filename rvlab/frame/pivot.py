@@ -1,4 +1,4 @@
-"""One metric out of the long table of evaluations: runs down, classes or scenes across."""
+"""Pivot of one metric of the table of evaluations to one row per run."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ if TYPE_CHECKING:
     import pandas as pd
 
 PIVOT_INPUT_COLUMNS = ("run", "group", "scene", "class", "metric", "value")
-"""What a table of evaluations has."""
+"""The columns of a table of evaluations."""
 
-_CLASS_TO_OVERALL = {"iou": "mean_iou"}  # what a metric of a class is called over all of them
+_CLASS_TO_OVERALL = {"iou": "mean_iou"}  # metric of a class -> its name over all classes
 _OVERALL_TO_CLASS = {over: one for one, over in _CLASS_TO_OVERALL.items()}
 
 
@@ -21,11 +21,11 @@ class MetricPivot(NamedTuple):
     """A metric by run, and by class or scene.
 
     Attributes:
-        cells: Index ``run``, a column for each class or scene; runs, classes and scenes in the
-            order in which the table has them, NaN where there is no value.
-        overall: The value over all classes or scenes for each of the runs, as the table has it: it
-            is computed from all pixels and is no mean of the cells. NaN where there is none.
-        metric: What the metric of the cells is called.
+        cells: Index ``run``, one column per class or scene; runs, classes and scenes in the order
+            of the table, NaN for missing values.
+        overall: The value of each run over all classes or scenes, from the table; NaN for missing
+            values. It is computed from all pixels and is not the mean of the cells.
+        metric: The name of the metric of the cells.
     """
 
     cells: pd.DataFrame
@@ -40,19 +40,19 @@ def pivot_metric(
     group: str,
     of: str | None = None,
 ) -> MetricPivot:
-    """Spread a metric over columns, of the runs that have it.
+    """Pivot a metric of the runs that have it to one column per class or scene.
 
     Args:
-        evals: Has the columns `PIVOT_INPUT_COLUMNS`.
-        columns: What the columns are to be.
-        metric: The metric; over all classes, ``iou`` is ``mean_iou``, and either name will do.
-        group: The group of scenes.
-        of: The class to take, for columns of scenes, or the scene, for columns of classes; None
-            takes what was computed over all of them.
+        evals: A table with the columns `PIVOT_INPUT_COLUMNS`.
+        columns: ``class`` or ``scene``.
+        metric: The metric; ``iou`` of a class is ``mean_iou`` over all classes, and either name is
+            accepted.
+        group: The scene group.
+        of: The class, for one column per scene, or the scene, for one column per class; None uses
+            the values over all of them.
 
     Raises:
-        TableError: If there is no such group, metric, class or scene, or two values are given for
-            one cell.
+        TableError: If the group, metric, class or scene does not exist, or a cell has two values.
     """
     import pandas as pd
 
@@ -72,7 +72,9 @@ def pivot_metric(
     each = each[each["metric"] == name]
     all_of_them = part[part[columns].isna() & (part["metric"] == above)]
     if each.duplicated(["run", columns]).any() or all_of_them.duplicated("run").any():
-        raise TableError("The table of evaluations has two values for one cell: was it put twice?")
+        raise TableError(
+            "The table of evaluations has two values for one cell. Drop the duplicate rows."
+        )
     cells = each.pivot(index="run", columns=columns, values="value").astype(float)
     order = pd.Index(each["run"].unique(), name="run")
     cells = cells.reindex(index=order, columns=each[columns].unique().tolist())

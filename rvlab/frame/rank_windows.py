@@ -1,4 +1,4 @@
-"""Which windows are worth a look: counts of several runs, scored and put in order."""
+"""Ranking of windows by the counts of several runs, such as those with the most errors."""
 
 from __future__ import annotations
 
@@ -33,25 +33,30 @@ DEFAULT_WINDOW_PX = 512
 
 
 def validate_ranking(by: str, runs: Sequence[str], classes: Any, n: int) -> None:
-    """Refuse a question that these runs and arguments cannot answer; see `rvlab.Lab.windows`."""
+    """Validate the arguments of a ranking; see `rvlab.Lab.windows`.
+
+    Raises:
+        NotFound: If the criterion does not exist.
+        SpecError: If `by` needs other runs or classes, or `n` is not a positive integer.
+    """
     if by not in RANK_CRITERIA:
-        raise NotFound(f"There is no by={by!r}. {did_you_mean(by, RANK_CRITERIA)}")
+        raise NotFound(f"by={by!r} does not exist. {did_you_mean(by, RANK_CRITERIA)}")
     require_positive_int(n=n)
     if classes is not None and not len(classes):
-        raise SpecError("classes is empty. Name a class, or leave it out for all of them.")
+        raise SpecError("classes is empty. Name a class, or omit it for all classes.")
     if by == "difference" and len(runs) != 2:
-        raise SpecError(f"by='difference' compares two runs; these are {len(runs)}.")
+        raise SpecError(f"by='difference' needs exactly two runs, got {len(runs)}.")
     if by == "disagreement" and len(runs) < 2:
-        raise SpecError(f"by='disagreement' takes two runs or more; these are {len(runs)}.")
+        raise SpecError(f"by='disagreement' needs at least two runs, got {len(runs)}.")
     if by == "class" and classes is None:
-        raise SpecError("by='class' needs to know which. Name it: classes='building'.")
+        raise SpecError("by='class' needs a class. Name it: classes='building'.")
 
 
 def require_positive_int(**numbers: Any) -> None:
-    """Refuse what is no whole number of 1 or more; None is not given.
+    """Require that each argument is a positive integer or None.
 
     Raises:
-        SpecError: It names the argument.
+        SpecError: If one is not; the message has its name.
     """
     for name, value in numbers.items():
         try:
@@ -59,7 +64,7 @@ def require_positive_int(**numbers: Any) -> None:
         except TypeError:
             fits = False
         if not fits:
-            raise SpecError(f"{name}={value!r} is no whole number of 1 or more.")
+            raise SpecError(f"{name} must be a positive integer, got {value!r}.")
 
 
 def rank_windows(
@@ -72,7 +77,7 @@ def rank_windows(
     per_scene: int | None,
     seed: int,
 ) -> pd.DataFrame:
-    """Score the windows and take the first `n`; see `rvlab.Lab.windows`."""
+    """Score the windows and return the first `n`; see `rvlab.Lab.windows`."""
     asked = _requested_classes(counts.classes, classes)
     places, into = _merge_windows(counts.positions, size)
     windows = _sum_counts(counts, places, into)
@@ -102,17 +107,21 @@ def _requested_classes(known: Sequence[str], classes: str | Sequence[str] | None
     names = [classes] if isinstance(classes, str) else list(classes)
     for name in names:
         if name not in known:
-            raise NotFound(f"No window holds a class {name!r}. {did_you_mean(name, known)}")
+            raise NotFound(f"No window has the class {name!r}. {did_you_mean(name, known)}")
     return [known.index(name) for name in names]
 
 
 def _merge_windows(places: pd.DataFrame, size: int | None) -> tuple[pd.DataFrame, CountArray]:
-    """Windows of the size that is asked for, and for each counted one the window it lies in."""
+    """Merge counted windows into windows of `size` px.
+
+    Returns:
+        The merged windows, and for each counted window the position of the one that contains it.
+    """
     ends = places.assign(right=places["col"] + places["width"])
     ends["bottom"] = ends["row"] + ends["height"]
     extent = ends.groupby("scene")[["right", "bottom"]].max()
     side = int(places[["width", "height"]].to_numpy().max())
-    counted = 1 << (side - 1).bit_length()  # in a scene smaller than a window it is cut
+    counted = 1 << (side - 1).bit_length()  # a scene smaller than a window truncates it
     if size is None:
         half = int(extent.to_numpy().max()) // 2
         size = max(counted, min(DEFAULT_WINDOW_PX, 1 << max(0, half.bit_length() - 1)))
@@ -120,7 +129,7 @@ def _merge_windows(places: pd.DataFrame, size: int | None) -> tuple[pd.DataFrame
         near = max(1, round(size / counted)) * counted
         raise SpecError(
             f"size={size} does not fit: the windows were counted in squares of {counted} px. "
-            f"Take size={near}."
+            f"Use size={near}."
         )
     larger = places[["group", "scene"]].copy()
     for name, side_name, end in (("col", "width", "right"), ("row", "height", "bottom")):
@@ -147,7 +156,7 @@ def _sum_counts(counts: AlignedWindows, places: pd.DataFrame, into: CountArray) 
 def _score_windows(
     windows: AlignedWindows, by: str, asked: list[int], *, every: bool
 ) -> tuple[NDArray[np.float64], Any]:
-    """The score of each window, and the run that it is about."""
+    """Return the score of each window, and the run that the score is about."""
     names = np.array(windows.runs, object)
     if by in ("error", "random"):
         wrong = _error_counts(windows, asked, every)
@@ -158,13 +167,13 @@ def _score_windows(
         return first - second, np.where(first > second, names[1], names[0])
     if by == "confident_error":
         sure = windows.confident_fp[:, :, asked].sum(axis=-1)
-        kept = ~np.isnan(sure).any(axis=1)
-        if not kept.any():
+        has_scores = ~np.isnan(sure).any(axis=1)
+        if not has_scores.any():
             raise SpecError(
-                "by='confident_error' needs scores, and no run kept them. Let the recipe's "
-                "SemanticSegmentationLabelStoreConfig have smooth_output=True."
+                "by='confident_error' needs scores, which none of the runs has. Set "
+                "smooth_output=True in the recipe's SemanticSegmentationLabelStoreConfig."
             )
-        sure, names = sure[kept], names[kept]
+        sure, names = sure[has_scores], names[has_scores]
         return sure.mean(axis=0), names[sure.argmax(axis=0)]
     truth = windows.tp[0] + windows.fn[0]
     return truth[:, asked].sum(axis=-1).astype(float), None
@@ -173,11 +182,11 @@ def _score_windows(
 def _disagreement(
     counts: AlignedWindows, into: CountArray, number: int, asked: list[int]
 ) -> NDArray[np.float64]:
-    """Pixels in which two runs differ at least, the mean over all pairs of runs.
+    """Return a lower bound of the pixels in which two runs differ, averaged over all pairs.
 
-    Pixels of a counted window that one run has right in a class, or wrongly puts there, and the
-    other does not, are at least half of the sum of the differences of these counts: runs that are
-    equally often wrong, but not in the same pixels, differ in more.
+    The bound of a window is half of the sum of the absolute differences of the true positives and
+    of the false positives of each class, since each differing pixel changes two of these counts at
+    most. Runs with equal counts can still differ: their errors may be in other pixels.
     """
     out = np.zeros(number)
     pairs = list(combinations(range(len(counts.runs)), 2))
@@ -188,10 +197,10 @@ def _disagreement(
 
 
 def _error_counts(windows: AlignedWindows, asked: list[int], every: bool) -> NDArray[np.float64]:
-    """Wrong pixels, cells or boxes, shape (runs, windows).
+    """Count wrong pixels, cells or boxes, shape (runs, windows).
 
-    A wrong pixel is a miss of its true class and a false alarm of another: over all classes it is
-    counted once, about some classes once for each of them that it is wrong about.
+    A wrong pixel is a false negative of its true class and a false positive of another class. Over
+    all classes it counts once; for selected classes, once for each of them that it involves.
     """
     fn = windows.fn[:, :, asked].sum(axis=-1)
     if every and not windows.boxes:
@@ -204,7 +213,7 @@ def _top_rows(table: pd.DataFrame, per_scene: int | None) -> pd.DataFrame:
 
 
 def _top_and_bottom(table: pd.DataFrame, n: int, per_scene: int | None) -> pd.DataFrame:
-    """Half of the rows where the second run is better, half where the first is."""
+    """Select rows, half where the second run is better and half where the first run is."""
     import pandas as pd
 
     second = _top_rows(table[table["score"] > 0], per_scene)

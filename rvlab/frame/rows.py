@@ -1,4 +1,4 @@
-"""A row of the table of runs, from the records of one run."""
+"""Rows of the table of runs, built from the records of each run."""
 
 from __future__ import annotations
 
@@ -21,12 +21,13 @@ from rvlab.model import (
 from rvlab.store import Store, parse_record
 
 LOCAL_ENGINES = ("local", "rehearse")
-"""Engines whose runs are one process that beats, so that a minute's silence means something."""
+"""Engines whose runs are one process with a heartbeat, so that a minute without one is a loss."""
 
 POD_TIMEOUT_S = 3600.0
+"""Seconds without a heartbeat after which a run on a cluster counts as lost."""
 
 QUERY_AFTER_S = 2 * HEARTBEAT_S
-"""The engine of this machine, which only looks at files, is asked after so many seconds already."""
+"""Seconds without a heartbeat after which the local engine, which only reads files, is queried."""
 
 RunRow = dict[str, Any]
 
@@ -35,10 +36,10 @@ _SPEC_COLUMNS = [one.name for one in fields(Spec) if one.name in RUNS]
 
 
 def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
-    """One dict per run: one GET for a run that has ended, a few for one that has not.
+    """Read one dict per run, with one GET per ended run and a few per active run.
 
-    Beside the run's columns it has ``run experiment uri``, ``_run``, its address, and ``_silent``,
-    whether the store does not tell what became of it.
+    Beside the run's columns a dict has ``run experiment uri``; ``_run``, the `Run`; and
+    ``_silent``, whether the engine must be queried for the state.
     """
     ends = store.get_many(run.end_key for run in wanted)
     going = row_in_progress(
@@ -63,10 +64,10 @@ def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
 
 
 def row_from_end(key: str, data: bytes) -> RunRow:
-    """The row of a run, from the key of the record that ended it and what that holds.
+    """Build the row of an ended run from the key and the content of its end record.
 
     Raises:
-        RecordBroken: If it is no such record, or that of another run.
+        RecordBroken: If it is not an end record, or that of another run.
     """
     end = EndRecord.from_record(parse_record(key, data), key)
     experiment, _, name = key.partition("/")
@@ -80,14 +81,14 @@ def row_from_end(key: str, data: bytes) -> RunRow:
 
 @dataclass(frozen=True)
 class _Begun:
-    """A run without an end: its spec, and when each record of its steps was written."""
+    """The spec of an active run, and the time at which each of its step records was written."""
 
     spec: Spec
     written: Mapping[str, datetime | None]
 
 
 def row_in_progress(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
-    """The rows of runs without an end, from their specs and the records of their steps.
+    """Build the rows of active runs from their specs and step records.
 
     The records of all runs are requested together.
     """
@@ -108,13 +109,13 @@ def _begun(store: Store, run: Run) -> _Begun | RvlabError:
         _require_run(spec, run.experiment, run.id, key)
         return _Begun(spec, store.last_modified_by_key(run.key("steps")))
     except KeyMissing:
-        return RecordBroken(f"{run.prefix} has no spec.json: was it deleted in part?")
+        return RecordBroken(f"{run.prefix} has no spec.json: was it partly deleted?")
     except RvlabError as exc:
         return exc
 
 
 def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | RvlabError]) -> RunRow:
-    """The row of a run without an end: what its spec and its steps say."""
+    """Build the row of an active run from its spec and its step records."""
     spec, written = begun.spec, begun.written
     row = _spec_columns(spec)
     steps = []
@@ -127,20 +128,20 @@ def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | Rvla
             step = parse_step_record(key, data)
             steps.append((written[key] or datetime.fromisoformat(step.beat), step))
         except KeyMissing:
-            continue  # its step was started again, and clears what it had left
+            continue  # the step was restarted and has deleted its earlier records
         except RvlabError as exc:
             trouble = error_row(exc)
     if not steps:
         return {**row, "state": "queued", "_silent": True, **trouble}
-    # By the store's clock, since those of workers and of this machine may be a day apart.
+    # Use the store's clock: the clocks of the workers and of this machine can be a day apart.
     beat, latest = max(steps, key=lambda s: s[0])
     quiet_s = (store.now() - beat).total_seconds()
-    # Between two pods a cluster may fetch an image, and only its engine knows better.
-    gone = quiet_s > (HEARTBEAT_TIMEOUT_S if spec.engine in LOCAL_ENGINES else POD_TIMEOUT_S)
+    # Between two pods a cluster may pull an image, which only its engine can report.
+    lost = quiet_s > (HEARTBEAT_TIMEOUT_S if spec.engine in LOCAL_ENGINES else POD_TIMEOUT_S)
     return {
         **row,
         **trouble,
-        "state": "lost" if gone else "running",
+        "state": "lost" if lost else "running",
         "started": min(step.started for _, step in steps),
         "step": latest.step,
         "_silent": quiet_s
@@ -150,10 +151,10 @@ def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | Rvla
 
 
 def parse_step_record(key: str, data: bytes) -> StepRecord:
-    """The record of a step, from its key and what that holds.
+    """Parse the record of a step from its key and its content.
 
     Raises:
-        RecordBroken: If it is no such record, or that of another step.
+        RecordBroken: If it is not a step record, or that of another step.
     """
     found = StepRecord.from_record(parse_record(key, data), key)
     name = step_name(found.step, found.split)
@@ -163,10 +164,10 @@ def parse_step_record(key: str, data: bytes) -> StepRecord:
 
 
 def error_row(exc: RvlabError) -> RunRow:
-    """The row of a run whose records cannot be read.
+    """Return the row of a run whose records cannot be read.
 
     Raises:
-        StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
+        StoreUnreachable: If the store does not answer, which says nothing about the run.
     """
     if isinstance(exc, StoreUnreachable) and not isinstance(exc, StoreBusy):
         raise exc
@@ -178,7 +179,7 @@ def _spec_columns(spec: Spec) -> RunRow:
 
 
 def _require_run(spec: Spec, experiment: str, run: str, key: str) -> None:
-    """Check that a record is that of the run in whose place it lies."""
+    """Require that the spec names the run in whose folder its record is stored."""
     if (spec.experiment, spec.run) != (experiment, run):
         raise RecordBroken(
             f"{key} is the record of another run, {spec.experiment[:100]}/{spec.run[:100]}: was "

@@ -1,4 +1,4 @@
-"""The table of runs: one row per run, parameters and metrics joined."""
+"""The table of runs: one row per run, with its parameters and metrics."""
 
 from __future__ import annotations
 
@@ -28,73 +28,74 @@ StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
 
 
 def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None) -> pd.DataFrame:
-    """One row per run, in the order in which they are wanted.
+    """Return one row per run, in the order of the selection.
 
-    The record of a run that has ended is read once, on this machine, by whoever asks for it first;
-    see `rvlab.cache`.
+    The end record of a run is read once and then cached; see `rvlab.cache`.
 
     Args:
-        store: Where the runs lie.
-        wanted: Which; see `rvlab.frame.select.resolve_runs`.
-        ask: Tells the states of runs of which the store says nothing, from their rows, which have
-            the address as ``_run`` too; see `Engine.states`.
+        store: The store of the runs.
+        wanted: The runs; see `rvlab.frame.select.resolve_runs`.
+        ask: Returns the states of runs without a recent heartbeat, given their rows, which also
+            have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
 
     Returns:
         Index ``run``; the columns of `rvlab.cache.dtypes.RUNS`, then ``params.*`` in the order of
-        the recipe, then ``metrics.*``, ``costs.*`` and, as ``eval_set.{group}``, what groups of
-        scenes beside the headline's were scored on. Times are UTC timestamps, ``duration`` is a
-        timedelta: to now for a run that is running, missing if the clocks of its steps and of this
-        machine differ so much that it would be negative. ``tags`` are joined by ``", "``;
+        the recipe, then ``metrics.*``, ``costs.*`` and ``eval_set.{group}``, the fingerprints of
+        the scene groups other than the headline's. Times are UTC timestamps. ``duration`` is a
+        timedelta, up to now for a running run; it is missing if it would be negative because the
+        clocks of the steps and of this machine differ. ``tags`` are joined by ``", "``;
         ``archived`` is never missing. A run whose records cannot be read is a row with the state
-        ``error_row`` and the reason in ``error``.
+        ``broken`` and the reason in ``error``.
 
     Warns:
-        UserWarning: For a tag, note or archiving that cannot be read; it is left out.
+        UserWarning: For an annotation that cannot be read; it is left out.
 
     Raises:
-        SpecError: If a run lies in another store.
-        NotFound: If there is no such run or experiment.
-        StoreUnreachable: If nobody answers at the store's address: that is no run's fault.
+        SpecError: If a run is in another store.
+        NotFound: If a run or experiment does not exist.
+        StoreUnreachable: If the store does not answer.
     """
     with Query(store) as query:
         found = query.list_runs() if wanted is None else select_listings(store, wanted, query)
         return _build_table(query, found, ask)
 
 
-def _build_table(query: Query, rolls: Sequence[RunListing], ask: StateQuery | None) -> pd.DataFrame:
-    import pandas  # noqa: F401  # here, not in several threads at once
+def _build_table(
+    query: Query, listings: Sequence[RunListing], ask: StateQuery | None
+) -> pd.DataFrame:
+    import pandas  # noqa: F401  # import here, not in several threads at once
 
     store = query.store
-    each = merge_listings(rolls)
+    each = merge_listings(listings)
     query.prefetch_annotations(each)
     tables: list[pa.Table] = []
     addresses: list[str] = []
     going: list[RunRow] = []
-    for name, roll in each.items():
-        block, others = _rows_of_listing(query, roll)
+    for name, listing in each.items():
+        block, others = _rows_of_listing(query, listing)
         tables.append(block.table)
         addresses += _uris(store, name, block.keys)
         going += others
     silent = [row for row in going if row["_silent"]]
-    told = ask(silent) if ask and silent else {}
+    states = ask(silent) if ask and silent else {}
     for row in going:
         run = row["_run"]
-        answer = told.get(run, row["state"])
-        # A queue that does not have a run which wrote its record a moment ago is not its queue.
-        if not (answer == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES):
-            row["state"] = answer
-        if row["state"] == "failed":  # which only its engine knows, and not why
+        state = states.get(run, row["state"])
+        # A run with a recent heartbeat that this queue does not have is in another queue.
+        if not (state == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES):
+            row["state"] = state
+        if row["state"] == "failed":  # the engine reports the failure without its reason
             row["error"] = row.get("error") or row.get("_failure")
         addresses.append(run.uri)
     if going or not any(map(len, tables)):
         tables.append(to_arrow(going))
-    edits: dict[str, RunAnnotations] = {}
+    annotations: dict[str, RunAnnotations] = {}
     for name in filter(query.annotation_etags, each):
-        mine = read_annotations(query, name)
-        edits.update(zip(_uris(store, name, mine), mine.values(), strict=True))
-    ids, names, uris, rows = _order_rows(store, rolls, addresses, tables)
+        by_run = read_annotations(query, name)
+        annotations.update(zip(_uris(store, name, by_run), by_run.values(), strict=True))
+    ids, names, uris, rows = _order_rows(store, listings, addresses, tables)
     added = {
-        **_annotation_columns(uris, edits),
+        **_annotation_columns(uris, annotations),
         "experiment": _text_column(names),
         "uri": _text_column(uris),
     }
@@ -102,45 +103,45 @@ def _build_table(query: Query, rolls: Sequence[RunListing], ask: StateQuery | No
 
 
 def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
-    """Addresses as text: as tuples, ten thousand are much for the garbage collector."""
+    """Return the URIs of runs as text: ten thousand tuples would slow the garbage collector."""
     start = f"{store.uri}/{experiment}/"
     return [start + id_ for id_ in ids]
 
 
-def _rows_of_listing(query: Query, roll: RunListing) -> tuple[RowBlock, list[RunRow]]:
-    """The rows of runs that have ended, and those of the others and of broken ones."""
+def _rows_of_listing(query: Query, listing: RunListing) -> tuple[RowBlock, list[RunRow]]:
+    """Return the rows of ended runs, and the rows of active and broken runs."""
     store = query.store
     troubles: dict[str, RvlabError] = {}
 
     def read(ids: Sequence[str]) -> RowBlock:
-        return _read_ends(store, roll, ids, troubles)
+        return _read_ends(store, listing, ids, troubles)
 
     block = read_through(
         query,
         CACHED_RUNS,
-        roll.experiment,
-        roll.end_etags,
+        listing.experiment,
+        listing.end_etags,
         read,
-        complete=roll.is_complete,
-        listed=roll.cache_keys,
+        complete=listing.is_complete,
+        listed=listing.cache_keys,
     )
     rows = [
-        {**error_row(exc), "_run": Run(roll.store, roll.experiment, id_)}
+        {**error_row(exc), "_run": Run(listing.store, listing.experiment, id_)}
         for id_, exc in troubles.items()
         if not isinstance(exc, KeyMissing)
     ]
-    # One whose end is gone was reopened since it was listed, or deleted.
-    gone = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
-    going = [*roll.active, *roll.subset(gone).runs]
+    # A run whose end record is missing was reopened or deleted since it was listed.
+    reopened = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
+    going = [*listing.active, *listing.subset(reopened).runs]
     found = row_in_progress(store, going) if going else {}
     return block, [*rows, *({**row, "_run": run} for run, row in found.items())]
 
 
 def _read_ends(
-    store: Store, roll: RunListing, ids: Sequence[str], troubles: dict[str, RvlabError]
+    store: Store, listing: RunListing, ids: Sequence[str], troubles: dict[str, RvlabError]
 ) -> RowBlock:
-    """Read the records that ended runs; `troubles` takes those that cannot be read."""
-    wanted = {Run(roll.store, roll.experiment, id_).end_key: id_ for id_ in ids}
+    """Read end records, and add the error of each that cannot be read to `troubles`."""
+    wanted = {Run(listing.store, listing.experiment, id_).end_key: id_ for id_ in ids}
     rows: list[RunRow] = []
     keys: list[str] = []
     tags: list[str | None] = []
@@ -156,16 +157,19 @@ def _read_ends(
 
 
 def _order_rows(
-    store: Store, rolls: Sequence[RunListing], addresses: Sequence[str], tables: Sequence[pa.Table]
+    store: Store,
+    listings: Sequence[RunListing],
+    addresses: Sequence[str],
+    tables: Sequence[pa.Table],
 ) -> tuple[list[str], list[str], list[str], pa.Table]:
-    """Rows in the order in which they are wanted; their ids, experiments and addresses."""
+    """Return the ids, experiments, URIs and rows of runs in the order of the listings."""
     import pyarrow as pa
 
     some = [table for table in tables if len(table)] or tables[-1:]
     rows = some[0] if len(some) == 1 else pa.concat_tables(some, promote_options="default")
-    ids = [id_ for roll in rolls for id_ in roll.ids]
-    names = [name for roll in rolls for name in [roll.experiment] * len(roll.ids)]
-    uris = [uri for roll in rolls for uri in _uris(store, roll.experiment, roll.ids)]
+    ids = [id_ for listing in listings for id_ in listing.ids]
+    names = [name for listing in listings for name in [listing.experiment] * len(listing.ids)]
+    uris = [uri for listing in listings for uri in _uris(store, listing.experiment, listing.ids)]
     if uris == addresses:
         return ids, names, uris, rows
     where = {address: i for i, address in enumerate(addresses)}
@@ -174,14 +178,16 @@ def _order_rows(
     return [id_ for id_, _ in of.values()], [name for _, name in of.values()], list(of), taken
 
 
-def _annotation_columns(uris: Sequence[str], edits: Mapping[str, RunAnnotations]) -> dict[str, Any]:
-    """The columns that people wrote."""
+def _annotation_columns(
+    uris: Sequence[str], annotations: Mapping[str, RunAnnotations]
+) -> dict[str, Any]:
+    """Return the columns ``tags``, ``note`` and ``archived``."""
     import numpy as np
 
-    if not edits:
+    if not annotations:
         none = _text_column([None]).take([0] * len(uris))
         return {"tags": none, "note": none.copy(), "archived": np.zeros(len(uris), bool)}
-    found = [edits.get(uri) for uri in uris]
+    found = [annotations.get(uri) for uri in uris]
     return {
         "tags": _text_column([", ".join(one.tags) or None if one else None for one in found]),
         "note": _text_column([one.note if one else None for one in found]),
@@ -190,7 +196,7 @@ def _annotation_columns(uris: Sequence[str], edits: Mapping[str, RunAnnotations]
 
 
 def _to_frame(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
-    """Columns as a table with the dtypes that are declared, empty or not."""
+    """Return columns as a table with the dtypes of `RUNS`, also without any row."""
     import pandas as pd
 
     columns["duration"] = pd.NaT
@@ -202,13 +208,13 @@ def _to_frame(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
     table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
     until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
     took = until - table["started"]
-    # Below zero where the two times are of clocks that differ: then it is not known.
+    # The two times can be of different clocks, and a negative duration is unknown.
     table["duration"] = took.where(took >= pd.Timedelta(0)).astype(SPAN)
     return table
 
 
 def _text_column(values: Sequence[str | None]) -> Any:
-    """A column of text."""
+    """Return a column of text."""
     import pandas as pd
 
     return pd.array(values, TEXT)

@@ -1,4 +1,4 @@
-"""Which runs a question is about: a table, an experiment's name, a run, or a list of runs."""
+"""Selection of runs by a table, the name of an experiment, a run, an id, or a list of these."""
 
 from __future__ import annotations
 
@@ -17,26 +17,25 @@ if TYPE_CHECKING:
 RunSelector: TypeAlias = Union[
     "pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None
 ]
-"""Which runs: a table or a row of it, a run, an id, an experiment, several of these, or all."""
+"""A table of runs or a row of it, a run, an id, an experiment, several of these, or None (all)."""
 
 
 def list_experiments(store: Store) -> list[str]:
-    """The names of the experiments of a store."""
+    """List the names of the experiments of a store."""
     return [name for name in store.folders() if is_valid_name(name)]
 
 
 def runs_in_experiment(store: Store, experiment: str) -> list[Run]:
-    """The runs of an experiment, the oldest first.
+    """List the runs of an experiment, the oldest first.
 
     Raises:
-        NotFound: If there is no such experiment.
+        NotFound: If the experiment does not exist.
     """
     found = list_experiment(store, experiment)
     if found is None:
         known = [name for name in list_experiments(store) if name != experiment]
         raise NotFound(
-            f"There is no experiment {experiment!r} in {store.uri}. "
-            f"{did_you_mean(experiment, known)}"
+            f"No experiment {experiment!r} in {store.uri}. {did_you_mean(experiment, known)}"
         )
     return found.runs
 
@@ -44,19 +43,19 @@ def runs_in_experiment(store: Store, experiment: str) -> list[Run]:
 def select_listings(
     store: Store, runs: RunSelector, query: Query | None = None
 ) -> list[RunListing]:
-    """The runs that are meant, as the store has them; see `resolve_runs`.
+    """Resolve a selection to run listings; see `resolve_runs`.
 
     Args:
-        store: Where they lie.
-        runs: Which.
-        query: The question that they are listed for.
+        store: The store of the runs.
+        runs: The selection.
+        query: The query that caches the listings; None uses a query of its own.
 
     Returns:
-        One roll for an experiment, or several where runs were named in an order that mixes them.
+        One listing for each experiment, or more where the order of the runs mixes experiments.
 
     Raises:
-        SpecError: If one lies in another store.
-        NotFound: If there is no such run or experiment.
+        SpecError: If a run is in another store.
+        NotFound: If a run or experiment does not exist.
     """
     if query is None:
         with Query(store) as own:
@@ -69,17 +68,17 @@ def select_listings(
 
 
 def rolls_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list[RunListing]:
-    """The rolls of runs that are named, whether they are there or not.
+    """Return the listings of runs, whether the runs exist or not.
 
     Args:
-        query: The question that they are listed for.
-        wanted: The runs; or rolls, which are taken as they are.
+        query: The query that caches the listings.
+        wanted: The runs; or listings, which are returned unchanged.
 
     Returns:
-        One for each experiment, or more where the order of the runs mixes them.
+        One listing for each experiment, or more where the order of the runs mixes experiments.
 
     Raises:
-        SpecError: If one lies in another store.
+        SpecError: If a run is in another store.
         StoreError: If the store does not answer or refuses.
     """
     found = [one for one in wanted if isinstance(one, RunListing)]
@@ -89,21 +88,21 @@ def rolls_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list
 
 
 def in_store(store: Store, runs: Iterable[Run]) -> None:
-    """Whether runs lie in a store.
+    """Require that runs are in a store.
 
     Raises:
-        SpecError: If one does not.
+        SpecError: If a run is in another store.
     """
     for run in runs:
         if run.store != store.uri:
-            raise SpecError(f"The run {run.uri!r} does not lie directly in the store {store.uri}.")
+            raise SpecError(f"The run {run.uri!r} is not in the store {store.uri}.")
 
 
 def find_run(store: Store, name: str) -> Run:
-    """A run by its id, by ``experiment/id`` or by its URI.
+    """Find a run by its id, by ``experiment/id`` or by its URI.
 
     Raises:
-        NotFound: If there is no such run.
+        NotFound: If the run does not exist.
     """
     text = name.removeprefix(f"{store.uri}/").strip("/")
     within, _, run_id = text.rpartition("/")
@@ -116,27 +115,27 @@ def find_run(store: Store, name: str) -> Run:
             return there[0]
     every = runs_in_experiment(store, within) if within else resolve_runs(store, None)
     near = did_you_mean(run_id, [run.id for run in every])
-    raise NotFound(f"There is no run {name!r} in {store.uri}. {near}")
+    raise NotFound(f"No run {name!r} in {store.uri}. {near}")
 
 
 def _existing(store: Store, runs: Iterable[Run]) -> list[Run]:
-    """Of some runs, those that the store has."""
+    """Return the runs that exist in the store."""
     by_uri = {run.uri: run for run in runs}
     found = store.map_concurrently(lambda uri: run_exists(store, by_uri[uri]), by_uri)
     return [run for uri, run in by_uri.items() if found[uri]]
 
 
 def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
-    """The runs that are meant.
+    """Resolve a selection to runs, each once.
 
     Args:
-        store: Where they lie.
+        store: The store of the runs.
         runs: A table with the column ``uri``, or one row of it; a run; the id of a run or the name
-            of an experiment; several of these; None for all runs of the store. A run that is named
-            twice is meant once.
+            of an experiment; several of these; None for all runs of the store.
 
     Raises:
-        NotFound: If there is no such run or experiment.
+        NotFound: If a run or experiment does not exist.
+        SpecError: If `runs` is of another type.
         TableError: If a table has no column ``uri``.
     """
     if runs is None:
@@ -152,16 +151,18 @@ def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
         return _runs_in_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
-        raise SpecError(f"{runs!r} names no runs. Give a table, a run, its id or an experiment.")
+        raise SpecError(
+            f"{runs!r} does not select runs. Pass a table, a run, its id or an experiment."
+        )
     return list(dict.fromkeys(run for one in runs for run in resolve_runs(store, one)))
 
 
 def require_existing(store: Store, runs: RunSelector) -> list[Run]:
-    """The runs that are meant, of which each lies in this store; see `resolve_runs`.
+    """Resolve a selection to runs that exist in this store; see `resolve_runs`.
 
     Raises:
-        SpecError: If one lies in another store.
-        NotFound: If one is not there, or not any more.
+        SpecError: If a run is in another store.
+        NotFound: If a run does not exist or was deleted.
     """
     wanted = resolve_runs(store, runs)
     in_store(store, wanted)
@@ -176,19 +177,19 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
             missing = mine - {run.id for run in there}
         for id_ in sorted(missing):
             near = did_you_mean(id_, [run.id for run in runs_in_experiment(store, experiment)])
-            raise NotFound(f"There is no run '{experiment}/{id_}' in {store.uri}. {near}")
+            raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {near}")
     return wanted
 
 
 def require_one(store: Store, run: RunSelector, verb: str) -> Run:
-    """The one run that is meant; see `require_existing`.
+    """Resolve a selection to exactly one run; see `require_existing`.
 
     Raises:
-        SpecError: If none is named, or several.
+        SpecError: If it selects no run, or several.
     """
     found = require_existing(store, [] if run is None else run)
     if len(found) != 1:
-        raise SpecError(f"{verb} takes one run; these are {len(found) or 'none'}. Name one.")
+        raise SpecError(f"{verb} needs exactly one run, got {len(found)}. Name one.")
     return found[0]
 
 
@@ -199,8 +200,7 @@ def _run_or_experiment(store: Store, text: str) -> Run:
         names = list_experiments(store)
         ids = [run.id for run in resolve_runs(store, None)]
         raise NotFound(
-            f"There is no experiment or run {text!r} in {store.uri}. "
-            f"{did_you_mean(text, [*names, *ids])}"
+            f"No experiment or run {text!r} in {store.uri}. {did_you_mean(text, [*names, *ids])}"
         ) from exc
 
 
@@ -209,8 +209,6 @@ def _runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
         raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
     if not hasattr(table, "columns"):
         if not isinstance(table["uri"], str):
-            raise NotFound(
-                "The row has no 'uri', so it names no run: it was deleted, or never was."
-            )
+            raise NotFound("The row has no 'uri': its run was deleted, or never existed.")
         return [Run.from_uri(table["uri"])]
     return [Run.from_uri(uri) for uri in table["uri"].dropna().unique()]

@@ -1,4 +1,4 @@
-"""The steps of runs, as a table: how long each took, on what, and how it ended."""
+"""The table of steps: the duration, device, memory and result of each step of a run."""
 
 from __future__ import annotations
 
@@ -37,19 +37,21 @@ STEP_COLUMNS: dict[str, Any] = {
 
 
 def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
-    """One row per step record, in the order of the runs and of the pipeline.
+    """Return one row per step record, in the order of the runs and of the pipeline.
 
     Args:
-        store: Where the runs lie.
+        store: The store of the runs.
         wanted: The runs.
 
     Returns:
         ``run step split started ended state peak_mb cpu_s device gpu_peak_mb exit_code error host
-        attempt beat``; split is NA for a step that was not cut. Times are UTC; ``peak_mb`` and
-        ``gpu_peak_mb`` are in MiB, ``cpu_s`` in seconds. State is what the step last said of
-        itself, at ``beat``: one that was killed says ``running`` for ever, and has no end. Runs in
-        which no step has started have no rows. A record that cannot be read is left out, with a
-        warning.
+        attempt beat``; split is NA for a step that was not split. Times are UTC; ``peak_mb`` and
+        ``gpu_peak_mb`` are in MiB, ``cpu_s`` in seconds. State is that of the step's last
+        heartbeat, at ``beat``: a step that was killed stays ``running`` and has no end. Runs in
+        which no step has started have no rows.
+
+    Warns:
+        UserWarning: For a record that cannot be read; it is left out.
 
     Raises:
         StoreError: If the store does not answer or refuses.

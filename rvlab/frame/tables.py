@@ -1,4 +1,4 @@
-"""The tables that runs leave: evaluations, confusion, history, artifacts. All join on ``run``."""
+"""Tables of evaluations, confusion, scenes, artifacts and history, which all join on ``run``."""
 
 from __future__ import annotations
 
@@ -24,8 +24,10 @@ if TYPE_CHECKING:
 
 RunsOrListings = Sequence[Run] | Sequence[RunListing]
 ReadRunTable = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
-"""Reads the table of a run, given whether it has ended: the table, or None if it has none; and
-whether that is final. A key that is missing may still be on its way, where a store is being copied.
+"""Reads the table of a run, given whether the run has ended.
+
+Returns the table, or None if the run has none, and whether the answer is final. A missing key is
+not final, since a store may be copied while it is read.
 """
 
 EVALS_COLUMNS: dict[str, Any] = {
@@ -69,11 +71,11 @@ NEEDED = {
     "scenes": ("group", "scene"),
     "artifacts": ("key",),
 }
-"""Columns of text in which nothing is ever missing."""
+"""Text columns without missing values."""
 
 
 def _has_columns(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
-    """Whether cached rows have these columns, or there are none."""
+    """Return a check that cached rows have these columns, or no columns at all."""
     names = {"string": "string", "int64": "int64", "float64": "double"}
     wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
     return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
@@ -94,14 +96,14 @@ CACHED = {
     "confusion": CachedTable("confusion", _has_columns(CONFUSION_COLUMNS)),
     "scenes": CachedTable("scenes", _has_columns(SCENE_COLUMNS)),
     "artifacts": CachedTable("artifacts", _has_columns(_FILE_COLUMNS), is_shared=False),
-    # There is most of it, and numbers hardly become smaller: it is for this machine alone.
+    # Not shared: histories are the largest tables, and floats hardly compress.
     "history": CachedTable("history", _is_history_table, is_shared=False),
 }
 """The tables that are cached, by name."""
 
 
 def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """The evaluation of each run, long.
+    """Return the metrics of each run in long format.
 
     Returns:
         ``run group scene class metric value``; scene is NA for the whole group, class is NA over
@@ -111,7 +113,7 @@ def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 
 
 def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """The confusion matrices of each run, long: pixels (or cells) by truth and prediction.
+    """Return the confusion matrices of each run in long format, in pixels or cells.
 
     Returns:
         ``run group scene truth prediction count``; scene is NA for the whole group.
@@ -122,43 +124,45 @@ def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 
 
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Fingerprints of what each run was scored on: equal where the pixels, or the labels, are.
+    """Return the fingerprints of the scenes that each run was scored on.
+
+    Fingerprints are equal where the pixels, the labels or the areas of interest are equal.
 
     Returns:
-        ``run group scene image labels aois hashed_from``; aois is NA where a scene has no areas of
-        interest, hashed_from is ``content``, or ``address`` where a file could not be read.
+        ``run group scene image labels aois hashed_from``; aois is NA for a scene without areas of
+        interest; hashed_from is ``content``, or ``address`` if a file could not be read.
     """
     return _apply_dtypes(_summary_table(store, wanted, "scenes", SCENE_COLUMNS), SCENE_COLUMNS)
 
 
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Every file that Raster Vision left in a run that has been summarized.
+    """List the files that Raster Vision wrote in each summarized run.
 
     Returns:
-        ``run step kind scene uri bytes``; scene is NA where a file belongs to none.
+        ``run step kind scene uri bytes``; scene is NA for a file that belongs to no scene.
     """
     with Query(store) as query:
-        rolls = rolls_of(query, wanted)
-    found = _summary_table(store, rolls, "artifacts", _FILE_COLUMNS)
-    uris = {run.id: run.uri for one in rolls for run in one.runs}
+        listings = rolls_of(query, wanted)
+    found = _summary_table(store, listings, "artifacts", _FILE_COLUMNS)
+    uris = {run.id: run.uri for one in listings for run in one.runs}
     if len(found):
-        # Files of an adopted run lie elsewhere, and have a whole address for a key.
+        # Files of an adopted run are stored elsewhere; their key is a complete URI.
         whole = found["key"].str.match(r"/|[a-z0-9]+://")
         found["uri"] = found["key"].where(whole, found["run"].map(uris) + "/" + found["key"])
     return _apply_dtypes(found, ARTIFACT_COLUMNS)
 
 
 def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """One row per run and epoch, complete, of runs that are still training too.
+    """Return one row per run and finished epoch, also of runs that are still training.
 
     Returns:
         ``run epoch``, then the columns of Raster Vision's ``train/log.csv`` under its own names;
         times in seconds end in ``_s``.
     """
-    import pyarrow.parquet  # noqa: F401  # here, not in several threads at once
+    import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 
     def find(run: Run, ended: bool) -> tuple[pa.Table | None, bool]:
-        # What was summarized is quick to read; the log is there while it is written.
+        # The summary is faster to read; an active run has only the log.
         ways = (
             (_history_from_table, _history_from_log)
             if ended
@@ -190,7 +194,7 @@ def _history_from_log(store: Store, run: Run) -> pa.Table | None:
 
 
 def _history_from_table(store: Store, run: Run) -> pa.Table | None:
-    """What was kept of a log: that of an adopted run lies elsewhere."""
+    """Read the history from the summary, which adopted runs have in place of a log."""
     key = run.key("tables", "history.parquet")
     found = _read_parquet(store, key)
     if found is None or "epoch" not in found.column_names:
@@ -210,9 +214,9 @@ def _history_schema(names: Iterable[str]) -> pa.Schema:
 def _summary_table(
     store: Store, wanted: RunsOrListings, name: str, columns: Mapping[str, Any]
 ) -> pd.DataFrame:
-    """A table that ``summarize`` writes."""
+    """Return a table that the step ``summarize`` writes."""
     import pyarrow as pa
-    import pyarrow.parquet  # here, not in several threads at once
+    import pyarrow.parquet  # import here, not in several threads at once
 
     schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
     whole = [one.name for one in schema if pa.types.is_integer(one.type)]
@@ -230,7 +234,7 @@ def _summary_table(
 
 
 def _read_parquet(store: Store, key: str) -> pa.Table | None:
-    """A parquet file; None if there is none."""
+    """Read a parquet file; None if it does not exist."""
     try:
         data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
@@ -241,16 +245,16 @@ def _read_parquet(store: Store, key: str) -> pa.Table | None:
 def _concat_runs(
     store: Store, wanted: RunsOrListings, kind: CachedTable, find: ReadRunTable
 ) -> pd.DataFrame:
-    """The rows of all runs that have some, below one another, and whose they are as ``run``."""
+    """Concatenate the rows of all runs, with the id of each run in the column ``run``."""
     import numpy as np
     import pandas as pd
     import pyarrow as pa
 
     with Query(store) as query:
-        rolls = rolls_of(query, wanted)
-        each = {n: _block(query, one, kind, find) for n, one in merge_listings(rolls).items()}
+        listings = rolls_of(query, wanted)
+        each = {n: _block(query, one, kind, find) for n, one in merge_listings(listings).items()}
     some = []
-    for one in rolls:
+    for one in listings:
         block = each[one.experiment]
         mine = block.select([id_ for id_ in one.ids if id_ in block.position])
         if len(mine.table):
@@ -266,7 +270,7 @@ def _concat_runs(
 
 
 def _block(query: Query, one: RunListing, kind: CachedTable, find: ReadRunTable) -> RowBlock:
-    """The rows of the runs of an experiment; those of one that has ended are read once."""
+    """Return the rows of the runs of an experiment; rows of ended runs are cached."""
     store = query.store
 
     def read(ids: Sequence[str]) -> RowBlock:
@@ -310,7 +314,7 @@ def _read_rows(store: Store, one: RunListing, find: ReadRunTable) -> RowBlock:
 
 
 def _warn_omitted(run: Run, exc: RvlabError) -> None:
-    """One broken file does not take the table with it, and is not passed over in silence."""
+    """Warn that a broken file is left out of the table."""
     warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
 
 

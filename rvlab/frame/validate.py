@@ -1,4 +1,4 @@
-"""What is asked of a table: columns that are to be there, and words that are to be in them."""
+"""Validation of tables: required columns, and values that a column must contain."""
 
 from __future__ import annotations
 
@@ -17,15 +17,15 @@ _METRICS_PREFIX = "metrics."
 def require_columns(
     table: pd.DataFrame | pd.Series[Any], names: Iterable[str], what: str
 ) -> pd.DataFrame:
-    """The table, its named index levels as columns where one of them is asked for.
+    """Return the table after checking its columns; required index levels become columns.
 
     Args:
-        table: Left as it is. A row of a table is a table of one row.
-        names: Columns that must be there.
-        what: What the table is called in the message.
+        table: The table, which is not changed; a Series is a table of one row.
+        names: Required columns.
+        what: The name of the table in messages.
 
     Raises:
-        TableError: If one is missing; it names the nearest. Or if it is no table.
+        TableError: If a column is missing, with a suggestion, or `table` is not a table.
     """
     import pandas as pd
 
@@ -33,7 +33,8 @@ def require_columns(
         table = row_to_table(table)
     if not isinstance(table, pd.DataFrame):
         raise TableError(
-            f"A {type(table).__name__} is no {what}. Give the table, such as lab.runs(run)."
+            f"The {what} must be a DataFrame, got {type(table).__name__}. Pass the table, such as "
+            "lab.runs(run)."
         )
     wanted = list(names)
     levels = [n for n in table.index.names if n in wanted and n not in table.columns]
@@ -46,41 +47,41 @@ def require_columns(
 
 
 def suggest_column(word: str, known: Sequence[str], *, metric: bool = False) -> str:
-    """What leads from a wrong column to the right one, and from a wrong metric to all there are.
+    """Suggest a column for a misspelt one, and list all metrics for a misspelt metric.
 
     Args:
-        word: What was asked for; ``f1`` leads to ``metrics.f1``.
-        known: The columns that exist.
-        metric: Whether it was to be a metric, although it does not begin with ``metrics.``.
+        word: The requested column; for ``f1`` the suggestion is ``metrics.f1``.
+        known: The existing columns.
+        metric: Whether a metric is requested, even if `word` does not begin with ``metrics.``.
     """
     metrics = [name for name in known if name.startswith(_METRICS_PREFIX)]
     is_metric = (metric or word.startswith(_METRICS_PREFIX)) and bool(metrics)
-    whole = [name for name in known if name.partition(".")[2] == word]
-    said = did_you_mean(word, metrics if is_metric else known)
-    if whole:
-        said = f"Did you mean {' or '.join(map(repr, whole[:3]))}?"
+    same_name = [name for name in known if name.partition(".")[2] == word]
+    hint = did_you_mean(word, metrics if is_metric else known)
+    if same_name:
+        hint = f"Did you mean {' or '.join(map(repr, same_name[:3]))}?"
     if not is_metric:
-        return said
-    near = f"{said} " if said.startswith("Did") else ""
+        return hint
+    near = f"{hint} " if hint.startswith("Did") else ""
     return f"{near}Metrics that exist: {', '.join(metrics)}."
 
 
 def row_to_table(row: pd.Series[Any]) -> pd.DataFrame:
-    """A row of a table as a table, whose index is called ``run`` unless a column is."""
+    """Convert a row to a table; its index is named ``run`` unless a column has that name."""
     table = row.to_frame().T.infer_objects()
     return table if "run" in table else table.rename_axis("run")
 
 
 def require_known(word: str, known: Sequence[Any], what: str) -> None:
-    """Whether a table has rows of that name.
+    """Require that a value is one of the known ones.
 
     Args:
-        word: What was asked for.
-        known: What there is.
-        what: The sentence's beginning, such as ``No run was evaluated on the group``.
+        word: The requested value.
+        known: The existing values.
+        what: The beginning of the message, such as ``No run was evaluated on the group``.
 
     Raises:
-        TableError: If it has none; it names the nearest.
+        TableError: If it is not, with a suggestion.
     """
     words = [str(one) for one in known]
     if word not in words:

@@ -1,4 +1,4 @@
-"""The windows of runs that are worth a look, from counts that lie beside each run."""
+"""The most informative windows of runs, from counts that are stored beside each run."""
 
 from __future__ import annotations
 
@@ -38,54 +38,62 @@ def windows_table(
     per_scene: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Windows of the runs' scenes that are worth a look, the most telling first.
+    """Return the most informative windows of the runs' scenes, the best first.
 
-    No raster is read: the step summarize counted, window by window, what each prediction has right
-    and wrong. Of runs without these counts (adopted ones, and those of older versions of rvlab)
-    they are made now, and kept beside the run where the store may be written.
+    No raster is read: the step summarize counts the true and false positives and the false
+    negatives of each window. For runs without these counts (adopted runs, and those of older
+    versions of rvlab) they are computed now, and stored beside the run if the store allows it.
 
     Args:
-        store: Of the runs.
+        store: The store of the runs.
         wanted: The runs; only windows that all of them predicted are compared.
-        by: ``error``: where they are wrong most, on average. ``disagreement``: where they differ
-            most. ``difference``: where the second run beats the first, and then where the first
-            beats the second. ``confident_error``: where they were wrong with a score of 0.9 or
-            more. ``class``: where the truth has most of `classes`. ``random``: any, by `seed`.
-        n: Rows at most.
-        size: Side of the windows in pixels, a multiple of those that were counted (a power of two,
-            64 or more). None takes 512, or less in small scenes.
-        classes: Names of the classes that the score is about; None is all.
-        group: ``validation`` or ``test``; None is validation, or test without it.
-        scenes: Ids of scenes to look at; None is all of the group.
-        per_scene: Rows of one scene at most.
-        seed: Of ``random``.
+        by: ``error``: most errors, averaged over the runs. ``disagreement``: largest differences
+            between the runs. ``difference``: the second run is better than the first, then the
+            first is better than the second. ``confident_error``: most errors with a score of 0.9
+            or more. ``class``: most truth of `classes`. ``random``: a random order, by `seed`.
+        n: Maximum number of rows.
+        size: Side of the windows in pixels, a multiple of the side of the counted windows (a power
+            of two, 64 or more). None uses 512, or less in small scenes.
+        classes: Names of the classes that are scored; None scores all.
+        group: ``validation`` or ``test``; None uses validation, or test if there is none.
+        scenes: Ids of scenes; None uses all of the group.
+        per_scene: Maximum number of rows of one scene.
+        seed: The seed of ``random``.
 
     Returns:
-        ``scene col row width height score group by run pixels``, a row per window; col to height
-        in pixels, cut at the edge of what was counted. `pixels` are those with a label (cells of a
-        chip classification, true boxes of an object detection). `score` is a share of the fullest
-        window's `pixels`, so that a sliver at the edge does not come first; of an object detection
-        it is a number of boxes. Of ``difference`` it is negative where the first run is better.
-        `run` is the run that is worst there (with ``difference``: better), NA where it is no one's.
+        ``scene col row width height score group by run pixels``, one row per window. ``col`` to
+        ``height`` are in pixels, clipped to the counted area. ``pixels`` is the number of labelled
+        pixels (cells of a chip classification, true boxes of an object detection). ``score`` is a
+        share of the ``pixels`` of the fullest window, so that a sliver at the edge does not come
+        first; for an object detection it is a number of boxes. For ``difference`` it is negative
+        where the first run is better. ``run`` is the run with the most errors (for ``difference``,
+        the better run); NA if there is none.
+
+    Warns:
+        UserWarning: For a run, or scenes, that are left out.
 
     Raises:
-        NotFound: If there is no such `by`, class, group or scene, or no run has counts.
-        SpecError: If `by` asks for other runs or arguments than were given, or `size` does not fit.
+        NotFound: If `by`, a class, the group or a scene does not exist, or no run has counts.
+        SpecError: If `by` needs other runs or arguments, or `size` is not a valid multiple.
     """
     rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
     rank_windows.require_positive_int(size=size, per_scene=per_scene)
     tables = load_window_counts(store, wanted)
     if not tables:
-        raise NotFound("None of the runs has predictions to look at.")
+        raise NotFound("None of the runs has predictions.")
     counts = align_windows(tables, group, scenes)
-    rank_windows.validate_ranking(by, counts.runs, classes, n)  # of those that are left
+    rank_windows.validate_ranking(by, counts.runs, classes, n)  # without the runs left out
     return rank_windows.rank_windows(
         counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed
     )
 
 
 def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
-    """The counts of each run, by its id; a run without any is left out, and a warning says why."""
+    """Return the window counts of each run, by run id.
+
+    Warns:
+        UserWarning: For a run without counts; it is left out.
+    """
     found = store.map_concurrently(
         lambda uri: _read_counts(store, Run.from_uri(uri)), [run.uri for run in wanted]
     )
@@ -93,7 +101,7 @@ def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Tabl
     for run in wanted:
         table = found[run.uri]
         if isinstance(table, KeyMissing):
-            table = _count_now(store, run)  # one after the other: each takes much memory
+            table = _count_now(store, run)  # sequentially, since each needs much memory
         if isinstance(table, RvlabError):
             warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=4)
         else:
@@ -115,20 +123,20 @@ def _read_counts(store: Store, run: Run) -> pa.Table | RvlabError:
 
 
 def _require_windows(key: str, table: pa.Table) -> None:
-    """Check that each window holds pixels, and has each class once."""
+    """Require that no window is empty, and that each has every class at most once."""
     import pyarrow.compute as pc
 
     if not len(table):
         return
     if min(pc.min(table.column(side)).as_py() for side in ("width", "height")) < 1:
-        raise broken_table_error(key, "it has a window without a pixel.")
+        raise broken_table_error(key, "it has an empty window.")
     one = ["group", "scene", "col", "row", "class"]
     if len(table.group_by(one).aggregate([])) < len(table):
         raise broken_table_error(key, "it has two rows for a class of a window.")
 
 
 def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
-    """Count the windows of a run that has no table of them, and keep it if that is allowed."""
+    """Count the windows of a run without stored counts, and store them if allowed."""
     import pyarrow.parquet as pq
 
     one = load_run_source(run.id, run.uri)
@@ -139,16 +147,17 @@ def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     troubles = [trouble for each in done for trouble in each.problems]
     if not parts:
         why = next(iter(troubles), "it has no scenes.")
-        return NotFound(f"nothing of it could be counted: {why}")
+        return NotFound(f"none of its scenes could be counted: {why}")
     for trouble in troubles:
-        warnings.warn(f"The run {run.id} is not counted whole. {trouble}", stacklevel=5)
+        warnings.warn(f"The counts of the run {run.id} are incomplete. {trouble}", stacklevel=5)
     table = concat_windows(parts, one.scenes[0].task)
-    # A run that goes on may still predict, and a scene that cannot be read now may be tomorrow.
+    # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
+    # read now may be readable later.
     if not troubles and store.exists(run.end_key):
         data = io.BytesIO()
         pq.write_table(table, data, compression="zstd", write_page_checksum=True)
         try:
             store.put(run.key(*WINDOWS_KEY), data.getvalue())
         except StoreError as exc:
-            warnings.warn(f"The counts of {run.id} are not kept for the next time: {exc}")  # noqa: B028
+            warnings.warn(f"The counts of {run.id} could not be stored: {exc}")  # noqa: B028
     return table

@@ -1,4 +1,4 @@
-"""The nouns: frozen, no input or output."""
+"""Frozen dataclasses of runs, specs, steps and end records, without input or output."""
 
 from rvlab.model.end import EndRecord
 from rvlab.model.groups import headline_group

@@ -1,4 +1,4 @@
-"""What people add to a run later: tags, a note, and whether it is put out of sight."""
+"""Annotations of a run: tags, a note and archiving."""
 
 from __future__ import annotations
 
@@ -17,16 +17,16 @@ ANNOTATION_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Annotation:
-    """One change that somebody made; it is written once and never rewritten.
+    """One change to a run by a user, which is written once and never rewritten.
 
     Args:
-        at: When, ISO 8601 in UTC.
-        by: Who, as ``user@host``.
-        tags_added: Tags that the run has from now on.
-        tags_removed: Tags that it has no more.
-        note: The note from now on, ``""`` for none; None leaves it as it is.
-        archived: Whether it is archived from now on; None leaves it as it is.
-        schema: The number of this record's form.
+        at: The time of the change, ISO 8601 in UTC.
+        by: The author, as ``user@host``.
+        tags_added: Tags added to the run.
+        tags_removed: Tags removed from the run.
+        note: The new note, ``""`` to delete it; None does not change it.
+        archived: Whether the run is archived; None does not change it.
+        schema: The schema number of this record.
     """
 
     at: str
@@ -38,30 +38,30 @@ class Annotation:
     schema: int = field(default=ANNOTATION_SCHEMA)
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the record as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: object, key: str) -> Annotation:
-        """Read a record; keys that a later version added are left out.
+        """Parse a record; keys that a later version added are ignored.
 
         Raises:
-            RecordBroken: If something it needs is missing or of another type.
+            RecordBroken: If a field is missing or has another type, or a tag is invalid.
         """
-        found = read_record(cls, record, key, "an edit")
+        found = read_record(cls, record, key, "an annotation")
         require_schema(found.schema, key)
         for tag in found.tags_added:
             try:
                 validate_tag(tag)
             except SpecError as exc:
-                raise RecordBroken(f"{key} is not an edit: {exc}") from exc
+                raise RecordBroken(f"{key} is not an annotation: {exc}") from exc
         added, removed = tuple(found.tags_added), tuple(found.tags_removed)
         return replace(found, tags_added=added, tags_removed=removed)
 
 
 @dataclass(frozen=True)
 class RunAnnotations:
-    """What the edits of a run come to.
+    """The merged annotations of a run.
 
     Args:
         tags: Its tags, sorted.
@@ -75,7 +75,7 @@ class RunAnnotations:
 
 
 def merge_annotations(edits: Iterable[Annotation]) -> RunAnnotations:
-    """What edits come to, the oldest first."""
+    """Merge the annotations of a run, given the oldest first."""
     tags: set[str] = set()
     note, archived = "", False
     for edit in edits:
@@ -86,17 +86,17 @@ def merge_annotations(edits: Iterable[Annotation]) -> RunAnnotations:
 
 
 def validate_tag(tag: Any) -> str:
-    """A tag without the blanks around it.
+    """Return a tag without surrounding whitespace.
 
     Raises:
-        SpecError: If it is no text of 1 to 100 characters on one line.
+        SpecError: If the tag is not text of 1 to 100 characters on one line.
     """
     text = tag.strip() if isinstance(tag, str) else ""
-    # Control characters, halves of a character, and what ends a line or a paragraph.
+    # Control characters, surrogates, and line and paragraph separators.
     bad = any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in text)
     if not text or len(text) > MAX_TAG_CHARS or bad:
         shown = repr(tag) if len(repr(tag)) <= 60 else f"{repr(tag)[:57]}..."
         raise SpecError(
-            f"{shown} cannot be a tag. Take text of 1 to {MAX_TAG_CHARS} characters on one line."
+            f"{shown} is not a valid tag. Use text of 1 to {MAX_TAG_CHARS} characters on one line."
         )
     return text

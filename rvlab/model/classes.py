@@ -1,4 +1,4 @@
-"""Which class of a run is no class: the one of pixels that nobody labelled."""
+"""The class that Raster Vision uses for unlabelled pixels."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ NULL_CLASS = "null"
 
 
 def unlabelled_id(names: Sequence[str], null_class: str | None) -> int | None:
-    """The id of the class of pixels that nobody labelled, which no score counts.
+    """Return the id of the class of unlabelled pixels, which no metric counts.
 
-    That is the null class where it bears the name that Raster Vision gives it. A null class of
-    another name, such as ``background``, is a class like any other.
+    This is the null class if it has Raster Vision's default name. A null class with another name,
+    such as ``background``, is an ordinary class.
 
     Args:
-        names: The classes, in the order of their ids.
-        null_class: The one that the config names as null class; None if it names none.
+        names: The class names, in the order of their ids.
+        null_class: The null class of the config; None if the config has none.
 
     Returns:
-        The place of ``null`` in `names`; None if every class counts.
+        The position of ``null`` in `names`; None if every class counts.
     """
     if null_class not in (None, NULL_CLASS) or NULL_CLASS not in names:
         return None

@@ -1,4 +1,4 @@
-"""The record that ended a run, as its readers take it."""
+"""The end record of a run, parsed and validated."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ END_SCHEMA = 1
 
 @dataclass(frozen=True)
 class EndRecord:
-    """The end of a run, as `rvlab.model.end_record` makes it.
+    """The end record of a run, as `rvlab.model.end_record` builds it.
 
     Args:
-        spec: Of the run.
+        spec: The spec of the run.
         state: ``succeeded``, ``failed`` or ``cancelled``.
         ended: ISO 8601 in UTC.
         started: When the first step started; None if none did.
         step: The step that failed.
-        error: Why, in one sentence.
-        metrics: The headline metrics; None where one is undefined.
-        costs: What it cost; see `rvlab.model.run_costs`.
-        device: What it computed on.
-        eval_set: The fingerprint of what the headline was scored on.
-        eval_sets: Those of other groups of scenes.
+        error: The reason of the failure, in one sentence.
+        metrics: The headline metrics; None for an undefined one.
+        costs: Times and memory; see `rvlab.model.run_costs`.
+        device: The device of the run.
+        eval_set: The fingerprint of the scenes of the headline metrics.
+        eval_sets: The fingerprints of the other scene groups.
     """
 
     spec: Spec
@@ -50,27 +50,29 @@ class EndRecord:
 
     @classmethod
     def from_record(cls, record: Mapping[str, Any], key: str) -> EndRecord:
-        """Read a record; one of an older version has no metrics, costs or evaluation sets.
+        """Parse a record; those of older versions have no metrics, costs or fingerprints.
 
         Raises:
-            RecordBroken: If something it needs is missing or of another type.
+            RecordBroken: If a field is missing or has another type.
         """
         spec = Spec.from_record(record.get("spec"), key)
         state = record.get("state")
         if state not in END_STATES:
-            raise RecordBroken(f"{key} has the state {state!r:.200}, which no run ends with.")
+            raise RecordBroken(
+                f"{key} has the state {state!r:.200}, not one of {', '.join(END_STATES)}."
+            )
         schema = record.get("schema", END_SCHEMA)
         if type(schema) is not int:
-            raise RecordBroken(f"{key} has the schema {schema!r:.40}, which is no number.")
+            raise RecordBroken(f"{key} has the schema {schema!r:.40}, not an integer.")
         require_schema(schema, key)
         for name, needed in (("ended", True), ("started", False)):
             time = record.get(name)
             if (needed or time is not None) and not (isinstance(time, str) and is_time(time)):
-                raise RecordBroken(f"{key} has {name} {time!r:.100}, which is no UTC time.")
+                raise RecordBroken(f"{key} has {name} {time!r:.100}, not a UTC time.")
         texts = {name: record.get(name) for name in ("step", "error", "device", "eval_set")}
         for name, value in texts.items():
             if not isinstance(value, str | None):
-                raise RecordBroken(f"{key} has something else than text as {name}: {value!r:.200}")
+                raise RecordBroken(f"{key} has {name} that is not text: {value!r:.200}")
         return cls(
             spec,
             state,
@@ -92,7 +94,7 @@ def _mapping(record: Mapping[str, Any], name: str, what: str, key: str) -> dict[
     try:
         found: dict[str, Any] = _validator(what).validate_python(values)
     except ValidationError as exc:
-        raise RecordBroken(f"{key} has {name} that are no {what}: {values!r:.200}") from exc
+        raise RecordBroken(f"{key} has {name} that are not {what}: {values!r:.200}") from exc
     return found
 
 

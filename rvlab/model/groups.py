@@ -6,10 +6,10 @@ from collections.abc import Iterable
 
 
 def headline_group(groups: Iterable[str]) -> str:
-    """The group that a run's row shows: ``validation``, else ``test``, else the first.
+    """Return the group of the headline metrics: ``validation``, else ``test``, else the first.
 
     Args:
-        groups: The names of one group or more.
+        groups: The names of at least one group.
     """
     known = list(groups)
     return next((name for name in ("validation", "test") if name in known), known[0])

@@ -1,7 +1,7 @@
-"""How much is read of a file that someone else may have written; each limit with its reason.
+"""Size limits for files that other programs may have written, each with its reason.
 
-A record that is larger is refused with both numbers, the size that was found and the limit. The
-limits are far above what rvlab or Raster Vision writes, and far below what harms the reader.
+A larger file is refused with a message that has its size and the limit. The limits are far above
+what rvlab or Raster Vision writes, and far below what exhausts the reader's memory.
 """
 
 from __future__ import annotations
@@ -13,79 +13,79 @@ from rvlab.errors import RecordBroken
 MIB = 2**20
 
 RECORD_BYTES = 8 * MIB
-"""Of a spec, step, end or edit in JSON. One with a thousand parameters has about 50 KB."""
+"""Size of a JSON record. A spec with a thousand parameters has about 50 KB."""
 
 RECORD_NAMES = 5_000
-"""Parameters, metrics or costs of one run: each becomes a column of the table of runs."""
+"""Parameters, metrics or costs of one run, each of which becomes a column of the table of runs."""
 
 CONFIG_BYTES = 64 * MIB
-"""Of ``pipeline-config.json``. One with ten thousand scenes has about 20 MB."""
+"""Size of ``pipeline-config.json``. One with ten thousand scenes has about 20 MB."""
 
 LOG_CSV_BYTES = 32 * MIB
-"""Of ``train/log.csv``. Ten thousand epochs with a hundred columns have about 18 MB."""
+"""Size of ``train/log.csv``. Ten thousand epochs with a hundred columns have about 18 MB."""
 
 LOG_CSV_FIELDS = 2_000_000
-"""Of ``train/log.csv``; a field takes up to a hundred bytes once it is read."""
+"""Fields of ``train/log.csv``; a parsed field takes up to a hundred bytes."""
 
 LOG_BYTES = 64 * MIB
-"""Of what a step printed; of a longer log the end is read."""
+"""Size of the log of a step; of a longer log only the end is read."""
 
 TABLE_BYTES = 128 * MIB
-"""Of a parquet file in ``tables/``. The largest, of windows, has about 10 bytes a row."""
+"""Size of a parquet file in ``tables/``. The largest, of windows, has about 10 bytes per row."""
 
 TABLE_ROWS = 4_000_000
-"""Of such a file: 100 scenes in 2,048 windows of 20 classes."""
+"""Rows of such a file: 100 scenes in 2,048 windows of 20 classes."""
 
 TABLE_COLUMNS = 2_000
-"""Of such a file; a history has a column for each metric of each class."""
+"""Columns of such a file; a history has a column for each metric of each class."""
 
 TABLE_DECODED_BYTES = 384 * MIB
-"""Of such a file once it is decompressed and decoded, which compression says nothing about."""
+"""Size of such a file after decoding, which the compressed size does not bound."""
 
 FOOTER_BYTES = 4 * MIB
-"""Of a parquet file's description, which is read before anything else."""
+"""Size of the footer of a parquet file, which is read first."""
 
 WINDOW_CELLS = 60_000_000
-"""Counts of windows that are compared at once: 100 runs, 40,000 windows, 15 classes. 2 GB."""
+"""Window counts compared at once: 100 runs, 40,000 windows, 15 classes take 2 GB."""
 
 CLASSES = 1_000
-"""Of a run: a table of confusion has their square. Raster Vision's rasters hold 255 at most."""
+"""Classes of a run; a confusion matrix has their square. Raster Vision's rasters allow 255."""
 
 GEOJSON_BYTES = 128 * MIB
-"""Of labels or boxes in GeoJSON, which take about ten times as much once they are read."""
+"""Size of labels or boxes in GeoJSON, which take about ten times as much memory when parsed."""
 
 GEOJSON_VALUES = 20_000_000
-"""Properties of a GeoJSON file: each feature gets those of all."""
+"""Property values of a GeoJSON file, in which each feature gets the properties of all features."""
 
 VRT_BYTES = 8 * MIB
-"""Of a VRT, which is XML. A mosaic of ten thousand files has about 5 MB."""
+"""Size of a VRT file, which is XML. A mosaic of ten thousand files has about 5 MB."""
 
 RASTER_BLOCK_BYTES = 256 * MIB
-"""Of one block of a raster, which is decompressed whole. Common are 64 KiB to 64 MiB."""
+"""Size of one block of a raster, which GDAL decompresses at once; 64 KiB to 64 MiB are common."""
 
 RASTER_SOURCE_PIXELS = 20_000_000_000
-"""Pixels that are read to make a smaller picture: a minute or more. Overviews make it few."""
+"""Pixels read for a downsampled picture, which takes a minute or more without overviews."""
 
 CELLS = 4_000_000
-"""Cells of a chip classification's grid: each pixel of 2,000 × 2,000 px."""
+"""Cells of a chip classification: one per pixel of 2,000 × 2,000 px."""
 
 RASTER_CACHE_BYTES = 256 * MIB
-"""Of blocks that GDAL keeps in memory; its default is a twentieth of the machine's memory."""
+"""Size of GDAL's block cache; its default is a twentieth of the machine's memory."""
 
 RECORD_DEPTH = 200
-"""Lists and objects within one another in a JSON file; pydantic-core's parser allows no more."""
+"""Nesting depth of a JSON file, which is the limit of pydantic-core's parser."""
 
 
 def too_large(key: str, found: int, limit: int, what: str = "bytes") -> NoReturn:
-    """Refuse a file that is larger than what is read.
+    """Raise the error for a file that is larger than a limit.
 
     Args:
-        key: The file.
-        found: How much there is.
-        limit: How much is read.
-        what: Of what.
+        key: The key of the file.
+        found: The size of the file.
+        limit: The limit.
+        what: The unit of both.
 
     Raises:
-        RecordBroken: Always; it names both numbers.
+        RecordBroken: Always, with both numbers.
     """
     raise RecordBroken(f"{key} has {found:,} {what}; more than {limit:,} are not read.")

@@ -1,4 +1,4 @@
-"""Validation of records: JSON objects that any writer, or a damaged disk, may have left."""
+"""Validation of records: JSON objects that another program may have written or damaged."""
 
 from __future__ import annotations
 
@@ -25,22 +25,24 @@ _TIME = re.compile(
 
 
 def read_record(noun: type[_T], record: object, key: str, what: str) -> _T:
-    """Make a noun of a record; keys that a later version added are left out.
+    """Parse a record as a dataclass; keys that a later version added are ignored.
 
-    A bool is no number, a number is no bool, text is neither; whole numbers have 64 bits at most,
-    and no number is NaN or infinite.
+    Types are strict: bools, numbers and text are not converted into one another. Integers have 64
+    bits at most, and floats are finite.
 
     Args:
-        noun: Its dataclass.
-        record: What the key holds.
-        key: For messages.
-        what: What the record is to be, such as "a run's spec".
+        noun: The dataclass.
+        record: The parsed content of the key.
+        key: The key, for messages.
+        what: The expected record, for messages, such as "a run's spec".
 
     Raises:
-        RecordBroken: If something is missing or of another type.
+        RecordBroken: If a field is missing or has another type.
     """
     if not isinstance(record, Mapping):
-        raise RecordBroken(f"{key} is not {what}: it is {type(record).__name__}, no JSON object.")
+        raise RecordBroken(
+            f"{key} is not {what}: it is {type(record).__name__}, not a JSON object."
+        )
     from pydantic_core import ValidationError
 
     try:
@@ -51,7 +53,7 @@ def read_record(noun: type[_T], record: object, key: str, what: str) -> _T:
 
 
 def is_time(text: str) -> bool:
-    """Whether a text is a time as records write it: ISO 8601 with its offset, 1970 to 2261."""
+    """Return whether a text is a time as in records: ISO 8601 with an offset, 1970 to 2261."""
     if not _TIME.fullmatch(text):
         return False
     try:
@@ -62,22 +64,22 @@ def is_time(text: str) -> bool:
 
 
 def require_times(noun: object, key: str, what: str, *names: str) -> None:
-    """Check fields that hold times; one that is None has none to check.
+    """Require that fields are times or missing.
 
     Raises:
-        RecordBroken: If one is no time.
+        RecordBroken: If a field is not a time.
     """
     for name in names:
         text = getattr(noun, name)
         if text is not None and not is_time(text):
-            raise RecordBroken(f"{key} is not {what}: {name} is {text!r:.100}, no UTC time.")
+            raise RecordBroken(f"{key} is not {what}: {name} is {text!r:.100}, not a UTC time.")
 
 
 def require_schema(number: int, key: str) -> None:
-    """Check the number of a record's form: those of later versions only add to what is read.
+    """Require a valid schema number; later schemas only add fields, so all from 1 are accepted.
 
     Raises:
-        RecordBroken: If there is no such form.
+        RecordBroken: If the number is less than 1.
     """
     if number < 1:
         raise RecordBroken(f"{key} has the schema {number}; the first is 1.")
@@ -85,7 +87,7 @@ def require_schema(number: int, key: str) -> None:
 
 @cache
 def _validator(noun: type) -> SchemaValidator:
-    """What validates the fields of a noun, by the annotations of its dataclass."""
+    """Return a validator of the fields of a dataclass, by their annotations."""
     from pydantic_core import SchemaValidator, core_schema
 
     kinds = {name: make() for name, make in _kinds().items()}
@@ -104,7 +106,7 @@ def _validator(noun: type) -> SchemaValidator:
 
 
 def mapping_of(annotation: str) -> SchemaValidator:
-    """What validates a mapping, such as ``Mapping[str, float | None]``."""
+    """Return a validator of a mapping, such as ``Mapping[str, float | None]``."""
     from pydantic_core import SchemaValidator
 
     return SchemaValidator(_kinds()[annotation]())
@@ -141,7 +143,7 @@ def _kinds() -> dict[str, Any]:
 
 
 def _reason(noun: type, error: ErrorDetails) -> str:
-    """What is wrong with a field, in one clause."""
+    """Describe a validation error of a field in one clause."""
     name, value = ".".join(map(str, error["loc"]))[:100], error["input"]
     annotation = next((str(f.type) for f in fields(noun) if f.name == error["loc"][0]), "")
     kind = error["type"]
@@ -150,11 +152,13 @@ def _reason(noun: type, error: ErrorDetails) -> str:
     if kind in ("greater_than_equal", "less_than_equal", "int_parsing_size"):
         return f"{name} is {value!r:.40}, which has more than 64 bits"
     if kind == "finite_number":
-        return f"{name} is {value!r:.40}, no finite number"
+        return f"{name} is {value!r:.40}, not a finite number"
     if kind == "too_long":
-        return f"{name} has {error['ctx']['actual_length']:,} entries of {RECORD_NAMES:,} at most"
+        return (
+            f"{name} has {error['ctx']['actual_length']:,} entries; the limit is {RECORD_NAMES:,}"
+        )
     if kind == "string_unicode":
-        return f"{name} is no valid Unicode text"
+        return f"{name} is not valid Unicode text"
     inner = annotation.removeprefix("Mapping[str, ").removesuffix("]")
     wanted = inner if len(error["loc"]) > 1 else annotation
     return f"{name} is {type(value).__name__}, not {wanted}"

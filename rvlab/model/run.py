@@ -1,4 +1,4 @@
-"""The address of a run, and the names that may stand in it."""
+"""The address of a run, and the names that are valid in it."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ END_STATES = ("succeeded", "failed", "cancelled")
 
 ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
 RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
-"""The folders beside the runs of an experiment that are no runs."""
+"""Folders of an experiment that do not contain a run."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 
 
 @dataclass(frozen=True, order=True)
 class Run:
-    """Where one run lies: ``{store}/{experiment}/{id}``. It holds no data and reads nothing.
+    """The address of a run, ``{store}/{experiment}/{id}``, without its data.
 
     Args:
         store: The store's root URI.
         experiment: The name of the experiment.
-        id: The run's own name, which sorts by time.
-        link: The page of the run where it runs, such as Kubeflow's, as far as it is known.
+        id: The id of the run, which sorts by time.
+        link: The URL of the run's page in its engine, such as Kubeflow's; None if it is unknown.
     """
 
     store: str
@@ -44,18 +44,20 @@ class Run:
 
     @classmethod
     def from_uri(cls, uri: str) -> Run:
-        """Take a run's URI apart.
+        """Parse the URI of a run.
 
         Raises:
             SpecError: If it is not ``{store}/{experiment}/{run}``.
         """
         parts = uri.rstrip("/").rsplit("/", 2)
         if len(parts) != 3 or not parts[0].rstrip("/") or parts[0].rstrip("/").endswith(":"):
-            raise SpecError(f"{uri!r} is no run. A run's URI is {{store}}/{{experiment}}/{{run}}.")
+            raise SpecError(
+                f"{uri!r} is not the URI of a run. Use {{store}}/{{experiment}}/{{run}}."
+            )
         return cls(*parts)
 
     def _repr_html_(self) -> str:
-        """What a notebook shows."""
+        """Return the display of the run in a notebook."""
         name = escape(self.id)
         if self.link and self.link.startswith(("http://", "https://")):
             name = f'<a href="{escape(self.link)}" target="_blank" rel="noopener">{name}</a>'
@@ -63,7 +65,7 @@ class Run:
 
     @property
     def uri(self) -> str:
-        """The one string that travels through the system."""
+        """The URI of the run, ``{store}/{experiment}/{id}``."""
         return f"{self.store}/{self.experiment}/{self.id}"
 
     @property
@@ -72,28 +74,29 @@ class Run:
         return f"{self.experiment}/{self.id}"
 
     def key(self, *parts: str) -> str:
-        """A key in the run's folder, such as ``key("steps", "train.json")``."""
+        """Return a key in the run's folder, such as ``key("steps", "train.json")``."""
         return "/".join((self.prefix, *parts))
 
     @property
     def end_key(self) -> str:
-        """The record that ends the run.
+        """The key of the end record.
 
-        Those of an experiment lie together: one listing tells which there are, and which changed.
+        The end records of an experiment share a prefix, so that one listing with ETags shows which
+        exist and which have changed.
         """
         return f"{self.experiment}/{RUNS_DIR}/ended/{self.id}.json"
 
     @property
     def active_key(self) -> str:
-        """An empty key that is there from the run's submission until its end."""
+        """An empty key that exists from the submission of the run until its end."""
         return f"{self.experiment}/{RUNS_DIR}/active/{self.id}"
 
     def step_key(self, step: str, split: int | None = None) -> str:
-        """The record of a step, or of one split of it."""
+        """Return the key of the record of a step, or of one split of it."""
         return self.key("steps", f"{step_name(step, split)}.json")
 
     def log_key(self, step: str, split: int | None = None) -> str:
-        """What a step, or one split of it, printed."""
+        """Return the key of the log of a step, or of one split of it."""
         return self.key("logs", f"{step_name(step, split)}.log")
 
     @property
@@ -103,35 +106,36 @@ class Run:
 
 
 def step_name(step: str, split: int | None = None) -> str:
-    """``predict-2``: how a step, or one split of it, is called in keys and messages."""
+    """Return the name of a step, or of one split of it, in keys and messages: ``predict-2``."""
     return step if split is None else f"{step}-{split}"
 
 
 def is_valid_name(name: str) -> bool:
-    """Whether a name may stand in a key: no folder of anything else's, such as a checkpoint."""
+    """Return whether a name is valid in a key; hidden folders, such as checkpoints, are not."""
     return bool(_NAME.fullmatch(name))
 
 
 def validate_name(kind: str, name: str) -> str:
-    """A name that may stand in a key.
+    """Validate a name for use in a key, and return it.
 
     Raises:
-        SpecError: If it holds anything but letters, digits, ``.``, ``_`` and ``-``.
+        SpecError: If it is not 1 to 100 letters, digits, ``.``, ``_`` and ``-``, the first of them
+            a letter or digit.
     """
     if not isinstance(name, str) or not _NAME.fullmatch(name):
         raise SpecError(
-            f"{name!r} cannot be the name of the {kind}. Take letters, digits, '.', '_' and '-', "
-            "a letter or digit first, 100 at most."
+            f"{name!r} is not a valid {kind} name. Use up to 100 letters, digits, '.', '_' "
+            "and '-', starting with a letter or digit."
         )
     return name
 
 
 def new_run_id(now: datetime | None = None) -> str:
-    """A run id that sorts by time, such as ``20261123-154201-4f2a9c`` (UTC)."""
+    """Return a run id that sorts by time, such as ``20261123-154201-4f2a9c`` (UTC)."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
 
 
 def utc_now() -> str:
-    """The time now as records write it: ISO 8601 in UTC, to the millisecond."""
+    """Return the current time as in records: ISO 8601 in UTC, to the millisecond."""
     return datetime.now(UTC).isoformat(timespec="milliseconds")

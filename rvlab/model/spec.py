@@ -1,4 +1,4 @@
-"""Everything needed to repeat a run, as ``spec.json`` holds it."""
+"""The spec of a run, ``spec.json``: everything that is needed to repeat the run."""
 
 from __future__ import annotations
 
@@ -13,30 +13,30 @@ SPEC_SCHEMA = 1
 
 @dataclass(frozen=True)
 class Spec:
-    """What was asked for when a run was submitted.
+    """The request of a submitted run: its recipe, parameters, seed and environment.
 
     Args:
-        experiment: The experiment's name.
-        run: The run's id.
-        name: A short name for people; by default what sets the run apart.
-        recipe: The recipe's name; its source lies beside the spec as ``recipe.py``.
+        experiment: The name of the experiment.
+        run: The id of the run.
+        name: A short name for people; by default the parameters in which the run differs.
+        recipe: The name of the recipe; its source is stored beside the spec as ``recipe.py``.
         source_sha256: SHA-256 of that source, in hexadecimal.
-        params: The recipe's parameters with their defaults resolved.
-        places: `root_uri` and `data_uri` where they were given by hand or filled in.
-        splits: Into how many pieces chip and predict are cut, at most.
-        seed: Seeds Python, numpy, torch and the data loaders.
-        engine: Where it runs.
-        created: When it was submitted, ISO 8601 in UTC.
-        user: Who submitted it.
-        commit: The git commit of the folder it was submitted from; None outside a repository.
-        dirty: Whether that folder had changes that were not committed.
-        image: The container image, with its digest where it is known.
-        sweep: The sweep it belongs to.
-        parent: The run it was made from.
-        folder: Where the recipe's file lies, on the machine it was submitted from, so that what it
-            imports from beside it is found again; None for a shipped recipe or a cell.
-        rvlab: The version that submitted it.
-        schema: The number of this record's form.
+        params: The parameters of the recipe, with resolved defaults.
+        places: `root_uri` and `data_uri`, if they were passed or filled in.
+        splits: The maximum number of splits of chip and predict.
+        seed: The seed of Python, numpy, torch and the data loaders.
+        engine: The engine of the run.
+        created: The time of the submission, ISO 8601 in UTC.
+        user: The user that submitted the run.
+        commit: The git commit of the working directory; None outside a repository.
+        dirty: Whether that directory had uncommitted changes.
+        image: The container image, with its digest if it is known.
+        sweep: The sweep of the run.
+        parent: The run that this run is a clone of.
+        folder: The folder of the recipe's file on the submitting machine, to resolve imports of
+            modules beside it; None for a shipped recipe or a notebook cell.
+        rvlab: The version of rvlab that submitted the run.
+        schema: The schema number of this record.
     """
 
     experiment: str
@@ -61,15 +61,15 @@ class Spec:
     schema: int = field(default=SPEC_SCHEMA)
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the record as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: object, key: str) -> Spec:
-        """Read a record; keys that a later version added are left out.
+        """Parse a record; keys that a later version added are ignored.
 
         Raises:
-            RecordBroken: If something it needs is missing or of another type.
+            RecordBroken: If a field is missing or has another type.
         """
         found = read_record(cls, record, key, "a run's spec")
         require_schema(found.schema, key)

@@ -1,4 +1,4 @@
-"""The record of one step, and of the end of a run."""
+"""The record of a step, and the end record of a run."""
 
 from __future__ import annotations
 
@@ -12,37 +12,36 @@ from rvlab.model.groups import headline_group
 from rvlab.model.record import read_record, require_times
 
 HEARTBEAT_S = 5.0
-"""A running step rewrites its record this often, in seconds."""
+"""Interval at which a running step rewrites its record, in seconds."""
 
 HEARTBEAT_TIMEOUT_S = 60.0
-"""A record older than this, in seconds, tells nothing any more: the engine is asked."""
-
+"""Age of a heartbeat, in seconds, above which the engine is queried for the state."""
 
 STEP_STATES = ("running", "succeeded", "failed", "cancelled")
 
 
 @dataclass(frozen=True)
 class StepRecord:
-    """What a step says of itself; it alone writes this record.
+    """The record of a step, or of one split of it, which only that step writes.
 
     Args:
-        step: The step's name.
-        split: Which piece of it, from 0; None for the whole.
-        of: How many pieces there are.
+        step: The name of the step.
+        split: The number of the split, from 0; None for a step without splits.
+        of: The number of splits.
         state: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
         started: ISO 8601 in UTC.
-        beat: When the record was last written.
-        ended: None while it runs.
-        host: The machine's name.
-        pid: Its process.
-        peak_mb: The most memory its process held so far, in MiB.
-        cpu_s: Processor time it used so far, in seconds, its ended children included.
-        device: What it computed on: ``cpu``, or ``cuda`` with the name of the GPU.
-        gpu_peak_mb: The most memory of that GPU which torch held so far, in MiB.
-        exit_code: None while it runs.
+        beat: The time of the last heartbeat.
+        ended: None while the step runs.
+        host: The name of the machine.
+        pid: The process id.
+        peak_mb: Peak memory of the process so far, in MiB.
+        cpu_s: CPU time so far, in seconds, including ended child processes.
+        device: ``cpu``, or ``cuda`` with the name of the GPU.
+        gpu_peak_mb: Peak GPU memory allocated by torch so far, in MiB.
+        exit_code: None while the step runs.
         error: The last line of the traceback, in one sentence.
         traceback: The last lines of the traceback.
-        attempt: 1, or how often it has been started in this run.
+        attempt: How often the step has been started in this run, from 1.
     """
 
     step: str
@@ -64,35 +63,39 @@ class StepRecord:
     attempt: int = 1
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the record as a JSON object."""
         return asdict(self)
 
     @classmethod
     def from_record(cls, record: object, key: str) -> StepRecord:
-        """Read a record; RecordBroken if something it needs is missing or of another type."""
+        """Parse a record; keys that a later version added are ignored.
+
+        Raises:
+            RecordBroken: If a field is missing or has another type, or the state is unknown.
+        """
         found = read_record(cls, record, key, "a step's record")
         require_times(found, key, "a step's record", "started", "beat", "ended")
         if found.state not in STEP_STATES:
             raise RecordBroken(
-                f"{key} is not a step's record: state is {found.state!r:.40}, none of "
-                f"{', '.join(STEP_STATES)}."
+                f"{key} is not a step's record: state must be one of {', '.join(STEP_STATES)}, got "
+                f"{found.state!r:.40}."
             )
         return found
 
 
 def run_costs(records: Sequence[StepRecord]) -> dict[str, float]:
-    """What a run cost, from what its steps say of themselves.
+    """Compute the times and the memory of a run from its step records.
 
     Returns:
-        ``{step}_s``, the time that one waited for each step, in seconds: from the start of its
-        first split to the end of its last, so far if it has none; ``peak_mb`` and ``gpu_peak_mb``,
-        the most memory that one process held, in MiB; ``cpu_s``, processor time of all of them, in
-        seconds. What nobody has said is left out.
+        ``{step}_s``, the wall time of each step in seconds, from the start of its first split to
+        the end (or last heartbeat) of its last; ``peak_mb`` and ``gpu_peak_mb``, the peak memory
+        of one process in MiB; ``cpu_s``, the CPU time of all processes in seconds. Values that no
+        record has are left out.
     """
     spans: dict[str, tuple[datetime, datetime]] = {}
     for one in records:
         span = datetime.fromisoformat(one.started), datetime.fromisoformat(one.ended or one.beat)
-        if span[1] < span[0]:  # the machine's clock was set back meanwhile
+        if span[1] < span[0]:  # the clock of the machine was set back during the step
             continue
         first, last = spans.get(one.step, span)
         spans[one.step] = min(first, span[0]), max(last, span[1])
@@ -108,7 +111,7 @@ def run_costs(records: Sequence[StepRecord]) -> dict[str, float]:
 
 
 def run_device(records: Sequence[StepRecord]) -> str | None:
-    """What a run computed on: the device of train, else of predict."""
+    """Return the device of a run: that of train, else of predict."""
     by_step = {one.step: one.device for one in records if one.device}
     return by_step.get("train") or by_step.get("predict")
 
@@ -126,19 +129,19 @@ def end_record(
     device: str | None = None,
     eval_sets: Mapping[str, str] | None = None,
 ) -> dict[str, Any]:
-    """A run's end: complete in itself, so that one GET makes a row of the table of runs.
+    """Build the end record of a run, which has all columns of its row in the table of runs.
 
     Args:
-        spec: The run's spec, as its record holds it.
+        spec: The record of the run's spec.
         state: ``succeeded``, ``failed`` or ``cancelled``.
         ended: ISO 8601 in UTC.
         started: When the first step started; None if none did.
         step: The step that failed.
-        error: Why, in one sentence.
+        error: The reason of the failure, in one sentence.
         metrics: The headline metrics, by name.
-        costs: What it cost, as `costs` has it, and ``bytes``, what it wrote.
-        device: What it computed on.
-        eval_sets: A group of scenes -> the fingerprint of what it was scored on.
+        costs: The result of `run_costs`, and ``bytes``, the size of the run's files.
+        device: The device of the run.
+        eval_sets: The fingerprint of each scene group.
     """
     sets = dict(eval_sets or {})
     eval_set = sets.pop(headline_group(sets), None) if sets else None

@@ -1,4 +1,4 @@
-"""Raster Vision's ``train/log.csv``, a row an epoch, also while it is being written."""
+"""Parsing of Raster Vision's ``train/log.csv``, also while it is being written."""
 
 from __future__ import annotations
 
@@ -10,44 +10,45 @@ from rvlab.errors import RecordBroken
 from rvlab.model.limits import LOG_CSV_FIELDS, TABLE_COLUMNS, too_large
 
 TIME_COLUMNS = {"train_time": "train_time_s", "valid_time": "valid_time_s"}
-"""Columns that hold a clock time in Raster Vision's file, and their name once in seconds."""
+"""Columns with a clock time in Raster Vision's file -> their names in seconds."""
 
 _CLOCK = re.compile(r"(?:(\d{1,6}) days?, )?(\d{1,9}):(\d\d):(\d\d(?:\.\d{1,9})?)", re.ASCII)
 _EPOCH = re.compile(r"\d{1,9}", re.ASCII)
 _NUMBER = re.compile(r"[+-]?(?:(?:\d+\.?\d*|\.\d+)(?:e[+-]?\d{1,9})?|inf|nan)", re.ASCII | re.I)
-"""What Python prints of a float; ``float`` itself takes ``1_0`` and digits of other scripts."""
+"""A float as Python prints it; ``float`` also accepts ``1_0`` and digits of other scripts."""
 
 
 def parse_epochs(log_csv: str) -> list[dict[str, int | float | None]]:
-    """The rows of a training log, in the order in which they were written.
+    """Parse a training log to one dict per epoch, in the order of the file.
 
-    **Epochs count from 0**: a training of eight epochs ends with epoch 7. (A checkpoint
-    ``model-ckpt-epoch-3.pth`` counts the same.) A training that was resumed goes on counting.
+    **Epochs count from 0**: a training of eight epochs ends with epoch 7, and the checkpoint
+    ``model-ckpt-epoch-3.pth`` uses the same numbers. A resumed training continues to count.
 
-    Raster Vision's ``avg_f1`` is the harmonic mean of precision and recall that were averaged with
-    the number of truth pixels as weights: neither the macro F1 of `rvlab.metrics`, nor the average
-    F1 of ``eval.json``, which averages the classes' F1.
+    Raster Vision's ``avg_f1`` is the harmonic mean of precision and recall, each averaged with the
+    number of truth pixels as weights. It is neither the macro F1 of `rvlab.metrics`, nor the
+    average F1 of ``eval.json``, which averages the F1 of the classes.
 
     Args:
-        log_csv: The text of the file, not stripped: a last line that does not end in a newline is
-            still being written, and is left out.
+        log_csv: The text of the file, not stripped: a last line without a newline is still being
+            written, and is ignored.
 
     Returns:
-        A row an epoch: ``epoch`` (int) first, then Raster Vision's columns under their names,
-        floats, but ``train_time`` and ``valid_time`` in seconds as ``train_time_s`` and
-        ``valid_time_s``. None where the field is empty, which is how Raster Vision writes NaN:
-        a loss that diverged looks so. No rows: an empty list.
+        One dict per epoch: ``epoch`` (int), then Raster Vision's columns as floats under their
+        names; ``train_time`` and ``valid_time`` become ``train_time_s`` and ``valid_time_s``, in
+        seconds. An empty field, which is how Raster Vision writes the NaN of a diverged loss, is
+        None.
 
     Raises:
-        RecordBroken: If there is no column ``epoch``, or two of one name, a row has more or fewer
-            fields than the header, a field is not a number, or there are too many fields.
+        RecordBroken: If the column ``epoch`` is missing, two columns have the same name, a row has
+            more or fewer fields than the header, a field is not a number, or there are too many
+            fields.
     """
-    whole = log_csv[: log_csv.rfind("\n") + 1]
+    complete = log_csv[: log_csv.rfind("\n") + 1]
     header: list[str] = []
     names: list[str] = []
     result: list[dict[str, int | float | None]] = []
     try:
-        for line in csv.reader(io.StringIO(whole, newline=""), strict=True):
+        for line in csv.reader(io.StringIO(complete, newline=""), strict=True):
             if not line:
                 continue
             if not header:
@@ -56,7 +57,7 @@ def parse_epochs(log_csv: str) -> list[dict[str, int | float | None]]:
             number = len(result) + 1
             if number * len(header) > LOG_CSV_FIELDS:
                 too_large(
-                    "train/log.csv", whole.count("\n") * len(header), LOG_CSV_FIELDS, "fields"
+                    "train/log.csv", complete.count("\n") * len(header), LOG_CSV_FIELDS, "fields"
                 )
             if len(line) != len(header):
                 raise RecordBroken(
@@ -66,12 +67,12 @@ def parse_epochs(log_csv: str) -> list[dict[str, int | float | None]]:
             row = dict(zip(header, line, strict=True))
             result.append({TIME_COLUMNS.get(n, n): _parse_value(n, row[n], number) for n in names})
     except csv.Error as exc:
-        raise RecordBroken(f"train/log.csv, row {len(result) + 1}, is no CSV: {exc}.") from exc
+        raise RecordBroken(f"train/log.csv, row {len(result) + 1}, is not CSV: {exc}.") from exc
     return result
 
 
 def _names(header: list[str]) -> list[str]:
-    """The columns, the epoch first."""
+    """Validate the header, and return its columns with ``epoch`` first."""
     if len(header) > TABLE_COLUMNS:
         too_large("train/log.csv", len(header), TABLE_COLUMNS, "columns")
     if "epoch" not in header:
@@ -80,16 +81,16 @@ def _names(header: list[str]) -> list[str]:
     known = [TIME_COLUMNS.get(name, name) for name in header]
     for name in known:
         if not name or name == "run" or "\ufffd" in name or known.count(name) > 1:
-            why = "twice" if known.count(name) > 1 else "which Raster Vision writes never"
+            why = "twice" if known.count(name) > 1 else "which Raster Vision never writes"
             raise RecordBroken(f"train/log.csv has a column {name!r:.100}, {why}.")
     return ["epoch", *(name for name in header if name != "epoch")]
 
 
 def parse_seconds(clock: str) -> float:
-    """Seconds of a time as Python prints a timedelta: ``0:00:08.88``, ``1 day, 0:00:01``.
+    """Convert a printed timedelta to seconds: ``0:00:08.88``, ``1 day, 0:00:01``.
 
     Raises:
-        ValueError: If it is not such a time.
+        ValueError: If the text is not a printed timedelta.
     """
     match = _CLOCK.fullmatch(clock)
     if match is None:
@@ -109,6 +110,6 @@ def _parse_value(name: str, text: str, number: int) -> int | float | None:
         return int(text) if name == "epoch" else float(text)
     except ValueError as exc:
         raise RecordBroken(
-            f"train/log.csv, row {number}, has {text!r:.100} in column {name!r:.100}, where a "
-            f"{'time' if name in TIME_COLUMNS else 'number'} is to be."
+            f"train/log.csv, row {number}, column {name!r:.100} must be a "
+            f"{'time' if name in TIME_COLUMNS else 'number'}, got {text!r:.100}."
         ) from exc

@@ -1,4 +1,4 @@
-"""A store in a folder, and a writer of runs."""
+"""Fixtures: a store in a folder, and a writer of sample runs."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from tests.frame.samples import Made
 
 @pytest.fixture
 def store(tmp_path: Path) -> Store:
-    """An empty store."""
+    """Return an empty store."""
     return Store(tmp_path / "store")
 
 
 @pytest.fixture
 def made(store: Store) -> Made:
-    """A writer of runs in the store."""
+    """Return a writer of sample runs in the store."""
     return Made(store)

@@ -1,4 +1,4 @@
-"""Annotations: one listing per experiment, and one GET for each edit that is not cached."""
+"""Annotations: one listing per experiment, and one GET for each annotation that is not cached."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rvlab.store import S3Access, Store, annotation
 from tests.frame.samples import Made
 
 
-def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
+def test_later_annotation_overrides_earlier_ones(store: Store, made: Made) -> None:
     first, second, other = (made.ended() for _ in range(3))
     annotation.write_annotations(store, [first, second], "me@here", tags_added=("good",))
     annotation.write_annotations(store, [first], "me@here", tags_added=("final",), note="old")
@@ -27,7 +27,7 @@ def test_later_edit_overrides_earlier_ones(store: Store, made: Made) -> None:
     assert annotations_of(store, "nowhere") == {}
 
 
-def test_edit_is_read_once_and_ignored_once_deleted(
+def test_annotation_is_read_once_and_ignored_after_its_deletion(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     runs = [made.ended() for _ in range(3)]
@@ -45,7 +45,7 @@ def test_edit_is_read_once_and_ignored_once_deleted(
     assert len(read) == 4
 
 
-def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) -> None:
+def test_unreadable_annotation_is_left_out_with_a_warning(store: Store, made: Made) -> None:
     run = made.ended()
     annotation.write_annotations(store, [run], "me@here", note="it stays")
     broken = f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json"
@@ -56,6 +56,6 @@ def test_unreadable_edit_is_left_out_with_a_warning(store: Store, made: Made) ->
 
 
 def test_unreachable_store_raises() -> None:
-    gone = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
+    unreachable = Store("s3://bucket", S3Access("http://127.0.0.1:9", "key", "secret"))
     with pytest.raises(StoreUnreachable):
-        annotations_of(gone, "towns")
+        annotations_of(unreachable, "towns")

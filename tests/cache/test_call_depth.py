@@ -23,7 +23,7 @@ PACKAGE = f"{Path(rvlab.__file__).parent}/"
 def measure(call: Callable[[], Any]) -> tuple[set[str], list[str]]:
     """Return the modules of rvlab in which functions were called, and the deepest stack of them.
 
-    All threads are measured, each with its own stack. Comprehensions are no calls.
+    All threads are measured, each with its own stack. Comprehensions do not count as calls.
     """
     modules: set[str] = set()
     deepest: list[str] = []
@@ -57,14 +57,14 @@ def measure(call: Callable[[], Any]) -> tuple[set[str], list[str]]:
 
 @pytest.fixture
 def lab(store: Store, made: Made, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Lab:
-    """A lab on a folder with three runs, and an empty cache."""
+    """Return a lab on a folder with three runs, and an empty cache."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     for n in range(3):
         made.ended({"lr": n / 7, "width": n}, {"f1": n / 3})
     return Lab(store.uri)
 
 
-def test_table_of_runs_stays_within_few_modules_and_calls(lab: Lab) -> None:
+def test_cached_table_of_runs_needs_few_modules_and_nested_calls(lab: Lab) -> None:
     lab.runs()
     DeferredWrites.flush()
     lab.runs()  # reads the cache files
@@ -75,6 +75,6 @@ def test_table_of_runs_stays_within_few_modules_and_calls(lab: Lab) -> None:
     assert len(deepest) <= 11, deepest
 
 
-def test_first_table_of_runs_is_no_deeper(lab: Lab) -> None:
+def test_first_table_of_runs_has_no_deeper_calls(lab: Lab) -> None:
     _, deepest = measure(lab.runs)
     assert len(deepest) <= 11, deepest

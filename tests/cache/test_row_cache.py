@@ -46,7 +46,7 @@ def settled(table: pd.DataFrame) -> pd.DataFrame:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder."""
+    """Return an empty cache folder."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -61,13 +61,13 @@ def cached(folder: Path) -> Iterator[None]:
 
 @pytest.fixture
 def far(s3: Any, s3_access: S3Access, tmp_path: Path) -> Store:
-    """An empty store on S3."""
+    """Return an empty store on S3."""
     return Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
 
 
 @pytest.fixture
 def small(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Write shared blocks of two runs already, and look for any missing run in them."""
+    """Write shared blocks from two runs on, and look up every missing run in them."""
     monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
     monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
     monkeypatch.setattr(row_cache, "_read_only", set())
@@ -75,7 +75,7 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """The keys that are read, in order of time."""
+    """Record the keys that are read, in order."""
     keys: list[str] = []
     for name in ("get", "get_range", "get_with_etag"):
         plain = getattr(store._objects, name)
@@ -110,7 +110,7 @@ def test_returned_table_can_be_changed_without_an_effect_on_the_cache(
     store.put(runs[0].key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,1\n1,0.6,2\n")
     first, wanted = table(store), frame.select_listings(store, None)
     LocalRowCache(store, "towns", "runs").remove(p.name for p in files(cache))
-    for _ in range(2):  # read from the runs, then from what is kept
+    for _ in range(2):  # read from the runs, then from the cache
         found = settled(table(store))
         for other in (found, frame.evals_table(store, wanted), frame.history_table(store, wanted)):
             assert len(other)
@@ -175,7 +175,7 @@ def test_damaged_cache_is_rebuilt(
     (path,) = (path for path in files(cache) if path.parent.name.startswith("runs"))
     data = path.read_bytes()
     if damage != "form":
-        path.unlink()  # what another process has mapped stays as it is
+        path.unlink()  # a new file, so that a mapping of another process does not change
     if damage == "form":
         monkeypatch.setattr(local, "FORMAT", block_file.FORMAT + 1)
     elif damage == "columns":
@@ -245,8 +245,8 @@ def test_shared_blocks_are_merged(store: Store, made: Made) -> None:
         table(store)
         numbers.append(len(blocks(store)))
     assert max(numbers) <= 5  # about the logarithm of 40 / 2
-    kept = [key for name in blocks(store) for key in in_block(store, name)]
-    assert len(kept) == len(set(kept)) >= 39
+    stored = [key for name in blocks(store) for key in in_block(store, name)]
+    assert len(stored) == len(set(stored)) >= 39
 
 
 @pytest.mark.usefixtures("cache", "small")
@@ -277,7 +277,7 @@ def test_page_boundaries_of_a_shared_block_split_the_listing(
     runs += [made.ended({"lr": n}) for n in range(8, 20)]
     table(store)
     there = SharedRowCache(store, "towns", "runs")
-    assert name not in there.names()  # it was merged into another, and its page boundaries with it
+    assert name not in there.names()  # it was merged into another, as were its page boundaries
     assert there.page_boundaries() == sorted(run.id for run in runs)[3::3]
 
 
@@ -360,7 +360,7 @@ def test_process_that_exits_at_once_finishes_its_background_writes(
 
 
 def in_block(store: Store, key: str) -> list[str]:
-    """The ids of the runs in a block, in order."""
+    """Return the ids of the runs in a block, in order."""
     found = SharedRowCache(store, "towns", "runs").read(key.rpartition("/")[2])
     assert found is not None
     return list(found.keys)
@@ -399,7 +399,7 @@ def test_reader_without_write_permission_gets_the_same_table(
     with monkeypatch.context() as patch:
         patch.setattr(store._objects, "put", refuses)
         assert len(table(store)) == 5
-    assert len(asked) == 1  # and is not tried again and again
+    assert len(asked) == 1  # the write is not retried
     assert blocks(store) == []
 
 
@@ -429,7 +429,7 @@ def test_invalid_shared_block_is_ignored_with_a_warning(
         pytest.warns(UserWarning, match="block of 'runs' .* ignored"),
     ):
         pd.testing.assert_frame_equal(table(store), whole)
-    assert in_block(store, name) == list(whole.index)  # and made anew
+    assert in_block(store, name) == list(whole.index)  # the block is rebuilt
 
 
 @pytest.mark.usefixtures("cache", "small")

@@ -371,7 +371,7 @@ def test_error_names_a_folder_without_outputs(lab: Lab, tmp_path: Path) -> None:
             SpecError, match=r"cannot be a folder of outputs|is not the address of a store"
         ):
             lab.adopt(uri)
-    with pytest.raises(SpecError, match="cannot be the name of the experiment"):
+    with pytest.raises(SpecError, match="is not a valid experiment name"):
         lab.adopt(output(tmp_path / "out"), experiment="a/b")
 
 

@@ -417,7 +417,7 @@ def test_errors_of_mlflow_are_translated_to_one_sentence(
     MlflowClient(tracking_uri=uri).create_experiment("towns")
     with pytest.raises(NotFound, match=r"no experiment 'twons' .* Did you mean 'towns'"):
         lab.from_mlflow(uri, experiments=["twons"])
-    with pytest.raises(SpecError, match="'a/b' cannot be the name of the experiment"):
+    with pytest.raises(SpecError, match="'a/b' is not a valid experiment name"):
         lab.from_mlflow(uri, experiment="a/b")
     with pytest.raises(StoreError, match="nonsense://x refused"):
         lab.from_mlflow("nonsense://x")

@@ -1,4 +1,4 @@
-"""Damage to cached blocks, read in a child process, so that a crash of Arrow is seen.
+"""Damage to cached blocks, read in a child process to detect a crash of Arrow.
 
 ``python -m tests.faults.cache_damage FOLDER WAY SEED START COUNT`` prints one JSON line.
 """
@@ -53,7 +53,7 @@ FILE = {"step": "train", "kind": "model", "scene": None, "key": "rv/model.pth", 
 
 
 def table_of(store: Store, name: str) -> pd.DataFrame:
-    """A table of all runs, with every background job finished."""
+    """Return a table of all runs, after all background writes."""
     wanted: Any = None if name in ("runs", "edits") else frame.select_listings(store, None)
     found = READ[name](store, wanted)
     DeferredWrites.flush()
@@ -61,12 +61,12 @@ def table_of(store: Store, name: str) -> pd.DataFrame:
 
 
 def small_blocks() -> None:
-    """Share blocks of two runs already."""
+    """Write shared blocks from two runs on."""
     row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 0, 2
 
 
 def prepare(folder: Path) -> None:
-    """Make a store with its shared blocks, a local cache of it, and the tables as they must be."""
+    """Create a store with shared blocks, its local cache, and the expected tables."""
     small_blocks()
     store = Store(folder / "store")
     made = Made(store)
@@ -86,7 +86,7 @@ def prepare(folder: Path) -> None:
 
 
 def history(store: Store, run: Any, n: int) -> None:
-    """The history of a run, as ``summarize`` writes it."""
+    """Write the history of a run in the format of ``summarize``."""
     from rvlab.worker.results import history_from_log as of_log
     from rvlab.worker.summarize import write_tables
 
@@ -94,13 +94,13 @@ def history(store: Store, run: Any, n: int) -> None:
 
 
 def blocks(folder: Path, way: str) -> list[Path]:
-    """The block files that can be damaged, on this machine or in the store."""
+    """List the block files that can be damaged, on this machine or in the store."""
     root = folder / "store/towns/cache" if way == "shared" else folder / "cache/tables"
     return sorted(p for p in root.rglob("*") if block_file.NAME.fullmatch(p.name))
 
 
 def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
-    """Bytes as a disk, a cut connection or another program may leave them."""
+    """Return bytes damaged as by a disk, a broken connection or another program."""
     at, size = rng.randrange(len(data)), rng.choice([1, 8, 64, 4096])
     ways: Mapping[str, Callable[[], bytes]] = {
         "bit": lambda: data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :],
@@ -120,7 +120,7 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
 
 
 def forged(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
-    """A block with some other bytes and the digest that belongs to them, and its file name."""
+    """Return a block with changed bytes and their digest, and its file name."""
     payload = bytearray(block_file.decompress(path.read_bytes()))
     for _ in range(rng.choice([1, 2, 8, 50])):
         payload[rng.randrange(len(payload))] = rng.randrange(256)
@@ -129,7 +129,7 @@ def forged(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
 
 
 def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str, int]:
-    """Damage one block a case, and read the table twice."""
+    """Damage one block per case, and read the table twice."""
     small_blocks()
     store, seen = Store(folder / "store"), Counter[str]()
     there = {
@@ -156,7 +156,7 @@ def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str,
                     Path(cache, path.relative_to(folder / "cache")).write_bytes(bad)
                 else:
                     path.write_bytes(bad)
-            with warnings.catch_warnings(record=True) as told:
+            with warnings.catch_warnings(record=True) as caught:
                 warnings.simplefilter("always")
                 try:
                     first, again = table_of(store, name), table_of(store, name)
@@ -166,7 +166,7 @@ def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str,
                     same = first.equals(expected) and again.equals(expected)
                     seen["same" if same else "other"] += 1
             seen["warned"] += any(
-                "damaged" in str(w.message) or "ignored" in str(w.message) for w in told
+                "damaged" in str(w.message) or "ignored" in str(w.message) for w in caught
             )
         if way != "local":
             for old in path.parent.iterdir():

@@ -1,8 +1,8 @@
-"""Runs that cost no training: real supervisor, leader, forked steps and records, without torch.
+"""Runs without training: real supervisor, leader, forked steps and records, without torch.
 
-``python -m tests.faults.cheap RUN_URI`` is what `CheapEngine` starts for a run. It is
-`rvlab.worker.run_all.run_all` with another body for each step: one that sleeps, and reports when
-two processes work on the same run.
+`CheapEngine` starts ``python -m tests.faults.cheap RUN_URI`` for a run. It is
+`rvlab.worker.run_all.run_all` with another body for each step, which sleeps and reports when two
+processes work on the same run.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ SOURCE = "def get_config(runner, root_uri: str, seconds: float = 0.2, starts: st
 
 @dataclass(frozen=True)
 class CheapEngine(LocalEngine):
-    """The local engine, with this module in the place of the worker."""
+    """The local engine with this module as worker."""
 
     @property
     def command(self) -> tuple[str, ...]:
@@ -40,7 +40,7 @@ class CheapEngine(LocalEngine):
 
 
 def supervisors(spool: JobQueue) -> list[psutil.Process]:
-    """The supervisors of a spool."""
+    """List the supervisors of a spool."""
     command = ["-P", "-m", "rvlab.engines.supervisor", str(spool.folder)]
     found = []
     for process in psutil.process_iter():
@@ -51,7 +51,7 @@ def supervisors(spool: JobQueue) -> list[psutil.Process]:
 
 
 def doubled(store: Store) -> list[str]:
-    """Ids of runs on which two processes worked at once."""
+    """List the ids of runs on which two processes worked at the same time."""
     return sorted(file.stem for file in _marks(store.uri).glob("*.doubled"))
 
 
@@ -63,7 +63,7 @@ def _marks(store: str) -> Path:
 
 @contextlib.contextmanager
 def alone(run: Run) -> Iterator[None]:
-    """Work on a run; a second process that does so at the same time leaves a mark."""
+    """Work on a run, and write a mark if another process works on it at the same time."""
     with (_marks(run.store) / f"{run.id}.lock").open("a") as file:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -98,16 +98,16 @@ def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None
 
 
 def main(uri: str) -> int:
-    """Go through the steps of a run as the worker does."""
+    """Run the steps of a run as the worker does."""
     for name in ("", ".pipeline", ".pipeline.cli", ".pytorch_backend"):
         sys.modules[f"rastervision{name}"] = types.ModuleType(f"rastervision{name}")
     import rvlab.worker
     from rvlab.worker import run_all, step
     from rvlab.worker.summarize import EndSummary
 
-    mends = types.ModuleType("rvlab.worker.rv_patches")
-    mends.apply = lambda *_, **__: None
-    sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = mends
+    patches = types.ModuleType("rvlab.worker.rv_patches")
+    patches.apply = lambda *_, **__: None
+    sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = patches
     changed: Any = step
     changed.configure, changed.command = _configure, _command
     changed.summarize = lambda *_: EndSummary({}, {})

@@ -1,7 +1,7 @@
 """``python -m tests.faults.cheap_step RUN_URI``: a run whose steps compute nothing.
 
-Each step is `rvlab.worker.step.run_step` with all its records, log and end; only what Raster Vision
-does is replaced by a few small files, so that a run takes a second and not a minute.
+Each step is `rvlab.worker.step.run_step` with all its records. Only the work of Raster Vision is
+replaced by a few small files, so that a run takes a second and not a minute.
 """
 
 from __future__ import annotations
@@ -27,16 +27,16 @@ EPOCHS = 3
 
 @dataclass(frozen=True)
 class CheapEngine(LocalEngine):
-    """The local engine, supervisor and all, for runs that compute nothing."""
+    """The local engine with a supervisor, for runs that compute nothing."""
 
     @property
     def command(self) -> tuple[str, ...]:
-        """This module."""
+        """Return the command of this module."""
         return ("tests.faults.cheap_step",)
 
 
 def configure(store: Store, run: Run, _spec: Spec, _scratch: Path) -> StepPlan:
-    """Leave a config and a plan."""
+    """Write a config and a plan."""
     print("configured")
     store.put_json(run.key("rv", "pipeline-config.json"), {"root_uri": run.rv_uri})
     plan = StepPlan(("train",), {})
@@ -45,7 +45,7 @@ def configure(store: Store, run: Run, _spec: Spec, _scratch: Path) -> StepPlan:
 
 
 def command(store: Store, run: Run, name: str, _scratch: Path, **_split: Any) -> None:
-    """Train: leave a log of a few epochs."""
+    """Run a step; train writes a log of a few epochs."""
     print(f"{name} has read {len(store.get(run.key('rv', 'pipeline-config.json')))} bytes")
     lines = [f"{epoch},{1 / (epoch + 1)}" for epoch in range(EPOCHS)]
     text = "\n".join(["epoch,train_loss", *lines, ""])
@@ -53,7 +53,7 @@ def command(store: Store, run: Run, name: str, _scratch: Path, **_split: Any) ->
 
 
 def summarize(store: Store, run: Run) -> EndSummary:
-    """Score what the spec says, unless the log of the training was damaged on its way."""
+    """Write the score from the spec, unless the training log was damaged in transfer."""
     rows = store.get(run.key("rv", "train", "log.csv")).decode().splitlines()
     if len(rows) != EPOCHS + 1:
         raise ValueError(f"log.csv has {len(rows)} lines")

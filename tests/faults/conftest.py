@@ -15,7 +15,7 @@ def figure(request: pytest.FixtureRequest) -> Callable[[str, object], None]:
     """Record one figure, such as ``figure("random kills", 250)``, for the summary."""
 
     def record(name: str, value: object) -> None:
-        # A property of the test, since it goes with the report to the process that prints it.
+        # Store it as a property of the test, which xdist sends to the process that prints it.
         request.node.user_properties.append((FIGURE, (name, str(value))))
 
     return record

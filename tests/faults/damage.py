@@ -1,4 +1,4 @@
-"""Good runs as their writers leave them, ways to damage a record, and what its bytes still say."""
+"""Valid sample runs, ways to damage a record, and an independent parser of the damaged bytes."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ KINDS = ("end", "spec", "step", "edit", "log.csv", *TABLES)
 
 @dataclass(frozen=True)
 class Case:
-    """A damaged file: of which run, under which key, and what it holds."""
+    """A damaged file of a run: its kind, key and content."""
 
     run: Run
     kind: str
@@ -82,12 +82,12 @@ class Case:
 
 
 def run_at(store: Store, number: int) -> Run:
-    """The address of a run."""
+    """Return a run of the store by number."""
     return Run(store.uri, EXPERIMENT, f"20261123-154201-{number:06x}")
 
 
 def spec_of(run: Run) -> dict[str, Any]:
-    """A spec, as submit writes it."""
+    """Return a spec as submit writes it."""
     params = {
         "lr": 0.1,
         "width": 4,
@@ -111,7 +111,7 @@ def spec_of(run: Run) -> dict[str, Any]:
 
 
 def json_of(run: Run, kind: str) -> dict[str, Any]:
-    """A record of a kind, as its writer makes it."""
+    """Return a valid record of a kind."""
     started, ended = "2026-11-23T15:42:03.250+00:00", "2026-11-23T15:42:33.250+00:00"
     if kind == "spec":
         return spec_of(run)
@@ -135,7 +135,7 @@ def json_of(run: Run, kind: str) -> dict[str, Any]:
 
 
 def key_of(run: Run, kind: str) -> str:
-    """Where a kind of file of a run lies."""
+    """Return the key of a kind of file of a run."""
     keys = {
         "end": run.end_key,
         "spec": run.key("spec.json"),
@@ -147,14 +147,14 @@ def key_of(run: Run, kind: str) -> str:
 
 
 def parquet_of(table: pa.Table, **options: Any) -> bytes:
-    """A table as summarize writes it."""
+    """Return a table in the format of summarize."""
     out = io.BytesIO()
     pq.write_table(table, out, compression="zstd", write_page_checksum=True, **options)
     return out.getvalue()
 
 
 def good(run: Run, kind: str) -> bytes:
-    """What a good file of a kind holds."""
+    """Return the content of a valid file of a kind."""
     if kind == "log.csv":
         return LOG_CSV.encode()
     if kind in TABLES:
@@ -164,7 +164,7 @@ def good(run: Run, kind: str) -> bytes:
 
 
 def write(store: Store, run: Run, case: Case | None = None) -> None:
-    """Write a run, one of its files damaged; runs without an end where that is of interest."""
+    """Write a run with one damaged file; it is active if the file matters only to active runs."""
     going = case is not None and case.kind in ("spec", "step")
     kinds = ["spec", "step"] if going else ["end"]
     if case is None:
@@ -214,7 +214,7 @@ VALUES: Sequence[Any] = (
 
 
 def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
-    """All places in a JSON value."""
+    """List the paths of all values in a JSON value."""
     found = [above] if above else []
     inner: Any = value.items() if isinstance(value, dict) else ()
     inner = enumerate(value) if isinstance(value, list) else inner
@@ -222,14 +222,14 @@ def paths(value: Any, above: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
 
 
 def put(record: Any, path: Sequence[Any], value: Any) -> None:
-    """Replace what is at a place."""
+    """Replace the value at a path."""
     for name in path[:-1]:
         record = record[name]
     record[path[-1]] = value
 
 
 def damaged_json(data: bytes, rng: random.Random) -> bytes:
-    """A record with one thing changed."""
+    """Return a record with one change."""
     record = json.loads(data)
     path = rng.choice(paths(record))
     how = rng.randrange(8)
@@ -245,7 +245,7 @@ def damaged_json(data: bytes, rng: random.Random) -> bytes:
         depth = rng.choice((150, 300, 5000, 100_000))
         put(record, path, "DEEP")
         return json.dumps(record).encode().replace(b'"DEEP"', b"[" * depth + b"]" * depth)
-    elif how == 6:  # a key given twice, the second time with another value
+    elif how == 6:  # a duplicate key, the second time with another value
         name, value = json.dumps(str(path[0])), json.dumps(rng.choice(VALUES))
         return json.dumps(record).encode()[:-1] + f", {name}: {value}}}".encode()
     else:
@@ -255,7 +255,7 @@ def damaged_json(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
-    """Bytes that are flipped, cut off, doubled or put in."""
+    """Return bytes that are flipped, truncated, duplicated or inserted."""
     where = rng.randrange(len(data))
     how = rng.randrange(5)
     if how == 0:
@@ -271,7 +271,7 @@ def damaged_bytes(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_csv(data: bytes, rng: random.Random) -> bytes:
-    """A log with a field, a row or a column changed."""
+    """Return a log with a changed field, row or column."""
     rows = [line.split(",") for line in data.decode().splitlines()]
     row = rng.choice(rows)
     how = rng.randrange(6)
@@ -301,7 +301,7 @@ def damaged_csv(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged_parquet(data: bytes, rng: random.Random) -> bytes:
-    """A table with a column of another type, name, order or content."""
+    """Return a table with a column of another type, name, order or content."""
     table = pq.read_table(io.BytesIO(data))
     i = rng.randrange(table.num_columns)
     name, column = table.column_names[i], table.column(i)
@@ -339,7 +339,7 @@ def damaged_parquet(data: bytes, rng: random.Random) -> bytes:
 
 
 def damaged(run: Run, kind: str, rng: random.Random) -> Case:
-    """One file of a run, damaged in a way that `rng` chooses."""
+    """Damage one file of a run in a way that `rng` chooses."""
     data = good(run, kind)
     ways: dict[str, Callable[[bytes, random.Random], bytes]] = {"log.csv": damaged_csv}
     way = damaged_parquet if kind in TABLES else ways.get(kind, damaged_json)
@@ -348,7 +348,7 @@ def damaged(run: Run, kind: str, rng: random.Random) -> Case:
     return Case(run, kind, key_of(run, kind), way(data, rng))
 
 
-# What a file says, read by other means than rvlab's
+# Content of a file, parsed without rvlab
 
 SPEC_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("experiment", "run", "name", "recipe", "source_sha256", "engine"), (str,)),
@@ -359,7 +359,7 @@ SPEC_TYPES: Mapping[str, tuple[type, ...]] = {
 
 
 class Nonsense(Exception):
-    """The bytes say nothing that could be shown as a row."""
+    """The bytes have no content that could be a row."""
 
 
 def require(is_so: bool, what: str) -> None:
@@ -368,10 +368,10 @@ def require(is_so: bool, what: str) -> None:
 
 
 def loaded(data: bytes) -> dict[str, Any]:
-    """A JSON object."""
+    """Parse a JSON object."""
     try:
         record = json.loads(data.decode("utf-8"))
-        json.dumps(record, ensure_ascii=False).encode()  # no half of a character
+        json.dumps(record, ensure_ascii=False).encode()  # raises for lone surrogates
     except (ValueError, RecursionError) as exc:
         raise Nonsense(str(exc)[:80]) from exc
     require(isinstance(record, dict), "no object")
@@ -391,7 +391,7 @@ def moment(text: Any) -> pd.Timestamp | None:
 
 
 def spec_said(record: Any, run: Run) -> dict[str, Any]:
-    """The columns of a row that come from a spec."""
+    """Return the columns of a row that come from a spec."""
     require(isinstance(record, dict), "no spec")
     for name, kinds in SPEC_TYPES.items():
         needed = name not in ("commit", "image", "sweep", "parent", "dirty", "user")
@@ -412,7 +412,7 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
 
 
 def end_said(data: bytes, run: Run) -> dict[str, Any]:
-    """The row of a run that has ended."""
+    """Return the row of an ended run."""
     record = loaded(data)
     row = spec_said(record.get("spec"), run)
     require(record.get("state") in ("succeeded", "failed", "cancelled"), "state")
@@ -436,7 +436,7 @@ def end_said(data: bytes, run: Run) -> dict[str, Any]:
 
 
 def log_said(data: bytes) -> list[dict[str, Any]]:
-    """The rows of a log."""
+    """Return the rows of a log."""
     text = data.decode(errors="replace")
     lines = csv.reader(io.StringIO(text[: text.rfind("\n") + 1], newline=""))
     try:

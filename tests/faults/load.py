@@ -1,9 +1,9 @@
 """Readers and writers of one store, as child processes with several threads each.
 
-``python -m tests.faults.load ROLE STORE LEDGER SECONDS THREADS SEED`` prints one JSON line: what it
-did, and every fault that it saw. Writers append a line to the ledger once a run is acknowledged; a
-reader notes the end of the ledger, reads a table, and compares: whatever was acknowledged before
-must be there, with its values.
+``python -m tests.faults.load ROLE STORE LEDGER SECONDS THREADS SEED`` prints one JSON line with
+counts of actions and faults. Writers append a line to the ledger once a run is acknowledged. A
+reader notes the end of the ledger, reads a table, and compares: all runs that were acknowledged
+before must be in the table, with their values.
 """
 
 from __future__ import annotations
@@ -35,14 +35,14 @@ EXPERIMENTS = ("towns", "fields")
 
 
 def note(ledger: Path, *words: object) -> None:
-    """Append a line, as one write."""
+    """Append a line in one write."""
     with ledger.open("ab") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.write((" ".join(map(str, words)) + "\n").encode())
 
 
 def known(ledger: Path) -> tuple[dict[str, int], set[str], set[str]]:
-    """The numbers of the runs that ended, by id; those with a note; those being deleted."""
+    """Return the numbers of ended runs by id, the runs with a note, and those being deleted."""
     ended: dict[str, int] = {}
     noted: set[str] = set()
     going: set[str] = set()
@@ -135,7 +135,7 @@ ROLES: dict[str, Callable[..., Counter[str]]] = {"read": read, "write": write}
 
 def main(role: str, uri: str, ledger: str, seconds: str, threads: str, seed: str) -> Counter[str]:
     """Work in several threads until the time is over."""
-    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 8, 20  # blocks are merged all the time
+    row_cache.FEW_KEYS, row_cache.MIN_SHARED_KEYS = 8, 20  # so that blocks are merged often
     store, total = Store(uri, S3Access.from_environ()), Counter[str]()
     until = time.time() + float(seconds)
     with ThreadPoolExecutor(int(threads)) as pool:

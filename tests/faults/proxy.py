@@ -27,14 +27,14 @@ FAULTS = ("reset", "reset_after", "503", "503_after", "cut", "held", "stall", "s
 """The faults:
 
 * ``reset``: the connection is reset before the server sees the request;
-* ``reset_after``: the server has done what it was asked, then the connection is reset;
+* ``reset_after``: the server processes the request, then the connection is reset;
 * ``503``: the answer is 503 SlowDown, the server does not see the request;
-* ``503_after``: the server has done what it was asked, the answer is 503 all the same;
-* ``cut``: the answer breaks off in the middle of its body, or of its headers where it has no body;
+* ``503_after``: the server processes the request, but the answer is 503;
+* ``cut``: the answer is truncated in its body, or in its headers if it has no body;
 * ``held``: the connection is reset, and the server sees the request at `Proxy.deliver`, however
   much later that is;
 * ``stall``: no answer for `Proxy.stall_s`, then a reset; the server does not see the request;
-* ``stall_after``: the same, after the server has done what it was asked.
+* ``stall_after``: the same, after the server has processed the request.
 """
 
 
@@ -43,15 +43,15 @@ class Proxy:
 
     Args:
         target: The endpoint of the server, such as ``http://127.0.0.1:8333``.
-        shares: The share of requests that get each fault, by its name.
-        only: A pattern of ``METHOD /path``: other requests get no fault; None is all requests.
-        seed: Of the random numbers that decide.
-        stall_s: How long a stalled request waits, in seconds.
+        shares: The share of requests with each fault, by its name.
+        only: A pattern of ``METHOD /path``; other requests get no fault. None matches all.
+        seed: The seed of the random choice of faults.
+        stall_s: Duration of a stall, in seconds.
 
     Attributes:
         shares, only: May be changed at any time.
-        seen: How many requests were answered with each fault, without one (``passed``), and while
-            the server did not answer (``away``).
+        seen: The number of requests with each fault, without one (``passed``), and without an
+            answer of the server (``away``).
     """
 
     def __init__(
@@ -81,7 +81,7 @@ class Proxy:
             self._script = deque(faults)
 
     def choose(self, request: str) -> str:
-        """The fault of a request, given as ``METHOD /path``, or ``passed``."""
+        """Choose the fault of a request, given as ``METHOD /path``, or ``passed``."""
         with self._lock:
             if self.only is not None and not re.search(self.only, request):
                 fault = "passed"
@@ -96,7 +96,7 @@ class Proxy:
             self.held.pop(0)()
 
     def note_away(self, fault: str) -> None:
-        """Count a request as ``away``, which was to get a fault, or none."""
+        """Count a request as ``away`` instead of its fault or ``passed``."""
         with self._lock:
             self.seen[fault] -= 1
             self.seen["away"] += 1
@@ -130,7 +130,7 @@ class _Server(ThreadingHTTPServer):
     request_queue_size = 256
 
     def handle_error(self, request: Any, client_address: Any) -> None:
-        """Connections break all the time here, on either side."""
+        """Ignore errors, since both sides often lose connections here."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -139,7 +139,7 @@ class _Handler(BaseHTTPRequestHandler):
     timeout = 60
 
     def log_message(self, format: str, *args: Any) -> None:  # noqa: A002  the base class's name
-        """Say nothing."""
+        """Suppress the log."""
 
     def _answer(self) -> None:
         proxy = self.server.proxy

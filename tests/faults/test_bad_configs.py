@@ -1,4 +1,4 @@
-"""Damaged configs: pictures, counts and the table of configs say why, and read the other runs."""
+"""Damaged configs: pictures, counts and tables report the reason and read the other runs."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ LABELS = {"type": "FeatureCollection", "features": [SHAPE, SHAPE]}
 
 
 def looks(one: Any) -> list[Callable[[], Any]]:
-    """What a picture reads of a run."""
+    """Return calls that read the inputs of a picture of a run."""
     found: list[Callable[[], Any]] = [lambda: select_channels(one.config)]
     for scene in one.scenes:
         found.append(lambda s=scene: image(s, Window(0, 0, 8, 8)))  # type: ignore[misc]
@@ -49,7 +49,7 @@ def looks(one: Any) -> list[Callable[[], Any]]:
 
 
 def fuzz(folder: Path, cases: int, seed: int) -> int:
-    """Damage a config or its labels so often; return how many times something was not read."""
+    """Damage a config or its labels repeatedly, and return the number of failed reads."""
     made = Experiment(folder, scenes=1)
     made.add(0.1)
     made.add(0.2)
@@ -96,13 +96,13 @@ def fuzz(folder: Path, cases: int, seed: int) -> int:
 
 
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_60_damaged_configs_and_labels_are_errors_of_rvlab(tmp_path: Path) -> None:
+def test_60_damaged_configs_and_labels_raise_errors_of_rvlab(tmp_path: Path) -> None:
     assert fuzz(tmp_path, 60, seed=1) > 20
 
 
 @pytest.mark.extended
 @pytest.mark.filterwarnings("ignore:invalid value encountered:RuntimeWarning")
-def test_500_damaged_configs_and_labels_are_errors_of_rvlab(
+def test_500_damaged_configs_and_labels_raise_errors_of_rvlab(
     tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     fuzz(tmp_path, 500, seed=2)

@@ -1,4 +1,4 @@
-"""Damaged records: each is one broken row, or says truly what it still says; the rest stands."""
+"""Damaged records: each is one broken row or a row with its remaining content."""
 
 from __future__ import annotations
 
@@ -45,30 +45,30 @@ NEEDED = {
 
 
 class Read:
-    """All tables of some runs, and what was warned of."""
+    """All tables of some runs, and the warnings."""
 
     def __init__(self, store: Store, cases: Sequence[Case]) -> None:
         good = [damage.run_at(store, i) for i in range(GOOD)]
         every = [*good, *(case.run for case in cases)]
         counted = [*good, *(case.run for case in cases if case.kind == "windows")]
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.runs = frame.runs_table(store, damage.EXPERIMENT)
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
             self.steps = frame.steps_table(store, every)
             self.windows = load_window_counts(store, counted)
             DeferredWrites.flush(store.uri)
-        self.warned = [str(one.message) for one in told]
+        self.warned = [str(one.message) for one in caught]
         self.good = [run.id for run in good]
 
     def of(self, name: str, run: str) -> pd.DataFrame:
-        """The rows of a run in one of the tables."""
+        """Return the rows of a run in one of the tables."""
         table = self.tables[name]
         return table[table["run"] == run].drop(columns="run").reset_index(drop=True)
 
 
 def check(folder: Path, damaged: Callable[[Store], Sequence[Case]]) -> int:
-    """Read a store of good runs, then with damaged ones among them; return how many are broken."""
+    """Read a store without and with damaged runs, and return the number of broken rows."""
     store = Store(folder / "store")
     for i in range(GOOD):
         damage.write(store, damage.run_at(store, i))
@@ -83,7 +83,7 @@ def check(folder: Path, damaged: Callable[[Store], Sequence[Case]]) -> int:
         found = Read(store, cases)
         check_good(before, found)
         broken = sum(check_case(case, found) for case in cases)
-        if cases[0].run.id[-1] == "3":  # now and then: what was cached of them says the same
+        if cases[0].run.id[-1] == "3":  # sometimes also read from the cache
             again = Read(store, cases)
             broken_again = sum(check_case(case, again) for case in cases)
             assert broken_again == broken
@@ -91,7 +91,7 @@ def check(folder: Path, damaged: Callable[[Store], Sequence[Case]]) -> int:
 
 
 def check_good(before: Read, found: Read) -> None:
-    """The good runs read as they did before anything was damaged."""
+    """Check that the valid runs have the same rows as before the damage."""
     for run in before.good:
         for name in found.runs.columns:
             value = before.runs.loc[run, name] if name in before.runs else None
@@ -108,7 +108,7 @@ def check_good(before: Read, found: Read) -> None:
 
 
 def check_case(case: Case, found: Read) -> bool:
-    """A damaged run is broken, with the reason, or says what its file says."""
+    """Check that a damaged run is broken with a reason, or has the content of its file."""
     row = found.runs.loc[case.run.id]
     warned = any(case.run.id in text for text in found.warned)
     if case.kind in ("end", "spec"):
@@ -209,20 +209,20 @@ def check_edit(case: Case, row: pd.Series[Any], warned: bool) -> bool:
 
 
 def said(case: Case) -> list[dict[str, Any]]:
-    """What a damaged table says, read without rvlab."""
+    """Return the content of a damaged table, read without rvlab."""
     if case.kind == "log.csv":
         return damage.log_said(case.data)
     schema, _ = TABLES[case.kind]
     try:
         table = pq.read_table(io.BytesIO(case.data), use_threads=False)
         rows = table.to_pylist()
-    except Exception as exc:  # whatever it is, it says nothing
+    except Exception as exc:  # any error means that the file has no content
         raise Nonsense(repr(exc)) from exc
     names = table.column_names if case.kind == "history" else schema.names
     damage.require(len(set(table.column_names)) == len(table.column_names), "twice")
     damage.require(set(names) <= set(table.column_names), "missing")
     if case.kind == "history" and "epoch" not in names:
-        return []  # MLflow's, of a run that logged no steps
+        return []  # a table of MLflow, of a run that logged no steps
     kinds = {"string": (str,), "double": (int, float)}
     for row in rows:
         for name in names:
@@ -237,7 +237,7 @@ def said(case: Case) -> list[dict[str, Any]]:
 
 
 def same(found: Any, wanted: Any) -> bool:
-    """Whether a cell is a value: true is not 1, and missing is not 0."""
+    """Return whether a cell equals a value: true is not 1, and missing is not 0."""
     if isinstance(wanted, list | dict) or isinstance(found, list | dict):
         return False
     if wanted is None or pd.isna(wanted):
@@ -250,7 +250,7 @@ def same(found: Any, wanted: Any) -> bool:
 
 
 def fuzz(folder: Path, cases: int, seed: int) -> int:
-    """Check so many damaged files; return how many were broken."""
+    """Check a number of damaged files, and return how many were broken."""
     broken = 0
     for start in range(0, cases, BATCH):
         rng = random.Random(f"{seed}-{start}")
@@ -266,12 +266,12 @@ def fuzz(folder: Path, cases: int, seed: int) -> int:
     return broken
 
 
-def test_500_damaged_records_are_broken_rows_or_say_what_is_in_them(tmp_path: Path) -> None:
+def test_500_damaged_records_are_broken_rows_or_show_their_content(tmp_path: Path) -> None:
     assert fuzz(tmp_path, 500, seed=1) > 100
 
 
 @pytest.mark.extended
-def test_10000_damaged_records_are_broken_rows_or_say_what_is_in_them(
+def test_10000_damaged_records_are_broken_rows_or_show_their_content(
     tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     broken = fuzz(tmp_path, 10_000, seed=2)
@@ -295,7 +295,7 @@ VALUES = st.recursive(
         max_size=30,
     )
 )
-def test_any_json_value_at_any_place_of_a_record_is_a_broken_row_or_shown(
+def test_any_json_value_at_any_path_of_a_record_is_a_broken_row_or_shown(
     tmp_path_factory: pytest.TempPathFactory, changes: list[tuple[str, int, Any]]
 ) -> None:
     def damaged(store: Store) -> list[Case]:
@@ -322,9 +322,7 @@ def test_any_json_value_at_any_place_of_a_record_is_a_broken_row_or_shown(
     ],
     ids=["deep", "surrogate", "100 MB", "digits"],
 )
-def test_what_no_parser_should_take_is_one_broken_row(
-    tmp_path: Path, data: bytes, why: str
-) -> None:
+def test_invalid_json_is_one_broken_row(tmp_path: Path, data: bytes, why: str) -> None:
     store = Store(tmp_path)
     run = damage.run_at(store, 1)
     damage.write(store, damage.run_at(store, 0))
@@ -337,17 +335,19 @@ def test_what_no_parser_should_take_is_one_broken_row(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"schema": True}, "has the schema True, which is no number"),
+        ({"schema": True}, "has the schema True, not an integer"),
         ({"schema": 0}, "has the schema 0; the first is 1"),
-        ({"metrics": {"f1": True}}, "has metrics that are no numbers: {'f1': True}"),
-        ({"metrics": {"f1": "0.9"}}, "has metrics that are no numbers: {'f1': '0.9'}"),
-        ({"metrics": {f"m{i}": 0 for i in range(6000)}}, "has metrics that are no numbers"),
-        ({"ended": "99999-01-01T00:00:00Z"}, "has ended '99999-01-01T00:00:00Z', which is no UTC"),
-        ({"started": "2026-11-23T15:42:01"}, "has started '2026-11-23T15:42:01', which is no UTC"),
-        ({"spec": None}, "is not a run's spec: it is NoneType, no JSON object"),
+        ({"metrics": {"f1": True}}, "has metrics that are not numbers: {'f1': True}"),
+        ({"metrics": {"f1": "0.9"}}, "has metrics that are not numbers: {'f1': '0.9'}"),
+        ({"metrics": {f"m{i}": 0 for i in range(6000)}}, "has metrics that are not numbers"),
+        ({"ended": "99999-01-01T00:00:00Z"}, "has ended '99999-01-01T00:00:00Z', not a UTC time"),
+        ({"started": "2026-11-23T15:42:01"}, "has started '2026-11-23T15:42:01', not a UTC time"),
+        ({"spec": None}, "is not a run's spec: it is NoneType, not a JSON object"),
     ],
 )
-def test_a_value_of_another_type_is_named(tmp_path: Path, change: dict[str, Any], why: str) -> None:
+def test_value_of_another_type_is_named_in_the_error(
+    tmp_path: Path, change: dict[str, Any], why: str
+) -> None:
     store = Store(tmp_path)
     run = Run(store.uri, damage.EXPERIMENT, "20261123-154201-000001")
     record = {**damage.json_of(run, "end"), **change}
@@ -358,7 +358,7 @@ def test_a_value_of_another_type_is_named(tmp_path: Path, change: dict[str, Any]
 
 
 @pytest.mark.parametrize("kind", ["end", "spec"])
-def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) -> None:
+def test_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) -> None:
     store = Store(tmp_path)
     run, other = damage.run_at(store, 1), damage.run_at(store, 2)
     damage.write(store, run, Case(run, kind, damage.key_of(run, kind), damage.good(other, kind)))
@@ -367,7 +367,7 @@ def test_the_record_of_another_run_is_a_broken_row(tmp_path: Path, kind: str) ->
     assert f"is the record of another run, towns/{other.id}" in row["error"]
 
 
-def test_a_byte_that_changes_in_a_page_of_a_table_is_found(tmp_path: Path) -> None:
+def test_changed_byte_in_a_page_of_a_table_is_detected(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = damage.run_at(store, 0)
     data = damage.good(run, "evals")

@@ -1,4 +1,4 @@
-"""Only a run's own processes are signalled, whatever else names the run or has its pid."""
+"""Only the processes of a run are signalled, not others that name the run or reuse its pid."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ NOBODY = 65534
 
 @pytest.fixture
 def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
-    """A lab with a queue of its own; what is left of its runs is ended."""
+    """Return a lab with its own queue, and end the remaining runs afterwards."""
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     (tmp_path / "cheap.py").write_text(SOURCE)
@@ -69,7 +69,7 @@ Start = Callable[..., "subprocess.Popen[bytes]"]
 
 
 def bystanders(start: Start, uri: str, file: Path) -> dict[str, subprocess.Popen[bytes]]:
-    """Processes of each kind that a user may have, with a run's URI among their arguments."""
+    """Start other programs of a user, with the URI of a run among their arguments."""
     file.touch()
     worker = ("-P", "-m", "rvlab.worker", "run", uri)
     return {
@@ -89,7 +89,7 @@ def harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
 
 
 def until(holds: Callable[[], object]) -> None:
-    """Wait; pytest-timeout has the last word."""
+    """Wait for a condition; pytest-timeout sets the limit."""
     while not holds():
         time.sleep(0.05)
 
@@ -99,7 +99,7 @@ def submit(lab: Lab, tmp_path: Path, **params: object) -> Run:
 
 
 def at_work(lab: Lab, run: Run, number: int = 2) -> list[psutil.Process]:
-    """The processes of a run whose step has begun."""
+    """Return the processes of a run, once its step has started."""
     until(lambda: lab.store.exists(run.step_key("chip")))
     until(lambda: (job := job_of(lab, run)) is not None and len(job.processes()) >= number)
     return list(job_of(lab, run).processes())
@@ -111,7 +111,7 @@ def job_of(lab: Lab, run: Run) -> Job:
     return entry[1]
 
 
-def gone(process: psutil.Process) -> bool:
+def has_exited(process: psutil.Process) -> bool:
     return not processes.live_processes([process])
 
 
@@ -125,19 +125,19 @@ def kill_supervisor(lab: Lab) -> None:
         process.wait(10)
 
 
-def test_cancel_ends_the_run_and_nothing_else_that_names_it(
+def test_cancel_ends_the_run_and_no_other_process_that_names_it(
     lab: Lab, tmp_path: Path, started: Start
 ) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
     others = bystanders(started, run.uri, tmp_path / "log")
     lab.cancel(run)
-    assert [one.pid for one in mine if not gone(one)] == []
+    assert [one.pid for one in mine if not has_exited(one)] == []
     assert harmed(others) == []
     assert end_of(lab, run)["state"] == "cancelled"
 
 
-def test_a_restarted_supervisor_ends_the_step_and_nothing_else_that_names_the_run(
+def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_run(
     lab: Lab, tmp_path: Path, started: Start
 ) -> None:
     run = submit(lab, tmp_path)
@@ -145,32 +145,32 @@ def test_a_restarted_supervisor_ends_the_step_and_nothing_else_that_names_the_ru
     others = bystanders(started, run.uri, tmp_path / "log")
     kill_supervisor(lab)
     leader.kill()
-    until(lambda: gone(leader))
+    until(lambda: has_exited(leader))
     lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
-    until(lambda: all(gone(one) for one in steps))
+    until(lambda: all(has_exited(one) for one in steps))
     assert harmed(others) == []
     assert str(end_of(lab, run)["error"]).startswith("The process of chip is gone")
 
 
-def test_a_restarted_supervisor_leaves_a_run_that_goes_on(lab: Lab, tmp_path: Path) -> None:
+def test_restarted_supervisor_does_not_end_a_running_run(lab: Lab, tmp_path: Path) -> None:
     run = submit(lab, tmp_path, seconds=2.0)
     at_work(lab, run)
     kill_supervisor(lab)
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
-def test_the_command_that_cancels_does_not_end_itself(lab: Lab, tmp_path: Path) -> None:
+def test_cancel_command_does_not_end_itself(lab: Lab, tmp_path: Path) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
     command = [sys.executable, "-m", "rvlab", "--store", lab.store.uri, "cancel", run.uri]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
-    assert [one.pid for one in mine if not gone(one)] == []
+    assert [one.pid for one in mine if not has_exited(one)] == []
 
 
-def test_a_run_may_cancel_itself(lab: Lab, tmp_path: Path) -> None:
-    """The step waits for ``rvlab cancel``, which spares its ancestors; the heartbeat ends them."""
+def test_run_can_cancel_itself(lab: Lab, tmp_path: Path) -> None:
+    """Cancel from a step: ``rvlab cancel`` does not signal its ancestors; the heartbeat does."""
     run = submit(lab, tmp_path, starts="cancel")
     until(lambda: lab.store.exists(run.end_key))
     assert end_of(lab, run)["state"] == "cancelled"
@@ -178,16 +178,16 @@ def test_a_run_may_cancel_itself(lab: Lab, tmp_path: Path) -> None:
     assert lab.steps(run)["state"].tolist()[-1] == "cancelled"
 
 
-def test_processes_that_left_the_session_or_lost_the_token_are_ended(
+def test_processes_outside_the_session_or_without_the_token_are_ended(
     lab: Lab, tmp_path: Path
 ) -> None:
     run = submit(lab, tmp_path, starts="session bare")
     mine = at_work(lab, run, number=4)
     lab.cancel(run)
-    assert [one.pid for one in mine if not gone(one)] == []
+    assert [one.pid for one in mine if not has_exited(one)] == []
 
 
-def test_a_session_that_a_step_left_behind_is_ended_by_a_restarted_supervisor(
+def test_restarted_supervisor_ends_the_remaining_session_of_a_step(
     lab: Lab, tmp_path: Path
 ) -> None:
     run = submit(lab, tmp_path, starts="session")
@@ -195,14 +195,14 @@ def test_a_session_that_a_step_left_behind_is_ended_by_a_restarted_supervisor(
     kill_supervisor(lab)
     leader.kill()
     lab.engine.resume(lab.store)
-    until(lambda: all(gone(one) for one in others))
+    until(lambda: all(has_exited(one) for one in others))
 
 
 @pytest.mark.parametrize("way", ["cancel", "supervisor"])
-def test_a_recycled_pid_is_not_signalled(
+def test_reused_pid_is_not_signalled(
     lab: Lab, tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """After a reboot the pid in the spool is that of an editor with the run's folder."""
+    """Simulate a reboot: the pid in the spool is that of an editor with the run's folder."""
     with monkeypatch.context() as patch:
         patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path)
@@ -225,9 +225,7 @@ def test_a_recycled_pid_is_not_signalled(
 
 
 @pytest.mark.skipif(os.getuid() != 0, reason="only root can start another user's process")
-def test_a_process_of_another_user_is_not_signalled(
-    lab: Lab, tmp_path: Path, started: Start
-) -> None:
+def test_process_of_another_user_is_not_signalled(lab: Lab, tmp_path: Path, started: Start) -> None:
     run = submit(lab, tmp_path)
     at_work(lab, run)
     token = job_of(lab, run).token
@@ -238,7 +236,7 @@ def test_a_process_of_another_user_is_not_signalled(
     assert other.poll() is None
 
 
-def test_a_leader_whose_environment_cannot_be_read_is_known_by_its_creation_time(
+def test_leader_with_unreadable_environment_is_identified_by_its_creation_time(
     lab: Lab, tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = submit(lab, tmp_path)
@@ -255,7 +253,7 @@ def test_a_leader_whose_environment_cannot_be_read_is_known_by_its_creation_time
     assert harmed(others) == []
 
 
-def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
+def test_job_of_an_older_version_is_identified_by_its_complete_command(
     lab: Lab, tmp_path: Path, started: Start
 ) -> None:
     run = submit(lab, tmp_path)
@@ -272,11 +270,11 @@ def test_a_job_of_an_older_rvlab_is_known_by_its_whole_command(
     other = started(sys.executable, "-c", SLEEP, *old.argv[1:], start_new_session=True)
     assert replace(old, pid=other.pid).processes() == []
     lab.cancel(run)
-    assert [one.pid for one in mine if not gone(one)] == []
+    assert [one.pid for one in mine if not has_exited(one)] == []
     assert other.poll() is None
 
 
-def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: Lab) -> None:
+def test_files_of_killed_processes_in_the_queue_are_deleted_after_an_hour(lab: Lab) -> None:
     spool = JobQueue.for_store(lab.store)
     old, new = (spool.folder / "queue" / f"{name}.new" for name in ("old", "new"))
     for file in (old, new):
@@ -286,15 +284,15 @@ def test_what_killed_processes_left_in_the_queue_is_deleted_an_hour_later(lab: L
     assert (old.exists(), new.exists()) == (False, True)
 
 
-def test_a_field_of_a_newer_rvlab_is_passed_over(lab: Lab) -> None:
+def test_job_field_of_a_newer_version_is_ignored(lab: Lab) -> None:
     spool = JobQueue.for_store(lab.store)
     record = {"uri": f"{lab.store.uri}/towns/20260101-000000-abcdef", "max_parallel": 1, "newer": 1}
     (spool.folder / "queue" / "0-run.json").write_text(json.dumps(record))
     assert [job.max_parallel for _, job in spool.waiting()] == [1]
 
 
-def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
-    """Its supervisor was killed right after it had started it."""
+def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
+    """Simulate a supervisor that was killed right after it started the process."""
     run = submit(lab, tmp_path, seconds=3.0)
     leader, *_ = at_work(lab, run)
     kill_supervisor(lab)
@@ -307,8 +305,8 @@ def test_a_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_p
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
-def test_a_job_that_was_taken_and_not_started_waits_again(lab: Lab, tmp_path: Path) -> None:
-    """Its supervisor was killed between the two."""
+def test_claimed_job_that_was_not_started_is_queued_again(lab: Lab, tmp_path: Path) -> None:
+    """Simulate a supervisor that was killed between claiming and starting the job."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path, seconds=0.1)
@@ -318,16 +316,16 @@ def test_a_job_that_was_taken_and_not_started_waits_again(lab: Lab, tmp_path: Pa
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
-def test_a_run_that_died_has_failed_when_it_is_cancelled_and_can_be_retried(
+def test_cancel_of_a_dead_run_reports_failed_and_the_run_can_be_retried(
     lab: Lab, tmp_path: Path
 ) -> None:
-    """Its processes are gone, and so is the supervisor that would have recorded it."""
+    """Kill the processes of a run and the supervisor that would have recorded its end."""
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
     kill_supervisor(lab)
     for one in mine:
         one.kill()
-    until(lambda: all(gone(one) for one in mine))
+    until(lambda: all(has_exited(one) for one in mine))
     with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
         lab.cancel(run)
     assert lab.runs(run)["state"].tolist() == ["failed"]
@@ -335,7 +333,7 @@ def test_a_run_that_died_has_failed_when_it_is_cancelled_and_can_be_retried(
     at_work(lab, run)
 
 
-def test_a_run_that_is_killed_while_its_supervisor_lives_has_failed_when_it_is_cancelled(
+def test_cancel_of_a_killed_run_with_a_live_supervisor_reports_failed(
     lab: Lab, tmp_path: Path
 ) -> None:
     run = submit(lab, tmp_path)
@@ -344,24 +342,26 @@ def test_a_run_that_is_killed_while_its_supervisor_lives_has_failed_when_it_is_c
     supervisor.suspend()
     for one in mine:
         one.kill()
-    until(lambda: all(gone(one) for one in mine))
+    until(lambda: all(has_exited(one) for one in mine))
     os.kill(supervisor.pid, signal.SIGCONT)
     with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
         lab.cancel(run)
     assert "signal 9 (SIGKILL)" in str(end_of(lab, run)["error"])
 
 
-def test_processes_of_a_run_that_was_cancelled_before_are_ended(lab: Lab, tmp_path: Path) -> None:
-    """The call that cancelled it was interrupted between the record and the signal."""
+def test_repeated_cancel_ends_processes_of_an_already_cancelled_run(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Simulate a cancel that was interrupted between the record and the signal."""
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
     lab.engine._end(lab.store, run)
     with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
         lab.cancel(run)
-    assert [one.pid for one in mine if not gone(one)] == []
+    assert [one.pid for one in mine if not has_exited(one)] == []
 
 
-def test_a_supervisor_that_a_run_starts_is_none_of_its_processes(
+def test_supervisor_started_by_a_run_is_not_a_process_of_the_run(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv(TOKEN_VARIABLE, "2" * 32)
@@ -371,7 +371,7 @@ def test_a_supervisor_that_a_run_starts_is_none_of_its_processes(
     assert TOKEN_VARIABLE not in supervisor.environ()
 
 
-def test_only_seaweedfs_is_taken_for_the_s3_server(tmp_path: Path, started: Start) -> None:
+def test_only_seaweedfs_is_identified_as_the_s3_server(tmp_path: Path, started: Start) -> None:
     (tmp_path / "mini").write_text("read line")
     arguments = ("mini", f"-dir={tmp_path / 'data'}")
     editor = started("vim", *arguments, executable="/bin/sh", cwd=tmp_path)
@@ -382,7 +382,7 @@ def test_only_seaweedfs_is_taken_for_the_s3_server(tmp_path: Path, started: Star
     assert editor.poll() is None
 
 
-def test_the_queue_and_its_files_are_for_their_owner_only(
+def test_queue_and_its_files_are_private_to_their_owner(
     lab: Lab, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     before = os.umask(0)

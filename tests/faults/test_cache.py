@@ -1,4 +1,4 @@
-"""The cache: damaged blocks are deleted, stores that are still being copied are not remembered."""
+"""Cache faults: damaged blocks are deleted, and missing keys of a partial copy are not cached."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ROOT = Path(__file__).parent.parent.parent
 
 @pytest.fixture(scope="module")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A store with shared blocks, a local cache of it, and its tables."""
+    """Return a store with shared blocks, its local cache, and its tables."""
     folder = tmp_path_factory.mktemp("damage")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder / "cache"))
@@ -46,20 +46,20 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An empty cache folder."""
+    """Return an empty cache folder."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
 
 @pytest.fixture
 def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Share blocks of two runs already."""
+    """Write shared blocks from two runs on."""
     monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
     monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
 
 
 def campaign(folder: Path, way: str, start: int, count: int) -> Counter[str]:
-    """Damage blocks in a child process; its crash fails the test with the number of the case."""
+    """Damage blocks in a child process; a crash fails the test with the number of the case."""
     command = [
         sys.executable,
         "-m",
@@ -83,7 +83,7 @@ def campaign(folder: Path, way: str, start: int, count: int) -> Counter[str]:
 
 
 @pytest.mark.parametrize("way", ["local", "shared"])
-def test_damaged_block_is_noticed_and_the_table_is_right(prepared: Path, way: str) -> None:
+def test_damaged_block_is_detected_and_the_table_is_correct(prepared: Path, way: str) -> None:
     seen = campaign(prepared, way, 0, 30)
     assert seen["same"] == seen["warned"] == seen["cases"] == 30
 
@@ -124,7 +124,7 @@ def stream_of(table: pa.Table, compression: str | None = None) -> bytes:
 
 
 def block_with(table: bytes, **index: Any) -> bytes:
-    """A block whose streams were not written by `encode`."""
+    """Return a block whose streams were not written by `encode`."""
     columns: dict[str, Any] = {"key": ["a"], "tag": ["x"], "rows": [1], "block": [None], **index}
     types = [pa.string(), pa.string(), pa.int64(), pa.int64()]
     arrays = [pa.array(v, t) for v, t in zip(columns.values(), types, strict=True)]
@@ -165,12 +165,12 @@ ONE = pa.table({"text": ["a"]})
         (b"", "cannot be read|does not start"),
     ],
 )
-def test_block_that_another_program_wrote_is_refused(data: bytes, reason: str) -> None:
+def test_invalid_block_with_a_valid_digest_raises(data: bytes, reason: str) -> None:
     with pytest.raises(BlockDamaged, match=reason):
         block_file.decode(data)
 
 
-def test_block_reads_as_it_was_written() -> None:
+def test_block_survives_encoding_and_decoding() -> None:
     part = block_of().with_shared_in(["first", None, "second"])
     found = block_file.decode(block_file.decompress(block_file.compress(block_file.encode(part))))
     assert found.table.equals(part.table)
@@ -186,7 +186,7 @@ def test_size_of_a_block_is_limited_before_it_is_decompressed(
     limit = block_file.MAX_BLOCK_BYTES
     with pytest.raises(BlockDamaged, match=f"has 4300000000 bytes .* limit is {limit}"):
         block_file.decompress(bomb)
-    for size in (0, 1, 10**6):  # not the size that it has
+    for size in (0, 1, 10**6):  # sizes that differ from the actual one
         lie = block_file._SHARED.pack(block_file._MAGIC, size) + data[16:]
         with pytest.raises(BlockDamaged):
             block_file.decode(block_file.decompress(lie))
@@ -221,7 +221,7 @@ def test_block_above_the_limits_is_not_written_and_not_read(
 
 
 @pytest.mark.usefixtures("small_blocks")
-def test_damaged_shared_block_stays_where_the_reader_may_not_delete(
+def test_damaged_shared_block_is_ignored_if_the_reader_may_not_delete_it(
     tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from rvlab.errors import StoreError
@@ -245,7 +245,7 @@ def test_damaged_shared_block_stays_where_the_reader_may_not_delete(
     assert [one for one, _ in store.files("towns/cache")] == [key]
 
 
-def test_cache_files_belong_to_the_user_alone(tmp_path: Path, cache: Path) -> None:
+def test_cache_files_are_private_to_the_user(tmp_path: Path, cache: Path) -> None:
     (cache / "tables").mkdir(parents=True, mode=0o755)
     store = Store(tmp_path / "store")
     Made(store).ended({"lr": 1})
@@ -279,7 +279,7 @@ def test_cache_folder_of_another_user_is_not_used(
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "folder"])
-def test_cache_file_that_is_no_regular_file_is_ignored(
+def test_cache_file_that_is_not_a_regular_file_is_ignored(
     tmp_path: Path, cache: Path, kind: str
 ) -> None:
     store = Store(tmp_path / "store")
@@ -290,7 +290,7 @@ def test_cache_file_that_is_no_regular_file_is_ignored(
     local._in_memory.clear()
     path.unlink()
     if kind == "fifo":
-        os.mkfifo(path)  # reading it would wait for a writer
+        os.mkfifo(path)  # a read would block until a writer opens it
     elif kind == "folder":
         path.mkdir()
     else:
@@ -299,9 +299,7 @@ def test_cache_file_that_is_no_regular_file_is_ignored(
     pd.testing.assert_frame_equal(damage.table_of(store, "runs"), whole)
 
 
-def test_file_that_is_truncated_while_it_is_in_use_changes_nothing(
-    tmp_path: Path, cache: Path
-) -> None:
+def test_truncated_file_does_not_change_a_block_in_use(tmp_path: Path, cache: Path) -> None:
     store = Store(tmp_path / "store")
     made = Made(store)
     for n in range(200):
@@ -325,7 +323,7 @@ print(len(first))
     assert (done.returncode, done.stdout) == (0, "200\n"), done.stderr
 
 
-def test_block_is_on_the_disk_before_it_has_its_name(
+def test_block_is_synced_to_disk_before_it_is_renamed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     steps: list[str] = []
@@ -358,7 +356,7 @@ COPIED = ("runs", "evals", "confusion", "scenes", "history", "artifacts")
 
 
 def source(folder: Path) -> Store:
-    """A store of runs that succeeded, failed, and are tagged, with all their tables."""
+    """Return a store of succeeded, failed and tagged runs, with all their tables."""
     store = Store(folder / "source")
     made = Made(store)
     for n in range(6):
@@ -378,14 +376,14 @@ def source(folder: Path) -> Store:
 
 
 def tables(store: Store, cache: Path) -> dict[str, pd.DataFrame]:
-    """Every table, read with a cache folder."""
+    """Read every table with a cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(cache))
         return {name: damage.table_of(store, name) for name in COPIED}
 
 
 def without_shared(store: Store, cache: Path) -> dict[str, pd.DataFrame]:
-    """Every table as the records say it, without any block."""
+    """Read every table from the records, without any block."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(SharedRowCache, "names", lambda _: [])
         patch.setattr(SharedRowCache, "write", lambda *_: "none")
@@ -424,7 +422,7 @@ def equal(one: pd.DataFrame, other: pd.DataFrame, what: str) -> None:
 
 @pytest.mark.usefixtures("small_blocks")
 @pytest.mark.parametrize("seed", range(2))
-def test_store_that_is_being_copied_reads_the_same_with_and_without_a_cache(
+def test_partially_copied_store_reads_the_same_with_and_without_a_cache(
     tmp_path: Path, seed: int
 ) -> None:
     assert copied_in_random_order(tmp_path, seed, Store(tmp_path / "target"))
@@ -432,7 +430,7 @@ def test_store_that_is_being_copied_reads_the_same_with_and_without_a_cache(
 
 @pytest.mark.extended
 @pytest.mark.usefixtures("small_blocks")
-def test_stores_that_are_being_copied_at_full_size(
+def test_partially_copied_stores_at_full_size(
     tmp_path: Path, s3: Any, s3_access: Any, figure: Callable[[str, object], None]
 ) -> None:
     reads = 0
@@ -447,7 +445,7 @@ def test_stores_that_are_being_copied_at_full_size(
 
 
 @pytest.mark.usefixtures("cache")
-def test_missing_table_is_asked_for_again_and_a_table_without_rows_is_not(tmp_path: Path) -> None:
+def test_missing_table_is_requested_again_and_a_table_without_rows_is_not(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     made = Made(store)
     late, empty = made.ended({"lr": 1}), made.ended({"lr": 2})
@@ -459,13 +457,13 @@ def test_missing_table_is_asked_for_again_and_a_table_without_rows_is_not(tmp_pa
 
 
 @pytest.mark.usefixtures("cache")
-def test_log_of_an_ended_run_is_read_until_its_history_is_there(tmp_path: Path) -> None:
+def test_log_of_an_ended_run_is_read_until_its_history_exists(tmp_path: Path) -> None:
     store = Store(tmp_path / "store")
     run = Made(store).ended({"lr": 1})
     log = run.key("rv", "train", "log.csv")
     store.put(log, b"epoch,loss\n0,1\n")
     assert len(damage.table_of(store, "history")) == 1
-    store.put(log, b"epoch,loss\n0,1\n1,0.5\n")  # as a copy goes on
+    store.put(log, b"epoch,loss\n0,1\n1,0.5\n")  # the copy continues
     assert len(damage.table_of(store, "history")) == 2
     damage.history(store, run, 3)
     assert list(damage.table_of(store, "history")["loss"]) == [3, 1.5]

@@ -1,4 +1,4 @@
-"""Cancelling a whole sweep costs a few requests for each run, and one listing of the queue."""
+"""Cancelling a sweep needs a few requests per run and one listing of the queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.faults.cheap import SOURCE
 
 @pytest.fixture(autouse=True)
 def unserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A queue without a supervisor."""
+    """Use a queue of its own without a supervisor."""
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(LocalEngine, "resume", lambda *_: None)
 
@@ -42,7 +42,7 @@ def queued(lab: Lab, number: int) -> list[Run]:
 
 @pytest.fixture
 def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
-    """How often the storage and the queue's folders are asked, by kind of request."""
+    """Count the requests to the storage and to the folders of the queue, by kind."""
     found: Counter[str] = Counter()
 
     def count(kind: type, name: str) -> None:
@@ -60,17 +60,17 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
     return found
 
 
-def test_each_queued_run_costs_four_requests_and_the_queue_is_listed_once(
+def test_cancel_needs_four_requests_per_queued_run_and_one_listing_of_the_queue(
     tmp_path: Path, counted: Counter[str]
 ) -> None:
     lab = Lab(tmp_path / "store")
     runs = queued(lab, 100)
     counted.clear()
     lab.cancel("sweep")
-    assert counted["_entries"] == 2  # what waits, and what runs
+    assert counted["_entries"] == 2  # queued and running jobs
     assert {name: counted[name] for name in ("get", "put", "delete", "files", "tag")} == {
         "get": 100,  # spec.json
-        "put": 100,  # the end
+        "put": 100,  # the end record
         "delete": 100,  # the key of an active run
         "files": 100,  # sizes and steps
         "tag": 0,
@@ -80,7 +80,7 @@ def test_each_queued_run_costs_four_requests_and_the_queue_is_listed_once(
     assert {lab.store.get_json(run.end_key)["state"] for run in runs} == {"cancelled"}
 
 
-def test_runs_that_have_ended_cost_no_request_each(tmp_path: Path, counted: Counter[str]) -> None:
+def test_cancel_needs_no_request_per_ended_run(tmp_path: Path, counted: Counter[str]) -> None:
     lab = Lab(tmp_path / "store")
     runs = queued(lab, 60)
     lab.cancel(runs[:50])
@@ -92,7 +92,7 @@ def test_runs_that_have_ended_cost_no_request_each(tmp_path: Path, counted: Coun
         lab.cancel("sweep")
 
 
-def test_of_a_sweep_what_has_ended_stays_and_the_rest_is_cancelled(tmp_path: Path) -> None:
+def test_cancel_of_a_sweep_skips_ended_runs(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     runs = queued(lab, 3)
     write_end(
@@ -102,7 +102,7 @@ def test_of_a_sweep_what_has_ended_stays_and_the_rest_is_cancelled(tmp_path: Pat
     assert lab.runs()["state"].tolist() == ["failed", "cancelled", "cancelled"]
 
 
-def test_no_run_is_started_while_runs_are_being_cancelled(tmp_path: Path) -> None:
+def test_no_run_is_started_during_a_cancel(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     queued(lab, 2)
     spool = JobQueue.for_store(lab.store)

@@ -1,4 +1,4 @@
-"""Machines whose clocks are a day apart: runs that are alive are running, others are lost."""
+"""Machines whose clocks are a day apart: live runs are running, dead ones are lost."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ step.run_step({uri!r}, "summarize", every_s=1.0)
 
 @contextmanager
 def working(store: Store, run: Run, days: int) -> Iterator[subprocess.Popen[bytes]]:
-    """A step in a process whose clock is some days ahead, after its first heartbeat."""
+    """Start a step in a process whose clock is some days ahead, and wait for a heartbeat."""
     process = subprocess.Popen([sys.executable, "-c", STEP.format(days=days, uri=run.uri)])
     try:
         key = run.step_key("summarize")
@@ -65,7 +65,7 @@ def spec_of(store: Store, run: Run, engine: str) -> None:
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-def test_a_step_whose_clock_is_a_day_off_is_running_while_it_lives_and_lost_afterwards(
+def test_step_with_a_wrong_clock_is_running_while_alive_and_lost_afterwards(
     tmp_path: Path, days: int
 ) -> None:
     store, run = made(tmp_path / "store")
@@ -89,7 +89,7 @@ def on_s3(s3: Server, s3_access: S3Access, request: pytest.FixtureRequest) -> St
 
 
 @pytest.mark.parametrize("days", [-1, 1])
-def test_on_s3_a_heartbeat_is_as_old_as_the_server_says(
+def test_age_of_a_heartbeat_on_s3_uses_the_clock_of_the_server(
     on_s3: Store, days: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = Made(on_s3).running(beat_ago_s=-86400 * days)
@@ -107,7 +107,7 @@ def _later(moment: datetime | None, seconds: float) -> datetime:
     return moment + timedelta(seconds=seconds)
 
 
-def test_the_clock_of_a_server_is_asked_once_a_minute(
+def test_clock_of_a_server_is_requested_once_a_minute(
     on_s3: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     asked: list[str] = []
@@ -129,15 +129,15 @@ def test_the_clock_of_a_server_is_asked_once_a_minute(
     assert len(asked) == 2
 
 
-def test_a_server_without_a_date_leaves_the_clock_of_this_machine() -> None:
+def test_clock_of_this_machine_is_used_if_the_server_sends_no_date() -> None:
     store = Store("s3://bucket", S3Access("http://127.0.0.1:9"))
     assert abs(store.now() - datetime.now(UTC)) < timedelta(seconds=60)
     memory = Store("memory://clocks")
     assert abs(memory.now() - datetime.now(UTC)) < timedelta(seconds=60)
 
 
-def test_a_duration_is_never_negative(tmp_path: Path) -> None:
-    """The step that started the run and the one that ended it ran on machines a day apart."""
+def test_duration_is_never_negative(tmp_path: Path) -> None:
+    """Start and end a run on machines whose clocks are a day apart."""
     store = Store(tmp_path / "store")
     maker = Made(store)
     run = maker.ended()

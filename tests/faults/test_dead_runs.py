@@ -1,4 +1,4 @@
-"""A run whose processes and supervisor died is soon shown as failed."""
+"""Runs whose processes and supervisor have died are soon shown as failed."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def made(tmp_path: Path) -> Made:
 
 
 def asked(made: Made, answer: str | None = None) -> tuple[list[Run], str]:
-    """Of which runs the engine is asked, and the state that the table shows then."""
+    """Return the runs for which the engine is queried, and the resulting state."""
     runs: list[Run] = []
 
     def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
@@ -35,25 +35,25 @@ def asked(made: Made, answer: str | None = None) -> tuple[list[Run], str]:
     return runs, str(frame.runs_table(made.store, None, ask)["state"].item())
 
 
-def test_the_engine_of_this_machine_is_asked_after_two_beats(made: Made) -> None:
+def test_local_engine_is_queried_after_two_missed_heartbeats(made: Made) -> None:
     run = made.running(beat_ago_s=QUERY_AFTER_S + 1)
     assert asked(made) == ([run], "running")
     assert asked(made, "failed") == ([run], "failed")
 
 
-def test_a_queue_that_does_not_have_a_run_makes_it_not_lost_at_once(made: Made) -> None:
-    """It may be another queue: RVLAB_HOME was another when the run was submitted."""
+def test_recent_run_that_is_missing_in_the_queue_is_not_lost_at_once(made: Made) -> None:
+    """Simulate another queue: RVLAB_HOME differed when the run was submitted."""
     run = made.running(beat_ago_s=QUERY_AFTER_S + 1)
     assert asked(made, "lost") == ([run], "running")
 
 
-def test_a_cluster_is_asked_after_a_minute(made: Made) -> None:
+def test_cluster_is_queried_after_a_minute(made: Made) -> None:
     made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S - 10, engine="kubeflow")
     assert asked(made) == ([], "running")
 
 
 @pytest.mark.extended
-def test_failed_shows_soon_after_supervisor_and_leader_died(
+def test_run_is_failed_soon_after_its_supervisor_and_leader_die(
     lab: Lab,
     tmp_path: Path,
     figure: Callable[[str, object], None],

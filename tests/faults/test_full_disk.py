@@ -1,4 +1,4 @@
-"""A full disk below RVLAB_HOME is one sentence, before any record is written."""
+"""A full disk below RVLAB_HOME raises one error before any record is written."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def recipe(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """A disk of 512 KiB as RVLAB_HOME, and the file that fills it."""
+    """Mount a disk of 512 KiB as RVLAB_HOME, and return the file that fills it."""
     disk = tmp_path / "disk"
     disk.mkdir()
     command = ["mount", "-t", "tmpfs", "-o", "size=512k", "tmpfs", str(disk)]
@@ -62,12 +62,12 @@ def fill(filler: Path) -> None:
 
 
 def left(store: Store) -> tuple[list[str], list[str]]:
-    """What lies in the store and in the queue."""
+    """List the files in the store and in the queue."""
     queue = JobQueue.for_store(store).folder
     return [key for key, _ in store.files()], [p.name for p in queue.rglob("*") if p.suffix]
 
 
-def test_a_limit_on_the_size_of_files_refuses_the_sweep(
+def test_limit_on_file_size_refuses_the_sweep(
     tmp_path: Path, recipe: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RVLAB_HOME", str(tmp_path / "home"))
@@ -84,11 +84,11 @@ def test_a_limit_on_the_size_of_files_refuses_the_sweep(
     assert left(Store(tmp_path / "store")) == ([], [])
 
 
-def test_a_full_disk_refuses_a_run_and_leaves_nothing(
+def test_full_disk_refuses_a_run_without_leaving_files(
     tmp_path: Path, recipe: Path, full: Path
 ) -> None:
     lab = Lab(tmp_path / "store", CheapEngine())
-    left(lab.store)  # the queue's folder is there already
+    left(lab.store)  # the folder of the queue exists already
     fill(full)
     with pytest.raises(
         EngineError, match=r"has no space for 1 run, .*: No space left on device. Free"
@@ -100,7 +100,7 @@ def test_a_full_disk_refuses_a_run_and_leaves_nothing(
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
-def test_a_full_disk_without_the_queues_folder_is_one_sentence_too(
+def test_full_disk_without_a_queue_folder_raises_one_error(
     tmp_path: Path, recipe: Path, full: Path
 ) -> None:
     fill(full)
@@ -110,10 +110,10 @@ def test_a_full_disk_without_the_queues_folder_is_one_sentence_too(
     assert store.files() == []
 
 
-def test_runs_that_could_not_be_queued_are_named_and_can_be_started_later(
+def test_runs_that_could_not_be_queued_are_listed_and_can_be_started_later(
     tmp_path: Path, recipe: Path, full: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The disk fills up between the check and the queue."""
+    """Fill the disk between the check and the queue."""
     lab = Lab(tmp_path / "store", CheapEngine())
     left(lab.store)
     with monkeypatch.context() as patch:

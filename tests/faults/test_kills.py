@@ -1,7 +1,7 @@
-"""Random SIGKILLs of supervisors, leaders, steps and submitters lose no run, and harm nothing else.
+"""Random SIGKILLs of supervisors, leaders, steps and submitters lose no run.
 
-The moments and the victims are drawn from a seed. The runs are cheap (`tests.faults.cheap`), but
-everything around their steps is what users run: queue, supervisor, forks, heartbeats and records.
+The times and the processes are drawn from a seed. The runs are cheap (`tests.faults.cheap`), but
+everything around their steps is real: queue, supervisor, forks, heartbeats and records.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from tests.faults.cheap import ROOT, SOURCE, CheapEngine, alone, doubled, superv
 SEED = 20261130
 KINDS = ("supervisor", "leader", "step", "submitter")
 BACKLOG = 8
-"""So many runs wait at most; the next are submitted when there are fewer."""
+"""Maximum number of queued runs; more are submitted when there are fewer."""
 
 SUBMIT = """
 import sys
@@ -44,7 +44,7 @@ SLEEP = "import time; time.sleep(3600)"
 
 @dataclass
 class Campaign:
-    """Submits and kills, and keeps count."""
+    """A campaign of submissions and kills, with counts."""
 
     folder: Path
     rng: random.Random
@@ -59,7 +59,7 @@ class Campaign:
 
     @property
     def acknowledged(self) -> list[str]:
-        """The URIs of runs whose submission has returned."""
+        """Return the URIs of runs whose submission has returned."""
         text = "".join(file.read_text() for file in sorted(self.folder.glob("*.acknowledged")))
         return [line for line in text.splitlines() if line]
 
@@ -75,7 +75,7 @@ class Campaign:
             )
 
     def kill_one(self) -> None:
-        """Kill a process of a kind that is drawn, if there is one."""
+        """Kill a process of a random kind, if there is one."""
         kind = self.rng.choice(KINDS)
         found = sorted(self.victims(kind), key=lambda one: one.pid)
         if not found:
@@ -105,7 +105,7 @@ class Campaign:
             self.bystanders.append(subprocess.Popen(command, start_new_session=own))
 
     def go(self, kills: int) -> None:
-        """Submit and kill until so many have been killed."""
+        """Submit and kill until the number of kills is reached."""
         every = max(1, kills // 20)
         while sum(self.killed.values()) < kills:
             busy = sum(one.poll() is None for one in self.submitters)
@@ -115,13 +115,13 @@ class Campaign:
             self.kill_one()
             if len(self.bystanders) < sum(self.killed.values()) // every:
                 self.stand_by()
-            if self.rng.random() < 0.5:  # what any look at the table does
+            if self.rng.random() < 0.5:  # as a read of the table does
                 self.lab.engine.resume(self.lab.store)
         for one in self.submitters:
             one.wait()
 
     def settle(self) -> None:
-        """Wait until the queue is empty; pytest-timeout has the last word."""
+        """Wait until the queue is empty; pytest-timeout sets the limit."""
         while self.spool.waiting() or self.spool.running():
             self.lab.engine.resume(self.lab.store)
             time.sleep(0.2)
@@ -145,7 +145,7 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campai
             process.kill()
 
 
-def test_two_processes_on_one_run_would_be_noticed(campaign: Campaign) -> None:
+def test_two_processes_on_one_run_are_detected(campaign: Campaign) -> None:
     run = Run(campaign.lab.store.uri, "kills", "twice")
     with alone(run):
         assert doubled(campaign.lab.store) == []
@@ -156,7 +156,7 @@ def test_two_processes_on_one_run_would_be_noticed(campaign: Campaign) -> None:
 @pytest.mark.parametrize(
     "kills", [pytest.param(10, id="few"), pytest.param(250, id="many", marks=pytest.mark.extended)]
 )
-def test_random_kills_lose_double_and_block_no_run(
+def test_random_kills_do_not_lose_duplicate_or_block_runs(
     campaign: Campaign, figure: Callable[[str, object], None], kills: int
 ) -> None:
     campaign.go(kills)
@@ -172,7 +172,7 @@ def test_random_kills_lose_double_and_block_no_run(
         "ended with an unknown"
     )
 
-    # What a killed submitter left without a queue is not acknowledged, and can be started.
+    # Runs of a killed submitter that were not queued are not acknowledged, and can be started.
     again = table[table["state"].isin(["failed", "lost"])]
     lab.retry(again)
     campaign.settle()

@@ -1,4 +1,4 @@
-"""What is read is bounded by what is asked: each refusal names what was found and the limit."""
+"""Size limits of reads: each error has the size and the limit."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ PEAK_MB = 600
 
 
 def peak_of(code: str, *args: str) -> tuple[str, int]:
-    """What a child process prints, and the most memory that it held, in MiB."""
+    """Run a child process, and return its output and its peak memory in MiB."""
     text = textwrap.dedent(code) + textwrap.dedent(
         """
         import resource
@@ -51,7 +51,7 @@ def peak_of(code: str, *args: str) -> tuple[str, int]:
 
 
 def bomb(rows: int) -> bytes:
-    """A small parquet file of very many rows of evaluations, all the same."""
+    """Return a small parquet file with very many equal rows of evaluations."""
     codes = pa.array([0] * (rows // 100), pa.int8())
     columns = []
     for one in EVALS_SCHEMA:
@@ -61,7 +61,7 @@ def bomb(rows: int) -> bytes:
     return damage.parquet_of(table, store_schema=False, row_group_size=rows)
 
 
-def test_a_small_parquet_file_of_many_rows_takes_no_memory(
+def test_small_parquet_file_of_many_rows_needs_little_memory(
     tmp_path: Path, figure: Callable[[str, object], None]
 ) -> None:
     store = Store(tmp_path / "store")
@@ -75,10 +75,10 @@ def test_a_small_parquet_file_of_many_rows_takes_no_memory(
         import sys, warnings
         from rvlab import frame
         from rvlab.store import Store
-        with warnings.catch_warnings(record=True) as told:
+        with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always") table = frame.evals_table(Store(sys.argv[1]),
             frame.resolve_runs(Store(sys.argv[1]), "towns"))
-        print(len(table), *(one.message for one in told))
+        print(len(table), *(one.message for one in caught))
         """,
         store.uri,
     )
@@ -88,7 +88,7 @@ def test_a_small_parquet_file_of_many_rows_takes_no_memory(
     figure(f"peak memory, {len(data) // 1000} KB parquet of 5,000,000 rows, MiB", peak)
 
 
-def test_text_that_a_dictionary_repeats_is_measured_before_it_is_decoded(
+def test_dictionary_encoded_text_is_measured_before_it_is_decoded(
     figure: Callable[[str, object], None], tmp_path: Path
 ) -> None:
     text = pa.DictionaryArray.from_arrays(pa.array([0] * 50_000, pa.int32()), ["x" * 1_000_000])
@@ -123,13 +123,13 @@ def test_text_that_a_dictionary_repeats_is_measured_before_it_is_decoded(
     ],
     ids=["footer", "columns", "twice", "short"],
 )
-def test_the_description_of_a_parquet_file_is_bounded(data: bytes, why: str) -> None:
-    with pytest.raises(RecordBroken, match="k") as told:
+def test_footer_of_a_parquet_file_is_limited(data: bytes, why: str) -> None:
+    with pytest.raises(RecordBroken, match="k") as raised:
         read_parquet("k", data)
-    assert why in str(told.value)
+    assert why in str(raised.value)
 
 
-def test_a_file_within_the_limits_reads_as_pyarrow_reads_it() -> None:
+def test_file_within_the_limits_reads_as_with_pyarrow() -> None:
     texts = [f"{i % 97}-{'x' * (i % 50)}" for i in range(60_000)]
     table = pa.table({"t": texts, "n": range(60_000), "none": pa.nulls(60_000, pa.float64())})
     data = damage.parquet_of(table)
@@ -145,7 +145,7 @@ def test_a_file_within_the_limits_reads_as_pyarrow_reads_it() -> None:
         ("rv/train/log.csv", 40_000_000, 33_554_432),
     ],
 )
-def test_a_table_that_is_too_large_is_not_fetched(
+def test_table_above_the_limit_is_not_fetched(
     tmp_path: Path, key: str, size: int, limit: int
 ) -> None:
     store = Store(tmp_path)
@@ -157,7 +157,7 @@ def test_a_table_that_is_too_large_is_not_fetched(
         assert read(store, [run]).empty
 
 
-def test_a_log_of_many_short_rows_is_refused(tmp_path: Path) -> None:
+def test_log_with_too_many_fields_is_left_out(tmp_path: Path) -> None:
     store = Store(tmp_path)
     run = damage.run_at(store, 0)
     data = b"epoch,a\n" + b"0,\n" * 1_100_000
@@ -166,7 +166,7 @@ def test_a_log_of_many_short_rows_is_refused(tmp_path: Path) -> None:
         assert frame.history_table(store, [run]).empty
 
 
-def test_a_record_on_s3_that_is_too_large_is_not_fetched(s3: Server, s3_access: S3Access) -> None:
+def test_record_on_s3_above_the_limit_is_not_fetched(s3: Server, s3_access: S3Access) -> None:
     store = Store(f"s3://{s3.bucket}/limits", s3_access)
     run = damage.run_at(store, 0)
     store.put(run.end_key, b" " * 9_000_000)
@@ -175,7 +175,7 @@ def test_a_record_on_s3_that_is_too_large_is_not_fetched(s3: Server, s3_access: 
     assert row["error"] == f"{run.end_key} has 9,000,000 bytes; more than 8,388,608 are not read."
 
 
-def test_a_geojson_that_is_too_large_is_not_read(tmp_path: Path) -> None:
+def test_geojson_above_the_limit_is_not_read(tmp_path: Path) -> None:
     path = tmp_path / "labels.json"
     path.touch()
     os.truncate(path, 200_000_000)
@@ -183,7 +183,7 @@ def test_a_geojson_that_is_too_large_is_not_read(tmp_path: Path) -> None:
         read_bytes(str(path))
 
 
-def test_properties_of_features_do_not_multiply(tmp_path: Path) -> None:
+def test_property_values_of_geojson_are_limited(tmp_path: Path) -> None:
     point = {"type": "Point", "coordinates": [0, 0]}
     features = [
         {"type": "Feature", "geometry": point, "properties": {f"p{i}": 1}} for i in range(6000)
@@ -194,7 +194,7 @@ def test_properties_of_features_do_not_multiply(tmp_path: Path) -> None:
         read_features(str(path))
 
 
-def test_a_grid_of_cells_is_bounded() -> None:
+def test_number_of_grid_cells_is_limited() -> None:
     area = Window(0, 0, 60_000, 60_000)
     with pytest.raises(RasterError, match=r"make 3,600,000,000 in .*; there are 1 to 4,000,000"):
         cell_grid(area, 1)
@@ -207,7 +207,7 @@ SPARSE: dict[str, Any] = {"driver": "GTiff", "dtype": "uint8", "count": 1, "spar
 
 
 def sparse(path: Path, side: int, **more: Any) -> Path:
-    """A GeoTIFF of which no block is written."""
+    """Create a GeoTIFF without any written block."""
     import rasterio
     from rasterio.transform import Affine
 
@@ -218,7 +218,7 @@ def sparse(path: Path, side: int, **more: Any) -> Path:
 
 
 @pytest.mark.parametrize("side", [20_000, pytest.param(60_000, marks=pytest.mark.extended)])
-def test_a_sparse_raster_is_read_in_the_size_of_the_picture(
+def test_sparse_raster_is_read_at_the_size_of_the_picture(
     tmp_path: Path, figure: Callable[[str, object], None], side: int
 ) -> None:
     path = sparse(tmp_path / "a.tif", side, tiled=True, blockxsize=512, blockysize=512)
@@ -237,7 +237,7 @@ def test_a_sparse_raster_is_read_in_the_size_of_the_picture(
     figure(f"peak memory, sparse TIFF of {side:,} x {side:,} px, MiB", peak)
 
 
-def test_blocks_and_pictures_that_take_too_much_are_refused_with_both_numbers(
+def test_raster_blocks_and_pictures_above_the_limits_raise_with_both_numbers(
     tmp_path: Path,
 ) -> None:
     from rvlab.raster import read

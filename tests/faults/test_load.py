@@ -25,7 +25,7 @@ ROOT = Path(__file__).parent.parent.parent
 def load(
     store: Store, folder: Path, *, seconds: float, readers: list[int], writers: list[int]
 ) -> Counter[str]:
-    """Run processes with so many threads each, and add up what they did."""
+    """Run processes with several threads each, and sum their counts."""
     ledger = folder / "ledger"
     ledger.touch()
     children = []
@@ -55,7 +55,7 @@ def load(
 
 
 def check(store: Store, folder: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
-    """No reader saw a fault, and in the end every run is there, whichever cache is used."""
+    """Check that no reader saw a fault, and that each cache has every run at the end."""
     assert not [name for name in seen if name.startswith("fault")], dict(seen)
     ended, noted, going = known(folder / "ledger")
     for cache in ("cache-0", "fresh"):
@@ -71,11 +71,11 @@ def check(store: Store, folder: Path, seen: Counter[str], monkeypatch: pytest.Mo
 
 @pytest.fixture
 def store(s3: Any, s3_access: S3Access, tmp_path: Path) -> Store:
-    """An empty store on S3."""
+    """Return an empty store on S3."""
     return Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
 
 
-def test_readers_and_writers_at_once_lose_nothing(
+def test_concurrent_readers_and_writers_lose_no_run(
     store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     seen = load(store, tmp_path, seconds=3, readers=[2, 2], writers=[2])
@@ -85,7 +85,7 @@ def test_readers_and_writers_at_once_lose_nothing(
 
 
 @pytest.mark.extended
-def test_twenty_readers_and_five_writers_lose_nothing(
+def test_twenty_readers_and_five_writers_lose_no_run(
     store: Store,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,

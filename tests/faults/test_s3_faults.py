@@ -1,4 +1,4 @@
-"""S3 faults between rvlab and a real server, through a proxy that makes them."""
+"""S3 faults between rvlab and a real server, injected by a proxy."""
 
 from __future__ import annotations
 
@@ -31,19 +31,19 @@ Figure = Callable[[str, object], None]
 
 @pytest.fixture
 def proxy(s3: Server) -> Iterator[Proxy]:
-    """A proxy without faults in front of the session's server."""
+    """Return a proxy without faults in front of the session's server."""
     with Proxy(s3.endpoint, stall_s=5).running() as proxy:
         yield proxy
 
 
 def through(proxy: Proxy, s3: Server, folder: str) -> Store:
-    """A store behind the proxy."""
+    """Return a store behind the proxy."""
     access = S3Access(proxy.endpoint, s3.access_key, s3.secret_key, region=s3.region)
     return Store(f"s3://{s3.bucket}/{folder}", access)
 
 
 def directly(s3: Server, store: Store) -> Store:
-    """The same store without the proxy."""
+    """Return the same store without the proxy."""
     return Store(store.uri, S3Access(s3.endpoint, s3.access_key, s3.secret_key, region=s3.region))
 
 
@@ -105,14 +105,14 @@ def test_each_call_survives_each_fault(
 
 @pytest.mark.parametrize("call", [get, create, files, delete], ids=lambda c: str(c.__name__))
 @pytest.mark.parametrize("fault", ["reset", "503_after", "cut"])
-def test_each_call_survives_a_fault_that_lasts(
+def test_each_call_survives_repeated_faults(
     s3: Server,
     proxy: Proxy,
     fault: str,
     call: Callable[[Store], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Seven times, which is more often than obstore tries by itself."""
+    """Inject a fault seven times, more often than obstore retries by itself."""
     check(s3, proxy, fault, call, 7, monkeypatch)
 
 
@@ -137,7 +137,7 @@ def check(
     times: int,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """The call succeeds although its first requests fail, and has done what it says."""
+    """Check that the call succeeds and has its effect although its first requests fail."""
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
     folder = f"calls-{fault}-{call.__name__}-{times}"
     store = through(proxy, s3, folder).patient(300)
@@ -157,13 +157,13 @@ def check(
     if call in expected:
         key, data = expected[call]
         assert direct.get(key) == data
-    if call is create:  # which is this writer's, and no other's
+    if call is create:  # the key has the content of this writer
         with pytest.raises(KeyExists):
             store.put("created", b"mine", if_absent=True)
     assert direct.exists("gone") is (call is not delete)
 
 
-def test_what_waiting_cannot_cure_is_asked_once(s3: Server, proxy: Proxy) -> None:
+def test_permanent_error_is_not_retried(s3: Server, proxy: Proxy) -> None:
     wrong = S3Access(proxy.endpoint, s3.access_key, "a wrong secret", region=s3.region)
     refused = Store(f"s3://{s3.bucket}/once", wrong, patience_s=3600)
     nowhere = Store("s3://no-such-bucket/once", through(proxy, s3, "once").access, patience_s=3600)
@@ -175,7 +175,9 @@ def test_what_waiting_cannot_cure_is_asked_once(s3: Server, proxy: Proxy) -> Non
         assert sum(proxy.seen.values()) == before + 1
 
 
-def test_of_two_writers_whose_puts_both_fail_on_the_way_one_wins(s3: Server, proxy: Proxy) -> None:
+def test_exactly_one_of_two_writers_creates_a_key_if_both_answers_are_lost(
+    s3: Server, proxy: Proxy
+) -> None:
     for race in range(5):
         stores = [through(proxy, s3, "race").patient(300) for _ in range(4)]
         proxy.script(*["reset_after"] * 4)
@@ -198,7 +200,7 @@ def test_of_two_writers_whose_puts_both_fail_on_the_way_one_wins(s3: Server, pro
         assert directly(s3, stores[0]).get(f"{race}") == f"writer {won[0]}".encode()
 
 
-def test_an_outage_is_logged_once_and_so_is_its_end(
+def test_outage_and_its_end_are_logged_once(
     s3: Server, proxy: Proxy, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setattr(patience, "LOG_AFTER_S", 0.0)
@@ -257,7 +259,7 @@ def submit(store: Store, experiment: str, values: list[float]) -> list[Run]:
     )
 
 
-def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy) -> None:
+def test_failed_submission_leaves_no_keys(s3: Server, proxy: Proxy) -> None:
     store = through(proxy, s3, "midway")
     proxy.shares, proxy.only = {"503": 1.0}, r"^PUT .*/runs/active/"
     with pytest.raises(StoreUnreachable) as caught:
@@ -268,7 +270,7 @@ def test_a_submission_that_fails_midway_leaves_nothing(s3: Server, proxy: Proxy)
     assert [key for key, _ in directly(s3, store).files()] == ["rvlab.json"]
 
 
-def test_what_a_failed_submission_leaves_is_listed_and_cleaned(
+def test_remaining_keys_of_a_failed_submission_are_listed_and_cleaned(
     s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab]
 ) -> None:
     store = through(proxy, s3, "left-over")
@@ -293,7 +295,7 @@ def test_what_a_failed_submission_leaves_is_listed_and_cleaned(
 # Waiting
 
 
-def test_wait_goes_on_while_the_store_is_away(
+def test_wait_continues_during_an_outage_of_the_store(
     s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = through(proxy, s3, "waited-for")
@@ -313,7 +315,7 @@ def test_wait_goes_on_while_the_store_is_away(
     assert tables[0]["state"].tolist() == ["cancelled"]
 
 
-def test_wait_gives_up_when_the_patience_is_over(
+def test_wait_raises_when_the_patience_is_over(
     s3: Server, proxy: Proxy, lab_of: Callable[[Store], Lab], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     store = through(proxy, s3, "given-up")
@@ -325,12 +327,12 @@ def test_wait_gives_up_when_the_patience_is_over(
         lab.wait(run, progress=False)
 
 
-# Whole runs
+# Complete runs
 
 
 @pytest.fixture
 def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
-    """Makes labs of stores, whose local runs import this checkout; nothing runs afterwards."""
+    """Return a factory of labs whose local runs import this checkout, and end all runs."""
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("RVLAB_PATIENCE_S", "300")
     labs = []
@@ -349,7 +351,7 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
 
 
 def all_succeed(lab: Lab, direct: Store, experiment: str, number: int) -> None:
-    """Submit cheap runs, wait for them, and check that nothing is lost, wrong or left over."""
+    """Submit cheap runs, wait for them, and check for lost, wrong and remaining records."""
     values = [round((n + 1) / (number + 1), 6) for n in range(number)]
     runs = submit(lab.store, experiment, values)
     lab.engine.start(lab.store, runs)
@@ -387,14 +389,14 @@ PHASES: dict[str, tuple[dict[str, float], float]] = {
     "20 % cut-off answers": ({"cut": 0.2}, 5),
     "1 % stalls of 30 s": ({"stall": 0.005, "stall_after": 0.005}, 60),
 }
-"""The share of each fault, and for how many seconds the server is away in the middle of it."""
+"""The share of each fault, and the seconds of an outage of the server during the runs."""
 
 
 @pytest.mark.extended
-def test_a_hundred_runs_survive_faults_and_restarts(
+def test_100_runs_survive_faults_and_restarts(
     tmp_path: Path, lab_of: Callable[[Store], Lab], figure: Figure
 ) -> None:
-    """Four times 25 runs, each time with other faults, and a server that goes away meanwhile."""
+    """Run 25 runs with each of four sets of faults, with an outage of the server."""
     own = server.start_server(tmp_path / "s3")
     try:
         with Proxy(own.endpoint, stall_s=30).running() as proxy:
@@ -419,7 +421,7 @@ def test_a_hundred_runs_survive_faults_and_restarts(
 
 
 def restarted(folder: Path, direct: Store, before: Server, away_s: float) -> None:
-    """Stop the server in the middle of the runs, and start it again some seconds later."""
+    """Stop the server during the runs, and start it again some seconds later."""
     while len(direct.files("towns/runs/ended")) < 3:
         time.sleep(0.2)
     server.stop_server(folder)

@@ -1,4 +1,4 @@
-"""Runs as their writers leave them: records put through the store, with rvlab's own nouns."""
+"""Sample runs whose records are written with rvlab's own classes."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ CREATED = datetime(2026, 11, 23, 15, 42, 1, tzinfo=UTC)
 
 @dataclass(frozen=True)
 class Made:
-    """Makes runs in a store, one second apart."""
+    """Writer of sample runs in a store, created one second apart."""
 
     store: Store
 
     def spec(
         self, params: Mapping[str, Any] | None = None, *, experiment: str = "towns", **more: Any
     ) -> Spec:
-        """Submit a run: it is queued."""
+        """Write and return the spec of a queued run."""
         there = [] if "run" in more else self.store.folders()
         number = sum(len(list_runs(self.store, name).ids) for name in there)
         created = CREATED + timedelta(seconds=number)
@@ -57,18 +57,18 @@ class Made:
         return spec
 
     def queued(self, params: Mapping[str, Any] | None = None, **more: Any) -> Run:
-        """A run that waits."""
+        """Write a queued run."""
         return run_of(self.store, self.spec(params, **more))
 
     def running(self, *, beat_ago_s: float = 1, step: str = "train", **more: Any) -> Run:
-        """A run whose step wrote its record some seconds ago."""
+        """Write a run with a heartbeat some seconds ago."""
         run = self.queued(**more)
         self.step(run, "configure", beat_ago_s=beat_ago_s + 20, state="succeeded")
         self.step(run, step, beat_ago_s=beat_ago_s)
         return run
 
     def step(self, run: Run, step: str, *, beat_ago_s: float = 1, **more: Any) -> None:
-        """The record of a step."""
+        """Write the record of a step."""
         beat = datetime.now(UTC) - timedelta(seconds=beat_ago_s)
         settings: dict[str, Any] = {
             "step": step,
@@ -80,7 +80,7 @@ class Made:
         }
         record = StepRecord(**{**settings, **more}).record()
         self.store.put_json(run.step_key(step), record)
-        if "://" not in self.store.uri:  # a reader goes by when the record was written
+        if "://" not in self.store.uri:  # readers use the modification time as heartbeat
             moment = beat.timestamp()
             os.utime(Path(self.store.uri, run.step_key(step)), (moment, moment))
 
@@ -94,7 +94,7 @@ class Made:
         error: str | None = None,
         **more: Any,
     ) -> Run:
-        """A run that is over: it started 2 s after it was submitted and took 30 s."""
+        """Write an ended run that started 2 s after its submission and took 30 s."""
         spec = self.spec(params, **more)
         self._end(spec, metrics, state=state, step=step, error=error)
         return run_of(self.store, spec)
@@ -102,7 +102,7 @@ class Made:
     def end(
         self, run: Run, metrics: Mapping[str, float] | None = None, *, state: str = "succeeded"
     ) -> None:
-        """End a run that was submitted before."""
+        """Write the end record of an existing run."""
         key = run.key("spec.json")
         self._end(Spec.from_record(self.store.get_json(key), key), metrics, state=state)
 
@@ -128,7 +128,7 @@ class Made:
         finish_run(self.store, run_of(self.store, spec), record)
 
     def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
-        """A table, as ``summarize`` writes it."""
+        """Write a table in the format of ``summarize``."""
         schema = {
             "evals": EVALS_SCHEMA,
             "confusion": CONFUSION_SCHEMA,
@@ -141,5 +141,5 @@ class Made:
 
 
 def run_of(store: Store, spec: Spec) -> Run:
-    """Where a spec's run lies."""
+    """Return the run of a spec."""
     return Run(store.uri, spec.experiment, spec.run)

@@ -25,9 +25,9 @@ def child(made: Made, parent: Run | str, **more: Any) -> Run:
     return made.ended(parent=parent if isinstance(parent, str) else parent.id, **more)
 
 
-def test_ancestors_and_descendants_stand_with_the_oldest_first(store: Store, made: Made) -> None:
+def test_ancestors_and_descendants_are_listed_oldest_first(store: Store, made: Made) -> None:
     first = made.ended({"lr": 1e-3, "epochs": 2}, {"f1": 0.5})
-    made.ended({"lr": 1e-3, "epochs": 2})  # a stranger
+    made.ended({"lr": 1e-3, "epochs": 2})  # not related
     second = child(made, first, params={"lr": 3e-4, "epochs": 2}, seed=1, metrics={"f1": 0.75})
     sister = child(made, first, params={"lr": 1e-2, "epochs": 2})
     third = child(made, second, params={"lr": 3e-4, "epochs": 4}, seed=1, experiment="roads")
@@ -45,12 +45,12 @@ def test_ancestors_and_descendants_stand_with_the_oldest_first(store: Store, mad
     assert found.iloc[0][["parent", "changed"]].isna().all()
     assert found["metrics.f1"].tolist()[:2] == [0.5, 0.75]
     assert found["uri"].tolist() == [first.uri, second.uri, third.uri, twin.uri]
-    whole = lineage_table(table(store), first.id)
-    assert set(whole.index) == {first.id, second.id, sister.id, third.id, twin.id}
-    assert whole.loc[third.id, "generation"] == 2
+    family = lineage_table(table(store), first.id)
+    assert set(family.index) == {first.id, second.id, sister.id, third.id, twin.id}
+    assert family.loc[third.id, "generation"] == 2
 
 
-def test_the_columns_have_the_same_dtypes_whatever_is_in_them(store: Store, made: Made) -> None:
+def test_columns_have_fixed_dtypes(store: Store, made: Made) -> None:
     run = made.ended()
     dtypes = {
         "generation": "Int64",
@@ -69,7 +69,7 @@ def test_the_columns_have_the_same_dtypes_whatever_is_in_them(store: Store, made
     assert {n: str(t) for n, t in both.dtypes.items()} == dtypes | measured
 
 
-def test_a_parent_that_was_deleted_is_a_row_that_says_so(store: Store, made: Made) -> None:
+def test_deleted_parent_is_a_row_with_the_state_deleted(store: Store, made: Made) -> None:
     first = child(made, NEVER)
     second = child(made, NEVER)
     found = lineage_table(table(store), second.id)
@@ -83,7 +83,7 @@ def test_a_parent_that_was_deleted_is_a_row_that_says_so(store: Store, made: Mad
     assert from_it["generation"].tolist() == [0, 1, 1]
 
 
-def test_what_only_one_of_the_two_has_is_told(store: Store, made: Made) -> None:
+def test_parameters_that_only_parent_or_child_has_are_changes(store: Store, made: Made) -> None:
     first = made.ended({"lr": 0.1, "old": True, "names": ["a"]})
     second = child(made, first, params={"lr": 0.1, "new": 3, "names": ["a"]}, splits=4)
     made.ended({"other": "recipe"})
@@ -91,13 +91,13 @@ def test_what_only_one_of_the_two_has_is_told(store: Store, made: Made) -> None:
     assert changed == "old: True → –; new: – → 3; splits: 1 → 4"
 
 
-def test_the_seed_of_a_recipe_is_told_once(store: Store, made: Made) -> None:
+def test_seed_is_listed_once_as_a_change(store: Store, made: Made) -> None:
     first = made.ended({"seed": 0})
     second = child(made, first, params={"seed": 1}, seed=1)
     assert lineage_table(table(store), second.id).loc[second.id, "changed"] == "seed: 0 → 1"
 
 
-def test_nothing_is_said_of_a_run_that_cannot_be_read(store: Store, made: Made) -> None:
+def test_changes_from_a_broken_parent_are_missing(store: Store, made: Made) -> None:
     first = made.ended({"lr": 0.1})
     second = child(made, first, params={"lr": 0.2})
     store.put(first.end_key, b"{")
@@ -106,7 +106,7 @@ def test_nothing_is_said_of_a_run_that_cannot_be_read(store: Store, made: Made) 
     assert found["changed"].isna().all()
 
 
-def test_records_that_go_round_in_a_circle_end(store: Store, made: Made) -> None:
+def test_cycle_of_parents_terminates(store: Store, made: Made) -> None:
     ids = [f"20261123-15420{n}-aaaaaa" for n in range(3)]
     for n, id_ in enumerate(ids):
         made.ended(run=id_, parent=ids[(n + 1) % 3])
@@ -116,9 +116,9 @@ def test_records_that_go_round_in_a_circle_end(store: Store, made: Made) -> None
     assert lineage_table(table(store), alone.id)["generation"].tolist() == [0]
 
 
-def test_a_wrong_id_leads_to_the_nearest(store: Store, made: Made) -> None:
+def test_unknown_id_raises_with_a_suggestion(store: Store, made: Made) -> None:
     run = made.ended()
-    with pytest.raises(NotFound, match=f"no run '{run.id[:-1]}9' .* Did you mean '{run.id}'"):
+    with pytest.raises(NotFound, match=f"No run '{run.id[:-1]}9', .* Did you mean '{run.id}'"):
         lineage_table(table(store), f"{run.id[:-1]}9")
     with pytest.raises(NotFound, match=r"There are none\."):
         lineage_table(table(store).head(0), run.id)

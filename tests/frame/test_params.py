@@ -50,7 +50,7 @@ def test_labels_are_equal_only_for_equal_values(values: list[Any]) -> None:
             assert word == str(v)
 
 
-def test_values_that_differ_after_the_fourth_digit_have_a_title_an_axis_and_an_importance() -> None:
+def test_values_that_differ_after_four_digits_have_own_titles_ticks_and_importance() -> None:
     steps = [100001, 100002, 100003] * 5
     table = pd.DataFrame(
         {
@@ -69,10 +69,10 @@ def test_values_that_differ_after_the_fourth_digit_have_a_title_an_axis_and_an_i
     assert list(compare.varying(table.assign(uri="x"))) == ["params.steps"]
 
 
-def test_seeds_that_differ_after_the_fourth_digit_tell_runs_apart() -> None:
+def test_titles_show_all_digits_of_seeds_that_differ() -> None:
     table = pd.DataFrame({"run": ["a", "b"], "params.lr": [0.1, 0.1], "seed": [1234567, 1234568]})
     assert run_titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
 
 
-def test_the_key_of_a_set_does_not_depend_on_its_order() -> None:
+def test_value_key_of_a_set_does_not_depend_on_its_order() -> None:
     assert value_key({"b", "a"}) == value_key({"a", "b"})

@@ -1,4 +1,4 @@
-"""Reading from an S3 that is busy or hangs up; from an event loop and from threads."""
+"""Reads from an S3 that is busy or closes connections, in an event loop and in threads."""
 
 from __future__ import annotations
 
@@ -27,11 +27,11 @@ from tests.frame.samples import Made
 BUSY = b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 
 Trouble = Callable[[str, int], str | None]
-"""What happens to a request, told its target and how often that was asked for before."""
+"""The fault of a request, given its target and the number of earlier requests of it."""
 
 
 class Moody(ThreadingHTTPServer):
-    """Hands requests on to S3, or does not."""
+    """A proxy of S3 that injects faults."""
 
     daemon_threads = True
 
@@ -57,7 +57,7 @@ class Moody(ThreadingHTTPServer):
             self.most = max(self.most, self._now)
 
     def handle_error(self, *_: Any) -> None:
-        """A client that is gone is no news."""
+        """Ignore clients that have disconnected."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -104,7 +104,7 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body if self.command != "HEAD" else b"")
 
     def log_message(self, *_: Any) -> None:
-        """Print nothing."""
+        """Suppress the log."""
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def moody(s3: Server) -> Iterator[Moody]:
 
 @pytest.fixture
 def store(s3: Server, s3_access: S3Access, tmp_path: Path) -> Store:
-    """Runs on S3, made without a detour."""
+    """Return a store on S3 with twelve runs, without the proxy."""
     store = Store(f"s3://{s3.bucket}/{tmp_path.name}", s3_access)
     for n in range(12):
         Made(store).ended({"lr": n}, {"f1": n / 12})
@@ -128,12 +128,12 @@ def store(s3: Server, s3_access: S3Access, tmp_path: Path) -> Store:
 
 @pytest.fixture
 def near(store: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
-    """The same store, seen through the moody server, with nothing kept."""
+    """Return the same store behind the proxy, with an empty cache."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     record_layout(store)
-    mine = store.access
+    access = store.access
     endpoint = f"http://127.0.0.1:{moody.server_port}"
-    return Store(store.uri, S3Access(endpoint, mine.access_key, mine.secret_key))
+    return Store(store.uri, S3Access(endpoint, access.access_key, access.secret_key))
 
 
 def table(store: Store) -> pd.DataFrame:
@@ -141,50 +141,48 @@ def table(store: Store) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("what", ["busy", "hang up"])
-def test_what_fails_for_a_moment_is_asked_for_again(near: Store, moody: Moody, what: str) -> None:
+def test_failed_requests_are_retried(near: Store, moody: Moody, what: str) -> None:
     moody.trouble = lambda _, before: what if before < 2 else None
     assert list(table(near)["params.lr"]) == list(range(12))
     assert set(moody.asked.values()) == {3}
 
 
-def test_a_key_that_cannot_be_had_is_named_and_the_others_are_there(
-    near: Store, moody: Moody
-) -> None:
+def test_unreadable_key_is_a_broken_row_and_is_read_again_later(near: Store, moody: Moody) -> None:
     bad = near.files("towns/runs/ended/")[3][0]
     moody.trouble = lambda target, _: "busy" if bad in target else None
-    found = table(near)  # it gives up
+    found = table(near)  # after the last retry
     assert found["state"].tolist() == ["succeeded"] * 3 + ["broken"] + ["succeeded"] * 8
     assert f"failed on '{bad}'" in found["error"].iloc[3]
     moody.trouble = lambda *_: None
     assert table(near)["state"].tolist() == ["succeeded"] * 12
 
 
-def test_a_listing_that_never_comes_is_told(near: Store, moody: Moody) -> None:
+def test_failed_listing_raises_a_store_error(near: Store, moody: Moody) -> None:
     moody.trouble = lambda target, _: "busy" if "list-type" in target else None
     with pytest.raises(StoreError, match=r"failed on '' ?|failed on 'towns"):
         table(near)
 
 
-def test_so_many_are_asked_for_at_once_and_no_more(
+def test_requests_in_flight_are_limited(
     near: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("rvlab.store.concurrency.IN_FLIGHT", 4)
     moody.trouble = lambda *_: time.sleep(0.05)
     assert len(table(near)) == 12
-    assert 2 <= moody.most <= 5  # and one listing of what people added
+    assert 2 <= moody.most <= 5  # and one listing of annotations
 
 
-def test_it_works_where_an_event_loop_runs_and_in_threads(near: Store) -> None:
+def test_table_can_be_read_in_an_event_loop_and_in_threads(near: Store) -> None:
     async def cell() -> pd.DataFrame:
         await asyncio.sleep(0)
         return table(near)
 
-    whole = asyncio.run(cell())
-    assert len(whole) == 12
+    expected = asyncio.run(cell())
+    assert len(expected) == 12
     with ThreadPoolExecutor(6) as pool:
         for found in pool.map(table, [near] * 12):
-            pd.testing.assert_frame_equal(found, whole)
+            pd.testing.assert_frame_equal(found, expected)
 
 
-def test_a_lab_reads_as_a_store_does(near: Store) -> None:
+def test_lab_reads_through_the_same_store(near: Store) -> None:
     assert len(Lab(near).runs()) == 12

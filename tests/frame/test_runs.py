@@ -1,4 +1,4 @@
-"""The table of runs: a row for each, whatever became of it."""
+"""The table of runs, in every state of a run."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def table(store: Store, ask: Any = None) -> pd.DataFrame:
 # Dtypes
 
 
-def test_an_empty_table_has_the_declared_dtypes(store: Store) -> None:
+def test_empty_table_has_the_declared_dtypes(store: Store) -> None:
     empty = table(store)
     assert len(empty) == 0
     assert {n: str(t) for n, t in empty.dtypes.items()} == RUNS
@@ -37,7 +37,7 @@ def test_an_empty_table_has_the_declared_dtypes(store: Store) -> None:
     assert empty.index.dtype == object
 
 
-def test_a_full_table_has_the_same_dtypes(store: Store, made: Made) -> None:
+def test_full_table_has_the_declared_dtypes(store: Store, made: Made) -> None:
     made.queued()
     made.running()
     made.ended(commit="abc", dirty=True, image="img@sha256:1", sweep="s", parent="p")
@@ -49,7 +49,7 @@ def test_a_full_table_has_the_same_dtypes(store: Store, made: Made) -> None:
     assert full.index.name == "run"
 
 
-def test_the_row_of_a_run_that_ended_says_all_of_it(store: Store, made: Made) -> None:
+def test_row_of_an_ended_run_has_all_columns(store: Store, made: Made) -> None:
     run = made.ended({"lr": 0.1}, {"f1": 0.5}, commit="abc", dirty=False, splits=2, seed=7)
     row = table(store).loc[run.id]
     assert row.dropna().to_dict() == {
@@ -75,7 +75,9 @@ def test_the_row_of_a_run_that_ended_says_all_of_it(store: Store, made: Made) ->
     }
 
 
-def test_times_with_and_without_fractions_stand_in_one_column(store: Store, made: Made) -> None:
+def test_times_with_and_without_fractions_are_parsed_in_one_column(
+    store: Store, made: Made
+) -> None:
     made.ended(created="2026-11-23T15:42:01.123+00:00")
     made.ended(created="2026-11-23T15:42:02+00:00")
     made.ended(created="2026-11-23T16:42:03.5+01:00")
@@ -126,7 +128,7 @@ MISSING = object()
         ([-(2**63), 2**63 - 1], "int64", [-(2**63), 2**63 - 1]),
     ],
 )
-def test_a_column_of_parameters_has_the_dtype_of_its_values(
+def test_parameter_column_has_the_dtype_of_its_values(
     store: Store, made: Made, values: list[Any], dtype: str, shown: list[Any]
 ) -> None:
     for value in values:
@@ -141,13 +143,13 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 
 @given(st.lists(scalars, max_size=5))
-def test_no_parameters_are_lost_or_changed_on_the_way_into_a_column(values: list[Any]) -> None:
+def test_parameter_column_preserves_its_values(values: list[Any]) -> None:
     column = infer_dtype(values, [True] * len(values))
     for have, want in zip(column, values, strict=True):
         assert pd.isna(have) if want is None else have == want
 
 
-def test_metrics_are_floats_even_where_none_is_known(store: Store, made: Made) -> None:
+def test_metrics_are_floats_even_if_all_are_missing(store: Store, made: Made) -> None:
     made.ended(metrics={"f1": 1, "iou": None})  # type: ignore[dict-item]
     made.queued()
     found = table(store)
@@ -155,7 +157,7 @@ def test_metrics_are_floats_even_where_none_is_known(store: Store, made: Made) -
     assert found["metrics.iou"].isna().all()
 
 
-def test_costs_and_evaluation_sets_are_columns_of_the_runs_that_have_them(
+def test_costs_and_fingerprints_are_columns_of_the_runs_that_have_them(
     store: Store, made: Made
 ) -> None:
     old, new = made.ended(metrics={"f1": 0.5}), made.ended(metrics={"f1": 0.5})
@@ -185,7 +187,7 @@ def test_costs_and_evaluation_sets_are_columns_of_the_runs_that_have_them(
     assert str(found["eval_set.test"].dtype) == "string"
 
 
-def test_edits_stand_in_the_row_of_their_run_and_of_no_other(store: Store, made: Made) -> None:
+def test_annotations_are_in_the_row_of_their_run_only(store: Store, made: Made) -> None:
     run, other = made.ended(), made.running()
     annotation.write_annotations(
         store, [run], "me@here", tags_added=("good", "final"), note="the one", archived=True
@@ -208,7 +210,7 @@ def test_edits_stand_in_the_row_of_their_run_and_of_no_other(store: Store, made:
     assert str(found["archived"].dtype) == "bool"
 
 
-def test_the_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> None:
+def test_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> None:
     for lr, epochs, f1 in ((0.1, 2, 0.5), (0.01, 2, 0.75), (0.1, 4, 0.625)):
         made.ended({"lr": lr, "epochs": epochs}, {"f1": f1})
     made.queued({"lr": 0.2, "epochs": 2})
@@ -230,26 +232,28 @@ def test_the_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> N
 Rows = Sequence[Mapping[str, Any]]
 
 
-def nobody(rows: Rows) -> Mapping[Run, str]:
-    raise AssertionError(f"asked about {rows}")
+def no_engine(rows: Rows) -> Mapping[Run, str]:
+    raise AssertionError(f"the engine was queried for {rows}")
 
 
-def test_a_run_without_a_step_is_queued_as_far_as_the_store_knows(store: Store, made: Made) -> None:
+def test_run_without_a_step_is_queued_unless_the_engine_reports_otherwise(
+    store: Store, made: Made
+) -> None:
     run = made.queued()
     assert table(store).loc[run.id, "state"] == "queued"
     assert table(store, lambda rows: {rows[0]["_run"]: "lost"}).loc[run.id, "state"] == "lost"
 
 
-def test_a_run_with_a_fresh_beat_runs_and_nobody_is_asked(store: Store, made: Made) -> None:
+def test_run_with_a_recent_heartbeat_is_running_without_a_query(store: Store, made: Made) -> None:
     run = made.running(step="train")
-    row = table(store, nobody).loc[run.id]
+    row = table(store, no_engine).loc[run.id]
     assert (row["state"], row["step"]) == ("running", "train")
     assert pd.isna(row["ended"])
     assert 25 < row["duration"].total_seconds() < 60
     assert row["duration"] >= pd.Timestamp(datetime.now(UTC)) - row["started"] - pd.Timedelta("1s")
 
 
-def test_the_engine_is_asked_about_a_run_whose_beat_is_old(store: Store, made: Made) -> None:
+def test_engine_is_queried_for_a_run_with_an_old_heartbeat(store: Store, made: Made) -> None:
     run = made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S + 5)
     asked: list[Sequence[Run]] = []
 
@@ -266,7 +270,7 @@ def test_the_engine_is_asked_about_a_run_whose_beat_is_old(store: Store, made: M
     assert pd.isna(row["duration"])
 
 
-def test_all_silent_runs_are_asked_about_at_once(store: Store, made: Made) -> None:
+def test_engine_is_queried_once_for_all_silent_runs(store: Store, made: Made) -> None:
     silent = [made.queued(), made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S * 2), made.queued()]
     made.running()
     made.ended()
@@ -281,10 +285,10 @@ def test_all_silent_runs_are_asked_about_at_once(store: Store, made: Made) -> No
 
 
 @pytest.mark.parametrize("state", ["succeeded", "failed", "cancelled"])
-def test_the_end_has_the_last_word(store: Store, made: Made, state: str) -> None:
+def test_end_record_overrides_step_records(store: Store, made: Made, state: str) -> None:
     run = made.ended(state=state, step="train", error="why")
-    made.step(run, "train")  # still says that it runs
-    row = table(store, nobody).loc[run.id]
+    made.step(run, "train")  # with the state running
+    row = table(store, no_engine).loc[run.id]
     assert (row["state"], row["step"], row["error"]) == (state, "train", "why")
 
 
@@ -292,7 +296,7 @@ def test_the_end_has_the_last_word(store: Store, made: Made, state: str) -> None
 
 
 def row_of(store: Store, run: Run) -> pd.Series[Any]:
-    """The row of a run, and a check that the run beside it stands."""
+    """Return the row of a run, after checking that the other run is not affected."""
     found = table(store)
     assert list(found["state"].drop(run.id)) == ["succeeded"]
     return found.loc[run.id]
@@ -305,12 +309,12 @@ def row_of(store: Store, run: Run) -> pd.Series[Any]:
         (b"", "is not whole JSON"),
         (b"\xff\x00", "is not whole JSON"),
         (b"[]", "holds list, not a JSON object"),
-        (b"{}", "is not a run's spec: it is NoneType, no JSON object"),
-        (b'{"spec": "x"}', "is not a run's spec: it is str, no JSON object"),
+        (b"{}", "is not a run's spec: it is NoneType, not a JSON object"),
+        (b'{"spec": "x"}', "is not a run's spec: it is str, not a JSON object"),
         (b'{"spec": {"run": "x"}}', "is not a run's spec: experiment is missing"),
     ],
 )
-def test_an_end_that_cannot_be_read_is_a_broken_row_with_the_reason(
+def test_unreadable_end_record_is_a_broken_row_with_the_reason(
     store: Store, made: Made, data: bytes, why: str
 ) -> None:
     made.ended()
@@ -325,18 +329,18 @@ def test_an_end_that_cannot_be_read_is_a_broken_row_with_the_reason(
 @pytest.mark.parametrize(
     ("change", "why"),
     [
-        ({"state": "running"}, "has the state 'running', which no run ends with"),
-        ({"state": ["a"]}, "has the state ['a'], which no run ends with"),
-        ({"metrics": [1]}, "has metrics that are no numbers: [1]"),
-        ({"metrics": {"f1": "high"}}, "has metrics that are no numbers: {'f1': 'high'}"),
-        ({"costs": {"cpu_s": "much"}}, "has costs that are no numbers: {'cpu_s': 'much'}"),
-        ({"eval_sets": {"test": 5}}, "has eval_sets that are no text: {'test': 5}"),
-        ({"eval_sets": ["test"]}, "has eval_sets that are no text: ['test']"),
-        ({"eval_set": 5}, "has something else than text as eval_set: 5"),
-        ({"device": ["cpu"]}, "has something else than text as device: ['cpu']"),
+        ({"state": "running"}, "has the state 'running', not one of succeeded, failed, cancelled"),
+        ({"state": ["a"]}, "has the state ['a'], not one of succeeded, failed, cancelled"),
+        ({"metrics": [1]}, "has metrics that are not numbers: [1]"),
+        ({"metrics": {"f1": "high"}}, "has metrics that are not numbers: {'f1': 'high'}"),
+        ({"costs": {"cpu_s": "much"}}, "has costs that are not numbers: {'cpu_s': 'much'}"),
+        ({"eval_sets": {"test": 5}}, "has eval_sets that are not text: {'test': 5}"),
+        ({"eval_sets": ["test"]}, "has eval_sets that are not text: ['test']"),
+        ({"eval_set": 5}, "has eval_set that is not text: 5"),
+        ({"device": ["cpu"]}, "has device that is not text: ['cpu']"),
     ],
 )
-def test_an_end_that_says_nonsense_is_a_broken_row(
+def test_invalid_end_record_is_a_broken_row(
     store: Store, made: Made, change: dict[str, Any], why: str
 ) -> None:
     made.ended()
@@ -356,7 +360,7 @@ def test_an_end_that_says_nonsense_is_a_broken_row(
         ({"created": 5}, "created is int, not str"),
     ],
 )
-def test_a_spec_that_says_nonsense_is_a_broken_row(
+def test_invalid_spec_is_a_broken_row(
     store: Store, made: Made, change: dict[str, Any], why: str
 ) -> None:
     made.ended()
@@ -367,19 +371,17 @@ def test_a_spec_that_says_nonsense_is_a_broken_row(
     assert (row["state"], row["error"]) == ("broken", f"{key} is not a run's spec: {why}.")
 
 
-def test_a_run_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
+def test_run_without_a_spec_is_a_broken_row(store: Store, made: Made) -> None:
     made.ended()
     run = Run(store.uri, "towns", "20270101-000000-aaaaaa")
     store.put(run.key("rv", "train", "log.csv"), b"")
     register_runs(store, [run])
     row = row_of(store, run)
     assert row["state"] == "broken"
-    assert row["error"] == (
-        "towns/20270101-000000-aaaaaa has no spec.json: was it deleted in part?"
-    )
+    assert row["error"] == ("towns/20270101-000000-aaaaaa has no spec.json: was it partly deleted?")
 
 
-def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None:
+def test_other_folders_and_keys_are_not_listed_as_runs(store: Store, made: Made) -> None:
     run = made.ended()
     for key in (
         "datasets/vegas/img/1.tif",
@@ -394,7 +396,7 @@ def test_folders_of_somebody_elses_are_no_runs(store: Store, made: Made) -> None
     assert list(table(store).index) == [run.id]
 
 
-def test_a_run_that_only_its_engine_calls_failed_says_what_its_last_step_said(
+def test_run_that_the_engine_reports_failed_has_the_error_of_its_last_step(
     store: Store, made: Made
 ) -> None:
     run = made.running(beat_ago_s=600, engine="kubeflow")
@@ -404,7 +406,7 @@ def test_a_run_that_only_its_engine_calls_failed_says_what_its_last_step_said(
     assert pd.isna(table(store).loc[run.id, "error"])
 
 
-def test_a_cluster_may_be_silent_between_two_pods(store: Store, made: Made) -> None:
+def test_run_on_a_cluster_is_not_lost_between_two_pods(store: Store, made: Made) -> None:
     made.running(beat_ago_s=600, engine="kubeflow")
     made.running(beat_ago_s=600)
     assert table(store)["state"].tolist() == ["running", "lost"]
@@ -413,11 +415,11 @@ def test_a_cluster_may_be_silent_between_two_pods(store: Store, made: Made) -> N
 @pytest.mark.parametrize(
     ("metrics", "seed", "why"),
     [
-        ({"f1": 10**400}, 7, "has metrics that are no numbers"),
+        ({"f1": 10**400}, 7, "has metrics that are not numbers"),
         ({"f1": 0.5}, 2**70, f"seed is {2**70}, which has more than 64 bits"),
     ],
 )
-def test_numbers_without_room_in_64_bits_break_their_own_row_only(
+def test_numbers_of_more_than_64_bits_break_their_own_row_only(
     store: Store, made: Made, metrics: dict[str, Any], seed: int, why: str
 ) -> None:
     made.ended()
@@ -426,7 +428,7 @@ def test_numbers_without_room_in_64_bits_break_their_own_row_only(
     assert why in row["error"]
 
 
-def test_a_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
+def test_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
     run = made.queued()
     key = run.key("spec.json")
     store.put_json(key, {**store.get_json(key), "schema": 2, "new": "thing"})
@@ -441,16 +443,16 @@ def test_a_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
         (
             b'{"step": "chip", "state": "running", "started": "now", "beat": "now", "host": "h",'
             b' "pid": 1}',
-            "is not a step's record: started is 'now', no UTC time",
+            "is not a step's record: started is 'now', not a UTC time",
         ),
         (
             b'{"step": "chip", "state": "running", "started": "2026-11-23T15:42:01",'
             b' "beat": "2026-11-23T15:42:01", "host": "h", "pid": 1}',
-            "is not a step's record: started is '2026-11-23T15:42:01', no UTC time",
+            "is not a step's record: started is '2026-11-23T15:42:01', not a UTC time",
         ),
     ],
 )
-def test_a_step_that_cannot_be_read_does_not_hide_the_others(
+def test_unreadable_step_record_does_not_hide_other_steps(
     store: Store, made: Made, data: bytes, why: str
 ) -> None:
     run = made.running()
@@ -460,10 +462,10 @@ def test_a_step_that_cannot_be_read_does_not_hide_the_others(
     assert row["error"].startswith(f"{run.step_key('chip')} {why}")
 
 
-def test_a_store_that_stops_answering_is_not_the_fault_of_its_runs(made: Made) -> None:
+def test_unreachable_store_raises_instead_of_a_broken_row(made: Made) -> None:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         endpoint = f"http://127.0.0.1:{probe.getsockname()[1]}"
-    gone = Store("s3://bucket", S3Access(endpoint, "key", "secret"))
+    store = Store("s3://bucket", S3Access(endpoint, "key", "secret"))
     with pytest.raises(StoreUnreachable, match=f"at {endpoint} cannot be reached"):
-        frame.runs_table(gone, [Run(gone.uri, "towns", "20260101-000000-aaaaaa")])
+        frame.runs_table(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])

@@ -1,4 +1,4 @@
-"""The table of steps, of runs that have some, have none, or have a broken one."""
+"""The table of steps of runs with, without and with broken step records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def dtypes(table: pd.DataFrame) -> dict[str, str]:
     return {str(name): str(dtype) for name, dtype in table.dtypes.items()}
 
 
-def test_a_row_per_step_in_the_order_of_the_pipeline_with_declared_dtypes(
+def test_rows_are_in_the_order_of_the_pipeline_with_declared_dtypes(
     store: Store, made: Made
 ) -> None:
     first, none, second = made.queued(), made.queued(), made.queued()
@@ -39,7 +39,7 @@ def test_a_row_per_step_in_the_order_of_the_pipeline_with_declared_dtypes(
     assert (table["beat"] > table["started"]).all()
 
 
-def test_splits_are_rows_in_the_order_of_their_numbers(store: Store, made: Made) -> None:
+def test_splits_are_sorted_by_number(store: Store, made: Made) -> None:
     run = made.queued()
     for split in (10, 2, 0):
         record: dict[str, Any] = {
@@ -56,7 +56,7 @@ def test_splits_are_rows_in_the_order_of_their_numbers(store: Store, made: Made)
     assert steps_table(store, [run])["split"].tolist() == [0, 2, 10, pd.NA]
 
 
-def test_no_steps_is_a_table_of_the_same_dtypes(store: Store, made: Made) -> None:
+def test_table_without_rows_has_the_declared_dtypes(store: Store, made: Made) -> None:
     assert dtypes(steps_table(store, [])) == STEP_COLUMNS
     empty = steps_table(store, [made.queued(), made.ended()])
     assert empty.empty
@@ -64,9 +64,7 @@ def test_no_steps_is_a_table_of_the_same_dtypes(store: Store, made: Made) -> Non
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"step": "train"}', b'{"started": 3}'])
-def test_a_broken_record_is_left_out_with_a_warning_and_the_rest_stands(
-    store: Store, made: Made, data: bytes
-) -> None:
+def test_broken_record_is_left_out_with_a_warning(store: Store, made: Made, data: bytes) -> None:
     run = made.queued()
     made.step(run, "configure")
     store.put(run.step_key("train"), data)
@@ -75,7 +73,7 @@ def test_a_broken_record_is_left_out_with_a_warning_and_the_rest_stands(
     assert table["step"].tolist() == ["configure"]
 
 
-def test_a_record_that_is_gone_meanwhile_is_no_row_and_a_dead_store_is_an_error(
+def test_record_deleted_during_the_read_is_skipped_and_unreachable_store_raises(
     store: Store, made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     run = made.queued()
@@ -84,14 +82,14 @@ def test_a_record_that_is_gone_meanwhile_is_no_row_and_a_dead_store_is_an_error(
     def answer(exc: Exception) -> Any:
         return lambda _, keys: dict.fromkeys(keys, exc)
 
-    monkeypatch.setattr(Store, "get_many", answer(KeyMissing("gone")))
+    monkeypatch.setattr(Store, "get_many", answer(KeyMissing("missing")))
     assert steps_table(store, [run]).empty
-    monkeypatch.setattr(Store, "get_many", answer(StoreUnreachable("nobody answers")))
+    monkeypatch.setattr(Store, "get_many", answer(StoreUnreachable("no answer")))
     with pytest.raises(StoreUnreachable):
         steps_table(store, [run])
 
 
-def test_it_joins_on_run(store: Store, made: Made) -> None:
+def test_table_of_steps_joins_on_run(store: Store, made: Made) -> None:
     run = made.queued()
     made.step(run, "configure")
     board = pd.DataFrame({"params.lr": [0.1]}, index=pd.Index([run.id], name="run"))

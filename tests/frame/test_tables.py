@@ -1,4 +1,4 @@
-"""The tables that runs leave, of runs that have them, have them not, or have them broken."""
+"""Tables of runs whose files exist, are missing, or are broken."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def dtypes(table: pd.DataFrame) -> dict[str, str]:
 
 
 @pytest.mark.parametrize(("name", "read", "rows", "columns"), TABLES)
-def test_a_table_has_its_dtypes_with_and_without_rows(
+def test_table_has_its_dtypes_with_and_without_rows(
     store: Store, made: Made, name: str, read: Any, rows: list[dict[str, Any]], columns: Any
 ) -> None:
     assert dtypes(read(store, [])) == columns
@@ -53,7 +53,7 @@ def test_a_table_has_its_dtypes_with_and_without_rows(
     assert dtypes(read(store, [other])) == columns
 
 
-def test_over_all_is_na_and_a_value_that_is_not_known_is_nan(store: Store, made: Made) -> None:
+def test_overall_rows_have_na_and_missing_values_are_nan(store: Store, made: Made) -> None:
     run = made.ended()
     made.table(run, "evals", EVAL)
     table = frame.evals_table(store, [run])
@@ -63,7 +63,7 @@ def test_over_all_is_na_and_a_value_that_is_not_known_is_nan(store: Store, made:
     assert math.isnan(table["value"][1])
 
 
-def test_an_artifact_has_the_uri_at_which_it_lies(store: Store, made: Made) -> None:
+def test_artifact_has_the_uri_of_its_file(store: Store, made: Made) -> None:
     first, second = made.ended(), made.ended()
     for run in (first, second):
         made.table(run, "artifacts", FILE)
@@ -86,7 +86,7 @@ def test_tables_join_on_run(store: Store, made: Made) -> None:
     assert frame.evals_table(store, runs).join(board, on="run")["state"].eq("succeeded").all()
 
 
-def whole(rows: list[dict[str, Any]]) -> bytes:
+def parquet(rows: list[dict[str, Any]]) -> bytes:
     buffer = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), buffer)
     return buffer.getvalue()
@@ -98,14 +98,14 @@ def whole(rows: list[dict[str, Any]]) -> bytes:
     [
         b"",
         b"not parquet",
-        whole(EVAL)[:-20],
+        parquet(EVAL)[:-20],
         b"PAR1" + bytes(200) + b"PAR1",
-        whole([{"other": 1}]),
-        whole([{**EVAL[0], **COUNT[0], **FILE[0], "value": "high", "count": "x", "bytes": "y"}]),
+        parquet([{"other": 1}]),
+        parquet([{**EVAL[0], **COUNT[0], **FILE[0], "value": "high", "count": "x", "bytes": "y"}]),
     ],
     ids=["empty", "text", "truncated", "damaged", "other columns", "other types"],
 )
-def test_a_broken_table_is_left_out_with_a_warning_and_the_rest_stands(
+def test_broken_table_is_left_out_with_a_warning(
     store: Store,
     made: Made,
     name: str,
@@ -163,7 +163,7 @@ def test_history_is_read_while_the_training_writes_it(store: Store, made: Made) 
     }
 
 
-def test_histories_of_different_columns_stand_in_one_table(store: Store, made: Made) -> None:
+def test_histories_with_different_columns_are_concatenated(store: Store, made: Made) -> None:
     first, second, none = made.ended(), made.ended(), made.queued()
     store.put(first.key("rv", "train", "log.csv"), b"epoch,a_f1,loss\n0,0.5,\n1,0.6,\n")
     store.put(second.key("rv", "train", "log.csv"), b"epoch,b_f1\n0,\n")
@@ -181,11 +181,11 @@ def test_histories_of_different_columns_stand_in_one_table(store: Store, made: M
     [
         (b"a,b\n1,2\n", "has no column 'epoch', only a, b"),
         (b"epoch,a\n0,1,2\n", "row 1, has 3 fields; its header has 2"),
-        (b"epoch,a\n0,\xff\n", "row 1, has '\ufffd' in column 'a', where a number is to be"),
-        (b"epoch,a\none,1\n", "row 1, has 'one' in column 'epoch'"),
+        (b"epoch,a\n0,\xff\n", "row 1, column 'a' must be a number, got '\ufffd'"),
+        (b"epoch,a\none,1\n", "row 1, column 'epoch' must be a number, got 'one'"),
     ],
 )
-def test_a_broken_log_is_left_out_with_a_warning_and_the_rest_stands(
+def test_broken_log_is_left_out_with_a_warning(
     store: Store, made: Made, text: bytes, why: str
 ) -> None:
     good, bad = made.ended(), made.ended()

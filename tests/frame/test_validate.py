@@ -1,4 +1,4 @@
-"""What may be given where a table is asked for."""
+"""Validation of table arguments."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from rvlab.store import Store
 from tests.frame.samples import Made
 
 
-def test_a_row_of_a_table_is_a_table_of_one_row(store: Store, made: Made) -> None:
+def test_row_is_accepted_as_a_table_of_one_row(store: Store, made: Made) -> None:
     run = made.ended({"lr": 0.1}, {"f1": 0.5})
     row = frame.runs_table(store, [run]).iloc[0]
     found = require_columns(row, ["run", "uri", "metrics.f1"], "table of runs")
@@ -26,31 +26,31 @@ def test_a_row_of_a_table_is_a_table_of_one_row(store: Store, made: Made) -> Non
         require_columns(row, ["metrics.f2"], "table of runs")
 
 
-def test_a_metric_that_is_not_there_leads_to_all_that_are_and_a_short_name_to_its_column() -> None:
+def test_unknown_metric_lists_all_metrics_and_short_name_suggests_its_column() -> None:
     runs = pd.DataFrame(columns=["run", "params.lr", "metrics.f1", "metrics.mean_iou", "uri"])
     exist = "Metrics that exist: metrics.f1, metrics.mean_iou."
-    for name, said in {
+    for name, hint in {
         "metrics.f2": f"Did you mean 'metrics.f1' or 'metrics.mean_iou'? {exist}",
         "metrics.confusion_entropy": exist,
         "f1": "Did you mean 'metrics.f1'?",
         "lr": "Did you mean 'params.lr'?",
         "uir": "Did you mean 'uri'?",
     }.items():
-        with pytest.raises(TableError) as told:
+        with pytest.raises(TableError) as raised:
             require_columns(runs, [name], "table of runs")
-        assert str(told.value) == f"The table of runs has no column {name!r}. {said}"
+        assert str(raised.value) == f"The table of runs has no column {name!r}. {hint}"
     with pytest.raises(TableError, match=r"'metrics.f1'\. There are 'run', 'uri'\.$"):
         require_columns(runs[["run", "uri"]], ["metrics.f1"], "table of runs")
 
 
-def test_a_row_with_a_column_run_keeps_it() -> None:
+def test_row_preserves_its_column_run() -> None:
     history = pd.DataFrame({"run": ["a", "b"], "epoch": [0, 1]})
     found = require_columns(history.iloc[1], ["run", "epoch"], "history")
     assert {run: len(rows) for run, rows in found.groupby("run")} == {"b": 1}
 
 
 @pytest.mark.parametrize("given", [Run("/store", "towns", "a"), [1], "towns", None])
-def test_what_is_no_table_is_told(given: Any) -> None:
-    said = rf"A {type(given).__name__} is no table of runs\. Give the table, such as lab\.runs"
-    with pytest.raises(TableError, match=said):
+def test_value_that_is_not_a_table_raises(given: Any) -> None:
+    message = rf"The table of runs must be a DataFrame, got {type(given).__name__}\. Pass the table"
+    with pytest.raises(TableError, match=message):
         require_columns(given, ["uri"], "table of runs")

@@ -1,4 +1,4 @@
-"""Which windows are worth a look: from counts alone, for every question that can be asked."""
+"""Ranking of windows by each criterion, from counts alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from tests.raster.samples import Experiment, config, write
 
 @pytest.fixture
 def town(tmp_path):
-    """Two scenes of 3 x 2 windows of 64 px, the first of three runs without an error."""
+    """Return two scenes of 3 x 2 windows of 64 px, and three runs, the first without errors."""
     made = Experiment(tmp_path, size=(128, 192))
     for wrong in (0.0, 0.1, 0.4):
         made.add(wrong)
@@ -37,7 +37,7 @@ def asked(made, by="error", which=slice(None), **more):
 
 
 def spoil(made, number, scene, col, row, value, side=64):
-    """Have a run predict one class in a whole window."""
+    """Overwrite a window of a prediction with one class."""
     import rasterio
     from rasterio.windows import Window
 
@@ -51,18 +51,18 @@ def first(table):
     return tuple(table.iloc[0][["scene", "col", "row"]])
 
 
-def test_the_window_that_was_spoilt_comes_first(town):
+def test_window_with_most_errors_comes_first(town):
     spoil(town, 1, "val-1", 128, 64, 2)
     found = asked(town, which=slice(0, 2), size=64)
     assert first(found) == ("val-1", 128, 64)
     assert found["score"].is_monotonic_decreasing
     truth = town.truth["val-1"][64:, 128:]
-    assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # the other has none
+    assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # mean of two runs
     assert found["run"].iloc[0] == town.runs.index[1]
     assert {c: str(t) for c, t in found.dtypes.items()} == RANKED_COLUMNS | {"scene": "string"}
 
 
-def test_an_error_is_counted_as_raster_by_raster_comparison_would(town):
+def test_error_score_equals_comparison_of_rasters(town):
     import rasterio
 
     found = asked(town, which=[2], size=64, n=100).set_index(["scene", "col", "row"])
@@ -75,16 +75,16 @@ def test_an_error_is_counted_as_raster_by_raster_comparison_would(town):
         assert one["pixels"] == 64 * 64
 
 
-def test_the_second_question_reads_no_raster(town):
+def test_counts_of_active_runs_are_not_stored(town):
     before = asked(town)
     for uri in town.runs["uri"]:
         shutil.rmtree(f"{uri}/rv")
     with pytest.warns(UserWarning, match="is left out"), pytest.raises(NotFound):
-        asked(town)  # they had not ended, so that nothing was kept
+        asked(town)
     assert len(before) > 0
 
 
-def test_counts_of_runs_that_ended_are_kept(town):
+def test_counts_of_ended_runs_are_stored_and_used_without_rasters(town):
     store = Store(str(town.root))
     for uri in town.runs["uri"]:
         store.put_json(Run.from_uri(uri).end_key, {"state": "succeeded"})
@@ -94,7 +94,7 @@ def test_counts_of_runs_that_ended_are_kept(town):
     pd.testing.assert_frame_equal(asked(town), before)
 
 
-def test_runs_that_predict_alike_do_not_disagree_and_one_that_differs_is_found(town):
+def test_disagreement_is_empty_for_equal_predictions_and_finds_a_differing_window(town):
     shutil.copytree(
         f"{town.runs['uri'].iloc[0]}/rv/predict",
         f"{town.runs['uri'].iloc[1]}/rv/predict",
@@ -109,27 +109,27 @@ def test_runs_that_predict_alike_do_not_disagree_and_one_that_differs_is_found(t
     assert 0 < found["score"].iloc[0] <= (truth != 1).mean() + 1e-9
 
 
-def test_a_difference_has_both_signs_the_second_runs_wins_first(town):
+def test_difference_lists_windows_of_the_better_second_run_first_then_of_the_first(town):
     spoil(town, 0, "val-0", 0, 0, 1)
     spoil(town, 1, "val-1", 64, 64, 2)
     found = asked(town, "difference", [0, 1], size=64, n=4)
     assert first(found) == ("val-0", 0, 0)
-    assert (found["score"] > 0).sum() == 1  # nowhere else is the first run wrong
+    assert (found["score"] > 0).sum() == 1  # the only window with errors of the first run
     worst = found.iloc[found["score"].argmin()]
     assert (worst["scene"], worst["col"], worst["row"]) == ("val-1", 64, 64)
-    assert found["score"].iloc[1:].is_monotonic_increasing  # the first run's wins, the worst first
+    assert found["score"].iloc[1:].is_monotonic_increasing  # largest difference first
     assert found.iloc[0]["run"] == town.runs.index[1]
     assert worst["run"] == town.runs.index[0]
 
 
-def test_windows_rich_in_a_class(town):
+def test_class_score_is_the_share_of_the_class_in_the_truth(town):
     found = asked(town, "class", [0], classes="building", size=64, n=100)
     for one in found.itertuples():
         part = town.truth[one.scene][one.row : one.row + 64, one.col : one.col + 64]
         assert one.score == pytest.approx((part == 1).mean())
 
 
-def test_about_one_class_only_its_own_errors_count(town):
+def test_errors_of_a_selected_class_count_that_class_only(town):
     spoil(town, 0, "val-0", 0, 0, 2)
     found = asked(town, which=[0], classes="road", size=64)
     part = town.truth["val-0"][:64, :64]
@@ -137,13 +137,13 @@ def test_about_one_class_only_its_own_errors_count(town):
     assert found["score"].iloc[0] == pytest.approx((part != 2).mean())
 
 
-def test_random_windows_are_the_same_for_the_same_seed(town):
+def test_random_windows_are_equal_for_equal_seeds(town):
     one, again, other = (asked(town, "random", seed=s, size=64, n=6) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one[["scene", "col", "row"]].equals(other[["scene", "col", "row"]])
 
 
-def test_confident_errors_need_scores_and_are_those_of_runs_that_kept_them(town):
+def test_confident_error_uses_runs_with_scores_and_raises_without_any(town):
     with pytest.raises(SpecError, match="smooth_output=True"):
         asked(town, "confident_error")
     folder = town.root / "town" / town.runs.index[2]
@@ -163,7 +163,7 @@ def test_confident_errors_need_scores_and_are_those_of_runs_that_kept_them(town)
     assert found["run"].iloc[0] == town.runs.index[2]
 
 
-def test_larger_windows_hold_the_smaller_ones_and_are_cut_at_the_edge(town):
+def test_larger_windows_sum_the_smaller_ones_and_are_clipped_at_the_edge(town):
     small, large = (asked(town, n=100, size=size) for size in (64, 128))
     assert set(large["width"]) == {128, 64}
     fullest = large["pixels"].max()
@@ -172,31 +172,31 @@ def test_larger_windows_hold_the_smaller_ones_and_are_cut_at_the_edge(town):
     assert (large["score"] * fullest).sum() == pytest.approx(total)
 
 
-def test_at_most_so_many_of_a_scene(town):
+def test_per_scene_limits_the_rows_of_a_scene(town):
     found = asked(town, size=64, n=4, per_scene=2)
     assert found["scene"].value_counts().to_dict() == {"val-0": 2, "val-1": 2}
 
 
-def test_a_run_with_other_labels_is_left_out_and_named(town):
+def test_run_with_other_labels_is_left_out_with_a_warning(town):
     labels = write(town.root / "other.tif", np.roll(town.truth["val-1"], 9, axis=1))
     folder = town.root / "town" / town.runs.index[1]
     parts = [town.describe(name, folder) for name in town.truth]
     parts[1]["label_source"]["raster_source"]["uris"] = labels
     town.write_config(folder, config(parts))
-    with pytest.warns(UserWarning, match="its labels of val-1 are not those of"):
+    with pytest.warns(UserWarning, match="its labels of val-1 differ from those of"):
         found = asked(town)
     assert town.runs.index[1] not in set(found["run"])
 
 
-def test_a_scene_that_one_run_lacks_is_left_out_and_named(town):
+def test_scene_missing_in_a_run_is_left_out_with_a_warning(town):
     folder = town.root / "town" / town.runs.index[1]
     town.write_config(folder, config([town.describe("val-0", folder)]))
-    with pytest.warns(UserWarning, match="not all of the runs have them: val-1"):
+    with pytest.warns(UserWarning, match="some of the runs do not have are left out: val-1"):
         found = asked(town)
     assert set(found["scene"]) == {"val-0"}
 
 
-def test_boxes_are_counted_not_shared_out(tmp_path):
+def test_score_of_an_object_detection_is_a_number_of_boxes(tmp_path):
     made = Experiment(tmp_path, scenes=1, size=(64, 64))
     made.add(0.3)
     run = Run.from_uri(made.runs["uri"].iloc[0])
@@ -218,21 +218,21 @@ def test_boxes_are_counted_not_shared_out(tmp_path):
     ("more", "error", "words"),
     [
         ({"by": "eror"}, NotFound, "Did you mean 'error'"),
-        ({"by": "difference"}, SpecError, "compares two runs; these are 3"),
+        ({"by": "difference"}, SpecError, "needs exactly two runs, got 3"),
         ({"by": "class"}, SpecError, "classes='building'"),
         ({"classes": "bilding"}, NotFound, "Did you mean 'building'"),
-        ({"size": 100}, SpecError, "Take size=128"),
-        ({"n": 0}, SpecError, "n=0"),
+        ({"size": 100}, SpecError, "Use size=128"),
+        ({"n": 0}, SpecError, "n must be a positive integer, got 0"),
         ({"group": "test"}, NotFound, "no run has windows"),
         ({"scenes": "val-9"}, NotFound, "val-9"),
     ],
 )
-def test_bad_questions_are_answered_in_a_sentence(town, more, error, words):
+def test_invalid_arguments_raise_with_a_suggestion(town, more, error, words):
     with pytest.raises(error, match=f"(?i){words}"):
         asked(town, **more)
 
 
-def test_a_table_that_is_broken_is_told(town):
+def test_run_with_a_broken_table_is_left_out_with_a_warning(town):
     store = Store(str(town.root))
     run = Run.from_uri(town.runs["uri"].iloc[0])
     store.put(run.key(*WINDOWS_KEY), b"PAR1 not at all")
@@ -258,7 +258,7 @@ def some_runs(tmp_path, number):
     ]
 
 
-def test_at_most_so_many_of_a_scene_in_both_directions(tmp_path):
+def test_per_scene_limits_both_directions_of_a_difference(tmp_path):
     store, runs = some_runs(tmp_path, 2)
     put(store, runs[0], [row(64 * i, tp=i % 2, fn=(i + 1) % 2) for i in range(8)])
     put(store, runs[1], [row(64 * i, tp=(i + 1) % 2, fn=i % 2) for i in range(8)])
@@ -266,19 +266,19 @@ def test_at_most_so_many_of_a_scene_in_both_directions(tmp_path):
     assert sorted(found["score"]) == [-1, -1, 1, 1]
 
 
-def test_a_question_about_two_runs_needs_two_that_are_left(tmp_path):
+def test_comparison_of_two_runs_raises_when_one_is_left_out(tmp_path):
     store, runs = some_runs(tmp_path, 2)
     put(store, runs[0], [row(0, tp=1)])
     put(store, runs[1], [row(0, tp=1, fn=1)])
     for by in ("difference", "disagreement"):
         with (
-            pytest.warns(UserWarning, match="are not those of"),
-            pytest.raises(SpecError, match=r"two runs.*; these are 1"),
+            pytest.warns(UserWarning, match="differ from those of"),
+            pytest.raises(SpecError, match=r"two runs, got 1"),
         ):
             windows_table(store, runs, by)
 
 
-def test_the_labels_that_most_runs_have_are_the_labels(tmp_path):
+def test_labels_of_the_majority_of_runs_are_used(tmp_path):
     store, runs = some_runs(tmp_path, 3)
     put(store, runs[0], [row(0, tp=1, fn=1)])
     for run in runs[1:]:
@@ -287,7 +287,7 @@ def test_the_labels_that_most_runs_have_are_the_labels(tmp_path):
         assert windows_table(store, runs)["score"].tolist() == [2]
 
 
-def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_path):
+def test_run_without_windows_in_the_group_is_left_out_with_a_warning(tmp_path):
     store, runs = some_runs(tmp_path, 2)
     put(store, runs[0], [row(0, fn=1)])
     put(store, runs[1], [])
@@ -295,19 +295,19 @@ def test_a_run_without_counts_in_the_group_does_not_take_the_others_with_it(tmp_
         assert len(windows_table(store, runs)) == 1
 
 
-def test_a_run_that_was_not_counted_whole_is_told_and_counted_anew(town):
+def test_incomplete_counts_are_reported_and_not_stored(town):
     store = Store(str(town.root))
     run = Run.from_uri(town.runs["uri"].iloc[2])
     store.put_json(run.end_key, {"state": "succeeded"})
     path = town.root / "val-1-labels.tif"
     away = path.rename(path.with_suffix(".away"))
-    with pytest.warns(UserWarning, match="is not counted whole. Scene val-1"):
+    with pytest.warns(UserWarning, match="are incomplete. Scene val-1"):
         assert set(windows_table(store, [run])["scene"]) == {"val-0"}
     away.rename(path)
     assert set(windows_table(store, [run], n=99)["scene"]) == {"val-0", "val-1"}
 
 
-def test_numbers_may_be_numpys_and_nothing_else(town):
+def test_integers_may_be_of_numpy_and_other_types_raise(town):
     assert len(asked(town, n=np.int64(2), size=np.int64(64))) == 2
     for wrong in ({"n": True}, {"size": "128"}, {"per_scene": 0}, {"classes": []}, {"scenes": []}):
         with pytest.raises(SpecError):

@@ -1,4 +1,4 @@
-"""What people add to a run: there and back, folded, and refused."""
+"""Annotations of a run: JSON round trip, merging and validation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EDIT = Annotation(
 )
 
 
-def test_an_edit_comes_back_from_json() -> None:
+def test_annotation_survives_a_json_round_trip() -> None:
     for edit in (EDIT, Annotation(EDIT.at, EDIT.by)):
         record = json.loads(json.dumps(edit.record()))
         assert Annotation.from_record(record, "k") == edit
@@ -43,14 +43,14 @@ def test_an_edit_comes_back_from_json() -> None:
         ({"at": None}, "at is NoneType, not str"),
     ],
 )
-def test_an_edit_of_wrong_types_is_broken(change: dict[str, Any], why: str) -> None:
-    with pytest.raises(RecordBroken, match=f"^k is not an edit: {why}"):
+def test_annotation_with_wrong_types_is_broken(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(RecordBroken, match=f"^k is not an annotation: {why}"):
         Annotation.from_record({**EDIT.record(), **change}, "k")
-    with pytest.raises(RecordBroken, match=r"^k is not an edit: by is missing\.$"):
+    with pytest.raises(RecordBroken, match=r"^k is not an annotation: by is missing\.$"):
         Annotation.from_record({"at": EDIT.at}, "k")
 
 
-def test_edits_come_to_the_latest_of_each_thing() -> None:
+def test_merge_uses_the_latest_value_of_each_field() -> None:
     made = [
         {"tags_added": ("b", "a"), "note": "first"},
         {"archived": True},
@@ -65,7 +65,7 @@ def test_edits_come_to_the_latest_of_each_thing() -> None:
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), st.booleans())))
-def test_a_tag_is_there_if_it_was_added_last(steps: list[tuple[str, bool]]) -> None:
+def test_tag_is_set_if_its_last_change_added_it(steps: list[tuple[str, bool]]) -> None:
     edits = [
         Annotation("", "", tags_added=(tag,)) if add else Annotation("", "", tags_removed=(tag,))
         for tag, add in steps
@@ -76,13 +76,13 @@ def test_a_tag_is_there_if_it_was_added_last(steps: list[tuple[str, bool]]) -> N
 
 
 @pytest.mark.parametrize("tag", ["a", "for the paper", "größer", "x" * 100, "👩‍🌾", " a "])
-def test_free_text_is_a_tag(tag: str) -> None:
+def test_text_on_one_line_is_a_valid_tag(tag: str) -> None:
     assert validate_tag(tag) == tag.strip()
 
 
 @pytest.mark.parametrize(
     "tag", ["", "  ", "x" * 101, "a\nb", "a\tb", "a\x00", "a\u2028b", "\ud800", 5, None, ["a"]]
 )
-def test_what_is_no_text_on_one_line_is_no_tag(tag: Any) -> None:
-    with pytest.raises(SpecError, match=r"cannot be a tag\. Take text of 1 to 100 characters"):
+def test_invalid_tag_raises(tag: Any) -> None:
+    with pytest.raises(SpecError, match=r"is not a valid tag\. Use text of 1 to 100 characters"):
         validate_tag(tag)

@@ -1,4 +1,4 @@
-"""One rule says which class is no class, for the table of metrics and for the pictures."""
+"""The class of unlabelled pixels, by one rule for metrics and plots."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rvlab.model.classes import unlabelled_id
         (["road"], "null", None),
     ],
 )
-def test_only_a_null_class_named_null_is_no_class(
+def test_only_a_null_class_named_null_is_unlabelled(
     names: list[str], null_class: str | None, id_: int | None
 ) -> None:
     assert unlabelled_id(names, null_class) == id_

@@ -1,4 +1,4 @@
-"""Specs, steps and ends go to JSON and back, and nonsense is called by its name."""
+"""Specs, step records and end records: JSON round trip and validation."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def there_and_back(noun: Any) -> Any:
     "spec",
     [SPEC, replace(SPEC, commit="abc", dirty=True, image="i", sweep="s", parent="p", folder="/f")],
 )
-def test_a_spec_comes_back_from_json(spec: Spec) -> None:
+def test_spec_survives_a_json_round_trip(spec: Spec) -> None:
     assert there_and_back(spec) == spec
 
 
@@ -54,11 +54,11 @@ def test_a_spec_comes_back_from_json(spec: Spec) -> None:
         replace(STEP, error="why", traceback="lines", attempt=2, peak_mb=3),
     ],
 )
-def test_a_step_comes_back_from_json(step: StepRecord) -> None:
+def test_step_record_survives_a_json_round_trip(step: StepRecord) -> None:
     assert there_and_back(step) == step
 
 
-def test_what_a_later_version_added_is_left_out() -> None:
+def test_fields_of_a_later_version_are_ignored() -> None:
     assert Spec.from_record({**SPEC.record(), "new": 1}, "k") == SPEC
     assert StepRecord.from_record({**STEP.record(), "new": 1}, "k") == STEP
 
@@ -72,28 +72,32 @@ def test_what_a_later_version_added_is_left_out() -> None:
         ({"sweep": 3}, "sweep is int, not str | None"),
     ],
 )
-def test_a_spec_of_wrong_types_is_broken(change: dict[str, Any], why: str) -> None:
-    with pytest.raises(RecordBroken) as told:
+def test_spec_with_wrong_types_is_broken(change: dict[str, Any], why: str) -> None:
+    with pytest.raises(RecordBroken) as raised:
         Spec.from_record({**SPEC.record(), **change}, "towns/x/spec.json")
-    assert str(told.value) == f"towns/x/spec.json is not a run's spec: {why}."
+    assert str(raised.value) == f"towns/x/spec.json is not a run's spec: {why}."
 
 
-def test_a_record_that_lacks_something_names_it() -> None:
+def test_message_of_an_incomplete_record_names_the_missing_field() -> None:
     record = STEP.record()
     del record["beat"]
     with pytest.raises(RecordBroken, match=r"^k is not a step's record: beat is missing\.$"):
         StepRecord.from_record(record, "k")
-    with pytest.raises(RecordBroken, match=r"^k is not a run's spec: it is list, no JSON object"):
+    with pytest.raises(
+        RecordBroken, match=r"^k is not a run's spec: it is list, not a JSON object"
+    ):
         Spec.from_record([], "k")
 
 
 @pytest.mark.parametrize("time", ["", "now", "2026-11-23", "2026-11-23T15:42:01"])
-def test_a_step_without_a_time_in_utc_is_broken(time: str) -> None:
-    with pytest.raises(RecordBroken, match=f"^k is not a step's record: beat is '{time}', no UTC"):
+def test_step_record_without_a_utc_time_is_broken(time: str) -> None:
+    with pytest.raises(
+        RecordBroken, match=f"^k is not a step's record: beat is '{time}', not a UTC"
+    ):
         StepRecord.from_record({**STEP.record(), "beat": time}, "k")
 
 
-def test_an_end_is_complete_in_itself() -> None:
+def test_end_record_contains_the_spec_and_all_fields() -> None:
     end = end_record(
         SPEC.record(), "failed", STEP.beat, started=STEP.started, step="train", error="why"
     )
@@ -113,14 +117,14 @@ def test_an_end_is_complete_in_itself() -> None:
     }
 
 
-def test_an_end_has_the_fingerprint_of_the_headline_group_and_those_of_the_others() -> None:
+def test_end_record_separates_the_fingerprint_of_the_headline_group_from_others() -> None:
     end = end_record(SPEC.record(), "succeeded", STEP.beat, eval_sets={"test": "t", "far": "f"})
     assert (end["eval_set"], end["eval_sets"]) == ("t", {"far": "f"})
     end = end_record(SPEC.record(), "succeeded", STEP.beat, eval_sets={"validation": "v"})
     assert (end["eval_set"], end["eval_sets"]) == ("v", {})
 
 
-def test_costs_are_waited_time_the_highest_memory_and_all_processor_time() -> None:
+def test_costs_are_wall_time_peak_memory_and_total_cpu_time() -> None:
     def at(second: int) -> str:
         return f"2026-11-23T15:42:{second:02d}+00:00"
 

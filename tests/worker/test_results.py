@@ -369,10 +369,10 @@ def test_log_without_a_whole_row_is_an_empty_table_with_epoch(text):
     [
         ("a,b\n1,2\n", "no column 'epoch', only a, b"),
         ("epoch,a\n0,1\n1,2,3\n", "row 2, has 3 fields; its header has 2"),
-        ("epoch,a\n0,high\n", "row 1, has 'high' in column 'a', where a number"),
-        ("epoch,train_time\n0,8 s\n", "'8 s' in column 'train_time', where a time"),
-        ("epoch,a\n,1\n", "'' in column 'epoch'"),
-        ("epoch,a\n0.5,1\n", "'0.5' in column 'epoch'"),
+        ("epoch,a\n0,high\n", "row 1, column 'a' must be a number, got 'high'"),
+        ("epoch,train_time\n0,8 s\n", "column 'train_time' must be a time, got '8 s'"),
+        ("epoch,a\n,1\n", "column 'epoch' must be a number, got ''"),
+        ("epoch,a\n0.5,1\n", "column 'epoch' must be a number, got '0.5'"),
     ],
 )
 def test_broken_log_is_told_by_row_and_column(text, match):
