@@ -196,7 +196,9 @@ def test_properties_of_features_do_not_multiply(tmp_path: Path) -> None:
 
 def test_a_grid_of_cells_is_bounded() -> None:
     area = Window(0, 0, 60_000, 60_000)
-    with pytest.raises(RasterError, match=r"make 3,600,000,000 in .*; there are 1 to 4,000,000"):
+    with pytest.raises(
+        RasterError, match=r"has 3,600,000,000 cells .*; the number must be 1 to 4,000,000"
+    ):
         cell_grid(area, 1)
     with pytest.raises(RasterError, match="Cells of 0 px"):
         cell_grid(area, 0)

@@ -137,7 +137,7 @@ def test_runs_that_cannot_be_put_side_by_side_say_why(experiment):
 def test_a_window_outside_the_scene_says_so_in_its_row(experiment):
     figure = plot.predictions(experiment.runs, [("val-0", 500, 0, 9, 9), ("val-0", 0, 0, 9, 9)])
     first, second = grid(figure)
-    assert all("lies outside the raster of 128 × 96 px" in cell for cell in first)
+    assert all("is outside the raster of 128 × 96 px" in cell for cell in first)
     assert all(isinstance(cell, np.ndarray) for cell in second)
 
 
@@ -258,7 +258,9 @@ def test_a_single_window_needs_no_list(experiment):
     ],
 )
 def test_what_is_no_window_is_told(experiment, windows):
-    with pytest.raises(SpecError, match=r"no window. Give scene, col|whole number of pixels"):
+    with pytest.raises(
+        SpecError, match=r"no window. Give scene, col|must be an integer, in pixels"
+    ):
         plot.predictions(experiment.runs, windows)
 
 
@@ -321,5 +323,5 @@ def test_a_config_with_unusual_shapes_does_not_stop_the_rest(experiment):
     content["dataset"]["validation_scenes"][0].pop("raster_source")
     path.write_text(json.dumps(content))
     first, _ = grid(plot.predictions(experiment.runs))
-    assert "a scene that no Raster Vision writes" in first[3]
+    assert "a malformed scene" in first[3]
     assert isinstance(first[4], np.ndarray)

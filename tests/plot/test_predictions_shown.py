@@ -206,8 +206,8 @@ def test_scores_are_the_probability_of_a_class_and_a_run_without_says_so(experim
     (row,) = grid(figure)
     assert (row[3] == colorize.color_heat(probability.astype(np.float32))).all()
     for words in (row[2], row[4]):
-        wanted = "SemanticSegmentationLabelStoreConfig(smooth_output=True) keeps them."
-        assert words.replace(" ", "") == f"This run kept no scores. {wanted}".replace(" ", "")
+        wanted = "SemanticSegmentationLabelStoreConfig(smooth_output=True) stores them."
+        assert words.replace(" ", "") == f"This run stored no scores. {wanted}".replace(" ", "")
     assert (row[1] == colorize.color_heat(experiment.truth["val-0"] == 1)).all()
     texts = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "scale"]
     assert texts == ["probability of building", "0", "1"]
