@@ -77,8 +77,8 @@ def picture_channels(
     left, top = (box.col, box.row) if box else (0, 0)
 
     def part(whole: Grid) -> Window:
-        asked = window(whole) if callable(window) else window
-        return asked.shifted(left, top)
+        given = window(whole) if callable(window) else window
+        return given.shifted(left, top)
 
     uri = require_readable(scene.image, "image")
     found = read_choosing(

@@ -179,8 +179,8 @@ def test_error_messages_name_the_unreadable_file_or_value(tmp_path):
         predicted_boxes(a, own, labels)
     with pytest.raises(RasterError, match=r"scene a has no prediction"):
         predicted_boxes(replace(a, prediction_uri=None), own, labels)
-    with pytest.raises(RasterError, match=r"gone.json does not exist"):
-        predicted_boxes(replace(a, prediction_uri=str(tmp_path / "gone.json")), own, labels)
+    with pytest.raises(RasterError, match=r"missing.json does not exist"):
+        predicted_boxes(replace(a, prediction_uri=str(tmp_path / "missing.json")), own, labels)
     with pytest.raises(RasterError, match=r"Predictions of semantic_segmentation are not boxes"):
         predicted_boxes(replace(a, task="semantic_segmentation"), own, labels)
     with pytest.raises(RasterError, match=r"labels of the kind chip_classification_label_source"):
