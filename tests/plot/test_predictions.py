@@ -110,7 +110,7 @@ def test_broken_truth_leaves_predictions_without_a_score(experiment):
     (experiment.root / "val-0-labels.tif").write_text("nothing")
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
     (row,) = grid(figure)
-    assert row[1].replace(" ", "").endswith("isnorasterthatGDALknows.")
+    assert row[1].replace(" ", "").endswith("isnotarasterinaformatthatGDALreads.")
     assert captions(figure) == ["F1 –"] * 3
 
 

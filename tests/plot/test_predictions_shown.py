@@ -244,7 +244,7 @@ def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
         plot.predictions(runs, show="errors", classes=["road", "bilding"])
     with pytest.raises(SpecError, match=r"classes is empty"):
         plot.predictions(runs, show="errors", classes=[])
-    with pytest.raises(SpecError, match=r"no channel display group 'RGB'"):
+    with pytest.raises(SpecError, match=r"Unknown channel display group 'RGB'"):
         plot.predictions(runs, bands="RGB")
     with pytest.raises(SpecError, match=r"Give 1 to 3 numbers of channels"):
         plot.predictions(runs, bands=[0, 1, 2, 3])
