@@ -246,7 +246,7 @@ def test_wrong_words_are_refused_before_anything_is_drawn(experiment):
         plot.predictions(runs, show="errors", classes=[])
     with pytest.raises(SpecError, match=r"Unknown channel display group 'RGB'"):
         plot.predictions(runs, bands="RGB")
-    with pytest.raises(SpecError, match=r"Give 1 to 3 numbers of channels"):
+    with pytest.raises(SpecError, match=r"Give 1 to 3 channel numbers"):
         plot.predictions(runs, bands=[0, 1, 2, 3])
     with pytest.raises(SpecError, match=r"stretch cannot be \(98, 2\)"):
         plot.predictions(runs, stretch=(98, 2))
