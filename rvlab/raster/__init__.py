@@ -1,4 +1,4 @@
-"""Windows of big rasters as arrays: imagery, labels and predictions of a run's scenes."""
+"""Read windows of large rasters as arrays: imagery, labels and predictions of a run's scenes."""
 
 from rvlab.raster.boxes import Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.display import image

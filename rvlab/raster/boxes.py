@@ -1,7 +1,7 @@
-"""The labels and predictions of chip classification and object detection, and which are right.
+"""Labels and predictions of chip classification and object detection, and their comparison.
 
-Both are rectangles with a class. They are read and compared as Raster Vision 0.31 does it to score
-them, without Raster Vision itself.
+Both tasks use rectangles with a class. They are read and matched as Raster Vision 0.31 does for
+its evaluation, without importing Raster Vision.
 """
 
 from __future__ import annotations
@@ -24,19 +24,20 @@ from rvlab.raster.window import Window
 
 CELLS, DETECTION = "chip_classification", "object_detection"
 
-_TRUE_PART, _GUESSED_PART = 0.8, 0.5  # of a box that must lie in the scene
+_TRUE_PART, _GUESSED_PART = 0.8, 0.5  # minimum fraction of a box inside the scene
 
 
 @dataclass(frozen=True)
 class Boxes:
-    """Rectangles of a scene, in its pixels, counted as windows are: from its `bbox`'s corner.
+    """Rectangles of a scene, in scene pixels: the origin is the corner of its `bbox`.
 
     Args:
-        bounds: Shape (n, 4): col, row, stop_col, stop_row. Cells may stand out over the edge.
+        bounds: Shape (n, 4): col, row, stop_col, stop_row. Cells may extend beyond the edge.
         class_ids: Shape (n,).
-        scores: Shape (n,), from 0 to 1, of the class named; NaN where there is none, as in truth.
-        probabilities: Shape (n, classes), of predicted cells only: the softmax of the raw numbers
-            that Raster Vision writes; NaN where it wrote none.
+        scores: Shape (n,), from 0 to 1, for the class in `class_ids`; NaN for boxes without a
+            score, such as labels.
+        probabilities: Shape (n, classes), for predicted cells only: the softmax of the raw scores
+            that Raster Vision writes; NaN for cells without scores.
     """
 
     bounds: NDArray[np.float64]
@@ -48,22 +49,25 @@ class Boxes:
         return len(self.bounds)
 
     def select(self, which: NDArray[Any]) -> Boxes:
-        """Some of them, by a mask or by their places."""
+        """Return the boxes at a boolean mask or at integer positions."""
         chances = None if self.probabilities is None else self.probabilities[which]
         return Boxes(self.bounds[which], self.class_ids[which], self.scores[which], chances)
 
     def touching(self, window: Window) -> NDArray[np.bool_]:
-        """Which of them share a part of a pixel with a window."""
+        """Return a mask of the boxes that overlap a window, even by part of a pixel."""
         left, top, right, bottom = self.bounds.T
         across = (right > window.col) & (left < window.stop_col)
         return np.asarray(across & (bottom > window.row) & (top < window.stop_row))
 
     def intersecting(self, window: Window) -> Boxes:
-        """Those that touch a window, uncut."""
+        """Return the boxes that overlap a window, without clipping them."""
         return self.select(self.touching(window))
 
     def centred_in(self, window: Window) -> NDArray[np.bool_]:
-        """Whose centre lies in a window: of windows that tile the scene, in one each."""
+        """Return a mask of the boxes whose centre is in a window.
+
+        Each box is centred in exactly one of the windows that tile a scene.
+        """
         cols, rows = ((self.bounds[:, :2] + self.bounds[:, 2:]) / 2).T
         across = (cols >= window.col) & (cols < window.stop_col)
         return np.asarray(across & (rows >= window.row) & (rows < window.stop_row))
@@ -71,13 +75,14 @@ class Boxes:
 
 @dataclass(frozen=True)
 class Outcomes:
-    """Which predictions are right, and which truths were found.
+    """The result of matching predictions with labels.
 
     Args:
-        truth_found: Shape (truths,): whether a prediction of the right class matches it.
-        correct: Shape (guesses,): whether it matches a truth of its class.
-        matched: Shape (guesses,): the place of the truth it matches, whatever the class; -1: none.
-        iou: By more than which boxes must overlap; None for cells, which must be equal.
+        truth_found: Shape (truths,): whether a prediction of the same class matches the label.
+        correct: Shape (guesses,): whether the prediction matches a label of its class.
+        matched: Shape (guesses,): index of the label that the prediction matches, whatever its
+            class; -1 without a match.
+        iou: IoU threshold for boxes; None for cells, which must be equal.
     """
 
     truth_found: NDArray[np.bool_]
@@ -87,12 +92,12 @@ class Outcomes:
 
     @property
     def false_positives(self) -> NDArray[np.bool_]:
-        """Shape (guesses,): false alarms. A predicted cell that nobody labelled is none."""
+        """Mask of false positives, shape (guesses,), except predicted cells without label."""
         return ~self.correct if self.iou is not None else ~self.correct & (self.matched >= 0)
 
     @property
     def false_negatives(self) -> NDArray[np.bool_]:
-        """Shape (truths,): misses. A labelled cell that was not predicted at all is none."""
+        """Mask of false negatives, shape (truths,), except labelled cells without prediction."""
         if self.iou is not None:
             return ~self.truth_found
         predicted = np.zeros(len(self.truth_found), bool)
@@ -100,7 +105,7 @@ class Outcomes:
         return ~self.truth_found & predicted
 
     def confusion(self, truth: Boxes, guess: Boxes, classes: int) -> NDArray[np.int64]:
-        """Counts of the pairs that match, shape (classes, classes), rows = truth."""
+        """Count the matched pairs by class, shape (classes, classes), rows = truth."""
         pairs = self.matched >= 0
         true, said = truth.class_ids[self.matched[pairs]], guess.class_ids[pairs]
         known = (true < classes) & (said < classes)
@@ -108,12 +113,12 @@ class Outcomes:
         return np.bincount(codes, minlength=classes * classes).reshape(classes, classes)
 
     def counts(self, truth: Boxes, guess: Boxes, classes: int) -> metrics.Counts:
-        """Hits, false alarms and misses of each class, as ``eval.json`` has them.
+        """Count true positives, false positives and false negatives by class, as ``eval.json``.
 
         Args:
-            truth: What `match_outcomes` was given.
-            guess: The same.
-            classes: How many there are.
+            truth: The labels passed to `match_outcomes`.
+            guess: The predictions passed to `match_outcomes`.
+            classes: Number of classes.
         """
         matrix = self.confusion(truth, guess, classes)
         if self.iou is None:
@@ -126,22 +131,22 @@ class Outcomes:
 
 
 def match_outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -> Outcomes:
-    """Match predictions with the truth as Raster Vision's evaluator of the task does.
+    """Match predictions with labels as Raster Vision's evaluator of the task does.
 
     Args:
-        truth: As `truth_boxes` returns them, or a part of them.
-        guess: As `predicted_boxes` returns them, or a part of them.
+        truth: All or some of the boxes that `truth_boxes` returns.
+        guess: All or some of the boxes that `predicted_boxes` returns.
         task: ``chip_classification`` or ``object_detection``.
-        iou: Of two boxes the part of their union that both cover; they match above it. Raster
-            Vision's is 0.5. Cells match where they are equal.
+        iou: IoU (intersection over union) above which two boxes match; Raster Vision uses 0.5.
+            Cells match if they are equal.
 
     Raises:
-        SpecError: If `iou` is not from 0 up to 1, or the task is another.
+        SpecError: If `iou` is not in [0, 1), or the task has no boxes.
     """
     if task not in (CELLS, DETECTION):
-        raise SpecError(f"{task!r} has no boxes; {CELLS!r} and {DETECTION!r} have.")
+        raise SpecError(f"{task!r} has no boxes; task must be {CELLS!r} or {DETECTION!r}.")
     if not 0 <= iou < 1:
-        raise SpecError(f"iou={iou} is no overlap to ask for; give one from 0 up to 1.")
+        raise SpecError(f"iou must be at least 0 and less than 1, got {iou}.")
     if task == CELLS:
         matched = match_by_cell(truth.bounds, guess.bounds)
     else:
@@ -154,28 +159,31 @@ def match_outcomes(truth: Boxes, guess: Boxes, task: str, *, iou: float = 0.5) -
 
 
 def truth_boxes(labels: SceneLabels) -> Boxes:
-    """The labels of a scene that are scored: in its areas of interest, if it has some.
+    """Return the labels of a scene that are scored: those in its areas of interest, if any.
 
-    Boxes are cut at the scene's edge; those less than 80 % in it are dropped. They are read once.
+    Boxes are clipped at the scene's edge; boxes with less than 80 % inside it are dropped. The
+    result is cached.
 
     Raises:
-        RasterError: If the scene has no labels, or they cannot be read here.
+        RasterError: If the scene has no labels, or rvlab cannot read them.
     """
-    with malformed(f"The truth of the scene {labels.scene.id}"):
+    with malformed(f"The labels of the scene {labels.scene.id}"):
         return labels.cached("boxes", lambda: _read_truth(labels))
 
 
 def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
-    """What a run predicted for a scene, as far as it is scored. The file is read at each call.
+    """Read the predictions of a run for a scene that are scored.
+
+    The file is read at each call.
 
     Args:
-        scene: Of that run.
-        own: Its classes.
-        labels: Of the scene that it is put beside; they know where its pixels lie.
+        scene: The scene of that run.
+        own: The run's classes.
+        labels: Labels of the scene that the predictions are compared with; they give the grid.
 
     Raises:
-        RasterError: If there is no prediction, it cannot be read, or it is of another part of the
-            image.
+        RasterError: If there is no prediction, it cannot be read, or it covers another window of
+            the image.
     """
     with malformed(f"The prediction of the scene {scene.id}"):
         return _predicted(scene, own, labels)
@@ -183,12 +191,12 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
 
 def _predicted(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
     if scene.task not in (CELLS, DETECTION):
-        raise RasterError(f"Predictions of {scene.task} are no boxes.")
+        raise RasterError(f"Predictions of {scene.task} are not boxes.")
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")
     area = _area(labels)
     if _area(labels, scene) != area:
-        raise RasterError(f"The prediction is of {_area(labels, scene)}, the scene has {area}.")
+        raise RasterError(f"The prediction covers {_area(labels, scene)}, the scene {area}.")
     source = VectorSource(uris=(scene.prediction_uri,))
     read = read_label_features(source, labels.image_grid, own)
     bounds, ids = _bounds_and_ids(read, own, scene.prediction_uri)
@@ -212,10 +220,10 @@ def _read_truth(labels: SceneLabels) -> Boxes:
     if source is None:
         raise RasterError(f"The scene {scene.id} has no labels.")
     if not isinstance(source, BoxSource):
-        raise RasterError(f"The labels of the scene {scene.id} are no boxes, but class ids.")
+        raise RasterError(f"The labels of the scene {scene.id} are class ids, not boxes.")
     if source.unsupported:
         raise RasterError(
-            f"The truth of the scene {scene.id} cannot be read: {source.unsupported}."
+            f"The labels of the scene {scene.id} cannot be read: {source.unsupported}."
         )
     read = read_label_features(source.shapes, labels.image_grid, labels.classes)
     bounds, ids = _bounds_and_ids(read, labels.classes, ", ".join(source.shapes.uris))
@@ -234,20 +242,20 @@ def _read_truth(labels: SceneLabels) -> Boxes:
 
 
 def _area(labels: SceneLabels, scene: Scene | None = None) -> Window:
-    """The scene in pixels of the whole image; Raster Vision does not cut a `bbox` at its edge."""
+    """Return the scene's window in image pixels; like Raster Vision, do not clip its `bbox`."""
     image = labels.image_grid
     return (scene or labels.scene).image.bbox or Window(0, 0, image.width, image.height)
 
 
 def _in_scored_area(boxes: Boxes, labels: SceneLabels, area: Window) -> Boxes:
-    """Those in an area of interest, in pixels of the scene instead of the image's."""
+    """Select the boxes in an area of interest and shift them from image to scene pixels."""
     corner = [area.col, area.row] * 2
-    kept = boxes.select(_in_areas(boxes.bounds, labels, area))
-    return Boxes(kept.bounds - corner, kept.class_ids, kept.scores, kept.probabilities)
+    scored = boxes.select(_in_areas(boxes.bounds, labels, area))
+    return Boxes(scored.bounds - corner, scored.class_ids, scored.scores, scored.probabilities)
 
 
 def _in_areas(bounds: NDArray[np.float64], labels: SceneLabels, area: Window) -> NDArray[np.bool_]:
-    """Which lie in one area of interest, not in two together."""
+    """Return a mask of the boxes that one area of interest contains completely."""
     import shapely
 
     aoi = labels.aoi()
@@ -256,12 +264,12 @@ def _in_areas(bounds: NDArray[np.float64], labels: SceneLabels, area: Window) ->
     kinds = {shape.geom_type for shape in aoi.geometries} - {"Polygon"}
     if kinds:
         raise RasterError(
-            f"{labels.scene.aoi_uris[0]} holds shapes of the kind {', '.join(sorted(kinds))}; "
-            "an area of interest is a polygon."
+            f"{labels.scene.aoi_uris[0]} has shapes of the kind {', '.join(sorted(kinds))}; "
+            "an area of interest must be a polygon."
         )
     whole = shapely.box(area.col, area.row, area.stop_col, area.stop_row)
     near = aoi.geometries[shapely.intersects(aoi.geometries, whole)]
-    if not len(near):  # so Raster Vision does, which then takes it to have none
+    if not len(near):  # Raster Vision ignores areas of interest outside the scene
         return np.ones(len(bounds), bool)
     inside = np.zeros(len(bounds), bool)
     _, found = shapely.STRtree(rectangles(bounds)).query(near, predicate="contains")
@@ -275,13 +283,13 @@ def _bounds_and_ids(
     ids = np.array([int(f["properties"]["class_id"]) for f in read], np.int64)
     odd = ids[(ids < 0) | (ids >= len(classes))]
     if len(odd):
-        raise RasterError(f"{uri} has a class {odd[0]}; there are 0 to {len(classes) - 1}.")
+        raise RasterError(f"{uri} has the class id {odd[0]}; it must be 0 to {len(classes) - 1}.")
     bounds = [f["geometry"].bounds for f in read]
     return np.array(bounds, np.float64).reshape(-1, 4), ids
 
 
 def _part_in(bounds: NDArray[np.float64], area: Window) -> NDArray[np.float64]:
-    """The part of each box that lies in the scene, from 0 to 1; NaN if it has no area."""
+    """Return the fraction of each box inside the scene, from 0 to 1; NaN for empty boxes."""
     edge = np.array([area.col, area.row, area.stop_col, area.stop_row], np.float64)
     with np.errstate(invalid="ignore"):
         return overlap_areas(bounds, edge) / box_areas(bounds)
@@ -290,13 +298,13 @@ def _part_in(bounds: NDArray[np.float64], area: Window) -> NDArray[np.float64]:
 def _class_probabilities(
     raw: list[Any], classes: Classes, scene: Scene
 ) -> NDArray[np.float64] | None:
-    """Softmax of the scores of cells, shape (cells, classes); None if none has some."""
+    """Return the softmax of cell scores, shape (cells, classes); None if no cell has scores."""
     if all(scores is None for scores in raw):
         return None
     lengths = {len(scores) for scores in raw if scores is not None}
     if lengths != {len(classes)}:
         raise RasterError(
-            f"{scene.prediction_uri} has {min(lengths - {len(classes)})} scores a cell; "
+            f"{scene.prediction_uri} has {min(lengths - {len(classes)})} scores per cell; "
             f"there are {len(classes)} classes."
         )
     empty = [np.nan] * len(classes)

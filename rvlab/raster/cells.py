@@ -1,4 +1,4 @@
-"""The cells of a chip classification and their classes, by Raster Vision 0.31's own rules.
+"""Cells of a chip classification and their classes, by the rules of Raster Vision 0.31.
 
 Bounds are arrays of shape (n, 4): col, row, stop_col, stop_row, in pixels of the whole image.
 """
@@ -19,17 +19,17 @@ from rvlab.raster.window import Window
 
 
 def cell_grid(area: Window, size_px: int) -> Bounds:
-    """Square cells that cover an area, row by row; the last ones stand out over its edge.
+    """Return square cells that cover an area, row by row; the last ones extend beyond its edge.
 
     Raises:
-        RasterError: If they have no size, or there are too many.
+        RasterError: If the size is not positive, or there are too many cells.
     """
     number = (
         math.ceil(area.height / size_px) * math.ceil(area.width / size_px) if size_px > 0 else 0
     )
     if not 0 < number <= CELLS:
         raise RasterError(
-            f"Cells of {size_px} px make {number:,} in {area}; there are 1 to {CELLS:,}."
+            f"{area} has {number:,} cells of {size_px} px; the number must be 1 to {CELLS:,}."
         )
     rows = area.row + size_px * np.arange(max(1, math.ceil(area.height / size_px)))
     cols = area.col + size_px * np.arange(max(1, math.ceil(area.width / size_px)))
@@ -38,10 +38,11 @@ def cell_grid(area: Window, size_px: int) -> Bounds:
 
 
 def infer_classes(cells: Bounds, shapes: Shapes, rule: CellRule) -> IndexArray:
-    """The class of each cell, from the shapes that it intersects (``infer_cells``).
+    """Return the class of each cell, from the shapes that it intersects (``infer_cells``).
 
-    A shape counts when enough of it, or enough of the cell, is in both; else it speaks for the
-    background. Of several, the one with the largest part decides, or the smallest class id.
+    A shape counts with its class if the overlap is a large enough fraction of the shape, or of the
+    cell; otherwise it counts as background. If several shapes overlap a cell, the one with the
+    largest fraction decides, or the smallest class id, as `rule` says.
     """
     import shapely
 
@@ -51,7 +52,7 @@ def infer_classes(cells: Bounds, shapes: Shapes, rule: CellRule) -> IndexArray:
     whole = shapely.area(areas[cell] if rule.over_cell else shapes.geometries[shape])
     part = shared / whole
     ids = np.where(part < rule.ioa_thresh, rule.background_id, shapes.class_ids[shape])
-    # A cell with no shape is a row of its own, in its place: ties rest on the order of the rows.
+    # A cell without a shape gets its own row, in order: ties depend on the order of the rows.
     lonely = np.setdiff1d(np.arange(len(cells)), cell)
     at = np.searchsorted(cell, lonely)
     cell = np.insert(cell, at, lonely)
@@ -60,26 +61,26 @@ def infer_classes(cells: Bounds, shapes: Shapes, rule: CellRule) -> IndexArray:
         least = np.full(len(cells), np.iinfo(np.int64).max)
         np.minimum.at(least, cell, ids)
         return least
-    order = np.argsort(part)  # pandas' own default, unstable as it is
+    order = np.argsort(part)  # unstable, like the pandas default in Raster Vision
     out = np.empty(len(cells), np.int64)
     out[cell[order]] = ids[order]
     return out
 
 
 def cells_from_file(bounds: Bounds, area: Window) -> tuple[Bounds, NDArray[np.intp]]:
-    """Cells that are in a file as such, cut to whole pixels (``read_labels``).
+    """Return cells that a file lists as shapes, truncated to integer pixels (``read_labels``).
 
     Returns:
-        Those in the area, and from which row each has its class and scores. Raster Vision 0.31
-        drops cells outside the area but not their classes: behind the first that is dropped,
-        each cell has the class of an earlier row. So they are trained on and scored, so they are
-        read. Of a cell given twice the last one counts.
+        The cells in the area, and for each the row that holds its class and scores. Raster Vision
+        0.31 drops cells outside the area but not their classes: after the first dropped cell, each
+        cell has the class of an earlier row. Training and evaluation use these classes, so they
+        are reproduced here. If a cell occurs twice, the last one counts.
     """
     whole = np.trunc(bounds)
     left, top, right, bottom = whole.T
     inside = (right > area.col) & (left < area.stop_col)
     inside &= (bottom > area.row) & (top < area.stop_row)
-    kept = whole[inside]
-    _, behind = np.unique(kept[::-1], axis=0, return_index=True)
-    rows = np.sort(len(kept) - 1 - behind)
-    return kept[rows], rows
+    cells = whole[inside]
+    _, from_end = np.unique(cells[::-1], axis=0, return_index=True)
+    rows = np.sort(len(cells) - 1 - from_end)
+    return cells[rows], rows

@@ -1,4 +1,4 @@
-"""Pixels of a raster of labels as class ids."""
+"""Conversion of a label raster's pixels to class ids."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ from rvlab.raster.scene import Classes, classes_from_config
 ClassIds = NDArray[np.uint8]
 
 NO_CLASS = 255
-"""What stands for values that cannot be class ids."""
+"""Replacement for values that cannot be class ids."""
 
 
 def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
-    """The class ids that a raster of labels stands for.
+    """Return the class ids of a label raster, after its transformers.
 
     Args:
-        uri: Named in errors.
-        chip: As it was read.
-        transformers: Raster Vision's settings of what is done to the pixels; before them, as there,
-            pixels without data become 0.
+        uri: Address of the raster, for error messages.
+        chip: Pixels of the raster.
+        transformers: Raster Vision's transformer settings. As in Raster Vision, pixels without data
+            become 0 before they are applied.
 
     Raises:
-        RasterError: If a transformer is not known here, or more than one band is left.
+        RasterError: If rvlab does not support a transformer, or more than one band is left.
     """
     with malformed(f"The transformers of {uri}"):
         return _class_ids(uri, chip, transformers)
@@ -45,26 +45,26 @@ def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]
             array = _map_values(array, {int(k): int(v) for k, v in step["mapping"].items()})
         elif kind not in ("cast_transformer", "nan_transformer"):
             raise RasterError(
-                f"The labels pass a {kind!s:.60}, which only Raster Vision can apply."
+                f"The labels have a {kind!s:.60}, which only Raster Vision can apply."
             )
     if len(array) != 1:
         raise RasterError(
-            f"{uri} has {len(array)} bands. Labels have one with class ids, or colors and an "
-            "rgb_class_transformer."
+            f"{uri} has {len(array)} bands. Labels must have one band with class ids, or colors "
+            "and an rgb_class_transformer."
         )
     ids = array[0]
-    if ids.dtype != np.uint8:  # 256 is no class, and not the first one either
+    if ids.dtype != np.uint8:  # otherwise 256 would wrap around to class 0
         ids = np.where((ids >= 0) & (ids < NO_CLASS), ids, NO_CLASS)
     return np.asarray(ids, np.uint8)
 
 
 def count_values(ids: ClassIds) -> NDArray[np.int64]:
-    """How often each number from 0 to 255 occurs."""
+    """Count the occurrences of each value from 0 to 255."""
     from PIL import Image
 
     if not ids.size:
         return np.zeros(256, np.int64)
-    # np.bincount takes twice as long, and eight times the memory.
+    # np.bincount takes twice the time and eight times the memory.
     return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
 
 
@@ -74,11 +74,11 @@ def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> ND
     joined = (codes[0] << 16 | codes[1] << 8 | codes[2])[np.newaxis]
     ids = {r << 16 | g << 8 | b: number for number, (r, g, b) in enumerate(own.colors)}
     null = own.null_id if own.null_id is not None else len(own)
-    return _map_values(joined, {0: null} | ids).astype(np.uint8)  # of other colors the blue is left
+    return _map_values(joined, {0: null} | ids).astype(np.uint8)  # other colors keep their blue
 
 
 def _map_values(array: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
-    """Values replaced all at once; others stay, as in Raster Vision's ReclassTransformer."""
+    """Replace values simultaneously, as Raster Vision's ReclassTransformer does."""
     out = array.copy()
     for old, new in mapping.items():
         out[array == old] = new

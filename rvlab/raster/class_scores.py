@@ -1,4 +1,4 @@
-"""How sure a run was of each class, pixel by pixel, where it kept that."""
+"""Per-pixel class scores of a run, if its predictions include them."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from rvlab.raster.read import Grid, read
 from rvlab.raster.window import Window
 
 SCORE_STEP = 1 / 255
-"""What one step of a score in bytes is worth: enough for a picture and a threshold."""
+"""Resolution of a score stored as a byte; sufficient for a picture and a threshold."""
 
 
 def read_scores(
     uri: str, window: Window, classes: Sequence[int], grid: Grid, *, max_px: int | None = None
 ) -> NDArray[np.float32]:
-    """The scores of a window.
+    """Read the class scores of a window.
 
     Args:
-        uri: A raster of a band a class: floats from 0 to 1, or bytes of which 255 is 1, as Raster
-            Vision's ``smooth_as_uint8`` and rvlab's copies are.
+        uri: A raster with one band per class: floats from 0 to 1, or bytes where 255 is 1, as in
+            Raster Vision's ``smooth_as_uint8`` and rvlab's copies.
         window: In pixels of the scene.
-        classes: Ids of those that are wanted.
-        grid: Of the scene; the scores must have its size.
-        max_px: Longest side of the result, in pixels; above it, means of pixels.
+        classes: Class ids to read.
+        grid: Grid of the scene; the raster must have its size.
+        max_px: Longest side of the result, in pixels; larger windows are averaged.
 
     Returns:
-        Shape (classes, rows, columns), 0 to 1; NaN where nothing was predicted.
+        Shape (classes, rows, columns), 0 to 1; NaN for pixels without a prediction.
 
     Raises:
-        RasterError: If it cannot be read, or has another size.
-        SpecError: If it has no band of such a class.
+        RasterError: If the raster cannot be read, or has another size.
+        SpecError: If the raster has no band for a class.
     """
     chip = read(uri, window, bands=[i + 1 for i in classes], max_px=max_px, resampling="average")
     found = chip.full_grid

@@ -1,8 +1,8 @@
-"""Copies of predictions that are quick to look at: compressed, tiled, with overviews, coloured.
+"""Cloud-optimized GeoTIFF copies of predictions: compressed, tiled, with overviews and colors.
 
-Raster Vision writes its predictions in strips, uncompressed and without overviews: a picture of a
-whole scene of 10,000 x 10,000 px reads 100 MB of it. As a cloud-optimized GeoTIFF the same scene
-takes a tenth or less, and a picture reads what it shows.
+Raster Vision writes predictions in strips, uncompressed and without overviews: a picture of a
+whole scene of 10,000 x 10,000 px reads 100 MB. A cloud-optimized GeoTIFF of the same scene has a
+tenth of the size or less, and a picture reads only the pixels that it shows.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ WriteBlock = Callable[[Window, NDArray[Any]], None]
 
 @contextmanager
 def labels_cog(path: Path, grid: Grid, classes: Classes) -> Iterator[WriteBlock]:
-    """Write class ids, part by part, into a copy that shows the classes' colors anywhere.
+    """Write class ids, window by window, into a copy with the classes' color table.
 
-    Overviews take every n-th pixel, as the pictures of rvlab do of labels.
+    Overviews use nearest resampling, as rvlab's pictures of labels do.
 
     Args:
-        path: The file to make; it is there, whole, when the context is left.
-        grid: Of the scene.
-        classes: Their colors become the file's color table, their names its categories.
+        path: The file to write; it exists and is complete when the context exits.
+        grid: Grid of the scene.
+        classes: Classes whose colors become the file's color table.
 
     Yields:
         A function of a window and its class ids, shape (rows, columns).
@@ -51,12 +51,12 @@ def labels_cog(path: Path, grid: Grid, classes: Classes) -> Iterator[WriteBlock]
 
 @contextmanager
 def scores_cog(path: Path, grid: Grid, classes: Classes) -> Iterator[WriteBlock]:
-    """Write scores from 0 to 1, part by part, into a copy of a band of bytes a class.
+    """Write scores from 0 to 1, window by window, into a copy with one band of bytes per class.
 
     Args:
         path: As for `labels_cog`.
-        grid: Of the scene.
-        classes: They name the bands.
+        grid: Grid of the scene.
+        classes: Classes whose names become the band descriptions.
 
     Yields:
         A function of a window and its scores, shape (classes, rows, columns).
@@ -78,7 +78,7 @@ def scores_cog(path: Path, grid: Grid, classes: Classes) -> Iterator[WriteBlock]
 
 @contextmanager
 def _open_cog(path: Path, grid: Grid, bands: int, overviews: str) -> Iterator[Any]:
-    """A raster to write into, which becomes a cloud-optimized GeoTIFF at the end."""
+    """Open a temporary raster for writing; convert it to a cloud-optimized GeoTIFF on exit."""
     import rasterio
     import rasterio.shutil
 
@@ -93,7 +93,7 @@ def _open_cog(path: Path, grid: Grid, bands: int, overviews: str) -> Iterator[An
         "dtype": "uint8",
         "tiled": True,
         "compress": "LZW",
-        "photometric": "MINISBLACK",  # else the fourth band of four is taken for an alpha band
+        "photometric": "MINISBLACK",  # otherwise GDAL treats the fourth of four bands as alpha
         "bigtiff": "IF_SAFER",
     }
     if grid.has_position:
@@ -107,6 +107,6 @@ def _open_cog(path: Path, grid: Grid, bands: int, overviews: str) -> Iterator[An
     except gdal_errors(OSError) as exc:
         if isinstance(exc, RvlabError):
             raise
-        raise RasterError(f"No copy of a prediction could be written to {path}: {exc}") from exc
+        raise RasterError(f"The copy of a prediction cannot be written to {path}: {exc}") from exc
     finally:
         raw.unlink(missing_ok=True)

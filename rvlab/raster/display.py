@@ -1,4 +1,4 @@
-"""Imagery of any depth as red, green and blue that a screen can show."""
+"""Conversion of imagery of any bit depth to 8-bit red, green and blue."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from rvlab.raster.read import Chip, Grid, bands_without_alpha, read_choosing
 from rvlab.raster.scene import Scene
 from rvlab.raster.window import Window
 
-LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0  # percent of the valid pixels that the stretch cuts at
+LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0  # default stretch, in percent of the valid pixels
 
 Bands = str | Sequence[int]
 Stretch = Literal["minmax", "none"] | tuple[float, float]
 Limits = tuple[float, float]
 
 _STRETCH_NAMES: tuple[Literal["minmax"], Literal["none"]] = ("minmax", "none")
-_MID_BLUE = 128  # of the blue that a group of two channels lacks; Raster Vision's 0.5
+_MID_BLUE = 128  # blue of a group of two channels; 0.5 in Raster Vision
 
 
 def image(
@@ -34,30 +34,30 @@ def image(
     bands: Sequence[int] | None = None,
     stretch: Stretch | None = None,
 ) -> Chip:
-    """The imagery of a window, ready for the screen.
+    """Read the imagery of a window as 8-bit red, green and blue.
 
-    The pixels are those of the file: what the config does to them on the way into the model
-    (casting, statistics, NaN) is not done here.
+    The pixels are those of the file: the config's transformers (casting, statistics, NaN) are not
+    applied.
 
     Args:
-        scene: As `scenes` returns it.
-        window: In pixels of the scene, within it; or what gives it, told the grid of the whole
-            image when that is open.
+        scene: As `scenes_from_config` returns it.
+        window: In pixels of the scene, within it; or a function that returns it from the grid of
+            the whole image, called when the image is open.
         max_px: Longest side of the result, in pixels.
-        bands: One to three channels, counted after `channel_order` from 0 as in Raster Vision, for
-            red, green and blue; one is grey, and two get an even blue, as there. None takes the
-            first three, of one or two the first.
-        stretch: What becomes black and white, each channel for itself: two percentiles of the
-            window's valid pixels; ``"minmax"``, their least and greatest; ``"none"``, 0 and 255,
-            of floats 0 and 1. None leaves uint8 as it is, and of everything else takes the 2nd and
-            98th percentile.
+        bands: One to three channels for red, green and blue, numbered from 0 after `channel_order`
+            as in Raster Vision. One channel is shown in grey, and two get a constant blue, as in
+            Raster Vision. None takes the first three channels, or the first if there are fewer.
+        stretch: The values of each channel that become black and white: two percentiles of the
+            window's valid pixels; ``"minmax"`` for their minimum and maximum; ``"none"`` for 0 and
+            255, or 0 and 1 for floats. None does not change uint8 and stretches other dtypes from
+            the 2nd to the 98th percentile.
 
     Returns:
-        A chip of shape (3, rows, columns), uint8; its mask is False where there is no data.
+        A chip of shape (3, rows, columns), uint8; its mask is False for pixels without data.
 
     Raises:
         RasterError: If the image cannot be read, or has no such channel.
-        SpecError: If `stretch` is none of these.
+        SpecError: If `stretch` is invalid.
     """
     stretch = validate_stretch(stretch)
     found = picture_channels(scene, window, max_px=max_px, bands=bands)
@@ -72,13 +72,13 @@ def picture_channels(
     max_px: int | None,
     bands: Sequence[int] | None = None,
 ) -> Chip:
-    """The channels of a picture, as the file has them; arguments and errors as `image`."""
+    """Read the channels of a picture in the file's dtype; arguments and errors as `image`."""
     box = scene.image.bbox
     left, top = (box.col, box.row) if box else (0, 0)
 
     def part(whole: Grid) -> Window:
-        asked = window(whole) if callable(window) else window
-        return asked.shifted(left, top)
+        given = window(whole) if callable(window) else window
+        return given.shifted(left, top)
 
     uri = require_readable(scene.image, "image")
     found = read_choosing(
@@ -94,15 +94,15 @@ def picture_channels(
 def stretch_limits(
     band: NDArray[np.generic], mask: NDArray[np.bool_], stretch: Stretch | None = None
 ) -> Limits | None:
-    """The values of a band that become black and white.
+    """Return the values of a band that become black and white.
 
     Args:
         band: Shape (rows, columns), of any dtype.
-        mask: Where it is data; nothing else counts.
-        stretch: As `image` takes it.
+        mask: True for pixels with data; others are ignored.
+        stretch: As for `image`.
 
     Returns:
-        Two numbers, the first the smaller; None where the pixels are shown as they are.
+        The lower and the upper limit; None if the pixels are not stretched.
     """
     if band.dtype == np.uint8 and stretch in (None, "none"):
         return None
@@ -110,15 +110,17 @@ def stretch_limits(
     if not valid.size:
         return 0.0, 1.0
     low, high = _percentile_limits(valid, stretch, is_float=band.dtype.kind == "f")
-    return (low, high) if high > low else (low - 1.0, low + 1.0)  # one value: a middle grey
+    return (
+        (low, high) if high > low else (low - 1.0, low + 1.0)
+    )  # a constant band becomes middle grey
 
 
 def stretch_to_rgb(chip: Chip, ends: Sequence[Limits | None]) -> NDArray[np.uint8]:
-    """Red, green and blue of `picture_channels`, shape (3, rows, columns).
+    """Stretch the result of `picture_channels` to red, green and blue, shape (3, rows, columns).
 
     Args:
-        chip: One to three channels: one is grey, and two get an even blue.
-        ends: What `stretch_limits` says of each of them, or of those of a larger window.
+        chip: One to three channels: one is shown in grey, and two get a constant blue.
+        ends: The `stretch_limits` of each channel, of this window or a larger one.
     """
     pairs = zip(chip.array, ends, strict=True)
     colors = [_scale_band(band, chip.mask, pair) for band, pair in pairs]
@@ -130,18 +132,18 @@ def stretch_to_rgb(chip: Chip, ends: Sequence[Limits | None]) -> NDArray[np.uint
 def select_channels(
     config: Mapping[str, Any], bands: Bands | None = None
 ) -> tuple[int, ...] | None:
-    """The channels of a picture.
+    """Return the channels of a picture.
 
     Args:
         config: ``pipeline-config.json``.
-        bands: A name of its ``channel_display_groups``, or one to three numbers from 0. None takes
-            the first group, as Raster Vision's first picture of a batch does.
+        bands: A name in its ``channel_display_groups``, or one to three numbers from 0. None takes
+            the first group, as Raster Vision does for the first picture of a batch.
 
     Returns:
-        Numbers from 0, counted after `channel_order`; None where the config has no groups.
+        Numbers from 0, counted after `channel_order`; None if the config has no groups.
 
     Raises:
-        SpecError: If there is no such group, or the numbers are too many or none.
+        SpecError: If the group does not exist, or there are not one to three valid numbers.
     """
     groups = _channel_groups(config)
     if bands is None:
@@ -149,24 +151,24 @@ def select_channels(
     if isinstance(bands, str):
         if bands not in groups:
             raise SpecError(
-                f"There is no channel display group {bands!r}. {did_you_mean(bands, groups)}"
+                f"Unknown channel display group {bands!r}. {did_you_mean(bands, groups)}"
             )
         return groups[bands]
     numbers = tuple(bands) if isinstance(bands, Iterable) else ()
     whole = all(isinstance(n, int | np.integer) and n >= 0 for n in numbers)
     if not (whole and 1 <= len(numbers) <= 3):
         raise SpecError(
-            f"bands cannot be {bands!r}. Give 1 to 3 numbers of channels, counted from 0, or the "
-            "name of a channel display group."
+            f"bands cannot be {bands!r}. Give 1 to 3 channel numbers, counted from 0, or the name "
+            "of a channel display group."
         )
     return tuple(int(n) for n in numbers)
 
 
 def validate_stretch(stretch: Any) -> Stretch | None:
-    """The argument `stretch` of `image`.
+    """Validate the argument `stretch` of `image`.
 
     Raises:
-        SpecError: If it is none of those.
+        SpecError: If it is invalid.
     """
     if stretch is None:
         return None
@@ -198,15 +200,15 @@ def _channel_groups(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
 
 
 def _group(numbers: Any) -> tuple[int, ...]:
-    """The channels of a group: one to three numbers, as Raster Vision draws them."""
+    """Validate the channels of a group: one to three numbers, as in Raster Vision."""
     found = tuple(numbers)
     if not 1 <= len(found) <= 3 or not all(type(n) is int and n >= 0 for n in found):
-        raise TypeError(f"{numbers!r:.100} is no group of 1 to 3 channels")
+        raise TypeError(f"a group must have 1 to 3 channel numbers, got {numbers!r:.100}")
     return found
 
 
 def displayed_bands(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
-    """Band numbers from 1 of the channels that a picture of the scene shows; see `image`."""
+    """Return the band numbers, from 1, that a picture of the scene shows; see `image`."""
     order = scene.image.channel_order
     bands = bands_without_alpha(dataset) if order is None else [band + 1 for band in order]
     wrong = [band for band in bands if not 1 <= band <= dataset.count]

@@ -1,8 +1,8 @@
-"""Mapbox filters on the properties of GeoJSON features, read as Raster Vision reads them.
+"""Mapbox filters on the properties of GeoJSON features, evaluated as in Raster Vision.
 
-Two of its ways are kept on purpose, because its training labels were made with them: ``any`` and
+Two defects of Raster Vision are reproduced, because its training labels depend on them: ``any`` and
 ``all`` are joined without parentheses, so that a nested filter follows Python's precedence, and an
-operator it does not know lets everything pass.
+unknown operator matches every feature.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ _COMPARE: dict[str, Callable[[Any, Any], bool]] = {
 
 
 def build_predicate(expression: Sequence[Any]) -> Predicate:
-    """The test that a filter such as ``["==", "building", "yes"]`` stands for.
+    """Return the predicate of a filter such as ``["==", "building", "yes"]``.
 
     Args:
         expression: Nested lists: https://docs.mapbox.com/style-spec/reference/other/#other-filter.
@@ -64,7 +64,7 @@ def _parse_term(word: str, rest: Sequence[Any]) -> Predicate:
 
 
 def _all(parts: Sequence[Sequence[Any]]) -> _Disjunction:
-    """``a or b`` and ``c`` as Python reads ``a or b and c``."""
+    """Join ``a or b`` and ``c`` as Python parses ``a or b and c``."""
     out: _Disjunction = []
     for part in parts:
         inner = _parse_expression(part)
@@ -92,7 +92,7 @@ def _compare(compare: Callable[[Any, Any], bool], name: str, value: Any) -> Pred
     def test(feature: Feature) -> bool:
         try:
             return bool(compare(_value(feature, name), value))
-        except TypeError:  # a number against nothing
+        except TypeError:  # such as a number compared with None
             return False
 
     return test

@@ -1,4 +1,4 @@
-"""Opening a raster by its URI: GDAL's name for it, its settings, and its errors in words."""
+"""Opening of a raster by its URI: GDAL path, GDAL settings and error messages."""
 
 from __future__ import annotations
 
@@ -16,18 +16,18 @@ from rvlab.store.addresses import local_path, require_allowed
 if TYPE_CHECKING:
     from rvlab.store import S3Access
 
-# What rasterio opens beside local paths and s3://; it translates these to GDAL's names itself.
+# Schemes, besides local paths and s3://, that rasterio translates to GDAL paths.
 _SCHEMES = ("http", "https", "gs", "az", "oss", "zip", "tar", "gzip", "zip+s3", "zip+https")
 
 _DRIVERS = (
     *("GTiff", "COG", "JP2OpenJPEG", "JP2ECW", "JP2KAK", "ECW", "MrSID", "PNG", "JPEG", "WEBP"),
     *("GIF", "BMP", "NITF", "HFA", "ENVI", "EHdr", "AAIGrid", "ERS", "SRTMHGT", "USGSDEM"),
 )
-"""Formats that hold pixels themselves. Others (VRT, WMS, PostGIS raster) are texts that send GDAL
-to another file, server or database; a VRT is looked through first, by `rvlab.raster.vrt`."""
+"""Formats that contain pixels. Others (VRT, WMS, PostGIS raster) are text that redirects GDAL to
+another file, server or database; `rvlab.raster.vrt` checks a VRT before it is opened."""
 
-# No listing of the folder beside each file: docs of /vsicurl/. 16 KB hold the header of a copy of
-# 10,000 x 10,000 px; asking for more costs each small window more than its own pixels.
+# EMPTY_DIR: do not list the folder of each file (see GDAL's docs of /vsicurl/). 16 KB contain the
+# header of a copy of 10,000 x 10,000 px; reading more costs a small window more than its pixels.
 _SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
     "GDAL_INGESTED_BYTES_AT_OPEN": 16384,
@@ -41,12 +41,12 @@ _SETTINGS: dict[str, Any] = {
 
 @contextmanager
 def open_raster(uri: str) -> Iterator[Any]:
-    """Open a raster for the calling thread, with the credentials of the store it lies in.
+    """Open a raster for the calling thread, with the credentials of its store.
 
-    Only formats that hold pixels themselves are opened, and VRTs whose sources are such files on
-    this machine.
+    Only formats that contain pixels are opened, and VRTs whose sources are local files of such
+    formats.
 
-    A dataset must not be shared between threads: GDAL crashes. Open it in each.
+    Open the raster in each thread: sharing a dataset between threads crashes GDAL.
 
     Args:
         uri: A local path, ``s3://…``, or another URI that rasterio opens.
@@ -55,8 +55,8 @@ def open_raster(uri: str) -> Iterator[Any]:
         rasterio's ``DatasetReader``.
 
     Raises:
-        RasterError: If it cannot be opened or read, or must not be; one sentence, the cause
-            attached.
+        RasterError: If the raster cannot be opened or read, or its address is not allowed; GDAL's
+            error is the cause.
     """
     from rvlab.raster.vrt import is_vrt, opened_vrt
 
@@ -72,7 +72,10 @@ def open_raster(uri: str) -> Iterator[Any]:
 
 
 def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
-    """What rasterio raises where GDAL or PROJ fails, not all of it a RasterioError; and `more`."""
+    """Return the exceptions that rasterio raises for GDAL and PROJ errors, and `more`.
+
+    Not all of them are subclasses of RasterioError.
+    """
     from rasterio._err import CPLE_BaseError
     from rasterio.errors import CRSError, RasterioError
 
@@ -80,7 +83,7 @@ def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
 
 
 def _plain(name: str) -> Any:
-    """A dataset of one of `_DRIVERS`; `rasterio.open` takes one driver or all."""
+    """Open a dataset with any of `_DRIVERS`; `rasterio.open` accepts one driver or all."""
     from rasterio._path import _parse_path, _UnparsedPath
     from rasterio.io import DatasetReader
 
@@ -89,7 +92,7 @@ def _plain(name: str) -> Any:
 
 
 def _check(uri: str, dataset: Any) -> None:
-    """Refuse what would take much memory, or lead elsewhere, before a pixel is read."""
+    """Reject a raster with huge blocks or an external overview, before pixels are read."""
     from rasterio.enums import Interleaving
 
     if not dataset.count:
@@ -100,11 +103,11 @@ def _check(uri: str, dataset: Any) -> None:
     if size > RASTER_BLOCK_BYTES:
         raise RasterError(
             f"{uri} has blocks of {cols:,} × {rows:,} px, {size:,} bytes each; more than "
-            f"{RASTER_BLOCK_BYTES:,} are not read. Copy it with smaller ones: "
+            f"{RASTER_BLOCK_BYTES:,} are not read. Copy it with smaller blocks: "
             "gdal_translate -of COG."
         )
     if "OVERVIEW_FILE" in dataset.tags(ns="OVERVIEWS"):
-        raise RasterError(f"{uri} is not opened: its metadata name another file as overview.")
+        raise RasterError(f"{uri} is not opened: its overviews are in another file.")
 
 
 def _bytes_of(dtype: str) -> int:
@@ -123,20 +126,20 @@ def _gdal_path(uri: str) -> str:
     if scheme in ("", "file"):
         path = local_path(uri)
         if path.startswith("/vsi"):
-            raise RasterError(f"{uri!r:.300} is not opened: write s3://, https:// or a path.")
+            raise RasterError(f"{uri!r:.300} is not opened: use s3://, https:// or a path.")
         if Path(path).exists() and not Path(path).is_file():
-            raise RasterError(f"{uri} is no regular file.")
+            raise RasterError(f"{uri} is not a regular file.")
         return path
     if scheme in _SCHEMES and "://" in uri:
         return uri
     raise RasterError(
-        f"{uri!r} cannot be read: rasterio opens no {scheme}:// address. "
+        f"{uri!r} cannot be read: rasterio does not support {scheme}:// addresses. "
         "Copy the raster to s3://, https:// or a folder."
     )
 
 
 def _environment(uri: str) -> Any:
-    """An Env of rasterio's; on S3 with the access of the URI's store, never through os.environ."""
+    """Return a rasterio Env; pass the S3 credentials of the URI's store without os.environ."""
     import rasterio
     from rasterio.session import DummySession
 
@@ -144,17 +147,17 @@ def _environment(uri: str) -> Any:
         local: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
         local["GDAL_CACHEMAX"] = RASTER_CACHE_BYTES
         if urlsplit(uri).scheme in ("", "file"):
-            local["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "none"  # what it names on the net is not
+            local["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "none"  # no URLs inside files
         return rasterio.Env(session=DummySession(), **local)
     access = store.store_for_uri(uri).access
-    # Files of a run come into being while one looks: GDAL would remember for ever that they did
-    # not exist. What was read of a file is forgotten when it is closed.
+    # Files of a run may be written between two reads, and GDAL would cache forever that they did
+    # not exist. Without this cache, GDAL discards what it read of a file when the file is closed.
     settings = _SETTINGS | {"CPL_VSIL_CURL_NON_CACHED": f"/vsis3/{urlsplit(uri).netloc}"}
     return rasterio.Env(session=_session(access), **settings, **access.gdal_options())
 
 
 def _session(access: S3Access) -> Any:
-    """The keys as rasterio wants them; boto3 is not needed, and 20 ms a call are saved."""
+    """Return a rasterio session with the store's keys; avoids boto3 and its 20 ms per call."""
     from rasterio.session import DummySession
 
     class Keys(DummySession):  # type: ignore[misc]
@@ -171,9 +174,9 @@ def _session(access: S3Access) -> Any:
 
 @contextmanager
 def ignore_missing_georeference() -> Iterator[None]:
-    """Imagery without a position is ordinary here.
+    """Ignore rasterio's warning about imagery without georeference.
 
-    ``warnings.catch_warnings`` is not safe in threads, so the filter is added once and stays.
+    ``warnings.catch_warnings`` is not thread-safe, so the filter is added once and not removed.
     """
     import warnings
 
@@ -191,29 +194,29 @@ def _error_text(uri: str, exc: Exception) -> str:
     if local and not Path(_gdal_path(uri)).exists():
         return f"{uri} does not exist."
     if any(w in low for w in ("accessdenied", "forbidden", "signature", "invalidaccesskey", "403")):
-        return f"{uri} was refused: check the credentials and what they may read."
+        return f"Access to {uri} was denied: check the credentials and their permissions."
     if any(w in low for w in ("could not resolve", "connect", "timed out", "timeout")):
-        return f"{uri} cannot be reached: nobody answers at its address."
+        return f"{uri} cannot be reached: its server does not respond."
     if any(
         w in low for w in ("does not exist", "no such file", "404", "nosuchkey", "nosuchbucket")
     ):
         return f"{uri} does not exist."
     if "not recognized" in low:
-        return f"{uri} is no raster that GDAL knows."
-    told = str(exc.__cause__ or exc) or type(exc).__name__  # rasterio's own only points to it
-    first = told.splitlines()[0].rstrip(".")
+        return f"{uri} is not a raster in a format that GDAL reads."
+    message = str(exc.__cause__ or exc) or type(exc).__name__  # rasterio's refers to its cause
+    first = message.splitlines()[0].rstrip(".")
     return f"{uri} cannot be read: {first[:200]}."
 
 
 def read_bytes(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
-    """The bytes of a small file, such as a GeoJSON, from wherever rasters are read.
+    """Read a small file, such as a GeoJSON, from any address that rasters are read from.
 
     Args:
         uri: As for `open_raster`.
-        limit: How many bytes it may have.
+        limit: Maximum size in bytes.
 
     Raises:
-        RasterError: If it cannot be read, must not be, or has more bytes.
+        RasterError: If the file cannot be read, its address is not allowed, or it is too large.
     """
     require_allowed(uri)
     scheme = urlsplit(uri).scheme
@@ -247,13 +250,13 @@ def _require_size(uri: str, found: int, limit: int) -> None:
 
 @contextmanager
 def malformed(what: str) -> Iterator[None]:
-    """Translate what Python and shapely raise of values that no writer of such a file writes.
+    """Convert errors that Python and shapely raise for malformed values to RasterError.
 
     Args:
-        what: The file, for the message.
+        what: The file or value, for the message.
 
     Raises:
-        RasterError: In their place.
+        RasterError: If the block raises such an error.
     """
     import shapely
 
@@ -266,5 +269,5 @@ def malformed(what: str) -> Iterator[None]:
         shapely.GEOSException,
     ) as exc:
         raise RasterError(
-            f"{what:.300} is not as Raster Vision reads it: {type(exc).__name__}: {exc!s:.200}."
+            f"{what:.300} cannot be interpreted: {type(exc).__name__}: {exc!s:.200}."
         ) from exc

@@ -1,4 +1,4 @@
-"""GeoJSON features in the pixels of a raster."""
+"""Conversion of GeoJSON features to the pixels of a raster."""
 
 from __future__ import annotations
 
@@ -19,17 +19,17 @@ _CRS = re.compile(
     r"https?://www\.opengis\.net/def/crs/(?:OGC|EPSG)/[\w.]+/\w+)",
     re.IGNORECASE,
 )
-"""How GeoJSON names a CRS. PROJ would take the name of a file or a page, and read it."""
+"""Accepted CRS names in GeoJSON. PROJ would open any other name as a file or a URL."""
 
 
 def read_features(uri: str) -> list[dict[str, Any]]:
-    """The features of a GeoJSON file that have a geometry, in longitude and latitude.
+    """Read the features of a GeoJSON file that have a geometry, in longitude and latitude.
 
     Returns:
         Dicts with ``id``, ``properties`` and a shapely ``geometry``.
 
     Raises:
-        RasterError: If the file cannot be read or is no GeoJSON.
+        RasterError: If the file cannot be read or is not GeoJSON.
     """
     import shapely
 
@@ -45,8 +45,8 @@ def read_features(uri: str) -> list[dict[str, Any]]:
         *(ValueError, TypeError, KeyError, AttributeError, RecursionError),
         shapely.GEOSException,
     ) as exc:
-        raise RasterError(f"{uri} holds no GeoJSON features: {exc!s:.200}.") from exc
-    # Raster Vision reads a file as a table: each feature has the properties of all.
+        raise RasterError(f"{uri} has no GeoJSON features: {exc!s:.200}.") from exc
+    # Raster Vision reads the file as a table: each feature has the properties of all features.
     names = {name for properties in has for name in properties}
     if (values := len(names) * len(found)) > GEOJSON_VALUES:
         raise RasterError(
@@ -55,7 +55,9 @@ def read_features(uri: str) -> list[dict[str, Any]]:
         )
     if crs is not None:
         if not isinstance(crs, str) or not _CRS.fullmatch(crs):
-            raise RasterError(f"{uri} has the crs {crs!r:.100}; write it as EPSG:4326.")
+            raise RasterError(
+                f"{uri} has the crs {crs!r:.100}; it must be a code such as EPSG:4326."
+            )
         geometries = list(_reproject(geometries, crs, "EPSG:4326"))
     return [
         {
@@ -69,13 +71,13 @@ def read_features(uri: str) -> list[dict[str, Any]]:
 
 
 def to_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any]]:
-    """Bring features to the pixels of a raster, rounded down.
+    """Convert features to pixel coordinates of a raster, rounded down.
 
-    Multi-part shapes are taken apart, polygons mended by ``buffer(0)``, empty shapes dropped.
+    Multi-part shapes are split, polygons repaired by ``buffer(0)``, and empty shapes dropped.
 
     Args:
         features: As `read_features` returns them.
-        grid: Of the raster; without CRS and transform the coordinates are pixels already.
+        grid: Grid of the raster; without CRS and transform, coordinates are already in pixels.
     """
     with malformed("A shape"):
         return _in_pixels(features, grid)
@@ -94,13 +96,13 @@ def _in_pixels(features: list[dict[str, Any]], grid: Grid) -> list[dict[str, Any
     out = []
     for f, geometry in zip(features, geometries, strict=True):
         for part in _single_parts(geometry):
-            mended = part.buffer(0) if part.geom_type == "Polygon" else part
-            out += [{**f, "geometry": piece} for piece in _single_parts(mended)]
+            valid = part.buffer(0) if part.geom_type == "Polygon" else part
+            out += [{**f, "geometry": piece} for piece in _single_parts(valid)]
     return out
 
 
 def _single_parts(geometry: Any) -> list[Any]:
-    """A multi-part shape taken apart; empty ones dropped."""
+    """Split a multi-part shape and drop empty parts."""
     parts = [geometry]
     while any(hasattr(part, "geoms") for part in parts):
         parts = [p for part in parts for p in getattr(part, "geoms", [part])]
@@ -129,6 +131,6 @@ def _reproject(geometries: Any, source: Any, target: Any) -> Any:
         return shapely.transform(geometries, moved)
     except gdal_errors(ValueError) as exc:
         raise RasterError(
-            f"Shapes cannot be brought from {source} to {target}: {exc}. GeoJSON is in longitude "
-            "and latitude, unless its crs says otherwise."
+            f"Shapes cannot be transformed from {source} to {target}: {exc}. GeoJSON must be in "
+            "longitude and latitude, or have a crs."
         ) from exc

@@ -1,4 +1,4 @@
-"""Class ids of a window: what the labels say, and what a run predicted."""
+"""Class ids of a window, from the labels or from a run's prediction."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ _T = TypeVar("_T")
 
 @dataclass
 class SceneLabels:
-    """The truth of a scene. Shapes are read once; windows may be asked for by several threads.
+    """The labels of a scene. Shapes are read once. Safe to use from several threads.
 
     Args:
-        scene: As `scenes` returns it.
-        classes: Of the same run.
+        scene: As `scenes_from_config` returns it.
+        classes: Classes of the same run.
     """
 
     scene: Scene
@@ -39,10 +39,12 @@ class SceneLabels:
 
     @property
     def image_grid(self) -> Grid:
-        """Of the whole image. Its header is read once; a lost image's place is told by its labels.
+        """The grid of the whole image, or of its labels if the image cannot be read.
+
+        The header is read once.
 
         Raises:
-            RasterError: If neither can be read; it tells of the image.
+            RasterError: If neither can be read; the message is about the image.
         """
         with self._lock:
             if self._grid is None:
@@ -58,7 +60,7 @@ class SceneLabels:
             return self._grid_from_labels(exc)
 
     def _grid_from_labels(self, exc: RvlabError) -> Grid | RvlabError:
-        """Of an image that is lost; its own error if nothing else tells where it lay."""
+        """Return the grid of the labels or prediction, or the image's error without either."""
         truth, guess = self.scene.truth, self.scene.prediction_uri
         same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unsupported else []
         for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
@@ -69,12 +71,13 @@ class SceneLabels:
         return exc
 
     def read_image(self, read: Callable[[Callable[[Grid], None]], _T]) -> _T:
-        """Read the image, and learn its grid from that: it is opened once for both.
+        """Read the image and its grid while opening the file once.
 
-        Whoever asks for the grid meanwhile waits until it is told.
+        Other threads that need the grid wait until it is known.
 
         Args:
-            read: Reads it, and tells what it is given the image's grid as soon as that is open.
+            read: Function that reads the image. It receives a callback, which it calls with the
+                image's grid as soon as the file is open.
         """
         with ExitStack() as held:
             held.enter_context(self._lock)
@@ -95,36 +98,36 @@ class SceneLabels:
 
     @property
     def grid(self) -> Grid:
-        """Of the scene: the part of its image that its `bbox` leaves."""
+        """The grid of the scene: its image cropped to its `bbox`."""
         image = self.image_grid
         box = self.scene.image.bbox
         return image.crop(box.clip(image.width, image.height)) if box else image
 
     def full_window(self) -> Window:
-        """The window of the whole scene."""
+        """Return the window of the whole scene."""
         return Window(0, 0, self.grid.width, self.grid.height)
 
     def clip(self, window: Window | None) -> Window:
-        """A window cut at the scene's edge; None is the whole scene.
+        """Clip a window at the scene's edge; None is the whole scene.
 
         Raises:
-            WindowOutside: If nothing is left.
+            WindowOutside: If the window does not intersect the scene.
         """
         return (window or self.full_window()).clip(self.grid.width, self.grid.height)
 
     def truth(self, window: Window | None = None, *, max_px: int | None = None) -> ClassIds:
-        """Class ids as Raster Vision's label source gives them.
+        """Read the labels as class ids, as Raster Vision's label source returns them.
 
         Args:
             window: In pixels of the scene; None is the whole scene.
-            max_px: Longest side of the result; every n-th pixel is taken, none is averaged.
+            max_px: Longest side of the result, in pixels; larger windows use nearest resampling.
 
         Returns:
             Shape (rows, columns).
 
         Raises:
-            RasterError: If the scene has no labels, or they cannot be read here.
-            WindowOutside: If the window does not touch the scene.
+            RasterError: If the scene has no labels, or rvlab cannot read them.
+            WindowOutside: If the window does not intersect the scene.
         """
         part = self.clip(window)
         source = self.scene.truth
@@ -140,18 +143,18 @@ class SceneLabels:
             )
         if isinstance(source, BoxSource):
             raise RasterError(
-                f"The truth cannot be read: labels of the kind {source.kind} are not drawn."
+                f"The labels cannot be read: labels of the kind {source.kind} are not a raster."
             )
-        uri = require_readable(source, "truth")
+        uri = require_readable(source, "label raster")
         image, box = self.image_grid, self.scene.image.bbox
         chip = _label_chip(
             uri, source, lambda own: part.shifted(*_labels_offset(image, box, own, uri)), max_px
         )
-        _require_same_shape(chip, part, f"The truth {uri}")
+        _require_same_shape(chip, part, f"The label raster {uri}")
         return class_ids(uri, chip, source.transformers)
 
     def labelled(self, window: Window, *, max_px: int | None = None) -> NDArray[np.bool_] | None:
-        """Where the scene's areas of interest are; None if all of it counts."""
+        """Return a mask of the areas of interest in a window; None if the scene has none."""
         found = self.aoi()
         if found is None:
             return None
@@ -160,7 +163,7 @@ class SceneLabels:
         return np.asarray(drawn == 1)
 
     def aoi(self) -> Shapes | None:
-        """The scene's areas of interest in pixels of the whole image; None if all of it counts."""
+        """Return the areas of interest in pixels of the whole image; None if the scene has none."""
         uris = self.scene.aoi_uris
         return self.cached("aoi", lambda: read_areas(uris, self.image_grid)) if uris else None
 
@@ -169,7 +172,7 @@ class SceneLabels:
         return window.shifted(box.col, box.row) if box else window
 
     def cached(self, name: str, load: Callable[[], _T]) -> _T:
-        """What was loaded by that name, once; an error is not kept."""
+        """Return a cached value, loading it at the first call; errors are not cached."""
         with self._lock:
             if name not in self._cache:
                 self._cache[name] = load()
@@ -180,20 +183,20 @@ class SceneLabels:
 def prediction(
     scene: Scene, own: Classes, window: Window, grid: Grid, *, max_px: int | None = None
 ) -> ClassIds:
-    """Class ids that a run predicted for a window.
+    """Read the class ids that a run predicted for a window.
 
     Args:
-        scene: Of that run.
-        own: Its classes.
+        scene: The scene of that run.
+        own: The run's classes.
         window: In pixels of the scene, within it.
-        grid: Of the scene that it is put beside; the prediction must lie on the same pixels.
+        grid: Grid of the scene that the prediction is compared with; the prediction must have it.
         max_px: As in `SceneLabels.truth`.
 
     Raises:
-        RasterError: If there is no prediction, or it lies on other pixels.
+        RasterError: If there is no prediction, or it has another grid.
     """
     if scene.task != "semantic_segmentation":
-        raise RasterError(f"Predictions of {scene.task} are no raster of class ids.")
+        raise RasterError(f"Predictions of {scene.task} are not a raster of class ids.")
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")
     uri = scene.prediction_uri
@@ -205,12 +208,12 @@ def prediction(
             f"{grid.width} × {grid.height} px."
         )
     if found.crs is not None and grid.crs is not None and found.crs != grid.crs:
-        raise RasterError(f"The prediction lies in {found.crs}, the scene in {grid.crs}.")
+        raise RasterError(f"The prediction has the CRS {found.crs}, the scene {grid.crs}.")
     if found.crs is not None and grid.crs is not None:
         ours, theirs = found.transform, grid.transform
         if not ours.almost_equals(theirs, 1e-3 * abs(theirs.a)):
             raise RasterError(
-                f"The prediction begins at {ours.c:.12g}, {ours.f:.12g} on the ground, the scene "
+                f"The prediction starts at map coordinates {ours.c:.12g}, {ours.f:.12g}, the scene "
                 f"at {theirs.c:.12g}, {theirs.f:.12g}."
             )
     rgb = {"type_hint": "rgb_class_transformer", "class_config": own}
@@ -218,23 +221,23 @@ def prediction(
 
 
 def require_readable(source: RasterSource, what: str) -> str:
-    """The one file of a source; RasterError says why if it cannot be read here."""
+    """Return the file of a source; raise RasterError if rvlab cannot read the source."""
     if source.unsupported:
         raise RasterError(f"The {what} cannot be read: {source.unsupported}.")
     return source.uris[0]
 
 
 def subsample(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
-    """Every n-th pixel, so that the longer side has `max_px` at most."""
+    """Resample class ids with nearest, so that the longer side has at most `max_px`."""
     window = Window(0, 0, ids.shape[1], ids.shape[0])
     rows, cols = nearest_pixels(window, window.shape_within(max_px))
     return ids[np.ix_(rows, cols)]
 
 
 def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:
-    """Where the scene begins in the raster of its labels, whose own corner may be another.
+    """Return the column and row of the scene's corner in its label raster.
 
-    Raster Vision takes both to have the same pixel size; here it is checked.
+    Raster Vision assumes that both have the same pixel size; here it is checked.
     """
     from rasterio.warp import transform
 
@@ -246,8 +249,8 @@ def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> t
         (x,), (y,) = transform(image.crs, labels.crs, [x], [y])
     elif not np.isclose(labels.transform.a, image.transform.a, rtol=1e-3):
         raise RasterError(
-            f"{uri} has pixels of {labels.transform.a:g}, the image of {image.transform.a:g}; "
-            "labels must have the image's."
+            f"{uri} has a pixel size of {labels.transform.a:g}, the image of "
+            f"{image.transform.a:g}; they must be equal."
         )
     return labels.pixel(x, y)
 

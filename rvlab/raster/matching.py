@@ -1,4 +1,4 @@
-"""Which rectangles of two sets are the same thing, by Raster Vision 0.31's own rules.
+"""Matching of the rectangles of two sets, by the rules of Raster Vision 0.31.
 
 Bounds are arrays of shape (n, 4): col, row, stop_col, stop_row.
 """
@@ -13,36 +13,37 @@ from numpy.typing import NDArray
 Bounds = NDArray[np.float64]
 IndexArray = NDArray[np.int64]
 
-_ROUNDING = 1e-6  # pairs this near to the threshold are left to GEOS, as in Raster Vision
+_ROUNDING = 1e-6  # GEOS decides pairs this close to the threshold, as in Raster Vision
 
 
 def rectangles(bounds: Bounds) -> NDArray[Any]:
-    """Shapely polygons of bounds."""
+    """Return bounds as shapely polygons."""
     import shapely
 
     left, top, right, bottom = bounds.reshape(-1, 4).T
-    # From this corner on: the last bit of an area rests on it.
+    # Start at this corner: it changes the last bit of an area, which decides ties.
     cols = np.stack([left, left, right, right, left], axis=1)
     rows = np.stack([top, bottom, bottom, top, top], axis=1)
     return np.asarray(shapely.polygons(np.stack([cols, rows], axis=2)))
 
 
 def overlap_areas(bounds: Bounds, area: Bounds) -> NDArray[np.float64]:
-    """The area that rectangles share with others, row by row, or with one; in square pixels."""
+    """Return the overlap of rectangles with others, row by row, or with one; in square pixels."""
     sides = np.minimum(bounds[..., 2:], area[..., 2:]) - np.maximum(bounds[..., :2], area[..., :2])
     return np.asarray(np.prod(np.maximum(sides, 0), axis=-1))
 
 
 def box_areas(bounds: Bounds) -> NDArray[np.float64]:
-    """Square pixels of each rectangle."""
+    """Return the area of each rectangle in square pixels."""
     return np.asarray(np.prod(bounds[..., 2:] - bounds[..., :2], axis=-1))
 
 
 def match_by_iou(truth: Bounds, guess: Bounds, iou: float) -> IndexArray:
-    """The truth that each guess overlaps by more than `iou`, whatever their classes; -1 for none.
+    """Return the label that each prediction overlaps by more than `iou`; -1 without a match.
 
-    Each truth keeps its best guess, then each guess its best truth: a truth that loses its guess
-    to another one takes no second choice (``compute_metrics`` of Raster Vision).
+    Classes are ignored. Each label is matched with its best prediction, then each prediction with
+    the best of these labels: a label that loses its prediction to another label remains unmatched
+    (``compute_metrics`` of Raster Vision).
     """
     import shapely
 
@@ -60,7 +61,7 @@ def match_by_iou(truth: Bounds, guess: Bounds, iou: float) -> IndexArray:
     enough = found > iou
     t, g, found = t[enough], g[enough], found[enough]
     for name in (0, 1):
-        # The default sort, twice, as pandas does it: which of two equals stays rests on it.
+        # The default sort, twice, as pandas does: it decides which of two equal pairs remains.
         order = np.argsort(found)
         t, g, found = t[order], g[order], found[order]
         last = _last_occurrence((t, g)[name])
@@ -70,7 +71,7 @@ def match_by_iou(truth: Bounds, guess: Bounds, iou: float) -> IndexArray:
 
 
 def match_by_cell(truth: Bounds, guess: Bounds) -> IndexArray:
-    """The truth that is the very cell of each guess; -1 for none."""
+    """Return the label with the same bounds as each prediction; -1 without a match."""
     both = np.concatenate([truth, guess])
     _, number = np.unique(both, axis=0, return_inverse=True)
     number = number.reshape(-1)
@@ -80,6 +81,6 @@ def match_by_cell(truth: Bounds, guess: Bounds) -> IndexArray:
 
 
 def _last_occurrence(values: NDArray[Any]) -> NDArray[np.intp]:
-    """Where each value occurs for the last time, in the order of the array."""
+    """Return the index of the last occurrence of each value, in the order of the array."""
     _, first = np.unique(values[::-1], return_index=True)
     return np.sort(len(values) - 1 - first)

@@ -1,4 +1,4 @@
-"""Reading a window of a raster."""
+"""Reading of a window of a raster."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ from rvlab.raster.window import Window
 
 Resampling = Literal["nearest", "average", "bilinear", "mode"]
 
-MAX_BYTES = 1_000_000_000  # one chip; a picture needs a thousandth of it
+MAX_BYTES = 1_000_000_000  # of one chip; a picture needs a thousandth
 
 
 @dataclass(frozen=True)
 class Grid:
-    """Where a raster's pixels lie.
+    """Size and georeference of a raster.
 
     Args:
         width: Columns.
         height: Rows.
         transform: The ``affine.Affine`` from (column, row) to map coordinates.
-        crs: The ``rasterio.crs.CRS``; None for imagery without a position.
+        crs: The ``rasterio.crs.CRS``; None for imagery without georeference.
     """
 
     width: int
@@ -38,47 +38,47 @@ class Grid:
 
     @property
     def has_position(self) -> bool:
-        """Whether its pixels have map coordinates; a plain picture's have none."""
+        """Whether the pixels have map coordinates."""
         return self.crs is not None or not self.transform.is_identity
 
     @property
     def metres_per_px(self) -> float | None:
-        """The side of a pixel; None where the CRS is not projected."""
+        """The side of a pixel in metres; None if the CRS is not projected."""
         return _metres_per_px(self.transform, self.crs)
 
     def crop(self, window: Window) -> Grid:
-        """The grid of a window."""
+        """Return the grid of a window."""
         t, (x, y) = self.transform, self.point(window.col, window.row)
         return Grid(window.width, window.height, type(t)(t.a, t.b, x, t.d, t.e, y), self.crs)
 
     def resampled(self, width: int, height: int) -> Grid:
-        """The grid of the same area in fewer pixels."""
+        """Return the grid of the same area with another number of pixels."""
         t, wide, tall = self.transform, self.width / width, self.height / height
         coarse = type(t)(t.a * wide, t.b * tall, t.c, t.d * wide, t.e * tall, t.f)
         return Grid(width, height, coarse, self.crs)
 
-    # Written out, because Affine's operators differ between its versions 2 (*) and 3 (@).
+    # Written out because Affine's operators differ between versions 2 (*) and 3 (@).
     def point(self, col: float, row: float) -> tuple[float, float]:
-        """Map coordinates of a point in pixels; whole numbers are a pixel's upper left corner."""
+        """Return the map coordinates of a point; integers are a pixel's upper left corner."""
         t = self.transform
         return t.a * col + t.b * row + t.c, t.d * col + t.e * row + t.f
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
-        """The column and row of the pixel that a point in map coordinates lies in."""
+        """Return the column and row of the pixel that contains a point in map coordinates."""
         t = ~self.transform
         return math.floor(t.a * x + t.b * y + t.c), math.floor(t.d * x + t.e * y + t.f)
 
 
 @dataclass(frozen=True)
 class Chip:
-    """Pixels that were read, with what one must know about them.
+    """Pixels of a window, with mask and georeference.
 
     Args:
         array: Shape (bands, rows, columns), in the raster's dtype.
-        mask: Shape (rows, columns); True where the pixels are data.
-        window: What was read, in the raster's own pixels, cut at its edge.
-        grid: Where the pixels of `array` lie; coarser than the raster's own if it was decimated.
-        full_grid: Where those of the whole raster lie.
+        mask: Shape (rows, columns); True for pixels with data.
+        window: The window that was read, in the raster's pixels, clipped at its edge.
+        grid: Grid of `array`; coarser than the raster's if it was resampled.
+        full_grid: Grid of the whole raster.
     """
 
     array: NDArray[Any]
@@ -94,15 +94,15 @@ class Chip:
 
     @property
     def transform(self) -> Any:
-        """From (column, row) of `array` to map coordinates."""
+        """The ``affine.Affine`` from (column, row) of `array` to map coordinates."""
         return self.grid.transform
 
 
 def read_grid(uri: str) -> Grid:
-    """Size, transform and CRS of a raster, from its header.
+    """Read size, transform and CRS of a raster from its header.
 
     Raises:
-        RasterError: If it cannot be opened.
+        RasterError: If the raster cannot be opened.
     """
     with open_raster(uri) as dataset:
         return _grid(dataset)
@@ -116,23 +116,23 @@ def read(
     max_px: int | None = 1024,
     resampling: Resampling = "average",
 ) -> Chip:
-    """Read a window of a raster, from overviews where the window is larger than asked.
+    """Read a window of a raster, from overviews if the window is larger than `max_px`.
 
     Args:
         uri: Local path or any URI that rasterio opens, such as ``s3://bucket/scene.tif``.
-        window: Pixels to read, cut at the raster's edge; None reads the whole raster.
-        bands: Band numbers from 1; None reads all but an alpha band, which goes into the mask.
+        window: Pixels to read, clipped at the raster's edge; None reads the whole raster.
+        bands: Band numbers from 1; None reads all except an alpha band, which becomes the mask.
         max_px: Longest side of the result, in pixels; None reads every pixel.
-        resampling: How pixels are put together where the window is larger than `max_px`. Labels
-            need ``nearest`` or ``mode``.
+        resampling: Resampling method if the window is larger than `max_px`. Labels need
+            ``nearest`` or ``mode``.
 
     Returns:
-        The chip; its mask is False where the raster has no data (nodata, alpha 0, NaN).
+        The chip; its mask is False for pixels without data (nodata, alpha 0, NaN).
 
     Raises:
         RasterError: If the raster cannot be read, or the result is larger than a gigabyte.
-        WindowOutside: If the window does not touch the raster.
-        SpecError: If it has no such band.
+        WindowOutside: If the window does not intersect the raster.
+        SpecError: If the raster does not have a band.
     """
     return read_choosing(
         uri,
@@ -151,21 +151,21 @@ def read_choosing(
     max_px: int | None,
     resampling: Resampling,
 ) -> Chip:
-    """`read`, with window and bands chosen when the raster is open, so that it is opened once."""
+    """Read as `read`, but choose window and bands after opening the raster, to open it once."""
     from rasterio.enums import Resampling as How
 
     with open_raster(uri) as dataset:
         whole = _grid(dataset)
-        asked = window(whole) if callable(window) else window
-        part = (asked or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
+        given = window(whole) if callable(window) else window
+        part = (given or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
         numbers = choose(dataset)
         shape = part.shape_within(max_px)
-        bands = dataset.count if _has_mask(dataset) else len(numbers)  # a mask is of all of them
+        bands = dataset.count if _has_mask(dataset) else len(numbers)  # a mask reads all bands
         size = bands * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
         if size > MAX_BYTES:
             raise RasterError(
-                f"{part} of {uri} are {format_megabytes(size)}, more than the "
-                f"{format_megabytes(MAX_BYTES)} read at once. Give a smaller window or max_px."
+                f"{part} of {uri} are {format_megabytes(size)}; the limit of one read is "
+                f"{format_megabytes(MAX_BYTES)}. Give a smaller window or max_px."
             )
         _check_source(uri, dataset, part, shape, len(numbers))
         area = part.to_rasterio()
@@ -179,25 +179,24 @@ def read_choosing(
 
 
 def _check_source(uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int) -> None:
-    """Refuse a picture for which far more pixels are read than it shows."""
+    """Raise RasterError if a read would touch far more pixels than it returns."""
     step = max(1.0, part.height / shape[0], part.width / shape[1])
     finest = max((f for f in dataset.overviews(1) if f <= step), default=1) if step > 1 else 1
     pixels = part.area * bands // finest**2
     if pixels > RASTER_SOURCE_PIXELS:
         raise RasterError(
-            f"{part} of {uri} would take {pixels:,} pixels of its {bands} bands to be read; more "
-            f"than {RASTER_SOURCE_PIXELS:,} are not. Make overviews (gdaladdo), or give a smaller "
-            "window."
+            f"{part} of {uri} requires reading {pixels:,} pixels of its {bands} bands, more than "
+            f"{RASTER_SOURCE_PIXELS:,}. Add overviews (gdaladdo), or give a smaller window."
         )
 
 
 def format_megabytes(size: int) -> str:
-    """Bytes in words, to three digits: ``12,300 MB``."""
+    """Format a number of bytes to three digits: ``12,300 MB``."""
     return f"{float(f'{size / 1e6:.3g}'):,.10g} MB"
 
 
 def bands_without_alpha(dataset: Any) -> list[int]:
-    """Band numbers from 1, without an alpha band."""
+    """Return the band numbers, from 1, except an alpha band."""
     from rasterio.enums import ColorInterp
 
     kinds = dataset.colorinterp
@@ -209,7 +208,7 @@ def _grid(dataset: Any) -> Grid:
 
 
 def resolve_bands(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[int]:
-    """Band numbers from 1: those that are asked for, if they are there, else all but alpha."""
+    """Validate band numbers, from 1; None returns all except alpha."""
     if bands is None:
         return bands_without_alpha(dataset)
     wrong = [b for b in bands if not 1 <= b <= dataset.count]

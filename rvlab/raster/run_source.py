@@ -1,4 +1,4 @@
-"""A run as its rasters see it: its classes, and where each scene's files lie."""
+"""The classes and scenes of a run, with the addresses of each scene's files."""
 
 from __future__ import annotations
 
@@ -26,16 +26,16 @@ NO_CLASSES = Classes((), ())
 
 @dataclass(frozen=True)
 class RunSource:
-    """A run and what its config says; `error` says why it says nothing.
+    """A run with the classes and scenes of its config, or the error that prevented reading it.
 
     Args:
-        run: Its id.
-        uri: Its address.
-        classes: Its classes, with their colors.
-        scenes: Its scenes; those of which there is a copy name the copy as their prediction.
+        run: Run id.
+        uri: Address of the run.
+        classes: Classes with their colors.
+        scenes: Scenes; if a prediction has a COG copy, the scene refers to the copy.
         config: ``pipeline-config.json``.
-        error: Why there are none.
-        group: Whose scene is meant where several have the same id, as in `find_scene`.
+        error: Error if the config could not be read.
+        group: Preferred scene group if several scenes have the same id, as in `find_scene`.
     """
 
     run: str
@@ -47,32 +47,32 @@ class RunSource:
     group: str | None = None
 
     def scene(self, name: str) -> Scene | None:
-        """Its scene of that id."""
+        """Return the scene with that id; None if the run does not have it."""
         found = [scene for scene in self.scenes if scene.id == name]
         return find_scene(name, found, self.group) if found else None
 
     def labels(self, name: str) -> SceneLabels:
-        """The labels of a scene that it has.
+        """Return the labels of a scene.
 
         Raises:
-            NotFound: If it has no such scene.
+            NotFound: If the run does not have the scene.
         """
         return SceneLabels(find_scene(name, self.scenes, self.group), self.classes)
 
 
 def load_run_source(run: str, uri: str, group: str | None = None) -> RunSource:
-    """Read a run's config and see which copies it has; an error is kept, not raised.
+    """Read a run's config and list its COG copies; return an error instead of raising it.
 
     Args:
-        run: Its id.
-        uri: Its address.
-        group: Whose scene is meant where several have the same id.
+        run: Run id.
+        uri: Address of the run.
+        group: Preferred scene group if several scenes have the same id.
     """
     try:
         where, one = store.store_for_uri(uri), Run.from_uri(uri)
         folder = outputs.key_below(where, one.uri, outputs.COPIES_FOLDER)
-        with ThreadPoolExecutor(1) as beside:  # two answers to wait for, both at once
-            listing = beside.submit(where.files, folder)
+        with ThreadPoolExecutor(1) as pool:  # list and read concurrently
+            listing = pool.submit(where.files, folder)
             config = outputs.read_config(where, one)
         copies = {key[len(folder) + 1 :] for key, _ in listing.result()}
         found = tuple(use_copies(scene, uri, copies) for scene in scenes_from_config(config, where))
@@ -82,9 +82,9 @@ def load_run_source(run: str, uri: str, group: str | None = None) -> RunSource:
 
 
 def source_by_scene(sources: Sequence[RunSource]) -> dict[str, RunSource]:
-    """The run that shows each scene: the first that has it, of those that have it predicted.
+    """Map each scene id to the first run that has it, preferring runs that predicted it.
 
-    Where the runs were told a group, one that has the scene in this group comes before the others.
+    If the sources have a `group`, runs with the scene in this group come first.
     """
     pairs = [(scene, one) for one in sources for scene in one.scenes]
     out: dict[str, RunSource] = {}
@@ -94,16 +94,16 @@ def source_by_scene(sources: Sequence[RunSource]) -> dict[str, RunSource]:
 
 
 def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scene:
-    """A scene that names the copies of its prediction where there are such.
+    """Replace the addresses of a scene's prediction by those of its COG copies, if they exist.
 
     Args:
         scene: As `rvlab.raster.scenes_from_config` returns it.
-        run_uri: Of its run.
+        run_uri: Address of the run.
         copies: Names below the run's folder ``copies``, such as ``town-1/labels.tif``.
     """
     where = f"{run_uri.rstrip('/')}/{outputs.COPIES_FOLDER}"
     labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
-    if labels in copies:  # it holds class ids, whatever the prediction itself holds
+    if labels in copies:  # a copy contains class ids even if the prediction contains colors
         scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_rgb=False)
     if scores in copies:
         scene = replace(scene, scores_uri=f"{where}/{scores}")

@@ -1,6 +1,6 @@
-"""Scenes and classes, as Raster Vision's ``pipeline-config.json`` describes them.
+"""Scenes and classes of Raster Vision's ``pipeline-config.json``.
 
-The file is read as plain JSON, so that looking at a run needs neither Raster Vision nor torch.
+The file is read as plain JSON, so that showing a run needs neither Raster Vision nor torch.
 """
 
 from __future__ import annotations
@@ -26,17 +26,17 @@ CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_
 RGB = tuple[int, int, int]
 
 Address = Callable[[Any], str]
-"""Checks an address that a config names."""
+"""Function that validates an address of a config."""
 
 
 @dataclass(frozen=True)
 class Classes:
-    """The classes of a run; the place in `names` is the class id.
+    """The classes of a run; the index in `names` is the class id.
 
     Args:
-        names: One a class.
-        colors: Red, green and blue from 0 to 255, one a class.
-        null: The class that stands in where there is no label or image, if there is one.
+        names: Class names.
+        colors: Red, green and blue from 0 to 255, one color per class.
+        null: Name of the class for pixels without label or image, if there is one.
     """
 
     names: tuple[str, ...]
@@ -53,23 +53,23 @@ class Classes:
 
     @property
     def unlabelled_id(self) -> int | None:
-        """The id of the class of pixels that nobody labelled, which no score counts.
+        """The id of the class for unlabelled pixels, which scores ignore.
 
-        The table of metrics is made by the same rule, `rvlab.model.classes.unlabelled_id`.
+        The table of metrics uses the same rule, `rvlab.model.classes.unlabelled_id`.
         """
         return unlabelled_id(self.names, self.null)
 
 
 @dataclass(frozen=True)
 class RasterSource:
-    """A raster of Raster Vision's.
+    """A raster source of a Raster Vision config.
 
     Args:
-        uris: The files; several are one mosaic.
-        channel_order: Bands from 0, in the order in which they are used; None is all but alpha.
-        transformers: Raster Vision's own settings of what is done to the pixels, in order.
-        bbox: The part that is used, in pixels; None is the whole.
-        unsupported: Why it cannot be read here, if it cannot.
+        uris: Files; several form one mosaic.
+        channel_order: Bands from 0, in the order of use; None is all except alpha.
+        transformers: Raster Vision's settings of the raster transformers, in order.
+        bbox: Window that is used, in pixels; None is the whole raster.
+        unsupported: Reason why rvlab cannot read it, if any.
     """
 
     uris: tuple[str, ...] = ()
@@ -81,14 +81,15 @@ class RasterSource:
 
 @dataclass(frozen=True)
 class VectorSource:
-    """Shapes that Raster Vision draws into a raster of class ids.
+    """Shapes that Raster Vision rasterizes to class ids.
 
     Args:
         uris: GeoJSON files.
-        transformers: Raster Vision's own settings of what is done to the shapes, in order.
-        background_id: The class of pixels under no shape.
-        all_touched: Whether a pixel counts when a shape touches it, or only its centre.
-        unsupported: Why it cannot be read here, if it cannot.
+        transformers: Raster Vision's settings of the vector transformers, in order.
+        background_id: Class of pixels outside all shapes.
+        all_touched: Whether a shape covers all pixels that it touches, or only those whose centre
+            it contains.
+        unsupported: Reason why rvlab cannot read them, if any.
     """
 
     uris: tuple[str, ...] = ()
@@ -100,14 +101,14 @@ class VectorSource:
 
 @dataclass(frozen=True)
 class CellRule:
-    """How a grid of cells gets its classes from shapes.
+    """Rule that assigns classes to a grid of cells from shapes.
 
     Args:
-        size_px: The side of a cell.
-        background_id: The class of a cell with no shape.
-        ioa_thresh: The least part of a shape that must lie in the cell for it to count.
-        over_cell: Whether that is the part of the cell that the shape covers instead.
-        pick_min: Whether the smallest class id decides, instead of the largest part.
+        size_px: Side of a cell.
+        background_id: Class of a cell without a shape.
+        ioa_thresh: Minimum fraction of a shape inside the cell for the shape to count.
+        over_cell: Whether the fraction is of the cell's area instead of the shape's.
+        pick_min: Whether the smallest class id decides, instead of the largest fraction.
     """
 
     size_px: int
@@ -119,13 +120,13 @@ class CellRule:
 
 @dataclass(frozen=True)
 class BoxSource:
-    """Labels that are rectangles: the boxes of object detection, the cells of classification.
+    """Labels that are rectangles: boxes of object detection, or cells of chip classification.
 
     Args:
-        kind: Raster Vision's word, such as ``object_detection_label_source``.
-        shapes: Their bounds are the rectangles, unless there is a `rule`.
-        rule: How to make cells of the shapes.
-        unsupported: Why they cannot be read here, if they cannot.
+        kind: Raster Vision's type hint, such as ``object_detection_label_source``.
+        shapes: Shapes whose bounds are the rectangles, unless there is a `rule`.
+        rule: Rule that infers cells from the shapes.
+        unsupported: Reason why rvlab cannot read them, if any.
     """
 
     kind: str
@@ -135,25 +136,25 @@ class BoxSource:
 
     @property
     def is_cells(self) -> bool:
-        """Whether they are cells."""
+        """Whether the labels are cells."""
         return self.kind == CELL_LABELS
 
 
 @dataclass(frozen=True)
 class Scene:
-    """A scene of a run. Windows of it count from the corner of its image's `bbox`.
+    """A scene of a run. The origin of its windows is the corner of its image's `bbox`.
 
     Args:
-        id: Its name.
+        id: Scene id.
         group: ``train``, ``validation`` or ``test``.
-        image: The imagery.
-        truth: The labels; None if it has none.
-        prediction_uri: The raster of predicted class ids, written by the step ``predict``; of
-            other tasks the GeoJSON file of the predicted cells or boxes.
-        prediction_rgb: Whether that raster holds class colours instead of ids.
-        aoi_uris: GeoJSON files of the areas that are labelled; none is the whole scene.
-        task: Raster Vision's word, such as ``semantic_segmentation``.
-        scores_uri: The raster of each class's score, a band a class, if predict kept it.
+        image: Imagery.
+        truth: Labels; None if the scene has none.
+        prediction_uri: Raster of predicted class ids, written by the step ``predict``; for other
+            tasks the GeoJSON file of the predicted cells or boxes.
+        prediction_rgb: Whether that raster contains class colors instead of ids.
+        aoi_uris: GeoJSON files of the areas of interest; empty means the whole scene.
+        task: Raster Vision's name of the task, such as ``semantic_segmentation``.
+        scores_uri: Raster of class scores, one band per class, if the step ``predict`` wrote it.
     """
 
     id: str
@@ -168,13 +169,13 @@ class Scene:
 
 
 def classes_from_config(config: Mapping[str, Any]) -> Classes:
-    """The classes of a run.
+    """Return the classes of a run.
 
     Args:
-        config: ``pipeline-config.json``, or a ``class_config`` from within it.
+        config: ``pipeline-config.json``, or its ``class_config``.
 
     Raises:
-        RecordBroken: If it has none.
+        RecordBroken: If the classes are missing or invalid.
     """
     part: Any = config
     if "dataset" in config:
@@ -182,26 +183,26 @@ def classes_from_config(config: Mapping[str, Any]) -> Classes:
         part = data.get("class_config") if isinstance(data, Mapping) else None
     given = part.get("names") if isinstance(part, Mapping) else None
     if not isinstance(part, Mapping) or not given:
-        raise RecordBroken("pipeline-config.json names no classes.")
+        raise RecordBroken("pipeline-config.json has no classes.")
     if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
-        raise RecordBroken(f"pipeline-config.json has classes {given!r:.100}: they are no names.")
+        raise RecordBroken(f"pipeline-config.json: class names must be a list, got {given!r:.100}.")
     if len(given) > CLASSES:
         too_large("pipeline-config.json", len(given), CLASSES, "classes")
     names = tuple(str(name) for name in given)
     shades = part.get("colors") or [(128, 128, 128)] * len(names)
     if not isinstance(shades, list | tuple) or len(shades) != len(names):
-        number = len(shades) if isinstance(shades, list | tuple) else "no list of"
+        number = len(shades) if isinstance(shades, list | tuple) else "invalid"
         raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {number} colors.")
     null = part.get("null_class") or (NULL_CLASS if NULL_CLASS in names else None)
     if null is not None and null not in names:
         raise RecordBroken(
-            f"pipeline-config.json has a null_class {null!r:.100} and no such class."
+            f"pipeline-config.json: null_class {null!r:.100} is not one of the classes."
         )
     return Classes(names, tuple(map(parse_color, shades)), null)
 
 
 def parse_color(color: str | Sequence[float]) -> RGB:
-    """A color as Raster Vision understands it: a name, ``#rrggbb``, 0 to 255, or floats to 1."""
+    """Parse a color of a config: a name, ``#rrggbb``, integers to 255, or floats to 1."""
     from PIL import ImageColor
 
     if isinstance(color, str):
@@ -218,30 +219,30 @@ def parse_color(color: str | Sequence[float]) -> RGB:
         r, g, b = (round(part) for part in color[:3])
     except (TypeError, ValueError, LookupError, OverflowError) as exc:
         raise RecordBroken(
-            f"pipeline-config.json has a color {color!r:.100}: it is not three numbers."
+            f"pipeline-config.json has a color {color!r:.100}: it must be three numbers."
         ) from exc
     return r, g, b
 
 
 def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
-    """The scenes of a run, in the order of its config: train, validation, test.
+    """Return the scenes of a run, in the order of its config: train, validation, test.
 
-    A source that cannot be read here does not stop the others: its `unread` says why.
+    A source that rvlab cannot read raises no error: its `unsupported` gives the reason.
 
     Args:
         config: ``pipeline-config.json``.
-        home: The store that the config was read from: addresses in it are opened only as
-            `rvlab.store.addresses` allows. None is for a config of one's own, as in a step.
+        home: Store that the config was read from; its addresses are restricted to those that
+            `rvlab.store.addresses` allows. None trusts the config, as in a step.
 
     Raises:
-        RecordBroken: If it is not as Raster Vision writes it.
+        RecordBroken: If the config is malformed.
     """
     data = config.get("dataset", {})
 
     def address(uri: Any) -> str:
-        uri = str(uri) if isinstance(uri, PurePath) else uri  # of a config made in Python
+        uri = str(uri) if isinstance(uri, PurePath) else uri  # in a config built in Python
         if not isinstance(uri, str) or not uri:
-            raise TypeError(f"{uri!r:.100} is no address")
+            raise TypeError(f"{uri!r:.100} is not an address")
         return uri if home is None else checked_address(uri, home)
 
     task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
@@ -253,32 +254,30 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
             for part in data.get(f"{group}_scenes") or []
         ]
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
-        raise RecordBroken(
-            f"pipeline-config.json has a scene that no Raster Vision writes: {exc!r:.300}."
-        ) from exc
+        raise RecordBroken(f"pipeline-config.json has a malformed scene: {exc!r:.300}.") from exc
 
 
 def find_scene(name: str, known: Sequence[Scene], group: str | None = None) -> Scene:
-    """The scene with that id.
+    """Return the scene with an id.
 
     Args:
-        name: Its id.
-        known: The scenes.
-        group: Whose scene to take if several have that id, as when one image is split by areas of
-            interest. Without it, or without such a scene, it is that of validation, then of test,
-            then of train, which nobody predicts.
+        name: Scene id.
+        known: Scenes to search.
+        group: Preferred group if several scenes have that id, as when one image is split by areas
+            of interest. Without it, or without such a scene, the order is validation, test, train,
+            since training scenes are not predicted.
 
     Raises:
-        NotFound: If there is none; it names the nearest.
+        NotFound: If no scene has the id; the message suggests the nearest.
     """
     found = [scene for scene in known if scene.id == name]
     if not found:
-        raise NotFound(f"There is no scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
+        raise NotFound(f"Unknown scene {name!r}. {did_you_mean(name, [s.id for s in known])}")
     return min(found, key=lambda scene: scene_priority(scene, group))
 
 
 def scene_priority(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
-    """Of scenes with one id, the least is meant: of `group`, validation, test, train."""
+    """Return a sort key of scenes with one id: first `group`, then validation, test, train."""
     return scene.group != group, scene.group == "train", scene.group != "validation"
 
 
@@ -309,7 +308,7 @@ def _truth(
     if kind in (CELL_LABELS, BOX_LABELS):
         return _boxes(kind, part, address)
     if kind != "semantic_segmentation_label_source":
-        return RasterSource(unsupported=f"labels of the kind {kind!s:.60} are not drawn")
+        return RasterSource(unsupported=f"labels of the kind {kind!s:.60} are not supported")
     source = part["raster_source"]
     if source.get("type_hint") != "rasterized_source":
         return _raster(source, address)
@@ -323,12 +322,12 @@ def _truth(
 
 def _boxes(kind: str, part: Mapping[str, Any], address: Address) -> BoxSource:
     if not part.get("vector_source"):
-        return BoxSource(kind, VectorSource(), unsupported="its config names no file of shapes")
+        return BoxSource(kind, VectorSource(), unsupported="its config has no vector_source")
     shapes = _vector(part["vector_source"], address)
     if kind == BOX_LABELS:
         return BoxSource(kind, shapes)
     if part.get("lazy"):
-        why = "its labels are lazy, and Raster Vision scores no cell of those"
+        why = "its labels are lazy, and Raster Vision does not score cells of lazy labels"
         return BoxSource(kind, shapes, unsupported=why)
     if not part.get("infer_cells"):
         return BoxSource(kind, shapes)
@@ -350,7 +349,7 @@ def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     return VectorSource(
         uris=_as_tuple(part.get("uris"), address),
         transformers=_transformers(part),
-        unsupported=None if kind == "geojson_vector_source" else f"no {kind!s:.60} is read here",
+        unsupported=None if kind == "geojson_vector_source" else f"a {kind!s:.60} is not supported",
     )
 
 
@@ -358,9 +357,9 @@ def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
     kind, uris, bbox = part.get("type_hint"), _as_tuple(part.get("uris"), address), part.get("bbox")
     unread = None
     if kind != "rasterio_source":
-        unread = f"no {kind!s:.60} is read here, only a rasterio_source"
+        unread = f"a {kind!s:.60} is not supported, only a rasterio_source"
     elif len(uris) != 1:
-        unread = f"it is a mosaic of {len(uris)} files, and only single files are read"
+        unread = f"it is a mosaic of {len(uris)} files, and only single files are supported"
     order = part.get("channel_order")
     window = None
     if bbox is not None:
@@ -377,14 +376,14 @@ def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
 
 def _channel(number: Any) -> int:
     if type(number) is not int or number < 0:
-        raise TypeError(f"{number!r:.100} is no channel")
+        raise TypeError(f"{number!r:.100} is not a channel number")
     return number
 
 
 def _transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
     found = tuple(part.get("transformers") or ())
     if not all(isinstance(one, Mapping) for one in found):
-        raise TypeError(f"{found!r:.100} are no transformers")
+        raise TypeError(f"{found!r:.100} is not a list of transformers")
     return found
 
 

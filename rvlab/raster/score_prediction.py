@@ -1,4 +1,4 @@
-"""What a cell of a grid shows of a window: pixels, or why there are none."""
+"""Predicted class ids of a window and their score against the labels."""
 
 from __future__ import annotations
 
@@ -18,22 +18,20 @@ from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
 
-MAX_SCORED_PX = (
-    2**23
-)  # up to here a window is scored on all its pixels, above on those that are shown
+MAX_SCORED_PX = 2**23  # larger windows are scored on the displayed pixels only
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class ScoredPrediction:
-    """What a run said of a window.
+    """A run's prediction of a window, with its F1 score.
 
     Args:
-        ids: Class ids for the screen, shape (rows, columns).
-        f1: In the window, from 0 to 1: macro, or of one class. None without truth, NaN where there
-            are no labelled pixels, or none of that class.
-        exact: Whether `f1` was counted on every pixel of the window.
+        ids: Class ids for display, shape (rows, columns).
+        f1: Macro F1 of the window, or F1 of one class, from 0 to 1. None without labels; NaN if no
+            pixel is labelled, or none has that class.
+        exact: Whether `f1` was computed on every pixel of the window.
     """
 
     ids: ClassIds
@@ -42,7 +40,7 @@ class ScoredPrediction:
 
 
 def try_read(call: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | RvlabError:
-    """The value of a call, or the error that says why there is none."""
+    """Return the value of a call, or the `RvlabError` that it raised."""
     try:
         return call(*args, **kwargs)
     except RvlabError as exc:
@@ -50,24 +48,24 @@ def try_read(call: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | RvlabEr
 
 
 def truth_ids(labels: SceneLabels, window: Window, *, max_px: int) -> ClassIds:
-    """Class ids of the labels, as fine as `score_prediction` compares them."""
+    """Read the labels at the resolution that `score_prediction` uses."""
     return labels.truth(window, max_px=_read_px(window, max_px))
 
 
 def predicted_ids(
     scene: Scene, own: Classes, window: Window, labels: SceneLabels, *, max_px: int
 ) -> ClassIds:
-    """Class ids that a run predicted in a window, as fine as they are scored.
+    """Read the prediction of a window at the resolution that `score_prediction` uses.
 
     Args:
-        scene: Of that run.
-        own: Its classes.
-        window: Within the scene.
-        labels: Of the scene that it is put beside.
-        max_px: Longest side of what is shown, in pixels.
+        scene: The scene of that run.
+        own: The run's classes.
+        window: Window within the scene.
+        labels: Labels of the scene that the prediction is compared with.
+        max_px: Longest side of the displayed picture, in pixels.
 
     Raises:
-        RasterError: If there is no prediction, or it lies on other pixels.
+        RasterError: If there is no prediction, or it has another grid.
     """
     return prediction(scene, own, window, labels.grid, max_px=_read_px(window, max_px))
 
@@ -82,16 +80,16 @@ def score_prediction(
     max_px: int,
     of_class: int | None = None,
 ) -> ScoredPrediction:
-    """What a run predicted in a window, and how good that is.
+    """Score the prediction of a window and resample it for display.
 
     Args:
         ids: As `predicted_ids` returns them.
         own: The classes of the run.
-        window: Within the scene.
-        labels: Of the scene that it is put beside.
-        known: What `truth_ids` gave for that window.
-        max_px: Longest side of what is shown, in pixels.
-        of_class: The id of the class that is scored; None takes the mean of all.
+        window: Window within the scene.
+        labels: Labels of the scene that the prediction is compared with.
+        known: The result of `truth_ids` for that window; an error or None gives no score.
+        max_px: Longest side of the displayed picture, in pixels.
+        of_class: The id of the class to score; None takes the mean of all classes.
     """
     fine = _read_px(window, max_px)
     score = None
@@ -109,25 +107,25 @@ def score_prediction(
 def class_probability(
     scene: Scene, class_id: int, window: Window, grid: Grid, *, max_px: int
 ) -> NDArray[np.float32]:
-    """How sure a run was of a class, pixel by pixel.
+    """Read a run's scores of one class in a window.
 
     Args:
-        scene: Of that run.
-        class_id: Of its classes.
-        window: Within the scene.
-        grid: Of the scene that it is put beside; the scores must have its size.
-        max_px: Longest side of the result, in pixels; above it, means of pixels.
+        scene: The scene of that run.
+        class_id: Class id.
+        window: Window within the scene.
+        grid: Grid of the scene that the scores are compared with; they must have its size.
+        max_px: Longest side of the result, in pixels; larger windows are averaged.
 
     Returns:
-        Shape (rows, columns), 0 to 1; NaN where nothing was predicted.
+        Shape (rows, columns), 0 to 1; NaN for pixels without a prediction.
 
     Raises:
-        RasterError: If the run kept no scores, or they lie on other pixels.
+        RasterError: If the run stored no scores, or they have another size.
     """
     if scene.scores_uri is None:
         raise RasterError(
-            "This run kept no scores. SemanticSegmentationLabelStoreConfig(smooth_output=True) "
-            "keeps them."
+            "This run stored no scores. SemanticSegmentationLabelStoreConfig(smooth_output=True) "
+            "stores them."
         )
     found = read_scores(scene.scores_uri, window, [class_id], grid, max_px=max_px)
     return np.asarray(found[0])
@@ -136,19 +134,19 @@ def class_probability(
 def confusion_matrix(
     truth: ClassIds, guess: ClassIds, classes: Classes, inside: NDArray[np.bool_] | None = None
 ) -> NDArray[np.int64]:
-    """Counts of pixels, shape (classes, classes), rows = truth, as Raster Vision counts them.
+    """Count pixels as Raster Vision does, shape (classes, classes), rows = truth.
 
     Args:
-        truth: Class ids, shape (rows, columns).
-        guess: The same of a prediction.
-        classes: Ids that are none of these are not counted.
-        inside: Pixels outside count as without a label; None counts all.
+        truth: Class ids of the labels, shape (rows, columns).
+        guess: Class ids of the prediction, same shape.
+        classes: Classes; pixels with other ids are ignored.
+        inside: Mask of the pixels to count; None counts all.
     """
     k = len(classes)
     known = (truth < k) & (guess < k)
     if inside is not None:
         known &= inside
-    if k <= 16:  # the last pair is 255
+    if k <= 16:  # pairs fit into a byte
         codes = np.asarray(truth * k + guess, np.uint8)
         found = count_values(codes if known.all() else codes[known])
         return found[: k * k].reshape(k, k)

@@ -1,4 +1,4 @@
-"""The one pass over a prediction and its truth that counts windows and makes the copies."""
+"""A single pass over a prediction and its labels that counts windows and writes COG copies."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ STRIP_BYTES = 40_000_000
 
 @dataclass
 class SceneScores:
-    """What a pass over a scene found.
+    """The result of a pass over a scene.
 
     Args:
-        windows: The counts, of the schema `rvlab.raster.window_counts.WINDOWS_SCHEMA`; None if
-            there are none.
-        copies: ``labels.tif``, ``scores.tif`` -> where the copy lies, of those that were made.
-        problems: Why something is missing, each a sentence.
+        windows: Counts with the schema `rvlab.raster.window_counts.WINDOWS_SCHEMA`; None if they
+            could not be computed.
+        copies: Paths of the copies that were written, by name: ``labels.tif``, ``scores.tif``.
+        problems: Messages about results that are missing.
     """
 
     windows: pa.Table | None = None
@@ -41,16 +41,16 @@ class SceneScores:
 
 
 def score_scene(scene: Scene, classes: Classes, copies: Path | None = None) -> SceneScores:
-    """Count the windows of a scene's prediction, and make the copies of it.
+    """Count the windows of a scene's prediction, and write COG copies of it.
 
-    Read strip by strip: a scene that is 10,000 px wide takes about 250 MB of memory, with the
-    scores of four classes twice that. What cannot be read or written is told in the result, not
-    raised: the rest is there.
+    The scene is read in strips: a scene that is 10,000 px wide takes about 250 MB of memory, or
+    twice that with the scores of four classes. Read and write errors are listed in the result
+    instead of raised, and the result has everything else.
 
     Args:
-        scene: With a prediction, as `rvlab.raster.scenes_from_config` returns it.
-        classes: Of its run.
-        copies: A folder for the copies; None makes none.
+        scene: Scene with a prediction, as `rvlab.raster.scenes_from_config` returns it.
+        classes: Classes of its run.
+        copies: Folder for the copies; None writes no copies.
     """
     done = SceneScores()
     labels = SceneLabels(scene, classes)
@@ -64,7 +64,7 @@ def score_scene(scene: Scene, classes: Classes, copies: Path | None = None) -> S
             except RvlabError as exc:
                 if copies is None:
                     raise
-                # It may be the copy that failed: what can be counted is counted.
+                # Writing the copy may have failed: count again without copies.
                 _score_rasters(
                     labels, WindowCounts(scene, classes, grid.width, grid.height), None, done
                 )
@@ -83,24 +83,24 @@ def _score_rasters(
     scene, classes, grid = labels.scene, labels.classes, labels.grid
     truth = _TruthReader(labels)
     with ExitStack() as stack:
-        keep: Any = None
-        keep_scores: Any = None
+        write_labels: Any = None
+        write_scores: Any = None
         made = {}
         if copies is not None:
             made["labels.tif"] = copies / "labels.tif"
-            keep = stack.enter_context(labels_cog(made["labels.tif"], grid, classes))
+            write_labels = stack.enter_context(labels_cog(made["labels.tif"], grid, classes))
             if scene.scores_uri:
                 made["scores.tif"] = copies / "scores.tif"
-                keep_scores = stack.enter_context(scores_cog(made["scores.tif"], grid, classes))
+                write_scores = stack.enter_context(scores_cog(made["scores.tif"], grid, classes))
         for part in _strips(tally, len(classes) if scene.scores_uri else 0):
             guess = prediction(scene, classes, part, grid)
             scores = None
             if scene.scores_uri:
                 scores = read_scores(scene.scores_uri, part, range(len(classes)), grid)
-            if keep:
-                keep(part, guess)
-            if keep_scores:
-                keep_scores(part, scores)
+            if write_labels:
+                write_labels(part, guess)
+            if write_scores:
+                write_scores(part, scores)
             if (known := truth.read(part)) is not None:
                 tally.add(
                     part, known, guess, labels.labelled(part), _predicted_class_score(scores, guess)
@@ -113,7 +113,7 @@ def _score_rasters(
 
 
 def _with_scores(scene: Scene, classes: Classes, grid: Grid, done: SceneScores) -> Scene:
-    """The scene, without its scores if they cannot be used."""
+    """Return the scene, without its scores if they cannot be read."""
     if scene.scores_uri is None:
         return scene
     try:
@@ -125,7 +125,7 @@ def _with_scores(scene: Scene, classes: Classes, grid: Grid, done: SceneScores) 
 
 
 class _TruthReader:
-    """The labels of a scene, asked for until they are found not to be readable."""
+    """Reader of a scene's labels that stops at the first error."""
 
     def __init__(self, labels: SceneLabels) -> None:
         self._labels = labels
@@ -145,7 +145,7 @@ def _predicted_class_score(
 ) -> NDArray[np.float32] | None:
     if scores is None:
         return None
-    ids = np.minimum(guess, len(scores) - 1)  # an id that is no class is not counted anyway
+    ids = np.minimum(guess, len(scores) - 1)  # ids of no class are not counted
     return np.asarray(np.take_along_axis(scores, ids[None].astype(np.intp), axis=0)[0])
 
 

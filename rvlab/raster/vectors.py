@@ -1,7 +1,7 @@
-"""GeoJSON labels, drawn into class ids for a window, as Raster Vision draws them.
+"""Rasterization of GeoJSON labels to the class ids of a window, as in Raster Vision.
 
-What is done to the shapes, and in which order, is what Raster Vision 0.31 does (its
-``sanitize_geojson``, then its vector transformers), without asking Raster Vision itself.
+The shapes are processed in the order of Raster Vision 0.31 (``sanitize_geojson``, then the vector
+transformers), without importing Raster Vision.
 """
 
 from __future__ import annotations
@@ -20,12 +20,12 @@ from rvlab.raster.read import MAX_BYTES, Grid, format_megabytes
 from rvlab.raster.scene import Classes, VectorSource
 from rvlab.raster.window import Window
 
-_BLOCK_PX = 16_000_000  # drawn at once where only every n-th pixel is wanted
+_BLOCK_PX = 16_000_000  # rasterized at once if the result is resampled
 
 
 @dataclass(frozen=True)
 class Shapes:
-    """Shapes in pixels of the whole raster, with the class of each; later ones cover earlier."""
+    """Shapes in pixels of the whole raster, with their class ids; later ones cover earlier."""
 
     geometries: NDArray[Any]
     class_ids: NDArray[np.int64]
@@ -38,14 +38,14 @@ class Shapes:
         all_touched: bool = False,
         shape: tuple[int, int] | None = None,
     ) -> NDArray[np.uint8]:
-        """Class ids of a window.
+        """Rasterize the shapes to the class ids of a window.
 
         Args:
             window: In pixels of the whole raster.
-            background_id: The class under no shape.
+            background_id: Class of pixels outside all shapes.
             all_touched: Whether to fill every pixel that a shape touches.
-            shape: Rows and columns of the result where it is to be smaller than the window: the
-                nearest pixel is taken, none is averaged.
+            shape: Rows and columns of the result, if smaller than the window; uses nearest
+                resampling.
 
         Raises:
             RasterError: If the result is larger than a gigabyte.
@@ -53,8 +53,8 @@ class Shapes:
         wide, tall = (shape or (window.height, window.width))[::-1]
         if wide * tall > MAX_BYTES:
             raise RasterError(
-                f"{window} of labels are {format_megabytes(wide * tall)}, more than the "
-                f"{format_megabytes(MAX_BYTES)} drawn at once. Give a smaller window."
+                f"{window} of labels are {format_megabytes(wide * tall)}; the limit is "
+                f"{format_megabytes(MAX_BYTES)}. Give a smaller window."
             )
         rows, cols = nearest_pixels(window, shape or (window.height, window.width))
         if len(rows) == window.height and len(cols) == window.width:
@@ -96,29 +96,29 @@ class Shapes:
 def nearest_pixels(
     window: Window, shape: tuple[int, int]
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """The rows and columns of a window that GDAL's nearest resampling takes for a smaller shape."""
+    """Return the rows and columns of a window that GDAL's nearest resampling selects."""
     rows = ((np.arange(shape[0]) + 0.5) * window.height / shape[0]).astype(np.int64)
     cols = ((np.arange(shape[1]) + 0.5) * window.width / shape[1]).astype(np.int64)
     return rows, cols
 
 
 def read_shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
-    """Read the labels of a scene and bring them to the pixels of its image.
+    """Read the labels of a scene and convert them to pixels of its image.
 
     Args:
-        source: The GeoJSON files and what is done to them.
-        grid: Of the whole image, not of its `bbox`.
-        classes: Names that the features may carry as ``class_name`` or ``label``.
+        source: GeoJSON files and their transformers.
+        grid: Grid of the whole image, not of its `bbox`.
+        classes: Classes, which features may name in ``class_name`` or ``label``.
 
     Raises:
-        RasterError: If a file cannot be read, a transformer is not known here, or a line or point
-            has no buffer.
+        RasterError: If a file cannot be read, rvlab does not support a transformer, or a line or
+            point has no buffer.
     """
     return shapes_of_features(read_label_features(source, grid, classes))
 
 
 def read_label_features(source: VectorSource, grid: Grid, classes: Classes) -> list[dict[str, Any]]:
-    """`read_shapes` as GeoJSON features, each with a shapely ``geometry`` and a ``class_id``.
+    """Read labels as GeoJSON features, each with a shapely ``geometry`` and a ``class_id``.
 
     Arguments and errors as `read_shapes`.
     """
@@ -132,13 +132,13 @@ def read_label_features(source: VectorSource, grid: Grid, classes: Classes) -> l
         if isinstance(exc, RvlabError):
             raise
         raise RasterError(
-            f"{', '.join(source.uris)} has a shape without a usable class: {exc!r}."
+            f"{', '.join(source.uris)} has a shape with an invalid class: {exc!r}."
         ) from exc
     kinds = {f["geometry"].geom_type for f in found} - {"Polygon", "MultiPolygon"}
     if kinds:
         raise RasterError(
-            f"{source.uris[0]} holds shapes of the kind {', '.join(sorted(kinds))}, and the config "
-            "has no buffer that makes areas of them."
+            f"{source.uris[0]} has shapes of the kind {', '.join(sorted(kinds))}, and the config "
+            "has no buffer_transformer that converts them to polygons."
         )
     missing = [f for f in found if f["properties"].get("class_id") is None]
     if missing:
@@ -150,20 +150,20 @@ def read_label_features(source: VectorSource, grid: Grid, classes: Classes) -> l
 
 
 def read_areas(uris: Iterable[str], grid: Grid) -> Shapes:
-    """Areas of interest in the pixels of an image, each with the class id 1."""
+    """Read areas of interest in pixels of an image, each with the class id 1."""
     found = to_pixels([f for uri in uris for f in read_features(uri)], grid)
     return shapes_of_features([{**f, "properties": {"class_id": 1}} for f in found])
 
 
 def shapes_of_features(found: list[dict[str, Any]]) -> Shapes:
-    """Shapes of features that have a class."""
+    """Return the shapes of features that have a class."""
     geometries = np.empty(len(found), object)
     geometries[:] = [f["geometry"] for f in found]
     try:
         ids = np.array([int(f["properties"]["class_id"]) for f in found], np.int64)
     except (ValueError, TypeError, OverflowError) as exc:
         raise RasterError(
-            f"A shape of the labels has a class_id that is no number: {exc}."
+            f"A shape of the labels has a class_id that is not a number: {exc}."
         ) from exc
     return Shapes(geometries, ids)
 
@@ -176,7 +176,7 @@ def _transform(
         return _with_classes(features, step, classes)
     if kind == "buffer_transformer":
         return [_buffer(f, step) for f in features]
-    raise RasterError(f"The labels pass a {kind!s:.60}, which only Raster Vision itself can apply.")
+    raise RasterError(f"The labels have a {kind!s:.60}, which only Raster Vision can apply.")
 
 
 def _with_classes(

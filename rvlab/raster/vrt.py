@@ -1,4 +1,4 @@
-"""Virtual rasters (VRT): XML that names other files, looked through before GDAL opens it."""
+"""Validation of virtual rasters (VRT): XML that refers to other files, checked before GDAL."""
 
 from __future__ import annotations
 
@@ -14,13 +14,13 @@ from rvlab.model.limits import VRT_BYTES
 _SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")
 
 _BANDS = (None, "VRTSourcedRasterBand")
-"""Others compute pixels by code, warp, or read any file as if it were pixels."""
+"""Allowed values of subClass; others run code, warp, or read any file as raw pixels."""
 
 _HEAD_BYTES = 64
 
 
 def is_vrt(name: str) -> bool:
-    """Whether GDAL's name of a file says that it is a virtual raster."""
+    """Return whether a GDAL path has the suffix of a virtual raster."""
     return name.lower().endswith(".vrt")
 
 
@@ -28,7 +28,7 @@ def is_vrt(name: str) -> bool:
 def opened_vrt(path: str) -> Iterator[Any]:
     """Open a virtual raster whose sources are plain raster files on this machine.
 
-    What was checked is what GDAL is given, from memory: the file may change meanwhile.
+    GDAL gets the checked XML from memory, because the file may change after the check.
 
     Args:
         path: An absolute path.
@@ -37,20 +37,21 @@ def opened_vrt(path: str) -> Iterator[Any]:
         rasterio's ``DatasetReader``.
 
     Raises:
-        RasterError: If it is no file on this machine, or names anything else than such files.
+        RasterError: If it is not a local file, or refers to anything other than such files.
     """
     from rasterio.io import MemoryFile
 
     if path.startswith("/vsi") or "://" in path:
         raise RasterError(
-            f"{path} is not opened: a VRT names other files. Copy it with gdal_translate -of COG."
+            f"{path} is not opened: a remote VRT is not supported. Copy it with gdal_translate "
+            "-of COG."
         )
     with MemoryFile(checked_vrt(Path(path)), ext="vrt") as memory, memory.open() as dataset:
         yield dataset
 
 
 def checked_vrt(path: Path) -> bytes:
-    """The XML of a virtual raster, its sources as absolute paths.
+    """Return the XML of a virtual raster, with absolute paths of its sources.
 
     Raises:
         RasterError: As `opened_vrt`.
@@ -62,21 +63,23 @@ def checked_vrt(path: Path) -> bytes:
         text = path.read_bytes()
         if b"<!" in text.replace(b"<!--", b""):
             raise RasterError(f"{path} is not opened: it declares a document type.")
-        root = ElementTree.fromstring(text)  # noqa: S314  # without entities, which need "<!"
+        root = ElementTree.fromstring(text)  # noqa: S314  # safe: no entities without "<!"
     except FileNotFoundError as exc:
         raise RasterError(f"{path} does not exist.") from exc
     except (ElementTree.ParseError, ValueError, RecursionError) as exc:
-        raise RasterError(f"{path} is no VRT: {exc}.") from exc
+        raise RasterError(f"{path} is not a valid VRT: {exc}.") from exc
     except OSError as exc:
         if isinstance(exc, RasterError):
             raise
         raise RasterError(f"{path} cannot be read: {exc.strerror}.") from exc
     if root.tag != "VRTDataset" or root.get("subClass"):
-        raise RasterError(f"{path} is not opened: only a VRT of plain bands is.")
+        raise RasterError(f"{path} is not opened: a VRT must be a VRTDataset without subClass.")
     allowed = set()
     for parent in root.iter():
         if parent.tag == "VRTRasterBand" and parent.get("subClass") not in _BANDS:
-            raise RasterError(f"{path} is not opened: it has a {parent.get('subClass')!r:.60}.")
+            raise RasterError(
+                f"{path} is not opened: it has a band of subClass {parent.get('subClass')!r:.60}."
+            )
         for one in parent:
             if one.tag == "SourceFilename" and parent.tag in _SOURCES:
                 allowed.add(one)
@@ -85,7 +88,7 @@ def checked_vrt(path: Path) -> bytes:
             elif one.tag == "OpenOptions" or (
                 one not in allowed and one.tag.lower().endswith(("filename", "dataset"))
             ):
-                raise RasterError(f"{path} is not opened: it has a {one.tag[:60]}.")
+                raise RasterError(f"{path} is not opened: it has an element {one.tag[:60]}.")
     return ElementTree.tostring(root)
 
 
@@ -93,9 +96,9 @@ def _source(vrt: Path, named: ElementTree.Element) -> str:
     text = (named.text or "").strip()
     source = vrt.parent / text if named.get("relativeToVRT") == "1" else Path(text)
     if not source.is_absolute() or str(source).startswith("/vsi") or not source.is_file():
-        raise RasterError(f"{vrt} is not opened: its source {text!r:.200} is no file here.")
+        raise RasterError(f"{vrt} is not opened: its source {text!r:.200} is not a local file.")
     with source.open("rb") as file:
         head = file.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) or is_vrt(str(source)):
-        raise RasterError(f"{vrt} is not opened: its source {text!r:.200} is no plain raster.")
+        raise RasterError(f"{vrt} is not opened: its source {text!r:.200} must contain pixels.")
     return str(source)

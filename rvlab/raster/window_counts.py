@@ -1,4 +1,4 @@
-"""How right a prediction is, window by window: one pass over it and its truth."""
+"""Counts of true positives, false positives and false negatives in the windows of a scene."""
 
 from __future__ import annotations
 
@@ -32,23 +32,23 @@ WINDOWS_SCHEMA = pa.schema(
         ("confident_fp", pa.int64()),
     ]
 )
-"""Columns of the table of windows; a class that a window does not hold has no row there."""
+"""Columns of the table of windows; a class has rows only for windows that contain it."""
 
 CONFIDENT_SCORE = 0.9
-"""A wrong pixel, cell or box counts as confident from this score on."""
+"""Minimum score of a confident error (a wrong pixel, cell or box)."""
 
 MIN_WINDOW_PX, MAX_WINDOWS = 64, 2048
 STRIP_ROWS = 512
 
 
 class WindowCounts:
-    """Counts of a scene's windows, which are squares that tile it, cut at its edge.
+    """Counts of a scene's windows, which are squares that tile it, clipped at its edge.
 
     Args:
-        scene: The scene.
-        classes: Of its run.
-        width: Of the scene, in pixels.
-        height: Of the scene, in pixels.
+        scene: Scene.
+        classes: Classes of its run.
+        width: Width of the scene, in pixels.
+        height: Height of the scene, in pixels.
     """
 
     def __init__(self, scene: Scene, classes: Classes, width: int, height: int) -> None:
@@ -68,14 +68,14 @@ class WindowCounts:
         inside: NDArray[np.bool_] | None = None,
         score: NDArray[np.floating[Any]] | None = None,
     ) -> None:
-        """Count the pixels of a part that begins at a window's corner and spans whole windows.
+        """Count the pixels of a strip that consists of complete windows.
 
         Args:
-            part: In pixels of the scene.
-            truth: Class ids, shape (rows, columns).
-            guess: Those predicted, same shape.
-            inside: Where pixels count; None is everywhere.
-            score: Of the class that was predicted, from 0 to 1, same shape; None if it is not kept.
+            part: The strip, in pixels of the scene.
+            truth: Class ids of the labels, shape (rows, columns).
+            guess: Class ids of the prediction, same shape.
+            inside: Mask of the pixels to count; None counts all.
+            score: Score of the predicted class, from 0 to 1, same shape; None if not available.
         """
         k, null = len(self.classes), self.classes.unlabelled_id
         counted = (truth < k) & (guess < k)
@@ -98,11 +98,11 @@ class WindowCounts:
             self._confident_counts()[top : top + rows] += sure.reshape(rows, self._shape[1], k)
 
     def add_boxes(self, labels: SceneLabels, *, iou: float = 0.5) -> None:
-        """Count the cells or boxes of the whole scene, each in the window that holds its centre.
+        """Count the cells or boxes of the whole scene, each in the window that contains its centre.
 
         Args:
-            labels: Of the scene.
-            iou: From which a predicted box is taken for the true one; cells need none.
+            labels: Labels of the scene.
+            iou: IoU above which a predicted box matches a true one; ignored for cells.
 
         Raises:
             RasterError: If labels or predictions cannot be read.
@@ -111,7 +111,7 @@ class WindowCounts:
         guess = predicted_boxes(self.scene, self.classes, labels)
         found = match_outcomes(truth, guess, self.scene.task, iou=iou)
         tp, fp, fn = self._counts
-        # A hit counts where the truth is: then tp + fn is the truth, whatever a run predicted.
+        # Count true positives at the label: then tp + fn is the same for all runs.
         self._add_counts(tp, truth.bounds[found.truth_found], truth.class_ids[found.truth_found])
         self._add_counts(
             fp, guess.bounds[found.false_positives], guess.class_ids[found.false_positives]
@@ -123,7 +123,7 @@ class WindowCounts:
         self._add_counts(self._confident_counts(), guess.bounds[sure], guess.class_ids[sure])
 
     def table(self) -> pa.Table:
-        """A row per window and class that occurs in it, of the schema `WINDOWS_SCHEMA`."""
+        """Return a row per window and class that occurs in it, with `WINDOWS_SCHEMA`."""
         rows, cols, ids = np.nonzero(self._counts.sum(axis=0))
         left, top = cols * self.side, rows * self.side
         tp, fp, fn = self._counts[:, rows, cols, ids]
@@ -164,9 +164,9 @@ class WindowCounts:
 
 
 def window_side_px(width: int, height: int) -> int:
-    """The side of a scene's windows: a power of two, so that there are some two thousand at most.
+    """Return the side of a scene's windows: a power of two that gives at most `MAX_WINDOWS`.
 
-    It rests on the scene's size alone: all runs count in the same windows.
+    It depends only on the scene's size, so that all runs have the same windows.
     """
     side = MIN_WINDOW_PX
     while math.ceil(width / side) * math.ceil(height / side) > MAX_WINDOWS:
@@ -175,9 +175,10 @@ def window_side_px(width: int, height: int) -> int:
 
 
 def strips(width: int, height: int, *, most_px: int) -> Iterator[Window]:
-    """Parts of a scene from edge to edge, of whole windows, and of so many pixels if they can.
+    """Yield strips of a scene, of complete windows and at most `most_px` pixels if possible.
 
-    Their rows are a multiple of `STRIP_ROWS`, as Raster Vision writes: no strip is read twice.
+    Their rows are a multiple of `STRIP_ROWS`, as Raster Vision writes, so that no block is read
+    twice.
     """
     unit = max(window_side_px(width, height), STRIP_ROWS)
     rows = max(1, most_px // width // unit) * unit
@@ -186,6 +187,6 @@ def strips(width: int, height: int, *, most_px: int) -> Iterator[Window]:
 
 
 def concat_windows(tables: Iterable[pa.Table], task: str) -> pa.Table:
-    """The windows of several scenes in one table, whose metadata tell the task."""
+    """Concatenate the windows of several scenes; store the task in the table's metadata."""
     table = pa.concat_tables([WINDOWS_SCHEMA.empty_table(), *tables])
     return table.replace_schema_metadata({"task": task})

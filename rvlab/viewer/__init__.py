@@ -1,4 +1,4 @@
-"""Scenes of runs to move about in: a widget for JupyterLab whose pixels come from the kernel."""
+"""Interactive viewer of scenes: a JupyterLab widget that receives its pixels from the kernel."""
 
 from __future__ import annotations
 

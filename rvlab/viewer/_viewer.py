@@ -1,4 +1,4 @@
-"""Making a viewer of a table of runs."""
+"""Construction of a viewer from a table of runs."""
 
 from __future__ import annotations
 
@@ -31,33 +31,33 @@ def viewer(
     label: str | None = None,
     height_px: int = 520,
 ) -> Viewer:
-    """A map of scenes in JupyterLab: image, truth, predictions and errors, swiped over one another.
+    """Show a map of scenes in JupyterLab: image, labels, predictions and errors, with a swipe.
 
-    It reads tiles of the rasters as they are looked at, in threads of the kernel, and sends them
-    to the page through the notebook's own connection: nothing is fetched from the internet, no port
-    is opened, and imagery needs no CRS.
+    Threads of the kernel read tiles of the rasters on demand and send them to the page through the
+    notebook's connection. The viewer needs no internet access, opens no port, and shows imagery
+    without a CRS.
 
     Args:
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
-        group: ``train``, ``validation`` or ``test``: whose scenes there are to choose from, and
-            which is shown of a scene that is in several.
-        scene: The scene to begin with, of any group; None begins with the first of `windows`, or of
-            the group.
-        windows: Where *next worst* goes, in the order of this table: ``scene, col, row, width,
-            height`` in pixels, and ``score`` to be told if it has one. ``lab.windows(runs)`` makes
-            one.
-        label: The column that names the runs; None takes the parameters in which they differ.
-        height_px: Of the map.
+        group: ``train``, ``validation`` or ``test``: the scenes to choose from, and the preferred
+            group of a scene that is in several.
+        scene: First scene to show, of any group; None takes the first of `windows`, or of the
+            group.
+        windows: Windows that the button *Next worst* shows, in the order of this table, with
+            columns ``scene, col, row, width, height`` in pixels and optionally ``score``, as
+            ``lab.windows(runs)`` returns it.
+        label: Column that names the runs; None uses the parameters in which they differ.
+        height_px: Height of the map.
 
     Returns:
-        The widget; ``close()`` ends its threads.
+        The widget; ``close()`` stops its threads.
 
     Raises:
         MissingExtra: If anywidget is not installed.
         TableError: If a column is missing.
-        NotFound: If no run has that scene, or there is no such group.
-        SpecError: If a window or the height is malformed.
+        NotFound: If no run has the scene, or the group is unknown.
+        SpecError: If a window or the height is invalid.
     """
     try:
         from rvlab.viewer.widget import Viewer
@@ -66,10 +66,10 @@ def viewer(
     from rvlab.viewer.catalog import Catalog
 
     if group not in SCENE_GROUPS:
-        raise NotFound(f"There is no group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
+        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
     if isinstance(height_px, bool) or not MIN_HEIGHT_PX <= height_px <= MAX_HEIGHT_PX:
         raise SpecError(
-            f"height_px is {MIN_HEIGHT_PX} to {MAX_HEIGHT_PX} pixels, not {height_px!r}."
+            f"height_px must be {MIN_HEIGHT_PX} to {MAX_HEIGHT_PX} pixels, got {height_px!r}."
         )
     table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
@@ -90,7 +90,7 @@ def viewer(
 
 
 def _jump_list(windows: Any) -> list[dict[str, Any]]:
-    """The windows as the page takes them, in their order."""
+    """Convert the table of windows to rows for the page, in its order."""
     if windows is None:
         return []
     table = require_columns(windows, JUMP_COLUMNS, "table of windows")

@@ -1,4 +1,4 @@
-"""Boxes and cells as the page draws them: rows of seven numbers."""
+"""Encoding of boxes and cells for the page: rows of seven numbers."""
 
 from __future__ import annotations
 
@@ -9,29 +9,30 @@ from rvlab.raster.boxes import CELLS, Boxes, Outcomes
 from rvlab.viewer.tiles import Tile
 
 ROW_FIELDS = ("col", "row", "stop_col", "stop_row", "truth", "prediction", "score")
-"""Of a row. The classes are ids, -1 where there is none; a score may be NaN."""
+"""Fields of a row. Classes are ids, or -1 if missing; a score may be NaN."""
 
 
 def boxes_tile(truth: Boxes | None = None, guess: Boxes | None = None) -> Tile:
-    """Boxes of the truth or of a run."""
+    """Encode the boxes of the labels or of a run."""
     parts = [_box_rows(truth, truth.class_ids, -1)] if truth is not None else []
     parts += [_box_rows(guess, -1, guess.class_ids)] if guess is not None else []
     return _to_tile(parts)
 
 
 def outcomes_tile(truth: Boxes, guess: Boxes, found: Outcomes, task: str) -> Tile:
-    """What is right and wrong of a run, so that the page tells outcomes as it does of pixels.
+    """Encode a run's errors, so that the page distinguishes outcomes as for pixels.
 
-    Cells have the class of their truth beside them. A box that is wrong has none, and the truth
-    that it missed is a row of its own, as Raster Vision counts them.
+    A row of a cell has the class of its label. A false positive box has no label class, and a false
+    negative has its own row, as Raster Vision counts them.
     """
     if task == CELLS:
         both = found.matched >= 0
         pairs = guess.select(both)
         return _to_tile([_box_rows(pairs, truth.class_ids[found.matched[both]], pairs.class_ids)])
-    missed, said = truth.select(found.false_negatives), np.where(found.correct, guess.class_ids, -1)
+    missing = truth.select(found.false_negatives)
+    matched = np.where(found.correct, guess.class_ids, -1)
     return _to_tile(
-        [_box_rows(guess, said, guess.class_ids), _box_rows(missed, missed.class_ids, -1)]
+        [_box_rows(guess, matched, guess.class_ids), _box_rows(missing, missing.class_ids, -1)]
     )
 
 

@@ -1,4 +1,4 @@
-"""What a viewer can show: the scenes of some runs, and the layers of each."""
+"""Scenes and layers that a viewer can show."""
 
 from __future__ import annotations
 
@@ -23,18 +23,18 @@ from rvlab.viewer.tiles import Tile, TileRef, class_tile, image_tile, top_level
 _T = TypeVar("_T")
 
 IMAGE_LAYER, TRUTH = "image", "truth"
-UNLABELLED_ID = 255  # sent for pixels that no area of interest holds; no class has that id
+UNLABELLED_ID = 255  # sent for pixels outside the areas of interest; no class has this id
 
 
 @dataclass(frozen=True)
 class Layer:
-    """What one side of the map may show.
+    """A layer that one side of the map can show.
 
     Args:
-        key: What the page calls it.
-        title: What people call it.
+        key: Identifier in messages.
+        title: Title for the user.
         kind: ``truth``, ``run`` or ``errors``.
-        source: The run; None for the truth, which is that of the run that shows the scene.
+        source: The run; None for the labels, which come from the run that displays the scene.
     """
 
     key: str
@@ -44,11 +44,11 @@ class Layer:
 
 
 class Catalog:
-    """Scenes and layers by name. Several threads may ask at once.
+    """Scenes and layers by name. Thread-safe.
 
     Args:
         sources: The runs.
-        titles: Of each, in the same order.
+        titles: Titles of the runs, in the same order.
     """
 
     def __init__(self, sources: Sequence[RunSource], titles: Sequence[str]) -> None:
@@ -64,7 +64,7 @@ class Catalog:
         self._lock = Lock()
 
     def scenes(self, group: str) -> list[str]:
-        """The scenes of a group, of any run."""
+        """Return the scenes of a group, of all runs."""
         found = [s.id for one in self.sources for s in one.scenes if s.group == group]
         return list(dict.fromkeys(found))
 
@@ -74,20 +74,20 @@ class Catalog:
         return list(self._shown)
 
     def labels(self, scene: str) -> raster.SceneLabels:
-        """The labels of a scene, of the run that shows it; shapes are read once."""
+        """Return the labels of a scene, from the run that displays it; shapes are read once."""
         one = self._display_source(scene)
         return self._cached(self._labels, scene, lambda: one.labels(scene))
 
     def has_boxes(self, scene: str) -> bool:
-        """Whether its labels and predictions are rectangles, not pixels."""
+        """Return whether labels and predictions of a scene are boxes or cells, not pixels."""
         return self.labels(scene).scene.task in (CELLS, DETECTION)
 
     def scene_info(self, scene: str) -> dict[str, Any]:
-        """What the page must know of a scene: size, place, classes, and which layers do not fit.
+        """Return the scene's metadata for the page: size, georeference, classes, unusable layers.
 
         Raises:
-            NotFound: If there is no such scene.
-            RasterError: If nobody knows its size.
+            NotFound: If the scene is unknown.
+            RasterError: If its size cannot be read.
         """
         grid, classes = self.labels(scene).grid, self._display_source(scene).classes
         t = grid.transform
@@ -111,17 +111,17 @@ class Catalog:
         }
 
     def tile(self, scene: str, key: str, spot: TileRef) -> Tile:
-        """A tile of the image, or of a layer of class ids.
+        """Read a tile of the image, or of a layer of class ids.
 
         Args:
-            scene: Its name.
+            scene: Scene id.
             key: `IMAGE_LAYER`, or the key of a layer.
-            spot: Which tile.
+            spot: Position of the tile.
 
         Raises:
-            NotFound: If there is no such scene or layer.
-            SpecError: If the scene has no such tile.
-            RasterError: If it cannot be read.
+            NotFound: If the scene or layer is unknown.
+            SpecError: If the scene does not have the tile.
+            RasterError: If the tile cannot be read.
         """
         labels = self.labels(scene)
         window = spot.window(labels.grid.width, labels.grid.height)
@@ -143,10 +143,10 @@ class Catalog:
         return class_tile([known.astype(np.uint8), guess])
 
     def box_rows(self, scene: str, key: str) -> Tile:
-        """All boxes or cells of a layer.
+        """Read all boxes or cells of a layer.
 
         Raises:
-            NotFound: If there is no such scene or layer.
+            NotFound: If the scene or layer is unknown.
             RasterError: If they cannot be read.
         """
         labels, layer = self.labels(scene), self._layer(key)
@@ -160,7 +160,7 @@ class Catalog:
         return outcomes_tile(truth, guess, match_outcomes(truth, guess, run.task), run.task)
 
     def error_text(self, key: str, scene: str, error: RvlabError) -> str:
-        """An error of a tile, without the address of the run that it is about."""
+        """Return the message of a tile's error, without the address of its run."""
         layer = self.layers.get(key)
         return read.cell_error_text(
             (layer.source if layer else None) or self._display_source(scene), error
@@ -168,7 +168,7 @@ class Catalog:
 
     def _layer(self, key: str) -> Layer:
         if key not in self.layers:
-            raise NotFound(f"There is no layer {key!r}.")
+            raise NotFound(f"Unknown layer {key!r}.")
         return self.layers[key]
 
     def _display_source(self, scene: str) -> RunSource:
@@ -181,7 +181,7 @@ class Catalog:
         return read.require_comparable(one, place)
 
     def _unavailable_layers(self, scene: str) -> dict[str, str]:
-        """Why a layer has nothing to show of a scene, by its key: one pixel of each is read."""
+        """Return the reasons why layers cannot show a scene, by key; read one pixel of each."""
         found: dict[str, str] = {}
         look = self.box_rows if self.has_boxes(scene) else self._read_one_pixel
         for key, layer in self.layers.items():
@@ -189,7 +189,7 @@ class Catalog:
                 if layer.kind != "errors":
                     look(scene, key)
                     continue
-                # Of the truth and of a run that were looked at above.
+                # An errors layer has the reasons of its run and of the labels, found above.
                 why = found.get(key.replace("errors", "run")) or found.get(TRUTH)
                 found |= {key: why} if why else {}
             except RvlabError as exc:
@@ -203,15 +203,15 @@ class Catalog:
         else:
             raster.prediction(*self._require_comparable(layer.source, scene), window, labels.grid)
 
-    def _cached(self, kept: dict[str, _T], name: str, make: Any) -> _T:
+    def _cached(self, cache: dict[str, _T], name: str, make: Any) -> _T:
         with self._lock:
-            if name not in kept:
-                kept[name] = make()
-            return kept[name]
+            if name not in cache:
+                cache[name] = make()
+            return cache[name]
 
 
 def error_legend() -> Mapping[str, Any]:
-    """Colors that are the same in every scene."""
+    """Return the colors of errors and other values, which are the same in every scene."""
     return {
         "other": list(colorize.OTHER_COLOR),
         "errors": [{"name": name, "color": list(color)} for name, color in colorize.ERROR_COLORS],
@@ -220,8 +220,8 @@ def error_legend() -> Mapping[str, Any]:
 
 
 def _crs_name(crs: Any) -> str | None:
-    """``EPSG:32611``, or nothing shorter than the whole definition."""
+    """Return a short name of a CRS, such as ``EPSG:32611``."""
     if crs is None:
         return None
     code = crs.to_epsg()
-    return f"EPSG:{code}" if code else "a CRS without a number"
+    return f"EPSG:{code}" if code else "CRS without EPSG code"

@@ -1,4 +1,4 @@
-"""Imagery as tiles: all tiles of a scene with one stretch, so that no seams are seen."""
+"""Imagery as tiles, all with the same stretch so that seams are not visible."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from typing import Any
 
 from rvlab.raster import Chip, Scene, Window, display
 
-SAMPLE_PX = 512  # longest side of the thumbnail from which the stretch is taken
+SAMPLE_PX = 512  # longest side of the thumbnail that determines the stretch
 
 
 @dataclass
 class Imagery:
     """The imagery of a scene.
 
-    `rvlab.raster.image` stretches each window for itself, as a picture in a grid needs it. Here the
-    limits are those of a thumbnail of the whole scene; uint8 stays as it is in both.
+    `rvlab.raster.image` stretches each window separately, as a picture in a grid needs it. Here the
+    limits come from a thumbnail of the whole scene. Neither changes uint8.
 
     Args:
         scene: As `rvlab.raster.scenes_from_config` returns it.
-        bands: As `rvlab.raster.image` takes them.
+        bands: As for `rvlab.raster.image`.
     """
 
     scene: Scene
@@ -30,15 +30,15 @@ class Imagery:
     _limits: list[display.Limits | None] | None = field(default=None, init=False, repr=False)
 
     def tile(self, window: Window, whole: Window, *, max_px: int) -> Chip:
-        """A window of it in red, green and blue.
+        """Read a window in red, green and blue.
 
         Args:
             window: In pixels of the scene.
             whole: The window of the whole scene.
-            max_px: Longest side of the result.
+            max_px: Longest side of the result, in pixels.
 
         Raises:
-            RasterError: If it cannot be read.
+            RasterError: If the imagery cannot be read.
         """
         with self._lock:
             if self._limits is None:

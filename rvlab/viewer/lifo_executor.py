@@ -1,4 +1,4 @@
-"""Threads that do what was asked for last, first."""
+"""Thread pool that runs the newest call first, and a cache limited by size."""
 
 from __future__ import annotations
 
@@ -11,21 +11,21 @@ from typing import Generic, TypeVar
 from rvlab.errors import RvlabError
 
 EXECUTOR_THREADS = 4
-THREAD_IDLE_S = 5.0  # then a thread leaves: a viewer that nobody looks at has none
+THREAD_IDLE_S = 5.0  # a thread exits after this time, so that an unused viewer has none
 
 _T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
 class PendingCall(Generic[_T]):
-    """Something to do, and who is told of it."""
+    """A call that waits for a thread, with the callback for its result."""
 
     work: Callable[[], _T]
     done: Callable[[_T | RvlabError], None]
 
 
 class LifoExecutor(Generic[_T]):
-    """Jobs by name, the newest first, in a few threads that come when needed and leave."""
+    """Thread pool that runs named calls, newest first; threads start on demand and exit idle."""
 
     def __init__(self, threads: int = EXECUTOR_THREADS, idle_s: float = THREAD_IDLE_S) -> None:
         self._most, self._idle_s = threads, idle_s
@@ -38,7 +38,7 @@ class LifoExecutor(Generic[_T]):
     def submit(
         self, name: Hashable, work: Callable[[], _T], done: Callable[[_T | RvlabError], None]
     ) -> None:
-        """Have something done; asked again under a name that waits, it is done once."""
+        """Schedule a call; a waiting call with the same name is replaced."""
         with self._changed:
             if self._closed:
                 return
@@ -51,13 +51,13 @@ class LifoExecutor(Generic[_T]):
             self._changed.notify()
 
     def cancel(self, names: Iterable[Hashable]) -> None:
-        """Forget what nobody waits for any more, unless it has begun."""
+        """Remove waiting calls; running ones continue."""
         with self._changed:
             for name in names:
                 self._jobs.pop(name, None)
 
     def close(self) -> None:
-        """Forget all; the threads leave when they are done with what they do."""
+        """Remove all waiting calls; the threads exit after their current call."""
         with self._changed:
             self._closed = True
             self._jobs.clear()
@@ -69,8 +69,8 @@ class LifoExecutor(Generic[_T]):
                 found: _T | RvlabError = job.work()
             except RvlabError as exc:
                 found = exc
-            except Exception as exc:  # noqa: BLE001  # or the tile stays empty, and nobody knows why
-                found = RvlabError(f"It cannot be drawn: {type(exc).__name__}: {exc}")
+            except Exception as exc:  # noqa: BLE001  # the page must show every error
+                found = RvlabError(f"Drawing failed: {type(exc).__name__}: {exc}")
             if not self._closed:
                 job.done(found)
 
@@ -79,7 +79,7 @@ class LifoExecutor(Generic[_T]):
             self._idle += 1
             self._changed.wait_for(lambda: self._jobs or self._closed, self._idle_s)
             self._idle -= 1
-            # Leaving is decided under the lock, so that no job is left to a thread that goes.
+            # Decide to exit under the lock; otherwise a new call could rely on an exiting thread.
             if not self._jobs:
                 self.threads.discard(current_thread())
                 return None
@@ -87,33 +87,33 @@ class LifoExecutor(Generic[_T]):
 
 
 class SizedLRUCache(Generic[_T]):
-    """What was made, up to a number of bytes; what was not asked for longest goes first."""
+    """Least-recently-used cache with a limit in bytes. Thread-safe."""
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes, self._bytes = max_bytes, 0
-        self._kept: OrderedDict[Hashable, tuple[_T, int]] = OrderedDict()
+        self._values: OrderedDict[Hashable, tuple[_T, int]] = OrderedDict()
         self._lock = Lock()
 
     def get(self, key: Hashable) -> _T | None:
-        """What is kept under a key."""
+        """Return the value of a key; None if it is not cached."""
         with self._lock:
-            if key not in self._kept:
+            if key not in self._values:
                 return None
-            self._kept.move_to_end(key)
-            return self._kept[key][0]
+            self._values.move_to_end(key)
+            return self._values[key][0]
 
     def put(self, key: Hashable, value: _T, size: int) -> None:
-        """Keep a value of that many bytes."""
+        """Cache a value of `size` bytes."""
         with self._lock:
-            if key in self._kept:
-                self._bytes -= self._kept.pop(key)[1]
-            self._kept[key] = value, size
+            if key in self._values:
+                self._bytes -= self._values.pop(key)[1]
+            self._values[key] = value, size
             self._bytes += size
             while self._bytes > self._max_bytes:
-                self._bytes -= self._kept.popitem(last=False)[1][1]
+                self._bytes -= self._values.popitem(last=False)[1][1]
 
     def clear(self) -> None:
-        """Forget all."""
+        """Delete all values."""
         with self._lock:
-            self._kept.clear()
+            self._values.clear()
             self._bytes = 0

@@ -1,4 +1,4 @@
-"""Tiles of a scene in its own pixels: which there are, and what is sent of each."""
+"""Tiles of a scene in its own pixels, and their encoding."""
 
 from __future__ import annotations
 
@@ -17,48 +17,48 @@ from rvlab.raster import Chip, Window
 
 TILE_PX = 512
 
-PHOTO_QUALITY = 90  # of 100: a tile of NEON's imagery has less than a quarter of a PNG's bytes
+PHOTO_QUALITY = 90  # of 100; less than a quarter of the size of a PNG for NEON's imagery
 
 TileIds = NDArray[np.uint8]
 
 
 @dataclass(frozen=True)
 class TileRef:
-    """A tile. At level 0 its pixels are the scene's; each level above has half as many a side."""
+    """Position of a tile. Level 0 has the scene's pixels; each level above halves both sides."""
 
     level: int
     x: int
     y: int
 
     def window(self, width: int, height: int) -> Window:
-        """Its pixels in a scene of that size.
+        """Return the tile's window in a scene of that size.
 
         Raises:
-            SpecError: If it is none of the scene's tiles.
+            SpecError: If the scene does not have the tile.
         """
         side = TILE_PX << self.level if 0 <= self.level <= top_level(width, height) else 0
         across, down = (math.ceil(n / side) if side else 0 for n in (width, height))
         if not (0 <= self.x < across and 0 <= self.y < down):
             raise SpecError(
-                f"There is no tile {self.x}, {self.y} at level {self.level} of a scene of "
+                f"Tile {self.x}, {self.y} at level {self.level} is outside a scene of "
                 f"{width} × {height} px."
             )
         return Window(self.x * side, self.y * side, side, side).clip(width, height)
 
     def max_px(self, window: Window) -> int:
-        """The longest side of what is read for it."""
+        """Return the longest side of the pixels to read for the tile."""
         return math.ceil(max(window.width, window.height) / (1 << self.level))
 
 
 @dataclass(frozen=True)
 class Tile:
-    """What is sent.
+    """Encoded data of a tile.
 
     Args:
-        form: ``image_tile``, a picture for the browser; or ``ids``, planes of class ids, one after
-            the other and deflated, which the browser colors.
-        rows: Of pixels, which may be fewer than a tile's.
-        cols: The same of columns.
+        form: ``photo``, a WebP or PNG picture; ``ids``, concatenated and deflated planes of class
+            ids, which the browser colors; or ``boxes``, rows of float32.
+        rows: Number of rows; may be fewer than `TILE_PX` at the scene's edge.
+        cols: Number of columns.
         data: The bytes.
     """
 
@@ -69,12 +69,12 @@ class Tile:
 
 
 def top_level(width: int, height: int) -> int:
-    """The level at which one tile holds a whole scene."""
+    """Return the level at which one tile contains the whole scene."""
     return max(0, math.ceil(math.log2(max(width, height) / TILE_PX)))
 
 
 def image_tile(chip: Chip) -> Tile:
-    """Imagery, seen through where there is no data."""
+    """Encode imagery, transparent for pixels without data."""
     from PIL import Image, features
 
     alpha = np.where(chip.mask, 255, 0).astype(np.uint8)
@@ -89,7 +89,7 @@ def image_tile(chip: Chip) -> Tile:
 
 
 def class_tile(ids: Sequence[TileIds]) -> Tile:
-    """Class ids, exactly."""
+    """Encode planes of class ids without loss."""
     data = zlib.compress(b"".join(np.ascontiguousarray(part).tobytes() for part in ids), 1)
     rows, cols = ids[0].shape
     return Tile("ids", rows, cols, data)

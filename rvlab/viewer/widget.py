@@ -1,4 +1,4 @@
-"""The widget: what the page asks for, checked and answered."""
+"""The widget: validates and answers the page's requests."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from rvlab.viewer.tiles import TILE_PX, Tile, TileRef
 STATIC_FOLDER = Path(__file__).parent / "static"
 SCRIPT_FILES = ("parts.js", "messages.js", "layers.js", "viewer.js")  # joined into one module
 CACHE_BYTES = 64_000_000
-MAX_DROPPED = 512  # names in one message that drops requests
+MAX_DROPPED = 512  # request ids in one drop message
 
 
 @cache
 def page_script() -> str:
-    """Leaflet in a function of its own, which leaves the page's globals alone, then our files."""
+    """Return the script: Leaflet inside a function, to keep it out of globals, then own files."""
     leaflet = (STATIC_FOLDER / "leaflet" / "leaflet.js").read_text("utf-8")
     leaflet = leaflet.replace("//# sourceMappingURL=leaflet.js.map", "")
     own = "\n".join((STATIC_FOLDER / name).read_text("utf-8") for name in SCRIPT_FILES)
@@ -34,24 +34,24 @@ def page_script() -> str:
 
 @cache
 def page_style() -> str:
-    """Leaflet's style sheet and ours."""
+    """Return Leaflet's style sheet followed by the viewer's."""
     parts = [STATIC_FOLDER / "leaflet" / "leaflet.css", STATIC_FOLDER / "viewer.css"]
     return "\n".join(part.read_text("utf-8") for part in parts)
 
 
 class Viewer(anywidget.AnyWidget):
-    """A map of scenes; made by `rvlab.viewer.viewer`.
+    """A map of scenes, created by `rvlab.viewer.viewer`.
 
-    ``scene``, ``left``, ``right``, ``opacity`` and ``hidden`` follow what is chosen on the page,
-    and may be set from a cell. Nothing else of the runs is kept in the state of the widget, which a
-    notebook may save: no address, no pixel.
+    ``scene``, ``left``, ``right``, ``opacity`` and ``hidden`` follow the page's controls and can be
+    set from a cell. The widget's state, which a notebook may save, has no addresses and no pixels.
 
     Args:
-        catalog: What there is to see.
-        scenes: Names of the scenes to choose from.
-        windows: Rows with ``scene col row width height`` and what is told of each, ``words``.
-        words: Why there is nothing to see, if so.
-        height_px: Of the map.
+        catalog: Scenes and layers.
+        scenes: Ids of the scenes to choose from.
+        scene: Scene to show first; the empty string is the first of `scenes`.
+        windows: Rows with ``scene col row width height`` and a caption, ``words``.
+        words: Message if there is nothing to show.
+        height_px: Height of the map.
     """
 
     _esm = traitlets.Unicode().tag(sync=True)
@@ -74,10 +74,10 @@ class Viewer(anywidget.AnyWidget):
         height_px: int = 520,
     ) -> None:
         self._catalog, self._scenes = catalog, frozenset(scenes)
-        self._desk: LifoExecutor[Any] = LifoExecutor()
+        self._executor: LifoExecutor[Any] = LifoExecutor()
         self._cache: SizedLRUCache[Tile] = SizedLRUCache(CACHE_BYTES)
         self._sending = Lock()
-        self._gone = False
+        self._is_closed = False
         layers = [{"key": x.key, "title": x.title, "kind": x.kind} for x in catalog.layers.values()]
         super().__init__(
             spec={
@@ -98,33 +98,33 @@ class Viewer(anywidget.AnyWidget):
 
     @traitlets.validate("scene", "left", "right")
     def _validate_choice(self, proposal: Any) -> str:
-        """What a cell or the page chooses must be there."""
+        """Validate the scene or layer that a cell or the page selects."""
         name, value = proposal["trait"].name, str(proposal["value"])
         known = self._scenes if name == "scene" else self._catalog.layers
         if value and value not in known:
-            raise traitlets.TraitError(f"There is no {value!r}. {did_you_mean(value, known)}")
+            raise traitlets.TraitError(f"{name} cannot be {value!r}. {did_you_mean(value, known)}")
         return value
 
     def close(self) -> None:
-        """Take the viewer off the page; its threads end with the tile they are at."""
-        self._gone = True
-        self._desk.close()
+        """Remove the viewer from the page; its threads exit after their current tile."""
+        self._is_closed = True
+        self._executor.close()
         self._cache.clear()
         super().close()
 
     def _on_message(self, _: Any, content: Any, __: Any) -> None:
-        """A message of the page. What none of ours sends is refused, and nothing is read for it."""
+        """Answer a message of the page; reject an invalid one without reading anything."""
         try:
             answers: dict[str, Callable[[Mapping[str, Any]], None]]
             answers = {"tile": self._send_tile, "boxes": self._send_boxes}
             answers |= {"scene": self._send_scene_info, "drop": self._drop}
             kind = content.get("kind") if isinstance(content, Mapping) else None
             if not isinstance(kind, str) or kind not in answers:
-                raise SpecError("The viewer was sent a message of a kind that it does not know.")
+                raise SpecError("The viewer received a message of an unknown kind.")
             answers[kind](content)
         except RvlabError as exc:
             name = content.get("id") if isinstance(content, Mapping) else None
-            self._post({"kind": "refused", "id": name, "words": str(exc)})
+            self._send_message({"kind": "refused", "id": name, "words": str(exc)})
 
     def _send_tile(self, content: Mapping[str, Any]) -> None:
         scene, key = self._validate_layer(content)
@@ -149,12 +149,12 @@ class Viewer(anywidget.AnyWidget):
         def done(found: Tile | RvlabError) -> None:
             if isinstance(found, RvlabError):
                 words = self._catalog.error_text(about["layer"], about["scene"], found)
-                self._post({"kind": "failed", "words": words} | about)
+                self._send_message({"kind": "failed", "words": words} | about)
                 return
             size = {"rows": found.rows, "cols": found.cols, "form": found.form}
-            self._post({"kind": "tile"} | about | size, [found.data])
+            self._send_message({"kind": "tile"} | about | size, [found.data])
 
-        self._desk.submit(about["id"], work, done)
+        self._executor.submit(about["id"], work, done)
 
     def _send_scene_info(self, content: Mapping[str, Any]) -> None:
         name, scene = _text(content, "id"), self._scene(content)
@@ -162,17 +162,19 @@ class Viewer(anywidget.AnyWidget):
         def done(found: dict[str, Any] | RvlabError) -> None:
             about = {"kind": "scene", "id": name, "scene": scene}
             if isinstance(found, RvlabError):
-                self._post(about | {"words": self._catalog.error_text("image", scene, found)})
+                self._send_message(
+                    about | {"words": self._catalog.error_text("image", scene, found)}
+                )
             else:
-                self._post(about | {"about": found})
+                self._send_message(about | {"about": found})
 
-        self._desk.submit(name, lambda: self._catalog.scene_info(scene), done)
+        self._executor.submit(name, lambda: self._catalog.scene_info(scene), done)
 
     def _drop(self, content: Mapping[str, Any]) -> None:
         names = content.get("ids")
         if not isinstance(names, list) or not all(isinstance(n, str) for n in names):
-            raise SpecError("A message that drops requests has no list of their names.")
-        self._desk.cancel(names[:MAX_DROPPED])
+            raise SpecError("A drop message must have a list of request ids.")
+        self._executor.cancel(names[:MAX_DROPPED])
 
     def _scene(self, content: Mapping[str, Any]) -> str:
         scene = _text(content, "scene")
@@ -186,21 +188,21 @@ class Viewer(anywidget.AnyWidget):
             raise SpecError(f"The viewer has no layer {key[:40]!r}.")
         return self._scene(content), key
 
-    def _post(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
+    def _send_message(self, content: dict[str, Any], buffers: list[bytes] | None = None) -> None:
         with self._sending:
-            if not self._gone:
+            if not self._is_closed:
                 self.send(content, buffers)
 
 
 def _text(content: Mapping[str, Any], word: str) -> str:
     value = content.get(word)
     if not isinstance(value, str) or not 0 < len(value) <= 1000:
-        raise SpecError(f"A message to the viewer has no text {word!r}.")
+        raise SpecError(f"{word!r} in a message must be a string of 1 to 1000 characters.")
     return value
 
 
 def _number(content: Mapping[str, Any], word: str) -> int:
     value = content.get(word)
     if not isinstance(value, int) or isinstance(value, bool) or not 0 <= value < 1 << 31:
-        raise SpecError(f"A message to the viewer has no number {word!r} from 0.")
+        raise SpecError(f"{word!r} in a message must be an integer from 0 to {(1 << 31) - 1}.")
     return value

@@ -114,7 +114,7 @@ def test_predictions_are_drawn_without_f1_if_truth_is_broken(experiment):
     (experiment.root / "val-0-labels.tif").write_text("nothing")
     figure = plot.predictions(experiment.runs, scenes=["val-0"])
     (row,) = grid(figure)
-    assert row[1].replace(" ", "").endswith("isnorasterthatGDALknows.")
+    assert row[1].replace(" ", "").endswith("isnotarasterinaformatthatGDALreads.")
     assert captions(figure) == ["F1 –"] * 3
 
 
@@ -141,7 +141,7 @@ def test_cells_of_incomparable_runs_show_the_reason(experiment):
 def test_row_of_a_window_outside_the_scene_shows_the_error(experiment):
     figure = plot.predictions(experiment.runs, [("val-0", 500, 0, 9, 9), ("val-0", 0, 0, 9, 9)])
     first, second = grid(figure)
-    assert all("lies outside the raster of 128 × 96 px" in cell for cell in first)
+    assert all("is outside the raster of 128 × 96 px" in cell for cell in first)
     assert all(isinstance(cell, np.ndarray) for cell in second)
 
 
@@ -262,7 +262,8 @@ def test_single_window_is_accepted_without_a_list(experiment):
     ],
 )
 def test_invalid_window_raises(experiment, windows):
-    with pytest.raises(SpecError, match=r"not a window. Give scene, col|whole number of pixels"):
+    message = r"not a window. Give scene, col|must be an integer, in pixels"
+    with pytest.raises(SpecError, match=message):
         plot.predictions(experiment.runs, windows)
 
 
@@ -325,5 +326,5 @@ def test_invalid_config_values_do_not_affect_other_runs(experiment):
     content["dataset"]["validation_scenes"][0].pop("raster_source")
     path.write_text(json.dumps(content))
     first, _ = grid(plot.predictions(experiment.runs))
-    assert "a scene that no Raster Vision writes" in first[3]
+    assert "a malformed scene" in first[3]
     assert isinstance(first[4], np.ndarray)

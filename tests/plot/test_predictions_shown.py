@@ -206,8 +206,8 @@ def test_scores_are_class_probabilities_and_a_run_without_scores_shows_an_error(
     (row,) = grid(figure)
     assert (row[3] == colorize.color_heat(probability.astype(np.float32))).all()
     for words in (row[2], row[4]):
-        wanted = "SemanticSegmentationLabelStoreConfig(smooth_output=True) keeps them."
-        assert words.replace(" ", "") == f"This run kept no scores. {wanted}".replace(" ", "")
+        wanted = "SemanticSegmentationLabelStoreConfig(smooth_output=True) stores them."
+        assert words.replace(" ", "") == f"This run stored no scores. {wanted}".replace(" ", "")
     assert (row[1] == colorize.color_heat(experiment.truth["val-0"] == 1)).all()
     texts = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "scale"]
     assert texts == ["probability of building", "0", "1"]
@@ -244,9 +244,9 @@ def test_invalid_arguments_raise_before_drawing(experiment):
         plot.predictions(runs, show="errors", classes=["road", "bilding"])
     with pytest.raises(SpecError, match=r"classes is empty"):
         plot.predictions(runs, show="errors", classes=[])
-    with pytest.raises(SpecError, match=r"no channel display group 'RGB'"):
+    with pytest.raises(SpecError, match=r"Unknown channel display group 'RGB'"):
         plot.predictions(runs, bands="RGB")
-    with pytest.raises(SpecError, match=r"Give 1 to 3 numbers of channels"):
+    with pytest.raises(SpecError, match=r"Give 1 to 3 channel numbers"):
         plot.predictions(runs, bands=[0, 1, 2, 3])
     with pytest.raises(SpecError, match=r"stretch cannot be \(98, 2\)"):
         plot.predictions(runs, stretch=(98, 2))

@@ -1,4 +1,4 @@
-"""Scenes and runs made by code: every pixel of an image tells where it came from."""
+"""Generated scenes and runs; pixel values encode the position of the pixel."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ CLASSES = {
 
 
 def write(path, array, *, crs=UTM, transform=CORNER, **profile):
-    """A GeoTIFF of an array of shape (rows, columns) or (bands, rows, columns)."""
+    """Write an array of shape (rows, columns) or (bands, rows, columns) as a GeoTIFF."""
     array = array[None] if array.ndim == 2 else array
     where = {"crs": crs, "transform": transform} if crs else {}
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -37,12 +37,12 @@ def write(path, array, *, crs=UTM, transform=CORNER, **profile):
 
 
 def places(height, width):
-    """``row * 1000 + col`` of each pixel."""
+    """Return ``row * 1000 + col`` of each pixel."""
     return (np.arange(height)[:, None] * 1000 + np.arange(width)).astype(np.int32)
 
 
 def town(height=96, width=128, seed=0):
-    """Class ids: a road, a column of it, and buildings."""
+    """Return class ids of a road and buildings."""
     rng = np.random.default_rng(seed)
     ids = np.zeros((height, width), np.uint8)
     ids[height // 2 : height // 2 + 6] = 2
@@ -53,20 +53,20 @@ def town(height=96, width=128, seed=0):
 
 
 def photo(ids, seed=0):
-    """An image that goes with class ids, shape (3, rows, columns)."""
+    """Return an image that matches class ids, shape (3, rows, columns)."""
     colors = np.array([[90, 120, 70], [170, 110, 90], [120, 120, 125], [0, 0, 0]])
     noise = np.random.default_rng(seed).normal(0, 12, (*ids.shape, 3))
     return np.clip(colors[ids] + noise, 0, 255).astype(np.uint8).transpose(2, 0, 1)
 
 
 def raster_source(uri, **more):
-    """What Raster Vision writes of a RasterioSourceConfig."""
+    """Return the JSON of a RasterioSourceConfig."""
     base = {"type_hint": "rasterio_source", "uris": uri, "channel_order": None}
     return base | {"transformers": [], "bbox": None} | more
 
 
 def scene(name, image, labels, store, **more):
-    """What Raster Vision writes of a SceneConfig."""
+    """Return the JSON of a SceneConfig."""
     source = labels if isinstance(labels, dict) else raster_source(labels)
     image = image if isinstance(image, dict) else raster_source(image)
     label_store = {"type_hint": "semantic_segmentation_label_store", "uri": store, "rgb": False}
@@ -81,14 +81,14 @@ def scene(name, image, labels, store, **more):
 
 
 def config(validation, train=(), test=(), classes=None):
-    """What Raster Vision writes of a SemanticSegmentationConfig, as far as it is looked at."""
+    """Return the fields that rvlab reads from the JSON of a SemanticSegmentationConfig."""
     groups = {"train_scenes": train, "validation_scenes": validation, "test_scenes": test}
     dataset = {"class_config": classes or CLASSES} | {k: list(v) for k, v in groups.items()}
     return {"type_hint": "semantic_segmentation_config", "dataset": dataset}
 
 
 class Experiment:
-    """Runs in a folder that predicted the scenes ``val-0``, ``val-1`` … more or less well."""
+    """Runs in a folder that predicted the scenes ``val-0``, ``val-1`` … with random errors."""
 
     def __init__(self, root: Path, scenes: int = 2, size: tuple[int, int] = (96, 128)) -> None:
         self.root, self.rows = root, []
@@ -98,7 +98,7 @@ class Experiment:
             write(root / f"{name}-labels.tif", ids)
 
     def add(self, wrong: float, *, classes=None, skip=(), **params) -> Path:
-        """A run of which that part of the pixels is wrong; returns its folder."""
+        """Add a run with that fraction of wrong pixels; return its folder."""
         number = len(self.rows)
         run = f"20261123-15420{number}-4f2a0{number}"
         folder = self.root / "town" / run
@@ -115,12 +115,12 @@ class Experiment:
         return folder
 
     def describe(self, name: str, folder: Path) -> dict[str, Any]:
-        """The scene's part of a config."""
+        """Return the JSON of a scene's config."""
         image, labels = (str(self.root / f"{name}{end}.tif") for end in ("", "-labels"))
         return scene(name, image, labels, f"{folder}/rv/predict/{name}")
 
     def write_config(self, folder: Path, content: dict[str, Any]) -> None:
-        """Raster Vision's record of the run."""
+        """Write ``pipeline-config.json``."""
         (folder / "rv").mkdir(parents=True, exist_ok=True)
         (folder / "rv/pipeline-config.json").write_text(json.dumps(content))
 

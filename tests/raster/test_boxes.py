@@ -1,4 +1,4 @@
-"""Cells and boxes without Raster Vision; `test_scored` holds them to it."""
+"""Cells and boxes without Raster Vision; `test_scored` compares them with it."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def boxes(*rows, ids=None):
 
 
 def opened(folder, *, task=OD, truth=(), guess=(), image=None, **more):
-    """A scene with labels and predictions in GeoJSON; `more` goes to the label source."""
+    """Return a scene with labels and predictions in GeoJSON; `more` extends the label source."""
     image = image or write(folder / "image.tif", photo(town(HEIGHT, WIDTH)))
     vector = {"type_hint": "geojson_vector_source", "transformers": [inference()]}
     vector["uris"] = [geojson(folder / "truth.json", list(truth))]
@@ -48,7 +48,7 @@ def opened(folder, *, task=OD, truth=(), guess=(), image=None, **more):
     return found, classes_from_config(whole), SceneLabels(found, classes_from_config(whole))
 
 
-def test_boxes_of_a_window_are_those_that_touch_it_with_their_scores():
+def test_intersecting_selects_boxes_that_overlap_a_window_with_their_scores():
     rows = [(0, 0, 10, 10), (10, 0, 20, 10), (5, 5, 15, 15)]
     found = replace(
         boxes(*rows, ids=[0, 1, 2]),
@@ -70,14 +70,14 @@ SIDES = st.tuples(
 
 
 @given(st.lists(SIDES, max_size=30))
-def test_windows_that_tile_a_scene_share_out_its_boxes(rows):
+def test_each_box_is_centred_in_exactly_one_tile(rows):
     found = boxes(*rows)
     tiles = [Window(col, row, 32, 32) for row in range(0, 128, 32) for col in range(0, 128, 32)]
     assert (sum(found.centred_in(tile).astype(int) for tile in tiles) == 1).all()
 
 
 @given(st.lists(SIDES, max_size=12), st.lists(SIDES, max_size=12), st.sampled_from([CC, OD]))
-def test_outcomes_agree_with_themselves(true, said, task):
+def test_outcomes_are_consistent(true, said, task):
     truth, guess = boxes(*set(true), ids=None), boxes(*set(said))
     found = match_outcomes(truth, guess, task, iou=0.3)
     partners = found.matched[found.correct]
@@ -93,7 +93,7 @@ def test_outcomes_agree_with_themselves(true, said, task):
     assert again.correct.all()
 
 
-def test_the_class_must_be_right_and_the_overlap_more_than_the_threshold():
+def test_match_needs_equal_classes_and_iou_above_the_threshold():
     truth = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 10), ids=[0, 1, 2])
     guess = boxes((0, 0, 10, 10), (20, 0, 30, 10), (40, 0, 50, 5), ids=[0, 2, 2])
     found = match_outcomes(truth, guess, OD)
@@ -105,13 +105,13 @@ def test_the_class_must_be_right_and_the_overlap_more_than_the_threshold():
     assert match_outcomes(truth, guess, OD, iou=0.49).correct.tolist() == [True, False, True]
 
 
-def test_a_truth_that_loses_its_box_takes_no_second_choice():
+def test_label_that_loses_its_best_prediction_remains_unmatched():
     truth = boxes((0, 0, 10, 10), (0, 1, 10, 11))
     guess = boxes((0, 0, 10, 10), (0, 3, 10, 13))
     assert match_outcomes(truth, guess, OD).matched.tolist() == [0, -1]
 
 
-def test_cells_without_a_counterpart_are_neither_missed_nor_wrong():
+def test_cells_without_a_counterpart_are_neither_false_negatives_nor_false_positives():
     truth = boxes((0, 0, 8, 8), (8, 0, 16, 8), (0, 8, 8, 16), ids=[0, 1, 1])
     guess = boxes((8, 0, 16, 8), (0, 8, 8, 16), (8, 8, 16, 16), ids=[0, 1, 1])
     found = match_outcomes(truth, guess, CC)
@@ -122,10 +122,10 @@ def test_cells_without_a_counterpart_are_neither_missed_nor_wrong():
     assert (tp.tolist(), fp.tolist(), fn.tolist()) == ([0, 1], [1, 0], [0, 1])
 
 
-def test_a_task_or_threshold_that_is_none_is_refused():
+def test_match_outcomes_rejects_unknown_tasks_and_invalid_thresholds():
     with pytest.raises(SpecError, match=r"'semantic_segmentation' has no boxes"):
         match_outcomes(boxes(), boxes(), "semantic_segmentation")
-    with pytest.raises(SpecError, match=r"iou=50 is no overlap to ask for"):
+    with pytest.raises(SpecError, match=r"iou must be at least 0 and less than 1, got 50"):
         match_outcomes(boxes(), boxes(), OD, iou=50)
 
 
@@ -141,11 +141,11 @@ def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
     assert (found.class_ids.tolist(), found.scores.tolist()) == ([2], [0.75])
     assert truth_boxes(labels) is truth_boxes(labels)
     other = replace(a, image=replace(a.image, bbox=Window(0, 0, 50, 50)))
-    with pytest.raises(RasterError, match=r"The prediction is of 50 × 50 px at col 0, row 0, the"):
+    with pytest.raises(RasterError, match=r"The prediction covers 50 × 50 px at col 0, row 0, the"):
         predicted_boxes(other, own, labels)
 
 
-def test_the_background_is_everywhere_where_there_is_no_label(tmp_path):
+def test_cells_without_a_shape_have_the_background_class(tmp_path):
     rule = {"infer_cells": True, "cell_sz": 50, "background_class_id": 2}
     a, own, labels = opened(tmp_path, task=CC, **rule)
     found = truth_boxes(labels)
@@ -167,27 +167,29 @@ def test_a_cell_without_scores_has_no_probabilities(tmp_path):
     assert bare.probabilities is None
 
 
-def test_what_cannot_be_read_is_named(tmp_path):
+def test_error_messages_name_the_unreadable_file_or_value(tmp_path):
     one = [feature("Polygon", box(5, 5), class_id=9, scores=[1.0, 2.0])]
     a, own, labels = opened(tmp_path, task=CC, truth=one, guess=one)
     for read in (lambda: truth_boxes(labels), lambda: predicted_boxes(a, own, labels)):
-        with pytest.raises(RasterError, match=r"json has a class 9; there are 0 to 3"):
+        with pytest.raises(RasterError, match=r"json has the class id 9; it must be 0 to 3"):
             read()
     one[0]["properties"]["class_id"] = 1
     a, own, labels = opened(tmp_path, task=CC, truth=one, guess=one)
-    with pytest.raises(RasterError, match=r"has 2 scores a cell; there are 4 classes"):
+    with pytest.raises(RasterError, match=r"has 2 scores per cell; there are 4 classes"):
         predicted_boxes(a, own, labels)
     with pytest.raises(RasterError, match=r"scene a has no prediction"):
         predicted_boxes(replace(a, prediction_uri=None), own, labels)
-    with pytest.raises(RasterError, match=r"gone.json does not exist"):
-        predicted_boxes(replace(a, prediction_uri=str(tmp_path / "gone.json")), own, labels)
-    with pytest.raises(RasterError, match=r"Predictions of semantic_segmentation are no boxes"):
+    with pytest.raises(RasterError, match=r"missing.json does not exist"):
+        predicted_boxes(replace(a, prediction_uri=str(tmp_path / "missing.json")), own, labels)
+    with pytest.raises(RasterError, match=r"Predictions of semantic_segmentation are not boxes"):
         predicted_boxes(replace(a, task="semantic_segmentation"), own, labels)
     with pytest.raises(RasterError, match=r"labels of the kind chip_classification_label_source"):
         labels.truth()
     (tmp_path / "aoi.json").write_text(json.dumps(feature("LineString", [(0, 0), (50, 50)])))
     inside = SceneLabels(replace(a, aoi_uris=(str(tmp_path / "aoi.json"),)), own)
-    with pytest.raises(RasterError, match=r"of the kind LineString; an area of interest is a pol"):
+    with pytest.raises(
+        RasterError, match=r"of the kind LineString; an area of interest must be a pol"
+    ):
         truth_boxes(inside)
 
 
@@ -196,33 +198,33 @@ def test_what_cannot_be_read_is_named(tmp_path):
     [
         ({"lazy": True}, "its labels are lazy"),
         ({"infer_cells": True}, "has no cell_sz"),
-        ({"vector_source": None}, "names no file of shapes"),
-        ({"vector_source": {"type_hint": "tiles", "uris": "x"}}, "no tiles is read here"),
+        ({"vector_source": None}, "has no vector_source"),
+        ({"vector_source": {"type_hint": "tiles", "uris": "x"}}, "a tiles is not supported"),
     ],
 )
-def test_labels_that_are_not_read_here_say_why(tmp_path, more, why):
+def test_error_gives_the_reason_why_labels_are_not_supported(tmp_path, more, why):
     _, _, labels = opened(tmp_path, task=CC, **more)
     with pytest.raises(RasterError, match=why):
         truth_boxes(labels)
 
 
-def test_labels_of_other_kinds_are_no_boxes(tmp_path):
+def test_truth_boxes_rejects_labels_of_other_kinds(tmp_path):
     image = write(tmp_path / "i.tif", photo(town(HEIGHT, WIDTH)))
     whole = config([scene("a", image, image, None), scene("b", image, image, None)])
     a, b = scenes_from_config(whole)
-    with pytest.raises(RasterError, match=r"labels of the scene a are no boxes, but class ids"):
+    with pytest.raises(RasterError, match=r"labels of the scene a are class ids, not boxes"):
         truth_boxes(SceneLabels(a, classes_from_config(whole)))
     with pytest.raises(RasterError, match=r"The scene b has no labels"):
         truth_boxes(SceneLabels(replace(b, truth=None), classes_from_config(whole)))
 
 
-def test_predictions_that_the_config_does_not_place_are_where_they_are_by_default():
+def test_prediction_uri_defaults_to_the_predict_folder_without_label_store():
     described = scene("a", "/i.tif", "/l.tif", None) | {"label_store": None}
     whole = config([described]) | {"type_hint": CC, "root_uri": "s3://b/run"}
     assert scenes_from_config(whole)[0].prediction_uri == "s3://b/run/predict/a.json"
 
 
-def test_thousands_of_boxes_are_matched_in_no_time():
+def test_thousands_of_boxes_are_matched_within_two_seconds():
     rng = np.random.default_rng(0)
     corners = rng.integers(0, 1500, (4000, 2))
     truth = boxes(*np.hstack([corners, corners + rng.integers(20, 60, (4000, 2))]))

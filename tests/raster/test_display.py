@@ -13,7 +13,7 @@ WHOLE = Window(0, 0, 40, 30)
 
 @pytest.fixture
 def deep(tmp_path):
-    """A uint16 scene of four channels, each the place times another number; 0 is no data."""
+    """A uint16 scene of four channels, each the position times a factor; 0 is nodata."""
     base = places(30, 40)[None] + 1
     array = (base * np.array([1, 2, 1, 2])[:, None, None]).astype(np.uint16)
     array[3] = array[3][:, ::-1]
@@ -36,7 +36,7 @@ def close(found, wanted, mask):
     assert np.abs(found.astype(float) - wanted)[mask].max() <= 1
 
 
-def test_deep_channels_are_stretched_each_for_itself_without_nodata(deep):
+def test_each_uint16_channel_is_stretched_separately_without_nodata(deep):
     one, array = deep
     found = image(one, WHOLE)
     mask = array[0] > 0
@@ -47,7 +47,7 @@ def test_deep_channels_are_stretched_each_for_itself_without_nodata(deep):
         close(band, stretched(own, mask, 2, 98), mask)
 
 
-def test_bands_are_channels_in_the_order_of_the_config(deep, tmp_path):
+def test_bands_follow_the_channel_order_of_the_config(deep, tmp_path):
     one, array = deep
     mask = array[0] > 0
     found = image(one, WHOLE, bands=(3, 0, 1)).array
@@ -61,14 +61,14 @@ def test_bands_are_channels_in_the_order_of_the_config(deep, tmp_path):
         image(reordered, WHOLE, bands=[3])
 
 
-def test_two_channels_get_an_even_blue_as_in_raster_vision(deep):
+def test_two_channels_get_a_constant_blue_as_in_raster_vision(deep):
     one, _ = deep
     found = image(one, WHOLE, bands=[1, 0]).array
     assert (found[2] == 128).all()
     assert (found[0] == image(one, WHOLE, bands=[1]).array[0]).all()
 
 
-def test_a_stretch_is_percentiles_the_extremes_or_none(deep):
+def test_stretch_accepts_percentiles_minmax_and_none(deep):
     one, array = deep
     mask = array[0] > 0
     minmax = image(one, WHOLE, stretch="minmax").array
@@ -79,7 +79,7 @@ def test_a_stretch_is_percentiles_the_extremes_or_none(deep):
     assert (none[0][mask] == np.clip(array[0][mask], 0, 255)).all()
 
 
-def test_uint8_stays_unless_a_stretch_is_asked_for(tmp_path):
+def test_uint8_is_unchanged_without_a_stretch(tmp_path):
     array = np.arange(50, 110, dtype=np.uint8).reshape(1, 6, 10)
     one = made(write(tmp_path / "a.tif", array))
     window = Window(0, 0, 10, 6)
@@ -89,7 +89,7 @@ def test_uint8_stays_unless_a_stretch_is_asked_for(tmp_path):
     assert image(one, window, stretch="minmax").array[0].max() == 255
 
 
-def test_floats_are_shown_from_0_to_1_without_a_stretch_and_nan_is_no_data(tmp_path):
+def test_floats_without_stretch_are_displayed_from_0_to_1_and_nan_is_masked(tmp_path):
     array = np.linspace(0, 2, 60, dtype=np.float32).reshape(1, 6, 10)
     array[0, 0, :3] = np.nan
     one = made(write(tmp_path / "a.tif", array))
@@ -99,7 +99,7 @@ def test_floats_are_shown_from_0_to_1_without_a_stretch_and_nan_is_no_data(tmp_p
     assert (found.array[0][found.mask] == np.clip(valid * 255, 0, 255).astype(np.uint8)).all()
 
 
-def test_the_first_group_of_the_config_is_taken_or_the_one_that_is_named():
+def test_select_channels_returns_the_first_or_the_named_display_group():
     groups = {"Infrared": [3, 0, 1], "RGB": [0, 1, 2]}
     written = {"backend": {"data": {"plot_options": {"channel_display_groups": groups}}}}
     assert select_channels(written) == (3, 0, 1)
@@ -115,20 +115,20 @@ def test_the_first_group_of_the_config_is_taken_or_the_one_that_is_named():
 
 
 @pytest.mark.parametrize("bands", [(), (0, 1, 2, 3), (-1,), (0.5,), ("red",), 2])
-def test_bands_that_are_none_are_refused(bands):
-    with pytest.raises(SpecError, match=r"Give 1 to 3 numbers of channels, counted from 0"):
+def test_select_channels_rejects_invalid_bands(bands):
+    with pytest.raises(SpecError, match=r"Give 1 to 3 channel numbers, counted from 0"):
         select_channels({}, bands)
 
 
 @pytest.mark.parametrize("stretch", [(98, 2), (2,), (-1, 50), (2, 101), 5])
-def test_a_stretch_that_is_none_is_refused(deep, stretch):
+def test_image_rejects_an_invalid_stretch(deep, stretch):
     with pytest.raises(SpecError, match=r"Give two percentiles such as \(2, 98\)"):
         image(deep[0], WHOLE, stretch=stretch)
     with pytest.raises(SpecError, match=r"stretch cannot be 'minmx'. Did you mean 'minmax'"):
         image(deep[0], WHOLE, stretch="minmx")
 
 
-def test_tiles_with_the_limits_of_the_whole_have_no_seams(deep):
+def test_tiles_stretched_with_the_limits_of_the_scene_have_no_seams(deep):
     one, _ = deep
     whole = picture_channels(one, WHOLE, max_px=None)
     ends = [stretch_limits(band, whole.mask) for band in whole.array]
@@ -137,14 +137,14 @@ def test_tiles_with_the_limits_of_the_whole_have_no_seams(deep):
     assert (side_by_side == image(one, WHOLE).array).all()
 
 
-def test_a_window_may_wait_until_the_image_is_open(deep):
+def test_window_may_be_a_function_of_the_image_grid(deep):
     one, _ = deep
     half = image(one, lambda whole: Window(0, 0, whole.width // 2, whole.height))
     assert half.window == Window(0, 0, 20, 30)
     assert half.array.shape == (3, 30, 20)
 
 
-def test_the_window_of_a_cropped_scene_counts_from_its_corner(deep):
+def test_window_of_a_cropped_scene_is_relative_to_its_corner(deep):
     cropped = made(deep[0].image.uris[0], bbox=[4, 6, 28, 36])  # top, left, bottom, right
     found = image(cropped, Window(1, 2, 8, 9), stretch="none")
     assert found.window == Window(1, 2, 8, 9)

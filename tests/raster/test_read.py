@@ -25,7 +25,7 @@ def big(tmp_path_factory):
 
 @settings(max_examples=40, deadline=None)
 @given(st.integers(-20, 199), st.integers(-20, 119), st.integers(21, 90), st.integers(21, 90))
-def test_every_pixel_comes_from_where_it_says(big, col, row, width, height):
+def test_read_returns_the_pixels_and_coordinates_of_the_window(big, col, row, width, height):
     chip = read(big, Window(col, row, width, height))
     cut = Window(col, row, width, height).clip(200, 120)
     assert chip.window == cut
@@ -34,7 +34,7 @@ def test_every_pixel_comes_from_where_it_says(big, col, row, width, height):
     assert (x, y) == (663_000 + cut.col / 2, 3_999_000 - cut.row / 2)
 
 
-def test_the_whole_raster_without_a_window(big):
+def test_read_returns_the_whole_raster_without_a_window(big):
     chip = read(big)
     assert chip.array.shape == (1, 120, 200)
     assert chip.mask.all()
@@ -42,7 +42,7 @@ def test_the_whole_raster_without_a_window(big):
     assert chip.grid.metres_per_px == 0.5
 
 
-def test_a_large_window_is_thinned_and_its_pixels_are_larger(big):
+def test_large_window_is_resampled_to_larger_pixels(big):
     chip = read(big, Window(100, 20, 100, 50), max_px=20, resampling="nearest")
     assert chip.array.shape == (1, 10, 20)
     assert (chip.array[0] == places(120, 200)[22:70:5, 102:200:5]).all()
@@ -64,14 +64,14 @@ def test_nodata_alpha_and_nan_are_masked(tmp_path):
     assert chip.mask[:, 2:].all()
 
 
-def test_imagery_without_a_position_is_ordinary(tmp_path):
+def test_raster_without_georeference_is_read(tmp_path):
     chip = read(write(tmp_path / "plain.tif", places(5, 5), crs=None))
     assert chip.crs is None
     assert chip.grid.metres_per_px is None
     assert not chip.grid.has_position
 
 
-def test_feet_are_not_metres_and_degrees_are_neither(tmp_path):
+def test_metres_per_px_converts_feet_and_returns_none_for_degrees(tmp_path):
     feet = read(write(tmp_path / "ft.tif", places(5, 5), crs="EPSG:2229"))
     assert feet.grid.metres_per_px == pytest.approx(0.5 * 1200 / 3937)
     degrees = read(write(tmp_path / "deg.tif", places(5, 5), crs="EPSG:4326"))
@@ -86,22 +86,24 @@ def test_bands_are_counted_from_one(tmp_path):
         read(uri, bands=[4])
 
 
-def test_errors_say_what_and_where(tmp_path, big, monkeypatch):
+def test_error_messages_name_the_problem_and_the_file(tmp_path, big, monkeypatch):
     with pytest.raises(RasterError, match=r"nothing.tif does not exist\.$"):
         read(str(tmp_path / "nothing.tif"))
     (tmp_path / "text.tif").write_text("not a raster")
-    with pytest.raises(RasterError, match=r"text.tif is no raster that GDAL knows\.$"):
+    with pytest.raises(
+        RasterError, match=r"text.tif is not a raster in a format that GDAL reads\.$"
+    ):
         read(str(tmp_path / "text.tif"))
-    with pytest.raises(RasterError, match=r"rasterio opens no memory:// address"):
+    with pytest.raises(RasterError, match=r"rasterio does not support memory:// addresses"):
         read("memory://bucket/x.tif")
-    with pytest.raises(WindowOutside, match=r"lies outside the raster of 200 × 120 px"):
+    with pytest.raises(WindowOutside, match=r"is outside the raster of 200 × 120 px"):
         read(big, Window(500, 0, 5, 5))
     monkeypatch.setattr(sys.modules["rvlab.raster.read"], "MAX_BYTES", 50_000)
-    with pytest.raises(RasterError, match=r"are 0.096 MB, more than the 0.05 MB read at once"):
+    with pytest.raises(RasterError, match=r"are 0.096 MB; the limit of one read is 0.05 MB"):
         read(big, max_px=None)
 
 
-def test_many_threads_read_at_once(big):
+def test_many_threads_read_concurrently(big):
     def sum_at(col):
         return int(read(big, Window(col, 0, 20, 120)).array.sum())
 
@@ -111,7 +113,7 @@ def test_many_threads_read_at_once(big):
     assert found == wanted
 
 
-def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
+def test_windows_are_read_from_an_s3_server(s3, big, tmp_path, monkeypatch):
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
@@ -124,7 +126,7 @@ def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
         chips = list(pool.map(lambda c: read(uri, Window(c, 7, 30, 20)), (0, 50, 100, 150)))
     for chip in chips:
         assert (chip.array[0] == places(120, 200)[chip.window.slices()]).all()
-    # Overwritten, it is seen: nothing of a closed file is remembered.
+    # GDAL does not cache a closed file: the new content is read.
     other = write(tmp_path / "other.tif", places(9, 9) * 2)
     store.put("big.tif", Path(other).read_bytes())
     assert read(uri).array[0, 8, 8] == 2 * 8008
@@ -133,15 +135,15 @@ def test_windows_come_from_a_real_s3_server(s3, big, tmp_path, monkeypatch):
         assert s3.secret_key not in str(rasterio.env.getenv())
 
     register_store(Store(store.uri, S3Access(s3.endpoint, s3.access_key, "wrong")))
-    with pytest.raises(RasterError, match=r"was refused: check the credentials") as refused:
+    with pytest.raises(RasterError, match=r"was denied: check the credentials") as denied:
         read(uri)
-    assert "wrong" not in str(refused.value)
+    assert "wrong" not in str(denied.value)
     register_store(Store(store.uri, S3Access("http://127.0.0.1:9", "a", "b")))
-    with pytest.raises(RasterError, match=r"cannot be reached: nobody answers"):
+    with pytest.raises(RasterError, match=r"cannot be reached: its server does not respond"):
         read(uri)
 
 
-def test_large_numbers_are_written_out():
+def test_format_megabytes_rounds_to_three_digits_without_exponent():
     assert [format_megabytes(n) for n in (11_234_000_000, 1_000_000_000, 96_040)] == [
         *("11,200 MB", "1,000 MB", "0.096 MB"),
     ]

@@ -40,18 +40,18 @@ def test_classes_have_ids_colors_and_a_null_class():
     assert classes_from_config({"names": ["a", "null"], "colors": None}).null == "null"
 
 
-def test_broken_configs_say_what_is_wrong():
-    with pytest.raises(RecordBroken, match=r"names no classes"):
+def test_error_messages_name_the_invalid_field_of_a_config():
+    with pytest.raises(RecordBroken, match=r"has no classes"):
         classes_from_config({})
     with pytest.raises(RecordBroken, match=r"a color 'oranje'"):
         classes_from_config({"names": ["a"], "colors": ["oranje"]})
     with pytest.raises(RecordBroken, match=r"has 2 classes, 1 colors"):
         classes_from_config({"names": ["a", "b"], "colors": ["red"]})
-    with pytest.raises(RecordBroken, match=r"a scene that no Raster Vision writes: KeyError"):
+    with pytest.raises(RecordBroken, match=r"a malformed scene: KeyError"):
         scenes_from_config(config([{"id": "a"}]))
 
 
-def test_scenes_keep_the_order_of_the_config():
+def test_scenes_are_in_the_order_of_the_config():
     def one(name):
         return scene(name, f"/data/{name}.tif", f"/data/{name}-l.tif", f"/p/{name}")
 
@@ -64,11 +64,11 @@ def test_scenes_keep_the_order_of_the_config():
     ]
     assert found[1].image.uris == ("/data/c.tif",)
     assert found[1].prediction_uri == "/p/c/labels.tif"
-    with pytest.raises(NotFound, match=r"no scene 'town_1'. Did you mean 'town-1'"):
+    with pytest.raises(NotFound, match=r"Unknown scene 'town_1'. Did you mean 'town-1'"):
         find_scene("town_1", scenes_from_config(config([one("town-1")])))
 
 
-def test_a_scene_of_several_groups_is_the_predicted_one_unless_asked():
+def test_find_scene_prefers_the_given_group_then_predicted_groups():
     def one(top):
         return scene("a", raster_source("/a.tif", bbox=[top, 0, top + 9, 9]), "/l.tif", "/p")
 
@@ -80,7 +80,7 @@ def test_a_scene_of_several_groups_is_the_predicted_one_unless_asked():
     assert find_scene("a", [train], "test") == train
 
 
-def test_each_scene_is_shown_by_a_run_that_predicted_it():
+def test_source_by_scene_prefers_runs_that_predicted_the_scene():
     def one(name, *groups):
         described = [
             [scene("a", "/a.tif", "/l.tif", "/p")] if g in groups else [] for g in SCENE_GROUPS
@@ -93,12 +93,12 @@ def test_each_scene_is_shown_by_a_run_that_predicted_it():
     assert source_by_scene([learnt, both])["a"] is both
     assert source_by_scene([learnt, tested, both])["a"] is both
     assert source_by_scene([learnt])["a"] is learnt
-    asked = [replace(each, group="train") for each in (tested, both, learnt)]
-    assert source_by_scene(asked)["a"] is asked[1]
-    assert [each.scene("a").group for each in asked] == ["test", "train", "train"]
+    in_train = [replace(each, group="train") for each in (tested, both, learnt)]
+    assert source_by_scene(in_train)["a"] is in_train[1]
+    assert [each.scene("a").group for each in in_train] == ["test", "train", "train"]
     assert both.scene("a").group == both.labels("a").scene.group == "validation"
     assert both.scene("b") is None
-    with pytest.raises(NotFound, match=r"no scene 'b'"):
+    with pytest.raises(NotFound, match=r"Unknown scene 'b'"):
         both.labels("b")
 
 
@@ -110,17 +110,17 @@ def test_each_scene_is_shown_by_a_run_that_predicted_it():
         *([0, 0, 0, 40], [40, 0, 10, 40]),
     ],
 )
-def test_a_bbox_that_is_none_is_a_broken_record(bbox):
+def test_invalid_bbox_raises_record_broken(bbox):
     described = scene("a", raster_source("/a.tif", bbox=bbox), "/l.tif", "/p")
-    with pytest.raises(RecordBroken, match=r"a scene that no Raster Vision writes"):
+    with pytest.raises(RecordBroken, match=r"a malformed scene"):
         scenes_from_config(config([described]))
 
 
 @pytest.mark.parametrize(
     "color", [[1, 2], [], 7, None, [1, "x", 2], ["1", "2", "3"], {}, [1, float("inf"), 2]]
 )
-def test_a_color_that_is_none_is_a_broken_record(color):
-    with pytest.raises(RecordBroken, match=r"a color .* is not three numbers"):
+def test_invalid_color_raises_record_broken(color):
+    with pytest.raises(RecordBroken, match=r"a color .* must be three numbers"):
         classes_from_config({"names": ["a"], "colors": [color]})
 
 
@@ -131,7 +131,7 @@ def test_a_bbox_is_top_left_bottom_right():
 
 @pytest.fixture
 def one(tmp_path):
-    """A scene on the disk, its prediction perfect but for the first 10 rows."""
+    """A scene on disk whose prediction is correct except for the first 10 rows."""
     ids = town()
     guess = ids.copy()
     guess[:10] = 1
@@ -143,7 +143,7 @@ def one(tmp_path):
 
 
 def predicted(run, own, window, labels, known, *, max_px):
-    """A prediction read and scored, as the grid does both for a cell."""
+    """Read and score a prediction, as the picture grid does for a cell."""
     ids = predicted_ids(run, own, window, labels, max_px=max_px)
     return score_prediction(ids, own, window, labels, known, max_px=max_px)
 
@@ -170,7 +170,7 @@ def test_a_prediction_is_scored_on_all_pixels_of_the_window(one):
     assert found.f1 == pytest.approx(wanted)
 
 
-def test_only_a_null_class_named_null_is_left_out_of_the_score(one, tmp_path):
+def test_score_ignores_only_a_null_class_named_null(one, tmp_path):
     from sklearn.metrics import f1_score
 
     described, ids, guess = one
@@ -182,7 +182,7 @@ def test_only_a_null_class_named_null_is_left_out_of_the_score(one, tmp_path):
     )
     assert found.f1 == pytest.approx(f1_score(ids.ravel(), guess.ravel(), average="macro"))
 
-    ids[30:60] = 3  # nobody labelled these; what is predicted there is neither right nor wrong
+    ids[30:60] = 3  # unlabelled: predictions here are not scored
     write(tmp_path / "l.tif", ids)
     a, labels = opened(described)
     found = predicted(a, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64)
@@ -190,7 +190,7 @@ def test_only_a_null_class_named_null_is_left_out_of_the_score(one, tmp_path):
     assert found.f1 == pytest.approx(f1_score(ids[known], guess[known], average="macro"))
 
 
-def test_a_huge_window_is_scored_on_what_is_shown_and_says_so(one, monkeypatch):
+def test_huge_window_is_scored_on_displayed_pixels_and_marked_inexact(one, monkeypatch):
     a, labels = opened(one[0])
     monkeypatch.setattr("rvlab.raster.score_prediction.MAX_SCORED_PX", 100)
     whole = labels.full_window()
@@ -202,7 +202,7 @@ def test_a_huge_window_is_scored_on_what_is_shown_and_says_so(one, monkeypatch):
     assert MAX_SCORED_PX > 2048 * 2048
 
 
-def test_without_truth_there_is_a_prediction_and_no_score(one):
+def test_prediction_without_labels_has_no_score(one):
     a, labels = opened(one[0])
     error = try_read(SceneLabels(scenes_from_config(config([one[0] | {"label_source": None}]))[0],
                                 labels.classes).truth)  # fmt: skip
@@ -210,7 +210,7 @@ def test_without_truth_there_is_a_prediction_and_no_score(one):
     assert predicted(a, labels.classes, labels.full_window(), labels, error, max_px=64).f1 is None
 
 
-def test_only_the_areas_of_interest_count(one, tmp_path):
+def test_score_counts_only_the_areas_of_interest(one, tmp_path):
     from tests.raster.test_truth import box, feature, geojson
 
     described, _, _ = one
@@ -221,7 +221,7 @@ def test_only_the_areas_of_interest_count(one, tmp_path):
     assert predicted(a, labels.classes, window, labels, known, max_px=64).f1 == 1.0
 
 
-def test_confusion_has_truth_in_rows():
+def test_confusion_matrix_has_truth_in_rows():
     two = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)))
     known = np.array([[0, 0, 1], [1, 1, 9]], np.uint8)
     guess = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
@@ -229,7 +229,7 @@ def test_confusion_has_truth_in_rows():
 
 
 @pytest.mark.parametrize("count", [2, 16, 17])
-def test_confusion_counts_ids_of_no_class_and_pixels_outside_nowhere(count):
+def test_confusion_ignores_unknown_ids_and_pixels_outside(count):
     own = Classes(tuple(map(str, range(count))), ((0, 0, 0),) * count)
     rng = np.random.default_rng(count)
     known, guess = rng.integers(0, count + 2, (2, 60, 70)).astype(np.uint8)
@@ -243,7 +243,7 @@ def test_confusion_counts_ids_of_no_class_and_pixels_outside_nowhere(count):
     assert confusion_matrix(known, guess, own, np.zeros_like(inside)).sum() == 0
 
 
-def test_a_prediction_on_other_pixels_is_refused(one, tmp_path):
+def test_prediction_with_another_grid_raises_raster_error(one, tmp_path):
     described, ids, _ = one
     a, labels = opened(described)
     write(tmp_path / "p/labels.tif", ids[:50])
@@ -251,11 +251,11 @@ def test_a_prediction_on_other_pixels_is_refused(one, tmp_path):
         prediction(a, labels.classes, Window(0, 0, 9, 9), labels.grid)
     moved = CORNER.__class__(0.5, 0, CORNER.c + 40, 0, -0.5, CORNER.f)
     write(tmp_path / "p/labels.tif", ids, transform=moved)
-    with pytest.raises(RasterError, match=r"begins at .* on the ground, the scene at"):
+    with pytest.raises(RasterError, match=r"starts at map coordinates .*, the scene at"):
         prediction(a, labels.classes, Window(0, 0, 9, 9), labels.grid)
 
 
-def test_a_prediction_in_class_colors_becomes_ids(one, tmp_path):
+def test_prediction_in_class_colors_is_converted_to_ids(one, tmp_path):
     described, ids, _ = one
     described["label_store"]["rgb"] = True
     a, labels = opened(described)
@@ -264,22 +264,22 @@ def test_a_prediction_in_class_colors_becomes_ids(one, tmp_path):
     assert (prediction(a, labels.classes, labels.full_window(), labels.grid) == ids).all()
 
 
-def test_other_tasks_say_that_they_are_not_drawn(one):
+def test_prediction_of_another_task_raises_raster_error(one):
     whole = config([one[0]]) | {"type_hint": "object_detection_config"}
     a = scenes_from_config(whole)[0]
     labels = SceneLabels(a, classes_from_config(whole))
-    with pytest.raises(RasterError, match=r"object_detection are no raster of class ids"):
+    with pytest.raises(RasterError, match=r"object_detection are not a raster of class ids"):
         prediction(a, labels.classes, Window(0, 0, 9, 9), labels.grid)
 
 
-def test_a_lost_image_leaves_the_labels_to_be_seen(one, tmp_path):
+def test_labels_are_readable_without_the_image(one, tmp_path):
     described, ids, _ = one
     (tmp_path / "i.tif").unlink()
     _, labels = opened(described)
     assert (labels.truth() == ids).all()
 
 
-def test_uint8_is_shown_as_it_is_in_the_order_of_the_channels(one):
+def test_uint8_image_is_unchanged_and_follows_the_channel_order(one):
     described, ids, _ = one
     described["raster_source"]["channel_order"] = [2, 1, 0]
     a, _ = opened(described)
@@ -287,7 +287,7 @@ def test_uint8_is_shown_as_it_is_in_the_order_of_the_channels(one):
     assert (chip.array == photo(ids)[::-1, 4:14, 3:23]).all()
 
 
-def test_deep_imagery_is_stretched_over_its_valid_pixels(tmp_path):
+def test_uint16_image_is_stretched_over_its_valid_pixels(tmp_path):
     deep = (np.arange(100)[:, None] * 600 + np.arange(100)).astype(np.uint16)
     deep[:20] = 65_535
     uri = write(tmp_path / "deep.tif", deep, nodata=65_535)
@@ -302,13 +302,13 @@ def test_deep_imagery_is_stretched_over_its_valid_pixels(tmp_path):
     assert 110 < middle < 145
 
 
-def test_an_image_of_one_value_is_grey(tmp_path):
+def test_constant_image_is_displayed_in_grey(tmp_path):
     uri = write(tmp_path / "flat.tif", np.full((9, 9), 700, np.uint16))
     a, _ = opened(scene("a", uri, uri, "/p"))
     assert (image(a, Window(0, 0, 9, 9)).array == 127).all()
 
 
-def test_a_channel_that_is_not_there_is_named(one):
+def test_error_names_a_channel_that_does_not_exist(one):
     described, _, _ = one
     described["raster_source"]["channel_order"] = [0, 1, 5]
     a, _ = opened(described)
@@ -316,7 +316,7 @@ def test_a_channel_that_is_not_there_is_named(one):
         image(a, Window(0, 0, 9, 9))
 
 
-def test_the_config_of_raster_vision_itself_is_understood(tmp_path):
+def test_scenes_are_read_from_a_config_of_raster_vision(tmp_path):
     pytest.importorskip("rastervision.core")
     from rastervision.core.data import (
         ClassConfig,

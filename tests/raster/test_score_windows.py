@@ -1,4 +1,4 @@
-"""The pass over a prediction: what it counts, and the copies that it leaves."""
+"""The pass over a prediction: its counts and its copies."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.raster.samples import CLASSES, Experiment, config, scene, town, write
 
 
 def surveyed(folder, copies):
-    """The survey of the only scene of a run in a folder."""
+    """Score the only scene of a run in a folder."""
     run = load_run_source(folder.name, str(folder))
     assert run.error is None
     return score_scene(run.scenes[0], run.classes, copies)
@@ -28,7 +28,7 @@ def surveyed(folder, copies):
 
 @pytest.fixture
 def big(tmp_path):
-    """A scene of several strips and blocks, its run, truth and prediction."""
+    """A run with a scene of several strips and blocks, and the scene's labels."""
     made = Experiment(tmp_path, scenes=1, size=(1500, 1100))
     folder = made.add(0.1)
     return folder, made.truth["val-0"]
@@ -39,7 +39,7 @@ def predicted(folder):
         return dataset.read(1)
 
 
-def test_the_counts_are_those_of_all_pixels(big):
+def test_counts_sum_to_the_confusion_matrix_of_all_pixels(big):
     folder, truth = big
     done = surveyed(folder, None)
     assert (done.problems, done.copies) == ([], {})
@@ -52,7 +52,7 @@ def test_the_counts_are_those_of_all_pixels(big):
         assert found.loc[name].tolist() == wanted
 
 
-def test_the_copy_of_labels_is_a_colored_cog_of_the_same_pixels(big, tmp_path):
+def test_copy_of_labels_is_a_cog_with_color_table_and_equal_pixels(big, tmp_path):
     folder, _ = big
     done = surveyed(folder, tmp_path)
     path = done.copies["labels.tif"]
@@ -71,7 +71,7 @@ def test_the_copy_of_labels_is_a_colored_cog_of_the_same_pixels(big, tmp_path):
     ]
 
 
-def test_scores_are_copied_to_a_byte_and_counted_where_they_are_high_and_wrong(tmp_path):
+def test_scores_are_copied_as_bytes_and_confident_errors_are_counted(tmp_path):
     made = Experiment(tmp_path, scenes=1, size=(600, 300))
     folder = made.add(0.2)
     guess, truth = predicted(folder), made.truth["val-0"]
@@ -92,7 +92,7 @@ def test_scores_are_copied_to_a_byte_and_counted_where_they_are_high_and_wrong(t
     assert done.windows.to_pandas()["confident_fp"].sum() == wanted > 0
 
 
-def test_a_copy_is_read_in_place_of_the_prediction(big, tmp_path):
+def test_copy_is_read_instead_of_the_prediction(big, tmp_path):
     folder, _ = big
     done = surveyed(folder, tmp_path)
     target = folder / "copies/val-0/labels.tif"
@@ -119,7 +119,7 @@ def test_a_prediction_in_colors_is_copied_as_class_ids(tmp_path):
     assert done.windows.to_pandas()["fn"].sum() == 0
 
 
-def test_without_readable_labels_there_is_a_copy_and_a_sentence(tmp_path):
+def test_unreadable_labels_give_a_copy_and_a_problem(tmp_path):
     folder = tmp_path / "town/20261123-154200-4f2a00"
     ids = town()
     image = write(tmp_path / "a.tif", ids)
@@ -132,7 +132,7 @@ def test_without_readable_labels_there_is_a_copy_and_a_sentence(tmp_path):
     assert done.problems == [f"Scene a: {tmp_path}/lost.tif does not exist."]
 
 
-def test_a_missing_prediction_is_told_and_leaves_nothing(tmp_path):
+def test_missing_prediction_gives_a_problem_and_no_results(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.0, skip=["val-0"])
     done = surveyed(folder, tmp_path)
@@ -140,7 +140,7 @@ def test_a_missing_prediction_is_told_and_leaves_nothing(tmp_path):
     assert "labels.tif does not exist." in done.problems[0]
 
 
-def test_imagery_without_a_position_is_copied_without_one(tmp_path):
+def test_copy_of_a_raster_without_georeference_has_none(tmp_path):
     folder = tmp_path / "town/20261123-154200-4f2a00"
     ids = town()
     image, labels = (write(tmp_path / f"{n}.tif", ids, crs=None) for n in "ab")
@@ -169,7 +169,7 @@ def with_scores(made, folder, scores):
         (np.zeros((4, 9, 9), np.float32), "9 × 9 px, the scene 128 × 96 px"),
     ],
 )
-def test_scores_that_cannot_be_used_cost_neither_copy_nor_counts(tmp_path, scores, why):
+def test_unusable_scores_prevent_neither_copy_nor_counts(tmp_path, scores, why):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.1)
     with_scores(made, folder, scores)
@@ -180,16 +180,16 @@ def test_scores_that_cannot_be_used_cost_neither_copy_nor_counts(tmp_path, score
     assert why in done.problems[0]
 
 
-def test_a_copy_that_cannot_be_written_costs_no_counts(tmp_path):
+def test_failed_copy_does_not_prevent_counts(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.1)
     done = surveyed(folder, tmp_path / "no" / "folder")
     assert done.copies == {}
     assert len(done.windows) > 0
-    assert "No copy of a prediction could be written" in done.problems[0]
+    assert "The copy of a prediction cannot be written" in done.problems[0]
 
 
-def test_values_that_are_no_ids_are_no_class(tmp_path):
+def test_values_outside_uint8_belong_to_no_class(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.0)
     labels = made.truth["val-0"].astype(np.uint16)
@@ -210,7 +210,7 @@ def test_values_that_are_no_ids_are_no_class(tmp_path):
     ],
 )
 @pytest.mark.parametrize("crs", [None, "somewhere", {"properties": {"name": "EPSG:0"}}])
-def test_labels_that_nobody_can_read_are_a_sentence(tmp_path, feature, crs):
+def test_invalid_labels_give_one_problem(tmp_path, feature, crs):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.0)
     corners = [[-115.19, 36.12], [-115.18, 36.12], [-115.18, 36.13], [-115.19, 36.12]]

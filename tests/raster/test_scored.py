@@ -1,7 +1,7 @@
-"""Cells and boxes are the ones that Raster Vision reads, and as right as it says they are.
+"""Comparison of cells, boxes and their counts with Raster Vision.
 
-Its own configs make the scenes, its label stores write the predictions, its pipeline's ``eval``
-writes eval.json.
+Raster Vision's configs build the scenes, its label stores write the predictions, and its pipeline's
+``eval`` writes eval.json.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ quirks = pytest.mark.filterwarnings("ignore")
 
 
 class Town:
-    """A scene on the disk, as Raster Vision sees it and as it writes it down."""
+    """A scene on disk, built by Raster Vision and read by rvlab from the saved config."""
 
     def __init__(self, folder, task, source, *, crs, bbox=None, aoi=None):
         from rastervision.core.backend import BackendConfig
@@ -84,16 +84,16 @@ class Town:
 
     @property
     def corner(self):
-        """Of the scene in the image: col, row, col, row."""
+        """The scene's corner in the image: col, row, col, row."""
         return [self.scene.bbox.xmin, self.scene.bbox.ymin] * 2
 
     def scored(self, labels):
-        """What Raster Vision's evaluator compares."""
+        """Return the labels that Raster Vision's evaluator compares."""
         aoi = self.scene.aoi_polygons
         return labels.filter_by_aoi(aoi) if aoi else labels
 
     def eval_json(self):
-        """Raster Vision's counts of the scene: TP, FP and FN of each class, and the confusion."""
+        """Return Raster Vision's TP, FP and FN of each class, and the confusion matrix."""
         self.pipeline.eval()
         written = Path(self.config.eval_uri) / "validation_scenes/eval.json"
         *each, average = json.loads(written.read_text())["per_scene"]["a"]
@@ -106,7 +106,7 @@ class Town:
         return counts, average.get("conf_mat")
 
     def ours_and_theirs(self):
-        """Counts of ours and of Raster Vision, and both confusions."""
+        """Return the counts of rvlab and of Raster Vision, and both confusion matrices."""
         truth = truth_boxes(self.labels)
         guess = predicted_boxes(self.ours, self.classes, self.labels)
         found = match_outcomes(truth, guess, self.ours.task)
@@ -126,7 +126,7 @@ def vectors(folder, features):
 
 
 def spread(seed, crs, many=40, largest=40, outside=20):
-    """Rectangles and slanted shapes all over the image and a little beyond, of all classes."""
+    """Return rectangles and slanted shapes of all classes, some of them beyond the image."""
     rng, out = np.random.default_rng(seed), []
     for number in range(many):
         col, row = rng.integers(-outside, [WIDTH, HEIGHT]).tolist()
@@ -183,7 +183,7 @@ def classification(folder, features, crs, bbox, area, **rule):
 
 
 def detect(made, seed, *, jitter=4, extra=15):
-    """Save boxes near the true ones, some twice, and others that are nowhere."""
+    """Save boxes near the true ones, some twice, and random ones."""
     from rastervision.core.data import ObjectDetectionLabels
 
     rng = np.random.default_rng(seed)
@@ -211,7 +211,7 @@ def classify(made, seed, *, skip=0.1, size=CELL):
 
 
 def same_boxes(made):
-    """Whether the true boxes are Raster Vision's, in its order."""
+    """Assert that the true boxes equal Raster Vision's, in its order; return them."""
     theirs = made.scored(made.scene.label_source.get_labels())
     bounds = theirs.get_npboxes()[:, [1, 0, 3, 2]] - made.corner
     ours = truth_boxes(made.labels)
@@ -222,7 +222,7 @@ def same_boxes(made):
 
 
 def same_cells(made):
-    """Whether the true cells are Raster Vision's; they have no order."""
+    """Assert that the true cells equal Raster Vision's in any order; return them."""
     theirs = made.scored(made.scene.label_source.get_labels())
     expected = {
         tuple(np.subtract([c.xmin, c.ymin, c.xmax, c.ymax], made.corner).tolist()): int(
@@ -240,7 +240,7 @@ def same_cells(made):
 @quirks
 @pytest.mark.parametrize(("crs", "bbox", "area"), WHERE)
 @pytest.mark.parametrize("seed", range(4))
-def test_boxes_are_found_as_raster_vision_finds_them(tmp_path, seed, crs, bbox, area):
+def test_box_counts_equal_those_of_raster_vision(tmp_path, seed, crs, bbox, area):
     made = detection(tmp_path, seed, crs, bbox, area)
     assert len(same_boxes(made)) > 3
     detect(made, seed)
@@ -251,7 +251,7 @@ def test_boxes_are_found_as_raster_vision_finds_them(tmp_path, seed, crs, bbox, 
 
 @quirks
 @pytest.mark.parametrize("seed", range(4))
-def test_of_equal_boxes_the_one_is_taken_that_raster_vision_takes(tmp_path, seed):
+def test_ties_between_boxes_are_resolved_as_in_raster_vision(tmp_path, seed):
     made = detection(tmp_path, seed, UTM, None, "whole", many=150, largest=9)
     detect(made, seed, jitter=1, extra=0)
     ours, theirs, _, _ = made.ours_and_theirs()
@@ -269,7 +269,7 @@ RULES = {
 @quirks
 @pytest.mark.parametrize(("crs", "bbox", "area"), WHERE)
 @pytest.mark.parametrize("rule", RULES)
-def test_inferred_cells_are_scored_as_raster_vision_scores_them(tmp_path, rule, crs, bbox, area):
+def test_counts_of_inferred_cells_equal_those_of_raster_vision(tmp_path, rule, crs, bbox, area):
     seed = list(RULES).index(rule)
     more = RULES[rule] | {"infer_cells": True, "background_class_id": seed % 3}
     features = spread(seed, crs, many=120, largest=25)
@@ -282,19 +282,19 @@ def test_inferred_cells_are_scored_as_raster_vision_scores_them(tmp_path, rule, 
 
 @quirks
 @pytest.mark.parametrize("seed", range(3))
-def test_of_equal_shapes_the_one_decides_that_decides_in_raster_vision(tmp_path, seed):
+def test_ties_between_shapes_are_resolved_as_in_raster_vision(tmp_path, seed):
     rule = {"infer_cells": True, "background_class_id": 0}
     features = spread(seed, UTM, many=300, largest=5)
     same_cells(classification(tmp_path, features, UTM, None, "whole", **rule))
 
 
 def given_cells(seed, crs, *, first=0, corner=(0, 0)):
-    """Cells of a file: a grid that begins `first` cells before the corner, one of them twice."""
+    """Return a grid of cells that starts `first` cells from the corner, with one duplicate."""
     rng = np.random.default_rng(seed)
     found = [
         feature(
             "Polygon",
-            # 0.4 px to the right of where other features stand: rounded down all the same.
+            # 0.4 px right of the other features; rounded down to the same pixel.
             box(corner[0] + col * CELL + 0.4, corner[1] + row * CELL, CELL, CELL),
             crs,
             class_id=int(rng.integers(len(NAMES))),
@@ -308,7 +308,7 @@ def given_cells(seed, crs, *, first=0, corner=(0, 0)):
 @quirks
 @pytest.mark.parametrize(("crs", "bbox", "area"), WHERE)
 @pytest.mark.parametrize("first", [0, -2])
-def test_given_cells_are_scored_as_raster_vision_scores_them(tmp_path, first, crs, bbox, area):
+def test_counts_of_given_cells_equal_those_of_raster_vision(tmp_path, first, crs, bbox, area):
     corner = (bbox[1], bbox[0]) if bbox else (0, 0)
     features = given_cells(7, crs, first=first, corner=corner)
     made = classification(tmp_path, features, crs, bbox, area)
@@ -319,7 +319,7 @@ def test_given_cells_are_scored_as_raster_vision_scores_them(tmp_path, first, cr
 
 
 @quirks
-def test_scores_of_cells_are_the_softmax_of_what_is_written(tmp_path):
+def test_cell_scores_are_the_softmax_of_the_written_scores(tmp_path):
     made = classification(tmp_path, given_cells(1, UTM), UTM, None, "whole")
     raw = classify(made, 1, skip=0)
     guess = predicted_boxes(made.ours, made.classes, made.labels)
@@ -330,7 +330,7 @@ def test_scores_of_cells_are_the_softmax_of_what_is_written(tmp_path):
 
 
 @quirks
-def test_scores_of_boxes_are_as_written(tmp_path):
+def test_box_scores_equal_the_written_scores(tmp_path):
     made = detection(tmp_path, 1, UTM, None, "whole")
     detect(made, 1)
     guess = predicted_boxes(made.ours, made.classes, made.labels)
@@ -340,7 +340,7 @@ def test_scores_of_boxes_are_as_written(tmp_path):
 
 @quirks
 @pytest.mark.parametrize("crs", [UTM, None])
-def test_a_scene_without_predicted_boxes_has_only_misses(tmp_path, crs):
+def test_scene_without_predicted_boxes_has_only_false_negatives(tmp_path, crs):
     from rastervision.core.data import ObjectDetectionLabels
 
     made = detection(tmp_path, 2, crs, None, "whole")
@@ -351,7 +351,7 @@ def test_a_scene_without_predicted_boxes_has_only_misses(tmp_path, crs):
 
 
 @quirks
-def test_a_scene_without_true_boxes_has_only_false_alarms(tmp_path):
+def test_scene_without_true_boxes_has_only_false_positives(tmp_path):
     made = detection(tmp_path, 2, UTM, None, "whole", many=0)
     detect(made, 2)
     ours, theirs, _, _ = made.ours_and_theirs()

@@ -1,4 +1,4 @@
-"""The truth is what Raster Vision itself trains and scores on, pixel for pixel."""
+"""Comparison of label pixels with those that Raster Vision trains and evaluates on."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ HEIGHT, WIDTH = 96, 128
 
 
 def lonlat(col, row, *, crs=UTM):
-    """Longitude and latitude of a point in pixels; with no CRS the pixels themselves."""
+    """Convert a point in pixels to longitude and latitude; without CRS return it unchanged."""
     if crs is None:
         return [col, row]
     x, y = CORNER.a * col + CORNER.c, CORNER.e * row + CORNER.f
@@ -39,7 +39,7 @@ def lonlat(col, row, *, crs=UTM):
 
 
 def feature(kind, points, crs=UTM, **properties):
-    # Corners stand in the middle of a pixel: on its edge, rounding down depends on PROJ's last bit.
+    # Corners are inside a pixel: on its edge, rounding down depends on PROJ's last bit.
     ring = [lonlat(col + 0.37, row + 0.41, crs=crs) for col, row in points]
     shape = {"Polygon": [[*ring, ring[0]]], "LineString": ring, "Point": ring[0]}
     if kind == "MultiPolygon":
@@ -82,7 +82,7 @@ def rasterized(uris, *transformers, background=0, touched=False):
 
 
 def raster_visions_own(described, window):
-    """What Raster Vision's label source gives for a window, from the same JSON."""
+    """Return the class ids of a window from Raster Vision's label source, from the same JSON."""
     from rastervision.core.box import Box
     from rastervision.core.data import ClassConfig, SceneConfig
     from rastervision.pipeline.config import build_config
@@ -120,7 +120,7 @@ def town_features(crs=UTM):
         feature("MultiPolygon", box(60, 8) + box(90, 50), crs, label="casa"),
         feature("Polygon", box(30, 60), crs, class_name="road"),
         feature("Polygon", box(33, 63, 20, 14), crs, class_id=1),
-        # A bow tie: Raster Vision takes it apart by a buffer of 0.
+        # A bow tie: Raster Vision splits it by a buffer of 0.
         feature("Polygon", [(70, 70), (90, 84), (90, 70), (70, 84)], crs, class_id=1),
         feature("LineString", [(0, 50), (64, 44), (127, 52)], crs, highway="primary"),
         feature("LineString", [(20, 0), (24, 95)], crs, highway="track"),
@@ -156,7 +156,7 @@ CASES = {
 @quirks
 @pytest.mark.parametrize("case", CASES)
 @pytest.mark.parametrize("touched", [False, True])
-def test_vectors_are_drawn_as_raster_vision_draws_them(tmp_path, image, case, touched):
+def test_vectors_are_rasterized_as_in_raster_vision(tmp_path, image, case, touched):
     uri = geojson(tmp_path / "labels.json", town_features())
     described = scene("a", image, rasterized(uri, *CASES[case], touched=touched), None)
     for window in WINDOWS:
@@ -165,7 +165,7 @@ def test_vectors_are_drawn_as_raster_vision_draws_them(tmp_path, image, case, to
 
 
 @quirks
-def test_vectors_over_an_image_without_a_position_are_pixels(tmp_path):
+def test_vectors_of_an_image_without_georeference_are_in_pixels(tmp_path):
     image = write(tmp_path / "plain.tif", photo(town(HEIGHT, WIDTH)), crs=None)
     uri = geojson(tmp_path / "labels.json", town_features(crs=None))
     described = scene("a", image, rasterized(uri, *CASES["default"], background=2), None)
@@ -174,7 +174,7 @@ def test_vectors_over_an_image_without_a_position_are_pixels(tmp_path):
 
 
 @quirks
-def test_a_cropped_scene_counts_from_its_own_corner(tmp_path, image):
+def test_windows_of_a_cropped_scene_are_relative_to_its_corner(tmp_path, image):
     uri = geojson(tmp_path / "labels.json", town_features())
     cropped = raster_source(image, bbox=[10, 20, 80, 110])
     described = scene("a", cropped, rasterized(uri, *CASES["default"]), None)
@@ -188,7 +188,7 @@ def test_a_cropped_scene_counts_from_its_own_corner(tmp_path, image):
 
 
 @quirks
-def test_labels_with_a_corner_of_their_own_lie_where_the_map_says(tmp_path, image):
+def test_label_raster_with_another_corner_is_aligned_by_map_coordinates(tmp_path, image):
     moved = Affine(0.5, 0, CORNER.c - 10 * 0.5, 0, -0.5, CORNER.f + 6 * 0.5)
     ids = town(HEIGHT + 20, WIDTH + 20)
     described = scene("a", image, write(tmp_path / "w.tif", ids, transform=moved), None)
@@ -198,11 +198,11 @@ def test_labels_with_a_corner_of_their_own_lie_where_the_map_says(tmp_path, imag
 
 
 @quirks
-def test_class_colors_become_ids(tmp_path, image):
+def test_class_colors_are_converted_to_ids(tmp_path, image):
     ids = town(HEIGHT, WIDTH)
     colors = np.array([[217, 217, 217], [255, 165, 0], [70, 117, 180], [0, 0, 0]], np.uint8)
     painted = colors[ids]
-    painted[:3, :3] = (9, 9, 200)  # no class: Raster Vision keeps the blue
+    painted[:3, :3] = (9, 9, 200)  # not a class: Raster Vision returns the blue
     uri = write(tmp_path / "rgb.tif", painted.transpose(2, 0, 1))
     to_ids = {"type_hint": "rgb_class_transformer", "class_config": CLASSES | {
         "type_hint": "class_config"}}  # fmt: skip
@@ -214,7 +214,7 @@ def test_class_colors_become_ids(tmp_path, image):
 
 
 @quirks
-def test_ids_are_mapped_and_nodata_is_class_0(tmp_path, image):
+def test_reclass_transformer_maps_ids_and_nodata_becomes_class_0(tmp_path, image):
     ids = town(HEIGHT, WIDTH)
     uri = write(tmp_path / "ids.tif", ids + 10, nodata=12)
     mapped = {"type_hint": "reclass_transformer", "mapping": {"10": 0, "11": 2}}
@@ -225,7 +225,7 @@ def test_ids_are_mapped_and_nodata_is_class_0(tmp_path, image):
     assert (found == raster_visions_own(described, window)).all()
 
 
-def test_a_thinned_window_takes_the_pixels_that_gdal_takes(tmp_path, image):
+def test_resampled_vectors_use_the_same_pixels_as_gdal(tmp_path, image):
     features = town_features()
     drawn = rasterized(geojson(tmp_path / "l.json", features), *CASES["default"])
     vectors = scene("a", image, drawn, None)
@@ -236,11 +236,11 @@ def test_a_thinned_window_takes_the_pixels_that_gdal_takes(tmp_path, image):
     assert (ours(raster, window, max_px=20) == ours(vectors, window, max_px=20)).all()
 
 
-def test_what_cannot_be_read_is_named(tmp_path, image):
+def test_error_messages_name_the_unreadable_file_or_setting(tmp_path, image):
     uri = geojson(tmp_path / "labels.json", town_features())
     shifted = {"type_hint": "shift_transformer", "x_shift": 3.0, "y_shift": 0.0}
     with pytest.raises(
-        RasterError, match=r"The labels pass a shift_transformer, which only Raster"
+        RasterError, match=r"The labels have a shift_transformer, which only Raster"
     ):
         ours(scene("a", image, rasterized(uri, CASES["default"][0], shifted), None), None)
     with pytest.raises(
@@ -249,11 +249,11 @@ def test_what_cannot_be_read_is_named(tmp_path, image):
         ours(scene("a", image, rasterized(uri, CASES["default"][0]), None), None)
     with pytest.raises(RasterError, match=r"have no class: the config has no class_inference"):
         ours(scene("a", image, rasterized(uri, *CASES["default"][1:]), None), None)
-    with pytest.raises(RasterError, match=r"gone.json does not exist"):
-        ours(scene("a", image, rasterized(str(tmp_path / "gone.json"), inference()), None), None)
-    with pytest.raises(RasterError, match=r"image.tif holds no GeoJSON features"):
+    with pytest.raises(RasterError, match=r"missing.json does not exist"):
+        ours(scene("a", image, rasterized(str(tmp_path / "missing.json"), inference()), None), None)
+    with pytest.raises(RasterError, match=r"image.tif has no GeoJSON features"):
         ours(scene("a", image, rasterized(image, inference()), None), None)
-    with pytest.raises(RasterError, match=r"has 3 bands. Labels have one with class ids"):
+    with pytest.raises(RasterError, match=r"has 3 bands. Labels must have one band with class ids"):
         ours(scene("a", image, image, None), None)
     with pytest.raises(RasterError, match=r"cannot be read: it is a mosaic of 2 files"):
         ours(scene("a", image, raster_source([image, image]), None), None)
@@ -264,7 +264,7 @@ def test_what_cannot_be_read_is_named(tmp_path, image):
         ours(scene("a", image, image, None, label_source=None), None)
     coarse = Affine(2, 0, CORNER.c, 0, -2, CORNER.f)
     labels = write(tmp_path / "coarse.tif", town(24, 32), transform=coarse)
-    with pytest.raises(RasterError, match=r"has pixels of 2, the image of 0.5"):
+    with pytest.raises(RasterError, match=r"has a pixel size of 2, the image of 0.5"):
         ours(scene("a", image, labels, None), None)
     small = write(tmp_path / "small.tif", town(50, 60))
     with pytest.raises(RasterError, match=r"covers 60 × 50 px of the window's 128 × 96"):
@@ -292,14 +292,14 @@ def read_at_once(labels, threads=8):
 
 @pytest.fixture
 def opened(monkeypatch):
-    """The rasters that are opened, in order."""
+    """Addresses of the opened rasters, in order."""
     seen, module = [], sys.modules["rvlab.raster.read"]
     plain = module.open_raster
     monkeypatch.setattr(module, "open_raster", lambda uri: seen.append(uri) or plain(uri))
     return seen
 
 
-def test_an_image_that_is_read_tells_its_grid_and_is_not_opened_for_it(tmp_path, image, opened):
+def test_reading_an_image_provides_its_grid_without_opening_it_again(tmp_path, image, opened):
     labels = labels_of(image, raster_source(image))
     (chip, *_), (grid, *_) = read_at_once(labels)
     assert chip.array.shape == (3, HEIGHT, WIDTH)
@@ -309,7 +309,7 @@ def test_an_image_that_is_read_tells_its_grid_and_is_not_opened_for_it(tmp_path,
     assert len(opened) == 8
 
 
-def test_a_lost_image_is_asked_for_once_and_its_labels_tell_its_place(tmp_path, image, opened):
+def test_missing_image_is_opened_once_and_its_labels_provide_the_grid(tmp_path, image, opened):
     lost = str(tmp_path / "lost.tif")
     labels = labels_of(lost, raster_source(image))
     with pytest.raises(RasterError, match=r"lost.tif does not exist"):
@@ -320,7 +320,7 @@ def test_a_lost_image_is_asked_for_once_and_its_labels_tell_its_place(tmp_path, 
 
 
 @pytest.mark.parametrize("broken", [RasterError("lost"), ZeroDivisionError("a bug")])
-def test_a_read_that_fails_before_the_image_is_open_leaves_nobody_waiting(image, opened, broken):
+def test_failed_read_releases_threads_that_wait_for_the_grid(image, opened, broken):
     labels = labels_of(image, raster_source(image))
 
     def fails(learn):
@@ -333,4 +333,4 @@ def test_a_read_that_fails_before_the_image_is_open_leaves_nobody_waiting(image,
         assert {(grid.result(60).width, grid.result(60).height) for grid in grids} == {
             (WIDTH, HEIGHT)
         }
-    assert opened == [image]  # for the grid, whoever came first
+    assert opened == [image]  # once, by the first thread that needs the grid

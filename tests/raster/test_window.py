@@ -23,14 +23,14 @@ def pixels(window):
 
 
 @given(windows, windows)
-def test_an_intersection_holds_exactly_the_pixels_of_both(one, other):
+def test_intersection_contains_exactly_the_pixels_of_both(one, other):
     both = one.intersection(other)
     assert (pixels(both) if both else set()) == pixels(one) & pixels(other)
     assert both == other.intersection(one)
 
 
 @given(windows, sizes)
-def test_clipping_stays_inside_and_clips_no_more_a_second_time(window, size):
+def test_clip_is_inside_the_raster_and_idempotent(window, size):
     try:
         cut = window.clip(*size)
     except WindowOutside:
@@ -43,12 +43,12 @@ def test_clipping_stays_inside_and_clips_no_more_a_second_time(window, size):
 
 
 @given(windows, st.integers(-9, 9), st.integers(-9, 9))
-def test_a_shift_and_its_opposite_meet(window, cols, rows):
+def test_shift_and_its_opposite_restore_the_window(window, cols, rows):
     assert window.shifted(cols, rows).shifted(-cols, -rows) == window
 
 
 @given(windows, st.integers(1, 80))
-def test_a_shape_keeps_to_the_longest_side_and_the_proportions(window, max_px):
+def test_shape_within_limits_the_longest_side_and_preserves_proportions(window, max_px):
     rows, cols = window.shape_within(max_px)
     assert max(rows, cols) == min(max_px, max(window.width, window.height))
     scale = max(rows, cols) / max(window.width, window.height)
@@ -57,7 +57,7 @@ def test_a_shape_keeps_to_the_longest_side_and_the_proportions(window, max_px):
 
 
 @given(windows)
-def test_rasterio_means_the_same_pixels(window):
+def test_to_rasterio_has_the_same_pixels(window):
     theirs = window.to_rasterio()
     assert theirs.toranges() == (
         (window.row, window.stop_row),
@@ -65,17 +65,17 @@ def test_rasterio_means_the_same_pixels(window):
     )
 
 
-def test_a_row_of_a_table_is_a_window():
+def test_from_value_accepts_a_table_row():
     row = {"scene": "a", "col": 1.0, "row": np.int64(2), "width": 3, "height": 4}
     assert Window.from_value(row) == Window(1, 2, 3, 4) == Window.from_value((1, 2, 3, 4))
 
 
-def test_what_is_no_window_is_refused_in_words():
-    with pytest.raises(SpecError, match=r"col is a whole number of pixels, not 1.5"):
+def test_invalid_windows_raise_spec_error():
+    with pytest.raises(SpecError, match=r"col must be an integer, in pixels; got 1.5"):
         Window(1.5, 0, 3, 3)
-    with pytest.raises(SpecError, match=r"row is a whole number of pixels, not nan"):
+    with pytest.raises(SpecError, match=r"row must be an integer, in pixels; got nan"):
         Window(1, float("nan"), 3, 3)
-    with pytest.raises(SpecError, match=r"0 × 4 px at col 1, row 2 holds no pixel"):
+    with pytest.raises(SpecError, match=r"0 × 4 px at col 1, row 2 is empty"):
         Window(1, 2, 0, 4)
     with pytest.raises(SpecError, match=r"Give col, row, width and height"):
         Window.from_value({"col": 3})
@@ -83,8 +83,6 @@ def test_what_is_no_window_is_refused_in_words():
         Window.from_value((1, 2, 3))
 
 
-def test_a_window_outside_says_both_sizes():
-    with pytest.raises(
-        WindowOutside, match=r"4 × 4 px at col 40, row 0 lies outside .* 30 × 20 px"
-    ):
+def test_error_of_a_window_outside_contains_both_sizes():
+    with pytest.raises(WindowOutside, match=r"4 × 4 px at col 40, row 0 is outside .* 30 × 20 px"):
         Window(40, 0, 4, 4).clip(30, 20)

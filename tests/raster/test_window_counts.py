@@ -1,4 +1,4 @@
-"""Counts of windows: their sums are the scene's, and each is that of its own pixels."""
+"""Counts of windows: each equals the counts of its pixels, and they add up to the scene's."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def random_ids(shape, seed, most=4):
 
 
 @given(st.integers(1, 400), st.integers(1, 400), st.integers(0, 2**31))
-def test_every_window_counts_its_own_pixels(width, height, seed):
+def test_counts_of_each_window_equal_those_of_its_pixels(width, height, seed):
     truth, guess = random_ids((height, width), seed), random_ids((height, width), seed + 1)
     one = tally(width, height)
     one.add(Window(0, 0, width, height), truth, guess)
@@ -47,7 +47,7 @@ def test_every_window_counts_its_own_pixels(width, height, seed):
     assert (areas["width"] * areas["height"]).sum() <= width * height
 
 
-def test_parts_add_up_to_the_whole():
+def test_counts_of_strips_add_up_to_the_scene():
     shape = (1100, 300)
     truth, guess, score = random_ids(shape, 0), random_ids(shape, 1), np.full(shape, 0.95)
     whole, parts = tally(300, 1100), tally(300, 1100)
@@ -60,7 +60,7 @@ def test_parts_add_up_to_the_whole():
     assert whole.table().equals(parts.table())
 
 
-def test_pixels_outside_the_areas_of_interest_do_not_count():
+def test_pixels_outside_the_areas_of_interest_are_ignored():
     truth, guess = random_ids((64, 64), 0), random_ids((64, 64), 1)
     inside = np.zeros((64, 64), bool)
     inside[:10] = True
@@ -79,10 +79,10 @@ def test_confident_errors_are_wrong_pixels_with_a_high_score_and_a_label():
     one.add(Window(0, 0, 5, 1), truth, guess, None, score)
     table = one.table().to_pandas().set_index("class")
     assert table["confident_fp"].to_dict() == {"background": 0, "building": 1}
-    assert table.loc["building", "fp"] == 2  # that without a label is not counted
+    assert table.loc["building", "fp"] == 2  # the unlabelled pixel is not counted
 
 
-def test_without_scores_the_confident_errors_are_unknown_not_zero():
+def test_confident_errors_are_null_without_scores():
     one = tally(8, 8)
     one.add(Window(0, 0, 8, 8), random_ids((8, 8), 0), random_ids((8, 8), 1))
     assert one.table()["confident_fp"].null_count == len(one.table())
@@ -91,14 +91,14 @@ def test_without_scores_the_confident_errors_are_unknown_not_zero():
 @pytest.mark.parametrize(
     ("size", "side"), [((256, 256), 64), ((1300, 1300), 64), ((10_000, 10_000), 256)]
 )
-def test_windows_are_as_small_as_two_thousand_of_them_allow(size, side):
+def test_window_side_is_the_smallest_that_gives_at_most_max_windows(size, side):
     width, height = size
     assert window_side_px(width, height) == side
     assert (width / side) * (height / side) <= MAX_WINDOWS
 
 
-def test_two_detectors_have_the_same_truth_in_every_window(monkeypatch):
-    """Both find the tree at the edge of a window; each puts it on another side of that edge."""
+def test_label_counts_of_each_window_are_equal_for_two_detectors(monkeypatch):
+    """Two detectors find a tree at a window's edge, on different sides of the edge."""
 
     def boxes(*lefts):
         bounds = np.array([[left, 10, left + 20, 30] for left in lefts], float)

@@ -1,4 +1,4 @@
-"""Chromium and JupyterLab, as the tests of the viewer start them, and a page that watches."""
+"""Fixtures for Chromium and JupyterLab, and a page that records requests and dialogs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ EVERY_EVENT = """() => {
 
 
 class Opened:
-    """An HTML document that a browser has loaded, and what it did by itself."""
+    """An HTML document loaded in a browser, with the requests and dialogs that it caused."""
 
     def __init__(self, page: Any, path: Path) -> None:
         self.page, self.path = page, path
@@ -39,7 +39,7 @@ class Opened:
 
     @property
     def attacked(self) -> bool:
-        """Whether a script or a handler ran, a dialog opened, or anything else was requested."""
+        """Whether a script or handler ran, a dialog opened, or another URL was requested."""
         others = [u for u in self.requests if u != self.path.as_uri() and not u.startswith("data:")]
         ran = bool(self.page.evaluate("window.attacked !== undefined"))
         return ran or bool(self.dialogs) or bool(others)
@@ -58,7 +58,7 @@ class Opened:
 
 @pytest.fixture
 def opened(browser: Any, tmp_path: Path) -> Iterator[Callable[[str], Opened]]:
-    """Open HTML in a page of its own."""
+    """A function that opens HTML in a new page."""
     pages: list[Any] = []
 
     def open_html(html: str) -> Opened:

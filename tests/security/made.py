@@ -1,4 +1,4 @@
-"""A run whose every text is hostile, and markup that must stay text."""
+"""A run with hostile texts, which must be displayed as text."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rvlab.store import Store
 from tests.frame.samples import Made
 from tests.raster.samples import CLASSES, Experiment, config
 
-RUN_ID = "20261123-154200-4f2a00"  # of the first run of an Experiment
+RUN_ID = "20261123-154200-4f2a00"  # the first run of an Experiment
 
 HOSTILE = {
     "script": "<script>window.attacked=1</script>",
@@ -28,17 +28,17 @@ HOSTILE = {
     "unicode": "\u202egpj.\uff1cscript\uff1e\u2028\u0130<ScRiPt\u00a0>window.attacked=1</sCrIpT>",
     "cell": "a | b || `c` ~~d~~\n# heading\r\n- list",
 }
-"""Texts that run script, load something or change the page where they are not escaped."""
+"""Texts that run scripts, load resources or change the page if they are not escaped."""
 
 ALL = " ".join(HOSTILE.values())
 
 
 def hostile_run(root: Path, texts: Mapping[str, str] | None = None, **more: Any) -> Run:
-    """Write a run with metrics, tables and pictures whose texts are all hostile.
+    """Write a run with hostile texts in its records, metrics, tables and pictures.
 
     Args:
-        root: The folder of the store.
-        texts: The texts by kind; None uses `HOSTILE`.
+        root: Folder of the store.
+        texts: Texts by kind; None uses `HOSTILE`.
         **more: Further arguments of `Made.ended`.
     """
     text = dict(HOSTILE if texts is None else texts)

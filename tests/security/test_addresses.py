@@ -1,4 +1,4 @@
-"""Addresses in records: which are opened, and that no other is, whatever a file leads to."""
+"""Restrictions on addresses in records and in the files that they refer to."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ LOCAL = (
 
 @pytest.fixture
 def town_runs(tmp_path: Path) -> Experiment:
-    """A run in a local folder with one scene."""
+    """An experiment in a local folder: one run with one scene."""
     made = Experiment(tmp_path, scenes=1)
     made.add(0.1)
     return made
@@ -56,12 +56,12 @@ def town_runs(tmp_path: Path) -> Experiment:
 
 @pytest.fixture
 def web() -> Iterator[tuple[str, list[str]]]:
-    """A web server, and the paths that it was asked for."""
-    asked: list[str] = []
+    """A web server's URL and the paths that were requested from it."""
+    requested: list[str] = []
 
     class Handler(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            asked.append(self.path)
+            requested.append(self.path)
             self.send_error(404)
 
         do_HEAD = do_GET  # noqa: N815
@@ -71,26 +71,28 @@ def web() -> Iterator[tuple[str, list[str]]]:
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
     Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_port}", asked
+    yield f"http://127.0.0.1:{server.server_port}", requested
     server.shutdown()
     server.server_close()
 
 
 @pytest.mark.parametrize("uri", [*ELSEWHERE, *LOCAL])
-def test_a_record_in_a_bucket_sends_its_reader_nowhere_else(uri: str) -> None:
+def test_addresses_outside_the_store_are_rejected_for_a_record_in_a_bucket(uri: str) -> None:
     assert not is_allowed(uri, REMOTE)
-    refused = checked_address(uri, REMOTE)
+    rejected = checked_address(uri, REMOTE)
     for open_ in (read, read_bytes, read_features):
         with pytest.raises(RasterError, match=r"is not opened: .*\[read\] in rvlab.toml"):
-            open_(refused)
+            open_(rejected)
 
 
 @pytest.mark.parametrize("uri", ELSEWHERE)
-def test_nor_does_one_in_a_local_folder_except_to_files(uri: str, tmp_path: Path) -> None:
+def test_remote_addresses_are_rejected_for_a_record_in_a_local_folder(
+    uri: str, tmp_path: Path
+) -> None:
     assert checked_address(uri, Store(tmp_path)) == f"{REFUSED}{uri}"
 
 
-def test_what_lies_in_the_store_on_s3_or_here_for_a_local_store_is_opened(
+def test_addresses_in_the_store_on_s3_and_local_files_of_a_local_store_are_allowed(
     tmp_path: Path, s3: Server, s3_access: S3Access
 ) -> None:
     for uri in ("s3://bucket/lab/x.tif", "s3://other/x.tif"):
@@ -122,7 +124,7 @@ def test_what_lies_in_the_store_on_s3_or_here_for_a_local_store_is_opened(
         ("/vsicurl/https://tiles.example/scenes/x.tif", False),
     ],
 )
-def test_the_settings_add_folders_and_urls(
+def test_settings_allow_more_folders_and_urls(
     uri: str, allowed: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     listed = ["/data/imagery", "https://tiles.example/scenes"]
@@ -135,7 +137,7 @@ def test_the_settings_add_folders_and_urls(
     assert is_allowed(uri, REMOTE) == allowed
 
 
-def test_a_link_in_an_allowed_folder_leads_to_where_it_leads(
+def test_symlink_out_of_an_allowed_folder_is_rejected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = tmp_path / "imagery"
@@ -154,7 +156,7 @@ def test_a_link_in_an_allowed_folder_leads_to_where_it_leads(
         ("[read\n", "cannot be read"),
     ],
 )
-def test_settings_that_say_nonsense_are_named(
+def test_error_names_the_invalid_setting(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, why: str
 ) -> None:
     file = tmp_path / "rvlab.toml"
@@ -168,7 +170,7 @@ def test_settings_that_say_nonsense_are_named(
 
 
 def with_scene(made: Experiment, change: Callable[[dict[str, Any]], None]) -> Any:
-    """The run of an experiment, its config changed, as a picture sees it."""
+    """Change the config of an experiment's run and load its source."""
     folder = Path(made.rows[0]["uri"])
     path = folder / "rv" / "pipeline-config.json"
     content = json.loads(path.read_text())
@@ -177,10 +179,10 @@ def with_scene(made: Experiment, change: Callable[[dict[str, Any]], None]) -> An
     return load_run_source(folder.name, str(folder))
 
 
-def test_no_address_of_a_scene_goes_unchecked(
+def test_every_address_of_a_scene_is_checked(
     town_runs: Experiment, web: tuple[str, list[str]]
 ) -> None:
-    address, asked = web
+    address, requested = web
 
     def change(scene: dict[str, Any]) -> None:
         scene["raster_source"]["uris"] = f"{address}/image.tif"
@@ -198,10 +200,10 @@ def test_no_address_of_a_scene_goes_unchecked(
         image(scene, Window(0, 0, 8, 8))
     with pytest.raises(RasterError, match="is not opened"):
         one.labels(scene.id).truth()
-    assert not asked
+    assert not requested
 
 
-def test_vector_labels_are_checked_too(town_runs: Experiment) -> None:
+def test_addresses_of_vector_labels_are_checked(town_runs: Experiment) -> None:
     def change(scene: dict[str, Any]) -> None:
         vectors = {"type_hint": "geojson_vector_source", "uris": ["https://h/a.json"]}
         scene["label_source"]["raster_source"] = {
@@ -215,7 +217,9 @@ def test_vector_labels_are_checked_too(town_runs: Experiment) -> None:
         one.labels("val-0").truth()
 
 
-def test_a_run_adopted_from_elsewhere_is_not_followed_there(tmp_path: Path) -> None:
+def test_outputs_of_an_adopted_run_outside_the_allowed_addresses_are_rejected(
+    tmp_path: Path,
+) -> None:
     run = damage.run_at(Store("memory://adopted-from-elsewhere"), 0)
     store = Store(run.store)
     spec = damage.spec_of(run) | {
@@ -227,14 +231,14 @@ def test_a_run_adopted_from_elsewhere_is_not_followed_there(tmp_path: Path) -> N
         outputs.read_config(store, run)
 
 
-def test_a_local_run_shows_its_pictures(town_runs: Experiment) -> None:
+def test_images_and_labels_of_a_local_run_are_read(town_runs: Experiment) -> None:
     one = load_run_source(*(str(town_runs.rows[0][name]) for name in ("run", "uri")))
     (scene,) = one.scenes
     assert image(scene, Window(0, 0, 8, 8)).array.shape == (3, 8, 8)
     assert one.labels(scene.id).truth().shape == (96, 128)
 
 
-# What a file of an allowed address leads to
+# References inside files at allowed addresses
 
 
 def vrt(source_: str, *, band: str = "", more: str = "", relative: int = 0) -> str:
@@ -246,7 +250,7 @@ def vrt(source_: str, *, band: str = "", more: str = "", relative: int = 0) -> s
     )
 
 
-def test_a_vrt_of_files_here_is_opened(tmp_path: Path) -> None:
+def test_vrt_of_local_files_is_read(tmp_path: Path) -> None:
     write(tmp_path / "a.tif", town())
     path = tmp_path / "b.vrt"
     for text in (vrt("a.tif", relative=1), vrt(str(tmp_path / "a.tif"))):
@@ -277,10 +281,10 @@ def test_a_vrt_of_files_here_is_opened(tmp_path: Path) -> None:
         "not xml",
     ],
 )
-def test_a_vrt_leads_to_no_other_place(
+def test_vrt_with_other_sources_is_rejected(
     tmp_path: Path, web: tuple[str, list[str]], text: str
 ) -> None:
-    address, asked = web
+    address, requested = web
     write(tmp_path / "a.tif", town())
     (tmp_path / "inner.tif").write_text(vrt(f"/vsicurl/{address}/x.tif"))
     (tmp_path / "wms.tif").write_text(f"<GDAL_WMS><ServerUrl>{address}</ServerUrl></GDAL_WMS>")
@@ -288,31 +292,33 @@ def test_a_vrt_leads_to_no_other_place(
     path.write_text(text.replace("ADDRESS", address))
     with pytest.raises(RasterError):
         read(str(path))
-    other = path.rename(tmp_path / "b.tif")  # by its content GDAL would take it for the same
+    other = path.rename(tmp_path / "b.tif")  # GDAL would detect the VRT from its content
     with pytest.raises(RasterError):
         read(str(other))
-    assert not asked
+    assert not requested
 
 
-def test_a_vrt_on_s3_is_refused_before_it_is_asked_for() -> None:
-    with pytest.raises(RasterError, match="a VRT names other files"):
+def test_vrt_on_s3_is_rejected_before_a_request() -> None:
+    with pytest.raises(RasterError, match="a remote VRT is not supported"):
         read("s3://bucket/x.vrt")
 
 
-def test_the_overview_that_metadata_name_is_not_opened(
+def test_external_overview_in_metadata_is_rejected(
     tmp_path: Path, web: tuple[str, list[str]]
 ) -> None:
-    address, asked = web
+    address, requested = web
     path = write(tmp_path / "a.tif", np.zeros((2048, 2048), np.uint8))
     with rasterio.open(path, "r+") as dataset:
         dataset.update_tags(ns="OVERVIEWS", OVERVIEW_FILE=f"/vsicurl/{address}/x.tif")
-    with pytest.raises(RasterError, match="its metadata name another file as overview"):
+    with pytest.raises(RasterError, match="its overviews are in another file"):
         read(path, max_px=64)
-    assert not asked
+    assert not requested
 
 
-def test_the_crs_of_labels_is_no_file_or_page(tmp_path: Path, web: tuple[str, list[str]]) -> None:
-    address, asked = web
+def test_crs_of_labels_must_not_be_a_file_or_url(
+    tmp_path: Path, web: tuple[str, list[str]]
+) -> None:
+    address, requested = web
     path = tmp_path / "labels.json"
     for name in (f"{address}/crs.wkt", "/etc/passwd", "+init=/etc/passwd:1", 5):
         feature = {"type": "Feature", "geometry": {"type": "Point", "coordinates": [0, 0]}}
@@ -325,20 +331,20 @@ def test_the_crs_of_labels_is_no_file_or_page(tmp_path: Path, web: tuple[str, li
         collection["crs"] = {"type": "name", "properties": {"name": name}}
         path.write_text(json.dumps(collection))
         assert len(read_features(str(path))) == 1
-    assert not asked
+    assert not requested
 
 
-def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
+def test_only_regular_raster_files_are_opened(tmp_path: Path) -> None:
     pipe = tmp_path / "pipe"
     os.mkfifo(pipe)
     for path in ("/dev/zero", str(pipe), str(tmp_path)):
         for open_ in (read, read_bytes):
-            with pytest.raises(RasterError, match="is no regular file"):
+            with pytest.raises(RasterError, match="is not a regular file"):
                 open_(path)
     for path in ("/vsicurl/http://h/x.tif", "/vsizip/x", "//vsimem/x", "<VRTDataset/>", "WMS:x"):
         with pytest.raises(RasterError), open_raster(path):
             pass
-    with pytest.raises(RasterError, match="is no raster that GDAL knows"):
+    with pytest.raises(RasterError, match="is not a raster in a format that GDAL reads"):
         read("/etc/passwd")
 
 
@@ -346,7 +352,7 @@ def test_what_is_no_regular_file_is_not_opened(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "place", ["raster_source", "label_source", "label_store", "aoi_uris", "id"]
 )
-def test_a_config_with_other_values_is_an_error_of_rvlab(
+def test_invalid_config_values_raise_errors_of_rvlab(
     town_runs: Experiment, place: str, value: Any
 ) -> None:
     def change(scene: dict[str, Any]) -> None:
@@ -367,6 +373,6 @@ def test_a_config_with_other_values_is_an_error_of_rvlab(
                 assert str(exc)  # noqa: PT017
 
 
-def test_runs_have_plain_addresses() -> None:
+def test_run_address_with_parent_folders_is_rejected() -> None:
     with pytest.raises(SpecError):
         Run.from_uri("../..")

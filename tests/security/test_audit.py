@@ -1,4 +1,4 @@
-"""``make check`` fails on a known vulnerability, and says when no database can be reached."""
+"""The vulnerability audit of ``make check``, with and without a reachable database."""
 
 from __future__ import annotations
 
@@ -74,45 +74,43 @@ def audit(folder: Path, url: str, packages: str, exceptions: str = "") -> tuple[
 
 
 def test_packages_without_a_known_vulnerability_pass(tmp_path: Path, osv: str) -> None:
-    status, said = audit(tmp_path, osv, "example==1.1\nother==2.0\n")
-    assert (status, said) == (0, "audit: 2 packages, no known vulnerability, 0 accepted")
+    status, output = audit(tmp_path, osv, "example==1.1\nother==2.0\n")
+    assert (status, output) == (0, "audit: 2 packages, no known vulnerability, 0 accepted")
 
 
 def test_a_known_vulnerability_fails(tmp_path: Path, osv: str) -> None:
-    status, said = audit(tmp_path, osv, "example==1.0\nother==2.0\n")
+    status, output = audit(tmp_path, osv, "example==1.0\nother==2.0\n")
     assert status == 1
-    assert said.startswith("audit: example 1.0: CVE-2026-0001 GHSA-1234-5678-9012")
-    assert "fixed in 1.1" in said
+    assert output.startswith("audit: example 1.0: CVE-2026-0001 GHSA-1234-5678-9012")
+    assert "fixed in 1.1" in output
 
 
 @pytest.mark.parametrize("name", ["CVE-2026-0001", "GHSA-1234-5678-9012"])
-def test_a_vulnerability_that_is_accepted_with_a_reason_passes(
-    tmp_path: Path, osv: str, name: str
-) -> None:
-    status, said = audit(tmp_path, osv, "example==1.0\n", f'{name} = "It is not called."\n')
-    assert (status, said) == (0, "audit: 1 packages, no known vulnerability, 1 accepted")
+def test_vulnerability_accepted_with_a_reason_passes(tmp_path: Path, osv: str, name: str) -> None:
+    status, output = audit(tmp_path, osv, "example==1.0\n", f'{name} = "It is not called."\n')
+    assert (status, output) == (0, "audit: 1 packages, no known vulnerability, 1 accepted")
 
 
 def test_an_exception_needs_a_reason(tmp_path: Path, osv: str) -> None:
-    status, said = audit(tmp_path, osv, "example==1.0\n", 'CVE-2026-0001 = ""\n')
+    status, output = audit(tmp_path, osv, "example==1.0\n", 'CVE-2026-0001 = ""\n')
     assert status == 1
-    assert said.endswith("gives no reason for CVE-2026-0001.")
+    assert output.endswith("gives no reason for CVE-2026-0001.")
 
 
 def test_an_exception_that_matches_no_package_fails(tmp_path: Path, osv: str) -> None:
-    status, said = audit(tmp_path, osv, "example==1.1\n", 'CVE-2026-0001 = "It is not called."\n')
+    status, output = audit(tmp_path, osv, "example==1.1\n", 'CVE-2026-0001 = "It is not called."\n')
     assert status == 1
-    assert "CVE-2026-0001 is accepted, but no locked package has it" in said
+    assert "CVE-2026-0001 is accepted, but no locked package has it" in output
 
 
-def test_a_database_that_cannot_be_reached_is_said_in_one_line(tmp_path: Path) -> None:
-    status, said = audit(tmp_path, "http://127.0.0.1:9/v1/query", "example==1.0\n")
+def test_unreachable_database_is_reported_in_one_line(tmp_path: Path) -> None:
+    status, output = audit(tmp_path, "http://127.0.0.1:9/v1/query", "example==1.0\n")
     assert status == 0
-    assert said.startswith("audit: left out, no vulnerability database can be reached (osv: ")
-    assert len(said.splitlines()) == 1
+    assert output.startswith("audit: left out, no vulnerability database can be reached (osv: ")
+    assert len(output.splitlines()) == 1
 
 
-def test_a_lock_file_that_cannot_be_read_fails(tmp_path: Path, osv: str) -> None:
-    status, said = audit(tmp_path, osv, "example 1.0 is not a requirement\n")
+def test_invalid_lock_file_fails(tmp_path: Path, osv: str) -> None:
+    status, output = audit(tmp_path, osv, "example 1.0 is not a requirement\n")
     assert status == 1
-    assert said.startswith("audit: pip-audit failed: ")
+    assert output.startswith("audit: pip-audit failed: ")

@@ -1,4 +1,4 @@
-"""What a notebook shows of a hostile store is text: JupyterLab in a real browser."""
+"""Display of a hostile store as text in JupyterLab, in Chromium."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ SHOWN = {
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, str]:
-    """A store with a hostile run that has ended, and one that runs; and the URI of the first."""
+    """A store with a finished and a running hostile run, and the URI of the finished run."""
     root: Path = tmp_path_factory.mktemp("hostile")
     run = hostile_run(root)
     made = Made(Store(root))
@@ -70,7 +70,7 @@ def run_notebook(page: Any, jupyterlab: JupyterLab, name: str, *cells: str) -> N
 
 @pytest.fixture
 def page(browser: Any) -> Any:
-    """A page that notes its requests."""
+    """A page that records its requests."""
     page = browser.new_page()
     page.requests = []
     page.on("request", lambda request: page.requests.append(request.url))
@@ -88,7 +88,7 @@ def assert_nothing_ran(page: Any) -> None:
     assert not [link for link in page.evaluate(links) if not link.startswith("http")]
 
 
-def test_a_notebook_notices_html_that_is_not_escaped(page: Any, jupyterlab: JupyterLab) -> None:
+def test_unescaped_html_in_a_notebook_is_detected(page: Any, jupyterlab: JupyterLab) -> None:
     html = HOSTILE["handler"]
     cells = [
         "from IPython.display import HTML",
@@ -99,7 +99,7 @@ def test_a_notebook_notices_html_that_is_not_escaped(page: Any, jupyterlab: Jupy
     page.wait_for_function("window.attacked === 1")
 
 
-def test_nothing_of_a_hostile_store_runs_in_a_notebook(
+def test_notebook_of_a_hostile_store_runs_no_script(
     page: Any, jupyterlab: JupyterLab, store: tuple[str, str]
 ) -> None:
     cells = [OPEN.format(store=store[0], uri=store[1]), *SHOWN.values()]

@@ -1,4 +1,4 @@
-"""Text of a store is shown as text: nothing of it runs in a real browser."""
+"""Display of a store's texts as text in Chromium, without running scripts."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
 @pytest.fixture(scope="module")
 def html(run: Run) -> str:
     with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # no font has all of them
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)  # fonts lack some of the characters
         return render_page(run)
 
 
@@ -62,13 +62,13 @@ def board() -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("kind", ["script", "handler", "closing", "comment"])
-def test_the_browser_notices_markup_that_is_not_escaped(opened: Open, kind: str) -> None:
+def test_unescaped_markup_is_detected(opened: Open, kind: str) -> None:
     made = pd.DataFrame({"name": [HOSTILE[kind]]})
     with pd.option_context("display.max_colwidth", None):
         assert opened(made.to_html(escape=False)).attacked
 
 
-def test_the_browser_notices_a_style_that_loads_something(opened: Open) -> None:
+def test_style_that_loads_a_resource_is_detected(opened: Open) -> None:
     assert opened(f'<p style="color: {HOSTILE["style"]}">text</p>').attacked
 
 
@@ -84,7 +84,7 @@ def test_a_styled_board_shows_names_columns_and_values_as_text(
     assert found.links == []
 
 
-def test_a_styled_board_of_a_store_shows_text(opened: Open, run: Run) -> None:
+def test_styled_board_of_a_store_shows_text(opened: Open, run: Run) -> None:
     made = runs_table(Store(run.store), [run])
     columns = [str(c) for c in made if str(c).startswith("params.")]
     ranked = compare.board(made, columns=[*columns, "name", "error", "user"])
@@ -116,7 +116,7 @@ def test_a_report_page_shows_text(opened: Open, html: str, policy: bool) -> None
 
 
 @pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
-def test_a_page_of_failures_shows_text(opened: Open, policy: bool) -> None:
+def test_report_page_of_failures_shows_text(opened: Open, policy: bool) -> None:
     html = render_html("failed.html.j2", title=ALL, failures=list(HOSTILE.values()))
     found = opened(html if policy else POLICY.sub("", html))
     assert not found.attacked
@@ -165,7 +165,7 @@ def test_escaped_markdown_is_one_line_without_markup(text: str) -> None:
     assert not re.search(r"(?<!\\)[<>`*_\[\]|]|(?<!\\)!\\?\[", made.replace("&lt;", ""))
 
 
-def test_only_an_http_address_of_a_run_becomes_a_link(opened: Open, run: Run) -> None:
+def test_only_http_addresses_become_links(opened: Open, run: Run) -> None:
     others = [
         *HOSTILE.values(),
         "JaVaScRiPt:window.attacked=1",
@@ -207,7 +207,7 @@ def test_the_result_of_a_comparison_shows_text(opened: Open) -> None:
         assert not opened(gate._repr_html_()).attacked
 
 
-def test_what_kubeflow_shows_of_a_run_is_text(opened: Open, run: Run, tmp_path: Path) -> None:
+def test_kubeflow_artifacts_of_a_run_show_text(opened: Open, run: Run, tmp_path: Path) -> None:
     class Output:
         def __init__(self, name: str) -> None:
             self.path = str(tmp_path / name)

@@ -1,4 +1,4 @@
-"""Reading a store executes nothing: no pickle, no process, no connection, no file written."""
+"""Reading a store loads no pickle, starts no process, opens no connection, writes no file."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EXECUTING = {
     *("pickle.load", "pickle.loads", "marshal.loads", "shelve.open", "joblib.load", "dill.load"),
     *("yaml.load", "yaml.unsafe_load", "shutil.unpack_archive", "runpy.run_path"),
 }
-"""Calls that run what they are given."""
+"""Calls that execute their argument."""
 
 ALLOWED = {
     "pipeline/compile.py": "exec of a template of this package, which kfp compiles",
@@ -53,7 +53,7 @@ seen = []
 def hook(event, args):
     if event.startswith(FORBIDDEN):
         paths = [str(a) for a in args if isinstance(a, (str, Path))]
-        # The cache of rows, and temporary files of libraries, are written.
+        # The cache of rows and temporary files of libraries may be written.
         if not (event.startswith(("os.", "shutil.")) and paths and inside(paths[0])):
             seen.append((event, [str(a)[:200] for a in args]))
     elif event == "open" and isinstance(args[0], str) and set(args[1] or "") & set("wax+"):
@@ -104,7 +104,7 @@ attempt(lambda: plot.curves(lab.history(run)))
 attempt(lambda: render_page(run))
 attempt(lambda: markdown(load_run_summary(run)))
 shown = attempt(lambda: viewer(table))
-attempt(lambda: shown._catalog.about("val-0"))
+attempt(lambda: shown._catalog.scene_info("val-0"))
 from rvlab.clone import load_recorded
 attempt(lambda: load_recorded(lab.store, run)[1].signature.bind({}))
 assert table is not None and len(table) == 1
@@ -116,7 +116,7 @@ def called(node: ast.Call) -> str:
     return ast.unparse(node.func)
 
 
-def test_no_module_calls_what_executes_its_argument() -> None:
+def test_no_module_calls_functions_that_execute_their_argument() -> None:
     found: dict[str, set[str]] = {}
     for path in PACKAGE.rglob("*.py"):
         for node in ast.walk(ast.parse(path.read_text())):
@@ -129,7 +129,7 @@ def test_no_module_calls_what_executes_its_argument() -> None:
 
 
 class Attack:
-    """A pickle of it writes a file where it is loaded."""
+    """An object whose pickle creates a file when it is loaded."""
 
     def __init__(self, target: Path) -> None:
         self.target = target
@@ -146,7 +146,7 @@ def read(*args: str, cache: Path) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, env=env, capture_output=True, text=True, check=False)
 
 
-def test_the_audit_notices_what_it_looks_for(tmp_path: Path) -> None:
+def test_audit_hook_detects_forbidden_events(tmp_path: Path) -> None:
     done = read(str(tmp_path), "self-test", cache=tmp_path / "cache")
     assert done.returncode == 0, done.stderr
 
@@ -176,8 +176,8 @@ def test_reading_a_store_executes_nothing(tmp_path: Path, content: str) -> None:
     assert not mark.exists()
 
 
-def test_a_clone_runs_nothing_in_the_process_that_asks_for_it(tmp_path: Path) -> None:
-    """The recorded recipe is code, which the worker of the new run executes."""
+def test_clone_does_not_execute_the_recipe_in_the_calling_process(tmp_path: Path) -> None:
+    """Clone without executing the recorded recipe; only the new run's worker executes it."""
     root, mark = tmp_path / "store", tmp_path / "attacked"
     run = hostile_run(root)
     store = Store(root)
@@ -187,7 +187,7 @@ def test_a_clone_runs_nothing_in_the_process_that_asks_for_it(tmp_path: Path) ->
     store.put_json(run.key("spec.json"), json.loads(json.dumps(spec)))
 
     class Waiting(LocalEngine):
-        """Queues nothing, so that no worker executes the recipe."""
+        """An engine that queues no run, so that no worker executes the recipe."""
 
         def start(self, store: Any, runs: Any, *, folder: Any = None) -> list[Any]:
             return list(runs)

@@ -1,4 +1,4 @@
-"""Files that may hold secrets or other people's data are readable by their owner only."""
+"""Permissions of files that may contain secrets or data: access only for the owner."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from rvlab.store import server
 folder = sys.argv[1]
 server.start_server(folder)
 server.stop_server(folder)
-server.start_server(folder)  # which keeps the log of the time before
+server.start_server(folder)  # renames the log of the previous start
 """
 
 JOURNAL = """
@@ -34,9 +34,9 @@ with StepRecorder(Store(scratch / "store"), Run("s", "e", "r"), "train", scratch
 
 
 def open_to_others(folder: Path) -> list[str]:
-    """The files and folders in a folder, itself included, that others may read or write.
+    """List the files and folders in a folder, and the folder, that others can read or write.
 
-    SeaweedFS writes some files of ``data`` with mode 0644; the folder itself closes them.
+    SeaweedFS writes some files in ``data`` with mode 0644; the mode of the folder protects them.
     """
     found = []
     for path in [folder, *folder.rglob("*")]:
@@ -52,7 +52,7 @@ def run_python(script: str, *args: str) -> None:
     subprocess.run([sys.executable, "-c", script, *args], check=True)
 
 
-def test_everything_of_the_embedded_server_is_its_owners_whatever_the_umask(
+def test_files_of_the_embedded_server_are_private_with_umask_0(
     tmp_path: Path,
 ) -> None:
     folder = tmp_path / "s3"
@@ -66,7 +66,7 @@ def test_everything_of_the_embedded_server_is_its_owners_whatever_the_umask(
         server.stop_server(folder)
 
 
-def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) -> None:
+def test_existing_server_folder_is_made_private(tmp_path: Path) -> None:
     folder = tmp_path / "s3"
     folder.mkdir(mode=0o755)
     folder.chmod(0o755)
@@ -77,7 +77,7 @@ def test_an_existing_folder_of_the_server_is_closed_to_others(tmp_path: Path) ->
         server.stop_server(folder)
 
 
-def test_the_log_of_a_step_is_its_owners_until_it_is_stored(tmp_path: Path) -> None:
+def test_log_of_a_step_is_private_until_it_is_stored(tmp_path: Path) -> None:
     run_python(JOURNAL, str(tmp_path))
     assert stat.S_IMODE((tmp_path / "train.log").stat().st_mode) == 0o600
 
@@ -105,7 +105,7 @@ lab.wait(waiting, progress=False)
 """
 
 
-def test_the_queue_the_logs_and_the_cache_are_their_owners_whatever_the_umask(
+def test_queue_logs_and_cache_are_private_with_umask_0(
     tmp_path: Path,
 ) -> None:
     home, cache = tmp_path / "home", tmp_path / "cache"

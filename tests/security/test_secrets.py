@@ -1,4 +1,4 @@
-"""No secret leaves the process: in records, logs, pickles, reprs or errors."""
+"""Secrets must not appear in records, logs, pickles, reprs or errors."""
 
 from __future__ import annotations
 
@@ -66,11 +66,11 @@ raise ValueError("x" * 480 + " ".join(os.environ[name] for name in names))
 
 
 def stored(folder: Path) -> dict[str, str]:
-    """All that lies in a folder."""
+    """Return the text of all files in a folder, by path."""
     return {str(p): p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file()}
 
 
-def test_a_step_writes_no_secret_of_its_environment(
+def test_step_redacts_secrets_of_its_environment(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for name, value in ENVIRON.items():
@@ -105,7 +105,7 @@ def prepared(tmp_path: Path, point: dict[str, Any], body: str = "pass") -> dict[
     return store.get_json(run.key("spec.json"))
 
 
-def test_a_parameter_with_a_password_warns_and_is_not_in_the_name_of_the_run(
+def test_parameter_with_a_password_warns_and_is_not_in_the_run_name(
     tmp_path: Path,
 ) -> None:
     url = "https://me:top-5ecret@host/labels.json"
@@ -116,7 +116,7 @@ def test_a_parameter_with_a_password_warns_and_is_not_in_the_name_of_the_run(
     assert "top-5ecret" not in spec["name"]
 
 
-def test_a_recipe_with_a_secret_of_the_environment_warns(
+def test_recipe_with_a_secret_of_the_environment_warns(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("API_TOKEN", "0a1b2c3d4e5f60718293")
@@ -143,13 +143,13 @@ SHOWN: dict[str, Any] = {
 
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
-    """A lab on S3 whose store's URI no other test opens."""
+    """A lab on S3 whose store is not registered by other tests."""
     monkeypatch.setattr("rvlab.store.store._registered", {})
     return Lab(Store("s3://b/x", ACCESS), LocalEngine(max_parallel=1))
 
 
 def holders(lab: Lab) -> dict[str, Any]:
-    lab.store._objects  # noqa: B018  what a first read makes
+    lab.store._objects  # noqa: B018  created at the first read
     home = Path("/nonexistent")
     return {
         "access": ACCESS,
@@ -172,7 +172,7 @@ def test_a_secret_is_not_pickled(lab: Lab, holder: str, protocol: int) -> None:
     assert not leaks(data.decode("latin-1"))
 
 
-def test_the_secret_is_not_in_the_locals_of_a_traceback(lab: Lab) -> None:
+def test_traceback_with_locals_has_no_secret(lab: Lab) -> None:
     def fails(access: S3Access) -> None:
         secret = access.secret_key
         raise ValueError(f"{len(secret or '')} characters")
@@ -189,21 +189,21 @@ def unpickle(data: bytes) -> Any:
 
 
 @pytest.mark.parametrize("copied", [copy.copy, copy.deepcopy])
-def test_a_copy_keeps_its_credentials(lab: Lab, copied: Any) -> None:
+def test_copy_has_the_credentials_of_the_original(lab: Lab, copied: Any) -> None:
     for one in (copied(lab.store), copied(lab).store):
         assert one.uri == lab.store.uri
         assert one.access == ACCESS
         assert one.environ()["AWS_SECRET_ACCESS_KEY"] == SECRET
 
 
-def test_what_is_unpickled_finds_the_credentials_of_an_open_store(lab: Lab) -> None:
+def test_unpickled_lab_uses_the_credentials_of_an_open_store(lab: Lab) -> None:
     found: Lab = unpickle(pickle.dumps(lab))
     assert found.store.access == ACCESS
     assert repr(found) == repr(lab)
     assert found.engine == lab.engine
 
 
-def test_what_is_unpickled_finds_the_credentials_of_the_environment(
+def test_unpickled_store_uses_the_credentials_of_the_environment(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pickle.dumps(lab.store)
@@ -238,14 +238,14 @@ def test_another_process_reads_the_embedded_store_of_a_pickle(
     assert server.find_server(other.folder) == s3
 
 
-def test_the_keys_of_the_server_are_in_its_file_and_nowhere_else(s3: Server) -> None:
+def test_keys_of_the_server_are_only_in_its_server_json(s3: Server) -> None:
     assert json.loads((s3.folder / "server.json").read_text())["secret_key"] == s3.secret_key
     for name in ("server.log", "server.log.old", "bucket", "internal.pem"):
         if (s3.folder / name).exists():
             assert s3.secret_key not in (s3.folder / name).read_text(errors="replace")
 
 
-def test_a_lab_on_kubeflow_is_pickled_without_its_token(
+def test_pickle_of_a_lab_on_kubeflow_has_no_token(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("KFP", TOKEN)
@@ -264,7 +264,7 @@ def chain(exc: BaseException | None) -> Iterator[BaseException]:
 
 
 @pytest.mark.parametrize("endpoint", [None, "http://127.0.0.1:1", "no url"])
-def test_an_error_of_the_store_has_no_secret(
+def test_error_of_the_store_has_no_secret(
     s3: Server, monkeypatch: pytest.MonkeyPatch, endpoint: str | None
 ) -> None:
     monkeypatch.setattr("rvlab.store.objects.S3_RETRY_TIMEOUT_S", 1)

@@ -1,4 +1,4 @@
-"""Text of a store does not control the terminal."""
+"""Texts of a store must not control the terminal."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.frame.samples import Made
 HOSTILE = "\x1b]0;title\x07\x1b[2J\x1b[31m red \x9b31m \u202egpj.exe \x08\x7f"
 
 
-def test_control_characters_are_shown_as_escapes() -> None:
+def test_control_characters_are_printed_as_escapes() -> None:
     assert printable("\x1b[2J\x9b\u202e") == "\\x1b[2J\\x9b\\u202e"
     assert printable("a\tb\r50%\nä €") == "a\tb\r50%\nä €"
 
@@ -27,7 +27,7 @@ def test_names_and_logs_of_a_store_do_not_control_the_terminal(
     store.put(run.log_key("train"), HOSTILE.encode())
     for command in (["runs"], ["logs", run.uri], ["logs", f"towns/{HOSTILE}"]):
         main(["--store", str(tmp_path), *command])
-        said = capsys.readouterr()
-        for text in (said.out, said.err):
+        printed = capsys.readouterr()
+        for text in (printed.out, printed.err):
             assert not set("\x1b\x07\x08\x7f\x9b\u202e") & set(text)
-        assert "\\x1b" in said.out + said.err
+        assert "\\x1b" in printed.out + printed.err

@@ -1,4 +1,4 @@
-"""A real JupyterLab and a real browser."""
+"""Fixtures for a JupyterLab server and a Chromium browser."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ FLAGS = [
 
 @pytest.fixture(scope="session")
 def chromium() -> str:
-    """Chromium's path; where CI has none, Debian's."""
+    """Path of Chromium; in CI on Debian it is installed from apt if missing."""
     found = shutil.which("chromium") or shutil.which("chromium-browser")
     if found is None:
         if not (os.environ.get("CI") and os.getuid() == 0 and Path("/etc/debian_version").exists()):
@@ -58,7 +58,7 @@ class JupyterLab:
     folder: Path
 
     def notebook(self, name: str, *cells: str) -> str:
-        """Write a notebook; returns its address."""
+        """Write a notebook and return its URL."""
         book = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(c) for c in cells])
         book.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
         nbformat.write(book, self.folder / f"{name}.ipynb")
@@ -67,7 +67,7 @@ class JupyterLab:
 
 @pytest.fixture(scope="session")
 def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """JupyterLab with settings and folders of its own, which asks nobody for news."""
+    """JupyterLab with its own settings and folders, without requests for news or updates."""
     own = tmp_path_factory.mktemp("jupyter")
     token = secrets.token_hex(16)
     folders = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
@@ -96,7 +96,7 @@ def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]
             time.sleep(0.2)
         yield JupyterLab(info["url"], token, own / "notebooks")
     finally:
-        process.terminate()  # and it ends its kernels
+        process.terminate()  # JupyterLab stops its kernels
         try:
             process.wait(timeout=60)
         except subprocess.TimeoutExpired:
@@ -108,14 +108,14 @@ def _info(folder: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str
     if process.poll() is not None:
         pytest.fail(f"JupyterLab did not start:\n{log.read_text()[-3000:]}")
     for file in folder.glob(f"jpserver-{process.pid}.json"):
-        with contextlib.suppress(ValueError):  # it is being written
+        with contextlib.suppress(ValueError):  # the file is incomplete
             return dict(json.loads(file.read_text()))
     return None
 
 
 @pytest.fixture(scope="session")
 def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    """Chromium with a profile of its own; each page notes whom it asked."""
+    """Chromium with its own profile."""
     sync_api = pytest.importorskip("playwright.sync_api")
     with sync_api.sync_playwright() as play:
         context = play.chromium.launch_persistent_context(
@@ -131,15 +131,15 @@ def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator
 
 @pytest.fixture
 def page(browser: Any) -> Iterator[Any]:
-    """A page of its own, which speaks to nobody but this machine and has no error."""
+    """A new page; fails the test after a request to another host or a script error."""
     page = browser.new_page()
-    asked: list[str] = []
+    requests: list[str] = []
     errors: list[str] = []
-    page.on("request", lambda request: asked.append(request.url))
-    page.on("websocket", lambda socket: asked.append(socket.url))
+    page.on("request", lambda request: requests.append(request.url))
+    page.on("websocket", lambda socket: requests.append(socket.url))
     page.on("pageerror", lambda error: errors.append(str(error)))
     yield page
     page.close()
-    hosts = {urlsplit(url).hostname for url in asked if not url.startswith(("data:", "blob:"))}
+    hosts = {urlsplit(url).hostname for url in requests if not url.startswith(("data:", "blob:"))}
     assert hosts == {"127.0.0.1"}
     assert errors == []

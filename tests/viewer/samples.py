@@ -12,13 +12,13 @@ RUN = "20261123-154200-4f2a00"
 
 
 def boxed(root, task, truth, guess) -> pd.DataFrame:
-    """A run of one scene.
+    """Write a run with one scene of boxes or cells.
 
     Args:
-        root: A folder.
-        task: Raster Vision's word.
-        truth: ``(class, col, row, width, height)`` of each.
-        guess: The same of the predictions.
+        root: Folder to write to.
+        task: Raster Vision's name of the task.
+        truth: ``(class, col, row, width, height)`` of each label.
+        guess: The same for each prediction.
     """
     image = write(root / "image.tif", photo(town(HEIGHT, WIDTH)))
     files = {

@@ -1,4 +1,4 @@
-"""The viewer in JupyterLab, in Chromium, looked at through the page."""
+"""The viewer in JupyterLab and Chromium."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ PIXELS = """([side, tile]) => {
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
-    """Two scenes, the second without a CRS, and four runs: one cut off, one without prediction."""
+    """Two scenes, the second without CRS, and four runs: one truncated, one without prediction."""
     made = Experiment(tmp_path_factory.mktemp("made"), scenes=2, size=(700, 1100))
     folders = [made.add(wrong, lr=lr) for wrong, lr in [(0.02, 0.01), (0.3, 0.1), (0.1, 1.0)]]
     made.add(0.1, lr="<b>10</b>", skip=list(made.truth))
@@ -55,12 +55,12 @@ def made(tmp_path_factory):
     for folder in folders:
         write(folder / "rv/predict/val-1/labels.tif", np.where(plain == 1, 2, plain), crs=None)
     broken = folders[2] / "rv/predict/val-0/labels.tif"
-    broken.write_bytes(broken.read_bytes()[:400_000])  # its first pixels can be read
+    broken.write_bytes(broken.read_bytes()[:400_000])  # its first pixels are readable
     return made
 
 
 class Viewer:
-    """What a person does with it, and sees."""
+    """A user's actions in the viewer, and what the page shows."""
 
     def __init__(self, page, folder):
         self.page, self.folder = page, folder
@@ -81,7 +81,7 @@ class Viewer:
         return self
 
     def settle(self):
-        """Wait until nothing is asked for any more."""
+        """Wait until no request is pending."""
         self.page.wait_for_function(
             "document.querySelector('.rvlab-viewer')?.dataset.waiting === '0'"
         )
@@ -96,7 +96,7 @@ class Viewer:
         self.settle()
 
     def tile(self, side, name):
-        """The pixels of a tile, shape (512, 512, 4), once it is drawn."""
+        """Wait until a tile is drawn and return its pixels, shape (512, 512, 4)."""
         handle = self.page.wait_for_function(PIXELS, arg=[side, name])
         return np.array(handle.json_value(), np.uint8).reshape(512, 512, 4)
 
@@ -109,7 +109,7 @@ class Viewer:
         self.settle()
 
     def clip(self, side):
-        """The left and right end of what is seen of a pane, in pixels of the map."""
+        """Return the left and right end of the visible part of a pane, in map pixels."""
         return self.page.evaluate(
             """(side) => {
               const pane = document.querySelector(`.leaflet-${side}-pane`);
@@ -123,7 +123,7 @@ class Viewer:
         )
 
     def middle(self, width, height):
-        """Of a scene, by how many pixels of the screen it is beside the middle of the map."""
+        """Return the offset of a scene's centre from the centre of the map, in screen pixels."""
         zoom = 2 ** float(self.page.get_attribute(".rvlab-viewer", "data-zoom"))
         frame, first = (
             self.box(".rvlab-frame"),
@@ -139,7 +139,7 @@ class Viewer:
         return self.page.locator(name).last.bounding_box()
 
     def look(self, name):
-        """A picture for people."""
+        """Save a screenshot for visual inspection."""
         self.page.screenshot(path=self.folder / f"{name}.png")
 
 
@@ -157,9 +157,9 @@ def colored(ids, of=None):
     return out
 
 
-def test_tiles_are_drawn_in_the_colors_of_the_classes(viewer, made):
+def test_tiles_have_the_colors_of_the_classes(viewer, made):
     viewer.choose(right="run:1")
-    viewer.zoom(+1)  # a pixel of the screen for one of the scene
+    viewer.zoom(+1)  # one screen pixel per scene pixel
     assert (viewer.tile("left", "0/1/0") == colored(made.truth["val-0"][:512, 512:1024])).all()
     drawn = viewer.tile("right", "0/1/1")[: 700 - 512]
     assert (drawn == colored(guessed(made, 1)[512:, 512:1024])).all()
@@ -169,13 +169,13 @@ def test_tiles_are_drawn_in_the_colors_of_the_classes(viewer, made):
     viewer.look("scene")
 
 
-def test_the_whole_scene_is_in_the_middle_of_the_map(viewer):
+def test_whole_scene_is_centred_in_the_map(viewer):
     for scene in ("val-1", "val-0"):
         viewer.choose(scene=scene)
         assert viewer.middle(1100, 700) == pytest.approx((0, 0), abs=1)
 
 
-def test_the_divider_moves_what_is_seen_of_each_side(viewer):
+def test_divider_changes_the_visible_part_of_each_side(viewer):
     viewer.choose()
     frame, handle = viewer.box(".rvlab-frame"), viewer.box(".rvlab-divider")
     middle = frame["width"] / 2
@@ -193,7 +193,7 @@ def test_the_divider_moves_what_is_seen_of_each_side(viewer):
     assert viewer.clip("left")[1] == pytest.approx(250 + 0.1 * frame["width"], abs=3)
 
 
-def test_the_cut_stays_where_it_is_while_the_map_moves(viewer):
+def test_divider_does_not_move_with_the_map(viewer):
     viewer.choose()
     before, map_pane = viewer.clip("right"), viewer.box(".leaflet-image-pane canvas")
     frame = viewer.box(".rvlab-frame")
@@ -209,7 +209,7 @@ def test_the_cut_stays_where_it_is_while_the_map_moves(viewer):
     assert viewer.clip("right") == pytest.approx(before, abs=1)
 
 
-def test_keys_move_the_map_and_not_the_notebook(viewer):
+def test_keys_control_the_map_and_not_the_notebook(viewer):
     viewer.choose()
     page = viewer.page
     page.focus(".rvlab-map")
@@ -228,7 +228,7 @@ def test_keys_move_the_map_and_not_the_notebook(viewer):
     assert page.locator(".jp-Notebook-cell").count() == 1
 
 
-def test_another_scene_has_other_tiles_and_its_scale_in_pixels(viewer, made):
+def test_scene_without_crs_shows_its_tiles_and_a_scale_in_pixels(viewer, made):
     viewer.choose(scene="val-1")
     assert viewer.text("scale").endswith("px")
     viewer.zoom(+1)
@@ -240,7 +240,7 @@ def test_another_scene_has_other_tiles_and_its_scale_in_pixels(viewer, made):
     assert viewer.text("scale").endswith("m")
 
 
-def test_next_worst_goes_to_the_window_and_outlines_it(viewer):
+def test_next_worst_shows_and_outlines_the_window(viewer):
     viewer.choose()
     page = viewer.page
     assert page.is_disabled(".rvlab-previous")
@@ -265,7 +265,7 @@ def test_next_worst_goes_to_the_window_and_outlines_it(viewer):
     viewer.settle()
 
 
-def test_a_class_that_is_switched_off_is_hidden_on_both_sides(viewer, made):
+def test_unchecked_class_is_hidden_on_both_sides(viewer, made):
     viewer.choose(right="run:1")
     viewer.zoom(+1)
     viewer.page.uncheck("input[value=background]")
@@ -276,12 +276,12 @@ def test_a_class_that_is_switched_off_is_hidden_on_both_sides(viewer, made):
     assert (viewer.tile("left", "0/1/0") == colored(truth)).all()
 
 
-def test_errors_are_those_of_the_grid(viewer, made):
+def test_errors_layer_has_the_colors_of_the_picture_grid(viewer, made):
     viewer.choose(right="errors:1")
     viewer.zoom(+1)
     page = viewer.page
     page.uncheck("input[value=background]")
-    page.check("input[value=right]")
+    page.check("input[value='true positive']")
     part = (slice(0, 512), slice(512, 1024))
     wanted = colorize.color_errors(
         made.truth["val-0"][part], guessed(made, 1)[part], CLASSES, [1, 2]
@@ -289,34 +289,36 @@ def test_errors_are_those_of_the_grid(viewer, made):
     assert (viewer.tile("right", "0/1/0") == wanted).all()
     page.hover(".rvlab-map", position={"x": 700, "y": 200})
     page.wait_for_selector(".rvlab-cursor:not(:empty)")
-    told = viewer.text("cursor")
-    assert told.startswith("col ")
-    assert "(EPSG:32611)" in told
-    assert "errors of lr = 0.1: " in told
+    text = viewer.text("cursor")
+    assert text.startswith("col ")
+    assert "(EPSG:32611)" in text
+    assert "errors of lr = 0.1: " in text
     viewer.look("errors")
-    page.uncheck("input[value=right]")
+    page.uncheck("input[value='true positive']")
     page.check("input[value=background]")
 
 
-def test_a_run_that_cannot_be_read_says_why_over_its_side(viewer):
+def test_unreadable_run_shows_its_error_on_its_side(viewer):
     viewer.choose(right="run:2")
-    said = viewer.page.wait_for_selector(".rvlab-half-right .rvlab-said:not(:empty)")
-    assert said.text_content().startswith("rv/predict/val-0/labels.tif cannot be read")
+    message = viewer.page.wait_for_selector(".rvlab-half-right .rvlab-said:not(:empty)")
+    assert message.text_content().startswith("rv/predict/val-0/labels.tif cannot be read")
     assert viewer.tile("left", "1/0/0")[..., 3].any()
     viewer.look("unreadable")
     viewer.choose(right="run:1")
     assert viewer.page.locator(".rvlab-half-right .rvlab-said:not(:empty)").count() == 0
 
 
-def test_a_run_without_a_prediction_cannot_be_chosen(viewer):
+def test_run_without_prediction_is_disabled(viewer):
     viewer.choose()
     option = viewer.page.locator(".rvlab-layer-right option[value='run:3']")
-    told = "lr = <b>10</b> – rv/predict/val-0/labels.tif does not exist."
-    assert option.text_content() == told  # as text, whatever a run is called
+    title = "lr = <b>10</b> – rv/predict/val-0/labels.tif does not exist."
+    assert option.text_content() == title  # as text, not as HTML
     assert option.is_disabled()
 
 
-def test_it_is_readable_in_the_dark_theme_and_several_are_shown(page, jupyterlab, made, tmp_path):
+def test_viewer_follows_the_dark_theme_and_several_viewers_are_independent(
+    page, jupyterlab, made, tmp_path
+):
     viewer = Viewer.opened(
         page, jupyterlab, made.runs, tmp_path, name="dark", windows=WINDOWS, dark=True
     )
@@ -346,7 +348,7 @@ def test_it_is_readable_in_the_dark_theme_and_several_are_shown(page, jupyterlab
 
 
 @pytest.mark.parametrize("task", ["object_detection", "chip_classification"])
-def test_boxes_are_drawn_and_told(page, jupyterlab, tmp_path, task):
+def test_boxes_and_cells_are_drawn(page, jupyterlab, tmp_path, task):
     truth = [(1, 50, 50, 50, 50), (2, 100, 50, 50, 50), (1, 300, 150, 50, 50)]
     guess = [(1, 50, 50, 50, 50), (1, 100, 50, 50, 50), (2, 400, 200, 50, 50)]
     runs = boxed(tmp_path, task, truth, guess)
@@ -370,7 +372,7 @@ def test_boxes_are_drawn_and_told(page, jupyterlab, tmp_path, task):
     )
 
 
-def test_closing_takes_it_off_the_page(page, jupyterlab, made, tmp_path):
+def test_close_removes_the_viewer_from_the_page(page, jupyterlab, made, tmp_path):
     Viewer.opened(page, jupyterlab, made.runs, tmp_path, name="closed")
     page.evaluate("jupyterapp.commands.execute('notebook:insert-cell-below')")
     page.evaluate(

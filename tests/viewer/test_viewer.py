@@ -1,4 +1,4 @@
-"""What the kernel answers to the page, without a page."""
+"""The kernel's answers to messages of the page, without a browser."""
 
 from __future__ import annotations
 
@@ -40,45 +40,45 @@ def made(tmp_path):
 
 
 class Page:
-    """Asks as the page does, and keeps what is answered."""
+    """A test double of the page that sends messages and stores the answers."""
 
     def __init__(self, shown):
-        self.shown, self.told, self._count = shown, [], 0
+        self.shown, self.answers, self._count = shown, [], 0
         self._changed = threading.Condition()
         shown.send = self._take
 
     def _take(self, content, buffers=None):
         with self._changed:
-            self.told.append((content, buffers))
+            self.answers.append((content, buffers))
             self._changed.notify_all()
 
     def ask(self, **content):
-        """The one answer to a message."""
-        before = len(self.told)
+        """Send a message and return its answer."""
+        before = len(self.answers)
         self.say(**content)
         with self._changed:
-            assert self._changed.wait_for(lambda: len(self.told) > before)
-        return self.told[-1]
+            assert self._changed.wait_for(lambda: len(self.answers) > before)
+        return self.answers[-1]
 
     def say(self, **content):
         self._count += 1
         self.shown._on_message(self.shown, {"id": f"p.{self._count}"} | content, [])
 
     def tile(self, layer, level=0, x=0, y=0, scene="val-0"):
-        asked = {"scene": scene, "layer": layer, "level": level, "x": x, "y": y}
-        content, buffers = self.ask(kind="tile", **asked)
+        request = {"scene": scene, "layer": layer, "level": level, "x": x, "y": y}
+        content, buffers = self.ask(kind="tile", **request)
         assert content["kind"] == "tile", content
         return content, buffers[0]
 
     def ids(self, *args, **kwargs):
-        """The planes of a tile."""
+        """Return the planes of a tile."""
         content, data = self.tile(*args, **kwargs)
         assert content["form"] == "ids"
         planes = np.frombuffer(zlib.decompress(data), np.uint8)
         return planes.reshape(-1, content["rows"], content["cols"])
 
     def rows(self, layer):
-        """The boxes of a layer, a row each."""
+        """Return the boxes of a layer, one row per box."""
         content, (data,) = self.ask(kind="boxes", scene="a", layer=layer)
         return np.frombuffer(data, "<f4").reshape(content["rows"], content["cols"])
 
@@ -91,12 +91,12 @@ def page(made):
 
 
 def guessed(made, run, scene="val-0"):
-    """What a run predicted, as the file has it."""
+    """Read a run's prediction from its file."""
     return read(f"{made.rows[run]['uri']}/rv/predict/{scene}/labels.tif", max_px=None).array[0]
 
 
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)])
-def test_tiles_hold_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, y):
+def test_tiles_have_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, y):
     part = (slice(512 * y, 512 * (y + 1)), slice(512 * x, 512 * (x + 1)))
     truth, guess = made.truth["val-0"], guessed(made, 1)
     assert (page.ids("truth", x=x, y=y)[0] == truth[part]).all()
@@ -106,7 +106,7 @@ def test_tiles_hold_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, 
 
 
 @pytest.mark.parametrize("level", [1, 2])
-def test_tiles_further_away_hold_every_nth_pixel(made, page, level):
+def test_tiles_of_higher_levels_use_nearest_resampling(made, page, level):
     step = 2**level
     found = page.ids("truth", level=level)[0]
     rows, cols = min(512, -(-HEIGHT // step)), min(512, -(-WIDTH // step))
@@ -116,7 +116,7 @@ def test_tiles_further_away_hold_every_nth_pixel(made, page, level):
 
 
 @pytest.mark.parametrize(("group", "top"), [("validation", 350), ("train", 0)])
-def test_a_scene_in_train_and_validation_is_that_of_the_group(made, group, top):
+def test_scene_in_several_groups_is_shown_for_the_given_group(made, group, top):
     folder = Path(made.rows[0]["uri"])
     described = []
     for name, row in (("train", 0), ("validation", 350)):
@@ -132,16 +132,16 @@ def test_a_scene_in_train_and_validation_is_that_of_the_group(made, group, top):
     page.shown.close()
 
 
-def test_a_tile_of_the_image_is_the_image(page, made):
+def test_image_tile_has_the_colors_of_the_image(page, made):
     content, data = page.tile("image", x=2, y=1)
     assert (content["rows"], content["cols"]) == (HEIGHT - 512, WIDTH - 1024)
     found = np.asarray(Image.open(io.BytesIO(data)).convert("RGB")).astype(int)
     wanted = photo(made.truth["val-0"]).transpose(1, 2, 0)[512:, 1024:].astype(int)
-    assert np.abs(found - wanted).mean() < 8  # the noise of each pixel is what compression costs
+    assert np.abs(found - wanted).mean() < 8  # lossy compression smooths the noise
     assert np.abs(found.mean((0, 1)) - wanted.mean((0, 1))).max() < 2
 
 
-def test_tiles_of_a_deep_image_share_one_stretch(made):
+def test_tiles_of_a_uint16_image_share_one_stretch(made):
     steps = np.linspace(0, 40_000, WIDTH).astype(np.uint16)
     write(made.root / "val-0.tif", np.tile(steps, (3, HEIGHT, 1)))
     page = Page(viewer(made.runs))
@@ -154,7 +154,7 @@ def test_tiles_of_a_deep_image_share_one_stretch(made):
     page.shown.close()
 
 
-def test_imagery_without_a_crs_is_told_in_pixels(made):
+def test_scene_without_crs_has_no_map_coordinates(made):
     write(made.root / "val-0.tif", photo(made.truth["val-0"]), crs=None)
     page = Page(viewer(made.runs))
     about = page.ask(kind="scene", scene="val-0")[0]["about"]
@@ -165,18 +165,18 @@ def test_imagery_without_a_crs_is_told_in_pixels(made):
     page.shown.close()
 
 
-def test_a_scene_is_told_with_its_place_and_its_classes(page):
+def test_scene_info_has_georeference_and_classes(page):
     about = page.ask(kind="scene", scene="val-1")[0]["about"]
     assert about["transform"] == [0.5, 0, 663_000, 0, -0.5, 3_999_000]
     assert (about["crs"], about["metres"], about["unlabelled"]) == ("EPSG:32611", 0.5, 3)
     assert about["classes"][1] == {"name": "building", "color": [255, 165, 0]}
     assert page.shown.spec["legend"]["errors"][0] == {
-        "name": "right",
+        "name": "true positive",
         "color": [*colorize.TRUE_POSITIVE],
     }
 
 
-def test_runs_that_do_not_fit_are_named_with_the_reason(made):
+def test_scene_info_gives_the_reason_for_each_unusable_layer(made):
     other = {"names": ["a", "b"], "colors": ["red", "blue"]}
     made.add(0.1, classes=other, lr=1.0)
     made.add(0.1, skip=["val-0"], lr=2.0)
@@ -190,54 +190,54 @@ def test_runs_that_do_not_fit_are_named_with_the_reason(made):
     page.shown.close()
 
 
-def test_a_layer_that_cannot_be_read_says_why_and_the_others_stay(made, page):
+def test_unreadable_layer_answers_with_its_error_and_others_still_work(made, page):
     file = made.root / "town" / made.rows[0]["run"] / "rv/predict/val-0/labels.tif"
     file.write_bytes(file.read_bytes()[:400_000])
-    asked = {"kind": "tile", "scene": "val-0", "level": 0, "x": 0, "y": 1}
-    content, _ = page.ask(layer="run:0", **asked)
+    request = {"kind": "tile", "scene": "val-0", "level": 0, "x": 0, "y": 1}
+    content, _ = page.ask(layer="run:0", **request)
     assert content["kind"] == "failed"
     assert content["words"].startswith("rv/predict/val-0/labels.tif cannot be read")
-    assert page.ask(layer="run:1", **asked)[0]["kind"] == "tile"
+    assert page.ask(layer="run:1", **request)[0]["kind"] == "tile"
 
 
 @pytest.mark.parametrize(
     ("content", "why"),
     [
-        ({"kind": "shell"}, "of a kind that it does not know"),
-        ({"kind": ["tile"]}, "of a kind that it does not know"),
+        ({"kind": "shell"}, "of an unknown kind"),
+        ({"kind": ["tile"]}, "of an unknown kind"),
         ({"kind": "scene", "scene": "../../etc"}, "has no scene '../../etc'"),
-        ({"kind": "scene"}, "has no text 'scene'"),
+        ({"kind": "scene"}, "'scene' in a message must be a string"),
         ({"kind": "tile", "layer": "/etc/passwd"}, "has no layer '/etc/passwd'"),
-        ({"kind": "tile", "layer": {}}, "has no text 'layer'"),
+        ({"kind": "tile", "layer": {}}, "'layer' in a message must be a string"),
         ({"kind": "tile", "scene": "val-9"}, "has no scene 'val-9'"),
-        ({"kind": "tile", "level": -1}, "has no number 'level'"),
-        ({"kind": "tile", "level": True}, "has no number 'level'"),
-        ({"kind": "tile", "x": 1.5}, "has no number 'x'"),
-        ({"kind": "tile", "x": 2**40}, "has no number 'x'"),
-        ({"kind": "tile", "id": None}, "has no text 'id'"),
+        ({"kind": "tile", "level": -1}, "'level' in a message must be an integer"),
+        ({"kind": "tile", "level": True}, "'level' in a message must be an integer"),
+        ({"kind": "tile", "x": 1.5}, "'x' in a message must be an integer"),
+        ({"kind": "tile", "x": 2**40}, "'x' in a message must be an integer"),
+        ({"kind": "tile", "id": None}, "'id' in a message must be a string"),
         ({"kind": "boxes", "layer": "run:7"}, "has no layer 'run:7'"),
-        ({"kind": "drop", "ids": "p.1"}, "has no list of their names"),
+        ({"kind": "drop", "ids": "p.1"}, "must have a list of request ids"),
     ],
 )  # fmt: skip
-def test_messages_that_the_page_never_sends_are_refused(page, content, why):
+def test_invalid_messages_are_rejected(page, content, why):
     good = {"scene": "val-0", "layer": "truth", "level": 0, "x": 0, "y": 0}
     if content["kind"] == "scene" and "scene" not in content:
         good.pop("scene")
-    told, buffers = page.ask(**good | content)
-    assert told["kind"] == "refused"
-    assert why in told["words"]
+    answer, buffers = page.ask(**good | content)
+    assert answer["kind"] == "refused"
+    assert why in answer["words"]
     assert buffers is None
 
 
 @pytest.mark.parametrize(("level", "x", "y"), [(0, 3, 0), (0, 0, 2), (3, 0, 0), (2, 1, 0)])
-def test_tiles_outside_the_scene_are_an_error_and_nothing_is_read(page, level, x, y):
-    asked = {"scene": "val-0", "layer": "truth", "level": level, "x": x, "y": y}
-    content, _ = page.ask(kind="tile", **asked)
+def test_tile_outside_the_scene_is_an_error(page, level, x, y):
+    request = {"scene": "val-0", "layer": "truth", "level": level, "x": x, "y": y}
+    content, _ = page.ask(kind="tile", **request)
     assert content["kind"] == "failed"
-    assert content["words"].startswith(f"There is no tile {x}, {y} at level {level}")
+    assert content["words"].startswith(f"Tile {x}, {y} at level {level} is outside a scene")
 
 
-def test_tiles_cover_a_scene_once():
+def test_tiles_of_each_level_cover_a_scene_exactly_once():
     for width, height in [(1, 1), (512, 512), (513, 40), (5000, 1700)]:
         for level in range(top_level(width, height) + 1):
             side = TILE_PX << level
@@ -250,16 +250,18 @@ def test_tiles_cover_a_scene_once():
         assert TileRef(level, 0, 0).window(width, height).area == width * height
 
 
-def test_the_state_of_the_widget_holds_no_address(made, page):
+def test_widget_state_has_no_address(made, page):
     state = dict(page.shown.get_state())
     text = repr({k: v for k, v in state.items() if k not in ("_esm", "_css")})
     assert str(made.root) not in text
     assert "run:1" in text
 
 
-def test_a_cell_may_choose_what_is_there(page):
+def test_traits_accept_only_existing_scenes_and_layers(page):
     page.shown.scene, page.shown.left = "val-1", "errors:0"
-    with pytest.raises(traitlets.TraitError, match=r"There is no 'val-7'\. Did you mean 'val-1'"):
+    with pytest.raises(
+        traitlets.TraitError, match=r"scene cannot be 'val-7'\. Did you mean 'val-1'"
+    ):
         page.shown.scene = "val-7"
     assert page.shown.scene == "val-1"
 
@@ -267,7 +269,7 @@ def test_a_cell_may_choose_what_is_there(page):
 OD, CC = "object_detection", "chip_classification"
 
 
-def test_boxes_are_rows_and_those_that_are_wrong_have_no_truth(tmp_path):
+def test_boxes_are_rows_and_false_positives_have_no_label_class(tmp_path):
     truth = [(1, 10, 10, 40, 30), (2, 100, 50, 40, 30)]
     guess = [(1, 12, 11, 40, 30), (2, 300, 200, 40, 30)]
     page = Page(viewer(boxed(tmp_path, OD, truth, guess)))
@@ -282,7 +284,7 @@ def test_boxes_are_rows_and_those_that_are_wrong_have_no_truth(tmp_path):
     page.shown.close()
 
 
-def test_cells_have_the_class_of_their_truth_beside_them(tmp_path):
+def test_cell_rows_have_the_class_of_their_label(tmp_path):
     truth = [(1, 0, 0, 50, 50), (2, 50, 0, 50, 50)]
     guess = [(2, 50, 0, 50, 50), (2, 0, 0, 50, 50), (1, 200, 200, 50, 50)]
     page = Page(viewer(boxed(tmp_path, CC, truth, guess)))
@@ -291,7 +293,7 @@ def test_cells_have_the_class_of_their_truth_beside_them(tmp_path):
     page.shown.close()
 
 
-def test_windows_are_jumps_in_the_order_of_the_table(made):
+def test_windows_are_in_the_order_of_the_table(made):
     rows = [
         {"scene": "val-1", "col": 5, "row": 6, "width": 7, "height": 8, "score": 0.51234},
         {"scene": "val-0", "col": 1.0, "row": 2, "width": 3, "height": 4, "score": None},
@@ -304,20 +306,20 @@ def test_windows_are_jumps_in_the_order_of_the_table(made):
     shown.close()
 
 
-def test_what_is_asked_wrongly_is_told(made):
+def test_invalid_arguments_raise_errors_with_suggestions(made):
     with pytest.raises(NotFound, match=r"No run has a scene 'val-2'\. Did you mean 'val-[01]'"):
         viewer(made.runs, scene="val-2")
-    with pytest.raises(NotFound, match=r"no group 'valid'\. Did you mean 'validation'"):
+    with pytest.raises(NotFound, match=r"Unknown group 'valid'\. Did you mean 'validation'"):
         viewer(made.runs, group="valid")
     with pytest.raises(TableError, match="width"):
         viewer(made.runs, windows=pd.DataFrame({"scene": ["val-0"], "col": [1], "row": [1]}))
-    with pytest.raises(SpecError, match="height_px is 200 to 4000 pixels, not 10"):
+    with pytest.raises(SpecError, match="height_px must be 200 to 4000 pixels, got 10"):
         viewer(made.runs, height_px=10)
     with pytest.raises(TableError, match="uri"):
         viewer(made.runs.drop(columns="uri"))
 
 
-def test_nothing_to_see_is_told_in_words(made, tmp_path):
+def test_viewer_without_scenes_shows_a_message(made, tmp_path):
     empty = viewer(made.runs.head(0))
     assert empty.spec["words"] == "No runs: the table is empty."
     none = viewer(made.runs, group="test")
@@ -328,66 +330,66 @@ def test_nothing_to_see_is_told_in_words(made, tmp_path):
         shown.close()
 
 
-def test_the_newest_is_done_first_and_what_is_dropped_is_not_done():
+def test_executor_runs_the_newest_call_first_and_skips_cancelled_calls():
     gate, done = threading.Event(), []
-    desk = LifoExecutor(threads=1)
-    desk.submit("first", gate.wait, done.append)
-    while not desk.threads or desk._jobs:
+    executor = LifoExecutor(threads=1)
+    executor.submit("first", gate.wait, done.append)
+    while not executor.threads or executor._jobs:
         time.sleep(0.01)
     for name in "abcd":
-        desk.submit(name, name.upper, done.append)
-    desk.cancel(["b", "nobody"])
+        executor.submit(name, name.upper, done.append)
+    executor.cancel(["b", "unknown"])
     gate.set()
-    desk.submit("e", lambda: "e", done.append)
+    executor.submit("e", lambda: "e", done.append)
     wait_until(lambda: len(done) == 5)
     assert done[0] is True
     assert done[-2:] == ["C", "A"]
     assert "B" not in done
-    desk.close()
+    executor.close()
 
 
-def test_threads_leave_when_idle_and_come_again():
+def test_idle_threads_exit_and_restart_on_demand():
     done = []
-    desk = LifoExecutor(threads=3, idle_s=0.05)
+    executor = LifoExecutor(threads=3, idle_s=0.05)
     for i in range(20):
-        desk.submit(i, partial(int, i), done.append)
-    wait_until(lambda: not desk.threads)
+        executor.submit(i, partial(int, i), done.append)
+    wait_until(lambda: not executor.threads)
     assert sorted(done) == list(range(20))
-    desk.submit("again", lambda: "again", done.append)
+    executor.submit("again", lambda: "again", done.append)
     wait_until(lambda: done[-1] == "again")
 
 
-def test_a_job_that_breaks_is_told_and_stops_no_thread():
+def test_failed_call_returns_its_error_and_the_thread_continues():
     done = []
-    desk = LifoExecutor(threads=1)
-    desk.submit(0, lambda: 1 / 0, done.append)
+    executor = LifoExecutor(threads=1)
+    executor.submit(0, lambda: 1 / 0, done.append)
     wait_until(lambda: done)
-    assert str(done[0]) == "It cannot be drawn: ZeroDivisionError: division by zero"
-    desk.submit(1, lambda: "fine", done.append)
+    assert str(done[0]) == "Drawing failed: ZeroDivisionError: division by zero"
+    executor.submit(1, lambda: "fine", done.append)
     wait_until(lambda: done[-1] == "fine")
-    desk.close()
+    executor.close()
 
 
-def test_closing_ends_the_threads_and_sends_nothing_more(made):
+def test_close_stops_the_threads_and_sends_nothing_more(made):
     page = Page(viewer(made.runs))
     page.tile("truth")
     page.shown.close()
-    wait_until(lambda: not page.shown._desk.threads)
+    wait_until(lambda: not page.shown._executor.threads)
     page.say(kind="tile", scene="val-0", layer="run:0", level=0, x=0, y=0)
     page.say(kind="shell")
-    assert len(page.told) == 1
-    assert not page.shown._desk.threads
+    assert len(page.answers) == 1
+    assert not page.shown._executor.threads
 
 
-def test_two_viewers_of_the_same_runs_answer_each_for_itself(made):
+def test_two_viewers_of_the_same_runs_are_independent(made):
     one, two = Page(viewer(made.runs)), Page(viewer(made.runs))
     one.shown.close()
     assert (two.ids("truth")[0] == made.truth["val-0"][:512, :512]).all()
-    assert one.told == []
+    assert one.answers == []
     two.shown.close()
 
 
-def test_the_cache_keeps_what_was_asked_for_last():
+def test_cache_evicts_the_least_recently_used_value():
     cache = SizedLRUCache(100)
     for name in "abc":
         cache.put(name, name, 40)
@@ -397,14 +399,14 @@ def test_the_cache_keeps_what_was_asked_for_last():
     assert [cache.get(name) for name in "bcd"] == ["b", None, "d"]
 
 
-def test_without_anywidget_the_extra_is_named(made, monkeypatch):
+def test_error_without_anywidget_names_the_extra(made, monkeypatch):
     monkeypatch.setitem(sys.modules, "anywidget", None)
     monkeypatch.delitem(sys.modules, "rvlab.viewer.widget", raising=False)
     with pytest.raises(MissingExtra, match=r"pip install 'rvlab\[local\]'"):
         viewer(made.runs)
 
 
-def test_importing_rvlab_and_the_viewer_loads_no_widget():
+def test_importing_rvlab_and_the_viewer_does_not_import_widgets():
     code = "import rvlab, rvlab.viewer, sys; print({'anywidget', 'ipywidgets'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "set()"

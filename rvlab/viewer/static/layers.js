@@ -1,11 +1,11 @@
-// The layers of the map: tiles of class ids or imagery, and boxes. `L` is Leaflet. The units of the
-// map are pixels of the scene: x is the column, y the row downwards.
+// Layers of the map: tiles of class ids or imagery, and boxes. `L` is Leaflet. Map units are pixels
+// of the scene: x is the column, y the row, downwards.
 
-const NEAREST_ZOOM = 4; // 16 screen pixels for one of the scene
+const NEAREST_ZOOM = 4; // 16 screen pixels per scene pixel
 const [COL, ROW, STOP_COL, STOP_ROW, TRUTH, GUESS, SCORE] = [0, 1, 2, 3, 4, 5, 6];
-const NUMBERS = 7; // of a box
+const NUMBERS = 7; // per box
 
-// The part of a tile that lies in the scene, in pixels of its canvas.
+// Size of the part of a tile inside the scene, in canvas pixels.
 function extent({ z, x, y }, about, tile) {
   const side = tile * 2 ** -z;
   const [width, height] = [about.width - x * side, about.height - y * side];
@@ -50,17 +50,17 @@ const Layer = L.GridLayer.extend({
   },
 });
 
-// Tiles from the kernel. Class ids stay with their tile, so that colors change without the kernel.
+// Tiles from the kernel. A tile stores its class ids, so that colors change without a request.
 const Tiles = Layer.extend({
   initialize(view, key, options) {
     const native = { minNativeZoom: -view.about.levels, maxNativeZoom: 0 };
     Layer.prototype.initialize.call(this, view, key, { ...native, ...options });
-    this.on("tileunload", ({ tile }) => view.drop(tile.dataset.ask));
+    this.on("tileunload", ({ tile }) => view.drop(tile.dataset.request));
   },
   createTile(coords, done) {
     const canvas = this.canvas(coords);
     const what = { ...this.what(), level: -coords.z, x: coords.x, y: coords.y };
-    canvas.dataset.ask = this.view.ask({ kind: "tile", ...what }, async (message, buffer) => {
+    canvas.dataset.request = this.view.ask({ kind: "tile", ...what }, async (message, buffer) => {
       if (message.kind === "failed") {
         this.view.say(this.options.pane, message.words);
         return done(new Error(message.words), canvas);
@@ -94,8 +94,8 @@ const Tiles = Layer.extend({
     context.imageSmoothingEnabled = false;
     context.drawImage(exact, 0, 0, width, height);
   },
-  // The classes of a pixel in words.
-  told(col, row) {
+  // Names of the classes of a pixel.
+  describe(col, row) {
     const tile = this.view.spec.tile;
     for (const { el, coords, current } of Object.values(this._tiles)) {
       const side = tile * 2 ** -coords.z;
@@ -112,18 +112,18 @@ const Tiles = Layer.extend({
   },
 });
 
-// Boxes and cells, of which the kernel sends all at once; they are drawn here, sharp at every zoom.
+// Boxes and cells. The kernel sends all at once, and the page draws them, sharp at every zoom.
 const Boxes = Layer.extend({
   initialize(view, key, options) {
     Layer.prototype.initialize.call(this, view, key, options);
     this.rows = new Float32Array();
-    this.asked = view.ask({ kind: "boxes", ...this.what() }, async (message, buffer) => {
+    this.request = view.ask({ kind: "boxes", ...this.what() }, async (message, buffer) => {
       if (message.kind === "failed") return view.say(options.pane, message.words);
       const { buffer: bytes, byteOffset, byteLength } = buffer;
       this.rows = new Float32Array(bytes.slice(byteOffset, byteOffset + byteLength));
       this.recolor();
     });
-    this.on("remove", () => view.drop(this.asked));
+    this.on("remove", () => view.drop(this.request));
   },
   createTile(coords) {
     const canvas = this.canvas(coords);
@@ -156,7 +156,7 @@ const Boxes = Layer.extend({
       }
     }
   },
-  told(col, row) {
+  describe(col, row) {
     const texts = [];
     for (let i = 0; i < this.rows.length; i += NUMBERS) {
       const one = this.rows.subarray(i, i + NUMBERS);

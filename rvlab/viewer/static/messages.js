@@ -1,13 +1,14 @@
-// What is told of a scene in colors and in words.
+// Colors and texts for a scene's values.
 
 const LONGEST_RULER = 120;
 
-// Colors of class ids; null is nothing. Errors are told apart as rvlab.plot._grid.colorize.color_errors does.
+// Colors of class ids; null is transparent. Errors are classified as in
+// rvlab.plot._grid.colorize.color_errors.
 class Colors {
-  constructor({ classes, unlabelled, null: nobody }, { errors, other }, hidden, outcomes) {
+  constructor({ classes, unlabelled, null: nullId }, { errors, other }, hidden, outcomes) {
     Object.assign(this, { classes, unlabelled, errors, other, outcomes });
     this.on = classes.map(({ name }) => !hidden.includes(name));
-    this.wanted = this.on.map((yes, id) => yes && id !== unlabelled && id !== nobody);
+    this.isOfInterest = this.on.map((yes, id) => yes && id !== unlabelled && id !== nullId);
     this.tables = {};
   }
 
@@ -18,13 +19,13 @@ class Colors {
 
   error(truth, guess) {
     if (truth >= this.classes.length || truth === this.unlabelled) return null;
-    const [there, said] = [this.wanted[truth], this.wanted[guess]];
-    if (!there && !said) return null;
-    const outcome = !there ? 1 : !said ? 2 : truth === guess ? 0 : 3;
+    const [labelled, predicted] = [this.isOfInterest[truth], this.isOfInterest[guess]];
+    if (!labelled && !predicted) return null;
+    const outcome = !labelled ? 1 : !predicted ? 2 : truth === guess ? 0 : 3;
     return this.outcomes[outcome] ? this.errors[outcome].color : null;
   }
 
-  // The four bytes of each id, or of each `truth * 256 + prediction`, as one number.
+  // RGBA of each id, or of each `truth * 256 + prediction`, as a 32-bit number.
   table(planes) {
     this.tables[planes] ??= Uint32Array.from({ length: 256 ** planes }, (_, code) => {
       const found = planes === 1 ? this.label(code) : this.error(code >> 8, code & 255);
@@ -38,8 +39,8 @@ class Colors {
   }
 }
 
-// The longest round number of metres, or of pixels, that fits: of a map with `zoom` screen pixels
-// for one of the scene.
+// Length and text of the scale bar: the longest round number of metres, or pixels, that fits. `zoom`
+// is the number of screen pixels per scene pixel.
 function ruler(zoom, metres) {
   const most = (LONGEST_RULER / zoom) * (metres ?? 1);
   const ten = 10 ** Math.floor(Math.log10(most));
@@ -48,7 +49,7 @@ function ruler(zoom, metres) {
   return { long: (value / (metres ?? 1)) * zoom, words: `${Number(number.toPrecision(1))} ${unit}` };
 }
 
-// A point of the scene in pixels, and on the ground if that is known; nothing outside.
+// Texts of a point's pixel and, if known, map coordinates; empty outside the scene.
 function where({ width, height, transform, crs }, x, y) {
   if (x < 0 || y < 0 || x >= width || y >= height) return [];
   const parts = [`col ${Math.floor(x)}, row ${Math.floor(y)}`];

@@ -1,4 +1,4 @@
-// Pieces of the page. Text is set as textContent, never as HTML.
+// Elements of the page. Text is set as textContent, never as HTML.
 
 function make(parent, tag, name, text = "") {
   const node = document.createElement(tag);
@@ -23,7 +23,8 @@ function swatch(parent, name, color, on, changed) {
   make(label, "span", "", name);
 }
 
-// `moved` is told the part of the frame's width, from 0 to 1, and says where the divider stands.
+// `moved` receives the position as a fraction of the frame's width, from 0 to 1, and returns the
+// divider's position; without an argument it only returns it.
 function makeDivider(frame, moved) {
   const divider = make(frame, "div", "divider");
   const states = { role: "slider", tabindex: 0, "aria-label": "divider between left and right" };

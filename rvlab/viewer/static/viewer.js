@@ -1,5 +1,5 @@
-// The page's half of rvlab's viewer; Leaflet and layers.js stand before it. Everything that comes
-// from runs reaches the page as textContent, and every pixel through the widget's own messages.
+// The page's part of rvlab's viewer; Leaflet and layers.js are loaded before it. Texts from runs are
+// inserted as textContent, and pixels arrive in messages of the widget.
 
 const SIDES = ["left", "right"];
 
@@ -7,17 +7,17 @@ class View {
   constructor(model, el) {
     this.model = model;
     this.spec = model.get("spec");
-    this.waiting = new Map(); // a request's name -> who takes the answer
+    this.waiting = new Map(); // request id -> callback for the answer
     this.sent = [];
     this.name = Math.random().toString(36).slice(2);
     this.count = 0;
-    this.at = 0.5; // where the divider stands, of the map's width
-    this.window = -1; // the one of spec.windows that is outlined
-    this.outcomes = this.spec.legend.errors.map((_, i) => i > 0); // all but "right" are shown
+    this.at = 0.5; // position of the divider, as a fraction of the map's width
+    this.window = -1; // index in spec.windows of the outlined window
+    this.outcomes = this.spec.legend.errors.map((_, i) => i > 0); // all except true positives
     this.layers = {};
     this.undo = [];
     this.root = make(el, "div", "viewer");
-    this.root.dataset.lmSuppressShortcuts = "true"; // arrows move the map, not the notebook
+    this.root.dataset.lmSuppressShortcuts = "true"; // arrow keys move the map, not the notebook
     if (this.spec.words) {
       make(this.root, "p", "nothing", this.spec.words);
       return;
@@ -44,7 +44,7 @@ class View {
 
   close() {
     for (const undo of this.undo) undo();
-    this.map?.remove(); // and its tiles drop what they asked for
+    this.map?.remove(); // removing the tiles drops their requests
   }
 
   // ── messages ──
@@ -52,12 +52,13 @@ class View {
   ask(message, answer) {
     const id = `${this.name}.${(this.count += 1)}`;
     this.waiting.set(id, answer);
-    // The kernel takes the newest first, and Leaflet asks for the middle of the map first.
+    // Reverse the order: the kernel answers the newest request first, and Leaflet requests the middle
+    // of the map first.
     if (!this.sent.length) queueMicrotask(() => {
       for (const one of this.sent.splice(0).reverse()) this.model.send(one);
     });
     this.sent.push({ ...message, id });
-    this.tellBusy();
+    this.updateBusy();
     return id;
   }
 
@@ -66,18 +67,18 @@ class View {
     if (left.length && this.model.comm_live !== false) {
       this.model.send({ kind: "drop", ids: left });
     }
-    this.tellBusy();
+    this.updateBusy();
   }
 
   hear(message, buffers) {
     if (message.kind === "refused") this.say("image", message.words);
-    const answer = this.waiting.get(message.id); // another view's, or one that was dropped
+    const answer = this.waiting.get(message.id); // undefined for another view's or a dropped request
     this.waiting.delete(message.id);
-    this.tellBusy();
+    this.updateBusy();
     if (message.kind !== "refused") answer?.(message, buffers?.[0]);
   }
 
-  tellBusy() {
+  updateBusy() {
     if (this.busy) this.busy.textContent = this.waiting.size ? "reading …" : "";
     this.root.dataset.waiting = this.waiting.size;
   }
@@ -100,11 +101,11 @@ class View {
     whole.type = "button";
     whole.onclick = () => {
       this.window = -1;
-      this.tellWindow();
+      this.updateCaption();
       this.look();
     };
     const jumps = make(bar, "div", "jumps");
-    const none = "Pass windows=lab.windows(runs) to the viewer to go from one to the next.";
+    const none = "Pass windows=lab.windows(runs) to the viewer to step through the windows.";
     for (const [step, name, text] of [[-1, "previous", "Previous"], [1, "next", "Next worst"]]) {
       const button = make(jumps, "button", name, text);
       Object.assign(button, { type: "button", disabled: true });
@@ -113,7 +114,7 @@ class View {
       this[name] = button;
     }
     this.caption = make(jumps, "span", "caption");
-    this.tellWindow();
+    this.updateCaption();
     this.frame = make(this.root, "div", "frame");
     this.frame.style.height = `${this.spec.height}px`;
     const foot = make(this.root, "div", "foot");
@@ -199,7 +200,7 @@ class View {
       return this.at;
     });
     map.on("move zoom zoomend resize", () => this.clip());
-    map.on("mousemove", ({ latlng }) => this.tellCursor(latlng));
+    map.on("mousemove", ({ latlng }) => this.updateCursor(latlng));
     map.on("mouseout", () => (this.cursor.textContent = ""));
     // The wheel scrolls the notebook until the map is clicked.
     map.on("focus", () => map.scrollWheelZoom.enable());
@@ -216,12 +217,12 @@ class View {
     return map;
   }
 
-  // Each side's pane is cut at the divider; the pane moves with the map, the cut does not.
+  // Clip each side's pane at the divider. The pane moves with the map, the clip path does not.
   clip() {
     const size = this.map.getSize();
-    const cut = Math.round(size.x * this.at);
+    const middle = Math.round(size.x * this.at);
     const start = this.map.containerPointToLayerPoint([0, 0]);
-    for (const [side, from, to] of [["left", 0, cut], ["right", cut, size.x]]) {
+    for (const [side, from, to] of [["left", 0, middle], ["right", middle, size.x]]) {
       const [x0, x1] = [start.x + from, start.x + to];
       const [y0, y1] = [start.y, start.y + size.y];
       const corners = [[x0, y0], [x1, y0], [x1, y1], [x0, y1]];
@@ -231,10 +232,10 @@ class View {
       this.halves[side].half.style.cssText = `left: ${from}px; width: ${to - from}px`;
     }
     this.opacity.value = this.model.get("opacity");
-    this.divider.style.left = `${cut}px`;
+    this.divider.style.left = `${middle}px`;
     this.divider.setAttribute("aria-valuenow", Math.round(100 * this.at));
     this.root.dataset.zoom = this.map.getZoom();
-    this.tellScale();
+    this.updateScale();
   }
 
   open() {
@@ -246,7 +247,7 @@ class View {
     this.ask({ kind: "scene", scene }, ({ about, words }) => {
       if (words) return this.say("image", words);
       this.about = about;
-      this.map.options.minZoom = -about.levels - 2; // setMinZoom() would move the map by itself
+      this.map.options.minZoom = -about.levels - 2; // setMinZoom() would also move the map
       this.look();
       this.layers.image = new Tiles(this, "image", { pane: "image" }).addTo(this.map);
       for (const side of SIDES) this.show(side);
@@ -275,9 +276,9 @@ class View {
     this.clip();
   }
 
-  // Show the whole scene, or the window that was jumped to.
+  // Show the whole scene, or the selected window.
   look() {
-    this.moved = false; // until somebody does, the view follows the size of the page
+    this.moved = false; // until the user moves the map, the view follows the page's size
     const size = this.map.getSize();
     if (!size.x || !size.y || !this.about) return;
     const one = this.spec.windows[this.window];
@@ -298,37 +299,37 @@ class View {
     const one = this.spec.windows[number];
     if (!one) return;
     this.window = number;
-    this.tellWindow();
+    this.updateCaption();
     if (one.scene === this.model.get("scene")) this.look();
-    else this.set("scene", one.scene); // and `open` looks
+    else this.set("scene", one.scene); // `open` calls `look`
   }
 
-  // ── what is told ──
+  // ── texts ──
 
   say(pane, words) {
     this.halves[pane].said.textContent = words;
   }
 
-  tellWindow() {
+  updateCaption() {
     const { windows } = this.spec;
     const one = windows[this.window];
     this.previous.disabled = this.window <= 0;
     this.next.disabled = this.window + 1 >= windows.length;
-    const told = one ? [`${this.window + 1} of ${windows.length}`, one.words].filter(Boolean) : [];
-    this.caption.textContent = told.join(" · ");
+    const texts = one ? [`${this.window + 1} of ${windows.length}`, one.words].filter(Boolean) : [];
+    this.caption.textContent = texts.join(" · ");
   }
 
-  tellScale() {
+  updateScale() {
     const { long, words } = ruler(2 ** this.map.getZoom(), this.about?.metres);
     this.scale.style.width = `${long}px`;
     this.scale.textContent = words;
   }
 
-  tellCursor({ lat, lng }) {
+  updateCursor({ lat, lng }) {
     const parts = this.about ? where(this.about, lng, -lat) : [];
     for (const side of parts.length ? SIDES : []) {
-      const told = this.layers[side]?.told(Math.floor(lng), Math.floor(-lat));
-      if (told) parts.push(`${this.titled(this.model.get(side))}: ${told}`);
+      const text = this.layers[side]?.describe(Math.floor(lng), Math.floor(-lat));
+      if (text) parts.push(`${this.titled(this.model.get(side))}: ${text}`);
     }
     this.cursor.textContent = parts.join(" · ");
   }
