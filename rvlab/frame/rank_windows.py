@@ -78,13 +78,13 @@ def rank_windows(
     seed: int,
 ) -> pd.DataFrame:
     """Score the windows and return the first `n`; see `rvlab.Lab.windows`."""
-    asked = _requested_classes(counts.classes, classes)
+    requested = _requested_classes(counts.classes, classes)
     places, into = _merge_windows(counts.positions, size)
     windows = _sum_counts(counts, places, into)
     if by == "disagreement":
-        scores, runs = _disagreement(counts, into, len(places), asked), None
+        scores, runs = _disagreement(counts, into, len(places), requested), None
     else:
-        scores, runs = _score_windows(windows, by, asked, every=classes is None)
+        scores, runs = _score_windows(windows, by, requested, every=classes is None)
     if not counts.boxes:
         scores = scores / max(1, windows.pixels.max())
     table = places.assign(score=scores, by=by, run=runs, pixels=windows.pixels)
@@ -154,19 +154,19 @@ def _sum_counts(counts: AlignedWindows, places: pd.DataFrame, into: CountArray) 
 
 
 def _score_windows(
-    windows: AlignedWindows, by: str, asked: list[int], *, every: bool
+    windows: AlignedWindows, by: str, requested: list[int], *, every: bool
 ) -> tuple[NDArray[np.float64], Any]:
     """Return the score of each window, and the run that the score is about."""
     names = np.array(windows.runs, object)
     if by in ("error", "random"):
-        wrong = _error_counts(windows, asked, every)
+        wrong = _error_counts(windows, requested, every)
         worst = np.where(wrong.max(axis=0) > 0, names[wrong.argmax(axis=0)], None)
         return wrong.mean(axis=0), worst
     if by == "difference":
-        first, second = _error_counts(windows, asked, every)
+        first, second = _error_counts(windows, requested, every)
         return first - second, np.where(first > second, names[1], names[0])
     if by == "confident_error":
-        sure = windows.confident_fp[:, :, asked].sum(axis=-1)
+        sure = windows.confident_fp[:, :, requested].sum(axis=-1)
         has_scores = ~np.isnan(sure).any(axis=1)
         if not has_scores.any():
             raise SpecError(
@@ -176,11 +176,11 @@ def _score_windows(
         sure, names = sure[has_scores], names[has_scores]
         return sure.mean(axis=0), names[sure.argmax(axis=0)]
     truth = windows.tp[0] + windows.fn[0]
-    return truth[:, asked].sum(axis=-1).astype(float), None
+    return truth[:, requested].sum(axis=-1).astype(float), None
 
 
 def _disagreement(
-    counts: AlignedWindows, into: CountArray, number: int, asked: list[int]
+    counts: AlignedWindows, into: CountArray, number: int, requested: list[int]
 ) -> NDArray[np.float64]:
     """Return a lower bound of the pixels in which two runs differ, averaged over all pairs.
 
@@ -191,21 +191,23 @@ def _disagreement(
     out = np.zeros(number)
     pairs = list(combinations(range(len(counts.runs)), 2))
     for a, b in pairs:
-        least = sum(np.abs(x[a] - x[b])[:, asked].sum(axis=-1) for x in (counts.tp, counts.fp))
+        least = sum(np.abs(x[a] - x[b])[:, requested].sum(axis=-1) for x in (counts.tp, counts.fp))
         np.add.at(out, into, least * (1.0 if counts.boxes else 0.5))
     return out / len(pairs)
 
 
-def _error_counts(windows: AlignedWindows, asked: list[int], every: bool) -> NDArray[np.float64]:
+def _error_counts(
+    windows: AlignedWindows, requested: list[int], every: bool
+) -> NDArray[np.float64]:
     """Count wrong pixels, cells or boxes, shape (runs, windows).
 
     A wrong pixel is a false negative of its true class and a false positive of another class. Over
     all classes it counts once; for selected classes, once for each of them that it involves.
     """
-    fn = windows.fn[:, :, asked].sum(axis=-1)
+    fn = windows.fn[:, :, requested].sum(axis=-1)
     if every and not windows.boxes:
         return np.asarray(fn, float)
-    return np.asarray(fn + windows.fp[:, :, asked].sum(axis=-1), float)
+    return np.asarray(fn + windows.fp[:, :, requested].sum(axis=-1), float)
 
 
 def _top_rows(table: pd.DataFrame, per_scene: int | None) -> pd.DataFrame:

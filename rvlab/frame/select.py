@@ -169,12 +169,12 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
     ids: dict[str, set[str]] = {}
     for run in wanted:
         ids.setdefault(run.experiment, set()).add(run.id)
-    for experiment, mine in ids.items():
-        if len(mine) > MAX_LOOKUPS:
-            missing = mine - set(one.ids if (one := list_experiment(store, experiment)) else ())
+    for experiment, run_ids in ids.items():
+        if len(run_ids) > MAX_LOOKUPS:
+            missing = run_ids - set(one.ids if (one := list_experiment(store, experiment)) else ())
         else:
-            there = _existing(store, [Run(store.uri, experiment, id_) for id_ in mine])
-            missing = mine - {run.id for run in there}
+            there = _existing(store, [Run(store.uri, experiment, id_) for id_ in run_ids])
+            missing = run_ids - {run.id for run in there}
         for id_ in sorted(missing):
             near = did_you_mean(id_, [run.id for run in runs_in_experiment(store, experiment)])
             raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {near}")

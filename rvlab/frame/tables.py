@@ -256,9 +256,9 @@ def _concat_runs(
     some = []
     for one in listings:
         block = each[one.experiment]
-        mine = block.select([id_ for id_ in one.ids if id_ in block.position])
-        if len(mine.table):
-            some.append(mine)
+        selected = block.select([id_ for id_ in one.ids if id_ in block.position])
+        if len(selected.table):
+            some.append(selected)
     if not some:
         return pd.DataFrame()
     table: pd.DataFrame = pa.concat_tables(

@@ -54,7 +54,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
 
         monkeypatch.setattr(kind, name, call)
 
-    for name in ("get", "put", "delete", "files", "pages", "tag"):
+    for name in ("get", "put", "delete", "files", "pages", "etag"):
         count(ObstoreObjects, name)
     count(JobQueue, "_entries")
     return found
@@ -68,12 +68,12 @@ def test_cancel_needs_four_requests_per_queued_run_and_one_listing_of_the_queue(
     counted.clear()
     lab.cancel("sweep")
     assert counted["_entries"] == 2  # queued and running jobs
-    assert {name: counted[name] for name in ("get", "put", "delete", "files", "tag")} == {
+    assert {name: counted[name] for name in ("get", "put", "delete", "files", "etag")} == {
         "get": 100,  # spec.json
         "put": 100,  # the end record
         "delete": 100,  # the key of an active run
         "files": 100,  # sizes and steps
-        "tag": 0,
+        "etag": 0,
     }
     assert counted["pages"] <= 10
     assert JobQueue.for_store(lab.store).waiting() == []

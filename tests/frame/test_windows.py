@@ -29,7 +29,7 @@ def town(tmp_path):
     return made
 
 
-def asked(made, by="error", which=slice(None), **more):
+def ranked(made, by="error", which=slice(None), **more):
     store = Store(str(made.root))
     return windows_table(
         store, [Run.from_uri(uri) for uri in made.runs["uri"].iloc[which]], by, **more
@@ -53,7 +53,7 @@ def first(table):
 
 def test_window_with_most_errors_comes_first(town):
     spoil(town, 1, "val-1", 128, 64, 2)
-    found = asked(town, which=slice(0, 2), size=64)
+    found = ranked(town, which=slice(0, 2), size=64)
     assert first(found) == ("val-1", 128, 64)
     assert found["score"].is_monotonic_decreasing
     truth = town.truth["val-1"][64:, 128:]
@@ -65,7 +65,7 @@ def test_window_with_most_errors_comes_first(town):
 def test_error_score_equals_comparison_of_rasters(town):
     import rasterio
 
-    found = asked(town, which=[2], size=64, n=100).set_index(["scene", "col", "row"])
+    found = ranked(town, which=[2], size=64, n=100).set_index(["scene", "col", "row"])
     for (scene, col, row), one in found.iterrows():
         with rasterio.open(f"{town.runs['uri'].iloc[2]}/rv/predict/{scene}/labels.tif") as dataset:
             guess = dataset.read(1)
@@ -76,11 +76,11 @@ def test_error_score_equals_comparison_of_rasters(town):
 
 
 def test_counts_of_active_runs_are_not_stored(town):
-    before = asked(town)
+    before = ranked(town)
     for uri in town.runs["uri"]:
         shutil.rmtree(f"{uri}/rv")
     with pytest.warns(UserWarning, match="is left out"), pytest.raises(NotFound):
-        asked(town)
+        ranked(town)
     assert len(before) > 0
 
 
@@ -88,10 +88,10 @@ def test_counts_of_ended_runs_are_stored_and_used_without_rasters(town):
     store = Store(str(town.root))
     for uri in town.runs["uri"]:
         store.put_json(Run.from_uri(uri).end_key, {"state": "succeeded"})
-    before = asked(town)
+    before = ranked(town)
     for uri in town.runs["uri"]:
         shutil.rmtree(f"{uri}/rv")
-    pd.testing.assert_frame_equal(asked(town), before)
+    pd.testing.assert_frame_equal(ranked(town), before)
 
 
 def test_disagreement_is_empty_for_equal_predictions_and_finds_a_differing_window(town):
@@ -100,9 +100,9 @@ def test_disagreement_is_empty_for_equal_predictions_and_finds_a_differing_windo
         f"{town.runs['uri'].iloc[1]}/rv/predict",
         dirs_exist_ok=True,
     )
-    assert asked(town, "disagreement", [0, 1]).empty
+    assert ranked(town, "disagreement", [0, 1]).empty
     spoil(town, 2, "val-0", 64, 0, 1)
-    found = asked(town, "disagreement", [0, 2], size=64)
+    found = ranked(town, "disagreement", [0, 2], size=64)
     assert first(found) == ("val-0", 64, 0)
     assert found["run"].isna().all()
     truth = town.truth["val-0"][:64, 64:128]
@@ -112,7 +112,7 @@ def test_disagreement_is_empty_for_equal_predictions_and_finds_a_differing_windo
 def test_difference_lists_windows_of_the_better_second_run_first_then_of_the_first(town):
     spoil(town, 0, "val-0", 0, 0, 1)
     spoil(town, 1, "val-1", 64, 64, 2)
-    found = asked(town, "difference", [0, 1], size=64, n=4)
+    found = ranked(town, "difference", [0, 1], size=64, n=4)
     assert first(found) == ("val-0", 0, 0)
     assert (found["score"] > 0).sum() == 1  # the only window with errors of the first run
     worst = found.iloc[found["score"].argmin()]
@@ -123,7 +123,7 @@ def test_difference_lists_windows_of_the_better_second_run_first_then_of_the_fir
 
 
 def test_class_score_is_the_share_of_the_class_in_the_truth(town):
-    found = asked(town, "class", [0], classes="building", size=64, n=100)
+    found = ranked(town, "class", [0], classes="building", size=64, n=100)
     for one in found.itertuples():
         part = town.truth[one.scene][one.row : one.row + 64, one.col : one.col + 64]
         assert one.score == pytest.approx((part == 1).mean())
@@ -131,21 +131,21 @@ def test_class_score_is_the_share_of_the_class_in_the_truth(town):
 
 def test_errors_of_a_selected_class_count_that_class_only(town):
     spoil(town, 0, "val-0", 0, 0, 2)
-    found = asked(town, which=[0], classes="road", size=64)
+    found = ranked(town, which=[0], classes="road", size=64)
     part = town.truth["val-0"][:64, :64]
     assert first(found) == ("val-0", 0, 0)
     assert found["score"].iloc[0] == pytest.approx((part != 2).mean())
 
 
 def test_random_windows_are_equal_for_equal_seeds(town):
-    one, again, other = (asked(town, "random", seed=s, size=64, n=6) for s in (1, 1, 2))
+    one, again, other = (ranked(town, "random", seed=s, size=64, n=6) for s in (1, 1, 2))
     pd.testing.assert_frame_equal(one, again)
     assert not one[["scene", "col", "row"]].equals(other[["scene", "col", "row"]])
 
 
 def test_confident_error_uses_runs_with_scores_and_raises_without_any(town):
     with pytest.raises(SpecError, match="smooth_output=True"):
-        asked(town, "confident_error")
+        ranked(town, "confident_error")
     folder = town.root / "town" / town.runs.index[2]
     parts = []
     for name, ids in town.truth.items():
@@ -157,14 +157,14 @@ def test_confident_error_uses_runs_with_scores_and_raises_without_any(town):
         write(folder / f"rv/predict/{name}/scores.tif", scores)
         parts.append(part)
     town.write_config(folder, config(parts))
-    found = asked(town, "confident_error", size=64)
+    found = ranked(town, "confident_error", size=64)
     assert len(found) == 1
     assert first(found) == ("val-1", 0, 0)
     assert found["run"].iloc[0] == town.runs.index[2]
 
 
 def test_larger_windows_sum_the_smaller_ones_and_are_clipped_at_the_edge(town):
-    small, large = (asked(town, n=100, size=size) for size in (64, 128))
+    small, large = (ranked(town, n=100, size=size) for size in (64, 128))
     assert set(large["width"]) == {128, 64}
     fullest = large["pixels"].max()
     assert fullest == 128 * 128
@@ -173,7 +173,7 @@ def test_larger_windows_sum_the_smaller_ones_and_are_clipped_at_the_edge(town):
 
 
 def test_per_scene_limits_the_rows_of_a_scene(town):
-    found = asked(town, size=64, n=4, per_scene=2)
+    found = ranked(town, size=64, n=4, per_scene=2)
     assert found["scene"].value_counts().to_dict() == {"val-0": 2, "val-1": 2}
 
 
@@ -184,7 +184,7 @@ def test_run_with_other_labels_is_left_out_with_a_warning(town):
     parts[1]["label_source"]["raster_source"]["uris"] = labels
     town.write_config(folder, config(parts))
     with pytest.warns(UserWarning, match="its labels of val-1 differ from those of"):
-        found = asked(town)
+        found = ranked(town)
     assert town.runs.index[1] not in set(found["run"])
 
 
@@ -192,7 +192,7 @@ def test_scene_missing_in_a_run_is_left_out_with_a_warning(town):
     folder = town.root / "town" / town.runs.index[1]
     town.write_config(folder, config([town.describe("val-0", folder)]))
     with pytest.warns(UserWarning, match="some of the runs do not have are left out: val-1"):
-        found = asked(town)
+        found = ranked(town)
     assert set(found["scene"]) == {"val-0"}
 
 
@@ -229,7 +229,7 @@ def test_score_of_an_object_detection_is_a_number_of_boxes(tmp_path):
 )
 def test_invalid_arguments_raise_with_a_suggestion(town, more, error, words):
     with pytest.raises(error, match=f"(?i){words}"):
-        asked(town, **more)
+        ranked(town, **more)
 
 
 def test_run_with_a_broken_table_is_left_out_with_a_warning(town):
@@ -237,7 +237,7 @@ def test_run_with_a_broken_table_is_left_out_with_a_warning(town):
     run = Run.from_uri(town.runs["uri"].iloc[0])
     store.put(run.key(*WINDOWS_KEY), b"PAR1 not at all")
     with pytest.warns(UserWarning, match="is not the parquet file that rvlab writes"):
-        found = asked(town)
+        found = ranked(town)
     assert run.id not in set(found["run"])
 
 
@@ -308,7 +308,7 @@ def test_incomplete_counts_are_reported_and_not_stored(town):
 
 
 def test_integers_may_be_of_numpy_and_other_types_raise(town):
-    assert len(asked(town, n=np.int64(2), size=np.int64(64))) == 2
+    assert len(ranked(town, n=np.int64(2), size=np.int64(64))) == 2
     for wrong in ({"n": True}, {"size": "128"}, {"per_scene": 0}, {"classes": []}, {"scenes": []}):
         with pytest.raises(SpecError):
-            asked(town, **wrong)
+            ranked(town, **wrong)
