@@ -72,7 +72,7 @@ def run_step(
         except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
             record = journal.record if journal else None
             why = (record and record.error) or error_sentence(exc, store)
-            # A pod gets SIGTERM when its run is terminated in Kubeflow, when its node is drained and
+            # A pod gets SIGTERM when its run is terminated in Kubeflow, its node is drained, and
             # before a retry. Only Kubeflow knows which, so a pod does not write the end record.
             if not (isinstance(exc, Terminated) and spec.engine == "kubeflow"):
                 write_end(
