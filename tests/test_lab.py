@@ -86,7 +86,7 @@ def test_an_unknown_engine_or_recipe_is_told(tmp_path: Path, lab: Lab) -> None:
     with pytest.raises(SpecError, match=r"There is no engine 'locl'. Did you mean 'local'\?"):
         Lab(tmp_path, engine="locl")
     with pytest.raises(
-        SpecError, match=r"no recipe 'synthetic_twon'. Did you mean 'synthetic_town'"
+        SpecError, match=r"Recipe 'synthetic_twon' not found. Did you mean 'synthetic_town'"
     ):
         lab.submit("synthetic_twon")
 
