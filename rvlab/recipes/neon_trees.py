@@ -10,7 +10,8 @@ doi:10.1371/journal.pcbi.1009180). Both files come, unchanged, out of the Python
 terms for its sample data.
 
 rvlab contains none of it: the recipe downloads the wheel by pip once, verifies both files by their
-SHA-256, and stores them in the user's cache folder (or ``RVLAB_CACHE``) and, as tiles, in the store.
+SHA-256, and stores them in the user's cache folder (or ``RVLAB_CACHE``) and,
+as tiles, in the store.
 
 The labels are the ellipses inscribed in the boxes, because a crown is round and the corners of its
 box are mostly ground. The tile is split into four quarters that share no pixel; one of them is held

@@ -168,9 +168,7 @@ def test_cells_are_labelled_by_how_much_of_them_a_building_covers(
     assert {labels.get_cell_class_id(c) for c in labels.get_cells()} == {0, 1}
 
 
-def test_boxes_are_those_of_the_outlines_and_there_is_no_test_scene(
-    tiny: Config, tmp_path: Path
-) -> None:
+def test_boxes_match_the_outlines_without_a_test_scene(tiny: Config, tmp_path: Path) -> None:
     made = tiny(OD, tmp_path, scene_px=256)
     assert made.dataset.test_scenes == []
     scene = made.dataset.validation_scenes[0].build(made.dataset.class_config, str(tmp_path))
