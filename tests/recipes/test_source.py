@@ -116,7 +116,7 @@ def test_unknown_name_suggests_the_nearest_one_and_a_path() -> None:
     assert str(told.value) == (
         "Recipe 'synthetic_twon' not found. Did you mean 'synthetic_town' or "
         "'synthetic_town_detection' or 'synthetic_town_classification'? "
-        "A recipe of your own is given by the path of its .py file."
+        "Give your own recipe by the path of its .py file."
     )
     with pytest.raises(SpecError, match=r"^Recipe 'zzz' not found\. There are 'neon_trees', "):
         find_recipe("zzz")
