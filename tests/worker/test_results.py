@@ -267,7 +267,7 @@ def test_run_without_evaluation_has_empty_tables_with_columns():
     [
         (lambda raw: "nonsense", "validation_scenes/eval.json must be a list of objects"),
         (lambda raw: [], "has no item 'average'"),
-        (lambda raw: {"per_scene": {}}, "needs a list 'overall'"),
+        (lambda raw: {"per_scene": {}}, "must have a list 'overall'"),
         (lambda raw: {**raw, "per_scene": []}, "an object 'per_scene'"),
         (lambda raw: {**raw, "per_scene": {"s9": [1]}}, "scene 's9', must be a list of objects"),
         (lambda raw: raw["overall"][:-1], "has no item 'average'"),
