@@ -1,11 +1,11 @@
-# make demo   trains real runs and leaves executed notebooks and figures in demo/
-# make test   the tests of a change, the notebooks included: about 10 minutes on two cores
+# make demo   trains real runs and writes executed notebooks and figures to demo/
+# make test   the tests affected by a change, the notebooks included: about 10 minutes on two cores
 # make test-slow  the other tests: Docker images, the demo at full size, statistics, faults, load
 # make check  formatting, lint, types, layers, known vulnerabilities
 # make lab    JupyterLab on notebooks/
-# make down   stops the demo's S3 server; its data stay
+# make down   stops the demo's S3 server; its data are preserved
 # make images builds the worker's and the notebook's Docker images
-# Each sets up what it needs; a second call does not install again.
+# Each target installs its requirements once.
 
 PYTHON ?= python3
 ENV_CACHE ?=
@@ -35,7 +35,7 @@ env:
 demo: env
 	@$(BIN)/python notebooks/run.py
 
-# Tests run in processes of their own, at most 4; one after the other with ARGS="-n 0".
+# Tests run in at most 4 parallel processes; ARGS="-n 0" runs them in one.
 PYTEST = $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadgroup --no-loadscope-reorder
 
 test: export RVLAB_STORE :=
@@ -62,7 +62,7 @@ down:
 images:
 	@docker/build.sh $(ARGS)
 
-# The README and the gallery show what the demo made.
+# Images of the README and the gallery are outputs of the demo.
 pictures: env
 	@for picture in docs/images/*.png; do cp demo/figures/$$(basename $$picture) docs/images/; done
 	@$(BIN)/python docs/gallery

@@ -91,7 +91,7 @@ def query(requirements: Path, service: Sequence[str]) -> tuple[list[Vulnerabilit
 
 
 def read_exceptions(path: Path) -> dict[str, str]:
-    """The vulnerabilities that are accepted, each with its reason."""
+    """Read the accepted vulnerabilities, each with its reason."""
     if not path.exists():
         return {}
     found = {str(key): str(value) for key, value in tomllib.loads(path.read_text()).items()}

@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
-# docker/base.sh [IMAGE [MIRROR]]: a base image where no container registry can be reached: Debian
-# bookworm with Python 3.11, made by mmdebstrap (or debootstrap) as root. Default: rvlab-base:bookworm.
+# docker/base.sh [IMAGE [MIRROR]]: build a base image without a container registry: Debian
+# bookworm with Python 3.11, by mmdebstrap (or debootstrap) as root. Default: rvlab-base:bookworm.
 #
-# Where TLS goes through a certificate authority of the house, the image trusts it as well: the bundle
-# is taken from $PIP_CERT or from pip's `cert`. Nothing else of this computer gets in.
+# If TLS uses a private certificate authority, the image trusts it as well: the bundle is read from
+# $PIP_CERT or pip's `cert`. Nothing else of this computer is copied into the image.
 set -euo pipefail
 IMAGE="${1:-rvlab-base:bookworm}"
 MIRROR="${2:-}"

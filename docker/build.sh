@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images rvlab-worker and rvlab-notebook. docker/build.sh --help tells how.
+# Build the images rvlab-worker and rvlab-notebook; see docker/build.sh --help.
 set -euo pipefail
 HERE="$(cd "$(dirname "$0")" && pwd)"
 ROOT="$(dirname "$HERE")"
@@ -34,7 +34,7 @@ while (($#)); do
     --tag) TAG="$2"; shift ;;
     worker | notebook) TARGETS+=("$1") ;;
     -h | --help) usage; exit 0 ;;
-    *) echo "build.sh: what is $1?" >&2; usage >&2; exit 2 ;;
+    *) echo "build.sh: unknown argument: $1" >&2; usage >&2; exit 2 ;;
   esac
   shift
 done
@@ -55,7 +55,7 @@ fill() {
     mkdir -p "$WHEELHOUSE"
     rm -f "$WHEELHOUSE"/*.whl "$WHEELHOUSE/.filled"
     echo "$wanted" > "$WHEELHOUSE/.wanted"
-    # Each package is built in an environment of its own: $PYTHON may lack setuptools and wheel.
+    # Build each package in an isolated environment: $PYTHON may lack setuptools and wheel.
     "$PYTHON" -m pip wheel -qq --use-pep517 --disable-pip-version-check --wheel-dir "$WHEELHOUSE" \
       --constraint "$ROOT/requirements.lock" --requirement "$WHEELHOUSE/.wanted" \
       ${TORCH_INDEX:+--extra-index-url "$TORCH_INDEX"}
@@ -67,11 +67,11 @@ SERVER=""
 trap '[ -z "$SERVER" ] || kill "$SERVER" 2>/dev/null || true' EXIT
 if [ -n "$WHEELHOUSE" ]; then
   "$PYTHON" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 11))' || {
-    echo "build.sh: wheels for the images are fetched by Python 3.11; name one in PYTHON." >&2
+    echo "build.sh: the wheels must be downloaded by Python 3.11; set PYTHON to its path." >&2
     exit 2
   }
   fill
-  # The same port each time: the address is part of what Docker knows a layer by.
+  # Use a fixed port: the address is part of Docker's cache key of a layer.
   "$PYTHON" -m http.server --bind 127.0.0.1 --directory "$WHEELHOUSE" "$PORT" >/dev/null 2>&1 &
   SERVER=$!
   ARGS+=(--build-arg PIP_NO_INDEX=1 --build-arg "PIP_FIND_LINKS=http://127.0.0.1:$PORT/")

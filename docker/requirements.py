@@ -1,7 +1,7 @@
-"""What pyproject.toml asks for: ``python3 requirements.py PYPROJECT [EXTRA ...]``.
+"""Print the dependencies in pyproject.toml: ``python3 requirements.py PYPROJECT [EXTRA ...]``.
 
-pip installs a package and what it needs in one go. An image wants the second without the first, in
-a layer of its own, which a change of rvlab's code does not touch.
+pip installs a package together with its dependencies. The images install the dependencies first, in
+a separate layer, which is cached when only rvlab's code changes.
 """
 
 import sys

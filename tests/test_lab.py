@@ -86,7 +86,7 @@ def test_unknown_engine_or_recipe_raises_with_a_suggestion(tmp_path: Path, lab: 
     with pytest.raises(SpecError, match=r"Unknown engine 'locl'. Did you mean 'local'\?"):
         Lab(tmp_path, engine="locl")
     with pytest.raises(
-        SpecError, match=r"no recipe 'synthetic_twon'. Did you mean 'synthetic_town'"
+        SpecError, match=r"Recipe 'synthetic_twon' not found. Did you mean 'synthetic_town'"
     ):
         lab.submit("synthetic_twon")
 

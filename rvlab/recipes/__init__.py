@@ -1,4 +1,4 @@
-"""What to learn: Raster Vision ``get_config`` functions, and how a recipe is found and checked."""
+"""Recipes: files with Raster Vision's ``get_config``, how they are found and validated."""
 
 from rvlab.recipes.source import Recipe, find_recipe, shipped_recipes
 

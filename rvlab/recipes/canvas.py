@@ -1,4 +1,4 @@
-"""Something to draw seen-from-above things on: ground, boxes, roofs, shadows, trees, and a camera.
+"""A canvas for synthetic aerial images: ground, boxes, roofs, shadows, trees, and a camera.
 
 Coordinates are pixels from the middle of the picture, x to the right and y down; directions are
 radians from x towards y; colours are three numbers from 0 to 1.
@@ -20,13 +20,13 @@ PixelSlices = tuple[slice, slice]
 
 
 def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> PixelFloats:
-    """Clouds of value noise between about 0 and 1, mean 0.5.
+    """Return value noise between about 0 and 1, mean 0.5.
 
     Args:
-        rng: Where chance comes from.
-        px: Side of the result.
+        rng: Source of randomness.
+        px: Side of the result, in pixels.
         cell: Size of the largest clouds, in pixels; each octave halves it.
-        octaves: How many sizes are laid over one another.
+        octaves: Number of sizes that are added.
     """
     total = np.zeros((px, px))
     weights = 0.0
@@ -47,7 +47,7 @@ def noise(rng: np.random.Generator, px: int, cell: float, octaves: int = 4) -> P
 
 @dataclass(frozen=True)
 class Box:
-    """A rectangle, turned.
+    """A rotated rectangle.
 
     Args:
         x: Its middle.
@@ -64,16 +64,16 @@ class Box:
     b: float
 
     def grow(self, by: float) -> Box:
-        """The same with `by` pixels more on every side."""
+        """Return the box enlarged by `by` pixels on every side."""
         return replace(self, a=self.a + by, b=self.b + by)
 
     def point(self, a: float, b: float) -> tuple[float, float]:
-        """The point at `a` and `b` on its axes."""
+        """Return the x and y of the point at `a` and `b` on the box's axes."""
         c, s = math.cos(self.along), math.sin(self.along)
         return self.x + a * c - b * s, self.y + a * s + b * c
 
     def corners(self) -> list[tuple[float, float]]:
-        """Its four corners, one after the other around it."""
+        """Return the four corners, in order around the box."""
         ends = ((-1, -1), (1, -1), (1, 1), (-1, 1))
         return [self.point(i * self.a, j * self.b) for i, j in ends]
 
@@ -82,8 +82,8 @@ class Canvas:
     """A square picture with its labels.
 
     Args:
-        px: Its side.
-        rng: Where chance comes from.
+        px: Its side, in pixels.
+        rng: Source of randomness.
         sun: The direction that shadows fall in.
         low: Length of a shadow per height.
     """
@@ -100,14 +100,14 @@ class Canvas:
         self._grain: PixelFloats = noise(rng, px, 6, octaves=3)
 
     def pixel(self, x: float, y: float) -> tuple[int, int]:
-        """Row and column of a point, moved into the picture."""
+        """Return row and column of a point, clipped to the picture."""
         row, col = (int(np.clip(v + self.px / 2, 0, self.px - 1)) for v in (y, x))
         return row, col
 
     def along(
         self, x: float, y: float, along: float, window: PixelSlices | None = None
     ) -> tuple[PixelFloats, PixelFloats]:
-        """Each pixel's place on two axes through a point, the first in the direction `along`."""
+        """Return each pixel's coordinates on axes through a point, the first along `along`."""
         rows, cols = window or (slice(0, self.px), slice(0, self.px))
         xs = np.arange(cols.start, cols.stop) + 0.5 - self.px / 2 - x
         ys = np.arange(rows.start, rows.stop) + 0.5 - self.px / 2 - y
@@ -115,29 +115,29 @@ class Canvas:
         return xs * c + ys[:, None] * s, -xs * s + ys[:, None] * c
 
     def window_around(self, x: float, y: float, reach: float) -> PixelSlices:
-        """The window of all pixels within `reach` of a point, cut at the picture's edge."""
+        """Return the window of all pixels within `reach` of a point, clipped to the picture."""
         edges = [v + self.px / 2 + d for v in (y, x) for d in (-reach, reach + 1)]
         top, bottom, left, right = (int(np.clip(v, 0, self.px)) for v in edges)
         return slice(top, bottom), slice(left, right)
 
     def box(self, box: Box) -> tuple[PixelSlices, PixelMask, PixelFloats, PixelFloats]:
-        """The window around a box; there, which pixels lie in it, and their place on its axes."""
+        """Return the window around a box, the mask of its pixels, and coordinates on its axes."""
         window = self.window_around(box.x, box.y, math.hypot(box.a, box.b))
         a, b = self.along(box.x, box.y, box.along, window)
         return window, (np.abs(a) < box.a) & (np.abs(b) < box.b), a, b
 
     def is_free(self, box: Box) -> bool:
-        """Whether nothing stands on a box yet."""
+        """Return whether no pixel of a box is occupied."""
         window, inside, _, _ = self.box(box)
         return not bool(self.taken[window][inside].any())
 
     def occupy(self, box: Box) -> None:
-        """Let nothing else be built on a box."""
+        """Mark the pixels of a box as occupied."""
         window, inside, _, _ = self.box(box)
         self.taken[window] |= inside
 
     def is_near(self, x: float, y: float, reach: float, label: int) -> bool:
-        """Whether a class comes within `reach` of a point."""
+        """Return whether a class occurs within `reach` pixels of a point."""
         return bool((self.labels[self.window_around(x, y, reach)] == label).any())
 
     def paint(self, mask: PixelMask, color: Color, opacity: float = 1.0) -> None:
@@ -145,13 +145,13 @@ class Canvas:
         self.rgb[mask] = self.rgb[mask] * (1 - opacity) + np.array(color) * opacity
 
     def fill(self, box: Box, color: Color, *, only: int | None = None, lit: bool = False) -> None:
-        """Colour a box, a little uneven.
+        """Colour a box with slight texture.
 
         Args:
             box: Where.
             color: Its colour.
-            only: Just where that class is.
-            lit: Whether it stands above the shadows drawn so far.
+            only: Colour only pixels of this class.
+            lit: Whether the box is above the shadows drawn so far.
         """
         window, inside, _, _ = self.box(box)
         if only is not None:
@@ -163,14 +163,14 @@ class Canvas:
             self._shade[window] = np.where(inside, 1.0, self._shade[window])
 
     def shadow(self, box: Box, height: float) -> None:
-        """Let a box of some height, in pixels, cast its shadow on what is drawn so far."""
+        """Draw the shadow of a box with a height in pixels onto everything drawn so far."""
         dx, dy = math.cos(self.sun), math.sin(self.sun)
         for way in np.arange(0, height * self.low, 1.5):
             window, inside, _, _ = self.box(replace(box, x=box.x + way * dx, y=box.y + way * dy))
             self._shade[window] = np.where(inside, 0.45, self._shade[window])
 
     def roof(self, box: Box, color: Color, label: int, *, hip: bool) -> None:
-        """Roof a box whose ridge runs on its first axis, as a gable or a hip, lit by the sun."""
+        """Draw a gable or hip roof on a box, with the ridge on its longer axis, lit by the sun."""
         if box.b > box.a:
             box = Box(box.x, box.y, box.along + math.pi / 2, box.b, box.a)
         window, inside, a, b = self.box(box)
@@ -191,7 +191,7 @@ class Canvas:
             self.fill(Box(*place, box.along, 1.6, 1.3), (0.3, 0.27, 0.26))
 
     def flat_roof(self, box: Box, color: Color, label: int) -> None:
-        """Roof a box flat, with a parapet and the machines that stand on such roofs."""
+        """Draw a flat roof on a box, with a parapet and rooftop machines."""
         window, inside, a, b = self.box(box)
         edge = np.minimum(box.a - np.abs(a), box.b - np.abs(b)) < 2
         worn = 0.9 + 0.2 * self._grain[window]
@@ -212,7 +212,7 @@ class Canvas:
             self.fill(Box(*place, box.along, size, size), (0.78, 0.78, 0.78))
 
     def tree(self, x: float, y: float, radius: float, color: Color) -> None:
-        """A crown that hides what is under it, and its shadow."""
+        """Draw a tree crown and its shadow."""
         reach = radius * self.low * 0.6
         dx, dy = math.cos(self.sun), math.sin(self.sun)
         window = self.window_around(x + dx * reach, y + dy * reach, radius * 1.3)
@@ -227,11 +227,11 @@ class Canvas:
         self._draw_raised(window, crown, np.array(color) * np.clip(light, 0.3, 2)[..., None], None)
 
     def render(self, cast: Sequence[float], haze: float) -> NDArray[np.uint8]:
-        """What the camera sees: shadows, a slight blur, and noise.
+        """Return the final image, with shadows, slight blur, and noise.
 
         Args:
             cast: Brightness of red, green and blue.
-            haze: What is added to each of them.
+            haze: Constant added to each of them.
         """
         rng = self.rng
         dark = self._shade[..., None]
@@ -247,7 +247,7 @@ class Canvas:
     def _draw_raised(
         self, window: PixelSlices, inside: PixelMask, color: PixelFloats, label: int | None
     ) -> None:
-        """Draw something that stands in the sun, above every shadow drawn so far."""
+        """Draw a raised object above every shadow drawn so far."""
         self.rgb[window] = np.where(inside[..., None], color, self.rgb[window])
         self._shade[window] = np.where(inside, 1.0, self._shade[window])
         if label is not None:

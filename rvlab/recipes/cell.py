@@ -1,8 +1,7 @@
-"""A ``get_config`` typed in a notebook cell, as a file that stands on its own.
+"""Conversion of a ``get_config`` from a notebook cell to a self-contained Python file.
 
-The function's source is not enough: it uses imports, constants and other functions from cells run
-before. They are followed and written down as code. Nothing is pickled, so the run's folder holds
-Python that a person can read.
+The function may use imports, constants and other functions from earlier cells. They are collected
+and written as code. Nothing is pickled, so the run's folder has readable Python.
 """
 
 from __future__ import annotations
@@ -23,20 +22,20 @@ from rvlab.recipes.signature import FUNCTIONS, json_value
 
 
 def cell_source(function: Callable[..., Any]) -> str:
-    """The source of a function and of all it needs from the notebook.
+    """Return the source of a function and of everything that it uses from the notebook.
 
     Args:
-        function: The function; if it has another name, ``get_config`` is made to name it.
+        function: The function; under another name it gets the alias ``get_config``.
 
     Raises:
-        SpecError: If it needs something that cannot be written down as code.
+        SpecError: If it uses an object that cannot be written as code.
     """
     if not isinstance(function, FunctionType):
         raise SpecError(
-            f"{function!r} is no recipe. Give a get_config function, a path or a shipped name."
+            f"{function!r} is not a recipe. Give a get_config function, a path or a shipped name."
         )
     if function.__name__ == "<lambda>":
-        raise SpecError("A lambda is no recipe. Write it as: def get_config(runner, ...)")
+        raise SpecError("A lambda cannot be a recipe. Write it as: def get_config(runner, ...)")
     lines: dict[str, str] = {}
     if function.__code__.co_flags & __future__.annotations.compiler_flag:
         lines["__future__"] = "from __future__ import annotations"
@@ -55,7 +54,7 @@ def _write_function(function: FunctionType, lines: dict[str, str], root: str) ->
             f"{function.__name__} uses {', '.join(function.__code__.co_freevars)} from the "
             "function around it. Define it at the top of a cell."
         )
-    lines[function.__name__] = ""  # its place is taken first, so that recursion ends
+    lines[function.__name__] = ""  # reserve the name first, so that recursion ends
     tree = ast.parse(_source(function))
     for name in sorted(_global_names(function.__code__) | _names_in_signature(tree)):
         if name in lines or name not in function.__globals__:
@@ -86,7 +85,7 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
         home = _import_origin(name, value)
         if home is None:
             raise SpecError(
-                f"{root} uses {name}, which is made in this notebook and cannot be written down as "
+                f"{root} uses {name}, which is defined in this notebook and cannot be written as "
                 "code. Put the recipe in a .py file and give its path."
             )
         alias = "" if home[1] == name else f" as {name}"
@@ -96,7 +95,7 @@ def _write_global(name: str, value: Any, lines: dict[str, str], root: str) -> No
 
 
 def _import_origin(name: str, value: Any) -> tuple[str, str] | None:
-    """A module, and the name in it under which it has this very value."""
+    """Return a module, and the name in it that is bound to this object."""
     own = getattr(value, "__qualname__", name)
     modules = [m for m in sorted(sys.modules, key=len) if m != "__main__" and m[:1] != "_"]
     for home in (getattr(value, "__module__", None), *modules):
@@ -108,7 +107,7 @@ def _import_origin(name: str, value: Any) -> tuple[str, str] | None:
 
 
 def _constant(value: Any, what: str) -> str:
-    """A constant as code: what a literal says exactly, else what JSON holds."""
+    """Return a constant as code: an exact literal, else its JSON value."""
     text = repr(value)
     try:
         if ast.literal_eval(text) == value:
@@ -119,7 +118,7 @@ def _constant(value: Any, what: str) -> str:
 
 
 def _global_names(code: CodeType) -> set[str]:
-    """The globals that code reads; names of attributes and locals are not among them."""
+    """Return the names of the globals that code reads, without attributes and locals."""
     loads = ("LOAD_GLOBAL", "LOAD_NAME")
     found = {i.argval for i in dis.get_instructions(code) if i.opname in loads}
     for const in code.co_consts:
@@ -129,7 +128,7 @@ def _global_names(code: CodeType) -> set[str]:
 
 
 def _names_in_signature(tree: ast.Module) -> set[str]:
-    """What is read when the function is defined: its annotations, defaults and decorators."""
+    """Return the names in a function's annotations, defaults and decorators."""
     found: set[str] = set()
     for node in tree.body:
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef):
@@ -139,7 +138,7 @@ def _names_in_signature(tree: ast.Module) -> set[str]:
 
 
 def _submodules(tree: ast.Module, name: str, module: ModuleType) -> set[str]:
-    """The submodules that a function reaches as ``name.sub.…``, which importing name leaves out."""
+    """Return the submodules used as ``name.sub.…``, which ``import name`` may not load."""
     found = set()
     for node in ast.walk(tree):
         dotted = ast.unparse(node) if isinstance(node, ast.Attribute) else ""

@@ -13,7 +13,7 @@ dependencies = ["torch"]
 
 
 class ConvNet(nn.Module):  # type: ignore[misc]
-    """Down by halves, doubling the channels; then what is seen most, and on average, is scored.
+    """Halve the resolution and double the channels, then score the maximum and mean features.
 
     Args:
         bands: Channels of the image.
@@ -57,5 +57,5 @@ class ConvNet(nn.Module):  # type: ignore[misc]
 def convnet(
     classes: int, *, bands: int = 3, width: int = 8, levels: int = 4, momentum: float = 0.3
 ) -> ConvNet:
-    """The entry point that Torch Hub calls: an untrained network. See :class:`ConvNet`."""
+    """Return an untrained network; the entry point for Torch Hub. See :class:`ConvNet`."""
     return ConvNet(bands, classes, width, levels, momentum)

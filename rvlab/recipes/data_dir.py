@@ -1,4 +1,4 @@
-"""Where a recipe keeps what it makes or fetches: a folder, local or on S3, shared by its runs."""
+"""The data folder of a recipe, local or on S3, shared by its runs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvlab.errors import StoreError
 
 
 def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:
-    """The URI of a folder below `data_uri`, or below ``{root_uri}/data`` if that is None.
+    """Return the URI of a folder below `data_uri`, by default ``{root_uri}/data``.
 
     A local folder becomes absolute, since later steps run elsewhere.
     """
@@ -23,17 +23,17 @@ def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:
 
 
 def list_names(uri: str, suffix: str = "") -> list[str]:
-    """The names in a folder, sorted; none if there is no such folder.
+    """List the names in a folder, sorted; empty if the folder does not exist.
 
     Args:
         uri: The folder, local or any URI that Raster Vision can list.
-        suffix: Only names that end so.
+        suffix: List only names with this suffix.
 
     Raises:
-        StoreError: If the store refuses.
+        StoreError: If the folder cannot be listed.
     """
     if "://" not in uri:
-        # Raster Vision's own listing takes [ and * in a local path for a pattern.
+        # Raster Vision's own listing interprets [ and * in a local path as a pattern.
         found = os.listdir(uri) if os.path.isdir(uri) else []
         return sorted(name for name in found if name.endswith(suffix))
     from rastervision.pipeline.file_system import list_paths
@@ -46,7 +46,7 @@ def list_names(uri: str, suffix: str = "") -> list[str]:
 
 
 def upload(path: Path, uri: str) -> None:
-    """Copy a file to `uri`, so that nobody ever sees half of it.
+    """Copy a file to `uri` atomically.
 
     Raises:
         StoreError: If it cannot be written.
@@ -66,9 +66,9 @@ def upload(path: Path, uri: str) -> None:
 
 
 def make_missing(uri: str, makers: Mapping[str, Callable[[Path], object]]) -> dict[str, str]:
-    """Make those files of a folder that are not there yet.
+    """Create the missing files of a folder.
 
-    Two runs may do it at once: each puts whole files, and the same maker makes the same bytes.
+    Two runs may do so at once: files are written atomically, and a maker is deterministic.
 
     Args:
         uri: The folder.

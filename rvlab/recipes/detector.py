@@ -2,8 +2,8 @@
 
 The recipes put this very file into the store, zipped as the ``hubconf.py`` of a Torch Hub module,
 so that every later step loads the model from there, on whatever machine it runs. Raster Vision's
-own Faster R-CNN has a ResNet with a feature pyramid, made for photographs of any scale; in imagery
-of one ground sampling distance, one resolution of features is enough.
+own Faster R-CNN has a ResNet with a feature pyramid, designed for photographs of any scale. In
+imagery of one ground sampling distance, one resolution of features is enough.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ STRIDE_PX = 8
 
 
 def backbone(bands: int, width: int, momentum: float) -> nn.Sequential:
-    """Three halvings from `width` channels to eight times as many.
+    """Return a backbone that halves the resolution three times and has ``8 * width`` channels.
 
     Args:
         bands: Channels of the image.
@@ -55,14 +55,14 @@ def detector(
     sizes_px: Sequence[int] = (24, 40, 64, 96),
     momentum: float = 0.3,
 ) -> FasterRCNN:
-    """The entry point that Torch Hub calls: an untrained Faster R-CNN.
+    """Return an untrained Faster R-CNN; the entry point for Torch Hub.
 
     Args:
         classes: Number of classes, the background not counted.
-        chip_px: Side of the chips; Faster R-CNN scales what it is given to it.
+        chip_px: Side of the chips; Faster R-CNN resizes its input to it.
         bands: Channels of the image.
         width: Channels at full resolution.
-        sizes_px: Sides of the boxes that are looked for first, at every place.
+        sizes_px: Sides of the anchor boxes at every position.
         momentum: See `backbone`.
     """
     pool = MultiScaleRoIAlign(featmap_names=["0"], output_size=5, sampling_ratio=2)

@@ -1,4 +1,4 @@
-"""Writing small GeoTIFFs: images as RGB, labels with a colour per class."""
+"""Writers of small GeoTIFFs: RGB images, and labels with a colour per class."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def write_image(path: Path, image: NDArray[np.uint8], *, crs: str, transform: An
 def write_labels(
     path: Path, labels: NDArray[np.uint8], *, crs: str, transform: Any, colors: Sequence[str]
 ) -> None:
-    """Write class ids, with a colour table, so that a viewer does not show them black.
+    """Write class ids with a colour table, so that viewers do not show them as black.
 
     Args:
         path: Where to.

@@ -1,4 +1,4 @@
-"""The small models as something that Raster Vision can load in any process, on any machine."""
+"""Raster Vision configs of the small models, loadable in any process on any machine."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rvlab.recipes import data_dir
 
 
 def zip_module(source: Path, target: Path) -> None:
-    """Zip one Python file as the ``hubconf.py`` of a Torch Hub module; always the same bytes."""
+    """Zip one Python file as the ``hubconf.py`` of a Torch Hub module, with reproducible bytes."""
     info = zipfile.ZipInfo("hubconf.py", date_time=(1980, 1, 1, 0, 0, 0))
     info.external_attr = 0o644 << 16
     with zipfile.ZipFile(target, "w", zipfile.ZIP_DEFLATED) as archive:
@@ -19,13 +19,13 @@ def zip_module(source: Path, target: Path) -> None:
 
 
 def external_model_config(data_uri: str, entrypoint: str, **arguments: Any) -> Any:
-    """Raster Vision's config of a model whose source lies in the store.
+    """Return Raster Vision's config of a model whose source is in the store.
 
     Args:
-        data_uri: Folder for the zipped source. Its name holds a hash of what is in it, so a newer
+        data_uri: Folder for the zipped source. Its name contains a hash of the source, so a newer
             rvlab does not change the model of an older run.
         entrypoint: The function that makes the model, and the module of this package it is in.
-        arguments: What it is called with.
+        arguments: Keyword arguments of that function.
 
     Returns:
         An ``ExternalModuleConfig``.
@@ -42,7 +42,7 @@ def external_model_config(data_uri: str, entrypoint: str, **arguments: Any) -> A
 
 
 def small_unet(data_uri: str, *, classes: int, width: int) -> Any:
-    """Raster Vision's config of a small U-Net.
+    """Return Raster Vision's config of a small U-Net.
 
     Args:
         data_uri: See `external_model_config`.
@@ -62,7 +62,7 @@ def small_unet(data_uri: str, *, classes: int, width: int) -> Any:
 
 
 def small_convnet(data_uri: str, *, classes: int, width: int) -> Any:
-    """Raster Vision's config of a small network for chip classification.
+    """Return Raster Vision's config of a small network for chip classification.
 
     Args:
         data_uri: See `external_model_config`.
@@ -82,7 +82,7 @@ def small_convnet(data_uri: str, *, classes: int, width: int) -> Any:
 
 
 def small_detector(data_uri: str, *, classes: int, width: int, chip_px: int) -> Any:
-    """Raster Vision's config of a small Faster R-CNN.
+    """Return Raster Vision's config of a small Faster R-CNN.
 
     Args:
         data_uri: See `external_model_config`.

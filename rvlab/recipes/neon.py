@@ -1,4 +1,4 @@
-"""Fetching one tile of NEON's airborne imagery from the DeepForest wheel, and checking it."""
+"""Download and verification of a tile of NEON's airborne imagery from the DeepForest wheel."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class NeonTile:
 
     Args:
         image: RGB, ``(400, 400, 3)``.
-        crowns: Whether a pixel lies in the ellipse of a tree's box, ``(400, 400)``.
+        crowns: Whether a pixel is in the ellipse of a tree's box, ``(400, 400)``.
         crs: Its coordinate reference system.
         transform: The affine transform from pixels to the CRS.
     """
@@ -45,13 +45,13 @@ class NeonTile:
 
 
 def fetch_tile_files() -> dict[str, Path]:
-    """The tile and its boxes, fetched by pip if they are not in the cache.
+    """Return the files of the tile and its boxes, downloaded by pip if they are not cached.
 
     Returns:
-        By name, the path of a file whose SHA-256 is right.
+        The path of each file by name, with verified SHA-256.
 
     Raises:
-        StoreError: If they cannot be fetched, or are not what they were.
+        StoreError: If they cannot be downloaded, or their SHA-256 differs.
     """
     folder = user_cache_dir() / WHEEL.replace("==", "-")
     paths = {name: folder / name for name in SHA256}
@@ -72,10 +72,10 @@ def fetch_tile_files() -> dict[str, Path]:
 
 @cache
 def load_tile() -> NeonTile:
-    """The tile, and its boxes as ellipses.
+    """Read the tile, with its boxes as ellipses.
 
     Raises:
-        StoreError: If it cannot be fetched, or is not what it was.
+        StoreError: If it cannot be downloaded, or its SHA-256 differs.
     """
     import rasterio
 

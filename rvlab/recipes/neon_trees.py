@@ -9,11 +9,13 @@ doi:10.1371/journal.pcbi.1009180). Both files come, unchanged, out of the Python
 2.1.0, which is under the MIT licence (https://github.com/weecology/DeepForest) and states no other
 terms for its sample data.
 
-Nothing of it is in rvlab: the recipe fetches the wheel by pip once, checks both files by their
-SHA-256, and keeps them in the user's cache folder (or ``RVLAB_CACHE``) and, as tiles, in the store.
+rvlab contains none of it: the recipe downloads the wheel by pip once, verifies both files by their
+SHA-256, and stores them in the user's cache folder (or ``RVLAB_CACHE``) and,
+as tiles, in the store.
 
-The labels are the ellipses inscribed in the boxes, for a crown is round and the corners of its box
-are mostly ground. The tile is cut into four quarters that share no pixel; one of them is held out.
+The labels are the ellipses inscribed in the boxes, because a crown is round and the corners of its
+box are mostly ground. The tile is split into four quarters that share no pixel; one of them is held
+out for validation.
 """
 
 from functools import partial
@@ -71,7 +73,7 @@ def get_config(
     nochip: bool = False,
     keep_scores: bool = False,
 ) -> SemanticSegmentationConfig:
-    """Train a small U-Net to tell tree crowns from the ground.
+    """Train a small U-Net to segment tree crowns and ground.
 
     Args:
         runner: Given by Raster Vision.
@@ -153,7 +155,7 @@ def get_config(
 
 
 def tree_scene(name: str, image_uri: str, labels_uri: str, keep_scores: bool) -> SceneConfig:
-    """One tile, its labels, and where its prediction goes."""
+    """Return the config of one tile with its labels and the store of its prediction."""
     return SceneConfig(
         id=name,
         raster_source=RasterioSourceConfig(uris=[image_uri], channel_order=[0, 1, 2]),

@@ -1,4 +1,4 @@
-"""The values of a recipe's parameters, whether typed or from ``rastervision run -a name value``."""
+"""Parsers of parameter values, given as Python values or as text from the command line."""
 
 from __future__ import annotations
 
@@ -10,66 +10,66 @@ from rvlab.errors import SpecError, did_you_mean
 
 
 def parse_int(name: str, value: Any, *, least: int, most: int | None = None) -> int:
-    """An integer between two limits, both allowed.
+    """Return an integer between two inclusive limits.
 
     Args:
         name: The parameter's name, for the message.
         value: A number, or text that is one.
-        least: The smallest that makes sense.
-        most: The largest; None sets no limit.
+        least: The smallest valid value.
+        most: The largest valid value; None sets no limit.
 
     Raises:
-        SpecError: If it is no whole number, or outside the limits.
+        SpecError: If it is not an integer, or outside the limits.
     """
     try:
         number = float(value)
         if isinstance(value, bool) or number != int(number):
             raise ValueError
     except (TypeError, ValueError, OverflowError) as exc:
-        raise SpecError(f"{name} is a whole number, but {value!r} was given.") from exc
+        raise SpecError(f"{name} must be an integer, got {value!r}.") from exc
     if number < least or (most is not None and number > most):
         limits = f"at least {least}" if most is None else f"from {least} to {most}"
-        raise SpecError(f"{name} is {limits}, but {value!r} was given.")
+        raise SpecError(f"{name} must be {limits}, got {value!r}.")
     return int(number)
 
 
 def parse_positive(name: str, value: Any) -> float:
-    """A finite number above zero.
+    """Return a finite number above zero.
 
     Args:
         name: The parameter's name, for the message.
         value: A number, or text that is one.
 
     Raises:
-        SpecError: If it is no number, not finite, or not above zero.
+        SpecError: If it is not a finite number above zero.
     """
     try:
         number = math.nan if isinstance(value, bool) else float(value)
     except (TypeError, ValueError) as exc:
-        raise SpecError(f"{name} is a number, but {value!r} was given.") from exc
+        raise SpecError(f"{name} must be a number, got {value!r}.") from exc
     if not (math.isfinite(number) and number > 0):
-        raise SpecError(f"{name} is a number above zero, but {value!r} was given.")
+        raise SpecError(f"{name} must be a finite number above zero, got {value!r}.")
     return number
 
 
 def parse_fraction(name: str, value: Any) -> float:
-    """A number above 0 and below 1.
+    """Return a number above 0 and below 1.
 
     Args:
         name: The parameter's name, for the message.
         value: A number, or text that is one.
 
     Raises:
-        SpecError: If it is none.
+        SpecError: If it is not such a number.
     """
     number = parse_positive(name, value)
     if number >= 1:
-        raise SpecError(f"{name} is a number between 0 and 1, but {value!r} was given.")
+        raise SpecError(f"{name} must be between 0 and 1, got {value!r}.")
     return number
 
 
 def parse_flag(name: str, value: Any) -> bool:
-    """True or False, also as text.
+    """Return a bool, parsed from text if necessary.
 
     Args:
         name: The parameter's name, for the message.
@@ -83,16 +83,16 @@ def parse_flag(name: str, value: Any) -> bool:
         return True
     if word in ("false", "no", "0"):
         return False
-    raise SpecError(f"{name} is true or false, but {value!r} was given.")
+    raise SpecError(f"{name} must be true or false, got {value!r}.")
 
 
 def parse_choice(name: str, value: Any, words: Sequence[str]) -> str:
-    """One of some words, in any case.
+    """Return the lower-case word that matches a value in any case.
 
     Args:
         name: The parameter's name, for the message.
-        value: What was given.
-        words: The words that exist, in lower case.
+        value: The given value.
+        words: The valid words, in lower case.
 
     Raises:
         SpecError: If it is none of them.
@@ -104,10 +104,10 @@ def parse_choice(name: str, value: Any, words: Sequence[str]) -> str:
 
 
 def require_chip_fits(chip_px: int, scene_px: int) -> None:
-    """Check that a chip is no larger than the scenes it is cut from.
+    """Validate that a chip is at most as large as a scene.
 
     Raises:
-        SpecError: If it is.
+        SpecError: If the chip is larger.
     """
     if chip_px > scene_px:
         raise SpecError(

@@ -1,7 +1,7 @@
 """The parameters of a recipe, read from its source without running it.
 
-The notebook may stand where Raster Vision is not installed, so ``get_config`` is never imported to
-learn its signature: its syntax tree says enough.
+The notebook may run without Raster Vision installed, so ``get_config`` is never imported. Its
+signature is read from the syntax tree.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal, Optional, Union
 from rvlab.errors import SpecError, did_you_mean
 
 LOCATION_PARAMETERS = ("root_uri", "data_uri")
-"""Arguments that rvlab fills in itself: where a run writes, and where a recipe keeps its scenes."""
+"""Arguments with locations: the output folder of a run, and the data folder of a recipe."""
 
 FUNCTIONS = ("get_config", "get_configs")
 
@@ -45,7 +45,7 @@ class Parameter:
     Args:
         name: Its name.
         annotation: Its annotation as written, or the empty string.
-        default: Its default; REQUIRED if it has none, UNKNOWN if JSON or a literal cannot hold it.
+        default: Its default; REQUIRED if it has none, UNKNOWN_DEFAULT if it is not a JSON literal.
     """
 
     name: str
@@ -54,7 +54,7 @@ class Parameter:
 
     @cached_property
     def hint(self) -> Any:
-        """The type to check against; Any where nothing can be said."""
+        """The type to validate against; Any if it is unknown."""
         if self.annotation:
             return _hint(self.annotation)
         if self.default in (REQUIRED, UNKNOWN_DEFAULT, None):
@@ -63,10 +63,10 @@ class Parameter:
         return Union[int, float] if kind in (int, float) else kind  # noqa: UP007
 
     def validate(self, value: Any, recipe: str) -> Any:
-        """The value as JSON holds it.
+        """Return the value as JSON represents it.
 
         Raises:
-            SpecError: If its type is wrong or JSON cannot hold it.
+            SpecError: If its type is wrong or JSON cannot represent it.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -88,12 +88,12 @@ class Parameter:
 
 @dataclass(frozen=True)
 class Signature:
-    """What ``get_config`` takes.
+    """The parameters of ``get_config``.
 
     Args:
         recipe: The recipe's name, for messages.
         parameters: By name, in the order of the source; without `runner` and the places.
-        places: Which of PLACES it takes.
+        places: The names of LOCATION_PARAMETERS that it accepts.
         accepts_any: Whether it takes ``**kwargs``.
     """
 
@@ -103,7 +103,7 @@ class Signature:
     accepts_any: bool = False
 
     def bind(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
-        """Check what was given and fill in the defaults.
+        """Validate the given values and fill in the defaults.
 
         Args:
             given: Values by name.
@@ -145,7 +145,7 @@ class Signature:
         return bound, places
 
     def from_text(self, given: Mapping[str, str]) -> dict[str, Any]:
-        """Values from a shell: as JSON reads them where the parameter takes that, else the text."""
+        """Parse shell values as JSON where the parameter accepts that, else use the text."""
         return {name: self._from_text(name, text) for name, text in given.items()}
 
     def _from_text(self, name: str, text: str) -> Any:
@@ -160,7 +160,7 @@ class Signature:
 
 
 _EXTRA_PARAMETERS = {"seed": Parameter("seed", "int", 0)}
-"""What a run takes beside its recipe's parameters."""
+"""Parameters of a run besides those of its recipe."""
 
 
 def signature(source: str, recipe: str) -> Signature:
@@ -209,7 +209,7 @@ def signature(source: str, recipe: str) -> Signature:
 
 
 def json_value(value: Any, what: str) -> Any:
-    """A value as JSON holds it; numpy's scalars become Python's.
+    """Return a value as JSON represents it; numpy scalars become Python's.
 
     Raises:
         SpecError: If JSON cannot hold it.
@@ -240,7 +240,7 @@ def _abbreviate(value: Any) -> str:
 
 
 def _constants(tree: ast.Module) -> dict[str, Any]:
-    """The file's ``NAME = literal`` lines, which defaults often refer to."""
+    """Return the file's ``NAME = literal`` constants, which defaults may refer to."""
     found: dict[str, Any] = {}
     for node in tree.body:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
@@ -260,7 +260,7 @@ def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, A
 
 
 def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
-    """A default's value where JSON holds it exactly, else UNKNOWN: the function fills it in."""
+    """Return a default's value if it is a JSON literal, else UNKNOWN_DEFAULT."""
     if isinstance(node, ast.Name):
         return constants.get(node.id, UNKNOWN_DEFAULT)
     try:
@@ -270,7 +270,7 @@ def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
 
 
 def _hint(annotation: str) -> Any:
-    """The type that an annotation means; Any where it means none that can be checked."""
+    """Return the type of an annotation, or Any if it cannot be validated."""
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
 

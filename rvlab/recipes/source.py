@@ -1,4 +1,4 @@
-"""Where a recipe comes from: a shipped name, a file, a module, or a function in a notebook cell."""
+"""Lookup of recipes: by shipped name, file, module, or function in a notebook cell."""
 
 from __future__ import annotations
 
@@ -27,8 +27,8 @@ class Recipe:
     Args:
         name: The file's stem, or the shipped name.
         source: Python with Raster Vision's ``get_config(runner, **params)``.
-        folder: Where its file lies, so that what it imports from beside it is found; None for a
-            shipped recipe or a cell.
+        folder: The folder of its file, from which it can import; None for a shipped recipe or a
+            cell.
     """
 
     name: str
@@ -37,17 +37,17 @@ class Recipe:
 
     @cached_property
     def signature(self) -> Signature:
-        """Its parameters, without running it."""
+        """The parameters, read without running the recipe."""
         return signature(self.source, self.name)
 
     @property
     def sha256(self) -> str:
-        """Identifies the source, in hexadecimal."""
+        """The SHA-256 of the source, in hexadecimal."""
         return hashlib.sha256(self.source.encode()).hexdigest()
 
 
 def shipped_recipes() -> list[str]:
-    """The names of the recipes that come with rvlab."""
+    """List the names of the recipes that are shipped with rvlab."""
     folder = Path(__file__).parent
     return sorted(p.stem for p in folder.glob("*.py") if "\ndef get_config(" in p.read_text())
 
@@ -64,7 +64,7 @@ def find_recipe(recipe: RecipeRef) -> Recipe:
         SpecError: If there is no such recipe or it has no ``get_config``.
     """
     found = _recipe_of_function(recipe) if callable(recipe) else _recipe_of_text(str(recipe))
-    found.signature  # noqa: B018  a bad recipe is told here, not when it is first used
+    found.signature  # noqa: B018  raise for an invalid recipe here, not at its first use
     return found
 
 
@@ -87,8 +87,8 @@ def _recipe_of_text(text: str) -> Recipe:
     if "." in text:
         return _recipe_of_module(text)
     raise SpecError(
-        f"There is no recipe {text!r}. {did_you_mean(text, shipped_recipes())} "
-        "A recipe of your own is given by the path of its .py file."
+        f"Recipe {text!r} not found. {did_you_mean(text, shipped_recipes())} "
+        "Give your own recipe by the path of its .py file."
     )
 
 
@@ -96,7 +96,7 @@ def _recipe_of_file(path: Path) -> Recipe:
     if not path.exists():
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
-        raise SpecError(f"There is no recipe file {str(path)!r}. {near}")
+        raise SpecError(f"Recipe file {str(path)!r} not found. {near}")
     return Recipe(path.stem, _read_source(path), str(path.resolve().parent))
 
 
@@ -104,14 +104,14 @@ def _recipe_of_module(name: str) -> Recipe:
     spec = _module_spec(name)
     if spec is None or spec.origin is None or not spec.has_location:
         raise SpecError(
-            f"There is no module {name!r} for {sys.executable}. "
+            f"Module {name!r} not found by {sys.executable}. "
             "Give the path of the recipe's .py file, or install the package it is in."
         )
     return Recipe(name.rsplit(".", 1)[-1], _read_source(Path(spec.origin)))
 
 
 def _module_spec(name: str) -> ModuleSpec | None:
-    """Where a module lies. The packages around it are not imported: that may load torch, 20 s."""
+    """Find a module without importing its parent packages, which may load torch (20 s)."""
     first, *rest = name.split(".")
     try:
         spec = importlib.util.find_spec(first)

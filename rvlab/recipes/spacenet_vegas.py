@@ -1,6 +1,6 @@
 """Buildings (SpaceNet 2) or roads (SpaceNet 3) of Las Vegas, in 0.3 m WorldView-3 imagery.
 
-The scenes are read from where they lie, in the folders and by the names of the public bucket
+The scenes are read in place, with the folders and names of the public bucket
 ``s3://spacenet-dataset`` or of a copy of it: below ``{raw_uri}/spacenet``, images in ``PS-RGB`` and
 labels in ``geojson_buildings`` of ``SN2_buildings/train/AOI_2_Vegas``, or in ``geojson_roads`` of
 ``SN3_roads/train/AOI_2_Vegas``. With ``AWS_NO_SIGN_REQUEST=YES`` the bucket needs no account.
@@ -52,13 +52,13 @@ ROAD_HALF_WIDTH_PX = 15
 
 @dataclass(frozen=True)
 class Target:
-    """What is to be found, and where SpaceNet keeps it.
+    """A class to segment, and the paths of its images and labels in SpaceNet.
 
     Args:
         name: The class.
         folder: Below `raw_uri`.
         labels: The folder of the labels.
-        prefix: What every file name begins with.
+        prefix: The prefix of every file name.
     """
 
     name: str
@@ -67,11 +67,11 @@ class Target:
     prefix: str
 
     def image(self, number: str) -> str:
-        """Path of a scene's image below the folder."""
+        """Return the path of a scene's image below the folder."""
         return f"PS-RGB/{self.prefix}PS-RGB_img{number}.tif"
 
     def label(self, number: str) -> str:
-        """Path of a scene's labels below the folder."""
+        """Return the path of a scene's labels below the folder."""
         return f"{self.labels}/{self.prefix}{self.labels}_img{number}.geojson"
 
 
@@ -207,7 +207,7 @@ def get_config(
 
 
 def scene_numbers(base: str, what: Target) -> list[str]:
-    """The numbers of the scenes that have both an image and labels, in ascending order.
+    """List the numbers of the scenes that have both an image and labels, in ascending order.
 
     Some have only one: the image of 1000 is missing in the public bucket.
 
@@ -232,7 +232,7 @@ def scene_numbers(base: str, what: Target) -> list[str]:
 def split_scenes(
     numbers: list[str], share: float, seed: int, most: int | None = None
 ) -> tuple[list[str], list[str]]:
-    """Shuffle scenes and cut them into those to train and those to validate on.
+    """Split scenes at random into training and validation scenes.
 
     Args:
         numbers: Two scenes or more.
@@ -246,7 +246,7 @@ def split_scenes(
 
 
 def vegas_scene(base: str, what: Target, number: str) -> SceneConfig:
-    """One scene: its image stretched by the data set's statistics, its labels made from GeoJSON."""
+    """Return the config of one scene, with a normalized image and labels from GeoJSON."""
     labels = GeoJSONVectorSourceConfig(
         uris=f"{base}/{what.label(number)}",
         transformers=[

@@ -1,4 +1,4 @@
-"""Buildings and roads of small towns that seeded code draws: nothing to fetch, every label exact.
+"""Buildings and roads of small synthetic towns: no download, exact labels.
 
 Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with a raster of class ids for each. The scenes are drawn once for all runs of a store.
@@ -50,7 +50,7 @@ def get_config(
     nochip: bool = False,
     keep_scores: bool = False,
 ) -> SemanticSegmentationConfig:
-    """Train a small U-Net to tell buildings and roads from the background.
+    """Train a small U-Net to segment buildings, roads and background.
 
     Args:
         runner: Given by Raster Vision.
@@ -144,7 +144,7 @@ def get_config(
 
 
 def town_scene(files: town_scenes.SceneFiles, keep_scores: bool) -> SceneConfig:
-    """One scene, its labels, and where its prediction goes."""
+    """Return the config of one scene with its labels and the store of its prediction."""
     return SceneConfig(
         id=files.name,
         raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),

@@ -1,4 +1,4 @@
-"""Which cells of small drawn towns have a building: chip classification, nothing to fetch.
+"""Chip classification of small synthetic towns: cells with and without a building, no download.
 
 Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with the outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store,
@@ -54,7 +54,7 @@ def get_config(
     data_seed: int = 0,
     nochip: bool = False,
 ) -> ChipClassificationConfig:
-    """Train a small convolutional network to tell cells with a building from those without.
+    """Train a small convolutional network to classify cells with and without a building.
 
     Args:
         runner: Given by Raster Vision.
@@ -138,7 +138,7 @@ def get_config(
 
 
 def cell_scene(files: town_scenes.SceneFiles, *, cell_px: int, least_share: float) -> SceneConfig:
-    """One scene, how its cells are labelled, and where its prediction goes."""
+    """Return the config of one scene with its cell labels and the store of its prediction."""
     return SceneConfig(
         id=files.name,
         raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),

@@ -1,4 +1,4 @@
-"""The buildings of small drawn towns as boxes: object detection, nothing to fetch.
+"""Object detection of buildings in small synthetic towns, no download.
 
 Four training scenes by default and two for validation, RGB at 0.3 m in UTM zone 32N, with the
 outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store, as those
@@ -148,7 +148,7 @@ def get_config(
 
 
 def box_scene(files: town_scenes.SceneFiles) -> SceneConfig:
-    """One scene, its boxes, and where its prediction goes."""
+    """Return the config of one scene with its boxes and the store of its prediction."""
     return SceneConfig(
         id=files.name,
         raster_source=RasterioSourceConfig(uris=[files.image], channel_order=[0, 1, 2]),

@@ -1,8 +1,8 @@
-"""A small town from the air, drawn from a seed: pictures whose every pixel's class is known.
+"""Synthetic aerial images of small towns, drawn from a seed, with the class of every pixel.
 
-It is drawn from the ground up: meadow, streets, fields, drives and pools, houses and their shadows,
-cars, trees; then the camera. What is built may stand under a tree: there, as in labels drawn from
-a map, the label says what was built.
+Layers are drawn from the ground up: meadow, streets, fields, drives and pools, houses and their
+shadows, cars, trees, then the camera. Where a tree covers a building or a road, the label is the
+building or the road, as in labels drawn from a map.
 """
 
 from __future__ import annotations
@@ -72,11 +72,11 @@ class Street:
     marked: bool
 
     def beside(self, s: NDArray[np.float64]) -> NDArray[np.float64]:
-        """How far beside the scene's centre the middle of the street runs, `s` pixels along."""
+        """Return the offset of the street's middle from the scene's centre, `s` pixels along."""
         return self.offset + self.bend * np.sin(s / 140 + self.phase)
 
     def at(self, s: float, aside: float) -> tuple[float, float, float]:
-        """The point `s` along and `aside` of the middle: x and y from the centre, and direction."""
+        """Return x, y and direction of the point `s` pixels along and `aside` of the middle."""
         t = float(self.beside(np.array(s))) + aside
         turn = math.atan(self.bend / 140 * math.cos(s / 140 + self.phase))
         c, n = math.cos(self.along), math.sin(self.along)
@@ -85,13 +85,13 @@ class Street:
 
 @dataclass(frozen=True)
 class Camera:
-    """The hour that all scenes of a data set were taken in, from the air.
+    """The light and camera that all scenes of a data set share.
 
     Args:
         sun: The direction that shadows fall in, in radians.
         low: Length of a shadow per height.
         cast: Brightness of red, green and blue.
-        haze: What is added to each of them.
+        haze: Constant added to each of them.
     """
 
     sun: float
@@ -101,7 +101,7 @@ class Camera:
 
     @classmethod
     def from_seed(cls, seed: int) -> Camera:
-        """The flight of a data set's seed."""
+        """Return the camera of a data set's seed."""
         rng = np.random.default_rng(seed)
         cast = rng.uniform(1.02, 1.14) * rng.uniform(0.96, 1.04, 3)
         return cls(
@@ -115,8 +115,8 @@ class RenderedScene(NamedTuple):
     Args:
         image: RGB, shape ``(px, px, 3)``.
         labels: Class ids, shape ``(px, px)``.
-        buildings: For each building the boxes that its footprint is made of, in pixels from the
-            middle of the scene; it may reach beyond the edge, or lie outside.
+        buildings: For each building the boxes of its footprint, in pixels from the middle of the
+            scene; it may extend beyond the edge, or be outside.
     """
 
     image: NDArray[np.uint8]
@@ -126,11 +126,11 @@ class RenderedScene(NamedTuple):
 
 @dataclass
 class Town:
-    """A scene in the making.
+    """The state of a scene while it is drawn.
 
     Args:
         px: Its side, in pixels.
-        rng: Where all chance comes from.
+        rng: Source of randomness.
         camera: Light and camera.
     """
 
@@ -360,15 +360,15 @@ def render_scene(px: int, seed: int, place: tuple[int, int]) -> RenderedScene:
     Args:
         px: Its side, in pixels of 0.3 m.
         seed: 0 or more; scenes of one seed are taken under the same sun.
-        place: Two numbers of 0 or more that tell the scenes of one seed apart.
+        place: Two numbers of 0 or more that identify the scene among those of one seed.
     """
     return Town(px, np.random.default_rng((seed, *place)), Camera.from_seed(seed)).draw()
 
 
-# Recipes that older runs have recorded, and that may be cloned, take these two alone.
+# Recorded recipes of older runs, which may be cloned, expect only these two values.
 def render_image_and_labels(
     px: int, seed: int, place: tuple[int, int]
 ) -> tuple[NDArray[np.uint8], NDArray[np.uint8]]:
-    """The image of a scene and its class ids; see `render_scene`."""
+    """Return the image of a scene and its class ids; see `render_scene`."""
     image, labels, _ = render_scene(px, seed, place)
     return image, labels

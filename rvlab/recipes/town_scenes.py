@@ -1,4 +1,4 @@
-"""The drawn towns as scenes in a store: their images, and what the recipes learn from them."""
+"""Files of the synthetic towns in a store: images, class ids and building outlines."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ Less is a sliver of roof that a mapper would leave out: 18 square metres.
 
 @dataclass(frozen=True)
 class SceneFiles:
-    """A scene that lies in the store.
+    """The files of a scene in the store.
 
     Args:
         name: Such as ``validation-0``.
         image: URI of an RGB GeoTIFF.
-        labels: URI of its labels, of the kind that was asked for.
+        labels: URI of its labels, of the requested kind.
     """
 
     name: str
@@ -46,11 +46,11 @@ def write_scenes(
     seed: int,
     kind: str,
 ) -> dict[str, list[SceneFiles]]:
-    """Draw those scenes that are not in the store yet.
+    """Draw the scenes that are missing in the store.
 
     Args:
         folder_of: A recipe's ``root_uri`` and ``data_uri``.
-        counts: How many scenes of each of GROUPS; none where it is not named.
+        counts: Number of scenes by group of TOWN_GROUPS; 0 for a missing group.
         px: Side of a scene.
         seed: The seed of the whole data set.
         kind: CLASS_IDS or BUILDINGS.
@@ -82,7 +82,7 @@ def write_scene_file(path: Path, *, group: str, number: int, px: int, seed: int,
 
     Args:
         path: The file to write.
-        group: One of GROUPS.
+        group: One of TOWN_GROUPS.
         number: Which scene of the group, from 0.
         px: Side of the scene.
         seed: The seed of the whole data set.
@@ -106,7 +106,7 @@ def write_scene_file(path: Path, *, group: str, number: int, px: int, seed: int,
 
 
 def footprints(scene: town.RenderedScene, px: int) -> list[Any]:
-    """The outlines of the buildings, cut at the edge of the scene.
+    """Return the outlines of the buildings, clipped to the scene.
 
     Args:
         scene: The scene.
@@ -114,7 +114,7 @@ def footprints(scene: town.RenderedScene, px: int) -> list[Any]:
 
     Returns:
         Shapely polygons in pixels from the upper left corner, x to the right and y down; without
-        those of which less than LEAST_PX2 is in the scene.
+        those of which less than MIN_BUILDING_PX2 is in the scene.
     """
     from shapely import MultiPolygon, Polygon, box, union_all
 
@@ -129,7 +129,7 @@ def footprints(scene: town.RenderedScene, px: int) -> list[Any]:
 
 
 def _features(shapes: list[Any], transform: Any) -> dict[str, Any]:
-    """GeoJSON in longitude and latitude; nine decimals are a tenth of a millimetre."""
+    """Return GeoJSON in longitude and latitude, with nine decimals (0.1 mm)."""
     from rasterio.warp import transform as project
 
     features = []

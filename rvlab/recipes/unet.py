@@ -14,11 +14,11 @@ dependencies = ["torch"]
 
 
 class DoubleConv(nn.Sequential):  # type: ignore[misc]
-    """Twice a 3 x 3 convolution, batch normalisation and ReLU; the size stays.
+    """Two 3 x 3 convolutions with batch normalisation and ReLU, of unchanged size.
 
     Args:
-        bands_in: Channels taken.
-        bands_out: Channels given.
+        bands_in: Input channels.
+        bands_out: Output channels.
         momentum: Weight of the newest batch in the running statistics that prediction uses; more
             than torch's 0.1, so that a training of a few dozen steps has forgotten its start.
     """
@@ -35,7 +35,7 @@ class DoubleConv(nn.Sequential):  # type: ignore[misc]
 
 
 class UNet(nn.Module):  # type: ignore[misc]
-    """Down by halves, doubling the channels; up again beside what was seen on the way down.
+    """A U-Net: halve the resolution and double the channels, then upsample with skip connections.
 
     Args:
         bands: Channels of the image.
@@ -81,5 +81,5 @@ class UNet(nn.Module):  # type: ignore[misc]
 def unet(
     classes: int, *, bands: int = 3, width: int = 8, levels: int = 3, momentum: float = 0.3
 ) -> UNet:
-    """The entry point that Torch Hub calls: an untrained U-Net. See :class:`UNet`."""
+    """Return an untrained U-Net; the entry point for Torch Hub. See :class:`UNet`."""
     return UNet(bands, classes, width, levels, momentum)

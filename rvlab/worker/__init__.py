@@ -1,1 +1,1 @@
-"""Inside the container: one step of a run in, its records out."""
+"""The process that runs one step of a run and writes its records, on every engine."""

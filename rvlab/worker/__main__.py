@@ -1,4 +1,4 @@
-"""``python -m rvlab.worker STEP RUN_URI [--split I N]``: one step of a run, on every engine."""
+"""Command line of the worker: ``python -m rvlab.worker STEP RUN_URI [--split I N]``."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from rvlab.model import STEPS
 from rvlab.worker.threads import limit_threads
 
 PATH_VARIABLE = "RVLAB_PATH"
-"""The variable that names the folders from which recipes may import, as PYTHONPATH does."""
+"""Environment variable with the folders that recipes may import from, like PYTHONPATH."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -41,9 +41,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def extend_import_path() -> None:
-    """Let recipes import from the folders in RVLAB_PATH.
+    """Add the folders in RVLAB_PATH to ``sys.path``, so that recipes can import from them.
 
-    They come last: a ``logging.py`` beside a recipe is not to take the place of Python's own.
+    They are appended, so that a ``logging.py`` beside a recipe does not shadow Python's own.
     """
     named = os.environ.get(PATH_VARIABLE, "").split(os.pathsep)
     sys.path.extend(folder for folder in named if folder and folder not in sys.path)

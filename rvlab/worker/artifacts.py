@@ -1,4 +1,4 @@
-"""The files that a run left, as a table."""
+"""The table of a run's output files."""
 
 from __future__ import annotations
 
@@ -33,16 +33,16 @@ _ENDINGS = {".png": "plot", ".json": "vectors", ".geojson": "vectors", ".zip": "
 
 
 def list_artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv") -> pa.Table:
-    """One row for each file that Raster Vision left.
+    """List the files that Raster Vision wrote, one row per file.
 
     Args:
         files: Keys and sizes in bytes of everything below `root`.
         root: The key of Raster Vision's own ``root_uri``; empty for a whole store.
-        named: What stands for `root` in the table.
+        named: The prefix that replaces `root` in the table.
 
     Returns:
-        Columns step, kind, scene (null where the file belongs to no scene), key (`named`, and what
-        is below it) and bytes.
+        Columns step, kind, scene (null where the file belongs to no scene), key (`named` and the
+        path below `root`) and bytes.
     """
     start = len(f"{root}/".lstrip("/"))
     rows: list[dict[str, Any]] = []

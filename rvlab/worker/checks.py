@@ -1,4 +1,4 @@
-"""What configure refuses: configs that Raster Vision takes, and that come to grief later."""
+"""Checks of a config in the configure step, for errors that Raster Vision would raise later."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rvlab.store import Store
 
 
 def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> None:
-    """Refuse what cannot end well, and print what may be meant otherwise.
+    """Reject a config that a later step would fail on, and print a warning for a doubtful one.
 
     Args:
         store: The run's store.
@@ -20,22 +20,22 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
         steps: The commands that it needs.
 
     Raises:
-        StepError: If it writes outside the run's folder, or has chips cut of test scenes for an
-            object detection.
+        StepError: If the config writes outside the run's folder, or is an object detection with
+            test scenes and a chip step.
     """
     from rastervision.core.rv_pipeline import ObjectDetectionConfig
 
     for name, uri in _output_uris(config):
         if not _is_in_run(store, run, uri):
             raise StepError(
-                f"{name} is {uri!r}, outside the run's own folder. Leave it out, or make it from "
-                f"root_uri, which is {run.rv_uri!r} here."
+                f"{name} is {uri!r}, outside the run's folder. Omit it, or derive it from "
+                f"root_uri, which is {run.rv_uri!r}."
             )
     tests = len(config.dataset.test_scenes)
     if isinstance(config, ObjectDetectionConfig) and tests and "chip" in steps:
         raise StepError(
-            f"test_scenes has {tests}, but Raster Vision cannot cut chips for an object detection "
-            "with test scenes (KeyError: 'test'). Leave them out, or train without chips, with an "
+            f"test_scenes has {tests}, but Raster Vision cannot make chips for an object detection "
+            "with test scenes (KeyError: 'test'). Omit them, or train without chips, with an "
             "ObjectDetectionGeoDataConfig."
         )
     chip_px = getattr(config.predict_options, "chip_sz", None)
@@ -43,17 +43,17 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
     if None not in (chip_px, img_px) and chip_px != img_px:
         print(
             f"rvlab: predict_options.chip_sz is {chip_px}, but img_sz is {img_px}, so predict "
-            "resizes what it reads. Keep them equal, unless the training chips are resized alike."
+            "resizes its chips. Set them equal, unless the training chips are resized as well."
         )
 
 
 def _output_uris(config: Any) -> Iterator[tuple[str, str]]:
-    """What the commands write to: the field and its URI."""
+    """List the output fields of a config and the URI of each."""
     for step in ("analyze", "chip", "train", "predict", "eval", "bundle"):
         yield f"{step}_uri", getattr(config, f"{step}_uri")
     for name in ("analyzers", "evaluators"):
-        for i, part in enumerate(getattr(config, name)):
-            if uri := getattr(part, "output_uri", None):
+        for i, item in enumerate(getattr(config, name)):
+            if uri := getattr(item, "output_uri", None):
                 yield f"{name}[{i}].output_uri", uri
     for scene in (*config.dataset.validation_scenes, *config.dataset.test_scenes):
         if uri := getattr(scene.label_store, "uri", None):

@@ -1,6 +1,6 @@
-"""Raster Vision's own commands: make a config from a recipe, run one command, check what it left.
+"""Raster Vision's commands: build a config from a recipe, run one command, check its outputs.
 
-Nothing is imported from Raster Vision before it is needed: that alone costs ten seconds.
+Raster Vision is imported inside the functions, because the import takes ten seconds.
 """
 
 from __future__ import annotations
@@ -24,18 +24,18 @@ from rvlab.worker.records import PLAN, SOURCE_FILE
 
 @dataclass(frozen=True)
 class StepPlan:
-    """The steps between configure and summarize, and into how many pieces each goes.
+    """The steps between configure and summarize, and the number of splits of each.
 
     Args:
         steps: Raster Vision's commands, in order.
-        splits: For each of them that is cut, the number of pieces.
+        splits: The number of splits of each step that is split.
     """
 
     steps: tuple[str, ...]
     splits: dict[str, int]
 
     def record(self) -> dict[str, Any]:
-        """As a JSON object."""
+        """Return the plan as a JSON object."""
         return {"schema": 1, **asdict(self)}
 
     @classmethod
@@ -47,13 +47,13 @@ class StepPlan:
 def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     """Call the recipe and save Raster Vision's ``pipeline-config.json``.
 
-    The recipe is called in the folder from which the run was submitted, where that is on this
-    machine, and relative paths that it leaves in its config are that folder's. Its ``__file__`` is
-    that of the copy in the run's folder: what lies beside the original is not beside it.
+    The recipe is called in the folder from which the run was submitted, if that folder exists on
+    this machine. Relative paths in its config are resolved against that folder. The recipe's
+    ``__file__`` is the copy in the run's folder, so files beside the original are not beside it.
 
     Raises:
-        StepError: If the recipe does not return one pipeline config of Raster Vision, or one that
-            `rvlab.worker.checks` refuses.
+        StepError: If the recipe does not return exactly one Raster Vision pipeline config, or if
+            `rvlab.worker.checks` rejects the config.
     """
     from rastervision.core.rv_pipeline import RVPipelineConfig
     from rastervision.pipeline.cli import get_configs
@@ -67,7 +67,7 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
         kinds = ", ".join(type(c).__name__ for c in configs) or "nothing"
         raise StepError(
-            f"{spec.recipe} returned {kinds}. A run is one Raster Vision pipeline: let get_config "
+            f"{spec.recipe} returned {kinds}. A run is one Raster Vision pipeline: get_config must "
             "return one SemanticSegmentationConfig, ChipClassificationConfig or "
             "ObjectDetectionConfig."
         )
@@ -89,7 +89,10 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
 
 
 def _count_pieces(dataset: Any, step: str, wanted: int) -> int:
-    """How many pieces have work: Raster Vision deals scenes out by ceil(scenes / pieces)."""
+    """Return the number of splits that have work.
+
+    Raster Vision gives each split ``ceil(scenes / splits)`` scenes.
+    """
     lists = [dataset.validation_scenes, dataset.test_scenes]
     if step == "chip":
         lists = [dataset.train_scenes, dataset.validation_scenes]
@@ -100,10 +103,10 @@ def _count_pieces(dataset: Any, step: str, wanted: int) -> int:
 def run_command(
     store: Store, run: Run, step: str, scratch: Path, *, split: int | None, of: int | None
 ) -> None:
-    """Run one of Raster Vision's commands from a clean start, and check what it left.
+    """Delete older outputs, run one of Raster Vision's commands, and check its outputs.
 
     Raises:
-        StepError: If what the command is to leave is not there afterwards.
+        StepError: If an expected output is missing afterwards.
     """
     from rastervision.pipeline.cli import _run_command
     from rastervision.pipeline.config import build_config
@@ -112,9 +115,9 @@ def run_command(
     uri = f"{run.rv_uri}/pipeline-config.json"
     config = build_config(json.loads(store.get(run.key("rv", "pipeline-config.json"))))
     index, pieces = split or 0, of or 1
-    gone = [*stale_outputs(config, step, index, pieces)]
+    stale = [*stale_outputs(config, step, index, pieces)]
     delete_outputs(
-        store, run, [*gone, *_derived_keys(run)] if step in ("train", "predict") else gone
+        store, run, [*stale, *_derived_keys(run)] if step in ("train", "predict") else stale
     )
     _run_command(uri, step, index, pieces)
     missing = [
@@ -123,16 +126,16 @@ def run_command(
     if missing:
         more = f" and {len(missing) - 3} more" if len(missing) > 3 else ""
         raise StepError(
-            f"{step} ended without an error, but did not leave {', '.join(missing[:3])}{more}. "
-            "Its log says why."
+            f"{step} ended without an error but did not write {', '.join(missing[:3])}{more}. "
+            "See its log."
         )
 
 
 def stale_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
-    """The URIs of files and folders that a step, or one piece of it, is about to write anew.
+    """List the URIs of older outputs that a step, or one split of it, must delete before it runs.
 
-    A train that finds an older ``log.csv`` goes on from it or skips, and predict merges its scores
-    with the older ones. Chips of another piece are left alone: they are named by piece.
+    A train step that finds an older ``log.csv`` resumes from it or skips training, and predict
+    merges its scores with the older ones. Chips of another split have another name and stay.
     """
     if step == "predict":
         return [s.label_store.uri for s in _predicted_scenes(config, split, of)]
@@ -144,21 +147,21 @@ def stale_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
 
 
 def expected_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
-    """The URIs of files that have to be there when a step, or one piece of it, has ended."""
+    """List the URIs of the files that a step, or one split of it, must have written."""
     if step == "train":
         backend = config.backend.get_learner_config(config)
         return [backend.get_model_bundle_uri(), f"{config.train_uri}/log.csv"]
     if step == "predict":
         return [_prediction_uri(s) for s in _predicted_scenes(config, split, of)]
     if step == "eval":
-        # Of a group with a scene that is not predicted, Raster Vision warns, and goes on.
+        # Raster Vision skips a group with a scene that is not predicted, with a warning only.
         predicted = {s.id for s in _predicted_scenes(config, 0, 1)}
         groups = {g: ids for g, ids in config.dataset.scene_groups.items() if g != "train_scenes"}
         scored = sorted(g for g, ids in groups.items() if ids and set(ids) <= predicted)
         return [e.get_output_uri(g) for e in config.evaluators for g in scored]
     if step == "chip":
-        part = config.dataset.get_split_config(split, of)
-        empty = not part.train_scenes and not part.validation_scenes
+        dataset = config.dataset.get_split_config(split, of)
+        empty = not dataset.train_scenes and not dataset.validation_scenes
         return [] if empty else [f"{config.chip_uri}/{split}-of-{of}.zip"]
     if step == "bundle":
         return [config.get_model_bundle_uri()]
@@ -166,7 +169,7 @@ def expected_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
 
 
 def delete_outputs(store: Store, run: Run, uris: Sequence[str]) -> None:
-    """Remove files and folders of a run; what lies outside the run's own folder is left alone."""
+    """Delete files and folders of a run; URIs outside the run's folder are ignored."""
     for uri in uris:
         if not uri.startswith(f"{run.rv_uri}/") and uri not in _derived_keys(run):
             continue
@@ -176,13 +179,13 @@ def delete_outputs(store: Store, run: Run, uris: Sequence[str]) -> None:
 
 
 def _derived_keys(run: Run) -> tuple[str, ...]:
-    """What readers would prefer to predictions that are about to be made anew."""
+    """Return the URIs derived from predictions, which readers prefer to the predictions."""
     return f"{run.uri}/{COPIES_FOLDER}", f"{run.uri}/tables/windows.parquet"
 
 
 def _predicted_scenes(config: Any, split: int, of: int) -> list[Any]:
-    part = config.dataset.get_split_config(split, of)
-    return [*part.validation_scenes, *part.test_scenes]
+    dataset = config.dataset.get_split_config(split, of)
+    return [*dataset.validation_scenes, *dataset.test_scenes]
 
 
 def _prediction_uri(scene: Any) -> str:

@@ -1,4 +1,4 @@
-"""What a run was scored on, as short texts that are equal where the pixels are."""
+"""Fingerprints of scored scenes: short texts that are equal where the data is equal."""
 
 from __future__ import annotations
 
@@ -23,29 +23,30 @@ SCENES_SCHEMA = pa.schema(
         ("hashed_from", pa.string()),
     ]
 )
-"""Columns of the table of fingerprints; see `scenes`."""
+"""Columns of the table of fingerprints; see `fingerprint_scenes`."""
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
 
 BLOCK_BYTES = 2**20
 MAX_WHOLE_BYTES = 64 * BLOCK_BYTES
-"""Images are read whole up to so many bytes, larger ones in `SAMPLES` blocks."""
+"""Larger images are hashed from `SAMPLE_BLOCKS` blocks instead of all their bytes."""
 
 SAMPLE_BLOCKS = 16
 
 _URIS = ("uri", "uris", "aoi_uris")
 _IGNORED_FIELDS = ("transformers", "channel_order", "allow_streaming")
-"""What an image source says of how a model sees the pixels, not of which pixels there are."""
+"""Fields of an image source that change how a model sees the pixels, not the pixels themselves."""
 
 
 def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa.Table:
-    """A fingerprint of image, labels and areas of interest for each scene of some groups.
+    """Return fingerprints of image, labels and areas of interest for each scene of some groups.
 
-    They rest on the content of the files and on how labels are made of it, not on where the files
-    lie: the same scenes on another machine have the same fingerprints. Labels and areas are read
-    whole; of an image of more than 64 MiB its length and 16 blocks of 1 MiB, spread evenly. A file
-    that cannot be read here is represented by its address, which the log says.
+    They are computed from the content of the files and from how labels are derived from it, not
+    from the location of the files: the same scenes on another machine have the same fingerprints.
+    Labels and areas are hashed completely; for an image of more than 64 MiB only its size and 16
+    evenly spaced blocks of 1 MiB are. A file that cannot be read is represented by its address,
+    and the log says so.
 
     Args:
         config: ``pipeline-config.json``.
@@ -53,7 +54,7 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
 
     Returns:
         A row per group and scene: ``group scene image labels aois hashed_from``; `aois` is null
-        where the scene has none, `hashed_from` is ``file_sha256`` or ``address``.
+        where the scene has none, `hashed_from` is ``content`` or ``address``.
     """
     data = config["dataset"]
     known = {
@@ -71,7 +72,7 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
 
 
 def eval_sets(table: pa.Table, class_config: Mapping[str, Any]) -> dict[str, str]:
-    """One fingerprint per group: of all its scenes and of the classes, null class included.
+    """Return one fingerprint per group, of all its scenes and the classes, null class included.
 
     Args:
         table: As `fingerprint_scenes` returns it.
@@ -86,19 +87,19 @@ def eval_sets(table: pa.Table, class_config: Mapping[str, Any]) -> dict[str, str
 
 
 class _Scene:
-    """A scene's files, read once although it may be in several groups."""
+    """The files of a scene, read once even if the scene is in several groups."""
 
-    def __init__(self, part: Mapping[str, Any]) -> None:
-        self._part = part
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
         self._by_address = False
 
     @cached_property
     def row(self) -> dict[str, str | None]:
-        """Its fingerprints."""
-        part = self._part
-        image = self._with_contents(part["raster_source"], whole=False)
-        labels = part.get("label_source")
-        areas = [self._file(uri, whole=True) for uri in _as_list(part.get("aoi_uris"))]
+        """The fingerprints of the scene, a row without group and name."""
+        config = self._config
+        image = self._with_contents(config["raster_source"], whole=False)
+        labels = config.get("label_source")
+        areas = [self._file(uri, whole=True) for uri in _as_list(config.get("aoi_uris"))]
         return {
             "image": _digest(list(_image_files(image))),
             "labels": _digest(self._with_contents(labels, whole=True)) if labels else None,
@@ -107,7 +108,7 @@ class _Scene:
         }
 
     def _with_contents(self, value: Any, *, whole: bool) -> Any:
-        """A part of the config with the files' contents where their addresses were."""
+        """Return a section of the config with each file's hash in place of its address."""
         if isinstance(value, Mapping):
             return {
                 name: [self._file(uri, whole=whole) for uri in _as_list(inner)]
@@ -125,19 +126,19 @@ class _Scene:
             return file_sha256(uri, whole=whole)
         except (RvlabError, OSError) as exc:
             print(
-                f"{uri} cannot be read here, so the fingerprint of scene {self._part['id']!r} "
-                f"rests on its address: {exc}"
+                f"{uri} cannot be read here, so the fingerprint of scene {self._config['id']!r} "
+                f"uses its address: {exc}"
             )
             self._by_address = True
             return f"address {uri}"
 
 
 def file_sha256(uri: str, *, whole: bool = True) -> str:
-    """SHA-256 of a file, in hexadecimal.
+    """Return the SHA-256 of a file's size and content, in hexadecimal.
 
     Args:
         uri: A local path or anything a store opens, such as ``s3://bucket/scene.tif``.
-        whole: Read all of it; else a large file's length and some blocks.
+        whole: Read all bytes; otherwise only some blocks of a large file.
 
     Raises:
         StoreError: If it cannot be read.
@@ -161,15 +162,15 @@ def _blocks(size: int, whole: bool) -> Iterator[tuple[int, int]]:
 
 
 def _image_files(image: Any) -> Iterator[tuple[str, Any]]:
-    """The files of an image source and the part of them that is used, nested sources included."""
+    """List the files and the used extent of an image source, nested sources included."""
     for name, inner in sorted(image.items()):
         if name in _URIS or name == "bbox":
             yield name, inner
         elif name not in _IGNORED_FIELDS:
-            parts = inner if isinstance(inner, list) else [inner]
-            for part in parts:
-                if isinstance(part, Mapping):
-                    yield from _image_files(part)
+            sources = inner if isinstance(inner, list) else [inner]
+            for source in sources:
+                if isinstance(source, Mapping):
+                    yield from _image_files(source)
 
 
 def _as_list(uris: Any) -> list[str]:

@@ -1,8 +1,9 @@
-"""Mask secrets in logs and records: values of the environment, and texts that look like one.
+"""Mask secrets in logs and records: environment variables, and texts in the form of a secret.
 
-A value is a secret if its variable's name says so (`is_secret`). It is masked wherever it occurs,
-also URL-encoded, JSON-escaped or in base64. A password in a URL, a private key in PEM, a JWT and a
-token with a known prefix are masked by their form (`PATTERNS`), wherever they come from.
+The value of an environment variable is a secret if the variable's name says so (`is_secret`). It is
+masked wherever it occurs, also URL-encoded, JSON-escaped or in base64. A password in a URL, a
+private key in PEM, a JWT and a token with a known prefix are masked by their form (`PATTERNS`),
+whatever their source.
 """
 
 from __future__ import annotations
@@ -21,10 +22,10 @@ from rvlab.store import S3Access, Store
 MASK = "[secret]"
 
 MIN_LENGTH = 8
-"""Characters: a shorter value occurs in any log by chance."""
+"""Minimum length of a secret, in characters; a shorter value occurs in any log by chance."""
 
 MIN_LINE = 16
-"""Characters: a line of a multi-line secret is masked by itself from this length on."""
+"""Minimum length of a line of a multi-line secret to be masked by itself, in characters."""
 
 _STRONG = re.compile(
     r"(TOKEN|PASSWORD|PASSWD|PASSPHRASE|SECRET|CREDENTIAL)S?$|^(SECRET|PASSWORD|PASSWD)|"
@@ -78,18 +79,19 @@ PATTERNS: Mapping[bytes, re.Pattern[bytes]] = {
     b"X-Amz-": re.compile(rb"(?P<keep>X-Amz-(?:Security-Token|Credential)=)[^\s&'\"]+"),
     b"sig=": re.compile(rb"(?P<keep>[?&]sig=)[^\s&'\"]{16,}"),
 }
-"""Texts that are secret by their form. The key is a literal part, which is searched first; the
-group ``keep`` is not masked."""
+"""Patterns of secrets, by a literal substring that is searched first; the group ``keep`` is not
+masked."""
 
 
 def mask_bytes(data: bytes, store: Store | None = None) -> bytes:
     """Mask the secrets of the environment and of a store in a log.
 
-    A secret that is cut off at the start or the end of `data` is masked from `MIN_LENGTH` bytes on.
+    A secret that is truncated at the start or the end of `data` is masked if at least `MIN_LENGTH`
+    bytes of it are left.
 
     Args:
-        data: Whole lines; see `complete_length`.
-        store: The store whose credentials are masked too.
+        data: Complete lines; see `complete_length`.
+        store: The store whose credentials are masked as well.
     """
     access = getattr(store, "access", None)
     forms = _all_forms(frozenset(os.environ.items()), access)
@@ -110,9 +112,10 @@ def has_secret(text: str, store: Store | None = None) -> bool:
 
 
 def complete_length(data: bytes) -> int:
-    """Return how many bytes of a growing log can be masked and passed on.
+    """Return how many bytes of a growing log can be masked and forwarded.
 
-    That is up to the last end of a line, and not beyond the start of an unfinished private key.
+    These are the bytes up to the last line end, but not past the start of an unfinished private
+    key.
     """
     end = max(data.rfind(b"\n"), data.rfind(b"\r")) + 1
     begin = data.rfind(b"-----BEGIN ", 0, end)
@@ -133,7 +136,7 @@ def find_secrets(environ: Mapping[str, str], access: S3Access | None = None) -> 
 def is_secret(name: str, value: str) -> bool:
     """Return whether the value of a variable is a secret, by its name and its form.
 
-    A path, a number or a common word is not, nor is a value below `MIN_LENGTH`.
+    A path, a number, a common word or a value shorter than `MIN_LENGTH` is not.
     """
     words = name.upper().replace("-", "_").strip("_")
     if words in _HARMLESS_NAMES or _HARMLESS_END.search(words):
@@ -150,7 +153,7 @@ def is_secret(name: str, value: str) -> bool:
 
 
 def _is_path(value: str) -> bool:
-    """Whether a value names a place on this machine; AWS secrets may start with a slash too."""
+    """Return whether a value is a path on this machine; AWS secrets may start with a slash too."""
     if value.startswith(("~/", "./", "../", "unix:/", "file:/")):
         return True
     root = value.partition(os.pathsep)[0].split("/")[1:2]
@@ -174,7 +177,7 @@ def _url_passwords(value: str) -> set[str]:
 
 @lru_cache(maxsize=8)
 def _all_forms(environ: frozenset[tuple[str, str]], access: S3Access | None) -> tuple[bytes, ...]:
-    """All encodings of all secrets, the longest first: one may be a part of another."""
+    """Return all encodings of all secrets, longest first, as one may contain another."""
     return _sorted_forms(find_secrets(dict(environ), access))
 
 
@@ -184,20 +187,20 @@ def _sorted_forms(values: Iterable[str]) -> tuple[bytes, ...]:
 
 
 def _forms(value: str) -> Iterable[bytes]:
-    for whole in {value, value.strip()}:
-        texts = {whole, quote(whole), quote(whole, safe=""), quote_plus(whole), repr(whole)[1:-1]}
-        texts |= {json.dumps(whole)[1:-1], json.dumps(whole, ensure_ascii=False)[1:-1]}
-        texts |= {line.strip() for line in whole.splitlines() if len(line.strip()) >= MIN_LINE}
+    for text in {value, value.strip()}:
+        texts = {text, quote(text), quote(text, safe=""), quote_plus(text), repr(text)[1:-1]}
+        texts |= {json.dumps(text)[1:-1], json.dumps(text, ensure_ascii=False)[1:-1]}
+        texts |= {line.strip() for line in text.splitlines() if len(line.strip()) >= MIN_LINE}
         yield from (
-            text.encode(errors="surrogatepass") for text in texts if len(text) >= MIN_LENGTH
+            form.encode(errors="surrogatepass") for form in texts if len(form) >= MIN_LENGTH
         )
-        yield from _base64_forms(whole.encode(errors="surrogatepass"))
+        yield from _base64_forms(text.encode(errors="surrogatepass"))
 
 
 def _base64_forms(data: bytes) -> Iterable[bytes]:
-    """What base64 makes of some bytes at each alignment, as in ``base64("user:" + secret)``.
+    """List the base64 encodings of bytes at each alignment, as in ``base64("user:" + secret)``.
 
-    The characters at the ends that depend on the bytes around them are left out.
+    Characters at the ends that depend on neighbouring bytes are omitted.
     """
     for before in range(3):
         coded = base64.b64encode(b"\0" * before + data).rstrip(b"=")

@@ -1,4 +1,4 @@
-"""Relative paths in a config: those of the folder in which the recipe was written."""
+"""Resolution of relative paths in a config against the folder that a run was submitted from."""
 
 from __future__ import annotations
 
@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import Any
 
 CWD_VARIABLE = "RVLAB_CWD"
-"""The variable that names the folder from which a run was submitted, if it runs on that machine."""
+"""Environment variable with the folder that a run was submitted from, if it is on this machine."""
 
 URI_FIELDS = ("uri", "uris", "init_weights")
-"""Fields of Raster Vision's configs that hold URIs, beside those that end in ``_uri`` or so."""
+"""Fields of Raster Vision's configs with URIs, besides those named ``*_uri`` and ``*_uris``."""
 
 
 def submit_folder() -> Path | None:
-    """The folder from which the run was submitted; None if it is not on this machine."""
+    """Return the folder that the run was submitted from, or None if it is not on this machine."""
     named = os.environ.get(CWD_VARIABLE)
     return Path(named) if named and Path(named).is_dir() else None
 
@@ -22,17 +22,17 @@ def submit_folder() -> Path | None:
 def make_absolute(config: Any, folder: Path) -> None:
     """Make relative URIs of a config absolute, in place, where they exist below a folder.
 
-    The steps run in folders of their own, where a relative path leads nowhere.
+    Each step runs in its own folder, where a relative path would not resolve.
 
     Args:
-        config: A Config of Raster Vision's; those within it are changed as well.
-        folder: What the URIs are relative to.
+        config: A Raster Vision ``Config``; nested configs are changed as well.
+        folder: The folder that the URIs are relative to.
     """
     from rastervision.pipeline.config import Config
 
     if isinstance(config, list | tuple):
-        for one in config:
-            make_absolute(one, folder)
+        for item in config:
+            make_absolute(item, folder)
     elif isinstance(config, dict):
         make_absolute(list(config.values()), folder)
     elif isinstance(config, Config):
@@ -48,7 +48,7 @@ def make_absolute(config: Any, folder: Path) -> None:
 
 def _find_below(value: Any, folder: Path) -> Any:
     if isinstance(value, list):
-        return [_find_below(one, folder) for one in value]
+        return [_find_below(item, folder) for item in value]
     if not isinstance(value, str) or not value or "://" in value or Path(value).is_absolute():
         return value
     path = folder / value

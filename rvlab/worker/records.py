@@ -1,4 +1,4 @@
-"""The records of a run that more than one writer may have to look at: its steps and its end."""
+"""Records of a run that several processes read or write: claim, steps and end."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ def write_end(
     metrics: Mapping[str, float] | None = None,
     eval_sets: Mapping[str, str] | None = None,
 ) -> bool:
-    """Write the end of a run, unless another has ended the run before.
+    """Write the end record of a run, unless it exists.
 
     Returns:
-        Whether this call ended it.
+        Whether this call wrote it.
     """
     files = store.files(run.prefix)
     below = f"{run.key('steps')}/"
@@ -37,7 +37,7 @@ def write_end(
         spec,
         state,
         utc_now(),
-        started=min((one.started for one in steps), default=None),
+        started=min((s.started for s in steps), default=None),
         step=step,
         error=mask_text(error, store) if error else error,
         metrics=metrics,
@@ -53,15 +53,15 @@ def write_end(
 
 
 def claim_job(store: Store, run: Run, job: str) -> bool:
-    """Say which run of its engine a run is, unless another has said so before.
+    """Record the id of a run's job in its engine, unless another job has claimed the run.
 
     Args:
-        store: Where it lies.
+        store: The run's store.
         run: The run.
-        job: What its engine calls it.
+        job: The id of the job in its engine.
 
     Returns:
-        Whether it is this one's, now or since before.
+        Whether the run is claimed by this job, by this call or an earlier one.
     """
     try:
         store.put_json(run.key(CLAIM), {"schema": 1, "id": job, "at": utc_now()}, if_absent=True)
@@ -71,7 +71,7 @@ def claim_job(store: Store, run: Run, job: str) -> bool:
 
 
 def read_step_records(store: Store, run: Run) -> list[StepRecord]:
-    """The records of all steps that have started, in that order; a broken one is left out."""
+    """Read the records of all started steps, in order of start; a broken record is skipped."""
     return _steps_of(store, [key for key, _ in store.files(run.key("steps"))])
 
 

@@ -1,4 +1,4 @@
-"""What Raster Vision's eval and train steps left, as tidy tables."""
+"""Tidy tables of the outputs of Raster Vision's eval and train steps."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ EVALS_SCHEMA = pa.schema(
         ("value", pa.float64()),
     ]
 )
-"""Columns of the table of metrics; ``scene`` and ``class`` are null for "over all"."""
+"""Columns of the table of metrics; null ``scene`` or ``class`` means over all of them."""
 
 CONFUSION_SCHEMA = pa.schema(
     [
@@ -37,17 +37,17 @@ CONFUSION_SCHEMA = pa.schema(
         ("count", pa.int64()),
     ]
 )
-"""Columns of the table of confusion matrices; ``scene`` is null for "over all"."""
+"""Columns of the table of confusion matrices; null ``scene`` means over all scenes."""
 
 GROUP_BY_RV_NAME = {
     "train_scenes": "train",
     "validation_scenes": "validation",
     "test_scenes": "test",
 }
-"""Raster Vision's own scene groups, and what rvlab calls them."""
+"""Raster Vision's default scene groups -> their names in rvlab."""
 
 HEADLINE_METRICS = ("f1", "precision", "recall", "mean_iou", "accuracy", "rv_average_f1")
-"""Metrics over all classes that stand in a run's row."""
+"""Metrics over all classes that are columns of a run's row."""
 
 _METRICS = (metrics.precision, metrics.recall, metrics.f1)
 _OVERALL: dict[str, Callable[..., metrics.Floats]] = {
@@ -62,35 +62,35 @@ _OVERALL: dict[str, Callable[..., metrics.Floats]] = {
 def evaluation_tables(
     evals: Mapping[str, Any], class_config: Mapping[str, Any]
 ) -> tuple[pa.Table, pa.Table]:
-    """Metrics and confusion matrices of every scene group, per scene and over all of them.
+    """Return metrics and confusion matrices of every scene group, per scene and over all scenes.
 
-    All but the ``rv_average_*`` is computed anew from the counts, by `rvlab.metrics`: Raster
-    Vision has no IoU, calls the F1 of a class that is never found undefined instead of 0, and
-    weights its average by truth pixels. Where the null class is the one named ``null``, pixels
-    that are truly so have no label: they are left out of every metric and count, and that class
-    has no metrics. A null class of another name, such as ``background``, is a class like any other.
-    Pixels outside a scene's areas of interest, which Raster Vision counts as null class that was
-    predicted right, are in no metric and no matrix here; the ``rv_average_*`` has them.
+    All metrics except ``rv_average_*`` are recomputed from the counts by `rvlab.metrics`: Raster
+    Vision has no IoU, reports the F1 of a class that is never predicted as undefined instead of 0,
+    and weights its average by truth pixels. Where the null class is named ``null``, pixels of that
+    true class are unlabelled: they are excluded from every metric and count, and the class has no
+    metrics. A null class of another name, such as ``background``, is an ordinary class.
+    Raster Vision counts pixels outside a scene's areas of interest as true positives of the null
+    class. They are excluded here, but not from ``rv_average_*``.
 
     Args:
         evals: A scene group's name -> its parsed ``eval.json``, of semantic segmentation, chip
-            classification or object detection. Raster Vision's default groups lose their
-            ``_scenes``: ``validation_scenes`` becomes ``validation``.
+            classification or object detection. The suffix ``_scenes`` of Raster Vision's default
+            groups is removed: ``validation_scenes`` becomes ``validation``.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
 
     Returns:
-        Two tables, of the schemas `EVALS_SCHEMA` and `CONFUSION_SCHEMA`; overall first, then scenes
-        by name.
+        Two tables, of the schemas `EVALS_SCHEMA` and `CONFUSION_SCHEMA`; rows over all scenes come
+        first, then scenes by name.
 
-        The first has a row per class with the metrics ``precision recall f1 iou`` and
-        ``truth_count prediction_count`` (labelled pixels, chips or boxes, true and predicted; for
-        the class ``null`` the pixels left out, and the labelled pixels predicted so), and rows over
-        all classes, with class null: ``f1 precision recall`` (macro averages), ``mean_iou
+        The first has rows per class: ``precision recall f1 iou`` and ``truth_count
+        prediction_count`` (labelled pixels, chips or boxes, true and predicted; for the class
+        ``null`` the excluded pixels, and the labelled pixels predicted as ``null``). It has rows
+        over all classes, with class null: ``f1 precision recall`` (macro averages), ``mean_iou
         accuracy``, and Raster Vision's ``rv_average_f1 rv_average_precision rv_average_recall``.
-        Undefined is null. An object detection has no ``iou``, ``mean_iou``, ``accuracy``.
+        An undefined value is null. An object detection has no ``iou``, ``mean_iou``, ``accuracy``.
 
-        The second has every pair of classes, ``null`` and zeros included; an object detection
-        has no rows there.
+        The second has a row for every pair of classes, including ``null`` and counts of zero; it
+        has no rows for an object detection.
 
     Raises:
         RecordBroken: If an ``eval.json`` is not what Raster Vision writes, or has other classes
@@ -125,23 +125,23 @@ def evaluation_tables(
 
 
 def group_names(groups: Iterable[str]) -> dict[str, str]:
-    """What Raster Vision's scene groups are called in tables: its own lose their ``_scenes``."""
+    """Return the name in tables of each Raster Vision scene group, without ``_scenes``."""
     known = list(groups)
     short = {name: GROUP_BY_RV_NAME.get(name, name) for name in known}
     return {name: name if short[name] in known else short[name] for name in known}
 
 
 def headline_metrics(evals: pa.Table) -> dict[str, float]:
-    """The few numbers of a run that stand in its row of the table of runs.
+    """Return the headline metrics of a run, which are columns of the table of runs.
 
     Args:
         evals: The first table of `evaluation_tables`.
 
     Returns:
-        Of the group ``validation``, else ``test``, else the first one: ``f1 precision recall
-        mean_iou accuracy rv_average_f1``, ``f1.{class}`` and ``iou.{class}``; of each other
-        group ``{group}.f1`` and ``{group}.mean_iou``. All over the group's scenes. What is
-        undefined is left out; no group at all: empty.
+        For the group ``validation``, else ``test``, else the first one: ``f1 precision recall
+        mean_iou accuracy rv_average_f1``, ``f1.{class}`` and ``iou.{class}``. For each other group:
+        ``{group}.f1`` and ``{group}.mean_iou``. Each is over all scenes of the group. Undefined
+        values are omitted; the result is empty without groups.
     """
     groups: dict[str, dict[tuple[str | None, str], float]] = {}
     for row in evals.filter(pc.is_null(evals["scene"])).to_pylist():
@@ -160,14 +160,15 @@ def headline_metrics(evals: pa.Table) -> dict[str, float]:
 
 
 def history_from_log(log_csv: str) -> pa.Table:
-    """Return the training log as a table; raises as `rvlab.model.train_log.parse_epochs`.
+    """Return the training log as a table; raise as `rvlab.model.train_log.parse_epochs` does.
 
     Args:
         log_csv: The text of ``train/log.csv``.
 
     Returns:
-        A row an epoch: ``epoch`` (int64, from 0), then Raster Vision's columns, all float64, times
-        in seconds as ``train_time_s`` and ``valid_time_s``. Without rows only ``epoch``.
+        One row per epoch: ``epoch`` (int64, from 0), then Raster Vision's columns, all float64,
+        times in seconds as ``train_time_s`` and ``valid_time_s``. An empty log gives the column
+        ``epoch`` only.
     """
     rows = parse_epochs(log_csv)
     names = list(rows[0]) if rows else ["epoch"]
@@ -184,31 +185,31 @@ def _class_names(class_config: Mapping[str, Any]) -> tuple[list[str], int | None
 
 
 def _iter_items(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], str]]:
-    """Scene, its items, and where they stand; overall first."""
-    parts: dict[str | None, Any] = {None: raw}
+    """List each scene (None for all scenes, first), its items, and their location for messages."""
+    lists: dict[str | None, Any] = {None: raw}
     if isinstance(raw, dict):
         scenes = raw.get("per_scene", {})
         if "overall" not in raw or not isinstance(scenes, dict):
-            raise RecordBroken(f"{where} needs a list 'overall' and an object 'per_scene'.")
-        parts = {None: raw["overall"], **{name: scenes[name] for name in sorted(scenes)}}
-    for scene, items in parts.items():
+            raise RecordBroken(f"{where} must have a list 'overall' and an object 'per_scene'.")
+        lists = {None: raw["overall"], **{name: scenes[name] for name in sorted(scenes)}}
+    for scene, items in lists.items():
         here = where if scene is None else f"{where}, scene {scene!r},"
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
-            raise RecordBroken(f"{here} is to hold a list of objects, one a class.")
+            raise RecordBroken(f"{here} must be a list of objects, one per class.")
         yield scene, items, here
 
 
 def _pixels_outside_aoi(items: list[Any]) -> int:
-    """The pixels outside the areas of interest, as `rvlab.worker.rv_patches` has eval say."""
+    """Return the number of pixels outside the areas of interest, 0 if eval did not record it."""
     return int(next((i[OUTSIDE_AOI] for i in items if OUTSIDE_AOI in i), 0))
 
 
 def _count_items(
     items: list[Any], names: Sequence[str], where: str
 ) -> tuple[metrics.Floats | metrics.Counts, dict[str, float | None]]:
-    """The counts of one list, as a matrix where it has one, and Raster Vision's average."""
+    """Return the counts of one list of items, as a matrix if it has one, and the RV averages."""
     try:
-        # Only the average has no class id: a class may be named "average", too.
+        # The average is the item without a class id; a class may be named "average" as well.
         classes = sorted((i for i in items if "class_id" in i), key=lambda i: int(i["class_id"]))
         average = next(i for i in items if "class_id" not in i)
         own = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
@@ -226,7 +227,7 @@ def _count_items(
                 f"{where} has a conf_mat of shape {matrix.shape} for {len(names)} classes."
             )
         if (matrix % 1).any():
-            raise RecordBroken(f"{where} has fractions where pixels are to be counted.")
+            raise RecordBroken(f"{where} must have integer pixel counts, got fractions.")
         return matrix, own
     except StopIteration:
         raise RecordBroken(f"{where} has no item 'average'.") from None
@@ -247,10 +248,10 @@ def _per_class(
         columns["iou"] = metrics.iou(of, ignore=ignore)
     columns |= {"truth_count": left.tp + left.fn, "prediction_count": left.tp + left.fp}
     if ignore is not None:
-        whole = metrics.counts(of)
-        columns["truth_count"][ignore] = (whole.tp + whole.fn)[ignore]
-        # Its false positives are labelled pixels: those without a label are its true ones.
-        columns["prediction_count"][ignore] = whole.fp[ignore]
+        full = metrics.counts(of)
+        columns["truth_count"][ignore] = (full.tp + full.fn)[ignore]
+        # Only its false positives are labelled pixels; its true positives are unlabelled.
+        columns["prediction_count"][ignore] = full.fp[ignore]
     for i, name in enumerate(names):
         for metric, values in columns.items():
             if i != ignore or metric.endswith("_count"):

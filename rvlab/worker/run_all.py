@@ -1,7 +1,7 @@
-"""All steps of a run, one after the other, in the processes of one machine.
+"""Run all steps of a run one after the other on one machine.
 
-Importing torch and Raster Vision costs ten seconds of processor. They are imported once, and each
-step is a fork: it has its own memory, log and exit status, and pays nothing for the import.
+Importing torch and Raster Vision takes ten seconds of CPU time. They are imported once, and each
+step runs in a fork, which has its own memory, log and exit status without another import.
 """
 
 from __future__ import annotations
@@ -26,10 +26,10 @@ StartStep = Callable[[str, str, int | None, int | None], tuple[int, StepPlan | N
 
 
 def run_all(uri: str) -> int:
-    """Run every step of a run; the first that fails ends it.
+    """Run every step of a run, and stop at the first that fails.
 
-    A step that dies by a signal takes this process with it, by the same signal, so that whoever
-    started it learns the cause from its exit status.
+    If a signal kills a step, this process ends by the same signal, so that the parent process sees
+    the cause in the exit status.
 
     Returns:
         The exit status of the step that failed, or 0.
@@ -56,35 +56,38 @@ def run_all(uri: str) -> int:
 def _run_forked(
     uri: str, step: str, split: int | None, of: int | None
 ) -> tuple[int, StepPlan | None]:
-    """A step in a fork of this process, which never opens a store: obstore hangs after a fork."""
-    # A file, not a pipe: a data loader that outlives the step would hold a pipe open for ever.
-    with tempfile.TemporaryFile() as paper:
+    """Run a step in a fork of this process.
+
+    This process must never open a store, because obstore hangs after a fork.
+    """
+    # A file, not a pipe: a data loader that outlives the step would keep a pipe open for ever.
+    with tempfile.TemporaryFile() as plan_file:
         sys.stdout.flush()
         sys.stderr.flush()
         child = os.fork()
         if child == 0:
-            _fork_child(uri, step, split, of, paper.fileno())
+            _fork_child(uri, step, split, of, plan_file.fileno())
         _forward_sigterm(child)
         _, status = os.waitpid(child, 0)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        paper.seek(0)
-        answer = paper.read()
+        plan_file.seek(0)
+        data = plan_file.read()
     if os.WIFSIGNALED(status):
         _raise_signal(os.WTERMSIG(status))
-    plan = StepPlan.from_record(json.loads(answer)) if answer else None
+    plan = StepPlan.from_record(json.loads(data)) if data else None
     return os.WEXITSTATUS(status), plan
 
 
-def _fork_child(uri: str, step: str, split: int | None, of: int | None, paper: int) -> None:
-    """The child's whole life; it never returns into the parent's code."""
+def _fork_child(uri: str, step: str, split: int | None, of: int | None, plan_fd: int) -> None:
+    """Run a step in the child process and exit, without returning to the parent's code."""
     status = 1
     try:
         from rvlab.worker.step import run_step
 
         status, plan = run_step(uri, step, split=split, of=of)
         if plan is not None:
-            os.write(paper, json.dumps(plan.record()).encode())
-    except BaseException as exc:  # noqa: BLE001  the fork ends here, whatever happens
+            os.write(plan_fd, json.dumps(plan.record()).encode())
+    except BaseException as exc:  # noqa: BLE001  the fork must end here
         import traceback
 
         traceback.print_exception(exc)
@@ -99,7 +102,7 @@ def _fork_child(uri: str, step: str, split: int | None, of: int | None, paper: i
 def _run_spawned(
     uri: str, step: str, split: int | None, of: int | None
 ) -> tuple[int, StepPlan | None]:
-    """A step in a new process, where forking with these libraries loaded is not safe."""
+    """Run a step in a new process, on platforms where a fork with these libraries is not safe."""
     command = [sys.executable, "-m", "rvlab.worker", step, uri]
     if split is not None:
         command += ["--split", str(split), str(of)]
@@ -118,8 +121,8 @@ def _run_spawned(
 
 
 def _forward_sigterm(child: int) -> None:
-    """Hand SIGTERM on to the step, which writes down that it was ended, and outlive it."""
-    step = psutil.Process(child)  # with its creation time: its pid may be another's once it ended
+    """Forward SIGTERM to the step, which records that it was terminated, and wait for it."""
+    step = psutil.Process(child)  # checks the creation time, as the pid may be reused
 
     def forward(_signal: int, _frame: FrameType | None) -> None:
         with contextlib.suppress(psutil.Error):

@@ -1,8 +1,8 @@
-"""What Raster Vision does silently, mended in one place.
+"""Patches of Raster Vision's behaviour.
 
-Each function here changes one behaviour of Raster Vision 0.31, gives the reason, and has a test in
-``tests/worker/test_rv_patches.py`` that shows the quirk without it. The rest of rvlab never sees
-them. All of them are applied by `apply_patches`, once in each process that runs a step.
+Each function changes one behaviour of Raster Vision 0.31, gives the reason, and has a test in
+``tests/worker/test_rv_patches.py`` that shows the behaviour without the patch. `apply_patches`
+applies all of them, once in each process that runs a step.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ _T = TypeVar("_T")
 _log = logging.getLogger("rvlab")
 
 OUTSIDE_AOI = "pixels_outside_aoi"
-"""What `pixels_outside_aoi_told` adds to the average item of each scene in ``eval.json``."""
+"""Key that `patch_count_pixels_outside_aoi` adds to the average of each scene in ``eval.json``."""
 
 
 def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
-    """Mend Raster Vision in this process.
+    """Apply all patches of Raster Vision in this process.
 
     Args:
-        scratch: An empty folder of this step's own.
+        scratch: An empty folder for this step only.
         seed: The run's seed.
-        split: Which piece of the step runs here.
-        splits: How many pieces there are.
+        split: The split that runs in this process.
+        splits: The number of splits.
     """
     patch_download_cache(scratch)
     seed_generators(seed + split)
@@ -49,9 +49,9 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
 def patch_download_cache(scratch: Path) -> None:
     """Give each step an empty download cache.
 
-    Raster Vision keeps downloads in ``$TMPDIR/cache`` and never asks whether they changed: eval
-    scored the predictions of an earlier run. And what it resolves against the working folder (an
-    external module with an S3 root) needs a folder that may be written to.
+    Raster Vision caches downloads in ``$TMPDIR/cache`` and never checks whether they changed: eval
+    scored the predictions of an earlier run. It also writes to the working folder (an external
+    module with an S3 root), so that must be writable.
     """
     import tempfile
 
@@ -65,9 +65,9 @@ def patch_download_cache(scratch: Path) -> None:
 
 
 def seed_generators(seed: int) -> None:
-    """Seed Python, numpy and torch; Raster Vision has no seed anywhere.
+    """Seed Python, numpy and torch, because Raster Vision sets no seed.
 
-    The data loaders draw their seeds, and those of their workers, from torch's.
+    The data loaders and their workers derive their seeds from torch's.
     """
     import numpy as np
     import torch
@@ -81,7 +81,7 @@ def seed_generators(seed: int) -> None:
 
 
 def patch_augmentor_seeds(seed: int) -> None:
-    """Seed albumentations, whose ``Compose`` since 2.0 ignores every global seed."""
+    """Seed albumentations, whose ``Compose`` ignores global seeds since version 2.0."""
     import albumentations
 
     _patch_once(albumentations.Compose, "__init__", lambda original: _seeding_init(original, seed))
@@ -98,10 +98,10 @@ def _seeding_init(original: Any, seed: int) -> Any:
 
 
 def patch_export_failure() -> None:
-    """Export to ONNX without dynamo, and let a failed export cost the ONNX file only.
+    """Export to ONNX without dynamo, and turn a failed export into a warning.
 
     Since torch 2.9 the default exporter needs ``onnxscript``, which Raster Vision does not install:
-    all epochs ran, then train died in the export. No setting turns the export off.
+    train failed in the export after all epochs. No setting turns the export off.
     """
     from rastervision.pytorch_learner.learner import Learner
 
@@ -114,7 +114,7 @@ def _tolerant_export(original: Any) -> Any:
         kwargs.setdefault("dynamo", False)
         try:
             original(self, path, *args, **kwargs)
-        except Exception as exc:  # noqa: BLE001  whatever it is, the trained weights are worth more
+        except Exception as exc:  # noqa: BLE001  no failed export may discard the trained weights
             Path(path).unlink(missing_ok=True)
             _log.warning("The model cannot be exported to ONNX, so the bundle has none: %s", exc)
 
@@ -122,10 +122,10 @@ def _tolerant_export(original: Any) -> Any:
 
 
 def patch_chip_names(split: int, splits: int) -> None:
-    """Name the zip of chips after its split, not by a random UUID.
+    """Name the zip of chips after its split instead of a random UUID.
 
-    ``chip`` run again added a second zip beside the first, and the model trained on every chip
-    twice; with a name of its own it is written over.
+    A repeated ``chip`` step wrote a second zip beside the first, and the model trained on every
+    chip twice. With a fixed name it overwrites the first.
     """
     from rastervision.pytorch_backend import (
         pytorch_chip_classification,
@@ -143,12 +143,12 @@ def patch_chip_names(split: int, splits: int) -> None:
 
 
 def patch_count_pixels_outside_aoi() -> None:
-    """Have eval say how many pixels of a scene lie outside its areas of interest.
+    """Record in ``eval.json`` how many pixels of a scene are outside its areas of interest.
 
-    Raster Vision sets truth and prediction alike to the null class there and then scores them, so
-    every pixel outside counts as one that was got right: with a null class of ``background`` and an
-    area of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. ``eval.json`` does
-    not say so; with this number beside it, `rvlab.worker.results` takes those pixels out again.
+    Raster Vision sets both truth and prediction to the null class there and then scores them, so
+    every pixel outside counts as a true positive. With a null class of ``background`` and an area
+    of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. `rvlab.worker.results`
+    needs this number to subtract those pixels.
     """
     from rastervision.core.evaluation import SemanticSegmentationEvaluator
 
@@ -167,7 +167,7 @@ def _counting_evaluate(original: Any) -> Any:
 
 
 def _count_outside(scene: Any) -> int:
-    """Counted by Raster Vision's own filter, on labels that are of class 1 everywhere."""
+    """Count the pixels outside with Raster Vision's own filter, applied to labels of class 1."""
     import numpy as np
     from rastervision.core.data import SemanticSegmentationDiscreteLabels
 
@@ -180,10 +180,10 @@ def _count_outside(scene: Any) -> int:
 
 
 def patch_empty_validation() -> None:
-    """Let a chip classification have scenes whose GeoJSON has no polygon.
+    """Allow scenes of a chip classification whose GeoJSON has no polygon.
 
-    All cells are of the background class there. But the table of an empty GeoJSON has no columns,
-    so chip died of "All label polygons must have a class_id."
+    All their cells are background. But the table of an empty GeoJSON has no columns, so chip
+    failed with "All label polygons must have a class_id."
     """
     from rastervision.core.data import ChipClassificationLabelSource
 
@@ -194,23 +194,25 @@ def _lenient_validate(original: Any) -> Any:
     @wraps(original)
     def validate(self: Any, polygons: Any) -> None:
         if polygons.empty and "class_id" not in polygons.columns:
-            polygons["class_id"] = [float(n) for n in polygons.index]  # of the column's usual type
+            polygons["class_id"] = [
+                float(n) for n in polygons.index
+            ]  # float, as in a non-empty table
         original(self, polygons)
 
     return validate
 
 
 def patch_s3_errors() -> None:
-    """Put boto3 behind Raster Vision's S3 calls, one client for all, and let failures be failures.
+    """Use one boto3 client for Raster Vision's S3 calls, and raise their failures.
 
-    Raster Vision starts the ``aws`` executable to copy folders and ignores its exit status: with a
-    wrong secret the step ended green and nothing was uploaded. It takes every refused request for
-    "does not exist". And it makes a new boto3 session for each call, 0.3 s of processor each.
-    Each call waits for a server that does not answer, as rvlab's own do.
+    Raster Vision runs the ``aws`` executable to copy folders and ignores its exit status: with a
+    wrong secret the step succeeded although nothing was uploaded. It treats every denied request as
+    "does not exist". It creates a new boto3 session for each call, 0.3 s of CPU time each. With
+    the patch each call also waits for a server that does not answer, as rvlab's own calls do.
     """
     try:
         from rastervision.aws_s3.s3_file_system import S3FileSystem
-    except ImportError:  # the S3 plugin of Raster Vision is not installed: nothing to mend
+    except ImportError:  # the S3 plugin of Raster Vision is not installed
         return
 
     S3FileSystem.get_client = staticmethod(_s3_client)
@@ -222,11 +224,11 @@ def patch_s3_errors() -> None:
 
 
 PATIENT_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
-"""Raster Vision's own calls to S3; each can be repeated without harm."""
+"""Raster Vision's S3 calls that are retried; all are idempotent."""
 
 
 def _patient(call: Callable[..., _T]) -> Callable[..., _T]:
-    """A call that is repeated while the S3 server does not answer, see `rvlab.store.patience`."""
+    """Retry a call while the S3 server does not answer; see `rvlab.store.patience`."""
     wait_s = patience_s()
     outage = Outage(wait_s)
 
@@ -238,9 +240,9 @@ def _patient(call: Callable[..., _T]) -> Callable[..., _T]:
 
 
 def _is_transient(exc: BaseException) -> bool:
-    """Whether a call to S3 may succeed when it is repeated.
+    """Return whether a failed call to S3 may succeed when it is retried.
 
-    The error of boto3 may be the cause or the context of one of Raster Vision's.
+    The boto3 error may be the cause or the context of a Raster Vision error.
     """
     import boto3.exceptions
     import urllib3.exceptions
@@ -271,7 +273,7 @@ def _is_transient(exc: BaseException) -> bool:
 
 
 BOTO_ATTEMPTS = 5
-"""So often boto3 itself sends a request, within seconds; each call is then repeated as a whole."""
+"""Attempts that boto3 makes per request, within seconds, before rvlab retries the whole call."""
 
 
 @cache
@@ -288,7 +290,7 @@ def _s3_client() -> Any:
 
 
 def _list_keys(uri: str) -> list[tuple[str, str]]:
-    """All keys below a folder's URI, each with its path relative to it."""
+    """List all keys below a folder's URI, each with its path relative to the folder."""
     from rastervision.aws_s3.s3_file_system import S3FileSystem
 
     bucket, prefix = S3FileSystem.parse_uri(uri.rstrip("/") + "/")
@@ -332,7 +334,7 @@ def _download_folder(src_dir_uri: str, dst_dir: str, delete: bool = False) -> No
 
 
 class _Uploads:
-    """Uploads of folders; a file that has not changed since this process sent it is not resent."""
+    """Uploads of folders that skip files unchanged since this process uploaded them."""
 
     def __init__(self) -> None:
         self._sent: dict[tuple[str, str], tuple[int, int]] = {}
@@ -358,7 +360,7 @@ class _Uploads:
 
 
 def _patch_once(owner: Any, name: str, wrapped: Any) -> None:
-    """Wrap a method of the original, however often it is asked for in one process."""
+    """Wrap a method, always starting from the original, so that repeated calls do not nest."""
     current = getattr(owner, name)
     original = getattr(current, "_rvlab_original", current)
     new = wrapped(original)

@@ -1,4 +1,4 @@
-"""What summarize makes of each predicted scene: counts of its windows, copies to look at."""
+"""Window counts and COG copies of each predicted scene, written by the summarize step."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
 from rvlab.worker.records import SPEC
 
 PREDICTED_GROUPS = ("validation", "test")
-"""The groups of scenes that the step predict predicts."""
+"""Scene groups that the predict step processes."""
 
 
 def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
-    """Count the windows of every predicted scene, and put a copy of its prediction in the run.
+    """Count the windows of every predicted scene, and store a COG copy of its prediction.
 
-    What goes wrong with a scene is told in the log, and the others go on: the run has succeeded.
+    A failure for one scene is logged and does not affect the others or the state of the run.
 
     Args:
-        store: Of the run.
+        store: The run's store.
         run: The run.
         config: Its ``pipeline-config.json``.
 
@@ -48,10 +48,10 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.
         if scene.group not in PREDICTED_GROUPS:
             continue
         try:
-            windows, made = _surveyed_again(store, run, scene, own)
+            windows, made = _score_with_retry(store, run, scene, own)
             counted += windows
             copies += made
-        except Exception as exc:  # noqa: BLE001  it is only for looking, and told in the log
+        except Exception as exc:  # noqa: BLE001  counts and copies are optional
             print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
     columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS_SCHEMA)
     arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS_SCHEMA, strict=True)]
@@ -60,10 +60,10 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.
     )
 
 
-def _surveyed_again(
+def _score_with_retry(
     store: Store, run: Run, scene: Scene, own: Classes
 ) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
-    """As `_score_one`, once more if a raster cannot be read: GDAL does not wait for the store."""
+    """Call `_score_one`, with one retry on a raster error: GDAL does not wait for the store."""
     try:
         return _score_one(store, run, scene, own)
     except RasterError:
@@ -74,12 +74,12 @@ def _surveyed_again(
 def _score_one(
     store: Store, run: Run, scene: Scene, own: Classes
 ) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
-    """The windows of a scene, and the rows of the copies that were put in the store."""
+    """Return the windows of a scene, and the artifact rows of the copies that were stored."""
     copies = []
     with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
         done = score_scene(scene, own, Path(folder) if is_folder_name(scene.id) else None)
-        for trouble in done.problems:
-            print(trouble)
+        for problem in done.problems:
+            print(problem)
         for name, path in done.copies.items():
             data = path.read_bytes()
             store.put(run.key(COPIES_FOLDER, scene.id, name), data)
@@ -90,5 +90,5 @@ def _score_one(
 
 
 def is_folder_name(scene: str) -> bool:
-    """Whether a scene's name can be that of a folder in the run."""
+    """Return whether a scene's name is valid as the name of a folder in the run."""
     return scene not in ("", ".", "..") and not set(scene) & set("/\\\0")

@@ -1,4 +1,4 @@
-"""SIGTERM as an exception, while there is somebody to write it down."""
+"""SIGTERM as an exception, raised only while a step can record it."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from types import FrameType, TracebackType
 
 
 class Terminated(BaseException):
-    """SIGTERM arrived; a BaseException, so that no library takes it for a failure of its own."""
+    """The process received SIGTERM; a BaseException, so that libraries do not catch it."""
 
 
 class SigtermGuard:
-    """Holds SIGTERM back, but for `deliver`, where it is raised as `Terminated`, once.
+    """Defer SIGTERM, except within `deliver`, where it is raised once as `Terminated`.
 
-    One that comes while the last records are written has this process end by it afterwards, so
-    that whoever sent it is obeyed and nobody starts the next step.
+    A SIGTERM that arrives while the last records are written terminates the process afterwards, so
+    that no further step is started.
     """
 
     def __init__(self) -> None:
-        self._pending = self._open = self._told = False
+        self._pending = self._open = self._raised = False
 
     def __enter__(self) -> SigtermGuard:
         self._before = signal.signal(signal.SIGTERM, self._on_signal)
@@ -39,15 +39,15 @@ class SigtermGuard:
 
     @contextmanager
     def deliver(self) -> Iterator[None]:
-        """While this lasts SIGTERM is raised; so is one that arrived before."""
+        """Raise SIGTERM within this context, including one that arrived before."""
         self._open = True
         try:
             if self._pending:
                 self._raise_terminated()
             yield
         except BaseException as exc:
-            # A library that is loading its C code makes an error of its own of it.
-            if self._told and not isinstance(exc, Terminated):
+            # A library that is loading its C code turns it into an error of its own.
+            if self._raised and not isinstance(exc, Terminated):
                 raise Terminated from exc
             raise
         finally:
@@ -59,10 +59,10 @@ class SigtermGuard:
             self._raise_terminated()
 
     def _raise_terminated(self) -> None:
-        # Once is enough: what follows writes the last records. Nor may a data loader that was
-        # ended by the same signal interrupt that, as torch has it do.
+        # Raise only once, because the last records are written next. Reset SIGCHLD too: torch's
+        # handler would interrupt that when the same signal ends a data loader.
         self._pending = self._open = False
-        self._told = True
+        self._raised = True
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
         signal.signal(signal.SIGCHLD, signal.SIG_DFL)
         raise Terminated

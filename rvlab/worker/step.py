@@ -1,4 +1,4 @@
-"""One step of a run: a run's URI in, records out."""
+"""Execution of one step of a run."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ def run_step(
     Args:
         uri: The run's URI, ``{store}/{experiment}/{run}``.
         step: One of `rvlab.model.STEPS`.
-        split: Which piece of chip or predict; None for all of it.
-        of: How many pieces there are.
+        split: The split of chip or predict to run; None runs the complete step.
+        of: The number of splits.
         every_s: Seconds between heartbeats.
 
     Returns:
-        The exit status, 0 for success; and what configure planned.
+        The exit status, 0 for success, and the plan if the step is configure.
 
     Raises:
-        StepError: If it cannot start: an unknown step, a run that has ended.
-        StoreError: If the run's records cannot be read or written; one that does not answer is
-            waited for, see `rvlab.store.patience`.
+        StepError: If the step is unknown or cannot be split, or the run has ended.
+        StoreError: If the run's records cannot be read or written; a store that does not answer
+            is retried first, see `rvlab.store.patience`.
     """
     if step not in STEPS:
-        raise StepError(f"There is no step {step!r}. The steps are {', '.join(STEPS)}.")
+        raise StepError(f"Unknown step {step!r}. The steps are {', '.join(STEPS)}.")
     if split is not None and step not in SPLIT_STEPS:
-        raise StepError(f"{step} is not split. Leave --split out.")
+        raise StepError(f"{step} cannot be split. Omit --split.")
     run = Run.from_uri(uri)
-    store = register_store(Store(run.store).patient())  # scenes that lie in it are waited for, too
+    store = register_store(Store(run.store).patient())  # reads of scenes in it wait too
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     _reopen_run(store, run, step, split)
     journal: StepRecorder | None = None
@@ -65,17 +65,15 @@ def run_step(
 
                     rv_patches.apply_patches(scratch, spec.seed, split=split or 0, splits=of or 1)
                     if step == "configure":
-                        claim_job(
-                            store, run, run.id
-                        )  # a pipeline has said before what it is called
+                        claim_job(store, run, run.id)  # unless a pipeline has claimed it
                         plan = save_config(store, run, spec, scratch)
                     else:
                         run_command(store, run, step, scratch, split=split, of=of)
         except BaseException as exc:  # noqa: BLE001  SystemExit of a recipe is a failure too
             record = journal.record if journal else None
             why = (record and record.error) or error_sentence(exc, store)
-            # A pod is asked to go when its run is ended in Kubeflow's pages, when its node is taken
-            # away, and before it is tried again: which it was, Kubeflow knows.
+            # A pod gets SIGTERM when its run is terminated in Kubeflow, its node is drained, and
+            # before a retry. Only Kubeflow knows which, so a pod does not write the end record.
             if not (isinstance(exc, Terminated) and spec.engine == "kubeflow"):
                 write_end(
                     store, run, spec.record(), "failed", step=step, error=why
@@ -94,14 +92,14 @@ def run_step(
 
 
 def _reopen_run(store: Store, run: Run, step: str, split: int | None) -> None:
-    """Take back the end of a run that failed, if this step is started to mend that.
+    """Delete the end record of a failed run if this step is a retry.
 
-    That is the step that failed or, started once more, an earlier one. A split that starts while
-    another of its step has failed does its work, and the run remains failed until the other is
-    started again; summarize, which would call the run a success, is refused.
+    A retry is the step that failed or a repetition of an earlier step. A split that starts while
+    another split of its step has failed runs, and the run remains failed until the other one is
+    retried. summarize is rejected, since it would mark the run as succeeded.
 
     Raises:
-        StepError: If the run is over.
+        StepError: If the run has ended otherwise, or if summarize follows a failed step.
     """
     try:
         record = store.get_json(run.end_key)
@@ -109,25 +107,25 @@ def _reopen_run(store: Store, run: Run, step: str, split: int | None) -> None:
         return
     state, failed = record.get("state"), record.get("step")
     if state != "failed":
-        raise StepError(f"The run {run.id!r} is over ({state}). Submit it again for another run.")
+        raise StepError(f"The run {run.id!r} has ended ({state}). Submit it again as a new run.")
     own = failed is None or (failed == step and split is None)
     not_later = failed in STEPS and STEPS.index(step) <= STEPS.index(failed)
     if own or (not_later and store.exists(run.step_key(step, split))):
         reopen_run(store, run)
     elif step == "summarize":
-        raise StepError(f"The run {run.id!r} failed in {failed}. Start {failed} again first.")
+        raise StepError(f"The run {run.id!r} failed in {failed}. Retry {failed} first.")
 
 
 @contextlib.contextmanager
 def _scratch_folder(step: str) -> Iterator[Path]:
-    """A folder of this step's own, gone with it."""
+    """Create a temporary folder for this step, and delete it afterwards."""
     with tempfile.TemporaryDirectory(prefix=f"rvlab-{step}-", ignore_cleanup_errors=True) as folder:
         yield Path(folder)
 
 
 @contextlib.contextmanager
 def _restore_process_state() -> Iterator[None]:
-    """Leave the process in the folder it was in, with its place for temporary files."""
+    """Restore the working folder and the temporary folder of the process afterwards."""
     folder, named, found = Path.cwd(), os.environ.get("TMPDIR"), tempfile.tempdir
     try:
         yield

@@ -1,4 +1,4 @@
-"""What a step writes of itself while it runs: its record with a heartbeat, and its log."""
+"""The record with heartbeat and the log that a step writes while it runs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rvlab.worker.masking import complete_length, mask_bytes, mask_text
 from rvlab.worker.sigterm import Terminated
 
 TRACEBACK_LINES = 30
-"""So many lines of a traceback are kept in the record."""
+"""Number of traceback lines in a step's record."""
 
 
 EXIT_FAILED, EXIT_TERMINATED = 1, 143
@@ -32,20 +32,20 @@ EXIT_FAILED, EXIT_TERMINATED = 1, 143
 class StepRecorder:
     """Writes ``steps/{step}.json`` and ``logs/{step}.log`` of one step while its body runs.
 
-    Standard output and error are taken at the level of the file descriptors, so what libraries and
-    data loaders print is there too. They are still passed on, for whoever watches the process.
-    While it runs, `Terminated` may be raised at any moment in the thread that entered it: by a
-    SIGTERM from elsewhere, or by its own when a beat finds that the run was cancelled. What is
-    written at its edges waits for a store that does not answer, as long as the store's patience
-    allows; a heartbeat that cannot be written is left out.
+    Standard output and error are captured at the level of file descriptors, so that the output of
+    libraries and data loaders is included, and forwarded to the original descriptors. While it
+    runs, `Terminated` may be raised at any time in the thread that entered it: by a SIGTERM from
+    outside, or by the recorder's own when a heartbeat finds that the run was cancelled. Writes at
+    the start and the end wait for a store that does not answer, up to the store's patience; a
+    heartbeat that cannot be written is skipped.
 
     Args:
-        store: The run's store, a patient one.
+        store: The run's store, with patience (`Store.patient`).
         run: The run.
         step: The step's name.
-        split: Which piece of it; None for the whole.
-        of: How many pieces there are.
-        scratch: A folder for the log until it is stored.
+        split: The split; None for a complete step.
+        of: The number of splits.
+        scratch: A folder for the log until it is written to the store.
         every_s: Seconds between heartbeats.
     """
 
@@ -113,11 +113,11 @@ class StepRecorder:
         self._stop.set()
         self._thread.join()
         try:
-            for _ in range(2):  # again, if the first had to wait and that was logged
+            for _ in range(2):  # the second stores what the first logged while it waited
                 sys.stdout.flush()
                 sys.stderr.flush()
                 self._store_log(self._store)
-        except OSError as problem:  # a step that did its work has not failed for want of a log
+        except OSError as problem:  # a missing log is not a failed step
             print(f"rvlab: the log of {self._name} is not stored: {problem}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
@@ -129,7 +129,7 @@ class StepRecorder:
             os.close(outer)
 
     def _finish(self, exc: BaseException | None) -> None:
-        """Write the step's last record; the log is stored before, so that a reader finds it all."""
+        """Write the step's last record, after the log, so that readers of an ended step see all."""
         state, code, error, last = "succeeded", 0, None, None
         if exc is not None and self._is_cancelled(self._store):
             state, code, error = "cancelled", EXIT_TERMINATED, "It was cancelled."
@@ -145,7 +145,7 @@ class StepRecorder:
         self._write(self._store)
 
     def _is_cancelled(self, store: Store) -> bool:
-        """Whether somebody, here or elsewhere, has ended the run by cancelling it."""
+        """Return whether the run was cancelled."""
         try:
             return store.get_json(self._run.end_key).get("state") == "cancelled"
         except StoreError:
@@ -153,21 +153,21 @@ class StepRecorder:
 
     def _heartbeat(self) -> None:
         second = 0
-        beat, log = self._every_s, self._every_s
+        next_beat, next_log = self._every_s, self._every_s
         while not self._stop.wait(1.0):
             self._forward_output()
             second += 1
-            if second < beat:
+            if second < next_beat:
                 continue
-            beat = second + self._every_s
+            next_beat = second + self._every_s
             try:
                 self._write(self._brief)
-                if second >= log:  # a log is stored whole, so a long one less often
+                if second >= next_log:  # each write stores the full log, so a long one less often
                     self._store_log(self._brief)
-                    log = second + self._every_s * max(1.0, self._stored / 2**19)
-            except OSError as exc:  # a beat that is missed is no reason to end a training
+                    next_log = second + self._every_s * max(1.0, self._stored / 2**19)
+            except OSError as exc:  # a missed heartbeat must not end the training
                 if not self._missed:
-                    print(f"rvlab: no heartbeat is written: {exc}", file=sys.stderr)
+                    print(f"rvlab: the heartbeat cannot be written: {exc}", file=sys.stderr)
                 self._missed = True
                 continue
             if self._missed:
@@ -196,8 +196,8 @@ class StepRecorder:
             self._stored = len(data)
 
     def _forward_output(self, *, whole_lines: bool = True) -> None:
-        """Print what is new, by whole lines: a secret in two halves would not be found."""
-        with contextlib.suppress(OSError):  # nobody may be watching any more
+        """Print new output in complete lines, since half a secret would not be masked."""
+        with contextlib.suppress(OSError):  # the reader of the output may have exited
             with self._log.open("rb") as file:
                 file.seek(self._passed)
                 data = file.read()
@@ -210,9 +210,9 @@ class StepRecorder:
 
 
 def _device_usage() -> dict[str, Any]:
-    """The device, and how much of a GPU's memory was held; of a torch that is loaded already."""
+    """Return the device and the peak GPU memory, without importing torch."""
     cuda: Any = getattr(sys.modules.get("torch"), "cuda", None)
-    # While torch is being imported it is there in part only.
+    # During its import torch is only partly initialized.
     if not hasattr(cuda, "get_device_name") or not cuda.is_initialized():
         return {"device": "cpu"}
     peak = max(cuda.max_memory_reserved(i) for i in range(cuda.device_count()))
@@ -221,7 +221,7 @@ def _device_usage() -> dict[str, Any]:
 
 def error_sentence(exc: BaseException, store: Store) -> str:
     """Describe an exception in one line of a table, without the secrets that it quotes."""
-    # Masked before anything is cut off: half a secret would not be found.
+    # Mask before truncating, since half a secret would not be masked.
     text = " ".join(mask_text(str(exc), store).split())
     if len(text) > 500:
         text = f"{text[:497]}..."

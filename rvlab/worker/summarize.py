@@ -1,4 +1,4 @@
-"""The last step: read what Raster Vision wrote and leave tidy tables."""
+"""The last step: convert Raster Vision's outputs to tidy tables."""
 
 from __future__ import annotations
 
@@ -22,11 +22,11 @@ from rvlab.worker.score_scenes import score_scenes
 
 @dataclass(frozen=True)
 class EndSummary:
-    """What of a run's results stands in its end.
+    """The results of a run that are part of its end record.
 
     Args:
         metrics: The headline metrics, by name.
-        eval_sets: A group of scenes -> the fingerprint of what it was scored on.
+        eval_sets: Scene group -> fingerprint of its scored scenes.
     """
 
     metrics: Mapping[str, float]
@@ -34,15 +34,15 @@ class EndSummary:
 
 
 def summarize_outputs(store: Store, run: Run) -> EndSummary:
-    """Write ``tables/*.parquet`` and return what of them stands in end.
+    """Write ``tables/*.parquet`` and return the results for the end record.
 
-    The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of what was
-    scored), history (from ``train/log.csv``), windows (how right each part of a scene is) and
-    artifacts (every file below ``rv/``, and the copies of predictions); see ``docs/records.md``
-    for their columns.
+    The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of the scored
+    scenes), history (from ``train/log.csv``), windows (counts per window of a scene) and artifacts
+    (every file below ``rv/``, and the COG copies of predictions); see ``docs/records.md`` for
+    their columns.
 
     Raises:
-        RecordBroken: If a file of Raster Vision's is not what it writes.
+        RecordBroken: If a file of Raster Vision has an unexpected form.
     """
     root = run.key("rv")
     files = store.files(root)
@@ -54,7 +54,7 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
     write_tables(store, run, tables)
     windows, copies = score_scenes(store, run, config)
     more = {"artifacts": pa.concat_tables([tables["artifacts"], copies])}
-    if len(windows):  # without counts a reader would take them for counts of nothing
+    if len(windows):  # readers would show an empty table as counts of zero
         more["windows"] = windows
     write_tables(store, run, more)
     tables |= more
@@ -66,7 +66,7 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
 def evaluated_groups(
     store: Store, config: Mapping[str, Any], files: Sequence[tuple[str, int]]
 ) -> dict[str, str]:
-    """Groups of scenes -> the keys of their ``eval.json``, of those that were written."""
+    """Return the key of ``eval.json`` by scene group, for those that were written."""
     keys = {key for key, _ in files}
     return {group: key for group, key in _evaluator_outputs(store, config) if key in keys}
 
@@ -80,18 +80,18 @@ def build_tables(
     *,
     named: str = "rv",
 ) -> tuple[dict[str, pa.Table], EndSummary]:
-    """The tables of what Raster Vision left, and what of them stands in end.
+    """Return the tables of Raster Vision's outputs, and the results for the end record.
 
     Args:
-        store: Where it lies.
+        store: The store of the outputs.
         root: The key of Raster Vision's own ``root_uri``.
         config: ``pipeline-config.json``.
         files: Keys and sizes in bytes of everything below `root`.
-        evals: Groups of scenes -> the keys of their ``eval.json``.
-        named: What stands for `root` in the table of artifacts.
+        evals: Scene group -> key of its ``eval.json``.
+        named: The prefix that replaces `root` in the table of artifacts.
 
     Raises:
-        RecordBroken: If a file of Raster Vision's is not what it writes.
+        RecordBroken: If a file of Raster Vision has an unexpected form.
     """
     groups = {group: _read_json(store, key) for group, key in evals.items()}
     class_config = config["dataset"]["class_config"]
@@ -114,7 +114,7 @@ def build_tables(
 
 
 def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
-    """Put the tables of a run where `rvlab.frame` finds them."""
+    """Write the tables of a run to the keys that `rvlab.frame` reads."""
     for name, table in tables.items():
         buffer = io.BytesIO()
         pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
@@ -122,11 +122,11 @@ def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None
 
 
 def _evaluator_outputs(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    """Scene groups, and the keys where an evaluator was to write; of several, the last counts."""
+    """List scene groups and the keys that evaluators write to; the last one of a group counts."""
     groups = sorted(config["dataset"].get("scene_groups") or {})
     for evaluator in config.get("evaluators") or []:
         for group in groups:
-            with suppress(SpecError):  # it was to be written elsewhere, and is not looked at
+            with suppress(SpecError):  # outputs outside the store are ignored
                 yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
 
 

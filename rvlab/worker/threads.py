@@ -1,4 +1,7 @@
-"""How many processors a step may use; standard library only, to be asked before torch is there."""
+"""The processors that a step may use.
+
+It imports the standard library only, since it runs before torch is imported.
+"""
 
 from __future__ import annotations
 
@@ -9,11 +12,11 @@ CGROUP = Path("/sys/fs/cgroup")
 
 
 def available_processors() -> int:
-    """How many processors this process may use, which in a container is less than there are.
+    """Return how many processors this process may use, with the limit of its container.
 
     Returns:
-        The least of what the machine has, what the process is bound to and the container's limit
-        (cgroup v2, else v1), rounded down; 1 at least.
+        The minimum of the machine's processors, the process affinity and the container's limit
+        (cgroup v2, else v1), rounded down; at least 1.
     """
     if hasattr(os, "sched_getaffinity"):
         allowed = len(os.sched_getaffinity(0))
@@ -24,16 +27,16 @@ def available_processors() -> int:
 
 
 def limit_threads() -> None:
-    """Let OpenMP use what the process may use, unless OMP_NUM_THREADS is set.
+    """Set OMP_NUM_THREADS to the available processors, unless it is set.
 
     Two threads on one busy core made a training three to five times slower. OpenMP reads the
-    variable once, when torch is imported, so this comes before.
+    variable once, when torch is imported, so this must run before.
     """
     os.environ.setdefault("OMP_NUM_THREADS", str(available_processors()))
 
 
 def _container_limit() -> float | None:
-    """The container's limit in processors; None where there is none."""
+    """Return the container's limit in processors, or None if it has no limit."""
     old = CGROUP / "cpu"
     try:
         if (CGROUP / "cpu.max").is_file():

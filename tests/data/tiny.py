@@ -1,4 +1,4 @@
-"""The shipped town, small enough to train in seconds; and ways to make a step misbehave."""
+"""The shipped town, small enough to train in seconds, with options that make a step fail."""
 
 from rvlab.recipes.synthetic_town import get_config as town
 

@@ -126,7 +126,7 @@ def test_a_saved_config_runs_with_its_outputs_in_the_run_and_its_inputs_unchange
         ((TINY, "-a", "root_uri", "/x"), "tiny: 'root_uri' is filled in by rvlab. Leave it out."),
         ((TINY, "--splits", "0"), "splits must be an integer from 1 to 10000, got 0."),
         ((TINY, "train", "predict"), "rvlab runs all steps of a config. Omit 'train predict'"),
-        ((TINY.with_name("tyny.py"),), "There is no recipe file"),
+        ((TINY.with_name("tyny.py"),), "Recipe file"),
         (("nowhere.json",), "'nowhere.json' cannot be read as a saved config"),
         (("some.json", "-a", "lr", "1"), "A saved config has no parameters. Omit 'lr'."),
     ],

@@ -1,4 +1,4 @@
-"""Make the config of a shipped recipe, and run its steps in another process."""
+"""Fixtures that call a shipped recipe and run its steps in another process."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ for line in sys.stdin:
 
 @pytest.fixture
 def config() -> Callable[..., Any]:
-    """Call a shipped recipe's ``get_config`` by the recipe's name, with its parameters."""
+    """Return a function that calls ``get_config`` of a shipped recipe by name."""
 
     def made(name: str, **params: Any) -> Any:
         return runpy.run_path(str(RECIPES / f"{name}.py"))["get_config"](None, **params)
@@ -70,7 +70,7 @@ def config() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def steps() -> Iterator[subprocess.Popen[str]]:
-    """The process that runs recipes."""
+    """Start the process that runs recipes."""
     env = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(RECIPES.parents[1])}
     with subprocess.Popen(
         [sys.executable, "-c", SERVER],
@@ -85,7 +85,7 @@ def steps() -> Iterator[subprocess.Popen[str]]:
 
 @pytest.fixture
 def run(tmp_path: Path, steps: subprocess.Popen[str]) -> Callable[..., Path]:
-    """Run all steps of a shipped recipe, the values given as text; returns its ``root_uri``."""
+    """Return a function that runs all steps of a shipped recipe and returns its ``root_uri``."""
 
     def ran(name: str, **params: Any) -> Path:
         root = tmp_path / "rv"

@@ -1,4 +1,4 @@
-"""A get_config typed in a notebook becomes a file that stands alone and says the same."""
+"""Tests of the conversion of a notebook's ``get_config`` to a self-contained file."""
 
 from __future__ import annotations
 
@@ -118,13 +118,13 @@ ASK = "from rvlab.recipes import find_recipe\nimport json as _json\n"
 
 
 class Notebook:
-    """A kernel that cells are typed into."""
+    """A kernel that runs cells."""
 
     def __init__(self, client: NotebookClient) -> None:
         self._client = client
 
     def run(self, source: str) -> str:
-        """Type a cell and run it; what it printed, or the exception's own line."""
+        """Run a cell and return its output, or the last line of its exception."""
         cell = nbformat.v4.new_code_cell(source)
         self._client.nb.cells.append(cell)
         try:
@@ -134,7 +134,7 @@ class Notebook:
         return "".join(out.get("text", "") for out in cell.outputs)
 
     def recipe(self, function: str) -> str:
-        """The source that is written for a function of the notebook, or why there is none."""
+        """Return the source written for a function of the notebook, or the error."""
         return self.run(f"{ASK}print(find_recipe({function}).source)")
 
 
@@ -148,7 +148,7 @@ def notebook() -> Iterator[Notebook]:
 
 
 def alone(source: str, tmp_path: Path) -> Any:
-    """What ``get_config`` of a source returns in a process that knows nothing else."""
+    """Return the result of a source's ``get_config`` in a separate process."""
     path = tmp_path / "recipe.py"
     path.write_text(source)
     code = (
@@ -166,16 +166,14 @@ def alone(source: str, tmp_path: Path) -> Any:
 
 
 def same(notebook: Notebook, function: str, tmp_path: Path) -> str:
-    """Check that the written source returns what the cell does; returns the source."""
+    """Check that the written source returns what the cell does, and return the source."""
     here = json.loads(notebook.run(f"{ASK}print(_json.dumps({function}(None)))"))
     source = notebook.recipe(function)
     assert alone(source, tmp_path) == here
     return source
 
 
-def test_imports_are_followed_under_the_names_that_the_cell_gave_them(
-    notebook: Notebook, tmp_path: Path
-) -> None:
+def test_imports_are_written_under_the_cells_names(notebook: Notebook, tmp_path: Path) -> None:
     assert notebook.run(CELLS["imports"]) == ""
     source = same(notebook, "get_config", tmp_path)
     for line in ("import json", "import math as m", "import xml.etree.ElementTree"):
@@ -183,7 +181,9 @@ def test_imports_are_followed_under_the_names_that_the_cell_gave_them(
     assert "from collections import OrderedDict as Ordered" in source.splitlines()
 
 
-def test_constants_are_written_down_as_they_are_now(notebook: Notebook, tmp_path: Path) -> None:
+def test_constants_are_written_with_their_current_values(
+    notebook: Notebook, tmp_path: Path
+) -> None:
     assert notebook.run(CELLS["constants"]) == ""
     source = same(notebook, "get_config", tmp_path)
     assert "LR = 0.001" in source.splitlines()
@@ -191,9 +191,7 @@ def test_constants_are_written_down_as_they_are_now(notebook: Notebook, tmp_path
     assert "LR = 2.5" in notebook.recipe("get_config").splitlines()
 
 
-def test_functions_that_it_calls_come_along_recursive_ones_too(
-    notebook: Notebook, tmp_path: Path
-) -> None:
+def test_called_and_recursive_functions_are_included(notebook: Notebook, tmp_path: Path) -> None:
     assert notebook.run(CELLS["helpers"]) == ""
     assert notebook.run(CELLS["helpers used"]) == ""
     source = same(notebook, "get_config", tmp_path)
@@ -201,7 +199,7 @@ def test_functions_that_it_calls_come_along_recursive_ones_too(
     assert source.index("def double") < source.index("def twice")
 
 
-def test_what_only_shares_a_name_with_an_attribute_or_a_local_is_left_out(
+def test_attributes_and_locals_are_not_confused_with_globals(
     notebook: Notebook, tmp_path: Path
 ) -> None:
     assert notebook.run(CELLS["same names"]) == ""
@@ -210,7 +208,7 @@ def test_what_only_shares_a_name_with_an_attribute_or_a_local_is_left_out(
     assert "DataFrame" not in source
 
 
-def test_a_function_of_another_name_is_called_get_config(
+def test_function_of_another_name_gets_the_alias_get_config(
     notebook: Notebook, tmp_path: Path
 ) -> None:
     assert notebook.run(CELLS["another name"]) == ""
@@ -219,14 +217,12 @@ def test_a_function_of_another_name_is_called_get_config(
     assert alone(source, tmp_path) == 0.5
 
 
-def test_annotations_that_are_not_run_in_the_cell_are_not_run_later(
-    notebook: Notebook, tmp_path: Path
-) -> None:
+def test_postponed_annotations_stay_postponed(notebook: Notebook, tmp_path: Path) -> None:
     assert notebook.run(CELLS["postponed"]) == ""
     same(notebook, "get_config", tmp_path)
 
 
-def test_its_signature_is_read_like_that_of_a_file(notebook: Notebook) -> None:
+def test_signature_of_a_cell_is_read_like_that_of_a_file(notebook: Notebook) -> None:
     notebook.run("LR = 0.125\ndef get_config(runner, root_uri, lr: float = LR): return lr")
     assert notebook.run(f"{ASK}print(find_recipe(get_config).signature.bind({{}})[0])") == (
         "{'lr': 0.125}\n"
@@ -241,7 +237,7 @@ def test_its_signature_is_read_like_that_of_a_file(notebook: Notebook) -> None:
         (
             "class",
             "get_config",
-            "get_config uses Towns, which is made in this notebook and cannot be written down as "
+            "get_config uses Towns, which is defined in this notebook and cannot be written as "
             "code. Put the recipe in a .py file and give its path.",
         ),
         (
@@ -252,7 +248,7 @@ def test_its_signature_is_read_like_that_of_a_file(notebook: Notebook) -> None:
         (
             "lambdas",
             "get_lambda",
-            "A lambda is no recipe. Write it as: def get_config(runner, ...)",
+            "A lambda cannot be a recipe. Write it as: def get_config(runner, ...)",
         ),
         (
             "lambdas",
@@ -261,14 +257,14 @@ def test_its_signature_is_read_like_that_of_a_file(notebook: Notebook) -> None:
         ),
     ],
 )
-def test_what_cannot_be_written_down_is_refused_with_a_way_out(
+def test_objects_without_source_are_rejected_with_a_solution(
     notebook: Notebook, cell: str, function: str, told: str
 ) -> None:
     assert notebook.run(CELLS[cell]) == ""
     assert notebook.recipe(function) == f"SpecError: {told}"
 
 
-def test_objects_of_the_notebook_are_refused_by_name(notebook: Notebook) -> None:
+def test_objects_of_the_notebook_are_rejected_by_name(notebook: Notebook) -> None:
     for cell in ("helpers", "same names", "decorated", "other"):
         assert notebook.run(CELLS[cell]) == ""
     assert notebook.recipe("uses_renamed") == (
@@ -276,5 +272,5 @@ def test_objects_of_the_notebook_are_refused_by_name(notebook: Notebook) -> None
     )
     assert "the constant 'frame' is" in notebook.recipe("uses_frame")
     assert "a DataFrame, which JSON cannot hold" in notebook.recipe("uses_frame")
-    assert "uses slow, which is made in this notebook" in notebook.recipe("uses_decorated")
-    assert "is no recipe. Give a get_config function" in notebook.recipe("slow")
+    assert "uses slow, which is defined in this notebook" in notebook.recipe("uses_decorated")
+    assert "is not a recipe. Give a get_config function" in notebook.recipe("slow")

@@ -1,4 +1,4 @@
-"""The NEON tile: fetched for real, checked by its hash, cut into quarters that share no pixel."""
+"""Tests of the NEON tile: download, verification, and disjoint quarters."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Config = Callable[..., Any]
 
 @pytest.fixture(scope="session")
 def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A cache folder with the tile in it, fetched by pip."""
+    """Create a cache folder with the tile, downloaded by pip."""
     folder = tmp_path_factory.mktemp("cache")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder))
@@ -34,7 +34,7 @@ def fetched(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def cache(fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The cache folder of this test alone; the tile's folder in it."""
+    """Create a cache folder for one test and return the tile's folder in it."""
     shutil.copytree(fetched, tmp_path / "cache")
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     neon.load_tile.cache_clear()
@@ -43,7 +43,7 @@ def cache(fetched: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
 
 @pytest.fixture
 def no_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A Python whose pip reaches nothing."""
+    """Replace Python by one whose pip has no network."""
     python = tmp_path / "python"
     python.write_text("#!/bin/sh\necho 'ERROR: Could not reach the index' >&2\nexit 1\n")
     python.chmod(python.stat().st_mode | stat.S_IXUSR)
@@ -61,7 +61,7 @@ def test_pip_fetches_the_tile_once(cache: Path, no_pip: None) -> None:
 
 
 @pytest.mark.slow
-def test_the_quarters_make_up_the_tile_and_share_no_pixel(
+def test_quarters_cover_the_tile_and_share_no_pixel(
     config: Config, cache: Path, tmp_path: Path
 ) -> None:
     made = config("neon_trees", root_uri=str(tmp_path / "rv"), held_out="ne")
@@ -99,7 +99,7 @@ def test_tiles_in_the_store_need_no_network(
 
 
 @pytest.mark.slow
-def test_a_corrupted_file_is_refused_by_its_hash(
+def test_corrupted_file_is_rejected_by_its_hash(
     config: Config, cache: Path, tmp_path: Path
 ) -> None:
     path = cache / "OSBS_029.tif"
@@ -110,7 +110,7 @@ def test_a_corrupted_file_is_refused_by_its_hash(
     assert not (tmp_path / "rv").exists()
 
 
-def test_without_a_network_one_sentence_says_what_to_do(
+def test_missing_network_is_reported_with_a_solution(
     config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, no_pip: None
 ) -> None:
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "empty"))
@@ -127,12 +127,12 @@ def test_without_a_network_one_sentence_says_what_to_do(
     [
         ({"held_out": "north"}, "held_out cannot be 'north'. There are 'ne', 'nw', 'se', 'sw'"),
         ({"chip_px": 256}, "chip_px is 256, but the scenes are 200 pixels a side"),
-        ({"epochs": 0}, "epochs is at least 1, but 0 was given"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"stride_px": 0}, "stride_px is at least 1"),
-        ({"lr": 0}, "lr is a number above zero, but 0 was given"),
+        ({"lr": 0}, "lr must be a finite number above zero, got 0"),
     ],
 )
-def test_a_bad_value_fetches_nothing(
+def test_invalid_value_downloads_nothing(
     config: Config, tmp_path: Path, no_pip: None, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):

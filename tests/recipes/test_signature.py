@@ -1,4 +1,4 @@
-"""A recipe's parameters are read from its source, and what is given is checked against them."""
+"""Tests of signatures read from source, and of the validation of values."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def bound(head: str, **given: Any) -> dict[str, Any]:
     return read(head).bind(given)[0]
 
 
-# What is read
+# Reading
 
 
 def test_names_annotations_and_defaults_are_read_in_order() -> None:
@@ -38,7 +38,7 @@ def test_names_annotations_and_defaults_are_read_in_order() -> None:
     assert not found.accepts_any
 
 
-def test_the_runner_is_no_parameter_whatever_it_is_called() -> None:
+def test_runner_is_not_a_parameter_under_any_name() -> None:
     found = signature("def get_config(_, lr=1): ...", "towns")
     assert list(found.parameters) == ["lr"]
     assert not signature("def get_config(): ...", "towns").parameters
@@ -53,13 +53,13 @@ def test_defaults_that_are_constants_of_the_file_are_resolved() -> None:
 @pytest.mark.parametrize(
     "default", ["make()", "2 ** 3", "nowhere", "(1, 2)", "f'{1}'", "1j", "b'x'", "math.pi", "{1}"]
 )
-def test_a_default_that_json_cannot_hold_is_left_to_the_recipe(default: str) -> None:
+def test_default_that_is_not_json_is_resolved_by_the_recipe(default: str) -> None:
     assert read(f"x={default}").parameters["x"].default is UNKNOWN_DEFAULT
     assert bound(f"x={default}") == {}
     assert bound(f"x={default}", x=1) == {"x": 1}
 
 
-def test_defaults_are_resolved_and_places_told_apart() -> None:
+def test_bind_resolves_defaults_and_separates_places() -> None:
     params, places = read("root_uri, data_uri='d', lr: float = 1, n: int = -2").bind(
         {"data_uri": "s3://b/scenes", "n": 5}
     )
@@ -67,13 +67,13 @@ def test_defaults_are_resolved_and_places_told_apart() -> None:
     assert places == {"data_uri": "s3://b/scenes"}
 
 
-def test_get_configs_is_read_where_it_is() -> None:
+def test_get_configs_is_preferred_if_defined() -> None:
     assert list(signature("def get_configs(runner, n: int): ...", "towns").parameters) == ["n"]
     both = "def get_config(runner, a): ...\ndef get_configs(runner, b): ..."
     assert list(signature(both, "towns").parameters) == ["b"]
 
 
-def test_a_file_without_get_config_lists_the_functions_it_has() -> None:
+def test_file_without_get_config_lists_the_functions_it_has() -> None:
     with pytest.raises(
         SpecError, match=r"^towns has no get_config function\. .* its functions are: a, b\.$"
     ):
@@ -82,25 +82,25 @@ def test_a_file_without_get_config_lists_the_functions_it_has() -> None:
         signature("", "towns")
 
 
-def test_what_is_not_python_is_told_with_its_line() -> None:
+def test_syntax_error_is_reported_with_its_line() -> None:
     with pytest.raises(SpecError, match=r"^towns is not Python: .* in line 2\.$"):
         signature("x = 1\ndef get_config(", "towns")
     with pytest.raises(SpecError, match=r"^towns is not Python: .*null bytes"):
         signature("\0", "towns")
 
 
-def test_a_parameter_that_has_no_name_for_callers_is_refused() -> None:
+def test_positional_only_parameter_is_rejected() -> None:
     with pytest.raises(SpecError, match="'lr' is positional only, but Raster Vision gives"):
         signature("def get_config(runner, lr, /): ...", "towns")
     assert list(signature("def get_config(runner, /, lr): ...", "towns").parameters) == ["lr"]
 
 
-def test_nothing_of_the_source_is_run() -> None:
+def test_source_is_not_executed() -> None:
     source = "raise SystemExit\ndef get_config(runner, x: print('run') = print('run')): ..."
     assert signature(source, "towns").bind({"x": 1})[0] == {"x": 1}
 
 
-# What may be given
+# Validation
 
 
 @pytest.mark.parametrize(
@@ -135,7 +135,9 @@ def test_nothing_of_the_source_is_run() -> None:
         ("5", 1, 1),
     ],
 )
-def test_what_an_annotation_allows_is_taken(annotation: str, given: Any, held: Any) -> None:
+def test_value_that_matches_the_annotation_is_accepted(
+    annotation: str, given: Any, held: Any
+) -> None:
     result = bound(f"x: {annotation}", x=given)["x"]
     assert result == held
     assert type(result) is type(held)
@@ -162,7 +164,9 @@ def test_what_an_annotation_allows_is_taken(annotation: str, given: Any, held: A
         ("'int'", "x", "valid integer"),
     ],
 )
-def test_what_an_annotation_forbids_is_refused(annotation: str, given: Any, why: str) -> None:
+def test_value_that_violates_the_annotation_is_rejected(
+    annotation: str, given: Any, why: str
+) -> None:
     shown = annotation.strip('"') if annotation[0] != "'" else annotation[1:-1]
     with pytest.raises(SpecError) as told:
         bound(f"x: {annotation}", x=given)
@@ -184,7 +188,7 @@ def test_what_an_annotation_forbids_is_refused(annotation: str, given: Any, why:
         ("{}", {"a": 1}, [1], "dict"),
     ],
 )
-def test_without_an_annotation_the_default_says_the_type(
+def test_type_is_inferred_from_the_default_without_annotation(
     default: str, right: Any, wrong: Any, kind: str
 ) -> None:
     assert bound(f"x={default}", x=right) == {"x": right}
@@ -192,7 +196,7 @@ def test_without_an_annotation_the_default_says_the_type(
         bound(f"x={default}", x=wrong)
 
 
-def test_without_annotation_and_default_anything_goes() -> None:
+def test_any_value_is_accepted_without_annotation_and_default() -> None:
     assert bound("x, y=None", x="a", y=[1]) == {"x": "a", "y": [1]}
 
 
@@ -240,7 +244,7 @@ NOT_JSON = "which JSON cannot hold. Give"
         (1j, f"is 1j, a complex, {NOT_JSON} a number, a string, a list or a dict."),
     ],
 )
-def test_what_json_cannot_hold_is_refused_wherever_it_sits(value: Any, sentence: str) -> None:
+def test_value_that_is_not_json_is_rejected_at_any_depth(value: Any, sentence: str) -> None:
     for nested in (value, [value], {"a": [1, {"b": value}]}):
         for head in ("x", "x: float = 1", "**more"):
             with pytest.raises(SpecError) as told:
@@ -248,18 +252,18 @@ def test_what_json_cannot_hold_is_refused_wherever_it_sits(value: Any, sentence:
             assert str(told.value) == f"towns: the parameter 'x' {sentence}"
 
 
-def test_a_dict_whose_keys_are_numbers_is_refused() -> None:
+def test_dict_with_number_keys_is_rejected() -> None:
     with pytest.raises(SpecError, match=r"is \{1: 'a'\}, a dict, which JSON cannot hold"):
         bound("x: dict", x={1: "a"})
 
 
-def test_a_long_value_is_cut_in_the_message() -> None:
+def test_long_value_is_abbreviated_in_the_message() -> None:
     with pytest.raises(SpecError, match=r"is \(0, 1, .{45,60}\.\.\., a tuple, ") as told:
         bound("x", x=tuple(range(1000)))
     assert len(str(told.value)) < 200
 
 
-def test_a_wrong_name_leads_to_the_nearest_right_one() -> None:
+def test_unknown_name_suggests_the_nearest_one() -> None:
     with pytest.raises(SpecError) as told:
         bound("chip_px: int = 1, lr=1", chp_px=2)
     assert str(told.value) == "towns has no parameter 'chp_px'. Did you mean 'chip_px'?"
@@ -269,7 +273,7 @@ def test_a_wrong_name_leads_to_the_nearest_right_one() -> None:
         bound("root_uri", x=1)
 
 
-def test_the_root_is_neither_taken_nor_suggested() -> None:
+def test_root_uri_is_neither_accepted_nor_suggested() -> None:
     for word in ("root_uri", "runner"):
         with pytest.raises(SpecError, match=f"^towns: '{word}' is filled in by rvlab. Leave it"):
             bound("root_uri, lr=1", **{word: "x"})
@@ -277,19 +281,19 @@ def test_the_root_is_neither_taken_nor_suggested() -> None:
         bound("root_uri, lr=1", root_ur="x")
 
 
-def test_a_required_parameter_that_is_missing_is_named_with_its_type() -> None:
+def test_required_parameter_that_is_missing_is_named_with_its_type() -> None:
     with pytest.raises(SpecError, match=r"^towns needs the parameter 'n' \(int\)\. Give it\.$"):
         bound("n: int")
     with pytest.raises(SpecError, match=r"^towns needs the parameter 'n'\. Give it\.$"):
         bound("*, n")
 
 
-def test_a_place_is_a_uri() -> None:
+def test_place_is_a_uri() -> None:
     with pytest.raises(SpecError, match="'data_uri' is a URI, but PosixPath"):
         bound("data_uri", data_uri=Path("/x"))
 
 
-def test_keywords_that_are_open_take_any_name() -> None:
+def test_kwargs_accept_any_name() -> None:
     assert bound("lr=1, **more", lr=2, other="a") == {"lr": 2, "other": "a"}
 
 
@@ -305,14 +309,14 @@ plain = st.recursive(
 
 
 @given(plain)
-def test_what_json_holds_is_taken_as_it_is(value: Any) -> None:
+def test_json_values_are_unchanged(value: Any) -> None:
     assert json_value(value, "it") == value
     assert read("x").bind({"x": value})[0] == {"x": value}
     assert json.loads(json.dumps(value)) == value
 
 
 @given(st.text(max_size=30))
-def test_no_annotation_stops_a_recipe_from_being_read(annotation: str) -> None:
+def test_any_annotation_can_be_read(annotation: str) -> None:
     found = signature(f"def get_config(runner, x: {annotation!r}): ...", "towns")
     assert repr(found.parameters["x"].hint)
 

@@ -1,4 +1,4 @@
-"""A recipe is found by a shipped name, a path, a module or a function, or it is said why not."""
+"""Tests of finding recipes by shipped name, path, module or function."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def test_every_shipped_recipe_is_found_by_its_name() -> None:
         assert "root_uri" in recipe.signature.places
 
 
-def test_a_file_is_found_by_its_path_and_taken_unchanged(
+def test_file_is_found_by_its_path_and_read_unchanged(
     file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(file.parent)
@@ -59,17 +59,17 @@ def test_a_file_is_found_by_its_path_and_taken_unchanged(
     assert recipe.signature.bind({})[0] == {"lr": 1e-3}
 
 
-def test_a_path_from_home_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_from_home_is_found(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(file.parent))
     assert find_recipe("~/my_towns.py").source == SOURCE
 
 
-def test_a_file_may_start_with_a_byte_order_mark(file: Path) -> None:
+def test_file_may_start_with_a_byte_order_mark(file: Path) -> None:
     file.write_bytes(b"\xef\xbb\xbf" + SOURCE.encode())
     assert find_recipe(file).source == SOURCE
 
 
-def test_a_module_is_found_by_its_dotted_name(module: str) -> None:
+def test_module_is_found_by_its_dotted_name(module: str) -> None:
     assert find_recipe(module) == Recipe("my_towns", SOURCE)
 
 
@@ -87,13 +87,13 @@ print([name for name in sys.modules if name.startswith(("rastervision", "torch")
     assert done.stdout == "isprs_potsdam 8\n[]\n", done.stderr
 
 
-def test_a_function_of_a_module_stands_for_its_file(module: str) -> None:
+def test_function_of_a_module_resolves_to_its_file(module: str) -> None:
     function: Any = importlib.import_module(module).get_config
     found = find_recipe(function)
     assert (found.name, found.source) == ("my_towns", SOURCE)
 
 
-def test_a_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path) -> None:
+def test_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path) -> None:
     script = tmp_path / "submits.py"
     script.write_text(
         "import math\nfrom rvlab.recipes import find_recipe\nLR = 1e-3\n\n"
@@ -110,28 +110,28 @@ def test_a_script_that_submits_its_own_function_is_not_the_recipe(tmp_path: Path
     ]
 
 
-def test_a_wrong_name_leads_to_the_nearest_and_says_how_to_give_a_file() -> None:
+def test_unknown_name_suggests_the_nearest_one_and_a_path() -> None:
     with pytest.raises(SpecError) as told:
         find_recipe("synthetic_twon")
     assert str(told.value) == (
-        "There is no recipe 'synthetic_twon'. Did you mean 'synthetic_town' or "
+        "Recipe 'synthetic_twon' not found. Did you mean 'synthetic_town' or "
         "'synthetic_town_detection' or 'synthetic_town_classification'? "
-        "A recipe of your own is given by the path of its .py file."
+        "Give your own recipe by the path of its .py file."
     )
-    with pytest.raises(SpecError, match=r"^There is no recipe 'zzz'\. There are 'neon_trees', "):
+    with pytest.raises(SpecError, match=r"^Recipe 'zzz' not found\. There are 'neon_trees', "):
         find_recipe("zzz")
 
 
-def test_a_wrong_path_lists_what_lies_beside_it(file: Path) -> None:
+def test_unknown_path_suggests_files_of_its_folder(file: Path) -> None:
     with pytest.raises(
-        SpecError, match=r"^There is no recipe file '.*/my_twons\.py'\. Did you mean 'my_towns\.py'"
+        SpecError, match=r"^Recipe file '.*/my_twons\.py' not found\. Did you mean 'my_towns\.py'"
     ):
         find_recipe(file.parent / "my_twons.py")
-    with pytest.raises(SpecError, match=r"^There is no recipe file '/nowhere/a\.py'\. There are n"):
+    with pytest.raises(SpecError, match=r"^Recipe file '/nowhere/a\.py' not found\. There are n"):
         find_recipe("/nowhere/a.py")
 
 
-def test_what_cannot_be_read_as_text_is_told(file: Path) -> None:
+def test_unreadable_file_is_reported(file: Path) -> None:
     with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*directory"):
         find_recipe(f"{file.parent}/")
     file.write_bytes(b"# caf\xe9\n" + SOURCE.encode())
@@ -142,29 +142,29 @@ def test_what_cannot_be_read_as_text_is_told(file: Path) -> None:
 @pytest.mark.parametrize(
     "name", ["rvlab.nothing", "no_such_pkg.x", "a..b", ".x", "os.path", "sys.x", "__main__.x"]
 )
-def test_a_module_that_is_not_there_is_told(name: str) -> None:
+def test_missing_module_is_reported(name: str) -> None:
     with pytest.raises(
-        SpecError, match=rf"^There is no module '{name}' for .*\. Give the path of the recipe's \.p"
+        SpecError, match=rf"^Module '{name}' not found by .*\. Give the path of the recipe's \.p"
     ):
         find_recipe(name)
 
 
-def test_a_module_that_is_not_python_is_told() -> None:
+def test_module_that_is_not_python_is_reported() -> None:
     with pytest.raises(SpecError, match=r"^The recipe file '.*' cannot be read: .*utf"):
         find_recipe("numpy.random.mtrand")
 
 
-def test_a_module_without_get_config_is_told() -> None:
+def test_module_without_get_config_is_reported() -> None:
     with pytest.raises(SpecError, match=r"^decoder has no get_config function\."):
         find_recipe("json.decoder")
 
 
-def test_what_is_no_function_is_refused() -> None:
+def test_callable_without_source_is_rejected() -> None:
     with pytest.raises(
-        SpecError, match=r"^functools\.partial\(.*\) is no recipe\. Give a get_conf"
+        SpecError, match=r"^functools\.partial\(.*\) is not a recipe\. Give a get_conf"
     ):
         find_recipe(functools.partial(print, 1))
     with pytest.raises(
-        SpecError, match=r"is no recipe\. Give a get_config function, a path or a sh"
+        SpecError, match=r"is not a recipe\. Give a get_config function, a path or a sh"
     ):
         find_recipe(print)

@@ -1,4 +1,4 @@
-"""SpaceNet: a small tree of made scenes, laid out and named as in the public bucket."""
+"""Tests with synthetic SpaceNet scenes, in the layout of the public bucket."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ NUMBERS = (1, 2, 3, 10, 21, 1000)
 
 
 def lay_out(raw: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
-    """Scenes with one bright building, and with one road; the image of 1000 is missing."""
+    """Write scenes with one bright building and one road; the image of 1000 is missing."""
     rng = np.random.default_rng(0)
     for i, number in enumerate(numbers):
         west, north = -115.2 + i * 0.001, 36.2
@@ -46,7 +46,7 @@ def lay_out(raw: Path, numbers: tuple[int, ...] = NUMBERS) -> Path:
             shape: dict[str, Any] = {"type": "LineString", "coordinates": points}
             if labels == "geojson_buildings":
                 shape = {"type": "Polygon", "coordinates": [points]}
-            # Many a scene of the desert has nothing in it.
+            # Many desert scenes are empty.
             features = [{"type": "Feature", "geometry": shape, "properties": {}}] if i != 1 else []
             base = raw / folder
             (base / "PS-RGB").mkdir(parents=True, exist_ok=True)
@@ -92,7 +92,7 @@ def test_every_pair_is_used_once_and_only_pairs(vegas: Config) -> None:
     assert (len(train), len(validation)) == (4, 1)
 
 
-def test_the_split_depends_on_its_seed_alone(vegas: Config) -> None:
+def test_split_depends_on_its_seed_alone(vegas: Config) -> None:
     import random
 
     first = ids(vegas().dataset.train_scenes)
@@ -122,7 +122,7 @@ def test_resnet_is_the_default_and_unet_needs_no_weights(vegas: Config) -> None:
     assert model.external_def.entrypoint_kwargs == {"classes": 2, "width": 4}
 
 
-def test_a_trial_is_short(vegas: Config, tmp_path: Path) -> None:
+def test_trial_is_short(vegas: Config, tmp_path: Path) -> None:
     lay_out(tmp_path / "raw", tuple(range(1, 31)))
     made = vegas(test=True)
     assert (len(made.dataset.train_scenes), len(made.dataset.validation_scenes)) == (16, 4)
@@ -137,7 +137,7 @@ def test_predictions_are_made_at_the_size_of_training(vegas: Config) -> None:
     assert made.chip_options.sampling.size == 96
 
 
-def test_an_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
+def test_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
     message = (
         rf"{tmp_path}/none/{SN2} has 0 images like PS-RGB/SN2_buildings_train_AOI_2_Vegas_PS-RGB_"
         r"img1\.tif and 0 labels like geojson_buildings/.*_img1\.geojson, 0 of them pairs, and a "
@@ -152,22 +152,20 @@ def test_an_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
     [
         ({"target": "building"}, "target cannot be 'building'. Did you mean 'buildings'?"),
         ({"backbone": "resnet18"}, "backbone cannot be 'resnet18'"),
-        ({"train_share": 1}, "train_share is a number between 0 and 1, but 1 was given"),
+        ({"train_share": 1}, "train_share must be between 0 and 1, got 1"),
         ({"chip_px": 651}, "chip_px is 651, but the scenes are 650 pixels a side"),
         ({"max_scenes": 1}, "max_scenes is at least 2"),
         ({"workers": -1}, "workers is at least 0"),
     ],
 )
-def test_a_bad_value_is_one_sentence(vegas: Config, params: dict[str, Any], message: str) -> None:
+def test_invalid_value_is_reported(vegas: Config, params: dict[str, Any], message: str) -> None:
     with pytest.raises(SpecError, match=message):
         vegas(**params)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("target", ["buildings", "roads"])
-def test_a_tiny_run_goes_from_statistics_to_scores(
-    run: Config, tmp_path: Path, target: str
-) -> None:
+def test_tiny_run_goes_from_statistics_to_scores(run: Config, tmp_path: Path, target: str) -> None:
     raw = lay_out(tmp_path / "raw")
     root = run(
         "spacenet_vegas",

@@ -1,4 +1,4 @@
-"""The towns: what is drawn, what is configured, and that training on them runs."""
+"""Tests of the synthetic towns: images, configs and training."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def test_every_class_is_in_a_scene_of_any_size(px: int, seed: int) -> None:
     assert set(np.unique(labels)) == {0, 1, 2} if px > 64 else set(np.unique(labels)) <= {0, 1, 2}
 
 
-def test_a_scene_depends_on_its_seed_and_place_alone() -> None:
+def test_scene_depends_on_its_seed_and_place_alone() -> None:
     image, labels = town.render_image_and_labels(96, 3, (1, 2))
     again, labels_again = town.render_image_and_labels(96, 3, (1, 2))
     assert (image == again).all()
@@ -88,7 +88,7 @@ def test_no_scene_is_used_twice(town_config: Config, tmp_path: Path) -> None:
     assert len(set(uris)) == len({s.id for group in groups for s in group}) == 7
 
 
-def test_the_same_parameters_write_the_same_bytes(town_config: Config, tmp_path: Path) -> None:
+def test_same_parameters_write_the_same_bytes(town_config: Config, tmp_path: Path) -> None:
     town_config(tmp_path / "a")
     town_config(tmp_path / "b")
     assert hashes(tmp_path / "a") == hashes(tmp_path / "b")
@@ -112,7 +112,7 @@ def test_other_scenes_have_another_folder(town_config: Config, tmp_path: Path) -
     assert folders == ["town-v1-seed0-128px", "town-v1-seed0-96px", "town-v1-seed1-128px"]
 
 
-def test_a_deleted_scene_is_drawn_again(town_config: Config, tmp_path: Path) -> None:
+def test_deleted_scene_is_drawn_again(town_config: Config, tmp_path: Path) -> None:
     town_config(tmp_path)
     before = hashes(tmp_path)
     next(tmp_path.rglob("train-1.tif")).unlink()
@@ -141,7 +141,7 @@ def test_two_runs_may_draw_at_the_same_time(town_config: Config, tmp_path: Path)
     assert not list(tmp_path.rglob("*.part"))
 
 
-def test_text_from_the_command_line_means_the_same(town_config: Config, tmp_path: Path) -> None:
+def test_text_from_the_command_line_is_parsed(town_config: Config, tmp_path: Path) -> None:
     params = {"lr": 3e-3, "epochs": 2, "batch_size": 2, "nochip": True, "building_weight": 1.5}
     typed = town_config(tmp_path, **params)
     text = town_config(tmp_path, **{k: str(v) for k, v in {**TINY, **params}.items()})
@@ -150,7 +150,7 @@ def test_text_from_the_command_line_means_the_same(town_config: Config, tmp_path
     assert typed.backend.solver.class_loss_weights == [1.0, 1.5, 2.0]
 
 
-def test_a_local_data_folder_is_found_from_anywhere(
+def test_local_data_folder_is_found_from_anywhere(
     town_config: Config, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -161,7 +161,7 @@ def test_a_local_data_folder_is_found_from_anywhere(
     assert made.backend.model.external_def.uri.startswith(str(tmp_path / "shared" / "unet-"))
 
 
-def test_the_model_lies_in_the_store_as_a_zip(town_config: Config, tmp_path: Path) -> None:
+def test_model_is_stored_as_a_zip(town_config: Config, tmp_path: Path) -> None:
     import torch
 
     definition = town_config(tmp_path).backend.model.external_def
@@ -175,20 +175,20 @@ def test_the_model_lies_in_the_store_as_a_zip(town_config: Config, tmp_path: Pat
     ("params", "message"),
     [
         ({"chip_px": 256}, "chip_px is 256, but the scenes are 128 pixels a side"),
-        ({"epochs": 0}, "epochs is at least 1, but 0 was given"),
-        ({"epochs": 1.5}, "epochs is a whole number, but 1.5 was given"),
-        ({"lr": -1}, "lr is a number above zero, but -1 was given"),
-        ({"lr": "fast"}, "lr is a number, but 'fast' was given"),
+        ({"epochs": 0}, "epochs must be at least 1, got 0"),
+        ({"epochs": 1.5}, "epochs must be an integer, got 1.5"),
+        ({"lr": -1}, "lr must be a finite number above zero, got -1"),
+        ({"lr": "fast"}, "lr must be a number, got 'fast'"),
         ({"lr": "nan"}, "lr is a number above zero"),
         ({"width": 0}, "width is at least 1"),
-        ({"scene_px": 32}, "scene_px is at least 64"),
+        ({"scene_px": 32}, "scene_px must be at least 64"),
         ({"data_seed": -1}, "data_seed is at least 0"),
-        ({"nochip": "maybe"}, "nochip is true or false, but 'maybe' was given"),
-        ({"keep_scores": 2}, "keep_scores is true or false, but 2 was given"),
-        ({"road_weight": True}, "road_weight is a number above zero, but True was given"),
+        ({"nochip": "maybe"}, "nochip must be true or false, got 'maybe'"),
+        ({"keep_scores": 2}, "keep_scores must be true or false, got 2"),
+        ({"road_weight": True}, "road_weight must be a finite number above zero, got True"),
     ],
 )
-def test_a_bad_value_is_one_sentence_and_writes_nothing(
+def test_invalid_value_is_reported_and_writes_nothing(
     town_config: Config, tmp_path: Path, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
@@ -196,7 +196,7 @@ def test_a_bad_value_is_one_sentence_and_writes_nothing(
     assert not list(tmp_path.iterdir())
 
 
-def test_the_source_alone_is_a_recipe(tmp_path: Path) -> None:
+def test_source_alone_is_a_recipe(tmp_path: Path) -> None:
     copy = tmp_path / "recipe.py"
     copy.write_text(RECIPE.read_text())
     made = runpy.run_path(str(copy))["get_config"](None, root_uri=str(tmp_path), **TINY)
@@ -205,7 +205,7 @@ def test_the_source_alone_is_a_recipe(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("nochip", [False, True])
-def test_a_tiny_run_goes_from_chips_to_scores(run: Config, nochip: bool) -> None:
+def test_tiny_run_goes_from_chips_to_scores(run: Config, nochip: bool) -> None:
     root = run("synthetic_town", nochip=nochip, **TINY)
     scores = json.loads((root / "eval" / "validation_scenes" / "eval.json").read_text())
     average = next(i for i in scores["overall"] if i["class_name"] == "average")

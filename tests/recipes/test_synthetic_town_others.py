@@ -1,4 +1,4 @@
-"""The towns for chip classification and object detection: what is configured, and that they learn.
+"""Tests of the chip classification and object detection recipes: configs and training.
 
 What is drawn is tested in ``test_town_scenes.py``; training as such in the fixtures `trained_cc`
 and `trained_od`, which go through rvlab's own local engine.
@@ -44,7 +44,7 @@ def tiny(config: Config) -> Config:
 
 
 @EACH
-def test_they_take_the_parameters_of_the_first_town_with_the_same_words(name: str) -> None:
+def test_parameters_are_documented_like_those_of_synthetic_town(name: str) -> None:
     own = set(find_recipe(name).signature.parameters)
     pixels = {"building_weight", "road_weight", "keep_scores"}  # they keep their scores anyway
     first = set(find_recipe("synthetic_town").signature.parameters) - pixels
@@ -76,7 +76,7 @@ def test_both_use_the_same_files(tiny: Config, tmp_path: Path) -> None:
 
 
 @EACH
-def test_text_from_the_command_line_means_the_same(name: str, tiny: Config, tmp_path: Path) -> None:
+def test_text_from_the_command_line_is_parsed(name: str, tiny: Config, tmp_path: Path) -> None:
     params = {"lr": 3e-3, "epochs": 2, "batch_size": 2, "nochip": True, "train_scenes": 1}
     typed = tiny(name, tmp_path, **params)
     text = tiny(name, tmp_path, **{k: str(v) for k, v in {**TINY, **params}.items()})
@@ -88,8 +88,8 @@ def test_text_from_the_command_line_means_the_same(name: str, tiny: Config, tmp_
     ("name", "params", "message"),
     [
         *((name, {"chip_px": 256}, "the scenes are 128 pixels a side") for name in NAMES),
-        *((name, {"epochs": 0}, "epochs is at least 1, but 0 was given") for name in NAMES),
-        *((name, {"lr": -1}, "lr is a number above zero, but -1 was given") for name in NAMES),
+        *((name, {"epochs": 0}, "epochs must be at least 1, got 0") for name in NAMES),
+        *((name, {"lr": -1}, "lr must be a finite number above zero, got -1") for name in NAMES),
         *((name, {"width": 0}, "width is at least 1") for name in NAMES),
         *((name, {"scene_px": 64}, "scene_px is at least 128") for name in NAMES),
         *((name, {"data_seed": -1}, "data_seed is at least 0") for name in NAMES),
@@ -98,10 +98,10 @@ def test_text_from_the_command_line_means_the_same(name: str, tiny: Config, tmp_
         (CC, {"least_share": 1.5}, "least_share is a number between 0 and 1"),
         (OD, {"least_score": 0}, "least_score is a number above zero"),
         (OD, {"chips_per_scene": 0}, "chips_per_scene is at least 1"),
-        (OD, {"chip_px": 32}, "chip_px is at least 64"),
+        (OD, {"chip_px": 32}, "chip_px must be at least 64"),
     ],
 )
-def test_a_bad_value_is_one_sentence_and_writes_nothing(
+def test_invalid_value_is_reported_and_writes_nothing(
     name: str, tiny: Config, tmp_path: Path, params: dict[str, Any], message: str
 ) -> None:
     with pytest.raises(SpecError, match=message):
@@ -110,7 +110,7 @@ def test_a_bad_value_is_one_sentence_and_writes_nothing(
 
 
 @EACH
-def test_the_source_alone_is_a_recipe(name: str, tmp_path: Path) -> None:
+def test_source_alone_is_a_recipe(name: str, tmp_path: Path) -> None:
     copy = tmp_path / "recipe.py"
     copy.write_text(Path(rvlab.recipes.__file__).with_name(f"{name}.py").read_text())
     made = runpy.run_path(str(copy))["get_config"](None, root_uri=str(tmp_path), **TINY)
@@ -123,14 +123,14 @@ def built(made: Any, folder: Path) -> Any:
     return again.build(save_dir=str(folder / "modules"))
 
 
-def test_the_network_in_the_store_scores_chips_of_any_size(tiny: Config, tmp_path: Path) -> None:
+def test_network_in_the_store_scores_chips_of_any_size(tiny: Config, tmp_path: Path) -> None:
     import torch
 
     model = built(tiny(CC, tmp_path), tmp_path)
     assert model(torch.zeros(2, 3, 50, 38)).shape == (2, 2)
 
 
-def test_the_detector_in_the_store_gives_losses_and_boxes(tiny: Config, tmp_path: Path) -> None:
+def test_detector_in_the_store_gives_losses_and_boxes(tiny: Config, tmp_path: Path) -> None:
     import torch
 
     model = built(tiny(OD, tmp_path), tmp_path)
@@ -168,9 +168,7 @@ def test_cells_are_labelled_by_how_much_of_them_a_building_covers(
     assert {labels.get_cell_class_id(c) for c in labels.get_cells()} == {0, 1}
 
 
-def test_boxes_are_those_of_the_outlines_and_there_is_no_test_scene(
-    tiny: Config, tmp_path: Path
-) -> None:
+def test_boxes_match_the_outlines_without_a_test_scene(tiny: Config, tmp_path: Path) -> None:
     made = tiny(OD, tmp_path, scene_px=256)
     assert made.dataset.test_scenes == []
     scene = made.dataset.validation_scenes[0].build(made.dataset.class_config, str(tmp_path))
@@ -191,7 +189,7 @@ def predictions(trained: Trained, name: str) -> dict[str, Any]:
 
 
 @pytest.mark.slow
-def test_a_classification_learns_and_is_scored_by_class(trained_cc: Trained) -> None:
+def test_classification_learns_and_is_scored_by_class(trained_cc: Trained) -> None:
     row = trained_cc.row("first")
     assert row["state"] == "succeeded", row["error"]
     assert row["metrics.f1"] > 0.75
@@ -205,7 +203,7 @@ def test_a_classification_learns_and_is_scored_by_class(trained_cc: Trained) -> 
 
 
 @pytest.mark.slow
-def test_a_classification_predicts_every_cell(trained_cc: Trained) -> None:
+def test_classification_predicts_every_cell(trained_cc: Trained) -> None:
     features = predictions(trained_cc, "test-0")["features"]
     assert len(features) == 36
     for feature in features:
@@ -214,7 +212,7 @@ def test_a_classification_predicts_every_cell(trained_cc: Trained) -> None:
 
 
 @pytest.mark.slow
-def test_a_detection_learns_and_has_no_iou(trained_od: Trained) -> None:
+def test_detection_learns_and_has_no_iou(trained_od: Trained) -> None:
     row = trained_od.row("first")
     assert row["state"] == "succeeded", row["error"]
     assert row["metrics.f1"] > 0.5
@@ -248,7 +246,7 @@ def test_their_histories_have_the_columns_of_their_task(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("fixture", ["trained_cc", "trained_od"])
-def test_all_that_reads_runs_reads_them(
+def test_runs_of_every_task_can_be_read(
     fixture: str, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     from rvlab import compare, plot
@@ -270,7 +268,7 @@ def test_all_that_reads_runs_reads_them(
 
 @pytest.mark.extended
 @pytest.mark.parametrize(("name", "fixture"), [(CC, "trained_cc"), (OD, "trained_od")])
-def test_the_same_seed_gives_the_same_weights_with_chips_and_without(
+def test_same_seed_gives_the_same_weights_with_chips_and_without(
     name: str, fixture: str, request: pytest.FixtureRequest
 ) -> None:
     trained: Trained = request.getfixturevalue(fixture)

@@ -1,4 +1,4 @@
-"""The towns in a store: images, class ids, and outlines that agree with what was drawn."""
+"""Tests of the town files: images, class ids, and outlines that match the image."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ PX = 256
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Scenes with both kinds of labels in one folder."""
+    """Write scenes with both kinds of labels to one folder."""
     made = tmp_path_factory.mktemp("towns")
     for kind in (town_scenes.CLASS_IDS, town_scenes.BUILDINGS):
         town_scenes.write_scenes(
@@ -38,7 +38,7 @@ def outlines(path: Path, crs: Any) -> list[dict[str, Any]]:
     return [transform_geom("EPSG:4326", crs, f["geometry"]) for f in features]
 
 
-def test_files_are_told_by_group_with_the_kind_that_was_asked_for(tmp_path: Path) -> None:
+def test_files_are_listed_by_group_with_the_requested_kind(tmp_path: Path) -> None:
     found = town_scenes.write_scenes(
         (str(tmp_path), None),
         counts={"train": 1, "validation": 2},
@@ -74,7 +74,7 @@ def test_outlines_cover_the_pixels_that_were_drawn_as_buildings(folder: Path, na
     assert drawn.sum() > 0.05 * drawn.size
 
 
-def test_a_building_is_one_outline_and_a_sliver_is_none() -> None:
+def test_building_is_one_outline_and_a_sliver_is_omitted() -> None:
     scene = town.render_scene(PX, 5, (0, 0))
     found = town_scenes.footprints(scene, PX)
     assert 5 < len(found) <= len(scene.buildings)
@@ -86,14 +86,14 @@ def test_a_building_is_one_outline_and_a_sliver_is_none() -> None:
     assert {len(shape.exterior.coords) for shape in found} > {5}, "some have a wing"
 
 
-def test_recorded_recipes_find_the_two_arrays_that_they_know() -> None:
+def test_recorded_recipes_get_image_and_labels() -> None:
     image, labels = town.render_image_and_labels(96, 3, (1, 2))
     drawn = town.render_scene(96, 3, (1, 2))
     assert (image == drawn.image).all()
     assert (labels == drawn.labels).all()
 
 
-def test_the_same_seed_writes_the_same_outlines(folder: Path, tmp_path: Path) -> None:
+def test_same_seed_writes_the_same_outlines(folder: Path, tmp_path: Path) -> None:
     path = tmp_path / "again.geojson"
     town_scenes.write_scene_file(
         path, group="train", number=1, px=PX, seed=5, what=town_scenes.BUILDINGS

@@ -1,4 +1,4 @@
-"""A run in a folder, with its spec and recipe, that no engine has been told of."""
+"""A run in a local store with a spec and a recipe, not submitted to any engine."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rvlab.store import Store
 
 
 def made(folder: Path, recipe: str = "") -> tuple[Store, Run]:
-    """A run whose records are written."""
+    """Write the records of a run and return it with its store."""
     store = Store(folder)
     run = Run(store.uri, "made", "20261123-154201-4f2a9c")
     spec = Spec(
@@ -31,5 +31,5 @@ def made(folder: Path, recipe: str = "") -> tuple[Store, Run]:
 
 
 def record(store: Store, run: Run, *key: str) -> dict[str, object]:
-    """One of its records."""
+    """Return one record of a run."""
     return store.get_json(run.key(*key))

@@ -1,4 +1,4 @@
-"""What configure makes of a recipe, and what it refuses."""
+"""Tests of the config that configure saves, and of the configs that it rejects."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def made(root_uri, kind="SemanticSegmentation", test=0, img_sz=64, **more):
 
 @pytest.fixture
 def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The folder somebody works in, which is not the one that configure runs in."""
+    """Create the folder that a run is submitted from, not the one that configure runs in."""
     folder = tmp_path / "work"
     for name in ("images/a.tif", "labels.json", "hub/hubconf.py"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
@@ -80,7 +80,7 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def configured(tmp_path: Path, ending: str) -> dict[str, Any]:
-    """The config that is saved for a recipe that ends so."""
+    """Return the saved config of a recipe with the given body."""
     recipe = f"{RECIPE}\n\ndef get_config(runner, root_uri):\n{textwrap.indent(ending, '    ')}\n"
     store, run = made(tmp_path / "store", recipe)
     spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
@@ -88,7 +88,7 @@ def configured(tmp_path: Path, ending: str) -> dict[str, Any]:
     return store.get_json(run.key("rv", "pipeline-config.json"))
 
 
-def test_relative_paths_are_those_of_the_folder_it_was_submitted_from(
+def test_relative_paths_are_resolved_against_the_submit_folder(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RVLAB_CWD", str(here))
@@ -106,7 +106,7 @@ def test_relative_paths_are_those_of_the_folder_it_was_submitted_from(
     assert Path.cwd() == tmp_path / "scratch"
 
 
-def test_without_that_folder_a_config_stays_as_it_is(
+def test_relative_paths_are_unchanged_without_the_submit_folder(
     here: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("RVLAB_CWD", str(tmp_path / "on another machine"))
@@ -117,7 +117,7 @@ def test_without_that_folder_a_config_stays_as_it_is(
 @pytest.mark.parametrize(
     ("more", "said"),
     [
-        ("predict_uri='s3://mine/p'", "predict_uri is 's3://mine/p', outside the run's own folder"),
+        ("predict_uri='s3://mine/p'", "predict_uri is 's3://mine/p', outside the run's folder"),
         ("bundle_uri=f'{root_uri}/../bundle'", r"bundle_uri is '.*/rv/\.\./bundle', outside"),
         (
             "evaluators=[SemanticSegmentationEvaluatorConfig(output_uri='/tmp/scores')]",
@@ -125,28 +125,28 @@ def test_without_that_folder_a_config_stays_as_it_is(
         ),
     ],
 )
-def test_output_outside_the_run_is_refused(
+def test_output_outside_the_run_is_rejected(
     here: Path, tmp_path: Path, more: str, said: str
 ) -> None:
     with pytest.raises(StepError, match=said) as caught:
         configured(tmp_path, f"return made(root_uri, {more})")
-    assert "make it from root_uri, which is" in str(caught.value)
+    assert "derive it from root_uri, which is" in str(caught.value)
     assert not list((tmp_path / "store").rglob("pipeline-config.json"))
 
 
-def test_predictions_outside_the_run_are_refused(here: Path, tmp_path: Path) -> None:
+def test_predictions_outside_the_run_are_rejected(here: Path, tmp_path: Path) -> None:
     store = "SemanticSegmentationLabelStoreConfig(uri='/tmp/p')"
     ending = f"c = made(root_uri)\nc.dataset.validation_scenes[0].label_store = {store}\nreturn c"
     with pytest.raises(StepError, match=r"label_store\.uri of the scene 'val' is '/tmp/p'"):
         configured(tmp_path, ending)
 
 
-def test_output_elsewhere_in_the_run_is_fine(here: Path, tmp_path: Path) -> None:
+def test_output_elsewhere_in_the_run_is_accepted(here: Path, tmp_path: Path) -> None:
     config = configured(tmp_path, "return made(root_uri, predict_uri=f'{root_uri}/maps')")
     assert config["predict_uri"].endswith("/rv/maps")
 
 
-def test_chips_of_test_scenes_for_an_object_detection_are_refused(
+def test_object_detection_with_test_scenes_and_chips_is_rejected(
     here: Path, tmp_path: Path
 ) -> None:
     with pytest.raises(StepError, match=r"test_scenes has 1, .*ObjectDetectionGeoDataConfig\."):
@@ -154,18 +154,16 @@ def test_chips_of_test_scenes_for_an_object_detection_are_refused(
     configured(tmp_path, "return made(root_uri, 'ObjectDetection')")
 
 
-def test_another_chip_size_in_predict_is_told(
+def test_different_chip_size_in_predict_is_reported(
     here: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     configured(tmp_path, "return made(root_uri)")
-    assert "Keep them equal" not in capsys.readouterr().out
+    assert "Set them equal" not in capsys.readouterr().out
     configured(tmp_path, "return made(root_uri, img_sz=32)")
     assert "predict_options.chip_sz is 64, but img_sz is 32" in capsys.readouterr().out
 
 
-def test_eval_leaves_a_file_for_groups_whose_scenes_are_predicted(
-    here: Path, tmp_path: Path
-) -> None:
+def test_eval_is_expected_for_groups_whose_scenes_are_predicted(here: Path, tmp_path: Path) -> None:
     from rastervision.pipeline.config import build_config
 
     config = build_config(json.loads(json.dumps(configured(tmp_path, "return made(root_uri)"))))
@@ -173,7 +171,7 @@ def test_eval_leaves_a_file_for_groups_whose_scenes_are_predicted(
     assert [uri.split("/")[-2] for uri in found] == ["own", "validation_scenes"]
 
 
-def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None:
+def test_delete_outputs_deletes_folders_and_files_of_the_run(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     names = ["train/log.csv", "train/deep/model.pth", "trained.txt", "predict/a.json", "predict/b"]
     for name in names:
@@ -194,7 +192,7 @@ def test_clearing_takes_what_is_below_or_the_file_itself(tmp_path: Path) -> None
     ]
 
 
-def test_the_pieces_of_a_step_are_as_many_as_have_work() -> None:
+def test_step_has_as_many_splits_as_have_work() -> None:
     dataset = SimpleNamespace(validation_scenes=[1] * 5, test_scenes=[], train_scenes=[])
     assert [commands._count_pieces(dataset, "predict", n) for n in (1, 2, 3, 4, 9)] == [
         1,

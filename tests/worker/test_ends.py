@@ -1,4 +1,4 @@
-"""How a step ends, in a process of its own; a few lines stand in for Raster Vision."""
+"""Tests of how a step ends, in a child process with a stub instead of Raster Vision."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ sys.exit(step.run_step({uri!r}, "summarize", every_s=1.0)[0])
 
 
 def started(folder: Path, run: Run, body: str) -> subprocess.Popen[str]:
-    """The step summarize with another body, in that body."""
+    """Start the step summarize with another body and wait until the body runs."""
     mark = folder / "at-work"
     mark.unlink(missing_ok=True)
     script = SCRIPT.format(
@@ -63,7 +63,7 @@ def step_record(store: Store, run: Run) -> dict[str, Any]:
     return dict(record(store, run, "steps", "summarize.json"))
 
 
-def test_a_step_that_is_ended_by_somebody_else_has_failed(tmp_path: Path) -> None:
+def test_step_terminated_by_a_signal_has_failed(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     process = started(tmp_path, run, "time.sleep(3600)")
     process.send_signal(signal.SIGTERM)
@@ -75,10 +75,10 @@ def test_a_step_that_is_ended_by_somebody_else_has_failed(tmp_path: Path) -> Non
     assert (last["state"], last["step"], last["error"]) == ("failed", "summarize", why)
 
 
-def test_a_library_that_makes_another_error_of_the_signal_hides_it_from_nobody(
+def test_sigterm_is_recorded_when_a_library_raises_another_error(
     tmp_path: Path,
 ) -> None:
-    """As torch does while its C code is loaded."""
+    """Torch does so while its C code is loaded."""
     store, run = made(tmp_path / "store")
     body = """
         try:
@@ -97,7 +97,7 @@ def test_a_library_that_makes_another_error_of_the_signal_hides_it_from_nobody(
     assert "SystemError: bad call flags" in str(step["traceback"])
 
 
-def test_a_pod_that_is_asked_to_go_leaves_it_to_kubeflow_whether_its_run_is_over(
+def test_terminated_pod_writes_no_end_record(
     tmp_path: Path,
 ) -> None:
     store, run = made(tmp_path / "store")
@@ -114,7 +114,7 @@ def test_a_pod_that_is_asked_to_go_leaves_it_to_kubeflow_whether_its_run_is_over
     assert (row["state"], row["error"]) == ("failed", "OSError: no imagery")
 
 
-def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) -> None:
+def test_step_terminates_itself_when_its_run_is_cancelled(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     process = started(tmp_path, run, "time.sleep(3600)")
     write_end(store, run, record(store, run, "spec.json"), "cancelled")
@@ -133,9 +133,7 @@ def test_a_step_ends_itself_when_its_run_is_cancelled_elsewhere(tmp_path: Path) 
         ("raise KeyboardInterrupt", "KeyboardInterrupt"),
     ],
 )
-def test_a_recipe_that_leaves_by_the_back_door_has_failed(
-    tmp_path: Path, body: str, why: str
-) -> None:
+def test_recipe_that_exits_has_failed(tmp_path: Path, body: str, why: str) -> None:
     store, run = made(tmp_path / "store")
     status, out = ended(started(tmp_path, run, body))
     assert status == 1
@@ -145,8 +143,8 @@ def test_a_recipe_that_leaves_by_the_back_door_has_failed(
     assert step_record(store, run)["error"] == why
 
 
-def test_a_step_that_is_told_to_end_while_it_begins_says_so(tmp_path: Path) -> None:
-    """The signal comes before there is a record, and is kept until there is one."""
+def test_sigterm_during_the_start_of_a_step_is_recorded(tmp_path: Path) -> None:
+    """The signal arrives before there is a record and is deferred until there is one."""
     store, run = made(tmp_path / "store")
     script = f"""
 import os, signal, sys
@@ -164,7 +162,7 @@ sys.exit(step.run_step({run.uri!r}, "summarize")[0])
     assert store.get_json(run.end_key)["state"] == "failed"
 
 
-def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> None:
+def test_sigterm_during_the_last_writes_is_deferred(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     process = started(
         tmp_path,
@@ -179,13 +177,13 @@ def test_a_signal_among_the_last_writes_lets_them_be_made(tmp_path: Path) -> Non
         StepRecorder._finish = late
         """,
     )
-    assert ended(process)[0] == -signal.SIGTERM  # who sent it is obeyed in the end
+    assert ended(process)[0] == -signal.SIGTERM  # deferred, not ignored
     assert step_record(store, run)["state"] == "succeeded"
     assert store.get_json(run.end_key)["metrics"] == {"f1": 0.5}
 
 
-def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_path: Path) -> None:
-    """A signal to the whole group ends it as well, and torch raises that, whatever runs then."""
+def test_terminated_data_loader_does_not_interrupt_the_last_writes(tmp_path: Path) -> None:
+    """A signal to the process group ends the loader too, and torch raises that at any time."""
     store, run = made(tmp_path / "store")
     process = started(
         tmp_path,
@@ -212,7 +210,7 @@ def test_a_data_loader_that_is_ended_too_does_not_interrupt_the_last_writes(tmp_
     assert store.get_json(run.end_key)["error"] == "summarize was ended by signal 15 (SIGTERM)."
 
 
-def test_a_step_that_cannot_write_its_record_says_why_it_failed(tmp_path: Path) -> None:
+def test_step_that_cannot_write_its_record_fails_with_the_reason(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
     status, _ = ended(
         started(
@@ -252,7 +250,7 @@ assert (os.getcwd(), os.environ.get("TMPDIR"), tempfile.gettempdir()) == before
 
 
 def failed_in(store: Store, run: Run, step: str | None, *started_before: str) -> None:
-    """The run failed in a step, after others had been started."""
+    """Mark a run as failed in a step after other steps were started."""
     spec = Spec.from_record(record(store, run, "spec.json"), "spec.json")
     write_end(store, run, spec.record(), "failed", step=step, error="It rained.")
     for name in started_before:
@@ -270,10 +268,10 @@ def failed_in(store: Store, run: Run, step: str | None, *started_before: str) ->
         ("predict", "eval", None, False),
         ("train", "predict", 0, False),  # a later step, although it ran before
         ("configure", "configure", None, True),
-        (None, "eval", None, True),  # its process was gone between two steps
+        (None, "eval", None, True),  # its process died between two steps
     ],
 )
-def test_the_step_that_failed_or_an_earlier_one_reopens_a_run(
+def test_retry_of_the_failed_or_an_earlier_step_reopens_a_run(
     tmp_path: Path, failed: str | None, step: str, split: int | None, reopens: bool
 ) -> None:
     store, run = made(tmp_path)
@@ -282,10 +280,10 @@ def test_the_step_that_failed_or_an_earlier_one_reopens_a_run(
     assert store.exists(run.end_key) is not reopens
 
 
-def test_a_run_that_failed_is_not_summarized(tmp_path: Path) -> None:
+def test_failed_run_is_not_summarized(tmp_path: Path) -> None:
     store, run = made(tmp_path)
     failed_in(store, run, "predict", "predict-0")
-    with pytest.raises(StepError, match=r"failed in predict\. Start predict again first\."):
+    with pytest.raises(StepError, match=r"failed in predict\. Retry predict first\."):
         _reopen_run(store, run, "summarize", None)
     store.delete([run.end_key])
     _reopen_run(store, run, "summarize", None)

@@ -1,4 +1,4 @@
-"""Equal where the pixels are, wherever they lie; other where anything that is scored is other."""
+"""Tests that fingerprints are equal exactly where the scored data is equal."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def eval_set(of: dict[str, Any]) -> str:
     return fingerprint.eval_sets(table, of["dataset"]["class_config"])["validation"]
 
 
-def test_it_is_the_same_wherever_the_files_lie(
+def test_fingerprint_does_not_depend_on_the_location_of_files(
     folder: Path, tmp_path: Path, s3: Server, s3_access: S3Access
 ) -> None:
     first = eval_set(config(str(folder)))
@@ -79,7 +79,7 @@ def test_it_is_the_same_wherever_the_files_lie(
 
 
 @pytest.mark.parametrize("name", ["a.tif", "b.geojson", "a-aoi.geojson"])
-def test_another_image_label_or_area_is_another_set(folder: Path, name: str) -> None:
+def test_fingerprint_depends_on_image_labels_and_areas(folder: Path, name: str) -> None:
     before = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
     (folder / name).write_text("other")
     after = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
@@ -93,7 +93,7 @@ def test_another_image_label_or_area_is_another_set(folder: Path, name: str) -> 
     assert differ == [(name[0], column)]
 
 
-def test_what_the_labels_are_made_with_and_the_classes_count(folder: Path) -> None:
+def test_fingerprint_depends_on_label_options_and_classes(folder: Path) -> None:
     base = config(str(folder))
     wider, classes, fewer, cut = (copy.deepcopy(base) for _ in range(4))
     source = wider["dataset"]["validation_scenes"][0]["label_source"]["raster_source"]
@@ -104,7 +104,7 @@ def test_what_the_labels_are_made_with_and_the_classes_count(folder: Path) -> No
     assert len({eval_set(one) for one in (base, wider, classes, fewer, cut)}) == 5
 
 
-def test_what_a_model_makes_of_the_pixels_does_not_count(folder: Path) -> None:
+def test_fingerprint_ignores_image_transformers(folder: Path) -> None:
     base = config(str(folder))
     other = copy.deepcopy(base)
     scene = other["dataset"]["validation_scenes"][0]
@@ -115,7 +115,7 @@ def test_what_a_model_makes_of_the_pixels_does_not_count(folder: Path) -> None:
     assert eval_set(other) == eval_set(base)
 
 
-def test_a_file_that_cannot_be_read_is_represented_by_its_address(
+def test_file_that_cannot_be_read_is_represented_by_its_address(
     folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     first = eval_set(config(str(folder)))
@@ -126,7 +126,7 @@ def test_a_file_that_cannot_be_read_is_represented_by_its_address(
     assert eval_set(config(str(folder))) != first
 
 
-def test_a_large_image_is_read_in_blocks_and_large_labels_whole(
+def test_large_image_is_hashed_in_blocks_and_large_labels_completely(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fingerprint, "BLOCK_BYTES", 10)
@@ -145,12 +145,12 @@ def test_a_large_image_is_read_in_blocks_and_large_labels_whole(
     assert fingerprint.file_sha256(str(path), whole=False) != image
 
 
-def test_a_missing_file_has_no_content(tmp_path: Path) -> None:
+def test_missing_file_raises(tmp_path: Path) -> None:
     with pytest.raises(StoreError, match=r"gone.tif"):
         fingerprint.file_sha256(str(tmp_path / "gone.tif"))
 
 
-def test_a_config_is_not_changed(folder: Path) -> None:
+def test_config_is_not_changed(folder: Path) -> None:
     base = config(str(folder))
     before = json.dumps(base)
     fingerprint.fingerprint_scenes(base, GROUPS)

@@ -1,4 +1,4 @@
-"""Secrets are masked in every encoding, and ordinary values are not."""
+"""Tests that secrets are masked in every encoding and ordinary values are not."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ VALUE = 'p4ss/wörd+"x\\y&z'
         *("JUPYTER_TOKEN", "AWS_ACCESS_KEY_ID", "PRIVATE_KEY", "SECRET_VALUE", "my-secret"),
     ],
 )
-def test_a_variable_is_secret_by_its_name(name: str) -> None:
+def test_variable_is_secret_by_its_name(name: str) -> None:
     assert is_secret(name, "f3a9c1d2e4b5-Xy7q")
 
 
@@ -60,15 +60,15 @@ def test_a_variable_is_secret_by_its_name(name: str) -> None:
         ("LANG", "en_US.UTF-8-12345"),
     ],
 )
-def test_a_harmless_variable_is_not_secret(name: str, value: str) -> None:
+def test_harmless_variable_is_not_secret(name: str, value: str) -> None:
     assert not is_secret(name, value)
 
 
-def test_a_numeric_password_is_secret() -> None:
+def test_numeric_password_is_secret() -> None:
     assert is_secret("DB_PASSWORD", "8439201744")
 
 
-def test_an_aws_secret_that_starts_with_a_slash_is_secret() -> None:
+def test_aws_secret_that_starts_with_a_slash_is_secret() -> None:
     assert is_secret("AWS_SECRET_ACCESS_KEY", "/q9zKx+Jtnb3/ZzExampleExampleExampleKey1")
 
 
@@ -91,7 +91,7 @@ def secret(monkeypatch: pytest.MonkeyPatch) -> str:
         lambda v: f"{v!r}"[1:-1],
     ],
 )
-def test_an_encoded_value_is_masked(secret: str, encode) -> None:
+def test_encoded_value_is_masked(secret: str, encode) -> None:
     masked = mask_text(f"before {encode(secret)} after")
     assert masked.strip("'\"") != ""
     for part in ("p4ss", "w%C3", "x%5C", "&z", "rd+"):
@@ -102,7 +102,7 @@ def test_an_encoded_value_is_masked(secret: str, encode) -> None:
 
 @pytest.mark.parametrize("user", ["", "a:", "me:", "admin:"])
 @pytest.mark.parametrize("encode", [base64.b64encode, base64.urlsafe_b64encode])
-def test_a_value_in_base64_is_masked(secret: str, user: str, encode) -> None:
+def test_value_in_base64_is_masked(secret: str, user: str, encode) -> None:
     coded = encode(f"{user}{secret}!".encode()).decode()
     masked = mask_text(f"Header: x {coded}")
     assert "[secret]" in masked
@@ -123,7 +123,7 @@ def test_base64_of_a_value_is_found_at_each_alignment(
 
 
 @given(st.text(alphabet=st.characters(codec="utf-8"), min_size=8, max_size=60))
-def test_a_value_is_masked_in_any_text(value: str) -> None:
+def test_value_is_masked_in_any_text(value: str) -> None:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(masking, "_all_forms", lambda *_: masking._sorted_forms({value}))
         masked = mask_text(f"<{value}>")
@@ -168,11 +168,11 @@ JWT = "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxMjM0In0.dozjgNryP4J3jVmNHl0w5N"
         ("epoch 3, sk-learn, hf_hub, eyJ, sig=3", "epoch 3, sk-learn, hf_hub, eyJ, sig=3"),
     ],
 )
-def test_a_secret_is_masked_by_its_form(text: str, masked: str) -> None:
+def test_secret_is_masked_by_its_form(text: str, masked: str) -> None:
     assert mask_text(text) == masked
 
 
-def test_a_password_in_the_url_of_a_variable_is_masked_alone(
+def test_password_in_the_url_of_a_variable_is_masked_alone(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("DATABASE", "postgresql://me:s3cr%2Fet-pw@db/x")
@@ -184,13 +184,13 @@ def test_lines_of_a_secret_of_several_lines_are_masked(monkeypatch: pytest.Monke
     assert mask_text("read MIIEowIBAAKCAQEA7 here") == "read [secret] here"
 
 
-def test_the_credentials_of_the_store_are_masked(tmp_path: Path) -> None:
+def test_credentials_of_the_store_are_masked(tmp_path: Path) -> None:
     store = Store(tmp_path, S3Access(None, "name", "open-sesame", "session-4711"))
     assert mask_bytes(b"open-sesame, session-4711!", store) == b"[secret], [secret]!"
     assert find_secrets({}, store.access) == {"open-sesame", "session-4711"}
 
 
-def test_a_private_key_is_held_back_until_it_is_complete() -> None:
+def test_private_key_is_held_back_until_it_is_complete() -> None:
     block = f"one\n{PEM}\ntwo\n".encode()
     for cut in range(len(block) + 1):
         first = block[: complete_length(block[:cut])]
@@ -198,7 +198,7 @@ def test_a_private_key_is_held_back_until_it_is_complete() -> None:
         assert shown == b"one\n[secret]\ntwo\n"
 
 
-def test_a_log_without_a_private_key_is_complete_up_to_the_last_line() -> None:
+def test_log_without_a_private_key_is_complete_up_to_the_last_line() -> None:
     assert complete_length(b"a\nb") == 2
     assert complete_length(b"-----BEGIN CERTIFICATE-----\nabc\nd") == 32
     assert complete_length(b"5%\r6%") == 3
@@ -206,14 +206,14 @@ def test_a_log_without_a_private_key_is_complete_up_to_the_last_line() -> None:
 
 
 @pytest.mark.parametrize("size", [8, 9, 15, 16])
-def test_a_secret_that_is_cut_off_is_masked(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_secret_that_is_cut_off_is_masked(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
     monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
     text = "0123456789abcdef"
     assert mask_text(f"{text[-size:]} and {text[:size]}") == "[secret] and [secret]"
     assert mask_text(text[:size]) == "[secret]"
 
 
-def test_a_few_characters_of_a_secret_are_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_few_characters_of_a_secret_are_not_masked(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_TOKEN", "0123456789abcdef")
     assert mask_text("abcdef at 0123456") == "abcdef at 0123456"
     assert mask_text("") == ""

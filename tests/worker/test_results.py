@@ -1,4 +1,4 @@
-"""The tables say what Raster Vision's own classes wrote, in rvlab's terms."""
+"""Tests of the tables that are computed from Raster Vision's outputs."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ NAMES = ["background", "building", "road"]
 
 @pytest.fixture(scope="module")
 def rv(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Raster Vision, kept from creating /opt/data/tmp and from its own warnings."""
+    """Import Raster Vision without creating /opt/data/tmp and without its warnings."""
     if "TMPDIR" not in os.environ:
         os.environ["TMPDIR"] = str(tmp_path_factory.mktemp("rv"))
         tempfile.tempdir = None
@@ -42,14 +42,14 @@ def rv(tmp_path_factory: pytest.TempPathFactory) -> Any:
         return SimpleNamespace(box=box.Box, data=data, evaluation=evaluation, learner=utils)
 
 
-# Raster Vision divides by zero for a class that is absent; rvlab's own code is not to.
+# Raster Vision divides by zero for an absent class; rvlab's own code must not.
 def rv_divides() -> np.errstate:
     return np.errstate(divide="ignore", invalid="ignore")
 
 
 @rv_divides()
 def written(evaluation: Any, tmp_path: Any) -> Any:
-    """What Raster Vision writes of an evaluation, read back."""
+    """Write an evaluation with Raster Vision and return the parsed file."""
     path = tmp_path / "eval.json"
     evaluation.save(str(path))
     return json.loads(path.read_text())
@@ -80,7 +80,7 @@ def segmentation(rv: Any, config: Any, scenes: dict[str, tuple[Any, Any]]) -> An
 
 @pytest.fixture
 def segmented(rv, tmp_path):
-    """Two scenes with a class "null" (3) that Raster Vision added; road is never found."""
+    """Return two scenes with a class "null" (3) added by Raster Vision; road is never predicted."""
     config = class_config(rv, NAMES, None, segments=True)
     scenes = {
         "s2": ([[0, 0, 0, 1], [1, 1, 2, 3]], [[0, 0, 1, 1], [1, 3, 0, 0]]),
@@ -131,7 +131,7 @@ def test_class_null_has_counts_and_no_metrics(segmented):
     }
 
 
-def test_class_that_is_never_found_scores_zero_where_raster_vision_says_undefined(segmented):
+def test_class_that_is_never_predicted_has_f1_zero(segmented):
     raw, config = segmented
     road = next(i for i in raw["overall"] if i["class_name"] == "road")
     assert road["metrics"]["f1"] is None
@@ -142,7 +142,7 @@ def test_class_that_is_never_found_scores_zero_where_raster_vision_says_undefine
     assert value(table, "f1", "road", "s1") is None  # absent there, from truth and prediction
 
 
-def test_raster_visions_average_stands_under_its_own_name(segmented):
+def test_raster_visions_average_has_its_own_name(segmented):
     raw, config = segmented
     table, _ = evaluation_tables({"validation_scenes": raw}, config)
     for metric in ("f1", "precision", "recall"):
@@ -158,7 +158,7 @@ def test_undefined_average_is_null(segmented):
     assert value(table, "rv_average_recall") is None
 
 
-def test_confusion_has_every_pair_and_its_scenes_sum_to_the_whole(segmented):
+def test_confusion_has_every_pair_and_scenes_sum_to_the_total(segmented):
     raw, config = segmented
     _, confusion = evaluation_tables({"validation_scenes": raw}, config)
     rows = confusion.to_pylist()
@@ -171,7 +171,7 @@ def test_confusion_has_every_pair_and_its_scenes_sum_to_the_whole(segmented):
     assert [r["count"] for r in rows if r["scene"] is None][:4] == [5, 1, 0, 0]
 
 
-def test_model_that_sees_only_background_shines_in_raster_visions_average_alone(rv, tmp_path):
+def test_background_only_model_scores_high_in_raster_visions_average_only(rv, tmp_path):
     config = class_config(rv, NAMES, "background", segments=True)
     truth = np.repeat([0, 1, 2], [90, 8, 2])
     raw = written(segmentation(rv, config, {"s": (truth, np.zeros(100, int))}), tmp_path)
@@ -183,7 +183,7 @@ def test_model_that_sees_only_background_shines_in_raster_visions_average_alone(
     assert row["accuracy"] == pytest.approx(0.9)
 
 
-def test_null_class_of_the_users_own_is_a_class_like_any_other(rv, tmp_path):
+def test_null_class_of_another_name_is_an_ordinary_class(rv, tmp_path):
     config = class_config(rv, NAMES, "background", segments=True)
     raw = written(segmentation(rv, config, {"s": ([0, 0, 1, 2], [0, 1, 1, 2])}), tmp_path)
     table, _ = evaluation_tables({"test_scenes": raw}, json.loads(config.json()))
@@ -245,7 +245,7 @@ def test_object_detection_has_counts_but_no_matrix_no_iou_no_accuracy(rv, tmp_pa
     }
 
 
-def test_groups_of_ones_own_keep_their_names(segmented):
+def test_custom_groups_have_their_own_names(segmented):
     raw, config = segmented
     keys = ["test_scenes", "far_scenes", "validation", "validation_scenes"]
     table, confusion = evaluation_tables(dict.fromkeys(keys, raw), config)
@@ -254,7 +254,7 @@ def test_groups_of_ones_own_keep_their_names(segmented):
     assert list(dict.fromkeys(confusion["group"].to_pylist())) == names
 
 
-def test_nothing_evaluated_gives_empty_tables_with_their_columns():
+def test_run_without_evaluation_has_empty_tables_with_columns():
     table, confusion = evaluation_tables({}, {"names": NAMES, "null_class": None})
     assert table.schema == EVALS_SCHEMA
     assert confusion.schema == CONFUSION_SCHEMA
@@ -265,23 +265,23 @@ def test_nothing_evaluated_gives_empty_tables_with_their_columns():
 @pytest.mark.parametrize(
     ("break_it", "match"),
     [
-        (lambda raw: "nonsense", "validation_scenes/eval.json is to hold a list of objects"),
+        (lambda raw: "nonsense", "validation_scenes/eval.json must be a list of objects"),
         (lambda raw: [], "has no item 'average'"),
-        (lambda raw: {"per_scene": {}}, "needs a list 'overall'"),
+        (lambda raw: {"per_scene": {}}, "must have a list 'overall'"),
         (lambda raw: {**raw, "per_scene": []}, "an object 'per_scene'"),
-        (lambda raw: {**raw, "per_scene": {"s9": [1]}}, "scene 's9', is to hold a list of objects"),
+        (lambda raw: {**raw, "per_scene": {"s9": [1]}}, "scene 's9', must be a list of objects"),
         (lambda raw: raw["overall"][:-1], "has no item 'average'"),
         (lambda raw: raw["overall"][1:], r"has the classes \['building', 'road', 'null'\]"),
         (lambda raw: changed(raw, conf_mat=[[1, 2], [3, 4]]), r"shape \(2, 2\) for 4 classes"),
         (lambda raw: changed(raw, conf_mat=[[-1] * 4] * 4), "no usable counts.*negative"),
-        (lambda raw: changed(raw, conf_mat=[[0.5] * 4] * 4), "has fractions"),
+        (lambda raw: changed(raw, conf_mat=[[0.5] * 4] * 4), "must have integer pixel counts"),
         (lambda raw: changed(raw, conf_mat="much"), "no usable counts"),
         (lambda raw: changed(raw, conf_mat=None), "no usable counts"),
         (lambda raw: changed(raw, metrics={"f1": 1}), "without 'precision'"),
         (lambda raw: changed(raw, metrics=None), "no usable counts or metrics"),
     ],
 )
-def test_malformed_eval_is_told_by_group_and_place(segmented, break_it, match):
+def test_malformed_eval_is_reported_with_group_and_location(segmented, break_it, match):
     raw, config = segmented
     with pytest.raises(RecordBroken, match=match) as caught:
         evaluation_tables({"validation_scenes": break_it(raw)}, config)
@@ -293,12 +293,12 @@ def changed(raw: Any, **average: Any) -> Any:
     return raw["overall"]
 
 
-def test_config_without_classes_is_told(segmented):
+def test_config_without_classes_is_reported(segmented):
     with pytest.raises(RecordBroken, match=r"no dataset\.class_config\.names"):
         evaluation_tables({"validation_scenes": segmented[0]}, {})
 
 
-def test_headline_prefers_validation_and_leaves_out_what_is_undefined(segmented):
+def test_headline_prefers_validation_and_omits_undefined_values(segmented):
     raw, config = segmented
     table, _ = evaluation_tables({"test_scenes": raw, "far": raw, "validation_scenes": raw}, config)
     row = headline_metrics(table)
@@ -320,7 +320,7 @@ def test_headline_prefers_validation_and_leaves_out_what_is_undefined(segmented)
 
 @pytest.fixture
 def log(rv, tmp_path):
-    """Two epochs as Raster Vision's learner logs them."""
+    """Return a log of two epochs as Raster Vision's learner writes it."""
     from datetime import timedelta
 
     import torch
@@ -335,7 +335,7 @@ def log(rv, tmp_path):
     return path.read_text()
 
 
-def test_history_has_a_row_an_epoch_from_zero_and_times_in_seconds(log):
+def test_history_has_one_row_per_epoch_and_times_in_seconds(log):
     table = history_from_log(log)
     assert table.schema.field("epoch").type == pa.int64()
     assert {f.type for f in table.schema if f.name != "epoch"} == {pa.float64()}
@@ -349,7 +349,7 @@ def test_history_has_a_row_an_epoch_from_zero_and_times_in_seconds(log):
     assert "train_time" not in table.column_names
 
 
-def test_line_that_is_being_written_is_left_out_wherever_it_is_torn(log):
+def test_incomplete_last_line_is_omitted(log):
     first, whole = parse_epochs(log)
     start = log.rstrip("\n").rfind("\n") + 1
     for cut in range(start, len(log)):
@@ -359,7 +359,7 @@ def test_line_that_is_being_written_is_left_out_wherever_it_is_torn(log):
 
 
 @pytest.mark.parametrize("text", ["", "\n", "epoch,train", "epoch,train_loss\n", "epoch,a\n0,1"])
-def test_log_without_a_whole_row_is_an_empty_table_with_epoch(text):
+def test_log_without_a_complete_row_is_an_empty_table_with_epoch(text):
     assert history_from_log(text).schema == pa.schema([("epoch", pa.int64())])
     assert len(history_from_log(text)) == 0
 
@@ -375,7 +375,7 @@ def test_log_without_a_whole_row_is_an_empty_table_with_epoch(text):
         ("epoch,a\n0.5,1\n", "column 'epoch' must be a number, got '0.5'"),
     ],
 )
-def test_broken_log_is_told_by_row_and_column(text, match):
+def test_broken_log_is_reported_with_row_and_column(text, match):
     with pytest.raises(RecordBroken, match=match):
         parse_epochs(text)
 
@@ -388,6 +388,6 @@ def test_clock_times_are_seconds(clock, want):
     assert parse_seconds(clock) == pytest.approx(want)
 
 
-def test_clock_times_of_another_form_are_refused():
+def test_clock_times_of_another_form_are_rejected():
     with pytest.raises(ValueError, match=r"'8\.9' is not a time like"):
         parse_seconds("8.9")

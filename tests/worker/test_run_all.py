@@ -1,4 +1,4 @@
-"""Steps as forks of one process."""
+"""Tests of steps that run as forks of one process."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="steps are forks
 
 
 def forked(body: str) -> str:
-    """Return the answer of a fork whose step has this body."""
+    """Return the printed result of a fork whose step has the given body."""
     script = (
         "import os, sys, time\n"
         "from rvlab.worker import run_all, step\n"
@@ -33,8 +33,8 @@ def forked(body: str) -> str:
     return done.stdout.strip()
 
 
-def test_a_process_that_outlives_its_step_holds_nothing_up(tmp_path: Path) -> None:
-    """As a data loader does that nobody told to end."""
+def test_child_process_that_outlives_its_step_does_not_block(tmp_path: Path) -> None:
+    """A data loader that is not stopped behaves so."""
     over = tmp_path / "over"
     answer = forked(
         f"""
@@ -50,8 +50,8 @@ def test_a_process_that_outlives_its_step_holds_nothing_up(tmp_path: Path) -> No
     assert answer == "(0, StepPlan(steps=('train',), splits={'predict': 2}))"
 
 
-def test_a_fork_never_returns_into_its_parents_code() -> None:
-    """Not even when its last words cannot be written."""
+def test_fork_never_returns_to_its_parents_code() -> None:
+    """This holds even if its output cannot be flushed."""
     answer = forked(
         """
         class Full:

@@ -1,4 +1,4 @@
-"""Each test shows first what Raster Vision does by itself, then what it does when mended."""
+"""Tests of each patch: first Raster Vision's behaviour without it, then with it."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::U
 
 @pytest.fixture(autouse=True)
 def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
-    """What a mend changes is changed back, so that each test meets Raster Vision as it comes."""
+    """Undo every patch afterwards, so that each test starts with an unpatched Raster Vision."""
     import albumentations
     from rastervision.aws_s3.s3_file_system import S3FileSystem
     from rastervision.core.data import ChipClassificationLabelSource
@@ -69,7 +69,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
 
 @pytest.fixture
 def aws(s3: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
-    """The standard variables point at the embedded server."""
+    """Set the standard AWS variables to the embedded server."""
     monkeypatch.setenv("AWS_ENDPOINT_URL", s3.endpoint)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", s3.access_key)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", s3.secret_key)
@@ -77,7 +77,7 @@ def aws(s3: Server, monkeypatch: pytest.MonkeyPatch) -> Server:
     return s3
 
 
-def test_a_file_that_was_overwritten_is_downloaded_again(aws: Server, tmp_path: Path) -> None:
+def test_overwritten_file_is_downloaded_again(aws: Server, tmp_path: Path) -> None:
     from rastervision.pipeline.file_system import download_if_needed
 
     uri = f"s3://{aws.bucket}/mends/prediction.txt"
@@ -91,7 +91,7 @@ def test_a_file_that_was_overwritten_is_downloaded_again(aws: Server, tmp_path: 
     assert Path(download_if_needed(uri)).read_text() == "new"
 
 
-def test_a_seed_decides_the_weights(tmp_path: Path) -> None:
+def test_seed_decides_the_weights(tmp_path: Path) -> None:
     def weights() -> list[float]:
         return torch.nn.Linear(8, 1).weight.flatten().tolist()
 
@@ -104,7 +104,7 @@ def test_a_seed_decides_the_weights(tmp_path: Path) -> None:
     assert weights() != first
 
 
-def test_a_seed_decides_the_augmentation() -> None:
+def test_seed_decides_the_augmentation() -> None:
     import albumentations
 
     def flips() -> list[int]:
@@ -126,13 +126,13 @@ def test_a_seed_decides_the_augmentation() -> None:
 
 
 class _Learner(SimpleNamespace):
-    """As much of a learner as its export asks for."""
+    """The part of a learner that its export needs."""
 
     def to_device(self, x: torch.Tensor, _device: Any) -> torch.Tensor:
         return x
 
 
-def test_an_export_without_onnxscript_is_made_by_the_older_exporter(tmp_path: Path) -> None:
+def test_export_without_onnxscript_uses_the_older_exporter(tmp_path: Path) -> None:
     from rastervision.pytorch_learner.learner import Learner
 
     model, x = torch.nn.Conv2d(3, 2, 3), torch.zeros(1, 3, 8, 8)
@@ -154,9 +154,7 @@ class _Fussy(torch.nn.Module):  # type: ignore[misc]
         raise RuntimeError("this model cannot be traced")
 
 
-def test_a_model_that_cannot_be_exported_costs_a_warning_not_the_training(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
+def test_failed_export_is_a_warning(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     from rastervision.pytorch_learner.learner import Learner
 
     rv_patches.patch_export_failure()
@@ -169,7 +167,7 @@ def test_a_model_that_cannot_be_exported_costs_a_warning_not_the_training(
     assert "this model cannot be traced" in caplog.text
 
 
-def test_chipping_again_writes_over_the_chips(tmp_path: Path) -> None:
+def test_repeated_chip_step_overwrites_the_chips(tmp_path: Path) -> None:
     from rastervision.pytorch_backend.pytorch_semantic_segmentation import (
         PyTorchSemanticSegmentation,
     )
@@ -187,7 +185,7 @@ def test_chipping_again_writes_over_the_chips(tmp_path: Path) -> None:
 
 @pytest.fixture
 def aws_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """An ``aws`` executable that fails as the real one does with a wrong secret."""
+    """Put an ``aws`` executable on PATH that fails like the real one with a wrong secret."""
     folder = tmp_path / "bin"
     folder.mkdir()
     (folder / "aws").write_text(
@@ -198,7 +196,7 @@ def aws_that_fails(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_an_upload_that_is_refused_fails(
+def test_denied_upload_raises(
     aws: Server, aws_that_fails: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from boto3.exceptions import S3UploadFailedError
@@ -209,8 +207,8 @@ def test_an_upload_that_is_refused_fails(
     (tmp_path / "train").mkdir()
     (tmp_path / "train" / "log.csv").write_text("epoch\n0\n")
     uri = f"s3://{aws.bucket}/mends/refused"
-    sync_to_dir(str(tmp_path / "train"), uri)  # the quirk: nothing was uploaded, and no word of it
-    assert file_exists(f"{uri}/log.csv") is False  # the quirk: refused is taken for missing
+    sync_to_dir(str(tmp_path / "train"), uri)  # the quirk: nothing was uploaded, without an error
+    assert file_exists(f"{uri}/log.csv") is False  # the quirk: denied is reported as missing
 
     rv_patches.patch_s3_errors()
     with pytest.raises(S3UploadFailedError, match="SignatureDoesNotMatch"):
@@ -300,7 +298,7 @@ SIZE, INSIDE = 60, 20
 
 
 def _scene(folder: Path, classes: Any) -> tuple[Any, np.ndarray, np.ndarray]:
-    """A scene of 60 by 60 pixels whose area of interest is its first 20 columns."""
+    """Return a scene of 60 by 60 pixels whose area of interest is its first 20 columns."""
     from rastervision.core.data import (
         RasterioSourceConfig,
         SceneConfig,
@@ -368,7 +366,7 @@ def test_pixels_outside_the_area_of_interest_are_in_no_metric(tmp_path: Path) ->
 
 
 def cells_of(polygons: list[list[list[float]]], path: Path) -> dict[tuple[int, int], int]:
-    """The class ids that Raster Vision gives the four cells of a scene of 128 pixels."""
+    """Return the class ids that Raster Vision gives the four cells of a scene of 128 pixels."""
     from rastervision.core.box import Box
     from rastervision.core.data import (
         ChipClassificationLabelSourceConfig,
@@ -400,7 +398,7 @@ def cells_of(polygons: list[list[list[float]]], path: Path) -> dict[tuple[int, i
     return {(c.ymin, c.xmin): int(labels.get_cell_class_id(c)) for c in labels.get_cells()}
 
 
-def test_a_scene_may_have_nothing_on_it(tmp_path: Path) -> None:
+def test_scene_without_polygons_is_accepted(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="All label polygons must have a class_id"):
         cells_of([], tmp_path / "quirk.json")
     rv_patches.patch_empty_validation()

@@ -1,4 +1,4 @@
-"""One step at a time, in a process of its own, as a pod would run it."""
+"""Tests of single steps in a child process, as a pod runs them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
 
 
 def submitted(store: Store, **params: Any) -> Run:
-    """A run whose records are written, and which no engine has been told of."""
+    """Write the records of a run without submitting it to an engine."""
     return prepare_runs(store, find_recipe(TINY), [params], SubmitOptions("steps", "none"))[0]
 
 
@@ -38,7 +38,7 @@ def record(store: Store, run: Run, *key: str) -> dict[str, Any]:
     return dict(json.loads(store.get(run.key(*key))))
 
 
-def test_an_eval_that_leaves_nothing_fails_and_a_train_that_is_retried_starts_clean(
+def test_eval_without_output_fails_and_retried_train_starts_clean(
     trained: Trained,
 ) -> None:
     store = trained.lab.store
@@ -54,8 +54,8 @@ def test_an_eval_that_leaves_nothing_fails_and_a_train_that_is_retried_starts_cl
     assert done.returncode == 1
     end = store.get_json(run.end_key)
     assert (end["state"], end["step"]) == ("failed", "eval")
-    assert end["error"].startswith("eval ended without an error, but did not leave s3://")
-    assert "eval.json. Its log says why." in end["error"]
+    assert end["error"].startswith("eval ended without an error but did not write s3://")
+    assert "eval.json. See its log." in end["error"]
 
     done = worker(store, "train", run.uri)  # by itself: "Training already completed. Skipping."
     assert done.returncode == 0, done.stderr
@@ -63,18 +63,18 @@ def test_an_eval_that_leaves_nothing_fails_and_a_train_that_is_retried_starts_cl
     assert record(store, run, "steps", "train.json")["attempt"] == 2
     assert trained.lab.history(run)["epoch"].tolist() == [0, 1]
     assert len(store.get(run.key("rv", "train", "last-model.pth"))) == len(weights)
-    assert trained.lab.runs(run)["state"].item() == "running"  # a retry takes the end back
+    assert trained.lab.runs(run)["state"].item() == "running"  # a retry deletes the end record
 
 
-def test_a_run_that_succeeded_is_not_touched_again(trained: Trained) -> None:
+def test_step_of_a_succeeded_run_is_rejected(trained: Trained) -> None:
     run = trained.runs["first"]
     done = worker(trained.lab.store, "train", run.uri)
     assert done.returncode == 1
-    assert f"rvlab: The run '{run.id}' is over (succeeded)." in done.stderr
+    assert f"rvlab: The run '{run.id}' has ended (succeeded)." in done.stderr
     assert record(trained.lab.store, run, "steps", "train.json")["attempt"] == 1
 
 
-def test_a_run_that_is_not_there_is_one_clear_line(trained: Trained) -> None:
+def test_missing_run_is_reported_without_a_traceback(trained: Trained) -> None:
     done = worker(trained.lab.store, "train", f"{trained.lab.store.uri}/steps/20200101-000000-abc")
     assert done.returncode == 1
     assert "has no key 'steps/20200101-000000-abc/spec.json'" in done.stderr
@@ -88,15 +88,15 @@ def test_a_run_that_is_not_there_is_one_clear_line(trained: Trained) -> None:
         (["predict", "--split", "2", "2"], "--split 2 2: I counts from 0 to N - 1."),
     ],
 )
-def test_wrong_arguments_are_told(trained: Trained, args: list[str], said: str) -> None:
+def test_invalid_arguments_are_reported(trained: Trained, args: list[str], said: str) -> None:
     step, *rest = args
     done = worker(trained.lab.store, step, "s3://nowhere/a/b", *rest)
     assert done.returncode == 2
     assert said in done.stderr
 
 
-def test_an_upload_that_is_refused_fails_the_step(trained: Trained) -> None:
-    """The store turns read-only under a run: it must not end green."""
+def test_denied_upload_fails_the_step(trained: Trained) -> None:
+    """The credentials become invalid during a run, which must not succeed."""
     from rvlab.store import S3Access
 
     store = trained.lab.store

@@ -1,4 +1,4 @@
-"""What a step says of itself arrives, also at a store that is not always there."""
+"""Tests that records and logs of a step reach a store that is sometimes unreachable."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.worker.samples import made, record
 
 
 class Flaky(Store):
-    """A store that is away for the next few writes of keys that end in a certain way."""
+    """A store that is unreachable for the next `times` writes of keys with the suffix `ending`."""
 
     ending, times = "", 0
 
@@ -51,7 +51,7 @@ def work(store: Flaky, run: Run, scratch: Path, ending: str, times: int) -> None
 
 
 @pytest.mark.parametrize("ending", ["train.json", "train.log"])
-def test_a_store_that_is_away_for_a_moment_is_asked_again(
+def test_write_to_an_unreachable_store_is_retried(
     flaky: tuple[Flaky, Run], tmp_path: Path, ending: str
 ) -> None:
     store, run = flaky
@@ -60,7 +60,7 @@ def test_a_store_that_is_away_for_a_moment_is_asked_again(
     assert store.get(run.log_key("train")) == b"epoch 0\n"
 
 
-def test_a_log_that_is_not_stored_is_no_failure(
+def test_step_succeeds_when_its_log_cannot_be_stored(
     flaky: tuple[Flaky, Run], tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
     store, run = flaky
@@ -70,13 +70,13 @@ def test_a_log_that_is_not_stored_is_no_failure(
     assert said in capfd.readouterr().err
 
 
-def test_a_record_that_is_not_stored_is_raised(flaky: tuple[Flaky, Run], tmp_path: Path) -> None:
+def test_step_record_that_cannot_be_stored_raises(flaky: tuple[Flaky, Run], tmp_path: Path) -> None:
     store, run = flaky
     with pytest.raises(StoreUnreachable, match="cannot be reached"):
         work(store, run, tmp_path, "train.json", times=99)
 
 
-def test_secrets_are_cleaned_out_of_what_is_stored_and_passed_on(
+def test_secrets_are_masked_in_the_stored_and_the_forwarded_log(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MY_SECRET_ACCESS_KEY", "swordfish")
@@ -92,8 +92,8 @@ def test_secrets_are_cleaned_out_of_what_is_stored_and_passed_on(
     assert store.get(run.log_key("train")) == b"one\n[secret] [secret]"
 
 
-def test_nobody_has_to_listen(tmp_path: Path) -> None:
-    """The reader of the process's output is gone, as when a terminal was closed."""
+def test_step_continues_when_the_reader_of_its_output_exits(tmp_path: Path) -> None:
+    """The reader exits, as when a terminal is closed."""
     store, run = made(tmp_path / "store")
     reader, writer = os.pipe()
     before = os.dup(1)

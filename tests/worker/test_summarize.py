@@ -1,4 +1,4 @@
-"""Which evaluations are found is what the config says, not what a folder is called."""
+"""Tests that evaluations are found by the config, not by folder names."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def item(names: list[str], matrix: list[list[int]]) -> list[dict[str, Any]]:
 
 
 def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> Mapping[str, float]:
-    """Summarize a run with one evaluator, of a folder of its own, and these groups."""
+    """Summarize a run with one evaluator that has its own folder and the given groups."""
     names = ["road", "other"]
     store, run = made(folder)
     config = {
@@ -37,7 +37,7 @@ def prepared(folder: Path, evaluated: dict[str, list[list[int]]]) -> Mapping[str
     return summarize_outputs(store, run).metrics
 
 
-def test_evaluations_are_where_the_evaluator_wrote_them(tmp_path: Path) -> None:
+def test_evaluations_are_read_from_the_evaluators_output(tmp_path: Path) -> None:
     found = prepared(
         tmp_path,
         {
@@ -51,7 +51,7 @@ def test_evaluations_are_where_the_evaluator_wrote_them(tmp_path: Path) -> None:
     assert not [name for name in found if name.startswith("leftover")]
 
 
-def test_a_run_without_an_evaluation_says_so(
+def test_run_without_an_evaluation_is_reported(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert prepared(tmp_path, {}) == {}

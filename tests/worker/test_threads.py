@@ -1,4 +1,4 @@
-"""A container may use less of a machine than there is of it."""
+"""Tests of the processors that a process in a container may use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rvlab.worker import threads
 
 @pytest.fixture
 def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A machine of eight processors, and where its limits stand."""
+    """Fake a machine with eight processors and return its cgroup folder."""
     monkeypatch.setattr(threads, "CGROUP", tmp_path)
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     return tmp_path
@@ -31,24 +31,24 @@ def cgroup(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("nonsense", 8),
     ],
 )
-def test_the_limit_of_cgroup_2_counts(cgroup: Path, text: str, wanted: int) -> None:
+def test_limit_of_cgroup_2_counts(cgroup: Path, text: str, wanted: int) -> None:
     (cgroup / "cpu.max").write_text(text)
     assert threads.available_processors() == wanted
 
 
 @pytest.mark.parametrize(("quota", "wanted"), [("-1\n", 8), ("400000\n", 4), ("10000\n", 1)])
-def test_the_limit_of_cgroup_1_counts(cgroup: Path, quota: str, wanted: int) -> None:
+def test_limit_of_cgroup_1_counts(cgroup: Path, quota: str, wanted: int) -> None:
     (cgroup / "cpu").mkdir()
     (cgroup / "cpu" / "cpu.cfs_quota_us").write_text(quota)
     (cgroup / "cpu" / "cpu.cfs_period_us").write_text("100000\n")
     assert threads.available_processors() == wanted
 
 
-def test_without_a_limit_what_the_process_is_bound_to_counts(cgroup: Path) -> None:
+def test_process_affinity_counts_without_a_limit(cgroup: Path) -> None:
     assert threads.available_processors() == 8
 
 
-def test_a_number_of_threads_that_somebody_set_stands(
+def test_number_of_threads_set_by_the_user_is_preserved(
     cgroup: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("OMP_NUM_THREADS", "5")
@@ -59,8 +59,8 @@ def test_a_number_of_threads_that_somebody_set_stands(
     assert os.environ["OMP_NUM_THREADS"] == "8"
 
 
-def test_the_worker_sets_threads_and_paths_before_torch_is_there(tmp_path: Path) -> None:
-    """Folders of recipes come last, so that a file in them is never taken for Python's own."""
+def test_worker_sets_threads_and_paths_before_torch_is_imported(tmp_path: Path) -> None:
+    """Folders of recipes are appended, so that their files do not shadow Python's own."""
     script = (
         "import os, sys; from rvlab.worker import __main__ as worker;"
         "worker.main(['train', sys.argv[1]]);"

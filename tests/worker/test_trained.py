@@ -1,4 +1,4 @@
-"""What a run that was really trained leaves behind."""
+"""Tests of the outputs of trained runs."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def record(trained: Trained, name: str, *key: str) -> dict[str, Any]:
 
 
 def weights(trained: Trained, name: str) -> bytes:
-    """The trained weights, as bytes that can be compared."""
+    """Return the trained weights as bytes that can be compared."""
     bundle = zipfile.ZipFile(io.BytesIO(read(trained, name, "rv", "train", "model-bundle.zip")))
     state = torch.load(io.BytesIO(bundle.read("model.pth")), weights_only=True)
     return b"".join(v.numpy().tobytes() for v in state.values())
@@ -51,7 +51,7 @@ def test_good_runs_succeed_and_bad_ones_fail(trained: Trained) -> None:
     }
 
 
-def test_a_row_has_parameters_metrics_and_times(trained: Trained) -> None:
+def test_row_has_parameters_metrics_and_times(trained: Trained) -> None:
     row = trained.row("first")
     assert row["params.lr"] == 1e-2
     assert row["params.epochs"] == 2
@@ -62,7 +62,7 @@ def test_a_row_has_parameters_metrics_and_times(trained: Trained) -> None:
     assert trained.table.sort_values("metrics.f1", ascending=False)["metrics.f1"].iloc[0] > 0
 
 
-def test_a_row_says_what_it_was_scored_on_and_what_it_cost(trained: Trained) -> None:
+def test_row_has_fingerprints_and_costs(trained: Trained) -> None:
     row = trained.row("first")
     assert trained.row("other seed")["eval_set"] == row["eval_set"]
     scenes = trained.lab.scenes(trained.runs["first"])
@@ -77,12 +77,12 @@ def test_a_row_says_what_it_was_scored_on_and_what_it_cost(trained: Trained) -> 
     assert pd.isna(trained.row("raises")["costs.train_s"])
 
 
-def test_the_same_seed_gives_the_same_weights_and_another_seed_others(trained: Trained) -> None:
+def test_same_seed_gives_the_same_weights_and_another_seed_others(trained: Trained) -> None:
     assert weights(trained, "first") == weights(trained, "again")
     assert weights(trained, "first") != weights(trained, "other seed")
 
 
-def test_a_run_has_the_steps_that_its_config_needs(trained: Trained) -> None:
+def test_run_has_the_steps_that_its_config_needs(trained: Trained) -> None:
     def steps(name: str) -> list[str]:
         keys = [k for k, _ in trained.lab.store.files(trained.runs[name].key("steps"))]
         return sorted(k.rsplit("/", 1)[-1].removesuffix(".json") for k in keys)
@@ -95,11 +95,11 @@ def test_a_run_has_the_steps_that_its_config_needs(trained: Trained) -> None:
     assert steps("train fails") == ["configure", "train"]
 
 
-def test_more_splits_than_scenes_are_cut_to_what_there_is(trained: Trained) -> None:
+def test_splits_are_limited_to_the_number_of_scenes(trained: Trained) -> None:
     assert record(trained, "first", "plan.json")["splits"] == {"chip": 2, "predict": 2}
 
 
-def test_a_step_says_what_it_took(trained: Trained) -> None:
+def test_step_record_has_costs(trained: Trained) -> None:
     step = record(trained, "first", "steps", "train.json")
     assert step["state"] == "succeeded"
     assert step["exit_code"] == 0
@@ -110,7 +110,7 @@ def test_a_step_says_what_it_took(trained: Trained) -> None:
     assert step["attempt"] == 1
 
 
-def test_an_error_of_the_recipe_is_told_with_its_traceback(trained: Trained) -> None:
+def test_error_of_the_recipe_is_recorded_with_its_traceback(trained: Trained) -> None:
     row = trained.row("raises")
     assert row["step"] == "configure"
     assert row["error"] == "RuntimeError: the imagery is on another disk"
@@ -120,14 +120,14 @@ def test_an_error_of_the_recipe_is_told_with_its_traceback(trained: Trained) -> 
     assert "the imagery is on another disk" in trained.lab.logs(trained.runs["raises"])
 
 
-def test_an_error_of_a_library_names_the_step(trained: Trained) -> None:
+def test_error_of_a_library_names_the_step(trained: Trained) -> None:
     row = trained.row("train fails")
     assert row["step"] == "train"
     assert "weight" in row["error"]
     assert pd.isna(row["metrics.f1"])
 
 
-def test_logs_are_kept_by_step_in_order(trained: Trained) -> None:
+def test_logs_are_stored_by_step_in_order(trained: Trained) -> None:
     text = trained.lab.logs(trained.runs["first"])
     heads = [line.strip("─ ") for line in text.splitlines() if line.startswith("── ")]
     assert heads == [
@@ -140,7 +140,7 @@ def test_logs_are_kept_by_step_in_order(trained: Trained) -> None:
     assert "epoch: 1" in trained.lab.logs(trained.runs["first"].id, "train")
 
 
-def test_the_secret_is_in_nothing_that_a_run_leaves(trained: Trained) -> None:
+def test_secret_is_in_no_file_of_a_run(trained: Trained) -> None:
     store = trained.lab.store
     secret = store.access.secret_key
     assert secret
@@ -184,15 +184,15 @@ def test_artifacts_name_files_that_can_be_opened(trained: Trained) -> None:
     assert log["epoch"].tolist() == [0, 1]
 
 
-def test_the_source_of_the_recipe_is_kept(trained: Trained) -> None:
+def test_source_of_the_recipe_is_stored(trained: Trained) -> None:
     source = read(trained, "first", "recipe.py")
     spec = record(trained, "first", "spec.json")
     assert b"def get_config(" in source
     assert spec["source_sha256"] == hashlib.sha256(source).hexdigest()
 
 
-def test_the_counts_of_all_windows_are_the_evaluation(trained: Trained) -> None:
-    """Raster Vision counted the one, rvlab the other, block by block."""
+def test_counts_of_all_windows_equal_the_evaluation(trained: Trained) -> None:
+    """Raster Vision counts the evaluation; rvlab counts the windows, block by block."""
     run = trained.runs["first"]
     table = pq.read_table(io.BytesIO(read(trained, "first", "tables", "windows.parquet")))
     windows = table.to_pandas().groupby(["group", "scene", "class"])[["tp", "fp", "fn"]].sum()
@@ -207,7 +207,7 @@ def test_the_counts_of_all_windows_are_the_evaluation(trained: Trained) -> None:
     assert table.schema.metadata[b"task"] == b"semantic_segmentation"
 
 
-def test_each_prediction_has_a_copy_that_is_quick_to_look_at(trained: Trained) -> None:
+def test_each_prediction_has_a_cog_copy(trained: Trained) -> None:
     run = trained.runs["first"]
     artifacts = trained.lab.artifacts(run)
     copies = artifacts[artifacts["kind"] == "labels_copy"].set_index("scene")
@@ -242,7 +242,7 @@ def test_scores_are_those_that_raster_vision_chose_the_class_by(trained: Trained
     assert trained.lab.windows(run, by="confident_error")["score"].between(0, 1).all()
 
 
-def test_windows_worth_a_look_come_from_the_store(trained: Trained) -> None:
+def test_ranked_windows_are_read_from_the_store(trained: Trained) -> None:
     runs = [trained.runs[name] for name in ("first", "other seed")]
     found = trained.lab.windows(runs, size=64)
     assert len(found) > 0
