@@ -90,7 +90,9 @@ def test_a_full_disk_refuses_a_run_and_leaves_nothing(
     lab = Lab(tmp_path / "store", CheapEngine())
     left(lab.store)  # the queue's folder is there already
     fill(full)
-    with pytest.raises(EngineError, match=r"has no space for 1 run, .*: No space left on device. Free"):
+    with pytest.raises(
+        EngineError, match=r"has no space for 1 run, .*: No space left on device. Free"
+    ):
         lab.submit(recipe)
     assert left(lab.store) == ([], [])
     full.unlink()

@@ -168,7 +168,9 @@ def test_random_kills_lose_double_and_block_no_run(
     lost = len(acknowledged) - mine["state"].isin(["succeeded", "failed"]).sum()
     counts = mine["state"].value_counts()
     failed = mine[mine["state"] == "failed"]
-    named = failed["error"].str.contains("SIGKILL") | failed["error"].str.contains("ended with an unknown")
+    named = failed["error"].str.contains("SIGKILL") | failed["error"].str.contains(
+        "ended with an unknown"
+    )
 
     # What a killed submitter left without a queue is not acknowledged, and can be started.
     again = table[table["state"].isin(["failed", "lost"])]
