@@ -329,7 +329,7 @@ def _token(profile: Profile) -> str | None:
     if profile.token_env:
         token = os.environ.get(profile.token_env, "").strip()
         if not token:
-            raise EngineError(f"Set ${profile.token_env} to the token: it is not set.")
+            raise EngineError(f"${profile.token_env}, which must hold the token, is not set.")
         return token
     path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE))
     return path.read_text().strip() if profile.host is None and path.is_file() else None
