@@ -145,7 +145,7 @@ def test_wrong_confirmation_deletes_nothing(
     run = made.ended()
     before = snapshot(lab)
     typed(monkeypatch, wrong)
-    message = f"^'{wrong}' is not '{run.id}', so the run {run.id} was not deleted"
+    message = f"^To delete the run {run.id}, type or pass '{run.id}', got '{wrong}'. Nothing has"
     with pytest.raises(SpecError, match=message):
         lab.delete(run)
     with pytest.raises(SpecError, match=message):

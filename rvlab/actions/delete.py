@@ -50,7 +50,7 @@ def confirm_and_delete(
     typed = _ask_for_name(what, word) if confirm is None else confirm
     if typed != word:
         raise SpecError(
-            f"{typed!r} is not {word!r}, so {what} was not deleted. Type or pass the exact name."
+            f"To delete {what}, type or pass {word!r}, got {typed!r}. Nothing has been deleted."
         )
     delete_runs(store, wanted)
     evict(store, wanted)

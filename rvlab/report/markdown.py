@@ -22,7 +22,7 @@ def markdown(facts: RunSummary) -> str:
         overall=overall,
         heads=CLASS_TABLE_HEADINGS,
         classes=class_rows(facts),
-        missed=format_count(facts.missed_as_null),
+        as_null=format_count(facts.predicted_as_null),
     )
 
 

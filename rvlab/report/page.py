@@ -88,7 +88,7 @@ def render_summary_page(found: RunSummary, *, scenes: int = SCENES_SHOWN) -> str
         scenes_note=_scenes_note(found, predictions, scenes),
         heads=CLASS_TABLE_HEADINGS,
         classes=class_rows(found),
-        missed=format_count(found.missed_as_null),
+        as_null=format_count(found.predicted_as_null),
         confusion=pictures.confusion_picture(found, most_bytes=PLOT_BYTES),
         curves=pictures.curves_picture(found, most_bytes=PLOT_BYTES),
     )

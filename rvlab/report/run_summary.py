@@ -118,7 +118,7 @@ class RunSummary:
         return [str(n) for n in names], [[int(v) for v in line] for line in counts.to_numpy()]
 
     @cached_property
-    def missed_as_null(self) -> int:
+    def predicted_as_null(self) -> int:
         """The number of labelled pixels predicted as unlabelled, which the matrix omits."""
         rows = self._counts
         if not self._is_unlabelled(NULL_CLASS):

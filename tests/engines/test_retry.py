@@ -60,9 +60,7 @@ def test_one_of_several_concurrent_retries_starts_the_run(lab: Lab, failed: Run)
 def test_a_run_of_a_cluster_is_not_deleted_without_asking_its_engine(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     run = Made(lab.store).running(beat_ago_s=7200, engine="kubeflow", user=current_user())
-    with pytest.raises(
-        SpecError, match=f"Whether the run {run.id} has ended is known to its engine"
-    ):
+    with pytest.raises(SpecError, match=f"Only its engine can report whether the run {run.id} has"):
         lab.delete(run, confirm=run.id)
     assert lab.store.exists(run.key("spec.json"))
 

@@ -29,7 +29,7 @@ NAMES = ["road", "other"]
 # Outputs of real trainings
 
 
-def copied(trained: Trained, name: str, to: Store, folder: str) -> str:
+def copy_outputs(trained: Trained, name: str, to: Store, folder: str) -> str:
     """Copy a run's outputs of Raster Vision to a folder that its config does not mention."""
     run = trained.runs[name]
     store = trained.lab.store
@@ -51,7 +51,7 @@ def elsewhere(
     return Store(f"s3://{s3.bucket}/outputs-{tmp_path.name}", s3_access)
 
 
-def same(left: pd.DataFrame, right: pd.DataFrame) -> None:
+def assert_equal_tables(left: pd.DataFrame, right: pd.DataFrame) -> None:
     assert len(left)
     pd.testing.assert_frame_equal(left.drop(columns="run"), right.drop(columns="run"))
 
@@ -60,7 +60,7 @@ def test_adopted_run_has_all_tables_and_pictures(
     trained: Trained, elsewhere: Store, tmp_path: Path
 ) -> None:
     before = trained.runs["first"]
-    uri = copied(trained, "first", elsewhere, "towns")
+    uri = copy_outputs(trained, "first", elsewhere, "towns")
     files = elsewhere.files()
     lab = Lab(tmp_path / "lab")
     (run,) = lab.adopt(uri, params={"note": "by hand"})
@@ -78,12 +78,12 @@ def test_adopted_run_has_all_tables_and_pictures(
     assert row["params.note"] == "by hand"
     assert row["started"] == row["created"] <= row["ended"]
     for name in ("evals", "confusion", "scenes", "history"):
-        same(getattr(lab, name)(run), getattr(trained.lab, name)(before))
+        assert_equal_tables(getattr(lab, name)(run), getattr(trained.lab, name)(before))
 
     table = lab.artifacts()
     named = ["run", "step", "kind", "scene"]
     left = trained.lab.artifacts(before).query("kind != 'labels_copy'")  # rvlab writes these
-    same(table[named], left[named])
+    assert_equal_tables(table[named], left[named])
     assert set(table["uri"]) == {f"{elsewhere.uri}/{key}" for key, _ in files}
     for uri_, size in zip(table["uri"], table["bytes"], strict=True):
         assert store_for_uri(uri_).size(store_for_uri(uri_).key(uri_)) == size
@@ -294,15 +294,15 @@ def not_evaluated(folder: Path) -> None:
     shutil.rmtree(folder / "scores")
 
 
-def cut_short(folder: Path) -> None:
+def truncated_config(folder: Path) -> None:
     (folder / "pipeline-config.json").write_text('{"root_uri": ')
 
 
-def no_pipeline(folder: Path) -> None:
+def no_pipeline_config(folder: Path) -> None:
     (folder / "pipeline-config.json").write_text("{}")
 
 
-def eval_cut_short(folder: Path) -> None:
+def truncated_eval(folder: Path) -> None:
     (folder / "scores/validation_scenes/eval.json").write_text("{")
 
 
@@ -311,7 +311,7 @@ def other_classes(folder: Path) -> None:
     (folder / "scores/validation_scenes/eval.json").write_text(scored)
 
 
-def strange_scene(folder: Path) -> None:
+def incomplete_scene(folder: Path) -> None:
     config = json.loads((folder / "pipeline-config.json").read_text())
     config["dataset"]["validation_scenes"] = [{"id": "b"}]
     (folder / "pipeline-config.json").write_text(json.dumps(config))
@@ -321,11 +321,11 @@ BAD = pytest.mark.parametrize(
     ("break_it", "error", "message"),
     [
         (not_evaluated, NotFound, r"/bad has not been evaluated: it has no eval/\*/eval.json"),
-        (cut_short, RecordBroken, r"/bad/pipeline-config.json is not whole JSON"),
-        (no_pipeline, RecordBroken, r"/bad/pipeline-config.json is not a pipeline config"),
-        (eval_cut_short, RecordBroken, r"bad/scores/validation_scenes/eval.json is not whole JSON"),
+        (truncated_config, RecordBroken, r"/bad/pipeline-config.json is not whole JSON"),
+        (no_pipeline_config, RecordBroken, r"/bad/pipeline-config.json is not a pipeline config"),
+        (truncated_eval, RecordBroken, r"bad/scores/validation_scenes/eval.json is not whole JSON"),
         (other_classes, RecordBroken, r"/bad: eval/.* has the classes \['a', 'b'\]"),
-        (strange_scene, RecordBroken, r"/bad is not valid output of Raster Vision: KeyError"),
+        (incomplete_scene, RecordBroken, r"/bad is not valid output of Raster Vision: KeyError"),
     ],
 )
 

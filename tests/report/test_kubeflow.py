@@ -378,7 +378,7 @@ def test_user_class_named_null_is_in_the_matrix(copy: Copy) -> None:
     found = load_run_summary(copy.run)
     assert found.matrix is not None
     assert found.matrix[0] == ["null", "building", "road"]
-    assert found.missed_as_null == 0
+    assert found.predicted_as_null == 0
 
 
 def test_unlabelled_pixels_are_not_in_the_matrix_and_their_false_negatives_are_reported(
