@@ -128,7 +128,7 @@ def test_missing_network_is_reported_with_a_solution(
         ({"held_out": "north"}, "held_out cannot be 'north'. There are 'ne', 'nw', 'se', 'sw'"),
         ({"chip_px": 256}, "chip_px is 256, but the scenes are 200 pixels a side"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
-        ({"stride_px": 0}, "stride_px is at least 1"),
+        ({"stride_px": 0}, "stride_px must be at least 1"),
         ({"lr": 0}, "lr must be a finite number above zero, got 0"),
     ],
 )

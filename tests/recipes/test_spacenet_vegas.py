@@ -154,8 +154,8 @@ def test_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
         ({"backbone": "resnet18"}, "backbone cannot be 'resnet18'"),
         ({"train_share": 1}, "train_share must be between 0 and 1, got 1"),
         ({"chip_px": 651}, "chip_px is 651, but the scenes are 650 pixels a side"),
-        ({"max_scenes": 1}, "max_scenes is at least 2"),
-        ({"workers": -1}, "workers is at least 0"),
+        ({"max_scenes": 1}, "max_scenes must be at least 2"),
+        ({"workers": -1}, "workers must be at least 0"),
     ],
 )
 def test_invalid_value_is_reported(vegas: Config, params: dict[str, Any], message: str) -> None:
