@@ -51,6 +51,7 @@ check: env
 	@PATH="$(BIN):$$PATH" $(BIN)/python -m ruff check .
 	@$(BIN)/python -m mypy
 	@$(BIN)/lint-imports
+	@$(BIN)/python tools/lint_prose.py
 	@$(BIN)/python .ci/audit.py
 
 lab: env

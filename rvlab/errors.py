@@ -66,7 +66,7 @@ class KeyExists(StoreError, FileExistsError):
 
 
 class KeyChanged(StoreError):
-    """A key that was to be replaced has been written since it was read."""
+    """A key written by another process since it was read."""
 
 
 class RecordBroken(StoreError, ValueError):

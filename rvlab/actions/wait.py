@@ -18,7 +18,7 @@ from rvlab.store.patience import duration_text
 if TYPE_CHECKING:
     import pandas as pd
 
-POLL_S, REMOTE_POLL_S = 1.0, 5.0
+WAIT_POLL_S, REMOTE_WAIT_POLL_S = 1.0, 5.0
 
 
 def wait_for_runs(
@@ -50,7 +50,7 @@ def wait_for_runs(
                     f"{active} of {len(wanted)} runs have not ended in {timeout_s} s. "
                     "They continue; wait again, or cancel them."
                 )
-            time.sleep(REMOTE_POLL_S if engine.sees_all_runs else POLL_S)
+            time.sleep(REMOTE_WAIT_POLL_S if engine.sees_all_runs else WAIT_POLL_S)
 
 
 class OutageTimer:

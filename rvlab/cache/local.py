@@ -93,7 +93,9 @@ class LocalRowCache:
         if block is not None:
             return block
         try:
-            data = private_files.read(path) if private_files.is_private(self._root) else None
+            data = (
+                private_files.read_private(path) if private_files.is_private(self._root) else None
+            )
         except OSError:
             return None  # another process has deleted it
         if data is None:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 THREADS = 64
 
-T = TypeVar("T")
+_T = TypeVar("_T")
 
 
 class Prefetcher:
@@ -21,7 +21,7 @@ class Prefetcher:
         self._pool = ThreadPoolExecutor(THREADS, thread_name_prefix="rvlab-prefetch")
         self._started: dict[Hashable, Future[Any]] = {}
 
-    def submit(self, call: Callable[..., T], *args: Any) -> Future[T]:
+    def submit(self, call: Callable[..., _T], *args: Any) -> Future[_T]:
         """Start a call, and return its future."""
         return self._pool.submit(call, *args)
 
@@ -30,9 +30,9 @@ class Prefetcher:
         if name not in self._started:
             self._started[name] = self.submit(call, *args)
 
-    def result(self, name: Hashable, call: Callable[..., T], *args: Any) -> T:
+    def result(self, name: Hashable, call: Callable[..., _T], *args: Any) -> _T:
         """Return the result of the call of that name, or call now."""
-        started: Future[T] | None = self._started.get(name)
+        started: Future[_T] | None = self._started.get(name)
         return started.result() if started else call(*args)
 
     def close(self) -> None:

@@ -53,7 +53,7 @@ def make(folder: Path) -> None:
         one.mkdir(exist_ok=True, mode=0o700)
 
 
-def read(path: Path) -> bytes:
+def read_private(path: Path) -> bytes:
     """Return the content of a regular file of this user.
 
     Raises:

@@ -13,7 +13,7 @@ from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock
 from rvlab.cache.local import LocalRowCache
 from rvlab.cache.prefetch import Prefetcher
-from rvlab.cache.row_cache import ANNOTATIONS, RUNS
+from rvlab.cache.row_cache import ANNOTATIONS, CACHED_RUNS
 from rvlab.cache.shared import SharedRowCache
 from rvlab.model import ANNOTATIONS_DIR, CACHE_DIR, Run, is_valid_name
 from rvlab.store import Store
@@ -109,8 +109,8 @@ class Query:
         """
         folders = self.store.folders() if experiments is None else experiments
         names = [name for name in folders if is_valid_name(name)]
-        known = {name: _keys_of(self.local_blocks(name, RUNS.name)) for name in names}
-        if len(names) == 1 and len(blocks := self.local_blocks(names[0], RUNS.name)) == 1:
+        known = {name: _keys_of(self.local_blocks(name, CACHED_RUNS.name)) for name in names}
+        if len(names) == 1 and len(blocks := self.local_blocks(names[0], CACHED_RUNS.name)) == 1:
             self._prefetch_columns(*blocks.values())
         self.prefetch_annotations(names)
         list_all = self.store.tags_between
@@ -163,14 +163,14 @@ class Query:
             ids.setdefault(run.experiment, []).append(run.id)
         mine = {}
         for name, some in ids.items():
-            known = _keys_of(self.local_blocks(name, RUNS.name))
+            known = _keys_of(self.local_blocks(name, CACHED_RUNS.name))
             mine[name] = lookup_runs(self.store, name, some, known or ())
         together = groupby(runs, key=lambda run: run.experiment)
         return [mine[name].subset(run.id for run in some) for name, some in together]
 
     def _prefetch_blocks(self, experiment: str, listed: Sequence[str], *, alone: bool) -> list[str]:
         """Start reading the shared blocks of runs, and return their page boundaries."""
-        shared = self.shared_cache(experiment, RUNS.name, listed)
+        shared = self.shared_cache(experiment, CACHED_RUNS.name, listed)
         names = shared.names()
 
         def read(name: str) -> RowBlock | None:

@@ -65,7 +65,7 @@ def _has_text(table: pa.Table) -> bool:
     return [(one.name, str(one.type)) for one in table.schema] == [("text", "string")]
 
 
-RUNS = CachedTable("runs", matches_schema, is_one_file=True)
+CACHED_RUNS = CachedTable("runs", matches_schema, is_one_file=True)
 """The rows of runs that have ended; their shared blocks have page boundaries."""
 
 ANNOTATIONS = CachedTable("edits", _has_text)
@@ -159,7 +159,7 @@ def evict(store: Store, runs: Iterable[Run]) -> None:
         for table in SharedRowCache.tables(experiment, listed):
             shared = SharedRowCache(store, experiment, table, listed)
             _evict_from(shared, shared.read_many(shared.names()), gone)
-            if table == RUNS.name:
+            if table == CACHED_RUNS.name:
                 shared.remove_page_boundaries(gone)
         for table in LocalRowCache.tables(store, experiment):
             local = LocalRowCache(store, experiment, table)
@@ -177,7 +177,11 @@ def _evict_from(
             continue
         if block is not None and left:
             new = cache.write(block.select(left))
-            if new is not None and isinstance(cache, SharedRowCache) and cache.table == RUNS.name:
+            if (
+                new is not None
+                and isinstance(cache, SharedRowCache)
+                and cache.table == CACHED_RUNS.name
+            ):
                 cache.write_page_boundaries(new, page_boundaries(left))
         cache.remove([name])
     cache.remove_older_formats()
@@ -312,10 +316,10 @@ def _merge_shared(shared: SharedRowCache, table: CachedTable, found: RowBlock) -
     new = shared.write(found.select(keys))
     if new is None:  # it would be too large
         return found.with_shared_in(in_block)
-    if table.name == RUNS.name:
+    if table.name == CACHED_RUNS.name:
         shared.write_page_boundaries(new, page_boundaries(keys))
     shared.remove(name for name in merged if name != new)
-    if table.name == RUNS.name:
+    if table.name == CACHED_RUNS.name:
         shared.remove_page_boundaries()
     pairs = zip(found.keys, in_block, strict=True)
     return found.with_shared_in([new if key in batch else name for key, name in pairs])

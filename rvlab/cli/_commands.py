@@ -44,10 +44,10 @@ def cmd_down(args: argparse.Namespace) -> None:
 
 def migrate(args: argparse.Namespace) -> None:
     from rvlab.lab import Lab
-    from rvlab.store.layout import migrate
+    from rvlab.store.layout import migrate_store
 
     store = Lab(args.location or args.store).store
-    number = migrate(store)
+    number = migrate_store(store)
     print(f"{store.uri}: {number} experiments converted." if number else "Nothing to convert.")
 
 

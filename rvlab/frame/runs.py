@@ -10,8 +10,7 @@ from rvlab.cache.arrow import to_arrow
 from rvlab.cache.block import RowBlock
 from rvlab.cache.dtypes import RUNS, SPAN, TEXT
 from rvlab.cache.query import Query, merge_listings
-from rvlab.cache.row_cache import RUNS as CACHED_RUNS
-from rvlab.cache.row_cache import read_through
+from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row_in_progress
 from rvlab.frame.select import RunSelector, select_listings

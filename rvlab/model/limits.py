@@ -66,7 +66,7 @@ RASTER_BLOCK_BYTES = 256 * MIB
 RASTER_SOURCE_PIXELS = 20_000_000_000
 """Pixels read for a downsampled picture, which takes a minute or more without overviews."""
 
-CELLS = 4_000_000
+MAX_CELLS = 4_000_000
 """Cells of a chip classification: one per pixel of 2,000 × 2,000 px."""
 
 RASTER_CACHE_BYTES = 256 * MIB

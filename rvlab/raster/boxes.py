@@ -186,10 +186,10 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
             the image.
     """
     with malformed(f"The prediction of the scene {scene.id}"):
-        return _predicted(scene, own, labels)
+        return _predicted_cells_or_boxes(scene, own, labels)
 
 
-def _predicted(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
+def _predicted_cells_or_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
     if scene.task not in (CELLS, DETECTION):
         raise RasterError(f"Predictions of {scene.task} are not boxes.")
     if scene.prediction_uri is None:

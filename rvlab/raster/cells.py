@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
-from rvlab.model.limits import CELLS
+from rvlab.model.limits import MAX_CELLS
 from rvlab.raster.matching import Bounds, IndexArray, rectangles
 from rvlab.raster.scene import CellRule
 from rvlab.raster.vectors import Shapes
@@ -27,9 +27,9 @@ def cell_grid(area: Window, size_px: int) -> Bounds:
     number = (
         math.ceil(area.height / size_px) * math.ceil(area.width / size_px) if size_px > 0 else 0
     )
-    if not 0 < number <= CELLS:
+    if not 0 < number <= MAX_CELLS:
         raise RasterError(
-            f"{area} has {number:,} cells of {size_px} px; the number must be 1 to {CELLS:,}."
+            f"{area} has {number:,} cells of {size_px} px; the number must be 1 to {MAX_CELLS:,}."
         )
     rows = area.row + size_px * np.arange(max(1, math.ceil(area.height / size_px)))
     cols = area.col + size_px * np.arange(max(1, math.ceil(area.width / size_px)))

@@ -62,7 +62,7 @@ def record_layout(store: Store) -> None:
         return
 
 
-def migrate(store: Store, report: Callable[[str], None] = print) -> int:
+def migrate_store(store: Store, report: Callable[[str], None] = print) -> int:
     """Convert a store of layout 0 to layout 1, in place.
 
     Every key is copied before any is deleted, and the layout number is written in between. So an

@@ -80,7 +80,7 @@ class Objects(Protocol):
         """Write a key atomically; KeyExists if `if_absent` and the key exists."""
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
-        """Write a key if its ETag is still `tag`, or it is missing and `tag` is None.
+        """Write a key if its ETag is still `tag`; a `tag` of None requires a missing key.
 
         Returns:
             Its new ETag. None where the kind of storage has no such write: then it is a `put`.

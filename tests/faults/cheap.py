@@ -106,7 +106,7 @@ def main(uri: str) -> int:
     from rvlab.worker.summarize import EndSummary
 
     patches = types.ModuleType("rvlab.worker.rv_patches")
-    patches.apply = lambda *_, **__: None
+    patches.apply_patches = lambda *_, **__: None
     sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = patches
     changed: Any = step
     changed.configure, changed.command = _configure, _command

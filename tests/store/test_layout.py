@@ -10,7 +10,7 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import SpecError, StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import KEY, LAYOUT, check_layout, migrate, record_layout
+from rvlab.store.layout import KEY, LAYOUT, check_layout, migrate_store, record_layout
 from rvlab.store.server import Server
 
 OLD = Path(__file__).parents[1] / "data" / "store_layout_0.zip"
@@ -59,13 +59,13 @@ def test_a_store_of_an_earlier_layout_is_refused_with_the_command_that_converts_
 def test_a_migrated_store_has_every_run_and_every_byte(old: Store) -> None:
     before = contents(old)
     lines: list[str] = []
-    assert migrate(old, lines.append) == 2
+    assert migrate_store(old, lines.append) == 2
     assert [line.partition(":")[0] for line in lines] == ["other", "tiny"]
     after = contents(old)
     assert LAYOUT == 1
     assert after.pop(KEY)
     assert after == expected(before)
-    assert migrate(old, lines.append) == 0
+    assert migrate_store(old, lines.append) == 0
     runs = Lab(old).runs()
     assert sorted(runs["state"]) == ["failed", "queued", "succeeded", "succeeded"]
     best = runs[runs["tags"] == "candidate"]
@@ -93,7 +93,7 @@ def test_an_interrupted_migration_is_completed_by_the_next_one(
             patch.setattr(old, "put", lambda *a, **o: limited("put", *a, **o))
             patch.setattr(old, "delete", lambda *a, **o: limited("delete", *a, **o))
             try:
-                migrate(old, lambda line: None)
+                migrate_store(old, lambda line: None)
             except StoreError:
                 pass
             else:
@@ -101,7 +101,7 @@ def test_an_interrupted_migration_is_completed_by_the_next_one(
         if KEY not in contents(old):
             with pytest.raises(SpecError, match=MESSAGE):
                 check_layout(Store(old.uri, old.access))
-    migrate(old, lambda line: None)
+    migrate_store(old, lambda line: None)
     after = contents(old)
     assert after.pop(KEY)
     assert after == expected(before)
@@ -112,7 +112,7 @@ def test_a_store_with_a_run_that_still_writes_is_not_migrated(old: Store) -> Non
     old.put(f"other/{run}/steps/train.json", b"{}")
     before = contents(old)
     with pytest.raises(SpecError, match=rf"The run {run} wrote \d+ s ago\."):
-        migrate(old, lambda line: None)
+        migrate_store(old, lambda line: None)
     assert contents(old) == before
 
 
