@@ -211,6 +211,19 @@ class Lab:
         """
         control.cancel_runs(self.store, self.engine, runs)
 
+    def compile(self, recipe: RecipeRef) -> str:
+        """Return the Kubeflow pipeline of a recipe as YAML, with the profile of this lab's engine.
+
+        Raises:
+            SpecError: If the recipe cannot be a pipeline.
+            MissingExtra: If kfp is not installed.
+        """
+        from rvlab.pipeline.compile import compile_pipeline
+        from rvlab.settings import load_profile
+
+        profile = getattr(self.engine, "profile", None) or load_profile()
+        return compile_pipeline(find_recipe(recipe), profile, store=self.store.uri)
+
     # Read tables
 
     def run(self, name: str) -> Run:

@@ -22,6 +22,7 @@ from rvlab import Lab, LocalEngine
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
+from tests.browser import browser, chromium, jupyterlab  # noqa: F401  fixtures
 
 os.environ["MPLBACKEND"] = "agg"
 hypothesis.settings.register_profile(  # a machine may be busy with other work

@@ -74,7 +74,7 @@ def test_sweep_refuses_empty_points_and_duplicate_parameters(lab: Lab) -> None:
 def test_errors_for_unknown_names_suggest_similar_names(trained: Trained) -> None:
     lab = trained.lab
     run = trained.runs["first"]
-    with pytest.raises(NotFound, match=r"no experiment or run 'tinny'.* Did you mean 'tiny'\?"):
+    with pytest.raises(NotFound, match=r"No experiment or run 'tinny'.* Did you mean 'tiny'\?"):
         lab.runs("tinny")
     with pytest.raises(NotFound, match=f"No run .* Did you mean .*{run.id}"):
         lab.run(f"{run.id[:-1]}z")

@@ -109,8 +109,8 @@ def main(uri: str) -> int:
     patches.apply_patches = lambda *_, **__: None
     sys.modules["rvlab.worker.rv_patches"] = rvlab.worker.rv_patches = patches
     changed: Any = step
-    changed.configure, changed.command = _configure, _command
-    changed.summarize = lambda *_: EndSummary({}, {})
+    changed.save_config, changed.run_command = _configure, _command
+    changed.summarize_outputs = lambda *_: EndSummary({}, {})
     return run_all.run_all(uri)
 
 

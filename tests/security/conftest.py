@@ -8,10 +8,6 @@ from typing import Any
 
 import pytest
 
-from tests.viewer.conftest import browser, chromium, jupyterlab
-
-__all__ = ["browser", "chromium", "jupyterlab", "opened"]
-
 EVERY_EVENT = """() => {
   for (const node of document.querySelectorAll("*")) {
     for (const kind of ["mouseover", "mouseenter", "focus", "click", "error", "load"]) {

@@ -9,10 +9,10 @@ from urllib.parse import urlsplit
 import pytest
 
 from rvlab.store import Store
+from tests.browser import JupyterLab
 from tests.frame.samples import Made
 from tests.security.conftest import EVERY_EVENT
 from tests.security.made import HOSTILE, hostile_run
-from tests.viewer.conftest import JupyterLab
 
 pytestmark = [pytest.mark.extended, pytest.mark.timeout(900)]
 
