@@ -150,7 +150,7 @@ def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: all(has_exited(one) for one in steps))
     assert harmed(others) == []
-    assert str(end_of(lab, run)["error"]).startswith("The process of chip is gone")
+    assert str(end_of(lab, run)["error"]).startswith("The process of chip has ended with an unknown")
 
 
 def test_restarted_supervisor_does_not_end_a_running_run(lab: Lab, tmp_path: Path) -> None:

@@ -67,4 +67,4 @@ def test_run_is_failed_soon_after_its_supervisor_and_leader_die(
     until(lambda: lab.runs(run)["state"].item() == "failed")
     seconds = time.monotonic() - began
     figure("supervisor and run killed, failed shows [s]", f"{seconds:.0f}")
-    assert lab.runs(run)["error"].item().startswith("The process of chip is gone")
+    assert lab.runs(run)["error"].item().startswith("The process of chip has ended with an unknown")

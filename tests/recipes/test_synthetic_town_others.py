@@ -93,7 +93,7 @@ def test_text_from_the_command_line_is_parsed(name: str, tiny: Config, tmp_path:
         *((name, {"width": 0}, "width must be at least 1") for name in NAMES),
         *((name, {"scene_px": 64}, "scene_px must be at least 128") for name in NAMES),
         *((name, {"data_seed": -1}, "data_seed must be at least 0") for name in NAMES),
-        *((name, {"nochip": "maybe"}, "nochip is true or false") for name in NAMES),
+        *((name, {"nochip": "maybe"}, "nochip must be true or false") for name in NAMES),
         (CC, {"stride_px": 0}, "stride_px must be at least 1"),
         (CC, {"least_share": 1.5}, "least_share must be between 0 and 1"),
         (OD, {"least_score": 0}, "least_score must be a finite number above zero"),
