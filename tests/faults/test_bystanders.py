@@ -150,7 +150,8 @@ def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: all(has_exited(one) for one in steps))
     assert harmed(others) == []
-    assert str(end_of(lab, run)["error"]).startswith("The process of chip has ended with an unknown")
+    error = str(end_of(lab, run)["error"])
+    assert error.startswith("The process of chip has ended with an unknown exit status")
 
 
 def test_restarted_supervisor_does_not_end_a_running_run(lab: Lab, tmp_path: Path) -> None:

@@ -79,6 +79,6 @@ def test_importing_plot_does_not_import_heavy_packages():
 def test_unknown_plot_raises_attribute_error():
     from rvlab import plot
 
-    with pytest.raises(AttributeError, match="No rvlab.plot attribute curve"):
+    with pytest.raises(AttributeError, match=r"No rvlab\.plot attribute curve"):
         _ = plot.curve
     assert dir(plot) == [call.partition("(")[0].removeprefix("plot.") for call in CALLS]
