@@ -73,7 +73,7 @@ def test_invalid_annotation_is_refused_and_nothing_is_written(lab: Lab, made: Ma
         (
             lambda: lab.tag([run, missing], "a"),
             NotFound,
-            rf"no run 'towns/{missing.id}' .* Did you mean",
+            rf"No run 'towns/{missing.id}' .* Did you mean",
         ),
         (lambda: lab.archive("twons"), NotFound, "Did you mean 'towns'"),
         (lambda: lab.delete(missing, confirm=missing.id), NotFound, "Did you mean"),
@@ -134,7 +134,7 @@ def test_runs_are_deleted_by_the_experiment_name_with_the_experiment(
     assert prompts == [f"This deletes {what} permanently. Type towns to confirm: "]
     assert lab.runs().index.tolist() == [road.id]
     assert lab.store.folders() == ["roads"]
-    with pytest.raises(NotFound, match="no experiment or run 'towns'"):
+    with pytest.raises(NotFound, match="No experiment or run 'towns'"):
         lab.runs("towns")
 
 
