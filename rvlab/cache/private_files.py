@@ -33,7 +33,7 @@ def is_private(folder: Path) -> bool:
                 folder.chmod(0o700)
             return True
     except OSError:
-        return False  # it cannot be created: there is no cache
+        return False  # the cache folder cannot be created, so nothing is cached
     warnings.warn(
         f"The cache folder {folder} is not used: it belongs to user {found.st_uid}, or is not a "
         f"folder; this process is user {os.geteuid()}. Set RVLAB_CACHE to a folder of your own.",

@@ -63,7 +63,7 @@ def table_of_tests(
 
     Raises:
         TableError: As `rvlab.compare.test`.
-        SpecError: If the baseline does not exist, or there is no other run.
+        SpecError: If the baseline does not exist, or it is the only run.
     """
     import pandas as pd
 

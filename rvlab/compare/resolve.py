@@ -26,7 +26,7 @@ def run_addresses(runs: RunsLike) -> list[Run]:
 
     Raises:
         TableError: If a table has no column ``uri``.
-        SpecError: If a value is not a run's URI, or there is no run.
+        SpecError: If a value is not a run's URI, or `runs` is empty.
     """
     import pandas as pd
 
