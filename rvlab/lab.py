@@ -11,13 +11,14 @@ from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
+from rvlab.actions.watch import show_runs_live, watch_runs
 from rvlab.clone import clone_request
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
-from rvlab.model import Run
+from rvlab.model import Run, Sweep
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.recipes.source import RecipeRef
+    from rvlab.viewer.watch import Watch
     from rvlab.viewer.widget import Viewer
 
 
@@ -62,6 +64,7 @@ class Lab:
             settings = getattr(self.engine, "profile", None)
             store = open_store(store, settings, remote=self.engine.sees_all_runs)
         self.store = register_store(store)
+        show_runs_live(self.store, self.engine)
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
@@ -111,8 +114,8 @@ class Lab:
         splits: int = 1,
         seed: int | None = None,
         **fixed: Any,
-    ) -> list[Run]:
-        """Start one run per point and return at once.
+    ) -> Sweep:
+        """Start one run per point and return at once; the result is a list of the runs.
 
         Args:
             recipe: As for `submit`.
@@ -184,8 +187,9 @@ class Lab:
     ) -> pd.DataFrame:
         """Wait until runs have ended, with a progress bar, and return their table.
 
-        Interrupting the wait does not stop the runs. While the store cannot be reached, the wait
-        continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes), and the bar shows it.
+        Interrupting the wait does not stop the runs. `watch` shows them without a wait. While the
+        store cannot be reached, the wait continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes),
+        and the bar shows it.
 
         Args:
             runs: Default: all runs of the store.
@@ -194,9 +198,31 @@ class Lab:
 
         Raises:
             TimeoutError: If they have not ended in time; they continue.
+            WaitInterrupted: If the user interrupts the wait; they continue.
             StoreUnreachable: If the store cannot be reached for too long; they continue.
         """
         return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
+
+    def watch(
+        self, runs: RunSelector = None, *, metric: str = "metrics.f1", ascending: bool = False
+    ) -> Watch:
+        """Show runs live in a notebook while the kernel stays free.
+
+        As the last line of a cell it shows the steps with their splits, the epoch, curves of loss
+        and score, the time elapsed and left, the end of the log, buttons to cancel, and the
+        leaderboard of several runs. It reads at most one small object per run every two seconds.
+        When all runs have ended it becomes static HTML, which a saved notebook retains.
+
+        Args:
+            runs: Default: all runs of the store.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
+
+        Raises:
+            MissingExtra: If anywidget is not installed.
+            NotFound: If there is no such run.
+        """
+        return watch_runs(self.store, self.engine, runs, metric=metric, ascending=ascending)
 
     def cancel(self, runs: RunSelector) -> None:
         """Stop queued and running runs with all their processes; skip ended runs.
