@@ -53,7 +53,9 @@ def monitor_runs(
     ask = states_from(store, engine)
     table = frame.runs_table(store, runs, ask)
     if table.empty:
-        raise NotFound("There are no runs to watch. Submit some, or name runs or an experiment.")
+        raise NotFound(
+            "No runs to watch: the selection is empty. Submit some, or name an experiment."
+        )
     links = {one.id: one.link for one in _run_objects(runs) if one.link}
     return RunMonitor(
         store,
@@ -102,7 +104,7 @@ def show_runs_live(store: Store, engine: Engine) -> None:
 
 
 def _display_live(shown: Run | Sweep) -> None:
-    """Show a live view; a link to the run if there is no lab, no widget or no such run."""
+    """Show a live view; only links without a lab, a widget or such a run."""
     from IPython.display import publish_display_data
 
     runs = [shown] if isinstance(shown, Run) else list(shown)

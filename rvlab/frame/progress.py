@@ -120,7 +120,7 @@ class ProgressReader:
 
     @property
     def is_silent(self) -> bool:
-        """Whether the engine should be asked for the state: no record was written for a while."""
+        """Whether the engine must be queried for the state: no record was written for a while."""
         return not self.is_complete and self.quiet_s > QUERY_AFTER_S
 
     def advance(self) -> None:

@@ -135,7 +135,7 @@ def render_leaderboard(
 
 
 def charts(history: Sequence[Mapping[str, Any]], epochs: int | None) -> list[dict[str, Any]]:
-    """Lay out the loss and the score by epoch as SVG; no chart before the second epoch.
+    """Return the coordinates of the curves of loss and score; none before the second epoch.
 
     Args:
         history: One dict per epoch.

@@ -242,7 +242,7 @@ def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
     if value is None or bool(pd.isna(value)):
         return MISSING_TEXT
     if isinstance(value, pd.Timedelta):
-        return format_seconds(value.totalformat_seconds())
+        return format_seconds(value.total_seconds())
     text = str(value.item() if hasattr(value, "item") else value) or '""'
     return text if len(text) <= most else f"{text[: most - 1]}…"
 

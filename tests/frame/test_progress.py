@@ -32,7 +32,7 @@ def plan(made: Made, run: Run, **splits: int) -> None:
 
 
 def reader_of(made: Made, run: Run, state: str = "queued", **options: object) -> ProgressReader:
-    return ProgressReader(made.store, run, {"state": state}, **options)  # type: ignore[arg-type]
+    return ProgressReader(made.store, run, {"state": state}, **options)
 
 
 def test_queued_run_has_only_waiting_steps(made: Made) -> None:

@@ -143,7 +143,7 @@ def test_run_that_the_engine_has_lost_ends_the_view(
 
 
 def test_view_of_no_runs_is_refused(made: Made) -> None:
-    with pytest.raises(NotFound, match="There are no runs to watch"):
+    with pytest.raises(NotFound, match="No runs to watch"):
         Lab(made.store).watch()
 
 
@@ -207,7 +207,8 @@ def test_widget_in_jupyterlab(page: Any, jupyterlab: JupyterLab, made: Made) -> 
     page.wait_for_selector(f"section[data-run='{first.id}'] >> text=cancelled")
     made.end(second, {"f1": 0.75})
     page.wait_for_selector(".rvlab-board td >> text=0.750")
-    page.wait_for_selector(".rvlab-watch style", state="attached")  # the static picture
+    static = "document.querySelectorAll('.rvlab-watch style').length === 2"  # with the last cell's
+    page.wait_for_function(static)
     assert page.locator(".rvlab-watch button").count() == 0
     page.evaluate("jupyterapp.commands.execute('docmanager:save')")
     file = jupyterlab.folder / "watch.ipynb"
