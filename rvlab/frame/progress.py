@@ -16,7 +16,7 @@ from rvlab.model.limits import LOG_BYTES, RECORD_BYTES
 from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store, parse_record
 
-LOG_TAIL_BYTES = 8_000
+TAIL_BYTES = 8_000
 """Bytes of the log's end that are read at a time."""
 
 
@@ -257,7 +257,7 @@ class ProgressReader:
         key = self._run.log_key(latest[1].step, latest[1].split)
         try:
             size = self._store.size(key)
-            start = max(0, size - LOG_TAIL_BYTES)
+            start = max(0, size - TAIL_BYTES)
             data = self._store.get_range(key, start, size - start) if size else b""
         except KeyMissing:
             return

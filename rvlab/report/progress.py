@@ -22,7 +22,7 @@ COLORS = ("#1f6fb5", "#d1711c")
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 96, 44, 4, 80
 
-MAX_ROWS = 20
+MAX_LEADERBOARD_ROWS = 20
 """Rows of the leaderboard."""
 
 
@@ -119,13 +119,13 @@ def render_leaderboard(
     overall = [name for name in ended[0].metrics if "." not in name and name != metric]
     metrics = [metric, *overall]
     rows = []
-    for one in ended[:MAX_ROWS]:
+    for one in ended[:MAX_LEADERBOARD_ROWS]:
         about = labels[one.run.id]
         scores = [one.metrics.get(name) for name in metrics]
         words = [format_metric(math.nan if v is None else v) for v in scores]
         named = [about.params.get(name, "–") for name in params] or [about.title]
         rows.append([*named, *words, _duration(one.elapsed_s)])
-    more = len(ended) - MAX_ROWS
+    more = len(ended) - MAX_LEADERBOARD_ROWS
     table = {
         "columns": [*(params or ["run"]), *metrics, "duration"],
         "rows": rows,

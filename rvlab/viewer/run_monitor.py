@@ -20,7 +20,7 @@ from rvlab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-POLL_S = 2.0
+REQUEST_EVERY_S = 2.0
 """Seconds between two requests for the same run."""
 
 MAX_REQUESTS = 12
@@ -38,8 +38,8 @@ _log = logging.getLogger(__name__)
 class RunMonitor:
     """Reads the progress of runs and renders it as sections of HTML.
 
-    A thread makes at most one request per run every `POLL_S` seconds and exits when all runs have
-    ended. It never waits for the kernel, and the kernel never waits for it.
+    A thread makes at most one request per run every `REQUEST_EVERY_S` seconds and exits when all
+    runs have ended. It never waits for the kernel, and the kernel never waits for it.
 
     Args:
         store: The store of the runs.
@@ -72,7 +72,7 @@ class RunMonitor:
         self._rows: list[dict[str, Any]] = [
             {str(name): value for name, value in row.items()} for row in rows.to_dict("records")
         ]
-        self.labels = run_labels(rows, links or {})
+        self.labels = label_runs(rows, links or {})
         self._readers = {
             str(row["run"]): ProgressReader(
                 store, Run.from_uri(row["uri"]), row, typical_s=typical_s
@@ -181,7 +181,7 @@ class RunMonitor:
             while not self._stop.is_set() and not self.has_ended:
                 self.advance()
                 self.on_change()
-                self._stop.wait(POLL_S)
+                self._stop.wait(REQUEST_EVERY_S)
         except Exception:  # noqa: BLE001  the display must not freeze without a word
             _log.exception("The live view has ended early; the runs go on.")
             self._message = "The live view has ended early; the runs go on."
@@ -226,7 +226,7 @@ def _urgency(reader: ProgressReader) -> int:
     return order.index(state) if state in order else len(order)
 
 
-def run_labels(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, RunLabel]:
+def label_runs(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, RunLabel]:
     """Name each run by the parameters in which it differs from the others.
 
     Args:

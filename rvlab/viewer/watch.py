@@ -5,15 +5,13 @@ from __future__ import annotations
 import threading
 import uuid
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import anywidget
 import traitlets
 
 from rvlab.viewer.run_monitor import RunMonitor
-
-STATIC_FOLDER = Path(__file__).parent / "static"
+from rvlab.viewer.widget import STATIC_FOLDER
 
 _open: dict[frozenset[str], Watch] = {}
 

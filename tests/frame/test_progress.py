@@ -100,7 +100,7 @@ def test_each_advance_makes_at_most_one_request(
 
 
 def test_log_is_cut_at_the_start_of_a_line(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "LOG_TAIL_BYTES", 12)
+    monkeypatch.setattr(module, "TAIL_BYTES", 12)
     run = made.running()
     made.store.put(run.log_key("train"), b"first line\nsecond\nthird\n")
     reader = reader_of(made, run)
