@@ -25,6 +25,7 @@ from rvlab.store.leftovers import OLDER_THAN_S
 from rvlab.submission import SubmitOptions
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
     from rvlab.recipes.source import RecipeRef
@@ -133,6 +134,75 @@ class Lab:
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
         return control.sweep_runs(
             self.store, self.engine, find_recipe(recipe), points, fixed, **options
+        )
+
+    def tune(
+        self,
+        recipe: RecipeRef,
+        space: Mapping[str, Any],
+        *,
+        metric: str = "metrics.f1",
+        direction: str = "maximize",
+        trials: int = 20,
+        parallel: int = 2,
+        experiment: str = "default",
+        study: str = "tune",
+        prune_by: str | None = None,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        pruner: optuna.pruners.BasePruner | None = None,
+        splits: int = 1,
+        seed: int | None = None,
+        progress: bool = True,
+        **fixed: Any,
+    ) -> optuna.Study:
+        """Search for the best parameters with Optuna; each trial is an ordinary run.
+
+        The call returns when all trials have ended. After an interruption, also one of the kernel,
+        the same call continues the study: its runs are those with its name in the column ``sweep``.
+
+        Args:
+            recipe: As for `submit`.
+            space: For each parameter a range (`rvlab.uniform`, `rvlab.loguniform`) or a list of
+                values.
+            metric: The column to optimize.
+            direction: ``maximize`` or ``minimize``.
+            trials: Number of trials, including those of earlier calls of the same study.
+            parallel: Number of runs at a time.
+            experiment: The experiment of the runs.
+            study: The name of the study.
+            prune_by: A column of `history`, such as ``avg_f1``, whose values by epoch go to the
+                pruner; it must improve in the same direction as `metric`. A pruned run is
+                cancelled, with the tag ``pruned`` and its epoch in the note.
+            sampler: Optuna's sampler. Default: TPE.
+            pruner: Optuna's pruner. Default: the median pruner, if `prune_by` is given.
+            splits: As for `submit`.
+            seed: As for `submit`.
+            progress: Show a progress bar.
+            **fixed: Parameters that all trials share.
+
+        Returns:
+            Optuna's study; the attribute ``run`` of each trial is the id of its run.
+
+        Raises:
+            MissingExtra: If Optuna is not installed.
+            SpecError: If a name, a value or the metric is invalid.
+            WaitInterrupted: If the user interrupts the search; active runs continue.
+        """
+        from rvlab.actions.tune import TuneOptions, tune
+
+        options = TuneOptions(study, experiment, metric, direction, trials, parallel, prune_by)
+        return tune(
+            self.store,
+            self.engine,
+            find_recipe(recipe),
+            space,
+            fixed=fixed,
+            options=options,
+            splits=splits,
+            seed=seed,
+            sampler=sampler,
+            pruner=pruner,
+            progress=progress,
         )
 
     def clone(
