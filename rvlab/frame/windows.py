@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,10 +12,12 @@ from rvlab.frame.align_windows import align_windows
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
+from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.run_source import load_run_source
 from rvlab.raster.score_windows import score_scene
-from rvlab.raster.window_counts import WINDOWS_SCHEMA, concat_windows
+from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
+from rvlab.store.table_file import encode_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -113,9 +114,7 @@ def _read_counts(store: Store, run: Run) -> pa.Table | RvlabError:
     key = run.key(*WINDOWS_KEY)
     try:
         table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
-        whole = [one.name for one in WINDOWS_SCHEMA if str(one.type).startswith("int")]
-        needed = [name for name in WINDOWS_SCHEMA.names if name != "confident_fp"]
-        table = conform_to_schema(key, table, WINDOWS_SCHEMA, needed=needed, positive=whole)
+        table = conform_to_schema(key, table, WINDOWS_TABLE)
         _require_windows(key, table)
     except RvlabError as exc:
         return exc
@@ -137,8 +136,6 @@ def _require_windows(key: str, table: pa.Table) -> None:
 
 def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     """Count the windows of a run without stored counts, and store them if allowed."""
-    import pyarrow.parquet as pq
-
     one = load_run_source(run.id, run.uri)
     if one.error is not None:
         return one.error
@@ -154,10 +151,8 @@ def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
     # read now may be readable later.
     if not troubles and store.exists(run.end_key):
-        data = io.BytesIO()
-        pq.write_table(table, data, compression="zstd", write_page_checksum=True)
         try:
-            store.put(run.key(*WINDOWS_KEY), data.getvalue())
+            store.put(run.key(*WINDOWS_KEY), encode_table(table))
         except StoreError as exc:
             warnings.warn(f"The counts of {run.id} could not be stored: {exc}")  # noqa: B028
     return table
