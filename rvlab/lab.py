@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
+from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
 from rvlab.clone import clone_request
@@ -18,6 +19,7 @@ from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
 from rvlab.model import Run
+from rvlab.model.tables import LAB_TABLES
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
     from rvlab.viewer.widget import Viewer
 
 
+@complete_docstrings(LAB_TABLES)
 class Lab:
     """A store for runs and an engine that executes them.
 
@@ -46,8 +49,8 @@ class Lab:
     Raises:
         SpecError: If the address of the store, the engine or the profile is invalid.
 
-    Every ``runs`` argument accepts a table of runs or one of its rows, a run, an id, a URI, the
-    name of an experiment, or a list of these.
+    What several methods share, such as the arguments ``runs`` and ``recipe``, and the columns of
+    tables are added to their docstrings by `complete_docstrings`: see ``help(Lab.submit)``.
     """
 
     def __init__(
@@ -85,15 +88,6 @@ class Lab:
     ) -> Run:
         """Start one run and return at once.
 
-        Args:
-            recipe: The name of an included recipe, a path, a module or a ``get_config`` function.
-            experiment: The experiment of the run.
-            splits: Number of parallel pieces of chip and predict; at most one per scene.
-            seed: Runs with the same seed and parameters give the same weights on a CPU. Default:
-                the default of the recipe's parameter ``seed``, else 0.
-            params: Parameters of the recipe whose names are arguments of this method.
-            **named: Parameters of the recipe.
-
         Raises:
             SpecError: If the recipe, a name, a type or a value is invalid; nothing was started.
             StoreError: If the store cannot be written.
@@ -115,12 +109,8 @@ class Lab:
         """Start one run per point and return at once.
 
         Args:
-            recipe: As for `submit`.
             points: Parameters of each run, such as ``rvlab.grid(lr=[1e-3, 1e-2])`` returns;
                 ``seed`` in a point is the run's seed.
-            experiment: The experiment of the runs.
-            splits: As for `submit`.
-            seed: The seed of points without one.
             **fixed: Parameters of all points.
 
         Raises:
@@ -144,18 +134,12 @@ class Lab:
     ) -> Run:
         """Start a run again from its recorded recipe, with some values changed; return at once.
 
-        Args:
-            run: One run; it becomes the parent of the new one.
-            experiment: Default: the run's.
-            splits: Default: the run's.
-            seed: Default: the run's.
-            params: Parameters of the recipe whose names are arguments of this method.
-            **named: Parameters of the recipe to change, and ``data_uri`` if it has one.
+        The run becomes the parent of the new one, which has its experiment, splits, seed and
+        parameters unless others are given, and its ``data_uri`` if the recipe has one.
 
         Raises:
             SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
                 or value; nothing was started.
-            NotFound: If there is no such run.
             StoreError: If the store cannot be written.
         """
         parent = require_one(self.store, run, "clone")
@@ -188,7 +172,6 @@ class Lab:
         continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes), and the bar shows it.
 
         Args:
-            runs: Default: all runs of the store.
             timeout_s: Longest wait in seconds; None waits without a limit.
             progress: Show the bar.
 
@@ -235,16 +218,7 @@ class Lab:
         return find_run(self.store, name)
 
     def runs(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the table of runs: one row per run with its parameters and metrics.
-
-        Returns:
-            Index ``run``; state, tags, times and addresses, then ``params.*``, ``metrics.*`` and
-            ``costs.*``; see `rvlab.frame.runs.runs_table`.
-
-        Raises:
-            NotFound: If there is no such experiment or run.
-            StoreUnreachable: If the store does not answer.
-        """
+        """Return the table of runs: one row per run with its parameters and metrics."""
         return frame.runs_table(self.store, runs, control.states_from(self.store, self.engine))
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
@@ -255,22 +229,19 @@ class Lab:
 
         Returns:
             Index ``run``; ``generation parent changed name state created uri`` and the metrics.
-
-        Raises:
-            NotFound: If there is no such run.
         """
         return lineage_of(self.store, self.runs(), run)
 
     def evals(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the evaluations: ``run group scene class metric value``."""
+        """Return the evaluations of runs, per class and scene and over all."""
         return frame.evals_table(self.store, select_listings(self.store, runs))
 
     def confusion(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the confusion matrices: ``run group scene truth prediction count``."""
+        """Return the confusion matrices of runs."""
         return frame.confusion_table(self.store, select_listings(self.store, runs))
 
     def scenes(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return fingerprints of the scored scenes: ``run group scene image labels aois``."""
+        """Return the fingerprints of the scored scenes, to see which runs are comparable."""
         return frame.scenes_table(self.store, select_listings(self.store, runs))
 
     def history(self, runs: RunSelector = None) -> pd.DataFrame:
@@ -278,7 +249,7 @@ class Lab:
         return frame.history_table(self.store, select_listings(self.store, runs))
 
     def artifacts(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the files of runs: ``run step kind scene uri bytes``."""
+        """Return the files that runs have written."""
         return frame.artifacts_table(self.store, select_listings(self.store, runs))
 
     def steps(self, runs: RunSelector = None) -> pd.DataFrame:
@@ -298,7 +269,6 @@ class Lab:
         """Return the log of a run's steps; of a running step up to its last heartbeat.
 
         Args:
-            run: One run.
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
 
         Raises:
@@ -323,24 +293,31 @@ class Lab:
     ) -> pd.DataFrame:
         """Rank windows of scenes for ``plot.predictions(runs, windows)`` without reading rasters.
 
+        The step summarize counts true and false positives and false negatives in each window. For
+        runs without these counts (adopted or old runs) they are computed now, and stored beside
+        the run if the store allows it. Only windows that all runs predicted are compared.
+
         Args:
-            runs: Which runs.
-            by: ``error``, ``disagreement``, ``difference``, ``confident_error``, ``class`` or
-                ``random``; see `rvlab.frame.windows.windows_table`.
+            by: ``error``: most errors, averaged over the runs. ``disagreement``: largest
+                differences between the runs. ``difference``: the second run is better than the
+                first, then the first is better than the second. ``confident_error``: most errors
+                with a score of 0.9 or more. ``class``: most truth of `classes`. ``random``: a
+                random order, by `seed`.
             n: Largest number of rows.
-            size: Side of the windows in pixels. Default: 512, or less in small scenes.
+            size: Side of the windows in pixels, a multiple of the side of the counted windows (a
+                power of two, 64 or more). Default: 512, or less in small scenes.
             classes: Names of the classes that are scored. Default: all.
             group: ``validation`` or ``test``. Default: validation, or test without it.
             scenes: Ids of scenes. Default: all of the group.
             per_scene: Largest number of rows per scene.
             seed: Seed of ``random``.
 
-        Returns:
-            ``scene col row width height score group by run pixels``, one row per window.
-
         Raises:
-            NotFound: If there is no such `by`, class, group or scene, or no run has counts.
+            NotFound: If there is no such `by`, run, class, group or scene, or no run has counts.
             SpecError: If `by` needs other runs or arguments, or `size` does not fit.
+
+        Warns:
+            UserWarning: For a run, or scenes, that are left out.
         """
         from rvlab.frame.windows import windows_table
 
@@ -362,7 +339,6 @@ class Lab:
         """Show a map in JupyterLab with image, truth, predictions and errors.
 
         Args:
-            runs: Which runs.
             group: ``train``, ``validation`` or ``test``: the scenes to choose from.
             scene: The first scene to show.
             windows: The windows of the button *next worst*, as `windows` returns them. Default:
@@ -390,7 +366,6 @@ class Lab:
         """Write a self-contained HTML report of one run: metrics, predictions and curves.
 
         Raises:
-            NotFound: If there is no such run.
             SpecError: If the file cannot be written.
         """
         from rvlab.report.page import write_page
@@ -403,13 +378,11 @@ class Lab:
         """Add tags to runs, and remove others; they are in the column ``tags``.
 
         Args:
-            runs: Which runs; None is refused.
             *tags: Text of 1 to 100 characters on one line.
             remove: Tags to remove; a tag that a run does not have is ignored.
 
         Raises:
-            SpecError: If a tag is invalid; nothing was written.
-            NotFound: If there is no such run.
+            SpecError: If a tag is invalid, or no run is named; nothing was written.
         """
         annotate.tag_runs(self.store, runs, tags, remove)
 
@@ -418,16 +391,11 @@ class Lab:
 
         Raises:
             SpecError: If `text` is not text.
-            NotFound: If there is no such run.
         """
         annotate.note_runs(self.store, runs, text)
 
     def archive(self, runs: RunSelector, *, undo: bool = False) -> None:
-        """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it.
-
-        Raises:
-            NotFound: If there is no such run.
-        """
+        """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it."""
         annotate.annotate_runs(self.store, runs, "archive", archived=not undo)
 
     def delete(self, runs: RunSelector, *, confirm: str | None = None) -> None:
@@ -437,13 +405,11 @@ class Lab:
         elsewhere are not.
 
         Args:
-            runs: Runs of one experiment; None is refused.
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name does not match, there is no prompt, or a run is queued or
-                running; nothing was deleted.
-            NotFound: If there is no such run.
+            SpecError: If the name does not match, there is no prompt, no run is named, they are of
+                several experiments, or one is queued or running; nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
         delete.confirm_and_delete(self.store, self.engine, runs, confirm)
@@ -515,8 +481,6 @@ class Lab:
         skipped.
 
         Args:
-            tracking_uri: MLflow's server or database, such as ``sqlite:///mlflow.db``. Default:
-                ``$MLFLOW_TRACKING_URI``.
             experiments: Names of MLflow's experiments. Default: all that were not deleted.
             experiment: The experiment of the runs. Default: the one of the same name, with ``-``
                 for characters that a key cannot contain.
@@ -544,8 +508,6 @@ class Lab:
         """Copy parameters, metrics, history and times of ended runs to MLflow.
 
         Args:
-            runs: Default: all runs of the store.
-            tracking_uri: As for `from_mlflow`.
             experiment: MLflow's experiment. Default: the one of the same name.
 
         Returns:
@@ -553,7 +515,6 @@ class Lab:
 
         Raises:
             MissingExtra: If MLflow is not installed.
-            NotFound: If there is no such run or experiment here.
             StoreUnreachable: If MLflow does not answer.
             StoreError: If MLflow refuses.
         """

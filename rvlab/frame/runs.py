@@ -39,9 +39,8 @@ def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None)
             have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
 
     Returns:
-        Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, then those of `RUN_VALUES`:
-        ``params.*`` in the order of the recipe, ``metrics.*``, ``costs.*`` and
-        ``eval_set.{group}``. A run whose records cannot be read is a row with the state ``broken``
+        Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, ``params.*`` in the order
+        of the recipe. A run whose records cannot be read is a row with the state ``broken``
         and the reason in ``error``.
 
     Warns:

@@ -26,11 +26,8 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         wanted: The runs.
 
     Returns:
-        ``run step split started ended state peak_mb cpu_s device gpu_peak_mb exit_code error host
-        attempt beat``; split is NA for a step that was not split. Times are UTC; ``peak_mb`` and
-        ``gpu_peak_mb`` are in MiB, ``cpu_s`` in seconds. State is that of the step's last
-        heartbeat, at ``beat``: a step that was killed stays ``running`` and has no end. Runs in
-        which no step has started have no rows.
+        The columns of `rvlab.model.tables.STEPS_TABLE`. Runs in which no step has started have no
+        rows.
 
     Warns:
         UserWarning: For a record that cannot be read; it is left out.

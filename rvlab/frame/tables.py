@@ -63,42 +63,28 @@ CACHED = {
 
 
 def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the metrics of each run in long format.
+    """Return the metrics of each run in long format, with the columns of `EVALS_TABLE`.
 
-    Returns:
-        ``run group scene class metric value``; scene is NA for the whole group, class is NA over
-        all classes. Runs that have not been evaluated have no rows.
+    Runs that have not been evaluated have no rows.
     """
     return _with_dtypes(_summary_table(store, wanted, EVALS_TABLE), EVALS_TABLE)
 
 
 def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the confusion matrices of each run in long format, in pixels or cells.
-
-    Returns:
-        ``run group scene truth prediction count``; scene is NA for the whole group.
-    """
+    """Return the confusion matrices of each run, with the columns of `CONFUSION_TABLE`."""
     return _with_dtypes(_summary_table(store, wanted, CONFUSION_TABLE), CONFUSION_TABLE)
 
 
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the fingerprints of the scenes that each run was scored on.
+    """Return fingerprints of the scenes of each run, with the columns of `SCENES_TABLE`.
 
     Fingerprints are equal where the pixels, the labels or the areas of interest are equal.
-
-    Returns:
-        ``run group scene image labels aois hashed_from``; aois is NA for a scene without areas of
-        interest; hashed_from is ``content``, or ``address`` if a file could not be read.
     """
     return _with_dtypes(_summary_table(store, wanted, SCENES_TABLE), SCENES_TABLE)
 
 
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """List the files that Raster Vision wrote in each summarized run.
-
-    Returns:
-        ``run step kind scene uri bytes``; scene is NA for a file that belongs to no scene.
-    """
+    """List the files of each summarized run, with the columns of `ARTIFACT_URIS_TABLE`."""
     with Query(store) as query:
         listings = rolls_of(query, wanted)
     found = _summary_table(store, listings, ARTIFACTS_TABLE)
@@ -111,11 +97,9 @@ def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 
 
 def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return one row per run and finished epoch, also of runs that are still training.
+    """Return one row per run and finished epoch, with the columns of `HISTORY_TABLE`.
 
-    Returns:
-        ``run epoch``, then the columns of Raster Vision's ``train/log.csv`` under its own names;
-        times in seconds end in ``_s``.
+    Runs that are still training are included.
     """
     import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 

@@ -39,44 +39,7 @@ def windows_table(
     per_scene: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the most informative windows of the runs' scenes, the best first.
-
-    No raster is read: the step summarize counts the true and false positives and the false
-    negatives of each window. For runs without these counts (adopted runs, and those of older
-    versions of rvlab) they are computed now, and stored beside the run if the store allows it.
-
-    Args:
-        store: The store of the runs.
-        wanted: The runs; only windows that all of them predicted are compared.
-        by: ``error``: most errors, averaged over the runs. ``disagreement``: largest differences
-            between the runs. ``difference``: the second run is better than the first, then the
-            first is better than the second. ``confident_error``: most errors with a score of 0.9
-            or more. ``class``: most truth of `classes`. ``random``: a random order, by `seed`.
-        n: Maximum number of rows.
-        size: Side of the windows in pixels, a multiple of the side of the counted windows (a power
-            of two, 64 or more). None uses 512, or less in small scenes.
-        classes: Names of the classes that are scored; None scores all.
-        group: ``validation`` or ``test``; None uses validation, or test if there is none.
-        scenes: Ids of scenes; None uses all of the group.
-        per_scene: Maximum number of rows of one scene.
-        seed: The seed of ``random``.
-
-    Returns:
-        ``scene col row width height score group by run pixels``, one row per window. ``col`` to
-        ``height`` are in pixels, clipped to the counted area. ``pixels`` is the number of labelled
-        pixels (cells of a chip classification, true boxes of an object detection). ``score`` is a
-        share of the ``pixels`` of the fullest window, so that a sliver at the edge does not come
-        first; for an object detection it is a number of boxes. For ``difference`` it is negative
-        where the first run is better. ``run`` is the run with the most errors (for ``difference``,
-        the better run); NA if there is none.
-
-    Warns:
-        UserWarning: For a run, or scenes, that are left out.
-
-    Raises:
-        NotFound: If `by`, a class, the group or a scene does not exist, or no run has counts.
-        SpecError: If `by` needs other runs or arguments, or `size` is not a valid multiple.
-    """
+    """Return the most informative windows of the runs' scenes; see `rvlab.Lab.windows`."""
     rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
     rank_windows.require_positive_int(size=size, per_scene=per_scene)
     tables = load_window_counts(store, wanted)

@@ -74,20 +74,25 @@ class TableSchema:
 
     Args:
         name: The name of its file in ``tables/``, or of the method of `rvlab.Lab` that returns it.
-        rows: What a row is, for the documentation.
+        rows: What there is one row per, for the documentation.
         columns: The columns, in order.
-        others: The meaning of further columns, which are float64; empty if there are none.
+        others: Further columns, whose names depend on the rows; their names are patterns.
     """
 
     name: str
     rows: str
     columns: tuple[Column, ...]
-    others: str = ""
+    others: tuple[Column, ...] = ()
 
     @cached_property
     def names(self) -> tuple[str, ...]:
         """The names of the columns."""
         return tuple(one.name for one in self.columns)
+
+    @property
+    def report_names(self) -> list[str]:
+        """The names of the columns that the report of a run shows."""
+        return [one.name for one in self.columns if one.in_report]
 
     @cached_property
     def dtypes(self) -> dict[str, Any]:
@@ -101,8 +106,8 @@ class TableSchema:
 
     def with_others(self, names: Iterable[str]) -> TableSchema:
         """Return the schema of one file, with the further columns that it has."""
-        more = [Column(one, "float64", self.others) for one in names if one not in self.dtypes]
-        return replace(self, columns=(*self.columns, *more), others="")
+        more = [replace(self.others[0], name=one) for one in names if one not in self.dtypes]
+        return replace(self, columns=(*self.columns, *more), others=())
 
     def with_run(self) -> TableSchema:
         """Return the schema of the rows of several runs, which have the column ``run``."""

@@ -31,19 +31,19 @@ _COUNT_UNIT = "pixels, cells or boxes"
 
 EVALS_TABLE = TableSchema(
     "evals",
-    "a group, scene, class and metric",
+    "group, scene, class and metric",
     (
         _GROUP,
         _SCENE,
         Column("class", TEXT, "The class; missing over all classes."),
-        Column("metric", TEXT, "The name of the metric, below.", required=True),
+        Column("metric", TEXT, "The name of the metric, such as `f1`.", required=True),
         Column("value", "float64", "The value; missing if it is undefined."),
     ),
 )
 
 CONFUSION_TABLE = TableSchema(
     "confusion",
-    "a group, scene and pair of classes; no rows for an object detection",
+    "group, scene and pair of classes; no rows for an object detection",
     (
         _GROUP,
         _SCENE,
@@ -55,7 +55,7 @@ CONFUSION_TABLE = TableSchema(
 
 SCENES_TABLE = TableSchema(
     "scenes",
-    "a group and a scene that was scored",
+    "group and scene that was scored",
     (
         _GROUP,
         Column("scene", TEXT, "The id of the scene.", required=True),
@@ -72,7 +72,7 @@ SCENES_TABLE = TableSchema(
 
 ARTIFACTS_TABLE = TableSchema(
     "artifacts",
-    "a file below `rv/`, and a copy of a prediction",
+    "file below `rv/`, and one per copy of a prediction",
     (
         Column("step", TEXT, "The step that wrote it."),
         Column("kind", TEXT, "What it is, such as `weights`, `labels` or `labels_copy`."),
@@ -92,15 +92,21 @@ ARTIFACT_URIS_TABLE = ARTIFACTS_TABLE.replace_column("key", Column("uri", TEXT, 
 
 HISTORY_TABLE = TableSchema(
     "history",
-    "an epoch",
+    "epoch",
     (Column("epoch", "int64", "The number of the epoch, from 0."),),
-    others="A column of Raster Vision's `train/log.csv` under its name, or a metric of an imported "
-    "run; a name that ends in `_s` is a time in seconds.",
+    (
+        Column(
+            "…",
+            "float64",
+            "A column of Raster Vision's `train/log.csv` under its name, or a metric of an "
+            "imported run; a name that ends in `_s` is a time in seconds.",
+        ),
+    ),
 )
 
 WINDOWS_TABLE = TableSchema(
     "windows",
-    "a window of a predicted scene and a class that occurs in it",
+    "window of a predicted scene, and class that occurs in it",
     (
         _GROUP,
         Column("scene", TEXT, "The id of the scene.", required=True),
@@ -136,7 +142,7 @@ FILE_TABLES = {
 
 RANKED_WINDOWS_TABLE = TableSchema(
     "windows",
-    "a window, the most informative first",
+    "window, the most informative first",
     (
         Column("scene", TEXT, "The id of the scene."),
         Column("col", "int64", "The first column of the window.", unit="px"),
@@ -164,7 +170,7 @@ RANKED_WINDOWS_TABLE = TableSchema(
 """The table that `rvlab.Lab.windows` returns."""
 
 STEPS_TABLE = TableSchema(
-    "steps", "a step, or a split of it, that has started", (RUN_COLUMN, *columns_of(StepRecord))
+    "steps", "step, or split of it, that has started", (RUN_COLUMN, *columns_of(StepRecord))
 )
 
 _COMPUTED = (
@@ -195,17 +201,14 @@ def _run_columns() -> tuple[Column, ...]:
     return tuple({name: by_name[name] for name in [*_FIRST, *by_name]}.values())
 
 
-RUNS_TABLE = TableSchema("runs", "a run; its id is the index `run`", _run_columns())
-"""The columns before ``params.*``: what a person asks first, then the others as declared."""
-
-RUN_VALUES = (
+_RUN_VALUES = (
     Column(
         "params.{name}",
         "by its values",
         "A parameter of the recipe. Lists and dicts are JSON text; the dtype is object if the "
         "values of several runs have no common one.",
     ),
-    Column("metrics.{metric}", "float64", "A headline metric, below."),
+    Column("metrics.{metric}", "float64", "A headline metric, such as `metrics.f1`."),
     Column(
         "costs.{step}_s",
         "float64",
@@ -218,4 +221,19 @@ RUN_VALUES = (
     Column("costs.bytes", "float64", "The size of the run's folder.", unit="bytes"),
     Column("eval_set.{group}", TEXT, "The fingerprint of another group than that of the metrics."),
 )
-"""The columns of the table of runs whose names depend on the runs, after those of `RUNS_TABLE`."""
+
+RUNS_TABLE = TableSchema("runs", "run, whose id is the index `run`", _run_columns(), _RUN_VALUES)
+"""The table of runs: what a person asks first, then the other columns as declared."""
+
+LAB_TABLES = {
+    one.name: one
+    for one in (
+        RUNS_TABLE,
+        STEPS_TABLE,
+        *(table.with_run() for table in (EVALS_TABLE, CONFUSION_TABLE, SCENES_TABLE)),
+        ARTIFACT_URIS_TABLE.with_run(),
+        HISTORY_TABLE.with_run(),
+        RANKED_WINDOWS_TABLE,
+    )
+}
+"""The tables that the methods of `rvlab.Lab` return, by the name of the method."""
