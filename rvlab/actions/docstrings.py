@@ -71,11 +71,10 @@ def _completed_text(method: Callable[..., object], table: TableSchema | None) ->
         if name in described:
             arguments += described[name]
         elif name in ARGUMENTS:
-            stars = {parameter.VAR_POSITIONAL: "*", parameter.VAR_KEYWORD: "**"}
             text = ARGUMENTS[name]
             if name == "runs" and parameter.default is None:
                 text = f"{text} {ALL_RUNS}"
-            arguments += _entry(f"{stars.get(parameter.kind, '')}{name}", text)
+            arguments += _entry(str(parameter).partition(":")[0].partition("=")[0], text)
     errors = [line for entry in _entries(sections.get("Raises", [])).values() for line in entry]
     if {"run", "runs"} & set(parameters):
         known = _entries(errors)

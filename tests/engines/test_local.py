@@ -173,7 +173,7 @@ def test_an_incomplete_job_file_is_renamed(lab: Lab) -> None:
     assert [p.name for p in (spool.folder / "queue").iterdir()] == ["0-broken.broken"]
 
 
-def test_job_of_a_version_before_0_1_0_keeps_its_limit(lab: Lab) -> None:
+def test_job_of_a_version_before_0_1_0_has_its_limit(lab: Lab) -> None:
     spool = JobQueue.for_store(lab.store)
     uri = f"{lab.store.uri}/default/20261123-154201-4f2a9c"
     file = spool.folder / "queue" / "0-old.json"
