@@ -86,12 +86,7 @@ class Lab:
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
-        """Start one run and return at once.
-
-        Raises:
-            SpecError: If the recipe, a name, a type or a value is invalid; nothing was started.
-            StoreError: If the store cannot be written.
-        """
+        """Start one run and return at once."""
         point = {**(params or {}), **named}
         request = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
         return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
@@ -112,10 +107,6 @@ class Lab:
             points: Parameters of each run, such as ``rvlab.grid(lr=[1e-3, 1e-2])`` returns;
                 ``seed`` in a point is the run's seed.
             **fixed: Parameters of all points.
-
-        Raises:
-            SpecError: If the recipe, a point or a value is invalid; nothing was started.
-            StoreError: If the store cannot be written.
         """
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
         return control.sweep_runs(
@@ -140,7 +131,6 @@ class Lab:
         Raises:
             SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
                 or value; nothing was started.
-            StoreError: If the store cannot be written.
         """
         parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
@@ -489,10 +479,7 @@ class Lab:
             The runs, the oldest first, including those imported before.
 
         Raises:
-            MissingExtra: If MLflow is not installed.
             NotFound: If MLflow has no such experiment or database.
-            StoreUnreachable: If MLflow does not answer.
-            StoreError: If MLflow, or this store, refuses.
         """
         from rvlab.exchange.from_mlflow import from_mlflow
 
@@ -512,11 +499,6 @@ class Lab:
 
         Returns:
             Index ``run``; ``mlflow_run``, MLflow's id, and ``sent``, whether this call sent it.
-
-        Raises:
-            MissingExtra: If MLflow is not installed.
-            StoreUnreachable: If MLflow does not answer.
-            StoreError: If MLflow refuses.
         """
         from rvlab.exchange.to_mlflow import to_mlflow
 

@@ -13,16 +13,16 @@ from rvlab.model.schema import TableSchema
 
 T = TypeVar("T", bound=type)
 
-_RUNS = "a table of runs or one of its rows, a run, an id, a URI"
 
 ARGUMENTS = {
-    "runs": f"Which runs: {_RUNS}, the name of an experiment, or a list of these.",
-    "run": f"One run: {_RUNS}.",
+    "runs": "Which runs: a table of runs or one of its rows, a run, an id, a URI, the name of an "
+    "experiment, or a list of these.",
+    "run": "One run: a row of a table of runs, a table with one row, a run, an id or a URI.",
     "recipe": "The name of an included recipe, a path, a module or a ``get_config`` function.",
     "experiment": "The experiment of the runs.",
     "splits": "Number of parallel pieces of chip and predict; at most one per scene.",
-    "seed": "Runs with the same seed and parameters give the same weights on a CPU. Default: the "
-    "default of the recipe's parameter ``seed``, else 0.",
+    "seed": "Runs with the same seed and parameters give the same weights on a CPU. Default: that "
+    "of the cloned run, else of the recipe's parameter ``seed``, else 0.",
     "params": "Parameters of the recipe whose names are arguments of this method.",
     "named": "Parameters of the recipe.",
     "tracking_uri": "MLflow's server or database, such as ``sqlite:///mlflow.db``. Default: "
@@ -32,11 +32,24 @@ ARGUMENTS = {
 
 ALL_RUNS = "Default: all runs of the store."
 
-ERRORS = {
+_OF_RUNS = {
     "NotFound": "If there is no such run or experiment.",
     "StoreUnreachable": "If the store does not answer.",
 }
-"""Errors of all methods that accept runs, unless their docstrings describe them."""
+ERRORS = {
+    "run": _OF_RUNS,
+    "runs": _OF_RUNS,
+    "splits": {
+        "SpecError": "If the recipe, a name, a type or a value is invalid; nothing was started.",
+        "StoreError": "If the store cannot be written.",
+    },
+    "tracking_uri": {
+        "MissingExtra": "If MLflow is not installed.",
+        "StoreUnreachable": "If MLflow or the store does not answer.",
+        "StoreError": "If MLflow or the store refuses.",
+    },
+}
+"""Errors of methods that have an argument, unless their docstrings describe them."""
 
 _SECTIONS = ("Args", "Returns", "Raises", "Warns")
 _ENTRY = re.compile(r"    \*{0,2}(\w+):")
@@ -76,10 +89,9 @@ def _completed_text(method: Callable[..., object], table: TableSchema | None) ->
                 text = f"{text} {ALL_RUNS}"
             arguments += _entry(str(parameter).partition(":")[0].partition("=")[0], text)
     errors = [line for entry in _entries(sections.get("Raises", [])).values() for line in entry]
-    if {"run", "runs"} & set(parameters):
-        known = _entries(errors)
-        for name, text in ERRORS.items():
-            errors += _entry(name, text) if name not in known else []
+    shared = [one for argument in reversed(parameters) for one in ERRORS.get(argument, {}).items()]
+    for name, text in shared:
+        errors += _entry(name, text) if name not in _entries(errors) else []
     returned = sections.get("Returns", [])
     for one in (*table.columns, *table.others) if table else ():
         kind = f"{one.dtype}, {one.unit}" if one.unit else str(one.dtype)
