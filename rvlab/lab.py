@@ -200,7 +200,7 @@ class Lab:
     # Read tables
 
     def run(self, name: str) -> Run:
-        """Return a run by its id, by ``experiment/id`` or by its URI.
+        """Return the run of a `name`: its id, ``experiment/id`` or its URI.
 
         Raises:
             NotFound: If there is no such run.
@@ -353,7 +353,7 @@ class Lab:
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
     def report(self, run: RunSelector, path: str | Path) -> Path:
-        """Write a self-contained HTML report of one run: metrics, predictions and curves.
+        """Write a self-contained HTML report of one run to `path`: metrics, predictions, curves.
 
         Raises:
             SpecError: If the file cannot be written.
