@@ -11,7 +11,7 @@ from typing import TypeVar
 
 from rvlab.model.schema import TableSchema
 
-T = TypeVar("T", bound=type)
+_T = TypeVar("_T", bound=type)
 
 
 ARGUMENTS = {
@@ -56,7 +56,7 @@ _ENTRY = re.compile(r"    \*{0,2}(\w+):")
 _WIDTH = 88
 
 
-def complete_docstrings(tables: Mapping[str, TableSchema]) -> Callable[[T], T]:
+def complete_docstrings(tables: Mapping[str, TableSchema]) -> Callable[[_T], _T]:
     """Return a decorator that completes the docstrings of the public methods of a class.
 
     It adds shared arguments and errors, and the columns of tables with their dtypes, units and
@@ -68,7 +68,7 @@ def complete_docstrings(tables: Mapping[str, TableSchema]) -> Callable[[T], T]:
     return partial(_complete, tables=tables)
 
 
-def _complete(cls: T, tables: Mapping[str, TableSchema]) -> T:
+def _complete(cls: _T, tables: Mapping[str, TableSchema]) -> _T:
     for name, method in vars(cls).items():
         if inspect.isfunction(method) and not name.startswith("_") and method.__doc__:
             method.__doc__ = _completed_text(method, tables.get(name))

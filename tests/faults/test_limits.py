@@ -108,7 +108,6 @@ def test_dictionary_encoded_text_is_measured_before_it_is_decoded(
         from pathlib import Path
         from rvlab.errors import RecordBroken
         from rvlab.frame.parquet import read_parquet
-from rvlab.model.tables import EVALS_TABLE
         try:
             read_parquet("k", Path(sys.argv[1]).read_bytes())
         except RecordBroken as exc:
