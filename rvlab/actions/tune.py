@@ -171,8 +171,8 @@ class Tuner:
         """Return the parameters of a run as Optuna has them; None outside of the space."""
         params = {}
         for name, axis in self.space.items():
-            value = row.get(f"params.{name}")
-            value = value.item() if hasattr(value, "item") else value
+            found: Any = row.get(f"params.{name}")
+            value = found.item() if hasattr(found, "item") else found
             if isinstance(axis, list):
                 known = [encode_choice(one) for one in axis]
                 value = encode_choice(value)
@@ -223,7 +223,8 @@ class Tuner:
         ended = table["state"].isin([*END_STATES, "lost", "broken"])
         self._require_metric(table)
         for name in [one for one in self._active if bool(ended.get(one, False))]:
-            row, trial = table.loc[name], self._active.pop(name)
+            row: pd.Series[Any] = table.loc[[name]].iloc[0]
+            trial = self._active.pop(name)
             if trial is None:
                 self._add_trial(name, row)
                 continue
