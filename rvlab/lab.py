@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
+from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.files import download_files, open_file
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
@@ -20,6 +21,7 @@ from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
 from rvlab.model import Run, Sweep
+from rvlab.model.tables import LAB_TABLES
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -34,6 +36,7 @@ if TYPE_CHECKING:
     from rvlab.viewer.widget import Viewer
 
 
+@complete_docstrings(LAB_TABLES)
 class Lab:
     """A store for runs and an engine that executes them.
 
@@ -50,8 +53,8 @@ class Lab:
     Raises:
         SpecError: If the address of the store, the engine or the profile is invalid.
 
-    Every ``runs`` argument accepts a table of runs or one of its rows, a run, an id, a URI, the
-    name of an experiment, or a list of these.
+    What several methods share, such as the arguments ``runs`` and ``recipe``, and the columns of
+    tables are added to their docstrings by `complete_docstrings`: see ``help(Lab.submit)``.
     """
 
     def __init__(
@@ -88,21 +91,7 @@ class Lab:
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
-        """Start one run and return at once.
-
-        Args:
-            recipe: The name of an included recipe, a path, a module or a ``get_config`` function.
-            experiment: The experiment of the run.
-            splits: Number of parallel pieces of chip and predict; at most one per scene.
-            seed: Runs with the same seed and parameters give the same weights on a CPU. Default:
-                the default of the recipe's parameter ``seed``, else 0.
-            params: Parameters of the recipe whose names are arguments of this method.
-            **named: Parameters of the recipe.
-
-        Raises:
-            SpecError: If the recipe, a name, a type or a value is invalid; nothing was started.
-            StoreError: If the store cannot be written.
-        """
+        """Start one run and return at once."""
         point = {**(params or {}), **named}
         request = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
         return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
@@ -120,17 +109,9 @@ class Lab:
         """Start one run per point and return at once; the result is a list of the runs.
 
         Args:
-            recipe: As for `submit`.
             points: Parameters of each run, such as ``rvlab.grid(lr=[1e-3, 1e-2])`` returns;
                 ``seed`` in a point is the run's seed.
-            experiment: The experiment of the runs.
-            splits: As for `submit`.
-            seed: The seed of points without one.
             **fixed: Parameters of all points.
-
-        Raises:
-            SpecError: If the recipe, a point or a value is invalid; nothing was started.
-            StoreError: If the store cannot be written.
         """
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
         return control.sweep_runs(
@@ -162,22 +143,18 @@ class Lab:
         the same call continues the study: its runs are those with its name in the column ``sweep``.
 
         Args:
-            recipe: As for `submit`.
             space: For each parameter a range (`rvlab.uniform`, `rvlab.loguniform`) or a list of
                 values.
             metric: The column to optimize.
             direction: ``maximize`` or ``minimize``.
             trials: Number of trials, including those of earlier calls of the same study.
             parallel: Number of runs at a time.
-            experiment: The experiment of the runs.
             study: The name of the study.
             prune_by: A column of `history`, such as ``avg_f1``, whose values by epoch go to the
                 pruner; it must improve in the same direction as `metric`. A pruned run is
                 cancelled, with the tag ``pruned`` and its epoch in the note.
             sampler: Optuna's sampler. Default: TPE.
             pruner: Optuna's pruner. Default: the median pruner, if `prune_by` is given.
-            splits: As for `submit`.
-            seed: As for `submit`.
             progress: Show a progress bar.
             **fixed: Parameters that all trials share.
 
@@ -218,19 +195,12 @@ class Lab:
     ) -> Run:
         """Start a run again from its recorded recipe, with some values changed; return at once.
 
-        Args:
-            run: One run; it becomes the parent of the new one.
-            experiment: Default: the run's.
-            splits: Default: the run's.
-            seed: Default: the run's.
-            params: Parameters of the recipe whose names are arguments of this method.
-            **named: Parameters of the recipe to change, and ``data_uri`` if it has one.
+        The run becomes the parent of the new one, which has its experiment, splits, seed and
+        parameters unless others are given, and its ``data_uri`` if the recipe has one.
 
         Raises:
             SpecError: For several runs, a run without a recorded recipe, or an invalid name, type
                 or value; nothing was started.
-            NotFound: If there is no such run.
-            StoreError: If the store cannot be written.
         """
         parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
@@ -263,7 +233,6 @@ class Lab:
         and the bar shows it.
 
         Args:
-            runs: Default: all runs of the store.
             timeout_s: Longest wait in seconds; None waits without a limit.
             progress: Show the bar.
 
@@ -285,13 +254,11 @@ class Lab:
         When all runs have ended it becomes static HTML, which a saved notebook retains.
 
         Args:
-            runs: Default: all runs of the store.
             metric: The metric of the leaderboard.
             ascending: Whether its smallest value is the best.
 
         Raises:
             MissingExtra: If anywidget is not installed.
-            NotFound: If there is no such run.
         """
         return watch_runs(self.store, self.engine, runs, metric=metric, ascending=ascending)
 
@@ -324,7 +291,7 @@ class Lab:
     # Read tables
 
     def run(self, name: str) -> Run:
-        """Return a run by its id, by ``experiment/id`` or by its URI.
+        """Return the run of a `name`: its id, ``experiment/id`` or its URI.
 
         Raises:
             NotFound: If there is no such run.
@@ -332,16 +299,7 @@ class Lab:
         return find_run(self.store, name)
 
     def runs(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the table of runs: one row per run with its parameters and metrics.
-
-        Returns:
-            Index ``run``; state, tags, times and addresses, then ``params.*``, ``metrics.*`` and
-            ``costs.*``; see `rvlab.frame.runs.runs_table`.
-
-        Raises:
-            NotFound: If there is no such experiment or run.
-            StoreUnreachable: If the store does not answer.
-        """
+        """Return the table of runs: one row per run with its parameters and metrics."""
         return frame.runs_table(self.store, runs, control.states_from(self.store, self.engine))
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
@@ -352,22 +310,19 @@ class Lab:
 
         Returns:
             Index ``run``; ``generation parent changed name state created uri`` and the metrics.
-
-        Raises:
-            NotFound: If there is no such run.
         """
         return lineage_of(self.store, self.runs(), run)
 
     def evals(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the evaluations: ``run group scene class metric value``."""
+        """Return the evaluations of runs, per class and scene and over all."""
         return frame.evals_table(self.store, select_listings(self.store, runs))
 
     def confusion(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the confusion matrices: ``run group scene truth prediction count``."""
+        """Return the confusion matrices of runs."""
         return frame.confusion_table(self.store, select_listings(self.store, runs))
 
     def scenes(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return fingerprints of the scored scenes: ``run group scene image labels aois``."""
+        """Return the fingerprints of the scored scenes, to see which runs are comparable."""
         return frame.scenes_table(self.store, select_listings(self.store, runs))
 
     def history(self, runs: RunSelector = None) -> pd.DataFrame:
@@ -375,7 +330,7 @@ class Lab:
         return frame.history_table(self.store, select_listings(self.store, runs))
 
     def artifacts(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the files of runs: ``run step kind scene uri bytes``."""
+        """Return the files that runs have written."""
         return frame.artifacts_table(self.store, select_listings(self.store, runs))
 
     def steps(self, runs: RunSelector = None) -> pd.DataFrame:
@@ -395,7 +350,6 @@ class Lab:
         """Return the log of a run's steps; of a running step up to its last heartbeat.
 
         Args:
-            run: One run.
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
 
         Raises:
@@ -429,7 +383,6 @@ class Lab:
         """Download files of runs to ``{to}/{run}/``, eight at a time; skip those that are there.
 
         Args:
-            runs: Default: all runs of the store.
             kind: One or several kinds of `artifacts`, such as ``bundle`` or ``labels``.
             to: The folder.
 
@@ -460,24 +413,31 @@ class Lab:
     ) -> pd.DataFrame:
         """Rank windows of scenes for ``plot.predictions(runs, windows)`` without reading rasters.
 
+        The step summarize counts true and false positives and false negatives in each window. For
+        runs without these counts (adopted or old runs) they are computed now, and stored beside
+        the run if the store allows it. Only windows that all runs predicted are compared.
+
         Args:
-            runs: Which runs.
-            by: ``error``, ``disagreement``, ``difference``, ``confident_error``, ``class`` or
-                ``random``; see `rvlab.frame.windows.windows_table`.
+            by: ``error``: most errors, averaged over the runs. ``disagreement``: largest
+                differences between the runs. ``difference``: the second run is better than the
+                first, then the first is better than the second. ``confident_error``: most errors
+                with a score of 0.9 or more. ``class``: most truth of `classes`. ``random``: a
+                random order, by `seed`.
             n: Largest number of rows.
-            size: Side of the windows in pixels. Default: 512, or less in small scenes.
+            size: Side of the windows in pixels, a multiple of the side of the counted windows (a
+                power of two, 64 or more). Default: 512, or less in small scenes.
             classes: Names of the classes that are scored. Default: all.
             group: ``validation`` or ``test``. Default: validation, or test without it.
             scenes: Ids of scenes. Default: all of the group.
             per_scene: Largest number of rows per scene.
             seed: Seed of ``random``.
 
-        Returns:
-            ``scene col row width height score group by run pixels``, one row per window.
-
         Raises:
-            NotFound: If there is no such `by`, class, group or scene, or no run has counts.
+            NotFound: If there is no such `by`, run, class, group or scene, or no run has counts.
             SpecError: If `by` needs other runs or arguments, or `size` does not fit.
+
+        Warns:
+            UserWarning: For a run, or scenes, that are left out.
         """
         from rvlab.frame.windows import windows_table
 
@@ -499,7 +459,6 @@ class Lab:
         """Show a map in JupyterLab with image, truth, predictions and errors.
 
         Args:
-            runs: Which runs.
             group: ``train``, ``validation`` or ``test``: the scenes to choose from.
             scene: The first scene to show.
             windows: The windows of the button *next worst*, as `windows` returns them. Default:
@@ -524,10 +483,9 @@ class Lab:
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
     def report(self, run: RunSelector, path: str | Path) -> Path:
-        """Write a self-contained HTML report of one run: metrics, predictions and curves.
+        """Write a self-contained HTML report of one run to `path`: metrics, predictions, curves.
 
         Raises:
-            NotFound: If there is no such run.
             SpecError: If the file cannot be written.
         """
         from rvlab.report.page import write_page
@@ -540,13 +498,11 @@ class Lab:
         """Add tags to runs, and remove others; they are in the column ``tags``.
 
         Args:
-            runs: Which runs; None is refused.
             *tags: Text of 1 to 100 characters on one line.
             remove: Tags to remove; a tag that a run does not have is ignored.
 
         Raises:
-            SpecError: If a tag is invalid; nothing was written.
-            NotFound: If there is no such run.
+            SpecError: If a tag is invalid, or no run is named; nothing was written.
         """
         annotate.tag_runs(self.store, runs, tags, remove)
 
@@ -555,16 +511,11 @@ class Lab:
 
         Raises:
             SpecError: If `text` is not text.
-            NotFound: If there is no such run.
         """
         annotate.note_runs(self.store, runs, text)
 
     def archive(self, runs: RunSelector, *, undo: bool = False) -> None:
-        """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it.
-
-        Raises:
-            NotFound: If there is no such run.
-        """
+        """Set the column ``archived`` of runs; nothing is deleted. `undo` clears it."""
         annotate.annotate_runs(self.store, runs, "archive", archived=not undo)
 
     def delete(self, runs: RunSelector, *, confirm: str | None = None) -> None:
@@ -574,13 +525,11 @@ class Lab:
         elsewhere are not.
 
         Args:
-            runs: Runs of one experiment; None is refused.
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name does not match, there is no prompt, or a run is queued or
-                running; nothing was deleted.
-            NotFound: If there is no such run.
+            SpecError: If the name does not match, there is no prompt, no run is named, they are of
+                several experiments, or one is queued or running; nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
         delete.confirm_and_delete(self.store, self.engine, runs, confirm)
@@ -652,8 +601,6 @@ class Lab:
         skipped.
 
         Args:
-            tracking_uri: MLflow's server or database, such as ``sqlite:///mlflow.db``. Default:
-                ``$MLFLOW_TRACKING_URI``.
             experiments: Names of MLflow's experiments. Default: all that were not deleted.
             experiment: The experiment of the runs. Default: the one of the same name, with ``-``
                 for characters that a key cannot contain.
@@ -662,10 +609,7 @@ class Lab:
             The runs, the oldest first, including those imported before.
 
         Raises:
-            MissingExtra: If MLflow is not installed.
             NotFound: If MLflow has no such experiment or database.
-            StoreUnreachable: If MLflow does not answer.
-            StoreError: If MLflow, or this store, refuses.
         """
         from rvlab.exchange.from_mlflow import from_mlflow
 
@@ -681,18 +625,10 @@ class Lab:
         """Copy parameters, metrics, history and times of ended runs to MLflow.
 
         Args:
-            runs: Default: all runs of the store.
-            tracking_uri: As for `from_mlflow`.
             experiment: MLflow's experiment. Default: the one of the same name.
 
         Returns:
             Index ``run``; ``mlflow_run``, MLflow's id, and ``sent``, whether this call sent it.
-
-        Raises:
-            MissingExtra: If MLflow is not installed.
-            NotFound: If there is no such run or experiment here.
-            StoreUnreachable: If MLflow does not answer.
-            StoreError: If MLflow refuses.
         """
         from rvlab.exchange.to_mlflow import to_mlflow
 

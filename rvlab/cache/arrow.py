@@ -14,7 +14,9 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import RUNS, TEXT, TIME, WHOLE, as_dtype, fits_64_bits, is_exact
+from rvlab.cache.dtypes import as_dtype, fits_64_bits, is_exact
+from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, WHOLE
+from rvlab.model.tables import RUNS_TABLE
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -22,30 +24,27 @@ if TYPE_CHECKING:
 VALUE_GROUPS = {"params": "params", "metrics": "metrics", "costs": "costs", "eval_sets": "eval_set"}
 """The mappings of a row, and the prefix of their columns in a DataFrame, in order."""
 
-COMPUTED = ("experiment", "tags", "note", "archived", "duration", "uri")
-"""Columns of `RUNS` that are not cached: they are computed for each table."""
+RECORDED = {one.name: one.dtype for one in RUNS_TABLE.columns if one.record}
+"""The columns that are cached, and their dtypes; the others are computed for each table."""
 
 NUMBERS = ("metrics", "costs")
 """Groups that hold numbers only: float64, even if all are missing."""
-
-_ARROW = {TIME: "timestamp[ns, tz=UTC]", TEXT: "string", WHOLE: "int64", "boolean": "bool"}
 
 KINDS = ("none", "flag", "int", "float", "text", "big")
 """Kinds of values: ``none`` is a name without a value, ``big`` an integer of more than 64 bits."""
 
 
 def to_arrow(rows: Sequence[Mapping[str, Any]]) -> pa.Table:
-    """Convert rows to Arrow columns: the columns of `RUNS` but `COMPUTED`, then values by name.
+    """Convert rows to Arrow columns: the columns `RECORDED`, then values by name.
 
     Args:
-        rows: Dicts with keys of `RUNS` and `VALUE_GROUPS`; any key may be missing.
+        rows: Dicts with keys of `RECORDED` and `VALUE_GROUPS`; any key may be missing.
     """
     import pyarrow as pa
 
     columns: dict[str, pa.Array] = {}
-    for name, dtype in RUNS.items():
-        if name not in COMPUTED:
-            columns[name] = _array([row.get(name) for row in rows], dtype)
+    for name, dtype in RECORDED.items():
+        columns[name] = _array([row.get(name) for row in rows], dtype)
     for group in VALUE_GROUPS:
         columns.update(_by_kind(group, [row.get(group) or {} for row in rows]))
     return pa.table(columns)
@@ -57,13 +56,13 @@ def matches_schema(table: pa.Table) -> bool:
     for one in table.schema:
         group, _, rest = one.name.partition(":")
         kind = rest.partition(":")[0]
-        dtype = RUNS.get(one.name)
-        wanted = _ARROW.get(dtype) if dtype else kinds.get(kind, "string")
+        dtype = RECORDED.get(one.name)
+        wanted = ARROW_TYPES.get(dtype) if dtype else kinds.get(kind, "string")
         if str(one.type) != wanted or (
             not dtype and (group not in VALUE_GROUPS or kind not in KINDS)
         ):
             return False
-    return set(RUNS) - set(COMPUTED) <= set(table.column_names)
+    return set(RECORDED) <= set(table.column_names)
 
 
 def _array(values: list[Any], dtype: Any) -> pa.Array:
@@ -78,6 +77,9 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
         return pa.array(
             [v if v is None or fits_64_bits(v, WHOLE) else None for v in values], pa.int64()
         )
+    if dtype == "float64":
+        values = [v if v is None or fits_64_bits(v, dtype) else None for v in values]
+        return pa.array(list(map(float, values)) if None not in values else values, pa.float64())
     return pa.array(values, pa.string() if dtype == TEXT else pa.bool_())
 
 
@@ -157,15 +159,14 @@ def from_arrow(table: pa.Table) -> dict[str, Any]:
     """Convert concatenated tables of `to_arrow` to the columns of a DataFrame.
 
     Returns:
-        The columns of `RUNS` but `COMPUTED`, then ``params.*``, ``metrics.*``, ``costs.*`` and
+        The columns `RECORDED`, then ``params.*``, ``metrics.*``, ``costs.*`` and
         ``eval_set.*``. A column of parameters is int64, or Int64 if some are missing; float64 if
         one is a float; bool or boolean; string; object if text and numbers are mixed, an integer
         has more than 64 bits, or an integer beside floats is not exact as float64.
     """
     found: dict[str, Any] = {}
-    for name, dtype in RUNS.items():
-        if name not in COMPUTED:
-            found[name] = _column(table.column(name), dtype)
+    for name, dtype in RECORDED.items():
+        found[name] = _column(table.column(name), dtype)
     named: dict[tuple[str, str], dict[str, pa.ChunkedArray]] = {}
     for column in table.column_names:
         if column.count(":") >= 2:

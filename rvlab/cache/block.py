@@ -92,19 +92,26 @@ class RowBlock:
 
 def concat_blocks(blocks: Iterable[RowBlock]) -> RowBlock:
     """Return blocks that share no key as one, ordered by the smallest key of each."""
-    import pyarrow as pa
-
     some = sorted((one for one in blocks if len(one)), key=lambda one: min(one.keys))
-    if not some:
-        return RowBlock(pa.table({}), [], [])
     if len(some) == 1:
         return some[0]
-    # A block without rows may have no columns; it must not decide which there are.
-    tables = [one.table for one in some if len(one.table)] or [some[0].table]
     return RowBlock(
-        pa.concat_tables(tables, promote_options="default"),
+        concat_rows([one.table for one in some]),
         [key for one in some for key in one.keys],
         [etag for one in some for etag in one.etags],
         [count for one in some for count in one.row_counts],
         [name for one in some for name in one.shared_in],
     )
+
+
+def concat_rows(tables: Sequence[pa.Table]) -> pa.Table:
+    """Return the rows of all tables; a column that a table lacks is missing in its rows.
+
+    A table without rows may have no columns, so it decides on the columns only if all are empty.
+    """
+    import pyarrow as pa
+
+    some = [table for table in tables if len(table)] or list(tables[-1:])
+    if len(some) == 1:
+        return some[0]
+    return pa.concat_tables(some, promote_options="default") if some else pa.table({})

@@ -1,4 +1,4 @@
-"""The columns of the table of runs, their dtypes, and dtypes of parameters."""
+"""Conversion of values to the dtypes of columns, and dtypes of parameters."""
 
 from __future__ import annotations
 
@@ -6,45 +6,10 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from rvlab.model.schema import TEXT, TIME, WHOLE
+
 if TYPE_CHECKING:
     import pandas as pd
-
-# Any, since the stubs of pandas accept only literal dtype names, and these are passed as values.
-TIME: Any
-SPAN: Any
-TEXT: Any
-WHOLE: Any
-TIME, SPAN, TEXT, WHOLE = "datetime64[ns, UTC]", "timedelta64[ns]", "string", "Int64"
-
-RUNS: dict[str, Any] = {
-    "name": TEXT,
-    "experiment": TEXT,
-    "state": TEXT,
-    "tags": TEXT,
-    "note": TEXT,
-    "archived": "bool",
-    "created": TIME,
-    "started": TIME,
-    "ended": TIME,
-    "duration": SPAN,
-    "engine": TEXT,
-    "device": TEXT,
-    "recipe": TEXT,
-    "source_sha256": TEXT,
-    "seed": WHOLE,
-    "splits": WHOLE,
-    "eval_set": TEXT,
-    "image": TEXT,
-    "commit": TEXT,
-    "dirty": "boolean",
-    "user": TEXT,
-    "sweep": TEXT,
-    "parent": TEXT,
-    "step": TEXT,
-    "error": TEXT,
-    "uri": TEXT,
-}
-"""The columns before ``params.*`` and ``metrics.*``, with their dtypes."""
 
 
 def as_dtype(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:

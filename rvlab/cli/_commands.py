@@ -43,8 +43,8 @@ def cmd_down(args: argparse.Namespace) -> None:
 
 
 def migrate(args: argparse.Namespace) -> None:
+    from rvlab.actions.migrate import migrate_store
     from rvlab.lab import Lab
-    from rvlab.store.layout import migrate_store
 
     store = Lab(args.location or args.store).store
     number = migrate_store(store)

@@ -13,25 +13,18 @@ from rvlab.compare.resolve import RunsLike, single_run, store_of
 from rvlab.errors import KeyMissing
 from rvlab.frame.params import value_key
 from rvlab.model import Run, Spec
+from rvlab.model.schema import columns_of
 
 if TYPE_CHECKING:
     import pandas as pd
 
-DIFF_KINDS = (
-    "recipe",
-    "source",
-    "parameter",
-    "seed",
-    "splits",
-    "commit",
-    "image",
-    "data",
-    "config",
-)
-"""Kinds of differences, in the order of the table."""
+_KIND_BY_FIELD = {one.name: one.diff for one in columns_of(Spec) if one.diff}
 
-_SETTINGS = {"recipe": "recipe", "seed": "seed", "splits": "splits", "image": "image"}
-_COMMIT_FIELDS = ("commit", "dirty")
+DIFF_KINDS = tuple(
+    dict.fromkeys(["recipe", "source", "parameter", *_KIND_BY_FIELD.values(), "data", "config"])
+)
+"""Kinds of differences, in the order of the table; those of a spec are declared at its fields."""
+
 _ABSENT = object()
 
 DiffRow = tuple[str, str, Any, Any, str | None]
@@ -47,7 +40,7 @@ def diff(run_a: RunsLike, run_b: RunsLike) -> pd.DataFrame:
     Returns:
         ``kind key a b text``, in the order of `DIFF_KINDS`:
 
-        * ``recipe``, ``seed``, ``splits``, ``image``: from the runs' specs;
+        * ``recipe``, ``seed``, ``splits``, ``image``: columns of the table of runs;
         * ``source``: the recipe's source; `a` and `b` are the beginnings of its SHA-256, `text` is
           the unified diff for ``print``, as `source_diff` returns it;
         * ``parameter``: each parameter, without the prefix ``params.``;
@@ -102,10 +95,9 @@ def source_diff(run_a: RunsLike, run_b: RunsLike) -> str:
 
 
 def _spec_rows(a: Spec, b: Spec) -> Iterator[DiffRow]:
-    for kind, name in _SETTINGS.items():
-        yield from _mapping_rows(kind, {name: getattr(a, name)}, {name: getattr(b, name)})
-    for name in _COMMIT_FIELDS:
-        yield from _mapping_rows("commit", {name: getattr(a, name)}, {name: getattr(b, name)})
+    for name, kind in _KIND_BY_FIELD.items():
+        if kind != "source":
+            yield from _mapping_rows(kind, {name: getattr(a, name)}, {name: getattr(b, name)})
     yield from _mapping_rows("parameter", a.params, b.params)
     data = [{k: v for k, v in spec.places.items() if k == "data_uri"} for spec in (a, b)]
     yield from _mapping_rows("data", *data)

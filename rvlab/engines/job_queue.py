@@ -292,10 +292,13 @@ def _draft_of(file: Path) -> Path:
 def _read(file: Path) -> Job | None:
     """Read a job; move a file that is incomplete or names no run out of the way.
 
-    A file of an older rvlab lacks `Job.token`; unknown fields of a newer one are ignored.
+    A file of an older rvlab lacks `Job.token`, and one of before 0.1.0 has ``at_most`` in the place
+    of `Job.max_parallel`; unknown fields of a newer one are ignored.
     """
     try:
         record = json.loads(file.read_text())
+        if "at_most" in record:
+            record.setdefault("max_parallel", record["at_most"])
         job = Job(**{name: value for name, value in record.items() if name in _FIELDS})
         job.run  # noqa: B018  raises ValueError if the URI is not a run's
     except FileNotFoundError:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import math
 import warnings
 from collections.abc import Collection, Iterable, Mapping
@@ -18,9 +17,11 @@ from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.mlflow_encoding import clean_tag, key_safe_name, parse_param, restore_infinity
 from rvlab.model import Run, Spec, end_record, validate_name
 from rvlab.model.annotation import Annotation
+from rvlab.model.tables import HISTORY_TABLE
 from rvlab.store import Store, annotation
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import finish_run
+from rvlab.store.table_file import columns_to_arrow, encode_table
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 
@@ -154,8 +155,6 @@ def _parent_id(client: MlflowClient, source: _Source, ids: dict[str, str]) -> st
 
 def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str | None) -> None:
     """Write the records of one run, the end record last, so that an import can be resumed."""
-    import pyarrow.parquet as pq
-
     run, data = source.run, source.found.data
     spec = {
         **_build_spec(source, parent).record(),
@@ -169,9 +168,7 @@ def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str
     only_history = set(map(str, listed)) if isinstance(listed, list) else set()
     history = _history_table(client, source.info.run_id, data.metrics, only_history)
     if history is not None:
-        buffer = io.BytesIO()
-        pq.write_table(history, buffer, compression="zstd", write_page_checksum=True)
-        store.put(run.key("tables", "history.parquet"), buffer.getvalue())
+        store.put(run.key("tables", "history.parquet"), encode_table(history))
     _annotate(store, source)
     record = end_record(
         spec,
@@ -241,8 +238,6 @@ def _history_table(
     client: MlflowClient, run_id: str, names: Iterable[str], at_one_step: Collection[str]
 ) -> pa.Table | None:
     """Return one row per step and one column per metric with several; see `docs/records.md`."""
-    import pyarrow as pa
-
     columns: dict[str, dict[int, float]] = {}
     for name in sorted(names):
         points = client.get_metric_history(run_id, name)
@@ -253,7 +248,5 @@ def _history_table(
     if not columns:
         return None
     epochs = sorted({step for steps in columns.values() for step in steps})
-    table = {"epoch": pa.array(epochs, pa.int64())}
-    for name, steps in columns.items():
-        table[name] = pa.array([steps.get(epoch) for epoch in epochs], pa.float64())
-    return pa.table(table)
+    values = [[steps.get(epoch) for epoch in epochs] for steps in columns.values()]
+    return columns_to_arrow(HISTORY_TABLE.with_others(columns), [epochs, *values])

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import RUNS, TEXT, WHOLE, as_dtype
+from rvlab.cache.dtypes import as_dtype
 from rvlab.errors import NotFound, did_you_mean
 from rvlab.frame.select import RunSelector, require_one
+from rvlab.model.schema import TEXT, WHOLE
+from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import Store
 
 if TYPE_CHECKING:
@@ -58,7 +60,9 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
         "changed": as_dtype([_describe_change(known, id_, parents.get(id_)) for id_ in ids], TEXT),
     }
     for name in LINEAGE_COLUMNS:
-        columns[name] = as_dtype(list(state if name == "state" else part[name]), RUNS[name])
+        columns[name] = as_dtype(
+            list(state if name == "state" else part[name]), RUNS_TABLE.dtypes[name]
+        )
     for name in LINEAGE_METRICS:
         if name in part:
             columns[name] = as_dtype(list(part[name]), "float64")

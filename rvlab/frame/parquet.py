@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RecordBroken
@@ -14,6 +14,8 @@ from rvlab.model.limits import (
     TABLE_ROWS,
     too_large,
 )
+from rvlab.model.schema import TableSchema
+from rvlab.store.table_file import arrow_schema
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -74,28 +76,25 @@ def broken_table_error(key: str, why: object) -> RecordBroken:
 def conform_to_schema(
     key: str,
     table: pa.Table,
-    schema: pa.Schema,
-    *,
-    needed: Collection[str] = (),
-    positive: Collection[str] = (),
+    wanted: TableSchema,
 ) -> pa.Table:
     """Select and cast the columns of a schema; text and bools are not cast to numbers.
 
     Args:
         key: The key of the file, for messages.
         table: The content of the file.
-        schema: The columns; other columns are dropped.
-        needed: Columns without missing values.
-        positive: Integer columns of 0 or more.
+        wanted: The columns; other columns are dropped.
 
     Raises:
-        RecordBroken: If a column is missing, has another type or has an invalid value.
+        RecordBroken: If a column is missing, has another type or has an invalid value: none where
+            the schema requires one, or a negative integer.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
 
     columns = []
-    for want in schema:
+    schema = arrow_schema(wanted)
+    for declared, want in zip(wanted.columns, schema, strict=True):
         where = table.schema.get_all_field_indices(want.name)
         if len(where) != 1:
             raise broken_table_error(key, f"it has {len(where)} columns {want.name!r}.")
@@ -106,11 +105,11 @@ def conform_to_schema(
             column = column.cast(want.type)
         except (pa.ArrowException, ValueError) as exc:
             raise broken_table_error(key, f"{want.name!r} is not {want.type}: {exc}") from exc
-        if want.name in needed and column.null_count:
+        if declared.never_missing and column.null_count:
             raise broken_table_error(
                 key, f"{want.name!r} is missing in {column.null_count:,} rows."
             )
-        if want.name in positive and len(column):
+        if pa.types.is_integer(want.type) and len(column):
             least = pc.min(column).as_py()
             if least is not None and least < 0:
                 raise broken_table_error(key, f"{want.name!r} is {least}, less than 0.")

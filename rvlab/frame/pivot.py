@@ -6,11 +6,12 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rvlab.errors import TableError
 from rvlab.frame.validate import require_known
+from rvlab.model.tables import EVALS_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
 
-PIVOT_INPUT_COLUMNS = ("run", "group", "scene", "class", "metric", "value")
+PIVOT_INPUT_COLUMNS = EVALS_TABLE.with_run().names
 """The columns of a table of evaluations."""
 
 _CLASS_TO_OVERALL = {"iou": "mean_iou"}  # metric of a class -> its name over all classes

@@ -12,23 +12,12 @@ from numpy.typing import NDArray
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.frame.align_windows import AlignedWindows, CountArray
+from rvlab.model.tables import RANKED_WINDOWS_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
 
 RANK_CRITERIA = ("error", "disagreement", "difference", "confident_error", "class", "random")
-RANKED_COLUMNS: dict[str, Any] = {
-    "scene": "string",
-    "col": "int64",
-    "row": "int64",
-    "width": "int64",
-    "height": "int64",
-    "score": "float64",
-    "group": "string",
-    "by": "string",
-    "run": "object",
-    "pixels": "int64",
-}
 DEFAULT_WINDOW_PX = 512
 
 
@@ -98,7 +87,8 @@ def rank_windows(
         _top_and_bottom(table, n, per_scene) if by == "difference" else _top_rows(table, per_scene)
     )
     table = table.head(n)
-    return table[list(RANKED_COLUMNS)].astype(RANKED_COLUMNS).reset_index(drop=True)
+    dtypes = RANKED_WINDOWS_TABLE.dtypes
+    return table[list(dtypes)].astype(dtypes).reset_index(drop=True)
 
 
 def _requested_classes(known: Sequence[str], classes: str | Sequence[str] | None) -> list[int]:

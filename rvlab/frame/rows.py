@@ -7,7 +7,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
-from rvlab.cache.dtypes import RUNS
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreUnreachable
 from rvlab.model import (
     HEARTBEAT_S,
@@ -18,6 +17,7 @@ from rvlab.model import (
     StepRecord,
     step_name,
 )
+from rvlab.model.schema import columns_of
 from rvlab.store import Store, parse_record
 
 LOCAL_ENGINES = ("local", "rehearse")
@@ -32,7 +32,7 @@ QUERY_AFTER_S = 2 * HEARTBEAT_S
 RunRow = dict[str, Any]
 
 _END_COLUMNS = [one.name for one in fields(EndRecord) if one.name != "spec"]
-_SPEC_COLUMNS = [one.name for one in fields(Spec) if one.name in RUNS]
+_SPEC_COLUMNS = [one.name for one in columns_of(Spec)]
 
 
 def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:

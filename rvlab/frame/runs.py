@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.annotations import read_annotations
 from rvlab.cache.arrow import to_arrow
-from rvlab.cache.block import RowBlock
-from rvlab.cache.dtypes import RUNS, SPAN, TEXT
+from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
@@ -16,6 +15,8 @@ from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import Run
 from rvlab.model.annotation import RunAnnotations
+from rvlab.model.schema import SPAN, TEXT
+from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
 
@@ -38,13 +39,9 @@ def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None)
             have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
 
     Returns:
-        Index ``run``; the columns of `rvlab.cache.dtypes.RUNS`, then ``params.*`` in the order of
-        the recipe, then ``metrics.*``, ``costs.*`` and ``eval_set.{group}``, the fingerprints of
-        the scene groups other than the headline's. Times are UTC timestamps. ``duration`` is a
-        timedelta, up to now for a running run; it is missing if it would be negative because the
-        clocks of the steps and of this machine differ. ``tags`` are joined by ``", "``;
-        ``archived`` is never missing. A run whose records cannot be read is a row with the state
-        ``broken`` and the reason in ``error``.
+        Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, ``params.*`` in the order
+        of the recipe. A run whose records cannot be read is a row with the state ``broken``
+        and the reason in ``error``.
 
     Warns:
         UserWarning: For an annotation that cannot be read; it is left out.
@@ -162,10 +159,7 @@ def _order_rows(
     tables: Sequence[pa.Table],
 ) -> tuple[list[str], list[str], list[str], pa.Table]:
     """Return the ids, experiments, URIs and rows of runs in the order of the listings."""
-    import pyarrow as pa
-
-    some = [table for table in tables if len(table)] or tables[-1:]
-    rows = some[0] if len(some) == 1 else pa.concat_tables(some, promote_options="default")
+    rows = concat_rows(tables)
     ids = [id_ for listing in listings for id_ in listing.ids]
     names = [name for listing in listings for name in [listing.experiment] * len(listing.ids)]
     uris = [uri for listing in listings for uri in _uris(store, listing.experiment, listing.ids)]
@@ -195,11 +189,12 @@ def _annotation_columns(
 
 
 def _to_frame(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
-    """Return columns as a table with the dtypes of `RUNS`, also without any row."""
+    """Return columns as a table with the dtypes of `RUNS_TABLE`, also without any row."""
     import pandas as pd
 
     columns["duration"] = pd.NaT
-    names = [*RUNS, *(name for name in columns if name not in RUNS)]
+    first = RUNS_TABLE.names
+    names = [*first, *(name for name in columns if name not in first)]
     index = pd.Index(list(ids), name="run", dtype="object")
     for column in columns.values():
         if isinstance(column, pd.Series):

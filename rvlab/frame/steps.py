@@ -6,34 +6,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import TEXT, TIME, WHOLE, as_dtype
+from rvlab.cache.dtypes import as_dtype
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.rows import parse_step_record
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
+from rvlab.model.tables import STEPS_TABLE
 from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
-
-STEP_COLUMNS: dict[str, Any] = {
-    "run": "object",
-    "step": TEXT,
-    "split": WHOLE,
-    "started": TIME,
-    "ended": TIME,
-    "state": TEXT,
-    "peak_mb": "float64",
-    "cpu_s": "float64",
-    "device": TEXT,
-    "gpu_peak_mb": "float64",
-    "exit_code": WHOLE,
-    "error": TEXT,
-    "host": TEXT,
-    "attempt": WHOLE,
-    "beat": TIME,
-}
-"""The columns of the table of steps, with their dtypes."""
 
 
 def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
@@ -44,11 +26,8 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         wanted: The runs.
 
     Returns:
-        ``run step split started ended state peak_mb cpu_s device gpu_peak_mb exit_code error host
-        attempt beat``; split is NA for a step that was not split. Times are UTC; ``peak_mb`` and
-        ``gpu_peak_mb`` are in MiB, ``cpu_s`` in seconds. State is that of the step's last
-        heartbeat, at ``beat``: a step that was killed stays ``running`` and has no end. Runs in
-        which no step has started have no rows.
+        The columns of `rvlab.model.tables.STEPS_TABLE`. Runs in which no step has started have no
+        rows.
 
     Warns:
         UserWarning: For a record that cannot be read; it is left out.
@@ -79,7 +58,7 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     place = {run.id: i for i, run in enumerate(wanted)}
     rows.sort(key=lambda row: (place[row["run"]], *_sort_key(row)))
     columns = {
-        name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEP_COLUMNS.items()
+        name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEPS_TABLE.dtypes.items()
     }
     return pd.DataFrame(columns)
 

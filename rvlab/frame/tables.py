@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
 
-from rvlab.cache.block import RowBlock, concat_blocks
+from rvlab.cache.block import RowBlock, concat_blocks, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
@@ -14,9 +14,20 @@ from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parq
 from rvlab.frame.select import rolls_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
+from rvlab.model.schema import TableSchema
+from rvlab.model.tables import (
+    ARTIFACT_URIS_TABLE,
+    ARTIFACTS_TABLE,
+    CONFUSION_TABLE,
+    EVALS_TABLE,
+    FILE_TABLES,
+    HISTORY_TABLE,
+    SCENES_TABLE,
+)
 from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
+from rvlab.store.table_file import rows_to_arrow
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -30,134 +41,65 @@ Returns the table, or None if the run has none, and whether the answer is final.
 not final, since a store may be copied while it is read.
 """
 
-EVALS_COLUMNS: dict[str, Any] = {
-    "run": "object",
-    "group": "string",
-    "scene": "string",
-    "class": "string",
-    "metric": "string",
-    "value": "float64",
-}
-CONFUSION_COLUMNS: dict[str, Any] = {
-    "run": "object",
-    "group": "string",
-    "scene": "string",
-    "truth": "string",
-    "prediction": "string",
-    "count": "int64",
-}
-ARTIFACT_COLUMNS: dict[str, Any] = {
-    "run": "object",
-    "step": "string",
-    "kind": "string",
-    "scene": "string",
-    "uri": "string",
-    "bytes": "int64",
-}
-SCENE_COLUMNS: dict[str, Any] = {
-    "run": "object",
-    "group": "string",
-    "scene": "string",
-    "image": "string",
-    "labels": "string",
-    "aois": "string",
-    "hashed_from": "string",
-}
-HISTORY_COLUMNS: dict[str, Any] = {"run": "object", "epoch": "int64"}
 
-NEEDED = {
-    "evals": ("group", "metric"),
-    "confusion": ("group", "truth", "prediction"),
-    "scenes": ("group", "scene"),
-    "artifacts": ("key",),
-}
-"""Text columns without missing values."""
+def _matches(schema: TableSchema) -> Callable[[pa.Table], bool]:
+    """Return a check that cached rows have the columns of a schema, or no columns at all."""
+
+    def check(table: pa.Table) -> bool:
+        types = {one.name: str(one.type) for one in table.schema}
+        wanted = schema.with_others(types) if schema.others else schema
+        return types in (wanted.arrow_types, {})
+
+    return check
 
 
-def _has_columns(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
-    """Return a check that cached rows have these columns, or no columns at all."""
-    names = {"string": "string", "int64": "int64", "float64": "double"}
-    wanted = {name: names[dtype] for name, dtype in columns.items() if name != "run"}
-    return lambda table: {one.name: str(one.type) for one in table.schema} in (wanted, {})
-
-
-def _is_history_table(table: pa.Table) -> bool:
-    types = {one.name: str(one.type) for one in table.schema}
-    return not types or (types.pop("epoch", "") == "int64" and set(types.values()) <= {"double"})
-
-
-_FILE_COLUMNS = {
-    **{name: dtype for name, dtype in ARTIFACT_COLUMNS.items() if name != "uri"},
-    "key": "string",
-}
-
+# Not shared: histories and artifacts are the largest tables, and hardly compress.
 CACHED = {
-    "evals": CachedTable("evals", _has_columns(EVALS_COLUMNS)),
-    "confusion": CachedTable("confusion", _has_columns(CONFUSION_COLUMNS)),
-    "scenes": CachedTable("scenes", _has_columns(SCENE_COLUMNS)),
-    "artifacts": CachedTable("artifacts", _has_columns(_FILE_COLUMNS), is_shared=False),
-    # Not shared: histories are the largest tables, and floats hardly compress.
-    "history": CachedTable("history", _is_history_table, is_shared=False),
+    name: CachedTable(name, _matches(schema), is_shared=name not in ("artifacts", "history"))
+    for name, schema in FILE_TABLES.items()
+    if name != "windows"
 }
 """The tables that are cached, by name."""
 
 
 def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the metrics of each run in long format.
+    """Return the metrics of each run in long format, with the columns of `EVALS_TABLE`.
 
-    Returns:
-        ``run group scene class metric value``; scene is NA for the whole group, class is NA over
-        all classes. Runs that have not been evaluated have no rows.
+    Runs that have not been evaluated have no rows.
     """
-    return _apply_dtypes(_summary_table(store, wanted, "evals", EVALS_COLUMNS), EVALS_COLUMNS)
+    return _with_dtypes(_summary_table(store, wanted, EVALS_TABLE), EVALS_TABLE)
 
 
 def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the confusion matrices of each run in long format, in pixels or cells.
-
-    Returns:
-        ``run group scene truth prediction count``; scene is NA for the whole group.
-    """
-    return _apply_dtypes(
-        _summary_table(store, wanted, "confusion", CONFUSION_COLUMNS), CONFUSION_COLUMNS
-    )
+    """Return the confusion matrices of each run, with the columns of `CONFUSION_TABLE`."""
+    return _with_dtypes(_summary_table(store, wanted, CONFUSION_TABLE), CONFUSION_TABLE)
 
 
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the fingerprints of the scenes that each run was scored on.
+    """Return fingerprints of the scenes of each run, with the columns of `SCENES_TABLE`.
 
     Fingerprints are equal where the pixels, the labels or the areas of interest are equal.
-
-    Returns:
-        ``run group scene image labels aois hashed_from``; aois is NA for a scene without areas of
-        interest; hashed_from is ``content``, or ``address`` if a file could not be read.
     """
-    return _apply_dtypes(_summary_table(store, wanted, "scenes", SCENE_COLUMNS), SCENE_COLUMNS)
+    return _with_dtypes(_summary_table(store, wanted, SCENES_TABLE), SCENES_TABLE)
 
 
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """List the files that Raster Vision wrote in each summarized run.
-
-    Returns:
-        ``run step kind scene uri bytes``; scene is NA for a file that belongs to no scene.
-    """
+    """List the files of each summarized run, with the columns of `ARTIFACT_URIS_TABLE`."""
     with Query(store) as query:
         listings = rolls_of(query, wanted)
-    found = _summary_table(store, listings, "artifacts", _FILE_COLUMNS)
+    found = _summary_table(store, listings, ARTIFACTS_TABLE)
     uris = {run.id: run.uri for one in listings for run in one.runs}
     if len(found):
         # Files of an adopted run are stored elsewhere; their key is a complete URI.
         whole = found["key"].str.match(r"/|[a-z0-9]+://")
         found["uri"] = found["key"].where(whole, found["run"].map(uris) + "/" + found["key"])
-    return _apply_dtypes(found, ARTIFACT_COLUMNS)
+    return _with_dtypes(found, ARTIFACT_URIS_TABLE)
 
 
 def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return one row per run and finished epoch, also of runs that are still training.
+    """Return one row per run and finished epoch, with the columns of `HISTORY_TABLE`.
 
-    Returns:
-        ``run epoch``, then the columns of Raster Vision's ``train/log.csv`` under its own names;
-        times in seconds end in ``_s``.
+    Runs that are still training are included.
     """
     import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 
@@ -174,13 +116,11 @@ def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
         return None, False
 
     table = _concat_runs(store, wanted, CACHED["history"], find)
-    rest = {name: "float64" for name in table.columns if name not in HISTORY_COLUMNS}
-    return _apply_dtypes(table, {**HISTORY_COLUMNS, **rest})
+    others = [name for name in table.columns if name != "run"]
+    return _with_dtypes(table, HISTORY_TABLE.with_others(others))
 
 
 def _history_from_log(store: Store, run: Run) -> pa.Table | None:
-    import pyarrow as pa
-
     key = run.key("rv", "train", "log.csv")
     try:
         data = store.get(key, limit=LOG_CSV_BYTES)
@@ -190,7 +130,7 @@ def _history_from_log(store: Store, run: Run) -> pa.Table | None:
         rows = parse_epochs(data.decode(errors="replace"))
     except RecordBroken as exc:
         raise RecordBroken(f"{run.prefix}: {exc}") from exc
-    return pa.Table.from_pylist(rows, schema=_history_schema(rows[0] if rows else ["epoch"]))
+    return rows_to_arrow(HISTORY_TABLE.with_others(rows[0] if rows else ()), rows)
 
 
 def _history_from_table(store: Store, run: Run) -> pa.Table | None:
@@ -201,36 +141,21 @@ def _history_from_table(store: Store, run: Run) -> pa.Table | None:
         return None
     if odd := {"", "run"} & set(found.column_names):
         raise broken_table_error(key, f"it has a column {odd.pop()!r}.")
-    only = {"needed": ("epoch",), "positive": ("epoch",)}
-    return conform_to_schema(key, found, _history_schema(found.column_names), **only)
+    return conform_to_schema(key, found, HISTORY_TABLE.with_others(found.column_names))
 
 
-def _history_schema(names: Iterable[str]) -> pa.Schema:
-    import pyarrow as pa
-
-    return pa.schema([(n, pa.int64() if n == "epoch" else pa.float64()) for n in names])
-
-
-def _summary_table(
-    store: Store, wanted: RunsOrListings, name: str, columns: Mapping[str, Any]
-) -> pd.DataFrame:
+def _summary_table(store: Store, wanted: RunsOrListings, schema: TableSchema) -> pd.DataFrame:
     """Return a table that the step ``summarize`` writes."""
-    import pyarrow as pa
-    import pyarrow.parquet  # import here, not in several threads at once
-
-    schema = pa.schema([(n, pa.type_for_alias(t)) for n, t in columns.items() if n != "run"])
-    whole = [one.name for one in schema if pa.types.is_integer(one.type)]
+    import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 
     def find(run: Run, _: bool) -> tuple[pa.Table | None, bool]:
-        key = run.key("tables", f"{name}.parquet")
+        key = run.key("tables", f"{schema.name}.parquet")
         found = _read_parquet(store, key)
         if found is None:
             return None, False
-        needed = [*whole, *NEEDED[name]]
-        rows = conform_to_schema(key, found, schema, needed=needed, positive=whole)
-        return rows.replace_schema_metadata(), True
+        return conform_to_schema(key, found, schema).replace_schema_metadata(), True
 
-    return _concat_runs(store, wanted, CACHED[name], find)
+    return _concat_runs(store, wanted, CACHED[schema.name], find)
 
 
 def _read_parquet(store: Store, key: str) -> pa.Table | None:
@@ -248,7 +173,6 @@ def _concat_runs(
     """Concatenate the rows of all runs, with the id of each run in the column ``run``."""
     import numpy as np
     import pandas as pd
-    import pyarrow as pa
 
     with Query(store) as query:
         listings = rolls_of(query, wanted)
@@ -261,9 +185,7 @@ def _concat_runs(
             some.append(selected)
     if not some:
         return pd.DataFrame()
-    table: pd.DataFrame = pa.concat_tables(
-        [block.table for block in some], promote_options="default"
-    ).to_pandas()
+    table: pd.DataFrame = concat_rows([block.table for block in some]).to_pandas()
     ids = np.array([key for block in some for key in block.keys], dtype=object)
     table.insert(0, "run", np.repeat(ids, [n for block in some for n in block.row_counts]))
     return table
@@ -318,9 +240,11 @@ def _warn_omitted(run: Run, exc: RvlabError) -> None:
     warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
 
 
-def _apply_dtypes(table: pd.DataFrame, columns: dict[str, Any]) -> pd.DataFrame:
+def _with_dtypes(table: pd.DataFrame, schema: TableSchema) -> pd.DataFrame:
+    """Return the columns of a schema and of `RUN_COLUMN`, in order and with their dtypes."""
     import pandas as pd
 
+    dtypes = schema.with_run().dtypes
     if table.empty:
-        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in columns.items()})
-    return table[list(columns)].astype(columns)
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+    return table[list(dtypes)].astype(dtypes)

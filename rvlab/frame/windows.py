@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
@@ -13,10 +12,12 @@ from rvlab.frame.align_windows import align_windows
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
+from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.run_source import load_run_source
 from rvlab.raster.score_windows import score_scene
-from rvlab.raster.window_counts import WINDOWS_SCHEMA, concat_windows
+from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
+from rvlab.store.table_file import encode_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,44 +39,7 @@ def windows_table(
     per_scene: int | None = None,
     seed: int = 0,
 ) -> pd.DataFrame:
-    """Return the most informative windows of the runs' scenes, the best first.
-
-    No raster is read: the step summarize counts the true and false positives and the false
-    negatives of each window. For runs without these counts (adopted runs, and those of older
-    versions of rvlab) they are computed now, and stored beside the run if the store allows it.
-
-    Args:
-        store: The store of the runs.
-        wanted: The runs; only windows that all of them predicted are compared.
-        by: ``error``: most errors, averaged over the runs. ``disagreement``: largest differences
-            between the runs. ``difference``: the second run is better than the first, then the
-            first is better than the second. ``confident_error``: most errors with a score of 0.9
-            or more. ``class``: most truth of `classes`. ``random``: a random order, by `seed`.
-        n: Maximum number of rows.
-        size: Side of the windows in pixels, a multiple of the side of the counted windows (a power
-            of two, 64 or more). None uses 512, or less in small scenes.
-        classes: Names of the classes that are scored; None scores all.
-        group: ``validation`` or ``test``; None uses validation, or test if there is none.
-        scenes: Ids of scenes; None uses all of the group.
-        per_scene: Maximum number of rows of one scene.
-        seed: The seed of ``random``.
-
-    Returns:
-        ``scene col row width height score group by run pixels``, one row per window. ``col`` to
-        ``height`` are in pixels, clipped to the counted area. ``pixels`` is the number of labelled
-        pixels (cells of a chip classification, true boxes of an object detection). ``score`` is a
-        share of the ``pixels`` of the fullest window, so that a sliver at the edge does not come
-        first; for an object detection it is a number of boxes. For ``difference`` it is negative
-        where the first run is better. ``run`` is the run with the most errors (for ``difference``,
-        the better run); NA if there is none.
-
-    Warns:
-        UserWarning: For a run, or scenes, that are left out.
-
-    Raises:
-        NotFound: If `by`, a class, the group or a scene does not exist, or no run has counts.
-        SpecError: If `by` needs other runs or arguments, or `size` is not a valid multiple.
-    """
+    """Return the most informative windows of the runs' scenes; see `rvlab.Lab.windows`."""
     rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
     rank_windows.require_positive_int(size=size, per_scene=per_scene)
     tables = load_window_counts(store, wanted)
@@ -113,9 +77,7 @@ def _read_counts(store: Store, run: Run) -> pa.Table | RvlabError:
     key = run.key(*WINDOWS_KEY)
     try:
         table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
-        whole = [one.name for one in WINDOWS_SCHEMA if str(one.type).startswith("int")]
-        needed = [name for name in WINDOWS_SCHEMA.names if name != "confident_fp"]
-        table = conform_to_schema(key, table, WINDOWS_SCHEMA, needed=needed, positive=whole)
+        table = conform_to_schema(key, table, WINDOWS_TABLE)
         _require_windows(key, table)
     except RvlabError as exc:
         return exc
@@ -137,8 +99,6 @@ def _require_windows(key: str, table: pa.Table) -> None:
 
 def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     """Count the windows of a run without stored counts, and store them if allowed."""
-    import pyarrow.parquet as pq
-
     one = load_run_source(run.id, run.uri)
     if one.error is not None:
         return one.error
@@ -154,10 +114,8 @@ def _count_now(store: Store, run: Run) -> pa.Table | RvlabError:
     # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
     # read now may be readable later.
     if not troubles and store.exists(run.end_key):
-        data = io.BytesIO()
-        pq.write_table(table, data, compression="zstd", write_page_checksum=True)
         try:
-            store.put(run.key(*WINDOWS_KEY), data.getvalue())
+            store.put(run.key(*WINDOWS_KEY), encode_table(table))
         except StoreError as exc:
             warnings.warn(f"The counts of {run.id} could not be stored: {exc}")  # noqa: B028
     return table

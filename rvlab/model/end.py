@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, fields
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RecordBroken
 from rvlab.model.record import is_time, mapping_of, require_schema
 from rvlab.model.run import END_STATES
+from rvlab.model.schema import TIME, column_field
 from rvlab.model.spec import Spec
 
 if TYPE_CHECKING:
@@ -18,34 +19,57 @@ if TYPE_CHECKING:
 END_SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class EndRecord:
     """The end record of a run, as `rvlab.model.end_record` builds it.
 
+    The fields with `column_field` are columns of the table of runs, with that meaning. Times are
+    ISO 8601 in UTC.
+
     Args:
         spec: The spec of the run.
-        state: ``succeeded``, ``failed`` or ``cancelled``.
-        ended: ISO 8601 in UTC.
-        started: When the first step started; None if none did.
-        step: The step that failed.
-        error: The reason of the failure, in one sentence.
         metrics: The headline metrics; None for an undefined one.
         costs: Times and memory; see `rvlab.model.run_costs`.
-        device: The device of the run.
-        eval_set: The fingerprint of the scenes of the headline metrics.
         eval_sets: The fingerprints of the other scene groups.
     """
 
     spec: Spec
-    state: str
-    ended: str
-    started: str | None
-    step: str | None
-    error: str | None
+    state: str = field(
+        metadata=column_field(
+            "`succeeded`, `failed` or `cancelled`; of a run without an end `queued`, `running`, "
+            "`lost` (no heartbeat) or `broken` (its records cannot be read).",
+            in_report=True,
+        )
+    )
+    started: str | None = field(
+        default=None,
+        metadata=column_field(
+            "When the first step started; missing if none did.", dtype=TIME, in_report=True
+        ),
+    )
+    ended: str = field(metadata=column_field("When the run ended.", dtype=TIME, in_report=True))
+    device: str | None = field(
+        default=None,
+        metadata=column_field(
+            "`cpu`, or `cuda` with the name of the GPU, of the step train.", in_report=True
+        ),
+    )
+    eval_set: str | None = field(
+        default=None,
+        metadata=column_field(
+            "The fingerprint of the classes and of all scenes of the headline metrics."
+        ),
+    )
+    step: str | None = field(
+        default=None,
+        metadata=column_field("The step that failed; of a running run, the current step."),
+    )
+    error: str | None = field(
+        default=None,
+        metadata=column_field("Why the run failed or its records cannot be read, in one sentence."),
+    )
     metrics: Mapping[str, float | None]
     costs: Mapping[str, float | None]
-    device: str | None
-    eval_set: str | None
     eval_sets: Mapping[str, str | None]
 
     @classmethod
@@ -65,23 +89,23 @@ class EndRecord:
         if type(schema) is not int:
             raise RecordBroken(f"{key} has the schema {schema!r:.40}, not an integer.")
         require_schema(schema, key)
-        for name, needed in (("ended", True), ("started", False)):
-            time = record.get(name)
-            if (needed or time is not None) and not (isinstance(time, str) and is_time(time)):
-                raise RecordBroken(f"{key} has {name} {time!r:.100}, not a UTC time.")
-        texts = {name: record.get(name) for name in ("step", "error", "device", "eval_set")}
-        for name, value in texts.items():
-            if not isinstance(value, str | None):
-                raise RecordBroken(f"{key} has {name} that is not text: {value!r:.200}")
+        values: dict[str, Any] = {name: record.get(name) for name in _SCALARS}
+        for name, (kinds, what) in _SCALARS.items():
+            value = values[name]
+            if value is None and name not in _REQUIRED:
+                continue
+            if what == "time":
+                if not (isinstance(value, str) and is_time(value)):
+                    raise RecordBroken(f"{key} has {name} {value!r:.100}, not a UTC time.")
+            elif type(value) not in kinds:
+                raise RecordBroken(f"{key} has {name} that is not {what}: {value!r:.200}")
         return cls(
-            spec,
-            state,
-            record["ended"],
-            record.get("started"),
+            spec=spec,
+            state=state,
             metrics=_mapping(record, "metrics", "numbers", key),
             costs=_mapping(record, "costs", "numbers", key),
             eval_sets=_mapping(record, "eval_sets", "text", key),
-            **texts,
+            **values,
         )
 
 
@@ -102,3 +126,20 @@ def _mapping(record: Mapping[str, Any], name: str, what: str, key: str) -> dict[
 def _validator(what: str) -> SchemaValidator:
     kind = "float" if what == "numbers" else "str"
     return mapping_of(f"Mapping[str, {kind} | None]")
+
+
+_KINDS: dict[str, tuple[tuple[type, ...], str]] = {
+    "str": ((str,), "text"),
+    "int": ((int,), "an integer"),
+    "float": ((float, int), "a number"),
+    "bool": ((bool,), "a bool"),
+}
+_REQUIRED = ("ended",)
+_SCALARS = {
+    one.name: ((str,), "time")
+    if one.metadata["column"]["dtype"] == TIME
+    else _KINDS[str(one.type).removesuffix(" | None")]
+    for one in fields(EndRecord)
+    if "column" in one.metadata and one.name != "state"
+}
+"""The types of the values of each column, and their name in messages."""

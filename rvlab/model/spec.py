@@ -7,32 +7,21 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rvlab.model.record import read_record, require_schema, require_times
+from rvlab.model.schema import TIME, column_field
 
 SPEC_SCHEMA = 1
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Spec:
     """The request of a submitted run: its recipe, parameters, seed and environment.
 
+    The fields with `column_field` are columns of the table of runs, with that meaning.
+
     Args:
-        experiment: The name of the experiment.
         run: The id of the run.
-        name: A short name for people; by default the parameters in which the run differs.
-        recipe: The name of the recipe; its source is stored beside the spec as ``recipe.py``.
-        source_sha256: SHA-256 of that source, in hexadecimal.
         params: The parameters of the recipe, with resolved defaults.
         places: `root_uri` and `data_uri`, if they were passed or filled in.
-        splits: The maximum number of splits of chip and predict.
-        seed: The seed of Python, numpy, torch and the data loaders.
-        engine: The engine of the run.
-        created: The time of the submission, ISO 8601 in UTC.
-        user: The user that submitted the run.
-        commit: The git commit of the working directory; None outside a repository.
-        dirty: Whether that directory had uncommitted changes.
-        image: The container image, with its digest if it is known.
-        sweep: The sweep of the run.
-        parent: The run that this run is a clone of.
         folder: The folder of the recipe's file on the submitting machine, to resolve imports of
             modules beside it; None for a shipped recipe or a notebook cell.
         rvlab: The version of rvlab that submitted the run.
@@ -41,21 +30,54 @@ class Spec:
 
     experiment: str
     run: str
-    name: str
-    recipe: str
-    source_sha256: str
+    name: str = field(
+        metadata=column_field("A short name; by default the parameters in which the run differs.")
+    )
+    created: str = field(metadata=column_field("The time of the submission.", dtype=TIME))
+    engine: str = field(metadata=column_field("The engine of the run.", in_report=True))
+    recipe: str = field(
+        metadata=column_field("The name of the recipe.", diff="recipe", in_report=True)
+    )
+    source_sha256: str = field(
+        metadata=column_field("The SHA-256 of the recipe's source, in hexadecimal.", diff="source")
+    )
     params: Mapping[str, Any]
     places: Mapping[str, str]
-    splits: int
-    seed: int
-    engine: str
-    created: str
-    user: str = ""
-    commit: str | None = None
-    dirty: bool | None = None
-    image: str | None = None
-    sweep: str | None = None
-    parent: str | None = None
+    seed: int = field(
+        metadata=column_field(
+            "The seed of Python, numpy, torch and the data loaders.", diff="seed", in_report=True
+        )
+    )
+    splits: int = field(
+        metadata=column_field(
+            "The largest number of parallel pieces of chip and predict.", diff="splits"
+        )
+    )
+    image: str | None = field(
+        default=None,
+        metadata=column_field(
+            "The container image, with its digest if it is known.", diff="image", in_report=True
+        ),
+    )
+    commit: str | None = field(
+        default=None,
+        metadata=column_field(
+            "The git commit of the recipe's folder; missing outside a repository.",
+            diff="commit",
+            in_report=True,
+        ),
+    )
+    dirty: bool | None = field(
+        default=None,
+        metadata=column_field("Whether that folder had uncommitted changes.", diff="commit"),
+    )
+    user: str = field(
+        default="", metadata=column_field("Who submitted the run: `user@host`.", in_report=True)
+    )
+    sweep: str | None = field(default=None, metadata=column_field("The sweep of the run."))
+    parent: str | None = field(
+        default=None, metadata=column_field("The run of which this run is a clone.")
+    )
     folder: str | None = None
     rvlab: str = ""
     schema: int = field(default=SPEC_SCHEMA)

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from typing import Any
 
 from rvlab.errors import RecordBroken
 from rvlab.model.groups import headline_group
 from rvlab.model.record import read_record, require_times
+from rvlab.model.schema import TIME, column_field
 
 HEARTBEAT_S = 5.0
 """Interval at which a running step rewrites its record, in seconds."""
@@ -20,47 +21,68 @@ HEARTBEAT_TIMEOUT_S = 60.0
 STEP_STATES = ("running", "succeeded", "failed", "cancelled")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class StepRecord:
     """The record of a step, or of one split of it, which only that step writes.
 
+    The fields with `column_field` are columns of the table of steps, with that meaning. Times are
+    ISO 8601 in UTC.
+
     Args:
-        step: The name of the step.
-        split: The number of the split, from 0; None for a step without splits.
         of: The number of splits.
-        state: ``running``, ``succeeded``, ``failed`` or ``cancelled``.
-        started: ISO 8601 in UTC.
-        beat: The time of the last heartbeat.
-        ended: None while the step runs.
-        host: The name of the machine.
         pid: The process id.
-        peak_mb: Peak memory of the process so far, in MiB.
-        cpu_s: CPU time so far, in seconds, including ended child processes.
-        device: ``cpu``, or ``cuda`` with the name of the GPU.
-        gpu_peak_mb: Peak GPU memory allocated by torch so far, in MiB.
-        exit_code: None while the step runs.
-        error: The last line of the traceback, in one sentence.
         traceback: The last lines of the traceback.
-        attempt: How often the step has been started in this run, from 1.
     """
 
-    step: str
-    state: str
-    started: str
-    beat: str
-    host: str
-    pid: int
-    split: int | None = None
+    step: str = field(metadata=column_field("The name of the step."))
+    split: int | None = field(
+        default=None,
+        metadata=column_field(
+            "The number of the split, from 0; missing for a step without splits."
+        ),
+    )
+    started: str = field(metadata=column_field("When the step started.", dtype=TIME))
+    ended: str | None = field(
+        default=None,
+        metadata=column_field(
+            "When it ended; missing while it runs, or if it was killed.", dtype=TIME
+        ),
+    )
+    state: str = field(
+        metadata=column_field(
+            "`running`, `succeeded`, `failed` or `cancelled`, at the last heartbeat: a step that "
+            "was killed stays `running`."
+        )
+    )
+    peak_mb: float | None = field(
+        default=None, metadata=column_field("The peak memory of the process so far.", unit="MiB")
+    )
+    cpu_s: float | None = field(
+        default=None,
+        metadata=column_field("The CPU time so far, with ended child processes.", unit="s"),
+    )
+    device: str | None = field(
+        default=None, metadata=column_field("`cpu`, or `cuda` with the name of the GPU.")
+    )
+    gpu_peak_mb: float | None = field(
+        default=None,
+        metadata=column_field("The peak GPU memory that torch has allocated so far.", unit="MiB"),
+    )
+    exit_code: int | None = field(
+        default=None, metadata=column_field("The exit status; missing while the step runs.")
+    )
+    error: str | None = field(
+        default=None, metadata=column_field("The last line of the traceback, in one sentence.")
+    )
+    host: str = field(metadata=column_field("The name of the machine."))
+    attempt: int = field(
+        default=1,
+        metadata=column_field("How often the step has been started in this run, from 1."),
+    )
+    beat: str = field(metadata=column_field("The time of the last heartbeat.", dtype=TIME))
     of: int | None = None
-    ended: str | None = None
-    peak_mb: float | None = None
-    cpu_s: float | None = None
-    device: str | None = None
-    gpu_peak_mb: float | None = None
-    exit_code: int | None = None
-    error: str | None = None
+    pid: int
     traceback: str | None = None
-    attempt: int = 1
 
     def record(self) -> dict[str, Any]:
         """Return the record as a JSON object."""

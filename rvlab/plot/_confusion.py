@@ -11,6 +11,7 @@ import numpy as np
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.validate import require_known
 from rvlab.model.classes import NULL_CLASS
+from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 from rvlab.plot.run_labels import run_labels
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MATRIX_INPUT_COLUMNS = ("run", "group", "scene", "truth", "prediction", "count")
+MATRIX_INPUT_COLUMNS = CONFUSION_TABLE.with_run().names
 _WIDE, _GAP, _LETTER = 10.5, 0.25, 0.073  # inches
 UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}

@@ -29,7 +29,7 @@ class SceneScores:
     """The result of a pass over a scene.
 
     Args:
-        windows: Counts with the schema `rvlab.raster.window_counts.WINDOWS_SCHEMA`; None if they
+        windows: Counts with the schema `rvlab.model.tables.WINDOWS_TABLE`; None if they
             could not be computed.
         copies: Paths of the copies that were written, by name: ``labels.tif``, ``scores.tif``.
         problems: Messages about results that are missing.

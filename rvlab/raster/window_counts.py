@@ -11,28 +11,13 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from rvlab import metrics
+from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.boxes import match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.class_ids import ClassIds
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
-
-WINDOWS_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("scene", pa.string()),
-        ("col", pa.int32()),
-        ("row", pa.int32()),
-        ("width", pa.int32()),
-        ("height", pa.int32()),
-        ("class", pa.string()),
-        ("tp", pa.int64()),
-        ("fp", pa.int64()),
-        ("fn", pa.int64()),
-        ("confident_fp", pa.int64()),
-    ]
-)
-"""Columns of the table of windows; a class has rows only for windows that contain it."""
+from rvlab.store.table_file import arrow_schema, columns_to_arrow
 
 CONFIDENT_SCORE = 0.9
 """Minimum score of a confident error (a wrong pixel, cell or box)."""
@@ -123,7 +108,7 @@ class WindowCounts:
         self._add_counts(self._confident_counts(), guess.bounds[sure], guess.class_ids[sure])
 
     def table(self) -> pa.Table:
-        """Return a row per window and class that occurs in it, with `WINDOWS_SCHEMA`."""
+        """Return a row per window and class that occurs in it, with `WINDOWS_TABLE`."""
         rows, cols, ids = np.nonzero(self._counts.sum(axis=0))
         left, top = cols * self.side, rows * self.side
         tp, fp, fn = self._counts[:, rows, cols, ids]
@@ -142,8 +127,7 @@ class WindowCounts:
             fn,
             [None] * len(rows) if sure is None else sure,
         ]
-        arrays = [pa.array(c, f.type) for c, f in zip(columns, WINDOWS_SCHEMA, strict=True)]
-        return pa.table(arrays, schema=WINDOWS_SCHEMA)
+        return columns_to_arrow(WINDOWS_TABLE, columns)
 
     def _confident_counts(self) -> NDArray[np.int64]:
         if self._confident is None:
@@ -188,5 +172,5 @@ def strips(width: int, height: int, *, most_px: int) -> Iterator[Window]:
 
 def concat_windows(tables: Iterable[pa.Table], task: str) -> pa.Table:
     """Concatenate the windows of several scenes; store the task in the table's metadata."""
-    table = pa.concat_tables([WINDOWS_SCHEMA.empty_table(), *tables])
+    table = pa.concat_tables([arrow_schema(WINDOWS_TABLE).empty_table(), *tables])
     return table.replace_schema_metadata({"task": task})

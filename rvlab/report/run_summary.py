@@ -14,6 +14,7 @@ from rvlab.compare.resolve import store_of
 from rvlab.errors import RvlabError
 from rvlab.model import Run, headline_group
 from rvlab.model.classes import NULL_CLASS
+from rvlab.model.tables import RUNS_TABLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -21,9 +22,6 @@ if TYPE_CHECKING:
 MISSING_TEXT = "–"
 MAX_VALUE_CHARS, MAX_ERROR_CHARS = 300, 2000
 CLASS_TABLE_METRICS = ("precision", "recall", "f1", "iou", "truth_count")
-
-_ORIGIN_FIELDS = ("state", "recipe", "engine", "device", "user", "commit", "image")
-ABOUT_FIELDS = (*_ORIGIN_FIELDS, "started", "ended", "duration", "seed", "tags", "note")
 
 Pairs = list[tuple[str, str]]
 
@@ -130,7 +128,7 @@ class RunSummary:
     def about_pairs(self) -> Pairs:
         """Recipe, user, times and other fields of the run."""
         pairs = [("experiment", self.run.experiment), ("run", self.run.id)]
-        pairs += [(name, self.format_field(name)) for name in ABOUT_FIELDS]
+        pairs += [(name, self.format_field(name)) for name in RUNS_TABLE.report_names]
         return [(name, value) for name, value in pairs if value != MISSING_TEXT]
 
     @property

@@ -7,15 +7,8 @@ from typing import Any
 
 import pyarrow as pa
 
-ARTIFACTS_SCHEMA = pa.schema(
-    [
-        ("step", pa.string()),
-        ("kind", pa.string()),
-        ("scene", pa.string()),
-        ("key", pa.string()),
-        ("bytes", pa.int64()),
-    ]
-)
+from rvlab.model.tables import ARTIFACTS_TABLE
+from rvlab.store.table_file import rows_to_arrow
 
 _KINDS = {
     "pipeline-config.json": "config",
@@ -64,4 +57,4 @@ def list_artifacts(files: Sequence[tuple[str, int]], root: str, named: str = "rv
                 "bytes": size,
             }
         )
-    return pa.Table.from_pylist(rows, schema=ARTIFACTS_SCHEMA)
+    return rows_to_arrow(ARTIFACTS_TABLE, rows)

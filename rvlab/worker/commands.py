@@ -15,6 +15,7 @@ from typing import Any
 
 from rvlab.errors import StepError
 from rvlab.model import Run, Spec
+from rvlab.recipes.old_names import add_old_names
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES_FOLDER
 from rvlab.worker.checks import check_config
@@ -61,6 +62,7 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
 
     path = scratch / SOURCE_FILE
     path.write_bytes(store.get(run.key(SOURCE_FILE)))
+    add_old_names(path.read_text(encoding="utf-8", errors="replace"))
     home = submit_folder()
     with contextlib.chdir(home or scratch):
         configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})

@@ -11,19 +11,9 @@ from typing import Any
 import pyarrow as pa
 
 from rvlab.errors import RvlabError
+from rvlab.model.tables import SCENES_TABLE
 from rvlab.store.store import normalize_uri, store_for_uri
-
-SCENES_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("scene", pa.string()),
-        ("image", pa.string()),
-        ("labels", pa.string()),
-        ("aois", pa.string()),
-        ("hashed_from", pa.string()),
-    ]
-)
-"""Columns of the table of fingerprints; see `fingerprint_scenes`."""
+from rvlab.store.table_file import rows_to_arrow
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
@@ -68,7 +58,7 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
         for name in sorted(names)
         if name in known
     ]
-    return pa.Table.from_pylist(rows, schema=SCENES_SCHEMA)
+    return rows_to_arrow(SCENES_TABLE, rows)
 
 
 def eval_sets(table: pa.Table, class_config: Mapping[str, Any]) -> dict[str, str]:

@@ -14,30 +14,10 @@ from rvlab import metrics
 from rvlab.errors import RecordBroken
 from rvlab.model import headline_group
 from rvlab.model.classes import unlabelled_id
+from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE, HISTORY_TABLE
 from rvlab.model.train_log import parse_epochs
+from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.rv_patches import OUTSIDE_AOI
-
-EVALS_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("scene", pa.string()),
-        ("class", pa.string()),
-        ("metric", pa.string()),
-        ("value", pa.float64()),
-    ]
-)
-"""Columns of the table of metrics; null ``scene`` or ``class`` means over all of them."""
-
-CONFUSION_SCHEMA = pa.schema(
-    [
-        ("group", pa.string()),
-        ("scene", pa.string()),
-        ("truth", pa.string()),
-        ("prediction", pa.string()),
-        ("count", pa.int64()),
-    ]
-)
-"""Columns of the table of confusion matrices; null ``scene`` means over all scenes."""
 
 GROUP_BY_RV_NAME = {
     "train_scenes": "train",
@@ -79,7 +59,7 @@ def evaluation_tables(
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
 
     Returns:
-        Two tables, of the schemas `EVALS_SCHEMA` and `CONFUSION_SCHEMA`; rows over all scenes come
+        Two tables, of the schemas `EVALS_TABLE` and `CONFUSION_TABLE`; rows over all scenes come
         first, then scenes by name.
 
         The first has rows per class: ``precision recall f1 iou`` and ``truth_count
@@ -121,7 +101,7 @@ def evaluation_tables(
                     for i, truth in enumerate(names)
                     for j, prediction in enumerate(names)
                 ]
-    return _table(measured, EVALS_SCHEMA), _table(confused, CONFUSION_SCHEMA)
+    return rows_to_arrow(EVALS_TABLE, measured), rows_to_arrow(CONFUSION_TABLE, confused)
 
 
 def group_names(groups: Iterable[str]) -> dict[str, str]:
@@ -171,10 +151,7 @@ def history_from_log(log_csv: str) -> pa.Table:
         ``epoch`` only.
     """
     rows = parse_epochs(log_csv)
-    names = list(rows[0]) if rows else ["epoch"]
-    types = [pa.int64() if name == "epoch" else pa.float64() for name in names]
-    schema = pa.schema(list(zip(names, types, strict=True)))
-    return _table([tuple(row.values()) for row in rows], schema)
+    return rows_to_arrow(HISTORY_TABLE.with_others(rows[0] if rows else ()), rows)
 
 
 def _class_names(class_config: Mapping[str, Any]) -> tuple[list[str], int | None]:
@@ -265,10 +242,3 @@ def _over_classes(
         if metric not in ("mean_iou", "accuracy") or not isinstance(of, metrics.Counts):
             value = float(function(of, ignore=ignore))
             yield None, metric, None if math.isnan(value) else value
-
-
-def _table(rows: Sequence[tuple[Any, ...]], schema: pa.Schema) -> pa.Table:
-    columns = list(zip(*rows, strict=True)) or [()] * len(schema)
-    return pa.table(
-        [pa.array(c, f.type) for c, f in zip(columns, schema, strict=True)], schema=schema
-    )

@@ -11,13 +11,14 @@ import pyarrow as pa
 
 from rvlab.errors import RasterError, RecordBroken
 from rvlab.model import Run
+from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.raster.run_source import NO_CLASSES
 from rvlab.raster.scene import Classes, Scene, classes_from_config, scenes_from_config
 from rvlab.raster.score_windows import score_scene
 from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES_FOLDER
-from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
+from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.records import SPEC
 
 PREDICTED_GROUPS = ("validation", "test")
@@ -53,11 +54,8 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.
             copies += made
         except Exception as exc:  # noqa: BLE001  counts and copies are optional
             print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
-    columns = list(zip(*copies, strict=True)) or [()] * len(ARTIFACTS_SCHEMA)
-    arrays = [pa.array(c, f.type) for c, f in zip(columns, ARTIFACTS_SCHEMA, strict=True)]
-    return concat_windows(counted, found[0].task if found else ""), pa.table(
-        arrays, schema=ARTIFACTS_SCHEMA
-    )
+    task = found[0].task if found else ""
+    return concat_windows(counted, task), rows_to_arrow(ARTIFACTS_TABLE, copies)
 
 
 def _score_with_retry(

@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-import io
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from rvlab.errors import RecordBroken, SpecError
 from rvlab.model import Run
 from rvlab.store import Store
+from rvlab.store.table_file import encode_table
 from rvlab.worker import fingerprint
 from rvlab.worker.artifacts import list_artifacts
 from rvlab.worker.results import evaluation_tables, group_names, headline_metrics, history_from_log
@@ -116,9 +115,7 @@ def build_tables(
 def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
     """Write the tables of a run to the keys that `rvlab.frame` reads."""
     for name, table in tables.items():
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer, compression="zstd", write_page_checksum=True)
-        store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
+        store.put(run.key("tables", f"{name}.parquet"), encode_table(table))
 
 
 def _evaluator_outputs(store: Store, config: Mapping[str, Any]) -> Iterator[tuple[str, str]]:

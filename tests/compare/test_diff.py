@@ -52,7 +52,7 @@ def test_diff_lists_each_difference_with_its_kind(made: Made) -> None:
     found = compare.diff(a, b)
     rows = found.set_index(["kind", "key"])
     assert list(dict.fromkeys(found["kind"])) == [
-        "source", "parameter", "seed", "splits", "commit", "image", "data", "config",
+        "source", "parameter", "seed", "splits", "image", "commit", "data", "config",
     ]  # fmt: skip
     assert rows.loc[("parameter", "lr"), ["a", "b"]].tolist() == ["0.1", "0.2"]
     assert rows.loc[("parameter", "only_a"), "a"] == "[1, 2]"

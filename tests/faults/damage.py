@@ -16,41 +16,38 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from rvlab.cache.dtypes import RUNS
 from rvlab.model import Run, Spec, StepRecord, end_record
 from rvlab.model.annotation import Annotation
-from rvlab.raster.window_counts import WINDOWS_SCHEMA
+from rvlab.model.tables import FILE_TABLES, RUNS_TABLE
 from rvlab.store import Store
-from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
-from rvlab.worker.fingerprint import SCENES_SCHEMA
-from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA
+from rvlab.store.table_file import arrow_schema
 
 EXPERIMENT = "towns"
 TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
     "evals": (
-        EVALS_SCHEMA,
+        arrow_schema(FILE_TABLES["evals"]),
         [
             {"group": "validation", "scene": s, "class": c, "metric": "f1", "value": v}
             for s, c, v in ((None, None, 0.5), (None, "road", None), ("town-1", "road", 0.25))
         ],
     ),
     "confusion": (
-        CONFUSION_SCHEMA,
+        arrow_schema(FILE_TABLES["confusion"]),
         [
             {"group": "validation", "scene": s, "truth": t, "prediction": "road", "count": 70_000}
             for s, t in ((None, "road"), ("town-1", "building"))
         ],
     ),
     "scenes": (
-        SCENES_SCHEMA,
+        arrow_schema(FILE_TABLES["scenes"]),
         [{"group": "validation", "scene": "town-1", "image": "a", "labels": "b", "aois": None}],
     ),
     "artifacts": (
-        ARTIFACTS_SCHEMA,
+        arrow_schema(FILE_TABLES["artifacts"]),
         [{"step": "train", "kind": "history", "key": "rv/train/log.csv", "bytes": 9}],
     ),
     "windows": (
-        WINDOWS_SCHEMA,
+        arrow_schema(FILE_TABLES["windows"]),
         [
             {"group": "validation", "scene": "town-1", "col": col, "row": 0, "class": "road"}
             | {"width": 64, "height": 64, "tp": 4000, "fp": 10, "fn": 96, "confident_fp": None}
@@ -97,7 +94,12 @@ def spec_of(run: Run) -> dict[str, Any]:
         "no": None,
     }
     return Spec(
-        *(run.experiment, run.id, "lr=0.1", "synthetic_town", "0" * 64, params),
+        experiment=run.experiment,
+        run=run.id,
+        name="lr=0.1",
+        recipe="synthetic_town",
+        source_sha256="0" * 64,
+        params=params,
         places={"root_uri": "s3://b/x"},
         splits=2,
         seed=7,
@@ -117,7 +119,9 @@ def json_of(run: Run, kind: str) -> dict[str, Any]:
         return spec_of(run)
     if kind == "step":
         last = {"host": "here", "pid": 9, "peak_mb": 3.5, "cpu_s": 1.0, "device": "cpu"}
-        return StepRecord("train", "succeeded", started, ended, ended=ended, **last).record()
+        return StepRecord(
+            step="train", state="succeeded", started=started, beat=ended, ended=ended, **last
+        ).record()
     if kind == "edit":
         return Annotation(
             ended, "me@here", tags_added=("good", "fast"), note="why", archived=True
@@ -402,7 +406,7 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
         if isinstance(value, int) and not isinstance(value, bool):
             require(-(2**63) <= value < 2**63, name)
     require((record["experiment"], record["run"]) == (run.experiment, run.id), "another run")
-    row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS}
+    row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS_TABLE.dtypes}
     row["user"] = record.get("user", "")
     row["created"] = moment(record["created"])
     for name, value in record["params"].items():

@@ -154,6 +154,14 @@ def test_costs_leave_out_a_step_that_ended_before_it_started() -> None:
 
     def step(name: str, start_s: float, end_s: float) -> StepRecord:
         times = [(day + timedelta(seconds=s)).isoformat() for s in (start_s, end_s, end_s)]
-        return StepRecord(name, "succeeded", times[0], times[1], "h", 1, ended=times[2])
+        return StepRecord(
+            step=name,
+            state="succeeded",
+            started=times[0],
+            beat=times[1],
+            host="h",
+            pid=1,
+            ended=times[2],
+        )
 
     assert run_costs([step("train", 0, 5), step("eval", 10, 3)]) == {"train_s": 5.0}

@@ -18,13 +18,14 @@ import pytest
 from rvlab import frame
 from rvlab.errors import RasterError, RecordBroken
 from rvlab.frame.parquet import read_parquet
+from rvlab.model.tables import EVALS_TABLE
 from rvlab.raster.cells import cell_grid
 from rvlab.raster.gdal import read_bytes
 from rvlab.raster.geojson import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.worker.results import EVALS_SCHEMA
+from rvlab.store.table_file import arrow_schema
 from tests.faults import damage
 
 PEAK_MB = 600
@@ -59,10 +60,10 @@ def bomb(rows: int) -> bytes:
     """Return a small parquet file with very many equal rows of evaluations."""
     codes = pa.array([0] * (rows // 100), pa.int8())
     columns = []
-    for one in EVALS_SCHEMA:
+    for one in arrow_schema(EVALS_TABLE):
         value = pa.array([0.5] if one.name == "value" else ["x" * 200], one.type)
         columns.append(pa.chunked_array([pa.DictionaryArray.from_arrays(codes, value)] * 100))
-    table = pa.table(columns, EVALS_SCHEMA.names)
+    table = pa.table(columns, EVALS_TABLE.names)
     return damage.parquet_of(table, store_schema=False, row_group_size=rows)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -10,15 +9,11 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from rvlab.model import Run, Spec, StepRecord, end_record
+from rvlab.model.tables import FILE_TABLES
 from rvlab.store import Store
 from rvlab.store.run_listing import finish_run, list_runs, register_runs
-from rvlab.worker.artifacts import ARTIFACTS_SCHEMA
-from rvlab.worker.fingerprint import SCENES_SCHEMA
-from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA
+from rvlab.store.table_file import encode_table, rows_to_arrow
 
 CREATED = datetime(2026, 11, 23, 15, 42, 1, tzinfo=UTC)
 
@@ -129,15 +124,8 @@ class Made:
 
     def table(self, run: Run, name: str, rows: Sequence[Mapping[str, Any]]) -> None:
         """Write a table in the format of ``summarize``."""
-        schema = {
-            "evals": EVALS_SCHEMA,
-            "confusion": CONFUSION_SCHEMA,
-            "artifacts": ARTIFACTS_SCHEMA,
-            "scenes": SCENES_SCHEMA,
-        }[name]
-        buffer = io.BytesIO()
-        pq.write_table(pa.Table.from_pylist(list(rows), schema=schema), buffer, compression="zstd")
-        self.store.put(run.key("tables", f"{name}.parquet"), buffer.getvalue())
+        data = encode_table(rows_to_arrow(FILE_TABLES[name], rows))
+        self.store.put(run.key("tables", f"{name}.parquet"), data)
 
 
 def run_of(store: Store, spec: Spec) -> Run:

@@ -139,7 +139,15 @@ def record(step: str, state: str, *, split: int | None = None, of: int | None = 
     beat = (start + timedelta(seconds=30)).isoformat()
     ended = None if state == "running" else beat
     return StepRecord(
-        step, state, start.isoformat(), beat, "here", 1, split=split, of=of, ended=ended
+        step=step,
+        state=state,
+        started=start.isoformat(),
+        beat=beat,
+        host="here",
+        pid=1,
+        split=split,
+        of=of,
+        ended=ended,
     )
 
 

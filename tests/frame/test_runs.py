@@ -14,9 +14,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import frame
-from rvlab.cache.dtypes import RUNS, infer_dtype
+from rvlab.cache.dtypes import infer_dtype
 from rvlab.errors import StoreUnreachable
 from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
+from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import S3Access, Store, annotation
 from rvlab.store.run_listing import register_runs
 from tests.frame.samples import Made
@@ -32,7 +33,7 @@ def table(store: Store, ask: Any = None) -> pd.DataFrame:
 def test_empty_table_has_the_declared_dtypes(store: Store) -> None:
     empty = table(store)
     assert len(empty) == 0
-    assert {n: str(t) for n, t in empty.dtypes.items()} == RUNS
+    assert {n: str(t) for n, t in empty.dtypes.items()} == RUNS_TABLE.dtypes
     assert empty.index.name == "run"
     assert empty.index.dtype == object
 
@@ -45,7 +46,7 @@ def test_full_table_has_the_declared_dtypes(store: Store, made: Made) -> None:
     store.put("towns/20260101-000000-aaaaaa/spec.json", b"{")
     register_runs(store, [Run(store.uri, "towns", "20260101-000000-aaaaaa")])
     full = table(store)
-    assert {n: str(t) for n, t in full.dtypes.items()} == RUNS
+    assert {n: str(t) for n, t in full.dtypes.items()} == RUNS_TABLE.dtypes
     assert full.index.name == "run"
 
 
@@ -91,7 +92,7 @@ def test_params_come_before_metrics_in_the_order_of_the_recipe(store: Store, mad
     made.ended({"lr": 0.1, "epochs": 2}, {"f1": 0.5, "accuracy": 0.9})
     made.ended({"lr": 0.1, "width": 3}, {"f1": 0.5})
     assert list(table(store).columns) == [
-        *RUNS,
+        *RUNS_TABLE.names,
         "params.lr",
         "params.epochs",
         "params.width",
@@ -170,7 +171,7 @@ def test_costs_and_fingerprints_are_columns_of_the_runs_that_have_them(
     }
     store.put_json(key, {**store.get_json(key), **more})
     found = table(store)
-    assert list(found.columns[len(RUNS) :]) == [
+    assert list(found.columns[len(RUNS_TABLE.names) :]) == [
         "metrics.f1",
         "costs.train_s",
         "costs.peak_mb",
@@ -439,7 +440,7 @@ def test_spec_of_a_later_version_is_read(store: Store, made: Made) -> None:
     ("data", "why"),
     [
         (b'{"step": "chi', "is not whole JSON"),
-        (b'{"step": "chip"}', "is not a step's record: state is missing"),
+        (b'{"step": "chip"}', "is not a step's record: started is missing"),
         (
             b'{"step": "chip", "state": "running", "started": "now", "beat": "now", "host": "h",'
             b' "pid": 1}',

@@ -8,7 +8,8 @@ import pandas as pd
 import pytest
 
 from rvlab.errors import KeyMissing, StoreUnreachable
-from rvlab.frame.steps import STEP_COLUMNS, steps_table
+from rvlab.frame.steps import steps_table
+from rvlab.model.tables import STEPS_TABLE
 from rvlab.store import Store
 from tests.frame.samples import Made
 
@@ -25,7 +26,7 @@ def test_rows_are_in_the_order_of_the_pipeline_with_declared_dtypes(
     made.step(first, "train", state="failed", exit_code=1, error="boom", attempt=2)
     made.step(first, "configure", state="succeeded", exit_code=0, ended="2026-11-23T15:42:09.500Z")
     table = steps_table(store, [first, none, second])
-    assert dtypes(table) == STEP_COLUMNS
+    assert dtypes(table) == STEPS_TABLE.dtypes
     assert list(table["run"]) == [first.id, first.id, second.id]
     assert list(table["step"]) == ["configure", "train", "train"]
     assert table["ended"].isna().tolist() == [False, True, True]
@@ -57,10 +58,10 @@ def test_splits_are_sorted_by_number(store: Store, made: Made) -> None:
 
 
 def test_table_without_rows_has_the_declared_dtypes(store: Store, made: Made) -> None:
-    assert dtypes(steps_table(store, [])) == STEP_COLUMNS
+    assert dtypes(steps_table(store, [])) == STEPS_TABLE.dtypes
     empty = steps_table(store, [made.queued(), made.ended()])
     assert empty.empty
-    assert dtypes(empty) == STEP_COLUMNS
+    assert dtypes(empty) == STEPS_TABLE.dtypes
 
 
 @pytest.mark.parametrize("data", [b"", b"{", b"[]", b'{"step": "train"}', b'{"started": 3}'])

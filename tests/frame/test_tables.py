@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from rvlab import frame
-from rvlab.frame.tables import ARTIFACT_COLUMNS, CONFUSION_COLUMNS, EVALS_COLUMNS, HISTORY_COLUMNS
+from rvlab.model.tables import ARTIFACT_URIS_TABLE, CONFUSION_TABLE, EVALS_TABLE, HISTORY_TABLE
 from rvlab.store import Store
 from tests.frame.samples import Made
 
@@ -27,10 +27,11 @@ FILE: list[dict[str, Any]] = [
     {"step": "train", "kind": "weights", "scene": None, "key": "rv/train/w.pth", "bytes": 12},
     {"step": "predict", "kind": "labels", "scene": "s", "key": "rv/predict/s.tif", "bytes": 3},
 ]
+HISTORY_COLUMNS = HISTORY_TABLE.with_run().dtypes
 TABLES: list[tuple[str, Any, list[dict[str, Any]], dict[str, Any]]] = [
-    ("evals", frame.evals_table, EVAL, EVALS_COLUMNS),
-    ("confusion", frame.confusion_table, COUNT, CONFUSION_COLUMNS),
-    ("artifacts", frame.artifacts_table, FILE, ARTIFACT_COLUMNS),
+    ("evals", frame.evals_table, EVAL, EVALS_TABLE.with_run().dtypes),
+    ("confusion", frame.confusion_table, COUNT, CONFUSION_TABLE.with_run().dtypes),
+    ("artifacts", frame.artifacts_table, FILE, ARTIFACT_URIS_TABLE.with_run().dtypes),
 ]
 
 

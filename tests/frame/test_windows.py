@@ -2,21 +2,19 @@
 
 from __future__ import annotations
 
-import io
 import shutil
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.frame.rank_windows import RANKED_COLUMNS
 from rvlab.frame.windows import WINDOWS_KEY, windows_table
 from rvlab.model import Run
-from rvlab.raster.window_counts import WINDOWS_SCHEMA, concat_windows
+from rvlab.model.tables import RANKED_WINDOWS_TABLE, WINDOWS_TABLE
+from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
+from rvlab.store.table_file import encode_table, rows_to_arrow
 from tests.raster.samples import Experiment, config, write
 
 
@@ -59,7 +57,7 @@ def test_window_with_most_errors_comes_first(town):
     truth = town.truth["val-1"][64:, 128:]
     assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # mean of two runs
     assert found["run"].iloc[0] == town.runs.index[1]
-    assert {c: str(t) for c, t in found.dtypes.items()} == RANKED_COLUMNS | {"scene": "string"}
+    assert {c: str(t) for c, t in found.dtypes.items()} == RANKED_WINDOWS_TABLE.dtypes
 
 
 def test_error_score_equals_comparison_of_rasters(town):
@@ -203,12 +201,7 @@ def test_score_of_an_object_detection_is_a_number_of_boxes(tmp_path):
     store = Store(str(tmp_path))
     row = {"group": "validation", "scene": "s", "col": 0, "row": 0, "width": 64, "height": 64}
     counted = {"class": "tree", "tp": 3, "fp": 2, "fn": 1, "confident_fp": 1}
-    table = concat_windows(
-        [pa.Table.from_pylist([row | counted], schema=WINDOWS_SCHEMA)], "object_detection"
-    )
-    data = io.BytesIO()
-    pq.write_table(table, data)
-    store.put(run.key(*WINDOWS_KEY), data.getvalue())
+    put(store, run, [row | counted])
     assert windows_table(store, [run])["score"].tolist() == [3.0]
     assert windows_table(store, [run], "confident_error")["score"].tolist() == [1.0]
     assert windows_table(store, [run], "class", classes="tree")["score"].tolist() == [4.0]
@@ -242,9 +235,8 @@ def test_run_with_a_broken_table_is_left_out_with_a_warning(town):
 
 
 def put(store, run, rows, task="object_detection"):
-    data = io.BytesIO()
-    pq.write_table(concat_windows([pa.Table.from_pylist(rows, schema=WINDOWS_SCHEMA)], task), data)
-    store.put(run.key(*WINDOWS_KEY), data.getvalue())
+    table = concat_windows([rows_to_arrow(WINDOWS_TABLE, rows)], task)
+    store.put(run.key(*WINDOWS_KEY), encode_table(table))
 
 
 def row(col, tp=0, fp=0, fn=0, scene="s"):

@@ -6,7 +6,7 @@ from matplotlib.colors import to_hex
 
 from rvlab import plot
 from rvlab.errors import TableError
-from rvlab.frame.steps import STEP_COLUMNS
+from rvlab.model.tables import STEPS_TABLE
 from rvlab.plot._timeline import STEP_COLORS
 
 START = pd.Timestamp("2026-11-23T15:42:00Z")
@@ -25,7 +25,7 @@ def steps(*rows, **columns):
             "state": state, "peak_mb": 100.0 * (end - begin), "cpu_s": 2.0 * (end - begin),
             "beat": until,
         })  # fmt: skip
-    table = pd.DataFrame(out).astype({name: STEP_COLUMNS[name] for name in out[0]})
+    table = pd.DataFrame(out).astype({name: STEPS_TABLE.dtypes[name] for name in out[0]})
     return table.assign(**columns)
 
 

@@ -25,6 +25,7 @@ from PIL import Image
 
 from rvlab.errors import SpecError
 from rvlab.model import Run
+from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE
 from rvlab.report import pictures
 from rvlab.report.kubeflow import emit
 from rvlab.report.markdown import markdown
@@ -32,7 +33,8 @@ from rvlab.report.page import render_page
 from rvlab.report.render import escape_markdown
 from rvlab.report.run_summary import load_run_summary, shorten_text
 from rvlab.store import Store
-from rvlab.worker.results import CONFUSION_SCHEMA, EVALS_SCHEMA, evaluation_tables
+from rvlab.store.table_file import arrow_schema
+from rvlab.worker.results import evaluation_tables
 from tests.conftest import Trained
 
 HOSTILE = '<script>alert("1")</script> | `x` **b** [a](http://evil.example)\n# head'
@@ -350,9 +352,10 @@ def test_report_of_an_object_detection_has_no_matrix(copy: Copy, tmp_path: Path)
     average = {"class_name": "average", "metrics": {"f1": 0.6, "precision": 0.7, "recall": None}}
     raw = {"overall": [item, average], "per_scene": {"validation-0": [item, average]}}
     evals, confusion = evaluation_tables({"validation_scenes": raw}, {"names": ["tree"]})
-    copy.table("evals", evals.cast(EVALS_SCHEMA).to_pandas())
+    copy.table("evals", evals.cast(arrow_schema(EVALS_TABLE)).to_pandas())
     copy.table(
-        "confusion", confusion.cast(CONFUSION_SCHEMA).to_pandas().astype({"group": "string"})
+        "confusion",
+        confusion.cast(arrow_schema(CONFUSION_TABLE)).to_pandas().astype({"group": "string"}),
     )
     copy.record(metrics={"f1": 2 / 3, "precision": 0.75, "rv_average_f1": None})
     out = emitted(copy.run.uri, tmp_path)

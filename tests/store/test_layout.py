@@ -1,16 +1,19 @@
 from __future__ import annotations
 
+import io
 import zipfile
 from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 
 from rvlab import Lab
+from rvlab.actions.migrate import migrate_store
 from rvlab.errors import SpecError, StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import KEY, LAYOUT, check_layout, migrate_store, record_layout
+from rvlab.store.layout import KEY, LAYOUT, check_layout, record_layout
 from rvlab.store.server import Server
 
 OLD = Path(__file__).parents[1] / "data" / "store_layout_0.zip"
@@ -42,7 +45,25 @@ def expected(before: dict[str, bytes]) -> dict[str, bytes]:
     for key, data in before.items():
         if "/index/" not in key:
             moved[key.replace("/roll/", "/runs/").replace("/edits/", "/annotations/")] = data
-    return moved
+    return without_scenes(moved)
+
+
+def without_scenes(found: dict[str, bytes]) -> dict[str, bytes]:
+    return {key: data for key, data in found.items() if not key.endswith("/scenes.parquet")}
+
+
+def scenes(found: dict[str, bytes]) -> dict[str, dict[str, list[Any]]]:
+    """Return the columns of each table of scenes, by its key."""
+    tables = {key: data for key, data in found.items() if key.endswith("/scenes.parquet")}
+    return {key: pq.read_table(io.BytesIO(data)).to_pydict() for key, data in tables.items()}
+
+
+def renamed(tables: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, list[Any]]]:
+    names = {"rests_on": "hashed_from"}
+    return {
+        key: {names.get(name, name): values for name, values in columns.items()}
+        for key, columns in tables.items()
+    }
 
 
 def test_a_store_of_an_earlier_layout_is_refused_with_the_command_that_converts_it(
@@ -60,11 +81,14 @@ def test_a_migrated_store_has_every_run_and_every_byte(old: Store) -> None:
     before = contents(old)
     lines: list[str] = []
     assert migrate_store(old, lines.append) == 2
-    assert [line.partition(":")[0] for line in lines] == ["other", "tiny"]
+    assert lines[-1] == "tiny: 2 tables of scenes converted"
+    assert [line.partition(":")[0] for line in lines] == ["other", "tiny", "tiny"]
     after = contents(old)
     assert LAYOUT == 1
     assert after.pop(KEY)
-    assert after == expected(before)
+    assert without_scenes(after) == expected(before)
+    assert len(scenes(before)) == 2
+    assert scenes(after) == renamed(scenes(before))
     assert migrate_store(old, lines.append) == 0
     runs = Lab(old).runs()
     assert sorted(runs["state"]) == ["failed", "queued", "succeeded", "succeeded"]
@@ -104,7 +128,38 @@ def test_an_interrupted_migration_is_completed_by_the_next_one(
     migrate_store(old, lambda line: None)
     after = contents(old)
     assert after.pop(KEY)
-    assert after == expected(before)
+    assert without_scenes(after) == expected(before)
+    assert scenes(after) == renamed(scenes(before))
+
+
+def test_every_table_of_a_migrated_store_is_read_without_a_warning(old: Store) -> None:
+    migrate_store(old, lambda line: None)
+    lab = Lab(old)
+    succeeded = lab.runs("tiny").query("state == 'succeeded'")
+    found = lab.scenes(succeeded)
+    assert sorted(set(found["run"])) == sorted(succeeded.index)
+    assert set(found["hashed_from"]) == {"content"}
+    tables = [lab.evals, lab.confusion, lab.history, lab.artifacts, lab.steps, lab.windows]
+    assert all(len(read(succeeded)) for read in tables)
+
+
+def test_tables_of_scenes_that_an_earlier_migration_left_are_converted(old: Store) -> None:
+    left = {key: data for key, data in contents(old).items() if key.endswith("/scenes.parquet")}
+    migrate_store(old, lambda line: None)
+    for key, data in left.items():
+        old.put(key, data)
+    lines: list[str] = []
+    assert migrate_store(old, lines.append) == 1
+    assert lines == ["tiny: 2 tables of scenes converted"]
+    assert set(Lab(old).scenes()["hashed_from"]) == {"content"}
+
+
+def test_damaged_table_of_scenes_is_not_changed_by_the_migration(old: Store) -> None:
+    key = "tiny/20261130-081038-db811a/tables/scenes.parquet"
+    damaged = old.get(key)[:-30]
+    old.put(key, damaged)
+    migrate_store(old, lambda line: None)
+    assert old.get(key) == damaged
 
 
 def test_a_store_with_a_run_that_still_writes_is_not_migrated(old: Store) -> None:

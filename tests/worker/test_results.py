@@ -15,10 +15,10 @@ import pytest
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
+from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE
 from rvlab.model.train_log import parse_epochs, parse_seconds
+from rvlab.store.table_file import arrow_schema
 from rvlab.worker.results import (
-    CONFUSION_SCHEMA,
-    EVALS_SCHEMA,
     evaluation_tables,
     headline_metrics,
     history_from_log,
@@ -102,8 +102,8 @@ def value(table: pa.Table, metric: str, of: str | None = None, scene: str | None
 def test_segmentation_is_scored_over_all_and_per_scene_without_unlabelled_pixels(segmented):
     raw, config = segmented
     table, confusion = evaluation_tables({"validation_scenes": raw}, config)
-    assert table.schema == EVALS_SCHEMA
-    assert confusion.schema == CONFUSION_SCHEMA
+    assert table.schema == arrow_schema(EVALS_TABLE)
+    assert confusion.schema == arrow_schema(CONFUSION_TABLE)
     assert set(table["group"].to_pylist()) == {"validation"}
     assert list(dict.fromkeys(table["scene"].to_pylist())) == [None, "s1", "s2"]
     cm = np.array(raw["overall"][-1]["conf_mat"])
@@ -226,7 +226,7 @@ def test_object_detection_has_counts_but_no_matrix_no_iou_no_accuracy(rv, tmp_pa
             total.merge(alone, scene_id=scene)
     raw = written(total, tmp_path)
     table, confusion = evaluation_tables({"validation_scenes": raw}, json.loads(config.json()))
-    assert confusion.schema == CONFUSION_SCHEMA
+    assert confusion.schema == arrow_schema(CONFUSION_TABLE)
     assert len(confusion) == 0
     assert not {"iou", "mean_iou", "accuracy"} & set(table["metric"].to_pylist())
     assert value(table, "truth_count", "car") == 4
@@ -256,8 +256,8 @@ def test_custom_groups_have_their_own_names(segmented):
 
 def test_run_without_evaluation_has_empty_tables_with_columns():
     table, confusion = evaluation_tables({}, {"names": NAMES, "null_class": None})
-    assert table.schema == EVALS_SCHEMA
-    assert confusion.schema == CONFUSION_SCHEMA
+    assert table.schema == arrow_schema(EVALS_TABLE)
+    assert confusion.schema == arrow_schema(CONFUSION_TABLE)
     assert len(table) == len(confusion) == 0
     assert headline_metrics(table) == {}
 

@@ -1,0 +1,239 @@
+"""The schemas of all tables: names, dtypes, units and meanings of their columns.
+
+Writers (`rvlab.worker`), readers (`rvlab.frame`, `rvlab.cache`) and ``docs/records.md`` use these.
+Columns of the table of runs and of the table of steps are declared at the fields of the records
+that have their values: `Spec`, `EndRecord`, `StepRecord`.
+"""
+
+from __future__ import annotations
+
+from rvlab.model.end import EndRecord
+from rvlab.model.schema import (
+    RUN_COLUMN,
+    SPAN,
+    TEXT,
+    WHOLE,
+    Column,
+    TableSchema,
+    columns_of,
+)
+from rvlab.model.spec import Spec
+from rvlab.model.step import StepRecord
+
+_GROUP = Column(
+    "group",
+    TEXT,
+    "The scene group: `train`, `validation`, `test` or one of the user.",
+    required=True,
+)
+_SCENE = Column("scene", TEXT, "The id of the scene; missing for the whole group.")
+_COUNT_UNIT = "pixels, cells or boxes"
+
+EVALS_TABLE = TableSchema(
+    "evals",
+    "group, scene, class and metric",
+    (
+        _GROUP,
+        _SCENE,
+        Column("class", TEXT, "The class; missing over all classes."),
+        Column("metric", TEXT, "The name of the metric, such as `f1`.", required=True),
+        Column("value", "float64", "The value; missing if it is undefined."),
+    ),
+)
+
+CONFUSION_TABLE = TableSchema(
+    "confusion",
+    "group, scene and pair of classes; no rows for an object detection",
+    (
+        _GROUP,
+        _SCENE,
+        Column("truth", TEXT, "The labelled class.", required=True),
+        Column("prediction", TEXT, "The predicted class.", required=True),
+        Column("count", "int64", "How often the pair occurs.", unit="pixels or cells"),
+    ),
+)
+
+SCENES_TABLE = TableSchema(
+    "scenes",
+    "group and scene that was scored",
+    (
+        _GROUP,
+        Column("scene", TEXT, "The id of the scene.", required=True),
+        Column("image", TEXT, "The fingerprint of its image."),
+        Column("labels", TEXT, "The fingerprint of its labels and of their settings."),
+        Column("aois", TEXT, "The fingerprint of its areas of interest; missing if it has none."),
+        Column(
+            "hashed_from",
+            TEXT,
+            "`content`, or `address` if a file could not be read and its address was hashed.",
+        ),
+    ),
+)
+
+ARTIFACTS_TABLE = TableSchema(
+    "artifacts",
+    "file below `rv/`, and one per copy of a prediction",
+    (
+        Column("step", TEXT, "The step that wrote it."),
+        Column("kind", TEXT, "What it is, such as `weights`, `labels` or `labels_copy`."),
+        Column("scene", TEXT, "The id of its scene; missing if it belongs to none."),
+        Column(
+            "key",
+            TEXT,
+            "Its path below the run's folder; of an adopted run a complete address.",
+            required=True,
+        ),
+        Column("bytes", "int64", "Its size.", unit="bytes"),
+    ),
+)
+
+ARTIFACT_URIS_TABLE = ARTIFACTS_TABLE.replace_column("key", Column("uri", TEXT, "Its address."))
+"""The table of artifacts as `rvlab.Lab.artifacts` returns it."""
+
+HISTORY_TABLE = TableSchema(
+    "history",
+    "epoch",
+    (Column("epoch", "int64", "The number of the epoch, from 0."),),
+    (
+        Column(
+            "…",
+            "float64",
+            "A column of Raster Vision's `train/log.csv` under its name, or a metric of an "
+            "imported run; a name that ends in `_s` is a time in seconds.",
+        ),
+    ),
+)
+
+WINDOWS_TABLE = TableSchema(
+    "windows",
+    "window of a predicted scene, and class that occurs in it",
+    (
+        _GROUP,
+        Column("scene", TEXT, "The id of the scene.", required=True),
+        Column("col", "int32", "The first column of the window.", unit="px"),
+        Column("row", "int32", "The first row of the window.", unit="px"),
+        Column("width", "int32", "Its width, clipped to the scene.", unit="px"),
+        Column("height", "int32", "Its height, clipped to the scene.", unit="px"),
+        Column("class", TEXT, "The class.", required=True),
+        Column("tp", "int64", "True positives.", unit=_COUNT_UNIT),
+        Column("fp", "int64", "False positives.", unit=_COUNT_UNIT),
+        Column("fn", "int64", "False negatives.", unit=_COUNT_UNIT),
+        Column(
+            "confident_fp",
+            WHOLE,
+            "False positives with a score of 0.9 or more; missing without scores.",
+            unit=_COUNT_UNIT,
+        ),
+    ),
+)
+
+FILE_TABLES = {
+    one.name: one
+    for one in (
+        EVALS_TABLE,
+        CONFUSION_TABLE,
+        SCENES_TABLE,
+        ARTIFACTS_TABLE,
+        HISTORY_TABLE,
+        WINDOWS_TABLE,
+    )
+}
+"""The tables that the step summarize writes to ``tables/{name}.parquet``."""
+
+RANKED_WINDOWS_TABLE = TableSchema(
+    "windows",
+    "window, the most informative first",
+    (
+        Column("scene", TEXT, "The id of the scene."),
+        Column("col", "int64", "The first column of the window.", unit="px"),
+        Column("row", "int64", "The first row of the window.", unit="px"),
+        Column("width", "int64", "Its width, clipped to the counted area.", unit="px"),
+        Column("height", "int64", "Its height, clipped to the counted area.", unit="px"),
+        Column(
+            "score",
+            "float64",
+            "The rank criterion, as a share of the `pixels` of the fullest window, so that a "
+            "sliver at the edge does not come first; for an object detection a number of boxes. "
+            "For `by='difference'` it is negative where the first run is better.",
+        ),
+        Column("group", TEXT, "The scene group."),
+        Column("by", TEXT, "The rank criterion."),
+        Column(
+            "run",
+            "object",
+            "The run with the most errors, or for `by='difference'` the better run; missing if "
+            "there is none.",
+        ),
+        Column("pixels", "int64", "Labelled pixels, cells or true boxes.", unit=_COUNT_UNIT),
+    ),
+)
+"""The table that `rvlab.Lab.windows` returns."""
+
+STEPS_TABLE = TableSchema(
+    "steps", "step, or split of it, that has started", (RUN_COLUMN, *columns_of(StepRecord))
+)
+
+_COMPUTED = (
+    Column("experiment", TEXT, "The experiment of the run."),
+    Column("tags", TEXT, "The tags, sorted and joined by `, `.", in_report=True),
+    Column("note", TEXT, "The note.", in_report=True),
+    Column("archived", "bool", "Whether the run is archived."),
+    Column(
+        "duration",
+        SPAN,
+        "From `started` to `ended`, or up to now; missing if it would be negative because the "
+        "clocks of two machines differ.",
+        in_report=True,
+    ),
+    Column("uri", TEXT, "The address of the run."),
+)
+
+_FIRST = (
+    *("name", "experiment", "state", "tags", "note", "archived"),
+    *("created", "started", "ended", "duration", "engine", "device"),
+    *("recipe", "source_sha256", "seed", "splits", "eval_set"),
+)
+
+
+def _run_columns() -> tuple[Column, ...]:
+    declared = (*columns_of(Spec, "spec"), *columns_of(EndRecord, "end"), *_COMPUTED)
+    by_name = {one.name: one for one in declared}
+    return tuple({name: by_name[name] for name in [*_FIRST, *by_name]}.values())
+
+
+_RUN_VALUES = (
+    Column(
+        "params.{name}",
+        "by its values",
+        "A parameter of the recipe. Lists and dicts are JSON text; the dtype is object if the "
+        "values of several runs have no common one.",
+    ),
+    Column("metrics.{metric}", "float64", "A headline metric, such as `metrics.f1`."),
+    Column(
+        "costs.{step}_s",
+        "float64",
+        "The time from the start of the first split of a step to the end of the last one.",
+        unit="s",
+    ),
+    Column("costs.peak_mb", "float64", "The largest memory of one process.", unit="MiB"),
+    Column("costs.gpu_peak_mb", "float64", "The largest GPU memory of one process.", unit="MiB"),
+    Column("costs.cpu_s", "float64", "The processor time of all steps.", unit="s"),
+    Column("costs.bytes", "float64", "The size of the run's folder.", unit="bytes"),
+    Column("eval_set.{group}", TEXT, "The fingerprint of another group than that of the metrics."),
+)
+
+RUNS_TABLE = TableSchema("runs", "run, whose id is the index `run`", _run_columns(), _RUN_VALUES)
+"""The table of runs: what a person asks first, then the other columns as declared."""
+
+LAB_TABLES = {
+    one.name: one
+    for one in (
+        RUNS_TABLE,
+        STEPS_TABLE,
+        *(table.with_run() for table in (EVALS_TABLE, CONFUSION_TABLE, SCENES_TABLE)),
+        ARTIFACT_URIS_TABLE.with_run(),
+        HISTORY_TABLE.with_run(),
+        RANKED_WINDOWS_TABLE,
+    )
+}
+"""The tables that the methods of `rvlab.Lab` return, by the name of the method."""
