@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import QUALITATIVE_COLORS, draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.titles import format_param_value, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ class _Importances:
     runs: int
 
 
+@draws_figure
 def importance(
     runs: pd.DataFrame,
     metric: str = "metrics.f1",
@@ -136,7 +139,7 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     means, spread = found.drops.mean(axis=1), found.drops.std(axis=1, ddof=1)
     order = np.argsort(means, kind="stable")
     names = [found.names[i].removeprefix(_NAME) for i in order]
-    left, tall = 0.35 + 0.078 * max(map(len, names)), _MANY * len(names) + 0.1
+    left, tall = 0.35 + 0.078 * max(map(count_letters, names)), _MANY * len(names) + 0.1
     width, height = left + 4.6, tall + 1.5
     figure = theme.new_figure(width, height)
     ax = figure.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")
@@ -146,7 +149,7 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
     weak = found.r2 < 0.1
-    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else theme.QUALITATIVE_COLORS[0])
+    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else QUALITATIVE_COLORS[0])
     ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor="#202124", elinewidth=1.1)
     ax.axvline(0, color="#9aa0a6", linewidth=0.8)
     ax.set_yticks(at, names, fontsize=theme.TEXT_PT)

@@ -9,6 +9,8 @@ import numpy as np
 
 from rvlab.frame.params import differing_columns
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -25,6 +27,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
+@draws_figure
 def parallel(
     runs: pd.DataFrame, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
 ) -> Figure:
@@ -66,15 +69,15 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     axes = [build_axis(table[name], few=0 if name == hue else MAX_VALUE_TICKS) for name in names]
     shown = theme.hue(table[hue])
     entries = [] if is_scale else theme.legend_entries(shown)
-    tick = max(len(word) for _, word in axes[-1].ticks)
+    tick = max(count_letters(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
         if is_scale
-        else 0.75 + 0.078 * max(len(w) for w in (hue, *(e[0] for e in entries)))
+        else 0.75 + 0.078 * max(count_letters(w) for w in (hue, *(e[0] for e in entries)))
     )
-    left = 0.4 + 0.07 * max(len(word) for _, word in axes[0].ticks)
-    longest = max(len(name) * 0.09 for name in names)
-    left, side = max(left, len(names[0]) * 0.045 + 0.1), max(side, len(names[-1]) * 0.045 - 0.1)
+    left = 0.4 + 0.07 * max(count_letters(word) for _, word in axes[0].ticks)
+    longest = max(count_letters(name) * 0.09 for name in names)
+    left, side = max(left, count_letters(names[0]) * 0.045 + 0.1), max(side, count_letters(names[-1]) * 0.045 - 0.1)
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     width, height = left + gap * (len(names) - 1) + 0.25 + side, 4.0
     figure = theme.new_figure(width, height)

@@ -24,6 +24,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
 from rvlab.plot.titles import require_columns, run_titles
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.run_source import RunSource, load_run_source, source_by_scene
@@ -41,6 +42,7 @@ READER_THREADS = 16  # each initializes PROJ with its first dataset: 7 ms of CPU
 SceneWindow = tuple[str, raster.Window | None]
 
 
+@draws_figure
 def predictions(
     runs: pd.DataFrame,
     windows: pd.DataFrame

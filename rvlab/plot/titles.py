@@ -41,6 +41,8 @@ def format_param_value(value: Any) -> str:
         value = value.item()  # a numpy scalar
     if isinstance(value, bool):
         return str(value)
+    if getattr(value, "ndim", 0):
+        return format_param_value(str(value.tolist()))
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return "–"
     if isinstance(value, Integral):
@@ -72,10 +74,18 @@ def value_labels(values: Iterable[Any]) -> list[str]:
         f"{v:.{digits}g}" if isinstance(v, float) and v in floats else format_param_value(v)
         for v in items
     ]
-    texts = {v for v in items if isinstance(v, str)}
-    if len({format_param_value(text) for text in texts}) < len(texts):
-        labels = [v if isinstance(v, str) else word for v, word in zip(items, labels, strict=True)]
+    # Long lists and dicts are truncated as text is.
+    texts = [_full_text(v) for v in items]
+    distinct = {text for text in texts if text is not None}
+    if len({format_param_value(text) for text in distinct}) < len(distinct):
+        labels = [w if text is None else text for text, w in zip(texts, labels, strict=True)]
     return labels
+
+
+def _full_text(value: Any) -> str | None:
+    """Return the text of a string or container; None for other values."""
+    value = value.tolist() if getattr(value, "ndim", 0) else value
+    return str(value) if isinstance(value, str | list | tuple | dict | set | frozenset) else None
 
 
 def _distinct(numbers: Collection[float], digits: int) -> int:
