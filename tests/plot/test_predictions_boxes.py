@@ -11,16 +11,17 @@ import pytest
 
 from rvlab import plot
 from rvlab.plot._grid import colorize
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.raster import boxes as raster_boxes
 from tests.plot.figure_contents import captions, entries, figure_texts, grid, outlines
 from tests.raster.samples import config, photo, scene, town, write
 from tests.raster.test_truth import geojson, inference, lonlat
 
 HEIGHT, WIDTH, CELL = 96, 128, 32
-TP, FP, FN, CONFUSED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 NAMES = ("ground", "house", "tree")
 COLORS = ((120, 120, 120), (255, 165, 0), (20, 90, 20))
 CLASSES = {"names": list(NAMES), "colors": [list(c) for c in COLORS], "null_class": "ground"}
+TP, FP, FN, CONFUSED = map(np.array, choose_error_colors(COLORS[1:]))
 DETECTED = {"names": list(NAMES[1:]), "colors": [list(c) for c in COLORS[1:]], "null_class": None}
 
 
