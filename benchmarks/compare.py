@@ -9,7 +9,7 @@ their PNG. The pictures are kept with ``--pictures FOLDER``.
 
 from __future__ import annotations
 
-import sys
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -77,17 +77,15 @@ def ways(options: Any) -> dict[str, Callable[[], Any]]:
 
     def picture(made: Any, name: str) -> None:
         figure = getattr(made, "figure", None) or made
-        folder = Path(options.pictures or options.scratch)
-        figure.savefig(folder / f"{name}.png", dpi=100)
+        with tempfile.TemporaryDirectory() as scratch:
+            figure.savefig(Path(options.pictures or scratch) / f"{name}.png", dpi=100)
 
     return {
         "board": lambda: compare.board(runs),
         "seeds": lambda: compare.seeds(runs),
         "parallel": lambda: picture(plot.parallel(runs), "parallel"),
         "importance": lambda: picture(plot.importance(runs), "importance"),
-        "scatter": lambda: picture(
-            plot.scatter(runs, "params.p00", hue="params.p03"), "scatter"
-        ),
+        "scatter": lambda: picture(plot.scatter(runs, "params.p00", hue="params.p03"), "scatter"),
     }
 
 
@@ -105,7 +103,7 @@ def measure(options: Any, name: str) -> fresh.Numbers:
 
 def main() -> None:
     """Measure and print the results."""
-    options = fresh.arguments(__doc__, GOALS, runs=10_000, pictures=None, scratch="/tmp")
+    options = fresh.arguments(__doc__, GOALS, runs=10_000, pictures=None)
     if options.child:
         found = {name: (lambda name=name: measure(options, name)) for name in GOALS}
         fresh.answer(found, options.child)
@@ -119,4 +117,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -34,7 +34,7 @@ def differing_columns(runs: pd.DataFrame, columns: Iterable[str] | None = None) 
     return [name for name in names if _has_two_values(runs[name])]
 
 
-def value_key(value: Any) -> tuple[str, Any]:
+def value_key(value: Any) -> tuple[str, Any]:  # noqa: PLR0911  a kind of value per line
     """Return a hashable key that is equal for equal values.
 
     1 equals 1.0 but not True; lists, arrays and dicts are compared as JSON; all missing values are
@@ -64,7 +64,7 @@ def value_key(value: Any) -> tuple[str, Any]:
 
 
 def value_codes(values: pd.Series[Any]) -> NDArray[Any]:
-    """Number the values of a column from 0: equal numbers for values with an equal `value_key`."""
+    """Return a number from 0 for each value, equal for values with an equal `value_key`."""
     import pandas as pd
     from pandas.api.types import is_object_dtype
 

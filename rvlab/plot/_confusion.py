@@ -112,7 +112,10 @@ def _draw(
     square = len(classes) * cell
     titled = max(count_letters(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
     step = max(square, titled) + _GAP
-    left, under = max(map(count_letters, down)) * _LETTER + 0.45, max(map(count_letters, classes)) * _LETTER + 0.35
+    left, under = (
+        max(map(count_letters, down)) * _LETTER + 0.45,
+        max(map(count_letters, classes)) * _LETTER + 0.35,
+    )
     rows = math.ceil(len(panels) / max(1, int((_WIDE - left + _GAP) / step)))
     across = math.ceil(len(panels) / rows)
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3

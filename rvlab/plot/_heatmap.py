@@ -105,12 +105,18 @@ def _draw(
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
     tall = min(0.3, max(_TALL / down, 0.03))
     turned = [", ".join(lines) for lines in names]
-    head = 0.16 * max(map(len, names)) + 0.1 if flat else max(map(count_letters, turned)) * _LETTER + 0.2
+    head = (
+        0.16 * max(map(len, names)) + 0.1
+        if flat
+        else max(map(count_letters, turned)) * _LETTER + 0.2
+    )
     left = 0.2 + _LETTER * max(map(count_letters, [*side, overall[0] if overall else ""]))
     top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
     above = tall + _GAP if overall else 0.0
     numbers = wide >= 0.36 and tall >= 0.17
-    width = max(left + across * wide + (bar if numbers else 0.95), left + 0.1 + count_letters(title) * 0.09)
+    width = max(
+        left + across * wide + (bar if numbers else 0.95), left + 0.1 + count_letters(title) * 0.09
+    )
     height = top + above + down * tall + foot
     values = cells.to_numpy()
     known = values if overall is None else np.vstack([overall[1].to_numpy(), values])

@@ -24,6 +24,10 @@ if TYPE_CHECKING:
 MIN_TREND_RUNS = 6
 """Minimum number of runs for a trend if `trend` is None."""
 
+MAX_STACKED_DOTS = 1000
+"""Maximum number of runs for dots in a line above a category; more are scattered around it."""
+
+# Up to a number of runs: size, opacity and width of the edge.
 _DOTS = ((100, 54.0, 0.95, 0.8), (1000, 26.0, 0.95, 0.8), (3000, 12.0, 0.6, 0.0))
 _MANY_DOTS = (7.0, 0.3, 0.0)
 
@@ -88,7 +92,11 @@ def scatter(
         if draws_trend
         else None
     )
-    _draw_dots(ax, found.dot_positions(across, by) if found else across, up, by, shown)
+    placed = found.dot_positions(across, by) if found else across
+    if kinds and len(known) > MAX_STACKED_DOTS:
+        wide = found.slot_width() if found else 1.0
+        placed = placed + np.random.default_rng(0).uniform(-0.35, 0.35, len(known)) * wide
+    _draw_dots(ax, placed, up, by, shown)
     _label_axes(ax, across, y, kinds)
     if figure is not None and kinds and _labels_overlap(kinds):
         # A taller figure, so that long slanted labels do not shrink the plot area.
@@ -103,7 +111,9 @@ def scatter(
     if found:
         found.draw(ax)
     caption = found.caption() if found else "No trend: too few runs per value of x."
-    note = _write_note(ax, [line for line in (caption if found or trend else None, missing) if line])
+    note = _write_note(
+        ax, [line for line in (caption if found or trend else None, missing) if line]
+    )
     # Only text of this plot: the axes may have a title with mathematics.
     draw_literally(ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if kinds else []))
     return ax
@@ -153,7 +163,8 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
         return values.astype(float), None
     words = pd.Series(value_labels(values), values.index)
     kinds = sorted(words.unique())
-    return words.map({word: i for i, word in enumerate(kinds)}), kinds
+    places = {word: float(i) for i, word in enumerate(kinds)}
+    return words.map(places).rename(str(values.name)), kinds
 
 
 def _draw_dots(
@@ -191,8 +202,9 @@ def _draw_dots(
 
 def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
     theme.style_axes(ax)
-    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT)
-    ax.set_ylabel(y, fontsize=theme.TEXT_PT)
+    ink = choose_ink(ax)
+    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT, color=ink.text)
+    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=ink.text)
     ax.margins(x=0.06, y=0.08)
     if kinds is None:
         return
@@ -216,7 +228,11 @@ def _draw_legend(ax: Axes, shown: theme.Hue) -> Artist:
     if shown.bar is not None and figure is not None:
         bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
         bar.set_label(shown.name, fontsize=theme.SMALL_PT, fontweight="bold")
-        bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
+        ink = choose_ink(ax)
+        bar.ax.yaxis.label.set_color(ink.text)
+        look: dict[str, Any] = {"color": ink.line, "labelcolor": ink.tick}
+        bar.ax.tick_params(which="both", labelsize=theme.SMALL_PT, **look)
+        bar.ax.tick_params(length=3)
         bar.outline.set_visible(False)
         return bar.ax
     return theme.draw_legend(ax, shown, (1.0, 1.02), dots=True)

@@ -103,14 +103,15 @@ class TrendSet:
         slots = self._slots()
         if by is None or not slots:
             return across
-        return across + np.array([slots.get(value_key(value), 0.0) for value in by])
+        shifted: pd.Series[Any] = across + np.array([slots.get(value_key(v), 0.0) for v in by])
+        return shifted
 
     def draw(self, ax: Axes) -> None:
         """Draw all trends on the axes of the runs."""
         slots = self._slots()
         for value, one, color in self.each:
             if self.kinds:
-                _draw_bars(ax, one, color, slots.get(value, 0.0), self._slot_width())
+                _draw_bars(ax, one, color, slots.get(value, 0.0), self.slot_width())
             else:
                 _draw_line(ax, one, color, faint=len(self.each) > 1)
 
@@ -135,9 +136,10 @@ class TrendSet:
         if not self.kinds or len(self.each) < 2:
             return {}
         middle = (len(self.each) - 1) / 2
-        return {each[0]: (i - middle) * self._slot_width() for i, each in enumerate(self.each)}
+        return {each[0]: (i - middle) * self.slot_width() for i, each in enumerate(self.each)}
 
-    def _slot_width(self) -> float:
+    def slot_width(self) -> float:
+        """Return the width of a trend in a category; the next category is at a distance of 1."""
         return (_WIDE if len(self.each) <= 2 else _WIDEST) / len(self.each)
 
 

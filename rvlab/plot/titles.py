@@ -37,12 +37,10 @@ def format_param_value(value: Any) -> str:
     """
     import pandas as pd
 
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()  # a numpy scalar
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # a numpy scalar or array
     if isinstance(value, bool):
         return str(value)
-    if getattr(value, "ndim", 0):
-        return format_param_value(str(value.tolist()))
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
         return "–"
     if isinstance(value, Integral):

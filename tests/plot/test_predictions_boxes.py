@@ -330,3 +330,32 @@ def test_task_names_equal_those_of_raster_vision():
         "chip_classification",
         "object_detection",
     )
+
+
+def test_legend_of_several_tasks_has_all_classes(classified, detected, tmp_path):
+    """Rows of cells and boxes in one grid: each task's classes, and its own kinds of entries."""
+    boxes = detected.runs.rename(index=lambda run: f"{run}-boxes")
+    path = Path(boxes["uri"].iloc[0]) / "rv/pipeline-config.json"
+    content = json.loads(path.read_text())
+    config_of(content)["id"] = "b"
+    content["dataset"]["class_config"] |= {"names": ["car", "tree"], "colors": ["red", "blue"]}
+    path.write_text(json.dumps(content))
+    runs = pd.concat([classified.runs.iloc[:1], boxes.iloc[:1]])
+    where = {"scenes": ["a", "b"]}
+    figure = plot.predictions(runs, **where)
+    assert entries(figure) == ["ground", "house", "tree", "car", "tree"]
+    patches = figure.legends[0].get_patches()
+    assert [bool(p.get_fill() and p.get_facecolor()[3]) for p in patches] == [True] * 3 + [
+        False
+    ] * 2
+    errors = plot.predictions(runs, show="errors", **where)
+    names = ["true positive", "false positive", "false negative"]
+    shown = [*names, "confused", "truth: house", "truth: tree", *(f"{one} (box)" for one in names)]
+    assert entries(errors) == [*shown, "truth: car", "truth: tree"]
+    outlines_of = plot.predictions(runs, show="overlay", **where)
+    assert entries(outlines_of) == ["house", "tree", "car", "tree", "truth"]
+
+
+def config_of(content):
+    (scene_config,) = content["dataset"]["validation_scenes"]
+    return scene_config

@@ -97,6 +97,7 @@ def color_errors(
     classes: Classes,
     of: Sequence[int],
     inside: NDArray[np.bool_] | None = None,
+    *,
     colors: Sequence[RGB] = DEFAULT_ERROR_COLORS,
 ) -> Pixels:
     """Color true positives, false positives, false negatives and confused classes.

@@ -90,7 +90,9 @@ def _legend_parts(
 
 def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
     names = (view.single_class_id(part.classes) for part in parts)
-    only = next((p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), "")
+    only = next(
+        (p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), ""
+    )
     what = f"{only} in" if only else "mean over the classes that occur in"
     return f"F1: {what} the window"
 

@@ -66,8 +66,10 @@ ON_DARK = Ink(
     (0.3, 1),
 )
 
-_OWN_PARAMETERS = ("axes.", "xtick.", "ytick.", "text.", "legend.", "lines.", "patch.", "hatch.")
-_OWN_PARAMETERS += ("grid.", "figure.facecolor", "figure.edgecolor", "scatter.")
+_OWN_PARAMETERS = (
+    *("axes.", "xtick.", "ytick.", "text.", "legend.", "lines.", "patch.", "hatch.", "grid."),
+    *("figure.facecolor", "figure.edgecolor", "scatter."),
+)
 
 P = ParamSpec("P")
 
@@ -81,10 +83,11 @@ def choose_ink(ax: Axes) -> Ink:
     red, green, blue, alpha = to_rgba(ax.get_facecolor())
     if not ax.patch.get_visible():
         alpha = 0.0
-    under = [own * alpha + far * (1 - alpha) for own, far in zip((red, green, blue), behind)]  # noqa: B905
-    # Without a background of its own, a figure is shown on white.
-    shown = [one * max(behind[3], alpha) + 1 - max(behind[3], alpha) for one in under]
-    return ON_LIGHT if 0.299 * shown[0] + 0.587 * shown[1] + 0.114 * shown[2] > 0.45 else ON_DARK
+    # A transparent figure is shown on white.
+    far = [one * behind[3] + 1 - behind[3] for one in behind[:3]]
+    near = [one * alpha for one in (red, green, blue)]
+    light = [a + b * (1 - alpha) for a, b in zip(near, far, strict=True)]
+    return ON_LIGHT if 0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2] > 0.45 else ON_DARK
 
 
 def draws_figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
@@ -106,7 +109,7 @@ def draws_figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     return draw_with_own_style
 
 
-def _own_style() -> dict[str, Any]:
+def _own_style() -> Any:
     import matplotlib
 
     return {

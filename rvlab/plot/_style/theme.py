@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.frame.params import value_key
-from rvlab.plot._style.ink import ON_LIGHT, QUALITATIVE_COLORS, Ink, choose_ink
+from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
 from rvlab.plot.run_labels import strip_common_prefix
 from rvlab.plot.titles import is_numeric_column, value_labels
 
@@ -202,7 +202,11 @@ def draw_legend(
             return Line2D([], [], marker="o", markersize=7, label=label, **plain)
         return Line2D([], [], linewidth=2, label=label, **style)
 
+    from matplotlib.axes import Axes
+
+    ink = choose_ink(on) if isinstance(on, Axes) else ON_LIGHT
     made = on.legend(
+        labelcolor=ink.text,
         handles=[handle(label, style) for label, style in legend_entries(shown)],
         title=shown.name,
         loc="upper left",
@@ -217,5 +221,5 @@ def draw_legend(
         ncols=columns,
         columnspacing=1.2,
     )
-    made.get_title().set_fontweight("bold")
+    made.get_title().set(fontweight="bold", color=ink.text)
     return made
