@@ -16,6 +16,12 @@ from tests.raster.samples import CLASSES, Experiment
 START = pd.Timestamp("2026-11-23T15:42:00Z")
 NUMBER = 12
 
+PLOT_NAMES = (
+    *("confusion", "confusion of a scene", "curves", "heatmap", "importance", "parallel"),
+    *("parallel of categories", "predictions", "predictions of errors", "predictions of scores"),
+    *("scatter", "scatter of colors", "scatter of numbers", "timeline"),
+)
+
 Draw = Callable[[], Figure]
 
 
@@ -66,7 +72,7 @@ def draw_every_plot(
     ).merge(named, on="run")
     steps = named.head(2).assign(
         step="train", split=pd.NA, started=START, state=["failed", "running"], peak_mb=1.0,
-        ended=[START + pd.Timedelta("1min"), pd.NaT], beat=START + pd.Timedelta("2min"), cpu_s=1.0,
+        ended=pd.Series([START + pd.Timedelta("1min"), None]), beat=START + pd.Timedelta("2min"), cpu_s=1.0,
     )  # fmt: skip
     painted = experiment.runs.assign(**{"params.p": runs["params.p"].to_numpy()[:2]})
     mean = {"y": "metrics.f1", "trend": True}

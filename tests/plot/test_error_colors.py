@@ -54,10 +54,10 @@ def test_errors_in_the_color_of_a_class_get_another_one_in_picture_and_legend(tm
     green, blue = "#009e73", "#0072b2"  # those of true positives and false negatives
     made = Experiment(tmp_path, scenes=1)
     made.add(0.2, classes=CLASSES | {"colors": ["#d9d9d9", green, blue, "black"]})
-    figure = plot.predictions(made.runs, show="errors")
+    figure = plot.predictions(made.runs, show="errors", classes=["building", "road"])
     (legend,) = figure.legends
     colors = {
-        text.get_text(): tuple(int(round(255 * v)) for v in patch.get_facecolor()[:3])
+        text.get_text(): tuple(round(255 * v) for v in patch.get_facecolor()[:3])
         for text, patch in zip(legend.get_texts(), legend.get_patches(), strict=True)
     }
     assert len({*colors.values()}) == len(colors) == 6

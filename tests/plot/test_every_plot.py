@@ -12,23 +12,21 @@ import matplotlib
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from fontTools.fontBuilder import FontBuilder
-from fontTools.pens.ttGlyphPen import TTGlyphPen
+from fontTools.fontBuilder import FontBuilder  # type: ignore[import-untyped]
+from fontTools.pens.ttGlyphPen import TTGlyphPen  # type: ignore[import-untyped]
 from matplotlib import font_manager
-from matplotlib.colors import to_rgb, to_rgba
+from matplotlib.colors import to_rgb
 from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from rvlab import plot
 from rvlab.plot._style import plain_text
 from rvlab.plot._style.text_wrap import count_letters
-from tests.plot.every_plot import draw_every_plot, figure_of, sweep, two_runs
+from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, figure_of, sweep, two_runs
 
 pytest.importorskip("sklearn")
 
-NAMES = sorted(
-    draw_every_plot([1], ["a", "b"], type("None", (), {"runs": sweep([1]).iloc[:2]})())  # type: ignore[arg-type]
-)
+NAMES = sorted(PLOT_NAMES)
 EACH = pytest.mark.parametrize("name", NAMES)
 ODD_WORDS = ["$a%$b", "${IN}_{OUT}^$"]
 ODD_TEXT = [*ODD_WORDS, "<b>&amp;", "_hidden", r"\$x\$ \frac", "{0}", "50%"]
@@ -46,8 +44,9 @@ def png(figure: Figure) -> np.ndarray:
     return plt.imread(data)
 
 
-def test_every_public_plot_is_in_the_list() -> None:
+def test_every_public_plot_is_in_the_list(tmp_path: Path) -> None:
     assert {name.split()[0] for name in NAMES} == set(plot.__all__)
+    assert set(NAMES) == set(draw_every_plot([1], ["a", "b"], two_runs(tmp_path, ["a", "b"])))
 
 
 @EACH
@@ -139,14 +138,14 @@ def test_dark_style_is_readable_and_leaves_no_trace(name: str, tmp_path: Path) -
         figure = draw()
         assert dict(matplotlib.rcParams) == before
         shown = png(figure)
-        paper = np.array(to_rgb(shown[2, -3, :3]))  # a corner of the figure
+        paper = shown[2, -3, :3]  # a corner of the figure
         for text in texts(figure):
             if text.get_gid() not in {"score", "cell"} and is_on_paper(text, figure):
                 assert contrast(to_rgb(text.get_color()), paper) >= 4.5, text
         for ax in figure.axes:
             for line in ax.lines:
                 if line.get_gid() != "scale bar" and len(line.get_xdata()):
-                    assert contrast(to_rgba(line.get_color())[:3], paper) >= 1.5, line
+                    assert contrast(to_rgb(line.get_color()), paper) >= 1.5, line
 
 
 def is_on_paper(text: Text, figure: Figure) -> bool:
@@ -212,7 +211,7 @@ def cjk_font(tmp_path: Path) -> Iterator[str]:
     font_manager.fontManager.addfont(path)
     yield "Noto Sans CJK JP"
     font_manager.fontManager.ttflist[:] = known
-    font_manager.fontManager._findfont_cached.cache_clear()  # type: ignore[attr-defined]
+    font_manager.fontManager._findfont_cached.cache_clear()
 
 
 @EACH

@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from rvlab import plot
 from rvlab.plot._grid import colorize
@@ -332,30 +333,23 @@ def test_task_names_equal_those_of_raster_vision():
     )
 
 
-def test_legend_of_several_tasks_has_all_classes(classified, detected, tmp_path):
+def test_legend_of_several_tasks_has_all_classes(classified, tmp_path):
     """Rows of cells and boxes in one grid: each task's classes, and its own kinds of entries."""
-    boxes = detected.runs.rename(index=lambda run: f"{run}-boxes")
-    path = Path(boxes["uri"].iloc[0]) / "rv/pipeline-config.json"
-    content = json.loads(path.read_text())
-    config_of(content)["id"] = "b"
-    content["dataset"]["class_config"] |= {"names": ["car", "tree"], "colors": ["red", "blue"]}
-    path.write_text(json.dumps(content))
-    runs = pd.concat([classified.runs.iloc[:1], boxes.iloc[:1]])
+    cars = {"names": ["car", "tree"], "colors": ["red", "blue"], "null_class": None}
+    truth = [rectangle(10, 10, 30, 20, class_name="car")]
+    other = Town(tmp_path / "other", "object_detection", cars, truth)
+    other.add([rectangle(10, 10, 30, 20, class_id=0, class_name="car", score=0.9)])
+    path = Path(other.rows[0]["uri"]) / "rv/pipeline-config.json"
+    path.write_text(path.read_text().replace('"id": "a"', '"id": "b"'))
+    runs = pd.concat([classified.runs.iloc[:1], other.runs.rename(index=lambda run: f"{run}-b")])
     where = {"scenes": ["a", "b"]}
     figure = plot.predictions(runs, **where)
     assert entries(figure) == ["ground", "house", "tree", "car", "tree"]
     patches = figure.legends[0].get_patches()
-    assert [bool(p.get_fill() and p.get_facecolor()[3]) for p in patches] == [True] * 3 + [
-        False
-    ] * 2
+    assert [to_rgba(p.get_facecolor())[-1] > 0 for p in patches] == [*[True] * 3, *[False] * 2]
     errors = plot.predictions(runs, show="errors", **where)
     names = ["true positive", "false positive", "false negative"]
     shown = [*names, "confused", "truth: house", "truth: tree", *(f"{one} (box)" for one in names)]
     assert entries(errors) == [*shown, "truth: car", "truth: tree"]
     outlines_of = plot.predictions(runs, show="overlay", **where)
     assert entries(outlines_of) == ["house", "tree", "car", "tree", "truth"]
-
-
-def config_of(content):
-    (scene_config,) = content["dataset"]["validation_scenes"]
-    return scene_config
