@@ -72,7 +72,8 @@ def draw_every_plot(
     ).merge(named, on="run")
     steps = named.head(2).assign(
         step="train", split=pd.NA, started=START, state=["failed", "running"], peak_mb=1.0,
-        ended=pd.Series([START + pd.Timedelta("1min"), None]), beat=START + pd.Timedelta("2min"), cpu_s=1.0,
+        ended=pd.Series([START + pd.Timedelta("1min"), None]),
+        beat=START + pd.Timedelta("2min"), cpu_s=1.0,
     )  # fmt: skip
     painted = experiment.runs.assign(**{"params.p": runs["params.p"].to_numpy()[:2]})
     mean = {"y": "metrics.f1", "trend": True}

@@ -116,7 +116,7 @@ def test_values_that_cannot_be_hashed_group_and_color(
 
 def test_colors_of_equal_lists_are_equal_and_of_others_differ() -> None:
     ax = plot.scatter(sweep([[0, 1], [0, 2]]), "params.lr", hue="params.p", trend=False)
-    colors = ax.collections[0].get_facecolor()
+    colors = np.asarray(ax.collections[0].get_facecolor())
     assert (colors[0] == colors[2]).all()
     assert (colors[0] != colors[1]).any()
     legend = ax.get_legend()
@@ -215,7 +215,9 @@ def cjk_font(tmp_path: Path) -> Iterator[str]:
 
 
 @EACH
-def test_installed_font_with_cjk_letters_is_used(name: str, tmp_path: Path, cjk_font: str) -> None:
+def test_installed_font_with_cjk_letters_is_used(
+    name: str, tmp_path: Path, cjk_font: str, caplog: pytest.LogCaptureFixture
+) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         figure = draw_every_plot(CJK, CJK, two_runs(tmp_path, CJK))[name]()
@@ -223,8 +225,10 @@ def test_installed_font_with_cjk_letters_is_used(name: str, tmp_path: Path, cjk_
     if name not in {"importance", "scatter of numbers"}:
         assert found
     assert all(cjk_font in t.get_fontfamily() for t in found)
+    assert not caplog.records  # such as a bold font that was not found
     assert plain_text.NO_GLYPH not in "".join(t.get_text() for t in texts(figure))
 
 
 def test_ideographs_count_as_two_letters() -> None:
     assert [count_letters(text) for text in ("ab", CJK[0], f"a{CJK[0]}\u2013")] == [2, 4, 6]
+    assert count_letters("TRUE_POSITIVES") > len("TRUE_POSITIVES")

@@ -87,6 +87,8 @@ def _draw_text_literally(text: Text) -> None:
     families, shown = _fonts_and_letters(written, text.get_fontproperties())
     if families:
         text.set_fontfamily([*text.get_fontfamily(), *families])
+        if not all(map(_is_bold_installed, families)):
+            text.set_fontweight("normal")  # or matplotlib logs that it found no bold font
     if shown != written:
         text.set_text(shown)
 
@@ -134,6 +136,13 @@ def _fallback_fonts() -> list[tuple[str, str]]:
     others = sorted(n for n in installed if "CJK" in n or n.startswith("Noto Sans"))
     names = dict.fromkeys([*FALLBACK_FONTS, *others])
     return [(name, installed[name]) for name in names if name in installed]
+
+
+def _is_bold_installed(name: str) -> bool:
+    from matplotlib.font_manager import fontManager, weight_dict
+
+    weights = [f.weight for f in fontManager.ttflist if f.name == name]
+    return any(weight_dict.get(w, 400) >= 600 if isinstance(w, str) else w >= 600 for w in weights)
 
 
 @lru_cache(4096)
