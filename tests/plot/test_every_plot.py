@@ -1,4 +1,4 @@
-"""What holds for every plot: text of data is no markup, lists work, dark styles are readable."""
+"""Contract of every plot: text of data is not markup, lists work, dark styles are readable."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ def test_many_runs_are_sampled_with_the_best_and_the_worst_and_a_note():
     assert not plot.parallel(table.head(MAX_LINES)).texts
 
 
-def test_each_category_keeps_its_share_of_the_sample():
+def test_each_category_has_its_share_of_the_sample():
     table = many_runs().assign(kind=["rare"] * 12 + ["common"] * 1188)
     figure = plot.parallel(table, ["params.lr", "metrics.f1"], hue="kind")
     colors = [to_rgb(line.get_color()) for line in lines(figure)]
