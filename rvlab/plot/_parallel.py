@@ -141,7 +141,11 @@ def _choose_lines(table: pd.DataFrame, hue: str) -> Any:
 def _line_styles(positions: AxisPositions) -> list[dict[str, Any]]:
     """Return a color per run by its value on the axis; grey where the value is missing."""
     none = {"color": theme.NO_VALUE_COLOR, "zorder": 1}
-    return [none if np.isnan(at) else {"color": _scale_color(float(at))} for at in positions]
+    colors = _scale_colors(np.nan_to_num(positions)).tolist()
+    return [
+        none if np.isnan(at) else {"color": tuple(color)}
+        for at, color in zip(positions, colors, strict=True)
+    ]
 
 
 def _draw_axis(
@@ -197,13 +201,12 @@ def _draw_color_scale(ax: Axes, inches: float) -> None:
     low, high = ax.get_ylim()
     box = (1 + 0.05 / inches, -low / (high - low), 0.12 / inches, 1 / (high - low))
     strip = ax.inset_axes(box, label="hue")
-    rgba = np.asarray([_scale_color(at) for at in np.linspace(0, 1, 128)])[:, None]
-    strip.imshow(rgba, origin="lower", aspect="auto")
+    strip.imshow(_scale_colors(np.linspace(0, 1, 128))[:, None], origin="lower", aspect="auto")
     strip.set_axis_off()
 
 
-def _scale_color(at: float) -> Any:
-    """Return a color of the scale, without its yellow end, which is not visible on white."""
+def _scale_colors(positions: AxisPositions) -> Any:
+    """Return colors of the scale, without its yellow end, which is not visible on white."""
     import matplotlib
 
-    return matplotlib.colormaps[theme.COLORMAP](0.86 * at)
+    return np.asarray(matplotlib.colormaps[theme.COLORMAP](0.86 * positions))

@@ -13,7 +13,7 @@ from rvlab.plot._style.ink import choose_ink
 from rvlab.plot._style.plain_text import draw_literally
 from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.marginal_means import trends_by_hue
-from rvlab.plot.titles import is_numeric_column, require_columns, value_labels
+from rvlab.plot.titles import column_labels, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -161,7 +161,7 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
         return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
     if is_numeric_column(values):
         return values.astype(float), None
-    words = pd.Series(value_labels(values), values.index)
+    words = pd.Series(column_labels(values), values.index)
     kinds = sorted(words.unique())
     places = {word: float(i) for i, word in enumerate(kinds)}
     return words.map(places).rename(str(values.name)), kinds

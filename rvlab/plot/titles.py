@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.params import PARAMS_PREFIX, differing_columns, value_codes
 from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "column_labels",
     "format_param_value",
     "is_numeric_column",
     "require_columns",
@@ -78,6 +79,15 @@ def value_labels(values: Iterable[Any]) -> list[str]:
     if len({format_param_value(text) for text in distinct}) < len(distinct):
         labels = [w if text is None else text for text, w in zip(texts, labels, strict=True)]
     return labels
+
+
+def column_labels(values: pd.Series[Any]) -> list[str]:
+    """Return the `value_labels` of a column, formatting each different value once."""
+    import numpy as np
+
+    codes = value_codes(values)
+    labels = value_labels(values.iloc[np.unique(codes, return_index=True)[1]])
+    return [labels[code] for code in codes]
 
 
 def _full_text(value: Any) -> str | None:
