@@ -54,3 +54,12 @@ def test_benchmark_runs_to_completion(
     output = script(name, "--data", tmp_path, "--repeats", 1, *arguments)
     assert expected in output
     assert "goal" in output
+
+
+def test_benchmark_of_comparisons_runs_to_completion(tmp_path: Path) -> None:
+    output = script("compare.py", "--runs", 150, "--repeats", 1, "--pictures", tmp_path)
+    assert output.startswith("150 runs x 20 parameters")
+    assert output.count("goal") == 4
+    assert {p.name for p in tmp_path.iterdir()} == {
+        "parallel.png", "importance.png", "scatter.png"
+    }  # fmt: skip

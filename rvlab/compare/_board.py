@@ -47,7 +47,7 @@ def board(
           0 or positive where less is better);
         * ``rank_changes``: the number of runs with which it changes places under another of macro
           F1, mean IoU and Raster Vision's average; `rank_changes` lists them;
-        * the other two of these metrics, if the table has them;
+        * the other two of these metrics, if a run has them;
         * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
           differ, `columns`, and ``uri``, which plots and the lab need.
 
@@ -92,7 +92,7 @@ def board(
         ]
         shown["rank_changes"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
     rest = [
-        *(name for name in RANK_METRICS if name in runs),
+        *(name for name in RANK_METRICS if name in runs and runs[name].notna().any()),
         *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
         *differing_columns(runs, [name for name in _CONTEXT_COLUMNS if name in runs]),
         *varying(runs).columns,

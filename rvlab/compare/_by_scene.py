@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.metric_functions import NULL_NAME
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
@@ -49,7 +50,7 @@ def by_scene(
         * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification);
         * ``influence``: the change of the difference over all scenes if this scene is left out:
           −0.03 means that without this scene a's lead is 0.03 smaller. Missing where the metric is
-          undefined without the scene, as with a single scene.
+          undefined without the scene; with a single scene there is no such column.
 
         A metric that is undefined in a scene (no road in the truth or the prediction) is missing.
 
@@ -80,7 +81,8 @@ def by_scene(
     }
     table = pd.DataFrame(columns, pd.Index(of.scenes, name="scene", dtype="object"))
     size = table["difference"].abs().sort_values(ascending=False, kind="stable")
-    return table.loc[size.index]
+    table = table.loc[size.index]
+    return drop_missing_columns(table, [*table.columns[:3], "pixels"])
 
 
 def _labelled_pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+from rvlab.compare.columns import drop_missing_columns
 from rvlab.frame.best_epoch import best_index, lower_is_better
 from rvlab.frame.validate import require_columns
 
@@ -58,8 +59,8 @@ def epochs(
         * ``train_s``: seconds of all epochs together;
         * ``overfit_gap``: see above, always of ``val_loss``.
 
-        A value is missing where the log lacks it: without a validation, for a detector's loss, or
-        at an epoch whose loss was NaN.
+        A value is missing where the log lacks it, or at an epoch whose loss was NaN. The last four
+        columns are left out if all runs lack them: without a validation, or for a detector's loss.
 
     Raises:
         TableError: If `history` lacks a required column.
@@ -84,7 +85,8 @@ def epochs(
     }
     order = pd.Index(table["run"].unique(), name="run", dtype="object")
     rows = [dict(zip(dtypes, found[run], strict=True)) for run in order]
-    return pd.DataFrame(rows, order, columns=list(dtypes)).astype(dtypes)
+    table = pd.DataFrame(rows, order, columns=list(dtypes)).astype(dtypes)
+    return drop_missing_columns(table, list(dtypes)[:3])
 
 
 def _epoch_row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:

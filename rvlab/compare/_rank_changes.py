@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 RANK_METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
 """Metrics that are compared by default, if the table has them."""
 
-_BLOCK_RUNS = 500
+_BLOCK_RUNS = 64  # so that a block of 10,000 runs stays in the processor's cache
 
 
 def rank_changes(
@@ -86,16 +86,68 @@ def rank_change_counts(runs: pd.DataFrame, metric: str) -> pd.Series[int]:
     import pandas as pd
 
     values = _metric_values(runs, metric)
-    others = [_metric_values(runs, name) for name in _select_metrics(runs, None)]
-    counts = np.zeros(len(values), dtype="int64")
-    for start in range(0, len(values), _BLOCK_RUNS):  # all pairs of 10,000 runs exceed the memory
+    names = [name for name in _select_metrics(runs, None) if name != metric]
+    order = np.argsort(values, kind="stable")
+    order = order[: int((~np.isnan(values)).sum())]
+    # Ranks are exact in 32 bits, which are compared twice as fast; equal values have equal ranks.
+    ranked = _ranks(values[order])
+    others = [_ranks(_metric_values(runs, name)[order]) for name in names]
+    found = np.zeros(len(order), dtype="int64")
+    for start in range(0, len(order), _BLOCK_RUNS):
         block = slice(start, start + _BLOCK_RUNS)
-        gap = values[block, None] - values[None, :]
-        flip = np.zeros(gap.shape, dtype=bool)
-        for other in others:
-            flip |= gap * (other[block, None] - other[None, :]) < 0
-        counts[block] = flip.sum(axis=1)
+        # Runs are sorted by the metric: those between these places may be equal in it.
+        low = int(np.searchsorted(ranked, ranked[block][0], side="left"))
+        high = int(np.searchsorted(ranked, ranked[block][-1], side="right"))
+        for columns, sides in (
+            (slice(0, low), "worse"),
+            (slice(low, high), "both"),
+            (slice(high, None), "better"),
+        ):
+            found[columns] += _count_flips(ranked, others, block, columns, sides)
+    counts = np.zeros(len(values), dtype="int64")
+    counts[order] = found
     return pd.Series(counts, index=runs.index, dtype="int64")
+
+
+def _count_flips(
+    ranked: Floats,
+    others: Sequence[Floats],
+    block: slice,
+    columns: slice,
+    sides: str,
+) -> NDArray[np.uint8]:
+    """Count for each column the runs of the block that lead by one metric and trail by another.
+
+    Args:
+        ranked: Ranks in the metric, ascending.
+        others: Ranks in the other metrics.
+        block: At most 255 runs.
+        columns: The runs with which they are compared.
+        sides: Whether all columns are ``worse`` or ``better`` than the block, or ``both`` occur.
+    """
+    import numpy as np
+
+    size = (len(ranked[block]), len(ranked[columns]))
+    above, below = np.zeros(size, bool), np.zeros(size, bool)
+    for other in others:
+        if sides != "better":
+            above |= other[columns] > other[block, None]
+        if sides != "worse":
+            below |= other[columns] < other[block, None]
+    if sides == "both":
+        above &= ranked[columns] < ranked[block, None]
+        below &= ranked[columns] > ranked[block, None]
+        above |= below
+    flips = below if sides == "better" else above
+    return np.asarray(np.add.reduce(flips.view(np.uint8), axis=0, dtype=np.uint8))
+
+
+def _ranks(values: Floats) -> Floats:
+    """Return dense ranks in 32 bits; NaN, which leads by nothing, remains NaN."""
+    import numpy as np
+
+    _, ranks = np.unique(values, return_inverse=True)
+    return np.where(np.isnan(values), np.float32("nan"), ranks.astype(np.float32))
 
 
 def _select_metrics(runs: pd.DataFrame, metrics: Sequence[str] | None) -> list[str]:

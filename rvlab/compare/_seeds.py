@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from rvlab.compare.columns import metric_column
+from rvlab.compare.columns import drop_missing_columns, is_score, metric_column
 from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
-from rvlab.compare.seed_groups import SETTING_COLUMNS, group_by_setting
+from rvlab.compare.seed_groups import SETTING_COLUMNS, group_places
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.params import differing_columns, param_columns
+from rvlab.model import Run
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
+
+    from rvlab.metrics import Floats
 
 _NAN = float("nan")
 
@@ -37,6 +42,7 @@ def seeds(
     * ``ci95``: the result of other **seeds** on these scenes. Student's t,
       ``mean ± t[0.975, n-1] · std / sqrt(n)``, of two or more runs. It assumes a normal
       distribution of runs; with two runs t is 12.7, so the interval is valid but very wide.
+      The interval of a score, such as f1, ends at 0 and 1.
     * ``scenes95``: the result of this trained model on other **scenes**. A bootstrap over scenes,
       which sums the confusion matrices of the drawn scenes and computes the metric of the sum, see
       `rvlab.compare.resample.bootstrap`. Only for groups of a single run, which has no spread over
@@ -57,7 +63,9 @@ def seeds(
         One row per group, the best mean first: the columns in which groups differ, then for the
         metric f1 ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.ci95_low``,
         ``f1.ci95_high``, ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run``
-        and ``uri`` of the first run. Of runs that repeat a seed the newest counts.
+        and ``uri`` of the first run. Of runs that repeat a seed the newest counts. Columns of
+        numbers that are missing in all rows are left out, such as the intervals over scenes if each
+        group has several runs.
 
     Raises:
         TableError: If no run has the metric; it lists those that exist.
@@ -69,25 +77,76 @@ def seeds(
     column = metric_column(runs, metric)
     check_level(level)
     scored = runs[runs[column].notna()]
-    groups = group_by_setting(scored, ignore)
-    single = [rows for rows in groups if len(rows) == 1]
-    if confusion is None and single and "uri" in scored:
-        confusion = _load_confusion(pd.concat(single))
+    groups = group_places(scored, ignore)
+    single = scored.iloc[[places[0] for places in groups if len(places) == 1]]
+    if confusion is None and len(single) and "uri" in scored:
+        confusion = _load_confusion(single)
     chance = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
     names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs]
     apart = [c for c in differing_columns(scored, names) if c != "params.seed" and c not in ignore]
-    records = [
-        {
-            **{name: rows[name].iloc[0] for name in apart},
-            **_seed_row(rows, column, confusion, chance),
-        }
-        for rows in groups
-    ]
-    columns = [*apart, *chance.columns, "seeds", "run", "uri"]
-    table = pd.DataFrame(records, columns=columns)
-    dtypes = {**runs[apart].dtypes, **chance.columns, "seeds": "string"}
-    by = next(iter(chance.columns))
-    return table.astype(dtypes).sort_values(by, ascending=False, kind="stable", ignore_index=True)
+    firsts = scored.iloc[[places[0] for places in groups]]
+    numbers = _group_numbers(scored[column].to_numpy(dtype=float, na_value=_NAN), groups, chance)
+    if confusion is not None and "uri" in scored:
+        matrices = dict(list(confusion.groupby("run", sort=False)))
+        of_group = _group_and_metric(chance.metric, confusion)
+        for row in (i for i, places in enumerate(groups) if len(places) == 1):
+            if pd.isna(firsts["uri"].iloc[row]):
+                continue
+            run = run_addresses(firsts.iloc[[row]])
+            if run[0].id in matrices:
+                numbers[row, -2:] = _scene_interval(run, matrices[run[0].id], of_group, chance)
+    table = firsts[apart].reset_index(drop=True)
+    table[list(chance.columns)] = numbers
+    table["seeds"] = _seed_texts(scored, groups)
+    table["run"] = firsts.index
+    table["uri"] = firsts["uri"].to_numpy() if "uri" in firsts else None
+    table = table.astype({**chance.columns, "seeds": "string"})
+    mean, _, n, *_ = chance.columns
+    table = table.sort_values(mean, ascending=False, kind="stable", ignore_index=True)
+    return drop_missing_columns(table, [*apart, mean, n, "seeds", "run", "uri"])
+
+
+def _group_numbers(
+    values: Floats, groups: Sequence[NDArray[np.intp]], chance: _IntervalOptions
+) -> Floats:
+    """Return mean, standard deviation, number of runs and intervals of each group, in columns.
+
+    The interval over scenes is missing.
+    """
+    import numpy as np
+
+    n = np.array([len(places) for places in groups], dtype=float)
+    out = np.full((len(groups), len(chance.columns)), _NAN)
+    if not len(groups):
+        return out
+    each = values[np.concatenate(list(groups))]
+    starts = np.cumsum([0, *n[:-1]]).astype(int)
+    mean = np.add.reduceat(each, starts) / n
+    squares = np.add.reduceat((each - np.repeat(mean, n.astype(int))) ** 2, starts)
+    out[:, 0], out[:, 2] = mean, n
+    many = n > 1
+    out[many, 1] = np.sqrt(squares[many] / (n[many] - 1))
+    out[:, 3], out[:, 4] = student_interval(mean, out[:, 1], n, chance.level)
+    if is_score(chance.metric):
+        out[:, 3:5] = np.clip(out[:, 3:5], 0, 1)
+    return out
+
+
+def student_interval(mean: Floats, std: Floats, n: Floats, level: float) -> tuple[Floats, Floats]:
+    """Return Student's t intervals of means of n values; NaN with fewer than two values."""
+    import numpy as np
+    from scipy import stats
+
+    freedom = np.where(n > 1, n - 1, _NAN)
+    reach = stats.t.ppf((1 + level) / 2, freedom) * std / np.sqrt(n)
+    return mean - reach, mean + reach
+
+
+def _seed_texts(runs: pd.DataFrame, groups: Sequence[NDArray[np.intp]]) -> list[str | None]:
+    if "seed" not in runs:
+        return [None] * len(groups)
+    texts = [str(seed) for seed in runs["seed"]]
+    return [", ".join(texts[i] for i in places) for places in groups]
 
 
 class _IntervalOptions(NamedTuple):
@@ -111,42 +170,15 @@ class _IntervalOptions(NamedTuple):
         }
 
 
-def _seed_row(
-    part: pd.DataFrame, column: str, confusion: pd.DataFrame | None, chance: _IntervalOptions
-) -> dict[str, Any]:
-    values = part[column].astype("float64")
-    over_scenes = (_NAN, _NAN)
-    if len(part) == 1 and confusion is not None and "uri" in part:
-        over_scenes = _scene_interval(part, confusion, chance)
-    t = student_interval([float(v) for v in values], chance.level)
-    numbers = (float(values.mean()), float(values.std(ddof=1)), len(part), *t, *over_scenes)
-    return {
-        **dict(zip(chance.columns, numbers, strict=True)),
-        "seeds": ", ".join(map(str, part["seed"])) if "seed" in part else None,
-        "run": part.index[0],
-        "uri": part["uri"].iloc[0] if "uri" in part else None,
-    }
-
-
-def student_interval(values: Sequence[float], level: float) -> tuple[float, float]:
-    """Return Student's t interval of a mean; NaN with fewer than two values."""
-    import numpy as np
-    from scipy import stats
-
-    n = len(values)
-    if n < 2:
-        return _NAN, _NAN
-    reach = stats.t.ppf((1 + level) / 2, n - 1) * np.std(values, ddof=1) / n**0.5
-    mean = float(np.mean(values))
-    return mean - float(reach), mean + float(reach)
-
-
 def _scene_interval(
-    run: pd.DataFrame, confusion: pd.DataFrame, chance: _IntervalOptions
+    run: Sequence[Run],
+    confusion: pd.DataFrame,
+    of_group: tuple[str | None, str],
+    chance: _IntervalOptions,
 ) -> tuple[float, float]:
+    group, name = of_group
     try:
-        group, name = _group_and_metric(chance.metric, confusion)
-        found = align_scenes(confusion, run_addresses(run), group)
+        found = align_scenes(confusion, run, group)
         compute = metric_function(name, found.classes)
     except TableError:
         return _NAN, _NAN  # no matrices, or a metric that is not computed from them

@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, replace
 from html import escape
 from typing import TYPE_CHECKING
 
+from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.describe import describe_test
 from rvlab.compare.intervals import difference_interval
 from rvlab.compare.pairing import PairedSample, pair_runs
@@ -82,6 +83,32 @@ class Test:
         """Whether there are enough scenes for a verdict at this level."""
         return self.p_smallest <= 1 - self.level
 
+    @property
+    def disagreement(self) -> str:
+        """Why interval and p-value disagree about the level; empty where they agree.
+
+        The interval says how large the difference may be, and p whether there is one. They use
+        different methods, so only one of them may exclude a difference of 0.
+        """
+        excludes, significant = self.low > 0 or self.high < 0, self.p <= 1 - self.level
+        if self.low != self.low or self.p != self.p or excludes == significant:
+            return ""
+        if not self.has_enough_scenes:
+            return (
+                "The interval nevertheless excludes 0: it assumes that differences of scenes have "
+                "a normal distribution, which so few scenes cannot show. The p-value assumes only "
+                "that a and b could be exchanged, so rely on it."
+            )
+        tests = "permutations of scenes"
+        if self.p_seeds == self.p_seeds:
+            each = f"{self.p_scenes:.3g} over scenes and {self.p_seeds:.3g} over seeds"
+            tests = f"the larger p-value of {each}"
+        return (
+            f"The interval {'excludes' if excludes else 'contains'} 0 although p is "
+            f"{'not below' if excludes else 'at most'} {1 - self.level:.2g}: they are close to the "
+            f"limit and use different methods ({self.interval}; {tests}). A verdict needs both."
+        )
+
     def __str__(self) -> str:
         return self.sentence
 
@@ -92,7 +119,8 @@ class Test:
         return pd.DataFrame([asdict(self)])
 
     def _repr_html_(self) -> str:
-        shown = self.table().drop(columns=["sentence"]).T.rename(columns={0: ""})
+        shown = drop_missing_columns(self.table().drop(columns=["sentence"]))
+        shown = shown.T.rename(columns={0: ""})
         return f"<p>{escape(self.sentence)}</p>{shown.to_html(float_format='{:.4g}'.format)}"
 
 
@@ -130,6 +158,9 @@ def test(
     **p-value.** A paired permutation test over scenes and, with seeds on both sides, Student's t
     over seeds. `p` is the larger one, so a small p is valid for other scenes and other seeds (an
     intersection-union test; Berger, Technometrics 24, 1982).
+
+    **Interval and p-value** use different methods, so one may exclude a difference of 0 and the
+    other not. The verdict then is ``cannot tell``, and the sentence gives the reason.
 
     **Few scenes.** With n scenes the smallest two-sided p-value is 2/2^n, which is 0.25 for three
     and 0.0625 for five. With fewer than six, no difference is significant at 5 %. With a single run

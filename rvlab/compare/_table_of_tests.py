@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.compare._significance import Test, check_test_options, compute_test
 from rvlab.compare._varying import varying
+from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
 from rvlab.compare.scene_matrices import load_confusion
@@ -59,7 +60,9 @@ def table_of_tests(
     Returns:
         Index ``run`` (the first of a group), best difference first: the parameters that differ,
         ``value baseline difference low high p p_holm effect scenes better worse n verdict
-        sentence uri``; ``n`` is the number of seeds. The sentence describes the uncorrected test.
+        sentence uri``; ``n`` is the number of seeds. The sentence describes the uncorrected test
+        and says where the corrected verdict differs. Columns that are missing in all rows, such as
+        ``low`` and ``high`` on a single scene, are left out.
 
     Raises:
         TableError: As `rvlab.compare.test`.
@@ -97,11 +100,15 @@ def table_of_tests(
     corrected = holm([one_test.p for one_test in found])
     index = pd.Index([rows.index[0] for rows in groups], name="run")
     table = pd.DataFrame(
-        [_test_row(t, p, rows) for t, p, rows in zip(found, corrected, groups, strict=True)],
+        [
+            _test_row(t, p, len(groups), rows)
+            for t, p, rows in zip(found, corrected, groups, strict=True)
+        ],
         index=index,
     )
     firsts = pd.concat([rows.iloc[:1] for rows in groups])
     differ = varying(pd.concat([firsts, base.iloc[:1]])).columns
+    table = drop_missing_columns(table, ["value", "baseline", "difference", "p", "p_holm"])
     table = pd.concat([firsts[list(differ)].set_axis(index), table], axis=1)
     return table.sort_values("difference", ascending=False, kind="stable")
 
@@ -127,8 +134,11 @@ def holm(p: Sequence[float]) -> Floats:
     return out
 
 
-def _test_row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
+def _test_row(test: Test, p_holm: float, tests: int, part: pd.DataFrame) -> dict[str, Any]:
     holds = test.verdict != "cannot tell" and p_holm <= 1 - test.level
+    sentence = test.sentence
+    if test.verdict != "cannot tell" and not holds:
+        sentence += f" Corrected for {tests} tests, p = {p_holm:.3g}: the data do not show it."
     return {
         "value": test.value_a,
         "baseline": test.value_b,
@@ -143,7 +153,7 @@ def _test_row(test: Test, p_holm: float, part: pd.DataFrame) -> dict[str, Any]:
         "worse": test.worse,
         "n": test.runs_a,
         "verdict": test.verdict if holds else "cannot tell",
-        "sentence": test.sentence,
+        "sentence": sentence,
         "uri": part["uri"].iloc[0],
     }
 

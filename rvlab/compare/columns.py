@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import TableError
@@ -24,6 +25,35 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
     raise TableError(
         f"No run has the metric {metric!r}. {suggest_column(metric, known, metric=True)}"
     )
+
+
+SCORE_NAMES = frozenset(
+    ["f1", "mean_iou", "iou", "accuracy", "precision", "recall", "mAP", "ap", "dice"]
+)
+"""Metrics whose values are between 0 and 1, by the last or first part of their names."""
+
+
+def is_score(metric: str) -> bool:
+    """Return whether the values of a metric are between 0 and 1, judged by its name.
+
+    Args:
+        metric: ``metrics.f1``, ``test.iou.road`` or ``rv_average_f1``, without ``metrics.`` or not.
+    """
+    parts = metric.removeprefix("metrics.").split(".")
+    return any(part.removeprefix("rv_average_") in SCORE_NAMES for part in parts[:2])
+
+
+def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.DataFrame:
+    """Return a table without the columns in which all values are missing; an empty table as it is.
+
+    Args:
+        table: The table.
+        keep: Columns that remain in any case.
+    """
+    if not len(table):
+        return table
+    empty = table.isna().all().to_numpy(dtype=bool)
+    return table.loc[:, [c in keep or not e for c, e in zip(table.columns, empty, strict=True)]]
 
 
 def eval_set_column(runs: pd.DataFrame, metric: str) -> str:

@@ -46,6 +46,8 @@ def _clauses(test: Test) -> list[str]:
             f"With {scenes} this test cannot be significant: its smallest possible p-value is "
             f"{test.p_smallest:.3g}. Evaluate on more scenes."
         )
+    if test.disagreement:
+        parts.append(test.disagreement)
     if min(test.runs_a, test.runs_b) < 2:
         which = "each" if max(test.runs_a, test.runs_b) < 2 else "on one side"
         parts.append(f"One run {which}: this says nothing about other seeds.")

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-from rvlab.frame.params import param_columns, value_key
+from rvlab.frame.params import param_columns, value_codes
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
 SETTING_COLUMNS = ("experiment", "recipe", "source_sha256", "commit", "image", "eval_set")
 """Columns, besides the parameters, that must be equal for runs that differ only in their seed."""
@@ -25,14 +27,36 @@ def group_by_setting(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.
         The rows of each group, one per seed, sorted by seed. Of runs that repeat a seed only the
         newest counts, since the repetition adds no information.
     """
-    seed_of_recipe = "params.seed"
-    keys = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs and c not in ignore]
-    keys = [c for c in keys if c != seed_of_recipe]
-    found: dict[tuple[Any, ...], list[int]] = {}
-    columns = [[value_key(v) for v in runs[c]] for c in keys]
-    for i in range(len(runs)):
-        found.setdefault(tuple(column[i] for column in columns), []).append(i)
-    return [newest_per_seed(runs.iloc[places]) for places in found.values()]
+    return [runs.iloc[places] for places in group_places(runs, ignore)]
+
+
+def group_places(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[NDArray[np.intp]]:
+    """Return the row numbers of each group of `group_by_setting`."""
+    import numpy as np
+    import pandas as pd
+
+    if not len(runs):
+        return []
+    names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs and c not in ignore]
+    group = np.zeros(len(runs), dtype="int64")
+    for name in names:
+        if name != "params.seed":  # the seed of a recipe
+            codes = value_codes(runs[name])
+            group = pd.factorize(group * (int(codes.max()) + 1) + codes)[0]
+    kept = np.arange(len(runs))
+    if "seed" in runs:
+        # Of each seed the newest run, whose id begins with its time; all where a seed is missing.
+        table = pd.DataFrame({"group": group, "seed": value_codes(runs["seed"])}, index=runs.index)
+        table["row"], table["missing"] = kept, runs["seed"].isna().to_numpy(dtype=bool)
+        table["missing"] = table.groupby("group")["missing"].transform("any")
+        newest = table.sort_index(kind="stable").drop_duplicates(["group", "seed"], keep="last")
+        complete = newest[~newest["missing"]]
+        rows = complete["row"].to_numpy()
+        by_seed = runs["seed"].iloc[rows].reset_index(drop=True).sort_values(kind="stable")
+        kept = np.concatenate([rows[by_seed.index], table["row"][table["missing"]]])
+    order = np.argsort(group[kept], kind="stable")
+    kept = kept[order]
+    return np.split(kept, np.flatnonzero(np.diff(group[kept])) + 1)
 
 
 def split_succeeded(runs: pd.DataFrame) -> tuple[pd.DataFrame, list[str]]:

@@ -8,8 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     import pandas as pd
+    from numpy.typing import NDArray
 
 PARAMS_PREFIX = "params."
+
+_JSON = json.JSONEncoder(sort_keys=True, default=str)
 
 
 def param_columns(runs: pd.DataFrame) -> list[str]:
@@ -31,16 +34,20 @@ def differing_columns(runs: pd.DataFrame, columns: Iterable[str] | None = None) 
     return [name for name in names if _has_two_values(runs[name])]
 
 
-def value_key(value: Any) -> tuple[str, Any]:
+def value_key(value: Any) -> tuple[str, Any]:  # noqa: PLR0911  a kind of value per line
     """Return a hashable key that is equal for equal values.
 
-    1 equals 1.0 but not True; lists and dicts are compared as JSON; all missing values are equal.
+    1 equals 1.0 but not True; lists, arrays and dicts are compared as JSON; all missing values are
+    equal.
     """
     import pandas as pd
 
+    if isinstance(value, str):
+        return "str", value
+    if getattr(value, "ndim", 0):  # an array, which Parquet returns for a list
+        value = value.tolist()
     if isinstance(value, list | tuple | dict | set | frozenset):
-        plain = sorted(value, key=str) if isinstance(value, set | frozenset) else value
-        return "json", json.dumps(plain, sort_keys=True, default=str)
+        return "json", _json_text(value)
     if value is None or bool(pd.isna(value)):
         return "missing", None
     if hasattr(value, "item"):
@@ -49,12 +56,38 @@ def value_key(value: Any) -> tuple[str, Any]:
         return "bool", value
     if isinstance(value, int | float):
         return "number", value
+    try:
+        hash(value)
+    except TypeError:
+        return type(value).__name__, repr(value)
     return type(value).__name__, value
+
+
+def value_codes(values: pd.Series[Any]) -> NDArray[Any]:
+    """Return a number from 0 for each value, equal for values with an equal `value_key`."""
+    import pandas as pd
+    from pandas.api.types import is_object_dtype
+
+    if is_object_dtype(values.dtype):
+        seen: dict[tuple[str, Any], int] = {}
+        codes = [seen.setdefault(value_key(value), len(seen)) for value in values]
+        return pd.Series(codes, dtype="int64").to_numpy()
+    return pd.factorize(values, use_na_sentinel=False)[0]
+
+
+def _json_text(value: Any) -> str:
+    plain = sorted(value, key=str) if isinstance(value, set | frozenset) else value
+    try:
+        return _JSON.encode(plain)
+    except TypeError:  # keys of several types, which cannot be sorted
+        return repr(plain)
 
 
 def _has_two_values(values: pd.Series[Any]) -> bool:
     from pandas.api.types import is_object_dtype
 
     if is_object_dtype(values.dtype):  # may mix kinds of values, and lists cannot be hashed
-        return len({value_key(value) for value in values}) > 1
+        keys = (value_key(value) for value in values)
+        first = next(keys, None)
+        return any(key != first for key in keys)
     return int(values.nunique(dropna=False)) > 1

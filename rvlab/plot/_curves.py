@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
@@ -23,6 +25,7 @@ _ACROSS, _PANEL_W, _PANEL_H, _HEAD, _FOOT = 3, 2.9, 2.5, 0.38, 0.55
 _LEGEND_ROWS = 15
 
 
+@draws_figure
 def curves(
     history: pd.DataFrame,
     y: str | Sequence[str] | None = None,
@@ -94,9 +97,9 @@ def _draw(
     runs: dict[Any, pd.DataFrame], series: Sequence[str], shown: theme.Hue, extras: _LineOptions
 ) -> Figure:
     entries = [] if shown.bar is not None else theme.legend_entries(shown)
-    longest = max((len(label) for label, _ in entries), default=0)
+    longest = max((count_letters(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
-    side = 0.2 + columns * (0.48 + 0.084 * max(longest, len(shown.name)))
+    side = 0.2 + columns * (0.48 + 0.084 * max(longest, count_letters(shown.name)))
     down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
     panel = max(_PANEL_W, 5.2 / across)
     lines = min(len(entries), _LEGEND_ROWS) + 1

@@ -10,6 +10,8 @@ import numpy as np
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.plot._style import heat_cells, theme
+from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.run_labels import run_labels
 from rvlab.plot.titles import require_columns
 
@@ -21,6 +23,7 @@ if TYPE_CHECKING:
 _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 
+@draws_figure
 def heatmap(
     evals: pd.DataFrame,
     *,
@@ -96,18 +99,24 @@ def _draw(
 
     down, across = cells.shape
     side = [str(name) for name in cells.index]
-    longest = max(len(line) for lines in names for line in lines)
+    longest = max(count_letters(line) for lines in names for line in lines)
     wide = max(0.5, longest * _LETTER * 1.1 + 0.1)
     flat = wide <= 1.3 and across * wide <= _WIDE  # whether run names are horizontal
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
     tall = min(0.3, max(_TALL / down, 0.03))
     turned = [", ".join(lines) for lines in names]
-    head = 0.16 * max(map(len, names)) + 0.1 if flat else max(map(len, turned)) * _LETTER + 0.2
-    left = 0.2 + _LETTER * max(map(len, [*side, overall[0] if overall else ""]))
+    head = (
+        0.16 * max(map(len, names)) + 0.1
+        if flat
+        else max(map(count_letters, turned)) * _LETTER + 0.2
+    )
+    left = 0.2 + _LETTER * max(map(count_letters, [*side, overall[0] if overall else ""]))
     top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
     above = tall + _GAP if overall else 0.0
     numbers = wide >= 0.36 and tall >= 0.17
-    width = max(left + across * wide + (bar if numbers else 0.95), left + 0.1 + len(title) * 0.09)
+    width = max(
+        left + across * wide + (bar if numbers else 0.95), left + 0.1 + count_letters(title) * 0.09
+    )
     height = top + above + down * tall + foot
     values = cells.to_numpy()
     known = values if overall is None else np.vstack([overall[1].to_numpy(), values])

@@ -13,6 +13,8 @@ from numpy.typing import NDArray
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import QUALITATIVE_COLORS, draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.titles import format_param_value, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
@@ -23,6 +25,9 @@ MIN_RUNS, MIN_RUNS_PER_PARAM = 10, 3
 """Minimum number of runs, in total and per parameter."""
 
 REPEATS, FOLDS, TREES = 30, 5, 200
+MAX_RUNS = 1000
+"""Maximum number of runs for the forest; of more runs, random ones are used."""
+
 SKLEARN_HINT = "plot.importance needs scikit-learn: pip install 'rvlab[importance]'"
 _NAME, _MANY = "params.", 0.3
 
@@ -35,6 +40,7 @@ class _Importances:
     runs: int
 
 
+@draws_figure
 def importance(
     runs: pd.DataFrame,
     metric: str = "metrics.f1",
@@ -49,7 +55,8 @@ def importance(
     shuffled among the runs, 30 times. The bar is the mean drop in R² of these predictions, the
     whisker one standard deviation. The note gives the number of runs and R² before shuffling. If
     R² is near 0, the bars are not reliable. If two parameters always change together, both look
-    less important than they are.
+    less important than they are. Of more than 1,000 runs, 1,000 random ones are used, and the note
+    says so, because more runs would take minutes.
 
     Source: Breiman, "Random Forests", Machine Learning 45 (2001), section 10.
 
@@ -77,7 +84,9 @@ def importance(
     known = table[table[metric].notna()]
     names = [n for n in names or differing_columns(known) if n != metric]
     _check(known, metric, names)
-    return _draw(_measure(known, metric, names, seed), metric, len(table) - len(known))
+    used = known.sample(MAX_RUNS, random_state=seed) if len(known) > MAX_RUNS else known
+    missing = len(table) - len(known)
+    return _draw(_measure(used, metric, names, seed), metric, len(known), missing)
 
 
 def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
@@ -132,11 +141,11 @@ def _encode_column(values: pd.Series[Any]) -> NDArray[np.float64]:
     )
 
 
-def _draw(found: _Importances, metric: str, without: int) -> Figure:
+def _draw(found: _Importances, metric: str, known: int, without: int) -> Figure:
     means, spread = found.drops.mean(axis=1), found.drops.std(axis=1, ddof=1)
     order = np.argsort(means, kind="stable")
     names = [found.names[i].removeprefix(_NAME) for i in order]
-    left, tall = 0.35 + 0.078 * max(map(len, names)), _MANY * len(names) + 0.1
+    left, tall = 0.35 + 0.078 * max(map(count_letters, names)), _MANY * len(names) + 0.1
     width, height = left + 4.6, tall + 1.5
     figure = theme.new_figure(width, height)
     ax = figure.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")
@@ -146,7 +155,7 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
     weak = found.r2 < 0.1
-    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else theme.QUALITATIVE_COLORS[0])
+    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else QUALITATIVE_COLORS[0])
     ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor="#202124", elinewidth=1.1)
     ax.axvline(0, color="#9aa0a6", linewidth=0.8)
     ax.set_yticks(at, names, fontsize=theme.TEXT_PT)
@@ -154,7 +163,8 @@ def _draw(found: _Importances, metric: str, without: int) -> Figure:
     ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
     ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT)
     r2 = f"{found.r2:.2f}".replace("-", "−")
-    lines = [f"{found.runs} runs; cross-validated R² {r2}. Whiskers: ± 1 sd."]
+    runs = f"{found.runs:,} of {known:,} runs, at random" if known > found.runs else f"{known} runs"
+    lines = [f"{runs}; cross-validated R² {r2}. Whiskers: ± 1 sd."]
     if weak:
         lines.append("R² is near 0, so these bars are not reliable.")
     if without:

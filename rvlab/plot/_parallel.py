@@ -7,12 +7,15 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rvlab.frame.params import differing_columns
+from rvlab.frame.params import differing_columns, value_codes
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
     POINT_SPACING,
+    AxisPositions,
     ParallelAxis,
     build_axis,
     spread_points,
@@ -24,7 +27,11 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
+MAX_LINES = 500
+"""Maximum number of runs that are drawn; of more runs, evenly spaced ones are."""
 
+
+@draws_figure
 def parallel(
     runs: pd.DataFrame, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
 ) -> Figure:
@@ -35,6 +42,8 @@ def parallel(
     Positive numbers that span two decades get a logarithmic axis, marked ``(log)``. Values that
     are not numbers get an axis of categories. Lines of runs with the same value are slightly
     offset, so that each can be followed. A run without a value passes below the axis, at ``none``.
+    Of more than 500 runs, 500 are drawn, evenly spaced in the order of `hue`, with the first and
+    the last; a note says so. The axes span all runs.
 
     Args:
         runs: One row per run, as ``lab.runs()`` returns it.
@@ -66,32 +75,41 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     axes = [build_axis(table[name], few=0 if name == hue else MAX_VALUE_TICKS) for name in names]
     shown = theme.hue(table[hue])
     entries = [] if is_scale else theme.legend_entries(shown)
-    tick = max(len(word) for _, word in axes[-1].ticks)
+    tick = max(count_letters(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
         if is_scale
-        else 0.75 + 0.078 * max(len(w) for w in (hue, *(e[0] for e in entries)))
+        else 0.75 + 0.078 * max(count_letters(w) for w in (hue, *(e[0] for e in entries)))
     )
-    left = 0.4 + 0.07 * max(len(word) for _, word in axes[0].ticks)
-    longest = max(len(name) * 0.09 for name in names)
-    left, side = max(left, len(names[0]) * 0.045 + 0.1), max(side, len(names[-1]) * 0.045 - 0.1)
+    left = 0.4 + 0.07 * max(count_letters(word) for _, word in axes[0].ticks)
+    longest = max(count_letters(name) * 0.09 for name in names)
+    left, side = (
+        max(left, count_letters(names[0]) * 0.045 + 0.1),
+        max(side, count_letters(names[-1]) * 0.045 - 0.1),
+    )
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
-    width, height = left + gap * (len(names) - 1) + 0.25 + side, 4.0
+    drawn = _choose_lines(table, hue)
+    foot = 0.2 + 0.25 * (len(drawn) < len(table))  # inches, for the note
+    width, height = left + gap * (len(names) - 1) + 0.25 + side, 3.8 + foot
     figure = theme.new_figure(width, height)
-    box = (left / width, 0.05, gap * (len(names) - 1) / width, 0.8)
+    box = (left / width, foot / height, gap * (len(names) - 1) / width, 3.2 / height)
     ax = figure.add_axes(box, label="lines")
     ax.set_axis_off()
     ax.set_xlim(0, len(names) - 1)
     low = MISSING_AT if any(np.isnan(axis.at).any() for axis in axes) else 0.0
     ax.set_ylim(low - POINT_SPACING, 1 + POINT_SPACING)
-    lines = np.column_stack([spread_points(axis.at) for axis in axes])
-    colors = _line_styles(axes[-1]) if is_scale else [shown.style(v) for v in table[hue]]
+    lines = np.column_stack([spread_points(axis.at[drawn]) for axis in axes])
+    colors = (
+        _line_styles(axes[-1].at[drawn])
+        if is_scale
+        else [shown.style(v) for v in table[hue].iloc[drawn]]
+    )
     for points, look in zip(lines, colors, strict=True):
         ax.plot(
             np.arange(len(names)),
             points,
             linewidth=1.6 if len(lines) <= 40 else 1.0,
-            alpha=0.9 if len(lines) <= 100 else 0.6,
+            alpha=0.9 if len(lines) <= 100 else 0.6 if len(lines) < MAX_LINES else 0.35,
             solid_joinstyle="round",
             clip_on=False,
             **look,
@@ -103,14 +121,31 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     if is_scale:
         _draw_color_scale(ax, gap * (len(names) - 1))
     else:
-        theme.draw_legend(figure, shown, (1 - (side - 0.1) / width, 0.85))
+        theme.draw_legend(figure, shown, (1 - (side - 0.1) / width, (foot + 3.2) / height))
+    if len(drawn) < len(table):
+        note = f"{len(drawn):,} of {len(table):,} runs, evenly spaced by {hue}; axes span all runs."
+        figure.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
     return figure
 
 
-def _line_styles(axis: ParallelAxis) -> list[dict[str, Any]]:
+def _choose_lines(table: pd.DataFrame, hue: str) -> Any:
+    """Return the row numbers of the runs to draw, in drawing order."""
+    order = np.arange(len(table))
+    if len(table) <= MAX_LINES:
+        return order
+    if not is_numeric_column(table[hue]):  # a numeric one is sorted already
+        order = np.argsort(value_codes(table[hue]), kind="stable")
+    return np.sort(order[np.linspace(0, len(table) - 1, MAX_LINES).round().astype(int)])
+
+
+def _line_styles(positions: AxisPositions) -> list[dict[str, Any]]:
     """Return a color per run by its value on the axis; grey where the value is missing."""
-    none = {"color": "#bdbdbd", "zorder": 1}
-    return [none if np.isnan(at) else {"color": _scale_color(float(at))} for at in axis.at]
+    none = {"color": theme.NO_VALUE_COLOR, "zorder": 1}
+    colors = _scale_colors(np.nan_to_num(positions)).tolist()
+    return [
+        none if np.isnan(at) else {"color": tuple(color)}
+        for at, color in zip(positions, colors, strict=True)
+    ]
 
 
 def _draw_axis(
@@ -166,13 +201,12 @@ def _draw_color_scale(ax: Axes, inches: float) -> None:
     low, high = ax.get_ylim()
     box = (1 + 0.05 / inches, -low / (high - low), 0.12 / inches, 1 / (high - low))
     strip = ax.inset_axes(box, label="hue")
-    rgba = np.asarray([_scale_color(at) for at in np.linspace(0, 1, 128)])[:, None]
-    strip.imshow(rgba, origin="lower", aspect="auto")
+    strip.imshow(_scale_colors(np.linspace(0, 1, 128))[:, None], origin="lower", aspect="auto")
     strip.set_axis_off()
 
 
-def _scale_color(at: float) -> Any:
-    """Return a color of the scale, without its yellow end, which is not visible on white."""
+def _scale_colors(positions: AxisPositions) -> Any:
+    """Return colors of the scale, without its yellow end, which is not visible on white."""
     import matplotlib
 
-    return matplotlib.colormaps[theme.COLORMAP](0.86 * at)
+    return np.asarray(matplotlib.colormaps[theme.COLORMAP](0.86 * positions))

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
 from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.legend_entries import grid_legend
@@ -24,10 +25,11 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
 from rvlab.plot.titles import require_columns, run_titles
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.run_source import RunSource, load_run_source, source_by_scene
-from rvlab.raster.scene import SCENE_GROUPS
+from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -41,6 +43,7 @@ READER_THREADS = 16  # each initializes PROJ with its first dataset: 7 ms of CPU
 SceneWindow = tuple[str, raster.Window | None]
 
 
+@draws_figure
 def predictions(
     runs: pd.DataFrame,
     windows: pd.DataFrame
@@ -137,12 +140,16 @@ def predictions(
             return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
         validate_classes(view, places)
         validate_bands(view, places)
-        view = replace(view, down=len(places))
+        view = replace(view, down=len(places), error_colors=_error_colors(view, places))
         begun = RowReader(pool, sources, view).submit_rows(places)
         rows = [finish_row(place, found) for place, found in zip(places, begun, strict=True)]
-    seen = set[int]().union(*(ids for _, ids in rows))
-    shown = [row for row, _ in rows]
-    return draw_grid(heads, shown, grid_legend(view, places, shown, seen))
+    return draw_grid(heads, [row for row, _ in rows], grid_legend(view, places, rows))
+
+
+def _error_colors(view: GridOptions, places: Sequence[GridRow]) -> Sequence[RGB]:
+    """Choose colors of errors that differ from those of all classes of interest in the figure."""
+    each = [place.run_classes for place in places]
+    return choose_error_colors({own.colors[i] for own in each for i in view.class_ids(own)})
 
 
 def _validate_options(view: GridOptions) -> GridOptions:

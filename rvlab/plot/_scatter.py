@@ -5,18 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from rvlab.errors import SpecError
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import choose_ink
+from rvlab.plot._style.plain_text import draw_literally
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.marginal_means import trends_by_hue
-from rvlab.plot.titles import is_numeric_column, require_columns, value_labels
+from rvlab.plot.titles import column_labels, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MIN_TREND_RUNS = 6
 """Minimum number of runs for a trend if `trend` is None."""
+
+MAX_STACKED_DOTS = 1000
+"""Maximum number of runs for dots in a line above a category; more are scattered around it."""
+
+# Up to a number of runs: size, opacity and width of the edge.
+_DOTS = ((100, 54.0, 0.95, 0.8), (1000, 26.0, 0.95, 0.8), (3000, 12.0, 0.6, 0.0))
+_MANY_DOTS = (7.0, 0.3, 0.0)
 
 
 def scatter(
@@ -70,34 +83,48 @@ def scatter(
         theme.annotate(ax, missing or "No runs yet: the table is empty.")
         return ax
     across, kinds = _x_positions(known[x])
-    shown = theme.hue(table[hue]) if hue else None
+    ink = choose_ink(ax)
+    shown = theme.hue(table[hue], ink) if hue else None
     up, by = known[y].astype(float), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
-    found = trends_by_hue(across, up, by, shown, kinds=kinds is not None) if draws_trend else None
-    _draw_dots(ax, found.dot_positions(across, by) if found else across, up, by, shown)
+    found = (
+        trends_by_hue(across, up, by, shown, kinds=kinds is not None, ink=ink)
+        if draws_trend
+        else None
+    )
+    placed = found.dot_positions(across, by) if found else across
+    if kinds and len(known) > MAX_STACKED_DOTS:
+        wide = found.slot_width() if found else 1.0
+        placed = placed + np.random.default_rng(0).uniform(-0.35, 0.35, len(known)) * wide
+    _draw_dots(ax, placed, up, by, shown)
     _label_axes(ax, across, y, kinds)
     if figure is not None and kinds and _labels_overlap(kinds):
         # A taller figure, so that long slanted labels do not shrink the plot area.
-        figure.set_figheight(4.0 + 0.036 * max(map(len, kinds)))
+        figure.set_figheight(4.0 + 0.036 * max(map(count_letters, kinds)))
     if (
         log_x
         if log_x is not None
         else is_numeric_column(known[x]) and theme.spans_decades(across.tolist())
     ):
         ax.set_xscale("log")
-    if shown:
-        _draw_legend(ax, shown)
+    legend = [_draw_legend(ax, shown)] if shown else []
     if found:
         found.draw(ax)
     caption = found.caption() if found else "No trend: too few runs per value of x."
-    _write_note(ax, [line for line in (caption if found or trend else None, missing) if line])
+    note = _write_note(
+        ax, [line for line in (caption if found or trend else None, missing) if line]
+    )
+    # Only text of this plot: the axes may have a title with mathematics.
+    draw_literally(ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if kinds else []))
     return ax
 
 
-def _write_note(ax: Axes, lines: list[str]) -> None:
+def _write_note(ax: Axes, lines: list[str]) -> list[Artist]:
     """Write a note below the label of the x axis."""
-    if lines:
-        below: Any = ("axes fraction", ax.xaxis.label)
+    if not lines:
+        return []
+    below: Any = ("axes fraction", ax.xaxis.label)
+    return [
         ax.annotate(
             "\n".join(lines),
             (0, 0),
@@ -105,9 +132,10 @@ def _write_note(ax: Axes, lines: list[str]) -> None:
             xycoords=below,
             textcoords="offset points",
             fontsize=8.5,
-            color=theme.GREY,
+            color=choose_ink(ax).note,
             va="top",
         )
+    ]
 
 
 def _new_axes() -> tuple[Figure, Axes]:
@@ -133,9 +161,10 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
         return utc.rename(f"{values.name} (UTC)" if values.dt.tz else str(values.name)), None
     if is_numeric_column(values):
         return values.astype(float), None
-    words = pd.Series(value_labels(values), values.index)
+    words = pd.Series(column_labels(values), values.index)
     kinds = sorted(words.unique())
-    return words.map({word: i for i, word in enumerate(kinds)}), kinds
+    places = {word: float(i) for i, word in enumerate(kinds)}
+    return words.map(places).rename(str(values.name)), kinds
 
 
 def _draw_dots(
@@ -145,26 +174,37 @@ def _draw_dots(
     by: pd.Series[Any] | None,
     shown: theme.Hue | None,
 ) -> None:
+    from matplotlib.colors import to_rgba_array
+
+    ink = choose_ink(ax)
     if by is None or shown is None:
-        colors = [theme.QUALITATIVE_COLORS[0]] * len(up)
+        colors = to_rgba_array([ink.colors[0]])
     else:
-        colors = [shown.style(value)["color"] for value in by]
+        colors = to_rgba_array([shown.style(value)["color"] for value in by])
+    x, y = across.to_numpy(), up.to_numpy()
+    size, alpha, edge = next((look for most, *look in _DOTS if len(up) <= most), _MANY_DOTS)
+    if not edge and len(colors) > 1:
+        # In random order, so that the last color does not cover the others.
+        order = np.random.default_rng(0).permutation(len(up))
+        x, y, colors = x[order], y[order], colors[order]
     ax.scatter(
-        across.to_numpy(),
-        up.to_numpy(),
-        s=54 if len(up) <= 100 else 26,
+        x,
+        y,
+        s=size,
         c=colors,
-        edgecolors="white",
-        linewidths=0.8,
-        alpha=0.95,
+        edgecolors=ink.paper if edge else "none",
+        linewidths=edge,
+        alpha=alpha,
         zorder=3,
+        rasterized=not edge,
     )
 
 
 def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
     theme.style_axes(ax)
-    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT)
-    ax.set_ylabel(y, fontsize=theme.TEXT_PT)
+    ink = choose_ink(ax)
+    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT, color=ink.text)
+    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=ink.text)
     ax.margins(x=0.06, y=0.08)
     if kinds is None:
         return
@@ -180,18 +220,22 @@ def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | Non
 
 def _labels_overlap(kinds: Sequence[str]) -> bool:
     """Estimate whether horizontal labels would overlap."""
-    return sum(map(len, kinds)) > 50
+    return sum(map(count_letters, kinds)) > 50
 
 
-def _draw_legend(ax: Axes, shown: theme.Hue) -> None:
+def _draw_legend(ax: Axes, shown: theme.Hue) -> Artist:
     figure = ax.get_figure()
     if shown.bar is not None and figure is not None:
         bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
         bar.set_label(shown.name, fontsize=theme.SMALL_PT, fontweight="bold")
-        bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
+        ink = choose_ink(ax)
+        bar.ax.yaxis.label.set_color(ink.text)
+        look: dict[str, Any] = {"color": ink.line, "labelcolor": ink.tick}
+        bar.ax.tick_params(which="both", labelsize=theme.SMALL_PT, **look)
+        bar.ax.tick_params(length=3)
         bar.outline.set_visible(False)
-        return
-    theme.draw_legend(ax, shown, (1.0, 1.02), dots=True)
+        return bar.ax
+    return theme.draw_legend(ax, shown, (1.0, 1.02), dots=True)
 
 
 def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:

@@ -10,6 +10,8 @@ import numpy as np
 
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
+from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.text_wrap import count_letters
 from rvlab.plot.run_labels import run_labels
 from rvlab.plot.titles import require_columns
 
@@ -28,6 +30,7 @@ _FAILED_STATES = ("failed", "cancelled")
 _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 
 
+@draws_figure
 def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None = None) -> Figure:
     """Draw a row of bars per run, one bar per step; concurrent splits are in separate lanes.
 
@@ -73,7 +76,7 @@ def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool)
     lanes = [_assign_lanes(rows) for rows in runs]
     many = [max(lane) + 1 for lane in lanes]
     tops = np.cumsum([0.0, *(max(n, 1.6) + 0.5 for n in many)])
-    left, right = 0.25 + _LETTER * max(map(len, names)), 2.3
+    left, right = 0.25 + _LETTER * max(map(count_letters, names)), 2.3
     tall = float(tops[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = theme.new_figure(width, height)

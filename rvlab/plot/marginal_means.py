@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rvlab.plot._style.theme import GREY, QUALITATIVE_COLORS
+from rvlab.frame.params import value_key
+from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -89,8 +90,8 @@ class TrendSet:
     """All trends of a plot.
 
     Args:
-        each: Per trend, the hue value of its runs, the trend and its color; the value is None if
-            there is one trend for all runs.
+        each: Per trend, the `value_key` of its runs' hue, the trend and its color; the key is None
+            if there is one trend for all runs.
         kinds: Whether the x axis has categories.
     """
 
@@ -102,14 +103,15 @@ class TrendSet:
         slots = self._slots()
         if by is None or not slots:
             return across
-        return across + by.map(slots).astype(float).fillna(0.0)
+        shifted: pd.Series[Any] = across + np.array([slots.get(value_key(v), 0.0) for v in by])
+        return shifted
 
     def draw(self, ax: Axes) -> None:
         """Draw all trends on the axes of the runs."""
         slots = self._slots()
         for value, one, color in self.each:
             if self.kinds:
-                _draw_bars(ax, one, color, slots.get(value, 0.0), self._slot_width())
+                _draw_bars(ax, one, color, slots.get(value, 0.0), self.slot_width())
             else:
                 _draw_line(ax, one, color, faint=len(self.each) > 1)
 
@@ -134,9 +136,10 @@ class TrendSet:
         if not self.kinds or len(self.each) < 2:
             return {}
         middle = (len(self.each) - 1) / 2
-        return {each[0]: (i - middle) * self._slot_width() for i, each in enumerate(self.each)}
+        return {each[0]: (i - middle) * self.slot_width() for i, each in enumerate(self.each)}
 
-    def _slot_width(self) -> float:
+    def slot_width(self) -> float:
+        """Return the width of a trend in a category; the next category is at a distance of 1."""
         return (_WIDE if len(self.each) <= 2 else _WIDEST) / len(self.each)
 
 
@@ -147,6 +150,7 @@ def trends_by_hue(
     shown: Hue | None,
     *,
     kinds: bool,
+    ink: Ink = ON_LIGHT,
 ) -> TrendSet | None:
     """Compute a trend per color if at least two colors have enough runs, else one for all runs.
 
@@ -156,6 +160,7 @@ def trends_by_hue(
         by: The runs' values in the hue column.
         shown: The colors. With a color bar or more than `MAX_TRENDS` colors, there is one trend.
         kinds: Whether `across` contains category numbers.
+        ink: Colors that are visible on the background.
 
     Returns:
         The trends, or None if there are too few runs.
@@ -167,13 +172,14 @@ def trends_by_hue(
         and shown.bar is None
         and len(shown.styles) <= MAX_TRENDS
     ):
-        for value, style in shown.styles.items():
-            matches = (by == value).fillna(False).to_numpy(dtype=bool)
+        keys = [value_key(value) for value in by]
+        for key, style in shown.styles.items():
+            matches = np.array([one == key for one in keys])
             one = marginal_means(across[matches], up[matches], kinds=kinds)
-            found += [(value, one, style["color"])] if one else []
+            found += [(key, one, style["color"])] if one else []
     if len(found) < 2:
         overall = marginal_means(across, up, kinds=kinds)
-        found = [(None, overall, GREY if shown else QUALITATIVE_COLORS[0])] if overall else []
+        found = [(None, overall, ink.note if shown else ink.colors[0])] if overall else []
     return TrendSet(found, kinds) if found else None
 
 
@@ -185,7 +191,7 @@ def _draw_line(ax: Axes, of: Trend, color: Any, *, faint: bool) -> None:
     sd = of.sd.fillna(0.0).to_numpy()
     ax.fill_between(at, mean - sd, mean + sd, **_band_style(color, 0.10 if faint else 0.16))
     # With binned values a cloud of dots would cover the line, so it is drawn above them.
-    halo = [withStroke(linewidth=3.6, foreground="white")]
+    halo = [withStroke(linewidth=3.6, foreground=choose_ink(ax).paper)]
     look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if of.is_binned else {"zorder": 2}
     ax.plot(at, mean, color=color, linewidth=1.8, gid="trend", solid_capstyle="round", **look)
 

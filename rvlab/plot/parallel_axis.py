@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.plot._style import theme
-from rvlab.plot.titles import is_numeric_column, value_labels
+from rvlab.plot.titles import column_labels, is_numeric_column, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +51,7 @@ def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
     if is_timedelta64_dtype(values.dtype):
         values = values.dt.total_seconds().rename(f"{values.name} [s]")
     if not is_numeric_column(values):
-        labels = value_labels(values)
+        labels = column_labels(values)
         words = pd.Series([None if word == "–" else word for word in labels], values.index)
         kinds = sorted(words.dropna().unique())
         place = {w: (i + 0.5) / len(kinds) for i, w in enumerate(kinds)}

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.params import PARAMS_PREFIX, differing_columns, value_codes
 from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 
 __all__ = [
+    "column_labels",
     "format_param_value",
     "is_numeric_column",
     "require_columns",
@@ -37,8 +38,8 @@ def format_param_value(value: Any) -> str:
     """
     import pandas as pd
 
-    if hasattr(value, "item") and not hasattr(value, "__len__"):
-        value = value.item()  # a numpy scalar
+    if hasattr(value, "tolist"):
+        value = value.tolist()  # a numpy scalar or array
     if isinstance(value, bool):
         return str(value)
     if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
@@ -72,10 +73,27 @@ def value_labels(values: Iterable[Any]) -> list[str]:
         f"{v:.{digits}g}" if isinstance(v, float) and v in floats else format_param_value(v)
         for v in items
     ]
-    texts = {v for v in items if isinstance(v, str)}
-    if len({format_param_value(text) for text in texts}) < len(texts):
-        labels = [v if isinstance(v, str) else word for v, word in zip(items, labels, strict=True)]
+    # Long lists and dicts are truncated as text is.
+    texts = [_full_text(v) for v in items]
+    distinct = {text for text in texts if text is not None}
+    if len({format_param_value(text) for text in distinct}) < len(distinct):
+        labels = [w if text is None else text for text, w in zip(texts, labels, strict=True)]
     return labels
+
+
+def column_labels(values: pd.Series[Any]) -> list[str]:
+    """Return the `value_labels` of a column, formatting each different value once."""
+    import numpy as np
+
+    codes = value_codes(values)
+    labels = value_labels(values.iloc[np.unique(codes, return_index=True)[1]])
+    return [labels[code] for code in codes]
+
+
+def _full_text(value: Any) -> str | None:
+    """Return the text of a string or container; None for other values."""
+    value = value.tolist() if getattr(value, "ndim", 0) else value
+    return str(value) if isinstance(value, str | list | tuple | dict | set | frozenset) else None
 
 
 def _distinct(numbers: Collection[float], digits: int) -> int:

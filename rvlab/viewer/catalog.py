@@ -12,6 +12,7 @@ import numpy as np
 from rvlab import raster
 from rvlab.errors import NotFound, RvlabError
 from rvlab.plot._grid import colorize, read
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.plot._grid.options import GridRow
 from rvlab.raster.boxes import CELLS, DETECTION, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.display import select_channels
@@ -210,11 +211,19 @@ class Catalog:
             return cache[name]
 
 
-def error_legend() -> Mapping[str, Any]:
-    """Return the colors of errors and other values, which are the same in every scene."""
+def error_legend(classes: Sequence[raster.Classes]) -> Mapping[str, Any]:
+    """Return the colors of errors and other values, which are the same in every scene.
+
+    Args:
+        classes: The classes of the runs; colors of errors differ from theirs.
+    """
+    shown = {color for own in classes for color in own.colors}
+    names = [name for name, _ in colorize.ERROR_COLORS]
+    errors = zip(names, choose_error_colors(shown), strict=True)
+    every = raster.Classes(tuple(map(str, shown)), tuple(shown))
     return {
-        "other": list(colorize.OTHER_COLOR),
-        "errors": [{"name": name, "color": list(color)} for name, color in colorize.ERROR_COLORS],
+        "other": list(colorize.choose_other_color(every)),
+        "errors": [{"name": name, "color": list(color)} for name, color in errors],
         "unlabelled": UNLABELLED_ID,
     }
 

@@ -87,7 +87,7 @@ class Viewer(anywidget.AnyWidget):
                 "words": words,
                 "height": height_px,
                 "tile": TILE_PX,
-                "legend": error_legend(),
+                "legend": error_legend([x.classes for x in catalog.sources if x.error is None]),
             },
             scene=scene or next(iter(scenes), ""),
             right="run:0" if "run:0" in catalog.layers else "",

@@ -8,8 +8,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rvlab import compare
+from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.errors import SpecError, TableError
 from tests.compare.samples import table
 from tests.frame.samples import Made
@@ -218,3 +221,21 @@ def test_board_does_not_require_uris(runs: pd.DataFrame) -> None:
     runs = runs.drop(columns="uri")
     assert "uri" not in compare.board(runs)
     assert len(compare.seeds(runs)) == 2
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 200), st.integers(1, 3))
+def test_rank_changes_agree_with_a_count_of_all_pairs(seed: int, n: int, digits: int) -> None:
+    rng = np.random.default_rng(seed)
+    names = ["metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1"]
+    table = pd.DataFrame(np.round(rng.random((n, 3)), digits), columns=names)
+    table = table.mask(rng.random((n, 3)) < 0.1)
+    table.loc[0] = 0.5
+    f1, *others = (table[name].to_numpy() for name in names)
+    flips = [(f1[:, None] - f1) * (one[:, None] - one) < 0 for one in others]
+    counted = np.logical_or(*flips).sum(axis=1)
+    assert rank_change_counts(table, "metrics.f1").tolist() == counted.tolist()
+
+
+def test_metrics_that_no_run_has_are_left_out(runs: pd.DataFrame) -> None:
+    board = compare.board(runs.assign(**{"metrics.mean_iou": np.nan}))
+    assert "metrics.mean_iou" not in board

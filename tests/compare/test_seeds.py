@@ -29,12 +29,12 @@ def test_runs_that_differ_only_in_their_seed_form_one_row() -> None:
     assert found.loc[0, "f1.std"] == pytest.approx(0.02)
     theirs = stats.ttest_1samp([0.70, 0.74, 0.72], 0).confidence_interval(0.95)
     assert found.loc[0, ["f1.ci95_low", "f1.ci95_high"]].tolist() == pytest.approx(list(theirs))
-    assert found.loc[1, ["f1.std", "f1.ci95_low", "f1.scenes95_low"]].isna().all()
+    assert found.loc[1, ["f1.std", "f1.ci95_low", "f1.ci95_high"]].isna().all()
 
 
 def test_column_names_contain_the_level() -> None:
     found = compare.seeds(sweep(), "f1", level=0.9)
-    assert {"f1.ci90_low", "f1.ci90_high", "f1.scenes90_low", "f1.scenes90_high"} <= set(found)
+    assert {"f1.ci90_low", "f1.ci90_high"} <= set(found)
     with pytest.raises(SpecError, match=r"level must be at least .* got 90"):
         compare.seeds(sweep(), level=90)
 
@@ -57,7 +57,7 @@ def test_metric_that_needs_other_data_has_no_interval_over_scenes() -> None:
     runs = sweep().iloc[3:].assign(**{"metrics.rv_average_f1": 0.9})
     cube = scene_matrices(np.random.default_rng(0), 12, (0.6,))[0]
     found = compare.seeds(runs, "rv_average_f1", confusion=confusion({runs.index[0]: cube}))
-    assert found["rv_average_f1.scenes95_low"].isna().all()
+    assert "rv_average_f1.scenes95_low" not in found
     assert found["rv_average_f1.mean"].tolist() == [0.9]
 
 
@@ -92,3 +92,62 @@ def test_seeds_of_no_runs_are_an_empty_table_with_all_columns() -> None:
     found = compare.seeds(sweep().iloc[:0])
     assert found.empty
     assert "f1.ci95_low" in found
+
+
+def test_columns_that_are_missing_in_all_groups_are_left_out() -> None:
+    assert "f1.scenes95_low" not in compare.seeds(sweep())
+    single = compare.seeds(sweep().iloc[3:])
+    assert not {"f1.std", "f1.ci95_low", "f1.ci95_high", "f1.scenes95_low"} & set(single)
+    assert {"f1.mean", "n", "seeds", "run", "uri"} <= set(single)
+
+
+@pytest.mark.parametrize("name", ["metrics.f1", "metrics.test.iou.road", "metrics.rv_average_f1"])
+def test_interval_of_a_score_ends_at_0_and_1(name: str) -> None:
+    runs = sweep().rename(columns={"metrics.f1": name})
+    runs[name] = [0.99, 0.999, 0.97, 0.01]
+    found = compare.seeds(runs, name, level=0.999)
+    top = found.iloc[0]
+    short = name.removeprefix("metrics.")
+    assert top[f"{short}.ci99.9_high"] == 1
+    assert 0 <= top[f"{short}.ci99.9_low"] < top[f"{short}.mean"]
+    runs[name] = [0.001, 0.0, 0.03, 0.01]
+    assert compare.seeds(runs, name)[f"{short}.ci95_low"].min() == 0
+
+
+def test_interval_of_a_loss_is_not_clipped() -> None:
+    runs = sweep().assign(**{"metrics.val_loss": [0.9, 3.0, 1.4, 1.0]})
+    found = compare.seeds(runs, "val_loss").iloc[0]
+    assert found["val_loss.ci95_low"] < 0 < 1 < found["val_loss.ci95_high"]
+
+
+def test_settings_of_lists_and_dicts_form_groups() -> None:
+    runs = sweep().iloc[[0, 1, 2, 0]].set_axis(["a", "b", "c", "d"]).rename_axis("run")
+    for values in ([[0, 1], [0, 1], [0, 2], [0, 2]], [{"w": 1}, {"w": 1}, {"w": 2}, {"w": 2}]):
+        column = pd.Series(values, index=runs.index, dtype=object)
+        found = compare.seeds(runs.assign(**{"params.bands": column, "seed": [0, 1, 0, 1]}))
+        assert found["n"].tolist() == [2, 2]
+        assert found["params.bands"].tolist() == [values[0], values[2]]
+
+
+def test_groups_are_those_of_a_plain_groupby() -> None:
+    rng = np.random.default_rng(0)
+    n = 400
+    runs = pd.DataFrame(
+        {
+            "params.lr": rng.choice([0.1, 0.01, np.nan], n),
+            "params.model": rng.choice(["a", "b"], n).astype(object),
+            "seed": rng.integers(0, 9, n),
+            "metrics.f1": rng.random(n),
+        },
+        index=pd.Index(rng.permutation([f"r{i:03d}" for i in range(n)]), name="run"),
+    )
+    found = compare.seeds(runs)
+    keys = ["params.lr", "params.model"]
+    newest = runs.sort_index().drop_duplicates([*keys, "seed"], keep="last")
+    theirs = newest.groupby(keys, dropna=False)["metrics.f1"].agg(["mean", "std", "count"])
+    merged = found.merge(theirs.reset_index(), on=keys)
+    assert len(merged) == len(found) == len(theirs) == 6
+    assert merged["f1.mean"].to_numpy() == pytest.approx(merged["mean"].to_numpy())
+    assert merged["f1.std"].to_numpy() == pytest.approx(merged["std"].to_numpy())
+    assert merged["n"].tolist() == merged["count"].tolist()
+    assert all(text == ", ".join(sorted(text.split(", "))) for text in found["seeds"])

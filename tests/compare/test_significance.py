@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import re
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import pytest
 from scipy import stats
 
 from rvlab import compare, metrics
+from rvlab.compare.describe import describe_test
 from rvlab.errors import SpecError, TableError
 from tests.compare.samples import CLASSES, confusion, scene_matrices, table
 from tests.frame.samples import Made
@@ -49,6 +51,51 @@ def test_sentence_reports_that_few_scenes_cannot_be_significant(scenes: int) -> 
     assert not found.has_enough_scenes
     assert found.p_smallest == 2 / 2**scenes
     assert "this test cannot be significant: its smallest possible p-value is" in found.sentence
+
+
+def test_interval_of_few_scenes_that_excludes_0_is_explained() -> None:
+    """Two scenes with nearly equal differences have a narrow interval beside p = 0.5."""
+    cube = np.zeros((2, 2, 3, 3))
+    for scene, errors in enumerate((100, 104)):
+        cube[0, scene], cube[1, scene] = np.diag([1000] * 3), np.diag([1000] * 3)
+        cube[1, scene, 0, :2] = 1000 - errors, errors
+    runs, matrices = table({"a": {}, "b": {}}), confusion({"a": cube[0], "b": cube[1]})
+    found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices)
+    assert found.low > 0
+    assert found.p == 0.5
+    assert found.verdict == "cannot tell"
+    assert "The interval nevertheless excludes 0: it assumes" in found.sentence
+    assert "rely on it" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("low", "p", "p_seeds", "reason"),
+    [
+        (0.01, 0.06, np.nan, "excludes 0 although p is not below 0.05"),
+        (-0.01, 0.04, np.nan, "contains 0 although p is at most 0.05"),
+        (0.01, 0.08, 0.08, "the larger p-value of 0.06 over scenes and 0.08 over seeds"),
+        (0.01, 0.03, np.nan, ""),
+        (-0.01, 0.2, np.nan, ""),
+    ],
+)
+def test_disagreement_of_interval_and_p_value_is_explained(
+    low: float, p: float, p_seeds: float, reason: str
+) -> None:
+    runs, matrices, _ = two(12)
+    found = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
+    odd = replace(found, low=low, p=p, p_scenes=min(p, 0.06), p_seeds=p_seeds)
+    assert reason in odd.disagreement
+    assert bool(odd.disagreement) == bool(reason)
+    assert odd.disagreement in describe_test(odd)
+
+
+def test_notebook_shows_no_missing_numbers() -> None:
+    runs, matrices, _ = two(12)
+    shown = compare.test(runs.loc["a"], runs.loc["b"], confusion=matrices, resamples=999)
+    assert np.isnan(shown.p_seeds)
+    assert "p_scenes" in shown._repr_html_()
+    assert "p_seeds" not in shown._repr_html_()
+    assert "p_seeds" in shown.table()
 
 
 def test_six_scenes_can_be_significant() -> None:

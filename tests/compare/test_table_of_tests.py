@@ -39,6 +39,15 @@ def test_single_significance_may_not_survive_the_correction() -> None:
     found = compare.table_of_tests(runs, runs.loc["base"], confusion=matrices, resamples=999)
     assert found.loc["good", "p"] < 0.05 < found.loc["good", "p_holm"]
     assert (found["verdict"] == "cannot tell").all()
+    why = "Corrected for 3 tests, p = 0.0938: the data do not show it."
+    assert found.loc["good", "sentence"].endswith(why)
+
+
+def test_columns_without_a_value_are_left_out_on_a_single_scene() -> None:
+    runs, matrices = sweep(1)
+    found = compare.table_of_tests(runs, "base", confusion=matrices, resamples=999)
+    assert not {"low", "high", "effect"} & set(found)
+    assert {"value", "baseline", "difference", "p", "p_holm", "scenes"} <= set(found)
 
 
 def test_runs_that_have_not_succeeded_are_left_out_with_a_warning() -> None:

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import compare, plot
-from rvlab.frame.params import differing_columns, value_key
+from rvlab.frame.params import differing_columns, value_codes, value_key
 from rvlab.plot.titles import run_titles, value_labels
 
 VALUES = st.one_of(
@@ -76,3 +77,25 @@ def test_titles_show_all_digits_of_seeds_that_differ() -> None:
 
 def test_value_key_of_a_set_does_not_depend_on_its_order() -> None:
     assert value_key({"b", "a"}) == value_key({"a", "b"})
+
+
+def test_value_key_of_arrays_and_of_dicts_with_mixed_keys() -> None:
+    assert value_key(np.array([0, 1])) == value_key([0, 1]) == value_key((0, 1))
+    assert value_key({1: "a", "b": 2}) == value_key({1: "a", "b": 2})
+    assert value_key({1: "a", "b": 2}) != value_key({1: "a", "b": 3})
+    assert isinstance(hash(value_key(bytearray(b"x"))), int)
+
+
+@pytest.mark.parametrize(
+    ("values", "codes"),
+    [
+        ([[1], [2], [1]], [0, 1, 0]),
+        ([{"a": 1}, None, {"a": 1}, np.nan], [0, 1, 0, 1]),
+        ([True, 1, 1.0, "1"], [0, 1, 1, 2]),
+        (pd.array([3, None, 3], "Int64"), [0, 1, 0]),
+        (pd.array(["b", "a", None, "b"], "string"), [0, 1, 2, 0]),
+    ],
+)
+def test_value_codes_are_equal_for_equal_values(values: Any, codes: list[int]) -> None:
+    column = values if hasattr(values, "dtype") else pd.Series(values, dtype=object)
+    assert value_codes(pd.Series(column)).tolist() == codes

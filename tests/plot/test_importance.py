@@ -132,3 +132,11 @@ def test_missing_columns_raise_errors_with_suggestions():
 def test_empty_table_draws_a_note():
     figure = plot.importance(runs().head(0))
     assert "the table is empty" in figure.axes[0].texts[0].get_text()
+
+
+def test_many_runs_are_sampled_and_the_note_says_so(monkeypatch):
+    monkeypatch.setattr("rvlab.plot._importance.MAX_RUNS", 40)
+    text = note(plot.importance(runs(60)))
+    assert text.startswith("40 of 60 runs, at random; cross-validated R²")
+    assert note(plot.importance(runs(60))) == text
+    assert "at random" not in note(plot.importance(runs(40)))

@@ -7,6 +7,7 @@ from matplotlib.colors import to_rgb
 
 from rvlab import plot
 from rvlab.errors import TableError
+from rvlab.plot._parallel import MAX_LINES
 from rvlab.plot.parallel_axis import MISSING_AT
 
 
@@ -149,3 +150,32 @@ def test_empty_table_draws_a_note():
     assert "the table is empty" in empty.axes[0].texts[0].get_text()
     alike = plot.parallel(runs().head(1))
     assert "All runs have the same parameters" in alike.axes[0].texts[0].get_text()
+
+
+def many_runs(n=1200):
+    rng = np.random.default_rng(0)
+    index = pd.Index([f"r{i}" for i in range(n)], name="run")
+    f1 = rng.random(n)
+    f1[[7, 9]] = -0.5, 1.5
+    return pd.DataFrame(
+        {"params.lr": 10 ** rng.uniform(-4, -1, n), "params.model": rng.choice(["a", "b"], n),
+         "metrics.f1": f1}, index=index
+    )  # fmt: skip
+
+
+def test_many_runs_are_sampled_with_the_best_and_the_worst_and_a_note():
+    table = many_runs()
+    figure = plot.parallel(table)
+    shown = [line.get_ydata()[-1] for line in lines(figure)]
+    assert len(shown) == MAX_LINES
+    assert (min(shown), max(shown)) == (0, 1)
+    assert figure.texts[0].get_text().startswith("500 of 1,200 runs, evenly spaced by metrics.f1")
+    assert not plot.parallel(table.head(MAX_LINES)).texts
+
+
+def test_each_category_has_its_share_of_the_sample():
+    table = many_runs().assign(kind=["rare"] * 12 + ["common"] * 1188)
+    figure = plot.parallel(table, ["params.lr", "metrics.f1"], hue="kind")
+    colors = [to_rgb(line.get_color()) for line in lines(figure)]
+    assert len(colors) == MAX_LINES
+    assert min(colors.count(color) for color in set(colors)) == 5

@@ -8,19 +8,21 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from matplotlib.colors import to_rgba
 
 from rvlab import plot
 from rvlab.plot._grid import colorize
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.raster import boxes as raster_boxes
 from tests.plot.figure_contents import captions, entries, figure_texts, grid, outlines
 from tests.raster.samples import config, photo, scene, town, write
 from tests.raster.test_truth import geojson, inference, lonlat
 
 HEIGHT, WIDTH, CELL = 96, 128, 32
-TP, FP, FN, CONFUSED = (np.array(color) for _, color in colorize.ERROR_COLORS)
 NAMES = ("ground", "house", "tree")
 COLORS = ((120, 120, 120), (255, 165, 0), (20, 90, 20))
 CLASSES = {"names": list(NAMES), "colors": [list(c) for c in COLORS], "null_class": "ground"}
+TP, FP, FN, CONFUSED = map(np.array, choose_error_colors(COLORS[1:]))
 DETECTED = {"names": list(NAMES[1:]), "colors": [list(c) for c in COLORS[1:]], "null_class": None}
 
 
@@ -329,3 +331,25 @@ def test_task_names_equal_those_of_raster_vision():
         "chip_classification",
         "object_detection",
     )
+
+
+def test_legend_of_several_tasks_has_all_classes(classified, tmp_path):
+    """Rows of cells and boxes in one grid: each task's classes, and its own kinds of entries."""
+    cars = {"names": ["car", "tree"], "colors": ["red", "blue"], "null_class": None}
+    truth = [rectangle(10, 10, 30, 20, class_name="car")]
+    other = Town(tmp_path / "other", "object_detection", cars, truth)
+    other.add([rectangle(10, 10, 30, 20, class_id=0, class_name="car", score=0.9)])
+    path = Path(other.rows[0]["uri"]) / "rv/pipeline-config.json"
+    path.write_text(path.read_text().replace('"id": "a"', '"id": "b"'))
+    runs = pd.concat([classified.runs.iloc[:1], other.runs.rename(index=lambda run: f"{run}-b")])
+    where = {"scenes": ["a", "b"]}
+    figure = plot.predictions(runs, **where)
+    assert entries(figure) == ["ground", "house", "tree", "car", "tree"]
+    patches = figure.legends[0].get_patches()
+    assert [to_rgba(p.get_facecolor())[-1] > 0 for p in patches] == [*[True] * 3, *[False] * 2]
+    errors = plot.predictions(runs, show="errors", **where)
+    names = ["true positive", "false positive", "false negative"]
+    shown = [*names, "confused", "truth: house", "truth: tree", *(f"{one} (box)" for one in names)]
+    assert entries(errors) == [*shown, "truth: car", "truth: tree"]
+    outlines_of = plot.predictions(runs, show="overlay", **where)
+    assert entries(outlines_of) == ["house", "tree", "car", "tree", "truth"]

@@ -13,6 +13,7 @@ from affine import Affine
 from rvlab import plot
 from rvlab.errors import SpecError
 from rvlab.plot._grid import colorize
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.raster import Classes
 from tests.plot.figure_contents import captions, entries, figure_texts, grid
 from tests.raster.samples import CLASSES, Experiment, config, photo, raster_source, scene, write
@@ -22,7 +23,7 @@ OWN = Classes(
     ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0)),
     "null",
 )
-TP, FP, FN, CONFUSED = (np.array(color) for _, color in colorize.ERROR_COLORS)
+TP, FP, FN, CONFUSED = map(np.array, choose_error_colors(OWN.colors[1:3]))
 
 
 def guessed(experiment, run=0, name="val-0"):

@@ -214,3 +214,25 @@ def test_notes_are_below_the_axis_label_and_inside_the_figure():
     box = note.get_window_extent()
     assert box.y0 >= 0
     assert box.y1 <= ax.xaxis.label.get_window_extent().y0
+
+
+def test_many_runs_have_small_translucent_dots_in_random_order():
+    n = 4000
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame(
+        {"params.lr": 10 ** rng.uniform(-4, -1, n), "params.model": np.repeat(["a", "b"], n // 2),
+         "metrics.f1": rng.random(n)}
+    )  # fmt: skip
+    (dots,) = [
+        c for c in plot.scatter(table, hue="params.model").collections if len(c.get_offsets()) == n
+    ]
+    assert dots.get_alpha() < 0.5
+    assert dots.get_sizes().max() < 10
+    first = (dots.get_facecolor()[: n // 2] == dots.get_facecolor()[0]).all(axis=1)
+    assert 0.4 < first.mean() < 0.6
+    ax = plot.scatter(table, "params.model")
+    assert ax.get_xlabel() == "params.model"
+    (dots,) = [c for c in ax.collections if len(c.get_offsets()) == n]
+    across = np.asarray(dots.get_offsets())[:, 0]
+    assert len(set(across)) > n // 2
+    assert set(np.round(across)) == {0, 1}

@@ -12,13 +12,7 @@ from numpy.typing import NDArray
 from rvlab import metrics, raster
 from rvlab.errors import RasterError, RvlabError
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.colorize import (
-    CONFUSED,
-    FALSE_NEGATIVE,
-    FALSE_POSITIVE,
-    TRUE_POSITIVE,
-    Pixels,
-)
+from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
 from rvlab.plot._grid.rectangles import Rectangles
@@ -169,14 +163,15 @@ def _errors_cell(canvas: RowContext, comparison: BoxComparison) -> GridCell:
     if isinstance(truth, RvlabError) or found is None:
         raise RasterError(f"Errors cannot be shown without truth. {truth}")
     of = canvas.view.class_ids(canvas.place.run_classes)
+    tp, fp, fn, confused = canvas.view.error_colors
     part, ground = canvas.place.clipped_window, canvas.dimmed
     predicted = np.isin(guess.class_ids, of) & guess.touching(part)
     true_here = np.isin(truth.class_ids, of) & truth.touching(part)
     if canvas.place.task != CELLS:
         sets = [
-            (guess.select(predicted & found.correct), TRUE_POSITIVE, False),
-            (guess.select(predicted & found.false_positives), FALSE_POSITIVE, False),
-            (truth.select(true_here & found.false_negatives), FALSE_NEGATIVE, True),
+            (guess.select(predicted & found.correct), tp, False),
+            (guess.select(predicted & found.false_positives), fp, False),
+            (truth.select(true_here & found.false_negatives), fn, True),
         ]
         layers = [
             Rectangles(
@@ -192,10 +187,10 @@ def _errors_cell(canvas: RowContext, comparison: BoxComparison) -> GridCell:
     truly = np.isin(truth.class_ids, of)[partner] if len(truth) else np.zeros(len(guess), bool)
     touches = guess.touching(part)
     kinds = [
-        (predicted & found.correct, TRUE_POSITIVE),
-        (predicted & found.false_positives & ~truly, FALSE_POSITIVE),
-        (touches & found.false_positives & truly & ~predicted, FALSE_NEGATIVE),
-        (predicted & found.false_positives & truly, CONFUSED),
+        (predicted & found.correct, tp),
+        (predicted & found.false_positives & ~truly, fp),
+        (touches & found.false_positives & truly & ~predicted, fn),
+        (predicted & found.false_positives & truly, confused),
     ]
     which = np.concatenate([np.flatnonzero(mask) for mask, _ in kinds])
     colors = np.concatenate([_repeat_color(color, int(mask.sum())) for mask, color in kinds])

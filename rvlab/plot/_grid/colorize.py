@@ -13,7 +13,17 @@ from rvlab.raster.scene import RGB, Classes
 Pixels = NDArray[np.uint8]
 
 OTHER_COLOR: RGB = (255, 0, 255)
-"""The color of an id that no class has."""
+"""The color of an id that no class has, unless a class has nearly this color."""
+
+_OTHER_COLORS: tuple[RGB, ...] = (
+    OTHER_COLOR,
+    (0, 255, 255),
+    (255, 255, 0),
+    (128, 0, 0),
+    (0, 0, 128),
+    (255, 153, 255),
+    (0, 255, 0),
+)
 
 TRUE_POSITIVE: RGB = (0, 158, 115)
 FALSE_POSITIVE: RGB = (213, 94, 0)
@@ -34,6 +44,8 @@ ERROR_COLORS: tuple[tuple[str, RGB], ...] = (
 false positive of the predicted class.
 """
 
+DEFAULT_ERROR_COLORS: tuple[RGB, ...] = tuple(color for _, color in ERROR_COLORS)
+
 UNKNOWN_COLOR: RGB = (160, 160, 160)
 """The color of a probability that is NaN."""
 
@@ -48,17 +60,28 @@ _VIRIDIS = (
 )
 
 
+def choose_other_color(classes: Classes) -> RGB:
+    """Choose the color of an id that no class has, which differs from those of the classes."""
+    shown = np.array(classes.colors, int).reshape(-1, 3)
+
+    def room(color: RGB) -> int:
+        return int(np.abs(shown - color).max(axis=1).min(initial=255))
+
+    return next((one for one in _OTHER_COLORS if room(one) >= 64), max(_OTHER_COLORS, key=room))
+
+
 def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
     """Color class ids with the colors of their classes.
 
     Args:
-        ids: Class ids of any shape, 0 to 255; ids that no class has become `OTHER_COLOR`.
+        ids: Class ids of any shape, 0 to 255; ids that no class has get the color of
+            `choose_other_color`.
         classes: The classes of a run.
 
     Returns:
         RGB in an additional last axis of length 3.
     """
-    palette = np.full((256, 3), OTHER_COLOR, np.uint8)
+    palette = np.full((256, 3), choose_other_color(classes), np.uint8)
     palette[: len(classes)] = classes.colors
     found = np.asarray(ids)
     if found.ndim != 2:
@@ -74,6 +97,8 @@ def color_errors(
     classes: Classes,
     of: Sequence[int],
     inside: NDArray[np.bool_] | None = None,
+    *,
+    colors: Sequence[RGB] = DEFAULT_ERROR_COLORS,
 ) -> Pixels:
     """Color true positives, false positives, false negatives and confused classes.
 
@@ -84,9 +109,10 @@ def color_errors(
             transparent.
         of: Ids of the classes of interest.
         inside: Mask of labelled pixels; others stay transparent. None includes all pixels.
+        colors: Colors of the outcomes, in the order of `ERROR_COLORS`.
 
     Returns:
-        Shape (rows, columns, 4): the colors of `ERROR_COLORS` with alpha 255; black with alpha 0
+        Shape (rows, columns, 4): `colors` with alpha 255; black with alpha 0
         where neither truth nor prediction is a class of interest.
     """
     known, wanted = np.zeros(256, np.bool_), _class_mask(of)
@@ -101,7 +127,7 @@ def color_errors(
     pairs[known[:, np.newaxis] & ~wanted[:, np.newaxis] & predicted] = 2
     pairs[np.diag(true_class[:, 0] & predicted[0])] = 1
     palette = np.zeros((len(ERROR_COLORS) + 1, 4), np.uint8)
-    palette[1:, :3] = [color for _, color in ERROR_COLORS]
+    palette[1:, :3] = colors
     palette[1:, 3] = 255
     outcome = pairs[np.asarray(truth), np.asarray(guess)]
     if inside is not None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
 
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.boxes import TRUTH_COLOR
@@ -10,77 +12,135 @@ from rvlab.plot._grid.layout import CellRow
 from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.options import GridOptions, GridRow
 from rvlab.raster.boxes import CELLS, DETECTION
-from rvlab.raster.scene import RGB
+from rvlab.raster.scene import RGB, Classes
+
+Entry = tuple[str, RGB]
+LineEntry = tuple[str, RGB, bool]
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class LegendPart:
+    """The classes of the rows with one task and one set of classes.
+
+    Args:
+        task: The task.
+        classes: The classes.
+        seen: The class ids in the pictures of these rows.
+        interest: Name and color of each class of interest.
+    """
+
+    task: str
+    classes: Classes
+    seen: frozenset[int]
+    interest: Sequence[Entry]
 
 
 def grid_legend(
-    view: GridOptions, places: Sequence[GridRow], rows: Sequence[CellRow], seen: set[int]
+    view: GridOptions, places: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
 ) -> GridLegend:
-    """Build the legend of a grid.
+    """Build the legend of a grid, with the classes of all tasks and runs in it.
 
     Args:
         view: The options of the grid.
-        places: The windows. The first that has a class of interest provides the classes.
-        rows: The drawn rows.
-        seen: The class ids in the pictures. ``null`` and ids that no class has get an entry only
-            if they are among them.
+        places: The windows.
+        rows: The drawn row of each window, and the class ids in its pictures. ``null`` and ids that
+            no class has get an entry only if they are among them.
     """
     if set(view.columns) == {"image"}:
         return GridLegend()
-    place = next((p for p in places if view.class_ids(p.run_classes)), places[0])
-    own, task = place.run_classes, place.task
-    of, only = view.class_ids(own), view.single_class_id(own)
-    scored = any(cell.caption for row in rows for cell in row.cells)
-    note = ""
-    if scored:
-        what = "mean over the classes that occur in" if only is None else f"{own.names[only]} in"
-        note = f"F1: {what} the window"
-    interest: list[tuple[str, RGB]] = [(own.names[i], own.colors[i]) for i in of]
+    parts = _legend_parts(view, places, [seen for _, seen in rows])
+    scored = any(cell.caption for row, _ in rows for cell in row.cells)
+    note = _score_note(view, parts) if scored else ""
+    boxes = [part for part in parts if part.task == DETECTION]
+    masks = [part for part in parts if part.task != DETECTION]
     if view.show == "scores":
-        truth = interest if task == DETECTION and "truth" in view.columns else []
-        scale = "score" if task == DETECTION else f"probability of {own.names[of[0]]}"
-        return GridLegend(note=note, scale=scale, lines=_line_entries(truth))
+        truth = _interest(boxes) if "truth" in view.columns else []
+        scales = ["score"] if boxes else []
+        scales += [f"probability of {name}" for name, _ in (p.interest[0] for p in masks)]
+        scale = ", ".join(dict.fromkeys(scales))
+        return GridLegend(note=note, scale=scale, lines=_solid(truth))
     if view.show == "errors":
-        return _error_entries(view, interest, task, note)
+        return _error_entries(view, masks, boxes, note)
     if view.show == "overlay":
-        both = task in (CELLS, DETECTION) and "runs" in view.columns
+        both = "runs" in view.columns and any(p.task in (CELLS, DETECTION) for p in parts)
         truth_line = [("truth", TRUTH_COLOR, True)] if both else []
-        return GridLegend(note=note, lines=[*_line_entries(interest), *truth_line])
-    entries = _class_entries(place, seen)
-    return (
-        GridLegend(note=note, lines=_line_entries(entries))
-        if task == DETECTION
-        else GridLegend(entries, note)
-    )
+        return GridLegend(note=note, lines=[*_solid(_interest(parts)), *truth_line])
+    return GridLegend(_class_entries(masks), note, lines=_solid(_class_entries(boxes)))
 
 
-def _class_entries(place: GridRow, seen: set[int]) -> list[tuple[str, RGB]]:
-    own, is_raster = place.run_classes, place.task not in (CELLS, DETECTION)
-    hidden_id = own.unlabelled_id if is_raster else own.null_id
-    entries: list[tuple[str, RGB]] = [
-        (name, color)
-        for i, (name, color) in enumerate(zip(own.names, own.colors, strict=True))
-        if i != hidden_id or i in seen
+def _legend_parts(
+    view: GridOptions, places: Sequence[GridRow], seen: Sequence[set[int]]
+) -> list[LegendPart]:
+    """Return a part per task and set of classes; without those that lack a class of interest."""
+    found: dict[tuple[str, Classes], set[int]] = {}
+    for place, ids in zip(places, seen, strict=True):
+        found.setdefault((place.task, place.run_classes), set()).update(ids)
+    parts = [
+        LegendPart(
+            task,
+            own,
+            frozenset(ids),
+            [(own.names[i], own.colors[i]) for i in view.class_ids(own)],
+        )
+        for (task, own), ids in found.items()
     ]
-    if any(i >= len(own) for i in seen):
-        entries.append(("unknown class id", colorize.OTHER_COLOR))
-    return entries
+    return [part for part in parts if part.interest or view.show == "labels"]
+
+
+def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
+    names = (view.single_class_id(part.classes) for part in parts)
+    only = next(
+        (p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), ""
+    )
+    what = f"{only} in" if only else "mean over the classes that occur in"
+    return f"F1: {what} the window"
+
+
+def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
+    entries: list[Entry] = []
+    for part in parts:
+        own, is_raster = part.classes, part.task not in (CELLS, DETECTION)
+        hidden_id = own.unlabelled_id if is_raster else own.null_id
+        entries += [
+            (name, color)
+            for i, (name, color) in enumerate(zip(own.names, own.colors, strict=True))
+            if i != hidden_id or i in part.seen
+        ]
+        if any(i >= len(own) for i in part.seen):
+            entries.append(("unknown class id", colorize.choose_other_color(own)))
+    return _distinct(entries)
 
 
 def _error_entries(
-    view: GridOptions, interest: list[tuple[str, RGB]], task: str, note: str
+    view: GridOptions, masks: Sequence[LegendPart], boxes: Sequence[LegendPart], note: str
 ) -> GridLegend:
     """Build the entries of outcomes, and of the classes of the truth."""
-    runs = "runs" in view.columns
-    named = [(f"truth: {name}" if runs else name, color) for name, color in interest]
-    truth = named if "truth" in view.columns else []
-    if task == DETECTION:
-        tp, fp, fn, _ = colorize.ERROR_COLORS
-        outcomes = [(*tp, False), (*fp, False), (*fn, True)] if runs else []
-        return GridLegend(note=note, lines=[*outcomes, *_line_entries(truth)])
-    shown = colorize.ERROR_COLORS if len(interest) > 1 else colorize.ERROR_COLORS[:-1]
-    return GridLegend([*(shown if runs else ()), *truth], note)
+    runs, truth = "runs" in view.columns, "truth" in view.columns
+    names = [name for name, _ in colorize.ERROR_COLORS]
+    outcomes = list(zip(names, view.error_colors, strict=True))
+    areas, lines = [], []
+    if runs and masks:
+        several = any(len(part.interest) > 1 for part in masks)
+        areas = outcomes if several else outcomes[:-1]
+    if runs and boxes:
+        tp, fp, fn, _ = ((f"{n} (box)" if masks else n, color) for n, color in outcomes)
+        lines = [(*tp, False), (*fp, False), (*fn, True)]
+
+    def classes(parts: Sequence[LegendPart]) -> list[Entry]:
+        named = _interest(parts) if truth else []
+        return [(f"truth: {name}" if runs else name, color) for name, color in named]
+
+    return GridLegend([*areas, *classes(masks)], note, lines=[*lines, *_solid(classes(boxes))])
 
 
-def _line_entries(entries: Sequence[tuple[str, RGB]]) -> list[tuple[str, RGB, bool]]:
+def _interest(parts: Sequence[LegendPart]) -> list[Entry]:
+    return _distinct(entry for part in parts for entry in part.interest)
+
+
+def _distinct(entries: Iterable[_T]) -> list[_T]:
+    return list(dict.fromkeys(entries))
+
+
+def _solid(entries: Sequence[Entry]) -> list[LineEntry]:
     return [(name, color, False) for name, color in entries]

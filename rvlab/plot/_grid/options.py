@@ -17,6 +17,7 @@ from rvlab.plot._grid.layout import GridCell, screen_px
 from rvlab.raster.display import Bands, Stretch, select_channels
 from rvlab.raster.read import MAX_BYTES, format_megabytes
 from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RGB
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 
@@ -37,6 +38,7 @@ class GridOptions:
         stretch: As in `raster.image`.
         iou: Intersection over union above which boxes match.
         down: Number of rows of the figure.
+        error_colors: Colors of the outcomes, in the order of `colorize.ERROR_COLORS`.
     """
 
     show: str = "labels"
@@ -48,6 +50,7 @@ class GridOptions:
     stretch: Stretch | None = None
     iou: float = 0.5
     down: int = 1
+    error_colors: Sequence[RGB] = colorize.DEFAULT_ERROR_COLORS
 
     def class_ids(self, own: raster.Classes) -> tuple[int, ...]:
         """Return the ids of the classes of interest."""

@@ -118,7 +118,9 @@ def mask_prediction_cell(
         raise RasterError(f"Errors cannot be shown without truth. {found}")
     inside = place.labels.labelled(place.clipped_window, max_px=view.max_px)
     ids = _thin_ids(found, view)
-    layer = colorize.color_errors(ids, scored.ids, own, view.class_ids(own), inside)
+    layer = colorize.color_errors(
+        ids, scored.ids, own, view.class_ids(own), inside, colors=view.error_colors
+    )
     pixels = colorize.blend_over(canvas.dimmed, layer)
     return CellContent(GridCell(pixels, caption=_score_caption(scored)), f1=scored.f1)
 

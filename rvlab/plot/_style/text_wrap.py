@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import textwrap
+import unicodedata
 from collections.abc import Sequence
 
 _LETTER_WIDTH = 0.52  # of the type size, slightly more than the mean of English text
@@ -13,7 +14,17 @@ _BREAK_POINT = re.compile("(?<=[a-z])(?=[A-Z])|(?<=-)(?=.)")
 
 def text_inches(text: str, points: float) -> float:
     """Estimate the width of a line in inches."""
-    return len(text) * _LETTER_WIDTH * points / 72
+    return count_letters(text) * _LETTER_WIDTH * points / 72
+
+
+def count_letters(text: str) -> int:
+    """Return the width of a text in mean letters: an ideograph is as wide as two.
+
+    Text of mostly capitals is a fifth wider.
+    """
+    wide = 0 if text.isascii() else sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    capitals = sum(one.isupper() for one in text)
+    return len(text) + wide + (capitals // 4 if 2 * capitals >= len(text) - capitals else 0)
 
 
 def wrap_lines(lines: Sequence[str], width: float, points: float) -> list[str]:
@@ -33,5 +44,6 @@ def _break_words(text: str, most: int) -> list[str]:
     marked = re.sub("(?<![/_])([/_])(?![/_])", rf"\1{_BREAK_MARK} ", text)
     # Names such as SemanticSegmentationConfig and run ids have no other break points.
     marked = re.sub(rf"\S{{{most},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked)
+    most = max(4, most * len(text) // max(1, count_letters(text)))
     lines = textwrap.wrap(marked, most, break_on_hyphens=False)
     return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rvlab.frame.params import value_key
+from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
 from rvlab.plot.run_labels import strip_common_prefix
 from rvlab.plot.titles import is_numeric_column, value_labels
 
@@ -18,20 +20,10 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
 
-# Okabe and Ito, "Color universal design" (2008), without yellow, which is not visible on white.
-QUALITATIVE_COLORS = (
-    "#0072B2",
-    "#D55E00",
-    "#009E73",
-    "#CC79A7",
-    "#E69F00",
-    "#56B4E9",
-    "#000000",
-    "#7F7F7F",
-)
 DASH_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 COLORMAP = "viridis"
-GREY, FAINT = "#5f6368", "#e6e6e6"
+GREY, FAINT = ON_LIGHT.note, ON_LIGHT.faint
+NO_VALUE_COLOR = "#bdbdbd"
 TEXT_PT, SMALL_PT = 10.0, 9.0
 MAX_LEGEND_STEPS = 9  # more different numbers get a color bar instead of a legend
 
@@ -40,7 +32,8 @@ def new_figure(width: float, height: float) -> Figure:
     """Create a figure that a notebook shows once when it is the last value of a cell.
 
     The figure is not registered with pyplot. Therefore the inline backend does not draw it again at
-    the end of the cell, and it is freed with its last reference.
+    the end of the cell, and it is freed with its last reference. Its background is white with every
+    style sheet.
 
     Args:
         width: Width in inches.
@@ -50,6 +43,16 @@ def new_figure(width: float, height: float) -> Figure:
     from matplotlib.figure import Figure
 
     class Picture(Figure):
+        def add_axes(self, *args: Any, **kwargs: Any) -> Any:
+            made = super().add_axes(*args, **kwargs)
+            # Ticks are created when the figure is drawn, with the style sheet of that moment.
+            made.tick_params(which="both", color=ON_LIGHT.text, labelcolor=ON_LIGHT.text)
+            return made
+
+        def savefig(self, *args: Any, **kwargs: Any) -> None:
+            # A style sheet's "savefig.facecolor" would replace the background.
+            super().savefig(*args, **{"facecolor": "auto", "edgecolor": "auto"} | kwargs)
+
         def _repr_png_(self) -> bytes:
             data = io.BytesIO()
             # The default level takes a third longer and saves a tenth of the bytes.
@@ -74,15 +77,17 @@ def annotate(ax: Axes, text: str) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, ha="center", va="center", color=GREY)
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": choose_ink(ax).note}
+    ax.text(0.5, 0.5, text, transform=ax.transAxes, **look)
 
 
 def style_axes(ax: Axes) -> None:
     """Style axes with two spines, a faint grid and small ticks."""
+    ink = choose_ink(ax)
     ax.spines[["top", "right"]].set_visible(False)
-    ax.spines[["left", "bottom"]].set_color("#9aa0a6")
-    ax.tick_params(labelsize=SMALL_PT, color="#9aa0a6", labelcolor="#3c4043", length=3)
-    ax.grid(True, axis="y", color=FAINT, linewidth=0.8)
+    ax.spines[["left", "bottom"]].set_color(ink.line)
+    ax.tick_params(labelsize=SMALL_PT, color=ink.line, labelcolor=ink.tick, length=3)
+    ax.grid(True, axis="y", color=ink.faint, linewidth=0.8)
     ax.set_axisbelow(True)
 
 
@@ -92,57 +97,62 @@ class Hue:
 
     Args:
         name: The column.
-        styles: Keyword arguments of matplotlib's ``plot`` by value, in the order of the legend.
+        values: The different values, in the order of the legend; also lists and dicts.
+        styles: Keyword arguments of matplotlib's ``plot`` by `value_key`, in the same order.
         bar: A ``ScalarMappable`` for a color bar instead of a legend; None for a legend.
     """
 
     name: str
-    styles: dict[Any, dict[str, Any]]
+    values: Sequence[Any]
+    styles: dict[tuple[str, Any], dict[str, Any]]
     bar: Any = None
 
     def style(self, value: Any) -> dict[str, Any]:
         """Return color and line style of a value; grey for a missing value."""
-        return self.styles.get(value, {"color": "#bdbdbd", "linestyle": "-"})
+        return self.styles.get(value_key(value), {"color": NO_VALUE_COLOR, "linestyle": "-"})
 
 
-def hue(values: pd.Series[Any]) -> Hue:
+def hue(values: pd.Series[Any], ink: Ink = ON_LIGHT) -> Hue:
     """Choose colors for a column: a scale for numbers, distinct colors for other values.
 
     Args:
         values: The column; its name becomes the legend's title.
+        ink: Colors that are visible on the background.
     """
     name, found = str(values.name), values.dropna()
     if is_numeric_column(values):
-        return _numeric_hue(name, sorted(found.unique().tolist()))
-    kinds = list(dict.fromkeys(found.tolist()))
-    return Hue(name, dict(zip(kinds, distinct_styles(len(kinds)), strict=True)))
+        return _numeric_hue(name, sorted(found.unique().tolist()), ink)
+    first: dict[tuple[str, Any], Any] = {}
+    for value in found.tolist():
+        first.setdefault(value_key(value), value)
+    styles = distinct_styles(len(first), ink)
+    return Hue(name, list(first.values()), dict(zip(first, styles, strict=True)))
 
 
-def distinct_styles(number: int) -> list[dict[str, Any]]:
+def distinct_styles(number: int, ink: Ink = ON_LIGHT) -> list[dict[str, Any]]:
     """Return `number` distinct styles, which differ first in color and then in dashes."""
-    if number > len(QUALITATIVE_COLORS) * len(DASH_STYLES):
-        return [{"color": color, "linestyle": "-"} for color in _legend_values(number)]
-    colors = [QUALITATIVE_COLORS[i % len(QUALITATIVE_COLORS)] for i in range(number)]
-    dashes = [DASH_STYLES[i // len(QUALITATIVE_COLORS)] for i in range(number)]
+    if number > len(ink.colors) * len(DASH_STYLES):
+        return [{"color": color, "linestyle": "-"} for color in _legend_values(number, ink)]
+    colors = [ink.colors[i % len(ink.colors)] for i in range(number)]
+    dashes = [DASH_STYLES[i // len(ink.colors)] for i in range(number)]
     return [{"color": c, "linestyle": d} for c, d in zip(colors, dashes, strict=True)]
 
 
-def _numeric_hue(name: str, values: Sequence[float]) -> Hue:
+def _numeric_hue(name: str, values: Sequence[float], ink: Ink) -> Hue:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
 
     if len(values) <= MAX_LEGEND_STEPS:
-        colors = _legend_values(len(values))
-        return Hue(
-            name,
-            {v: {"color": c, "linestyle": "-"} for v, c in zip(values, colors, strict=True)},
-        )
+        return _plain_hue(name, values, _legend_values(len(values), ink))
     ends = (values[0], values[-1])
     norm = LogNorm(*ends) if spans_decades(values) else Normalize(*ends)
-    bar = ScalarMappable(norm, _colormap())
-    rgba = bar.to_rgba(np.asarray(values, float))
-    styles = {v: {"color": c, "linestyle": "-"} for v, c in zip(values, rgba, strict=True)}
-    return Hue(name, styles, bar)
+    bar = ScalarMappable(norm, _colormap(ink))
+    return _plain_hue(name, values, bar.to_rgba(np.asarray(values, float)), bar)
+
+
+def _plain_hue(name: str, values: Sequence[float], colors: Any, bar: Any = None) -> Hue:
+    styles = [{"color": color, "linestyle": "-"} for color in colors]
+    return Hue(name, values, dict(zip(map(value_key, values), styles, strict=True)), bar)
 
 
 def spans_decades(values: Sequence[float]) -> bool:
@@ -150,24 +160,24 @@ def spans_decades(values: Sequence[float]) -> bool:
     return bool(len(values)) and min(values) > 0 and max(values) / min(values) >= 100 * (1 - 1e-9)
 
 
-def _colormap() -> Any:
-    """Return the color scale without its yellow end, which is not visible on white."""
-    import matplotlib
+def _colormap(ink: Ink) -> Any:
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap([matplotlib.colormaps[COLORMAP](0.86 * i / 255) for i in range(256)])
+    return ListedColormap(_legend_values(256, ink))
 
 
-def _legend_values(number: int) -> list[Any]:
+def _legend_values(number: int, ink: Ink) -> list[Any]:
+    """Return colors along the part of the scale that is visible."""
     import matplotlib
 
+    low, high = ink.scale
     colormap = matplotlib.colormaps[COLORMAP]
-    return [colormap(0.86 * i / max(1, number - 1)) for i in range(number)]
+    return [colormap(low + (high - low) * i / max(1, number - 1)) for i in range(number)]
 
 
 def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
     """Return label and style of each legend entry; run ids without their common prefix."""
-    labels = value_labels(shown.styles)
+    labels = value_labels(shown.values)
     labels = strip_common_prefix(labels) if shown.name == "run" else labels
     return list(zip(labels, shown.styles.values(), strict=True))
 
@@ -192,7 +202,11 @@ def draw_legend(
             return Line2D([], [], marker="o", markersize=7, label=label, **plain)
         return Line2D([], [], linewidth=2, label=label, **style)
 
+    from matplotlib.axes import Axes
+
+    ink = choose_ink(on) if isinstance(on, Axes) else ON_LIGHT
     made = on.legend(
+        labelcolor=ink.text,
         handles=[handle(label, style) for label, style in legend_entries(shown)],
         title=shown.name,
         loc="upper left",
@@ -207,5 +221,5 @@ def draw_legend(
         ncols=columns,
         columnspacing=1.2,
     )
-    made.get_title().set_fontweight("bold")
+    made.get_title().set(fontweight="bold", color=ink.text)
     return made

@@ -1,0 +1,152 @@
+"""Text of data in figures: drawn letter by letter, in fonts that have its letters.
+
+matplotlib takes text between two ``$`` for mathematics, and with ``text.usetex`` all text for TeX.
+Names of classes, scenes, runs and parameters are neither.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.artist import Artist
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+
+FALLBACK_FONTS = (
+    "Noto Sans CJK JP",
+    "Noto Sans CJK SC",
+    "Noto Sans CJK TC",
+    "Noto Sans CJK KR",
+    "Noto Sans JP",
+    "Noto Sans SC",
+    "Noto Sans TC",
+    "Noto Sans KR",
+    "Source Han Sans",
+    "WenQuanYi Micro Hei",
+    "WenQuanYi Zen Hei",
+    "Droid Sans Fallback",
+    "IPAexGothic",
+    "IPAGothic",
+    "TakaoGothic",
+    "NanumGothic",
+    "Hiragino Sans",
+    "PingFang SC",
+    "PingFang HK",
+    "Heiti TC",
+    "Apple SD Gothic Neo",
+    "Yu Gothic",
+    "MS Gothic",
+    "Meiryo",
+    "Microsoft YaHei",
+    "SimHei",
+    "Malgun Gothic",
+    "Arial Unicode MS",
+    "Unifont",
+)
+"""Fonts with Chinese, Japanese or Korean letters, in order of preference. Installed fonts whose
+names contain ``CJK`` or begin with ``Noto Sans`` are tried after them."""
+
+NO_GLYPH = "\N{WHITE SQUARE}"
+"""Replaces a letter that no font has, so that matplotlib does not warn at each drawing."""
+
+
+def draw_literally(*drawn: Artist) -> None:
+    """Draw all text of artists letter by letter; called once at the end of every plot.
+
+    Labels of ticks that matplotlib formats, such as powers of ten, remain mathematics.
+
+    Args:
+        *drawn: A figure, axes, legends, labels or axis objects.
+    """
+    from matplotlib.axis import Axis
+    from matplotlib.text import Text
+    from matplotlib.ticker import FixedFormatter, FuncFormatter
+
+    formatted: set[Text] = set()
+    for one in drawn:
+        for axis in one.findobj(Axis):
+            labels = {axis.offsetText, *_tick_texts(axis, minor=True)}
+            if isinstance(axis.get_major_formatter(), FixedFormatter | FuncFormatter):
+                _replace_tick_labels(axis)
+            else:
+                labels |= set(_tick_texts(axis))
+            formatted |= labels
+        for text in one.findobj(Text):
+            if text not in formatted:
+                _draw_text_literally(text)
+
+
+def _draw_text_literally(text: Text) -> None:
+    text.set_parse_math(False)
+    text.set_usetex(False)
+    written = text.get_text()
+    if written.isascii() and written.isprintable():
+        return
+    families, shown = _fonts_and_letters(written, text.get_fontproperties())
+    if families:
+        text.set_fontfamily([*text.get_fontfamily(), *families])
+        if not all(map(_is_bold_installed, families)):
+            text.set_fontweight("normal")  # or matplotlib logs that it found no bold font
+    if shown != written:
+        text.set_text(shown)
+
+
+def _tick_texts(axis: Axis, *, minor: bool = False) -> list[Text]:
+    ticks = axis.get_minor_ticks() if minor else axis.get_major_ticks()
+    return [label for tick in ticks for label in (tick.label1, tick.label2)]
+
+
+def _replace_tick_labels(axis: Axis) -> None:
+    """Replace letters without a glyph in fixed labels, which are formatted at each drawing."""
+    labels = axis.get_majorticklabels()
+    written = [label.get_text() for label in labels]
+    shown = [
+        word if word.isascii() else _fonts_and_letters(word, label.get_fontproperties())[1]
+        for word, label in zip(written, labels, strict=True)
+    ]
+    if shown != written:
+        axis.set_ticklabels(shown)
+
+
+def _fonts_and_letters(text: str, properties: Any) -> tuple[list[str], str]:
+    """Return the fallback fonts that a text needs, and the text without letters that none has."""
+    from matplotlib.font_manager import findfont
+
+    own = findfont(properties)
+    lacking = {one for one in text if one != "\n" and not _has_glyph(own, one)}
+    families: list[str] = []
+    for name, path in _fallback_fonts() if lacking else ():
+        found = {one for one in lacking if _has_glyph(path, one)}
+        if found:
+            families.append(name)
+            lacking -= found
+        if not lacking:
+            break
+    box = NO_GLYPH if _has_glyph(own, NO_GLYPH) else "?"
+    return families, text.translate({ord(one): box for one in lacking})
+
+
+def _fallback_fonts() -> list[tuple[str, str]]:
+    """List name and path of the installed fallback fonts; cheap, as matplotlib has the list."""
+    from matplotlib.font_manager import fontManager
+
+    installed = {font.name: font.fname for font in fontManager.ttflist}
+    others = sorted(n for n in installed if "CJK" in n or n.startswith("Noto Sans"))
+    names = dict.fromkeys([*FALLBACK_FONTS, *others])
+    return [(name, installed[name]) for name in names if name in installed]
+
+
+def _is_bold_installed(name: str) -> bool:
+    from matplotlib.font_manager import fontManager, weight_dict
+
+    weights = [f.weight for f in fontManager.ttflist if f.name == name]
+    return any(weight_dict.get(w, 400) >= 600 if isinstance(w, str) else w >= 600 for w in weights)
+
+
+@lru_cache(4096)
+def _has_glyph(path: str, letter: str) -> bool:
+    from matplotlib.font_manager import get_font
+
+    return bool(get_font(path).get_char_index(ord(letter)))
