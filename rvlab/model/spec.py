@@ -35,6 +35,8 @@ class Spec:
         parent: The run that this run is a clone of.
         folder: The folder of the recipe's file on the submitting machine, to resolve imports of
             modules beside it; None for a shipped recipe or a notebook cell.
+        file: The path of the recipe's file on the submitting machine, its ``__file__`` if it exists
+            where the recipe is called; None for a shipped recipe or a notebook cell.
         rvlab: The version of rvlab that submitted the run.
         schema: The schema number of this record.
     """
@@ -57,6 +59,7 @@ class Spec:
     sweep: str | None = None
     parent: str | None = None
     folder: str | None = None
+    file: str | None = None
     rvlab: str = ""
     schema: int = field(default=SPEC_SCHEMA)
 
