@@ -78,6 +78,7 @@ def conform_to_schema(
     *,
     needed: Collection[str] = (),
     positive: Collection[str] = (),
+    added: Collection[str] = (),
 ) -> pa.Table:
     """Select and cast the columns of a schema; text and bools are not cast to numbers.
 
@@ -87,9 +88,10 @@ def conform_to_schema(
         schema: The columns; other columns are dropped.
         needed: Columns without missing values.
         positive: Integer columns of 0 or more.
+        added: Columns that files of an earlier version do not have; they become null.
 
     Raises:
-        RecordBroken: If a column is missing, has another type or has an invalid value.
+        RecordBroken: If another column is missing, has another type or has an invalid value.
     """
     import pyarrow as pa
     import pyarrow.compute as pc
@@ -97,6 +99,9 @@ def conform_to_schema(
     columns = []
     for want in schema:
         where = table.schema.get_all_field_indices(want.name)
+        if not where and want.name in added:
+            columns.append(pa.nulls(len(table), want.type))
+            continue
         if len(where) != 1:
             raise broken_table_error(key, f"it has {len(where)} columns {want.name!r}.")
         column = table.column(where[0])

@@ -61,6 +61,7 @@ SCENE_COLUMNS: dict[str, Any] = {
     "image": "string",
     "labels": "string",
     "aois": "string",
+    "grid": "string",
     "hashed_from": "string",
 }
 HISTORY_COLUMNS: dict[str, Any] = {"run": "object", "epoch": "int64"}
@@ -72,6 +73,9 @@ NEEDED = {
     "artifacts": ("key",),
 }
 """Text columns without missing values."""
+
+ADDED = {"scenes": ("grid",)}
+"""Columns that tables of an earlier version do not have."""
 
 
 def _has_columns(columns: Mapping[str, str]) -> Callable[[pa.Table], bool]:
@@ -126,11 +130,13 @@ def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return the fingerprints of the scenes that each run was scored on.
 
-    Fingerprints are equal where the pixels, the labels or the areas of interest are equal.
+    Fingerprints are equal where the pixels, the labels, the areas of interest or the pixel grids
+    are equal.
 
     Returns:
-        ``run group scene image labels aois hashed_from``; aois is NA for a scene without areas of
-        interest; hashed_from is ``content``, or ``address`` if a file could not be read.
+        ``run group scene image labels aois grid hashed_from``; aois is NA for a scene without areas
+        of interest; grid is NA in runs of an earlier version; hashed_from is ``content``, or
+        ``address`` if a file could not be read.
     """
     return _apply_dtypes(_summary_table(store, wanted, "scenes", SCENE_COLUMNS), SCENE_COLUMNS)
 
@@ -227,7 +233,9 @@ def _summary_table(
         if found is None:
             return None, False
         needed = [*whole, *NEEDED[name]]
-        rows = conform_to_schema(key, found, schema, needed=needed, positive=whole)
+        rows = conform_to_schema(
+            key, found, schema, needed=needed, positive=whole, added=ADDED.get(name, ())
+        )
         return rows.replace_schema_metadata(), True
 
     return _concat_runs(store, wanted, CACHED[name], find)
