@@ -366,7 +366,7 @@ class Lab:
         return frame.confusion_table(self.store, select_listings(self.store, runs))
 
     def scenes(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return fingerprints of the scored scenes: ``run group scene image labels aois``."""
+        """Return fingerprints of the scored scenes: ``run group scene image labels aois grid``."""
         return frame.scenes_table(self.store, select_listings(self.store, runs))
 
     def history(self, runs: RunSelector = None) -> pd.DataFrame:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import KeyExists, KeyMissing, NotFound, RvlabError, SpecError, did_you_mean
 from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.mlflow_encoding import clean_tag, key_safe_name, parse_param, restore_infinity
-from rvlab.exchange.mlflow_history import history_table
+from rvlab.exchange.mlflow_history import metric_history_table
 from rvlab.model import Run, Spec, end_record, validate_name
 from rvlab.model.annotation import Annotation
 from rvlab.store import Store, annotation
@@ -167,7 +167,7 @@ def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str
     store.put_json(run.key(SPEC), spec)
     listed = parse_param(source.tags.get(ml.HISTORY_TAG, ""))
     only_history = set(map(str, listed)) if isinstance(listed, list) else set()
-    history = history_table(client, source.info.run_id, data.metrics, only_history)
+    history = metric_history_table(client, source.info.run_id, data.metrics, only_history)
     if history is not None:
         buffer = io.BytesIO()
         pq.write_table(history, buffer, compression="zstd", write_page_checksum=True)

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from mlflow import MlflowClient
 
 
-def history_table(
+def metric_history_table(
     client: MlflowClient, run_id: str, names: Iterable[str], at_one_step: Collection[str]
 ) -> pa.Table | None:
     """Return one row per step and one column per metric with several values.
