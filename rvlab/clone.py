@@ -34,7 +34,7 @@ def load_recorded(store: Store, run: Run) -> tuple[Spec, Recipe]:
     spec = Spec.from_record(parse_record(run.key(SPEC), data[SPEC]), run.key(SPEC))
     source = data[SOURCE_FILE].decode(errors="replace")
     folder = spec.folder if spec.folder and Path(spec.folder).is_dir() else None
-    return spec, Recipe(spec.recipe, source, folder)
+    return spec, Recipe(spec.recipe, source, folder, spec.file)
 
 
 def clone_request(

@@ -17,7 +17,7 @@ from typing import Any
 from rvlab.errors import KeyExists, SpecError, StoreError, StoreUnreachable
 from rvlab.model import Run, Spec, new_run_id, utc_now, validate_name
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import json_value
+from rvlab.recipes.signature import ROOT_PARAMETER, json_value
 from rvlab.store import Store
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import register_runs
@@ -147,6 +147,7 @@ def prepare_runs(
                 sweep=asked.sweep,
                 parent=asked.parent,
                 folder=recipe.folder,
+                file=recipe.file,
                 rvlab=__version__,
             )
         )
@@ -247,10 +248,11 @@ def current_user() -> str:
 
 def _resolve_locations(recipe: Recipe, run: Run, given: Mapping[str, str]) -> dict[str, str]:
     places = dict(given)
-    if "root_uri" in recipe.signature.places:
-        places["root_uri"] = run.rv_uri
-    if "data_uri" in recipe.signature.places:
-        places.setdefault("data_uri", f"{run.store}/{DATA_FOLDER}/{recipe.name}")
+    for name in recipe.signature.places:
+        if name == ROOT_PARAMETER:
+            places[name] = run.rv_uri
+        elif not places.get(name):  # an empty input of a pipeline
+            places[name] = f"{run.store}/{DATA_FOLDER}/{recipe.name}"
     return places
 
 

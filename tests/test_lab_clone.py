@@ -18,7 +18,7 @@ from rvlab.submission import SubmitOptions, prepare_runs
 from tests.conftest import TINY, Trained
 
 SOURCE = """
-def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,
+def get_config(runner, root_uri: str, data_uri: SharedFolder, lr: float = 1e-3, epochs: int = 2,
                seed: int = 0, names: list[str] = ["a"], odd: int = None, wrong: int = 0.5,
                made=object()):
     return None

@@ -25,7 +25,7 @@ from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, current_user, grid, prepare_runs
 
 SOURCE = """
-def get_config(runner, root_uri: str, data_uri: str, lr: float = 1e-3, epochs: int = 2,
+def get_config(runner, root_uri: str, data_uri: SharedFolder, lr: float = 1e-3, epochs: int = 2,
                names: list[str] = ["a"], made=object()):
     return None
 """
@@ -114,6 +114,24 @@ def test_a_given_location_is_recorded(store: Store, recipe: Recipe) -> None:
     assert "data_uri" not in spec.params
 
 
+def test_data_uri_of_a_users_recipe_is_a_parameter_of_the_run(store: Store) -> None:
+    head = (
+        "def get_config(runner, root_uri, data_uri: str = 's3://mine/x', tiles: SharedFolder = 0)"
+    )
+    (run,) = prepare_runs(store, Recipe("mine", f"{head}: ..."), [{}], ASKED)
+    (spec,) = specs(store, [run])
+    assert spec.params == {"data_uri": "s3://mine/x"}
+    assert spec.places == {"root_uri": run.rv_uri, "tiles": f"{store.uri}/_data/mine"}
+
+
+def test_empty_input_of_a_shared_folder_means_the_folder_of_the_store(
+    store: Store, recipe: Recipe
+) -> None:
+    """A run that is started in Kubeflow's pages has an empty input."""
+    (run,) = prepare_runs(store, recipe, [{"data_uri": ""}], ASKED)
+    assert specs(store, [run])[0].places["data_uri"] == f"{store.uri}/_data/my_towns"
+
+
 def test_the_folder_of_a_recipe_file_is_recorded(
     store: Store, tmp_path: Path, recipe: Recipe
 ) -> None:
@@ -121,6 +139,7 @@ def test_the_folder_of_a_recipe_file_is_recorded(
     runs = prepare_runs(store, find_recipe(tmp_path / "my_towns.py"), [{}], ASKED)
     runs += prepare_runs(store, recipe, [{}], ASKED)
     assert [s.folder for s in specs(store, runs)] == [str(tmp_path), None]
+    assert [s.file for s in specs(store, runs)] == [str(tmp_path / "my_towns.py"), None]
 
 
 def test_a_requested_name_is_the_name_of_the_run(store: Store, recipe: Recipe) -> None:

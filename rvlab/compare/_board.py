@@ -10,6 +10,7 @@ from rvlab.compare._rank_changes import RANK_METRICS, rank_change_counts
 from rvlab.compare._varying import varying
 from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.compare.resolve import RunsLike, load_rows
+from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
 
@@ -181,6 +182,7 @@ def _eval_set_ids(
             f"These runs were evaluated on {known} different sets of scenes, labels or classes."
             if known > 1
             else "",
+            describe_sets(runs[has], column) if known > 1 else "",
             f"{of} no record of the evaluation set." if unknown else "",
         ]
         warnings.warn(

@@ -9,6 +9,7 @@ from rvlab.compare.metric_functions import NULL_NAME
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
 from rvlab.compare.scene_matrices import load_confusion
+from rvlab.compare.truth import AnyTruth
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def by_scene(
     *,
     group: str | None = None,
     confusion: pd.DataFrame | None = None,
-    any_truth: bool = False,
+    any_truth: AnyTruth = False,
 ) -> pd.DataFrame:
     """Compare a metric of a and b in each scene, the largest difference first.
 
@@ -39,7 +40,8 @@ def by_scene(
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
-        any_truth: Compare also where labels or areas of interest differ.
+        any_truth: Compare also where the truth differs: True, or the names of fingerprints whose
+            differences are accepted: ``labels``, ``aois`` (areas of interest), ``grid``.
 
     Returns:
         Index ``scene``, of the scenes that all runs have, sorted by the absolute ``difference``,

@@ -87,12 +87,17 @@ def folder_placeholders(run: Run) -> dict[str, str]:
     key = run.key("spec.json")
     found = {run.uri: "{run}"}
     try:
-        given = Spec.from_record(store_of(run).get_json(key), key).places
+        spec = Spec.from_record(store_of(run).get_json(key), key)
     except RvlabError:
-        given = {}
-    for name, word in (("root_uri", "{run}/rv"), ("data_uri", "{data}")):
-        if given.get(name):
-            found.setdefault(str(given[name]).rstrip("/"), word)
+        return found
+    data = spec.params.get("data_uri")  # of a recipe that was not written for rvlab
+    given = (
+        {"data_uri": data} if isinstance(data, str) and ("://" in data or data[0:1] == "/") else {}
+    )
+    for name, uri in {**given, **spec.places}.items():
+        if uri:
+            word = {"root_uri": "{run}/rv", "data_uri": "{data}"}.get(name, f"{{{name}}}")
+            found.setdefault(uri.rstrip("/"), word)
     return dict(sorted(found.items(), key=lambda item: -len(item[0])))
 
 

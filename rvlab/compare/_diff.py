@@ -99,7 +99,7 @@ def _spec_rows(a: Spec, b: Spec) -> Iterator[DiffRow]:
         if kind != "source":
             yield from _mapping_rows(kind, {name: getattr(a, name)}, {name: getattr(b, name)})
     yield from _mapping_rows("parameter", a.params, b.params)
-    data = [{k: v for k, v in spec.places.items() if k == "data_uri"} for spec in (a, b)]
+    data = [{k: v for k, v in spec.places.items() if k != "root_uri"} for spec in (a, b)]
     yield from _mapping_rows("data", *data)
 
 
@@ -112,7 +112,7 @@ def _fingerprints(a: Run, b: Run) -> tuple[dict[str, Any], dict[str, Any]]:
         {
             f"{row['group']}[{row['scene']}].{name}": row[name]
             for row in table.to_dict("records")
-            for name in ("image", "labels", "aois")
+            for name in ("image", "labels", "aois", "grid")
             if value_key(row[name])[0] != "missing"
         }
         for table in tables

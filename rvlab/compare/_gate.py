@@ -10,6 +10,7 @@ from rvlab.compare._significance import Test, test
 from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
 from rvlab.compare.resolve import RunsLike
+from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -50,7 +51,7 @@ def gate(
     resamples: int = 9999,
     seed: int = 0,
     confusion: pd.DataFrame | None = None,
-    any_truth: bool = False,
+    any_truth: AnyTruth = False,
 ) -> Gate:
     """Test whether a candidate is not worse than the baseline by more than a margin.
 
@@ -73,7 +74,8 @@ def gate(
         resamples: Number of resamples of the bootstrap and the permutation test.
         seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
-        any_truth: Compare also where labels or areas of interest differ.
+        any_truth: Compare also where the truth differs: True, or the names of fingerprints whose
+            differences are accepted: ``labels``, ``aois`` (areas of interest), ``grid``.
 
     Raises:
         TableError: As `rvlab.compare.test`.

@@ -14,6 +14,7 @@ from rvlab.compare.intervals import difference_interval
 from rvlab.compare.pairing import PairedSample, pair_runs
 from rvlab.compare.resample import check_level
 from rvlab.compare.resolve import RunsLike
+from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -135,7 +136,7 @@ def test(
     seed: int = 0,
     confusion: pd.DataFrame | None = None,
     labels: tuple[str, str] | None = None,
-    any_truth: bool = False,
+    any_truth: AnyTruth = False,
 ) -> Test:
     """Test whether a is better than b, with an interval and a p-value for the difference.
 
@@ -180,7 +181,8 @@ def test(
         seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
         labels: Labels of a and b.
-        any_truth: Compare also where labels or areas of interest differ.
+        any_truth: Compare also where the truth differs: True, or the names of fingerprints whose
+            differences are accepted: ``labels``, ``aois`` (areas of interest), ``grid``.
 
     Raises:
         TableError: If the metric cannot be computed from confusion matrices, a run has none, or a

@@ -14,6 +14,7 @@ from rvlab.compare.pairing import pair_runs
 from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
+from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -33,7 +34,7 @@ def table_of_tests(
     resamples: int = 9999,
     seed: int = 0,
     confusion: pd.DataFrame | None = None,
-    any_truth: bool = False,
+    any_truth: AnyTruth = False,
 ) -> pd.DataFrame:
     """Test every run against a baseline, corrected for multiple testing.
 
@@ -55,7 +56,8 @@ def table_of_tests(
         resamples: Number of resamples of the bootstrap and the permutation test.
         seed: Seed of the resampling.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
-        any_truth: Compare also where labels or areas of interest differ.
+        any_truth: Compare also where the truth differs: True, or the names of fingerprints whose
+            differences are accepted: ``labels``, ``aois`` (areas of interest), ``grid``.
 
     Returns:
         Index ``run`` (the first of a group), best difference first: the parameters that differ,
@@ -83,7 +85,7 @@ def table_of_tests(
         every = [run for rows in (base, *groups) for run in run_addresses(rows)]
         every = list(dict.fromkeys(every))
         confusion = load_confusion(every)
-        fingerprints = None if any_truth else read_per_store(every, frame.scenes_table)
+        fingerprints = None if any_truth is True else read_per_store(every, frame.scenes_table)
     found: list[Test] = []
     for rows in groups:
         of = pair_runs(

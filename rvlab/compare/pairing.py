@@ -10,14 +10,20 @@ from rvlab import frame
 from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses
 from rvlab.compare.scene_matrices import (
-    SceneMatrices,
     align_scenes,
     load_confusion,
-    scenes_with_other_files,
     scenes_with_other_truth,
 )
 from rvlab.compare.seed_groups import newest_per_seed, split_succeeded
-from rvlab.errors import SpecError, TableError
+from rvlab.compare.truth import (
+    TRUTH_WORDS,
+    AnyTruth,
+    abbreviate_scenes,
+    require_same_truth,
+    scene_differences,
+    skipped_checks,
+)
+from rvlab.errors import SpecError
 from rvlab.frame.params import differing_columns, param_columns
 
 if TYPE_CHECKING:
@@ -95,7 +101,7 @@ def pair_runs(
     group: str | None,
     confusion: pd.DataFrame | None,
     labels: tuple[str, str] | None,
-    any_truth: bool,
+    any_truth: AnyTruth,
     fingerprints: pd.DataFrame | None = None,
 ) -> PairedSample:
     """Pair the runs of a and b; arguments and errors as for `rvlab.compare.test`.
@@ -107,10 +113,12 @@ def pair_runs(
         group: The group of scenes.
         confusion: The matrices; None reads them.
         labels: Labels of a and b.
-        any_truth: Compare also where labels or areas of interest differ.
+        any_truth: Compare also where labels, areas of interest or pixel grids differ; see
+            `rvlab.compare.test`.
         fingerprints: Fingerprints of the scored scenes, as ``lab.scenes()`` returns them. None
             reads them, unless `confusion` is given and the tables show no different evaluation set.
     """
+    skipped = skipped_checks(any_truth)
     tables, omitted = [], []
     for side, word in ((a, "a"), (b, "b")):
         given = load_rows(side)
@@ -125,14 +133,24 @@ def pair_runs(
     every = list(dict.fromkeys([*runs[0], *runs[1]]))
     found = align_scenes(load_confusion(every) if confusion is None else confusion, every, group)
     function = metric_function(metric, found.classes)
-    if not any_truth:
-        _check_truth(found, scenes_with_other_truth(found))
-        if fingerprints is None and (confusion is None or _eval_sets_differ(left, right)):
-            fingerprints = read_per_store(every, frame.scenes_table)
-        if fingerprints is not None:
-            _check_truth(found, scenes_with_other_files(fingerprints, found))
+    checks_files = len(skipped) < len(TRUTH_WORDS)
+    if fingerprints is None and (
+        checks_files and (confusion is None or _eval_sets_differ(left, right))
+    ):
+        fingerprints = read_per_store(every, frame.scenes_table)
+    files: dict[str, list[str]] = {}
+    if fingerprints is not None:
+        files = scene_differences(fingerprints, found.runs, found.group, found.names)
+    require_same_truth(found, scenes_with_other_truth(found), files, skipped)
+    if seen := files.get("image"):
+        notes.append(
+            f"The images differ in {len(seen)} of {len(found.names)} scenes "
+            f"({abbreviate_scenes(seen)}), the truth does not."
+            if not any(files[name] for name in TRUTH_WORDS)
+            else f"The images differ in {len(seen)} of {len(found.names)} scenes."
+        )
     if found.omitted:
-        shown = ", ".join(found.omitted[:6]) + ("…" if len(found.omitted) > 6 else "")
+        shown = abbreviate_scenes(found.omitted)
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
     places = {run: i for i, run in enumerate(every)}
     cubes = [found.matrices[[places[run] for run in side]] for side in runs]
@@ -177,16 +195,6 @@ def _eval_sets_differ(*tables: pd.DataFrame) -> bool:
     columns = {c for t in tables for c in t if str(c).partition(".")[0] == "eval_set"}
     sets = [{v for t in tables if c in t for v in t[c].dropna()} for c in columns]
     return any(len(found) > 1 for found in sets)
-
-
-def _check_truth(found: SceneMatrices, other: list[str]) -> None:
-    if other:
-        raise TableError(
-            f"These runs were not scored on the same truth in {len(other)} of {len(found.names)} "
-            f"scenes: {', '.join(other[:6])}{'…' if len(other) > 6 else ''}. Images, labels, areas "
-            "of interest or cells differ, so a difference would say nothing about the models. "
-            "any_truth=True compares them nevertheless; lab.scenes() shows the fingerprints."
-        )
 
 
 def _side_label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:

@@ -115,23 +115,6 @@ def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
     return [name for name, is_other in zip(of.names, differs, strict=True) if is_other]
 
 
-def scenes_with_other_files(fingerprints: pd.DataFrame, of: SceneMatrices) -> list[str]:
-    """List scenes whose images, labels or areas of interest differ between runs.
-
-    Args:
-        fingerprints: ``run group scene image labels aois``, as ``lab.scenes()`` returns it. Runs
-            of an earlier version, which have none, are skipped.
-        of: The scenes.
-    """
-    table = fingerprints[
-        fingerprints["run"].isin(of.runs)
-        & (fingerprints["group"] == of.group)
-        & fingerprints["scene"].isin(of.names)
-    ]
-    each = table.groupby("scene")[["image", "labels", "aois"]].nunique(dropna=False).max(axis=1)
-    return [str(name) for name in each[each > 1].index]
-
-
 def _class_names(table: pd.DataFrame, ids: Sequence[str]) -> tuple[str, ...]:
     each = {i: tuple(part["truth"].unique()) for i, part in table.groupby("run", sort=False)}
     first = each[ids[0]]

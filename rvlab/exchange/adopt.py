@@ -31,7 +31,12 @@ from rvlab.store.run_listing import finish_run
 from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
-from rvlab.worker.summarize import build_tables, evaluated_groups, write_tables
+from rvlab.worker.summarize import (
+    VALIDATION_SCENES,
+    build_tables,
+    evaluated_groups,
+    write_tables,
+)
 
 ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
 FileSizes: TypeAlias = Sequence[tuple[str, int]]
@@ -47,7 +52,7 @@ _NOT_PARAMETERS = (
     "plot_options",
     "scene_dataset",
 )
-_EVAL_PATH = re.compile(r"eval/([^/]+)/eval\.json")
+_EVAL_PATH = re.compile(r"eval/(?:([^/]+)/)?eval\.json")
 
 
 def adopt(
@@ -120,7 +125,7 @@ class _Output:
         if not found:
             start = len(_join(self.folder, ""))
             names = {key: _EVAL_PATH.fullmatch(key[start:]) for key, _ in self.files}
-            found = {match[1]: key for key, match in names.items() if match}
+            found = {match[1] or VALIDATION_SCENES: key for key, match in names.items() if match}
         if not found:
             raise NotFound(
                 f"{self.uri} has not been evaluated: it has no eval/*/eval.json. Run its step "
@@ -158,6 +163,10 @@ class _Output:
             raise RecordBroken(
                 f"{self.uri} is not valid output of Raster Vision: {exc!r}."
             ) from exc
+        for problem in summary.problems:
+            warnings.warn(
+                f"{self.uri}: {problem} The run has an evaluation set of its own.", stacklevel=2
+            )
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         end = end_record(
             spec.record(),
@@ -236,7 +245,7 @@ def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
             f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
             "dataset.class_config."
         )
-    return outputs.relocate_config(config, uri)
+    return outputs.load_adopted_config(config, uri)
 
 
 def _config_params(config: dict[str, Any], given: ParamsLike) -> dict[str, Any]:

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import math
 import warnings
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import PurePosixPath
@@ -15,18 +15,17 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import KeyExists, KeyMissing, NotFound, RvlabError, SpecError, did_you_mean
 from rvlab.exchange import mlflow_client as ml
 from rvlab.exchange.mlflow_encoding import clean_tag, key_safe_name, parse_param, restore_infinity
+from rvlab.exchange.mlflow_history import metric_history_table
 from rvlab.model import Run, Spec, end_record, validate_name
 from rvlab.model.annotation import Annotation
-from rvlab.model.tables import HISTORY_TABLE
 from rvlab.store import Store, annotation
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import finish_run
-from rvlab.store.table_file import columns_to_arrow, encode_table
+from rvlab.store.table_file import encode_table
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 
 if TYPE_CHECKING:
-    import pyarrow as pa
     from mlflow import MlflowClient
 
 MLFLOW_ENGINE = "mlflow"
@@ -166,7 +165,7 @@ def _import_run(client: MlflowClient, store: Store, source: _Source, parent: str
     store.put_json(run.key(SPEC), spec)
     listed = parse_param(source.tags.get(ml.HISTORY_TAG, ""))
     only_history = set(map(str, listed)) if isinstance(listed, list) else set()
-    history = _history_table(client, source.info.run_id, data.metrics, only_history)
+    history = metric_history_table(client, source.info.run_id, data.metrics, only_history)
     if history is not None:
         store.put(run.key("tables", "history.parquet"), encode_table(history))
     _annotate(store, source)
@@ -232,21 +231,3 @@ def _build_spec(source: _Source, parent: str | None) -> Spec:
         parent=parent,
         rvlab=__version__,
     )
-
-
-def _history_table(
-    client: MlflowClient, run_id: str, names: Iterable[str], at_one_step: Collection[str]
-) -> pa.Table | None:
-    """Return one row per step and one column per metric with several; see `docs/records.md`."""
-    columns: dict[str, dict[int, float]] = {}
-    for name in sorted(names):
-        points = client.get_metric_history(run_id, name)
-        points.sort(key=lambda point: (point.step, point.timestamp))
-        steps = {point.step: restore_infinity(point.value) for point in points}
-        if len(steps) > 1 or name in at_one_step:
-            columns[f"metric.{name}" if name in {"epoch", "run"} else name] = steps
-    if not columns:
-        return None
-    epochs = sorted({step for steps in columns.values() for step in steps})
-    values = [[steps.get(epoch) for epoch in epochs] for steps in columns.values()]
-    return columns_to_arrow(HISTORY_TABLE.with_others(columns), [epochs, *values])

@@ -96,6 +96,9 @@ def conform_to_schema(
     schema = arrow_schema(wanted)
     for declared, want in zip(wanted.columns, schema, strict=True):
         where = table.schema.get_all_field_indices(want.name)
+        if not where and declared.is_new:
+            columns.append(pa.nulls(len(table), want.type))
+            continue
         if len(where) != 1:
             raise broken_table_error(key, f"it has {len(where)} columns {want.name!r}.")
         column = table.column(where[0])

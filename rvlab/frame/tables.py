@@ -78,7 +78,8 @@ def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return fingerprints of the scenes of each run, with the columns of `SCENES_TABLE`.
 
-    Fingerprints are equal where the pixels, the labels or the areas of interest are equal.
+    Fingerprints are equal where the pixels, the labels, the areas of interest or the pixel grids
+    are equal.
     """
     return _with_dtypes(_summary_table(store, wanted, SCENES_TABLE), SCENES_TABLE)
 

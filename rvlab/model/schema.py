@@ -50,6 +50,7 @@ class Column:
         diff: The kind of a difference in this column in `rvlab.compare.diff`; None if two runs
             with different values can still be equal.
         in_report: Whether the report of a run shows it.
+        is_new: Whether files of an earlier version lack it; it is missing in all their rows.
         record: ``spec`` or ``end``: the record of a run with the value; empty if it is computed.
     """
 
@@ -60,6 +61,7 @@ class Column:
     required: bool = False
     diff: str | None = None
     in_report: bool = False
+    is_new: bool = False
     record: str = ""
 
     @property

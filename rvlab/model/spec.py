@@ -24,6 +24,8 @@ class Spec:
         places: `root_uri` and `data_uri`, if they were passed or filled in.
         folder: The folder of the recipe's file on the submitting machine, to resolve imports of
             modules beside it; None for a shipped recipe or a notebook cell.
+        file: The path of the recipe's file on the submitting machine, its ``__file__`` if it exists
+            where the recipe is called; None for a shipped recipe or a notebook cell.
         rvlab: The version of rvlab that submitted the run.
         schema: The schema number of this record.
     """
@@ -79,6 +81,7 @@ class Spec:
         default=None, metadata=column_field("The run of which this run is a clone.")
     )
     folder: str | None = None
+    file: str | None = None
     rvlab: str = ""
     schema: int = field(default=SPEC_SCHEMA)
 

@@ -63,6 +63,12 @@ SCENES_TABLE = TableSchema(
         Column("labels", TEXT, "The fingerprint of its labels and of their settings."),
         Column("aois", TEXT, "The fingerprint of its areas of interest; missing if it has none."),
         Column(
+            "grid",
+            TEXT,
+            "The fingerprint of its pixel grid; missing in runs of an earlier version.",
+            is_new=True,
+        ),
+        Column(
             "hashed_from",
             TEXT,
             "`content`, or `address` if a file could not be read and its address was hashed.",

@@ -20,7 +20,12 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra
 from rvlab.pipeline.claim import IMAGE_VARIABLE
-from rvlab.pipeline.inputs import PipelineInput, pack_source, pipeline_inputs
+from rvlab.pipeline.inputs import (
+    PipelineInput,
+    check_defaults,
+    pack_source,
+    pipeline_inputs,
+)
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED
 from rvlab.settings import S3, Profile, StepResources
@@ -51,8 +56,8 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
         store: The store's URI, the default location of runs.
 
     Raises:
-        SpecError: If the recipe's parameters cannot be the inputs of a pipeline, or its source is
-            too long for one.
+        SpecError: If the recipe's parameters cannot be the inputs of a pipeline, Kubeflow would
+            change one of their defaults, or its source is too long for a pipeline.
         MissingExtra: If kfp is not installed.
     """
     try:
@@ -60,6 +65,7 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
     except ImportError as exc:
         raise MissingExtra("Compiling a pipeline needs kfp: pip install 'rvlab[kubeflow]'") from exc
     given = pipeline_inputs(recipe, store)
+    check_defaults(given)
     pipeline = dsl.pipeline(_graph(recipe, profile, given), name=pipeline_name(recipe))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"

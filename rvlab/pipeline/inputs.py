@@ -13,7 +13,7 @@ from typing import Any
 
 from rvlab.errors import SpecError
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT, Parameter
+from rvlab.recipes.signature import REQUIRED, ROOT_PARAMETER, UNKNOWN_DEFAULT, Parameter
 
 STORE, EXPERIMENT, RUN, SEED, SPLITS = (
     "rvlab_store",
@@ -68,10 +68,10 @@ class PipelineInput:
     def decode(self, given: Any) -> Any:
         """Convert the value of this input to a parameter's value; UNKNOWN is left to the recipe.
 
-        Kubeflow may return integers in lists as floats; they are converted back.
+        Kubeflow may return integers as floats; they are converted back.
         """
         if not self.as_json:
-            return _as_integer(given) if self.kind in (list, dict) else given
+            return _as_integer(given) if self.kind in (int, list, dict) else given
         if given == RECIPE_DEFAULT:
             return UNKNOWN_DEFAULT
         try:
@@ -98,8 +98,8 @@ def pipeline_inputs(recipe: Recipe, store: str) -> list[PipelineInput]:
     """
     signature = recipe.signature
     found = [_input_of_parameter(one) for one in signature.parameters.values()]
-    if "data_uri" in signature.places:
-        found.append(PipelineInput("data_uri", str, RECIPE_DEFAULT))
+    folders = [name for name in signature.places if name != ROOT_PARAMETER]
+    found += [PipelineInput(name, str, RECIPE_DEFAULT) for name in folders]
     names = {one.name for one in found}
     odd = sorted(name for name in names if not _NAME.fullmatch(name) or name == "self")
     if odd:
@@ -135,29 +135,47 @@ def pipeline_arguments(of: list[PipelineInput], values: Mapping[str, Any]) -> di
         SpecError: If Kubeflow would change a value.
     """
     found = {one.name: one.encode(values[one.name]) for one in of if one.name in values}
+    _check_values(found, "The parameter", "The parameters")
+    return found
+
+
+def check_defaults(of: list[PipelineInput]) -> None:
+    """Check the defaults of inputs as values are checked: a run from Kubeflow's pages uses them.
+
+    Args:
+        of: The pipeline's inputs.
+
+    Raises:
+        SpecError: If Kubeflow would change a default.
+    """
+    defaults = {one.name: one.default for one in of if one.default is not REQUIRED}
+    _check_values(defaults, "The default of the parameter", "The defaults of the parameters")
+
+
+def _check_values(found: Mapping[str, Any], one: str, many: str) -> None:
+    """Raise SpecError if Kubeflow would change a value; `one` and `many` begin the sentence."""
     for name, value in found.items():
         text = json.dumps(value)
         word = next((word for word in _UNSAFE_TEXT if word in text), None)
         if word:
             raise SpecError(
-                f"The parameter {name!r} contains {word!r}, which Kubeflow would replace. "
+                f"{one} {name!r} contains {word!r}, which Kubeflow would replace. "
                 "Pass it another way, for example in a file."
             )
         if any(isinstance(v, float) and not math.isfinite(v) for v in _plain_list(value)):
-            raise SpecError(f"The parameter {name!r} must be finite, got {value!r}.")
+            raise SpecError(f"{one} {name!r} must be finite, got {value!r}.")
         if any(isinstance(v, int) and abs(v) > MAX_EXACT_INT for v in _plain_list(value)):
             raise SpecError(
-                f"The parameter {name!r} is {value!r}, but Kubeflow stores numbers as floats, "
+                f"{one} {name!r} is {value!r}, but Kubeflow stores numbers as floats, "
                 f"which are exact up to {MAX_EXACT_INT}. Use a smaller number."
             )
     long = {name: len(json.dumps(value)) for name, value in found.items()}
     if sum(long.values()) > MAX_INPUT_CHARS:
         name = max(long, key=lambda name: long[name])
         raise SpecError(
-            f"The parameters have {sum(long.values())} characters, {name!r} {long[name]} of them, "
+            f"{many} have {sum(long.values())} characters, {name!r} {long[name]} of them, "
             f"but Kubeflow allows at most {MAX_INPUT_CHARS}. Pass the name of a file instead."
         )
-    return found
 
 
 def pack_source(recipe: Recipe) -> str:

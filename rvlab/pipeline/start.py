@@ -13,11 +13,13 @@ from rvlab.pipeline.inputs import (
     SEED,
     SPLITS,
     STORE,
+    check_defaults,
     pack_source,
     pipeline_arguments,
     pipeline_inputs,
 )
 from rvlab.recipes import Recipe
+from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
 
 
@@ -25,10 +27,11 @@ def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store
     """Raise if the recipe or its points cannot be a pipeline; called before a run is recorded.
 
     Raises:
-        SpecError: If a parameter's name, or a value, cannot pass through Kubeflow, or the source
-            is too long for it.
+        SpecError: If a parameter's name, default or value cannot pass through Kubeflow, or the
+            source is too long for it.
     """
     known = pipeline_inputs(recipe, store)
+    check_defaults(known)
     pack_source(recipe)
     for point in points:
         pipeline_arguments(known, point)
@@ -44,7 +47,7 @@ def load_request(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:
     spec, recipe = load_recorded(store, run)
     values = {
         **spec.params,
-        **{name: uri for name, uri in spec.places.items() if name != "root_uri"},
+        **{name: uri for name, uri in spec.places.items() if name != ROOT_PARAMETER},
         SPLITS: spec.splits,
         SEED: spec.seed,
         STORE: store.uri,

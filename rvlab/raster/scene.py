@@ -291,7 +291,8 @@ def _scene(part: Mapping[str, Any], group: str, task: str, folder: str, address:
         group=group,
         image=_raster(part["raster_source"], address),
         truth=_truth(part.get("label_source"), address),
-        prediction_uri=f"{uri}/labels.tif" if is_raster else uri,
+        # Raster Vision 0.12 wrote predict/{scene}.tif.
+        prediction_uri=f"{uri}/labels.tif" if is_raster and not uri.endswith(".tif") else uri,
         prediction_rgb=bool(label_store.get("rgb")),
         aoi_uris=_as_tuple(part.get("aoi_uris"), address),
         task=task,

@@ -7,8 +7,17 @@ import secrets
 import tempfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeAlias
 
 from rvlab.errors import StoreError
+
+SharedFolder: TypeAlias = str | None
+"""Annotation of a recipe's parameter that receives the URI of a folder for its data.
+
+All runs of the recipe in a store share the folder. The parameter is a location, not a column
+``params.*``. In `rastervision run` it is an ordinary argument. A parameter with any other
+annotation, also one named ``data_uri``, gets only what the user passes.
+"""
 
 
 def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:

@@ -61,7 +61,7 @@ def get_config(
     runner: Any,
     *,
     root_uri: str,
-    data_uri: str | None = None,
+    data_uri: data_dir.SharedFolder = None,
     lr: float = 3e-3,
     epochs: int = 10,
     width: int = 8,

@@ -16,8 +16,11 @@ from typing import Any, Literal, Optional, Union
 
 from rvlab.errors import SpecError, did_you_mean
 
-LOCATION_PARAMETERS = ("root_uri", "data_uri")
-"""Arguments with locations: the output folder of a run, and the data folder of a recipe."""
+ROOT_PARAMETER = "root_uri"
+"""Parameter that receives the output folder of a run."""
+
+SHARED_FOLDER = "SharedFolder"
+"""Annotation of a parameter that receives a data folder: `rvlab.recipes.data_dir.SharedFolder`."""
 
 FUNCTIONS = ("get_config", "get_configs")
 
@@ -77,13 +80,16 @@ class Parameter:
         try:
             # As JSON, where a tuple is written as a list.
             checked = adapter.validate_json(json.dumps(plain), strict=True)
-            return adapter.dump_python(checked, mode="json")
+            held = adapter.dump_python(checked, mode="json")
         except ValidationError as exc:
             wanted = self.annotation or getattr(self.hint, "__name__", str(self.hint))
             raise SpecError(
                 f"{recipe}: the parameter {self.name!r} is {wanted}, but {value!r} was given "
                 f"({exc.errors()[0]['msg'].lower()})."
             ) from exc
+        # `epochs=300` without a type that can be checked: 300.0 would fail in range(epochs).
+        whole = type(self.default) is int and "float" not in self.annotation.lower()
+        return int(held) if whole and isinstance(held, float) and held.is_integer() else held
 
 
 @dataclass(frozen=True)
@@ -93,7 +99,8 @@ class Signature:
     Args:
         recipe: The recipe's name, for messages.
         parameters: By name, in the order of the source; without `runner` and the places.
-        places: The names of LOCATION_PARAMETERS that it accepts.
+        places: The names of parameters that receive locations: ``root_uri``, and those with the
+            annotation `SHARED_FOLDER`.
         accepts_any: Whether it takes ``**kwargs``.
     """
 
@@ -115,11 +122,11 @@ class Signature:
             SpecError: For a name it does not have, a wrong type, a missing value, or a value that
                 JSON cannot hold.
         """
-        for name in ("runner", "root_uri"):
+        for name in ("runner", ROOT_PARAMETER):
             if name in given:
                 raise SpecError(f"{self.recipe}: {name!r} is filled in by rvlab. Leave it out.")
         places = {name: given[name] for name in self.places if name in given}
-        known = [n for n in (*self.parameters, *self.places) if n != "root_uri"]
+        known = [n for n in (*self.parameters, *self.places) if n != ROOT_PARAMETER]
         for name in given:
             if name not in known and not self.accepts_any:
                 raise SpecError(
@@ -200,10 +207,11 @@ def signature(source: str, recipe: str) -> Signature:
     pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
     constants = _constants(tree)
     found = {arg.arg: _parameter(arg, default, constants) for arg, default in pairs}
+    places = tuple(name for name, one in found.items() if _is_place(one))
     return Signature(
         recipe,
-        {n: p for n, p in found.items() if n not in LOCATION_PARAMETERS},
-        tuple(n for n in found if n in LOCATION_PARAMETERS),
+        {name: one for name, one in found.items() if name not in places},
+        places,
         accepts_any=args.kwarg is not None,
     )
 
@@ -257,6 +265,10 @@ def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, A
     return Parameter(
         arg.arg, annotation, REQUIRED if default is None else _literal(default, constants)
     )
+
+
+def _is_place(one: Parameter) -> bool:
+    return one.name == ROOT_PARAMETER or one.annotation.rpartition(".")[2] == SHARED_FOLDER
 
 
 def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:

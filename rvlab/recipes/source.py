@@ -27,13 +27,15 @@ class Recipe:
     Args:
         name: The file's stem, or the shipped name.
         source: Python with Raster Vision's ``get_config(runner, **params)``.
-        folder: The folder of its file, from which it can import; None for a shipped recipe or a
-            cell.
+        folder: The folder of its file, from which it can import; None for a module, a shipped
+            recipe or a cell.
+        file: The path of its file; None for a shipped recipe or a cell.
     """
 
     name: str
     source: str
     folder: str | None = None
+    file: str | None = None
 
     @cached_property
     def signature(self) -> Signature:
@@ -97,7 +99,8 @@ def _recipe_of_file(path: Path) -> Recipe:
         beside = path.parent.glob("*.py") if path.parent.is_dir() else ()
         near = did_you_mean(path.name, [p.name for p in beside])
         raise SpecError(f"Recipe file {str(path)!r} not found. {near}")
-    return Recipe(path.stem, _read_source(path), str(path.resolve().parent))
+    whole = path.resolve()
+    return Recipe(path.stem, _read_source(path), str(whole.parent), str(whole))
 
 
 def _recipe_of_module(name: str) -> Recipe:
@@ -107,7 +110,8 @@ def _recipe_of_module(name: str) -> Recipe:
             f"Module {name!r} not found by {sys.executable}. "
             "Give the path of the recipe's .py file, or install the package it is in."
         )
-    return Recipe(name.rsplit(".", 1)[-1], _read_source(Path(spec.origin)))
+    file = str(Path(spec.origin).absolute())
+    return Recipe(name.rsplit(".", 1)[-1], _read_source(Path(spec.origin)), file=file)
 
 
 def _module_spec(name: str) -> ModuleSpec | None:

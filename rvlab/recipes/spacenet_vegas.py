@@ -96,7 +96,7 @@ def get_config(
     *,
     root_uri: str,
     raw_uri: str,
-    data_uri: str | None = None,
+    data_uri: data_dir.SharedFolder = None,
     target: Literal["buildings", "roads"] = "buildings",
     backbone: Literal["resnet50", "resnet101", "unet"] = "resnet50",
     pretrained: bool = True,

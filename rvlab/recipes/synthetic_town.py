@@ -35,7 +35,7 @@ def get_config(
     runner: Any,
     *,
     root_uri: str,
-    data_uri: str | None = None,
+    data_uri: data_dir.SharedFolder = None,
     lr: float = 1e-2,
     epochs: int = 12,
     width: int = 8,

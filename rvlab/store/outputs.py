@@ -12,6 +12,7 @@ from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
 from rvlab.store.addresses import checked_address, require_allowed
+from rvlab.store.config_upgrade import upgrade_config
 from rvlab.store.store import Store, normalize_uri, parse_record, store_for_uri
 
 CONFIG_FILE = "pipeline-config.json"
@@ -68,7 +69,12 @@ def read_config(store: Store, run: Run) -> dict[str, Any]:
             f"{where}/{CONFIG_FILE} has changed since the run {run.id} was adopted. "
             "Adopt the folder again."
         )
-    return relocate_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
+    return load_adopted_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
+
+
+def load_adopted_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """Return a config of any version of Raster Vision from 0.12 on, relocated to its folder."""
+    return {k: upgrade_config(v) for k, v in relocate_config(config, where).items()}
 
 
 def relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:

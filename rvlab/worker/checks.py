@@ -20,8 +20,9 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
         steps: The commands that it needs.
 
     Raises:
-        StepError: If the config writes outside the run's folder, or is an object detection with
-            test scenes and a chip step.
+        StepError: If the config writes outside the run's folder, a training or validation scene
+            has no labels, the predictions of two scenes would share a folder, or the config is an
+            object detection with labelled test scenes and a chip step.
     """
     from rastervision.core.rv_pipeline import ObjectDetectionConfig
 
@@ -31,12 +32,27 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
                 f"{name} is {uri!r}, outside the run's folder. Omit it, or derive it from "
                 f"root_uri, which is {run.rv_uri!r}."
             )
-    tests = len(config.dataset.test_scenes)
+    _check_scene_ids(
+        [s.id for s in (*config.dataset.validation_scenes, *config.dataset.test_scenes)]
+    )
+    unlabelled = [
+        scene.id
+        for scene in (*config.dataset.train_scenes, *config.dataset.validation_scenes)
+        if scene.label_source is None
+    ]
+    if unlabelled:
+        more = f" and {len(unlabelled) - 3} more" if len(unlabelled) > 3 else ""
+        raise StepError(
+            f"Scenes for training or validation have no label_source: "
+            f"{', '.join(unlabelled[:3])}{more}. Give them labels, or move them to test_scenes, "
+            "which are predicted and need none."
+        )
+    tests = sum(scene.label_source is not None for scene in config.dataset.test_scenes)
     if isinstance(config, ObjectDetectionConfig) and tests and "chip" in steps:
         raise StepError(
-            f"test_scenes has {tests}, but Raster Vision cannot make chips for an object detection "
-            "with test scenes (KeyError: 'test'). Omit them, or train without chips, with an "
-            "ObjectDetectionGeoDataConfig."
+            f"{tests} of the test_scenes have labels, but Raster Vision cannot make chips for an "
+            "object detection with such test scenes (KeyError: 'test'). Omit them or their labels, "
+            "or train without chips, with an ObjectDetectionGeoDataConfig."
         )
     chip_px = getattr(config.predict_options, "chip_sz", None)
     img_px = getattr(getattr(config.backend, "data", None), "img_sz", None)
@@ -45,6 +61,19 @@ def check_config(store: Store, run: Run, config: Any, steps: Sequence[str]) -> N
             f"rvlab: predict_options.chip_sz is {chip_px}, but img_sz is {img_px}, so predict "
             "resizes its chips. Set them equal, unless the training chips are resized as well."
         )
+
+
+def _check_scene_ids(ids: Sequence[str]) -> None:
+    """Reject ids of which one is a folder of another, since predict deletes older predictions."""
+    known = set(ids)
+    for name in ids:
+        parts = name.split("/")
+        above = next((u for n in range(1, len(parts)) if (u := "/".join(parts[:n])) in known), None)
+        if above is not None:
+            raise StepError(
+                f"The predictions of the scene {name!r} would be in the folder of the scene "
+                f"{above!r}. Rename one of them."
+            )
 
 
 def _output_uris(config: Any) -> Iterator[tuple[str, str]]:

@@ -6,6 +6,7 @@ Raster Vision is imported inside the functions, because the import takes ten sec
 from __future__ import annotations
 
 import contextlib
+import importlib.util
 import json
 import math
 from collections.abc import Sequence
@@ -50,14 +51,14 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
 
     The recipe is called in the folder from which the run was submitted, if that folder exists on
     this machine. Relative paths in its config are resolved against that folder. The recipe's
-    ``__file__`` is the copy in the run's folder, so files beside the original are not beside it.
+    ``__file__`` is the path that it was submitted from, if it exists on this machine, so that the
+    recipe finds the files beside it; else, as in a pod, it is a temporary copy.
 
     Raises:
         StepError: If the recipe does not return exactly one Raster Vision pipeline config, or if
             `rvlab.worker.checks` rejects the config.
     """
     from rastervision.core.rv_pipeline import RVPipelineConfig
-    from rastervision.pipeline.cli import get_configs
     from rastervision.pipeline.config import build_config, save_pipeline_config
 
     path = scratch / SOURCE_FILE
@@ -65,7 +66,7 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     add_old_names(path.read_text(encoding="utf-8", errors="replace"))
     home = submit_folder()
     with contextlib.chdir(home or scratch):
-        configs = get_configs(str(path), "inprocess", {**spec.params, **spec.places})
+        configs = _call_recipe(path, spec)
     if len(configs) != 1 or not isinstance(configs[0], RVPipelineConfig):
         kinds = ", ".join(type(c).__name__ for c in configs) or "nothing"
         raise StepError(
@@ -88,6 +89,21 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     plan = StepPlan(steps, {s: n for s, n in cut.items() if s in steps})
     store.put_json(run.key(PLAN), plan.record())
     return plan
+
+
+def _call_recipe(path: Path, spec: Spec) -> list[Any]:
+    """Run the recorded source at `path` as Raster Vision does, and return its configs."""
+    # Raster Vision gives a recipe's module this name, under which plugins are looked up.
+    found = importlib.util.spec_from_file_location("rastervision.pipeline", path)
+    if found is None or found.loader is None:
+        raise StepError(f"{spec.recipe} cannot be loaded from {path}.")
+    module = importlib.util.module_from_spec(found)
+    if spec.file and Path(spec.file).is_file():
+        module.__file__ = spec.file
+    found.loader.exec_module(module)
+    function = getattr(module, "get_configs", None) or module.get_config
+    made = function("inprocess", **spec.params, **spec.places)
+    return made if isinstance(made, list) else [made]
 
 
 def _count_pieces(dataset: Any, step: str, wanted: int) -> int:
@@ -158,8 +174,13 @@ def expected_outputs(config: Any, step: str, split: int, of: int) -> list[str]:
     if step == "eval":
         # Raster Vision skips a group with a scene that is not predicted, with a warning only.
         predicted = {s.id for s in _predicted_scenes(config, 0, 1)}
-        groups = {g: ids for g, ids in config.dataset.scene_groups.items() if g != "train_scenes"}
-        scored = sorted(g for g, ids in groups.items() if ids and set(ids) <= predicted)
+        labelled = {s.id for s in config.dataset.all_scenes if s.label_source is not None}
+        groups = {
+            group: set(ids) & labelled
+            for group, ids in config.dataset.scene_groups.items()
+            if group != "train_scenes"
+        }
+        scored = sorted(group for group, ids in groups.items() if ids and ids <= predicted)
         return [e.get_output_uri(g) for e in config.evaluators for g in scored]
     if step == "chip":
         dataset = config.dataset.get_split_config(split, of)

@@ -12,8 +12,13 @@ import pyarrow as pa
 
 from rvlab.errors import RvlabError
 from rvlab.model.tables import SCENES_TABLE
+from rvlab.raster.labels import SceneLabels
+from rvlab.raster.scene import classes_from_config, scenes_from_config
 from rvlab.store.store import normalize_uri, store_for_uri
 from rvlab.store.table_file import rows_to_arrow
+
+TRUTH_COLUMNS = ("labels", "aois", "grid")
+"""Fingerprints of what a scene is scored on; ``image`` is what a model sees."""
 
 HASH_DIGITS = 16
 """Hexadecimal digits of a fingerprint."""
@@ -30,25 +35,27 @@ _IGNORED_FIELDS = ("transformers", "channel_order", "allow_streaming")
 
 
 def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[str]]) -> pa.Table:
-    """Return fingerprints of image, labels and areas of interest for each scene of some groups.
+    """Return fingerprints of image, labels, areas and pixel grid for each scene of some groups.
 
     They are computed from the content of the files and from how labels are derived from it, not
     from the location of the files: the same scenes on another machine have the same fingerprints.
     Labels and areas are hashed completely; for an image of more than 64 MiB only its size and 16
     evenly spaced blocks of 1 MiB are. A file that cannot be read is represented by its address,
-    and the log says so.
+    and the log says so. The grid is the size and the georeference of the scored pixels; that of an
+    image that cannot be opened is represented by the fingerprint of the image.
 
     Args:
         config: ``pipeline-config.json``.
         groups: A group's name -> the ids of its scenes.
 
     Returns:
-        A row per group and scene: ``group scene image labels aois hashed_from``; `aois` is null
-        where the scene has none, `hashed_from` is ``content`` or ``address``.
+        A row per group and scene: ``group scene image labels aois grid hashed_from``; `aois` is
+        null where the scene has none, `hashed_from` is ``content`` or ``address``.
     """
     data = config["dataset"]
+    grids = _Grids(config)
     known = {
-        str(scene["id"]): _Scene(scene)
+        str(scene["id"]): _Scene(scene, grids)
         for kind in ("train", "validation", "test")
         for scene in data.get(f"{kind}_scenes") or []
     }
@@ -61,26 +68,67 @@ def fingerprint_scenes(config: Mapping[str, Any], groups: Mapping[str, Sequence[
     return rows_to_arrow(SCENES_TABLE, rows)
 
 
-def eval_sets(table: pa.Table, class_config: Mapping[str, Any]) -> dict[str, str]:
-    """Return one fingerprint per group, of all its scenes and the classes, null class included.
+def eval_sets(
+    table: pa.Table, class_config: Mapping[str, Any], rules: Mapping[str, str] | None = None
+) -> dict[str, str]:
+    """Return one fingerprint per group, of what its scores depend on besides the model.
+
+    These are the scenes with their labels, areas of interest and pixel grids, the classes, null
+    class included, and the rule by which pixels were counted. The pixels of the images are not part
+    of it: models on other bands or sensors are scored on the same truth.
 
     Args:
         table: As `fingerprint_scenes` returns it.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
+        rules: Group -> the rule, for groups that were not counted as rvlab counts.
     """
     classes = [list(class_config["names"]), class_config.get("null_class")]
     found: dict[str, list[Any]] = {}
     for row in table.to_pylist():
-        parts = [row[name] for name in ("scene", "image", "labels", "aois")]
+        parts = [row[name] for name in ("scene", *TRUTH_COLUMNS)]
         found.setdefault(row["group"], []).append(parts)
-    return {group: _digest([classes, sorted(rows, key=str)]) for group, rows in found.items()}
+    return {
+        group: _digest([classes, sorted(rows, key=str), *filter(None, [(rules or {}).get(group)])])
+        for group, rows in found.items()
+    }
+
+
+class _Grids:
+    """The pixel grids of a config's scenes."""
+
+    def __init__(self, config: Mapping[str, Any]) -> None:
+        self._config = config
+
+    @cached_property
+    def _scenes(self) -> dict[str, SceneLabels]:
+        # The last scene with an id counts, as in Raster Vision's eval.
+        try:
+            classes = classes_from_config(self._config)
+            found = scenes_from_config(self._config)
+        except RvlabError:
+            return {}
+        return {scene.id: SceneLabels(scene, classes) for scene in found}
+
+    def fingerprint(self, name: str) -> str | None:
+        """Return the fingerprint of a scene's grid; None if its image cannot be opened."""
+        if name not in self._scenes:
+            return None
+        try:
+            grid = self._scenes[name].grid
+        except RvlabError:
+            return None
+        crs = None if grid.crs is None else grid.crs.to_string()
+        # Twelve digits: the same georeference may differ by rounding between files.
+        place = [f"{number:.12g}" for number in tuple(grid.transform)[:6]]
+        return _digest([grid.width, grid.height, place, crs])
 
 
 class _Scene:
     """The files of a scene, read once even if the scene is in several groups."""
 
-    def __init__(self, config: Mapping[str, Any]) -> None:
+    def __init__(self, config: Mapping[str, Any], grids: _Grids) -> None:
         self._config = config
+        self._grids = grids
         self._by_address = False
 
     @cached_property
@@ -90,10 +138,12 @@ class _Scene:
         image = self._with_contents(config["raster_source"], whole=False)
         labels = config.get("label_source")
         areas = [self._file(uri, whole=True) for uri in _as_list(config.get("aoi_uris"))]
+        seen = _digest(list(_image_files(image)))
         return {
-            "image": _digest(list(_image_files(image))),
+            "image": seen,
             "labels": _digest(self._with_contents(labels, whole=True)) if labels else None,
             "aois": _digest(sorted(areas)) if areas else None,
+            "grid": self._grids.fingerprint(str(config["id"])) or seen,
             "hashed_from": "address" if self._by_address else "content",
         }
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from rvlab.model.classes import unlabelled_id
 from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE, HISTORY_TABLE
 from rvlab.model.train_log import parse_epochs
 from rvlab.store.table_file import rows_to_arrow
+from rvlab.worker.reported_metrics import has_reported_metrics, reported_rows
 from rvlab.worker.rv_patches import OUTSIDE_AOI
 
 GROUP_BY_RV_NAME = {
@@ -40,7 +41,9 @@ _OVERALL: dict[str, Callable[..., metrics.Floats]] = {
 
 
 def evaluation_tables(
-    evals: Mapping[str, Any], class_config: Mapping[str, Any]
+    evals: Mapping[str, Any],
+    class_config: Mapping[str, Any],
+    outside: Mapping[str, int] | None = None,
 ) -> tuple[pa.Table, pa.Table]:
     """Return metrics and confusion matrices of every scene group, per scene and over all scenes.
 
@@ -50,13 +53,16 @@ def evaluation_tables(
     true class are unlabelled: they are excluded from every metric and count, and the class has no
     metrics. A null class of another name, such as ``background``, is an ordinary class.
     Raster Vision counts pixels outside a scene's areas of interest as true positives of the null
-    class. They are excluded here, but not from ``rv_average_*``.
+    class. They are excluded here, but not from ``rv_average_*``. Raster Vision 0.12 and 0.13 wrote
+    no counts; see `rvlab.worker.reported_metrics`.
 
     Args:
         evals: A scene group's name -> its parsed ``eval.json``, of semantic segmentation, chip
             classification or object detection. The suffix ``_scenes`` of Raster Vision's default
             groups is removed: ``validation_scenes`` becomes ``validation``.
         class_config: ``dataset.class_config`` of ``pipeline-config.json``.
+        outside: Scene -> pixels outside its areas of interest, for an ``eval.json`` without this
+            number, which only rvlab's eval step records.
 
     Returns:
         Two tables, of the schemas `EVALS_TABLE` and `CONFUSION_TABLE`; rows over all scenes come
@@ -85,13 +91,21 @@ def evaluation_tables(
     for key, raw in evals.items():
         group = short[key]
         lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
-        outside = {
-            scene: _pixels_outside_aoi(items) for scene, items, _ in lists if scene is not None
+        unscored = {
+            scene: pixels_outside_aoi(items, (outside or {}).get(scene, 0))
+            for scene, items, _ in lists
+            if scene is not None
         }
         for scene, items, where in lists:
+            if has_reported_metrics(items):
+                reported = reported_rows(items, names, ignore, where)
+                measured += [
+                    (group, scene, name, metric, value) for name, metric, value in reported
+                ]
+                continue
             of, average = _count_items(items, names, where)
             if null_id is not None and not isinstance(of, metrics.Counts):
-                of[null_id, null_id] -= outside[scene] if scene else sum(outside.values())
+                of[null_id, null_id] -= unscored[scene] if scene else sum(unscored.values())
             rows = [*_per_class(of, names, ignore), *_over_classes(of, ignore)]
             rows += [(None, f"rv_average_{m}", v) for m, v in average.items()]
             measured += [(group, scene, name, metric, value) for name, metric, value in rows]
@@ -102,6 +116,42 @@ def evaluation_tables(
                     for j, prediction in enumerate(names)
                 ]
     return rows_to_arrow(EVALS_TABLE, measured), rows_to_arrow(CONFUSION_TABLE, confused)
+
+
+def scenes_without_outside_count(evals: Mapping[str, Any]) -> set[str]:
+    """Return the scenes with a confusion matrix and no number of pixels outside their areas.
+
+    Args:
+        evals: As for `evaluation_tables`.
+    """
+    return {
+        scene
+        for key, raw in evals.items()
+        for scene, items, _ in _iter_items(raw, f"eval/{key}/eval.json")
+        if scene is not None
+        and any("conf_mat" in item for item in items if item.get("class_id") is None)
+        and not any(OUTSIDE_AOI in item for item in items)
+        and not has_reported_metrics(items)
+    }
+
+
+def counting_rules(evals: Mapping[str, Any], uncounted: Collection[str]) -> dict[str, str]:
+    """Return how the pixels of a group were counted, for groups that rvlab would count otherwise.
+
+    Args:
+        evals: As for `evaluation_tables`.
+        uncounted: Scenes whose pixels outside their areas of interest are counted as the null
+            class, since their number is unknown.
+    """
+    found = {}
+    short = group_names(evals)
+    for key, raw in evals.items():
+        lists = list(_iter_items(raw, f"eval/{key}/eval.json"))
+        if any(has_reported_metrics(items) for _, items, _ in lists):
+            found[short[key]] = "metrics of Raster Vision 0.12 or 0.13"
+        elif any(scene in uncounted for scene, _, _ in lists):
+            found[short[key]] = "pixels outside areas of interest counted"
+    return found
 
 
 def group_names(groups: Iterable[str]) -> dict[str, str]:
@@ -176,9 +226,9 @@ def _iter_items(raw: Any, where: str) -> Iterator[tuple[str | None, list[Any], s
         yield scene, items, here
 
 
-def _pixels_outside_aoi(items: list[Any]) -> int:
-    """Return the number of pixels outside the areas of interest, 0 if eval did not record it."""
-    return int(next((i[OUTSIDE_AOI] for i in items if OUTSIDE_AOI in i), 0))
+def pixels_outside_aoi(items: list[Any], default: int = 0) -> int:
+    """Return the number of pixels outside the areas of interest as eval recorded it."""
+    return int(next((i[OUTSIDE_AOI] for i in items if OUTSIDE_AOI in i), default))
 
 
 def _count_items(
@@ -187,8 +237,9 @@ def _count_items(
     """Return the counts of one list of items, as a matrix if it has one, and the RV averages."""
     try:
         # The average is the item without a class id; a class may be named "average" as well.
-        classes = sorted((i for i in items if "class_id" in i), key=lambda i: int(i["class_id"]))
-        average = next(i for i in items if "class_id" not in i)
+        numbered = (i for i in items if i.get("class_id") is not None)
+        classes = sorted(numbered, key=lambda i: int(i["class_id"]))
+        average = next(i for i in items if i.get("class_id") is None)
         own = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
         own = {m: None if v is None or math.isnan(v) else float(v) for m, v in own.items()}
         if (found := [item["class_name"] for item in classes]) != list(names):

@@ -36,6 +36,8 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
         split: The split that runs in this process.
         splits: The number of splits.
     """
+    from rvlab.worker import rv_label_patches
+
     patch_download_cache(scratch)
     seed_generators(seed + split)
     patch_augmentor_seeds(seed + split)
@@ -44,6 +46,9 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
     patch_chip_names(split, splits)
     patch_count_pixels_outside_aoi()
     patch_empty_validation()
+    rv_label_patches.patch_numpy_int0()
+    rv_label_patches.patch_datasets_without_labels()
+    rv_label_patches.patch_evaluation_without_labels()
 
 
 def patch_download_cache(scratch: Path) -> None:
@@ -84,7 +89,7 @@ def patch_augmentor_seeds(seed: int) -> None:
     """Seed albumentations, whose ``Compose`` ignores global seeds since version 2.0."""
     import albumentations
 
-    _patch_once(albumentations.Compose, "__init__", lambda original: _seeding_init(original, seed))
+    patch_once(albumentations.Compose, "__init__", lambda original: _seeding_init(original, seed))
 
 
 def _seeding_init(original: Any, seed: int) -> Any:
@@ -105,7 +110,7 @@ def patch_export_failure() -> None:
     """
     from rastervision.pytorch_learner.learner import Learner
 
-    _patch_once(Learner, "export_to_onnx", _tolerant_export)
+    patch_once(Learner, "export_to_onnx", _tolerant_export)
 
 
 def _tolerant_export(original: Any) -> Any:
@@ -152,7 +157,7 @@ def patch_count_pixels_outside_aoi() -> None:
     """
     from rastervision.core.evaluation import SemanticSegmentationEvaluator
 
-    _patch_once(SemanticSegmentationEvaluator, "evaluate_scene", _counting_evaluate)
+    patch_once(SemanticSegmentationEvaluator, "evaluate_scene", _counting_evaluate)
 
 
 def _counting_evaluate(original: Any) -> Any:
@@ -187,7 +192,7 @@ def patch_empty_validation() -> None:
     """
     from rastervision.core.data import ChipClassificationLabelSource
 
-    _patch_once(ChipClassificationLabelSource, "validate_labels", _lenient_validate)
+    patch_once(ChipClassificationLabelSource, "validate_labels", _lenient_validate)
 
 
 def _lenient_validate(original: Any) -> Any:
@@ -220,7 +225,7 @@ def patch_s3_errors() -> None:
     S3FileSystem.sync_from_dir = staticmethod(_patient(_download_folder))
     S3FileSystem.sync_to_dir = staticmethod(_patient(_Uploads().folder))
     for name in PATIENT_CALLS:
-        _patch_once(S3FileSystem, name, lambda original: staticmethod(_patient(original)))
+        patch_once(S3FileSystem, name, lambda original: staticmethod(_patient(original)))
 
 
 PATIENT_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
@@ -359,7 +364,7 @@ class _Uploads:
                     _s3_client().delete_object(Bucket=bucket, Key=key)
 
 
-def _patch_once(owner: Any, name: str, wrapped: Any) -> None:
+def patch_once(owner: Any, name: str, wrapped: Any) -> None:
     """Wrap a method, always starting from the original, so that repeated calls do not nest."""
     current = getattr(owner, name)
     original = getattr(current, "_rvlab_original", current)

@@ -88,5 +88,6 @@ def _score_one(
 
 
 def is_folder_name(scene: str) -> bool:
-    """Return whether a scene's name is valid as the name of a folder in the run."""
-    return scene not in ("", ".", "..") and not set(scene) & set("/\\\0")
+    """Return whether a scene's id is valid as a folder below the run's copies, or a path of one."""
+    parts = scene.split("/")
+    return not ({"", ".", ".."} & set(parts) or set(scene) & set("\\\0"))

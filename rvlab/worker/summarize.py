@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
@@ -14,9 +14,20 @@ from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table
 from rvlab.worker import fingerprint
-from rvlab.worker.artifacts import list_artifacts
-from rvlab.worker.results import evaluation_tables, group_names, headline_metrics, history_from_log
+from rvlab.worker.artifacts import list_artifacts, prediction_paths
+from rvlab.worker.outside_aoi import count_outside_aoi
+from rvlab.worker.results import (
+    counting_rules,
+    evaluation_tables,
+    group_names,
+    headline_metrics,
+    history_from_log,
+    scenes_without_outside_count,
+)
 from rvlab.worker.score_scenes import score_scenes
+
+VALIDATION_SCENES = "validation_scenes"
+"""Raster Vision's name of the group of validation scenes."""
 
 
 @dataclass(frozen=True)
@@ -26,10 +37,12 @@ class EndSummary:
     Args:
         metrics: The headline metrics, by name.
         eval_sets: Scene group -> fingerprint of its scored scenes.
+        problems: Sentences about scenes that are not counted as rvlab counts.
     """
 
     metrics: Mapping[str, float]
     eval_sets: Mapping[str, str]
+    problems: Sequence[str] = ()
 
 
 def summarize_outputs(store: Store, run: Run) -> EndSummary:
@@ -94,22 +107,41 @@ def build_tables(
     """
     groups = {group: _read_json(store, key) for group, key in evals.items()}
     class_config = config["dataset"]["class_config"]
-    measured, confusion = evaluation_tables(groups, class_config)
-    scored = {
-        name: (config["dataset"].get("scene_groups") or {}).get(group, [])
-        for group, name in group_names(groups).items()
-    }
+    outside = count_outside_aoi(config, scenes_without_outside_count(groups))
+    measured, confusion = evaluation_tables(groups, class_config, outside.pixels)
+    scored = _scored_scenes(config["dataset"], groups)
     seen = fingerprint.fingerprint_scenes(config, scored)
     tables = {
         "evals": measured,
         "confusion": confusion,
         "scenes": seen,
-        "artifacts": list_artifacts(files, root, named),
+        "artifacts": list_artifacts(files, root, named, prediction_paths(config)),
     }
     log = f"{root}/train/log.csv".lstrip("/")
     if any(key == log for key, _ in files):
         tables["history"] = history_from_log(store.get(log).decode(errors="replace"))
-    return tables, EndSummary(headline_metrics(measured), fingerprint.eval_sets(seen, class_config))
+    problems = [
+        f"The pixels of scene {name} outside its areas of interest cannot be counted: {why}"
+        for name, why in outside.problems.items()
+    ]
+    rules = counting_rules(groups, outside.problems)
+    sets = fingerprint.eval_sets(seen, class_config, rules)
+    return tables, EndSummary(headline_metrics(measured), sets, problems)
+
+
+def _scored_scenes(data: Mapping[str, Any], groups: Iterable[str]) -> dict[str, list[str]]:
+    """Return the labelled scenes of each group, by the group's name in tables."""
+    labelled = {
+        str(scene["id"]): bool(scene.get("label_source"))
+        for kind in ("train", "validation", "test")
+        for scene in data.get(f"{kind}_scenes") or []
+    }
+    validation = [str(scene["id"]) for scene in data.get("validation_scenes") or []]
+    listed = {VALIDATION_SCENES: validation, **(data.get("scene_groups") or {})}
+    return {
+        name: [scene for scene in listed.get(group, []) if labelled.get(str(scene))]
+        for group, name in group_names(groups).items()
+    }
 
 
 def write_tables(store: Store, run: Run, tables: Mapping[str, pa.Table]) -> None:
@@ -122,9 +154,14 @@ def _evaluator_outputs(store: Store, config: Mapping[str, Any]) -> Iterator[tupl
     """List scene groups and the keys that evaluators write to; the last one of a group counts."""
     groups = sorted(config["dataset"].get("scene_groups") or {})
     for evaluator in config.get("evaluators") or []:
-        for group in groups:
+        uri = str(evaluator["output_uri"])
+        # Raster Vision 0.12 and 0.13 evaluated the validation scenes only, without a folder.
+        found = {group: f"{uri}/{group}/eval.json" for group in groups}
+        if uri.endswith(".json"):
+            found = {VALIDATION_SCENES: uri}
+        for group, file in found.items():
             with suppress(SpecError):  # outputs outside the store are ignored
-                yield group, store.key(f"{evaluator['output_uri']}/{group}/eval.json")
+                yield group, store.key(file)
 
 
 def _read_json(store: Store, key: str) -> Any:

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 from rvlab import compare, frame
-from rvlab.errors import TableError
+from rvlab.errors import SpecError, TableError
 from rvlab.model import Run
 from tests.compare.samples import confusion, scene_matrices
 from tests.frame.samples import Made
@@ -40,6 +40,7 @@ def fingerprints(scenes: int = SCENES, **other: dict[str, str]) -> list[dict[str
             "image": "i",
             "labels": "l",
             "aois": None,
+            "grid": "g",
             "hashed_from": "content",
             **other.get(f"s{i:03d}", {}),
         }
@@ -47,20 +48,74 @@ def fingerprints(scenes: int = SCENES, **other: dict[str, str]) -> list[dict[str
     ]
 
 
-@pytest.mark.parametrize("column", ["image", "labels", "aois"])
-def test_scenes_with_different_images_labels_or_areas_are_refused_by_name(
-    made: Made, runs: list[Run], column: str
+@pytest.mark.parametrize(
+    ("column", "word"),
+    [("labels", "labels"), ("aois", "areas of interest"), ("grid", "pixel grids")],
+)
+def test_scenes_with_different_truth_are_refused_by_name(
+    made: Made, runs: list[Run], column: str, word: str
 ) -> None:
     made.table(runs[0], "scenes", fingerprints())
     made.table(runs[1], "scenes", fingerprints(s002={column: "other"}, s005={column: "other"}))
-    with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\. Images, labels, areas"):
+    said = rf"in 2 of 8 scenes: s002, s005\. Different are: {word} \(s002, s005\)\. A"
+    with pytest.raises(TableError, match=said):
         compare.test(*runs)
     assert compare.test(*runs, any_truth=True).difference > 0
+    assert compare.test(*runs, any_truth=column).difference > 0
+    for other in {"labels", "aois", "grid"} - {column}:
+        with pytest.raises(TableError, match=said):
+            compare.test(*runs, any_truth=[other])
     with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\."):
         compare.table_of_tests(runs, runs[1])
     assert len(compare.table_of_tests(runs, runs[1], any_truth=True)) == 1
     with pytest.raises(TableError, match=r"in 2 of 8 scenes: s002, s005\."):
         compare.by_scene(*runs)
+
+
+def test_runs_on_other_images_of_the_same_truth_are_tested(made: Made, runs: list[Run]) -> None:
+    """Other bands or another sensor over the same labels."""
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(s002={"image": "sar"}, s005={"image": "sar"}))
+    found = compare.test(*runs)
+    assert found.difference > 0
+    assert "The images differ in 2 of 8 scenes (s002, s005), the truth does not." in found.sentence
+    assert len(compare.table_of_tests(runs, runs[1])) == 1
+    differ = compare.diff(*runs)
+    assert differ.loc[differ["kind"] == "data", "key"].tolist() == [
+        "validation[s002].image",
+        "validation[s005].image",
+    ]
+
+
+def test_other_images_without_a_known_grid_are_refused(made: Made, runs: list[Run]) -> None:
+    """Tables of an earlier version have no fingerprint of the grid."""
+    for run, image in zip(runs, ("optical", "sar"), strict=True):
+        rows = fingerprints(s001={"image": image})
+        made.table(run, "scenes", [{k: v for k, v in r.items() if k != "grid"} for r in rows])
+    table = frame.scenes_table(made.store, runs)
+    assert table["grid"].isna().all()
+    with pytest.raises(TableError, match=r"in 1 of 8 scenes: s001\. .*pixel grids \(s001\)"):
+        compare.test(*runs)
+
+
+def test_accepted_difference_leaves_the_other_checks_on(made: Made, runs: list[Run]) -> None:
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(s001={"aois": "a"}, s002={"labels": "other"}))
+    with pytest.raises(TableError, match=r"1 of 8 scenes: s002\. Different are: labels \(s002\)"):
+        compare.test(*runs, any_truth="aois")
+    assert compare.test(*runs, any_truth=["aois", "labels"]).difference > 0
+    with pytest.raises(SpecError, match=r"some of labels, aois, grid, got 'aoi'\. Did you mean"):
+        compare.test(*runs, any_truth="aoi")
+
+
+def test_board_says_in_what_evaluation_sets_differ(made: Made, runs: list[Run]) -> None:
+    made.table(runs[0], "scenes", fingerprints())
+    made.table(runs[1], "scenes", fingerprints(SCENES + 1, s001={"aois": "a"}))
+    table = frame.runs_table(made.store, runs).assign(eval_set=["x", "y"])
+    table["metrics.f1"] = [0.5, 0.6]
+    said = r"differ in the scenes \(s008\), areas of interest \(s001\)\."
+    with pytest.warns(UserWarning, match=said):
+        compare.board(table)
 
 
 def test_fingerprints_are_read_for_given_matrices_if_evaluation_sets_differ(

@@ -1,5 +1,6 @@
 """The shipped town, small enough to train in seconds, with options that make a step fail."""
 
+from rvlab.recipes.data_dir import SharedFolder
 from rvlab.recipes.synthetic_town import get_config as town
 
 AUGMENTORS = ["RandomRotate90", "HorizontalFlip", "VerticalFlip"]  # Raster Vision's own default
@@ -8,7 +9,7 @@ AUGMENTORS = ["RandomRotate90", "HorizontalFlip", "VerticalFlip"]  # Raster Visi
 def get_config(
     runner,
     root_uri: str,
-    data_uri: str | None = None,
+    data_uri: SharedFolder = None,
     lr: float = 1e-2,
     epochs: int = 1,
     nochip: bool = True,

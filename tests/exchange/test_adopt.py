@@ -313,7 +313,7 @@ def other_classes(folder: Path) -> None:
 
 def incomplete_scene(folder: Path) -> None:
     config = json.loads((folder / "pipeline-config.json").read_text())
-    config["dataset"]["validation_scenes"] = [{"id": "b"}]
+    config["dataset"]["validation_scenes"] = [{"id": "b", "label_source": {"uri": "c"}}]
     (folder / "pipeline-config.json").write_text(json.dumps(config))
 
 

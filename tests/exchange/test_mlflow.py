@@ -281,6 +281,67 @@ def test_tags_and_note_are_imported_as_the_first_annotation(
     assert lab.runs().loc[run.id, "tags"] == f"good, long={'x' * 95}"
 
 
+def log_points(logged: Logged, points: dict[str, list[tuple[int, float, int]]]) -> None:
+    """Log a run with points of (milliseconds after the start, value, step)."""
+    run_id = logged.run(status=None)
+    made = [Metric(k, v, START + ms, step) for k, of in points.items() for ms, v, step in of]
+    logged.client.log_batch(run_id, metrics=made)
+    logged.client.set_terminated(run_id, "FINISHED", START + 30_000)
+
+
+def test_metrics_without_steps_keep_their_curve_in_order_of_time(
+    lab: Lab, logged: Logged, uri: str
+) -> None:
+    """``mlflow.log_metric("loss", x)`` gives every value the step 0."""
+    losses = [3.0, 1.0, 2.0, 0.5]
+    log_points(
+        logged,
+        {
+            "loss": [(1000 * i, loss, 0) for i, loss in enumerate(losses)],
+            "f1": [(1000 * i + 7, i / 4, 0) for i in range(4)],
+            "final": [(4000, 0.9, 0)],
+        },
+    )
+    (run,) = lab.from_mlflow(uri)
+    table = history(lab, run)
+    assert table.columns.tolist() == ["epoch", "f1", "loss"]
+    assert table["epoch"].tolist() == [0, 1, 2, 3]
+    assert table["loss"].tolist() == losses
+    assert table["f1"].tolist() == [0.0, 0.25, 0.5, 0.75]
+    assert lab.runs().loc[run.id, "metrics.loss"] == 0.5
+
+
+@pytest.mark.parametrize("with_steps", [True, False])
+def test_rarer_metric_without_steps_is_placed_at_the_nearest_time(
+    lab: Lab, logged: Logged, uri: str, with_steps: bool
+) -> None:
+    log_points(
+        logged,
+        {
+            "loss": [(1000 * i, 9.0 - i, 10 * i if with_steps else 0) for i in range(6)],
+            "val": [(1900, 0.25, 0), (4100, 0.5, 0)],
+        },
+    )
+    table = history(lab, lab.from_mlflow(uri)[0])
+    scale = 10 if with_steps else 1
+    assert table["epoch"].tolist() == [scale * i for i in range(6)]
+    assert table["loss"].tolist() == [9.0, 8.0, 7.0, 6.0, 5.0, 4.0]
+    val = table.set_index("epoch")["val"].dropna()
+    assert val.to_dict() == {2 * scale: 0.25, 4 * scale: 0.5}
+
+
+def test_values_without_steps_at_one_time_are_numbered(lab: Lab, logged: Logged, uri: str) -> None:
+    log_points(
+        logged,
+        {
+            "loss": [(0, 3.0, 0), (9000, 2.0, 1), (9500, 1.0, 2)],
+            "rate": [(8999, 0.1, 0), (9000, 0.2, 0)],
+        },
+    )
+    table = history(lab, lab.from_mlflow(uri)[0])
+    assert table["rate"].dropna().tolist() == [0.1, 0.2]
+
+
 def test_metric_named_epoch_does_not_replace_the_steps(lab: Lab, logged: Logged, uri: str) -> None:
     logged.run(metrics={"epoch": [0.0, 0.0, 1.0], "rate": [3.0, 2.0], "high": [1.0, float("inf")]})
     (run,) = lab.from_mlflow(uri)

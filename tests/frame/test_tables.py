@@ -195,3 +195,16 @@ def test_broken_log_is_left_out_with_a_warning(
     with pytest.warns(UserWarning, match=f"^The run {bad.id} is left out of the table: .*{why}"):
         table = frame.history_table(store, [bad, good])
     assert list(table["run"]) == [good.id]
+
+
+def test_table_of_scenes_of_an_earlier_version_has_no_grid(made: Made) -> None:
+    run, newer = made.ended({"lr": 0.1}), made.ended({"lr": 0.2})
+    row = {"group": "validation", "scene": "a", "image": "i", "labels": "l", "aois": None}
+    for one, more in ((run, {}), (newer, {"grid": "g"})):
+        columns = {k: pa.array([v], pa.string()) for k, v in {**row, **more}.items()}
+        buffer = io.BytesIO()
+        pq.write_table(pa.table({**columns, "hashed_from": ["content"]}), buffer)
+        made.store.put(one.key("tables", "scenes.parquet"), buffer.getvalue())
+    found = frame.scenes_table(made.store, [run, newer]).set_index("run")
+    assert pd.isna(found.loc[run.id, "grid"])
+    assert found.loc[newer.id, "grid"] == "g"

@@ -33,7 +33,7 @@ from tests.kubeflow.fake import counted
 CREATE, LIST, UPLOAD = r"POST .*/runs$", r"GET .*/runs$", r"POST .*/pipelines/upload"
 
 SOURCE = """
-def get_config(runner, root_uri: str, data_uri: str | None = None, lr: float = 1e-2,
+def get_config(runner, root_uri: str, data_uri: SharedFolder = None, lr: float = 1e-2,
                epochs: int = 1, note: str = ""):
     raise NotImplementedError
 """

@@ -86,7 +86,7 @@ def test_a_clone_is_created_in_the_experiment_of_its_inputs(
 
 
 def test_a_clone_with_other_data_does_not_claim_the_original(store: Store) -> None:
-    recipe = Recipe("d", "def get_config(runner, root_uri, data_uri: str): pass\n")
+    recipe = Recipe("d", "def get_config(runner, root_uri, data_uri: SharedFolder): pass\n")
     run = prepare_runs(
         store, recipe, [{"data_uri": "s3://a/data"}], SubmitOptions("town", "kubeflow")
     )[0]

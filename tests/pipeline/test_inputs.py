@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
+from rvlab.pipeline.compile import compile_pipeline
 from rvlab.pipeline.inputs import (
     MAX_INPUT_CHARS,
     RUN,
@@ -19,18 +20,21 @@ from rvlab.pipeline.inputs import (
     SPLITS,
     STORE,
     PipelineInput,
+    check_defaults,
     pack_source,
     pipeline_arguments,
     pipeline_inputs,
     unpack_source,
 )
+from rvlab.pipeline.start import validate_pipeline
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
+from rvlab.settings import Profile
 
 SOURCE = """
 STEP = 3
 
-def get_config(runner, root_uri: str, raw_uri: str, data_uri: str | None = None, lr: float = 1,
+def get_config(runner, root_uri: str, raw_uri: str, data_uri: SharedFolder = None, lr: float = 1,
                epochs: int = 12, name: str = "", nochip: bool = False, sizes: list = [1, 2],
                weights: list[float] = [1.0], maybe: float | None = None, anything=None,
                made=STEP * 2, options: dict = {"a": 1}):
@@ -123,6 +127,50 @@ def test_text_from_the_form_is_decoded_as_json_if_it_is_json() -> None:
 def test_a_value_that_kubeflow_would_change_is_refused(value: object, said: str) -> None:
     with pytest.raises(SpecError, match=said):
         pipeline_arguments([PipelineInput("x", str)], {"x": value})
+
+
+@pytest.mark.parametrize(
+    ("head", "said"),
+    [
+        ("name: str = '{{scene}}.tif'", r"The default of the parameter 'name' contains '\{\{'"),
+        ("name='/usr/bin/python3'", "The default of the parameter 'name' contains 'python3'"),
+        ("names: list = ['a', 'python3']", "'names' contains 'python3'"),
+        ("names: list[str] = ['python3']", "'names' contains 'python3'"),
+        ("options: dict = {'a': {'b': '{{'}}", r"'options' contains '\{\{'"),
+        ("maybe: str | None = '{{a}}'", r"'maybe' contains '\{\{'"),
+        ("sizes: list = [2**53, 9007199254740993]", None),  # only the recipe knows it
+        ("sizes: list = [9007199254740993]", "stores numbers as floats, which are exact up to"),
+        (f"text: str = {'x' * 60_000!r}", r"The defaults of the parameters have \d+ characters"),
+        ("name: str = 'python2'", None),
+        ("name: str", None),
+    ],
+)
+def test_defaults_are_checked_as_values_are(head: str, said: str | None) -> None:
+    """A run that is started in Kubeflow's pages uses the defaults."""
+    recipe = Recipe("towns", f"def get_config(runner, {head}): pass\n")
+    if said is None:
+        check_defaults(pipeline_inputs(recipe, "s3://b/x"))
+        return
+    for refuse in (
+        lambda: check_defaults(pipeline_inputs(recipe, "s3://b/x")),
+        lambda: validate_pipeline(recipe, [], "s3://b/x"),
+        lambda: compile_pipeline(recipe, Profile(image="x/y:1"), store="s3://b/x"),
+    ):
+        with pytest.raises(SpecError, match=said):
+            refuse()
+
+
+def test_store_that_kubeflow_would_change_is_refused() -> None:
+    recipe = Recipe("towns", "def get_config(runner): pass\n")
+    with pytest.raises(SpecError, match="parameter 'rvlab_store' contains 'python3'"):
+        compile_pipeline(recipe, Profile(image="x/y:1"), store="s3://b/python3")
+
+
+@pytest.mark.parametrize(("given", "held"), [(300.0, "300"), (300, "300"), (2.5, "2.5")])
+def test_integer_that_kubeflow_returns_as_a_float_is_converted_back(
+    given: float, held: str
+) -> None:
+    assert json.dumps(PipelineInput("epochs", int).decode(given)) == held
 
 
 def test_inputs_that_are_too_long_for_a_command_are_refused() -> None:

@@ -60,9 +60,9 @@ def test_default_that_is_not_json_is_resolved_by_the_recipe(default: str) -> Non
 
 
 def test_bind_resolves_defaults_and_separates_places() -> None:
-    params, places = read("root_uri, data_uri='d', lr: float = 1, n: int = -2").bind(
-        {"data_uri": "s3://b/scenes", "n": 5}
-    )
+    params, places = read(
+        "root_uri, data_uri: SharedFolder = 'd', lr: float = 1, n: int = -2"
+    ).bind({"data_uri": "s3://b/scenes", "n": 5})
     assert params == {"lr": 1.0, "n": 5}
     assert places == {"data_uri": "s3://b/scenes"}
 
@@ -196,6 +196,32 @@ def test_type_is_inferred_from_the_default_without_annotation(
         bound(f"x={default}", x=wrong)
 
 
+@pytest.mark.parametrize(
+    ("head", "given", "held"),
+    [
+        ("x=12", 300.0, 300),
+        ("x=12", np.float64(300), 300),
+        ("x=12", 2.5, 2.5),
+        ("x: PositiveInt = 12", 300.0, 300),
+        ("x: int | float = 1", 300.0, 300.0),
+        ("x: float = 1", 300, 300.0),
+        ("x=0.5", 300.0, 300.0),
+        ("x=True", True, True),
+    ],
+)
+def test_integral_float_becomes_an_integer_where_the_default_is_one(
+    head: str, given: Any, held: Any
+) -> None:
+    result = bound(head, x=given)["x"]
+    assert (result, type(result)) == (held, type(held))
+
+
+@pytest.mark.parametrize("annotation", ["int", "int | None", "Optional[int]", "Union[int, str]"])
+def test_integer_parameter_rejects_a_float(annotation: str) -> None:
+    with pytest.raises(SpecError, match=r"but 300\.0 was given"):
+        bound(f"x: {annotation} = 12", x=300.0)
+
+
 def test_any_value_is_accepted_without_annotation_and_default() -> None:
     assert bound("x, y=None", x="a", y=[1]) == {"x": "a", "y": [1]}
 
@@ -290,7 +316,39 @@ def test_required_parameter_that_is_missing_is_named_with_its_type() -> None:
 
 def test_place_is_a_uri() -> None:
     with pytest.raises(SpecError, match="'data_uri' is a URI, but PosixPath"):
-        bound("data_uri", data_uri=Path("/x"))
+        bound("data_uri: SharedFolder", data_uri=Path("/x"))
+
+
+@pytest.mark.parametrize(
+    "annotation",
+    ["SharedFolder", "data_dir.SharedFolder", "'SharedFolder'", "rvlab.x.SharedFolder"],
+)
+def test_parameter_with_the_annotation_of_a_shared_folder_is_a_place(annotation: str) -> None:
+    found = read(f"root_uri: str, tiles: {annotation} = None, data_uri: str | None = None")
+    assert found.places == ("root_uri", "tiles")
+    assert list(found.parameters) == ["data_uri"]
+
+
+@pytest.mark.parametrize(
+    ("head", "held"),
+    [
+        ("data_uri: str = 's3://mine/scenes'", {"data_uri": "s3://mine/scenes"}),
+        ("data_uri: str | None = None", {"data_uri": None}),
+        ("data_uri='/data'", {"data_uri": "/data"}),
+        ("data_uri: str = make()", {}),
+    ],
+)
+def test_data_uri_of_a_users_recipe_is_an_ordinary_parameter(
+    head: str, held: dict[str, Any]
+) -> None:
+    params, places = read(f"root_uri: str, {head}").bind({})
+    assert (params, places) == (held, {})
+    assert read(f"root_uri: str, {head}").bind({"data_uri": "/b"}) == ({"data_uri": "/b"}, {})
+
+
+def test_required_data_uri_of_a_users_recipe_is_required() -> None:
+    with pytest.raises(SpecError, match=r"^towns needs the parameter 'data_uri' \(str\)\. Give it"):
+        bound("root_uri: str, data_uri: str")
 
 
 def test_kwargs_accept_any_name() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import SpecError
-from rvlab.recipes import Recipe, find_recipe, shipped_recipes
+from rvlab.recipes import find_recipe, shipped_recipes
 
 SOURCE = "LR = 1e-3\n\n\ndef get_config(runner, root_uri: str, lr: float = LR):\n    return None\n"
 
@@ -55,6 +55,7 @@ def test_file_is_found_by_its_path_and_read_unchanged(
         recipe = find_recipe(way)
         assert (recipe.name, recipe.source) == ("my_towns", SOURCE)
         assert Path(str(recipe.folder)) == file.parent.resolve()
+        assert Path(str(recipe.file)) == file.resolve()
     assert recipe.sha256 == hashlib.sha256(SOURCE.encode()).hexdigest()
     assert recipe.signature.bind({})[0] == {"lr": 1e-3}
 
@@ -70,7 +71,9 @@ def test_file_may_start_with_a_byte_order_mark(file: Path) -> None:
 
 
 def test_module_is_found_by_its_dotted_name(module: str) -> None:
-    assert find_recipe(module) == Recipe("my_towns", SOURCE)
+    found = find_recipe(module)
+    assert (found.name, found.source, found.folder) == ("my_towns", SOURCE, None)
+    assert Path(str(found.file)).parts[-2:] == ("made_pkg", "my_towns.py")
 
 
 def test_raster_visions_own_example_is_found_without_importing_it() -> None:

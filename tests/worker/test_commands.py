@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import textwrap
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -149,9 +150,64 @@ def test_output_elsewhere_in_the_run_is_accepted(here: Path, tmp_path: Path) -> 
 def test_object_detection_with_test_scenes_and_chips_is_rejected(
     here: Path, tmp_path: Path
 ) -> None:
-    with pytest.raises(StepError, match=r"test_scenes has 1, .*ObjectDetectionGeoDataConfig\."):
+    with pytest.raises(StepError, match=r"1 of the test_scenes have labels, .*GeoDataConfig\."):
         configured(tmp_path, "return made(root_uri, 'ObjectDetection', test=1)")
     configured(tmp_path, "return made(root_uri, 'ObjectDetection')")
+    configured(
+        tmp_path,
+        "c = made(root_uri, 'ObjectDetection', test=1)\n"
+        "c.dataset.test_scenes[0].label_source = None\nreturn c",
+    )
+
+
+@pytest.mark.parametrize("group", ["train", "validation"])
+def test_training_and_validation_scenes_need_labels(here: Path, tmp_path: Path, group: str) -> None:
+    name = "train" if group == "train" else "val"
+    with pytest.raises(StepError, match=rf"have no label_source: {name}\. Give them labels, or"):
+        configured(
+            tmp_path,
+            f"c = made(root_uri)\nc.dataset.{group}_scenes[0].label_source = None\n"
+            "c.dataset.scene_groups = {}\nreturn c",
+        )
+
+
+def test_ids_that_share_a_folder_are_rejected(here: Path, tmp_path: Path) -> None:
+    body = (
+        "c = made(root_uri, test=1)\nc.dataset.scene_groups = {}\n"
+        "c.dataset.validation_scenes[0].id = 'AOI_2/img/1'\n"
+        "c.dataset.test_scenes[0].id = %r\nreturn c"
+    )
+    with pytest.raises(StepError, match=r"'AOI_2/img/1' would be in the folder of .* 'AOI_2/img'"):
+        configured(tmp_path, body % "AOI_2/img")
+    configured(tmp_path, body % "AOI_2/im")
+
+
+def test_recipe_finds_the_files_beside_it(here: Path, tmp_path: Path) -> None:
+    """``__file__`` is the recipe's own path, not the copy that the step runs."""
+    file = here / "towns.py"
+    body = (
+        "assert (Path(__file__).parent / 'labels.json').exists(), __file__\nreturn made(root_uri)"
+    )
+    file.write_text("changed since the submission")
+    recipe = f"from pathlib import Path\n{RECIPE}\n\ndef get_config(runner, root_uri):\n"
+    recipe += textwrap.indent(body, "    ")
+    store, run = made(tmp_path / "store", recipe)
+    spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
+    with pytest.raises(AssertionError, match=r"scratch/recipe\.py"):
+        commands.save_config(store, run, spec, tmp_path / "scratch")  # as in a pod
+    gone = replace(spec, file=str(here / "gone.py"))
+    with pytest.raises(AssertionError, match=r"scratch/recipe\.py"):
+        commands.save_config(store, run, gone, tmp_path / "scratch")
+    commands.save_config(store, run, replace(spec, file=str(file)), tmp_path / "scratch")
+
+
+@pytest.mark.parametrize("name", ["get_config", "get_configs"])
+def test_either_function_of_a_recipe_is_called(here: Path, tmp_path: Path, name: str) -> None:
+    recipe = f"{RECIPE}\n\ndef {name}(runner, root_uri):\n    return [made(root_uri)]\n"
+    store, run = made(tmp_path / "store", recipe)
+    spec = Spec.from_record(store.get_json(run.key("spec.json")), "spec.json")
+    commands.save_config(store, run, spec, tmp_path / "scratch")
+    assert store.exists(run.key("rv", "pipeline-config.json"))
 
 
 def test_different_chip_size_in_predict_is_reported(
@@ -169,6 +225,18 @@ def test_eval_is_expected_for_groups_whose_scenes_are_predicted(here: Path, tmp_
     config = build_config(json.loads(json.dumps(configured(tmp_path, "return made(root_uri)"))))
     found = commands.expected_outputs(config, "eval", 0, 1)
     assert [uri.split("/")[-2] for uri in found] == ["own", "validation_scenes"]
+
+
+def test_eval_is_not_expected_for_groups_without_labels(here: Path, tmp_path: Path) -> None:
+    from rastervision.pipeline.config import build_config
+
+    body = (
+        "c = made(root_uri, test=1)\nc.dataset.test_scenes[0].label_source = None\n"
+        "c.dataset.scene_groups = {'both': {'val', 'test'}, 'bare': {'test'}}\nreturn c"
+    )
+    config = build_config(json.loads(json.dumps(configured(tmp_path, body))))
+    found = commands.expected_outputs(config, "eval", 0, 1)
+    assert [uri.split("/")[-2] for uri in found] == ["both", "validation_scenes"]
 
 
 def test_delete_outputs_deletes_folders_and_files_of_the_run(tmp_path: Path) -> None:

@@ -8,7 +8,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+import rasterio
+from rasterio.transform import from_origin
 
 from rvlab.errors import StoreError
 from rvlab.store import S3Access, Store, register_store
@@ -54,10 +57,21 @@ def config(folder: str) -> dict[str, Any]:
 def folder(tmp_path: Path) -> Path:
     made = tmp_path / "scenes"
     made.mkdir()
-    for name in ("a", "b"):
-        for ending in (".tif", ".geojson", "-aoi.geojson"):
+    for number, name in enumerate(("a", "b")):
+        write_image(made / f"{name}.tif", value=number)
+        for ending in (".geojson", "-aoi.geojson"):
             (made / f"{name}{ending}").write_text(f"{name}{ending}")
     return made
+
+
+def write_image(
+    path: Path, *, value: int = 0, bands: int = 3, side: int = 8, west: float = 500_000.0
+) -> None:
+    pixels = np.full((bands, side, side), value, np.uint8)
+    place = from_origin(west, 5_400_000, 0.5, 0.5)
+    size = {"width": side, "height": side, "count": bands, "dtype": "uint8"}
+    with rasterio.open(path, "w", "GTiff", crs="EPSG:32632", transform=place, **size) as file:
+        file.write(pixels)
 
 
 def eval_set(of: dict[str, Any]) -> str:
@@ -81,7 +95,10 @@ def test_fingerprint_does_not_depend_on_the_location_of_files(
 @pytest.mark.parametrize("name", ["a.tif", "b.geojson", "a-aoi.geojson"])
 def test_fingerprint_depends_on_image_labels_and_areas(folder: Path, name: str) -> None:
     before = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
-    (folder / name).write_text("other")
+    if name.endswith(".tif"):
+        write_image(folder / name, value=7)
+    else:
+        (folder / name).write_text("other")
     after = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
     column = {".tif": "image", ".geojson": "labels"}.get(name[1:], "aois")
     differ = [
@@ -100,8 +117,36 @@ def test_fingerprint_depends_on_label_options_and_classes(folder: Path) -> None:
     source["vector_source"]["transformers"][0]["width"] = 5
     classes["dataset"]["class_config"] = {**CLASSES, "null_class": "background"}
     fewer["dataset"]["validation_scenes"].pop()
-    cut["dataset"]["validation_scenes"][0]["raster_source"]["bbox"] = [0, 0, 8, 8]
+    cut["dataset"]["validation_scenes"][0]["raster_source"]["bbox"] = [0, 0, 8, 4]
     assert len({eval_set(one) for one in (base, wider, classes, fewer, cut)}) == 5
+
+
+def test_other_bands_on_the_same_grid_are_the_same_evaluation_set(folder: Path) -> None:
+    before = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
+    first = eval_set(config(str(folder)))
+    write_image(folder / "a.tif", value=9, bands=2)
+    after = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS).to_pylist()
+    assert eval_set(config(str(folder))) == first
+    assert [row["image"] == old["image"] for row, old in zip(after, before, strict=True)] == [
+        False,
+        True,
+    ]
+
+
+@pytest.mark.parametrize("other", [{"side": 9}, {"west": 500_000.25}])
+def test_another_grid_is_another_evaluation_set(folder: Path, other: dict[str, Any]) -> None:
+    first = eval_set(config(str(folder)))
+    write_image(folder / "a.tif", **other)
+    assert eval_set(config(str(folder))) != first
+    write_image(folder / "a.tif", west=500_000.0 + 1e-9)  # a rounding error
+    assert eval_set(config(str(folder))) == first
+
+
+def test_rule_of_counting_is_part_of_the_evaluation_set(folder: Path) -> None:
+    table = fingerprint.fingerprint_scenes(config(str(folder)), GROUPS)
+    plain = fingerprint.eval_sets(table, CLASSES)
+    assert fingerprint.eval_sets(table, CLASSES, {"test": "other"}) == plain
+    assert fingerprint.eval_sets(table, CLASSES, {"validation": "other"}) != plain
 
 
 def test_fingerprint_ignores_image_transformers(folder: Path) -> None:

@@ -1,0 +1,75 @@
+"""Metrics in the ``eval.json`` of Raster Vision 0.12 and 0.13, which has no counts.
+
+These versions wrote one ``eval/eval.json`` for the validation scenes, without a folder for each
+group of scenes. Each item has ``precision``, ``recall`` and ``f1`` beside the class, and the
+average has the class id null. The metrics over all scenes are averages of the scenes' metrics,
+weighted by pixels of truth, and pixels whose true class is the null class are not counted. So they
+cannot be compared with those of later versions.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rvlab.errors import RecordBroken
+
+REPORTED_METRICS = ("f1", "precision", "recall")
+
+MetricRow = tuple[str | None, str, float | None]
+"""A class, None for all classes; a metric; its value."""
+
+
+def has_reported_metrics(items: Sequence[Mapping[str, Any]]) -> bool:
+    """Return whether items have metrics beside the class, as in Raster Vision 0.12 and 0.13."""
+    return any("metrics" not in item and "f1" in item for item in items)
+
+
+def reported_rows(
+    items: Sequence[Mapping[str, Any]], names: Sequence[str], ignore: int | None, where: str
+) -> Iterator[MetricRow]:
+    """Yield the metrics of each class, their macro averages and Raster Vision's averages.
+
+    A missing value of a class that occurs is 0, as in rvlab's own metrics.
+
+    Args:
+        items: One item per class, and the average.
+        names: The classes of the config. The null class may have no item.
+        ignore: The class of unlabelled pixels, which has no metrics.
+        where: The file, for messages.
+
+    Raises:
+        RecordBroken: If an item does not have this form.
+    """
+    found: dict[str, list[float]] = {metric: [] for metric in REPORTED_METRICS}
+    for item in items:
+        try:
+            number, truth = item["class_id"], item.get("gt_count")
+            values = {metric: _number(item[metric]) for metric in REPORTED_METRICS}
+            occurs = bool(truth) or bool(item.get("count_error"))
+            count = None if truth is None else float(truth)
+        except (KeyError, TypeError, ValueError) as exc:
+            raise RecordBroken(f"{where} has an item without usable metrics: {exc!r}.") from exc
+        if number is None:
+            yield from ((None, f"rv_average_{metric}", value) for metric, value in values.items())
+            continue
+        if number not in range(len(names)) or names[number] != item.get("class_name"):
+            raise RecordBroken(
+                f"{where} has the class {item.get('class_name')!r} with the id {number!r}; "
+                f"pipeline-config.json has {list(names)}."
+            )
+        if number == ignore:
+            continue
+        for metric, value in values.items():
+            own = 0.0 if value is None and occurs else value
+            yield names[number], metric, own
+            if own is not None:
+                found[metric].append(own)
+        yield names[number], "truth_count", count
+    for metric, each in found.items():
+        yield None, metric, sum(each) / len(each) if each else None
+
+
+def _number(value: Any) -> float | None:
+    return None if value is None or math.isnan(value) else float(value)
