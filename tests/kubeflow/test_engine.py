@@ -467,7 +467,7 @@ def test_no_secret_is_sent_to_kubeflow(
 def test_the_settings_of_a_profile_are_passed_to_kubeflow(
     direct: Cluster, s3: Server, s3_access: S3Access, pods: S3
 ) -> None:
-    steps = {"train": StepResources(gpu=1, shm="4Gi"), "default": StepResources(memory="2Gi")}
+    steps = {"train": StepResources(gpu=1, shm="1Gi"), "default": StepResources(memory="2Gi")}
     lab = lab_of(direct, s3, s3_access, pods, steps=steps, service_account="trainer")
     lab.started()
     (run,) = direct.fake.runs.values()
