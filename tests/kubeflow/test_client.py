@@ -251,10 +251,11 @@ def test_a_long_outage_is_logged_once_and_reported_with_its_duration(
 ) -> None:
     monkeypatch.setattr("rvlab.store.patience.LOG_AFTER_S", 0)
     monkeypatch.setattr(module, "READ_PATIENCE_S", 0)
-    client = KubeflowClient(direct.profile.model_copy(update={"api_patience_s": 1e-6}))
-    direct.fake.fail("", 503, times=4)
+    client = KubeflowClient(direct.profile.model_copy(update={"api_patience_s": 0.3}))
+    direct.fake.fail("", 503, times=99)
     with pytest.raises(EngineError, match=r"answered 503: upstream\. It was tried for \d+ s\.$"):
         client.ensure_experiment("towns")
+    direct.fake.troubles.clear()
     client.ensure_experiment("towns")
     texts = [text for text in caplog.messages if "Kubeflow" in text]
     assert len(texts) == 2

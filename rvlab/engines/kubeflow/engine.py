@@ -21,7 +21,7 @@ from rvlab.engines.kubeflow.states import KubeflowStates
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
 from rvlab.model import ReportedState, Run
 from rvlab.pipeline.compile import compile_pipeline, pipeline_name
-from rvlab.pipeline.start import load_request, validate_pipeline
+from rvlab.pipeline.start import load_request, validate_pipeline, warn_of_local_files
 from rvlab.recipes import Recipe
 from rvlab.settings import Profile, load_profile
 from rvlab.store import Store
@@ -66,6 +66,7 @@ class KubeflowEngine:
         """
         self._require_reachable(store)
         validate_pipeline(recipe, points, store.uri)
+        warn_of_local_files(recipe, points)
         try:
             self.client.check_access()
         except EngineError as exc:

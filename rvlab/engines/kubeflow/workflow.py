@@ -12,7 +12,7 @@ from rvlab.model import STEPS
 if TYPE_CHECKING:
     import kfp_server_api as api
 
-MAX_REASON_CHARS = 500
+MAX_MESSAGE_CHARS = 500
 
 FAILED_PHASES = ("Failed", "Error")
 
@@ -111,7 +111,7 @@ def _reason(step: str | None, message: str) -> str | None:
         word = _REASON.match(text)
         end = word.end() if word else 0
         text = f"{text[:end]} in {step}{text[end:]}" if word else f"{step}: {text}"
-    return text if len(text) <= MAX_REASON_CHARS else f"{text[: MAX_REASON_CHARS - 3]}..."
+    return text if len(text) <= MAX_MESSAGE_CHARS else f"{text[: MAX_MESSAGE_CHARS - 3]}..."
 
 
 def _dict(value: object) -> Mapping[str, Any]:
