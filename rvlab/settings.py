@@ -231,6 +231,21 @@ class Profile(BaseSettings):
         return StepResources(**merged)
 
 
+def store_setting(given: str | Path | None, profile: Profile | None = None) -> str:
+    """Return the name of the setting that a store's address comes from.
+
+    Args:
+        given: The argument of `Lab`, or ``--store``.
+        profile: The profile that was loaded.
+    """
+    if given:
+        return "the argument"
+    variable = f"{VARIABLE_PREFIX}STORE"
+    if os.environ.get(variable):
+        return f"${variable}, which overrides {FILE}" if settings_file() else f"${variable}"
+    return f"`store` in {FILE}" if profile and profile.store else "the default"
+
+
 def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
     """Load a profile of the settings file.
 

@@ -12,6 +12,7 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import NotFound, RecordBroken, RvlabError, SpecError
 from rvlab.model import ReportedState, Run, Spec, end_record, utc_now
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe, find_recipe
 from rvlab.store import Store
 from rvlab.submission import SubmitOptions, prepare_runs
@@ -47,6 +48,9 @@ class RecordingEngine:
 
     def resume(self, store: Store) -> None:
         pass
+
+    def check(self, store: Store) -> list[CheckResult]:
+        return []
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
         return dict.fromkeys(runs, ReportedState("queued"))

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(
         "recipes", verbs.cmd_recipes, "list the recipes that come with rvlab, and their parameters"
     )
+    verb("doctor", verbs.cmd_doctor, "check the store and the engine before the first run")
     migrate = verb("migrate", verbs.migrate, "convert a store that an earlier version wrote")
     migrate.add_argument("location", nargs="?", metavar="STORE", help="by default that of --store")
     submit = verb("submit", verbs.cmd_submit, "start a run and return at once")

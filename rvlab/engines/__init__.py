@@ -8,6 +8,7 @@ from typing import Any, Protocol
 from rvlab.engines.local import LocalEngine
 from rvlab.errors import RvlabError, SpecError, did_you_mean
 from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 
@@ -37,6 +38,9 @@ class Engine(Protocol):
                 point.
             EngineError: If the engine cannot be reached, or refuses.
         """
+
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that runs of a store can be started; raise nothing."""
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Start runs whose records are in the store, and return at once.

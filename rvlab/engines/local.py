@@ -17,6 +17,7 @@ from rvlab.engines.processes import TOKEN_VARIABLE, stop_job
 from rvlab.engines.record_end import finish_job
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError
 from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.store.patience import PATIENCE_VARIABLE
@@ -71,6 +72,16 @@ class LocalEngine:
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
         JobQueue.for_store(store).require_space(len(points))
+
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that the queue of this machine can be written."""
+        queue = JobQueue.for_store(store)
+        try:
+            queue.require_space()
+        except EngineError as exc:
+            remedy = "Free space there, or set $RVLAB_HOME to a folder that you can write."
+            return [CheckResult("local engine", "queue", "failed", str(exc), remedy)]
+        return [CheckResult("local engine", "queue", "ok", str(queue.folder))]
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs, start a supervisor if none is running, and return at once.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -157,6 +158,30 @@ def test_files_that_pods_do_not_have_are_a_warning(lab: Lab, recipe: Path, tmp_p
         lab.submit(recipe, experiment="towns", note=str(tmp_path))
     lab.submit(recipe, experiment="towns", note="/no/such/folder")
     assert len(lab.runs("towns")) == 3
+
+
+@pytest.mark.parametrize("how", ["argument", "variable", "profile", "default"])
+@pytest.mark.parametrize("address", ["embedded", "embedded:somewhere"])
+def test_an_embedded_store_is_refused_for_a_cluster_however_it_is_named(
+    direct: Cluster, how: str, address: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("RVLAB_STORE", raising=False)
+    if how == "variable":
+        monkeypatch.setenv("RVLAB_STORE", address)
+    store = address if how == "profile" else None
+    engine = KubeflowEngine(direct.profile.model_copy(update={"store": store}))
+    shown = "embedded" if how == "default" else address
+    source = {
+        "argument": "the argument",
+        "variable": "$RVLAB_STORE",
+        "profile": "`store` in rvlab.toml",
+        "default": "the default",
+    }
+    text = f"need a store in a bucket, got {shown!r} ({source[how]}), a server of this machine"
+    with pytest.raises(SpecError, match=re.escape(text)):
+        Lab(address if how == "argument" else None, engine)
+    assert not list(tmp_path.iterdir())
 
 
 # Retries and cancellations of many runs.

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from rvlab.engines.kubeflow.check import check_kubeflow
 from rvlab.engines.kubeflow.client import NOT_CANCELLABLE, KubeflowClient
 from rvlab.engines.kubeflow.jobs import (
     NOT_SUBMITTED_FILE,
@@ -20,6 +21,7 @@ from rvlab.engines.kubeflow.jobs import (
 from rvlab.engines.kubeflow.states import KubeflowStates
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
 from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.pipeline.compile import compile_pipeline, pipeline_name
 from rvlab.pipeline.start import load_request, validate_pipeline, warn_of_local_files
 from rvlab.recipes import Recipe
@@ -82,6 +84,25 @@ class KubeflowEngine:
                 f"The store's endpoint {store.access.endpoint} is that of this machine. "
                 "Set s3.cluster_endpoint in rvlab.toml to the pods' endpoint."
             )
+
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that Kubeflow can be reached and allows runs, and that pods can reach the store."""
+        try:
+            self._require_reachable(store)
+            found = CheckResult("store", "from pods", "not checked", self._pods_endpoint())
+        except SpecError as exc:
+            remedy = "Name a bucket, and its endpoint for pods, in rvlab.toml."
+            found = CheckResult("store", "from pods", "failed", str(exc), remedy)
+        try:
+            client = self.client
+        except EngineError as exc:
+            remedy = "Set `host` in rvlab.toml, such as http://localhost:8080."
+            return [found, CheckResult("Kubeflow", "reach", "failed", str(exc), remedy)]
+        return [found, *check_kubeflow(client, self.profile)]
+
+    def _pods_endpoint(self) -> str:
+        endpoint = self.profile.s3.cluster_endpoint or "Amazon S3"
+        return f"Pods use {endpoint}, which only a run can check."
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Upload pipeline versions that are new, and start one pipeline run per run.
