@@ -158,7 +158,7 @@ class KubeflowClient(KubeflowTransport):
         raise AssertionError("the last pass returns or raises")
 
     def find_run(self, name: str) -> str | None:
-        """Return the id of the run with a name, which must be unique; None if there is none."""
+        """Return the id of the run with a unique name; None if Kubeflow does not have it."""
         listing = partial(
             self._service("Run")[1].run_service_list_runs, **self._namespace_argument()
         )
