@@ -44,7 +44,8 @@ MAX_WAITING_REPORTS, WAITING_REPORT_S = 8, 30.0
 DELETED = ReportedState("lost", reason="Kubeflow does not have this run: it was deleted there.")
 INTERRUPTED = "Its submission was interrupted; lab.retry starts it."
 
-_T, _R = TypeVar("_T"), TypeVar("_R")
+_T = TypeVar("_T")
+_R = TypeVar("_R")
 
 
 class KubeflowStates:
