@@ -55,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run_commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands for existing runs."""
-    retry = verb("retry", verbs.cmd_retry, "start runs again that failed, were lost or not submitted")
+    retry = verb(
+        "retry", verbs.cmd_retry, "start runs again that failed, were lost or not submitted"
+    )
     retry.add_argument("run", nargs="+")
     compiled = verb("compile", verbs.cmd_compile, "write a recipe's Kubeflow pipeline as YAML")
     compiled.add_argument("recipe", help="a shipped name, a path or a module")

@@ -23,6 +23,8 @@ STATES = (
     "broken",
 )
 END_STATES = ("succeeded", "failed", "cancelled")
+FINAL_STATES = (*END_STATES, "not submitted", "lost", "broken")
+"""States in which a run does not go on by itself; only `END_STATES` are in end records."""
 
 ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
 RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
@@ -127,6 +129,10 @@ class ReportedState:
     state: str
     step: str | None = None
     reason: str | None = None
+
+
+class Sweep(list[Run]):
+    """The runs of one sweep, in the order of its points; a notebook shows them live."""
 
 
 def step_name(step: str, split: int | None = None) -> str:
