@@ -27,6 +27,9 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+NEAR_CUTOFF = 0.6
+"""Similarity from which `difflib` counts two words as near."""
+
 
 class RvlabError(Exception):
     """The base class of all errors of rvlab.
@@ -107,13 +110,16 @@ class MissingExtra(RvlabError, ImportError):
     """A missing package that one of rvlab's extras installs."""
 
 
-def did_you_mean(word: str, known: Iterable[str], *, many: int = 8) -> str:
+def did_you_mean(
+    word: str, known: Iterable[str], *, many: int = 8, listing: str = "There are"
+) -> str:
     """Suggest the valid words that are most similar to an invalid one.
 
     Args:
         word: The invalid word.
         known: The valid words.
         many: How many valid words to list when none is similar.
+        listing: The start of that list.
 
     Returns:
         ``Did you mean 'chip_px'?``; if no word is similar, a list of the valid words.
@@ -121,12 +127,12 @@ def did_you_mean(word: str, known: Iterable[str], *, many: int = 8) -> str:
     words = sorted(set(known))
     if not words:
         return "There are none."
-    near = difflib.get_close_matches(word, words, n=3, cutoff=0.6)
+    near = difflib.get_close_matches(word, words, n=3, cutoff=NEAR_CUTOFF)
     if near:
         return f"Did you mean {' or '.join(repr(w) for w in near)}?"
     shown = ", ".join(repr(w) for w in words[:many])
     more = f" and {len(words) - many} more" if len(words) > many else ""
-    return f"There are {shown}{more}."
+    return f"{listing} {shown}{more}."
 
 
 class WaitInterrupted(KeyboardInterrupt):

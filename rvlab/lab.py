@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
+from rvlab.actions.check import check_table
 from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.files import download_files, open_file
 from rvlab.actions.open_store import open_store
@@ -78,6 +79,18 @@ class Lab:
     def storage_options(self) -> dict[str, object]:
         """Options for ``pd.read_parquet(uri, storage_options=…)``, with the secret key."""
         return self.store.storage_options
+
+    def check(self) -> pd.DataFrame:
+        """Check the store and the engine before the first run; nothing remains of it.
+
+        The store is written, read, listed and cleaned below ``_check``. On Kubeflow, the address,
+        the version, the namespace, the permissions and the secrets are checked.
+
+        Returns:
+            ``subject check state detail remedy``; the state is ``ok``, ``failed`` or
+            ``not checked``, and the remedy is what to do.
+        """
+        return check_table(self.store, self.engine)
 
     # Start runs
 
@@ -212,14 +225,16 @@ class Lab:
         return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
     def retry(self, runs: RunSelector) -> None:
-        """Restart runs that failed, were lost or never reached their engine.
+        """Restart runs that failed, were lost or were not submitted, several at once.
 
-        Kubeflow continues at the failed step; the local engine runs all steps again.
+        Kubeflow continues at the failed step. A run that was deleted there, and every run of the
+        local engine, starts at the first step.
 
         Raises:
             SpecError: If no run is named, or one has succeeded, was cancelled, is running or
                 belongs to another engine; none was started.
-            EngineError: If one cannot be started.
+            EngineError: If some cannot be started, such as one that waits in the cluster; the
+                message names each, and the others were started.
         """
         control.retry_runs(self.store, self.engine, runs)
 
@@ -230,7 +245,8 @@ class Lab:
 
         Interrupting the wait does not stop the runs. `watch` shows them without a wait. While the
         store cannot be reached, the wait continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes),
-        and the bar shows it.
+        and the bar shows it. While Kubeflow cannot be reached, the wait continues with the states
+        that the store has.
 
         Args:
             timeout_s: Longest wait in seconds; None waits without a limit.
@@ -270,8 +286,9 @@ class Lab:
         Raises:
             SpecError: If no run is named.
             HasEnded: If all of them have ended already.
-            EngineError: If one cannot be stopped, belongs to another engine, or its engine cannot
-                be reached; its records are unchanged. The others are stopped.
+            EngineError: If some cannot be stopped, belong to another engine, or their engine cannot
+                be reached; the others are stopped. The message names each, and says whether its
+                cancellation is recorded; cancel it again in both cases.
         """
         control.cancel_runs(self.store, self.engine, runs)
 

@@ -34,6 +34,7 @@ from pydantic import (
     StringConstraints,
     ValidationError,
     field_validator,
+    model_validator,
 )
 from pydantic_settings import (
     BaseSettings,
@@ -43,6 +44,19 @@ from pydantic_settings import (
 )
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.kubernetes_values import (
+    CpuQuantity,
+    ImageName,
+    LabelKey,
+    LabelValue,
+    MemoryQuantity,
+    NamespaceName,
+    ObjectName,
+    ResourceName,
+    SecretKey,
+    VariableName,
+    size_in_bytes,
+)
 from rvlab.model import STEPS
 from rvlab.store.addresses import FILE, settings_file
 from rvlab.store.patience import DEFAULT_PATIENCE_S
@@ -53,8 +67,10 @@ SECRET_VARIABLES = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_T
 """Variables that no settings file may contain."""
 
 Url = Annotated[str, StringConstraints(pattern=r"^https?://[!-~]+$")]
-Quantity = Annotated[str, StringConstraints(pattern=r"^[0-9]+(\.[0-9]+)?(m|[KMGT]i?)?$")]
-"""An amount in Kubernetes' notation: ``500m``, ``4``, ``16Gi``."""
+Region = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9-]+$")]
+
+DEFAULT_API_PATIENCE_S = 60.0
+"""Default of `Profile.api_patience_s`: about as long as a restart of Kubeflow's API server."""
 
 
 class Toleration(BaseModel):
@@ -62,10 +78,18 @@ class Toleration(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    key: str | None = None
+    key: LabelKey | None = None
     operator: Literal["Equal", "Exists"] = "Equal"
-    value: str | None = None
+    value: LabelValue | None = None
     effect: Literal["NoSchedule", "PreferNoSchedule", "NoExecute"] | None = None
+
+    @model_validator(mode="after")
+    def _as_kubernetes_requires(self) -> Toleration:
+        if self.operator == "Exists" and self.value:
+            raise ValueError(f"the operator Exists has no value, got {self.value!r}")
+        if self.operator == "Equal" and not self.key:
+            raise ValueError("the operator Equal needs a key; Exists alone tolerates every taint")
+        return self
 
 
 class StepResources(BaseModel):
@@ -86,16 +110,16 @@ class StepResources(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
-    cpu: Quantity | None = None
-    memory: Quantity | None = None
+    cpu: CpuQuantity | None = None
+    memory: MemoryQuantity | None = None
     gpu: Annotated[int, Field(ge=0)] | None = None
-    gpu_type: str | None = None
-    shm: Quantity | None = None
+    gpu_type: ResourceName | None = None
+    shm: MemoryQuantity | None = None
     timeout_s: Annotated[int, Field(gt=0)] | None = None
     retries: Annotated[int, Field(ge=0)] | None = None
-    node_selector: dict[str, str] | None = None
+    node_selector: dict[LabelKey, LabelValue] | None = None
     tolerations: tuple[Toleration, ...] | None = None
-    env: dict[str, str] | None = None
+    env: dict[VariableName, str] | None = None
 
     @field_validator("env")
     @classmethod
@@ -103,6 +127,9 @@ class StepResources(BaseModel):
         name = next((name for name in env or () if name.upper() in SECRET_VARIABLES), None)
         if name:
             raise ValueError(f"{name} would be in the pipeline's YAML. Name a secret: s3.secret")
+        name = next((name for name, value in (env or {}).items() if "{{" in value), None)
+        if name:
+            raise ValueError(f"the value of {name} contains '{{{{', which Argo would replace")
         return env
 
 
@@ -123,10 +150,10 @@ class S3(BaseModel):
 
     endpoint: Url | None = None
     cluster_endpoint: Url | None = None
-    region: str | None = None
-    secret: str | None = None
-    access_key: str = "accesskey"
-    secret_key: str = "secretkey"  # noqa: S105  the name of a key, not a secret
+    region: Region | None = None
+    secret: ObjectName | None = None
+    access_key: SecretKey = "accesskey"
+    secret_key: SecretKey = "secretkey"  # noqa: S105  the name of a key, not a secret
 
 
 class Profile(BaseSettings):
@@ -145,6 +172,7 @@ class Profile(BaseSettings):
         max_parallel: Maximum number of concurrent submissions to Kubeflow.
         patience_s: Seconds for which a step, or ``lab.wait``, waits for a store that does not
             answer.
+        api_patience_s: Seconds for which a call is repeated while Kubeflow's API does not answer.
         s3: The bucket.
         steps: Resources of each step, and of ``default`` for all.
     """
@@ -159,15 +187,16 @@ class Profile(BaseSettings):
 
     host: Url | None = None
     ui: Url | None = None
-    namespace: str | None = None
-    token_env: str | None = None
+    namespace: NamespaceName | None = None
+    token_env: VariableName | None = None
     store: str | None = None
-    image: str = "rvlab-worker:0.1.0"
+    image: ImageName = "rvlab-worker:0.1.0"
     image_pull_policy: Literal["Always", "IfNotPresent", "Never"] = "IfNotPresent"
-    image_pull_secrets: tuple[str, ...] = ()
-    service_account: str | None = None
+    image_pull_secrets: tuple[ObjectName, ...] = ()
+    service_account: ObjectName | None = None
     max_parallel: Annotated[int, Field(gt=0)] = 8
     patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DEFAULT_PATIENCE_S
+    api_patience_s: Annotated[float, Field(ge=0, allow_inf_nan=False)] = DEFAULT_API_PATIENCE_S
     s3: S3 = S3()
     steps: dict[str, StepResources] = {}
 
@@ -178,6 +207,19 @@ class Profile(BaseSettings):
         """Give the environment precedence over the file."""
         return sources["env_settings"], sources["init_settings"]
 
+    @model_validator(mode="after")
+    def _shared_memory_fits(self) -> Profile:
+        for step in (*STEPS, "default"):
+            found = self.resources(step)
+            if not (found.shm and found.memory):
+                continue
+            if size_in_bytes(found.shm) >= size_in_bytes(found.memory):
+                raise ValueError(
+                    f"shm of the step {step} is {found.shm!r}, which counts as memory, so it must "
+                    f"be less than memory, {found.memory!r}"
+                )
+        return self
+
     def resources(self, step: str) -> StepResources:
         """Return the resources of a step; unset values come from ``default``."""
         both = (self.steps.get(name, StepResources()) for name in ("default", step))
@@ -187,6 +229,21 @@ class Profile(BaseSettings):
                 n: v for n in StepResources.model_fields if (v := getattr(one, n)) is not None
             }
         return StepResources(**merged)
+
+
+def store_setting(given: str | Path | None, profile: Profile | None = None) -> str:
+    """Return the name of the setting that a store's address comes from.
+
+    Args:
+        given: The argument of `Lab`, or ``--store``.
+        profile: The profile that was loaded.
+    """
+    if given:
+        return "the argument"
+    variable = f"{VARIABLE_PREFIX}STORE"
+    if os.environ.get(variable):
+        return f"${variable}, which overrides {FILE}" if settings_file() else f"${variable}"
+    return f"`store` in {FILE}" if profile and profile.store else "the default"
 
 
 def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
@@ -245,8 +302,9 @@ def _build_profile(values: dict[str, Any], what: str) -> Profile:
             raise SpecError(
                 f"{what} has no setting {where!r}. {did_you_mean(last, _variable_names())}"
             ) from exc
-        if first["type"] == "value_error":  # it may hold a secret
-            raise SpecError(f"{what}: {where}: {first['ctx']['error']}.") from exc
+        if first["type"] == "value_error":  # its input may hold a secret
+            text = ": ".join(filter(None, (what, where, str(first["ctx"]["error"]))))
+            raise SpecError(f"{text}.") from exc
         raise SpecError(f"{what}: {where} is {first['input']!r} ({first['msg'].lower()}).") from exc
     for step in made.steps:
         if step != "default" and step not in STEPS:

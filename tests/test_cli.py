@@ -78,7 +78,27 @@ def test_a_recipe_is_compiled_to_a_file(
     assert main([*args, str(tmp_path / "no" / "a.yaml")]) == 1
     assert "a.yaml cannot be written: No such file" in capsys.readouterr().err
     assert main(["compile", "synthetic_town", "-o", str(first)]) == 1
-    assert "Pods cannot reach the store" in capsys.readouterr().err
+    assert "Pods cannot reach the store None (the default)" in capsys.readouterr().err
+
+
+def test_compile_names_the_setting_of_the_store_that_won(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    args = ["compile", "synthetic_town", "-o", str(tmp_path / "a.yaml")]
+    Path("rvlab.toml").write_text('[profile.a]\nstore = "s3://bucket/runs"\n')
+    assert main(args) == 0
+    assert "write to s3://bucket/runs (`store` in rvlab.toml)." in capsys.readouterr().out
+    monkeypatch.setenv("RVLAB_STORE", "s3://other/runs")
+    assert main(args) == 0
+    said = "write to s3://other/runs ($RVLAB_STORE, which overrides rvlab.toml)."
+    assert said in capsys.readouterr().out
+    assert main(["--store", "s3://third/runs", *args]) == 0
+    assert "write to s3://third/runs (--store)." in capsys.readouterr().out
+    monkeypatch.setenv("RVLAB_STORE", "embedded")
+    assert main(args) == 1
+    said = "reach the store 'embedded' ($RVLAB_STORE, which overrides rvlab.toml)."
+    assert said in capsys.readouterr().err
 
 
 def none(value: Any) -> Any:

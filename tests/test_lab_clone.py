@@ -11,7 +11,8 @@ import pytest
 
 from rvlab import Lab
 from rvlab.errors import NotFound, RecordBroken, RvlabError, SpecError
-from rvlab.model import Run, Spec, end_record, utc_now
+from rvlab.model import ReportedState, Run, Spec, end_record, utc_now
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe, find_recipe
 from rvlab.store import Store
 from rvlab.submission import SubmitOptions, prepare_runs
@@ -48,8 +49,11 @@ class RecordingEngine:
     def resume(self, store: Store) -> None:
         pass
 
-    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        return dict.fromkeys(runs, "queued")
+    def check(self, store: Store) -> list[CheckResult]:
+        return []
+
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
+        return dict.fromkeys(runs, ReportedState("queued"))
 
     def cancel(self, store: Store, run: Run) -> None:
         raise AssertionError(run)

@@ -15,7 +15,7 @@ import rvlab
 from rvlab import Lab
 from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import SpecError, WaitInterrupted
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
 from tests.faults.cheap_step import SOURCE, CheapEngine
 from tests.waiting import wait_until
 
@@ -93,8 +93,8 @@ def test_unpromising_runs_are_cancelled_with_their_epoch(
                 store.put(run.key("rv/train/log.csv"), b"epoch,avg_f1\n0,0.1\n1,0.2\n")
             return list(runs)
 
-        def states(self, store: Any, runs: Any) -> dict[Run, str]:
-            return dict.fromkeys(runs, "queued")
+        def states(self, store: Any, runs: Any) -> dict[Run, ReportedState]:
+            return dict.fromkeys(runs, ReportedState("queued"))
 
     held = Lab(lab.store, Held())
     study = tune(held, recipe, 2, prune_by="avg_f1", pruner=Never())

@@ -202,7 +202,6 @@ def test_unknown_keys_are_an_error(write: Write, text: str, said: str) -> None:
         (one('max_parallel = "many"'), "max_parallel is 'many'"),
         (one("max_parallel = 0"), "max_parallel is 0"),
         (one('image_pull_policy = "Sometimes"'), "image_pull_policy is 'Sometimes'"),
-        (one('memory = "16 GB"', "profile.a.steps.train"), "steps.train.memory is '16 GB'"),
         (one("memory = 16", "profile.a.steps.train"), "steps.train.memory is 16"),
         (one("gpu = -1", "profile.a.steps.train"), "steps.train.gpu is -1"),
         (one("timeout_s = 0", "profile.a.steps.train"), "steps.train.timeout_s is 0"),
@@ -214,6 +213,78 @@ def test_unknown_keys_are_an_error(write: Write, text: str, said: str) -> None:
 def test_values_of_a_wrong_type_are_an_error(write: Write, text: str, where: str) -> None:
     write(text)
     with pytest.raises(SpecError, match=rf"\[profile.a\] in .*{where} \("):
+        load_profile()
+
+
+@pytest.mark.parametrize(
+    ("table", "text", "said"),
+    [
+        ("", 'image = "my image:1"', "image: 'my image:1' is not the name of an image, such as"),
+        ("", 'image = ""', "image: '' is not the name of an image"),
+        ("", 'image = "Registry/Worker:1"', "image: 'Registry/Worker:1' is not the name of an"),
+        ("", 'image = "worker:0.1 "', "image: 'worker:0.1 ' is not the name of an image"),
+        ("", 'namespace = "My Team"', "namespace: 'My Team' is not a namespace of Kubernetes"),
+        ("", 'namespace = "a.b"', "namespace: 'a.b' is not a namespace of Kubernetes"),
+        ("", 'service_account = "a_b"', "service_account: 'a_b' is not a name in Kubernetes"),
+        ("", 'image_pull_secrets = ["a b"]', "image_pull_secrets.0: 'a b' is not a name in"),
+        ("", 'token_env = "$TOKEN"', r"token_env: '\$TOKEN' is not the name of a variable"),
+        (".s3", 'secret = "My_Secret"', "s3.secret: 'My_Secret' is not a name in Kubernetes"),
+        (".s3", 'access_key = "a/b"', "s3.access_key: 'a/b' is not a key of a secret"),
+        (".s3", 'region = "eu central"', "s3.region is 'eu central'"),
+        (".steps.train", 'memory = "16 GB"', "memory: '16 GB' is not an amount of memory"),
+        (".steps.train", 'memory = "16K"', "memory: '16K' is not an amount of memory"),
+        (".steps.train", 'memory = "16"', "memory: '16' is 16 bytes, too few .* '16Gi'?"),
+        (".steps.train", 'memory = "500m"', "memory: '500m' is not an amount of memory"),
+        (".steps.train", 'cpu = "4Gi"', "cpu: '4Gi' is not a number of processors"),
+        (".steps.train", 'cpu = "0"', "cpu: '0' is not a number of processors"),
+        (".steps.train", 'gpu_type = "A10"', "gpu_type: 'A10' is not the name of a resource"),
+        (".steps.train", 'env = {"A B" = "1"}', "'A B' is not the name of a variable"),
+        (".steps.train", 'env = {A = "{{x}}"}', "the value of A contains '{{', which Argo would"),
+        (".steps.train", 'node_selector = {"a b" = "1"}', "'a b' is not a label of Kubernetes"),
+        (".steps.train", 'node_selector = {a = "1 2"}', "'1 2' is not the value of a label"),
+        (
+            ".steps.train",
+            'tolerations = [{key = "a", operator = "Exists", value = "1"}]',
+            "the operator Exists has no value, got '1'",
+        ),
+        (".steps.train", "tolerations = [{}]", "the operator Equal needs a key"),
+        (
+            ".steps.train",
+            'shm = "4Gi"\nmemory = "2Gi"',
+            "shm of the step train is '4Gi', which counts as memory, so .*, '2Gi'",
+        ),
+    ],
+)
+def test_values_that_would_fail_only_in_a_pod_are_an_error(
+    write: Write, table: str, text: str, said: str
+) -> None:
+    path = write(one(text, f"profile.a{table}"))
+    with pytest.raises(SpecError, match=said) as caught:
+        load_profile()
+    assert str(caught.value).startswith(f"[profile.a] in {path}: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "image",
+    [
+        "worker",
+        "worker:0.1.0-cu130",
+        "localhost:5000/team/rvlab_worker:v1",
+        "Registry.example/a/b@sha256:" + "0" * 64,
+        "ghcr.io/team/rvlab--worker:latest@sha256:" + "a" * 64,
+    ],
+)
+def test_every_valid_image_name_is_accepted(image: str) -> None:
+    assert Profile(image=image).image == image
+
+
+def test_shared_memory_from_the_default_step_counts_as_well(write: Write) -> None:
+    write(
+        one('shm = "2Gi"', "profile.a.steps.default")
+        + one('memory = "1Gi"', "profile.a.steps.train")
+    )
+    with pytest.raises(SpecError, match="shm of the step train is '2Gi'"):
         load_profile()
 
 

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
 from rvlab.clone import load_recorded
 from rvlab.engines import Engine
-from rvlab.errors import EngineError, HasEnded, SpecError
+from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError, StoreError
 from rvlab.frame.runs import StateQuery
 from rvlab.frame.select import RunSelector, require_existing, resolve_runs
-from rvlab.model import Run, Sweep, new_run_id
+from rvlab.model import ReportedState, Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
 from rvlab.submission import SubmitOptions, current_user, prepare_runs
@@ -20,7 +21,8 @@ from rvlab.submission import SubmitOptions, current_user, prepare_runs
 if TYPE_CHECKING:
     from rvlab.recipes import Recipe
 
-RETRIABLE = ("failed", "lost", "queued")
+RETRIABLE = ("failed", "lost", "queued", "not submitted")
+MAX_RETRIES_IN_FLIGHT = 8
 
 
 def start_runs(
@@ -71,7 +73,7 @@ def sweep_runs(
 
 
 def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
-    """Start failed, lost or queued runs again; see `rvlab.Lab.retry`."""
+    """Start runs again that failed, were lost or not submitted; see `rvlab.Lab.retry`."""
     if runs is None:
         raise SpecError("retry needs runs, got None. Name runs or their experiment.")
     table = frame.runs_table(store, require_existing(store, runs), states_from(store, engine))
@@ -85,9 +87,20 @@ def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
                 f"The run {run} is {row['state']}, so there is nothing to retry. "
                 "lab.clone starts a new run from it."
             )
-    for uri in table["uri"]:
+
+    def attempt(uri: str) -> RvlabError | None:
         run = Run.from_uri(uri)
-        engine.retry(store, run, folder=load_recorded(store, run)[1].folder)
+        try:
+            engine.retry(store, run, folder=load_recorded(store, run)[1].folder)
+        except RvlabError as exc:
+            return exc
+        return None
+
+    uris = list(table["uri"])
+    with ThreadPoolExecutor(MAX_RETRIES_IN_FLIGHT) as pool:
+        troubles = dict(zip(uris, pool.map(attempt, uris), strict=True))
+    failures = {Run.from_uri(uri): exc for uri, exc in troubles.items() if exc is not None}
+    _raise_failures("retried", failures, len(uris))
 
 
 def cancel_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
@@ -95,21 +108,44 @@ def cancel_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     if runs is None:
         raise SpecError("cancel needs runs, got None. Name runs or their experiment.")
     wanted = resolve_runs(store, runs)
-    problems = list(engine.cancel_many(store, wanted).values())
-    others = [exc for exc in problems if not isinstance(exc, HasEnded)]
-    if others:
-        raise others[0]
+    problems = engine.cancel_many(store, wanted)
+    others = {run: exc for run, exc in problems.items() if not isinstance(exc, HasEnded)}
+    _raise_failures("cancelled", others, len(wanted))
     if problems and len(problems) == len(wanted):
-        raise problems[0]
+        raise next(iter(problems.values()))
 
 
-def states_from(store: Store, engine: Engine) -> StateQuery:
+def _raise_failures(what: str, failures: Mapping[Run, RvlabError], number: int) -> None:
+    """Raise the error of a single run, or one error that names each run with its own error."""
+    if not failures:
+        return
+    first = next(iter(failures.values()))
+    if number == 1:
+        raise first
+    by_text: dict[str, list[str]] = {}
+    for run, exc in failures.items():
+        text = str(exc).replace(f"The run {run.id!r}", "The run")
+        by_text.setdefault(text, []).append(run.id)
+    each = " ".join(f"{', '.join(ids)}: {text}" for text, ids in by_text.items())
+    only_store = all(isinstance(exc, StoreError) for exc in failures.values())
+    kind = StoreError if only_store else EngineError
+    raise kind(f"{len(failures)} of {number} runs were not {what}. {each}") from first
+
+
+def states_from(
+    store: Store, engine: Engine, unreachable: Callable[[EngineError], None] | None = None
+) -> StateQuery:
     """Return a function that queries an engine for the states of runs without an end record.
 
     A local engine is queried only for runs that this user submitted on this machine.
+
+    Args:
+        store: The store of the runs.
+        engine: The engine.
+        unreachable: Called with the error of an engine that does not answer. Default: a warning.
     """
 
-    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, ReportedState]:
         visible = [
             row["_run"]
             for row in rows
@@ -119,7 +155,10 @@ def states_from(store: Store, engine: Engine) -> StateQuery:
         try:
             return engine.states(store, visible) if visible else {}
         except EngineError as exc:  # the table is returned without the engine's states
-            warnings.warn(f"States are as the store has them: {exc}", stacklevel=5)
+            if unreachable is not None:
+                unreachable(exc)
+            else:
+                warnings.warn(f"States are as the store has them: {exc}", stacklevel=5)
             return {}
 
     return ask

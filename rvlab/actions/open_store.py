@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from rvlab.errors import SpecError
+from rvlab.settings import store_setting
 from rvlab.store import S3Access, Store
 
 if TYPE_CHECKING:
@@ -33,15 +34,17 @@ def open_store(
         remote: Whether runs execute on other machines, which cannot reach an embedded server.
 
     Raises:
-        SpecError: If the address is malformed, or no address is given for remote runs.
+        SpecError: If the address is malformed, or remote runs have no bucket.
     """
     text = store_text(store or (profile.store if profile else None))
-    if remote and text == EMBEDDED and not store:
-        raise SpecError(
-            "Runs on a cluster need a store in a bucket. Name it: `store` in rvlab.toml, "
-            "$RVLAB_STORE, or Lab('s3://bucket/prefix', ...)."
-        )
     kind, _, folder = text.partition(":")
+    if remote and kind == EMBEDDED:
+        which = store_setting(store, profile)
+        raise SpecError(
+            f"Runs on a cluster need a store in a bucket, got {text!r} ({which}), a server of this "
+            "machine that pods cannot reach. Name a bucket: `store` in rvlab.toml, $RVLAB_STORE, "
+            "or Lab('s3://bucket/prefix', ...)."
+        )
     is_near = difflib.get_close_matches(kind.lower(), [EMBEDDED], cutoff=0.85)
     if kind != EMBEDDED and is_near and not Path(text).exists():
         raise SpecError(

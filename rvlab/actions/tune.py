@@ -16,7 +16,7 @@ from rvlab.errors import MissingExtra, RvlabError, SpecError, WaitInterrupted
 from rvlab.frame import history_table, runs_table
 from rvlab.frame.select import list_experiments
 from rvlab.frame.validate import suggest_column
-from rvlab.model import END_STATES, Run, validate_name
+from rvlab.model import FINAL_STATES, Run, validate_name
 from rvlab.search_space import Range, parse_space
 from rvlab.store import Store
 from rvlab.submission import SubmitOptions
@@ -162,7 +162,7 @@ class Tuner:
                     "space and is not counted.",
                     stacklevel=4,
                 )
-            elif row["state"] in END_STATES or row["state"] in ("lost", "broken"):
+            elif row["state"] in FINAL_STATES:
                 self._add_trial(str(name), row)
             else:
                 self._active[str(name)] = None
@@ -220,7 +220,7 @@ class Tuner:
 
     def _follow(self, table: pd.DataFrame) -> None:
         """Report ended runs to Optuna, and prune those that are not promising."""
-        ended = table["state"].isin([*END_STATES, "lost", "broken"])
+        ended = table["state"].isin(FINAL_STATES)
         self._require_metric(table)
         for name in [one for one in self._active if bool(ended.get(one, False))]:
             row: pd.Series[Any] = table.loc[[name]].iloc[0]

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import math
 import time
+import warnings
 from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.actions.control import engine_patience_s, states_from
 from rvlab.engines import Engine
-from rvlab.errors import StoreUnreachable, WaitInterrupted
+from rvlab.errors import EngineError, StoreUnreachable, WaitInterrupted
 from rvlab.frame.select import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 WAIT_POLL_S, REMOTE_WAIT_POLL_S = 1.0, 5.0
+MAX_REASON_CHARS = 60
 
 
 def wait_for_runs(
@@ -28,7 +30,8 @@ def wait_for_runs(
     from tqdm.auto import tqdm
 
     wanted = resolve_runs(store, runs)
-    ask = states_from(store, engine)
+    silence = EngineSilence(engine)
+    ask = states_from(store, engine, silence.extend)
     until = None if timeout_s is None else time.monotonic() + timeout_s
     outage = OutageTimer(engine_patience_s(engine))
     with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
@@ -37,10 +40,12 @@ def wait_for_runs(
             while True:
                 try:
                     engine.resume(store)
+                    silence.begin_query()
                     table = outage.unfinished(frame.runs_table(store, remaining, ask))
                     active, remaining = len(table), [Run.from_uri(uri) for uri in table["uri"]]
                     bar.n = len(wanted) - active
-                    bar.set_postfix_str(progress_text(table))
+                    texts = filter(None, [progress_text(table), silence.text])
+                    bar.set_postfix_str(", ".join(texts))
                     if not active:
                         return frame.runs_table(store, wanted, ask)
                     outage.end()
@@ -100,16 +105,61 @@ class OutageTimer:
         readable again.
         """
         is_early = self._since is not None or time.monotonic() - self._ended < HEARTBEAT_TIMEOUT_S
-        finished = table["state"].isin(END_STATES if is_early else (*END_STATES, "lost"))
+        ended = (*END_STATES, "not submitted")
+        finished = table["state"].isin(ended if is_early else (*ended, "lost"))
         broken = table["state"] == "broken"
         finished |= broken & table["uri"].isin(self._broken)
         self._broken = set(table.loc[broken, "uri"])
         return table[~finished]
 
 
+class EngineSilence:
+    """A timer for how long an engine has not answered during a wait for its runs.
+
+    The wait continues with the states in the store; one warning says so after the patience.
+
+    Args:
+        engine: The engine.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._name = engine.name
+        profile = getattr(engine, "profile", None)
+        self._patience_s = 0.0 if profile is None else float(profile.api_patience_s)
+        self._since: float | None = None
+        self._is_silent = self._has_warned = False
+
+    def begin_query(self) -> None:
+        """Record that the table is read again; the engine counts as silent only if it fails."""
+        self._since = self._since if self._is_silent else None
+        self._is_silent = False
+
+    def extend(self, exc: EngineError) -> None:
+        """Record that the engine did not answer."""
+        self._is_silent = True
+        self._since = self._since or time.monotonic()
+        if time.monotonic() - self._since >= self._patience_s and not self._has_warned:
+            self._has_warned = True
+            warnings.warn(f"Waiting with the states that the store has: {exc}", stacklevel=2)
+
+    @property
+    def text(self) -> str:
+        """The text of the progress bar while the engine does not answer; else empty."""
+        if not self._is_silent or self._since is None:
+            return ""
+        away_s = time.monotonic() - self._since
+        return f"no states from {self._name} for {duration_text(away_s)}"
+
+
 def progress_text(table: pd.DataFrame) -> str:
-    """Return the number of runs per state and the running steps: ``2 running (train)``."""
+    """Return the number of runs per state, the running steps, and why a run waits.
+
+    Such as ``2 running (train), 1 queued: Unschedulable in configure``.
+    """
     counts = table["state"].value_counts()
     steps = table.loc[table["state"] == "running", "step"].value_counts()
     parts = [f"{n} {state}" for state, n in counts.items()]
-    return ", ".join(parts) + (f" ({', '.join(str(s) for s in steps.index)})" if len(steps) else "")
+    text = ", ".join(parts)
+    text += f" ({', '.join(str(s) for s in steps.index)})" if len(steps) else ""
+    reasons = table.loc[table["state"].isin(["queued", "running"]), "error"].dropna()
+    return f"{text}: {str(reasons.iloc[0])[:MAX_REASON_CHARS]}" if len(reasons) else text

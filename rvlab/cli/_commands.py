@@ -63,6 +63,20 @@ def cmd_recipes(_args: argparse.Namespace) -> None:
             print(f"    {parameter.name}: {parameter.annotation or 'any'}{text}")
 
 
+def cmd_doctor(args: argparse.Namespace) -> int:
+    from rvlab.actions.check import run_checks
+
+    lab = _open_lab(args)
+    results = run_checks(lab.store, lab.engine)
+    width = max(len(f"{one.subject}: {one.check}") for one in results)
+    for one in results:
+        line = f"{one.state:11}  {f'{one.subject}: {one.check}':{width}}  {one.detail}"
+        print(printable(line.rstrip()))
+        if one.remedy and one.state != "ok":
+            print(printable(f"{'':11}  -> {one.remedy}"))
+    return int(any(one.state == "failed" for one in results))
+
+
 def cmd_submit(args: argparse.Namespace) -> int:
     from rvlab.recipes import find_recipe
 
@@ -117,13 +131,14 @@ def cmd_retry(args: argparse.Namespace) -> None:
 def cmd_compile(args: argparse.Namespace) -> None:
     from rvlab.pipeline.compile import compile_pipeline
     from rvlab.recipes import find_recipe
-    from rvlab.settings import load_profile
+    from rvlab.settings import load_profile, store_setting
 
     settings = load_profile(args.profile)
     store = args.store or settings.store
+    source = "--store" if args.store else store_setting(None, settings)
     if not store or not store.startswith("s3://"):
         raise SpecError(
-            f"Pods cannot reach the store {store!r}. Pass --store s3://bucket/prefix, "
+            f"Pods cannot reach the store {store!r} ({source}). Pass --store s3://bucket/prefix, "
             "or set `store` in rvlab.toml."
         )
     text = compile_pipeline(find_recipe(args.recipe), settings, store=store)
@@ -131,6 +146,7 @@ def cmd_compile(args: argparse.Namespace) -> None:
         args.output.write_text(text, encoding="utf-8")
     except OSError as exc:
         raise SpecError(f"{args.output} cannot be written: {exc.strerror}.") from exc
+    print(printable(f"{args.output}: runs of this pipeline write to {store} ({source})."))
 
 
 def cmd_gate(args: argparse.Namespace) -> int:

@@ -30,6 +30,7 @@ def build_parser() -> argparse.ArgumentParser:
     verb(
         "recipes", verbs.cmd_recipes, "list the recipes that come with rvlab, and their parameters"
     )
+    verb("doctor", verbs.cmd_doctor, "check the store and the engine before the first run")
     migrate = verb("migrate", verbs.migrate, "convert a store that an earlier version wrote")
     migrate.add_argument("location", nargs="?", metavar="STORE", help="by default that of --store")
     submit = verb("submit", verbs.cmd_submit, "start a run and return at once")
@@ -54,7 +55,9 @@ def build_parser() -> argparse.ArgumentParser:
 
 def _add_run_commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     """Add the commands for existing runs."""
-    retry = verb("retry", verbs.cmd_retry, "start failed or lost runs again")
+    retry = verb(
+        "retry", verbs.cmd_retry, "start runs again that failed, were lost or not submitted"
+    )
     retry.add_argument("run", nargs="+")
     compiled = verb("compile", verbs.cmd_compile, "write a recipe's Kubeflow pipeline as YAML")
     compiled.add_argument("recipe", help="a shipped name, a path or a module")

@@ -7,7 +7,8 @@ from typing import Any, Protocol
 
 from rvlab.engines.local import LocalEngine
 from rvlab.errors import RvlabError, SpecError, did_you_mean
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 
@@ -35,8 +36,11 @@ class Engine(Protocol):
         Raises:
             SpecError: If its runs cannot write to the store, or it does not support the recipe or a
                 point.
-            EngineError: If the engine's address is unknown.
+            EngineError: If the engine cannot be reached, or refuses.
         """
+
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that runs of a store can be started; raise nothing."""
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Start runs whose records are in the store, and return at once.
@@ -53,8 +57,8 @@ class Engine(Protocol):
     def resume(self, store: Store) -> None:
         """Continue work that an interruption has left in the queue."""
 
-    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
-        """Return the states of runs for which the store has no end record."""
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
+        """Return the states of runs for which the store has no end record, with their reasons."""
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
         """Start a failed run again and repeat as few steps as the engine can."""

@@ -16,7 +16,8 @@ from rvlab.engines.job_queue import Job, JobEntry, JobQueue, open_private
 from rvlab.engines.processes import TOKEN_VARIABLE, stop_job
 from rvlab.engines.record_end import finish_job
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
 from rvlab.store.patience import PATIENCE_VARIABLE
@@ -71,6 +72,16 @@ class LocalEngine:
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
         JobQueue.for_store(store).require_space(len(points))
+
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that the queue of this machine can be written."""
+        queue = JobQueue.for_store(store)
+        try:
+            queue.require_space()
+        except EngineError as exc:
+            remedy = "Free space there, or set $RVLAB_HOME to a folder that you can write."
+            return [CheckResult("local engine", "queue", "failed", str(exc), remedy)]
+        return [CheckResult("local engine", "queue", "ok", str(queue.folder))]
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs, start a supervisor if none is running, and return at once.
@@ -139,7 +150,7 @@ class LocalEngine:
                 f"with the next call; {spool.folder / 'supervisor.log'} has details."
             ) from exc
 
-    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
         """Return the state of runs without an end record: ``queued``, ``running`` or ``lost``.
 
         A run whose process has died is ``running`` until a supervisor has recorded its end; a
@@ -150,7 +161,9 @@ class LocalEngine:
         waiting = {job.uri for _, job in spool.waiting()}
         taken = {job.uri for _, job in spool.running()}
         return {
-            run: "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
+            run: ReportedState(
+                "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
+            )
             for run in runs
         }
 

@@ -11,7 +11,7 @@ from typing import Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
 from rvlab.frame.rows import QUERY_AFTER_S, parse_step_record, row_from_end
-from rvlab.model import END_STATES, STEPS, Run, StepRecord
+from rvlab.model import FINAL_STATES, STEPS, Run, StepRecord
 from rvlab.model.limits import LOG_BYTES, RECORD_BYTES
 from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store, parse_record
@@ -76,7 +76,7 @@ class RunProgress:
     @property
     def has_ended(self) -> bool:
         """Whether the run's state is final."""
-        return self.state in (*END_STATES, "lost", "broken")
+        return self.state in FINAL_STATES
 
 
 class ProgressReader:

@@ -13,7 +13,7 @@ from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row_in_progress
 from rvlab.frame.select import RunSelector, select_listings
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
 from rvlab.model.schema import SPAN, TEXT
 from rvlab.model.tables import RUNS_TABLE
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, str]]
+StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, ReportedState]]
 
 
 def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None) -> pd.DataFrame:
@@ -76,12 +76,8 @@ def _build_table(
     states = ask(silent) if ask and silent else {}
     for row in going:
         run = row["_run"]
-        state = states.get(run, row["state"])
-        # A run with a recent heartbeat that this queue does not have is in another queue.
-        if not (state == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES):
-            row["state"] = state
-        if row["state"] == "failed":  # the engine reports the failure without its reason
-            row["error"] = row.get("error") or row.get("_failure")
+        if run in states:
+            _add_reported(row, states[run])
         addresses.append(run.uri)
     if going or not any(map(len, tables)):
         tables.append(to_arrow(going))
@@ -96,6 +92,18 @@ def _build_table(
         "uri": _text_column(uris),
     }
     return _to_frame(ids, {**query.columns(rows), **added})
+
+
+def _add_reported(row: RunRow, found: ReportedState) -> None:
+    """Add the state that an engine reports, and its reason where the records have none."""
+    # A run with a recent heartbeat that this queue does not have is in another queue.
+    if found.state == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES:
+        return
+    row["state"] = found.state
+    recorded = row.get("error") or (row.get("_failure") if found.state == "failed" else None)
+    row["error"] = recorded or found.reason
+    if found.step and not recorded:
+        row["step"] = found.step
 
 
 def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:

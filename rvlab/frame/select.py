@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from rvlab.cache.query import Query, list_experiment
-from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
+from rvlab.errors import NEAR_CUTOFF, NotFound, SpecError, TableError, did_you_mean
 from rvlab.model import Run, is_valid_name
 from rvlab.store import Store
 from rvlab.store.run_listing import MAX_LOOKUPS, RunListing, run_exists
@@ -199,9 +200,11 @@ def _run_or_experiment(store: Store, text: str) -> Run:
     except NotFound as exc:
         names = list_experiments(store)
         ids = [run.id for run in resolve_runs(store, None)]
-        raise NotFound(
-            f"No experiment or run {text!r} in {store.uri}. {did_you_mean(text, [*names, *ids])}"
-        ) from exc
+        near = difflib.get_close_matches(text, [*names, *ids], n=1, cutoff=NEAR_CUTOFF)
+        # Otherwise list the experiments: ids sort before most names and are not readable.
+        known = [*names, *ids] if near else names
+        hint = did_you_mean(text, known, listing="The experiments are")
+        raise NotFound(f"No experiment or run {text!r} in {store.uri}. {hint}") from exc
 
 
 def _runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:

@@ -12,8 +12,19 @@ from rvlab.errors import SpecError
 
 STEPS = ("configure", "analyze", "chip", "train", "predict", "eval", "bundle", "summarize")
 SPLIT_STEPS = ("chip", "predict")
-STATES = ("queued", "running", "succeeded", "failed", "cancelled", "lost", "broken")
+STATES = (
+    "queued",
+    "running",
+    "succeeded",
+    "failed",
+    "cancelled",
+    "not submitted",
+    "lost",
+    "broken",
+)
 END_STATES = ("succeeded", "failed", "cancelled")
+FINAL_STATES = (*END_STATES, "not submitted", "lost", "broken")
+"""States in which a run does not go on by itself; only `END_STATES` are in end records."""
 
 ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
 RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
@@ -103,6 +114,21 @@ class Run:
     def rv_uri(self) -> str:
         """Raster Vision's own ``root_uri``."""
         return f"{self.uri}/rv"
+
+
+@dataclass(frozen=True)
+class ReportedState:
+    """What an engine reports of a run that has no end record.
+
+    Args:
+        state: One of `STATES`.
+        step: The step that failed or waits; None if it is unknown.
+        reason: Why, as one line; None if it is unknown.
+    """
+
+    state: str
+    step: str | None = None
+    reason: str | None = None
 
 
 class Sweep(list[Run]):

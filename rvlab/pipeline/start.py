@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import ast
+import os
+import warnings
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from rvlab.clone import load_recorded
@@ -22,6 +26,8 @@ from rvlab.recipes import Recipe
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
 
+MAX_PATH_CHARS = 4096
+
 
 def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store: str) -> None:
     """Raise if the recipe or its points cannot be a pipeline; called before a run is recorded.
@@ -34,7 +40,45 @@ def validate_pipeline(recipe: Recipe, points: Sequence[Mapping[str, Any]], store
     check_defaults(known)
     pack_source(recipe)
     for point in points:
-        pipeline_arguments(known, point)
+        pipeline_arguments(known, {**point, STORE: store})
+
+
+def warn_of_local_files(recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
+    """Warn of modules and paths that exist on this machine; pods have only those of the image.
+
+    Warns:
+        UserWarning: For a module next to the recipe that it imports, and for each parameter whose
+            value is an absolute path that exists here.
+    """
+    for name in sorted(_imported_names(recipe.source) - {"rvlab", "rastervision"}):
+        beside = Path(recipe.folder or os.devnull) / name
+        if beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file():
+            warnings.warn(
+                f"{recipe.name} imports {name!r}, a file next to it, which pods do not have. Copy "
+                "it into the recipe or the image.",
+                stacklevel=5,
+            )
+    texts = {(k, v) for point in points for k, v in point.items() if isinstance(v, str | Path)}
+    for name, value in sorted((k, str(v)) for k, v in texts):
+        if Path(value).is_absolute() and len(value) < MAX_PATH_CHARS and Path(value).exists():
+            warnings.warn(
+                f"The parameter {name!r} is {value!r}, a path of this machine, which pods do not "
+                "have. Pass an s3:// URI, unless the image has it.",
+                stacklevel=5,
+            )
+
+
+def _imported_names(source: str) -> set[str]:
+    """Return the top-level names that a source imports."""
+    try:
+        nodes = list(ast.walk(ast.parse(source)))
+    except (SyntaxError, ValueError):  # reported when the recipe is executed
+        return set()
+    names = {one.name for node in nodes if isinstance(node, ast.Import) for one in node.names}
+    names |= {
+        str(node.module) for node in nodes if isinstance(node, ast.ImportFrom) and not node.level
+    }
+    return {name.partition(".")[0] for name in names}
 
 
 def load_request(store: Store, run: Run) -> tuple[Spec, Recipe, dict[str, Any]]:

@@ -69,10 +69,11 @@ class Outage:
 
     Args:
         patience_s: Seconds for which each request is retried.
+        server: The name of what does not answer.
     """
 
-    def __init__(self, patience_s: float) -> None:
-        self._patience_s = patience_s
+    def __init__(self, patience_s: float, server: str = "the store") -> None:
+        self._patience_s, self._server = patience_s, server
         self._since: float | None = None
         self._lock = threading.Lock()
 
@@ -84,7 +85,8 @@ class Outage:
             first, self._since = self._since is None, self._since or began
         if first:
             wait = duration_text(self._patience_s)
-            _log.warning("No answer from the store: %s Trying again for up to %s.", exc, wait)
+            text = "No answer from %s: %s Trying again for up to %s."
+            _log.warning(text, self._server, exc, wait)
 
     def over(self) -> None:
         """Record a successful request."""
@@ -94,7 +96,8 @@ class Outage:
             since, self._since = self._since, None
         if since is not None:
             away_s = time.monotonic() - since
-            _log.warning("The store answers again, after %s.", duration_text(away_s))
+            name = self._server[:1].upper() + self._server[1:]
+            _log.warning("%s answers again, after %s.", name, duration_text(away_s))
 
 
 def duration_text(seconds: float) -> str:

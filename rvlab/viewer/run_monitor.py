@@ -170,11 +170,12 @@ class RunMonitor:
         except RvlabError as exc:
             self._message = str(exc)
             return
-        for run, state in states.items():
+        for run, found in states.items():
             reader = self._readers[run.id]
-            if state in ("lost", "failed") and reader.is_silent:
-                reader.progress.state = state
-                reader.is_complete = state == "lost"
+            if found.state in ("lost", "not submitted", "failed") and reader.is_silent:
+                reader.progress.state = found.state
+                reader.progress.error = reader.progress.error or found.reason
+                reader.is_complete = found.state != "failed"
 
     def _work(self) -> None:
         try:
@@ -221,7 +222,7 @@ class RunMonitor:
 
 def _urgency(reader: ProgressReader) -> int:
     """Order running runs first, then failed ones, then those that wait, then the others."""
-    order = ("running", "failed", "lost", "broken", "queued")
+    order = ("running", "failed", "not submitted", "lost", "broken", "queued")
     state = reader.progress.state
     return order.index(state) if state in order else len(order)
 

@@ -11,7 +11,7 @@ import pytest
 
 from rvlab import Lab, frame
 from rvlab.frame.rows import QUERY_AFTER_S
-from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
+from rvlab.model import HEARTBEAT_TIMEOUT_S, ReportedState, Run
 from rvlab.store import Store
 from tests.faults.test_bystanders import at_work, kill_supervisor, lab, submit, until
 from tests.frame.samples import Made
@@ -28,9 +28,9 @@ def asked(made: Made, answer: str | None = None) -> tuple[list[Run], str]:
     """Return the runs for which the engine is queried, and the resulting state."""
     runs: list[Run] = []
 
-    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, str]:
+    def ask(rows: Sequence[Mapping[str, Any]]) -> Mapping[Run, ReportedState]:
         runs.extend(row["_run"] for row in rows)
-        return dict.fromkeys(runs, answer) if answer else {}
+        return dict.fromkeys(runs, ReportedState(answer)) if answer else {}
 
     return runs, str(frame.runs_table(made.store, None, ask)["state"].item())
 

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from rvlab import frame
 from rvlab.cache.dtypes import infer_dtype
 from rvlab.errors import StoreUnreachable
-from rvlab.model import HEARTBEAT_TIMEOUT_S, Run
+from rvlab.model import HEARTBEAT_TIMEOUT_S, ReportedState, Run
 from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import S3Access, Store, annotation
 from rvlab.store.run_listing import register_runs
@@ -233,7 +233,7 @@ def test_table_sorts_filters_groups_and_joins(store: Store, made: Made) -> None:
 Rows = Sequence[Mapping[str, Any]]
 
 
-def no_engine(rows: Rows) -> Mapping[Run, str]:
+def no_engine(rows: Rows) -> Mapping[Run, ReportedState]:
     raise AssertionError(f"the engine was queried for {rows}")
 
 
@@ -242,7 +242,8 @@ def test_run_without_a_step_is_queued_unless_the_engine_reports_otherwise(
 ) -> None:
     run = made.queued()
     assert table(store).loc[run.id, "state"] == "queued"
-    assert table(store, lambda rows: {rows[0]["_run"]: "lost"}).loc[run.id, "state"] == "lost"
+    lost = ReportedState("lost")
+    assert table(store, lambda rows: {rows[0]["_run"]: lost}).loc[run.id, "state"] == "lost"
 
 
 def test_run_with_a_recent_heartbeat_is_running_without_a_query(store: Store, made: Made) -> None:
@@ -258,9 +259,9 @@ def test_engine_is_queried_for_a_run_with_an_old_heartbeat(store: Store, made: M
     run = made.running(beat_ago_s=HEARTBEAT_TIMEOUT_S + 5)
     asked: list[Sequence[Run]] = []
 
-    def ask(rows: Rows) -> Mapping[Run, str]:
+    def ask(rows: Rows) -> Mapping[Run, ReportedState]:
         asked.append([row["_run"] for row in rows])
-        return {run: "running"}
+        return {run: ReportedState("running")}
 
     row = table(store, ask).loc[run.id]
     assert asked == [[run]]
@@ -277,9 +278,9 @@ def test_engine_is_queried_once_for_all_silent_runs(store: Store, made: Made) ->
     made.ended()
     asked: list[Sequence[Run]] = []
 
-    def ask(rows: Rows) -> Mapping[Run, str]:
+    def ask(rows: Rows) -> Mapping[Run, ReportedState]:
         asked.append([row["_run"] for row in rows])
-        return dict.fromkeys(asked[0], "lost")
+        return dict.fromkeys(asked[0], ReportedState("lost"))
 
     assert list(table(store, ask)["state"]) == ["lost", "lost", "lost", "running", "succeeded"]
     assert asked == [silent]
@@ -402,9 +403,29 @@ def test_run_that_the_engine_reports_failed_has_the_error_of_its_last_step(
 ) -> None:
     run = made.running(beat_ago_s=600, engine="kubeflow")
     made.step(run, "train", beat_ago_s=600, state="failed", error="It ran out of memory.")
-    row = table(store, lambda rows: {one["_run"]: "failed" for one in rows}).loc[run.id]
+    reported = ReportedState("failed", "eval", "Error in eval (exit code 1)")
+    row = table(store, lambda rows: {one["_run"]: reported for one in rows}).loc[run.id]
     assert (row["state"], row["step"], row["error"]) == ("failed", "train", "It ran out of memory.")
     assert pd.isna(table(store).loc[run.id, "error"])
+
+
+@pytest.mark.parametrize("state", ["failed", "running", "queued", "not submitted"])
+def test_reason_of_the_engine_fills_a_row_whose_records_have_none(
+    store: Store, made: Made, state: str
+) -> None:
+    silent = made.queued(engine="kubeflow")
+    begun = made.running(step="chip", beat_ago_s=600, engine="kubeflow")
+    reported = ReportedState(state, "train", "OOMKilled in train (exit code 137)")
+    found = table(store, lambda rows: {one["_run"]: reported for one in rows})
+    for run in (silent, begun):
+        assert found.loc[run.id, ["state", "step", "error"]].tolist() == [
+            state,
+            "train",
+            "OOMKilled in train (exit code 137)",
+        ]
+    found = table(store, lambda rows: {one["_run"]: ReportedState(state) for one in rows})
+    assert found.loc[begun.id, "step"] == "chip"
+    assert found["error"].isna().all()
 
 
 def test_run_on_a_cluster_is_not_lost_between_two_pods(store: Store, made: Made) -> None:

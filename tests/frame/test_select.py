@@ -122,7 +122,7 @@ def test_run_is_found_by_id_path_or_uri(store: Store, runs: list[Run]) -> None:
     [
         ("twons", r"No experiment or run 'twons' in .*\. Did you mean 'towns'\?$"),
         ("20261123-154201-000009", r"'20261123-154201-000009' in .*\. Did you mean '20261123-1542"),
-        ("zzz", r"'zzz' in .*\. There are '20261123-154201-000000', .*, 'roads', 'towns'\.$"),
+        ("zzz", r"'zzz' in .*\. The experiments are 'roads', 'towns'\.$"),
     ],
 )
 def test_unknown_name_raises_with_a_suggestion(

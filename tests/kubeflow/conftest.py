@@ -27,6 +27,9 @@ PRISM = "5.16.0"
 DESCRIPTION = Path(__file__).parent / "kfp_api_2.17.swagger.json"
 """Kubeflow's own description of its API, as published (Apache-2.0), unchanged."""
 
+OLDER_DESCRIPTION = Path(__file__).parent / "kfp_api_v1beta1_run.swagger.json"
+"""The part of Kubeflow's description of its older API that describes a run (Apache-2.0)."""
+
 TOKEN, TOKEN_ENV = "a-token-that-nobody-may-see", "KUBEFLOW_TOKEN_OF_THE_TESTS"
 
 
@@ -44,12 +47,13 @@ class Cluster:
 @pytest.fixture(autouse=True)
 def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     """Shorten the client's pauses and set the token."""
-    monkeypatch.setattr("rvlab.engines.kubeflow.client.RETRY_DELAY_S", 0.02)
+    monkeypatch.setattr("rvlab.engines.kubeflow.transport.RETRY_DELAY_S", 0.02)
     monkeypatch.setenv(TOKEN_ENV, TOKEN)
 
 
 def profile_of(url: str, **more: Any) -> Profile:
-    return Profile(**{"host": url, "token_env": TOKEN_ENV, **more})
+    """Return a profile whose calls are tried as rarely as possible."""
+    return Profile(**{"host": url, "token_env": TOKEN_ENV, "api_patience_s": 0, **more})
 
 
 @pytest.fixture
@@ -80,6 +84,9 @@ def kubeflow(request: pytest.FixtureRequest) -> Cluster:
 @contextlib.contextmanager
 def _prism(upstream: str, folder: Path) -> Iterator[str]:
     description = json.loads(DESCRIPTION.read_text(encoding="utf-8"))
+    older = json.loads(OLDER_DESCRIPTION.read_text(encoding="utf-8"))
+    description["paths"] |= older["paths"]
+    description["definitions"] = older["definitions"] | description["definitions"]
     # prism generates examples of the description, and fails for bytes without one.
     description["definitions"]["protobufAny"]["properties"]["value"]["example"] = "AAAA"
     spec = folder / "kfp.json"

@@ -52,7 +52,7 @@ class Kubeflow:
     """
 
     def __init__(self, token: str | None = None, namespaces: Sequence[str] | None = None) -> None:
-        self.token, self.namespaces = token, namespaces
+        self.token, self.namespaces, self.version = token, namespaces, "2.17.0"
         self.lock = threading.RLock()
         self._server: ThreadingHTTPServer | None = None
         self.clear()
@@ -65,6 +65,7 @@ class Kubeflow:
         self.pipelines: dict[str, api.V2beta1Pipeline] = {}
         self.versions: dict[str, api.V2beta1PipelineVersion] = {}
         self.runs: dict[str, api.V2beta1Run] = {}
+        self.workflows: dict[str, dict[str, Any]] = {}
         self.forbidden = False
 
     def __enter__(self) -> Kubeflow:
@@ -101,6 +102,33 @@ class Kubeflow:
         run.finished_at = run.created_at + timedelta(minutes=3) if state in ENDED else NEVER
         run.state_history.append(api.V2beta1RuntimeStatus(update_time=self._now(), state=state))
 
+    def fail_pod(self, run_id: str, step: str, message: str, **more: Any) -> None:
+        """Let the pod of a step fail, and with it the run, as Argo and Kubeflow report it."""
+        self.add_node(run_id, step, "Failed", message, **more)
+        self.to(run_id, "FAILED")
+
+    def add_node(
+        self, run_id: str, step: str, phase: str, message: str = "", *, path: str = "executor"
+    ) -> None:
+        """Add a pod to a run's workflow, and the tasks that Kubeflow derives from it."""
+        run, workflow = self.runs[run_id], self.workflows[run_id]
+        nodes = workflow["status"]["nodes"]
+        name = workflow["metadata"]["name"]
+        at = (self._now() + timedelta(seconds=len(nodes))).strftime("%Y-%m-%dT%H:%M:%SZ")
+        times = {"startedAt": at, "finishedAt": None if phase == "Pending" else at}
+        for kind, parts, text in (("DAG", [step], ""), ("Pod", [step, path], message)):
+            id_ = f"{name}-{len(nodes)}"
+            node = {"id": id_, "name": ".".join([name, "root", *parts]), "displayName": parts[-1]}
+            nodes[id_] = {**node, "type": kind, "phase": phase, **times}
+            if text:
+                nodes[id_]["message"] = text
+            state = {"Error": "FAILED"}.get(phase, phase.upper())
+            run.run_details.task_details.append(
+                api.V2beta1PipelineTaskDetail(
+                    run_id=run_id, display_name=parts[-1], state=state, end_time=self._now()
+                )
+            )
+
     def add_run(self, experiment: str, version: Any, name: str = "of another user") -> str:
         """Add a run that was not started by the test."""
         where = api.V2beta1PipelineVersionReference(
@@ -129,7 +157,9 @@ class Kubeflow:
             raise Refused(403, "User 'me' is not authorized with reason: (no access)")
         with self.lock:
             for method, pattern, call in _ROUTES:
-                found = re.fullmatch(f"{ROOT}/{pattern}", request.path)
+                found = re.fullmatch(
+                    pattern if pattern[0] == "/" else f"{ROOT}/{pattern}", request.path
+                )
                 if found and method == request.method:
                     return call(self, request, *found.groups())
         raise Refused(404, "Not Found")
@@ -234,6 +264,11 @@ class Kubeflow:
         )
         new.run_details = api.V2beta1RunDetails(task_details=[wrapper])
         self.runs[new.run_id] = new
+        self.workflows[new.run_id] = {
+            "metadata": {"name": f"town-{new.run_id[:5]}"},
+            "spec": {},
+            "status": {"nodes": {}},
+        }
         return new
 
     def list_runs(self, request: Request) -> Any:
@@ -252,22 +287,54 @@ class Kubeflow:
             raise Refused(404, f"Failed to get a run: Run {run_id} not found.")
         return self.runs[run_id]
 
+    def get_older_run(self, request: Request, run_id: str) -> Any:
+        """Return a run of the older API, which has the workflow as Argo reported it last."""
+        run = self.get_run(request, run_id)
+        manifest = (
+            {} if run.state is None else {"workflow_manifest": json.dumps(self.workflows[run_id])}
+        )
+        about = {"id": run_id, "name": run.display_name, "storage_state": "STORAGESTATE_AVAILABLE"}
+        return {"run": about, "pipeline_runtime": manifest}
+
+    def healthz(self, _: Request) -> Any:
+        return {
+            "commit_sha": "unknown",
+            "tag_name": self.version,
+            "multi_user": self.namespaces is not None,
+            "pipeline_store": "database",
+        }
+
     def terminate(self, request: Request, run_id: str) -> Any:
+        """Set the state, which is not added to the history, and the workflow's deadline."""
         run = self.get_run(request, run_id)
         if run.state not in (None, "PENDING", "RUNNING", "PAUSED"):
             text = f"Failed to terminate a run: Failed to terminate a run {run_id}. Row not found"
             raise Refused(400, text)
-        self.to(run_id, "CANCELING")
+        run.state = "CANCELING"
+        self.workflows[run_id]["spec"]["activeDeadlineSeconds"] = 0
         return {}
 
     def retry(self, request: Request, run_id: str) -> Any:
         run = self.get_run(request, run_id)
+        if run.state in (None, "PENDING"):
+            text = f"Failed to retry a run: Failed to retry run {run_id} due to error fetching "
+            raise Refused(409, f"{text}workflow manifest")
         if run.state not in ("FAILED", "CANCELED"):
             text = (
                 f"Failed to retry a run: InternalServerError: Failed to retry run {run_id} as it "
             )
             raise Refused(500, f"{text}does not allow reties")
+        workflow = self.workflows[run_id]
+        workflow["spec"].pop("activeDeadlineSeconds", None)
+        nodes = workflow["status"]["nodes"]
+        for id_ in [id_ for id_, one in nodes.items() if one["phase"] in ("Failed", "Error")]:
+            del nodes[id_]
         self.to(run_id, "RUNNING")
+        return {}
+
+    def delete_experiment(self, _: Request, experiment_id: str) -> Any:
+        if self.experiments.pop(experiment_id, None) is None:
+            raise Refused(404, f"Failed to delete experiment: Experiment {experiment_id} not found")
         return {}
 
     # Implementation.
@@ -403,6 +470,9 @@ _ROUTES: list[tuple[str, str, Callable[..., Any]]] = [
     ("GET", f"runs/{_ID}", Kubeflow.get_run),
     ("POST", f"runs/{_ID}:terminate", Kubeflow.terminate),
     ("POST", f"runs/{_ID}:retry", Kubeflow.retry),
+    ("DELETE", f"experiments/{_ID}", Kubeflow.delete_experiment),
+    ("GET", "healthz", Kubeflow.healthz),
+    ("GET", f"/apis/v1beta1/runs/{_ID}", Kubeflow.get_older_run),
 ]
 
 

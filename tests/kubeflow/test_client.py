@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import socket
 import ssl
@@ -15,8 +16,9 @@ from typing import Any
 import kfp_server_api as api
 import pytest
 
-from rvlab.engines.kubeflow import client as module
+from rvlab.engines.kubeflow import transport as module
 from rvlab.engines.kubeflow.client import KubeflowClient, equals_filter
+from rvlab.engines.kubeflow.transport import KubeflowTransport
 from rvlab.errors import EngineError
 from rvlab.settings import Profile
 from rvlab.store._seaweedfs import _certificate
@@ -33,6 +35,10 @@ def uploaded(client: KubeflowClient, name: str = "town") -> tuple[str, tuple[str
     return client.ensure_experiment("towns"), client.ensure_version(
         name, f"{name}-1", YAML.format(name=name)
     )
+
+
+def listed(client: KubeflowClient) -> list[Any]:
+    return [run for page in client.iter_pages() for run in page]
 
 
 def started(client: KubeflowClient, *names: str) -> list[str]:
@@ -53,7 +59,7 @@ def test_a_run_is_started_from_a_version_with_its_arguments(kubeflow: Cluster) -
     assert run.pipeline_spec is None
     assert run.pipeline_version_reference == api.V2beta1PipelineVersionReference(*version)
     assert run.runtime_config.parameters == given
-    assert [one.run_id for one in client.iter_runs()] == [made]
+    assert [one.run_id for one in listed(client)] == [made]
 
 
 def test_runs_are_listed_in_pages_newest_first(kubeflow: Cluster) -> None:
@@ -62,7 +68,7 @@ def test_runs_are_listed_in_pages_newest_first(kubeflow: Cluster) -> None:
     fake = kubeflow.fake
     made = [fake.add_run(experiment, fake.versions[version[1]]) for _ in range(450)]
     asked = fake.asked(LIST)
-    runs = list(client.iter_runs())
+    runs = listed(client)
     assert fake.asked(LIST) - asked == 3
     assert sorted(run.run_id for run in runs) == sorted(made)
     assert runs == sorted(runs, key=lambda run: run.created_at, reverse=True)
@@ -74,9 +80,9 @@ def test_pages_are_requested_as_needed(direct: Cluster) -> None:
     client = direct.client()
     started(client, "one", "two")
     before = direct.fake.asked(LIST)
-    runs = client.iter_runs()
+    pages = client.iter_pages()
     assert direct.fake.asked(LIST) == before
-    next(runs)
+    assert len(next(pages)) == 2
     assert direct.fake.asked(LIST) == before + 1
 
 
@@ -84,9 +90,9 @@ def test_a_terminated_run_is_canceling_and_then_canceled(kubeflow: Cluster) -> N
     client = kubeflow.client()
     (run,) = started(client, "one")
     client.terminate(run)
-    assert [one.state for one in client.iter_runs()] == ["CANCELING"]
+    assert [one.state for one in listed(client)] == ["CANCELING"]
     kubeflow.fake.to(run, "CANCELED")
-    assert [one.state for one in client.iter_runs()] == ["CANCELED"]
+    assert [one.state for one in listed(client)] == ["CANCELED"]
 
 
 @pytest.mark.parametrize("state", ["SUCCEEDED", "FAILED", "CANCELED", "CANCELING"])
@@ -103,8 +109,8 @@ def test_a_failed_run_is_retried(kubeflow: Cluster) -> None:
     (run,) = started(client, "one")
     kubeflow.fake.to(run, "FAILED")
     client.retry(run)
-    (listed,) = client.iter_runs()
-    assert (listed.state, listed.finished_at.year) == ("RUNNING", 1970)
+    (again,) = listed(client)
+    assert (again.state, again.finished_at.year) == ("RUNNING", 1970)
 
 
 # Created once.
@@ -147,7 +153,7 @@ def test_the_namespace_of_a_shared_cluster_is_passed() -> None:
     with Kubeflow(TOKEN, namespaces=["team"]) as fake:
         client = KubeflowClient(profile_of(fake.url, namespace="team"))
         (run,) = started(client, "one")
-        assert [one.run_id for one in client.iter_runs()] == [run]
+        assert [one.run_id for one in listed(client)] == [run]
         assert {one.namespace for one in fake.experiments.values()} == {"team"}
         assert {one.namespace for one in fake.pipelines.values()} == {"team"}
         with pytest.raises(EngineError, match=r"403.*Check the profile's namespace, 'other'\."):
@@ -202,6 +208,61 @@ def test_a_permanently_lost_connection_is_reported(direct: Cluster, after: bool)
     assert len(direct.fake.runs) == after
 
 
+@pytest.mark.parametrize("trouble", ["429", "502", "503", "before", "after"])
+@pytest.mark.parametrize("what", ["POST .*experiments", "POST .*upload", CREATE, ":terminate"])
+def test_a_restart_of_the_api_server_is_outlasted(
+    direct: Cluster, what: str, trouble: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A restart takes about a minute, in which every call fails several times."""
+    monkeypatch.setattr(module, "MAX_RETRY_DELAY_S", 0.02)
+    if trouble.isdigit():
+        direct.fake.fail(what, int(trouble), times=9)
+    else:
+        direct.fake.drop(what, after=trouble == "after", times=9)
+    patient = direct.profile.model_copy(update={"api_patience_s": 1e6})
+    client = KubeflowClient(patient)
+    (run,) = started(client, "one")
+    client.terminate(run)
+    assert list(direct.fake.runs) == [run]
+    assert direct.fake.runs[run].state == "CANCELING"
+    assert len(direct.fake.experiments) == len(direct.fake.versions) == 1
+
+
+def test_the_pauses_between_attempts_are_random_grow_and_end_with_the_patience() -> None:
+    pauses = KubeflowTransport.pauses
+    few = list(pauses(0.0))
+    assert len(few) == module.MIN_TRIES - 1
+    many = list(itertools.islice(pauses(1e6), 20))
+    assert len(set(many)) == 20
+    longest = module.MAX_RETRY_DELAY_S
+    for number, pause_s in enumerate(many):
+        mean_s = min(module.RETRY_DELAY_S * 2**number, longest)
+        assert 0.5 * mean_s <= pause_s <= 1.5 * mean_s
+
+
+def test_the_patience_is_a_setting_of_a_minute() -> None:
+    assert Profile().api_patience_s == 60
+    assert KubeflowClient(profile_of("http://nowhere", api_patience_s=60)).read_patience_s == 10
+    assert KubeflowClient(profile_of("http://nowhere")).read_patience_s == 0
+
+
+def test_a_long_outage_is_logged_once_and_reported_with_its_duration(
+    direct: Cluster, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("rvlab.store.patience.LOG_AFTER_S", 0)
+    monkeypatch.setattr(module, "READ_PATIENCE_S", 0)
+    client = KubeflowClient(direct.profile.model_copy(update={"api_patience_s": 0.3}))
+    direct.fake.fail("", 503, times=99)
+    with pytest.raises(EngineError, match=r"answered 503: upstream\. It was tried for \d+ s\.$"):
+        client.ensure_experiment("towns")
+    direct.fake.troubles.clear()
+    client.ensure_experiment("towns")
+    texts = [text for text in caplog.messages if "Kubeflow" in text]
+    assert len(texts) == 2
+    assert texts[0].startswith("No answer from Kubeflow: Kubeflow at http://")
+    assert texts[1].startswith("Kubeflow answers again, after ")
+
+
 def test_a_run_that_arrived_is_found_by_the_next_call(direct: Cluster) -> None:
     client = direct.client()
     experiment, version = uploaded(client)
@@ -237,7 +298,7 @@ def test_every_repeatable_call_is_retried(direct: Cluster, what: str, trouble: s
         direct.fake.drop(what, after=trouble == "after")
     client = direct.client()
     started(client, "one")
-    list(client.iter_runs())
+    listed(client)
     fake = direct.fake
     made = (fake.experiments, fake.pipelines, fake.versions, fake.runs)
     assert [len(one) for one in made] == [1, 1, 1, 1]
@@ -303,7 +364,7 @@ def refusals(cluster: Cluster) -> list[tuple[str, Any]]:
         ("experiment", lambda: client.ensure_experiment("towns")),
         ("version", lambda: client.ensure_version("town", "town-1", YAML)),
         ("create", lambda: client.create_run("one", "e", ("p", "v"), {})),
-        ("runs", lambda: list(client.iter_runs())),
+        ("runs", lambda: listed(client)),
         ("terminate", lambda: client.terminate("r")),
         ("retry", lambda: client.retry("r")),
     ]
@@ -544,7 +605,7 @@ def test_prism_reports_violations_of_the_description(checked: tuple[Kubeflow, st
     (run,) = started(client, "one")
     fake.to(run, "DONE")
     with pytest.raises(EngineError, match="answered 500") as caught:
-        list(client.iter_runs())
+        listed(client)
     assert "runs.0.state must be equal to one of the allowed values" in str(caught.value.__cause__)
     with pytest.raises(api.ApiException, match="page_size must be integer"):
         client._service("Run")[1].run_service_list_runs(page_size="many")

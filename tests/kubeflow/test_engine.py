@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import itertools
 import json
 import logging
+import socket
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -15,11 +15,14 @@ from typing import Any
 
 import pytest
 
+from rvlab.actions.control import start_runs
 from rvlab.engines import LocalEngine
 from rvlab.engines.kubeflow import engine as module
-from rvlab.engines.kubeflow.engine import JOB_FILE, KubeflowEngine
+from rvlab.engines.kubeflow.client import KubeflowClient
+from rvlab.engines.kubeflow.engine import KubeflowEngine
+from rvlab.engines.kubeflow.jobs import JOB_FILE, NOT_SUBMITTED_FILE
 from rvlab.errors import EngineError, HasEnded, SpecError, StoreUnreachable
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
 from rvlab.pipeline.compile import compile_pipeline
 from rvlab.recipes import Recipe
 from rvlab.settings import S3, StepResources
@@ -68,6 +71,9 @@ class Lab:
         return str(self.store.get_json(run.key(JOB_FILE))["id"])
 
     def state(self, run: Run) -> str:
+        return self.engine.states(self.store, [run])[run].state
+
+    def report(self, run: Run) -> ReportedState:
         return self.engine.states(self.store, [run])[run]
 
     def has_job(self, runs: Sequence[Run]) -> list[bool]:
@@ -336,7 +342,7 @@ def test_states_of_kubeflow_are_translated(lab: Lab, kubeflows: str | None, ours
 
 def test_runs_that_were_never_started_are_queued_without_a_request(lab: Lab) -> None:
     runs = lab.prepared(2)
-    assert list(lab.engine.states(lab.store, runs).values()) == ["queued", "queued"]
+    assert list(lab.engine.states(lab.store, runs).values()) == [ReportedState("queued")] * 2
     assert lab.fake.asked() == 0
 
 
@@ -344,7 +350,7 @@ def test_runs_that_kubeflow_does_not_have_are_lost(lab: Lab) -> None:
     first, second = lab.started(2)
     del lab.fake.runs[lab.job(first)]
     found = lab.engine.states(lab.store, [first, second])
-    assert (found[first], found[second]) == ("lost", "queued")
+    assert (found[first].state, found[second].state) == ("lost", "queued")
     asked = lab.fake.asked()
     assert lab.state(first) == "lost"  # without another listing
     assert lab.fake.asked() == asked
@@ -377,7 +383,7 @@ def test_a_terminated_run_that_kubeflow_reports_as_failed_is_cancelled(road: Lab
     again = KubeflowEngine(road.engine.profile)
     for state in ("RUNNING", "FAILED"):  # retried in Kubeflow's pages, it fails by itself
         road.fake.to(road.job(run), state)
-    assert again.states(road.store, [run])[run] == "failed"
+    assert again.states(road.store, [run])[run].state == "failed"
 
 
 def test_a_canceling_run_is_looked_up_until_it_has_ended(lab: Lab) -> None:
@@ -389,18 +395,141 @@ def test_a_canceling_run_is_looked_up_until_it_has_ended(lab: Lab) -> None:
     assert lab.state(run) == "succeeded"
 
 
-def test_the_newest_runs_are_found_on_the_first_page(road: Lab) -> None:
-    old = road.started(1)
-    (template,) = road.fake.runs.values()
+def test_a_few_old_runs_are_requested_by_id(road: Lab) -> None:
+    """A listing of the whole history has pages of megabytes."""
+    old = road.started(2)
+    (template, _) = road.fake.runs.values()
+    (version,) = road.fake.versions.values()
+    for _ in range(450):
+        road.fake.add_run(template.experiment_id, version)
+    road.fake.to(road.job(old[0]), "SUCCEEDED")
+    asked = road.fake.asked()
+    found = road.engine.states(road.store, old)
+    assert [found[run].state for run in old] == ["succeeded", "queued"]
+    assert road.fake.asked(LIST) == 2  # the two searches of `create_run`
+    assert road.fake.asked(r"GET .*v2beta1/runs/") == 2
+    assert road.fake.asked() - asked == 3  # and the workflow of the run that waits
+
+
+def test_many_runs_are_listed_until_a_page_has_none_of_them(
+    road: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("rvlab.engines.kubeflow.states.MAX_RUNS_BY_ID", 1)
+    old = road.started(3)
+    template = next(iter(road.fake.runs.values()))
     (version,) = road.fake.versions.values()
     for _ in range(450):
         road.fake.add_run(template.experiment_id, version)
     new = road.started(2)
-    asked = road.fake.asked(LIST)
-    assert set(road.engine.states(road.store, new).values()) == {"queued"}
-    assert road.fake.asked(LIST) - asked == 1
-    assert road.state(old[0]) == "queued"
-    assert road.fake.asked(LIST) - asked == 1 + 3
+    for run in (*old, *new):
+        road.fake.to(road.job(run), "SUCCEEDED")
+    del road.fake.runs[road.job(old[0])]
+    pages, ids = road.fake.asked(LIST), road.fake.asked(r"GET .*v2beta1/runs/")
+    found = road.engine.states(road.store, [*old, *new])
+    assert [found[run].state for run in (*old, *new)] == ["lost", *["succeeded"] * 4]
+    assert road.fake.asked(LIST) - pages == 2  # the second page has none of them
+    assert road.fake.asked(r"GET .*v2beta1/runs/") - ids == 3
+
+
+# Reasons.
+
+
+@pytest.mark.parametrize(
+    ("step", "path", "message", "reason"),
+    [
+        (
+            "train",
+            "executor",
+            "main: OOMKilled (exit code 137)",
+            "OOMKilled in train (exit code 137)",
+        ),
+        ("train", "executor", "OOMKilled (exit code 137)", "OOMKilled in train (exit code 137)"),
+        ("chip", "executor", "Error (exit code 1)", "Error in chip (exit code 1)"),
+        (
+            "predict",
+            "executor",
+            "The node was low on resource: memory.",
+            "predict: The node was low on resource: memory.",
+        ),
+        (
+            "eval-driver",
+            "x",
+            "Error (exit code 1): driver\nfailed",
+            "Error in eval (exit code 1): driver failed",
+        ),
+    ],
+)
+def test_a_failed_run_without_records_has_its_step_and_reason(
+    road: Lab, step: str, path: str, message: str, reason: str
+) -> None:
+    (run,) = road.started()
+    job = road.job(run)
+    road.fake.to(job, "RUNNING")
+    road.fake.add_node(job, "configure", "Succeeded")
+    road.fake.fail_pod(job, step, message, path=path)
+    expected = ReportedState("failed", step.removesuffix("-driver"), reason)
+    assert road.engine.states(road.store, [run]) == {run: expected}
+    asked = road.fake.asked()
+    assert road.engine.states(road.store, [run]) == {run: expected}
+    assert road.fake.asked() == asked
+
+
+def test_the_first_failure_is_reported_and_not_an_attempt_that_was_repeated(lab: Lab) -> None:
+    (run,) = lab.started()
+    job = lab.job(run)
+    lab.fake.to(job, "RUNNING")
+    lab.fake.add_node(job, "chip", "Failed", "main: Error (exit code 1)", path="executor(0)")
+    lab.fake.add_node(job, "chip", "Succeeded", path="executor(1)")
+    lab.fake.add_node(job, "train", "Failed", "main: OOMKilled (exit code 137)")
+    lab.fake.fail_pod(job, "predict", "workflow shutdown with strategy: Terminate")
+    assert lab.report(run) == ReportedState("failed", "train", "OOMKilled in train (exit code 137)")
+
+
+def test_without_the_older_api_a_failed_run_has_its_step(lab: Lab) -> None:
+    (run,) = lab.started()
+    lab.fake.add_node(lab.job(run), "configure", "Succeeded")
+    lab.fake.fail_pod(lab.job(run), "train", "main: OOMKilled (exit code 137)")
+    lab.fake.fail("v1beta1", 404)
+    assert lab.report(run) == ReportedState("failed", "train")
+
+
+def test_a_pod_that_waits_for_its_image_is_explained(road: Lab) -> None:
+    (run,) = road.started()
+    job = road.job(run)
+    road.fake.to(job, "RUNNING")
+    text = 'ImagePullBackOff: Back-off pulling image "worker:0.1"'
+    road.fake.add_node(job, "configure", "Pending", text)
+    reason = 'ImagePullBackOff in configure: Back-off pulling image "worker:0.1"'
+    assert road.report(run) == ReportedState("running", "configure", reason)
+    asked = road.fake.asked("v1beta1")
+    assert road.report(run).reason == reason
+    assert road.fake.asked("v1beta1") == asked
+
+
+def test_only_some_waiting_runs_are_explained_per_query(lab: Lab) -> None:
+    runs = lab.started(12)
+    for number in (8, 12, 12):
+        lab.engine.states(lab.store, runs)
+        assert lab.fake.asked("v1beta1") == number
+
+
+@pytest.mark.parametrize("known", ["history", "workflow"])
+def test_a_run_terminated_in_kubeflows_pages_is_cancelled_whatever_is_reported_first(
+    road: Lab, known: str
+) -> None:
+    """Kubeflow adds the termination to its history only if Argo reports it before the end."""
+    (run,) = road.started()
+    job = road.job(run)
+    road.fake.to(job, "RUNNING")
+    road.engine.client.terminate(job)
+    if known == "history":
+        road.fake.to(job, "CANCELING")
+    road.fake.fail_pod(job, "train", "main: Error (exit code 143)")
+    assert road.report(run) == ReportedState("cancelled")
+    road.engine.client.retry(job)
+    road.fake.fail_pod(job, "train", "main: OOMKilled (exit code 137)")
+    again = KubeflowEngine(road.engine.profile).states(road.store, [run])[run]
+    assert again == ReportedState("failed", "train", "OOMKilled in train (exit code 137)")
 
 
 def test_an_expired_login_does_not_make_runs_lost(lab: Lab) -> None:
@@ -419,15 +548,176 @@ def test_refusals_are_reported_and_change_no_record(lab: Lab, status: int) -> No
     assert lab.has_job([run]) == [False]
 
 
-def test_cancel_can_be_repeated_after_an_outage(lab: Lab) -> None:
+def test_a_second_cancel_delivers_what_an_outage_prevented(road: Lab) -> None:
     """Otherwise the pods continue, and nothing of rvlab can stop them."""
+    (run,) = road.started()
+    road.fake.fail(":terminate", 500)
+    text = "is recorded as cancelled, but Kubeflow has not terminated its pods. Cancel it again"
+    with pytest.raises(EngineError, match=text):
+        road.engine.cancel(road.store, run)
+    road.fake.fail("GET .*/runs/", 500)
+    with pytest.raises(EngineError, match=text):
+        road.engine.cancel(road.store, run)
+    road.engine.cancel(road.store, run)
+    assert road.fake.runs[road.job(run)].state == "CANCELING"
+    with pytest.raises(HasEnded, match=r"has ended already \(cancelled\)"):
+        road.engine.cancel(road.store, run)
+    assert road.fake.asked(":terminate") == 2
+
+
+# Runs that were not submitted.
+
+
+def test_a_run_that_never_reached_kubeflow_says_so(road: Lab) -> None:
+    runs = road.prepared(3)
+    road.fake.fail(CREATE, 403, skip=1, times=99, message="no access")
+    with pytest.raises(EngineError, match="2 of 3 runs were not started"):
+        road.engine.start(road.store, runs)
+    asked = road.fake.asked(LIST)
+    found = road.engine.states(road.store, runs)
+    assert sorted(one.state for one in found.values()) == ["not submitted"] * 2 + ["queued"]
+    assert road.fake.asked(LIST) == asked
+    unsent = [run for run in runs if found[run].state == "not submitted"]
+    assert all("answered 403: no access" in str(found[run].reason) for run in unsent)
+    road.fake.troubles.clear()
+    for run in unsent:
+        road.engine.retry(road.store, run)
+    assert {one.state for one in road.engine.states(road.store, runs).values()} == {"queued"}
+    assert not any(road.store.exists(run.key(NOT_SUBMITTED_FILE)) for run in runs)
+    assert set(counted(road.fake).values()) == {1}
+
+
+def test_a_failed_upload_submits_no_run(lab: Lab) -> None:
+    runs = lab.prepared(2)
+    lab.fake.fail(UPLOAD, 403)
+    with pytest.raises(EngineError, match=r"No run was started.*recorded as not submitted"):
+        lab.engine.start(lab.store, runs)
+    assert {one.state for one in lab.engine.states(lab.store, runs).values()} == {"not submitted"}
+
+
+def test_a_run_whose_response_was_lost_is_found_by_its_name(lab: Lab) -> None:
+    (run,) = lab.prepared()
+    lab.fake.drop(CREATE, after=True)
+    lab.fake.drop(LIST, skip=1, times=99)
+    with pytest.raises(EngineError, match="was lost"):
+        lab.engine.start(lab.store, [run])
+    lab.fake.troubles.clear()
+    assert lab.store.get_json(run.key(NOT_SUBMITTED_FILE))["may_have_arrived"]
+    assert lab.state(run) == "queued"
+    (job,) = lab.fake.runs
+    lab.fake.to(job, "RUNNING")
+    assert lab.state(run) == "running"
+    KubeflowEngine(lab.engine.profile).cancel(lab.store, run)
+    assert lab.fake.runs[job].state == "CANCELING"
+
+
+def test_a_run_whose_submission_was_interrupted_long_ago_is_not_submitted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    new, arrived = lab.prepared(2)
+    lab.engine.start(lab.store, [arrived])
+    lab.store.delete([arrived.key(JOB_FILE)])
+    assert lab.engine.states(lab.store, [new]) == {new: ReportedState("queued")}
+    monkeypatch.setattr("rvlab.engines.kubeflow.jobs.SUBMISSION_S", 0)
+    engine = KubeflowEngine(lab.engine.profile)
+    found = engine.states(lab.store, [new, arrived])
+    assert (found[new].state, found[arrived].state) == ("not submitted", "queued")
+    assert found[new].reason == "Its submission was interrupted; lab.retry starts it."
+    asked = lab.fake.asked(LIST)
+    engine.states(lab.store, [new, arrived])
+    assert lab.fake.asked(LIST) == asked
+
+
+@pytest.mark.parametrize("how", ["wrong host", "401", "403", "login page", "wrong token"])
+def test_the_connection_is_checked_before_the_first_record(
+    lab: Lab, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    engine = lab.engine
+    if how == "wrong host":
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        engine = KubeflowEngine(
+            engine.profile.model_copy(update={"host": f"http://127.0.0.1:{port}"})
+        )
+    elif how == "login page":
+        lab.fake.fail("", 200, times=99, type="text/html", message="<!doctype html>Sign in")
+    elif how == "wrong token":
+        monkeypatch.setenv(TOKEN_ENV, "expired")
+    else:
+        lab.fake.fail("", int(how), times=99)
+    recipe = Recipe("town", SOURCE)
+    options = SubmitOptions("towns", "kubeflow", image=engine.image)
+    with pytest.raises(
+        EngineError, match=r"^Nothing was submitted\. (Kubeflow|The server) at http"
+    ):
+        start_runs(lab.store, engine, recipe, [{"lr": 0.1}], options)
+    assert lab.store.files() == []
+    assert not lab.fake.runs
+
+
+def test_an_address_without_a_server_is_not_tried_for_the_whole_patience(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        host = f"http://127.0.0.1:{free.getsockname()[1]}"
+    profile = lab.engine.profile.model_copy(update={"host": host, "api_patience_s": 1e6})
+    with pytest.raises(EngineError, match="cannot be reached"):
+        KubeflowEngine(profile).client.check_access()
+
+
+# Retries.
+
+
+def test_a_run_that_was_deleted_in_kubeflow_starts_again(road: Lab) -> None:
+    (run,) = road.started()
+    first = road.job(run)
+    road.store.put_json(run.key(CLAIM), {"schema": 1, "id": first, "at": "now"})
+    del road.fake.runs[first]
+    assert road.state(run) == "lost"
+    road.engine.retry(road.store, run)
+    assert road.job(run) != first
+    assert list(road.fake.runs) == [road.job(run)]
+    assert not road.store.exists(run.key(CLAIM))  # else the pods would create a clone
+    assert road.state(run) == "queued"
+
+
+@pytest.mark.parametrize(
+    ("state", "said"),
+    [
+        (None, "is waiting for its pods in Kubeflow, so there is nothing to retry"),
+        ("PENDING", "is waiting for its pods in Kubeflow, so there is nothing to retry"),
+        ("RUNNING", "is running in Kubeflow, so there is nothing to retry"),
+        ("SUCCEEDED", "has succeeded according to Kubeflow"),
+    ],
+)
+def test_retry_of_a_run_that_has_not_failed_is_one_sentence(
+    lab: Lab, state: str | None, said: str
+) -> None:
     (run,) = lab.started()
-    lab.fake.fail(":terminate", 500)
-    with pytest.raises(EngineError, match="answered 500"):
-        lab.engine.cancel(lab.store, run)
-    with contextlib.suppress(HasEnded):
-        lab.engine.cancel(lab.store, run)
-    assert lab.fake.runs[lab.job(run)].state == "CANCELING"
+    if state:
+        lab.fake.to(lab.job(run), state)
+    with pytest.raises(EngineError, match=said):
+        lab.engine.retry(lab.store, run)
+    assert lab.fake.asked(":retry") == 0
+
+
+def test_a_run_that_another_process_retries_meanwhile_is_one_sentence(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (run,) = lab.started()
+    job = lab.job(run)
+    lab.fake.to(job, "FAILED")
+    retry = KubeflowClient.retry
+
+    def late(client: KubeflowClient, run_id: str) -> None:
+        lab.fake.to(run_id, "PENDING")
+        retry(client, run_id)
+
+    monkeypatch.setattr(KubeflowClient, "retry", late)
+    with pytest.raises(EngineError, match="is waiting for its pods in Kubeflow"):
+        lab.engine.retry(lab.store, run)
 
 
 def test_a_folder_is_refused_before_any_request(lab: Lab, tmp_path: Path) -> None:
@@ -467,7 +757,7 @@ def test_no_secret_is_sent_to_kubeflow(
 def test_the_settings_of_a_profile_are_passed_to_kubeflow(
     direct: Cluster, s3: Server, s3_access: S3Access, pods: S3
 ) -> None:
-    steps = {"train": StepResources(gpu=1, shm="4Gi"), "default": StepResources(memory="2Gi")}
+    steps = {"train": StepResources(gpu=1, shm="1Gi"), "default": StepResources(memory="2Gi")}
     lab = lab_of(direct, s3, s3_access, pods, steps=steps, service_account="trainer")
     lab.started()
     (run,) = direct.fake.runs.values()

@@ -89,6 +89,9 @@ class Handler(BaseHTTPRequestHandler):
     def do_GET(self) -> None:
         self._serve()
 
+    def do_DELETE(self) -> None:
+        self._serve()
+
     def do_POST(self) -> None:
         self._serve()
 

@@ -14,7 +14,7 @@ import pytest
 
 from rvlab import Lab
 from rvlab.errors import EngineError, NotFound, WaitInterrupted
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
 from rvlab.store import Store
 from rvlab.viewer import run_monitor
 from rvlab.viewer.run_monitor import RunMonitor
@@ -130,16 +130,19 @@ def test_many_runs_take_turns(made: Made, monkeypatch: pytest.MonkeyPatch) -> No
     assert shown.has_ended
 
 
-def test_run_that_the_engine_has_lost_ends_the_view(
-    made: Made, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("state", ["lost", "not submitted"])
+def test_run_that_the_engine_does_not_have_ends_the_view(
+    made: Made, monkeypatch: pytest.MonkeyPatch, state: str
 ) -> None:
     monkeypatch.setattr("rvlab.frame.progress.QUERY_AFTER_S", -1.0)
     monkeypatch.setattr(run_monitor, "ENGINE_EVERY_S", 0.0)
     run = training(made, beat_ago_s=30)
-    shown = monitor(made, ask=lambda rows: {row["_run"]: "lost" for row in rows})
+    found = ReportedState(state, reason="Kubeflow answered 403.")
+    shown = monitor(made, ask=lambda rows: {row["_run"]: found for row in rows})
     sections = advance(shown, 3)
     assert shown.has_ended
-    assert ">lost<" in sections[run.id]
+    assert f">{state}<" in sections[run.id]
+    assert "Kubeflow answered 403." in sections[run.id]
 
 
 def test_view_of_no_runs_is_refused(made: Made) -> None:

@@ -1,107 +1,79 @@
-"""Client of Kubeflow's REST API v2beta1, for the calls that runs need, with rvlab's errors."""
+"""Client of Kubeflow's REST API v2beta1, for the calls that runs need."""
 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-import os
-import random
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import EngineError, MissingExtra
-from rvlab.settings import Profile
+from rvlab.engines.kubeflow import transport
+from rvlab.engines.kubeflow.transport import (
+    AlreadyExists,
+    InvalidRequest,
+    KubeflowTransport,
+    RequestTimeout,
+    ResourceNotFound,
+    TransientError,
+    UnknownOutcome,
+)
+from rvlab.errors import EngineError
 
 if TYPE_CHECKING:
     import kfp_server_api as api
 
 RUNS_PER_PAGE = 200  # the maximum that Kubeflow allows
-CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
-MAX_TRIES, RETRY_DELAY_S, RETRY_BUDGET_S = 4, 0.5, 10.0
 # Cannot be terminated.
 NOT_CANCELLABLE = ("CANCELING", "CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
-SERVICE_URL = "http://ml-pipeline.{namespace}.svc.cluster.local:8888"
-CA_VARIABLES = ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE")  # additional certificate authorities
-TOKEN_FILE = "/var/run/secrets/kubeflow/pipelines/token"  # noqa: S105  a path
 
 
-class TransientError(EngineError):
-    """The call was not executed; it may succeed when it is repeated."""
+class KubeflowClient(KubeflowTransport):
+    """The calls of Kubeflow's API that runs need."""
 
+    def check_access(self) -> None:
+        """Raise if Kubeflow cannot be reached, or refuses the token or the namespace.
 
-class UnknownOutcome(EngineError):
-    """The call may have been executed: its response was lost."""
+        Raises:
+            EngineError: With what to do.
+        """
+        listing = self._service("Experiment")[1].experiment_service_list_experiments
+        self.call(listing, page_size=1, **self._namespace_argument())
 
+    def server(self) -> dict[str, Any]:
+        """Return what Kubeflow reports of itself: ``tag_name``, ``multi_user``."""
+        return self._get_json("/apis/v2beta1/healthz")
 
-class RequestTimeout(UnknownOutcome):
-    """The call may still be executing."""
+    def workflow(self, run_id: str) -> dict[str, Any] | None:
+        """Return the Argo workflow of a run as Kubeflow has stored it; None if it has none.
 
-
-class ResourceNotFound(EngineError):
-    """Kubeflow has no such resource."""
-
-
-class AlreadyExists(EngineError):
-    """The resource exists already."""
-
-
-class InvalidRequest(EngineError):
-    """Kubeflow does not support the request, or not in the state of the run."""
-
-
-class KubeflowClient:
-    """Calls Kubeflow and retries what is safe to repeat.
-
-    Args:
-        profile: Its address and token.
-    """
-
-    def __init__(self, profile: Profile) -> None:
-        self._profile = profile
-        self.host = profile.host or _in_cluster_host()
-
-    def __getstate__(self) -> dict[str, Any]:
-        # The generated client holds the token.
-        return {name: value for name, value in vars(self).items() if name != "_client"}
-
-    @cached_property
-    def _client(self) -> Any:
+        Only the older API returns it; a server without that API answers with an error.
+        """
         try:
-            import kfp_server_api as api
-        except ImportError as exc:
-            text = "Kubeflow needs another package: pip install 'rvlab[kubeflow]'"
-            raise MissingExtra(text) from exc
+            found = self._get_json(f"/apis/v1beta1/runs/{run_id}", patience_s=self.read_patience_s)
+            manifest = json.loads(found["pipeline_runtime"]["workflow_manifest"])
+        except (TransientError, UnknownOutcome):
+            raise
+        except (EngineError, KeyError, TypeError, ValueError):
+            return None
+        return manifest if isinstance(manifest, dict) else None
 
-        class Checked(api.ApiClient):  # type: ignore[misc]
-            # The generated client parses a login page as a list without runs.
-            def deserialize(self, response: Any, response_type: Any) -> Any:
-                if not response.data.lstrip().startswith("{"):
-                    raise api.ApiException(reason="it does not send JSON")
-                return super().deserialize(response, response_type)
-
-        settings = api.Configuration(host=self.host)
-        settings.retries = False  # `_call` retries: it knows which calls are safe to repeat
-        settings.ssl_ca_cert = next(
-            (f for n in CA_VARIABLES if Path(f := os.environ.get(n, "")).is_file()), None
+    def _get_json(self, path: str, *, patience_s: float | None = None) -> dict[str, Any]:
+        """Return the answer to a GET that the generated client does not have, or shortens."""
+        call = partial(
+            self._client.call_api,
+            path,
+            "GET",
+            header_params={"Accept": "application/json"},
+            response_type="object",
+            auth_settings=["Bearer"],
+            _return_http_data_only=True,
         )
-        if _token(self._profile):
-            settings.api_key_prefix["authorization"] = "Bearer"
-            # Read for each request: Kubernetes replaces the token in its file every hour.
-            settings.refresh_api_key_hook = lambda made: made.api_key.update(
-                authorization=_token(self._profile)
-            )
-            settings.refresh_api_key_hook(settings)
-        return Checked(settings)
-
-    def _service(self, name: str) -> tuple[Any, Any]:
-        client = self._client  # raises MissingExtra
-        import kfp_server_api as api
-
-        return api, getattr(api, f"{name}ServiceApi")(client)
+        return dict(self.call(call, patience_s=patience_s))
 
     def ensure_experiment(self, name: str) -> str:
         """Return the id of an experiment; create it if it is missing."""
@@ -111,7 +83,7 @@ class KubeflowClient:
         return self._find_or_create(
             f"the experiment {name!r}",
             partial(self._find, "experiments", listing, equals_filter("display_name", name)),
-            partial(self._call, service.experiment_service_create_experiment, new),
+            partial(self.call, service.experiment_service_create_experiment, new),
         )
 
     def ensure_version(self, name: str, version: str, yaml: str) -> tuple[str, str]:
@@ -128,7 +100,7 @@ class KubeflowClient:
         pipeline = self._find_or_create(
             f"the pipeline {name!r}",
             partial(self._find, "pipelines", listing, equals_filter("name", name)),
-            partial(self._call, service.pipeline_service_create_pipeline, new),
+            partial(self.call, service.pipeline_service_create_pipeline, new),
         )
         listing = partial(service.pipeline_service_list_pipeline_versions, pipeline)
         return pipeline, self._find_or_create(
@@ -143,7 +115,7 @@ class KubeflowClient:
             path = Path(folder) / "pipeline.yaml"
             path.write_text(yaml, encoding="utf-8")
             upload = partial(service.upload_pipeline_version, str(path))
-            self._call(upload, name=version, pipelineid=pipeline)
+            self.call(upload, name=version, pipelineid=pipeline)
 
     def create_run(
         self, name: str, experiment: str, version: tuple[str, str], arguments: Mapping[str, Any]
@@ -167,22 +139,34 @@ class KubeflowClient:
             service_account=self._profile.service_account,
         )
         listing = partial(service.run_service_list_runs, experiment_id=experiment)
+        end = time.monotonic() + self._profile.api_patience_s
         trouble: UnknownOutcome | None = None
-        for wait_s in (0.0, *_retry_delays(), None):
-            time.sleep(RETRY_DELAY_S if wait_s is None else wait_s)
-            found = self._find("runs", listing, equals_filter("display_name", name))
+        for pause_s in itertools.chain([0.0], self.pauses(self._profile.api_patience_s), [None]):
+            time.sleep(transport.RETRY_DELAY_S if pause_s is None else pause_s)
+            left_s = max(0.0, end - time.monotonic())
+            where = equals_filter("display_name", name)
+            found = self._find("runs", listing, where, patience_s=left_s)
             if found is not None:
                 return found
-            if trouble and (wait_s is None or isinstance(trouble, RequestTimeout)):
+            if trouble and (pause_s is None or isinstance(trouble, RequestTimeout)):
                 raise trouble  # a slow request may still create it
             try:
-                return str(self._call(service.run_service_create_run, run, once=True).run_id)
+                create = partial(service.run_service_create_run, run)
+                return str(self.call(create, once=True, patience_s=left_s).run_id)
             except UnknownOutcome as exc:
                 trouble = exc
         raise AssertionError("the last pass returns or raises")
 
-    def iter_runs(self) -> Iterator[api.V2beta1Run]:
-        """Yield all runs of the namespace, the newest first; pages are requested as needed."""
+    def find_run(self, name: str) -> str | None:
+        """Return the id of the run with a unique name; None if Kubeflow does not have it."""
+        listing = partial(
+            self._service("Run")[1].run_service_list_runs, **self._namespace_argument()
+        )
+        where = equals_filter("display_name", name)
+        return self._find("runs", listing, where, patience_s=self.read_patience_s)
+
+    def iter_pages(self) -> Iterator[list[api.V2beta1Run]]:
+        """Yield pages of the runs of the namespace, the newest first, requested as needed."""
         _, service = self._service("Run")
         query = {
             **self._namespace_argument(),
@@ -191,14 +175,15 @@ class KubeflowClient:
         }
         token: str | None = ""
         while token is not None:
-            answer = self._call(service.run_service_list_runs, page_token=token, **query)
-            yield from answer.runs or ()
+            listing = partial(service.run_service_list_runs, page_token=token, **query)
+            answer = self.call(listing, patience_s=self.read_patience_s)
+            yield answer.runs or []
             token = answer.next_page_token or None
 
     def terminate(self, run_id: str) -> None:
         """Terminate a run; an ended or deleted one is not an error."""
         try:
-            self._call(self._service("Run")[1].run_service_terminate_run, run_id)
+            self.call(self._service("Run")[1].run_service_terminate_run, run_id)
         except ResourceNotFound:
             return
         except InvalidRequest:  # Kubeflow's response for a run that has ended
@@ -208,99 +193,51 @@ class KubeflowClient:
     def retry(self, run_id: str) -> None:
         """Start a failed run again at the failed step."""
         try:
-            self._call(self._service("Run")[1].run_service_retry_run, run_id, once=True)
+            self.call(self._service("Run")[1].run_service_retry_run, run_id, once=True)
         except UnknownOutcome:
             if self._run_state(run_id) in NOT_CANCELLABLE:
                 raise
 
-    def run(self, run_id: str) -> api.V2beta1Run | None:
+    def run(self, run_id: str, *, patience_s: float | None = None) -> api.V2beta1Run | None:
         """Return a run in its present state; None if Kubeflow has deleted it."""
+        get = partial(self._service("Run")[1].run_service_get_run, run_id)
         try:
-            return self._call(self._service("Run")[1].run_service_get_run, run_id)
+            return self.call(get, patience_s=patience_s)
         except ResourceNotFound:
             return None
 
+    def delete_experiment(self, experiment: str) -> None:
+        """Delete an experiment without runs."""
+        delete = self._service("Experiment")[1].experiment_service_delete_experiment
+        self.call(delete, experiment)
+
     def _run_state(self, run_id: str) -> str:
-        return str(self._call(self._service("Run")[1].run_service_get_run, run_id).state)
+        return str(self.call(self._service("Run")[1].run_service_get_run, run_id).state)
 
     def _find_or_create(
         self, what: str, find: Callable[[], str | None], make: Callable[[], object]
     ) -> str:
-        for wait_s in (None, 0.0, *_retry_delays()):
+        patience_s = self._profile.api_patience_s
+        for pause_s in itertools.chain([None, 0.0], self.pauses(patience_s)):
             # A concurrently created resource is listed when it is complete.
-            time.sleep(wait_s or 0.0)
+            time.sleep(pause_s or 0.0)
             found = find()
             if found is not None:
                 return found
-            if wait_s is None:
+            if pause_s is None:
                 with contextlib.suppress(AlreadyExists):  # created concurrently
                     make()
         raise EngineError(f"Kubeflow at {self.host} did not create {what}.")
 
-    def _find(self, kind: str, listing: Callable[..., Any], where: str) -> str | None:
-        listed = getattr(self._call(listing, filter=where), kind) or ()
+    def _find(
+        self, kind: str, listing: Callable[..., Any], where: str, patience_s: float | None = None
+    ) -> str | None:
+        answer = self.call(partial(listing, filter=where), patience_s=patience_s)
+        listed = getattr(answer, kind) or ()
         return next((str(getattr(one, f"{kind[:-1]}_id")) for one in listed), None)
 
     def _namespace_argument(self) -> dict[str, Any]:
         return {"namespace": self._profile.namespace} if self._profile.namespace else {}
-
-    def _call(self, method: Callable[..., Any], *args: Any, once: bool = False, **more: Any) -> Any:
-        """Call with retries; with `once`, retry only if the call was certainly not executed."""
-        end = time.monotonic() + RETRY_BUDGET_S
-        for wait_s in _retry_delays():
-            try:
-                return self._attempt(method, *args, **more)
-            except (TransientError, UnknownOutcome) as exc:
-                if (once and isinstance(exc, UnknownOutcome)) or time.monotonic() > end:
-                    raise
-            time.sleep(wait_s)
-        return self._attempt(method, *args, **more)
-
-    def _attempt(self, method: Callable[..., Any], *args: Any, **more: Any) -> Any:
-        import urllib3.exceptions as net
-        from kfp_server_api import ApiException
-
-        try:
-            return method(*args, _request_timeout=(CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S), **more)
-        # The client raises AttributeError on a TLS failure.
-        except (ApiException, AttributeError) as exc:
-            raise self._translate_error(exc if hasattr(exc, "status") else exc.__context__) from exc
-        except (net.NewConnectionError, net.ConnectTimeoutError) as exc:
-            hint = "Check the port forwarding, and `host` in rvlab.toml."
-            raise TransientError(f"Kubeflow at {self.host} cannot be reached. {hint}") from exc
-        except net.ReadTimeoutError as exc:
-            raise RequestTimeout(
-                f"Kubeflow at {self.host} did not answer in {RESPONSE_TIMEOUT_S:g} s."
-            ) from exc
-        except (net.HTTPError, OSError) as exc:
-            raise UnknownOutcome(
-                f"The connection to Kubeflow at {self.host} was lost before it answered."
-            ) from exc
-
-    def _translate_error(self, exc: Any) -> EngineError:
-        status, text = exc.status, _error_message(exc, _token(self._profile))
-        if not status and "CERTIFICATE_VERIFY_FAILED" in text:
-            hint = f"Set ${CA_VARIABLES[0]} to the file of the authority that signed it."
-            return EngineError(f"The certificate of {self.host} is not trusted. {hint}")
-        if not status or 300 <= status < 400:
-            return EngineError(f"The server at {self.host} is not Kubeflow's API: {text}")
-        hint = {
-            401: f" Is the token in ${self._profile.token_env or 'token_env'} still valid?",
-            403: f" Check the profile's namespace, {self._profile.namespace!r}.",
-        }.get(status, "")
-        kind = ERROR_BY_STATUS.get(status, EngineError)
-        return kind(f"Kubeflow at {self.host} answered {status}: {text.rstrip('.')}.{hint}")
-
-
-ERROR_BY_STATUS = {
-    400: InvalidRequest,
-    404: ResourceNotFound,
-    409: AlreadyExists,
-    429: TransientError,
-    502: UnknownOutcome,
-    503: UnknownOutcome,
-    504: RequestTimeout,
-}
 
 
 def equals_filter(key: str, value: str) -> str:
@@ -308,36 +245,3 @@ def equals_filter(key: str, value: str) -> str:
     predicate = {"operation": "EQUALS", "key": key, "stringValue": value}
     text = json.dumps({"predicates": [predicate]})
     return text.replace("%", "\\u0025").replace("+", "\\u002b")
-
-
-def _error_message(exc: Any, secret: str | None) -> str:
-    try:
-        body = json.loads(exc.body)
-        message = body.get("message") or body.get("error_message") or body.get("error")
-    except (TypeError, ValueError, AttributeError):
-        message = exc.body
-    text = " ".join(str(message or exc.reason or "no details").split())
-    text = text.replace(secret, "***") if secret else text
-    return text if len(text) <= 300 else f"{text[:297]}..."
-
-
-def _retry_delays() -> list[float]:
-    return [RETRY_DELAY_S * 2**i * random.uniform(0.5, 1.5) for i in range(MAX_TRIES - 1)]  # noqa: S311  jitter
-
-
-def _token(profile: Profile) -> str | None:
-    if profile.token_env:
-        token = os.environ.get(profile.token_env, "").strip()
-        if not token:
-            raise EngineError(f"${profile.token_env}, which must hold the token, is not set.")
-        return token
-    path = Path(os.environ.get("KF_PIPELINES_SA_TOKEN_PATH", TOKEN_FILE))
-    return path.read_text().strip() if profile.host is None and path.is_file() else None
-
-
-def _in_cluster_host() -> str:
-    if "KUBERNETES_SERVICE_HOST" not in os.environ:
-        raise EngineError(
-            "Kubeflow's address is unknown. Set `host` in rvlab.toml, or $RVLAB_HOST."
-        )
-    return SERVICE_URL.format(namespace=os.environ.get("KUBEFLOW_NAMESPACE", "kubeflow"))

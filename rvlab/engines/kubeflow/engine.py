@@ -7,40 +7,28 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import Any, ClassVar
 
-from rvlab.engines.kubeflow.client import KubeflowClient
+from rvlab.engines.kubeflow.check import check_kubeflow
+from rvlab.engines.kubeflow.client import NOT_CANCELLABLE, KubeflowClient
+from rvlab.engines.kubeflow.jobs import (
+    NOT_SUBMITTED_FILE,
+    Jobs,
+    display_name,
+    read_failure,
+    record_failure,
+)
+from rvlab.engines.kubeflow.states import KubeflowStates
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
+from rvlab.model.check_result import CheckResult
 from rvlab.pipeline.compile import compile_pipeline, pipeline_name
-from rvlab.pipeline.start import load_request, validate_pipeline
+from rvlab.pipeline.start import load_request, validate_pipeline, warn_of_local_files
 from rvlab.recipes import Recipe
 from rvlab.settings import Profile, load_profile
 from rvlab.store import Store
 from rvlab.store.run_listing import reopen_run
-from rvlab.worker.records import CLAIM, SPEC, write_end
-
-if TYPE_CHECKING:
-    import kfp_server_api as api
-
-JOB_FILE = "job.json"
-"""The record of Kubeflow's id of a run and the URL of its page; written by `start`."""
-
-STATE_BY_RUNTIME_STATE = {
-    "RUNTIME_STATE_UNSPECIFIED": "queued",
-    "PENDING": "queued",
-    "RUNNING": "running",
-    "PAUSED": "running",
-    "CANCELING": "cancelled",
-    "CANCELED": "cancelled",
-    "SUCCEEDED": "succeeded",
-    "SKIPPED": "succeeded",
-    "FAILED": "failed",
-}
-MAX_RUN_NAME_CHARS = 150
-"""Kubeflow's older databases store 255 bytes of a run's name."""
-
-RUNTIME_STATES_ENDED = ("CANCELED", "SUCCEEDED", "SKIPPED", "FAILED")
+from rvlab.worker.records import SPEC, write_end
 
 
 @dataclass(frozen=True)
@@ -54,8 +42,7 @@ class KubeflowEngine:
     profile: Profile = field(default_factory=load_profile)
     name: str = field(default="kubeflow", init=False)
     sees_all_runs: ClassVar[bool] = True
-    _jobs: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
-    _ended: dict[str, str] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _jobs: Jobs = field(default_factory=Jobs, init=False, repr=False, compare=False)
 
     @property
     def image(self) -> str | None:
@@ -67,17 +54,25 @@ class KubeflowEngine:
         """Kubeflow's API."""
         return KubeflowClient(self.profile)
 
+    @cached_property
+    def _states(self) -> KubeflowStates:
+        return KubeflowStates(self.client, self._jobs, self.profile.max_parallel)
+
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
-        """Raise if pods cannot reach the store, or a pipeline cannot run the points.
+        """Raise if pods cannot reach the store, or Kubeflow cannot run the points.
 
         Raises:
             SpecError: If the store is not on S3, or its endpoint is for this machine only; or the
                 recipe, or a point, cannot be a pipeline's.
-            EngineError: If Kubeflow's address is unknown.
+            EngineError: If Kubeflow cannot be reached, or refuses the token or the namespace.
         """
-        self.client.host  # noqa: B018  raises if Kubeflow's address is unknown
         self._require_reachable(store)
         validate_pipeline(recipe, points, store.uri)
+        warn_of_local_files(recipe, points)
+        try:
+            self.client.check_access()
+        except EngineError as exc:
+            raise EngineError(f"Nothing was submitted. {exc}") from exc
 
     def _require_reachable(self, store: Store) -> None:
         if not store.is_s3:
@@ -90,6 +85,25 @@ class KubeflowEngine:
                 "Set s3.cluster_endpoint in rvlab.toml to the pods' endpoint."
             )
 
+    def check(self, store: Store) -> list[CheckResult]:
+        """Check that Kubeflow can be reached and allows runs, and that pods can reach the store."""
+        try:
+            self._require_reachable(store)
+            found = CheckResult("store", "from pods", "not checked", self._pods_endpoint())
+        except SpecError as exc:
+            remedy = "Name a bucket, and its endpoint for pods, in rvlab.toml."
+            found = CheckResult("store", "from pods", "failed", str(exc), remedy)
+        try:
+            client = self.client
+        except EngineError as exc:
+            remedy = "Set `host` in rvlab.toml, such as http://localhost:8080."
+            return [found, CheckResult("Kubeflow", "reach", "failed", str(exc), remedy)]
+        return [found, *check_kubeflow(client, self.profile)]
+
+    def _pods_endpoint(self) -> str:
+        endpoint = self.profile.s3.cluster_endpoint or "Amazon S3"
+        return f"Pods use {endpoint}, which only a run can check."
+
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Upload pipeline versions that are new, and start one pipeline run per run.
 
@@ -99,7 +113,7 @@ class KubeflowEngine:
         Raises:
             SpecError: If pods cannot reach the store, or Kubeflow would change a value.
             EngineError: If Kubeflow refuses or cannot be reached. The message names the runs that
-                were not started; they are recorded, and another call starts them.
+                were not started; their state is ``not submitted``, and another call starts them.
         """
         self._require_reachable(store)
         client = self.client
@@ -116,24 +130,26 @@ class KubeflowEngine:
                     versions[recipe.sha256] = self._ensure_version(client, recipe, store)
                 if run.experiment not in ids:
                     ids[run.experiment] = client.ensure_experiment(run.experiment)
-                name = f"{spec.name[:MAX_RUN_NAME_CHARS]} · {run.id}"
+                name = display_name(spec.name, run)
                 jobs.append((run, name, ids[run.experiment], versions[recipe.sha256], given))
-        except EngineError as exc:
+        except RvlabError as exc:
+            for run in runs:
+                record_failure(store, run, exc, engine=self.name)
+            if not isinstance(exc, EngineError):
+                raise
             raise EngineError(
                 f"No run was started: {', '.join(run.id for run in runs)}. "
-                f"They are recorded; start them with lab.retry. {exc}"
+                f"They are recorded as not submitted; start them with lab.retry. {exc}"
             ) from exc
 
         def begin(job: tuple[Run, str, str, tuple[str, str], Any]) -> RvlabError | None:
             run, name, experiment, version, given = job
-            if store.exists(run.key(JOB_FILE)):
-                return None
             try:
-                made = client.create_run(name, experiment, version, given)
-                record = {"schema": 1, "engine": self.name, "id": made, "link": self.link(made)}
-                store.put_json(run.key(JOB_FILE), record)
-                self._jobs[run.uri] = made
+                if self._jobs.find(store, run) is None:
+                    made = client.create_run(name, experiment, version, given)
+                    self._jobs.record(store, run, made, engine=self.name, link=self.link(made))
             except (EngineError, StoreError) as exc:
+                record_failure(store, run, exc, engine=self.name)
                 return exc
             return None
 
@@ -149,7 +165,7 @@ class KubeflowEngine:
         return [replace(run, link=self._link(store, run)) for run in runs]
 
     def _link(self, store: Store, run: Run) -> str | None:
-        job = self._job_id(store, run)
+        job = self._jobs.find(store, run)
         return None if job is None else self.link(job)
 
     def _ensure_version(
@@ -168,87 +184,78 @@ class KubeflowEngine:
     def resume(self, store: Store) -> None:
         """Do nothing: the cluster needs no supervisor on this machine."""
 
-    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, str]:
+    def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
         """Return Kubeflow's state of runs without an end record.
 
-        Reads one listing, the newest first, until all are found; runs that have ended or were
-        deleted are not looked up again. A run that Kubeflow does not have is ``queued`` if it was
-        never started there, else ``lost``.
+        A run that has failed, or whose pod waits, has the step and the reason. A run that never
+        reached Kubeflow is ``not submitted``, with the error; one that Kubeflow deleted is
+        ``lost``. Runs that have ended or were deleted are not looked up again.
         """
-        named = store.map_concurrently(
-            lambda uri: self._job_id(store, Run.from_uri(uri)), [r.uri for r in runs]
-        )
-        jobs = {run: named[run.uri] for run in runs}
-        missing = {job for job in jobs.values() if job and job not in self._ended}
-        states = dict(self._ended)
-        if missing:
-            for one in self.client.iter_runs():
-                state = _rvlab_state(one)
-                states[one.run_id] = state
-                if state in RUNTIME_STATES_ENDED:
-                    self._ended[one.run_id] = state
-                missing.discard(one.run_id)
-                if not missing:
-                    break
-            self._ended.update(dict.fromkeys(missing, "GONE"))  # a deleted run never returns
-        return {
-            run: "queued"
-            if job is None
-            else STATE_BY_RUNTIME_STATE.get(states.get(job, ""), "lost")
-            for run, job in jobs.items()
-        }
+        return self._states.report(store, runs)
 
     def cancel(self, store: Store, run: Run) -> None:
         """Cancel a run and terminate its pods, unless it has ended according to Kubeflow.
 
+        A run that is recorded as cancelled, but that Kubeflow still executes, is terminated there.
+
         Raises:
-            HasEnded: If it has ended already; a cancelled one is terminated in Kubeflow again.
+            HasEnded: If it has ended already, or is being terminated.
             EngineError: If Kubeflow cannot be reached. Nothing is recorded then, unless the
                 connection is lost after the record was written; then cancel the run again.
         """
         try:
-            state = _state_in(store.get_json(run.end_key))
+            state = str(store.get_json(run.end_key).get("state"))
         except KeyMissing:
             self._cancel(store, run)
             return
-        job = self._job_id(store, run)
-        if job is not None and state == "cancelled" and self._ended.get(job) is None:
-            self.client.terminate(job)
+        job = self._jobs.find(store, run)
+        if state == "cancelled" and job is not None and self._terminate_again(run, job):
+            return
         raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
+
+    def _terminate_again(self, run: Run, job: str) -> bool:
+        """Terminate a cancelled run if Kubeflow still executes it; return whether it did."""
+        try:
+            found = self.client.run(job)
+            if found is None or found.state in NOT_CANCELLABLE:
+                return False
+            self.client.terminate(job)
+        except EngineError as exc:
+            raise _not_terminated(run, exc) from exc
+        return True
 
     def _cancel(self, store: Store, run: Run) -> None:
         spec = store.get_json(run.key(SPEC))
-        job = self._job_id(store, run)
         if spec.get("engine") != self.name:
             raise EngineError(
                 f"The run {run.id!r} belongs to the engine {spec.get('engine')!r}. Open the lab "
                 "with it to cancel it. Nothing has been recorded."
             )
-        state = "queued" if job is None else self._state_now(run, job)
+        try:
+            job = self._jobs.find(store, run) or self._find_unrecorded(store, run)
+            state = "queued" if job is None else self._states.now(job).state
+        except EngineError as exc:
+            raise EngineError(
+                f"The run {run.id!r} is not cancelled, and nothing has been recorded. {exc}"
+            ) from exc
         if state in ("failed", "succeeded"):
             raise HasEnded(f"The run {run.id!r} has ended already ({state}) according to Kubeflow.")
         if not write_end(store, run, spec, "cancelled"):
-            state = _state_in(store.get_json(run.end_key))
+            state = str(store.get_json(run.end_key).get("state"))
             raise HasEnded(f"The run {run.id!r} has ended already ({state}).")
         if job is None:
             return
         try:
             self.client.terminate(job)
         except EngineError as exc:
-            raise EngineError(
-                f"The run {run.id!r} is recorded as cancelled, but Kubeflow has not terminated its "
-                f"pods. Cancel it again. {exc}"
-            ) from exc
+            raise _not_terminated(run, exc) from exc
 
-    def _state_now(self, run: Run, job: str) -> str:
-        """Return Kubeflow's present state of a run, which may have been retried since."""
-        try:
-            found = self.client.run(job)
-        except EngineError as exc:
-            raise EngineError(
-                f"The run {run.id!r} is not cancelled, and nothing has been recorded. {exc}"
-            ) from exc
-        return "lost" if found is None else STATE_BY_RUNTIME_STATE.get(_rvlab_state(found), "lost")
+    def _find_unrecorded(self, store: Store, run: Run) -> str | None:
+        """Return Kubeflow's id of a run without a record, unless it was certainly not started."""
+        failure = read_failure(store, run)
+        if failure is not None and not failure.get("may_have_arrived"):
+            return None
+        return self._states.find_unrecorded(store, run)
 
     def cancel_many(self, store: Store, runs: Sequence[Run]) -> dict[Run, RvlabError]:
         """Cancel runs concurrently; see `cancel`.
@@ -269,38 +276,53 @@ class KubeflowEngine:
             return {run: trouble for run, trouble in found if trouble is not None}
 
     def retry(self, store: Store, run: Run, *, folder: str | None = None) -> None:
-        """Start a failed run again at the failed step, or a run that was never started."""
-        job = self._job_id(store, run)
+        """Start a failed run again at the failed step, or a run that was never started.
+
+        A run that Kubeflow does not have, because it was deleted there, starts at the first step.
+
+        Raises:
+            EngineError: If it waits, runs or has succeeded in Kubeflow, or Kubeflow refuses or
+                cannot be reached.
+        """
+        job = self._jobs.find(store, run)
         if job is None:
-            self.start(store, [run])
-        else:
+            self._start_again(store, run)
+            return
+        state = self._states.now(job).state
+        if state == "lost":
+            self._jobs.forget(store, run)
+            self._start_again(store, run)
+            return
+        _require_retriable(run, state)
+        try:
             self.client.retry(job)
-            self._ended.pop(job, None)
+        except EngineError:
+            _require_retriable(run, self._states.now(job).state)  # retried by another process
+            raise
+        self._states.forget(job)
+        reopen_run(store, run)
+
+    def _start_again(self, store: Store, run: Run) -> None:
+        self.start(store, [run])
+        if store.exists(run.end_key):
             reopen_run(store, run)
-
-    def _job_id(self, store: Store, run: Run) -> str | None:
-        """Return Kubeflow's id of a run; it never changes, so it is read once."""
-        if run.uri not in self._jobs:
-            for key in (JOB_FILE, CLAIM):
-                try:
-                    self._jobs[run.uri] = str(store.get_json(run.key(key)).get("id"))
-                    break
-                except KeyMissing:
-                    continue
-        return self._jobs.get(run.uri)
+        store.delete([run.key(NOT_SUBMITTED_FILE)])
 
 
-def _state_in(record: Mapping[str, Any]) -> str:
-    """Return the state in an end record."""
-    return str(record.get("state"))
+def _require_retriable(run: Run, state: str) -> None:
+    """Raise if a run cannot be retried in its state in Kubeflow."""
+    if state in ("queued", "running"):
+        verb = "is waiting for its pods" if state == "queued" else "is running"
+        raise EngineError(
+            f"The run {run.id!r} {verb} in Kubeflow, so there is nothing to retry. lab.cancel ends "
+            "it."
+        )
+    if state == "succeeded":
+        raise EngineError(f"The run {run.id!r} has succeeded according to Kubeflow.")
 
 
-def _rvlab_state(run: api.V2beta1Run) -> str:
-    """Return Kubeflow's state of a run.
-
-    A terminated run is CANCELING first and FAILED in the end, because Argo reports it so. Only its
-    history distinguishes it from a failed run.
-    """
-    state = str(run.state or "PENDING")
-    before = [one.state for one in run.state_history or () if one.state not in (None, state)]
-    return "CANCELED" if state == "FAILED" and before[-1:] == ["CANCELING"] else state
+def _not_terminated(run: Run, exc: EngineError) -> EngineError:
+    return EngineError(
+        f"The run {run.id!r} is recorded as cancelled, but Kubeflow has not terminated its "
+        f"pods. Cancel it again. {exc}"
+    )
