@@ -205,7 +205,11 @@ class CredentialChain:
                 f"The credentials of {name} cannot be requested: their server does not respond."
             ) from exc
         except (boto.BotoCoreError, boto.ClientError) as exc:
-            raise StoreError(f"The credentials of {name} cannot be obtained: {exc}") from exc
+            login = f" Run: aws sso login --profile {self.profile}" if "SSO" in repr(exc) else ""
+            why = str(exc).rstrip(".")
+            raise StoreError(
+                f"The credentials of {name} cannot be obtained: {why}.{login}"
+            ) from exc
 
 
 def _changed(path: Path) -> tuple[int, int] | None:

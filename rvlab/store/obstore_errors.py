@@ -38,7 +38,7 @@ _MEANINGS = {
     ("PermanentRedirect", "AuthorizationHeaderMalformed", "incorrectly configured region"): (
         "is in another region. Set AWS_REGION to the bucket's."
     ),
-    ("invalid peer certificate",): (
+    ("InvalidCertificate(",): (
         "has a TLS certificate that this machine does not trust. Set AWS_CA_BUNDLE to the file of "
         "the authority that issued it."
     ),

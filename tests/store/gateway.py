@@ -1,4 +1,7 @@
-"""Servers for tests of S3 settings: gateways in front of a real S3 server, and an issuer of keys."""
+"""Gateways in front of a real S3 server, and an issuer of temporary keys, in one process.
+
+A process of its own, because GDAL does not release Python's lock while it writes.
+"""
 
 from __future__ import annotations
 
@@ -7,10 +10,11 @@ import http.client
 import ipaddress
 import json
 import ssl
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -29,8 +33,6 @@ from rvlab.store.server import Server
 HOP = ("connection", "transfer-encoding", "keep-alive", "content-length", "host")
 DROPPED = (*HOP, "authorization", "x-amz-date", "x-amz-security-token", "expect")
 
-Refusal = tuple[int, str]
-
 
 class Quiet(ThreadingHTTPServer):
     daemon_threads = True
@@ -40,173 +42,199 @@ class Quiet(ThreadingHTTPServer):
         """Ignore lost connections."""
 
 
-@contextmanager
-def serving(handler: type[BaseHTTPRequestHandler], tls: tuple[Path, Path] | None) -> Iterator[str]:
+ISSUED = ("ASIAEXAMPLEEXAMPLE01", "a-temporary-secret-of-the-issuer", "a-temporary-session-token")
+"""Access key, secret key and token that the issuer returns."""
+
+VALID_S = 3600
+
+Refusal = tuple[int, str] | None
+
+
+def _without_token(_: str, headers: Mapping[str, str]) -> Refusal:
+    if f"Credential={ISSUED[0]}/" not in headers.get("authorization", ""):
+        return 403, "InvalidAccessKeyId"
+    return None if headers.get("x-amz-security-token") == ISSUED[2] else (403, "InvalidToken")
+
+
+def _without_payer(_: str, headers: Mapping[str, str]) -> Refusal:
+    return None if headers.get("x-amz-request-payer") == "requester" else (403, "AccessDenied")
+
+
+def _with_trailer(_: str, headers: Mapping[str, str]) -> Refusal:
+    return (411, "MissingContentLength") if "x-amz-trailer" in headers else None
+
+
+def _with_condition(method: str, headers: Mapping[str, str]) -> Refusal:
+    has_condition = not {"if-none-match", "if-match"}.isdisjoint(headers)
+    return (501, "NotImplemented") if method == "PUT" and has_condition else None
+
+
+def _never(*_: Any) -> Refusal:
+    return None
+
+
+REFUSALS: dict[str, Callable[[str, Mapping[str, str]], Refusal]] = {
+    "issued keys": _without_token,
+    "requester pays": _without_payer,
+    "no conditions": _with_condition,
+    "ignores conditions": _never,
+    "TLS": _never,
+    "TLS without trailers": _with_trailer,
+}
+"""What each gateway refuses, by the method and the headers of a request, in lower case."""
+
+
+def gateway_handler(target: str, keys: tuple[str, str], kind: str) -> type[BaseHTTPRequestHandler]:
+    """Return a handler that checks requests, signs them anew and passes them on."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *_: Any) -> None: ...
+
+        def do_GET(self) -> None:
+            body = self._body()
+            headers = {name.lower(): value for name, value in self.headers.items()}
+            refused = REFUSALS[kind](self.command, headers)
+            if refused:
+                status, code = refused
+                data = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode()
+                self._reply(status, [], b"" if self.command == "HEAD" else data, len(data))
+            else:
+                self._forward(headers, body)
+
+        do_PUT = do_HEAD = do_DELETE = do_POST = do_GET  # noqa: N815
+
+        def _body(self) -> bytes:
+            if self.headers.get("Transfer-Encoding", "").lower() != "chunked":
+                return self.rfile.read(int(self.headers.get("Content-Length") or 0))
+            found = b""
+            while size := int(self.rfile.readline(), 16):
+                found += self.rfile.read(size)
+                self.rfile.readline()
+            self.rfile.readline()
+            return found
+
+        def _forward(self, headers: dict[str, str], body: bytes) -> None:
+            host = urlsplit(target).netloc
+            dropped = DROPPED
+            if kind == "ignores conditions":
+                dropped = (*DROPPED, "if-none-match", "if-match")
+            sent = {name: value for name, value in headers.items() if name not in dropped}
+            request = AWSRequest(self.command, f"{target}{self.path}", headers=sent, data=body)
+            S3SigV4Auth(Credentials(*keys), "s3", "us-east-1").add_auth(request)
+            connection = http.client.HTTPConnection(host, timeout=30)
+            connection.request(
+                self.command, self.path, body=body, headers=dict(request.headers.items())
+            )
+            found = connection.getresponse()
+            data = found.read()
+            size = int(found.headers.get("Content-Length") or len(data))
+            kept = [(name, v) for name, v in found.getheaders() if name.lower() not in HOP]
+            connection.close()
+            self._reply(found.status, kept, data, size)
+
+        def _reply(
+            self, status: int, headers: list[tuple[str, str]], data: bytes, size: int
+        ) -> None:
+            self.send_response_only(status)
+            for name, value in headers:
+                self.send_header(name, value)
+            if status not in (204, 304):
+                self.send_header("Content-Length", str(size))
+            self.end_headers()
+            self.wfile.write(data)
+
+    return Handler
+
+
+class Issuer(BaseHTTPRequestHandler):
+    """Issues temporary keys as STS, SSO, ECS and EC2 do."""
+
+    protocol_version = "HTTP/1.1"
+
+    def log_message(self, *_: Any) -> None: ...
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
+        data = issued_text(self.path, body).encode()
+        self.send_response_only(200)
+        self.send_header("Content-Length", str(len(data)))
+        self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_POST = do_PUT = do_GET  # noqa: N815
+
+
+def issued_text(path: str, body: str) -> str:
+    """Return the answer to a request for keys."""
+    key, secret, token = ISSUED
+    until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=VALID_S)
+    text = f"{until:%Y-%m-%dT%H:%M:%SZ}"
+    plain = {"AccessKeyId": key, "SecretAccessKey": secret, "Token": token, "Expiration": text}
+    if path.startswith("/federation/credentials"):
+        found = {"accessKeyId": key, "secretAccessKey": secret, "sessionToken": token}
+        return json.dumps({"roleCredentials": found | {"expiration": until.timestamp() * 1000}})
+    if path == "/container":
+        return json.dumps(plain)
+    if path.endswith("/security-credentials/"):
+        return "role-of-this-machine"
+    if "/security-credentials/" in path:
+        return json.dumps(plain | {"Code": "Success", "Type": "AWS-HMAC"})
+    if path.startswith("/latest/"):
+        return "token-of-this-machine"
+    action = parse_qs(body)["Action"][0]
+    return (
+        f"<{action}Response><{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>"
+        f"<SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}</SessionToken>"
+        f"<Expiration>{text}</Expiration></Credentials></{action}Result></{action}Response>"
+    )
+
+
+def serve(handler: type[BaseHTTPRequestHandler], tls: tuple[Path, Path] | None) -> str:
+    """Serve in a thread; return the endpoint."""
     server = Quiet(("127.0.0.1", 0), handler)
     if tls:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(*tls)
         server.socket = context.wrap_socket(server.socket, server_side=True)
-    thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
-    thread.start()
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return f"http{'s' * bool(tls)}://127.0.0.1:{server.server_address[1]}"
+
+
+@contextmanager
+def running_gateways(s3: Server, folder: Path) -> Iterator[dict[str, str]]:
+    """Start all gateways and the issuer; yield their endpoints, and ``authority``: a path."""
+    given = {"target": s3.endpoint, "keys": [s3.access_key, str(s3.secret_key)]}
+    process = subprocess.Popen(
+        [sys.executable, "-m", "tests.store.gateway", str(folder)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        cwd=Path(__file__).parents[2],
+    )
+    assert process.stdin is not None
+    assert process.stdout is not None
     try:
-        yield f"http{'s' * bool(tls)}://127.0.0.1:{server.server_address[1]}"
+        process.stdin.write(json.dumps(given) + "\n")
+        process.stdin.flush()
+        yield json.loads(process.stdout.readline())
     finally:
-        server.shutdown()
-        thread.join()
-        server.server_close()
+        process.stdin.close()  # ends it
+        process.wait()
+        process.stdout.close()
 
 
-@dataclass
-class Gateway:
-    """A gateway that checks each request, signs it anew and passes it on to the real server.
-
-    Attributes:
-        server: The real server.
-        refuse: Returns the status and the code of a refusal, or None; called with the method and
-            the headers, in lower case.
-        resign: Whether to sign requests with the real server's keys.
-        seen: The requests: method, path and headers.
-    """
-
-    server: Server
-    refuse: Callable[[str, Mapping[str, str]], Refusal | None] = lambda method, headers: None
-    resign: bool = True
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
-
-    @contextmanager
-    def running(self, tls: tuple[Path, Path] | None = None) -> Iterator[str]:
-        gateway = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None: ...
-
-            def do_GET(self) -> None:
-                if self.headers.get("Expect", "").lower() == "100-continue":
-                    self.send_response_only(100)
-                    self.end_headers()
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-                headers = {name.lower(): value for name, value in self.headers.items()}
-                gateway.seen.append((self.command, self.path, headers))
-                refused = gateway.refuse(self.command, headers)
-                if refused:
-                    status, code = refused
-                    data = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode()
-                    self._reply(status, [], b"" if self.command == "HEAD" else data, len(data))
-                else:
-                    self._forward(headers, body)
-
-            do_PUT = do_HEAD = do_DELETE = do_POST = do_GET
-
-            def _forward(self, headers: dict[str, str], body: bytes) -> None:
-                target = urlsplit(gateway.server.endpoint).netloc
-                sent = {name: value for name, value in headers.items() if name not in DROPPED}
-                if gateway.resign and "authorization" in headers:
-                    keys = Credentials(gateway.server.access_key, str(gateway.server.secret_key))
-                    url = f"http://{target}{self.path}"
-                    request = AWSRequest(self.command, url, headers=sent, data=body)
-                    S3SigV4Auth(keys, "s3", "us-east-1").add_auth(request)
-                    sent = dict(request.headers.items())
-                connection = http.client.HTTPConnection(target, timeout=30)
-                connection.request(self.command, self.path, body=body, headers=sent)
-                found = connection.getresponse()
-                data = found.read()
-                size = int(found.headers.get("Content-Length") or len(data))
-                kept = [(n, v) for n, v in found.getheaders() if n.lower() not in HOP]
-                connection.close()
-                self._reply(found.status, kept, data, size)
-
-            def _reply(
-                self, status: int, headers: list[tuple[str, str]], data: bytes, size: int
-            ) -> None:
-                self.send_response_only(status)
-                for name, value in headers:
-                    self.send_header(name, value)
-                if status not in (204, 304):
-                    self.send_header("Content-Length", str(size))
-                self.end_headers()
-                self.wfile.write(data)
-
-        with serving(Handler, tls) as endpoint:
-            yield endpoint
-
-
-def only_with(access_key: str, token: str) -> Callable[[str, Mapping[str, str]], Refusal | None]:
-    """Accept requests that are signed with a key and carry a session token."""
-
-    def refuse(_: str, headers: Mapping[str, str]) -> Refusal | None:
-        if f"Credential={access_key}/" not in headers.get("authorization", ""):
-            return 403, "InvalidAccessKeyId"
-        return None if headers.get("x-amz-security-token", "") == token else (403, "InvalidToken")
-
-    return refuse
-
-
-@dataclass
-class Issuer:
-    """A server that issues temporary keys as STS, SSO, ECS and EC2 do.
-
-    Attributes:
-        keys: Access key, secret key and token.
-        valid_s: Seconds until they expire.
-        issued: What was asked for.
-    """
-
-    keys: tuple[str, str, str]
-    valid_s: float = 3600
-    issued: list[str] = field(default_factory=list)
-
-    @contextmanager
-    def running(self) -> Iterator[str]:
-        issuer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *_: Any) -> None: ...
-
-            def do_GET(self) -> None:
-                body = self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode()
-                data = issuer.answer(self.path, body).encode()
-                self.send_response_only(200)
-                self.send_header("Content-Length", str(len(data)))
-                self.send_header("X-aws-ec2-metadata-token-ttl-seconds", "21600")
-                self.end_headers()
-                self.wfile.write(data)
-
-            do_POST = do_PUT = do_GET
-
-        with serving(Handler, None) as endpoint:
-            yield endpoint
-
-    def answer(self, path: str, body: str) -> str:
-        key, secret, token = self.keys
-        until = dt.datetime.now(dt.UTC) + dt.timedelta(seconds=self.valid_s)
-        text = f"{until:%Y-%m-%dT%H:%M:%SZ}"
-        plain = {"AccessKeyId": key, "SecretAccessKey": secret, "Token": token, "Expiration": text}
-        if path.startswith("/federation/credentials"):
-            self.issued.append("sso")
-            found = {"accessKeyId": key, "secretAccessKey": secret, "sessionToken": token}
-            return json.dumps({"roleCredentials": found | {"expiration": until.timestamp() * 1000}})
-        if path == "/container":
-            self.issued.append("container")
-            return json.dumps(plain)
-        if path.endswith("/security-credentials/"):
-            return "role-of-this-machine"
-        if "/security-credentials/" in path:
-            self.issued.append("ec2")
-            return json.dumps(plain | {"Code": "Success", "Type": "AWS-HMAC"})
-        if path.startswith("/latest/"):
-            return "token-of-this-machine"
-        action = parse_qs(body)["Action"][0]
-        self.issued.append(action)
-        return (
-            f"<{action}Response><{action}Result><Credentials><AccessKeyId>{key}</AccessKeyId>"
-            f"<SecretAccessKey>{secret}</SecretAccessKey><SessionToken>{token}</SessionToken>"
-            f"<Expiration>{text}</Expiration></Credentials></{action}Result></{action}Response>"
-        )
+def main(folder: Path) -> None:
+    given = json.loads(sys.stdin.readline())
+    authority, *tls = make_authority(folder)
+    found = {"authority": str(authority), "issuer": serve(Issuer, None)}
+    for kind in REFUSALS:
+        handler = gateway_handler(given["target"], tuple(given["keys"]), kind)
+        found[kind] = serve(handler, (tls[0], tls[1]) if kind.startswith("TLS") else None)
+    print(json.dumps(found), flush=True)
+    sys.stdin.read()
 
 
 def make_authority(folder: Path) -> tuple[Path, Path, Path]:
@@ -241,3 +269,7 @@ def make_authority(folder: Path) -> tuple[Path, Path, Path]:
     form, none = serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
     paths[2].write_bytes(server_key.private_bytes(pem, form, none))
     return paths
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

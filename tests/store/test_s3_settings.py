@@ -8,39 +8,36 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import numpy as np
 import pytest
 import rasterio
 import s3fs
+from botocore.credentials import SSOProvider
 from rasterio.io import MemoryFile
 
-from rvlab.errors import SpecError, StoreError
+from rvlab.errors import StoreError
 from rvlab.raster.gdal import _environment, open_raster
-from rvlab.store import S3Access, Store, aws, register_store
+from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.worker.bucket_clients import BucketClients
-from tests.store.gateway import Gateway, Issuer, make_authority, only_with
+from rvlab.worker.bucket_clients import BucketClients, new_client
+from tests.store.gateway import ISSUED, running_gateways
 
 PIXELS = np.arange(64, dtype=np.uint8).reshape(1, 8, 8)
-ISSUED = ("ASIAEXAMPLEEXAMPLE01", "a-temporary-secret-of-the-issuer", "a-temporary-session-token")
 PROXIES = ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy")
 
 
 @dataclass
 class Place:
-    """Where the tests of a setting write: a bucket, and the home folder with ``.aws``."""
+    """Where the tests of a setting write: a server, gateways, and the folder of ``.aws``."""
 
     s3: Server
     home: Path
-    bucket: str
-    stack: ExitStack
+    gateways: dict[str, str]
     patch: pytest.MonkeyPatch
 
     def env(self, **variables: str) -> None:
@@ -53,14 +50,6 @@ class Place:
     def aws_file(self, name: str, text: str) -> None:
         (self.home / ".aws" / name).write_text(text)
 
-    def gateway(self, gateway: Gateway, tls: tuple[Path, Path] | None = None) -> str:
-        return self.stack.enter_context(gateway.running(tls))
-
-    def issuer(self) -> tuple[str, str]:
-        """Start an issuer of temporary keys, and a gateway that accepts no others."""
-        gateway = Gateway(self.s3, only_with(ISSUED[0], ISSUED[2]))
-        return self.stack.enter_context(Issuer(ISSUED).running()), self.gateway(gateway)
-
 
 def _environment_keys(place: Place) -> None:
     place.keys()
@@ -70,7 +59,7 @@ def _environment_keys(place: Place) -> None:
 def _session_token(place: Place) -> None:
     key, secret, token = ISSUED
     place.env(AWS_ACCESS_KEY_ID=key, AWS_SECRET_ACCESS_KEY=secret, AWS_SESSION_TOKEN=token)
-    place.env(AWS_ENDPOINT_URL_S3=place.gateway(Gateway(place.s3, only_with(key, token))))
+    place.env(AWS_ENDPOINT_URL_S3=place.gateways["issued keys"])
 
 
 def _default_profile(place: Place) -> None:
@@ -106,13 +95,13 @@ def _credential_process(place: Place) -> None:
     found = {"AccessKeyId": key, "SecretAccessKey": secret, "SessionToken": token}
     path = place.home / "keys.json"
     path.write_text(json.dumps({"Version": 1, **found, "Expiration": until}))
-    _, endpoint = place.issuer()
+    endpoint = place.gateways["issued keys"]
     place.aws_file("config", f"[default]\ncredential_process = cat {path}\n")
     place.env(AWS_ENDPOINT_URL_S3=endpoint)
 
 
 def _sso(place: Place) -> None:
-    issuer, endpoint = place.issuer()
+    issuer, endpoint = place.gateways["issuer"], place.gateways["issued keys"]
     start = "https://example.awsapps.com/start"
     place.aws_file(
         "config",
@@ -122,6 +111,7 @@ def _sso(place: Place) -> None:
     )
     cache = place.home / ".aws/sso/cache"
     cache.mkdir(parents=True)
+    place.patch.setattr(SSOProvider, "_SSO_TOKEN_CACHE_DIR", str(cache))  # set on import
     until = f"{datetime.now(UTC) + timedelta(hours=8):%Y-%m-%dT%H:%M:%SZ}"
     token = {"startUrl": start, "region": "us-east-1", "accessToken": "t", "expiresAt": until}
     name = hashlib.sha1(start.encode()).hexdigest()  # noqa: S324  the name that AWS's tools use
@@ -130,7 +120,7 @@ def _sso(place: Place) -> None:
 
 
 def _role(place: Place) -> None:
-    issuer, endpoint = place.issuer()
+    issuer, endpoint = place.gateways["issuer"], place.gateways["issued keys"]
     place.aws_file(
         "config",
         "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/reader\n"
@@ -141,7 +131,7 @@ def _role(place: Place) -> None:
 
 
 def _web_identity(place: Place) -> None:
-    issuer, endpoint = place.issuer()
+    issuer, endpoint = place.gateways["issuer"], place.gateways["issued keys"]
     token = place.home / "token"
     token.write_text("a-token-of-the-cluster")
     place.env(
@@ -155,46 +145,38 @@ def _web_identity(place: Place) -> None:
 
 
 def _container(place: Place) -> None:
-    issuer, endpoint = place.issuer()
+    issuer, endpoint = place.gateways["issuer"], place.gateways["issued keys"]
     place.env(
         AWS_CONTAINER_CREDENTIALS_FULL_URI=f"{issuer}/container", AWS_ENDPOINT_URL_S3=endpoint
     )
 
 
 def _ec2(place: Place) -> None:
-    issuer, endpoint = place.issuer()
+    issuer, endpoint = place.gateways["issuer"], place.gateways["issued keys"]
     place.env(AWS_EC2_METADATA_SERVICE_ENDPOINT=f"{issuer}/", AWS_ENDPOINT_URL_S3=endpoint)
     place.patch.delenv("AWS_EC2_METADATA_DISABLED")
 
 
 def _requester_pays(place: Place) -> None:
-    def refuse(_: str, headers: Any) -> tuple[int, str] | None:
-        return None if headers.get("x-amz-request-payer") == "requester" else (403, "AccessDenied")
-
     place.keys()
-    place.env(AWS_REQUEST_PAYER="requester")
-    place.env(AWS_ENDPOINT_URL=place.gateway(Gateway(place.s3, refuse)))
+    place.env(AWS_REQUEST_PAYER="requester", AWS_ENDPOINT_URL=place.gateways["requester pays"])
 
 
 def _path_style(place: Place) -> None:
     place.keys()
-    _, endpoint = place.env(), place.s3.endpoint
     place.aws_file("config", "[default]\ns3 =\n  addressing_style = path\n")
-    place.env(AWS_ENDPOINT_URL=endpoint.replace("127.0.0.1", "localhost"))
+    place.env(AWS_ENDPOINT_URL=place.s3.endpoint.replace("127.0.0.1", "localhost"))
 
 
 def _own_authority(place: Place) -> None:
-    ca, *tls = make_authority(place.home)
     place.keys()
-    place.env(AWS_ENDPOINT_URL=place.gateway(Gateway(place.s3), (tls[0], tls[1])))
-    place.env(AWS_CA_BUNDLE=str(ca))
+    place.env(AWS_ENDPOINT_URL=place.gateways["TLS"], AWS_CA_BUNDLE=place.gateways["authority"])
 
 
 def _authority_of_a_profile(place: Place) -> None:
-    ca, *tls = make_authority(place.home)
     place.keys()
-    place.aws_file("config", f"[default]\nca_bundle = {ca}\n")
-    place.env(AWS_ENDPOINT_URL=place.gateway(Gateway(place.s3), (tls[0], tls[1])))
+    place.aws_file("config", f"[default]\nca_bundle = {place.gateways['authority']}\n")
+    place.env(AWS_ENDPOINT_URL=place.gateways["TLS"])
 
 
 def _http_proxy(place: Place) -> None:
@@ -208,13 +190,8 @@ def _https_proxy(place: Place) -> None:
 
 
 def _no_trailers(place: Place) -> None:
-    def refuse(_: str, headers: Any) -> tuple[int, str] | None:
-        return (411, "MissingContentLength") if "x-amz-trailer" in headers else None
-
-    ca, *tls = make_authority(place.home)
-    place.keys()
-    place.env(AWS_ENDPOINT_URL=place.gateway(Gateway(place.s3, refuse), (tls[0], tls[1])))
-    place.env(AWS_CA_BUNDLE=str(ca))
+    _own_authority(place)
+    place.env(AWS_ENDPOINT_URL=place.gateways["TLS without trailers"])
 
 
 SETTINGS: dict[str, Callable[[Place], None]] = {
@@ -239,12 +216,21 @@ SETTINGS: dict[str, Callable[[Place], None]] = {
 }
 
 
+@pytest.fixture(scope="module")
+def gateways(s3: Server, tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, str]]:
+    with running_gateways(s3, tmp_path_factory.mktemp("gateways")) as found:
+        yield found
+
+
 @pytest.fixture
 def place(
-    s3: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, clean_environ: None
-) -> Iterator[Place]:
-    with ExitStack() as stack:
-        yield Place(s3, tmp_path, s3.bucket, stack, monkeypatch)
+    s3: Server,
+    gateways: dict[str, str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    clean_environ: None,
+) -> Place:
+    return Place(s3, tmp_path, gateways, monkeypatch)
 
 
 @pytest.fixture
@@ -380,9 +366,133 @@ def test_library_puts_gets_lists_and_opens_a_raster(
     place: Place, setting: str, library: str
 ) -> None:
     SETTINGS[setting](place)
-    uri = f"s3://{place.bucket}/{setting} {library}".replace(" ", "-")
+    uri = f"s3://{place.s3.bucket}/{setting} {library}".replace(" ", "-")
     used = LIBRARIES[library](uri)
     used.put("a.tif", raster_bytes())
     assert used.get("a.tif") == raster_bytes()
     assert used.names() == ["a.tif"]
     assert (used.pixels("a.tif") == PIXELS).all()
+
+
+@pytest.fixture(scope="module")
+def public_bucket(s3: Server) -> str:
+    """Return the name of a bucket that everyone may read, with a raster."""
+    access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
+    owner, bucket = new_client(access), "public-imagery"
+    owner.create_bucket(Bucket=bucket)
+    whole = [f"arn:aws:s3:::{bucket}", f"arn:aws:s3:::{bucket}/*"]
+    everyone = {"Effect": "Allow", "Principal": "*", "Action": "s3:*", "Resource": whole}
+    policy = json.dumps({"Version": "2012-10-17", "Statement": [everyone]})
+    owner.put_bucket_policy(Bucket=bucket, Policy=policy)
+    owner.put_object(Bucket=bucket, Key="scenes/a.tif", Body=raster_bytes())
+    return bucket
+
+
+@pytest.fixture
+def public(public_bucket: str, place: Place) -> str:
+    """Return the URI of a public folder, and read it as such."""
+    place.env(AWS_ENDPOINT_URL=place.s3.endpoint, AWS_NO_SIGN_REQUEST="YES")
+    return f"s3://{public_bucket}/scenes"
+
+
+@pytest.mark.parametrize("with_keys", [False, True])
+@pytest.mark.parametrize("library", LIBRARIES)
+def test_library_reads_a_public_bucket_without_signing(
+    place: Place, public: str, library: str, with_keys: bool
+) -> None:
+    if with_keys:  # as in GDAL and in Raster Vision, they are not used
+        place.env(AWS_ACCESS_KEY_ID="of-another-account", AWS_SECRET_ACCESS_KEY="other")
+    used = LIBRARIES[library](public)
+    assert used.get("a.tif") == raster_bytes()
+    assert used.names() == ["a.tif"]
+    assert (used.pixels("a.tif") == PIXELS).all()
+
+
+def test_a_refused_write_to_a_public_bucket_names_the_variable(public: str) -> None:
+    with pytest.raises(StoreError, match=r"not signed, because AWS_NO_SIGN_REQUEST is set; unset"):
+        Store(public).put("b", b"1")
+
+
+CHILD = """
+import json, sys
+import boto3, obstore, rasterio, s3fs
+from obstore.store import S3Store
+from rvlab.store import S3Access, Store
+uri = sys.argv[1]
+bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+path = f"{prefix}/a.tif"
+found = [Store(uri).get("a.tif"), s3fs.S3FileSystem().cat_file(f"{bucket}/{path}")]
+found.append(boto3.client("s3").get_object(Bucket=bucket, Key=path)["Body"].read())
+with rasterio.open(f"/vsis3/{bucket}/{path}") as dataset:  # as Raster Vision streams imagery
+    print(json.dumps([[len(one) for one in found], dataset.read().tolist()]))
+"""
+
+
+@pytest.mark.parametrize(
+    "setting", ["keys in the environment", "named profile", "HTTPS proxy", "session token"]
+)
+def test_libraries_in_a_child_process_use_the_settings_of_the_store(
+    place: Place, setting: str
+) -> None:
+    SETTINGS[setting](place)
+    store = Store(f"s3://{place.s3.bucket}/child-{setting}".replace(" ", "-"))
+    store.put("a.tif", raster_bytes())
+    environ = {**os.environ, **store.environ()}
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, store.uri],
+        env=environ,
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    sizes, pixels = json.loads(done.stdout)
+    assert sizes == [len(raster_bytes())] * 3
+    assert pixels == PIXELS.tolist()
+
+
+READ_BOTH = """
+import sys
+from rvlab.errors import StoreError
+from rvlab.raster.gdal import open_raster
+from rvlab.store import S3Access, Store
+from rvlab.worker.bucket_clients import BucketClients
+clients = BucketClients()
+for uri in sys.argv[1:]:
+    bucket, _, prefix = uri.removeprefix("s3://").partition("/")
+    Store(uri).get("a.tif")
+    clients.head_object(Bucket=bucket, Key=f"{prefix}/a.tif")
+    with open_raster(f"{uri}/a.tif") as dataset:
+        dataset.read()
+print("read")
+"""
+
+
+@pytest.mark.parametrize("setting", ["public", "named profile", "issued keys"])
+def test_a_step_reads_imagery_on_another_server_than_its_store(
+    place: Place, public: str, setting: str, tmp_path: Path
+) -> None:
+    place.patch.delenv("AWS_NO_SIGN_REQUEST")
+    imagery = public
+    if setting == "public":
+        place.env(AWS_NO_SIGN_REQUEST="YES")
+    elif setting == "named profile":
+        _named_profile(place)
+        place.patch.delenv("AWS_ENDPOINT_URL")
+    else:
+        place.patch.delenv("AWS_ENDPOINT_URL")
+        _session_token(place)
+    # The store accepts other requests than the server of the imagery: it is a gateway.
+    store = Store(
+        f"s3://{place.s3.bucket}/another-{setting}".replace(" ", "-"),
+        S3Access(place.gateways["requester pays"], "own", "own-secret", requester_pays=True),
+    )
+    store.put("a.tif", raster_bytes())
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", READ_BOTH, store.uri, imagery],
+        env={**os.environ, **store.environ()},
+        capture_output=True,
+        check=False,
+        text=True,
+    )
+    assert done.stdout.strip() == "read", done.stderr
