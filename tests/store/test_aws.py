@@ -98,7 +98,7 @@ def test_an_expired_login_names_the_command_that_renews_it(
         Store("s3://b/x").get("k")
 
 
-def test_a_store_keeps_its_profile_when_the_variable_changes_later(
+def test_profile_of_an_open_store_does_not_follow_the_variable(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     write_keys(folder, "OF-DEFAULT")
@@ -149,7 +149,7 @@ def test_secrets_of_a_profile_are_in_no_pickle_repr_or_log(folder: Path) -> None
     assert mask_text(f"secret: {SECRET}", store) == "secret: [secret]"
 
 
-def test_pickled_access_keeps_its_settings() -> None:
+def test_unpickled_access_has_the_same_settings() -> None:
     for access in (
         S3Access("https://h", profile="team", requester_pays=True, ca_bundle="/x.pem"),
         S3Access(anonymous=True, path_style=False, checksums="when_required"),
@@ -182,7 +182,7 @@ def test_only_addresses_of_this_machine_are_loopback(url: str | None, expected: 
     assert is_loopback(url) is expected
 
 
-def test_child_process_keeps_the_hosts_that_were_excluded_from_the_proxy(
+def test_child_process_inherits_the_hosts_that_were_excluded_from_the_proxy(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     near = S3Access("http://127.0.0.1:8333", "key", "secret")

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from rvlab.engines.extras import require_extra
 from rvlab.engines.kubeflow.client import KubeflowClient
 from rvlab.errors import EngineError, HasEnded, KeyMissing, RvlabError, SpecError, StoreError
 from rvlab.model import Run
@@ -71,10 +72,12 @@ class KubeflowEngine:
         """Raise if pods cannot reach the store, or a pipeline cannot run the points.
 
         Raises:
+            MissingExtra: If kfp is not installed.
             SpecError: If the store is not on S3, or its endpoint is for this machine only; or the
                 recipe, or a point, cannot be a pipeline's.
             EngineError: If Kubeflow's address is unknown.
         """
+        require_extra("kubeflow", "Submitting to Kubeflow")
         self.client.host  # noqa: B018  raises if Kubeflow's address is unknown
         self._require_reachable(store)
         validate_pipeline(recipe, points, store.uri)
