@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 from rvlab.errors import SpecError
 from rvlab.settings import store_setting
 from rvlab.store import S3Access, Store
+from rvlab.store.access import DEFAULT_PROFILE
+from rvlab.store.store import access_of_open_store
 
 if TYPE_CHECKING:
     from rvlab.settings import Profile
@@ -52,7 +54,8 @@ def open_store(
             "create a folder of that name."
         )
     if kind != EMBEDDED:
-        access = S3Access.from_environ()
+        plain = Store(text)
+        access = _access_in_session(plain) or plain.access
         if profile and profile.s3.endpoint:
             access = replace(access, endpoint=profile.s3.endpoint)
         if profile and profile.s3.region:
@@ -63,3 +66,19 @@ def open_store(
     found = server.start_server(folder or None)
     access = S3Access(found.endpoint, found.access_key, found.secret_key, region=found.region)
     return Store(f"s3://{found.bucket}", access)
+
+
+def _access_in_session(store: Store) -> S3Access | None:
+    """Return the access with which this session has opened another store in the same bucket.
+
+    A report names its store by its address alone, ``Lab('s3://bucket')``. None if the environment
+    says where the bucket is, or with whose credentials.
+    """
+    opened = access_of_open_store(store.bucket) if store.bucket else None
+    if opened is None:
+        return None
+    found, is_elsewhere = store.access, store.access.endpoint != opened.endpoint
+    if is_elsewhere and found.endpoint is None:
+        return opened
+    says_who = found.access_key or found.anonymous or found.profile not in (None, DEFAULT_PROFILE)
+    return None if is_elsewhere or says_who else opened

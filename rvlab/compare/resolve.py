@@ -87,7 +87,7 @@ def read_per_store(wanted: Sequence[Run], read: Read) -> pd.DataFrame:
 
 def store_of(run: Run) -> Store:
     """Return the store of a run, with the access with which this process opened it."""
-    found = store_for_uri(run.store)
+    found = store_for_uri(run.uri)
     return found if found.uri == run.store else Store(run.store, found.access)
 
 

@@ -119,7 +119,7 @@ def _kfp_runner(local: Any, store: Store, *, docker: bool) -> Any:
     return local.DockerRunner(
         network_mode="host",
         user=f"{os.getuid()}:0",  # the owner of kfp's folder, and a group of the image
-        environment={**environment, **store.environ()},
+        environment={**environment, **store.environ(elsewhere=True)},
         mounts=mounts,
     )
 

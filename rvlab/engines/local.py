@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar
 
+from rvlab.engines.extras import require_extra
 from rvlab.engines.job_queue import Job, JobEntry, JobQueue, open_private
 from rvlab.engines.processes import TOKEN_VARIABLE, stop_job
 from rvlab.engines.record_end import finish_job
@@ -69,8 +70,10 @@ class LocalEngine:
         """Raise if this machine cannot queue the runs; called before any record is written.
 
         Raises:
+            MissingExtra: If a package that runs need is not installed.
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
+        self.require_packages()
         JobQueue.for_store(store).require_space(len(points))
 
     def check(self, store: Store) -> list[CheckResult]:
@@ -82,6 +85,14 @@ class LocalEngine:
             remedy = "Free space there, or set $RVLAB_HOME to a folder that you can write."
             return [CheckResult("local engine", "queue", "failed", str(exc), remedy)]
         return [CheckResult("local engine", "queue", "ok", str(queue.folder))]
+
+    def require_packages(self) -> None:
+        """Raise if a package that runs on this machine need is not installed.
+
+        Raises:
+            MissingExtra: With the command that installs it.
+        """
+        require_extra("train", "A run on this machine")
 
     def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
         """Queue runs, start a supervisor if none is running, and return at once.
@@ -171,8 +182,10 @@ class LocalEngine:
         """Start a failed or lost run again; all its steps are repeated.
 
         Raises:
+            MissingExtra: If a package that runs need is not installed.
             EngineError: If it is waiting or running here.
         """
+        self.require_packages()
         spool = JobQueue.for_store(store)
         with spool.lock():  # only one of two notebooks succeeds
             if spool.find(run) is not None:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rvlab.engines.extras import require_extra
 from rvlab.engines.local import LocalEngine
 from rvlab.model import Run
 from rvlab.pipeline.start import validate_pipeline
@@ -45,13 +46,25 @@ class RehearseEngine(LocalEngine):
         how = ("--docker",) if self.docker else ()
         return ("rvlab.engines.kfp_local", "--profile", settings, *how)
 
+    def require_packages(self) -> None:
+        """Raise if kfp, or without Docker a package of the steps, is not installed.
+
+        Raises:
+            MissingExtra: With the command that installs it.
+        """
+        require_extra("kubeflow", "A rehearsal")
+        if not self.docker:
+            super().require_packages()
+
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:
         """Raise if a pipeline cannot run the points, or this machine cannot queue them.
 
         Raises:
+            MissingExtra: If a package that it needs is not installed.
             SpecError: If a pipeline does not support the recipe or a point.
             EngineError: If the disk of the queue is full, or its folder cannot be written.
         """
+        self.require_packages()
         validate_pipeline(recipe, points, store.uri)
         super().validate(store, recipe, points)
 

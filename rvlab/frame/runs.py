@@ -186,7 +186,7 @@ def _annotation_columns(
     import numpy as np
 
     if not annotations:
-        none = _text_column([None]).take([0] * len(uris))
+        none = _text_column([None]).take(np.zeros(len(uris), np.intp))
         return {"tags": none, "note": none.copy(), "archived": np.zeros(len(uris), bool)}
     found = [annotations.get(uri) for uri in uris]
     return {

@@ -10,10 +10,9 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
-from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
-from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.legend_entries import grid_legend
 from rvlab.plot._grid.options import (
     SHOW_MODES,
@@ -37,6 +36,7 @@ if TYPE_CHECKING:
 
 GRID_COLUMNS = ("image", "truth", "runs")
 WINDOW_COLUMNS = ("scene", "col", "row", "width", "height")
+NO_SCENES = "No run has readable scenes."
 MAX_SCENES = 4  # scenes that are shown if `windows` and `scenes` are None
 READER_THREADS = 16  # each initializes PROJ with its first dataset: 7 ms of CPU
 
@@ -110,6 +110,7 @@ def predictions(
         NotFound: If no run has the scene, or if the group is unknown.
         SpecError: If a window, `columns`, `show`, `classes`, `iou`, `bands`, `stretch` or `max_px`
             is invalid or names something that does not exist.
+        RasterError: If not a single picture could be read.
     """
     columns = _validate_columns(columns)
     view = _validate_options(
@@ -134,7 +135,7 @@ def predictions(
     with ThreadPoolExecutor(READER_THREADS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
         if not any(one.scenes for one in sources):
-            return draw_grid(heads, [_error_row(sources, columns)], GridLegend())
+            _require_pictures([_error_row(sources, columns)])
         places = _grid_rows(sources, parts, group)
         if not places:
             return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
@@ -143,6 +144,7 @@ def predictions(
         view = replace(view, down=len(places), error_colors=_error_colors(view, places))
         begun = RowReader(pool, sources, view).submit_rows(places)
         rows = [finish_row(place, found) for place, found in zip(places, begun, strict=True)]
+    _require_pictures([row for row, _ in rows])
     return draw_grid(heads, [row for row, _ in rows], grid_legend(view, places, rows))
 
 
@@ -192,8 +194,20 @@ def _error_row(sources: Sequence[RunSource], columns: Sequence[str]) -> CellRow:
         if column == "runs":
             cells += [GridCell(words=cell_error_text(one, one.error)) for one in sources]
         else:
-            cells.append(GridCell(words="No run has readable scenes."))
+            cells.append(GridCell(words=NO_SCENES))
     return CellRow("", [], cells, aspect=0.8)
+
+
+def _require_pictures(rows: Sequence[CellRow]) -> None:
+    """Raise if no cell has a picture, with the reasons that the cells would show."""
+    cells = [cell for row in rows for cell in row.cells]
+    if any(cell.pixels is not None for cell in cells):
+        return
+    reasons = list(dict.fromkeys(cell.words for cell in cells if cell.words))
+    if NO_SCENES in reasons and len(reasons) > 1:
+        reasons.remove(NO_SCENES)
+    more = f" ({len(reasons) - 1} more errors in other cells.)" if len(reasons) > 1 else ""
+    raise RasterError(f"No picture of this grid could be read. {reasons[0]}{more}")
 
 
 def _grid_rows(

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 from rvlab import store
 from rvlab.errors import MissingExtra, RasterError, RvlabError
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
+from rvlab.store.access import is_loopback
 from rvlab.store.addresses import local_path, require_allowed
 
 if TYPE_CHECKING:
@@ -148,6 +149,8 @@ def _environment(uri: str) -> Any:
         local["GDAL_CACHEMAX"] = RASTER_CACHE_BYTES
         if urlsplit(uri).scheme in ("", "file"):
             local["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "none"  # no URLs inside files
+        elif is_loopback(uri):
+            local["GDAL_HTTP_PROXY"] = ""
         return rasterio.Env(session=DummySession(), **local)
     access = store.store_for_uri(uri).access
     # Files of a run may be written between two reads, and GDAL would cache forever that they did
@@ -163,10 +166,12 @@ def _session(access: S3Access) -> Any:
     class Keys(DummySession):  # type: ignore[misc]
         def get_credential_options(self) -> dict[str, str]:
             out = {"AWS_REGION": access.region}
-            if access.access_key and access.secret_key:
-                out["AWS_ACCESS_KEY_ID"] = access.access_key
-                out["AWS_SECRET_ACCESS_KEY"] = access.secret_key
-                out["AWS_SESSION_TOKEN"] = access.session_token or ""
+            out["AWS_NO_SIGN_REQUEST"] = "YES" if access.anonymous else "NO"
+            if access.anonymous:
+                return out
+            if keys := access.keys():
+                out["AWS_ACCESS_KEY_ID"], out["AWS_SECRET_ACCESS_KEY"] = str(keys[0]), str(keys[1])
+                out["AWS_SESSION_TOKEN"] = str(keys[2] or "")
             return out
 
     return Keys()

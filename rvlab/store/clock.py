@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import ssl
 import threading
 import time
 from datetime import UTC, datetime, timedelta
@@ -24,10 +25,11 @@ class Clock:
 
     Args:
         endpoint: The server's URL.
+        ca_bundle: A file of certificates in PEM that its certificate is checked with.
     """
 
-    def __init__(self, endpoint: str) -> None:
-        self._endpoint = endpoint
+    def __init__(self, endpoint: str, ca_bundle: str | None = None) -> None:
+        self._endpoint, self._ca_bundle = endpoint, ca_bundle
         self._lock = threading.Lock()
         self._at: datetime | None = None
         self._asked: float | None = None
@@ -37,17 +39,23 @@ class Clock:
         with self._lock:
             moment = time.monotonic()
             if self._asked is None or moment - self._asked > VALID_S:
-                self._at, self._asked = _date(self._endpoint), time.monotonic()
+                self._at, self._asked = _date(self._endpoint, self._ca_bundle), time.monotonic()
             if self._at is None:
                 return None
             return self._at + timedelta(seconds=time.monotonic() - self._asked)
 
 
-def _date(endpoint: str) -> datetime | None:
+def _date(endpoint: str, ca_bundle: str | None) -> datetime | None:
     parts = urlsplit(endpoint)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    connection: http.client.HTTPConnection
     try:
-        connection = kind(parts.netloc, timeout=TIMEOUT_S)
+        if parts.scheme == "https":
+            trusted = ssl.create_default_context(cafile=ca_bundle)
+            connection = http.client.HTTPSConnection(
+                parts.netloc, timeout=TIMEOUT_S, context=trusted
+            )
+        else:
+            connection = http.client.HTTPConnection(parts.netloc, timeout=TIMEOUT_S)
         try:
             connection.request("HEAD", "/")
             text = connection.getresponse().getheader("Date")

@@ -41,6 +41,7 @@ def check_layout(store: Store) -> None:
             f"up to {LAYOUT}. Install a newer rvlab."
         )
     store.layout_checked = True
+    store.layout_recorded = number is not None
 
 
 def record_layout(store: Store) -> None:
@@ -55,6 +56,9 @@ def record_layout(store: Store) -> None:
         store.put_json(KEY, {"schema": LAYOUT, "created": utc_now()}, if_absent=True)
     except KeyExists:
         return
+    if store.layout_recorded:
+        store.forgo_conditional_puts()
+    store.layout_recorded = True
 
 
 def layout_number(store: Store) -> int | None:

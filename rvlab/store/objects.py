@@ -7,50 +7,37 @@ fsspec, and it supports conditional puts. fsspec serves every other URI.
 from __future__ import annotations
 
 import contextlib
-import errno
+import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
 from urllib.parse import urlsplit
 
-from rvlab.errors import (
-    KeyChanged,
-    KeyExists,
-    KeyMissing,
-    StoreBusy,
-    StoreError,
-    StoreUnreachable,
-)
+from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model.limits import too_large
-from rvlab.store.access import S3Access
+from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
+from rvlab.store.obstore_errors import NoConditionalPut, translate_errors
 from rvlab.store.scan import Unscannable, scan
+
+_log = logging.getLogger("rvlab")
 
 # A dead endpoint must be reported within 15 s, and so must one that accepts connections and never
 # answers. A slow answer may take longer.
 S3_CONNECT_TIMEOUT_S, S3_READ_TIMEOUT_S, S3_REQUEST_TIMEOUT_S, S3_RETRY_TIMEOUT_S = 4, 10, 30, 8
 
-METADATA_ADDRESS = "169.254.169.254"
-"""Address from which obstore requests credentials when it has none; it exists on AWS only."""
-
 MAX_KEYS_PER_PAGE = 1000
 """Maximum number of keys that S3 lists in one response."""
 
-BUSY = ("408", "429", "500", "502", "503", "504")
-"""HTTP statuses after which a repeated request may succeed."""
-
-BROKEN_OFF = ("HTTP error", "error sending request", "timed out", "Got invalid", "error decoding")
-"""Texts of obstore's errors for missing or incomplete responses."""
-
-AWAY = (errno.EIO, errno.ESTALE, errno.ENOTCONN, errno.ETIMEDOUT, errno.EHOSTDOWN)
-"""Errors of a network folder while its server is unavailable."""
-
-_OS_ERROR = re.compile(r"\(os error (\d+)\)")
-_STATUS = re.compile(r"status code: (\d{3})")
+NOT_ATOMIC = (
+    "rvlab checks whether a record exists before it writes one that must be new; two processes "
+    "that write the same record at the same moment may both succeed."
+)
+"""Consequence of a storage without conditional puts, for a warning."""
 
 ENDPOINT_PATTERN = re.compile(r"https?://[!-~]+")
 
@@ -128,6 +115,15 @@ def open_objects(uri: str, access: S3Access) -> Objects:
     return FsspecObjects(uri)
 
 
+def _advice(access: S3Access) -> str:
+    """Say what to check when the credentials of a bucket are refused."""
+    if access.anonymous:
+        return "Requests are not signed, because AWS_NO_SIGN_REQUEST is set; unset it."
+    if access.access_key:
+        return "Check AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY and their permissions."
+    return f"Check the AWS profile {access.profile or DEFAULT_PROFILE!r} and its permissions."
+
+
 class ObstoreObjects:
     """Storage on S3 or in a local folder, through obstore."""
 
@@ -139,12 +135,15 @@ class ObstoreObjects:
         *,
         sent_once: Any = None,
         clock: Clock | None = None,
+        advice: str = "",
     ) -> None:
         self._store = store
         self._where = where
         self._folder = folder
         self._sent_once = sent_once or store
         self._clock = clock
+        self._advice = advice
+        self.conditional_puts = True
 
     @classmethod
     def s3(cls, uri: str, access: S3Access) -> ObstoreObjects:
@@ -157,27 +156,20 @@ class ObstoreObjects:
                 "http://host:port or https://host."
             )
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
-        settings: dict[str, Any] = {"region": access.region}
-        # obstore reads settings that are not passed from the environment, which may hold
-        # an endpoint or a token of another S3.
-        if access.endpoint:
-            settings |= dict.fromkeys(("endpoint", "aws_endpoint_url_s3"), access.endpoint)
-            settings["virtual_hosted_style_request"] = False
-        if access.access_key and access.secret_key:
-            settings |= {"access_key_id": access.access_key, "secret_access_key": access.secret_key}
-            settings["session_token"] = access.session_token or ""
+        settings = access.obstore_options(bucket)
+        client = {
+            **settings.pop("client_options"),
+            "connect_timeout": timedelta(seconds=S3_CONNECT_TIMEOUT_S),
+            "read_timeout": timedelta(seconds=S3_READ_TIMEOUT_S),
+            "timeout": timedelta(seconds=S3_REQUEST_TIMEOUT_S),
+        }
 
         def store(max_retries: int) -> Any:
             return S3Store(
                 bucket,
                 prefix=prefix or None,
                 **settings,
-                client_options={
-                    "allow_http": access.plain_http,
-                    "connect_timeout": timedelta(seconds=S3_CONNECT_TIMEOUT_S),
-                    "read_timeout": timedelta(seconds=S3_READ_TIMEOUT_S),
-                    "timeout": timedelta(seconds=S3_REQUEST_TIMEOUT_S),
-                },
+                client_options=client,
                 retry_config={
                     "max_retries": max_retries,
                     "retry_timeout": timedelta(seconds=S3_RETRY_TIMEOUT_S),
@@ -191,10 +183,10 @@ class ObstoreObjects:
 
         where = f"The bucket {bucket!r} at {access.endpoint or 'Amazon'}"
         # obstore repeats a put. If the first attempt had arrived, the repeated one fails with
-        # "already
-        # exists". So conditional puts are sent once; `rvlab.store.patience` repeats them.
+        # "already exists". So conditional puts are sent once; `rvlab.store.patience` repeats them.
         endpoint = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
-        return cls(store(4), where, sent_once=store(0), clock=Clock(endpoint))
+        clock = Clock(endpoint, access.ca_bundle)
+        return cls(store(4), where, sent_once=store(0), clock=clock, advice=_advice(access))
 
     @classmethod
     def local(cls, uri: str) -> ObstoreObjects:
@@ -262,19 +254,44 @@ class ObstoreObjects:
         """See Objects."""
         import obstore
 
+        if if_absent and self._put_if_absent(key, data):
+            return
         with self._translate_errors(key):
-            if if_absent:
-                obstore.put(self._sent_once, key, data, mode="create")
+            obstore.put(self._store, key, data, mode="overwrite")
+
+    def _put_if_absent(self, key: str, data: bytes) -> bool:
+        """Write a key if it is missing; return False if the caller has to write it."""
+        import obstore
+
+        if self.conditional_puts:
+            try:
+                with self._translate_errors(key):
+                    obstore.put(self._sent_once, key, data, mode="create")
+            except NoConditionalPut as exc:
+                self.forgo_conditional_puts(str(exc))
             else:
-                obstore.put(self._store, key, data, mode="overwrite")
+                return True
+        with contextlib.suppress(KeyMissing):
+            self.size(key)
+            raise KeyExists(f"{self._where} has the key {key!r} already.")
+        return False
+
+    def forgo_conditional_puts(self, reason: str) -> None:
+        """Check before each conditional put, because this storage has none."""
+        if self.conditional_puts:
+            self.conditional_puts = False
+            _log.warning("%s %s", reason, NOT_ATOMIC)
 
     def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
         """See Objects."""
         import obstore
 
         if self._folder is None:
-            with self._translate_errors(key), contextlib.suppress(NotImplementedError):
-                mode: Any = "create" if tag is None else {"e_tag": tag}
+            mode: Any = "create" if tag is None else {"e_tag": tag}
+            with (
+                contextlib.suppress(NotImplementedError, NoConditionalPut),
+                self._translate_errors(key),
+            ):
                 return obstore.put(self._sent_once, key, data, mode=mode)["e_tag"]
         self.put(key, data)
         return None
@@ -333,69 +350,5 @@ class ObstoreObjects:
                 keys, tags = page.column("path").to_pylist(), page.column("e_tag").to_pylist()
                 yield dict(zip(keys, tags, strict=True))
 
-    @contextmanager
-    def _translate_errors(self, key: str) -> Iterator[None]:
-        """Translate obstore's errors; their long text is available as the cause only."""
-        from obstore import exceptions as ob
-
-        try:
-            yield
-        except FileNotFoundError as exc:
-            if "NoSuchBucket" in str(exc):
-                raise self._store_error(key, str(exc)) from exc
-            raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
-        except ob.PreconditionError as exc:
-            raise KeyChanged(f"{self._where} has another content of {key!r} by now.") from exc
-        except ob.AlreadyExistsError as exc:
-            raise KeyExists(f"{self._where} has the key {key!r} already.") from exc
-        except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
-            if "RequestTimeTooSkewed" in str(exc):
-                raise StoreError(
-                    f"{self._where} refuses requests because the clock of this machine is wrong: "
-                    f"it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC. Set the clock."
-                ) from exc
-            raise StoreError(
-                f"{self._where} refused the credentials for {key!r}. Check AWS_ACCESS_KEY_ID, "
-                "AWS_SECRET_ACCESS_KEY and their permissions."
-            ) from exc
-        except ob.BaseError as exc:
-            raise self._store_error(key, str(exc)) from None
-        except ValueError as exc:
-            raise StoreError(f"{key!r} is not a valid key: {exc}.") from exc
-        except OSError as exc:
-            raise StoreError(f"{self._where} failed on {key!r}: {exc.strerror or exc}.") from exc
-
-    def _store_error(self, key: str, text: str) -> StoreError:
-        if "NoSuchBucket" in text:
-            text = f"{self._where} does not exist. Create it first, or name another store."
-            return StoreError(text)
-        if METADATA_ADDRESS in text:
-            return StoreError(
-                f"{self._where} needs credentials, and none were found. Set AWS_ACCESS_KEY_ID and "
-                "AWS_SECRET_ACCESS_KEY."
-            )
-        if away := self._unreachable(key, text):
-            return away
-        for word in ("SignatureDoesNotMatch", "InvalidAccessKeyId", "AccessDenied", "credential"):
-            if word in text:
-                return StoreError(f"{self._where} refused the credentials ({word}).")
-        first = text.splitlines()[0] if text else "unknown error"
-        return StoreError(f"{self._where} failed on {key!r}: {first[:300]}")
-
-    def _unreachable(self, key: str, text: str) -> StoreUnreachable | None:
-        """Return an error that a retry may cure: no complete response, or a busy server."""
-        status = _STATUS.search(text)
-        if status and (status[1] in BUSY or "<Code>RequestTimeout" in text):
-            return StoreBusy(
-                f"{self._where} failed on {key!r}: it is busy or failing (HTTP status "
-                f"{status[1]}). Try again later."
-            )
-        if any(word in text for word in BROKEN_OFF):
-            return StoreUnreachable(
-                f"{self._where} cannot be reached. Check that it runs, and AWS_ENDPOINT_URL."
-            )
-        number = _OS_ERROR.search(text)
-        if number and int(number[1]) in AWAY:
-            why = os.strerror(int(number[1]))
-            return StoreUnreachable(f"{self._where} cannot be reached: {why}.")
-        return None
+    def _translate_errors(self, key: str) -> AbstractContextManager[None]:
+        return translate_errors(self._where, key, self._advice)

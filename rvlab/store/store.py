@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -15,8 +16,9 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, SpecError
 from rvlab.model.limits import RECORD_BYTES
 from rvlab.store import patience
 from rvlab.store.access import S3Access
+from rvlab.store.aws import outside_environ, resolve_access
 from rvlab.store.concurrency import map_concurrently
-from rvlab.store.objects import Objects, open_objects
+from rvlab.store.objects import Objects, ObstoreObjects, open_objects
 from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
 
 PAGE_KEYS = 950
@@ -32,7 +34,13 @@ _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNOR
 
 _T = TypeVar("_T")
 
-_registered: dict[str, Store] = {}
+MOST_FOUND = 10_000
+"""Number of URIs whose store is remembered, if stores with several accesses are open."""
+
+_registered: dict[tuple[str, S3Access], Store] = {}
+
+_found: set[tuple[str, str, S3Access]] = set()
+"""Where `store_for_uri` has found URIs; see `MOST_FOUND`."""
 
 
 class Store:
@@ -40,7 +48,8 @@ class Store:
 
     Args:
         uri: A local folder, ``s3://bucket/prefix``, or any URI that fsspec opens.
-        access: S3 endpoint and credentials; by default from the standard AWS variables.
+        access: S3 endpoint and credentials; by default from the standard AWS variables and
+            ``~/.aws``, see `rvlab.store.aws`.
         patience_s: Seconds for which a request is retried while the storage does not answer; a
             step has more patience than a notebook, see `patient`.
     """
@@ -53,9 +62,10 @@ class Store:
         patience_s: float = BRIEF_PATIENCE_S,
     ) -> None:
         self.uri = normalize_uri(uri)
-        self.access = access or S3Access.from_environ()
+        self.access = access or (resolve_access(self.bucket) if self.bucket else S3Access())
         self.patience_s = patience_s
-        self.layout_checked = False  # set by `rvlab.store.layout`
+        # Both are set by `rvlab.store.layout`.
+        self.layout_checked = self.layout_recorded = False
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
@@ -91,6 +101,11 @@ class Store:
         return store
 
     @property
+    def bucket(self) -> str | None:
+        """The bucket on S3; None for another kind of storage."""
+        return urlsplit(self.uri).netloc if self.is_s3 else None
+
+    @property
     def is_s3(self) -> bool:
         """Whether the store is on S3."""
         return self.uri.startswith("s3://")
@@ -100,9 +115,18 @@ class Store:
         """Options of ``pd.read_parquet(uri, storage_options=…)`` and fsspec, with the secret."""
         return self.access.storage_options() if self.is_s3 else {}
 
-    def environ(self) -> dict[str, str]:
-        """Return the variables with which a child process opens this store, with the secret."""
-        return self.access.environ() if self.is_s3 else {}
+    def environ(self, *, elsewhere: bool = False) -> dict[str, str]:
+        """Return the variables with which a child process opens this store, with the secret.
+
+        They also keep the settings of this process for other buckets.
+
+        Args:
+            elsewhere: As for `S3Access.environ`.
+        """
+        if not self.bucket:
+            return {}
+        found = self.access.environ(elsewhere=elsewhere)
+        return found | ({} if elsewhere else outside_environ(self.bucket, found))
 
     def key(self, uri: str) -> str:
         """Return the key of a URI below this store's root.
@@ -217,6 +241,13 @@ class Store:
         """
         self._objects.put(key, data, if_absent=if_absent)
 
+    def forgo_conditional_puts(self) -> None:
+        """Check before each put with `if_absent`, because the storage has ignored the condition."""
+        if isinstance(self._storage, ObstoreObjects):
+            self._storage.forgo_conditional_puts(
+                f"The storage of {self.uri} ignores the condition of a put (If-None-Match)."
+            )
+
     def put_json(self, key: str, record: Mapping[str, Any], *, if_absent: bool = False) -> None:
         """Write a record; ValueError for NaN, which JSON cannot represent."""
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
@@ -249,6 +280,15 @@ class Store:
         except KeyMissing:
             return False
         return True
+
+    def has_below(self, uri: str) -> bool:
+        """Return whether there is a key at a URI or below it."""
+        key = "" if normalize_uri(uri) == self.uri else self.key(uri)
+        if next(iter(self._objects.pages(key, None)), {}):
+            return True
+        with contextlib.suppress(KeyMissing):
+            return bool(key) and self.size(key) >= 0
+        return False
 
     def files(self, prefix: str = "") -> list[tuple[str, int]]:
         """List all keys below a prefix with their sizes in bytes, sorted by key."""
@@ -358,8 +398,11 @@ def parse_record(key: str, data: bytes) -> dict[str, Any]:
 
 
 def register_store(store: Store) -> Store:
-    """Register a store, so that `store_for_uri` returns it for the URIs below it."""
-    _registered[store.uri] = store
+    """Register a store, so that `store_for_uri` returns it for the URIs below it.
+
+    A store at the same address with another access does not replace it: both stay open.
+    """
+    _registered[store.uri, store.access] = store
     return store
 
 
@@ -368,23 +411,56 @@ def registered_stores() -> list[Store]:
     return list(_registered.values())[::-1]
 
 
+def access_of_open_store(bucket: str) -> S3Access | None:
+    """Return the access of the store that was opened first in a bucket, if any is open."""
+    return next((one.access for one in _registered.values() if one.bucket == bucket), None)
+
+
 def store_for_uri(uri: str) -> Store:
     """Return the store that contains a URI: a registered one, else one from the environment.
 
-    A URI beside a registered store in the same bucket is opened with that store's access.
+    A URI beside a registered store in the same bucket is opened with that store's access. If stores
+    in one bucket are registered with several accesses, the first one that finds the URI is used.
 
     Plots receive tables with URIs but without credentials; this function joins the two. It stores
     addresses only, never data.
     """
     clean = normalize_uri(uri)
-    roots = [root for root in _registered if clean == root or clean.startswith(f"{root}/")]
-    if roots:
-        return _registered[max(roots, key=len)]
-    if "://" in clean:
-        parts = urlsplit(clean)
-        root = f"{parts.scheme}://{parts.netloc}"
-        beside = [store for store in _registered.values() if f"{store.uri}/".startswith(f"{root}/")]
-        if not beside:
-            return Store(root)
-        return Store(root, beside[-1].access, patience_s=beside[-1].patience_s)
-    return Store(Path(clean).anchor)
+    if "://" not in clean:
+        return _deepest(clean, _registered.values()) or Store(Path(clean).anchor)
+    parts = urlsplit(clean)
+    root = f"{parts.scheme}://{parts.netloc}"
+    beside: dict[S3Access, list[Store]] = {}
+    for store in _registered.values():
+        if f"{store.uri}/".startswith(f"{root}/"):
+            beside.setdefault(store.access, []).append(store)
+    if not beside:
+        return Store(root)
+    found = [_deepest(clean, stores) or _at_root(root, stores[-1]) for stores in beside.values()]
+    return found[0] if len(found) == 1 else _first_that_finds(clean, found)
+
+
+def _deepest(uri: str, stores: Iterable[Store]) -> Store | None:
+    above = [one for one in stores if uri == one.uri or uri.startswith(f"{one.uri}/")]
+    return max(above, key=lambda one: len(one.uri), default=None)
+
+
+def _at_root(root: str, store: Store) -> Store:
+    return Store(root, store.access, patience_s=store.patience_s)
+
+
+def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
+    """Return the first store that has a key at or below a URI; the first one if none has."""
+    for store in stores:
+        known = (uri, store.uri, store.access)
+        if known in _found:
+            return store
+        try:
+            if store.has_below(uri):
+                if len(_found) > MOST_FOUND:
+                    _found.clear()
+                _found.add(known)
+                return store
+        except RvlabError:  # its endpoint or its credentials are not those of this bucket
+            continue
+    return stores[0]

@@ -94,7 +94,7 @@ def mask_bytes(data: bytes, store: Store | None = None) -> bytes:
         store: The store whose credentials are masked as well.
     """
     access = getattr(store, "access", None)
-    forms = _all_forms(frozenset(os.environ.items()), access)
+    forms = _all_forms(frozenset(os.environ.items()), _secrets_of(access))
     for form in forms:
         data = data.replace(form, MASK.encode())
     return _mask_patterns(_mask_cut(data, forms))
@@ -128,9 +128,16 @@ def find_secrets(environ: Mapping[str, str], access: S3Access | None = None) -> 
     """Return the secret values of an environment and of a store's credentials."""
     found = {value for name, value in environ.items() if is_secret(name, value)}
     found |= {password for value in environ.values() for password in _url_passwords(value)}
-    if access is not None:
-        found |= {access.secret_key or "", access.session_token or ""}
+    found |= _secrets_of(access)
     return {value for value in found if len(value) >= MIN_LENGTH}
+
+
+def _secrets_of(access: S3Access | None) -> frozenset[str]:
+    """Return the secrets of a store's credentials, with those of ``~/.aws`` that were used."""
+    if access is None:
+        return frozenset()
+    given = frozenset(filter(None, (access.secret_key, access.session_token)))
+    return given | (access.chain.seen if access.chain else frozenset())
 
 
 def is_secret(name: str, value: str) -> bool:
@@ -176,9 +183,10 @@ def _url_passwords(value: str) -> set[str]:
 
 
 @lru_cache(maxsize=8)
-def _all_forms(environ: frozenset[tuple[str, str]], access: S3Access | None) -> tuple[bytes, ...]:
+def _all_forms(environ: frozenset[tuple[str, str]], more: frozenset[str]) -> tuple[bytes, ...]:
     """Return all encodings of all secrets, longest first, as one may contain another."""
-    return _sorted_forms(find_secrets(dict(environ), access))
+    long = {value for value in more if len(value) >= MIN_LENGTH}
+    return _sorted_forms(find_secrets(dict(environ)) | long)
 
 
 def _sorted_forms(values: Iterable[str]) -> tuple[bytes, ...]:

@@ -11,15 +11,19 @@ import logging
 import os
 import random
 from collections.abc import Callable
-from functools import cache, wraps
+from functools import wraps
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from rvlab.store.objects import BUSY
+from rvlab.errors import StoreUnreachable
+from rvlab.store.obstore_errors import BUSY
 from rvlab.store.patience import Outage, patience_s, retry_until
+from rvlab.worker.bucket_clients import BucketClients
 
 _T = TypeVar("_T")
+
+_S3 = BucketClients()
 
 _log = logging.getLogger("rvlab")
 
@@ -220,7 +224,7 @@ def patch_s3_errors() -> None:
     except ImportError:  # the S3 plugin of Raster Vision is not installed
         return
 
-    S3FileSystem.get_client = staticmethod(_s3_client)
+    S3FileSystem.get_client = staticmethod(lambda: _S3)
     S3FileSystem.file_exists = staticmethod(_patient(_exists))
     S3FileSystem.sync_from_dir = staticmethod(_patient(_download_folder))
     S3FileSystem.sync_to_dir = staticmethod(_patient(_Uploads().folder))
@@ -264,6 +268,7 @@ def _is_transient(exc: BaseException) -> bool:
         boto3.exceptions.RetriesExceededError,
         urllib3.exceptions.HTTPError,
         ResponseParserError,
+        StoreUnreachable,
     )
     found: BaseException | None = exc
     while found is not None:
@@ -277,29 +282,13 @@ def _is_transient(exc: BaseException) -> bool:
     return False
 
 
-BOTO_ATTEMPTS = 5
-"""Attempts that boto3 makes per request, within seconds, before rvlab retries the whole call."""
-
-
-@cache
-def _s3_client() -> Any:
-    import boto3
-    from botocore import UNSIGNED
-    from botocore.config import Config
-
-    retries = {"mode": "standard", "max_attempts": BOTO_ATTEMPTS}
-    settings: dict[str, Any] = {"retries": retries, "connect_timeout": 10}
-    if os.getenv("AWS_NO_SIGN_REQUEST", "").lower() == "yes":
-        settings["signature_version"] = UNSIGNED
-    return boto3.Session().client("s3", config=Config(**settings))
-
-
 def _list_keys(uri: str) -> list[tuple[str, str]]:
     """List all keys below a folder's URI, each with its path relative to the folder."""
     from rastervision.aws_s3.s3_file_system import S3FileSystem
 
     bucket, prefix = S3FileSystem.parse_uri(uri.rstrip("/") + "/")
-    pages = _s3_client().get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
+    client = _S3.client(bucket)
+    pages = client.get_paginator("list_objects_v2").paginate(Bucket=bucket, Prefix=prefix)
     found = [item["Key"] for page in pages for item in page.get("Contents", [])]
     return [(key, key[len(prefix) :]) for key in found if not key.endswith("/")]
 
@@ -310,11 +299,11 @@ def _exists(uri: str, include_dir: bool = True) -> bool:
 
     bucket, key = S3FileSystem.parse_uri(uri)
     if include_dir:
-        found = _s3_client().list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
+        found = _S3.list_objects_v2(Bucket=bucket, Prefix=key.rstrip("/") + "/", MaxKeys=1)
         if found["KeyCount"]:
             return True
     try:
-        _s3_client().head_object(Bucket=bucket, Key=key)
+        _S3.head_object(Bucket=bucket, Key=key)
     except ClientError as exc:
         if exc.response["Error"]["Code"] in ("404", "NoSuchKey", "NotFound"):
             return False
@@ -335,7 +324,7 @@ def _download_folder(src_dir_uri: str, dst_dir: str, delete: bool = False) -> No
         if not path.is_relative_to(Path(dst_dir).resolve()):
             raise ValueError(f"The key {key!r} would be written outside {dst_dir}.")
         path.parent.mkdir(parents=True, exist_ok=True)
-        _s3_client().download_file(bucket, key, str(path))
+        _S3.download_file(Bucket=bucket, Key=key, Filename=str(path))
 
 
 class _Uploads:
@@ -356,12 +345,12 @@ class _Uploads:
             seen = (stat.st_mtime_ns, stat.st_size)
             if self._sent.get((str(path), dst_dir_uri)) == seen:
                 continue
-            _s3_client().upload_file(str(path), bucket, f"{prefix}/{name}")
+            _S3.upload_file(Filename=str(path), Bucket=bucket, Key=f"{prefix}/{name}")
             self._sent[str(path), dst_dir_uri] = seen
         if delete:
             for key, name in _list_keys(dst_dir_uri):
                 if name not in names:
-                    _s3_client().delete_object(Bucket=bucket, Key=key)
+                    _S3.delete_object(Bucket=bucket, Key=key)
 
 
 def patch_once(owner: Any, name: str, wrapped: Any) -> None:

@@ -9,7 +9,7 @@ import pytest
 from matplotlib.colors import to_hex
 
 from rvlab import plot
-from rvlab.errors import NotFound, SpecError, TableError
+from rvlab.errors import NotFound, RasterError, SpecError, TableError
 from tests.plot.figure_contents import captions, figure_texts, grid
 from tests.raster.samples import CLASSES, CORNER, config, write
 from tests.raster.test_truth import box, feature, geojson
@@ -145,10 +145,26 @@ def test_row_of_a_window_outside_the_scene_shows_the_error(experiment):
     assert all(isinstance(cell, np.ndarray) for cell in second)
 
 
-def test_unreadable_runs_draw_one_row_of_errors(tmp_path):
+def test_a_grid_of_runs_without_a_config_raises(tmp_path):
     runs = pd.DataFrame({"run": ["a"], "uri": [str(tmp_path / "a")]})
-    (row,) = grid(plot.predictions(runs))
-    assert row[2] == "rv/pipeline-config.json does not exist."
+    with pytest.raises(
+        RasterError,
+        match=r"this grid could be read\. rv/pipeline-config\.json does not exist\.$",
+    ):
+        plot.predictions(runs)
+
+
+def test_a_grid_whose_rasters_were_all_deleted_raises_with_the_first_reason(tmp_path):
+    from tests.raster.samples import Experiment
+
+    made = Experiment(tmp_path, scenes=1, size=(20, 30))
+    made.add(0.1)
+    for path in tmp_path.rglob("*.tif"):
+        path.unlink()
+    with pytest.raises(
+        RasterError, match=r"^No picture of this grid could be read\. .*\.tif does not exist\."
+    ):
+        plot.predictions(made.runs)
 
 
 def test_titles_fall_back_to_ids_and_are_unique(experiment):

@@ -11,6 +11,7 @@ import pytest
 from matplotlib.colors import to_rgba
 
 from rvlab import plot
+from rvlab.errors import RasterError
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.raster import boxes as raster_boxes
@@ -205,10 +206,10 @@ def test_boxes_are_scaled_with_a_subsampled_window(detected):
     assert np.allclose(edges, parts(*(r[:4] for r in TRUE)), atol=0.01)
 
 
-def test_boxes_are_drawn_on_grey_if_the_image_is_missing(detected):
+def test_a_grid_of_boxes_raises_if_its_only_image_is_missing(detected):
     (detected.root / "a.tif").unlink()
-    (row,) = grid(plot.predictions(detected.runs))
-    assert all(isinstance(cell, str) and "does not exist" in cell for cell in row)
+    with pytest.raises(RasterError, match=r"could be read\. .*a\.tif does not exist"):
+        plot.predictions(detected.runs)
 
 
 GROUND, HOUSE, TREE = range(3)

@@ -25,5 +25,6 @@ def test_store_argument_is_embedded_for_the_default_server(
     assert store_argument(run) == "embedded"
     for store in (f"s3://{s3.bucket}/deeper", "s3://another", str(tmp_path)):
         assert store_argument(Run(store, "towns", ID)) == store
+    monkeypatch.setattr("rvlab.store.store._registered", {})
     register_store(Store(f"s3://{s3.bucket}", S3Access("http://elsewhere:9000")))
     assert store_argument(run) == run.store

@@ -68,6 +68,7 @@ def test_gdal_options_are_complete_or_empty() -> None:
         "AWS_S3_ENDPOINT": "127.0.0.1:8333",
         "AWS_HTTPS": "NO",
         "AWS_VIRTUAL_HOSTING": "FALSE",
+        "GDAL_HTTP_PROXY": "",
     }
     assert S3Access("https://minio.example").gdal_options()["AWS_HTTPS"] == "YES"
     assert S3Access(access_key=KEY, secret_key=SECRET).gdal_options() == {}
@@ -80,6 +81,12 @@ def test_storage_options_are_those_of_s3fs() -> None:
         "key": KEY,
         "secret": SECRET,
         "token": TOKEN,
+        "config_kwargs": {
+            "request_checksum_calculation": "when_required",
+            "response_checksum_validation": "when_required",
+            "s3": {"addressing_style": "path"},
+            "proxies": {},
+        },
     }
     assert S3Access().storage_options() == {"client_kwargs": {"region_name": "us-east-1"}}
 

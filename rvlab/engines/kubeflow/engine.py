@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, ClassVar
 
+from rvlab.engines.extras import require_extra
 from rvlab.engines.kubeflow.check import check_kubeflow
 from rvlab.engines.kubeflow.client import NOT_CANCELLABLE, KubeflowClient
 from rvlab.engines.kubeflow.jobs import (
@@ -62,10 +63,12 @@ class KubeflowEngine:
         """Raise if pods cannot reach the store, or Kubeflow cannot run the points.
 
         Raises:
+            MissingExtra: If kfp is not installed.
             SpecError: If the store is not on S3, or its endpoint is for this machine only; or the
                 recipe, or a point, cannot be a pipeline's.
             EngineError: If Kubeflow cannot be reached, or refuses the token or the namespace.
         """
+        require_extra("kubeflow", "Submitting to Kubeflow")
         self._require_reachable(store)
         validate_pipeline(recipe, points, store.uri)
         warn_of_local_files(recipe, points)
