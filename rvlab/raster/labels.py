@@ -200,7 +200,7 @@ def prediction(
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")
     uri = scene.prediction_uri
-    chip = read(uri, window, max_px=max_px, resampling="nearest")
+    chip = read(uri, window, max_px=max_px, resampling="nearest", alone=True)
     found = chip.full_grid
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(

@@ -22,11 +22,11 @@ import numpy as np
 from rvlab.errors import MissingExtra, RasterError
 from rvlab.model.limits import GEOJSON_BYTES, GEOJSON_VALUES
 from rvlab.raster.gdal import malformed, read_bytes
+from rvlab.raster.sidecars import SHAPEFILE_PARTS
 
 READABLE = "GeoJSON, newline-delimited GeoJSON, GeoPackage, FlatGeobuf, shapefile, KML and GPX"
 """Names of the formats, for messages."""
 
-_SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
 _REQUIRED_PARTS = (".shx",)
 _ZIP, _SQLITE = b"PK\x03\x04", b"SQLite format 3\0"
 _MAGIC = {b"fgb": ".fgb", b"\0\0\x27\x0a": ".shp", _SQLITE: ".gpkg", _ZIP: ".zip"}
@@ -90,7 +90,7 @@ def read_ogr(uri: str, data: bytes) -> tuple[list[dict[str, Any]], str]:
 
 def _copy_parts(uri: str, path: Path) -> None:
     stem, is_upper = uri[: -len(".shp")], uri.endswith(".SHP")
-    for part in _SHAPEFILE_PARTS:
+    for part in SHAPEFILE_PARTS:
         name = stem + (part.upper() if is_upper else part)
         try:
             path.with_suffix(part).write_bytes(read_bytes(name))
@@ -121,7 +121,7 @@ def _extract(uri: str, data: bytes, folder: Path) -> Path:
                     stem = one.filename[: -len(kind)]
                     for other in listed:
                         part = other.filename[len(stem) :].lower()
-                        if other.filename.startswith(stem) and part in _SHAPEFILE_PARTS:
+                        if other.filename.startswith(stem) and part in SHAPEFILE_PARTS:
                             path.with_suffix(part).write_bytes(archive.read(other))
                     return path
         except (zipfile.BadZipFile, OSError, NotImplementedError) as exc:

@@ -115,6 +115,7 @@ def read(
     bands: Sequence[int] | None = None,
     max_px: int | None = 1024,
     resampling: Resampling = "average",
+    alone: bool = False,
 ) -> Chip:
     """Read a window of a raster, from overviews if the window is larger than `max_px`.
 
@@ -125,6 +126,7 @@ def read(
         max_px: Longest side of the result, in pixels; None reads every pixel.
         resampling: Resampling method if the window is larger than `max_px`. Labels need
             ``nearest`` or ``mode``.
+        alone: As for `rvlab.raster.gdal.open_raster`.
 
     Returns:
         The chip; its mask is False for pixels without data (nodata, alpha 0, NaN).
@@ -140,6 +142,7 @@ def read(
         lambda found: resolve_bands(uri, found, bands),
         max_px=max_px,
         resampling=resampling,
+        alone=alone,
     )
 
 
@@ -150,11 +153,12 @@ def read_choosing(
     *,
     max_px: int | None,
     resampling: Resampling,
+    alone: bool = False,
 ) -> Chip:
     """Read as `read`, but choose window and bands after opening the raster, to open it once."""
     from rasterio.enums import Resampling as How
 
-    with open_raster(uri) as dataset:
+    with open_raster(uri, alone=alone) as dataset:
         whole = _grid(dataset)
         given = window(whole) if callable(window) else window
         part = (given or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)

@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 
 from rvlab.errors import RvlabError
+from rvlab.raster.sidecars import sidecar_fingerprints
 from rvlab.store.store import normalize_uri, store_for_uri
 
 SCENES_SCHEMA = pa.schema(
@@ -123,7 +124,9 @@ class _Scene:
 
     def _file(self, uri: str, *, whole: bool) -> str:
         try:
-            return file_sha256(uri, whole=whole)
+            found = file_sha256(uri, whole=whole)
+            beside = sidecar_fingerprints(uri)
+            return _digest([found, *beside]) if beside else found
         except (RvlabError, OSError) as exc:
             print(
                 f"{uri} cannot be read here, so the fingerprint of scene {self._config['id']!r} "
