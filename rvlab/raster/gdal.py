@@ -75,14 +75,14 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     try:
         with ignore_missing_georeference(), ExitStack() as opened:
             name = _gdal_path(uri)
-            opened.enter_context(_environment(uri, beside, alone=alone))
+            opened.enter_context(raster_environment(uri, beside, alone=alone))
             dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
             _check(uri, dataset)
             if not (alone or is_local or beside):
                 beside = sidecars.find_sidecars(uri, sidecars.lacking(dataset))
                 if beside:
                     opened.close()
-                    opened.enter_context(_environment(uri, beside))
+                    opened.enter_context(raster_environment(uri, beside))
                     dataset = opened.enter_context(_plain(name))
                     _check(uri, dataset)
             yield dataset
@@ -157,7 +157,15 @@ def _gdal_path(uri: str) -> str:
     )
 
 
-def _environment(uri: str, beside: Sequence[str] = (), *, alone: bool = False) -> Any:
+def vsi_path(uri: str) -> str:
+    """Return the path by which GDAL opens an address that another file names, such as a VRT."""
+    from rasterio._path import _parse_path, _vsi_path
+
+    name = _gdal_path(uri)
+    return str(_vsi_path(_parse_path(name))) if "://" in name else name
+
+
+def raster_environment(uri: str, beside: Sequence[str] = (), *, alone: bool = False) -> Any:
     """Return a rasterio Env; pass the S3 credentials of the URI's store without os.environ.
 
     Args:

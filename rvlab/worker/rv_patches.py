@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 
 from rvlab.store.objects import BUSY
 from rvlab.store.patience import Outage, patience_s, retry_until
+from rvlab.worker.rv_imagery import patch_mosaics, patch_sidecar_downloads
 
 _T = TypeVar("_T")
 
@@ -44,6 +45,8 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
     patch_chip_names(split, splits)
     patch_count_pixels_outside_aoi()
     patch_empty_validation()
+    patch_mosaics()
+    patch_sidecar_downloads()
 
 
 def patch_download_cache(scratch: Path) -> None:

@@ -155,7 +155,8 @@ def facts(dataset: Any) -> dict[str, Any]:
 
 @pytest.fixture
 def proxy(s3: Server) -> Iterator[Recorder]:
-    with Recorder(s3.endpoint).running() as made:
+    made = Recorder(s3.endpoint)
+    with made.running():
         yield made
 
 
