@@ -60,6 +60,9 @@ GEOJSON_VALUES = 20_000_000
 VRT_BYTES = 8 * MIB
 """Size of a VRT file, which is XML. A mosaic of ten thousand files has about 5 MB."""
 
+MOSAIC_FILES = 10_000
+"""Files that form the image of one scene; the header of each is read."""
+
 RASTER_BLOCK_BYTES = 256 * MIB
 """Size of one block of a raster, which GDAL decompresses at once; 64 KiB to 64 MiB are common."""
 

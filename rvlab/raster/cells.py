@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rvlab.errors import RasterError
 from rvlab.model.limits import MAX_CELLS
 from rvlab.raster.matching import Bounds, IndexArray, rectangles
-from rvlab.raster.scene import CellRule
+from rvlab.raster.sources import CellRule
 from rvlab.raster.vectors import Shapes
 from rvlab.raster.window import Window
 

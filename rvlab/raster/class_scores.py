@@ -35,7 +35,8 @@ def read_scores(
         RasterError: If the raster cannot be read, or has another size.
         SpecError: If the raster has no band for a class.
     """
-    chip = read(uri, window, bands=[i + 1 for i in classes], max_px=max_px, resampling="average")
+    bands = [i + 1 for i in classes]
+    chip = read(uri, window, bands=bands, max_px=max_px, resampling="average", alone=True)
     found = chip.full_grid
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(

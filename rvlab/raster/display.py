@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
 from rvlab.raster.gdal import malformed
+from rvlab.raster.joined import read_joined, source_bands
 from rvlab.raster.labels import require_readable
-from rvlab.raster.read import Chip, Grid, bands_without_alpha, read_choosing
+from rvlab.raster.read import Chip, Grid, read_choosing
 from rvlab.raster.scene import Scene
+from rvlab.raster.sources import RasterSource
 from rvlab.raster.window import Window
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0  # default stretch, in percent of the valid pixels
@@ -80,14 +82,22 @@ def picture_channels(
         given = window(whole) if callable(window) else window
         return given.shifted(left, top)
 
-    uri = require_readable(scene.image, "image")
-    found = read_choosing(
-        uri,
-        part,
-        lambda data: displayed_bands(scene, data, bands),
-        max_px=max_px,
-        resampling="average",
-    )
+    files = require_readable(scene.image, "image")
+    if scene.image.parts:
+        found = read_joined(
+            scene.image,
+            part,
+            lambda count: displayed_channels(scene.image, count, bands),
+            max_px=max_px,
+        )
+    else:
+        found = read_choosing(
+            files,
+            part,
+            lambda data: displayed_bands(scene, data, bands),
+            max_px=max_px,
+            resampling="average",
+        )
     return replace(found, window=found.window.shifted(-left, -top))
 
 
@@ -209,23 +219,32 @@ def _group(numbers: Any) -> tuple[int, ...]:
 
 def displayed_bands(scene: Scene, dataset: Any, chosen: Sequence[int] | None) -> list[int]:
     """Return the band numbers, from 1, that a picture of the scene shows; see `image`."""
-    order = scene.image.channel_order
-    bands = bands_without_alpha(dataset) if order is None else [band + 1 for band in order]
-    wrong = [band for band in bands if not 1 <= band <= dataset.count]
-    if wrong or not bands:
+    bands = source_bands(scene.image, dataset)
+    return [bands[number] for number in _chosen_channels(scene.image, len(bands), chosen)]
+
+
+def displayed_channels(source: RasterSource, count: int, chosen: Sequence[int] | None) -> list[int]:
+    """Return which of the `count` joined channels of a source a picture shows; see `image`."""
+    order = source.channel_order
+    channels = list(range(count)) if order is None else list(order)
+    wrong = [number for number in channels if number >= count]
+    if wrong or not channels:
         raise RasterError(
-            f"{scene.image.uris[0]} has {dataset.count} bands, and the config's channel_order is "
-            f"{order}."
+            f"The sources of {source.name} have {count} channels, and the config's channel_order "
+            f"is {order}."
         )
+    return [channels[number] for number in _chosen_channels(source, len(channels), chosen)]
+
+
+def _chosen_channels(source: RasterSource, count: int, chosen: Sequence[int] | None) -> list[int]:
     if chosen is None:
-        return bands[:3] if len(bands) >= 3 else bands[:1]
-    strange = [number for number in chosen if number >= len(bands)]
+        return list(range(3 if count >= 3 else 1))
+    strange = [number for number in chosen if number >= count]
     if strange:
         raise RasterError(
-            f"{scene.image.uris[0]} has no channel {strange[0]}; the scene's channels are 0 to "
-            f"{len(bands) - 1}."
+            f"{source.name} has no channel {strange[0]}; the scene's channels are 0 to {count - 1}."
         )
-    return [bands[number] for number in chosen]
+    return list(chosen)
 
 
 def _scale_band(

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from pathlib import Path
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rvlab import store
 from rvlab.errors import MissingExtra, RasterError, RvlabError
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
+from rvlab.raster import sidecars
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import local_path, require_allowed
 
@@ -27,7 +28,8 @@ _DRIVERS = (
 """Formats that contain pixels. Others (VRT, WMS, PostGIS raster) are text that redirects GDAL to
 another file, server or database; `rvlab.raster.vrt` checks a VRT before it is opened."""
 
-# EMPTY_DIR: do not list the folder of each file (see GDAL's docs of /vsicurl/). 16 KB contain the
+# EMPTY_DIR: do not list the folder of each file (see GDAL's docs of /vsicurl/), nor look for files
+# beside it, which `rvlab.raster.sidecars` does. 16 KB contain the
 # header of a copy of 10,000 x 10,000 px; reading more costs a small window more than its pixels.
 _SETTINGS: dict[str, Any] = {
     "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
@@ -41,16 +43,19 @@ _SETTINGS: dict[str, Any] = {
 
 
 @contextmanager
-def open_raster(uri: str) -> Iterator[Any]:
+def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     """Open a raster for the calling thread, with the credentials of its store.
 
     Only formats that contain pixels are opened, and VRTs whose sources are local files of such
     formats.
 
+    Files beside the raster (`rvlab.raster.sidecars`) count as in GDAL.
+
     Open the raster in each thread: sharing a dataset between threads crashes GDAL.
 
     Args:
         uri: A local path, ``s3://…``, or another URI that rasterio opens.
+        alone: Whether to ignore files beside the raster, as for a prediction, which has none.
 
     Yields:
         rasterio's ``DatasetReader``.
@@ -62,12 +67,26 @@ def open_raster(uri: str) -> Iterator[Any]:
     from rvlab.raster.vrt import is_vrt, opened_vrt
 
     require_allowed(uri)
+    is_local = urlsplit(uri).scheme in ("", "file")
+    beside: tuple[str, ...] = ()
+    if not alone and is_local:
+        sidecars.check_local_sidecars(local_path(uri))
+    elif not alone:
+        beside = sidecars.known_sidecars(uri)
     try:
-        with _environment(uri), ignore_missing_georeference():
+        with ignore_missing_georeference(), ExitStack() as opened:
             name = _gdal_path(uri)
-            with opened_vrt(name) if is_vrt(name) else _plain(name) as dataset:
-                _check(uri, dataset)
-                yield dataset
+            opened.enter_context(raster_environment(uri, beside, alone=alone))
+            dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
+            _check(uri, dataset)
+            if not (alone or is_local or beside):
+                beside = sidecars.find_sidecars(uri, sidecars.lacking(dataset))
+                if beside:
+                    opened.close()
+                    opened.enter_context(raster_environment(uri, beside))
+                    dataset = opened.enter_context(_plain(name))
+                    _check(uri, dataset)
+            yield dataset
     except gdal_errors() as exc:
         raise RasterError(_error_text(uri, exc)) from exc
 
@@ -139,24 +158,45 @@ def _gdal_path(uri: str) -> str:
     )
 
 
-def _environment(uri: str) -> Any:
-    """Return a rasterio Env; pass the S3 credentials of the URI's store without os.environ."""
+def vsi_path(uri: str) -> str:
+    """Return the path by which GDAL opens an address that another file names, such as a VRT."""
+    from rasterio._path import _parse_path, _vsi_path
+
+    name = _gdal_path(uri)
+    return str(_vsi_path(_parse_path(name))) if "://" in name else name
+
+
+def raster_environment(uri: str, beside: Sequence[str] = (), *, alone: bool = False) -> Any:
+    """Return a rasterio Env; pass the S3 credentials of the URI's store without os.environ.
+
+    Args:
+        uri: As for `open_raster`.
+        beside: Remote files beside the raster that GDAL may read with it.
+        alone: As for `open_raster`.
+    """
     import rasterio
     from rasterio.session import DummySession
 
+    more: dict[str, Any] = {}
+    if beside:  # look for files by name, and request only those that exist
+        allowed = [PurePosixPath(urlsplit(one).path).suffix for one in (uri, *beside)]
+        more["GDAL_DISABLE_READDIR_ON_OPEN"] = "TRUE"
+        more["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = ",".join(dict.fromkeys(allowed))
     if not uri.startswith("s3://"):
         local: dict[str, Any] = {"GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR"}
         local["GDAL_CACHEMAX"] = RASTER_CACHE_BYTES
         if urlsplit(uri).scheme in ("", "file"):
             local["CPL_VSIL_CURL_ALLOWED_EXTENSIONS"] = "none"  # no URLs inside files
+            if not alone:
+                local["GDAL_DISABLE_READDIR_ON_OPEN"] = "TRUE"
         elif is_loopback(uri):
             local["GDAL_HTTP_PROXY"] = ""
-        return rasterio.Env(session=DummySession(), **local)
+        return rasterio.Env(session=DummySession(), **local | more)
     access = store.store_for_uri(uri).access
     # Files of a run may be written between two reads, and GDAL would cache forever that they did
     # not exist. Without this cache, GDAL discards what it read of a file when the file is closed.
     settings = _SETTINGS | {"CPL_VSIL_CURL_NON_CACHED": f"/vsis3/{urlsplit(uri).netloc}"}
-    return rasterio.Env(session=_session(access), **settings, **access.gdal_options())
+    return rasterio.Env(session=_session(access), **settings | more, **access.gdal_options())
 
 
 def _session(access: S3Access) -> Any:

@@ -15,7 +15,8 @@ from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.class_ids import ClassIds, class_ids
 from rvlab.raster.read import Chip, Grid, read, read_choosing, resolve_bands
 from rvlab.raster.read import read_grid as grid_of
-from rvlab.raster.scene import BoxSource, Classes, RasterSource, Scene, VectorSource
+from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.sources import BoxSource, Files, RasterSource, VectorSource, describe_files
 from rvlab.raster.vectors import Shapes, nearest_pixels, read_areas, read_shapes
 from rvlab.raster.window import Window
 
@@ -62,10 +63,10 @@ class SceneLabels:
     def _grid_from_labels(self, exc: RvlabError) -> Grid | RvlabError:
         """Return the grid of the labels or prediction, or the image's error without either."""
         truth, guess = self.scene.truth, self.scene.prediction_uri
-        same = [truth.uris[0]] if isinstance(truth, RasterSource) and not truth.unsupported else []
-        for uri in [*same, guess] if guess and self.scene.image.bbox is None else same:
+        same = [truth.files] if isinstance(truth, RasterSource) and not truth.unsupported else []
+        for files in [*same, guess] if guess and self.scene.image.bbox is None else same:
             try:
-                return grid_of(uri)
+                return grid_of(files)
             except RvlabError:
                 continue
         return exc
@@ -145,10 +146,13 @@ class SceneLabels:
             raise RasterError(
                 f"The labels cannot be read: labels of the kind {source.kind} are not a raster."
             )
-        uri = require_readable(source, "label raster")
+        files = require_readable(source, "label raster")
+        if source.parts:
+            raise RasterError("The labels cannot be read: they are a multi_raster_source.")
+        uri = describe_files(files)
         image, box = self.image_grid, self.scene.image.bbox
         chip = _label_chip(
-            uri, source, lambda own: part.shifted(*_labels_offset(image, box, own, uri)), max_px
+            files, source, lambda own: part.shifted(*_labels_offset(image, box, own, uri)), max_px
         )
         _require_same_shape(chip, part, f"The label raster {uri}")
         return class_ids(uri, chip, source.transformers)
@@ -200,7 +204,7 @@ def prediction(
     if scene.prediction_uri is None:
         raise RasterError(f"The scene {scene.id} has no prediction.")
     uri = scene.prediction_uri
-    chip = read(uri, window, max_px=max_px, resampling="nearest")
+    chip = read(uri, window, max_px=max_px, resampling="nearest", alone=True)
     found = chip.full_grid
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(
@@ -220,11 +224,11 @@ def prediction(
     return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
 
 
-def require_readable(source: RasterSource, what: str) -> str:
-    """Return the file of a source; raise RasterError if rvlab cannot read the source."""
+def require_readable(source: RasterSource, what: str) -> Files:
+    """Return the files of a source; raise RasterError if rvlab cannot read the source."""
     if source.unsupported:
         raise RasterError(f"The {what} cannot be read: {source.unsupported}.")
-    return source.uris[0]
+    return source.files
 
 
 def subsample(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
@@ -256,14 +260,14 @@ def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> t
 
 
 def _label_chip(
-    uri: str, source: RasterSource, window: Callable[[Grid], Window], max_px: int | None
+    files: Files, source: RasterSource, window: Callable[[Grid], Window], max_px: int | None
 ) -> Chip:
     order = source.channel_order
     bands = None if order is None else [band + 1 for band in order]
     return read_choosing(
-        uri,
+        files,
         window,
-        lambda data: resolve_bands(uri, data, bands),
+        lambda data: resolve_bands(describe_files(files), data, bands),
         max_px=max_px,
         resampling="nearest",
     )

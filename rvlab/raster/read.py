@@ -12,7 +12,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.model.limits import RASTER_SOURCE_PIXELS
-from rvlab.raster.gdal import open_raster
+from rvlab.raster.mosaic import open_files
+from rvlab.raster.sources import Files, describe_files
 from rvlab.raster.window import Window
 
 Resampling = Literal["nearest", "average", "bilinear", "mode"]
@@ -98,14 +99,14 @@ class Chip:
         return self.grid.transform
 
 
-def read_grid(uri: str) -> Grid:
-    """Read size, transform and CRS of a raster from its header.
+def read_grid(files: Files) -> Grid:
+    """Read size, transform and CRS of a raster, or of several files as one, from the header.
 
     Raises:
         RasterError: If the raster cannot be opened.
     """
-    with open_raster(uri) as dataset:
-        return _grid(dataset)
+    with open_files(files) as dataset:
+        return grid_of_dataset(dataset)
 
 
 def read(
@@ -115,6 +116,7 @@ def read(
     bands: Sequence[int] | None = None,
     max_px: int | None = 1024,
     resampling: Resampling = "average",
+    alone: bool = False,
 ) -> Chip:
     """Read a window of a raster, from overviews if the window is larger than `max_px`.
 
@@ -125,6 +127,7 @@ def read(
         max_px: Longest side of the result, in pixels; None reads every pixel.
         resampling: Resampling method if the window is larger than `max_px`. Labels need
             ``nearest`` or ``mode``.
+        alone: As for `rvlab.raster.gdal.open_raster`.
 
     Returns:
         The chip; its mask is False for pixels without data (nodata, alpha 0, NaN).
@@ -140,26 +143,40 @@ def read(
         lambda found: resolve_bands(uri, found, bands),
         max_px=max_px,
         resampling=resampling,
+        alone=alone,
     )
 
 
 def read_choosing(
-    uri: str,
+    files: Files,
     window: Window | Callable[[Grid], Window] | None,
     choose: Callable[[Any], list[int]],
     *,
     max_px: int | None,
     resampling: Resampling,
+    alone: bool = False,
+    shape: tuple[int, int] | None = None,
 ) -> Chip:
-    """Read as `read`, but choose window and bands after opening the raster, to open it once."""
+    """Read as `read`, but choose window and bands after opening the raster, to open it once.
+
+    Args:
+        files: A file, or several that form one mosaic.
+        window: As for `read`, or a function that returns it from the grid of the raster.
+        choose: Function that returns the band numbers of the open dataset.
+        max_px: As for `read`.
+        resampling: As for `read`.
+        alone: As for `read`.
+        shape: Rows and columns of the result; None derives them from `max_px`.
+    """
     from rasterio.enums import Resampling as How
 
-    with open_raster(uri) as dataset:
-        whole = _grid(dataset)
+    uri = describe_files(files)
+    with open_files(files, alone=alone) as dataset:
+        whole = grid_of_dataset(dataset)
         given = window(whole) if callable(window) else window
         part = (given or Window(0, 0, whole.width, whole.height)).clip(whole.width, whole.height)
         numbers = choose(dataset)
-        shape = part.shape_within(max_px)
+        shape = shape or part.shape_within(max_px)
         bands = dataset.count if _has_mask(dataset) else len(numbers)  # a mask reads all bands
         size = bands * shape[0] * shape[1] * np.dtype(dataset.dtypes[0]).itemsize
         if size > MAX_BYTES:
@@ -167,7 +184,7 @@ def read_choosing(
                 f"{part} of {uri} are {format_megabytes(size)}; the limit of one read is "
                 f"{format_megabytes(MAX_BYTES)}. Give a smaller window or max_px."
             )
-        _check_source(uri, dataset, part, shape, len(numbers))
+        require_small_source(uri, dataset, part, shape, len(numbers))
         area = part.to_rasterio()
         array = dataset.read(
             numbers, window=area, out_shape=(len(numbers), *shape), resampling=How[resampling]
@@ -178,7 +195,9 @@ def read_choosing(
     return Chip(array, mask, part, whole.crop(part).resampled(shape[1], shape[0]), whole)
 
 
-def _check_source(uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int) -> None:
+def require_small_source(
+    uri: str, dataset: Any, part: Window, shape: tuple[int, int], bands: int
+) -> None:
     """Raise RasterError if a read would touch far more pixels than it returns."""
     step = max(1.0, part.height / shape[0], part.width / shape[1])
     finest = max((f for f in dataset.overviews(1) if f <= step), default=1) if step > 1 else 1
@@ -203,7 +222,8 @@ def bands_without_alpha(dataset: Any) -> list[int]:
     return [i for i, kind in enumerate(kinds, start=1) if kind != ColorInterp.alpha]
 
 
-def _grid(dataset: Any) -> Grid:
+def grid_of_dataset(dataset: Any) -> Grid:
+    """Return the grid of an open rasterio dataset."""
     return Grid(dataset.width, dataset.height, dataset.transform, dataset.crs)
 
 

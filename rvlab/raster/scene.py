@@ -5,15 +5,23 @@ The file is read as plain JSON, so that showing a run needs neither Raster Visio
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
 from rvlab.model.classes import NULL_CLASS, unlabelled_id
 from rvlab.model.limits import CLASSES, too_large
-from rvlab.raster.window import Window
+from rvlab.raster.sources import (
+    Address,
+    BoxSource,
+    RasterSource,
+    VectorSource,
+    parse_addresses,
+    parse_raster_source,
+    parse_truth_source,
+)
 from rvlab.store.addresses import checked_address
 
 if TYPE_CHECKING:
@@ -21,12 +29,7 @@ if TYPE_CHECKING:
 
 SCENE_GROUPS = ("train", "validation", "test")
 
-CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_label_source"
-
 RGB = tuple[int, int, int]
-
-Address = Callable[[Any], str]
-"""Function that validates an address of a config."""
 
 
 @dataclass(frozen=True)
@@ -58,86 +61,6 @@ class Classes:
         The table of metrics uses the same rule, `rvlab.model.classes.unlabelled_id`.
         """
         return unlabelled_id(self.names, self.null)
-
-
-@dataclass(frozen=True)
-class RasterSource:
-    """A raster source of a Raster Vision config.
-
-    Args:
-        uris: Files; several form one mosaic.
-        channel_order: Bands from 0, in the order of use; None is all except alpha.
-        transformers: Raster Vision's settings of the raster transformers, in order.
-        bbox: Window that is used, in pixels; None is the whole raster.
-        unsupported: Reason why rvlab cannot read it, if any.
-    """
-
-    uris: tuple[str, ...] = ()
-    channel_order: tuple[int, ...] | None = None
-    transformers: tuple[Mapping[str, Any], ...] = ()
-    bbox: Window | None = None
-    unsupported: str | None = None
-
-
-@dataclass(frozen=True)
-class VectorSource:
-    """Shapes that Raster Vision rasterizes to class ids.
-
-    Args:
-        uris: GeoJSON files.
-        transformers: Raster Vision's settings of the vector transformers, in order.
-        background_id: Class of pixels outside all shapes.
-        all_touched: Whether a shape covers all pixels that it touches, or only those whose centre
-            it contains.
-        unsupported: Reason why rvlab cannot read them, if any.
-    """
-
-    uris: tuple[str, ...] = ()
-    transformers: tuple[Mapping[str, Any], ...] = ()
-    background_id: int = 0
-    all_touched: bool = False
-    unsupported: str | None = None
-
-
-@dataclass(frozen=True)
-class CellRule:
-    """Rule that assigns classes to a grid of cells from shapes.
-
-    Args:
-        size_px: Side of a cell.
-        background_id: Class of a cell without a shape.
-        ioa_thresh: Minimum fraction of a shape inside the cell for the shape to count.
-        over_cell: Whether the fraction is of the cell's area instead of the shape's.
-        pick_min: Whether the smallest class id decides, instead of the largest fraction.
-    """
-
-    size_px: int
-    background_id: int
-    ioa_thresh: float = 0.5
-    over_cell: bool = False
-    pick_min: bool = False
-
-
-@dataclass(frozen=True)
-class BoxSource:
-    """Labels that are rectangles: boxes of object detection, or cells of chip classification.
-
-    Args:
-        kind: Raster Vision's type hint, such as ``object_detection_label_source``.
-        shapes: Shapes whose bounds are the rectangles, unless there is a `rule`.
-        rule: Rule that infers cells from the shapes.
-        unsupported: Reason why rvlab cannot read them, if any.
-    """
-
-    kind: str
-    shapes: VectorSource
-    rule: CellRule | None = None
-    unsupported: str | None = None
-
-    @property
-    def is_cells(self) -> bool:
-        """Whether the labels are cells."""
-        return self.kind == CELL_LABELS
 
 
 @dataclass(frozen=True)
@@ -289,104 +212,12 @@ def _scene(part: Mapping[str, Any], group: str, task: str, folder: str, address:
     return Scene(
         id=str(part["id"]),
         group=group,
-        image=_raster(part["raster_source"], address),
-        truth=_truth(part.get("label_source"), address),
+        image=parse_raster_source(part["raster_source"], address),
+        truth=parse_truth_source(part.get("label_source"), address),
         # Raster Vision 0.12 wrote predict/{scene}.tif.
         prediction_uri=f"{uri}/labels.tif" if is_raster and not uri.endswith(".tif") else uri,
         prediction_rgb=bool(label_store.get("rgb")),
-        aoi_uris=_as_tuple(part.get("aoi_uris"), address),
+        aoi_uris=parse_addresses(part.get("aoi_uris"), address),
         task=task,
         scores_uri=f"{uri}/scores.tif" if is_raster and label_store.get("smooth_output") else None,
     )
-
-
-def _truth(
-    part: Mapping[str, Any] | None, address: Address
-) -> RasterSource | VectorSource | BoxSource | None:
-    if not part:
-        return None
-    kind = part.get("type_hint")
-    if kind in (CELL_LABELS, BOX_LABELS):
-        return _boxes(kind, part, address)
-    if kind != "semantic_segmentation_label_source":
-        return RasterSource(unsupported=f"labels of the kind {kind!s:.60} are not supported")
-    source = part["raster_source"]
-    if source.get("type_hint") != "rasterized_source":
-        return _raster(source, address)
-    drawn = source["rasterizer_config"]
-    return replace(
-        _vector(source["vector_source"], address),
-        background_id=int(drawn["background_class_id"]),
-        all_touched=bool(drawn.get("all_touched")),
-    )
-
-
-def _boxes(kind: str, part: Mapping[str, Any], address: Address) -> BoxSource:
-    if not part.get("vector_source"):
-        return BoxSource(kind, VectorSource(), unsupported="its config has no vector_source")
-    shapes = _vector(part["vector_source"], address)
-    if kind == BOX_LABELS:
-        return BoxSource(kind, shapes)
-    if part.get("lazy"):
-        why = "its labels are lazy, and Raster Vision does not score cells of lazy labels"
-        return BoxSource(kind, shapes, unsupported=why)
-    if not part.get("infer_cells"):
-        return BoxSource(kind, shapes)
-    if not part.get("cell_sz"):
-        return BoxSource(kind, shapes, unsupported="its config has no cell_sz")
-    thresh = part.get("ioa_thresh")
-    rule = CellRule(
-        size_px=int(part["cell_sz"]),
-        background_id=int(part["background_class_id"]),
-        ioa_thresh=0.5 if thresh is None else float(thresh),
-        over_cell=bool(part.get("use_intersection_over_cell")),
-        pick_min=bool(part.get("pick_min_class_id")),
-    )
-    return BoxSource(kind, shapes, rule)
-
-
-def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
-    kind = part.get("type_hint")
-    return VectorSource(
-        uris=_as_tuple(part.get("uris"), address),
-        transformers=_transformers(part),
-        unsupported=None if kind == "geojson_vector_source" else f"a {kind!s:.60} is not supported",
-    )
-
-
-def _raster(part: Mapping[str, Any], address: Address) -> RasterSource:
-    kind, uris, bbox = part.get("type_hint"), _as_tuple(part.get("uris"), address), part.get("bbox")
-    unread = None
-    if kind != "rasterio_source":
-        unread = f"a {kind!s:.60} is not supported, only a rasterio_source"
-    elif len(uris) != 1:
-        unread = f"it is a mosaic of {len(uris)} files, and only single files are supported"
-    order = part.get("channel_order")
-    window = None
-    if bbox is not None:
-        top, left, bottom, right = bbox
-        window = Window(left, top, right - left, bottom - top)
-    return RasterSource(
-        uris=uris,
-        channel_order=None if order is None else tuple(map(_channel, order)),
-        transformers=_transformers(part),
-        bbox=window,
-        unsupported=unread,
-    )
-
-
-def _channel(number: Any) -> int:
-    if type(number) is not int or number < 0:
-        raise TypeError(f"{number!r:.100} is not a channel number")
-    return number
-
-
-def _transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
-    found = tuple(part.get("transformers") or ())
-    if not all(isinstance(one, Mapping) for one in found):
-        raise TypeError(f"{found!r:.100} is not a list of transformers")
-    return found
-
-
-def _as_tuple(uris: Any, address: Address) -> tuple[str, ...]:
-    return tuple(map(address, [uris] if isinstance(uris, str) else uris or ()))

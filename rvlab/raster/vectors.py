@@ -1,4 +1,4 @@
-"""Rasterization of GeoJSON labels to the class ids of a window, as in Raster Vision.
+"""Rasterization of vector labels to the class ids of a window, as in Raster Vision.
 
 The shapes are processed in the order of Raster Vision 0.31 (``sanitize_geojson``, then the vector
 transformers), without importing Raster Vision.
@@ -15,9 +15,11 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.filters import build_predicate
-from rvlab.raster.geojson import read_features, to_pixels
+from rvlab.raster.pixel_shapes import to_pixels
 from rvlab.raster.read import MAX_BYTES, Grid, format_megabytes
-from rvlab.raster.scene import Classes, VectorSource
+from rvlab.raster.scene import Classes
+from rvlab.raster.sources import VectorSource
+from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 
 _BLOCK_PX = 16_000_000  # rasterized at once if the result is resampled
@@ -106,7 +108,7 @@ def read_shapes(source: VectorSource, grid: Grid, classes: Classes) -> Shapes:
     """Read the labels of a scene and convert them to pixels of its image.
 
     Args:
-        source: GeoJSON files and their transformers.
+        source: Vector files and their transformers.
         grid: Grid of the whole image, not of its `bbox`.
         classes: Classes, which features may name in ``class_name`` or ``label``.
 

@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import VRT_BYTES
+from rvlab.raster.sidecars import check_local_sidecars
 
 _SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")
 
@@ -101,4 +102,5 @@ def _source(vrt: Path, named: ElementTree.Element) -> str:
         head = file.read(_HEAD_BYTES).lstrip(b"\xef\xbb\xbf \t\r\n")
     if head.startswith((b"<", b"{")) or is_vrt(str(source)):
         raise RasterError(f"{vrt} is not opened: its source {text!r:.200} must contain pixels.")
+    check_local_sidecars(str(source))
     return str(source)

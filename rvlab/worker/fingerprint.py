@@ -14,6 +14,7 @@ from rvlab.errors import RvlabError
 from rvlab.model.tables import SCENES_TABLE
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.scene import classes_from_config, scenes_from_config
+from rvlab.raster.sidecars import sidecar_fingerprints
 from rvlab.store.store import normalize_uri, store_for_uri
 from rvlab.store.table_file import rows_to_arrow
 
@@ -163,7 +164,9 @@ class _Scene:
 
     def _file(self, uri: str, *, whole: bool) -> str:
         try:
-            return file_sha256(uri, whole=whole)
+            found = file_sha256(uri, whole=whole)
+            beside = sidecar_fingerprints(uri)
+            return _digest([found, *beside]) if beside else found
         except (RvlabError, OSError) as exc:
             print(
                 f"{uri} cannot be read here, so the fingerprint of scene {self._config['id']!r} "

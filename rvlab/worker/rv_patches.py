@@ -20,6 +20,7 @@ from rvlab.errors import StoreUnreachable
 from rvlab.store.obstore_errors import BUSY
 from rvlab.store.patience import Outage, patience_s, retry_until
 from rvlab.worker.bucket_clients import BucketClients
+from rvlab.worker.rv_imagery import patch_mosaics, patch_sidecar_downloads
 
 _T = TypeVar("_T")
 
@@ -53,6 +54,8 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
     rv_label_patches.patch_numpy_int0()
     rv_label_patches.patch_datasets_without_labels()
     rv_label_patches.patch_evaluation_without_labels()
+    patch_mosaics()
+    patch_sidecar_downloads()
 
 
 def patch_download_cache(scratch: Path) -> None:

@@ -251,7 +251,7 @@ def test_error_messages_name_the_unreadable_file_or_setting(tmp_path, image):
         ours(scene("a", image, rasterized(uri, *CASES["default"][1:]), None), None)
     with pytest.raises(RasterError, match=r"missing.json does not exist"):
         ours(scene("a", image, rasterized(str(tmp_path / "missing.json"), inference()), None), None)
-    with pytest.raises(RasterError, match=r"image.tif has no GeoJSON features"):
+    with pytest.raises(RasterError, match=r"image.tif is not in a vector format that is read"):
         ours(scene("a", image, rasterized(image, inference()), None), None)
     with pytest.raises(RasterError, match=r"has 3 bands. Labels must have one band with class ids"):
         ours(scene("a", image, image, None), None)

@@ -12,8 +12,9 @@ from hypothesis import strategies as st
 from rvlab import metrics
 from rvlab.raster import window_counts as module
 from rvlab.raster.boxes import Boxes
-from rvlab.raster.scene import Classes, RasterSource, Scene
+from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.score_prediction import confusion_matrix
+from rvlab.raster.sources import RasterSource
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import MAX_WINDOWS, WindowCounts, strips, window_side_px
 

@@ -18,9 +18,9 @@ from rvlab.errors import RasterError, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.display import image
 from rvlab.raster.gdal import open_raster, read_bytes
-from rvlab.raster.geojson import read_features
 from rvlab.raster.read import read
 from rvlab.raster.run_source import load_run_source
+from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store, outputs
 from rvlab.store.addresses import ALLOW, REFUSED, checked_address, is_allowed

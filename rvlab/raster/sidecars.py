@@ -1,0 +1,190 @@
+"""Files beside a raster that GDAL reads with it: position, CRS, nodata, masks and overviews.
+
+GDAL would list the folder of a raster to find them, which takes many requests on S3. Here the few
+possible names are tried, and only for what the header of the raster lacks. They are tried again
+after `KEEP_S` seconds.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from threading import Lock
+from typing import Any
+from urllib.parse import urlsplit
+from xml.etree import ElementTree
+
+from cachetools import TTLCache
+
+from rvlab import store
+from rvlab.errors import RasterError, RvlabError, StoreUnreachable
+from rvlab.store.addresses import local_path
+
+KEEP_S = 300.0
+
+OVERVIEWS_FROM_PX = 4096
+"""Side of a raster without overviews from which a file of overviews is looked for."""
+
+SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
+
+_PIXELS = (".ovr", ".msk")
+_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"EHFA_HEADER_TAG")
+"""Starts of the formats in which GDAL writes overviews and masks. GDAL would open any format."""
+
+_HEAD_BYTES = 16
+_IDENTITY = ("SRS", "GeoTransform", "GCPList", "NoDataValue")
+_VECTORS = (".json", ".geojson", ".geojsonl", ".gpkg", ".fgb", ".kml", ".zip", ".parquet")
+
+_found: TTLCache[str, tuple[str, ...]] = TTLCache(4096, KEEP_S)
+_lock = Lock()
+
+
+def lacking(dataset: Any) -> frozenset[str]:
+    """Return what a raster's header lacks: ``position``, ``mask``, ``overviews``."""
+    from rasterio.enums import MaskFlags
+
+    lacks = set()
+    if dataset.crs is None or (dataset.transform.is_identity and not dataset.gcps[0]):
+        lacks.add("position")
+    if all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums):
+        lacks.add("mask")
+    if max(dataset.width, dataset.height) >= OVERVIEWS_FROM_PX and not dataset.overviews(1):
+        lacks.add("overviews")
+    return frozenset(lacks)
+
+
+def sidecar_names(uri: str, lacks: frozenset[str]) -> list[str]:
+    """Return the names that GDAL looks for beside a raster, for what its header lacks."""
+    stem, dot, suffix = uri.rpartition(".")
+    if not dot or "/" in suffix:
+        stem, suffix = uri, ""
+    names = []
+    if "position" in lacks:
+        if suffix:  # world files, such as .tfw and .tifw
+            names += [f"{stem}.{suffix[0]}{suffix[-1]}w", f"{stem}.{suffix}w"]
+        names += [f"{stem}.wld", f"{stem}.tab"]
+    if lacks & {"position", "mask"}:
+        names.append(f"{uri}.aux.xml")
+    if "mask" in lacks:
+        names.append(f"{uri}.msk")
+    if "overviews" in lacks:
+        names.append(f"{uri}.ovr")
+    return names
+
+
+def find_sidecars(uri: str, lacks: frozenset[str]) -> tuple[str, ...]:
+    """Return the files beside a remote raster that have what its header lacks.
+
+    Raises:
+        RasterError: If a mask or overviews are in a format that is not opened, or the server does
+            not respond.
+    """
+    names = sidecar_names(uri, lacks)
+    if not names:
+        return ()
+    with _lock:
+        if uri in _found:
+            return _found[uri]
+    with ThreadPoolExecutor(len(names)) as pool:
+        heads = list(pool.map(first_bytes, names))
+    found = tuple(name for name, head in zip(names, heads, strict=True) if head is not None)
+    for name, head in zip(names, heads, strict=True):
+        if head is not None:
+            _require_pixels(name, head)
+    with _lock:
+        _found[uri] = found
+    return found
+
+
+def known_sidecars(uri: str) -> tuple[str, ...]:
+    """Return the files beside a raster that `find_sidecars` found a short time ago."""
+    with _lock:
+        return _found.get(uri, ())
+
+
+def check_local_sidecars(path: str) -> None:
+    """Reject a mask or overviews beside a local raster in a format that redirects GDAL.
+
+    Raises:
+        RasterError: If there are such files.
+    """
+    for suffix in (*_PIXELS, *(s.upper() for s in _PIXELS)):
+        name = f"{path}{suffix}"
+        head = first_bytes(name)
+        if head is not None:
+            _require_pixels(name, head)
+
+
+def first_bytes(uri: str) -> bytes | None:
+    """Return the first bytes of a file; None if it does not exist or may not be read.
+
+    Raises:
+        RasterError: If the server does not respond.
+    """
+    scheme = urlsplit(uri).scheme
+    try:
+        if scheme in ("", "file"):
+            with Path(local_path(uri)).open("rb") as file:
+                return file.read(_HEAD_BYTES)
+        if scheme == "s3":
+            home = store.store_for_uri(uri)
+            return home.get_range(home.key(uri), 0, _HEAD_BYTES)
+        import fsspec
+
+        files, name = fsspec.core.url_to_fs(uri)
+        return bytes(files.cat_file(name, start=0, end=_HEAD_BYTES))
+    except StoreUnreachable as exc:
+        raise RasterError(f"{uri} cannot be read: {exc}") from exc
+    except (RvlabError, OSError, ValueError, ImportError):
+        return None
+
+
+def sidecar_fingerprints(uri: str) -> list[str]:
+    """Return hashes of the files beside a raster or shapefile that change its content.
+
+    Overviews and statistics, which programs add when they open a raster, are not among them.
+    """
+    from rvlab.raster.gdal import open_raster, read_bytes
+
+    suffix = uri.lower().rpartition(".")[2]
+    if suffix == "shp":
+        names = [uri[:-4] + part for part in SHAPEFILE_PARTS]
+    elif f".{suffix}" in _VECTORS:
+        names = []
+    else:
+        try:
+            with open_raster(uri, alone=True) as dataset:
+                names = sidecar_names(uri, lacking(dataset) - {"overviews"})
+        except (RvlabError, OSError):
+            names = []
+    out = []
+    for name in names:
+        if first_bytes(name) is None:
+            continue
+        content = read_bytes(name)
+        if name.endswith(".aux.xml"):
+            content = _identity(content)
+        if content:
+            kind = name.rpartition(".")[2]
+            out.append(f"{kind} {hashlib.sha256(content).hexdigest()}")
+    return out
+
+
+def _require_pixels(name: str, head: bytes) -> None:
+    if name.lower().endswith(_PIXELS) and not head.startswith(_MAGIC):
+        raise RasterError(
+            f"{name} is not opened: overviews and masks beside a raster must be a TIFF."
+        )
+
+
+def _identity(text: bytes) -> bytes:
+    """Return the elements of an ``.aux.xml`` that change position, CRS or nodata."""
+    if b"<!" in text.replace(b"<!--", b""):
+        return text
+    try:
+        root = ElementTree.fromstring(text)  # noqa: S314  # safe: no entities without "<!"
+    except ElementTree.ParseError:
+        return text
+    parts = [ElementTree.tostring(one).strip() for one in root.iter() if one.tag in _IDENTITY]
+    return b"\n".join(parts)
