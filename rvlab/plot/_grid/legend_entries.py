@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
 
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.boxes import TRUTH_COLOR
@@ -11,6 +14,9 @@ from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.options import GridOptions, GridRow
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.scene import RGB
+from rvlab.raster.score_prediction import try_read
+
+_AREA_PX = 256  # resolution at which a row is searched for pixels outside
 
 
 def grid_legend(
@@ -25,6 +31,22 @@ def grid_legend(
         seen: The class ids in the pictures. ``null`` and ids that no class has get an entry only
             if they are among them.
     """
+    key = _legend(view, places, rows, seen)
+    if any(has_areas(place) for place in places):
+        outside = ("outside the areas of interest", colorize.OUTSIDE_COLOR)
+        return replace(key, entries=[*key.entries, outside])
+    return key
+
+
+def has_areas(place: GridRow) -> bool:
+    """Return whether a row has areas of interest, and some pixels of it are outside."""
+    inside = try_read(lambda: place.labels.labelled(place.clipped_window, max_px=_AREA_PX))
+    return isinstance(inside, np.ndarray) and not bool(inside.all())
+
+
+def _legend(
+    view: GridOptions, places: Sequence[GridRow], rows: Sequence[CellRow], seen: set[int]
+) -> GridLegend:
     if set(view.columns) == {"image"}:
         return GridLegend()
     place = next((p for p in places if view.class_ids(p.run_classes)), places[0])
