@@ -444,7 +444,8 @@ class Lab:
             size: Side of the windows in pixels, a multiple of the side of the counted windows (a
                 power of two, 64 or more). Default: 512, or less in small scenes.
             classes: Names of the classes that are scored. Default: all.
-            group: ``validation`` or ``test``. Default: validation, or test without it.
+            group: ``validation``, ``test`` or a scene group of the config. Default: validation, or
+                test without it.
             scenes: Ids of scenes. Default: all of the group.
             per_scene: Largest number of rows per scene.
             seed: Seed of ``random``.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
@@ -13,7 +13,8 @@ from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parq
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.tables import WINDOWS_TABLE
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster.run_source import load_run_source, require_group
+from rvlab.raster.scene import SCENE_GROUPS
 from rvlab.raster.score_windows import score_scene
 from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
@@ -45,11 +46,36 @@ def windows_table(
     tables = load_window_counts(store, wanted)
     if not tables:
         raise NotFound("None of the runs has predictions.")
+    if group is not None and group not in SCENE_GROUPS:
+        tables = _select_group(tables, wanted, group)
     counts = align_windows(tables, group, scenes)
     rank_windows.validate_ranking(by, counts.runs, classes, n)  # without the runs left out
     return rank_windows.rank_windows(
         counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed
     )
+
+
+def _select_group(
+    tables: Mapping[str, pa.Table], wanted: Sequence[Run], group: str
+) -> dict[str, pa.Table]:
+    """Return the counts of the scenes in a group that the configs define, with its name."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sources = [load_run_source(run.id, run.uri) for run in wanted if run.id in tables]
+    require_group(group, sources)
+    out = {}
+    for one in sources:
+        table = tables[one.run]
+        members = pa.array([scene.id for scene in one.in_group(group)], pa.string())
+        table = table.filter(pc.is_in(table["scene"], members))
+        # A scene that is predicted in two groups is counted in both; use it once.
+        both = table.filter(pc.equal(table["group"], "validation"))
+        rest = pc.invert(pc.is_in(table["scene"], both["scene"].combine_chunks()))
+        table = pa.concat_tables([both, table.filter(rest)])
+        name = pa.array([group] * len(table), pa.string())
+        out[one.run] = table.set_column(0, "group", name)
+    return out
 
 
 def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:

@@ -27,7 +27,7 @@ from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
 from rvlab.plot.titles import require_columns, run_titles
 from rvlab.raster.display import validate_stretch
-from rvlab.raster.run_source import RunSource, load_run_source, source_by_scene
+from rvlab.raster.run_source import RunSource, load_run_source, require_group, source_by_scene
 from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
@@ -80,9 +80,9 @@ def predictions(
         windows: A table with columns ``scene, col, row, width, height``, a sequence of such dicts
             or tuples, or a single row, dict or tuple; in pixels of the scene, clipped to it. None
             shows complete scenes.
-        group: ``train``, ``validation`` or ``test``. Without `windows` and `scenes`, up to four
-            evenly spaced scenes of this group are shown. If a scene id is in several groups, the
-            scene of this group is used.
+        group: ``train``, ``validation``, ``test`` or a scene group of the config. Without
+            `windows` and `scenes`, up to four evenly spaced scenes of this group are shown. If
+            a scene id is in several groups, the scene of this group is used.
         scenes: Ids of the scenes to show if `windows` is None, of any group.
         columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
         show: ``labels`` paints every class in its color. ``errors`` paints true positives, false
@@ -119,8 +119,6 @@ def predictions(
     table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     if table.empty:
         return theme.empty_figure("No runs: the table is empty.")
-    if group not in SCENE_GROUPS:
-        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
     parts = None if windows is None else _window_list(windows)
     if parts is not None and not parts:
         return theme.empty_figure("No windows: the table is empty.")
@@ -134,7 +132,10 @@ def predictions(
     view = replace(view, across=len(heads))
     with ThreadPoolExecutor(READER_THREADS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
-        if not any(one.scenes for one in sources):
+        readable = any(one.scenes for one in sources)
+        if readable or group not in SCENE_GROUPS:
+            require_group(group, sources)
+        if not readable:
             _require_pictures([_error_row(sources, columns)])
         places = _grid_rows(sources, parts, group)
         if not places:
@@ -226,7 +227,7 @@ def _grid_rows(
 
     if parts is not None:
         return [place(name, window) for name, window in parts]
-    of_group = [s.id for one in sources for s in one.scenes if s.group == group]
+    of_group = [scene.id for one in sources for scene in one.in_group(group)]
     return [place(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)]
 
 

@@ -251,27 +251,24 @@ def _area(labels: SceneLabels, scene: Scene | None = None) -> Window:
 def _in_scored_area(boxes: Boxes, labels: SceneLabels, area: Window) -> Boxes:
     """Select the boxes in an area of interest and shift them from image to scene pixels."""
     corner = [area.col, area.row] * 2
-    scored = boxes.select(_in_areas(boxes.bounds, labels, area))
+    scored = boxes.select(_in_areas(boxes.bounds, labels))
     return Boxes(scored.bounds - corner, scored.class_ids, scored.scores, scored.probabilities)
 
 
-def _in_areas(bounds: NDArray[np.float64], labels: SceneLabels, area: Window) -> NDArray[np.bool_]:
+def _in_areas(bounds: NDArray[np.float64], labels: SceneLabels) -> NDArray[np.bool_]:
     """Return a mask of the boxes that one area of interest contains completely."""
     import shapely
 
     aoi = labels.aoi()
     if aoi is None:
         return np.ones(len(bounds), bool)
+    near = aoi.geometries
     kinds = {shape.geom_type for shape in aoi.geometries} - {"Polygon"}
     if kinds:
         raise RasterError(
             f"{labels.scene.aoi_uris[0]} has shapes of the kind {', '.join(sorted(kinds))}; "
             "an area of interest must be a polygon."
         )
-    whole = shapely.box(area.col, area.row, area.stop_col, area.stop_row)
-    near = aoi.geometries[shapely.intersects(aoi.geometries, whole)]
-    if not len(near):  # Raster Vision ignores areas of interest outside the scene
-        return np.ones(len(bounds), bool)
     inside = np.zeros(len(bounds), bool)
     _, found = shapely.STRtree(rectangles(bounds)).query(near, predicate="contains")
     inside[found] = True

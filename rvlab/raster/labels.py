@@ -167,9 +167,22 @@ class SceneLabels:
         return np.asarray(drawn == 1)
 
     def aoi(self) -> Shapes | None:
-        """Return the areas of interest in pixels of the whole image; None if the scene has none."""
-        uris = self.scene.aoi_uris
-        return self.cached("aoi", lambda: read_areas(uris, self.image_grid)) if uris else None
+        """Return the areas of interest in pixels of the whole image; None if the scene has none.
+
+        Raster Vision ignores areas outside the scene. If all are outside, the whole scene counts.
+        """
+        return self.cached("aoi", self._read_aoi) if self.scene.aoi_uris else None
+
+    def _read_aoi(self) -> Shapes | None:
+        import shapely
+
+        found, image = read_areas(self.scene.aoi_uris, self.image_grid), self.image_grid
+        area = self.scene.image.bbox or Window(0, 0, image.width, image.height)
+        box = shapely.box(area.col, area.row, area.stop_col, area.stop_row)
+        near = shapely.intersects(found.geometries, box)
+        if not near.any():
+            return None
+        return Shapes(found.geometries[near], found.class_ids[near])
 
     def _in_image(self, window: Window) -> Window:
         box = self.scene.image.bbox

@@ -44,8 +44,8 @@ class Grid:
 
     @property
     def metres_per_px(self) -> float | None:
-        """The side of a pixel in metres; None if the CRS is not projected."""
-        return _metres_per_px(self.transform, self.crs)
+        """The width of a pixel on the ground in metres, in the middle; None without a CRS."""
+        return _metres_per_px(self)
 
     def crop(self, window: Window) -> Grid:
         """Return the grid of a window."""
@@ -249,9 +249,39 @@ def _has_mask(dataset: Any) -> bool:
     return not all(MaskFlags.all_valid in flags for flags in dataset.mask_flag_enums)
 
 
-def _metres_per_px(transform: Any, crs: Any) -> float | None:
-    if crs is None or not crs.is_projected:
+def _metres_per_px(grid: Grid) -> float | None:
+    crs = grid.crs
+    if crs is None:
         return None
-    _, factor = crs.linear_units_factor
-    side = float(np.sqrt(abs(transform.determinant)))
-    return side * float(factor)
+    t = grid.transform
+    if crs.is_geographic:
+        _, latitude = grid.point(grid.width / 2, grid.height / 2)
+        radians = float(crs.units_factor[1])
+        if abs(latitude * radians) > math.pi / 2:
+            return None
+        return _metres_per_radian(latitude * radians) * math.hypot(t.a, t.d) * radians
+    if not crs.is_projected:
+        return None
+    side = float(np.sqrt(abs(t.determinant))) * float(crs.linear_units_factor[1])
+    if crs.to_dict().get("proj") in ("merc", "webmerc"):
+        return side * _mercator_scale(grid)
+    return side
+
+
+def _metres_per_radian(latitude: float) -> float:
+    """Return the length of a radian of longitude on the ellipsoid of WGS 84; `latitude` in radians.
+
+    Snyder, "Map projections: a working manual" (1987), equation 4-21.
+    """
+    radius, squared_eccentricity = 6_378_137.0, 0.00669437999014
+    curved = math.sqrt(1 - squared_eccentricity * math.sin(latitude) ** 2)
+    return radius * math.cos(latitude) / curved
+
+
+def _mercator_scale(grid: Grid) -> float:
+    """Return metres on the ground per metre of a Mercator map, in the middle of a grid."""
+    from rasterio.warp import transform
+
+    x, y = grid.point(grid.width / 2, grid.height / 2)
+    _, (latitude,) = transform(grid.crs, "EPSG:4326", [x], [y])
+    return _metres_per_radian(math.radians(latitude)) / _metres_per_radian(0.0)

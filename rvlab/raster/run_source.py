@@ -8,14 +8,16 @@ from dataclasses import dataclass, field, replace
 from typing import Any
 
 from rvlab import store
-from rvlab.errors import RvlabError
+from rvlab.errors import NotFound, RvlabError, did_you_mean
 from rvlab.model import Run
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.scene import (
+    SCENE_GROUPS,
     Classes,
     Scene,
     classes_from_config,
     find_scene,
+    own_groups,
     scene_priority,
     scenes_from_config,
 )
@@ -45,6 +47,13 @@ class RunSource:
     config: Mapping[str, Any] = field(default_factory=dict, repr=False)
     error: RvlabError | None = None
     group: str | None = None
+
+    def in_group(self, group: str) -> list[Scene]:
+        """Return the scenes of a group: train, validation, test, or one of the config's own."""
+        if group in SCENE_GROUPS:
+            return [scene for scene in self.scenes if scene.group == group]
+        members = set(own_groups(self.config).get(group, ()))
+        return [scene for scene in self.scenes if scene.id in members]
 
     def scene(self, name: str) -> Scene | None:
         """Return the scene with that id; None if the run does not have it."""
@@ -91,6 +100,17 @@ def source_by_scene(sources: Sequence[RunSource]) -> dict[str, RunSource]:
     for scene, one in sorted(pairs, key=lambda pair: scene_priority(pair[0], pair[1].group)):
         out.setdefault(scene.id, one)
     return out
+
+
+def require_group(group: str, sources: Sequence[RunSource]) -> None:
+    """Require that a group is one of Raster Vision's, or that a run defines it.
+
+    Raises:
+        NotFound: If no run has it.
+    """
+    known = {*SCENE_GROUPS, *(name for one in sources for name in own_groups(one.config))}
+    if group not in known:
+        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, known)}")
 
 
 def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scene:

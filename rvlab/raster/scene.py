@@ -180,6 +180,17 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
         raise RecordBroken(f"pipeline-config.json has a malformed scene: {exc!r:.300}.") from exc
 
 
+def own_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """Return the scene ids of each group that a config defines besides Raster Vision's three."""
+    data = config.get("dataset")
+    groups = data.get("scene_groups") if isinstance(data, Mapping) else None
+    return {
+        str(name): tuple(map(str, ids))
+        for name, ids in (groups.items() if isinstance(groups, Mapping) else ())
+        if str(name).removesuffix("_scenes") not in SCENE_GROUPS and isinstance(ids, list | tuple)
+    }
+
+
 def find_scene(name: str, known: Sequence[Scene], group: str | None = None) -> Scene:
     """Return the scene with an id.
 

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
 from rvlab.plot.titles import format_param_value, require_columns, run_titles
 from rvlab.raster import Window
-from rvlab.raster.run_source import load_run_source
-from rvlab.raster.scene import SCENE_GROUPS
+from rvlab.raster.run_source import load_run_source, require_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,8 +39,8 @@ def viewer(
     Args:
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
-        group: ``train``, ``validation`` or ``test``: the scenes to choose from, and the preferred
-            group of a scene that is in several.
+        group: ``train``, ``validation``, ``test`` or a scene group of the config: the scenes to
+            choose from, and the preferred group of a scene that is in several.
         scene: First scene to show, of any group; None takes the first of `windows`, or of the
             group.
         windows: Windows that the button *Next worst* shows, in the order of this table, with
@@ -65,8 +64,6 @@ def viewer(
         raise MissingExtra("The viewer needs anywidget: pip install 'rvlab[local]'.") from exc
     from rvlab.viewer.catalog import Catalog
 
-    if group not in SCENE_GROUPS:
-        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, SCENE_GROUPS)}")
     if isinstance(height_px, bool) or not MIN_HEIGHT_PX <= height_px <= MAX_HEIGHT_PX:
         raise SpecError(
             f"height_px must be {MIN_HEIGHT_PX} to {MAX_HEIGHT_PX} pixels, got {height_px!r}."
@@ -75,6 +72,7 @@ def viewer(
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     with ThreadPoolExecutor(SOURCE_READERS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+    require_group(group, sources)
     names = [", ".join(lines) for lines in run_titles(table, label)] if len(table) else []
     catalog = Catalog(sources, names)
     jumps = _jump_list(windows)

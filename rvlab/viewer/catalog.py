@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from threading import Lock
 from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rvlab import raster
 from rvlab.errors import NotFound, RvlabError
@@ -24,7 +25,8 @@ from rvlab.viewer.tiles import Tile, TileRef, class_tile, image_tile, top_level
 _T = TypeVar("_T")
 
 IMAGE_LAYER, TRUTH = "image", "truth"
-UNLABELLED_ID = 255  # sent for pixels outside the areas of interest; no class has this id
+UNLABELLED_ID = 255  # sent to the errors layer for pixels outside the areas of interest
+OUTSIDE_ID = 254  # sent to the other layers for these pixels
 
 
 @dataclass(frozen=True)
@@ -66,7 +68,7 @@ class Catalog:
 
     def scenes(self, group: str) -> list[str]:
         """Return the scenes of a group, of all runs."""
-        found = [s.id for one in self.sources for s in one.scenes if s.group == group]
+        found = [scene.id for one in self.sources for scene in one.in_group(group)]
         return list(dict.fromkeys(found))
 
     @property
@@ -130,14 +132,20 @@ class Catalog:
         if key == IMAGE_LAYER:
             bands = select_channels(self._display_source(scene).config)
             seen = self._cached(self._imagery, scene, lambda: Imagery(labels.scene, bands))
-            return image_tile(seen.tile(window, labels.full_window(), max_px=max_px))
+            chip = seen.tile(window, labels.full_window(), max_px=max_px)
+            inside = labels.labelled(window, max_px=max_px)
+            if inside is not None:
+                pixels = np.moveaxis(chip.array, 0, -1)
+                shaded = colorize.shade_outside(pixels, pixels, inside)
+                chip = replace(chip, array=np.moveaxis(shaded, -1, 0))
+            return image_tile(chip)
         layer = self._layer(key)
         if layer.source is None:
-            return class_tile([labels.truth(window, max_px=max_px)])
+            return class_tile([_inside_only(labels, labels.truth(window, max_px=max_px), window)])
         run, own = self._require_comparable(layer.source, scene)
         guess = raster.prediction(run, own, window, labels.grid, max_px=max_px)
         if layer.kind == "run":
-            return class_tile([guess])
+            return class_tile([_inside_only(labels, guess, window)])
         truth = labels.truth(window, max_px=max_px)
         inside = labels.labelled(window, max_px=max_px)
         known = truth if inside is None else np.where(inside, truth, UNLABELLED_ID)
@@ -211,6 +219,14 @@ class Catalog:
             return cache[name]
 
 
+def _inside_only(
+    labels: raster.SceneLabels, ids: NDArray[np.uint8], window: raster.Window
+) -> NDArray[np.uint8]:
+    """Replace the ids of pixels outside the areas of interest by `OUTSIDE_ID`."""
+    inside = labels.labelled(window, max_px=max(ids.shape))
+    return ids if inside is None else np.where(inside, ids, np.uint8(OUTSIDE_ID))
+
+
 def error_legend(classes: Sequence[raster.Classes]) -> Mapping[str, Any]:
     """Return the colors of errors and other values, which are the same in every scene.
 
@@ -225,6 +241,7 @@ def error_legend(classes: Sequence[raster.Classes]) -> Mapping[str, Any]:
         "other": list(colorize.choose_other_color(every)),
         "errors": [{"name": name, "color": list(color)} for name, color in errors],
         "unlabelled": UNLABELLED_ID,
+        "outside": OUTSIDE_ID,
     }
 
 

@@ -97,7 +97,7 @@ def test_age_of_a_heartbeat_on_s3_uses_the_clock_of_the_server(
     later = Store(on_s3.uri, on_s3.access)
     date = clock._date
     monkeypatch.setattr(
-        clock, "_date", lambda endpoint: _later(date(endpoint), HEARTBEAT_TIMEOUT_S + 5)
+        clock, "_date", lambda *at: _later(date(*at), HEARTBEAT_TIMEOUT_S + 5)
     )
     assert frame.runs_table(later, [run]).loc[run.id, "state"] == "lost"
 

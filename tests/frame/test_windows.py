@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -304,3 +306,18 @@ def test_integers_may_be_of_numpy_and_other_types_raise(town):
     for wrong in ({"n": True}, {"size": "128"}, {"per_scene": 0}, {"classes": []}, {"scenes": []}):
         with pytest.raises(SpecError):
             ranked(town, **wrong)
+
+
+def test_windows_of_an_own_scene_group_are_those_of_its_scenes(town):
+    for uri in town.runs["uri"]:
+        path = Path(uri) / "rv/pipeline-config.json"
+        content = json.loads(path.read_text())
+        content["dataset"]["scene_groups"] = {"far": ["val-1"], "validation_scenes": ["val-0"]}
+        path.write_text(json.dumps(content))
+    found = ranked(town, group="far", size=64)
+    assert set(found["scene"]) == {"val-1"}
+    assert set(found["group"]) == {"far"}
+    every = ranked(town, scenes="val-1", size=64)
+    assert found["score"].tolist() == every["score"].tolist()
+    with pytest.raises(NotFound, match=r"Unknown group 'fra'. Did you mean 'far'"):
+        ranked(town, group="fra")

@@ -344,3 +344,16 @@ def test_invalid_config_values_do_not_affect_other_runs(experiment):
     first, _ = grid(plot.predictions(experiment.runs))
     assert "a malformed scene" in first[3]
     assert isinstance(first[4], np.ndarray)
+
+
+def test_scenes_of_an_own_scene_group_are_shown(experiment):
+    for uri in experiment.runs["uri"]:
+        path = Path(uri) / "rv/pipeline-config.json"
+        content = json.loads(path.read_text())
+        content["dataset"]["scene_groups"] = {"far": ["val-1"]}
+        path.write_text(json.dumps(content))
+    figure = plot.predictions(experiment.runs, group="far")
+    assert "val-1" in figure_texts(figure)
+    assert "val-0" not in figure_texts(figure)
+    with pytest.raises(NotFound, match=r"Unknown group 'near'"):
+        plot.predictions(experiment.runs, group="near")

@@ -23,6 +23,7 @@ OWN = Classes(
     ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0)),
     "null",
 )
+NONE = np.zeros((96, 128), bool)
 TP, FP, FN, CONFUSED = map(np.array, choose_error_colors(OWN.colors[1:3]))
 
 
@@ -141,10 +142,63 @@ def test_unlabelled_pixels_have_no_errors(experiment, tmp_path):
     more = {"scenes": ["val-0"], "show": "errors", "classes": "building", "columns": ["runs"]}
     (row,) = grid(plot.predictions(experiment.runs.head(1), **more))
     grey = colorize.dim_image(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
-    assert (row[0][:20] == grey[:20]).all()
-    assert (row[0][:, 62:] == grey[:, 62:]).all()
+    dark = colorize.shade_outside(grey, photo(experiment.truth["val-0"]).transpose(1, 2, 0), NONE)
+    assert (row[0][:20, :58] == grey[:20, :58]).all()
+    assert (row[0][:, 62:] == dark[:, 62:]).all()
     assert (row[0][20:90, :58][ids[20:90, :58] == 1] == TP).all()
     assert (row[0][20:90, :58][ids[20:90, :58] == 0] == FP).all()
+
+
+@pytest.mark.parametrize("show", ["labels", "errors", "overlay"])
+def test_pixels_outside_the_areas_of_interest_are_dark_in_every_cell(experiment, tmp_path, show):
+    from tests.raster.test_truth import box, feature, geojson
+
+    area = geojson(tmp_path / "aoi.json", [feature("Polygon", box(20, 10, 70, 60))])
+    for run in experiment.runs["uri"]:
+        change_scene(Path(run), aoi_uris=[area])
+    figure = plot.predictions(experiment.runs.head(2), scenes=["val-0"], show=show)
+    picture = photo(experiment.truth["val-0"]).transpose(1, 2, 0)
+    dark = colorize.shade_outside(picture, picture, NONE)
+    outside = np.ones((96, 128), bool)
+    outside[9:72, 19:92] = False
+    for cell in grid(figure)[0]:
+        times = cell.shape[0] // 96  # outlines are drawn larger
+        small = cell[::times, ::times, :3]
+        far = outside.copy()
+        far[:, :2], far[:2] = False, False
+        assert (small[far] == dark[far]).mean() > 0.99
+        assert not (small[15:65, 25:85] == dark[15:65, 25:85]).all(axis=-1).any()
+    assert "outside the areas of interest" in entries(figure)
+    complete = plot.predictions(experiment.runs.head(1), scenes=["val-1"], show=show)
+    assert "outside the areas of interest" not in entries(complete)
+
+
+def test_area_of_interest_outside_the_scene_is_ignored(experiment, tmp_path):
+    from tests.raster.test_truth import box, feature, geojson
+
+    wanted = captions(plot.predictions(experiment.runs.head(1), scenes=["val-0"]))
+    area = geojson(tmp_path / "aoi.json", [feature("Polygon", box(900, 10, 70, 60))])
+    change_scene(Path(experiment.runs["uri"].iloc[0]), aoi_uris=[area])
+    assert captions(plot.predictions(experiment.runs.head(1), scenes=["val-0"])) == wanted
+
+
+def test_class_predicted_on_every_pixel_has_a_frame_in_the_overlay(experiment):
+    folder = Path(experiment.runs["uri"].iloc[0])
+    write(folder / "rv/predict/val-0/labels.tif", np.ones((96, 128), np.uint8))
+    more = {"scenes": ["val-0"], "show": "overlay", "columns": ["runs"]}
+    ((cell,),) = grid(plot.predictions(experiment.runs.head(1), **more))
+    orange = (cell[..., :3] == OWN.colors[1]).all(axis=-1)
+    assert orange[0].all()
+    assert orange[:, -1].all()
+    assert not orange[40:60, 40:60].any()
+
+
+def change_scene(folder, **changes):
+    """Change the first validation scene in the config of a run."""
+    path = folder / "rv/pipeline-config.json"
+    content = json.loads(path.read_text())
+    content["dataset"]["validation_scenes"][0].update(changes)
+    path.write_text(json.dumps(content))
 
 
 def test_errors_without_truth_are_error_cells_and_the_image_is_drawn(experiment):

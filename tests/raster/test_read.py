@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import os
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -8,8 +9,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 import rasterio
+from affine import Affine
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from rasterio import warp
 
 from rvlab.errors import RasterError, SpecError, WindowOutside
 from rvlab.raster import Window, read
@@ -71,11 +74,22 @@ def test_raster_without_georeference_is_read(tmp_path):
     assert not chip.grid.has_position
 
 
-def test_metres_per_px_converts_feet_and_returns_none_for_degrees(tmp_path):
+def test_metres_per_px_converts_feet_degrees_and_mercator(tmp_path):
     feet = read(write(tmp_path / "ft.tif", places(5, 5), crs="EPSG:2229"))
     assert feet.grid.metres_per_px == pytest.approx(0.5 * 1200 / 3937)
-    degrees = read(write(tmp_path / "deg.tif", places(5, 5), crs="EPSG:4326"))
-    assert degrees.grid.metres_per_px is None
+    side = 0.5 / 111_320  # of a pixel of half a metre at the equator, in degrees
+    for latitude in (0, 36.2, -60):
+        where = Affine(side, 0, -115, 0, -side, latitude)
+        uri = write(tmp_path / "deg.tif", places(5, 5), crs="EPSG:4326", transform=where)
+        wanted = 0.5 * math.cos(math.radians(latitude))
+        assert read(uri).grid.metres_per_px == pytest.approx(wanted, rel=3e-3)
+        (x,), (y,) = warp.transform("EPSG:4326", "EPSG:3857", [-115], [latitude])
+        where = Affine(0.5, 0, x, 0, -0.5, y)
+        uri = write(tmp_path / "merc.tif", places(5, 5), crs="EPSG:3857", transform=where)
+        assert read(uri).grid.metres_per_px == pytest.approx(wanted, rel=3e-3)
+    outside = Affine(0.5, 0, 663_000, 0, -0.5, 3_999_000)
+    uri = write(tmp_path / "out.tif", places(5, 5), crs="EPSG:4326", transform=outside)
+    assert read(uri).grid.metres_per_px is None
 
 
 def test_bands_are_counted_from_one(tmp_path):

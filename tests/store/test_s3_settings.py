@@ -21,7 +21,7 @@ from botocore.credentials import SSOProvider
 from rasterio.io import MemoryFile
 
 from rvlab.errors import StoreError
-from rvlab.raster.gdal import _environment, open_raster
+from rvlab.raster.gdal import open_raster, raster_environment
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from rvlab.worker.bucket_clients import BucketClients, new_client
@@ -339,7 +339,7 @@ class WithGdal(WithObstore):
             out.write(pixels)
 
     def env(self, name: str) -> Any:
-        return _environment(f"{self.uri}/{name}")
+        return raster_environment(f"{self.uri}/{name}")
 
     def get(self, name: str) -> bytes:
         return raster_bytes() if (self.pixels(name) == PIXELS).all() else b""

@@ -51,6 +51,11 @@ UNKNOWN_COLOR: RGB = (160, 160, 160)
 
 _DIM_FROM, _DIM_TO = 196.0, 250.0  # the grey of black and of white pixels behind errors
 
+_OUTSIDE = 45.0, 125.0  # the same, outside the areas of interest
+
+OUTSIDE_COLOR: RGB = (85, 85, 85)
+"""The color of the legend for pixels outside the areas of interest."""
+
 # Every 15th color of matplotlib's viridis (van der Walt and Smith, 2015). Its lightness increases
 # evenly, so that it is also correct in black and white. Linear interpolation between these colors
 # is off by at most 5 of 255.
@@ -140,7 +145,8 @@ def color_outlines(
 ) -> Pixels:
     """Draw the outlines of each class's areas, in the class's color and within the area.
 
-    The edge of the array is not outlined, because areas may continue beyond it.
+    The edge of the array is not outlined, because areas may continue beyond it, unless one class
+    covers the whole array and would have no outline.
 
     Args:
         ids: Class ids, shape (rows, columns).
@@ -159,6 +165,9 @@ def color_outlines(
         edge[:-step] |= down
         edge[:, step:] |= across
         edge[:, :-step] |= across
+    if found.size and not edge.any():
+        edge[:width] = edge[-width:] = True
+        edge[:, :width] = edge[:, -width:] = True
     edge &= _class_mask(of)[found]
     out = np.zeros((*found.shape, 4), np.uint8)
     out[edge, :3] = color_classes(found[edge], classes)
@@ -216,6 +225,17 @@ def set_alpha(layer: ArrayLike, alpha: float) -> Pixels:
     return np.dstack([top[..., :3], np.rint(seen * alpha)]).astype(np.uint8)
 
 
+def shade_outside(pixels: Pixels, image: ArrayLike, inside: NDArray[np.bool_]) -> Pixels:
+    """Replace pixels outside the areas of interest by the image in dark grey.
+
+    Args:
+        pixels: Shape (rows, columns, 3).
+        image: The image, same shape.
+        inside: Mask of the pixels in an area of interest, shape (rows, columns).
+    """
+    return np.where(inside[..., np.newaxis], pixels, _grey(image, *_OUTSIDE))
+
+
 def dim_image(image: ArrayLike) -> Pixels:
     """Convert an image to light grey, as a background on which colors are visible.
 
@@ -225,10 +245,13 @@ def dim_image(image: ArrayLike) -> Pixels:
     Returns:
         The same shape.
     """
+    return _grey(image, _DIM_FROM, _DIM_TO)
+
+
+def _grey(image: ArrayLike, black: float, white: float) -> Pixels:
     weights = np.array([0.299, 0.587, 0.114], np.float32)  # ITU-R BT.601
-    grey = np.asarray(image)[..., :3] @ (weights * ((_DIM_TO - _DIM_FROM) / 255.0))
-    light = _DIM_FROM + grey
-    return np.repeat(np.rint(light).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
+    grey = np.asarray(image)[..., :3] @ (weights * ((white - black) / 255.0))
+    return np.repeat(np.rint(black + grey).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
 
 
 def _class_mask(of: Sequence[int]) -> NDArray[np.bool_]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TypeVar
+
+import numpy as np
 
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.boxes import TRUTH_COLOR
@@ -13,10 +15,13 @@ from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.options import GridOptions, GridRow
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.score_prediction import try_read
 
 Entry = tuple[str, RGB]
 LineEntry = tuple[str, RGB, bool]
 _T = TypeVar("_T")
+
+_AREA_PX = 256  # resolution at which a row is searched for pixels outside
 
 
 @dataclass(frozen=True)
@@ -47,6 +52,22 @@ def grid_legend(
         rows: The drawn row of each window, and the class ids in its pictures. ``null`` and ids that
             no class has get an entry only if they are among them.
     """
+    key = _legend(view, places, rows)
+    if any(has_areas(place) for place in places):
+        outside = ("outside the areas of interest", colorize.OUTSIDE_COLOR)
+        return replace(key, entries=[*key.entries, outside])
+    return key
+
+
+def has_areas(place: GridRow) -> bool:
+    """Return whether a row has areas of interest, and some pixels of it are outside."""
+    inside = try_read(lambda: place.labels.labelled(place.clipped_window, max_px=_AREA_PX))
+    return isinstance(inside, np.ndarray) and not bool(inside.all())
+
+
+def _legend(
+    view: GridOptions, places: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
+) -> GridLegend:
     if set(view.columns) == {"image"}:
         return GridLegend()
     parts = _legend_parts(view, places, [seen for _, seen in rows])

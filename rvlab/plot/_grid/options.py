@@ -8,6 +8,7 @@ from threading import RLock
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rvlab import raster
 from rvlab.errors import RasterError, RvlabError, SpecError, did_you_mean
@@ -18,6 +19,7 @@ from rvlab.raster.display import Bands, Stretch, select_channels
 from rvlab.raster.read import MAX_BYTES, format_megabytes
 from rvlab.raster.run_source import RunSource
 from rvlab.raster.scene import RGB
+from rvlab.raster.score_prediction import try_read
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 
@@ -111,7 +113,7 @@ class RowContext:
     view: GridOptions
     image: raster.Chip | RvlabError | None
     _lock: Any = field(default_factory=RLock, init=False, repr=False)
-    _pixel_cache: dict[str, Pixels] = field(default_factory=dict, init=False, repr=False)
+    _pixel_cache: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -131,13 +133,34 @@ class RowContext:
 
     @property
     def dimmed(self) -> Pixels:
-        """The image in light grey."""
-        return self._cached("dimmed", lambda: colorize.dim_image(self.ground))
+        """The image in light grey, dark grey outside the areas of interest."""
+        return self._cached("dimmed", lambda: self.shade_outside(colorize.dim_image(self._image)))
 
     @property
     def ground(self) -> Pixels:
-        """The image without transparency, shape (rows, columns, 3)."""
-        return self._cached("ground", self._opaque)
+        """The image without transparency, shape (rows, columns, 3), dark grey outside the areas."""
+        return self._cached("ground", lambda: self.shade_outside(self._image))
+
+    @property
+    def inside(self) -> NDArray[np.bool_] | None:
+        """The mask of the areas of interest, shape (rows, columns); None if everything counts."""
+        mask = self._cached("inside", self._inside)
+        return mask if mask.size else None
+
+    def shade_outside(self, pixels: Pixels) -> Pixels:
+        """Show the image in dark grey outside the areas of interest."""
+        inside = self.inside
+        return pixels if inside is None else colorize.shade_outside(pixels, self._image, inside)
+
+    def _inside(self) -> NDArray[Any]:
+        found = try_read(
+            self.place.labels.labelled, self.place.clipped_window, max_px=self.view.max_px
+        )
+        return found if isinstance(found, np.ndarray) else np.zeros(0, bool)
+
+    @property
+    def _image(self) -> Pixels:
+        return self._cached("image", self._opaque)
 
     def _opaque(self) -> Pixels:
         if not isinstance(self.image, raster.Chip):
@@ -147,7 +170,7 @@ class RowContext:
 
     # Not functools.cached_property: before Python 3.12 it has one lock for all windows. Since then
     # it has no lock, and each run of a row would compute the same picture again.
-    def _cached(self, name: str, make: Callable[[], Pixels]) -> Pixels:
+    def _cached(self, name: str, make: Callable[[], NDArray[Any]]) -> NDArray[Any]:
         with self._lock:
             if name not in self._pixel_cache:
                 self._pixel_cache[name] = make()

@@ -29,6 +29,7 @@ class PendingRow:
 
     view: GridOptions
     image: Future[Any] | None
+    canvas: Future[Any]
     truth: Future[Any] | None
     runs: Sequence[tuple[RunSource, Future[Any]]]
 
@@ -95,7 +96,7 @@ class RowReader:
         for number, one in enumerate(self.sources if "runs" in view.columns else ()):
             comparison = None if is_raster else self._submit_comparison(number, one, place, known)
             runs.append((one, pool.submit(try_read, show_run, one, comparison)))
-        return PendingRow(view, image, truth, runs)
+        return PendingRow(view, image, canvas, truth, runs)
 
     def _submit_comparison(
         self, number: int, one: RunSource, place: GridRow, known: Future[Any]
@@ -118,7 +119,9 @@ def finish_row(place: GridRow, begun: PendingRow) -> tuple[CellRow, set[int]]:
     seen: set[int] = set()
     for column in begun.view.columns:
         if column == "image" and begun.image is not None:
-            cells.append(_image_cell(place, begun.image.result()))
+            found = begun.image.result()
+            shade = begun.canvas.result().shade_outside
+            cells.append(_image_cell(place, found, shade))
         elif column == "truth" and begun.truth is not None:
             cells += _build_cells([(place.source, begun.truth.result())], seen)
         else:
@@ -222,11 +225,13 @@ def _task_name(task: str) -> str:
     return task.replace("_", " ")
 
 
-def _image_cell(place: GridRow, found: raster.Chip | RvlabError) -> GridCell:
+def _image_cell(
+    place: GridRow, found: raster.Chip | RvlabError, shade: Callable[[Any], Any]
+) -> GridCell:
     if isinstance(found, RvlabError):
         return GridCell(words=cell_error_text(place.source, found))
     alpha = np.where(found.mask, 255, 0).astype(np.uint8)
-    return GridCell(np.dstack([*found.array, alpha]))
+    return GridCell(np.dstack([shade(np.dstack([*found.array])), alpha]))
 
 
 def _build_cells(

@@ -15,7 +15,7 @@ from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.raster.class_ids import ClassIds, count_values
+from rvlab.raster.class_ids import NO_CLASS, ClassIds, count_values
 from rvlab.raster.labels import subsample
 from rvlab.raster.score_prediction import (
     ScoredPrediction,
@@ -41,16 +41,14 @@ def mask_truth_cell(canvas: RowContext, found: ClassIds) -> CellContent:
     view, own = canvas.view, canvas.place.run_classes
     ids = _thin_ids(found, view)
     if view.show == "errors":
-        return CellContent(
-            GridCell(colorize.blend_over(canvas.dimmed, _area_pixels(ids, own, view)))
-        )
+        layer = colorize.blend_over(canvas.dimmed, _area_pixels(ids, own, view))
+        return CellContent(GridCell(canvas.shade_outside(layer)))
     if view.show == "scores":
         (class_id, *_) = view.class_ids(own)
         share = np.where(ids == class_id, 1.0, 0.0)
         unlabelled = ids >= len(own) if own.unlabelled_id is None else ids == own.unlabelled_id
-        return CellContent(
-            GridCell(colorize.color_heat(np.where(unlabelled, np.nan, share)), blend=False)
-        )
+        heat = colorize.color_heat(np.where(unlabelled, np.nan, share))
+        return CellContent(GridCell(canvas.shade_outside(heat), blend=False))
     return _label_cell(canvas, ids)
 
 
@@ -107,19 +105,17 @@ def mask_prediction_cell(
         )
     if was_read.share is not None:
         f1 = scored.f1 if isinstance(scored, ScoredPrediction) else None
-        return CellContent(
-            GridCell(colorize.color_heat(was_read.share), caption=_score_caption(scored)), f1=f1
-        )
+        heat = canvas.shade_outside(colorize.color_heat(was_read.share))
+        return CellContent(GridCell(heat, caption=_score_caption(scored)), f1=f1)
     if isinstance(scored, RvlabError):
         raise scored
     if view.show != "errors":
         return _label_cell(canvas, scored.ids, scored)
     if isinstance(found, RvlabError):
         raise RasterError(f"Errors cannot be shown without truth. {found}")
-    inside = place.labels.labelled(place.clipped_window, max_px=view.max_px)
     ids = _thin_ids(found, view)
     layer = colorize.color_errors(
-        ids, scored.ids, own, view.class_ids(own), inside, colors=view.error_colors
+        ids, scored.ids, own, view.class_ids(own), canvas.inside, colors=view.error_colors
     )
     pixels = colorize.blend_over(canvas.dimmed, layer)
     return CellContent(GridCell(pixels, caption=_score_caption(scored)), f1=scored.f1)
@@ -131,12 +127,15 @@ def _label_cell(
     """Build a cell of labels or outlines, for the truth or for a run."""
     own, view = canvas.place.run_classes, canvas.view
     caption, f1 = (_score_caption(scored), scored.f1) if scored else ("", None)
+    inside = canvas.inside
     if view.show == "overlay":
+        if inside is not None:
+            ids = np.where(inside, ids, np.uint8(NO_CLASS))
         return CellContent(GridCell(_outline_pixels(canvas, ids), caption=caption), f1=f1)
-    seen = frozenset(np.flatnonzero(count_values(ids)).tolist())
-    return CellContent(
-        GridCell(colorize.color_classes(ids, own), caption=caption, blend=False), seen, f1
-    )
+    counted = ids if inside is None else ids[inside]
+    seen = frozenset(np.flatnonzero(count_values(counted)).tolist())
+    pixels = canvas.shade_outside(colorize.color_classes(ids, own))
+    return CellContent(GridCell(pixels, caption=caption, blend=False), seen, f1)
 
 
 def _outline_pixels(canvas: RowContext, ids: ClassIds) -> Pixels:

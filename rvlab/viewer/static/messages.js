@@ -5,14 +5,15 @@ const LONGEST_RULER = 120;
 // Colors of class ids; null is transparent. Errors are classified as in
 // rvlab.plot._grid.colorize.color_errors.
 class Colors {
-  constructor({ classes, unlabelled, null: nullId }, { errors, other }, hidden, outcomes) {
-    Object.assign(this, { classes, unlabelled, errors, other, outcomes });
+  constructor({ classes, unlabelled, null: nullId }, { errors, other, outside }, hidden, outcomes) {
+    Object.assign(this, { classes, unlabelled, errors, other, outside, outcomes });
     this.on = classes.map(({ name }) => !hidden.includes(name));
     this.isOfInterest = this.on.map((yes, id) => yes && id !== unlabelled && id !== nullId);
     this.tables = {};
   }
 
   label(id) {
+    if (id === this.outside && id >= this.classes.length) return null;
     if (id >= this.classes.length) return this.other;
     return this.on[id] ? this.classes[id].color : null;
   }
