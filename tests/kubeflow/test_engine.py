@@ -292,7 +292,8 @@ def test_a_run_whose_record_was_not_written_is_not_started_twice(
     with pytest.raises(EngineError, match=f"were not started: {run.id}.*no answer"):
         lab.engine.start(lab.store, [run])
     monkeypatch.setattr(Store, "put_json", put)
-    lab.engine.retry(lab.store, run)
+    assert lab.state(run) == "queued"  # found by its name
+    KubeflowEngine(lab.engine.profile).retry(lab.store, run)
     assert lab.job(run) in lab.fake.runs
     assert len(lab.fake.runs) == 1
 
@@ -609,6 +610,28 @@ def test_a_run_whose_response_was_lost_is_found_by_its_name(lab: Lab) -> None:
     assert lab.state(run) == "running"
     KubeflowEngine(lab.engine.profile).cancel(lab.store, run)
     assert lab.fake.runs[job].state == "CANCELING"
+
+
+def test_a_refusal_after_a_lost_response_does_not_mean_that_the_run_is_missing(lab: Lab) -> None:
+    """Simulate a token that expires between the two calls."""
+    (run,) = lab.prepared()
+    lab.fake.drop(CREATE, after=True)
+    lab.fake.fail(LIST, 401, skip=1, times=99)
+    with pytest.raises(EngineError, match="answered 401"):
+        lab.engine.start(lab.store, [run])
+    lab.fake.troubles.clear()
+    assert len(lab.fake.runs) == 1
+    assert lab.state(run) == "queued"
+
+
+def test_a_value_that_kubeflow_would_change_submits_no_run(lab: Lab) -> None:
+    options = SubmitOptions("python3-towns", "kubeflow")
+    (run,) = prepare_runs(lab.store, Recipe("town", SOURCE), [{"lr": 0.1}], options)
+    with pytest.raises(SpecError, match="contains 'python3'"):
+        lab.engine.start(lab.store, [run])
+    assert lab.report(run).state == "not submitted"
+    assert "contains 'python3'" in str(lab.report(run).reason)
+    assert lab.fake.asked() == 0
 
 
 def test_a_run_whose_submission_was_interrupted_long_ago_is_not_submitted(

@@ -139,19 +139,24 @@ class KubeflowClient(KubeflowTransport):
             service_account=self._profile.service_account,
         )
         listing = partial(service.run_service_list_runs, experiment_id=experiment)
+        create = partial(service.run_service_create_run, run)
+        where = equals_filter("display_name", name)
         end = time.monotonic() + self._profile.api_patience_s
         trouble: UnknownOutcome | None = None
         for pause_s in itertools.chain([0.0], self.pauses(self._profile.api_patience_s), [None]):
             time.sleep(transport.RETRY_DELAY_S if pause_s is None else pause_s)
             left_s = max(0.0, end - time.monotonic())
-            where = equals_filter("display_name", name)
-            found = self._find("runs", listing, where, patience_s=left_s)
+            try:
+                found = self._find("runs", listing, where, patience_s=left_s)
+            except EngineError as exc:
+                if trouble is None:
+                    raise
+                raise UnknownOutcome(str(exc)) from exc  # an earlier attempt may have arrived
             if found is not None:
                 return found
             if trouble and (pause_s is None or isinstance(trouble, RequestTimeout)):
                 raise trouble  # a slow request may still create it
             try:
-                create = partial(service.run_service_create_run, run)
                 return str(self.call(create, once=True, patience_s=left_s).run_id)
             except UnknownOutcome as exc:
                 trouble = exc

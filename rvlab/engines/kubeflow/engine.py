@@ -123,10 +123,10 @@ class KubeflowEngine:
         ids: dict[str, str] = {}
         versions: dict[str, tuple[str, str]] = {}
         jobs = []
-        requests = store.map_concurrently(
-            lambda uri: load_request(store, Run.from_uri(uri)), [r.uri for r in runs]
-        )
         try:
+            requests = store.map_concurrently(
+                lambda uri: load_request(store, Run.from_uri(uri)), [r.uri for r in runs]
+            )
             for run in runs:
                 spec, recipe, given = requests[run.uri]
                 if recipe.sha256 not in versions:

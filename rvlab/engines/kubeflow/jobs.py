@@ -59,13 +59,17 @@ class Jobs:
 
 
 def record_failure(store: Store, run: Run, exc: RvlabError, *, engine: str) -> None:
-    """Record that a run was not submitted, and why; a store that fails too is ignored."""
+    """Record that a run was not submitted, and why; a store that fails too is ignored.
+
+    After a lost response, and after an error of the store, which is written to last, Kubeflow may
+    have the run all the same.
+    """
     record = {
         "schema": 1,
         "engine": engine,
         "error": mask_text(str(exc), store),
         "at": utc_now(),
-        "may_have_arrived": isinstance(exc, UnknownOutcome),
+        "may_have_arrived": isinstance(exc, UnknownOutcome | StoreError),
     }
     with contextlib.suppress(StoreError):
         store.put_json(run.key(NOT_SUBMITTED_FILE), record)
