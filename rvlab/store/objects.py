@@ -157,7 +157,7 @@ class ObstoreObjects:
             )
         bucket, _, prefix = uri.removeprefix("s3://").partition("/")
         settings = access.obstore_options(bucket)
-        client = {
+        client: Any = {
             **settings.pop("client_options"),
             "connect_timeout": timedelta(seconds=S3_CONNECT_TIMEOUT_S),
             "read_timeout": timedelta(seconds=S3_READ_TIMEOUT_S),

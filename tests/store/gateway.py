@@ -117,7 +117,7 @@ def gateway_handler(target: str, keys: tuple[str, str], kind: str) -> type[BaseH
 
         def _forward(self, headers: dict[str, str], body: bytes) -> None:
             host = urlsplit(target).netloc
-            dropped = DROPPED
+            dropped: tuple[str, ...] = DROPPED
             if kind == "ignores conditions":
                 dropped = (*DROPPED, "if-none-match", "if-match")
             sent = {name: value for name, value in headers.items() if name not in dropped}
