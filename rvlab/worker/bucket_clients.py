@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from functools import partial
 from threading import Lock
 from typing import Any
@@ -83,6 +84,5 @@ def _say_who_pays(params: dict[str, Any], **_: Any) -> None:
 
 def _rv_pays() -> bool:
     """Return whether Raster Vision's own configuration says that the requester pays."""
-    from rastervision.aws_s3.s3_file_system import S3FileSystem
-
-    return bool(S3FileSystem.get_request_payer() == "requester")
+    plugin = sys.modules.get("rastervision.aws_s3.s3_file_system")  # ten seconds to import
+    return bool(plugin and plugin.S3FileSystem.get_request_payer() == "requester")

@@ -18,6 +18,13 @@ class Hiding:
         if name in hidden or name.partition(".")[0] in hidden:
             raise ModuleNotFoundError(f"No module named {{name!r}}", name=name)
 sys.meta_path.insert(0, Hiding())
+from importlib import metadata
+installed = metadata.distribution
+def distribution(name):
+    if name.replace("-", "_") in hidden:
+        raise metadata.PackageNotFoundError(name)
+    return installed(name)
+metadata.distribution = distribution
 import json, os
 from pathlib import Path
 import pandas as pd
@@ -35,7 +42,7 @@ KFP = ["kfp", "kfp_server_api"]
 ON_S3 = """\
 os.environ.update(RVLAB_HOST="http://127.0.0.1:9", RVLAB_S3__CLUSTER_ENDPOINT="http://s3:9000")
     Lab("s3://bucket/x", engine="kubeflow").submit("synthetic_town")"""
-RUNS = 'pd.DataFrame({"run": map(str, range(20)), "params.lr": range(20), "metrics.f1": 0.5})'
+RUNS = 'pd.DataFrame({"run": map(str, range(20)), "params.lr": range(20), "metrics.f1": range(20)})'
 
 CALLS = {
     "submit": (TRAIN, 'Lab(folder).submit("synthetic_town")', "train"),
