@@ -83,7 +83,7 @@ def read_joined(
     leaves = list(_leaves(source))
     with ThreadPoolExecutor(len(leaves)) as pool:
         headers = list(pool.map(_header, leaves))
-    channels = list(_joined(source, iter(range(len(leaves))), headers))
+    channels = list(_join_channels(source, iter(range(len(leaves))), headers))
     primary = source.primary_part
     at = next(i for i, leaf in enumerate(leaves) if leaf is primary)
     whole = headers[at].grid
@@ -117,7 +117,7 @@ def _leaves(source: RasterSource) -> Iterator[RasterSource]:
         yield from _leaves(part)
 
 
-def _joined(
+def _join_channels(
     source: RasterSource, numbers: Iterator[int], headers: list[_Header]
 ) -> Iterator[tuple[int, int]]:
     """Yield the raster's index and band of each channel, after inner channel orders."""
@@ -126,7 +126,7 @@ def _joined(
             leaf = next(numbers)
             yield from ((leaf, band) for band in headers[leaf].bands)
             continue
-        inner = list(_joined(part, numbers, headers))
+        inner = list(_join_channels(part, numbers, headers))
         order = range(len(inner)) if part.channel_order is None else part.channel_order
         if any(number >= len(inner) for number in order):
             raise RasterError(

@@ -29,7 +29,7 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     """
     data = read_bytes(uri)
     found = parse_geojson(uri, data) if _is_json(data) else None
-    features, crs = (_parsed(uri, found[0]), found[1]) if found else read_ogr(uri, data)
+    features, crs = (_parse_shapes(uri, found[0]), found[1]) if found else read_ogr(uri, data)
     # Raster Vision reads the file as a table: each feature has the properties of all features.
     names = {name for f in features for name in f["properties"]}
     if (values := len(names) * len(features)) > GEOJSON_VALUES:
@@ -51,7 +51,7 @@ def read_features(uri: str) -> list[dict[str, Any]]:
     return [f | {"geometry": shape} for f, shape in zip(whole, moved, strict=True)]
 
 
-def _parsed(uri: str, features: list[dict[str, Any]]) -> list[dict[str, Any]]:
+def _parse_shapes(uri: str, features: list[dict[str, Any]]) -> list[dict[str, Any]]:
     import shapely
 
     with malformed(uri):

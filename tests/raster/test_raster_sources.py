@@ -352,6 +352,21 @@ def test_missing_channel_is_an_error(order: Any, bands: Any, message: str, tmp_p
         image(described, Window(0, 0, 4, 4), bands=bands)
 
 
+def test_height_beside_colors_is_shown_in_its_own_range(tmp_path: Path) -> None:
+    def heights(folder: Path) -> Any:
+        made = np.linspace(100, 300, HEIGHT * WIDTH, dtype=np.float32).reshape(HEIGHT, WIDTH)
+        return RasterioSourceConfig(uris=[write(folder / "h.tif", made)])
+
+    described = read_scene(joined(part(), heights)(tmp_path), tmp_path)
+    whole = Window(0, 0, WIDTH, HEIGHT)
+    assert np.array_equal(image(described, whole).array, pixels())  # uint8 is not stretched
+    (grey, _, _) = image(described, whole, bands=(3,)).array
+    assert grey[0, 0] == 0
+    assert grey[-1, -1] == 255
+    mixed = image(described, whole, bands=(3, 0, 1)).array
+    assert np.array_equal(mixed[0], grey)
+
+
 def test_mosaic_on_s3_is_read_by_window(s3: Any, s3_access: Any, tmp_path: Path) -> None:
     store = register_store(Store(f"s3://{s3.bucket}/mosaics", s3_access))
     source = files((0, 0), (WIDTH, 0))(tmp_path)

@@ -271,6 +271,17 @@ def test_file_beside_a_raster_that_redirects_gdal_is_not_opened(
             read(uri, max_px=8)
 
 
+def test_overviews_elsewhere_in_an_aux_xml_are_not_opened(bucket: Store, tmp_path: Path) -> None:
+    path = bare("a.tif")(tmp_path)
+    aux(
+        '<Metadata domain="OVERVIEWS"><MDI key="OVERVIEW_FILE">/vsicurl/http://127.0.0.1:9/x.tif'
+        "</MDI></Metadata>"
+    )(path)
+    for uri in (str(path), f"{upload(bucket, tmp_path, 'elsewhere')}/a.tif"):
+        with pytest.raises(RasterError, match="its overviews are in another file"):
+            read(uri, max_px=8)
+
+
 def test_source_of_a_vrt_with_such_a_file_is_not_opened(tmp_path: Path) -> None:
     path = placed(tmp_path)
     path.with_name("a.tif.msk").write_text("<VRTDataset/>")
