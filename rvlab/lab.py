@@ -5,10 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
+from rvlab.actions.files import download_files, open_file
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
 from rvlab.actions.watch import show_runs_live, watch_runs
@@ -401,6 +402,46 @@ class Lab:
             NotFound: If there is no such run, or the step has no log.
         """
         return logs(self.store, require_one(self.store, run, "logs"), step)
+
+    # Read files
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open a file of a run for reading; rasterio, torch and pandas accept the result.
+
+        It works with the embedded store, too: ``rasterio.open(lab.open(uri))``.
+
+        Args:
+            uri: A URI, such as those of `artifacts`; as a context manager it closes itself.
+
+        Raises:
+            NotFound: If there is no such file.
+            SpecError: If the URI is neither in the store nor allowed (``SECURITY.md``).
+        """
+        return open_file(self.store, uri)
+
+    def download(
+        self,
+        runs: RunSelector = None,
+        *,
+        kind: str | Sequence[str] | None = None,
+        to: str | Path = "downloads",
+    ) -> pd.DataFrame:
+        """Download files of runs to ``{to}/{run}/``, eight at a time; skip those that are there.
+
+        Args:
+            runs: Default: all runs of the store.
+            kind: One or several kinds of `artifacts`, such as ``bundle`` or ``labels``.
+            to: The folder.
+
+        Returns:
+            The rows of `artifacts` with ``path`` in place of ``uri``.
+
+        Raises:
+            NotFound: If there is no such run, or no file of a kind.
+            SpecError: If a record names a path outside of the folder, or an address that is not
+                allowed.
+        """
+        return download_files(self.store, self.artifacts(runs), kind, to)
 
     # Look at predictions
 
