@@ -56,6 +56,7 @@ def test_benchmark_runs_to_completion(
     assert "goal" in output
 
 
+@pytest.mark.extended
 def test_benchmark_of_comparisons_runs_to_completion(tmp_path: Path) -> None:
     output = script("compare.py", "--runs", 150, "--repeats", 1, "--pictures", tmp_path)
     assert output.startswith("150 runs x 20 parameters")
