@@ -21,8 +21,10 @@ from typing import Any, NamedTuple
 from rvlab.errors import SpecError, StoreError, StoreUnreachable
 from rvlab.store.access import DEFAULT_PROFILE, HiddenStr, S3Access
 
-CONFIG_FILE, CREDENTIALS_FILE = "AWS_CONFIG_FILE", "AWS_SHARED_CREDENTIALS_FILE"
-FILES = {CONFIG_FILE: "~/.aws/config", CREDENTIALS_FILE: "~/.aws/credentials"}
+AWS_FILES = {
+    "AWS_CONFIG_FILE": "~/.aws/config",
+    "AWS_SHARED_CREDENTIALS_FILE": "~/.aws/credentials",
+}
 """Variables that name botocore's files, with their defaults."""
 
 STORE_BUCKET, OUTSIDE = "RVLAB_STORE_BUCKET", "RVLAB_OUTSIDE_"
@@ -185,7 +187,7 @@ class CredentialChain:
 
     def _open(self) -> None:
         """Create the session, again if a file has changed, as each new boto3 session would."""
-        state = tuple(_changed(Path(path)) for path in self._files)
+        state = tuple(_file_state(Path(path)) for path in self._files)
         if self._session is not None and state == self._read:
             return
         profile = None if self.profile == DEFAULT_PROFILE else self.profile
@@ -212,7 +214,7 @@ class CredentialChain:
             ) from exc
 
 
-def _changed(path: Path) -> tuple[int, int] | None:
+def _file_state(path: Path) -> tuple[int, int] | None:
     try:
         found = path.stat()
     except OSError:
@@ -223,7 +225,7 @@ def _changed(path: Path) -> tuple[int, int] | None:
 def chain_of(profile: str, environ: Mapping[str, str] | None = None) -> CredentialChain:
     """Return the chain of a profile; the same one for all stores of this process."""
     env = os.environ if environ is None else environ
-    names = (env.get(name) or default for name, default in FILES.items())
+    names = (env.get(name) or default for name, default in AWS_FILES.items())
     return _chain(profile, *(os.path.expanduser(name) for name in names))  # noqa: PTH111  no ~user
 
 

@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 
 from rvlab.store import patience
 from rvlab.store.server import Server
-from rvlab.worker import rv_patches
+from rvlab.worker import bucket_clients, rv_patches
 from rvlab.worker.results import evaluation_tables
 from tests.faults.proxy import Proxy
 
@@ -60,9 +60,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.chdir(tmp_path)
     before = rv_config_.tmp_dir_root
     rv_config_.set_tmp_dir_root(str(tmp_path / "shared"))
-    rv_patches._s3_client.cache_clear()
     yield
-    rv_patches._s3_client.cache_clear()
     rv_config_.tmp_dir_root = before
     torch.use_deterministic_algorithms(False)
 
@@ -224,7 +222,7 @@ def test_each_call_to_s3_waits_for_a_server_that_does_not_answer(
     from rastervision.aws_s3.s3_file_system import S3FileSystem
     from rastervision.pipeline.file_system import NotReadableError
 
-    monkeypatch.setattr(rv_patches, "BOTO_ATTEMPTS", 1)
+    monkeypatch.setattr(bucket_clients, "BOTO_ATTEMPTS", 1)
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
     monkeypatch.setenv("RVLAB_PATIENCE_S", "300")
     source, copy, down = tmp_path / "source", tmp_path / "copy", tmp_path / "down"
@@ -292,6 +290,7 @@ def test_all_calls_share_one_client(aws: Server) -> None:
     assert S3FileSystem.get_client() is not S3FileSystem.get_client()  # the quirk: 0.3 s each
     rv_patches.patch_s3_errors()
     assert S3FileSystem.get_client() is S3FileSystem.get_client()
+    assert rv_patches._S3.client(aws.bucket) is rv_patches._S3.client("another-bucket")
 
 
 SIZE, INSIDE = 60, 20
