@@ -21,6 +21,7 @@ from rvlab.errors import MissingExtra, NotFound, SpecError, TableError
 from rvlab.plot._grid import colorize
 from rvlab.raster import read
 from rvlab.viewer import viewer
+from rvlab.viewer.catalog import OUTSIDE_ID
 from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
 from rvlab.viewer.tiles import TILE_PX, TileRef, top_level
 from tests.raster.samples import Experiment, config, photo, write
@@ -129,6 +130,10 @@ def test_scene_in_several_groups_is_shown_for_the_given_group(made, group, top):
     inside = np.zeros(known.shape, bool)
     inside[top : top + 350] = True
     assert ((known != 255) == inside).all()
+    for layer in ("truth", "run:0"):
+        assert ((page.ids(layer)[0] != OUTSIDE_ID) == inside).all()
+    picture = np.asarray(Image.open(io.BytesIO(page.tile("image")[1])).convert("HSV"))
+    assert picture[~inside, 1].mean() < 20 < picture[inside, 1].mean()  # grey outside
     page.shown.close()
 
 
