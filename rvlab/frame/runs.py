@@ -12,7 +12,7 @@ from rvlab.cache.dtypes import RUNS, SPAN, TEXT
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row_in_progress
+from rvlab.frame.rows import RunRow, error_row, row_from_end, row_in_progress
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import Run
 from rvlab.model.annotation import RunAnnotations
@@ -81,7 +81,7 @@ def _build_table(
         run = row["_run"]
         state = states.get(run, row["state"])
         # A run with a recent heartbeat that this queue does not have is in another queue.
-        if not (state == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES):
+        if not (state == "lost" and row["state"] == "running" and row["_steady"]):
             row["state"] = state
         if row["state"] == "failed":  # the engine reports the failure without its reason
             row["error"] = row.get("error") or row.get("_failure")

@@ -36,6 +36,8 @@ class Spec:
         folder: The folder of the recipe's file on the submitting machine, to resolve imports of
             modules beside it; None for a shipped recipe or a notebook cell.
         rvlab: The version of rvlab that submitted the run.
+        steady_heartbeat: Whether the run writes heartbeats from its start to its end, as its engine
+            says; None in older records, which counts as False.
         schema: The schema number of this record.
     """
 
@@ -58,6 +60,7 @@ class Spec:
     parent: str | None = None
     folder: str | None = None
     rvlab: str = ""
+    steady_heartbeat: bool | None = None
     schema: int = field(default=SPEC_SCHEMA)
 
     def record(self) -> dict[str, Any]:

@@ -22,6 +22,8 @@ def lab_on(s3: Server, access: S3Access, engine: Engine, prefix: str) -> Lab:
 class TestLocal(EngineContract):
     """Runs in processes of this machine."""
 
+    engine = "local"
+
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:
         return lab_on(s3, s3_access, LocalEngine(max_parallel=2), "contract-local")
@@ -29,6 +31,8 @@ class TestLocal(EngineContract):
 
 class TestRehearsal(EngineContract):
     """Runs the pipeline for Kubeflow with kfp itself."""
+
+    engine = "rehearse"
 
     @pytest.fixture
     def lab(self, s3: Server, s3_access: S3Access) -> Lab:

@@ -66,6 +66,8 @@ def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
 class TestKubeflow(EngineContract):
     """Uses an API server that is checked against Kubeflow's description; kfp runs its pipelines."""
 
+    engine = "kubeflow"
+
 
 def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
     lab: Lab, cluster: Kubeflow, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

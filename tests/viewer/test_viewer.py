@@ -21,7 +21,8 @@ from rvlab.errors import MissingExtra, NotFound, SpecError, TableError
 from rvlab.plot._grid import colorize
 from rvlab.raster import read
 from rvlab.viewer import viewer
-from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
+from rvlab.viewer.catalog import Catalog
+from rvlab.viewer.lifo_executor import LifoExecutor
 from rvlab.viewer.tiles import TILE_PX, TileRef, top_level
 from tests.raster.samples import Experiment, config, photo, write
 from tests.raster.test_truth import box, feature, geojson
@@ -389,14 +390,28 @@ def test_two_viewers_of_the_same_runs_are_independent(made):
     two.shown.close()
 
 
-def test_cache_evicts_the_least_recently_used_value():
-    cache = SizedLRUCache(100)
-    for name in "abc":
-        cache.put(name, name, 40)
-    assert [cache.get(name) for name in "abc"] == [None, "b", "c"]
-    cache.get("b")
-    cache.put("d", "d", 40)
-    assert [cache.get(name) for name in "bcd"] == ["b", None, "d"]
+def test_recent_tiles_are_cached_up_to_a_size(made, monkeypatch):
+    drawn = []
+    tile = Catalog.tile
+    monkeypatch.setattr(Catalog, "tile", lambda *args: drawn.append(args[3].x) or tile(*args))
+    page = Page(viewer(made.runs))
+    size = sum(len(page.tile("truth", x=x)[1]) for x in range(3))
+    page.shown.close()
+    monkeypatch.setattr("rvlab.viewer.widget.CACHE_BYTES", size - 1)
+    page = Page(viewer(made.runs))
+    drawn.clear()
+    for x in (0, 1, 0, 2, 0, 1):
+        page.tile("truth", x=x)
+    assert drawn == [0, 1, 2, 1]
+    page.shown.close()
+    assert not page.shown._cache
+
+
+def test_tile_larger_than_the_cache_is_drawn(made, monkeypatch):
+    monkeypatch.setattr("rvlab.viewer.widget.CACHE_BYTES", 1)
+    page = Page(viewer(made.runs))
+    assert page.tile("truth")[1] == page.tile("truth")[1]
+    page.shown.close()
 
 
 def test_error_without_anywidget_names_the_extra(made, monkeypatch):

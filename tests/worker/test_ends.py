@@ -102,7 +102,7 @@ def test_terminated_pod_writes_no_end_record(
 ) -> None:
     store, run = made(tmp_path / "store")
     spec = record(store, run, "spec.json")
-    store.put_json(run.key("spec.json"), {**spec, "engine": "kubeflow"})
+    store.put_json(run.key("spec.json"), {**spec, "steady_heartbeat": False})
     process = started(tmp_path, run, "time.sleep(3600)")
     process.send_signal(signal.SIGTERM)
     assert ended(process)[0] == 143
