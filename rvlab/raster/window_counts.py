@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 
 from rvlab import metrics
 from rvlab.raster.boxes import match_outcomes, predicted_boxes, truth_boxes
-from rvlab.raster.class_ids import ClassIds
-from rvlab.raster.labels import SceneLabels
+from rvlab.raster.labels import ClassIds, SceneLabels
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
 

@@ -28,7 +28,7 @@ from rvlab.errors import (
 from rvlab.model.limits import too_large
 from rvlab.store.access import S3Access
 from rvlab.store.clock import Clock
-from rvlab.store.scan import Unscannable, scan
+from rvlab.store.local_folders import Unscannable, scan
 
 # A dead endpoint must be reported within 15 s, and so must one that accepts connections and never
 # answers. A slow answer may take longer.

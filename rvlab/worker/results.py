@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
+from rvlab.metrics import unlabelled_id
 from rvlab.model import headline_group
-from rvlab.model.classes import unlabelled_id
 from rvlab.model.train_log import parse_epochs
 from rvlab.worker.rv_patches import OUTSIDE_AOI
 
