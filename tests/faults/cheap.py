@@ -50,7 +50,7 @@ def supervisors(spool: JobQueue) -> list[psutil.Process]:
     return found
 
 
-def doubled(store: Store) -> list[str]:
+def find_double_work(store: Store) -> list[str]:
     """List the ids of runs on which two processes worked at the same time."""
     return sorted(file.stem for file in _marks(store.uri).glob("*.doubled"))
 

@@ -84,7 +84,7 @@ def bystanders(start: Start, uri: str, file: Path) -> dict[str, subprocess.Popen
     }
 
 
-def harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
+def list_harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
     return [name for name, one in others.items() if one.poll() is not None]
 
 
@@ -133,7 +133,7 @@ def test_cancel_ends_the_run_and_no_other_process_that_names_it(
     others = bystanders(started, run.uri, tmp_path / "log")
     lab.cancel(run)
     assert [one.pid for one in mine if not has_exited(one)] == []
-    assert harmed(others) == []
+    assert list_harmed(others) == []
     assert end_of(lab, run)["state"] == "cancelled"
 
 
@@ -149,7 +149,7 @@ def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_
     lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: all(has_exited(one) for one in steps))
-    assert harmed(others) == []
+    assert list_harmed(others) == []
     error = str(end_of(lab, run)["error"])
     assert error.startswith("The process of chip has ended with an unknown exit status")
 
@@ -245,13 +245,13 @@ def test_leader_with_unreadable_environment_is_identified_by_its_creation_time(
     others = bystanders(started, run.uri, tmp_path / "log")
     job = job_of(lab, run)
 
-    def refused(self: psutil.Process) -> dict[str, str]:
+    def refuse(self: psutil.Process) -> dict[str, str]:
         raise psutil.AccessDenied(self.pid)
 
-    monkeypatch.setattr(psutil.Process, "environ", refused)
+    monkeypatch.setattr(psutil.Process, "environ", refuse)
     assert {one.pid for one in job.processes()} == {one.pid for one in mine}
     assert replace(job, born=job.born - 60 if job.born else None).processes() == []
-    assert harmed(others) == []
+    assert list_harmed(others) == []
 
 
 def test_job_of_an_older_version_is_identified_by_its_complete_command(

@@ -91,7 +91,7 @@ def page(made):
     shown.close()
 
 
-def guessed(made, run, scene="val-0"):
+def read_prediction(made, run, scene="val-0"):
     """Read a run's prediction from its file."""
     return read(f"{made.rows[run]['uri']}/rv/predict/{scene}/labels.tif", max_px=None).array[0]
 
@@ -99,7 +99,7 @@ def guessed(made, run, scene="val-0"):
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)])
 def test_tiles_have_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, y):
     part = (slice(512 * y, 512 * (y + 1)), slice(512 * x, 512 * (x + 1)))
-    truth, guess = made.truth["val-0"], guessed(made, 1)
+    truth, guess = made.truth["val-0"], read_prediction(made, 1)
     assert (page.ids("truth", x=x, y=y)[0] == truth[part]).all()
     assert (page.ids("run:1", x=x, y=y)[0] == guess[part]).all()
     both = page.ids("errors:1", x=x, y=y)
@@ -162,7 +162,7 @@ def test_scene_without_crs_has_no_map_coordinates(made):
     assert (about["transform"], about["crs"], about["metres"]) == (None, None, None)
     assert (about["width"], about["height"], about["levels"]) == (WIDTH, HEIGHT, 2)
     assert about["unfit"] == {}
-    assert (page.ids("run:0")[0] == guessed(made, 0)[:512, :512]).all()
+    assert (page.ids("run:0")[0] == read_prediction(made, 0)[:512, :512]).all()
     page.shown.close()
 
 

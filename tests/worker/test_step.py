@@ -29,7 +29,7 @@ def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def submitted(store: Store, **params: Any) -> Run:
+def submit_run(store: Store, **params: Any) -> Run:
     """Write the records of a run without submitting it to an engine."""
     return prepare_runs(store, find_recipe(TINY), [params], SubmitOptions("steps", "none"))[0]
 
@@ -42,7 +42,7 @@ def test_eval_without_output_fails_and_retried_train_starts_clean(
     trained: Trained,
 ) -> None:
     store = trained.lab.store
-    run = submitted(store, epochs=2)
+    run = submit_run(store, epochs=2)
     for step in ("configure", "train", "predict"):
         done = worker(store, step, run.uri)
         assert done.returncode == 0, done.stderr
@@ -100,7 +100,7 @@ def test_denied_upload_fails_the_step(trained: Trained) -> None:
     from rvlab.store import S3Access
 
     store = trained.lab.store
-    run = submitted(store)
+    run = submit_run(store)
     wrong = Store(
         store.uri, S3Access(store.access.endpoint, store.access.access_key, "not-the-secret")
     )
