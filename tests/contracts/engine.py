@@ -31,7 +31,7 @@ def get_config(runner, root_uri: str):
 
 TIMES = {"created", "started", "ended", "at", "beat", "host", "pid", "peak_mb", "cpu_s"}
 OWN = {"run", "name", "experiment", "engine", "places", "image", "sweep", "rvlab", "user", "id"}
-OWN |= {"steady_heartbeat"}
+OWN |= {"steady_heartbeat", "commit", "dirty"}  # the checkout may change between the two
 """Fields in which two runs of one spec on two engines may differ."""
 
 

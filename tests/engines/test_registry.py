@@ -13,26 +13,25 @@ from rvlab import Lab
 from rvlab.engines import engine_names, resolve_engine
 from rvlab.engines.registry import GROUP, OWN_ENGINES, load_engine_class
 from rvlab.errors import EngineError, SpecError
-from tests.conftest import TINY
 from tests.contracts.engine import EngineContract
 from tests.engines import test_contract as contract_here
+from tests.faults.cheap_step import SOURCE
 from tests.frame.samples import Made
 from tests.kubeflow import test_contract as contract_on_kubeflow
-from tests.waiting import wait_until
 
 PLUGIN = """
 from dataclasses import dataclass, field
 
-from rvlab import LocalEngine
+from tests.faults.cheap_step import CheapEngine
 
 
 @dataclass(frozen=True)
-class NightEngine(LocalEngine):
+class NightEngine(CheapEngine):
     name: str = field(default="night", init=False)
 
 
 @dataclass(frozen=True)
-class ClusterEngine(LocalEngine):
+class ClusterEngine(CheapEngine):
     name: str = field(default="slurm", init=False)
     steady_heartbeat = False
 """
@@ -151,9 +150,11 @@ def test_name_of_two_packages_names_both(
 def test_engine_of_another_package_runs_and_readers_need_not_have_it(
     plugin: None, installed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
+    (tmp_path / "cheap.py").write_text(SOURCE)
     lab = Lab(tmp_path / "store", "night")
-    run = lab.submit(TINY, raises="at once")
-    wait_until(lambda: lab.runs(run).loc[run.id, "state"] == "failed")
+    run = lab.submit(tmp_path / "cheap.py", value=0.5)
+    assert lab.wait(run, progress=False).loc[run.id, "state"] == "succeeded"
     spec = lab.store.get_json(run.key("spec.json"))
     assert (spec["engine"], spec["steady_heartbeat"]) == ("night", True)
     monkeypatch.delitem(sys.modules, "rvlab_night")
