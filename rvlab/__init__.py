@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from rvlab.errors import RvlabError
     from rvlab.lab import Lab
     from rvlab.model import Run
+    from rvlab.search_space import loguniform, random, uniform
     from rvlab.store import S3Access
     from rvlab.submission import grid
     from rvlab.version import __version__
@@ -28,7 +29,10 @@ __all__ = [
     "__version__",
     "compare",
     "grid",
+    "loguniform",
     "plot",
+    "random",
+    "uniform",
 ]
 
 __getattr__, __dir__, _ = lazy_loader.attach(
@@ -39,6 +43,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "errors": ["RvlabError"],
         "lab": ["Lab"],
         "model": ["Run"],
+        "search_space": ["loguniform", "random", "uniform"],
         "store": ["S3Access"],
         "submission": ["grid"],
         "version": ["__version__"],

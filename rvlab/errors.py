@@ -18,6 +18,8 @@ RvlabError
 ├── WindowOutside (ValueError)       a window that does not intersect its raster
 ├── TableError (ValueError)          a table without a required column or row
 └── MissingExtra (ImportError)       a missing package that one of rvlab's extras installs
+
+WaitInterrupted (KeyboardInterrupt)  a wait that the user has interrupted; not an RvlabError
 """
 
 from __future__ import annotations
@@ -125,3 +127,14 @@ def did_you_mean(word: str, known: Iterable[str], *, many: int = 8) -> str:
     shown = ", ".join(repr(w) for w in words[:many])
     more = f" and {len(words) - many} more" if len(words) > many else ""
     return f"There are {shown}{more}."
+
+
+class WaitInterrupted(KeyboardInterrupt):
+    """A wait that the user has interrupted; the runs go on.
+
+    A notebook shows its message without the traceback.
+    """
+
+    def _render_traceback_(self) -> list[str]:
+        """Return the lines that IPython shows in place of a traceback."""
+        return [str(self)]

@@ -4,28 +4,32 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
+from rvlab.actions.files import download_files, open_file
 from rvlab.actions.open_store import open_store
 from rvlab.actions.wait import wait_for_runs
+from rvlab.actions.watch import show_runs_live, watch_runs
 from rvlab.clone import clone_request
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
-from rvlab.model import Run
+from rvlab.model import Run, Sweep
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
 from rvlab.submission import SubmitOptions
 
 if TYPE_CHECKING:
+    import optuna
     import pandas as pd
 
     from rvlab.recipes.source import RecipeRef
+    from rvlab.viewer.watch import Watch
     from rvlab.viewer.widget import Viewer
 
 
@@ -62,6 +66,7 @@ class Lab:
             settings = getattr(self.engine, "profile", None)
             store = open_store(store, settings, remote=self.engine.sees_all_runs)
         self.store = register_store(store)
+        show_runs_live(self.store, self.engine)
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
@@ -111,8 +116,8 @@ class Lab:
         splits: int = 1,
         seed: int | None = None,
         **fixed: Any,
-    ) -> list[Run]:
-        """Start one run per point and return at once.
+    ) -> Sweep:
+        """Start one run per point and return at once; the result is a list of the runs.
 
         Args:
             recipe: As for `submit`.
@@ -130,6 +135,75 @@ class Lab:
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
         return control.sweep_runs(
             self.store, self.engine, find_recipe(recipe), points, fixed, **options
+        )
+
+    def tune(
+        self,
+        recipe: RecipeRef,
+        space: Mapping[str, Any],
+        *,
+        metric: str = "metrics.f1",
+        direction: str = "maximize",
+        trials: int = 20,
+        parallel: int = 2,
+        experiment: str = "default",
+        study: str = "tune",
+        prune_by: str | None = None,
+        sampler: optuna.samplers.BaseSampler | None = None,
+        pruner: optuna.pruners.BasePruner | None = None,
+        splits: int = 1,
+        seed: int | None = None,
+        progress: bool = True,
+        **fixed: Any,
+    ) -> optuna.Study:
+        """Search for the best parameters with Optuna; each trial is an ordinary run.
+
+        The call returns when all trials have ended. After an interruption, also one of the kernel,
+        the same call continues the study: its runs are those with its name in the column ``sweep``.
+
+        Args:
+            recipe: As for `submit`.
+            space: For each parameter a range (`rvlab.uniform`, `rvlab.loguniform`) or a list of
+                values.
+            metric: The column to optimize.
+            direction: ``maximize`` or ``minimize``.
+            trials: Number of trials, including those of earlier calls of the same study.
+            parallel: Number of runs at a time.
+            experiment: The experiment of the runs.
+            study: The name of the study.
+            prune_by: A column of `history`, such as ``avg_f1``, whose values by epoch go to the
+                pruner; it must improve in the same direction as `metric`. A pruned run is
+                cancelled, with the tag ``pruned`` and its epoch in the note.
+            sampler: Optuna's sampler. Default: TPE.
+            pruner: Optuna's pruner. Default: the median pruner, if `prune_by` is given.
+            splits: As for `submit`.
+            seed: As for `submit`.
+            progress: Show a progress bar.
+            **fixed: Parameters that all trials share.
+
+        Returns:
+            Optuna's study; the attribute ``run`` of each trial is the id of its run.
+
+        Raises:
+            MissingExtra: If Optuna is not installed.
+            SpecError: If a name, a value or the metric is invalid.
+            WaitInterrupted: If the user interrupts the search; active runs continue.
+        """
+        from rvlab.actions.tune import TuneOptions, tune
+
+        options = TuneOptions(study, experiment, metric, direction, trials, parallel, prune_by)
+        return tune(
+            self.store,
+            self.engine,
+            find_recipe(recipe),
+            space,
+            fixed=fixed,
+            options=options,
+            splits=splits,
+            seed=seed,
+            sampler=sampler,
+            pruner=pruner,
+            progress=progress,
         )
 
     def clone(
@@ -183,8 +257,9 @@ class Lab:
     ) -> pd.DataFrame:
         """Wait until runs have ended, with a progress bar, and return their table.
 
-        Interrupting the wait does not stop the runs. While the store cannot be reached, the wait
-        continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes), and the bar shows it.
+        Interrupting the wait does not stop the runs. `watch` shows them without a wait. While the
+        store cannot be reached, the wait continues for up to ``$RVLAB_PATIENCE_S`` (ten minutes),
+        and the bar shows it.
 
         Args:
             runs: Default: all runs of the store.
@@ -193,9 +268,31 @@ class Lab:
 
         Raises:
             TimeoutError: If they have not ended in time; they continue.
+            WaitInterrupted: If the user interrupts the wait; they continue.
             StoreUnreachable: If the store cannot be reached for too long; they continue.
         """
         return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
+
+    def watch(
+        self, runs: RunSelector = None, *, metric: str = "metrics.f1", ascending: bool = False
+    ) -> Watch:
+        """Show runs live in a notebook while the kernel stays free.
+
+        As the last line of a cell it shows the steps with their splits, the epoch, curves of loss
+        and score, the time elapsed and left, the end of the log, buttons to cancel, and the
+        leaderboard of several runs. It reads at most one small object per run every two seconds.
+        When all runs have ended it becomes static HTML, which a saved notebook retains.
+
+        Args:
+            runs: Default: all runs of the store.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
+
+        Raises:
+            MissingExtra: If anywidget is not installed.
+            NotFound: If there is no such run.
+        """
+        return watch_runs(self.store, self.engine, runs, metric=metric, ascending=ascending)
 
     def cancel(self, runs: RunSelector) -> None:
         """Stop queued and running runs with all their processes; skip ended runs.
@@ -304,6 +401,46 @@ class Lab:
             NotFound: If there is no such run, or the step has no log.
         """
         return logs(self.store, require_one(self.store, run, "logs"), step)
+
+    # Read files
+
+    def open(self, uri: str) -> BinaryIO:
+        """Open a file of a run for reading; rasterio, torch and pandas accept the result.
+
+        It works with the embedded store, too: ``rasterio.open(lab.open(uri))``.
+
+        Args:
+            uri: A URI, such as those of `artifacts`; as a context manager it closes itself.
+
+        Raises:
+            NotFound: If there is no such file.
+            SpecError: If the URI is neither in the store nor allowed (``SECURITY.md``).
+        """
+        return open_file(self.store, uri)
+
+    def download(
+        self,
+        runs: RunSelector = None,
+        *,
+        kind: str | Sequence[str] | None = None,
+        to: str | Path = "downloads",
+    ) -> pd.DataFrame:
+        """Download files of runs to ``{to}/{run}/``, eight at a time; skip those that are there.
+
+        Args:
+            runs: Default: all runs of the store.
+            kind: One or several kinds of `artifacts`, such as ``bundle`` or ``labels``.
+            to: The folder.
+
+        Returns:
+            The rows of `artifacts` with ``path`` in place of ``uri``.
+
+        Raises:
+            NotFound: If there is no such run, or no file of a kind.
+            SpecError: If a record names a path outside of the folder, or an address that is not
+                allowed.
+        """
+        return download_files(self.store, self.artifacts(runs), kind, to)
 
     # Look at predictions
 

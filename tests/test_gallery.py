@@ -21,6 +21,7 @@ EACH = pytest.mark.parametrize("script", SCRIPTS, ids=lambda p: p.stem)
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # a busy machine needs an hour for the demo at full size
 @pytest.mark.parametrize("name", ["demo", pytest.param("full_demo", marks=pytest.mark.extended)])
 def test_every_script_draws_a_picture_of_the_demo_runs(
     name: str, request: pytest.FixtureRequest, tmp_path: Path

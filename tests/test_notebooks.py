@@ -24,6 +24,7 @@ FULL = pytest.mark.extended
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(7200)  # a busy machine needs an hour for the demo at full size
 @pytest.mark.parametrize(
     ("name", "runs", "figures"),
     [("demo", 8, SMALL), pytest.param("full_demo", 25, FIGURES, marks=FULL)],

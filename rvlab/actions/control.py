@@ -13,7 +13,7 @@ from rvlab.engines import Engine
 from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.frame.runs import StateQuery
 from rvlab.frame.select import RunSelector, require_existing, resolve_runs
-from rvlab.model import Run, new_run_id
+from rvlab.model import Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
 from rvlab.submission import SubmitOptions, current_user, prepare_runs
@@ -55,7 +55,7 @@ def sweep_runs(
     experiment: str,
     splits: int,
     seed: int | None,
-) -> list[Run]:
+) -> Sweep:
     """Start one run per point; see `rvlab.Lab.sweep`."""
     if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
         raise SpecError("The points of a sweep must be a list of dicts; rvlab.grid() returns one.")
@@ -66,7 +66,8 @@ def sweep_runs(
         if twice:
             raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
     options = SubmitOptions(experiment, engine.name, splits, seed, sweep=new_run_id())
-    return start_runs(store, engine, recipe, [{**fixed, **point} for point in points], options)
+    everything = [{**fixed, **point} for point in points]
+    return Sweep(start_runs(store, engine, recipe, everything, options))
 
 
 def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:

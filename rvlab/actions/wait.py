@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab import frame
 from rvlab.actions.control import engine_patience_s, states_from
 from rvlab.engines import Engine
-from rvlab.errors import StoreUnreachable
+from rvlab.errors import StoreUnreachable, WaitInterrupted
 from rvlab.frame.select import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
@@ -33,24 +33,30 @@ def wait_for_runs(
     outage = OutageTimer(engine_patience_s(engine))
     with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:
         active, remaining = len(wanted), wanted
-        while True:
-            try:
-                engine.resume(store)
-                table = outage.unfinished(frame.runs_table(store, remaining, ask))
-                active, remaining = len(table), [Run.from_uri(uri) for uri in table["uri"]]
-                bar.n = len(wanted) - active
-                bar.set_postfix_str(progress_text(table))
-                if not active:
-                    return frame.runs_table(store, wanted, ask)
-                outage.end()
-            except StoreUnreachable as exc:
-                bar.set_postfix_str(outage.extend(exc))
-            if until is not None and time.monotonic() > until:
-                raise TimeoutError(
-                    f"{active} of {len(wanted)} runs have not ended in {timeout_s} s. "
-                    "They continue; wait again, or cancel them."
-                )
-            time.sleep(REMOTE_WAIT_POLL_S if engine.sees_all_runs else WAIT_POLL_S)
+        try:
+            while True:
+                try:
+                    engine.resume(store)
+                    table = outage.unfinished(frame.runs_table(store, remaining, ask))
+                    active, remaining = len(table), [Run.from_uri(uri) for uri in table["uri"]]
+                    bar.n = len(wanted) - active
+                    bar.set_postfix_str(progress_text(table))
+                    if not active:
+                        return frame.runs_table(store, wanted, ask)
+                    outage.end()
+                except StoreUnreachable as exc:
+                    bar.set_postfix_str(outage.extend(exc))
+                if until is not None and time.monotonic() > until:
+                    raise TimeoutError(
+                        f"{active} of {len(wanted)} runs have not ended in {timeout_s} s. "
+                        "They continue; wait again, or cancel them."
+                    )
+                time.sleep(REMOTE_WAIT_POLL_S if engine.sees_all_runs else WAIT_POLL_S)
+        except KeyboardInterrupt as exc:
+            raise WaitInterrupted(
+                f"Interrupted: {active} of {len(wanted)} runs have not ended. They continue; "
+                "lab.wait waits again, lab.watch shows them, lab.cancel stops them."
+            ) from exc
 
 
 class OutageTimer:

@@ -105,6 +105,10 @@ class Run:
         return f"{self.uri}/rv"
 
 
+class Sweep(list[Run]):
+    """The runs of one sweep, in the order of its points; a notebook shows them live."""
+
+
 def step_name(step: str, split: int | None = None) -> str:
     """Return the name of a step, or of one split of it, in keys and messages: ``predict-2``."""
     return step if split is None else f"{step}-{split}"

@@ -242,7 +242,7 @@ def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
     if value is None or bool(pd.isna(value)):
         return MISSING_TEXT
     if isinstance(value, pd.Timedelta):
-        return _seconds(value.total_seconds())
+        return format_seconds(value.total_seconds())
     text = str(value.item() if hasattr(value, "item") else value) or '""'
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -257,13 +257,14 @@ def _finite_values(row: pd.Series[Any], names: Sequence[str]) -> Iterator[tuple[
 
 def _with_unit(name: str, value: float) -> str:
     if name.endswith("_s"):
-        return _seconds(value)
+        return format_seconds(value)
     if name.endswith("_mb"):
         return f"{value:,.0f} MiB"
     return f"{value / 2**20:,.1f} MiB" if name == "bytes" else f"{value:,g}"
 
 
-def _seconds(value: float) -> str:
+def format_seconds(value: float) -> str:
+    """Format a duration: ``0.52 s``, ``8.1 s``, ``3 min 05 s``, ``2 h 10 min``."""
     if value < 60:
         return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
     minutes, seconds = divmod(round(value), 60)

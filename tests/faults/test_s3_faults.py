@@ -342,7 +342,7 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
     labs = []
 
     def make_lab(store: Store) -> Lab:
-        labs.append(Lab(store, CheapEngine(max_parallel=6)))
+        labs.append(Lab(store, CheapEngine(max_parallel=12)))
         return labs[-1]
 
     yield make_lab
@@ -354,12 +354,14 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
             time.sleep(0.1)
 
 
-def all_succeed(lab: Lab, direct: Store, experiment: str, number: int) -> None:
+def all_succeed(
+    lab: Lab, direct: Store, experiment: str, number: int, timeout_s: float = 500
+) -> None:
     """Submit cheap runs, wait for them, and check for lost, wrong and remaining records."""
     values = [round((n + 1) / (number + 1), 6) for n in range(number)]
     runs = submit(lab.store, experiment, values)
     lab.engine.start(lab.store, runs)
-    table = lab.wait(runs, progress=False, timeout_s=500)
+    table = lab.wait(runs, progress=False, timeout_s=timeout_s)
     assert table["state"].tolist() == ["succeeded"] * number, table["error"].dropna().tolist()
     assert table["metrics.f1"].tolist() == values
     assert table["params.value"].tolist() == values
@@ -387,47 +389,54 @@ def test_runs_succeed_under_a_mixture_of_faults(
     assert sum(proxy.seen.values()) > proxy.seen["passed"] > 0
 
 
-PHASES: dict[str, tuple[dict[str, float], float]] = {
-    "20 % resets": ({"reset": 0.1, "reset_after": 0.1}, 5),
-    "30 % 503": ({"503": 0.2, "503_after": 0.1}, 5),
-    "20 % cut-off answers": ({"cut": 0.2}, 5),
-    "1 % stalls of 30 s": ({"stall": 0.005, "stall_after": 0.005}, 60),
+ALL_FAULTS = {
+    "reset": 0.1,
+    "reset_after": 0.1,
+    "503": 0.2,
+    "503_after": 0.1,
+    "cut": 0.2,
+    "stall": 0.005,
+    "stall_after": 0.005,
 }
-"""The share of each fault, and the seconds of an outage of the server during the runs."""
+"""Shares of requests: 20 % resets, 30 % status 503, 20 % cut-off answers, 1 % stalls of 30 s."""
+
+OUTAGES = [(10, 5), (30, 5), (50, 60), (70, 5)]
+"""When the server is stopped, in runs that have ended, and for how many seconds."""
 
 
 @pytest.mark.extended
+@pytest.mark.timeout(3600)
 def test_100_runs_survive_faults_and_restarts(
     tmp_path: Path, lab_of: Callable[[Store], Lab], figure: Figure
 ) -> None:
-    """Run 25 runs with each of four sets of faults, with an outage of the server."""
+    """Run 100 runs while most requests fail, with four restarts of the server."""
     own = server.start_server(tmp_path / "s3")
     try:
         with Proxy(own.endpoint, stall_s=30).running() as proxy:
-            for number, (name, (shares, away_s)) in enumerate(PHASES.items()):
-                store = through(proxy, own, f"phase-{number}")
-                before, passed = sum(proxy.seen.values()), proxy.seen["passed"]
-                proxy.shares = shares
-                restart = threading.Thread(
-                    target=restart_server, args=(tmp_path / "s3", directly(own, store), own, away_s)
-                )
-                restart.start()
-                try:
-                    all_succeed(lab_of(store), directly(own, store), "towns", 25)
-                finally:
-                    restart.join()
-                requests = sum(proxy.seen.values()) - before
-                faults = requests - (proxy.seen["passed"] - passed)
-                said = f"25 of 25 runs succeeded; {faults} of {requests} requests failed"
-                figure(f"S3: {name}, server away for {away_s:.0f} s", said)
+            store = through(proxy, own, "faults").patient(600)
+            direct = directly(own, store).patient(600)
+            proxy.shares = ALL_FAULTS
+            restart = threading.Thread(target=restart_often, args=(tmp_path / "s3", direct, own))
+            restart.start()
+            try:
+                all_succeed(lab_of(store), direct, "towns", 100, timeout_s=3000)
+            finally:
+                restart.join()
+            requests = sum(proxy.seen.values())
+            said = f"100 of 100 runs succeeded; {requests - proxy.seen['passed']} of {requests}"
+            name = (
+                "S3: 20 % resets, 30 % 503, 20 % cut-off answers, 1 % stalls of 30 s, four restarts"
+            )
+            figure(name, f"{said} requests failed")
     finally:
         server.stop_server(tmp_path / "s3")
 
 
-def restart_server(folder: Path, direct: Store, before: Server, away_s: float) -> None:
-    """Stop the server during the runs, and start it again some seconds later."""
-    while len(direct.files("towns/runs/ended")) < 3:
-        time.sleep(0.2)
-    server.stop_server(folder)
-    time.sleep(away_s)
-    assert server.start_server(folder).endpoint == before.endpoint
+def restart_often(folder: Path, direct: Store, before: Server) -> None:
+    """Stop the server when enough runs have ended, and start it again some seconds later."""
+    for ended, away_s in OUTAGES:
+        while len(direct.files("towns/runs/ended")) < ended:
+            time.sleep(0.2)
+        server.stop_server(folder)
+        time.sleep(away_s)
+        assert server.start_server(folder).endpoint == before.endpoint

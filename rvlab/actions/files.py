@@ -1,0 +1,104 @@
+"""Open and download the files of runs."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO, cast
+from urllib.parse import urlsplit
+
+from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
+from rvlab.store import Store
+from rvlab.store.addresses import checked_address, local_path, require_allowed
+
+if TYPE_CHECKING:
+    import fsspec
+    import pandas as pd
+
+DOWNLOADS = 8
+"""Files that are downloaded at a time."""
+
+CHUNK_BYTES = 8 * 2**20
+
+
+def open_file(store: Store, uri: str) -> BinaryIO:
+    """Open a file of a store; see `rvlab.Lab.open`."""
+    address = checked_address(str(uri), store)
+    try:
+        require_allowed(address)
+    except RasterError as exc:
+        raise SpecError(str(exc)) from exc
+    files, path = _file_system(store, address)
+    try:
+        return cast("BinaryIO", files.open(path, "rb"))
+    except (FileNotFoundError, IsADirectoryError) as exc:
+        raise NotFound(
+            f"The file {uri!r} is not in the store. lab.artifacts(run) lists the files."
+        ) from exc
+
+
+def download_files(
+    store: Store, table: pd.DataFrame, kind: str | Sequence[str] | None, to: str | Path
+) -> pd.DataFrame:
+    """Download the files of a table of artifacts; see `rvlab.Lab.download`."""
+    kinds = [kind] if isinstance(kind, str) else list(kind or [])
+    known = table["kind"].dropna().unique().tolist()
+    for name in kinds:
+        if name not in known:
+            raise NotFound(
+                f"The runs have no files of the kind {name!r}. {did_you_mean(name, known)}"
+            )
+    rows = table[table["kind"].isin(kinds)] if kinds else table
+    folder = Path(to).expanduser().resolve()
+    paths = [
+        _target(folder, str(run), str(uri))
+        for run, uri in zip(rows["run"], rows["uri"], strict=True)
+    ]
+    folder.mkdir(parents=True, exist_ok=True)
+    with ThreadPoolExecutor(DOWNLOADS) as pool:
+        list(
+            pool.map(
+                lambda uri, size, path: _download(store, uri, size, path),
+                rows["uri"],
+                rows["bytes"],
+                paths,
+            )
+        )
+    return (
+        rows.drop(columns="uri").assign(path=[str(path) for path in paths]).reset_index(drop=True)
+    )
+
+
+def _target(folder: Path, run: str, uri: str) -> Path:
+    """Return where a file is written: below the folder, whatever a record says."""
+    below = urlsplit(uri).path.partition(f"/{run}/")[2] or urlsplit(uri).path
+    parts = [part for part in below.split("/") if part not in ("", ".", "..")]
+    parts = parts[1:] if parts[:1] == ["rv"] else parts
+    path = folder.joinpath(run, *parts)
+    if not parts or not path.resolve().is_relative_to(folder):
+        raise SpecError(f"{uri!r} of the run {run} cannot be written below {folder}.")
+    return path
+
+
+def _download(store: Store, uri: str, size: int, path: Path) -> None:
+    """Download a file, unless a file of its size is there; an interrupted one leaves none."""
+    if path.is_file() and path.stat().st_size == size:
+        return
+    path.parent.mkdir(parents=True, exist_ok=True)
+    partial = path.with_name(f"{path.name}.part")
+    with open_file(store, uri) as source, partial.open("wb") as target:
+        shutil.copyfileobj(source, target, CHUNK_BYTES)
+    os.replace(partial, path)
+
+
+def _file_system(store: Store, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:
+    import fsspec
+
+    scheme = urlsplit(uri).scheme
+    if scheme in ("", "file"):
+        return fsspec.filesystem("file"), local_path(uri)
+    options: dict[str, Any] = store.storage_options if scheme == "s3" else {}
+    return fsspec.filesystem(scheme, **options), uri

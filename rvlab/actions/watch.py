@@ -1,0 +1,122 @@
+"""Open a live view of runs, from their table and their engine."""
+
+from __future__ import annotations
+
+import sys
+from html import escape
+from typing import TYPE_CHECKING
+
+from rvlab import frame
+from rvlab.actions.control import cancel_runs, states_from
+from rvlab.engines import Engine
+from rvlab.errors import MissingExtra, NotFound, RvlabError
+from rvlab.frame.select import RunSelector
+from rvlab.model import STEPS, Run, Sweep
+from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+    from rvlab.viewer.run_monitor import RunMonitor
+    from rvlab.viewer.watch import Watch
+
+
+_engines: dict[str, tuple[Store, Engine]] = {}
+
+
+def watch_runs(
+    store: Store, engine: Engine, runs: RunSelector, *, metric: str, ascending: bool
+) -> Watch:
+    """Return a live view of runs; see `rvlab.Lab.watch`."""
+    try:
+        from rvlab.viewer.watch import Watch
+    except ImportError as exc:
+        raise MissingExtra("The live view needs anywidget: pip install 'rvlab[local]'.") from exc
+    return Watch(monitor_runs(store, engine, runs, metric=metric, ascending=ascending))
+
+
+def monitor_runs(
+    store: Store,
+    engine: Engine,
+    runs: RunSelector,
+    *,
+    metric: str = "metrics.f1",
+    ascending: bool = False,
+) -> RunMonitor:
+    """Return a monitor of runs, which is not started yet.
+
+    Raises:
+        NotFound: If there is no such run, or no runs were given.
+    """
+    from rvlab.viewer.run_monitor import RunMonitor
+
+    ask = states_from(store, engine)
+    table = frame.runs_table(store, runs, ask)
+    if table.empty:
+        raise NotFound(
+            "No runs to watch: the selection is empty. Submit some, or name an experiment."
+        )
+    links = {one.id: one.link for one in _run_objects(runs) if one.link}
+    return RunMonitor(
+        store,
+        table,
+        ask=ask,
+        resume=lambda: engine.resume(store),
+        cancel=lambda chosen: cancel_runs(store, engine, chosen),
+        metric=metric.removeprefix("metrics."),
+        ascending=ascending,
+        typical_s=typical_step_seconds(store, table),
+        links=links,
+    )
+
+
+def _run_objects(runs: RunSelector) -> list[Run]:
+    if isinstance(runs, Run):
+        return [runs]
+    return [one for one in runs if isinstance(one, Run)] if isinstance(runs, list | tuple) else []
+
+
+def typical_step_seconds(store: Store, table: pd.DataFrame) -> dict[str, float]:
+    """Return the median seconds of each step in succeeded runs of the same experiments."""
+    found = [frame.runs_table(store, name) for name in table["experiment"].unique()]
+    import pandas as pd
+
+    rows = pd.concat(found) if found else table
+    ended = rows[rows["state"] == "succeeded"]
+    columns = {step: f"costs.{step}_s" for step in STEPS}
+    known = {step: c for step, c in columns.items() if c in ended}
+    medians = {step: ended[c].median() for step, c in known.items()}
+    return {step: float(value) for step, value in medians.items() if not pd.isna(value)}
+
+
+def show_runs_live(store: Store, engine: Engine) -> None:
+    """Make IPython show a `Run` or a `Sweep` of this store, as the last line of a cell, live.
+
+    Outside IPython nothing happens. The last lab that was opened on a store is the one whose
+    engine is queried.
+    """
+    _engines[store.uri] = (store, engine)
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is not None:
+        formatter = shell.display_formatter.ipython_display_formatter
+        for kind in (Run, Sweep):
+            formatter.for_type(kind, _display_live)
+
+
+def _display_live(shown: Run | Sweep) -> None:
+    """Show a live view; only links without a lab, a widget or such a run."""
+    from IPython.display import publish_display_data
+
+    runs = [shown] if isinstance(shown, Run) else list(shown)
+    found = _engines.get(runs[0].store) if runs else None
+    reason = ""
+    try:
+        if found is not None:
+            watch_runs(*found, runs, metric="metrics.f1", ascending=False)._ipython_display_()
+            return
+    except RvlabError as exc:
+        reason = f"There is no live view: {exc}"
+    lines = [run._repr_html_() for run in runs]
+    html = "<br>".join([*lines, escape(reason)] if reason else lines)
+    bundle = {"text/plain": f"{shown!r}\n{reason}".strip(), "text/html": html}
+    publish_display_data(bundle)  # type: ignore[no-untyped-call]
