@@ -61,6 +61,11 @@ def _marks(store: str) -> Path:
     return folder
 
 
+def run_may_end(run: Run) -> Path:
+    """Return the path of a file with which a run ends before its time."""
+    return _marks(run.store) / f"{run.id}.ends"
+
+
 @contextlib.contextmanager
 def alone(run: Run) -> Iterator[None]:
     """Work on a run, and write a mark if another process works on it at the same time."""
@@ -94,7 +99,9 @@ def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None
                 check=True,
             )
         print(f"{step} sleeps", flush=True)
-        time.sleep(params["seconds"])
+        until = time.monotonic() + params["seconds"]
+        while time.monotonic() < until and not run_may_end(run).exists():
+            time.sleep(0.05)
 
 
 def main(uri: str) -> int:

@@ -24,7 +24,7 @@ from rvlab.engines.supervisor import Supervisor
 from rvlab.errors import HasEnded
 from rvlab.model import END_STATES, Run
 from rvlab.store import Store, _seaweedfs, server
-from tests.faults.cheap import ROOT, SOURCE, CheapEngine, supervisors
+from tests.faults.cheap import ROOT, SOURCE, CheapEngine, run_may_end, supervisors
 
 SLEEP = "import time; time.sleep(600)"
 NOBODY = 65534
@@ -155,9 +155,11 @@ def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_
 
 
 def test_restarted_supervisor_does_not_end_a_running_run(lab: Lab, tmp_path: Path) -> None:
-    run = submit(lab, tmp_path, seconds=2.0)
+    run = submit(lab, tmp_path)
     at_work(lab, run)
     kill_supervisor(lab)
+    lab.engine.resume(lab.store)
+    run_may_end(run).touch()
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
@@ -294,7 +296,7 @@ def test_job_field_of_a_newer_version_is_ignored(lab: Lab) -> None:
 
 def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
     """Simulate a supervisor that was killed right after it started the process."""
-    run = submit(lab, tmp_path, seconds=3.0)
+    run = submit(lab, tmp_path)
     leader, *_ = at_work(lab, run)
     kill_supervisor(lab)
     spool = JobQueue.for_store(lab.store)
@@ -303,6 +305,7 @@ def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_pat
     spool.update(entry[0], entry[1], pid=None, born=None)
     lab.engine.resume(lab.store)
     until(lambda: job_of(lab, run).pid == leader.pid)
+    run_may_end(run).touch()
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
