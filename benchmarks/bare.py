@@ -1,9 +1,9 @@
 """The lower limit on S3: recorded requests, repeated with plain obstore.
 
-The proxy (`slow_s3.Wire.seen`) records the requests, and the writers' own code provides the keys of
-end records, so that no key is hard-coded here. GETs and listings are sent concurrently, some dozens
-in flight; the pages of a listing are requested one after another. Missing keys, writes and
-deletions are ignored.
+The proxy (`slow_s3.Wire.take_requests`) records the requests, and the writers' own code provides
+the keys of end records, so that no key is hard-coded here. GETs and listings are sent concurrently,
+some dozens in flight; the pages of a listing are requested one after another. Missing keys, writes
+and deletions are ignored.
 """
 
 from __future__ import annotations
@@ -85,10 +85,10 @@ def again(store: Any, wanted: Requests, in_flight: int, *, listings: bool = True
     """Return the seconds for repeating requests, after opening the connections."""
     jobs: list[Callable[[], int]] = []
     if listings:
-        jobs += [_listed(store, one, pages) for one, pages in wanted.listings.items()]
-    jobs += [_got(store, key, span) for key, span in wanted.gets]
+        jobs += [_list_call(store, one, pages) for one, pages in wanted.listings.items()]
+    jobs += [_get_call(store, key, span) for key, span in wanted.gets]
     with ThreadPoolExecutor(in_flight) as pool:
-        list(pool.map(lambda _: _got(store, "nothing/here", "")(), range(in_flight)))
+        list(pool.map(lambda _: _get_call(store, "nothing/here", "")(), range(in_flight)))
         start = time.perf_counter()
         list(pool.map(lambda job: job(), jobs))
     return time.perf_counter() - start
@@ -97,7 +97,7 @@ def again(store: Any, wanted: Requests, in_flight: int, *, listings: bool = True
 def listing_s(store: Any, listing: Listing) -> float:
     """Return the seconds for a plain listing, page after page."""
     start = time.perf_counter()
-    _listed(store, listing, 10**9)()
+    _list_call(store, listing, 10**9)()
     return time.perf_counter() - start
 
 
@@ -114,11 +114,11 @@ def of_ends() -> Listing:
 def trip_s(store: Any) -> float:
     """Return the seconds for one GET of a missing key."""
     start = time.perf_counter()
-    _got(store, "nothing/here", "")()
+    _get_call(store, "nothing/here", "")()
     return time.perf_counter() - start
 
 
-def _listed(store: Any, listing: Listing, pages: int) -> Callable[[], int]:
+def _list_call(store: Any, listing: Listing, pages: int) -> Callable[[], int]:
     def run() -> int:
         import obstore
 
@@ -130,7 +130,7 @@ def _listed(store: Any, listing: Listing, pages: int) -> Callable[[], int]:
     return run
 
 
-def _got(store: Any, key: str, span: str) -> Callable[[], int]:
+def _get_call(store: Any, key: str, span: str) -> Callable[[], int]:
     def run() -> int:
         import obstore
 

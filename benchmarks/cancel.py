@@ -41,7 +41,7 @@ def main() -> None:
         fresh.answer(WAYS, options.child)
         return
     found: dict[str, list[Numbers]] = {"ours": [], "bare": []}
-    with fresh.embedded(options.data / "s3") as root:
+    with fresh.embedded_store(options.data / "s3") as root:
         for repeat in range(options.repeats):
             for way, results in found.items():
                 with fresh.folder(options.data) as cache:
@@ -56,7 +56,7 @@ def main() -> None:
     fresh.ratio("ours, in seconds", median(ours), "<= 5")
 
 
-def _queued() -> tuple[Lab, list[Run], list[Path]]:
+def _queue_runs() -> tuple[Lab, list[Run], list[Path]]:
     """Return a lab, queued runs and their job files; no supervisor is started."""
     import rvlab
     from rvlab.engines.job_queue import Job, JobQueue
@@ -75,7 +75,7 @@ def _queued() -> tuple[Lab, list[Run], list[Path]]:
 
 
 def _ours() -> Numbers:
-    lab, _, _ = _queued()
+    lab, _, _ = _queue_runs()
     start = time.perf_counter()
     lab.cancel(EXPERIMENT)
     seconds = time.perf_counter() - start
@@ -89,7 +89,7 @@ def _bare() -> Numbers:
 
     from rvlab.store.concurrency import IN_FLIGHT
 
-    lab, runs, files = _queued()
+    lab, runs, files = _queue_runs()
     end = lab.store.get(runs[0].key("spec.json"))
     prefix = os.environ["RVLAB_STORE"].removeprefix("s3://").partition("/")[2]
     store = bare.bucket()

@@ -73,7 +73,7 @@ def answer(ways: Mapping[str, Callable[[], Numbers]], way: str) -> None:
 
 
 @contextmanager
-def embedded(folder: Path) -> Iterator[Store]:
+def embedded_store(folder: Path) -> Iterator[Store]:
     """Start an S3 server in a folder and stop it again, unless it was already running."""
     folder.mkdir(parents=True, exist_ok=True)
     ran = server.find_server(folder) is not None

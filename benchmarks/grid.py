@@ -36,7 +36,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from slow_s3 import Wire, slowed
+from slow_s3 import Wire, delay_requests
 
 from rvlab.store import S3Access, Store, server
 
@@ -61,7 +61,7 @@ def main() -> None:
     one = server.start_server(options.data / "s3")
     try:
         _prepare(options, _store(one.endpoint, one))
-        with slowed(one.endpoint, wait_s=WAIT_S) as wire:
+        with delay_requests(one.endpoint, wait_s=WAIT_S) as wire:
             _measure(options, wire, one)
     finally:
         server.stop_server(options.data / "s3")
@@ -133,8 +133,10 @@ def _print(options: Any, found: dict[str, list[dict[str, float]]]) -> None:
 def _child(options: Any) -> dict[str, float]:
     wire, windows = Wire(os.environ["AWS_ENDPOINT_URL"]), _windows(options)
     way = {"grid": _grid, "ranges": _ranges, "download": _download}[options.child]
-    result = way(windows, wire.taken)  # each variant resets the counters when it starts the clock
-    requests, size = wire.taken()
+    result = way(
+        windows, wire.take_counts
+    )  # each variant resets the counters when it starts the clock
+    requests, size = wire.take_counts()
     return result | {"requests": requests, "mb": size / 1e6, "peak_mb": _peak_mb()}
 
 
@@ -165,7 +167,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     names = vars(_predictions)
     plain = names["draw_grid"]
 
-    def timed(*args: Any) -> Any:
+    def timed_draw(*args: Any) -> Any:
         nonlocal drawing
         start = time.perf_counter()
         figure = plain(*args)
@@ -173,7 +175,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
         return figure
 
     predictions(table.head(1), windows[:1])._repr_png_()  # type: ignore[attr-defined]
-    names["draw_grid"] = timed
+    names["draw_grid"] = timed_draw
     begin()
     start = time.perf_counter()
     figure = predictions(table, windows)

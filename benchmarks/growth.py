@@ -21,7 +21,7 @@ from typing import Any
 
 import fresh
 from fresh import Numbers
-from sample_runs import prepared
+from sample_runs import prepare_store
 
 from rvlab.store import Store
 
@@ -35,15 +35,15 @@ def main() -> None:
     if options.child:
         fresh.answer(WAYS, options.child)
         return
-    _grown("folder", Store(options.data.resolve() / "folder"), SIZES, options)
-    with fresh.embedded(options.data / "s3") as root:
-        _grown("S3", root, SIZES if options.full else SIZES[:-1], options)
+    _measure_sizes("folder", Store(options.data.resolve() / "folder"), SIZES, options)
+    with fresh.embedded_store(options.data / "s3") as root:
+        _measure_sizes("S3", root, SIZES if options.full else SIZES[:-1], options)
 
 
-def _grown(where: str, root: Store, sizes: Sequence[int], options: Any) -> None:
+def _measure_sizes(where: str, root: Store, sizes: Sequence[int], options: Any) -> None:
     found: dict[int, list[Numbers]] = {}
     for size in sizes:
-        uri = prepared(root, "runs", size)
+        uri = prepare_store(root, "runs", size)
         with fresh.folder(options.data) as cache:
             places = fresh.environ(root, uri, cache)
             fresh.child("ours", places)

@@ -33,7 +33,7 @@ from typing import Any
 import fresh
 import sample_mlflow
 from fresh import Numbers
-from sample_runs import EXPERIMENT, SERIES, prepared
+from sample_runs import EXPERIMENT, SERIES, prepare_store
 
 CALLS = ("first", "second")
 
@@ -49,8 +49,8 @@ def main() -> None:
     sample_mlflow.of_history(database, options.runs, options.epochs)
     trackio = Trackio(options)
     found: dict[str, list[Numbers]] = {"cold": [], "warm": [], "mlflow": [], "trackio": []}
-    with fresh.embedded(options.data / "s3") as root, fresh.folder(options.data) as cache:
-        uri = prepared(root, f"history-{options.epochs}", options.runs, epochs=options.epochs)
+    with fresh.embedded_store(options.data / "s3") as root, fresh.folder(options.data) as cache:
+        uri = prepare_store(root, f"history-{options.epochs}", options.runs, epochs=options.epochs)
         peer = {"MLFLOW_TRACKING_URI": sample_mlflow.address(database)}
         fresh.child("ours", fresh.environ(root, uri, cache))
         for _ in range(options.repeats):

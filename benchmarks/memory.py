@@ -17,7 +17,7 @@ from pathlib import Path
 
 import fresh
 from fresh import Numbers
-from sample_runs import prepared
+from sample_runs import prepare_store
 
 from rvlab.cache.background import DeferredWrites
 
@@ -29,9 +29,9 @@ def main() -> None:
         fresh.answer(WAYS, options.child)
         return
     found: dict[str, list[Numbers]] = {"cold": [], "warm": []}
-    with fresh.embedded(options.data / "s3") as root, fresh.folder(options.data) as filled:
-        uri = prepared(root, "runs", options.runs)
-        more = {"FIRST": prepared(root, "first", 600)}
+    with fresh.embedded_store(options.data / "s3") as root, fresh.folder(options.data) as filled:
+        uri = prepare_store(root, "runs", options.runs)
+        more = {"FIRST": prepare_store(root, "first", 600)}
         for _ in range(2):
             fresh.child("ours", {**fresh.environ(root, uri, filled), **more})
         for _ in range(options.repeats):

@@ -29,7 +29,7 @@ import bare
 import fresh
 import sample_runs
 from fresh import Numbers
-from slow_s3 import Wire, slowed
+from slow_s3 import Wire, delay_requests
 
 from rvlab.store import Store
 
@@ -44,30 +44,30 @@ def main() -> None:
         fresh.answer(WAYS, options.child)
         return
     with (
-        fresh.embedded(options.data / "s3") as root,
-        slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
+        fresh.embedded_store(options.data / "s3") as root,
+        delay_requests(str(root.access.endpoint), wait_s=WAIT_S) as wire,
     ):
-        found = _compacted(options, root, wire)
+        found = _measure_compacted(options, root, wire)
         print(f"(a) compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
         _print(found)
         best = _best(found, "all")
         fresh.ratio("ours / bare GETs and listings", fresh.median(found, "ours") / best, "<= 2")
-        found = _loose(options, root, wire)
+        found = _measure_loose(options, root, wire)
         print(f"(b) not compacted, {found[0]['rows']:.0f} runs, {1000 * WAIT_S:.0f} ms a request")
         _print(found)
         best = _best(found, "gets")
         fresh.ratio("ours / bare GETs", fresh.median(found, "ours") / best, "<= 1.3")
 
 
-def _compacted(options: Any, root: Store, wire: Wire) -> list[Numbers]:
-    uri = sample_runs.prepared(root, "runs", options.runs)
+def _measure_compacted(options: Any, root: Store, wire: Wire) -> list[Numbers]:
+    uri = sample_runs.prepare_store(root, "runs", options.runs)
     for _ in range(2):  # the second process completes what the first may have left undone
         with fresh.folder(options.data) as cache:
             fresh.child("reader", fresh.environ(root, uri, cache))
     return [_pair(options.data, Store(uri, root.access), wire) for _ in range(options.repeats)]
 
 
-def _loose(options: Any, root: Store, wire: Wire) -> list[Numbers]:
+def _measure_loose(options: Any, root: Store, wire: Wire) -> list[Numbers]:
     found = []
     for _ in range(options.repeats):
         store = Store(f"{root.uri}/loose-{time.time_ns()}", root.access)
@@ -84,7 +84,7 @@ def _pair(data: Path, store: Store, wire: Wire, *, loose: bool = False) -> Numbe
     with fresh.folder(data) as cache:
         places = fresh.environ(store, store.uri, cache, wire.endpoint)
         places["SEEN"] = str(cache / "seen.json")
-        wire.seen()
+        wire.take_requests()
         ours = fresh.child("ours", places)
         lines = [tuple(line) for line in json.loads(Path(places["SEEN"]).read_text())]
         if not ours["rows"]:
@@ -121,24 +121,24 @@ def _reader() -> Numbers:
 
 def _ours() -> Numbers:
     wire = Wire(os.environ["AWS_ENDPOINT_URL"])
-    lab = _opened()
-    wire.seen()
-    wire.taken()
+    lab = _open_lab()
+    wire.take_requests()
+    wire.take_counts()
     start = time.perf_counter()
     table = lab.runs(sample_runs.EXPERIMENT)
     seconds = time.perf_counter() - start
-    Path(os.environ["SEEN"]).write_text(json.dumps(wire.seen()))
-    return {"ours": seconds, "rows": len(table), "mb": wire.taken()[1] / 1e6}
+    Path(os.environ["SEEN"]).write_text(json.dumps(wire.take_requests()))
+    return {"ours": seconds, "rows": len(table), "mb": wire.take_counts()[1] / 1e6}
 
 
 def _every() -> Numbers:
-    lab = _opened()
+    lab = _open_lab()
     start = time.perf_counter()
     lab.runs()
     return {"every": time.perf_counter() - start}
 
 
-def _opened() -> Any:
+def _open_lab() -> Any:
     import rvlab
 
     fresh.libraries()
@@ -153,9 +153,9 @@ def _limit() -> Numbers:
     found: Numbers = {}
     for number in IN_FLIGHT:
         found[f"gets-{number}"] = bare.again(store, wanted, number, listings=False)
-        wire.taken()
+        wire.take_counts()
         found[f"all-{number}"] = bare.again(store, wanted, number)
-    found["bare_mb"] = wire.taken()[1] / 1e6
+    found["bare_mb"] = wire.take_counts()[1] / 1e6
     return found
 
 

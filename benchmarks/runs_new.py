@@ -25,7 +25,7 @@ import bare
 import fresh
 import sample_runs
 from fresh import Numbers
-from slow_s3 import Wire, slowed
+from slow_s3 import Wire, delay_requests
 
 WAIT_S, TRIPS = 0.02, 20
 
@@ -38,11 +38,11 @@ def main() -> None:
         return
     found: dict[str, list[Numbers]] = {"ours": [], "listing": []}
     with (
-        fresh.embedded(options.data / "s3") as root,
-        slowed(str(root.access.endpoint), wait_s=WAIT_S) as wire,
+        fresh.embedded_store(options.data / "s3") as root,
+        delay_requests(str(root.access.endpoint), wait_s=WAIT_S) as wire,
         fresh.folder(options.data) as cache,
     ):
-        uri = sample_runs.prepared(root, "new", options.runs)
+        uri = sample_runs.prepare_store(root, "new", options.runs)
         near = fresh.environ(root, uri, cache)
         more = {"DIRECT": near["AWS_ENDPOINT_URL"], "NEW": str(options.new)}
         places = {**fresh.environ(root, uri, cache, wire.endpoint), **more}
@@ -85,11 +85,11 @@ def _ours() -> Numbers:
     command = [sys.executable, sample_runs.__file__, "--now", "--seed", str(time.time_ns())]
     command += ["--runs", os.environ["NEW"], "--store", os.environ["RVLAB_STORE"]]
     subprocess.run(command, env=os.environ | direct, check=True, capture_output=True)
-    wire.taken()
+    wire.take_counts()
     start = time.perf_counter()
     table = lab.runs()
     seconds = time.perf_counter() - start
-    requests, _ = wire.taken()
+    requests, _ = wire.take_counts()
     start = time.perf_counter()
     lab.runs()
     again = time.perf_counter() - start
@@ -97,7 +97,7 @@ def _ours() -> Numbers:
         "seconds": seconds,
         "requests": requests,
         "again": again,
-        "requests_again": wire.taken()[0],
+        "requests_again": wire.take_counts()[0],
         "rows": len(table),
         "new": len(table) - before,
     }
@@ -107,9 +107,9 @@ def _listing() -> Numbers:
     wire, store = Wire(os.environ["AWS_ENDPOINT_URL"]), bare.bucket()
     bare.trip_s(store)
     trips = [bare.trip_s(store) for _ in range(TRIPS)]
-    wire.taken()
+    wire.take_counts()
     listing = bare.listing_s(store, bare.of_ends())
-    return {"listing": listing, "trip": median(trips), "requests": wire.taken()[0]}
+    return {"listing": listing, "trip": median(trips), "requests": wire.take_counts()[0]}
 
 
 WAYS = {"fill": _fill, "ours": _ours, "listing": _listing}

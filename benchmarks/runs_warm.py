@@ -34,7 +34,7 @@ import bare
 import fresh
 import sample_mlflow
 from fresh import Numbers
-from sample_runs import EXPERIMENT, prepared
+from sample_runs import EXPERIMENT, prepare_store
 
 from rvlab.store import Store
 
@@ -47,9 +47,9 @@ def main() -> None:
         return
     database = options.data.resolve() / f"mlflow-{options.runs}.db"
     sample_mlflow.of_runs(database, options.runs)
-    with fresh.embedded(options.data / "s3") as root, fresh.folder(options.data) as cache:
-        uri = prepared(root, "runs", options.runs)
-        folder = prepared(Store(options.data.resolve() / "folder"), "runs", options.runs)
+    with fresh.embedded_store(options.data / "s3") as root, fresh.folder(options.data) as cache:
+        uri = prepare_store(root, "runs", options.runs)
+        folder = prepare_store(Store(options.data.resolve() / "folder"), "runs", options.runs)
         places = {
             **fresh.environ(root, uri, cache),
             "FOLDER": folder,

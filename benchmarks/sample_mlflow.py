@@ -39,16 +39,20 @@ def of_runs(database: Path, runs: int) -> None:
         params = {name: str(value) for name, value in point(rng).items()}
         return {"params": params, "metrics": found, "latest_metrics": found}
 
-    _made(database, runs, {name: [value] for name, value in metrics(rng).items()}, values)
+    _create_database(
+        database, runs, {name: [value] for name, value in metrics(rng).items()}, values
+    )
 
 
 def of_history(database: Path, runs: int, epochs: int) -> None:
     """Create ended runs with five metrics of `epochs` steps each, unless they exist."""
     rng = random.Random(0)
-    _made(database, runs, {name: [rng.random() for _ in range(epochs)] for name in SERIES}, dict)
+    _create_database(
+        database, runs, {name: [rng.random() for _ in range(epochs)] for name in SERIES}, dict
+    )
 
 
-def _made(
+def _create_database(
     database: Path, runs: int, series: Mapping[str, Sequence[float]], values: Callable[[], Values]
 ) -> None:
     if database.exists():
@@ -57,7 +61,7 @@ def _made(
     partial = database.with_suffix(".part")
     partial.unlink(missing_ok=True)
     database.parent.mkdir(parents=True, exist_ok=True)
-    _copied(partial, _template(partial, series), runs, values)
+    _copy_run(partial, _template(partial, series), runs, values)
     partial.rename(database)
     took = time.perf_counter() - start
     print(f"Created {runs} runs of MLflow in {took:.0f} s.", file=sys.stderr)
@@ -82,7 +86,7 @@ def _template(database: Path, series: Mapping[str, Sequence[float]]) -> str:
     return str(run)
 
 
-def _copied(database: Path, run: str, runs: int, values: Callable[[], Values]) -> None:
+def _copy_run(database: Path, run: str, runs: int, values: Callable[[], Values]) -> None:
     """Copy the rows of a run until the database has `runs` runs."""
     with closing(sqlite3.connect(database)) as connection, connection:
         connection.row_factory = sqlite3.Row

@@ -168,9 +168,9 @@ def make(
                 prepare_runs(memory, RECIPE, points, submit_options, ids=ids) if own_numbers else []
             )
             for run in fresh:
-                _ended(memory, run, rng, evals=evals, epochs=epochs, steps=steps)
+                _write_end(memory, run, rng, evals=evals, epochs=epochs, steps=steps)
             made += fresh
-        _moved(memory, store)
+        _copy_store(memory, store)
         yield made
 
 
@@ -188,7 +188,7 @@ def layout() -> Layout:
     memory = in_memory(Store("s3://nowhere/at-all"))
     run = prepare_runs(memory, RECIPE, [{}], SubmitOptions(EXPERIMENT, "local"))[0]
     before = dict(memory.files())
-    _ended(memory, run, random.Random(0), evals=True, epochs=1, steps=True)
+    _write_end(memory, run, random.Random(0), evals=True, epochs=1, steps=True)
     after = dict(memory.files())
 
     def pattern(key: str) -> str:
@@ -247,7 +247,7 @@ def _ends(key: str) -> bool:
     return not any(part in run for part in ("tables/", "steps/", "rv/", "logs/"))
 
 
-def _ended(
+def _write_end(
     memory: Store, run: Run, rng: random.Random, *, evals: bool, epochs: int, steps: bool
 ) -> None:
     from rvlab.worker.records import SPEC, write_end
@@ -307,7 +307,7 @@ def _eval_json(rng: random.Random) -> Mapping[str, Any]:
     return {"validation_scenes": {"overall": items(), "per_scene": scenes}}
 
 
-def _moved(memory: Store, store: Store) -> None:
+def _copy_store(memory: Store, store: Store) -> None:
     """Copy all keys of one store to another."""
     from concurrent.futures import ThreadPoolExecutor
 
@@ -316,7 +316,7 @@ def _moved(memory: Store, store: Store) -> None:
         list(pool.map(lambda key: store.put(key, memory.get(key)), keys))
 
 
-def prepared(root: Store, name: str, runs: int, **made: Any) -> str:
+def prepare_store(root: Store, name: str, runs: int, **made: Any) -> str:
     """Create a store with runs below a root, unless it exists, and return its URI.
 
     Args:

@@ -3,10 +3,10 @@
 It runs between a client and the embedded server, in a separate process on 127.0.0.1. Each request
 is delayed before it is forwarded, independently of other requests, as with a distant server.
 
-    with slowed("http://127.0.0.1:8333", wait_s=0.02) as wire:
+    with delay_requests("http://127.0.0.1:8333", wait_s=0.02) as wire:
         ...  # S3 at wire.endpoint
-        wire.taken()  # number of requests and bytes since the last call
-        wire.seen()  # the requests since the last call
+        wire.take_counts()  # number of requests and bytes since the last call
+        wire.take_requests()  # the requests since the last call
 """
 
 from __future__ import annotations
@@ -33,20 +33,20 @@ class Wire:
 
     endpoint: str
 
-    def taken(self) -> tuple[int, int]:
+    def take_counts(self) -> tuple[int, int]:
         """Return the number of requests and of response body bytes since the last call."""
         with urlopen(f"{self.endpoint}/-/taken") as answer:  # noqa: S310  http
             found = json.load(answer)
         return found["requests"], found["bytes"]
 
-    def seen(self) -> list[tuple[str, str, str]]:
+    def take_requests(self) -> list[tuple[str, str, str]]:
         """Return method, target and ``Range`` of the requests since the last call, in order."""
         with urlopen(f"{self.endpoint}/-/seen") as answer:  # noqa: S310  http
             return [(method, target, span) for method, target, span in json.load(answer)]
 
 
 @contextmanager
-def slowed(endpoint: str, *, wait_s: float) -> Iterator[Wire]:
+def delay_requests(endpoint: str, *, wait_s: float) -> Iterator[Wire]:
     """Start a proxy for a server, and stop it at the end.
 
     Args:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -47,7 +46,8 @@ class Lab:
             this machine, with its data in FOLDER for ``"embedded:FOLDER"``. Default:
             ``$RVLAB_STORE``, else ``"embedded"``.
         engine: ``"local"``, ``"kubeflow"``, ``"rehearse"`` (Kubeflow's pipeline on this machine),
-            or an engine such as ``LocalEngine(max_parallel=2)``.
+            the name of an engine of another installed package, or an engine such as
+            ``LocalEngine(max_parallel=2)``.
         profile: The profile of ``rvlab.toml`` with the cluster, image and bucket. Default:
             ``$RVLAB_PROFILE``, else the only one, else ``default``.
 
@@ -106,7 +106,7 @@ class Lab:
     ) -> Run:
         """Start one run and return at once."""
         point = {**(params or {}), **named}
-        request = SubmitOptions(experiment, self.engine.name, splits, seed, image=self.engine.image)
+        request = SubmitOptions(experiment, self.engine.name, splits, seed)
         return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
 
     def sweep(
@@ -221,7 +221,6 @@ class Lab:
         recipe, point, request = clone_request(
             self.store, parent, given, engine=self.engine.name, **options
         )
-        request = replace(request, image=self.engine.image)
         return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
     def retry(self, runs: RunSelector) -> None:

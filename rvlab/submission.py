@@ -45,6 +45,7 @@ class SubmitOptions:
         parent: The id of the run that was cloned.
         image: The container image of the steps.
         name: The runs' name; None names them after the parameters that differ.
+        steady_heartbeat: Whether the engine's runs write heartbeats from start to end.
     """
 
     experiment: str
@@ -55,6 +56,7 @@ class SubmitOptions:
     parent: str | None = None
     image: str | None = None
     name: str | None = None
+    steady_heartbeat: bool = False
 
     def __post_init__(self) -> None:
         validate_name("experiment", self.experiment)
@@ -149,6 +151,7 @@ def prepare_runs(
                 folder=recipe.folder,
                 file=recipe.file,
                 rvlab=__version__,
+                steady_heartbeat=asked.steady_heartbeat,
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]

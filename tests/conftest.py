@@ -18,11 +18,13 @@ import hypothesis
 import pandas as pd
 import pytest
 
-from rvlab import Lab, LocalEngine
+from rvlab import Lab
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
 from tests.browser import browser, chromium, jupyterlab  # noqa: F401  fixtures
+from tests.engines.warm_engines import WarmLocal
+from tests.kubeflow.warm import warm
 
 os.environ["MPLBACKEND"] = "agg"
 hypothesis.settings.register_profile(  # a machine may be busy with other work
@@ -108,6 +110,13 @@ def s3_access(s3: Server) -> S3Access:
     return S3Access(s3.endpoint, s3.access_key, s3.secret_key, region=s3.region)
 
 
+@pytest.fixture(scope="session")
+def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Command that runs steps of pipelines; see `tests.kubeflow.warm`."""
+    with warm(tmp_path_factory.mktemp("python"), {"PYTHONHASHSEED": "0"}) as command:
+        yield command
+
+
 TINY = Path(__file__).parent / "data" / "tiny.py"
 
 
@@ -123,15 +132,16 @@ class Trained:
         return self.table.loc[self.runs[name].id]
 
 
-def lab_on(s3: Server, access: S3Access, folder: str) -> Lab:
+def lab_on(s3: Server, access: S3Access, folder: str, python: Path) -> Lab:
     """Return a lab whose store is a folder of the embedded server's bucket."""
-    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), LocalEngine(max_parallel=2))
+    engine = WarmLocal(max_parallel=2, python=str(python))
+    return Lab(Store(f"s3://{s3.bucket}/{folder}", access), engine)
 
 
 @pytest.fixture(scope="session")
-def trained(s3: Server, s3_access: S3Access) -> Trained:
+def trained(s3: Server, s3_access: S3Access, python: Path) -> Trained:
     """Six tiny runs of the local engine, two at a time, on the embedded S3 server."""
-    lab = lab_on(s3, s3_access, "trained")
+    lab = lab_on(s3, s3_access, "trained", python)
     params: dict[str, dict[str, Any]] = {
         "first": {"nochip": False, "splits": 2},
         "again": {"nochip": False, "splits": 2},
@@ -149,18 +159,18 @@ def trained(s3: Server, s3_access: S3Access) -> Trained:
 
 
 @pytest.fixture(scope="session")
-def trained_cc(s3: Server, s3_access: S3Access) -> Trained:
+def trained_cc(s3: Server, s3_access: S3Access, python: Path) -> Trained:
     """A small trained chip classification, on the same engine and server."""
     return trained_on(
-        lab_on(s3, s3_access, "trained-cc"), "synthetic_town_classification", epochs=5
+        lab_on(s3, s3_access, "trained-cc", python), "synthetic_town_classification", epochs=5
     )
 
 
 @pytest.fixture(scope="session")
-def trained_od(s3: Server, s3_access: S3Access) -> Trained:
+def trained_od(s3: Server, s3_access: S3Access, python: Path) -> Trained:
     """A small trained object detection, on the same engine and server."""
     return trained_on(
-        lab_on(s3, s3_access, "trained-od"),
+        lab_on(s3, s3_access, "trained-od", python),
         "synthetic_town_detection",
         epochs=10,
         train_scenes=3,

@@ -34,6 +34,7 @@ class RecordingEngine:
     started: list[tuple[list[Run], str | None]] = field(default_factory=list)
 
     sees_all_runs: bool = False
+    steady_heartbeat: bool = True
     image: str | None = None
 
     def validate(self, store: Store, recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> None:

@@ -94,7 +94,7 @@ def test_broken_annotation_does_not_hide_the_others(lab: Lab, made: Made) -> Non
 # Deleting
 
 
-def typed(monkeypatch: pytest.MonkeyPatch, answer: str | type[BaseException]) -> list[str]:
+def answer_prompt(monkeypatch: pytest.MonkeyPatch, answer: str | type[BaseException]) -> list[str]:
     """Simulate the user's answer to a prompt; return the list of prompts."""
     prompts: list[str] = []
 
@@ -113,7 +113,7 @@ def test_run_is_deleted_after_its_id_is_typed(
 ) -> None:
     first, second = made.ended(), made.ended()
     lab.tag([first, second], "good")
-    prompts = typed(monkeypatch, f" {first.id} ")
+    prompts = answer_prompt(monkeypatch, f" {first.id} ")
     lab.delete(first)
     assert prompts == [f"This deletes the run {first.id} permanently. Type {first.id} to confirm: "]
     assert lab.runs().index.tolist() == [second.id]
@@ -128,7 +128,7 @@ def test_runs_are_deleted_by_the_experiment_name_with_the_experiment(
     made.ended(), made.ended(state="failed")
     road = made.ended(experiment="roads")
     lab.note("towns", "x")
-    prompts = typed(monkeypatch, "towns")
+    prompts = answer_prompt(monkeypatch, "towns")
     lab.delete(lab.runs("towns"))
     what = "2 runs of the experiment towns"
     assert prompts == [f"This deletes {what} permanently. Type towns to confirm: "]
@@ -144,7 +144,7 @@ def test_wrong_confirmation_deletes_nothing(
 ) -> None:
     run = made.ended()
     before = snapshot(lab)
-    typed(monkeypatch, wrong)
+    answer_prompt(monkeypatch, wrong)
     message = f"^To delete the run {run.id}, type or pass '{run.id}', got '{wrong}'. Nothing has"
     with pytest.raises(SpecError, match=message):
         lab.delete(run)
@@ -160,7 +160,7 @@ def test_deletion_without_a_prompt_requires_confirm(
     if error == "IPython":
         from IPython.core.error import StdinNotImplementedError as error  # noqa: N813
     run = made.ended()
-    typed(monkeypatch, error)
+    answer_prompt(monkeypatch, error)
     with pytest.raises(
         SpecError, match=rf"a prompt is not available\. Pass confirm='{run.id}', in"
     ):

@@ -172,3 +172,20 @@ def test_detections_have_no_iou_and_no_accuracy(metric):
 def test_invalid_counts_raise(call, match):
     with pytest.raises(SpecError, match=match):
         call()
+
+
+@pytest.mark.parametrize(
+    ("names", "null_class", "id_"),
+    [
+        (["road", "null"], None, 1),
+        (["null", "road"], "null", 0),
+        (["road", "null"], "road", None),
+        (["road", "background"], "background", None),
+        (["road"], None, None),
+        (["road"], "null", None),
+    ],
+)
+def test_only_a_null_class_named_null_is_unlabelled(
+    names: list[str], null_class: str | None, id_: int | None
+) -> None:
+    assert metrics.unlabelled_id(names, null_class) == id_

@@ -28,7 +28,7 @@ packed paged paired parsed picked pivoted placed planned predicted present print
 quieted raised ranked read_out recorded rehearsed removed repeated ruled said scanned scored
 seeded seen sent shared shortened shown signed sized sorted_out spaced split_up spoken started
 stored submitted succeeded summed surveyed taken tagged thinned told transformed trimmed typed
-unpacked varying whole wrapped written
+unpacked varying whole wrapped written compacted got prepared queued slowed
 """
 
 ALLOWED_PARTICIPLES = {
@@ -37,10 +37,10 @@ ALLOWED_PARTICIPLES = {
 }
 
 
-def modules() -> list[tuple[str, ast.Module]]:
+def modules(folder: Path = PACKAGE) -> list[tuple[str, ast.Module]]:
     found = []
-    for path in sorted(PACKAGE.rglob("*.py")):
-        parts = path.relative_to(PACKAGE.parent).with_suffix("").parts
+    for path in sorted(folder.rglob("*.py")):
+        parts = path.relative_to(folder.parent).with_suffix("").parts
         name = ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
         found.append((name, ast.parse(path.read_text(encoding="utf-8"))))
     return found
@@ -79,7 +79,7 @@ def functions(node: ast.AST, name: str) -> list[tuple[str, ast.FunctionDef]]:
 def test_no_function_is_named_by_a_bare_participle() -> None:
     words = re.compile(rf"_*({'|'.join(PARTICIPLES.split())})")
     bad = []
-    for module, tree in modules():
+    for module, tree in [*modules(), *modules(PACKAGE.parent / "benchmarks")]:
         for name, node in functions(tree, module):
             is_property = any("property" in ast.unparse(d) for d in node.decorator_list)
             if words.fullmatch(node.name) and not is_property and name not in ALLOWED_PARTICIPLES:

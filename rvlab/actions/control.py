@@ -5,6 +5,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
@@ -41,6 +42,7 @@ def start_runs(
     """
     engine_patience_s(engine)  # an invalid setting fails here, not in the run
     engine.validate(store, recipe, points)
+    options = replace(options, image=engine.image, steady_heartbeat=engine.steady_heartbeat)
     runs = prepare_runs(store, recipe, points, options)
     return engine.start(store, runs, folder=recipe.folder)
 
@@ -65,9 +67,7 @@ def sweep_runs(
         twice = sorted(set(point) & set(fixed))
         if twice:
             raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
-    options = SubmitOptions(
-        experiment, engine.name, splits, seed, sweep=new_run_id(), image=engine.image
-    )
+    options = SubmitOptions(experiment, engine.name, splits, seed, sweep=new_run_id())
     everything = [{**fixed, **point} for point in points]
     return Sweep(start_runs(store, engine, recipe, everything, options))
 

@@ -19,7 +19,7 @@ from rvlab.cache import block_file, private_files
 from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import FORMAT, BlockDamaged
 from rvlab.store import Store
-from rvlab.store.dirs import user_cache_dir
+from rvlab.store.local_folders import user_cache_dir
 
 MAX_DISK_BYTES = 2 * 2**30
 """Maximum size of the cache of all stores; the least recently used files are deleted first."""

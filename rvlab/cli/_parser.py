@@ -16,7 +16,7 @@ GATE_HELP = "test whether a run may replace another: exit 0 passes, 3 fails, 4 c
 def build_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="rvlab", description=DESCRIPTION)
     made.add_argument("--store", help="a folder, s3://bucket/prefix or embedded[:FOLDER]")
-    made.add_argument("--engine", default="local", help="local, kubeflow or rehearse")
+    made.add_argument("--engine", default="local", help="local, kubeflow, rehearse or a plugin's")
     made.add_argument("--profile", help="a profile of rvlab.toml")
     commands = made.add_subparsers(required=True, metavar="COMMAND")
 

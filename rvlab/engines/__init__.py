@@ -6,13 +6,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Protocol
 
 from rvlab.engines.local import LocalEngine
-from rvlab.errors import RvlabError, SpecError, did_you_mean
+from rvlab.engines.registry import engine_names, resolve_engine
+from rvlab.errors import RvlabError
 from rvlab.model import ReportedState, Run
 from rvlab.model.check_result import CheckResult
 from rvlab.recipes import Recipe
 from rvlab.store import Store
-
-ENGINES = ("local", "kubeflow", "rehearse")
 
 
 class Engine(Protocol):
@@ -25,6 +24,17 @@ class Engine(Protocol):
     @property
     def sees_all_runs(self) -> bool:
         """Whether it sees runs that were submitted from other machines."""
+
+    @property
+    def steady_heartbeat(self) -> bool:
+        """Whether each run writes heartbeats from its start to its end.
+
+        True if one process executes all steps of a run. Such a run is lost after a minute without a
+        heartbeat, and it stops by itself when its cancellation is recorded. False if the engine
+        moves or restarts the processes of a run, as a cluster does: the next heartbeat may wait for
+        an image, and only the engine can report why a process was terminated. Recorded in the
+        run's spec, so that readers need not import the engine.
+        """
 
     @property
     def image(self) -> str | None:
@@ -70,37 +80,4 @@ class Engine(Protocol):
         """Cancel runs; return an error, such as HasEnded, for each that was not cancelled."""
 
 
-def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
-    """Return an engine by name; an engine object is returned as it is.
-
-    Args:
-        engine: One of `ENGINES`, or an engine.
-        profile: The profile of ``rvlab.toml`` for the engine's cluster; see `rvlab.settings`.
-
-    Raises:
-        SpecError: If there is no such engine, or it has no profiles.
-    """
-    if not isinstance(engine, str):
-        if not hasattr(engine, "start"):
-            raise SpecError(f"{engine!r} is not an engine. Use one of {', '.join(ENGINES)}.")
-        if profile is not None:
-            raise SpecError(f"{engine!r} has its profile already. Omit profile={profile!r}.")
-        return engine
-    if engine == "local" and profile is None:
-        return LocalEngine()
-    if engine == "kubeflow":
-        from rvlab.engines.kubeflow.engine import KubeflowEngine
-        from rvlab.settings import load_profile as found
-
-        return KubeflowEngine(found(profile))
-    if engine == "rehearse":
-        from rvlab.engines.rehearse import RehearseEngine
-        from rvlab.settings import load_profile as found
-
-        return RehearseEngine(profile=found(profile))
-    if engine == "local":
-        raise SpecError(f"The local engine has no profiles. Omit profile={profile!r}.")
-    raise SpecError(f"Unknown engine {engine!r}. {did_you_mean(engine, ENGINES)}")
-
-
-__all__ = ["ENGINES", "Engine", "LocalEngine", "resolve_engine"]
+__all__ = ["Engine", "LocalEngine", "engine_names", "resolve_engine"]

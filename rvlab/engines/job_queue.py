@@ -31,7 +31,7 @@ from rvlab.engines.processes import find_leader, find_processes
 from rvlab.errors import EngineError
 from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.store.dirs import user_data_dir
+from rvlab.store.local_folders import user_data_dir
 
 STALE_S = 3600.0
 

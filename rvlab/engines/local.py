@@ -29,9 +29,6 @@ from rvlab.worker.threads import available_processors
 GRACE_S, SETTLE_S = 10.0, 15.0
 """Seconds for processes to end after a signal, and for a supervisor to record a run's end."""
 
-ON_THIS_MACHINE = ("local", "rehearse")
-"""Engines whose runs share the job queue of this machine."""
-
 
 def default_max_parallel() -> int:
     """Return half the number of processors, at most four; one on a machine with a GPU."""
@@ -51,10 +48,22 @@ class LocalEngine:
     max_parallel: int = field(default_factory=default_max_parallel)
     name: str = field(default="local", init=False)
     sees_all_runs: ClassVar[bool] = False
+    steady_heartbeat: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_parallel, int) or self.max_parallel < 1:
             raise SpecError(f"max_parallel must be a positive integer, got {self.max_parallel!r}.")
+
+    @classmethod
+    def from_profile(cls, profile: str | None) -> LocalEngine:
+        """Return an engine; it has no profiles.
+
+        Raises:
+            SpecError: If a profile is named.
+        """
+        if profile is not None:
+            raise SpecError(f"The local engine has no profiles. Omit profile={profile!r}.")
+        return cls()
 
     @property
     def image(self) -> str | None:
@@ -278,10 +287,10 @@ class LocalEngine:
             )
 
     def _end(self, store: Store, run: Run) -> None:
-        """Record a run as cancelled, unless it has an end record or belongs to another engine."""
+        """Record a run as cancelled, unless it has ended or only another engine can stop it."""
         spec = store.get_json(run.key(SPEC))
         engine = spec.get("engine")
-        if engine not in (self.name, *ON_THIS_MACHINE):
+        if engine != self.name and not spec.get("steady_heartbeat"):
             raise EngineError(
                 f"The run {run.id!r} belongs to the engine {engine!r}, which knows its state. "
                 f"Open the lab with engine={engine!r} to cancel it. Nothing has been recorded."

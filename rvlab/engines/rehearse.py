@@ -11,7 +11,7 @@ from rvlab.engines.local import LocalEngine
 from rvlab.model import Run
 from rvlab.pipeline.start import validate_pipeline
 from rvlab.recipes import Recipe
-from rvlab.settings import Profile
+from rvlab.settings import Profile, load_profile
 from rvlab.store import Store
 from rvlab.worker.records import CLAIM
 
@@ -33,6 +33,11 @@ class RehearseEngine(LocalEngine):
     docker: bool = False
     profile: Profile = field(default_factory=Profile)
     name: str = field(default="rehearse", init=False)
+
+    @classmethod
+    def from_profile(cls, profile: str | None) -> RehearseEngine:
+        """Return an engine for a profile of ``rvlab.toml``; see `rvlab.settings.load_profile`."""
+        return cls(profile=load_profile(profile))
 
     @property
     def image(self) -> str | None:

@@ -20,11 +20,8 @@ from rvlab.model import (
 from rvlab.model.schema import columns_of
 from rvlab.store import Store, parse_record
 
-LOCAL_ENGINES = ("local", "rehearse")
-"""Engines whose runs are one process with a heartbeat, so that a minute without one is a loss."""
-
 POD_TIMEOUT_S = 3600.0
-"""Seconds without a heartbeat after which a run on a cluster counts as lost."""
+"""Seconds without a heartbeat after which a run counts as lost if its engine has gaps in them."""
 
 QUERY_AFTER_S = 2 * HEARTBEAT_S
 """Seconds without a heartbeat after which the local engine, which only reads files, is queried."""
@@ -38,8 +35,9 @@ _SPEC_COLUMNS = [one.name for one in columns_of(Spec)]
 def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     """Read one dict per run, with one GET per ended run and a few per active run.
 
-    Beside the run's columns a dict has ``run experiment uri``; ``_run``, the `Run`; and
-    ``_silent``, whether the engine must be queried for the state.
+    Beside the run's columns a dict has ``run experiment uri``; ``_run``, the `Run`; ``_silent``,
+    whether the engine must be queried for the state; and, of an active run, ``_steady``, whether
+    its heartbeats have no gaps.
     """
     ends = store.get_many(run.end_key for run in wanted)
     going = row_in_progress(
@@ -137,15 +135,16 @@ def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | Rvla
     beat, latest = max(steps, key=lambda s: s[0])
     quiet_s = (store.now() - beat).total_seconds()
     # Between two pods a cluster may pull an image, which only its engine can report.
-    lost = quiet_s > (HEARTBEAT_TIMEOUT_S if spec.engine in LOCAL_ENGINES else POD_TIMEOUT_S)
+    steady = bool(spec.steady_heartbeat)
+    lost = quiet_s > (HEARTBEAT_TIMEOUT_S if steady else POD_TIMEOUT_S)
     return {
         **row,
         **trouble,
         "state": "lost" if lost else "running",
         "started": min(step.started for _, step in steps),
         "step": latest.step,
-        "_silent": quiet_s
-        > (QUERY_AFTER_S if spec.engine in LOCAL_ENGINES else HEARTBEAT_TIMEOUT_S),
+        "_silent": quiet_s > (QUERY_AFTER_S if steady else HEARTBEAT_TIMEOUT_S),
+        "_steady": steady,
         "_failure": latest.error,
     }
 

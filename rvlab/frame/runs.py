@@ -11,7 +11,7 @@ from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.rows import LOCAL_ENGINES, RunRow, error_row, row_from_end, row_in_progress
+from rvlab.frame.rows import RunRow, error_row, row_from_end, row_in_progress
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
@@ -97,7 +97,7 @@ def _build_table(
 def _add_reported(row: RunRow, found: ReportedState) -> None:
     """Add the state that an engine reports, and its reason where the records have none."""
     # A run with a recent heartbeat that this queue does not have is in another queue.
-    if found.state == "lost" and row["state"] == "running" and row["engine"] in LOCAL_ENGINES:
+    if found.state == "lost" and row["state"] == "running" and row["_steady"]:
         return
     row["state"] = found.state
     recorded = row.get("error") or (row.get("_failure") if found.state == "failed" else None)

@@ -27,6 +27,8 @@ class Spec:
         file: The path of the recipe's file on the submitting machine, its ``__file__`` if it exists
             where the recipe is called; None for a shipped recipe or a notebook cell.
         rvlab: The version of rvlab that submitted the run.
+        steady_heartbeat: Whether the run writes heartbeats from its start to its end, as its engine
+            says; None in older records, which counts as False.
         schema: The schema number of this record.
     """
 
@@ -83,6 +85,7 @@ class Spec:
     folder: str | None = None
     file: str | None = None
     rvlab: str = ""
+    steady_heartbeat: bool | None = None
     schema: int = field(default=SPEC_SCHEMA)
 
     def record(self) -> dict[str, Any]:

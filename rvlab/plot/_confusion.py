@@ -10,7 +10,7 @@ import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.validate import require_known
-from rvlab.model.classes import NULL_CLASS
+from rvlab.metrics import NULL_CLASS
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import TableError
 from rvlab.frame.validate import require_known
-from rvlab.model.classes import NULL_CLASS
+from rvlab.metrics import NULL_CLASS
 
 if TYPE_CHECKING:
     import pandas as pd

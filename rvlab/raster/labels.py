@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import ExitStack
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from threading import RLock
 from typing import Any, TypeVar
@@ -12,15 +12,20 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
-from rvlab.raster.class_ids import ClassIds, class_ids
+from rvlab.raster.gdal import malformed
 from rvlab.raster.read import Chip, Grid, read, read_choosing, resolve_bands
 from rvlab.raster.read import read_grid as grid_of
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scene import Classes, Scene, classes_from_config
 from rvlab.raster.sources import BoxSource, Files, RasterSource, VectorSource, describe_files
 from rvlab.raster.vectors import Shapes, nearest_pixels, read_areas, read_shapes
 from rvlab.raster.window import Window
 
 _T = TypeVar("_T")
+
+ClassIds = NDArray[np.uint8]
+
+NO_CLASS = 255
+"""Replacement for values that cannot be class ids."""
 
 
 @dataclass
@@ -71,14 +76,14 @@ class SceneLabels:
                 continue
         return exc
 
-    def read_image(self, read: Callable[[Callable[[Grid], None]], _T]) -> _T:
-        """Read the image and its grid while opening the file once.
+    @contextmanager
+    def image_read(self) -> Iterator[Callable[[Grid], None]]:
+        """Learn the grid while the body reads the image, so that the file is opened once.
 
         Other threads that need the grid wait until it is known.
 
-        Args:
-            read: Function that reads the image. It receives a callback, which it calls with the
-                image's grid as soon as the file is open.
+        Yields:
+            A function that the body calls with the image's grid as soon as the file is open.
         """
         with ExitStack() as held:
             held.enter_context(self._lock)
@@ -91,7 +96,7 @@ class SceneLabels:
                 held.close()
 
             try:
-                return read(learn)
+                yield learn
             except RasterError as exc:
                 if self._grid is None:
                     self._grid = self._grid_from_labels(exc)
@@ -106,7 +111,8 @@ class SceneLabels:
 
     def full_window(self) -> Window:
         """Return the window of the whole scene."""
-        return Window(0, 0, self.grid.width, self.grid.height)
+        grid = self.grid
+        return Window(0, 0, grid.width, grid.height)
 
     def clip(self, window: Window | None) -> Window:
         """Clip a window at the scene's edge; None is the whole scene.
@@ -114,7 +120,8 @@ class SceneLabels:
         Raises:
             WindowOutside: If the window does not intersect the scene.
         """
-        return (window or self.full_window()).clip(self.grid.width, self.grid.height)
+        width, height = self.grid.width, self.grid.height
+        return (window or Window(0, 0, width, height)).clip(width, height)
 
     def truth(self, window: Window | None = None, *, max_px: int | None = None) -> ClassIds:
         """Read the labels as class ids, as Raster Vision's label source returns them.
@@ -235,6 +242,72 @@ def prediction(
             )
     rgb = {"type_hint": "rgb_class_transformer", "class_config": own}
     return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
+
+
+def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
+    """Return the class ids of a label raster, after its transformers.
+
+    Args:
+        uri: Address of the raster, for error messages.
+        chip: Pixels of the raster.
+        transformers: Raster Vision's transformer settings. As in Raster Vision, pixels without data
+            become 0 before they are applied.
+
+    Raises:
+        RasterError: If rvlab does not support a transformer, or more than one band is left.
+    """
+    with malformed(f"The transformers of {uri}"):
+        return _class_ids(uri, chip, transformers)
+
+
+def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
+    array = np.where(chip.mask, chip.array, 0)
+    for step in transformers:
+        kind = step.get("type_hint")
+        if kind == "rgb_class_transformer" and len(array) == 3:
+            array = _from_colors(array, step["class_config"])
+        elif kind == "reclass_transformer":
+            array = _map_values(array, {int(k): int(v) for k, v in step["mapping"].items()})
+        elif kind not in ("cast_transformer", "nan_transformer"):
+            raise RasterError(
+                f"The labels have a {kind!s:.60}, which only Raster Vision can apply."
+            )
+    if len(array) != 1:
+        raise RasterError(
+            f"{uri} has {len(array)} bands. Labels must have one band with class ids, or colors "
+            "and an rgb_class_transformer."
+        )
+    ids = array[0]
+    if ids.dtype != np.uint8:  # otherwise 256 would wrap around to class 0
+        ids = np.where((ids >= 0) & (ids < NO_CLASS), ids, NO_CLASS)
+    return np.asarray(ids, np.uint8)
+
+
+def count_values(ids: ClassIds) -> NDArray[np.int64]:
+    """Count the occurrences of each value from 0 to 255."""
+    from PIL import Image
+
+    if not ids.size:
+        return np.zeros(256, np.int64)
+    # np.bincount takes twice the time and eight times the memory.
+    return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
+
+
+def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> NDArray[Any]:
+    own = config if isinstance(config, Classes) else classes_from_config(config)
+    codes = array.astype(np.uint32)
+    joined = (codes[0] << 16 | codes[1] << 8 | codes[2])[np.newaxis]
+    ids = {r << 16 | g << 8 | b: number for number, (r, g, b) in enumerate(own.colors)}
+    null = own.null_id if own.null_id is not None else len(own)
+    return _map_values(joined, {0: null} | ids).astype(np.uint8)  # other colors keep their blue
+
+
+def _map_values(array: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
+    """Replace values simultaneously, as Raster Vision's ReclassTransformer does."""
+    out = array.copy()
+    for old, new in mapping.items():
+        out[array == old] = new
+    return out
 
 
 def require_readable(source: RasterSource, what: str) -> Files:

@@ -11,7 +11,7 @@ from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import NotFound, RecordBroken, did_you_mean
-from rvlab.model.classes import NULL_CLASS, unlabelled_id
+from rvlab.metrics import NULL_CLASS, unlabelled_id
 from rvlab.model.limits import CLASSES, too_large
 from rvlab.raster.sources import (
     Address,
@@ -58,7 +58,7 @@ class Classes:
     def unlabelled_id(self) -> int | None:
         """The id of the class for unlabelled pixels, which scores ignore.
 
-        The table of metrics uses the same rule, `rvlab.model.classes.unlabelled_id`.
+        The table of metrics uses the same rule, `rvlab.metrics.unlabelled_id`.
         """
         return unlabelled_id(self.names, self.null)
 

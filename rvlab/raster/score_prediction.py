@@ -11,9 +11,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
 from rvlab.metrics import f1, macro_f1
-from rvlab.raster.class_ids import ClassIds, count_values
 from rvlab.raster.class_scores import read_scores
-from rvlab.raster.labels import SceneLabels, prediction, subsample
+from rvlab.raster.labels import ClassIds, SceneLabels, count_values, prediction, subsample
 from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window

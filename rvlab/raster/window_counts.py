@@ -13,8 +13,7 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.boxes import match_outcomes, predicted_boxes, truth_boxes
-from rvlab.raster.class_ids import ClassIds
-from rvlab.raster.labels import SceneLabels
+from rvlab.raster.labels import ClassIds, SceneLabels
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
 from rvlab.store.table_file import arrow_schema, columns_to_arrow

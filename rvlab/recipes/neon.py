@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import StoreError
-from rvlab.store.dirs import user_cache_dir
+from rvlab.store.local_folders import user_cache_dir
 
 WHEEL = "deepforest==2.1.0"
 SHA256 = {

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.compare.resolve import store_of
 from rvlab.errors import RvlabError
+from rvlab.metrics import NULL_CLASS
 from rvlab.model import Run, headline_group
-from rvlab.model.classes import NULL_CLASS
 from rvlab.model.tables import RUNS_TABLE
 
 if TYPE_CHECKING:

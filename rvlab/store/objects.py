@@ -21,8 +21,8 @@ from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model.limits import too_large
 from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
+from rvlab.store.local_folders import Unscannable, scan
 from rvlab.store.obstore_errors import NoConditionalPut, translate_errors
-from rvlab.store.scan import Unscannable, scan
 
 _log = logging.getLogger("rvlab")
 

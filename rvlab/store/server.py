@@ -38,7 +38,7 @@ from rvlab.errors import ServerError
 from rvlab.store import _seaweedfs
 from rvlab.store.access import HiddenStr
 from rvlab.store.addresses import trust_embedded
-from rvlab.store.dirs import user_data_dir
+from rvlab.store.local_folders import user_data_dir
 
 
 @dataclass(frozen=True)

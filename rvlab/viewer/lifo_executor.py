@@ -1,11 +1,15 @@
-"""Thread pool that runs the newest call first, and a cache limited by size."""
+"""Thread pool that runs the newest call first.
+
+The standard library's executor runs the oldest first; tiles that have left the screen would delay
+those that are on it.
+"""
 
 from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
-from threading import Condition, Lock, Thread, current_thread
+from threading import Condition, Thread, current_thread
 from typing import Generic, TypeVar
 
 from rvlab.errors import RvlabError
@@ -84,36 +88,3 @@ class LifoExecutor(Generic[_T]):
                 self.threads.discard(current_thread())
                 return None
             return self._jobs.popitem()[1]
-
-
-class SizedLRUCache(Generic[_T]):
-    """Least-recently-used cache with a limit in bytes. Thread-safe."""
-
-    def __init__(self, max_bytes: int) -> None:
-        self._max_bytes, self._bytes = max_bytes, 0
-        self._values: OrderedDict[Hashable, tuple[_T, int]] = OrderedDict()
-        self._lock = Lock()
-
-    def get(self, key: Hashable) -> _T | None:
-        """Return the value of a key; None if it is not cached."""
-        with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key][0]
-
-    def put(self, key: Hashable, value: _T, size: int) -> None:
-        """Cache a value of `size` bytes."""
-        with self._lock:
-            if key in self._values:
-                self._bytes -= self._values.pop(key)[1]
-            self._values[key] = value, size
-            self._bytes += size
-            while self._bytes > self._max_bytes:
-                self._bytes -= self._values.popitem(last=False)[1][1]
-
-    def clear(self) -> None:
-        """Delete all values."""
-        with self._lock:
-            self._values.clear()
-            self._bytes = 0

@@ -10,10 +10,11 @@ from typing import Any
 
 import anywidget
 import traitlets
+from cachetools import LRUCache, cached
 
 from rvlab.errors import RvlabError, SpecError, did_you_mean
 from rvlab.viewer.catalog import IMAGE_LAYER, Catalog, error_legend
-from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
+from rvlab.viewer.lifo_executor import LifoExecutor
 from rvlab.viewer.tiles import TILE_PX, Tile, TileRef
 
 STATIC_FOLDER = Path(__file__).parent / "static"
@@ -75,7 +76,9 @@ class Viewer(anywidget.AnyWidget):
     ) -> None:
         self._catalog, self._scenes = catalog, frozenset(scenes)
         self._executor: LifoExecutor[Any] = LifoExecutor()
-        self._cache: SizedLRUCache[Tile] = SizedLRUCache(CACHE_BYTES)
+        self._cache: LRUCache[Any, Tile] = LRUCache(CACHE_BYTES, getsizeof=lambda x: len(x.data))
+        self._cache_lock = Lock()
+        self._tile = cached(self._cache, lock=self._cache_lock)(catalog.tile)
         self._sending = Lock()
         self._is_closed = False
         layers = [{"key": x.key, "title": x.title, "kind": x.kind} for x in catalog.layers.values()]
@@ -109,7 +112,8 @@ class Viewer(anywidget.AnyWidget):
         """Remove the viewer from the page; its threads exit after their current tile."""
         self._is_closed = True
         self._executor.close()
-        self._cache.clear()
+        with self._cache_lock:
+            self._cache.clear()
         super().close()
 
     def _on_message(self, _: Any, content: Any, __: Any) -> None:
@@ -129,15 +133,7 @@ class Viewer(anywidget.AnyWidget):
     def _send_tile(self, content: Mapping[str, Any]) -> None:
         scene, key = self._validate_layer(content)
         spot = TileRef(*(_number(content, word) for word in ("level", "x", "y")))
-
-        def work() -> Tile:
-            found = self._cache.get((scene, key, spot))
-            if found is None:
-                found = self._catalog.tile(scene, key, spot)
-                self._cache.put((scene, key, spot), found, len(found.data))
-            return found
-
-        self._submit(content, work)
+        self._submit(content, lambda: self._tile(scene, key, spot))
 
     def _send_boxes(self, content: Mapping[str, Any]) -> None:
         scene, key = self._validate_layer(content)

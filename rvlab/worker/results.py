@@ -12,8 +12,8 @@ import pyarrow.compute as pc
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
+from rvlab.metrics import unlabelled_id
 from rvlab.model import headline_group
-from rvlab.model.classes import unlabelled_id
 from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE, HISTORY_TABLE
 from rvlab.model.train_log import parse_epochs
 from rvlab.store.table_file import rows_to_arrow

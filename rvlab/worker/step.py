@@ -73,8 +73,8 @@ def run_step(
             record = journal.record if journal else None
             why = (record and record.error) or error_sentence(exc, store)
             # A pod gets SIGTERM when its run is terminated in Kubeflow, its node is drained, and
-            # before a retry. Only Kubeflow knows which, so a pod does not write the end record.
-            if not (isinstance(exc, Terminated) and spec.engine == "kubeflow"):
+            # before a retry. Only its engine knows which, so a pod does not write the end record.
+            if spec.steady_heartbeat or not isinstance(exc, Terminated):
                 write_end(
                     store, run, spec.record(), "failed", step=step, error=why
                 )  # unless cancelled

@@ -1,4 +1,4 @@
-"""Number of modules and depth of calls of ``lab.runs()``; counts, not seconds."""
+"""Number of modules and depth of calls of the two largest operations; counts, not seconds."""
 
 from __future__ import annotations
 
@@ -12,10 +12,11 @@ from typing import Any
 import pytest
 
 import rvlab
-from rvlab import Lab
+from rvlab import Lab, plot
 from rvlab.cache.background import DeferredWrites
 from rvlab.store import Store
 from tests.frame.samples import Made
+from tests.raster.samples import Experiment
 
 PACKAGE = f"{Path(rvlab.__file__).parent}/"
 
@@ -70,11 +71,22 @@ def test_cached_table_of_runs_needs_few_modules_and_nested_calls(lab: Lab) -> No
     lab.runs()  # reads the cache files
     DeferredWrites.flush()
     modules, deepest = measure(lab.runs)
-    # Of the 16, the cache has 6 and the store 6: keys, listing, retries, storage, scan, folders.
-    assert len(modules) <= 17, sorted(modules)
+    # The cache has 5, the store 5: keys, listing, retries, storage, folders of this machine.
+    assert len(modules) <= 14, sorted(modules)
     assert len(deepest) <= 11, deepest
 
 
 def test_first_table_of_runs_has_no_deeper_calls(lab: Lab) -> None:
     _, deepest = measure(lab.runs)
     assert len(deepest) <= 11, deepest
+
+
+def test_predictions_need_few_modules_and_nested_calls(tmp_path: Path) -> None:
+    made = Experiment(tmp_path, scenes=2)
+    for wrong in (0.1, 0.2, 0.3):
+        made.add(wrong, lr=wrong)
+    plot.predictions(made.runs)  # imports
+    modules, deepest = measure(lambda: plot.predictions(made.runs))
+    # The grid has 7, styles and titles 4, imagery 9, the store 6.
+    assert len(modules) <= 31, sorted(modules)
+    assert len(deepest) <= 12, deepest

@@ -35,10 +35,10 @@ from tests.frame.test_tables import EVAL
 
 
 def table(store: Store) -> pd.DataFrame:
-    return settled(frame.runs_table(store, None))
+    return wait_for_writes(frame.runs_table(store, None))
 
 
-def settled(table: pd.DataFrame) -> pd.DataFrame:
+def wait_for_writes(table: pd.DataFrame) -> pd.DataFrame:
     """Wait for the background writes."""
     DeferredWrites.flush()
     return table
@@ -52,7 +52,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @contextmanager
-def cached(folder: Path) -> Iterator[None]:
+def cache_in(folder: Path) -> Iterator[None]:
     """Read with another cache folder."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RVLAB_CACHE", str(folder))
@@ -111,7 +111,7 @@ def test_returned_table_can_be_changed_without_an_effect_on_the_cache(
     first, wanted = table(store), frame.select_listings(store, None)
     LocalRowCache(store, "towns", "runs").remove(p.name for p in files(cache))
     for _ in range(2):  # read from the runs, then from the cache
-        found = settled(table(store))
+        found = wait_for_writes(table(store))
         for other in (found, frame.evals_table(store, wanted), frame.history_table(store, wanted)):
             assert len(other)
             for name, column in other.items():
@@ -149,7 +149,7 @@ def test_changed_replaced_or_deleted_record_shows_at_the_next_call(
     store.delete([runs[2].end_key])
     reopen_run(store, runs[3])
     for folder in ("cache", "another"):
-        with cached(tmp_path / folder):
+        with cache_in(tmp_path / folder):
             found = table(store)
         assert found.loc[runs[0].id, "metrics.f1"] == 0.9
         assert found.loc[runs[1].id, "state"] == "broken"
@@ -196,7 +196,7 @@ def test_damaged_cache_is_rebuilt(
 def test_tables_are_read_without_a_writable_cache(store: Store, made: Made, tmp_path: Path) -> None:
     made.ended({"lr": 1})
     (tmp_path / "file").write_text("no folder")
-    with cached(tmp_path / "file"):
+    with cache_in(tmp_path / "file"):
         assert len(table(store)) == len(table(store)) == 1
 
 
@@ -205,13 +205,13 @@ def test_least_recently_used_files_are_deleted_above_the_size_limit(
 ) -> None:
     for n in range(4):
         made.ended(experiment=f"e{n}")
-        settled(frame.runs_table(store, f"e{n}"))
+        wait_for_writes(frame.runs_table(store, f"e{n}"))
         for path in files(cache):
             os.utime(path, (n, n))
     sizes = {path: path.stat().st_size for path in files(cache)}
     made.ended(experiment="last")
     monkeypatch.setattr(local, "MAX_DISK_BYTES", 2 * max(sizes.values()))
-    settled(frame.runs_table(store, "last"))
+    wait_for_writes(frame.runs_table(store, "last"))
     left = {path.parent.parent.name for path in files(cache)}
     assert "last" in left
     assert len(left) < 5
@@ -226,12 +226,12 @@ def test_reader_writes_shared_cache_blocks_for_later_readers(
     whole = table(store)
     (part,) = blocks(store)
     read.clear()
-    with cached(tmp_path / "another"):
+    with cache_in(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
     assert read == [part]
     read.clear()
     new = made.ended({"lr": 9})
-    with cached(tmp_path / "third"):
+    with cache_in(tmp_path / "third"):
         assert len(table(store)) == 6
     assert sorted(read) == sorted([part, new.end_key])
     assert runs[0].end_key not in read
@@ -270,7 +270,7 @@ def test_page_boundaries_of_a_shared_block_split_the_listing(
 
     monkeypatch.setattr(ObstoreObjects, "pages", pages)
     monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
-    with cached(tmp_path / "another"):
+    with cache_in(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
     assert starts[0] is None
     assert len(starts) == 3
@@ -376,7 +376,7 @@ def test_concurrent_merges_of_shared_blocks_lose_no_run(
         with ThreadPoolExecutor(4) as pool:
             found = list(pool.map(lambda _: table(store), range(4)))
         assert {len(one) for one in found} == {(turn + 1) * 3}
-    with cached(tmp_path / "fresh"):
+    with cache_in(tmp_path / "fresh"):
         assert list(table(store)["params.lr"]) == list(range(18))
 
 
@@ -425,7 +425,7 @@ def test_invalid_shared_block_is_ignored_with_a_warning(
     if data != "other columns":
         store.put(name, data if isinstance(data, bytes) else (tmp_path / "x").read_bytes())
     with (
-        cached(tmp_path / "another"),
+        cache_in(tmp_path / "another"),
         pytest.warns(UserWarning, match="block of 'runs' .* ignored"),
     ):
         pd.testing.assert_frame_equal(table(store), whole)
@@ -438,7 +438,7 @@ def test_deleted_run_is_in_no_block(store: Store, made: Made, cache: Path, tmp_p
     others = [made.ended({"text": "x"}) for _ in range(3)]
     made.table(secret, "evals", [])
     table(store)
-    settled(frame.evals_table(store, frame.select_listings(store, None)))
+    wait_for_writes(frame.evals_table(store, frame.select_listings(store, None)))
     assert secret.id in [id_ for name in blocks(store) for id_ in in_block(store, name)]
     from rvlab.store.delete import delete_runs
 
@@ -449,7 +449,7 @@ def test_deleted_run_is_in_no_block(store: Store, made: Made, cache: Path, tmp_p
     ]
     assert not any(secret.id.encode() in path.read_bytes() for path in files(cache))
     assert not [key for key, _ in store.files() if secret.id in key]
-    with cached(tmp_path / "another"):
+    with cache_in(tmp_path / "another"):
         assert list(table(store).index) == [run.id for run in others]
 
 
@@ -481,9 +481,9 @@ def test_cached_table_equals_the_records_after_random_changes(
                 else:
                     store.delete([run.end_key])
                     runs.remove(run)
-        with cached(tmp_path / f"reader-{rng.randint(0, 2)}"):
+        with cache_in(tmp_path / f"reader-{rng.randint(0, 2)}"):
             mine = table(store)
-        with cached(tmp_path / f"fresh-{turn}"), pytest.MonkeyPatch.context() as patch:
+        with cache_in(tmp_path / f"fresh-{turn}"), pytest.MonkeyPatch.context() as patch:
             patch.setattr(SharedRowCache, "names", lambda _: [])
             patch.setattr(SharedRowCache, "write", lambda *_: "none")
             pd.testing.assert_frame_equal(mine, table(store), check_like=True)
@@ -530,5 +530,5 @@ def test_killed_processes_leave_a_shared_cache_folder_valid(far: Store, tmp_path
         for one in readers:
             one.kill()
             one.communicate()
-    with cached(tmp_path / "cache"):
+    with cache_in(tmp_path / "cache"):
         assert list(table(store)["params.lr"]) == list(range(25))

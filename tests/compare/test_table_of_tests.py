@@ -108,7 +108,7 @@ def test_holm_preserves_the_order_and_is_between_uncorrected_and_bonferroni(p: l
     assert (np.diff(found[np.argsort(p, kind="stable")]) >= 0).all()
 
 
-def gated(skills: tuple[float, float], margin: float, scenes: int = 12) -> compare.Gate:
+def run_gate(skills: tuple[float, float], margin: float, scenes: int = 12) -> compare.Gate:
     cubes = scene_matrices(np.random.default_rng(2), scenes, skills, spread=0.1)
     runs = table({"new": {}, "old": {}})
     matrices = confusion({"new": cubes[0], "old": cubes[1]})
@@ -132,13 +132,13 @@ def gated(skills: tuple[float, float], margin: float, scenes: int = 12) -> compa
 def test_gate_passes_a_candidate_within_the_margin(
     skills: tuple[float, float], margin: float, verdict: str
 ) -> None:
-    found = gated(skills, margin)
+    found = run_gate(skills, margin)
     assert found.verdict == verdict
     assert "the candidate" in str(found).lower()
 
 
 def test_gate_gives_no_verdict_for_few_scenes() -> None:
-    found = gated((3.0, -1.0), 0.0, scenes=5)
+    found = run_gate((3.0, -1.0), 0.0, scenes=5)
     assert found.verdict == "cannot tell"
     assert "do not show whether the candidate passes a margin of 0 macro F1" in found.sentence
     assert "this test cannot be significant" in found.sentence
@@ -148,4 +148,4 @@ def test_gate_gives_no_verdict_for_few_scenes() -> None:
 @pytest.mark.parametrize("margin", ["1%", float("nan"), float("inf"), None])
 def test_invalid_margin_is_refused(margin: Any) -> None:
     with pytest.raises(SpecError, match=r"margin must be a finite number such as 0\.01, got"):
-        gated((1.2, 0.5), margin)
+        run_gate((1.2, 0.5), margin)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import pandas as pd
 import pytest
@@ -31,17 +31,24 @@ def get_config(runner, root_uri: str):
 
 TIMES = {"created", "started", "ended", "at", "beat", "host", "pid", "peak_mb", "cpu_s"}
 OWN = {"run", "name", "experiment", "engine", "places", "image", "sweep", "rvlab", "user", "id"}
+OWN |= {"steady_heartbeat", "commit", "dirty"}  # the checkout may change between the two
 """Fields in which two runs of one spec on two engines may differ."""
 
 
 class EngineContract:
     """Inherit it and define a fixture `lab` with the engine, on the embedded S3 server."""
 
+    engine: ClassVar[str]
+    """The name of the engine, as in the entry point."""
+
     def test_a_run_leaves_the_same_records_as_on_the_local_engine(
         self, lab: Lab, trained: Trained
     ) -> None:
         run = lab.submit(TINY, experiment="contract", nochip=False, splits=2, epochs=2)
         assert lab.runs(run).loc[run.id, "state"] in ("queued", "running")
+        spec = lab.store.get_json(run.key("spec.json"))
+        assert (spec["engine"], lab.engine.name) == (self.engine, self.engine)
+        assert spec["steady_heartbeat"] is lab.engine.steady_heartbeat
         row = lab.wait(run, progress=False).loc[run.id]
         assert row["state"] == "succeeded", row["error"]
         twin = trained.runs["first"]

@@ -110,7 +110,7 @@ def test_run_in_the_image_writes_the_same_records_as_outside(
     assert s3.secret_key not in ran.stdout + ran.stderr
 
     assert keys(inside, s3_access) == keys(outside, s3_access)
-    one, other = seen(inside, s3_access), seen(outside, s3_access)
+    one, other = read_tables(inside, s3_access), read_tables(outside, s3_access)
     torch = docker.run(images.worker, "python3", "-c", "import torch; print(torch.__version__)")
     # Another build of torch (CPU, CUDA) may round differently; the same build must not.
     same = torch == __import__("torch").__version__
@@ -133,7 +133,7 @@ def keys(run: Run, access: S3Access) -> list[str]:
     return sorted(n.removeprefix(run.key()) for n in names if "tfevents" not in n)
 
 
-def seen(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
+def read_tables(run: Run, access: S3Access) -> dict[str, pd.DataFrame]:
     """Return the tables of a run without the columns that identify it."""
     lab = Lab(Store(run.store, access))
     row = lab.runs("towns").reset_index(drop=True)

@@ -19,6 +19,8 @@ pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600
 class TestRehearsalInDocker(EngineContract):
     """The rehearse engine with each step in a container of the worker's image."""
 
+    engine = "rehearse"
+
     @pytest.fixture
     def lab(
         self,

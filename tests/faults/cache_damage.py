@@ -99,7 +99,7 @@ def blocks(folder: Path, way: str) -> list[Path]:
     return sorted(p for p in root.rglob("*") if block_file.NAME.fullmatch(p.name))
 
 
-def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
+def damage_block(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     """Return bytes damaged as by a disk, a broken connection or another program."""
     at, size = rng.randrange(len(data)), rng.choice([1, 8, 64, 4096])
     ways: Mapping[str, Callable[[], bytes]] = {
@@ -119,7 +119,7 @@ def damaged(data: bytes, others: list[bytes], rng: random.Random) -> bytes:
     return found
 
 
-def forged(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
+def forge_block(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
     """Return a block with changed bytes and their digest, and its file name."""
     payload = bytearray(block_file.decompress(path.read_bytes()))
     for _ in range(rng.choice([1, 2, 8, 50])):
@@ -145,12 +145,12 @@ def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str,
         with tempfile.TemporaryDirectory(dir=folder) as cache:
             os.environ["RVLAB_CACHE"] = cache
             if way == "forged":
-                new, data = forged(path, name, rng)
+                new, data = forge_block(path, name, rng)
                 path.unlink()
                 path.with_name(new).write_bytes(data)
             else:
                 others = [data for other, data in there.items() if other != path]
-                bad = damaged(there[path], others, rng)
+                bad = damage_block(there[path], others, rng)
                 if way == "local":
                     shutil.copytree(folder / "cache", cache, dirs_exist_ok=True)
                     Path(cache, path.relative_to(folder / "cache")).write_bytes(bad)

@@ -50,7 +50,7 @@ def supervisors(spool: JobQueue) -> list[psutil.Process]:
     return found
 
 
-def doubled(store: Store) -> list[str]:
+def find_double_work(store: Store) -> list[str]:
     """List the ids of runs on which two processes worked at the same time."""
     return sorted(file.stem for file in _marks(store.uri).glob("*.doubled"))
 
@@ -59,6 +59,11 @@ def _marks(store: str) -> Path:
     folder = Path(f"{store}-marks")
     folder.mkdir(exist_ok=True)
     return folder
+
+
+def run_may_end(run: Run) -> Path:
+    """Return the path of a file with which a run ends before its time."""
+    return _marks(run.store) / f"{run.id}.ends"
 
 
 @contextlib.contextmanager
@@ -94,7 +99,9 @@ def _command(store: Store, run: Run, step: str, scratch: Path, **_: Any) -> None
                 check=True,
             )
         print(f"{step} sleeps", flush=True)
-        time.sleep(params["seconds"])
+        until = time.monotonic() + params["seconds"]
+        while time.monotonic() < until and not run_may_end(run).exists():
+            time.sleep(0.05)
 
 
 def main(uri: str) -> int:

@@ -41,7 +41,7 @@ def note(ledger: Path, *words: object) -> None:
         file.write((" ".join(map(str, words)) + "\n").encode())
 
 
-def known(ledger: Path) -> tuple[dict[str, int], set[str], set[str]]:
+def parse_ledger(ledger: Path) -> tuple[dict[str, int], set[str], set[str]]:
     """Return the numbers of ended runs by id, the runs with a note, and those being deleted."""
     ended: dict[str, int] = {}
     noted: set[str] = set()
@@ -91,7 +91,7 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
     """Read tables and compare them with the ledger."""
     done = Counter[str]()
     while time.time() < until:
-        before, noted, _ = known(ledger)
+        before, noted, _ = parse_ledger(ledger)
         gone = {
             line.split()[1] for line in ledger.read_text().splitlines() if line[:8] == "deleted "
         }
@@ -101,7 +101,7 @@ def read(store: Store, ledger: Path, until: float, rng: random.Random) -> Counte
             if rng.random() < 0.3
             else None
         )
-        after, _, going = known(ledger)
+        after, _, going = parse_ledger(ledger)
         done["tables"] += 1 + (evals is not None)
         if table.index.has_duplicates:
             done["fault: a run is there twice"] += 1

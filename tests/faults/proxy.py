@@ -86,7 +86,7 @@ class Proxy:
             if self.only is not None and not re.search(self.only, request):
                 fault = "passed"
             else:
-                fault = self._script.popleft() if self._script else self._drawn()
+                fault = self._script.popleft() if self._script else self._draw_fault()
             self.seen[fault] += 1
         return fault
 
@@ -101,7 +101,7 @@ class Proxy:
             self.seen[fault] -= 1
             self.seen["away"] += 1
 
-    def _drawn(self) -> str:
+    def _draw_fault(self) -> str:
         at = self._random.random()
         for fault, share in self.shares.items():
             at -= share

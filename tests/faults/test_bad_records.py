@@ -126,7 +126,7 @@ def check_case(case: Case, found: Read) -> bool:
         part = found.of(name, case.run.id)
         rows = part.to_dict("records") if len(part) else None
     try:
-        expected = said(case)
+        expected = read_messages(case)
     except Nonsense:
         expected = None
     if expected is None:
@@ -208,7 +208,7 @@ def check_edit(case: Case, row: pd.Series[Any], warned: bool) -> bool:
     return False
 
 
-def said(case: Case) -> list[dict[str, Any]]:
+def read_messages(case: Case) -> list[dict[str, Any]]:
     """Return the content of a damaged table, read without rvlab."""
     if case.kind == "log.csv":
         return damage.log_said(case.data)

@@ -24,7 +24,7 @@ from rvlab.engines.supervisor import Supervisor
 from rvlab.errors import HasEnded
 from rvlab.model import END_STATES, Run
 from rvlab.store import Store, _seaweedfs, server
-from tests.faults.cheap import ROOT, SOURCE, CheapEngine, supervisors
+from tests.faults.cheap import ROOT, SOURCE, CheapEngine, run_may_end, supervisors
 
 SLEEP = "import time; time.sleep(600)"
 NOBODY = 65534
@@ -84,7 +84,7 @@ def bystanders(start: Start, uri: str, file: Path) -> dict[str, subprocess.Popen
     }
 
 
-def harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
+def list_harmed(others: dict[str, subprocess.Popen[bytes]]) -> list[str]:
     return [name for name, one in others.items() if one.poll() is not None]
 
 
@@ -133,7 +133,7 @@ def test_cancel_ends_the_run_and_no_other_process_that_names_it(
     others = bystanders(started, run.uri, tmp_path / "log")
     lab.cancel(run)
     assert [one.pid for one in mine if not has_exited(one)] == []
-    assert harmed(others) == []
+    assert list_harmed(others) == []
     assert end_of(lab, run)["state"] == "cancelled"
 
 
@@ -149,15 +149,17 @@ def test_restarted_supervisor_ends_the_step_and_no_other_process_that_names_the_
     lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
     until(lambda: all(has_exited(one) for one in steps))
-    assert harmed(others) == []
+    assert list_harmed(others) == []
     error = str(end_of(lab, run)["error"])
     assert error.startswith("The process of chip has ended with an unknown exit status")
 
 
 def test_restarted_supervisor_does_not_end_a_running_run(lab: Lab, tmp_path: Path) -> None:
-    run = submit(lab, tmp_path, seconds=2.0)
+    run = submit(lab, tmp_path)
     at_work(lab, run)
     kill_supervisor(lab)
+    lab.engine.resume(lab.store)
+    run_may_end(run).touch()
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 
@@ -245,13 +247,13 @@ def test_leader_with_unreadable_environment_is_identified_by_its_creation_time(
     others = bystanders(started, run.uri, tmp_path / "log")
     job = job_of(lab, run)
 
-    def refused(self: psutil.Process) -> dict[str, str]:
+    def refuse(self: psutil.Process) -> dict[str, str]:
         raise psutil.AccessDenied(self.pid)
 
-    monkeypatch.setattr(psutil.Process, "environ", refused)
+    monkeypatch.setattr(psutil.Process, "environ", refuse)
     assert {one.pid for one in job.processes()} == {one.pid for one in mine}
     assert replace(job, born=job.born - 60 if job.born else None).processes() == []
-    assert harmed(others) == []
+    assert list_harmed(others) == []
 
 
 def test_job_of_an_older_version_is_identified_by_its_complete_command(
@@ -294,7 +296,7 @@ def test_job_field_of_a_newer_version_is_ignored(lab: Lab) -> None:
 
 def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
     """Simulate a supervisor that was killed right after it started the process."""
-    run = submit(lab, tmp_path, seconds=3.0)
+    run = submit(lab, tmp_path)
     leader, *_ = at_work(lab, run)
     kill_supervisor(lab)
     spool = JobQueue.for_store(lab.store)
@@ -303,6 +305,7 @@ def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_pat
     spool.update(entry[0], entry[1], pid=None, born=None)
     lab.engine.resume(lab.store)
     until(lambda: job_of(lab, run).pid == leader.pid)
+    run_may_end(run).touch()
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 

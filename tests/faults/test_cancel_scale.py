@@ -33,7 +33,7 @@ def unserved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(LocalEngine, "resume", lambda *_: None)
 
 
-def queued(lab: Lab, number: int) -> list[Run]:
+def queue_runs(lab: Lab, number: int) -> list[Run]:
     points = [{"seconds": float(i)} for i in range(number)]
     runs = prepare_runs(lab.store, Recipe("cheap", SOURCE), points, SubmitOptions("sweep", "local"))
     lab.engine.start(lab.store, runs)
@@ -64,7 +64,7 @@ def test_cancel_needs_four_requests_per_queued_run_and_one_listing_of_the_queue(
     tmp_path: Path, counted: Counter[str]
 ) -> None:
     lab = Lab(tmp_path / "store")
-    runs = queued(lab, 100)
+    runs = queue_runs(lab, 100)
     counted.clear()
     lab.cancel("sweep")
     assert counted["_entries"] == 2  # queued and running jobs
@@ -82,7 +82,7 @@ def test_cancel_needs_four_requests_per_queued_run_and_one_listing_of_the_queue(
 
 def test_cancel_needs_no_request_per_ended_run(tmp_path: Path, counted: Counter[str]) -> None:
     lab = Lab(tmp_path / "store")
-    runs = queued(lab, 60)
+    runs = queue_runs(lab, 60)
     lab.cancel(runs[:50])
     counted.clear()
     lab.cancel("sweep")
@@ -94,7 +94,7 @@ def test_cancel_needs_no_request_per_ended_run(tmp_path: Path, counted: Counter[
 
 def test_cancel_of_a_sweep_skips_ended_runs(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
-    runs = queued(lab, 3)
+    runs = queue_runs(lab, 3)
     write_end(
         lab.store, runs[0], lab.store.get_json(runs[0].key("spec.json")), "failed", error="why"
     )
@@ -104,7 +104,7 @@ def test_cancel_of_a_sweep_skips_ended_runs(tmp_path: Path) -> None:
 
 def test_no_run_is_started_during_a_cancel(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
-    queued(lab, 2)
+    queue_runs(lab, 2)
     spool = JobQueue.for_store(lab.store)
     with spool.lock():
         Supervisor(spool)._start_waiting()
@@ -118,7 +118,7 @@ def test_a_thousand_queued_runs_are_cancelled(
     s3: Server, s3_access: S3Access, figure: Callable[[str, object], None]
 ) -> None:
     lab = lab_on(s3, s3_access, LocalEngine(max_parallel=1), "cancel-scale")
-    runs = queued(lab, 1000)
+    runs = queue_runs(lab, 1000)
     began = time.monotonic()
     lab.cancel("sweep")
     figure("cancel 1,000 queued runs on the embedded S3 [s]", f"{time.monotonic() - began:.1f}")

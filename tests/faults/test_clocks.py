@@ -96,9 +96,7 @@ def test_age_of_a_heartbeat_on_s3_uses_the_clock_of_the_server(
     assert frame.runs_table(on_s3, [run]).loc[run.id, "state"] == "running"
     later = Store(on_s3.uri, on_s3.access)
     date = clock._date
-    monkeypatch.setattr(
-        clock, "_date", lambda *at: _later(date(*at), HEARTBEAT_TIMEOUT_S + 5)
-    )
+    monkeypatch.setattr(clock, "_date", lambda *at: _later(date(*at), HEARTBEAT_TIMEOUT_S + 5))
     assert frame.runs_table(later, [run]).loc[run.id, "state"] == "lost"
 
 

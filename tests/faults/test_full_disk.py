@@ -61,7 +61,7 @@ def fill(filler: Path) -> None:
             return
 
 
-def left(store: Store) -> tuple[list[str], list[str]]:
+def list_leftovers(store: Store) -> tuple[list[str], list[str]]:
     """List the files in the store and in the queue."""
     queue = JobQueue.for_store(store).folder
     return [key for key, _ in store.files()], [p.name for p in queue.rglob("*") if p.suffix]
@@ -81,20 +81,20 @@ def test_limit_on_file_size_refuses_the_sweep(
     assert done.stderr == ""
     assert "has no space for 3 runs, which needs 88 KiB: File too large." in done.stdout
     assert len(done.stdout.splitlines()) == 1
-    assert left(Store(tmp_path / "store")) == ([], [])
+    assert list_leftovers(Store(tmp_path / "store")) == ([], [])
 
 
 def test_full_disk_refuses_a_run_without_leaving_files(
     tmp_path: Path, recipe: Path, full: Path
 ) -> None:
     lab = Lab(tmp_path / "store", CheapEngine())
-    left(lab.store)  # the folder of the queue exists already
+    list_leftovers(lab.store)  # the folder of the queue exists already
     fill(full)
     with pytest.raises(
         EngineError, match=r"has no space for 1 run, .*: No space left on device. Free"
     ):
         lab.submit(recipe)
-    assert left(lab.store) == ([], [])
+    assert list_leftovers(lab.store) == ([], [])
     full.unlink()
     run = lab.submit(recipe, seconds=0.1)
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
@@ -115,7 +115,7 @@ def test_runs_that_could_not_be_queued_are_listed_and_can_be_started_later(
 ) -> None:
     """Fill the disk between the check and the queue."""
     lab = Lab(tmp_path / "store", CheapEngine())
-    left(lab.store)
+    list_leftovers(lab.store)
     with monkeypatch.context() as patch:
         patch.setattr(JobQueue, "require_space", lambda *_: fill(full))
         with pytest.raises(EngineError, match=r"1 of 1 runs were not queued in .*: No space left"):

@@ -24,7 +24,7 @@ import pytest
 from rvlab import Lab
 from rvlab.engines.job_queue import JobQueue
 from rvlab.model import Run
-from tests.faults.cheap import ROOT, SOURCE, CheapEngine, alone, doubled, supervisors
+from tests.faults.cheap import ROOT, SOURCE, CheapEngine, alone, find_double_work, supervisors
 
 SEED = 20261130
 KINDS = ("supervisor", "leader", "step", "submitter")
@@ -148,9 +148,9 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campai
 def test_two_processes_on_one_run_are_detected(campaign: Campaign) -> None:
     run = Run(campaign.lab.store.uri, "kills", "twice")
     with alone(run):
-        assert doubled(campaign.lab.store) == []
+        assert find_double_work(campaign.lab.store) == []
         with alone(run):
-            assert doubled(campaign.lab.store) == ["twice"]
+            assert find_double_work(campaign.lab.store) == ["twice"]
 
 
 @pytest.mark.parametrize(
@@ -185,13 +185,13 @@ def test_random_kills_do_not_lose_duplicate_or_block_runs(
     figure(f"{many}: of", kinds)
     figure(f"{many}: acknowledged runs", f"{len(acknowledged)} ({counts.to_dict()})")
     figure(f"{many}: acknowledged runs lost", lost)
-    figure(f"{many}: runs doubled", len(doubled(lab.store)))
+    figure(f"{many}: runs doubled", len(find_double_work(lab.store)))
     figure(f"{many}: runs stuck after a retry", stuck)
     figure(f"{many}: bystanders harmed", f"{harmed} of {len(campaign.bystanders)}")
 
     assert lost == 0
     assert failed[~named]["error"].tolist() == []
-    assert doubled(lab.store) == []
+    assert find_double_work(lab.store) == []
     assert after[after != "succeeded"].to_dict() == {}
     assert harmed == 0
     assert sorted(os.listdir(campaign.folder / "tmp")) == []

@@ -17,7 +17,7 @@ import pytest
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
 from rvlab.store import S3Access, Store
-from tests.faults.load import known
+from tests.faults.load import parse_ledger
 
 ROOT = Path(__file__).parent.parent.parent
 
@@ -57,7 +57,7 @@ def load(
 def check(store: Store, folder: Path, seen: Counter[str], monkeypatch: pytest.MonkeyPatch) -> None:
     """Check that no reader saw a fault, and that each cache has every run at the end."""
     assert not [name for name in seen if name.startswith("fault")], dict(seen)
-    ended, noted, going = known(folder / "ledger")
+    ended, noted, going = parse_ledger(folder / "ledger")
     for cache in ("cache-0", "fresh"):
         monkeypatch.setenv("RVLAB_CACHE", str(folder / cache))
         table: pd.DataFrame = frame.runs_table(store, None)

@@ -49,9 +49,15 @@ def directly(s3: Server, store: Store) -> Store:
 
 # One request
 
+CONTENT = b"0123456789" * 100
+"""The content of the key ``here`` before each call."""
+
+SHORT_FAULTS = [one for one in FAULTS if "stall" not in one and one != "held"]
+STALLS = [one for one in FAULTS if "stall" in one]
+
 
 def get(store: Store) -> None:
-    assert store.get("here") == b"0123456789" * 100
+    assert store.get("here") == CONTENT
 
 
 def put(store: Store) -> None:
@@ -75,7 +81,7 @@ def tags(store: Store) -> None:
     assert len(store.etags("many/")) == 20
 
 
-def written(store: Store) -> None:
+def last_modified(store: Store) -> None:
     assert len(store.last_modified_by_key("many")) == 20
 
 
@@ -88,11 +94,14 @@ def missing(store: Store) -> None:
         store.get("nowhere")
 
 
-CALLS = [get, put, create, create_what_is_there, files, tags, written, delete, missing]
+CALLS = [get, put, create, create_what_is_there, files, tags, last_modified, delete, missing]
+
+AFTERWARDS = {get: ("here", CONTENT), put: ("put", b"new"), create: ("created", b"mine")}
+"""A key and its content after a call."""
 
 
 @pytest.mark.parametrize("call", CALLS, ids=lambda call: str(call.__name__))
-@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" not in one and one != "held"])
+@pytest.mark.parametrize("fault", SHORT_FAULTS)
 def test_each_call_survives_each_fault(
     s3: Server,
     proxy: Proxy,
@@ -117,7 +126,7 @@ def test_each_call_survives_repeated_faults(
 
 
 @pytest.mark.parametrize("call", [get, put, create, files, delete], ids=lambda c: str(c.__name__))
-@pytest.mark.parametrize("fault", [one for one in FAULTS if "stall" in one])
+@pytest.mark.parametrize("fault", STALLS)
 def test_each_call_survives_a_server_that_does_not_answer(
     s3: Server,
     proxy: Proxy,
@@ -142,20 +151,15 @@ def check(
     folder = f"calls-{fault}-{call.__name__}-{times}"
     store = through(proxy, s3, folder).patient(300)
     direct = directly(s3, store)
-    direct.put("here", b"0123456789" * 100)
+    direct.put("here", CONTENT)
     direct.put("gone", b"1")
-    if call in (files, tags, written):
+    if call in (files, tags, last_modified):
         direct.map_concurrently(lambda key: direct.put(key, b"1"), [f"many/{n}" for n in range(20)])
     proxy.script(*[fault] * times)
     call(store)
     assert proxy.seen[fault] == times
-    expected = {
-        put: ("put", b"new"),
-        create: ("created", b"mine"),
-        get: ("here", b"0123456789" * 100),
-    }
-    if call in expected:
-        key, data = expected[call]
+    if call in AFTERWARDS:
+        key, data = AFTERWARDS[call]
         assert direct.get(key) == data
     if call is create:  # the key has the content of this writer
         with pytest.raises(KeyExists):
@@ -337,11 +341,11 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
     monkeypatch.setenv("RVLAB_PATIENCE_S", "300")
     labs = []
 
-    def made(store: Store) -> Lab:
+    def make_lab(store: Store) -> Lab:
         labs.append(Lab(store, CheapEngine(max_parallel=12)))
         return labs[-1]
 
-    yield made
+    yield make_lab
     for lab in labs:
         spool = JobQueue.for_store(lab.store)
         for file, _ in spool.waiting():

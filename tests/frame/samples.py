@@ -45,6 +45,7 @@ class Made:
             "created": created.isoformat(timespec="milliseconds"),
             "user": "me@here",
             "rvlab": "0.1",
+            "steady_heartbeat": more.get("engine") != "kubeflow",
         }
         spec = Spec(**{**settings, **more})
         self.store.put_json(run_of(self.store, spec).key("spec.json"), spec.record())

@@ -21,7 +21,6 @@ from rvlab.engines.kubeflow.client import KubeflowClient
 from rvlab.settings import S3, Profile
 from rvlab.store.server import Server
 from tests.kubeflow.fake import Kubeflow
-from tests.kubeflow.warm import warm
 
 PRISM = "5.16.0"
 DESCRIPTION = Path(__file__).parent / "kfp_api_2.17.swagger.json"
@@ -137,13 +136,6 @@ def _installed() -> str:
     if trouble:
         pytest.skip(trouble)
     return str(Path(platformdirs.user_cache_dir("rvlab")) / "npm/node_modules/.bin/prism")
-
-
-@pytest.fixture(scope="session")
-def python(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """Yield the command that runs steps of pipelines; see `tests.kubeflow.warm`."""
-    with warm(tmp_path_factory.mktemp("python"), {"PYTHONHASHSEED": "0"}) as command:
-        yield command
 
 
 @pytest.fixture

@@ -49,7 +49,7 @@ def lab(cluster: Kubeflow, s3: Server, s3_access: S3Access) -> Lab:
     return lab_on(s3, s3_access, engine, "contract-kubeflow")
 
 
-def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
+def clone_in_pages(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
     """Clone a run as Kubeflow's page does: same version and inputs, with changes."""
     new = api.V2beta1Run(
         display_name=f"Clone of {run.display_name}",
@@ -65,6 +65,8 @@ def cloned(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
 
 class TestKubeflow(EngineContract):
     """Uses an API server that is checked against Kubeflow's description; kfp runs its pipelines."""
+
+    engine = "kubeflow"
 
 
 def test_a_run_terminated_in_kubeflows_pages_is_cancelled(
@@ -93,7 +95,7 @@ def test_a_run_cloned_in_kubeflows_pages_is_a_new_run_with_its_parent(
     assert run.link.startswith(cluster.url)
     job = lab.store.get_json(run.key("job.json"))["id"]
     original = cluster.runs[job]
-    clone = cloned(cluster, original, raises="once more")
+    clone = clone_in_pages(cluster, original, raises="once more")
     until(lambda: len(lab.runs("clones")) == 2)
     until(lambda: set(lab.runs("clones")["state"]) == {"failed"})
     other = lab.runs("clones").drop(run.id).iloc[0]

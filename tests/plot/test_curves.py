@@ -108,7 +108,7 @@ def test_run_with_one_epoch_is_a_dot():
     assert all(line.get_marker() == "o" for line in ax.lines)
 
 
-def marked(ax, gid):
+def find_marks(ax, gid):
     return [line for line in ax.lines if line.get_gid() == gid]
 
 
@@ -117,7 +117,7 @@ def test_smoothed_lines_have_faint_raw_values_behind_them():
     table.loc[3, "val_loss"] = 9.0
     before = table.copy()
     ax = panels(plot.curves(table, "val_loss", smooth=3))[0]
-    raw, smooth = marked(ax, "raw"), marked(ax, None)
+    raw, smooth = find_marks(ax, "raw"), find_marks(ax, None)
     assert len(raw) == len(smooth) == 2
     values = table.loc[table["run"] == "r00", "val_loss"]
     np.testing.assert_array_equal(raw[0].get_ydata(), values)
@@ -139,12 +139,12 @@ def test_best_epoch_is_marked_on_the_raw_value(smooth):
     table.index = [0] * len(table)  # a repeated index, as after pd.concat
     figure = plot.curves(table, smooth=smooth, best={"val_loss": "min", "avg_f1": "max"})
     train, val, f1 = panels(figure)
-    assert not marked(train, "best")
-    first = marked(val, "best")[0]
+    assert not find_marks(train, "best")
+    first = find_marks(val, "best")[0]
     assert (first.get_xdata()[0], first.get_ydata()[0]) == (2, 0.01)
-    assert [dot.get_xdata()[0] for dot in marked(f1, "best")] == [4, 4]
+    assert [dot.get_xdata()[0] for dot in find_marks(f1, "best")] == [4, 4]
     everywhere = panels(plot.curves(table, best="max"))
-    assert [len(marked(ax, "best")) for ax in everywhere] == [2, 2, 2]
+    assert [len(find_marks(ax, "best")) for ax in everywhere] == [2, 2, 2]
 
 
 def test_invalid_smooth_or_best_raises():

@@ -84,12 +84,12 @@ def test_parameters_are_columns_with_the_types_of_the_signature(submitted: Submi
 def sorted_groups(text: str) -> dict[str, object]:
     """Return a config whose scene groups, which are sets, are sorted."""
 
-    def ordered(found: dict[str, object]) -> dict[str, object]:
+    def sort_keys(found: dict[str, object]) -> dict[str, object]:
         if "train_scenes" in found and isinstance(found["train_scenes"], list):
             return {k: sorted(v, key=str) if isinstance(v, list) else v for k, v in found.items()}
         return found
 
-    config: dict[str, object] = json.loads(text, object_hook=ordered)
+    config: dict[str, object] = json.loads(text, object_hook=sort_keys)
     return config
 
 

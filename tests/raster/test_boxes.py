@@ -35,7 +35,7 @@ def boxes(*rows, ids=None):
     return Boxes(bounds, numbers, np.full(len(rows), np.nan))
 
 
-def opened(folder, *, task=OD, truth=(), guess=(), image=None, **more):
+def open_scene(folder, *, task=OD, truth=(), guess=(), image=None, **more):
     """Return a scene with labels and predictions in GeoJSON; `more` extends the label source."""
     image = image or write(folder / "image.tif", photo(town(HEIGHT, WIDTH)))
     vector = {"type_hint": "geojson_vector_source", "transformers": [inference()]}
@@ -134,7 +134,7 @@ def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
     cropped = raster_source(image, bbox=[10, 20, 90, 120])
     truth = [feature("Polygon", box(30, 40), class_id=1), feature("Polygon", box(0, 0), class_id=1)]
     guess = [feature("Polygon", box(32, 41), class_id=2, score=0.75)]
-    a, own, labels = opened(tmp_path, truth=truth, guess=guess, image=cropped)
+    a, own, labels = open_scene(tmp_path, truth=truth, guess=guess, image=cropped)
     assert truth_boxes(labels).bounds.tolist() == [[10, 30, 24, 39]]
     found = predicted_boxes(a, own, labels)
     assert found.bounds.tolist() == [[12, 31, 26, 40]]
@@ -147,7 +147,7 @@ def test_labels_and_predictions_are_in_pixels_of_the_scene(tmp_path):
 
 def test_cells_without_a_shape_have_the_background_class(tmp_path):
     rule = {"infer_cells": True, "cell_sz": 50, "background_class_id": 2}
-    a, own, labels = opened(tmp_path, task=CC, **rule)
+    a, own, labels = open_scene(tmp_path, task=CC, **rule)
     found = truth_boxes(labels)
     assert found.bounds[-1].tolist() == [100, 50, 150, 100]
     assert found.class_ids.tolist() == [2] * 6
@@ -159,22 +159,22 @@ def test_a_cell_without_scores_has_no_probabilities(tmp_path):
         feature("Polygon", box(0, 0, 10, 10), class_id=1, scores=[0.0, 1000.0, 0.0, 0.0]),
         feature("Polygon", box(10, 0, 10, 10), class_id=0),
     ]
-    found = predicted_boxes(*opened(tmp_path, task=CC, guess=cells))
+    found = predicted_boxes(*open_scene(tmp_path, task=CC, guess=cells))
     assert found.probabilities[0].tolist() == [0, 1, 0, 0]
     assert found.scores[0] == 1
     assert np.isnan(found.scores[1])
-    bare = predicted_boxes(*opened(tmp_path, task=CC, guess=cells[1:]))
+    bare = predicted_boxes(*open_scene(tmp_path, task=CC, guess=cells[1:]))
     assert bare.probabilities is None
 
 
 def test_error_messages_name_the_unreadable_file_or_value(tmp_path):
     one = [feature("Polygon", box(5, 5), class_id=9, scores=[1.0, 2.0])]
-    a, own, labels = opened(tmp_path, task=CC, truth=one, guess=one)
+    a, own, labels = open_scene(tmp_path, task=CC, truth=one, guess=one)
     for read in (lambda: truth_boxes(labels), lambda: predicted_boxes(a, own, labels)):
         with pytest.raises(RasterError, match=r"json has the class id 9; it must be 0 to 3"):
             read()
     one[0]["properties"]["class_id"] = 1
-    a, own, labels = opened(tmp_path, task=CC, truth=one, guess=one)
+    a, own, labels = open_scene(tmp_path, task=CC, truth=one, guess=one)
     with pytest.raises(RasterError, match=r"has 2 scores per cell; there are 4 classes"):
         predicted_boxes(a, own, labels)
     with pytest.raises(RasterError, match=r"scene a has no prediction"):
@@ -203,7 +203,7 @@ def test_error_messages_name_the_unreadable_file_or_value(tmp_path):
     ],
 )
 def test_error_gives_the_reason_why_labels_are_not_supported(tmp_path, more, why):
-    _, _, labels = opened(tmp_path, task=CC, **more)
+    _, _, labels = open_scene(tmp_path, task=CC, **more)
     with pytest.raises(RasterError, match=why):
         truth_boxes(labels)
 

@@ -19,10 +19,10 @@ def deep(tmp_path):
     array[3] = array[3][:, ::-1]
     array[:, :5, :5] = 0
     uri = write(tmp_path / "deep.tif", array, nodata=0)
-    return made(uri), array
+    return scene_of(uri), array
 
 
-def made(uri, **more):
+def scene_of(uri, **more):
     described = scene("a", raster_source(uri, **more), uri, "/p")
     return scenes_from_config(config([described]))[0]
 
@@ -52,7 +52,7 @@ def test_bands_follow_the_channel_order_of_the_config(deep, tmp_path):
     mask = array[0] > 0
     found = image(one, WHOLE, bands=(3, 0, 1)).array
     close(found[0], stretched(array[3], mask, 2, 98), mask)
-    reordered = made(one.image.uris[0], channel_order=[3, 1, 0])
+    reordered = scene_of(one.image.uris[0], channel_order=[3, 1, 0])
     assert (image(reordered, WHOLE, bands=[0]).array[0] == found[0]).all()
     grey = image(reordered, WHOLE, bands=[2]).array
     assert (grey[0] == grey[1]).all()
@@ -81,7 +81,7 @@ def test_stretch_accepts_percentiles_minmax_and_none(deep):
 
 def test_uint8_is_unchanged_without_a_stretch(tmp_path):
     array = np.arange(50, 110, dtype=np.uint8).reshape(1, 6, 10)
-    one = made(write(tmp_path / "a.tif", array))
+    one = scene_of(write(tmp_path / "a.tif", array))
     window = Window(0, 0, 10, 6)
     assert (image(one, window).array[0] == array[0]).all()
     assert (image(one, window, stretch="none").array[0] == array[0]).all()
@@ -92,7 +92,7 @@ def test_uint8_is_unchanged_without_a_stretch(tmp_path):
 def test_floats_without_stretch_are_displayed_from_0_to_1_and_nan_is_masked(tmp_path):
     array = np.linspace(0, 2, 60, dtype=np.float32).reshape(1, 6, 10)
     array[0, 0, :3] = np.nan
-    one = made(write(tmp_path / "a.tif", array))
+    one = scene_of(write(tmp_path / "a.tif", array))
     found = image(one, Window(0, 0, 10, 6), stretch="none")
     assert found.mask.sum() == 57
     valid = array[0][found.mask]
@@ -145,7 +145,7 @@ def test_window_may_be_a_function_of_the_image_grid(deep):
 
 
 def test_window_of_a_cropped_scene_is_relative_to_its_corner(deep):
-    cropped = made(deep[0].image.uris[0], bbox=[4, 6, 28, 36])  # top, left, bottom, right
+    cropped = scene_of(deep[0].image.uris[0], bbox=[4, 6, 28, 36])  # top, left, bottom, right
     found = image(cropped, Window(1, 2, 8, 9), stretch="none")
     assert found.window == Window(1, 2, 8, 9)
     assert (found.array[0] == np.clip(deep[1][0, 6:15, 7:15], 0, 255)).all()

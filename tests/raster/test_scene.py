@@ -142,13 +142,13 @@ def one(tmp_path):
     return described, ids, guess
 
 
-def predicted(run, own, window, labels, known, *, max_px):
+def read_prediction(run, own, window, labels, known, *, max_px):
     """Read and score a prediction, as the picture grid does for a cell."""
     ids = predicted_ids(run, own, window, labels, max_px=max_px)
     return score_prediction(ids, own, window, labels, known, max_px=max_px)
 
 
-def opened(described):
+def open_scene(described):
     whole = config([described])
     return scenes_from_config(whole)[0], SceneLabels(
         scenes_from_config(whole)[0], classes_from_config(whole)
@@ -159,10 +159,10 @@ def test_a_prediction_is_scored_on_all_pixels_of_the_window(one):
     from sklearn.metrics import f1_score
 
     described, ids, guess = one
-    a, labels = opened(described)
+    a, labels = open_scene(described)
     window = Window(10, 2, 60, 50)
     known = truth_ids(labels, window, max_px=8)
-    found = predicted(a, labels.classes, window, labels, known, max_px=8)
+    found = read_prediction(a, labels.classes, window, labels, known, max_px=8)
     assert found.exact
     assert max(found.ids.shape) == 8
     cut = window.slices()
@@ -177,24 +177,26 @@ def test_score_ignores_only_a_null_class_named_null(one, tmp_path):
     names = {"names": ["background", "building", "road"], "colors": ["grey", "red", "blue"]}
     whole = config([described], classes=names | {"null_class": "background"})
     labels = SceneLabels(scenes_from_config(whole)[0], classes_from_config(whole))
-    found = predicted(
+    found = read_prediction(
         labels.scene, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64
     )
     assert found.f1 == pytest.approx(f1_score(ids.ravel(), guess.ravel(), average="macro"))
 
     ids[30:60] = 3  # unlabelled: predictions here are not scored
     write(tmp_path / "l.tif", ids)
-    a, labels = opened(described)
-    found = predicted(a, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64)
+    a, labels = open_scene(described)
+    found = read_prediction(
+        a, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64
+    )
     known = ids < 3
     assert found.f1 == pytest.approx(f1_score(ids[known], guess[known], average="macro"))
 
 
 def test_huge_window_is_scored_on_displayed_pixels_and_marked_inexact(one, monkeypatch):
-    a, labels = opened(one[0])
+    a, labels = open_scene(one[0])
     monkeypatch.setattr("rvlab.raster.score_prediction.MAX_SCORED_PX", 100)
     whole = labels.full_window()
-    found = predicted(
+    found = read_prediction(
         a, labels.classes, whole, labels, truth_ids(labels, whole, max_px=16), max_px=16
     )
     assert not found.exact
@@ -203,11 +205,14 @@ def test_huge_window_is_scored_on_displayed_pixels_and_marked_inexact(one, monke
 
 
 def test_prediction_without_labels_has_no_score(one):
-    a, labels = opened(one[0])
+    a, labels = open_scene(one[0])
     error = try_read(SceneLabels(scenes_from_config(config([one[0] | {"label_source": None}]))[0],
                                 labels.classes).truth)  # fmt: skip
     assert isinstance(error, RasterError)
-    assert predicted(a, labels.classes, labels.full_window(), labels, error, max_px=64).f1 is None
+    assert (
+        read_prediction(a, labels.classes, labels.full_window(), labels, error, max_px=64).f1
+        is None
+    )
 
 
 def test_score_counts_only_the_areas_of_interest(one, tmp_path):
@@ -215,10 +220,10 @@ def test_score_counts_only_the_areas_of_interest(one, tmp_path):
 
     described, _, _ = one
     area = geojson(tmp_path / "aoi.json", [feature("Polygon", box(0, 12, 120, 80))])
-    a, labels = opened(described | {"aoi_uris": [area]})
+    a, labels = open_scene(described | {"aoi_uris": [area]})
     window = labels.full_window()
     known = truth_ids(labels, window, max_px=64)
-    assert predicted(a, labels.classes, window, labels, known, max_px=64).f1 == 1.0
+    assert read_prediction(a, labels.classes, window, labels, known, max_px=64).f1 == 1.0
 
 
 def test_confusion_matrix_has_truth_in_rows():
@@ -245,7 +250,7 @@ def test_confusion_ignores_unknown_ids_and_pixels_outside(count):
 
 def test_prediction_with_another_grid_raises_raster_error(one, tmp_path):
     described, ids, _ = one
-    a, labels = opened(described)
+    a, labels = open_scene(described)
     write(tmp_path / "p/labels.tif", ids[:50])
     with pytest.raises(RasterError, match=r"prediction has 128 × 50 px, the scene 128 × 96 px"):
         prediction(a, labels.classes, Window(0, 0, 9, 9), labels.grid)
@@ -258,7 +263,7 @@ def test_prediction_with_another_grid_raises_raster_error(one, tmp_path):
 def test_prediction_in_class_colors_is_converted_to_ids(one, tmp_path):
     described, ids, _ = one
     described["label_store"]["rgb"] = True
-    a, labels = opened(described)
+    a, labels = open_scene(described)
     colors = np.array(labels.classes.colors, np.uint8)
     write(tmp_path / "p/labels.tif", colors[ids].transpose(2, 0, 1))
     assert (prediction(a, labels.classes, labels.full_window(), labels.grid) == ids).all()
@@ -275,14 +280,14 @@ def test_prediction_of_another_task_raises_raster_error(one):
 def test_labels_are_readable_without_the_image(one, tmp_path):
     described, ids, _ = one
     (tmp_path / "i.tif").unlink()
-    _, labels = opened(described)
+    _, labels = open_scene(described)
     assert (labels.truth() == ids).all()
 
 
 def test_uint8_image_is_unchanged_and_follows_the_channel_order(one):
     described, ids, _ = one
     described["raster_source"]["channel_order"] = [2, 1, 0]
-    a, _ = opened(described)
+    a, _ = open_scene(described)
     chip = image(a, Window(3, 4, 20, 10))
     assert (chip.array == photo(ids)[::-1, 4:14, 3:23]).all()
 
@@ -291,7 +296,7 @@ def test_uint16_image_is_stretched_over_its_valid_pixels(tmp_path):
     deep = (np.arange(100)[:, None] * 600 + np.arange(100)).astype(np.uint16)
     deep[:20] = 65_535
     uri = write(tmp_path / "deep.tif", deep, nodata=65_535)
-    a, _ = opened(scene("a", uri, uri, "/p"))
+    a, _ = open_scene(scene("a", uri, uri, "/p"))
     chip = image(a, Window(0, 0, 100, 100))
     assert chip.array.shape == (3, 100, 100)
     assert (chip.array[0] == chip.array[2]).all()
@@ -304,14 +309,14 @@ def test_uint16_image_is_stretched_over_its_valid_pixels(tmp_path):
 
 def test_constant_image_is_displayed_in_grey(tmp_path):
     uri = write(tmp_path / "flat.tif", np.full((9, 9), 700, np.uint16))
-    a, _ = opened(scene("a", uri, uri, "/p"))
+    a, _ = open_scene(scene("a", uri, uri, "/p"))
     assert (image(a, Window(0, 0, 9, 9)).array == 127).all()
 
 
 def test_error_names_a_channel_that_does_not_exist(one):
     described, _, _ = one
     described["raster_source"]["channel_order"] = [0, 1, 5]
-    a, _ = opened(described)
+    a, _ = open_scene(described)
     with pytest.raises(RasterError, match=r"has 3 bands, and the config's channel_order is \(0, 1"):
         image(a, Window(0, 0, 9, 9))
 

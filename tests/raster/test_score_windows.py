@@ -19,7 +19,7 @@ from rvlab.raster.window import Window
 from tests.raster.samples import CLASSES, Experiment, config, scene, town, write
 
 
-def surveyed(folder, copies):
+def survey(folder, copies):
     """Score the only scene of a run in a folder."""
     run = load_run_source(folder.name, str(folder))
     assert run.error is None
@@ -34,17 +34,17 @@ def big(tmp_path):
     return folder, made.truth["val-0"]
 
 
-def predicted(folder):
+def read_prediction(folder):
     with rasterio.open(folder / "rv/predict/val-0/labels.tif") as dataset:
         return dataset.read(1)
 
 
 def test_counts_sum_to_the_confusion_matrix_of_all_pixels(big):
     folder, truth = big
-    done = surveyed(folder, None)
+    done = survey(folder, None)
     assert (done.problems, done.copies) == ([], {})
     run = load_run_source(folder.name, str(folder))
-    matrix = confusion_matrix(truth, predicted(folder), run.classes)
+    matrix = confusion_matrix(truth, read_prediction(folder), run.classes)
     found = done.windows.to_pandas().groupby("class")[["tp", "fp", "fn"]].sum()
     for i, name in enumerate(("background", "building", "road")):
         hits = matrix[i, i]
@@ -54,12 +54,12 @@ def test_counts_sum_to_the_confusion_matrix_of_all_pixels(big):
 
 def test_copy_of_labels_is_a_cog_with_color_table_and_equal_pixels(big, tmp_path):
     folder, _ = big
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     path = done.copies["labels.tif"]
     whole, errors, warnings = cogeo.cog_validate(path, strict=True)
     assert (whole, errors, warnings) == (True, [], [])
     with rasterio.open(path) as dataset:
-        assert (dataset.read(1) == predicted(folder)).all()
+        assert (dataset.read(1) == read_prediction(folder)).all()
         assert dataset.overviews(1)
         assert dataset.colormap(1)[1] == (255, 165, 0, 255)
         assert dataset.crs == "EPSG:32611"
@@ -74,13 +74,13 @@ def test_copy_of_labels_is_a_cog_with_color_table_and_equal_pixels(big, tmp_path
 def test_scores_are_copied_as_bytes_and_confident_errors_are_counted(tmp_path):
     made = Experiment(tmp_path, scenes=1, size=(600, 300))
     folder = made.add(0.2)
-    guess, truth = predicted(folder), made.truth["val-0"]
+    guess, truth = read_prediction(folder), made.truth["val-0"]
     scores = np.random.default_rng(9).random((4, 600, 300)).astype(np.float32)
     write(folder / "rv/predict/val-0/scores.tif", scores)
     part = made.describe("val-0", folder)
     part["label_store"]["smooth_output"] = True
     made.write_config(folder, config([part]))
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     uri = str(done.copies["scores.tif"])
     copied = read_scores(uri, Window(0, 0, 300, 600), range(4), read_grid(uri))
     assert np.abs(copied - scores).max() <= 0.5 / 255 + 1e-6
@@ -94,14 +94,14 @@ def test_scores_are_copied_as_bytes_and_confident_errors_are_counted(tmp_path):
 
 def test_copy_is_read_instead_of_the_prediction(big, tmp_path):
     folder, _ = big
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     target = folder / "copies/val-0/labels.tif"
     target.parent.mkdir(parents=True)
     done.copies["labels.tif"].rename(target)
     run = load_run_source(folder.name, str(folder))
     assert run.scenes[0].prediction_uri == f"{folder}/copies/val-0/labels.tif"
     (folder / "rv/predict/val-0/labels.tif").unlink()
-    again = surveyed(folder, None)
+    again = survey(folder, None)
     assert again.windows.equals(done.windows)
 
 
@@ -114,7 +114,7 @@ def test_a_prediction_in_colors_is_copied_as_class_ids(tmp_path):
     part = made.describe("val-0", folder)
     part["label_store"]["rgb"] = True
     made.write_config(folder, config([part]))
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     assert (read(str(done.copies["labels.tif"])).array[0] == ids).all()
     assert done.windows.to_pandas()["fn"].sum() == 0
 
@@ -126,7 +126,7 @@ def test_unreadable_labels_give_a_copy_and_a_problem(tmp_path):
     write(folder / "rv/predict/a/labels.tif", ids)
     part = scene("a", image, str(tmp_path / "lost.tif"), f"{folder}/rv/predict/a")
     (folder / "rv/pipeline-config.json").write_text(json.dumps(config([part])))
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     assert done.windows is None
     assert list(done.copies) == ["labels.tif"]
     assert done.problems == [f"Scene a: {tmp_path}/lost.tif does not exist."]
@@ -135,7 +135,7 @@ def test_unreadable_labels_give_a_copy_and_a_problem(tmp_path):
 def test_missing_prediction_gives_a_problem_and_no_results(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.0, skip=["val-0"])
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     assert (done.windows, done.copies) == (None, {})
     assert "labels.tif does not exist." in done.problems[0]
 
@@ -147,7 +147,7 @@ def test_copy_of_a_raster_without_georeference_has_none(tmp_path):
     write(folder / "rv/predict/a/labels.tif", ids, crs=None)
     part = scene("a", image, labels, f"{folder}/rv/predict/a")
     (folder / "rv/pipeline-config.json").write_text(json.dumps(config([part])))
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     assert done.problems == []
     assert (read(str(done.copies["labels.tif"])).array[0] == ids).all()
     assert done.windows.to_pandas()["fp"].sum() == 0
@@ -173,7 +173,7 @@ def test_unusable_scores_prevent_neither_copy_nor_counts(tmp_path, scores, why):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.1)
     with_scores(made, folder, scores)
-    done = surveyed(folder, tmp_path)
+    done = survey(folder, tmp_path)
     assert list(done.copies) == ["labels.tif"]
     assert done.windows.to_pandas()["confident_fp"].isna().all()
     assert len(done.problems) == 1
@@ -183,7 +183,7 @@ def test_unusable_scores_prevent_neither_copy_nor_counts(tmp_path, scores, why):
 def test_failed_copy_does_not_prevent_counts(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.1)
-    done = surveyed(folder, tmp_path / "no" / "folder")
+    done = survey(folder, tmp_path / "no" / "folder")
     assert done.copies == {}
     assert len(done.windows) > 0
     assert "The copy of a prediction cannot be written" in done.problems[0]
@@ -195,7 +195,7 @@ def test_values_outside_uint8_belong_to_no_class(tmp_path):
     labels = made.truth["val-0"].astype(np.uint16)
     labels[:10] = 256
     write(tmp_path / "val-0-labels.tif", labels)
-    done = surveyed(folder, None)
+    done = survey(folder, None)
     found = done.windows.to_pandas()
     assert (found["tp"] + found["fn"]).sum() == labels[10:].size
 
@@ -229,6 +229,6 @@ def test_invalid_labels_give_one_problem(tmp_path, feature, crs):
         "rasterizer_config": {"background_class_id": 0},
     }
     made.write_config(folder, config([part]))
-    done = surveyed(folder, None)
+    done = survey(folder, None)
     assert done.windows is None
     assert len(done.problems) == 1

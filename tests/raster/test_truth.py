@@ -277,15 +277,12 @@ def labels_of(image, source):
 
 
 def read_at_once(labels, threads=8):
-    def read(learn):
-        def part(whole):
-            learn(whole)
-            return labels.full_window()
-
-        return image_of(labels.scene, part)
+    def read():
+        with labels.image_read() as learn:
+            return image_of(labels.scene, lambda whole: learn(whole) or labels.full_window())
 
     with ThreadPoolExecutor(threads) as pool:
-        chips = [pool.submit(labels.read_image, read) for _ in range(threads)]
+        chips = [pool.submit(read) for _ in range(threads)]
         grids = [pool.submit(lambda: labels.grid) for _ in range(threads)]
         return [chip.result() for chip in chips], [grid.result() for grid in grids]
 
@@ -323,11 +320,12 @@ def test_missing_image_is_opened_once_and_its_labels_provide_the_grid(tmp_path, 
 def test_failed_read_releases_threads_that_wait_for_the_grid(image, opened, broken):
     labels = labels_of(image, raster_source(image))
 
-    def fails(learn):
-        raise broken
+    def fails():
+        with labels.image_read():
+            raise broken
 
     with ThreadPoolExecutor(8) as pool:
-        reads = [pool.submit(labels.read_image, fails) for _ in range(8)]
+        reads = [pool.submit(fails) for _ in range(8)]
         grids = [pool.submit(lambda: labels.grid) for _ in range(8)]
         assert all(read.exception(60) is broken for read in reads)
         assert {(grid.result(60).width, grid.result(60).height) for grid in grids} == {

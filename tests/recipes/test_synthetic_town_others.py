@@ -117,7 +117,7 @@ def test_source_alone_is_a_recipe(name: str, tmp_path: Path) -> None:
     assert made.root_uri == str(tmp_path)
 
 
-def built(made: Any, folder: Path) -> Any:
+def build_dataset(made: Any, folder: Path) -> Any:
     definition = made.backend.model.external_def
     again = build_config(json.loads(definition.model_dump_json()))
     return again.build(save_dir=str(folder / "modules"))
@@ -126,14 +126,14 @@ def built(made: Any, folder: Path) -> Any:
 def test_network_in_the_store_scores_chips_of_any_size(tiny: Config, tmp_path: Path) -> None:
     import torch
 
-    model = built(tiny(CC, tmp_path), tmp_path)
+    model = build_dataset(tiny(CC, tmp_path), tmp_path)
     assert model(torch.zeros(2, 3, 50, 38)).shape == (2, 2)
 
 
 def test_detector_in_the_store_gives_losses_and_boxes(tiny: Config, tmp_path: Path) -> None:
     import torch
 
-    model = built(tiny(OD, tmp_path), tmp_path)
+    model = build_dataset(tiny(OD, tmp_path), tmp_path)
     images = torch.rand(2, 3, 64, 64)
     target = {"boxes": torch.tensor([[10.0, 10, 40, 30]]), "labels": torch.tensor([1])}
     losses = model(images, [target, {"boxes": torch.zeros(0, 4), "labels": torch.zeros(0).long()}])

@@ -112,7 +112,7 @@ assert not seen, seen
 """
 
 
-def called(node: ast.Call) -> str:
+def call_name(node: ast.Call) -> str:
     return ast.unparse(node.func)
 
 
@@ -123,8 +123,8 @@ def test_no_module_calls_functions_that_execute_their_argument() -> None:
             if not isinstance(node, ast.Call):
                 continue
             shell = any(k.arg in ("shell", "allow_pickle") for k in node.keywords)
-            if called(node) in EXECUTING or shell or called(node).endswith("extractall"):
-                found.setdefault(str(path.relative_to(PACKAGE)), set()).add(called(node))
+            if call_name(node) in EXECUTING or shell or call_name(node).endswith("extractall"):
+                found.setdefault(str(path.relative_to(PACKAGE)), set()).add(call_name(node))
     assert found.keys() == ALLOWED.keys(), found
 
 

@@ -25,7 +25,7 @@ from rvlab.store import S3Access, Store, server
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
 from tests.worker.samples import made
-from tests.worker.test_ends import ended, started
+from tests.worker.test_ends import start_step, wait_for_end
 
 SECRET = "wJalrXUtnFEMI/K7MDENG+bPxRfiCY"
 TOKEN = "FwoGZXIvYXdzEBYaDKexampletoken"
@@ -65,7 +65,7 @@ raise ValueError("x" * 480 + " ".join(os.environ[name] for name in names))
 """
 
 
-def stored(folder: Path) -> dict[str, str]:
+def read_files(folder: Path) -> dict[str, str]:
     """Return the text of all files in a folder, by path."""
     return {str(p): p.read_text(errors="replace") for p in folder.rglob("*") if p.is_file()}
 
@@ -76,10 +76,10 @@ def test_step_redacts_secrets_of_its_environment(
     for name, value in ENVIRON.items():
         monkeypatch.setenv(name, value)
     store, run = made(tmp_path / "store")
-    process = started(tmp_path, run, BODY.format(names=list(ENVIRON)))
-    status, out = ended(process)
+    process = start_step(tmp_path, run, BODY.format(names=list(ENVIRON)))
+    status, out = wait_for_end(process)
     assert status == 1
-    texts = {"stdout": out, **stored(tmp_path / "store")}
+    texts = {"stdout": out, **read_files(tmp_path / "store")}
     log = store.get(run.log_key("summarize")).decode()
     assert log.count("[secret]") > 4 * len(ENVIRON)
     assert "Traceback" in log
@@ -97,7 +97,7 @@ def recipe(tmp_path: Path, body: str = "") -> Any:
     return find_recipe(path)
 
 
-def prepared(tmp_path: Path, point: dict[str, Any], body: str = "pass") -> dict[str, Any]:
+def prepare(tmp_path: Path, point: dict[str, Any], body: str = "pass") -> dict[str, Any]:
     store = Store(tmp_path / "store")
     run = prepare_runs(
         store, recipe(tmp_path, body), [point], SubmitOptions("towns", "none", 1, 0)
@@ -110,7 +110,7 @@ def test_parameter_with_a_password_warns_and_is_not_in_the_run_name(
 ) -> None:
     url = "https://me:top-5ecret@host/labels.json"
     with pytest.warns(UserWarning, match="The parameter 'url' holds a secret") as caught:
-        spec = prepared(tmp_path, {"url": url})
+        spec = prepare(tmp_path, {"url": url})
     assert "top-5ecret" not in "".join(str(one.message) for one in caught)
     assert spec["params"]["url"] == url  # the run needs it
     assert "top-5ecret" not in spec["name"]
@@ -121,11 +121,11 @@ def test_recipe_with_a_secret_of_the_environment_warns(
 ) -> None:
     monkeypatch.setenv("API_TOKEN", "0a1b2c3d4e5f60718293")
     with pytest.warns(UserWarning, match="The recipe own holds a secret"):
-        prepared(tmp_path, {}, body="token = '0a1b2c3d4e5f60718293'")
+        prepare(tmp_path, {}, body="token = '0a1b2c3d4e5f60718293'")
 
 
 def test_ordinary_parameters_do_not_warn(tmp_path: Path) -> None:
-    assert prepared(tmp_path, {"url": "https://host:80/x", "n": 3})["name"]
+    assert prepare(tmp_path, {"url": "https://host:80/x", "n": 3})["name"]
 
 
 def leaks(text: str) -> bool:

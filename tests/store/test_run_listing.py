@@ -25,7 +25,7 @@ def run(store: Store, number: int) -> Run:
     return Run(store.uri, "towns", f"20261123-154201-{number:06x}")
 
 
-def ended(store: Store, number: int) -> Run:
+def end_run(store: Store, number: int) -> Run:
     one = run(store, number)
     register_runs(store, [one])
     finish_run(store, one, {"number": number})
@@ -50,7 +50,7 @@ def test_a_run_is_listed_from_its_start_to_its_deletion(store: Store) -> None:
 def test_a_run_ends_once_and_a_mark_beside_its_end_is_ignored(
     store: Store,
 ) -> None:
-    one = ended(store, 1)
+    one = end_run(store, 1)
     # As if the process that ended it had been killed before deleting it.
     register_runs(store, [one])
     assert list_runs(store, "towns").active == []
@@ -61,7 +61,7 @@ def test_a_run_ends_once_and_a_mark_beside_its_end_is_ignored(
 
 
 def test_a_rewritten_end_record_has_another_etag(store: Store) -> None:
-    one, other = ended(store, 1), ended(store, 2)
+    one, other = end_run(store, 1), end_run(store, 2)
     before = list_runs(store, "towns").end_etags
     store.put_json(one.end_key, {"number": 5})
     after = list_runs(store, "towns").end_etags
@@ -71,7 +71,7 @@ def test_a_rewritten_end_record_has_another_etag(store: Store) -> None:
 
 
 def test_named_runs_are_looked_up_one_by_one(store: Store) -> None:
-    one, other, missing = ended(store, 2), run(store, 1), run(store, 9)
+    one, other, missing = end_run(store, 2), run(store, 1), run(store, 9)
     register_runs(store, [other])
     found = lookup_runs(store, "towns", [one.id, missing.id, other.id, one.id])
     assert found.ids == [one.id, missing.id, other.id]
@@ -86,11 +86,11 @@ def test_a_listing_in_pages_is_complete_after_any_changes(
     store: Store, monkeypatch: pytest.MonkeyPatch, deleted: list[int]
 ) -> None:
     monkeypatch.setattr("rvlab.store.store.PAGE_KEYS", 3)
-    runs = [ended(store, 10 * n) for n in range(12)]
+    runs = [end_run(store, 10 * n) for n in range(12)]
     near = list_runs(store, "towns").ids
     assert list_runs(store, "towns", near).ids == near
     store.delete([runs[n].end_key for n in deleted])
-    new = [ended(store, number) for number in (1, 31, 35, 500)]
+    new = [end_run(store, number) for number in (1, 31, 35, 500)]
     left = [one for n, one in enumerate(runs) if n not in deleted]
     found = list_runs(store, "towns", near)
     assert found.runs == sorted([*left, *new])
@@ -105,7 +105,7 @@ def test_first_listing_is_complete_for_any_page_boundaries(
     store: Store, monkeypatch: pytest.MonkeyPatch, boundaries: list[int], active: int, page: int
 ) -> None:
     monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", page)
-    over = [ended(store, 10 * n) for n in range(12)]
+    over = [end_run(store, 10 * n) for n in range(12)]
     going = [run(store, 10 * n + 5) for n in range(active)]
     register_runs(store, going)
     index = [f"towns/cache/runs-3/000000012-0.pages/{over[n].id}" for n in boundaries]
@@ -145,7 +145,7 @@ def test_a_run_that_ends_during_the_listing_is_listed(
 
 
 def test_other_keys_beside_the_end_records_are_not_runs(store: Store) -> None:
-    one = ended(store, 1)
+    one = end_run(store, 1)
     for key in (
         "runs/ended/README",
         "runs/ended/a b.json",

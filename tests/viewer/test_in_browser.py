@@ -11,7 +11,7 @@ from rvlab.plot._grid import colorize
 from rvlab.raster import Classes
 from tests.raster.samples import Experiment, photo, write
 from tests.viewer.samples import boxed
-from tests.viewer.test_viewer import guessed
+from tests.viewer.test_viewer import read_prediction
 
 pytestmark = pytest.mark.slow
 
@@ -150,7 +150,7 @@ def viewer(browser, jupyterlab, made, tmp_path_factory):
     return Viewer.opened(page, jupyterlab, made.runs, folder, name="one", windows=WINDOWS)
 
 
-def colored(ids, of=None):
+def color_ids(ids, of=None):
     out = np.dstack([colorize.color_classes(ids, CLASSES), np.full(ids.shape, 255, np.uint8)])
     if of is not None:
         out[~np.isin(ids, of)] = 0
@@ -160,9 +160,9 @@ def colored(ids, of=None):
 def test_tiles_have_the_colors_of_the_classes(viewer, made):
     viewer.choose(right="run:1")
     viewer.zoom(+1)  # one screen pixel per scene pixel
-    assert (viewer.tile("left", "0/1/0") == colored(made.truth["val-0"][:512, 512:1024])).all()
+    assert (viewer.tile("left", "0/1/0") == color_ids(made.truth["val-0"][:512, 512:1024])).all()
     drawn = viewer.tile("right", "0/1/1")[: 700 - 512]
-    assert (drawn == colored(guessed(made, 1)[512:, 512:1024])).all()
+    assert (drawn == color_ids(read_prediction(made, 1)[512:, 512:1024])).all()
     image = viewer.tile("image", "0/1/0")[..., :3].astype(int)
     wanted = photo(made.truth["val-0"]).transpose(1, 2, 0)[:512, 512:1024]
     assert np.abs(image.mean((0, 1)) - wanted.mean((0, 1))).max() < 3
@@ -232,9 +232,10 @@ def test_scene_without_crs_shows_its_tiles_and_a_scale_in_pixels(viewer, made):
     viewer.choose(scene="val-1")
     assert viewer.text("scale").endswith("px")
     viewer.zoom(+1)
-    assert (viewer.tile("left", "0/1/0") == colored(made.truth["val-1"][:512, 512:1024])).all()
+    assert (viewer.tile("left", "0/1/0") == color_ids(made.truth["val-1"][:512, 512:1024])).all()
     assert (
-        viewer.tile("right", "0/1/0") == colored(guessed(made, 0, "val-1")[:512, 512:1024])
+        viewer.tile("right", "0/1/0")
+        == color_ids(read_prediction(made, 0, "val-1")[:512, 512:1024])
     ).all()
     viewer.choose(scene="val-0")
     assert viewer.text("scale").endswith("m")
@@ -269,11 +270,11 @@ def test_unchecked_class_is_hidden_on_both_sides(viewer, made):
     viewer.choose(right="run:1")
     viewer.zoom(+1)
     viewer.page.uncheck("input[value=background]")
-    truth, guess = made.truth["val-0"][:512, 512:1024], guessed(made, 1)[:512, 512:1024]
-    assert (viewer.tile("left", "0/1/0") == colored(truth, [1, 2])).all()
-    assert (viewer.tile("right", "0/1/0") == colored(guess, [1, 2])).all()
+    truth, guess = made.truth["val-0"][:512, 512:1024], read_prediction(made, 1)[:512, 512:1024]
+    assert (viewer.tile("left", "0/1/0") == color_ids(truth, [1, 2])).all()
+    assert (viewer.tile("right", "0/1/0") == color_ids(guess, [1, 2])).all()
     viewer.page.check("input[value=background]")
-    assert (viewer.tile("left", "0/1/0") == colored(truth)).all()
+    assert (viewer.tile("left", "0/1/0") == color_ids(truth)).all()
 
 
 def test_errors_layer_has_the_colors_of_the_picture_grid(viewer, made):
@@ -284,7 +285,7 @@ def test_errors_layer_has_the_colors_of_the_picture_grid(viewer, made):
     page.check("input[value='true positive']")
     part = (slice(0, 512), slice(512, 1024))
     wanted = colorize.color_errors(
-        made.truth["val-0"][part], guessed(made, 1)[part], CLASSES, [1, 2]
+        made.truth["val-0"][part], read_prediction(made, 1)[part], CLASSES, [1, 2]
     )
     assert (viewer.tile("right", "0/1/0") == wanted).all()
     page.hover(".rvlab-map", position={"x": 700, "y": 200})

@@ -21,8 +21,8 @@ from rvlab.errors import MissingExtra, NotFound, SpecError, TableError
 from rvlab.plot._grid import colorize
 from rvlab.raster import read
 from rvlab.viewer import viewer
-from rvlab.viewer.catalog import OUTSIDE_ID
-from rvlab.viewer.lifo_executor import LifoExecutor, SizedLRUCache
+from rvlab.viewer.catalog import OUTSIDE_ID, Catalog
+from rvlab.viewer.lifo_executor import LifoExecutor
 from rvlab.viewer.tiles import TILE_PX, TileRef, top_level
 from tests.raster.samples import Experiment, config, photo, write
 from tests.raster.test_truth import box, feature, geojson
@@ -91,7 +91,7 @@ def page(made):
     shown.close()
 
 
-def guessed(made, run, scene="val-0"):
+def read_prediction(made, run, scene="val-0"):
     """Read a run's prediction from its file."""
     return read(f"{made.rows[run]['uri']}/rv/predict/{scene}/labels.tif", max_px=None).array[0]
 
@@ -99,7 +99,7 @@ def guessed(made, run, scene="val-0"):
 @pytest.mark.parametrize(("x", "y"), [(0, 0), (1, 0), (2, 0), (0, 1), (2, 1)])
 def test_tiles_have_the_pixels_of_the_arrays_and_end_at_the_edge(made, page, x, y):
     part = (slice(512 * y, 512 * (y + 1)), slice(512 * x, 512 * (x + 1)))
-    truth, guess = made.truth["val-0"], guessed(made, 1)
+    truth, guess = made.truth["val-0"], read_prediction(made, 1)
     assert (page.ids("truth", x=x, y=y)[0] == truth[part]).all()
     assert (page.ids("run:1", x=x, y=y)[0] == guess[part]).all()
     both = page.ids("errors:1", x=x, y=y)
@@ -166,7 +166,7 @@ def test_scene_without_crs_has_no_map_coordinates(made):
     assert (about["transform"], about["crs"], about["metres"]) == (None, None, None)
     assert (about["width"], about["height"], about["levels"]) == (WIDTH, HEIGHT, 2)
     assert about["unfit"] == {}
-    assert (page.ids("run:0")[0] == guessed(made, 0)[:512, :512]).all()
+    assert (page.ids("run:0")[0] == read_prediction(made, 0)[:512, :512]).all()
     page.shown.close()
 
 
@@ -394,14 +394,28 @@ def test_two_viewers_of_the_same_runs_are_independent(made):
     two.shown.close()
 
 
-def test_cache_evicts_the_least_recently_used_value():
-    cache = SizedLRUCache(100)
-    for name in "abc":
-        cache.put(name, name, 40)
-    assert [cache.get(name) for name in "abc"] == [None, "b", "c"]
-    cache.get("b")
-    cache.put("d", "d", 40)
-    assert [cache.get(name) for name in "bcd"] == ["b", None, "d"]
+def test_recent_tiles_are_cached_up_to_a_size(made, monkeypatch):
+    drawn = []
+    tile = Catalog.tile
+    monkeypatch.setattr(Catalog, "tile", lambda *args: drawn.append(args[3].x) or tile(*args))
+    page = Page(viewer(made.runs))
+    size = sum(len(page.tile("truth", x=x)[1]) for x in range(3))
+    page.shown.close()
+    monkeypatch.setattr("rvlab.viewer.widget.CACHE_BYTES", size - 1)
+    page = Page(viewer(made.runs))
+    drawn.clear()
+    for x in (0, 1, 0, 2, 0, 1):
+        page.tile("truth", x=x)
+    assert drawn == [0, 1, 2, 1]
+    page.shown.close()
+    assert not page.shown._cache
+
+
+def test_tile_larger_than_the_cache_is_drawn(made, monkeypatch):
+    monkeypatch.setattr("rvlab.viewer.widget.CACHE_BYTES", 1)
+    page = Page(viewer(made.runs))
+    assert page.tile("truth")[1] == page.tile("truth")[1]
+    page.shown.close()
 
 
 def test_error_without_anywidget_names_the_extra(made, monkeypatch):

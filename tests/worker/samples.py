@@ -24,6 +24,7 @@ def made(folder: Path, recipe: str = "") -> tuple[Store, Run]:
         seed=0,
         engine="none",
         created=utc_now(),
+        steady_heartbeat=True,
     )
     store.put_json(run.key("spec.json"), spec.record())
     store.put(run.key("recipe.py"), recipe.encode())

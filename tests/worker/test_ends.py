@@ -38,7 +38,7 @@ sys.exit(step.run_step({uri!r}, "summarize", every_s=1.0)[0])
 """
 
 
-def started(folder: Path, run: Run, body: str) -> subprocess.Popen[str]:
+def start_step(folder: Path, run: Run, body: str) -> subprocess.Popen[str]:
     """Start the step summarize with another body and wait until the body runs."""
     mark = folder / "at-work"
     mark.unlink(missing_ok=True)
@@ -54,7 +54,7 @@ def started(folder: Path, run: Run, body: str) -> subprocess.Popen[str]:
     return process
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[int, str]:
+def wait_for_end(process: subprocess.Popen[str]) -> tuple[int, str]:
     out, _ = process.communicate()
     return process.returncode, out
 
@@ -65,9 +65,9 @@ def step_record(store: Store, run: Run) -> dict[str, Any]:
 
 def test_step_terminated_by_a_signal_has_failed(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
-    process = started(tmp_path, run, "time.sleep(3600)")
+    process = start_step(tmp_path, run, "time.sleep(3600)")
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 143
+    assert wait_for_end(process)[0] == 143
     why = "summarize was ended by signal 15 (SIGTERM)."
     step = step_record(store, run)
     assert (step["state"], step["exit_code"], step["error"]) == ("failed", 143, why)
@@ -86,9 +86,9 @@ def test_sigterm_is_recorded_when_a_library_raises_another_error(
         except BaseException:
             raise SystemError("bad call flags") from None
     """
-    process = started(tmp_path, run, body)
+    process = start_step(tmp_path, run, body)
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 143
+    assert wait_for_end(process)[0] == 143
     why = "summarize was ended by signal 15 (SIGTERM)."
     (row,) = read_rows(store, [run])
     assert (row["state"], row["error"]) == ("failed", why)
@@ -102,23 +102,23 @@ def test_terminated_pod_writes_no_end_record(
 ) -> None:
     store, run = made(tmp_path / "store")
     spec = record(store, run, "spec.json")
-    store.put_json(run.key("spec.json"), {**spec, "engine": "kubeflow"})
-    process = started(tmp_path, run, "time.sleep(3600)")
+    store.put_json(run.key("spec.json"), {**spec, "steady_heartbeat": False})
+    process = start_step(tmp_path, run, "time.sleep(3600)")
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 143
+    assert wait_for_end(process)[0] == 143
     step = step_record(store, run)
     assert (step["state"], step["exit_code"]) == ("failed", 143)
     assert not store.exists(run.end_key)
-    assert ended(started(tmp_path, run, "raise OSError('no imagery')"))[0] == 1
+    assert wait_for_end(start_step(tmp_path, run, "raise OSError('no imagery')"))[0] == 1
     (row,) = read_rows(store, [run])
     assert (row["state"], row["error"]) == ("failed", "OSError: no imagery")
 
 
 def test_step_terminates_itself_when_its_run_is_cancelled(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
-    process = started(tmp_path, run, "time.sleep(3600)")
+    process = start_step(tmp_path, run, "time.sleep(3600)")
     write_end(store, run, record(store, run, "spec.json"), "cancelled")
-    assert ended(process)[0] == 143
+    assert wait_for_end(process)[0] == 143
     step = step_record(store, run)
     assert (step["state"], step["exit_code"]) == ("cancelled", 143)
     assert step["error"] == "It was cancelled."
@@ -135,7 +135,7 @@ def test_step_terminates_itself_when_its_run_is_cancelled(tmp_path: Path) -> Non
 )
 def test_recipe_that_exits_has_failed(tmp_path: Path, body: str, why: str) -> None:
     store, run = made(tmp_path / "store")
-    status, out = ended(started(tmp_path, run, body))
+    status, out = wait_for_end(start_step(tmp_path, run, body))
     assert status == 1
     assert "at work" in out
     last = store.get_json(run.end_key)
@@ -164,7 +164,7 @@ sys.exit(step.run_step({run.uri!r}, "summarize")[0])
 
 def test_sigterm_during_the_last_writes_is_deferred(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
-    process = started(
+    process = start_step(
         tmp_path,
         run,
         """
@@ -177,7 +177,7 @@ def test_sigterm_during_the_last_writes_is_deferred(tmp_path: Path) -> None:
         StepRecorder._finish = late
         """,
     )
-    assert ended(process)[0] == -signal.SIGTERM  # deferred, not ignored
+    assert wait_for_end(process)[0] == -signal.SIGTERM  # deferred, not ignored
     assert step_record(store, run)["state"] == "succeeded"
     assert store.get_json(run.end_key)["metrics"] == {"f1": 0.5}
 
@@ -185,7 +185,7 @@ def test_sigterm_during_the_last_writes_is_deferred(tmp_path: Path) -> None:
 def test_terminated_data_loader_does_not_interrupt_the_last_writes(tmp_path: Path) -> None:
     """A signal to the process group ends the loader too, and torch raises that at any time."""
     store, run = made(tmp_path / "store")
-    process = started(
+    process = start_step(
         tmp_path,
         run,
         """
@@ -206,14 +206,14 @@ def test_terminated_data_loader_does_not_interrupt_the_last_writes(tmp_path: Pat
     while not (tmp_path / "ready").exists():
         time.sleep(0.02)
     process.send_signal(signal.SIGTERM)
-    assert ended(process)[0] == 143
+    assert wait_for_end(process)[0] == 143
     assert store.get_json(run.end_key)["error"] == "summarize was ended by signal 15 (SIGTERM)."
 
 
 def test_step_that_cannot_write_its_record_fails_with_the_reason(tmp_path: Path) -> None:
     store, run = made(tmp_path / "store")
-    status, _ = ended(
-        started(
+    status, _ = wait_for_end(
+        start_step(
             tmp_path,
             run,
             """

@@ -345,7 +345,7 @@ def test_pixels_outside_the_area_of_interest_are_in_no_metric(tmp_path: Path) ->
     inside = (truth[:, :INSIDE].ravel(), prediction[:, :INSIDE].ravel())
     right = f1_score(*inside, average=None)
 
-    def scored() -> dict[str, float]:
+    def score() -> dict[str, float]:
         evaluator = SemanticSegmentationEvaluator(classes, str(tmp_path / "eval.json"))
         evaluator.process([scene], str(tmp_path))
         found = {"validation_scenes": json.loads((tmp_path / "eval.json").read_text())}
@@ -356,12 +356,12 @@ def test_pixels_outside_the_area_of_interest_are_in_no_metric(tmp_path: Path) ->
             if row["metric"] == "f1" and row["scene"] is None and row["class"]
         }
 
-    flattered = scored()
+    flattered = score()
     assert flattered["building"] == pytest.approx(right[0])
     assert flattered["background"] > right[1] + 0.1  # the quirk
 
     rv_patches.patch_count_pixels_outside_aoi()
-    assert scored() == pytest.approx({"building": right[0], "background": right[1]})
+    assert score() == pytest.approx({"building": right[0], "background": right[1]})
 
 
 def cells_of(polygons: list[list[list[float]]], path: Path) -> dict[tuple[int, int], int]:

@@ -1,4 +1,7 @@
-"""Tests of single steps in a child process, as a pod runs them."""
+"""Tests of single steps in a child process, as a pod runs them.
+
+The steps of the longest test are forks of a process that has imported their libraries.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,9 +23,11 @@ from tests.conftest import TINY, Trained
 pytestmark = pytest.mark.slow
 
 
-def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
+def worker(
+    store: Store, *args: str, python: Path | str = sys.executable
+) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
-        [sys.executable, "-m", "rvlab.worker", *args],
+        [python, "-m", "rvlab.worker", *args],
         env={**os.environ, **store.environ(), "OMP_NUM_THREADS": "1"},
         capture_output=True,
         text=True,
@@ -29,7 +35,7 @@ def worker(store: Store, *args: str) -> subprocess.CompletedProcess[str]:
     )
 
 
-def submitted(store: Store, **params: Any) -> Run:
+def submit_run(store: Store, **params: Any) -> Run:
     """Write the records of a run without submitting it to an engine."""
     return prepare_runs(store, find_recipe(TINY), [params], SubmitOptions("steps", "none"))[0]
 
@@ -39,25 +45,27 @@ def record(store: Store, run: Run, *key: str) -> dict[str, Any]:
 
 
 def test_eval_without_output_fails_and_retried_train_starts_clean(
-    trained: Trained,
+    trained: Trained, python: Path
 ) -> None:
     store = trained.lab.store
-    run = submitted(store, epochs=2)
+    run = submit_run(store, epochs=2)
     for step in ("configure", "train", "predict"):
-        done = worker(store, step, run.uri)
+        done = worker(store, step, run.uri, python=python)
         assert done.returncode == 0, done.stderr
     weights = store.get(run.key("rv", "train", "last-model.pth"))
     labels = [k for k, _ in store.files(run.key("rv", "predict")) if k.endswith("labels.tif")]
     store.delete(labels[:1])
 
-    done = worker(store, "eval", run.uri)  # Raster Vision itself warns, and exits 0
+    done = worker(store, "eval", run.uri, python=python)  # Raster Vision itself warns, and exits 0
     assert done.returncode == 1
     end = store.get_json(run.end_key)
     assert (end["state"], end["step"]) == ("failed", "eval")
     assert end["error"].startswith("eval ended without an error but did not write s3://")
     assert "eval.json. See its log." in end["error"]
 
-    done = worker(store, "train", run.uri)  # by itself: "Training already completed. Skipping."
+    done = worker(
+        store, "train", run.uri, python=python
+    )  # by itself: "Training already completed. Skipping."
     assert done.returncode == 0, done.stderr
     assert "Skipping" not in trained.lab.logs(run, "train")
     assert record(store, run, "steps", "train.json")["attempt"] == 2
@@ -100,7 +108,7 @@ def test_denied_upload_fails_the_step(trained: Trained) -> None:
     from rvlab.store import S3Access
 
     store = trained.lab.store
-    run = submitted(store)
+    run = submit_run(store)
     wrong = Store(
         store.uri, S3Access(store.access.endpoint, store.access.access_key, "not-the-secret")
     )

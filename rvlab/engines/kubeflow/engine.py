@@ -43,7 +43,13 @@ class KubeflowEngine:
     profile: Profile = field(default_factory=load_profile)
     name: str = field(default="kubeflow", init=False)
     sees_all_runs: ClassVar[bool] = True
+    steady_heartbeat: ClassVar[bool] = False
     _jobs: Jobs = field(default_factory=Jobs, init=False, repr=False, compare=False)
+
+    @classmethod
+    def from_profile(cls, profile: str | None) -> KubeflowEngine:
+        """Return an engine for a profile of ``rvlab.toml``; see `rvlab.settings.load_profile`."""
+        return cls(load_profile(profile))
 
     @property
     def image(self) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,6 @@ from numpy.typing import NDArray
 from rvlab.plot._grid import legend, rectangles
 from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.rectangles import Rectangles
-from rvlab.plot._grid.scale_bar import draw_scale_bar
 from rvlab.plot._style import theme
 from rvlab.plot._style.pixel_image import AxesRect, draw_pixels
 from rvlab.plot._style.text_wrap import wrap_lines
@@ -210,3 +210,43 @@ def _draw_frames(ax: Axes, boxes: Sequence[AxesRect]) -> None:
     look: dict[str, Any] = {"facecolors": "none", "edgecolors": "#c4c7c5", "linewidths": 0.6}
     frames = PolyCollection([box.corners for box in boxes], gid="frames", **look)
     ax.add_collection(frames, autolim=False)
+
+
+def draw_scale_bar(ax: Axes, box: AxesRect, metres: float) -> None:
+    """Draw a scale bar at the lower left, of a round length of about a quarter of the width.
+
+    Args:
+        ax: Axes whose y axis points down.
+        box: The area of the picture on the axes.
+        metres: Width of the picture in metres.
+    """
+    from matplotlib.patheffects import withStroke
+
+    long = round_length(metres * 0.3)
+    start, base = box.left + 0.04 * box.width, box.top + 0.94 * box.height
+    ax.plot(
+        [start, start + long / metres * box.width],
+        [base, base],
+        color="white",
+        linewidth=2,
+        solid_capstyle="butt",
+        path_effects=[withStroke(linewidth=3.2, foreground="black", alpha=0.75)],
+        scalex=False,
+        scaley=False,
+        gid="scale bar",
+    )
+    ax.annotate(
+        f"{long / 1000:g} km" if long >= 1000 else f"{long:g} m",
+        (start, base),
+        (0, 4),
+        textcoords="offset points",
+        color="white",
+        fontsize=8.5,
+        path_effects=[withStroke(linewidth=2, foreground="black", alpha=0.75)],
+    )
+
+
+def round_length(longest: float) -> float:
+    """Return the largest 1, 2 or 5 times a power of ten that is at most `longest`."""
+    power = 10.0 ** math.floor(math.log10(longest))
+    return float(next(n * power for n in (5, 2, 1) if n * power <= longest * (1 + 1e-9)))

@@ -192,8 +192,13 @@ class CellContent:
     f1: float | None = None
 
 
-def validate_size(place: GridRow, view: GridOptions) -> None:
+def validate_size(place: GridRow, view: GridOptions, window: raster.Window) -> None:
     """Validate that a grid fits in memory and that the run has a class of interest.
+
+    Args:
+        place: A row of the grid.
+        view: The arguments of the plot.
+        window: The row's window, clipped at the edge of the scene.
 
     Raises:
         RasterError: If the pictures are larger than the limit, or if the run has none of the
@@ -204,7 +209,7 @@ def validate_size(place: GridRow, view: GridOptions) -> None:
             f"Run {place.source.run} has none of the classes of interest. "
             f"Its classes are {', '.join(place.run_classes.names)}."
         )
-    rows, columns = place.clipped_window.shape_within(view.max_px)
+    rows, columns = window.shape_within(view.max_px)
     size = rows * columns * 4 * view.across * view.down
     if size > MAX_BYTES:
         raise RasterError(

@@ -81,7 +81,7 @@ class RowReader:
             return shown(canvas.result(), found)
 
         def show_run(one: RunSource, comparison: Future[Any] | None) -> CellContent:
-            validate_size(place, view)
+            validate_size(place, view, place.clipped_window)
             if comparison is not None:
                 return boxes.box_prediction_cell(
                     canvas.result(), _result_or_error(comparison.result())
@@ -145,22 +145,22 @@ def _read_image(place: GridRow, view: GridOptions) -> raster.Chip:
     bands = select_channels(place.source.config, view.bands)
     look: dict[str, Any] = {"max_px": view.max_px, "bands": bands, "stretch": view.stretch}
 
-    def read(learn: Callable[[raster.Grid], None]) -> raster.Chip:
+    with place.labels.image_read() as learn:
+
         def window_of(grid: raster.Grid) -> raster.Window:
             learn(grid)
-            validate_size(place, view)
-            return place.clipped_window
+            window = place.labels.clip(place.window)
+            validate_size(place, view, window)
+            return window
 
         return raster.image(place.labels.scene, window_of, **look)
-
-    return place.labels.read_image(read)
 
 
 def _read_truth(place: GridRow, view: GridOptions) -> Any:
     """Read the truth: class ids of the window, or the boxes of the complete scene."""
     if place.task in (CELLS, DETECTION):
         return boxes.scene_truth_boxes(place)
-    validate_size(place, view)
+    validate_size(place, view, place.clipped_window)
     if place.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {_task_name(place.task)} are not supported.")
     return segmentation.scene_truth_ids(place, view)

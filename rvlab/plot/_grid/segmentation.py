@@ -15,8 +15,7 @@ from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.raster.class_ids import NO_CLASS, ClassIds, count_values
-from rvlab.raster.labels import subsample
+from rvlab.raster.labels import NO_CLASS, ClassIds, count_values, subsample
 from rvlab.raster.score_prediction import (
     ScoredPrediction,
     class_probability,

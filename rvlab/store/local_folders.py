@@ -1,4 +1,4 @@
-"""Listing of a local folder with the standard library, a third faster than with obstore."""
+"""Folders on this machine: rvlab's own for data and caches, and the listing of a store's folder."""
 
 from __future__ import annotations
 
@@ -6,8 +6,31 @@ import os
 import re
 from pathlib import Path
 
+from rvlab.errors import EngineError
+
 _PLAIN = re.compile(r"[A-Za-z0-9._-]+")
 """Pattern of file names that equal their keys."""
+
+
+def user_data_dir() -> Path:
+    """Return ``$RVLAB_HOME``, else the user's data folder: the job queue and the S3 data."""
+    import platformdirs
+
+    given = os.environ.get("RVLAB_HOME")
+    try:
+        return Path(given).expanduser() if given else Path(platformdirs.user_data_dir("rvlab"))
+    except RuntimeError as exc:
+        raise EngineError(
+            f"rvlab found no home folder for its files ({exc}). Set RVLAB_HOME to a folder."
+        ) from exc
+
+
+def user_cache_dir() -> Path:
+    """Return ``$RVLAB_CACHE``, else the user's cache folder: downloads and cached rows."""
+    import platformdirs
+
+    given = os.environ.get("RVLAB_CACHE")
+    return Path(given) if given else Path(platformdirs.user_cache_dir("rvlab"))
 
 
 class Unscannable(Exception):
@@ -15,7 +38,7 @@ class Unscannable(Exception):
 
 
 def scan(root: Path, prefix: str) -> dict[str, str | None]:
-    """Return the keys and ETags of a local folder, equal to obstore's."""
+    """Return the keys and ETags of a local folder, equal to obstore's, a third faster."""
     found: dict[str, str | None] = {}
     below = [prefix.strip("/")]
     while below:
