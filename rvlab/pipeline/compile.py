@@ -209,4 +209,7 @@ def _s3_variables(s3: S3) -> dict[str, str]:
     """Return the S3 endpoint of pods as variables of each library, without secrets."""
     if not (s3.cluster_endpoint or s3.region):
         return {}
-    return S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()
+    found = S3Access(endpoint=s3.cluster_endpoint, region=s3.region or "us-east-1").environ()
+    if s3.secret and s3.cluster_endpoint:  # without a secret, it would redirect the STS of IRSA
+        found["AWS_ENDPOINT_URL"] = s3.cluster_endpoint
+    return found
