@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.store import Store
-from rvlab.store.addresses import checked_address, local_path, require_allowed
+from rvlab.store.addresses import local_path, mark_if_refused, require_not_refused
 
 if TYPE_CHECKING:
     import fsspec
@@ -26,9 +26,9 @@ CHUNK_BYTES = 8 * 2**20
 
 def open_file(store: Store, uri: str) -> BinaryIO:
     """Open a file of a store; see `rvlab.Lab.open`."""
-    address = checked_address(str(uri), store)
+    address = mark_if_refused(str(uri), store)
     try:
-        require_allowed(address)
+        require_not_refused(address)
     except RasterError as exc:
         raise SpecError(str(exc)) from exc
     files, path = _file_system(store, address)

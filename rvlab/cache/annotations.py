@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
 
-def annotations_of(store: Store, experiment: str) -> dict[str, RunAnnotations]:
+def load_annotations(store: Store, experiment: str) -> dict[str, RunAnnotations]:
     """Return the merged annotations of an experiment's runs, by run id; see `read_annotations`."""
     with Query(store) as query:
         return read_annotations(query, experiment)
@@ -47,9 +47,9 @@ def read_annotations(query: Query, experiment: str) -> dict[str, RunAnnotations]
     start = f"{experiment}/{ANNOTATIONS_DIR}/"
 
     def read(keys: Sequence[str]) -> RowBlock:
-        return _read(query.store, start, keys)
+        return _read_annotation_block(query.store, start, keys)
 
-    block = read_through(query, ANNOTATIONS, experiment, current, read, complete=True)
+    block = read_through(query, ANNOTATIONS, experiment, current, read, is_complete=True)
     found: dict[str, list[Annotation]] = {}
     texts = block.table.column("text").to_pylist() if len(block) else []
     for key, text in zip(block.keys, texts, strict=True):
@@ -62,16 +62,16 @@ def read_annotations(query: Query, experiment: str) -> dict[str, RunAnnotations]
     return {run: merge_annotations(edits) for run, edits in found.items()}
 
 
-def _record(key: str, data: bytes) -> str:
+def _validated_json(key: str, data: bytes) -> str:
     return json.dumps(Annotation.from_record(parse_record(key, data), key).record())
 
 
-def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:
+def _read_annotation_block(store: Store, prefix: str, keys: Sequence[str]) -> RowBlock:
     import pyarrow as pa
 
     good: dict[str, tuple[str, str | None]] = {}
     answers: Mapping[str, tuple[str, str | None] | RvlabError]
-    answers = store.read_many([f"{start}{key}" for key in keys], _record)
+    answers = store.read_many([f"{prefix}{key}" for key in keys], _validated_json)
     for key, answer in answers.items():
         if isinstance(answer, StoreUnreachable) and not isinstance(answer, StoreBusy):
             raise answer
@@ -80,7 +80,7 @@ def _read(store: Store, start: str, keys: Sequence[str]) -> RowBlock:
         if isinstance(answer, RvlabError):
             _warn(answer)
             continue
-        good[key[len(start) :]] = answer
+        good[key[len(prefix) :]] = answer
     texts, etags = [text for text, _ in good.values()], [etag for _, etag in good.values()]
     return RowBlock(pa.table({"text": pa.array(texts, pa.string())}), list(good), etags)
 

@@ -96,7 +96,7 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
     }
     found: dict[str, pa.Array] = {}
     names = list(dict.fromkeys(chain.from_iterable(rows)))
-    for name, column in zip(names, _values(names, rows), strict=True):
+    for name, column in zip(names, _columns_of(names, rows), strict=True):
         only = _only_kind(group, column)
         values = {only: column} if only else _split_by_kind(group, column)
         for kind, array in values.items():
@@ -104,7 +104,7 @@ def _by_kind(group: str, rows: Sequence[Mapping[str, Any]]) -> dict[str, pa.Arra
     return found
 
 
-def _values(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
+def _columns_of(names: Sequence[str], rows: Sequence[Mapping[str, Any]]) -> list[Sequence[Any]]:
     """Return the values of all rows for each name."""
     if len(names) > 1:
         with contextlib.suppress(KeyError):  # most often all rows have all names
@@ -117,7 +117,7 @@ def _split_by_kind(group: str, column: Sequence[Any]) -> Mapping[str, Sequence[A
     found: dict[str, list[Any]] = {}
     for i, value in enumerate(column):
         if value is not _ABSENT:
-            kind, plain = _plain(group, value)
+            kind, plain = _kind_and_value(group, value)
             found.setdefault(kind, [None] * len(column))[i] = plain
     return found
 
@@ -140,7 +140,7 @@ def _only_kind(group: str, column: Sequence[Any]) -> str | None:
     )
 
 
-def _plain(group: str, value: Any) -> tuple[str, Any]:
+def _kind_and_value(group: str, value: Any) -> tuple[str, Any]:
     """Return the kind of a value and the value; lists and dicts become JSON text."""
     if value is None or (group in NUMBERS and not fits_64_bits(value, "float64")):
         return "none", True
@@ -174,16 +174,16 @@ def from_arrow(table: pa.Table) -> dict[str, Any]:
             if table.column(column).null_count < len(table):
                 named.setdefault((group, name), {})[kind] = table.column(column)
     # Order names by the first run that has them, in whichever order rows were read.
-    named = dict(sorted(named.items(), key=lambda one: _first(one[1].values())))
+    named = dict(sorted(named.items(), key=lambda one: _first_valid_row(one[1].values())))
     for group, prefix in VALUE_GROUPS.items():
-        for (of, name), kinds in named.items():
-            if of == group:
+        for (value_group, name), kinds in named.items():
+            if value_group == group:
                 empty = "float64" if group in NUMBERS else TEXT
                 found[f"{prefix}.{name}"] = _combine_kinds(kinds, len(table), empty)
     return found
 
 
-def _first(arrays: Iterable[pa.ChunkedArray]) -> int:
+def _first_valid_row(arrays: Iterable[pa.ChunkedArray]) -> int:
     import pyarrow.compute as pc
 
     return min(int(pc.index(pc.is_valid(array), True).as_py()) for array in arrays)
@@ -197,12 +197,12 @@ def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
     if dtype == "float64":
         return array.to_numpy().copy()  # Arrow's memory is read-only
     if dtype == TEXT:
-        return _texts(array)
+        return _interned_texts(array)
     kinds: Any = {WHOLE: pd.Int64Dtype(), "boolean": pd.BooleanDtype()}
     return kinds[dtype].__from_arrow__(array)
 
 
-def _texts(array: pa.ChunkedArray) -> Any:
+def _interned_texts(array: pa.ChunkedArray) -> Any:
     """Convert text so that equal values share one object: most are the same in all runs."""
     import numpy as np
     import pandas as pd
@@ -214,14 +214,18 @@ def _texts(array: pa.ChunkedArray) -> Any:
     return pd.array(values[codes], dtype=TEXT)
 
 
-def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, empty: Any) -> Any:
+def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, dtype_if_empty: Any) -> Any:
     """Combine the columns of a name, one per kind of value, into one."""
     import numpy as np
     import pandas as pd
 
     have = {kind: array for kind, array in kinds.items() if kind != "none"}
     if not have:
-        return pd.array([None] * rows, dtype=empty) if empty == TEXT else np.full(rows, np.nan)
+        return (
+            pd.array([None] * rows, dtype=dtype_if_empty)
+            if dtype_if_empty == TEXT
+            else np.full(rows, np.nan)
+        )
     if set(have) == {"text"}:
         return _column(have["text"], TEXT)
     if len(have) == 1 and "big" not in have:

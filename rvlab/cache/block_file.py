@@ -105,12 +105,12 @@ def decode(data: Any) -> RowBlock:
 
     buffer = pa.py_buffer(data)
     try:
-        index, blocks, rows = map(_from_stream, _pieces(buffer))
+        index, blocks, rows = map(_read_stream, _split_streams(buffer))
     except BlockDamaged:
         raise
     except (pa.ArrowException, struct.error, ValueError, OSError, ArithmeticError) as exc:
         raise BlockDamaged(f"it cannot be read: {exc!s:.200}") from exc
-    if _schema(index) != _INDEX or _schema(blocks) != {"name": "string"}:
+    if _column_types(index) != _INDEX or _column_types(blocks) != {"name": "string"}:
         raise BlockDamaged("its index has other columns")
     keys, etags, counts, shared = (index.column(name).to_pylist() for name in _INDEX)
     if None in keys or len(set(keys)) != len(keys):
@@ -155,20 +155,20 @@ def decompress(data: bytes) -> pa.Buffer:
         raise BlockDamaged(f"it cannot be decompressed: {exc!s:.200}") from exc
 
 
-class NamedFile:
+class ContentAddressedFile:
     """A block file that is being written, and its name: the digest of its content.
 
     Args:
-        keys: The number of keys of the block.
+        key_count: The number of keys of the block.
         context: The table of the block, so that the same content has another name in another one.
         file: Receives the content; None only computes the name.
     """
 
     closed = False
 
-    def __init__(self, keys: int, context: str, file: Any = None) -> None:
-        self._keys, self._file = keys, file
-        self._digest = hashlib.sha256(f"{keys}\0{context}\0".encode())
+    def __init__(self, key_count: int, context: str, file: Any = None) -> None:
+        self._keys, self._file = key_count, file
+        self._digest = hashlib.sha256(f"{key_count}\0{context}\0".encode())
 
     def write(self, data: Any) -> int:
         """Add content, and return its size in bytes."""
@@ -182,35 +182,35 @@ class NamedFile:
         return f"{self._keys:09d}-{self._digest.hexdigest()[:32]}.{suffix}"
 
 
-def file_name(keys: int, context: str, data: Any, suffix: str) -> str:
-    """Return the name of a block file with some content; see `NamedFile`."""
-    file = NamedFile(keys, context)
+def block_file_name(key_count: int, context: str, data: Any, suffix: str) -> str:
+    """Return the name of a block file with some content; see `ContentAddressedFile`."""
+    file = ContentAddressedFile(key_count, context)
     file.write(data)
     return file.name(suffix)
 
 
-def check_name(name: str, context: str, data: Any) -> None:
+def check_digest(name: str, context: str, data: Any) -> None:
     """Check the content of a block file against its name.
 
     Raises:
         BlockDamaged: If the digest in the name is that of another content.
     """
-    if file_name(keys_in(name), context, data, name.rpartition(".")[2]) != name:
+    if block_file_name(key_count_in_name(name), context, data, name.rpartition(".")[2]) != name:
         raise BlockDamaged("its content does not have the digest in its name")
 
 
-def check_keys(name: str, block: RowBlock) -> RowBlock:
+def check_key_count(name: str, block: RowBlock) -> RowBlock:
     """Check the number of keys of a block against its file's name.
 
     Raises:
         BlockDamaged: If they differ.
     """
-    if len(block) != keys_in(name):
-        raise BlockDamaged(f"it has {len(block)} keys; its name says {keys_in(name)}")
+    if len(block) != key_count_in_name(name):
+        raise BlockDamaged(f"it has {len(block)} keys; its name says {key_count_in_name(name)}")
     return block
 
 
-def keys_in(name: str) -> int:
+def key_count_in_name(name: str) -> int:
     """Return the number of keys of a block, from its file name."""
     return int(name[:9])
 
@@ -230,7 +230,7 @@ def _stream_size(table: pa.Table) -> int:
     return int(sink.size())
 
 
-def _pieces(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
+def _split_streams(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
     """Split a block into its three streams."""
     magic, *sizes = _SIZES.unpack_from(buffer)
     starts = [_ALIGNMENT]
@@ -241,7 +241,7 @@ def _pieces(buffer: pa.Buffer) -> Sequence[pa.Buffer]:
     return [buffer.slice(start, size) for start, size in zip(starts, sizes, strict=False)]
 
 
-def _from_stream(stream: pa.Buffer) -> pa.Table:
+def _read_stream(stream: pa.Buffer) -> pa.Table:
     """Read an Arrow IPC stream that allocates nothing: plain types, no compression."""
     import pyarrow as pa
 
@@ -273,12 +273,12 @@ def _is_compressed(metadata: pa.Buffer) -> bool:
     Follows the flatbuffers ``Message`` (field 2 is ``header``) and ``RecordBatch`` (field 3 is
     ``compression``) of Arrow's ``format/Message.fbs``.
     """
-    header = _field(metadata, struct.unpack_from("<I", metadata)[0], 2)
+    header = _field_offset(metadata, struct.unpack_from("<I", metadata)[0], 2)
     batch = header + struct.unpack_from("<I", metadata, header)[0]
-    return _field(metadata, batch, 3) != 0
+    return _field_offset(metadata, batch, 3) != 0
 
 
-def _field(metadata: pa.Buffer, table: int, number: int) -> int:
+def _field_offset(metadata: pa.Buffer, table: int, number: int) -> int:
     """Return the position of a field of a flatbuffers table; 0 if the table has none."""
     fields = table - struct.unpack_from("<i", metadata, table)[0]
     (size,) = struct.unpack_from("<H", metadata, fields)
@@ -287,5 +287,5 @@ def _field(metadata: pa.Buffer, table: int, number: int) -> int:
     return table + int(offset) if offset else 0
 
 
-def _schema(table: pa.Table) -> dict[str, str]:
+def _column_types(table: pa.Table) -> dict[str, str]:
     return {field.name: str(field.type) for field in table.schema}

@@ -36,12 +36,12 @@ def is_exact(value: Any) -> bool:
     return not isinstance(value, int) or int(float(value)) == value
 
 
-def infer_dtype(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
+def as_inferred_dtype(values: Sequence[Any], present: Sequence[bool]) -> pd.Series[Any]:
     """Convert the values of a parameter to a column; numbers stay numbers if some are missing.
 
     Args:
         values: A value for each run.
-        there: Whether the run has the parameter.
+        present: Whether the run has the parameter.
 
     Returns:
         int64, or Int64 if some are missing; float64 if one is a float; bool or boolean; string;
@@ -52,7 +52,7 @@ def infer_dtype(values: Sequence[Any], there: Sequence[bool]) -> pd.Series[Any]:
     import pandas as pd
 
     plain = [json.dumps(v) if isinstance(v, list | dict) else v for v in values]
-    have = [v for v, is_there in zip(plain, there, strict=True) if is_there and v is not None]
+    have = [v for v, is_there in zip(plain, present, strict=True) if is_there and v is not None]
     kinds = {type(v) for v in have}
     if any(isinstance(v, int) and not -(2**63) <= v < 2**63 for v in have):
         return pd.Series(plain, dtype="object")

@@ -94,15 +94,17 @@ class LocalRowCache:
             return block
         try:
             data = (
-                private_files.read_private(path) if private_files.is_private(self._root) else None
+                private_files.read_private(path)
+                if private_files.ensure_private(self._root)
+                else None
             )
         except OSError:
             return None  # another process has deleted it
         if data is None:
             return None
         try:
-            block_file.check_name(name, self._context, data)
-            block = block_file.check_keys(name, block_file.decode(data))
+            block_file.check_digest(name, self._context, data)
+            block = block_file.check_key_count(name, block_file.decode(data))
         except BlockDamaged as exc:
             self.remove([name])
             warnings.warn(
@@ -111,7 +113,7 @@ class LocalRowCache:
                 stacklevel=2,
             )
             return None
-        if _size(block) <= MAX_MEMORY_BYTES:
+        if _memory_bytes(block) <= MAX_MEMORY_BYTES:
             with _in_memory_lock:
                 _in_memory[str(path)] = block
         return block
@@ -121,14 +123,14 @@ class LocalRowCache:
         import pyarrow as pa
 
         def fill(out: BinaryIO) -> str:
-            file = block_file.NamedFile(len(block), self._context, out)
+            file = block_file.ContentAddressedFile(len(block), self._context, out)
             block_file.write_block(block, file)
             return file.name("arrow")
 
         path = None
         with contextlib.suppress(OSError):
-            if private_files.is_private(self._root):
-                path = private_files.write(self._folder, fill)
+            if private_files.ensure_private(self._root):
+                path = private_files.write_atomically(self._folder, fill)
                 _trim(self._root, path)
         pa.default_memory_pool().release_unused()
         return path.name if path else None
@@ -154,11 +156,11 @@ def is_older_format(folder: str, table: str) -> bool:
     return number is not None and int(number[1]) < FORMAT
 
 
-def _size(block: RowBlock) -> int:
+def _memory_bytes(block: RowBlock) -> int:
     return int(block.table.nbytes) + 200 * len(block)
 
 
-_in_memory: LRUCache[str, RowBlock] = LRUCache(MAX_MEMORY_BYTES, getsizeof=_size)
+_in_memory: LRUCache[str, RowBlock] = LRUCache(MAX_MEMORY_BYTES, getsizeof=_memory_bytes)
 """Blocks that this process has read, by path; the content of a path never changes."""
 
 _in_memory_lock = Lock()

@@ -17,7 +17,7 @@ OTHERS = 0o077
 
 
 @cache
-def is_private(folder: Path) -> bool:
+def ensure_private(folder: Path) -> bool:
     """Create a folder that only the user can open, and return whether it is private.
 
     The result is cached for the process.
@@ -26,7 +26,7 @@ def is_private(folder: Path) -> bool:
         UserWarning: If another user owns it or may write to it.
     """
     try:
-        make(folder)
+        make_folder(folder)
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
             if found.st_mode & OTHERS:
@@ -42,7 +42,7 @@ def is_private(folder: Path) -> bool:
     return False
 
 
-def make(folder: Path) -> None:
+def make_folder(folder: Path) -> None:
     """Create a folder and its missing parents, each with mode 0700.
 
     Raises:
@@ -69,7 +69,7 @@ def read_private(path: Path) -> bytes:
         return source.read()
 
 
-def write(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
+def write_atomically(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
     """Write a file atomically, so that a crash leaves no partial file.
 
     Args:
@@ -79,7 +79,7 @@ def write(folder: Path, fill: Callable[[BinaryIO], str]) -> Path:
     Raises:
         OSError: If it cannot be written.
     """
-    make(folder)
+    make_folder(folder)
     new = folder / f"{secrets.token_hex(8)}.new"
     try:
         file = os.open(new, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)

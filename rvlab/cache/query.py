@@ -22,7 +22,7 @@ from rvlab.store.run_listing import (
     active_prefix,
     end_keys,
     ended_prefix,
-    from_keys,
+    listing_from_keys,
     lookup_runs,
 )
 from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
@@ -30,7 +30,7 @@ from rvlab.store.store import PAGES_IN_FLIGHT, page_boundaries
 if TYPE_CHECKING:
     import pyarrow as pa
 
-Tags = dict[str, str | None]
+EtagByKey = dict[str, str | None]
 """The ETag of each key."""
 
 PREFETCH_THREADS = 64
@@ -91,7 +91,7 @@ class Query:
         self._writes: DeferredWrites | None = None
         self._local: dict[tuple[str, str], dict[str, RowBlock]] = {}
         self._shared: dict[tuple[str, str], SharedRowCache] = {}
-        self._annotations: dict[str, list[Future[Tags]]] = {}
+        self._annotations: dict[str, list[Future[EtagByKey]]] = {}
 
     def __enter__(self) -> Query:
         return self
@@ -118,12 +118,12 @@ class Query:
         return found
 
     def shared_cache(
-        self, experiment: str, table: str, listed: Sequence[str] | None = None
+        self, experiment: str, table: str, cache_keys: Sequence[str] | None = None
     ) -> SharedRowCache:
         """Return the cache of a table in the store, whose blocks may have been prefetched."""
         found = self._shared.get((experiment, table))
         if found is None:
-            found = SharedRowCache(self.store, experiment, table, listed)
+            found = SharedRowCache(self.store, experiment, table, cache_keys)
             self._shared[experiment, table] = found
         return found
 
@@ -145,18 +145,20 @@ class Query:
         if len(names) == 1 and len(blocks := self.local_blocks(names[0], CACHED_RUNS.name)) == 1:
             self._prefetch_columns(*blocks.values())
         self.prefetch_annotations(names)
-        list_all = self.store.tags_between
+        list_all = self.store.etags_between
         submit = self._prefetcher.submit
         layout = None if self.store.layout_checked else submit(check_layout, self.store)
         active = {name: submit(list_all, active_prefix(name), "", None) for name in names}
         unknown = [name for name in names if known[name] is None]
-        index = {name: submit(list_all, f"{name}/{CACHE_DIR}/", "", None) for name in unknown}
+        cache_listings = {
+            name: submit(list_all, f"{name}/{CACHE_DIR}/", "", None) for name in unknown
+        }
         _load_libraries()
         ranges: list[tuple[str, str, str | None]] = []
         keys: dict[str, list[str]] = {}
         for name in names:
-            if name in index:
-                keys[name] = list(index[name].result())
+            if name in cache_listings:
+                keys[name] = list(cache_listings[name].result())
                 boundaries = self._prefetch_blocks(name, keys[name], alone=len(names) == 1)
             else:
                 boundaries = page_boundaries(known[name] or ())
@@ -164,8 +166,8 @@ class Query:
             ranges += [(name, start, end) for start, end in split.items()]
         # List active runs before ended ones, so that a run that ends meanwhile is in one of them.
         going = {name: list(future.result()) for name, future in active.items()}
-        ended: dict[str, Tags] = {name: {} for name in names}
-        pages: list[Future[Tags]] = []
+        ended: dict[str, EtagByKey] = {name: {} for name in names}
+        pages: list[Future[EtagByKey]] = []
         for i, (name, start, end) in enumerate(ranges):
             if i >= PAGES_IN_FLIGHT:
                 pages[i - PAGES_IN_FLIGHT].result()
@@ -176,8 +178,10 @@ class Query:
             layout.result()
         found = []
         for name in names:
-            near, listed = known[name] or (), keys.get(name)
-            one = from_keys(self.store, name, going[name], ended[name], near=near, index=listed)
+            known_ids, listed = known[name] or (), keys.get(name)
+            one = listing_from_keys(
+                self.store, name, going[name], ended[name], known_ids=known_ids, cache_keys=listed
+            )
             found += [one] if one.ids else []
         return found
 
@@ -200,9 +204,11 @@ class Query:
         together = groupby(runs, key=lambda run: run.experiment)
         return [mine[name].subset(run.id for run in some) for name, some in together]
 
-    def _prefetch_blocks(self, experiment: str, listed: Sequence[str], *, alone: bool) -> list[str]:
+    def _prefetch_blocks(
+        self, experiment: str, cache_keys: Sequence[str], *, alone: bool
+    ) -> list[str]:
         """Start reading the shared blocks of runs, and return their page boundaries."""
-        shared = self.shared_cache(experiment, CACHED_RUNS.name, listed)
+        shared = self.shared_cache(experiment, CACHED_RUNS.name, cache_keys)
         names = shared.names()
 
         def read(name: str) -> RowBlock | None:
@@ -232,15 +238,15 @@ class Query:
                 known = page_boundaries(key for block in blocks for key in block.keys)
                 ranges = self.store.ranges([f"{start}{key}" for key in known])
                 self._annotations[name] = [
-                    self._prefetcher.submit(self.store.tags_between, start, *one)
+                    self._prefetcher.submit(self.store.etags_between, start, *one)
                     for one in ranges.items()
                 ]
 
-    def annotation_etags(self, experiment: str) -> Tags:
+    def annotation_etags(self, experiment: str) -> EtagByKey:
         """Return the ETag of each annotation of an experiment's runs, ``{run}/{edit}.json``."""
         self.prefetch_annotations([experiment])
         start = len(f"{experiment}/{ANNOTATIONS_DIR}/")
-        found: Tags = {}
+        found: EtagByKey = {}
         for page in self._annotations[experiment]:
             found |= page.result()
         return {key[start:]: found[key] for key in sorted(found) if key.count("/") == 3}
@@ -264,10 +270,10 @@ def list_experiment(store: Store, experiment: str) -> RunListing | None:
         return next(iter(query.list_runs([experiment])), None)
 
 
-def merge_listings(rolls: Sequence[RunListing]) -> dict[str, RunListing]:
+def merge_listings(listings: Sequence[RunListing]) -> dict[str, RunListing]:
     """Merge listings to one for each experiment."""
     found: dict[str, RunListing] = {}
-    for one in rolls:
+    for one in listings:
         other = found.get(one.experiment)
         if other is None:
             found[one.experiment] = one

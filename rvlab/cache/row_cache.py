@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from rvlab.cache.arrow import matches_schema
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.block import RowBlock, concat_blocks
-from rvlab.cache.block_file import keys_in
+from rvlab.cache.block_file import key_count_in_name
 from rvlab.cache.local import LocalRowCache
 from rvlab.cache.shared import SharedRowCache
 from rvlab.errors import StoreError
@@ -61,14 +61,14 @@ class CachedTable:
     is_one_file: bool = False
 
 
-def _has_text(table: pa.Table) -> bool:
+def _is_annotation_table(table: pa.Table) -> bool:
     return [(one.name, str(one.type)) for one in table.schema] == [("text", "string")]
 
 
 CACHED_RUNS = CachedTable("runs", matches_schema, is_one_file=True)
 """The rows of runs that have ended; their shared blocks have page boundaries."""
 
-ANNOTATIONS = CachedTable("edits", _has_text)
+ANNOTATIONS = CachedTable("edits", _is_annotation_table)
 """Tags, notes and archiving, as JSON text."""
 
 _read_only: set[str] = set()
@@ -82,11 +82,11 @@ def read_through(
     query: Query,
     table: CachedTable,
     experiment: str,
-    current: ETags,
+    current_etags: ETags,
     read: Read,
     *,
-    complete: bool,
-    listed: Sequence[str] | None = None,
+    is_complete: bool,
+    cache_keys: Sequence[str] | None = None,
 ) -> RowBlock:
     """Return the rows of keys, and read only those that are not cached.
 
@@ -94,30 +94,34 @@ def read_through(
         query: The query, which caches blocks.
         table: The table.
         experiment: The experiment of the keys.
-        current: The current ETag of each key; a key without one is always read.
+        current_etags: The current ETag of each key; a key without one is always read.
         read: Reads keys.
-        complete: Whether these are all keys of the experiment, so that others can be dropped.
-        listed: See `SharedRowCache`.
+        is_complete: Whether these are all keys of the experiment, so that others can be dropped.
+        cache_keys: See `SharedRowCache`.
 
     Returns:
-        The rows in the order of `current`, without the keys that cannot be read.
+        The rows in the order of `current_etags`, without the keys that cannot be read.
 
     Warns:
         UserWarning: For a cached block that is damaged.
     """
-    kept = _matching(table, query.local_blocks(experiment, table.name))
-    if complete and len(kept) == 1 and (only := next(iter(kept.values()))).etag_by_key == current:
-        return only.select(list(current))  # no ETag is None: such a row is not cached
+    kept = _matching_blocks(table, query.local_blocks(experiment, table.name))
+    if (
+        is_complete
+        and len(kept) == 1
+        and (only := next(iter(kept.values()))).etag_by_key == current_etags
+    ):
+        return only.select(list(current_etags))  # no ETag is None: such a row is not cached
     evictions = _evictions[query.store.uri]
-    pieces = _valid_rows(reversed(kept.values()), current)
-    missing = _missing(current, pieces)
+    pieces = _valid_rows(reversed(kept.values()), current_etags)
+    missing = _missing_keys(current_etags, pieces)
     fresh: list[RowBlock] = []
-    shared = query.shared_cache(experiment, table.name, listed)
+    shared = query.shared_cache(experiment, table.name, cache_keys)
     if table.is_shared and len(missing) > FEW_KEYS:
         known = {name for piece in pieces for name in piece.shared_in if name}
-        wanted = {key: current[key] for key in missing} if pieces else current
+        wanted = {key: current_etags[key] for key in missing} if pieces else current_etags
         fresh += _valid_rows(_unread_blocks(shared, known, table), wanted)
-        missing = _missing(wanted, fresh)
+        missing = _missing_keys(wanted, fresh)
         _report_damaged(query, shared, table)
     steps = range(0, len(missing), KEYS_PER_READ)
     fresh += [read(missing[i : i + KEYS_PER_READ]) for i in steps]
@@ -128,15 +132,15 @@ def read_through(
         if _evictions[query.store.uri] != evictions:
             return  # some of the rows have been evicted meanwhile
         rows = found
-        if new.can_be_cached and complete and table.is_shared:
-            rows = _share(query.store, shared, table, found)
+        if new.can_be_cached and is_complete and table.is_shared:
+            rows = _write_shared(query.store, shared, table, found)
         local = LocalRowCache(query.store, experiment, table.name)
-        _write_local(local, kept, rows, new, table=table, complete=complete)
+        _write_local(local, kept, rows, new, table=table, is_complete=is_complete)
 
-    dropped = complete and table.is_one_file and len(found) < sum(map(len, kept.values()))
+    dropped = is_complete and table.is_one_file and len(found) < sum(map(len, kept.values()))
     if new.can_be_cached or dropped:
         query.write_later(write)
-    return found.select([key for key in current if key in found.position])
+    return found.select([key for key in current_etags if key in found.position])
 
 
 def evict(store: Store, runs: Iterable[Run]) -> None:
@@ -155,9 +159,9 @@ def evict(store: Store, runs: Iterable[Run]) -> None:
     for run in runs:
         ids.setdefault(run.experiment, set()).add(run.id)
     for experiment, gone in ids.items():
-        listed = [key for key, _ in store.files(f"{experiment}/{CACHE_DIR}/")]
-        for table in SharedRowCache.tables(experiment, listed):
-            shared = SharedRowCache(store, experiment, table, listed)
+        cache_keys = [key for key, _ in store.files(f"{experiment}/{CACHE_DIR}/")]
+        for table in SharedRowCache.tables(experiment, cache_keys):
+            shared = SharedRowCache(store, experiment, table, cache_keys)
             _evict_from(shared, shared.read_many(shared.names()), gone)
             if table == CACHED_RUNS.name:
                 shared.remove_page_boundaries(gone)
@@ -169,10 +173,12 @@ def evict(store: Store, runs: Iterable[Run]) -> None:
 def _evict_from(
     cache: LocalRowCache | SharedRowCache,
     blocks: Mapping[str, RowBlock | None],
-    gone: set[str],
+    deleted_ids: set[str],
 ) -> None:
     for name, block in blocks.items():
-        left = [key for key in block.keys if key.partition("/")[0] not in gone] if block else []
+        left = (
+            [key for key in block.keys if key.partition("/")[0] not in deleted_ids] if block else []
+        )
         if block is not None and len(left) == len(block):
             continue
         if block is not None and left:
@@ -187,11 +193,11 @@ def _evict_from(
     cache.remove_older_formats()
 
 
-def _matching(table: CachedTable, blocks: Mapping[str, RowBlock]) -> dict[str, RowBlock]:
+def _matching_blocks(table: CachedTable, blocks: Mapping[str, RowBlock]) -> dict[str, RowBlock]:
     return {name: block for name, block in blocks.items() if table.matches(block.table)}
 
 
-def _missing(current: ETags, pieces: Sequence[RowBlock]) -> list[str]:
+def _missing_keys(current: ETags, pieces: Sequence[RowBlock]) -> list[str]:
     if len(pieces) == 1 and pieces[0].etag_by_key == current:
         return []
     have = {key for piece in pieces for key in piece.keys}
@@ -250,22 +256,22 @@ def _report_damaged(query: Query, shared: SharedRowCache, table: CachedTable) ->
 def _write_local(
     local: LocalRowCache,
     kept: Mapping[str, RowBlock],
-    found: RowBlock,
+    rows: RowBlock,
     new: RowBlock,
     *,
     table: CachedTable,
-    complete: bool,
+    is_complete: bool,
 ) -> None:
     """Write new rows to the local cache as one block, merged with smaller blocks."""
 
     def is_valid(key: str, etag: str | None) -> bool:
-        return found.etag_by_key[key] == etag if key in found.position else not complete
+        return rows.etag_by_key[key] == etag if key in rows.position else not is_complete
 
-    start = found if table.is_one_file else new
+    start = rows if table.is_one_file else new
     batch, size, merged = [start], len(start), []
     taken = set(start.keys)
     for name, block in kept.items():
-        if not table.is_one_file and keys_in(name) > size:
+        if not table.is_one_file and key_count_in_name(name) > size:
             break
         pairs = block.etag_by_key.items()
         keys = [key for key, etag in pairs if key not in taken and is_valid(key, etag)]
@@ -280,52 +286,57 @@ def _write_local(
         local.remove(old for old in merged if old != written)
 
 
-def _share(store: Store, shared: SharedRowCache, table: CachedTable, found: RowBlock) -> RowBlock:
+def _write_shared(
+    store: Store, shared: SharedRowCache, table: CachedTable, rows: RowBlock
+) -> RowBlock:
     """Write rows that are in no shared block to the store, merged with smaller blocks.
 
     Returns:
         The same rows with the names of the blocks that they are in now.
     """
-    if store.uri in _read_only or _count_unshared(found, found.shared_in) < MIN_SHARED_KEYS:
-        return found
+    if store.uri in _read_only or _count_unshared(rows, rows.shared_in) < MIN_SHARED_KEYS:
+        return rows
     try:
-        return _merge_shared(shared, table, found)
+        return _merge_shared(shared, table, rows)
     except StoreError:  # a reader without write access gets no warning
         _read_only.add(store.uri)
-        return found
+        return rows
 
 
-def _merge_shared(shared: SharedRowCache, table: CachedTable, found: RowBlock) -> RowBlock:
+def _merge_shared(shared: SharedRowCache, table: CachedTable, rows: RowBlock) -> RowBlock:
     names = shared.names()
-    in_block = [name if name in names else None for name in found.shared_in]
+    in_block = [name if name in names else None for name in rows.shared_in]
     for name, block in shared.read_many(n for n in names if n not in set(in_block)).items():
         is_usable = block is not None and table.matches(block.table)
-        for key in block.valid_keys(found.etag_by_key) if block and is_usable else ():
-            in_block[found.position[key]] = in_block[found.position[key]] or name
-    if _count_unshared(found, in_block) < MIN_SHARED_KEYS:
-        return found.with_shared_in(in_block)
-    pairs = zip(found.keys, in_block, strict=True)
-    batch = {key for key, name in pairs if name is None and found.etag_by_key[key] is not None}
+        for key in block.valid_keys(rows.etag_by_key) if block and is_usable else ():
+            in_block[rows.position[key]] = in_block[rows.position[key]] or name
+    if _count_unshared(rows, in_block) < MIN_SHARED_KEYS:
+        return rows.with_shared_in(in_block)
+    pairs = zip(rows.keys, in_block, strict=True)
+    batch = {key for key, name in pairs if name is None and rows.etag_by_key[key] is not None}
     merged = []
     for name in names:
-        if keys_in(name) > len(batch) or len(batch) + keys_in(name) > MAX_SHARED_KEYS:
+        if (
+            key_count_in_name(name) > len(batch)
+            or len(batch) + key_count_in_name(name) > MAX_SHARED_KEYS
+        ):
             break
-        batch |= {key for key, other in zip(found.keys, in_block, strict=True) if other == name}
+        batch |= {key for key, other in zip(rows.keys, in_block, strict=True) if other == name}
         merged.append(name)
-    keys = [key for key in found.keys if key in batch]
-    new = shared.write(found.select(keys))
+    keys = [key for key in rows.keys if key in batch]
+    new = shared.write(rows.select(keys))
     if new is None:  # it would be too large
-        return found.with_shared_in(in_block)
+        return rows.with_shared_in(in_block)
     if table.name == CACHED_RUNS.name:
         shared.write_page_boundaries(new, page_boundaries(keys))
     shared.remove(name for name in merged if name != new)
     if table.name == CACHED_RUNS.name:
         shared.remove_page_boundaries()
-    pairs = zip(found.keys, in_block, strict=True)
-    return found.with_shared_in([new if key in batch else name for key, name in pairs])
+    pairs = zip(rows.keys, in_block, strict=True)
+    return rows.with_shared_in([new if key in batch else name for key, name in pairs])
 
 
-def _count_unshared(found: RowBlock, in_block: Sequence[str | None]) -> int:
+def _count_unshared(rows: RowBlock, in_block: Sequence[str | None]) -> int:
     """Count the keys that could be shared and are in no shared block."""
-    pairs = zip(found.etags, in_block, strict=True)
+    pairs = zip(rows.etags, in_block, strict=True)
     return sum(name is None and etag is not None for etag, name in pairs)

@@ -26,7 +26,7 @@ class SharedRowCache:
         store: The store of the runs.
         experiment: The experiment of the runs.
         table: The name of the table.
-        listed: The keys of the experiment's cache, if they have been listed already.
+        cache_keys: The keys of the experiment's cache, if they have been listed already.
 
     Attributes:
         prefetched: Blocks that are being read already, by name.
@@ -36,21 +36,21 @@ class SharedRowCache:
     """
 
     def __init__(
-        self, store: Store, experiment: str, table: str, listed: Sequence[str] | None = None
+        self, store: Store, experiment: str, table: str, cache_keys: Sequence[str] | None = None
     ) -> None:
         self._store = store
         self.table = table
         self._prefix = f"{experiment}/{CACHE_DIR}/{table}-{FORMAT}/"
-        self._listed = listed
+        self._listed = cache_keys
         self.prefetched: dict[str, Future[RowBlock | None]] = {}
         self.damaged: dict[str, str] = {}
         self.ignored: dict[str, str] = {}
 
     @staticmethod
-    def tables(experiment: str, listed: Iterable[str]) -> list[str]:
+    def tables(experiment: str, cache_keys: Iterable[str]) -> list[str]:
         """Return the names of the tables that have blocks among the keys of a cache."""
         start = len(f"{experiment}/{CACHE_DIR}/")
-        folders = {key[start:].partition("/")[0] for key in listed}
+        folders = {key[start:].partition("/")[0] for key in cache_keys}
         return sorted({name.rpartition("-")[0] for name in folders} - {""})
 
     def names(self) -> list[str]:
@@ -85,9 +85,9 @@ class SharedRowCache:
 
         try:
             data = self._bytes(f"{self._prefix}{name}")
-            block_file.check_name(name, self.table, data)
+            block_file.check_digest(name, self.table, data)
             block = block_file.decode(block_file.decompress(data))
-            block_file.check_keys(name, block)
+            block_file.check_key_count(name, block)
         except RvlabError:
             return None
         except BlockDamaged as exc:
@@ -124,7 +124,7 @@ class SharedRowCache:
         compressed = block_file.compress(data)
         if len(compressed) > block_file.MAX_FILE_BYTES:
             return None
-        name = block_file.file_name(len(block), self.table, compressed, "zst")
+        name = block_file.block_file_name(len(block), self.table, compressed, "zst")
         self._store.put(f"{self._prefix}{name}", compressed)
         return name
 

@@ -7,7 +7,7 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import infer_dtype
+from rvlab.cache.dtypes import as_inferred_dtype
 from rvlab.compare.resolve import RunsLike, run_addresses, store_of
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.model import Run, Spec
@@ -49,7 +49,7 @@ def configs(runs: RunsLike, *, every: bool = False) -> pd.DataFrame:
     if not every:
         names = [n for n in names if len({_string_at(one, n) for one in have}) > 1]
     columns = {
-        name: infer_dtype([one.get(name) for one in flat], [name in one for one in flat])
+        name: as_inferred_dtype([one.get(name) for one in flat], [name in one for one in flat])
         for name in names
     }
     table = pd.DataFrame(columns, index=range(len(wanted)))

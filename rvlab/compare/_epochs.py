@@ -93,7 +93,7 @@ def _epoch_row(rows: pd.DataFrame, name: str, least: bool) -> tuple[Any, ...]:
     import pandas as pd
 
     values = _metric_series(rows, name)
-    at = best_index(values, least=least)
+    at = best_index(values, minimize=least)
     seconds = (
         _metric_series(rows, "train_time_s") + _metric_series(rows, "valid_time_s").fillna(0)
     ).dropna()

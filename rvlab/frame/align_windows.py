@@ -84,17 +84,17 @@ def align_windows(
         )
         del frames[run]
     frames = _select_scenes(frames, scenes)
-    frames = _select_same_truth(frames)
+    frames = _select_runs_with_same_truth(frames)
     long = pd.concat(frames, names=["run"]).reset_index("run")
     where = ["group", "scene", "col", "row", "width", "height"]
-    place = long.groupby(where, sort=True, observed=True).ngroup().to_numpy()
+    window_index = long.groupby(where, sort=True, observed=True).ngroup().to_numpy()
     classes = tuple(dict.fromkeys(long["class"]))
     at = (
         pd.Categorical(long["run"], list(frames)).codes,
-        place,
+        window_index,
         pd.Categorical(long["class"], classes).codes,
     )
-    shape = (len(frames), int(place.max()) + 1, len(classes))
+    shape = (len(frames), int(window_index.max()) + 1, len(classes))
     cells = shape[0] * shape[1] * shape[2]
     if cells > WINDOW_CELLS:
         raise TableError(
@@ -107,29 +107,31 @@ def align_windows(
     has_scores = [not each["confident_fp"].isna().all() for each in frames.values()]
     sure = np.where(np.array(has_scores)[:, None, None], 0.0, np.nan) * np.ones(shape)
     sure[at] = long["confident_fp"].to_numpy(float, na_value=np.nan)
-    places = long[where].drop_duplicates().sort_values(where).reset_index(drop=True)
+    positions = long[where].drop_duplicates().sort_values(where).reset_index(drop=True)
     task = (next(iter(tables.values())).schema.metadata or {}).get(b"task", b"")
     return AlignedWindows(
-        places, tuple(frames), classes, **found, confident_fp=sure, boxes=b"detect" in task
+        positions, tuple(frames), classes, **found, confident_fp=sure, boxes=b"detect" in task
     )
 
 
 def _select_scenes(
     frames: Mapping[str, pd.DataFrame], scenes: str | Sequence[str] | None
 ) -> dict[str, pd.DataFrame]:
-    of_run = {run: set(each["scene"]) for run, each in frames.items()}
-    known = set().union(*of_run.values())
+    scenes_by_run = {run: set(each["scene"]) for run, each in frames.items()}
+    known = set().union(*scenes_by_run.values())
     wanted = known if scenes is None else {scenes} if isinstance(scenes, str) else set(scenes)
     if not wanted:
         raise SpecError("scenes is empty. Name a scene, or omit it for all scenes of the group.")
     for name in sorted(wanted - known):
         raise NotFound(f"No run has window counts of {name!r}. {did_you_mean(name, known)}")
-    common = wanted.intersection(*of_run.values())
+    common = wanted.intersection(*scenes_by_run.values())
     if not common:
-        lacking = next(run for run, has in of_run.items() if not wanted & has or wanted - has)
+        lacking = next(
+            run for run, has in scenes_by_run.items() if not wanted & has or wanted - has
+        )
         raise NotFound(
             f"The runs have no scene in common: {lacking} lacks "
-            f"{', '.join(sorted(wanted - of_run[lacking])[:3])}."
+            f"{', '.join(sorted(wanted - scenes_by_run[lacking])[:3])}."
         )
     if missing := sorted(wanted - common):
         warnings.warn(
@@ -139,9 +141,9 @@ def _select_scenes(
     return {run: each[each["scene"].isin(common)] for run, each in frames.items()}
 
 
-def _select_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
+def _select_runs_with_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataFrame]:
     """Select the largest set of runs whose truth is the same in every window and class."""
-    truths = {run: _truth_key(each) for run, each in frames.items()}
+    truths = {run: _truth_counts(each) for run, each in frames.items()}
     alike = {run: [r for r, t in truths.items() if t.equals(own)] for run, own in truths.items()}
     first = max(frames, key=lambda run: len(alike[run]))
     wanted = truths[first]
@@ -161,7 +163,7 @@ def _select_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str, pd.DataF
     return out
 
 
-def _truth_key(frame: pd.DataFrame) -> pd.Series[Any]:
+def _truth_counts(frame: pd.DataFrame) -> pd.Series[Any]:
     total = frame.assign(truth=frame["tp"] + frame["fn"])
     total = total[total["truth"] > 0].set_index(["scene", "col", "row", "class"])
     return total["truth"].sort_index()

@@ -13,12 +13,12 @@ def lower_is_better(series: str) -> bool:
     return "loss" in series or series.endswith("_s")
 
 
-def best_index(values: pd.Series[Any], *, least: bool) -> int | None:
+def best_index(values: pd.Series[Any], *, minimize: bool) -> int | None:
     """Return the position of the best value, the first of several equal ones.
 
     Args:
         values: A number for each epoch, in order; missing values are skipped.
-        least: Whether smaller values are better.
+        minimize: Whether smaller values are better.
 
     Returns:
         The position, from 0; None if all values are missing.
@@ -28,4 +28,4 @@ def best_index(values: pd.Series[Any], *, least: bool) -> int | None:
     numbers = values.to_numpy(dtype=float, na_value=np.nan)
     if np.isnan(numbers).all():
         return None
-    return int(np.nanargmin(numbers) if least else np.nanargmax(numbers))
+    return int(np.nanargmin(numbers) if minimize else np.nanargmax(numbers))

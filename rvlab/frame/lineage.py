@@ -48,8 +48,8 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     known = runs[~runs.index.duplicated()]
     parents = {str(k): str(v) for k, v in known["parent"].dropna().items()}
     if run not in known.index and run not in parents.values():
-        near = did_you_mean(run, [str(k) for k in known.index])
-        raise NotFound(f"No run {run!r}, so it has no lineage. {near}")
+        suggestion = did_you_mean(run, [str(k) for k in known.index])
+        raise NotFound(f"No run {run!r}, so it has no lineage. {suggestion}")
     generations = _generations(parents, run)
     ids = list(generations)
     part = known.reindex(ids)

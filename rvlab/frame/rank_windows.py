@@ -21,23 +21,23 @@ RANK_CRITERIA = ("error", "disagreement", "difference", "confident_error", "clas
 DEFAULT_WINDOW_PX = 512
 
 
-def validate_ranking(by: str, runs: Sequence[str], classes: Any, n: int) -> None:
+def validate_ranking(criterion: str, runs: Sequence[str], classes: Any, n: int) -> None:
     """Validate the arguments of a ranking; see `rvlab.Lab.windows`.
 
     Raises:
         NotFound: If the criterion does not exist.
-        SpecError: If `by` needs other runs or classes, or `n` is not a positive integer.
+        SpecError: If `criterion` needs other runs or classes, or `n` is not a positive integer.
     """
-    if by not in RANK_CRITERIA:
-        raise NotFound(f"by={by!r} does not exist. {did_you_mean(by, RANK_CRITERIA)}")
+    if criterion not in RANK_CRITERIA:
+        raise NotFound(f"by={criterion!r} does not exist. {did_you_mean(criterion, RANK_CRITERIA)}")
     require_positive_int(n=n)
     if classes is not None and not len(classes):
         raise SpecError("classes is empty. Name a class, or omit it for all classes.")
-    if by == "difference" and len(runs) != 2:
+    if criterion == "difference" and len(runs) != 2:
         raise SpecError(f"by='difference' needs exactly two runs, got {len(runs)}.")
-    if by == "disagreement" and len(runs) < 2:
+    if criterion == "disagreement" and len(runs) < 2:
         raise SpecError(f"by='disagreement' needs at least two runs, got {len(runs)}.")
-    if by == "class" and classes is None:
+    if criterion == "class" and classes is None:
         raise SpecError("by='class' needs a class. Name it: classes='building'.")
 
 
@@ -58,7 +58,7 @@ def require_positive_int(**numbers: Any) -> None:
 
 def rank_windows(
     counts: AlignedWindows,
-    by: str,
+    criterion: str,
     *,
     n: int,
     size: int | None,
@@ -68,23 +68,25 @@ def rank_windows(
 ) -> pd.DataFrame:
     """Score the windows and return the first `n`; see `rvlab.Lab.windows`."""
     requested = _requested_classes(counts.classes, classes)
-    places, into = _merge_windows(counts.positions, size)
-    windows = _sum_counts(counts, places, into)
-    if by == "disagreement":
-        scores, runs = _disagreement(counts, into, len(places), requested), None
+    positions, window_index = _merge_windows(counts.positions, size)
+    windows = _sum_counts(counts, positions, window_index)
+    if criterion == "disagreement":
+        scores, runs = _disagreement(counts, window_index, len(positions), requested), None
     else:
-        scores, runs = _score_windows(windows, by, requested, every=classes is None)
+        scores, runs = _score_windows(windows, criterion, requested, all_classes=classes is None)
     if not counts.boxes:
         scores = scores / max(1, windows.pixels.max())
-    table = places.assign(score=scores, by=by, run=runs, pixels=windows.pixels)
-    if by == "random":
+    table = positions.assign(score=scores, by=criterion, run=runs, pixels=windows.pixels)
+    if criterion == "random":
         order = np.random.default_rng(seed).permutation(len(table))
         table = table.iloc[order][table["pixels"].to_numpy()[order] > 0]
     else:
         table = table[table["score"] != 0]
         table = table.sort_values("score", ascending=False, kind="stable")
     table = (
-        _top_and_bottom(table, n, per_scene) if by == "difference" else _top_rows(table, per_scene)
+        _top_and_bottom(table, n, per_scene)
+        if criterion == "difference"
+        else _top_rows(table, per_scene)
     )
     table = table.head(n)
     dtypes = RANKED_WINDOWS_TABLE.dtypes
@@ -101,61 +103,63 @@ def _requested_classes(known: Sequence[str], classes: str | Sequence[str] | None
     return [known.index(name) for name in names]
 
 
-def _merge_windows(places: pd.DataFrame, size: int | None) -> tuple[pd.DataFrame, CountArray]:
+def _merge_windows(positions: pd.DataFrame, size: int | None) -> tuple[pd.DataFrame, CountArray]:
     """Merge counted windows into windows of `size` px.
 
     Returns:
         The merged windows, and for each counted window the position of the one that contains it.
     """
-    ends = places.assign(right=places["col"] + places["width"])
+    ends = positions.assign(right=positions["col"] + positions["width"])
     ends["bottom"] = ends["row"] + ends["height"]
     extent = ends.groupby("scene")[["right", "bottom"]].max()
-    side = int(places[["width", "height"]].to_numpy().max())
+    side = int(positions[["width", "height"]].to_numpy().max())
     counted = 1 << (side - 1).bit_length()  # a scene smaller than a window truncates it
     if size is None:
         half = int(extent.to_numpy().max()) // 2
         size = max(counted, min(DEFAULT_WINDOW_PX, 1 << max(0, half.bit_length() - 1)))
     if size < counted or size % counted:
-        near = max(1, round(size / counted)) * counted
+        nearest_size = max(1, round(size / counted)) * counted
         raise SpecError(
             f"size={size} does not fit: the windows were counted in squares of {counted} px. "
-            f"Use size={near}."
+            f"Use size={nearest_size}."
         )
-    larger = places[["group", "scene"]].copy()
+    larger = positions[["group", "scene"]].copy()
     for name, side_name, end in (("col", "width", "right"), ("row", "height", "bottom")):
-        larger[name] = places[name] // size * size
-        most = places["scene"].map(extent[end]).astype("int64")
+        larger[name] = positions[name] // size * size
+        most = positions["scene"].map(extent[end]).astype("int64")
         larger[side_name] = (most - larger[name]).clip(upper=size)
     groups = larger.groupby(list(larger.columns), sort=True, observed=True)
-    into = np.asarray(groups.ngroup(), np.int64)
-    unique = larger.assign(into=into).drop_duplicates("into").sort_values("into")
-    return unique.drop(columns="into").reset_index(drop=True), into
+    window_index = np.asarray(groups.ngroup(), np.int64)
+    unique = larger.assign(into=window_index).drop_duplicates("into").sort_values("into")
+    return unique.drop(columns="into").reset_index(drop=True), window_index
 
 
-def _sum_counts(counts: AlignedWindows, places: pd.DataFrame, into: CountArray) -> AlignedWindows:
+def _sum_counts(
+    counts: AlignedWindows, positions: pd.DataFrame, window_index: CountArray
+) -> AlignedWindows:
     def total(array: NDArray[Any]) -> NDArray[Any]:
-        out = np.zeros((array.shape[0], len(places), array.shape[2]), array.dtype)
-        for one, of in zip(out, array, strict=True):
-            np.add.at(one, into, of)
+        out = np.zeros((array.shape[0], len(positions), array.shape[2]), array.dtype)
+        for one, source in zip(out, array, strict=True):
+            np.add.at(one, window_index, source)
         return out
 
     tp, fp, fn, sure = (total(a) for a in (counts.tp, counts.fp, counts.fn, counts.confident_fp))
-    return AlignedWindows(places, counts.runs, counts.classes, tp, fp, fn, sure, counts.boxes)
+    return AlignedWindows(positions, counts.runs, counts.classes, tp, fp, fn, sure, counts.boxes)
 
 
 def _score_windows(
-    windows: AlignedWindows, by: str, requested: list[int], *, every: bool
+    windows: AlignedWindows, criterion: str, requested: list[int], *, all_classes: bool
 ) -> tuple[NDArray[np.float64], Any]:
     """Return the score of each window, and the run that the score is about."""
     names = np.array(windows.runs, object)
-    if by in ("error", "random"):
-        wrong = _error_counts(windows, requested, every)
+    if criterion in ("error", "random"):
+        wrong = _error_counts(windows, requested, all_classes)
         worst = np.where(wrong.max(axis=0) > 0, names[wrong.argmax(axis=0)], None)
         return wrong.mean(axis=0), worst
-    if by == "difference":
-        first, second = _error_counts(windows, requested, every)
+    if criterion == "difference":
+        first, second = _error_counts(windows, requested, all_classes)
         return first - second, np.where(first > second, names[1], names[0])
-    if by == "confident_error":
+    if criterion == "confident_error":
         sure = windows.confident_fp[:, :, requested].sum(axis=-1)
         has_scores = ~np.isnan(sure).any(axis=1)
         if not has_scores.any():
@@ -170,7 +174,7 @@ def _score_windows(
 
 
 def _disagreement(
-    counts: AlignedWindows, into: CountArray, number: int, requested: list[int]
+    counts: AlignedWindows, window_index: CountArray, n_windows: int, requested: list[int]
 ) -> NDArray[np.float64]:
     """Return a lower bound of the pixels in which two runs differ, averaged over all pairs.
 
@@ -178,16 +182,16 @@ def _disagreement(
     of the false positives of each class, since each differing pixel changes two of these counts at
     most. Runs with equal counts can still differ: their errors may be in other pixels.
     """
-    out = np.zeros(number)
+    out = np.zeros(n_windows)
     pairs = list(combinations(range(len(counts.runs)), 2))
     for a, b in pairs:
         least = sum(np.abs(x[a] - x[b])[:, requested].sum(axis=-1) for x in (counts.tp, counts.fp))
-        np.add.at(out, into, least * (1.0 if counts.boxes else 0.5))
+        np.add.at(out, window_index, least * (1.0 if counts.boxes else 0.5))
     return out / len(pairs)
 
 
 def _error_counts(
-    windows: AlignedWindows, requested: list[int], every: bool
+    windows: AlignedWindows, requested: list[int], all_classes: bool
 ) -> NDArray[np.float64]:
     """Count wrong pixels, cells or boxes, shape (runs, windows).
 
@@ -195,7 +199,7 @@ def _error_counts(
     all classes it counts once; for selected classes, once for each of them that it involves.
     """
     fn = windows.fn[:, :, requested].sum(axis=-1)
-    if every and not windows.boxes:
+    if all_classes and not windows.boxes:
         return np.asarray(fn, float)
     return np.asarray(fn + windows.fp[:, :, requested].sum(axis=-1), float)
 

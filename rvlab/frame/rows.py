@@ -40,7 +40,7 @@ def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     its heartbeats have no gaps.
     """
     ends = store.get_many(run.end_key for run in wanted)
-    going = row_in_progress(
+    going = active_run_rows(
         store, [run for run in wanted if isinstance(ends[run.end_key], KeyMissing)]
     )
     rows = []
@@ -78,43 +78,47 @@ def row_from_end(key: str, data: bytes) -> RunRow:
 
 
 @dataclass(frozen=True)
-class _Begun:
+class _ActiveRun:
     """The spec of an active run, and the time at which each of its step records was written."""
 
     spec: Spec
     written: Mapping[str, datetime | None]
 
 
-def row_in_progress(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
+def active_run_rows(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
     """Build the rows of active runs from their specs and step records.
 
     The records of all runs are requested together.
     """
     by_uri = {run.uri: run for run in runs}
-    found = store.map_concurrently(lambda uri: _begun(store, by_uri[uri]), by_uri)
-    begun = {run: found[uri] for uri, run in by_uri.items() if isinstance(found[uri], _Begun)}
-    data = store.get_many(key for one in begun.values() for key in one.written)
+    found = store.map_concurrently(lambda uri: _read_active_run(store, by_uri[uri]), by_uri)
+    active = {run: found[uri] for uri, run in by_uri.items() if isinstance(found[uri], _ActiveRun)}
+    data = store.get_many(key for one in active.values() for key in one.written)
     return {
-        run: _in_progress(store, begun[run], data) if run in begun else error_row(found[run.uri])
+        run: _active_run_row(store, active[run], data)
+        if run in active
+        else error_row(found[run.uri])
         for run in runs
     }
 
 
-def _begun(store: Store, run: Run) -> _Begun | RvlabError:
+def _read_active_run(store: Store, run: Run) -> _ActiveRun | RvlabError:
     key = run.key("spec.json")
     try:
         spec = Spec.from_record(store.get_json(key), key)
         _require_run(spec, run.experiment, run.id, key)
-        return _Begun(spec, store.last_modified_by_key(run.key("steps")))
+        return _ActiveRun(spec, store.last_modified_by_key(run.key("steps")))
     except KeyMissing:
         return RecordBroken(f"{run.prefix} has no spec.json: was it partly deleted?")
     except RvlabError as exc:
         return exc
 
 
-def _in_progress(store: Store, begun: _Begun, records: Mapping[str, bytes | RvlabError]) -> RunRow:
+def _active_run_row(
+    store: Store, active: _ActiveRun, records: Mapping[str, bytes | RvlabError]
+) -> RunRow:
     """Build the row of an active run from its spec and its step records."""
-    spec, written = begun.spec, begun.written
+    spec, written = active.spec, active.written
     row = _spec_columns(spec)
     steps = []
     trouble: RunRow = {}

@@ -11,7 +11,7 @@ from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.rows import RunRow, error_row, row_from_end, row_in_progress
+from rvlab.frame.rows import RunRow, active_run_rows, error_row, row_from_end
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
@@ -27,7 +27,9 @@ if TYPE_CHECKING:
 StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, ReportedState]]
 
 
-def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None) -> pd.DataFrame:
+def runs_table(
+    store: Store, wanted: RunSelector, query_states: StateQuery | None = None
+) -> pd.DataFrame:
     """Return one row per run, in the order of the selection.
 
     The end record of a run is read once and then cached; see `rvlab.cache`.
@@ -35,8 +37,8 @@ def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None)
     Args:
         store: The store of the runs.
         wanted: The runs; see `rvlab.frame.select.resolve_runs`.
-        ask: Returns the states of runs without a recent heartbeat, given their rows, which also
-            have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
+        query_states: Returns the states of runs without a recent heartbeat, given their rows, which
+            also have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
 
     Returns:
         Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, ``params.*`` in the order
@@ -53,11 +55,11 @@ def runs_table(store: Store, wanted: RunSelector, ask: StateQuery | None = None)
     """
     with Query(store) as query:
         found = query.list_runs() if wanted is None else select_listings(store, wanted, query)
-        return _build_table(query, found, ask)
+        return _build_table(query, found, query_states)
 
 
 def _build_table(
-    query: Query, listings: Sequence[RunListing], ask: StateQuery | None
+    query: Query, listings: Sequence[RunListing], query_states: StateQuery | None
 ) -> pd.DataFrame:
     import pandas  # noqa: F401  # import here, not in several threads at once
 
@@ -73,7 +75,7 @@ def _build_table(
         addresses += _uris(store, name, block.keys)
         going += others
     silent = [row for row in going if row["_silent"]]
-    states = ask(silent) if ask and silent else {}
+    states = query_states(silent) if query_states and silent else {}
     for row in going:
         run = row["_run"]
         if run in states:
@@ -115,10 +117,10 @@ def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
 def _rows_of_listing(query: Query, listing: RunListing) -> tuple[RowBlock, list[RunRow]]:
     """Return the rows of ended runs, and the rows of active and broken runs."""
     store = query.store
-    troubles: dict[str, RvlabError] = {}
+    errors: dict[str, RvlabError] = {}
 
     def read(ids: Sequence[str]) -> RowBlock:
-        return _read_ends(store, listing, ids, troubles)
+        return _read_ends(store, listing, ids, errors)
 
     block = read_through(
         query,
@@ -126,32 +128,32 @@ def _rows_of_listing(query: Query, listing: RunListing) -> tuple[RowBlock, list[
         listing.experiment,
         listing.end_etags,
         read,
-        complete=listing.is_complete,
-        listed=listing.cache_keys,
+        is_complete=listing.is_complete,
+        cache_keys=listing.cache_keys,
     )
     rows = [
         {**error_row(exc), "_run": Run(listing.store, listing.experiment, id_)}
-        for id_, exc in troubles.items()
+        for id_, exc in errors.items()
         if not isinstance(exc, KeyMissing)
     ]
     # A run whose end record is missing was reopened or deleted since it was listed.
-    reopened = [id_ for id_, exc in troubles.items() if isinstance(exc, KeyMissing)]
+    reopened = [id_ for id_, exc in errors.items() if isinstance(exc, KeyMissing)]
     going = [*listing.active, *listing.subset(reopened).runs]
-    found = row_in_progress(store, going) if going else {}
+    found = active_run_rows(store, going) if going else {}
     return block, [*rows, *({**row, "_run": run} for run, row in found.items())]
 
 
 def _read_ends(
-    store: Store, listing: RunListing, ids: Sequence[str], troubles: dict[str, RvlabError]
+    store: Store, listing: RunListing, ids: Sequence[str], errors: dict[str, RvlabError]
 ) -> RowBlock:
-    """Read end records, and add the error of each that cannot be read to `troubles`."""
+    """Read end records, and add the error of each that cannot be read to `errors`."""
     wanted = {Run(listing.store, listing.experiment, id_).end_key: id_ for id_ in ids}
     rows: list[RunRow] = []
     keys: list[str] = []
     tags: list[str | None] = []
     for key, answer in store.read_many(wanted, row_from_end).items():
         if isinstance(answer, RvlabError):
-            troubles[wanted[key]] = answer
+            errors[wanted[key]] = answer
             continue
         row, tag = answer
         rows.append(row)
@@ -163,7 +165,7 @@ def _read_ends(
 def _order_rows(
     store: Store,
     listings: Sequence[RunListing],
-    addresses: Sequence[str],
+    row_uris: Sequence[str],
     tables: Sequence[pa.Table],
 ) -> tuple[list[str], list[str], list[str], pa.Table]:
     """Return the ids, experiments, URIs and rows of runs in the order of the listings."""
@@ -171,12 +173,17 @@ def _order_rows(
     ids = [id_ for listing in listings for id_ in listing.ids]
     names = [name for listing in listings for name in [listing.experiment] * len(listing.ids)]
     uris = [uri for listing in listings for uri in _uris(store, listing.experiment, listing.ids)]
-    if uris == addresses:
+    if uris == row_uris:
         return ids, names, uris, rows
-    where = {address: i for i, address in enumerate(addresses)}
-    of = {uri: one for uri, *one in zip(uris, ids, names, strict=True) if uri in where}
-    taken = rows.take([where[uri] for uri in of])
-    return [id_ for id_, _ in of.values()], [name for _, name in of.values()], list(of), taken
+    where = {address: i for i, address in enumerate(row_uris)}
+    row_by_uri = {uri: one for uri, *one in zip(uris, ids, names, strict=True) if uri in where}
+    taken = rows.take([where[uri] for uri in row_by_uri])
+    return (
+        [id_ for id_, _ in row_by_uri.values()],
+        [name for _, name in row_by_uri.values()],
+        list(row_by_uri),
+        taken,
+    )
 
 
 def _annotation_columns(

@@ -65,10 +65,10 @@ def select_listings(
         return query.list_runs()
     if isinstance(runs, str) and "/" not in runs and (found := query.list_runs([runs])):
         return found
-    return rolls_of(query, resolve_runs(store, runs))
+    return listings_of(query, resolve_runs(store, runs))
 
 
-def rolls_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list[RunListing]:
+def listings_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list[RunListing]:
     """Return the listings of runs, whether the runs exist or not.
 
     Args:
@@ -84,11 +84,11 @@ def rolls_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list
     """
     found = [one for one in wanted if isinstance(one, RunListing)]
     runs = [one for one in wanted if isinstance(one, Run)]
-    in_store(query.store, runs)
+    require_in_store(query.store, runs)
     return [*found, *query.look_up(runs)]
 
 
-def in_store(store: Store, runs: Iterable[Run]) -> None:
+def require_in_store(store: Store, runs: Iterable[Run]) -> None:
     """Require that runs are in a store.
 
     Raises:
@@ -115,8 +115,8 @@ def find_run(store: Store, name: str) -> Run:
         if there:
             return there[0]
     every = runs_in_experiment(store, within) if within else resolve_runs(store, None)
-    near = did_you_mean(run_id, [run.id for run in every])
-    raise NotFound(f"No run {name!r} in {store.uri}. {near}")
+    suggestion = did_you_mean(run_id, [run.id for run in every])
+    raise NotFound(f"No run {name!r} in {store.uri}. {suggestion}")
 
 
 def _existing(store: Store, runs: Iterable[Run]) -> list[Run]:
@@ -148,7 +148,7 @@ def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
             (one := list_experiment(store, runs)) or runs in list_experiments(store)
         ):
             return one.runs if one else runs_in_experiment(store, runs)
-        return [_run_or_experiment(store, runs)]
+        return [_find_run_or_suggest(store, runs)]
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
         return _runs_in_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
@@ -166,7 +166,7 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
         NotFound: If a run does not exist or was deleted.
     """
     wanted = resolve_runs(store, runs)
-    in_store(store, wanted)
+    require_in_store(store, wanted)
     ids: dict[str, set[str]] = {}
     for run in wanted:
         ids.setdefault(run.experiment, set()).add(run.id)
@@ -177,8 +177,10 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
             there = _existing(store, [Run(store.uri, experiment, id_) for id_ in run_ids])
             missing = run_ids - {run.id for run in there}
         for id_ in sorted(missing):
-            near = did_you_mean(id_, [run.id for run in runs_in_experiment(store, experiment)])
-            raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {near}")
+            suggestion = did_you_mean(
+                id_, [run.id for run in runs_in_experiment(store, experiment)]
+            )
+            raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {suggestion}")
     return wanted
 
 
@@ -194,7 +196,7 @@ def require_one(store: Store, run: RunSelector, verb: str) -> Run:
     return found[0]
 
 
-def _run_or_experiment(store: Store, text: str) -> Run:
+def _find_run_or_suggest(store: Store, text: str) -> Run:
     try:
         return find_run(store, text)
     except NotFound as exc:

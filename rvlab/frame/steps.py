@@ -55,8 +55,8 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
             warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
             continue
         rows.append({"run": runs[key].id, **record.record()})
-    place = {run.id: i for i, run in enumerate(wanted)}
-    rows.sort(key=lambda row: (place[row["run"]], *_sort_key(row)))
+    run_position = {run.id: i for i, run in enumerate(wanted)}
+    rows.sort(key=lambda row: (run_position[row["run"]], *_pipeline_order(row)))
     columns = {
         name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEPS_TABLE.dtypes.items()
     }
@@ -67,7 +67,7 @@ def _step_record_keys(store: Store, uri: str) -> list[str]:
     return [key for key, _ in store.files(Run.from_uri(uri).key("steps"))]
 
 
-def _sort_key(row: Mapping[str, Any]) -> tuple[int, str, int]:
+def _pipeline_order(row: Mapping[str, Any]) -> tuple[int, str, int]:
     step = row["step"]
     split = -1 if row["split"] is None else row["split"]
     return (ORDER.index(step) if step in ORDER else len(ORDER), step, split)

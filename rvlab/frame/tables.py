@@ -11,7 +11,7 @@ from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
-from rvlab.frame.select import rolls_of
+from rvlab.frame.select import listings_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.schema import TableSchema
@@ -87,7 +87,7 @@ def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """List the files of each summarized run, with the columns of `ARTIFACT_URIS_TABLE`."""
     with Query(store) as query:
-        listings = rolls_of(query, wanted)
+        listings = listings_of(query, wanted)
     found = _summary_table(store, listings, ARTIFACTS_TABLE)
     uris = {run.id: run.uri for one in listings for run in one.runs}
     if len(found):
@@ -169,15 +169,18 @@ def _read_parquet(store: Store, key: str) -> pa.Table | None:
 
 
 def _concat_runs(
-    store: Store, wanted: RunsOrListings, kind: CachedTable, find: ReadRunTable
+    store: Store, wanted: RunsOrListings, cached_table: CachedTable, read_table: ReadRunTable
 ) -> pd.DataFrame:
     """Concatenate the rows of all runs, with the id of each run in the column ``run``."""
     import numpy as np
     import pandas as pd
 
     with Query(store) as query:
-        listings = rolls_of(query, wanted)
-        each = {n: _block(query, one, kind, find) for n, one in merge_listings(listings).items()}
+        listings = listings_of(query, wanted)
+        each = {
+            n: _rows_of_experiment(query, one, cached_table, read_table)
+            for n, one in merge_listings(listings).items()
+        }
     some = []
     for one in listings:
         block = each[one.experiment]
@@ -192,37 +195,39 @@ def _concat_runs(
     return table
 
 
-def _block(query: Query, one: RunListing, kind: CachedTable, find: ReadRunTable) -> RowBlock:
+def _rows_of_experiment(
+    query: Query, listing: RunListing, cached_table: CachedTable, read_table: ReadRunTable
+) -> RowBlock:
     """Return the rows of the runs of an experiment; rows of ended runs are cached."""
     store = query.store
 
     def read(ids: Sequence[str]) -> RowBlock:
-        return _read_rows(store, one.subset(ids), find)
+        return _read_rows(store, listing.subset(ids), read_table)
 
     ended = read_through(
         query,
-        kind,
-        one.experiment,
-        one.end_etags,
+        cached_table,
+        listing.experiment,
+        listing.end_etags,
         read,
-        complete=one.is_complete,
-        listed=one.cache_keys,
+        is_complete=listing.is_complete,
+        cache_keys=listing.cache_keys,
     )
-    active = one.subset(run.id for run in one.active)
-    return concat_blocks([ended, _read_rows(store, active, find)]) if active.ids else ended
+    active = listing.subset(run.id for run in listing.active)
+    return concat_blocks([ended, _read_rows(store, active, read_table)]) if active.ids else ended
 
 
-def _read_rows(store: Store, one: RunListing, find: ReadRunTable) -> RowBlock:
+def _read_rows(store: Store, listing: RunListing, read_table: ReadRunTable) -> RowBlock:
     import pyarrow as pa
 
     def table(uri: str) -> tuple[pa.Table | None, bool] | RecordBroken:
         run = Run.from_uri(uri)
         try:
-            return find(run, run.id in one.end_etags)
+            return read_table(run, run.id in listing.end_etags)
         except RecordBroken as exc:
             return exc
 
-    runs = {run.uri: run for run in one.runs}
+    runs = {run.uri: run for run in listing.runs}
     blocks = []
     for uri, answer in store.map_concurrently(table, runs).items():
         run = runs[uri]
@@ -231,7 +236,7 @@ def _read_rows(store: Store, one: RunListing, find: ReadRunTable) -> RowBlock:
             continue
         rows, final = answer
         rows = rows if rows is not None else pa.table({})
-        tag = one.end_etags.get(run.id) if final else None
+        tag = listing.end_etags.get(run.id) if final else None
         blocks.append(RowBlock(rows, [run.id], [tag], [len(rows)]))
     return concat_blocks(blocks)
 

@@ -15,14 +15,14 @@ _METRICS_PREFIX = "metrics."
 
 
 def require_columns(
-    table: pd.DataFrame | pd.Series[Any], names: Iterable[str], what: str
+    table: pd.DataFrame | pd.Series[Any], names: Iterable[str], table_name: str
 ) -> pd.DataFrame:
     """Return the table after checking its columns; required index levels become columns.
 
     Args:
         table: The table, which is not changed; a Series is a table of one row.
         names: Required columns.
-        what: The name of the table in messages.
+        table_name: The name of the table in messages.
 
     Raises:
         TableError: If a column is missing, with a suggestion, or `table` is not a table.
@@ -33,8 +33,8 @@ def require_columns(
         table = row_to_table(table)
     if not isinstance(table, pd.DataFrame):
         raise TableError(
-            f"The {what} must be a DataFrame, got {type(table).__name__}. Pass the table, such as "
-            "lab.runs(run)."
+            f"The {table_name} must be a DataFrame, got {type(table).__name__}. Pass the table, "
+            "such as lab.runs(run)."
         )
     wanted = list(names)
     levels = [n for n in table.index.names if n in wanted and n not in table.columns]
@@ -42,7 +42,9 @@ def require_columns(
     for name in wanted:
         if name not in out.columns:
             known = [str(c) for c in out.columns]
-            raise TableError(f"The {what} has no column {name!r}. {suggest_column(name, known)}")
+            raise TableError(
+                f"The {table_name} has no column {name!r}. {suggest_column(name, known)}"
+            )
     return out
 
 
@@ -62,8 +64,8 @@ def suggest_column(word: str, known: Sequence[str], *, metric: bool = False) -> 
         hint = f"Did you mean {' or '.join(map(repr, same_name[:3]))}?"
     if not is_metric:
         return hint
-    near = f"{hint} " if hint.startswith("Did") else ""
-    return f"{near}Metrics that exist: {', '.join(metrics)}."
+    suggestion = f"{hint} " if hint.startswith("Did") else ""
+    return f"{suggestion}Metrics that exist: {', '.join(metrics)}."
 
 
 def row_to_table(row: pd.Series[Any]) -> pd.DataFrame:
@@ -72,17 +74,17 @@ def row_to_table(row: pd.Series[Any]) -> pd.DataFrame:
     return table if "run" in table else table.rename_axis("run")
 
 
-def require_known(word: str, known: Sequence[Any], what: str) -> None:
+def require_known(word: str, known: Sequence[Any], message: str) -> None:
     """Require that a value is one of the known ones.
 
     Args:
         word: The requested value.
         known: The existing values.
-        what: The beginning of the message, such as ``No run was evaluated on the group``.
+        message: The beginning of the message, such as ``No run was evaluated on the group``.
 
     Raises:
         TableError: If it is not, with a suggestion.
     """
     words = [str(one) for one in known]
     if word not in words:
-        raise TableError(f"{what} {word!r}. {did_you_mean(word, words)}")
+        raise TableError(f"{message} {word!r}. {did_you_mean(word, words)}")

@@ -101,7 +101,7 @@ def confusion(
 def _draw(
     panels: Sequence[tuple[Sequence[str], CountMatrix]],
     classes: Sequence[str],
-    what: str,
+    title: str,
     *,
     signed: bool = False,
     counts: bool = False,
@@ -120,16 +120,16 @@ def _draw(
     rows = math.ceil(len(panels) / max(1, int((_WIDE - left + _GAP) / step)))
     across = math.ceil(len(panels) / rows)
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3
-    width = max(left + across * step - _GAP + right, 0.2 + count_letters(what) * 0.09)
+    width = max(left + across * step - _GAP + right, 0.2 + count_letters(title) * 0.09)
     height = 0.3 + rows * (head + square) + under + foot * (NULL_CLASS in classes)
     made = theme.new_figure(width, height)
-    made.text(0.12 / width, 1 - 0.24 / height, what, fontsize=theme.TEXT_PT, fontweight="bold")
-    norm, cmap = _color_scale([m for _, m in panels], signed=signed, counts=counts)
+    made.text(0.12 / width, 1 - 0.24 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
+    norm, cmap = _norm_and_colormap([m for _, m in panels], signed=signed, counts=counts)
     for i, (lines, matrix) in enumerate(panels):
         row, col = divmod(i, across)
         x, y = left + col * step, height - 0.3 - (row + 1) * (head + square)
-        place = (x / width, y / height, square / width, square / height)
-        ax = made.add_axes(place, label="/".join(lines))
+        rect = (x / width, y / height, square / width, square / height)
+        ax = made.add_axes(rect, label="/".join(lines))
         texts = (
             [[heat_cells.format_cell_value(v, signed=signed) for v in r] for r in matrix]
             if size
@@ -149,7 +149,9 @@ def _draw(
     return made
 
 
-def _color_scale(matrices: Sequence[CountMatrix], *, signed: bool, counts: bool) -> tuple[Any, Any]:
+def _norm_and_colormap(
+    matrices: Sequence[CountMatrix], *, signed: bool, counts: bool
+) -> tuple[Any, Any]:
     from matplotlib.colors import LogNorm, Normalize
 
     found = np.concatenate([m[np.isfinite(m)] for m in matrices])
@@ -177,10 +179,10 @@ def _shade_unlabelled(ax: Axes, classes: Sequence[str]) -> None:
 
 
 def _label_axes(
-    ax: Axes, classes: Sequence[str], down: Sequence[str], *, first: bool, last: bool
+    ax: Axes, classes: Sequence[str], row_names: Sequence[str], *, first: bool, last: bool
 ) -> None:
     at, none = np.arange(len(classes)) + 0.5, [""] * len(classes)
-    ax.set_yticks(at, down if first else none, fontsize=theme.SMALL_PT)
+    ax.set_yticks(at, row_names if first else none, fontsize=theme.SMALL_PT)
     ax.set_xticks(at, classes if last else none, fontsize=theme.SMALL_PT, rotation=90)
     ax.set_ylabel("truth" if first else "", fontsize=theme.SMALL_PT)
     ax.set_xlabel("prediction" if last else "", fontsize=theme.SMALL_PT)

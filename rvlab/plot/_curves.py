@@ -64,9 +64,9 @@ def curves(
     for word in wanted.values():
         if word not in ("min", "max"):
             raise SpecError(f"best cannot be {word!r}. {did_you_mean(str(word), ('min', 'max'))}")
-    by = hue or "run"
+    hue_column = hue or "run"
     series = [y] if isinstance(y, str) else list(y or [])
-    table = require_columns(history, ["run", "epoch", by, *series], "history")
+    table = require_columns(history, ["run", "epoch", hue_column, *series], "history")
     series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
         return theme.empty_figure("No epochs yet: the history is empty.")
@@ -76,8 +76,10 @@ def curves(
     for name in set(wanted) - {"", *series}:
         raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
-    shown = theme.hue(table.groupby("run", sort=False)[by].first() if hue else _run_order(runs))
-    return _draw(runs, series, shown, _LineOptions(by, smooth, wanted))
+    hues = theme.choose_hues(
+        table.groupby("run", sort=False)[hue_column].first() if hue else _run_column(runs)
+    )
+    return _draw(runs, series, hues, _LineOptions(hue_column, smooth, wanted))
 
 
 @dataclass(frozen=True)
@@ -87,19 +89,19 @@ class _LineOptions:
     best: Mapping[str, str]  # by series; the key "" applies to all
 
 
-def _run_order(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
+def _run_column(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
     import pandas as pd
 
     return pd.Series(list(runs), name="run", dtype=object)
 
 
 def _draw(
-    runs: dict[Any, pd.DataFrame], series: Sequence[str], shown: theme.Hue, extras: _LineOptions
+    runs: dict[Any, pd.DataFrame], series: Sequence[str], hues: theme.Hue, extras: _LineOptions
 ) -> Figure:
-    entries = [] if shown.bar is not None else theme.legend_entries(shown)
+    entries = [] if hues.bar is not None else theme.legend_entries(hues)
     longest = max((count_letters(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
-    side = 0.2 + columns * (0.48 + 0.084 * max(longest, count_letters(shown.name)))
+    side = 0.2 + columns * (0.48 + 0.084 * max(longest, count_letters(hues.name)))
     down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
     panel = max(_PANEL_W, 5.2 / across)
     lines = min(len(entries), _LEGEND_ROWS) + 1
@@ -113,8 +115,8 @@ def _draw(
         ax = figure.add_axes(
             (left / width, bottom / height, panel / width, _PANEL_H / height), label=name
         )
-        _draw_panel(ax, runs, name, shown, extras)
-    _draw_legend(figure, shown, columns, across * (panel + 0.6) + 0.25)
+        _draw_panel(ax, runs, name, hues, extras)
+    _draw_legend(figure, hues, columns, across * (panel + 0.6) + 0.25)
     return figure
 
 
@@ -122,7 +124,7 @@ def _draw_panel(
     ax: Axes,
     runs: dict[Any, pd.DataFrame],
     name: str,
-    shown: theme.Hue,
+    hues: theme.Hue,
     extras: _LineOptions,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
@@ -141,7 +143,7 @@ def _draw_panel(
         epochs, values, look = (
             known["epoch"],
             known[name].astype(float),
-            shown.style(rows[extras.by].iloc[0]),
+            hues.style(rows[extras.by].iloc[0]),
         )
         ax.plot(
             epochs.to_numpy(),
@@ -156,7 +158,7 @@ def _draw_panel(
         if extras.smooth:
             ax.plot(epochs, values, linewidth=0.8, alpha=0.3, zorder=1.5, gid="raw", **look)
         which = extras.best.get(name, extras.best.get(""))
-        at = best_index(values, least=which == "min") if which else None
+        at = best_index(values, minimize=which == "min") if which else None
         if at is not None:
             style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
@@ -167,19 +169,19 @@ def _draw_panel(
 
 def _draw_legend(
     figure: Figure,
-    shown: theme.Hue,
+    hues: theme.Hue,
     columns: int,
     left: float,
 ) -> None:
     """Draw one legend or color bar for all panels, at the right."""
     width, height = figure.get_size_inches()
-    if shown.bar is not None:
+    if hues.bar is not None:
         top = (height - _HEAD) / height
-        place = (left / width, top - _PANEL_H / height, 0.14 / width, _PANEL_H / height)
-        bar = figure.colorbar(shown.bar, cax=figure.add_axes(place, label="hue"))
-        bar.ax.set_title(shown.name, loc="left", fontsize=theme.SMALL_PT, fontweight="bold")
+        rect = (left / width, top - _PANEL_H / height, 0.14 / width, _PANEL_H / height)
+        bar = figure.colorbar(hues.bar, cax=figure.add_axes(rect, label="hue"))
+        bar.ax.set_title(hues.name, loc="left", fontsize=theme.SMALL_PT, fontweight="bold")
         bar.ax.tick_params(labelsize=theme.SMALL_PT, length=3)
         bar.outline.set_visible(False)
         return
     corner = ((left - 0.08) / width, (height - _HEAD + 0.12) / height)
-    theme.draw_legend(figure, shown, corner, columns=columns)
+    theme.draw_legend(figure, hues, corner, columns=columns)

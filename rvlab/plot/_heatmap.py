@@ -78,14 +78,14 @@ def heatmap(
     return _draw(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
 
 
-def _sort_cells(found: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
+def _sort_cells(pivot: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:
     """Return the cells, a column per run, sorted by mean; and the overall values, if any."""
     down, across = (
-        found.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index
+        pivot.cells.mean(axis=axis).sort_values(ascending=False, kind="stable").index
         for axis in (0, 1)
     )
-    overall = found.overall.reindex(across)
-    return found.cells.loc[across, down].T, None if overall.isna().all() else overall
+    overall = pivot.overall.reindex(across)
+    return pivot.cells.loc[across, down].T, None if overall.isna().all() else overall
 
 
 def _draw(
@@ -125,10 +125,10 @@ def _draw(
     figure.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     heads = names if flat else turned
 
-    def sheet(key: str, block: Any, labels: Sequence[str], under: float) -> Axes:
+    def sheet(name: str, block: Any, labels: Sequence[str], under: float) -> Axes:
         box = (left, height - top - under - len(block) * tall, across * wide, len(block) * tall)
-        place = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-        ax = figure.add_axes(place, label=key)
+        rect = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+        ax = figure.add_axes(rect, label=name)
         texts = (
             [[heat_cells.format_cell_value(v) for v in row] for row in block] if numbers else None
         )
@@ -141,7 +141,7 @@ def _draw(
             heat_cells.thin_labels(labels, tall),
             fontsize=theme.SMALL_PT,
         )
-        if key == "cells" and not numbers:
+        if name == "cells" and not numbers:
             reach = min(box[3], 2.5)
             at = (left + across * wide + 0.15, height - top - under - reach, 0.14, reach)
             heat_cells.draw_color_bar(figure, mesh, at)
@@ -165,11 +165,13 @@ def _color_limits(values: Any) -> tuple[float, float]:
     return (low, high) if high > low else (min(low, 0.0), max(high, 1.0))
 
 
-def _draw_headings(ax: Axes, heads: Sequence[Any], wide: float) -> None:
+def _draw_headings(ax: Axes, headings: Sequence[Any], wide: float) -> None:
     ax.xaxis.tick_top()
     ax.tick_params(axis="x", length=0, pad=3)
-    at = np.arange(len(heads)) + 0.5
-    if heads and isinstance(heads[0], str):
-        ax.set_xticks(at, heat_cells.thin_labels(heads, wide), fontsize=theme.SMALL_PT, rotation=90)
+    at = np.arange(len(headings)) + 0.5
+    if headings and isinstance(headings[0], str):
+        ax.set_xticks(
+            at, heat_cells.thin_labels(headings, wide), fontsize=theme.SMALL_PT, rotation=90
+        )
     else:
-        ax.set_xticks(at, ["\n".join(lines) for lines in heads], fontsize=theme.SMALL_PT)
+        ax.set_xticks(at, ["\n".join(lines) for lines in headings], fontsize=theme.SMALL_PT)

@@ -86,7 +86,7 @@ def importance(
     _check(known, metric, names)
     used = known.sample(MAX_RUNS, random_state=seed) if len(known) > MAX_RUNS else known
     missing = len(table) - len(known)
-    return _draw(_measure(used, metric, names, seed), metric, len(known), missing)
+    return _draw(_permutation_importances(used, metric, names, seed), metric, len(known), missing)
 
 
 def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
@@ -103,14 +103,16 @@ def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
         raise TableError(f"{metric!r} is {format_param_value(table[metric].iloc[0])} in all runs.")
 
 
-def _measure(table: pd.DataFrame, metric: str, names: Sequence[str], seed: int) -> _Importances:
+def _permutation_importances(
+    table: pd.DataFrame, metric: str, names: Sequence[str], seed: int
+) -> _Importances:
     try:
         from sklearn.ensemble import RandomForestRegressor
         from sklearn.metrics import r2_score
         from sklearn.model_selection import KFold
     except ImportError as exc:
         raise MissingExtra(SKLEARN_HINT) from exc
-    blocks = [_encode_column(table[name]) for name in names]
+    blocks = [_one_hot_encode(table[name]) for name in names]
     x, y = np.hstack(blocks), table[metric].to_numpy(dtype=float)
     ends = np.cumsum([0, *(block.shape[1] for block in blocks)])
     rng = np.random.default_rng(seed)
@@ -129,7 +131,7 @@ def _measure(table: pd.DataFrame, metric: str, names: Sequence[str], seed: int) 
     return _Importances(names, np.asarray(drops), r2, len(y))
 
 
-def _encode_column(values: pd.Series[Any]) -> NDArray[np.float64]:
+def _one_hot_encode(values: pd.Series[Any]) -> NDArray[np.float64]:
     """Return a column as model input: numbers unchanged, other values one-hot encoded."""
     import pandas as pd
 
@@ -141,10 +143,10 @@ def _encode_column(values: pd.Series[Any]) -> NDArray[np.float64]:
     )
 
 
-def _draw(found: _Importances, metric: str, known: int, without: int) -> Figure:
-    means, spread = found.drops.mean(axis=1), found.drops.std(axis=1, ddof=1)
+def _draw(importances: _Importances, metric: str, known: int, without: int) -> Figure:
+    means, spread = importances.drops.mean(axis=1), importances.drops.std(axis=1, ddof=1)
     order = np.argsort(means, kind="stable")
-    names = [found.names[i].removeprefix(_NAME) for i in order]
+    names = [importances.names[i].removeprefix(_NAME) for i in order]
     left, tall = 0.35 + 0.078 * max(map(count_letters, names)), _MANY * len(names) + 0.1
     width, height = left + 4.6, tall + 1.5
     figure = theme.new_figure(width, height)
@@ -154,7 +156,7 @@ def _draw(found: _Importances, metric: str, known: int, without: int) -> Figure:
     ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
-    weak = found.r2 < 0.1
+    weak = importances.r2 < 0.1
     ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else QUALITATIVE_COLORS[0])
     ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor="#202124", elinewidth=1.1)
     ax.axvline(0, color="#9aa0a6", linewidth=0.8)
@@ -162,8 +164,12 @@ def _draw(found: _Importances, metric: str, known: int, without: int) -> Figure:
     ax.set_ylim(-0.6, len(names) - 0.4)
     ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
     ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT)
-    r2 = f"{found.r2:.2f}".replace("-", "−")
-    runs = f"{found.runs:,} of {known:,} runs, at random" if known > found.runs else f"{known} runs"
+    r2 = f"{importances.r2:.2f}".replace("-", "−")
+    runs = (
+        f"{importances.runs:,} of {known:,} runs, at random"
+        if known > importances.runs
+        else f"{known} runs"
+    )
     lines = [f"{runs}; cross-validated R² {r2}. Whiskers: ± 1 sd."]
     if weak:
         lines.append("R² is near 0, so these bars are not reliable.")

@@ -72,9 +72,12 @@ def parallel(
 
 def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool) -> Figure:
     # Ticks of the metric are round numbers; ticks of a parameter are its values.
-    axes = [build_axis(table[name], few=0 if name == hue else MAX_VALUE_TICKS) for name in names]
-    shown = theme.hue(table[hue])
-    entries = [] if is_scale else theme.legend_entries(shown)
+    axes = [
+        build_axis(table[name], max_value_ticks=0 if name == hue else MAX_VALUE_TICKS)
+        for name in names
+    ]
+    hues = theme.choose_hues(table[hue])
+    entries = [] if is_scale else theme.legend_entries(hues)
     tick = max(count_letters(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
@@ -102,7 +105,7 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     colors = (
         _line_styles(axes[-1].at[drawn])
         if is_scale
-        else [shown.style(v) for v in table[hue].iloc[drawn]]
+        else [hues.style(v) for v in table[hue].iloc[drawn]]
     )
     for points, look in zip(lines, colors, strict=True):
         ax.plot(
@@ -116,12 +119,12 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
         )
     for i, (name, axis) in enumerate(zip(names, axes, strict=True)):
         # Labels of the first axis have the margin; others must end before the previous axis.
-        most = int((gap - 0.25) / 0.072) if i else None
-        _draw_axis(ax, i, name, axis, is_last=is_scale and i == len(names) - 1, most=most)
+        max_chars = int((gap - 0.25) / 0.072) if i else None
+        _draw_axis(ax, i, name, axis, is_last=is_scale and i == len(names) - 1, max_chars=max_chars)
     if is_scale:
         _draw_color_scale(ax, gap * (len(names) - 1))
     else:
-        theme.draw_legend(figure, shown, (1 - (side - 0.1) / width, (foot + 3.2) / height))
+        theme.draw_legend(figure, hues, (1 - (side - 0.1) / width, (foot + 3.2) / height))
     if len(drawn) < len(table):
         note = f"{len(drawn):,} of {len(table):,} runs, evenly spaced by {hue}; axes span all runs."
         figure.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
@@ -149,7 +152,7 @@ def _line_styles(positions: AxisPositions) -> list[dict[str, Any]]:
 
 
 def _draw_axis(
-    ax: Axes, i: int, name: str, axis: ParallelAxis, *, is_last: bool, most: int | None
+    ax: Axes, i: int, name: str, axis: ParallelAxis, *, is_last: bool, max_chars: int | None
 ) -> None:
     from matplotlib.patheffects import withStroke
 
@@ -161,7 +164,7 @@ def _draw_axis(
         ticks.append((MISSING_AT, "none"))
     for at, word in ticks:
         ax.annotate(
-            _abbreviate(word, most),
+            _abbreviate(word, max_chars),
             (i, at),
             (18 if is_last else -5, 0),
             textcoords="offset points",
@@ -188,12 +191,12 @@ def _draw_axis(
     )
 
 
-def _abbreviate(word: str, most: int | None) -> str:
+def _abbreviate(word: str, max_chars: int | None) -> str:
     """Shorten a word to its beginning and end, because names often have the same beginning."""
-    if most is None or len(word) <= most:
+    if max_chars is None or len(word) <= max_chars:
         return word
-    head = most // 2
-    return f"{word[:head]}…{word[head + 1 - most :]}"
+    head = max_chars // 2
+    return f"{word[:head]}…{word[head + 1 - max_chars :]}"
 
 
 def _draw_color_scale(ax: Axes, inches: float) -> None:

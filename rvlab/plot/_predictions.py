@@ -18,7 +18,7 @@ from rvlab.plot._grid.options import (
     SHOW_MODES,
     GridOptions,
     GridRow,
-    class_names,
+    as_class_names,
     validate_bands,
     validate_classes,
 )
@@ -113,8 +113,8 @@ def predictions(
         RasterError: If not a single picture could be read.
     """
     columns = _validate_columns(columns)
-    view = _validate_options(
-        GridOptions(show, columns, 0, max_px, class_names(classes), bands, stretch, iou)
+    options = _validate_options(
+        GridOptions(show, columns, 0, max_px, as_class_names(classes), bands, stretch, iou)
     )
     table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     if table.empty:
@@ -129,7 +129,7 @@ def predictions(
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     heads = _column_headings(run_titles(table, label), columns)
-    view = replace(view, across=len(heads))
+    options = replace(options, across=len(heads))
     with ThreadPoolExecutor(READER_THREADS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
         readable = any(one.scenes for one in sources)
@@ -137,16 +137,20 @@ def predictions(
             require_group(group, sources)
         if not readable:
             _require_pictures([_error_row(sources, columns)])
-        places = _grid_rows(sources, parts, group)
-        if not places:
+        grid_rows = _grid_rows(sources, parts, group)
+        if not grid_rows:
             return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
-        validate_classes(view, places)
-        validate_bands(view, places)
-        view = replace(view, down=len(places), error_colors=_error_colors(view, places))
-        begun = RowReader(pool, sources, view).submit_rows(places)
-        rows = [finish_row(place, found) for place, found in zip(places, begun, strict=True)]
+        validate_classes(options, grid_rows)
+        validate_bands(options, grid_rows)
+        options = replace(
+            options, down=len(grid_rows), error_colors=_error_colors(options, grid_rows)
+        )
+        begun = RowReader(pool, sources, options).submit_rows(grid_rows)
+        rows = [
+            finish_row(grid_row, found) for grid_row, found in zip(grid_rows, begun, strict=True)
+        ]
     _require_pictures([row for row, _ in rows])
-    return draw_grid(heads, [row for row, _ in rows], grid_legend(view, places, rows))
+    return draw_grid(heads, [row for row, _ in rows], grid_legend(options, grid_rows, rows))
 
 
 def _error_colors(view: GridOptions, places: Sequence[GridRow]) -> Sequence[RGB]:
@@ -155,16 +159,18 @@ def _error_colors(view: GridOptions, places: Sequence[GridRow]) -> Sequence[RGB]
     return choose_error_colors({own.colors[i] for own in each for i in view.class_ids(own)})
 
 
-def _validate_options(view: GridOptions) -> GridOptions:
+def _validate_options(options: GridOptions) -> GridOptions:
     """Validate the arguments that do not depend on a config."""
-    if view.show not in SHOW_MODES:
-        raise SpecError(f"show cannot be {view.show!r}. {did_you_mean(str(view.show), SHOW_MODES)}")
-    if not (_is_number(view.iou) and 0 <= view.iou < 1):
-        raise SpecError(f"iou must be at least 0 and less than 1, got {view.iou!r}.")
-    if not (_is_number(view.max_px) and view.max_px >= 1):
-        raise SpecError(f"max_px must be at least 1, got {view.max_px!r}.")
-    validate_stretch(view.stretch)
-    return view
+    if options.show not in SHOW_MODES:
+        raise SpecError(
+            f"show cannot be {options.show!r}. {did_you_mean(str(options.show), SHOW_MODES)}"
+        )
+    if not (_is_number(options.iou) and 0 <= options.iou < 1):
+        raise SpecError(f"iou must be at least 0 and less than 1, got {options.iou!r}.")
+    if not (_is_number(options.max_px) and options.max_px >= 1):
+        raise SpecError(f"max_px must be at least 1, got {options.max_px!r}.")
+    validate_stretch(options.stretch)
+    return options
 
 
 def _is_number(value: Any) -> bool:
@@ -245,7 +251,7 @@ def _window_list(windows: Any) -> list[SceneWindow]:
         windows = table[list(WINDOW_COLUMNS)].to_dict("records")
     if isinstance(windows, Mapping) or (isinstance(windows, pd.Series) and "scene" in windows):
         windows = [windows]
-    listed = _as_list(windows)
+    listed = _require_list(windows)
     if listed and isinstance(listed[0], str):
         listed = [listed]  # a single window
     out: list[SceneWindow] = []
@@ -254,14 +260,14 @@ def _window_list(windows: Any) -> list[SceneWindow]:
         if isinstance(row, Mapping):
             values = [row[name] for name in WINDOW_COLUMNS if name in row]
         else:
-            values = _as_list(row)
+            values = _require_list(row)
         if len(values) != len(WINDOW_COLUMNS):
             raise _window_error(row)
         out.append((str(values[0]), raster.Window.from_value(values[1:])))
     return out
 
 
-def _as_list(values: Any) -> list[Any]:
+def _require_list(values: Any) -> list[Any]:
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):
         raise _window_error(values)
     return list(values)
@@ -271,7 +277,7 @@ def _window_error(value: Any) -> SpecError:
     return SpecError(f"{value!r} is not a window. Give scene, col, row, width and height.")
 
 
-def _evenly_spaced(names: list[str], most: int) -> list[str]:
-    if len(names) <= most:
+def _evenly_spaced(names: list[str], max_count: int) -> list[str]:
+    if len(names) <= max_count:
         return names
-    return [names[round(i * (len(names) - 1) / (most - 1))] for i in range(most)]
+    return [names[round(i * (len(names) - 1) / (max_count - 1))] for i in range(max_count)]

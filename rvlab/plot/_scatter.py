@@ -80,34 +80,36 @@ def scatter(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        theme.annotate(ax, missing or "No runs yet: the table is empty.")
+        theme.show_empty_reason(ax, missing or "No runs yet: the table is empty.")
         return ax
-    across, kinds = _x_positions(known[x])
+    x_values, categories = _x_positions(known[x])
     ink = choose_ink(ax)
-    shown = theme.hue(table[hue], ink) if hue else None
-    up, by = known[y].astype(float), known[hue] if hue else None
+    hues = theme.choose_hues(table[hue], ink) if hue else None
+    y_values, hue_values = known[y].astype(float), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
     found = (
-        trends_by_hue(across, up, by, shown, kinds=kinds is not None, ink=ink)
+        trends_by_hue(
+            x_values, y_values, hue_values, hues, is_categorical=categories is not None, ink=ink
+        )
         if draws_trend
         else None
     )
-    placed = found.dot_positions(across, by) if found else across
-    if kinds and len(known) > MAX_STACKED_DOTS:
+    placed = found.dot_positions(x_values, hue_values) if found else x_values
+    if categories and len(known) > MAX_STACKED_DOTS:
         wide = found.slot_width() if found else 1.0
         placed = placed + np.random.default_rng(0).uniform(-0.35, 0.35, len(known)) * wide
-    _draw_dots(ax, placed, up, by, shown)
-    _label_axes(ax, across, y, kinds)
-    if figure is not None and kinds and _labels_overlap(kinds):
+    _draw_dots(ax, placed, y_values, hue_values, hues)
+    _label_axes(ax, x_values, y, categories)
+    if figure is not None and categories and _labels_overlap(categories):
         # A taller figure, so that long slanted labels do not shrink the plot area.
-        figure.set_figheight(4.0 + 0.036 * max(map(count_letters, kinds)))
+        figure.set_figheight(4.0 + 0.036 * max(map(count_letters, categories)))
     if (
         log_x
         if log_x is not None
-        else is_numeric_column(known[x]) and theme.spans_decades(across.tolist())
+        else is_numeric_column(known[x]) and theme.spans_decades(x_values.tolist())
     ):
         ax.set_xscale("log")
-    legend = [_draw_legend(ax, shown)] if shown else []
+    legend = [_draw_legend(ax, hues)] if hues else []
     if found:
         found.draw(ax)
     caption = found.caption() if found else "No trend: too few runs per value of x."
@@ -115,7 +117,9 @@ def scatter(
         ax, [line for line in (caption if found or trend else None, missing) if line]
     )
     # Only text of this plot: the axes may have a title with mathematics.
-    draw_literally(ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if kinds else []))
+    draw_literally(
+        ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if categories else [])
+    )
     return ax
 
 
@@ -162,30 +166,30 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
     if is_numeric_column(values):
         return values.astype(float), None
     words = pd.Series(column_labels(values), values.index)
-    kinds = sorted(words.unique())
-    places = {word: float(i) for i, word in enumerate(kinds)}
-    return words.map(places).rename(str(values.name)), kinds
+    categories = sorted(words.unique())
+    places = {word: float(i) for i, word in enumerate(categories)}
+    return words.map(places).rename(str(values.name)), categories
 
 
 def _draw_dots(
     ax: Axes,
-    across: pd.Series[Any],
-    up: pd.Series[Any],
-    by: pd.Series[Any] | None,
-    shown: theme.Hue | None,
+    x_values: pd.Series[Any],
+    y_values: pd.Series[Any],
+    hue_values: pd.Series[Any] | None,
+    hues: theme.Hue | None,
 ) -> None:
     from matplotlib.colors import to_rgba_array
 
     ink = choose_ink(ax)
-    if by is None or shown is None:
+    if hue_values is None or hues is None:
         colors = to_rgba_array([ink.colors[0]])
     else:
-        colors = to_rgba_array([shown.style(value)["color"] for value in by])
-    x, y = across.to_numpy(), up.to_numpy()
-    size, alpha, edge = next((look for most, *look in _DOTS if len(up) <= most), _MANY_DOTS)
+        colors = to_rgba_array([hues.style(value)["color"] for value in hue_values])
+    x, y = x_values.to_numpy(), y_values.to_numpy()
+    size, alpha, edge = next((look for most, *look in _DOTS if len(y_values) <= most), _MANY_DOTS)
     if not edge and len(colors) > 1:
         # In random order, so that the last color does not cover the others.
-        order = np.random.default_rng(0).permutation(len(up))
+        order = np.random.default_rng(0).permutation(len(y_values))
         x, y, colors = x[order], y[order], colors[order]
     ax.scatter(
         x,
@@ -200,34 +204,34 @@ def _draw_dots(
     )
 
 
-def _label_axes(ax: Axes, across: pd.Series[Any], y: str, kinds: list[str] | None) -> None:
+def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str] | None) -> None:
     theme.style_axes(ax)
     ink = choose_ink(ax)
-    ax.set_xlabel(str(across.name), fontsize=theme.TEXT_PT, color=ink.text)
+    ax.set_xlabel(str(x_values.name), fontsize=theme.TEXT_PT, color=ink.text)
     ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=ink.text)
     ax.margins(x=0.06, y=0.08)
-    if kinds is None:
+    if categories is None:
         return
-    ax.set_xlim(-0.5, len(kinds) - 0.5)
-    crowded = _labels_overlap(kinds)
+    ax.set_xlim(-0.5, len(categories) - 0.5)
+    crowded = _labels_overlap(categories)
     ax.set_xticks(
-        range(len(kinds)),
-        kinds,
+        range(len(categories)),
+        categories,
         rotation=30 if crowded else 0,
         ha="right" if crowded else "center",
     )
 
 
-def _labels_overlap(kinds: Sequence[str]) -> bool:
+def _labels_overlap(categories: Sequence[str]) -> bool:
     """Estimate whether horizontal labels would overlap."""
-    return sum(map(count_letters, kinds)) > 50
+    return sum(map(count_letters, categories)) > 50
 
 
-def _draw_legend(ax: Axes, shown: theme.Hue) -> Artist:
+def _draw_legend(ax: Axes, hues: theme.Hue) -> Artist:
     figure = ax.get_figure()
-    if shown.bar is not None and figure is not None:
-        bar = figure.colorbar(shown.bar, ax=ax, pad=0.02, aspect=28)
-        bar.set_label(shown.name, fontsize=theme.SMALL_PT, fontweight="bold")
+    if hues.bar is not None and figure is not None:
+        bar = figure.colorbar(hues.bar, ax=ax, pad=0.02, aspect=28)
+        bar.set_label(hues.name, fontsize=theme.SMALL_PT, fontweight="bold")
         ink = choose_ink(ax)
         bar.ax.yaxis.label.set_color(ink.text)
         look: dict[str, Any] = {"color": ink.line, "labelcolor": ink.tick}
@@ -235,7 +239,7 @@ def _draw_legend(ax: Axes, shown: theme.Hue) -> Artist:
         bar.ax.tick_params(length=3)
         bar.outline.set_visible(False)
         return bar.ax
-    return theme.draw_legend(ax, shown, (1.0, 1.02), dots=True)
+    return theme.draw_legend(ax, hues, (1.0, 1.02), dots=True)
 
 
 def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:

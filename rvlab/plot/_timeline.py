@@ -60,8 +60,8 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     if table.empty:
         return theme.empty_figure("No steps yet: the table is empty.")
     names = [", ".join(lines) for lines in run_labels(table, label).values()]
-    begun = table.groupby("run", sort=False)["started"].transform("min")
-    origin = table["started"].min() if together else begun
+    first_start = table.groupby("run", sort=False)["started"].transform("min")
+    origin = table["started"].min() if together else first_start
     beat = table["beat"] if "beat" in table.columns else table["started"]
     until = table["ended"].fillna(beat).fillna(table["started"])
     until = until.where(until >= table["started"], table["started"])  # if a clock was set back
@@ -80,14 +80,14 @@ def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool)
     tall = float(tops[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = theme.new_figure(width, height)
-    place = (left / width, 0.85 / height, _BARS / width, tall / height)
-    ax = figure.add_axes(place, label="steps")
+    rect = (left / width, 0.85 / height, _BARS / width, tall / height)
+    ax = figure.add_axes(rect, label="steps")
     theme.style_axes(ax)
     ax.grid(visible=False, axis="y")
     ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, max(longest * 1.005, *(_axis_seconds(rows) for rows in runs)) / size)
+    ax.set_xlim(0, max(longest * 1.005, *(_min_axis_length_s(rows) for rows in runs)) / size)
     ax.set_ylim(float(tops[-1]), 0)
     for top, rows, lane, wide in zip(tops[:-1], runs, lanes, many, strict=True):
         first = float(top) + 0.25 + (max(wide, 1.6) - max(wide, 1.3)) / 2
@@ -121,9 +121,9 @@ def _assign_lanes(rows: pd.DataFrame) -> list[int]:
 
 
 def _draw_bar(
-    ax: Axes, row: Mapping[Any, Any], place: tuple[float, float], *, size: float, longest: float
+    ax: Axes, row: Mapping[Any, Any], y_range: tuple[float, float], *, size: float, longest: float
 ) -> None:
-    top, tall = place
+    top, tall = y_range
     begin, end = row["_from"] / size, row["_to"] / size
     wide = max(end - begin, longest / size * 0.002)
     color = STEP_COLORS.get(str(row["step"]), "#bdbdbd")
@@ -156,7 +156,7 @@ def _failure_text(row: Mapping[Any, Any]) -> str:
     return f"{row['step']} {row['state']}"
 
 
-def _axis_seconds(rows: pd.DataFrame) -> float:
+def _min_axis_length_s(rows: pd.DataFrame) -> float:
     """Return the axis length in seconds that leaves room for the text of failed steps."""
     failed = rows[rows["state"].isin(_FAILED_STATES)].to_dict("records")
     inches = ((row["_to"], 0.12 + len(_failure_text(row)) * _LETTER * 0.94) for row in failed)

@@ -50,7 +50,7 @@ class Trend:
 
 
 def marginal_means(
-    across: pd.Series[Any], up: pd.Series[Any], *, kinds: bool = False
+    x_values: pd.Series[Any], y_values: pd.Series[Any], *, is_categorical: bool = False
 ) -> Trend | None:
     """Compute the marginal means of runs.
 
@@ -60,25 +60,25 @@ def marginal_means(
     assumed.
 
     Args:
-        across: The runs' positions on the x axis.
-        up: The runs' values on the y axis.
-        kinds: Whether `across` contains category numbers.
+        x_values: The runs' positions on the x axis.
+        y_values: The runs' values on the y axis.
+        is_categorical: Whether `x_values` contains category numbers.
 
     Returns:
         The means, or None if there are fewer than two means or too few runs.
     """
     import pandas as pd
 
-    values, n = across.nunique(), len(across)
-    if (kinds or values <= MAX_UNBINNED_VALUES) and n >= 2 * values:
-        by, is_binned = across.to_numpy(), False
-    elif not kinds and n >= MIN_BINS * RUNS_PER_BIN:
+    values, n = x_values.nunique(), len(x_values)
+    if (is_categorical or values <= MAX_UNBINNED_VALUES) and n >= 2 * values:
+        groups, is_binned = x_values.to_numpy(), False
+    elif not is_categorical and n >= MIN_BINS * RUNS_PER_BIN:
         bins = min(MAX_BINS, n // RUNS_PER_BIN)
-        by = pd.qcut(across, bins, labels=False, duplicates="drop").to_numpy()
+        groups = pd.qcut(x_values, bins, labels=False, duplicates="drop").to_numpy()
         is_binned = True
     else:
         return None
-    each = pd.DataFrame({"x": across.to_numpy(), "y": up.to_numpy()}).groupby(by)
+    each = pd.DataFrame({"x": x_values.to_numpy(), "y": y_values.to_numpy()}).groupby(groups)
     count = each["y"].count()
     if len(count) < 2:
         return None
@@ -98,12 +98,16 @@ class TrendSet:
     each: Sequence[tuple[Any, Trend, Any]]
     kinds: bool
 
-    def dot_positions(self, across: pd.Series[Any], by: pd.Series[Any] | None) -> pd.Series[Any]:
+    def dot_positions(
+        self, x_values: pd.Series[Any], hue_values: pd.Series[Any] | None
+    ) -> pd.Series[Any]:
         """Return the x positions of dots, offset within a category if each color has a trend."""
         slots = self._slots()
-        if by is None or not slots:
-            return across
-        shifted: pd.Series[Any] = across + np.array([slots.get(value_key(v), 0.0) for v in by])
+        if hue_values is None or not slots:
+            return x_values
+        shifted: pd.Series[Any] = x_values + np.array(
+            [slots.get(value_key(v), 0.0) for v in hue_values]
+        )
         return shifted
 
     def draw(self, ax: Axes) -> None:
@@ -144,22 +148,22 @@ class TrendSet:
 
 
 def trends_by_hue(
-    across: pd.Series[Any],
-    up: pd.Series[Any],
-    by: pd.Series[Any] | None,
-    shown: Hue | None,
+    x_values: pd.Series[Any],
+    y_values: pd.Series[Any],
+    hue_values: pd.Series[Any] | None,
+    hues: Hue | None,
     *,
-    kinds: bool,
+    is_categorical: bool,
     ink: Ink = ON_LIGHT,
 ) -> TrendSet | None:
     """Compute a trend per color if at least two colors have enough runs, else one for all runs.
 
     Args:
-        across: The runs' positions on the x axis.
-        up: The runs' values on the y axis.
-        by: The runs' values in the hue column.
-        shown: The colors. With a color bar or more than `MAX_TRENDS` colors, there is one trend.
-        kinds: Whether `across` contains category numbers.
+        x_values: The runs' positions on the x axis.
+        y_values: The runs' values on the y axis.
+        hue_values: The runs' values in the hue column.
+        hues: The colors. With a color bar or more than `MAX_TRENDS` colors, there is one trend.
+        is_categorical: Whether `x_values` contains category numbers.
         ink: Colors that are visible on the background.
 
     Returns:
@@ -167,41 +171,55 @@ def trends_by_hue(
     """
     found: list[tuple[Any, Trend, Any]] = []
     if (
-        by is not None
-        and shown is not None
-        and shown.bar is None
-        and len(shown.styles) <= MAX_TRENDS
+        hue_values is not None
+        and hues is not None
+        and hues.bar is None
+        and len(hues.styles) <= MAX_TRENDS
     ):
-        keys = [value_key(value) for value in by]
-        for key, style in shown.styles.items():
+        keys = [value_key(value) for value in hue_values]
+        for key, style in hues.styles.items():
             matches = np.array([one == key for one in keys])
-            one = marginal_means(across[matches], up[matches], kinds=kinds)
+            one = marginal_means(
+                x_values[matches], y_values[matches], is_categorical=is_categorical
+            )
             found += [(key, one, style["color"])] if one else []
     if len(found) < 2:
-        overall = marginal_means(across, up, kinds=kinds)
-        found = [(None, overall, ink.note if shown else ink.colors[0])] if overall else []
-    return TrendSet(found, kinds) if found else None
+        overall = marginal_means(x_values, y_values, is_categorical=is_categorical)
+        found = [(None, overall, ink.note if hues else ink.colors[0])] if overall else []
+    return TrendSet(found, is_categorical) if found else None
 
 
-def _draw_line(ax: Axes, of: Trend, color: Any, *, faint: bool) -> None:
+def _draw_line(ax: Axes, trend: Trend, color: Any, *, faint: bool) -> None:
     from matplotlib.patheffects import withStroke
 
-    at, mean = of.at.to_numpy(), of.mean.to_numpy()
+    at, mean = trend.at.to_numpy(), trend.mean.to_numpy()
     # A mean of one run has no spread; a zero closes the band there instead of interrupting it.
-    sd = of.sd.fillna(0.0).to_numpy()
+    sd = trend.sd.fillna(0.0).to_numpy()
     ax.fill_between(at, mean - sd, mean + sd, **_band_style(color, 0.10 if faint else 0.16))
     # With binned values a cloud of dots would cover the line, so it is drawn above them.
     halo = [withStroke(linewidth=3.6, foreground=choose_ink(ax).paper)]
-    look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if of.is_binned else {"zorder": 2}
+    look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if trend.is_binned else {"zorder": 2}
     ax.plot(at, mean, color=color, linewidth=1.8, gid="trend", solid_capstyle="round", **look)
 
 
-def _draw_bars(ax: Axes, of: Trend, color: Any, shift: float, slot: float) -> None:
+def _draw_bars(ax: Axes, trend: Trend, color: Any, dodge: float, bar_width: float) -> None:
     # Categories have no values between them, so no line connects their means.
-    at, mean, known = of.at.to_numpy() + shift, of.mean.to_numpy(), of.sd.notna().to_numpy()
-    sd = of.sd.to_numpy()[known]
-    ax.bar(at[known], 2 * sd, slot, mean[known] - sd, **_band_style(color, 0.16))
-    ax.hlines(mean, at - slot / 2, at + slot / 2, color=color, linewidth=1.8, zorder=2, gid="trend")
+    at, mean, known = (
+        trend.at.to_numpy() + dodge,
+        trend.mean.to_numpy(),
+        trend.sd.notna().to_numpy(),
+    )
+    sd = trend.sd.to_numpy()[known]
+    ax.bar(at[known], 2 * sd, bar_width, mean[known] - sd, **_band_style(color, 0.16))
+    ax.hlines(
+        mean,
+        at - bar_width / 2,
+        at + bar_width / 2,
+        color=color,
+        linewidth=1.8,
+        zorder=2,
+        gid="trend",
+    )
 
 
 def _band_style(color: Any, alpha: float) -> dict[str, Any]:

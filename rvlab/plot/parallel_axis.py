@@ -37,12 +37,13 @@ class ParallelAxis:
     is_log: bool = False
 
 
-def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
+def build_axis(values: pd.Series[Any], max_value_ticks: int) -> ParallelAxis:
     """Build the axis of a column: numbers to scale, other values as categories.
 
     Args:
         values: The column.
-        few: Up to this many different numbers, each is a tick; otherwise ticks are round numbers.
+        max_value_ticks: Up to this many different numbers, each is a tick; otherwise ticks are
+            round numbers.
     """
     import pandas as pd
     from matplotlib.ticker import LogLocator, MaxNLocator
@@ -53,10 +54,10 @@ def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
     if not is_numeric_column(values):
         labels = column_labels(values)
         words = pd.Series([None if word == "–" else word for word in labels], values.index)
-        kinds = sorted(words.dropna().unique())
-        place = {w: (i + 0.5) / len(kinds) for i, w in enumerate(kinds)}
+        categories = sorted(words.dropna().unique())
+        positions = {w: (i + 0.5) / len(categories) for i, w in enumerate(categories)}
         return ParallelAxis(
-            words.map(place).to_numpy(dtype=float), [(v, k) for k, v in place.items()]
+            words.map(positions).to_numpy(dtype=float), [(v, k) for k, v in positions.items()]
         )
     numbers: AxisPositions = np.asarray(
         values.astype("float64").to_numpy(dtype=float, na_value=np.nan), np.float64
@@ -68,7 +69,7 @@ def build_axis(values: pd.Series[Any], few: int) -> ParallelAxis:
     wide = theme.spans_decades(found.tolist())
     low, high = float(found[0]), float(found[-1])
     ticks: AxisPositions = found
-    if len(found) > few:
+    if len(found) > max_value_ticks:
         locator = LogLocator(numticks=7) if wide else MaxNLocator(5, steps=[1, 2, 2.5, 5, 10])
         inside = np.asarray(locator.tick_values(low, high))
         slack = (high - low) * 1e-9

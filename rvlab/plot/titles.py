@@ -68,7 +68,7 @@ def value_labels(values: Iterable[Any]) -> list[str]:
     """
     items = list(values)
     floats = {float(v) for v in items if isinstance(v, float) and math.isfinite(v)}
-    digits = next(n for n in range(4, 18) if n == 17 or _distinct(floats, n) == len(floats))
+    digits = next(n for n in range(4, 18) if n == 17 or _count_distinct(floats, n) == len(floats))
     labels = [
         f"{v:.{digits}g}" if isinstance(v, float) and v in floats else format_param_value(v)
         for v in items
@@ -96,17 +96,19 @@ def _full_text(value: Any) -> str | None:
     return str(value) if isinstance(value, str | list | tuple | dict | set | frozenset) else None
 
 
-def _distinct(numbers: Collection[float], digits: int) -> int:
+def _count_distinct(numbers: Collection[float], digits: int) -> int:
     return len({f"{number:.{digits}g}" for number in numbers})
 
 
-def run_titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -> list[list[str]]:
+def run_titles(
+    runs: pd.DataFrame, label: str | None = None, *, max_params: int = 4
+) -> list[list[str]]:
     """Return for each run the lines of a title that distinguishes it from the others.
 
     Args:
         runs: One row per run, with a column ``run``.
         label: A column to use; None uses the ``params.*`` in which the runs differ.
-        most: Maximum number of parameter lines.
+        max_params: Maximum number of parameter lines.
 
     Returns:
         For each run its lines, such as ``["lr = 0.01", "width = 8"]``. If two titles are equal, the
@@ -115,10 +117,10 @@ def run_titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -
     """
     ids = [str(run) for run in runs["run"]]
     columns = [label] if label else differing_columns(runs)
-    lines = [_lines(name, runs[name]) for name in columns[:most]]
+    lines = [_value_lines(name, runs[name]) for name in columns[:max_params]]
     out = [list(row) for row in zip(*lines, strict=True)] if lines else [[] for _ in ids]
-    if len(columns) > most:
-        out = [[*lines, f"and {len(columns) - most} more"] for lines in out]
+    if len(columns) > max_params:
+        out = [[*lines, f"and {len(columns) - max_params} more"] for lines in out]
     seeds = value_labels(runs["seed"]) if "seed" in runs and not label else []
     if len(set(seeds)) > 1 and any(out.count(lines) > 1 for lines in out):
         out = [[*lines, f"seed = {seed}"] for lines, seed in zip(out, seeds, strict=True)]
@@ -128,6 +130,6 @@ def run_titles(runs: pd.DataFrame, label: str | None = None, *, most: int = 4) -
     ]
 
 
-def _lines(name: str, values: pd.Series[Any]) -> list[str]:
+def _value_lines(name: str, values: pd.Series[Any]) -> list[str]:
     prefix = f"{name.removeprefix(PARAMS_PREFIX)} = " if name.startswith(PARAMS_PREFIX) else ""
     return [f"{prefix}{word}" for word in value_labels(values)]

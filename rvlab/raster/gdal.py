@@ -13,7 +13,7 @@ from rvlab.errors import MissingExtra, RasterError, RvlabError
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
 from rvlab.store.access import is_loopback
-from rvlab.store.addresses import local_path, require_allowed
+from rvlab.store.addresses import local_path, require_not_refused
 
 if TYPE_CHECKING:
     from rvlab.store import S3Access
@@ -66,7 +66,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     """
     from rvlab.raster.vrt import is_vrt, opened_vrt
 
-    require_allowed(uri)
+    require_not_refused(uri)
     is_local = urlsplit(uri).scheme in ("", "file")
     beside: tuple[str, ...] = ()
     if not alone and is_local:
@@ -263,7 +263,7 @@ def read_bytes(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
     Raises:
         RasterError: If the file cannot be read, its address is not allowed, or it is too large.
     """
-    require_allowed(uri)
+    require_not_refused(uri)
     scheme = urlsplit(uri).scheme
     try:
         if scheme in ("", "file"):

@@ -22,7 +22,7 @@ from rvlab.raster.sources import (
     parse_raster_source,
     parse_truth_source,
 )
-from rvlab.store.addresses import checked_address
+from rvlab.store.addresses import mark_if_refused
 
 if TYPE_CHECKING:
     from rvlab.store import Store
@@ -166,7 +166,7 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
         uri = str(uri) if isinstance(uri, PurePath) else uri  # in a config built in Python
         if not isinstance(uri, str) or not uri:
             raise TypeError(f"{uri!r:.100} is not an address")
-        return uri if home is None else checked_address(uri, home)
+        return uri if home is None else mark_if_refused(uri, home)
 
     task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"

@@ -47,12 +47,12 @@ def binary_path() -> Path:
     raise MissingExtra(SEAWEEDFS_HINT)
 
 
-def free_ports(wanted: dict[str, int]) -> dict[str, int]:
+def free_ports(preferred: dict[str, int]) -> dict[str, int]:
     """Return a port for each component: the wanted one if it is free, else a random one."""
     ports: dict[str, int] = {}
-    _wait_until_free(wanted.values())
+    _wait_until_free(preferred.values())
     for part in COMPONENTS:
-        port = wanted.get(part, 0)
+        port = preferred.get(part, 0)
         while port in ports.values() or not (_is_free(port) and _is_free(port + _GRPC_OFFSET)):
             port = secrets.choice(_PORTS)
         ports[part] = port
@@ -105,7 +105,7 @@ def spawn(
     for part in ("MASTER", "VOLUME", "FILER", "ADMIN", "CLIENT"):
         env |= {f"WEED_HTTPS_{part}_{what}": str(pem) for what in ("CERT", "KEY", "CA")}
     env["WEED_HTTPS_CLIENT_ENABLED"] = "true"
-    flags = [_data_dir(home), "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={bucket}"]
+    flags = [_data_dir_flag(home), "-ip=127.0.0.1", "-ip.bind=127.0.0.1", f"-bucket={bucket}"]
     flags += ["-master.telemetry=false", "-webdav=false", "-admin.ui=false"]
     flags += ["-s3.port.iceberg=0", "-s3.port.lance=0"]
     for part, port in ports.items():
@@ -120,7 +120,7 @@ def spawn(
     return int(run.stdout)
 
 
-def _data_dir(home: Path) -> str:
+def _data_dir_flag(home: Path) -> str:
     return f"-dir={home / 'data'}"
 
 
@@ -160,7 +160,7 @@ def find_process(home: Path, *, likely_pid: int = 0) -> psutil.Process | None:
             process = psutil.Process(pid)
             command = process.cmdline()
             # Excludes the shell that starts it, and editors or searches with these words.
-            if command[1:3] == ["mini", _data_dir(home)] and Path(command[0]).name == "weed":
+            if command[1:3] == ["mini", _data_dir_flag(home)] and Path(command[0]).name == "weed":
                 return process
     return None
 

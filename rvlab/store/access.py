@@ -366,7 +366,7 @@ def _restore(settings: Mapping[str, Any], has_keys: bool) -> S3Access:
             return _with_keys(bare, store.access)
     found = S3Access.from_environ()
     if found.endpoint != bare.endpoint:
-        found = _of_embedded_server(bare.endpoint) or found
+        found = _access_of_embedded_server(bare.endpoint) or found
     return _with_keys(bare, found)
 
 
@@ -374,7 +374,7 @@ def _with_keys(bare: S3Access, other: S3Access) -> S3Access:
     return replace(bare, **{name: getattr(other, name) for name in _SECRETS})
 
 
-def _of_embedded_server(endpoint: str | None) -> S3Access | None:
+def _access_of_embedded_server(endpoint: str | None) -> S3Access | None:
     """Return access to this user's embedded server, if it is at the endpoint."""
     if urlsplit(endpoint or "").hostname != "127.0.0.1":
         return None

@@ -35,12 +35,12 @@ def trust_embedded(endpoint: str) -> None:
     _embedded.add(endpoint)
 
 
-def checked_address(uri: str, home: Store) -> str:
+def mark_if_refused(uri: str, store: Store) -> str:
     """Return an address from a record, marked with `REFUSED` if it must not be opened."""
-    return uri if is_allowed(uri, home) else f"{REFUSED}{uri}"
+    return uri if is_allowed(uri, store) else f"{REFUSED}{uri}"
 
 
-def is_allowed(uri: str, home: Store) -> bool:
+def is_allowed(uri: str, store: Store) -> bool:
     """Return whether an address from a record may be opened."""
     scheme = urlsplit(uri).scheme
     path = unquote(uri.partition("://")[2] if scheme else uri)
@@ -49,15 +49,15 @@ def is_allowed(uri: str, home: Store) -> bool:
     if scheme in ("", "file"):
         if local_path(uri).startswith("/vsi"):
             return False  # GDAL's virtual file systems
-        if "://" not in home.uri or home.access.endpoint in _embedded:
+        if "://" not in store.uri or store.access.endpoint in _embedded:
             return True
-    elif uri.startswith(f"{home.uri}/") or (scheme == "s3" and urlsplit(uri).netloc):
+    elif uri.startswith(f"{store.uri}/") or (scheme == "s3" and urlsplit(uri).netloc):
         return True
     return any(_is_below(uri, prefix) for prefix in allowed_prefixes())
 
 
-def require_allowed(uri: str) -> None:
-    """Raise for an address that `checked_address` has marked.
+def require_not_refused(uri: str) -> None:
+    """Raise for an address that `mark_if_refused` has marked.
 
     Raises:
         RasterError: If the address is refused; the message names the setting that allows it.
@@ -88,9 +88,9 @@ def allowed_prefixes() -> tuple[str, ...]:
             found = json.loads(text)
         except ValueError as exc:
             raise SpecError(f"${ALLOW} is {text!r}, but it must hold a JSON list.") from exc
-        return _texts(found, f"${ALLOW}")
+        return _require_string_list(found, f"${ALLOW}")
     file = settings_file()
-    return _of_file(file, file.stat().st_mtime_ns) if file else ()
+    return _prefixes_in_file(file, file.stat().st_mtime_ns) if file else ()
 
 
 def settings_file() -> Path | None:
@@ -110,7 +110,7 @@ def settings_file() -> Path | None:
 
 
 @lru_cache(maxsize=8)
-def _of_file(file: Path, _changed: int) -> tuple[str, ...]:
+def _prefixes_in_file(file: Path, _changed: int) -> tuple[str, ...]:
     try:
         read = tomllib.loads(file.read_text(encoding="utf-8")).get("read", {})
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as exc:
@@ -118,13 +118,13 @@ def _of_file(file: Path, _changed: int) -> tuple[str, ...]:
     unknown = sorted(set(read) - {"allow"}) if isinstance(read, dict) else ["read"]
     if unknown:
         raise SpecError(f"[read] in {file} has the unknown key {unknown[0]!r}; use `allow`.")
-    return _texts(read.get("allow", []), f"`allow` below [read] in {file}")
+    return _require_string_list(read.get("allow", []), f"`allow` below [read] in {file}")
 
 
-def _texts(found: Any, what: str) -> tuple[str, ...]:
-    if not isinstance(found, list) or not all(isinstance(one, str) and one for one in found):
-        raise SpecError(f"{what} must be a list of folders and URLs, got {found!r:.100}.")
-    return tuple(found)
+def _require_string_list(values: Any, what: str) -> tuple[str, ...]:
+    if not isinstance(values, list) or not all(isinstance(one, str) and one for one in values):
+        raise SpecError(f"{what} must be a list of folders and URLs, got {values!r:.100}.")
+    return tuple(values)
 
 
 def _is_below(uri: str, prefix: str) -> bool:

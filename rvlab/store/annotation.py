@@ -20,16 +20,16 @@ def key_prefix(run: Run) -> str:
     return f"{run.experiment}/{ANNOTATIONS_DIR}/{run.id}"
 
 
-def write_annotations(store: Store, runs: Sequence[Run], by: str, **changes: Any) -> None:
+def write_annotations(store: Store, runs: Sequence[Run], author: str, **changes: Any) -> None:
     """Write one annotation for each run.
 
     Args:
         store: The store of the runs.
         runs: The runs.
-        by: Name of the author.
+        author: Name of the author.
         **changes: Fields of `Annotation`.
     """
     moment = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
-    record = Annotation(utc_now(), by, **changes).record()
+    record = Annotation(utc_now(), author, **changes).record()
     keys = [f"{key_prefix(run)}/{moment}-{secrets.token_hex(3)}.json" for run in runs]
     store.map_concurrently(lambda key: store.put_json(key, record, if_absent=True), keys)

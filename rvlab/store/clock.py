@@ -39,13 +39,16 @@ class Clock:
         with self._lock:
             moment = time.monotonic()
             if self._asked is None or moment - self._asked > VALID_S:
-                self._at, self._asked = _date(self._endpoint, self._ca_bundle), time.monotonic()
+                self._at, self._asked = (
+                    _read_date_header(self._endpoint, self._ca_bundle),
+                    time.monotonic(),
+                )
             if self._at is None:
                 return None
             return self._at + timedelta(seconds=time.monotonic() - self._asked)
 
 
-def _date(endpoint: str, ca_bundle: str | None) -> datetime | None:
+def _read_date_header(endpoint: str, ca_bundle: str | None) -> datetime | None:
     parts = urlsplit(endpoint)
     connection: http.client.HTTPConnection
     try:

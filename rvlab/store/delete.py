@@ -27,7 +27,7 @@ def delete_runs(store: Store, runs: Sequence[Run]) -> None:
         if set(folders) <= set(RESERVED_NAMES) and not list_runs(store, experiment).runs:
             for name in folders:
                 store.delete(key for key, _ in store.files(f"{experiment}/{name}"))
-            remove_folder(store, experiment)
+            remove_empty_folder(store, experiment)
 
 
 def _delete_run(store: Store, run: Run) -> None:
@@ -43,11 +43,11 @@ def _delete_run(store: Store, run: Run) -> None:
     if "://" not in store.uri:
         with _translate_errors(run.prefix):  # interrupted uploads leave files that are not listed
             shutil.rmtree(Path(store.uri, run.prefix))
-    remove_folder(store, run.prefix)
-    remove_folder(store, annotation.key_prefix(run))
+    remove_empty_folder(store, run.prefix)
+    remove_empty_folder(store, annotation.key_prefix(run))
 
 
-def remove_folder(store: Store, prefix: str) -> None:
+def remove_empty_folder(store: Store, prefix: str) -> None:
     """Remove a folder without keys that the store still lists.
 
     A folder on a disk exists without files. SeaweedFS lists a prefix for a while after its last key
@@ -58,7 +58,7 @@ def remove_folder(store: Store, prefix: str) -> None:
     if name not in store.folders(f"{parent}/" if parent else ""):
         return
     for below in store.folders(f"{prefix}/"):
-        remove_folder(store, f"{prefix}/{below}")
+        remove_empty_folder(store, f"{prefix}/{below}")
     import fsspec
 
     fs, path = fsspec.core.url_to_fs(f"{store.uri}/{prefix}", **store.storage_options)

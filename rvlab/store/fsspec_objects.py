@@ -81,7 +81,7 @@ class FsspecObjects:
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._fs.pipe_file(path, data)
 
-    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+    def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """See Objects; fsspec has no such write."""
         self.put(key, data)
         return None
@@ -106,7 +106,7 @@ class FsspecObjects:
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
-        times = {path[start:]: _time(info) for path, info in found.items()}
+        times = {path[start:]: _last_modified(info) for path, info in found.items()}
         return {key: times[key] for key in sorted(times) if key != prefix}
 
     def now(self) -> datetime | None:
@@ -148,7 +148,7 @@ class FsspecObjects:
             raise StoreError(f"{self._uri} failed on {key!r}: {exc}.") from exc
 
 
-def _time(info: Mapping[str, Any]) -> datetime | None:
+def _last_modified(info: Mapping[str, Any]) -> datetime | None:
     """Return when a key was written, from the fields that file systems use."""
     for name in ("LastModified", "last_modified", "mtime", "updated", "created"):
         found = info.get(name)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from rvlab.model import RESERVED_NAMES, RUNS_DIR, Run, is_valid_name
-from rvlab.store.delete import remove_folder
+from rvlab.store.delete import remove_empty_folder
 from rvlab.store.run_listing import delete_stale_mark, run_exists
 from rvlab.store.store import Store
 
@@ -68,24 +68,24 @@ def leftovers(store: Store, *, older_than_s: float = OLDER_THAN_S) -> list[Lefto
     for experiment in filter(is_valid_name, store.folders()):
         # Active marks first, as in `list_runs`: a run that ends in between is then in both
         # listings.
-        marks = _by_id(store, f"{experiment}/{RUNS_DIR}/active/", "")
-        ends = _by_id(store, f"{experiment}/{RUNS_DIR}/ended/", ".json")
+        marks = _last_modified_by_id(store, f"{experiment}/{RUNS_DIR}/active/", "")
+        ends = _last_modified_by_id(store, f"{experiment}/{RUNS_DIR}/ended/", ".json")
         for id_ in sorted(marks.keys() & ends.keys()):
             if is_old(marks[id_]) and is_old(ends[id_]):
                 run = Run(store.uri, experiment, id_)
                 found.append(Leftover(run, STALE_MARK, (run.active_key,), marks[id_]))
-        hidden = _hidden(store, experiment, marks.keys() | ends.keys())
+        hidden = _unlisted_folders(store, experiment, marks.keys() | ends.keys())
         found += [one for one in hidden if is_old(one.written)]
     return found
 
 
-def _by_id(store: Store, prefix: str, ending: str) -> dict[str, datetime | None]:
+def _last_modified_by_id(store: Store, prefix: str, ending: str) -> dict[str, datetime | None]:
     times = store.last_modified_by_key(prefix)
     ids = {key[len(prefix) : len(key) - len(ending)]: at for key, at in times.items()}
     return {id_: at for id_, at in ids.items() if is_valid_name(id_)}
 
 
-def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[Leftover]:
+def _unlisted_folders(store: Store, experiment: str, listed: Collection[str]) -> Iterator[Leftover]:
     """Yield the folders of runs that are not listed."""
     for id_ in store.folders(f"{experiment}/"):
         if id_ in RESERVED_NAMES or id_ in listed or not is_valid_name(id_):
@@ -101,7 +101,7 @@ def _hidden(store: Store, experiment: str, listed: Collection[str]) -> Iterator[
         yield Leftover(run, kind, tuple(times), newest)
 
 
-def remove_leftover(store: Store, one: Leftover) -> bool:
+def remove_leftover(store: Store, leftover: Leftover) -> bool:
     """Remove a leftover, unless the folder has results or the run has been listed since.
 
     Returns:
@@ -110,12 +110,12 @@ def remove_leftover(store: Store, one: Leftover) -> bool:
     Raises:
         StoreError: If the store does not answer or refuses.
     """
-    if one.kind == STALE_MARK:
-        delete_stale_mark(store, one.run)
+    if leftover.kind == STALE_MARK:
+        delete_stale_mark(store, leftover.run)
         return True
-    if one.kind != UNFINISHED or run_exists(store, one.run):
+    if leftover.kind != UNFINISHED or run_exists(store, leftover.run):
         return False
     for name in reversed(SUBMITTED):  # recipe.py last, as a submission writes it first
-        store.delete(key for key in one.keys if key == one.run.key(name))
-    remove_folder(store, one.run.prefix)
+        store.delete(key for key in leftover.keys if key == leftover.run.key(name))
+    remove_empty_folder(store, leftover.run.prefix)
     return True

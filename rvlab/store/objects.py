@@ -66,8 +66,8 @@ class Objects(Protocol):
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key atomically; KeyExists if `if_absent` and the key exists."""
 
-    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
-        """Write a key if its ETag is still `tag`; a `tag` of None requires a missing key.
+    def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
+        """Write a key if its ETag is still `etag`; a `etag` of None requires a missing key.
 
         Returns:
             Its new ETag. None where the kind of storage has no such write: then it is a `put`.
@@ -130,17 +130,17 @@ class ObstoreObjects:
     def __init__(
         self,
         store: Any,
-        where: str,
+        description: str,
         folder: Path | None = None,
         *,
-        sent_once: Any = None,
+        store_without_retries: Any = None,
         clock: Clock | None = None,
         advice: str = "",
     ) -> None:
         self._store = store
-        self._where = where
+        self._where = description
         self._folder = folder
-        self._sent_once = sent_once or store
+        self._sent_once = store_without_retries or store
         self._clock = clock
         self._advice = advice
         self.conditional_puts = True
@@ -186,7 +186,9 @@ class ObstoreObjects:
         # "already exists". So conditional puts are sent once; `rvlab.store.patience` repeats them.
         endpoint = access.endpoint or f"https://s3.{access.region}.amazonaws.com"
         clock = Clock(endpoint, access.ca_bundle)
-        return cls(store(4), where, sent_once=store(0), clock=clock, advice=_advice(access))
+        return cls(
+            store(4), where, store_without_retries=store(0), clock=clock, advice=_advice(access)
+        )
 
     @classmethod
     def local(cls, uri: str) -> ObstoreObjects:
@@ -282,12 +284,12 @@ class ObstoreObjects:
             self.conditional_puts = False
             _log.warning("%s %s", reason, NOT_ATOMIC)
 
-    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+    def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """See Objects."""
         import obstore
 
         if self._folder is None:
-            mode: Any = "create" if tag is None else {"e_tag": tag}
+            mode: Any = "create" if etag is None else {"e_tag": etag}
             with (
                 contextlib.suppress(NotImplementedError, NoConditionalPut),
                 self._translate_errors(key),

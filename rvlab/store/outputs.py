@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
-from rvlab.store.addresses import checked_address, require_allowed
+from rvlab.store.addresses import mark_if_refused, require_not_refused
 from rvlab.store.config_upgrade import upgrade_config
 from rvlab.store.store import Store, normalize_uri, parse_record, store_for_uri
 
@@ -49,16 +49,16 @@ def read_config(store: Store, run: Run) -> dict[str, Any]:
         return relocate_config(
             parse_record(
                 f"{where}/{CONFIG_FILE}",
-                store.get(_output_key(store, run, "rv", CONFIG_FILE), limit=CONFIG_BYTES),
+                store.get(_run_key(store, run, "rv", CONFIG_FILE), limit=CONFIG_BYTES),
             ),
             where,
         )
     except KeyMissing as exc:
-        spec = _adopted_spec(store, run)
+        spec = _spec_if_adopted(store, run)
         if spec is None:
             raise KeyMissing(f"{where}/{CONFIG_FILE} does not exist.") from exc
     where = normalize_folder(spec.places.get("root_uri", ""))
-    require_allowed(checked_address(where, store))
+    require_not_refused(mark_if_refused(where, store))
     home = store_for_uri(where)
     try:
         data = home.get(key_below(home, where, CONFIG_FILE), limit=CONFIG_BYTES)
@@ -77,12 +77,12 @@ def load_adopted_config(config: Mapping[str, Any], where: str) -> dict[str, Any]
     return {k: upgrade_config(v) for k, v in relocate_config(config, where).items()}
 
 
-def relocate_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def relocate_config(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
     """Return a config in which addresses below its ``root_uri`` are moved to another folder."""
     old = str(config.get("root_uri") or "").rstrip("/")
-    if old in ("", where):
+    if old in ("", folder):
         return dict(config)
-    return {name: _relocate(inner, old, where) for name, inner in config.items()}
+    return {name: _relocate(inner, old, folder) for name, inner in config.items()}
 
 
 def normalize_folder(uri: str | Path) -> str:
@@ -105,12 +105,12 @@ def key_below(store: Store, uri: str, *parts: str) -> str:
     return "/".join((*prefix, *parts))
 
 
-def _output_key(store: Store, run: Run, *parts: str) -> str:
+def _run_key(store: Store, run: Run, *parts: str) -> str:
     return run.key(*parts) if run.store == store.uri else key_below(store, run.uri, *parts)
 
 
-def _adopted_spec(store: Store, run: Run) -> Spec | None:
-    key = _output_key(store, run, "spec.json")
+def _spec_if_adopted(store: Store, run: Run) -> Spec | None:
+    key = _run_key(store, run, "spec.json")
     try:
         spec = Spec.from_record(store.get_json(key), key)
     except KeyMissing:

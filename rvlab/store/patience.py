@@ -229,7 +229,7 @@ class RetryingObjects:
         except KeyMissing:  # deleted by another process since
             return False
 
-    def replace(self, key: str, data: bytes, tag: str | None) -> str | None:
+    def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """Write a key that the caller alone writes, after what it last wrote or read there.
 
         A write of the caller's that failed on the way may still arrive. If it has, this one goes
@@ -238,12 +238,12 @@ class RetryingObjects:
         Args:
             key: The key.
             data: Its bytes, each time others.
-            tag: The ETag as far as the caller knows, None for no such key.
+            etag: The ETag as far as the caller knows, None for no such key.
 
         Returns:
             The new ETag; None where the kind of storage has no such write: then it is a `put`.
         """
-        known = tag
+        known = etag
 
         def write() -> str | None:
             nonlocal known

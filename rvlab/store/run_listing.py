@@ -72,20 +72,20 @@ def ended_prefix(experiment: str) -> str:
     return f"{experiment}/{RUNS_DIR}/ended/"
 
 
-def list_runs(store: Store, experiment: str, near: Collection[str] = ()) -> RunListing:
+def list_runs(store: Store, experiment: str, known_ids: Collection[str] = ()) -> RunListing:
     """List the runs of an experiment; an experiment that does not exist has none.
 
     Args:
         store: The store of the experiment.
         experiment: Its name.
-        near: Ids of runs that had ended at the last listing; page boundaries, to list faster.
+        known_ids: Ids of runs that had ended at the last listing; page boundaries, to list faster.
 
     Raises:
         StoreError: If the store does not answer or refuses.
     """
     active = store.etags(active_prefix(experiment))
-    ended = store.etags(ended_prefix(experiment), end_keys(experiment, page_boundaries(near)))
-    return from_keys(store, experiment, active, ended, near=near)
+    ended = store.etags(ended_prefix(experiment), end_keys(experiment, page_boundaries(known_ids)))
+    return listing_from_keys(store, experiment, active, ended, known_ids=known_ids)
 
 
 def end_keys(experiment: str, ids: Iterable[str]) -> list[str]:
@@ -94,14 +94,14 @@ def end_keys(experiment: str, ids: Iterable[str]) -> list[str]:
     return [f"{start}{one}.json" for one in ids]
 
 
-def from_keys(
+def listing_from_keys(
     store: Store,
     experiment: str,
     active: Iterable[str],
     ended: Mapping[str, str | None],
     *,
-    near: Collection[str] = (),
-    index: Sequence[str] | None = None,
+    known_ids: Collection[str] = (),
+    cache_keys: Sequence[str] | None = None,
 ) -> RunListing:
     """Build the listing of an experiment from two listings, of which active runs came first.
 
@@ -110,23 +110,24 @@ def from_keys(
         experiment: Its name.
         active: The keys below `active_prefix`.
         ended: The ETag of each key below `ended_prefix`.
-        near: Ids of runs that had ended at the last listing; their names are not validated again.
-        index: The `cache_keys` of `RunListing`.
+        known_ids: Ids of runs that had ended at the last listing; their names are not validated
+            again.
+        cache_keys: The `cache_keys` of `RunListing`.
     """
     start, end = active_prefix(experiment), ended_prefix(experiment)
     ends: dict[str, str | None] = {}
     for key in sorted(ended):
         one = key[len(end) : -5]
-        if key.endswith(".json") and (one in near or is_valid_name(one)):
+        if key.endswith(".json") and (one in known_ids or is_valid_name(one)):
             ends[one] = ended[key]
     going = [key[len(start) :] for key in active]
     others = [one for one in going if one not in ends and is_valid_name(one)]
     ids = sorted([*ends, *others]) if others else list(ends)
-    return RunListing(store.uri, experiment, ids, ends, cache_keys=index)
+    return RunListing(store.uri, experiment, ids, ends, cache_keys=cache_keys)
 
 
 def lookup_runs(
-    store: Store, experiment: str, ids: Sequence[str], near: Collection[str] = ()
+    store: Store, experiment: str, ids: Sequence[str], known_ids: Collection[str] = ()
 ) -> RunListing:
     """Return the listing of named runs, whether or not they exist.
 
@@ -134,7 +135,7 @@ def lookup_runs(
         StoreError: If the store does not answer or refuses.
     """
     if len(ids) > MAX_LOOKUPS:
-        return list_runs(store, experiment, near).subset(ids)
+        return list_runs(store, experiment, known_ids).subset(ids)
     keys = {Run(store.uri, experiment, one).end_key: one for one in ids}
 
     def tag(key: str) -> tuple[str | None] | None:

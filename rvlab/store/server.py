@@ -77,7 +77,7 @@ class _State:
     schema: int = 1
 
     def __post_init__(self) -> None:
-        if isinstance(self.secret_key, str):  # `_read` checks the content of the file
+        if isinstance(self.secret_key, str):  # `_read_state` checks the content of the file
             object.__setattr__(self, "secret_key", HiddenStr(self.secret_key))
 
     def server(self, home: Path, pid: int) -> Server:
@@ -108,22 +108,22 @@ def start_server(folder: str | Path | None = None, *, timeout_s: float = 120) ->
     """
     home, deadline = _server_folder(folder), time.monotonic() + timeout_s
     _seaweedfs.binary_path()
-    _initialize(home)
+    _prepare_folder(home)
     with _lock(home, deadline):
-        state = _read(home)
+        state = _read_state(home)
         process = _seaweedfs.find_process(home, likely_pid=state.pid if state else 0)
         if process and state:
             server = state.server(home, process.pid)
             _wait_until_ready(server, deadline)
             # The process that started it was killed before writing the pid.
             if state.pid != process.pid:
-                _write(home, replace(state, pid=process.pid))
+                _write_state(home, replace(state, pid=process.pid))
             return server
         if process:  # server.json was deleted, so its keys are lost
             _seaweedfs.stop_process(process)
         if state is None:
-            key = "RVLAB" + secrets.token_hex(8).upper()
-            state = _State(key, secrets.token_urlsafe(30), ports={})
+            access_key = "RVLAB" + secrets.token_hex(8).upper()
+            state = _State(access_key, secrets.token_urlsafe(30), ports={})
         state = replace(state, ports=_seaweedfs.free_ports(state.ports))
         try:
             return _launch(home, state, deadline)
@@ -142,7 +142,7 @@ def find_server(folder: str | Path | None = None) -> Server | None:
         ServerError: If ``server.json`` is invalid, or on Windows.
     """
     home = _server_folder(folder)
-    state = _read(home)
+    state = _read_state(home)
     process = _seaweedfs.find_process(home, likely_pid=state.pid) if state else None
     if state is None or process is None:
         return None
@@ -176,7 +176,7 @@ def stop_server(folder: str | Path | None = None, *, timeout_s: float = 20) -> b
 
 def _restore(folder: Path, endpoint: str, bucket: str, pid: int, region: str) -> Server:
     """Restore an unpickled server; its keys are read from its folder, empty if deleted."""
-    state = _read(folder)
+    state = _read_state(folder)
     keys = (state.access_key, state.secret_key) if state else ("", "")
     return Server(folder, endpoint, bucket, *keys, pid, region)
 
@@ -192,7 +192,7 @@ def _server_folder(folder: str | Path | None) -> Path:
     return home
 
 
-def _initialize(home: Path) -> None:
+def _prepare_folder(home: Path) -> None:
     try:
         home.mkdir(mode=0o700, parents=True, exist_ok=True)
         if not (home / "lock").exists() and any(home.iterdir()):
@@ -224,7 +224,7 @@ def _lock(home: Path, deadline: float) -> Iterator[None]:
         os.close(descriptor)
 
 
-def _read(home: Path) -> _State | None:
+def _read_state(home: Path) -> _State | None:
     path = home / "server.json"
     try:
         state = _State(**json.loads(path.read_bytes()))
@@ -257,12 +257,12 @@ def _bucket_name(home: Path) -> str:
     return path.read_text()
 
 
-def _write(home: Path, state: _State) -> None:
+def _write_state(home: Path, state: _State) -> None:
     _seaweedfs.write_private(home / "server.json", json.dumps(asdict(state)).encode())
 
 
 def _launch(home: Path, state: _State, deadline: float) -> Server:
-    _write(home, state)
+    _write_state(home, state)
     keys = {"access_key": state.access_key, "secret_key": state.secret_key}
     server = state.server(
         home, _seaweedfs.spawn(home, state.ports, bucket=_bucket_name(home), **keys)
@@ -276,7 +276,7 @@ def _launch(home: Path, state: _State, deadline: float) -> Server:
         if process:
             _seaweedfs.stop_process(process)
         raise
-    _write(home, replace(state, pid=server.pid))
+    _write_state(home, replace(state, pid=server.pid))
     return server
 
 
@@ -313,13 +313,13 @@ def _head_status(server: Server, *, signed: bool = True) -> int:
     lines = "".join(f"{name}:{value}\n" for name, value in sent.items())
     request = f"HEAD\n/{server.bucket}\n\n{lines}\n{';'.join(sent)}\n{sha256().hexdigest()}"
     text = f"AWS4-HMAC-SHA256\n{stamp}\n{'/'.join(scope)}\n{sha256(request.encode()).hexdigest()}"
-    key = b"AWS4" + server.secret_key.encode()
+    signing_key = b"AWS4" + server.secret_key.encode()
     for word in (*scope, text):
-        key = hmac.digest(key, word.encode(), "sha256")
+        signing_key = hmac.digest(signing_key, word.encode(), "sha256")
     if signed:
         who = f"AWS4-HMAC-SHA256 Credential={server.access_key}/{'/'.join(scope)}"
         sent["Authorization"] = f"{who}, SignedHeaders=host;x-amz-content-sha256;x-amz-date"
-        sent["Authorization"] += f", Signature={key.hex()}"
+        sent["Authorization"] += f", Signature={signing_key.hex()}"
     connection = http.client.HTTPConnection(host, timeout=5)
     try:
         connection.request("HEAD", f"/{server.bucket}", headers=sent)

@@ -253,7 +253,7 @@ class Store:
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
         self.put(key, text.encode(), if_absent=if_absent)
 
-    def replace_json(self, key: str, record: Mapping[str, Any], tag: str | None) -> str | None:
+    def replace_json(self, key: str, record: Mapping[str, Any], etag: str | None) -> str | None:
         """Write a record that the caller alone writes, each time with other bytes.
 
         An earlier write that failed on the way and arrives after this one is refused by the store.
@@ -261,13 +261,13 @@ class Store:
         Args:
             key: The key.
             record: The record.
-            tag: The key's ETag as this last returned it, or as it was read; None for no such key.
+            etag: The key's ETag as this last returned it, or as it was read; None for no such key.
 
         Returns:
             The new ETag; None where the kind of storage has no such write.
         """
         text = json.dumps(record, indent=1, allow_nan=False, ensure_ascii=False)
-        return self._objects.replace(key, text.encode(), tag)
+        return self._objects.replace(key, text.encode(), etag)
 
     def delete(self, keys: Iterable[str]) -> None:
         """Delete keys; missing ones are not an error."""
@@ -305,13 +305,13 @@ class Store:
         ranges = self.ranges(boundaries)
 
         def listed(start: str) -> dict[str, str | None]:
-            return self.tags_between(prefix, start, ranges[start])
+            return self.etags_between(prefix, start, ranges[start])
 
         pieces = map_concurrently(listed, list(ranges), PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
 
     def ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
-        """Return the end of each range of a split listing, by its start; for `tags_between`.
+        """Return the end of each range of a split listing, by its start; for `etags_between`.
 
         Args:
             boundaries: Keys, sorted. Only S3 lists in pages: elsewhere there is one range.
@@ -319,7 +319,7 @@ class Store:
         starts = ["", *boundaries] if self.is_s3 else [""]
         return dict(zip(starts, [*starts[1:], None], strict=True))
 
-    def tags_between(self, prefix: str, start: str, end: str | None) -> dict[str, str | None]:
+    def etags_between(self, prefix: str, start: str, end: str | None) -> dict[str, str | None]:
         """Return the ETag of each key below a prefix after `start`, at least up to `end`."""
         found: dict[str, str | None] = {}
         for page in self._objects.pages(prefix, start or None):

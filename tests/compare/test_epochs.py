@@ -109,5 +109,5 @@ def test_unknown_series_raises_and_empty_history_gives_an_empty_table() -> None:
 def test_losses_and_times_are_better_when_lower() -> None:
     assert [lower_is_better(s) for s in ("val_loss", "loss_box_reg", "train_time_s")] == [True] * 3
     assert [lower_is_better(s) for s in ("avg_f1", "mAP50", "road_recall")] == [False] * 3
-    assert best_index(pd.Series([np.nan, 2.0, 1.0, 1.0]), least=True) == 2
-    assert best_index(pd.Series([np.nan, None], dtype="float64"), least=False) is None
+    assert best_index(pd.Series([np.nan, 2.0, 1.0, 1.0]), minimize=True) == 2
+    assert best_index(pd.Series([np.nan, None], dtype="float64"), minimize=False) is None

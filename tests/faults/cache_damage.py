@@ -125,7 +125,9 @@ def forge_block(path: Path, name: str, rng: random.Random) -> tuple[str, bytes]:
     for _ in range(rng.choice([1, 2, 8, 50])):
         payload[rng.randrange(len(payload))] = rng.randrange(256)
     data = block_file.compress(pa.py_buffer(bytes(payload)))
-    return block_file.file_name(block_file.keys_in(path.name), name, data, "zst"), data
+    return block_file.block_file_name(
+        block_file.key_count_in_name(path.name), name, data, "zst"
+    ), data
 
 
 def main(folder: Path, way: str, seed: str, start: int, count: int) -> dict[str, int]:

@@ -268,14 +268,14 @@ def test_cache_folder_of_another_user_is_not_used(
     Made(store).ended({"lr": 1})
     damage.table_of(store, "runs")
     files = sorted(p for p in cache.rglob("*") if p.is_file())
-    private_files.is_private.cache_clear()
+    private_files.ensure_private.cache_clear()
     plain = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: plain + 1)  # the folder belongs to another
     Made(store).ended({"lr": 2})
     with pytest.warns(UserWarning, match="is not used: it belongs to user .* Set RVLAB_CACHE"):
         assert len(damage.table_of(store, "runs")) == 2
     assert sorted(p for p in cache.rglob("*") if p.is_file()) == files
-    private_files.is_private.cache_clear()
+    private_files.ensure_private.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "folder"])
@@ -340,7 +340,7 @@ def test_block_is_synced_to_disk_before_it_is_renamed(
 
         return content
 
-    private_files.write(tmp_path / "folder", fill("file"))
+    private_files.write_atomically(tmp_path / "folder", fill("file"))
     assert steps == ["fsync", "replace"]
 
     def full(_: int) -> None:
@@ -348,7 +348,7 @@ def test_block_is_synced_to_disk_before_it_is_renamed(
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(OSError, match="No space"):
-        private_files.write(tmp_path / "folder", fill("other"))
+        private_files.write_atomically(tmp_path / "folder", fill("other"))
     assert [path.name for path in (tmp_path / "folder").iterdir()] == ["file"]
 
 

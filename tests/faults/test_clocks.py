@@ -95,8 +95,10 @@ def test_age_of_a_heartbeat_on_s3_uses_the_clock_of_the_server(
     run = Made(on_s3).running(beat_ago_s=-86400 * days)
     assert frame.runs_table(on_s3, [run]).loc[run.id, "state"] == "running"
     later = Store(on_s3.uri, on_s3.access)
-    date = clock._date
-    monkeypatch.setattr(clock, "_date", lambda *at: _later(date(*at), HEARTBEAT_TIMEOUT_S + 5))
+    date = clock._read_date_header
+    monkeypatch.setattr(
+        clock, "_read_date_header", lambda *at: _later(date(*at), HEARTBEAT_TIMEOUT_S + 5)
+    )
     assert frame.runs_table(later, [run]).loc[run.id, "state"] == "lost"
 
 
@@ -117,7 +119,7 @@ def test_clock_of_a_server_is_requested_once_a_minute(
     real = on_s3.now()
     on_s3.put("k", b"1")
     assert abs(on_s3.last_modified("k") - real) < timedelta(seconds=60)
-    monkeypatch.setattr(clock, "_date", date)
+    monkeypatch.setattr(clock, "_read_date_header", date)
     other = Store(on_s3.uri, on_s3.access)
     first, second = other.now(), other.now()
     assert datetime(2031, 5, 6, tzinfo=UTC) <= first <= second < datetime(2031, 5, 7, tzinfo=UTC)

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import frame
-from rvlab.cache.dtypes import infer_dtype
+from rvlab.cache.dtypes import as_inferred_dtype
 from rvlab.errors import StoreUnreachable
 from rvlab.model import HEARTBEAT_TIMEOUT_S, ReportedState, Run
 from rvlab.model.tables import RUNS_TABLE
@@ -145,7 +145,7 @@ scalars = st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False)
 
 @given(st.lists(scalars, max_size=5))
 def test_parameter_column_preserves_its_values(values: list[Any]) -> None:
-    column = infer_dtype(values, [True] * len(values))
+    column = as_inferred_dtype(values, [True] * len(values))
     for have, want in zip(column, values, strict=True):
         assert pd.isna(have) if want is None else have == want
 

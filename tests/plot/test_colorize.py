@@ -74,23 +74,25 @@ def test_each_labelled_pixel_has_the_outcome_of_its_truth_and_prediction(truth, 
 def test_outline_is_within_the_area_and_not_along_the_array_edge():
     ids = np.zeros((7, 8), np.uint8)
     ids[1:6, 3:] = 1  # clipped at the right
-    lines = colorize.color_outlines(ids, CLASSES, of=[1])[..., 3] == 255
+    lines = colorize.color_outlines(ids, CLASSES, class_ids=[1])[..., 3] == 255
     wanted = np.zeros((7, 8), bool)
     wanted[1:6, 3:] = True
     wanted[2:5, 4:] = False
     assert (lines == wanted).all()
-    assert (colorize.color_outlines(ids, CLASSES, of=[1])[lines][:, :3] == (255, 165, 0)).all()
-    wide = colorize.color_outlines(ids, CLASSES, of=[1], width=2)[..., 3] == 255
+    assert (
+        colorize.color_outlines(ids, CLASSES, class_ids=[1])[lines][:, :3] == (255, 165, 0)
+    ).all()
+    wide = colorize.color_outlines(ids, CLASSES, class_ids=[1], width=2)[..., 3] == 255
     wanted[:] = False
     wanted[1:6, 3:] = True
     wanted[3, 5:] = False
     assert (wide == wanted).all()
-    assert not colorize.color_outlines(ids, CLASSES, of=[2]).any()
+    assert not colorize.color_outlines(ids, CLASSES, class_ids=[2]).any()
 
 
 @given(SMALL, st.integers(1, 3))
 def test_outlines_are_pixels_near_another_class(ids, width):
-    lines = colorize.color_outlines(ids, CLASSES, of=range(6), width=width)[..., 3] == 255
+    lines = colorize.color_outlines(ids, CLASSES, class_ids=range(6), width=width)[..., 3] == 255
     if (ids == ids[0, 0]).all():  # a class that covers everything has a frame
         assert lines[0].all()
         assert lines[-1].all()
@@ -131,12 +133,12 @@ def test_layers_blend_by_alpha():
         0,
     ]
     assert (image == 100).all()
-    assert colorize.set_alpha(layer, 0.5)[..., 3].tolist() == [[0, 128, 64]]
-    assert colorize.set_alpha(layer[..., :3], 0.2)[..., 3].tolist() == [[51, 51, 51]]
+    assert colorize.scale_alpha(layer, 0.5)[..., 3].tolist() == [[0, 128, 64]]
+    assert colorize.scale_alpha(layer[..., :3], 0.2)[..., 3].tolist() == [[51, 51, 51]]
 
 
 def test_dimmed_image_is_light_grey_and_preserves_brightness_order():
-    found = colorize.dim_image([[[0, 0, 0], [255, 255, 255], [200, 30, 30], [30, 200, 30]]])
+    found = colorize.fade_to_grey([[[0, 0, 0], [255, 255, 255], [200, 30, 30], [30, 200, 30]]])
     assert found.shape == (1, 4, 3)
     assert (found == found[..., :1]).all()
     black, white, red, green = found[0, :, 0].tolist()

@@ -43,9 +43,9 @@ def test_slow_image_header_does_not_block_other_scenes() -> None:
 
 
 def test_grey_image_of_a_row_is_computed_once_for_all_runs(experiment, monkeypatch) -> None:
-    made, plain = [], colorize.dim_image
+    made, plain = [], colorize.fade_to_grey
     monkeypatch.setattr(
-        colorize, "dim_image", lambda image: made.append(image.shape) or plain(image)
+        colorize, "fade_to_grey", lambda image: made.append(image.shape) or plain(image)
     )
     runs = experiment.runs
     plot.predictions(runs, [("val-0", 0, 0, 50, 40), ("val-1", 0, 0, 30, 20)], show="errors")

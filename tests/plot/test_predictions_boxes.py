@@ -127,7 +127,7 @@ def test_captions_count_false_negative_and_false_positive_boxes(detected):
 def test_errors_show_true_positive_false_positive_and_false_negative_boxes(detected):
     figure = plot.predictions(detected.runs, show="errors")
     (row,) = grid(figure)
-    assert (row[3] == colorize.dim_image(photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0))).all()
+    assert (row[3] == colorize.fade_to_grey(photo(town(HEIGHT, WIDTH)).transpose(1, 2, 0))).all()
     tp, fp, fn = outlines(figure, 0, 3)
     assert (tp[1] == TP).all()
     assert (fp[1] == FP).all()
@@ -274,7 +274,7 @@ def test_errors_of_cells_show_all_four_outcomes(classified):
     figure = plot.predictions(classified.runs, show="errors")
     (row,) = grid(figure)
     shown, image = middles(row[3])
-    grey = colorize.dim_image(image)
+    grey = colorize.fade_to_grey(image)
 
     def tint(color):
         return color * 0.7
@@ -299,10 +299,10 @@ def test_scores_of_cells_are_class_probabilities(classified):
     shown, image = middles(row[2])
     sure = np.exp(3) / (np.exp(3) + 2)
     share = np.where(TRUE_CELLS == TREE, sure, (1 - sure) / 2)
-    wanted = colorize.dim_image(image) * 0.12 + colorize.color_heat(share) * 0.88
+    wanted = colorize.fade_to_grey(image) * 0.12 + colorize.color_heat(share) * 0.88
     assert np.abs(shown - wanted).max() <= 2
     truth, _ = middles(row[1])
-    wanted = colorize.dim_image(image) * 0.12 + colorize.color_heat(TRUE_CELLS == TREE) * 0.88
+    wanted = colorize.fade_to_grey(image) * 0.12 + colorize.color_heat(TRUE_CELLS == TREE) * 0.88
     assert np.abs(truth - wanted).max() <= 2
 
 

@@ -53,7 +53,7 @@ def test_errors_are_painted_over_the_grey_image(experiment):
     )
     (row,) = grid(figure)
     ids, guess = experiment.truth["val-0"], guessed(experiment, 2)
-    grey = colorize.dim_image(photo(ids).transpose(1, 2, 0))
+    grey = colorize.fade_to_grey(photo(ids).transpose(1, 2, 0))
     cell = row[4]
     assert (cell[(ids == guess) & (ids > 0)] == TP).all()
     assert (cell[(ids > 0) & (guess == 0)] == FN).all()
@@ -141,7 +141,7 @@ def test_unlabelled_pixels_have_no_errors(experiment, tmp_path):
         path.write_text(json.dumps(content))
     more = {"scenes": ["val-0"], "show": "errors", "classes": "building", "columns": ["runs"]}
     (row,) = grid(plot.predictions(experiment.runs.head(1), **more))
-    grey = colorize.dim_image(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
+    grey = colorize.fade_to_grey(photo(experiment.truth["val-0"]).transpose(1, 2, 0))
     dark = colorize.shade_outside(grey, photo(experiment.truth["val-0"]).transpose(1, 2, 0), NONE)
     assert (row[0][:20, :58] == grey[:20, :58]).all()
     assert (row[0][:, 62:] == dark[:, 62:]).all()
@@ -228,7 +228,7 @@ def test_outlines_have_class_colors_over_the_image(experiment):
     ids = experiment.truth["val-0"]
     times = row[1].shape[0] // ids.shape[0]
     big, image = (a.repeat(times, 0).repeat(times, 1) for a in (ids, photo(ids).transpose(1, 2, 0)))
-    layers = [colorize.color_outlines(big, OWN, of=[1, 2], width=w) for w in range(1, 8)]
+    layers = [colorize.color_outlines(big, OWN, class_ids=[1, 2], width=w) for w in range(1, 8)]
     lines = layers[0][..., 3] == 255
     assert (row[1][lines] == colorize.color_classes(big, OWN)[lines]).all()
     far = ~(layers[6][..., 3] == 255)

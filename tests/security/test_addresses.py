@@ -23,7 +23,7 @@ from rvlab.raster.run_source import load_run_source
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store, outputs
-from rvlab.store.addresses import ALLOW, REFUSED, checked_address, is_allowed
+from rvlab.store.addresses import ALLOW, REFUSED, is_allowed, mark_if_refused
 from rvlab.store.server import Server
 from tests.faults import damage
 from tests.raster.samples import Experiment, town, write
@@ -79,7 +79,7 @@ def web() -> Iterator[tuple[str, list[str]]]:
 @pytest.mark.parametrize("uri", [*ELSEWHERE, *LOCAL])
 def test_addresses_outside_the_store_are_rejected_for_a_record_in_a_bucket(uri: str) -> None:
     assert not is_allowed(uri, REMOTE)
-    rejected = checked_address(uri, REMOTE)
+    rejected = mark_if_refused(uri, REMOTE)
     for open_ in (read, read_bytes, read_features):
         with pytest.raises(RasterError, match=r"is not opened: .*\[read\] in rvlab.toml"):
             open_(rejected)
@@ -89,18 +89,18 @@ def test_addresses_outside_the_store_are_rejected_for_a_record_in_a_bucket(uri: 
 def test_remote_addresses_are_rejected_for_a_record_in_a_local_folder(
     uri: str, tmp_path: Path
 ) -> None:
-    assert checked_address(uri, Store(tmp_path)) == f"{REFUSED}{uri}"
+    assert mark_if_refused(uri, Store(tmp_path)) == f"{REFUSED}{uri}"
 
 
 def test_addresses_in_the_store_on_s3_and_local_files_of_a_local_store_are_allowed(
     tmp_path: Path, s3: Server, s3_access: S3Access
 ) -> None:
     for uri in ("s3://bucket/lab/x.tif", "s3://other/x.tif"):
-        assert checked_address(uri, REMOTE) == uri
+        assert mark_if_refused(uri, REMOTE) == uri
     embedded = Store(f"s3://{s3.bucket}/x", s3_access)
     for home in (Store(tmp_path), embedded):
         for uri in ("/data/x.tif", "file:///data/x.tif", "s3://bucket/x.tif"):
-            assert checked_address(uri, home) == uri
+            assert mark_if_refused(uri, home) == uri
     away = Store("memory://lab")
     assert is_allowed("memory://lab/x.tif", away)
     assert not is_allowed("memory://labs/x.tif", away)

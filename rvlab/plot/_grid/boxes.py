@@ -43,149 +43,166 @@ class BoxComparison:
     found: Outcomes | None
 
 
-def scene_truth_boxes(place: GridRow) -> Boxes:
+def read_truth_boxes(grid_row: GridRow) -> Boxes:
     """Read the true boxes of the complete scene."""
-    return truth_boxes(place.labels)
+    return truth_boxes(grid_row.labels)
 
 
-def box_truth_cell(canvas: RowContext, found: Boxes) -> CellContent:
+def box_truth_cell(context: RowContext, truth: Boxes) -> CellContent:
     """Build the truth cell of a row."""
-    view, own = canvas.view, canvas.place.run_classes
-    boxes = found.intersecting(canvas.place.clipped_window)
-    if canvas.place.task == CELLS and view.show == "scores":
-        share = boxes.class_ids == view.class_ids(own)[0]
-        return CellContent(_heat_cell(canvas, boxes, share.astype(np.float64)))
-    if view.show != "labels":
-        boxes = boxes.select(np.isin(boxes.class_ids, view.class_ids(own)))
-    seen = frozenset(boxes.class_ids.tolist())
-    if canvas.place.task != CELLS:
+    options, classes = context.view, context.place.run_classes
+    boxes = truth.intersecting(context.place.clipped_window)
+    if context.place.task == CELLS and options.show == "scores":
+        probability = boxes.class_ids == options.class_ids(classes)[0]
+        return CellContent(_heat_cell(context, boxes, probability.astype(np.float64)))
+    if options.show != "labels":
+        boxes = boxes.select(np.isin(boxes.class_ids, options.class_ids(classes)))
+    drawn_ids = frozenset(boxes.class_ids.tolist())
+    if context.place.task != CELLS:
         return CellContent(
-            GridCell(canvas.ground, boxes=[_box_rectangles(canvas, boxes, own)]), seen
+            GridCell(context.background, boxes=[_box_rectangles(context, boxes, classes)]),
+            drawn_ids,
         )
-    if view.show == "overlay":
+    if options.show == "overlay":
         return CellContent(
-            GridCell(canvas.ground, boxes=[_inset_rectangles(canvas, boxes, own)]), seen
+            GridCell(context.background, boxes=[_inset_box_rectangles(context, boxes, classes)]),
+            drawn_ids,
         )
-    colors = colorize.color_classes(boxes.class_ids, own)
-    if view.show == "errors":
-        ground = canvas.dimmed
-        return CellContent(_tinted_cell(canvas, boxes, colors, ground=ground, alpha=_STRONG), seen)
-    return CellContent(_tinted_cell(canvas, boxes, colors), seen)
+    colors = colorize.color_classes(boxes.class_ids, classes)
+    if options.show == "errors":
+        background = context.grey_background
+        return CellContent(
+            _tinted_cell(context, boxes, colors, background=background, alpha=_STRONG), drawn_ids
+        )
+    return CellContent(_tinted_cell(context, boxes, colors), drawn_ids)
 
 
-def compare_boxes(
-    place: GridRow,
-    view: GridOptions,
+def match_scene_boxes(
+    grid_row: GridRow,
+    options: GridOptions,
     truth: Boxes | RvlabError,
     scene: raster.Scene,
-    own: raster.Classes,
+    classes: raster.Classes,
 ) -> BoxComparison:
     """Read the boxes of a run and match them with the truth, once per scene.
 
     Args:
-        place: Any window of the scene.
-        view: Its `iou` is the overlap above which boxes match.
-        truth: The result of `scene_truth_boxes`.
+        grid_row: Any window of the scene.
+        options: Its `iou` is the overlap above which boxes match.
+        truth: The result of `read_truth_boxes`.
         scene: The scene in the run's config.
-        own: The classes of the run.
+        classes: The classes of the run.
 
     Raises:
         RasterError: If the run has no prediction of the scene.
     """
-    guess = predicted_boxes(scene, own, place.labels)
+    prediction = predicted_boxes(scene, classes, grid_row.labels)
     if isinstance(truth, RvlabError):
-        return BoxComparison(guess, truth, None)
-    return BoxComparison(guess, truth, match_outcomes(truth, guess, place.task, iou=view.iou))
+        return BoxComparison(prediction, truth, None)
+    return BoxComparison(
+        prediction, truth, match_outcomes(truth, prediction, grid_row.task, iou=options.iou)
+    )
 
 
-def box_prediction_cell(canvas: RowContext, comparison: BoxComparison) -> CellContent:
+def box_prediction_cell(context: RowContext, comparison: BoxComparison) -> CellContent:
     """Build the cell of a run.
 
     Raises:
         RasterError: If the run has nothing to show.
     """
-    own, show, is_cells = canvas.place.run_classes, canvas.view.show, canvas.place.task == CELLS
-    shown = comparison.guess.intersecting(canvas.place.clipped_window)
+    classes, show, is_cells = (
+        context.place.run_classes,
+        context.view.show,
+        context.place.task == CELLS,
+    )
+    shown = comparison.guess.intersecting(context.place.clipped_window)
     # Every classified cell has a probability of the class, whichever class was predicted.
     if show == "overlay" or (show == "scores" and not is_cells):
-        shown = shown.select(np.isin(shown.class_ids, canvas.view.class_ids(own)))
+        shown = shown.select(np.isin(shown.class_ids, context.view.class_ids(classes)))
     if show == "errors":
-        cell, shown = _errors_cell(canvas, comparison), shown.select(np.zeros(len(shown), bool))
+        cell, shown = _errors_cell(context, comparison), shown.select(np.zeros(len(shown), bool))
     elif show == "overlay":
-        cell = _overlay_cell(canvas, shown, comparison.truth)
+        cell = _overlay_cell(context, shown, comparison.truth)
     elif show == "scores":
-        cell = _scores_cell(canvas, shown)
+        cell = _scores_cell(context, shown)
     elif is_cells:
-        cell = _tinted_cell(canvas, shown, colorize.color_classes(shown.class_ids, own))
+        cell = _tinted_cell(context, shown, colorize.color_classes(shown.class_ids, classes))
     else:
         cell = GridCell(
-            canvas.ground, boxes=[_box_rectangles(canvas, shown, own, texts=_score_texts(shown))]
+            context.background,
+            boxes=[_box_rectangles(context, shown, classes, texts=_score_texts(shown))],
         )
-    caption, f1 = _score_caption(canvas, comparison)
+    caption, f1 = _score_caption(context, comparison)
     return CellContent(replace(cell, caption=caption), frozenset(shown.class_ids.tolist()), f1)
 
 
-def _overlay_cell(canvas: RowContext, boxes: Boxes, truth: Boxes | RvlabError) -> GridCell:
-    own, layers = canvas.place.run_classes, []
-    is_cells = canvas.place.task == CELLS
+def _overlay_cell(context: RowContext, boxes: Boxes, truth: Boxes | RvlabError) -> GridCell:
+    classes, layers = context.place.run_classes, []
+    is_cells = context.place.task == CELLS
     layers.append(
-        _inset_rectangles(canvas, boxes, own) if is_cells else _box_rectangles(canvas, boxes, own)
+        _inset_box_rectangles(context, boxes, classes)
+        if is_cells
+        else _box_rectangles(context, boxes, classes)
     )
     if isinstance(truth, Boxes):
-        truth = truth.intersecting(canvas.place.clipped_window)
-        truth = truth.select(np.isin(truth.class_ids, canvas.view.class_ids(own)))
+        truth = truth.intersecting(context.place.clipped_window)
+        truth = truth.select(np.isin(truth.class_ids, context.view.class_ids(classes)))
         white = _repeat_color(TRUTH_COLOR, len(truth))
-        bounds = _to_cell_pixels(canvas, truth, inset=2.5 * _INSET if is_cells else 0.0)
+        bounds = _to_cell_pixels(context, truth, inset=2.5 * _INSET if is_cells else 0.0)
         layers.append(Rectangles(bounds, white, dashed=True, width=0.9, halo=is_cells))
-    return GridCell(canvas.ground, boxes=layers)
+    return GridCell(context.background, boxes=layers)
 
 
-def _scores_cell(canvas: RowContext, boxes: Boxes) -> GridCell:
-    view, own = canvas.view, canvas.place.run_classes
-    if canvas.place.task == CELLS:
+def _scores_cell(context: RowContext, boxes: Boxes) -> GridCell:
+    options, classes = context.view, context.place.run_classes
+    if context.place.task == CELLS:
         if boxes.probabilities is None and len(boxes):
             raise RasterError("This run's predictions contain no scores.")
-        (class_id, *_rest) = view.class_ids(own)
-        none = np.zeros((len(boxes), len(own)))
+        (class_id, *_rest) = options.class_ids(classes)
+        none = np.zeros((len(boxes), len(classes)))
         chances = none if boxes.probabilities is None else boxes.probabilities
-        return _heat_cell(canvas, boxes, chances[:, class_id])
+        return _heat_cell(context, boxes, chances[:, class_id])
     if len(boxes) and np.isnan(boxes.scores).all():
         raise RasterError("This run's predictions contain no scores.")
-    bounds = _to_cell_pixels(canvas, boxes)
+    bounds = _to_cell_pixels(context, boxes)
     return GridCell(
-        canvas.ground,
+        context.background,
         boxes=[Rectangles(bounds, colorize.color_heat(boxes.scores), texts=_score_texts(boxes))],
     )
 
 
-def _errors_cell(canvas: RowContext, comparison: BoxComparison) -> GridCell:
-    truth, guess, found = comparison.truth, comparison.guess, comparison.found
+def _errors_cell(context: RowContext, comparison: BoxComparison) -> GridCell:
+    truth, prediction, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         raise RasterError(f"Errors cannot be shown without truth. {truth}")
-    of = canvas.view.class_ids(canvas.place.run_classes)
-    tp, fp, fn, confused = canvas.view.error_colors
-    part, ground = canvas.place.clipped_window, canvas.dimmed
-    predicted = np.isin(guess.class_ids, of) & guess.touching(part)
-    true_here = np.isin(truth.class_ids, of) & truth.touching(part)
-    if canvas.place.task != CELLS:
+    class_ids = context.view.class_ids(context.place.run_classes)
+    tp, fp, fn, confused = context.view.error_colors
+    window, background = context.place.clipped_window, context.grey_background
+    predicted = np.isin(prediction.class_ids, class_ids) & prediction.touching(window)
+    true_here = np.isin(truth.class_ids, class_ids) & truth.touching(window)
+    if context.place.task != CELLS:
         sets = [
-            (guess.select(predicted & found.correct), tp, False),
-            (guess.select(predicted & found.false_positives), fp, False),
+            (prediction.select(predicted & found.correct), tp, False),
+            (prediction.select(predicted & found.false_positives), fp, False),
             (truth.select(true_here & found.false_negatives), fn, True),
         ]
         layers = [
             Rectangles(
-                _to_cell_pixels(canvas, boxes),
+                _to_cell_pixels(context, boxes),
                 _repeat_color(color, len(boxes)),
                 dashed=dashed,
                 halo=False,
             )
             for boxes, color, dashed in sets
         ]
-        return GridCell(ground, boxes=layers)
+        return GridCell(background, boxes=layers)
     partner = np.where(found.matched >= 0, found.matched, 0)
-    truly = np.isin(truth.class_ids, of)[partner] if len(truth) else np.zeros(len(guess), bool)
-    touches = guess.touching(part)
+    truly = (
+        np.isin(truth.class_ids, class_ids)[partner]
+        if len(truth)
+        else np.zeros(len(prediction), bool)
+    )
+    touches = prediction.touching(window)
     kinds = [
         (predicted & found.correct, tp),
         (predicted & found.false_positives & ~truly, fp),
@@ -194,49 +211,53 @@ def _errors_cell(canvas: RowContext, comparison: BoxComparison) -> GridCell:
     ]
     which = np.concatenate([np.flatnonzero(mask) for mask, _ in kinds])
     colors = np.concatenate([_repeat_color(color, int(mask.sum())) for mask, color in kinds])
-    return _tinted_cell(canvas, guess.select(which), colors, ground=ground, alpha=_STRONG)
+    return _tinted_cell(
+        context, prediction.select(which), colors, background=background, alpha=_STRONG
+    )
 
 
-def _score_caption(canvas: RowContext, comparison: BoxComparison) -> tuple[str, float | None]:
+def _score_caption(context: RowContext, comparison: BoxComparison) -> tuple[str, float | None]:
     """Return caption and F1 of a window; a box counts in the window that contains its centre."""
-    place, view = canvas.place, canvas.view
-    truth, guess, found = comparison.truth, comparison.guess, comparison.found
+    grid_row, options = context.place, context.view
+    truth, prediction, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         return "F1 –", None
     window, k, only = (
-        _open_window(place),
-        len(place.run_classes),
-        view.single_class_id(place.run_classes),
+        _extended_window(grid_row),
+        len(grid_row.run_classes),
+        options.single_class_id(grid_row.run_classes),
     )
-    true, predicted = truth.centred_in(window), guess.centred_in(window)
+    true, predicted = truth.centred_in(window), prediction.centred_in(window)
     sets = (
         truth.class_ids[true & found.truth_found],
-        guess.class_ids[predicted & found.false_positives],
+        prediction.class_ids[predicted & found.false_positives],
         truth.class_ids[true & found.false_negatives],
     )
     counts = metrics.detection_counts(*(np.bincount(ids, minlength=k) for ids in sets))
     f1 = float(metrics.macro_f1(counts) if only is None else metrics.f1(counts)[only])
     caption = "F1 –" if math.isnan(f1) else f"F1 {f1:.2f}"
-    if place.task != CELLS:
-        of = list(view.class_ids(place.run_classes))
-        fp, fn = int(counts.fp[of].sum()), int(counts.fn[of].sum())
+    if grid_row.task != CELLS:
+        class_ids = list(options.class_ids(grid_row.run_classes))
+        fp, fn = int(counts.fp[class_ids].sum()), int(counts.fn[class_ids].sum())
         caption += f" · {fn}\N{NO-BREAK SPACE}FN, {fp}\N{NO-BREAK SPACE}FP"
     return caption, f1
 
 
-def _open_window(place: GridRow) -> raster.Window:
+def _extended_window(grid_row: GridRow) -> raster.Window:
     """Return the window, extended beyond the scene's edges to include boxes there."""
-    part, grid, far = place.clipped_window, place.labels.grid, 10**9
-    col, row = (start if start > 0 else -far for start in (part.col, part.row))
-    stop_col = part.stop_col if part.stop_col < grid.width else far
-    stop_row = part.stop_row if part.stop_row < grid.height else far
+    window, grid, far = grid_row.clipped_window, grid_row.labels.grid, 10**9
+    col, row = (start if start > 0 else -far for start in (window.col, window.row))
+    stop_col = window.stop_col if window.stop_col < grid.width else far
+    stop_row = window.stop_row if window.stop_row < grid.height else far
     return raster.Window(col, row, stop_col - col, stop_row - row)
 
 
-def _to_cell_pixels(canvas: RowContext, boxes: Boxes, *, inset: float = 0.0) -> NDArray[np.float64]:
+def _to_cell_pixels(
+    context: RowContext, boxes: Boxes, *, inset: float = 0.0
+) -> NDArray[np.float64]:
     """Return the bounds of boxes in pixels of the cell."""
-    part = canvas.place.clipped_window
-    moved = (boxes.bounds - np.array([part.col, part.row] * 2)) * canvas.scale
+    window = context.place.clipped_window
+    moved = (boxes.bounds - np.array([window.col, window.row] * 2)) * context.scale
     if inset:
         sides = moved[:, 2:] - moved[:, :2]
         moved = np.hstack([moved[:, :2] + inset * sides, moved[:, 2:] - inset * sides])
@@ -244,40 +265,44 @@ def _to_cell_pixels(canvas: RowContext, boxes: Boxes, *, inset: float = 0.0) -> 
 
 
 def _box_rectangles(
-    canvas: RowContext, boxes: Boxes, own: raster.Classes, texts: Sequence[str] = ()
+    context: RowContext, boxes: Boxes, classes: raster.Classes, texts: Sequence[str] = ()
 ) -> Rectangles:
     return Rectangles(
-        _to_cell_pixels(canvas, boxes), colorize.color_classes(boxes.class_ids, own), texts=texts
+        _to_cell_pixels(context, boxes),
+        colorize.color_classes(boxes.class_ids, classes),
+        texts=texts,
     )
 
 
-def _inset_rectangles(canvas: RowContext, boxes: Boxes, own: raster.Classes) -> Rectangles:
-    colors = colorize.color_classes(boxes.class_ids, own)
-    return Rectangles(_to_cell_pixels(canvas, boxes, inset=_INSET), colors)
+def _inset_box_rectangles(context: RowContext, boxes: Boxes, classes: raster.Classes) -> Rectangles:
+    colors = colorize.color_classes(boxes.class_ids, classes)
+    return Rectangles(_to_cell_pixels(context, boxes, inset=_INSET), colors)
 
 
-def _heat_cell(canvas: RowContext, boxes: Boxes, share: NDArray[np.float64]) -> GridCell:
-    ground = canvas.dimmed
-    return _tinted_cell(canvas, boxes, colorize.color_heat(share), ground=ground, alpha=_HEAT)
+def _heat_cell(context: RowContext, boxes: Boxes, probability: NDArray[np.float64]) -> GridCell:
+    background = context.grey_background
+    return _tinted_cell(
+        context, boxes, colorize.color_heat(probability), background=background, alpha=_HEAT
+    )
 
 
 def _tinted_cell(
-    canvas: RowContext,
+    context: RowContext,
     boxes: Boxes,
     colors: Pixels,
     *,
-    ground: Pixels | None = None,
+    background: Pixels | None = None,
     alpha: float = _TINT,
 ) -> GridCell:
     """Fill classified cells with a translucent color and outline them."""
-    placed = _to_cell_pixels(canvas, boxes)
-    rows, columns = canvas.shape
+    placed = _to_cell_pixels(context, boxes)
+    rows, columns = context.shape
     layer = np.zeros((rows, columns, 4), np.uint8)
     edges = np.clip(np.rint(placed).astype(int), 0, [columns, rows] * 2)
     for (left, top, right, bottom), color in zip(edges, colors, strict=True):
         layer[top:bottom, left:right] = [*color, 255]
     pixels = colorize.blend_over(
-        canvas.ground if ground is None else ground, colorize.set_alpha(layer, alpha)
+        context.background if background is None else background, colorize.scale_alpha(layer, alpha)
     )
     lines = Rectangles(placed, _repeat_color(TRUTH_COLOR, len(boxes)), width=0.6, halo=False)
     return GridCell(pixels, boxes=[lines])

@@ -31,7 +31,7 @@ FALSE_NEGATIVE: RGB = (0, 114, 178)
 CONFUSED: RGB = (240, 228, 66)
 
 # Okabe and Ito, "Color universal design" (2008). Deuteranopes and protanopes can also distinguish
-# them on the light grey of `dim_image`.
+# them on the light grey of `fade_to_grey`.
 ERROR_COLORS: tuple[tuple[str, RGB], ...] = (
     ("true positive", TRUE_POSITIVE),
     ("false positive", FALSE_POSITIVE),
@@ -98,9 +98,9 @@ def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
 
 def color_errors(
     truth: ArrayLike,
-    guess: ArrayLike,
+    prediction: ArrayLike,
     classes: Classes,
-    of: Sequence[int],
+    class_ids: Sequence[int],
     inside: NDArray[np.bool_] | None = None,
     *,
     colors: Sequence[RGB] = DEFAULT_ERROR_COLORS,
@@ -109,10 +109,10 @@ def color_errors(
 
     Args:
         truth: Class ids, shape (rows, columns).
-        guess: Predicted class ids, same shape.
+        prediction: Predicted class ids, same shape.
         classes: The classes of the run. Pixels whose truth is the null class, or no class, stay
             transparent.
-        of: Ids of the classes of interest.
+        class_ids: Ids of the classes of interest.
         inside: Mask of labelled pixels; others stay transparent. None includes all pixels.
         colors: Colors of the outcomes, in the order of `ERROR_COLORS`.
 
@@ -120,7 +120,7 @@ def color_errors(
         Shape (rows, columns, 4): `colors` with alpha 255; black with alpha 0
         where neither truth nor prediction is a class of interest.
     """
-    known, wanted = np.zeros(256, np.bool_), _class_mask(of)
+    known, wanted = np.zeros(256, np.bool_), _class_lookup(class_ids)
     known[: len(classes)] = True
     if classes.unlabelled_id is not None:
         known[classes.unlabelled_id] = False
@@ -134,14 +134,14 @@ def color_errors(
     palette = np.zeros((len(ERROR_COLORS) + 1, 4), np.uint8)
     palette[1:, :3] = colors
     palette[1:, 3] = 255
-    outcome = pairs[np.asarray(truth), np.asarray(guess)]
+    outcome = pairs[np.asarray(truth), np.asarray(prediction)]
     if inside is not None:
         outcome[~inside] = 0
     return np.asarray(np.take(palette, outcome, axis=0))
 
 
 def color_outlines(
-    ids: ArrayLike, classes: Classes, *, of: Sequence[int], width: int = 1
+    ids: ArrayLike, classes: Classes, *, class_ids: Sequence[int], width: int = 1
 ) -> Pixels:
     """Draw the outlines of each class's areas, in the class's color and within the area.
 
@@ -151,7 +151,7 @@ def color_outlines(
     Args:
         ids: Class ids, shape (rows, columns).
         classes: The classes of the run.
-        of: Ids of the classes to outline.
+        class_ids: Ids of the classes to outline.
         width: Line width, in pixels of the array.
 
     Returns:
@@ -168,7 +168,7 @@ def color_outlines(
     if found.size and not edge.any():
         edge[:width] = edge[-width:] = True
         edge[:, :width] = edge[:, -width:] = True
-    edge &= _class_mask(of)[found]
+    edge &= _class_lookup(class_ids)[found]
     out = np.zeros((*found.shape, 4), np.uint8)
     out[edge, :3] = color_classes(found[edge], classes)
     out[edge, 3] = 255
@@ -210,7 +210,7 @@ def blend_over(image: ArrayLike, layer: ArrayLike) -> Pixels:
     return ((top[..., :3] * share + under * (255 - share) + 127) // 255).astype(np.uint8)
 
 
-def set_alpha(layer: ArrayLike, alpha: float) -> Pixels:
+def scale_alpha(layer: ArrayLike, alpha: float) -> Pixels:
     """Make a layer translucent.
 
     Args:
@@ -236,7 +236,7 @@ def shade_outside(pixels: Pixels, image: ArrayLike, inside: NDArray[np.bool_]) -
     return np.where(inside[..., np.newaxis], pixels, _grey(image, *_OUTSIDE))
 
 
-def dim_image(image: ArrayLike) -> Pixels:
+def fade_to_grey(image: ArrayLike) -> Pixels:
     """Convert an image to light grey, as a background on which colors are visible.
 
     Args:
@@ -254,9 +254,9 @@ def _grey(image: ArrayLike, black: float, white: float) -> Pixels:
     return np.repeat(np.rint(black + grey).astype(np.uint8)[..., np.newaxis], 3, axis=-1)
 
 
-def _class_mask(of: Sequence[int]) -> NDArray[np.bool_]:
+def _class_lookup(class_ids: Sequence[int]) -> NDArray[np.bool_]:
     mask = np.zeros(256, np.bool_)
-    mask[list(of)] = True
+    mask[list(class_ids)] = True
     return mask
 
 

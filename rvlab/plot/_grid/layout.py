@@ -87,22 +87,24 @@ def screen_px(columns: int, aspect: float) -> float:
     return _DPI * (min(wide, tall / aspect) if aspect <= 1 else min(tall, wide * aspect))
 
 
-def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: GridLegend) -> Figure:
+def draw_grid(
+    headings: Sequence[Sequence[str]], rows: Sequence[CellRow], grid_legend: GridLegend
+) -> Figure:
     """Draw a grid of pictures.
 
     Args:
-        heads: The lines of text above each column.
-        rows: The rows, with cells in the order of `heads`.
-        key: The legend of the grid.
+        headings: The lines of text above each column.
+        rows: The rows, with cells in the order of `headings`.
+        grid_legend: The legend of the grid.
 
     Returns:
         A figure about 11 inches wide, or wider for more than six columns. Its only axes covers
         the figure; the unit is an inch, from the upper left corner down.
     """
-    columns = len(heads)
+    columns = len(headings)
     cell = cell_inches(columns)
-    heads = [wrap_lines(lines, cell, _TITLE) for lines in heads]
-    head = 0.12 + _LINE * max(len(lines) for lines in heads)
+    headings = [wrap_lines(lines, cell, _TITLE) for lines in headings]
+    head = 0.12 + _LINE * max(len(lines) for lines in headings)
     titles = [
         wrap_lines([row.title], _LEFT - 0.12, theme.TEXT_PT * 1.15) for row in rows
     ]  # bold is wider
@@ -117,7 +119,7 @@ def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: Grid
         for tall, title, row in zip(heights, titles, rows, strict=True)
     ]
     width = _LEFT + columns * (cell + _GAP)
-    foot = legend.layout_legend(key, width - _LEFT - _GAP)
+    foot = legend.layout_legend(grid_legend, width - _LEFT - _GAP)
     height = head + sum(steps) + foot.height
     figure = theme.new_figure(width, height)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
@@ -131,11 +133,11 @@ def draw_grid(heads: Sequence[Sequence[str]], rows: Sequence[CellRow], key: Grid
             frames.append(_draw_cell(ax, one, lines[i], box))
         top += step
     _draw_frames(ax, frames)
-    for i, parts in enumerate(heads):
+    for i, parts in enumerate(headings):
         for up, line in enumerate(reversed(parts)):
             x, y = _LEFT + i * (cell + _GAP), head - 0.08 - up * _LINE
             figure.text(x / width, 1 - y / height, line, fontsize=_TITLE, va="baseline")
-    legend.draw_grid_legend(figure, ax, key, foot, (_LEFT, top))
+    legend.draw_grid_legend(figure, ax, grid_legend, foot, (_LEFT, top))
     return figure
 
 
@@ -157,20 +159,20 @@ def _draw_row_title(figure: Figure, row: CellRow, title: Sequence[str], top: flo
 def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) -> AxesRect:
     """Draw a cell and return the rectangle that it fills."""
     if cell.pixels is None:
-        _draw_words(ax, cell.words, box)
+        _draw_message(ax, cell.words, box)
         return box
     rows, columns = cell.pixels.shape[:2]
     scale = min(box.width / columns, box.height / rows)
-    own = AxesRect(box.left, box.top, columns * scale, rows * scale)
-    draw_pixels(ax, cell.pixels, own, blend=cell.blend)
+    picture_rect = AxesRect(box.left, box.top, columns * scale, rows * scale)
+    draw_pixels(ax, cell.pixels, picture_rect, blend=cell.blend)
     for one in cell.boxes:
-        rectangles.draw_rectangles(ax, one, own, scale)
+        rectangles.draw_rectangles(ax, one, picture_rect, scale)
     if cell.px_m:
-        draw_scale_bar(ax, own, columns * cell.px_m)
+        draw_scale_bar(ax, picture_rect, columns * cell.px_m)
     if any(caption):
         ax.text(
-            own.left + 0.01,
-            own.bottom + 0.05,
+            picture_rect.left + 0.01,
+            picture_rect.bottom + 0.05,
             "\n".join(caption),
             va="top",
             fontsize=theme.SMALL_PT,
@@ -178,16 +180,16 @@ def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) 
             color="black" if cell.best else "#3c4043",
             gid="caption",
         )
-    return own
+    return picture_rect
 
 
-def _draw_words(ax: Axes, words: str, box: AxesRect) -> None:
+def _draw_message(ax: Axes, message: str, box: AxesRect) -> None:
     from matplotlib.patches import Rectangle
 
     ax.add_patch(
         Rectangle((box.left, box.top), box.width, box.height, facecolor="#f4f4f4", linewidth=0)
     )
-    lines = wrap_lines([words], box.width - 0.2, _SMALL)
+    lines = wrap_lines([message], box.width - 0.2, _SMALL)
     room = max(2, int((box.height - 0.2) * 72 / (1.3 * _SMALL)))
     if len(lines) > room:
         lines = [*lines[: room - 1], f"{lines[room - 1][:-1]}…"]

@@ -64,45 +64,49 @@ class LegendLayout:
         return 0.16 + _LINE * (self.rows + under)
 
 
-def layout_legend(key: GridLegend, width: float) -> LegendLayout:
+def layout_legend(grid_legend: GridLegend, width: float) -> LegendLayout:
     """Compute the layout of a legend within a width in inches."""
-    labels = [name for name, _ in key.entries] + [name for name, _, _ in key.lines]
-    scale = (_BAR + 0.6 + text_inches(key.scale, theme.SMALL_PT)) if key.scale else 0.0
+    labels = [name for name, _ in grid_legend.entries] + [name for name, _, _ in grid_legend.lines]
+    scale = (
+        (_BAR + 0.6 + text_inches(grid_legend.scale, theme.SMALL_PT)) if grid_legend.scale else 0.0
+    )
     wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
     if len(labels) <= _MAX_PER_LINE and scale + sum(wide) <= width:
         across, used = len(labels), scale + sum(wide)
     else:
         across = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
         used = scale + across * max(wide)
-    rows = math.ceil(len(labels) / across) if across else int(bool(key.scale))
-    note = wrap_lines([key.note], width, _NOTE) if key.note else []
-    beside = bool(rows) and len(note) == 1 and used + text_inches(key.note, _NOTE) + 0.2 <= width
+    rows = math.ceil(len(labels) / across) if across else int(bool(grid_legend.scale))
+    note = wrap_lines([grid_legend.note], width, _NOTE) if grid_legend.note else []
+    beside = (
+        bool(rows) and len(note) == 1 and used + text_inches(grid_legend.note, _NOTE) + 0.2 <= width
+    )
     return LegendLayout(across, rows, note, beside or not note)
 
 
 def draw_grid_legend(
-    made: Figure, ax: Axes, key: GridLegend, found: LegendLayout, at: tuple[float, float]
+    figure: Figure, ax: Axes, grid_legend: GridLegend, layout: LegendLayout, at: tuple[float, float]
 ) -> None:
     """Draw a legend.
 
     Args:
-        made: The figure.
+        figure: The figure.
         ax: An axes that covers the figure, in inches, with the y axis pointing down.
-        key: The contents of the legend.
-        found: The layout from `layout_legend`.
+        grid_legend: The contents of the legend.
+        layout: The layout from `layout_legend`.
         at: Left and top of the legend, in inches.
     """
     left, top = at
-    width, height = made.get_size_inches()
-    if key.scale:
-        left = _draw_color_bar(ax, key.scale, left, top)
-    handles = [*_patch_handles(key), *_line_handles(key)]
+    width, height = figure.get_size_inches()
+    if grid_legend.scale:
+        left = _draw_color_bar(ax, grid_legend.scale, left, top)
+    handles = [*_patch_handles(grid_legend), *_line_handles(grid_legend)]
     if handles:
-        made.legend(
+        figure.legend(
             handles=handles,
             loc="upper left",
             bbox_to_anchor=((left - 0.03) / width, 1 - top / height),
-            ncols=found.across,
+            ncols=layout.across,
             frameon=False,
             fontsize=theme.SMALL_PT,
             handlelength=1.3,
@@ -112,9 +116,9 @@ def draw_grid_legend(
             borderpad=0.0,
             borderaxespad=0.0,
         )
-    down = top if found.beside else top + found.rows * _LINE
-    for i, line in enumerate(found.note):
-        made.text(
+    down = top if layout.beside else top + layout.rows * _LINE
+    for i, line in enumerate(layout.note):
+        figure.text(
             1 - 0.1 / width,
             1 - (down + 0.1 + i * _LINE) / height,
             line,
@@ -125,11 +129,11 @@ def draw_grid_legend(
         )
 
 
-def _draw_color_bar(ax: Axes, what: str, left: float, top: float) -> float:
+def _draw_color_bar(ax: Axes, label: str, left: float, top: float) -> float:
     """Draw the color bar and return the left edge of what follows, in inches."""
     look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "va": "center"}
-    middle, start = top + 0.1, left + text_inches(what, theme.SMALL_PT) + 0.25
-    ax.text(left, middle, what, gid="scale", **look)
+    middle, start = top + 0.1, left + text_inches(label, theme.SMALL_PT) + 0.25
+    ax.text(left, middle, label, gid="scale", **look)
     ax.text(start - 0.05, middle, "0", ha="right", gid="scale", **look)
     bar = colorize.color_heat(np.linspace(0, 1, 256))[np.newaxis]
     shown = draw_pixels(ax, bar, AxesRect(start, middle - 0.065, _BAR, 0.13), blend=True)
@@ -138,14 +142,17 @@ def _draw_color_bar(ax: Axes, what: str, left: float, top: float) -> float:
     return start + _BAR + 0.35
 
 
-def _patch_handles(key: GridLegend) -> list[Any]:
+def _patch_handles(grid_legend: GridLegend) -> list[Any]:
     from matplotlib.patches import Patch
 
     edge: dict[str, Any] = {"edgecolor": "#80868b", "linewidth": 0.6}
-    return [Patch(facecolor=_rgb_floats(color), label=name, **edge) for name, color in key.entries]
+    return [
+        Patch(facecolor=_rgb_floats(color), label=name, **edge)
+        for name, color in grid_legend.entries
+    ]
 
 
-def _line_handles(key: GridLegend) -> list[Any]:
+def _line_handles(grid_legend: GridLegend) -> list[Any]:
     from matplotlib.patches import Patch
 
     return [
@@ -156,7 +163,7 @@ def _line_handles(key: GridLegend) -> list[Any]:
             linestyle=(0, (2.2, 1.2)) if dashed else "-",
             label=name,
         )
-        for name, color, dashed in key.lines
+        for name, color, dashed in grid_legend.lines
     ]
 
 

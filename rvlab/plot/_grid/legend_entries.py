@@ -42,18 +42,18 @@ class LegendPart:
 
 
 def grid_legend(
-    view: GridOptions, places: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
+    options: GridOptions, grid_rows: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
 ) -> GridLegend:
     """Build the legend of a grid, with the classes of all tasks and runs in it.
 
     Args:
-        view: The options of the grid.
-        places: The windows.
+        options: The options of the grid.
+        grid_rows: The windows.
         rows: The drawn row of each window, and the class ids in its pictures. ``null`` and ids that
             no class has get an entry only if they are among them.
     """
-    key = _legend(view, places, rows)
-    if any(has_areas(place) for place in places):
+    key = _legend(options, grid_rows, rows)
+    if any(has_areas(grid_row) for grid_row in grid_rows):
         outside = ("outside the areas of interest", colorize.OUTSIDE_COLOR)
         return replace(key, entries=[*key.entries, outside])
     return key
@@ -121,25 +121,25 @@ def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
 def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
     entries: list[Entry] = []
     for part in parts:
-        own, is_raster = part.classes, part.task not in (CELLS, DETECTION)
-        hidden_id = own.unlabelled_id if is_raster else own.null_id
+        classes, is_raster = part.classes, part.task not in (CELLS, DETECTION)
+        hidden_id = classes.unlabelled_id if is_raster else classes.null_id
         entries += [
             (name, color)
-            for i, (name, color) in enumerate(zip(own.names, own.colors, strict=True))
+            for i, (name, color) in enumerate(zip(classes.names, classes.colors, strict=True))
             if i != hidden_id or i in part.seen
         ]
-        if any(i >= len(own) for i in part.seen):
-            entries.append(("unknown class id", colorize.choose_other_color(own)))
+        if any(i >= len(classes) for i in part.seen):
+            entries.append(("unknown class id", colorize.choose_other_color(classes)))
     return _distinct(entries)
 
 
 def _error_entries(
-    view: GridOptions, masks: Sequence[LegendPart], boxes: Sequence[LegendPart], note: str
+    options: GridOptions, masks: Sequence[LegendPart], boxes: Sequence[LegendPart], note: str
 ) -> GridLegend:
     """Build the entries of outcomes, and of the classes of the truth."""
-    runs, truth = "runs" in view.columns, "truth" in view.columns
+    runs, truth = "runs" in options.columns, "truth" in options.columns
     names = [name for name, _ in colorize.ERROR_COLORS]
-    outcomes = list(zip(names, view.error_colors, strict=True))
+    outcomes = list(zip(names, options.error_colors, strict=True))
     areas, lines = [], []
     if runs and masks:
         several = any(len(part.interest) > 1 for part in masks)

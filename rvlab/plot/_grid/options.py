@@ -54,16 +54,16 @@ class GridOptions:
     down: int = 1
     error_colors: Sequence[RGB] = colorize.DEFAULT_ERROR_COLORS
 
-    def class_ids(self, own: raster.Classes) -> tuple[int, ...]:
+    def class_ids(self, classes: raster.Classes) -> tuple[int, ...]:
         """Return the ids of the classes of interest."""
         if self.classes is None:
-            nulls = (own.null_id, own.unlabelled_id)
-            return tuple(i for i in range(len(own)) if i not in nulls)
-        return tuple(own.names.index(name) for name in self.classes if name in own.names)
+            nulls = (classes.null_id, classes.unlabelled_id)
+            return tuple(i for i in range(len(classes)) if i not in nulls)
+        return tuple(classes.names.index(name) for name in self.classes if name in classes.names)
 
-    def single_class_id(self, own: raster.Classes) -> int | None:
+    def single_class_id(self, classes: raster.Classes) -> int | None:
         """Return the id of the only class of interest, to score that class alone, or None."""
-        found = self.class_ids(own)
+        found = self.class_ids(classes)
         return found[0] if self.classes is not None and len(found) == 1 else None
 
 
@@ -126,18 +126,20 @@ class RowContext:
         return self.shape[1] / self.place.clipped_window.width
 
     @property
-    def per_point(self) -> float:
+    def px_per_point(self) -> float:
         """Pixels of a cell per screen pixel."""
         rows, columns = self.shape
         return max(rows, columns) / screen_px(self.view.across, rows / columns)
 
     @property
-    def dimmed(self) -> Pixels:
+    def grey_background(self) -> Pixels:
         """The image in light grey, dark grey outside the areas of interest."""
-        return self._cached("dimmed", lambda: self.shade_outside(colorize.dim_image(self._image)))
+        return self._cached(
+            "dimmed", lambda: self.shade_outside(colorize.fade_to_grey(self._image))
+        )
 
     @property
-    def ground(self) -> Pixels:
+    def background(self) -> Pixels:
         """The image without transparency, shape (rows, columns, 3), dark grey outside the areas."""
         return self._cached("ground", lambda: self.shade_outside(self._image))
 
@@ -192,48 +194,50 @@ class CellContent:
     f1: float | None = None
 
 
-def validate_size(place: GridRow, view: GridOptions, window: raster.Window) -> None:
+def validate_row(grid_row: GridRow, options: GridOptions, window: raster.Window) -> None:
     """Validate that a grid fits in memory and that the run has a class of interest.
 
     Args:
-        place: A row of the grid.
-        view: The arguments of the plot.
+        grid_row: A row of the grid.
+        options: The arguments of the plot.
         window: The row's window, clipped at the edge of the scene.
 
     Raises:
         RasterError: If the pictures are larger than the limit, or if the run has none of the
             classes of interest.
     """
-    if view.show != "labels" and not view.class_ids(place.run_classes):
+    if options.show != "labels" and not options.class_ids(grid_row.run_classes):
         raise RasterError(
-            f"Run {place.source.run} has none of the classes of interest. "
-            f"Its classes are {', '.join(place.run_classes.names)}."
+            f"Run {grid_row.source.run} has none of the classes of interest. "
+            f"Its classes are {', '.join(grid_row.run_classes.names)}."
         )
-    rows, columns = window.shape_within(view.max_px)
-    size = rows * columns * 4 * view.across * view.down
+    rows, columns = window.shape_within(options.max_px)
+    size = rows * columns * 4 * options.across * options.down
     if size > MAX_BYTES:
         raise RasterError(
-            f"{view.down} × {view.across} pictures of {columns} × {rows} px take "
+            f"{options.down} × {options.across} pictures of {columns} × {rows} px take "
             f"{format_megabytes(size)}, more than the {format_megabytes(MAX_BYTES)} allowed. "
             "Give a smaller max_px or fewer windows."
         )
 
 
-def validate_classes(view: GridOptions, places: Sequence[GridRow]) -> None:
+def validate_classes(options: GridOptions, grid_rows: Sequence[GridRow]) -> None:
     """Validate that the runs have the classes of interest.
 
     Raises:
         SpecError: If no run has a named class, or if there is no class to show.
     """
-    known = dict.fromkeys(name for place in places for name in place.run_classes.names)
-    for word in view.classes or ():
+    known = dict.fromkeys(name for grid_row in grid_rows for name in grid_row.run_classes.names)
+    for word in options.classes or ():
         if word not in known:
             raise SpecError(f"Unknown class {word!r}. {did_you_mean(word, known)}")
-    if view.show != "labels" and not any(view.class_ids(place.run_classes) for place in places):
+    if options.show != "labels" and not any(
+        options.class_ids(grid_row.run_classes) for grid_row in grid_rows
+    ):
         raise SpecError("The runs have only the null class. Name classes of interest.")
 
 
-def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
+def as_class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
     """Return the argument `classes` as a tuple, or None for all classes.
 
     Raises:
@@ -247,11 +251,11 @@ def class_names(classes: str | Sequence[str] | None) -> tuple[str, ...] | None:
     return names
 
 
-def validate_bands(view: GridOptions, places: Sequence[GridRow]) -> None:
+def validate_bands(options: GridOptions, grid_rows: Sequence[GridRow]) -> None:
     """Validate `bands` against the configs, before anything is read.
 
     Raises:
         SpecError: If no display group has that name, or if the channel numbers are invalid.
     """
-    for place in places:
-        select_channels(place.source.config, view.bands)
+    for grid_row in grid_rows:
+        select_channels(grid_row.source.config, options.bands)

@@ -72,14 +72,16 @@ def draw_rectangles(ax: Axes, rects: Rectangles, box: AxesRect, scale: float) ->
         )
         ax.add_collection(made, autolim=False)
         made.set_clip_box(frame)
-    _draw_label(ax, rects, placed, box)
+    _draw_labels(ax, rects, placed, box)
 
 
-def _draw_label(ax: Axes, rects: Rectangles, placed: NDArray[np.float64], box: AxesRect) -> None:
+def _draw_labels(
+    ax: Axes, rects: Rectangles, axes_bounds: NDArray[np.float64], box: AxesRect
+) -> None:
     from matplotlib.patheffects import withStroke
 
     stroke = [withStroke(linewidth=1.8, foreground="black", alpha=0.8)]
-    for (x, y, _, _), text in zip(placed, rects.texts, strict=False):
+    for (x, y, _, _), text in zip(axes_bounds, rects.texts, strict=False):
         inside = y - box.top < 0.12  # no room above the box at the upper edge
         at = (max(x, box.left) + 0.02, max(y, box.top) + (0.03 if inside else -0.02))
         if not (box.left <= at[0] < box.right and box.top <= at[1] < box.bottom):

@@ -30,25 +30,29 @@ _SHADE = 3  # divisor of the image's brightness behind an outline
 _AREA = 0.75  # alpha of the truth's areas over the grey image of `errors`
 
 
-def scene_truth_ids(place: GridRow, view: GridOptions) -> ClassIds:
+def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
     """Read the class ids of the truth at the resolution that is scored."""
-    return truth_ids(place.labels, place.clipped_window, max_px=view.max_px)
+    return truth_ids(grid_row.labels, grid_row.clipped_window, max_px=options.max_px)
 
 
-def mask_truth_cell(canvas: RowContext, found: ClassIds) -> CellContent:
+def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
     """Build the truth cell of a row."""
-    view, own = canvas.view, canvas.place.run_classes
-    ids = _thin_ids(found, view)
-    if view.show == "errors":
-        layer = colorize.blend_over(canvas.dimmed, _area_pixels(ids, own, view))
-        return CellContent(GridCell(canvas.shade_outside(layer)))
-    if view.show == "scores":
-        (class_id, *_) = view.class_ids(own)
-        share = np.where(ids == class_id, 1.0, 0.0)
-        unlabelled = ids >= len(own) if own.unlabelled_id is None else ids == own.unlabelled_id
-        heat = colorize.color_heat(np.where(unlabelled, np.nan, share))
-        return CellContent(GridCell(canvas.shade_outside(heat), blend=False))
-    return _label_cell(canvas, ids)
+    options, classes = context.view, context.place.run_classes
+    ids = _subsample_ids(truth, options)
+    if options.show == "errors":
+        layer = colorize.blend_over(
+            context.grey_background, _filled_class_layer(ids, classes, options)
+        )
+        return CellContent(GridCell(context.shade_outside(layer)))
+    if options.show == "scores":
+        (class_id, *_) = options.class_ids(classes)
+        probability = np.where(ids == class_id, 1.0, 0.0)
+        unlabelled = (
+            ids >= len(classes) if classes.unlabelled_id is None else ids == classes.unlabelled_id
+        )
+        heat = colorize.color_heat(np.where(unlabelled, np.nan, probability))
+        return CellContent(GridCell(context.shade_outside(heat), blend=False))
+    return _label_cell(context, ids)
 
 
 @dataclass(frozen=True)
@@ -65,107 +69,120 @@ class SegmentationPixels:
 
 
 def read_segmentation(
-    place: GridRow, view: GridOptions, scene: raster.Scene, own: raster.Classes
+    grid_row: GridRow, options: GridOptions, scene: raster.Scene, classes: raster.Classes
 ) -> SegmentationPixels:
     """Read a run's prediction in a window.
 
     Raises:
         RasterError: If scores are shown and the run has none.
     """
-    fine: dict[str, Any] = {"max_px": view.max_px}
-    ids = try_read(predicted_ids, scene, own, place.clipped_window, place.labels, **fine)
-    if view.show != "scores":
+    fine: dict[str, Any] = {"max_px": options.max_px}
+    ids = try_read(predicted_ids, scene, classes, grid_row.clipped_window, grid_row.labels, **fine)
+    if options.show != "scores":
         return SegmentationPixels(ids)
-    (class_id, *_) = view.class_ids(own)
+    (class_id, *_) = options.class_ids(classes)
     return SegmentationPixels(
-        ids, class_probability(scene, class_id, place.clipped_window, place.labels.grid, **fine)
+        ids,
+        class_probability(scene, class_id, grid_row.clipped_window, grid_row.labels.grid, **fine),
     )
 
 
 def mask_prediction_cell(
-    canvas: RowContext,
-    found: ClassIds | RvlabError,
-    was_read: SegmentationPixels,
-    own: raster.Classes,
+    context: RowContext,
+    truth: ClassIds | RvlabError,
+    prediction: SegmentationPixels,
+    classes: raster.Classes,
 ) -> CellContent:
     """Build the cell of a run.
 
     Raises:
         RasterError: If the run has nothing to show.
     """
-    view, place = canvas.view, canvas.place
-    of: dict[str, Any] = {"max_px": view.max_px, "of_class": view.single_class_id(own)}
+    options, grid_row = context.view, context.place
+    scoring: dict[str, Any] = {
+        "max_px": options.max_px,
+        "of_class": options.single_class_id(classes),
+    }
     scored: ScoredPrediction | RvlabError
-    if isinstance(was_read.ids, RvlabError):
-        scored = was_read.ids
+    if isinstance(prediction.ids, RvlabError):
+        scored = prediction.ids
     else:
         scored = score_prediction(
-            was_read.ids, own, place.clipped_window, place.labels, found, **of
+            prediction.ids, classes, grid_row.clipped_window, grid_row.labels, truth, **scoring
         )
-    if was_read.share is not None:
+    if prediction.share is not None:
         f1 = scored.f1 if isinstance(scored, ScoredPrediction) else None
-        heat = canvas.shade_outside(colorize.color_heat(was_read.share))
+        heat = context.shade_outside(colorize.color_heat(prediction.share))
         return CellContent(GridCell(heat, caption=_score_caption(scored)), f1=f1)
     if isinstance(scored, RvlabError):
         raise scored
-    if view.show != "errors":
-        return _label_cell(canvas, scored.ids, scored)
-    if isinstance(found, RvlabError):
-        raise RasterError(f"Errors cannot be shown without truth. {found}")
-    ids = _thin_ids(found, view)
+    if options.show != "errors":
+        return _label_cell(context, scored.ids, scored)
+    if isinstance(truth, RvlabError):
+        raise RasterError(f"Errors cannot be shown without truth. {truth}")
+    ids = _subsample_ids(truth, options)
     layer = colorize.color_errors(
-        ids, scored.ids, own, view.class_ids(own), canvas.inside, colors=view.error_colors
+        ids,
+        scored.ids,
+        classes,
+        options.class_ids(classes),
+        context.inside,
+        colors=options.error_colors,
     )
-    pixels = colorize.blend_over(canvas.dimmed, layer)
+    pixels = colorize.blend_over(context.grey_background, layer)
     return CellContent(GridCell(pixels, caption=_score_caption(scored)), f1=scored.f1)
 
 
 def _label_cell(
-    canvas: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
+    context: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
 ) -> CellContent:
     """Build a cell of labels or outlines, for the truth or for a run."""
-    own, view = canvas.place.run_classes, canvas.view
+    classes, options = context.place.run_classes, context.view
     caption, f1 = (_score_caption(scored), scored.f1) if scored else ("", None)
-    inside = canvas.inside
-    if view.show == "overlay":
+    inside = context.inside
+    if options.show == "overlay":
         if inside is not None:
             ids = np.where(inside, ids, np.uint8(NO_CLASS))
-        return CellContent(GridCell(_outline_pixels(canvas, ids), caption=caption), f1=f1)
+        return CellContent(GridCell(_outline_pixels(context, ids), caption=caption), f1=f1)
     counted = ids if inside is None else ids[inside]
-    seen = frozenset(np.flatnonzero(count_values(counted)).tolist())
-    pixels = canvas.shade_outside(colorize.color_classes(ids, own))
-    return CellContent(GridCell(pixels, caption=caption, blend=False), seen, f1)
+    drawn_ids = frozenset(np.flatnonzero(count_values(counted)).tolist())
+    pixels = context.shade_outside(colorize.color_classes(ids, classes))
+    return CellContent(GridCell(pixels, caption=caption, blend=False), drawn_ids, f1)
 
 
-def _outline_pixels(canvas: RowContext, ids: ClassIds) -> Pixels:
+def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
     """Draw outlines over the image, at a higher resolution for small windows.
 
     A pixel of a small window is larger than a screen pixel, and an outline is thinner than that.
     Outlines are drawn at twice the screen's resolution, so that slanted lines are smooth and
     complete.
     """
-    own, ground = canvas.place.run_classes, canvas.ground
-    times = max(1, round(2 / canvas.per_point))
-    ids, ground = _dilate(ids, times), _dilate(ground, times)
-    width = max(1, round(_LINE * canvas.per_point * times))
-    of = canvas.view.class_ids(own)
+    classes, background = context.place.run_classes, context.background
+    times = max(1, round(2 / context.px_per_point))
+    ids, background = _upsample(ids, times), _upsample(background, times)
+    width = max(1, round(_LINE * context.px_per_point * times))
+    class_ids = context.view.class_ids(classes)
     # A dark line behind each outline makes it visible on areas of the same color.
-    shade = colorize.color_outlines(ids, own, of=of, width=width + max(1, width // 2))
-    ground = np.where(shade[..., 3:] > 0, ground // _SHADE, ground)
-    return colorize.blend_over(ground, colorize.color_outlines(ids, own, of=of, width=width))
+    shade = colorize.color_outlines(
+        ids, classes, class_ids=class_ids, width=width + max(1, width // 2)
+    )
+    background = np.where(shade[..., 3:] > 0, background // _SHADE, background)
+    return colorize.blend_over(
+        background, colorize.color_outlines(ids, classes, class_ids=class_ids, width=width)
+    )
 
 
-def _thin_ids(ids: ClassIds, view: GridOptions) -> ClassIds:
-    return ids if max(ids.shape) <= view.max_px else subsample(ids, view.max_px)
+def _subsample_ids(ids: ClassIds, options: GridOptions) -> ClassIds:
+    return ids if max(ids.shape) <= options.max_px else subsample(ids, options.max_px)
 
 
-def _area_pixels(ids: ClassIds, own: raster.Classes, view: GridOptions) -> Pixels:
-    wanted = np.isin(ids, view.class_ids(own))
-    layer = np.dstack([colorize.color_classes(ids, own), np.where(wanted, 255, 0)])
-    return colorize.set_alpha(layer, _AREA)
+def _filled_class_layer(ids: ClassIds, classes: raster.Classes, options: GridOptions) -> Pixels:
+    wanted = np.isin(ids, options.class_ids(classes))
+    layer = np.dstack([colorize.color_classes(ids, classes), np.where(wanted, 255, 0)])
+    return colorize.scale_alpha(layer, _AREA)
 
 
-def _dilate(array: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
+def _upsample(array: NDArray[np.uint8], times: int) -> NDArray[np.uint8]:
     return array if times == 1 else array.repeat(times, axis=0).repeat(times, axis=1)
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.colors import ListedColormap
     from matplotlib.figure import Figure
 
-DARK, WHITE, GROUND = "#000000", "#ffffff", "#d5d7da"
+DARK, WHITE, MISSING_FACE = "#000000", "#ffffff", "#d5d7da"
 _STEPS = 256
 _EVERY = 0.17  # minimum inches between labels
 
@@ -75,7 +75,7 @@ def draw_heat_cells(
     ax.set_ylim(rows, 0)
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.patch.set(facecolor=GROUND, edgecolor="white", hatch="////", linewidth=0)
+    ax.patch.set(facecolor=MISSING_FACE, edgecolor="white", hatch="////", linewidth=0)
     if texts is None:
         return mesh
     for i, j in np.argwhere(~np.ma.getmaskarray(masked)):
@@ -84,17 +84,17 @@ def draw_heat_cells(
     return mesh
 
 
-def draw_color_bar(made: Figure, mesh: QuadMesh, box: tuple[float, float, float, float]) -> None:
+def draw_color_bar(figure: Figure, mesh: QuadMesh, box: tuple[float, float, float, float]) -> None:
     """Draw a color bar.
 
     Args:
-        made: The figure.
+        figure: The figure.
         mesh: The mesh whose colors it shows.
         box: Left, bottom, width and height, in inches.
     """
-    width, height = made.get_size_inches()
-    place = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
-    drawn = made.colorbar(mesh, cax=made.add_axes(place, label="bar"))
+    width, height = figure.get_size_inches()
+    rect = (box[0] / width, box[1] / height, box[2] / width, box[3] / height)
+    drawn = figure.colorbar(mesh, cax=figure.add_axes(rect, label="bar"))
     drawn.ax.tick_params(labelsize=9.0, length=3)
     drawn.outline.set_visible(False)
 

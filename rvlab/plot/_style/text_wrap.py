@@ -36,14 +36,16 @@ def wrap_lines(lines: Sequence[str], width: float, points: float) -> list[str]:
         width: Maximum width in inches.
         points: Type size.
     """
-    most = max(8, int(width * 72 / (_LETTER_WIDTH * points)))
-    return [part for line in lines for part in _break_words(line, most)]
+    max_chars = max(8, int(width * 72 / (_LETTER_WIDTH * points)))
+    return [part for line in lines for part in _break_words(line, max_chars)]
 
 
-def _break_words(text: str, most: int) -> list[str]:
+def _break_words(text: str, max_chars: int) -> list[str]:
     marked = re.sub("(?<![/_])([/_])(?![/_])", rf"\1{_BREAK_MARK} ", text)
     # Names such as SemanticSegmentationConfig and run ids have no other break points.
-    marked = re.sub(rf"\S{{{most},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked)
-    most = max(4, most * len(text) // max(1, count_letters(text)))
-    lines = textwrap.wrap(marked, most, break_on_hyphens=False)
+    marked = re.sub(
+        rf"\S{{{max_chars},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked
+    )
+    max_chars = max(4, max_chars * len(text) // max(1, count_letters(text)))
+    lines = textwrap.wrap(marked, max_chars, break_on_hyphens=False)
     return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]

@@ -67,11 +67,11 @@ def new_figure(width: float, height: float) -> Figure:
 def empty_figure(text: str) -> Figure:
     """Create a small figure that contains only a text."""
     made = new_figure(6.0, 1.2)
-    annotate(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
+    show_empty_reason(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
     return made
 
 
-def annotate(ax: Axes, text: str) -> None:
+def show_empty_reason(ax: Axes, text: str) -> None:
     """Write the reason into an empty axes."""
     ax.set_xticks([])
     ax.set_yticks([])
@@ -112,7 +112,7 @@ class Hue:
         return self.styles.get(value_key(value), {"color": NO_VALUE_COLOR, "linestyle": "-"})
 
 
-def hue(values: pd.Series[Any], ink: Ink = ON_LIGHT) -> Hue:
+def choose_hues(values: pd.Series[Any], ink: Ink = ON_LIGHT) -> Hue:
     """Choose colors for a column: a scale for numbers, distinct colors for other values.
 
     Args:
@@ -132,7 +132,7 @@ def hue(values: pd.Series[Any], ink: Ink = ON_LIGHT) -> Hue:
 def distinct_styles(number: int, ink: Ink = ON_LIGHT) -> list[dict[str, Any]]:
     """Return `number` distinct styles, which differ first in color and then in dashes."""
     if number > len(ink.colors) * len(DASH_STYLES):
-        return [{"color": color, "linestyle": "-"} for color in _legend_values(number, ink)]
+        return [{"color": color, "linestyle": "-"} for color in _scale_colors(number, ink)]
     colors = [ink.colors[i % len(ink.colors)] for i in range(number)]
     dashes = [DASH_STYLES[i // len(ink.colors)] for i in range(number)]
     return [{"color": c, "linestyle": d} for c, d in zip(colors, dashes, strict=True)]
@@ -143,7 +143,7 @@ def _numeric_hue(name: str, values: Sequence[float], ink: Ink) -> Hue:
     from matplotlib.colors import LogNorm, Normalize
 
     if len(values) <= MAX_LEGEND_STEPS:
-        return _plain_hue(name, values, _legend_values(len(values), ink))
+        return _plain_hue(name, values, _scale_colors(len(values), ink))
     ends = (values[0], values[-1])
     norm = LogNorm(*ends) if spans_decades(values) else Normalize(*ends)
     bar = ScalarMappable(norm, _colormap(ink))
@@ -163,10 +163,10 @@ def spans_decades(values: Sequence[float]) -> bool:
 def _colormap(ink: Ink) -> Any:
     from matplotlib.colors import ListedColormap
 
-    return ListedColormap(_legend_values(256, ink))
+    return ListedColormap(_scale_colors(256, ink))
 
 
-def _legend_values(number: int, ink: Ink) -> list[Any]:
+def _scale_colors(number: int, ink: Ink) -> list[Any]:
     """Return colors along the part of the scale that is visible."""
     import matplotlib
 
@@ -175,21 +175,21 @@ def _legend_values(number: int, ink: Ink) -> list[Any]:
     return [colormap(low + (high - low) * i / max(1, number - 1)) for i in range(number)]
 
 
-def legend_entries(shown: Hue) -> list[tuple[str, dict[str, Any]]]:
+def legend_entries(hues: Hue) -> list[tuple[str, dict[str, Any]]]:
     """Return label and style of each legend entry; run ids without their common prefix."""
-    labels = value_labels(shown.values)
-    labels = strip_common_prefix(labels) if shown.name == "run" else labels
-    return list(zip(labels, shown.styles.values(), strict=True))
+    labels = value_labels(hues.values)
+    labels = strip_common_prefix(labels) if hues.name == "run" else labels
+    return list(zip(labels, hues.styles.values(), strict=True))
 
 
 def draw_legend(
-    on: Axes | Figure, shown: Hue, at: tuple[float, float], *, dots: bool = False, columns: int = 1
+    on: Axes | Figure, hues: Hue, at: tuple[float, float], *, dots: bool = False, columns: int = 1
 ) -> Legend:
     """Draw a legend of values and colors, titled with the name of the column.
 
     Args:
         on: The axes, or the figure for all of its axes.
-        shown: The values.
+        hues: The values.
         at: The upper left corner, as fractions of `on`.
         dots: Whether entries are dots; otherwise lines.
         columns: Number of columns of entries.
@@ -207,8 +207,8 @@ def draw_legend(
     ink = choose_ink(on) if isinstance(on, Axes) else ON_LIGHT
     made = on.legend(
         labelcolor=ink.text,
-        handles=[handle(label, style) for label, style in legend_entries(shown)],
-        title=shown.name,
+        handles=[handle(label, style) for label, style in legend_entries(hues)],
+        title=hues.name,
         loc="upper left",
         bbox_to_anchor=at,
         frameon=False,
