@@ -301,7 +301,7 @@ def test_one_unreadable_prediction_does_not_hide_the_others(copy: Copy, tmp_path
 def test_errors_of_pictures_are_reported_and_not_raised(
     copy: Copy, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    evals = copy.read("evals")  # with an unknown scene, and below an invalid formula
+    evals = copy.read("evals")  # with an unknown scene, and below a class like a formula
     copy.table("evals", evals.replace({"scene": {"validation-0": "lost"}}))
     broken = "$\\frac{$"
     confusion = copy.read("confusion")
@@ -309,9 +309,9 @@ def test_errors_of_pictures_are_reported_and_not_raised(
     copy.table("confusion", confusion.replace(names))
     found = Tags(emitted(copy.run.uri, tmp_path).html)
     assert "could not be drawn: No run has a scene 'lost'." in found.text
-    assert "The confusion matrix could not be drawn: ValueError" in found.text
-    assert len(found.images()) == 1
-    assert capsys.readouterr().err.count("Traceback") >= 2
+    assert "The confusion matrix could not be drawn" not in found.text  # text is not markup
+    assert len(found.images()) == 2
+    assert capsys.readouterr().err.count("Traceback") >= 1
 
 
 def test_run_with_broken_records_has_outputs(copy: Copy, tmp_path: Path) -> None:
