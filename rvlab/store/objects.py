@@ -11,7 +11,6 @@ import logging
 import os
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -22,7 +21,7 @@ from rvlab.model.limits import too_large
 from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
 from rvlab.store.local_folders import Unscannable, scan
-from rvlab.store.obstore_errors import NoConditionalPut, translate_errors
+from rvlab.store.obstore_errors import NoConditionalPut, translate_error
 
 _log = logging.getLogger("rvlab")
 
@@ -352,5 +351,11 @@ class ObstoreObjects:
                 keys, tags = page.column("path").to_pylist(), page.column("e_tag").to_pylist()
                 yield dict(zip(keys, tags, strict=True))
 
-    def _translate_errors(self, key: str) -> AbstractContextManager[None]:
-        return translate_errors(self._where, key, self._advice)
+    @contextlib.contextmanager
+    def _translate_errors(self, key: str) -> Iterator[None]:
+        from obstore.exceptions import BaseError
+
+        try:
+            yield
+        except (BaseError, OSError, ValueError) as exc:
+            raise translate_error(exc, self._where, key, self._advice)  # noqa: B904  sets its cause

@@ -5,8 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 
 from rvlab.errors import (
@@ -55,35 +53,37 @@ class NoConditionalPut(StoreError):
     """The storage has no conditional put."""
 
 
-@contextmanager
-def translate_errors(where: str, key: str, advice: str = "") -> Iterator[None]:
-    """Translate obstore's errors; their long text is available as the cause only.
+def translate_error(exc: Exception, where: str, key: str, advice: str = "") -> StoreError:
+    """Translate an error of obstore; its long text is available as the cause only.
 
     Args:
+        exc: The error.
         where: The storage, as the beginning of a sentence.
         key: The key.
         advice: What to do if the credentials are refused.
     """
     from obstore import exceptions as ob
 
-    try:
-        yield
-    except FileNotFoundError as exc:
-        if "NoSuchBucket" in str(exc):
-            raise _store_error(where, key, str(exc), advice) from exc
-        raise KeyMissing(f"{where} has no key {key!r}.") from exc
-    except ob.PreconditionError as exc:
-        raise KeyChanged(f"{where} has another content of {key!r} by now.") from exc
-    except ob.AlreadyExistsError as exc:
-        raise KeyExists(f"{where} has the key {key!r} already.") from exc
-    except (ob.PermissionDeniedError, ob.UnauthenticatedError) as exc:
-        raise _denied(where, key, str(exc), advice) from exc
-    except ob.BaseError as exc:
-        raise _store_error(where, key, str(exc), advice) from None
-    except ValueError as exc:
-        raise StoreError(f"{key!r} is not a valid key: {exc}.") from exc
-    except OSError as exc:
-        raise StoreError(f"{where} failed on {key!r}: {exc.strerror or exc}.") from exc
+    found: StoreError
+    cause: Exception | None = exc
+    if isinstance(exc, FileNotFoundError) and "NoSuchBucket" in str(exc):
+        found = _store_error(where, key, str(exc), advice)
+    elif isinstance(exc, FileNotFoundError):
+        found = KeyMissing(f"{where} has no key {key!r}.")
+    elif isinstance(exc, ob.PreconditionError):
+        found = KeyChanged(f"{where} has another content of {key!r} by now.")
+    elif isinstance(exc, ob.AlreadyExistsError):
+        found = KeyExists(f"{where} has the key {key!r} already.")
+    elif isinstance(exc, ob.PermissionDeniedError | ob.UnauthenticatedError):
+        found = _denied(where, key, str(exc), advice)
+    elif isinstance(exc, ob.BaseError):
+        found, cause = _store_error(where, key, str(exc), advice), None
+    elif isinstance(exc, OSError):
+        found = StoreError(f"{where} failed on {key!r}: {exc.strerror or exc}.")
+    else:
+        found = StoreError(f"{key!r} is not a valid key: {exc}.")
+    found.__cause__ = cause
+    return found
 
 
 def _denied(where: str, key: str, text: str, advice: str) -> StoreError:
