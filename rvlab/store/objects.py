@@ -358,4 +358,6 @@ class ObstoreObjects:
         try:
             yield
         except (BaseError, OSError, ValueError) as exc:
+            if isinstance(exc, FileNotFoundError) and "NoSuchBucket" not in str(exc):
+                raise KeyMissing(f"{self._where} has no key {key!r}.") from exc
             raise translate_error(exc, self._where, key, self._advice)  # noqa: B904  sets its cause

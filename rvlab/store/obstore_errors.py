@@ -10,7 +10,6 @@ from datetime import UTC, datetime
 from rvlab.errors import (
     KeyChanged,
     KeyExists,
-    KeyMissing,
     StoreBusy,
     StoreError,
     StoreUnreachable,
@@ -66,10 +65,8 @@ def translate_error(exc: Exception, where: str, key: str, advice: str = "") -> S
 
     found: StoreError
     cause: Exception | None = exc
-    if isinstance(exc, FileNotFoundError) and "NoSuchBucket" in str(exc):
+    if isinstance(exc, FileNotFoundError):  # a missing bucket; a missing key is no error here
         found = _store_error(where, key, str(exc), advice)
-    elif isinstance(exc, FileNotFoundError):
-        found = KeyMissing(f"{where} has no key {key!r}.")
     elif isinstance(exc, ob.PreconditionError):
         found = KeyChanged(f"{where} has another content of {key!r} by now.")
     elif isinstance(exc, ob.AlreadyExistsError):
