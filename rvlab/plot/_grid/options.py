@@ -151,8 +151,8 @@ class RowContext:
 
     def shade_outside(self, pixels: Pixels) -> Pixels:
         """Show the image in dark grey outside the areas of interest."""
-        inside = self.inside
-        return pixels if inside is None else colorize.shade_outside(pixels, self._image, inside)
+        inside = self._cached("inside", self._inside)
+        return colorize.shade_outside(pixels, self._image, inside) if inside.size else pixels
 
     def _inside(self) -> NDArray[Any]:
         found = try_read(
