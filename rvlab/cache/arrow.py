@@ -14,7 +14,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import as_dtype, fits_64_bits, is_exact
+from rvlab.cache.dtypes import coerce_to_dtype, fits_64_bits, is_exact
 from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, WHOLE
 from rvlab.model.tables import RUNS_TABLE
 
@@ -72,7 +72,7 @@ def _array(values: list[Any], dtype: Any) -> pa.Array:
         try:
             return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
         except pa.ArrowException:  # one is not a time, or in another format
-            return pa.Array.from_pandas(as_dtype(values, TIME))
+            return pa.Array.from_pandas(coerce_to_dtype(values, TIME))
     if dtype == WHOLE:
         return pa.array(
             [v if v is None or fits_64_bits(v, WHOLE) else None for v in values], pa.int64()

@@ -95,7 +95,7 @@ class LocalRowCache:
         try:
             data = (
                 private_files.read_private(path)
-                if private_files.ensure_private(self._root)
+                if private_files.try_make_private_folder(self._root)
                 else None
             )
         except OSError:
@@ -129,7 +129,7 @@ class LocalRowCache:
 
         path = None
         with contextlib.suppress(OSError):
-            if private_files.ensure_private(self._root):
+            if private_files.try_make_private_folder(self._root):
                 path = private_files.write_atomically(self._folder, fill)
                 _trim(self._root, path)
         pa.default_memory_pool().release_unused()

@@ -17,7 +17,7 @@ OTHERS = 0o077
 
 
 @cache
-def ensure_private(folder: Path) -> bool:
+def try_make_private_folder(folder: Path) -> bool:
     """Create a folder that only the user can open, and return whether it is private.
 
     The result is cached for the process.

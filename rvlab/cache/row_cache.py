@@ -61,14 +61,14 @@ class CachedTable:
     is_one_file: bool = False
 
 
-def _is_annotation_table(table: pa.Table) -> bool:
+def _has_annotation_schema(table: pa.Table) -> bool:
     return [(one.name, str(one.type)) for one in table.schema] == [("text", "string")]
 
 
 CACHED_RUNS = CachedTable("runs", matches_schema, is_one_file=True)
 """The rows of runs that have ended; their shared blocks have page boundaries."""
 
-ANNOTATIONS = CachedTable("edits", _is_annotation_table)
+ANNOTATIONS = CachedTable("edits", _has_annotation_schema)
 """Tags, notes and archiving, as JSON text."""
 
 _read_only: set[str] = set()
@@ -120,7 +120,7 @@ def read_through(
     if table.is_shared and len(missing) > FEW_KEYS:
         known = {name for piece in pieces for name in piece.shared_in if name}
         wanted = {key: current_etags[key] for key in missing} if pieces else current_etags
-        fresh += _valid_rows(_unread_blocks(shared, known, table), wanted)
+        fresh += _valid_rows(_read_unknown_blocks(shared, known, table), wanted)
         missing = _missing_keys(wanted, fresh)
         _report_damaged(query, shared, table)
     steps = range(0, len(missing), KEYS_PER_READ)
@@ -218,7 +218,9 @@ def _valid_rows(blocks: Iterable[RowBlock], current: ETags) -> list[RowBlock]:
     return found
 
 
-def _unread_blocks(shared: SharedRowCache, known: set[str], table: CachedTable) -> list[RowBlock]:
+def _read_unknown_blocks(
+    shared: SharedRowCache, known: set[str], table: CachedTable
+) -> list[RowBlock]:
     """Read the shared blocks that are not known, and return them, the largest first."""
     found: dict[str, RowBlock | None] = {}
     for _ in range(3):  # retry, since a block may be merged into another meanwhile

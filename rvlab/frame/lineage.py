@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import as_dtype
+from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.errors import NotFound, did_you_mean
 from rvlab.frame.select import RunSelector, require_one
 from rvlab.model.schema import TEXT, WHOLE
@@ -55,17 +55,19 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     part = known.reindex(ids)
     state = part["state"].where(part.index.isin(known.index), "deleted")
     columns: dict[str, Any] = {
-        "generation": as_dtype(list(generations.values()), WHOLE),
-        "parent": as_dtype([parents.get(id_) for id_ in ids], TEXT),
-        "changed": as_dtype([_describe_change(known, id_, parents.get(id_)) for id_ in ids], TEXT),
+        "generation": coerce_to_dtype(list(generations.values()), WHOLE),
+        "parent": coerce_to_dtype([parents.get(id_) for id_ in ids], TEXT),
+        "changed": coerce_to_dtype(
+            [_describe_change(known, id_, parents.get(id_)) for id_ in ids], TEXT
+        ),
     }
     for name in LINEAGE_COLUMNS:
-        columns[name] = as_dtype(
+        columns[name] = coerce_to_dtype(
             list(state if name == "state" else part[name]), RUNS_TABLE.dtypes[name]
         )
     for name in LINEAGE_METRICS:
         if name in part:
-            columns[name] = as_dtype(list(part[name]), "float64")
+            columns[name] = coerce_to_dtype(list(part[name]), "float64")
     table = pd.DataFrame(columns)
     table.index = pd.Index(ids, name="run", dtype="object")
     # The id of a run begins with its time; of a deleted run there is no other record.

@@ -6,7 +6,7 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import as_dtype
+from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.rows import parse_step_record
 from rvlab.model import STEPS as ORDER
@@ -58,7 +58,8 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     run_position = {run.id: i for i, run in enumerate(wanted)}
     rows.sort(key=lambda row: (run_position[row["run"]], *_pipeline_order(row)))
     columns = {
-        name: as_dtype([r[name] for r in rows], dtype) for name, dtype in STEPS_TABLE.dtypes.items()
+        name: coerce_to_dtype([r[name] for r in rows], dtype)
+        for name, dtype in STEPS_TABLE.dtypes.items()
     }
     return pd.DataFrame(columns)
 

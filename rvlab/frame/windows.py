@@ -104,13 +104,13 @@ def _read_counts(store: Store, run: Run) -> pa.Table | RvlabError:
     try:
         table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
         table = conform_to_schema(key, table, WINDOWS_TABLE)
-        _require_windows(key, table)
+        _require_valid_windows(key, table)
     except RvlabError as exc:
         return exc
     return table
 
 
-def _require_windows(key: str, table: pa.Table) -> None:
+def _require_valid_windows(key: str, table: pa.Table) -> None:
     """Require that no window is empty, and that each has every class at most once."""
     import pyarrow.compute as pc
 

@@ -14,7 +14,7 @@ from rvlab.metrics import NULL_CLASS
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 from rvlab.plot.run_labels import run_labels
 from rvlab.plot.titles import require_columns
@@ -111,16 +111,16 @@ def _draw(
     down = [UNLABELLED_NAME if c == NULL_CLASS else c for c in classes]
     right = 0.15 if size else 0.95 if signed else 0.75  # room for the numbers of the color bar
     square = len(classes) * cell
-    titled = max(count_letters(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
+    titled = max(width_in_letters(line) for lines, _ in panels for line in lines) * _LETTER * 1.08
     step = max(square, titled) + _GAP
     left, under = (
-        max(map(count_letters, down)) * _LETTER + 0.45,
-        max(map(count_letters, classes)) * _LETTER + 0.35,
+        max(map(width_in_letters, down)) * _LETTER + 0.45,
+        max(map(width_in_letters, classes)) * _LETTER + 0.35,
     )
     rows = math.ceil(len(panels) / max(1, int((_WIDE - left + _GAP) / step)))
     across = math.ceil(len(panels) / rows)
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3
-    width = max(left + across * step - _GAP + right, 0.2 + count_letters(title) * 0.09)
+    width = max(left + across * step - _GAP + right, 0.2 + width_in_letters(title) * 0.09)
     height = 0.3 + rows * (head + square) + under + foot * (NULL_CLASS in classes)
     made = theme.new_figure(width, height)
     made.text(0.12 / width, 1 - 0.24 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")

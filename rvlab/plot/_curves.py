@@ -11,7 +11,7 @@ from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
@@ -77,7 +77,7 @@ def curves(
         raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
     runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
     hues = theme.choose_hues(
-        table.groupby("run", sort=False)[hue_column].first() if hue else _run_column(runs)
+        table.groupby("run", sort=False)[hue_column].first() if hue else _run_id_series(runs)
     )
     return _draw(runs, series, hues, _LineOptions(hue_column, smooth, wanted))
 
@@ -89,7 +89,7 @@ class _LineOptions:
     best: Mapping[str, str]  # by series; the key "" applies to all
 
 
-def _run_column(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
+def _run_id_series(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
     import pandas as pd
 
     return pd.Series(list(runs), name="run", dtype=object)
@@ -99,9 +99,9 @@ def _draw(
     runs: dict[Any, pd.DataFrame], series: Sequence[str], hues: theme.Hue, extras: _LineOptions
 ) -> Figure:
     entries = [] if hues.bar is not None else theme.legend_entries(hues)
-    longest = max((count_letters(label) for label, _ in entries), default=0)
+    longest = max((width_in_letters(label) for label, _ in entries), default=0)
     columns = math.ceil(len(entries) / _LEGEND_ROWS) if entries else 1
-    side = 0.2 + columns * (0.48 + 0.084 * max(longest, count_letters(hues.name)))
+    side = 0.2 + columns * (0.48 + 0.084 * max(longest, width_in_letters(hues.name)))
     down, across = math.ceil(len(series) / _ACROSS), min(len(series), _ACROSS)
     panel = max(_PANEL_W, 5.2 / across)
     lines = min(len(entries), _LEGEND_ROWS) + 1

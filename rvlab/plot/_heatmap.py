@@ -11,7 +11,7 @@ from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.run_labels import run_labels
 from rvlab.plot.titles import require_columns
 
@@ -99,7 +99,7 @@ def _draw(
 
     down, across = cells.shape
     side = [str(name) for name in cells.index]
-    longest = max(count_letters(line) for lines in names for line in lines)
+    longest = max(width_in_letters(line) for lines in names for line in lines)
     wide = max(0.5, longest * _LETTER * 1.1 + 0.1)
     flat = wide <= 1.3 and across * wide <= _WIDE  # whether run names are horizontal
     wide = wide if flat else min(0.5, max(_WIDE / across, 0.04))
@@ -108,14 +108,15 @@ def _draw(
     head = (
         0.16 * max(map(len, names)) + 0.1
         if flat
-        else max(map(count_letters, turned)) * _LETTER + 0.2
+        else max(map(width_in_letters, turned)) * _LETTER + 0.2
     )
-    left = 0.2 + _LETTER * max(map(count_letters, [*side, overall[0] if overall else ""]))
+    left = 0.2 + _LETTER * max(map(width_in_letters, [*side, overall[0] if overall else ""]))
     top, foot, bar = 0.38 + head, 0.35 if note else 0.12, 0.12
     above = tall + _GAP if overall else 0.0
     numbers = wide >= 0.36 and tall >= 0.17
     width = max(
-        left + across * wide + (bar if numbers else 0.95), left + 0.1 + count_letters(title) * 0.09
+        left + across * wide + (bar if numbers else 0.95),
+        left + 0.1 + width_in_letters(title) * 0.09,
     )
     height = top + above + down * tall + foot
     values = cells.to_numpy()

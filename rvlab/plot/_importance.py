@@ -14,7 +14,7 @@ from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import QUALITATIVE_COLORS, draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.titles import format_param_value, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
@@ -147,7 +147,7 @@ def _draw(importances: _Importances, metric: str, known: int, without: int) -> F
     means, spread = importances.drops.mean(axis=1), importances.drops.std(axis=1, ddof=1)
     order = np.argsort(means, kind="stable")
     names = [importances.names[i].removeprefix(_NAME) for i in order]
-    left, tall = 0.35 + 0.078 * max(map(count_letters, names)), _MANY * len(names) + 0.1
+    left, tall = 0.35 + 0.078 * max(map(width_in_letters, names)), _MANY * len(names) + 0.1
     width, height = left + 4.6, tall + 1.5
     figure = theme.new_figure(width, height)
     ax = figure.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")

@@ -10,7 +10,7 @@ import numpy as np
 from rvlab.frame.params import differing_columns, value_codes
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -78,17 +78,17 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     ]
     hues = theme.choose_hues(table[hue])
     entries = [] if is_scale else theme.legend_entries(hues)
-    tick = max(count_letters(word) for _, word in axes[-1].ticks)
+    tick = max(width_in_letters(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
         if is_scale
-        else 0.75 + 0.078 * max(count_letters(w) for w in (hue, *(e[0] for e in entries)))
+        else 0.75 + 0.078 * max(width_in_letters(w) for w in (hue, *(e[0] for e in entries)))
     )
-    left = 0.4 + 0.07 * max(count_letters(word) for _, word in axes[0].ticks)
-    longest = max(count_letters(name) * 0.09 for name in names)
+    left = 0.4 + 0.07 * max(width_in_letters(word) for _, word in axes[0].ticks)
+    longest = max(width_in_letters(name) * 0.09 for name in names)
     left, side = (
-        max(left, count_letters(names[0]) * 0.045 + 0.1),
-        max(side, count_letters(names[-1]) * 0.045 - 0.1),
+        max(left, width_in_letters(names[0]) * 0.045 + 0.1),
+        max(side, width_in_letters(names[-1]) * 0.045 - 0.1),
     )
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     drawn = _choose_lines(table, hue)
@@ -103,7 +103,7 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
     ax.set_ylim(low - POINT_SPACING, 1 + POINT_SPACING)
     lines = np.column_stack([spread_points(axis.at[drawn]) for axis in axes])
     colors = (
-        _line_styles(axes[-1].at[drawn])
+        _line_colors(axes[-1].at[drawn])
         if is_scale
         else [hues.style(v) for v in table[hue].iloc[drawn]]
     )
@@ -141,7 +141,7 @@ def _choose_lines(table: pd.DataFrame, hue: str) -> Any:
     return np.sort(order[np.linspace(0, len(table) - 1, MAX_LINES).round().astype(int)])
 
 
-def _line_styles(positions: AxisPositions) -> list[dict[str, Any]]:
+def _line_colors(positions: AxisPositions) -> list[dict[str, Any]]:
     """Return a color per run by its value on the axis; grey where the value is missing."""
     none = {"color": theme.NO_VALUE_COLOR, "zorder": 1}
     colors = _scale_colors(np.nan_to_num(positions)).tolist()

@@ -10,8 +10,8 @@ import numpy as np
 from rvlab.errors import SpecError
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import choose_ink
-from rvlab.plot._style.plain_text import draw_literally
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.plain_text import make_texts_literal
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.marginal_means import trends_by_hue
 from rvlab.plot.titles import column_labels, is_numeric_column, require_columns
 
@@ -102,7 +102,7 @@ def scatter(
     _label_axes(ax, x_values, y, categories)
     if figure is not None and categories and _labels_overlap(categories):
         # A taller figure, so that long slanted labels do not shrink the plot area.
-        figure.set_figheight(4.0 + 0.036 * max(map(count_letters, categories)))
+        figure.set_figheight(4.0 + 0.036 * max(map(width_in_letters, categories)))
     if (
         log_x
         if log_x is not None
@@ -117,7 +117,7 @@ def scatter(
         ax, [line for line in (caption if found or trend else None, missing) if line]
     )
     # Only text of this plot: the axes may have a title with mathematics.
-    draw_literally(
+    make_texts_literal(
         ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if categories else [])
     )
     return ax
@@ -224,7 +224,7 @@ def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str
 
 def _labels_overlap(categories: Sequence[str]) -> bool:
     """Estimate whether horizontal labels would overlap."""
-    return sum(map(count_letters, categories)) > 50
+    return sum(map(width_in_letters, categories)) > 50
 
 
 def _draw_legend(ax: Axes, hues: theme.Hue) -> Artist:

@@ -11,7 +11,7 @@ import numpy as np
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from rvlab.plot.run_labels import run_labels
 from rvlab.plot.titles import require_columns
 
@@ -76,7 +76,7 @@ def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool)
     lanes = [_assign_lanes(rows) for rows in runs]
     many = [max(lane) + 1 for lane in lanes]
     tops = np.cumsum([0.0, *(max(n, 1.6) + 0.5 for n in many)])
-    left, right = 0.25 + _LETTER * max(map(count_letters, names)), 2.3
+    left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.3
     tall = float(tops[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = theme.new_figure(width, height)

@@ -268,14 +268,14 @@ def test_cache_folder_of_another_user_is_not_used(
     Made(store).ended({"lr": 1})
     damage.table_of(store, "runs")
     files = sorted(p for p in cache.rglob("*") if p.is_file())
-    private_files.ensure_private.cache_clear()
+    private_files.try_make_private_folder.cache_clear()
     plain = os.geteuid()
     monkeypatch.setattr(os, "geteuid", lambda: plain + 1)  # the folder belongs to another
     Made(store).ended({"lr": 2})
     with pytest.warns(UserWarning, match="is not used: it belongs to user .* Set RVLAB_CACHE"):
         assert len(damage.table_of(store, "runs")) == 2
     assert sorted(p for p in cache.rglob("*") if p.is_file()) == files
-    private_files.ensure_private.cache_clear()
+    private_files.try_make_private_folder.cache_clear()
 
 
 @pytest.mark.parametrize("kind", ["fifo", "symlink", "folder"])

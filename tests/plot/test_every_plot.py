@@ -21,7 +21,7 @@ from matplotlib.text import Text
 
 from rvlab import plot
 from rvlab.plot._style import plain_text
-from rvlab.plot._style.text_wrap import count_letters
+from rvlab.plot._style.text_wrap import width_in_letters
 from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, figure_of, sweep, two_runs
 
 pytest.importorskip("sklearn")
@@ -230,5 +230,5 @@ def test_installed_font_with_cjk_letters_is_used(
 
 
 def test_ideographs_count_as_two_letters() -> None:
-    assert [count_letters(text) for text in ("ab", CJK[0], f"a{CJK[0]}\u2013")] == [2, 4, 6]
-    assert count_letters("TRUE_POSITIVES") > len("TRUE_POSITIVES")
+    assert [width_in_letters(text) for text in ("ab", CJK[0], f"a{CJK[0]}\u2013")] == [2, 4, 6]
+    assert width_in_letters("TRUE_POSITIVES") > len("TRUE_POSITIVES")

@@ -43,7 +43,7 @@ class BoxComparison:
     found: Outcomes | None
 
 
-def read_truth_boxes(grid_row: GridRow) -> Boxes:
+def read_whole_scene_truth_boxes(grid_row: GridRow) -> Boxes:
     """Read the true boxes of the complete scene."""
     return truth_boxes(grid_row.labels)
 
@@ -89,7 +89,7 @@ def match_scene_boxes(
     Args:
         grid_row: Any window of the scene.
         options: Its `iou` is the overlap above which boxes match.
-        truth: The result of `read_truth_boxes`.
+        truth: The result of `read_whole_scene_truth_boxes`.
         scene: The scene in the run's config.
         classes: The classes of the run.
 
@@ -223,7 +223,7 @@ def _score_caption(context: RowContext, comparison: BoxComparison) -> tuple[str,
     if isinstance(truth, RvlabError) or found is None:
         return "F1 –", None
     window, k, only = (
-        _extended_window(grid_row),
+        _window_beyond_scene_edges(grid_row),
         len(grid_row.run_classes),
         options.single_class_id(grid_row.run_classes),
     )
@@ -243,7 +243,7 @@ def _score_caption(context: RowContext, comparison: BoxComparison) -> tuple[str,
     return caption, f1
 
 
-def _extended_window(grid_row: GridRow) -> raster.Window:
+def _window_beyond_scene_edges(grid_row: GridRow) -> raster.Window:
     """Return the window, extended beyond the scene's edges to include boxes there."""
     window, grid, far = grid_row.clipped_window, grid_row.labels.grid, 10**9
     col, row = (start if start > 0 else -far for start in (window.col, window.row))

@@ -53,13 +53,13 @@ def grid_legend(
             no class has get an entry only if they are among them.
     """
     key = _legend(options, grid_rows, rows)
-    if any(has_areas(grid_row) for grid_row in grid_rows):
+    if any(has_pixels_outside_areas(grid_row) for grid_row in grid_rows):
         outside = ("outside the areas of interest", colorize.OUTSIDE_COLOR)
         return replace(key, entries=[*key.entries, outside])
     return key
 
 
-def has_areas(place: GridRow) -> bool:
+def has_pixels_outside_areas(place: GridRow) -> bool:
     """Return whether a row has areas of interest, and some pixels of it are outside."""
     inside = try_read(lambda: place.labels.labelled(place.clipped_window, max_px=_AREA_PX))
     return isinstance(inside, np.ndarray) and not bool(inside.all())
@@ -76,18 +76,20 @@ def _legend(
     boxes = [part for part in parts if part.task == DETECTION]
     masks = [part for part in parts if part.task != DETECTION]
     if view.show == "scores":
-        truth = _interest(boxes) if "truth" in view.columns else []
+        truth = _interest_entries(boxes) if "truth" in view.columns else []
         scales = ["score"] if boxes else []
         scales += [f"probability of {name}" for name, _ in (p.interest[0] for p in masks)]
         scale = ", ".join(dict.fromkeys(scales))
-        return GridLegend(note=note, scale=scale, lines=_solid(truth))
+        return GridLegend(note=note, scale=scale, lines=_as_solid_lines(truth))
     if view.show == "errors":
         return _error_entries(view, masks, boxes, note)
     if view.show == "overlay":
         both = "runs" in view.columns and any(p.task in (CELLS, DETECTION) for p in parts)
         truth_line = [("truth", TRUTH_COLOR, True)] if both else []
-        return GridLegend(note=note, lines=[*_solid(_interest(parts)), *truth_line])
-    return GridLegend(_class_entries(masks), note, lines=_solid(_class_entries(boxes)))
+        return GridLegend(
+            note=note, lines=[*_as_solid_lines(_interest_entries(parts)), *truth_line]
+        )
+    return GridLegend(_class_entries(masks), note, lines=_as_solid_lines(_class_entries(boxes)))
 
 
 def _legend_parts(
@@ -149,13 +151,15 @@ def _error_entries(
         lines = [(*tp, False), (*fp, False), (*fn, True)]
 
     def classes(parts: Sequence[LegendPart]) -> list[Entry]:
-        named = _interest(parts) if truth else []
+        named = _interest_entries(parts) if truth else []
         return [(f"truth: {name}" if runs else name, color) for name, color in named]
 
-    return GridLegend([*areas, *classes(masks)], note, lines=[*lines, *_solid(classes(boxes))])
+    return GridLegend(
+        [*areas, *classes(masks)], note, lines=[*lines, *_as_solid_lines(classes(boxes))]
+    )
 
 
-def _interest(parts: Sequence[LegendPart]) -> list[Entry]:
+def _interest_entries(parts: Sequence[LegendPart]) -> list[Entry]:
     return _distinct(entry for part in parts for entry in part.interest)
 
 
@@ -163,5 +167,5 @@ def _distinct(entries: Iterable[_T]) -> list[_T]:
     return list(dict.fromkeys(entries))
 
 
-def _solid(entries: Sequence[Entry]) -> list[LineEntry]:
+def _as_solid_lines(entries: Sequence[Entry]) -> list[LineEntry]:
     return [(name, color, False) for name, color in entries]

@@ -174,7 +174,7 @@ def _read_image(grid_row: GridRow, options: GridOptions) -> raster.Chip:
 def _read_truth(grid_row: GridRow, options: GridOptions) -> Any:
     """Read the truth: class ids of the window, or the boxes of the complete scene."""
     if grid_row.task in (CELLS, DETECTION):
-        return boxes.read_truth_boxes(grid_row)
+        return boxes.read_whole_scene_truth_boxes(grid_row)
     validate_row(grid_row, options, grid_row.clipped_window)
     if grid_row.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {_task_name(grid_row.task)} are not supported.")

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec
 
-from rvlab.plot._style.plain_text import draw_literally
+from rvlab.plot._style.plain_text import make_texts_literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -94,7 +94,7 @@ def draws_figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
     """Decorate a plot that creates its own figure.
 
     The figure has the same colors with every style sheet, such as ``dark_background``: dark text on
-    white. Its text is drawn as `draw_literally` does. The ``rcParams`` are restored.
+    white. Its text is drawn as `make_texts_literal` does. The ``rcParams`` are restored.
     """
 
     @wraps(draw)
@@ -103,7 +103,7 @@ def draws_figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
 
         with matplotlib.rc_context(_own_style()):
             made = draw(*args, **kwargs)
-            draw_literally(made)
+            make_texts_literal(made)
         return made
 
     return draw_with_own_style

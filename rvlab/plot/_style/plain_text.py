@@ -52,7 +52,7 @@ NO_GLYPH = "\N{WHITE SQUARE}"
 """Replaces a letter that no font has, so that matplotlib does not warn at each drawing."""
 
 
-def draw_literally(*drawn: Artist) -> None:
+def make_texts_literal(*drawn: Artist) -> None:
     """Draw all text of artists letter by letter; called once at the end of every plot.
 
     Labels of ticks that matplotlib formats, such as powers of ten, remain mathematics.

@@ -14,10 +14,10 @@ _BREAK_POINT = re.compile("(?<=[a-z])(?=[A-Z])|(?<=-)(?=.)")
 
 def text_inches(text: str, points: float) -> float:
     """Estimate the width of a line in inches."""
-    return count_letters(text) * _LETTER_WIDTH * points / 72
+    return width_in_letters(text) * _LETTER_WIDTH * points / 72
 
 
-def count_letters(text: str) -> int:
+def width_in_letters(text: str) -> int:
     """Return the width of a text in mean letters: an ideograph is as wide as two.
 
     Text of mostly capitals is a fifth wider.
@@ -46,6 +46,6 @@ def _break_words(text: str, max_chars: int) -> list[str]:
     marked = re.sub(
         rf"\S{{{max_chars},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked
     )
-    max_chars = max(4, max_chars * len(text) // max(1, count_letters(text)))
+    max_chars = max(4, max_chars * len(text) // max(1, width_in_letters(text)))
     lines = textwrap.wrap(marked, max_chars, break_on_hyphens=False)
     return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]
