@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -63,18 +61,16 @@ def test_trials_are_runs_and_a_later_call_continues_the_study(lab: Lab, recipe: 
 
 
 def test_interrupted_study_says_how_to_continue(lab: Lab, recipe: str) -> None:
-    main = threading.main_thread().ident
-    assert main is not None
+    class Interrupting(CheapEngine):
+        """An engine in whose calls the user interrupts the study after its first run."""
 
-    def interrupt() -> None:
-        wait_until(lambda: bool(lab.store.files("towns/runs/ended")))
-        signal.pthread_kill(main, signal.SIGINT)
+        def resume(self, store: Any) -> None:
+            super().resume(store)
+            if store.files("towns/runs/ended"):
+                raise KeyboardInterrupt
 
-    thread = threading.Thread(target=interrupt)
-    thread.start()
     with pytest.raises(WaitInterrupted, match=r"of 3 trials\. The active runs continue"):
-        tune(lab, recipe, 3, parallel=1)
-    thread.join()
+        tune(Lab(lab.store, Interrupting(max_parallel=3)), recipe, 3, parallel=1)
     assert len(tune(lab, recipe, 3).trials) == 3
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rvlab import store
-from rvlab.errors import MissingExtra, RasterError, RvlabError
+from rvlab.errors import MissingExtra, RasterError, RvlabError, StoreError
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
 from rvlab.store.access import is_loopback
@@ -64,7 +64,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
         RasterError: If the raster cannot be opened or read, or its address is not allowed; GDAL's
             error is the cause.
     """
-    from rvlab.raster.vrt import is_vrt, opened_vrt
+    from rvlab.raster.vrt import is_vrt, opened_vrt, require_local_vrt
 
     require_not_refused(uri)
     is_local = urlsplit(uri).scheme in ("", "file")
@@ -76,6 +76,8 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     try:
         with ignore_missing_georeference(), ExitStack() as opened:
             name = _gdal_path(uri)
+            if is_vrt(name):
+                require_local_vrt(name)  # before the credentials of its bucket are searched
             opened.enter_context(raster_environment(uri, beside, alone=alone))
             dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
             _check(uri, dataset)
@@ -89,6 +91,8 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
             yield dataset
     except gdal_errors() as exc:
         raise RasterError(_error_text(uri, exc)) from exc
+    except StoreError as exc:  # no credentials
+        raise RasterError(f"{uri} cannot be opened. {exc}") from exc
 
 
 def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:

@@ -42,13 +42,22 @@ def opened_vrt(path: str) -> Iterator[Any]:
     """
     from rasterio.io import MemoryFile
 
+    require_local_vrt(path)
+    with MemoryFile(checked_vrt(Path(path)), ext="vrt") as memory, memory.open() as dataset:
+        yield dataset
+
+
+def require_local_vrt(path: str) -> None:
+    """Raise for a virtual raster that is not a local file.
+
+    Raises:
+        RasterError: With the way to convert it.
+    """
     if path.startswith("/vsi") or "://" in path:
         raise RasterError(
             f"{path} is not opened: a remote VRT is not supported. Copy it with gdal_translate "
             "-of COG."
         )
-    with MemoryFile(checked_vrt(Path(path)), ext="vrt") as memory, memory.open() as dataset:
-        yield dataset
 
 
 def checked_vrt(path: Path) -> bytes:

@@ -136,7 +136,7 @@ def test_adopted_run_has_the_metrics_and_the_evaluation_set_of_rvlab(
     assert (table[names].nunique() == 1).all()
     matrix = np.array(next(i for i in raw["overall"] if "class_id" not in i)["conf_mat"])
     matrix[0, 0] -= outside.pixels["v"]
-    assert table["metrics.f1.background"].iloc[0] == pytest.approx(f1(matrix)[0])
+    assert table["metrics.f1.ground"].iloc[0] == pytest.approx(f1(matrix)[0])
     assert table["metrics.iou.roof"].iloc[0] == pytest.approx(iou(matrix)[1])
     board = compare.board(table)
     assert board["rank"].tolist() == [1, 1]
@@ -153,9 +153,7 @@ def test_run_whose_areas_cannot_be_counted_has_its_own_evaluation_set(
         lab.adopt(plain, experiment="again")
     table = lab.runs().set_index("experiment")
     assert table["eval_set"].nunique() == 2
-    flattered = (
-        table.loc["again", "metrics.f1.background"] - table.loc["adopted", "metrics.f1.background"]
-    )
+    flattered = table.loc["again", "metrics.f1.ground"] - table.loc["adopted", "metrics.f1.ground"]
     assert flattered > 0.05
 
 

@@ -100,7 +100,7 @@ def test_missing_metric_of_a_class_that_occurs_is_zero(lab: Lab, tmp_path: Path)
     lab.adopt(output(tmp_path / "old", {"overall": items}))
     row = lab.runs().iloc[0]
     assert row["metrics.f1.roof"] == row["metrics.f1"] == 0
-    assert "metrics.f1.background" not in row
+    assert "metrics.f1.ground" not in row
 
 
 def test_null_class_may_have_no_item_and_has_no_metrics(lab: Lab, tmp_path: Path) -> None:

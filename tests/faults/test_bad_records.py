@@ -34,6 +34,9 @@ TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
     "artifacts": frame.artifacts_table,
     "history": frame.history_table,
 }
+NEW_COLUMNS = {"scenes": ("grid",)}
+"""Columns that files of earlier versions lack."""
+
 NEEDED = {
     "evals": ("group", "metric"),
     "confusion": ("group", "truth", "prediction", "count"),
@@ -219,8 +222,12 @@ def read_messages(case: Case) -> list[dict[str, Any]]:
     except Exception as exc:  # any error means that the file has no content
         raise Nonsense(repr(exc)) from exc
     names = table.column_names if case.kind == "history" else schema.names
+    for name in NEW_COLUMNS.get(case.kind, ()):
+        if name not in table.column_names:
+            rows = [{**row, name: None} for row in rows]
     damage.require(len(set(table.column_names)) == len(table.column_names), "twice")
-    damage.require(set(names) <= set(table.column_names), "missing")
+    known = {*table.column_names, *NEW_COLUMNS.get(case.kind, ())}
+    damage.require(set(names) <= known, "missing")
     if case.kind == "history" and "epoch" not in names:
         return []  # a table of MLflow, of a run that logged no steps
     kinds = {"string": (str,), "double": (int, float)}

@@ -112,7 +112,7 @@ def test_clock_of_a_server_is_requested_once_a_minute(
 ) -> None:
     asked: list[str] = []
 
-    def date(endpoint: str) -> datetime:
+    def date(endpoint: str, _ca_bundle: str | None) -> datetime:
         asked.append(endpoint)
         return datetime(2031, 5, 6, tzinfo=UTC)
 

@@ -173,7 +173,7 @@ class Recorder(Proxy):
 
     def beside(self) -> list[str]:
         """List the requested names that are not the raster's own."""
-        names = [one.rpartition("/")[2].split("?")[0] for one in self.requests]
+        names = [one.rpartition("/")[2].split("?")[0] for one in self.requests if "/few/" in one]
         return sorted(name for name in names if not name.endswith(("tif", "jpg")))
 
 

@@ -255,7 +255,7 @@ def test_error_messages_name_the_unreadable_file_or_setting(tmp_path, image):
         ours(scene("a", image, rasterized(image, inference()), None), None)
     with pytest.raises(RasterError, match=r"has 3 bands. Labels must have one band with class ids"):
         ours(scene("a", image, image, None), None)
-    with pytest.raises(RasterError, match=r"cannot be read: it is a mosaic of 2 files"):
+    with pytest.raises(RasterError, match=r"image.tif and 1 more file has 3 bands"):
         ours(scene("a", image, raster_source([image, image]), None), None)
     boxes = {"type_hint": "object_detection_label_source"}
     with pytest.raises(RasterError, match=r"labels of the kind object_detection_label_source"):
@@ -290,9 +290,14 @@ def read_at_once(labels, threads=8):
 @pytest.fixture
 def opened(monkeypatch):
     """Addresses of the opened rasters, in order."""
-    seen, module = [], sys.modules["rvlab.raster.read"]
+    seen, module = [], sys.modules["rvlab.raster.mosaic"]
     plain = module.open_raster
-    monkeypatch.setattr(module, "open_raster", lambda uri: seen.append(uri) or plain(uri))
+
+    def count(uri, **options):
+        seen.append(uri)
+        return plain(uri, **options)
+
+    monkeypatch.setattr(module, "open_raster", count)
     return seen
 
 

@@ -61,7 +61,10 @@ def scenes(found: dict[str, bytes]) -> dict[str, dict[str, list[Any]]]:
 def renamed(tables: dict[str, dict[str, list[Any]]]) -> dict[str, dict[str, list[Any]]]:
     names = {"rests_on": "hashed_from"}
     return {
-        key: {names.get(name, name): values for name, values in columns.items()}
+        key: {
+            **{names.get(name, name): values for name, values in columns.items()},
+            "grid": [None] * len(columns["scene"]),  # a later column
+        }
         for key, columns in tables.items()
     }
 

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from rvlab.plot._grid import colorize
+from rvlab.plot._grid.error_colors import choose_error_colors
 from rvlab.raster import Classes
 from tests.raster.samples import Experiment, photo, write
 from tests.viewer.samples import boxed
@@ -285,7 +286,11 @@ def test_errors_layer_has_the_colors_of_the_picture_grid(viewer, made):
     page.check("input[value='true positive']")
     part = (slice(0, 512), slice(512, 1024))
     wanted = colorize.color_errors(
-        made.truth["val-0"][part], read_prediction(made, 1)[part], CLASSES, [1, 2]
+        made.truth["val-0"][part],
+        read_prediction(made, 1)[part],
+        CLASSES,
+        [1, 2],
+        colors=choose_error_colors(set(CLASSES.colors)),
     )
     assert (viewer.tile("right", "0/1/0") == wanted).all()
     page.hover(".rvlab-map", position={"x": 700, "y": 200})

@@ -21,7 +21,7 @@ from shapely import box
 
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from rvlab.worker import rv_patches
+from rvlab.worker.bucket_clients import BucketClients
 from rvlab.worker.rv_imagery import patch_mosaics, patch_sidecar_downloads
 from tests.raster.samples import CORNER, UTM, write
 from tests.raster.test_sidecars import SIDECARS
@@ -37,9 +37,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     monkeypatch.setattr(utils, "build_vrt", utils.build_vrt)
     before = rv_config_.tmp_dir_root
     rv_config_.set_tmp_dir_root(str(tmp_path / "cache"))
-    rv_patches._s3_client.cache_clear()
     yield
-    rv_patches._s3_client.cache_clear()
     rv_config_.tmp_dir_root = before
 
 
@@ -52,7 +50,8 @@ def store(s3: Server, s3_access: S3Access, monkeypatch: pytest.MonkeyPatch) -> S
     monkeypatch.setenv("AWS_DEFAULT_REGION", s3.region)
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     # As in `patch_s3_errors`: Raster Vision makes a session for each call.
-    monkeypatch.setattr(S3FileSystem, "get_client", staticmethod(rv_patches._s3_client))
+    clients = BucketClients()
+    monkeypatch.setattr(S3FileSystem, "get_client", staticmethod(lambda: clients))
     return Store(f"s3://{s3.bucket}/imagery", s3_access)
 
 
