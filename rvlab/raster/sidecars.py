@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -87,7 +88,7 @@ def find_sidecars(uri: str, lacks: frozenset[str]) -> tuple[str, ...]:
         if uri in _found:
             return _found[uri]
     with ThreadPoolExecutor(len(names)) as pool:
-        heads = list(pool.map(first_bytes, names))
+        heads = list(pool.map(partial(first_bytes, beside=uri), names))
     found = tuple(name for name, head in zip(names, heads, strict=True) if head is not None)
     for name, head in zip(names, heads, strict=True):
         if head is not None:
@@ -116,8 +117,12 @@ def check_local_sidecars(path: str) -> None:
             _require_pixels(name, head)
 
 
-def first_bytes(uri: str) -> bytes | None:
+def first_bytes(uri: str, *, beside: str | None = None) -> bytes | None:
     """Return the first bytes of a file; None if it does not exist or may not be read.
+
+    Args:
+        uri: The file.
+        beside: A file that exists beside it, whose store is used.
 
     Raises:
         RasterError: If the server does not respond.
@@ -128,7 +133,7 @@ def first_bytes(uri: str) -> bytes | None:
             with Path(local_path(uri)).open("rb") as file:
                 return file.read(_HEAD_BYTES)
         if scheme == "s3":
-            home = store.store_for_uri(uri)
+            home = store.store_for_uri(beside or uri)
             return home.get_range(home.key(uri), 0, _HEAD_BYTES)
         import fsspec
 
