@@ -10,7 +10,7 @@ from rvlab.errors import SpecError, TableError
 from rvlab.frame.validate import row_to_table
 from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.store.store import store_for_uri
+from rvlab.store.registry import store_for_uri
 
 if TYPE_CHECKING:
     import pandas as pd

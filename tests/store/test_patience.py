@@ -54,7 +54,7 @@ def test_durations_are_formatted_in_seconds_or_minutes(seconds: float, text: str
 def test_a_uri_beside_a_patient_store_has_the_same_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rvlab.store.store._registered", {})
+    monkeypatch.setattr("rvlab.store.registry._registered", {})
     access = S3Access("http://127.0.0.1:9", "key", "secret")
     register_store(Store("s3://bucket/runs", access, patience_s=77))
     assert store_for_uri("s3://bucket/runs/_data/scene.tif").patience_s == 77
