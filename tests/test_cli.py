@@ -18,6 +18,7 @@ from rvlab.model import Run
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, server
 from rvlab.submission import SubmitOptions, prepare_runs
+from rvlab.version import __version__
 from tests.compare.samples import confusion, scene_matrices
 from tests.conftest import TINY
 from tests.frame.samples import Made
@@ -43,6 +44,28 @@ def test_a_run_is_submitted_awaited_and_listed(
     assert "failed" in capsys.readouterr().out
     assert main([*store, "logs", uri, "configure"]) == 0
     assert "raised in a shell" in capsys.readouterr().out
+
+
+def test_watch_prints_a_line_per_run_until_all_have_ended(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = Made(Store(tmp_path / "store"))
+    run = made.ended({"lr": 0.1}, {"f1": 0.5})
+    assert main(["--store", str(tmp_path / "store"), "watch"]) == 0
+    assert capsys.readouterr().out.splitlines()[-1].split() == ["succeeded", run.id, "f1", "0.500"]
+    made.ended({"lr": 0.2}, state="failed", step="train", error="no memory")
+    assert main(["--store", str(tmp_path / "store"), "watch", "towns"]) == 1
+    lines = capsys.readouterr().out.splitlines()[-2:]
+    assert [" ".join(line.split()) for line in lines] == [
+        "succeeded lr = 0.1 f1 0.500",
+        "failed lr = 0.2 no memory",
+    ]
+
+
+def test_version_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--version"])
+    assert capsys.readouterr().out == f"rvlab {__version__}\n"
 
 
 @pytest.mark.parametrize(

@@ -24,5 +24,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except BrokenPipeError:  # such as by `rvlab runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's last flush
         return 141
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as exc:
+        if str(exc):  # what happens to the runs
+            print(f"rvlab: {printable(exc)}", file=sys.stderr)
         return 130

@@ -97,6 +97,34 @@ def cmd_submit(args: argparse.Namespace) -> int:
     return 0 if row["state"] == "succeeded" else 1
 
 
+def cmd_watch(args: argparse.Namespace) -> int:
+    from rvlab.actions.watch import monitor_runs
+    from rvlab.errors import WaitInterrupted
+
+    lab = _open_lab(args)
+    monitor = monitor_runs(lab.store, lab.engine, args.run or None)
+    rewrites = sys.stdout.isatty()
+    shown = ""
+
+    def show() -> None:
+        nonlocal shown
+        text = printable(monitor.text())
+        if text == shown:
+            return
+        if rewrites and shown:
+            print(f"\x1b[{shown.count(chr(10)) + 1}F\x1b[J", end="")
+        print(text, flush=True)
+        shown = text
+
+    monitor.on_change = show
+    monitor.start()
+    try:
+        monitor.join()
+    except KeyboardInterrupt as exc:
+        raise WaitInterrupted("The runs continue.") from exc
+    return int(any(one.state != "succeeded" for one in monitor.runs))
+
+
 def cmd_runs(args: argparse.Namespace) -> None:
     from rvlab.errors import TableError, did_you_mean
 

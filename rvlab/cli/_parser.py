@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rvlab.cli import _commands as verbs
+from rvlab.version import __version__
 
 DESCRIPTION = "rvlab: the notebook's functions in a shell."
 GATE_HELP = "test whether a run may replace another: exit 0 passes, 3 fails, 4 cannot tell"
@@ -15,6 +16,7 @@ GATE_HELP = "test whether a run may replace another: exit 0 passes, 3 fails, 4 c
 
 def build_parser() -> argparse.ArgumentParser:
     made = argparse.ArgumentParser(prog="rvlab", description=DESCRIPTION)
+    made.add_argument("--version", action="version", version=f"rvlab {__version__}")
     made.add_argument("--store", help="a folder, s3://bucket/prefix or embedded[:FOLDER]")
     made.add_argument("--engine", default="local", help="local, kubeflow, rehearse or a plugin's")
     made.add_argument("--profile", help="a profile of rvlab.toml")
@@ -46,6 +48,8 @@ def build_parser() -> argparse.ArgumentParser:
     runs.add_argument("experiment", nargs="?")
     runs.add_argument("--all", action="store_true", help="archived runs, too")
     runs.add_argument("--sort", default="created", metavar="COLUMN", help="such as metrics.f1")
+    watch = verb("watch", verbs.cmd_watch, "show steps, epochs and metrics until runs have ended")
+    watch.add_argument("run", nargs="*", help="runs or experiments; by default all")
     logs = verb("logs", verbs.cmd_logs, "print the log of a run")
     logs.add_argument("run")
     logs.add_argument("step", nargs="?")

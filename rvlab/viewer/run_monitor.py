@@ -258,4 +258,5 @@ def text_line(progress: RunProgress, title: str) -> str:
     words += [
         f"{name} {value:.3f}" for name, value in progress.metrics.items() if value is not None
     ]
+    words += [progress.error] if progress.error else []
     return "  ".join(words)
