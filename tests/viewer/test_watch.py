@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import signal
-import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from rvlab import Lab
+from rvlab import Lab, LocalEngine
 from rvlab.errors import EngineError, NotFound, WaitInterrupted
 from rvlab.model import ReportedState, Run
 from rvlab.store import Store
@@ -168,22 +166,24 @@ def test_ended_runs_are_shown_at_once_without_a_widget(
 
 
 def test_interrupted_wait_says_that_the_runs_continue(made: Made) -> None:
+    class Interrupting(LocalEngine):
+        """An engine in whose calls the user interrupts the wait."""
+
+        def resume(self, store: Store) -> None:
+            raise KeyboardInterrupt
+
     training(made)
-    main = threading.main_thread().ident
-    assert main is not None
-    timer = threading.Timer(1.0, signal.pthread_kill, (main, signal.SIGINT))
-    timer.start()
     with pytest.raises(
         WaitInterrupted, match=r"1 of 1 runs have not ended\. They continue"
     ) as caught:
-        Lab(made.store).wait(progress=False)
+        Lab(made.store, Interrupting()).wait(progress=False)
     assert caught.value._render_traceback_() == [str(caught.value)]
     assert isinstance(caught.value, KeyboardInterrupt)
 
 
 CELLS = (
     """
-from rvlab import Lab
+from rvlab import Lab, LocalEngine
 lab = Lab({store!r})
 runs = lab.runs("towns")
 """,
