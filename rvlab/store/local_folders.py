@@ -51,7 +51,10 @@ def scan(root: Path, prefix: str) -> dict[str, str | None]:
                     if one.is_dir():
                         below.append(f"{key}/{one.name}")
                         continue
-                    stat = one.stat()
+                    try:
+                        stat = one.stat()
+                    except FileNotFoundError:
+                        continue  # deleted since; the other entries still count
                     moment = stat.st_mtime_ns // 1000
                     tag = f'"{stat.st_ino:x}-{moment:x}-{stat.st_size:x}"'
                     found[f"{key}/{one.name}"] = tag
