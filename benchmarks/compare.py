@@ -2,7 +2,7 @@
 
 The table is made in memory: 3 seeds of each setting; parameters are numbers, texts and lists; the
 metrics have noise. Each function is called in a fresh process, after its imports; plots include
-their PNG. The pictures are kept with ``--pictures FOLDER``. Goals are in seconds of processor time,
+their PNG. ``--pictures FOLDER`` saves the pictures. Goals are in seconds of processor time,
 which other programs on the machine change little; no function uses a second processor.
 
     python benchmarks/compare.py [--runs 10000] [--repeats 5] [--pictures FOLDER]

@@ -33,7 +33,7 @@ ARGUMENTS = {
 ALL_RUNS = "Default: all runs of the store."
 
 _OF_RUNS = {
-    "NotFound": "If there is no such run or experiment.",
+    "NotFound": "If a run or an experiment does not exist.",
     "StoreUnreachable": "If the store does not answer.",
 }
 ERRORS = {

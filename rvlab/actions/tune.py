@@ -12,9 +12,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab.actions.annotate import note_runs, tag_runs
 from rvlab.actions.control import cancel_runs, start_runs, states_from
 from rvlab.engines import Engine
-from rvlab.errors import MissingExtra, RvlabError, SpecError, WaitInterrupted
+from rvlab.errors import MissingExtra, NotFound, RvlabError, SpecError, WaitInterrupted
 from rvlab.frame import history_table, runs_table
-from rvlab.frame.select import list_experiments
 from rvlab.frame.validate import suggest_column
 from rvlab.model import FINAL_STATES, Run, validate_name
 from rvlab.search_space import Range, parse_space
@@ -151,10 +150,11 @@ class Tuner:
 
     def _resume_earlier(self) -> None:
         """Add the trials of an earlier call with the same name."""
-        if self.options.experiment not in list_experiments(self.store):
-            return
         ask = states_from(self.store, self.engine)
-        table = runs_table(self.store, self.options.experiment, ask)
+        try:
+            table = runs_table(self.store, self.options.experiment, ask)
+        except NotFound:
+            return
         for name, row in table[table["sweep"] == self.options.name].iterrows():
             if self._params(row) is None:
                 warnings.warn(

@@ -11,7 +11,7 @@ from rvlab.actions.control import cancel_runs, states_from
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError
 from rvlab.frame.select import RunSelector
-from rvlab.model import STEPS, Run, Sweep
+from rvlab.model import FINAL_STATES, STEPS, Run, Sweep
 from rvlab.store import Store
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def monitor_runs(
     """Return a monitor of runs, which is not started yet.
 
     Raises:
-        NotFound: If there is no such run, or no runs were given.
+        NotFound: If a run does not exist, or the selection is empty.
     """
     from rvlab.viewer.run_monitor import RunMonitor
 
@@ -56,6 +56,7 @@ def monitor_runs(
         raise NotFound(
             "No runs to watch: the selection is empty. Submit some, or name an experiment."
         )
+    has_ended = bool(table["state"].isin(FINAL_STATES).all())
     links = {one.id: one.link for one in _run_objects(runs) if one.link}
     return RunMonitor(
         store,
@@ -65,7 +66,7 @@ def monitor_runs(
         cancel=lambda chosen: cancel_runs(store, engine, chosen),
         metric=metric.removeprefix("metrics."),
         ascending=ascending,
-        typical_s=typical_step_seconds(store, table),
+        typical_s={} if has_ended else typical_step_seconds(store, table),
         links=links,
     )
 
@@ -78,10 +79,9 @@ def _run_objects(runs: RunSelector) -> list[Run]:
 
 def typical_step_seconds(store: Store, table: pd.DataFrame) -> dict[str, float]:
     """Return the median seconds of each step in succeeded runs of the same experiments."""
-    found = [frame.runs_table(store, name) for name in table["experiment"].unique()]
     import pandas as pd
 
-    rows = pd.concat(found) if found else table
+    rows = frame.runs_table(store, table["experiment"].unique().tolist())
     ended = rows[rows["state"] == "succeeded"]
     columns = {step: f"costs.{step}_s" for step in STEPS}
     known = {step: c for step, c in columns.items() if c in ended}
@@ -115,7 +115,7 @@ def _display_live(shown: Run | Sweep) -> None:
             watch_runs(*found, runs, metric="metrics.f1", ascending=False)._ipython_display_()
             return
     except RvlabError as exc:
-        reason = f"There is no live view: {exc}"
+        reason = f"The live view cannot be shown: {exc}"
     lines = [run._repr_html_() for run in runs]
     html = "<br>".join([*lines, escape(reason)] if reason else lines)
     bundle = {"text/plain": f"{shown!r}\n{reason}".strip(), "text/html": html}

@@ -52,7 +52,7 @@ def by_scene(
         * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification);
         * ``influence``: the change of the difference over all scenes if this scene is left out:
           −0.03 means that without this scene a's lead is 0.03 smaller. Missing where the metric is
-          undefined without the scene; with a single scene there is no such column.
+          undefined without the scene; with a single scene the column is left out.
 
         A metric that is undefined in a scene (no road in the truth or the prediction) is missing.
 

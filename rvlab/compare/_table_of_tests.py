@@ -167,7 +167,7 @@ def _baseline_and_groups(
         if baseline not in runs.index:
             raise SpecError(f"The table has no run {baseline!r} to use as the baseline.")
         baseline = runs.loc[baseline]
-    run_addresses(runs)  # raises if there are no runs or no column "uri"
+    run_addresses(runs)  # raises if the table is empty or has no column "uri"
     wanted = single_run(baseline, "baseline")
     groups = group_by_setting(runs, ignore)
     matching = [rows for rows in groups if wanted.uri in set(rows["uri"])]

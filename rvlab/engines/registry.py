@@ -31,7 +31,7 @@ class EngineClass(Protocol):
         """Return an engine for a profile of ``rvlab.toml``; None is the default profile.
 
         Raises:
-            SpecError: If there is no such profile, or the engine has no profiles.
+            SpecError: If the profile does not exist, or the engine has no profiles.
         """
 
 
@@ -45,7 +45,7 @@ def load_engine_class(name: str) -> EngineClass:
     """Import the engine of a name.
 
     Raises:
-        SpecError: If there is no such engine, two packages declare it, or it cannot be imported.
+        SpecError: If the engine is unknown, two packages declare it, or it cannot be imported.
         MissingExtra: If it needs a package that is not installed.
     """
     if name in OWN_ENGINES:
@@ -77,7 +77,7 @@ def resolve_engine(engine: str | Engine, profile: str | None = None) -> Engine:
         profile: The profile of ``rvlab.toml`` for the engine's cluster; see `rvlab.settings`.
 
     Raises:
-        SpecError: If there is no such engine, or it has no profiles.
+        SpecError: If the engine is unknown, or it has no profiles.
         MissingExtra: If it needs a package that is not installed.
     """
     if isinstance(engine, str):

@@ -70,7 +70,7 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
             columns[name] = coerce_to_dtype(list(part[name]), "float64")
     table = pd.DataFrame(columns)
     table.index = pd.Index(ids, name="run", dtype="object")
-    # The id of a run begins with its time; of a deleted run there is no other record.
+    # The id of a run begins with its time; a deleted run has no other record.
     times = pd.to_datetime(
         pd.Series(ids).str[:15], format="%Y%m%d-%H%M%S", utc=True, errors="coerce"
     )

@@ -139,13 +139,6 @@ class ProgressReader:
             self.is_complete = True
         self._update()
 
-    def advance_to_now(self) -> None:
-        """Make all requests of one cycle, with the log."""
-        self.reads_log = True
-        for _ in self._read_all():
-            self._update()
-        self._update()
-
     def read_to_end(self) -> None:
         """Make all requests for a run that has ended or was lost."""
         for _ in range(2):  # a second cycle finds what the first has not listed

@@ -70,8 +70,8 @@ class Run:
     def _repr_html_(self) -> str:
         """Return the display of the run in a notebook."""
         name = escape(self.id)
-        if self.link and self.link.startswith(("http://", "https://")):
-            name = f'<a href="{escape(self.link)}" target="_blank" rel="noopener">{name}</a>'
+        if link := web_link(self.link):
+            name = f'<a href="{escape(link)}" target="_blank" rel="noopener">{name}</a>'
         return f"<code>{escape(self.experiment)}</code> / {name}"
 
     @property
@@ -129,6 +129,11 @@ class ReportedState:
     state: str
     step: str | None = None
     reason: str | None = None
+
+
+def web_link(link: str | None) -> str | None:
+    """Return a link if a browser may open it: http and https only; else None."""
+    return link if link and link.startswith(("http://", "https://")) else None
 
 
 class Sweep(list[Run]):

@@ -13,6 +13,7 @@ from rvlab.frame.params import PARAMS_PREFIX, differing_columns
 from rvlab.frame.progress import ProgressReader, RunProgress
 from rvlab.frame.runs import StateQuery
 from rvlab.model import Run
+from rvlab.model.run import web_link
 from rvlab.plot.titles import format_param_value, run_titles
 from rvlab.report.progress import RunLabel, render_card, render_head, render_leaderboard
 from rvlab.store import Store
@@ -239,9 +240,8 @@ def label_runs(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, RunLab
     found = {}
     for title, (_, row) in zip(titles, rows.iterrows(), strict=True):
         params = {str(c).removeprefix(PARAMS_PREFIX): format_param_value(row[c]) for c in columns}
-        link = links.get(str(row["run"]))
-        safe = link if link and link.startswith(("http://", "https://")) else None
-        found[str(row["run"])] = RunLabel(title, params, safe)
+        link = web_link(links.get(str(row["run"])))
+        found[str(row["run"])] = RunLabel(title, params, link)
     return found
 
 

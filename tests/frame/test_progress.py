@@ -35,9 +35,17 @@ def reader_of(made: Made, run: Run, state: str = "queued", **options: object) ->
     return ProgressReader(made.store, run, {"state": state}, **options)
 
 
+def read_cycle(reader: ProgressReader) -> None:
+    """Make at least the requests of one cycle, with the log."""
+    reader.reads_log = True
+    for _ in range(12):
+        if not reader.is_complete:
+            reader.advance()
+
+
 def test_queued_run_has_only_waiting_steps(made: Made) -> None:
     reader = reader_of(made, made.queued())
-    reader.advance_to_now()
+    read_cycle(reader)
     assert reader.progress.state == "queued"
     assert {step.state for step in reader.progress.steps} == {"waiting"}
     assert not reader.is_complete
@@ -51,7 +59,7 @@ def test_running_run_has_its_epoch_its_curve_and_an_estimate(made: Made) -> None
     made.store.put(run.log_key("train"), b"Epoch 3\nof 8\n")
     typical = {"predict": 20.0, "eval": 5.0, "summarize": 2.0}
     reader = reader_of(made, run, typical_s=typical)
-    reader.advance_to_now()
+    read_cycle(reader)
     found = reader.progress
     assert found.state == "running"
     assert [(step.name, step.state) for step in found.steps] == [
@@ -63,7 +71,7 @@ def test_running_run_has_its_epoch_its_curve_and_an_estimate(made: Made) -> None
     assert [row["train_loss"] for row in found.history] == [1.0, 0.5, pytest.approx(1 / 3)]
     assert found.left_s is None, "the duration of chip is unknown"
     reader.typical_s["chip"] = 3.0
-    reader.advance_to_now()
+    read_cycle(reader)
     assert reader.progress.left_s == 5 * 5.0 + 3.0 + 20.0 + 5.0 + 2.0
     assert found.log == "Epoch 3\nof 8\n"
     assert (found.elapsed_s or 0) >= 10
@@ -104,7 +112,7 @@ def test_log_is_cut_at_the_start_of_a_line(made: Made, monkeypatch: pytest.Monke
     run = made.running()
     made.store.put(run.log_key("train"), b"first line\nsecond\nthird\n")
     reader = reader_of(made, run)
-    reader.advance_to_now()
+    read_cycle(reader)
     assert reader.progress.log == "third\n"
 
 
@@ -118,7 +126,7 @@ def test_reading_goes_on_after_an_outage(s3: Server, made: Made) -> None:
         with pytest.raises(StoreUnreachable):
             reader.advance()
         proxy.shares = {}
-        reader.advance_to_now()
+        read_cycle(reader)
     assert reader.progress.state == "running"
 
 
