@@ -66,14 +66,20 @@ class JupyterLab:
 
 @pytest.fixture(scope="session")
 def jupyterlab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[JupyterLab]:
-    """JupyterLab with its own settings and folders, without requests for news or updates."""
-    own = tmp_path_factory.mktemp("jupyter")
+    """JupyterLab with its own settings and folders."""
+    with serve_jupyterlab(tmp_path_factory.mktemp("jupyter")) as server:
+        yield server
+
+
+@contextlib.contextmanager
+def serve_jupyterlab(own: Path) -> Iterator[JupyterLab]:
+    """Start JupyterLab with settings and notebooks in a folder, without requests for news."""
     token = secrets.token_hex(16)
     folders = ("CONFIG_DIR", "DATA_DIR", "RUNTIME_DIR")
     env = {**os.environ, **{f"JUPYTER_{name}": str(own / name) for name in folders}}
     env |= {f"JUPYTERLAB_{name}_DIR": str(own / name) for name in ("SETTINGS", "WORKSPACES")}
     env |= {"IPYTHONDIR": str(own / "ipython"), "JUPYTER_TOKEN": token, "HOME": str(own)}
-    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[2]), *sys.path[1:]])
+    env["PYTHONPATH"] = os.pathsep.join([str(Path(__file__).parents[1]), *sys.path[1:]])
     env.pop("MPLBACKEND", None)
     (own / "notebooks").mkdir()
     settings = own / "SETTINGS" / "@jupyterlab" / "apputils-extension"
@@ -115,13 +121,29 @@ def _info(folder: Path, process: subprocess.Popen[bytes], log: Path) -> dict[str
 @pytest.fixture(scope="session")
 def browser(chromium: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """Chromium with its own profile."""
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as play:
+    pytest.importorskip("playwright.sync_api")
+    with open_chromium(chromium, tmp_path_factory.mktemp("profile")) as context:
+        yield context
+
+
+@contextlib.contextmanager
+def open_chromium(command: str, profile: Path, *, density: int = 1) -> Iterator[Any]:
+    """Start Chromium and return its Playwright context.
+
+    Args:
+        command: Path of Chromium.
+        profile: Folder of its profile.
+        density: Pixels of the screen per pixel of the page.
+    """
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as play:
         context = play.chromium.launch_persistent_context(
-            tmp_path_factory.mktemp("profile"),
-            executable_path=chromium,
+            profile,
+            executable_path=command,
             args=FLAGS,
             viewport={"width": 1280, "height": 900},
+            device_scale_factor=density,
         )
         context.set_default_timeout(0)  # pytest-timeout limits the whole test
         yield context

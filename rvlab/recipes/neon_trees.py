@@ -150,7 +150,10 @@ def get_config(
             run_tensorboard=False,
         ),
         chip_options=SemanticSegmentationChipOptions(sampling=sampling),
-        predict_options=SemanticSegmentationPredictOptions(chip_sz=chip_px, batch_sz=8),
+        # Each pixel is the result of up to 16 overlapping chips, so that no seams are visible.
+        predict_options=SemanticSegmentationPredictOptions(
+            chip_sz=chip_px, stride=chip_px // 4, batch_sz=8
+        ),
     )
 
 
