@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import compare, plot
+from rvlab.frame.labels import run_labels, value_labels
 from rvlab.frame.params import differing_columns, value_codes, value_key
-from rvlab.plot.titles import run_titles, value_labels
 
 VALUES = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
@@ -61,7 +61,10 @@ def test_values_that_differ_after_four_digits_have_own_titles_ticks_and_importan
         },
         index=pd.Index([f"r-{i}" for i in range(15)], name="run"),
     )
-    assert run_titles(table.reset_index().iloc[:2])[:2] == [["steps = 100001"], ["steps = 100002"]]
+    assert list(run_labels(table.reset_index().iloc[:2]).values()) == [
+        ["steps = 100001"],
+        ["steps = 100002"],
+    ]
     figure = plot.parallel(table)
     ticks = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "params.steps"]
     assert ticks == ["100001", "100002", "100003"]
@@ -72,7 +75,7 @@ def test_values_that_differ_after_four_digits_have_own_titles_ticks_and_importan
 
 def test_titles_show_all_digits_of_seeds_that_differ() -> None:
     table = pd.DataFrame({"run": ["a", "b"], "params.lr": [0.1, 0.1], "seed": [1234567, 1234568]})
-    assert run_titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
+    assert run_labels(table) == {"a": ["seed = 1234567"], "b": ["seed = 1234568"]}
 
 
 def test_value_key_of_a_set_does_not_depend_on_its_order() -> None:
