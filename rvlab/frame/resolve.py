@@ -16,6 +16,8 @@ from rvlab.frame.runs import runs_table
 from rvlab.frame.select import runs_in_table
 from rvlab.frame.validate import require_columns, row_to_table
 from rvlab.model import Run
+from rvlab.model.schema import TEXT
+from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import Store
 from rvlab.store.registry import store_for_uri
 
@@ -65,6 +67,8 @@ def single_run(run: RunsLike, what: str) -> Run:
 def load_rows(runs: RunsLike) -> pd.DataFrame:
     """Return the given table of runs, or read the table from the runs' records.
 
+    The index is ``run``, also of a table with a column of that name.
+
     Raises:
         TableError: If a table is not one of runs.
         SpecError: If a value is not a run or its URI, or `runs` is empty.
@@ -72,9 +76,10 @@ def load_rows(runs: RunsLike) -> pd.DataFrame:
     import pandas as pd
 
     if isinstance(runs, pd.DataFrame | pd.Series):
-        table = row_to_table(runs) if isinstance(runs, pd.Series) else runs
+        table = _table_of_row(runs) if isinstance(runs, pd.Series) else runs
         _require_runs(table)
-        return table
+        has_column = "run" in table and "run" not in table.index.names
+        return table.set_index("run") if has_column else table
     listed = [runs] if isinstance(runs, Run | str) or not isinstance(runs, Iterable) else [*runs]
     if listed and all(isinstance(one, pd.DataFrame | pd.Series) for one in listed):
         return pd.concat([load_rows(one) for one in listed])
@@ -114,6 +119,11 @@ def load_long_table(
             if isinstance(given, pd.DataFrame)
             else {*given.index}
         )
+        if "uri" not in names and "run" not in names:
+            raise TableError(
+                f"This is neither the {table_name} nor a table of runs, which has the column "
+                "'uri': pass lab.runs(…)."
+            )
         if "uri" not in names or names.issuperset(required):
             return require_columns(given, [*required, *wanted], table_name)
     rows = load_rows(given)
@@ -165,6 +175,13 @@ def _iter_addresses(runs: Any) -> Iterable[Run]:
         raise SpecError(
             f"{runs!r} is not a run: pass a table of runs, a row of it, a run or its URI."
         )
+
+
+def _table_of_row(row: pd.Series[Any]) -> pd.DataFrame:
+    """Return a table of one run, whose texts have the dtype that a row has lost."""
+    table = row_to_table(row)
+    texts = [name for name, dtype in RUNS_TABLE.dtypes.items() if dtype == TEXT and name in table]
+    return table.astype(dict.fromkeys(texts, TEXT))
 
 
 def _require_runs(table: pd.DataFrame) -> None:

@@ -217,7 +217,10 @@ def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
         NotFound: If a single row has no URI.
     """
     if "uri" not in table:
-        raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
+        raise TableError(
+            "The table of runs has no column 'uri': keep it when you choose columns, or pass "
+            "lab.runs(…)."
+        )
     if not hasattr(table, "columns"):
         if not isinstance(table["uri"], str):
             raise NotFound("The row has no 'uri': its run was deleted, or never existed.")

@@ -31,6 +31,7 @@ REPEATS, FOLDS, TREES = 30, 5, 200
 MAX_RUNS = 1000
 """Maximum number of runs for the forest; of more runs, random ones are used."""
 
+WEAK_R2 = 0.1  # below it, the bars are not reliable
 SKLEARN_HINT = "plot.importance needs scikit-learn: pip install 'rvlab[importance]'"
 _NAME, _MANY = "params.", 0.3
 
@@ -109,9 +110,10 @@ def importance(
     figure = None
     if ax is None:
         tall = _MANY * len(names) + 0.1
-        width, height = left + 4.6, tall + 1.5
+        foot = 0.6 + 0.16 * (1 + (found.r2 < WEAK_R2) + (missing > 0))
+        width, height = left + 4.6, foot + tall + 0.4
         figure = theme.new_figure(width, height)
-        rect = (left / width, 1.1 / height, 4.4 / width, tall / height)
+        rect = (left / width, foot / height, 4.4 / width, tall / height)
         ax = figure.add_axes(rect, label="bars")
     _draw(ax, found, metric, len(known), missing, note_at=0.12 - left if figure else 0.0)
     return figure or ax
@@ -183,7 +185,7 @@ def _draw(
     ax.grid(visible=True, axis="x", color=ink.faint, linewidth=0.8)
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
-    weak = importances.r2 < 0.1
+    weak = importances.r2 < WEAK_R2
     ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else ink.colors[0])
     ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor=ink.tick, elinewidth=1.1)
     ax.axvline(0, color=ink.line, linewidth=0.8)

@@ -145,6 +145,8 @@ def _draw_lines(
     is_scale: bool,
 ) -> None:
     hue, drawn = hues.name, _choose_lines(table, hues.name)
+    if max(width_in_letters(name) * 0.09 for name in names) > gap:  # on narrow axes of the caller
+        names = [name.partition(".")[2] or name for name in names]
     ax.set_axis_off()
     ax.set_xlim(0, len(names) - 1)
     low = MISSING_AT if any(np.isnan(axis.at).any() for axis in axes) else 0.0
