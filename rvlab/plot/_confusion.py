@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MATRIX_INPUT_COLUMNS = CONFUSION_TABLE.with_run().names
+MATRIX_INPUT_COLUMNS = ("run", *CONFUSION_TABLE.names)
 _WIDE, _GAP, _LETTER = 10.5, 0.25, 0.073  # inches
 UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
