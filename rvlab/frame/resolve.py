@@ -14,7 +14,7 @@ from rvlab.errors import SpecError, TableError
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
 from rvlab.frame.runs import runs_table
 from rvlab.frame.select import runs_in_table
-from rvlab.frame.validate import require_columns, row_to_table
+from rvlab.frame.validate import require_columns, row_to_table, suggest_column
 from rvlab.model import Run
 from rvlab.model.schema import TEXT
 from rvlab.model.tables import RUNS_TABLE
@@ -119,7 +119,7 @@ def load_long_table(
             if isinstance(given, pd.DataFrame)
             else {*given.index}
         )
-        if "uri" not in names and "run" not in names:
+        if "uri" not in names and not names & ({*required} - {"run"}):
             raise TableError(
                 f"This is neither the {table_name} nor a table of runs, which has the column "
                 "'uri': pass lab.runs(…)."
@@ -132,9 +132,16 @@ def load_long_table(
     ids = pd.Index([Run.from_uri(uri).id for uri in rows["uri"].dropna()])
     rows = rows[rows["uri"].notna()].reset_index().set_axis(ids)
     rows = rows[~rows.index.duplicated()]
-    names = ["name", "seed", *differing_columns(rows), *wanted]
-    others = [name for name in dict.fromkeys(names) if name not in table and name in rows]
-    return require_columns(table.join(rows[others], on="run"), wanted, table_name)
+    for name in wanted:
+        if name not in table and name not in rows:
+            known = list(map(str, dict.fromkeys([*table.columns, *rows.columns])))
+            raise TableError(
+                f"Neither the {table_name} nor the table of runs has a column {name!r}. "
+                f"{suggest_column(name, known)}"
+            )
+    names = dict.fromkeys(["name", "seed", *differing_columns(rows), *wanted])
+    others = [name for name in names if name not in table and name in rows]
+    return table.join(rows[others], on="run")
 
 
 def read_per_store(wanted: Sequence[Run], read: Read) -> pd.DataFrame:

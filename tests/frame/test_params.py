@@ -102,3 +102,24 @@ def test_value_key_of_arrays_and_of_dicts_with_mixed_keys() -> None:
 def test_value_codes_are_equal_for_equal_values(values: Any, codes: list[int]) -> None:
     column = values if hasattr(values, "dtype") else pd.Series(values, dtype=object)
     assert value_codes(pd.Series(column)).tolist() == codes
+
+
+def test_runs_are_named_by_parameters_then_seed_then_name_then_id() -> None:
+    runs = pd.DataFrame({"run": ["1-a", "1-b"], "params.lr": [0.1, 0.2], "seed": 0, "name": "n"})
+    assert run_labels(runs) == {"1-a": ["lr = 0.1"], "1-b": ["lr = 0.2"]}
+    same = runs.assign(**{"params.lr": 0.1})
+    assert run_labels(same.assign(seed=[3, 4])) == {"1-a": ["seed = 3"], "1-b": ["seed = 4"]}
+    assert run_labels(same.assign(name=["x", "y"])) == {"1-a": ["x"], "1-b": ["y"]}
+    assert run_labels(same) == {"1-a": ["…a"], "1-b": ["…b"]}
+    assert run_labels(same, short_ids=False) == {"1-a": ["1-a"], "1-b": ["1-b"]}
+    assert run_labels(same.head(1)) == {"1-a": ["n"]}
+    assert run_labels(same.head(1).drop(columns="name")) == {"1-a": ["1-a"]}
+    twice = pd.concat([runs, same.tail(1).assign(run="1-c")])
+    assert run_labels(twice)["1-c"] == ["lr = 0.1", "…c"]
+
+
+def test_label_of_a_run_has_at_most_four_parameters() -> None:
+    many = pd.DataFrame({"run": ["a", "b"], **{f"params.p{i}": [0, i + 1] for i in range(6)}})
+    assert run_labels(many)["b"] == ["p0 = 1", "p1 = 2", "p2 = 3", "p3 = 4", "and 2 more"]
+    named = run_labels(many.assign(who=["x", "y"]), "who")
+    assert named == {"a": ["x"], "b": ["y"]}

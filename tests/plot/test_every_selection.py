@@ -19,7 +19,7 @@ from matplotlib.text import Text
 
 import rvlab
 from rvlab import plot
-from rvlab.errors import SpecError
+from rvlab.errors import SpecError, TableError
 from tests.contracts.selections import assert_refuses_what_are_not_runs, assert_same_result
 from tests.plot.runs_with_records import PARAMS, write_runs
 
@@ -135,3 +135,15 @@ def test_short_names_of_metrics_are_understood_everywhere(board: pd.DataFrame) -
     assert content(plot.parallel(board, hue="f1")) == content(plot.parallel(board))
     assert content(plot.importance(board, "f1")) == content(plot.importance(board))
     assert content(plot.heatmap(board, metric="metrics.f1")) == content(plot.heatmap(board))
+
+
+def test_columns_of_the_table_of_runs_color_and_name_the_lines(board: pd.DataFrame) -> None:
+    runs = board.head(3).assign(machine=["a", "b", "a"], owner=["x", "y", "z"])
+    by_machine = plot.curves(runs, hue="machine").legends[0]
+    assert [t.get_text() for t in by_machine.get_texts()] == ["a", "b"]
+    by_owner = plot.curves(runs, label="owner").legends[0]
+    assert [t.get_text() for t in by_owner.get_texts()] == ["x", "y", "z"]
+    names = [t.get_text() for t in plot.scatter(runs, label="owner").axes[0].texts]
+    assert names[:3] == ["x", "y", "z"]
+    with pytest.raises(TableError, match="the table of runs has a column 'machin'. Did you mean"):
+        plot.curves(runs, hue="machin")
