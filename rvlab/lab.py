@@ -307,10 +307,11 @@ class Lab:
     # Read tables
 
     def run(self, name: str) -> Run:
-        """Return the run of a `name`: its id, ``experiment/id`` or its URI.
+        """Return the run of a `name`: its id, the unique end of it, ``experiment/id`` or its URI.
 
         Raises:
             NotFound: If there is no such run.
+            SpecError: If several ids end with `name`.
         """
         return find_run(self.store, name)
 
