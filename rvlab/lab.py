@@ -9,11 +9,13 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
 from rvlab.actions.check import check_table
+from rvlab.actions.completion import install_completion
 from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.files import download_files, open_file
 from rvlab.actions.follow import follow_log
 from rvlab.actions.open_store import open_store
 from rvlab.actions.overview import find_best_run, list_recipes, summarize_experiments
+from rvlab.actions.show_lab import lab_html
 from rvlab.actions.wait import wait_for_runs
 from rvlab.actions.watch import show_runs_live, watch_runs
 from rvlab.clone import clone_request
@@ -75,9 +77,13 @@ class Lab:
             store = open_store(store, settings, remote=self.engine.sees_all_runs)
         self.store = register_store(store)
         show_runs_live(self.store, self.engine)
+        install_completion()
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
+
+    def _repr_html_(self) -> str:
+        return lab_html(self.store, self.engine)
 
     @property
     def storage_options(self) -> dict[str, object]:
