@@ -25,20 +25,34 @@ WaitInterrupted (KeyboardInterrupt)  a wait that the user has interrupted; not a
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
+
+from rvlab.synonyms import same_meaning
 
 NEAR_CUTOFF = 0.6
 """Similarity from which `difflib` counts two words as near."""
 
 
+DEBUG_VARIABLE = "RVLAB_DEBUG"
+"""Environment variable that makes notebooks show the traceback of every error."""
+
+
 class RvlabError(Exception):
     """The base class of all errors of rvlab.
 
-    A notebook shows its message without the traceback.
+    A notebook shows its message without the traceback. ``%tb`` in the next cell shows the
+    traceback, and so does every error if the environment variable ``RVLAB_DEBUG`` is set.
     """
 
+    _was_shown = False
+
     def _render_traceback_(self) -> list[str]:
-        """Return the lines that IPython shows in place of a traceback."""
+        """Return the lines that IPython shows; from the second time on, as for ``%tb``, all."""
+        if self._was_shown or os.environ.get(DEBUG_VARIABLE):
+            return "".join(traceback.format_exception(self)).splitlines()
+        self._was_shown = True
         return [f"{type(self).__name__}: {self}"]
 
 
@@ -113,21 +127,23 @@ class MissingExtra(RvlabError, ImportError):
 def did_you_mean(
     word: str, known: Iterable[str], *, many: int = 8, listing: str = "There are"
 ) -> str:
-    """Suggest the valid words that are most similar to an invalid one.
+    """Suggest the valid words that mean the same as an invalid one, or are most similar to it.
 
     Args:
         word: The invalid word.
         known: The valid words.
-        many: How many valid words to list when none is similar.
+        many: How many valid words to list when none is suggested.
         listing: The start of that list.
 
     Returns:
-        ``Did you mean 'chip_px'?``; if no word is similar, a list of the valid words.
+        ``Did you mean 'chip_px'?``; if no word is suggested, a list of the valid words.
     """
     words = sorted(set(known))
     if not words:
         return "There are none."
-    near = difflib.get_close_matches(word, words, n=3, cutoff=NEAR_CUTOFF)
+    near = same_meaning(word, words)[:3] or difflib.get_close_matches(
+        word, words, n=3, cutoff=NEAR_CUTOFF
+    )
     if near:
         return f"Did you mean {' or '.join(repr(w) for w in near)}?"
     shown = ", ".join(repr(w) for w in words[:many])
