@@ -27,6 +27,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+from rvlab.synonyms import same_meaning
+
 NEAR_CUTOFF = 0.6
 """Similarity from which `difflib` counts two words as near."""
 
@@ -113,21 +115,23 @@ class MissingExtra(RvlabError, ImportError):
 def did_you_mean(
     word: str, known: Iterable[str], *, many: int = 8, listing: str = "There are"
 ) -> str:
-    """Suggest the valid words that are most similar to an invalid one.
+    """Suggest the valid words that mean the same as an invalid one, or are most similar to it.
 
     Args:
         word: The invalid word.
         known: The valid words.
-        many: How many valid words to list when none is similar.
+        many: How many valid words to list when none is suggested.
         listing: The start of that list.
 
     Returns:
-        ``Did you mean 'chip_px'?``; if no word is similar, a list of the valid words.
+        ``Did you mean 'chip_px'?``; if no word is suggested, a list of the valid words.
     """
     words = sorted(set(known))
     if not words:
         return "There are none."
-    near = difflib.get_close_matches(word, words, n=3, cutoff=NEAR_CUTOFF)
+    near = same_meaning(word, words)[:3] or difflib.get_close_matches(
+        word, words, n=3, cutoff=NEAR_CUTOFF
+    )
     if near:
         return f"Did you mean {' or '.join(repr(w) for w in near)}?"
     shown = ", ".join(repr(w) for w in words[:many])

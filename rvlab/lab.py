@@ -12,11 +12,13 @@ from rvlab.actions.check import check_table
 from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.files import download_files, open_file
 from rvlab.actions.open_store import open_store
+from rvlab.actions.overview import find_best_run, list_recipes, summarize_experiments
 from rvlab.actions.wait import wait_for_runs
 from rvlab.actions.watch import show_runs_live, watch_runs
 from rvlab.clone import clone_request
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
+from rvlab.frame.filter_runs import filter_runs
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
@@ -307,16 +309,94 @@ class Lab:
     # Read tables
 
     def run(self, name: str) -> Run:
-        """Return the run of a `name`: its id, ``experiment/id`` or its URI.
+        """Return the run of a `name`: its id, the unique end of it, ``experiment/id`` or its URI.
 
         Raises:
             NotFound: If there is no such run.
+            SpecError: If several ids end with `name`.
         """
         return find_run(self.store, name)
 
-    def runs(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the table of runs: one row per run with its parameters and metrics."""
-        return frame.runs_table(self.store, runs, control.states_from(self.store, self.engine))
+    def runs(
+        self,
+        runs: RunSelector = None,
+        *,
+        experiment: str | Iterable[str] | None = None,
+        state: str | Iterable[str] | None = None,
+        tags: str | Iterable[str] | None = None,
+    ) -> pd.DataFrame:
+        """Return the table of runs: one row per run with its parameters and metrics.
+
+        The filters are combined with `runs` and with each other.
+
+        Args:
+            experiment: The experiment of the runs, or several: a run is in one of them.
+            state: A state, or several: a run has one of them.
+            tags: A tag, or several: a run has all of them.
+
+        Raises:
+            SpecError: If there is no such state, a tag is invalid, or several ids end with the same
+                text.
+        """
+        states = control.states_from(self.store, self.engine)
+        filters: dict[str, Any] = {"experiment": experiment, "state": state, "tags": tags}
+        return filter_runs(self.store, runs, states, **filters)
+
+    def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
+        """Return the table of experiments: one row per experiment, the newest first.
+
+        Args:
+            metric: The metric of the column with the best score.
+            ascending: Whether its smallest value is the best.
+
+        Returns:
+            Index ``experiment``; ``runs`` (their number), the best value of `metric` under its
+            name, ``best_run`` (the id of that run), ``newest`` (when the newest run was created),
+            the numbers of runs by state: ``succeeded``, ``active`` (queued or running), ``failed``
+            (also lost, not submitted or broken) and ``cancelled``, ``eval_sets`` (the number of
+            evaluation sets; with several, the best is that of the largest set) and ``recipes``.
+
+        Raises:
+            TableError: If no run has the metric.
+            StoreUnreachable: If the store does not answer.
+        """
+        return summarize_experiments(self.runs(), metric, ascending=ascending)
+
+    def recipes(self) -> pd.DataFrame:
+        """Return the table of included recipes, for `submit`.
+
+        Returns:
+            Index ``recipe``; ``task``, ``description``, ``needs`` (data and downloads) and
+            ``parameters`` with their defaults.
+        """
+        return list_recipes()
+
+    def best(
+        self,
+        runs: RunSelector = None,
+        metric: str = "metrics.f1",
+        *,
+        ascending: bool = False,
+        across_sets: bool = False,
+    ) -> Run:
+        """Return the best run by a metric; of equal runs the first.
+
+        Args:
+            metric: A column of `runs`; ``f1`` is short for ``metrics.f1``.
+            ascending: Whether less is better, as for a loss.
+            across_sets: Compare also runs that were evaluated on different sets.
+
+        Raises:
+            NotFound: If there is no such run or experiment, or the selection is empty.
+            TableError: If no run has the metric; it lists those that exist.
+
+        Warns:
+            UserWarning: If the runs were evaluated on different sets of scenes, labels or classes.
+                The best run is then that of the largest set.
+        """
+        table = self.runs(runs)
+        options: dict[str, Any] = {"ascending": ascending, "across_sets": across_sets}
+        return find_best_run(table, metric, store=self.store.uri, **options)
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
         """Return the ancestors and descendants of a run, the oldest first.

@@ -15,9 +15,10 @@ _T = TypeVar("_T", bound=type)
 
 
 ARGUMENTS = {
-    "runs": "Which runs: a table of runs or one of its rows, a run, an id, a URI, the name of an "
-    "experiment, or a list of these.",
-    "run": "One run: a row of a table of runs, a table with one row, a run, an id or a URI.",
+    "runs": "Which runs: a table of runs or one of its rows, a run, an id, the unique end of "
+    "one (``c3e777``), a URI, the name of an experiment, or a list of these.",
+    "run": "One run: a row of a table of runs, a table with one row, a run, an id, the unique end "
+    "of one, ``experiment/id`` or a URI.",
     "recipe": "The name of an included recipe, a path, a module or a ``get_config`` function.",
     "experiment": "The experiment of the runs.",
     "splits": "Number of parallel pieces of chip and predict; at most one per scene.",
@@ -34,6 +35,7 @@ ALL_RUNS = "Default: all runs of the store."
 
 _OF_RUNS = {
     "NotFound": "If a run or an experiment does not exist.",
+    "SpecError": "If several ids end with the same text.",
     "StoreUnreachable": "If the store does not answer.",
 }
 ERRORS = {

@@ -13,6 +13,7 @@ from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
+from rvlab.frame.validate import suggest_column
 
 if TYPE_CHECKING:
     import numpy as np
@@ -68,7 +69,8 @@ def board(
     column = metric_column(runs, metric)
     for name in columns:
         if name not in runs:
-            raise TableError(f"The table of runs has no column {name!r}.")
+            hint = suggest_column(name, [str(c) for c in runs])
+            raise TableError(f"The table of runs has no column {name!r}. {hint}")
     has = runs[column].notna().to_numpy(dtype=bool)
     sets = _eval_set_ids(runs, eval_set_column(runs, column), has, across_sets)
     ranked = sets.iloc[has.nonzero()[0]]

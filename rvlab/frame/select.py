@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
 
 from rvlab.cache.query import Query, list_experiment
-from rvlab.errors import NEAR_CUTOFF, NotFound, SpecError, TableError, did_you_mean
-from rvlab.model import Run, is_valid_name
+from rvlab.errors import NotFound, SpecError, TableError
+from rvlab.frame.run_names import RunNames, existing_runs, suggest_run
+from rvlab.model import Run
 from rvlab.store import Store
-from rvlab.store.run_listing import MAX_LOOKUPS, RunListing, run_exists
+from rvlab.store.run_listing import MAX_LOOKUPS, RunListing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -18,27 +18,7 @@ if TYPE_CHECKING:
 RunSelector: TypeAlias = Union[
     "pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None
 ]
-"""A table of runs or a row of it, a run, an id, an experiment, several of these, or None (all)."""
-
-
-def list_experiments(store: Store) -> list[str]:
-    """List the names of the experiments of a store."""
-    return [name for name in store.folders() if is_valid_name(name)]
-
-
-def runs_in_experiment(store: Store, experiment: str) -> list[Run]:
-    """List the runs of an experiment, the oldest first.
-
-    Raises:
-        NotFound: If the experiment does not exist.
-    """
-    found = list_experiment(store, experiment)
-    if found is None:
-        known = [name for name in list_experiments(store) if name != experiment]
-        raise NotFound(
-            f"No experiment {experiment!r} in {store.uri}. {did_you_mean(experiment, known)}"
-        )
-    return found.runs
+"""A table of runs or a row, a run, an id or its end, an experiment, several of these, or None."""
 
 
 def select_listings(
@@ -100,62 +80,43 @@ def require_in_store(store: Store, runs: Iterable[Run]) -> None:
 
 
 def find_run(store: Store, name: str) -> Run:
-    """Find a run by its id, by ``experiment/id`` or by its URI.
+    """Find a run by its id or the end of it, either also after ``experiment/``, or by its URI.
 
     Raises:
         NotFound: If the run does not exist.
+        SpecError: If several ids end with the name.
     """
-    text = name.removeprefix(f"{store.uri}/").strip("/")
-    within, _, run_id = text.rpartition("/")
-    names = [within] if within else list_experiments(store)
-    if is_valid_name(run_id):
-        there = _existing(
-            store, [Run(store.uri, one, run_id) for one in names if is_valid_name(one)]
-        )
-        if there:
-            return there[0]
-    every = runs_in_experiment(store, within) if within else resolve_runs(store, None)
-    suggestion = did_you_mean(run_id, [run.id for run in every])
-    raise NotFound(f"No run {name!r} in {store.uri}. {suggestion}")
+    return RunNames(store).find_run(name)
 
 
-def _existing(store: Store, runs: Iterable[Run]) -> list[Run]:
-    """Return the runs that exist in the store."""
-    by_uri = {run.uri: run for run in runs}
-    found = store.map_concurrently(lambda uri: run_exists(store, by_uri[uri]), by_uri)
-    return [run for uri, run in by_uri.items() if found[uri]]
-
-
-def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
+def resolve_runs(store: Store, runs: RunSelector, names: RunNames | None = None) -> list[Run]:
     """Resolve a selection to runs, each once.
 
     Args:
         store: The store of the runs.
-        runs: A table with the column ``uri``, or one row of it; a run; the id of a run or the name
-            of an experiment; several of these; None for all runs of the store.
+        runs: A table with the column ``uri``, or one row of it; a run; the id of a run, the end of
+            an id, or the name of an experiment; several of these; None for all runs of the store.
+        names: The names that were looked up before; None looks them up.
 
     Raises:
         NotFound: If a run or experiment does not exist.
-        SpecError: If `runs` is of another type.
+        SpecError: If `runs` is of another type, or several ids end with a name.
         TableError: If a table has no column ``uri``.
     """
     if runs is None:
         return [run for one in select_listings(store, None) for run in one.runs]
     if isinstance(runs, Run):
         return [runs]
+    names = names or RunNames(store)
     if isinstance(runs, str):
-        if "/" not in runs and (
-            (one := list_experiment(store, runs)) or runs in list_experiments(store)
-        ):
-            return one.runs if one else runs_in_experiment(store, runs)
-        return [_find_run_or_suggest(store, runs)]
+        return names.find_runs(runs)
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
         return _runs_in_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
         raise SpecError(
             f"{runs!r} does not select runs. Pass a table, a run, its id or an experiment."
         )
-    return list(dict.fromkeys(run for one in runs for run in resolve_runs(store, one)))
+    return list(dict.fromkeys(run for one in runs for run in resolve_runs(store, one, names)))
 
 
 def require_existing(store: Store, runs: RunSelector) -> list[Run]:
@@ -174,12 +135,10 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
         if len(run_ids) > MAX_LOOKUPS:
             missing = run_ids - set(one.ids if (one := list_experiment(store, experiment)) else ())
         else:
-            there = _existing(store, [Run(store.uri, experiment, id_) for id_ in run_ids])
+            there = existing_runs(store, [Run(store.uri, experiment, id_) for id_ in run_ids])
             missing = run_ids - {run.id for run in there}
         for id_ in sorted(missing):
-            suggestion = did_you_mean(
-                id_, [run.id for run in runs_in_experiment(store, experiment)]
-            )
+            suggestion = suggest_run(id_, RunNames(store).runs_in_experiment(experiment))
             raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {suggestion}")
     return wanted
 
@@ -194,19 +153,6 @@ def require_one(store: Store, run: RunSelector, verb: str) -> Run:
     if len(found) != 1:
         raise SpecError(f"{verb} needs exactly one run, got {len(found)}. Name one.")
     return found[0]
-
-
-def _find_run_or_suggest(store: Store, text: str) -> Run:
-    try:
-        return find_run(store, text)
-    except NotFound as exc:
-        names = list_experiments(store)
-        ids = [run.id for run in resolve_runs(store, None)]
-        near = difflib.get_close_matches(text, [*names, *ids], n=1, cutoff=NEAR_CUTOFF)
-        # Otherwise list the experiments: ids sort before most names and are not readable.
-        known = [*names, *ids] if near else names
-        hint = did_you_mean(text, known, listing="The experiments are")
-        raise NotFound(f"No experiment or run {text!r} in {store.uri}. {hint}") from exc
 
 
 def _runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:

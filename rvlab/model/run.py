@@ -31,6 +31,7 @@ RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
 """Folders of an experiment that do not contain a run."""
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
+_NEW_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
 
 @dataclass(frozen=True, order=True)
@@ -169,6 +170,11 @@ def new_run_id(now: datetime | None = None) -> str:
     """Return a run id that sorts by time, such as ``20261123-154201-4f2a9c`` (UTC)."""
     moment = (now or datetime.now(UTC)).astimezone(UTC)
     return f"{moment:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+
+
+def is_new_id(text: str) -> bool:
+    """Return whether a text is a complete id as `new_run_id` returns it."""
+    return bool(_NEW_ID.fullmatch(text))
 
 
 def utc_now() -> str:

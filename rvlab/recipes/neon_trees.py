@@ -16,6 +16,8 @@ as tiles, in the store.
 The labels are the ellipses inscribed in the boxes, because a crown is round and the corners of its
 box are mostly ground. The tile is split into four quarters that share no pixel; one of them is held
 out for validation.
+
+Needs: the wheel of DeepForest from PyPI, downloaded once per machine.
 """
 
 from functools import partial

@@ -5,6 +5,8 @@ The scenes are read in place, with the folders and names of the public bucket
 labels in ``geojson_buildings`` of ``SN2_buildings/train/AOI_2_Vegas``, or in ``geojson_roads`` of
 ``SN3_roads/train/AOI_2_Vegas``. With ``AWS_NO_SIGN_REQUEST=YES`` the bucket needs no account.
 SpaceNet's data sets differ in their terms: see https://spacenet.ai/datasets.
+
+Needs: SpaceNet below `raw_uri`, and ImageNet weights from torchvision if `pretrained`.
 """
 
 import random

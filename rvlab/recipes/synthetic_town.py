@@ -2,6 +2,8 @@
 
 Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with a raster of class ids for each. The scenes are drawn once for all runs of a store.
+
+Needs: no data; the scenes are drawn.
 """
 
 from typing import Annotated, Any

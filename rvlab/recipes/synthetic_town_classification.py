@@ -3,6 +3,8 @@
 Four training scenes by default, two for validation and one for test, RGB at 0.3 m in UTM zone 32N,
 with the outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store,
 as those of ``synthetic_town`` are.
+
+Needs: no data; the scenes are drawn.
 """
 
 from typing import Annotated, Any

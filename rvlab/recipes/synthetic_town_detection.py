@@ -4,6 +4,8 @@ Four training scenes by default and two for validation, RGB at 0.3 m in UTM zone
 outlines of their buildings as GeoJSON. The scenes are drawn once for all runs of a store, as those
 of ``synthetic_town`` are. There is no test scene, since Raster Vision cannot cut chips for an
 object detection that has one.
+
+Needs: no data; the scenes are drawn.
 """
 
 from typing import Annotated, Any

@@ -12,7 +12,8 @@ import pytest
 from rvlab import frame
 from rvlab.errors import NotFound, SpecError, TableError
 from rvlab.frame import find_run, resolve_runs
-from rvlab.frame.select import list_experiments, require_existing, require_one
+from rvlab.frame.run_names import list_experiments
+from rvlab.frame.select import require_existing, require_one
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made
@@ -132,6 +133,57 @@ def test_unknown_name_raises_with_a_suggestion(
         resolve_runs(store, name)
     with pytest.raises(NotFound, match=message):
         resolve_runs(store, [runs[0], name])
+
+
+def test_end_of_an_id_names_its_run_everywhere(store: Store, made: Made) -> None:
+    first = made.queued(run="20261123-154201-c3e777")
+    second = made.ended(run="20261123-154202-f54930")
+    road = made.queued(run="20261123-154203-a1b2c3", experiment="roads")
+    for way in ("c3e777", "e777", "154201-c3e777", "towns/c3e777", f"{store.uri}/towns/c3e777"):
+        assert find_run(store, way) == first
+        assert resolve_runs(store, way) == [first]
+        assert require_existing(store, [way, road]) == [first, road]
+    assert resolve_runs(store, ["c3e777", "roads", "f54930"]) == [first, road, second]
+    assert list(frame.runs_table(store, ["f54930", "c3e777"]).index) == [second.id, first.id]
+    assert require_one(store, "f54930", "logs") == second
+    with pytest.raises(NotFound, match=r"No run 'roads/c3e777' in "):
+        find_run(store, "roads/c3e777")
+    with pytest.raises(NotFound, match=r"'777' in .*\. The experiments are"):
+        resolve_runs(store, "777")  # too short to name a run
+    with pytest.raises(NotFound, match=rf"'c3e778' in .*\. Did you mean '{first.id}'\?$"):
+        resolve_runs(store, "c3e778")
+
+
+def test_ambiguous_end_of_an_id_raises_with_the_candidates(store: Store, made: Made) -> None:
+    runs = [
+        made.queued(run="20261123-154201-00e777"),
+        made.queued(run="20261123-154202-11e777", experiment="roads"),
+    ]
+    for way in ("e777", ["11e777", "e777"]):
+        with pytest.raises(SpecError, match=r"^2 runs have ids that end with 'e777': ") as raised:
+            resolve_runs(store, way)
+        for run in runs:
+            assert f"'{run.prefix}'" in str(raised.value)
+    assert find_run(store, "roads/e777") == runs[1]
+    for n in range(20):
+        made.queued(run=f"20261123-1542{n:02}-22e777")
+    with pytest.raises(SpecError, match=r"^22 runs .* and 14 more\. Use more characters\.$"):
+        find_run(store, "e777")
+
+
+def test_exact_names_have_priority_over_the_end_of_another_id(store: Store, made: Made) -> None:
+    short = made.queued(run="c3e777")
+    made.queued(run="20261123-154201-c3e777")
+    named = made.queued(run="20261123-154202-a1b2c3", experiment="d4e5f6")
+    made.queued(run="20261123-154203-d4e5f6")
+    assert find_run(store, "c3e777") == short
+    assert resolve_runs(store, "d4e5f6") == [named]
+
+
+def test_many_names_are_looked_up_with_few_listings(store: Store, made: Made) -> None:
+    runs = [made.queued(run=f"20261123-154201-{n:06x}") for n in range(40)]
+    assert resolve_runs(store, [run.id for run in runs]) == runs
+    assert resolve_runs(store, [run.id[-6:] for run in runs]) == runs
 
 
 def test_unknown_run_of_an_experiment_raises_with_a_suggestion(
