@@ -103,12 +103,13 @@ class Lab:
         experiment: str = "default",
         splits: int = 1,
         seed: int | None = None,
+        priority: int = 0,
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
         """Start one run and return at once."""
         point = {**(params or {}), **named}
-        request = SubmitOptions(experiment, self.engine.name, splits, seed)
+        request = SubmitOptions(experiment, self.engine.name, splits, seed, priority=priority)
         return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
 
     def sweep(
@@ -119,6 +120,7 @@ class Lab:
         experiment: str = "default",
         splits: int = 1,
         seed: int | None = None,
+        priority: int = 0,
         **fixed: Any,
     ) -> Sweep:
         """Start one run per point and return at once; the result is a list of the runs.
@@ -129,6 +131,7 @@ class Lab:
             **fixed: Parameters of all points.
         """
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        options["priority"] = priority
         return control.sweep_runs(
             self.store, self.engine, find_recipe(recipe), points, fixed, **options
         )
@@ -205,6 +208,7 @@ class Lab:
         experiment: str | None = None,
         splits: int | None = None,
         seed: int | None = None,
+        priority: int = 0,
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
@@ -220,6 +224,7 @@ class Lab:
         parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        options["priority"] = priority
         recipe, point, request = clone_request(
             self.store, parent, given, engine=self.engine.name, **options
         )

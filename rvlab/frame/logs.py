@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from rvlab.errors import NotFound
 from rvlab.model import STEPS, Run
 from rvlab.model.limits import LOG_BYTES
@@ -10,19 +12,29 @@ from rvlab.store import Store
 
 def logs(store: Store, run: Run, step: str | None = None) -> str:
     """Return the output of a run's steps in their order; see `rvlab.Lab.logs`."""
-    start = len(run.key("logs")) + 1
     sizes = dict(store.files(run.key("logs")))
-    names = [key[start:].removesuffix(".log") for key in sizes]
-    names.sort(key=_step_order)
-    shown = [n for n in names if step is None or n == step or n.rpartition("-")[0] == step]
+    shown = sort_steps(run, sizes, step)
     if step is not None and not shown:
-        raise NotFound(
-            f"The run {run.id} has no log of {step!r}. It has: {', '.join(names) or 'none yet'}."
-        )
-    parts = [_read_log(store, key, sizes[key]) for key in (run.log_key(name) for name in shown)]
+        names = ", ".join(sort_steps(run, sizes)) or "none yet"
+        raise NotFound(f"The run {run.id} has no log of {step!r}. It has: {names}.")
+    parts = [_read_log(store, key, sizes[key]) for key in shown.values()]
     if len(shown) == 1:
         return parts[0]
     return "\n".join(f"── {n} ──\n{text}" for n, text in zip(shown, parts, strict=True))
+
+
+def sort_steps(run: Run, keys: Iterable[str], step: str | None = None) -> dict[str, str]:
+    """Return the keys of logs by step, in the order of the steps.
+
+    Args:
+        run: The run.
+        keys: The keys of its logs.
+        step: One step, or split of it; None for all.
+    """
+    start = len(run.key("logs")) + 1
+    names = sorted((key[start:].removesuffix(".log") for key in keys), key=_step_order)
+    shown = [n for n in names if step is None or n == step or n.rpartition("-")[0] == step]
+    return {name: run.log_key(name) for name in shown}
 
 
 def _read_log(store: Store, key: str, size: int) -> str:

@@ -149,7 +149,7 @@ def _parse(name: str, value: Any, hint: Any) -> Any:
         error = exc.errors()[0]
         words = violated_limit(error) or _KINDS.get(plain) or error["msg"].lower()
         if error["type"] == "literal_error":
-            words = f"one of {_listed(plain)}"
+            words = f"one of {_list_options(plain)}"
         elif error["type"] == "finite_number":
             words = "a finite number"
         raise SpecError(f"{name} must be {words}, got {value!r}.") from exc
@@ -159,7 +159,7 @@ def _short(value: Any) -> Any:
     return f"{value:g}" if isinstance(value, float) else value
 
 
-def _listed(hint: Any) -> str:
+def _list_options(hint: Any) -> str:
     options: Iterable[Any] = get_args(hint)
     return ", ".join(repr(one) for one in options)
 
