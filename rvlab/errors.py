@@ -25,6 +25,8 @@ WaitInterrupted (KeyboardInterrupt)  a wait that the user has interrupted; not a
 from __future__ import annotations
 
 import difflib
+import os
+import traceback
 from collections.abc import Iterable
 
 from rvlab.synonyms import same_meaning
@@ -33,14 +35,24 @@ NEAR_CUTOFF = 0.6
 """Similarity from which `difflib` counts two words as near."""
 
 
+DEBUG_VARIABLE = "RVLAB_DEBUG"
+"""Environment variable that makes notebooks show the traceback of every error."""
+
+
 class RvlabError(Exception):
     """The base class of all errors of rvlab.
 
-    A notebook shows its message without the traceback.
+    A notebook shows its message without the traceback. ``%tb`` in the next cell shows the
+    traceback, and so does every error if the environment variable ``RVLAB_DEBUG`` is set.
     """
 
+    _was_shown = False
+
     def _render_traceback_(self) -> list[str]:
-        """Return the lines that IPython shows in place of a traceback."""
+        """Return the lines that IPython shows; from the second time on, as for ``%tb``, all."""
+        if self._was_shown or os.environ.get(DEBUG_VARIABLE):
+            return "".join(traceback.format_exception(self)).splitlines()
+        self._was_shown = True
         return [f"{type(self).__name__}: {self}"]
 
 

@@ -9,13 +9,17 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 from rvlab import compare, frame
 from rvlab.actions import annotate, control, delete
 from rvlab.actions.check import check_table
+from rvlab.actions.completion import install_completion
 from rvlab.actions.docstrings import complete_docstrings
 from rvlab.actions.files import download_files, open_file
+from rvlab.actions.follow import follow_log
 from rvlab.actions.open_store import open_store
 from rvlab.actions.overview import find_best_run, list_recipes, summarize_experiments
+from rvlab.actions.show_lab import lab_html
 from rvlab.actions.wait import wait_for_runs
 from rvlab.actions.watch import show_runs_live, watch_runs
 from rvlab.clone import clone_request
+from rvlab.display.log_text import LogText
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
 from rvlab.frame.filter_runs import filter_runs
@@ -73,9 +77,13 @@ class Lab:
             store = open_store(store, settings, remote=self.engine.sees_all_runs)
         self.store = register_store(store)
         show_runs_live(self.store, self.engine)
+        install_completion()
 
     def __repr__(self) -> str:
         return f"Lab(store={self.store.uri!r}, engine={self.engine.name!r})"
+
+    def _repr_html_(self) -> str:
+        return lab_html(self.store, self.engine)
 
     @property
     def storage_options(self) -> dict[str, object]:
@@ -447,16 +455,34 @@ class Lab:
             return pd.DataFrame(index=pd.Index([], name="run", dtype="object"))
         return compare.configs(wanted, every=every)
 
-    def logs(self, run: RunSelector, step: str | None = None) -> str:
+    def logs(
+        self,
+        run: RunSelector,
+        step: str | None = None,
+        *,
+        tail: int | None = None,
+        follow: bool = False,
+    ) -> LogText:
         """Return the log of a run's steps; of a running step up to its last heartbeat.
+
+        The result is a string, and a notebook shows it as lines. Of a progress bar it has the last
+        state only.
 
         Args:
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
+            tail: Only the last lines, this many.
+            follow: Print the log, and new lines until the run ends. An interruption ends the call,
+                not the run.
 
         Raises:
             NotFound: If there is no such run, or the step has no log.
+            SpecError: If `tail` is not a positive number.
+            WaitInterrupted: If the user interrupts `follow`; the run continues.
         """
-        return logs(self.store, require_one(self.store, run, "logs"), step)
+        one = require_one(self.store, run, "logs")
+        if follow:
+            return follow_log(self.store, self.engine, one, step, tail=tail)
+        return logs(self.store, one, step, tail=tail)
 
     # Read files
 

@@ -109,7 +109,7 @@ def test_best_returns_a_run_and_warns_of_several_evaluation_sets(made: Made, lab
 
 
 def test_best_without_a_score_says_what_is_missing(made: Made, lab: Lab) -> None:
-    with pytest.raises(NotFound, match=r"^There are no runs to choose from in "):
+    with pytest.raises(NotFound, match=r"^No run to choose from in "):
         lab.best()
     made.queued()
     with pytest.raises(TableError, match=r"^None of these 1 runs has a metric yet\."):

@@ -44,7 +44,9 @@ def find_best_run(
 ) -> Run:
     """Return the best run of a table; see `rvlab.Lab.best`."""
     if runs.empty:
-        raise NotFound(f"There are no runs to choose from in {store}. Submit some first.")
+        raise NotFound(
+            f"No run to choose from in {store}: the selection is empty. Submit runs first."
+        )
     scores = runs.filter(like="metrics.")
     if scores.isna().all(axis=None):
         raise TableError(

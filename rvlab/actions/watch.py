@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from rvlab.viewer.watch import Watch
 
 
+SNAPSHOT_REQUESTS = 8
+"""Requests per active run for a picture of its present state."""
+
 _engines: dict[str, tuple[Store, Engine]] = {}
 
 
@@ -104,19 +107,34 @@ def show_runs_live(store: Store, engine: Engine) -> None:
 
 
 def _display_live(shown: Run | Sweep) -> None:
-    """Show a live view; only links without a lab, a widget or such a run."""
+    """Show a live view: without a widget or outside of a kernel a picture, without a lab links."""
     from IPython.display import publish_display_data
 
     runs = [shown] if isinstance(shown, Run) else list(shown)
     found = _engines.get(runs[0].store) if runs else None
-    reason = ""
+    html, text, reason = shown._repr_html_(), repr(shown), ""
     try:
+        if found is not None and _is_in_kernel():
+            try:
+                watch_runs(*found, runs, metric="metrics.f1", ascending=False)._ipython_display_()
+                return
+            except MissingExtra as exc:
+                reason = str(exc)
         if found is not None:
-            watch_runs(*found, runs, metric="metrics.f1", ascending=False)._ipython_display_()
-            return
+            monitor = monitor_runs(*found, runs)
+            monitor.read_now()
+            for _ in range(SNAPSHOT_REQUESTS):
+                monitor.advance()
+            html, text = monitor.static_html(), monitor.text()
     except RvlabError as exc:
         reason = f"The live view cannot be shown: {exc}"
-    lines = [run._repr_html_() for run in runs]
-    html = "<br>".join([*lines, escape(reason)] if reason else lines)
-    bundle = {"text/plain": f"{shown!r}\n{reason}".strip(), "text/html": html}
+    bundle = {
+        "text/plain": f"{text}\n{reason}".strip(),
+        "text/html": f"{html}<br>{escape(reason)}" if reason else html,
+    }
     publish_display_data(bundle)  # type: ignore[no-untyped-call]
+
+
+def _is_in_kernel() -> bool:
+    """Return whether a frontend can show widgets; IPython in a terminal cannot."""
+    return getattr(sys.modules["IPython"].get_ipython(), "kernel", None) is not None

@@ -158,19 +158,9 @@ def cmd_watch(args: argparse.Namespace) -> int:
 def cmd_logs(args: argparse.Namespace) -> None:
     lab = open_lab(args)
     if args.follow:
-        from rvlab.actions.follow_logs import follow_logs
-        from rvlab.errors import WaitInterrupted
-
-        try:
-            for text in follow_logs(lab.store, lab.engine, lab.run(args.run), args.step):
-                print(printable(text), end="", flush=True)
-        except KeyboardInterrupt as exc:
-            raise WaitInterrupted("The run continues.") from exc
-        return
-    text = lab.logs(args.run, args.step)
-    if args.tail:
-        text = "\n".join(text.splitlines()[-args.tail :])
-    print(printable(text))
+        lab.logs(args.run, args.step, tail=args.tail, follow=True)
+    else:
+        print(printable(lab.logs(args.run, args.step, tail=args.tail)))
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:

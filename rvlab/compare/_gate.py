@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._significance import Test, test
+from rvlab.compare.display import comparison_html
 from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
 from rvlab.compare.resolve import RunsLike
@@ -36,8 +36,12 @@ class Gate:
     def __str__(self) -> str:
         return self.sentence
 
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Show the sentence in a terminal."""
+        printer.text(self.sentence)
+
     def _repr_html_(self) -> str:
-        return f"<p>{escape(self.sentence)}</p>"
+        return comparison_html(self.test, self.sentence, self.verdict, margin=self.margin)
 
 
 def gate(

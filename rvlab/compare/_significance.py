@@ -5,11 +5,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
-from html import escape
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
-from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.describe import describe_test
+from rvlab.compare.display import comparison_html
 from rvlab.compare.intervals import difference_interval
 from rvlab.compare.pairing import PairedSample, pair_runs
 from rvlab.compare.resample import check_level
@@ -21,7 +20,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Test:
     """The result of a test of a against b; a notebook shows the sentence and the numbers.
 
@@ -119,10 +118,19 @@ class Test:
 
         return pd.DataFrame([asdict(self)])
 
+    def __repr__(self) -> str:
+        """Return the verdict and the numbers behind it, without the rest."""
+        return (
+            f"Test({self.verdict!r}, {self.metric}: difference={self.difference:.4g}, "
+            f"low={self.low:.4g}, high={self.high:.4g}, p={self.p:.3g}, scenes={self.scenes})"
+        )
+
+    def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
+        """Show the sentence in a terminal."""
+        printer.text(self.sentence)
+
     def _repr_html_(self) -> str:
-        shown = drop_missing_columns(self.table().drop(columns=["sentence"]))
-        shown = shown.T.rename(columns={0: ""})
-        return f"<p>{escape(self.sentence)}</p>{shown.to_html(float_format='{:.4g}'.format)}"
+        return comparison_html(self, self.sentence, self.verdict)
 
 
 def test(

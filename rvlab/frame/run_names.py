@@ -71,6 +71,14 @@ class RunNames:
         Raises:
             NotFound: If the experiment does not exist.
         """
+        return self.require_listing(experiment).runs
+
+    def require_listing(self, experiment: str) -> RunListing:
+        """Return the listing of an experiment.
+
+        Raises:
+            NotFound: If the experiment does not exist.
+        """
         found = self.listing(experiment)
         if found is None:
             known = [name for name in self.experiments if name != experiment]
@@ -78,7 +86,7 @@ class RunNames:
                 f"No experiment {experiment!r} in {self.store.uri}. "
                 f"{did_you_mean(experiment, known)}"
             )
-        return found.runs
+        return found
 
     def find_runs(self, name: str) -> list[Run]:
         """Return the runs of an experiment, or the run of a name.
@@ -109,11 +117,11 @@ class RunNames:
         within, _, run_id = text.rpartition("/")
         if is_new_id(run_id) and (found := self._look_up(within, run_id)):
             return found
-        runs = self.runs_in_experiment(within) if within else self._every_run()
-        exact = next((run for run in runs if run.id == run_id), None)
+        listings = [self.require_listing(within)] if within else self.every
+        exact = next((one for one in listings if run_id in one.ids), None)
         if exact is not None:
-            return exact
-        ending = _runs_with_suffix(runs, run_id)
+            return Run(exact.store, exact.experiment, run_id)
+        ending = _runs_with_suffix(listings, run_id)
         if len(ending) > 1:
             shown = ", ".join(repr(run.prefix) for run in ending[:MAX_CANDIDATES])
             more = len(ending) - MAX_CANDIDATES
@@ -123,7 +131,7 @@ class RunNames:
             )
         if ending:
             return ending[0]
-        raise NotFound(f"No run {name!r} in {self.store.uri}. {suggest_run(run_id, runs)}")
+        raise NotFound(f"No run {name!r} in {self.store.uri}. {suggest_run(run_id, listings)}")
 
     def _look_up(self, experiment: str, run_id: str) -> Run | None:
         """Look up a complete id, which is faster than a listing for the first few ids."""
@@ -134,13 +142,9 @@ class RunNames:
         possible = [Run(self.store.uri, one, run_id) for one in names if is_valid_name(one)]
         return next(iter(existing_runs(self.store, possible)), None)
 
-    def _every_run(self) -> list[Run]:
-        return [run for one in self.every for run in one.runs]
-
     def _not_found(self, name: str) -> NotFound:
         """Return the error of a name that is neither an experiment nor a run."""
-        runs = self._every_run()
-        hint = suggest_run(name, runs)
+        hint = suggest_run(name, self.every)
         if not hint.startswith("Did") or difflib.get_close_matches(
             name, self.experiments, n=1, cutoff=NEAR_CUTOFF
         ):
@@ -149,9 +153,9 @@ class RunNames:
         return NotFound(f"No experiment or run {name!r} in {self.store.uri}. {hint}")
 
 
-def suggest_run(run_id: str, runs: Iterable[Run]) -> str:
+def suggest_run(run_id: str, listings: Iterable[RunListing]) -> str:
     """Suggest the ids that are most similar to an id, or to the end of one."""
-    ids = [run.id for run in runs]
+    ids = [id_ for one in listings for id_ in one.ids]
     if len(run_id) >= MIN_SUFFIX_CHARS and "-" not in run_id:
         by_end = {one.rpartition("-")[2]: one for one in ids}
         near = difflib.get_close_matches(run_id, by_end, n=3, cutoff=NEAR_CUTOFF)
@@ -160,7 +164,12 @@ def suggest_run(run_id: str, runs: Iterable[Run]) -> str:
     return did_you_mean(run_id, ids)
 
 
-def _runs_with_suffix(runs: Iterable[Run], suffix: str) -> list[Run]:
+def _runs_with_suffix(listings: Iterable[RunListing], suffix: str) -> list[Run]:
     if len(suffix) < MIN_SUFFIX_CHARS:
         return []
-    return [run for run in runs if run.id.endswith(suffix)]
+    return [
+        Run(one.store, one.experiment, id_)
+        for one in listings
+        for id_ in one.ids
+        if id_.endswith(suffix)
+    ]

@@ -138,7 +138,7 @@ def require_existing(store: Store, runs: RunSelector) -> list[Run]:
             there = existing_runs(store, [Run(store.uri, experiment, id_) for id_ in run_ids])
             missing = run_ids - {run.id for run in there}
         for id_ in sorted(missing):
-            suggestion = suggest_run(id_, RunNames(store).runs_in_experiment(experiment))
+            suggestion = suggest_run(id_, [RunNames(store).require_listing(experiment)])
             raise NotFound(f"No run '{experiment}/{id_}' in {store.uri}. {suggestion}")
     return wanted
 

@@ -30,6 +30,9 @@ ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
 RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)
 """Folders of an experiment that do not contain a run."""
 
+MAX_SHOWN_RUNS = 12
+"""Runs that the text of a sweep lists."""
+
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _NEW_ID = re.compile(r"[0-9]{8}-[0-9]{6}-[0-9a-f]{6}")
 
@@ -139,6 +142,18 @@ def web_link(link: str | None) -> str | None:
 
 class Sweep(list[Run]):
     """The runs of one sweep, in the order of its points; a notebook shows them live."""
+
+    def __repr__(self) -> str:
+        """Return ``Sweep(3 runs of 'towns': f54930, e0cb60, 840f48)``."""
+        names = ", ".join(dict.fromkeys(repr(run.experiment) for run in self))
+        ends = [run.id.rpartition("-")[2] for run in self[:MAX_SHOWN_RUNS]]
+        more = f" and {len(self) - len(ends)} more" if len(self) > len(ends) else ""
+        number = f"{len(self)} run{'' if len(self) == 1 else 's'}"
+        return f"Sweep({number} of {names}: {', '.join(ends)}{more})" if self else "Sweep()"
+
+    def _repr_html_(self) -> str:
+        """Return the display of the runs in a notebook, where they are not shown live."""
+        return "<br>".join(run._repr_html_() for run in self)
 
 
 def step_name(step: str, split: int | None = None) -> str:

@@ -6,6 +6,7 @@ import logging
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RvlabError, StoreUnreachable
@@ -32,6 +33,8 @@ ENGINE_EVERY_S = 10.0
 
 MAX_CARDS = 12
 """Runs that are shown in full; the active ones come first."""
+
+STYLE_FILE = Path(__file__).parent / "static" / "watch.css"
 
 _log = logging.getLogger(__name__)
 
@@ -215,6 +218,12 @@ class RunMonitor:
             )
             out.append((run, card))
         return out
+
+    def static_html(self) -> str:
+        """Return the present state as static HTML, without scripts or buttons."""
+        style = STYLE_FILE.read_text("utf-8")
+        body = "\n".join(html for _, html in self.sections(live=False))
+        return f'<div class="rvlab-watch">\n<style>{style}</style>\n{body}</div>'
 
     def text(self) -> str:
         """Return one line per run, for a terminal."""

@@ -77,9 +77,7 @@ class Watch:
 
     def html(self) -> str:
         """Return the present state as static HTML, without scripts or buttons."""
-        style = (STATIC_FOLDER / "watch.css").read_text("utf-8")
-        body = "\n".join(html for _, html in self._monitor.sections(live=False))
-        return f'<div class="rvlab-watch">\n<style>{style}</style>\n{body}</div>'
+        return self._monitor.static_html()
 
     def _ipython_display_(self) -> None:
         """Show the widget and start reading; called by IPython once per display."""

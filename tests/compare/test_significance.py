@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from IPython.lib.pretty import pretty
 from scipy import stats
 
 from rvlab import compare, metrics
@@ -327,7 +328,16 @@ def test_result_has_a_notebook_view_and_a_table_row() -> None:
     found = compare.test(
         runs.loc["a"], runs.loc["b"], confusion=matrices, labels=("<wide>", "narrow")
     )
-    assert found._repr_html_().startswith("<p>&lt;wide&gt; is better than narrow")
+    html = found._repr_html_()
+    assert "<p>&lt;wide&gt; is better than narrow" in html
+    assert 'rvlab-good">better</span>' in html
+    assert html.count("<circle") == 1, "the interval is drawn"
+    assert found.interval in html
+    assert repr(found).startswith("Test('better', f1: difference=")
+    assert len(repr(found)) < 150
+    assert pretty(found) == str(found)
+    unknown = replace(found, low=float("nan"))
+    assert "<svg" not in unknown._repr_html_()
     row = found.table()
     assert len(row) == 1
     assert row.loc[0, "difference"] == found.difference

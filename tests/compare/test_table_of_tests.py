@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from IPython.lib.pretty import pretty
 
 from rvlab import compare
 from rvlab.errors import SpecError, TableError
@@ -142,7 +143,10 @@ def test_gate_gives_no_verdict_for_few_scenes() -> None:
     assert found.verdict == "cannot tell"
     assert "do not show whether the candidate passes a margin of 0 macro F1" in found.sentence
     assert "this test cannot be significant" in found.sentence
-    assert found._repr_html_().startswith("<p>The data do not show whether")
+    html = found._repr_html_()
+    assert "<p>The data do not show whether" in html
+    assert 'rvlab-none">cannot tell</span>' in html
+    assert pretty(found) == found.sentence
 
 
 @pytest.mark.parametrize("margin", ["1%", float("nan"), float("inf"), None])

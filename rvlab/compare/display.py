@@ -1,0 +1,71 @@
+"""HTML of a test: the verdict in words, a picture of the interval, and the numbers."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rvlab.compare._significance import Test
+
+WIDTH, HEIGHT, MARGIN, LINE_Y = 420, 46, 46, 16
+
+_TONES = {"better": "good", "passes": "good", "worse": "bad", "fails": "bad"}
+
+
+def comparison_html(test: Test, sentence: str, verdict: str, *, margin: float | None = None) -> str:
+    """Return the display of a test, or of a gate that uses it.
+
+    Args:
+        test: The test.
+        sentence: The result in words.
+        verdict: The verdict in one or two words.
+        margin: The margin of a gate, drawn as a second limit.
+    """
+    from rvlab.display.render import render_display
+
+    values = [(one.name, getattr(test, one.name)) for one in fields(test)]
+    return render_display(
+        "test.html.j2",
+        sentence=sentence,
+        verdict=verdict,
+        tone=_TONES.get(verdict, "none"),
+        head=f"{test.metric} of {test.group}, {test.scenes} scenes",
+        picture=interval_picture(test, margin),
+        sides=[(test.a, f"{test.value_a:.4f}"), (test.b, f"{test.value_b:.4f}")],
+        numbers=[
+            (name, _format(value))
+            for name, value in values
+            if name != "sentence" and not (isinstance(value, float) and math.isnan(value))
+        ],
+    )
+
+
+def interval_picture(test: Test, margin: float | None) -> dict[str, Any] | None:
+    """Return the places of the difference, its interval and 0 on a line; None without numbers."""
+    values = [test.low, test.difference, test.high]
+    if not all(map(math.isfinite, values)):
+        return None
+    limits = [0.0] if not margin else [0.0, -margin]
+    low, high = min(*values, *limits), max(*values, *limits)
+    span = (high - low) or 1.0
+
+    def place(value: float) -> float:
+        return round(MARGIN + (WIDTH - 2 * MARGIN) * (value - low) / span, 1)
+
+    names = {0.0: "0"} | ({-margin: f"margin {-margin:g}"} if margin else {})
+    return {
+        "width": WIDTH,
+        "height": HEIGHT,
+        "y": LINE_Y,
+        "low": place(test.low),
+        "high": place(test.high),
+        "middle": place(test.difference),
+        "limits": [(place(value), name) for value, name in names.items()],
+        "text": f"{test.difference:+.4f}  [{test.low:+.4f}, {test.high:+.4f}]",
+    }
+
+
+def _format(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

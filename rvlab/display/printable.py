@@ -1,0 +1,39 @@
+"""Text from a store, made safe and readable for a terminal."""
+
+from __future__ import annotations
+
+import re
+
+# Control characters except tab, line feed and carriage return (progress bars in logs), and those
+# that change the direction of the text around them.
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+# Colours, and movements of the cursor by nested progress bars.
+_SEQUENCE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def printable(text: object) -> str:
+    r"""Replace control characters by their escapes, such as ``\x1b``.
+
+    A terminal would interpret them: change its title, its colours, or earlier lines.
+    """
+    return _CONTROL.sub(lambda found: found.group().encode("unicode_escape").decode(), str(text))
+
+
+def plain_lines(text: str) -> str:
+    """Return text without colours and cursor movements, and with other controls as escapes."""
+    return printable(_SEQUENCE.sub("", text))
+
+
+def collapse_returns(text: str) -> str:
+    r"""Return lines as a terminal shows them at the end: a ``\r`` writes over the line so far.
+
+    A progress bar writes hundreds of states to one line, of which only the last is of interest.
+    """
+    if "\r" not in text:
+        return text
+    return "\n".join(_last_state(line) for line in text.split("\n"))
+
+
+def _last_state(line: str) -> str:
+    return next((part for part in reversed(line.split("\r")) if part.strip()), "")
