@@ -36,6 +36,8 @@ from rvlab.submission import SubmitOptions
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    import torch
+    from rastervision.core.predictor import Predictor
 
     from rvlab.recipes.source import RecipeRef
     from rvlab.viewer.watch import Watch
@@ -522,6 +524,32 @@ class Lab:
                 allowed.
         """
         return download_files(self.store, self.artifacts(runs), kind, to)
+
+    def model(
+        self, run: RunSelector, *, kind: str = "module", trust_code: bool = False
+    ) -> torch.nn.Module | Predictor:
+        """Load the trained model of a run from its bundle; needs ``rvlab[train]``.
+
+        Args:
+            kind: ``module``: the torch module with its weights, on the CPU and in eval mode; it
+                takes images from 0 to 1. ``predictor``: Raster Vision's
+                ``rastervision.core.predictor.Predictor``, whose ``predict([image], folder)`` writes
+                the labels of new imagery.
+            trust_code: Execute the Python code of the bundle, which defines the model if the recipe
+                brought its own (``external_def``). Models of torchvision and of the included
+                recipes do not need it.
+
+        Raises:
+            NotFound: If there is no such run, or it has no bundle.
+            SpecError: If `kind` is unknown, or the bundle contains code that is not trusted.
+            MissingExtra: If torch or Raster Vision is not installed.
+            StoreError: If the bundle is damaged, or its weights are more than tensors.
+        """
+        from rvlab.actions.load_model import load_model
+
+        one = require_one(self.store, run, "model")
+        row, files = self.runs(one).iloc[0], self.artifacts(one)
+        return load_model(self.store, row, files, kind, trust_code=trust_code)
 
     # Look at predictions
 
