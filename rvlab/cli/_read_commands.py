@@ -27,7 +27,7 @@ def show_runs(
     """Print rows of the table of runs: state, metrics and differing parameters first."""
     params = [c for c in table if c.startswith("params.") and _differs(table, c)]
     shown = ["state", *(c for c in HEADLINES if c in table), *params]
-    shown += [c for c in ("experiment",) if _differs(table, c)]
+    shown += [c for c in ("epochs", "experiment") if c in table and _differs(table, c)]
     shown += [c for c in ("tags", "note", "step", "error") if c in table and table[c].notna().any()]
     shown += [c for c in ("priority", "archived") if c in table and (table[c].fillna(0) != 0).any()]
     shown += ["duration", "name"]
