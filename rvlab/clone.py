@@ -46,6 +46,7 @@ def clone_request(
     experiment: str | None = None,
     splits: int | None = None,
     seed: int | None = None,
+    priority: int = 0,
 ) -> tuple[Recipe, dict[str, Any], SubmitOptions]:
     """Build the submission that repeats a run, with changes.
 
@@ -57,6 +58,7 @@ def clone_request(
         experiment: The new run's experiment; None is that of the run.
         splits: None is that of the run.
         seed: None is that of the run.
+        priority: The new run's priority.
 
     Returns:
         The recipe, the point and the options, which have the run as parent. The name lists the
@@ -82,6 +84,7 @@ def clone_request(
         spec.splits if splits is None else splits,
         spec.seed if seed is None else seed,
         parent=run.id,
+        priority=priority,
     )
     new_seed, full = resolve_seed(recipe, point, options)
     params, places = recipe.signature.bind(full)

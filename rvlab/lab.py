@@ -36,6 +36,8 @@ from rvlab.submission import SubmitOptions
 if TYPE_CHECKING:
     import optuna
     import pandas as pd
+    import torch
+    from rastervision.core.predictor import Predictor
 
     from rvlab.recipes.source import RecipeRef
     from rvlab.viewer.watch import Watch
@@ -111,12 +113,13 @@ class Lab:
         experiment: str = "default",
         splits: int = 1,
         seed: int | None = None,
+        priority: int = 0,
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
         """Start one run and return at once."""
         point = {**(params or {}), **named}
-        request = SubmitOptions(experiment, self.engine.name, splits, seed)
+        request = SubmitOptions(experiment, self.engine.name, splits, seed, priority=priority)
         return control.start_runs(self.store, self.engine, find_recipe(recipe), [point], request)[0]
 
     def sweep(
@@ -127,6 +130,7 @@ class Lab:
         experiment: str = "default",
         splits: int = 1,
         seed: int | None = None,
+        priority: int = 0,
         **fixed: Any,
     ) -> Sweep:
         """Start one run per point and return at once; the result is a list of the runs.
@@ -137,6 +141,7 @@ class Lab:
             **fixed: Parameters of all points.
         """
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        options["priority"] = priority
         return control.sweep_runs(
             self.store, self.engine, find_recipe(recipe), points, fixed, **options
         )
@@ -213,6 +218,7 @@ class Lab:
         experiment: str | None = None,
         splits: int | None = None,
         seed: int | None = None,
+        priority: int = 0,
         params: Mapping[str, Any] | None = None,
         **named: Any,
     ) -> Run:
@@ -228,6 +234,7 @@ class Lab:
         parent = require_one(self.store, run, "clone")
         given = {**(params or {}), **named}
         options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
+        options["priority"] = priority
         recipe, point, request = clone_request(
             self.store, parent, given, engine=self.engine.name, **options
         )
@@ -520,6 +527,32 @@ class Lab:
                 allowed.
         """
         return download_files(self.store, self.artifacts(runs), kind, to)
+
+    def model(
+        self, run: RunSelector, *, kind: str = "module", trust_code: bool = False
+    ) -> torch.nn.Module | Predictor:
+        """Load the trained model of a run from its bundle; needs ``rvlab[train]``.
+
+        Args:
+            kind: ``module``: the torch module with its weights, on the CPU and in eval mode; it
+                takes images from 0 to 1. ``predictor``: Raster Vision's
+                ``rastervision.core.predictor.Predictor``, whose ``predict([image], folder)`` writes
+                the labels of new imagery.
+            trust_code: Execute the Python code of the bundle, which defines the model if the recipe
+                brought its own (``external_def``). Models of torchvision and of the included
+                recipes do not need it.
+
+        Raises:
+            NotFound: If there is no such run, or it has no bundle.
+            SpecError: If `kind` is unknown, or the bundle contains code that is not trusted.
+            MissingExtra: If torch or Raster Vision is not installed.
+            StoreError: If the bundle is damaged, or its weights are more than tensors.
+        """
+        from rvlab.actions.load_model import load_model
+
+        one = require_one(self.store, run, "model")
+        row, files = self.runs(one).iloc[0], self.artifacts(one)
+        return load_model(self.store, row, files, kind, trust_code=trust_code)
 
     # Look at predictions
 

@@ -30,6 +30,7 @@ DATA_FOLDER = "_data"
 
 
 MAX_SPLITS, MAX_SEED = 10_000, 2**32 - 1  # numpy's largest seed
+MAX_PRIORITY = 1000
 
 
 @dataclass(frozen=True)
@@ -46,6 +47,7 @@ class SubmitOptions:
         image: The container image of the steps.
         name: The runs' name; None names them after the parameters that differ.
         steady_heartbeat: Whether the engine's runs write heartbeats from start to end.
+        priority: Waiting runs with the highest priority start first, of these the oldest.
     """
 
     experiment: str
@@ -57,10 +59,12 @@ class SubmitOptions:
     image: str | None = None
     name: str | None = None
     steady_heartbeat: bool = False
+    priority: int = 0
 
     def __post_init__(self) -> None:
         validate_name("experiment", self.experiment)
         _require_int("splits", self.splits, 1, MAX_SPLITS)
+        _require_int("priority", self.priority, -MAX_PRIORITY, MAX_PRIORITY)
         if self.seed is not None:
             _require_int("seed", self.seed, 0, MAX_SEED)
 
@@ -152,6 +156,7 @@ def prepare_runs(
                 file=recipe.file,
                 rvlab=__version__,
                 steady_heartbeat=asked.steady_heartbeat,
+                priority=asked.priority,
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]

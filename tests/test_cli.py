@@ -27,9 +27,10 @@ from tests.frame.samples import Made
 def test_recipes_lists_names_and_parameters(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["recipes"]) == 0
     out = capsys.readouterr().out
-    assert out.splitlines()[0] == "neon_trees"
+    assert out.splitlines()[0].startswith("neon_trees: Tree crowns in real airborne imagery")
     assert "    raw_uri: str (required)" in out
-    assert "    lr: float = 0.01" in out
+    assert "    lr: float = 0.01  # above 0" in out
+    assert "    chip_px: int = 128  # at least 16, at most scene_px" in out
 
 
 def test_a_run_is_submitted_awaited_and_listed(

@@ -98,6 +98,7 @@ def test_unpromising_runs_are_cancelled_with_their_epoch(
     assert table["state"].tolist() == ["cancelled"] * 2
     assert table["tags"].tolist() == ["pruned"] * 2
     assert table["note"].tolist() == ["Pruned after epoch 1."] * 2
+    assert table["epochs"].tolist() == [2, 2], "epochs count from 0"
     assert {t.state for t in study.trials} == {optuna.trial.TrialState.PRUNED}
     again = tune(held, recipe, 2, prune_by="avg_f1", pruner=Never())
     assert {t.state for t in again.trials} == {optuna.trial.TrialState.PRUNED}

@@ -40,11 +40,17 @@ def start_runs(
         StoreError: If the store cannot be written.
         EngineError: If the engine does not accept the runs.
     """
+    if options.priority and not getattr(engine, "has_priorities", False):
+        raise SpecError(
+            f"The engine {engine.name!r} starts runs in an order of its own. Omit "
+            f"priority={options.priority}."
+        )
     engine_patience_s(engine)  # an invalid setting fails here, not in the run
     engine.validate(store, recipe, points)
     options = replace(options, image=engine.image, steady_heartbeat=engine.steady_heartbeat)
     runs = prepare_runs(store, recipe, points, options)
-    return engine.start(store, runs, folder=recipe.folder)
+    more: dict[str, Any] = {"priority": options.priority} if options.priority else {}
+    return engine.start(store, runs, folder=recipe.folder, **more)
 
 
 def sweep_runs(
@@ -57,6 +63,7 @@ def sweep_runs(
     experiment: str,
     splits: int,
     seed: int | None,
+    priority: int,
 ) -> Sweep:
     """Start one run per point; see `rvlab.Lab.sweep`."""
     if not isinstance(points, Sequence) or not all(isinstance(p, Mapping) for p in points):
@@ -67,7 +74,9 @@ def sweep_runs(
         twice = sorted(set(point) & set(fixed))
         if twice:
             raise SpecError(f"{twice[0]!r} is given for the sweep and in its points. Remove one.")
-    options = SubmitOptions(experiment, engine.name, splits, seed, sweep=new_run_id())
+    options = SubmitOptions(
+        experiment, engine.name, splits, seed, sweep=new_run_id(), priority=priority
+    )
     everything = [{**fixed, **point} for point in points]
     return Sweep(start_runs(store, engine, recipe, everything, options))
 

@@ -24,6 +24,8 @@ ARGUMENTS = {
     "splits": "Number of parallel pieces of chip and predict; at most one per scene.",
     "seed": "Runs with the same seed and parameters give the same weights on a CPU. Default: that "
     "of the cloned run, else of the recipe's parameter ``seed``, else 0.",
+    "priority": "Of the runs that wait on this machine, those with the highest priority start "
+    "first, of these the oldest: from -1000 to 1000. Not for Kubeflow.",
     "params": "Parameters of the recipe whose names are arguments of this method.",
     "named": "Parameters of the recipe.",
     "tracking_uri": "MLflow's server or database, such as ``sqlite:///mlflow.db``. Default: "

@@ -21,6 +21,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     except RvlabError as exc:
         print(f"rvlab: {printable(exc)}", file=sys.stderr)
         return 1
+    except TimeoutError as exc:
+        print(f"rvlab: {printable(exc)}", file=sys.stderr)
+        return 124
     except BrokenPipeError:  # such as by `rvlab runs | head -1`
         os.dup2(os.open(os.devnull, os.O_WRONLY), 1)  # for the interpreter's last flush
         return 141

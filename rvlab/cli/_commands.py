@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import argparse
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvlab.cli._printable import printable
+from rvlab.cli._tables import parse_points
 from rvlab.errors import SpecError
+
+if TYPE_CHECKING:
+    from rvlab.recipes.signature import Signature
 
 EXIT_STATUS = {"passes": 0, "fails": 3, "cannot tell": 4}
 """Exit statuses of ``rvlab gate``; 1 is an error and 2 a usage error, as for other commands."""
 
 
-def _open_lab(args: argparse.Namespace) -> Any:
+def open_lab(args: argparse.Namespace) -> Any:
     from rvlab.lab import Lab
 
     return Lab(args.store, args.engine, profile=args.profile)
@@ -51,109 +55,60 @@ def migrate(args: argparse.Namespace) -> None:
     print(f"{store.uri}: {number} experiments converted." if number else "Nothing to convert.")
 
 
-def cmd_recipes(_args: argparse.Namespace) -> None:
-    from rvlab.recipes import find_recipe, shipped_recipes
-    from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
-
-    for name in shipped_recipes():
-        print(name)
-        for parameter in find_recipe(name).signature.parameters.values():
-            default = "" if parameter.default is UNKNOWN_DEFAULT else f" = {parameter.default!r}"
-            text = " (required)" if parameter.default is REQUIRED else default
-            print(f"    {parameter.name}: {parameter.annotation or 'any'}{text}")
-
-
-def cmd_doctor(args: argparse.Namespace) -> int:
-    from rvlab.actions.check import run_checks
-
-    lab = _open_lab(args)
-    results = run_checks(lab.store, lab.engine)
-    width = max(len(f"{one.subject}: {one.check}") for one in results)
-    for one in results:
-        line = f"{one.state:11}  {f'{one.subject}: {one.check}':{width}}  {one.detail}"
-        print(printable(line.rstrip()))
-        if one.remedy and one.state != "ok":
-            print(printable(f"{'':11}  -> {one.remedy}"))
-    return int(any(one.state == "failed" for one in results))
+def _params(args: argparse.Namespace, signature: Signature) -> dict[str, Any]:
+    """Return the parameters of ``NAME=VALUE`` and of ``-a NAME VALUE``."""
+    given = dict(args.arg)
+    for pair in args.params:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise SpecError(f"{pair!r} is not NAME=VALUE, such as lr=0.001.")
+        if name in given:
+            raise SpecError(f"{name!r} is given twice. Remove one.")
+        given[name] = text
+    return signature.from_text(given)
 
 
 def cmd_submit(args: argparse.Namespace) -> int:
     from rvlab.recipes import find_recipe
 
-    lab = _open_lab(args)
-    signature = find_recipe(args.recipe).signature
-    params = signature.from_text(dict(args.arg))
-    run = lab.submit(
-        args.recipe, experiment=args.experiment, splits=args.splits, seed=args.seed, params=params
-    )
+    lab = open_lab(args)
+    params = _params(args, find_recipe(args.recipe).signature)
+    options = {"splits": args.splits, "seed": args.seed, "priority": args.priority}
+    run = lab.submit(args.recipe, experiment=args.experiment, params=params, **options)
     print(run.uri)
     if run.link:
         print(run.link)
     if not args.wait:
         return 0
-    row = lab.wait(run).iloc[0]
+    row = lab.wait(run, progress=sys.stderr.isatty()).iloc[0]
     ended = row["state"] if row["state"] == "succeeded" else f"{row['state']}: {row['error']}"
     print(printable(ended))
     return 0 if row["state"] == "succeeded" else 1
 
 
-def cmd_watch(args: argparse.Namespace) -> int:
-    from rvlab.actions.watch import monitor_runs
-    from rvlab.errors import WaitInterrupted
+def cmd_sweep(args: argparse.Namespace) -> int:
+    from rvlab.cli._read_commands import show_runs
+    from rvlab.recipes import find_recipe
+    from rvlab.submission import grid
 
-    lab = _open_lab(args)
-    monitor = monitor_runs(lab.store, lab.engine, args.run or None)
-    rewrites = sys.stdout.isatty()
-    shown = ""
-
-    def show() -> None:
-        nonlocal shown
-        text = printable(monitor.text())
-        if text == shown:
-            return
-        if rewrites and shown:
-            print(f"\x1b[{shown.count(chr(10)) + 1}F\x1b[J", end="")
-        print(text, flush=True)
-        shown = text
-
-    monitor.on_change = show
-    monitor.start()
-    try:
-        monitor.join()
-    except KeyboardInterrupt as exc:
-        raise WaitInterrupted("The runs continue.") from exc
-    return int(any(one.state != "succeeded" for one in monitor.runs))
-
-
-def cmd_runs(args: argparse.Namespace) -> None:
-    from rvlab.errors import TableError, did_you_mean
-
-    table = _open_lab(args).runs(args.experiment)
-    if args.sort not in table:
-        raise TableError(f"Unknown column {args.sort!r}. {did_you_mean(args.sort, table)}")
-    hidden = 0 if args.all else int(table["archived"].sum())
-    if hidden:
-        table = table[~table["archived"]]
-        print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
-    shown = ["name", "experiment", "state", "duration"]
-    shown += [c for c in ("tags", "note") if table[c].notna().any()]
-    shown += ["archived"] if table["archived"].any() else []
-    shown += [c for c in table if c.startswith("params.") and table[c].nunique(dropna=False) > 1]
-    shown += [c for c in ("metrics.f1", "metrics.mean_iou") if c in table]
-    if args.sort not in shown:
-        shown.append(args.sort)
-    table = table.sort_values(args.sort, ascending=False)[shown]
-    table["duration"] = table["duration"].dt.round("s")
-    empty = "No runs but archived ones." if hidden else "No runs yet."
-    print(printable(table.to_string()) if len(table) else empty)
-
-
-def cmd_logs(args: argparse.Namespace) -> None:
-    print(printable(_open_lab(args).logs(args.run, args.step)))
+    lab = open_lab(args)
+    signature = find_recipe(args.recipe).signature
+    axes = {
+        name: [signature.from_text({name: text})[name] for text in texts]
+        for name, texts in parse_points(args.params).items()
+    }
+    options = {"splits": args.splits, "seed": args.seed, "priority": args.priority}
+    runs = lab.sweep(args.recipe, grid(**axes), experiment=args.experiment, **options)
+    if not args.wait:
+        show_runs(lab.runs(runs), args)
+        return 0
+    table = lab.wait(runs, progress=sys.stderr.isatty())
+    show_runs(table, args)
+    return int(bool((table["state"] != "succeeded").any()))
 
 
 def cmd_retry(args: argparse.Namespace) -> None:
-    _open_lab(args).retry(args.run)
+    open_lab(args).retry(args.run)
 
 
 def cmd_compile(args: argparse.Namespace) -> None:
@@ -180,7 +135,7 @@ def cmd_compile(args: argparse.Namespace) -> None:
 def cmd_gate(args: argparse.Namespace) -> int:
     from rvlab import compare
 
-    lab = _open_lab(args)
+    lab = open_lab(args)
     found = compare.gate(
         lab.runs(args.candidate),
         lab.runs(args.baseline),
@@ -194,36 +149,32 @@ def cmd_gate(args: argparse.Namespace) -> int:
 
 
 def cmd_cancel(args: argparse.Namespace) -> None:
-    _open_lab(args).cancel(args.run)
+    open_lab(args).cancel(args.run)
 
 
 def cmd_clone(args: argparse.Namespace) -> None:
     from rvlab.clone import load_recorded
     from rvlab.frame.select import require_one
 
-    lab = _open_lab(args)
+    lab = open_lab(args)
     run = require_one(lab.store, args.run, "clone")
     _, recipe = load_recorded(lab.store, run)
-    params = recipe.signature.from_text(dict(args.arg))
-    print(lab.clone(run, experiment=args.experiment, seed=args.seed, params=params).uri)
+    params = _params(args, recipe.signature)
+    options = {"seed": args.seed, "priority": args.priority}
+    print(lab.clone(run, experiment=args.experiment, params=params, **options).uri)
 
 
 def cmd_tag(args: argparse.Namespace) -> None:
-    _open_lab(args).tag(args.run, *args.tag, remove=args.remove)
+    open_lab(args).tag(args.run, *args.tag, remove=args.remove)
 
 
 def cmd_note(args: argparse.Namespace) -> None:
-    _open_lab(args).note(args.run, args.text)
+    open_lab(args).note(args.run, args.text)
 
 
 def cmd_archive(args: argparse.Namespace) -> None:
-    _open_lab(args).archive(args.run, undo=args.undo)
-
-
-def cmd_clean(args: argparse.Namespace) -> None:
-    table = _open_lab(args).clean(older_than_s=args.older_than * 3600, dry_run=args.dry_run)
-    print(table.to_string(index=False) if len(table) else "Nothing is left over.")
+    open_lab(args).archive(args.run, undo=args.undo)
 
 
 def cmd_delete(args: argparse.Namespace) -> None:
-    _open_lab(args).delete(args.run, confirm=args.yes_delete)
+    open_lab(args).delete(args.run, confirm=args.yes_delete)

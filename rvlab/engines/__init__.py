@@ -60,6 +60,9 @@ class Engine(Protocol):
             runs: The runs.
             folder: The recipe's own folder, which may contain other files.
 
+        An engine with a class attribute ``has_priorities`` that is True also has an argument
+        ``priority``, which is passed if it is not 0; other engines never get runs with one.
+
         Returns:
             The runs, with links to their pages if the engine has any.
         """

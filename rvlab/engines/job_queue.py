@@ -57,6 +57,7 @@ class Job:
         scratch: The folder for its temporary files.
         over: Whether that process has ended.
         status: Its exit status, negative for a signal; None if unknown.
+        priority: Of the waiting runs, that with the highest priority starts first; None is 0.
         patience_s: The submitter's ``$RVLAB_PATIENCE_S``; None if it is not set.
     """
 
@@ -73,6 +74,7 @@ class Job:
     patience_s: str | None = None
     born: float | None = None
     token: str | None = None
+    priority: int | None = None
 
     @property
     def argv(self) -> list[str]:
@@ -180,8 +182,8 @@ class JobQueue:
             yield True
 
     def waiting(self) -> list[JobEntry]:
-        """List the waiting runs, the oldest first."""
-        return self._entries("queue")
+        """List the waiting runs, those with the highest priority first, of these the oldest."""
+        return sorted(self._entries("queue"), key=lambda entry: -(entry[1].priority or 0))
 
     def running(self) -> list[JobEntry]:
         """List the runs that have, or had, a process."""

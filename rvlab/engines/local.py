@@ -42,13 +42,15 @@ class LocalEngine:
     """Runs in processes of this machine, `max_parallel` at a time.
 
     Args:
-        max_parallel: Maximum number of concurrent runs; the rest wait, the oldest first.
+        max_parallel: Maximum number of concurrent runs; the rest wait. Those with the highest
+            priority start first, of these the oldest.
     """
 
     max_parallel: int = field(default_factory=default_max_parallel)
     name: str = field(default="local", init=False)
     sees_all_runs: ClassVar[bool] = False
     steady_heartbeat: ClassVar[bool] = True
+    has_priorities: ClassVar[bool] = True
 
     def __post_init__(self) -> None:
         if not isinstance(self.max_parallel, int) or self.max_parallel < 1:
@@ -103,7 +105,9 @@ class LocalEngine:
         """
         require_extra("train", "A run on this machine")
 
-    def start(self, store: Store, runs: Sequence[Run], *, folder: str | None = None) -> list[Run]:
+    def start(
+        self, store: Store, runs: Sequence[Run], *, folder: str | None = None, priority: int = 0
+    ) -> list[Run]:
         """Queue runs, start a supervisor if none is running, and return at once.
 
         Raises:
@@ -112,7 +116,7 @@ class LocalEngine:
         """
         for number, run in enumerate(runs):
             try:
-                self._enqueue(store, run, folder)
+                self._enqueue(store, run, folder, priority)
             except OSError as exc:
                 if number:
                     self.resume(store)
@@ -125,7 +129,7 @@ class LocalEngine:
         self.resume(store)
         return list(runs)
 
-    def _enqueue(self, store: Store, run: Run, folder: str | None) -> None:
+    def _enqueue(self, store: Store, run: Run, folder: str | None, priority: int) -> None:
         job = Job(
             run.uri,
             self.max_parallel,
@@ -133,6 +137,7 @@ class LocalEngine:
             os.getcwd(),
             command=self.command,
             patience_s=os.environ.get(PATIENCE_VARIABLE),
+            priority=priority or None,  # unknown to a running supervisor of an older rvlab
         )
         JobQueue.for_store(store).add(job)
 
@@ -201,7 +206,8 @@ class LocalEngine:
                 raise EngineError(f"The run {run.id!r} is already waiting or running.")
             spool.require_space()
             self._reopen(store, run)
-            self._enqueue(store, run, folder)
+            priority = store.get_json(run.key(SPEC)).get("priority", 0)
+            self._enqueue(store, run, folder, priority if isinstance(priority, int) else 0)
         self.resume(store)
 
     def _reopen(self, store: Store, run: Run) -> None:

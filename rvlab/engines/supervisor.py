@@ -70,7 +70,9 @@ class Supervisor:
                 return
             waiting = self._spool.waiting()
             busy = len(self._children) + len(self._strangers)
-            next_up = waiting[: max(0, waiting[-1][1].max_parallel - busy)] if waiting else ()
+            # The limit is that of the latest submission, whose run may be anywhere in the order.
+            limit = max(waiting, key=lambda entry: entry[0].name)[1].max_parallel if waiting else 0
+            next_up = waiting[: max(0, limit - busy)]
             taken = [(self._spool.claim(queued), job) for queued, job in next_up]
         for file, job in taken:
             if file is not None:

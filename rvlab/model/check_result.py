@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-CHECK_STATES = ("ok", "failed", "not checked")
+CHECK_STATES = ("ok", "failed", "not checked", "not needed")
 
 
 @dataclass(frozen=True)
@@ -16,7 +16,8 @@ class CheckResult:
         check: Such as ``put`` or ``permission``.
         state: One of `CHECK_STATES`.
         detail: What was found, on one line.
-        remedy: What to do if the check failed or could not be made.
+        remedy: What to do if the check failed or could not be made, or if you want what is not
+            needed now.
     """
 
     subject: str

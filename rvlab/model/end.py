@@ -41,6 +41,13 @@ class EndRecord:
             in_report=True,
         )
     )
+    epochs: int | None = field(
+        default=None,
+        metadata=column_field(
+            "The number of epochs that training completed, also of a run that was stopped early; "
+            "missing while the run is active, or if it did not train."
+        ),
+    )
     started: str | None = field(
         default=None,
         metadata=column_field(

@@ -82,6 +82,13 @@ class Spec:
     parent: str | None = field(
         default=None, metadata=column_field("The run of which this run is a clone.")
     )
+    priority: int = field(
+        default=0,
+        metadata=column_field(
+            "The priority in the queue of this machine: waiting runs with the highest one start "
+            "first."
+        ),
+    )
     folder: str | None = None
     file: str | None = None
     rvlab: str = ""

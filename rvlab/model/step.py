@@ -150,6 +150,7 @@ def end_record(
     costs: Mapping[str, float] | None = None,
     device: str | None = None,
     eval_sets: Mapping[str, str] | None = None,
+    epochs: int | None = None,
 ) -> dict[str, Any]:
     """Build the end record of a run, which has all columns of its row in the table of runs.
 
@@ -164,6 +165,7 @@ def end_record(
         costs: The result of `run_costs`, and ``bytes``, the size of the run's files.
         device: The device of the run.
         eval_sets: The fingerprint of each scene group.
+        epochs: The number of epochs that training completed.
     """
     sets = dict(eval_sets or {})
     eval_set = sets.pop(headline_group(sets), None) if sets else None
@@ -171,6 +173,7 @@ def end_record(
         "schema": 1,
         "spec": dict(spec),
         "state": state,
+        "epochs": epochs,
         "started": started,
         "ended": ended,
         "step": step,

@@ -197,7 +197,8 @@ _COMPUTED = (
 )
 
 _FIRST = (
-    *("name", "state", "duration", "age", "seed", "step", "error", "created", "started", "ended"),
+    *("name", "state", "duration", "age", "seed", "step", "epochs", "error"),
+    *("created", "started", "ended"),
     *("tags", "note", "archived", "experiment", "recipe"),
 )
 BOOKKEEPING = ("eval_set", "source_sha256", "commit", "dirty", "image", "user", "uri")

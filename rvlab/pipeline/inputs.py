@@ -204,7 +204,7 @@ def unpack_source(text: str) -> str:
 
 
 def _input_of_parameter(one: Parameter) -> PipelineInput:
-    kind = one.hint if one.hint in _TYPES else None
+    kind = one.kind if one.kind in _TYPES else None
     if kind is not None and (one.default is REQUIRED or _is_valid_default(one.default, kind)):
         default = one.default
         return PipelineInput(

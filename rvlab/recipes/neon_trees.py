@@ -22,8 +22,9 @@ Needs: the wheel of DeepForest from PyPI, downloaded once per machine.
 
 from functools import partial
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from rastervision.core.data import (
     ClassConfig,
     DatasetConfig,
@@ -46,7 +47,8 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import data_dir, geotiff, models, neon, parse_values
+from rvlab.recipes import data_dir, geotiff, models, neon
+from rvlab.recipes.value_limits import validate_parameters
 
 TREE_CLASSES = ("tree", "ground")
 TREE_COLORS = ("#7fc97f", "#b08d6e")
@@ -59,17 +61,18 @@ QUARTERS = {
 }
 
 
+@validate_parameters
 def get_config(
     runner: Any,
     *,
     root_uri: str,
     data_uri: data_dir.SharedFolder = None,
-    lr: float = 3e-3,
-    epochs: int = 10,
-    width: int = 8,
-    batch_size: int = 8,
-    chip_px: int = 100,
-    stride_px: int = 25,
+    lr: Annotated[float, Field(gt=0)] = 3e-3,
+    epochs: Annotated[int, Field(ge=1)] = 10,
+    width: Annotated[int, Field(ge=1)] = 8,
+    batch_size: Annotated[int, Field(ge=1)] = 8,
+    chip_px: Annotated[int, Field(ge=16, le=QUARTER_PX)] = 100,
+    stride_px: Annotated[int, Field(ge=1)] = 25,
     augment: bool = True,
     held_out: Literal["nw", "ne", "sw", "se"] = "se",
     nochip: bool = False,
@@ -98,18 +101,6 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the imagery cannot be fetched, or the tiles cannot be written.
     """
-    lr = parse_values.parse_positive("lr", lr)
-    epochs = parse_values.parse_int("epochs", epochs, least=1)
-    width = parse_values.parse_int("width", width, least=1)
-    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
-    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
-    stride_px = parse_values.parse_int("stride_px", stride_px, least=1)
-    quarter = parse_values.parse_choice("held_out", held_out, list(QUARTERS))
-    augment = parse_values.parse_flag("augment", augment)
-    nochip = parse_values.parse_flag("nochip", nochip)
-    keep_scores = parse_values.parse_flag("keep_scores", keep_scores)
-    parse_values.require_chip_fits(chip_px, QUARTER_PX)
-
     makers = {}
     for name in QUARTERS:
         makers[f"{name}.tif"] = partial(write_quarter, name, "image")
@@ -126,8 +117,8 @@ def get_config(
         class_config=ClassConfig(
             names=list(TREE_CLASSES), colors=list(TREE_COLORS), null_class="ground"
         ),
-        train_scenes=[scenes[name] for name in QUARTERS if name != quarter],
-        validation_scenes=[scenes[quarter]],
+        train_scenes=[scenes[name] for name in QUARTERS if name != held_out],
+        validation_scenes=[scenes[held_out]],
     )
     sampling = WindowSamplingConfig(
         method=WindowSamplingMethod.sliding, size=chip_px, stride=stride_px

@@ -7,14 +7,23 @@ signature is read from the syntax tree.
 from __future__ import annotations
 
 import ast
+import contextlib
+import copy
 import json
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any, Literal, Optional, Union
+from typing import Annotated, Any, Literal, Optional, Union
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.recipes.value_limits import (
+    FIELD_ARGUMENTS,
+    AtMost,
+    limits_text,
+    require_relations,
+    violated_limit,
+)
 
 ROOT_PARAMETER = "root_uri"
 """Parameter that receives the output folder of a run."""
@@ -29,7 +38,10 @@ _TYPES: dict[str, Any] = {
     **{t.__name__: t for t in (bool, int, float, str, list, dict, tuple)},
     **{"List": list, "Dict": dict, "Any": Any, "None": None},
     **{"Literal": Literal, "Optional": Optional, "Union": Union},
+    "Annotated": Annotated,
 }
+_CALLS = ("Field", "AtMost")
+"""The calls that an annotation may contain, with constants as arguments."""
 
 
 class _Required:
@@ -47,7 +59,8 @@ class Parameter:
 
     Args:
         name: Its name.
-        annotation: Its annotation as written, or the empty string.
+        annotation: Its annotation as written, with aliases of the file replaced, or the empty
+            string.
         default: Its default; REQUIRED if it has none, UNKNOWN_DEFAULT if it is not a JSON literal.
     """
 
@@ -57,9 +70,31 @@ class Parameter:
 
     @cached_property
     def hint(self) -> Any:
-        """The type to validate against; Any if it is unknown."""
-        if self.annotation:
-            return _hint(self.annotation)
+        """The type to validate against, with its limits; Any if it is unknown."""
+        return _hint(self.annotation) if self.annotation else self._default_type
+
+    @cached_property
+    def kind(self) -> Any:
+        """The type without limits; Any if it is unknown."""
+        return _hint(self.type_text) if self.annotation else self._default_type
+
+    @cached_property
+    def type_text(self) -> str:
+        """The annotation without limits, such as ``int``, or the empty string."""
+        try:
+            tree = ast.parse(self.annotation, mode="eval")
+        except (SyntaxError, ValueError):
+            return self.annotation
+        has_limits = any(isinstance(n, ast.Name) and n.id == "Annotated" for n in ast.walk(tree))
+        return ast.unparse(_WithoutLimits().visit(tree)) if has_limits else self.annotation
+
+    @property
+    def limits(self) -> str:
+        """The limits in words, such as ``at least 16``, or the empty string."""
+        return limits_text(self.hint)
+
+    @property
+    def _default_type(self) -> Any:
         if self.default in (REQUIRED, UNKNOWN_DEFAULT, None):
             return Any
         kind = type(self.default)
@@ -69,7 +104,8 @@ class Parameter:
         """Return the value as JSON represents it.
 
         Raises:
-            SpecError: If its type is wrong or JSON cannot represent it.
+            SpecError: If its type is wrong, it is outside of the limits, or JSON cannot represent
+                it.
         """
         from pydantic import TypeAdapter, ValidationError
 
@@ -82,14 +118,36 @@ class Parameter:
             checked = adapter.validate_json(json.dumps(plain), strict=True)
             held = adapter.dump_python(checked, mode="json")
         except ValidationError as exc:
-            wanted = self.annotation or getattr(self.hint, "__name__", str(self.hint))
+            error = exc.errors()[0]
+            limit = violated_limit(error)
+            if limit and self.accepts_type(plain):
+                text = f"{recipe}: {self.name} must be {limit}, got {value!r}."
+                raise SpecError(text) from exc
+            wanted = self.type_text or getattr(self.hint, "__name__", str(self.hint))
             raise SpecError(
                 f"{recipe}: the parameter {self.name!r} is {wanted}, but {value!r} was given "
-                f"({exc.errors()[0]['msg'].lower()})."
+                f"({error['msg'].lower()})."
+            ) from exc
+        except TypeError as exc:
+            raise SpecError(
+                f"{recipe}: the limits of the parameter {self.name!r} do not fit its type: "
+                f"{self.annotation}."
             ) from exc
         # `epochs=300` without a type that can be checked: 300.0 would fail in range(epochs).
         whole = type(self.default) is int and "float" not in self.annotation.lower()
         return int(held) if whole and isinstance(held, float) and held.is_integer() else held
+
+    def accepts_type(self, plain: Any) -> bool:
+        """Return whether a JSON value has the type, apart from its limits."""
+        from pydantic import TypeAdapter, ValidationError
+
+        if plain is None and self.default is None:
+            return True
+        try:
+            TypeAdapter(self.kind).validate_json(json.dumps(plain), strict=True)
+        except ValidationError:
+            return False
+        return True
 
 
 @dataclass(frozen=True)
@@ -119,8 +177,8 @@ class Signature:
             All parameters that JSON can hold, defaults resolved; and the places among `given`.
 
         Raises:
-            SpecError: For a name it does not have, a wrong type, a missing value, or a value that
-                JSON cannot hold.
+            SpecError: For a name it does not have, a wrong type, a value outside of its limits, a
+                missing value, or a value that JSON cannot hold.
         """
         for name in ("runner", ROOT_PARAMETER):
             if name in given:
@@ -146,6 +204,8 @@ class Signature:
         for name in given:
             if name not in known:
                 bound[name] = json_value(given[name], f"{self.recipe}: the parameter {name!r}")
+        hints = {name: one.hint for name, one in self.parameters.items()}
+        require_relations(hints, bound, f"{self.recipe}: ")
         for name, value in places.items():
             if not isinstance(value, str):
                 raise SpecError(f"{self.recipe}: {name!r} is a URI, but {value!r} was given.")
@@ -157,13 +217,13 @@ class Signature:
 
     def _from_text(self, name: str, text: str) -> Any:
         parameter = self.parameters.get(name) or _EXTRA_PARAMETERS.get(name)
-        if parameter is None or parameter.hint is str:
+        if parameter is None or parameter.kind is str:
             return text
         try:
             value = json.loads(text.lower() if text in ("True", "False") else text)
-            return parameter.validate(value, self.recipe)
-        except ValueError:  # not JSON, or not of the parameter's type
+        except ValueError:  # not JSON
             return text
+        return value if parameter.accepts_type(value) else text
 
 
 _EXTRA_PARAMETERS = {"seed": Parameter("seed", "int", 0)}
@@ -205,8 +265,8 @@ def signature(source: str, recipe: str) -> Signature:
             "parameters by name. Move the '/' behind the runner."
         )
     pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    constants = _constants(tree)
-    found = {arg.arg: _parameter(arg, default, constants) for arg, default in pairs}
+    constants, aliases = _constants(tree), _Aliases(tree)
+    found = {arg.arg: _parameter(arg, default, constants, aliases) for arg, default in pairs}
     places = tuple(name for name, one in found.items() if _is_place(one))
     return Signature(
         recipe,
@@ -258,10 +318,55 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
     return found
 
 
-def _parameter(arg: ast.arg, default: ast.expr | None, constants: Mapping[str, Any]) -> Parameter:
+class _Aliases(ast.NodeTransformer):
+    """Replace the names that the file assigns, such as ``Width = Annotated[int, Field(ge=1)]``."""
+
+    def __init__(self, tree: ast.Module) -> None:
+        self._values = {
+            target.id: node.value
+            for node in tree.body
+            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
+            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
+            if isinstance(target, ast.Name) and target.id not in (*_TYPES, SHARED_FOLDER)
+        }
+
+    def visit_Name(self, node: ast.Name) -> ast.expr:
+        """Return the assigned expression; one that refers to itself is not followed further."""
+        value = self._values.pop(node.id, None)
+        if value is None:
+            return node
+        try:
+            found: ast.expr = self.visit(copy.deepcopy(value))
+        finally:
+            self._values[node.id] = value
+        return found
+
+
+class _WithoutLimits(ast.NodeTransformer):
+    """Replace ``Annotated[T, ...]`` by ``T``."""
+
+    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
+        """Return the first argument of ``Annotated``."""
+        is_annotated = isinstance(node.value, ast.Name) and node.value.id == "Annotated"
+        if is_annotated and isinstance(node.slice, ast.Tuple) and node.slice.elts:
+            return self.visit(node.slice.elts[0])  # type: ignore[no-any-return]
+        return self.generic_visit(node)
+
+
+def _parameter(
+    arg: ast.arg,
+    default: ast.expr | None,
+    constants: Mapping[str, Any],
+    aliases: _Aliases,
+) -> Parameter:
     annotation = ast.unparse(arg.annotation) if arg.annotation else ""
     if isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str):
         annotation = arg.annotation.value
+    with contextlib.suppress(SyntaxError, ValueError, RecursionError):
+        tree = ast.parse(annotation, mode="eval")
+        if any(isinstance(node, ast.Name) for node in ast.walk(tree)):
+            changed = ast.unparse(aliases.visit(ast.parse(annotation, mode="eval")))
+            annotation = annotation if changed == ast.unparse(tree) else changed
     return Parameter(
         arg.arg, annotation, REQUIRED if default is None else _literal(default, constants)
     )
@@ -285,23 +390,43 @@ def _hint(annotation: str) -> Any:
     """Return the type of an annotation, or Any if it cannot be validated."""
     from pydantic import TypeAdapter, ValidationError
     from pydantic.errors import PydanticUserError
+    from pydantic_core import SchemaError
 
     try:
         hint = _evaluate(ast.parse(annotation, mode="eval"))
         TypeAdapter(hint).validate_json("null")
     except ValidationError:
         return hint
-    except (SyntaxError, TypeError, NameError, PydanticUserError):
+    except (SyntaxError, TypeError, ValueError, NameError, PydanticUserError, SchemaError):
         return Any
     return hint
 
 
 def _evaluate(tree: ast.Expression) -> Any:
+    from pydantic import Field
+
     names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
     plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
     plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]
-    if not names <= set(_TYPES) or not all(isinstance(n, plain) for n in ast.walk(tree)):
+    plain += (ast.Call, ast.keyword)  # type: ignore[assignment]
+    if not names <= {*_TYPES, *_CALLS} or not all(isinstance(n, plain) for n in ast.walk(tree)):
         return Any
-    # Only the names in _TYPES, constants, | and [] are left, so there is nothing to run.
+    if not all(_is_limit(n) for n in ast.walk(tree) if isinstance(n, ast.Call)):
+        return Any
+    # Only the names in _TYPES, constants, | and [], and calls of Field and AtMost with constants
+    # are left, so there is nothing to run.
     code = compile(tree, "<annotation>", "eval")
-    return eval(code, {"__builtins__": {}}, dict(_TYPES))  # noqa: S307
+    known = {**_TYPES, "Field": Field, "AtMost": AtMost}
+    return eval(code, {"__builtins__": {}}, known)  # noqa: S307
+
+
+def _is_limit(call: ast.Call) -> bool:
+    """Return whether a call is ``Field`` or ``AtMost`` with constants that rvlab reads."""
+    values = [*call.args, *(one.value for one in call.keywords)]
+    if not isinstance(call.func, ast.Name) or call.func.id not in _CALLS:
+        return False
+    if not all(_literal(one, {}) is not UNKNOWN_DEFAULT for one in values):
+        return False
+    if call.func.id == "AtMost":
+        return len(values) == 1
+    return not call.args and all(one.arg in FIELD_ARGUMENTS for one in call.keywords)

@@ -12,8 +12,9 @@ Needs: SpaceNet below `raw_uri`, and ImageNet weights from torchvision if `pretr
 import random
 import re
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
+from pydantic import Field
 from rastervision.core.data import (
     BufferTransformerConfig,
     ClassConfig,
@@ -46,7 +47,8 @@ from rastervision.pytorch_learner import (
 )
 
 from rvlab.errors import NotFound
-from rvlab.recipes import data_dir, models, parse_values
+from rvlab.recipes import data_dir, models
+from rvlab.recipes.value_limits import validate_parameters
 
 SCENE_PX = 650
 ROAD_HALF_WIDTH_PX = 15
@@ -93,6 +95,7 @@ TARGETS = {
 }
 
 
+@validate_parameters
 def get_config(
     runner: Any,
     *,
@@ -102,16 +105,16 @@ def get_config(
     target: Literal["buildings", "roads"] = "buildings",
     backbone: Literal["resnet50", "resnet101", "unet"] = "resnet50",
     pretrained: bool = True,
-    lr: float = 1e-4,
-    epochs: int = 5,
-    batch_size: int = 8,
+    lr: Annotated[float, Field(gt=0)] = 1e-4,
+    epochs: Annotated[int, Field(ge=1)] = 5,
+    batch_size: Annotated[int, Field(ge=1)] = 8,
     one_cycle: bool = True,
-    chip_px: int = 325,
-    width: int = 8,
-    train_share: float = 0.8,
-    split_seed: int = 5678,
-    max_scenes: int | None = None,
-    workers: int = 4,
+    chip_px: Annotated[int, Field(ge=16, le=SCENE_PX)] = 325,
+    width: Annotated[int, Field(ge=1)] = 8,
+    train_share: Annotated[float, Field(gt=0, lt=1)] = 0.8,
+    split_seed: Annotated[int, Field(ge=0)] = 5678,
+    max_scenes: Annotated[int, Field(ge=2)] | None = None,
+    workers: Annotated[int, Field(ge=0)] = 4,
     nochip: bool = True,
     test: bool = False,
 ) -> SemanticSegmentationConfig:
@@ -144,28 +147,9 @@ def get_config(
         NotFound: If fewer than two scenes have both an image and labels.
         StoreError: If a folder cannot be listed or written.
     """
-    what = TARGETS[parse_values.parse_choice("target", target, list(TARGETS))]
-    backbone_name = parse_values.parse_choice(
-        "backbone", backbone, ["resnet50", "resnet101", "unet"]
-    )
-    pretrained = parse_values.parse_flag("pretrained", pretrained)
-    lr = parse_values.parse_positive("lr", lr)
-    epochs = parse_values.parse_int("epochs", epochs, least=1)
-    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
-    one_cycle = parse_values.parse_flag("one_cycle", one_cycle)
-    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
-    width = parse_values.parse_int("width", width, least=1)
-    share = parse_values.parse_fraction("train_share", train_share)
-    split_seed = parse_values.parse_int("split_seed", split_seed, least=0)
-    if max_scenes is not None:
-        max_scenes = parse_values.parse_int("max_scenes", max_scenes, least=2)
-    workers = parse_values.parse_int("workers", workers, least=0)
-    nochip = parse_values.parse_flag("nochip", nochip)
-    test = parse_values.parse_flag("test", test)
-    parse_values.require_chip_fits(chip_px, SCENE_PX)
-
+    what = TARGETS[target]
     base = f"{data_dir.data_folder('', raw_uri)}/{what.folder}"
-    train, validation = split_scenes(scene_numbers(base, what), share, split_seed, max_scenes)
+    train, validation = split_scenes(scene_numbers(base, what), train_share, split_seed, max_scenes)
     if test:
         train, validation, epochs = train[:16], validation[:4], min(epochs, 2)
 
@@ -188,10 +172,8 @@ def get_config(
     )
     model = (
         models.small_unet(data_dir.data_folder(root_uri, data_uri), classes=2, width=width)
-        if backbone_name == "unet"
-        else SemanticSegmentationModelConfig(
-            backbone=Backbone[backbone_name], pretrained=pretrained
-        )
+        if backbone == "unet"
+        else SemanticSegmentationModelConfig(backbone=Backbone[backbone], pretrained=pretrained)
     )
     return SemanticSegmentationConfig(
         root_uri=root_uri,

@@ -6,8 +6,9 @@ with a raster of class ids for each. The scenes are drawn once for all runs of a
 Needs: no data; the scenes are drawn.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from rastervision.core.data import (
     ClassConfig,
     DatasetConfig,
@@ -30,25 +31,27 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import data_dir, models, parse_values, town, town_scenes
+from rvlab.recipes import data_dir, models, town, town_scenes
+from rvlab.recipes.value_limits import AtMost, validate_parameters
 
 
+@validate_parameters
 def get_config(
     runner: Any,
     *,
     root_uri: str,
     data_uri: data_dir.SharedFolder = None,
-    lr: float = 1e-2,
-    epochs: int = 12,
-    width: int = 8,
-    batch_size: int = 4,
-    chip_px: int = 128,
-    scene_px: int = 512,
-    train_scenes: int = 4,
-    validation_scenes: int = 2,
-    building_weight: float = 3.0,
-    road_weight: float = 2.0,
-    data_seed: int = 0,
+    lr: Annotated[float, Field(gt=0)] = 1e-2,
+    epochs: Annotated[int, Field(ge=1)] = 12,
+    width: Annotated[int, Field(ge=1)] = 8,
+    batch_size: Annotated[int, Field(ge=1)] = 4,
+    chip_px: Annotated[int, Field(ge=16), AtMost("scene_px")] = 128,
+    scene_px: Annotated[int, Field(ge=64)] = 512,
+    train_scenes: Annotated[int, Field(ge=1)] = 4,
+    validation_scenes: Annotated[int, Field(ge=1)] = 2,
+    building_weight: Annotated[float, Field(gt=0)] = 3.0,
+    road_weight: Annotated[float, Field(gt=0)] = 2.0,
+    data_seed: Annotated[int, Field(ge=0)] = 0,
     nochip: bool = False,
     keep_scores: bool = False,
 ) -> SemanticSegmentationConfig:
@@ -78,21 +81,6 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = parse_values.parse_positive("lr", lr)
-    epochs = parse_values.parse_int("epochs", epochs, least=1)
-    width = parse_values.parse_int("width", width, least=1)
-    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
-    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
-    scene_px = parse_values.parse_int("scene_px", scene_px, least=64)
-    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
-    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
-    building_weight = parse_values.parse_positive("building_weight", building_weight)
-    road_weight = parse_values.parse_positive("road_weight", road_weight)
-    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
-    nochip = parse_values.parse_flag("nochip", nochip)
-    keep_scores = parse_values.parse_flag("keep_scores", keep_scores)
-    parse_values.require_chip_fits(chip_px, scene_px)
-
     drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes, "test": 1},

@@ -7,8 +7,9 @@ as those of ``synthetic_town`` are.
 Needs: no data; the scenes are drawn.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from rastervision.core.data import (
     ChipClassificationGeoJSONStoreConfig,
     ChipClassificationLabelSourceConfig,
@@ -32,28 +33,30 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import data_dir, models, parse_values, town_scenes
+from rvlab.recipes import data_dir, models, town_scenes
+from rvlab.recipes.value_limits import AtMost, validate_parameters
 
 CELL_CLASSES = ("building", "no_building")
 CELL_COLORS = ("#e4572e", "#3d5a3a")
 
 
+@validate_parameters
 def get_config(
     runner: Any,
     *,
     root_uri: str,
     data_uri: data_dir.SharedFolder = None,
-    lr: float = 1e-2,
-    epochs: int = 8,
-    width: int = 8,
-    batch_size: int = 16,
-    chip_px: int = 64,
-    stride_px: int = 32,
-    scene_px: int = 512,
-    train_scenes: int = 4,
-    validation_scenes: int = 2,
-    least_share: float = 0.1,
-    data_seed: int = 0,
+    lr: Annotated[float, Field(gt=0)] = 1e-2,
+    epochs: Annotated[int, Field(ge=1)] = 8,
+    width: Annotated[int, Field(ge=1)] = 8,
+    batch_size: Annotated[int, Field(ge=1)] = 16,
+    chip_px: Annotated[int, Field(ge=16), AtMost("scene_px")] = 64,
+    stride_px: Annotated[int, Field(ge=1)] = 32,
+    scene_px: Annotated[int, Field(ge=128)] = 512,
+    train_scenes: Annotated[int, Field(ge=1)] = 4,
+    validation_scenes: Annotated[int, Field(ge=1)] = 2,
+    least_share: Annotated[float, Field(gt=0, lt=1)] = 0.1,
+    data_seed: Annotated[int, Field(ge=0)] = 0,
     nochip: bool = False,
 ) -> ChipClassificationConfig:
     """Train a small convolutional network to classify cells with and without a building.
@@ -81,20 +84,6 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = parse_values.parse_positive("lr", lr)
-    epochs = parse_values.parse_int("epochs", epochs, least=1)
-    width = parse_values.parse_int("width", width, least=1)
-    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
-    chip_px = parse_values.parse_int("chip_px", chip_px, least=16)
-    stride_px = parse_values.parse_int("stride_px", stride_px, least=1)
-    scene_px = parse_values.parse_int("scene_px", scene_px, least=128)
-    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
-    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
-    least_share = parse_values.parse_fraction("least_share", least_share)
-    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
-    nochip = parse_values.parse_flag("nochip", nochip)
-    parse_values.require_chip_fits(chip_px, scene_px)
-
     drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes, "test": 1},

@@ -8,8 +8,9 @@ object detection that has one.
 Needs: no data; the scenes are drawn.
 """
 
-from typing import Any
+from typing import Annotated, Any
 
+from pydantic import Field
 from rastervision.core.data import (
     ClassConfig,
     DatasetConfig,
@@ -33,28 +34,30 @@ from rastervision.pytorch_learner import (
     SolverConfig,
 )
 
-from rvlab.recipes import data_dir, models, parse_values, town_scenes
+from rvlab.recipes import data_dir, models, town_scenes
+from rvlab.recipes.value_limits import AtMost, validate_parameters
 
 BOX_CLASSES = ("building",)
 BOX_COLORS = ("#e4572e",)
 
 
+@validate_parameters
 def get_config(
     runner: Any,
     *,
     root_uri: str,
     data_uri: data_dir.SharedFolder = None,
-    lr: float = 3e-3,
-    epochs: int = 12,
-    width: int = 8,
-    batch_size: int = 4,
-    chip_px: int = 192,
-    scene_px: int = 512,
-    train_scenes: int = 4,
-    validation_scenes: int = 2,
-    chips_per_scene: int = 24,
-    least_score: float = 0.5,
-    data_seed: int = 0,
+    lr: Annotated[float, Field(gt=0)] = 3e-3,
+    epochs: Annotated[int, Field(ge=1)] = 12,
+    width: Annotated[int, Field(ge=1)] = 8,
+    batch_size: Annotated[int, Field(ge=1)] = 4,
+    chip_px: Annotated[int, Field(ge=64), AtMost("scene_px")] = 192,
+    scene_px: Annotated[int, Field(ge=128)] = 512,
+    train_scenes: Annotated[int, Field(ge=1)] = 4,
+    validation_scenes: Annotated[int, Field(ge=1)] = 2,
+    chips_per_scene: Annotated[int, Field(ge=1)] = 24,
+    least_score: Annotated[float, Field(gt=0, lt=1)] = 0.5,
+    data_seed: Annotated[int, Field(ge=0)] = 0,
     nochip: bool = False,
 ) -> ObjectDetectionConfig:
     """Train a small Faster R-CNN to find buildings.
@@ -81,20 +84,6 @@ def get_config(
         SpecError: If a value makes no sense.
         StoreError: If the scenes cannot be written.
     """
-    lr = parse_values.parse_positive("lr", lr)
-    epochs = parse_values.parse_int("epochs", epochs, least=1)
-    width = parse_values.parse_int("width", width, least=1)
-    batch_size = parse_values.parse_int("batch_size", batch_size, least=1)
-    chip_px = parse_values.parse_int("chip_px", chip_px, least=64)
-    scene_px = parse_values.parse_int("scene_px", scene_px, least=128)
-    train_scenes = parse_values.parse_int("train_scenes", train_scenes, least=1)
-    validation_scenes = parse_values.parse_int("validation_scenes", validation_scenes, least=1)
-    chips_per_scene = parse_values.parse_int("chips_per_scene", chips_per_scene, least=1)
-    least_score = parse_values.parse_fraction("least_score", least_score)
-    data_seed = parse_values.parse_int("data_seed", data_seed, least=0)
-    nochip = parse_values.parse_flag("nochip", nochip)
-    parse_values.require_chip_fits(chip_px, scene_px)
-
     drawn = town_scenes.write_scenes(
         (root_uri, data_uri),
         counts={"train": train_scenes, "validation": validation_scenes},

@@ -7,6 +7,8 @@ from collections.abc import Mapping, Sequence
 
 from rvlab.errors import KeyExists, RvlabError
 from rvlab.model import Run, StepRecord, end_record, run_costs, run_device, utc_now
+from rvlab.model.limits import LOG_CSV_BYTES
+from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store, parse_record
 from rvlab.store.run_listing import finish_run
 from rvlab.worker.masking import mask_text
@@ -44,12 +46,26 @@ def write_end(
         costs={**run_costs(steps), "bytes": sum(size for _, size in files)},
         device=run_device(steps),
         eval_sets=eval_sets,
+        epochs=_count_epochs(store, run, dict(files)),
     )
     try:
         finish_run(store, run, record)
     except KeyExists:
         return False
     return True
+
+
+def _count_epochs(store: Store, run: Run, sizes: Mapping[str, int]) -> int | None:
+    """Return the number of epochs in Raster Vision's log; None without a readable log."""
+    key = run.key("rv", "train", "log.csv")
+    if not 0 < sizes.get(key, 0) <= LOG_CSV_BYTES:
+        return None
+    try:
+        log = store.get(key, limit=LOG_CSV_BYTES).decode(errors="replace")
+        return max((int(row["epoch"] or 0) for row in parse_epochs(log)), default=-1) + 1
+    except RvlabError as exc:
+        print(f"rvlab: {exc}", file=sys.stderr)
+        return None
 
 
 def claim_job(store: Store, run: Run, job: str) -> bool:

@@ -125,11 +125,11 @@ def test_missing_network_is_reported_with_a_solution(
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"held_out": "north"}, "held_out cannot be 'north'. There are 'ne', 'nw', 'se', 'sw'"),
-        ({"chip_px": 256}, "chip_px is 256, but the scenes are 200 pixels a side"),
+        ({"held_out": "north"}, "held_out must be one of 'nw', 'ne', 'sw', 'se', got 'north'"),
+        ({"chip_px": 256}, "chip_px must be at most 200, got 256"),
         ({"epochs": 0}, "epochs must be at least 1, got 0"),
         ({"stride_px": 0}, "stride_px must be at least 1"),
-        ({"lr": 0}, "lr must be a finite number above zero, got 0"),
+        ({"lr": 0}, "lr must be above 0, got 0"),
     ],
 )
 def test_invalid_value_downloads_nothing(

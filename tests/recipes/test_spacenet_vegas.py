@@ -150,10 +150,13 @@ def test_empty_folder_is_named(config: Config, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("params", "message"),
     [
-        ({"target": "building"}, "target cannot be 'building'. Did you mean 'buildings'?"),
-        ({"backbone": "resnet18"}, "backbone cannot be 'resnet18'"),
-        ({"train_share": 1}, "train_share must be between 0 and 1, got 1"),
-        ({"chip_px": 651}, "chip_px is 651, but the scenes are 650 pixels a side"),
+        ({"target": "building"}, "target must be one of 'buildings', 'roads', got 'building'"),
+        (
+            {"backbone": "resnet18"},
+            "backbone must be one of 'resnet50', 'resnet101', 'unet', got 'resnet18'",
+        ),
+        ({"train_share": 1}, "train_share must be below 1, got 1"),
+        ({"chip_px": 651}, "chip_px must be at most 650, got 651"),
         ({"max_scenes": 1}, "max_scenes must be at least 2"),
         ({"workers": -1}, "workers must be at least 0"),
     ],

@@ -87,16 +87,19 @@ def test_text_from_the_command_line_is_parsed(name: str, tiny: Config, tmp_path:
 @pytest.mark.parametrize(
     ("name", "params", "message"),
     [
-        *((name, {"chip_px": 256}, "the scenes are 128 pixels a side") for name in NAMES),
+        *(
+            (name, {"chip_px": 256}, "chip_px must be at most scene_px, which is 128, got 256")
+            for name in NAMES
+        ),
         *((name, {"epochs": 0}, "epochs must be at least 1, got 0") for name in NAMES),
-        *((name, {"lr": -1}, "lr must be a finite number above zero, got -1") for name in NAMES),
+        *((name, {"lr": -1}, "lr must be above 0, got -1") for name in NAMES),
         *((name, {"width": 0}, "width must be at least 1") for name in NAMES),
         *((name, {"scene_px": 64}, "scene_px must be at least 128") for name in NAMES),
         *((name, {"data_seed": -1}, "data_seed must be at least 0") for name in NAMES),
         *((name, {"nochip": "maybe"}, "nochip must be true or false") for name in NAMES),
         (CC, {"stride_px": 0}, "stride_px must be at least 1"),
-        (CC, {"least_share": 1.5}, "least_share must be between 0 and 1"),
-        (OD, {"least_score": 0}, "least_score must be a finite number above zero"),
+        (CC, {"least_share": 1.5}, "least_share must be below 1"),
+        (OD, {"least_score": 0}, "least_score must be above 0"),
         (OD, {"chips_per_scene": 0}, "chips_per_scene must be at least 1"),
         (OD, {"chip_px": 32}, "chip_px must be at least 64"),
     ],

@@ -289,3 +289,26 @@ def test_failed_run_is_not_summarized(tmp_path: Path) -> None:
     _reopen_run(store, run, "summarize", None)
     with pytest.raises(KeyMissing):
         store.get_json(run.end_key)
+
+
+@pytest.mark.parametrize(
+    ("log", "epochs"),
+    [
+        ("epoch,train_loss\n0,0.5\n1,0.4\n2,0.3\n", 3),
+        ("epoch,train_loss\n0,0.5\n1,0.", 1),
+        ("epoch,train_loss\n", 0),
+        ("no log", 0),
+        ("loss\n0.5\n", None),
+        (None, None),
+    ],
+)
+def test_end_has_the_number_of_completed_epochs(
+    tmp_path: Path, log: str | None, epochs: int | None
+) -> None:
+    store = Store(tmp_path)
+    run = made(store)
+    if log is not None:
+        store.put(run.key("rv", "train", "log.csv"), log.encode())
+    assert write_end(store, run, store.get_json(run.key("spec.json")), "cancelled")
+    assert store.get_json(run.end_key)["epochs"] == epochs
+    assert read_rows(store, [run])[0]["epochs"] == epochs

@@ -1,0 +1,184 @@
+"""The commands that print tables or texts of runs; each returns its exit status, or None for 0."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+from rvlab.cli._commands import open_lab
+from rvlab.cli._printable import printable
+from rvlab.cli._tables import plain_value, print_table
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+HEADLINES = ("metrics.f1", "metrics.mean_iou")
+
+
+def show_runs(
+    table: pd.DataFrame,
+    args: argparse.Namespace,
+    *,
+    default_sort: str | None = None,
+    empty: str = "No runs.",
+) -> None:
+    """Print rows of the table of runs: state, metrics and differing parameters first."""
+    params = [c for c in table if c.startswith("params.") and _differs(table, c)]
+    shown = ["state", *(c for c in HEADLINES if c in table), *params]
+    shown += [c for c in ("epochs", "experiment") if c in table and _differs(table, c)]
+    shown += [c for c in ("tags", "note", "step", "error") if c in table and table[c].notna().any()]
+    shown += [c for c in ("priority", "archived") if c in table and (table[c].fillna(0) != 0).any()]
+    shown += ["duration", "name"]
+    print_table(table, args, shown=shown, pinned=["state"], default_sort=default_sort, empty=empty)
+
+
+def _differs(table: pd.DataFrame, name: str) -> bool:
+    return len({repr(value) for value in table[name]}) > 1
+
+
+def cmd_runs(args: argparse.Namespace) -> None:
+    filters: dict[str, Any] = {"state": args.state or None, "tags": args.tag or None}
+    table = open_lab(args).runs(args.runs or None, **filters)
+    hidden = 0 if args.all else int(table["archived"].sum())
+    if hidden:
+        table = table[~table["archived"]]
+        print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
+    show_runs(
+        table,
+        args,
+        default_sort="created",
+        empty="No runs but archived ones." if hidden else "No runs yet.",
+    )
+
+
+def cmd_show(args: argparse.Namespace) -> None:
+    lab = open_lab(args)
+    row = lab.runs(lab.run(args.run)).reset_index().iloc[0]
+    found = {str(name): plain_value(value) for name, value in row.items()}
+    if args.json:
+        print(json.dumps(found, indent=2, allow_nan=False))
+        return
+    present = {name: value for name, value in found.items() if value is not None}
+    width = max(map(len, present))
+    for name, value in present.items():
+        print(printable(f"{name:{width}}  {' '.join(str(value).split())}"))
+
+
+def cmd_experiments(args: argparse.Namespace) -> None:
+    table = open_lab(args).experiments(metric=args.metric, ascending=args.ascending)
+    print_table(table, args, pinned=["runs"], empty="No experiments yet.")
+
+
+def cmd_recipes(args: argparse.Namespace) -> None:
+    from rvlab.actions.overview import list_recipes
+    from rvlab.recipes import find_recipe
+    from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
+
+    if args.json or args.csv or args.columns or args.limit:
+        print_table(list_recipes(), args)
+        return
+    for name, row in list_recipes().iterrows():
+        print(f"{name}: {row['description']}")
+        for one in find_recipe(str(name)).signature.parameters.values():
+            default = "" if one.default is UNKNOWN_DEFAULT else f" = {one.default!r}"
+            text = " (required)" if one.default is REQUIRED else default
+            limits = f"  # {one.limits}" if one.limits else ""
+            print(f"    {one.name}: {one.type_text or 'any'}{text}{limits}")
+
+
+def cmd_best(args: argparse.Namespace) -> None:
+    lab = open_lab(args)
+    found = lab.best(args.runs or None, args.metric, ascending=args.ascending)
+    if args.id:
+        print(found.id)
+        return
+    show_runs(lab.runs(found), args)
+
+
+def cmd_compare(args: argparse.Namespace) -> None:
+    from rvlab import compare
+
+    table = open_lab(args).runs(args.runs or None)
+    board = compare.board(
+        table, args.metric, ascending=args.ascending, across_sets=args.across_sets
+    )
+    shown = [name for name in board if name != "uri"]
+    print_table(board, args, shown=shown, pinned=shown[:2], empty="No runs.")
+
+
+def cmd_table(args: argparse.Namespace) -> None:
+    """Print a table of `rvlab.Lab`, whose method has the name of the command."""
+    table = getattr(open_lab(args), args.command)(args.runs or None)
+    print_table(table, args, empty=f"These runs have no {args.command}.")
+
+
+def cmd_download(args: argparse.Namespace) -> None:
+    table = open_lab(args).download(args.runs or None, kind=args.kind or None, to=args.to)
+    print_table(table, args)
+
+
+def cmd_wait(args: argparse.Namespace) -> int:
+    table = open_lab(args).wait(
+        args.runs or None, timeout_s=args.timeout, progress=sys.stderr.isatty()
+    )
+    show_runs(table, args)
+    return int(bool((table["state"] != "succeeded").any()))
+
+
+def cmd_watch(args: argparse.Namespace) -> int:
+    from rvlab.actions.watch import monitor_runs
+    from rvlab.errors import WaitInterrupted
+
+    lab = open_lab(args)
+    monitor = monitor_runs(lab.store, lab.engine, args.run or None)
+    rewrites = sys.stdout.isatty()
+    shown = ""
+
+    def show() -> None:
+        nonlocal shown
+        text = printable(monitor.text())
+        if text == shown:
+            return
+        if rewrites and shown:
+            print(f"\x1b[{shown.count(chr(10)) + 1}F\x1b[J", end="")
+        print(text, flush=True)
+        shown = text
+
+    monitor.on_change = show
+    monitor.start()
+    try:
+        monitor.join()
+    except KeyboardInterrupt as exc:
+        raise WaitInterrupted("The runs continue.") from exc
+    return int(any(one.state != "succeeded" for one in monitor.runs))
+
+
+def cmd_logs(args: argparse.Namespace) -> None:
+    lab = open_lab(args)
+    if args.follow:
+        lab.logs(args.run, args.step, tail=args.tail, follow=True)
+    else:
+        print(printable(lab.logs(args.run, args.step, tail=args.tail)))
+
+
+def cmd_doctor(args: argparse.Namespace) -> int:
+    from rvlab.actions.check import check_all, checks_table
+
+    results = check_all(args.store, args.engine, args.profile)
+    if args.json or args.csv:
+        print_table(checks_table(results), args)
+    else:
+        width = max(len(f"{one.subject}: {one.check}") for one in results)
+        for one in results:
+            line = f"{one.state:11}  {f'{one.subject}: {one.check}':{width}}  {one.detail}"
+            print(printable(line.rstrip()))
+            if one.remedy and one.state in ("failed", "not checked"):
+                print(printable(f"{'':11}  -> {one.remedy}"))
+    return int(any(one.state == "failed" for one in results))
+
+
+def cmd_clean(args: argparse.Namespace) -> None:
+    table = open_lab(args).clean(older_than_s=args.older_than * 3600, dry_run=args.dry_run)
+    print_table(table, args, empty="Nothing is left over.")
