@@ -19,7 +19,14 @@ from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
-from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
+from rvlab.frame.select import (
+    RunSelector,
+    find_run,
+    require_existing,
+    require_one,
+    resolve_runs,
+    select_listings,
+)
 from rvlab.model import Run, Sweep
 from rvlab.model.tables import LAB_TABLES
 from rvlab.recipes import find_recipe
@@ -499,15 +506,33 @@ class Lab:
         options: dict[str, Any] = {"label": label, "height_px": height_px}
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
-    def report(self, run: RunSelector, path: str | Path) -> Path:
-        """Write a self-contained HTML report of one run to `path`: metrics, predictions, curves.
+    def report(
+        self,
+        runs: RunSelector,
+        path: str | Path,
+        *,
+        metric: str = "metrics.f1",
+        ascending: bool = False,
+    ) -> Path:
+        """Write a self-contained HTML report of one run or of several to a file.
+
+        That of one run has its metrics, predictions and curves. That of several, such as an
+        experiment, has what differs between them, a leaderboard that the browser sorts, a test of
+        the best two, curves, confusion, worst windows, errors of failed runs and how to repeat it.
+
+        Args:
+            path: The file to write.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
 
         Raises:
             SpecError: If the file cannot be written.
+            TableError: If no run has the metric, but others.
         """
-        from rvlab.report.page import write_page
+        from rvlab.actions.report import write_report
 
-        return write_page(require_one(self.store, run, "report"), path)
+        table = self.runs(require_existing(self.store, runs))
+        return write_report(self.store, table, path, metric=metric, ascending=ascending)
 
     # Annotate and delete
 
