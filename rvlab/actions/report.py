@@ -33,6 +33,7 @@ def write_report(
 
     if runs.empty:
         raise NotFound(f"There are no runs to report in {store.uri}.")
+    _require_folder(path, "report")
     if len(runs) == 1:
         return write_text_file(path, render_page(runs), "report")
     facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
@@ -50,9 +51,17 @@ def write_text_file(path: str | Path, text: str, what: str) -> Path:
     Raises:
         SpecError: If the file cannot be written.
     """
-    file = Path(path).expanduser()
+    file = _require_folder(path, what)
     try:
         file.write_text(text, encoding="utf-8", errors="replace")
     except OSError as exc:
         raise SpecError(f"The {what} {file} cannot be written: {exc.strerror}.") from exc
+    return file
+
+
+def _require_folder(path: str | Path, what: str) -> Path:
+    """Return the path of a file whose folder exists; rendering takes seconds, so check first."""
+    file = Path(path).expanduser()
+    if not file.parent.is_dir():
+        raise SpecError(f"The {what} {file} cannot be written: there is no folder {file.parent}.")
     return file

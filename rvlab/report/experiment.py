@@ -134,9 +134,7 @@ class ExperimentSummary:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "These runs were evaluated", UserWarning)
             warnings.filterwarnings("ignore", ".*no record of the evaluation set", UserWarning)
-            return compare.board(
-                self.runs, self.metric, ascending=self.ascending, columns=extra
-            )
+            return compare.board(self.runs, self.metric, ascending=self.ascending, columns=extra)
 
     @cached_property
     def best(self) -> pd.DataFrame:
@@ -177,6 +175,15 @@ class ExperimentSummary:
         column = metric_column(self.runs, self.metric)
         sign = 1 if self.ascending else -1
         return sorted(groups, key=lambda rows: sign * float(rows[column].mean()))
+
+    @cached_property
+    def leaders(self) -> pd.DataFrame:
+        """The best run of each of the best two settings; the best two runs of a single setting."""
+        if len(self.settings) < 2:
+            return self.best.head(2)
+        ranked = self.best.index
+        firsts = [ranked[ranked.isin(rows.index)][0] for rows in self.settings[:2]]
+        return self.best.loc[self.best.index.isin(firsts)]
 
     @property
     def test_sentences(self) -> list[str]:
@@ -245,7 +252,7 @@ class ExperimentSummary:
         row = self.runs.loc[run.id]
         names = ("recipe", "source_sha256", "commit", "dirty", "image", "engine", "seed", "splits")
         pairs = [("run", run.id)]
-        pairs += [(name, shorten_text(row.get(name))) for name in names]
+        pairs += [(name, shorten_text(row.get(name), 80)) for name in names]
         pairs.append(("rvlab", _recorded_version(self.store, run)))
         pairs += [(_short_name(c), shorten_text(row[c])) for c in param_columns(self.runs)]
         return [(name, value) for name, value in pairs if value != MISSING_TEXT]

@@ -41,10 +41,10 @@ def curves_of_best(facts: ExperimentSummary) -> Picture:
 
 
 def confusion_of_best(facts: ExperimentSummary) -> Picture:
-    """Draw the confusion matrices of the best two runs."""
+    """Draw the confusion matrices of the best runs of the best two settings."""
 
     def draw() -> Drawing:
-        chosen = facts.best.head(2)
+        chosen = facts.leaders
         if chosen.empty or facts.group is None:
             return "No succeeded run was evaluated, so there is no confusion matrix."
         counts = confusion_table(facts.store, _addresses(chosen))
@@ -88,10 +88,10 @@ def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
 
 
 def worst_windows(facts: ExperimentSummary) -> Picture:
-    """Draw the errors of the best two runs in the windows where they are wrong most."""
+    """Draw the errors of the same two runs in the windows where they are wrong most."""
 
     def draw() -> Drawing:
-        chosen = facts.best.head(2)
+        chosen = facts.leaders
         if chosen.empty:
             return "No run has predictions to show."
         windows = windows_table(facts.store, _addresses(chosen), n=SHOWN_WINDOWS)
@@ -112,6 +112,5 @@ def _labels(runs: pd.DataFrame) -> dict[str, str]:
     """Return a label for each run by its id: what distinguishes it from the others."""
     table = runs.rename_axis("run").reset_index()
     return {
-        run: ", ".join(lines)
-        for run, lines in zip(table["run"], run_titles(table), strict=True)
+        run: ", ".join(lines) for run, lines in zip(table["run"], run_titles(table), strict=True)
     }

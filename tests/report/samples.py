@@ -86,7 +86,9 @@ def _write_tables(
     evals, cells = [], []
     for scene, matrix in [(None, total), *counts.items()]:
         at = {"group": "validation", "scene": scene}
-        evals.append({**at, "class": None, "metric": "f1", "value": float(metrics.macro_f1(matrix))})
+        evals.append(
+            {**at, "class": None, "metric": "f1", "value": float(metrics.macro_f1(matrix))}
+        )
         for name, value in zip(NAMES, metrics.f1(matrix), strict=True):
             evals.append({**at, "class": name, "metric": "f1", "value": float(value)})
         for i, truth in enumerate(NAMES):
