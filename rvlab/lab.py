@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.recipes.source import RecipeRef
+    from rvlab.viewer.explorer import Explorer
     from rvlab.viewer.watch import Watch
     from rvlab.viewer.widget import Viewer
 
@@ -506,6 +507,26 @@ class Lab:
         options: dict[str, Any] = {"label": label, "height_px": height_px}
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
+    def explore(
+        self, runs: RunSelector = None, *, columns: Sequence[str] | None = None
+    ) -> Explorer:
+        """Show the table of runs as a grid in JupyterLab: sort, filter, choose columns, select.
+
+        ``selected()`` of the result returns the selected rows of the table of runs, which every
+        function of rvlab accepts. A button draws the predictions of the selected runs.
+
+        Args:
+            columns: The columns to show at first. Default: name, state, duration, the headline
+                metrics and the parameters in which the runs differ.
+
+        Raises:
+            MissingExtra: If itables or ipywidgets is not installed.
+            TableError: If a column does not exist.
+        """
+        from rvlab.actions.explore import explore_runs
+
+        return explore_runs(self.store, self.runs(runs), columns)
+
     def report(
         self,
         runs: RunSelector,
@@ -533,6 +554,30 @@ class Lab:
 
         table = self.runs(require_existing(self.store, runs))
         return write_report(self.store, table, path, metric=metric, ascending=ascending)
+
+    def notebook(
+        self,
+        runs: RunSelector,
+        path: str | Path,
+        *,
+        metric: str = "metrics.f1",
+        ascending: bool = False,
+    ) -> Path:
+        """Write a notebook about runs to a new file: the questions of the report as cells.
+
+        Args:
+            path: The file to write; an existing file is not replaced.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
+
+        Raises:
+            SpecError: If the file exists or cannot be written.
+            TableError: If no run has the metric, but others.
+        """
+        from rvlab.actions.report import write_notebook
+
+        table = self.runs(require_existing(self.store, runs))
+        return write_notebook(self.store, table, path, metric=metric, ascending=ascending)
 
     # Annotate and delete
 

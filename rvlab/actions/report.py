@@ -40,6 +40,33 @@ def write_report(
     return write_text_file(path, render_experiment_page(facts), "report")
 
 
+def write_notebook(
+    store: Store,
+    runs: pd.DataFrame,
+    path: str | Path,
+    *,
+    metric: str = "metrics.f1",
+    ascending: bool = False,
+) -> Path:
+    """Write a notebook for runs; see `rvlab.Lab.notebook`.
+
+    Raises:
+        NotFound: If there is no run.
+        SpecError: If the file exists or cannot be written.
+        TableError: If no run has the metric, but others.
+    """
+    from rvlab.report.experiment import load_experiment_summary
+    from rvlab.report.notebook import render_notebook
+
+    if runs.empty:
+        raise NotFound(f"There are no runs for a notebook in {store.uri}.")
+    file = _require_folder(path, "notebook")
+    if file.exists():
+        raise SpecError(f"{file} exists already, perhaps with your changes. Name another file.")
+    facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
+    return write_text_file(file, render_notebook(facts), "notebook")
+
+
 def write_text_file(path: str | Path, text: str, what: str) -> Path:
     """Write text to a file and return its path.
 

@@ -158,6 +158,11 @@ def cmd_report(args: argparse.Namespace) -> None:
     print(printable(_open_lab(args).report(args.run, path, metric=args.metric)))
 
 
+def cmd_notebook(args: argparse.Namespace) -> None:
+    path = args.output or f"{_file_stem(args.run)}.ipynb"
+    print(printable(_open_lab(args).notebook(args.run, path, metric=args.metric)))
+
+
 def _file_stem(names: Sequence[str]) -> str:
     """Return a name for a file about runs: the experiment's or the run's, if there is one."""
     return names[0].rstrip("/").rpartition("/")[2] if len(names) == 1 else "runs"
