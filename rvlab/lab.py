@@ -25,7 +25,14 @@ from rvlab.errors import NotFound
 from rvlab.frame.filter_runs import filter_runs
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
-from rvlab.frame.select import RunSelector, find_run, require_one, resolve_runs, select_listings
+from rvlab.frame.select import (
+    RunSelector,
+    find_run,
+    require_existing,
+    require_one,
+    resolve_runs,
+    select_listings,
+)
 from rvlab.model import Run, Sweep
 from rvlab.model.tables import LAB_TABLES
 from rvlab.recipes import find_recipe
@@ -40,6 +47,7 @@ if TYPE_CHECKING:
     from rastervision.core.predictor import Predictor
 
     from rvlab.recipes.source import RecipeRef
+    from rvlab.viewer.explorer import Explorer
     from rvlab.viewer.watch import Watch
     from rvlab.viewer.widget import Viewer
 
@@ -641,15 +649,77 @@ class Lab:
         options: dict[str, Any] = {"label": label, "height_px": height_px}
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
-    def report(self, run: RunSelector, path: str | Path) -> Path:
-        """Write a self-contained HTML report of one run to `path`: metrics, predictions, curves.
+    def explore(
+        self, runs: RunSelector = None, *, columns: Sequence[str] | None = None
+    ) -> Explorer:
+        """Show the table of runs as a grid in JupyterLab: sort, filter, choose columns, select.
+
+        ``selected()`` of the result returns the selected rows of the table of runs, which every
+        function of rvlab accepts. A button draws the predictions of the selected runs.
+
+        Args:
+            columns: The columns to show at first. Default: name, state, duration, the headline
+                metrics and the parameters in which the runs differ.
+
+        Raises:
+            MissingExtra: If itables or ipywidgets is not installed.
+            TableError: If a column does not exist.
+        """
+        from rvlab.actions.explore import explore_runs
+
+        return explore_runs(self.store, self.runs(runs), columns)
+
+    def report(
+        self,
+        runs: RunSelector,
+        path: str | Path,
+        *,
+        metric: str = "metrics.f1",
+        ascending: bool = False,
+    ) -> Path:
+        """Write a self-contained HTML report of one run or of several to a file.
+
+        That of one run has its metrics, predictions and curves. That of several, such as an
+        experiment, has what differs between them, a leaderboard that the browser sorts, a test of
+        the best two, curves, confusion, worst windows, errors of failed runs and how to repeat it.
+
+        Args:
+            path: The file to write.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
 
         Raises:
             SpecError: If the file cannot be written.
+            TableError: If no run has the metric, but others.
         """
-        from rvlab.report.page import write_page
+        from rvlab.actions.report import write_report
 
-        return write_page(require_one(self.store, run, "report"), path)
+        table = self.runs(require_existing(self.store, runs))
+        return write_report(self.store, table, path, metric=metric, ascending=ascending)
+
+    def notebook(
+        self,
+        runs: RunSelector,
+        path: str | Path,
+        *,
+        metric: str = "metrics.f1",
+        ascending: bool = False,
+    ) -> Path:
+        """Write a notebook about runs to a new file: the questions of the report as cells.
+
+        Args:
+            path: The file to write; an existing file is not replaced.
+            metric: The metric of the leaderboard.
+            ascending: Whether its smallest value is the best.
+
+        Raises:
+            SpecError: If the file exists or cannot be written.
+            TableError: If no run has the metric, but others.
+        """
+        from rvlab.actions.report import write_notebook
+
+        table = self.runs(require_existing(self.store, runs))
+        return write_notebook(self.store, table, path, metric=metric, ascending=ascending)
 
     # Annotate and delete
 

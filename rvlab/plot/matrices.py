@@ -50,10 +50,7 @@ def build_matrices(
     Raises:
         TableError: If a cell has two counts.
     """
-    if part.duplicated(["run", "truth", "prediction"]).any():
-        raise TableError(
-            "The table of confusion has two counts for one cell. Drop the duplicate rows."
-        )
+    require_single_counts(part)
     counted = part[part["count"] > 0]
     seen = {*counted["truth"], *counted["prediction"]}
     classes = [c for c in part["truth"].unique().tolist() if c != NULL_CLASS or c in seen]
@@ -62,6 +59,18 @@ def build_matrices(
         rows = part[part["run"] == run].pivot(index="truth", columns="prediction", values="count")
         out[run] = rows.reindex(index=classes, columns=classes).to_numpy(dtype=float)
     return out, classes
+
+
+def require_single_counts(part: pd.DataFrame) -> None:
+    """Require one count per run and cell in the rows of one group or scene.
+
+    Raises:
+        TableError: If a cell has two counts.
+    """
+    if part.duplicated(["run", "truth", "prediction"]).any():
+        raise TableError(
+            "The table of confusion has two counts for one cell. Drop the duplicate rows."
+        )
 
 
 def normalize_counts(

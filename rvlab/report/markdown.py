@@ -2,8 +2,15 @@
 
 from __future__ import annotations
 
+from rvlab.report.parts import try_part
 from rvlab.report.render import render_markdown
-from rvlab.report.run_summary import CLASS_TABLE_METRICS, RunSummary, format_count, format_metric
+from rvlab.report.run_summary import (
+    CLASS_TABLE_METRICS,
+    Pairs,
+    RunSummary,
+    format_count,
+    format_metric,
+)
 
 CLASS_TABLE_HEADINGS = ("class", "precision", "recall", "F1", "IoU", "support")
 
@@ -11,19 +18,31 @@ CLASS_TABLE_HEADINGS = ("class", "precision", "recall", "F1", "IoU", "support")
 def markdown(facts: RunSummary) -> str:
     """Render a run as Markdown: parameters, metrics, costs and the address of its records.
 
-    Values are escaped to one line of plain text.
+    Values are escaped to one line of plain text. A part that cannot be shown is replaced by the
+    reason.
     """
-    overall = [
-        (name, format_metric(value)) for name, value in facts.metrics.items() if "." not in name
-    ]
     return render_markdown(
         "report.md.j2",
         run=facts,
-        overall=overall,
+        overall=try_part("The metrics", lambda: _overall_pairs(facts)),
         heads=CLASS_TABLE_HEADINGS,
-        classes=class_rows(facts),
-        as_null=format_count(facts.predicted_as_null),
+        **summary_parts(facts),
     )
+
+
+def summary_parts(facts: RunSummary) -> dict[str, object]:
+    """Return the parts that the page and the Markdown of a run share, by their template names."""
+    # A matrix that cannot be counted is reported in the place of its picture.
+    as_null = try_part("The pixels predicted as null", lambda: facts.predicted_as_null)
+    return {
+        "group": try_part("The evaluation", lambda: facts.group),
+        "classes": try_part("The metrics of the classes", lambda: class_rows(facts)),
+        "as_null": format_count(as_null) if isinstance(as_null, int) and as_null else "",
+        "params": try_part("The parameters", lambda: facts.params),
+        "eval_pairs": try_part("What was scored", lambda: facts.eval_pairs),
+        "cost_pairs": try_part("The costs", lambda: facts.cost_pairs),
+        "about_pairs": try_part("The run", lambda: facts.about_pairs),
+    }
 
 
 def class_rows(facts: RunSummary) -> list[list[str]]:
@@ -39,3 +58,8 @@ def class_rows(facts: RunSummary) -> list[list[str]]:
             ]
         )
     return rows
+
+
+def _overall_pairs(facts: RunSummary) -> Pairs:
+    overall = [name for name in facts.metrics if "." not in name]
+    return [(name, format_metric(facts.metrics[name])) for name in overall]

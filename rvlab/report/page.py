@@ -7,19 +7,17 @@ requests.
 
 from __future__ import annotations
 
-from pathlib import Path
-
-from rvlab.errors import SpecError
 from rvlab.frame.resolve import RunsLike, single_run
 from rvlab.model import STATES
 from rvlab.report import pictures
-from rvlab.report.markdown import CLASS_TABLE_HEADINGS, class_rows
+from rvlab.report.markdown import CLASS_TABLE_HEADINGS, summary_parts
+from rvlab.report.parts import try_part
 from rvlab.report.pictures import Picture
 from rvlab.report.render import render_html
 from rvlab.report.run_summary import (
     MISSING_TEXT,
+    Pairs,
     RunSummary,
-    format_count,
     format_metric,
     load_run_summary,
 )
@@ -33,22 +31,6 @@ METRIC_TILES = {
     "precision": "macro precision",
     "recall": "macro recall",
 }
-
-
-def write_page(run: RunsLike, path: str | Path) -> Path:
-    """Write the page of a run to a file and return its path.
-
-    Raises:
-        SpecError: If `run` is not exactly one run, or the file cannot be written.
-        StoreError: If the store does not answer or refuses.
-    """
-    text = render_page(run)
-    file = Path(path).expanduser()
-    try:
-        file.write_text(text, encoding="utf-8")
-    except OSError as exc:
-        raise SpecError(f"The report {file} cannot be written: {exc.strerror}.") from exc
-    return file
 
 
 def render_page(run: RunsLike, *, scenes: int = SCENES_SHOWN) -> str:
@@ -74,29 +56,32 @@ def render_summary_page(found: RunSummary, *, scenes: int = SCENES_SHOWN) -> str
     """Render the page of a loaded run; see `render_page`."""
     state = found.format_field("state")
     words = [found.format_field(name) for name in ("recipe", "duration", "device")]
-    tiles = [
-        (text, found.metrics[name]) for name, text in METRIC_TILES.items() if name in found.metrics
-    ]
     predictions = pictures.predictions_picture(found, scenes=scenes, most_bytes=GRID_BYTES)
     return render_html(
         "page.html.j2",
         run=found,
         state_class=state if state in STATES else "",
         summary=" · ".join(word for word in words if word != MISSING_TEXT),
-        tiles=[(text, format_metric(value)) for text, value in tiles],
+        tiles=try_part("The metrics", lambda: _metric_tiles(found)),
         predictions=predictions,
         scenes_note=_scenes_note(found, predictions, scenes),
         heads=CLASS_TABLE_HEADINGS,
-        classes=class_rows(found),
-        as_null=format_count(found.predicted_as_null),
         confusion=pictures.confusion_picture(found, most_bytes=PLOT_BYTES),
         curves=pictures.curves_picture(found, most_bytes=PLOT_BYTES),
+        **summary_parts(found),
     )
 
 
+def _metric_tiles(found: RunSummary) -> Pairs:
+    known = [name for name in METRIC_TILES if name in found.metrics]
+    return [(METRIC_TILES[name], format_metric(found.metrics[name])) for name in known]
+
+
 def _scenes_note(found: RunSummary, picture: Picture, most: int) -> str:
+    if picture.png is None:
+        return ""
     known = len(found.scenes)
-    if picture.png is None or known <= 1:
+    if known <= 1:
         return ""
     which = f"{most} worst of the {known}" if known > most else f"{known}"
     return f"The {which} scenes of {found.group}, the worst first."

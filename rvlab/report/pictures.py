@@ -9,10 +9,11 @@ import struct
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 from rvlab import plot
-from rvlab.errors import RasterError, RvlabError
+from rvlab.errors import RasterError
+from rvlab.report.parts import error_sentence
 from rvlab.report.run_summary import RunSummary
 
 if TYPE_CHECKING:
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
 
 DPI_STEPS = (160, 120, 90, 60)  # dots per inch; the first small enough is used
 CSS_PX = 96  # per inch
+
+Drawing: TypeAlias = Union["tuple[Figure, str]", str]
+"""A figure and its alternative text, or the reason why there is nothing to draw."""
 
 
 @dataclass(frozen=True)
@@ -53,63 +57,53 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
         scenes: The largest number of scenes.
         most_bytes: The largest size of the PNG.
     """
-    names = [name for name, _ in facts.scenes[:scenes]]
-    shown = f"Image, truth and prediction of {_join_names(names)}."
 
-    def draw() -> Figure:
+    def draw() -> Drawing:
+        names = [name for name, _ in facts.scenes[:scenes]]
+        if not names:
+            return "No scene of this run was scored, so none is shown."
         row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
-        table = _frame(row)
-        figure = plot.predictions(table, scenes=names, label="what")
-        if not any(ax.images for ax in figure.axes):
-            raise RasterError(_cell_texts(figure))
-        return figure
+        figure = plot.predictions(_frame(row), scenes=names, label="what")
+        require_images(figure)
+        return figure, f"Image, truth and prediction of {_join_names(names)}."
 
-    if not names:
-        return Picture(None, "No scene of this run was scored, so none is shown.")
-    return try_picture("The predictions", shown, draw, most_bytes)
+    return try_picture("The predictions", draw, most_bytes)
 
 
 def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     """Draw losses and scores over the epochs."""
 
-    def draw() -> Figure:
+    def draw() -> Drawing:
+        if facts.history.empty:
+            return "This run has no training history."
+        epochs = facts.history["epoch"].nunique()
         figure = plot.curves(facts.history)
         for legend in list(figure.legends):  # a single line needs no legend
             legend.remove()
-        return figure
+        return figure, f"Training over {epochs} {'epoch' if epochs == 1 else 'epochs'}."
 
-    if facts.history.empty:
-        return Picture(None, "This run has no training history.")
-    epochs = facts.history["epoch"].nunique()
-    shown = f"Training over {epochs} {'epoch' if epochs == 1 else 'epochs'}."
-    return try_picture("The training curves", shown, draw, most_bytes, tight=True)
+    return try_picture("The training curves", draw, most_bytes, tight=True)
 
 
 def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     """Draw the confusion matrix of the headline group, as shares of each true class."""
-    group = facts.group
-    if group is None:
-        return Picture(None, "This run was not evaluated, so it has no confusion matrix.")
-    if facts.matrix is None:
-        return Picture(None, f"The evaluation of {group} counted no confusion matrix.")
 
-    def draw() -> Figure:
+    def draw() -> Drawing:
+        group = facts.group
+        if group is None:
+            return "This run was not evaluated, so it has no confusion matrix."
+        if facts.matrix is None:
+            return f"The evaluation of {group} counted no confusion matrix."
         figure = plot.confusion(facts.confusion, group=group)
         for ax in figure.axes:
             ax.set_title("", loc="left")  # the page already shows the run's id
-        return figure
+        return figure, f"Confusion matrix of {group}: truth down, prediction across."
 
-    shown = f"Confusion matrix of {group}: truth down, prediction across."
-    return try_picture("The confusion matrix", shown, draw, most_bytes, tight=True)
+    return try_picture("The confusion matrix", draw, most_bytes, tight=True)
 
 
 def try_picture(
-    what: str,
-    shown: str,
-    draw: Callable[[], Figure],
-    most_bytes: int,
-    *,
-    tight: bool = False,
+    what: str, draw: Callable[[], Drawing], most_bytes: int, *, tight: bool = False
 ) -> Picture:
     """Draw a picture, or return the reason why it could not be drawn.
 
@@ -118,13 +112,16 @@ def try_picture(
 
     Args:
         what: The picture's name at the start of a sentence.
-        shown: The alternative text of the picture.
-        draw: A function that returns the figure.
+        draw: A function that returns the figure and the alternative text of the picture, or only a
+            sentence if there is nothing to draw.
         most_bytes: The largest size of the PNG.
         tight: Whether to crop white margins.
     """
     try:
-        figure = draw()
+        drawn = draw()
+        if isinstance(drawn, str):
+            return Picture(None, drawn)
+        figure, shown = drawn
         for dpi in DPI_STEPS:
             png = _png(figure, dpi, tight=tight)
             if len(png) <= most_bytes:
@@ -132,8 +129,18 @@ def try_picture(
                 return Picture(png, shown, width, height)
     except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
         traceback.print_exc()
-        return Picture(None, f"{what} could not be drawn: {_sentence(exc)}")
+        return Picture(None, f"{what} could not be drawn: {error_sentence(exc)}")
     return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
+
+
+def require_images(figure: Figure) -> None:
+    """Raise with the reasons in the cells of a grid in which no cell has a picture.
+
+    Raises:
+        RasterError: If there is no picture.
+    """
+    if not any(ax.images for ax in figure.axes):
+        raise RasterError(_cell_texts(figure))
 
 
 def _png(figure: Figure, dpi: int, *, tight: bool) -> bytes:
@@ -153,11 +160,6 @@ def _png(figure: Figure, dpi: int, *, tight: bool) -> bytes:
 def _size(png: bytes) -> tuple[int, int]:
     width, height = struct.unpack(">II", png[16:24])
     return width, height
-
-
-def _sentence(exc: Exception) -> str:
-    words = " ".join(str(exc).split()) or "no reason was given."
-    return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
 
 
 def _cell_texts(figure: Figure) -> str:

@@ -60,6 +60,13 @@ def _code(value: str) -> Any:
     return Markup(" ".join(value.splitlines()))  # noqa: S704  in a code block nothing is markup
 
 
+def _script(value: str) -> Any:
+    """Return a script of rvlab's own as it is."""
+    from markupsafe import Markup
+
+    return Markup(value)  # noqa: S704  a file of this package, without any value of a store
+
+
 @cache
 def _environment(*, markdown: bool) -> Environment:
     from jinja2 import Environment, PackageLoader, StrictUndefined
@@ -74,4 +81,5 @@ def _environment(*, markdown: bool) -> Environment:
         finalize=_finalize_markdown if markdown else None,
     )
     environment.filters["code"] = _code
+    environment.filters["script"] = _script
     return environment

@@ -106,10 +106,16 @@ class RunSummary:
         """Classes, and counts with a row per true class; None without a matrix.
 
         Unlabelled pixels are in no metric, so their class has no row and no column.
+
+        Raises:
+            TableError: If a cell has two counts.
         """
+        from rvlab.plot.matrices import require_single_counts
+
         rows = self._counts
         if rows.empty:
             return None
+        require_single_counts(rows)
         wide = rows.pivot(index="truth", columns="prediction", values="count")
         names = [n for n in rows["truth"].unique().tolist() if not self._is_unlabelled(n)]
         counts = wide.reindex(index=names, columns=names).fillna(0)

@@ -1,0 +1,116 @@
+"""Pictures of the report of an experiment."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from rvlab import plot
+from rvlab.errors import TableError
+from rvlab.frame.params import differing_columns
+from rvlab.frame.tables import confusion_table, history_table
+from rvlab.frame.windows import windows_table
+from rvlab.model import Run
+from rvlab.plot.titles import is_numeric_column, run_titles
+from rvlab.report.experiment import ExperimentSummary
+from rvlab.report.pictures import Drawing, Picture, require_images, try_picture
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+CURVE_RUNS, SHOWN_WINDOWS = 12, 4
+GRID_BYTES, PLOT_BYTES = 1_700_000, 350_000  # with four plots and base64: a page is < 4.5 MB
+LABEL = "setting"
+
+
+def curves_of_best(facts: ExperimentSummary) -> Picture:
+    """Draw losses and scores of the best runs over the epochs."""
+
+    def draw() -> Drawing:
+        chosen = (facts.best if len(facts.best) else facts.runs).head(CURVE_RUNS)
+        history = history_table(facts.store, _addresses(chosen))
+        if history.empty:
+            return "These runs have no training history."
+        params = differing_columns(chosen)
+        hue, values = LABEL, _labels(chosen)
+        if len(params) == 1 and is_numeric_column(chosen[params[0]]):
+            hue, values = params[0], dict(zip(chosen.index, chosen[params[0]], strict=True))
+        figure = plot.curves(history.assign(**{hue: history["run"].map(values)}), hue=hue)
+        return figure, f"Training of the best {len(chosen)} runs by epoch."
+
+    return try_picture("The training curves", draw, PLOT_BYTES, tight=True)
+
+
+def confusion_of_best(facts: ExperimentSummary) -> Picture:
+    """Draw the confusion matrices of the best runs of the best two settings."""
+
+    def draw() -> Drawing:
+        chosen = facts.leaders
+        if chosen.empty or facts.group is None:
+            return "No succeeded run was evaluated, so there is no confusion matrix."
+        counts = confusion_table(facts.store, _addresses(chosen))
+        if counts.empty:
+            return f"The evaluation of {facts.group} counted no confusion matrix."
+        counts = counts.assign(**{LABEL: counts["run"].map(_labels(chosen))})
+        figure = plot.confusion(counts, group=facts.group, label=LABEL)
+        return figure, f"Confusion of the best {len(chosen)} runs: truth down, prediction across."
+
+    return try_picture("The confusion matrices", draw, PLOT_BYTES, tight=True)
+
+
+def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
+    """Draw the metric over the parameters, and their importance where there are enough runs."""
+    params = differing_columns(facts.best)
+    if not params or len(facts.best) < 3:
+        return []
+    metric = str(next(c for c in facts.board if c == facts.metric or c.endswith(facts.metric)))
+    rows = facts.runs.loc[facts.runs.index.isin(facts.best.index)]
+
+    def draw_metric() -> Drawing:
+        if len(params) > 1:
+            return plot.parallel(rows, hue=metric), f"Parameters and {metric} of each run."
+        from matplotlib.figure import Figure
+
+        figure = Figure(figsize=(6, 3.6))
+        plot.scatter(rows, params[0], metric, ax=figure.add_subplot())
+        return figure, f"{metric} by {params[0]}."
+
+    def draw_importance() -> Drawing:
+        try:
+            return plot.importance(rows, metric), f"Importance of each parameter for {metric}."
+        except TableError as exc:  # too few runs
+            return str(exc)
+
+    shown = [try_picture("The metric by parameter", draw_metric, PLOT_BYTES, tight=True)]
+    if len(params) > 1:
+        importance = try_picture("The importance", draw_importance, PLOT_BYTES, tight=True)
+        shown.append(importance)
+    return shown
+
+
+def worst_windows(facts: ExperimentSummary) -> Picture:
+    """Draw the errors of the same two runs in the windows where they are wrong most."""
+
+    def draw() -> Drawing:
+        chosen = facts.leaders
+        if chosen.empty:
+            return "No run has predictions to show."
+        windows = windows_table(facts.store, _addresses(chosen), n=SHOWN_WINDOWS)
+        table = chosen.assign(**{LABEL: chosen.index.map(_labels(chosen))})
+        figure = plot.predictions(table, windows, show="errors", label=LABEL, max_px=384)
+        require_images(figure)
+        shown = f"Image, truth and errors of the best {len(chosen)} runs in {len(windows)} windows."
+        return figure, shown
+
+    return try_picture("The predictions", draw, GRID_BYTES)
+
+
+def _addresses(runs: pd.DataFrame) -> list[Run]:
+    return [Run.from_uri(str(uri)) for uri in runs["uri"]]
+
+
+def _labels(runs: pd.DataFrame) -> dict[str, str]:
+    """Return a label for each run by its id: what distinguishes it from the others."""
+    table = runs.rename_axis("run").reset_index()
+    return {
+        run: ", ".join(lines) for run, lines in zip(table["run"], run_titles(table), strict=True)
+    }
