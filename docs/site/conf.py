@@ -85,14 +85,13 @@ html_theme_options = {
     "header_links_before_dropdown": 6,
     "navigation_with_keys": False,
     "show_prev_next": False,
-    "footer_start": ["copyright"],
+    "footer_start": [],
     "footer_end": [],
     "secondary_sidebar_items": {"**": ["page-toc"], "docs/coming-from": []},
     "pygments_light_style": "a11y-high-contrast-light",
     "pygments_dark_style": "a11y-high-contrast-dark",
 }
 html_sidebars = {page: [] for page in ("README", "docs/gallery/README", "docs/coming-from")}
-copyright = "Apache-2.0"  # noqa: A001
 
 
 def setup(app) -> None:
