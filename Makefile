@@ -3,6 +3,7 @@
 # make test-slow  the other tests: Docker images, the demo at full size, runs with separate imports,
 #             statistics, faults, load
 # make check  formatting, lint, types, layers, known vulnerabilities
+# make docs   builds the documentation site in build/docs, without network
 # make lab    JupyterLab on notebooks/
 # make down   stops the demo's S3 server; its data are preserved
 # make images builds the worker's and the notebook's Docker images
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 export RVLAB_STORE ?= embedded:$(CURDIR)/demo/s3
 export RVLAB_HOME ?= $(CURDIR)/demo/home
 
-.PHONY: help env demo test test-slow check lab down images pictures lock clean
+.PHONY: help env demo test test-slow check docs lab down images pictures lock clean
 help:
 	@sed -n 's/^# //p' Makefile
 
@@ -26,7 +27,7 @@ env:
 	  echo "Installing into $(VENV): a few minutes, mostly torch and Raster Vision."; \
 	  rm -rf $(VENV) && $(PYTHON) -m venv $(VENV) \
 	  && $(BIN)/python -m pip install --quiet -c requirements.lock "hatchling>=1.21" "editables>=0.5" \
-	  && $(BIN)/python -m pip install --quiet -c requirements.lock -e ".[train,local,kubeflow,dev]" \
+	  && $(BIN)/python -m pip install --quiet -c requirements.lock -e ".[train,local,kubeflow,docs,dev]" \
 	  && echo "$(CURDIR)" > $(VENV)/.checkout && echo "$(HASH)" > $(VENV)/.hash; \
 	elif [ "$$(cat $(VENV)/.checkout)" != "$(CURDIR)" ]; then \
 	  $(BIN)/python -m pip install --quiet --no-deps --no-build-isolation -e . \
@@ -54,6 +55,10 @@ check: env
 	@$(BIN)/lint-imports
 	@$(BIN)/python tools/lint_prose.py
 	@$(BIN)/python .ci/audit.py
+
+docs: env
+	@$(BIN)/python -m sphinx -q -W --keep-going -c docs/site . build/docs
+	@echo "build/docs/index.html"
 
 lab: env
 	@$(BIN)/python -m jupyterlab --notebook-dir=notebooks --ip=127.0.0.1 $(if $(filter 0,$(shell id -u)),--allow-root)

@@ -40,6 +40,7 @@ GROUPS = {
     "trained_cc": "learned",
     "trained_od": "learned",
     "browser": "browser",
+    "site": "browser",
     "kubeflow": "kubeflow",
     "python": "pods",
     "steps": "recipes",

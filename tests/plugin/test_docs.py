@@ -5,10 +5,8 @@ from __future__ import annotations
 import ast
 import json
 import re
-import shlex
 from pathlib import Path
 
-import pytest
 from pydantic import BaseModel
 
 from rvlab.recipes import find_recipe
@@ -26,18 +24,6 @@ GROUPS: dict[str, type[BaseModel]] = {
 
 def blocks(language: str) -> list[str]:
     return re.findall(rf"^```{language}\n(.*?)^```", PAGE, re.DOTALL | re.MULTILINE)
-
-
-@pytest.mark.parametrize("block", blocks("toml"))
-def test_every_settings_file_in_the_page_is_valid(
-    block: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.delenv("RVLAB_PROFILE", raising=False)
-    path = tmp_path / "rvlab.toml"
-    path.write_text(block)
-    name = re.match(r"\[profile\.(\w+)\]", block)
-    assert name
-    assert load_profile(path=path) == load_profile(name[1], path)
 
 
 def test_the_first_settings_file_is_complete(tmp_path: Path) -> None:
@@ -81,24 +67,3 @@ def test_the_cells_are_python_and_their_parameters_exist() -> None:
         given = {str(k.arg): ast.literal_eval(k.value) for k in call.keywords}
         assert set(given) >= {"experiment", "splits"}
         recipe.bind({k: v for k, v in given.items() if k not in ("experiment", "splits")})
-
-
-def test_the_links_have_targets() -> None:
-    anchors = {
-        re.sub(r"[^\w -]", "", title.lower()).replace(" ", "-")
-        for title in re.findall(r"^#+ (.*)$", PAGE, re.MULTILINE)
-    }
-    for target in re.findall(r"\]\(([^)]+)\)", PAGE):
-        if target.startswith("#"):
-            assert target[1:] in anchors
-        else:
-            assert (ROOT / "docs" / target).exists()
-
-
-def test_the_command_lines_are_valid() -> None:
-    from rvlab.cli._parser import build_parser
-
-    lines = re.findall(r"^    rvlab (.*)$", PAGE, re.MULTILINE)
-    assert len(lines) == 3
-    for line in lines:
-        build_parser().parse_args(shlex.split(line))

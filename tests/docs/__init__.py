@@ -1,0 +1,1 @@
+"""Tests of the pages in Markdown and of the site that is built from them."""
