@@ -22,7 +22,7 @@ from rvlab.clone import clone_request
 from rvlab.display.log_text import LogText
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
-from rvlab.frame.filter_runs import filter_runs
+from rvlab.frame.filter_runs import validate_filter
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import (
@@ -365,8 +365,10 @@ class Lab:
                 text.
         """
         states = control.states_from(self.store, self.engine)
-        filters: dict[str, Any] = {"experiment": experiment, "state": state, "tags": tags}
-        return filter_runs(self.store, runs, states, **filters)
+        filters = {"experiment": experiment, "state": state, "tags": tags}
+        given = {name: value for name, value in filters.items() if value is not None}
+        chosen = validate_filter(self.store, **given) if given else None
+        return frame.runs_table(self.store, runs, states, chosen)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
         """Return the table of experiments: one row per experiment, the newest first.

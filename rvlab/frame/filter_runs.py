@@ -2,38 +2,68 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.frame.run_names import list_experiments
-from rvlab.frame.runs import StateQuery, runs_table
-from rvlab.frame.select import RunSelector
-from rvlab.model.annotation import validate_tag
+from rvlab.model.annotation import RunAnnotations, validate_tag
 from rvlab.model.run import STATES
 from rvlab.store import Store
 
 if TYPE_CHECKING:
-    import pandas as pd
+    import numpy as np
+    from numpy.typing import NDArray
 
 
-def filter_runs(
+@dataclass(frozen=True)
+class RunFilter:
+    """Conditions that a run must satisfy; None is no condition.
+
+    Args:
+        experiments: The run is in one of these.
+        states: The run has one of these states.
+        tags: The run has all of these tags.
+    """
+
+    experiments: Collection[str] | None
+    states: Collection[str] | None
+    tags: Collection[str]
+
+    def mask(
+        self,
+        experiments: Sequence[str],
+        states: Sequence[str | None],
+        annotations: Sequence[RunAnnotations | None],
+    ) -> NDArray[np.bool_]:
+        """Return for each run whether it satisfies all conditions."""
+        import numpy as np
+
+        wanted = set(self.tags)
+        kept = [
+            (self.experiments is None or experiment in self.experiments)
+            and (self.states is None or state in self.states)
+            and wanted <= set(found.tags if found else ())
+            for experiment, state, found in zip(experiments, states, annotations, strict=True)
+        ]
+        return np.array(kept, bool)
+
+
+def validate_filter(
     store: Store,
-    runs: RunSelector,
-    query_states: StateQuery | None = None,
     *,
     experiment: str | Iterable[str] | None = None,
     state: str | Iterable[str] | None = None,
     tags: str | Iterable[str] | None = None,
-) -> pd.DataFrame:
-    """Return the rows of `runs_table` that satisfy every filter; see `rvlab.Lab.runs`.
+) -> RunFilter:
+    """Return the filter of these arguments of `rvlab.Lab.runs`.
 
     Raises:
-        NotFound: If a run or an experiment does not exist.
+        NotFound: If an experiment does not exist.
         SpecError: If there is no such state, or a tag is invalid.
     """
     experiments, states = _as_list(experiment), _as_list(state)
-    wanted = [validate_tag(tag) for tag in _as_list(tags) or ()]
     for word in states or ():
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
@@ -44,17 +74,7 @@ def filter_runs(
                 raise NotFound(
                     f"No experiment {name!r} in {store.uri}. {did_you_mean(name, known)}"
                 )
-    if runs is None and experiments is not None:
-        runs = experiments[0] if len(experiments) == 1 else experiments
-    table = runs_table(store, runs, query_states)
-    if experiments is not None:
-        table = table[table["experiment"].isin(experiments)]
-    if states is not None:
-        table = table[table["state"].isin(states)]
-    for tag in wanted:
-        cells = table["tags"].astype("object")
-        table = table[[f", {tag}, " in f", {cell}, " for cell in cells]]
-    return table
+    return RunFilter(experiments, states, [validate_tag(tag) for tag in _as_list(tags) or ()])
 
 
 def _as_list(given: str | Iterable[str] | None) -> list[str] | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.annotations import read_annotations
@@ -11,6 +12,7 @@ from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
+from rvlab.frame.filter_runs import RunFilter
 from rvlab.frame.rows import RunRow, active_run_rows, error_row, row_from_end
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
@@ -28,7 +30,10 @@ StateQuery = Callable[[Sequence[Mapping[str, Any]]], Mapping[Run, ReportedState]
 
 
 def runs_table(
-    store: Store, wanted: RunSelector, query_states: StateQuery | None = None
+    store: Store,
+    wanted: RunSelector,
+    query_states: StateQuery | None = None,
+    run_filter: RunFilter | None = None,
 ) -> pd.DataFrame:
     """Return one row per run, in the order of the selection.
 
@@ -39,6 +44,7 @@ def runs_table(
         wanted: The runs; see `rvlab.frame.select.resolve_runs`.
         query_states: Returns the states of runs without a recent heartbeat, given their rows, which
             also have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
+        run_filter: Selects some of the runs; None selects all.
 
     Returns:
         Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, in the order of
@@ -54,12 +60,16 @@ def runs_table(
         StoreUnreachable: If the store does not answer.
     """
     with Query(store) as query:
-        found = query.list_runs() if wanted is None else select_listings(store, wanted, query)
-        return _build_table(query, found, query_states)
+        within = run_filter.experiments if run_filter else None
+        found = query.list_runs(within) if wanted is None else select_listings(store, wanted, query)
+        return _build_table(query, found, query_states, run_filter)
 
 
 def _build_table(
-    query: Query, listings: Sequence[RunListing], query_states: StateQuery | None
+    query: Query,
+    listings: Sequence[RunListing],
+    query_states: StateQuery | None,
+    run_filter: RunFilter | None,
 ) -> pd.DataFrame:
     import pandas  # noqa: F401  # import here, not in several threads at once
 
@@ -88,13 +98,20 @@ def _build_table(
         by_run = read_annotations(query, name)
         annotations.update(zip(_uris(store, name, by_run), by_run.values(), strict=True))
     ids, names, uris, rows = _order_rows(store, listings, addresses, tables)
+    columns = query.columns(rows)
+    if run_filter is not None:
+        found = [annotations.get(uri) for uri in uris]
+        mask = run_filter.mask(names, rows.column("state").to_pylist(), found)
+        rows = rows.filter(mask)
+        columns = {name: values[mask] for name, values in columns.items()}
+        ids, names, uris = (list(compress(values, mask)) for values in (ids, names, uris))
     added = {
         **_annotation_columns(uris, annotations),
         "experiment": _text_column(names),
         "uri": _text_column(uris),
     }
-    columns = {**query.columns(rows), **added}
-    several = [*(["experiment"] if len(each) > 1 else []), *_several_recipes(rows)]
+    columns = {**columns, **added}
+    several = [*(["experiment"] if len(set(names)) > 1 else []), *_several_recipes(rows)]
     return _to_frame(ids, columns, _order_columns(columns, differing_values(rows), several))
 
 
