@@ -70,6 +70,7 @@ def test_row_of_an_ended_run_has_all_columns(store: Store, made: Made) -> None:
         "commit": "abc",
         "dirty": False,
         "user": "me@here",
+        "priority": 0,
         "uri": run.uri,
         "params.lr": 0.1,
         "metrics.f1": 0.5,
