@@ -341,6 +341,9 @@ def test_unreadable_end_record_is_a_broken_row_with_the_reason(
         ({"eval_sets": ["test"]}, "has eval_sets that are not text: ['test']"),
         ({"eval_set": 5}, "has eval_set that is not text: 5"),
         ({"device": ["cpu"]}, "has device that is not text: ['cpu']"),
+        ({"epochs": 2.0}, "has epochs that is not an integer of 0 or more: 2.0"),
+        ({"epochs": -1}, "has epochs that is not an integer of 0 or more: -1"),
+        ({"epochs": 2**63}, f"has epochs that is not an integer of 0 or more: {2**63}"),
     ],
 )
 def test_invalid_end_record_is_a_broken_row(
