@@ -250,3 +250,28 @@ def test_a_closed_pipe_is_not_a_traceback(tmp_path: Path) -> None:
     done = subprocess.run(command, stdout=writing, stderr=subprocess.PIPE, text=True, check=False)
     os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
+
+
+@pytest.mark.extended
+def test_demo_trains_and_ranks_small_runs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    small = ["lr=0.01", "epochs=1", "scene_px=128", "chip_px=64", "--columns", "rank,f1", "--csv"]
+    assert main(["--store", str(tmp_path / "store"), "demo", *small]) == 0
+    out, err = capsys.readouterr()
+    assert out.splitlines()[0] == "rank,metrics.f1"
+    assert out.splitlines()[1].startswith("1,0.")
+    assert "succeeded" in err
+
+
+def test_warnings_are_one_line_on_stderr(tmp_path: Path) -> None:
+    made = Made(Store(tmp_path / "store"))
+    run = made.ended({"lr": 0.1})
+    broken = f"towns/annotations/{run.id}/20991231-000000-000000-ffffff.json"
+    made.store.put(broken, b"no record")
+    command = [sys.executable, "-m", "rvlab", "--store", str(tmp_path / "store"), "runs"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    (line,) = done.stderr.splitlines()
+    assert line.startswith("rvlab: ")
+    assert f"left out of the table: {broken}" in line
+    assert run.id in done.stdout

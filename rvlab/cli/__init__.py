@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+import warnings
 from collections.abc import Sequence
 
 from rvlab.cli._parser import build_parser
@@ -15,7 +16,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
     args = build_parser().parse_args(argv)
     try:
-        status = int(args.call(args) or 0)
+        with warnings.catch_warnings():
+            warnings.showwarning = _print_warning
+            status = int(args.call(args) or 0)
         sys.stdout.flush()
         return status
     except RvlabError as exc:
@@ -31,3 +34,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         if str(exc):  # what happens to the runs
             print(f"rvlab: {printable(exc)}", file=sys.stderr)
         return 130
+
+
+def _print_warning(message: Warning | str, *_: object) -> None:
+    """Print a warning in one line, without the place in the source."""
+    print(f"rvlab: {printable(message)}", file=sys.stderr)

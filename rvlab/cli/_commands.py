@@ -18,6 +18,11 @@ EXIT_STATUS = {"passes": 0, "fails": 3, "cannot tell": 4}
 """Exit statuses of ``rvlab gate``; 1 is an error and 2 a usage error, as for other commands."""
 
 
+DEMO_RECIPE = "synthetic_town"
+DEMO_POINTS = [{"lr": lr, "width": width} for lr in (1e-3, 1e-2) for width in (4, 8)]
+"""The recipe of ``rvlab demo`` and the parameters of its runs."""
+
+
 def open_lab(args: argparse.Namespace) -> Any:
     from rvlab.lab import Lab
 
@@ -85,6 +90,23 @@ def cmd_submit(args: argparse.Namespace) -> int:
     ended = row["state"] if row["state"] == "succeeded" else f"{row['state']}: {row['error']}"
     print(printable(ended))
     return 0 if row["state"] == "succeeded" else 1
+
+
+def cmd_demo(args: argparse.Namespace) -> int:
+    from rvlab import compare
+    from rvlab.cli._read_commands import watch_until_ended
+    from rvlab.cli._tables import print_table
+    from rvlab.recipes import find_recipe
+
+    lab = open_lab(args)
+    params = {"epochs": 6, **_params(args, find_recipe(DEMO_RECIPE).signature)}
+    points = [one for one in DEMO_POINTS if not set(one) & set(params)] or [{}]
+    runs = lab.sweep(DEMO_RECIPE, points, experiment=args.experiment, **params)
+    status = watch_until_ended(lab, runs, sys.stderr)
+    print_table(compare.board(lab.runs(runs)), args, pinned=["rank"])
+    where = repr(args.store) if args.store else ""
+    print(f"In a notebook: rvlab.Lab({where}).viewer({args.experiment!r})", file=sys.stderr)
+    return status
 
 
 def cmd_sweep(args: argparse.Namespace) -> int:

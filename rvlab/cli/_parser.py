@@ -92,6 +92,12 @@ def _add_start_commands(commands: _Commands) -> None:
         one.add_argument("-e", "--experiment", default="default")
         one.add_argument("-s", "--splits", type=int, default=1)
         one.add_argument("--wait", action="store_true", help="wait until they have ended")
+    demo = commands.add(
+        "demo", verbs.cmd_demo, "train four small runs in minutes, watch them and rank them"
+    )
+    demo.add_argument("-e", "--experiment", default="demo")
+    _add_values(demo)
+    add_table_options(demo)
     _add_values(submit)
     sweep.add_argument(
         "params", nargs="+", metavar="NAME=A,B", help="values, such as lr=1e-3,1e-2 epochs=8"

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 from rvlab.cli._commands import open_lab
 from rvlab.cli._printable import printable
-from rvlab.cli._tables import plain_value, print_table
+from rvlab.cli._tables import plain_value, print_table, shorten
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from rvlab.frame.select import RunSelector
+    from rvlab.lab import Lab
 
 HEADLINES = ("metrics.f1", "metrics.mean_iou")
 
@@ -128,23 +132,31 @@ def cmd_wait(args: argparse.Namespace) -> int:
 
 
 def cmd_watch(args: argparse.Namespace) -> int:
+    return watch_until_ended(open_lab(args), args.run or None, sys.stdout)
+
+
+def watch_until_ended(lab: Lab, runs: RunSelector, out: TextIO) -> int:
+    """Print one line per run, rewritten in a terminal, until all have ended; return the status."""
     from rvlab.actions.watch import monitor_runs
     from rvlab.errors import WaitInterrupted
 
-    lab = open_lab(args)
-    monitor = monitor_runs(lab.store, lab.engine, args.run or None)
-    rewrites = sys.stdout.isatty()
-    shown = ""
+    monitor = monitor_runs(lab.store, lab.engine, runs)
+    rewrites = out.isatty()
+    shown: list[str] = []
 
     def show() -> None:
         nonlocal shown
-        text = printable(monitor.text())
-        if text == shown:
+        lines = printable(monitor.text()).splitlines()
+        if lines == shown:
             return
-        if rewrites and shown:
-            print(f"\x1b[{shown.count(chr(10)) + 1}F\x1b[J", end="")
-        print(text, flush=True)
-        shown = text
+        if rewrites:  # a line that is wrapped would take two
+            start = f"\x1b[{len(shown)}F\x1b[J" if shown else ""
+            width = shutil.get_terminal_size().columns - 1
+            print(start + "\n".join(shorten(line, width) for line in lines), flush=True, file=out)
+        else:
+            new = [line for line in lines if line not in shown]
+            print("\n".join(new), flush=True, file=out)
+        shown = lines
 
     monitor.on_change = show
     monitor.start()

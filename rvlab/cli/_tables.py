@@ -160,7 +160,7 @@ def fit_text(
     padded = []
     for line in lines:
         parts = [
-            _pad(_shorten(text, wide), wide, right=name in numeric)
+            _pad(shorten(text, wide), wide, right=name in numeric)
             for text, (name, wide) in zip(line, widths.items(), strict=True)
         ]
         padded.append((" " * GAP).join(parts).rstrip())
@@ -225,7 +225,8 @@ def _cells_wide(text: str) -> int:
     )
 
 
-def _shorten(text: str, width: int) -> str:
+def shorten(text: str, width: int) -> str:
+    """Cut a text to a width in cells of a terminal, with ``…`` at the end."""
     if _cells_wide(text) <= width:
         return text
     short = text[:width]

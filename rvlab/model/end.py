@@ -104,7 +104,7 @@ class EndRecord:
             if what == "time":
                 if not (isinstance(value, str) and is_time(value)):
                     raise RecordBroken(f"{key} has {name} {value!r:.100}, not a UTC time.")
-            elif type(value) not in kinds:
+            elif type(value) not in kinds or (kinds == (int,) and not 0 <= value < 2**63):
                 raise RecordBroken(f"{key} has {name} that is not {what}: {value!r:.200}")
         return cls(
             spec=spec,
@@ -137,7 +137,7 @@ def _validator(what: str) -> SchemaValidator:
 
 _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
     "str": ((str,), "text"),
-    "int": ((int,), "an integer"),
+    "int": ((int,), "an integer of 0 or more"),
     "float": ((float, int), "a number"),
     "bool": ((bool,), "a bool"),
 }

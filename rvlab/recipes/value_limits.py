@@ -102,8 +102,8 @@ def require_relations(hints: Mapping[str, Any], values: Mapping[str, Any], recip
         for one in _metadata(hint):
             if not isinstance(one, AtMost):
                 continue
-            value, most = values.get(name), values.get(one.other)
-            if _is_number(value) and _is_number(most) and value > most:
+            value, most = _number(values.get(name)), _number(values.get(one.other))
+            if value is not None and most is not None and value > most:
                 raise SpecError(
                     f"{recipe}{name} must be at most {one.other}, which is {most!r}, got {value!r}."
                 )
@@ -168,5 +168,5 @@ def _metadata(hint: Any) -> tuple[Any, ...]:
     return tuple(getattr(hint, "__metadata__", ())) if get_origin(hint) is not None else ()
 
 
-def _is_number(value: Any) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _number(value: Any) -> float | None:
+    return value if isinstance(value, int | float) and not isinstance(value, bool) else None

@@ -34,6 +34,9 @@ ENGINE_EVERY_S = 10.0
 MAX_CARDS = 12
 """Runs that are shown in full; the active ones come first."""
 
+LINE_METRICS = ("f1", "mean_iou")
+"""The metrics in the line of a run in a terminal."""
+
 STYLE_FILE = Path(__file__).parent / "static" / "watch.css"
 
 _log = logging.getLogger(__name__)
@@ -267,7 +270,9 @@ def text_line(progress: RunProgress, title: str) -> str:
     if progress.left_s is not None:
         words.append(f"about {progress.left_s:.0f} s left")
     words += [
-        f"{name} {value:.3f}" for name, value in progress.metrics.items() if value is not None
+        f"{name} {progress.metrics[name]:.3f}"
+        for name in LINE_METRICS
+        if progress.metrics.get(name) is not None
     ]
     words += [progress.error] if progress.error else []
     return "  ".join(words)

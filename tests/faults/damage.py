@@ -358,8 +358,10 @@ SPEC_TYPES: Mapping[str, tuple[type, ...]] = {
     **dict.fromkeys(("experiment", "run", "name", "recipe", "source_sha256", "engine"), (str,)),
     **{"created": (str,), "splits": (int,), "seed": (int,), "params": (dict,), "places": (dict,)},
     **dict.fromkeys(("commit", "image", "sweep", "parent"), (str, type(None))),
-    **{"dirty": (bool, type(None)), "user": (str,)},
+    **{"dirty": (bool, type(None)), "user": (str,), "priority": (int,)},
 }
+SPEC_DEFAULTS = {"user": "", "priority": 0}
+"""Values of fields that older records lack."""
 
 
 class Nonsense(Exception):
@@ -398,16 +400,16 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
     """Return the columns of a row that come from a spec."""
     require(isinstance(record, dict), "no spec")
     for name, kinds in SPEC_TYPES.items():
-        needed = name not in ("commit", "image", "sweep", "parent", "dirty", "user")
+        needed = name not in ("commit", "image", "sweep", "parent", "dirty", *SPEC_DEFAULTS)
         require(name in record or not needed, f"{name} is missing")
-        value = record.get(name, "" if name == "user" else None)
+        value = record.get(name, SPEC_DEFAULTS.get(name))
         require(isinstance(value, kinds), name)
         require(isinstance(value, bool) <= (bool in kinds), name)
         if isinstance(value, int) and not isinstance(value, bool):
             require(-(2**63) <= value < 2**63, name)
     require((record["experiment"], record["run"]) == (run.experiment, run.id), "another run")
     row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS_TABLE.dtypes}
-    row["user"] = record.get("user", "")
+    row |= {name: record.get(name, value) for name, value in SPEC_DEFAULTS.items()}
     row["created"] = moment(record["created"], "s")
     for name, value in record["params"].items():
         plain = json.dumps(value) if isinstance(value, list | dict) else value
@@ -424,6 +426,8 @@ def end_said(data: bytes, run: Run) -> dict[str, Any]:
     for name in ("step", "error", "device", "eval_set"):
         require(isinstance(record.get(name), str | None), name)
         row[name] = record.get(name)
+    row["epochs"] = epochs = record.get("epochs")
+    require(epochs is None or (type(epochs) is int and 0 <= epochs < 2**63), "epochs")
     row["started"], row["ended"] = (moment(record.get(n), "s") for n in ("started", "ended"))
     for group, kinds in (("metrics", (int, float)), ("costs", (int, float)), ("eval_sets", (str,))):
         values = record.get(group) if record.get(group) is not None else {}

@@ -74,6 +74,7 @@ def test_row_of_an_ended_run_has_all_columns(store: Store, made: Made) -> None:
         "commit": "abc",
         "dirty": False,
         "user": "me@here",
+        "priority": 0,
         "uri": run.uri,
         "params.lr": 0.1,
         "metrics.f1": 0.5,
@@ -334,6 +335,9 @@ def test_unreadable_end_record_is_a_broken_row_with_the_reason(
         ({"eval_sets": ["test"]}, "has eval_sets that are not text: ['test']"),
         ({"eval_set": 5}, "has eval_set that is not text: 5"),
         ({"device": ["cpu"]}, "has device that is not text: ['cpu']"),
+        ({"epochs": 2.0}, "has epochs that is not an integer of 0 or more: 2.0"),
+        ({"epochs": -1}, "has epochs that is not an integer of 0 or more: -1"),
+        ({"epochs": 2**63}, f"has epochs that is not an integer of 0 or more: {2**63}"),
     ],
 )
 def test_invalid_end_record_is_a_broken_row(

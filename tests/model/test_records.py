@@ -105,6 +105,7 @@ def test_end_record_contains_the_spec_and_all_fields() -> None:
     assert {k: v for k, v in end.items() if k != "spec"} == {
         "schema": 1,
         "state": "failed",
+        "epochs": None,
         "started": STEP.started,
         "ended": STEP.beat,
         "step": "train",

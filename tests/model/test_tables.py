@@ -180,7 +180,7 @@ for _ in range(2):  # the second table is read from the cache
     assert table["energy_kwh"].isna().tolist() == [False, True]
     assert table["energy_kwh"].dtype == "float64"
     DeferredWrites.flush()
-assert list(table).index("queue") == list(table).index("parent") + 1
+assert list(table).index("queue") == list(table).index("priority") + 1
 found = compare.diff(a, b)
 assert found[["kind", "key", "a", "b"]].values.tolist() == [["queue", "queue", "fast", "slow"]]
 assert ("queue", "fast") in load_run_summary(a).about_pairs

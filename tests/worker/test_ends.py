@@ -305,8 +305,7 @@ def test_failed_run_is_not_summarized(tmp_path: Path) -> None:
 def test_end_has_the_number_of_completed_epochs(
     tmp_path: Path, log: str | None, epochs: int | None
 ) -> None:
-    store = Store(tmp_path)
-    run = made(store)
+    store, run = made(tmp_path)
     if log is not None:
         store.put(run.key("rv", "train", "log.csv"), log.encode())
     assert write_end(store, run, store.get_json(run.key("spec.json")), "cancelled")
