@@ -6,6 +6,7 @@ Names of classes, scenes, runs and parameters are neither.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -52,13 +53,14 @@ NO_GLYPH = "\N{WHITE SQUARE}"
 """Replaces a letter that no font has, so that matplotlib does not warn at each drawing."""
 
 
-def make_texts_literal(*drawn: Artist) -> None:
+def make_texts_literal(*drawn: Artist, known: Mapping[Text, str] | None = None) -> None:
     """Draw all text of artists letter by letter; called once at the end of every plot.
 
     Labels of ticks that matplotlib formats, such as powers of ten, remain mathematics.
 
     Args:
-        *drawn: A figure, axes, legends, labels or axis objects.
+        *drawn: A figure, or axes.
+        known: Texts of the caller, which may be mathematics, with what they said before the plot.
     """
     from matplotlib.axis import Axis
     from matplotlib.text import Text
@@ -73,6 +75,8 @@ def make_texts_literal(*drawn: Artist) -> None:
             else:
                 labels |= set(_tick_texts(axis))
             formatted |= labels
+        ticks = {text for axis in one.findobj(Axis) for text in _tick_texts(axis)}
+        formatted |= {t for t, said in (known or {}).items() if said == t.get_text()} - ticks
         for text in one.findobj(Text):
             if text not in formatted:
                 _draw_text_literally(text)
