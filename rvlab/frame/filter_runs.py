@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class RunFilter:
-    """Conditions that a run must satisfy; None is no condition.
+    """Conditions that a run must satisfy; None accepts every run.
 
     Args:
         experiments: The run is in one of these.

@@ -69,7 +69,6 @@ def test_row_of_an_ended_run_has_all_columns(store: Store, made: Made) -> None:
         "recipe": "synthetic_town",
         "source_sha256": "0" * 64,
         "seed": 7,
-        "priority": 0,
         "splits": 2,
         "commit": "abc",
         "dirty": False,
