@@ -139,8 +139,8 @@ def load_long_table(
                 f"Neither the {table_name} nor the table of runs has a column {name!r}. "
                 f"{suggest_column(name, known)}"
             )
-    names = dict.fromkeys(["name", "seed", *differing_columns(rows), *wanted])
-    others = [name for name in names if name not in table and name in rows]
+    more = dict.fromkeys(["name", "seed", *differing_columns(rows), *wanted])
+    others = [name for name in more if name not in table and name in rows]
     return table.join(rows[others], on="run")
 
 

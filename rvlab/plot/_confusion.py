@@ -16,7 +16,7 @@ from rvlab.metrics import NULL_CLASS
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import history_table
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -38,7 +38,16 @@ def curves(
     best: str | Mapping[str, str] | None = None,
 ) -> Figure: ...
 @overload
-def curves(runs: RunsLike, *args: Any, ax: Axes, **kwargs: Any) -> Axes: ...
+def curves(
+    runs: RunsLike,
+    y: str | Sequence[str] | None = None,
+    *,
+    hue: str | None = None,
+    label: str | None = None,
+    smooth: float | None = None,
+    best: str | Mapping[str, str] | None = None,
+    ax: Axes,
+) -> Axes: ...
 @draws_figure
 def curves(
     runs: RunsLike,

@@ -14,7 +14,7 @@ from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd

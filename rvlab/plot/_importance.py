@@ -17,7 +17,7 @@ from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -53,7 +53,14 @@ def importance(
     seed: int = 0,
 ) -> Figure: ...
 @overload
-def importance(runs: RunsLike, *args: Any, ax: Axes, **kwargs: Any) -> Axes: ...
+def importance(
+    runs: RunsLike,
+    metric: str = "metrics.f1",
+    *,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+    ax: Axes,
+) -> Axes: ...
 @draws_figure
 def importance(
     runs: RunsLike,

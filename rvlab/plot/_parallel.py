@@ -13,7 +13,7 @@ from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -38,7 +38,9 @@ def parallel(
     runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
 ) -> Figure: ...
 @overload
-def parallel(runs: RunsLike, *args: Any, ax: Axes, **kwargs: Any) -> Axes: ...
+def parallel(
+    runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1", ax: Axes
+) -> Axes: ...
 @draws_figure
 def parallel(
     runs: RunsLike,

@@ -14,9 +14,9 @@ from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.frame.labels import run_labels
 from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import require_columns
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
-from rvlab.plot._grid.legend_entries import grid_legend
+from rvlab.plot._grid.legend import grid_legend
 from rvlab.plot._grid.options import (
     SHOW_MODES,
     GridOptions,

@@ -14,7 +14,7 @@ from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -45,7 +45,17 @@ def scatter(
     trend: bool | None = None,
 ) -> Figure: ...
 @overload
-def scatter(runs: RunsLike, *args: Any, ax: Axes, **kwargs: Any) -> Axes: ...
+def scatter(
+    runs: RunsLike,
+    x: str | None = None,
+    y: str = "metrics.f1",
+    *,
+    hue: str | None = None,
+    label: str | None = None,
+    log_x: bool | None = None,
+    trend: bool | None = None,
+    ax: Axes,
+) -> Axes: ...
 @draws_figure
 def scatter(
     runs: RunsLike,

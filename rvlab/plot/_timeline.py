@@ -15,7 +15,7 @@ from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -36,7 +36,9 @@ _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 @overload
 def timeline(runs: RunsLike, *, together: bool = False, label: str | None = None) -> Figure: ...
 @overload
-def timeline(runs: RunsLike, *, ax: Axes, **kwargs: Any) -> Axes: ...
+def timeline(
+    runs: RunsLike, *, together: bool = False, label: str | None = None, ax: Axes
+) -> Axes: ...
 @draws_figure
 def timeline(
     runs: RunsLike,

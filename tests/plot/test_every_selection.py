@@ -145,5 +145,5 @@ def test_columns_of_the_table_of_runs_color_and_name_the_lines(board: pd.DataFra
     assert [t.get_text() for t in by_owner.get_texts()] == ["x", "y", "z"]
     names = [t.get_text() for t in plot.scatter(runs, label="owner").axes[0].texts]
     assert names[:3] == ["x", "y", "z"]
-    with pytest.raises(TableError, match=r"the table of runs has a column 'machin'\. Did you mean"):
+    with pytest.raises(TableError, match="the table of runs has a column 'machin'"):
         plot.curves(runs, hue="machin")

@@ -8,7 +8,7 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rvlab.errors import SpecError
-from rvlab.plot._style.plain_text import make_texts_literal
+from rvlab.plot._style.text import make_texts_literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -103,7 +103,8 @@ def draws_figure(draw: Callable[P, R]) -> Callable[P, R]:
     def draw_literally(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib
 
-        if (ax := kwargs.get("ax")) is not None:
+        ax: Any = kwargs.get("ax")
+        if ax is not None:
             _require_axes(ax)
             figure, known = ax.figure, _texts(ax.figure)
             before = set(figure.axes)
