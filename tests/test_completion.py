@@ -139,6 +139,7 @@ def test_slow_store_is_not_awaited_and_its_answer_is_used_later() -> None:
     answer.set()
     assert cache.get("runs", slow, wait_s=60) == ["late"]
     assert cache.get("runs", pytest.fail, wait_s=0) == ["late"]
+    assert cache.get("runs", lambda: ["newer"], wait_s=60, fresh_s=0) == ["newer"]
 
 
 def test_error_of_the_store_gives_no_names() -> None:

@@ -113,12 +113,12 @@ def _fitting_variables(parameter: str | None, namespace: Mapping[str, Any]) -> l
 
 def _lab_method(function: str, namespace: Mapping[str, Any]) -> tuple[Lab | None, str]:
     """Return the lab and the method of ``lab.submit``, if the variable is a lab."""
-    from rvlab.lab import Lab
-
     name, _, method = function.rpartition(".")
     found = namespace.get(name)
-    is_method = inspect.isfunction(vars(Lab).get(method))
-    return (found, method) if isinstance(found, Lab) and is_method else (None, "")
+    kind = type(found)
+    is_lab = (kind.__module__, kind.__name__) == ("rvlab.lab", "Lab")
+    is_method = inspect.isfunction(vars(kind).get(method))
+    return (found, method) if is_lab and is_method else (None, "")
 
 
 def _positional_name(lab: Lab, method: str, position: int) -> str | None:

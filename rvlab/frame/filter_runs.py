@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from rvlab.errors import NotFound, SpecError, did_you_mean
-from rvlab.frame.run_names import list_experiments
+from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.run_names import RunNames
 from rvlab.frame.runs import StateQuery, runs_table
 from rvlab.frame.select import RunSelector
 from rvlab.model.annotation import validate_tag
@@ -38,12 +38,10 @@ def filter_runs(
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
     if experiments:
-        known = list_experiments(store)
+        names = RunNames(store)
         for name in experiments:
-            if name not in known:
-                raise NotFound(
-                    f"No experiment {name!r} in {store.uri}. {did_you_mean(name, known)}"
-                )
+            if name not in names.experiments:
+                raise names.no_experiment(name)
     if runs is None and experiments is not None:
         runs = experiments[0] if len(experiments) == 1 else experiments
     table = runs_table(store, runs, query_states)
