@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Hashable
@@ -34,17 +35,25 @@ class TimedCache:
         self._results: dict[Hashable, tuple[float, Any]] = {}
         self._calls: dict[Hashable, Future[Any]] = {}
 
-    def get(self, key: Hashable, call: Callable[[], _T], wait_s: float = WAIT_S) -> _T | None:
+    def get(
+        self,
+        key: Hashable,
+        call: Callable[[], _T],
+        *,
+        wait_s: float = WAIT_S,
+        fresh_s: float = FRESH_S,
+    ) -> _T | None:
         """Return the result of a call: a new one, else an older one, else None.
 
         Args:
             key: What identifies the call.
             call: The call; after an error of rvlab there is no new result.
             wait_s: Longest wait in seconds.
+            fresh_s: Age in seconds up to which an older result is returned at once.
         """
         with self._lock:
-            made, result = self._results.get(key, (-FRESH_S, None))
-            if time.monotonic() - made < FRESH_S:
+            made, result = self._results.get(key, (-math.inf, None))
+            if time.monotonic() - made < fresh_s:
                 return result  # type: ignore[no-any-return]
             if key not in self._calls:
                 self._calls[key] = Future()
@@ -72,14 +81,19 @@ class TimedCache:
 _cache = TimedCache()
 
 
-def known_listings(store: Store, wait_s: float = WAIT_S) -> list[RunListing] | None:
-    """Return the listings of all experiments; None if the store has not answered in time."""
+def known_listings(
+    store: Store, *, wait_s: float = WAIT_S, fresh_s: float = FRESH_S
+) -> list[RunListing] | None:
+    """Return the listings of all experiments; None if the store has not answered in time.
+
+    See `TimedCache.get` for the arguments.
+    """
 
     def read() -> list[RunListing]:
         with Query(store) as query:
             return query.list_runs()
 
-    return _cache.get((store.uri, "runs"), read, wait_s)
+    return _cache.get((store.uri, "runs"), read, wait_s=wait_s, fresh_s=fresh_s)
 
 
 def known_result(store: Store, name: Hashable, call: Callable[[], _T]) -> _T | None:

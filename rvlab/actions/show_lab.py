@@ -33,7 +33,7 @@ class ListedExperiment:
 
 def lab_html(store: Store, engine: Engine) -> str:
     """Return the display of a lab; a store that does not answer in time is left out."""
-    listings = known_listings(store)
+    listings = known_listings(store, fresh_s=0)
     rows = sorted(map(_listed, listings or []), key=lambda one: one.newest, reverse=True)
     return render_display(
         "lab.html.j2",

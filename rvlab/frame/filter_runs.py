@@ -6,8 +6,8 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rvlab.errors import NotFound, SpecError, did_you_mean
-from rvlab.frame.run_names import list_experiments
+from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.run_names import RunNames
 from rvlab.model.annotation import RunAnnotations, validate_tag
 from rvlab.model.run import STATES
 from rvlab.store import Store
@@ -68,12 +68,10 @@ def validate_filter(
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
     if experiments:
-        known = list_experiments(store)
+        names = RunNames(store)
         for name in experiments:
-            if name not in known:
-                raise NotFound(
-                    f"No experiment {name!r} in {store.uri}. {did_you_mean(name, known)}"
-                )
+            if name not in names.experiments:
+                raise names.no_experiment(name)
     return RunFilter(experiments, states, [validate_tag(tag) for tag in _as_list(tags) or ()])
 
 

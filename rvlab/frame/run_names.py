@@ -81,12 +81,13 @@ class RunNames:
         """
         found = self.listing(experiment)
         if found is None:
-            known = [name for name in self.experiments if name != experiment]
-            raise NotFound(
-                f"No experiment {experiment!r} in {self.store.uri}. "
-                f"{did_you_mean(experiment, known)}"
-            )
+            raise self.no_experiment(experiment)
         return found
+
+    def no_experiment(self, name: str) -> NotFound:
+        """Return the error of an experiment that does not exist."""
+        known = [one for one in self.experiments if one != name]
+        return NotFound(f"No experiment {name!r} in {self.store.uri}. {did_you_mean(name, known)}")
 
     def find_runs(self, name: str) -> list[Run]:
         """Return the runs of an experiment, or the run of a name.

@@ -1,4 +1,4 @@
-"""The displays of rvlab's objects in JupyterLab, in the light and in the dark theme."""
+"""Displays of rvlab's objects in JupyterLab, light and dark, and its requests for completion."""
 
 from __future__ import annotations
 
@@ -16,9 +16,10 @@ pytestmark = pytest.mark.slow
 
 CELLS = (
     """
+import sys
+sys.path.insert(0, {root!r})
 import numpy as np
 from rvlab import Lab, compare
-from rvlab.model import Sweep
 from tests.compare.samples import confusion, scene_matrices, table
 lab = Lab({store!r})
 matrices = scene_matrices(np.random.default_rng(0), 12, [0.2, 0.9])
@@ -30,10 +31,14 @@ lab
     "compare.test(runs.loc[['b']], runs.loc[['a']], **both)",
     "both.pop('labels')\ncompare.gate(runs.loc[['a']], runs.loc[['b']], margin=0.05, **both)",
     "lab.logs('000002')",
-    "lab.runs('twons')",
     "lab.best('towns')",
-    "print('all cells ' + 'have run')",
+    "lab.runs('twons')",
 )
+
+COMPLETE = """async (code) => {
+  const kernel = jupyterapp.shell.currentWidget.sessionContext.session.kernel;
+  return (await kernel.requestComplete({code, cursor_pos: code.length})).content.matches;
+}"""
 
 CONTRASTS = """() => {
   const rgb = (color) => color.match(/[0-9.]+/g).map(Number);
@@ -82,17 +87,13 @@ def test_displays_are_readable_in_both_themes(
     tmp_path: Path,
 ) -> None:
     page.set_viewport_size({"width": 1280, "height": 2600})
-    page.goto(
-        jupyterlab.notebook("displays", *(c.format(store=store.uri) for c in CELLS[:1]), *CELLS[1:])
-    )
+    first = CELLS[0].format(store=store.uri, root=str(Path(__file__).parents[2]))
+    page.goto(jupyterlab.notebook("displays", first, *CELLS[1:]))
     page.wait_for_function("window.jupyterapp?.shell?.currentWidget?.sessionContext?.isReady")
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
-    page.wait_for_function(
-        "[...document.querySelectorAll('.jp-OutputArea-output')]"
-        ".some((o) => o.textContent.includes('all cells have run'))"
-    )
+    page.wait_for_selector("text=NotFound: No experiment or run 'twons'")
     outputs = " ".join(page.locator(".jp-OutputArea-output").all_inner_texts())
-    for text in ("towns", "better", "Epoch 0: 100%", "NotFound: No experiment or run 'twons'"):
+    for text in ("towns", "better", "fails", "Epoch 0: 100%", "Did you mean 'towns'?"):
         assert text in outputs
     for text in ("Epoch 0:   0%", "Traceback", "\x1b"):
         assert text not in outputs
@@ -100,6 +101,9 @@ def test_displays_are_readable_in_both_themes(
     assert page.evaluate(f"{log}.scrollHeight > {log}.clientHeight"), "a long log scrolls"
     end = f"{log}.querySelector('span').getBoundingClientRect().bottom"
     assert page.evaluate(f"{end} <= {log}.getBoundingClientRect().bottom + 1"), "its end is in view"
+    while page.evaluate(COMPLETE, 'lab.runs("tow') != ["towns"]:
+        page.wait_for_timeout(200)  # until the names of the store have been read
+    assert "lr=" in page.evaluate(COMPLETE, 'lab.submit("synthetic_town", ')
     for theme in ("Light", "Dark"):
         change = "(theme) => jupyterapp.commands.execute('apputils:change-theme', {theme})"
         page.evaluate(change, f"JupyterLab {theme}")
