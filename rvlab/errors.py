@@ -26,6 +26,7 @@ from __future__ import annotations
 
 import difflib
 import os
+import sys
 import traceback
 from collections.abc import Iterable
 
@@ -51,9 +52,19 @@ class RvlabError(Exception):
     def _render_traceback_(self) -> list[str]:
         """Return the lines that IPython shows; from the second time on, as for ``%tb``, all."""
         if self._was_shown or os.environ.get(DEBUG_VARIABLE):
-            return "".join(traceback.format_exception(self)).splitlines()
+            return _full_traceback(self)
         self._was_shown = True
         return [f"{type(self).__name__}: {self}"]
+
+
+def _full_traceback(exc: BaseException) -> list[str]:
+    """Return a traceback as IPython shows it, or Python's without IPython."""
+    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    if shell is None:
+        return "".join(traceback.format_exception(exc)).splitlines()
+    return list(
+        shell.InteractiveTB.structured_traceback(type(exc), exc, exc.__traceback__, tb_offset=1)
+    )
 
 
 class SpecError(RvlabError, ValueError):

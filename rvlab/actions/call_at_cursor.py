@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-_CALLEE = re.compile(r"([A-Za-z_][\w.]*)\s*$")
+_CALLEE = re.compile(r"([A-Za-z_][\w.]*)\s*\Z")
 _KEYWORD = re.compile(r"\s*([A-Za-z_]\w*)\s*=(?!=)")
-_WORD = re.compile(r"\w*$")
+_WORD = re.compile(r"\w*\Z")
 _OPEN, _CLOSE = "([{", ")]}"
 
 

@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.actions.call_at_cursor import ArgumentAtCursor, argument_at_cursor, argument_source
 from rvlab.actions.known_names import known_listings, known_result
 from rvlab.clone import load_recorded
+from rvlab.errors import RvlabError
 from rvlab.frame import runs_table
 from rvlab.frame.select import require_one
 from rvlab.model import STATES, STEPS, Run, Sweep
@@ -81,9 +82,8 @@ def offer_names(code: str, namespace: Mapping[str, Any]) -> list[Offer]:
         return _offer_parameters(at, found)
     parameter = at.keyword or _positional_name(lab, method, at.position)
     offers: list[Offer] = []
-    signature = None
-    if method in _WITH_RECIPE and at.position > 0:
-        signature = _recipe_signature(lab, method, at.arguments, namespace)
+    has_recipe = method in _WITH_RECIPE
+    signature = _recipe_signature(lab, method, at.arguments, namespace) if has_recipe else None
     words, kind = _words(lab, method, parameter, at.fragment, signature)
     if words and at.in_string:
         is_complete = kind != "recipe"
@@ -203,8 +203,12 @@ def _recipe_signature(
     if value is None:
         return None
     if method != "clone":
-        is_recipe = isinstance(value, str | Path) or callable(value)
-        return find_recipe(value).signature if is_recipe else None
+        if not (isinstance(value, str | Path) or callable(value)):
+            return None
+        try:
+            return find_recipe(value).signature
+        except RvlabError:
+            return None
 
     def read() -> Signature:
         return load_recorded(lab.store, require_one(lab.store, value, "clone"))[1].signature
