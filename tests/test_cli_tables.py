@@ -73,12 +73,12 @@ def test_columns_sort_limit_and_reverse(store: str, capsys: pytest.CaptureFixtur
     rows = printed(capsys, *table, "--columns", "f1", "--sort", "metrics.f1", "--reverse")
     assert rows.split() == ["f1", "0.5", "0.7"]
     assert "source_sha256" in printed(capsys, *table, "--columns", "all")
-    rows = printed(capsys, *table, "old", "--columns", "run,state")
+    rows = printed(capsys, *table, "--columns", "run,state", "old")
     assert rows.split()[2:] == ["20261123-154203-000002", "failed"]
     assert "failed" not in printed(capsys, *table, "--state", "succeeded")
     assert main([*table, "--columns", "stat"]) == 1
     assert "Unknown column 'stat'. Did you mean 'state' or 'started'?" in capsys.readouterr().err
-    for wrong in (["--limit", "0"], ["--json", "--csv"]):
+    for wrong in (["--limit", "0"], ["--json", "--csv"], ["--unknown"]):
         with pytest.raises(SystemExit) as exit_:
             main([*table, *wrong])
         assert exit_.value.code == 2

@@ -7,14 +7,14 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from rvlab.cli._parser import build_parser
+from rvlab.cli._parser import parse_arguments
 from rvlab.cli._printable import printable
 from rvlab.errors import RvlabError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    args = build_parser().parse_args(argv)
+    args = parse_arguments(argv)
     try:
         with warnings.catch_warnings():
             warnings.showwarning = _print_warning
