@@ -78,6 +78,9 @@ def test_columns_sort_limit_and_reverse(store: str, capsys: pytest.CaptureFixtur
     assert "failed" not in printed(capsys, *table, "--state", "succeeded")
     assert main([*table, "--columns", "stat"]) == 1
     assert "Unknown column 'stat'. Did you mean 'state' or 'started'?" in capsys.readouterr().err
+    Made(Store(store)).ended({"lr": "fast"})
+    assert main([*table, "--sort", "lr"]) == 1
+    assert "The column 'params.lr' has values without an order." in capsys.readouterr().err
     for wrong in (["--limit", "0"], ["--json", "--csv"], ["--unknown"]):
         with pytest.raises(SystemExit) as exit_:
             main([*table, *wrong])

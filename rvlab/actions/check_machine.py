@@ -81,7 +81,7 @@ def check_packages(needed: Iterable[str], distribution: str = "rvlab") -> list[C
             CheckResult("Python", "version", state, found, remedy),
             CheckResult("packages", "versions", "not checked", "rvlab is not installed.", remedy),
         ]
-    wanted = about.get("Requires-Python") or ""
+    wanted = about["Requires-Python"] if "Requires-Python" in about else ""
     fits = SpecifierSet(wanted).contains(found, prereleases=True)
     results = [
         CheckResult(

@@ -66,7 +66,7 @@ def print_table(
         empty: The text of a table without rows.
 
     Raises:
-        TableError: For an unknown column.
+        TableError: For an unknown column, or one that cannot be sorted.
     """
     if table.index.name:
         table = table.reset_index()
@@ -74,7 +74,10 @@ def print_table(
     sort = getattr(args, "sort", None) or default_sort
     if sort:
         sort = find_column(table, sort)
-        table = table.sort_values(sort, ascending=reverse, kind="stable")
+        try:
+            table = table.sort_values(sort, ascending=reverse, kind="stable")
+        except TypeError as exc:
+            raise TableError(f"The column {sort!r} has values without an order.") from exc
     elif reverse:
         table = table[::-1]
     chosen = None if sort == default_sort else sort
@@ -82,7 +85,7 @@ def print_table(
     table = table.head(args.limit) if args.limit else table
     machine = args.json or args.csv
     if args.columns and args.columns != "all":
-        names = [find_column(table, name) for name in args.columns.split(",")]
+        names = [find_column(table, name.strip()) for name in args.columns.split(",") if name]
         table = table[list(dict.fromkeys(names))]
     elif not machine and not args.columns and shown is not None:
         wanted = [table.columns[0], *shown, *([chosen] if chosen else [])]
