@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import math
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from datetime import datetime
 from pathlib import Path
 
@@ -205,3 +213,24 @@ def test_lists_of_a_sweep_are_parsed() -> None:
     ):
         with pytest.raises(SpecError, match=why):
             parse_points(wrong)
+
+
+def test_output_fits_a_real_terminal(store: str) -> None:
+    def run(*args: str, columns: int) -> str:
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        command = [sys.executable, "-m", "rvlab", "--store", store, *args]
+        with subprocess.Popen(command, stdout=follower, stderr=subprocess.PIPE, env=environ):
+            os.close(follower)
+            text = b""
+            with contextlib.suppress(OSError):  # the end of a terminal
+                while data := os.read(leader, 65536):
+                    text += data
+        os.close(leader)
+        return text.decode()
+
+    for command in ("runs", "watch"):
+        lines = run(command, columns=50).splitlines()
+        assert len(lines) >= 3
+        assert max(len(line.replace("\x1b[3F\x1b[J", "")) for line in lines) <= 50

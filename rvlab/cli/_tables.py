@@ -99,14 +99,15 @@ def print_table(
     if not rows:
         print(empty)
         return
-    whole = list(table) if args.columns else [table.columns[0], *pinned, chosen]
+    first = str(table.columns[0])
+    whole = [str(name) for name in table] if args.columns else [first, *pinned, chosen]
     text, hidden = fit_text(table, terminal_width(), whole)
     print(printable(text))
     if rows > len(table):
         print(f"{len(table)} of {rows} rows; --limit sets their number.", file=sys.stderr)
     if hidden:
-        names = printable(", ".join(hidden))
-        print(f"Hidden for lack of space: {names} (--columns).", file=sys.stderr)
+        listed = printable(", ".join(hidden))
+        print(f"Hidden for lack of space: {listed} (--columns).", file=sys.stderr)
 
 
 def find_column(table: pd.DataFrame, name: str) -> str:
@@ -253,9 +254,9 @@ def plain_value(value: Any) -> Any:
         return {str(name): plain_value(one) for name, one in value.items()}
     if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, pd.Timestamp | pd.Timedelta):
-        is_time = isinstance(value, pd.Timestamp)
-        return value.isoformat() if is_time else value.total_seconds()
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    value = value.total_seconds() if isinstance(value, pd.Timedelta) else value
     value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, bool | int | float | str) else str(value)
 
