@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -275,3 +276,30 @@ def test_warnings_are_one_line_on_stderr(tmp_path: Path) -> None:
     assert line.startswith("rvlab: ")
     assert f"left out of the table: {broken}" in line
     assert run.id in done.stdout
+
+
+def test_sweep_takes_lists_and_submit_takes_pairs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    store = Store(tmp_path / "store")
+    args = ["--store", store.uri]
+    wrong = ["sweep", "synthetic_town", "lr=1e-3,1e-2", "chip_px=64,7"]
+    assert main([*args, *wrong]) == 1
+    said = "rvlab: synthetic_town: chip_px must be at least 16, got 7.\n"
+    assert capsys.readouterr().err == said
+    assert main([*args, "submit", "synthetic_town", "chip_px=7"]) == 1
+    assert capsys.readouterr().err == said
+    assert main([*args, "submit", "synthetic_town", "-a", "lr", "1", "lr=2"]) == 1
+    assert "'lr' is given twice" in capsys.readouterr().err
+    assert not store.folders()
+
+    right = ["sweep", str(TINY), "lr=1e-3,1e-2", "raises=a", "-e", "shell", "--priority", "-2"]
+    assert main([*args, *right, "--json"]) == 0
+    rows = json.loads(capsys.readouterr().out)
+    assert main([*args, "submit", str(TINY), "epochs=3", "-a", "raises", "b", "-e", "shell"]) == 0
+    single = Run.from_uri(capsys.readouterr().out.strip())
+    assert main([*args, "cancel", "shell"]) == 0
+    assert [row["params.lr"] for row in rows] == [1e-3, 1e-2]
+    assert {(row["priority"], row["params.raises"]) for row in rows} == {(-2, "a")}
+    params = store.get_json(single.key("spec.json"))["params"]
+    assert (params["epochs"], params["raises"]) == (3, "b")

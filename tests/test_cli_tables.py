@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 import csv
+import fcntl
 import io
 import json
 import math
+import os
+import pty
+import struct
+import subprocess
+import sys
+import termios
 from datetime import datetime
 from pathlib import Path
 
@@ -73,12 +81,15 @@ def test_columns_sort_limit_and_reverse(store: str, capsys: pytest.CaptureFixtur
     rows = printed(capsys, *table, "--columns", "f1", "--sort", "metrics.f1", "--reverse")
     assert rows.split() == ["f1", "0.5", "0.7"]
     assert "source_sha256" in printed(capsys, *table, "--columns", "all")
-    rows = printed(capsys, *table, "old", "--columns", "run,state")
+    rows = printed(capsys, *table, "--columns", "run,state", "old")
     assert rows.split()[2:] == ["20261123-154203-000002", "failed"]
     assert "failed" not in printed(capsys, *table, "--state", "succeeded")
     assert main([*table, "--columns", "stat"]) == 1
     assert "Unknown column 'stat'. Did you mean 'state' or 'started'?" in capsys.readouterr().err
-    for wrong in (["--limit", "0"], ["--json", "--csv"]):
+    Made(Store(store)).ended({"lr": "fast"})
+    assert main([*table, "--sort", "lr"]) == 1
+    assert "The column 'params.lr' has values without an order." in capsys.readouterr().err
+    for wrong in (["--limit", "0"], ["--json", "--csv"], ["--unknown"]):
         with pytest.raises(SystemExit) as exit_:
             main([*table, *wrong])
         assert exit_.value.code == 2
@@ -202,3 +213,24 @@ def test_lists_of_a_sweep_are_parsed() -> None:
     ):
         with pytest.raises(SpecError, match=why):
             parse_points(wrong)
+
+
+def test_output_fits_a_real_terminal(store: str) -> None:
+    def run(*args: str, columns: int) -> str:
+        leader, follower = pty.openpty()
+        fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 24, columns, 0, 0))
+        environ = {name: value for name, value in os.environ.items() if name != "COLUMNS"}
+        command = [sys.executable, "-m", "rvlab", "--store", store, *args]
+        with subprocess.Popen(command, stdout=follower, stderr=subprocess.PIPE, env=environ):
+            os.close(follower)
+            text = b""
+            with contextlib.suppress(OSError):  # the end of a terminal
+                while data := os.read(leader, 65536):
+                    text += data
+        os.close(leader)
+        return text.decode()
+
+    for command in ("runs", "watch"):
+        lines = run(command, columns=50).splitlines()
+        assert len(lines) >= 3
+        assert max(len(line.replace("\x1b[3F\x1b[J", "")) for line in lines) <= 50

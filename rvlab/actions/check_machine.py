@@ -81,7 +81,7 @@ def check_packages(needed: Iterable[str], distribution: str = "rvlab") -> list[C
             CheckResult("Python", "version", state, found, remedy),
             CheckResult("packages", "versions", "not checked", "rvlab is not installed.", remedy),
         ]
-    wanted = about.get("Requires-Python") or ""
+    wanted = (about.get_all("Requires-Python") or [""])[0]
     fits = SpecifierSet(wanted).contains(found, prereleases=True)
     results = [
         CheckResult(

@@ -20,7 +20,7 @@ from rvlab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-KINDS = ("module", "predictor")
+MODEL_KINDS = ("module", "predictor")
 INNER_BUNDLE = "model-bundle.zip"
 WEIGHTS = "model.pth"
 
@@ -37,11 +37,11 @@ def load_model(
         store: The store of the run.
         row: Its row in the table of runs, with the id as name.
         artifacts: Its files.
-        kind: One of `KINDS`.
+        kind: One of `MODEL_KINDS`.
         trust_code: Whether Python code in the bundle may be executed.
     """
-    if kind not in KINDS:
-        raise SpecError(f"lab.model cannot return a {kind!r}. {did_you_mean(kind, KINDS)}")
+    if kind not in MODEL_KINDS:
+        raise SpecError(f"lab.model cannot return a {kind!r}. {did_you_mean(kind, MODEL_KINDS)}")
     require_extra("train", "lab.model")
     uri = _find_bundle(row, artifacts)
     folder = tempfile.TemporaryDirectory(prefix="rvlab-model-")

@@ -7,17 +7,17 @@ import sys
 import warnings
 from collections.abc import Sequence
 
-from rvlab.cli._parser import build_parser
+from rvlab.cli._parser import parse_arguments
 from rvlab.cli._printable import printable
 from rvlab.errors import RvlabError
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return the exit status."""
-    args = build_parser().parse_args(argv)
+    args = parse_arguments(argv)
     try:
         with warnings.catch_warnings():
-            warnings.showwarning = _print_warning
+            warnings.showwarning = lambda message, *_: _print_warning(message)
             status = int(args.call(args) or 0)
         sys.stdout.flush()
         return status
@@ -36,6 +36,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
 
 
-def _print_warning(message: Warning | str, *_: object) -> None:
+def _print_warning(message: Warning | str) -> None:
     """Print a warning in one line, without the place in the source."""
     print(f"rvlab: {printable(message)}", file=sys.stderr)

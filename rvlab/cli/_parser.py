@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -58,8 +59,21 @@ class _Commands:
         """Add a command that prints a table of runs."""
         added = self.add(name, call, text)
         added.add_argument("runs", nargs="*", metavar="RUN", help=RUNS_HELP)
+        added.set_defaults(remaining="runs")
         add_table_options(added, sorts=sorts)
         return added
+
+
+def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    """Parse a command line, in which runs and parameters may also come after options."""
+    parser = build_parser()
+    args, rest = parser.parse_known_args(argv)
+    name = getattr(args, "remaining", None)
+    if rest and (name is None or any(one.startswith("-") for one in rest)):
+        parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if name:
+        setattr(args, name, [*getattr(args, name), *rest])
+    return args
 
 
 def build_parser() -> argparse.ArgumentParser:
@@ -102,6 +116,7 @@ def _add_start_commands(commands: _Commands) -> None:
     sweep.add_argument(
         "params", nargs="+", metavar="NAME=A,B", help="values, such as lr=1e-3,1e-2 epochs=8"
     )
+    sweep.set_defaults(remaining="params")
     add_table_options(sweep)
     clone = commands.add("clone", verbs.cmd_clone, "start a run again, with changed parameters")
     clone.add_argument("run")
@@ -123,6 +138,7 @@ def _add_start_commands(commands: _Commands) -> None:
 def _add_values(parser: argparse.ArgumentParser) -> None:
     """Add the two ways to give parameters of a recipe."""
     parser.add_argument("params", nargs="*", metavar="NAME=VALUE", help="such as lr=0.001")
+    parser.set_defaults(remaining="params")
     parser.add_argument(
         "-a",
         "--arg",
@@ -170,6 +186,7 @@ def _add_run_commands(commands: _Commands) -> None:
         "watch", readers.cmd_watch, "show steps, epochs and metrics until runs have ended"
     )
     watch.add_argument("run", nargs="*", help=RUNS_HELP)
+    watch.set_defaults(remaining="run")
     wait = commands.add_table("wait", readers.cmd_wait, "wait until runs have ended")
     wait.add_argument("--timeout", type=float, metavar="SECONDS")
     logs = commands.add("logs", readers.cmd_logs, "print the log of a run")

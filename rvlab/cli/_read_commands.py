@@ -29,7 +29,7 @@ def show_runs(
     empty: str = "No runs.",
 ) -> None:
     """Print rows of the table of runs: state, metrics and differing parameters first."""
-    params = [c for c in table if c.startswith("params.") and _differs(table, c)]
+    params = [c for c in map(str, table) if c.startswith("params.") and _differs(table, c)]
     shown = ["state", *(c for c in HEADLINES if c in table), *params]
     shown += [c for c in ("epochs", "experiment") if c in table and _differs(table, c)]
     shown += [c for c in ("tags", "note", "step", "error") if c in table and table[c].notna().any()]
@@ -108,7 +108,7 @@ def cmd_compare(args: argparse.Namespace) -> None:
     board = compare.board(
         table, args.metric, ascending=args.ascending, across_sets=args.across_sets
     )
-    shown = [name for name in board if name != "uri"]
+    shown = [name for name in map(str, board) if name != "uri"]
     print_table(board, args, shown=shown, pinned=shown[:2], empty="No runs.")
 
 
@@ -149,10 +149,12 @@ def watch_until_ended(lab: Lab, runs: RunSelector, out: TextIO) -> int:
         lines = printable(monitor.text()).splitlines()
         if lines == shown:
             return
-        if rewrites:  # a line that is wrapped would take two
+        if rewrites:  # what is wrapped or scrolled cannot be rewritten
+            width, height = shutil.get_terminal_size()
             start = f"\x1b[{len(shown)}F\x1b[J" if shown else ""
-            width = shutil.get_terminal_size().columns - 1
-            print(start + "\n".join(shorten(line, width) for line in lines), flush=True, file=out)
+            more = len(lines) - (height - 2)
+            lines = [*lines[: height - 2], f"… and {more} more"] if more > 0 else lines
+            print(start + "\n".join(shorten(one, width - 1) for one in lines), flush=True, file=out)
         else:
             new = [line for line in lines if line not in shown]
             print("\n".join(new), flush=True, file=out)
@@ -172,7 +174,8 @@ def cmd_logs(args: argparse.Namespace) -> None:
     if args.follow:
         lab.logs(args.run, args.step, tail=args.tail, follow=True)
     else:
-        print(printable(lab.logs(args.run, args.step, tail=args.tail)))
+        text = lab.logs(args.run, args.step, tail=args.tail)
+        print(printable(text) if text else "The run has no log yet.")
 
 
 def cmd_doctor(args: argparse.Namespace) -> int:

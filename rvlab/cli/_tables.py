@@ -66,7 +66,7 @@ def print_table(
         empty: The text of a table without rows.
 
     Raises:
-        TableError: For an unknown column.
+        TableError: For an unknown column, or one that cannot be sorted.
     """
     if table.index.name:
         table = table.reset_index()
@@ -74,7 +74,10 @@ def print_table(
     sort = getattr(args, "sort", None) or default_sort
     if sort:
         sort = find_column(table, sort)
-        table = table.sort_values(sort, ascending=reverse, kind="stable")
+        try:
+            table = table.sort_values(sort, ascending=reverse, kind="stable")
+        except TypeError as exc:
+            raise TableError(f"The column {sort!r} has values without an order.") from exc
     elif reverse:
         table = table[::-1]
     chosen = None if sort == default_sort else sort
@@ -82,7 +85,7 @@ def print_table(
     table = table.head(args.limit) if args.limit else table
     machine = args.json or args.csv
     if args.columns and args.columns != "all":
-        names = [find_column(table, name) for name in args.columns.split(",")]
+        names = [find_column(table, name.strip()) for name in args.columns.split(",") if name]
         table = table[list(dict.fromkeys(names))]
     elif not machine and not args.columns and shown is not None:
         wanted = [table.columns[0], *shown, *([chosen] if chosen else [])]
@@ -96,14 +99,15 @@ def print_table(
     if not rows:
         print(empty)
         return
-    whole = list(table) if args.columns else [table.columns[0], *pinned, chosen]
+    first = str(table.columns[0])
+    whole = [str(name) for name in table] if args.columns else [first, *pinned, chosen]
     text, hidden = fit_text(table, terminal_width(), whole)
     print(printable(text))
     if rows > len(table):
         print(f"{len(table)} of {rows} rows; --limit sets their number.", file=sys.stderr)
     if hidden:
-        names = printable(", ".join(hidden))
-        print(f"Hidden for lack of space: {names} (--columns).", file=sys.stderr)
+        listed = printable(", ".join(hidden))
+        print(f"Hidden for lack of space: {listed} (--columns).", file=sys.stderr)
 
 
 def find_column(table: pd.DataFrame, name: str) -> str:
@@ -250,9 +254,9 @@ def plain_value(value: Any) -> Any:
         return {str(name): plain_value(one) for name, one in value.items()}
     if pd.isna(value) or (isinstance(value, float) and not math.isfinite(value)):
         return None
-    if isinstance(value, pd.Timestamp | pd.Timedelta):
-        is_time = isinstance(value, pd.Timestamp)
-        return value.isoformat() if is_time else value.total_seconds()
+    if isinstance(value, pd.Timestamp):
+        return value.isoformat()
+    value = value.total_seconds() if isinstance(value, pd.Timedelta) else value
     value = value.item() if hasattr(value, "item") else value
     return value if isinstance(value, bool | int | float | str) else str(value)
 

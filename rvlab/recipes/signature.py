@@ -265,8 +265,8 @@ def signature(source: str, recipe: str) -> Signature:
             "parameters by name. Move the '/' behind the runner."
         )
     pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    constants, aliases = _constants(tree), _Aliases(tree)
-    found = {arg.arg: _parameter(arg, default, constants, aliases) for arg, default in pairs}
+    constants, resolver = _constants(tree), _Aliases(tree)
+    found = {arg.arg: _parameter(arg, default, constants, resolver) for arg, default in pairs}
     places = tuple(name for name, one in found.items() if _is_place(one))
     return Signature(
         recipe,

@@ -189,7 +189,9 @@ def test_clone_does_not_execute_the_recipe_in_the_calling_process(tmp_path: Path
     class Waiting(LocalEngine):
         """An engine that queues no run, so that no worker executes the recipe."""
 
-        def start(self, store: Any, runs: Any, *, folder: Any = None) -> list[Any]:
+        def start(
+            self, store: Any, runs: Any, *, folder: Any = None, priority: Any = 0
+        ) -> list[Any]:
             return list(runs)
 
     clone = Lab(root, Waiting()).clone(run.uri, lr=3)
