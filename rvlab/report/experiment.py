@@ -87,7 +87,9 @@ class ExperimentSummary:
         """What differs between the runs: a name and its values."""
         sets = [c for c in self.runs if str(c).partition(".")[0] == "eval_set"]
         context = [c for c in CONTEXT_COLUMNS if c in self.runs]
-        names = [*differing_columns(self.runs), *differing_columns(self.runs, [*context, *sets])]
+        # Runs that have not been scored have no set, which is no difference of the data.
+        sets = [name for name in sets if self.runs[name].nunique() > 1]
+        names = [*differing_columns(self.runs), *differing_columns(self.runs, context), *sets]
         return [(_short_name(name), _list_values(self.runs[name])) for name in names]
 
     @property
