@@ -98,7 +98,7 @@ def test_report_of_an_experiment_is_self_contained(html: str) -> None:
 
 
 def test_twenty_runs_take_at_most_five_megabytes() -> None:
-    limits = (experiment_pictures.GRID_BYTES, *[experiment_pictures.PLOT_BYTES] * 4)
+    limits = (experiment_pictures.WINDOWS_BYTES, *[experiment_pictures.CHART_BYTES] * 4)
     assert sum(limits) * 4 / 3 + 200_000 < 5_000_000  # PNG files in base64, and all text
 
 
