@@ -32,7 +32,7 @@ def write_report(
     from rvlab.report.page import render_page
 
     if runs.empty:
-        raise NotFound(f"There are no runs to report in {store.uri}.")
+        raise NotFound(f"Nothing to report: the selection in {store.uri} is empty.")
     _require_folder(path, "report")
     if len(runs) == 1:
         return write_text_file(path, render_page(runs), "report")
@@ -59,7 +59,7 @@ def write_notebook(
     from rvlab.report.notebook import render_notebook
 
     if runs.empty:
-        raise NotFound(f"There are no runs for a notebook in {store.uri}.")
+        raise NotFound(f"Nothing to write: the selection in {store.uri} is empty.")
     file = _require_folder(path, "notebook")
     if file.exists():
         raise SpecError(f"{file} exists already, perhaps with your changes. Name another file.")
@@ -90,5 +90,7 @@ def _require_folder(path: str | Path, what: str) -> Path:
     """Return the path of a file whose folder exists; rendering takes seconds, so check first."""
     file = Path(path).expanduser()
     if not file.parent.is_dir():
-        raise SpecError(f"The {what} {file} cannot be written: there is no folder {file.parent}.")
+        raise SpecError(
+            f"The {what} {file} cannot be written: the folder {file.parent} does not exist."
+        )
     return file

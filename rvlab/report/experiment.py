@@ -25,7 +25,7 @@ from rvlab.store import Store
 if TYPE_CHECKING:
     import pandas as pd
 
-MAX_ROWS = 500
+MAX_SHOWN_ROWS = 500
 """Largest number of rows of the leaderboard, and of runs that have not succeeded."""
 MAX_VALUES, MAX_POINTS, MAX_SOURCE_CHARS = 8, 20, 200_000
 CONTEXT_COLUMNS = ("experiment", "recipe", "source_sha256", "seed", "commit", "image", "engine")
@@ -87,7 +87,9 @@ class ExperimentSummary:
         """What differs between the runs: a name and its values."""
         sets = [c for c in self.runs if str(c).partition(".")[0] == "eval_set"]
         context = [c for c in CONTEXT_COLUMNS if c in self.runs]
-        names = [*differing_columns(self.runs), *differing_columns(self.runs, [*context, *sets])]
+        # Runs that have not been scored have no set, which is no difference of the data.
+        sets = [name for name in sets if self.runs[name].nunique() > 1]
+        names = [*differing_columns(self.runs), *differing_columns(self.runs, context), *sets]
         return [(_short_name(name), _list_values(self.runs[name])) for name in names]
 
     @property
@@ -151,7 +153,7 @@ class ExperimentSummary:
     @property
     def leaderboard(self) -> tuple[list[str], list[list[Cell]]]:
         """Headings and cells of the leaderboard."""
-        board = self.board.head(MAX_ROWS)
+        board = self.board.head(MAX_SHOWN_ROWS)
         if board.empty:
             return [], []
         column = metric_column(self.runs, self.metric)
@@ -210,7 +212,7 @@ class ExperimentSummary:
         table = table.drop(columns=[c for c in ("run", "uri") if c in table])
         names = [str(c) for c in table.columns]
         cells = [[_cell(name, row[name]) for name in names] for _, row in table.iterrows()]
-        return [_short_name(name) for name in names], cells[:MAX_ROWS]
+        return [_short_name(name) for name in names], cells[:MAX_SHOWN_ROWS]
 
     # Tables of the runs
 
@@ -229,7 +231,7 @@ class ExperimentSummary:
     def failures(self) -> list[list[str]]:
         """Run, parameters, state, step and error of each run that ended without success."""
         goes_on = ("succeeded", "running", "queued")
-        rows = self.runs[~self.runs["state"].isin(goes_on)].head(MAX_ROWS)
+        rows = self.runs[~self.runs["state"].isin(goes_on)].head(MAX_SHOWN_ROWS)
         names = [n for n in ("name", "state", "step", "error") if n in rows]
         return [
             [str(run), *(shorten_text(row[n], 2000) for n in names)] for run, row in rows.iterrows()

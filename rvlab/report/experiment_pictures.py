@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 CURVE_RUNS, SHOWN_WINDOWS = 12, 4
-GRID_BYTES, PLOT_BYTES = 1_700_000, 350_000  # with four plots and base64: a page is < 4.5 MB
+WINDOWS_BYTES, CHART_BYTES = 1_700_000, 350_000  # with four plots and base64: a page is < 4.5 MB
 LABEL = "setting"
 
 
@@ -37,7 +37,7 @@ def curves_of_best(facts: ExperimentSummary) -> Picture:
         figure = plot.curves(history.assign(**{hue: history["run"].map(values)}), hue=hue)
         return figure, f"Training of the best {len(chosen)} runs by epoch."
 
-    return try_picture("The training curves", draw, PLOT_BYTES, tight=True)
+    return try_picture("The training curves", draw, CHART_BYTES, tight=True)
 
 
 def confusion_of_best(facts: ExperimentSummary) -> Picture:
@@ -54,7 +54,7 @@ def confusion_of_best(facts: ExperimentSummary) -> Picture:
         figure = plot.confusion(counts, group=facts.group, label=LABEL)
         return figure, f"Confusion of the best {len(chosen)} runs: truth down, prediction across."
 
-    return try_picture("The confusion matrices", draw, PLOT_BYTES, tight=True)
+    return try_picture("The confusion matrices", draw, CHART_BYTES, tight=True)
 
 
 def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
@@ -80,9 +80,9 @@ def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
         except TableError as exc:  # too few runs
             return str(exc)
 
-    shown = [try_picture("The metric by parameter", draw_metric, PLOT_BYTES, tight=True)]
+    shown = [try_picture("The metric by parameter", draw_metric, CHART_BYTES, tight=True)]
     if len(params) > 1:
-        importance = try_picture("The importance", draw_importance, PLOT_BYTES, tight=True)
+        importance = try_picture("The importance", draw_importance, CHART_BYTES, tight=True)
         shown.append(importance)
     return shown
 
@@ -101,7 +101,7 @@ def worst_windows(facts: ExperimentSummary) -> Picture:
         shown = f"Image, truth and errors of the best {len(chosen)} runs in {len(windows)} windows."
         return figure, shown
 
-    return try_picture("The predictions", draw, GRID_BYTES)
+    return try_picture("The predictions", draw, WINDOWS_BYTES)
 
 
 def _addresses(runs: pd.DataFrame) -> list[Run]:

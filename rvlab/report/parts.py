@@ -25,10 +25,10 @@ def try_part(what: str, make: Callable[[], _T]) -> _T | str:
         return make()
     except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
         traceback.print_exc()
-        return f"{what} could not be shown: {error_sentence(exc)}"
+        return f"{what} could not be shown: {describe_error(exc)}"
 
 
-def error_sentence(exc: Exception) -> str:
+def describe_error(exc: Exception) -> str:
     """Return the message of an error on one line; with its class, unless it is rvlab's own."""
     words = " ".join(str(exc).split()) or "no reason was given."
     return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"

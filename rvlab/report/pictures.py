@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from rvlab import plot
 from rvlab.errors import RasterError
-from rvlab.report.parts import error_sentence
+from rvlab.report.parts import describe_error
 from rvlab.report.run_summary import RunSummary
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def try_picture(
                 return Picture(png, shown, width, height)
     except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
         traceback.print_exc()
-        return Picture(None, f"{what} could not be drawn: {error_sentence(exc)}")
+        return Picture(None, f"{what} could not be drawn: {describe_error(exc)}")
     return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
 
 

@@ -22,7 +22,7 @@ from rvlab.store import Store
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-MAX_SHOWN_RUNS, SHOWN_WINDOWS, PICTURE_DPI = 4, 2, 100
+MAX_DRAWN_RUNS, DRAWN_WINDOWS, PICTURE_DPI = 4, 2, 100
 LEFT_OUT = ("uri", "source_sha256")
 """Columns that the grid does not show; `Explorer.selected` returns them."""
 FIRST_COLUMNS = ("name", "state", "duration", "created", "tags", "note")
@@ -95,7 +95,7 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
             chosen = self.selected()
             self._say("Drawing …")
             try:
-                figure = draw_predictions(self._store, chosen.head(MAX_SHOWN_RUNS))
+                figure = draw_predictions(self._store, chosen.head(MAX_DRAWN_RUNS))
             except RvlabError as exc:
                 self._picture.children = ()
                 self._say(str(exc))
@@ -105,8 +105,8 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
             layout = ipywidgets.Layout(max_width="100%", height="auto")
             image = ipywidgets.Image(value=data.getvalue(), format="png", layout=layout)
             self._picture.children = (image,)
-            more = len(chosen) - MAX_SHOWN_RUNS
-            self._say(f"The first {MAX_SHOWN_RUNS} of {len(chosen)}." if more > 0 else "")
+            more = len(chosen) - MAX_DRAWN_RUNS
+            self._say(f"The first {MAX_DRAWN_RUNS} of {len(chosen)}." if more > 0 else "")
 
     def _show_selection(self) -> None:
         number = len(self._grid.selected_rows)
@@ -125,7 +125,7 @@ def draw_predictions(store: Store, runs: pd.DataFrame) -> Figure:
         RvlabError: If no run has predictions, or the store does not answer.
     """
     wanted = [Run.from_uri(str(uri)) for uri in runs["uri"]]
-    windows = windows_table(store, wanted, n=SHOWN_WINDOWS)
+    windows = windows_table(store, wanted, n=DRAWN_WINDOWS)
     return plot.predictions(runs, windows, max_px=256)
 
 

@@ -44,7 +44,7 @@ def test_notebook_of_an_experiment_runs(
     lab = Lab(towns.store, LocalEngine())
     with pytest.raises(SpecError, match="exists already"):
         lab.notebook("town", path)
-    with pytest.raises(NotFound, match="There are no runs for a notebook"):
+    with pytest.raises(NotFound, match="Nothing to write"):
         Lab(tmp_path / "empty").notebook(None, tmp_path / "b.ipynb")
 
 

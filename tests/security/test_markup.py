@@ -16,6 +16,8 @@ import pytest
 from rvlab import compare
 from rvlab.frame import runs_table
 from rvlab.model import Run
+from rvlab.report.experiment import load_experiment_summary
+from rvlab.report.experiment_page import render_experiment_page
 from rvlab.report.kubeflow import emit
 from rvlab.report.markdown import markdown
 from rvlab.report.page import render_page
@@ -23,6 +25,7 @@ from rvlab.report.render import escape_markdown, render_html, render_markdown
 from rvlab.report.run_summary import load_run_summary
 from rvlab.store import Store, register_store
 from tests.compare.samples import confusion, scene_matrices, table
+from tests.frame.samples import Made
 from tests.security.conftest import Opened
 from tests.security.made import ALL, HOSTILE, hostile_run
 
@@ -113,6 +116,27 @@ def test_a_report_page_shows_text(opened: Open, html: str, policy: bool) -> None
     for tag in ("script", "iframe", "svg", "object", "embed", "base", "form", "a"):
         assert found.page.locator(tag).count() == 0
     assert found.page.locator("body").is_visible()
+
+
+@pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])
+def test_a_report_of_an_experiment_shows_text(
+    opened: Open, run: Run, tmp_path: Path, policy: bool
+) -> None:
+    store = Store(run.store)
+    other = Made(store).ended({"lr": ALL}, {"f1": 0.5}, experiment="town", name=ALL)
+    store.put(run.key("recipe.py"), ALL.encode())
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Glyph", UserWarning)
+        facts = load_experiment_summary(store, runs_table(store, [run, other]))
+        html = render_experiment_page(facts)
+    found = opened(html if policy else POLICY.sub("", html))
+    assert not found.attacked
+    assert found.links == []
+    for text in HOSTILE.values():
+        assert words(text) in found.text
+    assert found.page.locator("script").count() == 1  # rvlab's own, which sorts
+    for tag in ("iframe", "svg", "object", "embed", "base", "form", "a"):
+        assert found.page.locator(tag).count() == 0
 
 
 @pytest.mark.parametrize("policy", [True, False], ids=["policy", "no policy"])

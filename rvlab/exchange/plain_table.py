@@ -1,0 +1,67 @@
+"""Tables that every writer of pandas accepts."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+_CONTROL = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def plain_table(table: pd.DataFrame) -> pd.DataFrame:
+    r"""Return a copy of a table for ``to_excel``, ``to_parquet`` and other writers.
+
+    Excel has no time zones and no control characters, and a Parquet file has one type per column:
+
+    * times with a time zone become times in UTC without one;
+    * lists and dicts become JSON, and other values of columns of mixed types become text;
+    * control characters become escapes, such as ``\x1b``.
+
+    >>> plain_table(lab.runs("towns")).to_excel("towns.xlsx")
+
+    Args:
+        table: Any table of rvlab.
+    """
+    import pandas as pd
+
+    columns = [_plain_column(table.iloc[:, i]) for i in range(table.shape[1])]
+    out = pd.concat(columns, axis=1) if columns else table.copy()
+    return out.set_axis(table.columns, axis=1)
+
+
+def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
+    import pandas as pd
+
+    if isinstance(values.dtype, pd.DatetimeTZDtype):
+        return values.dt.tz_convert("UTC").dt.tz_localize(None)
+    if isinstance(values.dtype, pd.StringDtype):
+        return values.str.replace(_CONTROL, _escape, regex=True)
+    if values.dtype != object:
+        return values
+    present = [value for value in values if not _is_missing(value)]
+    kinds = {type(value) for value in present}
+    if kinds <= {bool} or kinds <= {int, float}:
+        return values.infer_objects()
+    texts = [None if _is_missing(value) else _text(value) for value in values]
+    return pd.Series(texts, index=values.index, name=values.name, dtype="string")
+
+
+def _is_missing(value: Any) -> bool:
+    import pandas as pd
+
+    return value is None or (bool(pd.api.types.is_scalar(value)) and bool(pd.isna(value)))
+
+
+def _text(value: Any) -> str:
+    if getattr(value, "ndim", 0):
+        value = value.tolist()
+    is_container = isinstance(value, list | tuple | dict)
+    return _CONTROL.sub(_escape, json.dumps(value, default=str) if is_container else str(value))
+
+
+def _escape(found: re.Match[str]) -> str:
+    return f"\\x{ord(found.group()):02x}"
