@@ -136,9 +136,9 @@ def choose_hues(
     name, found = column, values.dropna()
     if column == "run":
         runs = values.drop_duplicates().tolist()
-        styles = dict(zip(map(value_key, runs), distinct_styles(len(runs), ink), strict=True))
+        looks = dict(zip(map(value_key, runs), distinct_styles(len(runs), ink), strict=True))
         labels = [", ".join(lines) for lines in run_labels(table, label).values()]
-        return Hue(name, runs, styles, labels=labels)
+        return Hue(name, runs, looks, labels=labels)
     if is_numeric_column(values):
         return _numeric_hue(name, sorted(found.unique().tolist()), ink)
     first: dict[tuple[str, Any], Any] = {}
