@@ -164,7 +164,7 @@ def shell(names: dict[str, Any]) -> Iterator[InteractiveShell]:
 def test_completer_of_ipython_offers_names_once(
     shell: InteractiveShell, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def complete(code: str) -> list[tuple[str, int, int, str]]:
+    def complete(code: str) -> list[tuple[Any, ...]]:
         with provisionalcompleter():
             found = list(shell.Completer.completions(code, len(code)))
         return [(one.text, one.start, one.end, one.type) for one in found]

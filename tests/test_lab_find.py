@@ -79,7 +79,7 @@ def test_experiments_are_rows_with_states_and_the_best_run(made: Made, lab: Lab)
     made.ended(state="failed", step="train", error="no memory")
     made.ended(state="cancelled")
     road = made.queued(experiment="roads", recipe="vegas")
-    table = lab.experiments()
+    table: Any = lab.experiments()
     assert list(table.index) == ["roads", "towns"], "the newest first"
     assert table.index.name == "experiment"
     towns = table.loc["towns"]
@@ -116,7 +116,8 @@ def test_best_returns_a_run_and_warns_of_several_evaluation_sets(made: Made, lab
     with pytest.warns(UserWarning, match="evaluated on 2 different sets"):
         assert lab.best() == runs[1]
     assert lab.best(across_sets=True) == other
-    assert lab.experiments().loc["towns", ["metrics.f1", "eval_sets"]].tolist() == [0.7, 2]
+    experiments: Any = lab.experiments()
+    assert experiments.loc["towns", ["metrics.f1", "eval_sets"]].tolist() == [0.7, 2]
 
 
 def test_best_without_a_score_says_what_is_missing(made: Made, lab: Lab) -> None:
@@ -133,7 +134,7 @@ def test_best_without_a_score_says_what_is_missing(made: Made, lab: Lab) -> None
 
 
 def test_recipes_are_rows_with_their_parameters_and_needs(lab: Lab) -> None:
-    table = lab.recipes()
+    table: Any = lab.recipes()
     assert list(table.index) == shipped_recipes()
     assert not table.isna().any(axis=None), "each recipe describes itself completely"
     assert table.loc["synthetic_town_detection", "task"] == "object detection"

@@ -32,7 +32,7 @@ def test_log_has_the_steps_in_order_and_progress_bars_once(made: Made) -> None:
     ]
     assert lab.logs(run.id[-6:], "predict", tail=1) == "part 1"
     assert lab.logs(run, tail=2).splitlines() == ["── predict-1 ──", "part 1"]
-    assert lab.logs(run, "train").title == f"train of {run.prefix}"
+    assert lab.logs(run, "train").heading == f"train of {run.prefix}"
     for tail in (0, -1, 1.5, True):
         with pytest.raises(SpecError, match="tail must be a positive number of lines, got"):
             lab.logs(run, tail=tail)  # type: ignore[arg-type]

@@ -114,8 +114,8 @@ def _scan(code: str) -> tuple[list[_Bracket], int | None]:
     while i < len(code):
         char = code[i]
         if char == "#":
-            end = code.find("\n", i)
-            i = len(code) if end < 0 else end
+            line_end = code.find("\n", i)
+            i = len(code) if line_end < 0 else line_end
         elif char in "\"'":
             quote = char * 3 if code.startswith(char * 3, i) else char
             end = _string_end(code, i + len(quote), quote)

@@ -244,7 +244,7 @@ def _matching(words: Iterable[str], fragment: str) -> list[str]:
 
 def install_completion() -> None:
     """Add the matcher to the running IPython, once; elsewhere nothing happens."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
+    shell: Any = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
     completer = getattr(shell, "Completer", None)
     matchers = getattr(completer, "custom_matchers", None)
     if matchers is None or any(getattr(m, "matcher_identifier", "") == MATCHER for m in matchers):
@@ -254,7 +254,6 @@ def install_completion() -> None:
     except ImportError:  # IPython before 8.6
         return
 
-    @context_matcher(identifier=MATCHER)
     def match_names(context: Any) -> Any:
         try:
             lines = context.full_text.split("\n")[: context.cursor_line]
@@ -271,4 +270,4 @@ def install_completion() -> None:
             "suppress": bool(offers) and all(one.is_complete for one in offers),
         }
 
-    matchers.append(match_names)
+    matchers.append(context_matcher(identifier=MATCHER)(match_names))

@@ -16,17 +16,17 @@ class LogText(str):
     Colours and cursor movements remain in the text, and are left out where it is shown.
 
     Attributes:
-        title: What the log is of.
+        heading: What the log is of.
     """
 
-    __slots__ = ("title",)
+    __slots__ = ("heading",)
 
-    title: str
+    heading: str
 
-    def __new__(cls, text: str, title: str = "log") -> LogText:
+    def __new__(cls, text: str, heading: str = "log") -> LogText:
         """Create the text."""
         made = super().__new__(cls, text)
-        made.title = title
+        made.heading = heading
         return made
 
     def __repr__(self) -> str:
@@ -34,7 +34,7 @@ class LogText(str):
 
     def tail(self, lines: int) -> LogText:
         """Return the last lines, one or more."""
-        return type(self)("\n".join(self.rstrip("\n").split("\n")[-lines:]), self.title)
+        return type(self)("\n".join(self.rstrip("\n").split("\n")[-lines:]), self.heading)
 
     def _repr_pretty_(self, printer: Any, _cycle: bool) -> None:
         """Show the lines in a terminal."""
@@ -48,7 +48,7 @@ class LogText(str):
         hidden = max(0, len(lines) - MAX_SHOWN_LINES)
         shown = "\n".join(lines[hidden:])
         return render_display(
-            "log.html.j2", title=self.title, lines=len(lines), text=shown, hidden=hidden
+            "log.html.j2", title=self.heading, lines=len(lines), text=shown, hidden=hidden
         )
 
 

@@ -23,12 +23,12 @@ def logs(store: Store, run: Run, step: str | None = None, *, tail: int | None = 
         text = texts[shown[0]]
     else:
         text = "\n".join(f"{step_heading(name)}\n{text}" for name, text in texts.items())
-    found = LogText(text, log_title(run, shown))
+    found = LogText(text, log_heading(run, shown))
     return found if tail is None else found.tail(tail)
 
 
-def log_title(run: Run, names: Sequence[str]) -> str:
-    """Return the title of the logs of some steps."""
+def log_heading(run: Run, names: Sequence[str]) -> str:
+    """Return the heading of the logs of some steps."""
     return f"{', '.join(names)} of {run.prefix}" if names else run.prefix
 
 

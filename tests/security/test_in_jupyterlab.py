@@ -45,6 +45,7 @@ SHOWN = {
     "error": f"try:\n    lab.runs('town/' + {HOSTILE['handler']!r})\nexcept Exception as exc:\n"
     "    print(exc)\n    display(exc)",
     "logs": "print(lab.logs(run)); lab.logs(run)",
+    "lab": "lab",
 }
 
 
