@@ -179,7 +179,7 @@ def test_model_is_stored_as_a_zip(town_config: Config, tmp_path: Path) -> None:
         ({"epochs": 1.5}, "epochs must be an integer, got 1.5"),
         ({"lr": -1}, "lr must be above 0, got -1"),
         ({"lr": "fast"}, "lr must be a number, got 'fast'"),
-        ({"lr": "nan"}, "lr must be above 0, got 'nan'"),
+        ({"lr": "nan"}, "lr must be a finite number, got 'nan'"),
         ({"width": 0}, "width must be at least 1"),
         ({"scene_px": 32}, "scene_px must be at least 64"),
         ({"data_seed": -1}, "data_seed must be at least 0"),
