@@ -95,6 +95,8 @@ def test_rvlab_commands_parse(capsys: pytest.CaptureFixture[str]) -> None:
             continue
         for line in shell_commands(code):
             arguments = shlex.split(re.sub(r"[\[\]]|…", "", line))
+            if arguments and arguments[0].isupper():
+                continue  # a placeholder
             if code.language == "inline" and len(arguments) <= 1:
                 arguments = [*arguments, "--help"]  # the name of a command in a sentence
             seen += 1
