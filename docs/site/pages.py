@@ -35,7 +35,7 @@ _HEADING = re.compile(r"^## (\w+)$", re.MULTILINE)
 _NAMES = re.compile(r"<!-- names of ([\w.:]+) -->")
 _GROUPS = re.compile(r"^    (?:# (.+)|def (\w+))", re.MULTILINE)
 _LIST = re.compile(r"^- .*\n(?:(?:- |  ).*\n)*", re.MULTILINE)
-_TOOL = re.compile(r"^\*\*(.+?)\*\*\n\n(```python\n.*?^```)\n", re.DOTALL | re.MULTILINE)
+_TOOL = re.compile(r"^\*\*([^*\n]+)\*\*\n\n(```python\n.*?^```)\n", re.DOTALL | re.MULTILINE)
 _TOOLS = re.compile(rf"(?:{_TOOL.pattern}\n?)+", re.DOTALL | re.MULTILINE)
 
 

@@ -180,7 +180,7 @@ STEPS_TABLE = TableSchema(
 
 _COMPUTED = (
     Column("experiment", TEXT, "The experiment of the run."),
-    Column("tags", TEXT, "The tags, sorted and joined by `, `.", in_report=True),
+    Column("tags", TEXT, "The tags, sorted and joined by a comma and a space.", in_report=True),
     Column("note", TEXT, "The note.", in_report=True),
     Column("archived", "bool", "Whether the run is archived."),
     Column(
