@@ -14,7 +14,7 @@ May it replace the old one?   `gate`
 ============================  =====================================================================
 
 Runs are given as a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a
-`Run`, a run's URI, or several of the last two. Every name is imported on first use.
+`Run`, a run's URI, or several of these, such as a sweep. Every name is imported on first use.
 """
 
 from __future__ import annotations

@@ -20,6 +20,9 @@ RunSelector: TypeAlias = Union[
 ]
 """A table of runs or a row of it, a run, an id, an experiment, several of these, or None (all)."""
 
+RunsOrListings: TypeAlias = Sequence[Run] | Sequence[RunListing]
+"""Runs, or listings of runs, which are not requested again."""
+
 
 def list_experiments(store: Store) -> list[str]:
     """List the names of the experiments of a store."""
@@ -68,7 +71,7 @@ def select_listings(
     return listings_of(query, resolve_runs(store, runs))
 
 
-def listings_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list[RunListing]:
+def listings_of(query: Query, wanted: RunsOrListings) -> list[RunListing]:
     """Return the listings of runs, whether the runs exist or not.
 
     Args:
@@ -150,7 +153,7 @@ def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
             return one.runs if one else runs_in_experiment(store, runs)
         return [_find_run_or_suggest(store, runs)]
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
-        return _runs_in_table(cast("pd.DataFrame", runs))
+        return runs_in_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
         raise SpecError(
             f"{runs!r} does not select runs. Pass a table, a run, its id or an experiment."
@@ -209,9 +212,18 @@ def _find_run_or_suggest(store: Store, text: str) -> Run:
         raise NotFound(f"No experiment or run {text!r} in {store.uri}. {hint}") from exc
 
 
-def _runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
+def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
+    """Return the runs of a table of runs, or of one row of it, by the column ``uri``.
+
+    Raises:
+        TableError: If there is no column ``uri``.
+        NotFound: If a single row has no URI.
+    """
     if "uri" not in table:
-        raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
+        raise TableError(
+            "The table of runs has no column 'uri': keep it when you choose columns, or pass "
+            "lab.runs(…)."
+        )
     if not hasattr(table, "columns"):
         if not isinstance(table["uri"], str):
             raise NotFound("The row has no 'uri': its run was deleted, or never existed.")
