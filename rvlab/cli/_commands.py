@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import Any
 
 from rvlab.cli._printable import printable
@@ -151,21 +150,6 @@ def cmd_runs(args: argparse.Namespace) -> None:
 
 def cmd_logs(args: argparse.Namespace) -> None:
     print(printable(_open_lab(args).logs(args.run, args.step)))
-
-
-def cmd_report(args: argparse.Namespace) -> None:
-    path = args.output or f"{_file_stem(args.run)}.html"
-    print(printable(_open_lab(args).report(args.run, path, metric=args.metric)))
-
-
-def cmd_notebook(args: argparse.Namespace) -> None:
-    path = args.output or f"{_file_stem(args.run)}.ipynb"
-    print(printable(_open_lab(args).notebook(args.run, path, metric=args.metric)))
-
-
-def _file_stem(names: Sequence[str]) -> str:
-    """Return a name for a file about runs: the experiment's or the run's, if there is one."""
-    return names[0].rstrip("/").rpartition("/")[2] if len(names) == 1 else "runs"
 
 
 def cmd_retry(args: argparse.Namespace) -> None:

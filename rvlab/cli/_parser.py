@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rvlab.cli import _commands as verbs
+from rvlab.cli._report_commands import add_report_commands
 from rvlab.version import __version__
 
 DESCRIPTION = "rvlab: the notebook's functions in a shell."
@@ -54,6 +55,7 @@ def build_parser() -> argparse.ArgumentParser:
     logs.add_argument("run")
     logs.add_argument("step", nargs="?")
     _add_run_commands(verb)
+    add_report_commands(verb)
     return made
 
 
@@ -66,18 +68,6 @@ def _add_run_commands(verb: Callable[..., argparse.ArgumentParser]) -> None:
     compiled = verb("compile", verbs.cmd_compile, "write a recipe's Kubeflow pipeline as YAML")
     compiled.add_argument("recipe", help="a shipped name, a path or a module")
     compiled.add_argument("-o", "--output", required=True, type=Path, help="the file to write")
-    report_help = "write an HTML report of an experiment or a run"
-    notebook_help = "write a notebook about an experiment"
-    for name, call, text in (
-        ("report", verbs.cmd_report, report_help),
-        ("notebook", verbs.cmd_notebook, notebook_help),
-    ):
-        written = verb(name, call, text)
-        written.add_argument("run", nargs="+", help="an experiment, or runs")
-        written.add_argument(
-            "-o", "--output", type=Path, help="by default named after the experiment"
-        )
-        written.add_argument("--metric", default="metrics.f1", help="the leaderboard's metric")
     gate = verb("gate", verbs.cmd_gate, GATE_HELP)
     gate.add_argument("candidate", nargs="+", help="a run, or several of one setting, by id or URI")
     gate.add_argument("--baseline", nargs="+", required=True, help="likewise")
