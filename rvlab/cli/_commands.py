@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cli._printable import printable
@@ -128,21 +127,6 @@ def cmd_sweep(args: argparse.Namespace) -> int:
     table = lab.wait(runs, progress=sys.stderr.isatty())
     show_runs(table, args)
     return int(bool((table["state"] != "succeeded").any()))
-
-
-def cmd_report(args: argparse.Namespace) -> None:
-    path = args.output or f"{_file_stem(args.run)}.html"
-    print(printable(open_lab(args).report(args.run, path, metric=args.metric)))
-
-
-def cmd_notebook(args: argparse.Namespace) -> None:
-    path = args.output or f"{_file_stem(args.run)}.ipynb"
-    print(printable(open_lab(args).notebook(args.run, path, metric=args.metric)))
-
-
-def _file_stem(names: Sequence[str]) -> str:
-    """Return a name for a file about runs: the experiment's or the run's, if there is one."""
-    return names[0].rstrip("/").rpartition("/")[2] if len(names) == 1 else "runs"
 
 
 def cmd_retry(args: argparse.Namespace) -> None:

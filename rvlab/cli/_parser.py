@@ -10,6 +10,7 @@ from typing import Any
 from rvlab.cli import _commands as verbs
 from rvlab.cli import _read_commands as readers
 from rvlab.cli._completion import cmd_completion, complete_recipes
+from rvlab.cli._report_commands import add_report_commands
 from rvlab.cli._tables import add_table_options
 from rvlab.version import __version__
 
@@ -197,16 +198,7 @@ def _add_run_commands(commands: _Commands) -> None:
     download = commands.add_table("download", readers.cmd_download, "download files of runs")
     download.add_argument("--kind", action="append", help="such as bundle or labels")
     download.add_argument("--to", default="downloads", metavar="FOLDER")
-    for name, call, text in (
-        ("report", verbs.cmd_report, "write an HTML report of an experiment or a run"),
-        ("notebook", verbs.cmd_notebook, "write a notebook about an experiment"),
-    ):
-        written = commands.add(name, call, text)
-        written.add_argument("run", nargs="+", help="an experiment, or runs")
-        written.add_argument(
-            "-o", "--output", type=Path, help="by default named after the experiment"
-        )
-        written.add_argument("--metric", default="metrics.f1", help="the leaderboard's metric")
+    add_report_commands(commands.add)
     gate = commands.add("gate", verbs.cmd_gate, GATE_HELP)
     gate.add_argument("candidate", nargs="+", help="a run, or several of one setting, by id or URI")
     gate.add_argument("--baseline", nargs="+", required=True, help="likewise")

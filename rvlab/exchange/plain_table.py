@@ -39,7 +39,8 @@ def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
     if isinstance(values.dtype, pd.DatetimeTZDtype):
         return values.dt.tz_convert("UTC").dt.tz_localize(None)
     if isinstance(values.dtype, pd.StringDtype):
-        return values.str.replace(_CONTROL, _escape, regex=True)
+        out: pd.Series[Any] = values.str.replace(_CONTROL, _escape, regex=True)
+        return out
     if values.dtype != object:
         return values
     present = [value for value in values if not _is_missing(value)]

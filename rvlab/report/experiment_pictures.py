@@ -10,7 +10,6 @@ from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import confusion_table, history_table
 from rvlab.frame.windows import windows_table
 from rvlab.model import Run
-from rvlab.plot.titles import is_numeric_column, run_titles
 from rvlab.report.experiment import ExperimentSummary
 from rvlab.report.pictures import Drawing, Picture, require_images, try_picture
 
@@ -19,7 +18,6 @@ if TYPE_CHECKING:
 
 CURVE_RUNS, SHOWN_WINDOWS = 12, 4
 WINDOWS_BYTES, CHART_BYTES = 1_700_000, 350_000  # with four plots and base64: a page is < 4.5 MB
-LABEL = "setting"
 
 
 def curves_of_best(facts: ExperimentSummary) -> Picture:
@@ -27,15 +25,9 @@ def curves_of_best(facts: ExperimentSummary) -> Picture:
 
     def draw() -> Drawing:
         chosen = (facts.best if len(facts.best) else facts.runs).head(CURVE_RUNS)
-        history = history_table(facts.store, _addresses(chosen))
-        if history.empty:
+        if history_table(facts.store, _addresses(chosen)).empty:
             return "These runs have no training history."
-        params = differing_columns(chosen)
-        hue, values = LABEL, _labels(chosen)
-        if len(params) == 1 and is_numeric_column(chosen[params[0]]):
-            hue, values = params[0], dict(zip(chosen.index, chosen[params[0]], strict=True))
-        figure = plot.curves(history.assign(**{hue: history["run"].map(values)}), hue=hue)
-        return figure, f"Training of the best {len(chosen)} runs by epoch."
+        return plot.curves(chosen), f"Training of the best {len(chosen)} runs by epoch."
 
     return try_picture("The training curves", draw, CHART_BYTES, tight=True)
 
@@ -47,11 +39,9 @@ def confusion_of_best(facts: ExperimentSummary) -> Picture:
         chosen = facts.leaders
         if chosen.empty or facts.group is None:
             return "No succeeded run was evaluated, so there is no confusion matrix."
-        counts = confusion_table(facts.store, _addresses(chosen))
-        if counts.empty:
+        if confusion_table(facts.store, _addresses(chosen)).empty:
             return f"The evaluation of {facts.group} counted no confusion matrix."
-        counts = counts.assign(**{LABEL: counts["run"].map(_labels(chosen))})
-        figure = plot.confusion(counts, group=facts.group, label=LABEL)
+        figure = plot.confusion(chosen, group=facts.group)
         return figure, f"Confusion of the best {len(chosen)} runs: truth down, prediction across."
 
     return try_picture("The confusion matrices", draw, CHART_BYTES, tight=True)
@@ -95,8 +85,7 @@ def worst_windows(facts: ExperimentSummary) -> Picture:
         if chosen.empty:
             return "No run has predictions to show."
         windows = windows_table(facts.store, _addresses(chosen), n=SHOWN_WINDOWS)
-        table = chosen.assign(**{LABEL: chosen.index.map(_labels(chosen))})
-        figure = plot.predictions(table, windows, show="errors", label=LABEL, max_px=384)
+        figure = plot.predictions(chosen, windows, show="errors", max_px=384)
         require_images(figure)
         shown = f"Image, truth and errors of the best {len(chosen)} runs in {len(windows)} windows."
         return figure, shown
@@ -106,11 +95,3 @@ def worst_windows(facts: ExperimentSummary) -> Picture:
 
 def _addresses(runs: pd.DataFrame) -> list[Run]:
     return [Run.from_uri(str(uri)) for uri in runs["uri"]]
-
-
-def _labels(runs: pd.DataFrame) -> dict[str, str]:
-    """Return a label for each run by its id: what distinguishes it from the others."""
-    table = runs.rename_axis("run").reset_index()
-    return {
-        run: ", ".join(lines) for run, lines in zip(table["run"], run_titles(table), strict=True)
-    }
