@@ -113,7 +113,7 @@ def _require_safe(bundle: Path, folder: Path, run: str, *, trust_code: bool) -> 
             "Pass trust_code=True if you trust everyone who can write to the store."
         )
     try:
-        torch.load(weights, map_location="meta", weights_only=True, mmap=False)
+        torch.load(weights, map_location="meta", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError) as exc:
         raise StoreError(
             f"The weights of the run {run} cannot be read as tensors alone: "

@@ -39,7 +39,7 @@ def completion_script(shell: str) -> str:
 
     names = " ".join(shipped_recipes())
     preamble = {name: text.format(names=names) for name, text in _PREAMBLE.items()}
-    return str(shtab.complete(build_parser(), shell=shell, preamble=preamble))
+    return str(shtab.complete(build_parser(), shell, preamble=preamble))
 
 
 def cmd_completion(args: argparse.Namespace) -> None:
