@@ -34,7 +34,7 @@ class ListedExperiment:
 def lab_html(store: Store, engine: Engine) -> str:
     """Return the display of a lab; a store that does not answer in time is left out."""
     listings = known_listings(store, fresh_s=0)
-    rows = sorted(map(_summarize_listing, listings or []), key=lambda one: one.newest, reverse=True)
+    rows = sorted(map(_list_experiment, listings or []), key=lambda one: one.newest, reverse=True)
     return render_display(
         "lab.html.j2",
         store=store.uri,
@@ -48,7 +48,7 @@ def lab_html(store: Store, engine: Engine) -> str:
     )
 
 
-def _summarize_listing(one: RunListing) -> ListedExperiment:
+def _list_experiment(one: RunListing) -> ListedExperiment:
     return ListedExperiment(one.experiment, len(one.ids), len(one.active), max(one.ids))
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from rvlab.compare._significance import Test
 
-_WIDTH, _HEIGHT, _MARGIN, _LINE_Y = 420, 46, 46, 16
+PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_MARGIN, LINE_Y = 420, 46, 46, 16
 
 _TONES = {"better": "good", "passes": "good", "worse": "bad", "fails": "bad"}
 
@@ -52,13 +52,15 @@ def interval_picture(test: Test, margin: float | None) -> dict[str, Any] | None:
     span = (high - low) or 1.0
 
     def place(value: float) -> float:
-        return round(_MARGIN + (_WIDTH - 2 * _MARGIN) * (value - low) / span, 1)
+        return round(
+            PICTURE_MARGIN + (PICTURE_WIDTH - 2 * PICTURE_MARGIN) * (value - low) / span, 1
+        )
 
     names = {0.0: "0"} | ({-margin: f"margin {-margin:g}"} if margin else {})
     return {
-        "width": _WIDTH,
-        "height": _HEIGHT,
-        "y": _LINE_Y,
+        "width": PICTURE_WIDTH,
+        "height": PICTURE_HEIGHT,
+        "y": LINE_Y,
         "low": place(test.low),
         "high": place(test.high),
         "middle": place(test.difference),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 
 from rvlab import compare
-from rvlab.compare.display import MARGIN, WIDTH, interval_picture
+from rvlab.compare.display import PICTURE_MARGIN, PICTURE_WIDTH, interval_picture
 from tests.compare.samples import confusion, scene_matrices, table
 
 
@@ -18,10 +18,10 @@ def test_picture_contains_the_interval_zero_and_the_margin_of_a_gate() -> None:
     test = compare.test(made.loc[["a"]], made.loc[["b"]], confusion=confusion(sides), resamples=99)
     found = interval_picture(replace(test, low=-0.1, difference=0.2, high=0.4), 0.6)
     assert found is not None
-    right = WIDTH - MARGIN
+    right = PICTURE_WIDTH - PICTURE_MARGIN
     assert (found["low"], found["middle"], found["high"]) == (210.0, 308.4, right)
-    assert found["limits"] == [(242.8, "0"), (MARGIN, "margin -0.6")]
+    assert found["limits"] == [(242.8, "0"), (PICTURE_MARGIN, "margin -0.6")]
     assert found["text"] == "+0.2000  [-0.1000, +0.4000]"
     point = interval_picture(replace(test, low=0.0, difference=0.0, high=0.0), None)
     assert point is not None
-    assert point["middle"] == MARGIN
+    assert point["middle"] == PICTURE_MARGIN
