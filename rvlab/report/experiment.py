@@ -362,7 +362,7 @@ def _cell(column: str, value: Any) -> Cell:
     """Return the cell of a column; scores with three decimals, other numbers as they are."""
     import pandas as pd
 
-    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", None):
         return Cell(shorten_text(value, 80))
     if value is None or bool(pd.isna(value)):
         return Cell(MISSING_TEXT, "nan")
