@@ -37,7 +37,8 @@ def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
     import pandas as pd
 
     if isinstance(values.dtype, pd.DatetimeTZDtype):
-        return values.dt.tz_convert("UTC").dt.tz_localize(None)
+        times: pd.Series[Any] = values.dt.tz_convert("UTC").dt.tz_localize(None)
+        return times
     if isinstance(values.dtype, pd.StringDtype):
         out: pd.Series[Any] = values.str.replace(_CONTROL, _escape, regex=True)
         return out

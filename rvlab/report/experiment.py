@@ -158,7 +158,7 @@ class ExperimentSummary:
             return [], []
         column = metric_column(self.runs, self.metric)
         params = param_columns(board)
-        metrics = [c for c in board if str(c).startswith("metrics.") and c != column]
+        metrics = [str(c) for c in board if str(c).startswith("metrics.") and c != column]
         ids = ["name"] if not params else []
         others = [c for c in (*CONTEXT_COLUMNS, "eval_set", "state", "duration") if c in board]
         names = ["rank", *params, *ids, column, "diff_to_best", *metrics, *others]
@@ -362,14 +362,14 @@ def _cell(column: str, value: Any) -> Cell:
     """Return the cell of a column; scores with three decimals, other numbers as they are."""
     import pandas as pd
 
-    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", 0):
+    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", None):
         return Cell(shorten_text(value, 80))
     if value is None or bool(pd.isna(value)):
         return Cell(MISSING_TEXT, "nan")
     if isinstance(value, pd.Timedelta):
         return Cell(shorten_text(value), repr(value.total_seconds()))
     if isinstance(value, bool | str) or not isinstance(value, float | int):
-        number = getattr(value, "item", lambda: value)()
+        number = value.item() if hasattr(value, "item") else value
         if isinstance(number, bool | str) or not isinstance(number, float | int):
             return Cell(shorten_text(value, 120))
         value = number

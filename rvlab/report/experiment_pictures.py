@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rvlab import plot
+from rvlab.compare.columns import metric_column
 from rvlab.errors import TableError
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import confusion_table, history_table
@@ -52,7 +53,7 @@ def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
     params = differing_columns(facts.best)
     if not params or len(facts.best) < 3:
         return []
-    metric = str(next(c for c in facts.board if c == facts.metric or c.endswith(facts.metric)))
+    metric = metric_column(facts.runs, facts.metric)
     rows = facts.runs.loc[facts.runs.index.isin(facts.best.index)]
 
     def draw_metric() -> Drawing:

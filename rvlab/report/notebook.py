@@ -84,9 +84,9 @@ def _cells_of_scored_runs(facts: ExperimentSummary, metric: str) -> list[tuple[s
     return [
         *out,
         ("markdown", "## Training"),
-        ("code", f"plot.curves(lab.history(board.head({CURVE_LINES})))"),
+        ("code", f"plot.curves(board.head({CURVE_LINES}))"),
         ("markdown", "## Confusion"),
-        ("code", f"best = runs.loc[{leaders}]\nplot.confusion(lab.confusion(best))"),
+        ("code", f"best = runs.loc[{leaders}]\nplot.confusion(best)"),
         ("markdown", "## Where do the best runs still fail?"),
         (
             "code",

@@ -132,7 +132,7 @@ def draw_predictions(store: Store, runs: pd.DataFrame) -> Figure:
 def default_columns(runs: pd.DataFrame) -> list[str]:
     """Return the columns that the grid shows at first."""
     metrics = [c for c in SHOWN_METRICS if c in runs]
-    metrics = metrics or [c for c in runs if str(c).startswith("metrics.")][:2]
+    metrics = metrics or [str(c) for c in runs if str(c).startswith("metrics.")][:2]
     names = [*FIRST_COLUMNS, *metrics, *differing_columns(runs)]
     return [name for name in names if name in runs and runs[name].notna().any()]
 
@@ -160,11 +160,13 @@ def _cells(values: pd.Series[Any]) -> pd.Series[Any]:
     from pandas.api import types
 
     if types.is_timedelta64_dtype(values):
-        return values.dt.total_seconds().round(1)
+        seconds: pd.Series[Any] = values.dt.total_seconds().round(1)
+        return seconds
     if types.is_float_dtype(values) and not types.is_extension_array_dtype(values):
         return values
     if types.is_datetime64_any_dtype(values):
-        return values.dt.strftime("%Y-%m-%d %H:%M:%S").fillna("").astype(object)
+        times: pd.Series[Any] = values.dt.strftime("%Y-%m-%d %H:%M:%S").fillna("").astype(object)
+        return times
     # Text without line breaks; a missing number sorts as an empty text.
     return pd.Series(
         ["" if _is_missing(v) else " ".join(str(v).split()) for v in values],

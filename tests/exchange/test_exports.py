@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -39,8 +40,12 @@ def scored(lab: Lab) -> pd.DataFrame:
     return lab.runs("town").query("state == 'succeeded'")
 
 
+def table_of_lab(name: str, lab: Lab) -> pd.DataFrame:
+    return getattr(lab, name)("town")
+
+
 TABLES: dict[str, Callable[[Lab], pd.DataFrame]] = {
-    **{name: lambda lab, name=name: getattr(lab, name)("town") for name in LAB_TABLES},
+    **{name: partial(table_of_lab, name) for name in LAB_TABLES},
     "windows": lambda lab: lab.windows(scored(lab)),
     "lineage": lambda lab: lab.lineage(scored(lab).iloc[0]),
     "configs": lambda lab: lab.configs(scored(lab), every=True),

@@ -67,7 +67,7 @@ def test_grid_has_numbers_as_numbers_and_all_else_as_text() -> None:
             "params.n": pd.array([3, pd.NA], dtype="Int64"),
             "params.list": [[1, "<b>"], None],
             "duration": pd.to_timedelta([90.04, None], unit="s"),
-            "created": pd.to_datetime(["2026-11-23 15:42:01", None], utc=True),
+            "created": pd.to_datetime(["2026-11-23 15:42:01", "NaT"], utc=True),
             "image": pd.array([pd.NA, pd.NA], dtype="string"),
             "uri": ["/s/e/1", "/s/e/2"],
         },
