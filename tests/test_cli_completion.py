@@ -19,7 +19,6 @@ RUNNING = Path(__file__).parents[1] / "docs" / "running.md"
 
 def complete(shell: str, *words: str) -> list[str]:
     """Return what a real bash offers after some words, the last of which is incomplete."""
-    pytest.importorskip("shtab")
     from rvlab.cli._completion import completion_script
 
     quoted = " ".join(f"'{word}'" for word in words)
@@ -45,7 +44,6 @@ def test_bash_completes_commands_options_and_recipes() -> None:
 
 @pytest.mark.skipif(not shutil.which("zsh"), reason="zsh is not installed")
 def test_zsh_accepts_the_script() -> None:
-    pytest.importorskip("shtab")
     from rvlab.cli._completion import completion_script
 
     ask = 'autoload -U compinit; compinit -u -D; eval "$SCRIPT"; print -r -- $_comps[rvlab]'
@@ -56,7 +54,6 @@ def test_zsh_accepts_the_script() -> None:
 
 
 def test_the_script_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    pytest.importorskip("shtab")
     for shell in ("bash", "zsh"):
         assert main(["completion", shell]) == 0
         out = capsys.readouterr().out

@@ -35,8 +35,8 @@ def with_environment(notebook: Path, out: Path) -> Any:
             values = {**SMALL, **CLUSTER}
             names = [name for name in values if name in cell.source]
             cell.source += "".join(f"\n{name} = {values[name]!r}" for name in names)
-    names = ("RVLAB_HOME", "RVLAB_STORE")
-    env = {name: value for name, value in demo_env(out).items() if name in names}
+    own = demo_env(out)
+    env = {name: own[name] for name in ("RVLAB_HOME", "RVLAB_STORE")}
     book.cells.insert(0, nbformat.v4.new_code_cell(f"import os\nos.environ.update({env!r})"))
     return book
 
