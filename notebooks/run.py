@@ -54,7 +54,10 @@ def execute(
 
     client = NotebookClient(
         book,
-        extra_arguments=["--log-level=40"],  # suppress a warning per kernel about TCP
+        extra_arguments=[
+            "--log-level=40",  # suppress a warning per kernel about TCP
+            "--InlineBackend.figure_format=retina",  # sharp on screens of high density
+        ],
         timeout=3600,
         resources={"metadata": {"path": str(notebook.parent)}},
         on_cell_start=started,

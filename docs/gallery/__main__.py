@@ -18,6 +18,7 @@ out = parser.parse_args().out.resolve()
 out.mkdir(parents=True, exist_ok=True)
 
 mpl.use("agg")
+mpl.rcParams["savefig.dpi"] = 2 * mpl.rcParams["figure.dpi"]  # sharp on screens of high density
 os.chdir(out)
 for script in sorted(HERE.glob("[!_]*.py")):
     runpy.run_path(str(script))

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import base64
+import io
 import subprocess
 import sys
 import warnings
 
 import pytest
+from PIL import Image
 
 nbclient = pytest.importorskip("nbclient")
 
@@ -44,7 +47,7 @@ def pictures(cell):
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_each_plot_is_shown_exactly_once_before_and_after_pyplot_is_imported(
+def test_each_plot_is_shown_once_and_at_the_density_of_the_notebook(
     experiment, tmp_path, monkeypatch
 ):
     import nbformat
@@ -61,12 +64,19 @@ def test_each_plot_is_shown_exactly_once_before_and_after_pyplot_is_imported(
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nbclient.NotebookClient(
-            notebook, timeout=None, startup_timeout=1200, kernel_name="python3"
+            notebook,
+            timeout=None,
+            startup_timeout=1200,
+            kernel_name="python3",
+            extra_arguments=["--InlineBackend.figure_format=retina"],
         ).execute()
     assert [len(pictures(cell)) for cell in notebook.cells] == [
         *(0, *[1] * len(CALLS), 0),
         *(0, *[1] * len(CALLS), 1, 0),
     ]
+    (output,) = pictures(notebook.cells[1])
+    with Image.open(io.BytesIO(base64.b64decode(output.data["image/png"]))) as picture:
+        assert picture.size == tuple(2 * size for size in output.metadata["image/png"].values())
     errors = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "stream"]
     assert not errors
 
