@@ -10,6 +10,17 @@ from PIL import Image
 
 HERE = Path(__file__).resolve().parent
 
+
+def shrink(picture: Path) -> None:
+    """Reduce a picture to 32 values per channel, which halves the file size.
+
+    A palette could merge the colors of classes.
+    """
+    with Image.open(picture) as image:
+        small = image.convert("RGB").point(lambda value: round(value / 255 * 31) * 255 // 31)
+    small.save(picture, optimize=True)
+
+
 parser = argparse.ArgumentParser(prog="python docs/gallery", description=__doc__)
 parser.add_argument(
     "--out", type=Path, default=HERE, help="folder for the pictures; default: this folder"
@@ -23,8 +34,8 @@ os.chdir(out)
 for script in sorted(HERE.glob("[!_]*.py")):
     runpy.run_path(str(script))
     picture = out / f"{script.stem}.png"
-    with Image.open(picture) as image:
-        # 32 values per channel halve the file size; a palette could merge the colors of classes.
-        small = image.convert("RGB").point(lambda value: round(value / 255 * 31) * 255 // 31)
-    small.save(picture, optimize=True)
+    shrink(picture)
     print(f"{script.name}: {picture.stat().st_size / 1000:.0f} kB")
+if out == HERE:
+    for picture in (HERE.parent / "images").glob("*.png"):
+        shrink(picture)
