@@ -351,7 +351,7 @@ class Lab:
 
     def steps(self, runs: RunSelector = None) -> pd.DataFrame:
         """Return one row per step with its times, peak memory and processor time."""
-        return frame.steps_table(self.store, resolve_runs(self.store, runs))
+        return frame.steps_table(self.store, select_listings(self.store, runs))
 
     def configs(self, runs: RunSelector = None, *, every: bool = False) -> pd.DataFrame:
         """Return the keys of Raster Vision's configs in which runs differ; `every` returns all."""
@@ -458,7 +458,7 @@ class Lab:
         """
         from rvlab.frame.windows import windows_table
 
-        wanted = resolve_runs(self.store, runs)
+        wanted = select_listings(self.store, runs)
         where: dict[str, Any] = {"classes": classes, "group": group, "scenes": scenes}
         limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
         return windows_table(self.store, wanted, by, **where, **limits)

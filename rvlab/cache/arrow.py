@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import coerce_to_dtype, fits_64_bits, is_exact
-from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, WHOLE
+from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, TIME_S, WHOLE
 from rvlab.model.tables import RUNS_TABLE
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def matches_schema(table: pa.Table) -> bool:
 def _array(values: list[Any], dtype: Any) -> pa.Array:
     import pyarrow as pa
 
-    if dtype == TIME:
+    if dtype in (TIME, TIME_S):
         try:
             return pa.array(values, pa.string()).cast(pa.timestamp("ns", tz="UTC"))
         except pa.ArrowException:  # one is not a time, or in another format
@@ -155,8 +155,12 @@ def _kind_and_value(group: str, value: Any) -> tuple[str, Any]:
     return "text", value if isinstance(value, str) else json.dumps(value)
 
 
-def from_arrow(table: pa.Table) -> dict[str, Any]:
+def from_arrow(table: pa.Table, names: Collection[str] | None = None) -> dict[str, Any]:
     """Convert concatenated tables of `to_arrow` to the columns of a DataFrame.
+
+    Args:
+        table: The rows.
+        names: The columns to convert; None converts all.
 
     Returns:
         The columns `RECORDED`, then ``params.*``, ``metrics.*``, ``costs.*`` and
@@ -166,7 +170,17 @@ def from_arrow(table: pa.Table) -> dict[str, Any]:
     """
     found: dict[str, Any] = {}
     for name, dtype in RECORDED.items():
-        found[name] = _column(table.column(name), dtype)
+        if names is None or name in names:
+            found[name] = _column(table.column(name), dtype)
+    for column, (group, kinds) in _values_by_column(table).items():
+        if names is None or column in names:
+            empty = "float64" if group in NUMBERS else TEXT
+            found[column] = _combine_kinds(kinds, len(table), empty)
+    return found
+
+
+def _values_by_column(table: pa.Table) -> dict[str, tuple[str, dict[str, pa.ChunkedArray]]]:
+    """Return the group of each column of values, and its Arrow columns by kind of value."""
     named: dict[tuple[str, str], dict[str, pa.ChunkedArray]] = {}
     for column in table.column_names:
         if column.count(":") >= 2:
@@ -175,12 +189,60 @@ def from_arrow(table: pa.Table) -> dict[str, Any]:
                 named.setdefault((group, name), {})[kind] = table.column(column)
     # Order names by the first run that has them, in whichever order rows were read.
     named = dict(sorted(named.items(), key=lambda one: _first_valid_row(one[1].values())))
-    for group, prefix in VALUE_GROUPS.items():
-        for (value_group, name), kinds in named.items():
-            if value_group == group:
-                empty = "float64" if group in NUMBERS else TEXT
-                found[f"{prefix}.{name}"] = _combine_kinds(kinds, len(table), empty)
-    return found
+    return {
+        f"{prefix}.{name}": (group, kinds)
+        for group, prefix in VALUE_GROUPS.items()
+        for (value_group, name), kinds in named.items()
+        if value_group == group
+    }
+
+
+def differing_values(table: pa.Table) -> list[str]:
+    """List the columns ``params.*``, and ``seed`` after them, in which rows have different values.
+
+    Values are compared as in `rvlab.frame.params.value_key`, without a loop over rows. A row
+    without a spec, of a run whose records cannot be read, is not compared.
+
+    Args:
+        table: Concatenated tables of `to_arrow`.
+
+    Returns:
+        First the parameters with two values, then those that some rows lack and that are equal in
+        the others, such as those of one of several recipes; each in the order of the recipe.
+    """
+    import pyarrow.compute as pc
+
+    if table.column("recipe").null_count:
+        table = table.filter(pc.is_valid(table.column("recipe")))
+    different, partial = [], []
+    for column, (group, kinds) in _values_by_column(table).items():
+        if group == "params":
+            values, count = _extremes(kinds)
+            if len(values) > 1:
+                different.append(column)
+            elif 0 < count < len(table):
+                partial.append(column)
+    seeds, _ = _extremes({"int": table.column("seed")})
+    return [*different, *partial, *(["seed"] if len(seeds) > 1 else [])]
+
+
+def _extremes(kinds: Mapping[str, pa.ChunkedArray]) -> tuple[set[tuple[str, Any]], int]:
+    """Return the smallest and the largest value of each kind, and the number of values.
+
+    The set has one element only if all values are equal. Numbers are one kind.
+    """
+    import pyarrow.compute as pc
+
+    found: set[tuple[str, Any]] = set()
+    count = 0
+    for kind, array in kinds.items():
+        own = pc.sum(pc.invert(pc.is_null(array, nan_is_null=True))).as_py()
+        if kind != "none" and own:
+            for value in pc.min_max(array).as_py().values():
+                plain = "number" if kind in ("int", "float", "big") else kind
+                found.add((plain, int(value) if kind == "big" else value))
+            count += own
+    return found, count
 
 
 def _first_valid_row(arrays: Iterable[pa.ChunkedArray]) -> int:
@@ -192,8 +254,8 @@ def _first_valid_row(arrays: Iterable[pa.ChunkedArray]) -> int:
 def _column(array: pa.ChunkedArray, dtype: Any) -> Any:
     import pandas as pd
 
-    if dtype == TIME:
-        return array.to_pandas().astype(TIME).array
+    if dtype in (TIME, TIME_S):
+        return array.to_pandas().astype(dtype).array
     if dtype == "float64":
         return array.to_numpy().copy()  # Arrow's memory is read-only
     if dtype == TEXT:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.model.schema import TEXT, TIME, WHOLE
+from rvlab.model.schema import TEXT, TIME, TIME_S, WHOLE
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -16,9 +16,9 @@ def coerce_to_dtype(column: Sequence[Any], dtype: Any) -> pd.Series[Any]:
     """Convert values to a declared dtype; values that do not fit become missing."""
     import pandas as pd
 
-    if dtype == TIME:
+    if dtype in (TIME, TIME_S):
         times = pd.Series(column, dtype="object")
-        return pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype(TIME)
+        return pd.to_datetime(times, utc=True, errors="coerce", format="ISO8601").astype(dtype)
     if dtype in (WHOLE, "float64"):
         column = [value if fits_64_bits(value, dtype) else None for value in column]
     return pd.Series(column, dtype="object").astype(dtype)

@@ -6,13 +6,14 @@ import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.compare._rank_changes import RANK_METRICS, rank_change_counts
+from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.compare._varying import varying
 from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
+from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:
     import numpy as np

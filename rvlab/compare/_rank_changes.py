@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab.compare.columns import eval_set_column, metric_column
 from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.errors import SpecError
+from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,9 +17,6 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from rvlab.metrics import Floats
-
-RANK_METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
-"""Metrics that are compared by default, if the table has them."""
 
 _BLOCK_RUNS = 64  # so that a block of 10,000 runs stays in the processor's cache
 

@@ -103,15 +103,34 @@ def active_run_rows(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
 
 
 def _read_active_run(store: Store, run: Run) -> _ActiveRun | RvlabError:
-    key = run.key("spec.json")
     try:
-        spec = Spec.from_record(store.get_json(key), key)
-        _require_run(spec, run.experiment, run.id, key)
+        spec = _read_spec(store, run)
         return _ActiveRun(spec, store.last_modified_by_key(run.key("steps")))
     except KeyMissing:
         return RecordBroken(f"{run.prefix} has no spec.json: was it partly deleted?")
     except RvlabError as exc:
         return exc
+
+
+def _read_spec(store: Store, run: Run) -> Spec:
+    key = run.key("spec.json")
+    spec = Spec.from_record(store.get_json(key), key)
+    _require_run(spec, run.experiment, run.id, key)
+    return spec
+
+
+def spec_rows(store: Store, runs: Sequence[Run]) -> dict[Run, RunRow]:
+    """Build rows with the values of the spec only; a run without a readable spec has no values."""
+
+    def read(uri: str) -> RunRow:
+        try:
+            return _spec_columns(_read_spec(store, by_uri[uri]))
+        except RvlabError as exc:
+            return {} if isinstance(exc, KeyMissing) else error_row(exc)
+
+    by_uri = {run.uri: run for run in runs}
+    found = store.map_concurrently(read, by_uri)
+    return {run: found[uri] for uri, run in by_uri.items()}
 
 
 def _active_run_row(

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.annotations import read_annotations
-from rvlab.cache.arrow import to_arrow
+from rvlab.cache.arrow import differing_values, to_arrow
 from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
@@ -15,8 +15,8 @@ from rvlab.frame.rows import RunRow, active_run_rows, error_row, row_from_end
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
-from rvlab.model.schema import SPAN, TEXT
-from rvlab.model.tables import RUNS_TABLE
+from rvlab.model.schema import SPAN_S, TEXT
+from rvlab.model.tables import BOOKKEEPING, COLUMNS_SHOWN, RANK_METRICS, RUNS_TABLE
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
 
@@ -41,8 +41,8 @@ def runs_table(
             also have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
 
     Returns:
-        Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, ``params.*`` in the order
-        of the recipe. A run whose records cannot be read is a row with the state ``broken``
+        Index ``run``; the columns of `rvlab.model.tables.RUNS_TABLE`, in the order of
+        `_order_columns`. A run whose records cannot be read is a row with the state ``broken``
         and the reason in ``error``.
 
     Warns:
@@ -70,10 +70,10 @@ def _build_table(
     addresses: list[str] = []
     going: list[RunRow] = []
     for name, listing in each.items():
-        block, others = _rows_of_listing(query, listing)
+        block, broken, active = read_ended_rows(query, listing)
         tables.append(block.table)
         addresses += _uris(store, name, block.keys)
-        going += others
+        going += _other_rows(store, broken, active)
     silent = [row for row in going if row["_silent"]]
     states = query_states(silent) if query_states and silent else {}
     for row in going:
@@ -93,7 +93,9 @@ def _build_table(
         "experiment": _text_column(names),
         "uri": _text_column(uris),
     }
-    return _to_frame(ids, {**query.columns(rows), **added})
+    columns = {**query.columns(rows), **added}
+    several = [*(["experiment"] if len(each) > 1 else []), *_several_recipes(rows)]
+    return _to_frame(ids, columns, _order_columns(columns, differing_values(rows), several))
 
 
 def _add_reported(row: RunRow, found: ReportedState) -> None:
@@ -114,13 +116,28 @@ def _uris(store: Store, experiment: str, ids: Iterable[str]) -> list[str]:
     return [start + id_ for id_ in ids]
 
 
-def _rows_of_listing(query: Query, listing: RunListing) -> tuple[RowBlock, list[RunRow]]:
-    """Return the rows of ended runs, and the rows of active and broken runs."""
-    store = query.store
+def _other_rows(
+    store: Store, broken: Mapping[Run, RvlabError], active: Sequence[Run]
+) -> list[RunRow]:
+    """Return the rows of broken and active runs."""
+    found = active_run_rows(store, active) if active else {}
+    rows = {run: error_row(exc) for run, exc in broken.items()} | found
+    return [{**row, "_run": run} for run, row in rows.items()]
+
+
+def read_ended_rows(
+    query: Query, listing: RunListing
+) -> tuple[RowBlock, dict[Run, RvlabError], list[Run]]:
+    """Read the rows of ended runs, through the cache.
+
+    Returns:
+        The rows; the error of each end record that cannot be read; and the runs without an end
+        record, including those that were reopened or deleted since they were listed.
+    """
     errors: dict[str, RvlabError] = {}
 
     def read(ids: Sequence[str]) -> RowBlock:
-        return _read_ends(store, listing, ids, errors)
+        return _read_ends(query.store, listing, ids, errors)
 
     block = read_through(
         query,
@@ -131,16 +148,10 @@ def _rows_of_listing(query: Query, listing: RunListing) -> tuple[RowBlock, list[
         is_complete=listing.is_complete,
         cache_keys=listing.cache_keys,
     )
-    rows = [
-        {**error_row(exc), "_run": Run(listing.store, listing.experiment, id_)}
-        for id_, exc in errors.items()
-        if not isinstance(exc, KeyMissing)
-    ]
-    # A run whose end record is missing was reopened or deleted since it was listed.
-    reopened = [id_ for id_, exc in errors.items() if isinstance(exc, KeyMissing)]
-    going = [*listing.active, *listing.subset(reopened).runs]
-    found = active_run_rows(store, going) if going else {}
-    return block, [*rows, *({**row, "_run": run} for run, row in found.items())]
+    runs = {Run(listing.store, listing.experiment, id_): exc for id_, exc in errors.items()}
+    reopened = [run for run, exc in runs.items() if isinstance(exc, KeyMissing)]
+    broken = {run: exc for run, exc in runs.items() if run not in reopened}
+    return block, broken, [*listing.active, *reopened]
 
 
 def _read_ends(
@@ -203,22 +214,60 @@ def _annotation_columns(
     }
 
 
-def _to_frame(ids: Sequence[str], columns: dict[str, Any]) -> pd.DataFrame:
+def _order_columns(
+    columns: Iterable[str], differing: Sequence[str], several: Sequence[str]
+) -> list[str]:
+    """Order columns so that the first `COLUMNS_SHOWN` answer what a person asks first.
+
+    Args:
+        columns: The names of the columns of values.
+        differing: The parameters in which the runs differ, and ``seed`` if they differ in it.
+        several: Those of ``experiment`` and ``recipe`` of which the runs have several.
+
+    Returns:
+        ``name state``, `several`, up to three metrics, `differing`, ``duration age``; the other
+        parameters, the other metrics, other columns, ``costs.*``, and bookkeeping. If more
+        parameters differ than are shown with ``duration`` and ``age``, the rest follow these two.
+    """
+    groups: dict[str, list[str]] = {}
+    for name in columns:
+        group, dot, _ = name.partition(".")
+        groups.setdefault(f"{group}." if dot else "", []).append(name)
+    metrics = groups.get("metrics.", [])
+    shown = [name for name in RANK_METRICS if name in metrics] or metrics[: len(RANK_METRICS)]
+    first = ["name", "state", *several, *shown]
+    room = max(0, COLUMNS_SHOWN - len(first) - 2)
+    order = [
+        *(*first, *differing[:room], "duration", "age", *differing[room:]),
+        *(*groups.get("params.", []), "seed", *metrics),
+        *(name for name in RUNS_TABLE.names if name not in BOOKKEEPING),
+        *(*groups.get("costs.", []), *groups.get("eval_set.", []), *BOOKKEEPING),
+    ]
+    return list(dict.fromkeys(order))
+
+
+def _several_recipes(rows: pa.Table) -> list[str]:
+    """Return ``["recipe"]`` if the runs have several recipes."""
+    import pyarrow.compute as pc
+
+    return ["recipe"] if pc.count_distinct(rows.column("recipe")).as_py() > 1 else []
+
+
+def _to_frame(ids: Sequence[str], columns: dict[str, Any], names: Sequence[str]) -> pd.DataFrame:
     """Return columns as a table with the dtypes of `RUNS_TABLE`, also without any row."""
     import pandas as pd
 
-    columns["duration"] = pd.NaT
-    first = RUNS_TABLE.names
-    names = [*first, *(name for name in columns if name not in first)]
+    columns |= {"duration": pd.NaT, "age": pd.NaT}
     index = pd.Index(list(ids), name="run", dtype="object")
     for column in columns.values():
         if isinstance(column, pd.Series):
             column.index = index
     table = pd.DataFrame({name: columns[name] for name in names}, index=index, copy=False)
-    until = table["ended"].where(table["state"] != "running", pd.Timestamp.now(tz="UTC"))
-    took = until - table["started"]
-    # The two times can be of different clocks, and a negative duration is unknown.
-    table["duration"] = took.where(took >= pd.Timedelta(0)).astype(SPAN)
+    now = pd.Timestamp.now(tz="UTC").floor("s").as_unit("s")
+    until = table["ended"].where(table["state"] != "running", now)
+    for name, span in (("duration", until - table["started"]), ("age", now - table["created"])):
+        # The two times can be of different clocks, and a negative duration is unknown.
+        table[name] = span.where(span >= pd.Timedelta(0)).astype(SPAN_S)
     return table
 
 

@@ -20,6 +20,9 @@ RunSelector: TypeAlias = Union[
 ]
 """A table of runs or a row of it, a run, an id, an experiment, several of these, or None (all)."""
 
+RunsOrListings: TypeAlias = Sequence[Run] | Sequence[RunListing]
+"""Runs, or listings of runs, which are not requested again."""
+
 
 def list_experiments(store: Store) -> list[str]:
     """List the names of the experiments of a store."""
@@ -68,7 +71,7 @@ def select_listings(
     return listings_of(query, resolve_runs(store, runs))
 
 
-def listings_of(query: Query, wanted: Sequence[Run] | Sequence[RunListing]) -> list[RunListing]:
+def listings_of(query: Query, wanted: RunsOrListings) -> list[RunListing]:
     """Return the listings of runs, whether the runs exist or not.
 
     Args:

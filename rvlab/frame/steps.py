@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import coerce_to_dtype
+from rvlab.cache.query import Query
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.rows import parse_step_record
+from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
 from rvlab.model.tables import STEPS_TABLE
@@ -18,12 +21,12 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
+def steps_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return one row per step record, in the order of the runs and of the pipeline.
 
     Args:
         store: The store of the runs.
-        wanted: The runs.
+        wanted: The runs, or their listings.
 
     Returns:
         The columns of `rvlab.model.tables.STEPS_TABLE`. Runs in which no step has started have no
@@ -37,10 +40,14 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
     """
     import pandas as pd
 
+    with Query(store) as query:
+        listings = listings_of(query, wanted)
+        columns = read_run_columns(query, listings)
+    each = [run for one in listings for run in one.runs]
     found = store.map_concurrently(
-        lambda uri: _step_record_keys(store, uri), [run.uri for run in wanted]
+        lambda uri: _step_record_keys(store, uri), [run.uri for run in each]
     )
-    runs = {key: run for run in wanted for key in found[run.uri]}
+    runs = {key: run for run in each for key in found[run.uri]}
     rows: list[dict[str, Any]] = []
     for key, data in store.get_many(runs).items():
         if isinstance(data, KeyMissing):
@@ -54,14 +61,17 @@ def steps_table(store: Store, wanted: Sequence[Run]) -> pd.DataFrame:
         except RecordBroken as exc:
             warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
             continue
-        rows.append({"run": runs[key].id, **record.record()})
-    run_position = {run.id: i for i, run in enumerate(wanted)}
-    rows.sort(key=lambda row: (run_position[row["run"]], *_pipeline_order(row)))
-    columns = {
-        name: coerce_to_dtype([r[name] for r in rows], dtype)
+        rows.append({"_run": runs[key], "run": runs[key].id, **record.record()})
+    run_position = {run: i for i, run in enumerate(each)}
+    rows.sort(key=lambda row: (run_position[row["_run"]], *_pipeline_order(row)))
+    keys = [(row["_run"].experiment, row["_run"].id) for row in rows]
+    table = {
+        name: coerce_to_dtype([row[name] for row in rows], dtype)
         for name, dtype in STEPS_TABLE.dtypes.items()
+        if name != "name"
     }
-    return pd.DataFrame(columns)
+    run = table.pop("run")
+    return pd.DataFrame({"run": run, **columns.take(columns.positions(keys)), **table})
 
 
 def _step_record_keys(store: Store, uri: str) -> list[str]:

@@ -10,13 +10,14 @@ from rvlab.cache.block import RowBlock, concat_blocks, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CachedTable, read_through
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
+from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
-from rvlab.frame.select import listings_of
+from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
-from rvlab.model.schema import TableSchema
+from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, TEXT, TableSchema
 from rvlab.model.tables import (
-    ARTIFACT_URIS_TABLE,
     ARTIFACTS_TABLE,
     CONFUSION_TABLE,
     EVALS_TABLE,
@@ -33,13 +34,16 @@ if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
 
-RunsOrListings = Sequence[Run] | Sequence[RunListing]
 ReadRunTable = Callable[[Run, bool], "tuple[pa.Table | None, bool]"]
 """Reads the table of a run, given whether the run has ended.
 
 Returns the table, or None if the run has none, and whether the answer is final. A missing key is
 not final, since a store may be copied while it is read.
 """
+
+
+RESERVED = [one.name for one in (*RUN_COLUMNS, *RUN_VALUES)]
+"""Names that a series of a history cannot have, besides ``params.*``."""
 
 
 def _matches(schema: TableSchema) -> Callable[[pa.Table], bool]:
@@ -67,12 +71,12 @@ def evals_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 
     Runs that have not been evaluated have no rows.
     """
-    return _with_dtypes(_summary_table(store, wanted, EVALS_TABLE), EVALS_TABLE)
+    return _summary_table(store, wanted, EVALS_TABLE)
 
 
 def confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return the confusion matrices of each run, with the columns of `CONFUSION_TABLE`."""
-    return _with_dtypes(_summary_table(store, wanted, CONFUSION_TABLE), CONFUSION_TABLE)
+    return _summary_table(store, wanted, CONFUSION_TABLE)
 
 
 def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
@@ -81,7 +85,7 @@ def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     Fingerprints are equal where the pixels, the labels, the areas of interest or the pixel grids
     are equal.
     """
-    return _with_dtypes(_summary_table(store, wanted, SCENES_TABLE), SCENES_TABLE)
+    return _summary_table(store, wanted, SCENES_TABLE)
 
 
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
@@ -89,18 +93,18 @@ def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     with Query(store) as query:
         listings = listings_of(query, wanted)
     found = _summary_table(store, listings, ARTIFACTS_TABLE)
-    uris = {run.id: run.uri for one in listings for run in one.runs}
-    if len(found):
-        # Files of an adopted run are stored elsewhere; their key is a complete URI.
-        whole = found["key"].str.match(r"/|[a-z0-9]+://")
-        found["uri"] = found["key"].where(whole, found["run"].map(uris) + "/" + found["key"])
-    return _with_dtypes(found, ARTIFACT_URIS_TABLE)
+    key, uris = found["key"], {run.id: run.uri for one in listings for run in one.runs}
+    # Files of an adopted run are stored elsewhere; their key is a complete URI.
+    whole = key.str.match(r"/|[a-z0-9]+://")
+    found["key"] = key.where(whole, found["run"].map(uris).astype(TEXT) + "/" + key)
+    return found.rename(columns={"key": "uri"})
 
 
 def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return one row per run and finished epoch, with the columns of `HISTORY_TABLE`.
 
-    Runs that are still training are included.
+    Runs that are still training are included. A series with the name of a column of the run is
+    renamed to ``metric.{name}``.
     """
     import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 
@@ -116,9 +120,7 @@ def history_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
                 return found, way is _history_from_table
         return None, False
 
-    table = _concat_runs(store, wanted, CACHED["history"], find)
-    others = [name for name in table.columns if name != "run"]
-    return _with_dtypes(table, HISTORY_TABLE.with_others(others))
+    return _concat_runs(store, wanted, HISTORY_TABLE, find)
 
 
 def _history_from_log(store: Store, run: Run) -> pa.Table | None:
@@ -156,7 +158,7 @@ def _summary_table(store: Store, wanted: RunsOrListings, schema: TableSchema) ->
             return None, False
         return conform_to_schema(key, found, schema).replace_schema_metadata(), True
 
-    return _concat_runs(store, wanted, CACHED[schema.name], find)
+    return _concat_runs(store, wanted, schema, find)
 
 
 def _read_parquet(store: Store, key: str) -> pa.Table | None:
@@ -169,30 +171,39 @@ def _read_parquet(store: Store, key: str) -> pa.Table | None:
 
 
 def _concat_runs(
-    store: Store, wanted: RunsOrListings, cached_table: CachedTable, read_table: ReadRunTable
+    store: Store, wanted: RunsOrListings, schema: TableSchema, read_table: ReadRunTable
 ) -> pd.DataFrame:
-    """Concatenate the rows of all runs, with the id of each run in the column ``run``."""
+    """Concatenate the rows of all runs, with their `RunColumns` and the dtypes of the schema."""
     import numpy as np
     import pandas as pd
 
     with Query(store) as query:
         listings = listings_of(query, wanted)
         each = {
-            n: _rows_of_experiment(query, one, cached_table, read_table)
+            n: _rows_of_experiment(query, one, CACHED[schema.name], read_table)
             for n, one in merge_listings(listings).items()
         }
+        runs = read_run_columns(query, listings)
     some = []
     for one in listings:
         block = each[one.experiment]
         selected = block.select([id_ for id_ in one.ids if id_ in block.position])
         if len(selected.table):
-            some.append(selected)
-    if not some:
-        return pd.DataFrame()
-    table: pd.DataFrame = concat_rows([block.table for block in some]).to_pandas()
-    ids = np.array([key for block in some for key in block.keys], dtype=object)
-    table.insert(0, "run", np.repeat(ids, [n for block in some for n in block.row_counts]))
-    return table
+            some.append((one.experiment, selected))
+    rows = concat_rows([block.table for _, block in some])
+    if schema.others:
+        schema = schema.with_others(rows.column_names)
+    table = _with_dtypes(rows, schema)
+    keys = [(experiment, key) for experiment, block in some for key in block.keys]
+    counts = [n for _, block in some for n in block.row_counts]
+    columns = {
+        "run": np.repeat(np.array([key for _, key in keys], dtype=object), counts),
+        **runs.take(np.repeat(runs.positions(keys), counts)),
+    }
+    for name in table.columns:
+        taken = name in RESERVED or str(name).startswith(PARAMS_PREFIX)
+        columns[f"metric.{name}" if taken else name] = table[name]
+    return pd.DataFrame(columns, copy=False)
 
 
 def _rows_of_experiment(
@@ -246,11 +257,11 @@ def _warn_omitted(run: Run, exc: RvlabError) -> None:
     warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
 
 
-def _with_dtypes(table: pd.DataFrame, schema: TableSchema) -> pd.DataFrame:
-    """Return the columns of a schema and of `RUN_COLUMN`, in order and with their dtypes."""
+def _with_dtypes(rows: pa.Table, schema: TableSchema) -> pd.DataFrame:
+    """Convert rows to a table with the columns of a schema, in order and with their dtypes."""
     import pandas as pd
 
-    dtypes = schema.with_run().dtypes
-    if table.empty:
+    dtypes = schema.dtypes
+    if not len(rows):
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
-    return table[list(dtypes)].astype(dtypes)
+    return rows.select(list(dtypes)).to_pandas().astype(dtypes)

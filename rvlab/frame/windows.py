@@ -6,10 +6,13 @@ import warnings
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
+from rvlab.cache.query import Query
 from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
 from rvlab.frame import rank_windows
 from rvlab.frame.align_windows import align_windows
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
+from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.tables import WINDOWS_TABLE
@@ -29,7 +32,7 @@ WINDOWS_KEY = ("tables", "windows.parquet")
 
 def windows_table(
     store: Store,
-    wanted: Sequence[Run],
+    selected: RunsOrListings,
     by: str = "error",
     *,
     n: int = 12,
@@ -41,6 +44,13 @@ def windows_table(
     seed: int = 0,
 ) -> pd.DataFrame:
     """Return the most informative windows of the runs' scenes; see `rvlab.Lab.windows`."""
+    import numpy as np
+    import pandas as pd
+
+    with Query(store) as query:
+        listings = listings_of(query, selected)
+        columns = read_run_columns(query, listings)
+    wanted = [run for one in listings for run in one.runs]
     rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
     rank_windows.require_positive_int(size=size, per_scene=per_scene)
     tables = load_window_counts(store, wanted)
@@ -50,9 +60,14 @@ def windows_table(
         tables = _select_group(tables, wanted, group)
     counts = align_windows(tables, group, scenes)
     rank_windows.validate_ranking(by, counts.runs, classes, n)  # without the runs left out
-    return rank_windows.rank_windows(
+    table = rank_windows.rank_windows(
         counts, by, n=n, size=size, classes=classes, per_scene=per_scene, seed=seed
     )
+    position = {id_: i for i, (_, id_) in enumerate(columns.keys)}
+    taken = columns.take(np.array([position.get(run, -1) for run in table["run"]], np.intp))
+    after = list(table.columns).index("run") + 1
+    first, last = table.iloc[:, :after], table.iloc[:, after:]
+    return pd.concat([first, pd.DataFrame(taken, index=table.index), last], axis=1)
 
 
 def _select_group(

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.errors import RecordBroken
 from rvlab.model.record import is_time, mapping_of, require_schema
 from rvlab.model.run import END_STATES
-from rvlab.model.schema import TIME, column_field
+from rvlab.model.schema import TIME_S, column_field
 from rvlab.model.spec import Spec
 
 if TYPE_CHECKING:
@@ -44,10 +44,10 @@ class EndRecord:
     started: str | None = field(
         default=None,
         metadata=column_field(
-            "When the first step started; missing if none did.", dtype=TIME, in_report=True
+            "When the first step started; missing if none did.", dtype=TIME_S, in_report=True
         ),
     )
-    ended: str = field(metadata=column_field("When the run ended.", dtype=TIME, in_report=True))
+    ended: str = field(metadata=column_field("When the run ended.", dtype=TIME_S, in_report=True))
     device: str | None = field(
         default=None,
         metadata=column_field(
@@ -137,7 +137,7 @@ _KINDS: dict[str, tuple[tuple[type, ...], str]] = {
 _REQUIRED = ("ended",)
 _SCALARS = {
     one.name: ((str,), "time")
-    if one.metadata["column"]["dtype"] == TIME
+    if one.metadata["column"]["dtype"] == TIME_S
     else _KINDS[str(one.type).removesuffix(" | None")]
     for one in fields(EndRecord)
     if "column" in one.metadata and one.name != "state"

@@ -10,9 +10,11 @@ from typing import Any
 # Any, since the stubs of pandas accept only literal dtype names, and these are passed as values.
 TEXT: Any
 TIME: Any
-SPAN: Any
+TIME_S: Any
+SPAN_S: Any
 WHOLE: Any
-TEXT, TIME, SPAN, WHOLE = "string", "datetime64[ns, UTC]", "timedelta64[ns]", "Int64"
+TEXT, WHOLE = "string", "Int64"
+TIME, TIME_S, SPAN_S = "datetime64[ns, UTC]", "datetime64[s, UTC]", "timedelta64[s]"
 
 ARROW_TYPES: dict[Any, str] = {
     TEXT: "string",
@@ -23,6 +25,7 @@ ARROW_TYPES: dict[Any, str] = {
     "bool": "bool",
     "boolean": "bool",
     TIME: "timestamp[ns, tz=UTC]",
+    TIME_S: "timestamp[ns, tz=UTC]",
 }
 """The dtype of a column in a DataFrame -> its type in files and caches, as Arrow prints it."""
 
@@ -112,8 +115,14 @@ class TableSchema:
         return replace(self, columns=(*self.columns, *more), others=())
 
     def with_run(self) -> TableSchema:
-        """Return the schema of the rows of several runs, which have the column ``run``."""
-        return replace(self, columns=(RUN_COLUMN, *self.columns))
+        """Return the schema of the rows of several runs.
+
+        It begins with `RUN_COLUMNS`; a table that has a column ``run`` has the others after it.
+        """
+        at = self.names.index("run") + 1 if "run" in self.names else 0
+        added = RUN_COLUMNS[1:] if at else RUN_COLUMNS
+        columns = (*self.columns[:at], *added, *self.columns[at:])
+        return replace(self, columns=columns, others=(*self.others, *RUN_VALUES))
 
     def replace_column(self, name: str, other: Column) -> TableSchema:
         """Return the schema with another column in the place of one."""
@@ -121,7 +130,21 @@ class TableSchema:
         return replace(self, columns=columns)
 
 
-RUN_COLUMN = Column("run", "object", "The id of the run.", required=True)
+RUN_COLUMNS = (
+    Column("run", "object", "The id of the run.", required=True),
+    Column("name", TEXT, "The name of the run."),
+)
+"""The first columns of a table with rows of several runs."""
+
+RUN_VALUES = (
+    Column(
+        "params.{name}",
+        "by its values",
+        "A parameter in which the requested runs differ; these columns follow `name`.",
+    ),
+    Column("seed", WHOLE, "The seed, if the requested runs differ in it; after the parameters."),
+)
+"""The columns after `RUN_COLUMNS` in which the requested runs differ."""
 
 
 def column_field(
@@ -136,7 +159,7 @@ def column_field(
 
     Args:
         meaning: See `Column`.
-        dtype: Default: by the annotation of the field; times need `TIME`.
+        dtype: Default: by the annotation of the field; times need `TIME` or `TIME_S`.
         unit: See `Column`.
         diff: See `Column`.
         in_report: See `Column`.

@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from rvlab.model.record import read_record, require_schema, require_times
-from rvlab.model.schema import TIME, column_field
+from rvlab.model.schema import TIME_S, column_field
 
 SPEC_SCHEMA = 1
 
@@ -37,7 +37,7 @@ class Spec:
     name: str = field(
         metadata=column_field("A short name; by default the parameters in which the run differs.")
     )
-    created: str = field(metadata=column_field("The time of the submission.", dtype=TIME))
+    created: str = field(metadata=column_field("The time of the submission.", dtype=TIME_S))
     engine: str = field(metadata=column_field("The engine of the run.", in_report=True))
     recipe: str = field(
         metadata=column_field("The name of the recipe.", diff="recipe", in_report=True)

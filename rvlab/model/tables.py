@@ -9,8 +9,7 @@ from __future__ import annotations
 
 from rvlab.model.end import EndRecord
 from rvlab.model.schema import (
-    RUN_COLUMN,
-    SPAN,
+    SPAN_S,
     TEXT,
     WHOLE,
     Column,
@@ -173,11 +172,11 @@ RANKED_WINDOWS_TABLE = TableSchema(
         Column("pixels", "int64", "Labelled pixels, cells or true boxes.", unit=_COUNT_UNIT),
     ),
 )
-"""The table that `rvlab.Lab.windows` returns."""
+"""The table that `rvlab.Lab.windows` returns, without the columns of the runs."""
 
 STEPS_TABLE = TableSchema(
-    "steps", "step, or split of it, that has started", (RUN_COLUMN, *columns_of(StepRecord))
-)
+    "steps", "step, or split of it, that has started", columns_of(StepRecord)
+).with_run()
 
 _COMPUTED = (
     Column("experiment", TEXT, "The experiment of the run."),
@@ -186,25 +185,36 @@ _COMPUTED = (
     Column("archived", "bool", "Whether the run is archived."),
     Column(
         "duration",
-        SPAN,
+        SPAN_S,
         "From `started` to `ended`, or up to now; missing if it would be negative because the "
         "clocks of two machines differ.",
         in_report=True,
+    ),
+    Column(
+        "age", SPAN_S, "The time since `created`; missing where it would be negative, likewise."
     ),
     Column("uri", TEXT, "The address of the run."),
 )
 
 _FIRST = (
-    *("name", "experiment", "state", "tags", "note", "archived"),
-    *("created", "started", "ended", "duration", "engine", "device"),
-    *("recipe", "source_sha256", "seed", "splits", "eval_set"),
+    *("name", "state", "duration", "age", "seed", "step", "error", "created", "started", "ended"),
+    *("tags", "note", "archived", "experiment", "recipe"),
 )
+BOOKKEEPING = ("eval_set", "source_sha256", "commit", "dirty", "image", "user", "uri")
+"""The last columns of the table of runs."""
+
+RANK_METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")
+"""The metrics by which runs are compared: the first metrics in the table of runs."""
+
+COLUMNS_SHOWN = 10
+"""How many of the first columns pandas shows of a wide table, half of its ``max_columns``."""
 
 
 def _run_columns() -> tuple[Column, ...]:
     declared = (*columns_of(Spec, "spec"), *columns_of(EndRecord, "end"), *_COMPUTED)
     by_name = {one.name: one for one in declared}
-    return tuple({name: by_name[name] for name in [*_FIRST, *by_name]}.values())
+    middle = [name for name in by_name if name not in BOOKKEEPING]
+    return tuple({name: by_name[name] for name in [*_FIRST, *middle, *BOOKKEEPING]}.values())
 
 
 _RUN_VALUES = (
@@ -229,7 +239,10 @@ _RUN_VALUES = (
 )
 
 RUNS_TABLE = TableSchema("runs", "run, whose id is the index `run`", _run_columns(), _RUN_VALUES)
-"""The table of runs: what a person asks first, then the other columns as declared."""
+"""The table of runs, in the order of its columns in a table without values.
+
+`rvlab.frame.runs` orders the columns of a table with values.
+"""
 
 LAB_TABLES = {
     one.name: one
@@ -239,7 +252,7 @@ LAB_TABLES = {
         *(table.with_run() for table in (EVALS_TABLE, CONFUSION_TABLE, SCENES_TABLE)),
         ARTIFACT_URIS_TABLE.with_run(),
         HISTORY_TABLE.with_run(),
-        RANKED_WINDOWS_TABLE,
+        RANKED_WINDOWS_TABLE.with_run(),
     )
 }
 """The tables that the methods of `rvlab.Lab` return, by the name of the method."""

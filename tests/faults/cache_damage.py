@@ -53,11 +53,11 @@ FILE = {"step": "train", "kind": "model", "scene": None, "key": "rv/model.pth", 
 
 
 def table_of(store: Store, name: str) -> pd.DataFrame:
-    """Return a table of all runs, after all background writes."""
+    """Return a table of all runs without their ages, after all background writes."""
     wanted: Any = None if name in ("runs", "edits") else frame.select_listings(store, None)
     found = READ[name](store, wanted)
     DeferredWrites.flush()
-    return found
+    return found.drop(columns="age", errors="ignore")
 
 
 def small_blocks() -> None:

@@ -10,7 +10,7 @@ import random
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import pyarrow as pa
@@ -382,7 +382,7 @@ def loaded(data: bytes) -> dict[str, Any]:
     return dict(record)
 
 
-def moment(text: Any) -> pd.Timestamp | None:
+def moment(text: Any, unit: Literal["ns", "s"] = "ns") -> pd.Timestamp | None:
     if text is None:
         return None
     require(isinstance(text, str), "no time")
@@ -391,7 +391,7 @@ def moment(text: Any) -> pd.Timestamp | None:
     except (ValueError, OverflowError) as exc:
         raise Nonsense(str(exc)) from exc
     require(found is not pd.NaT and found.tzinfo is not None, "no time zone")
-    return found.tz_convert("UTC")
+    return found.tz_convert("UTC").floor(unit)
 
 
 def spec_said(record: Any, run: Run) -> dict[str, Any]:
@@ -408,7 +408,7 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
     require((record["experiment"], record["run"]) == (run.experiment, run.id), "another run")
     row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS_TABLE.dtypes}
     row["user"] = record.get("user", "")
-    row["created"] = moment(record["created"])
+    row["created"] = moment(record["created"], "s")
     for name, value in record["params"].items():
         plain = json.dumps(value) if isinstance(value, list | dict) else value
         row[f"params.{name}"] = plain
@@ -424,7 +424,7 @@ def end_said(data: bytes, run: Run) -> dict[str, Any]:
     for name in ("step", "error", "device", "eval_set"):
         require(isinstance(record.get(name), str | None), name)
         row[name] = record.get(name)
-    row["started"], row["ended"] = moment(record.get("started")), moment(record.get("ended"))
+    row["started"], row["ended"] = (moment(record.get(n), "s") for n in ("started", "ended"))
     for group, kinds in (("metrics", (int, float)), ("costs", (int, float)), ("eval_sets", (str,))):
         values = record.get(group) if record.get(group) is not None else {}
         require(isinstance(values, dict), group)

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
+from rvlab.frame.params import param_columns
 from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
 from rvlab.store import Store
@@ -58,16 +59,17 @@ class Read:
             warnings.simplefilter("always")
             self.runs = frame.runs_table(store, damage.EXPERIMENT)
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
-            self.steps = frame.steps_table(store, every)
+            self.tables["steps"] = frame.steps_table(store, every)
             self.windows = load_window_counts(store, counted)
             DeferredWrites.flush(store.uri)
         self.warned = [str(one.message) for one in caught]
         self.good = [run.id for run in good]
 
     def of(self, name: str, run: str) -> pd.DataFrame:
-        """Return the rows of a run in one of the tables."""
+        """Return the rows of a run in one of the tables, without what differs between runs."""
         table = self.tables[name]
-        return table[table["run"] == run].drop(columns="run").reset_index(drop=True)
+        rows = table[table["run"] == run].drop(columns=["run", "seed"], errors="ignore")
+        return rows.drop(columns=param_columns(rows)).reset_index(drop=True)
 
 
 def check(folder: Path, damaged: Callable[[Store], Sequence[Case]]) -> int:
@@ -105,8 +107,7 @@ def check_good(before: Read, found: Read) -> None:
             for column in new:
                 values = old[column] if column in old else [None] * len(new)
                 assert all(map(same, new[column], values)), (run, name, column)
-        old, new = (one.steps[one.steps["run"] == run] for one in (before, found))
-        pd.testing.assert_frame_equal(old.reset_index(drop=True), new.reset_index(drop=True))
+        pd.testing.assert_frame_equal(before.of("steps", run), found.of("steps", run))
         assert before.windows[run].equals(found.windows[run])
 
 
@@ -151,7 +152,7 @@ def check_rows(case: Case, rows: list[dict[str, Any]], expected: list[dict[str, 
             assert row["uri"] in (key, f"{case.run.uri}/{key}"), case
         for name, value in want.items():
             assert same(row[name], value), (case, name, row[name], value)
-        more = set(row) - set(want) - {"uri"}
+        more = set(row) - set(want) - {"uri", "name"}
         assert all(pd.isna(row[name]) for name in more), (case, more)
 
 
@@ -176,7 +177,7 @@ def check_row(case: Case, row: pd.Series[Any]) -> bool:
 
 
 def check_step(case: Case, found: Read, row: pd.Series[Any], warned: bool) -> bool:
-    steps = found.steps[found.steps["run"] == case.run.id]
+    steps = found.of("steps", case.run.id)
     if not len(steps):
         assert warned, case
         assert row["state"] == "broken", case
@@ -184,13 +185,13 @@ def check_step(case: Case, found: Read, row: pd.Series[Any], warned: bool) -> bo
         return True
     record = damage.loaded(case.data)
     assert row["state"] in ("running", "lost"), case
-    assert same(row["started"], damage.moment(record["started"])), case
+    assert same(row["started"], damage.moment(record["started"], "s")), case
     for name in steps.columns:
         value = record.get(name)
         if name in ("started", "ended", "beat"):
             value = damage.moment(value)
-        if name == "run":
-            value = case.run.id
+        if name == "name":
+            value = row["name"]
         if name == "attempt" and "attempt" not in record:
             value = 1
         assert same(steps.iloc[0][name], value), (case, name)

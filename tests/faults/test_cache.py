@@ -311,11 +311,11 @@ from pathlib import Path
 from rvlab import frame
 from rvlab.store import Store
 store = Store(sys.argv[1])
-first = frame.runs_table(store, None)
+first = frame.runs_table(store, None).drop(columns="age")
 for path in Path(sys.argv[2]).rglob("*.arrow"):
     with path.open("r+b") as file:
         file.truncate(10)
-assert frame.runs_table(store, None).equals(first)
+assert frame.runs_table(store, None)[first.columns].equals(first)
 print(len(first))
 """
     command = [sys.executable, "-c", script, str(store.uri), str(cache)]
@@ -415,7 +415,7 @@ def copied_in_random_order(folder: Path, seed: int, target: Store) -> int:
 
 
 def equal(one: pd.DataFrame, other: pd.DataFrame, what: str) -> None:
-    volatile = ["duration"]
+    volatile = ["duration", "age"]
     one, other = (t.drop(columns=volatile, errors="ignore") for t in (one, other))
     pd.testing.assert_frame_equal(one, other, check_like=True, obj=what)
 

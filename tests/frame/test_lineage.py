@@ -58,7 +58,7 @@ def test_columns_have_fixed_dtypes(store: Store, made: Made) -> None:
         "changed": "string",
         "name": "string",
         "state": "string",
-        "created": "datetime64[ns, UTC]",
+        "created": "datetime64[s, UTC]",
         "uri": "string",
     }
     alone = lineage_table(table(store), run.id)

@@ -13,7 +13,7 @@ import pytest
 from rvlab.errors import NotFound, SpecError
 from rvlab.frame.windows import WINDOWS_KEY, windows_table
 from rvlab.model import Run
-from rvlab.model.tables import RANKED_WINDOWS_TABLE, WINDOWS_TABLE
+from rvlab.model.tables import LAB_TABLES, WINDOWS_TABLE
 from rvlab.raster.window_counts import concat_windows
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table, rows_to_arrow
@@ -59,7 +59,7 @@ def test_window_with_most_errors_comes_first(town):
     truth = town.truth["val-1"][64:, 128:]
     assert found["score"].iloc[0] == pytest.approx((truth != 2).mean() / 2)  # mean of two runs
     assert found["run"].iloc[0] == town.runs.index[1]
-    assert {c: str(t) for c, t in found.dtypes.items()} == RANKED_WINDOWS_TABLE.dtypes
+    assert {c: str(t) for c, t in found.dtypes.items()} == LAB_TABLES["windows"].dtypes
 
 
 def test_error_score_equals_comparison_of_rasters(town):

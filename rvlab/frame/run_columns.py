@@ -1,0 +1,91 @@
+"""Columns of the runs in tables with several rows per run: names and differing parameters."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rvlab.cache.arrow import differing_values, from_arrow, to_arrow
+from rvlab.cache.block import concat_rows
+from rvlab.cache.query import Query, merge_listings
+from rvlab.frame.rows import RunRow, spec_rows
+from rvlab.frame.runs import read_ended_rows
+from rvlab.store.run_listing import RunListing
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+    from numpy.typing import NDArray
+    from pandas.api.extensions import ExtensionArray
+
+RunKey = tuple[str, str]
+"""The experiment and the id of a run."""
+
+
+@dataclass(frozen=True)
+class RunColumns:
+    """``name``, the ``params.*`` in which runs differ, and ``seed`` if they differ in it.
+
+    A row of a run whose records cannot be read has no values.
+
+    Args:
+        keys: The runs.
+        columns: A value per run.
+    """
+
+    keys: Sequence[RunKey]
+    columns: Mapping[str, ExtensionArray]
+
+    def positions(self, keys: Sequence[RunKey]) -> NDArray[Any]:
+        """Return the positions of runs."""
+        import numpy as np
+
+        where = {key: i for i, key in enumerate(self.keys)}
+        return np.fromiter((where[key] for key in keys), np.intp, len(keys))
+
+    def take(self, positions: NDArray[Any]) -> dict[str, ExtensionArray]:
+        """Return the columns of a table whose rows are of the runs at `positions`.
+
+        At the position -1 all values are missing; int64 then becomes Int64, and bool boolean.
+        """
+        import pandas as pd
+
+        with_missing = {"int64": "Int64", "bool": "boolean"}
+        if not (positions < 0).any():
+            return {name: values.take(positions) for name, values in self.columns.items()}
+        found = {}
+        for name, values in self.columns.items():
+            dtype = with_missing.get(str(values.dtype))
+            nullable = values if dtype is None else pd.array(values, dtype=dtype)
+            found[name] = nullable.take(positions, allow_fill=True)
+        return found
+
+
+def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns:
+    """Read the columns of runs from the cached rows of the table of runs.
+
+    Of a run that is not cached its end record is read, or its spec if it has not ended.
+    """
+    import pandas as pd
+
+    keys: list[RunKey] = []
+    tables: list[pa.Table] = []
+    others: dict[RunKey, RunRow] = {}
+    for name, listing in merge_listings(listings).items():
+        block, broken, going = read_ended_rows(query, listing)
+        tables.append(block.table)
+        keys += [(name, id_) for id_ in block.keys]
+        others |= {(name, run.id): {} for run in broken}
+        specs = spec_rows(query.store, going) if going else {}
+        others |= {(name, run.id): row for run, row in specs.items()}
+    if others or not any(map(len, tables)):
+        tables.append(to_arrow(list(others.values())))
+        keys += others
+    rows = concat_rows(tables)
+    ordered = [(one.experiment, id_) for one in listings for id_ in one.ids]
+    if ordered != keys:
+        where = {key: i for i, key in enumerate(keys)}
+        rows = rows.take([where[key] for key in ordered])
+    names = ["name", *differing_values(rows)]
+    found = from_arrow(rows, names)
+    return RunColumns(ordered, {name: pd.Series(found[name]).array for name in names})
