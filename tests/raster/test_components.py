@@ -1,4 +1,4 @@
-"""Connected components in strips equal those of the whole array, as scipy and rasterio find them."""
+"""Components in strips equal those that scipy and rasterio find in the whole array."""
 
 from __future__ import annotations
 
