@@ -315,7 +315,12 @@ class Lab:
         return find_run(self.store, name)
 
     def runs(self, runs: RunSelector = None) -> pd.DataFrame:
-        """Return the table of runs: one row per run with its parameters and metrics."""
+        """Return the table of runs: one row per run with its parameters and metrics.
+
+        The first ten columns, which a notebook shows, are ``name state``, up to three metrics, the
+        parameters in which these runs differ, ``duration age``. With several experiments or
+        recipes, ``experiment`` and ``recipe`` follow ``state``. Bookkeeping comes last.
+        """
         return frame.runs_table(self.store, runs, control.states_from(self.store, self.engine))
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
@@ -325,7 +330,7 @@ class Lab:
             run: One run, or the id of a deleted parent.
 
         Returns:
-            Index ``run``; ``generation parent changed name state created uri`` and the metrics.
+            Index ``run``; ``name state generation changed``, metrics, ``created parent uri``.
         """
         return lineage_of(self.store, self.runs(), run)
 

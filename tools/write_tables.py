@@ -13,7 +13,7 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
-from rvlab.model.schema import Column, TableSchema
+from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, Column, TableSchema
 from rvlab.model.tables import FILE_TABLES, LAB_TABLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "records.md"
@@ -32,10 +32,12 @@ def render(name: str) -> str:
     table = SECTIONS[name]
     lines = [f"One row per {table.rows}.", "", *_lines([*table.columns, *table.others])]
     if name in FILE_TABLES and name != "windows":
-        added = [one for one in LAB_TABLES[name].columns if one not in table.columns]
-        lines += ["", f"`lab.{name}()` has also {'; '.join(map(_describe, added))}."]
+        begins = ", ".join(f"`{one.name}`" for one in (*RUN_COLUMNS, *RUN_VALUES))
+        lines += ["", f"`lab.{name}()` begins with {begins}."]
         if gone := [one.name for one in table.columns if one not in LAB_TABLES[name].columns]:
-            lines[-1] = f"{lines[-1][:-1]}, in the place of `{gone[0]}`."
+            known = (*RUN_COLUMNS, *table.columns)
+            added = [one for one in LAB_TABLES[name].columns if one not in known]
+            lines[-1] += f" In the place of `{gone[0]}` it has {'; '.join(map(_describe, added))}."
     return "\n".join([*lines, ""])
 
 

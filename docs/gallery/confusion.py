@@ -6,6 +6,6 @@ from rvlab import plot
 lab = rvlab.Lab()
 board = lab.runs("towns").sort_values("metrics.f1", ascending=False)
 ends = board.iloc[[0, -1]]
-counts = lab.confusion(ends).join(ends[["params.lr", "params.width"]], on="run")
+counts = lab.confusion(ends)
 figure = plot.confusion(counts, normalize="truth")
 figure.savefig("confusion.png")

@@ -6,6 +6,6 @@ from rvlab import plot
 lab = rvlab.Lab()
 board = lab.runs("towns").sort_values("metrics.f1", ascending=False)
 best = board.head(2)
-counts = lab.confusion(best).join(best[["params.lr", "params.width"]], on="run")
+counts = lab.confusion(best)
 figure = plot.confusion(counts, difference=True)
 figure.savefig("confusion_difference.png")

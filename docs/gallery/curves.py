@@ -5,6 +5,6 @@ from rvlab import plot
 
 lab = rvlab.Lab()
 runs = lab.runs("towns")
-history = lab.history(runs).join(runs[["params.lr"]], on="run")
+history = lab.history(runs)
 figure = plot.curves(history, ["train_loss", "val_loss", "building_f1"], hue="params.lr")
 figure.savefig("curves.png")

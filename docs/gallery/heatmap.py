@@ -5,6 +5,6 @@ from rvlab import plot
 
 lab = rvlab.Lab()
 runs = lab.runs("better").query("seed == 0")
-evals = lab.evals(runs).join(runs[["params.lr", "params.width"]], on="run")
+evals = lab.evals(runs)
 figure = plot.heatmap(evals, metric="f1")
 figure.savefig("heatmap.png")

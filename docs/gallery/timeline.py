@@ -5,6 +5,6 @@ from rvlab import plot
 
 lab = rvlab.Lab()
 runs = lab.runs("towns")
-steps = lab.steps(runs).join(runs[["params.lr", "params.width"]], on="run")
+steps = lab.steps(runs)
 figure = plot.timeline(steps, together=True)
 figure.savefig("timeline.png")

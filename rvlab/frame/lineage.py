@@ -34,11 +34,11 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
         run: The id of the run, or of the deleted parent of a run.
 
     Returns:
-        Index ``run``; ``generation`` (0 for the run, negative for ancestors, positive for
-        descendants), ``parent``, ``changed`` (the parameters, seed, splits and recipe source that
-        differ from the parent's; missing if the parent is unknown or nothing differs), ``name
-        state created uri``, and ``metrics.f1`` and ``metrics.mean_iou`` if `runs` has them. A
-        deleted parent is a row with the state ``deleted``.
+        Index ``run``; ``name state generation`` (0 for the run, negative for ancestors, positive
+        for descendants), ``changed`` (the parameters, seed, splits and recipe source that differ
+        from the parent's; missing if the parent is unknown or nothing differs), ``metrics.f1`` and
+        ``metrics.mean_iou`` if `runs` has them, ``created parent uri``. A deleted parent is a row
+        with the state ``deleted``.
 
     Raises:
         NotFound: If the run does not exist and no run has it as parent.
@@ -68,16 +68,20 @@ def lineage_table(runs: pd.DataFrame, run: str) -> pd.DataFrame:
     for name in LINEAGE_METRICS:
         if name in part:
             columns[name] = coerce_to_dtype(list(part[name]), "float64")
-    table = pd.DataFrame(columns)
+    measured = [name for name in LINEAGE_METRICS if name in columns]
+    order = ["name", "state", "generation", "changed", *measured, "created", "parent", "uri"]
+    table = pd.DataFrame({name: columns[name] for name in order})
     table.index = pd.Index(ids, name="run", dtype="object")
     # The id of a run begins with its time; a deleted run has no other record.
     times = pd.to_datetime(
         pd.Series(ids).str[:15], format="%Y%m%d-%H%M%S", utc=True, errors="coerce"
     )
     created = pd.Series(list(table["created"]), dtype=times.dtype)
-    order = pd.DataFrame({"time": created.fillna(times), "generation": list(generations.values())})
-    order = order.sort_values(["time", "generation"], kind="stable", na_position="first")
-    return table.iloc[order.index.to_numpy()]
+    by_time = pd.DataFrame(
+        {"time": created.fillna(times), "generation": list(generations.values())}
+    )
+    by_time = by_time.sort_values(["time", "generation"], kind="stable", na_position="first")
+    return table.iloc[by_time.index.to_numpy()]
 
 
 def _generations(parents: dict[str, str], run: str) -> dict[str, int]:

@@ -42,10 +42,10 @@ def windows_table(
 
     with Query(store) as query:
         listings = listings_of(query, selected)
+        wanted = [run for one in listings for run in one.runs]
+        rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
+        rank_windows.require_positive_int(size=size, per_scene=per_scene)
         columns = read_run_columns(query, listings)
-    wanted = [run for one in listings for run in one.runs]
-    rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
-    rank_windows.require_positive_int(size=size, per_scene=per_scene)
     tables = load_window_counts(store, wanted)
     if not tables:
         raise NotFound("None of the runs has predictions.")

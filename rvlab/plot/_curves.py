@@ -36,7 +36,7 @@ def curves(
 ) -> Figure:
     """Draw training curves over the epochs: a panel per series, a line per run.
 
-    >>> plot.curves(history.join(board[["params.lr"]], on="run"), hue="params.lr")
+    >>> plot.curves(lab.history("towns"), hue="params.lr")
 
     Args:
         history: Columns ``run``, ``epoch`` and the series of Raster Vision's log.csv, such as

@@ -35,7 +35,7 @@ def heatmap(
 ) -> Figure:
     """Draw a heatmap of a metric, with a cell per run and scene or per run and class.
 
-    >>> plot.heatmap(lab.evals("towns").join(board[["params.lr"]], on="run"), rows="class")
+    >>> plot.heatmap(lab.evals("towns"), rows="class")
 
     Rows and columns are sorted by the mean of their cells, highest first. A separate row at the top
     shows the table's value over all scenes (or all classes). That value is computed from all

@@ -63,7 +63,7 @@ class Read:
         every = [*good, *(case.run for case in cases)]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
-            self.runs = frame.runs_table(store, damage.EXPERIMENT)
+            self.runs = frame.runs_table(store, damage.EXPERIMENT).drop(columns="age")
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
             self.tables["steps"] = frame.steps_table(store, every)
             self.counts = {

@@ -67,6 +67,8 @@ def test_columns_have_fixed_dtypes(store: Store, made: Made) -> None:
     both = lineage_table(table(store), run.id)
     measured = {"metrics.f1": "float64", "metrics.mean_iou": "float64"}
     assert {n: str(t) for n, t in both.dtypes.items()} == dtypes | measured
+    order = ["name", "state", "generation", "changed", *measured, "created", "parent", "uri"]
+    assert list(both.columns) == order
 
 
 def test_deleted_parent_is_a_row_with_the_state_deleted(store: Store, made: Made) -> None:

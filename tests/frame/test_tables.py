@@ -82,8 +82,9 @@ def test_tables_join_on_run(store: Store, made: Made) -> None:
     for run in runs:
         made.table(run, "evals", EVAL)
     board = frame.runs_table(store, runs)
-    joined = frame.evals_table(store, runs).merge(board[["state"]], on="run")
-    assert list(joined["state"]) == ["succeeded"] * 4
+    evals = frame.evals_table(store, runs)
+    assert list(evals["params.lr"]) == [0.1, 0.1, 0.2, 0.2]
+    assert list(evals.merge(board[["state"]], on="run")["state"]) == ["succeeded"] * 4
     assert (
         frame.evals_table(store, runs).join(board["engine"], on="run")["engine"].eq("local").all()
     )
