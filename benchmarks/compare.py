@@ -78,9 +78,8 @@ def ways(options: Any) -> dict[str, Callable[[], Any]]:
     runs = table(options.runs)
 
     def picture(made: Any, name: str) -> None:
-        figure = getattr(made, "figure", None) or made
         with tempfile.TemporaryDirectory() as scratch:
-            figure.savefig(Path(options.pictures or scratch) / f"{name}.png", dpi=100)
+            made.savefig(Path(options.pictures or scratch) / f"{name}.png", dpi=100)
 
     return {
         "board": lambda: compare.board(runs),

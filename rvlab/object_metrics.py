@@ -107,6 +107,25 @@ class ScoredObjects:
                 found[class_id, i] = average_precision(self.matches(i)[at], int(truths[class_id]))
         return found
 
+    def mean_average_precisions(self, max_detections: int | None = None) -> dict[str, float]:
+        """Return ``map``, the mean over classes and thresholds, and ``map50``, that at 0.50.
+
+        Args:
+            max_detections: See `ranked`.
+
+        Returns:
+            An empty dict if no prediction has a score, or there are no true objects. Without any
+            predictions both are 0.
+        """
+        scores = self.scores[~self.is_truth]
+        if len(scores) and np.isnan(scores).all():
+            return {}
+        found = self.average_precisions(max_detections)
+        found = found[~np.isnan(found[:, 0])]
+        return (
+            {"map": float(found.mean()), "map50": float(found[:, 0].mean())} if len(found) else {}
+        )
+
     def count_error(self) -> float:
         """Return `count_error` of the numbers of objects of each class in each scene."""
         code = self.scenes * self.classes + self.class_ids

@@ -29,7 +29,7 @@ def main() -> int:
         os.environ["RVLAB_HOME"] = os.environ["RVLAB_CACHE"] = f"{folder}/home"
         lab = Lab(f"{folder}/store")
         tables = [lab.runs(), lab.evals(), lab.history(), lab.confusion(), lab.artifacts()]
-        plot.scatter(pd.DataFrame({"run": ["a"], "params.lr": [0.1], "metrics.f1": [0.5]}))
+        plot.scatter(pd.DataFrame({"params.lr": [0.1, 0.2], "metrics.f1": [0.5, 0.6]}))
         print(f"pandas {pd.__version__}: {len(tables)} tables, {len(compare.__all__)} comparisons")
         try:
             lab.submit("synthetic_town")

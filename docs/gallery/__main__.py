@@ -6,7 +6,6 @@ import runpy
 from pathlib import Path
 
 import matplotlib as mpl
-from matplotlib import pyplot as plt
 from PIL import Image
 
 HERE = Path(__file__).resolve().parent
@@ -22,7 +21,6 @@ mpl.use("agg")
 os.chdir(out)
 for script in sorted(HERE.glob("[!_]*.py")):
     runpy.run_path(str(script))
-    plt.close("all")  # `plot.scatter` uses pyplot, which would hold the figure in memory
     picture = out / f"{script.stem}.png"
     with Image.open(picture) as image:
         # 32 values per channel halve the file size; a palette could merge the colors of classes.

@@ -5,7 +5,5 @@ from rvlab import plot
 
 lab = rvlab.Lab()
 board = lab.runs("towns").sort_values("metrics.f1", ascending=False)
-best = board.head(2)
-counts = lab.confusion(best)
-figure = plot.confusion(counts, difference=True)
+figure = plot.confusion(board.head(2), difference=True)
 figure.savefig("confusion_difference.png")

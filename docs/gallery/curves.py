@@ -4,7 +4,6 @@ import rvlab
 from rvlab import plot
 
 lab = rvlab.Lab()
-runs = lab.runs("towns")
-history = lab.history(runs)
-figure = plot.curves(history, ["train_loss", "val_loss", "building_f1"], hue="params.lr")
+series = ["train_loss", "val_loss", "building_f1"]
+figure = plot.curves(lab.runs("towns"), series, hue="params.lr")
 figure.savefig("curves.png")

@@ -4,7 +4,5 @@ import rvlab
 from rvlab import plot
 
 lab = rvlab.Lab()
-runs = lab.runs("better").query("seed == 0")
-evals = lab.evals(runs)
-figure = plot.heatmap(evals, metric="f1")
+figure = plot.heatmap(lab.runs("better").query("seed == 0"), metric="f1")
 figure.savefig("heatmap.png")

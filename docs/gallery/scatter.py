@@ -4,5 +4,5 @@ import rvlab
 from rvlab import plot
 
 lab = rvlab.Lab()
-ax = plot.scatter(lab.runs("better"), "params.lr", "metrics.f1", hue="params.width", log_x=True)
-ax.figure.savefig("scatter.png")
+figure = plot.scatter(lab.runs("better"), x="params.lr", y="metrics.f1", hue="params.width")
+figure.savefig("scatter.png")

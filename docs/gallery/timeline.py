@@ -4,7 +4,5 @@ import rvlab
 from rvlab import plot
 
 lab = rvlab.Lab()
-runs = lab.runs("towns")
-steps = lab.steps(runs)
-figure = plot.timeline(steps, together=True)
+figure = plot.timeline(lab.runs("towns"), together=True)
 figure.savefig("timeline.png")

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING, Any
 from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.compare._varying import varying
 from rvlab.compare.columns import eval_set_column, metric_column
-from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
+from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:
@@ -109,14 +109,14 @@ def board(
     return table.iloc[order.sort_values(["last", "size", "set", "rank"], kind="stable").index]
 
 
-def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
+def styled(runs: RunsLike, metric: str | None = None) -> Styler:
     """Style a leaderboard with bars for the metric, shades for the others and short numbers.
 
     Names, notes and parameters are escaped, in cells and in column headers. Calling ``format`` on
     the result turns this off for its columns, since pandas does not escape by default.
 
     Args:
-        board: As `board` returns it; it is not changed. ``uri`` is hidden.
+        runs: A leaderboard, as `board` returns it; or runs, which are ranked. ``uri`` is hidden.
         metric: The column with the bars; None selects the first ``metrics.*``.
 
     Returns:
@@ -128,13 +128,16 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     """
     import numpy as np
 
+    table = load_rows(runs)
+    if "rank" not in table:
+        table = board(table, metric or "metrics.f1")
     try:
-        style = board.reset_index().rename_axis(columns=None).style
+        style = table.reset_index().rename_axis(columns=None).style
     except (ImportError, AttributeError) as exc:
         raise MissingExtra("A styled table needs jinja2: pip install jinja2") from exc
-    metrics = [c for c in board.columns if str(c).startswith("metrics.")]
-    column = metric_column(board, metric or next(iter(metrics), "metrics.f1"))
-    numbers: list[Any] = list(board.select_dtypes("float").columns)
+    metrics = [c for c in table.columns if str(c).startswith("metrics.")]
+    column = metric_column(table, metric or next(iter(metrics), "metrics.f1"))
+    numbers: list[Any] = list(table.select_dtypes("float").columns)
     style = style.hide(axis="index").format(_escape, na_rep="–")
     style = style.format_index(_escape, axis="columns")
     scores: list[Any] = [c for c in numbers if c in metrics or c == "diff_to_best"]
@@ -142,15 +145,15 @@ def styled(board: pd.DataFrame, metric: str | None = None) -> Styler:
     # A learning rate of 3e-05 would be 0.0000 with four decimals.
     rest = [c for c in numbers if c not in scores]
     style = style.format("{:.4g}", na_rep="–", subset=rest)
-    if "uri" in board:
+    if "uri" in table:
         style = style.hide(["uri"], axis="columns")
-    low, high = float(board[column].min()), float(board[column].max())
+    low, high = float(table[column].min()), float(table[column].max())
     if low < high:  # pandas divides by their difference
         # The bars begin below the worst run, so that the differences can be seen.
         start = max(0.0, low - (high - low)) if low >= 0 else None
         style = style.bar(subset=[column], color="#9ecae1", vmin=start, vmax=high)
     for other in metrics:
-        if other != column and np.isfinite(board[other].to_numpy(dtype=float)).any():
+        if other != column and np.isfinite(table[other].to_numpy(dtype=float)).any():
             style = style.background_gradient(subset=[other], cmap="Blues", low=0.1, high=0.6)
     return style
 

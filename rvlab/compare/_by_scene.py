@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.metric_functions import NULL_NAME
 from rvlab.compare.pairing import pair_runs
-from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.truth import AnyTruth
+from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:

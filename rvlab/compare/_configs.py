@@ -8,8 +8,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import as_inferred_dtype
-from rvlab.compare.resolve import RunsLike, run_addresses, store_of
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
+from rvlab.frame.resolve import RunsLike, run_addresses, store_of
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
 

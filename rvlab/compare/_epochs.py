@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.compare.columns import drop_missing_columns
 from rvlab.frame.best_epoch import best_index, lower_is_better
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.tables import history_table
 from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
@@ -18,11 +20,11 @@ _NAN = float("nan")
 
 
 def epochs(
-    history: pd.DataFrame, metric: str | None = None, *, ascending: bool | None = None
+    runs: RunsLike, metric: str | None = None, *, ascending: bool | None = None
 ) -> pd.DataFrame:
     """Return the best epoch, the epoch time and the overfit gap of each run.
 
-    >>> runs.join(compare.epochs(lab.history(runs))).sort_values("overfit_gap")
+    >>> board.join(compare.epochs(board)).sort_values("overfit_gap")
 
     **Epochs count from 0**, so the last of ``epochs = 12`` is 11.
 
@@ -40,8 +42,8 @@ def epochs(
     above the other without any overfitting. The gap compares one series with itself.
 
     Args:
-        history: ``run epoch``, then the columns of Raster Vision's log, as ``lab.history()``
-            returns it.
+        runs: Runs, whose history is read; or the history itself, ``run epoch`` and the columns of
+            Raster Vision's log, as ``lab.history()`` returns it.
         metric: The series that determines the best epoch; None selects ``val_loss``, or ``mAP`` for
             a detection. Raster Vision logs no macro F1: its ``avg_f1`` weights classes by their
             pixels; ``road_f1`` is the F1 of one class.
@@ -63,17 +65,18 @@ def epochs(
         columns are left out if all runs lack them: without a validation, or for a detector's loss.
 
     Raises:
-        TableError: If `history` lacks a required column.
+        TableError: If the history lacks a required column.
+        SpecError: If there are no runs.
     """
     import pandas as pd
 
-    table = require_columns(history, ["run", "epoch"], "history")
+    table = load_long_table(runs, history_table, ["run", "epoch"], "history")
     if metric and len(table):
         table = require_columns(table, [metric], "history")
     name = metric or next((one for one in DEFAULT_METRICS if one in table), DEFAULT_METRICS[0])
     least = lower_is_better(name) if ascending is None else ascending
-    runs = table.sort_values("epoch", kind="stable").groupby("run", sort=False)
-    found = {run: _epoch_row(rows, name, least) for run, rows in runs}
+    each = table.sort_values("epoch", kind="stable").groupby("run", sort=False)
+    found = {run: _epoch_row(rows, name, least) for run, rows in each}
     dtypes: dict[str, Any] = {
         "epochs": "int64",
         "best_epoch": "Int64",

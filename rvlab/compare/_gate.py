@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING
 from rvlab.compare._significance import Test, test
 from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
-from rvlab.compare.resolve import RunsLike
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
+from rvlab.frame.resolve import RunsLike
 
 if TYPE_CHECKING:
     import pandas as pd

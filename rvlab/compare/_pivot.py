@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Literal
 from rvlab.compare.metric_functions import CLASS_METRICS
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, pivot_metric
-from rvlab.frame.validate import require_columns
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ ALL_COLUMN = "all"
 
 
 def pivot(
-    evals: pd.DataFrame,
+    runs: RunsLike,
     columns: Literal["class", "scene"] = "class",
     metric: str = "f1",
     *,
@@ -26,10 +27,11 @@ def pivot(
 ) -> pd.DataFrame:
     """Return a wide table of one metric with a row per run and a column per class or scene.
 
-    >>> compare.pivot(lab.evals("towns")).join(compare.varying(runs)).sort_values("road")
+    >>> compare.pivot(board).join(compare.varying(board)).sort_values("road")
 
     Args:
-        evals: Long: ``run group scene class metric value``, as ``lab.evals()`` returns it.
+        runs: Runs, whose evaluations are read; or the long table ``run group scene class metric
+            value``, as ``lab.evals()`` returns it.
         columns: The columns of the result: ``class`` or ``scene``.
         metric: The metric, such as ``f1``, ``iou``, ``recall`` or ``truth_count``; over all
             classes, ``iou`` is ``mean_iou``. Per scene, ``f1.road`` is the F1 of the class
@@ -46,16 +48,16 @@ def pivot(
         ``metric="truth_count"``.
 
     Raises:
-        TableError: If a column of `evals`, the metric, the class or the group is missing, a cell
+        TableError: If a column, the metric, the class or the group is missing, a cell
             has two values, or a class or scene is named ``all``.
-        SpecError: If `columns` is not ``class`` or ``scene``.
+        SpecError: If `columns` is not ``class`` or ``scene``, or there are no runs.
     """
     import pandas as pd
 
     if columns not in ("class", "scene"):
         hint = did_you_mean(str(columns), ("class", "scene"))
         raise SpecError(f"columns cannot be {columns!r}. {hint}")
-    table = require_columns(evals, PIVOT_INPUT_COLUMNS, "table of evaluations")
+    table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations")
     if table.empty:
         return pd.DataFrame({ALL_COLUMN: pd.Series(dtype="float64")}, pd.Index([], name="run"))
     name, of = metric.removeprefix("metrics."), None
@@ -68,7 +70,7 @@ def pivot(
     if ALL_COLUMN in cells:
         raise TableError(
             f"A {columns} is called {ALL_COLUMN!r}, like the column of the overall value. Rename "
-            "it in evals."
+            "it in the table of evaluations."
         )
     if columns == "scene":
         cells = cells[sorted(cells.columns)]

@@ -7,8 +7,8 @@ from itertools import combinations
 from typing import TYPE_CHECKING
 
 from rvlab.compare.columns import eval_set_column, metric_column
-from rvlab.compare.resolve import RunsLike, load_rows
 from rvlab.errors import SpecError
+from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:

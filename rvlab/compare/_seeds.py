@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, NamedTuple
 from rvlab.compare.columns import drop_missing_columns, is_score, metric_column
 from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resample import bootstrap, check_level
-from rvlab.compare.resolve import RunsLike, load_rows, run_addresses
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, group_places
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.params import differing_columns, param_columns
+from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import Run
 
 if TYPE_CHECKING:

@@ -13,9 +13,9 @@ from rvlab.compare.describe import describe_test
 from rvlab.compare.intervals import difference_interval
 from rvlab.compare.pairing import PairedSample, pair_runs
 from rvlab.compare.resample import check_level
-from rvlab.compare.resolve import RunsLike
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
+from rvlab.frame.resolve import RunsLike
 
 if TYPE_CHECKING:
     import pandas as pd

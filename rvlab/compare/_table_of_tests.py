@@ -11,11 +11,11 @@ from rvlab.compare._significance import Test, check_test_options, compute_test
 from rvlab.compare._varying import varying
 from rvlab.compare.columns import drop_missing_columns
 from rvlab.compare.pairing import pair_runs
-from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
+from rvlab.frame.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError
-from rvlab.frame.validate import suggest_column
+from rvlab.frame.labels import is_numeric_column
+from rvlab.frame.validate import full_metric_name, suggest_column
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -19,9 +20,9 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
         TableError: If no run has such a metric; it lists those that exist.
     """
     known = [str(c) for c in runs.columns if str(c).startswith("metrics.")]
-    for name in (metric, f"metrics.{metric}"):
-        if name in runs.columns and (name in known or _is_numeric(runs[name])):
-            return name
+    name = full_metric_name(runs, metric)
+    if name in runs.columns and (name in known or is_numeric_column(runs[name])):
+        return name
     raise TableError(
         f"No run has the metric {metric!r}. {suggest_column(metric, known, metric=True)}"
     )
@@ -66,9 +67,3 @@ def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
     """
     group = metric.removeprefix("metrics.").partition(".")[0]
     return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"
-
-
-def _is_numeric(values: pd.Series[Any]) -> bool:
-    from pandas.api.types import is_bool_dtype, is_numeric_dtype
-
-    return bool(is_numeric_dtype(values)) and not bool(is_bool_dtype(values))

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.compare.metric_functions import metric_function
-from rvlab.compare.resolve import RunsLike, load_rows, read_per_store, run_addresses
 from rvlab.compare.scene_matrices import (
     align_scenes,
     load_confusion,
@@ -24,16 +23,15 @@ from rvlab.compare.truth import (
     skipped_checks,
 )
 from rvlab.errors import SpecError
+from rvlab.frame.labels import run_labels
 from rvlab.frame.params import differing_columns, param_columns
+from rvlab.frame.resolve import RunsLike, load_rows, read_per_store, run_addresses
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.compare.metric_functions import MetricFunction
     from rvlab.metrics import Floats
-
-MAX_LABEL_PARAMS = 4
-"""The largest number of differing parameters that label a side."""
 
 MIN_PAIRED_SEEDS = 3
 """The smallest number of common seeds for pairing by seed. Two differences leave one degree of
@@ -154,7 +152,7 @@ def pair_runs(
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
     places = {run: i for i, run in enumerate(every)}
     cubes = [found.matrices[[places[run] for run in side]] for side in runs]
-    both = labels or (_side_label(left, right, "a"), _side_label(right, left, "b"))
+    both = labels or _side_labels(left, right)
     return PairedSample(
         cubes[0], cubes[1], function, found.names, same_seeds, both, tuple(notes), found.group
     )
@@ -197,25 +195,24 @@ def _eval_sets_differ(*tables: pd.DataFrame) -> bool:
     return any(len(found) > 1 for found in sets)
 
 
-def _side_label(side: pd.DataFrame, other: pd.DataFrame, word: str) -> str:
-    """Return the label of a side: its differing parameters, else a run's name or id."""
+def _side_labels(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, str]:
+    """Return the labels of both sides: their differing parameters, else their runs' names or ids.
+
+    Several runs of a side differ only in their seed; they are ``a`` or ``b`` if the sides do not
+    differ.
+    """
     import pandas as pd
 
-    both = pd.concat([side, other])
-    apart = [c for c in differing_columns(both) if c != "params.seed"]
-    many = f" ({len(side)} runs)" if len(side) > 1 else ""
-    if 0 < len(apart) <= MAX_LABEL_PARAMS:
-        first = side.iloc[0]
-        return ", ".join(f"{c.removeprefix('params.')}={first.get(c)}" for c in apart) + many
-    if many:
-        return f"{word}{many}"
-    name = side["name"].iloc[0] if "name" in side else None
-    taken = set(other["name"].dropna()) if "name" in other else set()
-    return (
-        str(name)
-        if isinstance(name, str) and name and name not in taken
-        else run_addresses(side)[0].id
-    )
+    both = pd.concat([side.iloc[:1] for side in (a, b)])
+    both = both.drop(columns=["seed", "params.seed"], errors="ignore")
+    both = both.assign(run=[run_addresses(side)[0].id for side in (a, b)])
+    labels = run_labels(both, equals="=", short_ids=False)
+    apart = differing_columns(both)
+    out = []
+    for side, run, word in zip((a, b), both["run"], "ab", strict=True):
+        text = ", ".join(labels[run]) if apart or len(side) == 1 else word
+        out.append(text + (f" ({len(side)} runs)" if len(side) > 1 else ""))
+    return out[0], out[1]
 
 
 def _weighted_sums(run: Floats, weights: Floats) -> Floats:

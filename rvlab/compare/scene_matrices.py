@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.compare.metric_functions import NULL_NAME
-from rvlab.compare.resolve import read_per_store
 from rvlab.errors import TableError
+from rvlab.frame.resolve import read_per_store
 from rvlab.model import Run, headline_group
 
 if TYPE_CHECKING:

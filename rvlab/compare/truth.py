@@ -6,8 +6,8 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import TYPE_CHECKING, TypeAlias
 
 from rvlab import frame
-from rvlab.compare.resolve import read_per_store, run_addresses
 from rvlab.errors import RvlabError, SpecError, TableError, did_you_mean
+from rvlab.frame.resolve import read_per_store, run_addresses
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:

@@ -16,13 +16,16 @@ from rvlab.frame.scene_counts import load_counts, select_group
 from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
-from rvlab.object_metrics import IOU_THRESHOLDS, threshold_index
+from rvlab.object_metrics import IOU_THRESHOLDS, ScoredObjects, threshold_index
 from rvlab.raster.scene import SCENE_GROUPS
 from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
     import pyarrow as pa
+
+OBJECT_COLUMNS = ("run", "group", "scene", "side", "class", "outcome", "score", "matched_at")
+"""The columns of `objects_table` that metrics of objects need."""
 
 OUTCOMES = ("true positive", "false positive", "false negative")
 
@@ -53,6 +56,22 @@ def objects_table(
     if classes is not None:
         tables = _of_classes(tables, [classes] if isinstance(classes, str) else list(classes))
     return _concat(tables, columns)
+
+
+def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
+    """Convert rows of `objects_table` to arrays; a scene of two runs is two scenes."""
+    import pandas as pd
+
+    scenes = table.groupby(["run", "group", "scene"], sort=False, observed=True).ngroup()
+    class_ids, classes = pd.factorize(table["class"])
+    return ScoredObjects(
+        is_truth=(table["side"] == "truth").to_numpy(dtype=bool),
+        scenes=scenes.to_numpy(dtype=np.int64),
+        class_ids=class_ids.astype(np.int64),
+        scores=table["score"].to_numpy(dtype=float),
+        matched_at=table["matched_at"].to_numpy(dtype=np.int64),
+        classes=len(classes),
+    )
 
 
 def load_objects(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:

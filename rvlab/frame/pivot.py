@@ -11,7 +11,7 @@ from rvlab.model.tables import EVALS_TABLE
 if TYPE_CHECKING:
     import pandas as pd
 
-PIVOT_INPUT_COLUMNS = EVALS_TABLE.with_run().names
+PIVOT_INPUT_COLUMNS = ("run", *EVALS_TABLE.names)
 """The columns of a table of evaluations."""
 
 _CLASS_TO_OVERALL = {"iou": "mean_iou"}  # metric of a class -> its name over all classes

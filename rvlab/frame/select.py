@@ -153,7 +153,7 @@ def resolve_runs(store: Store, runs: RunSelector) -> list[Run]:
             return one.runs if one else runs_in_experiment(store, runs)
         return [_find_run_or_suggest(store, runs)]
     if hasattr(runs, "to_dict"):  # a DataFrame or a Series, without importing pandas
-        return _runs_in_table(cast("pd.DataFrame", runs))
+        return runs_in_table(cast("pd.DataFrame", runs))
     if not isinstance(runs, Iterable):
         raise SpecError(
             f"{runs!r} does not select runs. Pass a table, a run, its id or an experiment."
@@ -212,9 +212,18 @@ def _find_run_or_suggest(store: Store, text: str) -> Run:
         raise NotFound(f"No experiment or run {text!r} in {store.uri}. {hint}") from exc
 
 
-def _runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
+def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
+    """Return the runs of a table of runs, or of one row of it, by the column ``uri``.
+
+    Raises:
+        TableError: If there is no column ``uri``.
+        NotFound: If a single row has no URI.
+    """
     if "uri" not in table:
-        raise TableError("The table of runs has no column 'uri'. Keep it when you choose columns.")
+        raise TableError(
+            "The table of runs has no column 'uri': keep it when you choose columns, or pass "
+            "lab.runs(…)."
+        )
     if not hasattr(table, "columns"):
         if not isinstance(table["uri"], str):
             raise NotFound("The row has no 'uri': its run was deleted, or never existed.")

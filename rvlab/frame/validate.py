@@ -48,6 +48,13 @@ def require_columns(
     return out
 
 
+def full_metric_name(table: pd.DataFrame, name: str) -> str:
+    """Return ``metrics.f1`` for ``f1`` if the table has only the former; else the name itself."""
+    known = {*table.columns, *table.index.names}
+    full = f"{_METRICS_PREFIX}{name}"
+    return full if name not in known and full in known else name
+
+
 def suggest_column(word: str, known: Sequence[str], *, metric: bool = False) -> str:
     """Suggest a column for a misspelt one, and list all metrics for a misspelt metric.
 

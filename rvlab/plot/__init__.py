@@ -1,8 +1,13 @@
-"""Plots of tables: every function takes a plain DataFrame first, then column names.
+"""Plots of runs: every function takes runs first, then names of columns.
 
-All functions except `scatter` return a figure, which a notebook shows once when the call is the
-last line of a cell. `scatter` draws on one axes, takes ``ax=`` and returns the axes, as pandas and
-seaborn do. No function calls ``plt.show()``, or changes ``rcParams`` or the table.
+Runs are given as a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a
+`Run`, a run's URI, or several of these, such as a sweep. A plot that needs a long table, such as
+the history, reads it; it also takes that table itself.
+
+``hue`` is the column that colors, ``label`` the one that names the runs, ``metric`` the metric. All
+functions return a figure, which a notebook shows once when the call is the last line of a cell.
+With ``ax`` they draw on these axes and return them. No function calls ``plt.show()``, or changes
+``rcParams`` or the table.
 """
 
 from __future__ import annotations

@@ -9,22 +9,21 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.validate import require_known
+from rvlab.frame.labels import run_labels
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
-from rvlab.plot.run_labels import run_labels
-from rvlab.plot.titles import require_columns
 
 if TYPE_CHECKING:
-    import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-MATRIX_INPUT_COLUMNS = CONFUSION_TABLE.with_run().names
+MATRIX_INPUT_COLUMNS = ("run", *CONFUSION_TABLE.names)
 _WIDE, _GAP, _LETTER = 10.5, 0.25, 0.073  # inches
 UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
@@ -32,10 +31,9 @@ _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-norma
 
 @draws_figure
 def confusion(
-    confusion: pd.DataFrame,
+    runs: RunsLike,
     *,
     normalize: Literal["truth", "prediction"] | None = "truth",
-    runs: Sequence[Any] | None = None,
     difference: bool = False,
     group: str = "validation",
     scene: str | None = None,
@@ -45,57 +43,54 @@ def confusion(
 
     The class ``null`` is the class of pixels without a label. Its row (truth) is grey: no metric
     and no normalising sum includes it. Its column counts labelled pixels that were predicted as
-    ``null``, which are false negatives. The class is omitted where it has no pixel.
+    ``null``, which are false negatives. The class is omitted where it has no pixel. There is no
+    ``ax``, since each run has a panel: pass one run, and save or show its figure.
+
+    >>> plot.confusion(board.head(2), difference=True)
 
     Args:
-        confusion: Long table ``run group scene truth prediction count``, as ``lab.confusion()``
-            returns it.
+        runs: Runs, whose matrices are read, in the order of the panels; or the long table ``run
+            group scene truth prediction count``, as ``lab.confusion()`` returns it.
         normalize: ``truth`` divides each row by its sum, so that the diagonal is recall.
             ``prediction`` divides each column by its sum, so that the diagonal is precision. None
             shows counts, colored on a logarithmic scale of three decades.
-        runs: Ids of the runs, in the order of the panels; None uses all in the order of the table.
         difference: Draw only the first run minus the second; needs exactly two runs.
         group: The scene group.
         scene: One scene; None uses the complete group.
-        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
-            the table has them, else their ids.
+        label: The column that names the runs; None uses the parameters in which they differ.
 
     Returns:
         A figure, which a notebook shows once as the last value of a cell.
 
     Raises:
-        TableError: If a column, a run, the group or the scene is missing, or if a cell has two
-            counts.
-        SpecError: If `normalize` is invalid, or if `difference` is True and the number of runs is
-            not two.
+        TableError: If a column, the group or the scene is missing, or if a cell has two counts.
+        SpecError: If there are no runs, `normalize` is invalid, or if `difference` is True and the
+            number of runs is not two.
     """
     if normalize not in ("truth", "prediction", None):
         hint = did_you_mean(str(normalize), ("truth", "prediction"))
         raise SpecError(f"normalize cannot be {normalize!r}. {hint}")
-    wanted = [*MATRIX_INPUT_COLUMNS, *([label] if label else [])]
-    table = require_columns(confusion, wanted, "table of confusion")
+    others = [label] if label else []
+    table = load_long_table(
+        runs, confusion_table, MATRIX_INPUT_COLUMNS, "table of confusion", others
+    )
     if table.empty:
         return theme.empty_figure("No confusion matrices yet: the table is empty.")
     selected = select_rows(table, group, scene)
-    for run in runs if runs is not None else ():
-        require_known(
-            str(run), selected["run"].unique().tolist(), f"{group} has no confusion matrix of run"
-        )
-    order = list(runs) if runs is not None else selected["run"].unique().tolist()
+    order = selected["run"].unique().tolist()
     if difference and len(order) != 2:
-        raise SpecError(
-            f"difference=True needs exactly two runs, got {len(order)}. Name them in runs=."
-        )
-    found, classes = build_matrices(selected[selected["run"].isin(order)], order)
+        raise SpecError(f"difference=True needs exactly two runs, got {len(order)}.")
+    found, classes = build_matrices(selected, order)
     shown = {run: normalize_counts(m, classes, normalize) for run, m in found.items()}
-    names = run_labels(selected[selected["run"].isin(order)], label)
+    names = run_labels(selected, label)
     what = f"{_SHARE_LABELS[normalize] if normalize else 'count'} in {scene or group}"
     if difference:
         first, second = order
-        both = [*names[first], f"minus {', '.join(names[second])}"]
+        both = [*names[str(first)], f"minus {', '.join(names[str(second)])}"]
         gap = shown[first] - shown[second]
         return _draw([(both, gap)], classes, f"difference in {what}", signed=True)
-    return _draw([(names[run], shown[run]) for run in order], classes, what, counts=not normalize)
+    panels = [(names[str(run)], shown[run]) for run in order]
+    return _draw(panels, classes, what, counts=not normalize)
 
 
 def _draw(

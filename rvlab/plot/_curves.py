@@ -5,14 +5,16 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
+from rvlab.frame.params import differing_columns
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.tables import history_table
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
-from rvlab.plot.titles import require_columns
+from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,38 +27,67 @@ _ACROSS, _PANEL_W, _PANEL_H, _HEAD, _FOOT = 3, 2.9, 2.5, 0.38, 0.55
 _LEGEND_ROWS = 15
 
 
-@draws_figure
+@overload
 def curves(
-    history: pd.DataFrame,
+    runs: RunsLike,
     y: str | Sequence[str] | None = None,
     *,
     hue: str | None = None,
+    label: str | None = None,
     smooth: float | None = None,
     best: str | Mapping[str, str] | None = None,
-) -> Figure:
+) -> Figure: ...
+@overload
+def curves(
+    runs: RunsLike,
+    y: str | Sequence[str] | None = None,
+    *,
+    hue: str | None = None,
+    label: str | None = None,
+    smooth: float | None = None,
+    best: str | Mapping[str, str] | None = None,
+    ax: Axes,
+) -> Axes: ...
+@draws_figure
+def curves(
+    runs: RunsLike,
+    y: str | Sequence[str] | None = None,
+    *,
+    hue: str | None = None,
+    label: str | None = None,
+    smooth: float | None = None,
+    best: str | Mapping[str, str] | None = None,
+    ax: Axes | None = None,
+) -> Figure | Axes:
     """Draw training curves over the epochs: a panel per series, a line per run.
 
-    >>> plot.curves(lab.history("towns"), hue="params.lr")
+    >>> plot.curves(lab.runs("towns"), "val_loss")
 
     Args:
-        history: Columns ``run``, ``epoch`` and the series of Raster Vision's log.csv, such as
-            ``train_loss``, ``val_loss``, ``avg_f1`` or ``building_f1``.
-        y: The series to draw; None draws those of ``train_loss``, ``val_loss`` and ``avg_f1`` that
-            the table has.
-        hue: The column that colors the lines, with one value per run; None gives each run its own
-            color. Numbers get a scale from dark to light, other values distinct colors.
+        runs: Runs, whose history is read; or the history itself, with the columns ``run``,
+            ``epoch`` and the series, as ``lab.history()`` returns it.
+        y: The series to draw, such as ``building_f1``; None draws those of ``train_loss``,
+            ``val_loss`` and ``avg_f1`` that the history has.
+        hue: The column that colors the lines, of the history or the table of runs, with one value
+            per run. Numbers get a scale from dark to light, other values distinct colors. None
+            takes the parameter in which the runs differ, if it is one; else each run has its own
+            color.
+        label: The column that names the runs, which then have a color each; None uses the
+            parameters in which they differ.
         smooth: The span, in epochs, of an exponentially weighted mean of the values up to each
             epoch, as pandas' ``ewm(span=…)``; at least 1. The raw values are drawn faintly behind
             the mean. None draws only the raw values.
         best: Mark each run's best epoch with a dot on the raw value: ``"min"`` or ``"max"`` for
             all series, or one of them by series, such as ``{"val_loss": "min"}``.
+        ax: The axes to draw a single series on; None creates a figure.
 
     Returns:
-        A figure, which a notebook shows once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell; or `ax`.
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If `smooth` or `best` is invalid.
+        SpecError: If `smooth` or `best` is invalid, there are no runs, or `ax` is given for several
+            series.
     """
     if smooth is not None and not smooth >= 1:
         raise SpecError(f"smooth must be a span of at least 1 epoch, got {smooth!r}.")
@@ -64,22 +95,33 @@ def curves(
     for word in wanted.values():
         if word not in ("min", "max"):
             raise SpecError(f"best cannot be {word!r}. {did_you_mean(str(word), ('min', 'max'))}")
-    hue_column = hue or "run"
     series = [y] if isinstance(y, str) else list(y or [])
-    table = require_columns(history, ["run", "epoch", hue_column, *series], "history")
+    needed = [*series, *(name for name in (hue, label) if name)]
+    table = load_long_table(runs, history_table, ["run", "epoch"], "history", needed)
     series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
-        return theme.empty_figure("No epochs yet: the history is empty.")
+        return theme.draw_empty("No epochs yet: the history is empty.", ax)
     if not series:
         known = [str(c) for c in table.columns]
         raise TableError(f"Name the series to draw as y. {did_you_mean('val_loss', known)}")
     for name in set(wanted) - {"", *series}:
         raise TableError(f"best names {name!r}, which is not drawn. {did_you_mean(name, series)}")
-    runs = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
-    hues = theme.choose_hues(
-        table.groupby("run", sort=False)[hue_column].first() if hue else _run_id_series(runs)
-    )
-    return _draw(runs, series, hues, _LineOptions(hue_column, smooth, wanted))
+    if ax is not None and len(series) != 1:
+        raise SpecError(
+            f"ax takes one series, got {', '.join(series)}: name it, such as 'val_loss'."
+        )
+    firsts = table.drop_duplicates("run")
+    if hue is None:
+        apart = [] if label else differing_columns(firsts)
+        hue = apart[0] if len(apart) == 1 else "run"
+    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    each = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
+    options = _LineOptions(hue, smooth, wanted)
+    if ax is None:
+        return _draw(each, series, hues, options)
+    _draw_panel(ax, each, series[0], hues, options)
+    theme.draw_axes_legend(ax, hues)
+    return ax
 
 
 @dataclass(frozen=True)
@@ -87,12 +129,6 @@ class _LineOptions:
     by: str  # the column that colors the lines
     smooth: float | None
     best: Mapping[str, str]  # by series; the key "" applies to all
-
-
-def _run_id_series(runs: dict[Any, pd.DataFrame]) -> pd.Series[Any]:
-    import pandas as pd
-
-    return pd.Series(list(runs), name="run", dtype=object)
 
 
 def _draw(
@@ -130,8 +166,9 @@ def _draw_panel(
     from matplotlib.ticker import MaxNLocator
 
     theme.style_axes(ax)
-    ax.set_title(name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
-    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT)
+    ink = choose_ink(ax)
+    ax.set_title(name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=ink.text)
+    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT, color=ink.text)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
     without = 0
@@ -160,11 +197,11 @@ def _draw_panel(
         which = extras.best.get(name, extras.best.get(""))
         at = best_index(values, minimize=which == "min") if which else None
         if at is not None:
-            style = {"color": look["color"], "markeredgecolor": "white", "markersize": 6.5}
+            style = {"color": look["color"], "markeredgecolor": ink.paper, "markersize": 6.5}
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run" if without == 1 else f"{without} runs"
-        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=theme.GREY)
+        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=ink.note)
 
 
 def _draw_legend(

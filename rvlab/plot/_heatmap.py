@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.labels import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.tables import evals_table
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
-from rvlab.plot.run_labels import run_labels
-from rvlab.plot.titles import require_columns
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +26,7 @@ _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 @draws_figure
 def heatmap(
-    evals: pd.DataFrame,
+    runs: RunsLike,
     *,
     rows: Literal["scene", "class"] = "scene",
     metric: str = "f1",
@@ -35,21 +36,22 @@ def heatmap(
 ) -> Figure:
     """Draw a heatmap of a metric, with a cell per run and scene or per run and class.
 
-    >>> plot.heatmap(lab.evals("towns"), rows="class")
+    >>> plot.heatmap(lab.runs("towns"), rows="class")
 
     Rows and columns are sorted by the mean of their cells, highest first. A separate row at the top
     shows the table's value over all scenes (or all classes). That value is computed from all
-    pixels and is not the mean of the cells below. A cell without a value is hatched.
+    pixels and is not the mean of the cells below. A cell without a value is hatched. There is no
+    ``ax``, since the two blocks and their labels determine the size: save or show the figure.
 
     Args:
-        evals: Long table ``run group scene class metric value``, as ``lab.evals()`` returns it.
+        runs: Runs, whose evaluations are read; or the long table ``run group scene class metric
+            value``, as ``lab.evals()`` returns it.
         rows: What the rows are: ``scene`` or ``class``.
         metric: The metric; over all classes, ``iou`` means ``mean_iou``.
         group: The scene group.
         of: The class whose metric to show per scene, or the scene to show per class; None uses
             the value over all classes or all scenes.
-        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
-            the table has them, else their ids.
+        label: The column that names the runs; None uses the parameters in which they differ.
 
     Returns:
         A figure, which a notebook shows once as the last value of a cell.
@@ -57,16 +59,15 @@ def heatmap(
     Raises:
         TableError: If a column, the metric, the group or `of` is missing, or if a cell has two
             values.
-        SpecError: If `rows` is invalid.
+        SpecError: If `rows` is invalid, or there are no runs.
     """
     if rows not in ("scene", "class"):
         raise SpecError(f"rows cannot be {rows!r}. {did_you_mean(rows, ('scene', 'class'))}")
-    table = require_columns(
-        evals, [*PIVOT_INPUT_COLUMNS, *([label] if label else [])], "table of evaluations"
-    )
+    others = [label] if label else []
+    table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations", others)
     if table.empty:
         return theme.empty_figure("No evaluations yet: the table is empty.")
-    found = pivot_metric(table, rows, metric, group, of)
+    found = pivot_metric(table, rows, metric.removeprefix("metrics."), group, of)
     (cells, overall), metric = _sort_cells(found), found.metric
     names = run_labels(table[table["run"].isin(cells.columns)], label)
     without = table["run"].nunique() - cells.shape[1]
@@ -75,7 +76,7 @@ def heatmap(
         notes.append("grey, hatched: no value")
     title = f"{metric} of {of} in {group}" if of else f"{metric} in {group}"
     over = None if overall is None else (f"all {rows}{'e' * (rows == 'class')}s", overall)
-    return _draw(cells, over, [names[run] for run in cells.columns], title, "; ".join(notes))
+    return _draw(cells, over, [names[str(run)] for run in cells.columns], title, "; ".join(notes))
 
 
 def _sort_cells(pivot: MetricPivot) -> tuple[pd.DataFrame, pd.Series[Any] | None]:

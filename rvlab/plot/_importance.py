@@ -5,20 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
+from rvlab.frame.labels import format_param_value, is_numeric_column
 from rvlab.frame.params import differing_columns, value_key
+from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import QUALITATIVE_COLORS, draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
-from rvlab.plot.titles import format_param_value, is_numeric_column, require_columns
+from rvlab.plot._style.ink import choose_ink, draws_figure
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
+    from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
 MIN_RUNS, MIN_RUNS_PER_PARAM = 10, 3
@@ -28,6 +31,7 @@ REPEATS, FOLDS, TREES = 30, 5, 200
 MAX_RUNS = 1000
 """Maximum number of runs for the forest; of more runs, random ones are used."""
 
+WEAK_R2 = 0.1  # below it, the bars are not reliable
 SKLEARN_HINT = "plot.importance needs scikit-learn: pip install 'rvlab[importance]'"
 _NAME, _MANY = "params.", 0.3
 
@@ -40,14 +44,32 @@ class _Importances:
     runs: int
 
 
-@draws_figure
+@overload
 def importance(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     metric: str = "metrics.f1",
     *,
     columns: Sequence[str] | None = None,
     seed: int = 0,
-) -> Figure:
+) -> Figure: ...
+@overload
+def importance(
+    runs: RunsLike,
+    metric: str = "metrics.f1",
+    *,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+    ax: Axes,
+) -> Axes: ...
+@draws_figure
+def importance(
+    runs: RunsLike,
+    metric: str = "metrics.f1",
+    *,
+    columns: Sequence[str] | None = None,
+    seed: int = 0,
+    ax: Axes | None = None,
+) -> Figure | Axes:
     """Draw the permutation importance of each parameter for a metric.
 
     A random forest predicts the metric from the parameters, with five-fold cross-validation: each
@@ -61,24 +83,27 @@ def importance(
     Source: Breiman, "Random Forests", Machine Learning 45 (2001), section 10.
 
     Args:
-        runs: One row per run, as ``lab.runs()`` returns it. Runs without the metric are ignored.
-        metric: The column to explain.
+        runs: The table of runs, as ``lab.runs()`` returns it, or runs. Those without the metric are
+            ignored.
+        metric: The column to explain; ``f1`` is short for ``metrics.f1``.
         columns: The parameters; None uses the ``params.*`` in which the runs differ.
         seed: Random seed of the forest, the folds and the shuffling; makes the bars reproducible.
+        ax: The axes; None creates a figure.
 
     Returns:
-        A figure, which a notebook shows once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell; or `ax`.
 
     Raises:
         TableError: If a column is missing, if the metric is not numeric or the same in all runs,
             if no parameter differs, or if there are fewer than 10 runs or 3 runs per parameter,
             with which a forest fits noise.
+        SpecError: If there are no runs.
         MissingExtra: If scikit-learn is not installed.
     """
     names = [columns] if isinstance(columns, str) else list(columns or [])
-    table = require_columns(runs, [metric, *names], "table of runs")
-    if table.empty:
-        return theme.empty_figure("No runs yet: the table is empty.")
+    rows = load_rows(runs)
+    metric = full_metric_name(rows, metric)
+    table = require_columns(rows, [metric, *names], "table of runs")
     if not is_numeric_column(table[metric]):
         raise TableError(f"{metric!r} is not numeric. Name a numeric column such as 'metrics.f1'.")
     known = table[table[metric].notna()]
@@ -86,7 +111,19 @@ def importance(
     _check(known, metric, names)
     used = known.sample(MAX_RUNS, random_state=seed) if len(known) > MAX_RUNS else known
     missing = len(table) - len(known)
-    return _draw(_permutation_importances(used, metric, names, seed), metric, len(known), missing)
+    found = _permutation_importances(used, metric, names, seed)
+    words = [name.removeprefix(_NAME) for name in names]
+    left = 0.35 + 0.078 * max(map(width_in_letters, words))
+    figure = None
+    if ax is None:
+        tall = _MANY * len(names) + 0.1
+        foot = 0.6 + 0.16 * (1 + (found.r2 < WEAK_R2) + (missing > 0))
+        width, height = left + 4.6, foot + tall + 0.4
+        figure = theme.new_figure(width, height)
+        rect = (left / width, foot / height, 4.4 / width, tall / height)
+        ax = figure.add_axes(rect, label="bars")
+    _draw(ax, found, metric, len(known), missing, note_at=0.12 - left if figure else 0.0)
+    return figure or ax
 
 
 def _check(table: pd.DataFrame, metric: str, names: Sequence[str]) -> None:
@@ -143,27 +180,26 @@ def _one_hot_encode(values: pd.Series[Any]) -> NDArray[np.float64]:
     )
 
 
-def _draw(importances: _Importances, metric: str, known: int, without: int) -> Figure:
+def _draw(
+    ax: Axes, importances: _Importances, metric: str, known: int, without: int, *, note_at: float
+) -> None:
     means, spread = importances.drops.mean(axis=1), importances.drops.std(axis=1, ddof=1)
     order = np.argsort(means, kind="stable")
     names = [importances.names[i].removeprefix(_NAME) for i in order]
-    left, tall = 0.35 + 0.078 * max(map(width_in_letters, names)), _MANY * len(names) + 0.1
-    width, height = left + 4.6, tall + 1.5
-    figure = theme.new_figure(width, height)
-    ax = figure.add_axes((left / width, 1.1 / height, 4.4 / width, tall / height), label="bars")
     theme.style_axes(ax)
+    ink = choose_ink(ax)
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=ink.faint, linewidth=0.8)
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
-    weak = importances.r2 < 0.1
-    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else QUALITATIVE_COLORS[0])
-    ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor="#202124", elinewidth=1.1)
-    ax.axvline(0, color="#9aa0a6", linewidth=0.8)
+    weak = importances.r2 < WEAK_R2
+    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else ink.colors[0])
+    ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor=ink.tick, elinewidth=1.1)
+    ax.axvline(0, color=ink.line, linewidth=0.8)
     ax.set_yticks(at, names, fontsize=theme.TEXT_PT)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold")
-    ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT)
+    ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=ink.text)
+    ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT, color=ink.text)
     r2 = f"{importances.r2:.2f}".replace("-", "−")
     runs = (
         f"{importances.runs:,} of {known:,} runs, at random"
@@ -175,6 +211,4 @@ def _draw(importances: _Importances, metric: str, known: int, without: int) -> F
         lines.append("R² is near 0, so these bars are not reliable.")
     if without:
         lines.append(f"{without} {'run' if without == 1 else 'runs'} without {metric} ignored.")
-    note = "\n".join(lines)
-    figure.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
-    return figure
+    theme.write_note(ax, *lines, inches=note_at)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
+from rvlab.frame.labels import is_numeric_column
 from rvlab.frame.params import differing_columns, value_codes
+from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.ink import choose_ink, draws_figure
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -20,7 +23,6 @@ from rvlab.plot.parallel_axis import (
     build_axis,
     spread_points,
 )
-from rvlab.plot.titles import is_numeric_column, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,10 +33,22 @@ MAX_LINES = 500
 """Maximum number of runs that are drawn; of more runs, evenly spaced ones are."""
 
 
+@overload
+def parallel(
+    runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
+) -> Figure: ...
+@overload
+def parallel(
+    runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1", ax: Axes
+) -> Axes: ...
 @draws_figure
 def parallel(
-    runs: pd.DataFrame, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1"
-) -> Figure:
+    runs: RunsLike,
+    columns: Sequence[str] | None = None,
+    *,
+    hue: str = "metrics.f1",
+    ax: Axes | None = None,
+) -> Figure | Axes:
     """Draw parallel coordinates: an axis per column, a line per run, colored by a metric.
 
     >>> plot.parallel(lab.runs("towns"), ["params.lr", "params.width"], hue="metrics.mean_iou")
@@ -46,43 +60,63 @@ def parallel(
     the last; a note says so. The axes span all runs.
 
     Args:
-        runs: One row per run, as ``lab.runs()`` returns it.
+        runs: The table of runs, as ``lab.runs()`` returns it, or runs.
         columns: The axes, in this order; None uses the ``params.*`` in which the runs differ.
-        hue: The column that colors the lines. A numeric column is also the last axis.
+        hue: The column that colors the lines; ``f1`` is short for ``metrics.f1``. A numeric column
+            is also the last axis.
+        ax: The axes; None creates a figure that is wide enough for all labels.
 
     Returns:
-        A figure, which a notebook shows once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell; or `ax`.
 
     Raises:
         TableError: If a column is missing.
+        SpecError: If there are no runs.
     """
+    rows = load_rows(runs)
     requested = [columns] if isinstance(columns, str) else list(columns or [])
-    table = require_columns(runs, [*requested, hue], "table of runs")
-    if table.empty:
-        return theme.empty_figure("No runs yet: the table is empty.")
+    requested = [full_metric_name(rows, name) for name in requested]
+    hue = full_metric_name(rows, hue)
+    table = require_columns(rows, [*requested, hue], "table of runs")
     names = requested or differing_columns(table)
     is_scale = is_numeric_column(table[hue])
     names = [n for n in names if n != hue] + [hue] if is_scale else names
     if len(names) < 2:
-        return theme.empty_figure("All runs have the same parameters: there is nothing to compare.")
+        return theme.draw_empty(
+            "All runs have the same parameters: there is nothing to compare.", ax
+        )
     if is_scale:  # draw the highest value last, above the others
         table = table.sort_values(hue, na_position="first", kind="stable")
-    return _draw(table, names, hue, is_scale=is_scale)
-
-
-def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool) -> Figure:
     # Ticks of the metric are round numbers; ticks of a parameter are its values.
     axes = [
         build_axis(table[name], max_value_ticks=0 if name == hue else MAX_VALUE_TICKS)
         for name in names
     ]
-    hues = theme.choose_hues(table[hue])
+    if ax is not None:
+        hues = theme.choose_hues(table, hue, choose_ink(ax))
+        gap = ax.get_window_extent().width / ax.figure.get_dpi() / (len(names) - 1)
+        _draw_lines(ax, table, axes, hues, names=names, gap=gap, is_scale=is_scale)
+        if not is_scale:
+            theme.draw_axes_legend(ax, hues)
+        return ax
+    hues = theme.choose_hues(table, hue)
+    return _draw(table, axes, hues, names=names, is_scale=is_scale)
+
+
+def _draw(
+    table: pd.DataFrame,
+    axes: Sequence[ParallelAxis],
+    hues: theme.Hue,
+    *,
+    names: Sequence[str],
+    is_scale: bool,
+) -> Figure:
     entries = [] if is_scale else theme.legend_entries(hues)
     tick = max(width_in_letters(word) for _, word in axes[-1].ticks)
     side = (
         0.25 + 0.075 * tick
         if is_scale
-        else 0.75 + 0.078 * max(width_in_letters(w) for w in (hue, *(e[0] for e in entries)))
+        else 0.75 + 0.078 * max(width_in_letters(w) for w in (hues.name, *(e[0] for e in entries)))
     )
     left = 0.4 + 0.07 * max(width_in_letters(word) for _, word in axes[0].ticks)
     longest = max(width_in_letters(name) * 0.09 for name in names)
@@ -91,12 +125,30 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
         max(side, width_in_letters(names[-1]) * 0.045 - 0.1),
     )
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
-    drawn = _choose_lines(table, hue)
-    foot = 0.2 + 0.25 * (len(drawn) < len(table))  # inches, for the note
+    foot = 0.2 + 0.25 * (len(table) > MAX_LINES)  # inches, for the note
     width, height = left + gap * (len(names) - 1) + 0.25 + side, 3.8 + foot
     figure = theme.new_figure(width, height)
     box = (left / width, foot / height, gap * (len(names) - 1) / width, 3.2 / height)
     ax = figure.add_axes(box, label="lines")
+    _draw_lines(ax, table, axes, hues, names=names, gap=gap, is_scale=is_scale)
+    if not is_scale:
+        theme.draw_legend(figure, hues, (1 - (side - 0.1) / width, (foot + 3.2) / height))
+    return figure
+
+
+def _draw_lines(
+    ax: Axes,
+    table: pd.DataFrame,
+    axes: Sequence[ParallelAxis],
+    hues: theme.Hue,
+    *,
+    names: Sequence[str],
+    gap: float,
+    is_scale: bool,
+) -> None:
+    hue, drawn = hues.name, _choose_lines(table, hues.name)
+    if max(width_in_letters(name) * 0.09 for name in names) > gap:  # on narrow axes of the caller
+        names = [name.partition(".")[2] or name for name in names]
     ax.set_axis_off()
     ax.set_xlim(0, len(names) - 1)
     low = MISSING_AT if any(np.isnan(axis.at).any() for axis in axes) else 0.0
@@ -123,12 +175,9 @@ def _draw(table: pd.DataFrame, names: Sequence[str], hue: str, *, is_scale: bool
         _draw_axis(ax, i, name, axis, is_last=is_scale and i == len(names) - 1, max_chars=max_chars)
     if is_scale:
         _draw_color_scale(ax, gap * (len(names) - 1))
-    else:
-        theme.draw_legend(figure, hues, (1 - (side - 0.1) / width, (foot + 3.2) / height))
     if len(drawn) < len(table):
         note = f"{len(drawn):,} of {len(table):,} runs, evenly spaced by {hue}; axes span all runs."
-        figure.text(0.12 / width, 0.08 / height, note, fontsize=8.5, color=theme.GREY, va="bottom")
-    return figure
+        theme.write_note(ax, note)
 
 
 def _choose_lines(table: pd.DataFrame, hue: str) -> Any:
@@ -156,9 +205,9 @@ def _draw_axis(
 ) -> None:
     from matplotlib.patheffects import withStroke
 
-    end = 0.0 if is_last else POINT_SPACING
-    ax.vlines(i, -end, 1 + end, color="#5f6368", linewidth=1.0, zorder=3, clip_on=False)
-    halo = [withStroke(linewidth=3, foreground="white")]
+    end, ink = 0.0 if is_last else POINT_SPACING, choose_ink(ax)
+    ax.vlines(i, -end, 1 + end, color=ink.note, linewidth=1.0, zorder=3, clip_on=False)
+    halo = [withStroke(linewidth=3, foreground=ink.paper)]
     ticks = list(axis.ticks)
     if np.isnan(axis.at).any():
         ticks.append((MISSING_AT, "none"))
@@ -171,13 +220,13 @@ def _draw_axis(
             ha="left" if is_last else "right",
             va="center",
             fontsize=theme.SMALL_PT,
-            color="#3c4043",
+            color=ink.tick,
             path_effects=halo,
             annotation_clip=False,
             zorder=5,
             gid=name,
         )
-        ax.plot([i], [at], marker="_", color="#5f6368", markersize=5, zorder=3, clip_on=False)
+        ax.plot([i], [at], marker="_", color=ink.note, markersize=5, zorder=3, clip_on=False)
     title = f"{name}\n(log)" if axis.is_log else name
     ax.annotate(
         title,
@@ -188,6 +237,7 @@ def _draw_axis(
         fontsize=theme.SMALL_PT,
         fontweight="bold",
         linespacing=1.1,
+        color=ink.text,
     )
 
 

@@ -11,9 +11,12 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.frame.labels import run_labels
+from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.validate import require_columns
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
-from rvlab.plot._grid.legend_entries import grid_legend
+from rvlab.plot._grid.legend import grid_legend
 from rvlab.plot._grid.options import (
     SHOW_MODES,
     GridOptions,
@@ -25,7 +28,6 @@ from rvlab.plot._grid.options import (
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
-from rvlab.plot.titles import require_columns, run_titles
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.run_source import RunSource, load_run_source, require_group, source_by_scene
 from rvlab.raster.scene import RGB, SCENE_GROUPS
@@ -45,7 +47,7 @@ SceneWindow = tuple[str, raster.Window | None]
 
 @draws_figure
 def predictions(
-    runs: pd.DataFrame,
+    runs: RunsLike,
     windows: pd.DataFrame
     | pd.Series[Any]
     | Mapping[str, Any]
@@ -70,13 +72,14 @@ def predictions(
     the window, or the F1 of the class if `classes` is a single class. The best F1 of a row is bold.
     ``≈`` marks an F1 of a window so large that only the displayed pixels were counted. Boxes and
     classified cells are matched in the complete scene, and count in the window that contains their
-    centre. A cell that cannot be read or compared shows the reason.
+    centre. A cell that cannot be read or compared shows the reason. There is no ``ax``, since the
+    grid determines the size: save or show the figure.
 
     >>> plot.predictions(board.head(3), show="errors", classes="building")
 
     Args:
-        runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
-            the runs differ become the titles.
+        runs: The table of runs, with columns (or index) ``run`` and ``uri``, or runs; the
+            parameters in which they differ become the titles.
         windows: A table with columns ``scene, col, row, width, height``, a sequence of such dicts
             or tuples, or a single row, dict or tuple; in pixels of the scene, clipped to it. None
             shows complete scenes.
@@ -108,17 +111,16 @@ def predictions(
     Raises:
         TableError: If a column is missing.
         NotFound: If no run has the scene, or if the group is unknown.
-        SpecError: If a window, `columns`, `show`, `classes`, `iou`, `bands`, `stretch` or `max_px`
-            is invalid or names something that does not exist.
+        SpecError: If there are no runs, or a window, `columns`, `show`, `classes`, `iou`, `bands`,
+            `stretch` or `max_px` is invalid or names something that does not exist.
         RasterError: If not a single picture could be read.
     """
     columns = _validate_columns(columns)
     options = _validate_options(
         GridOptions(show, columns, 0, max_px, as_class_names(classes), bands, stretch, iou)
     )
-    table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
-    if table.empty:
-        return theme.empty_figure("No runs: the table is empty.")
+    others = [label] if label else []
+    table = require_columns(load_rows(runs), ["run", "uri", *others], "table of runs")
     parts = None if windows is None else _window_list(windows)
     if parts is not None and not parts:
         return theme.empty_figure("No windows: the table is empty.")
@@ -128,7 +130,8 @@ def predictions(
             return theme.empty_figure("No scenes: the list is empty.")
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
-    heads = _column_headings(run_titles(table, label), columns)
+    named = run_labels(table, label)
+    heads = _column_headings([named[run] for run in ids], columns)
     options = replace(options, across=len(heads))
     with ThreadPoolExecutor(READER_THREADS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))

@@ -3,21 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rvlab.errors import SpecError
+from rvlab.errors import SpecError, TableError
+from rvlab.frame.labels import column_labels, is_numeric_column
+from rvlab.frame.params import differing_columns
+from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import choose_ink
-from rvlab.plot._style.plain_text import make_texts_literal
-from rvlab.plot._style.text_wrap import width_in_letters
+from rvlab.plot._style.ink import choose_ink, draws_figure
+from rvlab.plot._style.text import width_in_letters
 from rvlab.plot.marginal_means import trends_by_hue
-from rvlab.plot.titles import column_labels, is_numeric_column, require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
-    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
@@ -32,16 +33,41 @@ _DOTS = ((100, 54.0, 0.95, 0.8), (1000, 26.0, 0.95, 0.8), (3000, 12.0, 0.6, 0.0)
 _MANY_DOTS = (7.0, 0.3, 0.0)
 
 
+@overload
 def scatter(
-    runs: pd.DataFrame,
-    x: str = "params.lr",
+    runs: RunsLike,
+    x: str | None = None,
     y: str = "metrics.f1",
     *,
     hue: str | None = None,
+    label: str | None = None,
+    log_x: bool | None = None,
+    trend: bool | None = None,
+) -> Figure: ...
+@overload
+def scatter(
+    runs: RunsLike,
+    x: str | None = None,
+    y: str = "metrics.f1",
+    *,
+    hue: str | None = None,
+    label: str | None = None,
+    log_x: bool | None = None,
+    trend: bool | None = None,
+    ax: Axes,
+) -> Axes: ...
+@draws_figure
+def scatter(
+    runs: RunsLike,
+    x: str | None = None,
+    y: str = "metrics.f1",
+    *,
+    hue: str | None = None,
+    label: str | None = None,
     log_x: bool | None = None,
     trend: bool | None = None,
     ax: Axes | None = None,
-) -> Axes:
+) -> Figure | Axes:
     """Draw a dot per run, and the mean of `y` along `x`.
 
     The trend is a marginal mean: the mean of all runs at a value of `x`, over all their other
@@ -52,39 +78,74 @@ def scatter(
     other parameters change together with `x`, the trend includes their effect.
 
     Args:
-        runs: One row per run, as ``lab.runs()`` returns it.
-        x: The column on the x axis: numbers, durations, times or categories.
-        y: The column on the y axis: numbers.
+        runs: The table of runs, as ``lab.runs()`` returns it, or runs.
+        x: The column on the x axis: numbers, durations, times or categories. None takes the first
+            parameter in which the runs differ; if they differ in two, the other one is the `hue`.
+        y: The column on the y axis: numbers; ``f1`` is short for ``metrics.f1``.
         hue: The column that colors the dots; numbers get a scale from dark to light, other
             values distinct colors.
+        label: The column whose value is written beside each dot; None writes nothing.
         log_x: Whether `x` has a log axis; None uses one if positive numbers span two decades.
         trend: Whether to draw the trend; None draws it for 6 or more runs. No trend is drawn if
             there are too few runs for the means above. With a `hue` of up to 6 values, each value
             has its own trend if at least two of them have enough runs; dots in a category are then
             grouped by it.
-        ax: The axes; None creates a figure with pyplot, which a notebook shows by itself.
+        ax: The axes; None creates a figure.
 
     Returns:
-        The axes. Runs without `x` or `y` are counted in a note below it.
+        A figure, which a notebook shows once as the last value of a cell; or `ax`. Runs without
+        `x` or `y` are counted in a note below the axes.
 
     Raises:
-        TableError: If a column is missing.
-        SpecError: If `trend` is not True, False or None.
+        TableError: If a column is missing, or the runs have the same parameters and there is no
+            `x`.
+        SpecError: If `trend` is not True, False or None, or there are no runs.
     """
     if trend is not None and not isinstance(trend, bool):
         raise SpecError(f"trend must be True, False or None, got {trend!r}.")
-    table = require_columns(runs, [x, y, *([hue] if hue else [])], "table of runs")
-    figure = None
-    if ax is None:
-        figure, ax = _new_axes()
+    rows = load_rows(runs)
+    y = full_metric_name(rows, y)
+    x, hue = (full_metric_name(rows, x), hue) if x else _default_columns(rows, hue)
+    table = require_columns(rows, [x, y, *filter(None, (hue, label))], "table of runs")
+    columns = (x, y, hue, label)
+    if ax is not None:
+        _draw(ax, table, columns, log_x=log_x, trend=trend)
+        return ax
+    figure = theme.new_figure(6.4, 4.0)
+    figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
+    categories = _draw(figure.add_subplot(), table, columns, log_x=log_x, trend=trend)
+    if categories and _labels_overlap(categories):
+        # A taller figure, so that long slanted labels do not shrink the plot area.
+        figure.set_figheight(4.0 + 0.036 * max(map(width_in_letters, categories)))
+    return figure
+
+
+def _default_columns(rows: pd.DataFrame, hue: str | None) -> tuple[str, str | None]:
+    """Return `x` and `hue`: the first parameter in which the runs differ, and the other of two."""
+    apart = differing_columns(rows)
+    if not apart:
+        raise TableError("The runs have the same parameters: name the column of the x axis, x=.")
+    return apart[0], hue or (apart[1] if len(apart) == 2 else None)
+
+
+def _draw(
+    ax: Axes,
+    table: pd.DataFrame,
+    columns: tuple[str, str, str | None, str | None],
+    *,
+    log_x: bool | None,
+    trend: bool | None,
+) -> list[str] | None:
+    """Draw the columns x, y, hue and label, and return the categories of x, if any."""
+    x, y, hue, label = columns
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
         theme.show_empty_reason(ax, missing or "No runs yet: the table is empty.")
-        return ax
+        return None
     x_values, categories = _x_positions(known[x])
     ink = choose_ink(ax)
-    hues = theme.choose_hues(table[hue], ink) if hue else None
+    hues = theme.choose_hues(table, hue, ink) if hue else None
     y_values, hue_values = known[y].astype(float), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
     found = (
@@ -100,54 +161,30 @@ def scatter(
         placed = placed + np.random.default_rng(0).uniform(-0.35, 0.35, len(known)) * wide
     _draw_dots(ax, placed, y_values, hue_values, hues)
     _label_axes(ax, x_values, y, categories)
-    if figure is not None and categories and _labels_overlap(categories):
-        # A taller figure, so that long slanted labels do not shrink the plot area.
-        figure.set_figheight(4.0 + 0.036 * max(map(width_in_letters, categories)))
+    if label:
+        _name_dots(ax, placed, y_values, column_labels(known[label]))
     if (
         log_x
         if log_x is not None
         else is_numeric_column(known[x]) and theme.spans_decades(x_values.tolist())
     ):
         ax.set_xscale("log")
-    legend = [_draw_legend(ax, hues)] if hues else []
+    if hues:
+        theme.draw_axes_legend(ax, hues, dots=True)
     if found:
         found.draw(ax)
     caption = found.caption() if found else "No trend: too few runs per value of x."
-    note = _write_note(
-        ax, [line for line in (caption if found or trend else None, missing) if line]
-    )
-    # Only text of this plot: the axes may have a title with mathematics.
-    make_texts_literal(
-        ax.xaxis.label, ax.yaxis.label, *legend, *note, *([ax.xaxis] if categories else [])
-    )
-    return ax
+    if lines := [line for line in (caption if found or trend else None, missing) if line]:
+        theme.write_note(ax, *lines)
+    return categories
 
 
-def _write_note(ax: Axes, lines: list[str]) -> list[Artist]:
-    """Write a note below the label of the x axis."""
-    if not lines:
-        return []
-    below: Any = ("axes fraction", ax.xaxis.label)
-    return [
-        ax.annotate(
-            "\n".join(lines),
-            (0, 0),
-            (0, -5),
-            xycoords=below,
-            textcoords="offset points",
-            fontsize=8.5,
-            color=choose_ink(ax).note,
-            va="top",
-        )
-    ]
-
-
-def _new_axes() -> tuple[Figure, Axes]:
-    import matplotlib.pyplot as plt
-
-    made, ax = plt.subplots(figsize=(6.4, 4.0), dpi=100, layout="constrained")
-    made.get_layout_engine().set(w_pad=0.08, h_pad=0.08)  # type: ignore[call-arg, union-attr]
-    return made, ax
+def _name_dots(
+    ax: Axes, x_values: pd.Series[Any], y_values: pd.Series[Any], names: Sequence[str]
+) -> None:
+    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_ink(ax).note, "gid": "name"}
+    for x, y, name in zip(x_values, y_values, names, strict=True):
+        ax.annotate(name, (x, y), (6, 3), textcoords="offset points", zorder=5, **look)
 
 
 def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | None]:
@@ -225,21 +262,6 @@ def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str
 def _labels_overlap(categories: Sequence[str]) -> bool:
     """Estimate whether horizontal labels would overlap."""
     return sum(map(width_in_letters, categories)) > 50
-
-
-def _draw_legend(ax: Axes, hues: theme.Hue) -> Artist:
-    figure = ax.get_figure()
-    if hues.bar is not None and figure is not None:
-        bar = figure.colorbar(hues.bar, ax=ax, pad=0.02, aspect=28)
-        bar.set_label(hues.name, fontsize=theme.SMALL_PT, fontweight="bold")
-        ink = choose_ink(ax)
-        bar.ax.yaxis.label.set_color(ink.text)
-        look: dict[str, Any] = {"color": ink.line, "labelcolor": ink.tick}
-        bar.ax.tick_params(which="both", labelsize=theme.SMALL_PT, **look)
-        bar.ax.tick_params(length=3)
-        bar.outline.set_visible(False)
-        return bar.ax
-    return theme.draw_legend(ax, hues, (1.0, 1.02), dots=True)
 
 
 def _missing_note(table: pd.DataFrame, x: str, y: str) -> str | None:

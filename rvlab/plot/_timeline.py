@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
+from numpy.typing import NDArray
 
+from rvlab.frame.labels import run_labels
+from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text_wrap import width_in_letters
-from rvlab.plot.run_labels import run_labels
-from rvlab.plot.titles import require_columns
+from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
+from rvlab.plot._style.text import width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -26,39 +28,54 @@ _PALETTE = ("#7F7F7F", "#CC79A7", "#56B4E9", "#0072B2", "#E69F00", "#009E73", "#
 STEP_COLORS = dict(zip(STEPS, _PALETTE, strict=True))
 _UNITS = (("h", 3600.0), ("min", 60.0), ("s", 1.0))
 _SKEW_S = 0.2
+_FAILED_COLORS = ("#f28b82", "#a50e0e")  # on dark, on light
 _FAILED_STATES = ("failed", "cancelled")
 _LANE, _LETTER, _BARS = 0.17, 0.073, 6.6  # inches
 
 
+@overload
+def timeline(runs: RunsLike, *, together: bool = False, label: str | None = None) -> Figure: ...
+@overload
+def timeline(
+    runs: RunsLike, *, together: bool = False, label: str | None = None, ax: Axes
+) -> Axes: ...
 @draws_figure
-def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None = None) -> Figure:
+def timeline(
+    runs: RunsLike,
+    *,
+    together: bool = False,
+    label: str | None = None,
+    ax: Axes | None = None,
+) -> Figure | Axes:
     """Draw a row of bars per run, one bar per step; concurrent splits are in separate lanes.
 
     The columns at the right are each run's time from the start of its first step to the end of its
     last, its peak memory in one process, and its CPU time. Failed and cancelled steps are hatched.
     A running step is pale and ends at its last heartbeat.
 
+    >>> plot.timeline(lab.runs("towns"), together=True)
+
     Args:
-        steps: One row per step: ``run step split started ended state peak_mb cpu_s``, as
-            ``lab.steps()`` returns it; with a column ``beat``, running steps end at their
-            last heartbeat.
+        runs: Runs, whose steps are read; or the long table ``run step split started ended state
+            peak_mb cpu_s``, as ``lab.steps()`` returns it. With a column ``beat``, running steps
+            end at their last heartbeat.
         together: Whether all runs share one time axis, which shows which ran at the same time;
             otherwise each run starts at 0, so that durations can be compared.
-        label: The column that names the runs; None uses the ``params.*`` in which they differ, if
-            the table has them, else their ids.
+        label: The column that names the runs; None uses the parameters in which they differ.
+        ax: The axes; None creates a figure that is tall enough for all runs.
 
     Returns:
-        A figure, which a notebook shows once as the last value of a cell.
+        A figure, which a notebook shows once as the last value of a cell; or `ax`.
 
     Raises:
         TableError: If a column is missing.
+        SpecError: If there are no runs.
     """
-    table = require_columns(
-        steps, [*TIMELINE_COLUMNS, *([label] if label else [])], "table of steps"
-    )
+    others = [label] if label else []
+    table = load_long_table(runs, steps_table, TIMELINE_COLUMNS, "table of steps", others)
     table = table[table["started"].notna()]
     if table.empty:
-        return theme.empty_figure("No steps yet: the table is empty.")
+        return theme.draw_empty("No steps yet: the table is empty.", ax)
     names = [", ".join(lines) for lines in run_labels(table, label).values()]
     first_start = table.groupby("run", sort=False)["started"].transform("min")
     origin = table["started"].min() if together else first_start
@@ -67,43 +84,58 @@ def timeline(steps: pd.DataFrame, *, together: bool = False, label: str | None =
     until = until.where(until >= table["started"], table["started"])  # if a clock was set back
     since = {"_from": table["started"] - origin, "_to": until - origin}
     table = table.assign(**{name: span.dt.total_seconds() for name, span in since.items()})
-    return _draw([rows for _, rows in table.groupby("run", sort=False)], names, together=together)
-
-
-def _draw(runs: Sequence[pd.DataFrame], names: Sequence[str], *, together: bool) -> Figure:
-    longest = max(float(rows["_to"].max()) for rows in runs) or 1.0
-    unit, size = next((u for u in _UNITS if longest >= 2 * u[1]), _UNITS[-1])
-    lanes = [_assign_lanes(rows) for rows in runs]
-    many = [max(lane) + 1 for lane in lanes]
-    tops = np.cumsum([0.0, *(max(n, 1.6) + 0.5 for n in many)])
+    parts = [rows for _, rows in table.groupby("run", sort=False)]
+    lanes = [_assign_lanes(rows) for rows in parts]
+    if ax is not None:
+        _draw(ax, parts, names, lanes, together=together)
+        return ax
     left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.3
-    tall = float(tops[-1]) * _LANE
+    tall = float(_lane_tops(lanes)[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = theme.new_figure(width, height)
     rect = (left / width, 0.85 / height, _BARS / width, tall / height)
-    ax = figure.add_axes(rect, label="steps")
+    _draw(figure.add_axes(rect, label="steps"), parts, names, lanes, together=together)
+    return figure
+
+
+def _lane_tops(lanes: Sequence[Sequence[int]]) -> NDArray[np.float64]:
+    """Return the upper edge of each run in lanes, and the lower edge of the last one."""
+    return np.cumsum([0.0, *(max(max(lane) + 1, 1.6) + 0.5 for lane in lanes)])
+
+
+def _draw(
+    ax: Axes,
+    runs: Sequence[pd.DataFrame],
+    names: Sequence[str],
+    lanes: Sequence[list[int]],
+    *,
+    together: bool,
+) -> None:
+    longest = max(float(rows["_to"].max()) for rows in runs) or 1.0
+    unit, size = next((u for u in _UNITS if longest >= 2 * u[1]), _UNITS[-1])
+    many = [max(lane) + 1 for lane in lanes]
+    tops = _lane_tops(lanes)
     theme.style_axes(ax)
+    ink = choose_ink(ax)
+    wide = ax.get_window_extent().width / ax.figure.get_dpi()
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=theme.FAINT, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=ink.faint, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
-    ax.set_xlim(0, max(longest * 1.005, *(_min_axis_length_s(rows) for rows in runs)) / size)
+    ax.set_xlim(0, max(longest * 1.005, *(_min_axis_length_s(rows, wide) for rows in runs)) / size)
     ax.set_ylim(float(tops[-1]), 0)
-    for top, rows, lane, wide in zip(tops[:-1], runs, lanes, many, strict=True):
-        first = float(top) + 0.25 + (max(wide, 1.6) - max(wide, 1.3)) / 2
-        thick = max(1.0, 1.3 / wide)
+    for top, rows, lane, n in zip(tops[:-1], runs, lanes, many, strict=True):
+        first = float(top) + 0.25 + (max(n, 1.6) - max(n, 1.3)) / 2
+        thick = max(1.0, 1.3 / n)
         for i, row in zip(lane, rows.to_dict("records"), strict=True):
             _draw_bar(ax, row, (first + i * thick, thick * 0.86), size=size, longest=longest)
-        _draw_columns(ax, first + wide * thick / 2, _cost_texts(rows), gid="cost")
+        _draw_columns(ax, first + n * thick / 2, _cost_texts(rows), gid="cost")
     _draw_columns(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
     ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=theme.SMALL_PT)
     which = "the first" if together else "each"
-    ax.set_xlabel(f"{unit} since {which} run began", fontsize=theme.SMALL_PT)
+    ax.set_xlabel(f"{unit} since {which} run began", fontsize=theme.SMALL_PT, color=ink.text)
     seen = {str(step) for rows in runs for step in rows["step"]}
-    _draw_legend(
-        figure, seen, left, running=any((rows["state"] == "running").any() for rows in runs)
-    )
-    return figure
+    _draw_legend(ax, seen, running=any((rows["state"] == "running").any() for rows in runs))
 
 
 def _assign_lanes(rows: pd.DataFrame) -> list[int]:
@@ -128,11 +160,12 @@ def _draw_bar(
     wide = max(end - begin, longest / size * 0.002)
     color = STEP_COLORS.get(str(row["step"]), "#bdbdbd")
     failed, running = row["state"] in _FAILED_STATES, row["state"] == "running"
+    ink = choose_ink(ax)
     ax.broken_barh(
         [(begin, wide)],
         (top, tall),
-        facecolor="white" if failed else color,
-        edgecolor=color if failed else "white",
+        facecolor=ink.paper if failed else color,
+        edgecolor=color if failed else ink.paper,
         linewidth=1.0 if failed else 0.5,
         hatch="//////" if failed else None,
         alpha=0.45 if running else 1.0,
@@ -148,7 +181,7 @@ def _draw_bar(
         textcoords="offset points",
         va="center",
         fontsize=8.5,
-        color="#a50e0e" if row["state"] == "failed" else theme.GREY,
+        color=_FAILED_COLORS[ink is ON_LIGHT] if row["state"] == "failed" else ink.note,
     )
 
 
@@ -156,11 +189,11 @@ def _failure_text(row: Mapping[Any, Any]) -> str:
     return f"{row['step']} {row['state']}"
 
 
-def _min_axis_length_s(rows: pd.DataFrame) -> float:
+def _min_axis_length_s(rows: pd.DataFrame, width: float) -> float:
     """Return the axis length in seconds that leaves room for the text of failed steps."""
     failed = rows[rows["state"].isin(_FAILED_STATES)].to_dict("records")
     inches = ((row["_to"], 0.12 + len(_failure_text(row)) * _LETTER * 0.94) for row in failed)
-    return max((end / (1 - wide / _BARS) for end, wide in inches), default=0.0)
+    return max((end / max(0.3, 1 - wide / width) for end, wide in inches), default=0.0)
 
 
 def _cost_texts(rows: pd.DataFrame) -> tuple[str, str, str]:
@@ -187,7 +220,7 @@ def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> Non
             ha="right",
             va="center",
             fontsize=8.5,
-            color=theme.GREY,
+            color=choose_ink(ax).note,
             **look,
         )
 
@@ -198,16 +231,19 @@ def _format_seconds(seconds: float) -> str:
     return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
-def _draw_legend(figure: Figure, seen: set[str], left: float, *, running: bool) -> None:
+def _draw_legend(ax: Axes, seen: set[str], *, running: bool) -> None:
     from matplotlib.patches import Patch
+    from matplotlib.transforms import ScaledTranslation
 
-    width, height = figure.get_size_inches()
+    below = ax.transAxes + ScaledTranslation(-0.08, -0.45, ax.figure.dpi_scale_trans)
     entries = [(step, color) for step, color in STEP_COLORS.items() if step in seen]
     entries += [("still running", "#d9dbde")] if running else []
-    figure.legend(
+    ax.legend(
         handles=[Patch(facecolor=color, label=name) for name, color in entries],
-        loc="lower left",
-        bbox_to_anchor=((left - 0.08) / width, 0.08 / height),
+        loc="upper left",
+        bbox_to_anchor=(0, 0),
+        bbox_transform=below,
+        labelcolor=choose_ink(ax).text,
         ncols=len(entries),
         frameon=False,
         fontsize=theme.SMALL_PT,

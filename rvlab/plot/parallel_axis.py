@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from rvlab.frame.labels import column_labels, is_numeric_column, value_labels
 from rvlab.plot._style import theme
-from rvlab.plot.titles import column_labels, is_numeric_column, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,9 +11,9 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
 from rvlab.raster.gdal import malformed
-from rvlab.raster.joined import read_joined, source_bands
+from rvlab.raster.joined import read_joined
 from rvlab.raster.labels import require_readable
-from rvlab.raster.read import Chip, Grid, read_choosing
+from rvlab.raster.read import Chip, Grid, read_choosing, source_bands
 from rvlab.raster.scene import Scene
 from rvlab.raster.sources import RasterSource
 from rvlab.raster.window import Window

@@ -64,7 +64,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
         RasterError: If the raster cannot be opened or read, or its address is not allowed; GDAL's
             error is the cause.
     """
-    from rvlab.raster.vrt import is_vrt, opened_vrt, require_local_vrt
+    from rvlab.raster.vrt import opened_vrt, require_local_vrt
 
     require_not_refused(uri)
     is_local = urlsplit(uri).scheme in ("", "file")
@@ -320,3 +320,8 @@ def malformed(what: str) -> Iterator[None]:
         raise RasterError(
             f"{what:.300} cannot be interpreted: {type(exc).__name__}: {exc!s:.200}."
         ) from exc
+
+
+def is_vrt(name: str) -> bool:
+    """Return whether a GDAL path has the suffix of a virtual raster."""
+    return name.lower().endswith(".vrt")

@@ -21,10 +21,10 @@ from rvlab.raster.mosaic import open_files
 from rvlab.raster.read import (
     Chip,
     Grid,
-    bands_without_alpha,
     grid_of_dataset,
     read_choosing,
     require_small_source,
+    source_bands,
 )
 from rvlab.raster.sidecars import KEEP_S
 from rvlab.raster.sources import Files, RasterSource, describe_files
@@ -40,22 +40,6 @@ class _Header:
 
     grid: Grid
     bands: tuple[int, ...]
-
-
-def source_bands(source: RasterSource, dataset: Any) -> list[int]:
-    """Return the bands, from 1, that a source uses of its open raster.
-
-    Raises:
-        RasterError: If the config names a band that the raster does not have.
-    """
-    order = source.channel_order
-    bands = bands_without_alpha(dataset) if order is None else [band + 1 for band in order]
-    wrong = [band for band in bands if not 1 <= band <= dataset.count]
-    if wrong or not bands:
-        raise RasterError(
-            f"{source.name} has {dataset.count} bands, and the config's channel_order is {order}."
-        )
-    return bands
 
 
 def read_joined(

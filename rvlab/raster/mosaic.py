@@ -20,13 +20,13 @@ from rvlab.errors import RasterError
 from rvlab.raster.gdal import (
     gdal_errors,
     ignore_missing_georeference,
+    is_vrt,
     open_raster,
     raster_environment,
     vsi_path,
 )
 from rvlab.raster.sidecars import KEEP_S, known_sidecars
 from rvlab.raster.sources import Files, describe_files
-from rvlab.raster.vrt import is_vrt
 
 READERS = 16
 _STEP = 1e-3  # of a pixel: differences of pixel sizes below it are rounding

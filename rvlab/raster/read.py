@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rvlab.errors import RasterError, SpecError
 from rvlab.model.limits import RASTER_SOURCE_PIXELS
 from rvlab.raster.mosaic import open_files
-from rvlab.raster.sources import Files, describe_files
+from rvlab.raster.sources import Files, RasterSource, describe_files
 from rvlab.raster.window import Window
 
 Resampling = Literal["nearest", "average", "bilinear", "mode"]
@@ -306,3 +306,19 @@ def _mercator_scale(grid: Grid) -> float:
     x, y = grid.point(grid.width / 2, grid.height / 2)
     _, (latitude,) = transform(grid.crs, "EPSG:4326", [x], [y])
     return _metres_per_radian(math.radians(latitude)) / _metres_per_radian(0.0)
+
+
+def source_bands(source: RasterSource, dataset: Any) -> list[int]:
+    """Return the bands, from 1, that a source uses of its open raster.
+
+    Raises:
+        RasterError: If the config names a band that the raster does not have.
+    """
+    order = source.channel_order
+    bands = bands_without_alpha(dataset) if order is None else [band + 1 for band in order]
+    wrong = [band for band in bands if not 1 <= band <= dataset.count]
+    if wrong or not bands:
+        raise RasterError(
+            f"{source.name} has {dataset.count} bands, and the config's channel_order is {order}."
+        )
+    return bands

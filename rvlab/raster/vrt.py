@@ -10,6 +10,7 @@ from xml.etree import ElementTree
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import VRT_BYTES
+from rvlab.raster.gdal import is_vrt
 from rvlab.raster.sidecars import check_local_sidecars
 
 _SOURCES = ("SimpleSource", "ComplexSource", "AveragedSource", "KernelFilteredSource")
@@ -18,11 +19,6 @@ _BANDS = (None, "VRTSourcedRasterBand")
 """Allowed values of subClass; others run code, warp, or read any file as raw pixels."""
 
 _HEAD_BYTES = 64
-
-
-def is_vrt(name: str) -> bool:
-    """Return whether a GDAL path has the suffix of a virtual raster."""
-    return name.lower().endswith(".vrt")
 
 
 @contextmanager

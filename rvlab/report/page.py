@@ -9,8 +9,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rvlab.compare.resolve import RunsLike, single_run
 from rvlab.errors import SpecError
+from rvlab.frame.resolve import RunsLike, single_run
 from rvlab.model import STATES
 from rvlab.report import pictures
 from rvlab.report.markdown import CLASS_TABLE_HEADINGS, class_rows

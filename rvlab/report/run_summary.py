@@ -10,8 +10,8 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
-from rvlab.compare.resolve import store_of
 from rvlab.errors import RvlabError
+from rvlab.frame.resolve import store_of
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import RUNS_TABLE

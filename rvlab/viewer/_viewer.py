@@ -7,7 +7,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.plot.titles import format_param_value, require_columns, run_titles
+from rvlab.frame.labels import format_param_value, run_labels
+from rvlab.frame.validate import require_columns
 from rvlab.raster import Window
 from rvlab.raster.run_source import load_run_source, require_group
 
@@ -73,7 +74,8 @@ def viewer(
     with ThreadPoolExecutor(SOURCE_READERS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
     require_group(group, sources)
-    names = [", ".join(lines) for lines in run_titles(table, label)] if len(table) else []
+    named = run_labels(table, label)
+    names = [", ".join(named[run]) for run in ids]
     catalog = Catalog(sources, names)
     jumps = _jump_list(windows)
     scenes = catalog.scenes(group)

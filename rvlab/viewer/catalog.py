@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from rvlab import raster
 from rvlab.errors import NotFound, RvlabError
 from rvlab.plot._grid import colorize, read
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.options import GridRow
 from rvlab.raster.boxes import CELLS, DETECTION, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.display import select_channels

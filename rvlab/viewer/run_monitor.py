@@ -9,12 +9,12 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RvlabError, StoreUnreachable
+from rvlab.frame.labels import column_labels, run_labels
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
 from rvlab.frame.progress import ProgressReader, RunProgress
 from rvlab.frame.runs import StateQuery
 from rvlab.model import Run
 from rvlab.model.run import web_link
-from rvlab.plot.titles import format_param_value, run_titles
 from rvlab.report.progress import RunLabel, render_card, render_head, render_leaderboard
 from rvlab.store import Store
 
@@ -235,13 +235,15 @@ def label_runs(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, RunLab
         rows: The table of runs with a column ``run``.
         links: The page of each run in its engine, by run id.
     """
-    titles = [", ".join(lines) for lines in run_titles(rows)] if len(rows) else []
-    columns = differing_columns(rows) if len(rows) > 1 else []
+    columns = differing_columns(rows)
+    names = [column.removeprefix(PARAMS_PREFIX) for column in columns]
+    values = list(zip(*(column_labels(rows[column]) for column in columns), strict=True))
     found = {}
-    for title, (_, row) in zip(titles, rows.iterrows(), strict=True):
-        params = {str(c).removeprefix(PARAMS_PREFIX): format_param_value(row[c]) for c in columns}
-        link = web_link(links.get(str(row["run"])))
-        found[str(row["run"])] = RunLabel(title, params, link)
+    for (run, lines), words in zip(
+        run_labels(rows).items(), values or [()] * len(rows), strict=True
+    ):
+        params = dict(zip(names, words, strict=True))
+        found[run] = RunLabel(", ".join(lines), params, web_link(links.get(run)))
     return found
 
 

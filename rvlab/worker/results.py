@@ -235,10 +235,7 @@ def object_metrics(
         "count_error": found.count_error(),
     }
     if (objects.schema.metadata or {}).get(b"task") == b"object_detection":
-        each = found.average_precisions()
-        each = each[~np.isnan(each[:, 0])]
-        if len(each):
-            result |= {"map": float(each.mean()), "map50": float(each[:, 0].mean())}
+        result |= found.mean_average_precisions()
     return {name: value for name, value in result.items() if not math.isnan(value)}
 
 

@@ -66,11 +66,6 @@ def test_unknown_metric_raises_an_error_that_lists_existing_metrics(runs: pd.Dat
         compare.board(runs, columns=["params.depth"])
 
 
-def test_board_of_an_empty_table_is_empty(runs: pd.DataFrame) -> None:
-    assert compare.board(runs.iloc[:0]).empty
-    assert "rank" in compare.board(runs.iloc[:0])
-
-
 def test_runs_of_different_evaluation_sets_are_ranked_separately(runs: pd.DataFrame) -> None:
     runs["eval_set"] = pd.Series(["x", "y", "x", "x"], index=runs.index, dtype="string")
     with pytest.warns(UserWarning, match="on 2 different sets of scenes.*across_sets=True"):

@@ -100,7 +100,7 @@ def test_diff_refuses_anything_but_a_single_run(made: Made) -> None:
         compare.diff(frame.runs_table(made.store, [a]).drop(columns="uri"), b)
     with pytest.raises(KeyMissing):
         compare.diff(a, f"{a.uri}0")
-    with pytest.raises(SpecError, match=r"must be a table with .uri., a run or its URI, got 42"):
+    with pytest.raises(SpecError, match="42 is not a run: pass a table of runs, a row"):
         compare.diff(a, 42)
 
 

@@ -88,12 +88,6 @@ def test_unknown_metric_is_refused_and_runs_without_the_metric_do_not_count() ->
         compare.seeds(runs, "mean_iuo")
 
 
-def test_seeds_of_no_runs_are_an_empty_table_with_all_columns() -> None:
-    found = compare.seeds(sweep().iloc[:0])
-    assert found.empty
-    assert "f1.ci95_low" in found
-
-
 def test_columns_that_are_missing_in_all_groups_are_left_out() -> None:
     assert "f1.scenes95_low" not in compare.seeds(sweep())
     single = compare.seeds(sweep().iloc[3:])

@@ -89,7 +89,7 @@ def test_missing_or_only_baseline_is_refused() -> None:
 
 def test_table_without_uris_is_refused() -> None:
     runs, matrices = sweep()
-    with pytest.raises(TableError, match=r"no column 'uri'\. Keep it when you choose columns"):
+    with pytest.raises(TableError, match=r"no column 'uri': keep it when you choose columns"):
         compare.table_of_tests(runs.drop(columns="uri"), "/store/towns/base", confusion=matrices)
 
 

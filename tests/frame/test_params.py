@@ -9,8 +9,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import compare, plot
+from rvlab.frame.labels import run_labels, value_labels
 from rvlab.frame.params import differing_columns, value_codes, value_key
-from rvlab.plot.titles import run_titles, value_labels
 
 VALUES = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans()
@@ -61,7 +61,10 @@ def test_values_that_differ_after_four_digits_have_own_titles_ticks_and_importan
         },
         index=pd.Index([f"r-{i}" for i in range(15)], name="run"),
     )
-    assert run_titles(table.reset_index().iloc[:2])[:2] == [["steps = 100001"], ["steps = 100002"]]
+    assert list(run_labels(table.reset_index().iloc[:2]).values()) == [
+        ["steps = 100001"],
+        ["steps = 100002"],
+    ]
     figure = plot.parallel(table)
     ticks = [t.get_text() for t in figure.axes[0].texts if t.get_gid() == "params.steps"]
     assert ticks == ["100001", "100002", "100003"]
@@ -72,7 +75,7 @@ def test_values_that_differ_after_four_digits_have_own_titles_ticks_and_importan
 
 def test_titles_show_all_digits_of_seeds_that_differ() -> None:
     table = pd.DataFrame({"run": ["a", "b"], "params.lr": [0.1, 0.1], "seed": [1234567, 1234568]})
-    assert run_titles(table) == [["seed = 1234567"], ["seed = 1234568"]]
+    assert run_labels(table) == {"a": ["seed = 1234567"], "b": ["seed = 1234568"]}
 
 
 def test_value_key_of_a_set_does_not_depend_on_its_order() -> None:
@@ -99,3 +102,24 @@ def test_value_key_of_arrays_and_of_dicts_with_mixed_keys() -> None:
 def test_value_codes_are_equal_for_equal_values(values: Any, codes: list[int]) -> None:
     column = values if hasattr(values, "dtype") else pd.Series(values, dtype=object)
     assert value_codes(pd.Series(column)).tolist() == codes
+
+
+def test_runs_are_named_by_parameters_then_seed_then_name_then_id() -> None:
+    runs = pd.DataFrame({"run": ["1-a", "1-b"], "params.lr": [0.1, 0.2], "seed": 0, "name": "n"})
+    assert run_labels(runs) == {"1-a": ["lr = 0.1"], "1-b": ["lr = 0.2"]}
+    same = runs.assign(**{"params.lr": 0.1})
+    assert run_labels(same.assign(seed=[3, 4])) == {"1-a": ["seed = 3"], "1-b": ["seed = 4"]}
+    assert run_labels(same.assign(name=["x", "y"])) == {"1-a": ["x"], "1-b": ["y"]}
+    assert run_labels(same) == {"1-a": ["…a"], "1-b": ["…b"]}
+    assert run_labels(same, short_ids=False) == {"1-a": ["1-a"], "1-b": ["1-b"]}
+    assert run_labels(same.head(1)) == {"1-a": ["n"]}
+    assert run_labels(same.head(1).drop(columns="name")) == {"1-a": ["1-a"]}
+    twice = pd.concat([runs, same.tail(1).assign(run="1-c")])
+    assert run_labels(twice)["1-c"] == ["lr = 0.1", "…c"]
+
+
+def test_label_of_a_run_has_at_most_four_parameters() -> None:
+    many = pd.DataFrame({"run": ["a", "b"], **{f"params.p{i}": [0, i + 1] for i in range(6)}})
+    assert run_labels(many)["b"] == ["p0 = 1", "p1 = 2", "p2 = 3", "p3 = 4", "and 2 more"]
+    named = run_labels(many.assign(who=["x", "y"]), "who")
+    assert named == {"a": ["x"], "b": ["y"]}

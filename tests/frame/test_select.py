@@ -156,7 +156,7 @@ def test_empty_store_is_named_in_the_message(store: Store) -> None:
 def test_table_without_uris_raises_with_the_missing_column(store: Store, runs: list[Run]) -> None:
     found = frame.runs_table(store, runs)
     for lacking in (found.drop(columns="uri"), found.iloc[0].drop("uri"), found["state"]):
-        with pytest.raises(TableError, match=r"^The table of runs has no column 'uri'\. Keep"):
+        with pytest.raises(TableError, match=r"^The table of runs has no column 'uri': keep"):
             resolve_runs(store, lacking)
 
 

@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from rvlab import plot
@@ -94,12 +93,10 @@ def draw_every_plot(
             painted, scenes=["val-0"], show="errors", label="params.p"
         ),
         "predictions of scores": lambda: plot.predictions(painted, scenes=["val-0"], show="scores"),
-        "scatter": lambda: figure_of(plot.scatter(runs, "params.p", **mean)),
-        "scatter of colors": lambda: figure_of(
-            plot.scatter(runs, "params.lr", hue="params.p", **mean)
-        ),
-        "scatter of numbers": lambda: figure_of(
-            plot.scatter(runs.assign(x=np.geomspace(1, 1e4, NUMBER)), "x", hue="x", **mean)
+        "scatter": lambda: plot.scatter(runs, "params.p", **mean),
+        "scatter of colors": lambda: plot.scatter(runs, "params.lr", hue="params.p", **mean),
+        "scatter of numbers": lambda: plot.scatter(
+            runs.assign(x=np.geomspace(1, 1e4, NUMBER)), "x", hue="x", **mean
         ),
         "timeline": lambda: plot.timeline(steps, label="params.p"),
     }
@@ -112,9 +109,3 @@ def two_runs(root: Any, words: Sequence[str]) -> Experiment:
     for wrong in (0.02, 0.2):
         made.add(wrong, classes=classes)
     return made
-
-
-def figure_of(ax: Axes) -> Figure:
-    found = ax.get_figure()
-    assert isinstance(found, Figure)
-    return found

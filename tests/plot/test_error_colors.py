@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from rvlab import plot
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.raster.scene import Classes
 from tests.raster.samples import CLASSES, Experiment
 

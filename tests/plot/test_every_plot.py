@@ -1,11 +1,13 @@
-"""Contract of every plot: text of data is not markup, lists work, dark styles are readable."""
+"""Contract of every plot: text of data is not markup, lists work, dark styles are readable.
+
+Each plot is drawn as few times as possible: with odd words in two styles, and with odd values.
+"""
 
 from __future__ import annotations
 
 import io
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,17 +22,35 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from rvlab import plot
-from rvlab.plot._style import plain_text
-from rvlab.plot._style.text_wrap import width_in_letters
-from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, figure_of, sweep, two_runs
+from rvlab.plot._style import text as figure_text
+from rvlab.plot._style.text import width_in_letters
+from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, sweep, two_runs
+from tests.raster.samples import Experiment
 
 pytest.importorskip("sklearn")
 
 NAMES = sorted(PLOT_NAMES)
 EACH = pytest.mark.parametrize("name", NAMES)
+CJK = ["\u5efa\u7269", "\u9053\u8def"]
+NO_LETTER = "\U000f1234"  # private use: in no font
 ODD_WORDS = ["$a%$b", "${IN}_{OUT}^$"]
 ODD_TEXT = [*ODD_WORDS, "<b>&amp;", "_hidden", r"\$x\$ \frac", "{0}", "50%"]
-CJK = ["\u5efa\u7269", "\u9053\u8def"]
+WORDS = [f"{ODD_WORDS[0]}{NO_LETTER}", f"{ODD_WORDS[1]}{CJK[0]}"]
+VALUES = [
+    *([0, 1, 2], [3, 1, 2], {"w": 1}, {"w": 2}, [["flip", 0.5]], np.array([0, 1])),
+    *({1, 2}, {3}, None, True, 1, "1"),
+]
+
+
+@pytest.fixture(scope="module")
+def painted(tmp_path_factory: pytest.TempPathFactory) -> Experiment:
+    return two_runs(tmp_path_factory.mktemp("odd"), WORDS)
+
+
+@pytest.fixture(autouse=True)
+def _few_trees(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("rvlab.plot._importance.TREES", 5)
+    monkeypatch.setattr("rvlab.plot._importance.REPEATS", 2)
 
 
 def texts(figure: Figure) -> list[Text]:
@@ -44,31 +64,49 @@ def png(figure: Figure) -> np.ndarray:
     return plt.imread(data)
 
 
-def test_every_public_plot_is_in_the_list(tmp_path: Path) -> None:
+def test_every_public_plot_is_in_the_list(painted: Experiment) -> None:
     assert {name.split()[0] for name in NAMES} == set(plot.__all__)
-    assert set(NAMES) == set(draw_every_plot([1], ["a", "b"], two_runs(tmp_path, ["a", "b"])))
+    assert set(NAMES) == set(draw_every_plot([1], WORDS, painted))
 
 
 @EACH
-def test_text_of_data_is_drawn_letter_by_letter(name: str, tmp_path: Path) -> None:
-    figure = draw_every_plot(ODD_TEXT, ODD_WORDS, two_runs(tmp_path, ODD_WORDS))[name]()
-    found = texts(figure)
+def test_text_of_data_is_drawn_letter_by_letter_and_readable_in_every_style(
+    name: str, painted: Experiment, cjk_font: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    draw = draw_every_plot([*WORDS, *ODD_TEXT], WORDS, painted)[name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # letters without a glyph must not warn
+        figure = draw()
+        found = texts(figure)
+    check_texts(name, found, cjk_font)
+    assert not caplog.records  # such as a bold font that was not found
+    with plt.style.context("dark_background"):
+        before = dict(matplotlib.rcParams)
+        dark = draw()
+        assert dict(matplotlib.rcParams) == before
+        shown = png(dark)
+        check_contrast(dark, shown)
+    assert np.abs(shown - png(figure)).max() < 0.02  # the same in every style
+
+
+def check_texts(name: str, found: list[Text], cjk_font: str) -> None:
     shown = "\n".join(t.get_text() for t in found)
-    wanted = {"importance": [], "scatter of numbers": []}.get(
-        name, ODD_WORDS if "confusion" in name or name.startswith("predictions") else ODD_TEXT[:2]
-    )
-    for word in wanted:
-        assert word in shown.replace("\n", "").replace("_ ", "_") or word in shown, word
+    if name not in {"importance", "scatter of numbers"}:
+        for word in WORDS:
+            drawn = word.replace(NO_LETTER, figure_text.NO_GLYPH)
+            assert drawn in shown.replace("\n", "").replace("_ ", "_") or drawn in shown, word
+    assert NO_LETTER not in shown
     for text in found:
-        if any(letter in text.get_text() for letter in "{}<>%\\") and "mathdefault" not in str(
-            text.get_text()
-        ):
+        written = text.get_text()
+        if any(letter in written for letter in "{}<>%\\") and "mathdefault" not in written:
             assert not text.get_parse_math()
             assert not text.get_usetex()
+        if CJK[0] in written:
+            assert cjk_font in text.get_fontfamily()
 
 
 def test_legend_has_labels_that_begin_with_an_underscore() -> None:
-    ax = plot.scatter(sweep(["_hidden", "_x"]), "params.lr", hue="params.p")
+    (ax,) = plot.scatter(sweep(["_hidden", "_x"]), "params.lr", hue="params.p").axes
     legend = ax.get_legend()
     assert legend is not None
     assert [t.get_text() for t in legend.get_texts()] == ["_hidden", "_x"]
@@ -78,8 +116,7 @@ def test_powers_of_ten_remain_mathematics_and_titles_of_the_caller_too() -> None
     _, ax = plt.subplots()
     ax.set_title("$R^2$")
     plot.scatter(sweep(["$a%$b"]), "params.lr", hue="params.p", ax=ax, log_x=True)
-    figure = figure_of(ax)
-    figure.canvas.draw()
+    ax.figure.canvas.draw()
     assert ax.title.get_parse_math()
     assert any(t.get_text().startswith("$\\mathdefault{10^{") for t in ax.get_xticklabels())
     assert all(t.get_parse_math() for t in ax.get_xticklabels())
@@ -88,34 +125,19 @@ def test_powers_of_ten_remain_mathematics_and_titles_of_the_caller_too() -> None
 def test_axes_of_the_caller_get_literal_ticks() -> None:
     _, ax = plt.subplots()
     ax.plot([0, 1], [0, 1])
-    figure_of(ax).canvas.draw()  # creates the ticks
+    ax.figure.canvas.draw()  # creates the ticks
     plot.scatter(sweep(["$a%$b", "${IN}$"]), "params.p", ax=ax)
-    figure_of(ax).canvas.draw()
+    ax.figure.canvas.draw()
     assert [t.get_text() for t in ax.get_xticklabels()] == ["$a%$b", "${IN}$"]
 
 
 @EACH
-@pytest.mark.parametrize(
-    "values",
-    [
-        pytest.param([[0, 1, 2], [3, 1, 2]], id="lists"),
-        pytest.param([{"w": 1}, {"w": 2}], id="dicts"),
-        pytest.param([[["flip", 0.5]], []], id="nested lists"),
-        pytest.param([np.array([0, 1]), np.array([2, 3])], id="arrays"),
-        pytest.param([{1, 2}, {3}], id="sets"),
-        pytest.param([[1], None], id="missing"),
-        pytest.param([True, 1, "1"], id="mixed types"),
-    ],
-)
-def test_values_that_cannot_be_hashed_group_and_color(
-    name: str, values: list[Any], tmp_path: Path
-) -> None:
-    figure = draw_every_plot(values, ["a", "b"], two_runs(tmp_path, ["a", "b"]))[name]()
-    figure.canvas.draw()
+def test_values_that_cannot_be_hashed_group_and_color(name: str, painted: Experiment) -> None:
+    draw_every_plot(VALUES, WORDS, painted)[name]().canvas.draw()
 
 
 def test_colors_of_equal_lists_are_equal_and_of_others_differ() -> None:
-    ax = plot.scatter(sweep([[0, 1], [0, 2]]), "params.lr", hue="params.p", trend=False)
+    (ax,) = plot.scatter(sweep([[0, 1], [0, 2]]), "params.lr", hue="params.p", trend=False).axes
     colors = np.asarray(ax.collections[0].get_facecolor())
     assert (colors[0] == colors[2]).all()
     assert (colors[0] != colors[1]).any()
@@ -126,26 +148,19 @@ def test_colors_of_equal_lists_are_equal_and_of_others_differ() -> None:
 
 def test_long_lists_that_begin_alike_have_different_labels() -> None:
     bands = [[*range(12), 12], [*range(12), 13]]
-    ax = plot.scatter(sweep(bands), "params.p")
+    (ax,) = plot.scatter(sweep(bands), "params.p").axes
     assert [t.get_text() for t in ax.get_xticklabels()] == [str(one) for one in bands]
 
 
-@EACH
-def test_dark_style_is_readable_and_leaves_no_trace(name: str, tmp_path: Path) -> None:
-    with plt.style.context("dark_background"):
-        before = dict(matplotlib.rcParams)
-        draw = draw_every_plot(["a", "b"], ["a", "b"], two_runs(tmp_path, ["a", "b"]))[name]
-        figure = draw()
-        assert dict(matplotlib.rcParams) == before
-        shown = png(figure)
-        paper = shown[2, -3, :3]  # a corner of the figure
-        for text in texts(figure):
-            if text.get_gid() not in {"score", "cell"} and is_on_paper(text, figure):
-                assert contrast(to_rgb(text.get_color()), paper) >= 4.5, text
-        for ax in figure.axes:
-            for line in ax.lines:
-                if line.get_gid() != "scale bar" and len(line.get_xdata()):
-                    assert contrast(to_rgb(line.get_color()), paper) >= 1.5, line
+def check_contrast(figure: Figure, shown: np.ndarray) -> None:
+    paper = shown[2, -3, :3]  # a corner of the figure
+    for text in texts(figure):
+        if text.get_gid() not in {"score", "cell"} and is_on_paper(text, figure):
+            assert contrast(to_rgb(text.get_color()), paper) >= 4.5, text
+    for ax in figure.axes:
+        for line in ax.lines:
+            if line.get_gid() != "scale bar" and len(line.get_xdata()):
+                assert contrast(to_rgb(line.get_color()), paper) >= 1.5, line
 
 
 def is_on_paper(text: Text, figure: Figure) -> bool:
@@ -169,28 +184,8 @@ def contrast(one: Any, other: Any) -> float:
     return max(light) / min(light)
 
 
-@EACH
-def test_own_figures_look_the_same_in_every_style(name: str, tmp_path: Path) -> None:
-    draw = draw_every_plot(["a", "b"], ["a", "b"], two_runs(tmp_path, ["a", "b"]))[name]
-    if name.startswith("scatter"):
-        return  # drawn with pyplot, in the style of the caller
-    plain = png(draw())
-    with plt.style.context("dark_background"):
-        assert np.abs(png(draw()) - plain).max() < 0.02
-
-
-@EACH
-def test_letters_without_a_glyph_do_not_warn(name: str, tmp_path: Path) -> None:
-    words = [f"\U000f1234{i}" for i in range(2)]  # private use: in no font
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = draw_every_plot(words, words, two_runs(tmp_path, words))[name]()
-        shown = "".join(t.get_text() for t in texts(figure))
-    assert "\U000f1234" not in shown
-
-
-@pytest.fixture
-def cjk_font(tmp_path: Path) -> Iterator[str]:
+@pytest.fixture(scope="module")
+def cjk_font(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Register a small font that has the letters of `CJK`."""
     builder, pen = FontBuilder(1000, isTTF=True), TTGlyphPen(None)
     for corner in ((0, 0), (0, 900), (900, 900), (900, 0)):
@@ -206,27 +201,12 @@ def cjk_font(tmp_path: Path) -> Iterator[str]:
     builder.setupNameTable({"familyName": "Noto Sans CJK JP", "styleName": "Regular"})
     builder.setupOS2(sTypoAscender=900)
     builder.setupPost()
-    builder.save(path := tmp_path / "cjk.ttf")
+    builder.save(path := tmp_path_factory.mktemp("font") / "cjk.ttf")
     known = list(font_manager.fontManager.ttflist)
     font_manager.fontManager.addfont(path)
     yield "Noto Sans CJK JP"
     font_manager.fontManager.ttflist[:] = known
     font_manager.fontManager._findfont_cached.cache_clear()
-
-
-@EACH
-def test_installed_font_with_cjk_letters_is_used(
-    name: str, tmp_path: Path, cjk_font: str, caplog: pytest.LogCaptureFixture
-) -> None:
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        figure = draw_every_plot(CJK, CJK, two_runs(tmp_path, CJK))[name]()
-        found = [t for t in texts(figure) if any(one in t.get_text() for one in "".join(CJK))]
-    if name not in {"importance", "scatter of numbers"}:
-        assert found
-    assert all(cjk_font in t.get_fontfamily() for t in found)
-    assert not caplog.records  # such as a bold font that was not found
-    assert plain_text.NO_GLYPH not in "".join(t.get_text() for t in texts(figure))
 
 
 def test_ideographs_count_as_two_letters() -> None:

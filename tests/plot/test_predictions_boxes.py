@@ -13,7 +13,7 @@ from matplotlib.colors import to_rgba
 from rvlab import plot
 from rvlab.errors import RasterError
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.raster import boxes as raster_boxes
 from tests.plot.figure_contents import captions, entries, figure_texts, grid, outlines
 from tests.raster.samples import config, photo, scene, town, write

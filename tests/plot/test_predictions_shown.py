@@ -13,7 +13,7 @@ from affine import Affine
 from rvlab import plot
 from rvlab.errors import SpecError
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.raster import Classes
 from tests.plot.figure_contents import captions, entries, figure_texts, grid
 from tests.raster.samples import CLASSES, Experiment, config, photo, raster_source, scene, write

@@ -14,6 +14,12 @@ def runs(**columns):
     return pd.DataFrame(base, index=pd.Index(["a", "b", "c"], name="run"))
 
 
+def scatter(*args, **options):
+    """Return the axes of the plot."""
+    made = plot.scatter(*args, **options)
+    return made.axes[0] if isinstance(made, Figure) else made
+
+
 def dots(ax):
     return ax.collections[0].get_offsets().tolist()
 
@@ -23,41 +29,41 @@ def notes(ax):
 
 
 def test_each_run_is_a_dot_on_a_log_axis_if_values_span_decades():
-    ax = plot.scatter(runs())
+    ax = scatter(runs())
     assert dots(ax) == [[1e-4, 0.5], [1e-3, 0.9], [1e-2, 0.8]]
     assert ax.get_xscale() == "log"
     assert (ax.get_xlabel(), ax.get_ylabel()) == ("params.lr", "metrics.f1")
-    assert plot.scatter(runs(), log_x=False).get_xscale() == "linear"
-    assert plot.scatter(runs(**{"params.lr": [1, 2, 50]})).get_xscale() == "linear"
-    assert plot.scatter(runs(**{"params.lr": [-1, 2, 500]})).get_xscale() == "linear"
+    assert scatter(runs(), log_x=False).get_xscale() == "linear"
+    assert scatter(runs(**{"params.lr": [1, 2, 50]})).get_xscale() == "linear"
+    assert scatter(runs(**{"params.lr": [-1, 2, 500]})).get_xscale() == "linear"
 
 
 def test_note_counts_runs_without_a_value():
-    ax = plot.scatter(runs(**{"metrics.f1": [0.5, np.nan, np.nan]}))
+    ax = scatter(runs(**{"metrics.f1": [0.5, np.nan, np.nan]}))
     assert notes(ax) == ["2 runs without metrics.f1 are not shown."]
     assert len(dots(ax)) == 1
-    both = plot.scatter(runs(**{"metrics.f1": [np.nan, 1, 1], "params.lr": [1, np.nan, 2]}))
+    both = scatter(runs(**{"metrics.f1": [np.nan, 1, 1], "params.lr": [1, np.nan, 2]}))
     assert notes(both) == ["1 run without params.lr is and 1 run without metrics.f1 is not shown."]
-    none = plot.scatter(runs(**{"metrics.f1": [np.nan] * 3}))
+    none = scatter(runs(**{"metrics.f1": [np.nan] * 3}))
     assert notes(none) == ["3 runs without metrics.f1 are not shown."]
 
 
 def test_categories_durations_and_times_are_supported_on_x():
-    ax = plot.scatter(runs(model=["unet", "fpn", "unet"]), x="model")
+    ax = scatter(runs(model=["unet", "fpn", "unet"]), x="model")
     assert [t.get_text() for t in ax.get_xticklabels()] == ["fpn", "unet"]
     assert dots(ax) == [[1, 0.5], [0, 0.9], [1, 0.8]]
-    mixed = plot.scatter(runs(pretrained=[True, "imagenet", False]), x="pretrained")
+    mixed = scatter(runs(pretrained=[True, "imagenet", False]), x="pretrained")
     assert [t.get_text() for t in mixed.get_xticklabels()] == ["False", "True", "imagenet"]
-    ax = plot.scatter(runs(duration=pd.to_timedelta([60, 300, 600], unit="s")), x="duration")
+    ax = scatter(runs(duration=pd.to_timedelta([60, 300, 600], unit="s")), x="duration")
     assert ax.get_xlabel() == "duration [min]"
     assert dots(ax)[1] == [5, 0.9]
     when = pd.date_range("2026-11-23", periods=3, tz="UTC")
-    assert plot.scatter(runs(created=when), x="created").get_xlabel() == "created (UTC)"
+    assert scatter(runs(created=when), x="created").get_xlabel() == "created (UTC)"
 
 
 def test_long_category_names_do_not_shrink_the_plot():
     kinds = ["resnet50-pretrained-elsewhere", "resnet101-pretrained-too", "efficientnet"]
-    ax, plain = (plot.scatter(runs(model=k), x="model") for k in (kinds, ["a", "b", "c"]))
+    ax, plain = (scatter(runs(model=k), x="model") for k in (kinds, ["a", "b", "c"]))
     for each in (ax, plain):
         each.figure.canvas.draw()
     tall, usual = (a.get_window_extent().height for a in (ax, plain))
@@ -66,7 +72,7 @@ def test_long_category_names_do_not_shrink_the_plot():
 
 
 def test_legend_title_is_the_hue_column():
-    ax = plot.scatter(runs(model=["b", "a", "b"]), hue="model")
+    ax = scatter(runs(model=["b", "a", "b"]), hue="model")
     legend = ax.get_legend()
     assert legend.get_title().get_text() == "model"
     assert [t.get_text() for t in legend.get_texts()] == ["b", "a"]
@@ -76,7 +82,7 @@ def test_legend_title_is_the_hue_column():
 
 def test_many_hue_numbers_get_a_color_bar():
     table = pd.DataFrame({"params.lr": range(1, 13), "metrics.f1": 0.5, "width": range(12)})
-    ax = plot.scatter(table, hue="width")
+    ax = scatter(table, hue="width")
     assert ax.get_legend() is None
     assert ax.collections[0].get_facecolors().shape == (12, 4)
     assert "width" in [other.get_ylabel() for other in ax.get_figure().axes]
@@ -84,21 +90,20 @@ def test_many_hue_numbers_get_a_color_bar():
 
 def test_scatter_draws_on_the_given_axes():
     given = Figure().subplots()
-    assert plot.scatter(runs(), ax=given) is given
+    assert scatter(runs(), ax=given) is given
 
 
 def test_missing_columns_raise_errors_with_suggestions():
     with pytest.raises(TableError, match=r"'metrics.f2'. Did you mean 'metrics.f1'"):
-        plot.scatter(runs(), y="metrics.f2")
+        scatter(runs(), y="metrics.f2")
     with pytest.raises(TableError, match=r"has no column 'who'"):
-        plot.scatter(runs(), hue="who")
+        scatter(runs(), hue="who")
 
 
-def test_empty_table_draws_a_note_and_table_is_not_changed():
-    assert notes(plot.scatter(runs().head(0))) == ["No runs yet: the table is empty."]
+def test_table_is_not_changed():
     table = runs()
     before = table.copy()
-    plot.scatter(table, hue="params.lr")
+    scatter(table, hue="params.lr")
     pd.testing.assert_frame_equal(table, before)
 
 
@@ -117,7 +122,7 @@ def lines(ax):
 
 
 def test_trend_is_mean_per_value_and_band_is_one_standard_deviation():
-    ax = plot.scatter(grid())
+    ax = scatter(grid())
     (line,) = lines(ax)
     assert ax.get_xscale() == "log"
     assert line.get_xdata().tolist() == [1e-4, 1e-3, 1e-2]
@@ -126,14 +131,14 @@ def test_trend_is_mean_per_value_and_band_is_one_standard_deviation():
     heights = band.get_paths()[0].vertices[:, 1]
     assert [heights.min(), heights.max()] == pytest.approx([0.49, 0.91])
     assert notes(ax) == ["Line: mean of 3 runs at each value; band: ± 1 sd."]
-    assert not lines(plot.scatter(grid(), trend=False))
-    assert notes(plot.scatter(grid(), trend=False)) == []
+    assert not lines(scatter(grid(), trend=False))
+    assert notes(scatter(grid(), trend=False)) == []
 
 
 def test_many_values_are_binned_with_equal_numbers_of_runs():
     n = 100
     table = pd.DataFrame({"params.lr": np.geomspace(1e-5, 1e-1, n), "metrics.f1": np.arange(n) / n})
-    ax = plot.scatter(table.sample(frac=1, random_state=0))
+    ax = scatter(table.sample(frac=1, random_state=0))
     (line,) = lines(ax)
     assert len(line.get_xdata()) == 8
     first = table.head(13)
@@ -144,7 +149,7 @@ def test_many_values_are_binned_with_equal_numbers_of_runs():
 
 def test_each_category_has_a_mean_without_connecting_lines():
     table = grid(model=["fpn", "unet", "fpn"] * 3)
-    ax = plot.scatter(table, x="model")
+    ax = scatter(table, x="model")
     assert not lines(ax)
     (bars,) = [c for c in ax.collections if c.get_gid() == "trend"]
     heights = [segment[0][1] for segment in bars.get_segments()]
@@ -156,37 +161,37 @@ def test_each_category_has_a_mean_without_connecting_lines():
 
 def test_each_of_few_colors_has_a_trend_and_an_offset_in_categories():
     table = pd.concat([grid(width=8), grid(width=16)])
-    ax = plot.scatter(table, hue="width")
+    ax = scatter(table, hue="width")
     colors = [line.get_color() for line in ax.get_legend().get_lines()]
     assert [line.get_color() for line in lines(ax)] == colors
     assert notes(ax) == ["Lines: mean of 3 runs at each value; bands: ± 1 sd."]
     table["model"] = ["a", "b", "a"] * 6
-    ax = plot.scatter(table, x="model", hue="width")
+    ax = scatter(table, x="model", hue="width")
     assert sorted({round(x, 2) for x, _ in dots(ax)}) == [-0.15, 0.15, 0.85, 1.15]
     assert len([c for c in ax.collections if c.get_gid() == "trend"]) == 2
 
 
 def test_many_colors_or_few_runs_per_color_have_one_common_trend():
     table = pd.concat([grid(width=w) for w in range(7)])
-    assert len(lines(plot.scatter(table, hue="width"))) == 1
-    ax = plot.scatter(grid(), hue="seed")
+    assert len(lines(scatter(table, hue="width"))) == 1
+    ax = scatter(grid(), hue="seed")
     (line,) = lines(ax)
     assert line.get_color() not in [dot.get_color() for dot in ax.get_legend().get_lines()]
-    bar = plot.scatter(grid(20).assign(who=np.arange(60)), hue="who")
+    bar = scatter(grid(20).assign(who=np.arange(60)), hue="who")
     assert len(lines(bar)) == 1
 
 
 def test_trend_is_drawn_by_default_if_there_are_enough_runs():
     few = grid(1)
-    assert not lines(plot.scatter(few))
-    assert notes(plot.scatter(few, trend=True)) == ["No trend: too few runs per value of x."]
-    assert not lines(plot.scatter(grid(2, (1e-4, 1e-3))))
-    assert lines(plot.scatter(grid(2, (1e-4, 1e-3)), trend=True))
-    same = plot.scatter(grid(9, (1e-3,)))
+    assert not lines(scatter(few))
+    assert notes(scatter(few, trend=True)) == ["No trend: too few runs per value of x."]
+    assert not lines(scatter(grid(2, (1e-4, 1e-3))))
+    assert lines(scatter(grid(2, (1e-4, 1e-3)), trend=True))
+    same = scatter(grid(9, (1e-3,)), "params.lr")
     assert not lines(same)
     for wrong in ("mean", 1, "yes"):
         with pytest.raises(SpecError, match=r"trend must be True, False or None, got"):
-            plot.scatter(grid(), trend=wrong)
+            scatter(grid(), trend=wrong)
 
 
 def test_times_and_durations_have_a_trend_with_a_repeated_index():
@@ -194,17 +199,17 @@ def test_times_and_durations_have_a_trend_with_a_repeated_index():
     table.index = pd.Index(["a"] * len(table), name="run")
     when = pd.date_range("2026-11-23", periods=15, freq="min", tz="UTC")
     for values in (when, pd.to_timedelta(np.arange(15) * 60, unit="s")):
-        ax = plot.scatter(table.assign(created=values), x="created")
+        ax = scatter(table.assign(created=values), x="created")
         assert len(lines(ax)[0].get_ydata()) == 3
     table["model"] = ["a", "b", "b"] * 5
     table["kind"] = pd.array(["x", "y", pd.NA] * 5, "string")
-    assert len(dots(plot.scatter(table, x="model", hue="kind"))) == 15
+    assert len(dots(scatter(table, x="model", hue="kind"))) == 15
 
 
 def test_notes_are_below_the_axis_label_and_inside_the_figure():
     table = grid(model=["a_model_with_a_long_name", "unet", "another_of_a_very_long_name"] * 3)
     table.loc[0, "metrics.f1"] = np.nan
-    ax = plot.scatter(table, x="model")
+    ax = scatter(table, x="model")
     ax.figure.canvas.draw()
     (note,) = ax.texts
     assert note.get_text().splitlines() == [
@@ -224,13 +229,13 @@ def test_many_runs_have_small_translucent_dots_in_random_order():
          "metrics.f1": rng.random(n)}
     )  # fmt: skip
     (dots,) = [
-        c for c in plot.scatter(table, hue="params.model").collections if len(c.get_offsets()) == n
+        c for c in scatter(table, hue="params.model").collections if len(c.get_offsets()) == n
     ]
     assert dots.get_alpha() < 0.5
     assert dots.get_sizes().max() < 10
     first = (dots.get_facecolor()[: n // 2] == dots.get_facecolor()[0]).all(axis=1)
     assert 0.4 < first.mean() < 0.6
-    ax = plot.scatter(table, "params.model")
+    ax = scatter(table, "params.model")
     assert ax.get_xlabel() == "params.model"
     (dots,) = [c for c in ax.collections if len(c.get_offsets()) == n]
     across = np.asarray(dots.get_offsets())[:, 0]

@@ -44,24 +44,29 @@ def pictures(cell):
 
 
 @pytest.mark.filterwarnings("ignore")
-@pytest.mark.parametrize("first", ["", "%matplotlib inline", "import matplotlib.pyplot as plt"])
-def test_each_plot_is_shown_exactly_once(experiment, tmp_path, first, monkeypatch):
+def test_each_plot_is_shown_exactly_once_before_and_after_pyplot_is_imported(
+    experiment, tmp_path, monkeypatch
+):
     import nbformat
 
     monkeypatch.delenv("MPLBACKEND", raising=False)  # so that the kernel uses the inline backend
 
     path = str(tmp_path / "runs.pkl")
     experiment.runs.to_pickle(path)
-    calls = [*CALLS, "1 + 1"]
     notebook = nbformat.v4.new_notebook()
-    cells = [f"{first}\n{SETUP.format(path=path)}", *calls]
+    own = "plot.scatter(runs, x='metrics.f1', ax=plt.subplots()[1])"
+    later = ["%matplotlib inline\nimport matplotlib.pyplot as plt", *CALLS, own, "1 + 1"]
+    cells = [SETUP.format(path=path), *CALLS, "1 + 1", *later]
     notebook.cells = [nbformat.v4.new_code_cell(cell) for cell in cells]
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         nbclient.NotebookClient(
             notebook, timeout=None, startup_timeout=1200, kernel_name="python3"
         ).execute()
-    assert [len(pictures(cell)) for cell in notebook.cells] == [0, *[1] * len(CALLS), 0]
+    assert [len(pictures(cell)) for cell in notebook.cells] == [
+        *(0, *[1] * len(CALLS), 0),
+        *(0, *[1] * len(CALLS), 1, 0),
+    ]
     errors = [o for cell in notebook.cells for o in cell.outputs if o.output_type == "stream"]
     assert not errors
 

@@ -90,7 +90,7 @@ def test_step_colors_are_the_same_in_every_figure():
         figure = plot.timeline(steps(*rows))
         for bar in figure.axes[0].collections:
             assert to_hex(bar.get_facecolor()[0]) == STEP_COLORS[bar.get_label()].lower()
-    (legend,) = plot.timeline(steps(*USUAL)).legends
+    legend = plot.timeline(steps(*USUAL)).axes[0].get_legend()
     assert [t.get_text() for t in legend.get_texts()] == ["configure", "train", "eval"]
     assert len(set(STEP_COLORS.values())) == len(STEP_COLORS) == 8
 
@@ -125,7 +125,7 @@ def test_running_steps_are_pale_and_end_at_the_last_heartbeat():
     figure = plot.timeline(table)
     assert bars(figure)[1][:3] == ("train", 1, 20)
     assert figure.axes[0].collections[1].get_alpha() < 0.6
-    assert figure.legends[0].get_texts()[-1].get_text() == "still running"
+    assert figure.axes[0].get_legend().get_texts()[-1].get_text() == "still running"
     assert bars(plot.timeline(table.drop(columns="beat")))[1][2] < 0.1
 
 

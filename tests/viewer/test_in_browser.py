@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.error_colors import choose_error_colors
+from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.raster import Classes
 from tests.raster.samples import Experiment, photo, write
 from tests.viewer.samples import boxed

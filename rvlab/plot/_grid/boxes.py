@@ -21,9 +21,6 @@ from rvlab.raster.scene import RGB
 
 MAX_SCORE_TEXTS = 12  # a grid cell with more boxes shows no scores as text
 
-TRUTH_COLOR: RGB = (255, 255, 255)
-"""The color of true boxes over a run's boxes, and of the lines between classified cells."""
-
 _TINT, _STRONG, _HEAT = 0.45, 0.7, 0.88  # alpha of classified cells: on the image, on grey, as heat
 _INSET = 0.06  # share of a side, so that the outlines of neighbours do not overlap
 
@@ -147,7 +144,7 @@ def _overlay_cell(context: RowContext, boxes: Boxes, truth: Boxes | RvlabError) 
     if isinstance(truth, Boxes):
         truth = truth.intersecting(context.place.clipped_window)
         truth = truth.select(np.isin(truth.class_ids, context.view.class_ids(classes)))
-        white = _repeat_color(TRUTH_COLOR, len(truth))
+        white = _repeat_color(colorize.TRUTH_COLOR, len(truth))
         bounds = _to_cell_pixels(context, truth, inset=2.5 * _INSET if is_cells else 0.0)
         layers.append(Rectangles(bounds, white, dashed=True, width=0.9, halo=is_cells))
     return GridCell(context.background, boxes=layers)
@@ -304,7 +301,9 @@ def _tinted_cell(
     pixels = colorize.blend_over(
         context.background if background is None else background, colorize.scale_alpha(layer, alpha)
     )
-    lines = Rectangles(placed, _repeat_color(TRUTH_COLOR, len(boxes)), width=0.6, halo=False)
+    lines = Rectangles(
+        placed, _repeat_color(colorize.TRUTH_COLOR, len(boxes)), width=0.6, halo=False
+    )
     return GridCell(pixels, boxes=[lines])
 
 

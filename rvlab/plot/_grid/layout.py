@@ -15,7 +15,7 @@ from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.rectangles import Rectangles
 from rvlab.plot._style import theme
 from rvlab.plot._style.pixel_image import AxesRect, draw_pixels
-from rvlab.plot._style.text_wrap import wrap_lines
+from rvlab.plot._style.text import wrap_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

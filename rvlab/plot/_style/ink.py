@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
-from rvlab.plot._style.plain_text import make_texts_literal
+from rvlab.errors import SpecError
+from rvlab.plot._style.text import make_texts_literal
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
-    from matplotlib.figure import Figure
 
 # Okabe and Ito, "Color universal design" (2008), without yellow, which is not visible on white.
 QUALITATIVE_COLORS = (
@@ -72,6 +72,7 @@ _OWN_PARAMETERS = (
 )
 
 P = ParamSpec("P")
+R = TypeVar("R")
 
 
 def choose_ink(ax: Axes) -> Ink:
@@ -90,23 +91,47 @@ def choose_ink(ax: Axes) -> Ink:
     return ON_LIGHT if 0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2] > 0.45 else ON_DARK
 
 
-def draws_figure(draw: Callable[P, Figure]) -> Callable[P, Figure]:
-    """Decorate a plot that creates its own figure.
+def draws_figure(draw: Callable[P, R]) -> Callable[P, R]:
+    """Decorate a plot: it returns the figure that it creates, or the axes that it is given.
 
-    The figure has the same colors with every style sheet, such as ``dark_background``: dark text on
-    white. Its text is drawn as `make_texts_literal` does. The ``rcParams`` are restored.
+    Its own figure has the same colors with every style sheet, such as ``dark_background``: dark
+    text on white. On axes of the caller, its colors are those that are visible on their background.
+    Its text is drawn as `make_texts_literal` does. The ``rcParams`` are restored.
     """
 
     @wraps(draw)
-    def draw_with_own_style(*args: P.args, **kwargs: P.kwargs) -> Figure:
+    def draw_literally(*args: P.args, **kwargs: P.kwargs) -> R:
         import matplotlib
 
+        ax: Any = kwargs.get("ax")
+        if ax is not None:
+            _require_axes(ax)
+            figure, known = ax.figure, _texts(ax.figure)
+            before = set(figure.axes)
+            made: Any = draw(*args, **kwargs)
+            new = (one for one in figure.axes if one not in before)
+            make_texts_literal(ax, *new, known=known)
+            return made  # type: ignore[no-any-return]
         with matplotlib.rc_context(_own_style()):
             made = draw(*args, **kwargs)
             make_texts_literal(made)
-        return made
+        return made  # type: ignore[no-any-return]
 
-    return draw_with_own_style
+    return draw_literally
+
+
+def _require_axes(ax: Any) -> None:
+    from matplotlib.axes import Axes
+
+    if not isinstance(ax, Axes):
+        raise SpecError(f"ax must be one matplotlib Axes, got {type(ax).__name__}.")
+
+
+def _texts(figure: Any) -> dict[Any, str]:
+    """Return the texts of a figure that say something."""
+    from matplotlib.text import Text
+
+    return {text: text.get_text() for text in figure.findobj(Text) if text.get_text()}
 
 
 def _own_style() -> Any:

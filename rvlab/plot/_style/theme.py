@@ -9,10 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from rvlab.frame.labels import is_numeric_column, run_labels, value_labels
 from rvlab.frame.params import value_key
 from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
-from rvlab.plot.run_labels import strip_common_prefix
-from rvlab.plot.titles import is_numeric_column, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -71,6 +70,14 @@ def empty_figure(text: str) -> Figure:
     return made
 
 
+def draw_empty(text: str, ax: Axes | None) -> Figure | Axes:
+    """Write why there is nothing to draw into `ax`, or into a small figure of its own."""
+    if ax is None:
+        return empty_figure(text)
+    show_empty_reason(ax, text)
+    return ax
+
+
 def show_empty_reason(ax: Axes, text: str) -> None:
     """Write the reason into an empty axes."""
     ax.set_xticks([])
@@ -100,26 +107,38 @@ class Hue:
         values: The different values, in the order of the legend; also lists and dicts.
         styles: Keyword arguments of matplotlib's ``plot`` by `value_key`, in the same order.
         bar: A ``ScalarMappable`` for a color bar instead of a legend; None for a legend.
+        labels: The texts of the legend; empty for those of the values.
     """
 
     name: str
     values: Sequence[Any]
     styles: dict[tuple[str, Any], dict[str, Any]]
     bar: Any = None
+    labels: Sequence[str] = ()
 
     def style(self, value: Any) -> dict[str, Any]:
         """Return color and line style of a value; grey for a missing value."""
         return self.styles.get(value_key(value), {"color": NO_VALUE_COLOR, "linestyle": "-"})
 
 
-def choose_hues(values: pd.Series[Any], ink: Ink = ON_LIGHT) -> Hue:
+def choose_hues(
+    table: pd.DataFrame, column: str, ink: Ink = ON_LIGHT, *, label: str | None = None
+) -> Hue:
     """Choose colors for a column: a scale for numbers, distinct colors for other values.
 
     Args:
-        values: The column; its name becomes the legend's title.
+        table: The table with the column.
+        column: Its name becomes the legend's title. For ``run``, the legend has `run_labels`.
         ink: Colors that are visible on the background.
+        label: The column that names the runs in a legend of runs.
     """
-    name, found = str(values.name), values.dropna()
+    values = table[column]
+    name, found = column, values.dropna()
+    if column == "run":
+        runs = values.drop_duplicates().tolist()
+        styles = dict(zip(map(value_key, runs), distinct_styles(len(runs), ink), strict=True))
+        labels = [", ".join(lines) for lines in run_labels(table, label).values()]
+        return Hue(name, runs, styles, labels=labels)
     if is_numeric_column(values):
         return _numeric_hue(name, sorted(found.unique().tolist()), ink)
     first: dict[tuple[str, Any], Any] = {}
@@ -176,9 +195,8 @@ def _scale_colors(number: int, ink: Ink) -> list[Any]:
 
 
 def legend_entries(hues: Hue) -> list[tuple[str, dict[str, Any]]]:
-    """Return label and style of each legend entry; run ids without their common prefix."""
-    labels = value_labels(hues.values)
-    labels = strip_common_prefix(labels) if hues.name == "run" else labels
+    """Return label and style of each legend entry."""
+    labels = hues.labels or value_labels(hues.values)
     return list(zip(labels, hues.styles.values(), strict=True))
 
 
@@ -223,3 +241,27 @@ def draw_legend(
     )
     made.get_title().set(fontweight="bold", color=ink.text)
     return made
+
+
+def draw_axes_legend(ax: Axes, hues: Hue, *, dots: bool = False) -> None:
+    """Draw the legend, or the color bar, of a single axes at its right."""
+    figure = ax.get_figure()
+    if hues.bar is None or figure is None:
+        draw_legend(ax, hues, (1.0, 1.02), dots=dots)
+        return
+    bar = figure.colorbar(hues.bar, ax=ax, pad=0.02, aspect=28)
+    bar.set_label(hues.name, fontsize=SMALL_PT, fontweight="bold")
+    ink = choose_ink(ax)
+    bar.ax.yaxis.label.set_color(ink.text)
+    look: dict[str, Any] = {"color": ink.line, "labelcolor": ink.tick}
+    bar.ax.tick_params(which="both", labelsize=SMALL_PT, **look)
+    bar.ax.tick_params(length=3)
+    bar.outline.set_visible(False)
+
+
+def write_note(ax: Axes, *lines: str, inches: float = 0.0) -> None:
+    """Write a note below the label of the x axis, some inches right of the axes' left side."""
+    below: Any = ("axes fraction", ax.xaxis.label)
+    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_ink(ax).note, "va": "top"}
+    look |= {"xycoords": below, "textcoords": "offset points", "annotation_clip": False}
+    ax.annotate("\n".join(lines), (0, 0), (72 * inches, -5), **look)

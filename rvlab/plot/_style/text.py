@@ -1,4 +1,4 @@
-"""Text of data in figures: drawn letter by letter, in fonts that have its letters.
+"""Text in figures: that of data drawn letter by letter, in fonts that have it; width and wrapping.
 
 matplotlib takes text between two ``$`` for mathematics, and with ``text.usetex`` all text for TeX.
 Names of classes, scenes, runs and parameters are neither.
@@ -6,6 +6,10 @@ Names of classes, scenes, runs and parameters are neither.
 
 from __future__ import annotations
 
+import re
+import textwrap
+import unicodedata
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -51,14 +55,19 @@ names contain ``CJK`` or begin with ``Noto Sans`` are tried after them."""
 NO_GLYPH = "\N{WHITE SQUARE}"
 """Replaces a letter that no font has, so that matplotlib does not warn at each drawing."""
 
+_LETTER_WIDTH = 0.52  # of the type size, slightly more than the mean of English text
+_BREAK_MARK = "\x1f"  # marks where a name may be broken
+_BREAK_POINT = re.compile("(?<=[a-z])(?=[A-Z])|(?<=-)(?=.)")
 
-def make_texts_literal(*drawn: Artist) -> None:
+
+def make_texts_literal(*drawn: Artist, known: Mapping[Text, str] | None = None) -> None:
     """Draw all text of artists letter by letter; called once at the end of every plot.
 
     Labels of ticks that matplotlib formats, such as powers of ten, remain mathematics.
 
     Args:
-        *drawn: A figure, axes, legends, labels or axis objects.
+        *drawn: A figure, or axes.
+        known: Texts of the caller, which may be mathematics, with what they said before the plot.
     """
     from matplotlib.axis import Axis
     from matplotlib.text import Text
@@ -73,6 +82,8 @@ def make_texts_literal(*drawn: Artist) -> None:
             else:
                 labels |= set(_tick_texts(axis))
             formatted |= labels
+        ticks = {text for axis in one.findobj(Axis) for text in _tick_texts(axis)}
+        formatted |= {t for t, said in (known or {}).items() if said == t.get_text()} - ticks
         for text in one.findobj(Text):
             if text not in formatted:
                 _draw_text_literally(text)
@@ -150,3 +161,42 @@ def _has_glyph(path: str, letter: str) -> bool:
     from matplotlib.font_manager import get_font
 
     return bool(get_font(path).get_char_index(ord(letter)))
+
+
+def text_inches(text: str, points: float) -> float:
+    """Estimate the width of a line in inches."""
+    return width_in_letters(text) * _LETTER_WIDTH * points / 72
+
+
+def width_in_letters(text: str) -> int:
+    """Return the width of a text in mean letters: an ideograph is as wide as two.
+
+    Text of mostly capitals is a fifth wider.
+    """
+    wide = 0 if text.isascii() else sum(unicodedata.east_asian_width(c) in "WF" for c in text)
+    capitals = sum(one.isupper() for one in text)
+    return len(text) + wide + (capitals // 4 if 2 * capitals >= len(text) - capitals else 0)
+
+
+def wrap_lines(lines: Sequence[str], width: float, points: float) -> list[str]:
+    """Wrap lines to a width.
+
+    Args:
+        lines: Lines of any length. Names may also be broken after ``/`` and ``_``, and long names
+            before capitals and after ``-``.
+        width: Maximum width in inches.
+        points: Type size.
+    """
+    max_chars = max(8, int(width * 72 / (_LETTER_WIDTH * points)))
+    return [part for line in lines for part in _break_words(line, max_chars)]
+
+
+def _break_words(text: str, max_chars: int) -> list[str]:
+    marked = re.sub("(?<![/_])([/_])(?![/_])", rf"\1{_BREAK_MARK} ", text)
+    # Names such as SemanticSegmentationConfig and run ids have no other break points.
+    marked = re.sub(
+        rf"\S{{{max_chars},}}", lambda m: _BREAK_POINT.sub(f"{_BREAK_MARK} ", m[0]), marked
+    )
+    max_chars = max(4, max_chars * len(text) // max(1, width_in_letters(text)))
+    lines = textwrap.wrap(marked, max_chars, break_on_hyphens=False)
+    return [line.replace(f"{_BREAK_MARK} ", "").replace(_BREAK_MARK, "") for line in lines] or [""]

@@ -1,27 +1,19 @@
-"""Titles and labels of runs and values, and checks of the columns of a table."""
+"""Labels of runs and of values, by one rule for plots, tests, reports and widgets."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns, value_codes
-from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd
 
-
-__all__ = [
-    "column_labels",
-    "format_param_value",
-    "is_numeric_column",
-    "require_columns",
-    "run_titles",
-    "value_labels",
-]
+MAX_LABEL_PARAMS = 4
+"""Largest number of parameters in the label of a run."""
 
 
 def is_numeric_column(values: pd.Series[Any]) -> bool:
@@ -100,36 +92,67 @@ def _count_distinct(numbers: Collection[float], digits: int) -> int:
     return len({f"{number:.{digits}g}" for number in numbers})
 
 
-def run_titles(
-    runs: pd.DataFrame, label: str | None = None, *, max_params: int = 4
-) -> list[list[str]]:
-    """Return for each run the lines of a title that distinguishes it from the others.
+def run_labels(
+    table: pd.DataFrame,
+    label: str | None = None,
+    *,
+    max_params: int = MAX_LABEL_PARAMS,
+    equals: str = " = ",
+    short_ids: bool = True,
+) -> dict[str, list[str]]:
+    """Return for each run the lines that distinguish it from the other runs of the table.
 
     Args:
-        runs: One row per run, with a column ``run``.
+        table: A table with the column ``run``, one or more rows per run.
         label: A column to use; None uses the ``params.*`` in which the runs differ.
         max_params: Maximum number of parameter lines.
+        equals: The text between a parameter and its value.
+        short_ids: Whether only the last parts of ids are used.
 
     Returns:
-        For each run its lines, such as ``["lr = 0.01", "width = 8"]``. If two titles are equal, the
-        ``seed`` is added, if the table has it; if they are still equal, the end of the run id. If
-        the runs do not differ, the title is the run id.
+        For each run, by its id as text, its lines, such as ``["lr = 0.01", "width = 8"]``. If two
+        are equal, the ``seed`` is added, if the runs differ in it. If the runs differ in neither,
+        the label is the ``name``; if two names are equal, too, the id.
     """
+    runs = table.drop_duplicates("run")
     ids = [str(run) for run in runs["run"]]
     columns = [label] if label else differing_columns(runs)
-    lines = [_value_lines(name, runs[name]) for name in columns[:max_params]]
+    lines = [_value_lines(name, runs[name], equals) for name in columns[:max_params]]
     out = [list(row) for row in zip(*lines, strict=True)] if lines else [[] for _ in ids]
     if len(columns) > max_params:
         out = [[*lines, f"and {len(columns) - max_params} more"] for lines in out]
     seeds = value_labels(runs["seed"]) if "seed" in runs and not label else []
-    if len(set(seeds)) > 1 and any(out.count(lines) > 1 for lines in out):
-        out = [[*lines, f"seed = {seed}"] for lines, seed in zip(out, seeds, strict=True)]
-    return [
-        [run] if not lines else [*lines, run.rsplit("-", 1)[-1]] if out.count(lines) > 1 else lines
-        for run, lines in zip(ids, out, strict=True)
-    ]
+    if len(set(seeds)) > 1 and _has_duplicates(out):
+        out = [[*lines, f"seed{equals}{seed}"] for lines, seed in zip(out, seeds, strict=True)]
+    if _has_duplicates(out) or not all(out):
+        others = _names_or_ids(runs, ids, short_ids=short_ids)
+        out = [
+            [*lines, other] if not lines or out.count(lines) > 1 else lines
+            for lines, other in zip(out, others, strict=True)
+        ]
+    return dict(zip(ids, out, strict=True))
 
 
-def _value_lines(name: str, values: pd.Series[Any]) -> list[str]:
-    prefix = f"{name.removeprefix(PARAMS_PREFIX)} = " if name.startswith(PARAMS_PREFIX) else ""
-    return [f"{prefix}{word}" for word in value_labels(values)]
+def _names_or_ids(runs: pd.DataFrame, ids: Sequence[str], *, short_ids: bool) -> list[str]:
+    names = column_labels(runs["name"]) if "name" in runs and runs["name"].notna().all() else []
+    if names and len(set(names)) == len(ids):
+        return names
+    return short_run_ids(ids) if short_ids else list(ids)
+
+
+def _has_duplicates(labels: Sequence[Sequence[str]]) -> bool:
+    return len({tuple(lines) for lines in labels}) < len(labels)
+
+
+def _value_lines(name: str, values: pd.Series[Any], equals: str) -> list[str]:
+    is_param = name.startswith(PARAMS_PREFIX)
+    prefix = f"{name.removeprefix(PARAMS_PREFIX)}{equals}" if is_param else ""
+    return [f"{prefix}{word}" for word in column_labels(values)]
+
+
+def short_run_ids(ids: Sequence[str]) -> list[str]:
+    """Return the last parts of ids if they differ, such as ``…4f2a9c``, else the ids."""
+    tails = [one.rsplit("-", 1)[-1] for one in ids]
+    if len(ids) == 1 or len(set(tails)) < len(ids):
+        return list(ids)
+    return [tail if tail == one else f"…{tail}" for tail, one in zip(tails, ids, strict=True)]
