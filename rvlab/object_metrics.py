@@ -50,6 +50,12 @@ class ScoredObjects:
     matched_at: NDArray[np.int64]
     classes: int
 
+    @property
+    def has_ranking(self) -> bool:
+        """Whether predictions have scores, or there are none."""
+        scores = self.scores[~self.is_truth]
+        return not len(scores) or not np.isnan(scores).all()
+
     def truth_counts(self) -> NDArray[np.int64]:
         """Return the number of true objects of each class."""
         return np.bincount(self.class_ids[self.is_truth], minlength=self.classes)
@@ -107,6 +113,18 @@ class ScoredObjects:
                 found[class_id, i] = average_precision(self.matches(i)[at], int(truths[class_id]))
         return found
 
+    def mean_precisions(self, threshold: int) -> NDArray[np.float64]:
+        """Return the precision at `RECALLS`, averaged over the classes that have true objects.
+
+        Its mean is the mean average precision at the i-th of `IOU_THRESHOLDS`.
+        """
+        matched, truths = self.matches(threshold), self.truth_counts()
+        each = [
+            interpolate_precision(matched[self.ranked(int(i))], int(truths[i]))
+            for i in np.flatnonzero(truths)
+        ]
+        return np.mean(each, axis=0) if each else np.full(len(RECALLS), np.nan)
+
     def mean_average_precisions(self, max_detections: int | None = None) -> dict[str, float]:
         """Return ``map``, the mean over classes and thresholds, and ``map50``, that at 0.50.
 
@@ -117,8 +135,7 @@ class ScoredObjects:
             An empty dict if no prediction has a score, or there are no true objects. Without any
             predictions both are 0.
         """
-        scores = self.scores[~self.is_truth]
-        if len(scores) and np.isnan(scores).all():
+        if not self.has_ranking:
             return {}
         found = self.average_precisions(max_detections)
         found = found[~np.isnan(found[:, 0])]
@@ -149,6 +166,18 @@ def precision_recall_points(
     return found / truths, found / np.arange(1, len(found) + 1)
 
 
+def interpolate_precision(hits: NDArray[np.bool_], truths: int) -> NDArray[np.float64]:
+    """Return the highest precision at each of `RECALLS` or a larger recall; 0 if it is not reached.
+
+    Args:
+        hits: Whether each prediction is a true positive, from the highest score.
+        truths: The number of true objects, at least 1.
+    """
+    recall, precision = precision_recall_points(hits, truths)
+    highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
+    return np.asarray(highest[np.searchsorted(recall, RECALLS, side="left")])
+
+
 def average_precision(hits: NDArray[np.bool_], truths: int) -> float:
     """Return the average precision as COCO defines it; NaN without true objects.
 
@@ -156,11 +185,7 @@ def average_precision(hits: NDArray[np.bool_], truths: int) -> float:
         hits: Whether each prediction is a true positive, from the highest score.
         truths: The number of true objects.
     """
-    if not truths:
-        return float("nan")
-    recall, precision = precision_recall_points(hits, truths)
-    highest = np.append(np.maximum.accumulate(precision[::-1])[::-1], 0.0)
-    return float(highest[np.searchsorted(recall, RECALLS, side="left")].mean())
+    return float(interpolate_precision(hits, truths).mean()) if truths else float("nan")
 
 
 def count_error(predicted: NDArray[np.int64], true: NDArray[np.int64]) -> float:

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Any
+
+import numpy as np
 import pandas as pd
 import pytest
 
-from rvlab import compare
+from rvlab import Lab, compare
 from rvlab.errors import TableError
+from rvlab.model import Run
 from rvlab.model.tables import LAB_TABLES
+from tests.frame.samples import Made
 
 
 def objects() -> pd.DataFrame:
@@ -57,3 +63,45 @@ def test_empty_table_and_missing_columns() -> None:
     assert compare.object_scores(empty).empty
     with pytest.raises(TableError, match="no column 'clas'"):
         compare.object_scores(objects(), by="clas")
+
+
+def write_run(made: Made, scenes: dict[str, tuple[int, int, int]], **more: Any) -> Run:
+    """Write a run with true positives, false positives and false negatives of trees per scene."""
+    run = made.ended(**more)
+    rows: list[dict[str, Any]] = []
+    where = {"group": "validation", "col": 0, "row": 0, "width": 4, "height": 4, "edge_px": 0}
+    for scene, (tp, fp, fn) in scenes.items():
+        sides = [("truth", 1)] * tp + [("truth", 0)] * fn
+        sides += [("prediction", 1)] * tp + [("prediction", 0)] * fp
+        rows += [
+            {**where, "scene": scene, "class": "tree", "side": side, "object": number}
+            | {"matched_at": bits, "best_iou": float(bits), "area_px": 16.0}
+            for number, (side, bits) in enumerate(sides)
+        ]
+    made.table(run, "objects", rows)
+    prints = {"group": "validation", "image": "i", "labels": "l", "hashed_from": "content"}
+    made.table(run, "scenes", [{**prints, "scene": scene} for scene in scenes])
+    return run
+
+
+def test_f1_of_objects_is_tested_by_resampling_scenes(tmp_path: Path) -> None:
+    made = Made(Lab(tmp_path).store)
+    good = {f"s{i}": (8 + i, 1, 1) for i in range(8)} | {"empty": (0, 0, 0)}
+    bad = {f"s{i}": (4 + i, 3, 5) for i in range(8)} | {"empty": (0, 2, 0)}
+    runs = [write_run(made, scenes) for scenes in (good, bad)]
+    found = compare.test(runs[0], runs[1], "object_f1", resamples=99)
+    sums = [np.array([*scenes.values()]).sum(axis=0) for scenes in (good, bad)]
+    values = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn in sums]
+    assert (found.value_a, found.value_b) == pytest.approx(tuple(values))
+    assert (found.scenes, found.verdict) == (9, "better")
+    assert "macro F1 of objects" in found.sentence
+    of_class = compare.test(runs[0], runs[1], "object_recall.tree", resamples=99)
+    assert of_class.value_b == pytest.approx(sums[1][0] / (sums[1][0] + sums[1][2]))
+    assert compare.gate(runs[1], runs[0], "object_f1", resamples=99).verdict == "fails"
+    table = compare.by_scene(runs[0], runs[1], "object_f1")
+    assert table.loc["s0", ["object_f1.a", "objects"]].tolist() == pytest.approx([16 / 18, 9])
+    with pytest.raises(TableError, match=r"Did you mean 'object_f1\.tree'"):
+        compare.test(runs[0], runs[1], "object_f1.tre")
+    other = write_run(made, {**bad, "s0": (4, 3, 6)})
+    with pytest.raises(TableError, match="truth"):
+        compare.test(runs[0], other, "object_f1")
