@@ -80,7 +80,9 @@ class ScoredObjects:
         """Return a mask of the objects that are matched at the i-th of `IOU_THRESHOLDS`."""
         return np.asarray(self.matched_at >> threshold & 1 == 1)
 
-    def ranked(self, class_id: int, max_detections: int | None = None) -> NDArray[np.intp]:
+    def rank_predictions(
+        self, class_id: int, max_detections: int | None = None
+    ) -> NDArray[np.intp]:
         """Return the positions of the predictions of a class, from the highest score.
 
         Args:
@@ -100,7 +102,7 @@ class ScoredObjects:
         """Return the average precision of each class at each of `IOU_THRESHOLDS`.
 
         Args:
-            max_detections: See `ranked`.
+            max_detections: See `rank_predictions`.
 
         Returns:
             Shape (classes, thresholds); NaN for a class without true objects.
@@ -108,7 +110,7 @@ class ScoredObjects:
         truths = self.truth_counts()
         found = np.full((self.classes, len(IOU_THRESHOLDS)), np.nan)
         for class_id in np.flatnonzero(truths):
-            at = self.ranked(int(class_id), max_detections)
+            at = self.rank_predictions(int(class_id), max_detections)
             for i in range(len(IOU_THRESHOLDS)):
                 found[class_id, i] = average_precision(self.matches(i)[at], int(truths[class_id]))
         return found
@@ -120,7 +122,7 @@ class ScoredObjects:
         """
         matched, truths = self.matches(threshold), self.truth_counts()
         each = [
-            interpolate_precision(matched[self.ranked(int(i))], int(truths[i]))
+            interpolate_precision(matched[self.rank_predictions(int(i))], int(truths[i]))
             for i in np.flatnonzero(truths)
         ]
         return np.mean(each, axis=0) if each else np.full(len(RECALLS), np.nan)
@@ -129,7 +131,7 @@ class ScoredObjects:
         """Return ``map``, the mean over classes and thresholds, and ``map50``, that at 0.50.
 
         Args:
-            max_detections: See `ranked`.
+            max_detections: See `rank_predictions`.
 
         Returns:
             An empty dict if no prediction has a score, or there are no true objects. Without any

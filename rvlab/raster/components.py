@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
+from rvlab.metrics import Floats
 from rvlab.raster.labels import NO_CLASS, ClassIds
 from rvlab.raster.window import Window
 
@@ -23,7 +24,6 @@ MAX_OBJECTS = 100_000
 """Largest number of true, and of predicted, objects of a scene; more are noise, not objects."""
 
 Ints = NDArray[np.int64]
-Floats = NDArray[np.float64]
 
 
 class Components(NamedTuple):
