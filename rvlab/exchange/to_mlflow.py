@@ -224,7 +224,7 @@ def _history_columns(store: Store, run: Run) -> HistoryColumns:
     try:
         data = store.get(key, limit=TABLE_BYTES)
     except KeyMissing:
-        log = training_log(store, [run]).drop(columns="run")
+        log = training_log(store, [run]).drop(columns=["run", "name"])
         columns = {str(name): log[name].replace(float("nan"), None).tolist() for name in log}
     else:
         columns = read_parquet(key, data).to_pydict()

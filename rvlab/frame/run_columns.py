@@ -50,13 +50,12 @@ class RunColumns:
         """
         import pandas as pd
 
-        with_missing = {"int64": "Int64", "bool": "boolean"}
         if not (positions < 0).any():
             return {name: values.take(positions) for name, values in self.columns.items()}
         found = {}
         for name, values in self.columns.items():
-            dtype = with_missing.get(str(values.dtype))
-            nullable = values if dtype is None else pd.array(values, dtype=dtype)
+            dtype = {"int64": "Int64", "bool": "boolean"}.get(str(values.dtype))
+            nullable = pd.Series(values).astype(dtype).array if dtype else values
             found[name] = nullable.take(positions, allow_fill=True)
         return found
 

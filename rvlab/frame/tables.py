@@ -265,4 +265,5 @@ def _with_dtypes(rows: pa.Table, schema: TableSchema) -> pd.DataFrame:
     dtypes = schema.dtypes
     if not len(rows):
         return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
-    return rows.select(list(dtypes)).to_pandas().astype(dtypes)
+    found: pd.DataFrame = rows.select(list(dtypes)).to_pandas()
+    return found.astype(dtypes)

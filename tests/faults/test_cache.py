@@ -485,4 +485,4 @@ def test_readers_in_threads_share_a_damaged_block(tmp_path: Path) -> None:
         found = list(pool.map(lambda _: frame.runs_table(store, None), range(8)))
     DeferredWrites.flush()
     for table in found:
-        pd.testing.assert_frame_equal(table, whole)
+        pd.testing.assert_frame_equal(table.drop(columns="age"), whole)

@@ -56,7 +56,7 @@ def test_row_has_parameters_metrics_and_times(trained: Trained) -> None:
     assert row["params.lr"] == 1e-2
     assert row["params.epochs"] == 2
     assert 0 < row["metrics.f1"] <= 1
-    assert row["created"] <= row["started"] < row["ended"]
+    assert row["created"] <= row["started"] <= row["ended"]
     assert row["duration"] == row["ended"] - row["started"]
     assert trained.table["metrics.f1"].dtype == "float64"
     assert trained.table.sort_values("metrics.f1", ascending=False)["metrics.f1"].iloc[0] > 0
@@ -69,7 +69,7 @@ def test_row_has_fingerprints_and_costs(trained: Trained) -> None:
     assert set(scenes["hashed_from"]) == {"content"}
     assert set(scenes["scene"]) == set(trained.lab.evals(trained.runs["first"])["scene"].dropna())
     assert row["device"] == "cpu"
-    assert 0 < row["costs.train_s"] < row["duration"].total_seconds()
+    assert 0 < row["costs.train_s"] < row["duration"].total_seconds() + 1  # which is truncated
     assert row["costs.peak_mb"] > 100
     written = sum(size for _, size in trained.lab.store.files(trained.runs["first"].prefix))
     assert row["costs.bytes"] == pytest.approx(written, rel=0.05)

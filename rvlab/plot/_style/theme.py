@@ -136,9 +136,9 @@ def choose_hues(
     name, found = column, values.dropna()
     if column == "run":
         runs = values.drop_duplicates().tolist()
-        styles = dict(zip(map(value_key, runs), distinct_styles(len(runs), ink), strict=True))
+        looks = dict(zip(map(value_key, runs), distinct_styles(len(runs), ink), strict=True))
         labels = [", ".join(lines) for lines in run_labels(table, label).values()]
-        return Hue(name, runs, styles, labels=labels)
+        return Hue(name, runs, looks, labels=labels)
     if is_numeric_column(values):
         return _numeric_hue(name, sorted(found.unique().tolist()), ink)
     first: dict[tuple[str, Any], Any] = {}
@@ -261,7 +261,7 @@ def draw_axes_legend(ax: Axes, hues: Hue, *, dots: bool = False) -> None:
 
 def write_note(ax: Axes, *lines: str, inches: float = 0.0) -> None:
     """Write a note below the label of the x axis, some inches right of the axes' left side."""
-    below: Any = ("axes fraction", ax.xaxis.label)
+    below: Any = ("axes fraction", ax.xaxis.label if ax.axison else "axes fraction")
     look: dict[str, Any] = {"fontsize": 8.5, "color": choose_ink(ax).note, "va": "top"}
     look |= {"xycoords": below, "textcoords": "offset points", "annotation_clip": False}
     ax.annotate("\n".join(lines), (0, 0), (72 * inches, -5), **look)
