@@ -28,7 +28,7 @@ from typing import Any
 
 import numpy as np
 
-CLASSES = {"names": ["building", "background"], "colors": ["orange", "grey"]}
+CLASSES: dict[str, Any] = {"names": ["building", "background"], "colors": ["orange", "grey"]}
 CLASSES |= {"null_class": "background"}
 
 
@@ -59,11 +59,11 @@ def _write_scene(folder: Path, side: int, objects: int) -> None:
 
     rng = np.random.default_rng(0)
     across = int(np.ceil(objects**0.5))
-    step = side / across
+    step = side // across
     truth, guess = (np.ones((side, side), np.uint8) for _ in range(2))
     for i in range(objects):
-        row, col = (int(n * step + rng.integers(0, max(1, step // 4))) for n in divmod(i, across))
-        height, width = rng.integers(step // 4, step // 1.6, 2)
+        row, col = (n * step + int(rng.integers(0, max(1, step // 4))) for n in divmod(i, across))
+        height, width = rng.integers(step // 4, 5 * step // 8, 2)
         truth[row : row + height, col : col + width] = 0
         if rng.random() < 0.9:
             shift = rng.integers(-3, 4, 2)

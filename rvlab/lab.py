@@ -486,7 +486,7 @@ class Lab:
         finds the objects. For runs without this table (adopted or old runs) it is computed now, and
         stored beside the run if the store allows it.
 
-        The rows are windows: ``plot.predictions(runs, objects.query("side == 'truth'").head(3))``.
+        The rows are windows: ``plot.predictions(runs, objects.head(3), margin_px=30)``.
 
         Args:
             iou: The smallest IoU of a match, from 0.5; for boxes one of 0.5, 0.55, … 0.95.

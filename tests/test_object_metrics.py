@@ -33,8 +33,10 @@ CLASSES = Classes(("tree", "car", "boat"), ((0, 0, 0),) * 3)
 
 def scored(rows: list[tuple[Any, ...]]) -> ScoredObjects:
     """Return objects from (is true, scene, class, score, bits)."""
-    columns = [np.array(column) for column in zip(*rows, strict=True)]
-    return ScoredObjects(*columns, classes=int(columns[2].max()) + 1)
+    is_truth, scenes, class_ids, scores, bits = (
+        np.array(column) for column in zip(*rows, strict=True)
+    )
+    return ScoredObjects(is_truth, scenes, class_ids, scores, bits, int(class_ids.max()) + 1)
 
 
 def test_average_precision_is_the_mean_over_101_recalls() -> None:

@@ -73,16 +73,10 @@ def object_scores(
             }
         )
         keys.append(key)
-    columns = [*_COUNTS, *_SCORES]
-    index = (
-        pd.MultiIndex.from_tuples(keys, names=names)
-        if keys
-        else pd.MultiIndex.from_arrays([[] for _ in names], names=names)
-    )
-    if len(names) == 1:
-        index = index.get_level_values(0)
+    whole = pd.MultiIndex.from_frame(pd.DataFrame(keys, columns=names))
+    index = whole.get_level_values(0) if len(names) == 1 else whole
     dtypes = dict.fromkeys(_COUNTS, "int64") | dict.fromkeys(_SCORES, "float64")
-    return pd.DataFrame(rows, index=index, columns=columns).astype(dtypes)
+    return pd.DataFrame(rows, index, [*_COUNTS, *_SCORES]).astype(dtypes)
 
 
 _COUNTS = ("truth_count", "prediction_count", "tp", "fp", "fn")

@@ -121,7 +121,7 @@ def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
     class_ids, classes = pd.factorize(table["class"])
     return ScoredObjects(
         is_truth=(table["side"] == "truth").to_numpy(dtype=bool),
-        scenes=scenes.to_numpy(dtype=np.int64),
+        scenes=scenes.to_numpy().astype(np.int64),
         class_ids=class_ids.astype(np.int64),
         scores=table["score"].to_numpy(dtype=float),
         matched_at=table["matched_at"].to_numpy(dtype=np.int64),
@@ -201,7 +201,7 @@ def _require_valid_objects(key: str, table: pa.Table) -> None:
 
 def _in_group(
     tables: Mapping[str, pa.Table], wanted: Sequence[Run], group: str | None
-) -> Mapping[str, pa.Table]:
+) -> dict[str, pa.Table]:
     import pyarrow.compute as pc
 
     if group is not None and group not in SCENE_GROUPS:

@@ -285,7 +285,7 @@ def _metres_of_latitude(grid: Grid) -> float:
     radians = float(grid.crs.units_factor[1])
     _, latitude = grid.point(grid.width / 2, grid.height / 2)
     curved = 1 - squared_eccentricity * math.sin(latitude * radians) ** 2
-    per_radian = radius * (1 - squared_eccentricity) / curved**1.5
+    per_radian: float = radius * (1 - squared_eccentricity) / curved**1.5
     return per_radian * math.hypot(grid.transform.b, grid.transform.e) * radians
 
 

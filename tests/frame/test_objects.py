@@ -106,6 +106,10 @@ def test_objects_are_windows_of_a_figure(lab):
     shown = grid(plot.predictions(runs, missed, show="errors"))
     assert [len(row) for row in shown] == [4, 4]  # image, truth and two runs
     assert shown[0][0].shape[:2] == (4, 5)
+    around = grid(plot.predictions(runs, missed.iloc[0], margin_px=3))
+    assert around[0][0].shape[:2] == (7, 8)  # clipped at the scene's corner
+    with pytest.raises(SpecError, match="margin_px must be an integer of at least 0, got -1"):
+        plot.predictions(runs, missed, margin_px=-1)
 
 
 @pytest.mark.parametrize(

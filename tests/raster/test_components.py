@@ -44,8 +44,8 @@ def label_whole(array, score=None):
             mean = np.nan if score is None else score[rows, cols].mean()
             edges = [cols.min(), rows.min(), cols.max() + 1, rows.max() + 1]
             middle = [cols.mean() + 0.5, rows.mean() + 0.5]
-            found.append((rows[0] * array.shape[1] + cols[0], class_id, len(rows), edges, middle))
-            found[-1] += (mean,)
+            first = rows[0] * array.shape[1] + cols[0]
+            found.append((first, class_id, len(rows), edges, middle, mean))
     return [one[1:] for one in sorted(found, key=lambda one: one[0])]
 
 
