@@ -128,7 +128,7 @@ class ScoredObjects:
         return np.mean(each, axis=0) if each else np.full(len(RECALLS), np.nan)
 
     def mean_average_precisions(self, max_detections: int | None = None) -> dict[str, float]:
-        """Return ``map``, the mean over classes and thresholds, and ``map50``, that at 0.50.
+        """Return ``mAP``, the mean over classes and thresholds, and ``mAP50``, that at 0.50.
 
         Args:
             max_detections: See `rank_predictions`.
@@ -142,7 +142,7 @@ class ScoredObjects:
         found = self.average_precisions(max_detections)
         found = found[~np.isnan(found[:, 0])]
         return (
-            {"map": float(found.mean()), "map50": float(found[:, 0].mean())} if len(found) else {}
+            {"mAP": float(found.mean()), "mAP50": float(found[:, 0].mean())} if len(found) else {}
         )
 
     def count_error(self) -> float:

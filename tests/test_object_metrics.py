@@ -72,13 +72,13 @@ def test_counts_and_means_leave_out_classes_without_objects() -> None:
     assert float(metrics.macro_f1(counts)) == pytest.approx((2 / 3 + 0) / 2)
     assert found.count_error() == pytest.approx((1 + 1) / 2)
     means = found.mean_average_precisions()
-    assert means["map50"] == pytest.approx(51 / 101)  # of class 0, the only one with truth
-    assert means["map"] == pytest.approx(51 / 101 / 10)
+    assert means["mAP50"] == pytest.approx(51 / 101)  # of class 0, the only one with truth
+    assert means["mAP"] == pytest.approx(51 / 101 / 10)
 
 
 def test_means_are_missing_without_scores_and_0_without_predictions() -> None:
     rows = [(True, 0, 0, np.nan, 0)]
-    assert scored(rows).mean_average_precisions() == {"map": 0, "map50": 0}
+    assert scored(rows).mean_average_precisions() == {"mAP": 0, "mAP50": 0}
     assert scored([*rows, (False, 0, 0, np.nan, 0)]).mean_average_precisions() == {}
     assert scored([(False, 0, 0, 0.5, 0)]).mean_average_precisions() == {}
 
@@ -175,4 +175,4 @@ def test_average_precisions_equal_those_of_pycocotools(
     assert ours.shape == (3, len(IOU_THRESHOLDS))
     np.testing.assert_allclose(ours, precision, atol=1e-12)
     assert ours[:, 0].min() > 0.05
-    assert found.mean_average_precisions(max_detections)["map"] == pytest.approx(precision.mean())
+    assert found.mean_average_precisions(max_detections)["mAP"] == pytest.approx(precision.mean())

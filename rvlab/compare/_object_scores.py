@@ -25,7 +25,7 @@ def object_scores(
             its rows.
         by: One or more columns of that table: a row of the result is for the objects with equal
             values.
-        max_detections: How many predictions of a class in a scene count for ``map`` and ``map50``,
+        max_detections: How many predictions of a class in a scene count for ``mAP`` and ``mAP50``,
             those with the highest scores; COCO's limit is 100. None counts all.
 
     Returns:
@@ -36,7 +36,7 @@ def object_scores(
         * ``precision recall f1``: macro averages of the classes that occur;
         * ``count_error``: the sum over scenes and classes of the differences of both counts,
           without sign, over the number of true objects;
-        * ``map map50``: COCO's mean average precision at the IoUs 0.50, 0.55, … 0.95 and at 0.50;
+        * ``mAP mAP50``: COCO's mean average precision at the IoUs 0.50, 0.55, … 0.95 and at 0.50;
           missing without scores.
 
     Raises:
@@ -68,8 +68,8 @@ def object_scores(
                 "recall": float(metrics.macro_recall(counts)),
                 "f1": float(metrics.macro_f1(counts)),
                 "count_error": found.count_error(),
-                "map": precisions.get("map", math.nan),
-                "map50": precisions.get("map50", math.nan),
+                "mAP": precisions.get("mAP", math.nan),
+                "mAP50": precisions.get("mAP50", math.nan),
             }
         )
         keys.append(key)
@@ -80,4 +80,4 @@ def object_scores(
 
 
 _COUNTS = ("truth_count", "prediction_count", "tp", "fp", "fn")
-_SCORES = ("precision", "recall", "f1", "count_error", "map", "map50")
+_SCORES = ("precision", "recall", "f1", "count_error", "mAP", "mAP50")

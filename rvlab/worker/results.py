@@ -203,7 +203,7 @@ def object_metrics(
 
     Returns:
         ``object_f1 object_precision object_recall`` (macro averages at an IoU of 0.5) and
-        ``count_error``; of an object detection also ``map`` and ``map50``. Undefined values are
+        ``count_error``; of an object detection also ``mAP`` and ``mAP50``. Undefined values are
         omitted; the result is empty if a scored scene is omitted.
     """
     groups = scenes["group"].unique().to_pylist()

@@ -44,8 +44,8 @@ def test_scores_of_a_run_are_macro_averages_over_its_classes() -> None:
     assert row["f1"] == pytest.approx((4 / 6 + 0) / 2)
     assert row["count_error"] == pytest.approx((1 + 1 + 1) / 4)  # tree in a and b, car in b
     # Tree: precision 1 to recall 1/3 (34 values), 2/3 to 2/3 (33 values); car: 0.
-    assert row["map50"] == pytest.approx((34 + 33 * 2 / 3) / 101 / 2)
-    assert row["map"] == pytest.approx(row["map50"] / 10)
+    assert row["mAP50"] == pytest.approx((34 + 33 * 2 / 3) / 101 / 2)
+    assert row["mAP"] == pytest.approx(row["mAP50"] / 10)
 
 
 def test_scores_by_scene_and_class_count_only_their_objects() -> None:
@@ -54,7 +54,7 @@ def test_scores_by_scene_and_class_count_only_their_objects() -> None:
     assert found.loc[("r", "a", "tree"), "recall"] == 1
     assert found.loc[("r", "b", "car"), "f1"] == 0
     limited = compare.object_scores(objects(), max_detections=1)
-    assert limited["map50"].tolist() == pytest.approx([34 / 101 / 2])
+    assert limited["mAP50"].tolist() == pytest.approx([34 / 101 / 2])
 
 
 def test_empty_table_and_missing_columns() -> None:

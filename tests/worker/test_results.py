@@ -420,12 +420,12 @@ def test_headline_metrics_of_objects_are_those_of_the_scored_scenes() -> None:
             "object_precision": 1,
             "object_recall": 1 / 2,
             "count_error": 1 / 2,
-            "map50": 51 / 101,
-            "map": 51 / 1010,
+            "mAP50": 51 / 101,
+            "mAP": 51 / 1010,
         }
     )
     masks = object_metrics(objects.replace_schema_metadata(), scenes)
-    assert set(found) - set(masks) == {"map", "map50"}
+    assert set(found) - set(masks) == {"mAP", "mAP50"}
     assert object_metrics(objects, scenes, {"a"}) == {}  # one of the scenes could not be counted
     assert object_metrics(objects, scenes[:0]) == {}
     assert object_metrics(objects[:0], scenes) == {}
