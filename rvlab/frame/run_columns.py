@@ -54,7 +54,7 @@ class RunColumns:
             return {name: values.take(positions) for name, values in self.columns.items()}
         found = {}
         for name, values in self.columns.items():
-            dtype = {"int64": "Int64", "bool": "boolean"}.get(str(values.dtype))
+            dtype: Any = {"int64": "Int64", "bool": "boolean"}.get(str(values.dtype))
             nullable = pd.Series(values).astype(dtype).array if dtype else values
             found[name] = nullable.take(positions, allow_fill=True)
         return found

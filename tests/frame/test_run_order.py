@@ -47,7 +47,7 @@ def test_default_display_shows_metrics_differing_parameters_duration_and_age(
         *("engine", "splits", "sweep", "parent", "device", *BOOKKEEPING),
     ]
     with pd.option_context("display.max_columns", 20, "display.show_dimensions", False):
-        html = found._repr_html_()  # type: ignore[operator]
+        html = found._repr_html_()
     assert [name for name in answer if f"<th>{name}</th>" in html] == answer
     assert "<th>params.epochs</th>" not in html
     assert type(found) is pd.DataFrame
