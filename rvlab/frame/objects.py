@@ -155,7 +155,7 @@ def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:
     if min_area_px > 1:
         kept = table["area_px"].to_numpy() >= min_area_px
         without_partner = np.zeros(len(table), bool)
-        at = np.flatnonzero(matched)
+        at = np.flatnonzero(bits & 1)
         without_partner[at] = ~kept[_partner_rows(table)[at]]
         matched = matched & ~without_partner
         bits = np.where(without_partner, 0, bits)

@@ -38,7 +38,7 @@ def load_counts(
         validate: The check of a table that was read.
 
     Warns:
-        UserWarning: For a run without counts; it is left out.
+        UserWarning: For a run without counts, which is left out, and for missing scenes.
     """
     import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
 
@@ -53,8 +53,14 @@ def load_counts(
             table = _count_now(store, run, schema)  # sequentially, since each needs much memory
         if isinstance(table, RvlabError):
             warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=5)
-        else:
-            out[run.id] = table
+            continue
+        if omitted := (table.schema.metadata or {}).get(b"omitted"):
+            warnings.warn(
+                f"The {schema.name} of the run {run.id} lack scenes that summarize could not "
+                f"count: {omitted.decode(errors='replace'):.200}. Its log has the reasons.",
+                stacklevel=5,
+            )
+        out[run.id] = table
     return out
 
 

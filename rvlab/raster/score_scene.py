@@ -87,10 +87,20 @@ def score_scene(
     return done
 
 
-def concat_scenes(schema: TableSchema, tables: Iterable[pa.Table], task: str) -> pa.Table:
-    """Concatenate the counts of several scenes; store the task in the table's metadata."""
+def concat_scenes(
+    schema: TableSchema, tables: Iterable[pa.Table], task: str, omitted: Iterable[str] = ()
+) -> pa.Table:
+    """Concatenate the counts of several scenes.
+
+    Args:
+        schema: The schema of the tables.
+        tables: The counts of each scene.
+        task: The task of the run, for the table's metadata.
+        omitted: Labelled scenes that could not be counted, for the table's metadata.
+    """
     table = pa.concat_tables([arrow_schema(schema).empty_table(), *tables])
-    return table.replace_schema_metadata({"task": task})
+    names = ", ".join(sorted(omitted))
+    return table.replace_schema_metadata({"task": task} | ({"omitted": names} if names else {}))
 
 
 class _Counts:

@@ -77,7 +77,7 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores
                 omitted[name].add(scene.id)
     task = found[0].task if found else ""
     whole = {
-        one.name: concat_scenes(one, counted[one.name], task)
+        one.name: concat_scenes(one, counted[one.name], task, omitted[one.name])
         for one in COUNTED_TABLES
         if counted[one.name]
     }

@@ -13,7 +13,11 @@ import pytest
 from rvlab import Lab, plot
 from rvlab.errors import NotFound, SpecError
 from rvlab.frame.objects import OUTCOMES
-from rvlab.model.tables import LAB_TABLES
+from rvlab.frame.scene_counts import counts_key
+from rvlab.model import Run
+from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE
+from rvlab.raster.score_scene import concat_scenes
+from rvlab.store.table_file import encode_table
 from tests.frame.samples import Made
 from tests.plot.figure_contents import grid
 from tests.raster.samples import config, scene, write
@@ -91,6 +95,8 @@ def test_matches_depend_on_the_iou_and_the_minimal_area(lab):
         30: "true positive",
     }
     assert 11 not in outcomes(large, "prediction")
+    stricter = lab.objects(run, min_area_px=17, iou=0.9)
+    assert (stricter["matched_at"] > 0).sum() == 2
 
 
 def test_objects_are_stored_once_and_read_without_rasters(lab):
@@ -98,6 +104,20 @@ def test_objects_are_stored_once_and_read_without_rasters(lab):
     for folder in Path(lab.store.uri).glob("*/*/rv/predict"):
         shutil.rmtree(folder)
     pd.testing.assert_frame_equal(lab.objects(), before)
+
+
+def test_scenes_that_could_not_be_counted_are_reported(lab, monkeypatch):
+    run = Run.from_uri(lab.runs()["uri"].iloc[0])
+    table = concat_scenes(OBJECTS_TABLE, [], "semantic_segmentation", {"b", "a"})
+    lab.store.put(counts_key(run, OBJECTS_TABLE), encode_table(table))
+    with pytest.warns(UserWarning, match="lack scenes that summarize could not count: a, b"):
+        assert lab.objects(run).empty
+    lab.store.delete([counts_key(run, OBJECTS_TABLE)])
+    monkeypatch.setattr("rvlab.raster.components.MAX_OBJECTS", 4)
+    with pytest.warns(UserWarning, match="Scene a: It has more than 4 true objects"):
+        assert lab.objects(run).empty
+    assert not lab.store.exists(counts_key(run, OBJECTS_TABLE))
+    assert len(lab.windows(run))
 
 
 def test_objects_are_windows_of_a_figure(lab):
