@@ -106,12 +106,12 @@ class SceneComponents:
         said = _Runs.encode(guess)
         true_ids = self._truth.add(part, true, self._kept, None)
         said_ids = self._guess.add(part, said, self._kept, score)
-        both = np.union1d(true.starts, said.starts)
+        # Runs in which neither the truth nor the prediction changes.
+        both = np.flatnonzero(true.begins | said.begins)
         lengths = np.diff(both, append=truth.size)
-        t = true_ids[np.searchsorted(true.starts, both, side="right") - 1]
-        g = said_ids[np.searchsorted(said.starts, both, side="right") - 1]
-        same = (t >= 0) & (g >= 0) & (truth.reshape(-1)[both] == guess.reshape(-1)[both])
-        self._pairs.append(_sum_pairs(t[same], g[same], lengths[same]))
+        t, g = np.cumsum(true.begins[both]) - 1, np.cumsum(said.begins[both]) - 1
+        same = (true.values[t] == said.values[g]) & (true_ids[t] >= 0)
+        self._pairs.append(_sum_pairs(true_ids[t[same]], said_ids[g[same]], lengths[same]))
 
     def finish(self) -> tuple[Components, Components, Overlaps]:
         """Return the components of the labels and of the prediction, and their overlaps."""
@@ -126,7 +126,8 @@ class SceneComponents:
 class _Runs(NamedTuple):
     """Runs of equal pixels of the rows of a strip, which fill it without gaps."""
 
-    starts: Ints  # positions in the flat strip
+    begins: NDArray[np.bool_]  # of each pixel in the flat strip, whether a run begins there
+    starts: Ints  # positions in it
     stops: Ints
     values: ClassIds
     width: int
@@ -138,14 +139,14 @@ class _Runs(NamedTuple):
         np.not_equal(flat[1:], flat[:-1], out=begins.reshape(-1)[1:])
         begins[:, 0] = True
         starts = np.flatnonzero(begins)
-        return cls(starts, np.append(starts[1:], flat.size), flat[starts], ids.shape[1])
+        stops = np.append(starts[1:], flat.size)
+        return cls(begins.reshape(-1), starts, stops, flat[starts], ids.shape[1])
 
-    def row(self, number: int) -> _Runs:
-        """Return the runs of a row."""
-        low, high = np.searchsorted(self.starts, [number * self.width, (number + 1) * self.width])
-        first = number * self.width
-        starts, stops = self.starts[low:high] - first, self.stops[low:high] - first
-        return _Runs(starts, stops, self.values[low:high], self.width)
+    def last_row(self) -> tuple[Ints, Ints, ClassIds]:
+        """Return the starts, stops and values of the runs of the last row, in its columns."""
+        above = len(self.begins) - self.width
+        low = int(np.searchsorted(self.starts, above))
+        return self.starts[low:] - above, self.stops[low:] - above, self.values[low:]
 
     def touching(self, starts: Ints, stops: Ints, values: ClassIds) -> tuple[Ints, Ints]:
         """Return pairs of intervals and of runs that overlap them and have the same value.
@@ -175,7 +176,7 @@ class _Side:
     count: int = 0
     parts: list[dict[str, NDArray[Any]]] = field(default_factory=list)
     links: list[Ints] = field(default_factory=list)
-    last: tuple[_Runs, Ints] | None = None
+    last: tuple[tuple[Ints, Ints, ClassIds], Ints] | None = None
 
     def add(
         self,
@@ -195,9 +196,9 @@ class _Side:
         ids = np.full(len(runs.starts), -1, np.int64)
         ids[chosen] = own + self.count
         if self.last is not None:
-            above, above_ids = self.last
+            (starts, stops, above), above_ids = self.last
             at = np.flatnonzero(above_ids >= 0)
-            of, run = runs.touching(above.starts[at], above.stops[at], above.values[at])
+            of, run = runs.touching(starts[at], stops[at], above[at])
             self.links.append(np.stack([above_ids[at[of]], ids[run]]))
         rows, cols = np.divmod(begin, runs.width)
         self._measure(own, values, rows + part.row, cols + part.col, end - begin)
@@ -205,8 +206,8 @@ class _Side:
             flat = np.nan_to_num(score.reshape(-1))
             totals = np.add.reduceat(flat, runs.starts, dtype=np.float64)[chosen]
             self.parts[-1]["score"] = np.bincount(own, totals, len(self.parts[-1]["class"]))
-        bottom = runs.row(part.height - 1)
-        self.last = bottom, ids[len(ids) - len(bottom.starts) :]
+        bottom = runs.last_row()
+        self.last = bottom, ids[len(ids) - len(bottom[0]) :]
         return ids
 
     def _measure(self, own: Ints, values: ClassIds, rows: Ints, cols: Ints, lengths: Ints) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -118,6 +120,11 @@ class _Counts:
             kept, labelled = ids != classes.null_id, ids != classes.unlabelled_id
             self._objects = SceneComponents(kept & labelled, labelled)
 
+    @property
+    def bytes_per_px(self) -> int:
+        """The memory that the counts of a strip take for each pixel."""
+        return 3 if self._windows is None else 8
+
     def add(
         self,
         part: Window,
@@ -171,18 +178,16 @@ def _score_rasters(
             if scene.scores_uri:
                 made["scores.tif"] = copies / "scores.tif"
                 write_scores = stack.enter_context(scores_cog(made["scores.tif"], grid, classes))
-        for part in _strips(grid, len(classes) if scene.scores_uri else 0):
-            guess = prediction(scene, classes, part, grid)
-            scores = None
-            if scene.scores_uri:
-                scores = read_scores(scene.scores_uri, part, range(len(classes)), grid)
+        bytes_per_px = counts.bytes_per_px + (8 * len(classes) if scene.scores_uri else 0)
+        parts = strips(grid.width, grid.height, most_px=STRIP_BYTES // bytes_per_px)
+        for strip in _read_ahead(partial(_read_strip, labels, truth), parts):
             if write_labels:
-                write_labels(part, guess)
+                write_labels(strip.part, strip.guess)
             if write_scores:
-                write_scores(part, scores)
-            if (known := truth.read(part)) is not None:
-                score = _predicted_class_score(scores, guess)
-                counts.add(part, known, guess, labels.labelled(part), score)
+                write_scores(strip.part, strip.scores)
+            if strip.truth is not None:
+                score = _predicted_class_score(strip.scores, strip.guess)
+                counts.add(strip.part, strip.truth, strip.guess, strip.inside, score)
     done.copies = made
     if truth.error:
         done.problems.append(f"Scene {scene.id}: {truth.error}")
@@ -190,6 +195,39 @@ def _score_rasters(
     done.tables = counts.tables()
     if counts.error:
         done.problems.append(f"Scene {scene.id}: {counts.error}")
+
+
+class _Strip(NamedTuple):
+    """The rasters of a strip, shape (rows, columns), or (classes, rows, columns) of scores."""
+
+    part: Window
+    guess: ClassIds
+    truth: ClassIds | None
+    inside: NDArray[np.bool_] | None
+    scores: NDArray[np.float32] | None
+
+
+def _read_strip(labels: SceneLabels, truth: _TruthReader, part: Window) -> _Strip:
+    scene, classes, grid = labels.scene, labels.classes, labels.grid
+    guess, scores = prediction(scene, classes, part, grid), None
+    if scene.scores_uri:
+        scores = read_scores(scene.scores_uri, part, range(len(classes)), grid)
+    known = truth.read(part)
+    inside = None if known is None else labels.labelled(part)
+    return _Strip(part, guess, known, inside, scores)
+
+
+def _read_ahead(read: Callable[[Window], _Strip], parts: Iterable[Window]) -> Iterator[_Strip]:
+    """Yield the strips in order; the next one is read while the caller counts the last one."""
+    with ThreadPoolExecutor(1) as pool:
+        begun: Future[_Strip] | None = None
+        for part in parts:
+            following = pool.submit(read, part)
+            if begun is not None:
+                yield begun.result()
+            begun = following
+        if begun is not None:
+            yield begun.result()
 
 
 def _with_scores(scene: Scene, classes: Classes, grid: Grid, done: SceneScores) -> Scene:
@@ -227,7 +265,3 @@ def _predicted_class_score(
         return None
     ids = np.minimum(guess, len(scores) - 1)  # ids of no class are not counted
     return np.asarray(np.take_along_axis(scores, ids[None].astype(np.intp), axis=0)[0])
-
-
-def _strips(grid: Grid, bands: int) -> Iterator[Window]:
-    return strips(grid.width, grid.height, most_px=STRIP_BYTES // (8 + 8 * bands))
