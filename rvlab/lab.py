@@ -615,6 +615,47 @@ class Lab:
         limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
         return windows_table(self.store, wanted, by, **where, **limits)
 
+    def objects(
+        self,
+        runs: RunSelector = None,
+        *,
+        iou: float = 0.5,
+        min_area_px: float = 1,
+        group: str | None = None,
+        classes: str | Sequence[str] | None = None,
+    ) -> pd.DataFrame:
+        """List true and predicted objects: connected components of masks, or boxes.
+
+        A true and a predicted object of a class match if their intersection over union is at least
+        `iou`: components one to one, boxes as in COCO, where the prediction with the highest score
+        chooses first. Components are connected with 4 neighbours; pixels outside areas of interest
+        or without a label belong to no object, and the null class has none. The step summarize
+        finds the objects. For runs without this table (adopted or old runs) it is computed now, and
+        stored beside the run if the store allows it.
+
+        The rows are windows: ``plot.predictions(runs, objects.head(3), margin_px=30)``.
+
+        Args:
+            iou: The smallest IoU of a match, from 0.5; for boxes one of 0.5, 0.55, … 0.95.
+            min_area_px: Smallest area of true and predicted components, in pixels; smaller ones
+                are left out, also as matches.
+            group: ``validation``, ``test`` or a scene group of the config. Default: validation, or
+                test without it.
+            classes: Names of the classes. Default: all.
+
+        Raises:
+            NotFound: If no run has objects, or there is no such run, group or class.
+            SpecError: If `iou` is invalid, or `min_area_px` is given for boxes.
+
+        Warns:
+            UserWarning: For a run, or scenes, that are left out.
+        """
+        from rvlab.frame.objects import objects_table
+
+        where: dict[str, Any] = {"group": group, "classes": classes}
+        limits: dict[str, Any] = {"iou": iou, "min_area_px": min_area_px}
+        return objects_table(self.store, select_listings(self.store, runs), **limits, **where)
+
     def viewer(
         self,
         runs: RunSelector = None,

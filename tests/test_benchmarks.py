@@ -46,6 +46,7 @@ def test_sample_runs_have_the_records_of_real_runs(tmp_path: Path) -> None:
         ("runs_warm.py", ("--runs", 40, "--peer-repeats", 1), "mlflow: 40 runs"),
         ("cancel.py", ("--runs", 40), "40 queued runs cancelled"),
         ("history.py", ("--runs", 3, "--epochs", 5), "3 runs x 5 series x 5 epochs"),
+        ("objects.py", ("--side", 600, "--objects", 9, "--runs", 3), "3 runs, 17 true and"),
     ],
 )
 def test_benchmark_runs_to_completion(

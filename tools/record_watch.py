@@ -52,7 +52,7 @@ def record(folder: Path) -> list[Image.Image]:
         page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
         page.wait_for_selector(".rvlab-watch polyline")
         shown = page.locator(".jp-Cell").nth(1)
-        while page.locator(".rvlab-watch button").count():  # until the static picture
+        while not page.locator(".rvlab-watch style").count():  # until the static picture
             frames.append(_screenshot(shown))
             time.sleep(SECONDS)
         frames.append(_screenshot(shown))

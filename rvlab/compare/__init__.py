@@ -7,6 +7,7 @@ Which runs lead?              `board`; `styled` formats it for a notebook
 In what do runs differ?       `varying` (parameters), `configs` (Raster Vision's), `diff` (two runs)
 Do the metrics agree?         `rank_changes`
 In which classes, scenes?     `pivot` for all runs, `by_scene` for two
+Which objects are found?      `object_scores`: F1, average precision and counts of objects
 How did they train?           `epochs`: the best one, seconds, overfitting
 How much does the seed do?    `seeds`
 Is it better?                 `test` for two, `table_of_tests` for many
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from rvlab.compare._diff import diff, source_diff
     from rvlab.compare._epochs import epochs
     from rvlab.compare._gate import Gate, gate
+    from rvlab.compare._object_scores import object_scores
     from rvlab.compare._pivot import pivot
     from rvlab.compare._rank_changes import rank_changes
     from rvlab.compare._seeds import seeds
@@ -47,6 +49,7 @@ __all__ = [
     "epochs",
     "gate",
     "holm",
+    "object_scores",
     "pivot",
     "rank_changes",
     "seeds",
@@ -68,6 +71,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "_epochs": ["epochs"],
         "_rank_changes": ["rank_changes"],
         "_gate": ["Gate", "gate"],
+        "_object_scores": ["object_scores"],
         "_pivot": ["pivot"],
         "_seeds": ["seeds"],
         "_table_of_tests": ["holm", "table_of_tests"],

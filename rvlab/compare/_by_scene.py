@@ -5,10 +5,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rvlab.compare.columns import drop_missing_columns
-from rvlab.compare.metric_functions import NULL_NAME
+from rvlab.compare.metric_functions import NULL_NAME, is_object_metric
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.truth import AnyTruth
+from rvlab.frame.objects import NO_OBJECT
 from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import headline_group
 
@@ -49,7 +50,8 @@ def by_scene(
 
         * ``f1.a`` and ``f1.b``: the metric of this scene alone, the mean over the runs;
         * ``difference``: the value of a minus that of b;
-        * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification);
+        * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification); for a
+          metric of objects, ``objects``: its true objects;
         * ``influence``: the change of the difference over all scenes if this scene is left out:
           −0.03 means that without this scene a's lead is 0.03 smaller. Missing where the metric is
           undefined without the scene; with a single scene the column is left out.
@@ -72,25 +74,28 @@ def by_scene(
     each = [of.metric(side).mean(axis=0) for side in (of.a, of.b)]
     total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
     runs = run_addresses(left)
-    counts = load_confusion(runs) if confusion is None else confusion
+    counts = load_confusion(runs, metric) if confusion is None else confusion
     pixels = _labelled_pixels(counts[counts["run"].isin([run.id for run in runs])], group)
+    labelled = "objects" if is_object_metric(metric) else "pixels"
     columns = {
         f"{name}.a": each[0],
         f"{name}.b": each[1],
         "difference": each[0] - each[1],
-        "pixels": pixels.reindex(list(of.scenes)).to_numpy(),
+        labelled: pixels.reindex(list(of.scenes)).to_numpy(),
         "influence": without - total,
     }
     table = pd.DataFrame(columns, pd.Index(of.scenes, name="scene", dtype="object"))
     size = table["difference"].abs().sort_values(ascending=False, kind="stable")
     table = table.loc[size.index]
-    return drop_missing_columns(table, [*table.columns[:3], "pixels"])
+    return drop_missing_columns(table, [*table.columns[:3], labelled])
 
 
 def _labelled_pixels(counts: pd.DataFrame, group: str | None) -> pd.Series[Any]:
     """Count the labelled pixels of each scene; if runs differ, the last one counts."""
     per_scene = counts[counts["scene"].notna()]
     chosen = group or headline_group(str(g) for g in per_scene["group"].unique())
-    per_scene = per_scene[(per_scene["group"] == chosen) & (per_scene["truth"] != NULL_NAME)]
+    per_scene = per_scene[
+        (per_scene["group"] == chosen) & ~per_scene["truth"].isin([NULL_NAME, NO_OBJECT])
+    ]
     each = per_scene.groupby(["scene", "run"])["count"].sum()
     return each.groupby(level="scene").last()

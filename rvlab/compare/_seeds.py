@@ -80,7 +80,7 @@ def seeds(
     groups = group_places(scored, ignore)
     single = scored.iloc[[places[0] for places in groups if len(places) == 1]]
     if confusion is None and len(single) and "uri" in scored:
-        confusion = _load_confusion(single)
+        confusion = _load_confusion(single, column)
     chance = _IntervalOptions(column.removeprefix("metrics."), level, resamples, seed)
     names = [c for c in (*SETTING_COLUMNS, *param_columns(runs)) if c in runs]
     apart = [c for c in differing_columns(scored, names) if c != "params.seed" and c not in ignore]
@@ -202,9 +202,9 @@ def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None,
     return None, metric
 
 
-def _load_confusion(runs: pd.DataFrame) -> pd.DataFrame | None:
+def _load_confusion(runs: pd.DataFrame, metric: str) -> pd.DataFrame | None:
     try:
-        return load_confusion(run_addresses(runs))
+        return load_confusion(run_addresses(runs), metric)
     except StoreUnreachable:
         raise
     except RvlabError:

@@ -181,7 +181,8 @@ def test(
             Failed runs are left out if others succeeded, which the sentence reports.
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
-            ``f1.building``, ``iou.road``.
+            ``f1.building``, ``iou.road``; or of objects at an IoU of 0.5, also of a detection:
+            ``object_f1``, ``object_precision``, ``object_recall``, ``object_f1.building``.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
         level: The level of the interval; the verdict compares p with ``1 - level``.

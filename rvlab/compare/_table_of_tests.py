@@ -84,7 +84,7 @@ def table_of_tests(
     if confusion is None:
         every = [run for rows in (base, *groups) for run in run_addresses(rows)]
         every = list(dict.fromkeys(every))
-        confusion = load_confusion(every)
+        confusion = load_confusion(every, metric)
         fingerprints = None if any_truth is True else read_per_store(every, frame.scenes_table)
     found: list[Test] = []
     for rows in groups:

@@ -1,4 +1,4 @@
-"""Metrics by name, as functions of confusion matrices."""
+"""Metrics by name, as functions of confusion matrices of pixels, cells or objects."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError, did_you_mean
+from rvlab.frame.objects import NO_OBJECT
 
 if TYPE_CHECKING:
     from rvlab.metrics import Floats
@@ -21,8 +22,15 @@ CLASS_METRICS = ("f1", "iou", "precision", "recall")
 NULL_NAME = "null"
 """The class that Raster Vision adds for pixels without a label; see `rvlab.metrics`."""
 
+OBJECT_METRICS = ("object_f1", "object_precision", "object_recall")
+"""Metrics of objects: macro averages, or of a class as ``object_f1.building``."""
+
 _LABELS = {"f1": "macro F1", "mean_iou": "mean IoU", "precision": "macro precision"}
 _LABELS |= {"recall": "macro recall", "iou": "IoU"}
+_LABELS |= {
+    f"object_{name}": f"macro {word} of objects"
+    for name, word in (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
+}
 
 
 def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
@@ -42,6 +50,8 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
     from rvlab import metrics
 
     name = metric.removeprefix("metrics.")
+    if is_object_metric(name):
+        return _object_metric_function(name, classes)
     ignore = list(classes).index(NULL_NAME) if NULL_NAME in classes else None
     overall: dict[str, Callable[..., Floats]] = {
         "f1": metrics.macro_f1,
@@ -68,10 +78,40 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
     )
 
 
+def is_object_metric(metric: str) -> bool:
+    """Return whether a metric, also of a group or class, is computed from counts of objects."""
+    return any(part in OBJECT_METRICS for part in metric.removeprefix("metrics.").split(".")[:2])
+
+
+def _object_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
+    from rvlab import metrics
+
+    kind, _, of = name.partition(".")
+    objects = [i for i, one in enumerate(classes) if one != NO_OBJECT]
+    known = [classes[i] for i in objects]
+    if len(objects) == len(classes) or kind not in OBJECT_METRICS or (of and of not in known):
+        each = [f"{metric}.{one}" for metric in OBJECT_METRICS for one in known]
+        raise TableError(
+            f"No counts of objects give the metric {name!r}. "
+            f"{did_you_mean(name, [*OBJECT_METRICS, *each])}"
+        )
+    computed = kind.removeprefix("object_")
+    function = getattr(metrics, computed if of else f"macro_{computed}")
+
+    def compute(matrices: Floats) -> Floats:
+        counts = metrics.Counts(*(a[..., objects] for a in metrics.counts(matrices)))
+        found: Floats = function(counts)
+        return found[..., known.index(of)] if of else found
+
+    return compute
+
+
 def metric_label(metric: str) -> str:
     """Return the label of a metric for text: ``macro F1``, ``mean IoU``, ``F1 of building``."""
     name = metric.removeprefix("metrics.")
     kind, _, of = name.partition(".")
+    if of and kind in OBJECT_METRICS:
+        return f"{_LABELS[kind].removeprefix('macro ')} of class {of}"
     if of and kind in CLASS_METRICS:
         return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of {of}"
     return _LABELS.get(name, name)

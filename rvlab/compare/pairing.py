@@ -129,7 +129,9 @@ def pair_runs(
         notes.append(f"Left out, as they have not succeeded: {', '.join(omitted)}.")
     runs = [run_addresses(side) for side in (left, right)]
     every = list(dict.fromkeys([*runs[0], *runs[1]]))
-    found = align_scenes(load_confusion(every) if confusion is None else confusion, every, group)
+    found = align_scenes(
+        load_confusion(every, metric) if confusion is None else confusion, every, group
+    )
     function = metric_function(metric, found.classes)
     checks_files = len(skipped) < len(TRUTH_WORDS)
     if fingerprints is None and (

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.compare.metric_functions import NULL_NAME
+from rvlab.compare.metric_functions import NULL_NAME, is_object_metric
 from rvlab.errors import TableError
+from rvlab.frame.objects import NO_OBJECT, object_confusion_table
 from rvlab.frame.resolve import read_per_store
 from rvlab.model import Run, headline_group
 
@@ -39,9 +40,13 @@ class SceneMatrices:
     omitted: tuple[str, ...] = ()
 
 
-def load_confusion(runs: Sequence[Run]) -> pd.DataFrame:
-    """Read the confusion matrices of runs; see `rvlab.frame.confusion_table`."""
-    return read_per_store(runs, frame.confusion_table)
+def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
+    """Read the confusion matrices of runs that give a metric.
+
+    These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects.
+    """
+    of_objects = is_object_metric(metric)
+    return read_per_store(runs, object_confusion_table if of_objects else frame.confusion_table)
 
 
 def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> SceneMatrices:
@@ -109,7 +114,7 @@ def scenes_with_other_truth(of: SceneMatrices) -> list[str]:
     The row sums of a confusion matrix count the truth, so they are equal for runs that were scored
     on the same pixels of the same labels. Equality is necessary, not sufficient.
     """
-    labelled = [i for i, name in enumerate(of.classes) if name != NULL_NAME]
+    labelled = [i for i, name in enumerate(of.classes) if name not in (NULL_NAME, NO_OBJECT)]
     truth = of.matrices.sum(axis=-1)[..., labelled]
     differs = (truth != truth[:1]).any(axis=(0, 2))
     return [name for name, is_other in zip(of.names, differs, strict=True) if is_other]

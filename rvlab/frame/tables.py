@@ -20,6 +20,7 @@ from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, TEXT, TableSchema
 from rvlab.model.tables import (
     ARTIFACTS_TABLE,
     CONFUSION_TABLE,
+    COUNTED_TABLES,
     EVALS_TABLE,
     FILE_TABLES,
     HISTORY_TABLE,
@@ -61,7 +62,7 @@ def _matches(schema: TableSchema) -> Callable[[pa.Table], bool]:
 CACHED = {
     name: CachedTable(name, _matches(schema), is_shared=name not in ("artifacts", "history"))
     for name, schema in FILE_TABLES.items()
-    if name != "windows"
+    if schema not in COUNTED_TABLES
 }
 """The tables that are cached, by name."""
 

@@ -124,6 +124,11 @@ class TableSchema:
         columns = (*self.columns[:at], *added, *self.columns[at:])
         return replace(self, columns=columns, others=(*self.others, *RUN_VALUES))
 
+    def insert_after(self, name: str, other: Column) -> TableSchema:
+        """Return the schema with another column after one."""
+        at = self.names.index(name) + 1
+        return replace(self, columns=(*self.columns[:at], other, *self.columns[at:]))
+
     def replace_column(self, name: str, other: Column) -> TableSchema:
         """Return the schema with another column in the place of one."""
         columns = tuple(other if one.name == name else one for one in self.columns)

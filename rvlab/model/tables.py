@@ -132,6 +132,55 @@ WINDOWS_TABLE = TableSchema(
     ),
 )
 
+_SIDE = Column("side", TEXT, "`truth` or `prediction`.", required=True)
+
+OBJECTS_TABLE = TableSchema(
+    "objects",
+    "true or predicted object of a predicted scene",
+    (
+        _GROUP,
+        Column("scene", TEXT, "The id of the scene.", required=True),
+        _SIDE,
+        Column("class", TEXT, "The class.", required=True),
+        Column("col", "int32", "The first column of its bounding window.", unit="px"),
+        Column("row", "int32", "The first row of its bounding window.", unit="px"),
+        Column("width", "int32", "The width of its bounding window.", unit="px"),
+        Column("height", "int32", "The height of its bounding window.", unit="px"),
+        Column("area_px", "float64", "Its area.", unit="px"),
+        Column("area_m2", "float64", "Its area on the ground; missing without a CRS.", unit="m²"),
+        Column(
+            "score",
+            "float64",
+            "Of a predicted object: the score of the box, or the mean score of its pixels; missing "
+            "without scores.",
+        ),
+        Column(
+            "best_iou",
+            "float64",
+            "The largest IoU with an object of its class on the other side; 0 without overlap.",
+        ),
+        Column("center_col", "float64", "The column of its centre.", unit="px"),
+        Column("center_row", "float64", "The row of its centre.", unit="px"),
+        Column(
+            "edge_px",
+            "int32",
+            "The distance of its bounding window from the scene's edge; 0 where it may be cut off.",
+            unit="px",
+        ),
+        Column("object", "int32", "Its number in the scene, from 0; true objects come first."),
+        Column(
+            "partner",
+            WHOLE,
+            "The `object` of the same scene with the `best_iou`; missing without overlap.",
+        ),
+        Column(
+            "matched_at",
+            "int32",
+            "Whether it is matched at the IoUs 0.50, 0.55, … 0.95: bit 0 for 0.50.",
+        ),
+    ),
+)
+
 FILE_TABLES = {
     one.name: one
     for one in (
@@ -141,9 +190,24 @@ FILE_TABLES = {
         ARTIFACTS_TABLE,
         HISTORY_TABLE,
         WINDOWS_TABLE,
+        OBJECTS_TABLE,
     )
 }
 """The tables that the step summarize writes to ``tables/{name}.parquet``."""
+
+COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE)
+"""Those that are counted from rasters; for runs without them readers count on demand."""
+
+OUTCOMES_TABLE = OBJECTS_TABLE.insert_after(
+    "class",
+    Column(
+        "outcome",
+        TEXT,
+        "`true positive`, of a true and of a predicted object that match; `false positive` or "
+        "`false negative`.",
+    ),
+)
+"""The table that `rvlab.Lab.objects` returns, without the columns of the runs."""
 
 RANKED_WINDOWS_TABLE = TableSchema(
     "windows",
@@ -254,6 +318,7 @@ LAB_TABLES = {
         ARTIFACT_URIS_TABLE.with_run(),
         HISTORY_TABLE.with_run(),
         RANKED_WINDOWS_TABLE.with_run(),
+        OUTCOMES_TABLE.with_run(),
     )
 }
 """The tables that the methods of `rvlab.Lab` return, by the name of the method."""

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from rvlab.plot._heatmap import heatmap
     from rvlab.plot._importance import importance
     from rvlab.plot._parallel import parallel
+    from rvlab.plot._precision_recall import precision_recall
     from rvlab.plot._predictions import predictions
     from rvlab.plot._scatter import scatter
     from rvlab.plot._timeline import timeline
@@ -32,6 +33,7 @@ __all__ = [
     "heatmap",
     "importance",
     "parallel",
+    "precision_recall",
     "predictions",
     "scatter",
     "timeline",

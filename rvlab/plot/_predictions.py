@@ -65,6 +65,7 @@ def predictions(
     stretch: Literal["minmax", "none"] | tuple[float, float] | None = None,
     label: str | None = None,
     max_px: int = 512,
+    margin_px: int = 0,
 ) -> Figure:
     """Draw predictions in windows: a row per window; image, truth and one column per run.
 
@@ -104,6 +105,8 @@ def predictions(
         label: The column that names the runs; None uses the parameters in which they differ.
         max_px: Longest side of the pixels that are read for a cell; larger windows are subsampled.
             A grid of more than a gigabyte of pixels shows an error in each cell.
+        margin_px: Pixels of the scene that are added on each side of the `windows`, such as 30 for
+            the windows of `rvlab.Lab.objects`, which end at the object.
 
     Returns:
         A figure, which a notebook shows once as the last value of a cell.
@@ -112,7 +115,7 @@ def predictions(
         TableError: If a column is missing.
         NotFound: If no run has the scene, or if the group is unknown.
         SpecError: If there are no runs, or a window, `columns`, `show`, `classes`, `iou`, `bands`,
-            `stretch` or `max_px` is invalid or names something that does not exist.
+            `stretch`, `max_px` or `margin_px` is invalid or names something that does not exist.
         RasterError: If not a single picture could be read.
     """
     columns = _validate_columns(columns)
@@ -121,7 +124,9 @@ def predictions(
     )
     others = [label] if label else []
     table = require_columns(load_rows(runs), ["run", "uri", *others], "table of runs")
-    parts = None if windows is None else _window_list(windows)
+    if not isinstance(margin_px, int) or isinstance(margin_px, bool) or margin_px < 0:
+        raise SpecError(f"margin_px must be an integer of at least 0, got {margin_px!r}.")
+    parts = None if windows is None else _window_list(windows, margin_px)
     if parts is not None and not parts:
         return theme.empty_figure("No windows: the table is empty.")
     requested = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
@@ -240,8 +245,8 @@ def _grid_rows(
     return [place(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)]
 
 
-def _window_list(windows: Any) -> list[SceneWindow]:
-    """Return the scene and pixel window of each item of `windows`.
+def _window_list(windows: Any, margin_px: int) -> list[SceneWindow]:
+    """Return the scene and pixel window of each item of `windows`, with a margin on each side.
 
     Raises:
         TableError: If the table lacks a column.
@@ -266,7 +271,7 @@ def _window_list(windows: Any) -> list[SceneWindow]:
             values = _require_list(row)
         if len(values) != len(WINDOW_COLUMNS):
             raise _window_error(row)
-        out.append((str(values[0]), raster.Window.from_value(values[1:])))
+        out.append((str(values[0]), raster.Window.from_value(values[1:]).with_margin(margin_px)))
     return out
 
 

@@ -261,7 +261,7 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
 
 
 def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
-    array = np.where(chip.mask, chip.array, 0)
+    array = chip.array if chip.mask.all() else np.where(chip.mask, chip.array, 0)
     for step in transformers:
         kind = step.get("type_hint")
         if kind == "rgb_class_transformer" and len(array) == 3:

@@ -1,4 +1,4 @@
-"""Matching of the rectangles of two sets, by the rules of Raster Vision 0.31.
+"""Matching of the objects of two sets, by the rules of Raster Vision 0.31 and of COCO.
 
 Bounds are arrays of shape (n, 4): col, row, stop_col, stop_row.
 """
@@ -68,6 +68,77 @@ def match_by_iou(truth: Bounds, guess: Bounds, iou: float) -> IndexArray:
         t, g, found = t[last], g[last], found[last]
     matched[g] = t
     return matched
+
+
+def box_overlaps(truth: Bounds, guess: Bounds) -> tuple[IndexArray, IndexArray, Bounds]:
+    """Return the pairs of a label and a prediction that overlap, and their IoU.
+
+    The IoU is computed as in COCO's evaluation code, without GEOS.
+    """
+    import shapely
+
+    if not len(truth) or not len(guess):
+        return np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0)
+    t, g = shapely.STRtree(rectangles(guess)).query(rectangles(truth), predicate="intersects")
+    shared = overlap_areas(truth[t], guess[g])
+    t, g, shared = t[shared > 0], g[shared > 0], shared[shared > 0]
+    return t, g, shared / (box_areas(truth)[t] + box_areas(guess)[g] - shared)
+
+
+def match_by_score(
+    truth: IndexArray, guess: IndexArray, iou: Bounds, scores: Bounds, threshold: float
+) -> tuple[IndexArray, IndexArray]:
+    """Match predictions with labels as COCO does: the one with the highest score chooses first.
+
+    It chooses the label with the highest IoU, at least `threshold`, among those that no prediction
+    has chosen. Of equal scores the first prediction chooses first; of equal IoUs it chooses the
+    last label.
+
+    Args:
+        truth: Index of the label of each pair that may match: those of one class that overlap.
+        guess: Index of the prediction of each pair.
+        iou: IoU of each pair.
+        scores: Scores of all predictions; NaN sorts last.
+        threshold: The smallest IoU.
+
+    Returns:
+        Indices of the matched labels, and of their predictions.
+    """
+    rank = np.empty(len(scores), np.int64)
+    rank[np.argsort(-scores, kind="stable")] = np.arange(len(scores))
+    near = np.flatnonzero(iou >= min(threshold, 1 - 1e-10))
+    # Of each prediction the preferred label comes first.
+    near = near[np.lexsort((-truth[near], -iou[near], rank[guess[near]]))]
+    chosen: dict[int, int] = {}
+    matched = set()
+    for t, g in zip(truth[near].tolist(), guess[near].tolist(), strict=True):
+        if g not in matched and t not in chosen:
+            chosen[t] = g
+            matched.add(g)
+    return np.array(list(chosen), np.int64), np.array(list(chosen.values()), np.int64)
+
+
+def best_pairs(truth: IndexArray, guess: IndexArray, iou: Bounds) -> tuple[IndexArray, IndexArray]:
+    """Return the best partner of each label, and of each prediction, as positions of pairs.
+
+    Of equal IoUs the first partner is the best. Objects of a mask do not overlap one another, so
+    an object has at most one partner with an IoU above 0.5, and the best partners are the matches
+    at every threshold from there.
+
+    Args:
+        truth: Index of the label of each pair that overlaps.
+        guess: Index of the prediction of each pair.
+        iou: IoU of each pair.
+
+    Returns:
+        The position of the best pair of each label that has one, and of each prediction.
+    """
+    best = []
+    for own, other in ((truth, guess), (guess, truth)):
+        order = np.lexsort((other, -iou, own))
+        _, first = np.unique(own[order], return_index=True)
+        best.append(order[first])
+    return best[0], best[1]
 
 
 def match_by_cell(truth: Bounds, guess: Bounds) -> IndexArray:

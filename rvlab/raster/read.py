@@ -47,6 +47,14 @@ class Grid:
         """The width of a pixel on the ground in metres, in the middle; None without a CRS."""
         return _metres_per_px(self)
 
+    @property
+    def square_metres_per_px(self) -> float | None:
+        """The area of a pixel on the ground in square metres, in the middle; None without a CRS."""
+        side = self.metres_per_px
+        if side is None or not self.crs.is_geographic:
+            return None if side is None else side**2
+        return side * _metres_of_latitude(self)
+
     def crop(self, window: Window) -> Grid:
         """Return the grid of a window."""
         t, (x, y) = self.transform, self.point(window.col, window.row)
@@ -266,6 +274,19 @@ def _metres_per_px(grid: Grid) -> float | None:
     if crs.to_dict().get("proj") in ("merc", "webmerc"):
         return side * _mercator_scale(grid)
     return side
+
+
+def _metres_of_latitude(grid: Grid) -> float:
+    """Return the height of a pixel in degrees, in metres, in the middle of a grid.
+
+    Snyder, "Map projections: a working manual" (1987), equation 4-19.
+    """
+    radius, squared_eccentricity = 6_378_137.0, 0.00669437999014
+    radians = float(grid.crs.units_factor[1])
+    _, latitude = grid.point(grid.width / 2, grid.height / 2)
+    curved = 1 - squared_eccentricity * math.sin(latitude * radians) ** 2
+    per_radian: float = radius * (1 - squared_eccentricity) / curved**1.5
+    return per_radian * math.hypot(grid.transform.b, grid.transform.e) * radians
 
 
 def _metres_per_radian(latitude: float) -> float:

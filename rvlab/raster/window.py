@@ -101,6 +101,10 @@ class Window:
         """Return the window shifted by columns and rows."""
         return Window(self.col + cols, self.row + rows, self.width, self.height)
 
+    def with_margin(self, by: int) -> Window:
+        """Return the window with some more pixels on each side, without clipping it."""
+        return Window(self.col - by, self.row - by, self.width + 2 * by, self.height + 2 * by)
+
     def shape_within(self, max_px: int | None) -> tuple[int, int]:
         """Return rows and columns, scaled so that the longer side has at most `max_px`."""
         longest = max(self.width, self.height)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 
 from rvlab import metrics
 from rvlab.model.tables import WINDOWS_TABLE
-from rvlab.raster.boxes import match_outcomes, predicted_boxes, truth_boxes
-from rvlab.raster.labels import ClassIds, SceneLabels
+from rvlab.raster.boxes import Boxes, match_outcomes
+from rvlab.raster.labels import ClassIds
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.window import Window
-from rvlab.store.table_file import arrow_schema, columns_to_arrow
+from rvlab.store.table_file import columns_to_arrow
 
 CONFIDENT_SCORE = 0.9
 """Minimum score of a confident error (a wrong pixel, cell or box)."""
@@ -81,18 +81,14 @@ class WindowCounts:
             sure = np.bincount((place * k + guess)[wrong], minlength=size * k)
             self._confident_counts()[top : top + rows] += sure.reshape(rows, self._shape[1], k)
 
-    def add_boxes(self, labels: SceneLabels, *, iou: float = 0.5) -> None:
+    def add_boxes(self, truth: Boxes, guess: Boxes, *, iou: float = 0.5) -> None:
         """Count the cells or boxes of the whole scene, each in the window that contains its centre.
 
         Args:
-            labels: Labels of the scene.
+            truth: As `rvlab.raster.boxes.truth_boxes` returns them.
+            guess: As `rvlab.raster.boxes.predicted_boxes` returns them.
             iou: IoU above which a predicted box matches a true one; ignored for cells.
-
-        Raises:
-            RasterError: If labels or predictions cannot be read.
         """
-        truth = truth_boxes(labels)
-        guess = predicted_boxes(self.scene, self.classes, labels)
         found = match_outcomes(truth, guess, self.scene.task, iou=iou)
         tp, fp, fn = self._counts
         # Count true positives at the label: then tp + fn is the same for all runs.
@@ -167,9 +163,3 @@ def strips(width: int, height: int, *, most_px: int) -> Iterator[Window]:
     rows = max(1, most_px // width // unit) * unit
     for top in range(0, height, rows):
         yield Window(0, top, width, min(rows, height - top))
-
-
-def concat_windows(tables: Iterable[pa.Table], task: str) -> pa.Table:
-    """Concatenate the windows of several scenes; store the task in the table's metadata."""
-    table = pa.concat_tables([arrow_schema(WINDOWS_TABLE).empty_table(), *tables])
-    return table.replace_schema_metadata({"task": task})

@@ -16,6 +16,7 @@ from typing import Any
 
 from rvlab.errors import StepError
 from rvlab.model import Run, Spec
+from rvlab.model.tables import COUNTED_TABLES
 from rvlab.recipes.old_names import add_old_names
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES_FOLDER
@@ -203,7 +204,8 @@ def delete_outputs(store: Store, run: Run, uris: Sequence[str]) -> None:
 
 def _derived_keys(run: Run) -> tuple[str, ...]:
     """Return the URIs derived from predictions, which readers prefer to the predictions."""
-    return f"{run.uri}/{COPIES_FOLDER}", f"{run.uri}/tables/windows.parquet"
+    tables = (f"{run.uri}/tables/{one.name}.parquet" for one in COUNTED_TABLES)
+    return f"{run.uri}/{COPIES_FOLDER}", *tables
 
 
 def _predicted_scenes(config: Any, split: int, of: int) -> list[Any]:

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+from numpy.typing import NDArray
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
@@ -16,6 +17,7 @@ from rvlab.metrics import unlabelled_id
 from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE, HISTORY_TABLE
 from rvlab.model.train_log import parse_epochs
+from rvlab.object_metrics import ScoredObjects
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.reported_metrics import has_reported_metrics, reported_rows
 from rvlab.worker.rv_patches import OUTSIDE_AOI
@@ -187,6 +189,60 @@ def headline_metrics(evals: pa.Table) -> dict[str, float]:
     for group, found in groups.items():
         result |= {f"{group}.{m}": found[None, m] for m in ("f1", "mean_iou") if (None, m) in found}
     return result
+
+
+def object_metrics(
+    objects: pa.Table, scenes: pa.Table, omitted: Collection[str] = ()
+) -> dict[str, float]:
+    """Return the headline metrics of objects, for the scenes of the other headline metrics.
+
+    Args:
+        objects: The table of objects, with its ``task`` in the metadata.
+        scenes: The table of scored scenes.
+        omitted: Scored scenes that `objects` lacks.
+
+    Returns:
+        ``object_f1 object_precision object_recall`` (macro averages at an IoU of 0.5) and
+        ``count_error``; of an object detection also ``mAP`` and ``mAP50``. Undefined values are
+        omitted; the result is empty if a scored scene is omitted.
+    """
+    groups = scenes["group"].unique().to_pylist()
+    if not groups:
+        return {}
+    base = headline_group(groups)
+    scored = scenes.filter(pc.equal(scenes["group"], base))["scene"].combine_chunks()
+    if set(scored.to_pylist()) & set(omitted):
+        return {}
+    objects = objects.filter(pc.is_in(objects["scene"], scored))
+    if base in objects["group"].unique().to_pylist():
+        objects = objects.filter(pc.equal(objects["group"], base))
+    if not len(objects):
+        return {}
+    class_ids, classes = _codes(objects["class"])
+    found = ScoredObjects(
+        is_truth=pc.equal(objects["side"], "truth").to_numpy(),
+        scenes=_codes(objects["scene"])[0],
+        class_ids=class_ids,
+        scores=objects["score"].to_numpy(),
+        matched_at=objects["matched_at"].to_numpy().astype(np.int64),
+        classes=classes,
+    )
+    counts = found.counts(found.matches(0))
+    result = {
+        "object_f1": float(metrics.macro_f1(counts)),
+        "object_precision": float(metrics.macro_precision(counts)),
+        "object_recall": float(metrics.macro_recall(counts)),
+        "count_error": found.count_error(),
+    }
+    if (objects.schema.metadata or {}).get(b"task") == b"object_detection":
+        result |= found.mean_average_precisions()
+    return {name: value for name, value in result.items() if not math.isnan(value)}
+
+
+def _codes(column: pa.ChunkedArray) -> tuple[NDArray[np.int64], int]:
+    """Return a number from 0 for each value of a column, and how many values there are."""
+    found = column.combine_chunks().dictionary_encode()
+    return found.indices.to_numpy().astype(np.int64), len(found.dictionary)
 
 
 def history_from_log(log_csv: str) -> pa.Table:

@@ -1,9 +1,10 @@
-"""Window counts and COG copies of each predicted scene, written by the summarize step."""
+"""Counts and COG copies of each predicted scene, written by the summarize step."""
 
 from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,11 +12,10 @@ import pyarrow as pa
 
 from rvlab.errors import RasterError, RecordBroken
 from rvlab.model import Run
-from rvlab.model.tables import ARTIFACTS_TABLE
+from rvlab.model.tables import ARTIFACTS_TABLE, COUNTED_TABLES
 from rvlab.raster.run_source import NO_CLASSES
 from rvlab.raster.scene import Classes, Scene, classes_from_config, scenes_from_config
-from rvlab.raster.score_windows import score_scene
-from rvlab.raster.window_counts import concat_windows
+from rvlab.raster.score_scene import concat_scenes, score_scene
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES_FOLDER
 from rvlab.store.table_file import rows_to_arrow
@@ -25,8 +25,26 @@ PREDICTED_GROUPS = ("validation", "test")
 """Scene groups that the predict step processes."""
 
 
-def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.Table, pa.Table]:
-    """Count the windows of every predicted scene, and store a COG copy of its prediction.
+@dataclass
+class RunScores:
+    """The counts and copies of the predicted scenes of a run.
+
+    Args:
+        tables: By name, those of `COUNTED_TABLES` that at least one scene has.
+        copies: The rows of the copies in the table of artifacts.
+        omitted: By the name of a table, the labelled scenes that it lacks.
+    """
+
+    tables: dict[str, pa.Table]
+    copies: pa.Table
+    omitted: dict[str, set[str]]
+
+
+Copy = tuple[str, str, str, str, int]
+
+
+def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores:
+    """Count every predicted scene, and store a COG copy of its prediction.
 
     A failure for one scene is logged and does not affect the others or the state of the run.
 
@@ -34,12 +52,10 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.
         store: The run's store.
         run: The run.
         config: Its ``pipeline-config.json``.
-
-    Returns:
-        The table of windows, and the rows of the copies in the table of artifacts.
     """
-    counted: list[pa.Table] = []
-    copies: list[tuple[str, str, str, str, int]] = []
+    counted: dict[str, list[pa.Table]] = {one.name: [] for one in COUNTED_TABLES}
+    omitted: dict[str, set[str]] = {one.name: set() for one in COUNTED_TABLES}
+    copies: list[Copy] = []
     try:
         own, found = classes_from_config(config), scenes_from_config(config)
     except RecordBroken as exc:
@@ -48,19 +64,29 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> tuple[pa.
     for scene in found:
         if scene.group not in PREDICTED_GROUPS:
             continue
+        tables: dict[str, pa.Table] = {}
         try:
-            windows, made = _score_with_retry(store, run, scene, own)
-            counted += windows
+            tables, made = _score_with_retry(store, run, scene, own)
             copies += made
         except Exception as exc:  # noqa: BLE001  counts and copies are optional
             print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
+        for name, parts in counted.items():
+            if name in tables:
+                parts.append(tables[name])
+            elif scene.truth is not None:
+                omitted[name].add(scene.id)
     task = found[0].task if found else ""
-    return concat_windows(counted, task), rows_to_arrow(ARTIFACTS_TABLE, copies)
+    whole = {
+        one.name: concat_scenes(one, counted[one.name], task, omitted[one.name])
+        for one in COUNTED_TABLES
+        if counted[one.name]
+    }
+    return RunScores(whole, rows_to_arrow(ARTIFACTS_TABLE, copies), omitted)
 
 
 def _score_with_retry(
     store: Store, run: Run, scene: Scene, own: Classes
-) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
+) -> tuple[dict[str, pa.Table], list[Copy]]:
     """Call `_score_one`, with one retry on a raster error: GDAL does not wait for the store."""
     try:
         return _score_one(store, run, scene, own)
@@ -71,8 +97,8 @@ def _score_with_retry(
 
 def _score_one(
     store: Store, run: Run, scene: Scene, own: Classes
-) -> tuple[list[pa.Table], list[tuple[str, str, str, str, int]]]:
-    """Return the windows of a scene, and the artifact rows of the copies that were stored."""
+) -> tuple[dict[str, pa.Table], list[Copy]]:
+    """Return the counts of a scene, and the artifact rows of the copies that were stored."""
     copies = []
     with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
         done = score_scene(scene, own, Path(folder) if is_folder_name(scene.id) else None)
@@ -84,7 +110,7 @@ def _score_one(
             kind = f"{name.removesuffix('.tif')}_copy"
             key = f"{COPIES_FOLDER}/{scene.id}/{name}"
             copies.append(("summarize", kind, scene.id, key, len(data)))
-    return ([] if done.windows is None else [done.windows]), copies
+    return done.tables, copies
 
 
 def is_folder_name(scene: str) -> bool:

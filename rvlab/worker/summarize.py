@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import pyarrow as pa
@@ -22,6 +22,7 @@ from rvlab.worker.results import (
     group_names,
     headline_metrics,
     history_from_log,
+    object_metrics,
     scenes_without_outside_count,
 )
 from rvlab.worker.score_scenes import score_scenes
@@ -49,9 +50,9 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
     """Write ``tables/*.parquet`` and return the results for the end record.
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of the scored
-    scenes), history (from ``train/log.csv``), windows (counts per window of a scene) and artifacts
-    (every file below ``rv/``, and the COG copies of predictions); see ``docs/records.md`` for
-    their columns.
+    scenes), history (from ``train/log.csv``), windows (counts per window of a scene), objects (true
+    and predicted objects) and artifacts (every file below ``rv/``, and the COG copies of
+    predictions); see ``docs/records.md`` for their columns.
 
     Raises:
         RecordBroken: If a file of Raster Vision has an unexpected form.
@@ -64,15 +65,16 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
         print("There is no eval.json, so the run has no metrics.")
     tables, summary = build_tables(store, root, config, files, found)
     write_tables(store, run, tables)
-    windows, copies = score_scenes(store, run, config)
-    more = {"artifacts": pa.concat_tables([tables["artifacts"], copies])}
-    if len(windows):  # readers would show an empty table as counts of zero
-        more["windows"] = windows
+    scores = score_scenes(store, run, config)
+    more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
-    return summary
+    if "objects" not in scores.tables:
+        return summary
+    objects = object_metrics(scores.tables["objects"], tables["scenes"], scores.omitted["objects"])
+    return replace(summary, metrics={**summary.metrics, **objects})
 
 
 def evaluated_groups(

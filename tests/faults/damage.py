@@ -54,6 +54,16 @@ TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
             for col in (0, 64)
         ],
     ),
+    "objects": (
+        arrow_schema(FILE_TABLES["objects"]),
+        [
+            {"group": "validation", "scene": "town-1", "side": side, "class": "road", "col": 4}
+            | {"row": 8, "width": 5, "height": 4, "area_px": 20.0, "area_m2": None, "score": score}
+            | {"best_iou": 0.75, "center_col": 6.5, "center_row": 10.0, "edge_px": 4}
+            | {"object": number, "partner": 1 - number, "matched_at": 0b111111}
+            for number, (side, score) in enumerate((("truth", None), ("prediction", 0.5)))
+        ],
+    ),
     "history": (
         pa.schema([("epoch", pa.int64()), ("train_loss", pa.float64())]),
         [{"epoch": 0, "train_loss": 1.5}, {"epoch": 1, "train_loss": None}],

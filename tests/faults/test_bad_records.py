@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
+from rvlab.frame.objects import load_objects
 from rvlab.frame.params import param_columns
 from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
@@ -35,6 +36,7 @@ TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
     "artifacts": frame.artifacts_table,
     "history": frame.history_table,
 }
+LOADERS = {"windows": load_window_counts, "objects": load_objects}
 NEW_COLUMNS = {"scenes": ("grid",)}
 """Columns that files of earlier versions lack."""
 
@@ -44,6 +46,11 @@ NEEDED = {
     "scenes": ("group", "scene"),
     "artifacts": ("key", "bytes"),
     "windows": tuple(name for name in TABLES["windows"][0].names if name != "confident_fp"),
+    "objects": tuple(
+        name
+        for name in TABLES["objects"][0].names
+        if not name.startswith(("area", "center")) and name not in ("score", "best_iou", "partner")
+    ),
     "history": ("epoch",),
 }
 
@@ -54,13 +61,15 @@ class Read:
     def __init__(self, store: Store, cases: Sequence[Case]) -> None:
         good = [damage.run_at(store, i) for i in range(GOOD)]
         every = [*good, *(case.run for case in cases)]
-        counted = [*good, *(case.run for case in cases if case.kind == "windows")]
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always")
             self.runs = frame.runs_table(store, damage.EXPERIMENT).drop(columns="age")
             self.tables = {name: read(store, every) for name, read in TABLES_OF_RUNS.items()}
             self.tables["steps"] = frame.steps_table(store, every)
-            self.windows = load_window_counts(store, counted)
+            self.counts = {
+                name: load(store, [*good, *(case.run for case in cases if case.kind == name)])
+                for name, load in LOADERS.items()
+            }
             DeferredWrites.flush(store.uri)
         self.warned = [str(one.message) for one in caught]
         self.good = [run.id for run in good]
@@ -108,7 +117,8 @@ def check_good(before: Read, found: Read) -> None:
                 values = old[column] if column in old else [None] * len(new)
                 assert all(map(same, new[column], values)), (run, name, column)
         pd.testing.assert_frame_equal(before.of("steps", run), found.of("steps", run))
-        assert before.windows[run].equals(found.windows[run])
+        for name in LOADERS:
+            assert before.counts[name][run].equals(found.counts[name][run])
 
 
 def check_case(case: Case, found: Read) -> bool:
@@ -122,8 +132,8 @@ def check_case(case: Case, found: Read) -> bool:
     assert row["state"] == "succeeded", (case, row["error"])
     if case.kind == "edit":
         return check_edit(case, row, warned)
-    if case.kind == "windows":
-        table = found.windows.get(case.run.id)
+    if case.kind in LOADERS:
+        table = found.counts[case.kind].get(case.run.id)
         rows = None if table is None else table.to_pylist()
     else:
         name = "history" if case.kind == "log.csv" else case.kind

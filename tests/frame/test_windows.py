@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.frame.windows import WINDOWS_KEY, windows_table
+from rvlab.frame.scene_counts import counts_key
+from rvlab.frame.windows import windows_table
 from rvlab.model import Run
 from rvlab.model.tables import LAB_TABLES, WINDOWS_TABLE
-from rvlab.raster.window_counts import concat_windows
+from rvlab.raster.score_scene import concat_scenes
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table, rows_to_arrow
 from tests.raster.samples import Experiment, config, write
@@ -230,15 +231,15 @@ def test_invalid_arguments_raise_with_a_suggestion(town, more, error, words):
 def test_run_with_a_broken_table_is_left_out_with_a_warning(town):
     store = Store(str(town.root))
     run = Run.from_uri(town.runs["uri"].iloc[0])
-    store.put(run.key(*WINDOWS_KEY), b"PAR1 not at all")
+    store.put(counts_key(run, WINDOWS_TABLE), b"PAR1 not at all")
     with pytest.warns(UserWarning, match="is not the parquet file that rvlab writes"):
         found = ranked(town)
     assert run.id not in set(found["run"])
 
 
 def put(store, run, rows, task="object_detection"):
-    table = concat_windows([rows_to_arrow(WINDOWS_TABLE, rows)], task)
-    store.put(run.key(*WINDOWS_KEY), encode_table(table))
+    table = concat_scenes(WINDOWS_TABLE, [rows_to_arrow(WINDOWS_TABLE, rows)], task)
+    store.put(counts_key(run, WINDOWS_TABLE), encode_table(table))
 
 
 def row(col, tp=0, fp=0, fn=0, scene="s"):

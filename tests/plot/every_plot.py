@@ -17,7 +17,13 @@ NUMBER = 12
 
 PLOT_NAMES = (
     *("confusion", "confusion of a scene", "curves", "heatmap", "importance", "parallel"),
-    *("parallel of categories", "predictions", "predictions of errors", "predictions of scores"),
+    *(
+        "parallel of categories",
+        "precision_recall",
+        "predictions",
+        "predictions of errors",
+        "predictions of scores",
+    ),
     *("scatter", "scatter of colors", "scatter of numbers", "timeline"),
 )
 
@@ -74,6 +80,17 @@ def draw_every_plot(
         ended=pd.Series([START + pd.Timedelta("1min"), None]),
         beat=START + pd.Timedelta("2min"), cpu_s=1.0,
     )  # fmt: skip
+    objects = named.merge(
+        pd.DataFrame(
+            [
+                (words[0], side, words[1], outcome, score, bits)
+                for side, score in (("truth", None), ("prediction", 0.5))
+                for outcome, bits in (("true positive", 3), ("false positive", 0))
+            ],
+            columns=["scene", "side", "class", "outcome", "score", "matched_at"],
+        ).assign(group="validation"),
+        how="cross",
+    )
     painted = experiment.runs.assign(**{"params.p": runs["params.p"].to_numpy()[:2]})
     mean = {"y": "metrics.f1", "trend": True}
     return {
@@ -87,6 +104,9 @@ def draw_every_plot(
         "parallel": lambda: plot.parallel(runs),
         "parallel of categories": lambda: plot.parallel(
             runs, ["params.lr", "metrics.f1"], hue="params.p"
+        ),
+        "precision_recall": lambda: plot.precision_recall(
+            objects, classes=words[1], hue="params.p"
         ),
         "predictions": lambda: plot.predictions(painted, scenes=["val-0"]),
         "predictions of errors": lambda: plot.predictions(

@@ -28,6 +28,7 @@ pytest.importorskip("sklearn")
 EACH = pytest.mark.parametrize("name", plot.__all__)
 LONG_TABLES = {
     "confusion": "confusion", "curves": "history", "heatmap": "evals", "timeline": "steps",
+    "precision_recall": "objects",
 }  # fmt: skip
 OPTIONS: dict[str, dict[str, Any]] = {"predictions": {"scenes": ["val-0"], "max_px": 32}}
 ONE_RUN: dict[str, dict[str, Any]] = {"scatter": {"x": "params.lr"}}

@@ -10,7 +10,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import metrics
-from rvlab.raster import window_counts as module
 from rvlab.raster.boxes import Boxes
 from rvlab.raster.scene import Classes, Scene
 from rvlab.raster.score_prediction import confusion_matrix
@@ -98,7 +97,7 @@ def test_window_side_is_the_smallest_that_gives_at_most_max_windows(size, side):
     assert (width / side) * (height / side) <= MAX_WINDOWS
 
 
-def test_label_counts_of_each_window_are_equal_for_two_detectors(monkeypatch):
+def test_label_counts_of_each_window_are_equal_for_two_detectors():
     """Two detectors find a tree at a window's edge, on different sides of the edge."""
 
     def boxes(*lefts):
@@ -106,12 +105,11 @@ def test_label_counts_of_each_window_are_equal_for_two_detectors(monkeypatch):
         return Boxes(bounds, np.zeros(len(lefts), int), np.full(len(lefts), 0.95))
 
     found = []
-    monkeypatch.setattr(module, "truth_boxes", lambda *_: boxes(55, 100))
+    truth = boxes(55, 100)
     for guess in (boxes(51), boxes(59, 10)):
-        monkeypatch.setattr(module, "predicted_boxes", lambda *_, guess=guess: guess)
         scene = replace(SCENE, task="object_detection")
         one = WindowCounts(scene, Classes(("tree",), ((0, 0, 0),)), 128, 64)
-        one.add_boxes(None)
+        one.add_boxes(truth, guess)
         found.append(one.table().to_pandas().set_index("col"))
     first, second = found
     assert (first["tp"] + first["fn"]).to_dict() == {64: 2}

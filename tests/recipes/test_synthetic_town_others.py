@@ -22,7 +22,7 @@ pytest.importorskip("rastervision.core")
 from rastervision.pipeline.config import build_config
 
 import rvlab.recipes
-from rvlab import Lab
+from rvlab import Lab, compare
 from rvlab.errors import SpecError
 from rvlab.model import Run
 from rvlab.recipes import find_recipe
@@ -228,6 +228,12 @@ def test_detection_learns_and_has_no_iou(trained_od: Trained) -> None:
     }
     assert of_class.query("metric == 'truth_count' and scene.isna()")["value"].item() > 10
     assert trained_od.lab.confusion(trained_od.runs["first"]).empty
+    scores = compare.object_scores(trained_od.runs["first"]).iloc[0]
+    names = {"object_f1": "f1", "mAP": "mAP", "mAP50": "mAP50", "count_error": "count_error"}
+    assert [row[f"metrics.{name}"] for name in names] == pytest.approx(
+        [scores[name] for name in names.values()]
+    )
+    assert 0.5 < scores["mAP50"] <= 1
     features = predictions(trained_od, "validation-0")["features"]
     assert features
     assert all(0.5 <= f["properties"]["score"] <= 1 for f in features)

@@ -15,13 +15,14 @@ import pytest
 
 from rvlab import metrics
 from rvlab.errors import RecordBroken
-from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE
+from rvlab.model.tables import CONFUSION_TABLE, EVALS_TABLE, OBJECTS_TABLE, SCENES_TABLE
 from rvlab.model.train_log import parse_epochs, parse_seconds
-from rvlab.store.table_file import arrow_schema
+from rvlab.store.table_file import arrow_schema, rows_to_arrow
 from rvlab.worker.results import (
     evaluation_tables,
     headline_metrics,
     history_from_log,
+    object_metrics,
 )
 
 NAMES = ["background", "building", "road"]
@@ -391,3 +392,40 @@ def test_clock_times_are_seconds(clock, want):
 def test_clock_times_of_another_form_are_rejected():
     with pytest.raises(ValueError, match=r"'8\.9' is not a time like"):
         parse_seconds("8.9")
+
+
+def test_headline_metrics_of_objects_are_those_of_the_scored_scenes() -> None:
+    def rows(scene: str, group: str = "validation") -> list[dict[str, Any]]:
+        where = {"scene": scene, "group": group, "class": "tree", "area_px": 4.0}
+        where |= dict.fromkeys(("col", "row", "width", "height", "edge_px", "object"), 1)
+        return [
+            {**where, "side": side, "score": score, "matched_at": bits}
+            for side, score, bits in (
+                ("truth", None, 1),
+                ("truth", None, 0),
+                ("prediction", 0.9, 1),
+            )
+        ]
+
+    every = [*rows("a"), *rows("unlabelled"), *rows("a", "test")]
+    objects = rows_to_arrow(OBJECTS_TABLE, every).replace_schema_metadata(
+        {"task": "object_detection"}
+    )
+    prints = [{"group": group, "scene": "a"} for group in ("test", "validation")]
+    scenes = rows_to_arrow(SCENES_TABLE, prints)
+    found = object_metrics(objects, scenes)
+    assert found == pytest.approx(
+        {
+            "object_f1": 2 / 3,
+            "object_precision": 1,
+            "object_recall": 1 / 2,
+            "count_error": 1 / 2,
+            "mAP50": 51 / 101,
+            "mAP": 51 / 1010,
+        }
+    )
+    masks = object_metrics(objects.replace_schema_metadata(), scenes)
+    assert set(found) - set(masks) == {"mAP", "mAP50"}
+    assert object_metrics(objects, scenes, {"a"}) == {}  # one of the scenes could not be counted
+    assert object_metrics(objects, scenes[:0]) == {}
+    assert object_metrics(objects[:0], scenes) == {}

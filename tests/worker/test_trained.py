@@ -10,15 +10,19 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
 
+from rvlab import compare
 from rvlab.model import STEPS
+from rvlab.model.tables import OBJECTS_TABLE
 from rvlab.raster import SceneLabels, Window
 from rvlab.raster import read as read_raster
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.run_source import load_run_source
+from rvlab.raster.score_scene import score_scene
 from tests.conftest import Trained
 
 pytestmark = pytest.mark.slow
@@ -205,6 +209,26 @@ def test_counts_of_all_windows_equal_the_evaluation(trained: Trained) -> None:
     assert (found["tp"] + found["fp"]).tolist() == wide["prediction_count"].tolist()
     assert len(wide) > 2
     assert table.schema.metadata[b"task"] == b"semantic_segmentation"
+
+
+def test_metrics_of_objects_are_those_of_the_stored_table(trained: Trained) -> None:
+    for name in ("first", "no chips"):
+        run = trained.runs[name]
+        scores = compare.object_scores(run).loc[run.id]
+        row = trained.row(name)
+        wanted = {f"metrics.object_{one}": scores[one] for one in ("f1", "precision", "recall")}
+        wanted["metrics.count_error"] = scores["count_error"]
+        assert {one: row[one] for one in wanted} == pytest.approx(wanted)
+        assert scores["truth_count"] > 0
+    assert trained.lab.objects(trained.runs["no chips"])["score"].notna().any()
+    stored = pq.read_table(io.BytesIO(read(trained, "first", "tables", "objects.parquet")))
+    one = load_run_source(trained.runs["first"].id, trained.runs["first"].uri)
+    counted = [
+        score_scene(scene, one.classes, tables=[OBJECTS_TABLE]).tables["objects"]
+        for scene in one.scenes
+        if scene.group != "train"
+    ]
+    assert stored.replace_schema_metadata().equals(pa.concat_tables(counted))
 
 
 def test_each_prediction_has_a_cog_copy(trained: Trained) -> None:

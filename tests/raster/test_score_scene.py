@@ -14,7 +14,7 @@ from rvlab.raster.class_scores import read_scores
 from rvlab.raster.read import read_grid
 from rvlab.raster.run_source import load_run_source
 from rvlab.raster.score_prediction import confusion_matrix
-from rvlab.raster.score_windows import score_scene
+from rvlab.raster.score_scene import score_scene
 from rvlab.raster.window import Window
 from tests.raster.samples import CLASSES, Experiment, config, scene, town, write
 
@@ -45,7 +45,7 @@ def test_counts_sum_to_the_confusion_matrix_of_all_pixels(big):
     assert (done.problems, done.copies) == ([], {})
     run = load_run_source(folder.name, str(folder))
     matrix = confusion_matrix(truth, read_prediction(folder), run.classes)
-    found = done.windows.to_pandas().groupby("class")[["tp", "fp", "fn"]].sum()
+    found = done.tables["windows"].to_pandas().groupby("class")[["tp", "fp", "fn"]].sum()
     for i, name in enumerate(("background", "building", "road")):
         hits = matrix[i, i]
         wanted = [hits, matrix[:3, i].sum() - hits, matrix[i].sum() - hits]
@@ -89,7 +89,7 @@ def test_scores_are_copied_as_bytes_and_confident_errors_are_counted(tmp_path):
         assert dataset.scales[0] == pytest.approx(1 / 255)
     of_class = np.take_along_axis(scores, guess[None].astype(int), 0)[0]
     wanted = ((guess != truth) & (of_class >= 0.9)).sum()
-    assert done.windows.to_pandas()["confident_fp"].sum() == wanted > 0
+    assert done.tables["windows"].to_pandas()["confident_fp"].sum() == wanted > 0
 
 
 def test_copy_is_read_instead_of_the_prediction(big, tmp_path):
@@ -102,7 +102,7 @@ def test_copy_is_read_instead_of_the_prediction(big, tmp_path):
     assert run.scenes[0].prediction_uri == f"{folder}/copies/val-0/labels.tif"
     (folder / "rv/predict/val-0/labels.tif").unlink()
     again = survey(folder, None)
-    assert again.windows.equals(done.windows)
+    assert again.tables == done.tables
 
 
 def test_a_prediction_in_colors_is_copied_as_class_ids(tmp_path):
@@ -116,7 +116,7 @@ def test_a_prediction_in_colors_is_copied_as_class_ids(tmp_path):
     made.write_config(folder, config([part]))
     done = survey(folder, tmp_path)
     assert (read(str(done.copies["labels.tif"])).array[0] == ids).all()
-    assert done.windows.to_pandas()["fn"].sum() == 0
+    assert done.tables["windows"].to_pandas()["fn"].sum() == 0
 
 
 def test_unreadable_labels_give_a_copy_and_a_problem(tmp_path):
@@ -127,7 +127,7 @@ def test_unreadable_labels_give_a_copy_and_a_problem(tmp_path):
     part = scene("a", image, str(tmp_path / "lost.tif"), f"{folder}/rv/predict/a")
     (folder / "rv/pipeline-config.json").write_text(json.dumps(config([part])))
     done = survey(folder, tmp_path)
-    assert done.windows is None
+    assert done.tables == {}
     assert list(done.copies) == ["labels.tif"]
     assert done.problems == [f"Scene a: {tmp_path}/lost.tif does not exist."]
 
@@ -136,7 +136,7 @@ def test_missing_prediction_gives_a_problem_and_no_results(tmp_path):
     made = Experiment(tmp_path, scenes=1)
     folder = made.add(0.0, skip=["val-0"])
     done = survey(folder, tmp_path)
-    assert (done.windows, done.copies) == (None, {})
+    assert (done.tables, done.copies) == ({}, {})
     assert "labels.tif does not exist." in done.problems[0]
 
 
@@ -150,7 +150,7 @@ def test_copy_of_a_raster_without_georeference_has_none(tmp_path):
     done = survey(folder, tmp_path)
     assert done.problems == []
     assert (read(str(done.copies["labels.tif"])).array[0] == ids).all()
-    assert done.windows.to_pandas()["fp"].sum() == 0
+    assert done.tables["windows"].to_pandas()["fp"].sum() == 0
 
 
 def with_scores(made, folder, scores):
@@ -175,7 +175,7 @@ def test_unusable_scores_prevent_neither_copy_nor_counts(tmp_path, scores, why):
     with_scores(made, folder, scores)
     done = survey(folder, tmp_path)
     assert list(done.copies) == ["labels.tif"]
-    assert done.windows.to_pandas()["confident_fp"].isna().all()
+    assert done.tables["windows"].to_pandas()["confident_fp"].isna().all()
     assert len(done.problems) == 1
     assert why in done.problems[0]
 
@@ -185,7 +185,7 @@ def test_failed_copy_does_not_prevent_counts(tmp_path):
     folder = made.add(0.1)
     done = survey(folder, tmp_path / "no" / "folder")
     assert done.copies == {}
-    assert len(done.windows) > 0
+    assert len(done.tables["windows"]) > 0
     assert "The copy of a prediction cannot be written" in done.problems[0]
 
 
@@ -196,7 +196,7 @@ def test_values_outside_uint8_belong_to_no_class(tmp_path):
     labels[:10] = 256
     write(tmp_path / "val-0-labels.tif", labels)
     done = survey(folder, None)
-    found = done.windows.to_pandas()
+    found = done.tables["windows"].to_pandas()
     assert (found["tp"] + found["fn"]).sum() == labels[10:].size
 
 
@@ -230,5 +230,5 @@ def test_invalid_labels_give_one_problem(tmp_path, feature, crs):
     }
     made.write_config(folder, config([part]))
     done = survey(folder, None)
-    assert done.windows is None
+    assert done.tables == {}
     assert len(done.problems) == 1

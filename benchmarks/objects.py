@@ -1,0 +1,172 @@
+"""Benchmark: the objects of a scene of 10,000 x 10,000 px with 5,000 buildings, in one pass.
+
+Two variants read the same two GeoTIFFs (labels and prediction; deflate, tiles of 512 px), each in
+a separate process, alternating:
+
+* ``objects``: ``score_scene`` with the table of objects only: components, overlaps, matches;
+* ``blocks``: the lower limit. Both rasters are read block by block with rasterio and discarded.
+
+Goals: ``objects`` takes at most 2 x the time of ``blocks``, and less than 600 MB of memory. A
+second part reads the tables of many runs with ``lab.objects``; the goal is 1 s for 100 runs of
+5,000 objects.
+
+    python benchmarks/objects.py [--side 10000] [--objects 5000] [--runs 100] [--repeats 5]
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+CLASSES: dict[str, Any] = {"names": ["building", "background"], "colors": ["orange", "grey"]}
+CLASSES |= {"null_class": "background"}
+
+
+def main() -> None:
+    """Write the scene, measure and print the results."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, help="folder of the scene; default: temporary")
+    parser.add_argument("--side", type=int, default=10_000)
+    parser.add_argument("--objects", type=int, default=5_000)
+    parser.add_argument("--runs", type=int, default=100)
+    parser.add_argument("--repeats", type=int, default=5)
+    parser.add_argument("--child", choices=("objects", "blocks"), help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.child:
+        print(json.dumps(_measure(options.data, options.child)))
+        return
+    with tempfile.TemporaryDirectory(prefix="rvlab-objects-") as temporary:
+        folder = options.data or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        _write_scene(folder, options.side, options.objects)
+        _write_scene(folder / "small", 64, 4)
+        _compare(folder, options.repeats)
+        _read_runs(folder, options.runs, options.repeats)
+
+
+def _write_scene(folder: Path, side: int, objects: int) -> None:
+    """Write labels and a prediction in which a tenth of the buildings is missing, others differ."""
+    import rasterio
+
+    rng = np.random.default_rng(0)
+    across = int(np.ceil(objects**0.5))
+    step = side // across
+    truth, guess = (np.ones((side, side), np.uint8) for _ in range(2))
+    for i in range(objects):
+        row, col = (n * step + int(rng.integers(0, max(1, step // 4))) for n in divmod(i, across))
+        height, width = rng.integers(step // 4, 5 * step // 8, 2)
+        truth[row : row + height, col : col + width] = 0
+        if rng.random() < 0.9:
+            shift = rng.integers(-3, 4, 2)
+            top, left = max(0, row + shift[0]), max(0, col + shift[1])
+            guess[top : top + height, left : left + width] = 0
+    profile: dict[str, Any] = {"driver": "GTiff", "width": side, "height": side, "count": 1}
+    profile |= {"dtype": "uint8", "tiled": True, "blockxsize": 512, "blockysize": 512}
+    profile |= {"compress": "deflate", "crs": "EPSG:32611"}
+    profile["transform"] = rasterio.Affine(0.3, 0, 663_000, 0, -0.3, 3_999_000)
+    for name, ids in (("labels", truth), ("prediction/labels", guess)):
+        path = folder / f"{name}.tif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with rasterio.open(path, "w", **profile) as dataset:
+            dataset.write(ids, 1)
+
+
+def _count_objects(folder: Path) -> Any:
+    """Return the table of objects of the scene, by a pass over both rasters."""
+    from rvlab.model.tables import OBJECTS_TABLE
+    from rvlab.raster.scene import classes_from_config, scenes_from_config
+    from rvlab.raster.score_scene import score_scene
+
+    labels, store = str(folder / "labels.tif"), str(folder / "prediction")
+    source = {"type_hint": "rasterio_source", "uris": labels}
+    scene = {"id": "town", "raster_source": source, "label_store": {"uri": store}}
+    kind = "semantic_segmentation_label_source"
+    scene["label_source"] = {"type_hint": kind, "raster_source": source}
+    config = {"dataset": {"class_config": CLASSES, "validation_scenes": [scene]}}
+    (found,) = scenes_from_config(config)
+    done = score_scene(found, classes_from_config(config), tables=[OBJECTS_TABLE])
+    if done.problems:
+        raise SystemExit(done.problems[0])
+    return done.tables["objects"]
+
+
+def _read_blocks(folder: Path) -> None:
+    import rasterio
+
+    for name in ("labels", "prediction/labels"):
+        with rasterio.open(folder / f"{name}.tif") as dataset:
+            for _, window in dataset.block_windows(1):
+                dataset.read(1, window=window)
+
+
+def _measure(folder: Path, variant: str) -> dict[str, float]:
+    """Return the seconds and the peak memory in MB of a variant, after a first small call."""
+    call = {"objects": _count_objects, "blocks": _read_blocks}[variant]
+    call(folder / "small")
+    start = time.perf_counter()
+    call(folder)
+    seconds = time.perf_counter() - start
+    return {
+        "seconds": seconds,
+        "peak_mb": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1000,
+    }
+
+
+def _compare(folder: Path, repeats: int) -> None:
+    found: dict[str, list[dict[str, float]]] = {"objects": [], "blocks": []}
+    for _ in range(repeats + 1):
+        for variant, results in found.items():
+            command = [sys.executable, __file__, "--data", str(folder), "--child", variant]
+            done = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
+            results.append(json.loads(done.stdout))
+    # The first round warms the file cache.
+    pairs = list(zip(found["objects"][1:], found["blocks"][1:], strict=True))
+    seconds = {
+        variant: statistics.median(one["seconds"] for one in results[1:])
+        for variant, results in found.items()
+    }
+    ratio = statistics.median(one["seconds"] / other["seconds"] for one, other in pairs)
+    peak = max(one["peak_mb"] for one in found["objects"])
+    print(f"objects: {seconds['objects']:.2f} s; blocks: {seconds['blocks']:.2f} s")
+    print(f"ratio: {ratio:.2f} (goal: at most 2)")
+    print(f"peak memory: {peak:.0f} MB (goal: less than 600 MB)")
+
+
+def _read_runs(folder: Path, runs: int, repeats: int) -> None:
+    """Read the objects of many runs, whose tables are equal."""
+    from rvlab import Lab
+    from rvlab.model import Run
+    from rvlab.store import Store
+    from rvlab.store.table_file import encode_table
+
+    store = Store(folder / "store")
+    script = str(Path(__file__).parent / "sample_runs.py")
+    command = [sys.executable, script, "--runs", str(runs), "--store", store.uri]
+    subprocess.run(command, stdout=subprocess.DEVNULL, check=True)
+    lab = Lab(store)
+    board = lab.runs()
+    data = encode_table(_count_objects(folder))
+    for uri in board["uri"]:
+        store.put(Run.from_uri(uri).key("tables", "objects.parquet"), data)
+    seconds = []
+    for _ in range(repeats + 1):
+        start = time.perf_counter()
+        table = lab.objects(board)
+        seconds.append(time.perf_counter() - start)
+    many = len(table) / runs
+    print(f"lab.objects: {runs} runs, {many:,.0f} true and predicted objects each")
+    print(f"{statistics.median(seconds[1:]):.2f} s (goal: at most 1 s)")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""True and predicted objects of runs, from tables that are stored beside each run."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rvlab.cache.query import Query
+from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.frame.parquet import broken_table_error
+from rvlab.frame.run_columns import RunColumns, read_run_columns
+from rvlab.frame.scene_counts import load_counts, select_group
+from rvlab.frame.select import RunsOrListings, listings_of
+from rvlab.frame.tables import scenes_table
+from rvlab.model import Run, headline_group
+from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
+from rvlab.object_metrics import IOU_THRESHOLDS, ScoredObjects, threshold_index
+from rvlab.raster.scene import SCENE_GROUPS
+from rvlab.store import Store
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
+
+OBJECT_COLUMNS = ("run", "group", "scene", "side", "class", "outcome", "score", "matched_at")
+"""The columns of `objects_table` that metrics of objects need."""
+
+NO_OBJECT = "(no object)"
+"""In matrices of objects, the truth of false positives and the prediction of false negatives."""
+
+OUTCOMES = ("true positive", "false positive", "false negative")
+
+
+def objects_table(
+    store: Store,
+    selected: RunsOrListings,
+    *,
+    iou: float = 0.5,
+    min_area_px: float = 1,
+    group: str | None = None,
+    classes: str | Sequence[str] | None = None,
+) -> pd.DataFrame:
+    """Return the true and predicted objects of runs; see `rvlab.Lab.objects`."""
+    if not 0.5 <= iou <= 1:
+        raise SpecError(
+            f"iou must be from 0.5 to 1, got {iou}. Below 0.5 an object can match several others."
+        )
+    with Query(store) as query:
+        listings = listings_of(query, selected)
+        columns = read_run_columns(query, listings)
+    wanted = [run for one in listings for run in one.runs]
+    tables = load_objects(store, wanted)
+    if wanted and not tables:
+        raise NotFound("None of the runs has objects.")
+    tables = {run: _with_outcomes(table, iou, min_area_px) for run, table in tables.items()}
+    tables = _in_group(tables, wanted, group)
+    if classes is not None:
+        tables = _of_classes(tables, [classes] if isinstance(classes, str) else list(classes))
+    return _concat(tables, columns)
+
+
+def object_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
+    """Return the counts of objects at an IoU of 0.5 as confusion matrices of each scored scene.
+
+    Returns:
+        ``run group scene truth prediction count``. For each class of the runs' objects there are a
+        row of its matches and rows with the false negatives and positives, whose other side is
+        `NO_OBJECT`.
+    """
+    import pandas as pd
+
+    with Query(store) as query:
+        listings = listings_of(query, wanted)
+    runs = [run for one in listings for run in one.runs]
+    parts = []
+    for run, table in load_objects(store, runs).items():
+        names = ["group", "scene", "class", "outcome", "side"]
+        counted = (
+            _with_outcomes(table, 0.5, 1)
+            .select(names)
+            .group_by(names)
+            .aggregate([([], "count_all")])
+        )
+        parts.append(counted.to_pandas().assign(run=run))
+    if not parts:
+        raise NotFound("None of the runs has objects.")
+    found = pd.concat(parts)
+    found = found[(found["side"] == "truth") | (found["outcome"] == "false positive")]
+    scored = scenes_table(store, listings)[["run", "group", "scene"]]
+    own = scored["group"].isin(["validation", "test"])
+    placed = pd.concat(
+        [
+            scored[own].merge(found, on=["run", "group", "scene"]),
+            # A scene group of the user consists of validation and test scenes.
+            scored[~own].merge(found.drop(columns="group"), on=["run", "scene"]),
+        ]
+    )
+    pairs = {"true positive": (0, 0), "false negative": (0, 1), "false positive": (1, 0)}
+    cells = pd.DataFrame(
+        [
+            (name, outcome, *((name, NO_OBJECT)[i] for i in pair))
+            for name in sorted(found["class"].unique())
+            for outcome, pair in pairs.items()
+        ],
+        columns=["class", "outcome", "truth", "prediction"],
+    )
+    keys = ["run", "group", "scene", "class", "outcome"]
+    table = scored.merge(cells, how="cross").merge(placed, on=keys, how="left")
+    table["count"] = table["count_all"].fillna(0).astype("int64")
+    return table[["run", "group", "scene", "truth", "prediction", "count"]]
+
+
+def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
+    """Convert rows of `objects_table` to arrays; a scene of two runs is two scenes."""
+    import pandas as pd
+
+    scenes = table.groupby(["run", "group", "scene"], sort=False, observed=True).ngroup()
+    class_ids, classes = pd.factorize(table["class"])
+    return ScoredObjects(
+        is_truth=(table["side"] == "truth").to_numpy(dtype=bool),
+        scenes=scenes.to_numpy().astype(np.int64),
+        class_ids=class_ids.astype(np.int64),
+        scores=table["score"].to_numpy(dtype=float),
+        matched_at=table["matched_at"].to_numpy(dtype=np.int64),
+        classes=len(classes),
+    )
+
+
+def load_objects(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
+    """Return the objects of each run, by run id; see `load_counts`."""
+    return load_counts(store, wanted, OBJECTS_TABLE, _require_valid_objects)
+
+
+def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:
+    """Return the objects of a minimal area, with their outcomes."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    boxes = (table.schema.metadata or {}).get(b"task") == b"object_detection"
+    bits = table["matched_at"].to_numpy()
+    if boxes:
+        if min_area_px > 1:
+            raise SpecError(
+                "min_area_px is for the components of masks; boxes were matched with all others. "
+                "Select rows by area_px."
+            )
+        matched = bits >> threshold_index(iou) & 1 == 1
+    else:  # the match at 0.5 is the match at every larger IoU that it has
+        matched = (bits & 1 == 1) & (table["best_iou"].to_numpy() >= iou)
+    is_truth = pc.equal(table["side"], "truth").to_numpy()
+    kept = None
+    if min_area_px > 1:
+        kept = table["area_px"].to_numpy() >= min_area_px
+        without_partner = np.zeros(len(table), bool)
+        at = np.flatnonzero(bits & 1)
+        without_partner[at] = ~kept[_partner_rows(table)[at]]
+        matched = matched & ~without_partner
+        bits = np.where(without_partner, 0, bits)
+        place = table.schema.get_field_index("matched_at")
+        table = table.set_column(place, "matched_at", pa.array(bits, pa.int32()))
+    codes = np.where(matched, 0, np.where(is_truth, 2, 1)).astype(np.int8)
+    outcome = pa.DictionaryArray.from_arrays(pa.array(codes), pa.array(OUTCOMES))
+    after = OUTCOMES_TABLE.names.index("outcome")
+    table = table.add_column(after, "outcome", outcome)
+    return table if kept is None else table.filter(pa.array(kept))
+
+
+def _partner_rows(table: pa.Table) -> NDArray[np.intp]:
+    """Return the row of each object's partner; its own row without a partner."""
+    number = table["object"].to_numpy()
+    own = np.arange(len(number))
+    partner = table["partner"].fill_null(-1).to_numpy()
+    return np.asarray(np.where(partner < 0, own, own - number + partner))
+
+
+def _require_valid_objects(key: str, table: pa.Table) -> None:
+    """Require that objects of a scene are numbered from 0, and that partners exist."""
+    import pyarrow.compute as pc
+
+    if not len(table):
+        return
+    if min(pc.min(table.column(side)).as_py() for side in ("width", "height")) < 1:
+        raise broken_table_error(key, "it has an empty window.")
+    if sides := set(table["side"].unique().to_pylist()) - {"truth", "prediction"}:
+        raise broken_table_error(key, f"it has objects of the side {sides.pop()!r}.")
+    if pc.max(table["matched_at"]).as_py() >= 1 << len(IOU_THRESHOLDS):
+        raise broken_table_error(key, "it has a match at an unknown IoU.")
+    number, rows = table["object"].to_numpy(), np.arange(len(table))
+    first = np.maximum.accumulate(np.where(number == 0, rows, -1))
+    scenes = np.flatnonzero(number == 0)
+    size = np.diff(np.append(scenes, len(table)))
+    if first[0] < 0 or (number != rows - first).any():
+        raise broken_table_error(key, "its objects are not numbered from 0 in each scene.")
+    partner = table["partner"].fill_null(-1).to_numpy()
+    if (partner >= np.repeat(size, size)).any():
+        raise broken_table_error(key, "it has a partner that does not exist.")
+
+
+def _in_group(
+    tables: Mapping[str, pa.Table], wanted: Sequence[Run], group: str | None
+) -> dict[str, pa.Table]:
+    import pyarrow.compute as pc
+
+    if group is not None and group not in SCENE_GROUPS:
+        return select_group(tables, wanted, group)
+    groups = {name for table in tables.values() for name in table["group"].unique().to_pylist()}
+    if group is None:
+        group = headline_group(groups or SCENE_GROUPS)
+    return {run: table.filter(pc.equal(table["group"], group)) for run, table in tables.items()}
+
+
+def _of_classes(tables: Mapping[str, pa.Table], classes: Sequence[str]) -> dict[str, pa.Table]:
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    if not classes:
+        raise SpecError("classes is empty. Name a class, or omit it for all classes.")
+    known = {name for table in tables.values() for name in table["class"].unique().to_pylist()}
+    for name in classes:
+        if known and name not in known:
+            raise NotFound(f"No run has objects of the class {name!r}. {did_you_mean(name, known)}")
+    names = pa.array(classes, pa.string())
+    return {run: table.filter(pc.is_in(table["class"], names)) for run, table in tables.items()}
+
+
+def _concat(tables: Mapping[str, pa.Table], columns: RunColumns) -> pd.DataFrame:
+    """Concatenate the objects of runs, with the columns of the runs and the declared dtypes."""
+    import pandas as pd
+    import pyarrow as pa
+
+    if not tables:
+        dtypes = LAB_TABLES["objects"].dtypes
+        return pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+    rows = pa.concat_tables([table.replace_schema_metadata() for table in tables.values()])
+    position = {id_: i for i, (_, id_) in enumerate(columns.keys)}
+    counts = [len(table) for table in tables.values()]
+    places = np.repeat(np.array([position[run] for run in tables], np.intp), counts)
+    ids = np.array([id_ for _, id_ in columns.keys], dtype=object)
+    found: dict[str, Any] = {"run": ids[places], **columns.take(places)}
+    for name, dtype in OUTCOMES_TABLE.dtypes.items():
+        found[name] = rows[name].to_pandas().astype(dtype)
+    return pd.DataFrame(found, copy=False)

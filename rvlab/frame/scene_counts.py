@@ -1,0 +1,135 @@
+"""Counts of the scenes of runs: read from the tables of each run, or counted now and stored."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from rvlab.errors import KeyMissing, NotFound, RvlabError, StoreError
+from rvlab.frame.parquet import conform_to_schema, read_parquet
+from rvlab.model import Run
+from rvlab.model.limits import TABLE_BYTES
+from rvlab.model.schema import TableSchema
+from rvlab.model.tables import OBJECTS_TABLE
+from rvlab.raster.boxes import CELLS
+from rvlab.raster.run_source import load_run_source, require_group
+from rvlab.raster.score_scene import concat_scenes, score_scene
+from rvlab.store import Store
+from rvlab.store.table_file import encode_table
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    ValidateTable = Callable[[str, pa.Table], None]
+    """Raises RecordBroken for a table with invalid values, given its key."""
+
+
+def load_counts(
+    store: Store, wanted: Sequence[Run], schema: TableSchema, validate: ValidateTable
+) -> dict[str, pa.Table]:
+    """Return one of `COUNTED_TABLES` of each run, by run id.
+
+    Args:
+        store: The store of the runs.
+        wanted: The runs. For a run without the table its scenes are counted now; the counts are
+            stored if the run has ended, no scene failed and the store allows it.
+        schema: The table.
+        validate: The check of a table that was read.
+
+    Warns:
+        UserWarning: For a run without counts, which is left out, and for missing scenes.
+    """
+    import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
+
+    found = store.map_concurrently(
+        lambda uri: _read_counts(store, Run.from_uri(uri), schema, validate),
+        [run.uri for run in wanted],
+    )
+    out = {}
+    for run in wanted:
+        table = found[run.uri]
+        if isinstance(table, KeyMissing):
+            table = _count_now(store, run, schema)  # sequentially, since each needs much memory
+        if isinstance(table, RvlabError):
+            warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=5)
+            continue
+        if omitted := (table.schema.metadata or {}).get(b"omitted"):
+            warnings.warn(
+                f"The {schema.name} of the run {run.id} lack scenes that summarize could not "
+                f"count: {omitted.decode(errors='replace'):.200}. Its log has the reasons.",
+                stacklevel=5,
+            )
+        out[run.id] = table
+    return out
+
+
+def select_group(
+    tables: Mapping[str, pa.Table], wanted: Sequence[Run], group: str
+) -> dict[str, pa.Table]:
+    """Return the counts of the scenes in a group that the configs define, with its name."""
+    import pyarrow as pa
+    import pyarrow.compute as pc
+
+    sources = [load_run_source(run.id, run.uri) for run in wanted if run.id in tables]
+    require_group(group, sources)
+    out = {}
+    for one in sources:
+        table = tables[one.run]
+        members = pa.array([scene.id for scene in one.in_group(group)], pa.string())
+        table = table.filter(pc.is_in(table["scene"], members))
+        # A scene that is predicted in two groups is counted in both; use it once.
+        both = table.filter(pc.equal(table["group"], "validation"))
+        rest = pc.invert(pc.is_in(table["scene"], both["scene"].combine_chunks()))
+        table = pa.concat_tables([both, table.filter(rest)])
+        name = pa.array([group] * len(table), pa.string())
+        out[one.run] = table.set_column(0, "group", name)
+    return out
+
+
+def _read_counts(
+    store: Store, run: Run, schema: TableSchema, validate: ValidateTable
+) -> pa.Table | RvlabError:
+    key = counts_key(run, schema)
+    try:
+        table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
+        table = conform_to_schema(key, table, schema)
+        validate(key, table)
+    except RvlabError as exc:
+        return exc
+    return table
+
+
+def counts_key(run: Run, schema: TableSchema) -> str:
+    """Return the key of a table of a run."""
+    return run.key("tables", f"{schema.name}.parquet")
+
+
+def _count_now(store: Store, run: Run, schema: TableSchema) -> pa.Table | RvlabError:
+    """Count the scenes of a run without stored counts, and store them if allowed."""
+    one = load_run_source(run.id, run.uri)
+    if one.error is not None:
+        return one.error
+    if schema is OBJECTS_TABLE and one.scenes and one.scenes[0].task == CELLS:
+        return NotFound("the cells of a chip classification are not objects.")
+    done = [
+        score_scene(scene, one.classes, tables=[schema])
+        for scene in one.scenes
+        if scene.group != "train"
+    ]
+    parts = [each.tables[schema.name] for each in done if schema.name in each.tables]
+    troubles = [trouble for each in done for trouble in each.problems]
+    if not parts:
+        why = next(iter(troubles), "it has no scenes.")
+        return NotFound(f"none of its scenes could be counted: {why}")
+    for trouble in troubles:
+        warnings.warn(f"The counts of the run {run.id} are incomplete. {trouble}", stacklevel=6)
+    table = concat_scenes(schema, parts, one.scenes[0].task)
+    # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
+    # read now may be readable later.
+    if not troubles and store.exists(run.end_key):
+        try:
+            store.put(counts_key(run, schema), encode_table(table))
+        except StoreError as exc:
+            warnings.warn(f"The counts of {run.id} could not be stored: {exc}")  # noqa: B028
+    return table

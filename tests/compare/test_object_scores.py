@@ -1,0 +1,107 @@
+"""Metrics of objects by run, scene and class, from a table or from runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from rvlab import Lab, compare
+from rvlab.errors import TableError
+from rvlab.model import Run
+from rvlab.model.tables import LAB_TABLES
+from tests.frame.samples import Made
+
+
+def objects() -> pd.DataFrame:
+    """Return two scenes: of tree 2 of 3 are found and 1 is wrong; of car 0 of 1 are found."""
+    true, said = "truth", "prediction"
+    tp, fp, fn = "true positive", "false positive", "false negative"
+    rows = [
+        ("a", true, "tree", tp, None, 1),
+        ("a", true, "tree", tp, None, 1),
+        ("a", said, "tree", tp, 0.9, 1),
+        ("a", said, "tree", fp, 0.8, 0),
+        ("a", said, "tree", tp, 0.7, 1),
+        ("b", true, "tree", fn, None, 0),
+        ("b", true, "car", fn, None, 0),
+    ]
+    names = ["scene", "side", "class", "outcome", "score", "matched_at"]
+    return pd.DataFrame(rows, columns=names).assign(run="r", group="validation")
+
+
+def test_scores_of_a_run_are_macro_averages_over_its_classes() -> None:
+    found = compare.object_scores(objects())
+    assert found.index.tolist() == ["r"]
+    row = found.loc["r"]
+    counts = ["truth_count", "prediction_count", "tp", "fp", "fn"]
+    assert row[counts].tolist() == [4, 3, 2, 1, 2]
+    assert row["precision"] == pytest.approx((2 / 3 + 0) / 2)
+    assert row["recall"] == pytest.approx((2 / 3 + 0) / 2)
+    assert row["f1"] == pytest.approx((4 / 6 + 0) / 2)
+    assert row["count_error"] == pytest.approx((1 + 1 + 1) / 4)  # tree in a and b, car in b
+    # Tree: precision 1 to recall 1/3 (34 values), 2/3 to 2/3 (33 values); car: 0.
+    assert row["mAP50"] == pytest.approx((34 + 33 * 2 / 3) / 101 / 2)
+    assert row["mAP"] == pytest.approx(row["mAP50"] / 10)
+
+
+def test_scores_by_scene_and_class_count_only_their_objects() -> None:
+    found = compare.object_scores(objects(), by=["run", "scene", "class"])
+    assert found.index.names == ["run", "scene", "class"]
+    assert found.loc[("r", "a", "tree"), "recall"] == 1
+    assert found.loc[("r", "b", "car"), "f1"] == 0
+    limited = compare.object_scores(objects(), max_detections=1)
+    assert limited["mAP50"].tolist() == pytest.approx([34 / 101 / 2])
+
+
+def test_empty_table_and_missing_columns() -> None:
+    dtypes = LAB_TABLES["objects"].dtypes
+    empty = pd.DataFrame({name: pd.Series(dtype=dtype) for name, dtype in dtypes.items()})
+    assert compare.object_scores(empty).empty
+    with pytest.raises(TableError, match="no column 'clas'"):
+        compare.object_scores(objects(), by="clas")
+
+
+def write_run(made: Made, scenes: dict[str, tuple[int, int, int]], **more: Any) -> Run:
+    """Write a run with true positives, false positives and false negatives of trees per scene."""
+    run = made.ended(**more)
+    rows: list[dict[str, Any]] = []
+    where = {"group": "validation", "col": 0, "row": 0, "width": 4, "height": 4, "edge_px": 0}
+    for scene, (tp, fp, fn) in scenes.items():
+        sides = [("truth", 1)] * tp + [("truth", 0)] * fn
+        sides += [("prediction", 1)] * tp + [("prediction", 0)] * fp
+        rows += [
+            {**where, "scene": scene, "class": "tree", "side": side, "object": number}
+            | {"matched_at": bits, "best_iou": float(bits), "area_px": 16.0}
+            for number, (side, bits) in enumerate(sides)
+        ]
+    made.table(run, "objects", rows)
+    prints = {"group": "validation", "image": "i", "labels": "l", "hashed_from": "content"}
+    made.table(run, "scenes", [{**prints, "scene": scene} for scene in scenes])
+    return run
+
+
+def test_f1_of_objects_is_tested_by_resampling_scenes(tmp_path: Path) -> None:
+    made = Made(Lab(tmp_path).store)
+    good = {f"s{i}": (8 + i, 1, 1) for i in range(8)} | {"empty": (0, 0, 0)}
+    bad = {f"s{i}": (4 + i, 3, 5) for i in range(8)} | {"empty": (0, 2, 0)}
+    runs = [write_run(made, scenes) for scenes in (good, bad)]
+    found = compare.test(runs[0], runs[1], "object_f1", resamples=99)
+    sums = [np.array([*scenes.values()]).sum(axis=0) for scenes in (good, bad)]
+    values = [2 * tp / (2 * tp + fp + fn) for tp, fp, fn in sums]
+    assert (found.value_a, found.value_b) == pytest.approx(tuple(values))
+    assert (found.scenes, found.verdict) == (9, "better")
+    assert "macro F1 of objects" in found.sentence
+    of_class = compare.test(runs[0], runs[1], "object_recall.tree", resamples=99)
+    assert of_class.value_b == pytest.approx(sums[1][0] / (sums[1][0] + sums[1][2]))
+    assert compare.gate(runs[1], runs[0], "object_f1", resamples=99).verdict == "fails"
+    table = compare.by_scene(runs[0], runs[1], "object_f1")
+    assert table.loc["s0", ["object_f1.a", "objects"]].tolist() == pytest.approx([16 / 18, 9])
+    with pytest.raises(TableError, match=r"Did you mean 'object_f1\.tree'"):
+        compare.test(runs[0], runs[1], "object_f1.tre")
+    other = write_run(made, {**bad, "s0": (4, 3, 6)})
+    with pytest.raises(TableError, match="truth"):
+        compare.test(runs[0], other, "object_f1")
