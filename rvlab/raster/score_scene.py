@@ -122,7 +122,7 @@ class _Counts:
 
     @property
     def bytes_per_px(self) -> int:
-        """Memory per pixel for the counts of a strip, in bytes."""
+        """The memory per pixel of a strip while it is counted."""
         return 3 if self._windows is None else 8
 
     def add(
