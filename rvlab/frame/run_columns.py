@@ -43,20 +43,21 @@ class RunColumns:
         where = {key: i for i, key in enumerate(self.keys)}
         return np.fromiter((where[key] for key in keys), np.intp, len(keys))
 
-    def take(self, positions: NDArray[Any]) -> dict[str, ExtensionArray]:
+    def take(self, positions: NDArray[Any]) -> dict[str, pd.Series[Any]]:
         """Return the columns of a table whose rows are of the runs at `positions`.
 
         At the position -1 all values are missing; int64 then becomes Int64, and bool boolean.
         """
         import pandas as pd
 
-        if not (positions < 0).any():
-            return {name: values.take(positions) for name, values in self.columns.items()}
+        has_missing = bool((positions < 0).any())
         found = {}
         for name, values in self.columns.items():
             dtype: Any = {"int64": "Int64", "bool": "boolean"}.get(str(values.dtype))
-            nullable = pd.Series(values).astype(dtype).array if dtype else values
-            found[name] = nullable.take(positions, allow_fill=True)
+            nullable = pd.Series(values).astype(dtype).array if dtype and has_missing else values
+            taken = nullable.take(positions, allow_fill=has_missing)
+            # With a dtype, pandas does not try to convert objects, which fails for huge integers.
+            found[name] = pd.Series(taken, dtype=taken.dtype)
         return found
 
 
