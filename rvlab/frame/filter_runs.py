@@ -94,7 +94,9 @@ def require_experiments(
 def _as_list(argument: str, given: object) -> list[str] | None:
     if given is None:
         return None
-    words = list(given) if isinstance(given, Iterable) and not isinstance(given, str) else [given]
-    if wrong := [one for one in words if not isinstance(one, str)]:
-        raise SpecError(f"{argument} must be text, or a list of texts, got {wrong[0]!r}.")
+    words: list[str] = []
+    for one in given if isinstance(given, Iterable) and not isinstance(given, str) else [given]:
+        if not isinstance(one, str):
+            raise SpecError(f"{argument} must be text, or a list of texts, got {one!r}.")
+        words.append(one)
     return words

@@ -229,6 +229,8 @@ def _index_by_run(table: pd.DataFrame) -> pd.DataFrame:
     """Return a table of runs whose index is ``run``; a table without runs as it is."""
     if table.index.names == ["run"] and "run" not in table:
         return table
+    import pandas as pd
+
     twins = [name for name in table.index.names if name in table.columns]
     others = [name for name in table.index.names if name is not None and name not in table.columns]
     # A level without a name is a row number.
@@ -240,7 +242,7 @@ def _index_by_run(table: pd.DataFrame) -> pd.DataFrame:
     if "uri" not in table:
         return table
     ids = [Run.from_uri(uri).id if isinstance(uri, str) else None for uri in table["uri"]]
-    return table.assign(run=ids).set_index("run")
+    return table.set_axis(pd.Index(ids, name="run"))
 
 
 def _require_runs(table: pd.DataFrame) -> None:

@@ -96,7 +96,8 @@ def test_grid_begins_with_the_columns_of_the_table_or_with_one_given_by_name(lab
 
 
 def visible(grid: Explorer) -> list[str]:
-    hidden = {i for one in grid._grid._dt_args["columnDefs"] for i in one["targets"]}
+    definitions = grid._grid._dt_args["columnDefs"]
+    hidden = {i for one in definitions if one.get("visible") is False for i in one["targets"]}
     return [str(name) for i, name in enumerate(grid._grid._df) if i not in hidden]
 
 
