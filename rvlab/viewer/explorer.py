@@ -6,7 +6,7 @@ import html
 import io
 import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -153,7 +153,7 @@ def grid_table(runs: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
     return pd.DataFrame(cells).reset_index(drop=True)
 
 
-def _has_values(runs: pd.DataFrame, name: str) -> bool:
+def _has_values(runs: pd.DataFrame, name: Hashable) -> bool:
     return name not in LEFT_OUT and bool(runs[name].notna().any())
 
 
@@ -164,8 +164,8 @@ def _cells(values: pd.Series[Any]) -> pd.Series[Any]:
         seconds: pd.Series[Any] = values.dt.total_seconds().round(1)
         return seconds
     if is_numeric_column(values):
-        dtype = "int64" if types.is_integer_dtype(values) and values.notna().all() else "float64"
-        return values.astype(dtype)
+        is_whole = types.is_integer_dtype(values) and values.notna().all()
+        return values.astype("int64") if is_whole else values.astype("float64")
     if types.is_datetime64_any_dtype(values):
         times: pd.Series[Any] = values.dt.strftime("%Y-%m-%d %H:%M:%S").fillna("").astype(object)
         return times
