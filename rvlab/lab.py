@@ -294,11 +294,12 @@ class Lab:
         When all runs have ended it becomes static HTML, which a saved notebook retains.
 
         Args:
-            metric: The metric of the leaderboard.
+            metric: The metric of the leaderboard; ``f1`` is short for ``metrics.f1``.
             ascending: Whether its smallest value is the best.
 
         Raises:
             MissingExtra: If anywidget is not installed.
+            TableError: If no run has the metric, but some have others; it lists those.
         """
         return watch_runs(self.store, self.engine, runs, metric=metric, ascending=ascending)
 
@@ -336,7 +337,7 @@ class Lab:
 
         Raises:
             NotFound: If there is no such run.
-            SpecError: If several ids end with `name`.
+            SpecError: If several runs have the id `name`, or ids that end with it.
         """
         return find_run(self.store, name)
 
@@ -367,14 +368,15 @@ class Lab:
         states = control.states_from(self.store, self.engine)
         filters = {"experiment": experiment, "state": state, "tags": tags}
         given = {name: value for name, value in filters.items() if value is not None}
-        chosen = validate_filter(self.store, **given) if given else None
+        chosen = validate_filter(**given) if given else None
         return frame.runs_table(self.store, runs, states, chosen)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
         """Return the table of experiments: one row per experiment, the newest first.
 
         Args:
-            metric: The metric of the column with the best score.
+            metric: The column of `runs` to choose the best run by; ``f1`` is short for
+                ``metrics.f1``. If no run has the default, its values are missing.
             ascending: Whether its smallest value is the best.
 
         Returns:
@@ -385,7 +387,7 @@ class Lab:
             evaluation sets; with several, the best is that of the largest set) and ``recipes``.
 
         Raises:
-            TableError: If no run has the metric.
+            TableError: If no run has the metric, but some have others; it lists those.
             StoreUnreachable: If the store does not answer.
         """
         return summarize_experiments(self.runs(), metric, ascending=ascending)
@@ -480,8 +482,8 @@ class Lab:
     ) -> LogText:
         """Return the log of a run's steps; of a running step up to its last heartbeat.
 
-        The result is a string, and a notebook shows it as lines. Of a progress bar it has the last
-        state only.
+        The result is a string, and a notebook shows it as lines. Only the last state of a progress
+        bar is included.
 
         Args:
             step: One step, such as ``"train"`` or ``"predict-0"``; None for all.
@@ -693,7 +695,7 @@ class Lab:
         return viewer(table, group=group, scene=scene, windows=windows, **options)
 
     def explore(
-        self, runs: RunSelector = None, *, columns: Sequence[str] | None = None
+        self, runs: RunSelector = None, *, columns: Sequence[str] | str | None = None
     ) -> Explorer:
         """Show the table of runs as a grid in JupyterLab: sort, filter, choose columns, select.
 
@@ -701,8 +703,8 @@ class Lab:
         function of rvlab accepts. A button draws the predictions of the selected runs.
 
         Args:
-            columns: The columns to show at first. Default: name, state, duration, the headline
-                metrics and the parameters in which the runs differ.
+            columns: One or more columns to show at first, in this order. Default: the first ones of
+                `runs` that have values.
 
         Raises:
             MissingExtra: If itables or ipywidgets is not installed.

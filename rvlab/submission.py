@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import subprocess
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,6 +20,7 @@ from rvlab.recipes.signature import ROOT_PARAMETER, json_value
 from rvlab.store import Store
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import register_runs
+from rvlab.user_warning import warn_user
 from rvlab.version import __version__
 from rvlab.worker.masking import has_secret, mask_text
 from rvlab.worker.records import SOURCE_FILE, SPEC
@@ -214,10 +214,9 @@ def _warn_of_secrets(store: Store, recipe: Recipe, points: Sequence[Mapping[str,
     if has_secret(recipe.source, store):
         found.append(f"recipe {recipe.name}")
     for what in found:
-        warnings.warn(
+        warn_user(
             f"The {what} holds a secret, which everyone with read access to the store can see. "
             "Let the recipe read it from an environment variable of the worker instead.",
-            stacklevel=4,
         )
 
 

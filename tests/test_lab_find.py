@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
+from rvlab.actions.watch import monitor_runs
 from rvlab.cli import main
 from rvlab.errors import HasEnded, NotFound, SpecError, TableError
 from rvlab.model import Run
@@ -120,12 +121,85 @@ def test_best_returns_a_run_and_warns_of_several_evaluation_sets(made: Made, lab
     assert experiments.loc["towns", ["metrics.f1", "eval_sets"]].tolist() == [0.7, 2]
 
 
+def test_best_run_of_an_experiment_is_that_of_the_same_evaluation_set(made: Made, lab: Lab) -> None:
+    runs = [made.ended(metrics={"f1": f1, "test.f1": 1 - f1}) for f1 in (0.98, 0.9)]
+    for run, name in zip(runs, "ba", strict=True):
+        record = made.store.get_json(run.end_key)
+        made.store.put_json(
+            run.end_key, {**record, "eval_set": name * 64, "eval_sets": {"test": "c" * 64}}
+        )
+    with pytest.warns(UserWarning, match="2 different sets") as caught:
+        best = lab.best()
+    assert caught[0].filename == __file__
+    experiments: Any = lab.experiments()
+    assert experiments.loc["towns", "best_run"] == best.id == runs[1].id
+    experiments = lab.experiments(metric="test.f1")
+    assert experiments.loc["towns", ["best_run", "eval_sets"]].tolist() == [runs[1].id, 1]
+
+
+def test_watch_refuses_a_metric_that_no_run_has(made: Made, lab: Lab) -> None:
+    pytest.importorskip("anywidget")
+    made.queued()
+    lab.watch("towns", metric="any")  # nothing is known before the first score
+    made.ended(metrics={"f1": 0.5})
+    with pytest.raises(TableError, match=r"^No run has the metric 'nope'\."):
+        lab.watch("towns", metric="nope")
+    with pytest.raises(TableError, match=r"'seed' is not one\.$"):
+        lab.watch("towns", metric="seed")
+
+
+def test_column_of_uris_selects_its_runs(made: Made, lab: Lab) -> None:
+    runs = [made.ended({"lr": lr}) for lr in (0.1, 0.2, 0.3)]
+    uris = lab.runs()["uri"].iloc[[2, 0]]
+    assert list(lab.runs(uris).index) == [runs[2].id, runs[0].id]
+
+
+def test_filters_take_texts_only(lab: Lab) -> None:
+    for name in ("experiment", "state", "tags"):
+        message = rf"^{name} must be text, or a list of texts, got 5\.$"
+        for wrong in (5, ["queued", 5]):
+            given: dict[str, Any] = {name: wrong}
+            with pytest.raises(SpecError, match=message):
+                lab.runs(**given)
+
+
+def test_id_in_two_experiments_is_ambiguous_and_tables_by_run_refuse_it(
+    made: Made, lab: Lab
+) -> None:
+    first = made.ended({"lr": 0.1}, {"f1": 0.5}, run="20261123-154201-a1e777")
+    twin = made.ended({"lr": 0.2}, {"f1": 0.6}, run=first.id, experiment="roads")
+    for name in (first.id, "a1e777"):
+        with pytest.raises(SpecError, match=r"^2 runs have .*Name one as experiment/id\.$"):
+            lab.run(name)
+    assert [lab.run(run.prefix) for run in (first, twin)] == [first, twin]
+    assert len(lab.runs()) == 2
+    with pytest.raises(TableError, match="have the same id") as caught:
+        lab.history()
+    assert first.prefix in str(caught.value)
+    assert twin.prefix in str(caught.value)
+    assert lab.history("towns").empty
+    shown = monitor_runs(lab.store, lab.engine, [first, twin])
+    shown.read_now()
+    assert [text.split()[:2] for text in shown.text().splitlines()] == [
+        ["succeeded", "lr"],
+        ["succeeded", "lr"],
+    ]
+    assert {key for key, _ in shown.sections(live=False)} >= {first.prefix, twin.prefix}
+
+
 def test_best_without_a_score_says_what_is_missing(made: Made, lab: Lab) -> None:
     with pytest.raises(NotFound, match=r"^No run to choose from in "):
         lab.best()
     made.queued()
-    with pytest.raises(TableError, match=r"^None of these 1 runs has a metric yet\."):
+    lone = r"^The run has no metrics\. lab\.runs\(…\)\['state'\] shows its state\.$"
+    with pytest.raises(TableError, match=lone):
         lab.best("towns")
+    made.queued({"metrics.x": 1}, experiment="roads")
+    made.queued(experiment="roads")
+    with pytest.raises(TableError, match=r"^None of these 2 runs has metrics\. .* their states\.$"):
+        lab.best("roads")
+    assert "metrics.mean_iou" in lab.experiments(metric="mean_iou")
+    assert "costs.train_s" in lab.experiments(metric="costs.train_s")
     made.ended(metrics={"f1": 0.5})
     with pytest.raises(TableError, match=r"metric 'loss'\. Metrics that exist: metrics\.f1"):
         lab.best("towns", "loss")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,6 +17,7 @@ from rvlab.model import ReportedState, Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
 from rvlab.submission import SubmitOptions, current_user, prepare_runs
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     from rvlab.recipes import Recipe
@@ -167,7 +167,7 @@ def states_from(
             if unreachable is not None:
                 unreachable(exc)
             else:
-                warnings.warn(f"States are as the store has them: {exc}", stacklevel=5)
+                warn_user(f"States are as the store has them: {exc}")
             return {}
 
     return ask

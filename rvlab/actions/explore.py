@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def explore_runs(
-    store: Store, runs: pd.DataFrame, columns: Sequence[str] | None = None
+    store: Store, runs: pd.DataFrame, columns: Sequence[str] | str | None = None
 ) -> Explorer:
     """Return a grid of runs; see `rvlab.Lab.explore`.
 
@@ -28,5 +28,6 @@ def explore_runs(
         from rvlab.viewer.explorer import Explorer
     except ImportError as exc:
         raise MissingExtra("The explorer needs itables: pip install 'rvlab[local]'.") from exc
+    columns = [columns] if isinstance(columns, str) else columns
     require_columns(runs, columns or (), "table of runs")
     return Explorer(runs, store, columns)

@@ -91,7 +91,7 @@ def known_listings(
 
     def read() -> list[RunListing]:
         with Query(store) as query:
-            return query.list_runs()
+            return query.list_runs(prefetch=False)
 
     return _cache.get((store.uri, "runs"), read, wait_s=wait_s, fresh_s=fresh_s)
 

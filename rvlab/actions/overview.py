@@ -9,6 +9,8 @@ from rvlab import compare
 from rvlab.compare.columns import metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
+from rvlab.frame.params import PARAMS_PREFIX
+from rvlab.frame.validate import METRICS_PREFIX, full_metric_name
 from rvlab.model import Run
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.describe import RecipeSummary, describe_recipe
@@ -17,6 +19,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
 DEFAULT_METRIC = "metrics.f1"
+
+_VALUE_PREFIXES = (METRICS_PREFIX, PARAMS_PREFIX, "costs.")
 
 
 def list_recipes() -> pd.DataFrame:
@@ -32,11 +36,27 @@ def list_recipes() -> pd.DataFrame:
 
 def summarize_experiments(runs: pd.DataFrame, metric: str, *, ascending: bool) -> pd.DataFrame:
     """Return one row per experiment; see `rvlab.Lab.experiments`."""
-    # A store without any score has no metrics yet, which is not a mistake of the caller.
-    has_scores = any(str(name).startswith("metrics.") for name in runs)
-    if has_scores and metric != DEFAULT_METRIC:
-        metric = metric_column(runs, metric)
-    return experiments_table(runs, metric, ascending=ascending)
+    return experiments_table(runs, find_metric(runs, metric), ascending=ascending)
+
+
+def find_metric(runs: pd.DataFrame, metric: str) -> str:
+    """Return the column of a metric, which may be missing only if it cannot be a mistake.
+
+    These are the default, and any metric while no run has one.
+
+    Raises:
+        TableError: If no run has the metric; it lists those that exist.
+    """
+    name = full_metric_name(runs, metric)
+    is_full = name in runs or name.startswith(_VALUE_PREFIXES)
+    full = name if is_full else f"{METRICS_PREFIX}{name}"
+    if full == DEFAULT_METRIC or not _metric_columns(runs):
+        return full
+    return metric_column(runs, metric)
+
+
+def _metric_columns(runs: pd.DataFrame) -> list[str]:
+    return [str(name) for name in runs if str(name).startswith(METRICS_PREFIX)]
 
 
 def find_best_run(
@@ -47,11 +67,12 @@ def find_best_run(
         raise NotFound(
             f"No run to choose from in {store}: the selection is empty. Submit runs first."
         )
-    scores = runs.filter(like="metrics.")
-    if scores.isna().all(axis=None):
+    if runs[_metric_columns(runs)].isna().all(axis=None):
         raise TableError(
-            f"None of these {len(runs)} runs has a metric yet. The column 'state' of lab.runs() "
-            "says what they do."
+            "The run has no metrics. lab.runs(…)['state'] shows its state."
+            if len(runs) == 1
+            else f"None of these {len(runs)} runs has metrics. lab.runs(…)['state'] shows their "
+            "states."
         )
     column = metric_column(runs, metric)
     if runs[column].isna().all():

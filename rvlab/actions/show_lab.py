@@ -2,54 +2,31 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from rvlab.actions.known_names import known_listings
 from rvlab.display.render import render_display
 from rvlab.engines import Engine
 from rvlab.store import Store
-from rvlab.store.run_listing import RunListing
 
 MAX_EXPERIMENTS = 8
 
 
-@dataclass(frozen=True)
-class ListedExperiment:
-    """An experiment as its listing shows it, without reading a record.
-
-    Args:
-        name: Its name.
-        runs: The number of its runs.
-        active: How many of them have not ended.
-        newest: The id of the newest run.
-    """
-
-    name: str
-    runs: int
-    active: int
-    newest: str
-
-
 def lab_html(store: Store, engine: Engine) -> str:
-    """Return the display of a lab; a store that does not answer in time is left out."""
+    """Return the display of a lab; if the store does not answer in time, it says so."""
     listings = known_listings(store, fresh_s=0)
-    rows = sorted(map(_list_experiment, listings or []), key=lambda one: one.newest, reverse=True)
+    rows = sorted(listings or [], key=lambda one: max(one.ids), reverse=True)
     return render_display(
         "lab.html.j2",
         store=store.uri,
         engine=engine.name,
         has_answered=listings is not None,
         rows=[
-            (one.name, one.runs, one.active, submission_time(one.newest))
+            (one.experiment, len(one.ids), len(one.active), submission_time(max(one.ids)))
             for one in rows[:MAX_EXPERIMENTS]
         ],
         more=max(0, len(rows) - MAX_EXPERIMENTS),
     )
-
-
-def _list_experiment(one: RunListing) -> ListedExperiment:
-    return ListedExperiment(one.experiment, len(one.ids), len(one.active), max(one.ids))
 
 
 def submission_time(run_id: str) -> str:

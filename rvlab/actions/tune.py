@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import time
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -19,6 +18,7 @@ from rvlab.model import FINAL_STATES, Run, validate_name
 from rvlab.search_space import Range, parse_space
 from rvlab.store import Store
 from rvlab.submission import SubmitOptions
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import optuna
@@ -157,10 +157,9 @@ class Tuner:
             return
         for name, row in table[table["sweep"] == self.options.name].iterrows():
             if self._params(row) is None:
-                warnings.warn(
+                warn_user(
                     f"The run {name} of the study {self.options.name!r} is outside of this search "
                     "space and is not counted.",
-                    stacklevel=4,
                 )
             elif row["state"] in FINAL_STATES:
                 self._add_trial(str(name), row)
@@ -265,7 +264,7 @@ class Tuner:
         try:
             cancel_runs(self.store, self.engine, run)
         except RvlabError as exc:
-            warnings.warn(f"The run {run.id} could not be pruned: {exc}", stacklevel=2)
+            warn_user(f"The run {run.id} could not be pruned: {exc}")
             return
         tag_runs(self.store, run, [PRUNED_TAG], ())
         note_runs(self.store, run, f"Pruned after epoch {self._reported[run.id]}.")

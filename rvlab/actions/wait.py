@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import time
-import warnings
 from typing import TYPE_CHECKING
 
 from rvlab import frame
@@ -15,6 +14,7 @@ from rvlab.frame.select import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
 from rvlab.store.patience import duration_text
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -140,7 +140,7 @@ class EngineSilence:
         self._since = self._since or time.monotonic()
         if time.monotonic() - self._since >= self._patience_s and not self._has_warned:
             self._has_warned = True
-            warnings.warn(f"Waiting with the states that the store has: {exc}", stacklevel=2)
+            warn_user(f"Waiting with the states that the store has: {exc}")
 
     @property
     def text(self) -> str:

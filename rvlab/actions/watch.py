@@ -8,8 +8,13 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.actions.control import cancel_runs, states_from
+from rvlab.actions.overview import find_metric
+from rvlab.cache.arrow import from_arrow
+from rvlab.cache.block import concat_rows
+from rvlab.cache.query import Query
 from rvlab.engines import Engine
-from rvlab.errors import MissingExtra, NotFound, RvlabError
+from rvlab.errors import MissingExtra, NotFound, RvlabError, TableError
+from rvlab.frame.runs import read_ended_rows
 from rvlab.frame.select import RunSelector
 from rvlab.model import FINAL_STATES, STEPS, Run, Sweep
 from rvlab.store import Store
@@ -50,6 +55,7 @@ def monitor_runs(
 
     Raises:
         NotFound: If a run does not exist, or the selection is empty.
+        TableError: If no run has the metric, unless no run has a metric yet.
     """
     from rvlab.viewer.run_monitor import RunMonitor
 
@@ -59,15 +65,18 @@ def monitor_runs(
         raise NotFound(
             "No runs to watch: the selection is empty. Submit some, or name an experiment."
         )
+    column = find_metric(table, metric)
+    if not column.startswith("metrics."):
+        raise TableError(f"The leaderboard ranks runs by a metric, and {metric!r} is not one.")
     has_ended = bool(table["state"].isin(FINAL_STATES).all())
-    links = {one.id: one.link for one in _run_objects(runs) if one.link}
+    links = {one: one.link for one in _run_objects(runs) if one.link}
     return RunMonitor(
         store,
         table,
         ask=ask,
         resume=lambda: engine.resume(store),
         cancel=lambda chosen: cancel_runs(store, engine, chosen),
-        metric=metric.removeprefix("metrics."),
+        metric=column.removeprefix("metrics."),
         ascending=ascending,
         typical_s={} if has_ended else typical_step_seconds(store, table),
         links=links,
@@ -84,11 +93,15 @@ def typical_step_seconds(store: Store, table: pd.DataFrame) -> dict[str, float]:
     """Return the median seconds of each step in succeeded runs of the same experiments."""
     import pandas as pd
 
-    rows = frame.runs_table(store, table["experiment"].unique().tolist())
-    ended = rows[rows["state"] == "succeeded"]
+    with Query(store) as query:
+        listings = query.list_runs(table["experiment"].unique(), prefetch=False)
+        rows = concat_rows([read_ended_rows(query, one)[0].table for one in listings])
+    if not len(rows):
+        return {}
     columns = {step: f"costs.{step}_s" for step in STEPS}
-    known = {step: c for step, c in columns.items() if c in ended}
-    medians = {step: ended[c].median() for step, c in known.items()}
+    found = from_arrow(rows, ["state", *columns.values()])
+    ended = found["state"] == "succeeded"
+    medians = {s: pd.Series(found[c])[ended].median() for s, c in columns.items() if c in found}
     return {step: float(value) for step, value in medians.items() if not pd.isna(value)}
 
 

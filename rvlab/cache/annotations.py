@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreBusy, StoreU
 from rvlab.model import ANNOTATIONS_DIR
 from rvlab.model.annotation import Annotation, RunAnnotations, merge_annotations
 from rvlab.store import Store, parse_record
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -86,4 +86,4 @@ def _read_annotation_block(store: Store, prefix: str, keys: Sequence[str]) -> Ro
 
 
 def _warn(exc: RvlabError) -> None:
-    warnings.warn(f"An annotation is left out of the table: {exc}", stacklevel=6)
+    warn_user(f"An annotation is left out of the table: {exc}")

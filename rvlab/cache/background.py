@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from threading import Lock, Thread
 from typing import ClassVar
+
+from rvlab.user_warning import warn_user
 
 
 class DeferredWrites:
@@ -43,7 +44,7 @@ class DeferredWrites:
             try:
                 self._jobs.pop(0)()
             except Exception as exc:  # noqa: BLE001  # the table has been returned already
-                warnings.warn(f"Rows could not be cached: {exc!r:.300}", stacklevel=2)
+                warn_user(f"Rows could not be cached: {exc!r:.300}")
 
     @staticmethod
     def flush(store: str | None = None) -> None:

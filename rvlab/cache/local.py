@@ -7,7 +7,6 @@ import hashlib
 import os
 import re
 import shutil
-import warnings
 from collections.abc import Iterable
 from pathlib import Path
 from threading import Lock
@@ -20,6 +19,7 @@ from rvlab.cache.block import RowBlock
 from rvlab.cache.block_file import FORMAT, BlockDamaged
 from rvlab.store import Store
 from rvlab.store.local_folders import user_cache_dir
+from rvlab.user_warning import warn_user
 
 MAX_DISK_BYTES = 2 * 2**30
 """Maximum size of the cache of all stores; the least recently used files are deleted first."""
@@ -107,10 +107,9 @@ class LocalRowCache:
             block = block_file.check_key_count(name, block_file.decode(data))
         except BlockDamaged as exc:
             self.remove([name])
-            warnings.warn(
+            warn_user(
                 f"The cache file {path} was damaged and is deleted: {exc}. Its rows are read from "
                 "the store.",
-                stacklevel=2,
             )
             return None
         if _memory_bytes(block) <= MAX_MEMORY_BYTES:

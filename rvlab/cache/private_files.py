@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import secrets
 import stat
-import warnings
 from collections.abc import Callable
 from contextlib import suppress
 from functools import cache
 from pathlib import Path
 from typing import BinaryIO
+
+from rvlab.user_warning import warn_user
 
 OTHERS = 0o077
 """Permission bits of the group and of others."""
@@ -34,10 +35,9 @@ def try_make_private_folder(folder: Path) -> bool:
             return True
     except OSError:
         return False  # the cache folder cannot be created, so nothing is cached
-    warnings.warn(
+    warn_user(
         f"The cache folder {folder} is not used: it belongs to user {found.st_uid}, or is not a "
         f"folder; this process is user {os.geteuid()}. Set RVLAB_CACHE to a folder of your own.",
-        stacklevel=2,
     )
     return False
 

@@ -127,11 +127,14 @@ class Query:
             self._shared[experiment, table] = found
         return found
 
-    def list_runs(self, experiments: Iterable[str] | None = None) -> list[RunListing]:
+    def list_runs(
+        self, experiments: Iterable[str] | None = None, *, prefetch: bool = True
+    ) -> list[RunListing]:
         """List the runs of experiments, and prefetch what the table of runs will need.
 
         Args:
             experiments: Names of experiments; None lists all.
+            prefetch: Whether to prefetch; False makes fewer requests, for the ids alone.
 
         Returns:
             The listings of those that have runs.
@@ -142,14 +145,13 @@ class Query:
         folders = self.store.folders() if experiments is None else experiments
         names = [name for name in folders if is_valid_name(name)]
         known = {name: _keys_of(self.local_blocks(name, CACHED_RUNS.name)) for name in names}
-        if len(names) == 1 and len(blocks := self.local_blocks(names[0], CACHED_RUNS.name)) == 1:
-            self._prefetch_columns(*blocks.values())
-        self.prefetch_annotations(names)
+        if prefetch:
+            self._prefetch_local(names)
         list_all = self.store.etags_between
         submit = self._prefetcher.submit
         layout = None if self.store.layout_checked else submit(check_layout, self.store)
         active = {name: submit(list_all, active_prefix(name), "", None) for name in names}
-        unknown = [name for name in names if known[name] is None]
+        unknown = [name for name in names if known[name] is None] if prefetch else []
         cache_listings = {
             name: submit(list_all, f"{name}/{CACHE_DIR}/", "", None) for name in unknown
         }
@@ -184,6 +186,14 @@ class Query:
             )
             found += [one] if one.ids else []
         return found
+
+    def _prefetch_local(self, experiments: Sequence[str]) -> None:
+        """Start listing annotations, and converting the cached block of a single experiment."""
+        if len(experiments) == 1:
+            blocks = self.local_blocks(experiments[0], CACHED_RUNS.name)
+            if len(blocks) == 1:
+                self._prefetch_columns(*blocks.values())
+        self.prefetch_annotations(experiments)
 
     def look_up(self, runs: Sequence[Run]) -> list[RunListing]:
         """Look up runs by name, whether they exist or not.

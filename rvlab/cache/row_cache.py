@@ -8,7 +8,6 @@ make a table wrong.
 from __future__ import annotations
 
 import contextlib
-import warnings
 from collections import Counter
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from rvlab.errors import StoreError
 from rvlab.model import CACHE_DIR, Run
 from rvlab.store import Store
 from rvlab.store.store import page_boundaries
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -241,10 +241,9 @@ def _report_damaged(query: Query, shared: SharedRowCache, table: CachedTable) ->
     """Warn of shared blocks that failed a check, and delete the damaged ones if allowed."""
     damaged = list(shared.damaged)
     for name, reason in (shared.damaged | shared.ignored).items():
-        warnings.warn(
+        warn_user(
             f"A shared cache block of {table.name!r} in {query.store.uri} is ignored, and the runs "
             f"are read instead: {name}: {reason}.",
-            stacklevel=6,
         )
 
     def remove() -> None:

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.compare._varying import varying
-from rvlab.compare.columns import eval_set_column, metric_column
+from rvlab.compare.columns import metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.params import differing_columns
 from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import suggest_column
+from rvlab.frame.validate import eval_set_column, suggest_column
 from rvlab.model.tables import RANK_METRICS
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,7 +52,7 @@ def board(
           F1, mean IoU and Raster Vision's average; `rank_changes` lists them;
         * the other two of these metrics, if a run has them;
         * ``params.*`` and those of ``experiment recipe seed state commit image`` in which the runs
-          differ, `columns`, and ``uri``, which plots and the lab need.
+          differ, `columns`, ``name``, and ``uri``, which plots and the lab need.
 
         Scores over different pixels have no order. If the column ``eval_set`` (``eval_set.test``
         for ``metrics.test.f1``) shows that runs were scored on different scenes, labels or classes,
@@ -75,33 +75,28 @@ def board(
     has = runs[column].notna().to_numpy(dtype=bool)
     sets = _eval_set_ids(runs, eval_set_column(runs, column), has, across_sets)
     ranked = sets.iloc[has.nonzero()[0]]
-    by_set = runs.groupby(sets.to_numpy(), sort=False)[column]
+    groups = runs.groupby(sets.to_numpy(), sort=False)
+    by_set = groups[column]
     best = by_set.transform("min" if ascending else "max")
+    # By position, not by index: concatenated tables may contain a run twice.
     flipped = [
-        rank_change_counts(part, column) for _, part in runs.groupby(sets.to_numpy(), sort=False)
+        rank_change_counts(runs.iloc[where], column).set_axis(where)
+        for where in groups.indices.values()
     ]
     leading = {
         "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
         column: runs[column],
         "diff_to_best": runs[column] - best,
+        "rank_changes": pd.concat(flipped).sort_index().to_numpy(),
     }
     shown = pd.DataFrame(leading, index=runs.index)
-    if len(RANK_METRICS) > 1 and flipped:
-        # By position, not by index: concatenated tables may contain a run twice.
-        counted = pd.concat(flipped)
-        places = [
-            i
-            for _, where in runs.groupby(sets.to_numpy(), sort=False).indices.items()
-            for i in where
-        ]
-        shown["rank_changes"] = pd.Series(counted.to_numpy(), index=places).sort_index().to_numpy()
     rest = [
         *(name for name in RANK_METRICS if name in runs and runs[name].notna().any()),
         *([eval_set_column(runs, column)] if ranked.nunique() > 1 else []),
         *differing_columns(runs, [name for name in _CONTEXT_COLUMNS if name in runs]),
         *varying(runs).columns,
         *columns,
-        *(["uri"] if "uri" in runs else []),
+        *(name for name in ("name", "uri") if name in runs),
     ]
     others = [name for name in dict.fromkeys(rest) if name not in shown]
     table = pd.concat([shown, runs[others]], axis=1)
@@ -191,9 +186,8 @@ def _eval_set_ids(
             describe_sets(runs[has], column) if known > 1 else "",
             f"{of} no record of the evaluation set." if unknown else "",
         ]
-        warnings.warn(
+        warn_user(
             f"{' '.join(filter(None, parts))} Each set is ranked separately (column {column!r}). "
             "across_sets=True ranks them in one list.",
-            stacklevel=3,
         )
     return found

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +11,7 @@ from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
 from rvlab.frame.resolve import RunsLike, run_addresses, store_of
 from rvlab.model import Run, Spec
 from rvlab.store import outputs
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -69,7 +69,7 @@ def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
     if failures and len(failures) == len(wanted):
         raise failures[0][1]
     for run, failure in failures:
-        warnings.warn(f"The config of {run.id} is left out: {failure}", stacklevel=4)
+        warn_user(f"The config of {run.id} is left out: {failure}")
     return flat
 
 

@@ -6,9 +6,10 @@ from collections.abc import Sequence
 from itertools import combinations
 from typing import TYPE_CHECKING
 
-from rvlab.compare.columns import eval_set_column, metric_column
+from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
 from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.validate import eval_set_column
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:

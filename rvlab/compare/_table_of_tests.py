@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,8 @@ from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
 from rvlab.frame.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
+from rvlab.frame.run_names import MIN_SUFFIX_CHARS
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -46,7 +47,7 @@ def table_of_tests(
 
     Args:
         runs: The table of runs, or runs. Those that have not succeeded are left out with a warning.
-        baseline: A run of the table by its id, row or URI, or another run.
+        baseline: A run of the table by its id, the unique end of it, row or URI, or another run.
         metric: As for `rvlab.compare.test`, like the arguments below.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
@@ -76,7 +77,7 @@ def table_of_tests(
     runs, others = split_succeeded(load_rows(runs))
     if others:
         listed = f"{', '.join(others[:6])}{'…' if len(others) > 6 else ''}"
-        warnings.warn(f"Left out, as they have not succeeded: {listed}.", stacklevel=2)
+        warn_user(f"Left out, as they have not succeeded: {listed}.")
     base, groups = _baseline_and_groups(runs, baseline, ignore)
     if not groups:
         raise SpecError("There is nothing to test: the table has no run besides the baseline.")
@@ -160,13 +161,23 @@ def _test_row(test: Test, p_holm: float, tests: int, part: pd.DataFrame) -> dict
     }
 
 
+def _find_id(runs: pd.DataFrame, name: str) -> str:
+    """Return the id in the index that is `name`, or the only one that ends with it."""
+    ids = [str(one) for one in runs.index]
+    ending = [one for one in ids if one.endswith(name)] if len(name) >= MIN_SUFFIX_CHARS else []
+    found = [name] if name in ids else list(dict.fromkeys(ending))
+    if len(found) > 1:
+        raise SpecError(f"The ids of {len(found)} runs of the table end with {name!r}: name one.")
+    if not found:
+        raise SpecError(f"The table has no run {name!r} to use as the baseline.")
+    return found[0]
+
+
 def _baseline_and_groups(
     runs: pd.DataFrame, baseline: RunsLike, ignore: Sequence[str]
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     if isinstance(baseline, str) and "/" not in baseline:
-        if baseline not in runs.index:
-            raise SpecError(f"The table has no run {baseline!r} to use as the baseline.")
-        baseline = runs.loc[baseline]
+        baseline = runs.loc[_find_id(runs, baseline)]
     run_addresses(runs)  # raises if the table is empty or has no column "uri"
     wanted = single_run(baseline, "baseline")
     groups = group_by_setting(runs, ignore)

@@ -1,4 +1,4 @@
-"""Columns of the table of runs: metrics, and the evaluation set that a metric belongs to."""
+"""Columns of the table of runs: metrics, and columns without values."""
 
 from __future__ import annotations
 
@@ -58,15 +58,3 @@ def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.
         return table
     empty = table.isna().all().to_numpy(dtype=bool)
     return table.loc[:, [c in keep or not e for c, e in zip(table.columns, empty, strict=True)]]
-
-
-def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
-    """Return the column with the fingerprint of the evaluation set of a metric.
-
-    Args:
-        runs: The table of runs.
-        metric: A metric's column: ``metrics.f1`` is of ``eval_set``, ``metrics.test.f1`` of
-            ``eval_set.test``.
-    """
-    group = metric.removeprefix("metrics.").partition(".")[0]
-    return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"

@@ -1,1 +1,1 @@
-"""How things show themselves: text for terminals, and HTML that follows JupyterLab's theme."""
+"""Text and HTML representations."""

@@ -7,7 +7,6 @@ import hashlib
 import io
 import math
 import re
-import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -29,6 +28,7 @@ from rvlab.store.layout import record_layout
 from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, key_below
 from rvlab.store.run_listing import finish_run
 from rvlab.submission import current_user
+from rvlab.user_warning import warn_user
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 from rvlab.worker.summarize import (
@@ -92,7 +92,7 @@ def adopt(
         more = f" {len(left_out)} folders cannot be adopted." if len(left_out) > 1 else ""
         raise type(left_out[0])(f"{left_out[0]}{more}")
     for exc in left_out:
-        warnings.warn(f"{exc} This folder is left out.", stacklevel=3)
+        warn_user(f"{exc} This folder is left out.")
     return runs
 
 
@@ -164,8 +164,8 @@ class _Output:
                 f"{self.uri} is not valid output of Raster Vision: {exc!r}."
             ) from exc
         for problem in summary.problems:
-            warnings.warn(
-                f"{self.uri}: {problem} The run has an evaluation set of its own.", stacklevel=2
+            warn_user(
+                f"{self.uri}: {problem} The run has an evaluation set of its own.",
             )
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         end = end_record(

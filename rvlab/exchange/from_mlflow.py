@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import math
-import warnings
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -22,6 +21,7 @@ from rvlab.store import Store, annotation
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import finish_run
 from rvlab.store.table_file import encode_table
+from rvlab.user_warning import warn_user
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 
@@ -68,10 +68,9 @@ def from_mlflow(
             elif isinstance(end, RvlabError):
                 raise end
     if active:
-        warnings.warn(
+        warn_user(
             f"{active} of MLflow's runs {'has' if active == 1 else 'have'} not ended and "
             f"{'is' if active == 1 else 'are'} left out. Import again when they have ended.",
-            stacklevel=3,
         )
     return [source.run for source in imported]
 

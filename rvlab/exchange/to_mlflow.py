@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import warnings
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
@@ -26,6 +25,7 @@ from rvlab.model import END_STATES, Run
 from rvlab.model.annotation import RunAnnotations
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.store import Store
+from rvlab.user_warning import warn_user
 from rvlab.worker.records import SPEC
 
 if TYPE_CHECKING:
@@ -81,16 +81,14 @@ def to_mlflow(
             sent[row["uri"]] = (target.copies[address], new)
     left = len(runs) - len(rows)
     if left:
-        warnings.warn(
+        warn_user(
             f"{left} of {len(runs)} runs {'has' if left == 1 else 'have'} not ended, or cannot be "
             f"read, and {'is' if left == 1 else 'are'} left out.",
-            stacklevel=3,
         )
     if truncated:
-        warnings.warn(
+        warn_user(
             f"{len(truncated)} parameters are longer than the {MAX_PARAM_CHARS} characters that "
             f"MLflow accepts, and were truncated: {', '.join(dict.fromkeys(truncated))}.",
-            stacklevel=3,
         )
     ids = pd.Index([row["run"] for row in rows], name="run", dtype="object")
     values = [sent[row["uri"]] for row in rows]

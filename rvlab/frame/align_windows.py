@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -12,6 +11,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import NotFound, SpecError, TableError, did_you_mean
 from rvlab.model.limits import WINDOW_CELLS
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -79,8 +79,8 @@ def align_windows(
     if len(empty) == len(frames):
         raise NotFound(f"No run has windows in the group {group!r}. {did_you_mean(group, groups)}")
     for run in empty:
-        warnings.warn(
-            f"The run {run} is left out: it has no windows in the group {group!r}.", stacklevel=4
+        warn_user(
+            f"The run {run} is left out: it has no windows in the group {group!r}.",
         )
         del frames[run]
     frames = _select_scenes(frames, scenes)
@@ -134,9 +134,8 @@ def _select_scenes(
             f"{', '.join(sorted(wanted - scenes_by_run[lacking])[:3])}."
         )
     if missing := sorted(wanted - common):
-        warnings.warn(
+        warn_user(
             f"Scenes that some of the runs do not have are left out: {', '.join(missing)}.",
-            stacklevel=5,
         )
     return {run: each[each["scene"].isin(common)] for run, each in frames.items()}
 
@@ -156,9 +155,8 @@ def _select_runs_with_same_truth(frames: Mapping[str, pd.DataFrame]) -> dict[str
         if not len(differs):
             differs = own.index[own != wanted]
         scene = differs[0][0]
-        warnings.warn(
+        warn_user(
             f"The run {run} is left out: its labels of {scene} differ from those of {first}.",
-            stacklevel=5,
         )
     return out
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.model.schema import TEXT, TIME
+from rvlab.frame.validate import eval_set_column
+from rvlab.model.schema import TEXT, TIME_S
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -33,7 +34,8 @@ def experiments_table(
     names = runs["experiment"].astype("object")
     states = runs["state"].astype("object")
     scores = runs[metric] if metric in runs else pd.Series(float("nan"), index=runs.index)
-    eval_sets = runs["eval_set"].astype("object").fillna("")
+    column = eval_set_column(runs, metric)
+    eval_sets = runs[column].astype("object").where(runs[column].notna(), "")
     rows = pd.DataFrame(
         {
             "run": runs.index,
@@ -51,7 +53,7 @@ def experiments_table(
     table = pd.DataFrame({"runs": groups.size().astype("int64")})
     table[metric] = best["score"].reindex(table.index)
     table["best_run"] = best["run"].reindex(table.index).astype(TEXT)
-    table["newest"] = pd.to_datetime(groups["created"].max(), utc=True).astype(TIME)
+    table["newest"] = pd.to_datetime(groups["created"].max(), utc=True).astype(TIME_S)
     for name in STATE_GROUPS:
         table[name] = groups[name].sum().astype("int64")
     table["eval_sets"] = number_of_sets.reindex(table.index).fillna(0).astype("int64")
@@ -64,11 +66,12 @@ def experiments_table(
 def _best_rows(rows: pd.DataFrame, *, ascending: bool) -> tuple[pd.DataFrame, pd.Series[Any]]:
     """Return the best run of each experiment, and the number of its evaluation sets.
 
-    Scores over different pixels have no order, so only the set with the most runs counts.
+    Scores over different pixels have no order, so only the set with the most runs counts; of sets
+    with equally many the first by name, as in `rvlab.compare.board`.
     """
     scored = rows.dropna(subset="score")
     sizes = scored.groupby(["experiment", "eval_set"], sort=False).size().rename("size")
-    largest = sizes.reset_index().sort_values("size", ascending=False, kind="stable")
+    largest = sizes.reset_index().sort_values(["size", "eval_set"], ascending=[False, True])
     largest = largest.drop_duplicates("experiment")[["experiment", "eval_set"]]
     ordered = scored.merge(largest, on=["experiment", "eval_set"])
     ordered = ordered.sort_values("score", ascending=ascending, kind="stable")

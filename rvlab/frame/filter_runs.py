@@ -11,6 +11,7 @@ from rvlab.frame.run_names import RunNames
 from rvlab.model.annotation import RunAnnotations, validate_tag
 from rvlab.model.run import STATES
 from rvlab.store import Store
+from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
     import numpy as np
@@ -41,17 +42,16 @@ class RunFilter:
         import numpy as np
 
         wanted = set(self.tags)
-        kept = [
+        satisfied = [
             (self.experiments is None or experiment in self.experiments)
             and (self.states is None or state in self.states)
             and wanted <= set(found.tags if found else ())
             for experiment, state, found in zip(experiments, states, annotations, strict=True)
         ]
-        return np.array(kept, bool)
+        return np.array(satisfied, bool)
 
 
 def validate_filter(
-    store: Store,
     *,
     experiment: str | Iterable[str] | None = None,
     state: str | Iterable[str] | None = None,
@@ -60,22 +60,43 @@ def validate_filter(
     """Return the filter of these arguments of `rvlab.Lab.runs`.
 
     Raises:
-        NotFound: If an experiment does not exist.
-        SpecError: If there is no such state, or a tag is invalid.
+        SpecError: If an argument is not text or several texts, there is no such state, or a tag is
+            invalid.
     """
-    experiments, states = _as_list(experiment), _as_list(state)
+    experiments, states = _as_list("experiment", experiment), _as_list("state", state)
     for word in states or ():
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
-    if experiments:
-        names = RunNames(store)
-        for name in experiments:
-            if name not in names.experiments:
-                raise names.no_experiment(name)
-    return RunFilter(experiments, states, [validate_tag(tag) for tag in _as_list(tags) or ()])
+    words = _as_list("tags", tags) or ()
+    return RunFilter(experiments, states, [validate_tag(tag) for tag in words])
 
 
-def _as_list(given: str | Iterable[str] | None) -> list[str] | None:
+def require_experiments(
+    store: Store, run_filter: RunFilter, listings: Iterable[RunListing]
+) -> None:
+    """Require that the experiments of a filter exist; folders are listed only if one is missing.
+
+    Args:
+        store: The store of the runs.
+        run_filter: The filter.
+        listings: The listings of the selected runs.
+
+    Raises:
+        NotFound: If an experiment does not exist.
+    """
+    listed = {one.experiment for one in listings}
+    names = RunNames(store)
+    for name in run_filter.experiments or ():
+        if name not in listed and name not in names.experiments:
+            raise names.no_experiment(name)
+
+
+def _as_list(argument: str, given: object) -> list[str] | None:
     if given is None:
         return None
-    return [given] if isinstance(given, str) else list(given)
+    words: list[str] = []
+    for one in given if isinstance(given, Iterable) and not isinstance(given, str) else [given]:
+        if not isinstance(one, str):
+            raise SpecError(f"{argument} must be text, or a list of texts, got {one!r}.")
+        words.append(one)
+    return words

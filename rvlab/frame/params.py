@@ -28,8 +28,12 @@ def differing_columns(runs: pd.DataFrame, columns: Iterable[str] | None = None) 
 
     Args:
         runs: One row per run.
-        columns: The columns to compare; None compares all ``params.*``.
+        columns: The columns to compare; None compares all ``params.*``, without the runs whose
+            spec cannot be read, which have no recipe.
     """
+    if columns is None and "recipe" in runs:
+        has_spec = runs["recipe"].notna()
+        runs = runs if has_spec.all() else runs[has_spec]
     names = param_columns(runs) if columns is None else columns
     return [name for name in names if _has_two_values(runs[name])]
 

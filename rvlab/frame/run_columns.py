@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.cache.arrow import differing_values, from_arrow, to_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query, merge_listings
+from rvlab.errors import TableError
 from rvlab.frame.rows import RunRow, spec_rows
 from rvlab.frame.runs import read_ended_rows
 from rvlab.store.run_listing import RunListing
@@ -64,9 +65,15 @@ class RunColumns:
 def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns:
     """Read the columns of runs from the cached rows of the table of runs.
 
-    Of a run that is not cached its end record is read, or its spec if it has not ended.
+    Runs that are not cached are read from their end record, or from their spec while they are
+    active.
+
+    Raises:
+        TableError: If two runs have the same id, by which the rows of tables are joined.
     """
     import pandas as pd
+
+    _require_distinct_ids(listings)
 
     keys: list[RunKey] = []
     tables: list[pa.Table] = []
@@ -89,3 +96,17 @@ def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns
     names = ["name", *differing_values(rows)]
     found = from_arrow(rows, names)
     return RunColumns(ordered, {name: pd.Series(found[name]).array for name in names})
+
+
+def _require_distinct_ids(listings: Sequence[RunListing]) -> None:
+    """Require that no two experiments have a run of the same id, as after two imports of it."""
+    if len({one.experiment for one in listings}) < 2:
+        return
+    seen: dict[str, str] = {}
+    for one in listings:
+        for id_ in one.ids:
+            if seen.setdefault(id_, one.experiment) != one.experiment:
+                raise TableError(
+                    f"The runs '{seen[id_]}/{id_}' and '{one.experiment}/{id_}' have the same id, "
+                    "so the rows of one table would mix them. Select the runs of one experiment."
+                )

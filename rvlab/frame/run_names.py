@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from functools import cached_property
 
 from rvlab.cache.query import Query, list_experiment
@@ -55,7 +55,7 @@ class RunNames:
     def every(self) -> list[RunListing]:
         """The listings of all experiments."""
         with Query(self.store) as query:
-            return query.list_runs()
+            return query.list_runs(prefetch=False)
 
     def listing(self, experiment: str) -> RunListing | None:
         """Return the listing of an experiment; None if it has no runs."""
@@ -96,7 +96,7 @@ class RunNames:
 
         Raises:
             NotFound: If there is neither.
-            SpecError: If several ids end with the name.
+            SpecError: If several runs have the id, or ids that end with the name.
         """
         if "/" in name:
             return [self.find_run(name)]
@@ -112,36 +112,29 @@ class RunNames:
 
         Raises:
             NotFound: If the run does not exist.
-            SpecError: If several ids end with the name.
+            SpecError: If several runs have the id, or ids that end with the name.
         """
         text = name.removeprefix(f"{self.store.uri}/").strip("/")
         within, _, run_id = text.rpartition("/")
-        if is_new_id(run_id) and (found := self._look_up(within, run_id)):
-            return found
+        if is_new_id(run_id) and (exact := self._look_up(within, run_id)):
+            return _require_one_match(exact, f"have the id {run_id!r}")
         listings = [self.require_listing(within)] if within else self.every
-        exact = next((one for one in listings if run_id in one.ids), None)
-        if exact is not None:
-            return Run(exact.store, exact.experiment, run_id)
-        ending = _runs_with_suffix(listings, run_id)
-        if len(ending) > 1:
-            shown = ", ".join(repr(run.prefix) for run in ending[:MAX_CANDIDATES])
-            more = len(ending) - MAX_CANDIDATES
-            raise SpecError(
-                f"{len(ending)} runs have ids that end with {run_id!r}: {shown}"
-                f"{f' and {more} more' if more > 0 else ''}. Use more characters."
-            )
-        if ending:
-            return ending[0]
+        if exact := [
+            Run(one.store, one.experiment, run_id) for one in listings if run_id in one.ids
+        ]:
+            return _require_one_match(exact, f"have the id {run_id!r}")
+        if ending := _runs_with_suffix(listings, run_id):
+            return _require_one_match(ending, f"have ids that end with {run_id!r}")
         raise NotFound(f"No run {name!r} in {self.store.uri}. {suggest_run(run_id, listings)}")
 
-    def _look_up(self, experiment: str, run_id: str) -> Run | None:
+    def _look_up(self, experiment: str, run_id: str) -> list[Run]:
         """Look up a complete id, which is faster than a listing for the first few ids."""
         names = [experiment] if experiment else self.experiments
         self._lookups += len(names)
         if self._lookups > MAX_LOOKUPS:
-            return None
+            return []
         possible = [Run(self.store.uri, one, run_id) for one in names if is_valid_name(one)]
-        return next(iter(existing_runs(self.store, possible)), None)
+        return existing_runs(self.store, possible)
 
     def _not_found(self, name: str) -> NotFound:
         """Return the error of a name that is neither an experiment nor a run."""
@@ -163,6 +156,19 @@ def suggest_run(run_id: str, listings: Iterable[RunListing]) -> str:
         if near:
             return f"Did you mean {' or '.join(repr(by_end[end]) for end in near)}?"
     return did_you_mean(run_id, ids)
+
+
+def _require_one_match(runs: Sequence[Run], what: str) -> Run:
+    """Return the only run of a name.
+
+    Raises:
+        SpecError: If there are several.
+    """
+    if len(runs) == 1:
+        return runs[0]
+    shown = ", ".join(repr(run.prefix) for run in runs[:MAX_CANDIDATES])
+    more = f" and {len(runs) - MAX_CANDIDATES} more" if len(runs) > MAX_CANDIDATES else ""
+    raise SpecError(f"{len(runs)} runs {what}: {shown}{more}. Name one as experiment/id.")
 
 
 def _runs_with_suffix(listings: Iterable[RunListing], suffix: str) -> list[Run]:

@@ -12,7 +12,7 @@ from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
-from rvlab.frame.filter_runs import RunFilter
+from rvlab.frame.filter_runs import RunFilter, require_experiments
 from rvlab.frame.rows import RunRow, active_run_rows, error_row, row_from_end
 from rvlab.frame.select import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
@@ -62,6 +62,8 @@ def runs_table(
     with Query(store) as query:
         within = run_filter.experiments if run_filter else None
         found = query.list_runs(within) if wanted is None else select_listings(store, wanted, query)
+        if run_filter is not None:
+            require_experiments(store, run_filter, found)
         return _build_table(query, found, query_states, run_filter)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -17,6 +16,7 @@ from rvlab.raster.run_source import load_run_source, require_group
 from rvlab.raster.score_scene import concat_scenes, score_scene
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -52,13 +52,12 @@ def load_counts(
         if isinstance(table, KeyMissing):
             table = _count_now(store, run, schema)  # sequentially, since each needs much memory
         if isinstance(table, RvlabError):
-            warnings.warn(f"The run {run.id} is left out: {table}", stacklevel=5)
+            warn_user(f"The run {run.id} is left out: {table}")
             continue
         if omitted := (table.schema.metadata or {}).get(b"omitted"):
-            warnings.warn(
+            warn_user(
                 f"The {schema.name} of the run {run.id} lack scenes that summarize could not "
                 f"count: {omitted.decode(errors='replace'):.200}. Its log has the reasons.",
-                stacklevel=5,
             )
         out[run.id] = table
     return out
@@ -123,7 +122,7 @@ def _count_now(store: Store, run: Run, schema: TableSchema) -> pa.Table | RvlabE
         why = next(iter(troubles), "it has no scenes.")
         return NotFound(f"none of its scenes could be counted: {why}")
     for trouble in troubles:
-        warnings.warn(f"The counts of the run {run.id} are incomplete. {trouble}", stacklevel=6)
+        warn_user(f"The counts of the run {run.id} are incomplete. {trouble}")
     table = concat_scenes(schema, parts, one.scenes[0].task)
     # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
     # read now may be readable later.
@@ -131,5 +130,5 @@ def _count_now(store: Store, run: Run, schema: TableSchema) -> pa.Table | RvlabE
         try:
             store.put(counts_key(run, schema), encode_table(table))
         except StoreError as exc:
-            warnings.warn(f"The counts of {run.id} could not be stored: {exc}")  # noqa: B028
+            warn_user(f"The counts of {run.id} could not be stored: {exc}")
     return table

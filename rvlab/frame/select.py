@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 
 from rvlab.cache.query import Query, list_experiment
 from rvlab.errors import NotFound, SpecError, TableError
@@ -18,7 +18,10 @@ if TYPE_CHECKING:
 RunSelector: TypeAlias = Union[
     "pd.DataFrame", "pd.Series[Any]", Run, str, Iterable[Run | str], None
 ]
-"""A table of runs or a row, a run, an id or its end, an experiment, several of these, or None."""
+"""A table of runs, a row or its column ``uri``, a run, an id or its end, an experiment; or several.
+
+None selects all runs of the store.
+"""
 
 RunsOrListings: TypeAlias = Sequence[Run] | Sequence[RunListing]
 """Runs, or listings of runs, which are not requested again."""
@@ -97,8 +100,9 @@ def resolve_runs(store: Store, runs: RunSelector, names: RunNames | None = None)
 
     Args:
         store: The store of the runs.
-        runs: A table with the column ``uri``, or one row of it; a run; the id of a run, the end of
-            an id, or the name of an experiment; several of these; None for all runs of the store.
+        runs: A table with the column ``uri``, one row of it, or that column; a run; the id of a
+            run, the end of an id, or the name of an experiment; several of these; None for all runs
+            of the store.
         names: The names that were looked up before; None looks them up.
 
     Raises:
@@ -158,13 +162,21 @@ def require_one(store: Store, run: RunSelector, verb: str) -> Run:
     return found[0]
 
 
+def is_uri_column(runs: object) -> TypeGuard[pd.Series[Any]]:
+    """Return whether a selection is the column ``uri`` of a table of runs."""
+    is_series = hasattr(runs, "to_dict") and not hasattr(runs, "columns")
+    return is_series and getattr(runs, "name", None) == "uri"
+
+
 def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
-    """Return the runs of a table of runs, or of one row of it, by the column ``uri``.
+    """Return the runs of a table, of a row of it, or of its column ``uri``.
 
     Raises:
         TableError: If there is no column ``uri``.
         NotFound: If a single row has no URI.
     """
+    if is_uri_column(table):
+        return [Run.from_uri(uri) for uri in table.dropna().unique()]
     if "uri" not in table:
         raise TableError(
             "The table of runs has no column 'uri': keep it when you choose columns, or pass "

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +15,7 @@ from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
 from rvlab.model.tables import STEPS_TABLE
 from rvlab.store import Store
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def steps_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
                 raise data
             record = parse_step_record(key, data)
         except RecordBroken as exc:
-            warnings.warn(f"A step is left out of the table: {exc}", stacklevel=3)
+            warn_user(f"A step is left out of the table: {exc}")
             continue
         rows.append({"_run": runs[key], "run": runs[key].id, **record.record()})
     run_position = {run: i for i, run in enumerate(each)}

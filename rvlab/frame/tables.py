@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -30,6 +29,7 @@ from rvlab.model.train_log import parse_epochs
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
 from rvlab.store.table_file import rows_to_arrow
+from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -255,7 +255,7 @@ def _read_rows(store: Store, listing: RunListing, read_table: ReadRunTable) -> R
 
 def _warn_omitted(run: Run, exc: RvlabError) -> None:
     """Warn that a broken file is left out of the table."""
-    warnings.warn(f"The run {run.id} is left out of the table: {exc}", stacklevel=7)
+    warn_user(f"The run {run.id} is left out of the table: {exc}")
 
 
 def _with_dtypes(rows: pa.Table, schema: TableSchema) -> pd.DataFrame:

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
 
-_METRICS_PREFIX = "metrics."
+METRICS_PREFIX = "metrics."
 
 
 def require_columns(
@@ -39,6 +39,9 @@ def require_columns(
     wanted = list(names)
     levels = [n for n in table.index.names if n in wanted and n not in table.columns]
     out = table.reset_index(levels) if levels else table
+    # pandas refuses to group by a name that is a column and an index level.
+    twins = [n for n in out.index.names if n in out.columns]
+    out = out.reset_index(twins, drop=True) if twins else out
     for name in wanted:
         if name not in out.columns:
             known = [str(c) for c in out.columns]
@@ -51,8 +54,20 @@ def require_columns(
 def full_metric_name(table: pd.DataFrame, name: str) -> str:
     """Return ``metrics.f1`` for ``f1`` if the table has only the former; else the name itself."""
     known = {*table.columns, *table.index.names}
-    full = f"{_METRICS_PREFIX}{name}"
+    full = f"{METRICS_PREFIX}{name}"
     return full if name not in known and full in known else name
+
+
+def eval_set_column(runs: pd.DataFrame, metric: str) -> str:
+    """Return the column with the fingerprint of the evaluation set of a metric.
+
+    Args:
+        runs: The table of runs.
+        metric: A metric's column: ``metrics.f1`` is of ``eval_set``, ``metrics.test.f1`` of
+            ``eval_set.test``.
+    """
+    group = metric.removeprefix("metrics.").partition(".")[0]
+    return f"eval_set.{group}" if f"eval_set.{group}" in runs else "eval_set"
 
 
 def suggest_column(word: str, known: Sequence[str], *, metric: bool = False) -> str:
@@ -63,8 +78,8 @@ def suggest_column(word: str, known: Sequence[str], *, metric: bool = False) -> 
         known: The existing columns.
         metric: Whether a metric is requested, even if `word` does not begin with ``metrics.``.
     """
-    metrics = [name for name in known if name.startswith(_METRICS_PREFIX)]
-    is_metric = (metric or word.startswith(_METRICS_PREFIX)) and bool(metrics)
+    metrics = [name for name in known if name.startswith(METRICS_PREFIX)]
+    is_metric = (metric or word.startswith(METRICS_PREFIX)) and bool(metrics)
     same_name = [name for name in known if name.partition(".")[2] == word]
     hint = did_you_mean(word, metrics if is_metric else known)
     if same_name:

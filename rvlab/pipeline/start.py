@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ast
 import os
-import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from rvlab.pipeline.inputs import (
 from rvlab.recipes import Recipe
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
+from rvlab.user_warning import warn_user
 
 MAX_PATH_CHARS = 4096
 
@@ -53,18 +53,16 @@ def warn_of_local_files(recipe: Recipe, points: Sequence[Mapping[str, Any]]) -> 
     for name in sorted(_imported_names(recipe.source) - {"rvlab", "rastervision"}):
         beside = Path(recipe.folder or os.devnull) / name
         if beside.with_suffix(".py").is_file() or (beside / "__init__.py").is_file():
-            warnings.warn(
+            warn_user(
                 f"{recipe.name} imports {name!r}, a file next to it, which pods do not have. Copy "
                 "it into the recipe or the image.",
-                stacklevel=5,
             )
     texts = {(k, v) for point in points for k, v in point.items() if isinstance(v, str | Path)}
     for name, value in sorted((k, str(v)) for k, v in texts):
         if Path(value).is_absolute() and len(value) < MAX_PATH_CHARS and Path(value).exists():
-            warnings.warn(
+            warn_user(
                 f"The parameter {name!r} is {value!r}, a path of this machine, which pods do not "
                 "have. Pass an s3:// URI, unless the image has it.",
-                stacklevel=5,
             )
 
 

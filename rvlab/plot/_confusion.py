@@ -79,7 +79,10 @@ def confusion(
     selected = select_rows(table, group, scene)
     order = selected["run"].unique().tolist()
     if difference and len(order) != 2:
-        raise SpecError(f"difference=True needs exactly two runs, got {len(order)}.")
+        raise SpecError(
+            "difference=True needs exactly two runs with a confusion matrix of "
+            f"{scene or group!r}, got {len(order)}."
+        )
     found, classes = build_matrices(selected, order)
     shown = {run: normalize_counts(m, classes, normalize) for run, m in found.items()}
     names = run_labels(selected, label)

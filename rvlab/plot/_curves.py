@@ -12,6 +12,7 @@ from rvlab.frame.best_epoch import best_index
 from rvlab.frame.params import differing_columns
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import history_table
+from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
 from rvlab.plot._style.text import width_in_letters
@@ -98,6 +99,7 @@ def curves(
     series = [y] if isinstance(y, str) else list(y or [])
     needed = [*series, *(name for name in (hue, label) if name)]
     table = load_long_table(runs, history_table, ["run", "epoch"], "history", needed)
+    hue = full_metric_name(table, hue) if hue else None
     series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
         return theme.draw_empty("No epochs yet: the history is empty.", ax)

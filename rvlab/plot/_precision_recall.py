@@ -11,7 +11,7 @@ from rvlab import metrics
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns
 from rvlab.frame.resolve import RunsLike, load_long_table
-from rvlab.frame.validate import require_known
+from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
@@ -84,6 +84,7 @@ def precision_recall(
     needed = [name for name in (hue, label) if name]
     read = partial(objects_table, iou=iou)
     table = load_long_table(runs, read, OBJECT_COLUMNS, "table of objects", needed)
+    hue = full_metric_name(table, hue) if hue else None
     if table.empty:
         return theme.draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])

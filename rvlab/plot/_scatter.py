@@ -81,9 +81,9 @@ def scatter(
         runs: The table of runs, as ``lab.runs()`` returns it, or runs.
         x: The column on the x axis: numbers, durations, times or categories. None takes the first
             parameter in which the runs differ; if they differ in two, the other one is the `hue`.
-        y: The column on the y axis: numbers; ``f1`` is short for ``metrics.f1``.
-        hue: The column that colors the dots; numbers get a scale from dark to light, other
-            values distinct colors.
+        y: The column on the y axis: numbers or durations; ``f1`` is short for ``metrics.f1``.
+        hue: The column that colors the dots, also in short; numbers get a scale from dark to light,
+            other values distinct colors.
         label: The column whose value is written beside each dot; None writes nothing.
         log_x: Whether `x` has a log axis; None uses one if positive numbers span two decades.
         trend: Whether to draw the trend; None draws it for 6 or more runs. No trend is drawn if
@@ -97,14 +97,15 @@ def scatter(
         `x` or `y` are counted in a note below the axes.
 
     Raises:
-        TableError: If a column is missing, or the runs have the same parameters and there is no
-            `x`.
+        TableError: If a column is missing, `y` is not numeric, or the runs have the same parameters
+            and there is no `x`.
         SpecError: If `trend` is not True, False or None, or there are no runs.
     """
     if trend is not None and not isinstance(trend, bool):
         raise SpecError(f"trend must be True, False or None, got {trend!r}.")
     rows = load_rows(runs)
     y = full_metric_name(rows, y)
+    hue = full_metric_name(rows, hue) if hue else None
     x, hue = (full_metric_name(rows, x), hue) if x else _default_columns(rows, hue)
     table = require_columns(rows, [x, y, *filter(None, (hue, label))], "table of runs")
     columns = (x, y, hue, label)
@@ -141,12 +142,12 @@ def _draw(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        theme.show_empty_reason(ax, missing or "No runs yet: the table is empty.")
+        theme.show_empty_reason(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
     ink = choose_ink(ax)
     hues = theme.choose_hues(table, hue, ink) if hue else None
-    y_values, hue_values = known[y].astype(float), known[hue] if hue else None
+    y_values, hue_values = _y_positions(known[y]), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
     found = (
         trends_by_hue(
@@ -160,7 +161,7 @@ def _draw(
         wide = found.slot_width() if found else 1.0
         placed = placed + np.random.default_rng(0).uniform(-0.35, 0.35, len(known)) * wide
     _draw_dots(ax, placed, y_values, hue_values, hues)
-    _label_axes(ax, x_values, y, categories)
+    _label_axes(ax, x_values, str(y_values.name), categories)
     if label:
         _name_dots(ax, placed, y_values, column_labels(known[label]))
     if (
@@ -206,6 +207,17 @@ def _x_positions(values: pd.Series[Any]) -> tuple[pd.Series[Any], list[str] | No
     categories = sorted(words.unique())
     places = {word: float(i) for i, word in enumerate(categories)}
     return words.map(places).rename(str(values.name)), categories
+
+
+def _y_positions(values: pd.Series[Any]) -> pd.Series[Any]:
+    """Return the y positions, named after the axis label."""
+    from pandas.api.types import is_timedelta64_dtype
+
+    if not is_numeric_column(values) and not is_timedelta64_dtype(values.dtype):
+        raise TableError(
+            f"{values.name!r} is not numeric. Name a numeric column such as 'metrics.f1' as y."
+        )
+    return _x_positions(values)[0]
 
 
 def _draw_dots(

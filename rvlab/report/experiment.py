@@ -230,8 +230,8 @@ class ExperimentSummary:
     @property
     def failures(self) -> list[list[str]]:
         """Run, parameters, state, step and error of each run that ended without success."""
-        goes_on = ("succeeded", "running", "queued")
-        rows = self.runs[~self.runs["state"].isin(goes_on)].head(MAX_SHOWN_ROWS)
+        not_failed = ("succeeded", "running", "queued")
+        rows = self.runs[~self.runs["state"].isin(not_failed)].head(MAX_SHOWN_ROWS)
         names = [n for n in ("name", "state", "step", "error") if n in rows]
         return [
             [str(run), *(shorten_text(row[n], 2000) for n in names)] for run, row in rows.iterrows()

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rvlab.frame.progress import RunProgress, StepProgress
+from rvlab.model import Run
 from rvlab.model.run import STATES
 from rvlab.report.render import render_html
 from rvlab.report.run_summary import MISSING_TEXT, format_metric, format_seconds
@@ -76,7 +77,7 @@ def render_card(progress: RunProgress, label: RunLabel, *, live: bool, shows_log
         epochs = f"epoch {progress.epochs_done} of {progress.epochs}"
     show_log = shows_log or progress.state == "failed"
     run = {
-        "id": progress.run.id,
+        "key": progress.run.prefix,
         "state": progress.state,
         "title": label.title,
         "about": progress.run.id if label.title != progress.run.id else "",
@@ -100,13 +101,13 @@ def render_card(progress: RunProgress, label: RunLabel, *, live: bool, shows_log
 
 
 def render_leaderboard(
-    runs: Sequence[RunProgress], labels: Mapping[str, RunLabel], metric: str, *, ascending: bool
+    runs: Sequence[RunProgress], labels: Mapping[Run, RunLabel], metric: str, *, ascending: bool
 ) -> str | None:
     """Render the table of the runs that have succeeded, the best first; None without any.
 
     Args:
         runs: The runs.
-        labels: The name of each, by run id.
+        labels: The name of each.
         metric: The headline metric that orders the rows.
         ascending: Whether the smallest value is the best.
     """
@@ -115,12 +116,12 @@ def render_leaderboard(
         return None
     sign = 1 if ascending else -1
     ended.sort(key=lambda one: sign * float(one.metrics[metric] or 0.0))
-    params = list(dict.fromkeys(name for one in ended for name in labels[one.run.id].params))
+    params = list(dict.fromkeys(name for one in ended for name in labels[one.run].params))
     overall = [name for name in ended[0].metrics if "." not in name and name != metric]
     metrics = [metric, *overall]
     rows = []
     for one in ended[:MAX_LEADERBOARD_ROWS]:
-        about = labels[one.run.id]
+        about = labels[one.run]
         scores = [one.metrics.get(name) for name in metrics]
         words = [format_metric(math.nan if v is None else v) for v in scores]
         named = [about.params.get(name, "–") for name in params] or [about.title]

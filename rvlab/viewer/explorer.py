@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import html
 import io
+import logging
 import threading
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import ipywidgets
@@ -14,9 +15,10 @@ from itables.widget import ITable
 
 from rvlab import plot
 from rvlab.errors import RvlabError
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.labels import is_numeric_column
 from rvlab.frame.windows import windows_table
 from rvlab.model import Run
+from rvlab.model.tables import COLUMNS_SHOWN
 from rvlab.store import Store
 
 if TYPE_CHECKING:
@@ -25,8 +27,8 @@ if TYPE_CHECKING:
 MAX_DRAWN_RUNS, DRAWN_WINDOWS, PICTURE_DPI = 4, 2, 100
 LEFT_OUT = ("uri", "source_sha256")
 """Columns that the grid does not show; `Explorer.selected` returns them."""
-FIRST_COLUMNS = ("name", "state", "duration", "created", "tags", "note")
-SHOWN_METRICS = ("metrics.f1", "metrics.mean_iou")
+
+_log = logging.getLogger(__name__)
 
 
 class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no types
@@ -39,16 +41,17 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
     Args:
         runs: The table of runs.
         store: The store of the runs, whose windows are drawn.
-        columns: The columns to show at first. Default: name, state, duration, the headline metrics
-            and the parameters in which the runs differ.
+        columns: The columns to show at first, in this order. Default: the first of the table that
+            have values, in its order.
     """
 
     def __init__(
         self, runs: pd.DataFrame, store: Store, columns: Sequence[str] | None = None
     ) -> None:
         self._runs, self._store = runs, store
-        table = grid_table(runs)
-        shown = {"run", *(default_columns(runs) if columns is None else columns)}
+        first = default_columns(runs) if columns is None else columns
+        table = grid_table(runs, first)
+        shown = {"run", *first}
         hidden = [i for i, name in enumerate(table) if name not in shown]
         self._grid = ITable(
             table,
@@ -96,12 +99,15 @@ class Explorer(ipywidgets.VBox):  # type: ignore[misc]  # ipywidgets has no type
             self._say("Drawing …")
             try:
                 figure = draw_predictions(self._store, chosen.head(MAX_DRAWN_RUNS))
-            except RvlabError as exc:
+                data = io.BytesIO()
+                figure.savefig(data, format="png", dpi=PICTURE_DPI, facecolor="white")
+            except Exception as exc:  # noqa: BLE001  this thread has no other place for an error
                 self._picture.children = ()
-                self._say(str(exc))
+                is_expected = isinstance(exc, RvlabError)
+                self._say(str(exc) if is_expected else f"{type(exc).__name__}: {exc}")
+                if not is_expected:
+                    _log.exception("The predictions cannot be drawn.")
                 return
-            data = io.BytesIO()
-            figure.savefig(data, format="png", dpi=PICTURE_DPI, facecolor="white")
             layout = ipywidgets.Layout(max_width="100%", height="auto")
             image = ipywidgets.Image(value=data.getvalue(), format="png", layout=layout)
             self._picture.children = (image,)
@@ -130,30 +136,25 @@ def draw_predictions(store: Store, runs: pd.DataFrame) -> Figure:
 
 
 def default_columns(runs: pd.DataFrame) -> list[str]:
-    """Return the columns that the grid shows at first."""
-    metrics = [c for c in SHOWN_METRICS if c in runs]
-    metrics = metrics or [str(c) for c in runs if str(c).startswith("metrics.")][:2]
-    names = [*FIRST_COLUMNS, *metrics, *differing_columns(runs)]
-    return [name for name in names if name in runs and runs[name].notna().any()]
+    """Return the columns that the grid shows at first: the first ones of the table with values."""
+    return [str(name) for name in runs if _has_values(runs, name)][:COLUMNS_SHOWN]
 
 
-def grid_table(runs: pd.DataFrame) -> pd.DataFrame:
-    """Return the rows of a grid: the run first, then the columns that have values.
+def grid_table(runs: pd.DataFrame, columns: Sequence[str] = ()) -> pd.DataFrame:
+    """Return the rows of a grid: the run, `columns`, then the other columns that have values.
 
     Numbers remain numbers, durations are seconds, and all else is text, with an empty text where a
     value is missing.
     """
-    known = [c for c in runs if c not in LEFT_OUT and runs[c].notna().any()]
-    shown = default_columns(runs)
-    rest = [c for c in known if c not in shown]
-    metrics = [c for c in shown if str(c).startswith("metrics.")]
-    params = [c for c in shown if str(c).startswith(PARAMS_PREFIX)]
-    first = [c for c in ("name", "state") if c in shown]
-    others = [c for c in shown if c not in (*first, *metrics, *params)]
-    columns = {"run": pd.Series(runs.index.astype(str), index=runs.index, dtype=object)}
-    for name in (*first, *metrics, *params, *others, *rest):
-        columns[str(name)] = _cells(runs[name])
-    return pd.DataFrame(columns).reset_index(drop=True)
+    rest = [name for name in runs if _has_values(runs, name)]
+    names = dict.fromkeys(str(name) for name in (*columns, *rest) if name != "run")
+    cells = {"run": pd.Series(runs.index.astype(str), index=runs.index, dtype=object)}
+    cells |= {name: _cells(runs[name]) for name in names}
+    return pd.DataFrame(cells).reset_index(drop=True)
+
+
+def _has_values(runs: pd.DataFrame, name: Hashable) -> bool:
+    return name not in LEFT_OUT and bool(runs[name].notna().any())
 
 
 def _cells(values: pd.Series[Any]) -> pd.Series[Any]:
@@ -162,12 +163,13 @@ def _cells(values: pd.Series[Any]) -> pd.Series[Any]:
     if types.is_timedelta64_dtype(values):
         seconds: pd.Series[Any] = values.dt.total_seconds().round(1)
         return seconds
-    if types.is_float_dtype(values) and not types.is_extension_array_dtype(values):
-        return values
+    if is_numeric_column(values):
+        is_whole = types.is_integer_dtype(values) and values.notna().all()
+        return values.astype("int64") if is_whole else values.astype("float64")
     if types.is_datetime64_any_dtype(values):
         times: pd.Series[Any] = values.dt.strftime("%Y-%m-%d %H:%M:%S").fillna("").astype(object)
         return times
-    # Text without line breaks; a missing number sorts as an empty text.
+    # Text without line breaks.
     return pd.Series(
         ["" if _is_missing(v) else " ".join(str(v).split()) for v in values],
         index=values.index,

@@ -57,7 +57,7 @@ class RunMonitor:
         metric: The headline metric of the leaderboard.
         ascending: Whether its smallest value is the best.
         typical_s: The usual seconds of each step.
-        links: The page of each run in its engine, by run id.
+        links: The page of each run in its engine.
     """
 
     def __init__(
@@ -71,7 +71,7 @@ class RunMonitor:
         metric: str = "f1",
         ascending: bool = False,
         typical_s: Mapping[str, float] | None = None,
-        links: Mapping[str, str] | None = None,
+        links: Mapping[Run, str] | None = None,
     ) -> None:
         self._store, self._ask, self._resume, self._cancel = store, ask, resume, cancel
         self._metric, self._ascending = metric, ascending
@@ -81,10 +81,8 @@ class RunMonitor:
         ]
         self.labels = label_runs(rows, links or {})
         self._readers = {
-            str(row["run"]): ProgressReader(
-                store, Run.from_uri(row["uri"]), row, typical_s=typical_s
-            )
-            for row in self._rows
+            run.prefix: ProgressReader(store, run, row, typical_s=typical_s)
+            for run, row in zip(self.labels, self._rows, strict=True)
         }
         self._title = ", ".join(dict.fromkeys(str(row["experiment"]) for row in self._rows))
         self._turn = 0
@@ -117,7 +115,7 @@ class RunMonitor:
         self._thread.start()
 
     def stop(self) -> None:
-        """End the thread after its current request; the runs go on."""
+        """End the thread after its current request; the runs continue."""
         self._stop.set()
 
     def join(self) -> None:
@@ -125,12 +123,16 @@ class RunMonitor:
         self._thread.join()
 
     def toggle_log(self, run: str) -> None:
-        """Show the end of a run's log, and hide that of the others; again hides it."""
+        """Show the end of a run's log, and hide that of the others; again hides it.
+
+        Args:
+            run: The run as ``experiment/id``.
+        """
         for name, reader in self._readers.items():
             reader.reads_log = name == run and not reader.reads_log
 
     def cancel(self, run: str | None = None) -> None:
-        """Cancel a run, or all; a failure is shown as the message."""
+        """Cancel a run, named as ``experiment/id``, or all; a failure is shown as the message."""
         chosen = [
             reader.progress.run
             for name, reader in self._readers.items()
@@ -167,9 +169,9 @@ class RunMonitor:
         try:
             self._resume()
             silent = [
-                {**row, "_run": self._readers[row["run"]].progress.run}
-                for row in self._rows
-                if self._readers[row["run"]].is_silent
+                {**row, "_run": reader.progress.run}
+                for row, reader in zip(self._rows, self._readers.values(), strict=True)
+                if reader.is_silent
             ]
             states = self._ask(silent) if self._ask and silent else {}
         except StoreUnreachable:
@@ -178,7 +180,7 @@ class RunMonitor:
             self._message = str(exc)
             return
         for run, found in states.items():
-            reader = self._readers[run.id]
+            reader = self._readers[run.prefix]
             if found.state in ("lost", "not submitted", "failed") and reader.is_silent:
                 reader.progress.state = found.state
                 reader.progress.error = reader.progress.error or found.reason
@@ -191,8 +193,8 @@ class RunMonitor:
                 self.on_change()
                 self._stop.wait(REQUEST_EVERY_S)
         except Exception:  # noqa: BLE001  the display must not freeze without a word
-            _log.exception("The live view has ended early; the runs go on.")
-            self._message = "The live view has ended early; the runs go on."
+            _log.exception("The live view has ended early; the runs continue.")
+            self._message = "The live view has ended early; the runs continue."
         self.on_change()
         self.on_end()
 
@@ -205,7 +207,7 @@ class RunMonitor:
         note = ""
         if self._away_since is not None:
             away_s = time.monotonic() - self._away_since
-            note = f"the store has not answered for {away_s:.0f} s; the runs go on"
+            note = f"the store has not answered for {away_s:.0f} s; the runs continue"
         head = render_head(self.runs, self._title, live=live, note=note, message=self._message)
         out = [("head", head)]
         if len(self._readers) > 1:
@@ -215,11 +217,11 @@ class RunMonitor:
             out += [("board", board)] if board else []
         order = sorted(self._readers.values(), key=_urgency)
         for reader in order[:MAX_CARDS]:
-            run = reader.progress.run.id
+            run = reader.progress.run
             card = render_card(
                 reader.progress, self.labels[run], live=live, shows_log=live and reader.reads_log
             )
-            out.append((run, card))
+            out.append((run.prefix, card))
         return out
 
     def static_html(self) -> str:
@@ -230,7 +232,7 @@ class RunMonitor:
 
     def text(self) -> str:
         """Return one line per run, for a terminal."""
-        return "\n".join(text_line(one, self.labels[one.run.id].title) for one in self.runs)
+        return "\n".join(text_line(one, self.labels[one.run].title) for one in self.runs)
 
 
 def _urgency(reader: ProgressReader) -> int:
@@ -240,19 +242,23 @@ def _urgency(reader: ProgressReader) -> int:
     return order.index(state) if state in order else len(order)
 
 
-def label_runs(rows: pd.DataFrame, links: Mapping[str, str]) -> dict[str, RunLabel]:
+def label_runs(rows: pd.DataFrame, links: Mapping[Run, str]) -> dict[Run, RunLabel]:
     """Name each run by the parameters in which it differs from the others.
 
     Args:
-        rows: The table of runs with a column ``run``.
-        links: The page of each run in its engine, by run id.
+        rows: The table of runs with a column ``run``; two experiments can have a run of the same
+            id.
+        links: The page of each run in its engine.
     """
+    addresses = [Run.from_uri(uri) for uri in rows["uri"]]
+    if rows["run"].duplicated().any():
+        rows = rows.assign(run=[run.prefix for run in addresses])
     columns = differing_columns(rows)
     names = [column.removeprefix(PARAMS_PREFIX) for column in columns]
     values = list(zip(*(column_labels(rows[column]) for column in columns), strict=True))
     found = {}
-    for (run, lines), words in zip(
-        run_labels(rows).items(), values or [()] * len(rows), strict=True
+    for run, lines, words in zip(
+        addresses, run_labels(rows).values(), values or [()] * len(rows), strict=True
     ):
         params = dict(zip(names, words, strict=True))
         found[run] = RunLabel(", ".join(lines), params, web_link(links.get(run)))

@@ -84,6 +84,9 @@ def test_missing_or_only_baseline_is_refused() -> None:
     runs, matrices = sweep()
     with pytest.raises(SpecError, match="no run 'bsae' to use as the baseline"):
         compare.table_of_tests(runs, "bsae", confusion=matrices)
+    twins = runs.rename({name: f"{name}-xbase" for name in runs.index[:2]})
+    with pytest.raises(SpecError, match="ids of 2 runs of the table end with 'xbase'"):
+        compare.table_of_tests(twins, "xbase", confusion=matrices)
     with pytest.raises(SpecError, match="no run besides the baseline"):
         compare.table_of_tests(runs.loc[["base"]], "base", confusion=matrices)
 

@@ -20,7 +20,11 @@ def forms_of_runs(board: pd.DataFrame) -> dict[str, Any]:
     rows = [board.iloc[i] for i in range(len(board))]
     forms = {
         "table": board,
-        "table without its index": board.reset_index(),
+        "table with the ids as a column": board.reset_index(),
+        "table with the ids twice": board.assign(run=board.index),
+        "table with names as its index": board.set_index("name", drop=False),
+        "table with row numbers as its index": board.reset_index(drop=True),
+        "column of URIs": board["uri"],
         "list of runs": runs,
         "sweep": Sweep(runs),
         "tuple of URIs": tuple(board["uri"]),

@@ -123,3 +123,11 @@ def test_label_of_a_run_has_at_most_four_parameters() -> None:
     assert run_labels(many)["b"] == ["p0 = 1", "p1 = 2", "p2 = 3", "p3 = 4", "and 2 more"]
     named = run_labels(many.assign(who=["x", "y"]), "who")
     assert named == {"a": ["x"], "b": ["y"]}
+
+
+def test_run_without_a_readable_spec_differs_in_no_parameter() -> None:
+    table = pd.DataFrame(
+        {"recipe": ["town", "town", None], "params.lr": [0.1, 0.2, None], "params.n": [1, 1, None]}
+    )
+    assert differing_columns(table) == ["params.lr"]
+    assert differing_columns(table.drop(columns="recipe")) == ["params.lr", "params.n"]

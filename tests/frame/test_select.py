@@ -167,7 +167,7 @@ def test_ambiguous_end_of_an_id_raises_with_the_candidates(store: Store, made: M
     assert find_run(store, "roads/e777") == runs[1]
     for n in range(20):
         made.queued(run=f"20261123-1542{n:02}-22e777")
-    with pytest.raises(SpecError, match=r"^22 runs .* and 14 more\. Use more characters\.$"):
+    with pytest.raises(SpecError, match=r"^22 runs .* and 14 more\. Name one as experiment/id\.$"):
         find_run(store, "e777")
 
 

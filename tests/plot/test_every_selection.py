@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import matplotlib
@@ -20,7 +21,9 @@ from matplotlib.text import Text
 import rvlab
 from rvlab import plot
 from rvlab.errors import SpecError, TableError
+from rvlab.store import Store
 from tests.contracts.selections import assert_refuses_what_are_not_runs, assert_same_result
+from tests.frame.samples import Made
 from tests.plot.runs_with_records import PARAMS, write_runs
 
 pytest.importorskip("sklearn")
@@ -148,3 +151,25 @@ def test_columns_of_the_table_of_runs_color_and_name_the_lines(board: pd.DataFra
     assert names[:3] == ["x", "y", "z"]
     with pytest.raises(TableError, match="the table of runs has a column 'machin'"):
         plot.curves(runs, hue="machin")
+
+
+@pytest.mark.parametrize("name", ["curves", "confusion"])
+def test_runs_without_records_are_named_in_a_warning(
+    name: str, board: pd.DataFrame, tmp_path: Path
+) -> None:
+    without = Made(Store(tmp_path)).ended({"lr": 9.0}, {"f1": 0.1})
+    with pytest.warns(UserWarning, match="^1 of 3 runs has no rows in the ") as caught:
+        call_of(name)([*board["uri"].iloc[:2], without])
+    assert without.id in str(caught[0].message)
+    assert caught[0].filename == __file__
+    if name == "confusion":
+        with (
+            pytest.warns(match="1 of 2 runs"),
+            pytest.raises(SpecError, match=r"two runs .* got 1\.$"),
+        ):
+            plot.confusion([board["uri"].iloc[0], without], difference=True)
+
+
+def test_color_of_curves_may_be_a_metric_in_short(board: pd.DataFrame) -> None:
+    short, full = (plot.curves(board, "val_loss", hue=hue) for hue in ("f1", "metrics.f1"))
+    assert content(short) == content(full)

@@ -241,3 +241,14 @@ def test_many_runs_have_small_translucent_dots_in_random_order():
     across = np.asarray(dots.get_offsets())[:, 0]
     assert len(set(across)) > n // 2
     assert set(np.round(across)) == {0, 1}
+
+
+def test_y_is_a_number_or_a_duration_and_hue_may_be_short():
+    table = runs(
+        duration=pd.to_timedelta([60, 300, 600], unit="s"), state=["succeeded"] * 3, name=[*"abc"]
+    )
+    ax = scatter(table, "params.lr", "duration", hue="f1")
+    assert ax.get_ylabel() == "duration [min]"
+    assert [y for _, y in dots(ax)] == [1, 5, 10]
+    with pytest.raises(TableError, match=r"^'state' is not numeric\. Name a numeric column"):
+        plot.scatter(table, y="state")

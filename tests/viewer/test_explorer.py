@@ -14,8 +14,9 @@ import pytest
 from rvlab import Lab, LocalEngine
 from rvlab.actions.annotate import annotate_runs
 from rvlab.errors import MissingExtra, TableError
+from rvlab.model.tables import COLUMNS_SHOWN
 from rvlab.store import Store
-from rvlab.viewer.explorer import grid_table
+from rvlab.viewer.explorer import Explorer, default_columns, grid_table
 from tests.browser import JupyterLab
 from tests.frame.samples import Made
 from tests.report.samples import Towns, make_towns
@@ -65,6 +66,7 @@ def test_grid_has_numbers_as_numbers_and_all_else_as_text() -> None:
             "name": pd.array(["a\nb", pd.NA], dtype="string"),
             "metrics.f1": [0.5, float("nan")],
             "params.n": pd.array([3, pd.NA], dtype="Int64"),
+            "seed": pd.array([3, 4], dtype="Int64"),
             "params.list": [[1, "<b>"], None],
             "duration": pd.to_timedelta([90.04, None], unit="s"),
             "created": pd.to_datetime(["2026-11-23 15:42:01", "NaT"], utc=True),
@@ -78,10 +80,35 @@ def test_grid_has_numbers_as_numbers_and_all_else_as_text() -> None:
     assert "uri" not in found
     first = found.iloc[0].to_dict()
     assert first == {
-        **{"run": "1", "name": "a b", "metrics.f1": 0.5, "params.n": "3"},
+        **{"run": "1", "name": "a b", "metrics.f1": 0.5, "params.n": 3.0, "seed": 3},
         **{"params.list": "[1, '<b>']", "duration": 90.0, "created": "2026-11-23 15:42:01"},
     }
-    assert found.iloc[1][["name", "params.n", "params.list", "created"]].tolist() == [""] * 4
+    assert found.iloc[1][["name", "params.list", "created"]].tolist() == [""] * 3
+    assert found.dtypes[["params.n", "seed"]].astype(str).tolist() == ["float64", "int64"]
+    assert list(grid_table(runs, ["uri", "image"]))[:4] == ["run", "uri", "image", "name"]
+
+
+def test_grid_begins_with_the_columns_of_the_table_or_with_one_given_by_name(lab: Lab) -> None:
+    shown = [name for name in lab.runs("town") if lab.runs("town")[name].notna().any()]
+    assert default_columns(lab.runs("town")) == shown[:COLUMNS_SHOWN]
+    assert visible(lab.explore("town")) == ["run", *shown[:COLUMNS_SHOWN]]
+    assert visible(lab.explore("town", columns="image")) == ["run", "image"]
+
+
+def visible(grid: Explorer) -> list[str]:
+    definitions = grid._grid._dt_args["columnDefs"]
+    hidden = {i for one in definitions if one.get("visible") is False for i in one["targets"]}
+    return [str(name) for i, name in enumerate(grid._grid._df) if i not in hidden]
+
+
+def test_unexpected_error_of_a_drawing_is_shown(
+    lab: Lab, towns: Towns, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    grid = lab.explore("town")
+    grid.select([towns.scored[0].id])
+    monkeypatch.setattr(grid, "_store", None)
+    grid.draw()
+    assert grid._words.value.startswith("AttributeError: ")
 
 
 def test_missing_extra_and_unknown_column_are_one_sentence(lab: Lab, tmp_path: Path) -> None:

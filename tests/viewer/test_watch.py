@@ -55,7 +55,7 @@ def advance(shown: RunMonitor, times: int = 12) -> dict[str, str]:
 
 def test_card_shows_epoch_curves_steps_and_buttons(made: Made) -> None:
     run = training(made, params={"lr": 0.1})
-    card = advance(monitor(made))[run.id]
+    card = advance(monitor(made))[run.prefix]
     assert "epoch 3 of 8" in card
     assert card.count("<polyline") == 3, "two losses and one score"
     assert 'data-do="cancel"' in card
@@ -65,13 +65,13 @@ def test_card_shows_epoch_curves_steps_and_buttons(made: Made) -> None:
 def test_log_is_shown_on_demand_for_one_run_at_a_time(made: Made) -> None:
     first, second = training(made, params={"lr": 0.1}), training(made, params={"lr": 0.2})
     shown = monitor(made)
-    shown.toggle_log(first.id)
-    shown.toggle_log(second.id)
+    shown.toggle_log(first.prefix)
+    shown.toggle_log(second.prefix)
     sections = advance(shown)
-    assert "line 2" in sections[second.id]
-    assert "line 2" not in sections[first.id]
-    shown.toggle_log(second.id)
-    assert "line 2" not in dict(shown.sections(live=True))[second.id]
+    assert "line 2" in sections[second.prefix]
+    assert "line 2" not in sections[first.prefix]
+    shown.toggle_log(second.prefix)
+    assert "line 2" not in dict(shown.sections(live=True))[second.prefix]
 
 
 def test_leaderboard_orders_ended_runs_and_names_their_parameters(made: Made) -> None:
@@ -99,7 +99,7 @@ def test_cancel_passes_active_runs_and_shows_a_failure(made: Made) -> None:
             raise EngineError("The engine cannot be reached.")
 
     shown = monitor(made, cancel=cancel)
-    shown.cancel(first.id)
+    shown.cancel(first.prefix)
     shown.cancel()
     assert asked == [[first], [first, second]]
     assert "The engine cannot be reached." in dict(shown.sections(live=True))["head"]
@@ -112,10 +112,10 @@ def test_text_of_runs_is_escaped(made: Made) -> None:
     ended = made.ended({"lr": SCRIPT}, {SCRIPT: 0.5, "f1": 0.5})
     failed = made.ended({"lr": "2"}, state="failed", step="train", error=SCRIPT)
     shown = monitor(made)
-    shown.toggle_log(run.id)
+    shown.toggle_log(run.prefix)
     sections = advance(shown, 16)
     assert SCRIPT not in "".join(sections.values())
-    for name in (run.id, ended.id, failed.id):
+    for name in (run.prefix, ended.prefix, failed.prefix):
         assert "&lt;img src=x" in sections[name]
 
 
@@ -139,8 +139,8 @@ def test_run_that_the_engine_does_not_have_ends_the_view(
     shown = monitor(made, ask=lambda rows: {row["_run"]: found for row in rows})
     sections = advance(shown, 3)
     assert shown.has_ended
-    assert f">{state}<" in sections[run.id]
-    assert "Kubeflow answered 403." in sections[run.id]
+    assert f">{state}<" in sections[run.prefix]
+    assert "Kubeflow answered 403." in sections[run.prefix]
 
 
 def test_view_of_no_runs_is_refused(made: Made) -> None:
@@ -203,11 +203,11 @@ def test_widget_in_jupyterlab(page: Any, jupyterlab: JupyterLab, made: Made) -> 
     page.evaluate("jupyterapp.commands.execute('notebook:run-all-cells')")
     page.wait_for_selector(".rvlab-watch polyline")
     page.wait_for_selector("text=the kernel is free")
-    page.wait_for_selector(f"section[data-run='{done.id}'] >> text=succeeded")
-    page.click(f"button[data-do=log][data-run='{first.id}']")
-    page.wait_for_selector(f"section[data-run='{first.id}'] pre >> text=line 2")
-    page.click(f"button[data-do=cancel][data-run='{first.id}']")
-    page.wait_for_selector(f"section[data-run='{first.id}'] >> text=cancelled")
+    page.wait_for_selector(f"section[data-run='{done.prefix}'] >> text=succeeded")
+    page.click(f"button[data-do=log][data-run='{first.prefix}']")
+    page.wait_for_selector(f"section[data-run='{first.prefix}'] pre >> text=line 2")
+    page.click(f"button[data-do=cancel][data-run='{first.prefix}']")
+    page.wait_for_selector(f"section[data-run='{first.prefix}'] >> text=cancelled")
     made.end(second, {"f1": 0.75})
     page.wait_for_selector(".rvlab-board td >> text=0.750")
     static = "document.querySelectorAll('.rvlab-watch style').length === 2"  # with the last cell's
