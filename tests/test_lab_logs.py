@@ -100,7 +100,7 @@ def test_restarted_step_is_printed_from_its_beginning(made: Made) -> None:
 
 
 class Flaky(Store):
-    """A store that fails to read a range as often as is told."""
+    """A store that does not answer the next `failures` requests for the log of train."""
 
     failures = 0
 

@@ -95,6 +95,7 @@ def cmd_demo(args: argparse.Namespace) -> int:
     left = [{name: one[name] for name in one if name not in params} for one in DEMO_POINTS]
     points = [one for number, one in enumerate(left) if one not in left[:number]]
     runs = lab.sweep(DEMO_RECIPE, points, experiment=args.experiment, **params)
+    print("\n".join(run.uri for run in runs), file=sys.stderr)
     status = watch_until_ended(lab, runs, sys.stderr)
     print_table(compare.board(lab.runs(runs)), args, pinned=["rank"])
     where = repr(args.store) if args.store else ""
@@ -103,7 +104,7 @@ def cmd_demo(args: argparse.Namespace) -> int:
 
 
 def cmd_sweep(args: argparse.Namespace) -> int:
-    from rvlab.cli._read_commands import show_runs
+    from rvlab.cli._read_commands import show_ended_runs
     from rvlab.recipes import find_recipe
     from rvlab.submission import grid
 
@@ -115,12 +116,12 @@ def cmd_sweep(args: argparse.Namespace) -> int:
     }
     options = {"splits": args.splits, "seed": args.seed, "priority": args.priority}
     runs = lab.sweep(args.recipe, grid(**axes), experiment=args.experiment, **options)
+    print("\n".join(run.uri for run in runs), file=sys.stderr)
     if not args.wait:
-        show_runs(lab.runs(runs), args)
-        return 0
+        return show_ended_runs(lab.runs(runs), args)
     table = lab.wait(runs, progress=sys.stderr.isatty())
-    show_runs(table, args)
-    return int(bool((table["state"] != "succeeded").any()))
+    status = show_ended_runs(table, args)
+    return status or int(bool((table["state"] != "succeeded").any()))
 
 
 def cmd_retry(args: argparse.Namespace) -> None:

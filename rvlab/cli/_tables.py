@@ -123,7 +123,7 @@ def split_names(text: str) -> list[str]:
 
 
 def wants_table(args: argparse.Namespace) -> bool:
-    """Return whether a command that prints sentences by default is told to print a table."""
+    """Return whether the options select a table, of a command that prints sentences by default."""
     return bool(args.json or args.csv or args.columns or args.limit)
 
 
