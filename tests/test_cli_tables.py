@@ -23,6 +23,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from rvlab.cli import main
+from rvlab.cli._parser import parse_arguments
 from rvlab.cli._tables import fit_text, parse_points, plain_value, short_names
 from rvlab.errors import SpecError
 from rvlab.store import Store
@@ -152,6 +153,50 @@ def test_one_run_is_shown_and_the_best_is_an_id(
     assert "names" not in printed(capsys, "--store", store, "show", "000002")
     assert main(["--store", store, "compare", "--metric", "f2"]) == 1
     assert "f2" in capsys.readouterr().err
+
+
+def test_archived_runs_are_ranked_only_with_all(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--store", store, "archive", "000001"]) == 0
+    best = ["--store", store, "best", "towns", "--id"]
+    assert printed(capsys, *best).strip().endswith("000000")
+    assert printed(capsys, *best, "--all").strip().endswith("000001")
+    for command in ("compare", "experiments"):
+        hides = ["--store", store, command, "--csv"]
+        assert "0.7" not in printed(capsys, *hides)
+        assert "0.7" in printed(capsys, *hides, "--all")
+
+
+def test_table_of_awaited_runs_is_printed_also_with_a_wrong_column(
+    store: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["--store", store, "wait", "towns", "--columns", ","]) == 1
+    out, err = capsys.readouterr()
+    assert len(out.splitlines()) == 3
+    assert "--columns needs names such as run,state,f1 or 'all', got ','." in err
+
+
+def test_arguments_after_options_belong_to_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    for command in ("archive --undo", "delete --yes-delete x", "report --metric f1", "notebook"):
+        assert parse_arguments([*command.split(), "a"]).run == ["a"]
+    assert parse_arguments(["archive", "a", "--undo", "b"]).run == ["a", "b"]
+    assert parse_arguments(["tag", "a", "--remove", "x", "b"]).tag == ["b"]
+    assert parse_arguments(["logs", "a", "--tail", "3", "train"]).step == "train"
+    for wrong in (["logs", "a", "--tail", "3", "b", "c"], ["archive", "a", "--wrong"]):
+        with pytest.raises(SystemExit):
+            parse_arguments(wrong)
+        assert f"usage: rvlab {wrong[0]}" in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        parse_arguments(["runs", "--limit", "abc"])
+    assert "must be a positive integer, got 'abc'" in capsys.readouterr().err
+
+
+def test_metrics_of_the_table_of_runs_are_shown(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Made(Store(tmp_path)).ended({"lr": 1}, {"rv_average_f1": 0.25})
+    assert "rv_average_f1" in printed(capsys, "--store", str(tmp_path), "runs")
 
 
 def test_wait_exits_with_1_if_a_run_did_not_succeed(

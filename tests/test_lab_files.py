@@ -90,6 +90,20 @@ def test_unknown_kinds_and_files_are_refused(made: tuple[Lab, Run], tmp_path: Pa
     assert not (tmp_path / "out").exists()
 
 
+def test_folder_that_cannot_be_written_is_one_sentence(
+    made: tuple[Lab, Run], tmp_path: Path
+) -> None:
+    lab, run = made
+    (tmp_path / "file").write_text("text")
+    for to in ("/proc/x", tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(SpecError, match=r"cannot be written: .*\. Name another folder\."):
+            lab.download(run, to=to)
+    (tmp_path / "taken").mkdir()
+    (tmp_path / "taken" / run.id).write_text("text")
+    with pytest.raises(SpecError, match="cannot be written: "):
+        lab.download(run, to=tmp_path / "taken")
+
+
 def test_path_in_a_record_cannot_leave_the_folder(made: tuple[Lab, Run], tmp_path: Path) -> None:
     lab, _ = made
     samples = Made(lab.store)

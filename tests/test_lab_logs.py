@@ -8,7 +8,7 @@ import pytest
 
 from rvlab import Lab
 from rvlab.actions.follow import LogFollower, follow_log
-from rvlab.errors import NotFound, SpecError, WaitInterrupted
+from rvlab.errors import NotFound, SpecError, StoreUnreachable, WaitInterrupted
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made
@@ -97,6 +97,31 @@ def test_restarted_step_is_printed_from_its_beginning(made: Made) -> None:
     made.store.put(run.log_key("train"), b"again\n")
     assert follower.read() == "again\n"
     assert follower.read() == ""
+
+
+class Flaky(Store):
+    """A store that does not answer the next `failures` requests for the log of train."""
+
+    failures = 0
+
+    def get_range(self, key: str, start: int, length: int) -> bytes:
+        if key.endswith("train.log") and self.failures:
+            self.failures -= 1
+            raise StoreUnreachable("no answer")
+        return super().get_range(key, start, length)
+
+
+def test_no_line_is_lost_when_a_later_log_cannot_be_read(made: Made) -> None:
+    run, store = made.running(), Flaky(made.store.uri)
+    follower = LogFollower(store, run, None, None)
+    made.store.put(run.log_key("chip"), b"first\nsec")
+    assert follower.read() == "── chip ──\nfirst\n"
+    made.store.put(run.log_key("chip"), b"first\nsecond\n")
+    made.store.put(run.log_key("train"), b"epoch 1\n")
+    store.failures = 1
+    with pytest.raises(StoreUnreachable):
+        follower.read()
+    assert follower.read() == "second\n── train ──\nepoch 1\n"
 
 
 def test_interruption_of_follow_says_in_one_line_that_the_run_continues(made: Made) -> None:

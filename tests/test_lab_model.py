@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import io
+import json
 import pickle
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import pytest
 import rasterio
 import torch
 
+import rvlab.recipes
 from rvlab import Lab
 from rvlab.errors import NotFound, SpecError, StoreError
 from rvlab.model import Run
@@ -130,6 +132,87 @@ def test_bundles_with_code_or_without_weights_are_refused(
     put_bundle(lab, run, zip_of({"model-bundle.zip": zip_of(inner), "pipeline-config.json": b"{}"}))
     with pytest.raises(error, match=why):
         lab.model(run)
+
+
+Kind = Literal["module", "predictor"]
+OWN = Path(rvlab.recipes.__file__).with_name("unet.py").read_bytes()
+DEFINITION = {"type_hint": "external-module", "uri": "/data/unet.zip", "entrypoint": "unet"}
+
+
+def refuse(lab: Lab, inner: bytes, config: object, why: str, *, trust_code: bool = False) -> None:
+    """Require that both forms of the model are refused."""
+    run = Made(lab.store).ended({})
+    outer = {"model-bundle.zip": inner, "pipeline-config.json": json.dumps(config).encode()}
+    put_bundle(lab, run, zip_of(outer))
+    kinds: tuple[Kind, ...] = ("module", "predictor")
+    for kind in kinds:
+        with pytest.raises((SpecError, StoreError), match=why):
+            lab.model(run, kind=kind, trust_code=trust_code)
+
+
+def test_settings_that_execute_code_are_refused_in_both_configs(lab: Lab, tmp_path: Path) -> None:
+    code = tmp_path / "evil.py"
+    code.write_text(f"open({str(tmp_path / 'executed')!r}, 'w'); lambda_transforms = {{}}")
+    transform = {"lambda_transforms_path": str(code), "transform": {}}
+    data = {"type_hint": "semantic_segmentation_image_data"}
+    evil = tmp_path / "folder"
+    evil.mkdir()
+    (evil / "hubconf.py").write_text(code.read_text())
+    outside = [str(evil), "../../folder", "..", "other", ""]
+    settings: list[tuple[dict[str, Any], str]] = [
+        ({**data, "aug_transform": transform}, "contains lambda_transforms_path '.*evil.py' in "),
+        ({**data, "base_transform": transform}, "contains lambda_transforms_path"),
+        ({"plot_options": {"transform": transform}}, "contains lambda_transforms_path"),
+        *(({"external_def": {**DEFINITION, "name": name}}, "external_def") for name in outside),
+        ({"external_def": {**DEFINITION, "uri": str(evil)}}, "contains external_def with a def"),
+        ({"external_def": {**DEFINITION, "entrypoint": "torch"}}, "contains external_def"),
+        ({"external_def": {"github_repo": "a/b", "entrypoint": "unet"}}, "contains external_def"),
+        ({"external_loss_def": {**DEFINITION, "uri": "x.zip"}}, "contains external_loss_def"),
+        ({"other": {**DEFINITION, "uri": "x.zip"}}, "contains an external module"),
+        (
+            {"class_id_to_filter": {"0": ["==", "building", '" or print("x") or "']}},
+            "contains an unusual class_id_to_filter in",
+        ),
+    ]
+    files = {"model.pth": b"", "modules/unet/hubconf.py": OWN}
+    for setting, why in settings:
+        nested = {"a": [{"b": setting}]}
+        with_setting = {**files, "learner-config.json": json.dumps(nested).encode()}
+        refuse(lab, zip_of(with_setting), {}, why)
+        refuse(lab, zip_of(files), nested, why)
+    learner = {"data": settings[0][0], "type_hint": "semantic_segmentation_learner"}
+    files["learner-config.json"] = json.dumps(learner).encode()
+    refuse(lab, zip_of(files), {}, "contains lambda_transforms_path .* in learner-config.json")
+    assert not (tmp_path / "executed").exists()
+
+
+def test_settings_without_code_are_not_refused(lab: Lab) -> None:
+    config = {
+        "external_def": DEFINITION,
+        "external_loss_def": None,
+        "aug_transform": {"lambda_transforms_path": None},
+        "class_id_to_filter": {"0": ["==", "building", "it's"], "1": ["in", "a.b", 1, "c"]},
+    }
+    files = {"model.pth": b"no weights", "modules/unet/hubconf.py": OWN}
+    files["learner-config.json"] = json.dumps(config).encode()
+    refuse(lab, zip_of(files), config, "cannot be read as tensors alone")  # the next check
+
+
+def test_archives_with_ambiguous_names_or_configs_are_refused_even_if_trusted(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("../learner-config.json", "/etc/x.json", "a/./b.json", "a//b.json", "a\\b.json"):
+        refuse(lab, zip_of({"model.pth": b"", name: b"{}"}), {}, "a file named", trust_code=True)
+    twice = {"model.pth": b"", "Model.pth": b""}
+    refuse(lab, zip_of(twice), {}, "two files named 'Model.pth'", trust_code=True)
+    for text in (b"{", b"\xff\xfe{\0}\0", b"[" * 100_000):
+        files = {"model.pth": b"", "learner-config.json": text}
+        refuse(lab, zip_of(files), {}, "is not one of Raster Vision")
+    monkeypatch.setattr("rvlab.actions.bundle_code.BUNDLE_BYTES", 1000)
+    large = zip_of({"model.pth": bytes(1001)})
+    refuse(lab, large, {}, "more than 1,000 are not read", trust_code=True)
+    monkeypatch.setattr("rvlab.actions.bundle_code.BUNDLE_FILES", 1)
+    refuse(lab, large, {}, "has 2 files; more than 1 are not read", trust_code=True)
 
 
 def test_weights_that_execute_code_are_refused_even_if_the_code_is_trusted(

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, cast
@@ -57,7 +57,8 @@ def download_files(
         _target(folder, str(run), str(uri))
         for run, uri in zip(rows["run"], rows["uri"], strict=True)
     ]
-    folder.mkdir(parents=True, exist_ok=True)
+    with _writing(folder):
+        folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         list(
             pool.map(
@@ -87,11 +88,26 @@ def _download(store: Store, uri: str, size: int, path: Path) -> None:
     """Download a file, unless a file of its size is there; an interrupted one leaves none."""
     if path.is_file() and path.stat().st_size == size:
         return
-    path.parent.mkdir(parents=True, exist_ok=True)
+    with _writing(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
-    with open_file(store, uri) as source, partial.open("wb") as target:
-        shutil.copyfileobj(source, target, CHUNK_BYTES)
-    os.replace(partial, path)
+    with open_file(store, uri) as source, contextlib.ExitStack() as stack:
+        with _writing(partial):
+            target = stack.enter_context(partial.open("wb"))
+        while data := source.read(CHUNK_BYTES):
+            with _writing(partial):
+                target.write(data)
+    with _writing(path):
+        os.replace(partial, path)
+
+
+@contextlib.contextmanager
+def _writing(path: Path) -> Iterator[None]:
+    """Turn an error of this machine's files into a sentence."""
+    try:
+        yield
+    except OSError as exc:
+        raise SpecError(f"{path} cannot be written: {exc.strerror}. Name another folder.") from exc
 
 
 def _file_system(store: Store, uri: str) -> tuple[fsspec.AbstractFileSystem, str]:

@@ -51,23 +51,29 @@ class LogFollower:
             if is_last or str(self._step).partition("-")[0] not in STEPS:
                 raise
             names = []  # the step has not started yet
-        text = "".join(self._new_lines(name, sizes[name], is_last=is_last) for name in names)
+        # All bytes are read before anything counts as read: after an outage, nothing is missing.
+        added = {name: self._fetch(name, sizes[name]) for name in names}
+        text = "".join(self._new_lines(name, *added[name], is_last=is_last) for name in names)
         if self._tail is not None and text:
             text, self._tail = "\n".join(text[:-1].split("\n")[-self._tail :]) + "\n", None
         return text
 
-    def _new_lines(self, name: str, size: int, *, is_last: bool) -> str:
+    def _fetch(self, name: str, size: int) -> tuple[bytes, int]:
+        """Return what is not printed yet of a log, and the size up to which it was read."""
         start = self._done.get(name, max(0, size - LOG_BYTES))
+        data = self._rest.get(name, b"")
         if size < start:  # the step was started again
-            start = 0
-            self._rest.pop(name, None)
-        data = self._rest.pop(name, b"")
+            start, data = 0, b""
         if size > start:
             try:
                 data += self._store.get_range(self._run.log_key(name), start, size - start)
             except KeyMissing:  # deleted or restarted since it was listed
-                size = 0
+                return data, 0
+        return data, size
+
+    def _new_lines(self, name: str, data: bytes, size: int, *, is_last: bool) -> str:
         self._done[name] = size
+        self._rest.pop(name, None)
         whole, end, rest = data.rpartition(b"\n")
         if is_last and rest:
             whole, end, rest = data, b"\n", b""

@@ -2,30 +2,23 @@
 
 from __future__ import annotations
 
-import hashlib
 import shutil
 import tempfile
 import weakref
-import zipfile
-from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import rvlab.recipes
-from rvlab.actions.files import open_file
+from rvlab.actions.bundle_code import INNER_BUNDLE, require_safe_bundle
+from rvlab.actions.files import CHUNK_BYTES, open_file
 from rvlab.engines.extras import require_extra
-from rvlab.errors import NotFound, SpecError, StoreError, did_you_mean
+from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.model.limits import BUNDLE_BYTES, too_large
 from rvlab.store import Store
 
 if TYPE_CHECKING:
     import pandas as pd
 
 MODEL_KINDS = ("module", "predictor")
-INNER_BUNDLE = "model-bundle.zip"
-WEIGHTS = "model.pth"
-
-_DATA_ENDINGS = (".json", ".zip", ".pth", ".onnx", ".csv", ".png", ".tif", ".txt", ".xml")
-_OWN_MODELS = ("unet", "convnet", "detector")
 
 
 def load_model(
@@ -48,8 +41,12 @@ def load_model(
     try:
         bundle = Path(folder.name, "bundle.zip")
         with open_file(store, uri) as source, bundle.open("wb") as target:
-            shutil.copyfileobj(source, target)
-        _require_safe(bundle, Path(folder.name), str(row.name), trust_code=trust_code)
+            copied = 0
+            while block := source.read(CHUNK_BYTES):
+                copied += target.write(block)
+                if copied > BUNDLE_BYTES:
+                    too_large(uri, copied, BUNDLE_BYTES)
+        require_safe_bundle(bundle, Path(folder.name), str(row.name), trust_code=trust_code)
         loaded = _load(bundle, Path(folder.name), kind)
     except BaseException:
         folder.cleanup()
@@ -82,65 +79,6 @@ def _find_bundle(row: pd.Series[Any], artifacts: pd.DataFrame) -> str:
     raise NotFound(f"The run {row.name} has no model: {reason}.")
 
 
-def _require_safe(bundle: Path, folder: Path, run: str, *, trust_code: bool) -> None:
-    """Refuse a bundle that would execute code when its model is loaded.
-
-    Weights are read as tensors only. The module definitions of rvlab's own recipes are the same
-    code as in this package.
-
-    Raises:
-        SpecError: If the bundle contains other code, and it is not trusted.
-        StoreError: If it is not a bundle of Raster Vision, or its weights are not tensors alone.
-    """
-    import pickle
-
-    import torch
-
-    try:
-        with zipfile.ZipFile(bundle) as outer:
-            inner = Path(outer.extract(INNER_BUNDLE, folder / "inner"))
-            code = list(_code_in(outer))
-        with zipfile.ZipFile(inner) as model:
-            code += _code_in(model)
-            weights = Path(model.extract(WEIGHTS, folder / "inner"))
-    except (zipfile.BadZipFile, KeyError) as exc:
-        raise StoreError(
-            f"The bundle of the run {run} is not one of Raster Vision: {exc}."
-        ) from exc
-    if code and not trust_code:
-        raise SpecError(
-            f"The bundle of the run {run} contains {code[0]}, which loading the model executes. "
-            "Pass trust_code=True if you trust everyone who can write to the store."
-        )
-    try:
-        torch.load(weights, map_location="meta", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError) as exc:
-        raise StoreError(
-            f"The weights of the run {run} cannot be read as tensors alone: "
-            f"{str(exc).splitlines()[0]}"
-        ) from exc
-
-
-def _code_in(archive: zipfile.ZipFile) -> Iterator[str]:
-    """Yield the files that could be executed, except the models of rvlab's own recipes."""
-    own = set(map(_own_digest, _OWN_MODELS))
-    for name in archive.namelist():
-        is_module = "/modules/" in f"/{name}"
-        if name.endswith("/") or (name.endswith(_DATA_ENDINGS) and not is_module):
-            continue
-        is_own = name.endswith("/hubconf.py") and _digest(archive.read(name)) in own
-        if not is_own:
-            yield name
-
-
-def _own_digest(name: str) -> str:
-    return _digest(Path(rvlab.recipes.__file__).with_name(f"{name}.py").read_bytes())
-
-
-def _digest(data: bytes) -> str:
-    return hashlib.sha256(data).hexdigest()
-
-
 def _load(bundle: Path, folder: Path, kind: str) -> Any:
     inner = folder / "inner" / INNER_BUNDLE
     if kind == "predictor":
@@ -149,4 +87,6 @@ def _load(bundle: Path, folder: Path, kind: str) -> Any:
         return Predictor(str(bundle), str(folder))
     from rastervision.pytorch_learner.learner import Learner
 
-    return Learner.from_model_bundle(str(inner), str(folder)).model.to("cpu").eval()
+    return Learner.from_model_bundle(
+        str(inner), str(folder), training=False, use_onnx_model=False
+    ).model.to("cpu")

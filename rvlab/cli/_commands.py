@@ -7,7 +7,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cli._printable import printable
-from rvlab.cli._tables import parse_points
+from rvlab.cli._tables import parse_pairs, parse_points
 from rvlab.errors import SpecError
 
 if TYPE_CHECKING:
@@ -63,14 +63,7 @@ def migrate(args: argparse.Namespace) -> None:
 def _params(args: argparse.Namespace, signature: Signature) -> dict[str, Any]:
     """Return the parameters of ``NAME=VALUE`` and of ``-a NAME VALUE``."""
     given = dict(args.arg)
-    for pair in args.params:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise SpecError(f"{pair!r} is not NAME=VALUE, such as lr=0.001.")
-        if name in given:
-            raise SpecError(f"{name!r} is given twice. Remove one.")
-        given[name] = text
-    return signature.from_text(given)
+    return signature.from_text({**given, **parse_pairs(args.params, given)})
 
 
 def cmd_submit(args: argparse.Namespace) -> int:
@@ -99,8 +92,10 @@ def cmd_demo(args: argparse.Namespace) -> int:
 
     lab = open_lab(args)
     params = {"epochs": 6, **_params(args, find_recipe(DEMO_RECIPE).signature)}
-    points = [one for one in DEMO_POINTS if not set(one) & set(params)] or [{}]
+    left = [{name: one[name] for name in one if name not in params} for one in DEMO_POINTS]
+    points = [one for number, one in enumerate(left) if one not in left[:number]]
     runs = lab.sweep(DEMO_RECIPE, points, experiment=args.experiment, **params)
+    print("\n".join(run.uri for run in runs), file=sys.stderr)
     status = watch_until_ended(lab, runs, sys.stderr)
     print_table(compare.board(lab.runs(runs)), args, pinned=["rank"])
     where = repr(args.store) if args.store else ""
@@ -109,7 +104,7 @@ def cmd_demo(args: argparse.Namespace) -> int:
 
 
 def cmd_sweep(args: argparse.Namespace) -> int:
-    from rvlab.cli._read_commands import show_runs
+    from rvlab.cli._read_commands import show_ended_runs
     from rvlab.recipes import find_recipe
     from rvlab.submission import grid
 
@@ -121,12 +116,12 @@ def cmd_sweep(args: argparse.Namespace) -> int:
     }
     options = {"splits": args.splits, "seed": args.seed, "priority": args.priority}
     runs = lab.sweep(args.recipe, grid(**axes), experiment=args.experiment, **options)
+    print("\n".join(run.uri for run in runs), file=sys.stderr)
     if not args.wait:
-        show_runs(lab.runs(runs), args)
-        return 0
+        return show_ended_runs(lab.runs(runs), args)
     table = lab.wait(runs, progress=sys.stderr.isatty())
-    show_runs(table, args)
-    return int(bool((table["state"] != "succeeded").any()))
+    status = show_ended_runs(table, args)
+    return status or int(bool((table["state"] != "succeeded").any()))
 
 
 def cmd_retry(args: argparse.Namespace) -> None:

@@ -21,7 +21,7 @@ RUNS_HELP = "runs or experiments, by name, id, the end of an id, or URI; by defa
 EXIT_STATUSES = {
     0: "success",
     1: "an error; or a run did not succeed (submit --wait, sweep --wait, wait, watch); or a check "
-    "failed (doctor)",
+    "failed (doctor); sweep and wait print the table also if --columns or --sort is wrong",
     2: "wrong usage: an unknown command or option",
     3: "gate: the candidate fails",
     4: "gate: the data cannot tell",
@@ -51,7 +51,7 @@ class _Commands:
     def add(self, name: str, call: Any, text: str) -> argparse.ArgumentParser:
         """Add a command."""
         added = self._commands.add_parser(name, help=text, description=text)
-        added.set_defaults(call=call)
+        added.set_defaults(call=call, parser=added)
         return added
 
     def add_table(
@@ -70,10 +70,12 @@ def parse_arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     parser = build_parser()
     args, rest = parser.parse_known_args(argv)
     name = getattr(args, "remaining", None)
-    if rest and (name is None or any(one.startswith("-") for one in rest)):
-        parser.error(f"unrecognized arguments: {' '.join(rest)}")
-    if name:
-        setattr(args, name, [*getattr(args, name), *rest])
+    given = getattr(args, name) if name else None
+    takes_rest = isinstance(given, list) or (name and given is None and len(rest) == 1)
+    if rest and (not takes_rest or any(one.startswith("-") for one in rest)):
+        args.parser.error(f"unrecognized arguments: {' '.join(rest)}")
+    if rest and name:
+        setattr(args, name, [*given, *rest] if isinstance(given, list) else rest[0])
     return args
 
 
@@ -132,8 +134,10 @@ def _add_start_commands(commands: _Commands) -> None:
         "retry", verbs.cmd_retry, "start runs again that failed, were lost or not submitted"
     )
     retry.add_argument("run", nargs="+")
+    retry.set_defaults(remaining="run")
     cancel = commands.add("cancel", verbs.cmd_cancel, "cancel a run and stop all its processes")
     cancel.add_argument("run", nargs="+")
+    cancel.set_defaults(remaining="run")
 
 
 def _add_values(parser: argparse.ArgumentParser) -> None:
@@ -154,7 +158,6 @@ def _add_values(parser: argparse.ArgumentParser) -> None:
 def _add_tables(commands: _Commands) -> None:
     """Add the commands that print tables."""
     runs = commands.add_table("runs", readers.cmd_runs, "print the table of runs")
-    runs.add_argument("--all", action="store_true", help="archived runs, too")
     runs.add_argument("--state", action="append", help="only runs in this state; may be repeated")
     runs.add_argument("--tag", action="append", help="only runs with this tag; may be repeated")
     show = commands.add("show", readers.cmd_show, "print all columns of one run")
@@ -170,6 +173,8 @@ def _add_tables(commands: _Commands) -> None:
     compared.add_argument(
         "--across-sets", action="store_true", help="rank runs of different evaluation sets together"
     )
+    for one in (runs, experiments, best, compared):
+        one.add_argument("--all", action="store_true", help="archived runs, too")
     for one in (experiments, best, compared):
         one.add_argument("--metric", default="metrics.f1", help="such as f1 or mean_iou")
         one.add_argument("--ascending", action="store_true", help="less is better")
@@ -193,6 +198,7 @@ def _add_run_commands(commands: _Commands) -> None:
     logs = commands.add("logs", readers.cmd_logs, "print the log of a run")
     logs.add_argument("run")
     logs.add_argument("step", nargs="?", help="such as train or predict-0; by default all")
+    logs.set_defaults(remaining="step")
     logs.add_argument("-f", "--follow", action="store_true", help="until the run has ended")
     logs.add_argument("--tail", type=int, metavar="N", help="the last N lines")
     download = commands.add_table("download", readers.cmd_download, "download files of runs")
@@ -209,6 +215,7 @@ def _add_run_commands(commands: _Commands) -> None:
     tag = commands.add("tag", verbs.cmd_tag, "add tags to a run, and remove others")
     tag.add_argument("run")
     tag.add_argument("tag", nargs="*")
+    tag.set_defaults(remaining="tag")
     tag.add_argument("--remove", action="append", default=[], metavar="TAG")
     note = commands.add("note", verbs.cmd_note, "write a run's note, replacing an earlier one")
     note.add_argument("run")
@@ -217,9 +224,11 @@ def _add_run_commands(commands: _Commands) -> None:
         "archive", verbs.cmd_archive, "hide runs from tables; their records remain"
     )
     archive.add_argument("run", nargs="+")
+    archive.set_defaults(remaining="run")
     archive.add_argument("--undo", action="store_true", help="show them again")
     delete = commands.add("delete", verbs.cmd_delete, "delete runs for good; asks for their name")
     delete.add_argument("run", nargs="+")
+    delete.set_defaults(remaining="run")
     delete.add_argument("--yes-delete", metavar="NAME", help="the name, for scripts")
 
 

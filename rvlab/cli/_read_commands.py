@@ -10,15 +10,15 @@ from typing import TYPE_CHECKING, Any, TextIO
 
 from rvlab.cli._commands import open_lab
 from rvlab.cli._printable import printable
-from rvlab.cli._tables import plain_value, print_table, shorten
+from rvlab.cli._tables import plain_value, print_table, shorten, wants_table
+from rvlab.errors import SpecError, TableError
+from rvlab.model.tables import COLUMNS_SHOWN
 
 if TYPE_CHECKING:
     import pandas as pd
 
     from rvlab.frame.select import RunSelector
     from rvlab.lab import Lab
-
-HEADLINES = ("metrics.f1", "metrics.mean_iou")
 
 
 def show_runs(
@@ -30,12 +30,38 @@ def show_runs(
 ) -> None:
     """Print rows of the table of runs: state, metrics and differing parameters first."""
     params = [c for c in map(str, table) if c.startswith("params.") and _differs(table, c)]
-    shown = ["state", *(c for c in HEADLINES if c in table), *params]
+    first = [c for c in map(str, table.columns[:COLUMNS_SHOWN]) if c.startswith("metrics.")]
+    shown = ["state", *first, *params]
     shown += [c for c in ("epochs", "experiment") if c in table and _differs(table, c)]
     shown += [c for c in ("tags", "note", "step", "error") if c in table and table[c].notna().any()]
     shown += [c for c in ("priority", "archived") if c in table and (table[c].fillna(0) != 0).any()]
     shown += ["duration", "name"]
     print_table(table, args, shown=shown, pinned=["state"], default_sort=default_sort, empty=empty)
+
+
+def show_ended_runs(table: pd.DataFrame, args: argparse.Namespace) -> int:
+    """Print runs that were started or awaited; return 1 if the options of the table are wrong.
+
+    The runs exist then, so the error is printed, and the table as it is without these options.
+    """
+    try:
+        show_runs(table, args)
+    except (SpecError, TableError) as exc:
+        print(f"rvlab: {printable(exc)}", file=sys.stderr)
+        args.columns = args.sort = None
+        show_runs(table, args)
+        return 1
+    return 0
+
+
+def _select_runs(lab: Lab, args: argparse.Namespace, **filters: Any) -> tuple[pd.DataFrame, int]:
+    """Return the table of the named runs and the number of archived ones that are left out."""
+    table = lab.runs(args.runs or None, **filters)
+    hidden = 0 if args.all else int(table["archived"].sum())
+    if hidden:
+        table = table[~table["archived"]]
+        print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
+    return table, hidden
 
 
 def _differs(table: pd.DataFrame, name: str) -> bool:
@@ -44,11 +70,7 @@ def _differs(table: pd.DataFrame, name: str) -> bool:
 
 def cmd_runs(args: argparse.Namespace) -> None:
     filters: dict[str, Any] = {"state": args.state or None, "tags": args.tag or None}
-    table = open_lab(args).runs(args.runs or None, **filters)
-    hidden = 0 if args.all else int(table["archived"].sum())
-    if hidden:
-        table = table[~table["archived"]]
-        print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
+    table, hidden = _select_runs(open_lab(args), args, **filters)
     show_runs(
         table,
         args,
@@ -71,7 +93,11 @@ def cmd_show(args: argparse.Namespace) -> None:
 
 
 def cmd_experiments(args: argparse.Namespace) -> None:
-    table = open_lab(args).experiments(metric=args.metric, ascending=args.ascending)
+    from rvlab.actions.overview import summarize_experiments
+
+    args.runs = None
+    runs, _ = _select_runs(open_lab(args), args)
+    table = summarize_experiments(runs, args.metric, ascending=args.ascending)
     print_table(table, args, pinned=["runs"], empty="No experiments yet.")
 
 
@@ -80,7 +106,7 @@ def cmd_recipes(args: argparse.Namespace) -> None:
     from rvlab.recipes import find_recipe
     from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
 
-    if args.json or args.csv or args.columns or args.limit:
+    if wants_table(args):
         print_table(list_recipes(), args)
         return
     for name, row in list_recipes().iterrows():
@@ -94,7 +120,8 @@ def cmd_recipes(args: argparse.Namespace) -> None:
 
 def cmd_best(args: argparse.Namespace) -> None:
     lab = open_lab(args)
-    found = lab.best(args.runs or None, args.metric, ascending=args.ascending)
+    table, _ = _select_runs(lab, args)
+    found = lab.best(table, args.metric, ascending=args.ascending)
     if args.id:
         print(found.id)
         return
@@ -104,12 +131,12 @@ def cmd_best(args: argparse.Namespace) -> None:
 def cmd_compare(args: argparse.Namespace) -> None:
     from rvlab import compare
 
-    table = open_lab(args).runs(args.runs or None)
+    table, _ = _select_runs(open_lab(args), args)
     board = compare.board(
         table, args.metric, ascending=args.ascending, across_sets=args.across_sets
     )
     shown = [name for name in map(str, board) if name != "uri"]
-    print_table(board, args, shown=shown, pinned=shown[:2], empty="No runs.")
+    print_table(board, args, shown=shown, pinned=shown[:2])
 
 
 def cmd_table(args: argparse.Namespace) -> None:
@@ -127,8 +154,8 @@ def cmd_wait(args: argparse.Namespace) -> int:
     table = open_lab(args).wait(
         args.runs or None, timeout_s=args.timeout, progress=sys.stderr.isatty()
     )
-    show_runs(table, args)
-    return int(bool((table["state"] != "succeeded").any()))
+    status = show_ended_runs(table, args)
+    return status or int(bool((table["state"] != "succeeded").any()))
 
 
 def cmd_watch(args: argparse.Namespace) -> int:
@@ -182,7 +209,7 @@ def cmd_doctor(args: argparse.Namespace) -> int:
     from rvlab.actions.check import check_all, checks_table
 
     results = check_all(args.store, args.engine, args.profile)
-    if args.json or args.csv:
+    if wants_table(args):
         print_table(checks_table(results), args)
     else:
         width = max(len(f"{one.subject}: {one.check}") for one in results)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from rvlab.cli._commands import open_lab
 from rvlab.cli._printable import printable
@@ -22,19 +23,25 @@ def add_report_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
     ):
         command = add(name, call, text)
         command.add_argument("run", nargs="+", help="an experiment, or runs")
+        command.set_defaults(remaining="run")
         by_default = "by default named after the experiment"
         command.add_argument("-o", "--output", type=Path, help=f"the file; {by_default}")
         command.add_argument("--metric", default="metrics.f1", help="the leaderboard's metric")
+        command.add_argument("--ascending", action="store_true", help="less is better")
 
 
 def cmd_report(args: argparse.Namespace) -> None:
     path = args.output or f"{_file_stem(args.run)}.html"
-    print(printable(open_lab(args).report(args.run, path, metric=args.metric)))
+    print(printable(open_lab(args).report(args.run, path, **_order(args))))
 
 
 def cmd_notebook(args: argparse.Namespace) -> None:
     path = args.output or f"{_file_stem(args.run)}.ipynb"
-    print(printable(open_lab(args).notebook(args.run, path, metric=args.metric)))
+    print(printable(open_lab(args).notebook(args.run, path, **_order(args))))
+
+
+def _order(args: argparse.Namespace) -> dict[str, Any]:
+    return {"metric": args.metric, "ascending": args.ascending}
 
 
 def _file_stem(names: Sequence[str]) -> str:

@@ -85,7 +85,7 @@ def print_table(
     table = table.head(args.limit) if args.limit else table
     machine = args.json or args.csv
     if args.columns and args.columns != "all":
-        names = [find_column(table, name.strip()) for name in args.columns.split(",") if name]
+        names = [find_column(table, name) for name in split_names(args.columns)]
         table = table[list(dict.fromkeys(names))]
     elif not machine and not args.columns and shown is not None:
         wanted = [table.columns[0], *shown, *([chosen] if chosen else [])]
@@ -108,6 +108,23 @@ def print_table(
     if hidden:
         listed = printable(", ".join(hidden))
         print(f"Hidden for lack of space: {listed} (--columns).", file=sys.stderr)
+
+
+def split_names(text: str) -> list[str]:
+    """Return the names of a list such as ``a,b``.
+
+    Raises:
+        SpecError: If it names nothing.
+    """
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise SpecError(f"--columns needs names such as run,state,f1 or 'all', got {text!r}.")
+    return names
+
+
+def wants_table(args: argparse.Namespace) -> bool:
+    """Return whether the options select a table, of a command that prints sentences by default."""
+    return bool(args.json or args.csv or args.columns or args.limit)
 
 
 def find_column(table: pd.DataFrame, name: str) -> str:
@@ -286,10 +303,30 @@ def _rows(table: pd.DataFrame) -> Any:
 
 
 def _positive(text: str) -> int:
-    number = int(text)
-    if number < 1:
-        raise argparse.ArgumentTypeError(f"must be 1 or more, got {number}")
-    return number
+    if not text.isdecimal() or not int(text):
+        raise argparse.ArgumentTypeError(f"must be a positive integer, got {text!r}")
+    return int(text)
+
+
+def parse_pairs(pairs: Sequence[str], already: Iterable[str] = ()) -> dict[str, str]:
+    """Parse ``NAME=VALUE`` texts.
+
+    Args:
+        pairs: The texts.
+        already: Names that are given in another way.
+
+    Raises:
+        SpecError: For a text without ``=``, or a name that occurs twice.
+    """
+    found: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, text = pair.partition("=")
+        if not equals or not name:
+            raise SpecError(f"{pair!r} is not NAME=VALUE, such as lr=0.001.")
+        if name in found or name in already:
+            raise SpecError(f"{name!r} is given twice. Remove one.")
+        found[name] = text
+    return found
 
 
 def parse_points(pairs: Sequence[str]) -> dict[str, list[str]]:
@@ -298,17 +335,9 @@ def parse_points(pairs: Sequence[str]) -> dict[str, list[str]]:
     A value that starts with ``[`` is a JSON list of values.
 
     Raises:
-        SpecError: For a text without ``=``, or a name that occurs twice.
+        SpecError: For a text without ``=``, a name that occurs twice, or an invalid JSON list.
     """
-    found: dict[str, list[str]] = {}
-    for pair in pairs:
-        name, equals, text = pair.partition("=")
-        if not equals or not name:
-            raise SpecError(f"{pair!r} is not NAME=VALUE, such as lr=0.001.")
-        if name in found:
-            raise SpecError(f"{name!r} is given twice. Give all its values at once: {name}=1,2.")
-        found[name] = _values(text)
-    return found
+    return {name: _values(text) for name, text in parse_pairs(pairs).items()}
 
 
 def _values(text: str) -> list[str]:

@@ -18,8 +18,9 @@ def plain_table(table: pd.DataFrame) -> pd.DataFrame:
     Excel has no time zones and no control characters, and a Parquet file has one type per column:
 
     * times with a time zone become times in UTC without one;
-    * lists and dicts become JSON, and other values of columns of mixed types become text;
-    * control characters become escapes, such as ``\x1b``.
+    * lists and dicts become JSON, and other values of columns of mixed types become text, as do
+      integers of more than 64 bits;
+    * control characters become escapes, such as ``\x1b``, also in column names.
 
     >>> plain_table(lab.runs("towns")).to_excel("towns.xlsx")
 
@@ -30,10 +31,15 @@ def plain_table(table: pd.DataFrame) -> pd.DataFrame:
 
     columns = [_plain_column(table.iloc[:, i]) for i in range(table.shape[1])]
     out = pd.concat(columns, axis=1) if columns else table.copy()
-    return out.set_axis(table.columns, axis=1)
+    return out.set_axis(table.columns.map(_plain_name), axis=1)
+
+
+def _plain_name(name: Any) -> Any:
+    return _CONTROL.sub(_escape, name) if isinstance(name, str) else name
 
 
 def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
+    import numpy as np
     import pandas as pd
 
     if isinstance(values.dtype, pd.DatetimeTZDtype):
@@ -46,10 +52,16 @@ def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
         return values
     present = [value for value in values if not _is_missing(value)]
     kinds = {type(value) for value in present}
-    if kinds <= {bool} or kinds <= {int, float}:
+    is_number = all(issubclass(kind, int | float | np.number) for kind in kinds - {bool})
+    if kinds <= {bool} or (is_number and bool not in kinds and all(map(_fits, present))):
         return values.infer_objects()
     texts = [None if _is_missing(value) else _text(value) for value in values]
     return pd.Series(texts, index=values.index, name=values.name, dtype="string")
+
+
+def _fits(number: Any) -> bool:
+    """Return whether a number fits a column of 64 bits."""
+    return not isinstance(number, int) or -(2**63) <= number < 2**63
 
 
 def _is_missing(value: Any) -> bool:

@@ -72,6 +72,12 @@ RASTER_SOURCE_PIXELS = 20_000_000_000
 MAX_CELLS = 4_000_000
 """Cells of a chip classification: one per pixel of 2,000 × 2,000 px."""
 
+BUNDLE_BYTES = 16 * 2**30
+"""Size of a bundle with a model, also unpacked. The largest models of torchvision have 1.3 GB."""
+
+BUNDLE_FILES = 10_000
+"""Files of a bundle. One of Raster Vision has about ten, and those of a module definition."""
+
 RASTER_CACHE_BYTES = 256 * MIB
 """Size of GDAL's block cache; its default is a twentieth of the machine's memory."""
 

@@ -197,7 +197,7 @@ class Signature:
             elif parameter.default is REQUIRED:
                 raise SpecError(
                     f"{self.recipe} needs the parameter {name!r}"
-                    f"{f' ({parameter.annotation})' if parameter.annotation else ''}. Give it."
+                    f"{f' ({parameter.type_text})' if parameter.annotation else ''}. Give it."
                 )
             elif parameter.default is not UNKNOWN_DEFAULT:
                 bound[name] = parameter.default

@@ -9,9 +9,10 @@ from __future__ import annotations
 
 import functools
 import inspect
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from types import UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rvlab.errors import SpecError
 
@@ -83,7 +84,7 @@ def violated_limit(error: Mapping[str, Any]) -> str | None:
     """
     name = _VIOLATED.get(error["type"])
     context = error.get("ctx", {})
-    value = context.get(name, context.get("actual_length")) if name else None
+    value = context.get(name) if name else None
     return None if name is None or value is None else _LIMITS[name].format(_short(value))
 
 
@@ -164,8 +165,13 @@ def _list_options(hint: Any) -> str:
     return ", ".join(repr(one) for one in options)
 
 
-def _metadata(hint: Any) -> tuple[Any, ...]:
-    return tuple(getattr(hint, "__metadata__", ())) if get_origin(hint) is not None else ()
+def _metadata(hint: Any) -> Iterator[Any]:
+    """Yield what annotates a type, also the parts of a union such as ``Annotated[...] | None``."""
+    yield from getattr(hint, "__metadata__", ())
+    inner = get_args(hint)[:1] if hasattr(hint, "__metadata__") else get_args(hint)
+    if hasattr(hint, "__metadata__") or get_origin(hint) in (Union, UnionType):
+        for one in inner:
+            yield from _metadata(one)
 
 
 def _number(value: Any) -> float | None:

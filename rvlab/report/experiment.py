@@ -12,6 +12,7 @@ from rvlab.compare.columns import metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns, param_columns, value_codes
+from rvlab.frame.select import select_listings
 from rvlab.model import Run, Spec, headline_group
 from rvlab.report.run_summary import (
     MISSING_TEXT,
@@ -21,6 +22,7 @@ from rvlab.report.run_summary import (
     store_argument,
 )
 from rvlab.store import Store
+from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -106,7 +108,7 @@ class ExperimentSummary:
         """A sentence about the scenes on which the runs were scored."""
         rows = self.evals[self.evals["group"] == self.group]
         if self.group is None or rows.empty:
-            return "No run was evaluated."
+            return "No run has been scored."
         scenes = rows.dropna(subset=["scene"]).groupby("run")["scene"].nunique()
         low, high = (int(scenes.min()), int(scenes.max())) if len(scenes) else (0, 0)
         many = f"{low}" if low == high else f"{low} to {high}"
@@ -118,7 +120,7 @@ class ExperimentSummary:
             if sets
             else "the runs have no record of the set"
         )
-        return f"{many} {self.group} scene{'' if high == 1 else 's'}; {same}."
+        return f"Scored on {many} {self.group} scene{'' if high == 1 else 's'}; {same}."
 
     # The leaderboard
 
@@ -219,7 +221,18 @@ class ExperimentSummary:
     @cached_property
     def evals(self) -> pd.DataFrame:
         """The evaluations of all runs."""
-        return frame.evals_table(self.store, self.addresses)
+        return frame.evals_table(self.store, self._listings)
+
+    @cached_property
+    def _listings(self) -> list[RunListing]:
+        return select_listings(self.store, self.addresses)
+
+    def listings_of_rows(self, rows: pd.DataFrame) -> list[RunListing]:
+        """Return the run listings of some rows of the table, without a request to the store."""
+        wanted = [Run.from_uri(str(uri)) for uri in rows["uri"]]
+        found = ((one, set(one.runs)) for one in self._listings)
+        parts = (one.subset(run.id for run in wanted if run in runs) for one, runs in found)
+        return [one for one in parts if one.ids]
 
     @cached_property
     def group(self) -> str | None:
@@ -246,6 +259,11 @@ class ExperimentSummary:
         return Run.from_uri(str(rows["uri"].iloc[0])) if len(rows) else None
 
     @property
+    def example_heading(self) -> str:
+        """What the example is."""
+        return "The best run" if len(self.best) else "The first run"
+
+    @property
     def environment(self) -> Pairs:
         """Recipe, code, image, seed and parameters of the example."""
         run = self.example
@@ -261,7 +279,7 @@ class ExperimentSummary:
 
     @property
     def repeat_python(self) -> str:
-        """Lines of Python that repeat the best run, and the runs of the report."""
+        """Lines of Python that repeat the example, and the runs of the report."""
         run = self.example
         if run is None:
             return ""
@@ -278,7 +296,7 @@ class ExperimentSummary:
 
     @property
     def repeat_shell(self) -> str:
-        """The command that repeats the best run."""
+        """The command that repeats the example."""
         import shlex
 
         run = self.example
@@ -304,7 +322,8 @@ class ExperimentSummary:
         """A sentence about the versions of the recipe."""
         versions = self.runs["source_sha256"].nunique() if "source_sha256" in self.runs else 0
         if versions > 1:
-            return f"The runs have {versions} versions of the recipe; this is that of the best run."
+            which = self.example_heading.lower()
+            return f"The runs have {versions} versions of the recipe; this is that of {which}."
         return ""
 
 

@@ -10,7 +10,6 @@ from rvlab.errors import TableError
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import confusion_table, history_table
 from rvlab.frame.windows import windows_table
-from rvlab.model import Run
 from rvlab.report.experiment import ExperimentSummary
 from rvlab.report.pictures import Drawing, Picture, require_images, try_picture
 
@@ -26,9 +25,10 @@ def curves_of_best(facts: ExperimentSummary) -> Picture:
 
     def draw() -> Drawing:
         chosen = (facts.best if len(facts.best) else facts.runs).head(CURVE_RUNS)
-        if history_table(facts.store, _addresses(chosen)).empty:
+        history = history_table(facts.store, facts.listings_of_rows(chosen))
+        if history.empty:
             return "These runs have no training history."
-        return plot.curves(chosen), f"Training of the best {len(chosen)} runs by epoch."
+        return plot.curves(history), f"Training of {_describe(chosen, facts)} by epoch."
 
     return try_picture("The training curves", draw, CHART_BYTES, tight=True)
 
@@ -40,10 +40,12 @@ def confusion_of_best(facts: ExperimentSummary) -> Picture:
         chosen = facts.leaders
         if chosen.empty or facts.group is None:
             return "No succeeded run was evaluated, so there is no confusion matrix."
-        if confusion_table(facts.store, _addresses(chosen)).empty:
+        matrices = confusion_table(facts.store, facts.listings_of_rows(chosen))
+        if matrices.empty:
             return f"The evaluation of {facts.group} counted no confusion matrix."
-        figure = plot.confusion(chosen, group=facts.group)
-        return figure, f"Confusion of the best {len(chosen)} runs: truth down, prediction across."
+        figure = plot.confusion(matrices, group=facts.group)
+        words = f"Confusion of {_describe(chosen, facts)}: truth down, prediction across."
+        return figure, words
 
     return try_picture("The confusion matrices", draw, CHART_BYTES, tight=True)
 
@@ -85,14 +87,16 @@ def worst_windows(facts: ExperimentSummary) -> Picture:
         chosen = facts.leaders
         if chosen.empty:
             return "No run has predictions to show."
-        windows = windows_table(facts.store, _addresses(chosen), n=SHOWN_WINDOWS)
+        windows = windows_table(facts.store, facts.listings_of_rows(chosen), n=SHOWN_WINDOWS)
         figure = plot.predictions(chosen, windows, show="errors", max_px=384)
         require_images(figure)
-        shown = f"Image, truth and errors of the best {len(chosen)} runs in {len(windows)} windows."
-        return figure, shown
+        which = f"{_describe(chosen, facts)} in {len(windows)} windows"
+        return figure, f"Image, truth and errors of {which}."
 
     return try_picture("The predictions", draw, WINDOWS_BYTES)
 
 
-def _addresses(runs: pd.DataFrame) -> list[Run]:
-    return [Run.from_uri(str(uri)) for uri in runs["uri"]]
+def _describe(chosen: pd.DataFrame, facts: ExperimentSummary) -> str:
+    """Return which runs are drawn, such as ``the best 2 runs``."""
+    which = "the best" if len(facts.best) else "the first"
+    return f"{which} run" if len(chosen) == 1 else f"{which} {len(chosen)} runs"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import traceback
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Protocol
@@ -11,6 +10,7 @@ from typing import Any, Protocol
 from rvlab.model import Run
 from rvlab.report.markdown import markdown
 from rvlab.report.page import render_summary_page
+from rvlab.report.parts import report_error
 from rvlab.report.render import escape_markdown, render_html, render_markdown
 from rvlab.report.run_summary import RunSummary, load_run_summary
 
@@ -48,7 +48,7 @@ def emit(
     """Write the outputs of the pipeline's last step.
 
     The run has already succeeded and must not fail because of its report. The report lists errors,
-    and the pod's log has their tracebacks.
+    and the pod's log has the tracebacks of unexpected ones.
 
     Args:
         item: The result of ``configure`` for any split, ``{"run": URI, "split": 0}``.
@@ -88,8 +88,7 @@ def _try_make(what: str, make: Callable[[], Any], failed: list[str]) -> Any:
     try:
         return make()
     except Exception as exc:  # noqa: BLE001  the run has succeeded; the report and the log have the error
-        traceback.print_exc()
-        failed.append(f"The run could not be {what}: {type(exc).__name__}: {exc}")
+        failed.append(f"The run could not be {what}: {report_error(exc)}")
         return None
 
 

@@ -9,8 +9,8 @@ from rvlab.compare.columns import metric_column
 from rvlab.frame.params import differing_columns
 from rvlab.report.experiment import ExperimentSummary
 from rvlab.report.run_summary import store_argument
+from rvlab.store.run_listing import list_runs
 
-MAX_LISTED = 50  # runs that are listed one by one in the first cell
 CURVE_LINES = 12
 
 
@@ -105,6 +105,9 @@ def _question(facts: ExperimentSummary) -> str:
 
 
 def _selector(facts: ExperimentSummary) -> str:
+    """Return the argument that selects the runs: experiments, if all their runs are selected."""
     names = list(dict.fromkeys(run.experiment for run in facts.addresses))
-    listed = [run.prefix for run in facts.addresses]
-    return repr(names[0] if len(names) == 1 else listed if len(listed) <= MAX_LISTED else names)
+    everything = sum(len(list_runs(facts.store, name).ids) for name in names)
+    if everything > len(facts.addresses):
+        return repr([run.prefix for run in facts.addresses])
+    return repr(names[0] if len(names) == 1 else names)

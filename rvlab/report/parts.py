@@ -14,8 +14,8 @@ _T = TypeVar("_T")
 def try_part(what: str, make: Callable[[], _T]) -> _T | str:
     """Return the content of a part of a report, or a sentence that says why it is missing.
 
-    Templates show a string in the place of rows or pairs as a sentence. The traceback is printed on
-    stderr.
+    Templates show a string in the place of rows or pairs as a sentence. The traceback of an
+    unexpected error is printed on stderr.
 
     Args:
         what: The part's name at the start of a sentence, with ``could not be shown`` after it.
@@ -23,12 +23,17 @@ def try_part(what: str, make: Callable[[], _T]) -> _T | str:
     """
     try:
         return make()
-    except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
-        traceback.print_exc()
-        return f"{what} could not be shown: {describe_error(exc)}"
+    except Exception as exc:  # noqa: BLE001  shown in the page
+        return f"{what} could not be shown: {report_error(exc)}"
 
 
-def describe_error(exc: Exception) -> str:
-    """Return the message of an error on one line; with its class, unless it is rvlab's own."""
+def report_error(exc: Exception) -> str:
+    """Return the message of an error on one line, and print the traceback of an unexpected one.
+
+    An error of another class than rvlab's own is unexpected, and is described with its class.
+    """
     words = " ".join(str(exc).split()) or "no reason was given."
-    return words if isinstance(exc, RvlabError) else f"{type(exc).__name__}: {words}"
+    if isinstance(exc, RvlabError):
+        return words
+    traceback.print_exception(exc)
+    return f"{type(exc).__name__}: {words}"

@@ -6,14 +6,13 @@ import base64
 import io
 import re
 import struct
-import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, TypeAlias, Union
 
 from rvlab import plot
 from rvlab.errors import RasterError
-from rvlab.report.parts import describe_error
+from rvlab.report.parts import report_error
 from rvlab.report.run_summary import RunSummary
 
 if TYPE_CHECKING:
@@ -107,8 +106,8 @@ def try_picture(
 ) -> Picture:
     """Draw a picture, or return the reason why it could not be drawn.
 
-    The run has succeeded and must not fail because of its report, so an error is shown in the page
-    and, with its traceback, on stderr.
+    The run has succeeded and must not fail because of its report, so an error is shown in the page;
+    the traceback of an unexpected one is printed on stderr.
 
     Args:
         what: The picture's name at the start of a sentence.
@@ -127,9 +126,8 @@ def try_picture(
             if len(png) <= most_bytes:
                 width, height = (round(side * CSS_PX / dpi) for side in _size(png))
                 return Picture(png, shown, width, height)
-    except Exception as exc:  # noqa: BLE001  shown in the page and on stderr
-        traceback.print_exc()
-        return Picture(None, f"{what} could not be drawn: {describe_error(exc)}")
+    except Exception as exc:  # noqa: BLE001  shown in the page
+        return Picture(None, f"{what} could not be drawn: {report_error(exc)}")
     return Picture(None, f"{what} would take more than {most_bytes / 1e6:.1f} MB.")
 
 

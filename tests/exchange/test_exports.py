@@ -5,8 +5,10 @@ from __future__ import annotations
 import io
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -113,3 +115,13 @@ def test_latex_has_no_unescaped_special_characters(lab: Lab) -> None:
     latex = lab.runs("town")[["error", "params.text", "metrics.mean_iou"]].to_latex(escape=True)
     assert r"a\_b \& 50 \% \$x\$ \#1 \{c\} \textbackslash d" in latex
     assert r"metrics.mean\_iou" in latex
+
+
+def test_large_integers_and_names_of_columns_are_plain(tmp_path: Path) -> None:
+    numbers = pd.Series([np.float64(0.5), 1, None], dtype="object")
+    table = pd.DataFrame({"a\x1b": [2**70, 1, None], "b": numbers}, dtype="object")
+    plain = plain_table(table)
+    assert list(plain) == ["a\\x1b", "b"]
+    assert plain["a\\x1b"].tolist()[:2] == [str(2**70), "1"]
+    assert plain["b"].dtype == "float64"
+    plain.to_parquet(tmp_path / "a.parquet")

@@ -28,6 +28,7 @@ def read(head: str, before: str = "") -> Signature:
         ("Annotated[float, Field(gt=0)]", 1, 0, "must be above 0, got 0."),
         ("Annotated[float, Field(gt=0, lt=1)]", 0.5, 1.0, "must be below 1, got 1.0."),
         ("Annotated[int, Field(ge=2)] | None", None, 1, "must be at least 2, got 1."),
+        ("Annotated[list[int], Field(max_length=1)] | None", [1], [1, 2], "at most 1 long, got"),
         ("Annotated[list[int], Field(min_length=2)]", [1, 2], [1], "must be at least 2 long, got"),
         ("Annotated[str, Field(pattern='^a')]", "ab", "b", "must be text that matches '^a', got"),
         ("'Annotated[int, Field(ge=LEAST)]'", 3, 2, "must be at least 3, got 2."),

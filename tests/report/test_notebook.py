@@ -44,6 +44,9 @@ def test_notebook_of_an_experiment_runs(
     lab = Lab(towns.store, LocalEngine())
     with pytest.raises(SpecError, match="exists already"):
         lab.notebook("town", path)
+    two = [one.id for one in towns.scored[:2]]
+    some = nbformat.read(lab.notebook(two, tmp_path / "some.ipynb"), as_version=4)
+    assert f"lab.runs({[f'town/{one}' for one in two]})" in some.cells[1].source
     with pytest.raises(NotFound, match="Nothing to write"):
         Lab(tmp_path / "empty").notebook(None, tmp_path / "b.ipynb")
 

@@ -4,7 +4,7 @@ for (const button of document.querySelectorAll("th button")) {
     const head = button.closest("th");
     const body = head.closest("table").tBodies[0];
     const at = head.cellIndex;
-    const down = head.ariaSort === "ascending" || (!head.ariaSort && head.dataset.first === "down");
+    const down = head.ariaSort === "ascending";
     for (const other of head.parentNode.cells) other.removeAttribute("aria-sort");
     head.setAttribute("aria-sort", down ? "descending" : "ascending");
     const key = (row) => {
