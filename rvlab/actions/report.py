@@ -68,7 +68,7 @@ def write_notebook(
 
 
 def _write(file: Path, text: str, what: str) -> Path:
-    """Write the text of a report or notebook, which `what` names in messages, and return the path."""
+    """Write the text of a report or notebook and return the path; `what` is for the message."""
     try:
         file.write_text(text, encoding="utf-8", errors="replace")
     except OSError as exc:
