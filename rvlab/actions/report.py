@@ -33,11 +33,11 @@ def write_report(
 
     if runs.empty:
         raise NotFound(f"Nothing to report: the selection in {store.uri} is empty.")
-    _require_folder(path, "report")
+    file = _require_folder(path, "report")
     if len(runs) == 1:
-        return write_text_file(path, render_page(runs), "report")
+        return _write(file, render_page(runs), "report")
     facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
-    return write_text_file(path, render_experiment_page(facts), "report")
+    return _write(file, render_experiment_page(facts), "report")
 
 
 def write_notebook(
@@ -64,21 +64,11 @@ def write_notebook(
     if file.exists():
         raise SpecError(f"{file} exists already, perhaps with your changes. Name another file.")
     facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
-    return write_text_file(file, render_notebook(facts), "notebook")
+    return _write(file, render_notebook(facts), "notebook")
 
 
-def write_text_file(path: str | Path, text: str, what: str) -> Path:
-    """Write text to a file and return its path.
-
-    Args:
-        path: The file.
-        text: Its text.
-        what: What it is, for the message.
-
-    Raises:
-        SpecError: If the file cannot be written.
-    """
-    file = _require_folder(path, what)
+def _write(file: Path, text: str, what: str) -> Path:
+    """Write the text of a report or notebook and return the path; `what` is for the message."""
     try:
         file.write_text(text, encoding="utf-8", errors="replace")
     except OSError as exc:
