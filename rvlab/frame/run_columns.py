@@ -17,6 +17,7 @@ from rvlab.store.run_listing import RunListing
 if TYPE_CHECKING:
     import pyarrow as pa
     from numpy.typing import NDArray
+    import pandas as pd
     from pandas.api.extensions import ExtensionArray
 
 RunKey = tuple[str, str]
