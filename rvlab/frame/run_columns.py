@@ -15,9 +15,9 @@ from rvlab.frame.runs import read_ended_rows
 from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
+    import pandas as pd
     import pyarrow as pa
     from numpy.typing import NDArray
-    import pandas as pd
     from pandas.api.extensions import ExtensionArray
 
 RunKey = tuple[str, str]
