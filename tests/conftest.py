@@ -90,6 +90,7 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     os.environ["RVLAB_HOME"] = str(folder)
     os.environ["RVLAB_CACHE"] = str(folder / "cache")
     os.environ.pop("RVLAB_STORE", None)
+    os.environ.pop("COLUMNS", None)  # pytest-xdist sets it, and the shell's tables obey it
     yield folder
     for name, value in before.items():
         os.environ.pop(name, None)

@@ -51,6 +51,7 @@ def read_chip(lab: Lab, run: Run, scene: str) -> tuple[Any, Any]:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:'pin_memory' argument")  # a GPU is missing
 def test_module_and_predictor_predict_what_the_run_predicted(
     trained: Trained, tmp_path: Path
 ) -> None:

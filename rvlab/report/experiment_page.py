@@ -59,7 +59,7 @@ def render_experiment_page(facts: ExperimentSummary) -> str:
         example=try_part("The run", lambda: facts.example_heading),
         environment=try_part("The run", lambda: facts.environment),
         python=try_part("The lines", lambda: facts.repeat_python),
-        shell=try_part("The command", lambda: facts.repeat_shell),
+        command=try_part("The command", lambda: facts.repeat_shell),
         source=try_part("The source", lambda: facts.source),
         source_note=try_part("The versions of the source", lambda: facts.source_note),
     )

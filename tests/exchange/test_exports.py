@@ -66,6 +66,7 @@ TABLES: dict[str, Callable[[Lab], pd.DataFrame]] = {
 }
 
 
+@pytest.mark.filterwarnings("ignore:The run .* is left out")  # runs without a config
 @pytest.mark.parametrize("name", TABLES)
 def test_table_is_exported_to_each_format(lab: Lab, name: str) -> None:
     table = TABLES[name](lab)

@@ -42,9 +42,9 @@ def test_default_display_shows_metrics_differing_parameters_duration_and_age(
     answer = ["name", "state", *SHOWN, "params.lr", "params.width", "seed", "duration", "age"]
     assert list(found.columns) == [
         *(*answer, "params.epochs", "metrics.precision", "metrics.recall", "metrics.accuracy"),
-        *("metrics.f1.road", "step", "error", "created", "started", "ended"),
+        *("metrics.f1.road", "step", "epochs", "error", "created", "started", "ended"),
         *("tags", "note", "archived", "experiment", "recipe"),
-        *("engine", "splits", "sweep", "parent", "device", *BOOKKEEPING),
+        *("engine", "splits", "sweep", "parent", "priority", "device", *BOOKKEEPING),
     ]
     with pd.option_context("display.max_columns", 20, "display.show_dimensions", False):
         html = found._repr_html_()

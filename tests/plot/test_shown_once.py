@@ -24,6 +24,9 @@ evals = pd.DataFrame({{"run": list(runs.index), "group": "validation", "scene": 
                       "metric": "f1", "value": [0.9, 0.8, 0.7]}})
 confusion = pd.DataFrame({{"run": "r", "group": "validation", "scene": None, "count": [9, 1, 2, 8],
                           "truth": list("aabb"), "prediction": list("abab")}})
+objects = pd.DataFrame({{"run": "r", "group": "validation", "scene": "s", "class": "a",
+                        "side": ["truth", "prediction"], "outcome": "true positive",
+                        "score": [None, 0.5], "matched_at": 3}})
 many = pd.DataFrame({{"params.lr": range(12), "metrics.f1": range(12)}})
 begun = pd.Timestamp("2026-11-23T15:42Z")
 steps = pd.DataFrame({{"run": "r", "step": ["train"], "split": None, "started": [begun],
@@ -36,6 +39,7 @@ CALLS = [
     "plot.heatmap(evals)",
     "plot.importance(many)",
     "plot.parallel(runs)",
+    "plot.precision_recall(objects)",
     "plot.predictions(runs)",
     "plot.scatter(runs)",
     "plot.timeline(steps)",
