@@ -15,6 +15,7 @@ import re
 import tempfile
 import textwrap
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -61,11 +62,20 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
         MissingExtra: If kfp is not installed.
     """
     try:
-        from kfp import compiler, dsl
+        import kfp  # noqa: F401
     except ImportError as exc:
         raise MissingExtra("Compiling a pipeline needs kfp: pip install 'rvlab[kubeflow]'") from exc
     given = pipeline_inputs(recipe, store)
     check_defaults(given)
+    # kfp reads the source of each frame of the stack for each variable of a task. A new thread has
+    # a short stack; in that of a notebook or a test it takes seconds.
+    with ThreadPoolExecutor(1) as pool:
+        return pool.submit(_compile, recipe, profile, given).result()
+
+
+def _compile(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> str:
+    from kfp import compiler, dsl
+
     pipeline = dsl.pipeline(_graph(recipe, profile, given), name=pipeline_name(recipe))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "pipeline.yaml"
