@@ -83,7 +83,7 @@ def test_adopted_run_has_all_tables_and_pictures(
         assert_equal_tables(getattr(lab, name)(run), getattr(trained.lab, name)(before))
 
     table = lab.artifacts()
-    named = ["run", "step", "kind", "scene"]
+    named = ["run", "name", "step", "kind", "scene"]
     left = trained.lab.artifacts(before).query("kind != 'labels_copy'")  # rvlab writes these
     assert_equal_tables(table[named], left[named])
     assert set(table["uri"]) == {f"{elsewhere.uri}/{key}" for key, _ in files}
