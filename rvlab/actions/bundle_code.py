@@ -29,9 +29,9 @@ _NOT_READABLE = (
 def require_safe_bundle(bundle: Path, folder: Path, run: str, *, trust_code: bool) -> None:
     """Refuse a bundle that would execute code when its model is loaded; unpack its inner bundle.
 
-    Code is a file that is no data, and a setting that Raster Vision imports or evaluates. Weights
-    are read as tensors only. The module definitions of rvlab's own recipes are the same code as
-    in this package.
+    Code means a file that is not data, or a setting that Raster Vision imports or evaluates. The
+    model definitions of rvlab's own recipes are accepted if they are identical to those of this
+    package. Weights are read as tensors only.
 
     Args:
         bundle: The bundle of a run, ``bundle/model-bundle.zip``.

@@ -47,7 +47,7 @@ class TimedCache:
 
         Args:
             key: What identifies the call.
-            call: The call; after an error of rvlab there is no new result.
+            call: The call. If it raises an error of rvlab, the last result remains.
             wait_s: Longest wait in seconds.
             fresh_s: Age in seconds up to which an older result is returned at once.
         """

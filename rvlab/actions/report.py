@@ -23,7 +23,7 @@ def write_report(
     """Write the HTML report of one run, or of several; see `rvlab.Lab.report`.
 
     Raises:
-        NotFound: If there is no run.
+        NotFound: If `runs` is empty.
         SpecError: If the file cannot be written.
         TableError: If no run has the metric, but others.
     """
@@ -51,7 +51,7 @@ def write_notebook(
     """Write a notebook for runs; see `rvlab.Lab.notebook`.
 
     Raises:
-        NotFound: If there is no run.
+        NotFound: If `runs` is empty.
         SpecError: If the file exists or cannot be written.
         TableError: If no run has the metric, but others.
     """

@@ -131,7 +131,7 @@ def find_column(table: pd.DataFrame, name: str) -> str:
     """Return the column with a name, which may lack ``metrics.`` or ``params.``.
 
     Raises:
-        TableError: If there is no such column.
+        TableError: If the column does not exist.
     """
     for prefix in PREFIXES:
         if f"{prefix}{name}" in table:

@@ -120,7 +120,7 @@ def styled(runs: RunsLike, metric: str | None = None) -> Styler:
         A pandas Styler, which a notebook shows.
 
     Raises:
-        TableError: If there is no such column.
+        TableError: If the column does not exist.
         MissingExtra: If jinja2 is not installed, which pandas needs to style a table.
     """
     import numpy as np

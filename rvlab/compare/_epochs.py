@@ -66,7 +66,7 @@ def epochs(
 
     Raises:
         TableError: If the history lacks a required column.
-        SpecError: If there are no runs.
+        SpecError: If `runs` is empty.
     """
     import pandas as pd
 

@@ -42,7 +42,7 @@ def object_scores(
     Raises:
         TableError: If a column is missing.
         NotFound: If no run has objects.
-        SpecError: If there are no runs.
+        SpecError: If `runs` is empty.
     """
     import pandas as pd
 

@@ -50,7 +50,7 @@ def pivot(
     Raises:
         TableError: If a column, the metric, the class or the group is missing, a cell
             has two values, or a class or scene is named ``all``.
-        SpecError: If `columns` is not ``class`` or ``scene``, or there are no runs.
+        SpecError: If `columns` is not ``class`` or ``scene``, or `runs` is empty.
     """
     import pandas as pd
 

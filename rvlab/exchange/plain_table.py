@@ -6,6 +6,8 @@ import json
 import re
 from typing import TYPE_CHECKING, Any
 
+from rvlab.frame.params import is_missing
+
 if TYPE_CHECKING:
     import pandas as pd
 
@@ -50,24 +52,18 @@ def _plain_column(values: pd.Series[Any]) -> pd.Series[Any]:
         return out
     if values.dtype != object:
         return values
-    present = [value for value in values if not _is_missing(value)]
+    present = [value for value in values if not is_missing(value)]
     kinds = {type(value) for value in present}
     is_number = all(issubclass(kind, int | float | np.number) for kind in kinds - {bool})
     if kinds <= {bool} or (is_number and bool not in kinds and all(map(_fits, present))):
         return values.infer_objects()
-    texts = [None if _is_missing(value) else _text(value) for value in values]
+    texts = [None if is_missing(value) else _text(value) for value in values]
     return pd.Series(texts, index=values.index, name=values.name, dtype="string")
 
 
 def _fits(number: Any) -> bool:
     """Return whether a number fits a column of 64 bits."""
     return not isinstance(number, int) or -(2**63) <= number < 2**63
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    return value is None or (bool(pd.api.types.is_scalar(value)) and bool(pd.isna(value)))
 
 
 def _text(value: Any) -> str:

@@ -60,7 +60,7 @@ def validate_filter(
     """Return the filter of these arguments of `rvlab.Lab.runs`.
 
     Raises:
-        SpecError: If an argument is not text or several texts, there is no such state, or a tag is
+        SpecError: If an argument is neither a text nor a list of texts, or a state or tag is
             invalid.
     """
     experiments, states = _as_list("experiment", experiment), _as_list("state", state)

@@ -7,7 +7,7 @@ from collections.abc import Collection, Iterable, Sequence
 from numbers import Integral
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns, value_codes
+from rvlab.frame.params import PARAMS_PREFIX, differing_columns, is_missing, value_codes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -28,13 +28,11 @@ def format_param_value(value: Any) -> str:
 
     See `value_labels` for several values that must stay distinguishable.
     """
-    import pandas as pd
-
     if hasattr(value, "tolist"):
         value = value.tolist()  # a numpy scalar or array
     if isinstance(value, bool):
         return str(value)
-    if value is None or (pd.api.types.is_scalar(value) and pd.isna(value)):
+    if is_missing(value):
         return "–"
     if isinstance(value, Integral):
         return str(int(value))

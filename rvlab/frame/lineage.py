@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.errors import NotFound, did_you_mean
+from rvlab.frame.params import is_missing
 from rvlab.frame.select import RunSelector, require_one
 from rvlab.model.schema import TEXT, WHOLE
 from rvlab.model.tables import RUNS_TABLE
@@ -121,18 +122,12 @@ def _describe_change(runs: pd.DataFrame, run: str, parent: str | None) -> str | 
 
 
 def _equal(a: Any, b: Any) -> bool:
-    if _is_missing(a) or _is_missing(b):
-        return _is_missing(a) and _is_missing(b)
+    if is_missing(a) or is_missing(b):
+        return is_missing(a) and is_missing(b)
     return bool(a == b) and isinstance(a, bool) == isinstance(b, bool)
 
 
 def _format(value: Any) -> str:
-    if _is_missing(value):
+    if is_missing(value):
         return "–"
     return str(value.item() if hasattr(value, "item") else value)
-
-
-def _is_missing(value: Any) -> bool:
-    import pandas as pd
-
-    return value is None or bool(pd.isna(value))

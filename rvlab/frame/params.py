@@ -38,6 +38,13 @@ def differing_columns(runs: pd.DataFrame, columns: Iterable[str] | None = None) 
     return [name for name in names if _has_two_values(runs[name])]
 
 
+def is_missing(value: Any) -> bool:
+    """Return whether a value is missing: ``None``, NaN or NaT, but not a list or an array."""
+    import pandas as pd
+
+    return value is None or (bool(pd.api.types.is_scalar(value)) and bool(pd.isna(value)))
+
+
 def value_key(value: Any) -> tuple[str, Any]:  # noqa: PLR0911  a kind of value per line
     """Return a hashable key that is equal for equal values.
 

@@ -64,7 +64,7 @@ def confusion(
 
     Raises:
         TableError: If a column, the group or the scene is missing, or if a cell has two counts.
-        SpecError: If there are no runs, `normalize` is invalid, or if `difference` is True and the
+        SpecError: If `runs` is empty, `normalize` is invalid, or if `difference` is True and the
             number of runs is not two.
     """
     if normalize not in ("truth", "prediction", None):

@@ -87,7 +87,7 @@ def curves(
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If `smooth` or `best` is invalid, there are no runs, or `ax` is given for several
+        SpecError: If `smooth` or `best` is invalid, `runs` is empty, or `ax` is given for several
             series.
     """
     if smooth is not None and not smooth >= 1:

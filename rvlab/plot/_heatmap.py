@@ -59,7 +59,7 @@ def heatmap(
     Raises:
         TableError: If a column, the metric, the group or `of` is missing, or if a cell has two
             values.
-        SpecError: If `rows` is invalid, or there are no runs.
+        SpecError: If `rows` is invalid, or `runs` is empty.
     """
     if rows not in ("scene", "class"):
         raise SpecError(f"rows cannot be {rows!r}. {did_you_mean(rows, ('scene', 'class'))}")

@@ -97,7 +97,7 @@ def importance(
         TableError: If a column is missing, if the metric is not numeric or the same in all runs,
             if no parameter differs, or if there are fewer than 10 runs or 3 runs per parameter,
             with which a forest fits noise.
-        SpecError: If there are no runs.
+        SpecError: If `runs` is empty.
         MissingExtra: If scikit-learn is not installed.
     """
     names = [columns] if isinstance(columns, str) else list(columns or [])

@@ -71,7 +71,7 @@ def parallel(
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If there are no runs.
+        SpecError: If `runs` is empty.
     """
     rows = load_rows(runs)
     requested = [columns] if isinstance(columns, str) else list(columns or [])

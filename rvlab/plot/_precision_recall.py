@@ -78,7 +78,7 @@ def precision_recall(
     Raises:
         TableError: If a column or a class is missing.
         NotFound: If no run has objects.
-        SpecError: If `iou` is invalid or there are no runs.
+        SpecError: If `iou` is invalid or `runs` is empty.
     """
     at = threshold_index(iou)
     needed = [name for name in (hue, label) if name]

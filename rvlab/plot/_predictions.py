@@ -114,7 +114,7 @@ def predictions(
     Raises:
         TableError: If a column is missing.
         NotFound: If no run has the scene, or if the group is unknown.
-        SpecError: If there are no runs, or a window, `columns`, `show`, `classes`, `iou`, `bands`,
+        SpecError: If `runs` is empty, or a window, `columns`, `show`, `classes`, `iou`, `bands`,
             `stretch`, `max_px` or `margin_px` is invalid or names something that does not exist.
         RasterError: If not a single picture could be read.
     """

@@ -99,7 +99,7 @@ def scatter(
     Raises:
         TableError: If a column is missing, `y` is not numeric, or the runs have the same parameters
             and there is no `x`.
-        SpecError: If `trend` is not True, False or None, or there are no runs.
+        SpecError: If `trend` is not True, False or None, or `runs` is empty.
     """
     if trend is not None and not isinstance(trend, bool):
         raise SpecError(f"trend must be True, False or None, got {trend!r}.")

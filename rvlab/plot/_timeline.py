@@ -69,7 +69,7 @@ def timeline(
 
     Raises:
         TableError: If a column is missing.
-        SpecError: If there are no runs.
+        SpecError: If `runs` is empty.
     """
     others = [label] if label else []
     table = load_long_table(runs, steps_table, TIMELINE_COLUMNS, "table of steps", others)

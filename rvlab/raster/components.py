@@ -66,14 +66,14 @@ class SceneComponents:
     """Components of the labels and the prediction of a scene, from strips in order.
 
     Args:
-        kept: Mask of the class ids that are objects, shape (classes,).
+        is_object: Mask of the class ids that are objects, shape (classes,).
         labelled: Mask of the class ids of labelled pixels, shape (classes,). A pixel with another
             true class belongs to no object.
     """
 
-    def __init__(self, kept: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> None:
-        self._kept, self._labelled = (np.zeros(256, bool) for _ in range(2))
-        self._kept[: len(kept)] = kept
+    def __init__(self, is_object: NDArray[np.bool_], labelled: NDArray[np.bool_]) -> None:
+        self._is_object, self._labelled = (np.zeros(256, bool) for _ in range(2))
+        self._is_object[: len(is_object)] = is_object
         self._labelled[: len(labelled)] = labelled
         self._truth, self._guess = _Side("true"), _Side("predicted")
         self._pairs: list[Ints] = []
@@ -104,8 +104,8 @@ class SceneComponents:
         if not self._labelled[true.values].all():
             guess = np.where(self._labelled[truth], guess, NO_CLASS)
         said = _Runs.encode(guess)
-        true_ids = self._truth.add(part, true, self._kept, None)
-        said_ids = self._guess.add(part, said, self._kept, score)
+        true_ids = self._truth.add(part, true, self._is_object, None)
+        said_ids = self._guess.add(part, said, self._is_object, score)
         # Runs in which neither the truth nor the prediction changes.
         both = np.flatnonzero(true.begins | said.begins)
         lengths = np.diff(both, append=truth.size)
@@ -182,11 +182,11 @@ class _Side:
         self,
         part: Window,
         runs: _Runs,
-        kept: NDArray[np.bool_],
+        is_object: NDArray[np.bool_],
         score: NDArray[np.floating[Any]] | None,
     ) -> Ints:
         """Add a strip and return the component of each run; -1 for runs that are not objects."""
-        chosen = np.flatnonzero(kept[runs.values])
+        chosen = np.flatnonzero(is_object[runs.values])
         node = np.full(len(runs.starts), -1, np.int64)
         node[chosen] = np.arange(len(chosen))
         begin, end, values = runs.starts[chosen], runs.stops[chosen], runs.values[chosen]

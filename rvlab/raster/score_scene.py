@@ -117,8 +117,8 @@ class _Counts:
             self._windows = WindowCounts(labels.scene, classes, grid.width, grid.height)
         if OBJECTS_TABLE.name in names:
             ids = np.arange(len(classes))
-            kept, labelled = ids != classes.null_id, ids != classes.unlabelled_id
-            self._objects = SceneComponents(kept & labelled, labelled)
+            labelled = ids != classes.unlabelled_id
+            self._objects = SceneComponents(labelled & (ids != classes.null_id), labelled)
 
     @property
     def bytes_per_px(self) -> int:

@@ -16,6 +16,7 @@ from itables.widget import ITable
 from rvlab import plot
 from rvlab.errors import RvlabError
 from rvlab.frame.labels import is_numeric_column
+from rvlab.frame.params import is_missing
 from rvlab.frame.windows import windows_table
 from rvlab.model import Run
 from rvlab.model.tables import COLUMNS_SHOWN
@@ -171,11 +172,7 @@ def _cells(values: pd.Series[Any]) -> pd.Series[Any]:
         return times
     # Text without line breaks.
     return pd.Series(
-        ["" if _is_missing(v) else " ".join(str(v).split()) for v in values],
+        ["" if is_missing(v) else " ".join(str(v).split()) for v in values],
         index=values.index,
         dtype=object,
     )
-
-
-def _is_missing(value: Any) -> bool:
-    return value is None or (pd.api.types.is_scalar(value) and bool(pd.isna(value)))
