@@ -12,6 +12,7 @@ from rvlab.cli._commands import open_lab
 from rvlab.cli._printable import printable
 from rvlab.cli._tables import plain_value, print_table, shorten, wants_table
 from rvlab.errors import SpecError, TableError
+from rvlab.frame.params import differing_columns
 from rvlab.model.tables import COLUMNS_SHOWN
 
 if TYPE_CHECKING:
@@ -29,10 +30,10 @@ def show_runs(
     empty: str = "No runs.",
 ) -> None:
     """Print rows of the table of runs: state, metrics and differing parameters first."""
-    params = [c for c in map(str, table) if c.startswith("params.") and _differs(table, c)]
+    params = differing_columns(table)
     first = [c for c in map(str, table.columns[:COLUMNS_SHOWN]) if c.startswith("metrics.")]
     shown = ["state", *first, *params]
-    shown += [c for c in ("epochs", "experiment") if c in table and _differs(table, c)]
+    shown += differing_columns(table, [c for c in ("epochs", "experiment") if c in table])
     shown += [c for c in ("tags", "note", "step", "error") if c in table and table[c].notna().any()]
     shown += [c for c in ("priority", "archived") if c in table and (table[c].fillna(0) != 0).any()]
     shown += ["duration", "name"]
@@ -62,10 +63,6 @@ def _select_runs(lab: Lab, args: argparse.Namespace, **filters: Any) -> tuple[pd
         table = table[~table["archived"]]
         print(f"Archived runs are hidden ({hidden}); --all shows them.", file=sys.stderr)
     return table, hidden
-
-
-def _differs(table: pd.DataFrame, name: str) -> bool:
-    return len({repr(value) for value in table[name]}) > 1
 
 
 def cmd_runs(args: argparse.Namespace) -> None:
