@@ -17,6 +17,7 @@ RvlabError
 ├── RasterError (OSError)            a raster or its labels cannot be read
 ├── WindowOutside (ValueError)       a window that does not intersect its raster
 ├── TableError (ValueError)          a table without a required column or row
+├── GateNotPassed (ValueError)       a run that a gate does not let replace a promoted model
 └── MissingExtra (ImportError)       a missing package that one of rvlab's extras installs
 
 WaitInterrupted (KeyboardInterrupt)  a wait that the user has interrupted; not an RvlabError
@@ -129,6 +130,23 @@ class WindowOutside(RvlabError, ValueError):
 
 class TableError(RvlabError, ValueError):
     """A table without a required column or row."""
+
+
+class GateNotPassed(RvlabError, ValueError):
+    """A run that a gate does not let replace the current version of a promoted model.
+
+    Args:
+        message: The message.
+        verdict: The verdict of the gate, or ``not compared``.
+    """
+
+    def __init__(self, message: str, verdict: str) -> None:
+        super().__init__(message)
+        self.verdict = verdict
+
+    def __reduce__(self) -> tuple[type[GateNotPassed], tuple[str, str]]:
+        """Return what pickles the error with its verdict."""
+        return type(self), (str(self), self.verdict)
 
 
 class MissingExtra(RvlabError, ImportError):

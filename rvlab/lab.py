@@ -34,7 +34,7 @@ from rvlab.frame.select import (
     select_listings,
 )
 from rvlab.model import Run, Sweep
-from rvlab.model.tables import LAB_TABLES
+from rvlab.model.tables import LAB_TABLES, MODEL_LOG_TABLE, MODELS_TABLE
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -46,13 +46,14 @@ if TYPE_CHECKING:
     import torch
     from rastervision.core.predictor import Predictor
 
+    from rvlab.actions.model_version import ModelSelector, ModelVersion
     from rvlab.recipes.source import RecipeRef
     from rvlab.viewer.explorer import Explorer
     from rvlab.viewer.watch import Watch
     from rvlab.viewer.widget import Viewer
 
 
-@complete_docstrings(LAB_TABLES)
+@complete_docstrings(LAB_TABLES | {"models": MODELS_TABLE, "model_log": MODEL_LOG_TABLE})
 class Lab:
     """A store for runs and an engine that executes them.
 
@@ -541,11 +542,13 @@ class Lab:
         return download_files(self.store, self.artifacts(runs), kind, to)
 
     def model(
-        self, run: RunSelector, *, kind: str = "module", trust_code: bool = False
+        self, run: ModelSelector, *, kind: str = "module", trust_code: bool = False
     ) -> torch.nn.Module | Predictor:
-        """Load the trained model of a run from its bundle; needs ``rvlab[train]``.
+        """Load a trained model from its bundle; needs ``rvlab[train]``.
 
         Args:
+            run: One run, as for `logs`; or a model that `promote` made: its name for the current
+                version, ``"vegas-buildings:2"``, a `ModelVersion` or a row of `models`.
             kind: ``module``: the torch module with its weights, on the CPU and in eval mode; it
                 takes images from 0 to 1. ``predictor``: Raster Vision's
                 ``rastervision.core.predictor.Predictor``, whose ``predict([image], folder)`` writes
@@ -555,16 +558,115 @@ class Lab:
                 recipes do not need it.
 
         Raises:
-            NotFound: If there is no such run, or it has no bundle.
-            SpecError: If `kind` is unknown, or the bundle contains code that is not trusted.
+            NotFound: If there is no such run or model, or the run has no bundle.
+            SpecError: If `kind` is unknown, the bundle contains code that is not trusted, the model
+                has no current version, or a run or an experiment has its name.
             MissingExtra: If torch or Raster Vision is not installed.
-            StoreError: If the bundle is damaged, or its weights are more than tensors.
+            StoreError: If the bundle is damaged, is not the one that was promoted, or its weights
+                are more than tensors.
         """
         from rvlab.actions.load_model import load_model
 
-        one = require_one(self.store, run, "model")
-        row, files = self.runs(one).iloc[0], self.artifacts(one)
-        return load_model(self.store, row, files, kind, trust_code=trust_code)
+        return load_model(self.store, run, kind, trust_code=trust_code)
+
+    # Promote models
+
+    def promote(
+        self,
+        run: RunSelector,
+        model: str,
+        *,
+        baseline: RunSelector = None,
+        metric: str | None = None,
+        margin: float = 0.0,
+        group: str | None = None,
+        level: float = 0.95,
+        override: str | None = None,
+        note: str = "",
+        license: str | None = None,  # noqa: A002  as model cards call it
+    ) -> ModelVersion:
+        """Make the model of a run the next version of a named model, and the current one.
+
+        The run must pass `rvlab.compare.gate` against the run of the current version; the first
+        version only needs to have succeeded. The bundle is copied to the folder ``_models`` of the
+        store, with its SHA-256. Beside it are a STAC item with the extension MLM, a model card and
+        the recipe. A version is never changed, and needs its run no longer.
+
+        Args:
+            model: The name of the model: 3 to 100 letters, digits, ``.``, ``_`` and ``-``.
+            baseline: Runs to compare with. Default: the run of the current version.
+            metric: The metric of the gate. Default: ``f1``, or ``object_f1`` for an object
+                detection.
+            margin: The largest acceptable loss of the metric; with 0 it must be better.
+            group: The group of scenes. Default: that of the headline metrics.
+            level: The level of the interval.
+            override: Why the run is promoted although the gate does not pass, or cannot compare it.
+                It is recorded with your name.
+            note: What a user of the model should know, for its card.
+            license: The license of the model, such as ``apache-2.0``.
+
+        Returns:
+            The version; a notebook shows its card. ``card``, ``item`` (the STAC item), ``metrics``
+            with intervals, ``bundle_uri``, ``run`` and ``record`` are its attributes.
+
+        Raises:
+            GateNotPassed: If the gate does not pass, or the runs cannot be compared, without
+                `override`; nothing was written.
+            NotFound: If there is no such run, or it has no bundle.
+            SpecError: If the run has not succeeded or is a version already, the name is that of an
+                experiment, or an argument is invalid; nothing was written.
+            KeyExists: If another user has made the same version in the meantime.
+        """
+        from rvlab.actions.promote import GateOptions, promote_run
+
+        options = GateOptions(baseline, metric, margin, group, level)
+        texts: dict[str, Any] = {"override": override, "note": note, "license_name": license}
+        return promote_run(self.store, run, model, options, **texts)
+
+    def models(self, model: str | None = None) -> pd.DataFrame:
+        """Return the versions of promoted models, the newest of each model first.
+
+        Args:
+            model: The name of a model. Default: all models.
+
+        Raises:
+            NotFound: If there is no such model.
+
+        Warns:
+            UserWarning: For a version whose record is invalid; it is left out.
+        """
+        from rvlab.frame.models import models_table
+
+        return models_table(self.store, model)
+
+    def rollback(self, model: str, *, to: int | None, why: str = "") -> None:
+        """Make another version of a model the current one, such as the one before.
+
+        Args:
+            model: The name of the model.
+            to: The version. None withdraws the model: it has no current version then.
+            why: Why, for `model_log`.
+
+        Raises:
+            NotFound: If there is no such model or version.
+            SpecError: If it is the current one already.
+        """
+        from rvlab.actions.promote import roll_back
+
+        roll_back(self.store, model, to, why)
+
+    def model_log(self, model: str) -> pd.DataFrame:
+        """Return which versions of a model were the current one, since when, by whom and why.
+
+        Args:
+            model: The name of the model.
+
+        Raises:
+            NotFound: If there is no such model.
+        """
+        from rvlab.frame.models import model_log_table
+
+        return model_log_table(self.store, model)
 
     # Look at predictions
 
@@ -796,14 +898,15 @@ class Lab:
         """Delete every key of runs and of their annotations after a typed confirmation.
 
         Outputs of Raster Vision in the run's folder are deleted too; outputs of adopted runs
-        elsewhere are not.
+        elsewhere and promoted models are not.
 
         Args:
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
             SpecError: If the name does not match, there is no prompt, no run is named, they are of
-                several experiments, or one is queued or running; nothing was deleted.
+                several experiments, or one is queued, running or the current version of a model;
+                nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
         delete.confirm_and_delete(self.store, self.engine, runs, confirm)

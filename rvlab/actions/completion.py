@@ -25,6 +25,7 @@ from rvlab.frame.select import require_one
 from rvlab.model import STATES, STEPS, Run, Sweep
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.signature import Signature
+from rvlab.store.model_versions import list_models
 
 if TYPE_CHECKING:
     from rvlab.lab import Lab
@@ -41,6 +42,9 @@ POINT_FUNCTIONS = ("grid", "random")
 RUN_ARGUMENTS = ("run", "runs")
 
 _WITH_RECIPE = ("submit", "sweep", "tune", "clone")
+
+_WITH_MODELS = ("model",)
+"""Methods that accept the name of a promoted model in place of a run."""
 
 _log = logging.getLogger(__name__)
 
@@ -141,7 +145,10 @@ def _words(
         return _choices(signature.parameters[parameter].annotation), "value"
     if (method, parameter) == ("run", "name"):
         return _run_names(lab, fragment), "run"
+    if method in _WITH_MODELS and parameter in RUN_ARGUMENTS:
+        return [*_models(lab), *_names_of_runs(lab, fragment)], "model or run"
     sources: dict[str, tuple[Callable[[], list[str]], str]] = {
+        "model": (lambda: _models(lab), "model"),
         **dict.fromkeys(RUN_ARGUMENTS, (lambda: _names_of_runs(lab, fragment), "run")),
         "experiment": (lambda: _experiments(lab), "experiment"),
         "recipe": (shipped_recipes, "recipe"),
@@ -172,6 +179,15 @@ def _run_names(lab: Lab, fragment: str) -> list[str]:
 
 def _experiments(lab: Lab) -> list[str]:
     return [one.experiment for one in known_listings(lab.store) or []]
+
+
+def _models(lab: Lab) -> list[str]:
+    """Return the names of the promoted models."""
+
+    def read() -> list[str]:
+        return [one.model for one in list_models(lab.store)]
+
+    return known_result(lab.store, "models", read) or []
 
 
 def _values_of_runs(lab: Lab, prefix: str) -> list[str]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.actions.control import states_from
+from rvlab.actions.promote import require_unused
 from rvlab.cache import evict
 from rvlab.engines import Engine
 from rvlab.errors import SpecError
@@ -47,6 +48,7 @@ def confirm_and_delete(
     active = table.loc[table["state"].isin(["queued", "running"]), "state"]
     for id_, state in active.items():
         raise SpecError(f"The run {id_} is {state}: cancel it first. Nothing has been deleted.")
+    require_unused(store, wanted)
     alone = len(wanted) == 1
     word = wanted[0].id if alone else experiments[0]
     what = f"the run {word}" if alone else f"{len(wanted)} runs of the experiment {word}"

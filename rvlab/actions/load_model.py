@@ -2,17 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvlab.actions.bundle_code import INNER_BUNDLE, require_safe_bundle
 from rvlab.actions.files import CHUNK_BYTES, open_file
+from rvlab.actions.model_version import ModelSelector, ModelVersion, require_run_or_version
 from rvlab.engines.extras import require_extra
-from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.errors import NotFound, SpecError, StoreError, did_you_mean
+from rvlab.frame.runs import runs_table
+from rvlab.frame.tables import artifacts_table
+from rvlab.model import Run
 from rvlab.model.limits import BUNDLE_BYTES, too_large
+from rvlab.model.promotion import VersionRecord
 from rvlab.store import Store
 
 if TYPE_CHECKING:
@@ -21,32 +28,24 @@ if TYPE_CHECKING:
 MODEL_KINDS = ("module", "predictor")
 
 
-def load_model(
-    store: Store, row: pd.Series[Any], artifacts: pd.DataFrame, kind: str, *, trust_code: bool
-) -> Any:
-    """Load the model of a run; see `rvlab.Lab.model`.
+def load_model(store: Store, selector: ModelSelector, kind: str, *, trust_code: bool) -> Any:
+    """Load the model of a run or a promoted model; see `rvlab.Lab.model`.
 
     Args:
-        store: The store of the run.
-        row: Its row in the table of runs, with the id as name.
-        artifacts: Its files.
+        store: The store.
+        selector: The run or the model.
         kind: One of `MODEL_KINDS`.
         trust_code: Whether Python code in the bundle may be executed.
     """
     if kind not in MODEL_KINDS:
         raise SpecError(f"lab.model cannot return a {kind!r}. {did_you_mean(kind, MODEL_KINDS)}")
     require_extra("train", "lab.model")
-    uri = _find_bundle(row, artifacts)
+    source = find_model_bundle(store, selector, "model")
     folder = tempfile.TemporaryDirectory(prefix="rvlab-model-")
     try:
         bundle = Path(folder.name, "bundle.zip")
-        with open_file(store, uri) as source, bundle.open("wb") as target:
-            copied = 0
-            while block := source.read(CHUNK_BYTES):
-                copied += target.write(block)
-                if copied > BUNDLE_BYTES:
-                    too_large(uri, copied, BUNDLE_BYTES)
-        require_safe_bundle(bundle, Path(folder.name), str(row.name), trust_code=trust_code)
+        source.download(store, bundle)
+        require_safe_bundle(bundle, Path(folder.name), source.run.id, trust_code=trust_code)
         loaded = _load(bundle, Path(folder.name), kind)
     except BaseException:
         folder.cleanup()
@@ -59,7 +58,70 @@ def load_model(
     return loaded
 
 
-def _find_bundle(row: pd.Series[Any], artifacts: pd.DataFrame) -> str:
+@dataclass(frozen=True)
+class ModelBundle:
+    """The bundle of a run, or of a version of a promoted model.
+
+    Args:
+        uri: Its address.
+        run: The run that trained the model; that of a promoted model may have been deleted.
+        sha256: The SHA-256 that it must have; None for the bundle of a run.
+        version: The version of the model, as ``vegas-buildings:2``; None for a run.
+    """
+
+    uri: str
+    run: Run
+    sha256: str | None = None
+    version: str | None = None
+
+    def download(self, store: Store, path: Path) -> str:
+        """Copy the bundle to a local file, and return its SHA-256 in hexadecimal.
+
+        Raises:
+            StoreError: If it is not the bundle that was promoted.
+        """
+        found = download_bundle(store, self.uri, path)
+        if self.sha256 not in (None, found):
+            raise StoreError(
+                f"The bundle of the model {self.version} was changed since it was promoted: its "
+                f"SHA-256 is {found}, and {self.sha256} was recorded."
+            )
+        return found
+
+
+def find_model_bundle(store: Store, selector: ModelSelector, verb: str) -> ModelBundle:
+    """Return the bundle of a run, or of a version of a promoted model.
+
+    Args:
+        store: The store.
+        selector: The run or the model.
+        verb: The name of the method, for messages.
+
+    Raises:
+        NotFound: If there is no such run or model, or the run has no bundle.
+        SpecError: If it selects several runs, or is ambiguous.
+    """
+    found = require_run_or_version(store, selector, verb)
+    if isinstance(found, VersionRecord):
+        version = ModelVersion(store, found)
+        return ModelBundle(version.bundle_uri, version.run, found.bundle_sha256, str(version))
+    row, files = runs_table(store, [found]).iloc[0], artifacts_table(store, [found])
+    return ModelBundle(find_bundle(row, files), found)
+
+
+def download_bundle(store: Store, uri: str, path: Path) -> str:
+    """Copy a bundle to a local file, and return its SHA-256 in hexadecimal."""
+    digest, copied = hashlib.sha256(), 0
+    with open_file(store, uri) as source, path.open("wb") as target:
+        while block := source.read(CHUNK_BYTES):
+            digest.update(block)
+            copied += target.write(block)
+            if copied > BUNDLE_BYTES:
+                too_large(uri, copied, BUNDLE_BYTES)
+    return digest.hexdigest()
+
+
+def find_bundle(row: pd.Series[Any], artifacts: pd.DataFrame) -> str:
     """Return the URI of a run's bundle.
 
     Raises:

@@ -10,6 +10,7 @@ from typing import Any
 from rvlab.cli import _commands as verbs
 from rvlab.cli import _read_commands as readers
 from rvlab.cli._completion import cmd_completion, complete_recipes
+from rvlab.cli._model_commands import add_model_commands
 from rvlab.cli._report_commands import add_report_commands
 from rvlab.cli._tables import add_table_options
 from rvlab.version import __version__
@@ -23,8 +24,8 @@ EXIT_STATUSES = {
     1: "an error; or a run did not succeed (submit --wait, sweep --wait, wait, watch); or a check "
     "failed (doctor); sweep and wait print the table also if --columns or --sort is wrong",
     2: "wrong usage: an unknown command or option",
-    3: "gate: the candidate fails",
-    4: "gate: the data cannot tell",
+    3: "gate, promote: the candidate fails",
+    4: "gate, promote: the data cannot tell",
     124: "wait --timeout: the time is over; the runs continue",
     130: "interrupted; runs continue",
     141: "the reader of the output closed it, such as head",
@@ -212,6 +213,7 @@ def _add_run_commands(commands: _Commands) -> None:
     gate.add_argument("--margin", type=float, default=0.0, help="tolerated loss of the metric")
     gate.add_argument("--group", help="the scene group; by default that of the run's metrics")
     gate.add_argument("--level", type=float, default=0.95, help="the level of the interval")
+    add_model_commands(commands.add)
     tag = commands.add("tag", verbs.cmd_tag, "add tags to a run, and remove others")
     tag.add_argument("run")
     tag.add_argument("tag", nargs="*")

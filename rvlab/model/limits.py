@@ -18,6 +18,9 @@ RECORD_BYTES = 8 * MIB
 RECORD_NAMES = 5_000
 """Parameters, metrics or costs of one run, each of which becomes a column of the table of runs."""
 
+RECIPE_BYTES = MIB
+"""Size of a recipe's source that the record of a model's version includes."""
+
 CONFIG_BYTES = 64 * MIB
 """Size of ``pipeline-config.json``. One with ten thousand scenes has about 20 MB."""
 

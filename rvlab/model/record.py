@@ -135,6 +135,7 @@ def _kinds() -> dict[str, Any]:
         "float | None": lambda: core.nullable_schema(number()),
         "bool | None": lambda: core.nullable_schema(core.bool_schema(strict=True)),
         "tuple[str, ...]": lambda: core.list_schema(text(), max_length=RECORD_NAMES),
+        "tuple[int, ...]": lambda: core.list_schema(whole(), max_length=RECORD_NAMES),
         "Mapping[str, Any]": lambda: names(core.any_schema()),
         "Mapping[str, str]": lambda: names(text()),
         "Mapping[str, str | None]": lambda: names(core.nullable_schema(text())),

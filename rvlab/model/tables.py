@@ -8,6 +8,7 @@ that have their values: `Spec`, `EndRecord`, `StepRecord`.
 from __future__ import annotations
 
 from rvlab.model.end import EndRecord
+from rvlab.model.promotion import MoveRecord, VersionRecord
 from rvlab.model.schema import (
     SPAN_S,
     TEXT,
@@ -322,3 +323,40 @@ LAB_TABLES = {
     )
 }
 """The tables that the methods of `rvlab.Lab` return, by the name of the method."""
+
+
+def _models_columns() -> tuple[Column, ...]:
+    by_name = {one.name: one for one in columns_of(VersionRecord)}
+    last = ("experiment", "bundle_sha256", "bundle_bytes")
+    first = [name for name in by_name if name not in last]
+    first.insert(2, "current")
+    added = (
+        Column("current", "bool", "Whether it is the current version of the model."),
+        Column("bundle_uri", TEXT, "The address of its bundle in the store."),
+        Column("card_uri", TEXT, "The address of its model card."),
+        Column("item_uri", TEXT, "The address of its STAC item."),
+        Column(
+            "uri",
+            TEXT,
+            "The address of its run, so that the table can be passed where runs are expected.",
+        ),
+    )
+    by_name |= {one.name: one for one in added}
+    names = [*first, *last, *(one.name for one in added[1:])]
+    return tuple(by_name[name] for name in names)
+
+
+MODELS_TABLE = TableSchema(
+    "models",
+    "version of a promoted model, the newest first",
+    _models_columns(),
+    (Column("metrics.{metric}", "float64", "A metric of the version, after `current`."),),
+)
+"""The table that `rvlab.Lab.models` returns."""
+
+MODEL_LOG_TABLE = TableSchema(
+    "model log",
+    "choice of the current version of a model, the oldest first",
+    columns_of(MoveRecord),
+)
+"""The table that `rvlab.Lab.model_log` returns."""

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING, TypeVar
 from rvlab.errors import KeyChanged, KeyExists, KeyMissing, SpecError, StoreUnreachable
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tenacity import RetryCallState
 
     from rvlab.store.objects import Objects
@@ -222,6 +224,10 @@ class RetryingObjects:
                     raise
 
         return self._persist(create)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See Objects."""
+        return self._persist(lambda: self._objects.put_file(key, path))
 
     def _holds(self, key: str, data: bytes) -> bool:
         try:

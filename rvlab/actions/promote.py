@@ -1,0 +1,352 @@
+"""Promote a run: make its model the next version of a named model."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import secrets
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvlab import compare
+from rvlab.actions.bundle_code import INNER_BUNDLE, unpack_bundle
+from rvlab.actions.describe_bundle import describe_bundle
+from rvlab.actions.load_model import download_bundle, find_bundle
+from rvlab.actions.model_version import ModelVersion
+from rvlab.compare.metric_intervals import metric_intervals
+from rvlab.errors import (
+    GateNotPassed,
+    KeyMissing,
+    NotFound,
+    RecordBroken,
+    RvlabError,
+    SpecError,
+    TableError,
+)
+from rvlab.frame.run_names import list_experiments
+from rvlab.frame.runs import runs_table
+from rvlab.frame.select import RunSelector, require_existing, require_one
+from rvlab.frame.tables import artifacts_table
+from rvlab.model import Run, Spec, utc_now
+from rvlab.model.annotation import MAX_TAG_CHARS
+from rvlab.model.limits import RECIPE_BYTES
+from rvlab.model.promotion import (
+    FIRST_VERSION,
+    NOT_COMPARED,
+    VersionRecord,
+    validate_model_name,
+)
+from rvlab.store import Store
+from rvlab.store.model_versions import (
+    ModelState,
+    list_model,
+    list_models,
+    read_state,
+    read_version,
+    read_versions,
+    require_model,
+    write_move,
+    write_version,
+)
+from rvlab.submission import current_user
+from rvlab.version import __version__
+from rvlab.worker.records import SOURCE_FILE
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+LEVEL = 0.95
+"""The level of the intervals of a version's metrics."""
+
+
+@dataclass(frozen=True)
+class GateOptions:
+    """How a run is compared with the current version; see `rvlab.compare.gate`.
+
+    Args:
+        baseline: The runs to compare with; None is the run of the current version.
+        metric: The metric; None is ``f1``, or ``object_f1`` for an object detection.
+        margin: The largest acceptable loss.
+        group: The group of scenes.
+        level: The level of the interval.
+    """
+
+    baseline: RunSelector = None
+    metric: str | None = None
+    margin: float = 0.0
+    group: str | None = None
+    level: float = 0.95
+
+
+@dataclass(frozen=True)
+class _Comparison:
+    """What the gate said of a run, and what it was compared with."""
+
+    result: str
+    sentence: str
+    baseline: str | None = None
+    baseline_version: int | None = None
+
+
+def promote_run(
+    store: Store,
+    run: RunSelector,
+    model: str,
+    options: GateOptions,
+    *,
+    override: str | None,
+    note: str,
+    license_name: str | None,
+) -> ModelVersion:
+    """Make the model of a run the next version of a named model; see `rvlab.Lab.promote`."""
+    validate_model_name(model)
+    _require_text("override", override)
+    _require_text("note", note or None, lines=True)
+    _require_text("license", license_name)
+    if model in list_experiments(store):
+        raise SpecError(
+            f"{model!r} cannot be the name of a model: it is the name of an experiment, which "
+            "selects runs. Choose another one."
+        )
+    one = require_one(store, run, "promote")
+    row = runs_table(store, [one]).iloc[0]
+    if row["state"] != "succeeded":
+        where = f" in {row['step']}" if isinstance(row["step"], str) else ""
+        raise SpecError(
+            f"The run {one.id} is {row['state']}{where}: only a run that has succeeded can be "
+            "promoted."
+        )
+    uri = find_bundle(row, artifacts_table(store, [one]))
+    state = read_state(store, list_model(store, model))
+    _require_new(store, state, one)
+    with tempfile.TemporaryDirectory(prefix="rvlab-promote-") as name:
+        folder = Path(name)
+        bundle = folder / "bundle.zip"
+        digest = download_bundle(store, uri, bundle)
+        code = unpack_bundle(bundle, folder, one.id)
+        about = describe_bundle(bundle, folder / "inner" / INNER_BUNDLE, one.id, store)
+        by_default = "object_f1" if about["task"] == "object_detection" else "f1"
+        options = replace(options, metric=options.metric or by_default)
+        compared = _compare(store, state, row, options)
+        if compared.result not in ("passes", FIRST_VERSION) and override is None:
+            raise GateNotPassed(
+                f"The run {one.id} was not promoted to {model!r}. {compared.sentence} Pass "
+                "margin= for a loss that does not matter, or override='reason', which is recorded.",
+                compared.result,
+            )
+        was_compared = compared.result not in (FIRST_VERSION, NOT_COMPARED)
+        record = VersionRecord(
+            model=model,
+            version=(state.listing.versions or (0,))[-1] + 1,
+            promoted=utc_now(),
+            by=current_user(),
+            writer=secrets.token_hex(8),
+            bundle_sha256=digest,
+            bundle_bytes=bundle.stat().st_size,
+            bundle_code=code,
+            gate=compared.result,
+            gate_sentence=compared.sentence,
+            baseline=compared.baseline,
+            baseline_version=compared.baseline_version,
+            gate_metric=options.metric if was_compared else None,
+            gate_margin=float(options.margin) if was_compared else None,
+            override=None if compared.result in ("passes", FIRST_VERSION) else override,
+            note=note,
+            license=license_name,
+            **about,
+            **_scores(one, row),
+            **_origin(store, one, row),
+        )
+        _upload(store, record, bundle)
+    write_version(store, record)
+    write_move(store, model, record.version, record.by, record.override or "promoted")
+    version = ModelVersion(store, record)
+    version.write_files()
+    return version
+
+
+def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
+    """Make another version of a model the current one; see `rvlab.Lab.rollback`."""
+    _require_text("why", why or None, lines=True)
+    listing = require_model(store, model)
+    if to is not None:
+        if isinstance(to, bool) or not isinstance(to, int):
+            raise SpecError(f"to must be the number of a version, or None, got {to!r}.")
+        read_version(store, model, to)
+    if to == read_state(store, listing).current:
+        what = f"Version {to} is" if to else "There is no version that is"
+        raise SpecError(f"{what} the current one of the model {model!r} already.")
+    write_move(store, model, to, current_user(), why)
+
+
+def require_unused(store: Store, runs: list[Run]) -> None:
+    """Require that none of the runs is that of the current version of a model.
+
+    Its records are the default baseline of the next version. Other versions need no run.
+
+    Raises:
+        SpecError: If one is.
+    """
+    wanted = {(run.experiment, run.id) for run in runs}
+    for listing in list_models(store):
+        try:
+            current = read_state(store, listing).current
+            if current is None:
+                continue
+            record = read_version(store, listing.model, current)
+        except RecordBroken:  # it names no run
+            continue
+        if (record.experiment, record.run) in wanted:
+            raise SpecError(
+                f"The run {record.run} is version {current} of the model {record.model!r}, its "
+                "current one, with which the next one is compared. Make another version current "
+                f"first: lab.rollback({record.model!r}, to=…). Nothing has been deleted."
+            )
+
+
+def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
+    """Require that an argument is text with a content, if it is given."""
+    if text is None:
+        return
+    is_text = isinstance(text, str) and text.strip()
+    if not is_text or any("\ud800" <= char <= "\udfff" for char in text):
+        raise SpecError(f"{name} must be text, got {text!r:.60}.")
+    if not lines and (len(text) > 10 * MAX_TAG_CHARS or len(text.splitlines()) > 1):
+        raise SpecError(f"{name} must be one line of at most {10 * MAX_TAG_CHARS} characters.")
+
+
+def _require_new(store: Store, state: ModelState, run: Run) -> None:
+    """Require that a run is not a version of the model yet."""
+    for (model, version), record in read_versions(store, [state.listing]).items():
+        if isinstance(record, RvlabError) or record.run != run.id:
+            continue
+        if record.experiment == run.experiment:
+            now = "the current one" if version == state.current else "which is not the current one"
+            hint = "" if version == state.current else f" lab.rollback({model!r}, to={version})"
+            raise SpecError(
+                f"The run {run.id} is already version {version} of the model {model!r}, {now}."
+                + (f" Make it current with{hint}." if hint else "")
+            )
+
+
+def _compare(
+    store: Store, state: ModelState, row: pd.Series[Any], options: GateOptions
+) -> _Comparison:
+    """Compare a run with the baseline by the gate."""
+    version, run = None, Run.from_uri(row["uri"])
+    if options.baseline is not None:
+        against = require_existing(store, options.baseline)
+    elif not state.listing.versions:
+        return _Comparison(FIRST_VERSION, "There is no earlier version to compare with.")
+    elif state.current is None:
+        return _Comparison(
+            NOT_COMPARED,
+            "No version is the current one, so there is none to compare with: pass baseline= with "
+            "a run.",
+        )
+    else:
+        version = state.current
+        record = read_version(store, state.listing.model, version)
+        try:
+            against = require_existing(store, Run(store.uri, record.experiment, record.run))
+        except NotFound:
+            return _Comparison(
+                NOT_COMPARED,
+                f"The run {record.run} of version {version} was deleted, so there is none to "
+                "compare with: pass baseline= with a run.",
+                baseline_version=version,
+            )
+    if run in against:
+        raise SpecError(f"The run {run.id} cannot be compared with itself. Pass another baseline=.")
+    ids = ", ".join(one.id for one in against)
+    which = f"version {version} (run {ids})" if version else f"the baseline {ids}"
+    try:
+        found = compare.gate(
+            row,
+            runs_table(store, against),
+            str(options.metric),
+            options.margin,
+            group=options.group,
+            level=options.level,
+        )
+    except (TableError, NotFound) as exc:
+        return _Comparison(NOT_COMPARED, f"It cannot be compared with {which}: {exc}", ids, version)
+    return _Comparison(found.verdict, _sentence(found, which), ids, version)
+
+
+def _sentence(found: compare.Gate, which: str) -> str:
+    """Return the sentence of a gate with the name of the baseline in its first part."""
+    return found.sentence.replace("the baseline", f"the baseline, {which}", 1)
+
+
+def _scores(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
+    """Return the metrics of a run, with intervals where matrices per scene give them."""
+    values = {
+        str(name).removeprefix("metrics."): _number(value)
+        for name, value in row.items()
+        if str(name).startswith("metrics.") and _number(value) is not None
+    }
+    found = metric_intervals(run, level=LEVEL)
+    ends: tuple[tuple[str, Callable[[Any], float]], ...] = (
+        ("low", lambda one: one.interval.low),
+        ("high", lambda one: one.interval.high),
+    )
+    scores: dict[str, Any] = {
+        end: {one.name: value for one in found if (value := _number(get(one))) is not None}
+        for end, get in ends
+    }
+    scores["metrics"] = {**values, **{one.name: _number(one.value) for one in found}}
+    if found:
+        scores |= {"group": found[0].group, "scenes": found[0].scenes, "level": LEVEL}
+    return scores
+
+
+def _origin(store: Store, run: Run, row: pd.Series[Any]) -> dict[str, Any]:
+    """Return where a model comes from, by the records of its run."""
+    key = run.key("spec.json")
+    spec = Spec.from_record(store.get_json(key), key)
+    source: str | None = None
+    with contextlib.suppress(KeyMissing, RecordBroken):  # adopted, or too large for a record
+        source = store.get(run.key(SOURCE_FILE), limit=RECIPE_BYTES).decode(errors="replace")
+
+    def text(name: str) -> str | None:
+        return row[name] if isinstance(row[name], str) else None
+
+    return {
+        "experiment": run.experiment,
+        "run": run.id,
+        "run_name": spec.name,
+        "eval_set": text("eval_set"),
+        "device": text("device"),
+        "recipe": spec.recipe,
+        "source_sha256": spec.source_sha256,
+        "source": source,
+        "params": dict(spec.params),
+        "seed": spec.seed,
+        "commit": spec.commit,
+        "dirty": spec.dirty,
+        "image": spec.image,
+        "parent": spec.parent,
+        "created": spec.created,
+        "ended": row["ended"].isoformat(timespec="milliseconds"),
+        "user": spec.user,
+        "rvlab": __version__,
+    }
+
+
+def _number(value: Any) -> float | None:
+    """Return a finite number, else None."""
+    import pandas as pd
+
+    return None if pd.isna(value) or not math.isfinite(value) else float(value)
+
+
+def _upload(store: Store, record: VersionRecord, bundle: Path) -> None:
+    """Copy a bundle to the folder of the model, unless a version has the same one."""
+    with contextlib.suppress(KeyMissing):
+        if store.size(record.bundle_key) == record.bundle_bytes:
+            return
+    store.put_file(record.bundle_key, bundle)
