@@ -29,9 +29,23 @@ _NOT_READABLE = (
 def require_safe_bundle(bundle: Path, folder: Path, run: str, *, trust_code: bool) -> None:
     """Refuse a bundle that would execute code when its model is loaded; unpack its inner bundle.
 
+    See `require_trusted_code`. Weights are read as tensors only.
+
+    Raises:
+        SpecError: If the bundle contains other code, and it is not trusted.
+        StoreError: If it is not a bundle of Raster Vision, is too large, or its weights are not
+            tensors alone.
+    """
+    require_trusted_code(bundle, folder, run, trust_code=trust_code)
+    _require_tensors(folder / "inner" / WEIGHTS, run)
+
+
+def require_trusted_code(bundle: Path, folder: Path, run: str, *, trust_code: bool) -> None:
+    """Refuse a bundle with code that is not trusted; unpack its inner bundle. Needs no torch.
+
     Code means a file that is not data, or a setting that Raster Vision imports or evaluates. The
     model definitions of rvlab's own recipes are accepted if they are identical to those of this
-    package. Weights are read as tensors only.
+    package.
 
     Args:
         bundle: The bundle of a run, ``bundle/model-bundle.zip``.
@@ -41,8 +55,7 @@ def require_safe_bundle(bundle: Path, folder: Path, run: str, *, trust_code: boo
 
     Raises:
         SpecError: If the bundle contains other code, and it is not trusted.
-        StoreError: If it is not a bundle of Raster Vision, is too large, or its weights are not
-            tensors alone.
+        StoreError: If it is not a bundle of Raster Vision, or is too large.
     """
     inner = folder / "inner" / INNER_BUNDLE
     try:
@@ -62,7 +75,22 @@ def require_safe_bundle(bundle: Path, folder: Path, run: str, *, trust_code: boo
             f"The bundle of the run {run} contains {code[0]}, which loading the model executes. "
             "Pass trust_code=True if you trust everyone who can write to the store."
         )
-    _require_tensors(inner.with_name(WEIGHTS), run)
+
+
+def read_bundle_config(bundle: Path, run: str) -> dict[str, Any]:
+    """Return ``pipeline-config.json`` of a bundle that `require_trusted_code` has accepted.
+
+    Raises:
+        StoreError: If it has none.
+    """
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            found = json.loads(archive.read("pipeline-config.json"))
+    except _NOT_READABLE as exc:
+        raise _not_a_bundle(run, exc) from exc
+    if not isinstance(found, dict):
+        raise _not_a_bundle(run, "its pipeline-config.json is not an object")
+    return found
 
 
 def _require_tensors(weights: Path, run: str) -> None:

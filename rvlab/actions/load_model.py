@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 import tempfile
 import weakref
@@ -36,16 +37,11 @@ def load_model(
     if kind not in MODEL_KINDS:
         raise SpecError(f"lab.model cannot return a {kind!r}. {did_you_mean(kind, MODEL_KINDS)}")
     require_extra("train", "lab.model")
-    uri = _find_bundle(row, artifacts)
+    uri = find_bundle(row, artifacts)
     folder = tempfile.TemporaryDirectory(prefix="rvlab-model-")
     try:
         bundle = Path(folder.name, "bundle.zip")
-        with open_file(store, uri) as source, bundle.open("wb") as target:
-            copied = 0
-            while block := source.read(CHUNK_BYTES):
-                copied += target.write(block)
-                if copied > BUNDLE_BYTES:
-                    too_large(uri, copied, BUNDLE_BYTES)
+        download_bundle(store, uri, bundle)
         require_safe_bundle(bundle, Path(folder.name), str(row.name), trust_code=trust_code)
         loaded = _load(bundle, Path(folder.name), kind)
     except BaseException:
@@ -59,7 +55,19 @@ def load_model(
     return loaded
 
 
-def _find_bundle(row: pd.Series[Any], artifacts: pd.DataFrame) -> str:
+def download_bundle(store: Store, uri: str, path: Path) -> str:
+    """Copy a bundle to a local file, and return its SHA-256 in hexadecimal."""
+    digest, copied = hashlib.sha256(), 0
+    with open_file(store, uri) as source, path.open("wb") as target:
+        while block := source.read(CHUNK_BYTES):
+            digest.update(block)
+            copied += target.write(block)
+            if copied > BUNDLE_BYTES:
+                too_large(uri, copied, BUNDLE_BYTES)
+    return digest.hexdigest()
+
+
+def find_bundle(row: pd.Series[Any], artifacts: pd.DataFrame) -> str:
     """Return the URI of a run's bundle.
 
     Raises:

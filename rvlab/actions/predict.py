@@ -1,0 +1,139 @@
+"""Predict new imagery with the model of a run: check everything, then submit a run."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rvlab import frame
+from rvlab.actions.bundle_code import read_bundle_config, require_trusted_code
+from rvlab.actions.control import start_runs
+from rvlab.actions.load_model import download_bundle, find_bundle
+from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
+from rvlab.engines import Engine
+from rvlab.errors import SpecError
+from rvlab.frame.select import RunSelector, require_one, select_listings
+from rvlab.model import Run
+from rvlab.raster.imagery import imagery_rules, require_same_imagery
+from rvlab.raster.scene import classes_from_config
+from rvlab.recipes import own_recipe
+from rvlab.store import Store
+from rvlab.submission import SubmitOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RECIPE = "prediction"
+MAX_OVERLAP = 0.9
+EXPERIMENT_CHARS = 100
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of a prediction, besides its images.
+
+    Args:
+        labels: Labels of the images, as for `find_scenes`.
+        overlap: Fraction of a window that overlaps the next; None keeps the run's options.
+        scores: Whether the scores of each class are stored.
+        bands: The channels of the images, in the order of the model's.
+        experiment: The experiment of the new run; None is that of the model's run with
+            ``-predictions``.
+        splits: Number of parallel pieces.
+        priority: As for `SubmitOptions`.
+        trust_code: Whether the bundle may contain Python code.
+    """
+
+    labels: Any = None
+    overlap: float | None = 0.25
+    scores: bool = True
+    bands: Sequence[int] | Sequence[str] | None = None
+    experiment: str | None = None
+    splits: int = 1
+    priority: int = 0
+    trust_code: bool = False
+
+    def __post_init__(self) -> None:
+        value = self.overlap
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value <= MAX_OVERLAP):
+            raise SpecError(
+                f"overlap must be a fraction from 0 to {MAX_OVERLAP}, or None for the predict "
+                f"options of the run, got {value!r}."
+            )
+
+
+def model_run(store: Store, model: RunSelector) -> Run:
+    """Return the run of the model that `rvlab.Lab.predict` gets as its first argument.
+
+    Args:
+        store: The store of the runs.
+        model: One run, as `require_one` resolves it.
+    """
+    return require_one(store, model, "predict")
+
+
+def start_prediction(
+    store: Store,
+    engine: Engine,
+    model: RunSelector,
+    images: Any,
+    options: PredictOptions,
+) -> Run:
+    """Check the bundle and the images, and start a run that predicts them; see `Lab.predict`."""
+    parent = model_run(store, model)
+    row = frame.runs_table(store, parent).iloc[0]
+    artifacts = frame.artifacts_table(store, select_listings(store, parent))
+    bundle_uri = find_bundle(row, artifacts)
+    with tempfile.TemporaryDirectory(prefix="rvlab-predict-") as folder:
+        path = Path(folder, "bundle.zip")
+        digest = download_bundle(store, bundle_uri, path)
+        require_trusted_code(path, Path(folder), parent.id, trust_code=options.trust_code)
+        config = read_bundle_config(path, parent.id)
+    classes_from_config(config)  # a damaged config fails here
+    rules = imagery_rules(config, store, parent.id, options.bands)
+    scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
+    require_same_imagery(rules, [scene.image for scene in scenes])
+    point = {
+        "bundle_uri": bundle_uri,
+        "bundle_sha256": digest,
+        "scenes": [scene.record() for scene in scenes],
+        "overlap": None if options.overlap is None else float(options.overlap),
+        "scores": options.scores,
+    }
+    return start_runs(
+        store,
+        engine,
+        own_recipe(RECIPE),
+        [point],
+        _submission(parent, row, scenes, options, engine),
+    )[0]
+
+
+def _submission(
+    parent: Run,
+    row: pd.Series[Any],
+    scenes: Sequence[PredictionScene],
+    options: PredictOptions,
+    engine: Engine,
+) -> SubmitOptions:
+    ending = "-predictions"
+    own = parent.experiment.removesuffix(ending)[: EXPERIMENT_CHARS - len(ending)] + ending
+    more = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
+    return SubmitOptions(
+        own if options.experiment is None else options.experiment,
+        engine.name,
+        options.splits,
+        parent=parent.id,
+        name=f"{row['name']} on {scenes[0].id}{more}",
+        priority=options.priority,
+    )
+
+
+def _only_remote(engine: Engine) -> str | None:
+    """Return the name of an engine whose runs cannot read files of this machine."""
+    return engine.name if engine.sees_all_runs else None
