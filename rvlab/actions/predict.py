@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -15,13 +16,14 @@ from rvlab.actions.control import start_runs
 from rvlab.actions.load_model import download_bundle, find_bundle
 from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
 from rvlab.engines import Engine
-from rvlab.errors import SpecError
+from rvlab.errors import RvlabError, SpecError
 from rvlab.frame.select import RunSelector, require_one, select_listings
 from rvlab.model import Run
 from rvlab.raster.imagery import imagery_rules, require_same_imagery
 from rvlab.raster.scene import classes_from_config
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
+from rvlab.store.outputs import read_config
 from rvlab.submission import SubmitOptions
 
 if TYPE_CHECKING:
@@ -95,6 +97,8 @@ def start_prediction(
         require_trusted_code(path, Path(folder), parent.id, trust_code=options.trust_code)
         config = read_bundle_config(path, parent.id)
     classes_from_config(config)  # a damaged config fails here
+    with contextlib.suppress(RvlabError):  # of an adopted run, with the present addresses
+        config = read_config(store, parent)
     rules = imagery_rules(config, store, parent.id, options.bands)
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
     require_same_imagery(rules, [scene.image for scene in scenes])
