@@ -249,6 +249,59 @@ class Lab:
         )
         return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
+    def predict(
+        self,
+        run: ModelSelector,
+        images: Any,
+        *,
+        labels: Any = None,
+        overlap: float | None = 0.25,
+        scores: bool = True,
+        bands: Sequence[int] | Sequence[str] | None = None,
+        experiment: str | None = None,
+        splits: int = 1,
+        priority: int = 0,
+        trust_code: bool = False,
+    ) -> Run:
+        """Start a run that predicts new imagery with the model of a run; return at once.
+
+        Each image is a scene of the group ``test``, with the name of its file as id. The run writes
+        cloud-optimized GeoTIFFs of labels and scores, and a GeoPackage of each scene; `download`
+        copies them. Its kind is ``prediction``, its parent is `run`, or that of the model.
+
+        Args:
+            run: One run, as for `logs`; or a model that `promote` made, as for `model`. Its version
+                is the parameter ``model`` of the new run.
+            images: A path, a URI, a pattern such as ``s3://bucket/2026/**/*.tif``, or a STAC item
+                (``pystac.Item``, a dict, or the path or URL of its JSON); or a list of these.
+            labels: Files of labels, of the kind that the model was trained on: a dict of scene id
+                or image to file, or files with the names of the images, or as many in their order.
+                The scenes with labels are scored.
+            overlap: Fraction of a window that overlaps the next one, so that no seams show. Half of
+                it is discarded on each side. None uses the predict options of `run`. Without effect
+                on chip classification and object detection, which use those of `run`.
+            scores: Whether a semantic segmentation stores the scores of each class.
+            bands: The bands of the images in the order of the model's channels: numbers from 1, or
+                names of a STAC item's bands or assets. Default: those of the training imagery; of
+                an item with several images red, green and blue, for a model of three channels.
+            experiment: The experiment of the new run. Default: that of `run` with ``-predictions``.
+            trust_code: Execute the Python code of the bundle, as for `model`.
+
+        Raises:
+            NotFound: If there is no such run, model or file, or the run has no bundle.
+            SpecError: If an image has other bands, another type or no CRS, labels belong to no
+                image, or the bundle contains code that is not trusted; nothing was started.
+            RasterError: If an image cannot be opened; nothing was started.
+            MissingExtra: If pystac is not installed, which STAC items need.
+            StoreError: If the bundle is damaged, or the store cannot be written.
+        """
+        from rvlab.actions.predict import PredictOptions, start_prediction
+
+        options = PredictOptions(
+            labels, overlap, scores, bands, experiment, splits, priority, trust_code
+        )
+        return start_prediction(self.store, self.engine, run, images, options)
+
     def retry(self, runs: RunSelector) -> None:
         """Restart runs that failed, were lost or were not submitted, several at once.
 

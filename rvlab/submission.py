@@ -43,7 +43,7 @@ class SubmitOptions:
         splits: Maximum number of parallel pieces of chip and predict.
         seed: The run's seed; None is the default of the recipe's parameter ``seed``, else 0.
         sweep: The sweep's name.
-        parent: The id of the run that was cloned.
+        parent: The id of the run that was cloned, or whose model is used.
         image: The container image of the steps.
         name: The runs' name; None names them after the parameters that differ.
         steady_heartbeat: Whether the engine's runs write heartbeats from start to end.
@@ -152,6 +152,7 @@ def prepare_runs(
                 image=asked.image,
                 sweep=asked.sweep,
                 parent=asked.parent,
+                kind=recipe.signature.kind,
                 folder=recipe.folder,
                 file=recipe.file,
                 rvlab=__version__,

@@ -86,6 +86,24 @@ def unpack_bundle(bundle: Path, folder: Path, run: str) -> str | None:
     return code[0] if code else None
 
 
+def read_bundle_config(
+    bundle: Path, run: str, name: str = "pipeline-config.json"
+) -> dict[str, Any]:
+    """Return a config of a bundle that `require_trusted_code` or `unpack_bundle` has checked.
+
+    Raises:
+        StoreError: If it has none.
+    """
+    try:
+        with zipfile.ZipFile(bundle) as archive:
+            found = json.loads(archive.read(name))
+    except _NOT_READABLE as exc:
+        raise _not_a_bundle(run, exc) from exc
+    if not isinstance(found, dict):
+        raise _not_a_bundle(run, f"its {name} is not an object")
+    return found
+
+
 def _require_tensors(weights: Path, run: str) -> None:
     import pickle
 

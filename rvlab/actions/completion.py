@@ -43,7 +43,7 @@ RUN_ARGUMENTS = ("run", "runs")
 
 _WITH_RECIPE = ("submit", "sweep", "tune", "clone")
 
-_WITH_MODELS = ("model",)
+_WITH_MODELS = ("model", "predict")
 """Methods that accept the name of a promoted model in place of a run."""
 
 _log = logging.getLogger(__name__)

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-import json
-import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from rvlab.actions.bundle_code import read_bundle_config
 from rvlab.errors import RvlabError, StoreError
-from rvlab.model.limits import CONFIG_BYTES, too_large
 from rvlab.raster.mosaic import open_files
 from rvlab.raster.read import grid_of_dataset, source_bands
 from rvlab.raster.scene import Scene, classes_from_config, scenes_from_config
 from rvlab.store import Store
 
-PIPELINE_CONFIG, LEARNER_CONFIG = "pipeline-config.json", "learner-config.json"
+LEARNER_CONFIG = "learner-config.json"
 
 
 def describe_bundle(bundle: Path, inner: Path, run: str, store: Store) -> dict[str, Any]:
@@ -30,8 +28,8 @@ def describe_bundle(bundle: Path, inner: Path, run: str, store: Store) -> dict[s
     Raises:
         StoreError: If a config is missing or malformed.
     """
-    config = _read_config(bundle, PIPELINE_CONFIG, run)
-    learner = _read_config(inner, LEARNER_CONFIG, run)
+    config = read_bundle_config(bundle, run)
+    learner = read_bundle_config(inner, run, LEARNER_CONFIG)
     try:
         found = {**_model(learner), **_input(learner)}
         classes = classes_from_config(config)
@@ -49,20 +47,6 @@ def describe_bundle(bundle: Path, inner: Path, run: str, store: Store) -> dict[s
         }
     except (TypeError, ValueError, AttributeError) as exc:
         raise StoreError(f"The bundle of the run {run} has a malformed config: {exc}.") from exc
-
-
-def _read_config(archive: Path, name: str, run: str) -> Mapping[str, Any]:
-    with zipfile.ZipFile(archive) as files:
-        try:
-            entry = files.getinfo(name)
-        except KeyError as exc:
-            raise StoreError(f"The bundle of the run {run} has no {name}.") from exc
-        if entry.file_size > CONFIG_BYTES:
-            too_large(name, entry.file_size, CONFIG_BYTES)
-        found = json.loads(files.read(entry))
-    if not isinstance(found, Mapping):
-        raise StoreError(f"The bundle of the run {run} has a malformed {name}.")
-    return found
 
 
 def _model(learner: Mapping[str, Any]) -> dict[str, Any]:

@@ -64,15 +64,20 @@ class ModelBundle:
 
     Args:
         uri: Its address.
+        name: The name of the run, or the version of the model as ``vegas-buildings:2``.
         run: The run that trained the model; that of a promoted model may have been deleted.
-        sha256: The SHA-256 that it must have; None for the bundle of a run.
-        version: The version of the model, as ``vegas-buildings:2``; None for a run.
+        sha256: The SHA-256 that the bundle of a promoted model must have; None for a run.
     """
 
     uri: str
+    name: str
     run: Run
     sha256: str | None = None
-    version: str | None = None
+
+    @property
+    def model(self) -> str | None:
+        """The version of the model; None for a run."""
+        return None if self.sha256 is None else self.name
 
     def download(self, store: Store, path: Path) -> str:
         """Copy the bundle to a local file, and return its SHA-256 in hexadecimal.
@@ -83,7 +88,7 @@ class ModelBundle:
         found = download_bundle(store, self.uri, path)
         if self.sha256 not in (None, found):
             raise StoreError(
-                f"The bundle of the model {self.version} was changed since it was promoted: its "
+                f"The bundle of the model {self.name} was changed since it was promoted: its "
                 f"SHA-256 is {found}, and {self.sha256} was recorded."
             )
         return found
@@ -104,9 +109,9 @@ def find_model_bundle(store: Store, selector: ModelSelector, verb: str) -> Model
     found = require_run_or_version(store, selector, verb)
     if isinstance(found, VersionRecord):
         version = ModelVersion(store, found)
-        return ModelBundle(version.bundle_uri, version.run, found.bundle_sha256, str(version))
+        return ModelBundle(version.bundle_uri, str(version), version.run, found.bundle_sha256)
     row, files = runs_table(store, [found]).iloc[0], artifacts_table(store, [found])
-    return ModelBundle(find_bundle(row, files), found)
+    return ModelBundle(find_bundle(row, files), str(row["name"]), found)
 
 
 def download_bundle(store: Store, uri: str, path: Path) -> str:

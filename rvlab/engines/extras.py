@@ -9,8 +9,9 @@ from rvlab.errors import MissingExtra
 EXTRAS = {
     "train": ("rastervision.pipeline", "rastervision.pytorch_backend", "torch", "boto3"),
     "kubeflow": ("kfp", "kfp.kubernetes"),
+    "predict": ("pystac",),
 }
-"""Modules of an extra that an engine needs."""
+"""Modules of an extra that an engine, or an argument, needs."""
 
 
 def require_extra(extra: str, purpose: str) -> None:

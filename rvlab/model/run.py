@@ -12,6 +12,9 @@ from rvlab.errors import SpecError
 
 STEPS = ("configure", "analyze", "chip", "train", "predict", "eval", "bundle", "summarize")
 SPLIT_STEPS = ("chip", "predict")
+TRAINING, PREDICTION = "training", "prediction"
+RUN_KINDS = (TRAINING, PREDICTION)
+"""What a run does: train a model, or predict new imagery with the model of another run."""
 STATES = (
     "queued",
     "running",

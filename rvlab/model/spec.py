@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from rvlab.errors import RecordBroken
 from rvlab.model.record import read_record, require_schema, require_times
+from rvlab.model.run import RUN_KINDS, TRAINING
 from rvlab.model.schema import TIME_S, column_field
 
 SPEC_SCHEMA = 1
@@ -80,7 +82,18 @@ class Spec:
     )
     sweep: str | None = field(default=None, metadata=column_field("The sweep of the run."))
     parent: str | None = field(
-        default=None, metadata=column_field("The run of which this run is a clone.")
+        default=None,
+        metadata=column_field(
+            "The run of which this run is a clone, or whose model it uses for a prediction."
+        ),
+    )
+    kind: str = field(
+        default=TRAINING,
+        metadata=column_field(
+            "`training`, or `prediction` of new imagery with the model of the parent run.",
+            diff="recipe",
+            in_report=True,
+        ),
     )
     priority: int = field(
         default=0,
@@ -109,4 +122,9 @@ class Spec:
         found = read_record(cls, record, key, "a run's spec")
         require_schema(found.schema, key)
         require_times(found, key, "a run's spec", "created")
+        if found.kind not in RUN_KINDS:
+            raise RecordBroken(
+                f"{key} is not a run's spec: kind must be one of {', '.join(RUN_KINDS)}, got "
+                f"{found.kind!r:.40}."
+            )
         return found

@@ -266,7 +266,7 @@ _FIRST = (
     *("created", "started", "ended"),
     *("tags", "note", "archived", "experiment", "recipe"),
 )
-BOOKKEEPING = ("eval_set", "source_sha256", "commit", "dirty", "image", "user", "uri")
+BOOKKEEPING = ("kind", "eval_set", "source_sha256", "commit", "dirty", "image", "user", "uri")
 """The last columns of the table of runs."""
 
 RANK_METRICS = ("metrics.f1", "metrics.mean_iou", "metrics.rv_average_f1")

@@ -21,6 +21,7 @@ from rvlab.raster.boxes import CELLS, predicted_boxes, truth_boxes
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.cog import labels_cog, scores_cog
 from rvlab.raster.components import SceneComponents
+from rvlab.raster.geopackage import box_polygons, trace_polygons, write_geopackage
 from rvlab.raster.labels import ClassIds, SceneLabels, prediction
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
@@ -30,6 +31,7 @@ from rvlab.raster.window_counts import WindowCounts, strips
 from rvlab.store.table_file import arrow_schema
 
 STRIP_BYTES = 40_000_000
+VECTOR_COPY = "vectors.gpkg"
 
 
 @dataclass
@@ -39,7 +41,8 @@ class SceneScores:
     Args:
         tables: The counts, by the name of the table: of `COUNTED_TABLES` those that were requested
             and could be computed.
-        copies: Paths of the copies that were written, by name: ``labels.tif``, ``scores.tif``.
+        copies: Paths of the copies that were written, by name: ``labels.tif``, ``scores.tif``,
+            ``vectors.gpkg``.
         problems: Messages about results that are missing.
     """
 
@@ -54,8 +57,9 @@ def score_scene(
     copies: Path | None = None,
     *,
     tables: Collection[TableSchema] = COUNTED_TABLES,
+    vectors: bool = False,
 ) -> SceneScores:
-    """Count the windows and the objects of a scene's prediction, and write COG copies of it.
+    """Count the windows and the objects of a scene's prediction, and write copies of it.
 
     The scene is read in strips: a scene that is 10,000 px wide takes about 250 MB of memory, or
     twice that with the scores of four classes. Read and write errors are listed in the result
@@ -66,6 +70,7 @@ def score_scene(
         classes: Classes of its run.
         copies: Folder for the copies; None writes no copies.
         tables: Which of `COUNTED_TABLES` to count. A chip classification has no objects.
+        vectors: Whether a GeoPackage is among the copies.
     """
     done = SceneScores()
     labels = SceneLabels(scene, classes)
@@ -86,7 +91,26 @@ def score_scene(
             _score_boxes(labels, names, done)
     except RvlabError as exc:
         done.problems.append(f"Scene {scene.id}: {exc}")
+    if vectors and copies is not None:
+        try:
+            _write_vectors(labels, copies / VECTOR_COPY, done)
+        except RvlabError as exc:
+            done.problems.append(f"Scene {scene.id}: {exc}")
     return done
+
+
+def _write_vectors(labels: SceneLabels, path: Path, done: SceneScores) -> None:
+    """Write the predicted objects or cells, except those of the null class, as vectors."""
+    scene, classes = labels.scene, labels.classes
+    skip = {one for one in (classes.null_id, classes.unlabelled_id) if one is not None}
+    if scene.task == "semantic_segmentation":
+        if "labels.tif" not in done.copies:
+            return
+        polygons = trace_polygons(done.copies["labels.tif"], skip)
+    else:
+        polygons = box_polygons(predicted_boxes(scene, classes, labels), skip)
+    write_geopackage(path, polygons, labels.grid, classes)
+    done.copies[VECTOR_COPY] = path
 
 
 def concat_scenes(

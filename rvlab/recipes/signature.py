@@ -17,6 +17,7 @@ from functools import cached_property
 from typing import Annotated, Any, Literal, Optional, Union
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.model.run import RUN_KINDS, TRAINING
 from rvlab.recipes.value_limits import (
     FIELD_ARGUMENTS,
     AtMost,
@@ -30,6 +31,9 @@ ROOT_PARAMETER = "root_uri"
 
 SHARED_FOLDER = "SharedFolder"
 """Annotation of a parameter that receives a data folder: `rvlab.recipes.data_dir.SharedFolder`."""
+
+KIND_CONSTANT = "RUN_KIND"
+"""Constant of a recipe whose runs do not train: the kind of its runs, such as ``"prediction"``."""
 
 FUNCTIONS = ("get_config", "get_configs")
 
@@ -160,12 +164,14 @@ class Signature:
         places: The names of parameters that receive locations: ``root_uri``, and those with the
             annotation `SHARED_FOLDER`.
         accepts_any: Whether it takes ``**kwargs``.
+        kind: The kind of its runs, one of `RUN_KINDS`.
     """
 
     recipe: str
     parameters: Mapping[str, Parameter]
     places: tuple[str, ...]
     accepts_any: bool = False
+    kind: str = TRAINING
 
     def bind(self, given: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
         """Validate the given values and fill in the defaults.
@@ -273,7 +279,17 @@ def signature(source: str, recipe: str) -> Signature:
         {name: one for name, one in found.items() if name not in places},
         places,
         accepts_any=args.kwarg is not None,
+        kind=_kind_of_runs(constants, recipe),
     )
+
+
+def _kind_of_runs(constants: Mapping[str, Any], recipe: str) -> str:
+    kind = constants.get(KIND_CONSTANT, TRAINING)
+    if kind not in RUN_KINDS:
+        raise SpecError(
+            f"{recipe}: {KIND_CONSTANT} must be one of {', '.join(RUN_KINDS)}, got {kind!r:.60}."
+        )
+    return str(kind)
 
 
 def json_value(value: Any, what: str) -> Any:

@@ -51,7 +51,13 @@ class Recipe:
 def shipped_recipes() -> list[str]:
     """List the names of the recipes that are shipped with rvlab."""
     folder = Path(__file__).parent
-    return sorted(p.stem for p in folder.glob("*.py") if "\ndef get_config(" in p.read_text())
+    public = (p for p in folder.glob("*.py") if not p.stem.startswith("_"))
+    return sorted(p.stem for p in public if "\ndef get_config(" in p.read_text())
+
+
+def own_recipe(name: str) -> Recipe:
+    """Return a recipe that a method of `rvlab.Lab` submits; it is not listed for users."""
+    return Recipe(name, _read_source(Path(__file__).parent / f"_{name}.py"))
 
 
 def find_recipe(recipe: RecipeRef) -> Recipe:

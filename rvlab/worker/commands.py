@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from rvlab.errors import StepError
-from rvlab.model import Run, Spec
+from rvlab.model import PREDICTION, Run, Spec
 from rvlab.model.tables import COUNTED_TABLES
 from rvlab.recipes.old_names import add_old_names
 from rvlab.store import Store
@@ -83,13 +83,19 @@ def save_config(store: Store, run: Run, spec: Spec, scratch: Path) -> StepPlan:
     config.recursive_validate_config()
     build_config(config.dict())
     pipeline = config.build(str(scratch))
-    steps = tuple(pipeline.commands)
+    steps = tuple(pipeline.commands) if spec.kind != PREDICTION else _prediction_steps(config)
     check_config(store, run, config, steps)
     save_pipeline_config(config, config.get_config_uri())
     cut = {s: _count_pieces(config.dataset, s, spec.splits) for s in pipeline.split_commands}
     plan = StepPlan(steps, {s: n for s, n in cut.items() if s in steps})
     store.put_json(run.key(PLAN), plan.record())
     return plan
+
+
+def _prediction_steps(config: Any) -> tuple[str, ...]:
+    """Return the steps of a run that does not train: predict, and eval if a scene has labels."""
+    labelled = any(scene.label_source is not None for scene in config.dataset.all_scenes)
+    return ("predict", "eval") if labelled else ("predict",)
 
 
 def _call_recipe(path: Path, spec: Spec) -> list[Any]:

@@ -15,7 +15,7 @@ from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE, COUNTED_TABLES
 from rvlab.raster.run_source import NO_CLASSES
 from rvlab.raster.scene import Classes, Scene, classes_from_config, scenes_from_config
-from rvlab.raster.score_scene import concat_scenes, score_scene
+from rvlab.raster.score_scene import VECTOR_COPY, concat_scenes, score_scene
 from rvlab.store import Store
 from rvlab.store.outputs import COPIES_FOLDER
 from rvlab.store.table_file import rows_to_arrow
@@ -43,8 +43,10 @@ class RunScores:
 Copy = tuple[str, str, str, str, int]
 
 
-def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores:
-    """Count every predicted scene, and store a COG copy of its prediction.
+def score_scenes(
+    store: Store, run: Run, config: Mapping[str, Any], *, vectors: bool = False
+) -> RunScores:
+    """Count every predicted scene, and store COG copies of its prediction.
 
     A failure for one scene is logged and does not affect the others or the state of the run.
 
@@ -52,6 +54,7 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores
         store: The run's store.
         run: The run.
         config: Its ``pipeline-config.json``.
+        vectors: Whether to store a GeoPackage of each prediction, too.
     """
     counted: dict[str, list[pa.Table]] = {one.name: [] for one in COUNTED_TABLES}
     omitted: dict[str, set[str]] = {one.name: set() for one in COUNTED_TABLES}
@@ -66,7 +69,7 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores
             continue
         tables: dict[str, pa.Table] = {}
         try:
-            tables, made = _score_with_retry(store, run, scene, own)
+            tables, made = _score_with_retry(store, run, scene, own, vectors)
             copies += made
         except Exception as exc:  # noqa: BLE001  counts and copies are optional
             print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
@@ -85,29 +88,30 @@ def score_scenes(store: Store, run: Run, config: Mapping[str, Any]) -> RunScores
 
 
 def _score_with_retry(
-    store: Store, run: Run, scene: Scene, own: Classes
+    store: Store, run: Run, scene: Scene, own: Classes, vectors: bool
 ) -> tuple[dict[str, pa.Table], list[Copy]]:
     """Call `_score_one`, with one retry on a raster error: GDAL does not wait for the store."""
     try:
-        return _score_one(store, run, scene, own)
+        return _score_one(store, run, scene, own, vectors)
     except RasterError:
         store.exists(run.key(SPEC))  # waits until the store answers
-        return _score_one(store, run, scene, own)
+        return _score_one(store, run, scene, own, vectors)
 
 
 def _score_one(
-    store: Store, run: Run, scene: Scene, own: Classes
+    store: Store, run: Run, scene: Scene, own: Classes, vectors: bool
 ) -> tuple[dict[str, pa.Table], list[Copy]]:
     """Return the counts of a scene, and the artifact rows of the copies that were stored."""
     copies = []
     with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
-        done = score_scene(scene, own, Path(folder) if is_folder_name(scene.id) else None)
+        copy_to = Path(folder) if is_folder_name(scene.id) else None
+        done = score_scene(scene, own, copy_to, vectors=vectors)
         for problem in done.problems:
             print(problem)
         for name, path in done.copies.items():
             data = path.read_bytes()
             store.put(run.key(COPIES_FOLDER, scene.id, name), data)
-            kind = f"{name.removesuffix('.tif')}_copy"
+            kind = "geopackage" if name == VECTOR_COPY else f"{name.removesuffix('.tif')}_copy"
             key = f"{COPIES_FOLDER}/{scene.id}/{name}"
             copies.append(("summarize", kind, scene.id, key, len(data)))
     return done.tables, copies

@@ -9,11 +9,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from rvlab.errors import KeyMissing, StepError
-from rvlab.model import SPLIT_STEPS, STEPS, Run, Spec
+from rvlab.model import PREDICTION, SPLIT_STEPS, STEPS, Run, Spec
 from rvlab.store import Store, register_store
 from rvlab.store.run_listing import reopen_run
 from rvlab.worker.commands import StepPlan, run_command, save_config
 from rvlab.worker.records import SPEC, claim_job, write_end
+from rvlab.worker.rv_scene_memory import patch_scene_memory
 from rvlab.worker.sigterm import SigtermGuard, Terminated
 from rvlab.worker.step_recorder import EXIT_FAILED, StepRecorder, error_sentence
 from rvlab.worker.summarize import EndSummary, summarize_outputs
@@ -59,11 +60,13 @@ def run_step(
                 scratch = folder / "scratch"
                 scratch.mkdir()
                 if step == "summarize":
-                    found = summarize_outputs(store, run)
+                    found = summarize_outputs(store, run, spec.kind)
                 else:
                     from rvlab.worker import rv_patches
 
                     rv_patches.apply_patches(scratch, spec.seed, split=split or 0, splits=of or 1)
+                    if spec.kind == PREDICTION:
+                        patch_scene_memory()
                     if step == "configure":
                         claim_job(store, run, run.id)  # unless a pipeline has claimed it
                         plan = save_config(store, run, spec, scratch)

@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 
 from rvlab.errors import RecordBroken, SpecError
-from rvlab.model import Run
+from rvlab.model import PREDICTION, TRAINING, Run
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table
 from rvlab.worker import fingerprint
@@ -46,18 +46,21 @@ class EndSummary:
     problems: Sequence[str] = ()
 
 
-def summarize_outputs(store: Store, run: Run) -> EndSummary:
+def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummary:
     """Write ``tables/*.parquet`` and return the results for the end record.
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of the scored
     scenes), history (from ``train/log.csv``), windows (counts per window of a scene), objects (true
     and predicted objects) and artifacts (every file below ``rv/``, and the COG copies of
-    predictions); see ``docs/records.md`` for their columns.
+    predictions); see ``docs/records.md`` for their columns. Of a prediction there is also a
+    GeoPackage of each scene, and the copy of the model is deleted.
 
     Raises:
         RecordBroken: If a file of Raster Vision has an unexpected form.
     """
     root = run.key("rv")
+    if kind == PREDICTION:
+        _delete_model(store, run)
     files = store.files(root)
     config = store.get_json(f"{root}/pipeline-config.json")
     found = evaluated_groups(store, config, files)
@@ -65,7 +68,7 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
         print("There is no eval.json, so the run has no metrics.")
     tables, summary = build_tables(store, root, config, files, found)
     write_tables(store, run, tables)
-    scores = score_scenes(store, run, config)
+    scores = score_scenes(store, run, config, vectors=kind == PREDICTION)
     more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
     write_tables(store, run, more)
     tables |= more
@@ -75,6 +78,12 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
         return summary
     objects = object_metrics(scores.tables["objects"], tables["scenes"], scores.omitted["objects"])
     return replace(summary, metrics={**summary.metrics, **objects})
+
+
+def _delete_model(store: Store, run: Run) -> None:
+    """Delete the copy of the model and its statistics, which only the step predict needs."""
+    for folder in ("train", "analyze"):
+        store.delete(key for key, _ in store.files(run.key("rv", folder)))
 
 
 def evaluated_groups(

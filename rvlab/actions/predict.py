@@ -1,0 +1,127 @@
+"""Predict new imagery with the model of a run: check everything, then submit a run."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from numbers import Real
+from pathlib import Path
+from typing import Any
+
+from rvlab.actions.bundle_code import read_bundle_config, require_trusted_code
+from rvlab.actions.control import start_runs
+from rvlab.actions.load_model import ModelBundle, find_model_bundle
+from rvlab.actions.model_version import ModelSelector
+from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
+from rvlab.engines import Engine
+from rvlab.errors import RvlabError, SpecError
+from rvlab.model import Run
+from rvlab.raster.imagery import imagery_rules, require_same_imagery
+from rvlab.raster.scene import classes_from_config
+from rvlab.recipes import own_recipe
+from rvlab.store import Store
+from rvlab.store.outputs import read_config
+from rvlab.submission import SubmitOptions
+
+RECIPE = "prediction"
+MAX_OVERLAP = 0.9
+EXPERIMENT_CHARS = 100
+
+
+@dataclass(frozen=True)
+class PredictOptions:
+    """The options of a prediction, besides its images.
+
+    Args:
+        labels: Labels of the images, as for `find_scenes`.
+        overlap: Fraction of a window that overlaps the next; None keeps the run's options.
+        scores: Whether the scores of each class are stored.
+        bands: The channels of the images, in the order of the model's.
+        experiment: The experiment of the new run; None is that of the model's run with
+            ``-predictions``.
+        splits: Number of parallel pieces.
+        priority: As for `SubmitOptions`.
+        trust_code: Whether the bundle may contain Python code.
+    """
+
+    labels: Any = None
+    overlap: float | None = 0.25
+    scores: bool = True
+    bands: Sequence[int] | Sequence[str] | None = None
+    experiment: str | None = None
+    splits: int = 1
+    priority: int = 0
+    trust_code: bool = False
+
+    def __post_init__(self) -> None:
+        value = self.overlap
+        is_number = isinstance(value, Real) and not isinstance(value, bool)
+        if value is not None and not (is_number and 0 <= value <= MAX_OVERLAP):
+            raise SpecError(
+                f"overlap must be a fraction from 0 to {MAX_OVERLAP}, or None for the predict "
+                f"options of the run, got {value!r}."
+            )
+
+
+def start_prediction(
+    store: Store,
+    engine: Engine,
+    model: ModelSelector,
+    images: Any,
+    options: PredictOptions,
+) -> Run:
+    """Check the bundle and the images, and start a run that predicts them; see `Lab.predict`."""
+    source = find_model_bundle(store, model, "predict")
+    parent = source.run
+    with tempfile.TemporaryDirectory(prefix="rvlab-predict-") as folder:
+        path = Path(folder, "bundle.zip")
+        digest = source.download(store, path)
+        require_trusted_code(path, Path(folder), parent.id, trust_code=options.trust_code)
+        config = read_bundle_config(path, parent.id)
+    classes_from_config(config)  # a damaged config fails here
+    with contextlib.suppress(RvlabError):  # of an adopted run, with the present addresses
+        config = read_config(store, parent)
+    rules = imagery_rules(config, store, parent.id, options.bands)
+    scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
+    require_same_imagery(rules, [scene.image for scene in scenes])
+    point = {
+        "model": source.model,
+        "bundle_uri": source.uri,
+        "bundle_sha256": digest,
+        "scenes": [scene.record() for scene in scenes],
+        "overlap": None if options.overlap is None else float(options.overlap),
+        "scores": options.scores,
+    }
+    return start_runs(
+        store,
+        engine,
+        own_recipe(RECIPE),
+        [point],
+        _submission(source, scenes, options, engine),
+    )[0]
+
+
+def _submission(
+    source: ModelBundle,
+    scenes: Sequence[PredictionScene],
+    options: PredictOptions,
+    engine: Engine,
+) -> SubmitOptions:
+    ending = "-predictions"
+    own = source.run.experiment.removesuffix(ending)[: EXPERIMENT_CHARS - len(ending)] + ending
+    more = f" and {len(scenes) - 1} more" if len(scenes) > 1 else ""
+    return SubmitOptions(
+        own if options.experiment is None else options.experiment,
+        engine.name,
+        options.splits,
+        parent=source.run.id,
+        name=f"{source.name} on {scenes[0].id}{more}",
+        priority=options.priority,
+    )
+
+
+def _only_remote(engine: Engine) -> str | None:
+    """Return the name of an engine whose runs cannot read files of this machine."""
+    return engine.name if engine.sees_all_runs else None

@@ -1,0 +1,246 @@
+"""The scenes of a prediction, from paths, patterns and STAC items."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import Counter
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
+from pathlib import Path, PurePosixPath
+from typing import Any
+from urllib.parse import unquote, urlsplit
+
+from rvlab import store as stores
+from rvlab.actions.stac import is_item, item_image
+from rvlab.errors import NotFound, SpecError
+from rvlab.raster.imagery import ImageFiles, ImageryRules
+from rvlab.raster.vector_files import VECTOR_ENDINGS
+
+_PATTERN = re.compile(r"[*?\[]")
+_NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
+
+
+@dataclass(frozen=True)
+class PredictionScene:
+    """A scene of a prediction.
+
+    Args:
+        id: The scene id, unique in the run.
+        image: The files of the image.
+        labels: The file of its labels; None without labels.
+    """
+
+    id: str
+    image: ImageFiles
+    labels: str | None = None
+
+    def record(self) -> dict[str, Any]:
+        """Return the scene as the recipe takes it."""
+        files = [[uri, None if order is None else list(order)] for uri, order in self.image.files]
+        return {"id": self.id, "files": files, "labels": self.labels}
+
+
+def find_scenes(
+    images: Any, labels: Any, rules: ImageryRules, *, only_remote: str | None = None
+) -> list[PredictionScene]:
+    """Return the scenes of images, with ids from the names of their files.
+
+    Args:
+        images: A path, a URI, a pattern or a STAC item, or several.
+        labels: Files of labels, likewise, or a dict of scene id or image to file; None without any.
+        rules: What the images must be like.
+        only_remote: The name of an engine whose runs cannot read local files; None allows them.
+
+    Raises:
+        NotFound: If a pattern matches no file.
+        SpecError: If there is no image, an item has no suitable image, or labels belong to none.
+    """
+    found = [
+        PredictionScene(name, image)
+        for one in _as_list(images)
+        for name, image in _images_of(one, rules)
+    ]
+    if not found:
+        raise SpecError("predict needs images, got none. Name files, patterns or STAC items.")
+    unique = list({scene.image: scene for scene in found}.values())
+    scenes = [
+        replace(scene, id=name) for scene, name in zip(unique, unique_ids(unique), strict=True)
+    ]
+    if labels is not None:
+        scenes = _with_labels(scenes, labels, rules)
+    if only_remote:
+        _require_remote(scenes, only_remote)
+    return scenes
+
+
+def _images_of(one: Any, rules: ImageryRules) -> list[tuple[str, ImageFiles]]:
+    """Return the name and the files of each image that one argument means."""
+    if is_item(one):
+        return [item_image(one, rules)]
+    channels = None
+    if rules.bands is not None:
+        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in rules.bands):
+            raise SpecError(
+                f"bands of a file must be integers from 1, got {list(rules.bands)!r}; names are "
+                "for STAC items."
+            )
+        channels = tuple(int(n) - 1 for n in rules.bands)
+    return [(uri, ImageFiles(((uri, channels),))) for uri in expand_pattern(one)]
+
+
+def expand_pattern(one: Any) -> list[str]:
+    """Return the files that a path, a URI or a pattern means, sorted.
+
+    Patterns of local files and of ``s3://`` have ``*``, ``?``, ``[…]`` and, for any number of
+    folders, ``**``. A local path becomes absolute.
+
+    Raises:
+        NotFound: If there is no such file.
+        SpecError: If it is neither text nor a path.
+    """
+    if not isinstance(one, str | Path):
+        raise SpecError(f"{one!r:.200} is not an image. Give a path, a URI or a STAC item.")
+    text = str(one)
+    scheme = urlsplit(text).scheme if "://" in text else ""
+    if scheme in ("", "file"):
+        path = Path(unquote(urlsplit(text).path) if scheme else text).expanduser()
+        if path.is_file():
+            return [str(path.absolute())]
+        matches = sorted(glob.glob(str(path.absolute()), recursive=True))  # noqa: PTH207  absolute patterns
+        found = [name for name in matches if Path(name).is_file()]
+    elif scheme == "s3" and _PATTERN.search(text):
+        found = _matching_objects(text)
+    else:
+        return [text]
+    if not found:
+        what = "matches no file" if _PATTERN.search(text) else "does not exist"
+        raise NotFound(f"{text} {what}.")
+    return found
+
+
+def _matching_objects(pattern: str) -> list[str]:
+    """Return the URIs of a bucket that match a pattern."""
+    bucket, _, key = pattern.removeprefix("s3://").partition("/")
+    if _PATTERN.search(bucket):
+        raise SpecError(f"{pattern!r}: a bucket must be named without a pattern.")
+    parts = key.split("/")
+    fixed = next(n for n, part in enumerate(parts) if _PATTERN.search(part))
+    root = "/".join([f"s3://{bucket}", *parts[:fixed]])
+    home = stores.store_for_uri(root)
+    prefix = "" if home.uri == root else home.key(root)
+    start = len(f"{prefix}/".lstrip("/"))
+    names = [name for name, _ in home.files(prefix)]
+    return [
+        f"{home.uri}/{name}" for name in names if _matches(name[start:].split("/"), parts[fixed:])
+    ]
+
+
+def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
+    """Return whether the names of a path match a pattern; ``**`` matches any folders."""
+    if not parts:
+        return not names
+    if parts[0] == "**":
+        return any(_matches(names[n:], parts[1:]) for n in range(len(names) + 1))
+    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+
+
+def unique_ids(scenes: Sequence[PredictionScene]) -> list[str]:
+    """Return an id for each scene: the name of its file, with those of folders where needed."""
+    paths = [_path_parts(scene.id) for scene in scenes]
+    depth = [1] * len(paths)
+    for _ in range(max(map(len, paths))):
+        ids = [_id_of(path[-n:]) for path, n in zip(paths, depth, strict=True)]
+        often = Counter(ids)
+        if len(often) == len(ids):
+            return ids
+        depth = [n + (often[name] > 1) for n, name in zip(depth, ids, strict=True)]
+    taken: set[str] = set()
+    for number, name in enumerate(ids):
+        candidate, count = name, 2
+        while candidate in taken or (candidate != name and candidate in ids):
+            candidate, count = f"{name}-{count}", count + 1
+        taken.add(candidate)
+        ids[number] = candidate
+    return ids
+
+
+def _path_parts(name: str) -> list[str]:
+    path = unquote(urlsplit(name).path) if "://" in name else name
+    pure = PurePosixPath(path)
+    stem = pure.stem if "/" in path or "://" in name else path
+    return [part for part in (*pure.parts[:-1], stem) if part != "/"]
+
+
+def _id_of(parts: Sequence[str]) -> str:
+    return _NOT_IN_ID.sub("-", "-".join(parts)).strip("-.") or "scene"
+
+
+def _with_labels(
+    scenes: Sequence[PredictionScene], labels: Any, rules: ImageryRules
+) -> list[PredictionScene]:
+    if rules.labels is None:
+        raise SpecError(f"The run {rules.run} has no labels, so others cannot be read as its are.")
+    pairs = _label_pairs(scenes, labels)
+    for uri in pairs.values():
+        is_vector = uri.lower().endswith(VECTOR_ENDINGS)
+        if is_vector != (rules.labels == "vector"):
+            kind = "a vector file" if is_vector else "a raster"
+            raise SpecError(
+                f"The labels {uri} are {kind}, those of the run {rules.run} a {rules.labels} file."
+            )
+    return [replace(scene, labels=pairs.get(scene.id)) for scene in scenes]
+
+
+def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, str]:
+    """Return the labels of each scene: as a dict says, by the names of files, or in order."""
+    if isinstance(labels, Mapping):
+        by_name = {scene.id: scene.id for scene in scenes}
+        by_name |= {scene.image.name: scene.id for scene in scenes}
+        found = {}
+        for name, uri in labels.items():
+            scene = by_name.get(str(name)) or by_name.get(str(Path(str(name)).absolute()))
+            if scene is None:
+                raise SpecError(
+                    f"labels has {str(name)!r}, but the scenes are "
+                    f"{', '.join(scene.id for scene in scenes[:8])}."
+                )
+            found[scene] = _one_file(uri)
+        return found
+    uris = [uri for one in _as_list(labels) for uri in expand_pattern(one)]
+    stems = {_id_of(_path_parts(uri)[-1:]): uri for uri in uris}
+    ids = [scene.id for scene in scenes]
+    if len(stems) == len(uris) and set(stems) <= set(ids):
+        return stems
+    if len(uris) == len(ids):
+        return dict(zip(ids, uris, strict=True))
+    raise SpecError(
+        f"{len(uris)} files of labels do not belong to {len(ids)} images: name them as the images, "
+        "give as many, or pass a dict of scene id to file."
+    )
+
+
+def _one_file(uri: Any) -> str:
+    found = expand_pattern(uri)
+    if len(found) != 1:
+        raise SpecError(f"{uri} matches {len(found)} files, but the labels of a scene are one.")
+    return found[0]
+
+
+def _require_remote(scenes: Iterable[PredictionScene], engine: str) -> None:
+    for scene in scenes:
+        uris = [uri for uri, _ in scene.image.files]
+        for uri in [*uris, *([scene.labels] if scene.labels else [])]:
+            if "://" not in uri:
+                raise SpecError(
+                    f"Runs of the engine {engine!r} cannot read {uri} of this machine. Copy it to "
+                    "s3:// first."
+                )
+
+
+def _as_list(values: Any) -> list[Any]:
+    if values is None:
+        return []
+    several = isinstance(values, Iterable) and not isinstance(values, str | Mapping)
+    return list(values) if several and not is_item(values) else [values]

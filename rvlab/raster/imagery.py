@@ -1,0 +1,219 @@
+"""The imagery that a model was trained on, and the check that other images are like it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from rvlab.errors import RasterError, SpecError
+from rvlab.raster.gdal import open_raster
+from rvlab.raster.mosaic import open_files
+from rvlab.raster.read import bands_without_alpha
+from rvlab.raster.scene import scenes_from_config
+from rvlab.raster.sources import RasterSource
+from rvlab.user_warning import warn_user
+
+if TYPE_CHECKING:
+    from rvlab.store import Store
+
+HEADER_READERS = 16
+
+BandNames = Sequence[int] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class ImageHeader:
+    """The properties of an image that its file's header has.
+
+    Args:
+        bands: Number of bands, without an alpha band.
+        dtype: The type of the first band, such as ``uint8``.
+        crs: The name of its CRS; None without one.
+        width: Columns.
+        height: Rows.
+    """
+
+    bands: int
+    dtype: str
+    crs: str | None
+    width: int
+    height: int
+
+    @classmethod
+    def of(cls, dataset: Any) -> ImageHeader:
+        """Return the header of an open rasterio dataset."""
+        crs = dataset.crs
+        name = None if crs is None else str(crs.to_string()).split("[", 1)[0]
+        bands = len(bands_without_alpha(dataset))
+        return cls(bands, str(dataset.dtypes[0]), name, dataset.width, dataset.height)
+
+
+@dataclass(frozen=True)
+class ImageryRules:
+    """What images must be like for a model.
+
+    Args:
+        run: The id of the model's run, for messages.
+        task: Its task.
+        channels: Number of channels that the model takes.
+        order: The channels of its imagery, counted from 0; None is all except alpha.
+        header: The header of its imagery; None if it cannot be read.
+        bands: The channels of the images that the user names; None are those of `order`.
+        labels: ``raster`` or ``vector``: the kind of its labels; None without any.
+        old_statistics: Whether statistics of Raster Vision up to 0.30 normalize the channels, which
+            fit only the channels of the model's imagery.
+    """
+
+    run: str
+    task: str
+    channels: int | None
+    order: tuple[int, ...] | None
+    header: ImageHeader | None
+    bands: BandNames | None
+    labels: str | None
+    old_statistics: bool
+
+
+@dataclass(frozen=True)
+class ImageFiles:
+    """The files of one image.
+
+    Args:
+        files: A file with its channels, counted from 0, or None for those of the model's imagery;
+            the channels of several files are joined.
+    """
+
+    files: tuple[tuple[str, tuple[int, ...] | None], ...]
+
+    @property
+    def name(self) -> str:
+        """The first file, for messages."""
+        return self.files[0][0]
+
+
+def imagery_rules(
+    config: Mapping[str, Any], store: Store, run: str, bands: BandNames | None
+) -> ImageryRules:
+    """Return what images must be like for the model of a run.
+
+    Args:
+        config: ``pipeline-config.json`` of the model.
+        store: The store that the config was read from.
+        run: The id of the run, for messages.
+        bands: The channels of the images that the user names.
+
+    Raises:
+        SpecError: If the run has no scene, or joins channels of several files.
+    """
+    known = scenes_from_config(config, store)
+    scenes = sorted(known, key=lambda one: ("validation", "train", "test").index(one.group))
+    if not scenes:
+        raise SpecError(f"The config of the run {run} has no scene, so its imagery is unknown.")
+    source = scenes[0].image
+    if source.parts or not source.uris:
+        raise SpecError(
+            f"The run {run} was trained on a source of several images, which new images cannot "
+            "replace. lab.model(run, kind='predictor') returns Raster Vision's predictor."
+        )
+    truth = next((one.truth for one in scenes if one.truth is not None), None)
+    kind = None if truth is None else "raster" if isinstance(truth, RasterSource) else "vector"
+    header = _header_of_run(scenes[0].image, run)
+    order = source.channel_order
+    data = config.get("backend", {}).get("data", {})
+    channels = len(order) if order is not None else data.get("img_channels")
+    return ImageryRules(
+        run=run,
+        task=scenes[0].task,
+        channels=channels if channels is not None or header is None else header.bands,
+        order=order,
+        header=header,
+        bands=bands,
+        labels=kind,
+        old_statistics=any(
+            one.get("type_hint") == "stats_transformer" and one.get("needs_channel_order", True)
+            for one in source.transformers
+        ),
+    )
+
+
+def _header_of_run(source: RasterSource, run: str) -> ImageHeader | None:
+    try:
+        with open_files(source.files) as dataset:
+            return ImageHeader.of(dataset)
+    except RasterError as exc:
+        warn_user(
+            f"The images are not compared with the imagery of the run {run}, which cannot be read: "
+            f"{exc}"
+        )
+        return None
+
+
+def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> None:
+    """Require that images have the bands, the type and the georeference of the model's imagery.
+
+    Only headers are read.
+
+    Raises:
+        RasterError: If an image cannot be opened.
+        SpecError: If one differs; the message has both values.
+    """
+    names = list(dict.fromkeys(uri for image in images for uri, _ in image.files))
+    with ThreadPoolExecutor(HEADER_READERS) as pool:
+        headers = dict(zip(names, pool.map(read_header, names), strict=True))
+    for image in images:
+        for uri, channels in image.files:
+            _require_same(rules, uri, headers[uri], channels)
+        sizes = {(headers[uri].width, headers[uri].height) for uri, _ in image.files}
+        if len(sizes) > 1:
+            shown = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes))
+            raise SpecError(
+                f"The bands of {image.name} have different sizes: {shown}. Resample them to one "
+                "grid first."
+            )
+
+
+def read_header(uri: str) -> ImageHeader:
+    """Read the header of an image."""
+    with open_raster(uri) as dataset:
+        return ImageHeader.of(dataset)
+
+
+def _require_same(
+    rules: ImageryRules, uri: str, found: ImageHeader, channels: tuple[int, ...] | None
+) -> None:
+    own, run = rules.header, rules.run
+    if channels is not None and rules.old_statistics:
+        raise SpecError(
+            f"The model of the run {run} has statistics of Raster Vision 0.30 or earlier, so other "
+            f"bands of {uri} cannot be chosen. Write them into a file of their own first."
+        )
+    wanted = rules.order if channels is None else channels
+    lacks = max(wanted, default=-1) + 1 > found.bands if wanted else False
+    if channels is None and own is not None and found.bands != own.bands:
+        raise SpecError(
+            f"{uri} has {_count(found.bands)}, the imagery of the run {run} {own.bands}. Name the "
+            "bands of the image with bands=[…], counted from 1, in the order of the model's."
+        )
+    if lacks or (wanted is None and rules.channels not in (None, found.bands)):
+        needed = max(wanted) + 1 if wanted else rules.channels
+        raise SpecError(
+            f"{uri} has {_count(found.bands)}, but the model of the run {run} needs {needed}."
+        )
+    if own is None:
+        return
+    if found.dtype != own.dtype:
+        raise SpecError(
+            f"{uri} has the type {found.dtype}, the imagery of the run {run} {own.dtype}. Convert "
+            "it as the training imagery was converted."
+        )
+    if own.crs is not None and found.crs is None:
+        raise SpecError(
+            f"{uri} has no CRS, the imagery of the run {run} {own.crs}. Georeference it first, "
+            "such as with rio edit-info --crs."
+        )
+
+
+def _count(bands: int) -> str:
+    return f"{bands} band{'' if bands == 1 else 's'}"

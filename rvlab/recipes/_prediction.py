@@ -1,0 +1,184 @@
+"""Predict new imagery with the model of a run; `rvlab.Lab.predict` submits this recipe.
+
+The config is the one of the model's bundle, with the new images as test scenes. The model and the
+statistics of its imagery are copied from the bundle into the run, which then needs no other run.
+
+Needs: a model bundle of Raster Vision.
+"""
+
+import hashlib
+import json
+import shutil
+from copy import deepcopy
+from pathlib import Path
+from typing import Any
+
+from rastervision.core.rv_pipeline import RVPipelineConfig
+from rastervision.pipeline.config import build_config, upgrade_config
+from rastervision.pipeline.file_system import (
+    download_if_needed,
+    get_tmp_dir,
+    sync_to_dir,
+    unzip,
+    upload_or_copy,
+)
+
+from rvlab.errors import SpecError, StoreError
+
+RUN_KIND = "prediction"
+
+SEGMENTATION = "semantic_segmentation"
+STEP_FOLDERS = ("analyze", "chip", "train", "predict", "eval", "bundle")
+
+
+def get_config(
+    runner: Any,
+    *,
+    root_uri: str,
+    bundle_uri: str,
+    bundle_sha256: str,
+    scenes: list,
+    overlap: float | None = 0.25,
+    scores: bool = True,
+    model: Optional[str] = None,  # noqa: UP045
+) -> RVPipelineConfig:
+    """Return the config of a bundle with other scenes.
+
+    Args:
+        runner: Given by Raster Vision.
+        root_uri: Where this run's output goes.
+        bundle_uri: The bundle, ``bundle/model-bundle.zip`` of a run.
+        bundle_sha256: Its SHA-256, in hexadecimal.
+        scenes: A dict per scene: ``id``; ``files``, pairs of an image and its channels, counted
+            from 0, or null for those of the bundle's config (the channels of several files are
+            joined); and ``labels``, a file or null.
+        overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. Half
+            of it is discarded on each side. None keeps the predict options of the bundle.
+        scores: Whether a semantic segmentation stores the scores of each class.
+        model: The version of the promoted model, such as ``vegas-buildings:2``, for the record.
+
+    Raises:
+        StoreError: If the bundle has changed.
+        SpecError: If its config has no scene to take the settings of imagery or labels from.
+    """
+    with get_tmp_dir() as folder:
+        bundle = Path(folder, "bundle")
+        archive = download_if_needed(bundle_uri, folder)
+        _require_digest(archive, bundle_uri, bundle_sha256)
+        unzip(archive, str(bundle))
+        config = upgrade_config(json.loads((bundle / "pipeline-config.json").read_text()))
+        upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")
+        if (bundle / "stats.json").is_file():  # of Raster Vision before 0.20
+            (bundle / "analyze").mkdir(exist_ok=True)
+            shutil.copy(bundle / "stats.json", bundle / "analyze")
+        if (bundle / "analyze").is_dir():
+            sync_to_dir(str(bundle / "analyze"), f"{root_uri}/analyze")
+            _reset_statistics(config, root_uri)
+    known = [
+        scene
+        for group in ("validation", "train", "test")
+        for scene in config["dataset"].get(f"{group}_scenes") or []
+    ]
+    config["dataset"] |= {
+        "train_scenes": [],
+        "validation_scenes": [],
+        "test_scenes": [_scene(config, known, one, scores) for one in scenes],
+        "scene_groups": {},
+    }
+    config |= {f"{step}_uri": None for step in STEP_FOLDERS} | {
+        "root_uri": root_uri,
+        "analyzers": [],
+    }
+    config["evaluators"] = [one | {"output_uri": None} for one in config.get("evaluators") or []]
+    data = config["backend"]["data"]
+    if "scene_dataset" in data:  # training windows of the bundle's scenes
+        data |= {"scene_dataset": None, "sampling": {}}
+    if overlap is not None and _is_segmentation(config):
+        config["predict_options"] |= window_options(config["predict_options"]["chip_sz"], overlap)
+    made: RVPipelineConfig = build_config(config)
+    return made
+
+
+def window_options(chip_px: int, overlap: float) -> dict[str, int | None]:
+    """Return the predict options of windows that overlap by a fraction of their side."""
+    crop = round(chip_px * overlap / 2)
+    return {"stride": chip_px - 2 * crop, "crop_sz": crop or None}
+
+
+def _require_digest(path: str, uri: str, expected: str) -> None:
+    with Path(path).open("rb") as file:
+        found = hashlib.file_digest(file, "sha256").hexdigest()
+    if found != expected:
+        raise StoreError(
+            f"The bundle {uri} has changed since the prediction was submitted: its SHA-256 was "
+            f"{expected}, now it is {found}. Submit the prediction again."
+        )
+
+
+def _is_segmentation(config: dict[str, Any]) -> bool:
+    return str(config["type_hint"]).startswith(SEGMENTATION)
+
+
+def _reset_statistics(config: dict[str, Any], root_uri: str) -> None:
+    """Let the transformers find the statistics of the bundle in this run, as the Predictor does."""
+    dataset = config["dataset"]
+    for group in ("validation", "train", "test"):
+        for scene in dataset.get(f"{group}_scenes") or []:
+            for one in scene["raster_source"].get("transformers") or []:
+                if one.get("type_hint") == "stats_transformer":
+                    is_old = one.get("scene_group") == "__N/A__"
+                    one["stats_uri"] = f"{root_uri}/analyze/stats.json" if is_old else None
+
+
+def _scene(
+    config: dict[str, Any], known: list[dict[str, Any]], asked: dict[str, Any], scores: bool
+) -> dict[str, Any]:
+    """Return the config of a scene with the settings of a scene of the bundle."""
+    if not known:
+        raise SpecError("The config of the bundle has no scene, so its imagery is not known.")
+    found = deepcopy(known[0])
+    store = found.get("label_store")
+    if store is not None:
+        store["uri"] = None
+        if _is_segmentation(config):
+            store["vector_output"] = []
+            if scores and not store.get("smooth_output"):
+                store["smooth_as_uint8"] = True
+            store["smooth_output"] = scores
+    found |= {
+        "id": asked["id"],
+        "raster_source": _raster_source(found["raster_source"], asked["files"]),
+        "label_source": _label_source(known, asked["labels"]) if asked.get("labels") else None,
+        "aoi_uris": None,
+    }
+    return found
+
+
+def _raster_source(own: dict[str, Any], files: list[list[Any]]) -> dict[str, Any]:
+    """Return the raster source of one image, or of channels of several images."""
+
+    def source(uri: str, channels: list[int] | None) -> dict[str, Any]:
+        order = own.get("channel_order") if channels is None else channels
+        return own | {"uris": [uri], "channel_order": order, "bbox": None}
+
+    if len(files) == 1:
+        return source(*files[0])
+    return {
+        "type_hint": "multi_raster_source",
+        "raster_sources": [source(*one) | {"transformers": []} for one in files],
+        "primary_source_idx": 0,
+        "transformers": own.get("transformers") or [],
+    }
+
+
+def _label_source(known: list[dict[str, Any]], uri: str) -> dict[str, Any]:
+    """Return a label source of the bundle's config with another file."""
+    found = next((deepcopy(s["label_source"]) for s in known if s.get("label_source")), None)
+    if found is None:
+        raise SpecError("The scenes of the bundle have no labels, so theirs cannot be read.")
+    part = found.get("raster_source") or found
+    part = part.get("vector_source") or part
+    part["uris"] = [uri]
+    if "bbox" in part:
+        part["bbox"] = None
+    return found
