@@ -40,7 +40,7 @@ def get_config(
     scenes: list,
     overlap: float | None = 0.25,
     scores: bool = True,
-    model: Optional[str] = None,  # noqa: UP045
+    model: str | None = None,
 ) -> RVPipelineConfig:
     """Return the config of a bundle with other scenes.
 
