@@ -14,7 +14,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, Column, TableSchema
-from rvlab.model.tables import FILE_TABLES, LAB_TABLES
+from rvlab.model.tables import FILE_TABLES, LAB_TABLES, MODEL_LOG_TABLE, MODELS_TABLE
 
 PAGE = Path(__file__).parents[1] / "docs" / "records.md"
 
@@ -22,6 +22,8 @@ SECTIONS: dict[str, TableSchema] = {
     **{name: table for name, table in LAB_TABLES.items() if name not in FILE_TABLES},
     **FILE_TABLES,
     "ranked windows": LAB_TABLES["windows"],
+    "models": MODELS_TABLE,
+    "model log": MODEL_LOG_TABLE,
 }
 
 _MARKS = re.compile(r"(<!-- columns of ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)

@@ -298,7 +298,8 @@ def _scores(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
         end: {one.name: value for one in found if (value := _number(get(one))) is not None}
         for end, get in ends
     }
-    scores["metrics"] = {**values, **{one.name: _number(one.value) for one in found}}
+    computed = {one.name: _number(one.value) for one in found}
+    scores["metrics"] = {**computed, **{n: v for n, v in values.items() if n not in computed}}
     if found:
         scores |= {"group": found[0].group, "scenes": found[0].scenes, "level": LEVEL}
     return scores

@@ -350,7 +350,13 @@ MODELS_TABLE = TableSchema(
     "models",
     "version of a promoted model, the newest first",
     _models_columns(),
-    (Column("metrics.{metric}", "float64", "A metric of the version, after `current`."),),
+    (
+        Column(
+            "metrics.{metric}",
+            "float64",
+            "A metric: up to three follow `current`, the others precede `experiment`.",
+        ),
+    ),
 )
 """The table that `rvlab.Lab.models` returns."""
 

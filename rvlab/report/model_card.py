@@ -54,7 +54,8 @@ def model_card(record: VersionRecord, store: str, *, front_matter: bool = False)
         use_lines=(
             "import rvlab",
             f"lab = rvlab.Lab({store!r})",
-            f"model = lab.model({name!r})  # the torch module",
+            f"run = lab.predict({name!r}, 'scene.tif')",
+            f"module = lab.model({name!r})  # of torch",
         ),
         path=record.bundle_key,
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -69,6 +70,16 @@ class StorageContract:
         store.put("large", large)
         assert store.get("large") == large
         assert store.files() == [("large", len(large))]
+
+    def test_a_file_is_put_as_a_whole_and_replaces_a_key(
+        self, store: Store, tmp_path: Path
+    ) -> None:
+        data = bytes(range(256)) * 50_000  # in several parts on S3
+        (tmp_path / "bundle.zip").write_bytes(data)
+        store.put("models/a b/x.zip", b"old")
+        store.put_file("models/a b/x.zip", tmp_path / "bundle.zip")
+        assert store.get("models/a b/x.zip") == data
+        assert store.files("models") == [("models/a b/x.zip", len(data))]
 
     def test_a_missing_key_is_named_with_its_store(self, store: Store) -> None:
         with pytest.raises(KeyMissing, match=r"has no key 'no/such\.json'\.$") as caught:
