@@ -30,7 +30,7 @@ def window_spans(length: int, size: int, stride: int) -> list[tuple[int, int, in
         stride: Pixels between the starts of two windows.
 
     Returns:
-        ``(start, first, stop)`` of each window, which predicts the pixels from `first` up to `stop`;
+        ``(start, first, stop)`` of each window, which predicts the pixels from `first` to `stop`;
         each pixel of the side is in one of these ranges. A window is outside the scene only if the
         scene is smaller.
     """
