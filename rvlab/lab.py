@@ -817,7 +817,7 @@ class Lab:
         self,
         runs: RunSelector = None,
         *,
-        group: str = "validation",
+        group: str | None = None,
         scene: str | None = None,
         windows: pd.DataFrame | None = None,
         label: str | None = None,
@@ -826,7 +826,8 @@ class Lab:
         """Show a map in JupyterLab with image, truth, predictions and errors.
 
         Args:
-            group: ``train``, ``validation`` or ``test``: the scenes to choose from.
+            group: ``train``, ``validation`` or ``test``: the scenes to choose from. Default:
+                validation, or test without it.
             scene: The first scene to show.
             windows: The windows of the button *next worst*, as `windows` returns them. Default:
                 those with most errors.

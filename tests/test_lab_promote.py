@@ -477,7 +477,7 @@ def test_promoted_model_predicts_as_its_run_on_a_store_on_s3(
     made = lab.predict("tiny-towns", tmp_path / "new.tif", overlap=None, scores=False)
     row = lab.wait(made, progress=False).iloc[0]
     assert (row["state"], row["parent"], row["kind"]) == ("succeeded", run.id, "prediction")
-    assert (row["params.model"], row["name"]) == ("tiny-towns:1", "tiny-towns:1 on new")
+    assert (row["params.model"], row["name"]) == ("tiny-towns:1", "new by tiny-towns:1")
     found = lab.artifacts(made).query("kind == 'labels'")["uri"].item()
     arrays = []
     for uri in (own, found):

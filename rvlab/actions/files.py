@@ -62,7 +62,7 @@ def download_files(
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         list(
             pool.map(
-                lambda uri, size, path: _download(store, uri, size, path),
+                lambda uri, size, path: download_file(store, uri, size, path),
                 rows["uri"],
                 rows["bytes"],
                 paths,
@@ -84,7 +84,7 @@ def _target(folder: Path, run: str, uri: str) -> Path:
     return path
 
 
-def _download(store: Store, uri: str, size: int, path: Path) -> None:
+def download_file(store: Store, uri: str, size: int, path: Path) -> None:
     """Download a file, unless a file of its size is there; an interrupted one leaves none."""
     if path.is_file() and path.stat().st_size == size:
         return

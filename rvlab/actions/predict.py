@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rvlab.actions.bundle_code import read_bundle_config, require_trusted_code
 from rvlab.actions.control import start_runs
+from rvlab.actions.files import download_file
 from rvlab.actions.load_model import ModelBundle, find_model_bundle
 from rvlab.actions.model_version import ModelSelector
 from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
@@ -23,9 +26,19 @@ from rvlab.raster.scene import classes_from_config
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
 from rvlab.store.outputs import read_config
-from rvlab.submission import SubmitOptions
+from rvlab.submission import DATA_FOLDER, SubmitOptions
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 RECIPE = "prediction"
+SAVED_KINDS = {
+    "labels_copy": "_labels.tif",
+    "scores_copy": "_scores.tif",
+    "geopackage": ".gpkg",
+}
+"""The kinds of files that ``rvlab predict -o`` saves, and the endings of their names."""
+
 MAX_OVERLAP = 0.9
 EXPERIMENT_CHARS = 100
 
@@ -86,11 +99,15 @@ def start_prediction(
     rules = imagery_rules(config, store, parent.id, options.bands)
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
     require_same_imagery(rules, [scene.image for scene in scenes])
-    point = {
-        "model": source.model,
+    request = {
+        "schema": 1,
         "bundle_uri": source.uri,
         "bundle_sha256": digest,
         "scenes": [scene.record() for scene in scenes],
+    }
+    point = {
+        "model": source.model,
+        "request_uri": _write_request(store, request),
         "overlap": None if options.overlap is None else float(options.overlap),
         "scores": options.scores,
     }
@@ -101,6 +118,42 @@ def start_prediction(
         [point],
         _submission(source, scenes, options, engine),
     )[0]
+
+
+def _write_request(store: Store, request: Mapping[str, Any]) -> str:
+    """Write what is predicted to a file named after its content, and return its URI.
+
+    As a parameter of the recipe it would be a column of the table of runs, and its length would be
+    limited on Kubeflow.
+    """
+    text = json.dumps(request, sort_keys=True)
+    key = f"{DATA_FOLDER}/{RECIPE}/{hashlib.sha256(text.encode()).hexdigest()}.json"
+    store.put(key, text.encode())
+    return f"{store.uri}/{key}"
+
+
+def save_prediction(store: Store, artifacts: pd.DataFrame, folder: str | Path) -> list[Path]:
+    """Copy the files of a prediction to a folder: ``{scene}_labels.tif`` and so on.
+
+    Args:
+        store: The store of the run.
+        artifacts: Its files.
+        folder: Where to; files of the same names are replaced.
+
+    Returns:
+        The files, by scene.
+
+    Raises:
+        SpecError: If a file cannot be written.
+    """
+    rows = artifacts[artifacts["kind"].isin(list(SAVED_KINDS))].sort_values(["scene", "kind"])
+    saved = []
+    for scene, kind, uri, size in rows[["scene", "kind", "uri", "bytes"]].itertuples(index=False):
+        path = Path(folder).expanduser() / f"{scene}{SAVED_KINDS[kind]}"
+        path.unlink(missing_ok=True)  # a file of the same size may be of another prediction
+        download_file(store, uri, size, path)
+        saved.append(path)
+    return saved
 
 
 def _submission(
@@ -117,7 +170,7 @@ def _submission(
         engine.name,
         options.splits,
         parent=source.run.id,
-        name=f"{source.name} on {scenes[0].id}{more}",
+        name=f"{scenes[0].id}{more} by {source.name}",
         priority=options.priority,
     )
 

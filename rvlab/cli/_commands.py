@@ -84,6 +84,33 @@ def cmd_submit(args: argparse.Namespace) -> int:
     return 0 if row["state"] == "succeeded" else 1
 
 
+def cmd_predict(args: argparse.Namespace) -> int:
+    from rvlab.actions.predict import save_prediction
+
+    lab = open_lab(args)
+    bands = [int(one) if one.isdigit() else one for one in args.bands.split(",")]
+    run = lab.predict(
+        args.run,
+        args.images,
+        labels=args.labels or None,
+        overlap=None if args.run_options else args.overlap,
+        scores=args.scores,
+        bands=bands if args.bands else None,
+        experiment=args.experiment,
+        splits=args.splits,
+        priority=args.priority,
+        trust_code=args.trust_code,
+    )
+    print(run.uri, file=sys.stderr)
+    row = lab.wait(run, progress=sys.stderr.isatty()).iloc[0]
+    if row["state"] != "succeeded":
+        print(printable(f"{row['state']}: {row['error']}"), file=sys.stderr)
+        return 1
+    for path in save_prediction(lab.store, lab.artifacts(run), args.output):
+        print(printable(path))
+    return 0
+
+
 def cmd_demo(args: argparse.Namespace) -> int:
     from rvlab import compare
     from rvlab.cli._read_commands import watch_until_ended

@@ -110,6 +110,25 @@ def _add_start_commands(commands: _Commands) -> None:
         one.add_argument("-e", "--experiment", default="default")
         one.add_argument("-s", "--splits", type=int, default=1)
         one.add_argument("--wait", action="store_true", help="wait until they have ended")
+    predict = commands.add(
+        "predict", verbs.cmd_predict, "predict new imagery with the model of a run, and save it"
+    )
+    predict.add_argument("run", help="a run by its id or URI, or a promoted model by its name")
+    predict.add_argument("images", nargs="+", help="files, URIs, patterns or STAC items")
+    predict.set_defaults(remaining="images")
+    predict.add_argument("-o", "--output", default="predictions", metavar="FOLDER")
+    predict.add_argument("--labels", action="append", help="a file or a pattern; may be repeated")
+    predict.add_argument("--overlap", type=float, default=0.25, help="of windows; by default 0.25")
+    predict.add_argument(
+        "--run-options", action="store_true", help="predict as the run did, without --overlap"
+    )
+    predict.add_argument(
+        "--no-scores", dest="scores", action="store_false", help="labels only, no scores"
+    )
+    predict.add_argument("--bands", default="", metavar="A,B", help="such as 4,3,2 or red,green")
+    predict.add_argument("-e", "--experiment", help="by default that of the run and -predictions")
+    predict.add_argument("-s", "--splits", type=int, default=1)
+    predict.add_argument("--trust-code", action="store_true", help="run code of the bundle")
     demo = commands.add(
         "demo", verbs.cmd_demo, "train four small runs in minutes, watch them and rank them"
     )
@@ -128,6 +147,7 @@ def _add_start_commands(commands: _Commands) -> None:
     _add_values(clone)
     for one in (submit, sweep, clone):
         one.add_argument("--seed", type=int)
+    for one in (submit, sweep, clone, predict):
         one.add_argument(
             "--priority", type=int, default=0, help="the highest starts first; by default 0"
         )

@@ -10,6 +10,7 @@ from rvlab.compare._varying import varying
 from rvlab.compare.columns import metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
+from rvlab.frame.filter_runs import without_predictions
 from rvlab.frame.params import differing_columns
 from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import eval_set_column, suggest_column
@@ -34,6 +35,8 @@ def board(
     across_sets: bool = False,
 ) -> pd.DataFrame:
     """Rank runs by a metric, with the columns in which they differ.
+
+    Predictions are left out if there are also runs that train.
 
     Args:
         runs: The table of runs, as ``lab.runs()`` returns it, or runs.
@@ -65,7 +68,7 @@ def board(
     """
     import pandas as pd
 
-    runs = load_rows(runs)
+    runs = without_predictions(load_rows(runs))
     columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
     for name in columns:

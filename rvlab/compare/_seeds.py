@@ -11,6 +11,7 @@ from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, group_places
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
+from rvlab.frame.filter_runs import without_predictions
 from rvlab.frame.params import differing_columns, param_columns
 from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import Run
@@ -73,7 +74,7 @@ def seeds(
     """
     import pandas as pd
 
-    runs = load_rows(runs)
+    runs = without_predictions(load_rows(runs))
     column = metric_column(runs, metric)
     check_level(level)
     scored = runs[runs[column].notna()]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from rvlab.frame.validate import eval_set_column
+from rvlab.model import PREDICTION
 from rvlab.model.schema import TEXT, TIME_S
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def experiments_table(
             "experiment": names.to_numpy(),
             "created": runs["created"].to_numpy(),
             "recipe": runs["recipe"].astype("object").to_numpy(),
-            "score": scores.to_numpy("float64", na_value=float("nan")),
+            "score": scores.where(_is_ranked(runs)).to_numpy("float64", na_value=float("nan")),
             "eval_set": eval_sets.to_numpy(),
         }
     )
@@ -61,6 +62,14 @@ def experiments_table(
     joined = recipes.groupby("experiment", sort=False)["recipe"].agg(", ".join)
     table["recipes"] = joined.reindex(table.index).astype(TEXT)
     return table.sort_values("newest", ascending=False, kind="stable")
+
+
+def _is_ranked(runs: pd.DataFrame) -> pd.Series[bool]:
+    """Return whether each run may be the best: a prediction only among predictions."""
+    if "kind" not in runs:
+        return runs["experiment"].notna()
+    trains = (runs["kind"] != PREDICTION).fillna(True).astype(bool)
+    return trains | ~trains.groupby(runs["experiment"].to_numpy()).transform("any")
 
 
 def _best_rows(rows: pd.DataFrame, *, ascending: bool) -> tuple[pd.DataFrame, pd.Series[Any]]:

@@ -9,13 +9,25 @@ from typing import TYPE_CHECKING
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.run_names import RunNames
 from rvlab.model.annotation import RunAnnotations, validate_tag
-from rvlab.model.run import STATES
+from rvlab.model.run import PREDICTION, STATES
 from rvlab.store import Store
 from rvlab.store.run_listing import RunListing
 
 if TYPE_CHECKING:
     import numpy as np
+    import pandas as pd
     from numpy.typing import NDArray
+
+
+def without_predictions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows of runs that train, or all rows of a table that has predictions only.
+
+    A prediction has the model of another run, so among runs that train it would be ranked twice.
+    """
+    if "kind" not in runs:
+        return runs
+    trains = (runs["kind"] != PREDICTION).fillna(True).to_numpy(dtype=bool)
+    return runs if trains.all() or not trains.any() else runs[trains]
 
 
 @dataclass(frozen=True)

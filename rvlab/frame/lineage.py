@@ -8,6 +8,7 @@ from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.errors import NotFound, did_you_mean
 from rvlab.frame.params import is_missing
 from rvlab.frame.select import RunSelector, require_one
+from rvlab.model import PREDICTION
 from rvlab.model.schema import TEXT, WHOLE
 from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import Store
@@ -110,6 +111,8 @@ def _describe_change(runs: pd.DataFrame, run: str, parent: str | None) -> str | 
     old, new = runs.loc[parent], runs.loc[run]
     if "broken" in (old["state"], new["state"]):
         return None
+    if "kind" in runs and new["kind"] == PREDICTION != old["kind"]:
+        return PREDICTION
     names = [c for c in runs.columns if str(c).startswith("params.") and c != "params.seed"]
     parts = [
         f"{str(name).removeprefix('params.')}: {_format(old[name])} → {_format(new[name])}"

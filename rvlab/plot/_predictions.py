@@ -29,7 +29,13 @@ from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
 from rvlab.raster.display import validate_stretch
-from rvlab.raster.run_source import RunSource, load_run_source, require_group, source_by_scene
+from rvlab.raster.run_source import (
+    RunSource,
+    default_group,
+    load_run_source,
+    require_group,
+    source_by_scene,
+)
 from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
@@ -55,9 +61,9 @@ def predictions(
     | Sequence[Any]
     | None = None,
     *,
-    group: str = "validation",
+    group: str | None = None,
     scenes: Sequence[str] | None = None,
-    columns: Sequence[str] = GRID_COLUMNS,
+    columns: Sequence[str] | None = None,
     show: Literal["labels", "errors", "overlay", "scores"] = "labels",
     classes: str | Sequence[str] | None = None,
     iou: float = 0.5,
@@ -86,9 +92,11 @@ def predictions(
             shows complete scenes.
         group: ``train``, ``validation``, ``test`` or a scene group of the config. Without
             `windows` and `scenes`, up to four evenly spaced scenes of this group are shown. If
-            a scene id is in several groups, the scene of this group is used.
+            a scene id is in several groups, the scene of this group is used. Default: validation,
+            or test without it.
         scenes: Ids of the scenes to show if `windows` is None, of any group.
-        columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order.
+        columns: Which of ``image``, ``truth`` and ``runs`` to show, in this order. Default: all,
+            but no truth if none of the scenes has labels.
         show: ``labels`` paints every class in its color. ``errors`` paints true positives, false
             positives, false negatives and confused classes over the image in light grey.
             ``overlay`` outlines the classes of interest over the image. ``scores`` shows the
@@ -118,9 +126,9 @@ def predictions(
             `stretch`, `max_px` or `margin_px` is invalid or names something that does not exist.
         RasterError: If not a single picture could be read.
     """
-    columns = _validate_columns(columns)
+    shown = _validate_columns(GRID_COLUMNS if columns is None else columns)
     options = _validate_options(
-        GridOptions(show, columns, 0, max_px, as_class_names(classes), bands, stretch, iou)
+        GridOptions(show, shown, 0, max_px, as_class_names(classes), bands, stretch, iou)
     )
     others = [label] if label else []
     table = require_columns(load_rows(runs), ["run", "uri", *others], "table of runs")
@@ -136,22 +144,27 @@ def predictions(
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
-    heads = _column_headings([named[run] for run in ids], columns)
-    options = replace(options, across=len(heads))
     with ThreadPoolExecutor(READER_THREADS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
         readable = any(one.scenes for one in sources)
+        group = default_group(sources) if group is None else group
         if readable or group not in SCENE_GROUPS:
             require_group(group, sources)
         if not readable:
-            _require_pictures([_error_row(sources, columns)])
+            _require_pictures([_error_row(sources, shown)])
         grid_rows = _grid_rows(sources, parts, group)
         if not grid_rows:
             return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
+        if columns is None and not any(row.labels.scene.truth for row in grid_rows):
+            shown.remove("truth")
+        heads = _column_headings([named[run] for run in ids], shown)
         validate_classes(options, grid_rows)
         validate_bands(options, grid_rows)
         options = replace(
-            options, down=len(grid_rows), error_colors=_error_colors(options, grid_rows)
+            options,
+            across=len(heads),
+            down=len(grid_rows),
+            error_colors=_error_colors(options, grid_rows),
         )
         begun = RowReader(pool, sources, options).submit_rows(grid_rows)
         rows = [

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Collection, Iterable, Iterator
 from itertools import islice
 from pathlib import Path
@@ -143,18 +144,20 @@ def _write_batch(
         "score": np.array([one.score for one in batch], dtype=np.float64),
         "area_m2": shapely.area(shapes) * (np.nan if px_m2 is None else px_m2),
     }
-    raw.write(
-        str(path),
-        geometry=shapely.to_wkb(_to_map(shapes, grid)),
-        field_data=list(fields.values()),
-        fields=list(fields),
-        geometry_type="Polygon",
-        crs=None if grid.crs is None else grid.crs.to_wkt(),
-        driver="GPKG",
-        layer=LAYER,
-        append=append,
-        nan_as_null=True,
-    )
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "'crs' was not provided", UserWarning)
+        raw.write(
+            str(path),
+            geometry=shapely.to_wkb(_to_map(shapes, grid)),
+            field_data=list(fields.values()),
+            fields=list(fields),
+            geometry_type="Polygon",
+            crs=None if grid.crs is None else grid.crs.to_wkt(),
+            driver="GPKG",
+            layer=LAYER,
+            append=append,
+            nan_as_null=True,
+        )
 
 
 def _to_map(shapes: NDArray[Any], grid: Grid) -> NDArray[Any]:

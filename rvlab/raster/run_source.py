@@ -102,6 +102,12 @@ def source_by_scene(sources: Sequence[RunSource]) -> dict[str, RunSource]:
     return out
 
 
+def default_group(sources: Sequence[RunSource]) -> str:
+    """Return ``validation``, or ``test`` if only that has scenes, as in a prediction."""
+    groups = {scene.group for one in sources for scene in one.scenes}
+    return "test" if "test" in groups and "validation" not in groups else "validation"
+
+
 def require_group(group: str, sources: Sequence[RunSource]) -> None:
     """Require that a group is one of Raster Vision's, or that a run defines it.
 

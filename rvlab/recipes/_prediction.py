@@ -17,6 +17,7 @@ from rastervision.core.rv_pipeline import RVPipelineConfig
 from rastervision.pipeline.config import build_config, upgrade_config
 from rastervision.pipeline.file_system import (
     download_if_needed,
+    file_to_json,
     get_tmp_dir,
     sync_to_dir,
     unzip,
@@ -24,6 +25,7 @@ from rastervision.pipeline.file_system import (
 )
 
 from rvlab.errors import SpecError, StoreError
+from rvlab.recipes import data_dir
 
 RUN_KIND = "prediction"
 
@@ -35,9 +37,7 @@ def get_config(
     runner: Any,
     *,
     root_uri: str,
-    bundle_uri: str,
-    bundle_sha256: str,
-    scenes: list,
+    request_uri: data_dir.SharedFile,
     overlap: float | None = 0.25,
     scores: bool = True,
     model: str | None = None,
@@ -47,13 +47,13 @@ def get_config(
     Args:
         runner: Given by Raster Vision.
         root_uri: Where this run's output goes.
-        bundle_uri: The bundle, ``bundle/model-bundle.zip`` of a run.
-        bundle_sha256: Its SHA-256, in hexadecimal.
-        scenes: A dict per scene: ``id``; ``files``, pairs of an image and its channels, counted
-            from 0, or null for those of the bundle's config (the channels of several files are
-            joined); and ``labels``, a file or null.
-        overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. Half
-            of it is discarded on each side. None keeps the predict options of the bundle.
+        request_uri: A JSON file with ``bundle_uri``, ``bundle/model-bundle.zip`` of a run;
+            ``bundle_sha256``, in hexadecimal; and ``scenes``, a dict per scene: its ``id``;
+            ``files``, pairs of an image and its channels, counted from 0, or null for those of the
+            bundle's config (the channels of several files are joined); and ``labels``, a file or
+            null.
+        overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. None
+            keeps the predict options of the bundle.
         scores: Whether a semantic segmentation stores the scores of each class.
         model: The version of the promoted model, such as ``vegas-buildings:2``, for the record.
 
@@ -61,19 +61,9 @@ def get_config(
         StoreError: If the bundle has changed.
         SpecError: If its config has no scene to take the settings of imagery or labels from.
     """
+    request = file_to_json(request_uri)
     with get_tmp_dir() as folder:
-        bundle = Path(folder, "bundle")
-        archive = download_if_needed(bundle_uri, folder)
-        _require_digest(archive, bundle_uri, bundle_sha256)
-        unzip(archive, str(bundle))
-        config = upgrade_config(json.loads((bundle / "pipeline-config.json").read_text()))
-        upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")
-        if (bundle / "stats.json").is_file():  # of Raster Vision before 0.20
-            (bundle / "analyze").mkdir(exist_ok=True)
-            shutil.copy(bundle / "stats.json", bundle / "analyze")
-        if (bundle / "analyze").is_dir():
-            sync_to_dir(str(bundle / "analyze"), f"{root_uri}/analyze")
-            _reset_statistics(config, root_uri)
+        config = _unpack_bundle(request, root_uri, Path(folder))
     known = [
         scene
         for group in ("validation", "train", "test")
@@ -82,13 +72,11 @@ def get_config(
     config["dataset"] |= {
         "train_scenes": [],
         "validation_scenes": [],
-        "test_scenes": [_scene(config, known, one, scores) for one in scenes],
+        "test_scenes": [_scene(config, known, one, scores) for one in request["scenes"]],
         "scene_groups": {},
     }
-    config |= {f"{step}_uri": None for step in STEP_FOLDERS} | {
-        "root_uri": root_uri,
-        "analyzers": [],
-    }
+    config |= {f"{step}_uri": None for step in STEP_FOLDERS}
+    config |= {"root_uri": root_uri, "analyzers": []}
     config["evaluators"] = [one | {"output_uri": None} for one in config.get("evaluators") or []]
     data = config["backend"]["data"]
     if "scene_dataset" in data:  # training windows of the bundle's scenes
@@ -97,6 +85,25 @@ def get_config(
         config["predict_options"] |= window_options(config["predict_options"]["chip_sz"], overlap)
     made: RVPipelineConfig = build_config(config)
     return made
+
+
+def _unpack_bundle(request: dict[str, Any], root_uri: str, folder: Path) -> dict[str, Any]:
+    """Copy the model and the statistics of a bundle to the run, and return the bundle's config."""
+    bundle = folder / "bundle"
+    archive = download_if_needed(request["bundle_uri"], str(folder))
+    _require_digest(archive, request["bundle_uri"], request["bundle_sha256"])
+    unzip(archive, str(bundle))
+    config: dict[str, Any] = upgrade_config(
+        json.loads((bundle / "pipeline-config.json").read_text())
+    )
+    upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")
+    if (bundle / "stats.json").is_file():  # of an early Raster Vision
+        (bundle / "analyze").mkdir(exist_ok=True)
+        shutil.copy(bundle / "stats.json", bundle / "analyze")
+    if (bundle / "analyze").is_dir():
+        sync_to_dir(str(bundle / "analyze"), f"{root_uri}/analyze")
+        _reset_statistics(config, root_uri)
+    return config
 
 
 def window_options(chip_px: int, overlap: float) -> dict[str, int | None]:

@@ -20,6 +20,10 @@ annotation, also one named ``data_uri``, gets only what the user passes.
 """
 
 
+SharedFile: TypeAlias = str
+"""Annotation of a parameter that receives the URI of a file; a location as `SharedFolder` is."""
+
+
 def data_folder(root_uri: str, data_uri: str | None, *parts: str) -> str:
     """Return the URI of a folder below `data_uri`, by default ``{root_uri}/data``.
 

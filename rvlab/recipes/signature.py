@@ -32,6 +32,8 @@ ROOT_PARAMETER = "root_uri"
 SHARED_FOLDER = "SharedFolder"
 """Annotation of a parameter that receives a data folder: `rvlab.recipes.data_dir.SharedFolder`."""
 
+_LOCATIONS = (SHARED_FOLDER, "SharedFile")
+
 KIND_CONSTANT = "RUN_KIND"
 """Constant of a recipe whose runs do not train: the kind of its runs, such as ``"prediction"``."""
 
@@ -343,7 +345,7 @@ class _Aliases(ast.NodeTransformer):
             for node in tree.body
             if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
             for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Name) and target.id not in (*_TYPES, SHARED_FOLDER)
+            if isinstance(target, ast.Name) and target.id not in (*_TYPES, *_LOCATIONS)
         }
 
     def visit_Name(self, node: ast.Name) -> ast.expr:
@@ -389,7 +391,7 @@ def _parameter(
 
 
 def _is_place(one: Parameter) -> bool:
-    return one.name == ROOT_PARAMETER or one.annotation.rpartition(".")[2] == SHARED_FOLDER
+    return one.name == ROOT_PARAMETER or one.annotation.rpartition(".")[2] in _LOCATIONS
 
 
 def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:

@@ -10,7 +10,7 @@ from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
 from rvlab.frame.labels import format_param_value, run_labels
 from rvlab.frame.validate import require_columns
 from rvlab.raster import Window
-from rvlab.raster.run_source import load_run_source, require_group
+from rvlab.raster.run_source import default_group, load_run_source, require_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ SOURCE_READERS = 8
 def viewer(
     runs: pd.DataFrame,
     *,
-    group: str = "validation",
+    group: str | None = None,
     scene: str | None = None,
     windows: pd.DataFrame | None = None,
     label: str | None = None,
@@ -41,7 +41,8 @@ def viewer(
         runs: One row per run with columns (or index) ``run`` and ``uri``; the ``params.*`` in which
             the runs differ become the titles.
         group: ``train``, ``validation``, ``test`` or a scene group of the config: the scenes to
-            choose from, and the preferred group of a scene that is in several.
+            choose from, and the preferred group of a scene that is in several. Default: validation,
+            or test without it.
         scene: First scene to show, of any group; None takes the first of `windows`, or of the
             group.
         windows: Windows that the button *Next worst* shows, in the order of this table, with
@@ -73,6 +74,7 @@ def viewer(
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     with ThreadPoolExecutor(SOURCE_READERS) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+    group = default_group(sources) if group is None else group
     require_group(group, sources)
     named = run_labels(table, label)
     names = [", ".join(named[run]) for run in ids]

@@ -14,7 +14,7 @@ from rvlab.frame.labels import column_labels, run_labels
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
 from rvlab.frame.progress import ProgressReader, RunProgress
 from rvlab.frame.runs import StateQuery
-from rvlab.model import Run
+from rvlab.model import PREDICTION, Run
 from rvlab.model.run import web_link
 from rvlab.report.progress import RunLabel, render_card, render_head, render_leaderboard
 from rvlab.store import Store
@@ -198,6 +198,11 @@ class RunMonitor:
         self.on_change()
         self.on_end()
 
+    def _ranked_runs(self) -> list[RunProgress]:
+        """Return the runs of the leaderboard: no predictions, unless all are predictions."""
+        pairs = zip(self.runs, self._rows, strict=True)
+        return [one for one, row in pairs if row.get("kind") != PREDICTION] or self.runs
+
     def sections(self, *, live: bool) -> list[tuple[str, str]]:
         """Render the head, the leaderboard and the runs as ``(key, html)``.
 
@@ -212,7 +217,7 @@ class RunMonitor:
         out = [("head", head)]
         if len(self._readers) > 1:
             board = render_leaderboard(
-                self.runs, self.labels, self._metric, ascending=self._ascending
+                self._ranked_runs(), self.labels, self._metric, ascending=self._ascending
             )
             out += [("board", board)] if board else []
         order = sorted(self._readers.values(), key=_urgency)

@@ -34,10 +34,11 @@ def patch_scene_memory() -> None:
     from rastervision.core.data import SemanticSegmentationLabels
 
     os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
-    patch_once(SemanticSegmentationLabels, "make_empty", lambda _: staticmethod(_labels_on_disk))
+    patch_once(SemanticSegmentationLabels, "make_empty", lambda _: staticmethod(labels_on_disk))
 
 
-def _labels_on_disk(extent: Any, num_classes: int, smooth: bool = False) -> Any:
+def labels_on_disk(extent: Any, num_classes: int, smooth: bool = False) -> Any:
+    """Return empty labels of a scene that are written to temporary files."""
     return _disk_class()(extent, num_classes, smooth)
 
 

@@ -14,6 +14,7 @@ from rvlab.store import Store, register_store
 from rvlab.store.run_listing import reopen_run
 from rvlab.worker.commands import StepPlan, run_command, save_config
 from rvlab.worker.records import SPEC, claim_job, write_end
+from rvlab.worker.rv_overlap import patch_overlap
 from rvlab.worker.rv_scene_memory import patch_scene_memory
 from rvlab.worker.sigterm import SigtermGuard, Terminated
 from rvlab.worker.step_recorder import EXIT_FAILED, StepRecorder, error_sentence
@@ -67,6 +68,8 @@ def run_step(
                     rv_patches.apply_patches(scratch, spec.seed, split=split or 0, splits=of or 1)
                     if spec.kind == PREDICTION:
                         patch_scene_memory()
+                        if spec.params.get("overlap") is not None:
+                            patch_overlap()
                     if step == "configure":
                         claim_job(store, run, run.id)  # unless a pipeline has claimed it
                         plan = save_config(store, run, spec, scratch)

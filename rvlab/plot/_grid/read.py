@@ -88,6 +88,11 @@ class RowReader:
             return shown(context.result(), found)
 
         def show_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
+            found = draw_run(source, comparison)
+            has_labels = grid_row.labels.scene.truth is not None
+            return found if has_labels else replace(found, cell=replace(found.cell, caption=""))
+
+        def draw_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
             validate_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
                 return boxes.box_prediction_cell(
