@@ -124,6 +124,19 @@ def test_versions_pass_the_gate_and_are_rolled_back(
     assert main(["--store", lab.store.uri, "promote", second.id, MODEL]) == 0
     assert capsys.readouterr().out.startswith("vegas-buildings:4: passes. The candidate passes")
 
+    store = ["--store", lab.store.uri]
+    assert main([*store, "promote", worse.id, "other", "--baseline", best.id]) == 3
+    assert "fails a margin of 0 macro F1" in capsys.readouterr().err
+    assert main([*store, "models"]) == 0
+    out = capsys.readouterr().out.splitlines()
+    assert out[0].split()[:5] == ["model", "version", "current", "f1", "mean_iou"]
+    assert out[2].endswith("the other one is slow")
+    assert main([*store, "models", MODEL, "--card"]) == 0
+    assert capsys.readouterr().out.startswith("# vegas-buildings, version 4\n")
+    assert main([*store, "models", MODEL, "--log"]) == 0
+    assert len(capsys.readouterr().out.splitlines()) == 5
+    assert main([*store, "models", "vegas", "--card"]) == 1
+
     table = lab.models()
     assert table["version"].tolist() == [4, 3, 2, 1]
     assert table["current"].tolist() == [True, False, False, False]

@@ -31,7 +31,6 @@ from rvlab.frame.runs import runs_table
 from rvlab.frame.select import RunSelector, require_existing, require_one
 from rvlab.frame.tables import artifacts_table
 from rvlab.model import Run, Spec, utc_now
-from rvlab.model.annotation import MAX_TAG_CHARS
 from rvlab.model.limits import RECIPE_BYTES
 from rvlab.model.promotion import (
     FIRST_VERSION,
@@ -51,6 +50,7 @@ from rvlab.store.model_versions import (
     write_move,
     write_version,
 )
+from rvlab.store.outputs import read_config
 from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SOURCE_FILE
@@ -60,6 +60,9 @@ if TYPE_CHECKING:
 
 LEVEL = 0.95
 """The level of the intervals of a version's metrics."""
+
+MAX_LINE_CHARS = 1000
+"""Longest reason or license."""
 
 
 @dataclass(frozen=True)
@@ -122,22 +125,23 @@ def promote_run(
     uri = find_bundle(row, artifacts_table(store, [one]))
     state = read_state(store, list_model(store, model))
     _require_new(store, state, one)
+    options = replace(options, metric=options.metric or _default_metric(store, one))
+    compared = _compare(store, state, row, options)
+    if compared.result not in ("passes", FIRST_VERSION) and override is None:
+        margin = "margin= for a loss that does not matter, or "
+        margin = "" if compared.result == NOT_COMPARED else margin
+        raise GateNotPassed(
+            f"The run {one.id} was not promoted to {model!r}. {compared.sentence} Pass {margin}"
+            "override='reason', which is recorded.",
+            compared.result,
+        )
+    was_compared = compared.result not in (FIRST_VERSION, NOT_COMPARED)
     with tempfile.TemporaryDirectory(prefix="rvlab-promote-") as name:
         folder = Path(name)
         bundle = folder / "bundle.zip"
         digest = download_bundle(store, uri, bundle)
         code = unpack_bundle(bundle, folder, one.id)
         about = describe_bundle(bundle, folder / "inner" / INNER_BUNDLE, one.id, store)
-        by_default = "object_f1" if about["task"] == "object_detection" else "f1"
-        options = replace(options, metric=options.metric or by_default)
-        compared = _compare(store, state, row, options)
-        if compared.result not in ("passes", FIRST_VERSION) and override is None:
-            raise GateNotPassed(
-                f"The run {one.id} was not promoted to {model!r}. {compared.sentence} Pass "
-                "margin= for a loss that does not matter, or override='reason', which is recorded.",
-                compared.result,
-            )
-        was_compared = compared.result not in (FIRST_VERSION, NOT_COMPARED)
         record = VersionRecord(
             model=model,
             version=(state.listing.versions or (0,))[-1] + 1,
@@ -154,7 +158,7 @@ def promote_run(
             gate_metric=options.metric if was_compared else None,
             gate_margin=float(options.margin) if was_compared else None,
             override=None if compared.result in ("passes", FIRST_VERSION) else override,
-            note=note,
+            note=note or "",
             license=license_name,
             **about,
             **_scores(one, row),
@@ -179,7 +183,7 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
     if to == read_state(store, listing).current:
         what = f"Version {to} is" if to else "There is no version that is"
         raise SpecError(f"{what} the current one of the model {model!r} already.")
-    write_move(store, model, to, current_user(), why)
+    write_move(store, model, to, current_user(), why or "")
 
 
 def require_unused(store: Store, runs: list[Run]) -> None:
@@ -207,6 +211,14 @@ def require_unused(store: Store, runs: list[Run]) -> None:
             )
 
 
+def _default_metric(store: Store, run: Run) -> str:
+    """Return the metric of the gate for the task of a run."""
+    task = None
+    with contextlib.suppress(RvlabError):  # its bundle has a config, too
+        task = read_config(store, run).get("type_hint")
+    return "object_f1" if str(task).startswith("object_detection") else "f1"
+
+
 def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
     """Require that an argument is text with a content, if it is given."""
     if text is None:
@@ -214,8 +226,8 @@ def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
     is_text = isinstance(text, str) and text.strip()
     if not is_text or any("\ud800" <= char <= "\udfff" for char in text):
         raise SpecError(f"{name} must be text, got {text!r:.60}.")
-    if not lines and (len(text) > 10 * MAX_TAG_CHARS or len(text.splitlines()) > 1):
-        raise SpecError(f"{name} must be one line of at most {10 * MAX_TAG_CHARS} characters.")
+    if not lines and (len(text) > MAX_LINE_CHARS or len(text.splitlines()) > 1):
+        raise SpecError(f"{name} must be one line of at most {MAX_LINE_CHARS} characters.")
 
 
 def _require_new(store: Store, state: ModelState, run: Run) -> None:
