@@ -430,7 +430,7 @@ def test_model_of_the_recipe_whose_imagery_is_gone_is_described_by_its_configs(
     assert record.bundle_code.startswith("external_def with a definition of its own")
     assert "Imagery like that of its training.\n" in version.card
     assert validate_dict(version.item, extensions=[])
-    for broken in (b"[]", b'{"dataset": 1}', b'{"dataset": {"class_config": {"names": [1]}}}'):
+    for broken in (b"[]", b'{"dataset": 1}', b'{"dataset": {"class_config": {"names": []}}}'):
         add_bundle(lab, runs[1], config=broken)
         with pytest.raises(StoreError, match=r"config"):
             lab.promote(runs[1], "other")
