@@ -37,7 +37,7 @@ def submit(tmp_path: Path, config: Callable[..., Any]) -> Callable[..., Any]:
         change(described)
         data = io.BytesIO()
         with zipfile.ZipFile(data, "w") as archive:
-            archive.writestr("pipeline-config.json", json.dumps(described, default=list))
+            archive.writestr("pipeline-config.json", json.dumps(described, default=plain))
             archive.writestr("model-bundle.zip", b"model")
             archive.writestr("analyze/stats/train_scenes/stats.json", b"{}")
         bundle = tmp_path / "bundle.zip"
@@ -52,6 +52,11 @@ def submit(tmp_path: Path, config: Callable[..., Any]) -> Callable[..., Any]:
         return found
 
     return submitted
+
+
+def plain(value: Any) -> Any:
+    """Return a set or an enumeration as JSON has it."""
+    return list(value) if isinstance(value, set) else value.value
 
 
 def scene(id_: str, *files: list[Any], labels: str | None = None) -> dict[str, Any]:
