@@ -22,7 +22,7 @@ from rvlab.clone import clone_request
 from rvlab.display.log_text import LogText
 from rvlab.engines import Engine, resolve_engine
 from rvlab.errors import NotFound
-from rvlab.frame.filter_runs import validate_filter
+from rvlab.frame.filter_runs import validate_filter, without_unscored_predictions
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
 from rvlab.frame.select import (
@@ -842,9 +842,10 @@ class Lab:
         from rvlab.viewer import viewer
 
         table = self.runs(runs)
-        if windows is None and len(table):
+        scored = without_unscored_predictions(table)
+        if windows is None and len(scored):
             try:
-                windows = self.windows(table, group=group, n=50)
+                windows = self.windows(scored, group=group, n=50)
             except NotFound:
                 windows = None  # without counts the button reports that there are none
         options: dict[str, Any] = {"label": label, "height_px": height_px}

@@ -12,7 +12,8 @@ import pytest
 import rasterio
 
 from rvlab import Lab, compare, plot
-from rvlab.actions.predict import PredictOptions, save_prediction
+from rvlab.actions.predict import PredictOptions
+from rvlab.cli import _commands, main
 from rvlab.errors import NotFound, RasterError, SpecError, StoreError
 from rvlab.model import Run, Spec
 from rvlab.recipes import find_recipe, own_recipe, shipped_recipes
@@ -63,6 +64,11 @@ def test_images_unlike_those_of_the_model_are_refused_with_both_values(
         SpecError, match=r"four.tif has 4 bands, but the model of the run .* needs 5"
     ):
         lab.predict("towns", four, bands=[5, 2, 1])
+    with pytest.raises(SpecError, match=r"2 bands of .*four.tif are named, but .* takes 3"):
+        lab.predict("towns", four, bands=[2, 1])
+    small = write(tmp_path / "small.tif", np.zeros((4, 6), np.uint8))
+    with pytest.raises(SpecError, match=r"small.tif have 6 × 4 px, their image .* 8 × 8 px"):
+        lab.predict("towns", tmp_path / "own.tif", labels=small)
     with pytest.raises(SpecError, match=r"integers from 1, got \[0, 1, 2\]"):
         lab.predict("towns", four, bands=[0, 1, 2])
     assert list(lab.runs()["kind"]) == ["training"]  # nothing was started
@@ -166,16 +172,29 @@ def imagery(lab: Lab, ending: str) -> str:
 
 
 @pytest.mark.slow
-def test_prediction_equals_the_run_on_its_own_scenes(trained: Trained, tmp_path: Path) -> None:
+def test_prediction_equals_the_run_on_its_own_scenes(
+    trained: Trained,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     lab, first, scored = trained.lab, trained.runs["first"], trained.runs["no chips"]
     images = imagery(lab, "validation-?.tif")
     options: dict[str, Any] = {"overlap": None, "experiment": "same"}
     runs = [
         lab.predict(first, images, scores=False, splits=2, **options),
         lab.predict(scored, images, labels=imagery(lab, "validation-?-labels.tif"), **options),
-        lab.predict(scored, imagery(lab, "test-0.tif"), experiment="same"),
     ]
-    table = lab.wait(runs, progress=False)
+    monkeypatch.setattr(_commands, "open_lab", lambda _: lab)
+    out = tmp_path / "out"
+    command = ["predict", scored.id, imagery(lab, "test-0.tif"), "-e", "same", "-o", str(out)]
+    assert main(command) == 0
+    names = ["test-0.gpkg", "test-0_labels.tif", "test-0_scores.tif"]
+    paths = [out / name for name in names]
+    assert capsys.readouterr().out.split() == [str(path) for path in paths]
+    lab.wait(runs, progress=False)
+    table = lab.runs("same").sort_values("created", kind="stable")
+    runs = [Run.from_uri(uri) for uri in table["uri"]]
     assert list(table["state"]) == ["succeeded"] * 3, table["error"]
     assert list(table["kind"]) == ["prediction"] * 3
     assert list(table["parent"]) == [first.id, scored.id, scored.id]
@@ -199,12 +218,6 @@ def test_prediction_equals_the_run_on_its_own_scenes(trained: Trained, tmp_path:
         ["config", "geopackage", "labels", "labels_copy", "pixel_hits", "scores", "scores_copy"]
     )
 
-    paths = save_prediction(lab.store, lab.artifacts(runs[2]), tmp_path / "out")
-    assert [path.name for path in paths] == [
-        "test-0.gpkg",
-        "test-0_labels.tif",
-        "test-0_scores.tif",
-    ]
     with rasterio.open(paths[1]) as labels, rasterio.open(paths[2]) as scores:
         assert np.array_equal(labels.read(1), predicted(lab, runs[2], "test-0")[0])
         assert (labels.crs, scores.count) == ("EPSG:32632", 3)

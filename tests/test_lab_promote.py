@@ -9,7 +9,7 @@ import json
 import re
 import shutil
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -55,13 +55,18 @@ LEARNER = {
 }
 
 
-def add_bundle(lab: Lab, run: Run, *, learner: dict[str, Any] = LEARNER, **more: bytes) -> bytes:
-    """Give a sample run a bundle without weights, with the configs of the run; return it."""
-    inner = {"model.pth": b"", "learner-config.json": json.dumps(learner).encode(), **more}
-    config = lab.store.get(run.key("rv/pipeline-config.json"))
-    data = zip_of({"model-bundle.zip": zip_of(inner), "pipeline-config.json": config})
-    put_bundle(lab, run, data)
-    return data
+def add_bundle(
+    lab: Lab,
+    run: Run,
+    *,
+    learner: dict[str, Any] = LEARNER,
+    config: bytes | None = None,
+    files: Mapping[str, bytes] = {},
+) -> None:
+    """Give a sample run a bundle without weights, by default with the config of the run."""
+    inner = {"model.pth": b"", "learner-config.json": json.dumps(learner).encode(), **files}
+    own = lab.store.get(run.key("rv/pipeline-config.json")) if config is None else config
+    put_bundle(lab, run, zip_of({"model-bundle.zip": zip_of(inner), "pipeline-config.json": own}))
 
 
 @pytest.fixture(scope="module")
@@ -212,9 +217,10 @@ def test_what_cannot_be_promoted_is_refused_in_a_sentence(lab: Lab, runs: list[R
         lab.promote(best, "facade")
     with pytest.raises(SpecError, match=r"'town' cannot be .* it is the name of an experiment"):
         lab.promote(best, "town")
+    texts: dict[str, Any]
     for texts in ({"override": ""}, {"override": 1}, {"license": "a\nb"}, {"note": "\ud800"}):
         with pytest.raises(SpecError, match="must be"):
-            lab.promote(best, MODEL, **texts)  # type: ignore[arg-type]
+            lab.promote(best, MODEL, **texts)
     assert lab.store.files("_models") == []
 
     lab.promote(best, MODEL)
@@ -316,7 +322,7 @@ def test_item_is_valid_stac_with_the_extension_mlm(lab: Lab, runs: list[Run]) ->
     assert model.input[0].input.shape == [-1, 3, 64, 64]
     assert model.input[0].bands == ["red", "green", "blue"]
     assert model.pretrained
-    classes = model.output[0].classes
+    classes = model.output[0].classes or []
     assert [one.to_dict()["color_hint"] for one in classes] == [
         "D9D9D9",
         "FFA500",
@@ -335,10 +341,10 @@ def test_item_is_valid_stac_with_the_extension_mlm(lab: Lab, runs: list[Run]) ->
     assert before.get_absolute_href() == str(folder.parent / "1" / "item.json")
     metric = next(m for m in found["properties"]["rvlab:metrics"] if m["name"] == "f1.building")
     seeds = compare.seeds(lab.runs(runs[0]), "metrics.f1")
-    f1 = version.metrics.loc["f1"]
-    assert f1.tolist() == pytest.approx(
-        [seeds["f1.mean"][0], seeds["f1.scenes95_low"][0], seeds["f1.scenes95_high"][0]]
-    )
+    ends = [
+        float(seeds[f"f1.{name}"].iloc[0]) for name in ("mean", "scenes95_low", "scenes95_high")
+    ]
+    assert version.metrics.T["f1"].tolist() == pytest.approx(ends)
     assert metric["low"] < metric["value"] < metric["high"]
 
 
@@ -390,16 +396,11 @@ def test_card_has_what_a_user_needs_and_no_markup_of_values(lab: Lab, runs: list
     assert re.search(r"\| building \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) \|", card)
 
     names = tuple(f"{name} {text}" for name, text in HOSTILE.items())
-    hostile = replace(
-        version.record,
-        **dict.fromkeys(("by", "override", "note", "license", "gate_sentence", "run_name"), ALL),
-        **dict.fromkeys(("architecture", "bundle_code", "image", "null_class", "recipe"), ALL),
-        classes=names,
-        colors=("#000000",) * len(names),
-        bands=names,
-        params={text: text for text in names},
-        metrics={f"f1.{name}": 0.5 for name in names},
-    )
+    texts = ("by", "override", "note", "license", "gate_sentence", "run_name", "architecture")
+    fields: dict[str, Any] = dict.fromkeys((*texts, "bundle_code", "image", "recipe"), ALL)
+    fields |= {"null_class": ALL, "classes": names, "colors": ("#000000",) * len(names)}
+    fields |= {"bands": names, "params": {text: text for text in names}}
+    hostile = replace(version.record, **fields, metrics={f"f1.{name}": 0.5 for name in names})
     html = MarkdownIt("commonmark", {"html": True}).enable("table").render(model_card(hostile, "s"))
     assert not re.search(r"<(script|img|svg|iframe|a|b)[ >]", html)
     assert html.count("<h1>") == 1
@@ -407,12 +408,32 @@ def test_card_has_what_a_user_needs_and_no_markup_of_values(lab: Lab, runs: list
 
 
 def test_bundle_with_code_is_marked_in_record_and_card(lab: Lab, runs: list[Run]) -> None:
-    add_bundle(lab, runs[0], **{"modules/mine/hubconf.py": b"1 / 0"})
+    add_bundle(lab, runs[0], files={"modules/mine/hubconf.py": b"1 / 0"})
     version = lab.promote(runs[0], MODEL)
     assert version.record.bundle_code == "modules/mine/hubconf.py"
     assert "`trust_code=True` is needed" in version.card
     with pytest.raises(SpecError, match="contains modules/mine/hubconf"):
         lab.model(MODEL)
+
+
+def test_model_of_the_recipe_whose_imagery_is_gone_is_described_by_its_configs(
+    lab: Lab, runs: list[Run]
+) -> None:
+    config = lab.store.get(runs[0].key("rv/pipeline-config.json")).replace(b'.tif"', b'-gone.tif"')
+    model = {"external_def": {"entrypoint": "unet", "uri": "/x/unet.zip"}}
+    add_bundle(lab, runs[0], learner={"model": model, "data": {}}, config=config)
+    version = lab.promote(runs[0], MODEL)
+    record = version.record
+    assert (record.architecture, record.pretrained, record.channels) == ("unet", None, None)
+    assert (record.dtype, record.bands, record.metres_per_px) == (None, (), None)
+    assert record.bundle_code is not None
+    assert record.bundle_code.startswith("external_def with a definition of its own")
+    assert "Imagery like that of its training.\n" in version.card
+    assert validate_dict(version.item, extensions=[])
+    for broken in (b"[]", b'{"dataset": 1}', b'{"dataset": {"class_config": {"names": []}}}'):
+        add_bundle(lab, runs[1], config=broken)
+        with pytest.raises(StoreError, match=r"config"):
+            lab.promote(runs[1], "other")
 
 
 def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(

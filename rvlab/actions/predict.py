@@ -21,7 +21,7 @@ from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
 from rvlab.engines import Engine
 from rvlab.errors import RvlabError, SpecError
 from rvlab.model import Run
-from rvlab.raster.imagery import imagery_rules, require_same_imagery
+from rvlab.raster.imagery import imagery_rules, require_labels, require_same_imagery
 from rvlab.raster.scene import classes_from_config
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
@@ -99,6 +99,7 @@ def start_prediction(
     rules = imagery_rules(config, store, parent.id, options.bands)
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
     require_same_imagery(rules, [scene.image for scene in scenes])
+    require_labels(rules, {scene.labels: scene.image for scene in scenes if scene.labels})
     request = {
         "schema": 1,
         "bundle_uri": source.uri,

@@ -69,8 +69,10 @@ def metric_intervals(
                 matrices = align_scenes(load_confusion([run], kind), [run], None)
         except (TableError, NotFound):  # not scored, or without objects
             continue
-        options = {"level": level, "resamples": resamples, "seed": seed}
-        found += [_interval(matrices, name, **options) for name in _names(matrices, kind)]
+        found += [
+            _interval(matrices, name, level=level, resamples=resamples, seed=seed)
+            for name in _names(matrices, kind)
+        ]
     return found
 
 

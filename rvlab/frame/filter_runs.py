@@ -30,6 +30,14 @@ def without_predictions(runs: pd.DataFrame) -> pd.DataFrame:
     return runs if trains.all() or not trains.any() else runs[trains]
 
 
+def without_unscored_predictions(runs: pd.DataFrame) -> pd.DataFrame:
+    """Return the rows except those of predictions without labels, which have no counts."""
+    if "kind" not in runs:
+        return runs
+    scored = (runs["kind"] != PREDICTION).fillna(True) | runs["eval_set"].notna()
+    return runs[scored.to_numpy(dtype=bool)]
+
+
 @dataclass(frozen=True)
 class RunFilter:
     """Conditions that a run must satisfy; None accepts every run.

@@ -85,8 +85,8 @@ def _to_frame(
 
     table = pd.DataFrame(index=pd.RangeIndex(len(rows)))
     for name, dtype in {**schema.dtypes, **dict.fromkeys(more, "float64")}.items():
-        values = [row.get(name) for row in rows]
+        values = pd.Series([row.get(name) for row in rows], index=table.index, dtype="object")
         if dtype == TIME_S:
-            values = pd.to_datetime(pd.Series(values, dtype="object"), utc=True, format="ISO8601")
-        table[name] = pd.Series(values, index=table.index, dtype="object").astype(dtype)
+            values = pd.to_datetime(values, utc=True, format="ISO8601")
+        table[name] = values.astype(dtype)
     return table

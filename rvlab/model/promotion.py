@@ -192,8 +192,13 @@ class VersionRecord:
             raise RecordBroken(f"{key} has the bundle_sha256 {found.bundle_sha256!r:.100}.")
         if len(found.colors) != len(found.classes) or not all(map(_COLOR.fullmatch, found.colors)):
             raise RecordBroken(f"{key} has {len(found.classes)} classes and other colors.")
-        lists = ("classes", "colors", "channel_order", "bands")
-        return replace(found, **{name: tuple(getattr(found, name)) for name in lists})
+        return replace(
+            found,
+            classes=tuple(found.classes),
+            colors=tuple(found.colors),
+            channel_order=tuple(found.channel_order),
+            bands=tuple(found.bands),
+        )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -13,6 +13,7 @@ from rvlab.frame.labels import run_labels
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
+from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
@@ -35,7 +36,7 @@ def confusion(
     *,
     normalize: Literal["truth", "prediction"] | None = "truth",
     difference: bool = False,
-    group: str = "validation",
+    group: str | None = None,
     scene: str | None = None,
     label: str | None = None,
 ) -> Figure:
@@ -55,7 +56,7 @@ def confusion(
             ``prediction`` divides each column by its sum, so that the diagonal is precision. None
             shows counts, colored on a logarithmic scale of three decades.
         difference: Draw only the first run minus the second; needs exactly two runs.
-        group: The scene group.
+        group: The scene group. Default: validation, or test without it.
         scene: One scene; None uses the complete group.
         label: The column that names the runs; None uses the parameters in which they differ.
 
@@ -76,6 +77,8 @@ def confusion(
     )
     if table.empty:
         return theme.empty_figure("No confusion matrices yet: the table is empty.")
+    if group is None:
+        group = headline_group(table["group"].dropna().unique())
     selected = select_rows(table, group, scene)
     order = selected["run"].unique().tolist()
     if difference and len(order) != 2:

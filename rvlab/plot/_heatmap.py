@@ -12,6 +12,7 @@ from rvlab.frame.labels import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
+from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.ink import draws_figure
 from rvlab.plot._style.text import width_in_letters
@@ -30,7 +31,7 @@ def heatmap(
     *,
     rows: Literal["scene", "class"] = "scene",
     metric: str = "f1",
-    group: str = "validation",
+    group: str | None = None,
     of: str | None = None,
     label: str | None = None,
 ) -> Figure:
@@ -48,7 +49,7 @@ def heatmap(
             value``, as ``lab.evals()`` returns it.
         rows: What the rows are: ``scene`` or ``class``.
         metric: The metric; over all classes, ``iou`` means ``mean_iou``.
-        group: The scene group.
+        group: The scene group. Default: validation, or test without it.
         of: The class whose metric to show per scene, or the scene to show per class; None uses
             the value over all classes or all scenes.
         label: The column that names the runs; None uses the parameters in which they differ.
@@ -67,6 +68,8 @@ def heatmap(
     table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations", others)
     if table.empty:
         return theme.empty_figure("No evaluations yet: the table is empty.")
+    if group is None:
+        group = headline_group(table["group"].dropna().unique())
     found = pivot_metric(table, rows, metric.removeprefix("metrics."), group, of)
     (cells, overall), metric = _sort_cells(found), found.metric
     names = run_labels(table[table["run"].isin(cells.columns)], label)

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
-from rvlab.raster.gdal import open_raster
+from rvlab.raster.gdal import open_raster, read_bytes
 from rvlab.raster.mosaic import open_files
 from rvlab.raster.read import bands_without_alpha
 from rvlab.raster.scene import scenes_from_config
@@ -122,7 +122,7 @@ def imagery_rules(
     header = _header_of_run(scenes[0].image, run)
     order = source.channel_order
     data = config.get("backend", {}).get("data", {})
-    channels = len(order) if order is not None else data.get("img_channels")
+    channels = len(order) if order is not None else data.get("img_channels") or None
     return ImageryRules(
         run=run,
         task=scenes[0].task,
@@ -165,12 +165,41 @@ def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> N
     for image in images:
         for uri, channels in image.files:
             _require_same(rules, uri, headers[uri], channels)
+        chosen = [len(channels) for _, channels in image.files if channels is not None]
+        if chosen and rules.channels not in (None, sum(chosen)):
+            raise SpecError(
+                f"{sum(chosen)} bands of {image.name} are named, but the model of the run "
+                f"{rules.run} takes {rules.channels}."
+            )
         sizes = {(headers[uri].width, headers[uri].height) for uri, _ in image.files}
         if len(sizes) > 1:
             shown = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes))
             raise SpecError(
                 f"The bands of {image.name} have different sizes: {shown}. Resample them to one "
                 "grid first."
+            )
+
+
+def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None:
+    """Require that files of labels can be read, and rasters have the size of their images.
+
+    Args:
+        rules: As for `require_same_imagery`.
+        pairs: The image of each file of labels.
+
+    Raises:
+        RasterError: If a file cannot be opened.
+        SpecError: If a size differs.
+    """
+    for uri, image in pairs.items():
+        if rules.labels == "vector":
+            read_bytes(uri)
+            continue
+        own, other = read_header(uri), read_header(image.name)
+        if (own.width, own.height) != (other.width, other.height):
+            raise SpecError(
+                f"The labels {uri} have {own.width} × {own.height} px, their image {image.name} "
+                f"{other.width} × {other.height} px."
             )
 
 

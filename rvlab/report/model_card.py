@@ -6,11 +6,10 @@ import json
 from collections.abc import Sequence
 
 from rvlab.compare.metric_functions import CLASS_METRICS, OBJECT_METRICS
+from rvlab.model.limits import MIB
 from rvlab.model.promotion import VersionRecord
 from rvlab.report.render import render_markdown
 from rvlab.report.run_summary import MISSING_TEXT, format_metric, shorten_text
-
-SIZES = ((2**30, "GiB"), (2**20, "MiB"), (2**10, "KiB"))
 
 _PIPELINE_TAGS = {
     "semantic_segmentation": "image-segmentation",
@@ -50,7 +49,7 @@ def model_card(record: VersionRecord, store: str, *, front_matter: bool = False)
         level=f"{100 * record.level:g} %" if record.level else "",
         params=[(key, shorten_text(value)) for key, value in record.params.items()],
         origin=_origin(record),
-        size=_size(record.bundle_bytes),
+        size=f"{record.bundle_bytes / MIB:,.1f} MiB",
         use_lines=(
             "import rvlab",
             f"lab = rvlab.Lab({store!r})",
@@ -124,13 +123,6 @@ def _origin(record: VersionRecord) -> list[tuple[str, str]]:
         "ended": f"{record.ended[:19]} UTC",
     }
     return [(key, shorten_text(value)) for key, value in values.items() if value not in (None, "")]
-
-
-def _size(number: int) -> str:
-    for unit, name in SIZES:
-        if number >= unit:
-            return f"{number / unit:.1f} {name}"
-    return f"{number} bytes"
 
 
 def _front_matter(record: VersionRecord) -> str:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 
 from rvlab import plot
 from rvlab.errors import RasterError
+from rvlab.model import PREDICTION
 from rvlab.report.parts import report_error
 from rvlab.report.run_summary import RunSummary
 
@@ -59,11 +60,14 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
 
     def draw() -> Drawing:
         names = [name for name, _ in facts.scenes[:scenes]]
-        if not names:
+        is_prediction = facts.row.get("kind") == PREDICTION and facts.row["state"] == "succeeded"
+        if not names and not is_prediction:
             return "No scene of this run was scored, so none is shown."
         row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
-        figure = plot.predictions(_frame(row), scenes=names, label="what")
+        figure = plot.predictions(_frame(row), scenes=names or None, label="what")
         require_images(figure)
+        if not names:
+            return figure, "Image and prediction of scenes without labels."
         return figure, f"Image, truth and prediction of {_join_names(names)}."
 
     return try_picture("The predictions", draw, most_bytes)

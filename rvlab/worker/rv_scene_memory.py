@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import tempfile
+import weakref
 from functools import cache
 from typing import Any
 
@@ -164,7 +165,8 @@ class RowFile:
     def __init__(self, row: tuple[int, ...], dtype: Any) -> None:
         self._row, self._dtype = row, np.dtype(dtype)
         self._size = int(np.prod(row)) * self._dtype.itemsize
-        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with the array
+        self._file = tempfile.TemporaryFile()  # noqa: SIM115  closed with this object
+        weakref.finalize(self, self._file.close)
 
     def append(self, rows: NDArray[Any]) -> None:
         """Write rows at the end."""

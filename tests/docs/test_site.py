@@ -198,6 +198,7 @@ def public_names() -> Iterator[str]:
         if name not in ("__version__", "compare", "plot", "RvlabError"):
             yield f"rvlab.{name}"
     yield "rvlab.model.Sweep"
+    yield "rvlab.actions.model_version.ModelVersion"
     yield from (f"rvlab.plot.{name}" for name in plot.__all__)
     yield from (f"rvlab.compare.{name}" for name in compare.__all__)
     for name, value in vars(errors).items():
