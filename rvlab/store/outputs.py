@@ -106,6 +106,16 @@ def key_below(store: Store, uri: str, *parts: str) -> str:
     return "/".join((*prefix, *parts))
 
 
+def folder_uri(store: Store, folder: str) -> str:
+    """Return the address of a folder by its key, which is empty for the store's root."""
+    return f"{store.uri.rstrip('/')}/{folder}".rstrip("/")
+
+
+def join_key(folder: str, name: str) -> str:
+    """Return the key of a file in a folder, whose key is empty for the store's root."""
+    return f"{folder}/{name}" if folder else name
+
+
 def _run_key(store: Store, run: Run, *parts: str) -> str:
     return run.key(*parts) if run.store == store.uri else key_below(store, run.uri, *parts)
 
