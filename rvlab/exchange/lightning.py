@@ -28,9 +28,6 @@ from rvlab.store import Store
 HPARAMS_FILE, METRICS_FILE = "hparams.yaml", "metrics.csv"
 EVENTS_PREFIX = "events.out.tfevents."
 
-LIGHTNING = "lightning"
-"""Recipe of runs that were adopted from Lightning."""
-
 _VERSION = re.compile(r"version_\d+")
 _LOG_FOLDERS = ("lightning_logs", "tb_logs", "csv_logs", "logs")
 

@@ -19,11 +19,11 @@ from rvlab.exchange.adopted_run import (
     write_adopted_run,
 )
 from rvlab.exchange.history_rows import count_epochs, last_values
-from rvlab.exchange.lightning import LIGHTNING, is_log_file, read_lightning_run, run_name
+from rvlab.exchange.lightning import is_log_file, read_lightning_run, run_name
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.store import Store
-from rvlab.store.outputs import folder_uri
+from rvlab.store.outputs import LIGHTNING, folder_uri
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.artifacts import list_artifacts
 from rvlab.worker.fingerprint import file_sha256
