@@ -193,8 +193,9 @@ SMALL = {
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
     **{"test_lrs": [1e-3, 1e-2], "test_widths": [4], "seeds": [0], "test_epochs": 1},
     **{"cell_epochs": 1, "box_lrs": [3e-3], "box_epochs": 1, "others_px": 256},
+    **{"torch_steps": 10, "crop_px": 64},
 }
-"""Parameters of the notebooks for 8 small runs."""
+"""Parameters of the notebooks for 8 small runs, and one that is adopted."""
 
 
 @pytest.fixture(scope="session")

@@ -18,6 +18,7 @@ FIGURES = {
     "04_is_it_better": 4,
     "05_kubeflow": 2,
     "06_other_tasks": 9,
+    "09_other_frameworks": 3,
 }
 SMALL = {name: count for name, count in FIGURES.items() if name != "05_kubeflow"}
 FULL = pytest.mark.extended
@@ -27,7 +28,7 @@ FULL = pytest.mark.extended
 @pytest.mark.timeout(7200)  # a busy machine needs an hour for the demo at full size
 @pytest.mark.parametrize(
     ("name", "runs", "figures"),
-    [("demo", 8, SMALL), pytest.param("full_demo", 25, FIGURES, marks=FULL)],
+    [("demo", 9, SMALL), pytest.param("full_demo", 26, FIGURES, marks=FULL)],
 )
 def test_demo_writes_runs_notebooks_and_figures(
     name: str, runs: int, figures: dict[str, int], request: pytest.FixtureRequest

@@ -49,7 +49,7 @@ from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.store import Store, outputs, store_for_uri
 from rvlab.store.addresses import is_allowed
-from rvlab.store.outputs import CONFIG_FILE
+from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
 from rvlab.worker.fingerprint import file_sha256
@@ -141,7 +141,7 @@ def adopt_predictions(
     one = AdoptedRun(
         run=run,
         name=given.name or (log.name if log else _default_name(given, predicted)),
-        recipe=log.recipe if log else PREDICTIONS,
+        recipe=LIGHTNING if log else PREDICTIONS,
         params=merged,
         source_sha256=hashlib.sha256(store.get(run.key("rv", CONFIG_FILE))).hexdigest(),
         created=created,

@@ -239,7 +239,7 @@ def _vector_source(uri: str, classes: ClassValues) -> Json:
         "class_name_mapping": None,
     }
     buffers = [
-        {"type_hint": "buffer_transformer", "geom_type": kind, "class_bufs": {}, "default_buf": 1}
+        {"type_hint": "buffer_transformer", "geom_type": kind, "class_bufs": {}, "default_buf": 1.0}
         for kind in ("Point", "LineString")
     ]
     return {
