@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from rvlab.errors import SpecError
 from rvlab.exchange.adopt import adopt
 from rvlab.exchange.adopt_predictions import PredictionArguments
 from rvlab.exchange.adopted_run import ParamsLike
-from rvlab.frame.select import require_one
+from rvlab.frame.select import RunSelector, resolve_runs
 from rvlab.model import Run
 from rvlab.store import Store
 
@@ -41,6 +41,9 @@ def adopt_runs(
         return adopt(store, uri, experiment=experiment, params=params)
     truth = named.get("truth")
     if isinstance(truth, Run) or hasattr(truth, "to_dict"):  # a table of runs or one of its rows
-        named["truth"] = require_one(store, truth, "truth")
+        runs = resolve_runs(store, cast("RunSelector", truth))  # also of another store
+        if len(runs) != 1:
+            raise SpecError(f"truth needs exactly one run, got {len(runs)}.")
+        named["truth"] = runs[0]
     arguments = PredictionArguments(**named, group=group)
     return adopt(store, uri, experiment=experiment, params=params, given=arguments)

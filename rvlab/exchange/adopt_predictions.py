@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -108,12 +108,14 @@ def adopt_predictions(
     hparams = {} if log is None else dict(log.log.hparams)
     merged = merge_params(own, params, hparams)
     predicted = [uri for one in scenes for uri in (one.labels, one.scores) if uri is not None]
+    main = [str(one.labels or one.scores) for one in scenes]
+    labelled = [one.truth for one in scenes if one.truth is not None]
     times = [_last_modified(uri) for uri in predicted]
     created, ended = (min(times), max(times)) if log is None else (log.log.times[0], max(times))
     described = {
         "experiment": experiment,
         "scenes": [[one.id, one.truth, one.image, one.known] for one in scenes],
-        "predictions": {uri: file_sha256(uri, whole=False) for uri in sorted(predicted)},
+        "files": {uri: file_sha256(uri, whole=False) for uri in sorted([*predicted, *labelled])},
         "classes": [classes.config, sorted(classes.values.items())],
         "params": merged,
         "history": None if history is None else history.to_pylist(),
@@ -140,7 +142,7 @@ def adopt_predictions(
         tables["history"] = history
     one = AdoptedRun(
         run=run,
-        name=given.name or (log.name if log else _default_name(given, predicted)),
+        name=given.name or (log.name if log else _default_name(main)),
         recipe=LIGHTNING if log else PREDICTIONS,
         params=merged,
         source_sha256=hashlib.sha256(store.get(run.key("rv", CONFIG_FILE))).hexdigest(),
@@ -288,13 +290,11 @@ def _warn_of_refused_addresses(store: Store, scenes: Iterable[SceneUris]) -> Non
         )
 
 
-def _default_name(given: PredictionArguments, predicted: Sequence[str]) -> str:
-    """Return the name of the folder of the predictions."""
-    main = given.predictions if given.predictions is not None else given.scores
-    if isinstance(main, str | Path) and Path(str(main)).suffix == "" and "*" not in str(main):
-        return str(main).rstrip("/").rpartition("/")[2] or PREDICTIONS
-    folders = {uri.rpartition("/")[0] for uri in predicted}
-    return min(folders, key=len).rpartition("/")[2] or PREDICTIONS
+def _default_name(predicted: Sequence[str]) -> str:
+    """Return the name of the folder that has all predictions."""
+    return (
+        posixpath.basename(posixpath.commonpath(map(posixpath.dirname, predicted))) or PREDICTIONS
+    )
 
 
 def _last_modified(uri: str) -> datetime:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
@@ -132,7 +133,7 @@ class ClassValues:
         mapping = {value: number for value, number in self.values.items() if value != number}
         step = {"type_hint": "reclass_transformer"}
         nodata = facts.nodata
-        if nodata is not None and nodata == int(nodata):
+        if nodata is not None and math.isfinite(nodata) and nodata == int(nodata):
             if int(nodata) in self.values:
                 step |= {"nodata": int(nodata)} if nodata else {}
             elif nodata_id is not None:

@@ -267,7 +267,8 @@ def _count_strips(labels: SceneLabels, files: SceneUris) -> Iterator[NDArray[np.
     number = len(own)
     counted = Classes((*own.names, ""), (*own.colors, (0, 0, 0)))
     without_label = [i for i in (number, own.unlabelled_id) if i is not None]
-    for part in strips(grid.width, grid.height, most_px=_STRIP_PX):
+    shares = number if scene.scores_uri else 1
+    for part in strips(grid.width, grid.height, most_px=_STRIP_PX // shares):
         if scene.scores_uri is not None:
             _require_probabilities(scene.scores_uri, part, labels)
         truth, guess = labels.truth(part), prediction(scene, own, part, grid)
