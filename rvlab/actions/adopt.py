@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from rvlab.errors import SpecError
-from rvlab.exchange.adopt import adopt
+from rvlab.exchange.adopt import adopt, adopt_with_predictions
 from rvlab.exchange.adopt_predictions import PredictionArguments
 from rvlab.exchange.adopted_run import ParamsLike
 from rvlab.frame.select import RunSelector, resolve_runs
@@ -38,6 +38,8 @@ def adopt_runs(
     if "predictions" not in named and "scores" not in named:
         if named:
             raise SpecError(f"{next(iter(named))} is about predictions; give predictions as well.")
+        if uri is None:
+            raise SpecError("adopt needs a folder, or predictions and truth.")
         return adopt(store, uri, experiment=experiment, params=params)
     truth = named.get("truth")
     if isinstance(truth, Run) or hasattr(truth, "to_dict"):  # a table of runs or one of its rows
@@ -46,4 +48,4 @@ def adopt_runs(
             raise SpecError(f"truth needs exactly one run, got {len(runs)}.")
         named["truth"] = runs[0]
     arguments = PredictionArguments(**named, group=group)
-    return adopt(store, uri, experiment=experiment, params=params, given=arguments)
+    return [adopt_with_predictions(store, uri, arguments, experiment=experiment, params=params)]

@@ -25,30 +25,21 @@ _FILES = (CONFIG_FILE, HPARAMS_FILE, METRICS_FILE)
 
 def adopt(
     store: Store,
-    uri: str | Path | None = None,
+    uri: str | Path,
     *,
     experiment: str = ADOPTED_FIELD,
     params: ParamsLike = None,
-    given: PredictionArguments | None = None,
 ) -> list[Run]:
-    """Register runs of other programs in a store; see `rvlab.Lab.adopt`.
+    """Register outputs of Raster Vision and logs of Lightning; see `rvlab.Lab.adopt`.
 
     Args:
         store: The store.
-        uri: The folder of the outputs or logs.
+        uri: The folder of the outputs or logs, or one above it.
         experiment: The experiment of the runs.
         params: Parameters that the caller adds.
-        given: Predictions and truth; None adopts the folder alone.
     """
     validate_name("experiment", experiment)
     require_params(params)
-    if uri is None and given is None:
-        raise SpecError("adopt needs a folder, or predictions and truth.")
-    if given is not None:
-        log = None if uri is None else _require_one_log(store, uri)
-        record_layout(store)
-        with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
-            return [adopt_predictions(store, experiment, params, given, log)]
     top, home = _open_folder(store, str(uri))
     found = _find_outputs(home, key_below(home, top))
     if not found:
@@ -86,6 +77,31 @@ def adopt(
     for exc in left_out:
         warn_user(f"{exc} This folder is left out.")
     return runs
+
+
+def adopt_with_predictions(
+    store: Store,
+    uri: str | Path | None,
+    given: PredictionArguments,
+    *,
+    experiment: str = ADOPTED_FIELD,
+    params: ParamsLike = None,
+) -> Run:
+    """Register predictions, with the log of their training; see `rvlab.Lab.adopt`.
+
+    Args:
+        store: The store.
+        uri: The folder of the log; None without one.
+        given: The predictions and their truth.
+        experiment: The experiment of the run.
+        params: Parameters that the caller adds.
+    """
+    validate_name("experiment", experiment)
+    require_params(params)
+    log = None if uri is None else _require_one_log(store, uri)
+    record_layout(store)
+    with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
+        return adopt_predictions(store, experiment, params, given, log)
 
 
 def _open_folder(store: Store, uri: str) -> tuple[str, Store]:

@@ -213,7 +213,7 @@ def _scenes_of_run(
             "files as truth."
         )
     config = outputs.read_config(store_for_uri(run.uri), run)
-    if config.get("type_hint") != "semantic_segmentation_config":
+    if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
         raise SpecError(f"The run {run.id} is not a semantic segmentation.")
     data = config["dataset"]
     known = {

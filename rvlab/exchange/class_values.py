@@ -194,7 +194,8 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
     for name in names:
         if not isinstance(name, str) or not name:
             raise SpecError(f"The name of a class must be text, got {name!r:.100}.")
-    values, colors = dict.fromkeys(names), dict.fromkeys(names)
+    values: dict[str, int] = {name: i for i, name in enumerate(names)}
+    colors: dict[str, str] = {}
     is_number = [type(one) is int for one in pairs.values()]
     if all(is_number):
         names = sorted(names, key=lambda name: pairs[name])
@@ -205,8 +206,6 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
         raise SpecError(f"classes must have values or colors, not both: {pairs!r:.200}.")
     elif isinstance(given, Mapping):
         colors = {name: _color(name, one) for name, one in pairs.items()}
-    if not all(is_number):
-        values = {name: i for i, name in enumerate(names)}
     null_name, ignored = _null(null, names, values)
     if null_name not in names:
         names.append(null_name)

@@ -238,7 +238,7 @@ def _vector_source(uri: str, classes: ClassValues) -> Json:
         "class_id_to_filter": None,
         "class_name_mapping": None,
     }
-    buffers = [
+    buffers: list[Json] = [
         {"type_hint": "buffer_transformer", "geom_type": kind, "class_bufs": {}, "default_buf": 1.0}
         for kind in ("Point", "LineString")
     ]

@@ -63,8 +63,8 @@ def read_scores(
     if chip.array.dtype == np.uint8:
         values = values * np.float32(SCORE_STEP)
     if len(banded) < len(classes):
-        at = list(classes).index(null_id)
-        values = np.insert(values, at, np.float32(0), axis=0)
+        missing = next(at for at, i in enumerate(classes) if i not in banded)
+        values = np.insert(values, missing, np.float32(0), axis=0)
     return np.where(chip.mask, values, np.float32(np.nan))
 
 
@@ -81,4 +81,4 @@ def likeliest_classes(scores: NDArray[np.float32], null_id: int | None) -> NDArr
     missing = np.isnan(scores).all(axis=0)
     ids = np.where(np.isnan(scores), -np.inf, scores).argmax(axis=0).astype(np.uint8)
     ids[missing] = NO_CLASS if null_id is None else null_id
-    return ids
+    return np.asarray(ids)

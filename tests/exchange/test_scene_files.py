@@ -64,7 +64,7 @@ def test_files_in_a_bucket_are_listed(s3: Server, s3_access: S3Access) -> None:
 )
 def test_error_explains_invalid_files(given: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        list_files(given, "truth")  # type: ignore[arg-type]
+        list_files(given, "truth")
 
 
 @pytest.mark.parametrize(
