@@ -47,6 +47,9 @@ if TYPE_CHECKING:
     from rastervision.core.predictor import Predictor
 
     from rvlab.actions.model_version import ModelSelector, ModelVersion
+    from rvlab.exchange.class_values import ClassesLike
+    from rvlab.exchange.history_rows import HistoryLike
+    from rvlab.exchange.scene_files import FilesLike
     from rvlab.recipes.source import RecipeRef
     from rvlab.viewer.explorer import Explorer
     from rvlab.viewer.watch import Watch
@@ -989,36 +992,74 @@ class Lab:
 
     def adopt(
         self,
-        uri: str | Path,
+        uri: str | Path | None = None,
         *,
         experiment: str = "adopted",
         params: Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None = None,
+        predictions: FilesLike | None = None,
+        truth: FilesLike | RunSelector = None,
+        classes: ClassesLike | None = None,
+        null: str | int | None = None,
+        scores: FilesLike | None = None,
+        images: FilesLike | None = None,
+        group: str = "validation",
+        history: HistoryLike | None = None,
+        name: str | None = None,
     ) -> list[Run]:
-        """Register existing outputs of Raster Vision as runs, without copying them.
+        """Register runs of other programs, without copying their files.
 
-        Adopting again returns the same runs. See ``docs/records.md`` for ids, times and metrics.
+        Outputs of Raster Vision and log folders of Lightning are found below `uri`. With
+        `predictions` and `truth`, segmentations of any program become a run with all metrics,
+        tables and pictures. Adopting again returns the same runs. See
+        ``docs/other-frameworks.md``, and ``docs/records.md`` for ids, times and metrics.
+
+        Files are a folder, a glob, a list, or a dict of scene ids and files; paths or URIs. They
+        are matched by their names: ``pred_town-1.tif`` and ``town-1-labels.tif`` are of the scene
+        ``town-1``.
 
         Args:
-            uri: A ``root_uri`` of Raster Vision with ``pipeline-config.json`` and ``eval/``, or a
-                folder that contains several, at any depth.
+            uri: A ``root_uri`` of Raster Vision, a log folder of Lightning with ``hparams.yaml``,
+                ``metrics.csv`` or event files of TensorBoard, or a folder that contains several, at
+                any depth. With `predictions`, the one log folder of their training.
             experiment: The experiment of the runs.
-            params: A dict is added to the parameters of each run, which are the plain values below
-                ``backend.solver``, ``backend.model`` and ``backend.data`` of its config; a function
-                of the config replaces them.
+            params: A dict is added to the parameters of each run: the hyperparameters of Lightning,
+                or the plain values below ``backend.solver``, ``backend.model`` and ``backend.data``
+                of Raster Vision's config. A function of the hyperparameters or config replaces
+                them.
+            predictions: Rasters of class ids, or of class colors.
+            truth: Rasters of class ids or colors, vector files, or a run, whose scenes, labels and
+                classes are used.
+            classes: Names in the order of the class ids; or a dict of names and their values in the
+                rasters, or of names and colors.
+            null: The name of the class of pixels without a label, or the value of these pixels,
+                which are not counted then. Default: as in Raster Vision, a class ``null`` is added.
+            scores: Rasters with a band of scores for each class, floats from 0 to 1 or bytes.
+                Without `predictions`, the class with the largest score is predicted.
+            images: The imagery; pictures show only labels without it.
+            group: ``validation`` or ``test``.
+            history: A table, or a dict of lists, with a row per epoch and a column per metric.
+            name: The name of the run. Default: the name of the folder.
 
         Returns:
             The runs, the oldest first, including those adopted before.
 
         Raises:
-            NotFound: If there is no config, or no outputs have been evaluated.
+            NotFound: If there is no run, or no outputs have been evaluated.
             RecordBroken: If a file is invalid. Among several outputs, invalid ones are skipped with
                 a warning.
-            SpecError: If `uri` contains only runs of this store, or `params` is invalid.
+            RasterError: If rasters of a scene do not fit together, or have a value without a class.
+            SpecError: If `uri` contains only runs of this store, an argument is invalid, or files
+                have no partner.
             StoreUnreachable: If a store does not answer.
         """
-        from rvlab.exchange.adopt import adopt
+        from rvlab.actions.adopt import adopt_runs
 
-        return adopt(self.store, uri, experiment=experiment, params=params)
+        given: dict[str, Any] = {
+            **{"predictions": predictions, "truth": truth, "classes": classes, "null": null},
+            **{"scores": scores, "images": images, "history": history, "name": name},
+        }
+        options: dict[str, Any] = {"experiment": experiment, "params": params, "group": group}
+        return adopt_runs(self.store, uri, given, **options)
 
     def from_mlflow(
         self,

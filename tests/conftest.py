@@ -193,14 +193,14 @@ SMALL = {
     **{"tree_lrs": [1e-2], "tree_epochs": 1},
     **{"test_lrs": [1e-3, 1e-2], "test_widths": [4], "seeds": [0], "test_epochs": 1},
     **{"cell_epochs": 1, "box_lrs": [3e-3], "box_epochs": 1, "others_px": 256},
-    **{"town_px": 256},
+    **{"town_px": 256, "torch_steps": 10, "crop_px": 64},
 }
-"""Parameters of the notebooks for 8 small runs and 3 predictions."""
+"""Parameters of the notebooks for 8 small runs, 3 predictions and one that is adopted."""
 
 
 @pytest.fixture(scope="session")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, str]]:
-    """Output folder and printed text of ``make demo`` with 11 small runs, without a cluster.
+    """Output folder and printed text of ``make demo`` with small runs, without a cluster.
 
     ``05_kubeflow.ipynb`` runs in ``tests/kubeflow/test_notebook.py``.
     """

@@ -19,6 +19,7 @@ FIGURES = {
     "05_kubeflow": 2,
     "06_other_tasks": 9,
     "08_use_the_model": 3,
+    "09_other_frameworks": 3,
 }
 SMALL = {name: count for name, count in FIGURES.items() if name != "05_kubeflow"}
 FULL = pytest.mark.extended
@@ -28,7 +29,7 @@ FULL = pytest.mark.extended
 @pytest.mark.timeout(7200)  # a busy machine needs an hour for the demo at full size
 @pytest.mark.parametrize(
     ("name", "runs", "figures"),
-    [("demo", 11, SMALL), pytest.param("full_demo", 28, FIGURES, marks=FULL)],
+    [("demo", 12, SMALL), pytest.param("full_demo", 29, FIGURES, marks=FULL)],
 )
 def test_demo_writes_runs_notebooks_and_figures(
     name: str, runs: int, figures: dict[str, int], request: pytest.FixtureRequest

@@ -1,74 +1,54 @@
-"""Registration of existing Raster Vision outputs as runs, without copying them."""
+"""Registration of runs that rvlab did not start: where they are, and what kind each one is."""
 
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import io
-import math
-import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from datetime import datetime
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, TypeAlias
 
-from rvlab.errors import (
-    KeyExists,
-    KeyMissing,
-    NotFound,
-    RecordBroken,
-    RvlabError,
-    SpecError,
-    StoreUnreachable,
-)
-from rvlab.model import Run, Spec, end_record, validate_name
-from rvlab.recipes.signature import json_value
-from rvlab.store import Store, outputs, parse_record, store_for_uri
+from rvlab.errors import NotFound, RvlabError, SpecError, StoreUnreachable
+from rvlab.exchange.adopt_predictions import PredictionArguments, adopt_predictions
+from rvlab.exchange.adopted_run import FileSizes, ParamsLike, require_params
+from rvlab.exchange.lightning import HPARAMS_FILE, METRICS_FILE, is_log_file
+from rvlab.exchange.lightning_output import LightningOutput
+from rvlab.exchange.rastervision_output import RasterVisionOutput
+from rvlab.model import Run, validate_name
+from rvlab.store import Store, outputs, store_for_uri
 from rvlab.store.layout import record_layout
-from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, key_below
-from rvlab.store.run_listing import finish_run
-from rvlab.submission import current_user
+from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, folder_uri, join_key, key_below
 from rvlab.user_warning import warn_user
-from rvlab.version import __version__
 from rvlab.worker.records import SPEC
-from rvlab.worker.summarize import (
-    VALIDATION_SCENES,
-    build_tables,
-    evaluated_groups,
-    write_tables,
-)
 
-ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
-FileSizes: TypeAlias = Sequence[tuple[str, int]]
-
-CONFIG_SECTIONS = ("solver", "model", "data")
-"""Sections of the config's ``backend`` whose plain values become parameters."""
-
-_NOT_PARAMETERS = (
-    "type_hint",
-    "uri",
-    "group_uris",
-    "class_config",
-    "plot_options",
-    "scene_dataset",
-)
-_EVAL_PATH = re.compile(r"eval/(?:([^/]+)/)?eval\.json")
+_FILES = (CONFIG_FILE, HPARAMS_FILE, METRICS_FILE)
 
 
 def adopt(
-    store: Store, uri: str | Path, *, experiment: str = ADOPTED_FIELD, params: ParamsLike = None
+    store: Store,
+    uri: str | Path,
+    *,
+    experiment: str = ADOPTED_FIELD,
+    params: ParamsLike = None,
 ) -> list[Run]:
-    """Register outputs of Raster Vision as runs of a store; see `rvlab.Lab.adopt`."""
+    """Register outputs of Raster Vision and logs of Lightning; see `rvlab.Lab.adopt`.
+
+    Args:
+        store: The store.
+        uri: The folder of the outputs or logs, or one above it.
+        experiment: The experiment of the runs.
+        params: Parameters that the caller adds.
+    """
     validate_name("experiment", experiment)
-    if not (params is None or callable(params) or isinstance(params, Mapping)):
-        raise SpecError(f"params must be a dict or a function of the config, got {params!r:.100}.")
-    top = outputs.normalize_folder(str(uri).rstrip("/").removesuffix(f"/{CONFIG_FILE}"))
-    home = store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
+    require_params(params)
+    top, home = _open_folder(store, str(uri))
     found = _find_outputs(home, key_below(home, top))
     if not found:
-        raise NotFound(f"No {CONFIG_FILE} exists in {top} or in a folder below it.")
+        raise NotFound(
+            f"Neither Raster Vision's {CONFIG_FILE} nor {HPARAMS_FILE} or {METRICS_FILE} of "
+            f"Lightning exists in {top} or in a folder below it."
+        )
     own = store.map_concurrently(
-        lambda folder: _is_run_folder(store, _folder_uri(home, folder)), found
+        lambda folder: _is_run_folder(store, folder_uri(home, folder)), found
     )
     others = [folder for folder in found if not own[folder]]
     if not others:
@@ -77,14 +57,17 @@ def adopt(
     record_layout(store)
 
     def adopt_folder(folder: str) -> Run | RvlabError:
+        files = found[folder]
+        is_output = any(key == join_key(folder, CONFIG_FILE) for key, _ in files)
+        kind = RasterVisionOutput if is_output else LightningOutput
         try:
-            return _Output(home, folder, found[folder]).adopt(store, experiment, params)
+            return kind(home, folder, files).adopt(store, experiment, params)
         except StoreUnreachable:
             raise
         except RvlabError as exc:
-            return exc if top in str(exc) else type(exc)(f"{_folder_uri(home, folder)}: {exc}")
+            return exc if top in str(exc) else type(exc)(f"{folder_uri(home, folder)}: {exc}")
 
-    with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
+    with contextlib.redirect_stdout(io.StringIO()):
         done = store.map_concurrently(adopt_folder, others)
     runs = sorted(run for run in done.values() if isinstance(run, Run))
     left_out = [exc for exc in done.values() if isinstance(exc, RvlabError)]
@@ -96,126 +79,102 @@ def adopt(
     return runs
 
 
-class _Output:
-    """A folder of outputs with its config and evaluations.
+def adopt_with_predictions(
+    store: Store,
+    uri: str | Path | None,
+    given: PredictionArguments,
+    *,
+    experiment: str = ADOPTED_FIELD,
+    params: ParamsLike = None,
+) -> Run:
+    """Register predictions, with the log of their training; see `rvlab.Lab.adopt`.
 
     Args:
-        home: The store through which it is read.
-        folder: Its key in this store.
-        files: Keys and sizes in bytes of all files below it.
+        store: The store.
+        uri: The folder of the log; None without one.
+        given: The predictions and their truth.
+        experiment: The experiment of the run.
+        params: Parameters that the caller adds.
     """
+    validate_name("experiment", experiment)
+    require_params(params)
+    log = None if uri is None else _require_one_log(store, uri)
+    record_layout(store)
+    with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
+        return adopt_predictions(store, experiment, params, given, log)
 
-    def __init__(self, home: Store, folder: str, files: FileSizes) -> None:
-        self.home, self.folder, self.files = home, folder, files
-        self.uri = _folder_uri(home, folder)
-        self.config_key = _join(folder, CONFIG_FILE)
-        self.text = home.get(self.config_key)
-        self.config = _validate_config(
-            parse_record(f"{self.uri}/{CONFIG_FILE}", self.text), self.uri
+
+def _open_folder(store: Store, uri: str) -> tuple[str, Store]:
+    """Return the address of a folder, given that of one of its files or its own, and its store."""
+    uri = uri.rstrip("/")
+    for name in _FILES:
+        uri = uri.removesuffix(f"/{name}")
+    top = outputs.normalize_folder(uri)
+    return top, store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
+
+
+def _require_one_log(store: Store, uri: str | Path) -> LightningOutput:
+    """Return the log of the one training in a folder, whose predictions are given as well."""
+    top, home = _open_folder(store, str(uri))
+    found = _find_outputs(home, key_below(home, top))
+    if any(key == join_key(folder, CONFIG_FILE) for folder in found for key, _ in found[folder]):
+        raise SpecError(
+            f"{top} has outputs of Raster Vision, which include predictions. Adopt the folder "
+            "without predictions."
         )
-        self.evals = self._evals()
-
-    def _evals(self) -> dict[str, str]:
-        """Return the ``eval.json`` of each group of scenes, by the config, else by the usual path.
-
-        Raises:
-            NotFound: If the outputs have not been evaluated.
-        """
-        found = evaluated_groups(self.home, self.config, self.files)
-        if not found:
-            start = len(_join(self.folder, ""))
-            names = {key: _EVAL_PATH.fullmatch(key[start:]) for key, _ in self.files}
-            found = {match[1] or VALIDATION_SCENES: key for key, match in names.items() if match}
-        if not found:
-            raise NotFound(
-                f"{self.uri} has not been evaluated: it has no eval/*/eval.json. Run its step "
-                "eval, or wait if it is still running."
-            )
-        return found
-
-    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
-        """Write the records of its run, unless they exist already."""
-        created = self.home.last_modified(self.config_key)
-        digest = self._run_id(experiment)[:6]
-        run = Run(store.uri, experiment, f"{created:%Y%m%d-%H%M%S}-{digest}")
-        if store.exists(run.end_key):
-            return run
-        spec = Spec(
-            experiment=experiment,
-            run=run.id,
-            name=self.uri.rpartition("/")[2],
-            recipe=str(self.config.get("type_hint") or "pipeline").removesuffix("_config"),
-            source_sha256=hashlib.sha256(self.text).hexdigest(),
-            params=_config_params(self.config, params),
-            places={"root_uri": self.uri},
-            splits=1,
-            seed=0,
-            engine=ADOPTED_FIELD,
-            created=_iso_time(created),
-            user=current_user(),
-            rvlab=__version__,
+    if len(found) != 1:
+        names = ", ".join(folder_uri(home, folder) for folder in list(found)[:3])
+        raise SpecError(
+            f"Predictions belong to one run, but {top} has {len(found) or 'no'} runs of Lightning"
+            f"{f', such as {names}. Name one' if found else ''}."
         )
-        try:
-            tables, summary = build_tables(
-                self.home, self.folder, self.config, self.files, self.evals, named=self.uri
-            )
-        except (KeyError, TypeError, AttributeError) as exc:
-            raise RecordBroken(
-                f"{self.uri} is not valid output of Raster Vision: {exc!r}."
-            ) from exc
-        for problem in summary.problems:
-            warn_user(
-                f"{self.uri}: {problem} The run has an evaluation set of its own.",
-            )
-        evaluated = [self.home.last_modified(key) for key in self.evals.values()]
-        end = end_record(
-            spec.record(),
-            "succeeded",
-            _iso_time(max([created, *evaluated])),
-            started=spec.created,
-            metrics=summary.metrics,
-            costs={"bytes": sum(size for _, size in self.files)},
-            eval_sets=summary.eval_sets,
-        )
-        write_tables(store, run, tables)
-        store.put_json(run.key(SPEC), spec.record())
-        with contextlib.suppress(KeyExists):  # another process adopts it at the same time
-            finish_run(store, run, end)
-        return run
-
-    def _run_id(self, experiment: str) -> str:
-        """Return a digest of the experiment, the URI and the files.
-
-        It includes the experiment because ids are unique in a store, and tables are joined on them.
-        Each input is preceded by its length, so that different inputs give different data.
-        """
-        keys = [_join(self.folder, "train/log.csv"), *sorted(self.evals.values())]
-        inputs = [experiment.encode(), self.uri.encode(), self.text]
-        for key in keys:
-            try:
-                inputs.append(self.home.get(key))
-            except KeyMissing:
-                inputs.append(b"")
-        digest = hashlib.sha256()
-        for data in inputs:
-            digest.update(f"{len(data)} ".encode() + data)
-        return digest.hexdigest()
+    ((folder, files),) = found.items()
+    return LightningOutput(home, folder, files)
 
 
-def _find_outputs(home: Store, start: str) -> dict[str, list[tuple[str, int]]]:
-    """Find folders with a config, and their files: `start` itself, else all folders below it."""
+def _find_outputs(home: Store, start: str) -> dict[str, FileSizes]:
+    """Find the folders of runs and their files: `start` itself, else all folders below it.
+
+    A log folder of Lightning that has event files only counts unless a folder above is that of a
+    run, and no folder below the outputs of Raster Vision counts.
+    """
     files = home.files(start)
-    folders = {key.rpartition("/")[0] for key, _ in files if key.rpartition("/")[2] == CONFIG_FILE}
-    if start in folders:
+    names: dict[str, set[str]] = {}
+    for key, _ in files:
+        folder, _, name = key.rpartition("/")
+        names.setdefault(folder, set()).add(name)
+    if CONFIG_FILE in names.get(start, ()):
         return {start: files}
-    found: dict[str, list[tuple[str, int]]] = {folder: [] for folder in sorted(folders)}
+    configs = {folder for folder, own in names.items() if CONFIG_FILE in own}
+    logs = {
+        folder
+        for folder, own in names.items()
+        if own & {HPARAMS_FILE, METRICS_FILE} and _nearest(folder, configs) is None
+    }
+    for folder in sorted(names):  # a folder comes after those above it
+        if any(map(is_log_file, names[folder])) and _nearest(folder, configs | logs) is None:
+            logs.add(folder)
+    if start in logs:
+        return {start: files}
+    found: dict[str, list[tuple[str, int]]] = {folder: [] for folder in sorted(configs | logs)}
     for key, size in files:
-        above = key.rpartition("/")[0]
-        while above not in found and above:
-            above = above.rpartition("/")[0]
-        if above in found:
-            found[above].append((key, size))
-    return found
+        nearest = _nearest(_above(key), found)
+        if nearest is not None:
+            found[nearest].append((key, size))
+    return dict(found)
+
+
+def _above(key: str) -> str:
+    return key.rpartition("/")[0]
+
+
+def _nearest(folder: str, folders: Mapping[str, object] | set[str]) -> str | None:
+    """Return the nearest of some folders that is `folder` or above it."""
+    while folder not in folders:
+        if not folder:
+            return None
+        folder = _above(folder)
+    return folder
 
 
 def _is_run_folder(store: Store, uri: str) -> bool:
@@ -224,53 +183,3 @@ def _is_run_folder(store: Store, uri: str) -> bool:
         return False
     parts = store.key(uri).split("/")
     return len(parts) == 3 and parts[2] == "rv" and store.exists("/".join((*parts[:2], SPEC)))
-
-
-def _folder_uri(home: Store, folder: str) -> str:
-    return f"{home.uri.rstrip('/')}/{folder}".rstrip("/")
-
-
-def _join(folder: str, name: str) -> str:
-    return f"{folder}/{name}" if folder else name
-
-
-def _iso_time(moment: datetime) -> str:
-    return moment.isoformat(timespec="milliseconds")
-
-
-def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
-    data = config.get("dataset")
-    if not isinstance(data, Mapping) or not isinstance(data.get("class_config"), Mapping):
-        raise RecordBroken(
-            f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
-            "dataset.class_config."
-        )
-    return outputs.load_adopted_config(config, uri)
-
-
-def _config_params(config: dict[str, Any], given: ParamsLike) -> dict[str, Any]:
-    own: Mapping[str, Any]
-    if callable(given):
-        own = given(config)
-        if not isinstance(own, Mapping):
-            raise SpecError(
-                f"The function params must return a dict of names and values, got {own!r:.100}."
-            )
-    else:
-        backend = config.get("backend")
-        found = backend if isinstance(backend, Mapping) else {}
-        own = {
-            **{k: v for name in CONFIG_SECTIONS for k, v in _flatten_values(name, found.get(name))},
-            **(given or {}),
-        }
-    return {str(k): json_value(v, f"the parameter {str(k)!r}") for k, v in own.items()}
-
-
-def _flatten_values(path: str, value: Any) -> Iterator[tuple[str, Any]]:
-    """Yield text, numbers and booleans with their dotted names; skip lists and missing values."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            if name not in _NOT_PARAMETERS:
-                yield from _flatten_values(f"{path}.{name}", inner)
-    elif isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value)):
-        yield path, value

@@ -24,6 +24,12 @@ RECIPE_BYTES = MIB
 CONFIG_BYTES = 64 * MIB
 """Size of ``pipeline-config.json``. One with ten thousand scenes has about 20 MB."""
 
+HPARAMS_BYTES = MIB
+"""Size of Lightning's ``hparams.yaml``, which is parsed in Python."""
+
+EVENTS_BYTES = 256 * MIB
+"""Size of a TensorBoard event file, which may have images. A million scalars have about 60 MB."""
+
 LOG_CSV_BYTES = 32 * MIB
 """Size of ``train/log.csv``. Ten thousand epochs with a hundred columns have about 18 MB."""
 

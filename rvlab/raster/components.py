@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
 from rvlab.metrics import Floats
-from rvlab.raster.labels import NO_CLASS, ClassIds
+from rvlab.raster.class_scores import NO_CLASS
+from rvlab.raster.labels import ClassIds
 from rvlab.raster.window import Window
 
 MAX_OBJECTS = 100_000

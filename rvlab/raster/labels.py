@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
+from rvlab.raster.class_scores import NO_CLASS, likeliest_classes, read_scores
 from rvlab.raster.gdal import malformed
 from rvlab.raster.read import Chip, Grid, read, read_choosing, resolve_bands
 from rvlab.raster.read import read_grid as grid_of
@@ -23,9 +24,6 @@ from rvlab.raster.window import Window
 _T = TypeVar("_T")
 
 ClassIds = NDArray[np.uint8]
-
-NO_CLASS = 255
-"""Replacement for values that cannot be class ids."""
 
 
 @dataclass
@@ -222,10 +220,27 @@ def prediction(
     if scene.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {scene.task} are not a raster of class ids.")
     if scene.prediction_uri is None:
-        raise RasterError(f"The scene {scene.id} has no prediction.")
+        if scene.scores_uri is None:
+            raise RasterError(f"The scene {scene.id} has no prediction.")
+        ids, null = range(len(own)), own.null_id
+        scores = read_scores(scene.scores_uri, window, ids, grid, max_px=max_px, null_id=null)
+        return likeliest_classes(scores, null)
     uri = scene.prediction_uri
     chip = read(uri, window, max_px=max_px, resampling="nearest", alone=True)
-    found = chip.full_grid
+    require_grid_of_scene(chip.full_grid, grid)
+    return class_ids(uri, chip, scene.prediction_transformers)
+
+
+def require_grid_of_scene(found: Grid, grid: Grid) -> None:
+    """Require that a prediction has the grid of its scene.
+
+    Args:
+        found: Grid of the prediction.
+        grid: Grid of the scene.
+
+    Raises:
+        RasterError: If sizes, CRSs or positions differ. Without a CRS only the size counts.
+    """
     if (found.width, found.height) != (grid.width, grid.height):
         raise RasterError(
             f"The prediction has {found.width} × {found.height} px, the scene "
@@ -240,8 +255,6 @@ def prediction(
                 f"The prediction starts at map coordinates {ours.c:.12g}, {ours.f:.12g}, the scene "
                 f"at {theirs.c:.12g}, {theirs.f:.12g}."
             )
-    rgb = {"type_hint": "rgb_class_transformer", "class_config": own}
-    return class_ids(uri, chip, (rgb,) if scene.prediction_rgb else ())
 
 
 def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
@@ -251,7 +264,9 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
         uri: Address of the raster, for error messages.
         chip: Pixels of the raster.
         transformers: Raster Vision's transformer settings. As in Raster Vision, pixels without data
-            become 0 before they are applied.
+            become 0 before they are applied. `rvlab.exchange` writes two fields more: ``nodata`` of
+            the first one is the value that these pixels become, and ``others`` is the class of
+            values or colors that a transformer does not list.
 
     Raises:
         RasterError: If rvlab does not support a transformer, or more than one band is left.
@@ -261,13 +276,15 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
 
 
 def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
-    array = chip.array if chip.mask.all() else np.where(chip.mask, chip.array, 0)
+    empty = transformers[0].get("nodata", 0) if transformers else 0
+    array = chip.array if chip.mask.all() else np.where(chip.mask, chip.array, empty)
     for step in transformers:
         kind = step.get("type_hint")
         if kind == "rgb_class_transformer" and len(array) == 3:
-            array = _from_colors(array, step["class_config"])
+            array = _from_colors(array, step["class_config"], step.get("others"))
         elif kind == "reclass_transformer":
-            array = _map_values(array, {int(k): int(v) for k, v in step["mapping"].items()})
+            mapping = {int(k): int(v) for k, v in step["mapping"].items()}
+            array = _map_values(array, mapping, step.get("others"))
         elif kind not in ("cast_transformer", "nan_transformer"):
             raise RasterError(
                 f"The labels have a {kind!s:.60}, which only Raster Vision can apply."
@@ -293,18 +310,29 @@ def count_values(ids: ClassIds) -> NDArray[np.int64]:
     return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
 
 
-def _from_colors(array: NDArray[Any], config: Classes | Mapping[str, Any]) -> NDArray[Any]:
-    own = config if isinstance(config, Classes) else classes_from_config(config)
+def _from_colors(
+    array: NDArray[Any], config: Mapping[str, Any], others: int | None = None
+) -> NDArray[Any]:
+    own = classes_from_config(config)
     codes = array.astype(np.uint32)
     joined = (codes[0] << 16 | codes[1] << 8 | codes[2])[np.newaxis]
     ids = {r << 16 | g << 8 | b: number for number, (r, g, b) in enumerate(own.colors)}
     null = own.null_id if own.null_id is not None else len(own)
-    return _map_values(joined, {0: null} | ids).astype(np.uint8)  # other colors keep their blue
+    # Other colors keep their blue.
+    return _map_values(joined, {0: null} | ids, others).astype(np.uint8)
 
 
-def _map_values(array: NDArray[Any], mapping: Mapping[int, int]) -> NDArray[Any]:
-    """Replace values simultaneously, as Raster Vision's ReclassTransformer does."""
-    out = array.copy()
+def _map_values(
+    array: NDArray[Any], mapping: Mapping[int, int], others: int | None = None
+) -> NDArray[Any]:
+    """Replace values simultaneously, as Raster Vision's ReclassTransformer does.
+
+    Args:
+        array: The values.
+        mapping: Old value -> new value.
+        others: What replaces all other values; None leaves them.
+    """
+    out = array.copy() if others is None else np.full(array.shape, others, np.int32)
     for old, new in mapping.items():
         out[array == old] = new
     return out

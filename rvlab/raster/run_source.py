@@ -130,7 +130,7 @@ def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> 
     where = f"{run_uri.rstrip('/')}/{outputs.COPIES_FOLDER}"
     labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
     if labels in copies:  # a copy contains class ids even if the prediction contains colors
-        scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_rgb=False)
+        scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_transformers=())
     if scores in copies:
         scene = replace(scene, scores_uri=f"{where}/{scores}")
     return scene

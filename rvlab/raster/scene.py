@@ -6,7 +6,7 @@ The file is read as plain JSON, so that showing a run needs neither Raster Visio
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,7 @@ from rvlab.raster.sources import (
     VectorSource,
     parse_addresses,
     parse_raster_source,
+    parse_transformers,
     parse_truth_source,
 )
 from rvlab.store.addresses import mark_if_refused
@@ -28,6 +29,14 @@ if TYPE_CHECKING:
     from rvlab.store import Store
 
 SCENE_GROUPS = ("train", "validation", "test")
+
+FILES_STORE = "prediction_files"
+"""Type hint of the label store of a scene whose predictions are any rasters.
+
+Raster Vision has no such label store: `rvlab.exchange` writes it for predictions of other programs.
+Its fields are ``labels_uri`` and ``scores_uri``, of which one may be missing, and ``transformers``
+of the labels, as those of a label raster.
+"""
 
 RGB = tuple[int, int, int]
 
@@ -73,8 +82,10 @@ class Scene:
         image: Imagery.
         truth: Labels; None if the scene has none.
         prediction_uri: Raster of predicted class ids, written by the step ``predict``; for other
-            tasks the GeoJSON file of the predicted cells or boxes.
-        prediction_rgb: Whether that raster contains class colors instead of ids.
+            tasks the GeoJSON file of the predicted cells or boxes. None if there are only scores,
+            of which the largest one decides.
+        prediction_transformers: How its values become class ids, as the transformers of a label
+            raster, for example if it contains class colors.
         aoi_uris: GeoJSON files of the areas of interest; empty means the whole scene.
         task: Raster Vision's name of the task, such as ``semantic_segmentation``.
         scores_uri: Raster of class scores, one band per class, if the step ``predict`` wrote it.
@@ -85,7 +96,7 @@ class Scene:
     image: RasterSource
     truth: RasterSource | VectorSource | BoxSource | None
     prediction_uri: str | None
-    prediction_rgb: bool = False
+    prediction_transformers: tuple[Mapping[str, Any], ...] = ()
     aoi_uris: tuple[str, ...] = ()
     task: str = "semantic_segmentation"
     scores_uri: str | None = None
@@ -170,9 +181,10 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
 
     task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
+    classes = data.get("class_config")
     try:
         return [
-            _scene(part, group, task, f"{folder}/{part['id']}", address)
+            _scene(part, group, task, f"{folder}/{part['id']}", address, class_config=classes)
             for group in SCENE_GROUPS
             for part in data.get(f"{group}_scenes") or []
         ]
@@ -215,20 +227,41 @@ def scene_priority(scene: Scene, group: str | None = None) -> tuple[bool, bool, 
     return scene.group != group, scene.group == "train", scene.group != "validation"
 
 
-def _scene(part: Mapping[str, Any], group: str, task: str, folder: str, address: Address) -> Scene:
-    label_store = part.get("label_store") or {}
-    is_raster = task == "semantic_segmentation"
-    uri = label_store.get("uri") or (folder if is_raster else f"{folder}.json")
-    uri = address(uri).rstrip("/")
-    return Scene(
+def _scene(
+    part: Mapping[str, Any],
+    group: str,
+    task: str,
+    folder: str,
+    address: Address,
+    *,
+    class_config: Any,
+) -> Scene:
+    scene = Scene(
         id=str(part["id"]),
         group=group,
         image=parse_raster_source(part["raster_source"], address),
         truth=parse_truth_source(part.get("label_source"), address),
-        # Raster Vision 0.12 wrote predict/{scene}.tif.
-        prediction_uri=f"{uri}/labels.tif" if is_raster and not uri.endswith(".tif") else uri,
-        prediction_rgb=bool(label_store.get("rgb")),
+        prediction_uri=None,
         aoi_uris=parse_addresses(part.get("aoi_uris"), address),
         task=task,
+    )
+    label_store = part.get("label_store") or {}
+    if label_store.get("type_hint") == FILES_STORE:
+        labels, scores = (label_store.get(name) for name in ("labels_uri", "scores_uri"))
+        return replace(
+            scene,
+            prediction_uri=labels and address(labels),
+            prediction_transformers=parse_transformers(label_store),
+            scores_uri=scores and address(scores),
+        )
+    is_raster = task == "semantic_segmentation"
+    uri = label_store.get("uri") or (folder if is_raster else f"{folder}.json")
+    uri = address(uri).rstrip("/")
+    colors = {"type_hint": "rgb_class_transformer", "class_config": class_config}
+    return replace(
+        scene,
+        # Raster Vision 0.12 wrote predict/{scene}.tif.
+        prediction_uri=f"{uri}/labels.tif" if is_raster and not uri.endswith(".tif") else uri,
+        prediction_transformers=(colors,) if label_store.get("rgb") else (),
         scores_uri=f"{uri}/scores.tif" if is_raster and label_store.get("smooth_output") else None,
     )

@@ -235,10 +235,14 @@ def _read_strip(labels: SceneLabels, truth: _TruthReader, part: Window) -> _Stri
     scene, classes, grid = labels.scene, labels.classes, labels.grid
     guess, scores = prediction(scene, classes, part, grid), None
     if scene.scores_uri:
-        scores = read_scores(scene.scores_uri, part, range(len(classes)), grid)
+        scores = _read_all_scores(scene.scores_uri, part, classes, grid)
     known = truth.read(part)
     inside = None if known is None else labels.labelled(part)
     return _Strip(part, guess, known, inside, scores)
+
+
+def _read_all_scores(uri: str, part: Window, classes: Classes, grid: Grid) -> NDArray[np.float32]:
+    return read_scores(uri, part, range(len(classes)), grid, null_id=classes.null_id)
 
 
 def _read_ahead(read: Callable[[Window], _Strip], parts: Iterable[Window]) -> Iterator[_Strip]:
@@ -259,7 +263,7 @@ def _with_scores(scene: Scene, classes: Classes, grid: Grid, done: SceneScores) 
     if scene.scores_uri is None:
         return scene
     try:
-        read_scores(scene.scores_uri, Window(0, 0, 1, 1), range(len(classes)), grid)
+        _read_all_scores(scene.scores_uri, Window(0, 0, 1, 1), classes, grid)
     except RvlabError as exc:
         done.problems.append(f"Scene {scene.id}: {exc}")
         return replace(scene, scores_uri=None)

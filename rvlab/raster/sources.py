@@ -174,7 +174,7 @@ def _vector(part: Mapping[str, Any], address: Address) -> VectorSource:
     kind = part.get("type_hint")
     return VectorSource(
         uris=parse_addresses(part.get("uris"), address),
-        transformers=_transformers(part),
+        transformers=parse_transformers(part),
         unsupported=None if kind == "geojson_vector_source" else f"a {kind!s:.60} is not supported",
     )
 
@@ -203,7 +203,7 @@ def parse_raster_source(part: Mapping[str, Any], address: Address) -> RasterSour
         unread = "its config names no file"
     elif len(uris) > MOSAIC_FILES:
         unread = f"it has {len(uris):,} files; more than {MOSAIC_FILES:,} are not read"
-    return RasterSource(uris, channels, _transformers(part), window, unread)
+    return RasterSource(uris, channels, parse_transformers(part), window, unread)
 
 
 def _parse_parts(
@@ -216,7 +216,7 @@ def _parse_parts(
     primary = _channel(part.get("primary_source_idx") or 0)
     return RasterSource(
         channel_order=channels,
-        transformers=_transformers(part),
+        transformers=parse_transformers(part),
         bbox=window or parts[primary].bbox,
         unsupported=parts[primary].unsupported,
         parts=parts,
@@ -240,7 +240,8 @@ def _channel(number: Any) -> int:
     return number
 
 
-def _transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+def parse_transformers(part: Mapping[str, Any]) -> tuple[Mapping[str, Any], ...]:
+    """Return the transformers of a source; raise TypeError if they are not a list of objects."""
     found = tuple(part.get("transformers") or ())
     if not all(isinstance(one, Mapping) for one in found):
         raise TypeError(f"{found!r:.100} is not a list of transformers")

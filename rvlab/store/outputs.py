@@ -24,6 +24,9 @@ COPIES_FOLDER = "copies"
 ADOPTED_FIELD = "adopted"
 """Engine of adopted runs, whose outputs remain in their original folder."""
 
+LIGHTNING = "lightning"
+"""Recipe of adopted runs of Lightning."""
+
 URI_SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """Schemes that an address of outputs may have; a record cannot name any other."""
 
@@ -59,6 +62,8 @@ def read_config(store: Store, run: Run) -> dict[str, Any]:
         if spec is None:
             raise KeyMissing(f"{where}/{CONFIG_FILE} does not exist.") from exc
     where = normalize_folder(spec.places.get("root_uri", ""))
+    if spec.recipe == LIGHTNING:
+        raise KeyMissing(f"The run {run.id} has no predictions: it was adopted from {where}.")
     require_not_refused(mark_if_refused(where, store))
     home = store_for_uri(where)
     try:
@@ -104,6 +109,16 @@ def key_below(store: Store, uri: str, *parts: str) -> str:
     """Return the key of a URI, or of a path below it, in the store that contains it."""
     prefix = () if uri == store.uri else (store.key(uri),)
     return "/".join((*prefix, *parts))
+
+
+def folder_uri(store: Store, folder: str) -> str:
+    """Return the address of a folder by its key, which is empty for the store's root."""
+    return f"{store.uri.rstrip('/')}/{folder}".rstrip("/")
+
+
+def join_key(folder: str, name: str) -> str:
+    """Return the key of a file in a folder, whose key is empty for the store's root."""
+    return f"{folder}/{name}" if folder else name
 
 
 def _run_key(store: Store, run: Run, *parts: str) -> str:

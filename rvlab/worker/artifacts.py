@@ -21,9 +21,17 @@ _KINDS = {
     "model-bundle.zip": "bundle",
     "last-model.pth": "weights",
     "learner-config.json": "config",
+    "hparams.yaml": "config",
+    "metrics.csv": "history",
     "valid_metrics.json": "metrics",
 }
-_ENDINGS = {".png": "plot", ".json": "vectors", ".geojson": "vectors", ".zip": "archive"}
+_ENDINGS = {
+    ".ckpt": "weights",
+    ".png": "plot",
+    ".json": "vectors",
+    ".geojson": "vectors",
+    ".zip": "archive",
+}
 
 
 def list_artifacts(

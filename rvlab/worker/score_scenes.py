@@ -33,18 +33,25 @@ class RunScores:
         tables: By name, those of `COUNTED_TABLES` that at least one scene has.
         copies: The rows of the copies in the table of artifacts.
         omitted: By the name of a table, the labelled scenes that it lacks.
+        problems: Sentences about what is missing.
     """
 
     tables: dict[str, pa.Table]
     copies: pa.Table
     omitted: dict[str, set[str]]
+    problems: list[str]
 
 
 Copy = tuple[str, str, str, str, int]
 
 
 def score_scenes(
-    store: Store, run: Run, config: Mapping[str, Any], *, vectors: bool = False
+    store: Store,
+    run: Run,
+    config: Mapping[str, Any],
+    *,
+    copy: bool = True,
+    vectors: bool = False,
 ) -> RunScores:
     """Count every predicted scene, and store COG copies of its prediction.
 
@@ -54,25 +61,36 @@ def score_scenes(
         store: The run's store.
         run: The run.
         config: Its ``pipeline-config.json``.
+        copy: Whether to store copies.
         vectors: Whether to store a GeoPackage of each prediction, too.
     """
     counted: dict[str, list[pa.Table]] = {one.name: [] for one in COUNTED_TABLES}
     omitted: dict[str, set[str]] = {one.name: set() for one in COUNTED_TABLES}
     copies: list[Copy] = []
+    problems: list[str] = []
+
+    def report(problem: str) -> None:
+        problems.append(problem)
+        print(problem)
+
     try:
         own, found = classes_from_config(config), scenes_from_config(config)
     except RecordBroken as exc:
-        print(f"No windows are counted: {exc}")
+        report(f"No windows are counted: {exc}")
         own, found = NO_CLASSES, []
     for scene in found:
         if scene.group not in PREDICTED_GROUPS:
             continue
         tables: dict[str, pa.Table] = {}
         try:
-            tables, made = _score_with_retry(store, run, scene, own, vectors)
+            tables, made, troubles = _score_with_retry(
+                store, run, scene, own, copy=copy, vectors=vectors
+            )
             copies += made
+            for trouble in troubles:
+                report(trouble)
         except Exception as exc:  # noqa: BLE001  counts and copies are optional
-            print(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
+            report(f"Scene {scene.id} is not counted: {type(exc).__name__}: {exc}")
         for name, parts in counted.items():
             if name in tables:
                 parts.append(tables[name])
@@ -84,37 +102,38 @@ def score_scenes(
         for one in COUNTED_TABLES
         if counted[one.name]
     }
-    return RunScores(whole, rows_to_arrow(ARTIFACTS_TABLE, copies), omitted)
+    return RunScores(whole, rows_to_arrow(ARTIFACTS_TABLE, copies), omitted, problems)
+
+
+_SceneResult = tuple[dict[str, pa.Table], list[Copy], list[str]]
 
 
 def _score_with_retry(
-    store: Store, run: Run, scene: Scene, own: Classes, vectors: bool
-) -> tuple[dict[str, pa.Table], list[Copy]]:
+    store: Store, run: Run, scene: Scene, own: Classes, **what: bool
+) -> _SceneResult:
     """Call `_score_one`, with one retry on a raster error: GDAL does not wait for the store."""
     try:
-        return _score_one(store, run, scene, own, vectors)
+        return _score_one(store, run, scene, own, **what)
     except RasterError:
         store.exists(run.key(SPEC))  # waits until the store answers
-        return _score_one(store, run, scene, own, vectors)
+        return _score_one(store, run, scene, own, **what)
 
 
 def _score_one(
-    store: Store, run: Run, scene: Scene, own: Classes, vectors: bool
-) -> tuple[dict[str, pa.Table], list[Copy]]:
-    """Return the counts of a scene, and the artifact rows of the copies that were stored."""
+    store: Store, run: Run, scene: Scene, own: Classes, *, copy: bool, vectors: bool
+) -> _SceneResult:
+    """Return the counts of a scene, the artifact rows of the stored copies, and problems."""
     copies = []
     with tempfile.TemporaryDirectory(prefix="rvlab-copies-") as folder:
-        copy_to = Path(folder) if is_folder_name(scene.id) else None
+        copy_to = Path(folder) if copy and is_folder_name(scene.id) else None
         done = score_scene(scene, own, copy_to, vectors=vectors)
-        for problem in done.problems:
-            print(problem)
         for name, path in done.copies.items():
             data = path.read_bytes()
             store.put(run.key(COPIES_FOLDER, scene.id, name), data)
             kind = "geopackage" if name == VECTOR_COPY else f"{name.removesuffix('.tif')}_copy"
             key = f"{COPIES_FOLDER}/{scene.id}/{name}"
             copies.append(("summarize", kind, scene.id, key, len(data)))
-    return done.tables, copies
+    return done.tables, copies, done.problems
 
 
 def is_folder_name(scene: str) -> bool:

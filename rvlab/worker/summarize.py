@@ -25,7 +25,7 @@ from rvlab.worker.results import (
     object_metrics,
     scenes_without_outside_count,
 )
-from rvlab.worker.score_scenes import score_scenes
+from rvlab.worker.score_scenes import RunScores, score_scenes
 
 VALIDATION_SCENES = "validation_scenes"
 """Raster Vision's name of the group of validation scenes."""
@@ -39,11 +39,13 @@ class EndSummary:
         metrics: The headline metrics, by name.
         eval_sets: Scene group -> fingerprint of its scored scenes.
         problems: Sentences about scenes that are not counted as rvlab counts.
+        uncounted: Sentences about scenes without counts of windows and objects.
     """
 
     metrics: Mapping[str, float]
     eval_sets: Mapping[str, str]
     problems: Sequence[str] = ()
+    uncounted: Sequence[str] = ()
 
 
 def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummary:
@@ -74,10 +76,23 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
+    return replace(
+        summary,
+        metrics={**summary.metrics, **metrics_of_objects(scores, tables["scenes"])},
+        uncounted=scores.problems,
+    )
+
+
+def metrics_of_objects(scores: RunScores, scenes: pa.Table) -> dict[str, float]:
+    """Return the headline metrics of objects; none if they were not counted.
+
+    Args:
+        scores: The counts of the run.
+        scenes: Its table of scored scenes.
+    """
     if "objects" not in scores.tables:
-        return summary
-    objects = object_metrics(scores.tables["objects"], tables["scenes"], scores.omitted["objects"])
-    return replace(summary, metrics={**summary.metrics, **objects})
+        return {}
+    return object_metrics(scores.tables["objects"], scenes, scores.omitted["objects"])
 
 
 def _delete_model(store: Store, run: Run) -> None:

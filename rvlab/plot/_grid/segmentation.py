@@ -15,7 +15,8 @@ from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.raster.labels import NO_CLASS, ClassIds, count_values, subsample
+from rvlab.raster.class_scores import NO_CLASS
+from rvlab.raster.labels import ClassIds, count_values, subsample
 from rvlab.raster.score_prediction import (
     ScoredPrediction,
     class_probability,

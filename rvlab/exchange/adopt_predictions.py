@@ -1,0 +1,312 @@
+"""Predictions of any program with their truth, registered as a run with all tables."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import posixpath
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from typing import Any, TypeAlias
+
+import numpy as np
+import pyarrow as pa
+
+from rvlab.errors import KeyMissing, NotFound, SpecError, StoreError, StoreUnreachable
+from rvlab.exchange.adopted_run import (
+    AdoptedResults,
+    AdoptedRun,
+    ParamsLike,
+    adopted_run_id,
+    merge_params,
+    write_adopted_run,
+)
+from rvlab.exchange.class_values import (
+    ClassesLike,
+    ClassValues,
+    class_values_of_config,
+    parse_classes,
+)
+from rvlab.exchange.history_rows import HistoryLike, count_epochs, history_from_rows
+from rvlab.exchange.lightning_output import LightningOutput
+from rvlab.exchange.prediction_config import (
+    CheckedScene,
+    SceneUris,
+    check_scene,
+    pipeline_config,
+)
+from rvlab.exchange.scene_files import (
+    RASTERS,
+    VECTORS,
+    FilesLike,
+    list_files,
+    match_ids,
+    match_scenes,
+)
+from rvlab.frame.parquet import conform_to_schema, read_parquet
+from rvlab.model import Run
+from rvlab.model.tables import ARTIFACTS_TABLE
+from rvlab.store import Store, outputs, store_for_uri
+from rvlab.store.addresses import is_allowed
+from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
+from rvlab.store.table_file import rows_to_arrow
+from rvlab.user_warning import warn_user
+from rvlab.worker.fingerprint import file_sha256
+from rvlab.worker.rv_patches import OUTSIDE_AOI
+from rvlab.worker.summarize import summarize_outputs
+
+PREDICTIONS = "predictions"
+"""Recipe of runs that were adopted from predictions alone."""
+
+PREDICTED = ("validation", "test")
+
+TruthLike: TypeAlias = FilesLike | Run
+
+
+@dataclass(frozen=True)
+class PredictionArguments:
+    """Predictions and truth as a caller gives them; see `rvlab.Lab.adopt`."""
+
+    predictions: FilesLike | None = None
+    truth: TruthLike | None = None
+    classes: ClassesLike | None = None
+    scores: FilesLike | None = None
+    images: FilesLike | None = None
+    null: str | int | None = None
+    group: str = "validation"
+    history: HistoryLike | None = None
+    name: str | None = None
+
+
+def adopt_predictions(
+    store: Store,
+    experiment: str,
+    params: ParamsLike,
+    given: PredictionArguments,
+    log: LightningOutput | None,
+) -> Run:
+    """Register predictions as a run, unless it exists already.
+
+    All pixels are read once before anything is written, so that files that do not fit together
+    leave nothing behind.
+
+    Args:
+        store: The store.
+        experiment: The experiment of the run.
+        params: Parameters that the caller adds.
+        given: The predictions and their truth.
+        log: The log of the training.
+    """
+    if given.group not in PREDICTED:
+        raise SpecError(f"group must be {' or '.join(PREDICTED)}, got {given.group!r:.100}.")
+    if given.name is not None and not (isinstance(given.name, str) and given.name):
+        raise SpecError(f"name must be text, got {given.name!r:.100}.")
+    classes, scenes = find_scene_files(given)
+    history = None if given.history is None else history_from_rows(given.history)
+    own = {} if log is None else log.params
+    hparams = {} if log is None else dict(log.log.hparams)
+    merged = merge_params(own, params, hparams)
+    predicted = [uri for one in scenes for uri in (one.labels, one.scores) if uri is not None]
+    main = [str(one.labels or one.scores) for one in scenes]
+    labelled = [one.truth for one in scenes if one.truth is not None]
+    times = [_last_modified(uri) for uri in predicted]
+    created, ended = (min(times), max(times)) if log is None else (log.log.times[0], max(times))
+    described = {
+        "experiment": experiment,
+        "scenes": [[one.id, one.truth, one.image, one.known] for one in scenes],
+        "files": {uri: file_sha256(uri, whole=False) for uri in sorted([*predicted, *labelled])},
+        "classes": [classes.config, sorted(classes.values.items())],
+        "params": merged,
+        "history": None if history is None else history.to_pylist(),
+        "log": None if log is None else log.digest,
+        "group": given.group,
+    }
+    text = json.dumps(described, sort_keys=True, default=str)
+    run = Run(store.uri, experiment, adopted_run_id(created, [text.encode()]))
+    if store.exists(run.end_key):
+        return run
+
+    checked = {one.id: check_scene(one, classes) for one in scenes}
+    _warn_of_refused_addresses(store, scenes)
+    _write_outputs(store, run, classes, checked, given.group)
+    summary = summarize_outputs(store, run)
+    for problem in summary.uncounted:
+        warn_user(f"The run {run.id} has no counts of some scenes. {problem}")
+    metrics = dict(summary.metrics)
+    if log is not None:
+        history = history if history is not None else log.log.history
+        metrics = {**log.last_metrics, **metrics}
+    tables = {"artifacts": _artifacts(store, run, scenes, log)}
+    if history is not None:
+        tables["history"] = history
+    one = AdoptedRun(
+        run=run,
+        name=given.name or (log.name if log else _default_name(main)),
+        recipe=LIGHTNING if log else PREDICTIONS,
+        params=merged,
+        source_sha256=hashlib.sha256(store.get(run.key("rv", CONFIG_FILE))).hexdigest(),
+        created=created,
+        root_uri=None if log is None else log.uri,
+    )
+    results = AdoptedResults(
+        ended=max(created, ended),
+        tables=tables,
+        metrics=metrics,
+        eval_sets=summary.eval_sets,
+        size_bytes=sum(size for _, size in store.files(run.prefix)),
+        epochs=None if history is None else count_epochs(history),
+    )
+    write_adopted_run(store, one, results)
+    return run
+
+
+def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[SceneUris]]:
+    """Return the classes and the files of each scene, by the names of the files.
+
+    Raises:
+        NotFound: If an argument names no file.
+        SpecError: If an argument is missing or invalid, or files have no partner.
+    """
+    main = given.predictions if given.predictions is not None else given.scores
+    what = "predictions" if given.predictions is not None else "scores"
+    if main is None:
+        raise SpecError("adopt needs predictions, or scores, beside truth.")
+    if given.truth is None:
+        raise SpecError(f"adopt needs truth, a folder, a glob or a run, to count the {what}.")
+    listed = list_files(main, what)
+    if isinstance(given.truth, Run):
+        classes, known = _scenes_of_run(given.truth, given)
+        predicted = match_ids(list(known), listed, what, extra=False)
+        parts = {name: SceneUris(name, known=known[name]) for name in known}
+    else:
+        if given.classes is None:
+            raise SpecError("adopt needs classes: a list of names in the order of their ids.")
+        classes = parse_classes(given.classes, given.null)
+        truth = list_files(given.truth, "truth", (*RASTERS, *VECTORS))
+        predicted, labelled = match_scenes(listed, truth)
+        parts = {name: SceneUris(name, truth=uri) for name, uri in labelled.items()}
+    names = list(parts)
+    more = {
+        kind: match_ids(names, list_files(files, kind), kind)
+        for kind, files in (("images", given.images), ("scores", given.scores))
+        if files is not None and files is not main
+    }
+    return classes, [
+        replace(
+            part,
+            labels=predicted[name] if what == "predictions" else None,
+            scores=predicted[name] if what == "scores" else more.get("scores", {}).get(name),
+            image=more.get("images", {}).get(name),
+        )
+        for name, part in parts.items()
+    ]
+
+
+def _scenes_of_run(
+    run: Run, given: PredictionArguments
+) -> tuple[ClassValues, dict[str, Mapping[str, Any]]]:
+    """Return the classes and the labelled scenes of a group of a run's config."""
+    if given.images is not None or given.classes is not None or given.null is not None:
+        raise SpecError(
+            f"images, classes and null are those of the run {run.id}; leave them out, or give "
+            "files as truth."
+        )
+    config = outputs.read_config(store_for_uri(run.uri), run)
+    if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
+        raise SpecError(f"The run {run.id} is not a semantic segmentation.")
+    data = config["dataset"]
+    known = {
+        str(scene["id"]): scene
+        for scene in data.get(f"{given.group}_scenes") or []
+        if scene.get("label_source")
+    }
+    if not known:
+        raise NotFound(f"The run {run.id} has no labelled {given.group} scenes.")
+    return class_values_of_config(data["class_config"]), known
+
+
+def _write_outputs(
+    store: Store,
+    run: Run,
+    classes: ClassValues,
+    checked: Mapping[str, CheckedScene],
+    group: str,
+) -> None:
+    """Write the config and the evaluation, in the form of Raster Vision's."""
+    parts = {name: one.part for name, one in checked.items()}
+    config = pipeline_config(classes, parts, group, run.rv_uri)
+    store.put_json(run.key("rv", CONFIG_FILE), config)
+    whole = np.sum([one.matrix for one in checked.values()], axis=0)
+    evaluation = {
+        "overall": _items(classes, whole),
+        "per_scene": {name: _items(classes, one.matrix) for name, one in checked.items()},
+    }
+    store.put_json(run.key("rv", "eval", f"{group}_scenes", "eval.json"), evaluation)
+
+
+def _items(classes: ClassValues, matrix: Any) -> list[dict[str, Any]]:
+    """Return the items of an ``eval.json`` that `rvlab.worker.results` reads."""
+    average = {
+        "class_name": "average",
+        "metrics": dict.fromkeys(("f1", "precision", "recall")),
+        "conf_mat": matrix.tolist(),
+        OUTSIDE_AOI: 0,  # pixels outside areas of interest are not in the matrix
+    }
+    named = [
+        {"class_id": number, "class_name": name, "metrics": {}}
+        for number, name in enumerate(classes.names)
+    ]
+    return [*named, average]
+
+
+def _artifacts(
+    store: Store, run: Run, scenes: Sequence[SceneUris], log: LightningOutput | None
+) -> pa.Table:
+    """List the files below the run, the predictions, and the files of the training."""
+    key = run.key("tables", "artifacts.parquet")
+    written = conform_to_schema(key, read_parquet(key, store.get(key)), ARTIFACTS_TABLE)
+    rows = [
+        ("predict", kind, one.id, uri, _size(uri))
+        for one in scenes
+        for kind, uri in (("labels", one.labels), ("scores", one.scores))
+        if uri is not None
+    ]
+    parts = [written, rows_to_arrow(ARTIFACTS_TABLE, rows)]
+    return pa.concat_tables([*parts, *([log.artifacts()] if log else [])])
+
+
+def _warn_of_refused_addresses(store: Store, scenes: Iterable[SceneUris]) -> None:
+    refused = [
+        uri
+        for one in scenes
+        for uri in (one.truth, one.image)
+        if uri is not None and not is_allowed(uri, store)
+    ]
+    if refused:
+        warn_user(
+            f"{refused[0]} is counted now, but pictures from {store.uri} do not open it later: add "
+            "its folder to `allow` below [read] in rvlab.toml."
+        )
+
+
+def _default_name(predicted: Sequence[str]) -> str:
+    """Return the name of the folder that has all predictions."""
+    return (
+        posixpath.basename(posixpath.commonpath(map(posixpath.dirname, predicted))) or PREDICTIONS
+    )
+
+
+def _last_modified(uri: str) -> datetime:
+    home = store_for_uri(uri)
+    try:
+        return home.last_modified(home.key(uri))
+    except StoreError as exc:
+        if isinstance(exc, KeyMissing | StoreUnreachable):
+            raise
+        return datetime(1970, 1, 1, tzinfo=UTC)  # a storage without times
+
+
+def _size(uri: str) -> int:
+    home = store_for_uri(uri)
+    return home.size(home.key(uri))

@@ -1,0 +1,242 @@
+"""Files of scenes that a caller lists, and which of them belong to one scene, by their names."""
+
+from __future__ import annotations
+
+import difflib
+import fnmatch
+import glob
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path, PurePosixPath
+from typing import TypeAlias
+
+from rvlab.errors import NotFound, SpecError, StoreError
+from rvlab.store import store_for_uri
+from rvlab.store.outputs import key_below
+from rvlab.store.store import normalize_uri
+
+FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
+"""A folder, a glob, a file, a list of files, or a dict of scene ids and files."""
+
+Listed: TypeAlias = list[str] | dict[str, str]
+"""Addresses, or scene ids and addresses."""
+
+RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
+VECTORS = (".geojson", ".json", ".geojsonl", ".gpkg", ".fgb", ".shp", ".kml", ".zip")
+
+_WILDCARDS = frozenset("*?[")
+_SEPARATORS = "-_. "
+_CANDIDATES = 64
+"""Files with which the first prediction is compared to find how names are related."""
+
+_SHOWN = 5
+
+
+def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTERS) -> Listed:
+    """List the files that an argument names.
+
+    Args:
+        given: A folder, whose files with one of the suffixes count; a glob, which may contain
+            ``**``; one file; a list of files; or a dict of scene ids and files. Each is a path or
+            a URI.
+        what: The name of the argument, for messages.
+        suffixes: The suffixes of files in a folder.
+
+    Raises:
+        NotFound: If there is no file.
+        SpecError: If `given` is of another type, or a file is listed twice.
+    """
+    if isinstance(given, Mapping):
+        listed: Listed = {str(scene): _address(one, what) for scene, one in given.items()}
+    elif isinstance(given, str | Path):
+        listed = _expand(str(given), what, suffixes)
+    elif isinstance(given, Iterable):
+        listed = [_address(one, what) for one in given]
+    else:
+        raise SpecError(
+            f"{what} must be a folder, a glob, a list of files, or a dict of scenes and files, got "
+            f"{given!r:.100}."
+        )
+    if not listed:
+        raise NotFound(f"{what} has no files: {given!s:.200}.")
+    uris = list(listed.values()) if isinstance(listed, dict) else listed
+    if twice := sorted({uri for uri in uris if uris.count(uri) > 1}):
+        raise SpecError(f"{what} has a file twice: {twice[0]}.")
+    return listed
+
+
+def _address(one: object, what: str) -> str:
+    if not isinstance(one, str | Path):
+        raise SpecError(f"{what} has {one!r:.100}, which is not a path or a URI.")
+    return normalize_uri(one)
+
+
+def _expand(text: str, what: str, suffixes: Sequence[str]) -> list[str]:
+    """Return the sorted files of a folder or glob, or the file itself."""
+    if "://" not in text:
+        path = Path(text).expanduser()
+        if path.is_dir():
+            found = [str(one) for one in path.iterdir() if one.is_file()]
+        elif _WILDCARDS & set(text) and not path.exists():
+            names = glob.glob(str(path), recursive=True)  # noqa: PTH207  absolute patterns
+            found = [one for one in names if Path(one).is_file()]
+            suffixes = ("",)
+        elif path.exists():
+            return [normalize_uri(path)]
+        else:
+            raise NotFound(f"{what}: {text} does not exist.")
+        return sorted(normalize_uri(one) for one in found if one.lower().endswith(tuple(suffixes)))
+    if not _WILDCARDS & set(text):
+        if text.lower().endswith((*RASTERS, *VECTORS)):
+            return [normalize_uri(text)]
+        return sorted(one for one in _list_folder(text) if one.lower().endswith(tuple(suffixes)))
+    folder = text[: min(text.index(one) for one in _WILDCARDS if one in text)].rpartition("/")[0]
+    depth = None if "**" in text else text.count("/")
+    return sorted(
+        one
+        for one in _list_folder(folder, deep=depth is None or depth > folder.count("/") + 1)
+        if fnmatch.fnmatchcase(one, text.replace("**/", "*"))
+        and (depth is None or one.count("/") == depth)
+    )
+
+
+def _list_folder(uri: str, *, deep: bool = False) -> list[str]:
+    """Return the addresses of the files in a folder of a bucket; `deep` also lists below it."""
+    uri = normalize_uri(uri)
+    home = store_for_uri(uri)
+    try:
+        keys = [key for key, _ in home.files(key_below(home, uri))]
+    except StoreError as exc:
+        raise type(exc)(f"{uri} cannot be listed: {exc}") from exc
+    found = [f"{home.uri.rstrip('/')}/{key}" for key in keys]
+    return found if deep else [one for one in found if one.count("/") == uri.count("/") + 1]
+
+
+def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], dict[str, str]]:
+    """Match predictions and truth by scene.
+
+    Names of files are compared without their suffix. They may have a text before or after the
+    scene's id, the same one in all predictions and in all truth files: ``pred_town-1`` and
+    ``town-1-labels`` belong to the scene ``town-1``.
+
+    Args:
+        predictions: As `list_files` returns it.
+        truth: The same.
+
+    Returns:
+        The predictions and the truth by scene id, both in the order of the ids.
+
+    Raises:
+        SpecError: If a file has no partner; the message names such files.
+    """
+    if isinstance(predictions, dict):
+        guessed, known = predictions, match_ids(list(predictions), truth, "truth", extra=False)
+    elif isinstance(truth, dict):
+        known = truth
+        guessed = match_ids(list(truth), predictions, "predictions", extra=False)
+    else:
+        left, right = _by_stem(predictions, "predictions"), _by_stem(truth, "truth")
+        pairs = _pair_names(list(left), list(right))
+        _require_all(left, [a for a, _ in pairs.values()], "predictions", "truth")
+        _require_all(right, [b for _, b in pairs.values()], "truth files", "prediction")
+        guessed = {scene: left[a] for scene, (a, _) in pairs.items()}
+        known = {scene: right[b] for scene, (_, b) in pairs.items()}
+    order = sorted(guessed)
+    return {scene: guessed[scene] for scene in order}, {scene: known[scene] for scene in order}
+
+
+def match_ids(
+    scenes: Sequence[str], files: Listed, what: str, *, extra: bool = True
+) -> dict[str, str]:
+    """Return the file of each scene.
+
+    Args:
+        scenes: Scene ids.
+        files: As `list_files` returns it.
+        what: The name of the argument, for messages.
+        extra: Whether files of other scenes are ignored.
+
+    Raises:
+        SpecError: If a scene has no file, or, without `extra`, a file has no scene.
+    """
+    named = files if isinstance(files, dict) else _by_stem(files, what)
+    pairs = (
+        {scene: (scene, scene) for scene in scenes if scene in named}
+        if isinstance(files, dict)
+        else _pair_names(scenes, list(named))
+    )
+    _require_all(scenes, [a for a, _ in pairs.values()], "scenes", f"file in {what}")
+    if not extra:
+        _require_all(named, [b for _, b in pairs.values()], f"files in {what}", "scene")
+    by_id = {a: named[b] for a, b in pairs.values()}
+    return {scene: by_id[scene] for scene in scenes}
+
+
+def _by_stem(files: Iterable[str], what: str) -> dict[str, str]:
+    """Return files by name without suffix; by the path from their common folder if names repeat."""
+    paths = [PurePosixPath(one) for one in files]
+    stems = [one.stem for one in paths]
+    if len(set(stems)) < len(stems):
+        parts = [one.parts for one in paths]
+        shared = next(
+            (i for i, column in enumerate(zip(*parts, strict=False)) if len(set(column)) > 1), 0
+        )
+        stems = ["/".join((*one.parts[shared:-1], one.stem)) for one in paths]
+        if all("/" in one for one in stems) and len({one.rpartition("/")[2] for one in stems}) == 1:
+            stems = [one.rpartition("/")[0] for one in stems]  # a folder for each scene
+    found: dict[str, str] = {}
+    for stem, path in zip(stems, files, strict=True):
+        if stem in found:
+            raise SpecError(
+                f"{what} has two files of the same name: {found[stem]} and {path}. Give a dict of "
+                "scenes and files."
+            )
+        found[stem] = path
+    return found
+
+
+def _pair_names(left: Sequence[str], right: Sequence[str]) -> dict[str, tuple[str, str]]:
+    """Return pairs of names by what both have in common, as in `match_scenes`."""
+    known = set(right)
+    if same := [name for name in left if name in known]:
+        return {name: (name, name) for name in same}
+    if len(left) == len(right) == 1:
+        common = _common_part(left[0], right[0]).strip(_SEPARATORS)
+        return {common if len(common) > 2 else left[0]: (left[0], right[0])}
+    best: dict[str, tuple[str, str]] = {}
+    for first in (left[0], left[-1]):
+        for other in right[:_CANDIDATES]:
+            common = _common_part(first, other)
+            if not common:
+                continue
+            (start, end), (other_start, other_end) = (
+                one.split(common, 1) for one in (first, other)
+            )
+            pairs = {}
+            for name in left:
+                if name.startswith(start) and name.endswith(end):
+                    core = name[len(start) : len(name) - len(end)]
+                    if core and f"{other_start}{core}{other_end}" in known:
+                        pairs[core] = (name, f"{other_start}{core}{other_end}")
+            best = max(best, pairs, key=len)
+    short = {core: core.strip(_SEPARATORS) for core in best}
+    unique = len(set(short.values())) == len(short) and all(short.values())
+    return {short[core] if unique else core: pair for core, pair in best.items()}
+
+
+def _common_part(one: str, other: str) -> str:
+    matcher = difflib.SequenceMatcher(None, one, other, autojunk=False)
+    found = matcher.find_longest_match()
+    return one[found.a : found.a + found.size]
+
+
+def _require_all(names: Iterable[str], matched: Iterable[str], what: str, missing: str) -> None:
+    every, there = list(names), set(matched)
+    rest = [name for name in every if name not in there]
+    if not rest:
+        return
+    more = f" and {len(rest) - _SHOWN} more" if len(rest) > _SHOWN else ""
+    raise SpecError(
+        f"{len(rest)} of {len(every)} {what} have no {missing} of the same name: "
+        f"{', '.join(rest[:_SHOWN])}{more}. Select files that belong together with a glob, or give "
+        "a dict of scenes and files."
+    )
