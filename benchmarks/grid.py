@@ -10,8 +10,8 @@ Three variants read the same windows of the same runs, alternating, each in a se
 
 Each scene has a tiled image and labels (COG), and five predictions as Raster Vision writes them
 (strips, no compression), with the COG copies of rvlab's own code. Nothing is trained.
-Goals: reading at most 3 x the time and 2 x the bytes of ``ranges``, memory under 500 MB, drawing
-at most 1 s, and 20 x faster than ``download``. Imports and a first small call are not measured.
+Goals: reading at most 1.4 x the time and 2 x the bytes of ``ranges``, memory under 350 MB, drawing
+at most 1 s, and 40 x faster than ``download``. Imports and a first small call are not measured.
 
     python benchmarks/grid.py --data FOLDER [--scenes 20] [--side 10000] [--repeats 5]
 
@@ -120,14 +120,16 @@ def _print(options: Any, found: dict[str, list[dict[str, float]]]) -> None:
         print(f"{way:10}{seconds:9.2f}{requests:10.0f}{mb:9.1f}{peak:9.0f}  of {len(results)}")
     drawing = median("grid", "drawing")
     reading = median("grid", "seconds")
-    print(f"reading / ranges      {reading / median('ranges', 'seconds'):6.2f}   goal  <= 3")
+    cpu = median("grid", "cpu")
+    print(f"processor seconds of reading {cpu:.2f}")
+    print(f"reading / ranges      {reading / median('ranges', 'seconds'):6.2f}   goal  <= 1.4")
     print(
         f"bytes / ranges        {median('grid', 'mb') / median('ranges', 'mb'):6.2f}   goal  <= 2"
     )
-    print(f"peak memory, MB       {median('grid', 'peak_mb'):6.0f}   goal  < 500")
+    print(f"peak memory, MB       {median('grid', 'peak_mb'):6.0f}   goal  <= 350")
     print(f"drawing, seconds      {drawing:6.2f}   goal  <= 1")
     if "download" in found:
-        print(f"download / grid       {median('download', 'seconds') / reading:6.1f}   goal  >= 20")
+        print(f"download / grid       {median('download', 'seconds') / reading:6.1f}   goal  >= 40")
 
 
 def _child(options: Any) -> dict[str, float]:
@@ -163,23 +165,25 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     store = os.environ["GRID_STORE"]
     table = pd.DataFrame({"run": IDS, "uri": [f"{store}/towns/{run}" for run in IDS]})
     table["params.lr"] = [10.0**-i for i in range(RUNS)]
-    drawing = 0.0
+    drawing = drawing_cpu = 0.0
     names = vars(_predictions)
     plain = names["draw_grid"]
 
     def timed_draw(*args: Any) -> Any:
-        nonlocal drawing
-        start = time.perf_counter()
+        nonlocal drawing, drawing_cpu
+        start, cpu = time.perf_counter(), time.process_time()
         figure = plain(*args)
         drawing += time.perf_counter() - start
+        drawing_cpu += time.process_time() - cpu
         return figure
 
     predictions(table.head(1), windows[:1])._repr_png_()  # type: ignore[attr-defined]
     names["draw_grid"] = timed_draw
     begin()
-    start = time.perf_counter()
+    start, cpu = time.perf_counter(), time.process_time()
     figure = predictions(table, windows)
     seconds = time.perf_counter() - start - drawing
+    cpu = time.process_time() - cpu - drawing_cpu
     start = time.perf_counter()
     png = figure._repr_png_()  # type: ignore[attr-defined]
     drawing += time.perf_counter() - start
@@ -188,7 +192,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     assert shown, texts
     if name := os.environ.get("GRID_PNG"):
         Path(name).write_bytes(png)
-    return {"seconds": seconds, "drawing": drawing}
+    return {"seconds": seconds, "drawing": drawing, "cpu": cpu}
 
 
 def _ranges(windows: list[Any], begin: Any) -> dict[str, float]:

@@ -13,9 +13,10 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 from rvlab.errors import SpecError, TableError
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import is_uri_column, runs_in_table
+from rvlab.frame.select import runs_in_table
 from rvlab.frame.validate import (
     full_metric_name,
+    is_uri_column,
     require_columns,
     row_to_table,
     suggest_column,

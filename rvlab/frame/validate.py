@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from rvlab.errors import TableError, did_you_mean
 
@@ -49,6 +49,12 @@ def require_columns(
                 f"The {table_name} has no column {name!r}. {suggest_column(name, known)}"
             )
     return out
+
+
+def is_uri_column(runs: object) -> TypeGuard[pd.Series[Any]]:
+    """Return whether a selection is the column ``uri`` of a table of runs."""
+    is_series = hasattr(runs, "to_dict") and not hasattr(runs, "columns")
+    return is_series and getattr(runs, "name", None) == "uri"
 
 
 def full_metric_name(table: pd.DataFrame, name: str) -> str:

@@ -126,6 +126,8 @@ def predictions(
             `stretch`, `max_px` or `margin_px` is invalid or names something that does not exist.
         RasterError: If not a single picture could be read.
     """
+    from rvlab.raster.object_file import SharedHeads
+
     shown = _validate_columns(GRID_COLUMNS if columns is None else columns)
     options = _validate_options(
         GridOptions(show, shown, 0, max_px, as_class_names(classes), bands, stretch, iou)
@@ -144,7 +146,8 @@ def predictions(
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
-    with ThreadPoolExecutor(READER_THREADS) as pool:
+    shared = SharedHeads()
+    with ThreadPoolExecutor(READER_THREADS, initializer=shared.use_in_thread) as pool:
         sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
         readable = any(one.scenes for one in sources)
         group = default_group(sources) if group is None else group
@@ -156,20 +159,16 @@ def predictions(
         if not grid_rows:
             return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
         if columns is None and not any(row.labels.scene.truth for row in grid_rows):
-            shown.remove("truth")
+            shown = [column for column in shown if column != "truth"]
         heads = _column_headings([named[run] for run in ids], shown)
         validate_classes(options, grid_rows)
         validate_bands(options, grid_rows)
-        options = replace(
-            options,
-            across=len(heads),
-            down=len(grid_rows),
-            error_colors=_error_colors(options, grid_rows),
-        )
-        begun = RowReader(pool, sources, options).submit_rows(grid_rows)
-        rows = [
-            finish_row(grid_row, found) for grid_row, found in zip(grid_rows, begun, strict=True)
-        ]
+        options = replace(options, columns=shown, across=len(heads), down=len(grid_rows))
+        if show == "errors":
+            options = replace(options, error_colors=_error_colors(options, grid_rows))
+        begun = RowReader(pool, sources, options).submit_rows(grid_rows)[::-1]
+        # Taken off the list, so that what a row has read is freed once it is finished.
+        rows = [finish_row(grid_row, begun.pop()) for grid_row in grid_rows]
     _require_pictures([row for row, _ in rows])
     return draw_grid(heads, [row for row, _ in rows], grid_legend(options, grid_rows, rows))
 

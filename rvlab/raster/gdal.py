@@ -3,15 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from rvlab import store
-from rvlab.errors import MissingExtra, RasterError, RvlabError, StoreError
+from rvlab.errors import (
+    KeyMissing,
+    MissingExtra,
+    RasterError,
+    RvlabError,
+    StoreError,
+    StoreUnreachable,
+)
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
+from rvlab.raster.sources import Files
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import local_path, require_not_refused
 
@@ -40,6 +48,26 @@ _SETTINGS: dict[str, Any] = {
     "GDAL_HTTP_RETRY_DELAY": 0.2,
     "GDAL_CACHEMAX": RASTER_CACHE_BYTES,
 }
+
+_OBJECT_SETTINGS: dict[str, Any] = {
+    "GDAL_DISABLE_READDIR_ON_OPEN": "EMPTY_DIR",
+    "GDAL_INGESTED_BYTES_AT_OPEN": 16384,
+    "GDAL_CACHEMAX": RASTER_CACHE_BYTES,
+    "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "none",  # no URLs inside files
+}
+
+
+def open_files(files: Files, *, alone: bool = False) -> AbstractContextManager[Any]:
+    """Open a file as `open_raster`, or several as one mosaic.
+
+    Raises:
+        RasterError: If a file cannot be opened, or they do not form a mosaic.
+    """
+    if isinstance(files, str):
+        return open_raster(files, alone=alone)
+    from rvlab.raster.mosaic import open_mosaic
+
+    return open_mosaic(files)
 
 
 @contextmanager
@@ -78,8 +106,10 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
             name = _gdal_path(uri)
             if is_vrt(name):
                 require_local_vrt(name)  # before the credentials of its bucket are searched
-            opened.enter_context(raster_environment(uri, beside, alone=alone))
-            dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
+            dataset = None if is_local or beside else _open_object(uri, opened)
+            if dataset is None:
+                opened.enter_context(raster_environment(uri, beside, alone=alone))
+                dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
             _check(uri, dataset)
             if not (alone or is_local or beside):
                 beside = sidecars.find_sidecars(uri, sidecars.lacking(dataset))
@@ -91,8 +121,24 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
             yield dataset
     except gdal_errors() as exc:
         raise RasterError(_error_text(uri, exc)) from exc
-    except StoreError as exc:  # no credentials
-        raise RasterError(f"{uri} cannot be opened. {exc}") from exc
+    except StoreError as exc:
+        raise RasterError(_store_error_text(uri, exc)) from exc
+
+
+def _open_object(uri: str, opened: ExitStack) -> Any:
+    """Open a TIFF on S3 through obstore; None for another format or address."""
+    if not uri.startswith("s3://"):
+        return None
+    import rasterio
+    from rasterio.session import DummySession
+
+    from rvlab.raster.object_file import head_of, opened_object
+
+    head = head_of(uri, store.store_for_uri(uri))
+    if not head.is_tiff:
+        return None
+    opened.enter_context(rasterio.Env(session=DummySession(), **_OBJECT_SETTINGS))
+    return opened.enter_context(opened_object(head))
 
 
 def gdal_errors(*more: type[Exception]) -> tuple[type[Exception], ...]:
@@ -234,6 +280,16 @@ def ignore_missing_georeference() -> Iterator[None]:
     if not any(f[0] == "ignore" and f[2] is Ordinary for f in warnings.filters):
         warnings.simplefilter("ignore", Ordinary)
     yield
+
+
+def _store_error_text(uri: str, exc: StoreError) -> str:
+    if isinstance(exc, KeyMissing):
+        return f"{uri} does not exist."
+    if isinstance(exc, StoreUnreachable):
+        return f"{uri} cannot be reached: its server does not respond."
+    if "refused the credentials" in str(exc):
+        return f"Access to {uri} was denied: check the credentials and their permissions."
+    return f"{uri} cannot be opened. {exc}"
 
 
 def _error_text(uri: str, exc: Exception) -> str:

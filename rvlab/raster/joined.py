@@ -16,8 +16,7 @@ import numpy as np
 from cachetools import TTLCache
 
 from rvlab.errors import RasterError
-from rvlab.raster.gdal import gdal_errors
-from rvlab.raster.mosaic import open_files
+from rvlab.raster.gdal import gdal_errors, open_files
 from rvlab.raster.read import (
     Chip,
     Grid,

@@ -26,7 +26,7 @@ from rvlab.raster.gdal import (
     vsi_path,
 )
 from rvlab.raster.sidecars import KEEP_S, known_sidecars
-from rvlab.raster.sources import Files, describe_files
+from rvlab.raster.sources import describe_files
 
 READERS = 16
 _STEP = 1e-3  # of a pixel: differences of pixel sizes below it are rounding
@@ -85,16 +85,12 @@ class RasterHeader:
 
 
 @contextmanager
-def open_files(files: Files, *, alone: bool = False) -> Iterator[Any]:
-    """Open a file as `rvlab.raster.gdal.open_raster`, or several as one mosaic.
+def open_mosaic(files: tuple[str, ...]) -> Iterator[Any]:
+    """Open several files as one raster.
 
     Raises:
         RasterError: If a file cannot be opened, or they do not form a mosaic.
     """
-    if isinstance(files, str):
-        with open_raster(files, alone=alone) as dataset:
-            yield dataset
-        return
     from rasterio.io import MemoryFile
 
     text = _mosaic_of(files)

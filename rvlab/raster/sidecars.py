@@ -1,15 +1,18 @@
 """Files beside a raster that GDAL reads with it: position, CRS, nodata, masks and overviews.
 
-GDAL would list the folder of a raster to find them, which takes many requests on S3. Here the few
-possible names are tried, and only for what the header of the raster lacks. They are tried again
-after `KEEP_S` seconds.
+GDAL would list the whole folder of a raster to find them, which takes many requests on S3. Here
+the few possible names are looked up, and only for what the header of the raster lacks: on S3 in
+one page of a listing, which serves all rasters of the folder; where listing is denied, and
+elsewhere, by trying each name. They are looked up again after `KEEP_S` seconds.
 """
 
 from __future__ import annotations
 
 import hashlib
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from functools import partial
+from os.path import commonprefix
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,8 +22,9 @@ from xml.etree import ElementTree
 from cachetools import TTLCache
 
 from rvlab import store
-from rvlab.errors import RasterError, RvlabError, StoreUnreachable
+from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
 from rvlab.store.addresses import local_path
+from rvlab.store.objects import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0
 
@@ -38,6 +42,9 @@ _IDENTITY = ("SRS", "GeoTransform", "GCPList", "NoDataValue")
 _VECTORS = (".json", ".geojson", ".geojsonl", ".gpkg", ".fgb", ".kml", ".zip", ".parquet")
 
 _found: TTLCache[str, tuple[str, ...]] = TTLCache(4096, KEEP_S)
+_first_pages: TTLCache[tuple[object, ...], Future[frozenset[str] | None]] = TTLCache(256, KEEP_S)
+"""First page of keys of each folder on S3, of all of them if it has fewer than a page."""
+
 _lock = Lock()
 
 
@@ -87,15 +94,57 @@ def find_sidecars(uri: str, lacks: frozenset[str]) -> tuple[str, ...]:
     with _lock:
         if uri in _found:
             return _found[uri]
+    try:
+        listed = _listed_names(uri, names)
+    except StoreUnreachable as exc:
+        raise RasterError(f"{names[0]} cannot be read: {exc}") from exc
+    tried = names if listed is None else [name for name in names if name in listed]
     with ThreadPoolExecutor(len(names)) as pool:
-        heads = list(pool.map(partial(first_bytes, beside=uri), names))
-    found = tuple(name for name, head in zip(names, heads, strict=True) if head is not None)
-    for name, head in zip(names, heads, strict=True):
+        heads = list(pool.map(partial(first_bytes, beside=uri), tried))
+    found = tuple(name for name, head in zip(tried, heads, strict=True) if head is not None)
+    for name, head in zip(tried, heads, strict=True):
         if head is not None:
             _require_pixels(name, head)
     with _lock:
         _found[uri] = found
     return found
+
+
+def _listed_names(uri: str, names: Sequence[str]) -> set[str] | None:
+    """Return those of the names beside a raster on S3 that exist; None if it cannot be listed."""
+    if not uri.startswith("s3://"):
+        return None
+    home = store.store_for_uri(uri)
+    folder, own = uri.rpartition("/")[0], home.key(uri)
+    prefix = "" if folder == home.uri else home.key(folder)
+    wanted = {home.key(name): name for name in names}
+    keys = _first_page(home, prefix)
+    if keys is None:
+        return None
+    is_on_page = len(keys) < MAX_KEYS_PER_PAGE or max(keys) >= max(wanted)
+    if own not in keys or not is_on_page:  # written since, or on a later page
+        stem = commonprefix([own, *wanted])  # noqa: RUF071  # of characters
+        keys = frozenset(home.etags_between(prefix, stem, max(wanted)))
+    return {name for key, name in wanted.items() if key in keys}
+
+
+def _first_page(home: store.Store, prefix: str) -> frozenset[str] | None:
+    """Return the first keys of a folder, listed once for all threads; None if that is denied."""
+    folder = (home.uri, prefix, home.access)
+    with _lock:
+        is_first = folder not in _first_pages
+        page = _first_pages.setdefault(folder, Future())
+    if is_first:
+        try:
+            page.set_result(frozenset(home.etags_between(prefix, "", "")))
+        except BaseException as exc:  # noqa: BLE001  # raised by each thread that waits
+            if isinstance(exc, StoreError) and not isinstance(exc, StoreUnreachable):
+                page.set_result(None)
+            else:
+                with _lock:
+                    _first_pages.pop(folder, None)
+                page.set_exception(exc)
+    return page.result()
 
 
 def known_sidecars(uri: str) -> tuple[str, ...]:

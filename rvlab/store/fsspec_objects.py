@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +47,15 @@ class FsspecObjects:
         """See Objects."""
         with self._translate_errors(key):
             return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
+
+    def get_start(self, key: str, length: int) -> tuple[bytes, int]:
+        """See Objects."""
+        return self.get_range(key, 0, length), self.size(key)
+
+    def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """See Objects; ranges are requested one after another."""
+        pairs = zip(starts, lengths, strict=True)
+        return [self.get_range(key, start, length) for start, length in pairs]
 
     def size(self, key: str) -> int:
         """See Objects."""

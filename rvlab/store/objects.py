@@ -10,7 +10,7 @@ import contextlib
 import logging
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Protocol
@@ -32,6 +32,9 @@ S3_CONNECT_TIMEOUT_S, S3_READ_TIMEOUT_S, S3_REQUEST_TIMEOUT_S, S3_RETRY_TIMEOUT_
 MAX_KEYS_PER_PAGE = 1000
 """Maximum number of keys that S3 lists in one response."""
 
+MERGED_GAP_BYTES = 2**17
+"""Bytes between two ranges that are requested with them; a request of its own costs more."""
+
 NOT_ATOMIC = (
     "rvlab checks whether a record exists before it writes one that must be new; two processes "
     "that write the same record at the same moment may both succeed."
@@ -49,6 +52,15 @@ class Objects(Protocol):
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return a range of the bytes of a key; KeyMissing if the key does not exist."""
+
+    def get_start(self, key: str, length: int) -> tuple[bytes, int]:
+        """Return the first bytes of a key, and its size; KeyMissing if the key does not exist."""
+
+    def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Return ranges of the bytes of a key, requested concurrently; StoreError beyond its end.
+
+        Ranges that are at most `MERGED_GAP_BYTES` apart are one request.
+        """
 
     def size(self, key: str) -> int:
         """Return the size of a key in bytes; KeyMissing if the key does not exist."""
@@ -217,6 +229,24 @@ class ObstoreObjects:
 
         with self._translate_errors(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
+
+    def get_start(self, key: str, length: int) -> tuple[bytes, int]:
+        """See Objects."""
+        import obstore
+
+        with self._translate_errors(key):
+            found = obstore.get(self._store, key, options={"range": (0, length)})
+            return bytes(found.bytes()), found.meta["size"]
+
+    def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """See Objects."""
+        import obstore
+
+        with self._translate_errors(key):
+            found = obstore.get_ranges(
+                self._store, key, starts=starts, lengths=lengths, coalesce=MERGED_GAP_BYTES
+            )
+            return [bytes(part) for part in found]
 
     def size(self, key: str) -> int:
         """See Objects."""

@@ -10,7 +10,7 @@ import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
@@ -185,6 +185,14 @@ class RetryingObjects:
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """See Objects."""
         return self._persist(lambda: self._objects.get_range(key, start, length))
+
+    def get_start(self, key: str, length: int) -> tuple[bytes, int]:
+        """See Objects."""
+        return self._persist(lambda: self._objects.get_start(key, length))
+
+    def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """See Objects."""
+        return self._persist(lambda: self._objects.get_ranges(key, starts, lengths))
 
     def size(self, key: str) -> int:
         """See Objects."""

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from threading import Lock
 from urllib.parse import urlsplit
+
+from cachetools import LRUCache
 
 from rvlab.errors import RvlabError
 from rvlab.store.access import S3Access
@@ -17,6 +20,11 @@ _registered: dict[tuple[str, S3Access], Store] = {}
 
 _found: set[tuple[str, str, S3Access]] = set()
 """Where `store_for_uri` has found URIs; see `MOST_FOUND`."""
+
+_unregistered: LRUCache[tuple[str, S3Access], Store] = LRUCache(64)
+"""Buckets that `store_for_uri` opened itself; a client of S3 takes 5 ms to create."""
+
+_lock = Lock()
 
 
 def register_store(store: Store) -> Store:
@@ -57,7 +65,7 @@ def store_for_uri(uri: str) -> Store:
         if f"{store.uri}/".startswith(f"{root}/"):
             beside.setdefault(store.access, []).append(store)
     if not beside:
-        return Store(root)
+        return _unregistered_store(Store(root))
     found = [_deepest(clean, stores) or _at_root(root, stores[-1]) for stores in beside.values()]
     return found[0] if len(found) == 1 else _first_that_finds(clean, found)
 
@@ -68,7 +76,16 @@ def _deepest(uri: str, stores: Iterable[Store]) -> Store | None:
 
 
 def _at_root(root: str, store: Store) -> Store:
-    return Store(root, store.access, patience_s=store.patience_s)
+    return _unregistered_store(Store(root, store.access, patience_s=store.patience_s))
+
+
+def _unregistered_store(store: Store) -> Store:
+    """Return the store that was opened before at the same address, with its connections."""
+    if not store.is_s3:
+        return store
+    with _lock:
+        found = _unregistered.setdefault((store.uri, store.access), store)
+    return found if found.patience_s == store.patience_s else store
 
 
 def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:

@@ -32,6 +32,9 @@ _URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
 
 _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
 
+NO_ACCESS = S3Access()
+"""Access of a store that is not on S3."""
+
 _T = TypeVar("_T")
 
 
@@ -54,7 +57,7 @@ class Store:
         patience_s: float = BRIEF_PATIENCE_S,
     ) -> None:
         self.uri = normalize_uri(uri)
-        self.access = access or (resolve_access(self.bucket) if self.bucket else S3Access())
+        self.access = access or (resolve_access(self.bucket) if self.bucket else NO_ACCESS)
         self.patience_s = patience_s
         # Both are set by `rvlab.store.layout`.
         self.layout_checked = self.layout_recorded = False
@@ -149,6 +152,14 @@ class Store:
     def get_range(self, key: str, start: int, length: int) -> bytes:
         """Return bytes of a key from `start` on; fewer than `length` at its end."""
         return self._objects.get_range(key, start, length)
+
+    def get_start(self, key: str, length: int) -> tuple[bytes, int]:
+        """Return the first bytes of a key, and its size; KeyMissing without such a key."""
+        return self._objects.get_start(key, length)
+
+    def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
+        """Return ranges of the bytes of a key, requested concurrently; close ones are merged."""
+        return self._objects.get_ranges(key, starts, lengths)
 
     def get_with_etag(self, key: str) -> tuple[bytes, str | None]:
         """Return the bytes of a key and its ETag, as in `etags`.

@@ -38,6 +38,18 @@ class StorageContract:
         store.put("towns/run/spec.json", b"{}")
         assert store.get("towns/run/spec.json") == b"{}"
 
+    def test_ranges_and_the_start_of_a_key_are_read_without_the_rest(self, store: Store) -> None:
+        data = bytes(range(200))
+        store.put("towns/k", data)
+        assert store.get_start("towns/k", 10) == (data[:10], 200)
+        assert store.get_start("towns/k", 900) == (data, 200)
+        parts = store.get_ranges("towns/k", [150, 0, 3], [50, 4, 1])
+        assert parts == [data[150:], data[:4], data[3:4]]
+        with pytest.raises(KeyMissing):
+            store.get_start("towns/none", 10)
+        with pytest.raises(KeyMissing):
+            store.get_ranges("towns/none", [0], [10])
+
     def test_a_put_replaces_the_complete_value(self, store: Store) -> None:
         store.put("k", b"a long value")
         store.put("k", b"b")

@@ -23,6 +23,12 @@ SLOW_DOWN = (
     b"<Error><Code>SlowDown</Code><Message>Please reduce your request rate.</Message></Error>"
 )
 
+DENIED = (
+    b'<?xml version="1.0" encoding="UTF-8"?>'
+    b"<Error><Code>AccessDenied</Code><Message>Access Denied.</Message></Error>"
+)
+"""The answer, with status 403, to the fault ``denied``, which no retry cures."""
+
 FAULTS = ("reset", "reset_after", "503", "503_after", "cut", "held", "stall", "stall_after")
 """The faults:
 
@@ -148,7 +154,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fault == "held":
             proxy.held.append(lambda: self._forward(body))
             return self._reset()
-        if fault in ("stall", "reset", "503"):
+        if fault in ("stall", "reset", "503", "denied"):
             return self._fail(fault)
         try:
             status, reason, headers, data = self._forward(body)
@@ -213,9 +219,10 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(head + data)
 
     def _fail(self, fault: str) -> None:
-        if fault == "503":
-            data = b"" if self.command == "HEAD" else SLOW_DOWN
-            self.send_response_only(503, "Slow Down")
+        if fault in ("503", "denied"):
+            data = SLOW_DOWN if fault == "503" else DENIED
+            data = b"" if self.command == "HEAD" else data
+            self.send_response_only(*((503, "Slow Down") if fault == "503" else (403, "Forbidden")))
             self.send_header("Content-Type", "application/xml")
             self.send_header("Content-Length", str(len(data)))
             self.end_headers()

@@ -17,7 +17,7 @@ from rvlab.errors import RasterError
 from rvlab.raster import sidecars
 from rvlab.raster.gdal import open_raster
 from rvlab.raster.read import read
-from rvlab.store import S3Access, Store, register_store, registry
+from rvlab.store import S3Access, Store, objects, register_store, registry
 from rvlab.store.server import Server
 from rvlab.worker import fingerprint
 from tests.faults.proxy import Proxy
@@ -166,10 +166,18 @@ class Recorder(Proxy):
     def __init__(self, target: str) -> None:
         super().__init__(target)
         self.requests: list[str] = []
+        self.may_list = True
 
     def choose(self, request: str) -> str:
         self.requests.append(request)
+
+        if not self.may_list and ("list-type" in request or "prefix=" in request):
+            return "denied"
         return super().choose(request)
+
+    def listings(self) -> list[str]:
+        """List the requests for a page of a listing."""
+        return [one for one in self.requests if "list-type" in one or "prefix=" in one]
 
     def beside(self) -> list[str]:
         """List the requested names that are not the raster's own."""
@@ -180,6 +188,7 @@ class Recorder(Proxy):
 @pytest.fixture
 def bucket(s3: Server, s3_access: S3Access) -> Store:
     sidecars._found.clear()
+    sidecars._first_pages.clear()
     return register_store(Store(f"s3://{s3.bucket}/sidecars", s3_access))
 
 
@@ -189,6 +198,7 @@ def counted(
 ) -> Store:
     """The same bucket behind a proxy, as the only open store."""
     sidecars._found.clear()
+    sidecars._first_pages.clear()
     monkeypatch.setattr(registry, "_registered", {})
     access = S3Access(proxy.endpoint, s3_access.access_key, s3_access.secret_key, region=s3.region)
     return register_store(Store(f"s3://{s3.bucket}/counted", access))
@@ -231,9 +241,11 @@ def test_files_beside_a_raster_on_s3_count_as_in_gdal(
             assert facts(dataset) == known
 
 
-def test_names_are_tried_once_and_only_for_what_the_header_lacks(
-    counted: Store, proxy: Recorder, tmp_path: Path
+@pytest.mark.parametrize("may_list", [True, False])
+def test_names_are_looked_up_once_and_only_for_what_the_header_lacks(
+    counted: Store, proxy: Recorder, tmp_path: Path, may_list: bool
 ) -> None:
+    proxy.may_list = may_list
     complete = write(tmp_path / "full/a.tif", np.ones((8, 8), np.uint8), nodata=0)
     no_mask = write(tmp_path / "mask/a.tif", np.ones((8, 8), np.uint8))
     no_position = bare("a.tif")(tmp_path)
@@ -241,13 +253,35 @@ def test_names_are_tried_once_and_only_for_what_the_header_lacks(
         counted.put(f"few/{name}/a.tif", Path(path).read_bytes())
     mask = ["a.tif.aux.xml", "a.tif.msk"]
     position = ["a.tab", "a.tfw", "a.tifw", "a.wld"]
-    for name, tried in (("full", []), ("mask", mask), ("none", mask + position)):
-        for expected in (tried, []):
+    for name, lacking in (("full", []), ("mask", mask), ("none", mask + position)):
+        for names in (lacking, []):
             proxy.requests.clear()
             read(f"{counted.uri}/few/{name}/a.tif")
-            assert proxy.beside() == sorted(expected)
-            lists = [one for one in proxy.requests if "list-type" in one or "prefix=" in one]
-            assert not lists
+            assert proxy.beside() == ([] if may_list else sorted(names))
+            assert len(proxy.listings()) == bool(names)
+
+
+def test_one_page_of_a_listing_serves_the_rasters_of_a_folder(
+    counted: Store, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sidecars, "MAX_KEYS_PER_PAGE", 4)
+    monkeypatch.setattr(objects, "MAX_KEYS_PER_PAGE", 4)
+    for name in ("a", "b", "m", "n"):
+        for end in ("0", "1", "tif"):
+            counted.put(f"few/{name}.{end}", b"")
+    counted.put("few/n.tif.msk", b"II*\0")
+    # The first page ends within the files of b; a listing of the later ones starts at their stem.
+    for name, listings in (("a", 1), ("b", 1), ("m", 1), ("n", 1), ("a", 0)):
+        proxy.requests.clear()
+        uri = f"{counted.uri}/few/{name}.tif"
+        found = sidecars.find_sidecars(uri, frozenset({"mask"}))
+        assert found == ((f"{uri}.msk",) if name == "n" else ())
+        assert len(proxy.listings()) == listings, name
+    # Files that were written after the listing are found.
+    for end in ("tif", "tif.msk"):
+        counted.put(f"few/a2.{end}", b"II*\0")
+    uri = f"{counted.uri}/few/a2.tif"
+    assert sidecars.find_sidecars(uri, frozenset({"mask"})) == (f"{uri}.msk",)
 
 
 def test_predictions_have_no_files_beside_them(

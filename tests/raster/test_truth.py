@@ -290,7 +290,7 @@ def read_at_once(labels, threads=8):
 @pytest.fixture
 def opened(monkeypatch):
     """Addresses of the opened rasters, in order."""
-    seen, module = [], sys.modules["rvlab.raster.mosaic"]
+    seen, module = [], sys.modules["rvlab.raster.gdal"]
     plain = module.open_raster
 
     def count(uri, **options):

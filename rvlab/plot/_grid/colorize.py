@@ -79,6 +79,13 @@ def choose_other_color(classes: Classes) -> RGB:
     return next((one for one in _OTHER_COLORS if room(one) >= 64), max(_OTHER_COLORS, key=room))
 
 
+def class_palette(classes: Classes) -> Pixels:
+    """Return the colors of the ids 0 to 255, shape (256, 3)."""
+    palette = np.full((256, 3), choose_other_color(classes), np.uint8)
+    palette[: len(classes)] = classes.colors
+    return palette
+
+
 def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
     """Color class ids with the colors of their classes.
 
@@ -90,8 +97,7 @@ def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
     Returns:
         RGB in an additional last axis of length 3.
     """
-    palette = np.full((256, 3), choose_other_color(classes), np.uint8)
-    palette[: len(classes)] = classes.colors
+    palette = class_palette(classes)
     found = np.asarray(ids)
     if found.ndim != 2:
         return np.take(palette, found, axis=0)

@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.plot._grid import legend, rectangles
+from rvlab.plot._grid import legend
 from rvlab.plot._grid.legend import GridLegend
-from rvlab.plot._grid.rectangles import Rectangles
+from rvlab.plot._grid.pictures import AxesRect, Rectangles, draw_pixels, draw_rectangles
 from rvlab.plot._style import theme
-from rvlab.plot._style.pixel_image import AxesRect, draw_pixels
 from rvlab.plot._style.text import wrap_lines
 
 if TYPE_CHECKING:
@@ -35,13 +34,15 @@ class GridCell:
     """One picture, or the text in its place.
 
     Args:
-        pixels: Shape (rows, columns, 3 or 4), uint8; None shows `words`.
+        pixels: Shape (rows, columns, 3 or 4), uint8; or (rows, columns) with a `palette`. None
+            shows `words`.
         words: The reason why there is no picture.
         caption: Text below the picture.
         best: Whether the caption is bold, as the best of the row.
         px_m: Width of a pixel of `pixels` in metres; draws a scale bar. None draws none.
-        blend: Whether to average pixels when the picture is drawn smaller.
+        blend: Whether to average pixels when the picture is drawn smaller; not with a `palette`.
         boxes: Rectangles over the picture, in drawing order.
+        palette: Colors of the values of `pixels`, shape (256, 3); a third of the memory of RGB.
     """
 
     pixels: NDArray[np.uint8] | None = None
@@ -51,6 +52,7 @@ class GridCell:
     px_m: float | None = None
     blend: bool = True
     boxes: Sequence[Rectangles] = field(default_factory=tuple)
+    palette: NDArray[np.uint8] | None = None
 
 
 @dataclass(frozen=True)
@@ -164,9 +166,9 @@ def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) 
     rows, columns = cell.pixels.shape[:2]
     scale = min(box.width / columns, box.height / rows)
     picture_rect = AxesRect(box.left, box.top, columns * scale, rows * scale)
-    draw_pixels(ax, cell.pixels, picture_rect, blend=cell.blend)
+    draw_pixels(ax, cell.pixels, picture_rect, blend=cell.blend, palette=cell.palette)
     for one in cell.boxes:
-        rectangles.draw_rectangles(ax, one, picture_rect, scale)
+        draw_rectangles(ax, one, picture_rect, scale)
     if cell.px_m:
         draw_scale_bar(ax, picture_rect, columns * cell.px_m)
     if any(caption):

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from rvlab.plot._grid import colorize
+from rvlab.plot._grid.pictures import AxesRect, draw_pixels
 from rvlab.plot._style import theme
-from rvlab.plot._style.pixel_image import AxesRect, draw_pixels
 from rvlab.plot._style.text import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.scene import RGB, Classes

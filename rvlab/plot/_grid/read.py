@@ -250,8 +250,10 @@ def _image_cell(
 ) -> GridCell:
     if isinstance(chip, RvlabError):
         return GridCell(words=cell_error_text(grid_row.source, chip))
-    alpha = np.where(chip.mask, 255, 0).astype(np.uint8)
-    return GridCell(np.dstack([shade(np.dstack([*chip.array])), alpha]))
+    pixels = shade(np.dstack([*chip.array]))
+    if not chip.mask.all():
+        pixels = np.dstack([pixels, np.where(chip.mask, 255, 0).astype(np.uint8)])
+    return GridCell(pixels)
 
 
 def _build_cells(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -147,8 +147,11 @@ def _label_cell(
         return CellContent(GridCell(_outline_pixels(context, ids), caption=caption), f1=f1)
     counted = ids if inside is None else ids[inside]
     drawn_ids = frozenset(np.flatnonzero(count_values(counted)).tolist())
-    pixels = context.shade_outside(colorize.color_classes(ids, classes))
-    return CellContent(GridCell(pixels, caption=caption, blend=False), drawn_ids, f1)
+    cell = GridCell(ids, caption=caption, blend=False, palette=colorize.class_palette(classes))
+    if inside is not None:
+        pixels = context.shade_outside(colorize.color_classes(ids, classes))
+        cell = replace(cell, pixels=pixels, palette=None)
+    return CellContent(cell, drawn_ids, f1)
 
 
 def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
