@@ -31,7 +31,7 @@ def render(name: str) -> str:
     """Return a table of columns as Markdown."""
     table = SECTIONS[name]
     lines = [f"One row per {table.rows}.", "", *_lines([*table.columns, *table.others])]
-    if name in FILE_TABLES and name != "windows":
+    if name in FILE_TABLES and name in LAB_TABLES and name != "windows":
         begins = ", ".join(f"`{one.name}`" for one in (*RUN_COLUMNS, *RUN_VALUES))
         lines += ["", f"`lab.{name}()` begins with {begins}."]
         if gone := [one.name for one in table.columns if one not in LAB_TABLES[name].columns]:

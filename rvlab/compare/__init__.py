@@ -8,6 +8,7 @@ In what do runs differ?       `varying` (parameters), `configs` (Raster Vision's
 Do the metrics agree?         `rank_changes`
 In which classes, scenes?     `pivot` for all runs, `by_scene` for two
 Which objects are found?      `object_scores`: F1, average precision and counts of objects
+How exact are the contours?   `boundary_scores`: boundary IoU
 How did they train?           `epochs`: the best one, seconds, overfitting
 How much does the seed do?    `seeds`
 Is it better?                 `test` for two, `table_of_tests` for many
@@ -26,6 +27,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from rvlab.compare._board import board, styled
+    from rvlab.compare._boundary_scores import boundary_scores
     from rvlab.compare._by_scene import by_scene
     from rvlab.compare._configs import configs
     from rvlab.compare._diff import diff, source_diff
@@ -43,6 +45,7 @@ __all__ = [
     "Gate",
     "Test",
     "board",
+    "boundary_scores",
     "by_scene",
     "configs",
     "diff",
@@ -65,6 +68,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "_significance": ["Test", "test"],
         "_board": ["board", "styled"],
+        "_boundary_scores": ["boundary_scores"],
         "_by_scene": ["by_scene"],
         "_configs": ["configs"],
         "_diff": ["diff", "source_diff"],

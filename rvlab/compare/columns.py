@@ -31,7 +31,7 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
 SCORE_NAMES = frozenset(
     [
         *("f1", "mean_iou", "iou", "accuracy", "precision", "recall", "mAP", "ap", "dice"),
-        *("object_f1", "object_precision", "object_recall", "mAP50"),
+        *("object_f1", "object_precision", "object_recall", "mAP50", "boundary_iou"),
     ]
 )
 """Metrics whose values are between 0 and 1, by the last or first part of their names."""

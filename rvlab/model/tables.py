@@ -181,6 +181,27 @@ OBJECTS_TABLE = TableSchema(
     ),
 )
 
+BOUNDARIES_TABLE = TableSchema(
+    "boundaries",
+    "predicted scene of a semantic segmentation, and class except `null`",
+    (
+        _GROUP,
+        Column("scene", TEXT, "The id of the scene.", required=True),
+        Column("class", TEXT, "The class.", required=True),
+        Column(
+            "distance_px",
+            "int32",
+            "The largest distance of a counted pixel from the contour, in rows and columns.",
+            unit="px",
+        ),
+        Column("truth_px", "int64", "Counted pixels of the class in the labels.", unit="px"),
+        Column(
+            "prediction_px", "int64", "Counted pixels of the class in the prediction.", unit="px"
+        ),
+        Column("shared_px", "int64", "Pixels that are counted in both.", unit="px"),
+    ),
+)
+
 FILE_TABLES = {
     one.name: one
     for one in (
@@ -191,11 +212,12 @@ FILE_TABLES = {
         HISTORY_TABLE,
         WINDOWS_TABLE,
         OBJECTS_TABLE,
+        BOUNDARIES_TABLE,
     )
 }
 """The tables that the step summarize writes to ``tables/{name}.parquet``."""
 
-COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE)
+COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE, BOUNDARIES_TABLE)
 """Those that are counted from rasters; for runs without them readers count on demand."""
 
 OUTCOMES_TABLE = OBJECTS_TABLE.insert_after(

@@ -15,6 +15,7 @@ from rvlab.store import Store
 from rvlab.store.table_file import encode_table
 from rvlab.worker import fingerprint
 from rvlab.worker.artifacts import list_artifacts, prediction_paths
+from rvlab.worker.boundary_metrics import boundary_evaluations, headline_boundary_iou
 from rvlab.worker.outside_aoi import count_outside_aoi
 from rvlab.worker.results import (
     counting_rules,
@@ -51,8 +52,9 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of the scored
     scenes), history (from ``train/log.csv``), windows (counts per window of a scene), objects (true
-    and predicted objects) and artifacts (every file below ``rv/``, and the COG copies of
-    predictions); see ``docs/records.md`` for their columns.
+    and predicted objects), boundaries (counts of pixels near contours; their metric is part of
+    evals) and artifacts (every file below ``rv/``, and the COG copies of predictions); see
+    ``docs/records.md`` for their columns.
 
     Raises:
         RecordBroken: If a file of Raster Vision has an unexpected form.
@@ -67,14 +69,19 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config)
     more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
+    counted = dict(summary.metrics)
+    scenes, omitted = tables["scenes"], scores.omitted
+    if "objects" in scores.tables:
+        counted |= object_metrics(scores.tables["objects"], scenes, omitted["objects"])
+    if "boundaries" in scores.tables:
+        near = boundary_evaluations(scores.tables["boundaries"], scenes, omitted["boundaries"])
+        more["evals"] = pa.concat_tables([tables["evals"], near])
+        counted |= headline_boundary_iou(near)
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
-    if "objects" not in scores.tables:
-        return summary
-    objects = object_metrics(scores.tables["objects"], tables["scenes"], scores.omitted["objects"])
-    return replace(summary, metrics={**summary.metrics, **objects})
+    return replace(summary, metrics=counted)
 
 
 def evaluated_groups(
