@@ -16,6 +16,7 @@ from rvlab.frame.run_columns import RunColumns, read_run_columns
 from rvlab.frame.scene_counts import load_counts, select_group
 from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run, headline_group
+from rvlab.model.schema import WHOLE
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
 from rvlab.object_metrics import IOU_THRESHOLDS, ScoredObjects, threshold_index
 from rvlab.raster.scene import SCENE_GROUPS
@@ -175,10 +176,13 @@ def _in_group(
 
     if group is not None and group not in SCENE_GROUPS:
         return select_group(tables, wanted, group)
-    groups = {name for table in tables.values() for name in table["group"].unique().to_pylist()}
+    each = {run: table["group"].unique().to_pylist() for run, table in tables.items()}
     if group is None:
-        group = headline_group(groups or SCENE_GROUPS)
-    return {run: table.filter(pc.equal(table["group"], group)) for run, table in tables.items()}
+        group = headline_group({name for names in each.values() for name in names} or SCENE_GROUPS)
+    return {
+        run: table if each[run] == [group] else table.filter(pc.equal(table["group"], group))
+        for run, table in tables.items()
+    }
 
 
 def _of_classes(tables: Mapping[str, pa.Table], classes: Sequence[str]) -> dict[str, pa.Table]:
@@ -210,5 +214,8 @@ def _concat(tables: Mapping[str, pa.Table], columns: RunColumns) -> pd.DataFrame
     ids = np.array([id_ for _, id_ in columns.keys], dtype=object)
     found: dict[str, Any] = {"run": ids[places], **columns.take(places)}
     for name, dtype in OUTCOMES_TABLE.dtypes.items():
-        found[name] = rows[name].to_pandas().astype(dtype)
+        if dtype == WHOLE:  # astype would check each number
+            found[name] = pd.Int64Dtype().__from_arrow__(rows[name])
+        else:
+            found[name] = rows[name].to_pandas().astype(dtype)
     return pd.DataFrame(found, copy=False)

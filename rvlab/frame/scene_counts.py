@@ -47,15 +47,12 @@ def load_counts(
     Warns:
         UserWarning: For a run without counts, which is left out, and for missing scenes.
     """
-    import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
-
-    found = store.map_concurrently(
-        lambda uri: _read_counts(store, Run.from_uri(uri), schema, validate),
-        [run.uri for run in wanted],
-    )
+    keys = [counts_key(run, schema) for run in wanted]
+    data = store.map_concurrently(lambda key: _get_or_error(store, key), keys)
     out = {}
-    for run in wanted:
-        table = found[run.uri]
+    for run, key in zip(wanted, keys, strict=True):
+        # Decode in this thread: many threads would compete for the interpreter.
+        table = _decode_counts(key, data.pop(key), schema, validate)
         if isinstance(table, KeyMissing) or not _has_distance(table, distance_px):
             # Sequentially, since each needs much memory.
             table = _count_now(store, run, schema, distance_px)
@@ -100,13 +97,20 @@ def _has_distance(table: pa.Table | RvlabError, distance_px: int | None) -> bool
     return set(table["distance_px"].unique().to_pylist()) <= {distance_px}
 
 
-def _read_counts(
-    store: Store, run: Run, schema: TableSchema, validate: ValidateTable
-) -> pa.Table | RvlabError:
-    key = counts_key(run, schema)
+def _get_or_error(store: Store, key: str) -> bytes | RvlabError:
     try:
-        table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
-        table = conform_to_schema(key, table, schema)
+        return store.get(key, limit=TABLE_BYTES)
+    except RvlabError as exc:
+        return exc
+
+
+def _decode_counts(
+    key: str, data: bytes | RvlabError, schema: TableSchema, validate: ValidateTable
+) -> pa.Table | RvlabError:
+    if isinstance(data, RvlabError):
+        return data
+    try:
+        table = conform_to_schema(key, read_parquet(key, data), schema)
         validate(key, table)
     except RvlabError as exc:
         return exc
