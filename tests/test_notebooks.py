@@ -18,6 +18,7 @@ FIGURES = {
     "04_is_it_better": 4,
     "05_kubeflow": 2,
     "06_other_tasks": 9,
+    "07_objects": 5,
 }
 SMALL = {name: count for name, count in FIGURES.items() if name != "05_kubeflow"}
 FULL = pytest.mark.extended
