@@ -47,6 +47,15 @@ def is_score(metric: str) -> bool:
     return any(part.removeprefix("rv_average_") in SCORE_NAMES for part in parts[:2])
 
 
+def is_error(metric: str) -> bool:
+    """Return whether the smallest value of a metric is the best, judged by its name.
+
+    Args:
+        metric: ``metrics.count_error`` or ``val_loss``, without ``metrics.`` or not.
+    """
+    return metric.endswith(("count_error", "loss"))
+
+
 def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.DataFrame:
     """Return a table without the columns in which all values are missing; an empty table as it is.
 

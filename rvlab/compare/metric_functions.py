@@ -25,6 +25,9 @@ NULL_NAME = "null"
 OBJECT_METRICS = ("object_f1", "object_precision", "object_recall")
 """Metrics of objects: macro averages, or of a class as ``object_f1.building``."""
 
+NOT_SUMMED = ("mAP", "mAP50", "count_error")
+"""Metrics of objects that counts summed over scenes do not give, so that they are not resampled."""
+
 BOUNDARY_METRIC = "boundary_iou"
 """The IoU of pixels near contours: the mean over classes, or of a class, as ``iou`` is."""
 

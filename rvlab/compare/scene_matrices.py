@@ -6,7 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rvlab.compare.metric_functions import NULL_NAME, is_boundary_metric, is_object_metric
+from rvlab.compare.metric_functions import (
+    NOT_SUMMED,
+    NULL_NAME,
+    OBJECT_METRICS,
+    is_boundary_metric,
+    is_object_metric,
+)
 from rvlab.errors import TableError
 from rvlab.frame.boundaries import boundary_confusion_table
 from rvlab.frame.count_matrices import NO_OBJECT
@@ -47,7 +53,15 @@ def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
 
     These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects,
     and `boundary_confusion_table` for the boundary IoU.
+
+    Raises:
+        TableError: If the metric is one of `NOT_SUMMED`.
     """
+    if metric.removeprefix("metrics.") in NOT_SUMMED:
+        raise TableError(
+            f"{metric!r} cannot be resampled over scenes: it is not computed from counts that are "
+            f"summed over them. Of objects, use {', '.join(OBJECT_METRICS)}."
+        )
     if is_object_metric(metric):
         return read_per_store(runs, object_confusion_table)
     of_boundaries = is_boundary_metric(metric)

@@ -244,7 +244,8 @@ RANKED_WINDOWS_TABLE = TableSchema(
             "score",
             "float64",
             "The rank criterion, as a share of the `pixels` of the fullest window, so that a "
-            "sliver at the edge does not come first; for an object detection a number of boxes. "
+            "sliver at the edge does not come first; for an object detection a number of boxes, "
+            "for `by='object_error'` of objects. "
             "For `by='difference'` it is negative where the first run is better.",
         ),
         Column("group", TEXT, "The scene group."),
@@ -255,7 +256,9 @@ RANKED_WINDOWS_TABLE = TableSchema(
             "The run with the most errors, or for `by='difference'` the better run; missing if "
             "there is none.",
         ),
-        Column("pixels", "int64", "Labelled pixels, cells or true boxes.", unit=_COUNT_UNIT),
+        Column(
+            "pixels", "int64", "Labelled pixels, cells, or true boxes or objects.", unit=_COUNT_UNIT
+        ),
     ),
 )
 """The table that `rvlab.Lab.windows` returns, without the columns of the runs."""
