@@ -321,14 +321,16 @@ class Lab:
         """Return the Kubeflow pipeline of a recipe as YAML, with the profile of this lab's engine.
 
         Raises:
-            SpecError: If the recipe cannot be a pipeline.
+            SpecError: If the recipe cannot be a pipeline, or pods cannot reach a store of this
+                kind: it must be on S3.
             MissingExtra: If kfp is not installed.
         """
-        from rvlab.pipeline.compile import compile_pipeline
+        from rvlab.pipeline.compile import compile_for_upload
         from rvlab.settings import load_profile
 
         profile = getattr(self.engine, "profile", None) or load_profile()
-        return compile_pipeline(find_recipe(recipe), profile, store=self.store.uri)
+        words = {"source": "the lab's", "remedy": "Use Lab('s3://bucket/prefix')."}
+        return compile_for_upload(find_recipe(recipe), profile, store=self.store.uri, **words)
 
     # Read tables
 
