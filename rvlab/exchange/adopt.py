@@ -22,7 +22,7 @@ from rvlab.errors import (
     StoreUnreachable,
 )
 from rvlab.model import Run, Spec, end_record, validate_name
-from rvlab.recipes.signature import json_value
+from rvlab.recipes.literals import json_value
 from rvlab.store import Store, outputs, parse_record, store_for_uri
 from rvlab.store.layout import record_layout
 from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, key_below
