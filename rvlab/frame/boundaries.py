@@ -83,7 +83,7 @@ def load_boundaries(
 def _concat(tables: dict[str, pa.Table]) -> pd.DataFrame:
     import pandas as pd
 
-    parts = [table.to_pandas().assign(run=run) for run, table in tables.items()]
+    parts: list[pd.DataFrame] = [table.to_pandas().assign(run=run) for run, table in tables.items()]
     return pd.concat(parts, ignore_index=True)[list(BOUNDARY_COLUMNS)]
 
 

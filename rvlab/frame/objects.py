@@ -215,7 +215,9 @@ def _concat(tables: Mapping[str, pa.Table], columns: RunColumns) -> pd.DataFrame
     found: dict[str, Any] = {"run": ids[places], **columns.take(places)}
     for name, dtype in OUTCOMES_TABLE.dtypes.items():
         if dtype == WHOLE:  # astype would check each number
-            found[name] = pd.Int64Dtype().__from_arrow__(rows[name])
+            column = rows[name]
+            values = column.fill_null(0).to_numpy().astype("int64")
+            found[name] = pd.arrays.IntegerArray(values, column.is_null().to_numpy())
         else:
             found[name] = rows[name].to_pandas().astype(dtype)
     return pd.DataFrame(found, copy=False)

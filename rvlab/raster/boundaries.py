@@ -194,7 +194,7 @@ def _near_contours(planes: Words, reach: int) -> Words:
         across |= _shift(across, step)
         size += step
     across = _shift(across, -reach)
-    found = across[1:] | down
+    found: Words = across[1:] | down
     size = 1
     while size < 2 * reach:
         step = min(size, 2 * reach - size)
@@ -225,7 +225,7 @@ def _shift(words: Words, by: int) -> Words:
 
 def _of_class(planes: Words, class_id: int) -> Words:
     """Return the pixels with a class id, from the planes of the bits of the ids."""
-    found = np.full_like(planes[0], np.iinfo(np.uint64).max)
+    found: Words = np.full_like(planes[0], np.iinfo(np.uint64).max)
     for bit, plane in enumerate(planes):
         found &= plane if class_id >> bit & 1 else ~plane
     return found

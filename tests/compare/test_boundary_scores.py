@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -79,9 +80,10 @@ def test_counts_at_another_distance_are_read_from_the_rasters_and_not_stored(lab
     wider = compare.boundary_scores(run, distance_px=4)
     assert wider["boundary_iou"].tolist() == pytest.approx([iou_of(counts_of(1, 4)).mean()])
     assert compare.boundary_scores(run).equals(before)
+    wrong: Any
     for wrong in (0, 2.5):
         with pytest.raises(SpecError, match="distance_px must be a positive integer"):
-            compare.boundary_scores(run, distance_px=wrong)  # type: ignore[arg-type]
+            compare.boundary_scores(run, distance_px=wrong)
     with pytest.raises(NotFound, match="Unknown group 'tests'"):
         compare.boundary_scores(run, group="tests")
     with pytest.raises(TableError, match="has a column 'clas'"):
