@@ -34,7 +34,7 @@ from rvlab.frame.select import (
     select_listings,
 )
 from rvlab.model import Run, Sweep
-from rvlab.model.tables import LAB_TABLES
+from rvlab.model.tables import LAB_TABLES, OVERVIEW_TABLES
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -52,7 +52,7 @@ if TYPE_CHECKING:
     from rvlab.viewer.widget import Viewer
 
 
-@complete_docstrings(LAB_TABLES)
+@complete_docstrings({**LAB_TABLES, **OVERVIEW_TABLES})
 class Lab:
     """A store for runs and an engine that executes them.
 
@@ -374,19 +374,14 @@ class Lab:
         return frame.runs_table(self.store, runs, states, chosen)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
-        """Return the table of experiments: one row per experiment, the newest first.
+        """Return the table of experiments: one row per experiment, with its name as index.
+
+        The newest is first.
 
         Args:
             metric: The column of `runs` to choose the best run by; ``f1`` is short for
                 ``metrics.f1``. If no run has the default, its values are missing.
             ascending: Whether its smallest value is the best.
-
-        Returns:
-            Index ``experiment``; ``runs`` (their number), the best value of `metric` under its
-            name, ``best_run`` (the id of that run), ``newest`` (when the newest run was created),
-            the numbers of runs by state: ``succeeded``, ``active`` (queued or running), ``failed``
-            (also lost, not submitted or broken) and ``cancelled``, ``eval_sets`` (the number of
-            evaluation sets; with several, the best is that of the largest set) and ``recipes``.
 
         Raises:
             TableError: If no run has the metric, but some have others; it lists those.
@@ -395,12 +390,7 @@ class Lab:
         return summarize_experiments(self.runs(), metric, ascending=ascending)
 
     def recipes(self) -> pd.DataFrame:
-        """Return the table of included recipes, for `submit`.
-
-        Returns:
-            Index ``recipe``; ``task``, ``description``, ``needs`` (data and downloads) and
-            ``parameters`` with their defaults.
-        """
+        """Return the table of included recipes, for `submit`: one row per recipe."""
         return list_recipes()
 
     def best(

@@ -14,13 +14,14 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, Column, TableSchema
-from rvlab.model.tables import FILE_TABLES, LAB_TABLES
+from rvlab.model.tables import FILE_TABLES, LAB_TABLES, OVERVIEW_TABLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "records.md"
 
 SECTIONS: dict[str, TableSchema] = {
     **{name: table for name, table in LAB_TABLES.items() if name not in FILE_TABLES},
     **FILE_TABLES,
+    **OVERVIEW_TABLES,
     "ranked windows": LAB_TABLES["windows"],
 }
 

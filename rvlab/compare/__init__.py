@@ -13,6 +13,7 @@ How did they train?           `epochs`: the best one, seconds, overfitting
 How much does the seed do?    `seeds`
 Is it better?                 `test` for two, `table_of_tests` for many
 May it replace the old one?   `gate`
+How is a table exported?      `plain_table`, for Excel and Parquet
 ============================  =====================================================================
 
 Runs are given as a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from rvlab.compare._gate import Gate, gate
     from rvlab.compare._object_scores import object_scores
     from rvlab.compare._pivot import pivot
+    from rvlab.compare._plain_table import plain_table
     from rvlab.compare._rank_changes import rank_changes
     from rvlab.compare._seeds import seeds
     from rvlab.compare._significance import Test, test
@@ -54,6 +56,7 @@ __all__ = [
     "holm",
     "object_scores",
     "pivot",
+    "plain_table",
     "rank_changes",
     "seeds",
     "source_diff",
@@ -77,6 +80,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "_gate": ["Gate", "gate"],
         "_object_scores": ["object_scores"],
         "_pivot": ["pivot"],
+        "_plain_table": ["plain_table"],
         "_seeds": ["seeds"],
         "_table_of_tests": ["holm", "table_of_tests"],
         "_varying": ["varying"],

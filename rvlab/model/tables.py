@@ -11,6 +11,7 @@ from rvlab.model.end import EndRecord
 from rvlab.model.schema import (
     SPAN_S,
     TEXT,
+    TIME_S,
     WHOLE,
     Column,
     TableSchema,
@@ -347,3 +348,38 @@ LAB_TABLES = {
     )
 }
 """The tables that the methods of `rvlab.Lab` return, by the name of the method."""
+
+EXPERIMENTS_TABLE = TableSchema(
+    "experiments",
+    "experiment, whose name is the index `experiment`",
+    (
+        Column("runs", "int64", "The number of its runs."),
+        Column("best_run", TEXT, "The id of the run with the best value of the metric."),
+        Column("newest", TIME_S, "When its newest run was created."),
+        Column("succeeded", "int64", "The number of runs that have succeeded."),
+        Column("active", "int64", "Those that are queued or running."),
+        Column("failed", "int64", "Those that failed, were lost or not submitted, or are broken."),
+        Column("cancelled", "int64", "Those that were cancelled."),
+        Column(
+            "eval_sets",
+            "int64",
+            "The number of evaluation sets; with several, the best run is that of the largest set.",
+        ),
+        Column("recipes", TEXT, "The recipes of its runs."),
+    ),
+    (Column("{metric}", "float64", "The best value of the metric, after `runs`."),),
+)
+
+RECIPES_TABLE = TableSchema(
+    "recipes",
+    "included recipe, whose name is the index `recipe`",
+    (
+        Column("task", TEXT, "Such as `semantic segmentation`."),
+        Column("description", TEXT, "What it trains, in one line."),
+        Column("needs", TEXT, "Data and downloads."),
+        Column("parameters", TEXT, "The parameters with their defaults, as in a call."),
+    ),
+)
+
+OVERVIEW_TABLES = {one.name: one for one in (EXPERIMENTS_TABLE, RECIPES_TABLE)}
+"""Tables of `rvlab.Lab` whose rows are not of runs, by the name of the method."""
