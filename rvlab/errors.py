@@ -181,7 +181,7 @@ def did_you_mean(
 
 
 class WaitInterrupted(KeyboardInterrupt):
-    """A wait that the user has interrupted; the runs go on.
+    """A wait that the user has interrupted; the runs continue.
 
     A notebook shows its message without the traceback.
     """

@@ -34,7 +34,7 @@ from rvlab.frame.select import (
     select_listings,
 )
 from rvlab.model import Run, Sweep
-from rvlab.model.tables import LAB_TABLES, MODEL_LOG_TABLE, MODELS_TABLE
+from rvlab.model.tables import LAB_TABLES, OVERVIEW_TABLES
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S
@@ -56,7 +56,7 @@ if TYPE_CHECKING:
     from rvlab.viewer.widget import Viewer
 
 
-@complete_docstrings(LAB_TABLES | {"models": MODELS_TABLE, "model_log": MODEL_LOG_TABLE})
+@complete_docstrings({**LAB_TABLES, **OVERVIEW_TABLES})
 class Lab:
     """A store for runs and an engine that executes them.
 
@@ -378,14 +378,16 @@ class Lab:
         """Return the Kubeflow pipeline of a recipe as YAML, with the profile of this lab's engine.
 
         Raises:
-            SpecError: If the recipe cannot be a pipeline.
+            SpecError: If the recipe cannot be a pipeline, or pods cannot reach a store of this
+                kind: it must be on S3.
             MissingExtra: If kfp is not installed.
         """
-        from rvlab.pipeline.compile import compile_pipeline
+        from rvlab.pipeline.compile import compile_for_upload
         from rvlab.settings import load_profile
 
         profile = getattr(self.engine, "profile", None) or load_profile()
-        return compile_pipeline(find_recipe(recipe), profile, store=self.store.uri)
+        words = {"source": "the lab's", "remedy": "Use Lab('s3://bucket/prefix')."}
+        return compile_for_upload(find_recipe(recipe), profile, store=self.store.uri, **words)
 
     # Read tables
 
@@ -429,19 +431,14 @@ class Lab:
         return frame.runs_table(self.store, runs, states, chosen)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
-        """Return the table of experiments: one row per experiment, the newest first.
+        """Return the table of experiments: one row per experiment, with its name as index.
+
+        The newest is first.
 
         Args:
             metric: The column of `runs` to choose the best run by; ``f1`` is short for
                 ``metrics.f1``. If no run has the default, its values are missing.
             ascending: Whether its smallest value is the best.
-
-        Returns:
-            Index ``experiment``; ``runs`` (their number), the best value of `metric` under its
-            name, ``best_run`` (the id of that run), ``newest`` (when the newest run was created),
-            the numbers of runs by state: ``succeeded``, ``active`` (queued or running), ``failed``
-            (also lost, not submitted or broken) and ``cancelled``, ``eval_sets`` (the number of
-            evaluation sets; with several, the best is that of the largest set) and ``recipes``.
 
         Raises:
             TableError: If no run has the metric, but some have others; it lists those.
@@ -450,12 +447,7 @@ class Lab:
         return summarize_experiments(self.runs(), metric, ascending=ascending)
 
     def recipes(self) -> pd.DataFrame:
-        """Return the table of included recipes, for `submit`.
-
-        Returns:
-            Index ``recipe``; ``task``, ``description``, ``needs`` (data and downloads) and
-            ``parameters`` with their defaults.
-        """
+        """Return the table of included recipes, for `submit`: one row per recipe."""
         return list_recipes()
 
     def best(
@@ -746,11 +738,12 @@ class Lab:
         the run if the store allows it. Only windows that all runs predicted are compared.
 
         Args:
-            by: ``error``: most errors, averaged over the runs. ``disagreement``: largest
-                differences between the runs. ``difference``: the second run is better than the
-                first, then the first is better than the second. ``confident_error``: most errors
-                with a score of 0.9 or more. ``class``: most truth of `classes`. ``random``: a
-                random order, by `seed`.
+            by: ``error``: most errors, averaged over the runs. ``object_error``: most objects that
+                are missed or wrong at an IoU of 0.5, counted at their centres. ``disagreement``:
+                largest differences between the runs. ``difference``: the second run is better than
+                the first, then the first is better than the second. ``confident_error``: most
+                errors with a score of 0.9 or more. ``class``: most truth of `classes`. ``random``:
+                a random order, by `seed`.
             n: Largest number of rows.
             size: Side of the windows in pixels, a multiple of the side of the counted windows (a
                 power of two, 64 or more). Default: 512, or less in small scenes.

@@ -216,6 +216,30 @@ def mean_iou(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     return _macro(iou(cm, ignore=ignore), counts(cm, ignore=ignore))
 
 
+def boundary_iou(of: Counts) -> Floats:
+    """Return the IoU of the pixels of each class near its contours: ``tp / (tp + fp + fn)``.
+
+    Cheng et al., "Boundary IoU: Improving object-centric image segmentation evaluation", CVPR 2021.
+
+    Args:
+        of: Counts of pixels near contours: ``tp`` of pixels that are near the contour of the class
+            in the truth and in the prediction, ``fn`` only in the truth, ``fp`` only in the
+            prediction.
+
+    Returns:
+        Shape ``(..., K)``; NaN for a class neither in the truth nor predicted.
+    """
+    return _ratio(of.tp, of.tp + of.fp + of.fn)
+
+
+def mean_boundary_iou(of: Counts) -> Floats:
+    """Return the unweighted mean boundary IoU of the classes that occur.
+
+    Arguments as `boundary_iou`; shape ``(...)``, NaN where no class occurs.
+    """
+    return _macro(boundary_iou(of), of)
+
+
 def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     """Return the share of the labelled pixels that are predicted correctly.
 

@@ -16,7 +16,8 @@ from typing import Any
 from rvlab.errors import KeyExists, SpecError, StoreError, StoreUnreachable
 from rvlab.model import Run, Spec, new_run_id, utc_now, validate_name
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import ROOT_PARAMETER, json_value
+from rvlab.recipes.literals import json_value
+from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
 from rvlab.store.layout import record_layout
 from rvlab.store.run_listing import register_runs

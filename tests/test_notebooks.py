@@ -18,6 +18,7 @@ FIGURES = {
     "04_is_it_better": 4,
     "05_kubeflow": 2,
     "06_other_tasks": 9,
+    "07_objects": 5,
     "08_use_the_model": 3,
     "09_other_frameworks": 3,
 }

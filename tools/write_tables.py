@@ -14,16 +14,15 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, Column, TableSchema
-from rvlab.model.tables import FILE_TABLES, LAB_TABLES, MODEL_LOG_TABLE, MODELS_TABLE
+from rvlab.model.tables import FILE_TABLES, LAB_TABLES, OVERVIEW_TABLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "records.md"
 
 SECTIONS: dict[str, TableSchema] = {
     **{name: table for name, table in LAB_TABLES.items() if name not in FILE_TABLES},
     **FILE_TABLES,
+    **{one.name: one for one in OVERVIEW_TABLES.values()},
     "ranked windows": LAB_TABLES["windows"],
-    "models": MODELS_TABLE,
-    "model log": MODEL_LOG_TABLE,
 }
 
 _MARKS = re.compile(r"(<!-- columns of ([a-z ]+) -->\n).*?(<!-- end -->)", re.DOTALL)
@@ -33,7 +32,7 @@ def render(name: str) -> str:
     """Return a table of columns as Markdown."""
     table = SECTIONS[name]
     lines = [f"One row per {table.rows}.", "", *_lines([*table.columns, *table.others])]
-    if name in FILE_TABLES and name != "windows":
+    if name in FILE_TABLES and name in LAB_TABLES and name != "windows":
         begins = ", ".join(f"`{one.name}`" for one in (*RUN_COLUMNS, *RUN_VALUES))
         lines += ["", f"`lab.{name}()` begins with {begins}."]
         if gone := [one.name for one in table.columns if one not in LAB_TABLES[name].columns]:

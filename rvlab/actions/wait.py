@@ -8,12 +8,12 @@ from typing import TYPE_CHECKING
 
 from rvlab import frame
 from rvlab.actions.control import engine_patience_s, states_from
+from rvlab.display.printable import format_duration
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, StoreUnreachable, WaitInterrupted
 from rvlab.frame.select import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
-from rvlab.store.patience import duration_text
 from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
@@ -87,10 +87,10 @@ class OutageTimer:
         away_s = time.monotonic() - self._since
         if away_s >= self._patience_s:
             raise StoreUnreachable(
-                f"{exc} It has not answered for {duration_text(away_s)}. The runs continue; wait "
-                "again."
+                f"{exc} It has not answered for {format_duration(round(away_s))}. The runs "
+                "continue; wait again."
             ) from exc
-        return f"store cannot be reached for {away_s:.0f} s"
+        return f"store cannot be reached for {format_duration(round(away_s))}"
 
     def end(self) -> None:
         """Record that the store has answered."""
@@ -148,7 +148,7 @@ class EngineSilence:
         if not self._is_silent or self._since is None:
             return ""
         away_s = time.monotonic() - self._since
-        return f"no states from {self._name} for {duration_text(away_s)}"
+        return f"no states from {self._name} for {format_duration(round(away_s))}"
 
 
 def progress_text(table: pd.DataFrame) -> str:

@@ -156,19 +156,16 @@ def cmd_retry(args: argparse.Namespace) -> None:
 
 
 def cmd_compile(args: argparse.Namespace) -> None:
-    from rvlab.pipeline.compile import compile_pipeline
+    from rvlab.pipeline.compile import compile_for_upload
     from rvlab.recipes import find_recipe
     from rvlab.settings import load_profile, store_setting
 
     settings = load_profile(args.profile)
     store = args.store or settings.store
     source = "--store" if args.store else store_setting(None, settings)
-    if not store or not store.startswith("s3://"):
-        raise SpecError(
-            f"Pods cannot reach the store {store!r} ({source}). Pass --store s3://bucket/prefix, "
-            "or set `store` in rvlab.toml."
-        )
-    text = compile_pipeline(find_recipe(args.recipe), settings, store=store)
+    remedy = "Pass --store s3://bucket/prefix, or set `store` in rvlab.toml."
+    recipe = find_recipe(args.recipe)
+    text = compile_for_upload(recipe, settings, store=store, source=source, remedy=remedy)
     try:
         args.output.write_text(text, encoding="utf-8")
     except OSError as exc:

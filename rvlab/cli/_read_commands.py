@@ -101,7 +101,8 @@ def cmd_experiments(args: argparse.Namespace) -> None:
 def cmd_recipes(args: argparse.Namespace) -> None:
     from rvlab.actions.overview import list_recipes
     from rvlab.recipes import find_recipe
-    from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
+    from rvlab.recipes.literals import UNKNOWN_DEFAULT
+    from rvlab.recipes.signature import REQUIRED
 
     if wants_table(args):
         print_table(list_recipes(), args)

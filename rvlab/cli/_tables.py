@@ -14,6 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cli._printable import printable
+from rvlab.display.printable import format_duration
 from rvlab.errors import SpecError, TableError, did_you_mean
 
 if TYPE_CHECKING:
@@ -230,7 +231,7 @@ def _cell(value: Any) -> str:
     elif isinstance(value, pd.Timestamp):
         text = value.strftime("%Y-%m-%d %H:%M:%S")
     elif isinstance(value, pd.Timedelta):
-        text = str(value.round("s")).removeprefix("0 days ")
+        text = format_duration(round(value.total_seconds()))
     elif isinstance(value, float):
         text = f"{value:.4g}"
     else:

@@ -8,10 +8,12 @@ In what do runs differ?       `varying` (parameters), `configs` (Raster Vision's
 Do the metrics agree?         `rank_changes`
 In which classes, scenes?     `pivot` for all runs, `by_scene` for two
 Which objects are found?      `object_scores`: F1, average precision and counts of objects
+How exact are the contours?   `boundary_scores`: boundary IoU
 How did they train?           `epochs`: the best one, seconds, overfitting
 How much does the seed do?    `seeds`
 Is it better?                 `test` for two, `table_of_tests` for many
 May it replace the old one?   `gate`
+How is a table exported?      `plain_table`, for Excel and Parquet
 ============================  =====================================================================
 
 Runs are given as a table with the column ``uri``, as ``lab.runs()`` returns it, one row of it, a
@@ -26,6 +28,7 @@ import lazy_loader
 
 if TYPE_CHECKING:
     from rvlab.compare._board import board, styled
+    from rvlab.compare._boundary_scores import boundary_scores
     from rvlab.compare._by_scene import by_scene
     from rvlab.compare._configs import configs
     from rvlab.compare._diff import diff, source_diff
@@ -33,6 +36,7 @@ if TYPE_CHECKING:
     from rvlab.compare._gate import Gate, gate
     from rvlab.compare._object_scores import object_scores
     from rvlab.compare._pivot import pivot
+    from rvlab.compare._plain_table import plain_table
     from rvlab.compare._rank_changes import rank_changes
     from rvlab.compare._seeds import seeds
     from rvlab.compare._significance import Test, test
@@ -43,6 +47,7 @@ __all__ = [
     "Gate",
     "Test",
     "board",
+    "boundary_scores",
     "by_scene",
     "configs",
     "diff",
@@ -51,6 +56,7 @@ __all__ = [
     "holm",
     "object_scores",
     "pivot",
+    "plain_table",
     "rank_changes",
     "seeds",
     "source_diff",
@@ -65,6 +71,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
     submod_attrs={
         "_significance": ["Test", "test"],
         "_board": ["board", "styled"],
+        "_boundary_scores": ["boundary_scores"],
         "_by_scene": ["by_scene"],
         "_configs": ["configs"],
         "_diff": ["diff", "source_diff"],
@@ -73,6 +80,7 @@ __getattr__, __dir__, _ = lazy_loader.attach(
         "_gate": ["Gate", "gate"],
         "_object_scores": ["object_scores"],
         "_pivot": ["pivot"],
+        "_plain_table": ["plain_table"],
         "_seeds": ["seeds"],
         "_table_of_tests": ["holm", "table_of_tests"],
         "_varying": ["varying"],

@@ -9,7 +9,7 @@ from rvlab.compare.metric_functions import NULL_NAME, is_object_metric
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.truth import AnyTruth
-from rvlab.frame.objects import NO_OBJECT
+from rvlab.frame.count_matrices import NO_OBJECT
 from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import headline_group
 
@@ -50,8 +50,9 @@ def by_scene(
 
         * ``f1.a`` and ``f1.b``: the metric of this scene alone, the mean over the runs;
         * ``difference``: the value of a minus that of b;
-        * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification); for a
-          metric of objects, ``objects``: its true objects;
+        * ``pixels``: labelled pixels of the truth in a (cells, in a chip classification); for
+          ``boundary_iou`` those near contours; for a metric of objects, ``objects``: its true
+          objects;
         * ``influence``: the change of the difference over all scenes if this scene is left out:
           −0.03 means that without this scene a's lead is 0.03 smaller. Missing where the metric is
           undefined without the scene; with a single scene the column is left out.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal
 
-from rvlab.compare.metric_functions import CLASS_METRICS
+from rvlab.compare.metric_functions import BOUNDARY_METRIC, CLASS_METRICS
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, pivot_metric
 from rvlab.frame.resolve import RunsLike, load_long_table
@@ -62,7 +62,7 @@ def pivot(
         return pd.DataFrame({ALL_COLUMN: pd.Series(dtype="float64")}, pd.Index([], name="run"))
     name, of = metric.removeprefix("metrics."), None
     kind, _, word = name.partition(".")
-    if columns == "scene" and word and kind in CLASS_METRICS:
+    if columns == "scene" and word and kind in (*CLASS_METRICS, BOUNDARY_METRIC):
         name, of = kind, word
     chosen = group or headline_group(str(g) for g in table["group"].dropna().unique())
     found = pivot_metric(table, columns, name, chosen, of)

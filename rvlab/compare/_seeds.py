@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from rvlab.compare.columns import drop_missing_columns, is_score, metric_column
+from rvlab.compare.columns import drop_missing_columns, is_error, is_score, metric_column
 from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
@@ -61,12 +61,12 @@ def seeds(
         seed: Seed of the resampling.
 
     Returns:
-        One row per group, the best mean first: the columns in which groups differ, then for the
-        metric f1 ``f1.mean``, ``f1.std`` (with n-1), ``n`` (seeds), ``f1.ci95_low``,
-        ``f1.ci95_high``, ``f1.scenes95_low``, ``f1.scenes95_high``, ``seeds`` as text, and ``run``
-        and ``uri`` of the first run. Of runs that repeat a seed the newest counts. Columns of
-        numbers that are missing in all rows are left out, such as the intervals over scenes if each
-        group has several runs.
+        One row per group, the best mean first (of an error or a loss, the smallest): the columns in
+        which groups differ, then for the metric f1 ``f1.mean``, ``f1.std`` (with n-1), ``n``
+        (seeds), ``f1.ci95_low``, ``f1.ci95_high``, ``f1.scenes95_low``, ``f1.scenes95_high``,
+        ``seeds`` as text, and ``run`` and ``uri`` of the first run. Of runs that repeat a seed the
+        newest counts. Columns of numbers that are missing in all rows are left out, such as the
+        intervals over scenes if each group has several runs.
 
     Raises:
         TableError: If no run has the metric; it lists those that exist.
@@ -103,7 +103,8 @@ def seeds(
     table["uri"] = firsts["uri"].to_numpy() if "uri" in firsts else None
     table = table.astype({**chance.columns, "seeds": "string"})
     mean, _, n, *_ = chance.columns
-    table = table.sort_values(mean, ascending=False, kind="stable", ignore_index=True)
+    order: dict[str, Any] = {"ascending": is_error(column), "kind": "stable"}
+    table = table.sort_values(mean, **order, ignore_index=True)
     return drop_missing_columns(table, [*apart, mean, n, "seeds", "run", "uri"])
 
 

@@ -182,7 +182,8 @@ def test(
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
             ``f1.building``, ``iou.road``; or of objects at an IoU of 0.5, also of a detection:
-            ``object_f1``, ``object_precision``, ``object_recall``, ``object_f1.building``.
+            ``object_f1``, ``object_precision``, ``object_recall``, ``object_f1.building``; or of
+            pixels near contours: ``boundary_iou``, ``boundary_iou.building``.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
         level: The level of the interval; the verdict compares p with ``1 - level``.

@@ -31,7 +31,7 @@ def metric_column(runs: pd.DataFrame, metric: str) -> str:
 SCORE_NAMES = frozenset(
     [
         *("f1", "mean_iou", "iou", "accuracy", "precision", "recall", "mAP", "ap", "dice"),
-        *("object_f1", "object_precision", "object_recall", "mAP50"),
+        *("object_f1", "object_precision", "object_recall", "mAP50", "boundary_iou"),
     ]
 )
 """Metrics whose values are between 0 and 1, by the last or first part of their names."""
@@ -45,6 +45,15 @@ def is_score(metric: str) -> bool:
     """
     parts = metric.removeprefix("metrics.").split(".")
     return any(part.removeprefix("rv_average_") in SCORE_NAMES for part in parts[:2])
+
+
+def is_error(metric: str) -> bool:
+    """Return whether the smallest value of a metric is the best, judged by its name.
+
+    Args:
+        metric: ``metrics.count_error`` or ``val_loss``, without ``metrics.`` or not.
+    """
+    return metric.endswith(("count_error", "loss"))
 
 
 def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.DataFrame:

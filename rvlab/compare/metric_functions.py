@@ -1,4 +1,4 @@
-"""Metrics by name, as functions of confusion matrices of pixels, cells or objects."""
+"""Metrics by name, as functions of confusion matrices of pixels, cells, objects or boundaries."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError, did_you_mean
-from rvlab.frame.objects import NO_OBJECT
+from rvlab.frame.count_matrices import NO_OBJECT
 
 if TYPE_CHECKING:
     from rvlab.metrics import Floats
@@ -25,12 +25,19 @@ NULL_NAME = "null"
 OBJECT_METRICS = ("object_f1", "object_precision", "object_recall")
 """Metrics of objects: macro averages, or of a class as ``object_f1.building``."""
 
+NOT_SUMMED = ("mAP", "mAP50", "count_error")
+"""Metrics of objects that counts summed over scenes do not give, so that they are not resampled."""
+
+BOUNDARY_METRIC = "boundary_iou"
+"""The IoU of pixels near contours: the mean over classes, or of a class, as ``iou`` is."""
+
 _LABELS = {"f1": "macro F1", "mean_iou": "mean IoU", "precision": "macro precision"}
 _LABELS |= {"recall": "macro recall", "iou": "IoU"}
 _LABELS |= {
     f"object_{name}": f"macro {word} of objects"
     for name, word in (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
 }
+_LABELS[BOUNDARY_METRIC] = "mean boundary IoU"
 
 
 def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
@@ -50,8 +57,8 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
     from rvlab import metrics
 
     name = metric.removeprefix("metrics.")
-    if is_object_metric(name):
-        return _object_metric_function(name, classes)
+    if is_object_metric(name) or is_boundary_metric(name):
+        return _count_metric_function(name, classes)
     ignore = list(classes).index(NULL_NAME) if NULL_NAME in classes else None
     overall: dict[str, Callable[..., Floats]] = {
         "f1": metrics.macro_f1,
@@ -83,23 +90,34 @@ def is_object_metric(metric: str) -> bool:
     return any(part in OBJECT_METRICS for part in metric.removeprefix("metrics.").split(".")[:2])
 
 
-def _object_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
+def is_boundary_metric(metric: str) -> bool:
+    """Return whether a metric, also of a group or class, is of pixels near contours."""
+    return BOUNDARY_METRIC in metric.removeprefix("metrics.").split(".")[:2]
+
+
+def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
+    """Return the function of a metric of objects or boundaries; see `matrices_of_counts`."""
     from rvlab import metrics
 
+    of_boundaries = is_boundary_metric(name)
+    kinds = (BOUNDARY_METRIC,) if of_boundaries else OBJECT_METRICS
     kind, _, of = name.partition(".")
-    objects = [i for i, one in enumerate(classes) if one != NO_OBJECT]
-    known = [classes[i] for i in objects]
-    if len(objects) == len(classes) or kind not in OBJECT_METRICS or (of and of not in known):
-        each = [f"{metric}.{one}" for metric in OBJECT_METRICS for one in known]
+    counted = [i for i, one in enumerate(classes) if one != NO_OBJECT]
+    known = [classes[i] for i in counted]
+    if len(counted) == len(classes) or kind not in kinds or (of and of not in known):
+        each = [f"{metric}.{one}" for metric in kinds for one in known]
+        what = "boundary pixels" if of_boundaries else "objects"
         raise TableError(
-            f"No counts of objects give the metric {name!r}. "
-            f"{did_you_mean(name, [*OBJECT_METRICS, *each])}"
+            f"No counts of {what} give the metric {name!r}. {did_you_mean(name, [*kinds, *each])}"
         )
-    computed = kind.removeprefix("object_")
-    function = getattr(metrics, computed if of else f"macro_{computed}")
+    if of_boundaries:
+        function = metrics.boundary_iou if of else metrics.mean_boundary_iou
+    else:
+        computed = kind.removeprefix("object_")
+        function = getattr(metrics, computed if of else f"macro_{computed}")
 
     def compute(matrices: Floats) -> Floats:
-        counts = metrics.Counts(*(a[..., objects] for a in metrics.counts(matrices)))
+        counts = metrics.Counts(*(a[..., counted] for a in metrics.counts(matrices)))
         found: Floats = function(counts)
         return found[..., known.index(of)] if of else found
 
@@ -110,6 +128,8 @@ def metric_label(metric: str) -> str:
     """Return the label of a metric for text: ``macro F1``, ``mean IoU``, ``F1 of building``."""
     name = metric.removeprefix("metrics.")
     kind, _, of = name.partition(".")
+    if of and kind == BOUNDARY_METRIC:
+        return f"boundary IoU of {of}"
     if of and kind in OBJECT_METRICS:
         return f"{_LABELS[kind].removeprefix('macro ')} of class {of}"
     if of and kind in CLASS_METRICS:

@@ -6,11 +6,19 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from rvlab import frame
-from rvlab.compare.metric_functions import NULL_NAME, is_object_metric
+from rvlab.compare.metric_functions import (
+    NOT_SUMMED,
+    NULL_NAME,
+    OBJECT_METRICS,
+    is_boundary_metric,
+    is_object_metric,
+)
 from rvlab.errors import TableError
-from rvlab.frame.objects import NO_OBJECT, object_confusion_table
+from rvlab.frame.boundaries import boundary_confusion_table
+from rvlab.frame.count_matrices import NO_OBJECT
+from rvlab.frame.objects import object_confusion_table
 from rvlab.frame.resolve import read_per_store
+from rvlab.frame.tables import confusion_table
 from rvlab.model import Run, headline_group
 
 if TYPE_CHECKING:
@@ -43,10 +51,21 @@ class SceneMatrices:
 def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
     """Read the confusion matrices of runs that give a metric.
 
-    These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects.
+    These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects,
+    and `boundary_confusion_table` for the boundary IoU.
+
+    Raises:
+        TableError: If the metric is one of `NOT_SUMMED`.
     """
-    of_objects = is_object_metric(metric)
-    return read_per_store(runs, object_confusion_table if of_objects else frame.confusion_table)
+    if metric.removeprefix("metrics.") in NOT_SUMMED:
+        raise TableError(
+            f"{metric!r} cannot be resampled over scenes: it is not computed from counts that are "
+            f"summed over them. Of objects, use {', '.join(OBJECT_METRICS)}."
+        )
+    if is_object_metric(metric):
+        return read_per_store(runs, object_confusion_table)
+    of_boundaries = is_boundary_metric(metric)
+    return read_per_store(runs, boundary_confusion_table if of_boundaries else confusion_table)
 
 
 def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None) -> SceneMatrices:

@@ -1,4 +1,4 @@
-"""Text from a store, made safe and readable for a terminal."""
+"""Text for people: that of a store made safe and readable, and durations."""
 
 from __future__ import annotations
 
@@ -23,6 +23,26 @@ def printable(text: object) -> str:
 def plain_lines(text: str) -> str:
     """Return text without colours and cursor movements, and with other controls as escapes."""
     return printable(_SEQUENCE.sub("", text))
+
+
+def format_duration(seconds: float) -> str:
+    """Format a duration, such as ``0.52 s``, ``8.1 s``, ``3 min 05 s``, ``2 h 10 min``.
+
+    Pass whole seconds where the text changes while one looks at it.
+    """
+    if seconds < 9.95:
+        return f"{round(seconds, 2):.2g} s"
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    minutes, rest = divmod(whole, 60)
+    if minutes < 60:
+        return f"{minutes} min {rest:02d} s"
+    hours, minutes = divmod(round(seconds / 60), 60)
+    if hours < 24:
+        return f"{hours} h {minutes:02d} min"
+    days, hours = divmod(round(seconds / 3600), 24)
+    return f"{days} d {hours:02d} h"
 
 
 def collapse_returns(text: str) -> str:

@@ -13,7 +13,7 @@ import pyarrow as pa
 
 from rvlab.errors import KeyExists, SpecError
 from rvlab.model import Run, Spec, end_record
-from rvlab.recipes.signature import json_value
+from rvlab.recipes.literals import json_value
 from rvlab.store import Store
 from rvlab.store.outputs import ADOPTED_FIELD
 from rvlab.store.run_listing import finish_run

@@ -28,7 +28,7 @@ from rvlab.worker.summarize import (
     VALIDATION_SCENES,
     build_tables,
     evaluated_groups,
-    metrics_of_objects,
+    metrics_of_counts,
 )
 
 CONFIG_SECTIONS = ("solver", "model", "data")
@@ -118,11 +118,12 @@ class RasterVisionOutput:
             scores = score_scenes(store, run, self.config, copy=False)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
         tables |= {name: one for name, one in scores.tables.items() if not scores.omitted[name]}
+        counted, tables["evals"] = metrics_of_counts(scores, tables["evals"], tables["scenes"])
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         results = AdoptedResults(
             ended=max([created, *evaluated]),
             tables=tables,
-            metrics={**summary.metrics, **metrics_of_objects(scores, tables["scenes"])},
+            metrics={**summary.metrics, **counted},
             eval_sets=summary.eval_sets,
             size_bytes=sum(size for _, size in self.files),
         )

@@ -10,12 +10,13 @@ from numpy.typing import NDArray
 
 from rvlab.cache.query import Query
 from rvlab.errors import NotFound, SpecError, did_you_mean
+from rvlab.frame.count_matrices import matrices_of_counts
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import RunColumns, read_run_columns
 from rvlab.frame.scene_counts import load_counts, select_group
 from rvlab.frame.select import RunsOrListings, listings_of
-from rvlab.frame.tables import scenes_table
 from rvlab.model import Run, headline_group
+from rvlab.model.schema import WHOLE
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
 from rvlab.object_metrics import IOU_THRESHOLDS, ScoredObjects, threshold_index
 from rvlab.raster.scene import SCENE_GROUPS
@@ -27,9 +28,6 @@ if TYPE_CHECKING:
 
 OBJECT_COLUMNS = ("run", "group", "scene", "side", "class", "outcome", "score", "matched_at")
 """The columns of `objects_table` that metrics of objects need."""
-
-NO_OBJECT = "(no object)"
-"""In matrices of objects, the truth of false positives and the prediction of false negatives."""
 
 OUTCOMES = ("true positive", "false positive", "false negative")
 
@@ -63,54 +61,26 @@ def objects_table(
 
 
 def object_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the counts of objects at an IoU of 0.5 as confusion matrices of each scored scene.
-
-    Returns:
-        ``run group scene truth prediction count``. For each class of the runs' objects there are a
-        row of its matches and rows with the false negatives and positives, whose other side is
-        `NO_OBJECT`.
-    """
+    """Return the counts of objects at an IoU of 0.5; see `matrices_of_counts`."""
     import pandas as pd
 
     with Query(store) as query:
         listings = listings_of(query, wanted)
     runs = [run for one in listings for run in one.runs]
     parts = []
+    names = ["group", "scene", "class", "outcome", "side"]
     for run, table in load_objects(store, runs).items():
-        names = ["group", "scene", "class", "outcome", "side"]
-        counted = (
-            _with_outcomes(table, 0.5, 1)
-            .select(names)
-            .group_by(names)
-            .aggregate([([], "count_all")])
-        )
+        rows = _with_outcomes(table, 0.5, 1).select(names)
+        counted = rows.group_by(names).aggregate([([], "count_all")])
         parts.append(counted.to_pandas().assign(run=run))
     if not parts:
         raise NotFound("None of the runs has objects.")
     found = pd.concat(parts)
     found = found[(found["side"] == "truth") | (found["outcome"] == "false positive")]
-    scored = scenes_table(store, listings)[["run", "group", "scene"]]
-    own = scored["group"].isin(["validation", "test"])
-    placed = pd.concat(
-        [
-            scored[own].merge(found, on=["run", "group", "scene"]),
-            # A scene group of the user consists of validation and test scenes.
-            scored[~own].merge(found.drop(columns="group"), on=["run", "scene"]),
-        ]
-    )
-    pairs = {"true positive": (0, 0), "false negative": (0, 1), "false positive": (1, 0)}
-    cells = pd.DataFrame(
-        [
-            (name, outcome, *((name, NO_OBJECT)[i] for i in pair))
-            for name in sorted(found["class"].unique())
-            for outcome, pair in pairs.items()
-        ],
-        columns=["class", "outcome", "truth", "prediction"],
-    )
-    keys = ["run", "group", "scene", "class", "outcome"]
-    table = scored.merge(cells, how="cross").merge(placed, on=keys, how="left")
-    table["count"] = table["count_all"].fillna(0).astype("int64")
-    return table[["run", "group", "scene", "truth", "prediction", "count"]]
+    keys = ["run", "group", "scene", "class"]
+    counts = found.groupby([*keys, "outcome"], observed=True)["count_all"].sum().unstack("outcome")
+    counts = counts.reindex(columns=list(OUTCOMES)).fillna(0).set_axis(["tp", "fp", "fn"], axis=1)
+    return matrices_of_counts(store, listings, counts.reset_index())
 
 
 def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
@@ -206,10 +176,13 @@ def _in_group(
 
     if group is not None and group not in SCENE_GROUPS:
         return select_group(tables, wanted, group)
-    groups = {name for table in tables.values() for name in table["group"].unique().to_pylist()}
+    each = {run: table["group"].unique().to_pylist() for run, table in tables.items()}
     if group is None:
-        group = headline_group(groups or SCENE_GROUPS)
-    return {run: table.filter(pc.equal(table["group"], group)) for run, table in tables.items()}
+        group = headline_group({name for names in each.values() for name in names} or SCENE_GROUPS)
+    return {
+        run: table if each[run] == [group] else table.filter(pc.equal(table["group"], group))
+        for run, table in tables.items()
+    }
 
 
 def _of_classes(tables: Mapping[str, pa.Table], classes: Sequence[str]) -> dict[str, pa.Table]:
@@ -241,5 +214,10 @@ def _concat(tables: Mapping[str, pa.Table], columns: RunColumns) -> pd.DataFrame
     ids = np.array([id_ for _, id_ in columns.keys], dtype=object)
     found: dict[str, Any] = {"run": ids[places], **columns.take(places)}
     for name, dtype in OUTCOMES_TABLE.dtypes.items():
-        found[name] = rows[name].to_pandas().astype(dtype)
+        if dtype == WHOLE:  # astype would check each number
+            column = rows[name]
+            values = column.fill_null(0).to_numpy().astype("int64")
+            found[name] = pd.arrays.IntegerArray(values, column.is_null().to_numpy())
+        else:
+            found[name] = rows[name].to_pandas().astype(dtype)
     return pd.DataFrame(found, copy=False)

@@ -17,7 +17,12 @@ from rvlab.model.tables import RANKED_WINDOWS_TABLE
 if TYPE_CHECKING:
     import pandas as pd
 
-RANK_CRITERIA = ("error", "disagreement", "difference", "confident_error", "class", "random")
+OBJECT_ERROR = "object_error"
+"""The criterion that counts false objects; see `count_objects_in_windows`."""
+
+RANK_CRITERIA = (
+    *("error", OBJECT_ERROR, "disagreement", "difference", "confident_error", "class", "random"),
+)
 DEFAULT_WINDOW_PX = 512
 
 
@@ -152,7 +157,7 @@ def _score_windows(
 ) -> tuple[NDArray[np.float64], Any]:
     """Return the score of each window, and the run that the score is about."""
     names = np.array(windows.runs, object)
-    if criterion in ("error", "random"):
+    if criterion in ("error", OBJECT_ERROR, "random"):
         wrong = _error_counts(windows, requested, all_classes)
         worst = np.where(wrong.max(axis=0) > 0, names[wrong.argmax(axis=0)], None)
         return wrong.mean(axis=0), worst

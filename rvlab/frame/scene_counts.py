@@ -10,8 +10,8 @@ from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.schema import TableSchema
-from rvlab.model.tables import OBJECTS_TABLE
-from rvlab.raster.boxes import CELLS
+from rvlab.model.tables import BOUNDARIES_TABLE, OBJECTS_TABLE
+from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.run_source import load_run_source, require_group
 from rvlab.raster.score_scene import concat_scenes, score_scene
 from rvlab.store import Store
@@ -26,7 +26,12 @@ if TYPE_CHECKING:
 
 
 def load_counts(
-    store: Store, wanted: Sequence[Run], schema: TableSchema, validate: ValidateTable
+    store: Store,
+    wanted: Sequence[Run],
+    schema: TableSchema,
+    validate: ValidateTable,
+    *,
+    distance_px: int | None = None,
 ) -> dict[str, pa.Table]:
     """Return one of `COUNTED_TABLES` of each run, by run id.
 
@@ -36,21 +41,21 @@ def load_counts(
             stored if the run has ended, no scene failed and the store allows it.
         schema: The table.
         validate: The check of a table that was read.
+        distance_px: For the table of boundaries: the distance. Runs whose stored counts have
+            another one are counted now, and these counts are not stored.
 
     Warns:
         UserWarning: For a run without counts, which is left out, and for missing scenes.
     """
-    import pyarrow.parquet  # noqa: F401  # import here, not in several threads at once
-
-    found = store.map_concurrently(
-        lambda uri: _read_counts(store, Run.from_uri(uri), schema, validate),
-        [run.uri for run in wanted],
-    )
+    keys = [counts_key(run, schema) for run in wanted]
+    data = store.map_concurrently(lambda key: _get_or_error(store, key), keys)
     out = {}
-    for run in wanted:
-        table = found[run.uri]
-        if isinstance(table, KeyMissing):
-            table = _count_now(store, run, schema)  # sequentially, since each needs much memory
+    for run, key in zip(wanted, keys, strict=True):
+        # Decode in this thread: many threads would compete for the interpreter.
+        table = _decode_counts(key, data.pop(key), schema, validate)
+        if isinstance(table, KeyMissing) or not _has_distance(table, distance_px):
+            # Sequentially, since each needs much memory.
+            table = _count_now(store, run, schema, distance_px)
         if isinstance(table, RvlabError):
             warn_user(f"The run {run.id} is left out: {table}")
             continue
@@ -86,13 +91,26 @@ def select_group(
     return out
 
 
-def _read_counts(
-    store: Store, run: Run, schema: TableSchema, validate: ValidateTable
-) -> pa.Table | RvlabError:
-    key = counts_key(run, schema)
+def _has_distance(table: pa.Table | RvlabError, distance_px: int | None) -> bool:
+    if distance_px is None or isinstance(table, RvlabError):
+        return True
+    return set(table["distance_px"].unique().to_pylist()) <= {distance_px}
+
+
+def _get_or_error(store: Store, key: str) -> bytes | RvlabError:
     try:
-        table = read_parquet(key, store.get(key, limit=TABLE_BYTES))
-        table = conform_to_schema(key, table, schema)
+        return store.get(key, limit=TABLE_BYTES)
+    except RvlabError as exc:
+        return exc
+
+
+def _decode_counts(
+    key: str, data: bytes | RvlabError, schema: TableSchema, validate: ValidateTable
+) -> pa.Table | RvlabError:
+    if isinstance(data, RvlabError):
+        return data
+    try:
+        table = conform_to_schema(key, read_parquet(key, data), schema)
         validate(key, table)
     except RvlabError as exc:
         return exc
@@ -104,15 +122,20 @@ def counts_key(run: Run, schema: TableSchema) -> str:
     return run.key("tables", f"{schema.name}.parquet")
 
 
-def _count_now(store: Store, run: Run, schema: TableSchema) -> pa.Table | RvlabError:
+def _count_now(
+    store: Store, run: Run, schema: TableSchema, distance_px: int | None
+) -> pa.Table | RvlabError:
     """Count the scenes of a run without stored counts, and store them if allowed."""
     one = load_run_source(run.id, run.uri)
     if one.error is not None:
         return one.error
-    if schema is OBJECTS_TABLE and one.scenes and one.scenes[0].task == CELLS:
+    task = one.scenes[0].task if one.scenes else ""
+    if schema is OBJECTS_TABLE and task == CELLS:
         return NotFound("the cells of a chip classification are not objects.")
+    if schema is BOUNDARIES_TABLE and task in (CELLS, DETECTION):
+        return NotFound("only the classes of a semantic segmentation have contours.")
     done = [
-        score_scene(scene, one.classes, tables=[schema])
+        score_scene(scene, one.classes, tables=[schema], distance_px=distance_px)
         for scene in one.scenes
         if scene.group != "train"
     ]
@@ -123,10 +146,10 @@ def _count_now(store: Store, run: Run, schema: TableSchema) -> pa.Table | RvlabE
         return NotFound(f"none of its scenes could be counted: {why}")
     for trouble in troubles:
         warn_user(f"The counts of the run {run.id} are incomplete. {trouble}")
-    table = concat_scenes(schema, parts, one.scenes[0].task)
+    table = concat_scenes(schema, parts, task)
     # Do not store incomplete counts: an active run may still predict, and a scene that cannot be
     # read now may be readable later.
-    if not troubles and store.exists(run.end_key):
+    if distance_px is None and not troubles and store.exists(run.end_key):
         try:
             store.put(counts_key(run, schema), encode_table(table))
         except StoreError as exc:

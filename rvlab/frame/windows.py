@@ -9,6 +9,8 @@ from rvlab.cache.query import Query
 from rvlab.errors import NotFound
 from rvlab.frame import rank_windows
 from rvlab.frame.align_windows import align_windows
+from rvlab.frame.object_windows import count_objects_in_windows
+from rvlab.frame.objects import load_objects
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import read_run_columns
 from rvlab.frame.scene_counts import load_counts, select_group
@@ -47,8 +49,12 @@ def windows_table(
         rank_windows.require_positive_int(size=size, per_scene=per_scene)
         columns = read_run_columns(query, listings)
     tables = load_window_counts(store, wanted)
+    if by == rank_windows.OBJECT_ERROR and tables:
+        own = [run for run in wanted if run.id in tables]
+        tables = count_objects_in_windows(tables, load_objects(store, own))
     if not tables:
-        raise NotFound("None of the runs has predictions.")
+        what = "objects" if by == rank_windows.OBJECT_ERROR else "predictions"
+        raise NotFound(f"None of the runs has {what}.")
     if group is not None and group not in SCENE_GROUPS:
         tables = select_group(tables, wanted, group)
     counts = align_windows(tables, group, scenes)

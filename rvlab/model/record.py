@@ -19,7 +19,7 @@ _T = TypeVar("_T")
 
 _TIME = re.compile(
     r"(19[7-9]\d|2[01]\d\d|22[0-5]\d|226[01])-\d\d-\d\d"  # years that nanoseconds can count
-    r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]\d\d:\d\d)",
+    r"[T ]\d\d:\d\d:\d\d(\.\d{1,9})?(Z|[+-]([01]\d|2[0-3]):[0-5]\d)",
     re.ASCII,
 )
 

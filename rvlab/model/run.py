@@ -27,7 +27,7 @@ STATES = (
 )
 END_STATES = ("succeeded", "failed", "cancelled")
 FINAL_STATES = (*END_STATES, "not submitted", "lost", "broken")
-"""States in which a run does not go on by itself; only `END_STATES` are in end records."""
+"""States in which a run does not continue by itself; only `END_STATES` are in end records."""
 
 ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR = "annotations", "cache", "runs"
 RESERVED_NAMES = (ANNOTATIONS_DIR, CACHE_DIR, RUNS_DIR)

@@ -12,6 +12,7 @@ from rvlab.model.promotion import MoveRecord, VersionRecord
 from rvlab.model.schema import (
     SPAN_S,
     TEXT,
+    TIME_S,
     WHOLE,
     Column,
     TableSchema,
@@ -182,6 +183,27 @@ OBJECTS_TABLE = TableSchema(
     ),
 )
 
+BOUNDARIES_TABLE = TableSchema(
+    "boundaries",
+    "predicted scene of a semantic segmentation, and class except `null`",
+    (
+        _GROUP,
+        Column("scene", TEXT, "The id of the scene.", required=True),
+        Column("class", TEXT, "The class.", required=True),
+        Column(
+            "distance_px",
+            "int32",
+            "The largest distance of a counted pixel from the contour, in rows and columns.",
+            unit="px",
+        ),
+        Column("truth_px", "int64", "Counted pixels of the class in the labels.", unit="px"),
+        Column(
+            "prediction_px", "int64", "Counted pixels of the class in the prediction.", unit="px"
+        ),
+        Column("shared_px", "int64", "Pixels that are counted in both.", unit="px"),
+    ),
+)
+
 FILE_TABLES = {
     one.name: one
     for one in (
@@ -192,11 +214,12 @@ FILE_TABLES = {
         HISTORY_TABLE,
         WINDOWS_TABLE,
         OBJECTS_TABLE,
+        BOUNDARIES_TABLE,
     )
 }
 """The tables that the step summarize writes to ``tables/{name}.parquet``."""
 
-COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE)
+COUNTED_TABLES = (WINDOWS_TABLE, OBJECTS_TABLE, BOUNDARIES_TABLE)
 """Those that are counted from rasters; for runs without them readers count on demand."""
 
 OUTCOMES_TABLE = OBJECTS_TABLE.insert_after(
@@ -223,7 +246,8 @@ RANKED_WINDOWS_TABLE = TableSchema(
             "score",
             "float64",
             "The rank criterion, as a share of the `pixels` of the fullest window, so that a "
-            "sliver at the edge does not come first; for an object detection a number of boxes. "
+            "sliver at the edge does not come first; for an object detection a number of boxes, "
+            "for `by='object_error'` of objects. "
             "For `by='difference'` it is negative where the first run is better.",
         ),
         Column("group", TEXT, "The scene group."),
@@ -234,7 +258,9 @@ RANKED_WINDOWS_TABLE = TableSchema(
             "The run with the most errors, or for `by='difference'` the better run; missing if "
             "there is none.",
         ),
-        Column("pixels", "int64", "Labelled pixels, cells or true boxes.", unit=_COUNT_UNIT),
+        Column(
+            "pixels", "int64", "Labelled pixels, cells, or true boxes or objects.", unit=_COUNT_UNIT
+        ),
     ),
 )
 """The table that `rvlab.Lab.windows` returns, without the columns of the runs."""
@@ -366,3 +392,43 @@ MODEL_LOG_TABLE = TableSchema(
     columns_of(MoveRecord),
 )
 """The table that `rvlab.Lab.model_log` returns."""
+
+EXPERIMENTS_TABLE = TableSchema(
+    "experiments",
+    "experiment, whose name is the index `experiment`",
+    (
+        Column("runs", "int64", "The number of its runs."),
+        Column("best_run", TEXT, "The id of the run with the best value of the metric."),
+        Column("newest", TIME_S, "When its newest run was created."),
+        Column("succeeded", "int64", "The number of runs that have succeeded."),
+        Column("active", "int64", "Those that are queued or running."),
+        Column("failed", "int64", "Those that failed, were lost or not submitted, or are broken."),
+        Column("cancelled", "int64", "Those that were cancelled."),
+        Column(
+            "eval_sets",
+            "int64",
+            "The number of evaluation sets; with several, the best run is that of the largest set.",
+        ),
+        Column("recipes", TEXT, "The recipes of its runs."),
+    ),
+    (Column("{metric}", "float64", "The best value of the metric, after `runs`."),),
+)
+
+RECIPES_TABLE = TableSchema(
+    "recipes",
+    "included recipe, whose name is the index `recipe`",
+    (
+        Column("task", TEXT, "Such as `semantic segmentation`."),
+        Column("description", TEXT, "What it trains, in one line."),
+        Column("needs", TEXT, "Data and downloads."),
+        Column("parameters", TEXT, "The parameters with their defaults, as in a call."),
+    ),
+)
+
+OVERVIEW_TABLES = {
+    "experiments": EXPERIMENTS_TABLE,
+    "recipes": RECIPES_TABLE,
+    "models": MODELS_TABLE,
+    "model_log": MODEL_LOG_TABLE,
+}
+"""Tables of `rvlab.Lab` whose rows are not of runs, by the name of the method."""

@@ -11,7 +11,7 @@ from rvlab.errors import KeyMissing
 from rvlab.model import Run, Spec, new_run_id
 from rvlab.pipeline.inputs import EXPERIMENT, RUN, SEED, SPLITS, STORE
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import UNKNOWN_DEFAULT
+from rvlab.recipes.literals import UNKNOWN_DEFAULT
 from rvlab.store import Store
 from rvlab.store.run_listing import list_runs
 from rvlab.submission import SubmitOptions, prepare_runs

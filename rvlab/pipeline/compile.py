@@ -19,7 +19,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import MissingExtra
+from rvlab.errors import MissingExtra, SpecError
 from rvlab.pipeline.claim import IMAGE_VARIABLE
 from rvlab.pipeline.inputs import (
     PipelineInput,
@@ -47,6 +47,28 @@ STEP_ENV = {
 """Environment of every step, as in the local engine."""
 
 
+def compile_for_upload(
+    recipe: Recipe, profile: Profile, *, store: str | None, source: str, remedy: str
+) -> str:
+    """Compile a recipe for an upload to Kubeflow, whose own pages then start runs of it.
+
+    Args:
+        recipe: The recipe.
+        profile: The image, and the resources of the steps.
+        store: The store's URI, the default location of runs.
+        source: Where the URI is from, for the error message.
+        remedy: What to do if pods cannot reach it, as a sentence.
+
+    Raises:
+        SpecError: As `compile_pipeline`, or if the store is not on S3.
+        MissingExtra: If kfp is not installed.
+    """
+    _require_kfp()
+    if not store or not store.startswith("s3://"):
+        raise SpecError(f"Pods cannot reach the store {store!r} ({source}). {remedy}")
+    return compile_pipeline(recipe, profile, store=store)
+
+
 def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
     """Compile a recipe to YAML; two documents if the profile has Kubernetes settings.
 
@@ -61,16 +83,20 @@ def compile_pipeline(recipe: Recipe, profile: Profile, *, store: str) -> str:
             change one of their defaults, or its source is too long for a pipeline.
         MissingExtra: If kfp is not installed.
     """
-    try:
-        import kfp  # noqa: F401
-    except ImportError as exc:
-        raise MissingExtra("Compiling a pipeline needs kfp: pip install 'rvlab[kubeflow]'") from exc
+    _require_kfp()
     given = pipeline_inputs(recipe, store)
     check_defaults(given)
     # kfp reads the source of each frame of the stack for each variable of a task. A new thread has
     # a short stack; in that of a notebook or a test it takes seconds.
     with ThreadPoolExecutor(1) as pool:
         return pool.submit(_compile, recipe, profile, given).result()
+
+
+def _require_kfp() -> None:
+    try:
+        import kfp  # noqa: F401
+    except ImportError as exc:
+        raise MissingExtra("Compiling a pipeline needs kfp: pip install 'rvlab[kubeflow]'") from exc
 
 
 def _compile(recipe: Recipe, profile: Profile, given: list[PipelineInput]) -> str:

@@ -13,7 +13,8 @@ from typing import Any
 
 from rvlab.errors import SpecError
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import REQUIRED, ROOT_PARAMETER, UNKNOWN_DEFAULT, Parameter
+from rvlab.recipes.literals import UNKNOWN_DEFAULT
+from rvlab.recipes.signature import REQUIRED, ROOT_PARAMETER, Parameter
 
 STORE, EXPERIMENT, RUN, SEED, SPLITS = (
     "rvlab_store",

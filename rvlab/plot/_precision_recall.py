@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
-from rvlab.frame.params import differing_columns
+from rvlab.frame.params import differing_columns, value_key
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
@@ -57,8 +57,9 @@ def precision_recall(
     """Draw the precision of objects by their recall: a line per run.
 
     A line is the highest precision at each recall or a larger one, as COCO interpolates it, so its
-    mean height is the average precision (AP) in the legend. A run without scores has no order of
-    its objects: a dot shows the precision and recall of all of them.
+    mean height is the average precision (AP). The legend shows it if each color is of one run. A
+    run without scores has no order of its objects: a dot shows the precision and recall of all of
+    them, and the legend their F1.
 
     >>> plot.precision_recall(lab.runs("trees"), iou=0.75)
 
@@ -92,23 +93,25 @@ def precision_recall(
         require_known(name, table["class"].unique().tolist(), "There are no objects of the class")
     if names:
         table = table[table["class"].isin(names)]
-    firsts = table.drop_duplicates("run")
+    firsts = table.drop_duplicates("run").astype({"run": str})
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
     hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
     figure = None
     if ax is None:
-        words = [hues.name, *(name for name, _ in theme.legend_entries(hues))]
-        letters = max(map(width_in_letters, words)) + (9 if hue == "run" else 0)  # ": AP 0.71"
+        words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
+        letters = max(map(width_in_letters, words))
         width, height = _LEFT + _SIDE + 0.8 + 0.084 * letters, _HEAD + _SIDE + _FOOT
         figure = theme.new_figure(width, height)
         rect = (_LEFT / width, _FOOT / height, _SIDE / width, _SIDE / height)
         ax = figure.add_axes(rect, label="precision recall")
     averages = _draw_lines(ax, table, hue, hues, at)
-    if hue == "run" and hues.labels:
-        values = zip(hues.labels, (averages[str(run)] for run in hues.values), strict=True)
-        hues = replace(hues, labels=[f"{name}: {value}" for name, value in values])
+    values = [value_key(value) for value in firsts[hue]]
+    if hues.bar is None and len({*values}) == len(values):
+        of_value = dict(zip(values, (averages[run] for run in firsts["run"]), strict=True))
+        named = zip(theme.legend_entries(hues), hues.styles, strict=True)
+        hues = replace(hues, labels=[f"{name}: {of_value[key]}" for (name, _), key in named])
     _label_axes(ax, iou, names)
     theme.draw_axes_legend(ax, hues)
     return figure or ax

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from rvlab.display.printable import format_duration
 from rvlab.frame.labels import run_labels
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.steps import steps_table
@@ -89,7 +90,7 @@ def timeline(
     if ax is not None:
         _draw(ax, parts, names, lanes, together=together)
         return ax
-    left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.3
+    left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.6
     tall = float(_lane_tops(lanes)[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
     figure = theme.new_figure(width, height)
@@ -200,17 +201,17 @@ def _cost_texts(rows: pd.DataFrame) -> tuple[str, str, str]:
     """Format time, peak memory and CPU time of a run."""
     peak, cpu = float(rows["peak_mb"].max()), float(rows["cpu_s"].sum(min_count=1))
     memory = f"{peak / 1024:.1f} GiB" if peak >= 1024 else f"{peak:.0f} MiB"
-    span = _format_seconds(float(rows["_to"].max() - rows["_from"].min()))
+    span = format_duration(float(rows["_to"].max() - rows["_from"].min()))
     return (
         span,
         "–" if math.isnan(peak) else memory,
-        "–" if math.isnan(cpu) else _format_seconds(cpu),
+        "–" if math.isnan(cpu) else format_duration(cpu),
     )
 
 
 def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> None:
     """Draw three columns of text at the right of the bars."""
-    for word, right in zip(words, (48, 106, 156), strict=True):
+    for word, right in zip(words, (62, 118, 180), strict=True):
         ax.annotate(
             word,
             (1, at),
@@ -223,12 +224,6 @@ def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> Non
             color=choose_ink(ax).note,
             **look,
         )
-
-
-def _format_seconds(seconds: float) -> str:
-    if seconds < 120:
-        return f"{seconds:.0f} s"
-    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
 def _draw_legend(ax: Axes, seen: set[str], *, running: bool) -> None:

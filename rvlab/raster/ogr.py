@@ -35,6 +35,11 @@ _XML_FORBIDDEN = (b"<!doctype", b"<!entity", b"<ogrvrt", b"<networklink")
 _HEAD_BYTES = 4096
 
 
+def convert_hint(uri: str) -> str:
+    """Return how to convert a file to a format that is read."""
+    return f"Convert it: ogr2ogr labels.gpkg {PurePosixPath(uri).name}"
+
+
 def suffix_of(data: bytes) -> str | None:
     """Recognize a format from a file's content.
 
@@ -72,8 +77,7 @@ def read_ogr(uri: str, data: bytes) -> tuple[list[dict[str, Any]], str]:
     suffix = suffix_of(data)
     if suffix is None:
         raise RasterError(
-            f"{uri} is not in a vector format that is read: {READABLE}. Convert it, for example "
-            "with ogr2ogr labels.gpkg."
+            f"{uri} is not in a vector format that is read: {READABLE}. {convert_hint(uri)}"
         )
     with tempfile.TemporaryDirectory(prefix="rvlab-vector-") as folder:
         path = Path(folder) / f"layer{suffix}"

@@ -1,4 +1,4 @@
-"""A single pass over a prediction and its labels: counts of windows, objects and COG copies."""
+"""A single pass over a prediction and its labels: counts, objects and COG copies."""
 
 from __future__ import annotations
 
@@ -6,7 +6,6 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +15,13 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RvlabError
 from rvlab.model.schema import TableSchema
-from rvlab.model.tables import COUNTED_TABLES, OBJECTS_TABLE, WINDOWS_TABLE
+from rvlab.model.tables import (
+    BOUNDARIES_TABLE,
+    COUNTED_TABLES,
+    OBJECTS_TABLE,
+    WINDOWS_TABLE,
+)
+from rvlab.raster.boundaries import SceneBoundaries
 from rvlab.raster.boxes import CELLS, predicted_boxes, truth_boxes
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.cog import labels_cog, scores_cog
@@ -57,9 +62,10 @@ def score_scene(
     copies: Path | None = None,
     *,
     tables: Collection[TableSchema] = COUNTED_TABLES,
+    distance_px: int | None = None,
     vectors: bool = False,
 ) -> SceneScores:
-    """Count the windows and the objects of a scene's prediction, and write copies of it.
+    """Count the windows, objects and boundaries of a prediction, and write copies of it.
 
     The scene is read in strips: a scene that is 10,000 px wide takes about 250 MB of memory, or
     twice that with the scores of four classes. Read and write errors are listed in the result
@@ -69,7 +75,9 @@ def score_scene(
         scene: Scene with a prediction, as `rvlab.raster.scenes_from_config` returns it.
         classes: Classes of its run.
         copies: Folder for the copies; None writes no copies.
-        tables: Which of `COUNTED_TABLES` to count. A chip classification has no objects.
+        tables: Which of `COUNTED_TABLES` to count. A chip classification has no objects, and only
+            a semantic segmentation has boundaries.
+        distance_px: The largest distance of a counted pixel from a contour; see `SceneBoundaries`.
         vectors: Whether a GeoPackage is among the copies.
     """
     done = SceneScores()
@@ -80,12 +88,12 @@ def score_scene(
         if scene.task == "semantic_segmentation":
             scene = labels.scene = _with_scores(scene, classes, grid, done)
             try:
-                _score_rasters(labels, _Counts(labels, names), copies, done)
+                _score_rasters(labels, _Counts(labels, names, distance_px), copies, done)
             except RvlabError as exc:
                 if copies is None:
                     raise
                 # Writing the copy may have failed: count again without copies.
-                _score_rasters(labels, _Counts(labels, names), None, done)
+                _score_rasters(labels, _Counts(labels, names, distance_px), None, done)
                 done.problems.append(f"Scene {scene.id}: {exc}")
         else:
             _score_boxes(labels, names, done)
@@ -132,7 +140,9 @@ def concat_scenes(
 class _Counts:
     """Counts of the strips of a scene."""
 
-    def __init__(self, labels: SceneLabels, names: Collection[str]) -> None:
+    def __init__(
+        self, labels: SceneLabels, names: Collection[str], distance_px: int | None
+    ) -> None:
         self.labels, self.error = labels, ""
         classes, grid = labels.classes, labels.grid
         self._windows: WindowCounts | None = None
@@ -143,6 +153,9 @@ class _Counts:
             ids = np.arange(len(classes))
             labelled = ids != classes.unlabelled_id
             self._objects = SceneComponents(labelled & (ids != classes.null_id), labelled)
+        self._boundaries: SceneBoundaries | None = None
+        if BOUNDARIES_TABLE.name in names:
+            self._boundaries = SceneBoundaries(classes, grid.width, grid.height, distance_px)
 
     @property
     def bytes_per_px(self) -> int:
@@ -162,8 +175,13 @@ class _Counts:
         if self._objects is not None:
             try:
                 self._objects.add(part, truth, guess, inside, score)
-            except RvlabError as exc:  # too many objects; the windows are counted all the same
+            except RvlabError as exc:  # too many objects; the rest is counted all the same
                 self._objects, self.error = None, str(exc)
+
+    def add_boundaries(self, strip: _Strip) -> None:
+        """Count the boundaries of a strip, which another thread may do while `add` counts one."""
+        if self._boundaries is not None and strip.truth is not None:
+            self._boundaries.add(strip.part, strip.truth, strip.guess, strip.inside)
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the counts of the whole scene, by the name of the table."""
@@ -173,6 +191,8 @@ class _Counts:
         if self._objects is not None:
             parts = self._objects.finish()
             found[OBJECTS_TABLE.name] = table_of_components(self.labels, *parts)
+        if self._boundaries is not None:
+            found[BOUNDARIES_TABLE.name] = self._boundaries.table(self.labels.scene)
         return found
 
 
@@ -204,7 +224,13 @@ def _score_rasters(
                 write_scores = stack.enter_context(scores_cog(made["scores.tif"], grid, classes))
         bytes_per_px = counts.bytes_per_px + (8 * len(classes) if scene.scores_uri else 0)
         parts = strips(grid.width, grid.height, most_px=STRIP_BYTES // bytes_per_px)
-        for strip in _read_ahead(partial(_read_strip, labels, truth), parts):
+
+        def read(part: Window) -> _Strip:
+            strip = _read_strip(labels, truth, part)
+            counts.add_boundaries(strip)  # here, since reading takes less time than the counts
+            return strip
+
+        for strip in _read_ahead(read, parts):
             if write_labels:
                 write_labels(strip.part, strip.guess)
             if write_scores:

@@ -9,7 +9,7 @@ from rvlab.errors import RasterError
 from rvlab.model.limits import GEOJSON_VALUES
 from rvlab.raster.gdal import malformed, read_bytes
 from rvlab.raster.geojson import parse_geojson
-from rvlab.raster.ogr import read_ogr
+from rvlab.raster.ogr import convert_hint, read_ogr
 from rvlab.raster.pixel_shapes import reproject
 
 VECTOR_ENDINGS = (".json", ".geojson", ".geojsonl", ".ndjson", ".gpkg", ".fgb", ".shp")
@@ -30,6 +30,10 @@ def read_features(uri: str) -> list[dict[str, Any]]:
             geometry.
         MissingExtra: If the format needs pyogrio, which is not installed.
     """
+    if uri.rstrip("/").lower().endswith(".gdb"):
+        raise RasterError(
+            f"{uri} is a file geodatabase: a folder, of which nothing is read. {convert_hint(uri)}"
+        )
     data = read_bytes(uri)
     found = parse_geojson(uri, data) if _is_json(data) else None
     features, crs = (_parse_shapes(uri, found[0]), found[1]) if found else read_ogr(uri, data)

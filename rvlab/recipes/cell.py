@@ -18,7 +18,8 @@ from types import CodeType, FunctionType, ModuleType
 from typing import Any
 
 from rvlab.errors import SpecError
-from rvlab.recipes.signature import FUNCTIONS, json_value
+from rvlab.recipes.literals import json_value
+from rvlab.recipes.signature import FUNCTIONS
 
 
 def cell_source(function: Callable[..., Any]) -> str:

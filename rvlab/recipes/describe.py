@@ -6,7 +6,8 @@ import ast
 import re
 from dataclasses import dataclass
 
-from rvlab.recipes.signature import FUNCTIONS, REQUIRED, UNKNOWN_DEFAULT, Parameter
+from rvlab.recipes.literals import UNKNOWN_DEFAULT
+from rvlab.recipes.signature import FUNCTIONS, REQUIRED, Parameter
 from rvlab.recipes.source import Recipe
 
 _NEEDS = re.compile(r"^Needs: (.+?)(?:\n\s*\n|\Z)", re.MULTILINE | re.DOTALL)

@@ -8,46 +8,32 @@ from __future__ import annotations
 
 import ast
 import contextlib
-import copy
 import json
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Annotated, Any, Literal, Optional, Union
+from typing import Any, Union
 
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.model.run import RUN_KINDS, TRAINING
-from rvlab.recipes.value_limits import (
-    FIELD_ARGUMENTS,
-    AtMost,
-    limits_text,
-    require_relations,
-    violated_limit,
+from rvlab.recipes.literals import (
+    LOCATION_TYPES,
+    UNKNOWN_DEFAULT,
+    AnnotationAliases,
+    annotation_type,
+    json_value,
+    literal_value,
+    remove_limits,
 )
+from rvlab.recipes.value_limits import limits_text, require_relations, violated_limit
 
 ROOT_PARAMETER = "root_uri"
 """Parameter that receives the output folder of a run."""
-
-SHARED_FOLDER = "SharedFolder"
-"""Annotation of a parameter that receives a data folder: `rvlab.recipes.data_dir.SharedFolder`."""
-
-_LOCATIONS = (SHARED_FOLDER, "SharedFile")
 
 KIND_CONSTANT = "RUN_KIND"
 """Constant of a recipe whose runs do not train: the kind of its runs, such as ``"prediction"``."""
 
 FUNCTIONS = ("get_config", "get_configs")
-
-# The names an annotation may use and still be checked; any other annotation is left to the recipe.
-_TYPES: dict[str, Any] = {
-    **{t.__name__: t for t in (bool, int, float, str, list, dict, tuple)},
-    **{"List": list, "Dict": dict, "Any": Any, "None": None},
-    **{"Literal": Literal, "Optional": Optional, "Union": Union},
-    "Annotated": Annotated,
-}
-_CALLS = ("Field", "AtMost")
-"""The calls that an annotation may contain, with constants as arguments."""
 
 
 class _Required:
@@ -56,7 +42,6 @@ class _Required:
 
 
 REQUIRED: Any = _Required()
-UNKNOWN_DEFAULT: Any = object()
 
 
 @dataclass(frozen=True)
@@ -77,12 +62,12 @@ class Parameter:
     @cached_property
     def hint(self) -> Any:
         """The type to validate against, with its limits; Any if it is unknown."""
-        return _hint(self.annotation) if self.annotation else self._default_type
+        return annotation_type(self.annotation) if self.annotation else self._default_type
 
     @cached_property
     def kind(self) -> Any:
         """The type without limits; Any if it is unknown."""
-        return _hint(self.type_text) if self.annotation else self._default_type
+        return annotation_type(self.type_text) if self.annotation else self._default_type
 
     @cached_property
     def type_text(self) -> str:
@@ -92,7 +77,7 @@ class Parameter:
         except (SyntaxError, ValueError):
             return self.annotation
         has_limits = any(isinstance(n, ast.Name) and n.id == "Annotated" for n in ast.walk(tree))
-        return ast.unparse(_WithoutLimits().visit(tree)) if has_limits else self.annotation
+        return ast.unparse(remove_limits(tree)) if has_limits else self.annotation
 
     @property
     def limits(self) -> str:
@@ -164,7 +149,7 @@ class Signature:
         recipe: The recipe's name, for messages.
         parameters: By name, in the order of the source; without `runner` and the places.
         places: The names of parameters that receive locations: ``root_uri``, and those with the
-            annotation `SHARED_FOLDER`.
+            annotations `LOCATION_TYPES`.
         accepts_any: Whether it takes ``**kwargs``.
         kind: The kind of its runs, one of `RUN_KINDS`.
     """
@@ -273,7 +258,7 @@ def signature(source: str, recipe: str) -> Signature:
             "parameters by name. Move the '/' behind the runner."
         )
     pairs += zip(args.kwonlyargs, args.kw_defaults, strict=True)
-    constants, resolver = _constants(tree), _Aliases(tree)
+    constants, resolver = _constants(tree), AnnotationAliases(tree)
     found = {arg.arg: _parameter(arg, default, constants, resolver) for arg, default in pairs}
     places = tuple(name for name, one in found.items() if _is_place(one))
     return Signature(
@@ -294,37 +279,6 @@ def _kind_of_runs(constants: Mapping[str, Any], recipe: str) -> str:
     return str(kind)
 
 
-def json_value(value: Any, what: str) -> Any:
-    """Return a value as JSON represents it; numpy scalars become Python's.
-
-    Raises:
-        SpecError: If JSON cannot hold it.
-    """
-    if hasattr(value, "item") and getattr(value, "shape", None) == ():
-        value = value.item()
-    if value is None or isinstance(value, bool | int | str):
-        return value
-    if isinstance(value, float):
-        if math.isfinite(value):
-            return value
-        raise SpecError(f"{what} is {value!r}, which JSON cannot hold. Give a finite number.")
-    if isinstance(value, list):
-        return [json_value(v, what) for v in value]
-    if isinstance(value, dict) and all(isinstance(k, str) for k in value):
-        return {k: json_value(v, what) for k, v in value.items()}
-    hint = {"tuple": "a list", "set": "a list", "ndarray": "a list", "PosixPath": "a string"}
-    kind = type(value).__name__
-    raise SpecError(
-        f"{what} is {_abbreviate(value)}, a {kind}, which JSON cannot hold. "
-        f"Give {hint.get(kind, 'a number, a string, a list or a dict')}."
-    )
-
-
-def _abbreviate(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
-
-
 def _constants(tree: ast.Module) -> dict[str, Any]:
     """Return the file's ``NAME = literal`` constants, which defaults may refer to."""
     found: dict[str, Any] = {}
@@ -332,50 +286,15 @@ def _constants(tree: ast.Module) -> dict[str, Any]:
         if isinstance(node, ast.Assign | ast.AnnAssign) and node.value:
             for target in node.targets if isinstance(node, ast.Assign) else [node.target]:
                 if isinstance(target, ast.Name):
-                    found[target.id] = _literal(node.value, {})
+                    found[target.id] = literal_value(node.value, {})
     return found
-
-
-class _Aliases(ast.NodeTransformer):
-    """Replace the names that the file assigns, such as ``Width = Annotated[int, Field(ge=1)]``."""
-
-    def __init__(self, tree: ast.Module) -> None:
-        self._values = {
-            target.id: node.value
-            for node in tree.body
-            if isinstance(node, ast.Assign | ast.AnnAssign) and node.value
-            for target in (node.targets if isinstance(node, ast.Assign) else [node.target])
-            if isinstance(target, ast.Name) and target.id not in (*_TYPES, *_LOCATIONS)
-        }
-
-    def visit_Name(self, node: ast.Name) -> ast.expr:
-        """Return the assigned expression; one that refers to itself is not followed further."""
-        value = self._values.pop(node.id, None)
-        if value is None:
-            return node
-        try:
-            found: ast.expr = self.visit(copy.deepcopy(value))
-        finally:
-            self._values[node.id] = value
-        return found
-
-
-class _WithoutLimits(ast.NodeTransformer):
-    """Replace ``Annotated[T, ...]`` by ``T``."""
-
-    def visit_Subscript(self, node: ast.Subscript) -> ast.AST:
-        """Return the first argument of ``Annotated``."""
-        is_annotated = isinstance(node.value, ast.Name) and node.value.id == "Annotated"
-        if is_annotated and isinstance(node.slice, ast.Tuple) and node.slice.elts:
-            return self.visit(node.slice.elts[0])  # type: ignore[no-any-return]
-        return self.generic_visit(node)
 
 
 def _parameter(
     arg: ast.arg,
     default: ast.expr | None,
     constants: Mapping[str, Any],
-    aliases: _Aliases,
+    aliases: AnnotationAliases,
 ) -> Parameter:
     annotation = ast.unparse(arg.annotation) if arg.annotation else ""
     if isinstance(arg.annotation, ast.Constant) and isinstance(arg.annotation.value, str):
@@ -386,65 +305,9 @@ def _parameter(
             changed = ast.unparse(aliases.visit(ast.parse(annotation, mode="eval")))
             annotation = annotation if changed == ast.unparse(tree) else changed
     return Parameter(
-        arg.arg, annotation, REQUIRED if default is None else _literal(default, constants)
+        arg.arg, annotation, REQUIRED if default is None else literal_value(default, constants)
     )
 
 
 def _is_place(one: Parameter) -> bool:
-    return one.name == ROOT_PARAMETER or one.annotation.rpartition(".")[2] in _LOCATIONS
-
-
-def _literal(node: ast.expr, constants: Mapping[str, Any]) -> Any:
-    """Return a default's value if it is a JSON literal, else UNKNOWN_DEFAULT."""
-    if isinstance(node, ast.Name):
-        return constants.get(node.id, UNKNOWN_DEFAULT)
-    try:
-        return json_value(ast.literal_eval(node), "the default")
-    except (ValueError, SpecError):
-        return UNKNOWN_DEFAULT
-
-
-def _hint(annotation: str) -> Any:
-    """Return the type of an annotation, or Any if it cannot be validated."""
-    from pydantic import TypeAdapter, ValidationError
-    from pydantic.errors import PydanticUserError
-    from pydantic_core import SchemaError
-
-    try:
-        hint = _evaluate(ast.parse(annotation, mode="eval"))
-        TypeAdapter(hint).validate_json("null")
-    except ValidationError:
-        return hint
-    except (SyntaxError, TypeError, ValueError, NameError, PydanticUserError, SchemaError):
-        return Any
-    return hint
-
-
-def _evaluate(tree: ast.Expression) -> Any:
-    from pydantic import Field
-
-    names = {n.id for n in ast.walk(tree) if isinstance(n, ast.Name)}
-    plain = (ast.Expression, ast.Name, ast.Subscript, ast.BinOp, ast.BitOr, ast.Constant)
-    plain += (ast.Tuple, ast.List, ast.Load, ast.UnaryOp, ast.USub)  # type: ignore[assignment]
-    plain += (ast.Call, ast.keyword)  # type: ignore[assignment]
-    if not names <= {*_TYPES, *_CALLS} or not all(isinstance(n, plain) for n in ast.walk(tree)):
-        return Any
-    if not all(_is_limit(n) for n in ast.walk(tree) if isinstance(n, ast.Call)):
-        return Any
-    # Only the names in _TYPES, constants, | and [], and calls of Field and AtMost with constants
-    # are left, so there is nothing to run.
-    code = compile(tree, "<annotation>", "eval")
-    known = {**_TYPES, "Field": Field, "AtMost": AtMost}
-    return eval(code, {"__builtins__": {}}, known)  # noqa: S307
-
-
-def _is_limit(call: ast.Call) -> bool:
-    """Return whether a call is ``Field`` or ``AtMost`` with constants that rvlab reads."""
-    values = [*call.args, *(one.value for one in call.keywords)]
-    if not isinstance(call.func, ast.Name) or call.func.id not in _CALLS:
-        return False
-    if not all(_literal(one, {}) is not UNKNOWN_DEFAULT for one in values):
-        return False
-    if call.func.id == "AtMost":
-        return len(values) == 1
-    return not call.args and all(one.arg in FIELD_ARGUMENTS for one in call.keywords)
+    return one.name == ROOT_PARAMETER or one.annotation.rpartition(".")[2] in LOCATION_TYPES

@@ -5,19 +5,19 @@ from __future__ import annotations
 import warnings
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING
 
 from rvlab import compare, frame
 from rvlab.compare.columns import metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns, param_columns, value_codes
+from rvlab.frame.params import differing_columns, param_columns, value_codes
 from rvlab.frame.select import select_listings
 from rvlab.model import Run, Spec, headline_group
+from rvlab.report.cells import Cell, format_cell, list_different_values, short_column_name
 from rvlab.report.run_summary import (
     MISSING_TEXT,
     Pairs,
-    format_metric,
     shorten_text,
     store_argument,
 )
@@ -29,16 +29,9 @@ if TYPE_CHECKING:
 
 MAX_SHOWN_ROWS = 500
 """Largest number of rows of the leaderboard, and of runs that have not succeeded."""
-MAX_VALUES, MAX_POINTS, MAX_SOURCE_CHARS = 8, 20, 200_000
+MAX_POINTS, MAX_SOURCE_CHARS = 20, 200_000
 CONTEXT_COLUMNS = ("experiment", "recipe", "source_sha256", "seed", "commit", "image", "engine")
 """Columns, besides parameters and evaluation sets, whose differences are part of the question."""
-
-
-class Cell(NamedTuple):
-    """A cell of a sortable table: its text, and the value to sort by (the text if it is empty)."""
-
-    text: str
-    value: str = ""
 
 
 @dataclass(frozen=True)
@@ -92,7 +85,7 @@ class ExperimentSummary:
         # Runs that have not been scored have no set, which is no difference of the data.
         sets = [name for name in sets if self.runs[name].nunique() > 1]
         names = [*differing_columns(self.runs), *differing_columns(self.runs, context), *sets]
-        return [(_short_name(name), _list_values(self.runs[name])) for name in names]
+        return [(short_column_name(name), list_different_values(self.runs[name])) for name in names]
 
     @property
     def constants(self) -> Pairs:
@@ -101,7 +94,7 @@ class ExperimentSummary:
         names = ["recipe", *(c for c in param_columns(self.runs) if c not in differ)]
         same = [c for c in names if c in self.runs and self.runs[c].notna().any()]
         same = [c for c in same if c not in differing_columns(self.runs, [c])]
-        return [(_short_name(name), shorten_text(self.runs[name].iloc[0])) for name in same]
+        return [(short_column_name(name), shorten_text(self.runs[name].iloc[0])) for name in same]
 
     @property
     def scored_on(self) -> str:
@@ -164,9 +157,9 @@ class ExperimentSummary:
         ids = ["name"] if not params else []
         others = [c for c in (*CONTEXT_COLUMNS, "eval_set", "state", "duration") if c in board]
         names = ["rank", *params, *ids, column, "diff_to_best", *metrics, *others]
-        cells = [[_cell(name, row[name]) for name in names] for _, row in board.iterrows()]
+        cells = [[format_cell(name, row[name]) for name in names] for _, row in board.iterrows()]
         ended = [[*line, Cell(str(run))] for line, run in zip(cells, board.index, strict=True)]
-        return [*map(_short_name, names), "run"], ended
+        return [*map(short_column_name, names), "run"], ended
 
     # Tests
 
@@ -213,8 +206,8 @@ class ExperimentSummary:
         table = compare.seeds(runs, self.metric)
         table = table.drop(columns=[c for c in ("run", "uri") if c in table])
         names = [str(c) for c in table.columns]
-        cells = [[_cell(name, row[name]) for name in names] for _, row in table.iterrows()]
-        return [_short_name(name) for name in names], cells[:MAX_SHOWN_ROWS]
+        cells = [[format_cell(name, row[name]) for name in names] for _, row in table.iterrows()]
+        return [short_column_name(name) for name in names], cells[:MAX_SHOWN_ROWS]
 
     # Tables of the runs
 
@@ -274,7 +267,7 @@ class ExperimentSummary:
         pairs = [("run", run.id)]
         pairs += [(name, shorten_text(row.get(name), 80)) for name in names]
         pairs.append(("rvlab", _recorded_version(self.store, run)))
-        pairs += [(_short_name(c), shorten_text(row[c])) for c in param_columns(self.runs)]
+        pairs += [(short_column_name(c), shorten_text(row[c])) for c in param_columns(self.runs)]
         return [(name, value) for name, value in pairs if value != MISSING_TEXT]
 
     @property
@@ -355,49 +348,3 @@ def _recorded_version(store: Store, run: Run) -> str:
         return Spec.from_record(store.get_json(key), key).rvlab or MISSING_TEXT
     except (KeyMissing, RecordBroken):
         return MISSING_TEXT
-
-
-def _short_name(column: object) -> str:
-    return str(column).removeprefix(PARAMS_PREFIX).removeprefix("metrics.")
-
-
-def _list_values(values: pd.Series[Any]) -> str:
-    import pandas as pd
-
-    different = values[~pd.Series(value_codes(values)).duplicated().to_numpy()]
-    known = different[different.notna()]
-    if pd.api.types.is_numeric_dtype(known) or values.dtype != object:
-        known = known.sort_values()
-    texts = [shorten_text(value, 60) for value in known]
-    missing = ", or none" if len(known) < len(different) else ""
-    if len(texts) <= MAX_VALUES:
-        return f"{', '.join(texts)}{missing}"
-    if pd.api.types.is_numeric_dtype(known):
-        return f"{len(texts)} values from {texts[0]} to {texts[-1]}{missing}"
-    return f"{', '.join(texts[:MAX_VALUES])} and {len(texts) - MAX_VALUES} more{missing}"
-
-
-def _cell(column: str, value: Any) -> Cell:
-    """Return the cell of a column; scores with three decimals, other numbers as they are."""
-    import pandas as pd
-
-    if isinstance(value, list | tuple | dict) or getattr(value, "ndim", None):
-        return Cell(shorten_text(value, 80))
-    if value is None or bool(pd.isna(value)):
-        return Cell(MISSING_TEXT, "nan")
-    if isinstance(value, pd.Timedelta):
-        return Cell(shorten_text(value), repr(value.total_seconds()))
-    if isinstance(value, bool | str) or not isinstance(value, float | int):
-        number = value.item() if hasattr(value, "item") else value
-        if isinstance(number, bool | str) or not isinstance(number, float | int):
-            return Cell(shorten_text(value, 120))
-        value = number
-    if column.startswith("metrics.") or "_to_best" in column or _is_statistic(column):
-        sign = "+" if "_to_best" in column and value else ""
-        text = f"{value:{sign}.3f}" if sign else format_metric(value)
-        return Cell(text, repr(value))
-    return Cell(str(value) if isinstance(value, int) else f"{value:.6g}", repr(value))
-
-
-def _is_statistic(column: str) -> bool:
-    return column.endswith((".mean", ".std", "_low", "_high"))

@@ -8,11 +8,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from rvlab.display.printable import format_duration
 from rvlab.frame.progress import RunProgress, StepProgress
 from rvlab.model import Run
 from rvlab.model.run import STATES
 from rvlab.report.render import render_html
-from rvlab.report.run_summary import MISSING_TEXT, format_metric, format_seconds
+from rvlab.report.run_summary import MISSING_TEXT, format_metric
 
 TEMPLATE = "progress.html.j2"
 
@@ -220,6 +221,4 @@ def _time_text(progress: RunProgress) -> str:
 
 
 def _duration(seconds: float | None) -> str:
-    if seconds is None:
-        return MISSING_TEXT
-    return f"{seconds:.0f} s" if seconds < 59.5 else format_seconds(seconds)
+    return MISSING_TEXT if seconds is None else format_duration(round(seconds))

@@ -10,6 +10,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from rvlab import frame
+from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError
 from rvlab.frame.resolve import store_of
 from rvlab.metrics import NULL_CLASS
@@ -246,7 +247,7 @@ def shorten_text(value: Any, most: int = MAX_VALUE_CHARS) -> str:
     if value is None or bool(pd.isna(value)):
         return MISSING_TEXT
     if isinstance(value, pd.Timedelta):
-        return format_seconds(value.total_seconds())
+        return format_duration(value.total_seconds())
     text = str(value.item() if hasattr(value, "item") else value) or '""'
     return text if len(text) <= most else f"{text[: most - 1]}…"
 
@@ -261,16 +262,7 @@ def _finite_values(row: pd.Series[Any], names: Sequence[str]) -> Iterator[tuple[
 
 def _with_unit(name: str, value: float) -> str:
     if name.endswith("_s"):
-        return format_seconds(value)
+        return format_duration(value)
     if name.endswith("_mb"):
         return f"{value:,.0f} MiB"
     return f"{value / 2**20:,.1f} MiB" if name == "bytes" else f"{value:,g}"
-
-
-def format_seconds(value: float) -> str:
-    """Format a duration: ``0.52 s``, ``8.1 s``, ``3 min 05 s``, ``2 h 10 min``."""
-    if value < 60:
-        return f"{value:.1f} s" if value >= 1 else f"{value:.2f} s"
-    minutes, seconds = divmod(round(value), 60)
-    hours, minutes = divmod(minutes, 60)
-    return f"{hours} h {minutes:02d} min" if hours else f"{minutes} min {seconds:02d} s"

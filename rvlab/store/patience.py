@@ -14,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import TYPE_CHECKING, TypeVar
 
+from rvlab.display.printable import format_duration
 from rvlab.errors import KeyChanged, KeyExists, KeyMissing, SpecError, StoreUnreachable
 
 if TYPE_CHECKING:
@@ -86,7 +87,7 @@ class Outage:
         with self._lock:
             first, self._since = self._since is None, self._since or began
         if first:
-            wait = duration_text(self._patience_s)
+            wait = format_duration(self._patience_s)
             text = "No answer from %s: %s Trying again for up to %s."
             _log.warning(text, self._server, exc, wait)
 
@@ -99,12 +100,7 @@ class Outage:
         if since is not None:
             away_s = time.monotonic() - since
             name = self._server[:1].upper() + self._server[1:]
-            _log.warning("%s answers again, after %s.", name, duration_text(away_s))
-
-
-def duration_text(seconds: float) -> str:
-    """Format seconds as text, such as ``45 s`` or ``10 min``."""
-    return f"{seconds:.0f} s" if seconds < 120 else f"{seconds / 60:.0f} min"
+            _log.warning("%s answers again, after %s.", name, format_duration(round(away_s)))
 
 
 def retry_until(

@@ -9,6 +9,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError, StoreUnreachable
 from rvlab.frame.labels import column_labels, run_labels
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
@@ -279,7 +280,7 @@ def text_line(progress: RunProgress, title: str) -> str:
         if running.name == "train" and progress.epochs:
             words.append(f"epoch {progress.epochs_done} of {progress.epochs}")
     if progress.left_s is not None:
-        words.append(f"about {progress.left_s:.0f} s left")
+        words.append(f"about {format_duration(round(progress.left_s))} left")
     words += [
         f"{name} {progress.metrics[name]:.3f}"
         for name in LINE_METRICS

@@ -68,7 +68,7 @@ class Watch:
         return self._monitor.text()
 
     def stop(self) -> None:
-        """End the view; the runs go on."""
+        """End the view; the runs continue."""
         self._monitor.stop()
 
     def join(self) -> None:

@@ -15,6 +15,7 @@ from rvlab.store import Store
 from rvlab.store.table_file import encode_table
 from rvlab.worker import fingerprint
 from rvlab.worker.artifacts import list_artifacts, prediction_paths
+from rvlab.worker.boundary_metrics import boundary_evaluations, headline_boundary_iou
 from rvlab.worker.outside_aoi import count_outside_aoi
 from rvlab.worker.results import (
     counting_rules,
@@ -53,9 +54,10 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
 
     The tables are evals and confusion (from ``eval.json``), scenes (fingerprints of the scored
     scenes), history (from ``train/log.csv``), windows (counts per window of a scene), objects (true
-    and predicted objects) and artifacts (every file below ``rv/``, and the COG copies of
-    predictions); see ``docs/records.md`` for their columns. Of a prediction there is also a
-    GeoPackage of each scene, and the copy of the model is deleted.
+    and predicted objects), boundaries (counts of pixels near contours; their metric is part of
+    evals) and artifacts (every file below ``rv/``, and the COG copies of predictions); see
+    ``docs/records.md`` for their columns. Of a prediction there is also a GeoPackage of each scene,
+    and the copy of the model is deleted.
 
     Raises:
         RecordBroken: If a file of Raster Vision has an unexpected form.
@@ -72,27 +74,33 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config, vectors=kind == PREDICTION)
     more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
+    counted, more["evals"] = metrics_of_counts(scores, tables["evals"], tables["scenes"])
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
-    return replace(
-        summary,
-        metrics={**summary.metrics, **metrics_of_objects(scores, tables["scenes"])},
-        uncounted=scores.problems,
-    )
+    return replace(summary, metrics={**summary.metrics, **counted}, uncounted=scores.problems)
 
 
-def metrics_of_objects(scores: RunScores, scenes: pa.Table) -> dict[str, float]:
-    """Return the headline metrics of objects; none if they were not counted.
+def metrics_of_counts(
+    scores: RunScores, evals: pa.Table, scenes: pa.Table
+) -> tuple[dict[str, float], pa.Table]:
+    """Return the headline metrics of objects and boundaries, and evaluations with the latter.
 
     Args:
         scores: The counts of the run.
+        evals: Its evaluations without boundaries.
         scenes: Its table of scored scenes.
     """
-    if "objects" not in scores.tables:
-        return {}
-    return object_metrics(scores.tables["objects"], scenes, scores.omitted["objects"])
+    found: dict[str, float] = {}
+    if "objects" in scores.tables:
+        found |= object_metrics(scores.tables["objects"], scenes, scores.omitted["objects"])
+    if "boundaries" in scores.tables:
+        omitted = scores.omitted["boundaries"]
+        near = boundary_evaluations(scores.tables["boundaries"], scenes, omitted)
+        evals = pa.concat_tables([evals, near])
+        found |= headline_boundary_iou(near)
+    return found, evals
 
 
 def _delete_model(store: Store, run: Run) -> None:

@@ -14,7 +14,7 @@ from tests.contracts.selections import assert_refuses_what_are_not_runs, assert_
 from tests.plot.runs_with_records import write_runs
 
 TWO_SIDED = ("by_scene", "diff", "gate", "source_diff", "test")
-NOT_OF_RUNS = ("Gate", "Test", "holm")
+NOT_OF_RUNS = ("Gate", "Test", "holm", "plain_table")
 OF_TABLES = sorted({*compare.__all__} - {*TWO_SIDED, *NOT_OF_RUNS})
 
 

@@ -102,6 +102,11 @@ def test_f1_of_objects_is_tested_by_resampling_scenes(tmp_path: Path) -> None:
     assert table.loc["s0", ["object_f1.a", "objects"]].tolist() == pytest.approx([16 / 18, 9])
     with pytest.raises(TableError, match=r"Did you mean 'object_f1\.tree'"):
         compare.test(runs[0], runs[1], "object_f1.tre")
+    with pytest.raises(TableError, match=r"'mAP50' cannot be resampled over scenes.* object_f1"):
+        compare.test(runs[0], runs[1], "mAP50")
+    board = Lab(tmp_path).runs().assign(**{"metrics.count_error": [0.5, 0.1]})
+    board["params.lr"] = [1, 2]
+    assert compare.seeds(board, "count_error")["params.lr"].tolist() == [2, 1]
     other = write_run(made, {**bad, "s0": (4, 3, 6)})
     with pytest.raises(TableError, match="truth"):
         compare.test(runs[0], other, "object_f1")

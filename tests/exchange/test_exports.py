@@ -13,7 +13,7 @@ import pandas as pd
 import pytest
 
 from rvlab import Lab, LocalEngine, compare
-from rvlab.exchange.plain_table import plain_table
+from rvlab.compare import plain_table
 from rvlab.model.tables import LAB_TABLES
 from tests.frame.samples import Made
 from tests.report.samples import make_towns

@@ -64,6 +64,14 @@ TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
             for number, (side, score) in enumerate((("truth", None), ("prediction", 0.5)))
         ],
     ),
+    "boundaries": (
+        arrow_schema(FILE_TABLES["boundaries"]),
+        [
+            {"group": "validation", "scene": "town-1", "class": name, "distance_px": 9}
+            | {"truth_px": 70_000, "prediction_px": 60_000, "shared_px": 50_000}
+            for name in ("road", "building")
+        ],
+    ),
     "history": (
         pa.schema([("epoch", pa.int64()), ("train_loss", pa.float64())]),
         [{"epoch": 0, "train_loss": 1.5}, {"epoch": 1, "train_loss": None}],

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from rvlab import frame
 from rvlab.cache.background import DeferredWrites
+from rvlab.frame.boundaries import load_boundaries
 from rvlab.frame.objects import load_objects
 from rvlab.frame.params import param_columns
 from rvlab.frame.windows import load_window_counts
@@ -36,7 +37,11 @@ TABLES_OF_RUNS: Mapping[str, Callable[..., pd.DataFrame]] = {
     "artifacts": frame.artifacts_table,
     "history": frame.history_table,
 }
-LOADERS = {"windows": load_window_counts, "objects": load_objects}
+LOADERS: Mapping[str, Callable[..., Mapping[str, Any]]] = {
+    "windows": load_window_counts,
+    "objects": load_objects,
+    "boundaries": load_boundaries,
+}
 NEW_COLUMNS = {"scenes": ("grid",)}
 """Columns that files of earlier versions lack."""
 
@@ -51,6 +56,7 @@ NEEDED = {
         for name in TABLES["objects"][0].names
         if not name.startswith(("area", "center")) and name not in ("score", "best_iou", "partner")
     ),
+    "boundaries": TABLES["boundaries"][0].names,
     "history": ("epoch",),
 }
 

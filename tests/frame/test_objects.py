@@ -132,6 +132,17 @@ def test_objects_are_windows_of_a_figure(lab):
         plot.predictions(runs, missed, margin_px=-1)
 
 
+def test_windows_are_ranked_by_missed_and_wrong_objects(lab):
+    runs = lab.runs()
+    (row,) = lab.windows(runs.iloc[0], by="object_error").itertuples()
+    assert (row.scene, row.col, row.row, row.width, row.height) == ("a", 0, 0, 60, 9)
+    assert (row.score, row.pixels) == (4, 5)  # 2 missed, 2 wrong; 5 true trees
+    both = lab.windows(runs, by="object_error", classes="tree")
+    assert both[["score", "run"]].to_numpy().tolist() == [[2.0, runs.index[0]]]  # the mean
+    assert lab.windows(runs.iloc[1], by="object_error").empty
+    assert len(grid(plot.predictions(runs, both))) == 1
+
+
 @pytest.mark.parametrize(
     ("more", "error", "words"),
     [

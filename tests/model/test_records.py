@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from typing import Any
 
@@ -89,10 +90,12 @@ def test_message_of_an_incomplete_record_names_the_missing_field() -> None:
         Spec.from_record([], "k")
 
 
-@pytest.mark.parametrize("time", ["", "now", "2026-11-23", "2026-11-23T15:42:01"])
+@pytest.mark.parametrize(
+    "time", ["", "now", "2026-11-23", "2026-11-23T15:42:01", "2026-11-23T15:42:01+00:80"]
+)
 def test_step_record_without_a_utc_time_is_broken(time: str) -> None:
     with pytest.raises(
-        RecordBroken, match=f"^k is not a step's record: beat is '{time}', not a UTC"
+        RecordBroken, match=f"^k is not a step's record: beat is '{re.escape(time)}', not a UTC"
     ):
         StepRecord.from_record({**STEP.record(), "beat": time}, "k")
 

@@ -21,10 +21,17 @@ from rvlab import Lab
 from rvlab.frame.params import differing_columns
 from rvlab.model import EndRecord, Spec, StepRecord, run_costs
 from rvlab.model.schema import ARROW_TYPES, TableSchema
-from rvlab.model.tables import FILE_TABLES, LAB_TABLES, RUNS_TABLE, STEPS_TABLE
+from rvlab.model.tables import (
+    FILE_TABLES,
+    LAB_TABLES,
+    OVERVIEW_TABLES,
+    RUNS_TABLE,
+    STEPS_TABLE,
+)
 from rvlab.store import Store
 from rvlab.store.table_file import arrow_schema
 from tests.conftest import Trained
+from tests.frame.samples import Made
 
 ROOT = Path(__file__).parents[2]
 
@@ -81,6 +88,16 @@ def test_table_without_rows_has_the_declared_columns(tmp_path: Path, name: str) 
     assert list(dtypes(table).items()) == list(LAB_TABLES[name].dtypes.items())
 
 
+@pytest.mark.parametrize("name", OVERVIEW_TABLES)
+def test_overview_has_the_declared_columns(tmp_path: Path, name: str) -> None:
+    lab = Lab(Store(tmp_path))
+    Made(lab.store).ended({"lr": 0.1}, {"f1": 0.5})
+    found = dtypes(getattr(lab, name)())
+    schema = OVERVIEW_TABLES[name]
+    assert {column: found.pop(column) for column in schema.names} == schema.dtypes
+    assert found == ({"metrics.f1": "float64"} if schema.others else {})
+
+
 def test_columns_of_records_are_fields_and_keep_their_types() -> None:
     for record, schema in ((Spec, RUNS_TABLE), (EndRecord, RUNS_TABLE), (StepRecord, STEPS_TABLE)):
         declared = [one.name for one in fields(record) if "column" in one.metadata]
@@ -121,10 +138,11 @@ def public_methods() -> list[str]:
     return [name for name, one in vars(Lab).items() if inspect.isfunction(one) and name[0] != "_"]
 
 
-@pytest.mark.parametrize("name", LAB_TABLES)
+@pytest.mark.parametrize("name", [*LAB_TABLES, *OVERVIEW_TABLES])
 def test_docstring_of_a_table_lists_its_columns_with_dtypes_and_units(name: str) -> None:
     text = inspect.getdoc(getattr(Lab, name)) or ""
-    for one in (*LAB_TABLES[name].columns, *LAB_TABLES[name].others):
+    table = {**LAB_TABLES, **OVERVIEW_TABLES}[name]
+    for one in (*table.columns, *table.others):
         assert f"    {one.name} ({one.dtype}{', ' if one.unit else ''}{one.unit}): " in text
 
 

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -14,9 +15,12 @@ import yaml
 from google.protobuf.json_format import ParseDict
 from kfp.pipeline_spec import pipeline_spec_pb2
 
+from rvlab import Lab
+from rvlab.errors import SpecError
 from rvlab.pipeline.compile import compile_pipeline, pipeline_name
 from rvlab.recipes import Recipe, find_recipe, shipped_recipes
 from rvlab.settings import S3, Profile, StepResources, Toleration
+from rvlab.store import S3Access, Store
 
 PROFILE = Profile(
     image="registry.example/rvlab:1",
@@ -56,6 +60,15 @@ def tasks(town: list[dict[str, Any]]) -> dict[str, Any]:
 def test_every_shipped_recipe_is_a_valid_pipeline_spec(recipe: str) -> None:
     spec, _ = documents(recipe)
     ParseDict(spec, pipeline_spec_pb2.PipelineSpec())
+
+
+def test_lab_compiles_only_for_a_store_that_pods_can_reach(tmp_path: Path) -> None:
+    text = Lab(Store(STORE, S3Access("http://127.0.0.1:9", "key", "secret"))).compile(
+        "synthetic_town"
+    )
+    assert f"{STORE}" in text
+    with pytest.raises(SpecError, match=r"^Pods cannot reach the store '/.*' \(the lab's\)\. Use"):
+        Lab(tmp_path).compile("synthetic_town")
 
 
 def test_compiling_in_another_process_returns_the_same_bytes() -> None:

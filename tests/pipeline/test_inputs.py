@@ -28,7 +28,8 @@ from rvlab.pipeline.inputs import (
 )
 from rvlab.pipeline.start import validate_pipeline
 from rvlab.recipes import Recipe
-from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT
+from rvlab.recipes.literals import UNKNOWN_DEFAULT
+from rvlab.recipes.signature import REQUIRED
 from rvlab.settings import Profile
 
 SOURCE = """

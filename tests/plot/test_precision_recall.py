@@ -44,7 +44,10 @@ def test_color_is_the_parameter_in_which_runs_differ() -> None:
     other = RANKED.assign(run="r1", **{"params.lr": 0.2})
     ax = plot.precision_recall(pd.concat([RANKED, other])).axes[0]
     assert ax.get_legend().get_title().get_text() == "params.lr"
-    assert legend(ax) == ["0.1", "0.2"]
+    assert legend(ax) == ["0.1: AP 0.83", "0.2: AP 0.83"]
+    third = RANKED.assign(run="r2", **{"params.lr": 0.2})
+    ax = plot.precision_recall(pd.concat([RANKED, other, third]), hue="params.lr").axes[0]
+    assert legend(ax) == ["0.1", "0.2"]  # the second one is of two runs
 
 
 def test_invalid_arguments_raise() -> None:

@@ -96,7 +96,7 @@ def test_step_colors_are_the_same_in_every_figure():
 
 
 def test_time_memory_and_cpu_are_beside_the_bars():
-    assert words(plot.timeline(steps(*USUAL)))[:3] == ["40 s", "2.9 GiB", "78 s"]
+    assert words(plot.timeline(steps(*USUAL)))[:3] == ["40 s", "2.9 GiB", "1 min 18 s"]
     nothing = steps(*USUAL[:2], peak_mb=float("nan"), cpu_s=float("nan"))
     assert words(plot.timeline(nothing))[:3] == ["31 s", "–", "–"]
 
@@ -117,7 +117,7 @@ def test_label_of_a_late_failure_does_not_overlap_bars_or_columns():
     drawn = [to_px.transform_path(c.get_paths()[0]) for c in figure.axes[0].collections]
     for words in ("predict failed", "predict cancelled"):
         assert extents[words].x0 > max(bar.get_extents().x1 for bar in drawn)
-        assert extents[words].x1 < min(extents["time"].x0, extents["7 min"].x0)
+        assert extents[words].x1 < min(extents["time"].x0, extents["6 min 43 s"].x0)
 
 
 def test_running_steps_are_pale_and_end_at_the_last_heartbeat():

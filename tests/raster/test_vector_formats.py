@@ -253,6 +253,13 @@ def test_missing_part_of_a_shapefile_is_named(
         read_features(str(path))
 
 
+def test_file_geodatabase_is_named_and_its_conversion(tmp_path: Path) -> None:
+    folder = tmp_path / "labels.gdb"
+    folder.mkdir()
+    with pytest.raises(RasterError, match=r"file geodatabase.*: ogr2ogr labels\.gpkg labels\.gdb"):
+        read_features(str(folder))
+
+
 def test_empty_collection_has_no_shapes(tmp_path: Path) -> None:
     path = tmp_path / "l.geojson"
     path.write_text('{"type": "FeatureCollection", "features": []}')
@@ -276,7 +283,7 @@ def test_empty_collection_has_no_shapes(tmp_path: Path) -> None:
         ),
         ("[1, 2]", "has no GeoJSON features"),
         ("", "has no GeoJSON features"),
-        ("x,y\n1,2\n", r"is not in a vector format that is read: GeoJSON.*Convert it"),
+        ("x,y\n1,2\n", r"is not in a vector format that is read: GeoJSON.*Convert it: ogr2ogr"),
         ("<gml:FeatureCollection/>", r"is not in a vector format that is read"),
     ],
 )

@@ -15,7 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab.errors import SpecError
-from rvlab.recipes.signature import REQUIRED, UNKNOWN_DEFAULT, Signature, json_value, signature
+from rvlab.recipes.literals import UNKNOWN_DEFAULT, json_value
+from rvlab.recipes.signature import REQUIRED, Signature, signature
 
 
 def read(head: str, before: str = "") -> Signature:

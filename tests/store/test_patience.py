@@ -9,7 +9,7 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import SpecError
 from rvlab.store import S3Access, Store, register_store, store_for_uri
-from rvlab.store.patience import duration_text, patience_s
+from rvlab.store.patience import patience_s
 from tests.conftest import TINY
 
 
@@ -42,13 +42,6 @@ def test_an_invalid_setting_is_refused_before_a_run_is_submitted(
 def test_a_patient_store_shares_its_connections() -> None:
     store = Store("memory://patience")
     assert store.patient()._storage is store._storage
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.4, "0 s"), (45, "45 s"), (119, "119 s"), (600, "10 min")]
-)
-def test_durations_are_formatted_in_seconds_or_minutes(seconds: float, text: str) -> None:
-    assert duration_text(seconds) == text
 
 
 def test_a_uri_beside_a_patient_store_has_the_same_patience(

@@ -20,10 +20,12 @@ from rvlab.model import STEPS
 from rvlab.model.tables import OBJECTS_TABLE
 from rvlab.raster import SceneLabels, Window
 from rvlab.raster import read as read_raster
+from rvlab.raster.boundaries import default_distance_px
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.run_source import load_run_source
 from rvlab.raster.score_scene import score_scene
 from tests.conftest import Trained
+from tests.raster.test_boundaries import count_whole
 
 pytestmark = pytest.mark.slow
 
@@ -229,6 +231,28 @@ def test_metrics_of_objects_are_those_of_the_stored_table(trained: Trained) -> N
         if scene.group != "train"
     ]
     assert stored.replace_schema_metadata().equals(pa.concat_tables(counted))
+
+
+def test_boundary_iou_is_that_of_the_stored_counts_and_of_the_rasters(trained: Trained) -> None:
+    run = trained.runs["first"]
+    scores = compare.boundary_scores(run).loc[run.id]
+    assert trained.row("first")["metrics.boundary_iou"] == pytest.approx(scores["boundary_iou"])
+    evals = trained.lab.evals(run).query("metric == 'boundary_iou' and group == 'validation'")
+    each = evals.dropna(subset=["scene", "class"]).set_index(["scene", "class"])["value"]
+    found = compare.boundary_scores(run, by=["scene", "class"])["boundary_iou"]
+    assert found.to_dict() == pytest.approx(each.to_dict())
+    one = load_run_source(run.id, run.uri)
+    for scene in (scene for scene in one.scenes if scene.group == "validation"):
+        truth = SceneLabels(scene, one.classes).truth()
+        assert scene.prediction_uri is not None
+        guess = read_raster(scene.prediction_uri).array[0]
+        known = np.ones(truth.shape, bool)
+        distance = default_distance_px(truth.shape[1], truth.shape[0])
+        of_truth, of_guess, shared = count_whole(truth, guess, known, len(one.classes), distance)
+        for i, name in enumerate(one.classes.names):
+            if (scene.id, name) in each and of_truth[i]:
+                wanted = shared[i] / (of_truth[i] + of_guess[i] - shared[i])
+                assert each[scene.id, name] == pytest.approx(wanted)
 
 
 def test_each_prediction_has_a_cog_copy(trained: Trained) -> None:

@@ -12,9 +12,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from rvlab.display.printable import format_duration
 from rvlab.errors import EngineError, MissingExtra
 from rvlab.settings import Profile
-from rvlab.store.patience import Outage, duration_text
+from rvlab.store.patience import Outage
 
 CONNECT_TIMEOUT_S, RESPONSE_TIMEOUT_S = 5.0, 60.0
 MIN_TRIES, RETRY_DELAY_S, MAX_RETRY_DELAY_S = 4, 0.5, 8.0
@@ -153,7 +154,7 @@ class KubeflowTransport:
             if patience_s <= READ_PATIENCE_S:
                 raise
             away_s = time.monotonic() - began
-            raise type(exc)(f"{exc} It was tried for {duration_text(away_s)}.") from exc
+            raise type(exc)(f"{exc} It was tried for {format_duration(round(away_s))}.") from exc
 
     @staticmethod
     def pauses(patience_s: float) -> Iterator[float]:

@@ -24,7 +24,7 @@ def plain_table(table: pd.DataFrame) -> pd.DataFrame:
       integers of more than 64 bits;
     * control characters become escapes, such as ``\x1b``, also in column names.
 
-    >>> plain_table(lab.runs("towns")).to_excel("towns.xlsx")
+    >>> compare.plain_table(lab.runs("towns")).to_excel("towns.xlsx")
 
     Args:
         table: Any table of rvlab.
