@@ -95,7 +95,7 @@ def _disk_class() -> type:
         def pixel_hits(self) -> NDArray[Any]:
             """The number of windows that cover each pixel, mapped from its file."""
             self._finish_rows(self.height)
-            return self._hits.mapped(self.height)
+            return self._hits.map_rows(self.height)
 
         def _read(self, file: RowFile, window: Any) -> NDArray[Any]:
             self._finish_rows(self.height)
@@ -178,7 +178,7 @@ class RowFile:
         data = os.pread(self._file.fileno(), (end - start) * self._size, start * self._size)
         return np.frombuffer(data, self._dtype).reshape(end - start, *self._row)
 
-    def mapped(self, rows: int) -> NDArray[Any]:
+    def map_rows(self, rows: int) -> NDArray[Any]:
         """Return all rows, mapped into memory."""
         self._file.flush()
         return np.memmap(self._file, self._dtype, "r", shape=(rows, *self._row))
