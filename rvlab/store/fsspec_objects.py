@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 from rvlab.errors import (
@@ -80,6 +81,13 @@ class FsspecObjects:
                 raise FileExistsError(key)
             self._fs.makedirs(path.rsplit("/", 1)[0], exist_ok=True)
             self._fs.pipe_file(path, data)
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See Objects."""
+        target = self._path(key)
+        with self._translate_errors(key):
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(path), target)
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """See Objects; fsspec has no such write."""

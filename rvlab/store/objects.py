@@ -65,6 +65,9 @@ class Objects(Protocol):
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
         """Write a key atomically; KeyExists if `if_absent` and the key exists."""
 
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a local file, which may be larger than memory, to a key atomically."""
+
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """Write a key if its ETag is still `etag`; a `etag` of None requires a missing key.
 
@@ -259,6 +262,13 @@ class ObstoreObjects:
             return
         with self._translate_errors(key):
             obstore.put(self._store, key, data, mode="overwrite")
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See Objects."""
+        import obstore
+
+        with self._translate_errors(key):
+            obstore.put(self._store, key, path, mode="overwrite")
 
     def _put_if_absent(self, key: str, data: bytes) -> bool:
         """Write a key if it is missing; return False if the caller has to write it."""

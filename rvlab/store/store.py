@@ -233,6 +233,10 @@ class Store:
         """
         self._objects.put(key, data, if_absent=if_absent)
 
+    def put_file(self, key: str, path: Path) -> None:
+        """Write a local file, which may be larger than memory, to a key atomically."""
+        self._objects.put_file(key, path)
+
     def forgo_conditional_puts(self) -> None:
         """Check before each put with `if_absent`, because the storage has ignored the condition."""
         if isinstance(self._storage, ObstoreObjects):

@@ -26,6 +26,11 @@ RASTER_CACHE_MB = 256
 """Memory of GDAL for blocks of images. Its default is a twentieth of the machine's memory."""
 
 
+def limit_raster_cache() -> None:
+    """Limit the memory of GDAL in this process, unless the environment does."""
+    os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
+
+
 def patch_scene_memory() -> None:
     """Write finished rows of a predicted scene to disk, with the same values.
 
@@ -34,7 +39,6 @@ def patch_scene_memory() -> None:
     """
     from rastervision.core.data import SemanticSegmentationLabels
 
-    os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
     patch_once(SemanticSegmentationLabels, "make_empty", lambda _: staticmethod(labels_on_disk))
 
 

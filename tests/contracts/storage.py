@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -63,6 +64,15 @@ class StorageContract:
         store.put("empty", b"")
         assert store.get("empty") == b""
         assert store.files() == [("empty", 0)]
+
+    def test_a_file_is_stored_as_its_bytes(self, store: Store, tmp_path: Path) -> None:
+        large = bytes(range(256)) * (12 * 4096)  # 12 MiB: more than one part of an upload
+        path = tmp_path / "local.bin"
+        for data in (large, b"small", b""):
+            path.write_bytes(data)
+            store.put_file("deep/file", path)
+            assert store.get("deep/file") == data
+        assert store.files("deep") == [("deep/file", 0)]
 
     def test_a_large_value_is_read_back_complete(self, store: Store) -> None:
         large = bytes(range(256)) * (12 * 4096)  # 12 MiB: more than one part of an upload
