@@ -138,7 +138,7 @@ def _disk_class() -> type:
         def __eq__(self, other: object) -> bool:
             return self is other
 
-        __hash__ = None  # type: ignore[assignment]  as in Raster Vision's classes
+        __hash__ = None  # type: ignore[assignment]
 
         def __add__(self, other: Any) -> Any:
             raise NotImplementedError
