@@ -47,12 +47,13 @@ def main() -> None:
         if row["state"] != "succeeded":
             raise SystemExit(row["error"])
         read_s = min(_read_blocks(image) for _ in range(2))
-        steps = lab.steps(run).set_index("step")
+        steps = lab.steps(run)
+        peaks: dict[str, float] = dict(zip(steps["step"], steps["peak_mb"], strict=True))
         print(
             f"image: {options.side:,} × {options.side:,} px, {image.stat().st_size / 1e6:,.0f} MB"
         )
         for name in ("predict", "summarize"):
-            seconds, peak = row[f"costs.{name}_s"], steps.loc[name, "peak_mb"] * 1.048576
+            seconds, peak = row[f"costs.{name}_s"], peaks[name] * 1.048576
             print(f"{name}: {seconds:.0f} s, {seconds / read_s:.1f} x reading; {peak:,.0f} MB")
         print(f"reading block by block: {read_s:.1f} s")
         print(f"peak memory: {row['costs.peak_mb'] * 1.048576:,.0f} MB (goal: at most 2,000 MB)")

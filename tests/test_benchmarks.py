@@ -58,6 +58,13 @@ def test_benchmark_runs_to_completion(
 
 
 @pytest.mark.extended
+def test_benchmark_of_predictions_runs_to_completion(tmp_path: Path) -> None:
+    output = script("predict.py", "--side", 300, "--chip", 64, "--store", tmp_path)
+    assert "image: 300 × 300 px" in output
+    assert "goal" in output
+
+
+@pytest.mark.extended
 def test_benchmark_of_comparisons_runs_to_completion(tmp_path: Path) -> None:
     output = script("compare.py", "--runs", 150, "--repeats", 1, "--pictures", tmp_path)
     assert output.startswith("150 runs x 20 parameters")

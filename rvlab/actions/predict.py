@@ -69,7 +69,7 @@ class PredictOptions:
     trust_code: bool = False
 
     def __post_init__(self) -> None:
-        value = self.overlap
+        value: Any = self.overlap
         is_number = isinstance(value, Real) and not isinstance(value, bool)
         if value is not None and not (is_number and 0 <= value <= MAX_OVERLAP):
             raise SpecError(

@@ -17,7 +17,7 @@ from rvlab.raster.read import Grid
 from rvlab.raster.scene import Classes
 
 LAYER = "predictions"
-STRIP_PX = 2**24
+TRACED_PX = 2**24
 """Pixels of a strip in which polygons are traced at a time."""
 
 BATCH = 50_000
@@ -45,7 +45,7 @@ def trace_polygons(labels: Path, skip: Collection[int]) -> Iterator[ClassPolygon
     import shapely
 
     with rasterio.open(labels) as dataset:
-        rows = max(1, STRIP_PX // dataset.width // 512) * 512
+        rows = max(1, TRACED_PX // dataset.width // 512) * 512
         open_parts: dict[int, list[Any]] = {}
         for top in range(0, dataset.height, rows):
             bottom = min(top + rows, dataset.height)

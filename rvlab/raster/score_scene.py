@@ -36,6 +36,9 @@ from rvlab.raster.window_counts import WindowCounts, strips
 from rvlab.store.table_file import arrow_schema
 
 STRIP_BYTES = 40_000_000
+COPY_ROWS = 256
+"""Rows of a strip of a scene without labels: those of the blocks of predictions and of copies."""
+
 VECTOR_COPY = "vectors.gpkg"
 
 
@@ -223,7 +226,9 @@ def _score_rasters(
                 made["scores.tif"] = copies / "scores.tif"
                 write_scores = stack.enter_context(scores_cog(made["scores.tif"], grid, classes))
         bytes_per_px = counts.bytes_per_px + (8 * len(classes) if scene.scores_uri else 0)
-        parts = strips(grid.width, grid.height, most_px=STRIP_BYTES // bytes_per_px)
+        # Without labels no window is counted, and a wide scene needs less memory.
+        unit = None if scene.truth is not None else COPY_ROWS
+        parts = strips(grid.width, grid.height, most_px=STRIP_BYTES // bytes_per_px, unit_px=unit)
 
         def read(part: Window) -> _Strip:
             strip = _read_strip(labels, truth, part)

@@ -153,13 +153,15 @@ def window_side_px(width: int, height: int) -> int:
     return side
 
 
-def strips(width: int, height: int, *, most_px: int) -> Iterator[Window]:
+def strips(
+    width: int, height: int, *, most_px: int, unit_px: int | None = None
+) -> Iterator[Window]:
     """Yield strips of a scene, of complete windows and at most `most_px` pixels if possible.
 
     Their rows are a multiple of `STRIP_ROWS`, as Raster Vision writes, so that no block is read
-    twice.
+    twice. With `unit_px` they are a multiple of that, whatever the windows are.
     """
-    unit = max(window_side_px(width, height), STRIP_ROWS)
+    unit = unit_px or max(window_side_px(width, height), STRIP_ROWS)
     rows = max(1, most_px // width // unit) * unit
     for top in range(0, height, rows):
         yield Window(0, top, width, min(rows, height - top))

@@ -180,9 +180,10 @@ def _raster_source(own: dict[str, Any], files: list[list[Any]]) -> dict[str, Any
 
 def _label_source(known: list[dict[str, Any]], uri: str) -> dict[str, Any]:
     """Return a label source of the bundle's config with another file."""
-    found = next((deepcopy(s["label_source"]) for s in known if s.get("label_source")), None)
-    if found is None:
+    labelled = [scene for scene in known if scene.get("label_source")]
+    if not labelled:
         raise SpecError("The scenes of the bundle have no labels, so theirs cannot be read.")
+    found: dict[str, Any] = deepcopy(labelled[0]["label_source"])
     part = found.get("raster_source") or found
     part = part.get("vector_source") or part
     part["uris"] = [uri]

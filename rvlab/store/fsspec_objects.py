@@ -93,9 +93,10 @@ class FsspecObjects:
 
     def put_file(self, key: str, path: Path) -> None:
         """See Objects."""
+        target = self._path(key)
         with self._translate_errors(key):
-            self._fs.makedirs(self._path(key).rsplit("/", 1)[0], exist_ok=True)
-            self._fs.put_file(str(path), self._path(key))
+            self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
+            self._fs.put_file(str(path), target)
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """See Objects; fsspec has no such write."""

@@ -78,7 +78,7 @@ class Objects(Protocol):
         """Write a key atomically; KeyExists if `if_absent` and the key exists."""
 
     def put_file(self, key: str, path: Path) -> None:
-        """Write a key from a local file, in parts if it is large."""
+        """Write a local file, which may be larger than memory, to a key atomically."""
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """Write a key if its ETag is still `etag`; a `etag` of None requires a missing key.

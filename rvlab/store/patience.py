@@ -12,14 +12,13 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rvlab.display.printable import format_duration
 from rvlab.errors import KeyChanged, KeyExists, KeyMissing, SpecError, StoreUnreachable
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from tenacity import RetryCallState
 
     from rvlab.store.objects import Objects
@@ -229,15 +228,15 @@ class RetryingObjects:
 
         return self._persist(create)
 
-    def put_file(self, key: str, path: Path) -> None:
-        """See Objects."""
-        return self._persist(lambda: self._objects.put_file(key, path))
-
     def _holds(self, key: str, data: bytes) -> bool:
         try:
             return self._objects.get(key) == data
         except KeyMissing:  # deleted by another process since
             return False
+
+    def put_file(self, key: str, path: Path) -> None:
+        """See Objects."""
+        self._persist(lambda: self._objects.put_file(key, path))
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
         """Write a key that the caller alone writes, after what it last wrote or read there.

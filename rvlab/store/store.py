@@ -245,7 +245,7 @@ class Store:
         self._objects.put(key, data, if_absent=if_absent)
 
     def put_file(self, key: str, path: Path) -> None:
-        """Write a key from a local file, in parts if it is large; readers see it when complete."""
+        """Write a local file, which may be larger than memory, to a key atomically."""
         self._objects.put_file(key, path)
 
     def forgo_conditional_puts(self) -> None:

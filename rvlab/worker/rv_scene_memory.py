@@ -26,6 +26,11 @@ RASTER_CACHE_MB = 256
 """Memory of GDAL for blocks of images. Its default is a twentieth of the machine's memory."""
 
 
+def limit_raster_cache() -> None:
+    """Limit the memory of GDAL in this process, unless the environment does."""
+    os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
+
+
 def patch_scene_memory() -> None:
     """Write finished rows of a predicted scene to disk, with the same values.
 
@@ -34,7 +39,6 @@ def patch_scene_memory() -> None:
     """
     from rastervision.core.data import SemanticSegmentationLabels
 
-    os.environ.setdefault("GDAL_CACHEMAX", str(RASTER_CACHE_MB))
     patch_once(SemanticSegmentationLabels, "make_empty", lambda _: staticmethod(labels_on_disk))
 
 
@@ -95,7 +99,7 @@ def _disk_class() -> type:
         def pixel_hits(self) -> NDArray[Any]:
             """The number of windows that cover each pixel, mapped from its file."""
             self._finish_rows(self.height)
-            return self._hits.mapped(self.height)
+            return self._hits.map_rows(self.height)
 
         def _read(self, file: RowFile, window: Any) -> NDArray[Any]:
             self._finish_rows(self.height)
@@ -134,7 +138,7 @@ def _disk_class() -> type:
         def __eq__(self, other: object) -> bool:
             return self is other
 
-        __hash__ = None  # type: ignore[assignment]  as in Raster Vision's classes
+        __hash__ = None  # type: ignore[assignment]
 
         def __add__(self, other: Any) -> Any:
             raise NotImplementedError
@@ -178,7 +182,7 @@ class RowFile:
         data = os.pread(self._file.fileno(), (end - start) * self._size, start * self._size)
         return np.frombuffer(data, self._dtype).reshape(end - start, *self._row)
 
-    def mapped(self, rows: int) -> NDArray[Any]:
+    def map_rows(self, rows: int) -> NDArray[Any]:
         """Return all rows, mapped into memory."""
         self._file.flush()
         return np.memmap(self._file, self._dtype, "r", shape=(rows, *self._row))

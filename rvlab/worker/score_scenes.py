@@ -128,11 +128,10 @@ def _score_one(
         copy_to = Path(folder) if copy and is_folder_name(scene.id) else None
         done = score_scene(scene, own, copy_to, vectors=vectors)
         for name, path in done.copies.items():
-            data = path.read_bytes()
-            store.put(run.key(COPIES_FOLDER, scene.id, name), data)
+            store.put_file(run.key(COPIES_FOLDER, scene.id, name), path)
             kind = "geopackage" if name == VECTOR_COPY else f"{name.removesuffix('.tif')}_copy"
             key = f"{COPIES_FOLDER}/{scene.id}/{name}"
-            copies.append(("summarize", kind, scene.id, key, len(data)))
+            copies.append(("summarize", kind, scene.id, key, path.stat().st_size))
     return done.tables, copies, done.problems
 
 

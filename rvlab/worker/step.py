@@ -15,7 +15,7 @@ from rvlab.store.run_listing import reopen_run
 from rvlab.worker.commands import StepPlan, run_command, save_config
 from rvlab.worker.records import SPEC, claim_job, write_end
 from rvlab.worker.rv_overlap import patch_overlap
-from rvlab.worker.rv_scene_memory import patch_scene_memory
+from rvlab.worker.rv_scene_memory import limit_raster_cache, patch_scene_memory
 from rvlab.worker.sigterm import SigtermGuard, Terminated
 from rvlab.worker.step_recorder import EXIT_FAILED, StepRecorder, error_sentence
 from rvlab.worker.summarize import EndSummary, summarize_outputs
@@ -60,6 +60,8 @@ def run_step(
             with journal, sigterm.deliver():
                 scratch = folder / "scratch"
                 scratch.mkdir()
+                if spec.kind == PREDICTION:
+                    limit_raster_cache()
                 if step == "summarize":
                     found = summarize_outputs(store, run, spec.kind)
                 else:

@@ -30,7 +30,7 @@ def test_polygons_of_strips_are_those_of_the_whole_raster(
     ids[500:1100, 10:20] = 1  # over the borders of all strips, with a hole at one of them
     ids[505:520, 12:16] = 0
     path = Path(write(tmp_path / "ids.tif", ids))
-    monkeypatch.setattr(geopackage, "STRIP_PX", 1)  # strips of 512 rows
+    monkeypatch.setattr(geopackage, "TRACED_PX", 1)  # strips of 512 rows
     found = list(trace_polygons(path, {0}))
     whole = [(shapely.geometry.shape(g), int(v)) for g, v in shapes(ids, mask=ids != 0)]
     assert len(found) == len(whole)

@@ -134,9 +134,9 @@ def test_request_of_a_prediction_is_an_input_of_its_pipeline_but_not_a_parameter
     recipe = own_recipe("prediction")
     params, places = recipe.signature.bind({"request_uri": "s3://b/r.json", "overlap": None})
     assert (params, places) == (
-        *[{"overlap": None, "scores": True}, {"request_uri": "s3://b/r.json"}],
+        *[{"overlap": None, "scores": True, "model": None}, {"request_uri": "s3://b/r.json"}],
     )
     inputs = pipeline_inputs(recipe, "s3://b")
     assert pipeline_arguments(inputs, {**params, **places}) == {
-        **{"overlap": "null", "scores": True, "request_uri": "s3://b/r.json"}
+        **{"overlap": "null", "scores": True, "model": "null", "request_uri": "s3://b/r.json"}
     }
