@@ -366,7 +366,7 @@ def test_history_and_parameters_are_those_that_are_given(lab: Lab, case: Case) -
     assert other != run
     for bad in ([1], {"loss": [1], "f1": [1, 2]}, {"loss": ["x"]}):
         with pytest.raises(SpecError, match="history must"):
-            lab.adopt(**given, history=bad)  # type: ignore[arg-type]
+            lab.adopt(**given, history=bad)
 
 
 # Files that do not fit
