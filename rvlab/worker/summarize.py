@@ -68,28 +68,30 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
     tables, summary = build_tables(store, root, config, files, found)
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config)
-    more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
+    more, counted = counted_results(scores, tables)
+    more["artifacts"] = pa.concat_tables([tables["artifacts"], scores.copies])
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
-    return replace(
-        summary,
-        metrics={**summary.metrics, **metrics_of_objects(scores, tables["scenes"])},
-        uncounted=scores.problems,
-    )
+    metrics = {**summary.metrics, **counted}
+    return replace(summary, metrics=metrics, uncounted=scores.problems)
 
 
-def metrics_of_objects(scores: RunScores, scenes: pa.Table) -> dict[str, float]:
-    """Return the headline metrics of objects; none if they were not counted.
+def counted_results(
+    scores: RunScores, tables: Mapping[str, pa.Table]
+) -> tuple[dict[str, pa.Table], dict[str, float]]:
+    """Return the tables and the headline metrics that counts of scenes add to those of a run.
 
     Args:
-        scores: The counts of the run.
-        scenes: Its table of scored scenes.
+        scores: The counts.
+        tables: The tables of the run, as `build_tables` returns them.
     """
-    if "objects" not in scores.tables:
-        return {}
-    return object_metrics(scores.tables["objects"], scenes, scores.omitted["objects"])
+    counted: dict[str, float] = {}
+    if "objects" in scores.tables:
+        omitted = scores.omitted["objects"]
+        counted |= object_metrics(scores.tables["objects"], tables["scenes"], omitted)
+    return dict(scores.tables), counted
 
 
 def evaluated_groups(
