@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import posixpath
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -54,12 +53,11 @@ from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
 from rvlab.worker.fingerprint import file_sha256
 from rvlab.worker.rv_patches import OUTSIDE_AOI
+from rvlab.worker.score_scenes import PREDICTED_GROUPS
 from rvlab.worker.summarize import summarize_outputs
 
 PREDICTIONS = "predictions"
 """Recipe of runs that were adopted from predictions alone."""
-
-PREDICTED = ("validation", "test")
 
 TruthLike: TypeAlias = FilesLike | Run
 
@@ -98,8 +96,9 @@ def adopt_predictions(
         given: The predictions and their truth.
         log: The log of the training.
     """
-    if given.group not in PREDICTED:
-        raise SpecError(f"group must be {' or '.join(PREDICTED)}, got {given.group!r:.100}.")
+    if given.group not in PREDICTED_GROUPS:
+        known = " or ".join(PREDICTED_GROUPS)
+        raise SpecError(f"group must be {known}, got {given.group!r:.100}.")
     if given.name is not None and not (isinstance(given.name, str) and given.name):
         raise SpecError(f"name must be text, got {given.name!r:.100}.")
     classes, scenes = find_scene_files(given)
@@ -292,9 +291,12 @@ def _warn_of_refused_addresses(store: Store, scenes: Iterable[SceneUris]) -> Non
 
 def _default_name(predicted: Sequence[str]) -> str:
     """Return the name of the folder that has all predictions."""
-    return (
-        posixpath.basename(posixpath.commonpath(map(posixpath.dirname, predicted))) or PREDICTIONS
-    )
+    name = ""
+    for column in zip(*(uri.split("/")[:-1] for uri in predicted), strict=False):
+        if len(set(column)) > 1:
+            break
+        name = column[0]
+    return name or PREDICTIONS
 
 
 def _last_modified(uri: str) -> datetime:

@@ -22,6 +22,9 @@ from rvlab.version import __version__
 from rvlab.worker.records import SPEC
 from rvlab.worker.summarize import write_tables
 
+FileSizes: TypeAlias = Sequence[tuple[str, int]]
+"""Keys of files and their sizes in bytes."""
+
 ParamsLike: TypeAlias = Mapping[str, Any] | Callable[[dict[str, Any]], Mapping[str, Any]] | None
 
 
@@ -155,7 +158,3 @@ def require_params(params: ParamsLike) -> None:
     """
     if not (params is None or callable(params) or isinstance(params, Mapping)):
         raise SpecError(f"params must be a dict or a function of the config, got {params!r:.100}.")
-
-
-FileSizes: TypeAlias = Sequence[tuple[str, int]]
-"""Keys of files and their sizes in bytes."""

@@ -148,10 +148,8 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     for counts in _count_strips(labels, files):
         matrix += counts
     null = classes.null_id
-    nodata_ids = {
-        _TRUTH: null if matrix[number].any() else None,
-        _PREDICTION: null if matrix[:, number].any() else None,
-    }
+    # Where no pixel of the truth lacks data, its settings are those of Raster Vision.
+    nodata_ids = {_TRUTH: null if matrix[number].any() else None, _PREDICTION: null}
     matrix[null] += matrix[number]
     matrix[:, null] += matrix[:, number]
     return CheckedScene(_part(files, classes, facts, nodata_ids), matrix[:number, :number])

@@ -27,8 +27,8 @@ from rvlab.worker.score_scenes import score_scenes
 from rvlab.worker.summarize import (
     VALIDATION_SCENES,
     build_tables,
+    counted_results,
     evaluated_groups,
-    metrics_of_counts,
 )
 
 CONFIG_SECTIONS = ("solver", "model", "data")
@@ -116,9 +116,9 @@ class RasterVisionOutput:
             warn_user(f"{self.uri}: {problem} The run has an evaluation set of its own.")
         with _counting:
             scores = score_scenes(store, run, self.config, copy=False)
+        more, counted = counted_results(scores, tables)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
-        tables |= {name: one for name, one in scores.tables.items() if not scores.omitted[name]}
-        counted, tables["evals"] = metrics_of_counts(scores, tables["evals"], tables["scenes"])
+        tables |= {name: table for name, table in more.items() if not scores.omitted.get(name)}
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
         results = AdoptedResults(
             ended=max([created, *evaluated]),

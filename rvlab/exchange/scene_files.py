@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import fnmatch
 import glob
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
@@ -59,8 +60,9 @@ def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTERS) -
     if not listed:
         raise NotFound(f"{what} has no files: {given!s:.200}.")
     uris = list(listed.values()) if isinstance(listed, dict) else listed
-    if twice := sorted({uri for uri in uris if uris.count(uri) > 1}):
-        raise SpecError(f"{what} has a file twice: {twice[0]}.")
+    if len(set(uris)) < len(uris):
+        twice = next(uri for uri, number in Counter(uris).items() if number > 1)
+        raise SpecError(f"{what} has a file twice: {twice}.")
     return listed
 
 

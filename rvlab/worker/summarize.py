@@ -73,34 +73,35 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     tables, summary = build_tables(store, root, config, files, found)
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config, vectors=kind == PREDICTION)
-    more = {"artifacts": pa.concat_tables([tables["artifacts"], scores.copies]), **scores.tables}
-    counted, more["evals"] = metrics_of_counts(scores, tables["evals"], tables["scenes"])
+    more, counted = counted_results(scores, tables)
+    more["artifacts"] = pa.concat_tables([tables["artifacts"], scores.copies])
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
         print(f"tables/{name}.parquet: {len(table)} rows")
-    return replace(summary, metrics={**summary.metrics, **counted}, uncounted=scores.problems)
+    metrics = {**summary.metrics, **counted}
+    return replace(summary, metrics=metrics, uncounted=scores.problems)
 
 
-def metrics_of_counts(
-    scores: RunScores, evals: pa.Table, scenes: pa.Table
-) -> tuple[dict[str, float], pa.Table]:
-    """Return the headline metrics of objects and boundaries, and evaluations with the latter.
+def counted_results(
+    scores: RunScores, tables: Mapping[str, pa.Table]
+) -> tuple[dict[str, pa.Table], dict[str, float]]:
+    """Return the tables and the headline metrics that counts of scenes add to those of a run.
+
+    The boundary IoU is added to the evaluations.
 
     Args:
-        scores: The counts of the run.
-        evals: Its evaluations without boundaries.
-        scenes: Its table of scored scenes.
+        scores: The counts.
+        tables: The tables of the run, as `build_tables` returns them.
     """
-    found: dict[str, float] = {}
-    if "objects" in scores.tables:
-        found |= object_metrics(scores.tables["objects"], scenes, scores.omitted["objects"])
-    if "boundaries" in scores.tables:
-        omitted = scores.omitted["boundaries"]
-        near = boundary_evaluations(scores.tables["boundaries"], scenes, omitted)
-        evals = pa.concat_tables([evals, near])
-        found |= headline_boundary_iou(near)
-    return found, evals
+    more, counted, scenes = dict(scores.tables), {}, tables["scenes"]
+    if "objects" in more:
+        counted |= object_metrics(more["objects"], scenes, scores.omitted["objects"])
+    if "boundaries" in more:
+        near = boundary_evaluations(more["boundaries"], scenes, scores.omitted["boundaries"])
+        more["evals"] = pa.concat_tables([tables["evals"], near])
+        counted |= headline_boundary_iou(near)
+    return more, counted
 
 
 def _delete_model(store: Store, run: Run) -> None:

@@ -366,7 +366,17 @@ def test_history_and_parameters_are_those_that_are_given(lab: Lab, case: Case) -
     assert other != run
     for bad in ([1], {"loss": [1], "f1": [1, 2]}, {"loss": ["x"]}):
         with pytest.raises(SpecError, match="history must"):
-            lab.adopt(**given, history=bad)  # type: ignore[arg-type]
+            lab.adopt(**given, history=bad)
+
+
+def test_warning_names_files_that_pictures_cannot_open_later(case: Case) -> None:
+    lab = Lab(Store("memory://adopted-predictions"))
+    with pytest.warns(
+        UserWarning, match=r"truth/town-0.tif is counted now, .* rvlab.toml"
+    ) as warned:
+        (run,) = lab.adopt(**case.write())
+    assert [one.filename for one in warned] == [__file__]
+    assert lab.runs().loc[run.id, "metrics.object_f1"] > 0
 
 
 # Files that do not fit
