@@ -191,7 +191,7 @@ def _grid(windows: list[Any], begin: Any) -> dict[str, float]:
     texts = [t.get_text() for ax in figure.axes for t in ax.texts]
     assert shown, texts
     if name := os.environ.get("GRID_PNG"):
-        Path(name).write_bytes(png)
+        Path(name).write_bytes(png[0])
     return {"seconds": seconds, "drawing": drawing, "cpu": cpu}
 
 

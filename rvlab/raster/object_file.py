@@ -65,8 +65,8 @@ class ObjectHead:
         for number in numbers:
             if number not in self._pages:
                 at = number * PAGE_BYTES
-                length = min(PAGE_BYTES, self.size - at)
-                self._pages[number] = self._store.get_range(self._key, at, length)
+                size = min(PAGE_BYTES, self.size - at)
+                self._pages[number] = self._store.get_range(self._key, at, size)
         found = b"".join(self._pages[number] for number in numbers)
         at = numbers[0] * PAGE_BYTES
         return found[start - at : stop - at]
