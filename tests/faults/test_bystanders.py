@@ -120,6 +120,11 @@ def end_of(lab: Lab, run: Run) -> dict[str, object]:
     return lab.store.get_json(run.end_key)
 
 
+def running_supervisor(lab: Lab) -> psutil.Process:
+    """Return the supervisor, not a process that it is starting, which has its command line."""
+    return min(supervisors(JobQueue.for_store(lab.store)), key=psutil.Process.create_time)
+
+
 def kill_supervisor(lab: Lab) -> None:
     for process in supervisors(JobQueue.for_store(lab.store)):
         process.kill()
@@ -343,7 +348,7 @@ def test_cancel_of_a_killed_run_with_a_live_supervisor_reports_failed(
 ) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    (supervisor,) = supervisors(JobQueue.for_store(lab.store))
+    supervisor = running_supervisor(lab)
     supervisor.suspend()
     for one in mine:
         one.kill()
@@ -372,7 +377,7 @@ def test_supervisor_started_by_a_run_is_not_a_process_of_the_run(
     monkeypatch.setenv(TOKEN_VARIABLE, "2" * 32)
     submit(lab, tmp_path)
     until(lambda: supervisors(JobQueue.for_store(lab.store)))
-    (supervisor,) = supervisors(JobQueue.for_store(lab.store))
+    supervisor = running_supervisor(lab)
     assert TOKEN_VARIABLE not in supervisor.environ()
 
 
