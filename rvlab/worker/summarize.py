@@ -76,7 +76,7 @@ def summarize_outputs(store: Store, run: Run) -> EndSummary:
     if "boundaries" in scores.tables:
         near = boundary_evaluations(scores.tables["boundaries"], scenes, omitted["boundaries"])
         more["evals"] = pa.concat_tables([tables["evals"], near])
-        counted |= headline_boundary_iou(near)
+        counted |= headline_boundary_iou(near, scenes)
     write_tables(store, run, more)
     tables |= more
     for name, table in tables.items():
