@@ -47,13 +47,14 @@ def boundary_evaluations(
     return rows_to_arrow(EVALS_TABLE, rows)
 
 
-def headline_boundary_iou(evaluations: pa.Table) -> dict[str, float]:
-    """Return ``boundary_iou`` of the headline group; empty if it is undefined.
+def headline_boundary_iou(evaluations: pa.Table, scenes: pa.Table) -> dict[str, float]:
+    """Return ``boundary_iou`` of the group of the other headline metrics; empty if it is undefined.
 
     Args:
         evaluations: The result of `boundary_evaluations`.
+        scenes: The table of scored scenes.
     """
-    groups = evaluations["group"].unique().to_pylist()
+    groups = scenes["group"].unique().to_pylist()
     if not groups:
         return {}
     whole = evaluations.filter(

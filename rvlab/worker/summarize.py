@@ -100,7 +100,7 @@ def counted_results(
     if "boundaries" in more:
         near = boundary_evaluations(more["boundaries"], scenes, scores.omitted["boundaries"])
         more["evals"] = pa.concat_tables([tables["evals"], near])
-        counted |= headline_boundary_iou(near)
+        counted |= headline_boundary_iou(near, scenes)
     return more, counted
 
 

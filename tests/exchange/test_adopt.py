@@ -73,6 +73,7 @@ def test_adopted_run_has_all_tables_and_pictures(
     metrics = [c for c in trained.table if c.startswith(("metrics.", "eval_set"))]
     assert row["metrics.f1"] > 0
     assert row["metrics.object_f1"] > 0
+    assert row["metrics.boundary_iou"] > 0
     for name in metrics:
         assert row[name] == original[name] or (pd.isna(original[name]) and name not in row)
     assert row["params.solver.lr"] == 1e-2
