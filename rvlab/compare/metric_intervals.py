@@ -17,7 +17,7 @@ from rvlab.compare.metric_functions import (
 from rvlab.compare.resample import Interval, bootstrap
 from rvlab.compare.scene_matrices import SceneMatrices, align_scenes, load_confusion
 from rvlab.errors import NotFound, TableError
-from rvlab.frame.objects import NO_OBJECT
+from rvlab.frame.count_matrices import NO_OBJECT
 from rvlab.model import Run
 
 if TYPE_CHECKING:
