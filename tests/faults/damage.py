@@ -377,8 +377,9 @@ SPEC_TYPES: Mapping[str, tuple[type, ...]] = {
     **{"created": (str,), "splits": (int,), "seed": (int,), "params": (dict,), "places": (dict,)},
     **dict.fromkeys(("commit", "image", "sweep", "parent"), (str, type(None))),
     **{"dirty": (bool, type(None)), "user": (str,), "priority": (int,)},
+    **{"kind": (str,)},
 }
-SPEC_DEFAULTS = {"user": "", "priority": 0}
+SPEC_DEFAULTS = {"user": "", "priority": 0, "kind": "training"}
 """Values of fields that older records lack."""
 
 
@@ -426,6 +427,7 @@ def spec_said(record: Any, run: Run) -> dict[str, Any]:
         if isinstance(value, int) and not isinstance(value, bool):
             require(-(2**63) <= value < 2**63, name)
     require((record["experiment"], record["run"]) == (run.experiment, run.id), "another run")
+    require(record.get("kind", "training") in ("training", "prediction"), "kind")
     row = {n: record.get(n) for n in SPEC_TYPES if n in RUNS_TABLE.dtypes}
     row |= {name: record.get(name, value) for name, value in SPEC_DEFAULTS.items()}
     row["created"] = moment(record["created"], "s")

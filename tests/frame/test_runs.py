@@ -74,6 +74,7 @@ def test_row_of_an_ended_run_has_all_columns(store: Store, made: Made) -> None:
         "dirty": False,
         "user": "me@here",
         "priority": 0,
+        "kind": "training",
         "uri": run.uri,
         "params.lr": 0.1,
         "metrics.f1": 0.5,
@@ -168,7 +169,7 @@ def test_costs_and_fingerprints_are_columns_of_the_runs_that_have_them(
         "costs.peak_mb",
         "eval_set.test",
     ]
-    assert list(found.columns[-10:]) == [
+    assert list(found.columns[-11:]) == [
         *("costs.train_s", "costs.peak_mb", "eval_set.test", *BOOKKEEPING)
     ]
     assert found.loc[new.id, ["device", "eval_set", "eval_set.test"]].tolist() == [
