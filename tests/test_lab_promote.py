@@ -416,10 +416,12 @@ def test_bundle_with_code_is_marked_in_record_and_card(lab: Lab, runs: list[Run]
         lab.model(MODEL)
 
 
-def test_model_of_the_recipe_whose_imagery_is_gone_is_described_by_its_configs(
+def test_model_whose_imagery_was_deleted_is_described_by_its_configs(
     lab: Lab, runs: list[Run]
 ) -> None:
-    config = lab.store.get(runs[0].key("rv/pipeline-config.json")).replace(b'.tif"', b'-gone.tif"')
+    config = lab.store.get(runs[0].key("rv/pipeline-config.json")).replace(
+        b'.tif"', b'-deleted.tif"'
+    )
     model = {"external_def": {"entrypoint": "unet", "uri": "/x/unet.zip"}}
     add_bundle(lab, runs[0], learner={"model": model, "data": {}}, config=config)
     version = lab.promote(runs[0], MODEL)
