@@ -83,10 +83,11 @@ def _to_frame(
     """Return rows as a table with the dtypes of a schema, and further columns of numbers."""
     import pandas as pd
 
-    table = pd.DataFrame(index=pd.RangeIndex(len(rows)))
+    index = pd.RangeIndex(len(rows))
+    columns: dict[str, pd.Series[Any]] = {}
     for name, dtype in {**schema.dtypes, **dict.fromkeys(more, "float64")}.items():
-        values = pd.Series([row.get(name) for row in rows], index=table.index, dtype="object")
+        values = pd.Series([row.get(name) for row in rows], index=index, dtype="object")
         if dtype == TIME_S:
             values = pd.to_datetime(values, utc=True, format="ISO8601")
-        table[name] = values.astype(dtype)
-    return table
+        columns[name] = values.astype(dtype)
+    return pd.DataFrame(columns, index=index)
