@@ -34,7 +34,8 @@ from rvlab.frame.select import (
     select_listings,
 )
 from rvlab.model import Run, Sweep
-from rvlab.model.tables import LAB_TABLES, OVERVIEW_TABLES
+from rvlab.model.overview_tables import OVERVIEW_TABLES
+from rvlab.model.tables import LAB_TABLES
 from rvlab.recipes import find_recipe
 from rvlab.store import Store, register_store
 from rvlab.store.leftovers import OLDER_THAN_S

@@ -30,8 +30,8 @@ from rvlab.cli import main
 from rvlab.errors import GateNotPassed, KeyExists, NotFound, SpecError, StoreError
 from rvlab.exchange.stac_item import stac_item
 from rvlab.model import Run, new_run_id
+from rvlab.model.overview_tables import MODEL_LOG_TABLE, MODELS_TABLE
 from rvlab.model.promotion import VersionRecord
-from rvlab.model.tables import MODEL_LOG_TABLE, MODELS_TABLE
 from rvlab.report.model_card import model_card
 from rvlab.store import S3Access, Store
 from rvlab.store.model_versions import (

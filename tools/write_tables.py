@@ -13,8 +13,9 @@ import sys
 from collections.abc import Iterable
 from pathlib import Path
 
+from rvlab.model.overview_tables import OVERVIEW_TABLES
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, Column, TableSchema
-from rvlab.model.tables import FILE_TABLES, LAB_TABLES, OVERVIEW_TABLES
+from rvlab.model.tables import FILE_TABLES, LAB_TABLES
 
 PAGE = Path(__file__).parents[1] / "docs" / "records.md"
 

@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
-from rvlab.raster.mosaic import open_files
+from rvlab.raster.gdal import open_files
 from rvlab.raster.read import Grid, bands_without_alpha, grid_of_dataset
 from rvlab.raster.scene import RGB, classes_from_config, parse_color
 

@@ -6,9 +6,10 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RvlabError
+from rvlab.model.overview_tables import MODEL_LOG_TABLE, MODELS_TABLE
 from rvlab.model.promotion import CARD_FILE, ITEM_FILE, VersionRecord
 from rvlab.model.schema import TIME_S, TableSchema
-from rvlab.model.tables import MODEL_LOG_TABLE, MODELS_TABLE, RANK_METRICS
+from rvlab.model.tables import RANK_METRICS
 from rvlab.store import Store
 from rvlab.store.model_versions import (
     list_models,

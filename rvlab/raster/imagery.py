@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
-from rvlab.raster.gdal import open_raster, read_bytes
-from rvlab.raster.mosaic import open_files
+from rvlab.raster.gdal import open_files, open_raster, read_bytes
 from rvlab.raster.read import bands_without_alpha
 from rvlab.raster.scene import scenes_from_config
 from rvlab.raster.sources import RasterSource

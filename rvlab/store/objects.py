@@ -94,10 +94,7 @@ class Objects(Protocol):
         """Delete a key; a missing one is not an error."""
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """Return when each key below a prefix was last written, in UTC; None if unknown.
-
-        Sorted by key.
-        """
+        """Return by sorted key when it was last written, in UTC; None if that is unknown."""
 
     def now(self) -> datetime | None:
         """Return the time by the clock of the storage, in UTC; None if it has none."""

@@ -32,9 +32,6 @@ _URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
 
 _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
 
-NO_ACCESS = S3Access()
-"""Access of a store that is not on S3."""
-
 _T = TypeVar("_T")
 
 
@@ -57,7 +54,7 @@ class Store:
         patience_s: float = BRIEF_PATIENCE_S,
     ) -> None:
         self.uri = normalize_uri(uri)
-        self.access = access or (resolve_access(self.bucket) if self.bucket else NO_ACCESS)
+        self.access = access or (resolve_access(self.bucket) if self.bucket else S3Access())
         self.patience_s = patience_s
         # Both are set by `rvlab.store.layout`.
         self.layout_checked = self.layout_recorded = False

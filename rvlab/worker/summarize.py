@@ -94,7 +94,8 @@ def counted_results(
         scores: The counts.
         tables: The tables of the run, as `build_tables` returns them.
     """
-    more, counted, scenes = dict(scores.tables), {}, tables["scenes"]
+    more, scenes = dict(scores.tables), tables["scenes"]
+    counted: dict[str, float] = {}
     if "objects" in more:
         counted |= object_metrics(more["objects"], scenes, scores.omitted["objects"])
     if "boundaries" in more:

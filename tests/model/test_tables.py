@@ -20,11 +20,11 @@ import pytest
 from rvlab import Lab
 from rvlab.frame.params import differing_columns
 from rvlab.model import EndRecord, Spec, StepRecord, run_costs
+from rvlab.model.overview_tables import OVERVIEW_TABLES
 from rvlab.model.schema import ARROW_TYPES, TableSchema
 from rvlab.model.tables import (
     FILE_TABLES,
     LAB_TABLES,
-    OVERVIEW_TABLES,
     RUNS_TABLE,
     STEPS_TABLE,
 )
