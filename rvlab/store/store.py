@@ -56,8 +56,7 @@ class Store:
         self.uri = normalize_uri(uri)
         self.access = access or (resolve_access(self.bucket) if self.bucket else S3Access())
         self.patience_s = patience_s
-        # Both are set by `rvlab.store.layout`.
-        self.layout_checked = self.layout_recorded = False
+        self.layout_checked = self.layout_recorded = False  # set by rvlab.store.layout
 
     def __repr__(self) -> str:
         return f"Store({self.uri!r})"
