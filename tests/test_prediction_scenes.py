@@ -9,11 +9,15 @@ from typing import Any
 
 import pystac
 import pytest
+from affine import Affine
 
-from rvlab.actions.prediction_scenes import expand_pattern, find_scenes
+from rvlab.actions.prediction_scenes import find_scenes
 from rvlab.errors import NotFound, SpecError
-from rvlab.raster.imagery import ImageHeader, ImageryRules
+from rvlab.raster.header import RasterHeader
+from rvlab.raster.imagery import ImageryRules
+from rvlab.raster.read import Grid
 from rvlab.store import S3Access, Store, register_store
+from rvlab.store.find_files import find_files
 from rvlab.store.server import Server
 
 RULES = ImageryRules(
@@ -21,7 +25,7 @@ RULES = ImageryRules(
     task="semantic_segmentation",
     channels=3,
     order=(0, 1, 2),
-    header=ImageHeader(3, "uint8", None, 8, 8),
+    header=RasterHeader("", Grid(8, 8, Affine.identity(), None), 3, "uint8", None),
     bands=None,
     labels="raster",
     old_statistics=False,
@@ -64,9 +68,7 @@ def test_patterns_of_a_bucket_match_as_those_of_folders(
         store.put(name, b"")
 
     def names(pattern: str) -> list[str]:
-        return [
-            uri.removeprefix(f"{store.uri}/") for uri in expand_pattern(f"{store.uri}/{pattern}")
-        ]
+        return [uri.removeprefix(f"{store.uri}/") for uri in find_files(f"{store.uri}/{pattern}")]
 
     assert names("in/*.tif") == ["in/a.tif", "in/b.tif"]
     assert names("in/**/*.tif") == ["in/a.tif", "in/b.tif", "in/deep/c.tif"]
@@ -75,7 +77,7 @@ def test_patterns_of_a_bucket_match_as_those_of_folders(
     with pytest.raises(NotFound, match=r"matches no file"):
         names("out/*.tif")
     with pytest.raises(SpecError, match=r"a bucket must be named without a pattern"):
-        expand_pattern("s3://buck*/a.tif")
+        find_files("s3://buck*/a.tif")
     (outside,) = find_scenes(f"{store.uri}/in/a.tif", None, RULES, only_remote="kubeflow")
     assert outside.id == "a"
 

@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import glob
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from fnmatch import fnmatchcase
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from rvlab import store as stores
 from rvlab.actions.stac import is_item, item_image
-from rvlab.errors import NotFound, SpecError
+from rvlab.errors import SpecError
 from rvlab.raster.imagery import ImageFiles, ImageryRules
-from rvlab.raster.vector_files import VECTOR_ENDINGS
+from rvlab.store.find_files import VECTOR_SUFFIXES, find_files
 
-_PATTERN = re.compile(r"[*?\[]")
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
 
@@ -87,63 +83,13 @@ def _images_of(one: Any, rules: ImageryRules) -> list[tuple[str, ImageFiles]]:
                 "for STAC items."
             )
         channels = tuple(int(n) - 1 for n in rules.bands)
-    return [(uri, ImageFiles(((uri, channels),))) for uri in expand_pattern(one)]
+    return [(uri, ImageFiles(((uri, channels),))) for uri in _find_files(one)]
 
 
-def expand_pattern(one: Any) -> list[str]:
-    """Return the files that a path, a URI or a pattern means, sorted.
-
-    Patterns of local files and of ``s3://`` have ``*``, ``?``, ``[…]`` and, for any number of
-    folders, ``**``. A local path becomes absolute.
-
-    Raises:
-        NotFound: If there is no such file.
-        SpecError: If it is neither text nor a path.
-    """
+def _find_files(one: Any) -> list[str]:
     if not isinstance(one, str | Path):
         raise SpecError(f"{one!r:.200} is not an image. Give a path, a URI or a STAC item.")
-    text = str(one)
-    scheme = urlsplit(text).scheme if "://" in text else ""
-    if scheme in ("", "file"):
-        path = Path(unquote(urlsplit(text).path) if scheme else text).expanduser()
-        if path.is_file():
-            return [str(path.absolute())]
-        matches = sorted(glob.glob(str(path.absolute()), recursive=True))  # noqa: PTH207  absolute patterns
-        found = [name for name in matches if Path(name).is_file()]
-    elif scheme == "s3" and _PATTERN.search(text):
-        found = _matching_objects(text)
-    else:
-        return [text]
-    if not found:
-        what = "matches no file" if _PATTERN.search(text) else "does not exist"
-        raise NotFound(f"{text} {what}.")
-    return found
-
-
-def _matching_objects(pattern: str) -> list[str]:
-    """Return the URIs of a bucket that match a pattern."""
-    bucket, _, key = pattern.removeprefix("s3://").partition("/")
-    if _PATTERN.search(bucket):
-        raise SpecError(f"{pattern!r}: a bucket must be named without a pattern.")
-    parts = key.split("/")
-    fixed = next(n for n, part in enumerate(parts) if _PATTERN.search(part))
-    root = "/".join([f"s3://{bucket}", *parts[:fixed]])
-    home = stores.store_for_uri(root)
-    prefix = "" if home.uri == root else home.key(root)
-    start = len(f"{prefix}/".lstrip("/"))
-    names = [name for name, _ in home.files(prefix)]
-    return [
-        f"{home.uri}/{name}" for name in names if _matches(name[start:].split("/"), parts[fixed:])
-    ]
-
-
-def _matches(names: Sequence[str], parts: Sequence[str]) -> bool:
-    """Return whether the names of a path match a pattern; ``**`` matches any folders."""
-    if not parts:
-        return not names
-    if parts[0] == "**":
-        return any(_matches(names[n:], parts[1:]) for n in range(len(names) + 1))
-    return bool(names) and fnmatchcase(names[0], parts[0]) and _matches(names[1:], parts[1:])
+    return find_files(one)
 
 
 def unique_ids(scenes: Sequence[PredictionScene]) -> list[str]:
@@ -184,7 +130,7 @@ def _with_labels(
         raise SpecError(f"The run {rules.run} has no labels, so others cannot be read as its are.")
     pairs = _label_pairs(scenes, labels)
     for uri in pairs.values():
-        is_vector = uri.lower().endswith(VECTOR_ENDINGS)
+        is_vector = uri.lower().endswith(VECTOR_SUFFIXES)
         if is_vector != (rules.labels == "vector"):
             kind = "a vector file" if is_vector else "a raster"
             raise SpecError(
@@ -208,7 +154,7 @@ def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, st
                 )
             found[scene] = _one_file(uri)
         return found
-    uris = [uri for one in _as_list(labels) for uri in expand_pattern(one)]
+    uris = [uri for one in _as_list(labels) for uri in _find_files(one)]
     stems = {_id_of(_path_parts(uri)[-1:]): uri for uri in uris}
     ids = [scene.id for scene in scenes]
     if len(stems) == len(uris) and set(stems) <= set(ids):
@@ -222,7 +168,7 @@ def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, st
 
 
 def _one_file(uri: Any) -> str:
-    found = expand_pattern(uri)
+    found = _find_files(uri)
     if len(found) != 1:
         raise SpecError(f"{uri} matches {len(found)} files, but the labels of a scene are one.")
     return found[0]

@@ -36,8 +36,6 @@ from rvlab.exchange.prediction_config import (
     pipeline_config,
 )
 from rvlab.exchange.scene_files import (
-    RASTERS,
-    VECTORS,
     FilesLike,
     list_files,
     match_ids,
@@ -48,6 +46,7 @@ from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.store import Store, outputs, store_for_uri
 from rvlab.store.addresses import is_allowed
+from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
@@ -182,7 +181,7 @@ def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[Scen
         if given.classes is None:
             raise SpecError("adopt needs classes: a list of names in the order of their ids.")
         classes = parse_classes(given.classes, given.null)
-        truth = list_files(given.truth, "truth", (*RASTERS, *VECTORS))
+        truth = list_files(given.truth, "truth", (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
         predicted, labelled = match_scenes(listed, truth)
         parts = {name: SceneUris(name, truth=uri) for name, uri in labelled.items()}
     names = list(parts)

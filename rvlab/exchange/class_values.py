@@ -10,8 +10,7 @@ from typing import Any, TypeAlias
 from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
-from rvlab.raster.gdal import open_files
-from rvlab.raster.read import Grid, bands_without_alpha, grid_of_dataset
+from rvlab.raster.header import RasterHeader
 from rvlab.raster.scene import RGB, classes_from_config, parse_color
 
 ClassesLike: TypeAlias = Sequence[str] | Mapping[str, int] | Mapping[str, str | Sequence[int]]
@@ -27,42 +26,6 @@ _COLORS = (
 _BACKGROUND_COLOR, _NULL_COLOR = "#4d4d4d", "#000000"
 
 Json: TypeAlias = dict[str, Any]
-
-
-@dataclass(frozen=True)
-class RasterFacts:
-    """What the header of a raster says.
-
-    Args:
-        uri: Its address.
-        grid: Its size and georeference.
-        bands: The number of bands without alpha.
-        dtype: The type of the first band.
-        nodata: The value of pixels without data, if the header declares one.
-    """
-
-    uri: str
-    grid: Grid
-    bands: int
-    dtype: str
-    nodata: float | None
-
-    @property
-    def is_float(self) -> bool:
-        """Whether its values are floating-point numbers."""
-        return self.dtype.startswith("float")
-
-
-def read_facts(uri: str) -> RasterFacts:
-    """Read the header of a raster.
-
-    Raises:
-        RasterError: If it cannot be opened.
-    """
-    with open_files(uri) as dataset:
-        bands = len(bands_without_alpha(dataset))
-        grid = grid_of_dataset(dataset)
-        return RasterFacts(uri, grid, bands, str(dataset.dtypes[0]), dataset.nodata)
 
 
 @dataclass(frozen=True)
@@ -99,12 +62,12 @@ class ClassValues:
         }
 
     def transformers(
-        self, facts: RasterFacts, *, nodata_id: int | None, strict: bool = False
+        self, header: RasterHeader, *, nodata_id: int | None, strict: bool = False
     ) -> list[Json]:
         """Return the transformers of a raster of class ids, or of class colors.
 
         Args:
-            facts: The raster.
+            header: The raster.
             nodata_id: Class id of pixels with the value that the header declares as nodata, if that
                 is not the value of a class. None leaves them to the reader, which, as Raster
                 Vision, reads them as 0.
@@ -115,24 +78,24 @@ class ClassValues:
             RasterError: If the bands or the type cannot be those of class ids.
         """
         step: Json
-        if self.has_colors(facts):
+        if self.has_colors(header):
             step = {"type_hint": "rgb_class_transformer", "class_config": self.config}
             return [step | ({"others": NO_CLASS} if strict else {})]
-        if facts.bands != 1:
+        if header.bands != 1:
             colors = "" if self.are_coded else ", and a dict of names and colors as classes"
             raise RasterError(
-                f"{facts.uri} has {facts.bands} bands of {facts.dtype}. Class ids need one band, "
-                f"class colors three bands of uint8{colors}; give class scores as scores."
+                f"{header.uri} has {header.bands} bands of {header.dtype}. Class ids need one "
+                f"band, class colors three bands of uint8{colors}; give class scores as scores."
             )
-        if not facts.dtype.startswith(("int", "uint")):
+        if not header.dtype.startswith(("int", "uint")):
             raise RasterError(
-                f"{facts.uri} has values of the type {facts.dtype}, but class ids must be "
+                f"{header.uri} has values of the type {header.dtype}, but class ids must be "
                 "integers. Write them as uint8, or give probabilities, one band per class, as "
                 "scores."
             )
         mapping = {value: number for value, number in self.values.items() if value != number}
         step = {"type_hint": "reclass_transformer"}
-        nodata = facts.nodata
+        nodata = header.nodata
         if nodata is not None and math.isfinite(nodata) and nodata == int(nodata):
             if int(nodata) in self.values:
                 step |= {"nodata": int(nodata)} if nodata else {}
@@ -147,26 +110,26 @@ class ClassValues:
         step["mapping"] = {str(value): number for value, number in sorted(mapping.items())}
         return [step]
 
-    def has_colors(self, facts: RasterFacts) -> bool:
+    def has_colors(self, header: RasterHeader) -> bool:
         """Return whether the pixels of a raster are class colors."""
-        return self.are_coded and facts.bands == 3 and facts.dtype == "uint8"
+        return self.are_coded and header.bands == 3 and header.dtype == "uint8"
 
-    def require_scores(self, facts: RasterFacts) -> None:
+    def require_scores(self, header: RasterHeader) -> None:
         """Require that a raster has a band of scores for each class, or each but the null class.
 
         Raises:
             RasterError: If the bands or the type are different.
         """
         least = len(self.names) - (self.null_id == len(self.names) - 1)
-        if facts.bands not in (least, len(self.names)):
+        if header.bands not in (least, len(self.names)):
             raise RasterError(
-                f"{facts.uri} has {facts.bands} bands for the classes {', '.join(self.names)}; "
+                f"{header.uri} has {header.bands} bands for the classes {', '.join(self.names)}; "
                 "scores need one band per class, in this order."
             )
-        if not (facts.is_float or facts.dtype == "uint8"):
+        if not (header.is_float or header.dtype == "uint8"):
             raise RasterError(
-                f"{facts.uri} has scores of the type {facts.dtype}; they must be floats from 0 to "
-                "1, or uint8 where 255 is 1."
+                f"{header.uri} has scores of the type {header.dtype}; they must be floats from 0 "
+                "to 1, or uint8 where 255 is 1."
             )
 
 

@@ -18,18 +18,17 @@ from rvlab.exchange.class_values import (
     BACKGROUND_CLASS,
     ClassValues,
     Json,
-    RasterFacts,
-    read_facts,
 )
-from rvlab.exchange.scene_files import VECTORS
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS, read_scores
+from rvlab.raster.header import RasterHeader, read_header
 from rvlab.raster.labels import SceneLabels, prediction
 from rvlab.raster.read import Grid, read, read_grid
 from rvlab.raster.scene import FILES_STORE, Classes, classes_from_config, scenes_from_config
 from rvlab.raster.score_prediction import confusion_matrix
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import strips
+from rvlab.store.find_files import VECTOR_SUFFIXES
 
 _STRIP_PX = 4_000_000
 
@@ -61,7 +60,7 @@ class SceneUris:
     @property
     def has_vectors(self) -> bool:
         """Whether the truth is a vector file."""
-        return self.truth is not None and self.truth.lower().endswith(VECTORS)
+        return self.truth is not None and self.truth.lower().endswith(VECTOR_SUFFIXES)
 
 
 @dataclass(frozen=True)
@@ -124,8 +123,8 @@ def pipeline_config(
 
 
 def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
-    facts = {
-        name: read_facts(uri)
+    headers = {
+        name: read_header(uri)
         for name, uri in (
             (_PREDICTION, files.labels),
             ("scores", files.scores),
@@ -134,16 +133,19 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
         )
         if uri is not None
     }
-    if "scores" in facts:
-        classes.require_scores(facts["scores"])
+    if "scores" in headers:
+        classes.require_scores(headers["scores"])
     number = len(classes.names)  # the id of pixels that a header declares as nodata
     nodata_ids: dict[str, int | None] = {_TRUTH: number, _PREDICTION: number}
     config = pipeline_config(
-        classes, {files.id: _part(files, classes, facts, nodata_ids, strict=True)}, "validation", ""
+        classes,
+        {files.id: _part(files, classes, headers, nodata_ids, strict=True)},
+        "validation",
+        "",
     )
     (scene,) = scenes_from_config(config)
     labels = SceneLabels(scene, classes_from_config(config))
-    _require_crs(facts, labels.grid)
+    _require_crs(headers, labels.grid)
     matrix = np.zeros((number + 1, number + 1), np.int64)
     for counts in _count_strips(labels, files):
         matrix += counts
@@ -152,14 +154,14 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     nodata_ids = {_TRUTH: null if matrix[number].any() else None, _PREDICTION: null}
     matrix[null] += matrix[number]
     matrix[:, null] += matrix[:, number]
-    return CheckedScene(_part(files, classes, facts, nodata_ids), matrix[:number, :number])
+    return CheckedScene(_part(files, classes, headers, nodata_ids), matrix[:number, :number])
 
 
-def _require_crs(facts: Mapping[str, RasterFacts], grid: Grid) -> None:
+def _require_crs(headers: Mapping[str, RasterHeader], grid: Grid) -> None:
     """Require that all rasters have a CRS, or none, so that their places can be compared."""
-    placed = [(name, one.grid.crs) for name, one in facts.items() if one.grid.crs is not None]
+    placed = [(name, one.grid.crs) for name, one in headers.items() if one.grid.crs is not None]
     other, crs = placed[0] if placed else ("scene", grid.crs)
-    for name, one in facts.items():
+    for name, one in headers.items():
         if one.grid.crs is None and crs is not None:
             raise RasterError(
                 f"{one.uri} has no CRS, but the {other} has {crs}. Write the {name} with the crs "
@@ -170,16 +172,16 @@ def _require_crs(facts: Mapping[str, RasterFacts], grid: Grid) -> None:
 def _part(
     files: SceneUris,
     classes: ClassValues,
-    facts: Mapping[str, RasterFacts],
+    headers: Mapping[str, RasterHeader],
     nodata_ids: Mapping[str, int | None],
     *,
     strict: bool = False,
 ) -> Json:
     """Return the JSON of a scene."""
     steps: list[Json] = []
-    if _PREDICTION in facts:
+    if _PREDICTION in headers:
         nodata_id = nodata_ids[_PREDICTION]
-        steps = classes.transformers(facts[_PREDICTION], nodata_id=nodata_id, strict=strict)
+        steps = classes.transformers(headers[_PREDICTION], nodata_id=nodata_id, strict=strict)
     label_store = {
         "type_hint": FILES_STORE,
         "labels_uri": files.labels,
@@ -192,7 +194,7 @@ def _part(
         source = _vector_source(str(files.truth), classes)
     else:
         nodata_id = nodata_ids[_TRUTH]
-        known = classes.transformers(facts[_TRUTH], nodata_id=nodata_id, strict=strict)
+        known = classes.transformers(headers[_TRUTH], nodata_id=nodata_id, strict=strict)
         source = _raster_source(str(files.truth), known)
     return {
         "type_hint": "scene",
@@ -293,7 +295,7 @@ def _require_classes(
         return
     row, col = (int(places[0]) for places in np.nonzero(wrong))
     value: Any = int(ids[row, col])
-    if not uri.lower().endswith(VECTORS):
+    if not uri.lower().endswith(VECTOR_SUFFIXES):
         value = _value_at(uri, labels.grid, part.col + col, part.row + row)
     raise RasterError(
         f"{uri} has the value {value} at column {part.col + col}, row {part.row + row}, which is "

@@ -3,16 +3,13 @@
 from __future__ import annotations
 
 import difflib
-import fnmatch
-import glob
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import TypeAlias
 
-from rvlab.errors import NotFound, SpecError, StoreError
-from rvlab.store import store_for_uri
-from rvlab.store.outputs import key_below
+from rvlab.errors import NotFound, SpecError
+from rvlab.store.find_files import RASTER_SUFFIXES, find_files
 from rvlab.store.store import normalize_uri
 
 FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
@@ -21,10 +18,6 @@ FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Pa
 Listed: TypeAlias = list[str] | dict[str, str]
 """Addresses, or scene ids and addresses."""
 
-RASTERS = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
-VECTORS = (".geojson", ".json", ".geojsonl", ".gpkg", ".fgb", ".shp", ".kml", ".zip")
-
-_WILDCARDS = frozenset("*?[")
 _SEPARATORS = "-_. "
 _CANDIDATES = 64
 """Files with which the first prediction is compared to find how names are related."""
@@ -32,7 +25,7 @@ _CANDIDATES = 64
 _SHOWN = 5
 
 
-def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTERS) -> Listed:
+def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES) -> Listed:
     """List the files that an argument names.
 
     Args:
@@ -49,7 +42,10 @@ def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTERS) -
     if isinstance(given, Mapping):
         listed: Listed = {str(scene): _address(one, what) for scene, one in given.items()}
     elif isinstance(given, str | Path):
-        listed = _expand(str(given), what, suffixes)
+        try:
+            listed = find_files(given, suffixes)
+        except NotFound as exc:
+            raise NotFound(f"{what}: {exc}") from exc
     elif isinstance(given, Iterable):
         listed = [_address(one, what) for one in given]
     else:
@@ -70,47 +66,6 @@ def _address(one: object, what: str) -> str:
     if not isinstance(one, str | Path):
         raise SpecError(f"{what} has {one!r:.100}, which is not a path or a URI.")
     return normalize_uri(one)
-
-
-def _expand(text: str, what: str, suffixes: Sequence[str]) -> list[str]:
-    """Return the sorted files of a folder or glob, or the file itself."""
-    if "://" not in text:
-        path = Path(text).expanduser()
-        if path.is_dir():
-            found = [str(one) for one in path.iterdir() if one.is_file()]
-        elif _WILDCARDS & set(text) and not path.exists():
-            names = glob.glob(str(path), recursive=True)  # noqa: PTH207  absolute patterns
-            found = [one for one in names if Path(one).is_file()]
-            suffixes = ("",)
-        elif path.exists():
-            return [normalize_uri(path)]
-        else:
-            raise NotFound(f"{what}: {text} does not exist.")
-        return sorted(normalize_uri(one) for one in found if one.lower().endswith(tuple(suffixes)))
-    if not _WILDCARDS & set(text):
-        if text.lower().endswith((*RASTERS, *VECTORS)):
-            return [normalize_uri(text)]
-        return sorted(one for one in _list_folder(text) if one.lower().endswith(tuple(suffixes)))
-    folder = text[: min(text.index(one) for one in _WILDCARDS if one in text)].rpartition("/")[0]
-    depth = None if "**" in text else text.count("/")
-    return sorted(
-        one
-        for one in _list_folder(folder, deep=depth is None or depth > folder.count("/") + 1)
-        if fnmatch.fnmatchcase(one, text.replace("**/", "*"))
-        and (depth is None or one.count("/") == depth)
-    )
-
-
-def _list_folder(uri: str, *, deep: bool = False) -> list[str]:
-    """Return the addresses of the files in a folder of a bucket; `deep` also lists below it."""
-    uri = normalize_uri(uri)
-    home = store_for_uri(uri)
-    try:
-        keys = [key for key, _ in home.files(key_below(home, uri))]
-    except StoreError as exc:
-        raise type(exc)(f"{uri} cannot be listed: {exc}") from exc
-    found = [f"{home.uri.rstrip('/')}/{key}" for key in keys]
-    return found if deep else [one for one in found if one.count("/") == uri.count("/") + 1]
 
 
 def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], dict[str, str]]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
-from rvlab.raster.gdal import open_files, open_raster, read_bytes
-from rvlab.raster.read import bands_without_alpha
+from rvlab.raster.gdal import open_files, read_bytes
+from rvlab.raster.header import RasterHeader, read_header
 from rvlab.raster.scene import scenes_from_config
 from rvlab.raster.sources import RasterSource
 from rvlab.user_warning import warn_user
@@ -20,33 +20,6 @@ if TYPE_CHECKING:
 HEADER_READERS = 16
 
 BandNames = Sequence[int] | Sequence[str]
-
-
-@dataclass(frozen=True)
-class ImageHeader:
-    """The properties of an image that its file's header has.
-
-    Args:
-        bands: Number of bands, without an alpha band.
-        dtype: The type of the first band, such as ``uint8``.
-        crs: The name of its CRS; None without one.
-        width: Columns.
-        height: Rows.
-    """
-
-    bands: int
-    dtype: str
-    crs: str | None
-    width: int
-    height: int
-
-    @classmethod
-    def of(cls, dataset: Any) -> ImageHeader:
-        """Return the header of an open rasterio dataset."""
-        crs = dataset.crs
-        name = None if crs is None else str(crs.to_string()).split("[", 1)[0]
-        bands = len(bands_without_alpha(dataset))
-        return cls(bands, str(dataset.dtypes[0]), name, dataset.width, dataset.height)
 
 
 @dataclass(frozen=True)
@@ -69,7 +42,7 @@ class ImageryRules:
     task: str
     channels: int | None
     order: tuple[int, ...] | None
-    header: ImageHeader | None
+    header: RasterHeader | None
     bands: BandNames | None
     labels: str | None
     old_statistics: bool
@@ -137,10 +110,10 @@ def imagery_rules(
     )
 
 
-def _header_of_run(source: RasterSource, run: str) -> ImageHeader | None:
+def _header_of_run(source: RasterSource, run: str) -> RasterHeader | None:
     try:
         with open_files(source.files) as dataset:
-            return ImageHeader.of(dataset)
+            return RasterHeader.of(dataset, source.uris[0])
     except RasterError as exc:
         warn_user(
             f"The images are not compared with the imagery of the run {run}, which cannot be read: "
@@ -170,11 +143,10 @@ def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> N
                 f"{sum(chosen)} bands of {image.name} are named, but the model of the run "
                 f"{rules.run} takes {rules.channels}."
             )
-        sizes = {(headers[uri].width, headers[uri].height) for uri, _ in image.files}
+        sizes = {headers[uri].size_text for uri, _ in image.files}
         if len(sizes) > 1:
-            shown = ", ".join(f"{width} × {height} px" for width, height in sorted(sizes))
             raise SpecError(
-                f"The bands of {image.name} have different sizes: {shown}. Resample them to one "
+                f"The bands of {image.name} have different sizes: {', '.join(sorted(sizes))}. Resample them to one "
                 "grid first."
             )
 
@@ -195,21 +167,15 @@ def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None
             read_bytes(uri)
             continue
         own, other = read_header(uri), read_header(image.name)
-        if (own.width, own.height) != (other.width, other.height):
+        if own.size_text != other.size_text:
             raise SpecError(
-                f"The labels {uri} have {own.width} × {own.height} px, their image {image.name} "
-                f"{other.width} × {other.height} px."
+                f"The labels {uri} have {own.size_text}, their image {image.name} "
+                f"{other.size_text}."
             )
 
 
-def read_header(uri: str) -> ImageHeader:
-    """Read the header of an image."""
-    with open_raster(uri) as dataset:
-        return ImageHeader.of(dataset)
-
-
 def _require_same(
-    rules: ImageryRules, uri: str, found: ImageHeader, channels: tuple[int, ...] | None
+    rules: ImageryRules, uri: str, found: RasterHeader, channels: tuple[int, ...] | None
 ) -> None:
     own, run = rules.header, rules.run
     if channels is not None and rules.old_statistics:
@@ -236,9 +202,9 @@ def _require_same(
             f"{uri} has the type {found.dtype}, the imagery of the run {run} {own.dtype}. Convert "
             "it as the training imagery was converted."
         )
-    if own.crs is not None and found.crs is None:
+    if own.crs_name is not None and found.crs_name is None:
         raise SpecError(
-            f"{uri} has no CRS, the imagery of the run {run} {own.crs}. Georeference it first, "
+            f"{uri} has no CRS, the imagery of the run {run} {own.crs_name}. Georeference it first, "
             "such as with rio edit-info --crs."
         )
 

@@ -12,9 +12,6 @@ from rvlab.raster.geojson import parse_geojson
 from rvlab.raster.ogr import convert_hint, read_ogr
 from rvlab.raster.pixel_shapes import reproject
 
-VECTOR_ENDINGS = (".json", ".geojson", ".geojsonl", ".ndjson", ".gpkg", ".fgb", ".shp")
-"""Endings of vector files, by which they are distinguished from rasters."""
-
 
 def read_features(uri: str) -> list[dict[str, Any]]:
     """Read the features of a vector file that have a geometry, in longitude and latitude.

@@ -7,8 +7,9 @@ from pathlib import Path
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.exchange.scene_files import VECTORS, list_files, match_ids, match_scenes
+from rvlab.exchange.scene_files import list_files, match_ids, match_scenes
 from rvlab.store import S3Access, Store, register_store
+from rvlab.store.find_files import VECTOR_SUFFIXES
 from rvlab.store.server import Server
 
 
@@ -23,7 +24,7 @@ def test_files_are_a_folder_a_glob_a_file_a_list_or_a_dict(tmp_path: Path) -> No
     folder = touch(tmp_path, "b.tif", "a.TIF", "a.TIF.aux.xml", "c.geojson", "deep/d.tif", "deep/e")
     a, b, c, d = (str(folder / name) for name in ("a.TIF", "b.tif", "c.geojson", "deep/d.tif"))
     assert list_files(folder, "truth") == [a, b]
-    assert list_files(folder, "truth", VECTORS) == [c]
+    assert list_files(folder, "truth", VECTOR_SUFFIXES) == [c]
     assert list_files(f"{folder}/*.tif", "truth") == [b]
     assert list_files(f"{folder}/**/*.tif", "truth") == [b, d]
     assert list_files(folder / "b.tif", "truth") == [b]
@@ -55,7 +56,7 @@ def test_files_in_a_bucket_are_listed(s3: Server, s3_access: S3Access) -> None:
     ("given", "error", "message"),
     [
         ("none", NotFound, "truth: none does not exist"),
-        ("*.none", NotFound, r"truth has no files: \*.none"),
+        ("*.none", NotFound, r"truth: \*.none matches no file"),
         ([], NotFound, r"truth has no files: \[\]"),
         (3, SpecError, "truth must be a folder, a glob, a list of files, or a dict .*, got 3"),
         ([3], SpecError, "truth has 3, which is not a path or a URI"),
