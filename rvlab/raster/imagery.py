@@ -146,8 +146,8 @@ def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> N
         sizes = {headers[uri].size_text for uri, _ in image.files}
         if len(sizes) > 1:
             raise SpecError(
-                f"The bands of {image.name} have different sizes: {', '.join(sorted(sizes))}. Resample them to one "
-                "grid first."
+                f"The bands of {image.name} have different sizes: {', '.join(sorted(sizes))}. "
+                "Resample them to one grid first."
             )
 
 
@@ -204,8 +204,8 @@ def _require_same(
         )
     if own.crs_name is not None and found.crs_name is None:
         raise SpecError(
-            f"{uri} has no CRS, the imagery of the run {run} {own.crs_name}. Georeference it first, "
-            "such as with rio edit-info --crs."
+            f"{uri} has no CRS, the imagery of the run {run} {own.crs_name}. Georeference it "
+            "first, such as with rio edit-info --crs."
         )
 
 
