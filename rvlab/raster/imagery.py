@@ -93,8 +93,7 @@ def imagery_rules(
     kind = None if truth is None else "raster" if isinstance(truth, RasterSource) else "vector"
     header = _header_of_run(scenes[0].image, run)
     order = source.channel_order
-    data = config.get("backend", {}).get("data", {})
-    channels = len(order) if order is not None else data.get("img_channels") or None
+    channels = _channels_of_model(config) if order is None else len(order)
     return ImageryRules(
         run=run,
         task=scenes[0].task,
@@ -108,6 +107,13 @@ def imagery_rules(
             for one in source.transformers
         ),
     )
+
+
+def _channels_of_model(config: Mapping[str, Any]) -> int | None:
+    try:
+        return config["backend"]["data"]["img_channels"] or None
+    except (KeyError, TypeError):
+        return None
 
 
 def _header_of_run(source: RasterSource, run: str) -> RasterHeader | None:

@@ -181,8 +181,8 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
 
     task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
-    classes = data.get("class_config")
     try:
+        classes = data.get("class_config")
         return [
             _scene(part, group, task, f"{folder}/{part['id']}", address, class_config=classes)
             for group in SCENE_GROUPS

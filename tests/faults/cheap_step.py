@@ -52,7 +52,7 @@ def command(store: Store, run: Run, name: str, _scratch: Path, **_split: Any) ->
     store.put(run.key("rv", "train", "log.csv"), text.encode())
 
 
-def summarize(store: Store, run: Run) -> EndSummary:
+def summarize(store: Store, run: Run, _kind: str) -> EndSummary:
     """Write the score from the spec, unless the training log was damaged in transfer."""
     rows = store.get(run.key("rv", "train", "log.csv")).decode().splitlines()
     if len(rows) != EPOCHS + 1:

@@ -31,7 +31,7 @@ def skewed():
     now = datetime.now(UTC) + timedelta(days={days})
     return now.isoformat(timespec="milliseconds")
 
-def body(store, run):
+def body(store, run, kind):
     time.sleep(600)
 
 step_recorder.utc_now = skewed

@@ -222,7 +222,9 @@ def test_outage_and_its_end_are_logged_once(
             thread.join()
     starts = [text for text in caplog.messages if text.startswith("No answer from the store: ")]
     assert len(starts) == 1
-    assert starts[0].endswith("(HTTP status 503). Try again later. Trying again for up to 10 min.")
+    assert starts[0].endswith(
+        "(HTTP status 503). Try again later. Trying again for up to 10 min 00 s."
+    )
     assert sum("The store answers again, after" in text for text in caplog.messages) == 1
     assert len(store.files()) == 8
 

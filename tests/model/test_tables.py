@@ -88,7 +88,7 @@ def test_table_without_rows_has_the_declared_columns(tmp_path: Path, name: str) 
     assert list(dtypes(table).items()) == list(LAB_TABLES[name].dtypes.items())
 
 
-@pytest.mark.parametrize("name", OVERVIEW_TABLES)
+@pytest.mark.parametrize("name", ["experiments", "recipes"])
 def test_overview_has_the_declared_columns(tmp_path: Path, name: str) -> None:
     lab = Lab(Store(tmp_path))
     Made(lab.store).ended({"lr": 0.1}, {"f1": 0.5})

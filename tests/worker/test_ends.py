@@ -27,7 +27,7 @@ from rvlab.worker import step
 
 MARK = {mark!r}
 
-def body(store, run):
+def body(store, run, kind):
     Path(MARK).touch()
     print("at work")
 {body}
