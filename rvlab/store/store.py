@@ -21,8 +21,7 @@ from rvlab.store.concurrency import map_concurrently
 from rvlab.store.objects import Objects, ObstoreObjects, open_objects
 from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
 
-PAGE_KEYS = 950
-"""Known keys between two page boundaries; leaves room for new keys in a page of 1,000."""
+PAGE_KEYS = 950  # known keys between two page boundaries; a page of 1,000 has room for new ones
 
 PAGES_IN_FLIGHT = 16
 """Concurrent page requests of 1,000 keys and half a megabyte each; more slow a server down."""
@@ -31,6 +30,7 @@ _URI_LIKE = re.compile(r"([A-Za-z][A-Za-z0-9+.-]+)(\s*[:;]\s*[/\\]*)")
 """Pattern of a scheme and its separator, correct or not; ``C:`` is a drive, not a scheme."""
 
 _NO_COLON = re.compile(r"(s3|gs|gcs|az|abfss?|https?|file)([/\\]{2,})", re.IGNORECASE)
+_NO_ACCESS = S3Access()  # of a store that is not on S3
 
 _T = TypeVar("_T")
 
@@ -54,7 +54,7 @@ class Store:
         patience_s: float = BRIEF_PATIENCE_S,
     ) -> None:
         self.uri = normalize_uri(uri)
-        self.access = access or (resolve_access(self.bucket) if self.bucket else S3Access())
+        self.access = access or (resolve_access(self.bucket) if self.bucket else _NO_ACCESS)
         self.patience_s = patience_s
         self.layout_checked = self.layout_recorded = False  # set by rvlab.store.layout
 
