@@ -17,7 +17,7 @@ RvlabError
 ├── RasterError (OSError)            a raster or its labels cannot be read
 ├── WindowOutside (ValueError)       a window that does not intersect its raster
 ├── TableError (ValueError)          a table without a required column or row
-├── GateNotPassed (ValueError)       a run that a gate does not let replace a promoted model
+├── GateNotPassed (ValueError)       a run that does not pass the gate of a promoted model
 └── MissingExtra (ImportError)       a missing package that one of rvlab's extras installs
 
 WaitInterrupted (KeyboardInterrupt)  a wait that the user has interrupted; not an RvlabError
@@ -133,7 +133,7 @@ class TableError(RvlabError, ValueError):
 
 
 class GateNotPassed(RvlabError, ValueError):
-    """A run that a gate does not let replace the current version of a promoted model.
+    """A run that does not pass the gate of a promoted model.
 
     Args:
         message: The message.

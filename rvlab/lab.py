@@ -739,12 +739,12 @@ class Lab:
         the run if the store allows it. Only windows that all runs predicted are compared.
 
         Args:
-            by: ``error``: most errors, averaged over the runs. ``object_error``: most objects that
-                are missed or wrong at an IoU of 0.5, counted at their centres. ``disagreement``:
-                largest differences between the runs. ``difference``: the second run is better than
-                the first, then the first is better than the second. ``confident_error``: most
-                errors with a score of 0.9 or more. ``class``: most truth of `classes`. ``random``:
-                a random order, by `seed`.
+            by: ``error``: most errors, averaged over the runs. ``object_error``: most false
+                positive and false negative objects at an IoU of 0.5, counted at their centres.
+                ``disagreement``: largest differences between the runs. ``difference``: the second
+                run is better than the first, then the first is better than the second.
+                ``confident_error``: most errors with a score of 0.9 or more. ``class``: most truth
+                of `classes`. ``random``: a random order, by `seed`.
             n: Largest number of rows.
             size: Side of the windows in pixels, a multiple of the side of the counted windows (a
                 power of two, 64 or more). Default: 512, or less in small scenes.

@@ -396,7 +396,15 @@ def test_card_has_what_a_user_needs_and_no_markup_of_values(lab: Lab, runs: list
     assert re.search(r"\| building \| 0\.\d{3} \(0\.\d{3} to 0\.\d{3}\) \|", card)
 
     names = tuple(f"{name} {text}" for name, text in HOSTILE.items())
-    texts = ("by", "override", "note", "license", "gate_sentence", "run_name", "architecture")
+    texts = (
+        "promoted_by",
+        "override",
+        "note",
+        "license",
+        "gate_sentence",
+        "run_name",
+        "architecture",
+    )
     fields: dict[str, Any] = dict.fromkeys((*texts, "bundle_code", "image", "recipe"), ALL)
     fields |= {"null_class": ALL, "classes": names, "colors": ("#000000",) * len(names)}
     fields |= {"bands": names, "params": {text: text for text in names}}
@@ -446,13 +454,15 @@ def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(
     results: list[object] = []
 
     def write(number: int) -> None:
-        mine = replace(record, writer=f"{number:016x}", by=f"user {number}", note=str(number))
+        mine = replace(
+            record, writer=f"{number:016x}", promoted_by=f"user {number}", note=str(number)
+        )
         try:
             write_version(store, mine)
             results.append(mine)
         except KeyExists as exc:
             results.append(exc)
-        write_move(store, MODEL, 1, mine.by, "")
+        write_move(store, MODEL, 1, mine.promoted_by, "")
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for one in threads:
@@ -463,7 +473,7 @@ def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(
     assert [one for one in results if isinstance(one, VersionRecord)] == [winner]
     refused = [one for one in results if isinstance(one, KeyExists)]
     assert len(refused) == 5
-    assert f"Version 1 of the model '{MODEL}' was made by {winner.by}" in str(refused[0])
+    assert f"Version 1 of the model '{MODEL}' was made by {winner.promoted_by}" in str(refused[0])
     listing = list_model(store, MODEL)
     assert listing.moves == (1, 2, 3, 4, 5, 6)
     assert {one.by for one in read_moves(store, listing)} == {f"user {n}" for n in range(6)}

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rvlab.errors import NEAR_CUTOFF, NotFound, RvlabError, SpecError
 from rvlab.frame.run_names import RunNames
-from rvlab.frame.select import RunSelector, require_one
+from rvlab.frame.select import RunSelector, require_in_store, require_one
 from rvlab.model import Run
 from rvlab.model.promotion import (
     CARD_FILE,
@@ -131,9 +131,11 @@ def select_version(store: Store, selector: ModelSelector) -> VersionRecord | Non
 
     Raises:
         NotFound: If there is no such model or version.
-        SpecError: If the model has no current version, or a run or an experiment has its name.
+        SpecError: If the model has no current version, a run or an experiment has its name, or the
+            version is in another store.
     """
     if isinstance(selector, ModelVersion):
+        require_in_store(store, [selector.run])
         return read_version(store, selector.model, selector.version)
     if isinstance(selector, str):
         return _select_by_name(store, selector)
@@ -144,6 +146,8 @@ def select_version(store: Store, selector: ModelSelector) -> VersionRecord | Non
                 return None
             table = table.iloc[0]
         if "model" in table.index and "version" in table.index:
+            if "uri" in table.index:
+                require_in_store(store, [Run.from_uri(str(table["uri"]))])
             return read_version(store, str(table["model"]), int(table["version"]))
     return None
 

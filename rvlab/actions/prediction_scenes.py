@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from rvlab.actions.stac import is_item, item_image
 from rvlab.errors import SpecError
-from rvlab.raster.imagery import ImageFiles, ImageryRules
+from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
 from rvlab.store.find_files import VECTOR_SUFFIXES, find_files
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
@@ -75,14 +75,7 @@ def _images_of(one: Any, rules: ImageryRules) -> list[tuple[str, ImageFiles]]:
     """Return the name and the files of each image that one argument means."""
     if is_item(one):
         return [item_image(one, rules)]
-    channels = None
-    if rules.bands is not None:
-        if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in rules.bands):
-            raise SpecError(
-                f"bands of a file must be integers from 1, got {list(rules.bands)!r}; names are "
-                "for STAC items."
-            )
-        channels = tuple(int(n) - 1 for n in rules.bands)
+    channels = None if rules.bands is None else channels_of_bands(rules.bands)
     return [(uri, ImageFiles(((uri, channels),))) for uri in _find_files(one)]
 
 
@@ -170,7 +163,7 @@ def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, st
 def _one_file(uri: Any) -> str:
     found = _find_files(uri)
     if len(found) != 1:
-        raise SpecError(f"{uri} matches {len(found)} files, but the labels of a scene are one.")
+        raise SpecError(f"{uri} must be one file of labels, but matches {len(found)}.")
     return found[0]
 
 

@@ -146,7 +146,7 @@ def promote_run(
             model=model,
             version=(state.listing.versions or (0,))[-1] + 1,
             promoted=utc_now(),
-            by=current_user(),
+            promoted_by=current_user(),
             writer=secrets.token_hex(8),
             bundle_sha256=digest,
             bundle_bytes=bundle.stat().st_size,
@@ -166,7 +166,7 @@ def promote_run(
         )
         _upload(store, record, bundle)
     write_version(store, record)
-    write_move(store, model, record.version, record.by, record.override or "promoted")
+    write_move(store, model, record.version, record.promoted_by, record.override or "promoted")
     version = ModelVersion(store, record)
     version.write_files()
     return version
@@ -181,8 +181,8 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
             raise SpecError(f"to must be the number of a version, or None, got {to!r}.")
         read_version(store, model, to)
     if to == read_state(store, listing).current:
-        what = f"Version {to} is" if to else "There is no version that is"
-        raise SpecError(f"{what} the current one of the model {model!r} already.")
+        what = f"version {to} as its current version" if to else "no current version"
+        raise SpecError(f"The model {model!r} already has {what}.")
     write_move(store, model, to, current_user(), why or "")
 
 

@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 from rvlab.engines.extras import require_extra
 from rvlab.errors import SpecError
 from rvlab.raster.gdal import read_bytes
-from rvlab.raster.imagery import ImageFiles, ImageryRules
+from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
 
 if TYPE_CHECKING:
     from pystac import Asset, Item
@@ -65,7 +65,7 @@ def item_image(one: Any, rules: ImageryRules) -> tuple[str, ImageFiles]:
         raise SpecError(f"The STAC item {item.id!r} has no asset that is a GeoTIFF or JPEG 2000.")
     bands = rules.bands
     if len(assets) == 1 and (bands is None or all(isinstance(n, int) for n in bands)):
-        order = None if bands is None else tuple(int(n) - 1 for n in bands)
+        order = None if bands is None else channels_of_bands(bands)
         return item.id, ImageFiles(((next(iter(assets.values())), order),))
     known = [band for key, uri in assets.items() for band in _bands(item.assets[key], key, uri)]
     wanted = [str(name) for name in bands] if bands is not None else _default_names(known, rules)

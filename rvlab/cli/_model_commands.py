@@ -62,7 +62,17 @@ def cmd_models(args: argparse.Namespace) -> None:
         return
     table = lab.models(args.model)
     metrics = [name for name in map(str, table.columns[3:6]) if name.startswith("metrics.")]
-    shown = ["version", "current", *metrics, "gate", "promoted", "by", "run", "override", "note"]
+    shown = [
+        "version",
+        "current",
+        *metrics,
+        "gate",
+        "promoted",
+        "promoted_by",
+        "run",
+        "override",
+        "note",
+    ]
     optional = [name for name in ("override", "note") if table[name].isna().all()]
     shown = [name for name in shown if name not in optional]
     print_table(table, args, shown=shown, pinned=["version", "current"], empty="No models yet.")

@@ -118,9 +118,16 @@ def _add_start_commands(commands: _Commands) -> None:
     predict.set_defaults(remaining="images")
     predict.add_argument("-o", "--output", default="predictions", metavar="FOLDER")
     predict.add_argument("--labels", action="append", help="a file or a pattern; may be repeated")
-    predict.add_argument("--overlap", type=float, default=0.25, help="of windows; by default 0.25")
     predict.add_argument(
-        "--run-options", action="store_true", help="predict as the run did, without --overlap"
+        "--overlap",
+        type=float,
+        default=0.25,
+        help="fraction of a window that overlaps the next; by default 0.25",
+    )
+    predict.add_argument(
+        "--run-options",
+        action="store_true",
+        help="use the predict options of the model's run instead of --overlap",
     )
     predict.add_argument(
         "--no-scores", dest="scores", action="store_false", help="labels only, no scores"

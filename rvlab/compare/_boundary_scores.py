@@ -38,7 +38,7 @@ def boundary_scores(
 
     Returns:
         Index `by`; ``boundary_iou`` (the mean over the classes that occur), and the counted pixels
-        over all classes: ``truth_px``, ``prediction_px``, ``shared_px``.
+        over all classes: ``truth_px``, ``prediction_px``, ``intersection_px``.
 
     Raises:
         TableError: If a column is missing.
@@ -52,10 +52,10 @@ def boundary_scores(
     names = [by] if isinstance(by, str) else list(by)
     read = partial(boundaries_table, group=group, distance_px=distance_px)
     table = load_long_table(runs, read, BOUNDARY_COLUMNS, "table of boundaries", names)
-    pixels = ["truth_px", "prediction_px", "shared_px"]
+    pixels = ["truth_px", "prediction_px", "intersection_px"]
     keys = list(dict.fromkeys([*names, "class"]))
     sums = table.groupby(keys, sort=False, observed=True, dropna=False)[pixels].sum()
-    shared = sums["shared_px"].to_numpy(dtype=float)
+    shared = sums["intersection_px"].to_numpy(dtype=float)
     truth, guess = (sums[name].to_numpy(dtype=float) for name in pixels[:2])
     each = metrics.boundary_iou(metrics.Counts(shared, guess - shared, truth - shared))
     # The mean skips classes that do not occur, whose value is undefined.

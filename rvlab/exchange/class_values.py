@@ -208,7 +208,8 @@ def _null(
     if isinstance(null, str):
         if null not in names and null != NULL_CLASS:
             raise SpecError(
-                f"null names the class {null!r}, which classes lacks. {did_you_mean(null, names)}"
+                f"null must be one of the classes, or a pixel value, got {null!r}. "
+                f"{did_you_mean(null, names)}"
             )
         return null, None
     if type(null) is not int:

@@ -181,7 +181,7 @@ def _own_properties(record: VersionRecord) -> dict[str, Any]:
         "gate_sentence": record.gate_sentence,
         "baseline": record.baseline,
         "override": record.override,
-        "promoted_by": record.by,
+        "promoted_by": record.promoted_by,
     }
     return {f"rvlab:{name}": value for name, value in found.items() if value is not None}
 

@@ -64,7 +64,7 @@ def boundary_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFra
     if not tables:
         raise NotFound("None of the runs has predictions of a semantic segmentation.")
     counts = _concat(tables)
-    shared = counts["shared_px"]
+    shared = counts["intersection_px"]
     of_classes = counts[["run", "group", "scene", "class"]].assign(
         tp=shared, fp=counts["prediction_px"] - shared, fn=counts["truth_px"] - shared
     )
@@ -89,8 +89,10 @@ def _concat(tables: dict[str, pa.Table]) -> pd.DataFrame:
 
 def _require_valid_boundaries(key: str, table: pa.Table) -> None:
     """Require that no count is negative, and that no more pixels are shared than counted."""
-    counts = table.select(["truth_px", "prediction_px", "shared_px"]).to_pandas()
-    if (counts["shared_px"] < 0).any() or counts.lt(counts["shared_px"], axis=0).any(axis=None):
+    counts = table.select(["truth_px", "prediction_px", "intersection_px"]).to_pandas()
+    if (counts["intersection_px"] < 0).any() or counts.lt(counts["intersection_px"], axis=0).any(
+        axis=None
+    ):
         raise broken_table_error(key, "it has impossible counts of pixels.")
     if len(table.group_by(["group", "scene", "class"]).aggregate([])) < len(table):
         raise broken_table_error(key, "it has two rows for a class of a scene.")

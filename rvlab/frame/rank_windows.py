@@ -18,10 +18,19 @@ if TYPE_CHECKING:
     import pandas as pd
 
 OBJECT_ERROR = "object_error"
-"""The criterion that counts false objects; see `count_objects_in_windows`."""
+"""The criterion that counts false positive and false negative objects.
+
+See `count_objects_in_windows`.
+"""
 
 RANK_CRITERIA = (
-    *("error", OBJECT_ERROR, "disagreement", "difference", "confident_error", "class", "random"),
+    "error",
+    OBJECT_ERROR,
+    "disagreement",
+    "difference",
+    "confident_error",
+    "class",
+    "random",
 )
 DEFAULT_WINDOW_PX = 512
 

@@ -86,7 +86,7 @@ class VersionRecord:
         default=None, metadata=column_field("Why it was promoted although the gate did not pass.")
     )
     promoted: str = field(metadata=column_field("When it was promoted.", dtype=TIME_S))
-    by: str = field(metadata=column_field("Who promoted it: `user@host`."))
+    promoted_by: str = field(metadata=column_field("Who promoted it: `user@host`."))
     run: str = field(metadata=column_field("The id of its run.", dtype="object"))
     note: str = field(default="", metadata=column_field("The note.", dtype="string"))
     license: str | None = field(
@@ -183,15 +183,29 @@ class VersionRecord:
         require_schema(found.schema, key)
         require_times(found, key, _VERSION, "promoted", "created", "ended")
         if (found.model, found.version) != (model, version):
-            raise RecordBroken(f"{key} is of {found.model!r:.100}, version {found.version}.")
+            raise RecordBroken(
+                f"{key} must be the record of {model!r}, version {version}, but names "
+                f"{found.model!r:.100}, version {found.version}."
+            )
         if not (is_valid_name(found.experiment) and is_valid_name(found.run)):
-            raise RecordBroken(f"{key} has the run {f'{found.experiment}/{found.run}'!r:.200}.")
+            raise RecordBroken(
+                f"{key}: experiment and run must be valid names, got "
+                f"{f'{found.experiment}/{found.run}'!r:.200}."
+            )
         if found.gate not in GATE_RESULTS:
-            raise RecordBroken(f"{key} has the gate {found.gate!r:.100}.")
+            raise RecordBroken(
+                f"{key}: gate must be one of {', '.join(GATE_RESULTS)}, got {found.gate!r:.100}."
+            )
         if not _SHA256.fullmatch(found.bundle_sha256):
-            raise RecordBroken(f"{key} has the bundle_sha256 {found.bundle_sha256!r:.100}.")
+            raise RecordBroken(
+                f"{key}: bundle_sha256 must be 64 hexadecimal digits, got "
+                f"{found.bundle_sha256!r:.100}."
+            )
         if len(found.colors) != len(found.classes) or not all(map(_COLOR.fullmatch, found.colors)):
-            raise RecordBroken(f"{key} has {len(found.classes)} classes and other colors.")
+            raise RecordBroken(
+                f"{key}: colors must be one #rrggbb per class; it has {len(found.classes)} classes "
+                f"and {len(found.colors)} colors."
+            )
         return replace(
             found,
             classes=tuple(found.classes),
@@ -274,8 +288,9 @@ def validate_model_name(name: Any) -> str:
     """Return the name of a model.
 
     Raises:
-        SpecError: If it is not 3 to 100 letters, digits, ``.``, ``_`` and ``-`` from a letter to a
-            letter or digit, as the STAC extension MLM requires; or could be the end of an id.
+        SpecError: If it is not 3 to 100 letters, digits, ``.``, ``_`` and ``-``, starting with a
+            letter and ending with a letter or digit, as the STAC extension MLM requires; or could be
+            the end of an id.
     """
     if not isinstance(name, str) or not _MODEL_NAME.fullmatch(name):
         raise SpecError(
@@ -284,7 +299,7 @@ def validate_model_name(name: Any) -> str:
         )
     if _END_OF_ID.fullmatch(name):
         raise SpecError(
-            f"{name!r} cannot be the name of a model: it could be the end of the id of a run. Add "
-            "a letter above f or a hyphen."
+            f"{name!r} cannot be the name of a model: 4 to 6 characters of 0-9 and a-f could be "
+            "the end of a run's id. Add a hyphen or another letter."
         )
     return name

@@ -198,7 +198,7 @@ BOUNDARIES_TABLE = TableSchema(
         Column(
             "prediction_px", "int64", "Counted pixels of the class in the prediction.", unit="px"
         ),
-        Column("shared_px", "int64", "Pixels that are counted in both.", unit="px"),
+        Column("intersection_px", "int64", "Pixels that are counted in both.", unit="px"),
     ),
 )
 

@@ -65,6 +65,20 @@ class ImageFiles:
         return self.files[0][0]
 
 
+def channels_of_bands(bands: BandNames) -> tuple[int, ...]:
+    """Return channels, counted from 0, of band numbers, counted from 1.
+
+    Raises:
+        SpecError: If one is not a number of a band.
+    """
+    if not all(isinstance(n, int) and not isinstance(n, bool) and n > 0 for n in bands):
+        raise SpecError(
+            f"bands of a file must be integers from 1, got {list(bands)!r}; names are for STAC "
+            "items."
+        )
+    return tuple(int(n) - 1 for n in bands)
+
+
 def imagery_rules(
     config: Mapping[str, Any], store: Store, run: str, bands: BandNames | None
 ) -> ImageryRules:
@@ -122,8 +136,8 @@ def _header_of_run(source: RasterSource, run: str) -> RasterHeader | None:
             return RasterHeader.of(dataset, source.uris[0])
     except RasterError as exc:
         warn_user(
-            f"The images are not compared with the imagery of the run {run}, which cannot be read: "
-            f"{exc}"
+            f"Only the number of bands of the images is checked, because the imagery of the run "
+            f"{run} cannot be read: {exc}"
         )
         return None
 
@@ -190,11 +204,12 @@ def _require_same(
             f"bands of {uri} cannot be chosen. Write them into a file of their own first."
         )
     wanted = rules.order if channels is None else channels
-    lacks = max(wanted, default=-1) + 1 > found.bands if wanted else False
+    lacks = wanted is not None and max(wanted, default=-1) >= found.bands
     if channels is None and own is not None and found.bands != own.bands:
         raise SpecError(
             f"{uri} has {_count(found.bands)}, the imagery of the run {run} {own.bands}. Name the "
-            "bands of the image with bands=[…], counted from 1, in the order of the model's."
+            "bands of the image with bands=[…], counted from 1, in the order of the model's "
+            "channels."
         )
     if lacks or (wanted is None and rules.channels not in (None, found.bands)):
         needed = max(wanted) + 1 if wanted else rules.channels

@@ -167,7 +167,7 @@ def write_version(store: Store, record: VersionRecord) -> None:
     except KeyExists as exc:
         try:
             other = read_version(store, record.model, record.version)
-            who = f"{other.by} from the run {other.run}"
+            who = f"{other.promoted_by} from the run {other.run}"
         except RecordBroken:
             who = "somebody else"
         raise KeyExists(

@@ -68,7 +68,7 @@ TABLES: dict[str, tuple[pa.Schema, list[dict[str, Any]]]] = {
         arrow_schema(FILE_TABLES["boundaries"]),
         [
             {"group": "validation", "scene": "town-1", "class": name, "distance_px": 9}
-            | {"truth_px": 70_000, "prediction_px": 60_000, "shared_px": 50_000}
+            | {"truth_px": 70_000, "prediction_px": 60_000, "intersection_px": 50_000}
             for name in ("road", "building")
         ],
     ),
