@@ -164,6 +164,9 @@ def test_stac_item_gives_the_bands_of_the_model(tmp_path: Path) -> None:
         image_of(path, channels=4)
     with pytest.raises(SpecError, match=r"has no band 'swir'. Its images are "):
         image_of(path, bands=["swir", "red", "green"])
+    for numbers in ([0, 1, 2], [True, 2, 3]):
+        with pytest.raises(SpecError, match="bands of a file must be integers from 1"):
+            image_of(one, bands=numbers)
     with pytest.raises(SpecError, match=r"has the relative address './B0.tif'"):
         image_of(each)
     with pytest.raises(SpecError, match=r"has no asset that is a GeoTIFF"):

@@ -84,9 +84,19 @@ def _target(folder: Path, run: str, uri: str) -> Path:
     return path
 
 
-def download_file(store: Store, uri: str, size: int, path: Path) -> None:
-    """Download a file, unless a file of its size is there; an interrupted one leaves none."""
-    if path.is_file() and path.stat().st_size == size:
+def download_file(
+    store: Store, uri: str, size: int, path: Path, *, overwrite: bool = False
+) -> None:
+    """Download a file; an interrupted download leaves none, or the earlier one.
+
+    Args:
+        store: The store.
+        uri: The file.
+        size: Its size in bytes. A local file of this size is not downloaded again.
+        path: Where to.
+        overwrite: Download it in any case.
+    """
+    if not overwrite and path.is_file() and path.stat().st_size == size:
         return
     with _writing(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)

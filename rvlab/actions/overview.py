@@ -9,6 +9,7 @@ from rvlab import compare
 from rvlab.compare.columns import metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
+from rvlab.frame.filter_runs import without_predictions
 from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.frame.validate import METRICS_PREFIX, full_metric_name
 from rvlab.model import Run
@@ -63,6 +64,7 @@ def find_best_run(
     runs: pd.DataFrame, metric: str, *, ascending: bool, across_sets: bool, store: str
 ) -> Run:
     """Return the best run of a table; see `rvlab.Lab.best`."""
+    runs = without_predictions(runs)
     if runs.empty:
         raise NotFound(
             f"No run to choose from in {store}: the selection is empty. Submit runs first."

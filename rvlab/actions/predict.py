@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
 
 from rvlab.actions.bundle_code import read_bundle_config, require_trusted_code
 from rvlab.actions.control import start_runs
@@ -27,6 +28,9 @@ from rvlab.recipes import own_recipe
 from rvlab.store import Store
 from rvlab.store.outputs import read_config
 from rvlab.submission import DATA_FOLDER, SubmitOptions
+from rvlab.user_warning import warn_user
+from rvlab.worker.masking import has_secret
+from rvlab.worker.score_scenes import is_folder_name
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -100,6 +104,11 @@ def start_prediction(
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
     require_same_imagery(rules, [scene.image for scene in scenes])
     require_labels(rules, {scene.labels: scene.image for scene in scenes if scene.labels})
+    if engine.sees_all_runs and urlsplit(source.uri).scheme in ("", "file"):
+        raise SpecError(
+            f"Runs of the engine {engine.name!r} cannot read {source.uri} of this machine. Copy it "
+            "to s3:// first."
+        )
     request = {
         "schema": 1,
         "bundle_uri": source.uri,
@@ -128,6 +137,11 @@ def _write_request(store: Store, request: Mapping[str, Any]) -> str:
     limited on Kubeflow.
     """
     text = json.dumps(request, sort_keys=True)
+    if has_secret(text, store):
+        warn_user(
+            "The address of an image or of labels holds a secret, which everyone with read access "
+            "to the store can see. Let the worker read it from its environment instead."
+        )
     key = f"{DATA_FOLDER}/{RECIPE}/{hashlib.sha256(text.encode()).hexdigest()}.json"
     store.put(key, text.encode())
     return f"{store.uri}/{key}"
@@ -150,9 +164,11 @@ def save_prediction(store: Store, artifacts: pd.DataFrame, folder: str | Path) -
     rows = artifacts[artifacts["kind"].isin(list(SAVED_KINDS))].sort_values(["scene", "kind"])
     saved = []
     for scene, kind, uri, size in rows[["scene", "kind", "uri", "bytes"]].itertuples(index=False):
+        if not is_folder_name(scene):
+            raise SpecError(f"{uri} is of the scene {scene!r:.200}, which cannot name a file.")
         path = Path(folder).expanduser() / f"{scene}{SAVED_KINDS[kind]}"
-        path.unlink(missing_ok=True)  # a file of the same size may be of another prediction
-        download_file(store, uri, size, path)
+        # A file of the same size may be of another prediction.
+        download_file(store, uri, size, path, overwrite=True)
         saved.append(path)
     return saved
 

@@ -12,8 +12,9 @@ from urllib.parse import unquote, urlsplit
 
 from rvlab.actions.stac import is_item, item_image
 from rvlab.errors import SpecError
+from rvlab.exchange.scene_files import match_ids
 from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
-from rvlab.store.find_files import VECTOR_SUFFIXES, find_files
+from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES, find_files
 
 _NOT_IN_ID = re.compile(r"[^A-Za-z0-9._-]+")
 
@@ -65,7 +66,8 @@ def find_scenes(
         replace(scene, id=name) for scene, name in zip(unique, unique_ids(unique), strict=True)
     ]
     if labels is not None:
-        scenes = _with_labels(scenes, labels, rules)
+        one_by_one = len(_as_list(images)) == len(scenes)
+        scenes = _with_labels(scenes, labels, rules, one_by_one=one_by_one)
     if only_remote:
         _require_remote(scenes, only_remote)
     return scenes
@@ -79,10 +81,10 @@ def _images_of(one: Any, rules: ImageryRules) -> list[tuple[str, ImageFiles]]:
     return [(uri, ImageFiles(((uri, channels),))) for uri in _find_files(one)]
 
 
-def _find_files(one: Any) -> list[str]:
+def _find_files(one: Any, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[str]:
     if not isinstance(one, str | Path):
         raise SpecError(f"{one!r:.200} is not an image. Give a path, a URI or a STAC item.")
-    return find_files(one)
+    return find_files(one, suffixes)
 
 
 def unique_ids(scenes: Sequence[PredictionScene]) -> list[str]:
@@ -117,11 +119,12 @@ def _id_of(parts: Sequence[str]) -> str:
 
 
 def _with_labels(
-    scenes: Sequence[PredictionScene], labels: Any, rules: ImageryRules
+    scenes: Sequence[PredictionScene], labels: Any, rules: ImageryRules, *, one_by_one: bool
 ) -> list[PredictionScene]:
     if rules.labels is None:
         raise SpecError(f"The run {rules.run} has no labels, so others cannot be read as its are.")
-    pairs = _label_pairs(scenes, labels)
+    suffixes = VECTOR_SUFFIXES if rules.labels == "vector" else RASTER_SUFFIXES
+    pairs = _label_pairs(scenes, labels, suffixes, one_by_one=one_by_one)
     for uri in pairs.values():
         is_vector = uri.lower().endswith(VECTOR_SUFFIXES)
         if is_vector != (rules.labels == "vector"):
@@ -132,8 +135,14 @@ def _with_labels(
     return [replace(scene, labels=pairs.get(scene.id)) for scene in scenes]
 
 
-def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, str]:
-    """Return the labels of each scene: as a dict says, by the names of files, or in order."""
+def _label_pairs(
+    scenes: Sequence[PredictionScene], labels: Any, suffixes: Sequence[str], *, one_by_one: bool
+) -> dict[str, str]:
+    """Return the labels of each scene: as a dict says, in order, or by the names of files.
+
+    The order counts only where each image and each file of labels was named by itself, since files
+    that match a pattern are sorted by their own names.
+    """
     if isinstance(labels, Mapping):
         by_name = {scene.id: scene.id for scene in scenes}
         by_name |= {scene.image.name: scene.id for scene in scenes}
@@ -147,17 +156,15 @@ def _label_pairs(scenes: Sequence[PredictionScene], labels: Any) -> dict[str, st
                 )
             found[scene] = _one_file(uri)
         return found
-    uris = [uri for one in _as_list(labels) for uri in _find_files(one)]
+    given = _as_list(labels)
+    uris = [uri for one in given for uri in _find_files(one, suffixes)]
     stems = {_id_of(_path_parts(uri)[-1:]): uri for uri in uris}
     ids = [scene.id for scene in scenes]
     if len(stems) == len(uris) and set(stems) <= set(ids):
         return stems
-    if len(uris) == len(ids):
+    if one_by_one and len(given) == len(uris) == len(ids):
         return dict(zip(ids, uris, strict=True))
-    raise SpecError(
-        f"{len(uris)} files of labels do not belong to {len(ids)} images: name them as the images, "
-        "give as many, or pass a dict of scene id to file."
-    )
+    return match_ids(ids, uris, "labels", extra=False)
 
 
 def _one_file(uri: Any) -> str:
@@ -171,7 +178,7 @@ def _require_remote(scenes: Iterable[PredictionScene], engine: str) -> None:
     for scene in scenes:
         uris = [uri for uri, _ in scene.image.files]
         for uri in [*uris, *([scene.labels] if scene.labels else [])]:
-            if "://" not in uri:
+            if urlsplit(uri).scheme in ("", "file"):
                 raise SpecError(
                     f"Runs of the engine {engine!r} cannot read {uri} of this machine. Copy it to "
                     "s3:// first."

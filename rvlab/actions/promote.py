@@ -109,7 +109,7 @@ def promote_run(
     _require_text("override", override)
     _require_text("note", note or None, lines=True)
     _require_text("license", license_name)
-    if model in list_experiments(store):
+    if model in list_experiments(store) and not list_model(store, model).versions:
         raise SpecError(
             f"{model!r} cannot be the name of a model: it is the name of an experiment, which "
             "selects runs. Choose another one."
@@ -180,7 +180,11 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
         if isinstance(to, bool) or not isinstance(to, int):
             raise SpecError(f"to must be the number of a version, or None, got {to!r}.")
         read_version(store, model, to)
-    if to == read_state(store, listing).current:
+    try:
+        current, is_known = read_state(store, listing).current, True
+    except RecordBroken:  # the new choice replaces it
+        current, is_known = None, False
+    if is_known and to == current:
         what = f"version {to} as its current version" if to else "no current version"
         raise SpecError(f"The model {model!r} already has {what}.")
     write_move(store, model, to, current_user(), why or "")

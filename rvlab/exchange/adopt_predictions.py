@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, TypeAlias
@@ -50,7 +50,7 @@ from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
-from rvlab.worker.fingerprint import file_sha256
+from rvlab.worker.fingerprint import file_sha256, fingerprint_scenes
 from rvlab.worker.rv_patches import OUTSIDE_AOI
 from rvlab.worker.score_scenes import PREDICTED_GROUPS
 from rvlab.worker.summarize import summarize_outputs
@@ -113,7 +113,10 @@ def adopt_predictions(
     described = {
         "experiment": experiment,
         "scenes": [[one.id, one.truth, one.image, one.known] for one in scenes],
-        "files": {uri: file_sha256(uri, whole=False) for uri in sorted([*predicted, *labelled])},
+        "files": {uri: file_sha256(uri, whole=False) for uri in sorted(predicted)},
+        "modified": [time.isoformat() for time in times],
+        "truth": {uri: file_sha256(uri) for uri in sorted(labelled)},
+        "scenes of the run": _fingerprints(scenes),
         "classes": [classes.config, sorted(classes.values.items())],
         "params": merged,
         "history": None if history is None else history.to_pylist(),
@@ -210,7 +213,8 @@ def _scenes_of_run(
             f"images, classes and null are those of the run {run.id}; leave them out, or give "
             "files as truth."
         )
-    config = outputs.read_config(store_for_uri(run.uri), run)
+    home = store_for_uri(run.uri)
+    config = outputs.read_config(home, run)
     if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
         raise SpecError(f"The run {run.id} is not a semantic segmentation.")
     data = config["dataset"]
@@ -221,7 +225,45 @@ def _scenes_of_run(
     }
     if not known:
         raise NotFound(f"The run {run.id} has no labelled {given.group} scenes.")
+    _require_allowed(known.values(), home)
     return class_values_of_config(data["class_config"]), known
+
+
+def _require_allowed(scenes: Iterable[Mapping[str, Any]], home: Store) -> None:
+    """Require that scenes of a record name only files that `rvlab.store.addresses` allows.
+
+    Raises:
+        SpecError: If one is refused.
+    """
+    for scene in scenes:
+        for uri in _addresses(scene):
+            if not is_allowed(uri, home):
+                raise SpecError(
+                    f"{uri:.300} is not opened: the scene {scene['id']} of the run names it, and "
+                    "it is neither in the store nor on S3. If you trust it, add its folder to `allow` "
+                    "below [read] in rvlab.toml."
+                )
+
+
+def _addresses(value: Any) -> Iterator[str]:
+    """Yield the addresses of files in a part of a config."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            if name in ("uri", "uris", "aoi_uris"):
+                yield from [inner] if isinstance(inner, str) else map(str, inner or [])
+            elif name != "label_store":
+                yield from _addresses(inner)
+    elif isinstance(value, list):
+        for inner in value:
+            yield from _addresses(inner)
+
+
+def _fingerprints(scenes: Iterable[SceneUris]) -> list[dict[str, Any]]:
+    """Return the fingerprints of scenes of a run, which change with the content of their labels."""
+    known = [one.known for one in scenes if one.known is not None]
+    config = {"dataset": {"validation_scenes": known}}
+    names = [str(scene["id"]) for scene in known]
+    return fingerprint_scenes(config, {"validation": names}).to_pylist() if known else []
 
 
 def _write_outputs(

@@ -72,7 +72,10 @@ def _scalars(events: Any, tensor_util: Any) -> Iterator[Scalar]:
             if value.HasField("simple_value"):
                 number = value.simple_value
             elif value.HasField("tensor") and not value.tensor.tensor_shape.dim:
-                number = float(tensor_util.make_ndarray(value.tensor))
+                array = tensor_util.make_ndarray(value.tensor)
+                if array.dtype.kind not in "fiu":  # text, such as the layout of custom scalars
+                    continue
+                number = float(array)
             else:
                 continue
             known = None if math.isnan(number) else number

@@ -38,12 +38,13 @@ def history_of_steps(series: StepValues) -> pa.Table | None:
         A table with the columns of `HISTORY_TABLE`; None without values.
     """
     steps = sorted(series)
-    known = [(step, series[step]["epoch"]) for step in steps if "epoch" in series[step]]
+    epochs = {step: series[step].get("epoch") for step in steps}
+    known = [(step, at) for step, at in epochs.items() if at is not None and math.isfinite(at)]
     at = [step for step, _ in known]
     rows: dict[int, dict[str, int | float | None]] = {}
     for step in steps:
         epoch = known[min(bisect_left(at, step), len(at) - 1)][1] if known else step
-        row = rows.setdefault(int(epoch or 0), {"epoch": int(epoch or 0), "step": float(step)})
+        row = rows.setdefault(int(epoch), {"epoch": int(epoch), "step": float(step)})
         row["step"] = float(step)
         for name, value in series[step].items():
             if name not in _NOT_METRICS and value is not None:

@@ -115,7 +115,7 @@ class RasterVisionOutput:
         for problem in summary.problems:
             warn_user(f"{self.uri}: {problem} The run has an evaluation set of its own.")
         with _counting:
-            scores = score_scenes(store, run, self.config, copy=False)
+            scores = score_scenes(store, run, self.config, copy=False, home=self.home)
         more, counted = counted_results(scores, tables)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
         tables |= {name: table for name, table in more.items() if not scores.omitted.get(name)}

@@ -30,6 +30,8 @@ def parse_yaml(data: bytes, key: str) -> Any:
         def flatten_mapping(self, node: Any) -> None:
             """Leave merge keys (``<<``), whose repeated expansion has no limit."""
 
+    budget = [RECORD_NAMES]
+
     def plain(loader: Any, tag: str, node: Any) -> Any:
         if isinstance(node, yaml.MappingNode):
             return loader.construct_mapping(node, deep=True)
@@ -38,6 +40,7 @@ def parse_yaml(data: bytes, key: str) -> Any:
             values = loader.construct_sequence(node, deep=True)
             if not tag.startswith(_CALL):
                 return values
+            _to_plain(values, key, budget)  # aliases can repeat without end
             # A pickled tensor has other bytes each time, so bytes cannot be part of a parameter.
             return _Opaque(name) if _has_bytes(values) else f"{name}({', '.join(map(str, values))})"
         # A tag such as !!python/name:torch.nn.ReLU has the value.

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from rvlab.errors import RvlabError
+from rvlab.errors import RecordBroken, RvlabError
 from rvlab.model.overview_tables import MODEL_LOG_TABLE, MODELS_TABLE
 from rvlab.model.promotion import CARD_FILE, ITEM_FILE, VersionRecord
 from rvlab.model.schema import TIME_S, TableSchema
 from rvlab.model.tables import RANK_METRICS
 from rvlab.store import Store
 from rvlab.store.model_versions import (
+    ModelListing,
     list_models,
     read_moves,
     read_state,
@@ -39,7 +40,7 @@ def models_table(store: Store, model: str | None = None) -> pd.DataFrame:
         UserWarning: For a version whose record is invalid; it is left out.
     """
     listings = list_models(store) if model is None else [require_model(store, model)]
-    current = {one.model: read_state(store, one).current for one in listings}
+    current = {one.model: _read_current(store, one) for one in listings}
     rows: list[dict[str, Any]] = []
     metrics: dict[str, None] = {}
     found = read_versions(store, listings)
@@ -62,6 +63,15 @@ def model_log_table(store: Store, model: str) -> pd.DataFrame:
     """Return the choices of the current version of a model; see `rvlab.Lab.model_log`."""
     moves = read_moves(store, require_model(store, model))
     return _to_frame(MODEL_LOG_TABLE, [one.record() for one in moves])
+
+
+def _read_current(store: Store, listing: ModelListing) -> int | None:
+    """Return the current version of a model; None, with a warning, if its record is invalid."""
+    try:
+        return read_state(store, listing).current
+    except RecordBroken as exc:
+        warn_user(f"The current version of the model {listing.model!r} is unknown: {exc}")
+        return None
 
 
 def _row(store: Store, record: VersionRecord, *, is_current: bool) -> dict[str, Any]:

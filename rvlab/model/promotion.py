@@ -289,8 +289,8 @@ def validate_model_name(name: Any) -> str:
 
     Raises:
         SpecError: If it is not 3 to 100 letters, digits, ``.``, ``_`` and ``-``, starting with a
-            letter and ending with a letter or digit, as the STAC extension MLM requires; or could be
-            the end of an id.
+            letter and ending with a letter or digit, as the STAC extension MLM requires; or could
+            be the end of an id.
     """
     if not isinstance(name, str) or not _MODEL_NAME.fullmatch(name):
         raise SpecError(

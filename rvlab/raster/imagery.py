@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -192,6 +193,24 @@ def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None
                 f"The labels {uri} have {own.size_text}, their image {image.name} "
                 f"{other.size_text}."
             )
+        if own.grid.has_position and other.grid.has_position and _shift_px(own, other) > 1:
+            raise SpecError(
+                f"The labels {uri} begin at {_corner(own)}, their image {image.name} at "
+                f"{_corner(other)}."
+            )
+
+
+def _corner(header: RasterHeader) -> str:
+    transform = header.grid.transform
+    return f"x = {transform.c:.10g}, y = {transform.f:.10g} ({header.crs_name})"
+
+
+def _shift_px(one: RasterHeader, other: RasterHeader) -> float:
+    """Return the distance of two first pixels in pixels; infinite if the CRSs differ."""
+    if one.crs_name != other.crs_name:
+        return math.inf
+    a, b = one.grid.transform, other.grid.transform
+    return math.hypot(a.c - b.c, a.f - b.f) / (math.hypot(b.a, b.d) or 1)
 
 
 def _require_same(

@@ -70,11 +70,11 @@ def headline_boundary_iou(evaluations: pa.Table, scenes: pa.Table) -> dict[str, 
 def _rows(counts: pa.Table) -> Iterator[tuple[str | None, str, float | None]]:
     """Yield class, metric and value of counts that are summed over scenes."""
     sums = counts.group_by("class", use_threads=False).aggregate(
-        [(f"{name}_px", "sum") for name in ("truth", "prediction", "shared")]
+        [(f"{name}_px", "sum") for name in ("truth", "prediction", "intersection")]
     )
     truth, guess, shared = (
         sums[f"{name}_px_sum"].to_numpy().astype(float)
-        for name in ("truth", "prediction", "shared")
+        for name in ("truth", "prediction", "intersection")
     )
     of = metrics.Counts(shared, guess - shared, truth - shared)
     yield None, _NAME, _none_if_nan(float(metrics.mean_boundary_iou(of)))

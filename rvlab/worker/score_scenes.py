@@ -52,6 +52,7 @@ def score_scenes(
     *,
     copy: bool = True,
     vectors: bool = False,
+    home: Store | None = None,
 ) -> RunScores:
     """Count every predicted scene, and store COG copies of its prediction.
 
@@ -63,6 +64,8 @@ def score_scenes(
         config: Its ``pipeline-config.json``.
         copy: Whether to store copies.
         vectors: Whether to store a GeoPackage of each prediction, too.
+        home: The store that the config was read from, whose addresses are then restricted as for
+            `scenes_from_config`; None trusts the config, as in a step.
     """
     counted: dict[str, list[pa.Table]] = {one.name: [] for one in COUNTED_TABLES}
     omitted: dict[str, set[str]] = {one.name: set() for one in COUNTED_TABLES}
@@ -74,7 +77,7 @@ def score_scenes(
         print(problem)
 
     try:
-        own, found = classes_from_config(config), scenes_from_config(config)
+        own, found = classes_from_config(config), scenes_from_config(config, home)
     except RecordBroken as exc:
         report(f"No windows are counted: {exc}")
         own, found = NO_CLASSES, []

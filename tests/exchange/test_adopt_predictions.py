@@ -482,7 +482,10 @@ def test_files_that_do_not_fit_together_adopt_nothing(
         ({"classes": {"a": 1, "b": 1}}, "classes has a value twice"),
         ({"classes": {"a": 1, "b": "red"}}, "classes must have values or colors, not both"),
         ({"classes": {"a": "reddish"}}, "The class 'a' has the color 'reddish'; it must be a name"),
-        ({"null": "grund"}, "null names the class 'grund', which classes lacks. Did you mean"),
+        (
+            {"null": "grund"},
+            "null must be one of the classes, or a pixel value, got 'grund'. Did you mean",
+        ),
         ({"null": 0.5}, "null must be the name of a class or a value, got 0.5"),
         ({"group": "train"}, "group must be validation or test, got 'train'"),
         ({"name": ""}, "name must be text, got ''"),
