@@ -13,8 +13,8 @@ from affine import Affine
 
 from rvlab.actions.prediction_scenes import find_scenes
 from rvlab.errors import NotFound, SpecError
-from rvlab.raster.header import RasterHeader
 from rvlab.raster.imagery import ImageryRules
+from rvlab.raster.profile import RasterProfile
 from rvlab.raster.read import Grid
 from rvlab.store import S3Access, Store, register_store
 from rvlab.store.find_files import find_files
@@ -25,7 +25,7 @@ RULES = ImageryRules(
     task="semantic_segmentation",
     channels=3,
     order=(0, 1, 2),
-    header=RasterHeader("", Grid(8, 8, Affine.identity(), None), 3, "uint8", None),
+    header=RasterProfile("", Grid(8, 8, Affine.identity(), None), 3, "uint8", None),
     bands=None,
     labels="raster",
     old_statistics=False,

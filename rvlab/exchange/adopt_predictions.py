@@ -240,8 +240,8 @@ def _require_allowed(scenes: Iterable[Mapping[str, Any]], home: Store) -> None:
             if not is_allowed(uri, home):
                 raise SpecError(
                     f"{uri:.300} is not opened: the scene {scene['id']} of the run names it, and "
-                    "it is neither in the store nor on S3. If you trust it, add its folder to `allow` "
-                    "below [read] in rvlab.toml."
+                    "it is neither in the store nor on S3. If you trust it, add its folder to "
+                    "`allow` below [read] in rvlab.toml."
                 )
 
 

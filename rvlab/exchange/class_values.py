@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
-from rvlab.raster.header import RasterHeader
+from rvlab.raster.profile import RasterProfile
 from rvlab.raster.scene import RGB, classes_from_config, parse_color
 
 ClassesLike: TypeAlias = Sequence[str] | Mapping[str, int] | Mapping[str, str | Sequence[int]]
@@ -62,7 +62,7 @@ class ClassValues:
         }
 
     def transformers(
-        self, header: RasterHeader, *, nodata_id: int | None, strict: bool = False
+        self, header: RasterProfile, *, nodata_id: int | None, strict: bool = False
     ) -> list[Json]:
         """Return the transformers of a raster of class ids, or of class colors.
 
@@ -110,11 +110,11 @@ class ClassValues:
         step["mapping"] = {str(value): number for value, number in sorted(mapping.items())}
         return [step]
 
-    def has_colors(self, header: RasterHeader) -> bool:
+    def has_colors(self, header: RasterProfile) -> bool:
         """Return whether the pixels of a raster are class colors."""
         return self.are_coded and header.bands == 3 and header.dtype == "uint8"
 
-    def require_scores(self, header: RasterHeader) -> None:
+    def require_scores(self, header: RasterProfile) -> None:
         """Require that a raster has a band of scores for each class, or each but the null class.
 
         Raises:

@@ -21,8 +21,8 @@ from rvlab.exchange.class_values import (
 )
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS, read_scores
-from rvlab.raster.header import RasterHeader, read_header
 from rvlab.raster.labels import SceneLabels, prediction
+from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.read import Grid, read, read_grid
 from rvlab.raster.scene import FILES_STORE, Classes, classes_from_config, scenes_from_config
 from rvlab.raster.score_prediction import confusion_matrix
@@ -124,7 +124,7 @@ def pipeline_config(
 
 def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     headers = {
-        name: read_header(uri)
+        name: read_profile(uri)
         for name, uri in (
             (_PREDICTION, files.labels),
             ("scores", files.scores),
@@ -157,7 +157,7 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     return CheckedScene(_part(files, classes, headers, nodata_ids), matrix[:number, :number])
 
 
-def _require_crs(headers: Mapping[str, RasterHeader], grid: Grid) -> None:
+def _require_crs(headers: Mapping[str, RasterProfile], grid: Grid) -> None:
     """Require that all rasters have a CRS, or none, so that their places can be compared."""
     placed = [(name, one.grid.crs) for name, one in headers.items() if one.grid.crs is not None]
     other, crs = placed[0] if placed else ("scene", grid.crs)
@@ -172,7 +172,7 @@ def _require_crs(headers: Mapping[str, RasterHeader], grid: Grid) -> None:
 def _part(
     files: SceneUris,
     classes: ClassValues,
-    headers: Mapping[str, RasterHeader],
+    headers: Mapping[str, RasterProfile],
     nodata_ids: Mapping[str, int | None],
     *,
     strict: bool = False,

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster.gdal import open_files, read_bytes
-from rvlab.raster.header import RasterHeader, read_header
+from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.scene import scenes_from_config
 from rvlab.raster.sources import RasterSource
 from rvlab.user_warning import warn_user
@@ -43,7 +43,7 @@ class ImageryRules:
     task: str
     channels: int | None
     order: tuple[int, ...] | None
-    header: RasterHeader | None
+    header: RasterProfile | None
     bands: BandNames | None
     labels: str | None
     old_statistics: bool
@@ -131,10 +131,10 @@ def _channels_of_model(config: Mapping[str, Any]) -> int | None:
         return None
 
 
-def _header_of_run(source: RasterSource, run: str) -> RasterHeader | None:
+def _header_of_run(source: RasterSource, run: str) -> RasterProfile | None:
     try:
         with open_files(source.files) as dataset:
-            return RasterHeader.of(dataset, source.uris[0])
+            return RasterProfile.of(dataset, source.uris[0])
     except RasterError as exc:
         warn_user(
             f"Only the number of bands of the images is checked, because the imagery of the run "
@@ -154,7 +154,7 @@ def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> N
     """
     names = list(dict.fromkeys(uri for image in images for uri, _ in image.files))
     with ThreadPoolExecutor(HEADER_READERS) as pool:
-        headers = dict(zip(names, pool.map(read_header, names), strict=True))
+        headers = dict(zip(names, pool.map(read_profile, names), strict=True))
     for image in images:
         for uri, channels in image.files:
             _require_same(rules, uri, headers[uri], channels)
@@ -187,7 +187,7 @@ def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None
         if rules.labels == "vector":
             read_bytes(uri)
             continue
-        own, other = read_header(uri), read_header(image.name)
+        own, other = read_profile(uri), read_profile(image.name)
         if own.size_text != other.size_text:
             raise SpecError(
                 f"The labels {uri} have {own.size_text}, their image {image.name} "
@@ -200,12 +200,12 @@ def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None
             )
 
 
-def _corner(header: RasterHeader) -> str:
+def _corner(header: RasterProfile) -> str:
     transform = header.grid.transform
     return f"x = {transform.c:.10g}, y = {transform.f:.10g} ({header.crs_name})"
 
 
-def _shift_px(one: RasterHeader, other: RasterHeader) -> float:
+def _shift_px(one: RasterProfile, other: RasterProfile) -> float:
     """Return the distance of two first pixels in pixels; infinite if the CRSs differ."""
     if one.crs_name != other.crs_name:
         return math.inf
@@ -214,7 +214,7 @@ def _shift_px(one: RasterHeader, other: RasterHeader) -> float:
 
 
 def _require_same(
-    rules: ImageryRules, uri: str, found: RasterHeader, channels: tuple[int, ...] | None
+    rules: ImageryRules, uri: str, found: RasterProfile, channels: tuple[int, ...] | None
 ) -> None:
     own, run = rules.header, rules.run
     if channels is not None and rules.old_statistics:

@@ -1,4 +1,4 @@
-"""What the header of a raster says, without reading its pixels."""
+"""The profile of a raster: size, georeference, bands, type and nodata, from its header."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from rvlab.raster.read import Grid, bands_without_alpha, grid_of_dataset
 
 
 @dataclass(frozen=True)
-class RasterHeader:
-    """What the header of a raster says.
+class RasterProfile:
+    """The size, georeference, bands, type and nodata of a raster.
 
     Args:
         uri: Its address.
@@ -28,8 +28,8 @@ class RasterHeader:
     nodata: float | None
 
     @classmethod
-    def of(cls, dataset: Any, uri: str) -> RasterHeader:
-        """Return the header of an open rasterio dataset."""
+    def of(cls, dataset: Any, uri: str) -> RasterProfile:
+        """Return the profile of an open rasterio dataset."""
         bands = len(bands_without_alpha(dataset))
         return cls(uri, grid_of_dataset(dataset), bands, str(dataset.dtypes[0]), dataset.nodata)
 
@@ -50,11 +50,11 @@ class RasterHeader:
         return f"{self.grid.width} × {self.grid.height} px"
 
 
-def read_header(uri: str) -> RasterHeader:
-    """Read the header of a raster.
+def read_profile(uri: str) -> RasterProfile:
+    """Read the profile of a raster.
 
     Raises:
         RasterError: If it cannot be opened.
     """
     with open_files(uri) as dataset:
-        return RasterHeader.of(dataset, uri)
+        return RasterProfile.of(dataset, uri)
