@@ -92,9 +92,15 @@ def test_labels_belong_to_images_by_name_by_order_or_as_a_dict_says(files: Path)
 
     assert pairs(files / "b/x.tif") == {"x": "b", "y": None}
     assert pairs([files / "b/deep/z 1.tif", files / "b/x.tif"]) == {"x": "deep", "y": "b"}
+    # Files that match a pattern are sorted by their own names, so their order means nothing.
+    for name in ("x-labels", "y-labels"):
+        (files / f"b/{name}.tif").write_text("")
+    assert pairs(f"{files}/b/?-labels.tif") == {"x": "b", "y": "b"}
+    with pytest.raises(SpecError, match=r"2 of 2 scenes have no file in labels"):
+        pairs(f"{files}/**/[oz]*.tif")
     assert pairs({"y": files / "b/x.tif"}) == {"x": None, "y": "b"}
     assert pairs({str(images[1]): files / "b/x.tif"}) == {"x": None, "y": "b"}
-    with pytest.raises(SpecError, match=r"1 files of labels do not belong to 2 images"):
+    with pytest.raises(SpecError, match=r"2 of 2 scenes have no file in labels of the same name"):
         pairs(files / "b/deep/z 1.tif")
     with pytest.raises(SpecError, match=r"labels has 'q', but the scenes are x, y"):
         pairs({"q": files / "b/x.tif"})

@@ -127,7 +127,7 @@ def test_runs_of_another_store_are_adopted_except_unevaluated_ones(
 ) -> None:
     lab = Lab(tmp_path)
     with pytest.warns(UserWarning, match=f"{trained.runs['train fails'].rv_uri} has not been eval"):
-        runs = lab.adopt(trained.lab.store.uri)
+        runs = lab.adopt(f"{trained.lab.store.uri}/{trained.runs['first'].experiment}")
     names = {name for name in trained.runs if name not in ("raises", "train fails")}
     assert set(lab.runs(runs)["metrics.f1"]) == {trained.row(n)["metrics.f1"] for n in names}
 
