@@ -105,6 +105,13 @@ def test_experiments_of_an_empty_store_have_all_columns(lab: Lab, made: Made) ->
     assert empty.dtypes.to_dict() == table.dtypes.to_dict()
 
 
+def test_best_is_not_a_run_that_still_trains_because_of_a_prediction(made: Made, lab: Lab) -> None:
+    made.ended()
+    made.ended(metrics={"f1": 0.9}, kind="prediction")
+    with pytest.raises(TableError, match="The run has no metrics"):
+        lab.best("towns")
+
+
 def test_best_returns_a_run_and_warns_of_several_evaluation_sets(made: Made, lab: Lab) -> None:
     runs = [made.ended(metrics={"f1": f1, "val": f1}) for f1 in (0.5, 0.7, 0.6, 0.7)]
     assert lab.best() == lab.best("towns", "metrics.f1") == runs[1]

@@ -12,7 +12,7 @@ import pytest
 import rasterio
 
 from rvlab import Lab, compare, plot
-from rvlab.actions.predict import PredictOptions
+from rvlab.actions.predict import PredictOptions, save_prediction
 from rvlab.cli import _commands, main
 from rvlab.errors import NotFound, RasterError, SpecError, StoreError
 from rvlab.model import Run, Spec
@@ -115,6 +115,21 @@ def test_code_in_a_bundle_is_refused_unless_it_is_trusted(lab: Lab, tmp_path: Pa
     put_bundle(lab, run, bundle_of(joined))
     with pytest.raises(SpecError, match=r"was trained on a source of several images"):
         lab.predict(run, own)
+
+
+def test_file_of_a_prediction_is_saved_in_the_folder_only(lab: Lab, tmp_path: Path) -> None:
+    own = tmp_path / "own.tif"
+    size = own.stat().st_size
+    files = pd.DataFrame(
+        [["town", "labels_copy", str(own), size]], columns=["scene", "kind", "uri", "bytes"]
+    )
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out/town_labels.tif").write_bytes(b"x" * size)  # of another prediction
+    (saved,) = save_prediction(lab.store, files, tmp_path / "out")
+    assert saved.read_bytes() == own.read_bytes()
+    for name in ("../town", f"{tmp_path}/town", ".."):
+        with pytest.raises(SpecError, match="which cannot name a file"):
+            save_prediction(lab.store, files.assign(scene=name), tmp_path / "out")
 
 
 def test_imagery_that_cannot_be_read_is_not_compared(lab: Lab, tmp_path: Path) -> None:

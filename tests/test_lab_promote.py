@@ -31,7 +31,7 @@ from rvlab.errors import GateNotPassed, KeyExists, NotFound, SpecError, StoreErr
 from rvlab.exchange.stac_item import stac_item
 from rvlab.model import Run, new_run_id
 from rvlab.model.overview_tables import MODEL_LOG_TABLE, MODELS_TABLE
-from rvlab.model.promotion import VersionRecord
+from rvlab.model.promotion import VersionRecord, move_key
 from rvlab.report.model_card import model_card
 from rvlab.store import S3Access, Store
 from rvlab.store.model_versions import (
@@ -513,6 +513,28 @@ def test_version_with_an_invalid_record_is_left_out_with_a_warning(
     content = record.record() | {"new": 1, "metrics": many}  # a field of a later version of rvlab
     lab.store.put(record.key("version.json"), json.dumps(content).encode())
     assert lab.models()["metrics.f1.class 199"].tolist()[:1] == [0.5]
+
+
+def test_model_with_a_damaged_choice_is_listed_and_gets_a_new_one(
+    lab: Lab, runs: list[Run]
+) -> None:
+    best, _, _, worst = runs
+    lab.promote(worst, MODEL)
+    lab.promote(best, MODEL)
+    lab.store.put(move_key(MODEL, 2), b"{")
+    with pytest.warns(UserWarning, match=f"The current version of the model '{MODEL}' is unknown"):
+        assert not lab.models()["current"].any()
+    lab.rollback(MODEL, to=2)
+    assert lab.models().query("current")["version"].tolist() == [2]
+
+
+def test_experiment_with_the_name_of_a_model_does_not_prevent_new_versions(
+    lab: Lab, runs: list[Run]
+) -> None:
+    best, _, _, worst = runs
+    lab.promote(worst, MODEL)
+    Made(lab.store).ended({}, experiment=MODEL)
+    assert lab.promote(best, MODEL).record.version == 2
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from tensorboard.compat.proto.event_pb2 import Event
 from tensorboard.compat.proto.summary_pb2 import Summary
 from tensorboard.summary.writer.event_file_writer import EventFileWriter
+from torch.utils.tensorboard.summary import custom_scalars
 
 from rvlab import Lab, plot
 from rvlab.errors import NotFound, RasterError, RecordBroken, SpecError
@@ -63,6 +64,7 @@ def write_events(folder: Path, values: dict[str, list[float]]) -> Path:
             known += [Summary.Value(tag="epoch", simple_value=i // 2)]
             event = Event(wall_time=86_400.0 + i, step=10 * i, summary=Summary(value=known))
             writer.add_event(event)
+    writer.add_event(Event(summary=custom_scalars({"a": {"b": ["Multiline", [*values]]}})))
     writer.close()
     return folder
 
@@ -159,6 +161,13 @@ def test_each_version_below_a_folder_is_a_run(lab: Lab, tmp_path: Path) -> None:
             METRICS,
             "hparams.yaml has 5,001 values; more than 5,000 are not read",
         ),
+        (
+            "a0: &a0 [1]\n"
+            + "\n".join(f"a{i + 1}: &a{i + 1} [*a{i}, *a{i}]" for i in range(40))
+            + "\nevil: !!python/object/apply:f [*a40]",
+            METRICS,
+            "hparams.yaml has 5,001 values",
+        ),
         ("a: 1", "epoch,loss\n0,1\n1,x\n", "metrics.csv, row 2, is invalid: could not convert"),
         ("a: 1", "epoch,loss\n0,1,2\n", "metrics.csv, row 1, is invalid: it has more fields"),
         ("a: 1", "epoch,loss,loss\n0,1,2\n", "metrics.csv has a column twice"),
@@ -176,8 +185,10 @@ def test_invalid_log_is_one_sentence(
 def test_log_without_epochs_or_values(lab: Lab, tmp_path: Path) -> None:
     write_log(tmp_path / "a", metrics="step,loss\n5,1\n9,0.5\n")
     write_log(tmp_path / "b", hparams="", metrics="epoch,loss\n")
+    write_log(tmp_path / "c", metrics="epoch,step,loss\nnan,0,1\ninf,1,1\n")
     runs = lab.adopt(tmp_path)
-    assert len(runs) == 2
+    assert len(runs) == 3
+    runs = [run for run in runs if lab.runs(run)["name"].item() != "c"]
     history = lab.history(runs)
     assert history[["name", "epoch", "loss"]].values.tolist() == [["a", 5, 1], ["a", 9, 0.5]]
     assert set(lab.runs().query("name == 'b'").filter(like="metrics.").dropna(axis=1)) == set()

@@ -369,6 +369,32 @@ def test_history_and_parameters_are_those_that_are_given(lab: Lab, case: Case) -
             lab.adopt(**given, history=bad)
 
 
+def test_truth_of_a_run_is_counted_again_when_its_labels_were_corrected(
+    lab: Lab, case: Case
+) -> None:
+    given = case.write()
+    (first,) = lab.adopt(**given)
+    (same,) = lab.adopt(predictions=given["predictions"], truth=first)
+    assert lab.adopt(predictions=given["predictions"], truth=first) == [same]
+    name, ids = next(iter(case.truth.items()))
+    write(case.root / f"truth/{name}.tif", np.zeros_like(ids))
+    (corrected,) = lab.adopt(predictions=given["predictions"], truth=first)
+    rows = lab.runs([same, corrected])
+    assert rows["eval_set"].nunique() == 2
+    assert rows["metrics.accuracy"].nunique() == 2
+
+
+def test_address_of_a_record_is_not_opened_unless_it_is_allowed(lab: Lab, case: Case) -> None:
+    given = case.write()
+    (first,) = lab.adopt(**given)
+    key = first.key("rv", "pipeline-config.json")
+    text = lab.store.get(key).decode()
+    uri = json.loads(text)["dataset"]["validation_scenes"][0]["label_source"]["raster_source"]
+    lab.store.put(key, text.replace(uri["uris"][0], "https://10.0.0.1/labels.tif").encode())
+    with pytest.raises(SpecError, match=r"https://10.0.0.1/labels.tif is not opened: the scene"):
+        lab.adopt(predictions=given["predictions"], truth=first)
+
+
 def test_warning_names_files_that_pictures_cannot_open_later(case: Case) -> None:
     lab = Lab(Store("memory://adopted-predictions"))
     with pytest.warns(
