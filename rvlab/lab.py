@@ -292,7 +292,7 @@ class Lab:
             trust_code: Execute the Python code of the bundle, as for `model`.
 
         Raises:
-            NotFound: If there is no such run, model or file, or the run has no bundle.
+            NotFound: If the run, model or file does not exist, or the run has no bundle.
             SpecError: If an image has other bands, another type or no CRS, labels belong to no
                 image, or the bundle contains code that is not trusted; nothing was started.
             RasterError: If an image cannot be opened; nothing was started.
@@ -607,7 +607,7 @@ class Lab:
                 recipes do not need it.
 
         Raises:
-            NotFound: If there is no such run or model, or the run has no bundle.
+            NotFound: If the run or model does not exist, or the run has no bundle.
             SpecError: If `kind` is unknown, the bundle contains code that is not trusted, the model
                 has no current version, or a run or an experiment has its name.
             MissingExtra: If torch or Raster Vision is not installed.
@@ -661,7 +661,7 @@ class Lab:
         Raises:
             GateNotPassed: If the gate does not pass, or the runs cannot be compared, without
                 `override`; nothing was written.
-            NotFound: If there is no such run, or it has no bundle.
+            NotFound: If the run does not exist, or it has no bundle.
             SpecError: If the run has not succeeded or is a version already, the name is that of an
                 experiment, or an argument is invalid; nothing was written.
             KeyExists: If another user has made the same version in the meantime.
@@ -679,7 +679,7 @@ class Lab:
             model: The name of a model. Default: all models.
 
         Raises:
-            NotFound: If there is no such model.
+            NotFound: If the model does not exist.
 
         Warns:
             UserWarning: For a version whose record is invalid; it is left out.
@@ -697,7 +697,7 @@ class Lab:
             why: Why, for `model_log`.
 
         Raises:
-            NotFound: If there is no such model or version.
+            NotFound: If the model or the version does not exist.
             SpecError: If it is the current one already.
         """
         from rvlab.actions.promote import roll_back
@@ -711,7 +711,7 @@ class Lab:
             model: The name of the model.
 
         Raises:
-            NotFound: If there is no such model.
+            NotFound: If the model does not exist.
         """
         from rvlab.frame.models import model_log_table
 

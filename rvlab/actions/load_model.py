@@ -103,7 +103,7 @@ def find_model_bundle(store: Store, selector: ModelSelector, verb: str) -> Model
         verb: The name of the method, for messages.
 
     Raises:
-        NotFound: If there is no such run or model, or the run has no bundle.
+        NotFound: If the run or model does not exist, or the run has no bundle.
         SpecError: If it selects several runs, or is ambiguous.
     """
     found = require_run_or_version(store, selector, verb)

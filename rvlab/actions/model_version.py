@@ -130,7 +130,7 @@ def select_version(store: Store, selector: ModelSelector) -> VersionRecord | Non
     """Return the version of a model that is selected; None if it can only be a run.
 
     Raises:
-        NotFound: If there is no such model or version.
+        NotFound: If the model or the version does not exist.
         SpecError: If the model has no current version, a run or an experiment has its name, or the
             version is in another store.
     """
@@ -198,7 +198,7 @@ def require_run_or_version(store: Store, selector: ModelSelector, verb: str) -> 
     """Resolve a selection to exactly one run or version of a model.
 
     Raises:
-        NotFound: If there is no such run, model or version.
+        NotFound: If the run, model or version does not exist.
         SpecError: If it selects no run or several, or is ambiguous.
     """
     found = select_version(store, selector)

@@ -102,8 +102,8 @@ def start_prediction(
         config = read_config(store, parent)
     rules = imagery_rules(config, store, parent.id, options.bands)
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
-    require_same_imagery(rules, [scene.image for scene in scenes])
-    require_labels(rules, {scene.labels: scene.image for scene in scenes if scene.labels})
+    profiles = require_same_imagery(rules, [scene.image for scene in scenes])
+    require_labels(rules, {scene.labels: scene.image for scene in scenes if scene.labels}, profiles)
     if engine.sees_all_runs and urlsplit(source.uri).scheme in ("", "file"):
         raise SpecError(
             f"Runs of the engine {engine.name!r} cannot read {source.uri} of this machine. Copy it "

@@ -52,7 +52,7 @@ def find_scenes(
 
     Raises:
         NotFound: If a pattern matches no file.
-        SpecError: If there is no image, an item has no suitable image, or labels belong to none.
+        SpecError: If no image is given, an item has no suitable image, or labels match no image.
     """
     found = [
         PredictionScene(name, image)

@@ -256,7 +256,7 @@ def _compare(
     if options.baseline is not None:
         against = require_existing(store, options.baseline)
     elif not state.listing.versions:
-        return _Comparison(FIRST_VERSION, "There is no earlier version to compare with.")
+        return _Comparison(FIRST_VERSION, "It is the first version, so nothing is compared.")
     elif state.current is None:
         return _Comparison(
             NOT_COMPARED,

@@ -57,7 +57,7 @@ def item_image(one: Any, rules: ImageryRules) -> tuple[str, ImageFiles]:
 
     Raises:
         MissingExtra: If pystac is not installed.
-        SpecError: If it is no item, or its assets do not have the bands.
+        SpecError: If it is not a STAC item, or its assets do not have the bands.
     """
     item = _load_item(one)
     assets = _image_assets(item)

@@ -36,7 +36,7 @@ def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUF
         suffixes: The suffixes of files in a folder.
 
     Raises:
-        NotFound: If there is no file.
+        NotFound: If a file does not exist, or none matches.
         SpecError: If `given` is of another type, or a file is listed twice.
     """
     if isinstance(given, Mapping):

@@ -42,7 +42,7 @@ def boundaries_table(
             stored counts. For another one the scenes are read again.
 
     Raises:
-        NotFound: If no run has counts, or there is no such group.
+        NotFound: If no run has counts, or the group does not exist.
         SpecError: If `distance_px` is not a positive integer.
     """
     require_distance_px(distance_px)

@@ -33,7 +33,7 @@ def models_table(store: Store, model: str | None = None) -> pd.DataFrame:
         model: The name of a model; None is all.
 
     Raises:
-        NotFound: If there is no such model.
+        NotFound: If the model does not exist.
         StoreError: If the store does not answer or refuses.
 
     Warns:

@@ -143,10 +143,15 @@ def _header_of_run(source: RasterSource, run: str) -> RasterProfile | None:
         return None
 
 
-def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> None:
+def require_same_imagery(
+    rules: ImageryRules, images: Sequence[ImageFiles]
+) -> dict[str, RasterProfile]:
     """Require that images have the bands, the type and the georeference of the model's imagery.
 
     Only headers are read.
+
+    Returns:
+        The profile of each file, by its address.
 
     Raises:
         RasterError: If an image cannot be opened.
@@ -154,30 +159,36 @@ def require_same_imagery(rules: ImageryRules, images: Sequence[ImageFiles]) -> N
     """
     names = list(dict.fromkeys(uri for image in images for uri, _ in image.files))
     with ThreadPoolExecutor(HEADER_READERS) as pool:
-        headers = dict(zip(names, pool.map(read_profile, names), strict=True))
+        profiles = dict(zip(names, pool.map(read_profile, names), strict=True))
     for image in images:
         for uri, channels in image.files:
-            _require_same(rules, uri, headers[uri], channels)
+            _require_same(rules, uri, profiles[uri], channels)
         chosen = [len(channels) for _, channels in image.files if channels is not None]
         if chosen and rules.channels not in (None, sum(chosen)):
             raise SpecError(
                 f"{sum(chosen)} bands of {image.name} are named, but the model of the run "
                 f"{rules.run} takes {rules.channels}."
             )
-        sizes = {headers[uri].size_text for uri, _ in image.files}
+        sizes = {profiles[uri].size_text for uri, _ in image.files}
         if len(sizes) > 1:
             raise SpecError(
                 f"The bands of {image.name} have different sizes: {', '.join(sorted(sizes))}. "
                 "Resample them to one grid first."
             )
+    return profiles
 
 
-def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None:
+def require_labels(
+    rules: ImageryRules,
+    pairs: Mapping[str, ImageFiles],
+    profiles: Mapping[str, RasterProfile],
+) -> None:
     """Require that files of labels can be read, and rasters have the size of their images.
 
     Args:
         rules: As for `require_same_imagery`.
         pairs: The image of each file of labels.
+        profiles: Those of the images, as `require_same_imagery` returns them.
 
     Raises:
         RasterError: If a file cannot be opened.
@@ -187,7 +198,7 @@ def require_labels(rules: ImageryRules, pairs: Mapping[str, ImageFiles]) -> None
         if rules.labels == "vector":
             read_bytes(uri)
             continue
-        own, other = read_profile(uri), read_profile(image.name)
+        own, other = read_profile(uri), profiles[image.name]
         if own.size_text != other.size_text:
             raise SpecError(
                 f"The labels {uri} have {own.size_text}, their image {image.name} "

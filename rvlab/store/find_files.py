@@ -33,7 +33,7 @@ def find_files(files: str | Path, suffixes: Sequence[str] = RASTER_SUFFIXES) -> 
         suffixes: The ends of the names that count in a folder.
 
     Raises:
-        NotFound: If there is no such file.
+        NotFound: If the file does not exist, or none matches.
         SpecError: If the name of a bucket is a pattern.
         StoreError: If a folder of object storage cannot be listed.
     """

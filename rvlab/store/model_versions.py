@@ -121,7 +121,7 @@ def read_version(store: Store, model: str, version: int) -> VersionRecord:
     """Read the record of a version.
 
     Raises:
-        NotFound: If there is no such version.
+        NotFound: If the version does not exist.
         RecordBroken: If its record is invalid.
     """
     try:
