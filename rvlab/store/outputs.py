@@ -11,9 +11,8 @@ from urllib.parse import urlsplit
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
-from rvlab.store.addresses import mark_if_refused, require_not_refused
+from rvlab.store.addresses import mark_if_refused, require_not_refused, store_for_uri
 from rvlab.store.config_upgrade import upgrade_config
-from rvlab.store.registry import store_for_uri
 from rvlab.store.store import Store, normalize_uri, parse_record
 
 CONFIG_FILE = "pipeline-config.json"
