@@ -28,15 +28,16 @@ from rvlab.plot._grid.options import (
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
 from rvlab.plot._style.ink import draws_figure
+from rvlab.raster.config import RGB
 from rvlab.raster.display import validate_stretch
-from rvlab.raster.run_source import (
+from rvlab.raster.scene import (
+    SCENE_GROUPS,
     RunSource,
     default_group,
     load_run_source,
     require_group,
     source_by_scene,
 )
-from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -248,7 +249,7 @@ def _grid_rows(
             raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
         one = known[name]
         if name not in labels:
-            labels[name] = one.labels(name)
+            labels[name] = raster.SceneLabels.of_run(one, name)
         return GridRow(name, window, one, labels[name])
 
     if parts is not None:

@@ -19,7 +19,7 @@ from rvlab.errors import (
 )
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
-from rvlab.raster.sources import Files
+from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import local_path, require_not_refused
 

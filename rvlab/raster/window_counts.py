@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.boxes import Boxes, match_outcomes
+from rvlab.raster.config import Classes
 from rvlab.raster.labels import ClassIds
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scene import Scene
 from rvlab.raster.window import Window
 from rvlab.store.table_file import columns_to_arrow
 

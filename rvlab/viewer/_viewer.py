@@ -10,7 +10,7 @@ from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
 from rvlab.frame.labels import format_param_value, run_labels
 from rvlab.frame.validate import require_columns
 from rvlab.raster import Window
-from rvlab.raster.run_source import default_group, load_run_source, require_group
+from rvlab.raster.scene import default_group, load_run_source, require_group
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,7 @@ from rvlab.plot._grid.pictures import AxesRect, draw_pixels
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
-from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.config import RGB, Classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -24,7 +24,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.display import select_channels
-from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RunSource
 
 _BOX_TASKS = (CELLS, DETECTION)
 
@@ -220,7 +220,7 @@ def require_comparable(source: RunSource, grid_row: GridRow) -> tuple[raster.Sce
             f"Its task is {_task_name(scene.task)}; that of {other} is {_task_name(grid_row.task)}."
         )
     if scene.image != grid_row.labels.scene.image:
-        _require_same_grid(source.labels(grid_row.scene).grid, grid_row)
+        _require_same_grid(raster.SceneLabels.of_run(source, grid_row.scene).grid, grid_row)
     return scene, source.classes
 
 
