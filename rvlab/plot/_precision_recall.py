@@ -14,8 +14,8 @@ from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draw_empty, draws_figure, new_figure, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_ink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +87,7 @@ def precision_recall(
     table = load_long_table(runs, read, OBJECT_COLUMNS, "table of objects", needed)
     hue = full_metric_name(table, hue) if hue else None
     if table.empty:
-        return theme.draw_empty("No objects: the table is empty.", ax)
+        return draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])
     for name in names:
         require_known(name, table["class"].unique().tolist(), "There are no objects of the class")
@@ -103,7 +103,7 @@ def precision_recall(
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
         letters = max(map(width_in_letters, words))
         width, height = _LEFT + _SIDE + 0.8 + 0.084 * letters, _HEAD + _SIDE + _FOOT
-        figure = theme.new_figure(width, height)
+        figure = new_figure(width, height)
         rect = (_LEFT / width, _FOOT / height, _SIDE / width, _SIDE / height)
         ax = figure.add_axes(rect, label="precision recall")
     averages = _draw_lines(ax, table, hue, hues, at)

@@ -26,8 +26,7 @@ from rvlab.plot._grid.options import (
     validate_classes,
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
-from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.figure import draws_figure, empty_figure
 from rvlab.raster.config import RGB
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.scene import (
@@ -139,11 +138,11 @@ def predictions(
         raise SpecError(f"margin_px must be an integer of at least 0, got {margin_px!r}.")
     parts = None if windows is None else _window_list(windows, margin_px)
     if parts is not None and not parts:
-        return theme.empty_figure("No windows: the table is empty.")
+        return empty_figure("No windows: the table is empty.")
     requested = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
     if parts is None and requested is not None:
         if not requested:
-            return theme.empty_figure("No scenes: the list is empty.")
+            return empty_figure("No scenes: the list is empty.")
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
@@ -158,7 +157,7 @@ def predictions(
             _require_pictures([_error_row(sources, shown)])
         grid_rows = _grid_rows(sources, parts, group)
         if not grid_rows:
-            return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
+            return empty_figure(f"The runs have no scenes in the group {group!r}.")
         if columns is None and not any(row.labels.scene.truth for row in grid_rows):
             shown = [column for column in shown if column != "truth"]
         heads = _column_headings([named[run] for run in ids], shown)

@@ -13,8 +13,8 @@ from rvlab.frame.params import differing_columns
 from rvlab.frame.resolve import RunsLike, load_rows
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draws_figure, new_figure, show_empty_reason, width_in_letters
+from rvlab.plot._style.theme import choose_ink
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -112,7 +112,7 @@ def scatter(
     if ax is not None:
         _draw(ax, table, columns, log_x=log_x, trend=trend)
         return ax
-    figure = theme.new_figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     categories = _draw(figure.add_subplot(), table, columns, log_x=log_x, trend=trend)
     if categories and _labels_overlap(categories):
@@ -142,7 +142,7 @@ def _draw(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        theme.show_empty_reason(ax, missing or "")
+        show_empty_reason(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
     ink = choose_ink(ax)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.frame.params import value_key
-from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
+from rvlab.plot._style.theme import ON_LIGHT, Ink, choose_ink
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -98,7 +98,9 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     is_local = urlsplit(uri).scheme in ("", "file")
     beside: tuple[str, ...] = ()
     if not alone and is_local:
-        sidecars.check_local_sidecars(local_path(uri))
+        path = local_path(uri)
+        if any(Path(f"{path}{suffix}").exists() for suffix in sidecars.PIXEL_SUFFIXES):
+            sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
     try:

@@ -14,7 +14,7 @@ from rvlab.plot._grid import legend
 from rvlab.plot._grid.legend import GridLegend
 from rvlab.plot._grid.pictures import AxesRect, Rectangles, draw_pixels, draw_rectangles
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import wrap_lines
+from rvlab.plot._style.figure import new_figure, wrap_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -123,7 +123,7 @@ def draw_grid(
     width = _LEFT + columns * (cell + _GAP)
     foot = legend.layout_legend(grid_legend, width - _LEFT - _GAP)
     height = head + sum(steps) + foot.height
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
     ax.set_axis_off()
     top = head

@@ -12,7 +12,7 @@ import numpy as np
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.pictures import AxesRect, draw_pixels
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import text_inches, wrap_lines
+from rvlab.plot._style.figure import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.config import RGB, Classes
 
