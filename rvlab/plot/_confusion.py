@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
+from rvlab.frame.params import run_labels
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS

@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Any, overload
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
 from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.resolve import RunsLike, full_metric_name, load_long_table
 from rvlab.frame.tables import history_table
-from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import draw_empty, draws_figure, new_figure, width_in_letters
 from rvlab.plot._style.theme import ON_LIGHT, choose_ink

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
+from rvlab.frame.params import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table

@@ -11,10 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
-from rvlab.frame.labels import format_param_value, is_numeric_column
-from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.params import differing_columns, format_param_value, is_numeric_column, value_key
+from rvlab.frame.resolve import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import draws_figure, new_figure, width_in_letters
 from rvlab.plot._style.theme import choose_ink

@@ -7,10 +7,8 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rvlab.frame.labels import is_numeric_column
-from rvlab.frame.params import differing_columns, value_codes
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.params import differing_columns, is_numeric_column, value_codes
+from rvlab.frame.resolve import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import draw_empty, draws_figure, new_figure, width_in_letters
 from rvlab.plot._style.theme import choose_ink

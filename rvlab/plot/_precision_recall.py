@@ -10,8 +10,7 @@ from typing import TYPE_CHECKING, Any, overload
 from rvlab import metrics
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, load_long_table
-from rvlab.frame.validate import full_metric_name, require_known
+from rvlab.frame.resolve import RunsLike, full_metric_name, load_long_table, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import draw_empty, draws_figure, new_figure, width_in_letters

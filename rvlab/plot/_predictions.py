@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import require_columns
+from rvlab.frame.params import run_labels
+from rvlab.frame.resolve import RunsLike, load_rows, require_columns
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
 from rvlab.plot._grid.legend import grid_legend

@@ -8,10 +8,8 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvlab.errors import SpecError, TableError
-from rvlab.frame.labels import column_labels, is_numeric_column
-from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.params import column_labels, differing_columns, is_numeric_column
+from rvlab.frame.resolve import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.figure import draws_figure, new_figure, show_empty_reason, width_in_letters
 from rvlab.plot._style.theme import choose_ink

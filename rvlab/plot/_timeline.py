@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.display.printable import format_duration
-from rvlab.frame.labels import run_labels
+from rvlab.frame.params import run_labels
 from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS

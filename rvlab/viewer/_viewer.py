@@ -7,8 +7,8 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.frame.labels import format_param_value, run_labels
-from rvlab.frame.validate import require_columns
+from rvlab.frame.params import format_param_value, run_labels
+from rvlab.frame.resolve import require_columns
 from rvlab.raster import Window
 from rvlab.raster.scene import default_group, load_run_source, require_group
 

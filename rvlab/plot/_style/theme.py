@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rvlab.frame.labels import is_numeric_column, run_labels, value_labels
-from rvlab.frame.params import value_key
+from rvlab.frame.params import is_numeric_column, run_labels, value_key, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
