@@ -94,22 +94,21 @@ class RowReader:
             return shown(context.result(), found)
 
         def show_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
-            found = draw_run(source, comparison)
-            has_labels = grid_row.labels.scene.truth is not None
-            return found if has_labels else replace(found, cell=replace(found.cell, caption=""))
-
-        def draw_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
             validate_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
-                return boxes.box_prediction_cell(
+                found = boxes.box_prediction_cell(
                     context.result(), _raise_if_error(comparison.result())
                 )
-            scene, classes = require_comparable(source, grid_row)
-            # Read before waiting for the truth, so that both are read at the same time.
-            was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
-            return segmentation.mask_prediction_cell(
-                context.result(), truth_future.result(), was_read, classes
-            )
+            else:
+                scene, classes = require_comparable(source, grid_row)
+                # Read before waiting for the truth, so that both are read at the same time.
+                was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
+                found = segmentation.mask_prediction_cell(
+                    context.result(), truth_future.result(), was_read, classes
+                )
+            if grid_row.labels.scene.truth is None:
+                found = replace(found, cell=replace(found.cell, caption=""))
+            return found
 
         truth = pool.submit(try_read, show_truth) if "truth" in options.columns else None
         runs = []
