@@ -25,7 +25,7 @@ from rvlab.errors import NotFound
 from rvlab.frame.filter_runs import validate_filter, without_unscored_predictions
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
-from rvlab.frame.select import (
+from rvlab.frame.run_selector import (
     RunSelector,
     find_run,
     require_existing,

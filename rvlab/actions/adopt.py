@@ -10,7 +10,7 @@ from rvlab.errors import SpecError
 from rvlab.exchange.adopt import adopt, adopt_with_predictions
 from rvlab.exchange.adopt_predictions import PredictionArguments
 from rvlab.exchange.adopted_run import ParamsLike
-from rvlab.frame.select import RunSelector, resolve_runs
+from rvlab.frame.run_selector import RunSelector, resolve_runs
 from rvlab.model import Run
 from rvlab.store import Store
 

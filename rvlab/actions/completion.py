@@ -21,7 +21,7 @@ from rvlab.actions.known_names import known_listings, known_result
 from rvlab.clone import load_recorded
 from rvlab.errors import RvlabError
 from rvlab.frame import runs_table
-from rvlab.frame.select import require_one
+from rvlab.frame.run_selector import require_one
 from rvlab.model import STATES, STEPS, Run, Sweep
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.signature import Signature

@@ -11,8 +11,8 @@ from rvlab import frame
 from rvlab.clone import load_recorded
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError, StoreError
+from rvlab.frame.run_selector import RunSelector, require_existing, resolve_runs
 from rvlab.frame.runs import StateQuery
-from rvlab.frame.select import RunSelector, require_existing, resolve_runs
 from rvlab.model import ReportedState, Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s

@@ -10,7 +10,7 @@ from rvlab.actions.promote import require_unused
 from rvlab.cache import evict
 from rvlab.engines import Engine
 from rvlab.errors import SpecError
-from rvlab.frame.select import RunSelector, require_existing
+from rvlab.frame.run_selector import RunSelector, require_existing
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.delete import delete_runs

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rvlab.errors import NEAR_CUTOFF, NotFound, RvlabError, SpecError
 from rvlab.frame.run_names import RunNames
-from rvlab.frame.select import RunSelector, require_in_store, require_one
+from rvlab.frame.run_selector import RunSelector, require_in_store, require_one
 from rvlab.model import Run
 from rvlab.model.promotion import (
     CARD_FILE,

@@ -27,8 +27,8 @@ from rvlab.errors import (
     TableError,
 )
 from rvlab.frame.run_names import list_experiments
+from rvlab.frame.run_selector import RunSelector, require_existing, require_one
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import RunSelector, require_existing, require_one
 from rvlab.frame.tables import artifacts_table
 from rvlab.model import Run, Spec, utc_now
 from rvlab.model.limits import RECIPE_BYTES
@@ -47,10 +47,10 @@ from rvlab.store.model_versions import (
     read_version,
     read_versions,
     require_model,
-    write_move,
     write_version,
+    write_version_choice,
 )
-from rvlab.store.outputs import read_config
+from rvlab.store.rv_outputs import read_rv_config
 from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SOURCE_FILE
@@ -166,7 +166,9 @@ def promote_run(
         )
         _upload(store, record, bundle)
     write_version(store, record)
-    write_move(store, model, record.version, record.promoted_by, record.override or "promoted")
+    write_version_choice(
+        store, model, record.version, record.promoted_by, record.override or "promoted"
+    )
     version = ModelVersion(store, record)
     version.write_files()
     return version
@@ -187,7 +189,7 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
     if is_known and to == current:
         what = f"version {to} as its current version" if to else "no current version"
         raise SpecError(f"The model {model!r} already has {what}.")
-    write_move(store, model, to, current_user(), why or "")
+    write_version_choice(store, model, to, current_user(), why or "")
 
 
 def require_unused(store: Store, runs: list[Run]) -> None:
@@ -219,7 +221,7 @@ def _default_metric(store: Store, run: Run) -> str:
     """Return the metric of the gate for the task of a run."""
     task = None
     with contextlib.suppress(RvlabError):  # its bundle has a config, too
-        task = read_config(store, run).get("type_hint")
+        task = read_rv_config(store, run).get("type_hint")
     return "object_f1" if str(task).startswith("object_detection") else "f1"
 
 

@@ -11,7 +11,7 @@ from rvlab.actions.control import engine_patience_s, states_from
 from rvlab.display.printable import format_duration
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, StoreUnreachable, WaitInterrupted
-from rvlab.frame.select import RunSelector, resolve_runs
+from rvlab.frame.run_selector import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
 from rvlab.user_warning import warn_user

@@ -14,8 +14,8 @@ from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, TableError
+from rvlab.frame.run_selector import RunSelector
 from rvlab.frame.runs import read_ended_rows
-from rvlab.frame.select import RunSelector
 from rvlab.model import FINAL_STATES, STEPS, Run, Sweep
 from rvlab.store import Store
 

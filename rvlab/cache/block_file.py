@@ -35,7 +35,7 @@ MAX_BLOCK_BYTES = 512 * 2**20
 MAX_ROWS = 50_000_000
 """Most rows of a block."""
 
-NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
+FILE_NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
 """File names of blocks: number of keys, digest, and format."""
 
 _MAGIC = b"rvlab-%d\n" % FORMAT

@@ -228,7 +228,7 @@ def _read_unknown_blocks(
         found |= shared.read_many(names)
         if None not in found.values():
             break
-        shared.list_again()
+        shared.forget_listing()
     blocks = [(name, block) for name, block in sorted(found.items(), reverse=True) if block]
     others = [name for name, block in blocks if not table.matches(block.table)]
     shared.ignored |= dict.fromkeys(

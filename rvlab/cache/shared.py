@@ -55,9 +55,9 @@ class SharedRowCache:
 
     def names(self) -> list[str]:
         """Return the names of all blocks, those with the fewest keys first; listed once."""
-        return sorted(name for name in self._below() if block_file.NAME.fullmatch(name))
+        return sorted(name for name in self._below() if block_file.FILE_NAME.fullmatch(name))
 
-    def list_again(self) -> None:
+    def forget_listing(self) -> None:
         """List the store again at the next call of `names`."""
         self._listed = None
 
@@ -168,7 +168,7 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses.
         """
-        self.list_again()
+        self.forget_listing()
         there = {name.partition(".")[0] for name in self.names()}
         found = [name.partition(_BOUNDARIES) for name in self._below() if _BOUNDARIES in name]
         old = ["".join(one) for one in found if one[0] not in there or one[2] in keys]

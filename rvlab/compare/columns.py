@@ -6,7 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError
-from rvlab.frame.labels import is_numeric_column
+from rvlab.frame.display_labels import is_numeric_column
 from rvlab.frame.validate import full_metric_name, suggest_column
 
 if TYPE_CHECKING:

@@ -14,9 +14,9 @@ from rvlab.exchange.lightning import HPARAMS_FILE, METRICS_FILE, is_log_file
 from rvlab.exchange.lightning_output import LightningOutput
 from rvlab.exchange.rastervision_output import RasterVisionOutput
 from rvlab.model import Run, validate_name
-from rvlab.store import Store, outputs, store_for_uri
+from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.layout import record_layout
-from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, folder_uri, join_key, key_below
+from rvlab.store.rv_outputs import ADOPTED, CONFIG_FILE, folder_uri, join_key, key_below
 from rvlab.user_warning import warn_user
 from rvlab.worker.records import SPEC
 
@@ -27,7 +27,7 @@ def adopt(
     store: Store,
     uri: str | Path,
     *,
-    experiment: str = ADOPTED_FIELD,
+    experiment: str = ADOPTED,
     params: ParamsLike = None,
 ) -> list[Run]:
     """Register outputs of Raster Vision and logs of Lightning; see `rvlab.Lab.adopt`.
@@ -84,7 +84,7 @@ def adopt_with_predictions(
     uri: str | Path | None,
     given: PredictionArguments,
     *,
-    experiment: str = ADOPTED_FIELD,
+    experiment: str = ADOPTED,
     params: ParamsLike = None,
 ) -> Run:
     """Register predictions, with the log of their training; see `rvlab.Lab.adopt`.
@@ -109,7 +109,7 @@ def _open_folder(store: Store, uri: str) -> tuple[str, Store]:
     uri = uri.rstrip("/")
     for name in _FILES:
         uri = uri.removesuffix(f"/{name}")
-    top = outputs.normalize_folder(uri)
+    top = rv_outputs.normalize_folder(uri)
     return top, store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
 
 

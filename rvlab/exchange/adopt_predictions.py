@@ -44,10 +44,10 @@ from rvlab.exchange.scene_files import (
 from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
-from rvlab.store import Store, outputs, store_for_uri
-from rvlab.store.addresses import is_allowed
+from rvlab.store import Store, rv_outputs, store_for_uri
+from rvlab.store.allowed_addresses import is_allowed
 from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
-from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
+from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
 from rvlab.worker.fingerprint import file_sha256, fingerprint_scenes
@@ -214,7 +214,7 @@ def _scenes_of_run(
             "files as truth."
         )
     home = store_for_uri(run.uri)
-    config = outputs.read_config(home, run)
+    config = rv_outputs.read_rv_config(home, run)
     if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
         raise SpecError(f"The run {run.id} is not a semantic segmentation.")
     data = config["dataset"]
@@ -230,7 +230,7 @@ def _scenes_of_run(
 
 
 def _require_allowed(scenes: Iterable[Mapping[str, Any]], home: Store) -> None:
-    """Require that scenes of a record name only files that `rvlab.store.addresses` allows.
+    """Require that scenes of a record name only files that `rvlab.store.allowed_addresses` allows.
 
     Raises:
         SpecError: If one is refused.
@@ -274,7 +274,7 @@ def _write_outputs(
     group: str,
 ) -> None:
     """Write the config and the evaluation, in the form of Raster Vision's."""
-    parts = {name: one.part for name, one in checked.items()}
+    parts = {name: one.config for name, one in checked.items()}
     config = pipeline_config(classes, parts, group, run.rv_uri)
     store.put_json(run.key("rv", CONFIG_FILE), config)
     whole = np.sum([one.matrix for one in checked.values()], axis=0)

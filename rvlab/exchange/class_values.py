@@ -37,14 +37,14 @@ class ClassValues:
         colors: Their colors, as text.
         null: Name of the class of pixels without a label.
         values: Value in the rasters -> class id.
-        are_coded: Whether `colors` were given, so that rasters may contain them.
+        may_be_rgb: Whether `colors` were given, so that rasters may contain them.
     """
 
     names: tuple[str, ...]
     colors: tuple[str, ...]
     null: str
     values: Mapping[int, int]
-    are_coded: bool = False
+    may_be_rgb: bool = False
 
     @property
     def null_id(self) -> int:
@@ -82,7 +82,7 @@ class ClassValues:
             step = {"type_hint": "rgb_class_transformer", "class_config": self.config}
             return [step | ({"others": NO_CLASS} if strict else {})]
         if header.bands != 1:
-            colors = "" if self.are_coded else ", and a dict of names and colors as classes"
+            colors = "" if self.may_be_rgb else ", and a dict of names and colors as classes"
             raise RasterError(
                 f"{header.uri} has {header.bands} bands of {header.dtype}. Class ids need one "
                 f"band, class colors three bands of uint8{colors}; give class scores as scores."
@@ -112,7 +112,7 @@ class ClassValues:
 
     def has_colors(self, header: RasterProfile) -> bool:
         """Return whether the pixels of a raster are class colors."""
-        return self.are_coded and header.bands == 3 and header.dtype == "uint8"
+        return self.may_be_rgb and header.bands == 3 and header.dtype == "uint8"
 
     def require_scores(self, header: RasterProfile) -> None:
         """Require that a raster has a band of scores for each class, or each but the null class.
@@ -182,7 +182,7 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
         tuple(colors.get(name) or one for name, one in _default_colors(names).items()),
         null_name,
         ids,
-        are_coded=any(colors.values()),
+        may_be_rgb=any(colors.values()),
     )
 
 

@@ -23,7 +23,7 @@ from rvlab.exchange.lightning import is_log_file, read_lightning_run, run_name
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.store import Store
-from rvlab.store.outputs import LIGHTNING, folder_uri
+from rvlab.store.rv_outputs import LIGHTNING, folder_uri
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.artifacts import list_artifacts
 from rvlab.worker.fingerprint import file_sha256

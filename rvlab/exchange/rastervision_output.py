@@ -20,8 +20,8 @@ from rvlab.exchange.adopted_run import (
     write_adopted_run,
 )
 from rvlab.model import Run
-from rvlab.store import Store, outputs, parse_record
-from rvlab.store.outputs import CONFIG_FILE, folder_uri, join_key
+from rvlab.store import Store, parse_record, rv_outputs
+from rvlab.store.rv_outputs import CONFIG_FILE, folder_uri, join_key
 from rvlab.user_warning import warn_user
 from rvlab.worker.score_scenes import score_scenes
 from rvlab.worker.summarize import (
@@ -147,7 +147,7 @@ def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
             f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
             "dataset.class_config."
         )
-    return outputs.load_adopted_config(config, uri)
+    return rv_outputs.load_adopted_rv_config(config, uri)
 
 
 def _backend_params(config: Mapping[str, Any]) -> dict[str, Any]:

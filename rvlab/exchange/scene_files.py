@@ -15,7 +15,7 @@ from rvlab.store.store import normalize_uri
 FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
 """A folder, a glob, a file, a list of files, or a dict of scene ids and files."""
 
-Listed: TypeAlias = list[str] | dict[str, str]
+ListedFiles: TypeAlias = list[str] | dict[str, str]
 """Addresses, or scene ids and addresses."""
 
 _SEPARATORS = "-_. "
@@ -25,7 +25,9 @@ _CANDIDATES = 64
 _SHOWN = 5
 
 
-def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES) -> Listed:
+def list_files(
+    given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES
+) -> ListedFiles:
     """List the files that an argument names.
 
     Args:
@@ -40,7 +42,7 @@ def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUF
         SpecError: If `given` is of another type, or a file is listed twice.
     """
     if isinstance(given, Mapping):
-        listed: Listed = {str(scene): _address(one, what) for scene, one in given.items()}
+        listed: ListedFiles = {str(scene): _address(one, what) for scene, one in given.items()}
     elif isinstance(given, str | Path):
         try:
             listed = find_files(given, suffixes)
@@ -68,7 +70,9 @@ def _address(one: object, what: str) -> str:
     return normalize_uri(one)
 
 
-def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], dict[str, str]]:
+def match_scenes(
+    predictions: ListedFiles, truth: ListedFiles
+) -> tuple[dict[str, str], dict[str, str]]:
     """Match predictions and truth by scene.
 
     Names of files are compared without their suffix. They may have a text before or after the
@@ -102,7 +106,7 @@ def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], di
 
 
 def match_ids(
-    scenes: Sequence[str], files: Listed, what: str, *, extra: bool = True
+    scenes: Sequence[str], files: ListedFiles, what: str, *, extra: bool = True
 ) -> dict[str, str]:
     """Return the file of each scene.
 

@@ -108,7 +108,7 @@ def require_experiments(
     names = RunNames(store)
     for name in run_filter.experiments or ():
         if name not in listed and name not in names.experiments:
-            raise names.no_experiment(name)
+            raise names.missing_experiment(name)
 
 
 def _as_list(argument: str, given: object) -> list[str] | None:

@@ -9,16 +9,16 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.display_labels import run_labels
+from rvlab.frame.load_runs import RunsLike, load_long_table
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.ink import draws_figure
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
+from rvlab.plot._style.theme_colors import draws_figure
+from rvlab.plot.confusion_matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

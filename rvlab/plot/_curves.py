@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
+from rvlab.frame.load_runs import RunsLike, load_long_table
 from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import history_table
 from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
 from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, draws_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -116,7 +116,7 @@ def curves(
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
-    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    hues = theme.choose_hues(firsts, hue, choose_theme_colors(ax) if ax else ON_LIGHT, label=label)
     each = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
     options = _LineOptions(hue, smooth, wanted)
     if ax is None:
@@ -168,9 +168,11 @@ def _draw_panel(
     from matplotlib.ticker import MaxNLocator
 
     theme.style_axes(ax)
-    ink = choose_ink(ax)
-    ax.set_title(name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=ink.text)
-    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT, color=ink.text)
+    theme_colors = choose_theme_colors(ax)
+    ax.set_title(
+        name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=theme_colors.text
+    )
+    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT, color=theme_colors.text)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
     without = 0
@@ -199,11 +201,15 @@ def _draw_panel(
         which = extras.best.get(name, extras.best.get(""))
         at = best_index(values, minimize=which == "min") if which else None
         if at is not None:
-            style = {"color": look["color"], "markeredgecolor": ink.paper, "markersize": 6.5}
+            style = {
+                "color": look["color"],
+                "markeredgecolor": theme_colors.paper,
+                "markersize": 6.5,
+            }
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run" if without == 1 else f"{without} runs"
-        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=ink.note)
+        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=theme_colors.note)
 
 
 def _draw_legend(

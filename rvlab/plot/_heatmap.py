@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
+from rvlab.frame.display_labels import run_labels
+from rvlab.frame.load_runs import RunsLike, load_long_table
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.ink import draws_figure
 from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.theme_colors import draws_figure
 
 if TYPE_CHECKING:
     import pandas as pd

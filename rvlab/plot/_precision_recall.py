@@ -8,14 +8,14 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
+from rvlab.frame.load_runs import RunsLike, load_long_table
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
 from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, draws_figure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -97,7 +97,7 @@ def precision_recall(
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
-    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    hues = theme.choose_hues(firsts, hue, choose_theme_colors(ax) if ax else ON_LIGHT, label=label)
     figure = None
     if ax is None:
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
@@ -133,19 +133,27 @@ def _draw_lines(
         counts = found.counts(found.matches(at))
         point = float(metrics.macro_recall(counts)), float(metrics.macro_precision(counts))
         averages[str(run)] = f"F1 {float(metrics.macro_f1(counts)):.2f}"
-        dot = {"color": look["color"], "markeredgecolor": choose_ink(ax).paper, "markersize": 8}
+        dot = {
+            "color": look["color"],
+            "markeredgecolor": choose_theme_colors(ax).paper,
+            "markersize": 8,
+        }
         ax.plot(*([value] for value in point), label=str(run), marker="o", linestyle="", **dot)
     return averages
 
 
 def _label_axes(ax: Axes, iou: float, classes: Sequence[str]) -> None:
     theme.style_axes(ax)
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     ax.set_xlim(0, 1.02)
     ax.set_ylim(0, 1.02)
-    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": ink.text}
+    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": theme_colors.text}
     ax.set_xlabel("recall of objects", **look)
     ax.set_ylabel("precision of objects", **look)
     what = ", ".join(classes) or "all classes"
-    title: dict[str, Any] = {"fontsize": theme.TEXT_PT, "fontweight": "bold", "color": ink.text}
+    title: dict[str, Any] = {
+        "fontsize": theme.TEXT_PT,
+        "fontweight": "bold",
+        "color": theme_colors.text,
+    }
     ax.set_title(f"{what}, IoU ≥ {iou:g}", loc="left", **title)

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_rows
+from rvlab.frame.display_labels import run_labels
+from rvlab.frame.load_runs import RunsLike, load_rows
 from rvlab.frame.validate import require_columns
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
@@ -27,7 +27,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.theme_colors import draws_figure
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.run_source import (
     RunSource,
@@ -163,7 +163,9 @@ def predictions(
         heads = _column_headings([named[run] for run in ids], shown)
         validate_classes(options, grid_rows)
         validate_bands(options, grid_rows)
-        options = replace(options, columns=shown, across=len(heads), down=len(grid_rows))
+        options = replace(
+            options, columns=shown, figure_columns=len(heads), figure_rows=len(grid_rows)
+        )
         if show == "errors":
             options = replace(options, error_colors=_error_colors(options, grid_rows))
         begun = RowReader(pool, sources, options).submit_rows(grid_rows)[::-1]
@@ -173,10 +175,10 @@ def predictions(
     return draw_grid(heads, [row for row, _ in rows], grid_legend(options, grid_rows, rows))
 
 
-def _error_colors(view: GridOptions, places: Sequence[GridRow]) -> Sequence[RGB]:
+def _error_colors(options: GridOptions, grid_rows: Sequence[GridRow]) -> Sequence[RGB]:
     """Choose colors of errors that differ from those of all classes of interest in the figure."""
-    each = [place.run_classes for place in places]
-    return choose_error_colors({own.colors[i] for own in each for i in view.class_ids(own)})
+    each = [grid_row.run_classes for grid_row in grid_rows]
+    return choose_error_colors({own.colors[i] for own in each for i in options.class_ids(own)})
 
 
 def _validate_options(options: GridOptions) -> GridOptions:
@@ -219,9 +221,9 @@ def _error_row(sources: Sequence[RunSource], columns: Sequence[str]) -> CellRow:
     cells: list[GridCell] = []
     for column in columns:
         if column == "runs":
-            cells += [GridCell(words=cell_error_text(one, one.error)) for one in sources]
+            cells += [GridCell(message=cell_error_text(one, one.error)) for one in sources]
         else:
-            cells.append(GridCell(words=NO_SCENES))
+            cells.append(GridCell(message=NO_SCENES))
     return CellRow("", [], cells, aspect=0.8)
 
 
@@ -230,7 +232,7 @@ def _require_pictures(rows: Sequence[CellRow]) -> None:
     cells = [cell for row in rows for cell in row.cells]
     if any(cell.pixels is not None for cell in cells):
         return
-    reasons = list(dict.fromkeys(cell.words for cell in cells if cell.words))
+    reasons = list(dict.fromkeys(cell.message for cell in cells if cell.message))
     if NO_SCENES in reasons and len(reasons) > 1:
         reasons.remove(NO_SCENES)
     more = f" ({len(reasons) - 1} more errors in other cells.)" if len(reasons) > 1 else ""
@@ -243,7 +245,7 @@ def _grid_rows(
     known = source_by_scene(sources)
     labels: dict[str, raster.SceneLabels] = {}
 
-    def place(name: str, window: raster.Window | None) -> GridRow:
+    def grid_row(name: str, window: raster.Window | None) -> GridRow:
         if name not in known:
             raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
         one = known[name]
@@ -252,9 +254,11 @@ def _grid_rows(
         return GridRow(name, window, one, labels[name])
 
     if parts is not None:
-        return [place(name, window) for name, window in parts]
+        return [grid_row(name, window) for name, window in parts]
     of_group = [scene.id for one in sources for scene in one.in_group(group)]
-    return [place(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)]
+    return [
+        grid_row(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)
+    ]
 
 
 def _window_list(windows: Any, margin_px: int) -> list[SceneWindow]:

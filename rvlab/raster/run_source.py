@@ -21,7 +21,7 @@ from rvlab.raster.scene import (
     scene_priority,
     scenes_from_config,
 )
-from rvlab.store import outputs
+from rvlab.store import rv_outputs
 
 NO_CLASSES = Classes((), ())
 
@@ -79,10 +79,10 @@ def load_run_source(run: str, uri: str, group: str | None = None) -> RunSource:
     """
     try:
         where, one = store.store_for_uri(uri), Run.from_uri(uri)
-        folder = outputs.key_below(where, one.uri, outputs.COPIES_FOLDER)
+        folder = rv_outputs.key_below(where, one.uri, rv_outputs.COPIES_FOLDER)
         with ThreadPoolExecutor(1) as pool:  # list and read concurrently
             listing = pool.submit(where.files, folder)
-            config = outputs.read_config(where, one)
+            config = rv_outputs.read_rv_config(where, one)
         copies = {key[len(folder) + 1 :] for key, _ in listing.result()}
         found = tuple(use_copies(scene, uri, copies) for scene in scenes_from_config(config, where))
         return RunSource(run, uri, classes_from_config(config), found, config, group=group)
@@ -127,7 +127,7 @@ def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> 
         run_uri: Address of the run.
         copies: Names below the run's folder ``copies``, such as ``town-1/labels.tif``.
     """
-    where = f"{run_uri.rstrip('/')}/{outputs.COPIES_FOLDER}"
+    where = f"{run_uri.rstrip('/')}/{rv_outputs.COPIES_FOLDER}"
     labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
     if labels in copies:  # a copy contains class ids even if the prediction contains colors
         scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_transformers=())

@@ -23,8 +23,8 @@ from cachetools import TTLCache
 
 from rvlab import store
 from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
-from rvlab.store.addresses import local_path
-from rvlab.store.objects import MAX_KEYS_PER_PAGE
+from rvlab.store.allowed_addresses import local_path
+from rvlab.store.object_storage import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0
 

@@ -12,7 +12,7 @@ from rvlab.compare.columns import metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import differing_columns, param_columns, value_codes
-from rvlab.frame.select import select_listings
+from rvlab.frame.run_selector import select_listings
 from rvlab.model import Run, Spec, headline_group
 from rvlab.report.cells import Cell, format_cell, list_different_values, short_column_name
 from rvlab.report.run_summary import (

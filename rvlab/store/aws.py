@@ -31,7 +31,7 @@ STORE_BUCKET, OUTSIDE = "RVLAB_STORE_BUCKET", "RVLAB_OUTSIDE_"
 """In a step of a run: the bucket to which the AWS variables belong, and the prefix of the variables
 that its submitter has for other buckets."""
 
-ASK_AGAIN_S = 330
+REQUERY_AFTER_S = 330
 """Seconds after which obstore asks for credentials again. It does so five minutes early, hence each
 half minute; botocore returns the same ones until they expire or the file has changed."""
 
@@ -55,7 +55,7 @@ def resolve_access(bucket: str | None = None) -> S3Access:
     """
     env = environ_for(bucket)
     found = S3Access.from_environ(env)
-    chain = chain_of(found.profile or DEFAULT_PROFILE, env)
+    chain = credential_chain(found.profile or DEFAULT_PROFILE, env)
     if found.profile or chain.is_configured:
         found = S3Access.from_environ(env, chain.settings(env))
     if found.access_key or found.anonymous:
@@ -143,7 +143,7 @@ class CredentialChain:
             "access_key_id": str(found.access_key),
             "secret_access_key": str(found.secret_key),
             "token": str(found.session_token) if found.session_token else None,
-            "expires_at": datetime.now(UTC) + timedelta(seconds=ASK_AGAIN_S),
+            "expires_at": datetime.now(UTC) + timedelta(seconds=REQUERY_AFTER_S),
         }
 
     def settings(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -222,7 +222,7 @@ def _file_state(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def chain_of(profile: str, environ: Mapping[str, str] | None = None) -> CredentialChain:
+def credential_chain(profile: str, environ: Mapping[str, str] | None = None) -> CredentialChain:
     """Return the chain of a profile; the same one for all stores of this process."""
     env = os.environ if environ is None else environ
     names = (env.get(name) or default for name, default in AWS_FILES.items())
@@ -232,7 +232,7 @@ def chain_of(profile: str, environ: Mapping[str, str] | None = None) -> Credenti
 _chain = lru_cache(maxsize=32)(CredentialChain)
 
 
-def bare_session() -> Any:
+def session_without_files() -> Any:
     """Return a botocore session without the files of ``~/.aws``."""
     return _new_session(None, os.devnull, os.devnull)
 

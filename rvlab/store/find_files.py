@@ -10,8 +10,8 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import NotFound, SpecError, StoreError
-from rvlab.store.outputs import key_below
 from rvlab.store.registry import store_for_uri
+from rvlab.store.rv_outputs import key_below
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 VECTOR_SUFFIXES = (

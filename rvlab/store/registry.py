@@ -13,13 +13,13 @@ from rvlab.errors import RvlabError
 from rvlab.store.access import S3Access
 from rvlab.store.store import Store, normalize_uri
 
-MOST_FOUND = 10_000
+MAX_FOUND = 10_000
 """Number of URIs whose store is remembered, if stores with several accesses are open."""
 
 _registered: dict[tuple[str, S3Access], Store] = {}
 
 _found: set[tuple[str, str, S3Access]] = set()
-"""Where `store_for_uri` has found URIs; see `MOST_FOUND`."""
+"""Where `store_for_uri` has found URIs; see `MAX_FOUND`."""
 
 _unregistered: LRUCache[tuple[str, S3Access], Store] = LRUCache(64)
 """Buckets that `store_for_uri` opened itself; a client of S3 takes 5 ms to create."""
@@ -96,7 +96,7 @@ def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
             return store
         try:
             if store.has_below(uri):
-                if len(_found) > MOST_FOUND:
+                if len(_found) > MAX_FOUND:
                     _found.clear()
                 _found.add(known)
                 return store

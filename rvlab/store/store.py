@@ -18,8 +18,8 @@ from rvlab.store import patience
 from rvlab.store.access import S3Access
 from rvlab.store.aws import environ_for_other_buckets, resolve_access
 from rvlab.store.concurrency import map_concurrently
-from rvlab.store.objects import Objects, ObstoreObjects, open_objects
-from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
+from rvlab.store.object_storage import ObjectStorage, ObstoreStorage, open_storage
+from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingStorage
 
 PAGE_KEYS = 950  # known keys between two page boundaries; a page of 1,000 has room for new ones
 
@@ -70,12 +70,12 @@ class Store:
         return state
 
     @cached_property
-    def _objects(self) -> Objects:
-        return RetryingObjects(self._storage, self.patience_s)
+    def _objects(self) -> ObjectStorage:
+        return RetryingStorage(self._storage, self.patience_s)
 
     @cached_property
-    def _storage(self) -> Objects:
-        return open_objects(self.uri, self.access)
+    def _storage(self) -> ObjectStorage:
+        return open_storage(self.uri, self.access)
 
     def patient(self, patience_s: float | None = None) -> Store:
         """Return the same store with more patience, for a caller that can wait for it.
@@ -246,7 +246,7 @@ class Store:
 
     def forgo_conditional_puts(self) -> None:
         """Check before each put with `if_absent`, because the storage has ignored the condition."""
-        if isinstance(self._storage, ObstoreObjects):
+        if isinstance(self._storage, ObstoreStorage):
             self._storage.forgo_conditional_puts(
                 f"The storage of {self.uri} ignores the condition of a put (If-None-Match)."
             )

@@ -7,7 +7,7 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.frame.labels import format_param_value, run_labels
+from rvlab.frame.display_labels import format_param_value, run_labels
 from rvlab.frame.validate import require_columns
 from rvlab.raster import Window
 from rvlab.raster.run_source import default_group, load_run_source, require_group

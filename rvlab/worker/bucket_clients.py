@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from rvlab.store import S3Access
-from rvlab.store.aws import bare_session, resolve_access
+from rvlab.store.aws import resolve_access, session_without_files
 
 BOTO_ATTEMPTS = 5
 """Attempts that boto3 makes per request, within seconds, before rvlab retries the whole call."""
@@ -41,7 +41,7 @@ class BucketClients:
         """Return the client of a bucket; buckets with the same settings share one."""
         access = resolve_access(bucket)
         # The session is another one after ~/.aws has changed, as for unpatched Raster Vision.
-        session = access.chain.session() if access.chain else None
+        session = access.credential_chain.session() if access.credential_chain else None
         key = (access, access.access_key, access.secret_key, session)
         with self._lock:
             if key not in self._clients:
@@ -69,7 +69,7 @@ def new_client(access: S3Access, session: Any = None) -> Any:
         retries={"mode": "standard", "max_attempts": BOTO_ATTEMPTS},
         connect_timeout=BOTO_CONNECT_TIMEOUT_S,
     )
-    client = boto3.Session(botocore_session=session or bare_session()).client(
+    client = boto3.Session(botocore_session=session or session_without_files()).client(
         "s3", **keys, **settings
     )
     if access.requester_pays or _rv_pays():

@@ -16,7 +16,7 @@ from rvlab import Lab, compare, plot
 from rvlab.errors import RasterError, SpecError
 from rvlab.metrics import macro_f1
 from rvlab.raster.run_source import load_run_source
-from rvlab.store import Store, outputs
+from rvlab.store import Store, rv_outputs
 from tests.conftest import Trained
 from tests.exchange.test_adopt_lightning import write_log
 from tests.raster.samples import CORNER, photo, town, write
@@ -40,7 +40,7 @@ def beside(trained: Trained, tmp_path: Path) -> Lab:
 
 def files_of(trained: Trained, kind: str) -> str:
     """Return a glob of the images or labels of the validation scenes of a run."""
-    config = outputs.read_config(trained.lab.store, trained.runs["first"])
+    config = rv_outputs.read_rv_config(trained.lab.store, trained.runs["first"])
     scene = config["dataset"]["validation_scenes"][0]
     source = scene["raster_source"] if kind == "image" else scene["label_source"]["raster_source"]
     uri = str(source["uris"][0])

@@ -18,7 +18,7 @@ from rvlab.errors import HasEnded
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import S3Access, Store
-from rvlab.store.objects import ObstoreObjects
+from rvlab.store.object_storage import ObstoreStorage
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
 from rvlab.worker.records import write_end
@@ -55,7 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(kind, name, call)
 
     for name in ("get", "put", "delete", "files", "pages", "etag"):
-        count(ObstoreObjects, name)
+        count(ObstoreStorage, name)
     count(JobQueue, "_entries")
     return found
 

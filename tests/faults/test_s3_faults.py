@@ -16,7 +16,7 @@ from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import KeyExists, KeyMissing, StoreError, StoreUnreachable
 from rvlab.model import Run
 from rvlab.recipes import Recipe
-from rvlab.store import S3Access, Store, objects, patience, server
+from rvlab.store import S3Access, Store, object_storage, patience, server
 from rvlab.store.leftovers import leftovers
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
@@ -134,7 +134,7 @@ def test_each_call_survives_a_server_that_does_not_answer(
     call: Callable[[Store], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(objects, "S3_READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(object_storage, "S3_READ_TIMEOUT_S", 0.5)
     check(s3, proxy, fault, call, 1, monkeypatch)
 
 

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import compare, plot
-from rvlab.frame.labels import run_labels, value_labels
+from rvlab.frame.display_labels import run_labels, value_labels
 from rvlab.frame.params import differing_columns, value_codes, value_key
 
 VALUES = st.one_of(

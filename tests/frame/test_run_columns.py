@@ -17,7 +17,7 @@ from rvlab import Lab
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.query import Query
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.select import listings_of
+from rvlab.frame.run_selector import listings_of
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made

@@ -17,7 +17,7 @@ from rvlab.errors import RasterError
 from rvlab.raster import sidecars
 from rvlab.raster.gdal import open_raster
 from rvlab.raster.read import read
-from rvlab.store import S3Access, Store, objects, register_store, registry
+from rvlab.store import S3Access, Store, object_storage, register_store, registry
 from rvlab.store.server import Server
 from rvlab.worker import fingerprint
 from tests.faults.proxy import Proxy
@@ -265,7 +265,7 @@ def test_one_page_of_a_listing_serves_the_rasters_of_a_folder(
     counted: Store, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sidecars, "MAX_KEYS_PER_PAGE", 4)
-    monkeypatch.setattr(objects, "MAX_KEYS_PER_PAGE", 4)
+    monkeypatch.setattr(object_storage, "MAX_KEYS_PER_PAGE", 4)
     for name in ("a", "b", "m", "n"):
         for end in ("0", "1", "tif"):
             counted.put(f"few/{name}.{end}", b"")

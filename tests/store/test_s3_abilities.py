@@ -14,7 +14,7 @@ from rvlab import Lab
 from rvlab.errors import KeyExists, StoreError
 from rvlab.store import S3Access, Store
 from rvlab.store.layout import record_layout
-from rvlab.store.objects import NOT_ATOMIC
+from rvlab.store.object_storage import NOT_ATOMIC
 from rvlab.store.server import Server
 from tests.store.gateway import running_gateways
 

@@ -57,13 +57,13 @@ class LegendLayout:
     """Layout of a legend.
 
     Args:
-        across: Entries per line.
+        per_line: Entries per line.
         rows: Number of lines of entries or of the scale.
         note: The wrapped lines of the note.
         beside: Whether the note is on the first line of entries.
     """
 
-    across: int
+    per_line: int
     rows: int
     note: Sequence[str]
     beside: bool
@@ -83,16 +83,16 @@ def layout_legend(grid_legend: GridLegend, width: float) -> LegendLayout:
     )
     wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
     if len(labels) <= _MAX_PER_LINE and scale + sum(wide) <= width:
-        across, used = len(labels), scale + sum(wide)
+        per_line, used = len(labels), scale + sum(wide)
     else:
-        across = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
-        used = scale + across * max(wide)
-    rows = math.ceil(len(labels) / across) if across else int(bool(grid_legend.scale))
+        per_line = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
+        used = scale + per_line * max(wide)
+    rows = math.ceil(len(labels) / per_line) if per_line else int(bool(grid_legend.scale))
     note = wrap_lines([grid_legend.note], width, _NOTE) if grid_legend.note else []
     beside = (
         bool(rows) and len(note) == 1 and used + text_inches(grid_legend.note, _NOTE) + 0.2 <= width
     )
-    return LegendLayout(across, rows, note, beside or not note)
+    return LegendLayout(per_line, rows, note, beside or not note)
 
 
 def draw_grid_legend(
@@ -117,7 +117,7 @@ def draw_grid_legend(
             handles=handles,
             loc="upper left",
             bbox_to_anchor=((left - 0.03) / width, 1 - top / height),
-            ncols=layout.across,
+            ncols=layout.per_line,
             frameon=False,
             fontsize=theme.SMALL_PT,
             handlelength=1.3,
@@ -217,32 +217,32 @@ def grid_legend(
     return key
 
 
-def has_pixels_outside_areas(place: GridRow) -> bool:
+def has_pixels_outside_areas(grid_row: GridRow) -> bool:
     """Return whether a row has areas of interest, and some pixels of it are outside."""
-    inside = try_read(lambda: place.labels.labelled(place.clipped_window, max_px=_AREA_PX))
+    inside = try_read(lambda: grid_row.labels.labelled(grid_row.clipped_window, max_px=_AREA_PX))
     return isinstance(inside, np.ndarray) and not bool(inside.all())
 
 
 def _legend(
-    view: GridOptions, places: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
+    options: GridOptions, grid_rows: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
 ) -> GridLegend:
-    if set(view.columns) == {"image"}:
+    if set(options.columns) == {"image"}:
         return GridLegend()
-    parts = _legend_parts(view, places, [seen for _, seen in rows])
+    parts = _legend_parts(options, grid_rows, [seen for _, seen in rows])
     scored = any(cell.caption for row, _ in rows for cell in row.cells)
-    note = _score_note(view, parts) if scored else ""
+    note = _score_note(options, parts) if scored else ""
     boxes = [part for part in parts if part.task == DETECTION]
     masks = [part for part in parts if part.task != DETECTION]
-    if view.show == "scores":
-        truth = _interest_entries(boxes) if "truth" in view.columns else []
+    if options.show == "scores":
+        truth = _interest_entries(boxes) if "truth" in options.columns else []
         scales = ["score"] if boxes else []
         scales += [f"probability of {name}" for name, _ in (p.interest[0] for p in masks)]
         scale = ", ".join(dict.fromkeys(scales))
         return GridLegend(note=note, scale=scale, lines=_as_solid_lines(truth))
-    if view.show == "errors":
-        return _error_entries(view, masks, boxes, note)
-    if view.show == "overlay":
-        both = "runs" in view.columns and any(p.task in (CELLS, DETECTION) for p in parts)
+    if options.show == "errors":
+        return _error_entries(options, masks, boxes, note)
+    if options.show == "overlay":
+        both = "runs" in options.columns and any(p.task in (CELLS, DETECTION) for p in parts)
         truth_line = [("truth", colorize.TRUTH_COLOR, True)] if both else []
         return GridLegend(
             note=note, lines=[*_as_solid_lines(_interest_entries(parts)), *truth_line]
@@ -251,26 +251,26 @@ def _legend(
 
 
 def _legend_parts(
-    view: GridOptions, places: Sequence[GridRow], seen: Sequence[set[int]]
+    options: GridOptions, grid_rows: Sequence[GridRow], seen: Sequence[set[int]]
 ) -> list[LegendPart]:
     """Return a part per task and set of classes; without those that lack a class of interest."""
     found: dict[tuple[str, Classes], set[int]] = {}
-    for place, ids in zip(places, seen, strict=True):
-        found.setdefault((place.task, place.run_classes), set()).update(ids)
+    for grid_row, ids in zip(grid_rows, seen, strict=True):
+        found.setdefault((grid_row.task, grid_row.run_classes), set()).update(ids)
     parts = [
         LegendPart(
             task,
             own,
             frozenset(ids),
-            [(own.names[i], own.colors[i]) for i in view.class_ids(own)],
+            [(own.names[i], own.colors[i]) for i in options.class_ids(own)],
         )
         for (task, own), ids in found.items()
     ]
-    return [part for part in parts if part.interest or view.show == "labels"]
+    return [part for part in parts if part.interest or options.show == "labels"]
 
 
-def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
-    names = (view.single_class_id(part.classes) for part in parts)
+def _score_note(options: GridOptions, parts: Sequence[LegendPart]) -> str:
+    names = (options.single_class_id(part.classes) for part in parts)
     only = next(
         (p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), ""
     )

@@ -83,7 +83,7 @@ def _image_class() -> Any:
     from matplotlib.transforms import Affine2D
     from PIL import Image
 
-    class Crisp(AxesImage):
+    class PixelImage(AxesImage):
         blend = True
         palette: Any = None
 
@@ -112,7 +112,7 @@ def _image_class() -> Any:
             made = np.asarray(picture.resize(size, how).convert("RGBA"))
             return made[::-1], x0 / magnification, y0 / magnification, Affine2D()
 
-    return Crisp
+    return PixelImage
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
 
 def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
     """Build the truth cell of a row."""
-    options, classes = context.view, context.place.run_classes
+    options, classes = context.options, context.grid_row.run_classes
     ids = _subsample_ids(truth, options)
     if options.show == "errors":
         layer = colorize.blend_over(
@@ -99,7 +99,7 @@ def mask_prediction_cell(
     Raises:
         RasterError: If the run has nothing to show.
     """
-    options, grid_row = context.view, context.place
+    options, grid_row = context.options, context.grid_row
     scoring: dict[str, Any] = {
         "max_px": options.max_px,
         "of_class": options.single_class_id(classes),
@@ -138,7 +138,7 @@ def _label_cell(
     context: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
 ) -> CellContent:
     """Build a cell of labels or outlines, for the truth or for a run."""
-    classes, options = context.place.run_classes, context.view
+    classes, options = context.grid_row.run_classes, context.options
     caption, f1 = (_score_caption(scored), scored.f1) if scored else ("", None)
     inside = context.inside
     if options.show == "overlay":
@@ -161,11 +161,11 @@ def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
     Outlines are drawn at twice the screen's resolution, so that slanted lines are smooth and
     complete.
     """
-    classes, background = context.place.run_classes, context.background
+    classes, background = context.grid_row.run_classes, context.background
     times = max(1, round(2 / context.px_per_point))
     ids, background = _upsample(ids, times), _upsample(background, times)
     width = max(1, round(_LINE * context.px_per_point * times))
-    class_ids = context.view.class_ids(classes)
+    class_ids = context.options.class_ids(classes)
     # A dark line behind each outline makes it visible on areas of the same color.
     shade = colorize.color_outlines(
         ids, classes, class_ids=class_ids, width=width + max(1, width // 2)

@@ -1,7 +1,7 @@
-"""Runs as the user has them in hand: a table, a row of it, a run, a URI, or a list of these.
+"""Tables of the runs that plots and comparisons are given: a table, a row, a run, a URI or a list.
 
-`rvlab.frame.select` finds runs by names within a store that is known. Here no store is given: plots
-and comparisons find the stores of the runs by their URIs.
+`rvlab.frame.run_selector` finds runs by name in one store. Here no store is given: it is found by
+the URI of each run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from rvlab.errors import SpecError, TableError
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.run_selector import runs_in_table
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import runs_in_table
 from rvlab.frame.validate import (
     full_metric_name,
     is_uri_column,

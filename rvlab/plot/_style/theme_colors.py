@@ -27,7 +27,7 @@ QUALITATIVE_COLORS = (
 
 
 @dataclass(frozen=True)
-class Ink:
+class ThemeColors:
     """Colors for a background.
 
     Args:
@@ -37,7 +37,7 @@ class Ink:
         note: Notes.
         line: Axis lines.
         faint: Grid lines.
-        colors: Colors of categories.
+        categorical: Colors of categories.
         scale: The part of the color scale that is visible, from 0 to 1.
     """
 
@@ -47,15 +47,15 @@ class Ink:
     note: str
     line: str
     faint: str
-    colors: Sequence[str]
+    categorical: Sequence[str]
     scale: tuple[float, float]
 
 
 # The yellow end of viridis is not visible on white, and its dark end not on black.
-ON_LIGHT = Ink(
+ON_LIGHT = ThemeColors(
     "#ffffff", "#000000", "#3c4043", "#5f6368", "#9aa0a6", "#e6e6e6", QUALITATIVE_COLORS, (0, 0.86)
 )
-ON_DARK = Ink(
+ON_DARK = ThemeColors(
     "#000000",
     "#ffffff",
     "#dadce0",
@@ -75,7 +75,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def choose_ink(ax: Axes) -> Ink:
+def choose_theme_colors(ax: Axes) -> ThemeColors:
     """Return the colors for the background of axes: their own, or that of the figure."""
     from matplotlib.colors import to_rgba
 
