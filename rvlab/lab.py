@@ -153,10 +153,16 @@ class Lab:
                 ``seed`` in a point is the run's seed.
             **fixed: Parameters of all points.
         """
-        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        options["priority"] = priority
         return control.sweep_runs(
-            self.store, self.engine, find_recipe(recipe), points, fixed, **options
+            self.store,
+            self.engine,
+            find_recipe(recipe),
+            points,
+            fixed,
+            experiment=experiment,
+            splits=splits,
+            seed=seed,
+            priority=priority,
         )
 
     def tune(
@@ -245,11 +251,15 @@ class Lab:
                 or value; nothing was started.
         """
         parent = require_one(self.store, run, "clone")
-        given = {**(params or {}), **named}
-        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        options["priority"] = priority
         recipe, point, request = clone_request(
-            self.store, parent, given, engine=self.engine.name, **options
+            self.store,
+            parent,
+            {**(params or {}), **named},
+            engine=self.engine.name,
+            experiment=experiment,
+            splits=splits,
+            seed=seed,
+            priority=priority,
         )
         return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
@@ -387,8 +397,13 @@ class Lab:
         from rvlab.settings import load_profile
 
         profile = getattr(self.engine, "profile", None) or load_profile()
-        words = {"source": "the lab's", "remedy": "Use Lab('s3://bucket/prefix')."}
-        return compile_for_upload(find_recipe(recipe), profile, store=self.store.uri, **words)
+        return compile_for_upload(
+            find_recipe(recipe),
+            profile,
+            store=self.store.uri,
+            source="the lab's",
+            remedy="Use Lab('s3://bucket/prefix').",
+        )
 
     # Read tables
 
@@ -426,10 +441,8 @@ class Lab:
                 text.
         """
         states = control.states_from(self.store, self.engine)
-        filters = {"experiment": experiment, "state": state, "tags": tags}
-        given = {name: value for name, value in filters.items() if value is not None}
-        chosen = validate_filter(**given) if given else None
-        return frame.runs_table(self.store, runs, states, chosen)
+        run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
+        return frame.runs_table(self.store, runs, states, run_filter)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
         """Return the table of experiments: one row per experiment, with its name as index.
@@ -474,9 +487,13 @@ class Lab:
             UserWarning: If the runs were evaluated on different sets of scenes, labels or classes.
                 The best run is then that of the largest set.
         """
-        table = self.runs(runs)
-        options: dict[str, Any] = {"ascending": ascending, "across_sets": across_sets}
-        return find_best_run(table, metric, store=self.store.uri, **options)
+        return find_best_run(
+            self.runs(runs),
+            metric,
+            ascending=ascending,
+            across_sets=across_sets,
+            store=self.store.uri,
+        )
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
         """Return the ancestors and descendants of a run, the oldest first.
@@ -669,8 +686,9 @@ class Lab:
         from rvlab.actions.promote import GateOptions, promote_run
 
         options = GateOptions(baseline, metric, margin, group, level)
-        texts: dict[str, Any] = {"override": override, "note": note, "license_name": license}
-        return promote_run(self.store, run, model, options, **texts)
+        return promote_run(
+            self.store, run, model, options, override=override, note=note, license_name=license
+        )
 
     def models(self, model: str | None = None) -> pd.DataFrame:
         """Return the versions of promoted models, the newest of each model first.
@@ -764,10 +782,18 @@ class Lab:
         """
         from rvlab.frame.windows import windows_table
 
-        wanted = select_listings(self.store, runs)
-        where: dict[str, Any] = {"classes": classes, "group": group, "scenes": scenes}
-        limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
-        return windows_table(self.store, wanted, by, **where, **limits)
+        return windows_table(
+            self.store,
+            select_listings(self.store, runs),
+            by,
+            n=n,
+            size=size,
+            classes=classes,
+            group=group,
+            scenes=scenes,
+            per_scene=per_scene,
+            seed=seed,
+        )
 
     def objects(
         self,
@@ -806,9 +832,14 @@ class Lab:
         """
         from rvlab.frame.objects import objects_table
 
-        where: dict[str, Any] = {"group": group, "classes": classes}
-        limits: dict[str, Any] = {"iou": iou, "min_area_px": min_area_px}
-        return objects_table(self.store, select_listings(self.store, runs), **limits, **where)
+        return objects_table(
+            self.store,
+            select_listings(self.store, runs),
+            iou=iou,
+            min_area_px=min_area_px,
+            group=group,
+            classes=classes,
+        )
 
     def viewer(
         self,
@@ -845,8 +876,9 @@ class Lab:
                 windows = self.windows(scored, group=group, n=50)
             except NotFound:
                 windows = None  # without counts the button reports that there are none
-        options: dict[str, Any] = {"label": label, "height_px": height_px}
-        return viewer(table, group=group, scene=scene, windows=windows, **options)
+        return viewer(
+            table, group=group, scene=scene, windows=windows, label=label, height_px=height_px
+        )
 
     def explore(
         self, runs: RunSelector = None, *, columns: Sequence[str] | str | None = None
@@ -1047,13 +1079,19 @@ class Lab:
             StoreUnreachable: If a store does not answer.
         """
         from rvlab.actions.adopt import adopt_runs
+        from rvlab.exchange.adopt_predictions import PredictionArguments
 
-        given: dict[str, Any] = {
-            **{"predictions": predictions, "truth": truth, "classes": classes, "null": null},
-            **{"scores": scores, "images": images, "history": history, "name": name},
-        }
-        options: dict[str, Any] = {"experiment": experiment, "params": params, "group": group}
-        return adopt_runs(self.store, uri, given, **options)
+        given = PredictionArguments(
+            predictions=predictions,
+            classes=classes,
+            scores=scores,
+            images=images,
+            null=null,
+            group=group,
+            history=history,
+            name=name,
+        )
+        return adopt_runs(self.store, uri, given, truth, experiment=experiment, params=params)
 
     def from_mlflow(
         self,

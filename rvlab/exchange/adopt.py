@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rvlab.errors import NotFound, RvlabError, SpecError, StoreUnreachable
-from rvlab.exchange.adopt_predictions import PredictionArguments, adopt_predictions
+from rvlab.exchange.adopt_predictions import PredictionArguments, register_predictions
 from rvlab.exchange.adopted_run import FileSizes, ParamsLike, require_params
 from rvlab.exchange.lightning import HPARAMS_FILE, METRICS_FILE, is_log_file
 from rvlab.exchange.lightning_output import LightningOutput
@@ -23,7 +23,7 @@ from rvlab.worker.records import SPEC
 _FILES = (CONFIG_FILE, HPARAMS_FILE, METRICS_FILE)
 
 
-def adopt(
+def adopt_folders(
     store: Store,
     uri: str | Path,
     *,
@@ -61,7 +61,7 @@ def adopt(
         is_output = any(key == join_key(folder, CONFIG_FILE) for key, _ in files)
         kind = RasterVisionOutput if is_output else LightningOutput
         try:
-            return kind(home, folder, files).adopt(store, experiment, params)
+            return kind(home, folder, files).register(store, experiment, params)
         except StoreUnreachable:
             raise
         except RvlabError as exc:
@@ -101,7 +101,7 @@ def adopt_with_predictions(
     log = None if uri is None else _require_one_log(store, uri)
     record_layout(store)
     with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
-        return adopt_predictions(store, experiment, params, given, log)
+        return register_predictions(store, experiment, params, given, log)
 
 
 def _open_folder(store: Store, uri: str) -> tuple[str, Store]:

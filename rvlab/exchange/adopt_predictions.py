@@ -44,6 +44,7 @@ from rvlab.exchange.scene_files import (
 from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
+from rvlab.raster.scene import task_of_config
 from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.allowed_addresses import is_allowed
 from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
@@ -76,7 +77,7 @@ class PredictionArguments:
     name: str | None = None
 
 
-def adopt_predictions(
+def register_predictions(
     store: Store,
     experiment: str,
     params: ParamsLike,
@@ -215,7 +216,7 @@ def _scenes_of_run(
         )
     home = store_for_uri(run.uri)
     config = rv_outputs.read_rv_config(home, run)
-    if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
+    if task_of_config(config) != "semantic_segmentation":
         raise SpecError(f"The run {run.id} is not a semantic segmentation.")
     data = config["dataset"]
     known = {

@@ -11,7 +11,7 @@ from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
 from rvlab.raster.profile import RasterProfile
-from rvlab.raster.scene import RGB, classes_from_config, parse_color
+from rvlab.raster.scene import RGB, classes_from_config, color_hex, parse_color
 
 ClassesLike: TypeAlias = Sequence[str] | Mapping[str, int] | Mapping[str, str | Sequence[int]]
 """Names of classes; or a dict of names and their values in the rasters, or of names and colors."""
@@ -194,7 +194,7 @@ def class_values_of_config(class_config: Mapping[str, Any]) -> ClassValues:
     """
     own = classes_from_config(class_config)
     names = own.names if own.null is not None else (*own.names, NULL_CLASS)
-    colors = [_hex(color) for color in own.colors] + [_NULL_COLOR]
+    colors = [color_hex(color) for color in own.colors] + [_NULL_COLOR]
     ids = {number: number for number in range(len(names))}
     return ClassValues(names, tuple(colors[: len(names)]), own.null or NULL_CLASS, ids)
 
@@ -228,11 +228,7 @@ def _color(name: str, color: Any) -> str:
             f"The class {name!r} has the color {color!r:.100}; it must be a name, #rrggbb or three "
             "numbers from 0 to 255."
         ) from exc
-    return _hex(rgb)
-
-
-def _hex(color: RGB) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
+    return color_hex(rgb)
 
 
 def _default_colors(names: Sequence[str]) -> dict[str, str]:

@@ -65,7 +65,7 @@ class LightningOutput:
         listed = list_artifacts(self.files, self.folder, self.uri).to_pylist()
         return rows_to_arrow(ARTIFACTS_TABLE, [{**row, "step": "train"} for row in listed])
 
-    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
+    def register(self, store: Store, experiment: str, params: ParamsLike) -> Run:
         """Write the records of its run, unless they exist already."""
         log = self.log
         created, ended = log.times

@@ -89,7 +89,7 @@ class RasterVisionOutput:
             )
         return found
 
-    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
+    def register(self, store: Store, experiment: str, params: ParamsLike) -> Run:
         """Write the records of its run, unless they exist already."""
         created = self.home.last_modified(self.config_key)
         run = Run(store.uri, experiment, adopted_run_id(created, self._identity(experiment)))

@@ -244,9 +244,9 @@ class VersionChoice:
         Raises:
             RecordBroken: If a field is missing or has another type.
         """
-        found = read_record(cls, record, key, "the choice of a version")
+        found = read_record(cls, record, key, "the choice of the current version")
         require_schema(found.schema, key)
-        require_times(found, key, "the choice of a version", "at")
+        require_times(found, key, "the choice of the current version", "at")
         return found
 
 

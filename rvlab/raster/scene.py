@@ -158,6 +158,11 @@ def parse_color(color: str | Sequence[float]) -> RGB:
     return r, g, b
 
 
+def color_hex(color: RGB) -> str:
+    """Return a color as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
     """Return the scenes of a run, in the order of its config: train, validation, test.
 
@@ -179,7 +184,7 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
             raise TypeError(f"{uri!r:.100} is not an address")
         return uri if home is None else mark_if_refused(uri, home)
 
-    task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+    task = task_of_config(config)
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
     try:
         classes = data.get("class_config")
@@ -190,6 +195,11 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
         ]
     except (LookupError, TypeError, AttributeError, ValueError, OverflowError) as exc:
         raise RecordBroken(f"pipeline-config.json has a malformed scene: {exc!r:.300}.") from exc
+
+
+def task_of_config(config: Mapping[str, Any]) -> str:
+    """Return Raster Vision's name of the task of a config, such as ``object_detection``."""
+    return str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
 
 
 def own_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:

@@ -1,4 +1,4 @@
-"""The keys of promoted models: listing, reading, a new version, and the choice of the current one.
+"""The keys of promoted models: listing, reading, new versions and choices of the current one.
 
 The versions of a model and the choices of the current one are numbered and written once, if
 absent. So two users cannot make the same version, and the order of choices needs no clock.
@@ -36,7 +36,7 @@ class ModelListing:
     Args:
         model: The name of the model.
         versions: Its versions, the oldest first.
-        choices: The numbers of the choices of its current version, the oldest first.
+        choices: Numbers of the records that chose its current version, the oldest first.
     """
 
     model: str
@@ -45,7 +45,7 @@ class ModelListing:
 
 
 class ModelState(NamedTuple):
-    """What a store has of a model.
+    """The records of a model in a store, and its current version.
 
     Args:
         listing: The listing.
@@ -117,7 +117,7 @@ def read_version_choices(
         for n in (listing.choices if numbers is None else numbers)
     ]
     answers = store.read_many(keys, _parse_choice)
-    return [_value(answers[key]) for key in keys]
+    return [_require_parsed(answers[key]) for key in keys]
 
 
 def read_version(store: Store, model: str, version: int) -> VersionRecord:
@@ -172,7 +172,7 @@ def write_version(store: Store, record: VersionRecord) -> None:
             other = read_version(store, record.model, record.version)
             who = f"{other.promoted_by} from the run {other.run}"
         except RecordBroken:
-            who = "somebody else"
+            who = "another user"
         raise KeyExists(
             f"Version {record.version} of the model {record.model!r} was made by {who} in the "
             "meantime. Promote again: the run is then compared with that version."
@@ -203,7 +203,7 @@ def _parse_choice(key: str, data: bytes) -> VersionChoice:
     return VersionChoice.from_record(parse_record(key, data), key)
 
 
-def _value(answer: tuple[VersionChoice, str | None] | RvlabError) -> VersionChoice:
+def _require_parsed(answer: tuple[VersionChoice, str | None] | RvlabError) -> VersionChoice:
     if isinstance(answer, RvlabError):
         raise answer
     return answer[0]
