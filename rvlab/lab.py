@@ -411,7 +411,7 @@ class Lab:
         """Return the run of a `name`: its id, the unique end of it, ``experiment/id`` or its URI.
 
         Raises:
-            NotFound: If there is no such run.
+            NotFound: If the run does not exist.
             SpecError: If several runs have the id `name`, or ids that end with it.
         """
         return find_run(self.store, name)
@@ -437,8 +437,7 @@ class Lab:
             tags: A tag, or several: a run has all of them.
 
         Raises:
-            SpecError: If there is no such state, a tag is invalid, or several ids end with the same
-                text.
+            SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
         states = control.states_from(self.store, self.engine)
         run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
@@ -480,7 +479,7 @@ class Lab:
             across_sets: Compare also runs that were evaluated on different sets.
 
         Raises:
-            NotFound: If there is no such run or experiment, or the selection is empty.
+            NotFound: If a run or experiment does not exist, or the selection is empty.
             TableError: If no run has the metric; it lists those that exist.
 
         Warns:
@@ -559,7 +558,7 @@ class Lab:
                 not the run.
 
         Raises:
-            NotFound: If there is no such run, or the step has no log.
+            NotFound: If the run does not exist, or the step has no log.
             SpecError: If `tail` is not a positive number.
             WaitInterrupted: If the user interrupts `follow`; the run continues.
         """
@@ -579,7 +578,7 @@ class Lab:
             uri: A URI, such as those of `artifacts`; as a context manager it closes itself.
 
         Raises:
-            NotFound: If there is no such file.
+            NotFound: If the file does not exist.
             SpecError: If the URI is neither in the store nor allowed (``SECURITY.md``).
         """
         return open_file(self.store, uri)
@@ -601,7 +600,7 @@ class Lab:
             The rows of `artifacts` with ``path`` in place of ``uri``.
 
         Raises:
-            NotFound: If there is no such run, or no file of a kind.
+            NotFound: If a run does not exist, or no run has a file of a kind.
             SpecError: If a record names a path outside of the folder, or an address that is not
                 allowed.
         """
@@ -774,7 +773,7 @@ class Lab:
             seed: Seed of ``random``.
 
         Raises:
-            NotFound: If there is no such `by`, run, class, group or scene, or no run has counts.
+            NotFound: If `by`, a run, class, group or scene does not exist, or no run has counts.
             SpecError: If `by` needs other runs or arguments, or `size` does not fit.
 
         Warns:
@@ -824,7 +823,7 @@ class Lab:
             classes: Names of the classes. Default: all.
 
         Raises:
-            NotFound: If no run has objects, or there is no such run, group or class.
+            NotFound: If no run has objects, or a run, group or class does not exist.
             SpecError: If `iou` is invalid, or `min_area_px` is given for boxes.
 
         Warns:
@@ -864,7 +863,7 @@ class Lab:
 
         Raises:
             MissingExtra: If anywidget is not installed.
-            NotFound: If there is no such run, scene or group.
+            NotFound: If a run, scene or group does not exist.
             SpecError: If a window or the height is invalid.
         """
         from rvlab.viewer import viewer
@@ -988,7 +987,7 @@ class Lab:
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name does not match, there is no prompt, no run is named, they are of
+            SpecError: If the name does not match, or cannot be typed here, no run is named, they are of
                 several experiments, or one is queued, running or the current version of a model;
                 nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
@@ -1070,7 +1069,7 @@ class Lab:
             The runs, the oldest first, including those adopted before.
 
         Raises:
-            NotFound: If there is no run, or no outputs have been evaluated.
+            NotFound: If the folder has no run, or no outputs have been evaluated.
             RecordBroken: If a file is invalid. Among several outputs, invalid ones are skipped with
                 a warning.
             RasterError: If rasters of a scene do not fit together, or have a value without a class.

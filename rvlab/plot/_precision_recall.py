@@ -90,7 +90,7 @@ def precision_recall(
         return theme.draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])
     for name in names:
-        require_known(name, table["class"].unique().tolist(), "There are no objects of the class")
+        require_known(name, table["class"].unique().tolist(), "No run has objects of the class")
     if names:
         table = table[table["class"].isin(names)]
     firsts = table.drop_duplicates("run").astype({"run": str})

@@ -64,7 +64,7 @@ def predicted_ids(
         max_px: Longest side of the displayed picture, in pixels.
 
     Raises:
-        RasterError: If there is no prediction, or it has another grid.
+        RasterError: If the prediction is missing, or has another grid.
     """
     return prediction(scene, own, window, labels.grid, max_px=_read_px(window, max_px))
 

@@ -186,7 +186,7 @@ class ExperimentSummary:
     def test_sentences(self) -> list[str]:
         """The test of the best setting against the next one, in words."""
         if len(self.settings) < 2:
-            return ["There are no two settings with this metric, so nothing can be tested."]
+            return ["Fewer than two settings have this metric, so nothing can be tested."]
         metric = metric_column(self.runs, self.metric).removeprefix("metrics.")
         first, second = self.settings[:2]
         out = [compare.test(first, second, metric).sentence]

@@ -39,7 +39,7 @@ def confusion_of_best(facts: ExperimentSummary) -> Picture:
     def draw() -> Drawing:
         chosen = facts.leaders
         if chosen.empty or facts.group is None:
-            return "No succeeded run was evaluated, so there is no confusion matrix."
+            return "No succeeded run was evaluated, so no confusion matrix can be drawn."
         matrices = confusion_table(facts.store, facts.listings_of_rows(chosen))
         if matrices.empty:
             return f"The evaluation of {facts.group} counted no confusion matrix."

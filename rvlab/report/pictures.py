@@ -139,7 +139,7 @@ def require_images(figure: Figure) -> None:
     """Raise with the reasons in the cells of a grid in which no cell has a picture.
 
     Raises:
-        RasterError: If there is no picture.
+        RasterError: If no cell has a picture.
     """
     if not any(ax.images for ax in figure.axes):
         raise RasterError(_cell_texts(figure))

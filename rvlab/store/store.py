@@ -139,7 +139,7 @@ class Store:
             limit: Maximum size in bytes; see `rvlab.model.limits`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             RecordBroken: If it is larger than `limit`; nothing is read then.
             StoreUnreachable: If the store does not answer.
         """
@@ -161,7 +161,7 @@ class Store:
         """Return the bytes of a key and its ETag, as in `etags`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.get_with_etag(key)
 
@@ -169,7 +169,7 @@ class Store:
         """Return the ETag of a key, as in `etags`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.etag(key)
 
@@ -177,7 +177,7 @@ class Store:
         """Return the size of a key in bytes.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.size(key)
 
@@ -185,7 +185,7 @@ class Store:
         """Return when a key was last written, in UTC.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             StoreError: If this kind of storage records no times.
         """
         return self._objects.last_modified(key)
@@ -194,7 +194,7 @@ class Store:
         """Read a record.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             RecordBroken: If it does not hold a JSON object.
         """
         return parse_record(key, self.get(key, limit=RECORD_BYTES))

@@ -175,7 +175,7 @@ def test_invalid_arguments_raise_errors_with_suggestions():
         plot.heatmap(table, metric="f2")
     with pytest.raises(TableError, match=r"the group 'valid'. Did you mean 'validation'"):
         plot.heatmap(table, group="valid")
-    with pytest.raises(TableError, match=r"there is no class 'road'. There are none"):
+    with pytest.raises(TableError, match=r"has no class 'road'. There are none"):
         plot.heatmap(table, of="road")
     with pytest.raises(SpecError, match=r"rows cannot be 'scenes'. Did you mean 'scene'"):
         plot.heatmap(table, rows="scenes")

@@ -225,7 +225,7 @@ def validate_classes(options: GridOptions, grid_rows: Sequence[GridRow]) -> None
     """Validate that the runs have the classes of interest.
 
     Raises:
-        SpecError: If no run has a named class, or if there is no class to show.
+        SpecError: If no run has a named class, or only the null class could be shown.
     """
     known = dict.fromkeys(name for grid_row in grid_rows for name in grid_row.run_classes.names)
     for word in options.classes or ():
