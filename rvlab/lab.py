@@ -439,7 +439,7 @@ class Lab:
         Raises:
             SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
-        states = control.states_from(self.store, self.engine)
+        states = control.engine_states_query(self.store, self.engine)
         run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
         return frame.runs_table(self.store, runs, states, run_filter)
 
@@ -987,9 +987,9 @@ class Lab:
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name does not match, or cannot be typed here, no run is named, they are of
-                several experiments, or one is queued, running or the current version of a model;
-                nothing was deleted.
+            SpecError: If the name does not match or cannot be typed here, no run is named, the runs
+                are of several experiments, or one is queued, running or the current version of a
+                model; nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
         delete.confirm_and_delete(self.store, self.engine, runs, confirm)

@@ -24,7 +24,7 @@ from pystac.extensions.mlm import MLMExtension
 from pystac.validation import validate_dict
 
 from rvlab import Lab, compare
-from rvlab.actions.completion import offer_names
+from rvlab.actions.completion import find_completions
 from rvlab.actions.model_version import ModelVersion
 from rvlab.cli import main
 from rvlab.errors import GateNotPassed, KeyExists, NotFound, SpecError, StoreError
@@ -308,7 +308,7 @@ def test_names_and_versions_select_models(lab: Lab, runs: list[Run]) -> None:
     with pytest.raises(StoreError, match="was changed"):
         lab.model(f"{MODEL}:current")
     for code in ('lab.rollback("', 'lab.model("', 'lab.promote(run, "'):
-        words = [word for one in offer_names(code, {"lab": lab}) for word in one.words]
+        words = [word for one in find_completions(code, {"lab": lab}) for word in one.words]
         assert MODEL in words
 
 

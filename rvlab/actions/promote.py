@@ -194,7 +194,7 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
     write_version_choice(store, model, to, current_user(), why or "")
 
 
-def require_unused(store: Store, runs: list[Run]) -> None:
+def require_not_current_version(store: Store, runs: list[Run]) -> None:
     """Require that none of the runs is that of the current version of a model.
 
     Its records are the default baseline of the next version. Other versions need no run.

@@ -7,7 +7,7 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.actions.control import cancel_runs, states_from
+from rvlab.actions.control import cancel_runs, engine_states_query
 from rvlab.actions.overview import find_metric
 from rvlab.cache.arrow import from_arrow
 from rvlab.cache.block import concat_rows
@@ -59,7 +59,7 @@ def monitor_runs(
     """
     from rvlab.viewer.run_monitor import RunMonitor
 
-    ask = states_from(store, engine)
+    ask = engine_states_query(store, engine)
     table = frame.runs_table(store, runs, ask)
     if table.empty:
         raise NotFound(

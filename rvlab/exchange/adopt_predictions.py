@@ -37,9 +37,9 @@ from rvlab.exchange.prediction_config import (
 )
 from rvlab.exchange.scene_files import (
     FilesLike,
-    list_files,
-    match_ids,
-    match_scenes,
+    list_scene_files,
+    match_files_to_scenes,
+    match_truth_to_predictions,
 )
 from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import Run
@@ -176,21 +176,21 @@ def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[Scen
         raise SpecError("adopt needs predictions, or scores, beside truth.")
     if given.truth is None:
         raise SpecError(f"adopt needs truth, a folder, a glob or a run, to count the {what}.")
-    listed = list_files(main, what)
+    listed = list_scene_files(main, what)
     if isinstance(given.truth, Run):
         classes, known = _scenes_of_run(given.truth, given)
-        predicted = match_ids(list(known), listed, what, extra=False)
+        predicted = match_files_to_scenes(list(known), listed, what, extra=False)
         parts = {name: SceneUris(name, known=known[name]) for name in known}
     else:
         if given.classes is None:
             raise SpecError("adopt needs classes: a list of names in the order of their ids.")
         classes = parse_classes(given.classes, given.null)
-        truth = list_files(given.truth, "truth", (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
-        predicted, labelled = match_scenes(listed, truth)
+        truth = list_scene_files(given.truth, "truth", (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
+        predicted, labelled = match_truth_to_predictions(listed, truth)
         parts = {name: SceneUris(name, truth=uri) for name, uri in labelled.items()}
     names = list(parts)
     more = {
-        kind: match_ids(names, list_files(files, kind), kind)
+        kind: match_files_to_scenes(names, list_scene_files(files, kind), kind)
         for kind, files in (("images", given.images), ("scores", given.scores))
         if files is not None and files is not main
     }
@@ -280,13 +280,13 @@ def _write_outputs(
     store.put_json(run.key("rv", CONFIG_FILE), config)
     whole = np.sum([one.matrix for one in checked.values()], axis=0)
     evaluation = {
-        "overall": _items(classes, whole),
-        "per_scene": {name: _items(classes, one.matrix) for name, one in checked.items()},
+        "overall": _eval_items(classes, whole),
+        "per_scene": {name: _eval_items(classes, one.matrix) for name, one in checked.items()},
     }
     store.put_json(run.key("rv", "eval", f"{group}_scenes", "eval.json"), evaluation)
 
 
-def _items(classes: ClassValues, matrix: Any) -> list[dict[str, Any]]:
+def _eval_items(classes: ClassValues, matrix: Any) -> list[dict[str, Any]]:
     """Return the items of an ``eval.json`` that `rvlab.worker.results` reads."""
     average = {
         "class_name": "average",

@@ -169,7 +169,7 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
         raise SpecError(f"classes must have values or colors, not both: {pairs!r:.200}.")
     elif isinstance(given, Mapping):
         colors = {name: _color(name, one) for name, one in pairs.items()}
-    null_name, ignored = _null(null, names, values)
+    null_name, ignored = _null_class(null, names, values)
     if null_name not in names:
         names.append(null_name)
     if len(names) >= NO_CLASS:
@@ -199,7 +199,7 @@ def class_values_of_config(class_config: Mapping[str, Any]) -> ClassValues:
     return ClassValues(names, tuple(colors[: len(names)]), own.null or NULL_CLASS, ids)
 
 
-def _null(
+def _null_class(
     null: str | int | None, names: Sequence[str], values: Mapping[str, int]
 ) -> tuple[str, int | None]:
     """Return the name of the null class, and the value of pixels without a label if given."""

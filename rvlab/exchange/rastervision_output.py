@@ -27,8 +27,8 @@ from rvlab.worker.score_scenes import score_scenes
 from rvlab.worker.summarize import (
     VALIDATION_SCENES,
     build_tables,
-    counted_results,
     evaluated_groups,
+    results_of_counts,
 )
 
 CONFIG_SECTIONS = ("solver", "model", "data")
@@ -116,7 +116,7 @@ class RasterVisionOutput:
             warn_user(f"{self.uri}: {problem} The run has an evaluation set of its own.")
         with _counting:
             scores = score_scenes(store, run, self.config, copy=False, home=self.home)
-        more, counted = counted_results(scores, tables)
+        more, counted = results_of_counts(scores, tables)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
         tables |= {name: table for name, table in more.items() if not scores.omitted.get(name)}
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]

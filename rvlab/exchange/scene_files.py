@@ -25,7 +25,7 @@ _CANDIDATES = 64
 _SHOWN = 5
 
 
-def list_files(
+def list_scene_files(
     given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES
 ) -> ListedFiles:
     """List the files that an argument names.
@@ -70,7 +70,7 @@ def _address(one: object, what: str) -> str:
     return normalize_uri(one)
 
 
-def match_scenes(
+def match_truth_to_predictions(
     predictions: ListedFiles, truth: ListedFiles
 ) -> tuple[dict[str, str], dict[str, str]]:
     """Match predictions and truth by scene.
@@ -80,7 +80,7 @@ def match_scenes(
     ``town-1-labels`` belong to the scene ``town-1``.
 
     Args:
-        predictions: As `list_files` returns it.
+        predictions: As `list_scene_files` returns it.
         truth: The same.
 
     Returns:
@@ -90,10 +90,13 @@ def match_scenes(
         SpecError: If a file has no partner; the message names such files.
     """
     if isinstance(predictions, dict):
-        guessed, known = predictions, match_ids(list(predictions), truth, "truth", extra=False)
+        guessed, known = (
+            predictions,
+            match_files_to_scenes(list(predictions), truth, "truth", extra=False),
+        )
     elif isinstance(truth, dict):
         known = truth
-        guessed = match_ids(list(truth), predictions, "predictions", extra=False)
+        guessed = match_files_to_scenes(list(truth), predictions, "predictions", extra=False)
     else:
         left, right = _by_stem(predictions, "predictions"), _by_stem(truth, "truth")
         pairs = _pair_names(list(left), list(right))
@@ -105,14 +108,14 @@ def match_scenes(
     return {scene: guessed[scene] for scene in order}, {scene: known[scene] for scene in order}
 
 
-def match_ids(
+def match_files_to_scenes(
     scenes: Sequence[str], files: ListedFiles, what: str, *, extra: bool = True
 ) -> dict[str, str]:
     """Return the file of each scene.
 
     Args:
         scenes: Scene ids.
-        files: As `list_files` returns it.
+        files: As `list_scene_files` returns it.
         what: The name of the argument, for messages.
         extra: Whether files of other scenes are ignored.
 
@@ -156,7 +159,7 @@ def _by_stem(files: Iterable[str], what: str) -> dict[str, str]:
 
 
 def _pair_names(left: Sequence[str], right: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return pairs of names by what both have in common, as in `match_scenes`."""
+    """Return pairs of names by what both have in common, as in `match_truth_to_predictions`."""
     known = set(right)
     if same := [name for name in left if name in known]:
         return {name: (name, name) for name in same}

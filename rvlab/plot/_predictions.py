@@ -79,7 +79,7 @@ def predictions(
     the window, or the F1 of the class if `classes` is a single class. The best F1 of a row is bold.
     ``≈`` marks an F1 of a window so large that only the displayed pixels were counted. Boxes and
     classified cells are matched in the complete scene, and count in the window that contains their
-    centre. A cell that cannot be read or compared shows the reason. It has no argument ``ax``, since the
+    centre. A cell that cannot be read or compared shows the reason. It has no ``ax``, since the
     grid determines the size: save or show the figure.
 
     >>> plot.predictions(board.head(3), show="errors", classes="building")

@@ -92,7 +92,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
         RasterError: If the raster cannot be opened or read, or its address is not allowed; GDAL's
             error is the cause.
     """
-    from rvlab.raster.vrt import opened_vrt, require_local_vrt
+    from rvlab.raster.vrt import open_vrt, require_local_vrt
 
     require_not_refused(uri)
     is_local = urlsplit(uri).scheme in ("", "file")
@@ -109,10 +109,10 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
             dataset = None if is_local or beside else _open_object(uri, opened)
             if dataset is None:
                 opened.enter_context(raster_environment(uri, beside, alone=alone))
-                dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
+                dataset = opened.enter_context(open_vrt(name) if is_vrt(name) else _plain(name))
             _check(uri, dataset)
             if not (alone or is_local or beside):
-                beside = sidecars.find_sidecars(uri, sidecars.lacking(dataset))
+                beside = sidecars.find_sidecars(uri, sidecars.missing_in_header(dataset))
                 if beside:
                     opened.close()
                     opened.enter_context(raster_environment(uri, beside))

@@ -16,8 +16,8 @@ from rvlab.raster.scene import (
     Classes,
     Scene,
     classes_from_config,
+    custom_groups,
     find_scene,
-    own_groups,
     scene_priority,
     scenes_from_config,
 )
@@ -52,7 +52,7 @@ class RunSource:
         """Return the scenes of a group: train, validation, test, or one of the config's own."""
         if group in SCENE_GROUPS:
             return [scene for scene in self.scenes if scene.group == group]
-        members = set(own_groups(self.config).get(group, ()))
+        members = set(custom_groups(self.config).get(group, ()))
         return [scene for scene in self.scenes if scene.id in members]
 
     def scene(self, name: str) -> Scene | None:
@@ -114,7 +114,7 @@ def require_group(group: str, sources: Sequence[RunSource]) -> None:
     Raises:
         NotFound: If no run has it.
     """
-    known = {*SCENE_GROUPS, *(name for one in sources for name in own_groups(one.config))}
+    known = {*SCENE_GROUPS, *(name for one in sources for name in custom_groups(one.config))}
     if group not in known:
         raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, known)}")
 

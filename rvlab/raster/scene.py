@@ -202,7 +202,7 @@ def task_of_config(config: Mapping[str, Any]) -> str:
     return str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
 
 
-def own_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def custom_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the scene ids of each group that a config defines besides Raster Vision's three."""
     data = config.get("dataset")
     groups = data.get("scene_groups") if isinstance(data, Mapping) else None

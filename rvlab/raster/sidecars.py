@@ -48,7 +48,7 @@ _first_pages: TTLCache[tuple[object, ...], Future[frozenset[str] | None]] = TTLC
 _lock = Lock()
 
 
-def lacking(dataset: Any) -> frozenset[str]:
+def missing_in_header(dataset: Any) -> frozenset[str]:
     """Return what a raster's header lacks: ``position``, ``mask``, ``overviews``."""
     from rasterio.enums import MaskFlags
 
@@ -209,7 +209,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
     else:
         try:
             with open_raster(uri, alone=True) as dataset:
-                names = sidecar_names(uri, lacking(dataset) - {"overviews"})
+                names = sidecar_names(uri, missing_in_header(dataset) - {"overviews"})
         except (RvlabError, OSError):
             names = []
     out = []

@@ -72,17 +72,17 @@ def new_client(access: S3Access, session: Any = None) -> Any:
     client = boto3.Session(botocore_session=session or session_without_files()).client(
         "s3", **keys, **settings
     )
-    if access.requester_pays or _rv_pays():
-        client.meta.events.register("before-call.s3", _say_who_pays)
+    if access.requester_pays or _requester_pays_in_rv_config():
+        client.meta.events.register("before-call.s3", _set_requester_pays)
     return client
 
 
-def _say_who_pays(params: dict[str, Any], **_: Any) -> None:
+def _set_requester_pays(params: dict[str, Any], **_: Any) -> None:
     """Say in a request, before it is signed, that the requester pays for it."""
     params["headers"]["x-amz-request-payer"] = "requester"
 
 
-def _rv_pays() -> bool:
+def _requester_pays_in_rv_config() -> bool:
     """Return whether Raster Vision's own configuration says that the requester pays."""
     plugin = sys.modules.get("rastervision.aws_s3.s3_file_system")  # ten seconds to import
     return bool(plugin and plugin.S3FileSystem.get_request_payer() == "requester")

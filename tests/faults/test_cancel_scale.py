@@ -105,11 +105,11 @@ def test_cancel_of_a_sweep_skips_ended_runs(tmp_path: Path) -> None:
 def test_no_run_is_started_during_a_cancel(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     queue_runs(lab, 2)
-    spool = JobQueue.for_store(lab.store)
-    with spool.lock():
-        Supervisor(spool)._start_waiting()
-        assert len(spool.waiting()) == 2
-    with spool.lock(wait=False) as mine:
+    queue = JobQueue.for_store(lab.store)
+    with queue.lock():
+        Supervisor(queue)._start_waiting()
+        assert len(queue.waiting()) == 2
+    with queue.lock(wait=False) as mine:
         assert mine
 
 

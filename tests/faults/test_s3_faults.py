@@ -349,10 +349,10 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
 
     yield make_lab
     for lab in labs:
-        spool = JobQueue.for_store(lab.store)
-        for file, _ in spool.waiting():
-            spool.remove(file)
-        while spool.running():
+        queue = JobQueue.for_store(lab.store)
+        for file, _ in queue.waiting():
+            queue.remove(file)
+        while queue.running():
             time.sleep(0.1)
 
 
@@ -367,8 +367,8 @@ def all_succeed(
     assert table["state"].tolist() == ["succeeded"] * number, table["error"].dropna().tolist()
     assert table["metrics.f1"].tolist() == values
     assert table["params.value"].tolist() == values
-    spool = JobQueue.for_store(lab.store)
-    while spool.running():
+    queue = JobQueue.for_store(lab.store)
+    while queue.running():
         time.sleep(0.1)
     assert leftovers(direct, older_than_s=0) == []
     assert sorted(run.id for run in runs) == direct.folders(f"{experiment}/")[:-1]

@@ -253,8 +253,8 @@ def test_names_are_looked_up_once_and_only_for_what_the_header_lacks(
         counted.put(f"few/{name}/a.tif", Path(path).read_bytes())
     mask = ["a.tif.aux.xml", "a.tif.msk"]
     position = ["a.tab", "a.tfw", "a.tifw", "a.wld"]
-    for name, lacking in (("full", []), ("mask", mask), ("none", mask + position)):
-        for names in (lacking, []):
+    for name, missing in (("full", []), ("mask", mask), ("none", mask + position)):
+        for names in (missing, []):
             proxy.requests.clear()
             read(f"{counted.uri}/few/{name}/a.tif")
             assert proxy.beside() == ([] if may_list else sorted(names))
