@@ -67,6 +67,41 @@ NULL_CLASS = "null"
 """The class that Raster Vision adds for pixels without a label, unless null_class names another."""
 
 
+def confusion_matrix(
+    truth: NDArray[np.integer],
+    prediction: NDArray[np.integer],
+    number: int,
+    inside: NDArray[np.bool_] | None = None,
+) -> NDArray[np.int64]:
+    """Count pixels as Raster Vision does, shape (number, number), rows = truth.
+
+    Args:
+        truth: Class ids of the labels, shape (rows, columns).
+        prediction: Class ids of the prediction, same shape.
+        number: Number of classes; pixels with larger ids are ignored.
+        inside: Mask of the pixels to count; None counts all.
+    """
+    known = (truth < number) & (prediction < number)
+    if inside is not None:
+        known &= inside
+    if number <= 16:  # pairs fit into a byte
+        codes = np.asarray(truth * number + prediction, np.uint8)
+        found = count_values(codes if known.all() else codes[known])
+        return found[: number * number].reshape(number, number)
+    pairs = truth[known].astype(np.int64) * number + prediction[known]
+    return np.bincount(pairs, minlength=number * number).reshape(number, number)
+
+
+def count_values(ids: NDArray[np.uint8]) -> NDArray[np.int64]:
+    """Count the occurrences of each value from 0 to 255."""
+    from PIL import Image
+
+    if not ids.size:
+        return np.zeros(256, np.int64)
+    # np.bincount takes twice the time and eight times the memory.
+    return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
+
+
 def counts(of: ArrayLike | Counts, *, ignore: int | None = None) -> Counts:
     """Count the true positives, false positives and false negatives of each class.
 

@@ -17,7 +17,7 @@
     allow = ["/data/imagery", "https://tiles.example/scenes"]
 
 A variable such as ``RVLAB_IMAGE`` or ``RVLAB_STEPS__TRAIN__GPU`` overrides the file.
-`rvlab.store.allowed_addresses` reads ``[read]``.
+`rvlab.store.addresses` reads ``[read]``.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ from rvlab.kubernetes_values import (
     size_in_bytes,
 )
 from rvlab.model import STEPS
-from rvlab.store.allowed_addresses import FILE, settings_file
+from rvlab.store.addresses import FILE, settings_file
 from rvlab.store.patience import DEFAULT_PATIENCE_S
 
 VARIABLE_PREFIX, PROFILE_VARIABLE = "RVLAB_", "RVLAB_PROFILE"

@@ -51,6 +51,27 @@ def matrix(truth: list[int], prediction: list[int]) -> NDArray[np.int64]:
     return cm
 
 
+def test_confusion_matrix_has_truth_in_rows() -> None:
+    known = np.array([[0, 0, 1], [1, 1, 9]], np.uint8)
+    guess = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
+    assert metrics.confusion_matrix(known, guess, 2).tolist() == [[1, 1], [1, 2]]
+
+
+@pytest.mark.parametrize("number", [2, 16, 17])
+def test_confusion_ignores_unknown_ids_and_pixels_outside(number: int) -> None:
+    rng = np.random.default_rng(number)
+    known, guess = rng.integers(0, number + 2, (2, 60, 70)).astype(np.uint8)
+    inside = rng.random((60, 70)) < 0.5
+    wanted = np.zeros((number, number), int)
+    for true, said in zip(known[inside].tolist(), guess[inside].tolist(), strict=True):
+        if true < number and said < number:
+            wanted[true, said] += 1
+    count = metrics.confusion_matrix
+    assert (count(known, guess, number, inside) == wanted).all()
+    assert (count(known.astype(int), guess.astype(int), number, inside) == wanted).all()
+    assert count(known, guess, number, np.zeros_like(inside)).sum() == 0
+
+
 @given(vectors)
 @pytest.mark.parametrize("metric", PER_CLASS)
 def test_class_metrics_equal_scikit_learn_where_they_are_defined(metric, pair):

@@ -17,8 +17,8 @@ from tests.raster.samples import Experiment
 @pytest.fixture(autouse=True)
 def fresh_session(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Forget stores that other tests opened, and the settings of the machine."""
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
-    monkeypatch.setattr("rvlab.store.registry._found", set())
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._found", set())
     for name in [n for n in os.environ if n.startswith("AWS_")]:
         monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))

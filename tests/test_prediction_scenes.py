@@ -63,7 +63,7 @@ def test_ids_are_the_names_of_files_and_unique(
 def test_patterns_of_a_bucket_match_as_those_of_folders(
     s3: Server, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     store = register_store(Store(f"s3://{s3.bucket}/scenes/{tmp_path.name}", s3_access))
     for name in ("in/a.tif", "in/b.tif", "in/deep/c.tif", "in/a.txt", "inner/d.tif"):
         store.put(name, b"")

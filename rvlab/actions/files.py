@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.store import Store
-from rvlab.store.allowed_addresses import local_path, mark_if_refused, require_not_refused
+from rvlab.store.addresses import local_path, mark_if_refused, require_not_refused
 
 if TYPE_CHECKING:
     import fsspec

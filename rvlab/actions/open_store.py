@@ -12,7 +12,7 @@ from rvlab.errors import SpecError
 from rvlab.settings import store_setting
 from rvlab.store import S3Access, Store
 from rvlab.store.access import DEFAULT_PROFILE
-from rvlab.store.registry import access_of_open_store
+from rvlab.store.addresses import access_of_open_store
 
 if TYPE_CHECKING:
     from rvlab.settings import Profile

@@ -46,7 +46,7 @@ from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.raster.scene import task_of_config
 from rvlab.store import Store, rv_outputs, store_for_uri
-from rvlab.store.allowed_addresses import is_allowed
+from rvlab.store.addresses import is_allowed
 from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
 from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
@@ -231,7 +231,7 @@ def _scenes_of_run(
 
 
 def _require_allowed(scenes: Iterable[Mapping[str, Any]], home: Store) -> None:
-    """Require that scenes of a record name only files that `rvlab.store.allowed_addresses` allows.
+    """Require that scenes of a record name only files that `rvlab.store.addresses` allows.
 
     Raises:
         SpecError: If one is refused.

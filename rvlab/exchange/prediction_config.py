@@ -19,13 +19,12 @@ from rvlab.exchange.class_values import (
     ClassValues,
     Json,
 )
-from rvlab.metrics import NULL_CLASS
+from rvlab.metrics import NULL_CLASS, confusion_matrix
 from rvlab.raster.class_scores import NO_CLASS, read_scores
 from rvlab.raster.labels import SceneLabels, prediction
 from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.read import Grid, read, read_grid
 from rvlab.raster.scene import FILES_STORE, Classes, classes_from_config, scenes_from_config
-from rvlab.raster.score_prediction import confusion_matrix
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import strips
 from rvlab.store.find_files import VECTOR_SUFFIXES
@@ -281,7 +280,7 @@ def _count_strips(labels: SceneLabels, files: SceneUris) -> Iterator[NDArray[np.
         scored &= ~np.isin(truth, [*without_label, NO_CLASS])
         if files.labels is not None:
             _require_classes(guess, scored, files.labels, part, labels)
-        yield confusion_matrix(truth, guess, counted, inside)
+        yield confusion_matrix(truth, guess, len(counted), inside)
 
 
 def _require_classes(

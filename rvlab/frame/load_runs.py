@@ -25,7 +25,7 @@ from rvlab.model import Run
 from rvlab.model.schema import TEXT
 from rvlab.model.tables import RUNS_TABLE
 from rvlab.store import Store
-from rvlab.store.registry import store_for_uri
+from rvlab.store.addresses import store_for_uri
 from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:

@@ -5,7 +5,6 @@ from rvlab.raster.display import image
 from rvlab.raster.labels import SceneLabels, prediction
 from rvlab.raster.read import Chip, Grid, read, read_grid
 from rvlab.raster.scene import Classes, Scene, classes_from_config, find_scene, scenes_from_config
-from rvlab.raster.score_prediction import ScoredPrediction, confusion_matrix
 from rvlab.raster.window import Window
 
 __all__ = [
@@ -16,10 +15,8 @@ __all__ = [
     "Outcomes",
     "Scene",
     "SceneLabels",
-    "ScoredPrediction",
     "Window",
     "classes_from_config",
-    "confusion_matrix",
     "find_scene",
     "image",
     "match_outcomes",

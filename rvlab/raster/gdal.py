@@ -21,7 +21,7 @@ from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_B
 from rvlab.raster import sidecars
 from rvlab.raster.sources import Files
 from rvlab.store.access import is_loopback
-from rvlab.store.allowed_addresses import local_path, require_not_refused
+from rvlab.store.addresses import local_path, require_not_refused
 
 if TYPE_CHECKING:
     from rvlab.store import S3Access

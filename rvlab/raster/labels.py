@@ -300,16 +300,6 @@ def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]
     return np.asarray(ids, np.uint8)
 
 
-def count_values(ids: ClassIds) -> NDArray[np.int64]:
-    """Count the occurrences of each value from 0 to 255."""
-    from PIL import Image
-
-    if not ids.size:
-        return np.zeros(256, np.int64)
-    # np.bincount takes twice the time and eight times the memory.
-    return np.array(Image.fromarray(np.atleast_2d(ids)).histogram(), np.int64)
-
-
 def _from_colors(
     array: NDArray[Any], config: Mapping[str, Any], others: int | None = None
 ) -> NDArray[Any]:

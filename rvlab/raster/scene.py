@@ -23,7 +23,7 @@ from rvlab.raster.sources import (
     parse_transformers,
     parse_truth_source,
 )
-from rvlab.store.allowed_addresses import mark_if_refused
+from rvlab.store.addresses import mark_if_refused
 
 if TYPE_CHECKING:
     from rvlab.store import Store
@@ -171,7 +171,7 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
     Args:
         config: ``pipeline-config.json``.
         home: Store that the config was read from; its addresses are restricted to those that
-            `rvlab.store.allowed_addresses` allows. None trusts the config, as in a step.
+            `rvlab.store.addresses` allows. None trusts the config, as in a step.
 
     Raises:
         RecordBroken: If the config is malformed.

@@ -23,7 +23,7 @@ from cachetools import TTLCache
 
 from rvlab import store
 from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
-from rvlab.store.allowed_addresses import local_path
+from rvlab.store.addresses import local_path
 from rvlab.store.object_storage import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0

@@ -1,7 +1,7 @@
 """Records on object storage: keys and bytes, the layout of a run's records, the S3 server."""
 
 from rvlab.store.access import S3Access
-from rvlab.store.registry import register_store, store_for_uri
+from rvlab.store.addresses import register_store, store_for_uri
 from rvlab.store.store import Store, normalize_uri, parse_record
 
 __all__ = ["S3Access", "Store", "normalize_uri", "parse_record", "register_store", "store_for_uri"]

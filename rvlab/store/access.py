@@ -356,7 +356,7 @@ def read_certificates(path: str) -> str:
 
 def _restore(settings: Mapping[str, Any], has_keys: bool) -> S3Access:
     """Restore an unpickled access with the credentials that this process finds."""
-    from rvlab.store.registry import registered_stores
+    from rvlab.store.addresses import registered_stores
 
     bare = S3Access(**settings)
     if not has_keys:

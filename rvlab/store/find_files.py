@@ -10,7 +10,7 @@ from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import NotFound, SpecError, StoreError
-from rvlab.store.registry import store_for_uri
+from rvlab.store.addresses import store_for_uri
 from rvlab.store.rv_outputs import key_below
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")

@@ -11,8 +11,7 @@ from urllib.parse import urlsplit
 from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
-from rvlab.store.allowed_addresses import mark_if_refused, require_not_refused
-from rvlab.store.registry import store_for_uri
+from rvlab.store.addresses import mark_if_refused, require_not_refused, store_for_uri
 from rvlab.store.rv_config_upgrade import upgrade_rv_config
 from rvlab.store.store import Store, normalize_uri, parse_record
 
@@ -44,7 +43,7 @@ def read_rv_config(store: Store, run: Run) -> dict[str, Any]:
 
     Raises:
         KeyMissing: If the run has no config.
-        RasterError: If its folder must not be opened; see `rvlab.store.allowed_addresses`.
+        RasterError: If its folder must not be opened; see `rvlab.store.addresses`.
         RecordBroken: If it is not a complete JSON object, or has changed since it was adopted.
         StoreUnreachable: If the store does not answer.
     """

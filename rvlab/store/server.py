@@ -37,7 +37,7 @@ from pathlib import Path
 from rvlab.errors import ServerError
 from rvlab.store import _seaweedfs
 from rvlab.store.access import HiddenStr
-from rvlab.store.allowed_addresses import trust_embedded
+from rvlab.store.addresses import trust_embedded
 from rvlab.store.local_folders import user_data_dir
 
 

@@ -15,7 +15,7 @@ from rvlab.model.tables import SCENES_TABLE
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.scene import classes_from_config, scenes_from_config
 from rvlab.raster.sidecars import sidecar_fingerprints
-from rvlab.store.registry import store_for_uri
+from rvlab.store.addresses import store_for_uri
 from rvlab.store.store import normalize_uri
 from rvlab.store.table_file import rows_to_arrow
 

@@ -17,7 +17,7 @@ from rasterio.errors import NotGeoreferencedWarning
 from rvlab.errors import RasterError
 from rvlab.raster import Window, read
 from rvlab.raster.object_file import SharedHeads
-from rvlab.store import S3Access, Store, register_store, registry
+from rvlab.store import S3Access, Store, addresses, register_store
 from rvlab.store.server import Server
 from tests.faults.proxy import Proxy
 from tests.raster.samples import write
@@ -148,7 +148,7 @@ def proxied(
     s3: Server, s3_access: S3Access, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> Store:
     """A bucket behind the proxy, as the only open store."""
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(addresses, "_registered", {})
     access = S3Access(proxy.endpoint, s3_access.access_key, s3_access.secret_key, region=s3.region)
     return register_store(Store(f"s3://{s3.bucket}/counted-objects", access, patience_s=0))
 

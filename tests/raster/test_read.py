@@ -17,7 +17,7 @@ from rasterio import warp
 from rvlab.errors import RasterError, SpecError, WindowOutside
 from rvlab.raster import Window, read
 from rvlab.raster.read import format_megabytes
-from rvlab.store import S3Access, Store, register_store, registry
+from rvlab.store import S3Access, Store, addresses, register_store
 from tests.raster.samples import places, write
 
 
@@ -148,12 +148,12 @@ def test_windows_are_read_from_an_s3_server(s3, big, tmp_path, monkeypatch):
     with rasterio.Env():
         assert s3.secret_key not in str(rasterio.env.getenv())
 
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(addresses, "_registered", {})
     register_store(Store(store.uri, S3Access(s3.endpoint, s3.access_key, "wrong")))
     with pytest.raises(RasterError, match=r"was denied: check the credentials") as denied:
         read(uri)
     assert "wrong" not in str(denied.value)
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(addresses, "_registered", {})
     register_store(Store(store.uri, S3Access("http://127.0.0.1:9", "a", "b")))
     with pytest.raises(RasterError, match=r"cannot be reached: its server does not respond"):
         read(uri)

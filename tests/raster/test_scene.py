@@ -7,11 +7,9 @@ import pytest
 
 from rvlab.errors import NotFound, RasterError, RecordBroken
 from rvlab.raster import (
-    Classes,
     SceneLabels,
     Window,
     classes_from_config,
-    confusion_matrix,
     find_scene,
     image,
     prediction,
@@ -19,13 +17,6 @@ from rvlab.raster import (
 )
 from rvlab.raster.run_source import RunSource, source_by_scene
 from rvlab.raster.scene import SCENE_GROUPS
-from rvlab.raster.score_prediction import (
-    MAX_SCORED_PX,
-    predicted_ids,
-    score_prediction,
-    truth_ids,
-    try_read,
-)
 from tests.raster.samples import CLASSES, CORNER, config, photo, raster_source, scene, town, write
 
 
@@ -142,110 +133,11 @@ def one(tmp_path):
     return described, ids, guess
 
 
-def read_prediction(run, own, window, labels, known, *, max_px):
-    """Read and score a prediction, as the picture grid does for a cell."""
-    ids = predicted_ids(run, own, window, labels, max_px=max_px)
-    return score_prediction(ids, own, window, labels, known, max_px=max_px)
-
-
 def open_scene(described):
     whole = config([described])
     return scenes_from_config(whole)[0], SceneLabels(
         scenes_from_config(whole)[0], classes_from_config(whole)
     )
-
-
-def test_a_prediction_is_scored_on_all_pixels_of_the_window(one):
-    from sklearn.metrics import f1_score
-
-    described, ids, guess = one
-    a, labels = open_scene(described)
-    window = Window(10, 2, 60, 50)
-    known = truth_ids(labels, window, max_px=8)
-    found = read_prediction(a, labels.classes, window, labels, known, max_px=8)
-    assert found.exact
-    assert max(found.ids.shape) == 8
-    cut = window.slices()
-    wanted = f1_score(ids[cut].ravel(), guess[cut].ravel(), average="macro")
-    assert found.f1 == pytest.approx(wanted)
-
-
-def test_score_ignores_only_a_null_class_named_null(one, tmp_path):
-    from sklearn.metrics import f1_score
-
-    described, ids, guess = one
-    names = {"names": ["background", "building", "road"], "colors": ["grey", "red", "blue"]}
-    whole = config([described], classes=names | {"null_class": "background"})
-    labels = SceneLabels(scenes_from_config(whole)[0], classes_from_config(whole))
-    found = read_prediction(
-        labels.scene, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64
-    )
-    assert found.f1 == pytest.approx(f1_score(ids.ravel(), guess.ravel(), average="macro"))
-
-    ids[30:60] = 3  # unlabelled: predictions here are not scored
-    write(tmp_path / "l.tif", ids)
-    a, labels = open_scene(described)
-    found = read_prediction(
-        a, labels.classes, labels.full_window(), labels, labels.truth(), max_px=64
-    )
-    known = ids < 3
-    assert found.f1 == pytest.approx(f1_score(ids[known], guess[known], average="macro"))
-
-
-def test_huge_window_is_scored_on_displayed_pixels_and_marked_inexact(one, monkeypatch):
-    a, labels = open_scene(one[0])
-    monkeypatch.setattr("rvlab.raster.score_prediction.MAX_SCORED_PX", 100)
-    whole = labels.full_window()
-    found = read_prediction(
-        a, labels.classes, whole, labels, truth_ids(labels, whole, max_px=16), max_px=16
-    )
-    assert not found.exact
-    assert found.ids.shape == (12, 16)
-    assert MAX_SCORED_PX > 2048 * 2048
-
-
-def test_prediction_without_labels_has_no_score(one):
-    a, labels = open_scene(one[0])
-    error = try_read(SceneLabels(scenes_from_config(config([one[0] | {"label_source": None}]))[0],
-                                labels.classes).truth)  # fmt: skip
-    assert isinstance(error, RasterError)
-    assert (
-        read_prediction(a, labels.classes, labels.full_window(), labels, error, max_px=64).f1
-        is None
-    )
-
-
-def test_score_counts_only_the_areas_of_interest(one, tmp_path):
-    from tests.raster.test_truth import box, feature, geojson
-
-    described, _, _ = one
-    area = geojson(tmp_path / "aoi.json", [feature("Polygon", box(0, 12, 120, 80))])
-    a, labels = open_scene(described | {"aoi_uris": [area]})
-    window = labels.full_window()
-    known = truth_ids(labels, window, max_px=64)
-    assert read_prediction(a, labels.classes, window, labels, known, max_px=64).f1 == 1.0
-
-
-def test_confusion_matrix_has_truth_in_rows():
-    two = Classes(("a", "b"), ((0, 0, 0), (1, 1, 1)))
-    known = np.array([[0, 0, 1], [1, 1, 9]], np.uint8)
-    guess = np.array([[0, 1, 1], [1, 0, 0]], np.uint8)
-    assert confusion_matrix(known, guess, two).tolist() == [[1, 1], [1, 2]]
-
-
-@pytest.mark.parametrize("count", [2, 16, 17])
-def test_confusion_ignores_unknown_ids_and_pixels_outside(count):
-    own = Classes(tuple(map(str, range(count))), ((0, 0, 0),) * count)
-    rng = np.random.default_rng(count)
-    known, guess = rng.integers(0, count + 2, (2, 60, 70)).astype(np.uint8)
-    inside = rng.random((60, 70)) < 0.5
-    wanted = np.zeros((count, count), int)
-    for true, said in zip(known[inside].tolist(), guess[inside].tolist(), strict=True):
-        if true < count and said < count:
-            wanted[true, said] += 1
-    assert (confusion_matrix(known, guess, own, inside) == wanted).all()
-    assert (confusion_matrix(known.astype(int), guess.astype(int), own, inside) == wanted).all()
-    assert confusion_matrix(known, guess, own, np.zeros_like(inside)).sum() == 0
 
 
 def test_prediction_with_another_grid_raises_raster_error(one, tmp_path):

@@ -9,11 +9,11 @@ import pytest
 import rasterio
 from rio_cogeo import cogeo
 
+from rvlab.metrics import confusion_matrix
 from rvlab.raster import read
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.read import read_grid
 from rvlab.raster.run_source import load_run_source
-from rvlab.raster.score_prediction import confusion_matrix
 from rvlab.raster.score_scene import score_scene
 from rvlab.raster.window import Window
 from tests.raster.samples import CLASSES, Experiment, config, scene, town, write
@@ -44,7 +44,7 @@ def test_counts_sum_to_the_confusion_matrix_of_all_pixels(big):
     done = survey(folder, None)
     assert (done.problems, done.copies) == ([], {})
     run = load_run_source(folder.name, str(folder))
-    matrix = confusion_matrix(truth, read_prediction(folder), run.classes)
+    matrix = confusion_matrix(truth, read_prediction(folder), len(run.classes))
     found = done.tables["windows"].to_pandas().groupby("class")[["tp", "fp", "fn"]].sum()
     for i, name in enumerate(("background", "building", "road")):
         hits = matrix[i, i]

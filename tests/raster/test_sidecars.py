@@ -17,7 +17,7 @@ from rvlab.errors import RasterError
 from rvlab.raster import sidecars
 from rvlab.raster.gdal import open_raster
 from rvlab.raster.read import read
-from rvlab.store import S3Access, Store, object_storage, register_store, registry
+from rvlab.store import S3Access, Store, addresses, object_storage, register_store
 from rvlab.store.server import Server
 from rvlab.worker import fingerprint
 from tests.faults.proxy import Proxy
@@ -199,7 +199,7 @@ def counted(
     """The same bucket behind a proxy, as the only open store."""
     sidecars._found.clear()
     sidecars._first_pages.clear()
-    monkeypatch.setattr(registry, "_registered", {})
+    monkeypatch.setattr(addresses, "_registered", {})
     access = S3Access(proxy.endpoint, s3_access.access_key, s3_access.secret_key, region=s3.region)
     return register_store(Store(f"s3://{s3.bucket}/counted", access))
 

@@ -12,7 +12,6 @@ from hypothesis import strategies as st
 from rvlab import metrics
 from rvlab.raster.boxes import Boxes
 from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.score_prediction import confusion_matrix
 from rvlab.raster.sources import RasterSource
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
@@ -38,7 +37,9 @@ def test_counts_of_each_window_equal_those_of_its_pixels(width, height, seed):
     table = one.table().to_pandas()
     for place, rows in table.groupby(["col", "row", "width", "height"]):
         part = Window(*place).slices()
-        wanted = metrics.counts(confusion_matrix(truth[part], guess[part], CLASSES), ignore=3)
+        wanted = metrics.counts(
+            metrics.confusion_matrix(truth[part], guess[part], len(CLASSES)), ignore=3
+        )
         found = rows.set_index("class").reindex(CLASSES.names, fill_value=0)
         for name, counts in zip(("tp", "fp", "fn"), wanted, strict=True):
             assert found[name].tolist() == counts.tolist()

@@ -17,7 +17,7 @@ ID = "20261123-154200-ffffff"
 def test_store_argument_is_embedded_for_the_default_server(
     s3: Server, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     register_store(Store(f"s3://{s3.bucket}", s3_access))
     run = Run(f"s3://{s3.bucket}", "towns", ID)
     assert store_argument(run) == run.store  # this server is not the default of the machine
@@ -25,6 +25,6 @@ def test_store_argument_is_embedded_for_the_default_server(
     assert store_argument(run) == "embedded"
     for store in (f"s3://{s3.bucket}/deeper", "s3://another", str(tmp_path)):
         assert store_argument(Run(store, "towns", ID)) == store
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     register_store(Store(f"s3://{s3.bucket}", S3Access("http://elsewhere:9000")))
     assert store_argument(run) == run.store

@@ -23,7 +23,7 @@ from rvlab.raster.run_source import load_run_source
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store, rv_outputs
-from rvlab.store.allowed_addresses import ALLOW, REFUSED, is_allowed, mark_if_refused
+from rvlab.store.addresses import ALLOW, REFUSED, is_allowed, mark_if_refused
 from rvlab.store.server import Server
 from tests.faults import damage
 from tests.raster.samples import Experiment, town, write
@@ -217,7 +217,7 @@ def test_addresses_of_vector_labels_are_checked(town_runs: Experiment) -> None:
         one.labels("val-0").truth()
 
 
-def test_outputs_of_an_adopted_run_outside_the_allowed_addresses_are_rejected(
+def test_outputs_of_an_adopted_run_outside_the_addresses_are_rejected(
     tmp_path: Path,
 ) -> None:
     run = damage.run_at(Store("memory://adopted-from-elsewhere"), 0)

@@ -144,7 +144,7 @@ SHOWN: dict[str, Any] = {
 @pytest.fixture
 def lab(monkeypatch: pytest.MonkeyPatch) -> Lab:
     """A lab on S3 whose store is not registered by other tests."""
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     return Lab(Store("s3://b/x", ACCESS), LocalEngine(max_parallel=1))
 
 
@@ -207,7 +207,7 @@ def test_unpickled_store_uses_the_credentials_of_the_environment(
     lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     data = pickle.dumps(lab.store)
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     for name, value in ACCESS.environ().items():
         monkeypatch.setenv(name, value)
     assert unpickle(data).access == ACCESS

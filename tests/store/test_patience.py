@@ -47,7 +47,7 @@ def test_a_patient_store_shares_its_connections() -> None:
 def test_a_uri_beside_a_patient_store_has_the_same_patience(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     access = S3Access("http://127.0.0.1:9", "key", "secret")
     register_store(Store("s3://bucket/runs", access, patience_s=77))
     assert store_for_uri("s3://bucket/runs/_data/scene.tif").patience_s == 77

@@ -242,7 +242,7 @@ def clean_environ(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("AWS_EC2_METADATA_DISABLED", "true")
     (tmp_path / ".aws").mkdir()
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     for name in PROXIES:
         monkeypatch.delenv(name, raising=False)
 

@@ -154,7 +154,7 @@ def test_store_for_uri_opens_an_unregistered_store(tmp_path: Path) -> None:
 def test_store_for_uri_opens_an_unregistered_bucket_with_the_environment(
     s3: Server, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("rvlab.store.registry._registered", {})
+    monkeypatch.setattr("rvlab.store.addresses._registered", {})
     access = S3Access(s3.endpoint, s3.access_key, s3.secret_key)
     uri = f"s3://{s3.bucket}/at/k"
     Store(f"s3://{s3.bucket}/at", access).put("k", b"v")

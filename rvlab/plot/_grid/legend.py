@@ -15,7 +15,6 @@ from rvlab.plot._style import theme
 from rvlab.plot._style.text import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.scene import RGB, Classes
-from rvlab.raster.score_prediction import try_read
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -31,8 +30,6 @@ _MAX_LIGHTNESS = 240  # lines of lighter colors get a dark background
 Entry = tuple[str, RGB]
 LineEntry = tuple[str, RGB, bool]
 _T = TypeVar("_T")
-
-_AREA_PX = 256  # resolution at which a row is searched for pixels outside
 
 
 @dataclass(frozen=True)
@@ -211,16 +208,10 @@ def grid_legend(
             no class has get an entry only if they are among them.
     """
     key = _legend(options, grid_rows, rows)
-    if any(has_pixels_outside_areas(grid_row) for grid_row in grid_rows):
+    if any(grid_row.has_pixels_outside_areas() for grid_row in grid_rows):
         outside = ("outside the areas of interest", colorize.OUTSIDE_COLOR)
         return replace(key, entries=[*key.entries, outside])
     return key
-
-
-def has_pixels_outside_areas(grid_row: GridRow) -> bool:
-    """Return whether a row has areas of interest, and some pixels of it are outside."""
-    inside = try_read(lambda: grid_row.labels.labelled(grid_row.clipped_window, max_px=_AREA_PX))
-    return isinstance(inside, np.ndarray) and not bool(inside.all())
 
 
 def _legend(

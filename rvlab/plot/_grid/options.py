@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from threading import RLock
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,11 +19,21 @@ from rvlab.raster.display import Bands, Stretch, select_channels
 from rvlab.raster.read import MAX_BYTES, format_megabytes
 from rvlab.raster.run_source import RunSource
 from rvlab.raster.scene import RGB
-from rvlab.raster.score_prediction import try_read
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 
 _NO_IMAGE = 235  # the grey level that replaces an unreadable image
+_AREA_PX = 256  # resolution at which a row is searched for pixels outside
+
+_T = TypeVar("_T")
+
+
+def try_read(call: Callable[..., _T], *args: Any, **kwargs: Any) -> _T | RvlabError:
+    """Return the value of a call, or the `RvlabError` that it raised."""
+    try:
+        return call(*args, **kwargs)
+    except RvlabError as exc:
+        return exc
 
 
 @dataclass(frozen=True)
@@ -97,6 +107,11 @@ class GridRow:
     def task(self) -> str:
         """Raster Vision's name of the task, such as ``semantic_segmentation``."""
         return self.labels.scene.task
+
+    def has_pixels_outside_areas(self) -> bool:
+        """Return whether the row has areas of interest, and some pixels of it are outside."""
+        inside = try_read(lambda: self.labels.labelled(self.clipped_window, max_px=_AREA_PX))
+        return isinstance(inside, np.ndarray) and not bool(inside.all())
 
 
 @dataclass(frozen=True)

@@ -14,11 +14,17 @@ from rvlab import raster
 from rvlab.errors import RasterError, RvlabError
 from rvlab.plot._grid import boxes, segmentation
 from rvlab.plot._grid.layout import CellRow, GridCell
-from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext, validate_row
+from rvlab.plot._grid.options import (
+    CellContent,
+    GridOptions,
+    GridRow,
+    RowContext,
+    try_read,
+    validate_row,
+)
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.display import select_channels
 from rvlab.raster.run_source import RunSource
-from rvlab.raster.score_prediction import try_read
 
 _BOX_TASKS = (CELLS, DETECTION)
 

@@ -4,27 +4,21 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rvlab import raster
 from rvlab.errors import RasterError, RvlabError
+from rvlab.metrics import confusion_matrix, count_values, f1, macro_f1
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
-from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.raster.class_scores import NO_CLASS
-from rvlab.raster.labels import ClassIds, count_values, subsample
-from rvlab.raster.score_prediction import (
-    ScoredPrediction,
-    class_probability,
-    predicted_ids,
-    score_prediction,
-    truth_ids,
-    try_read,
-)
+from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext, try_read
+from rvlab.raster.class_scores import NO_CLASS, read_scores
+from rvlab.raster.labels import ClassIds, prediction, subsample
+
+MAX_SCORED_PX = 2**23  # larger windows are scored on the displayed pixels only
 
 _LINE = 2.4  # width of an outline, in screen pixels
 _SHADE = 3  # divisor of the image's brightness behind an outline
@@ -33,7 +27,8 @@ _AREA = 0.75  # alpha of the truth's areas over the grey image of `errors`
 
 def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
     """Read the class ids of the truth at the resolution that is scored."""
-    return truth_ids(grid_row.labels, grid_row.clipped_window, max_px=options.max_px)
+    window = grid_row.clipped_window
+    return grid_row.labels.truth(window, max_px=_scored_px(window, options))
 
 
 def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
@@ -69,29 +64,89 @@ class SegmentationPixels:
     share: NDArray[np.float32] | None = None
 
 
+@dataclass(frozen=True)
+class ScoredPrediction:
+    """A run's prediction of a window, with its F1 score.
+
+    Args:
+        ids: Class ids for display, shape (rows, columns).
+        f1: Macro F1 of the window, or F1 of one class, from 0 to 1. None without labels; NaN if no
+            pixel is labelled, or none has that class.
+        exact: Whether `f1` was computed on every pixel of the window.
+    """
+
+    ids: ClassIds
+    f1: float | None
+    exact: bool
+
+
 def read_segmentation(
     grid_row: GridRow, options: GridOptions, scene: raster.Scene, classes: raster.Classes
 ) -> SegmentationPixels:
-    """Read a run's prediction in a window.
+    """Read a run's prediction in a window, at the resolution that is scored.
+
+    Args:
+        grid_row: The window.
+        options: The options of the grid.
+        scene: The scene in the run's config.
+        classes: The classes of the run.
 
     Raises:
         RasterError: If scores are shown and the run has none.
     """
-    fine: dict[str, Any] = {"max_px": options.max_px}
-    ids = try_read(predicted_ids, scene, classes, grid_row.clipped_window, grid_row.labels, **fine)
+    window, grid = grid_row.clipped_window, grid_row.labels.grid
+    fine = _scored_px(window, options)
+    ids = try_read(prediction, scene, classes, window, grid, max_px=fine)
     if options.show != "scores":
         return SegmentationPixels(ids)
-    (class_id, *_) = options.class_ids(classes)
-    return SegmentationPixels(
-        ids,
-        class_probability(scene, class_id, grid_row.clipped_window, grid_row.labels.grid, **fine),
-    )
+    if scene.scores_uri is None:
+        raise RasterError(
+            "This run stored no scores. SemanticSegmentationLabelStoreConfig(smooth_output=True) "
+            "stores them."
+        )
+    class_ids = options.class_ids(classes)[:1]
+    (share,) = read_scores(scene.scores_uri, window, class_ids, grid, max_px=options.max_px)
+    return SegmentationPixels(ids, share)
+
+
+def score_segmentation(
+    grid_row: GridRow,
+    options: GridOptions,
+    ids: ClassIds,
+    classes: raster.Classes,
+    truth: ClassIds | RvlabError,
+) -> ScoredPrediction:
+    """Score the prediction of a window and resample it for display.
+
+    Args:
+        grid_row: The window.
+        options: The options of the grid; F1 is that of a single class of interest.
+        ids: The predicted class ids, from `read_segmentation`.
+        classes: The classes of the run.
+        truth: The result of `scene_truth_ids`; an error gives no score.
+    """
+    window = grid_row.clipped_window
+    fine = _scored_px(window, options)
+    score = None
+    if isinstance(truth, np.ndarray):
+        inside = grid_row.labels.labelled(window, max_px=fine)
+        matrix = confusion_matrix(truth, ids, len(classes), inside)
+        only = options.single_class_id(classes)
+        if only is None:
+            score = float(macro_f1(matrix, ignore=classes.unlabelled_id))
+        else:
+            score = float(f1(matrix, ignore=classes.unlabelled_id)[only])
+    return ScoredPrediction(_subsample_ids(ids, options), score, exact=fine is None)
+
+
+def _scored_px(window: raster.Window, options: GridOptions) -> int | None:
+    return None if window.area <= MAX_SCORED_PX else options.max_px
 
 
 def mask_prediction_cell(
     context: RowContext,
     truth: ClassIds | RvlabError,
-    prediction: SegmentationPixels,
+    pixels: SegmentationPixels,
     classes: raster.Classes,
 ) -> CellContent:
     """Build the cell of a run.
@@ -99,22 +154,16 @@ def mask_prediction_cell(
     Raises:
         RasterError: If the run has nothing to show.
     """
-    options, grid_row = context.options, context.grid_row
-    scoring: dict[str, Any] = {
-        "max_px": options.max_px,
-        "of_class": options.single_class_id(classes),
-    }
+    options = context.options
     scored: ScoredPrediction | RvlabError
-    if isinstance(prediction.ids, RvlabError):
-        scored = prediction.ids
+    if isinstance(pixels.ids, RvlabError):
+        scored = pixels.ids
     else:
-        scored = score_prediction(
-            prediction.ids, classes, grid_row.clipped_window, grid_row.labels, truth, **scoring
-        )
-    if prediction.share is not None:
-        f1 = scored.f1 if isinstance(scored, ScoredPrediction) else None
-        heat = context.shade_outside(colorize.color_heat(prediction.share))
-        return CellContent(GridCell(heat, caption=_score_caption(scored)), f1=f1)
+        scored = score_segmentation(context.grid_row, options, pixels.ids, classes, truth)
+    if pixels.share is not None:
+        score = scored.f1 if isinstance(scored, ScoredPrediction) else None
+        heat = context.shade_outside(colorize.color_heat(pixels.share))
+        return CellContent(GridCell(heat, caption=_score_caption(scored)), f1=score)
     if isinstance(scored, RvlabError):
         raise scored
     if options.show != "errors":
@@ -130,8 +179,8 @@ def mask_prediction_cell(
         context.inside,
         colors=options.error_colors,
     )
-    pixels = colorize.blend_over(context.grey_background, layer)
-    return CellContent(GridCell(pixels, caption=_score_caption(scored)), f1=scored.f1)
+    shown = colorize.blend_over(context.grey_background, layer)
+    return CellContent(GridCell(shown, caption=_score_caption(scored)), f1=scored.f1)
 
 
 def _label_cell(
@@ -139,19 +188,19 @@ def _label_cell(
 ) -> CellContent:
     """Build a cell of labels or outlines, for the truth or for a run."""
     classes, options = context.grid_row.run_classes, context.options
-    caption, f1 = (_score_caption(scored), scored.f1) if scored else ("", None)
+    caption, score = (_score_caption(scored), scored.f1) if scored else ("", None)
     inside = context.inside
     if options.show == "overlay":
         if inside is not None:
             ids = np.where(inside, ids, np.uint8(NO_CLASS))
-        return CellContent(GridCell(_outline_pixels(context, ids), caption=caption), f1=f1)
+        return CellContent(GridCell(_outline_pixels(context, ids), caption=caption), f1=score)
     counted = ids if inside is None else ids[inside]
     drawn_ids = frozenset(np.flatnonzero(count_values(counted)).tolist())
     cell = GridCell(ids, caption=caption, blend=False, palette=colorize.class_palette(classes))
     if inside is not None:
         pixels = context.shade_outside(colorize.color_classes(ids, classes))
         cell = replace(cell, pixels=pixels, palette=None)
-    return CellContent(cell, drawn_ids, f1)
+    return CellContent(cell, drawn_ids, score)
 
 
 def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
