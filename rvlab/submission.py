@@ -19,7 +19,7 @@ from rvlab.recipes import Recipe
 from rvlab.recipes.literals import json_value
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
-from rvlab.store.layout import record_layout
+from rvlab.store.layout import write_layout_number
 from rvlab.store.run_listing import register_runs
 from rvlab.user_warning import warn_user
 from rvlab.version import __version__
@@ -165,7 +165,7 @@ def prepare_runs(
     sources = [run.key(SOURCE_FILE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     try:
-        record_layout(store)
+        write_layout_number(store)
         store.map_concurrently(lambda key: store.put(key, recipe.source.encode()), sources)
         store.map_concurrently(
             lambda key: store.put_json(key, records[key], if_absent=True), records

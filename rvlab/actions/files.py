@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.store import Store
-from rvlab.store.addresses import local_path, mark_if_refused, require_not_refused
+from rvlab.store.addresses import absolute_local_path, mark_if_refused, require_not_refused
 
 if TYPE_CHECKING:
     import fsspec
@@ -125,6 +125,6 @@ def _file_system(store: Store, uri: str) -> tuple[fsspec.AbstractFileSystem, str
 
     scheme = urlsplit(uri).scheme
     if scheme in ("", "file"):
-        return fsspec.filesystem("file"), local_path(uri)
+        return fsspec.filesystem("file"), absolute_local_path(uri)
     options: dict[str, Any] = store.storage_options if scheme == "s3" else {}
     return fsspec.filesystem(scheme, **options), uri

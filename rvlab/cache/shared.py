@@ -95,7 +95,7 @@ class SharedRowCache:
             return None
         del data
         pa.default_memory_pool().release_unused()  # what decompression took
-        return block.with_shared_in([name] * len(block))
+        return block.with_shared_block_names([name] * len(block))
 
     def _bytes(self, key: str) -> bytes:
         """Return the content of a block file, without reading more than `MAX_FILE_BYTES`."""
@@ -118,7 +118,7 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses, for instance because it is read-only.
         """
-        data = block_file.encode(block.with_shared_in([None] * len(block)))
+        data = block_file.encode(block.with_shared_block_names([None] * len(block)))
         if len(data) > block_file.MAX_BLOCK_BYTES or len(block.table) > block_file.MAX_ROWS:
             return None
         compressed = block_file.compress(data)

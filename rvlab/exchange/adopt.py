@@ -15,7 +15,7 @@ from rvlab.exchange.lightning_output import LightningOutput
 from rvlab.exchange.rastervision_output import RasterVisionOutput
 from rvlab.model import Run, validate_name
 from rvlab.store import Store, rv_outputs, store_for_uri
-from rvlab.store.layout import record_layout
+from rvlab.store.layout import write_layout_number
 from rvlab.store.rv_outputs import ADOPTED, CONFIG_FILE, folder_uri, join_key, key_below
 from rvlab.user_warning import warn_user
 from rvlab.worker.records import SPEC
@@ -54,7 +54,7 @@ def adopt_folders(
     if not others:
         raise SpecError(f"{top} contains only runs of {store.uri}, which its tables already list.")
 
-    record_layout(store)
+    write_layout_number(store)
 
     def adopt_folder(folder: str) -> Run | RvlabError:
         files = found[folder]
@@ -99,7 +99,7 @@ def adopt_with_predictions(
     validate_name("experiment", experiment)
     require_params(params)
     log = None if uri is None else _require_one_log(store, uri)
-    record_layout(store)
+    write_layout_number(store)
     with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
         return register_predictions(store, experiment, params, given, log)
 

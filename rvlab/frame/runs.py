@@ -13,7 +13,7 @@ from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.filter_runs import RunFilter, require_experiments
-from rvlab.frame.run_rows import RunRow, active_run_rows, error_row, row_from_end
+from rvlab.frame.run_rows import RunRow, active_run_rows, error_row, row_from_end_record
 from rvlab.frame.run_selector import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
@@ -181,7 +181,7 @@ def _read_ends(
     rows: list[RunRow] = []
     keys: list[str] = []
     tags: list[str | None] = []
-    for key, answer in store.read_many(wanted, row_from_end).items():
+    for key, answer in store.read_many(wanted, row_from_end_record).items():
         if isinstance(answer, RvlabError):
             errors[wanted[key]] = answer
             continue

@@ -17,7 +17,7 @@ from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import draws_figure
+from rvlab.plot._style.theme_colors import plot_function
 from rvlab.plot.confusion_matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
 
 
-@draws_figure
+@plot_function
 def confusion(
     runs: RunsLike,
     *,

@@ -15,7 +15,7 @@ from rvlab.frame.tables import history_table
 from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,7 @@ def curves(
     best: str | Mapping[str, str] | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def curves(
     runs: RunsLike,
     y: str | Sequence[str] | None = None,
@@ -134,7 +134,10 @@ class _LineOptions:
 
 
 def _draw(
-    runs: dict[Any, pd.DataFrame], series: Sequence[str], hues: theme.Hue, extras: _LineOptions
+    runs: dict[Any, pd.DataFrame],
+    series: Sequence[str],
+    hues: theme.HueMapping,
+    extras: _LineOptions,
 ) -> Figure:
     entries = [] if hues.bar is not None else theme.legend_entries(hues)
     longest = max((width_in_letters(label) for label, _ in entries), default=0)
@@ -162,7 +165,7 @@ def _draw_panel(
     ax: Axes,
     runs: dict[Any, pd.DataFrame],
     name: str,
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     extras: _LineOptions,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
@@ -214,7 +217,7 @@ def _draw_panel(
 
 def _draw_legend(
     figure: Figure,
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     columns: int,
     left: float,
 ) -> None:

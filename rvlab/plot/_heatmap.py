@@ -15,7 +15,7 @@ from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import draws_figure
+from rvlab.plot._style.theme_colors import plot_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 
-@draws_figure
+@plot_function
 def heatmap(
     runs: RunsLike,
     *,
@@ -143,7 +143,7 @@ def _draw(
         ax.set_xticks([])
         ax.set_yticks(
             np.arange(len(block)) + 0.5,
-            heat_cells.thin_labels(labels, tall),
+            heat_cells.drop_overlapping_labels(labels, tall),
             fontsize=theme.SMALL_PT,
         )
         if name == "cells" and not numbers:
@@ -176,7 +176,10 @@ def _draw_headings(ax: Axes, headings: Sequence[Any], wide: float) -> None:
     at = np.arange(len(headings)) + 0.5
     if headings and isinstance(headings[0], str):
         ax.set_xticks(
-            at, heat_cells.thin_labels(headings, wide), fontsize=theme.SMALL_PT, rotation=90
+            at,
+            heat_cells.drop_overlapping_labels(headings, wide),
+            fontsize=theme.SMALL_PT,
+            rotation=90,
         )
     else:
         ax.set_xticks(at, ["\n".join(lines) for lines in headings], fontsize=theme.SMALL_PT)

@@ -17,7 +17,7 @@ from rvlab.frame.params import differing_columns, value_key
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +61,7 @@ def importance(
     seed: int = 0,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def importance(
     runs: RunsLike,
     metric: str = "metrics.f1",

@@ -13,7 +13,7 @@ from rvlab.frame.params import differing_columns, value_codes
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -41,7 +41,7 @@ def parallel(
 def parallel(
     runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1", ax: Axes
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def parallel(
     runs: RunsLike,
     columns: Sequence[str] | None = None,
@@ -106,7 +106,7 @@ def parallel(
 def _draw(
     table: pd.DataFrame,
     axes: Sequence[ParallelAxis],
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     *,
     names: Sequence[str],
     is_scale: bool,
@@ -140,7 +140,7 @@ def _draw_lines(
     ax: Axes,
     table: pd.DataFrame,
     axes: Sequence[ParallelAxis],
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     *,
     names: Sequence[str],
     gap: float,

@@ -15,7 +15,7 @@ from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +44,7 @@ def precision_recall(
     label: str | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def precision_recall(
     runs: RunsLike,
     *,
@@ -118,7 +118,7 @@ def precision_recall(
 
 
 def _draw_lines(
-    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.Hue, at: int
+    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.HueMapping, at: int
 ) -> dict[str, str]:
     """Draw the runs, and return the average precision of each, or its F1 without scores."""
     averages = {}

@@ -27,7 +27,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
 from rvlab.plot._style import theme
-from rvlab.plot._style.theme_colors import draws_figure
+from rvlab.plot._style.theme_colors import plot_function
 from rvlab.raster.display import validate_stretch
 from rvlab.raster.run_source import (
     RunSource,
@@ -51,7 +51,7 @@ READER_THREADS = 16  # each initializes PROJ with its first dataset: 7 ms of CPU
 SceneWindow = tuple[str, raster.Window | None]
 
 
-@draws_figure
+@plot_function
 def predictions(
     runs: RunsLike,
     windows: pd.DataFrame

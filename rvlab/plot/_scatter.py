@@ -14,7 +14,7 @@ from rvlab.frame.params import differing_columns
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -56,7 +56,7 @@ def scatter(
     trend: bool | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def scatter(
     runs: RunsLike,
     x: str | None = None,
@@ -230,7 +230,7 @@ def _draw_dots(
     x_values: pd.Series[Any],
     y_values: pd.Series[Any],
     hue_values: pd.Series[Any] | None,
-    hues: theme.Hue | None,
+    hues: theme.HueMapping | None,
 ) -> None:
     from matplotlib.colors import to_rgba_array
 

@@ -16,7 +16,7 @@ from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
 from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, draws_figure
+from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def timeline(runs: RunsLike, *, together: bool = False, label: str | None = None
 def timeline(
     runs: RunsLike, *, together: bool = False, label: str | None = None, ax: Axes
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def timeline(
     runs: RunsLike,
     *,

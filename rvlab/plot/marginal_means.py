@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from rvlab.plot._style.theme import Hue
+    from rvlab.plot._style.theme import HueMapping
 
 MAX_UNBINNED_VALUES = 12
 """Maximum number of different values with a mean each; more values are binned."""
@@ -151,7 +151,7 @@ def trends_by_hue(
     x_values: pd.Series[Any],
     y_values: pd.Series[Any],
     hue_values: pd.Series[Any] | None,
-    hues: Hue | None,
+    hues: HueMapping | None,
     *,
     is_categorical: bool,
     theme_colors: ThemeColors = ON_LIGHT,

@@ -21,7 +21,7 @@ from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_B
 from rvlab.raster import sidecars
 from rvlab.raster.sources import Files
 from rvlab.store.access import is_loopback
-from rvlab.store.addresses import local_path, require_not_refused
+from rvlab.store.addresses import absolute_local_path, require_not_refused
 
 if TYPE_CHECKING:
     from rvlab.store import S3Access
@@ -98,7 +98,7 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     is_local = urlsplit(uri).scheme in ("", "file")
     beside: tuple[str, ...] = ()
     if not alone and is_local:
-        sidecars.check_local_sidecars(local_path(uri))
+        sidecars.check_local_sidecars(absolute_local_path(uri))
     elif not alone:
         beside = sidecars.known_sidecars(uri)
     try:
@@ -194,7 +194,7 @@ def _gdal_path(uri: str) -> str:
     if scheme == "s3":
         return f"/vsis3/{uri[len('s3://') :]}"
     if scheme in ("", "file"):
-        path = local_path(uri)
+        path = absolute_local_path(uri)
         if path.startswith("/vsi"):
             raise RasterError(f"{uri!r:.300} is not opened: use s3://, https:// or a path.")
         if Path(path).exists() and not Path(path).is_file():

@@ -23,7 +23,7 @@ from cachetools import TTLCache
 
 from rvlab import store
 from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
-from rvlab.store.addresses import local_path
+from rvlab.store.addresses import absolute_local_path
 from rvlab.store.object_storage import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0
@@ -179,7 +179,7 @@ def first_bytes(uri: str, *, beside: str | None = None) -> bytes | None:
     scheme = urlsplit(uri).scheme
     try:
         if scheme in ("", "file"):
-            with Path(local_path(uri)).open("rb") as file:
+            with Path(absolute_local_path(uri)).open("rb") as file:
                 return file.read(_HEAD_BYTES)
         if scheme == "s3":
             home = store.store_for_uri(beside or uri)

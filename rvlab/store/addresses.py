@@ -114,7 +114,7 @@ def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
         if known in _found:
             return store
         try:
-            if store.has_below(uri):
+            if store.has_keys_below(uri):
                 if len(_found) > MAX_FOUND:
                     _found.clear()
                 _found.add(known)
@@ -124,7 +124,7 @@ def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
     return stores[0]
 
 
-def trust_embedded(endpoint: str) -> None:
+def trust_embedded_server(endpoint: str) -> None:
     """Trust the S3 server at an endpoint as one that this user has started on this machine."""
     _embedded.add(endpoint)
 
@@ -141,7 +141,7 @@ def is_allowed(uri: str, store: Store) -> bool:
     if "\0" in uri or (scheme not in ("", "file") and ".." in path.split("/")):
         return False
     if scheme in ("", "file"):
-        if local_path(uri).startswith("/vsi"):
+        if absolute_local_path(uri).startswith("/vsi"):
             return False  # GDAL's virtual file systems
         if "://" not in store.uri or store.access.endpoint in _embedded:
             return True
@@ -164,7 +164,7 @@ def require_not_refused(uri: str) -> None:
         )
 
 
-def local_path(uri: str) -> str:
+def absolute_local_path(uri: str) -> str:
     """Return the absolute path of a local address, so that GDAL parses no part as a driver."""
     path = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
     return "/" + os.path.abspath(path).lstrip("/")
@@ -226,7 +226,7 @@ def _is_below(uri: str, prefix: str) -> bool:
         if urlsplit(uri).scheme not in ("", "file"):
             return False
         # Resolve symbolic links: a link in an allowed folder may point out of it.
-        root = os.path.realpath(local_path(str(Path(prefix).expanduser())))
-        return Path(os.path.realpath(local_path(uri))).is_relative_to(root)
+        root = os.path.realpath(absolute_local_path(str(Path(prefix).expanduser())))
+        return Path(os.path.realpath(absolute_local_path(uri))).is_relative_to(root)
     root = prefix.rstrip("/")
     return uri == root or uri.startswith(f"{root}/")

@@ -53,7 +53,7 @@ def resolve_access(bucket: str | None = None) -> S3Access:
     Raises:
         SpecError: If the profile does not exist, or its file cannot be parsed.
     """
-    env = environ_for(bucket)
+    env = environ_for_bucket(bucket)
     found = S3Access.from_environ(env)
     chain = credential_chain(found.profile or DEFAULT_PROFILE, env)
     if found.profile or chain.is_configured:
@@ -87,7 +87,7 @@ class CredentialChain:
         self._session: Any = None
         self._credentials: Any = None
         self._read: tuple[object, ...] | None = None
-        self._seen: set[str] = set()
+        self._returned_secrets: set[str] = set()
 
     @property
     def is_configured(self) -> bool:
@@ -108,7 +108,7 @@ class CredentialChain:
                 return None
             now = self._credentials.get_frozen_credentials()
             token = HiddenStr(now.token) if now.token else None
-            self._seen |= {now.secret_key, now.token or ""}
+            self._returned_secrets |= {now.secret_key, now.token or ""}
             return Keys(now.access_key, HiddenStr(now.secret_key), token)
 
     def require_keys(self) -> Keys:
@@ -123,9 +123,9 @@ class CredentialChain:
         return found
 
     @property
-    def seen(self) -> frozenset[str]:
+    def returned_secrets(self) -> frozenset[str]:
         """The secrets that `keys` has returned so far, to mask them in logs."""
-        return frozenset(self._seen)
+        return frozenset(self._returned_secrets)
 
     def session(self) -> Any:
         """Return the botocore session; another one after a file has changed."""
@@ -268,7 +268,7 @@ def environ_for_other_buckets(bucket: str, variables: Mapping[str, str]) -> dict
     return {**kept, STORE_BUCKET: bucket} if kept else {}
 
 
-def environ_for(bucket: str | None) -> dict[str, str]:
+def environ_for_bucket(bucket: str | None) -> dict[str, str]:
     """Return the environment for a bucket: in a step of a run, that of its submitter."""
     env = dict(os.environ)
     if bucket is None or env.get(STORE_BUCKET, bucket) == bucket:

@@ -44,7 +44,7 @@ def check_layout(store: Store) -> None:
     store.layout_recorded = number is not None
 
 
-def record_layout(store: Store) -> None:
+def write_layout_number(store: Store) -> None:
     """Check the layout of a store before runs are added, and write its number if it has none.
 
     Raises:

@@ -20,7 +20,7 @@ from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model.limits import too_large
 from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
-from rvlab.store.local_folders import Unscannable, scan
+from rvlab.store.local_folders import Unscannable, scan_folder
 from rvlab.store.obstore_errors import NoConditionalPut, translate_error
 
 _log = logging.getLogger("rvlab")
@@ -378,7 +378,7 @@ class ObstoreStorage:
 
         if self._folder is not None:
             with contextlib.suppress(Unscannable):
-                yield scan(self._folder, prefix)
+                yield scan_folder(self._folder, prefix)
                 return
         with self._translate_errors(prefix):
             pages = obstore.list(

@@ -79,7 +79,7 @@ class Outage:
         self._since: float | None = None
         self._lock = threading.Lock()
 
-    def failed(self, began: float, exc: BaseException) -> None:
+    def record_failure(self, began: float, exc: BaseException) -> None:
         """Record a failed request that began at a time of the monotonic clock."""
         if time.monotonic() - began < LOG_AFTER_S:
             return
@@ -90,7 +90,7 @@ class Outage:
             text = "No answer from %s: %s Trying again for up to %s."
             _log.warning(text, self._server, exc, wait)
 
-    def over(self) -> None:
+    def record_success(self) -> None:
         """Record a successful request."""
         if self._since is None:
             return
@@ -123,10 +123,10 @@ def retry_until(
         left_s = patience_s - (time.monotonic() - began) - FIRST_PAUSE_S
         if left_s <= 0 or not transient(exc):
             raise
-        outage.failed(began, exc)
+        outage.record_failure(began, exc)
         time.sleep(FIRST_PAUSE_S)
-        found = _retry(call, left_s, transient, lambda exc: outage.failed(began, exc))
-    outage.over()
+        found = _retry(call, left_s, transient, lambda exc: outage.record_failure(began, exc))
+    outage.record_success()
     return found
 
 

@@ -77,7 +77,7 @@ class Store:
     def _storage(self) -> ObjectStorage:
         return open_storage(self.uri, self.access)
 
-    def patient(self, patience_s: float | None = None) -> Store:
+    def with_patience(self, patience_s: float | None = None) -> Store:
         """Return the same store with more patience, for a caller that can wait for it.
 
         Args:
@@ -284,7 +284,7 @@ class Store:
             return False
         return True
 
-    def has_below(self, uri: str) -> bool:
+    def has_keys_below(self, uri: str) -> bool:
         """Return whether there is a key at a URI or below it."""
         key = "" if normalize_uri(uri) == self.uri else self.key(uri)
         if next(iter(self._objects.pages(key, None)), {}):
@@ -305,7 +305,7 @@ class Store:
             boundaries: Keys, sorted, at which the listing is split into ranges that are requested
                 concurrently; see `page_boundaries`. They need not exist any longer.
         """
-        ranges = self.ranges(boundaries)
+        ranges = self.listing_ranges(boundaries)
 
         def listed(start: str) -> dict[str, str | None]:
             return self.etags_between(prefix, start, ranges[start])
@@ -313,7 +313,7 @@ class Store:
         pieces = map_concurrently(listed, list(ranges), PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
 
-    def ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
+    def listing_ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
         """Return the end of each range of a split listing, by its start; for `etags_between`.
 
         Args:

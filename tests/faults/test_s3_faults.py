@@ -149,7 +149,7 @@ def check(
     """Check that the call succeeds and has its effect although its first requests fail."""
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
     folder = f"calls-{fault}-{call.__name__}-{times}"
-    store = through(proxy, s3, folder).patient(300)
+    store = through(proxy, s3, folder).with_patience(300)
     direct = directly(s3, store)
     direct.put("here", CONTENT)
     direct.put("gone", b"1")
@@ -183,7 +183,7 @@ def test_exactly_one_of_two_writers_creates_a_key_if_both_answers_are_lost(
     s3: Server, proxy: Proxy
 ) -> None:
     for race in range(5):
-        stores = [through(proxy, s3, "race").patient(300) for _ in range(4)]
+        stores = [through(proxy, s3, "race").with_patience(300) for _ in range(4)]
         proxy.script(*["reset_after"] * 4)
         won: list[int] = []
 
@@ -209,7 +209,7 @@ def test_outage_and_its_end_are_logged_once(
 ) -> None:
     monkeypatch.setattr(patience, "LOG_AFTER_S", 0.0)
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
-    store = through(proxy, s3, "logged").patient(600)
+    store = through(proxy, s3, "logged").with_patience(600)
     proxy.shares = {"503": 1.0}
     with caplog.at_level(logging.WARNING, "rvlab"):
         threads = [threading.Thread(target=store.put, args=(f"{n}", b"1")) for n in range(8)]
@@ -233,7 +233,7 @@ def test_outage_and_its_end_are_logged_once(
 def test_a_record_that_arrives_late_does_not_undo_a_later_one(
     s3: Server, proxy: Proxy, tmp_path: Path, held: str
 ) -> None:
-    store = through(proxy, s3, f"late-{held[-4:]}").patient(300)
+    store = through(proxy, s3, f"late-{held[-4:]}").with_patience(300)
     run = Run(store.uri, "towns", "20261123-154201-4f2a9c")
     proxy.only = r"^PUT .*/steps/train"
     if held == "the first record":
@@ -242,7 +242,7 @@ def test_a_record_that_arrives_late_does_not_undo_a_later_one(
         if held == "a heartbeat":
             proxy.script(*["held"] * 9)
             with pytest.raises(StoreUnreachable):
-                journal._write(store.patient(0))
+                journal._write(store.with_patience(0))
             proxy.script()
     direct = directly(s3, store)
     assert direct.get_json(run.step_key("train"))["state"] == "succeeded"
@@ -415,8 +415,8 @@ def test_100_runs_survive_faults_and_restarts(
     own = server.start_server(tmp_path / "s3")
     try:
         with Proxy(own.endpoint, stall_s=30).running() as proxy:
-            store = through(proxy, own, "faults").patient(600)
-            direct = directly(own, store).patient(600)
+            store = through(proxy, own, "faults").with_patience(600)
+            direct = directly(own, store).with_patience(600)
             proxy.shares = ALL_FAULTS
             restart = threading.Thread(target=restart_often, args=(tmp_path / "s3", direct, own))
             restart.start()

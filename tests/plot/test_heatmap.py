@@ -147,7 +147,9 @@ def test_numbers_have_contrast_on_every_color_and_lightness_steps_are_equal():
 
     for scale in (heat_cells.sequential_colormap(), heat_cells.diverging_colormap()):
         for color in scale(np.linspace(0, 1, 64))[:, :3]:
-            pair = sorted([luminance(color), luminance(to_rgb(heat_cells.text_color(color)))])
+            pair = sorted(
+                [luminance(color), luminance(to_rgb(heat_cells.contrasting_text_color(color)))]
+            )
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
     light = (
         116 * np.cbrt(luminance(heat_cells.sequential_colormap()(np.linspace(0, 1, 33))[:, :3]))

@@ -13,7 +13,7 @@ from rvlab import Lab
 from rvlab.actions.migrate import migrate_store
 from rvlab.errors import SpecError, StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import LAYOUT, LAYOUT_KEY, check_layout, record_layout
+from rvlab.store.layout import LAYOUT, LAYOUT_KEY, check_layout, write_layout_number
 from rvlab.store.server import Server
 
 OLD = Path(__file__).parents[1] / "data" / "store_layout_0.zip"
@@ -191,9 +191,9 @@ def test_an_invalid_layout_number_is_an_error(tmp_path: Path, number: Any) -> No
 
 def test_the_layout_number_is_written_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    record_layout(store)
+    write_layout_number(store)
     first = store.get(LAYOUT_KEY)
-    record_layout(Store(tmp_path))
+    write_layout_number(Store(tmp_path))
     assert store.get(LAYOUT_KEY) == first
 
 

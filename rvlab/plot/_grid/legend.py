@@ -180,7 +180,7 @@ def _rgb_floats(color: RGB) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class LegendPart:
+class LegendClasses:
     """The classes of the rows with one task and one set of classes.
 
     Args:
@@ -219,7 +219,7 @@ def _legend(
 ) -> GridLegend:
     if set(options.columns) == {"image"}:
         return GridLegend()
-    parts = _legend_parts(options, grid_rows, [seen for _, seen in rows])
+    parts = _legend_classes(options, grid_rows, [seen for _, seen in rows])
     scored = any(cell.caption for row, _ in rows for cell in row.cells)
     note = _score_note(options, parts) if scored else ""
     boxes = [part for part in parts if part.task == DETECTION]
@@ -241,15 +241,15 @@ def _legend(
     return GridLegend(_class_entries(masks), note, lines=_as_solid_lines(_class_entries(boxes)))
 
 
-def _legend_parts(
+def _legend_classes(
     options: GridOptions, grid_rows: Sequence[GridRow], seen: Sequence[set[int]]
-) -> list[LegendPart]:
+) -> list[LegendClasses]:
     """Return a part per task and set of classes; without those that lack a class of interest."""
     found: dict[tuple[str, Classes], set[int]] = {}
     for grid_row, ids in zip(grid_rows, seen, strict=True):
         found.setdefault((grid_row.task, grid_row.run_classes), set()).update(ids)
     parts = [
-        LegendPart(
+        LegendClasses(
             task,
             own,
             frozenset(ids),
@@ -260,7 +260,7 @@ def _legend_parts(
     return [part for part in parts if part.interest or options.show == "labels"]
 
 
-def _score_note(options: GridOptions, parts: Sequence[LegendPart]) -> str:
+def _score_note(options: GridOptions, parts: Sequence[LegendClasses]) -> str:
     names = (options.single_class_id(part.classes) for part in parts)
     only = next(
         (p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), ""
@@ -269,7 +269,7 @@ def _score_note(options: GridOptions, parts: Sequence[LegendPart]) -> str:
     return f"F1: {what} the window"
 
 
-def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
+def _class_entries(parts: Sequence[LegendClasses]) -> list[Entry]:
     entries: list[Entry] = []
     for part in parts:
         classes, is_raster = part.classes, part.task not in (CELLS, DETECTION)
@@ -280,12 +280,12 @@ def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
             if i != hidden_id or i in part.seen
         ]
         if any(i >= len(classes) for i in part.seen):
-            entries.append(("unknown class id", colorize.choose_other_color(classes)))
+            entries.append(("unknown class id", colorize.choose_color_of_unknown_ids(classes)))
     return _distinct(entries)
 
 
 def _error_entries(
-    options: GridOptions, masks: Sequence[LegendPart], boxes: Sequence[LegendPart], note: str
+    options: GridOptions, masks: Sequence[LegendClasses], boxes: Sequence[LegendClasses], note: str
 ) -> GridLegend:
     """Build the entries of outcomes, and of the classes of the truth."""
     runs, truth = "runs" in options.columns, "truth" in options.columns
@@ -299,7 +299,7 @@ def _error_entries(
         tp, fp, fn, _ = ((f"{n} (box)" if masks else n, color) for n, color in outcomes)
         lines = [(*tp, False), (*fp, False), (*fn, True)]
 
-    def classes(parts: Sequence[LegendPart]) -> list[Entry]:
+    def classes(parts: Sequence[LegendClasses]) -> list[Entry]:
         named = _interest_entries(parts) if truth else []
         return [(f"truth: {name}" if runs else name, color) for name, color in named]
 
@@ -308,7 +308,7 @@ def _error_entries(
     )
 
 
-def _interest_entries(parts: Sequence[LegendPart]) -> list[Entry]:
+def _interest_entries(parts: Sequence[LegendClasses]) -> list[Entry]:
     return _distinct(entry for part in parts for entry in part.interest)
 
 

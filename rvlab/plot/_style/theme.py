@@ -116,7 +116,7 @@ def style_axes(ax: Axes) -> None:
 
 
 @dataclass(frozen=True)
-class Hue:
+class HueMapping:
     """Colors and line styles of the values of a column.
 
     Args:
@@ -144,7 +144,7 @@ def choose_hues(
     theme_colors: ThemeColors = ON_LIGHT,
     *,
     label: str | None = None,
-) -> Hue:
+) -> HueMapping:
     """Choose colors for a column: a scale for numbers, distinct colors for other values.
 
     Args:
@@ -161,14 +161,14 @@ def choose_hues(
             zip(map(value_key, runs), distinct_styles(len(runs), theme_colors), strict=True)
         )
         labels = [", ".join(lines) for lines in run_labels(table, label).values()]
-        return Hue(name, runs, looks, labels=labels)
+        return HueMapping(name, runs, looks, labels=labels)
     if is_numeric_column(values):
         return _numeric_hue(name, sorted(found.unique().tolist()), theme_colors)
     first: dict[tuple[str, Any], Any] = {}
     for value in found.tolist():
         first.setdefault(value_key(value), value)
     styles = distinct_styles(len(first), theme_colors)
-    return Hue(name, list(first.values()), dict(zip(first, styles, strict=True)))
+    return HueMapping(name, list(first.values()), dict(zip(first, styles, strict=True)))
 
 
 def distinct_styles(number: int, theme_colors: ThemeColors = ON_LIGHT) -> list[dict[str, Any]]:
@@ -180,7 +180,7 @@ def distinct_styles(number: int, theme_colors: ThemeColors = ON_LIGHT) -> list[d
     return [{"color": c, "linestyle": d} for c, d in zip(colors, dashes, strict=True)]
 
 
-def _numeric_hue(name: str, values: Sequence[float], theme_colors: ThemeColors) -> Hue:
+def _numeric_hue(name: str, values: Sequence[float], theme_colors: ThemeColors) -> HueMapping:
     from matplotlib.cm import ScalarMappable
     from matplotlib.colors import LogNorm, Normalize
 
@@ -192,9 +192,9 @@ def _numeric_hue(name: str, values: Sequence[float], theme_colors: ThemeColors) 
     return _plain_hue(name, values, bar.to_rgba(np.asarray(values, float)), bar)
 
 
-def _plain_hue(name: str, values: Sequence[float], colors: Any, bar: Any = None) -> Hue:
+def _plain_hue(name: str, values: Sequence[float], colors: Any, bar: Any = None) -> HueMapping:
     styles = [{"color": color, "linestyle": "-"} for color in colors]
-    return Hue(name, values, dict(zip(map(value_key, values), styles, strict=True)), bar)
+    return HueMapping(name, values, dict(zip(map(value_key, values), styles, strict=True)), bar)
 
 
 def spans_decades(values: Sequence[float]) -> bool:
@@ -217,14 +217,19 @@ def _scale_colors(number: int, theme_colors: ThemeColors) -> list[Any]:
     return [colormap(low + (high - low) * i / max(1, number - 1)) for i in range(number)]
 
 
-def legend_entries(hues: Hue) -> list[tuple[str, dict[str, Any]]]:
+def legend_entries(hues: HueMapping) -> list[tuple[str, dict[str, Any]]]:
     """Return label and style of each legend entry."""
     labels = hues.labels or value_labels(hues.values)
     return list(zip(labels, hues.styles.values(), strict=True))
 
 
 def draw_legend(
-    on: Axes | Figure, hues: Hue, at: tuple[float, float], *, dots: bool = False, columns: int = 1
+    on: Axes | Figure,
+    hues: HueMapping,
+    at: tuple[float, float],
+    *,
+    dots: bool = False,
+    columns: int = 1,
 ) -> Legend:
     """Draw a legend of values and colors, titled with the name of the column.
 
@@ -266,7 +271,7 @@ def draw_legend(
     return made
 
 
-def draw_axes_legend(ax: Axes, hues: Hue, *, dots: bool = False) -> None:
+def draw_axes_legend(ax: Axes, hues: HueMapping, *, dots: bool = False) -> None:
     """Draw the legend, or the color bar, of a single axes at its right."""
     figure = ax.get_figure()
     if hues.bar is None or figure is None:

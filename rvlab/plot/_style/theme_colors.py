@@ -91,7 +91,7 @@ def choose_theme_colors(ax: Axes) -> ThemeColors:
     return ON_LIGHT if 0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2] > 0.45 else ON_DARK
 
 
-def draws_figure(draw: Callable[P, R]) -> Callable[P, R]:
+def plot_function(draw: Callable[P, R]) -> Callable[P, R]:
     """Decorate a plot: it returns the figure that it creates, or the axes that it is given.
 
     Its own figure has the same colors with every style sheet, such as ``dark_background``: dark
