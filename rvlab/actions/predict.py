@@ -53,7 +53,7 @@ class PredictOptions:
 
     Args:
         labels: Labels of the images, as for `find_scenes`.
-        overlap: Fraction of a window that overlaps the next; None keeps the run's options.
+        overlap: Fraction of a window that overlaps the next; None uses the run's options.
         scores: Whether the scores of each class are stored.
         bands: The channels of the images, in the order of the model's.
         experiment: The experiment of the new run; None is that of the model's run with

@@ -38,7 +38,7 @@ class VersionRecord:
         writer: A random id, by which a writer recognises its own record.
         run_name: The name of the run.
         bundle_bytes: The size of the bundle.
-        bundle_code: The code in the bundle that loading it executes; None if there is none.
+        bundle_code: The code in the bundle that loading it executes; None if it has none.
         gate_sentence: The sentence of the gate, with both values and the interval.
         baseline: The runs it was compared with, separated by a comma; None without a comparison.
         baseline_version: The version it was compared with, if it was one.

@@ -53,7 +53,7 @@ def get_config(
             bundle's config (the channels of several files are joined); and ``labels``, a file or
             null.
         overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. None
-            keeps the predict options of the bundle.
+            uses the predict options of the bundle.
         scores: Whether a semantic segmentation stores the scores of each class.
         model: The version of the promoted model, such as ``vegas-buildings:2``, for the record.
 

@@ -82,7 +82,7 @@ class ExperimentSummary:
         """What differs between the runs: a name and its values."""
         sets = [c for c in self.runs if str(c).partition(".")[0] == "eval_set"]
         context = [c for c in CONTEXT_COLUMNS if c in self.runs]
-        # Runs that have not been scored have no set, which is no difference of the data.
+        # Runs without scores have no set; they are not counted as scored on other data.
         sets = [name for name in sets if self.runs[name].nunique() > 1]
         names = [*differing_columns(self.runs), *differing_columns(self.runs, context), *sets]
         return [(short_column_name(name), list_different_values(self.runs[name])) for name in names]

@@ -49,7 +49,7 @@ class ModelState(NamedTuple):
 
     Args:
         listing: The listing.
-        current: The current version; None if there is none.
+        current: The current version; None without one.
     """
 
     listing: ModelListing

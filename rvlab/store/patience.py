@@ -39,7 +39,7 @@ FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 """Bounds of the pauses between attempts; pauses are random and grow exponentially."""
 
 MAX_OVERWRITES = 4
-"""So often a write is made again over one that arrived late."""
+"""How often a write is repeated because an earlier one arrived late."""
 
 _T = TypeVar("_T")
 
@@ -239,15 +239,15 @@ class RetryingStorage:
         self._persist(lambda: self._objects.put_file(key, path))
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """Write a key that the caller alone writes, after what it last wrote or read there.
+        """Replace the content of a key that only the caller writes.
 
-        A write of the caller's that failed on the way may still arrive. If it has, this one goes
-        over it; if it arrives later, the server refuses it, since the key is another by then.
+        An earlier write that failed on the way may still arrive. If it has arrived, it is
+        overwritten; if it arrives later, the server refuses it, since the ETag has changed by then.
 
         Args:
             key: The key.
-            data: Its bytes, each time others.
-            etag: The ETag as far as the caller knows, None for no such key.
+            data: Its bytes, which must differ from those of the earlier writes.
+            etag: The last ETag that the caller has seen; None if the key must not exist.
 
         Returns:
             The new ETag; None where the kind of storage has no such write: then it is a `put`.

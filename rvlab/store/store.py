@@ -43,7 +43,7 @@ class Store:
         access: S3 endpoint and credentials; by default from the standard AWS variables and
             ``~/.aws``, see `rvlab.store.aws`.
         patience_s: Seconds for which a request is retried while the storage does not answer; a
-            step has more patience than a notebook, see `patient`.
+            step has more patience than a notebook, see `with_patience`.
     """
 
     def __init__(

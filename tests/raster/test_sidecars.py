@@ -348,7 +348,7 @@ def test_fingerprint_depends_on_position_and_nodata_beside_the_image(tmp_path: P
     aux(f"<SRS>{WKT}</SRS>")(path)
     found.append(image_fingerprint(path))
     assert len(set(found)) == 3
-    # What a program adds when it opens the image is no difference.
+    # What a program adds when it opens the image does not count.
     aux(f"<SRS>{WKT}</SRS><Metadata><MDI key='a'>b</MDI></Metadata>")(path)
     path.with_name("a.tif.ovr").write_bytes(b"II*\0")
     assert image_fingerprint(path) == found[-1]

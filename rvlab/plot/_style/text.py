@@ -67,7 +67,7 @@ def make_texts_literal(*drawn: Artist, known: Mapping[Text, str] | None = None) 
 
     Args:
         *drawn: A figure, or axes.
-        known: Texts of the caller, which may be mathematics, with what they said before the plot.
+        known: Texts of the caller, which may be mathematics, with their content before the plot.
     """
     from matplotlib.axis import Axis
     from matplotlib.text import Text
