@@ -73,18 +73,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_cache, "_read_only", set())
 
 
-@pytest.fixture
-def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record the keys that are read, in order."""
-    keys: list[str] = []
-    for name in ("get", "get_range", "get_with_etag"):
-        plain = getattr(store._objects, name)
-        monkeypatch.setattr(
-            store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
-        )
-    return keys
-
-
 def blocks(store: Store) -> list[str]:
     return [key for key, _ in store.files("towns/cache/runs-3")]
 

@@ -60,18 +60,6 @@ def lab(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     return Lab(store)
 
 
-@pytest.fixture
-def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record the keys that are read."""
-    keys: list[str] = []
-    for name in ("get", "get_range", "get_with_etag"):
-        plain = getattr(store._objects, name)
-        monkeypatch.setattr(
-            store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
-        )
-    return keys
-
-
 @pytest.mark.parametrize("name", READ)
 def test_long_table_has_the_names_and_the_differing_parameters(
     lab: Lab, made: Made, name: str

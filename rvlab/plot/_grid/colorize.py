@@ -282,7 +282,7 @@ MIN_DISTANCE = 0.12
 
 _ROOMS = (0.2, 0.16, MIN_DISTANCE)  # preferred first
 _STEPS = (0, 51, 102, 153, 204, 255)
-_GROUNDS = ((200, 200, 200), (225, 225, 225), (250, 250, 250))  # of `colorize.dim_image`
+_GROUNDS = ((200, 200, 200), (225, 225, 225), (250, 250, 250))  # of `colorize.fade_to_grey`
 _SHARE = 0.75  # alpha of the truth's areas over the grey image
 
 # Machado, Oliveira and Fernandes (2009), severity 1: normal vision, protanopes and deuteranopes.
