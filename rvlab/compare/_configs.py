@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import as_inferred_dtype
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
-from rvlab.frame.load_runs import RunsLike, run_addresses, store_of
+from rvlab.frame.input_tables import RunsLike, run_addresses, store_of
 from rvlab.model import Run, Spec
 from rvlab.store import rv_outputs
 from rvlab.user_warning import warn_user

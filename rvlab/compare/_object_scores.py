@@ -6,7 +6,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 
 if TYPE_CHECKING:

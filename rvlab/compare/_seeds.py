@@ -12,7 +12,7 @@ from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, setting_row_numbers
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.filter_runs import without_predictions
-from rvlab.frame.load_runs import RunsLike, load_rows, run_addresses
+from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
 from rvlab.frame.params import differing_columns, param_columns
 from rvlab.model import Run
 

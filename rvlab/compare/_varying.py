@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rvlab.frame.load_runs import RunsLike, load_rows
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.params import differing_columns
 
 if TYPE_CHECKING:

@@ -24,7 +24,7 @@ from rvlab.compare.truth import (
 )
 from rvlab.errors import SpecError
 from rvlab.frame.display_labels import run_labels
-from rvlab.frame.load_runs import RunsLike, load_rows, read_per_store, run_addresses
+from rvlab.frame.input_tables import RunsLike, load_rows, read_per_store, run_addresses
 from rvlab.frame.params import differing_columns, param_columns
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.display_labels import run_labels
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import headline_group

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import history_table
 from rvlab.frame.validate import full_metric_name

@@ -9,7 +9,7 @@ import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
 from rvlab.frame.display_labels import run_labels
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group

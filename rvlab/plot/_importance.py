@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.display_labels import format_param_value, is_numeric_column
-from rvlab.frame.load_runs import RunsLike, load_rows
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvlab.frame.display_labels import is_numeric_column
-from rvlab.frame.load_runs import RunsLike, load_rows
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.params import differing_columns, value_codes
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme

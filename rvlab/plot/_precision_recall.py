@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
 from rvlab.frame.validate import full_metric_name, require_known

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.frame.display_labels import run_labels
-from rvlab.frame.load_runs import RunsLike, load_rows
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.validate import require_columns
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid

@@ -9,7 +9,7 @@ import numpy as np
 
 from rvlab.errors import SpecError, TableError
 from rvlab.frame.display_labels import column_labels, is_numeric_column
-from rvlab.frame.load_runs import RunsLike, load_rows
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.params import differing_columns
 from rvlab.frame.validate import full_metric_name, require_columns
 from rvlab.plot._style import theme

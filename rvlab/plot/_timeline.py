@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from rvlab.display.printable import format_duration
 from rvlab.frame.display_labels import run_labels
-from rvlab.frame.load_runs import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError
-from rvlab.frame.load_runs import store_of
+from rvlab.frame.input_tables import store_of
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import RUNS_TABLE
