@@ -8,15 +8,10 @@ from typing import Any
 
 from rvlab.actions.bundle_code import read_bundle_config
 from rvlab.errors import RvlabError, StoreError
+from rvlab.raster.config import classes_from_config, color_hex
 from rvlab.raster.gdal import open_files
 from rvlab.raster.read import grid_of_dataset, source_bands
-from rvlab.raster.scene import (
-    Scene,
-    classes_from_config,
-    color_hex,
-    scenes_from_config,
-    task_of_config,
-)
+from rvlab.raster.scene import Scene, scenes_from_config, task_of_config
 from rvlab.store import Store
 
 LEARNER_CONFIG = "learner-config.json"

@@ -22,8 +22,8 @@ from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
 from rvlab.engines import Engine
 from rvlab.errors import RvlabError, SpecError
 from rvlab.model import Run
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.imagery import imagery_rules, require_labels, require_same_imagery
-from rvlab.raster.scene import classes_from_config
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
 from rvlab.store.rv_outputs import read_rv_config

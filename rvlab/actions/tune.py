@@ -13,7 +13,7 @@ from rvlab.actions.control import cancel_runs, engine_states_query, start_runs
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, SpecError, WaitInterrupted
 from rvlab.frame import history_table, runs_table
-from rvlab.frame.validate import suggest_column
+from rvlab.frame.input_tables import suggest_column
 from rvlab.model import FINAL_STATES, Run, validate_name
 from rvlab.search_space import Range, parse_space
 from rvlab.store import Store

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
 from rvlab.frame.filter_runs import without_predictions
-from rvlab.frame.input_tables import RunsLike, load_rows
-from rvlab.frame.validate import eval_set_column
+from rvlab.frame.input_tables import RunsLike, eval_set_column, load_rows
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
+from rvlab.raster.config import RGB, classes_from_config, color_hex, parse_color
 from rvlab.raster.profile import RasterProfile
-from rvlab.raster.scene import RGB, classes_from_config, color_hex, parse_color
 
 ClassesLike: TypeAlias = Sequence[str] | Mapping[str, int] | Mapping[str, str | Sequence[int]]
 """Names of classes; or a dict of names and their values in the rasters, or of names and colors."""

@@ -21,10 +21,11 @@ from rvlab.exchange.class_values import (
 )
 from rvlab.metrics import NULL_CLASS, confusion_matrix
 from rvlab.raster.class_scores import NO_CLASS, read_scores
+from rvlab.raster.config import Classes, classes_from_config
 from rvlab.raster.labels import SceneLabels, prediction
 from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.read import Grid, read, read_grid
-from rvlab.raster.scene import FILES_STORE, Classes, classes_from_config, scenes_from_config
+from rvlab.raster.scene import FILES_STORE, scenes_from_config
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import strips
 from rvlab.store.find_files import VECTOR_SUFFIXES

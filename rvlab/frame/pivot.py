@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rvlab.errors import TableError
-from rvlab.frame.validate import require_known
+from rvlab.frame.input_tables import require_known
 from rvlab.model.tables import EVALS_TABLE
 
 if TYPE_CHECKING:

@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
-from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table
 from rvlab.frame.params import differing_columns
 from rvlab.frame.tables import history_table
-from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -102,7 +101,7 @@ def curves(
     hue = full_metric_name(table, hue) if hue else None
     series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
-        return theme.draw_empty("No epochs yet: the history is empty.", ax)
+        return draw_empty("No epochs yet: the history is empty.", ax)
     if not series:
         known = [str(c) for c in table.columns]
         raise TableError(f"Name the series to draw as y. {did_you_mean('val_loss', known)}")
@@ -148,7 +147,7 @@ def _draw(
     lines = min(len(entries), _LEGEND_ROWS) + 1
     height = max(down * (_PANEL_H + _HEAD + _FOOT), 0.45 + 0.205 * lines)
     width = across * (panel + 0.6) + side
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     for i, name in enumerate(series):
         row, col = divmod(i, across)
         left = col * (panel + 0.6) + 0.55

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.display_labels import run_labels
 from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.params import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import plot_function
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -67,7 +66,7 @@ def heatmap(
     others = [label] if label else []
     table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations", others)
     if table.empty:
-        return theme.empty_figure("No evaluations yet: the table is empty.")
+        return empty_figure("No evaluations yet: the table is empty.")
     if group is None:
         group = headline_group(table["group"].dropna().unique())
     found = pivot_metric(table, rows, metric.removeprefix("metrics."), group, of)
@@ -126,7 +125,7 @@ def _draw(
     values = cells.to_numpy()
     known = values if overall is None else np.vstack([overall[1].to_numpy(), values])
     norm = Normalize(*_color_limits(known))
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     figure.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     heads = names if flat else turned
 

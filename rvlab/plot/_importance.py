@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
-from rvlab.frame.display_labels import format_param_value, is_numeric_column
-from rvlab.frame.input_tables import RunsLike, load_rows
-from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import differing_columns, format_param_value, is_numeric_column, value_key
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
+from rvlab.plot._style.figure import new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,7 +117,7 @@ def importance(
         tall = _MANY * len(names) + 0.1
         foot = 0.6 + 0.16 * (1 + (found.r2 < WEAK_R2) + (missing > 0))
         width, height = left + 4.6, foot + tall + 0.4
-        figure = theme.new_figure(width, height)
+        figure = new_figure(width, height)
         rect = (left / width, foot / height, 4.4 / width, tall / height)
         ax = figure.add_axes(rect, label="bars")
     _draw(ax, found, metric, len(known), missing, note_at=0.12 - left if figure else 0.0)

@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rvlab.frame.display_labels import is_numeric_column
-from rvlab.frame.input_tables import RunsLike, load_rows
-from rvlab.frame.params import differing_columns, value_codes
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import differing_columns, is_numeric_column, value_codes
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -82,9 +80,7 @@ def parallel(
     is_scale = is_numeric_column(table[hue])
     names = [n for n in names if n != hue] + [hue] if is_scale else names
     if len(names) < 2:
-        return theme.draw_empty(
-            "All runs have the same parameters: there is nothing to compare.", ax
-        )
+        return draw_empty("All runs have the same parameters: there is nothing to compare.", ax)
     if is_scale:  # draw the highest value last, above the others
         table = table.sort_values(hue, na_position="first", kind="stable")
     # Ticks of the metric are round numbers; ticks of a parameter are its values.
@@ -127,7 +123,7 @@ def _draw(
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     foot = 0.2 + 0.25 * (len(table) > MAX_LINES)  # inches, for the note
     width, height = left + gap * (len(names) - 1) + 0.25 + side, 3.8 + foot
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     box = (left / width, foot / height, gap * (len(names) - 1) / width, 3.2 / height)
     ax = figure.add_axes(box, label="lines")
     _draw_lines(ax, table, axes, hues, names=names, gap=gap, is_scale=is_scale)

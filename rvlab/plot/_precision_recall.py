@@ -8,14 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
-from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table, require_known
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -87,7 +86,7 @@ def precision_recall(
     table = load_long_table(runs, read, OBJECT_COLUMNS, "table of objects", needed)
     hue = full_metric_name(table, hue) if hue else None
     if table.empty:
-        return theme.draw_empty("No objects: the table is empty.", ax)
+        return draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])
     for name in names:
         require_known(name, table["class"].unique().tolist(), "No run has objects of the class")
@@ -103,7 +102,7 @@ def precision_recall(
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
         letters = max(map(width_in_letters, words))
         width, height = _LEFT + _SIDE + 0.8 + 0.084 * letters, _HEAD + _SIDE + _FOOT
-        figure = theme.new_figure(width, height)
+        figure = new_figure(width, height)
         rect = (_LEFT / width, _FOOT / height, _SIDE / width, _SIDE / height)
         ax = figure.add_axes(rect, label="precision recall")
     averages = _draw_lines(ax, table, hue, hues, at)

@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
-from rvlab.frame.display_labels import run_labels
-from rvlab.frame.input_tables import RunsLike, load_rows
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import RunsLike, load_rows, require_columns
+from rvlab.frame.params import run_labels
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
 from rvlab.plot._grid.legend import grid_legend
@@ -26,17 +25,17 @@ from rvlab.plot._grid.options import (
     validate_classes,
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
-from rvlab.plot._style import theme
-from rvlab.plot._style.theme_colors import plot_function
+from rvlab.plot._style.figure import empty_figure, plot_function
+from rvlab.raster.config import RGB
 from rvlab.raster.display import validate_stretch
-from rvlab.raster.run_source import (
+from rvlab.raster.scene import (
+    SCENE_GROUPS,
     RunSource,
     default_group,
     load_run_source,
     require_group,
     source_by_scene,
 )
-from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -138,11 +137,11 @@ def predictions(
         raise SpecError(f"margin_px must be an integer of at least 0, got {margin_px!r}.")
     parts = None if windows is None else _window_list(windows, margin_px)
     if parts is not None and not parts:
-        return theme.empty_figure("No windows: the table is empty.")
+        return empty_figure("No windows: the table is empty.")
     requested = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
     if parts is None and requested is not None:
         if not requested:
-            return theme.empty_figure("No scenes: the list is empty.")
+            return empty_figure("No scenes: the list is empty.")
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
@@ -157,7 +156,7 @@ def predictions(
             _require_pictures([_error_row(sources, shown)])
         grid_rows = _grid_rows(sources, parts, group)
         if not grid_rows:
-            return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
+            return empty_figure(f"The runs have no scenes in the group {group!r}.")
         if columns is None and not any(row.labels.scene.truth for row in grid_rows):
             shown = [column for column in shown if column != "truth"]
         heads = _column_headings([named[run] for run in ids], shown)
@@ -250,7 +249,7 @@ def _grid_rows(
             raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
         one = known[name]
         if name not in labels:
-            labels[name] = one.labels(name)
+            labels[name] = raster.SceneLabels.of_run(one, name)
         return GridRow(name, window, one, labels[name])
 
     if parts is not None:

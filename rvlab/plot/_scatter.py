@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvlab.errors import SpecError, TableError
-from rvlab.frame.display_labels import column_labels, is_numeric_column
-from rvlab.frame.input_tables import RunsLike, load_rows
-from rvlab.frame.params import differing_columns
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import column_labels, differing_columns, is_numeric_column
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import choose_theme_colors, plot_function
+from rvlab.plot._style.figure import new_figure, plot_function, show_empty_reason, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -112,7 +110,7 @@ def scatter(
     if ax is not None:
         _draw(ax, table, columns, log_x=log_x, trend=trend)
         return ax
-    figure = theme.new_figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     categories = _draw(figure.add_subplot(), table, columns, log_x=log_x, trend=trend)
     if categories and _labels_overlap(categories):
@@ -142,7 +140,7 @@ def _draw(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        theme.show_empty_reason(ax, missing or "")
+        show_empty_reason(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
     theme_colors = choose_theme_colors(ax)

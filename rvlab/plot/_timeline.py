@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.display.printable import format_duration
-from rvlab.frame.display_labels import run_labels
 from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.params import run_labels
 from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot._style.theme_colors import ON_LIGHT, choose_theme_colors, plot_function
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -76,7 +76,7 @@ def timeline(
     table = load_long_table(runs, steps_table, TIMELINE_COLUMNS, "table of steps", others)
     table = table[table["started"].notna()]
     if table.empty:
-        return theme.draw_empty("No steps yet: the table is empty.", ax)
+        return draw_empty("No steps yet: the table is empty.", ax)
     names = [", ".join(lines) for lines in run_labels(table, label).values()]
     first_start = table.groupby("run", sort=False)["started"].transform("min")
     origin = table["started"].min() if together else first_start
@@ -93,7 +93,7 @@ def timeline(
     left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.6
     tall = float(_lane_tops(lanes)[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     rect = (left / width, 0.85 / height, _BARS / width, tall / height)
     _draw(figure.add_axes(rect, label="steps"), parts, names, lanes, together=together)
     return figure

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.frame.params import value_key
-from rvlab.plot._style.theme_colors import ON_LIGHT, ThemeColors, choose_theme_colors
+from rvlab.plot._style.theme import ON_LIGHT, ThemeColors, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.frame.display_labels import column_labels, is_numeric_column, value_labels
+from rvlab.frame.params import column_labels, is_numeric_column, value_labels
 from rvlab.plot._style import theme
 
 if TYPE_CHECKING:

@@ -20,8 +20,9 @@ from numpy.typing import NDArray
 
 from rvlab.errors import SpecError
 from rvlab.model.tables import BOUNDARIES_TABLE
+from rvlab.raster.config import Classes
 from rvlab.raster.labels import ClassIds
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scene import Scene
 from rvlab.raster.strip import Strip
 from rvlab.store.table_file import columns_to_arrow
 

@@ -19,7 +19,7 @@ from rvlab.errors import (
 )
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
-from rvlab.raster.sources import Files
+from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import absolute_local_path, require_not_refused
 
@@ -98,7 +98,9 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     is_local = urlsplit(uri).scheme in ("", "file")
     beside: tuple[str, ...] = ()
     if not alone and is_local:
-        sidecars.check_local_sidecars(absolute_local_path(uri))
+        path = absolute_local_path(uri)
+        if any(Path(f"{path}{suffix}").exists() for suffix in sidecars.PIXEL_SUFFIXES):
+            sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
     try:

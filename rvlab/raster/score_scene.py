@@ -26,11 +26,12 @@ from rvlab.raster.boxes import CELLS, predicted_boxes, truth_boxes
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.cog import labels_cog, scores_cog
 from rvlab.raster.components import SceneComponents
+from rvlab.raster.config import Classes
 from rvlab.raster.geopackage import box_polygons, trace_polygons, write_geopackage
 from rvlab.raster.labels import ClassIds, SceneLabels, prediction
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scene import Scene
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import WindowCounts, strips

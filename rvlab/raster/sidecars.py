@@ -33,7 +33,9 @@ OVERVIEWS_FROM_PX = 4096
 
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
 
-_PIXELS = (".ovr", ".msk")
+PIXEL_SUFFIXES = (".ovr", ".msk", ".OVR", ".MSK")
+"""Suffixes of overviews and masks, which GDAL opens with a raster."""
+
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"EHFA_HEADER_TAG")
 """Starts of the formats in which GDAL writes overviews and masks. GDAL would open any format."""
 
@@ -159,7 +161,7 @@ def check_local_sidecars(path: str) -> None:
     Raises:
         RasterError: If there are such files.
     """
-    for suffix in (*_PIXELS, *(s.upper() for s in _PIXELS)):
+    for suffix in PIXEL_SUFFIXES:
         name = f"{path}{suffix}"
         head = first_bytes(name)
         if head is not None:
@@ -226,7 +228,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
 
 
 def _require_pixels(name: str, head: bytes) -> None:
-    if name.lower().endswith(_PIXELS) and not head.startswith(_MAGIC):
+    if name.endswith(PIXEL_SUFFIXES) and not head.startswith(_MAGIC):
         raise RasterError(
             f"{name} is not opened: overviews and masks beside a raster must be a TIFF."
         )

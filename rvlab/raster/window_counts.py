@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.boxes import Boxes, match_outcomes
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.config import Classes
+from rvlab.raster.scene import Scene
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.store.table_file import columns_to_arrow

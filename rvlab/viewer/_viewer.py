@@ -7,10 +7,10 @@ from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.frame.display_labels import format_param_value, run_labels
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import require_columns
+from rvlab.frame.params import format_param_value, run_labels
 from rvlab.raster import Window
-from rvlab.raster.run_source import default_group, load_run_source, require_group
+from rvlab.raster.scene import default_group, load_run_source, require_group
 
 if TYPE_CHECKING:
     import pandas as pd

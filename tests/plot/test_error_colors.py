@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rvlab import plot
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import choose_error_colors
-from rvlab.raster.scene import Classes
+from rvlab.raster.config import Classes
 from tests.raster.samples import CLASSES, Experiment
 
 DEFAULTS = tuple(color for _, color in colorize.ERROR_COLORS)

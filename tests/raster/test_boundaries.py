@@ -11,7 +11,7 @@ from scipy import ndimage
 from rvlab.errors import SpecError
 from rvlab.raster import boundaries as module
 from rvlab.raster.boundaries import SceneBoundaries, default_distance_px
-from rvlab.raster.scene import Classes
+from rvlab.raster.config import Classes
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 

@@ -16,11 +16,11 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from rvlab.object_metrics import IOU_THRESHOLDS
 from rvlab.raster.boxes import Boxes
 from rvlab.raster.components import SceneComponents
+from rvlab.raster.config import Classes, RasterSource
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import RasterSource
+from rvlab.raster.scene import Scene
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from tests.raster.samples import UTM, write

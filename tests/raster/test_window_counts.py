@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 
 from rvlab import metrics
 from rvlab.raster.boxes import Boxes
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import RasterSource
+from rvlab.raster.config import Classes, RasterSource
+from rvlab.raster.scene import Scene
 from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import MAX_WINDOWS, WindowCounts, strips, window_side_px

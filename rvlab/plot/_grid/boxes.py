@@ -15,9 +15,9 @@ from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.plot._grid.pictures import Rectangles
+from rvlab.plot._grid.rectangles import Rectangles
 from rvlab.raster.boxes import CELLS, Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
-from rvlab.raster.scene import RGB
+from rvlab.raster.config import RGB
 
 MAX_SCORE_TEXTS = 12  # a grid cell with more boxes shows no scores as text
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.config import RGB, Classes
 
 Pixels = NDArray[np.uint8]
 

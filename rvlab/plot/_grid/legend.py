@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.pictures import AxesRect, draw_pixels
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import text_inches, wrap_lines
+from rvlab.plot._style.figure import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
-from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.config import RGB, Classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -144,8 +143,8 @@ def _draw_color_bar(ax: Axes, label: str, left: float, top: float) -> float:
     ax.text(left, middle, label, gid="scale", **look)
     ax.text(start - 0.05, middle, "0", ha="right", gid="scale", **look)
     bar = colorize.color_heat(np.linspace(0, 1, 256))[np.newaxis]
-    shown = draw_pixels(ax, bar, AxesRect(start, middle - 0.065, _BAR, 0.13), blend=True)
-    shown.set_gid("scale")
+    extent = (start, start + _BAR, middle + 0.065, middle - 0.065)
+    ax.imshow(bar, extent=extent, aspect="auto", gid="scale")
     ax.text(start + _BAR + 0.05, middle, "1", gid="scale", **look)
     return start + _BAR + 0.35
 

@@ -15,10 +15,10 @@ from rvlab.errors import RasterError, RvlabError, SpecError, did_you_mean
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell, screen_px
+from rvlab.raster.config import RGB
 from rvlab.raster.display import Bands, Stretch, select_channels
 from rvlab.raster.read import MAX_BYTES, format_megabytes
-from rvlab.raster.run_source import RunSource
-from rvlab.raster.scene import RGB
+from rvlab.raster.scene import RunSource
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 

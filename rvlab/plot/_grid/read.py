@@ -24,7 +24,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.display import select_channels
-from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RunSource
 
 _BOX_TASKS = (CELLS, DETECTION)
 
@@ -94,22 +94,21 @@ class RowReader:
             return shown(context.result(), found)
 
         def show_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
-            found = draw_run(source, comparison)
-            has_labels = grid_row.labels.scene.truth is not None
-            return found if has_labels else replace(found, cell=replace(found.cell, caption=""))
-
-        def draw_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
             validate_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
-                return boxes.box_prediction_cell(
+                found = boxes.box_prediction_cell(
                     context.result(), _raise_if_error(comparison.result())
                 )
-            scene, classes = require_comparable(source, grid_row)
-            # Read before waiting for the truth, so that both are read at the same time.
-            was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
-            return segmentation.mask_prediction_cell(
-                context.result(), truth_future.result(), was_read, classes
-            )
+            else:
+                scene, classes = require_comparable(source, grid_row)
+                # Read before waiting for the truth, so that both are read at the same time.
+                was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
+                found = segmentation.mask_prediction_cell(
+                    context.result(), truth_future.result(), was_read, classes
+                )
+            if grid_row.labels.scene.truth is None:
+                found = replace(found, cell=replace(found.cell, caption=""))
+            return found
 
         truth = pool.submit(try_read, show_truth) if "truth" in options.columns else None
         runs = []
@@ -220,7 +219,7 @@ def require_comparable(source: RunSource, grid_row: GridRow) -> tuple[raster.Sce
             f"Its task is {_task_name(scene.task)}; that of {other} is {_task_name(grid_row.task)}."
         )
     if scene.image != grid_row.labels.scene.image:
-        _require_same_grid(source.labels(grid_row.scene).grid, grid_row)
+        _require_same_grid(raster.SceneLabels.of_run(source, grid_row.scene).grid, grid_row)
     return scene, source.classes
 
 

@@ -16,7 +16,8 @@ from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext, try_read
 from rvlab.raster.class_scores import NO_CLASS, read_scores
-from rvlab.raster.labels import ClassIds, prediction, subsample
+from rvlab.raster.labels import ClassIds, prediction
+from rvlab.raster.vectors import nearest_pixels
 
 MAX_SCORED_PX = 2**23  # larger windows are scored on the displayed pixels only
 
@@ -226,7 +227,12 @@ def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
 
 
 def _subsample_ids(ids: ClassIds, options: GridOptions) -> ClassIds:
-    return ids if max(ids.shape) <= options.max_px else subsample(ids, options.max_px)
+    """Resample class ids with nearest, so that the longer side has at most `max_px`."""
+    if max(ids.shape) <= options.max_px:
+        return ids
+    window = raster.Window(0, 0, ids.shape[1], ids.shape[0])
+    rows, columns = nearest_pixels(window, window.shape_within(options.max_px))
+    return ids[np.ix_(rows, columns)]
 
 
 def _filled_class_layer(ids: ClassIds, classes: raster.Classes, options: GridOptions) -> Pixels:

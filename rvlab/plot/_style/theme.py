@@ -1,25 +1,73 @@
-"""Shared style of all plots: colors, axes, legends, and figures that a notebook shows once."""
+"""Shared style of all plots: colors that are visible on their background, axes and legends."""
 
 from __future__ import annotations
 
-import io
-import struct
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from rvlab.frame.display_labels import is_numeric_column, run_labels, value_labels
-from rvlab.frame.params import value_key
-from rvlab.plot._style.theme_colors import ON_LIGHT, ThemeColors, choose_theme_colors
+from rvlab.frame.params import is_numeric_column, run_labels, value_key, value_labels
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
     from matplotlib.legend import Legend
+
+# Okabe and Ito, "Color universal design" (2008), without yellow, which is not visible on white.
+QUALITATIVE_COLORS = (
+    "#0072B2",
+    "#D55E00",
+    "#009E73",
+    "#CC79A7",
+    "#E69F00",
+    "#56B4E9",
+    "#000000",
+    "#7F7F7F",
+)
+
+
+@dataclass(frozen=True)
+class ThemeColors:
+    """Colors for a background.
+
+    Args:
+        paper: The background, also of halos and of the edges of dots.
+        text: Text.
+        tick: Labels of ticks.
+        note: Notes.
+        line: Axis lines.
+        faint: Grid lines.
+        categorical: Colors of categories.
+        scale: The part of the color scale that is visible, from 0 to 1.
+    """
+
+    paper: str
+    text: str
+    tick: str
+    note: str
+    line: str
+    faint: str
+    categorical: Sequence[str]
+    scale: tuple[float, float]
+
+
+# The yellow end of viridis is not visible on white, and its dark end not on black.
+ON_LIGHT = ThemeColors(
+    "#ffffff", "#000000", "#3c4043", "#5f6368", "#9aa0a6", "#e6e6e6", QUALITATIVE_COLORS, (0, 0.86)
+)
+ON_DARK = ThemeColors(
+    "#000000",
+    "#ffffff",
+    "#dadce0",
+    "#bdc1c6",
+    "#9aa0a6",
+    "#3c4043",
+    ("#56B4E9", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#F0E442", "#ffffff", "#9e9e9e"),
+    (0.3, 1),
+)
 
 DASH_STYLES: tuple[Any, ...] = ("-", (0, (4, 1.5)), (0, (1, 1.2)), (0, (6, 1.5, 1, 1.5)))
 COLORMAP = "viridis"
@@ -29,78 +77,20 @@ TEXT_PT, SMALL_PT = 10.0, 9.0
 MAX_LEGEND_STEPS = 9  # more different numbers get a color bar instead of a legend
 
 
-def new_figure(width: float, height: float) -> Figure:
-    """Create a figure that a notebook shows once when it is the last value of a cell.
+def choose_theme_colors(ax: Axes) -> ThemeColors:
+    """Return the colors for the background of axes: their own, or that of the figure."""
+    from matplotlib.colors import to_rgba
 
-    The figure is not registered with pyplot. Therefore the inline backend does not draw it again at
-    the end of the cell, and it is freed with its last reference. Its background is white with every
-    style sheet.
-
-    Args:
-        width: Width in inches.
-        height: Height in inches.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    class Picture(Figure):
-        def add_axes(self, *args: Any, **kwargs: Any) -> Any:
-            made = super().add_axes(*args, **kwargs)
-            # Ticks are created when the figure is drawn, with the style sheet of that moment.
-            made.tick_params(which="both", color=ON_LIGHT.text, labelcolor=ON_LIGHT.text)
-            return made
-
-        def savefig(self, *args: Any, **kwargs: Any) -> None:
-            # A style sheet's "savefig.facecolor" would replace the background.
-            super().savefig(*args, **{"facecolor": "auto", "edgecolor": "auto"} | kwargs)
-
-        def _repr_png_(self) -> tuple[bytes, dict[str, int]]:
-            file, density = io.BytesIO(), _pixel_density()
-            # The default level takes a third longer and saves a tenth of the bytes.
-            self.savefig(file, format="png", dpi=100 * density, pil_kwargs={"compress_level": 2})
-            data = file.getvalue()
-            width, height = struct.unpack(">II", data[16:24])  # the header of a PNG file
-            return data, {"width": width // density, "height": height // density}
-
-    made = Picture(figsize=(width, height), dpi=100, facecolor="white")
-    FigureCanvasAgg(made)
-    return made
-
-
-def _pixel_density() -> int:
-    """Return 2 if the notebook's ``InlineBackend.figure_format`` is ``retina``, else 1."""
-    shell = sys.modules["IPython"].get_ipython() if "IPython" in sys.modules else None
-    if shell is None:
-        return 1
-    from matplotlib_inline.config import InlineBackend  # IPython requires this package
-
-    formats = InlineBackend.instance(parent=shell).figure_formats
-    return 2 if formats & {"retina", "png2x"} else 1
-
-
-def empty_figure(text: str) -> Figure:
-    """Create a small figure that contains only a text."""
-    made = new_figure(6.0, 1.2)
-    show_empty_reason(made.add_axes((0.0, 0.0, 1.0, 1.0)), text)
-    return made
-
-
-def draw_empty(text: str, ax: Axes | None) -> Figure | Axes:
-    """Write why there is nothing to draw into `ax`, or into a small figure of its own."""
-    if ax is None:
-        return empty_figure(text)
-    show_empty_reason(ax, text)
-    return ax
-
-
-def show_empty_reason(ax: Axes, text: str) -> None:
-    """Write the reason into an empty axes."""
-    ax.set_xticks([])
-    ax.set_yticks([])
-    for spine in ax.spines.values():
-        spine.set_visible(False)
-    look: dict[str, Any] = {"ha": "center", "va": "center", "color": choose_theme_colors(ax).note}
-    ax.text(0.5, 0.5, text, transform=ax.transAxes, **look)
+    figure = ax.get_figure()
+    behind = to_rgba(figure.get_facecolor() if figure else "white")
+    red, green, blue, alpha = to_rgba(ax.get_facecolor())
+    if not ax.patch.get_visible():
+        alpha = 0.0
+    # A transparent figure is shown on white.
+    far = [one * behind[3] + 1 - behind[3] for one in behind[:3]]
+    near = [one * alpha for one in (red, green, blue)]
+    light = [a + b * (1 - alpha) for a, b in zip(near, far, strict=True)]
+    return ON_LIGHT if 0.299 * light[0] + 0.587 * light[1] + 0.114 * light[2] > 0.45 else ON_DARK
 
 
 def style_axes(ax: Axes) -> None:
