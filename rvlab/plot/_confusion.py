@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.params import run_labels
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.figure import draws_figure, empty_figure, new_figure, width_in_letters
-from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
+from rvlab.plot.confusion_matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -29,7 +29,7 @@ UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
 
 
-@draws_figure
+@plot_function
 def confusion(
     runs: RunsLike,
     *,

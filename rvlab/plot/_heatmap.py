@@ -8,13 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.params import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.figure import draws_figure, empty_figure, new_figure, width_in_letters
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 
-@draws_figure
+@plot_function
 def heatmap(
     runs: RunsLike,
     *,
@@ -142,7 +142,7 @@ def _draw(
         ax.set_xticks([])
         ax.set_yticks(
             np.arange(len(block)) + 0.5,
-            heat_cells.thin_labels(labels, tall),
+            heat_cells.drop_overlapping_labels(labels, tall),
             fontsize=theme.SMALL_PT,
         )
         if name == "cells" and not numbers:
@@ -175,7 +175,10 @@ def _draw_headings(ax: Axes, headings: Sequence[Any], wide: float) -> None:
     at = np.arange(len(headings)) + 0.5
     if headings and isinstance(headings[0], str):
         ax.set_xticks(
-            at, heat_cells.thin_labels(headings, wide), fontsize=theme.SMALL_PT, rotation=90
+            at,
+            heat_cells.drop_overlapping_labels(headings, wide),
+            fontsize=theme.SMALL_PT,
+            rotation=90,
         )
     else:
         ax.set_xticks(at, ["\n".join(lines) for lines in headings], fontsize=theme.SMALL_PT)

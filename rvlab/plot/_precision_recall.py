@@ -8,13 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table, require_known
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, full_metric_name, load_long_table, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draw_empty, draws_figure, new_figure, width_in_letters
-from rvlab.plot._style.theme import ON_LIGHT, choose_ink
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -43,7 +43,7 @@ def precision_recall(
     label: str | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def precision_recall(
     runs: RunsLike,
     *,
@@ -89,14 +89,14 @@ def precision_recall(
         return draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])
     for name in names:
-        require_known(name, table["class"].unique().tolist(), "There are no objects of the class")
+        require_known(name, table["class"].unique().tolist(), "No run has objects of the class")
     if names:
         table = table[table["class"].isin(names)]
     firsts = table.drop_duplicates("run").astype({"run": str})
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
-    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    hues = theme.choose_hues(firsts, hue, choose_theme_colors(ax) if ax else ON_LIGHT, label=label)
     figure = None
     if ax is None:
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
@@ -117,7 +117,7 @@ def precision_recall(
 
 
 def _draw_lines(
-    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.Hue, at: int
+    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.HueMapping, at: int
 ) -> dict[str, str]:
     """Draw the runs, and return the average precision of each, or its F1 without scores."""
     averages = {}
@@ -132,19 +132,27 @@ def _draw_lines(
         counts = found.counts(found.matches(at))
         point = float(metrics.macro_recall(counts)), float(metrics.macro_precision(counts))
         averages[str(run)] = f"F1 {float(metrics.macro_f1(counts)):.2f}"
-        dot = {"color": look["color"], "markeredgecolor": choose_ink(ax).paper, "markersize": 8}
+        dot = {
+            "color": look["color"],
+            "markeredgecolor": choose_theme_colors(ax).paper,
+            "markersize": 8,
+        }
         ax.plot(*([value] for value in point), label=str(run), marker="o", linestyle="", **dot)
     return averages
 
 
 def _label_axes(ax: Axes, iou: float, classes: Sequence[str]) -> None:
     theme.style_axes(ax)
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     ax.set_xlim(0, 1.02)
     ax.set_ylim(0, 1.02)
-    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": ink.text}
+    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": theme_colors.text}
     ax.set_xlabel("recall of objects", **look)
     ax.set_ylabel("precision of objects", **look)
     what = ", ".join(classes) or "all classes"
-    title: dict[str, Any] = {"fontsize": theme.TEXT_PT, "fontweight": "bold", "color": ink.text}
+    title: dict[str, Any] = {
+        "fontsize": theme.TEXT_PT,
+        "fontweight": "bold",
+        "color": theme_colors.text,
+    }
     ax.set_title(f"{what}, IoU ≥ {iou:g}", loc="left", **title)

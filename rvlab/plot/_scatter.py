@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvlab.errors import SpecError, TableError
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.frame.params import column_labels, differing_columns, is_numeric_column
-from rvlab.frame.resolve import RunsLike, full_metric_name, load_rows, require_columns
 from rvlab.plot._style import theme
-from rvlab.plot._style.figure import draws_figure, new_figure, show_empty_reason, width_in_letters
-from rvlab.plot._style.theme import choose_ink
+from rvlab.plot._style.figure import new_figure, plot_function, show_empty_reason, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def scatter(
     trend: bool | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def scatter(
     runs: RunsLike,
     x: str | None = None,
@@ -143,13 +143,18 @@ def _draw(
         show_empty_reason(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
-    ink = choose_ink(ax)
-    hues = theme.choose_hues(table, hue, ink) if hue else None
+    theme_colors = choose_theme_colors(ax)
+    hues = theme.choose_hues(table, hue, theme_colors) if hue else None
     y_values, hue_values = _y_positions(known[y]), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
     found = (
         trends_by_hue(
-            x_values, y_values, hue_values, hues, is_categorical=categories is not None, ink=ink
+            x_values,
+            y_values,
+            hue_values,
+            hues,
+            is_categorical=categories is not None,
+            theme_colors=theme_colors,
         )
         if draws_trend
         else None
@@ -181,7 +186,7 @@ def _draw(
 def _name_dots(
     ax: Axes, x_values: pd.Series[Any], y_values: pd.Series[Any], names: Sequence[str]
 ) -> None:
-    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_ink(ax).note, "gid": "name"}
+    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_theme_colors(ax).note, "gid": "name"}
     for x, y, name in zip(x_values, y_values, names, strict=True):
         ax.annotate(name, (x, y), (6, 3), textcoords="offset points", zorder=5, **look)
 
@@ -223,13 +228,13 @@ def _draw_dots(
     x_values: pd.Series[Any],
     y_values: pd.Series[Any],
     hue_values: pd.Series[Any] | None,
-    hues: theme.Hue | None,
+    hues: theme.HueMapping | None,
 ) -> None:
     from matplotlib.colors import to_rgba_array
 
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     if hue_values is None or hues is None:
-        colors = to_rgba_array([ink.colors[0]])
+        colors = to_rgba_array([theme_colors.categorical[0]])
     else:
         colors = to_rgba_array([hues.style(value)["color"] for value in hue_values])
     x, y = x_values.to_numpy(), y_values.to_numpy()
@@ -243,7 +248,7 @@ def _draw_dots(
         y,
         s=size,
         c=colors,
-        edgecolors=ink.paper if edge else "none",
+        edgecolors=theme_colors.paper if edge else "none",
         linewidths=edge,
         alpha=alpha,
         zorder=3,
@@ -253,9 +258,9 @@ def _draw_dots(
 
 def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str] | None) -> None:
     theme.style_axes(ax)
-    ink = choose_ink(ax)
-    ax.set_xlabel(str(x_values.name), fontsize=theme.TEXT_PT, color=ink.text)
-    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=ink.text)
+    theme_colors = choose_theme_colors(ax)
+    ax.set_xlabel(str(x_values.name), fontsize=theme.TEXT_PT, color=theme_colors.text)
+    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=theme_colors.text)
     ax.margins(x=0.06, y=0.08)
     if categories is None:
         return

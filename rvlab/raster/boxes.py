@@ -183,7 +183,7 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
         labels: Labels of the scene that the predictions are compared with; they give the grid.
 
     Raises:
-        RasterError: If there is no prediction, it cannot be read, or it covers another window of
+        RasterError: If the prediction is missing, cannot be read, or it covers another window of
             the image.
     """
     with malformed(f"The prediction of the scene {scene.id}"):

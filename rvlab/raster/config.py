@@ -223,6 +223,11 @@ def parse_color(color: str | Sequence[float]) -> RGB:
     return r, g, b
 
 
+def color_hex(color: RGB) -> str:
+    """Return a color as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
+
+
 def parse_truth_source(
     part: Mapping[str, Any] | None, address: Address
 ) -> RasterSource | VectorSource | BoxSource | None:

@@ -1,7 +1,7 @@
 """Reading of a MultiRasterSource: several rasters whose channels are joined on the first's grid.
 
-Each other raster is read where the window's corners lie on the map, and resampled to the pixels of
-the primary one, as Raster Vision 0.31 does. It may have another pixel size or CRS.
+Each other raster is read at the map coordinates of the window's corners, and resampled to the
+pixels of the primary one, as Raster Vision 0.31 does. It may have another pixel size or CRS.
 """
 
 from __future__ import annotations

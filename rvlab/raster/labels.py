@@ -228,7 +228,7 @@ def prediction(
         max_px: As in `SceneLabels.truth`.
 
     Raises:
-        RasterError: If there is no prediction, or it has another grid.
+        RasterError: If the prediction is missing, or has another grid.
     """
     if scene.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {scene.task} are not a raster of class ids.")

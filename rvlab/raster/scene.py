@@ -22,7 +22,7 @@ from rvlab.raster.config import (
     parse_transformers,
     parse_truth_source,
 )
-from rvlab.store import Store, outputs, store_for_uri
+from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.addresses import mark_if_refused
 
 NO_CLASSES = Classes((), ())
@@ -94,7 +94,7 @@ class RunSource:
         """Return the scenes of a group: train, validation, test, or one of the config's own."""
         if group in SCENE_GROUPS:
             return [scene for scene in self.scenes if scene.group == group]
-        members = set(own_groups(self.config).get(group, ()))
+        members = set(custom_groups(self.config).get(group, ()))
         return [scene for scene in self.scenes if scene.id in members]
 
     def scene(self, name: str) -> Scene | None:
@@ -124,7 +124,7 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
             raise TypeError(f"{uri!r:.100} is not an address")
         return uri if home is None else mark_if_refused(uri, home)
 
-    task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+    task = task_of_config(config)
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
     try:
         classes = data.get("class_config")
@@ -137,7 +137,12 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
         raise RecordBroken(f"pipeline-config.json has a malformed scene: {exc!r:.300}.") from exc
 
 
-def own_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def task_of_config(config: Mapping[str, Any]) -> str:
+    """Return Raster Vision's name of the task of a config, such as ``object_detection``."""
+    return str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+
+
+def custom_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the scene ids of each group that a config defines besides Raster Vision's three."""
     data = config.get("dataset")
     groups = data.get("scene_groups") if isinstance(data, Mapping) else None
@@ -208,13 +213,13 @@ def load_run_sources(
 
 
 def _read_config(uri: str) -> dict[str, Any]:
-    return outputs.read_config(store_for_uri(uri), Run.from_uri(uri))
+    return rv_outputs.read_rv_config(store_for_uri(uri), Run.from_uri(uri))
 
 
 def _list_copies(uri: str) -> set[str]:
     """Return the names of a run's COG copies below their folder."""
     home = store_for_uri(uri)
-    folder = outputs.key_below(home, Run.from_uri(uri).uri, outputs.COPIES_FOLDER)
+    folder = rv_outputs.key_below(home, Run.from_uri(uri).uri, rv_outputs.COPIES_FOLDER)
     return {key[len(folder) + 1 :] for key, _ in home.files(folder)}
 
 
@@ -258,7 +263,7 @@ def require_group(group: str, sources: Sequence[RunSource]) -> None:
     Raises:
         NotFound: If no run has it.
     """
-    known = {*SCENE_GROUPS, *(name for one in sources for name in own_groups(one.config))}
+    known = {*SCENE_GROUPS, *(name for one in sources for name in custom_groups(one.config))}
     if group not in known:
         raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, known)}")
 
@@ -271,7 +276,7 @@ def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> 
         run_uri: Address of the run.
         copies: Names below the run's folder ``copies``, such as ``town-1/labels.tif``.
     """
-    where = f"{run_uri.rstrip('/')}/{outputs.COPIES_FOLDER}"
+    where = f"{run_uri.rstrip('/')}/{rv_outputs.COPIES_FOLDER}"
     labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
     if labels in copies:  # a copy contains class ids even if the prediction contains colors
         scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_transformers=())

@@ -23,8 +23,8 @@ from cachetools import TTLCache
 
 from rvlab import store
 from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
-from rvlab.store.addresses import local_path
-from rvlab.store.objects import MAX_KEYS_PER_PAGE
+from rvlab.store.addresses import absolute_local_path
+from rvlab.store.object_storage import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0
 
@@ -50,7 +50,7 @@ _first_pages: TTLCache[tuple[object, ...], Future[frozenset[str] | None]] = TTLC
 _lock = Lock()
 
 
-def lacking(dataset: Any) -> frozenset[str]:
+def missing_in_header(dataset: Any) -> frozenset[str]:
     """Return what a raster's header lacks: ``position``, ``mask``, ``overviews``."""
     from rasterio.enums import MaskFlags
 
@@ -181,7 +181,7 @@ def first_bytes(uri: str, *, beside: str | None = None) -> bytes | None:
     scheme = urlsplit(uri).scheme
     try:
         if scheme in ("", "file"):
-            with Path(local_path(uri)).open("rb") as file:
+            with Path(absolute_local_path(uri)).open("rb") as file:
                 return file.read(_HEAD_BYTES)
         if scheme == "s3":
             home = store.store_for_uri(beside or uri)
@@ -201,8 +201,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
 
     Overviews and statistics, which programs add when they open a raster, are not among them.
     """
-    from rvlab.raster.file_bytes import read_bytes
-    from rvlab.raster.gdal import open_raster
+    from rvlab.raster.gdal import open_raster, read_bytes
 
     suffix = uri.lower().rpartition(".")[2]
     if suffix == "shp":
@@ -212,7 +211,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
     else:
         try:
             with open_raster(uri, alone=True) as dataset:
-                names = sidecar_names(uri, lacking(dataset) - {"overviews"})
+                names = sidecar_names(uri, missing_in_header(dataset) - {"overviews"})
         except (RvlabError, OSError):
             names = []
     out = []

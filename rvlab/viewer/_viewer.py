@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
+from rvlab.frame.input_tables import require_columns
 from rvlab.frame.params import format_param_value, run_labels
-from rvlab.frame.resolve import require_columns
 from rvlab.raster import Window
 from rvlab.raster.scene import default_group, load_run_sources, require_group
 

@@ -238,7 +238,7 @@ def error_legend(classes: Sequence[raster.Classes]) -> Mapping[str, Any]:
     errors = zip(names, choose_error_colors(shown), strict=True)
     every = raster.Classes(tuple(map(str, shown)), tuple(shown))
     return {
-        "other": list(colorize.choose_other_color(every)),
+        "other": list(colorize.choose_color_of_unknown_ids(every)),
         "errors": [{"name": name, "color": list(color)} for name, color in errors],
         "unlabelled": UNLABELLED_ID,
         "outside": OUTSIDE_ID,

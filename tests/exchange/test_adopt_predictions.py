@@ -17,7 +17,7 @@ from rvlab.errors import RasterError, SpecError
 from rvlab.metrics import macro_f1
 from rvlab.raster import SceneLabels
 from rvlab.raster.scene import load_run_source
-from rvlab.store import Store, outputs
+from rvlab.store import Store, rv_outputs
 from tests.conftest import Trained
 from tests.exchange.test_adopt_lightning import write_log
 from tests.raster.samples import CORNER, photo, town, write
@@ -41,7 +41,7 @@ def beside(trained: Trained, tmp_path: Path) -> Lab:
 
 def files_of(trained: Trained, kind: str) -> str:
     """Return a glob of the images or labels of the validation scenes of a run."""
-    config = outputs.read_config(trained.lab.store, trained.runs["first"])
+    config = rv_outputs.read_rv_config(trained.lab.store, trained.runs["first"])
     scene = config["dataset"]["validation_scenes"][0]
     source = scene["raster_source"] if kind == "image" else scene["label_source"]["raster_source"]
     uri = str(source["uris"][0])

@@ -21,6 +21,7 @@ from rvlab.raster.labels import SceneLabels
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
 from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from tests.raster.samples import UTM, write
 
@@ -35,7 +36,7 @@ def labels_of(folder, shape, **more):
 def rows_of(labels, truth, guess):
     """Return the table of the components of two arrays."""
     found = SceneComponents(np.array([False, True]), np.array([True, True]))
-    found.add(Window(0, 0, *truth.shape[::-1]), truth, guess)
+    found.add(Strip(Window(0, 0, *truth.shape[::-1]), truth, guess))
     return table_of_components(labels, *found.finish()).to_pandas()
 
 

@@ -17,14 +17,13 @@ import rasterio
 from rvlab.errors import RasterError, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.display import image
-from rvlab.raster.file_bytes import read_bytes
-from rvlab.raster.gdal import open_raster
+from rvlab.raster.gdal import open_raster, read_bytes
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.read import read
 from rvlab.raster.scene import load_run_source
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
-from rvlab.store import S3Access, Store, outputs
+from rvlab.store import S3Access, Store, rv_outputs
 from rvlab.store.addresses import ALLOW, REFUSED, is_allowed, mark_if_refused
 from rvlab.store.server import Server
 from tests.faults import damage
@@ -219,18 +218,18 @@ def test_addresses_of_vector_labels_are_checked(town_runs: Experiment) -> None:
         SceneLabels.of_run(one, "val-0").truth()
 
 
-def test_outputs_of_an_adopted_run_outside_the_allowed_addresses_are_rejected(
+def test_outputs_of_an_adopted_run_outside_the_addresses_are_rejected(
     tmp_path: Path,
 ) -> None:
     run = damage.run_at(Store("memory://adopted-from-elsewhere"), 0)
     store = Store(run.store)
     spec = damage.spec_of(run) | {
-        "engine": outputs.ADOPTED_FIELD,
+        "engine": rv_outputs.ADOPTED,
         "places": {"root_uri": str(tmp_path)},
     }
     store.put_json(run.key("spec.json"), spec)
     with pytest.raises(RasterError, match="is not opened: a record names it"):
-        outputs.read_config(store, run)
+        rv_outputs.read_rv_config(store, run)
 
 
 def test_images_and_labels_of_a_local_run_are_read(town_runs: Experiment) -> None:

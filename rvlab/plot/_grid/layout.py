@@ -70,8 +70,8 @@ class GridCell:
 
     Args:
         pixels: Shape (rows, columns, 3 or 4), uint8; or (rows, columns) with a `palette`. None
-            shows `words`.
-        words: The reason why there is no picture.
+            shows `message`.
+        message: The reason why there is no picture.
         caption: Text below the picture.
         best: Whether the caption is bold, as the best of the row.
         px_m: Width of a pixel of `pixels` in metres; draws a scale bar. None draws none.
@@ -81,7 +81,7 @@ class GridCell:
     """
 
     pixels: NDArray[np.uint8] | None = None
-    words: str = ""
+    message: str = ""
     caption: str = ""
     best: bool = False
     px_m: float | None = None
@@ -196,7 +196,7 @@ def _draw_row_title(figure: Figure, row: CellRow, title: Sequence[str], top: flo
 def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) -> AxesRect:
     """Draw a cell and return the rectangle that it fills."""
     if cell.pixels is None:
-        _draw_message(ax, cell.words, box)
+        _draw_message(ax, cell.message, box)
         return box
     rows, columns = cell.pixels.shape[:2]
     scale = min(box.width / columns, box.height / rows)
@@ -252,7 +252,7 @@ def _image_class() -> Any:
     from matplotlib.transforms import Affine2D
     from PIL import Image
 
-    class Crisp(AxesImage):
+    class PixelImage(AxesImage):
         blend = True
         palette: Any = None
 
@@ -281,7 +281,7 @@ def _image_class() -> Any:
             made = np.asarray(picture.resize(size, how).convert("RGBA"))
             return made[::-1], x0 / magnification, y0 / magnification, Affine2D()
 
-    return Crisp
+    return PixelImage
 
 
 def _draw_message(ax: Axes, message: str, box: AxesRect) -> None:

@@ -34,7 +34,7 @@ def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
 
 def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
     """Build the truth cell of a row."""
-    options, classes = context.view, context.place.run_classes
+    options, classes = context.options, context.grid_row.run_classes
     ids = _subsample_ids(truth, options)
     if options.show == "errors":
         layer = colorize.blend_over(
@@ -155,12 +155,12 @@ def mask_prediction_cell(
     Raises:
         RasterError: If the run has nothing to show.
     """
-    options = context.view
+    options = context.options
     scored: ScoredPrediction | RvlabError
     if isinstance(pixels.ids, RvlabError):
         scored = pixels.ids
     else:
-        scored = score_segmentation(context.place, options, pixels.ids, classes, truth)
+        scored = score_segmentation(context.grid_row, options, pixels.ids, classes, truth)
     if pixels.share is not None:
         score = scored.f1 if isinstance(scored, ScoredPrediction) else None
         heat = context.shade_outside(colorize.color_heat(pixels.share))
@@ -188,7 +188,7 @@ def _label_cell(
     context: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
 ) -> CellContent:
     """Build a cell of labels or outlines, for the truth or for a run."""
-    classes, options = context.place.run_classes, context.view
+    classes, options = context.grid_row.run_classes, context.options
     caption, score = (_score_caption(scored), scored.f1) if scored else ("", None)
     inside = context.inside
     if options.show == "overlay":
@@ -211,11 +211,11 @@ def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
     Outlines are drawn at twice the screen's resolution, so that slanted lines are smooth and
     complete.
     """
-    classes, background = context.place.run_classes, context.background
+    classes, background = context.grid_row.run_classes, context.background
     times = max(1, round(2 / context.px_per_point))
     ids, background = _upsample(ids, times), _upsample(background, times)
     width = max(1, round(_LINE * context.px_per_point * times))
-    class_ids = context.view.class_ids(classes)
+    class_ids = context.options.class_ids(classes)
     # A dark line behind each outline makes it visible on areas of the same color.
     shade = colorize.color_outlines(
         ids, classes, class_ids=class_ids, width=width + max(1, width // 2)

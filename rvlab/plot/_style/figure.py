@@ -17,7 +17,7 @@ from functools import lru_cache, wraps
 from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from rvlab.errors import SpecError
-from rvlab.plot._style.theme import ON_LIGHT, choose_ink
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
@@ -76,7 +76,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 
 
-def draws_figure(draw: Callable[P, R]) -> Callable[P, R]:
+def plot_function(draw: Callable[P, R]) -> Callable[P, R]:
     """Decorate a plot: it returns the figure that it creates, or the axes that it is given.
 
     Its own figure has the same colors with every style sheet, such as ``dark_background``: dark
@@ -199,7 +199,7 @@ def show_empty_reason(ax: Axes, text: str) -> None:
     ax.set_yticks([])
     for spine in ax.spines.values():
         spine.set_visible(False)
-    look: dict[str, Any] = {"ha": "center", "va": "center", "color": choose_ink(ax).note}
+    look: dict[str, Any] = {"ha": "center", "va": "center", "color": choose_theme_colors(ax).note}
     ax.text(0.5, 0.5, text, transform=ax.transAxes, **look)
 
 
@@ -210,7 +210,7 @@ def make_texts_literal(*drawn: Artist, known: Mapping[Text, str] | None = None) 
 
     Args:
         *drawn: A figure, or axes.
-        known: Texts of the caller, which may be mathematics, with what they said before the plot.
+        known: Texts of the caller, which may be mathematics, with their content before the plot.
     """
     from matplotlib.axis import Axis
     from matplotlib.text import Text

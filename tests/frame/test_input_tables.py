@@ -9,7 +9,7 @@ import pytest
 
 from rvlab import frame
 from rvlab.errors import TableError
-from rvlab.frame.resolve import require_columns
+from rvlab.frame.input_tables import require_columns
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made

@@ -1,7 +1,7 @@
-"""The table for what a user passes: a table, a row of it, a run, a URI, or a list of these.
+"""Tables of the runs that plots and comparisons are given: a table, a row, a run, a URI or a list.
 
-`rvlab.frame.select` finds runs by names within a store that is known. Here no store is given: plots
-and comparisons find the stores of the runs by their URIs, and require the columns that they need.
+`rvlab.frame.run_selector` finds runs by name in one store. Here no store is given: it is found by
+the URI of each run.
 """
 
 from __future__ import annotations
@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.run_selector import is_uri_column, runs_in_table
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import is_uri_column, runs_in_table
 from rvlab.model import Run
 from rvlab.model.schema import TEXT
 from rvlab.model.tables import RUNS_TABLE

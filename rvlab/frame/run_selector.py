@@ -172,7 +172,7 @@ def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
     """Return the runs of a table, of a row of it, or of its column ``uri``.
 
     Raises:
-        TableError: If there is no column ``uri``.
+        TableError: If the table has no column ``uri``.
         NotFound: If a single row has no URI.
     """
     if is_uri_column(table):
