@@ -16,7 +16,7 @@ from rasterio.errors import NotGeoreferencedWarning
 
 from rvlab.errors import RasterError
 from rvlab.raster import Window, read
-from rvlab.raster.object_file import SharedHeads
+from rvlab.raster.gdal import share_heads
 from rvlab.store import S3Access, Store, addresses, register_store
 from rvlab.store.server import Server
 from tests.faults.proxy import Proxy
@@ -162,9 +162,8 @@ def test_window_takes_a_request_for_the_header_and_one_for_tiles_close_together(
     proxy.requests.clear()
     read(uri, window, alone=True)
     assert len(proxy.requests) == 2
-    heads = SharedHeads()
     proxy.requests.clear()
-    with ThreadPoolExecutor(4, initializer=heads.use_in_thread) as pool:
+    with ThreadPoolExecutor(4, initializer=share_heads, initargs=({},)) as pool:
         list(pool.map(lambda _: read(uri, window, alone=True), range(8)))
     assert len(proxy.requests) == 9
     proxied.put("a.tif", Path(write(tmp_path / "b.tif", np.ones((9, 9), np.uint8))).read_bytes())
