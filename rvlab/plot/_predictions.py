@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import repeat
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -32,7 +31,7 @@ from rvlab.raster.scene import (
     SCENE_GROUPS,
     RunSource,
     default_group,
-    load_run_source,
+    load_run_sources,
     require_group,
     source_by_scene,
 )
@@ -147,7 +146,7 @@ def predictions(
     named = run_labels(table, label)
     shared = SharedHeads()
     with ThreadPoolExecutor(READER_THREADS, initializer=shared.use_in_thread) as pool:
-        sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+        sources = load_run_sources(zip(ids, uris, strict=True), pool, group)
         readable = any(one.scenes for one in sources)
         group = default_group(sources) if group is None else group
         if readable or group not in SCENE_GROUPS:

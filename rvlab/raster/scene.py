@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from pathlib import PurePath
 from typing import Any
@@ -185,14 +185,55 @@ def load_run_source(run: str, uri: str, group: str | None = None) -> RunSource:
         uri: Address of the run.
         group: Preferred scene group if several scenes have the same id.
     """
+    with ThreadPoolExecutor(2) as pool:
+        (found,) = load_run_sources([(run, uri)], pool, group)
+    return found
+
+
+def load_run_sources(
+    runs: Iterable[tuple[str, str]], pool: Executor, group: str | None = None
+) -> list[RunSource]:
+    """Read and list in a pool what `load_run_source` returns for each run.
+
+    Args:
+        runs: Id and address of each run.
+        pool: Executes the requests of all runs, in the order of their submission.
+        group: As for `load_run_source`.
+    """
+    requests = [
+        (run, uri, pool.submit(_read_config, uri), pool.submit(_list_copies, uri))
+        for run, uri in runs
+    ]
+    # Submitted after the requests that they wait for, so that the pool cannot deadlock.
+    found = [
+        pool.submit(_run_source, run, uri, group, config, copies)
+        for run, uri, config, copies in requests
+    ]
+    return [one.result() for one in found]
+
+
+def _read_config(uri: str) -> dict[str, Any]:
+    return rv_outputs.read_rv_config(store_for_uri(uri), Run.from_uri(uri))
+
+
+def _list_copies(uri: str) -> set[str]:
+    """Return the names of a run's COG copies below their folder."""
+    home = store_for_uri(uri)
+    folder = rv_outputs.key_below(home, Run.from_uri(uri).uri, rv_outputs.COPIES_FOLDER)
+    return {key[len(folder) + 1 :] for key, _ in home.files(folder)}
+
+
+def _run_source(
+    run: str,
+    uri: str,
+    group: str | None,
+    config_read: Future[dict[str, Any]],
+    copies_listed: Future[set[str]],
+) -> RunSource:
     try:
-        where, one = store_for_uri(uri), Run.from_uri(uri)
-        folder = rv_outputs.key_below(where, one.uri, rv_outputs.COPIES_FOLDER)
-        with ThreadPoolExecutor(1) as pool:  # list and read concurrently
-            listing = pool.submit(where.files, folder)
-            config = rv_outputs.read_rv_config(where, one)
-        copies = {key[len(folder) + 1 :] for key, _ in listing.result()}
-        found = tuple(use_copies(scene, uri, copies) for scene in scenes_from_config(config, where))
+        config, copies = config_read.result(), copies_listed.result()
+        scenes = scenes_from_config(config, store_for_uri(uri))
+        found = tuple(use_copies(scene, uri, copies) for scene in scenes)
         return RunSource(run, uri, classes_from_config(config), found, config, group=group)
     except RvlabError as exc:
         return RunSource(run, uri, error=exc, group=group)
