@@ -96,7 +96,8 @@ def _write_scene(folder: Path, side: int, objects: int) -> None:
 def _count_objects(folder: Path, *others: str) -> Any:
     """Return the table of objects of the scene, by a pass that also counts other tables."""
     from rvlab.model.tables import FILE_TABLES
-    from rvlab.raster.scene import classes_from_config, scenes_from_config
+    from rvlab.raster.config import classes_from_config
+    from rvlab.raster.scene import scenes_from_config
     from rvlab.raster.score_scene import score_scene
 
     labels, store = str(folder / "labels.tif"), str(folder / "prediction")

@@ -33,7 +33,7 @@ from typing import Any
 from rvlab.model import Run, StepRecord, new_run_id
 from rvlab.recipes import Recipe
 from rvlab.store import S3Access, Store
-from rvlab.store.objects import ObstoreObjects
+from rvlab.store.object_storage import ObstoreStorage
 from rvlab.submission import SubmitOptions, prepare_runs
 
 EXPERIMENT = "made"
@@ -179,7 +179,7 @@ def in_memory(like: Store) -> Store:
     from obstore.store import MemoryStore
 
     memory = Store(like.uri, like.access)
-    vars(memory)["_objects"] = ObstoreObjects(MemoryStore(), "The store in memory")
+    vars(memory)["_objects"] = ObstoreStorage(MemoryStore(), "The store in memory")
     return memory
 
 

@@ -25,7 +25,7 @@ from rvlab.errors import NotFound
 from rvlab.frame.filter_runs import validate_filter, without_unscored_predictions
 from rvlab.frame.lineage import lineage_of
 from rvlab.frame.logs import logs
-from rvlab.frame.select import (
+from rvlab.frame.run_selector import (
     RunSelector,
     find_run,
     require_existing,
@@ -153,10 +153,16 @@ class Lab:
                 ``seed`` in a point is the run's seed.
             **fixed: Parameters of all points.
         """
-        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        options["priority"] = priority
         return control.sweep_runs(
-            self.store, self.engine, find_recipe(recipe), points, fixed, **options
+            self.store,
+            self.engine,
+            find_recipe(recipe),
+            points,
+            fixed,
+            experiment=experiment,
+            splits=splits,
+            seed=seed,
+            priority=priority,
         )
 
     def tune(
@@ -245,11 +251,15 @@ class Lab:
                 or value; nothing was started.
         """
         parent = require_one(self.store, run, "clone")
-        given = {**(params or {}), **named}
-        options: dict[str, Any] = {"experiment": experiment, "splits": splits, "seed": seed}
-        options["priority"] = priority
         recipe, point, request = clone_request(
-            self.store, parent, given, engine=self.engine.name, **options
+            self.store,
+            parent,
+            {**(params or {}), **named},
+            engine=self.engine.name,
+            experiment=experiment,
+            splits=splits,
+            seed=seed,
+            priority=priority,
         )
         return control.start_runs(self.store, self.engine, recipe, [point], request)[0]
 
@@ -387,8 +397,13 @@ class Lab:
         from rvlab.settings import load_profile
 
         profile = getattr(self.engine, "profile", None) or load_profile()
-        words = {"source": "the lab's", "remedy": "Use Lab('s3://bucket/prefix')."}
-        return compile_for_upload(find_recipe(recipe), profile, store=self.store.uri, **words)
+        return compile_for_upload(
+            find_recipe(recipe),
+            profile,
+            store=self.store.uri,
+            source="the lab's",
+            remedy="Use Lab('s3://bucket/prefix').",
+        )
 
     # Read tables
 
@@ -396,7 +411,7 @@ class Lab:
         """Return the run of a `name`: its id, the unique end of it, ``experiment/id`` or its URI.
 
         Raises:
-            NotFound: If there is no such run.
+            NotFound: If the run does not exist.
             SpecError: If several runs have the id `name`, or ids that end with it.
         """
         return find_run(self.store, name)
@@ -422,14 +437,11 @@ class Lab:
             tags: A tag, or several: a run has all of them.
 
         Raises:
-            SpecError: If there is no such state, a tag is invalid, or several ids end with the same
-                text.
+            SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
-        states = control.states_from(self.store, self.engine)
-        filters = {"experiment": experiment, "state": state, "tags": tags}
-        given = {name: value for name, value in filters.items() if value is not None}
-        chosen = validate_filter(**given) if given else None
-        return frame.runs_table(self.store, runs, states, chosen)
+        states = control.engine_states_query(self.store, self.engine)
+        run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
+        return frame.runs_table(self.store, runs, states, run_filter)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
         """Return the table of experiments: one row per experiment, with its name as index.
@@ -467,16 +479,20 @@ class Lab:
             across_sets: Compare also runs that were evaluated on different sets.
 
         Raises:
-            NotFound: If there is no such run or experiment, or the selection is empty.
+            NotFound: If a run or experiment does not exist, or the selection is empty.
             TableError: If no run has the metric; it lists those that exist.
 
         Warns:
             UserWarning: If the runs were evaluated on different sets of scenes, labels or classes.
                 The best run is then that of the largest set.
         """
-        table = self.runs(runs)
-        options: dict[str, Any] = {"ascending": ascending, "across_sets": across_sets}
-        return find_best_run(table, metric, store=self.store.uri, **options)
+        return find_best_run(
+            self.runs(runs),
+            metric,
+            ascending=ascending,
+            across_sets=across_sets,
+            store=self.store.uri,
+        )
 
     def lineage(self, run: RunSelector) -> pd.DataFrame:
         """Return the ancestors and descendants of a run, the oldest first.
@@ -542,7 +558,7 @@ class Lab:
                 not the run.
 
         Raises:
-            NotFound: If there is no such run, or the step has no log.
+            NotFound: If the run does not exist, or the step has no log.
             SpecError: If `tail` is not a positive number.
             WaitInterrupted: If the user interrupts `follow`; the run continues.
         """
@@ -562,7 +578,7 @@ class Lab:
             uri: A URI, such as those of `artifacts`; as a context manager it closes itself.
 
         Raises:
-            NotFound: If there is no such file.
+            NotFound: If the file does not exist.
             SpecError: If the URI is neither in the store nor allowed (``SECURITY.md``).
         """
         return open_file(self.store, uri)
@@ -584,7 +600,7 @@ class Lab:
             The rows of `artifacts` with ``path`` in place of ``uri``.
 
         Raises:
-            NotFound: If there is no such run, or no file of a kind.
+            NotFound: If a run does not exist, or no run has a file of a kind.
             SpecError: If a record names a path outside of the folder, or an address that is not
                 allowed.
         """
@@ -669,8 +685,9 @@ class Lab:
         from rvlab.actions.promote import GateOptions, promote_run
 
         options = GateOptions(baseline, metric, margin, group, level)
-        texts: dict[str, Any] = {"override": override, "note": note, "license_name": license}
-        return promote_run(self.store, run, model, options, **texts)
+        return promote_run(
+            self.store, run, model, options, override=override, note=note, license_name=license
+        )
 
     def models(self, model: str | None = None) -> pd.DataFrame:
         """Return the versions of promoted models, the newest of each model first.
@@ -756,7 +773,7 @@ class Lab:
             seed: Seed of ``random``.
 
         Raises:
-            NotFound: If there is no such `by`, run, class, group or scene, or no run has counts.
+            NotFound: If `by`, a run, class, group or scene does not exist, or no run has counts.
             SpecError: If `by` needs other runs or arguments, or `size` does not fit.
 
         Warns:
@@ -764,10 +781,18 @@ class Lab:
         """
         from rvlab.frame.windows import windows_table
 
-        wanted = select_listings(self.store, runs)
-        where: dict[str, Any] = {"classes": classes, "group": group, "scenes": scenes}
-        limits: dict[str, Any] = {"n": n, "size": size, "per_scene": per_scene, "seed": seed}
-        return windows_table(self.store, wanted, by, **where, **limits)
+        return windows_table(
+            self.store,
+            select_listings(self.store, runs),
+            by,
+            n=n,
+            size=size,
+            classes=classes,
+            group=group,
+            scenes=scenes,
+            per_scene=per_scene,
+            seed=seed,
+        )
 
     def objects(
         self,
@@ -798,7 +823,7 @@ class Lab:
             classes: Names of the classes. Default: all.
 
         Raises:
-            NotFound: If no run has objects, or there is no such run, group or class.
+            NotFound: If no run has objects, or a run, group or class does not exist.
             SpecError: If `iou` is invalid, or `min_area_px` is given for boxes.
 
         Warns:
@@ -806,9 +831,14 @@ class Lab:
         """
         from rvlab.frame.objects import objects_table
 
-        where: dict[str, Any] = {"group": group, "classes": classes}
-        limits: dict[str, Any] = {"iou": iou, "min_area_px": min_area_px}
-        return objects_table(self.store, select_listings(self.store, runs), **limits, **where)
+        return objects_table(
+            self.store,
+            select_listings(self.store, runs),
+            iou=iou,
+            min_area_px=min_area_px,
+            group=group,
+            classes=classes,
+        )
 
     def viewer(
         self,
@@ -833,7 +863,7 @@ class Lab:
 
         Raises:
             MissingExtra: If anywidget is not installed.
-            NotFound: If there is no such run, scene or group.
+            NotFound: If a run, scene or group does not exist.
             SpecError: If a window or the height is invalid.
         """
         from rvlab.viewer import viewer
@@ -845,8 +875,9 @@ class Lab:
                 windows = self.windows(scored, group=group, n=50)
             except NotFound:
                 windows = None  # without counts the button reports that there are none
-        options: dict[str, Any] = {"label": label, "height_px": height_px}
-        return viewer(table, group=group, scene=scene, windows=windows, **options)
+        return viewer(
+            table, group=group, scene=scene, windows=windows, label=label, height_px=height_px
+        )
 
     def explore(
         self, runs: RunSelector = None, *, columns: Sequence[str] | str | None = None
@@ -956,9 +987,9 @@ class Lab:
             confirm: The name to type: the run's id, or the experiment for several runs.
 
         Raises:
-            SpecError: If the name does not match, there is no prompt, no run is named, they are of
-                several experiments, or one is queued, running or the current version of a model;
-                nothing was deleted.
+            SpecError: If the name does not match or cannot be typed here, no run is named, the runs
+                are of several experiments, or one is queued, running or the current version of a
+                model; nothing was deleted.
             StoreError: If the store refuses; the remaining runs can be deleted again.
         """
         delete.confirm_and_delete(self.store, self.engine, runs, confirm)
@@ -1038,7 +1069,7 @@ class Lab:
             The runs, the oldest first, including those adopted before.
 
         Raises:
-            NotFound: If there is no run, or no outputs have been evaluated.
+            NotFound: If the folder has no run, or no outputs have been evaluated.
             RecordBroken: If a file is invalid. Among several outputs, invalid ones are skipped with
                 a warning.
             RasterError: If rasters of a scene do not fit together, or have a value without a class.
@@ -1047,13 +1078,19 @@ class Lab:
             StoreUnreachable: If a store does not answer.
         """
         from rvlab.actions.adopt import adopt_runs
+        from rvlab.exchange.adopt_predictions import PredictionArguments
 
-        given: dict[str, Any] = {
-            **{"predictions": predictions, "truth": truth, "classes": classes, "null": null},
-            **{"scores": scores, "images": images, "history": history, "name": name},
-        }
-        options: dict[str, Any] = {"experiment": experiment, "params": params, "group": group}
-        return adopt_runs(self.store, uri, given, **options)
+        given = PredictionArguments(
+            predictions=predictions,
+            classes=classes,
+            scores=scores,
+            images=images,
+            null=null,
+            group=group,
+            history=history,
+            name=name,
+        )
+        return adopt_runs(self.store, uri, given, truth, experiment=experiment, params=params)
 
     def from_mlflow(
         self,

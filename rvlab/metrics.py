@@ -35,6 +35,7 @@ of the classes, as in scikit-learn.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -282,6 +283,11 @@ def accuracy(cm: ArrayLike, *, ignore: int | None = None) -> Floats:
     """
     matrix = drop_unlabelled(_require_matrix(cm, "accuracy"), ignore)
     return _ratio(np.trace(matrix, axis1=-2, axis2=-1), matrix.sum(axis=(-2, -1)))
+
+
+def none_if_nan(value: float | None) -> float | None:
+    """Return a number as records and tables have it: None if it is missing or undefined."""
+    return None if value is None or math.isnan(value) else float(value)
 
 
 def _macro(values: Floats, each: Counts) -> Floats:

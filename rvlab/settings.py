@@ -256,7 +256,7 @@ def load_profile(name: str | None = None, path: Path | None = None) -> Profile:
             nearest parent.
 
     Raises:
-        NotFound: If there is no such file or profile.
+        NotFound: If the file or the profile does not exist.
         SpecError: If the file has unknown or invalid settings.
     """
     file = path or settings_file()

@@ -19,7 +19,7 @@ from rvlab.recipes import Recipe
 from rvlab.recipes.literals import json_value
 from rvlab.recipes.signature import ROOT_PARAMETER
 from rvlab.store import Store
-from rvlab.store.layout import record_layout
+from rvlab.store.layout import write_layout_number
 from rvlab.store.run_listing import register_runs
 from rvlab.user_warning import warn_user
 from rvlab.version import __version__
@@ -101,7 +101,7 @@ def prepare_runs(
     store: Store,
     recipe: Recipe,
     points: Sequence[Mapping[str, Any]],
-    asked: SubmitOptions,
+    options: SubmitOptions,
     *,
     ids: Sequence[str] | None = None,
 ) -> list[Run]:
@@ -111,7 +111,7 @@ def prepare_runs(
         store: The store of the runs.
         recipe: The recipe.
         points: Parameters of each run.
-        asked: The options of the submission.
+        options: The options of the submission.
         ids: The runs' ids; None creates new ones.
 
     Raises:
@@ -123,7 +123,7 @@ def prepare_runs(
         raise SpecError(
             f"Raster Vision writes only to local folders and s3://, not to {store.uri!r}."
         )
-    each = [resolve_seed(recipe, point, asked) for point in points]
+    each = [resolve_seed(recipe, point, options) for point in points]
     bound = [recipe.signature.bind(given) for _, given in each]
     _warn_of_secrets(store, recipe, [params for params, _ in bound])
     varying = [k for k in _point_keys(points) if len({repr(p.get(k)) for p in points}) > 1]
@@ -132,40 +132,40 @@ def prepare_runs(
     for id_, point, (seed, _), (params, places) in zip(
         ids or _new_ids(len(points)), points, each, bound, strict=True
     ):
-        run = Run(store.uri, asked.experiment, id_)
+        run = Run(store.uri, options.experiment, id_)
         shown = " ".join(f"{k}={point[k]}" for k in varying or point if k in point)
         specs.append(
             Spec(
-                experiment=asked.experiment,
+                experiment=options.experiment,
                 run=run.id,
-                name=mask_text(asked.name or shown or recipe.name, store),
+                name=mask_text(options.name or shown or recipe.name, store),
                 recipe=recipe.name,
                 source_sha256=recipe.sha256,
                 params=params,
                 places=_resolve_locations(recipe, run, places),
-                splits=asked.splits,
+                splits=options.splits,
                 seed=seed,
-                engine=asked.engine,
+                engine=options.engine,
                 created=utc_now(),
                 user=current_user(),
                 commit=commit,
                 dirty=dirty,
-                image=asked.image,
-                sweep=asked.sweep,
-                parent=asked.parent,
+                image=options.image,
+                sweep=options.sweep,
+                parent=options.parent,
                 kind=recipe.signature.kind,
                 folder=recipe.folder,
                 file=recipe.file,
                 rvlab=__version__,
-                steady_heartbeat=asked.steady_heartbeat,
-                priority=asked.priority,
+                steady_heartbeat=options.steady_heartbeat,
+                priority=options.priority,
             )
         )
     runs = [Run(store.uri, s.experiment, s.run) for s in specs]
     sources = [run.key(SOURCE_FILE) for run in runs]
     records = {run.key(SPEC): spec.record() for run, spec in zip(runs, specs, strict=True)}
     try:
-        record_layout(store)
+        write_layout_number(store)
         store.map_concurrently(lambda key: store.put(key, recipe.source.encode()), sources)
         store.map_concurrently(
             lambda key: store.put_json(key, records[key], if_absent=True), records
@@ -176,7 +176,7 @@ def prepare_runs(
     except StoreError as exc:
         raise _not_submitted(store, runs, exc) from exc
     except KeyboardInterrupt:
-        _take_back(store, runs)
+        _delete_records(store, runs)
         raise
     return runs
 
@@ -185,7 +185,7 @@ def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreE
     """Delete the records of a submission that failed midway, and return its error."""
     what = "The run was not" if len(runs) == 1 else f"None of the {len(runs)} runs was"
     then = "The records that were written have been deleted."
-    if not _take_back(store, runs):
+    if not _delete_records(store, runs):
         ids = ", ".join(run.id for run in runs[:3]) + (", ..." if len(runs) > 3 else "")
         then = (
             f"Records that were written ({ids}) cannot be deleted now: `rvlab clean` deletes them."
@@ -194,7 +194,7 @@ def _not_submitted(store: Store, runs: Sequence[Run], exc: StoreError) -> StoreE
     return kind(f"{what} submitted: {exc} {then}")
 
 
-def _take_back(store: Store, runs: Sequence[Run]) -> bool:
+def _delete_records(store: Store, runs: Sequence[Run]) -> bool:
     """Delete what `prepare_runs` wrote; return whether the store allowed it."""
     try:
         # Active marks first: a run without one is not listed, and `rvlab clean` finds its folder.
@@ -235,13 +235,13 @@ def _new_ids(number: int) -> list[str]:
 
 
 def resolve_seed(
-    recipe: Recipe, point: Mapping[str, Any], asked: SubmitOptions
+    recipe: Recipe, point: Mapping[str, Any], options: SubmitOptions
 ) -> tuple[int, dict[str, Any]]:
     """Return a point's seed, and the point with it if the recipe has a parameter ``seed``."""
     given = dict(point)
     own = recipe.signature.parameters.get("seed")
     default = own.default if own and isinstance(own.default, int) else 0
-    seed = given.pop("seed", default if asked.seed is None else asked.seed)
+    seed = given.pop("seed", default if options.seed is None else options.seed)
     seed = _require_int("seed", json_value(seed, "seed"), 0, MAX_SEED)
     return seed, {**given, "seed": seed} if own else given
 

@@ -15,10 +15,10 @@ from IPython.core.interactiveshell import InteractiveShell
 
 import rvlab
 from rvlab import Lab
-from rvlab.actions import known_names
+from rvlab.actions import quick_reads
 from rvlab.actions.call_at_cursor import argument_at_cursor
-from rvlab.actions.completion import MATCHER, Offer, offer_names
-from rvlab.actions.known_names import TimedCache
+from rvlab.actions.completion import MATCHER, Completions, find_completions
+from rvlab.actions.quick_reads import TimedCache
 from rvlab.errors import StoreUnreachable
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.store import Store
@@ -74,12 +74,12 @@ def made(tmp_path: Path) -> Made:
 def names(made: Made) -> dict[str, Any]:
     """The variables of a notebook; the names of the store have been read."""
     lab = Lab(made.store)
-    known_names.known_listings(made.store, wait_s=60)
+    quick_reads.quick_listings(made.store, wait_s=60)
     return {"lab": lab, "rvlab": rvlab, "board": lab.runs(), "x": 1}
 
 
 def words(code: str, names: dict[str, Any]) -> list[str]:
-    return [word for one in offer_names(code, names) for word in one.words]
+    return [word for one in find_completions(code, names) for word in one.words]
 
 
 TOWN = list(find_recipe("synthetic_town").signature.parameters)
@@ -176,8 +176,8 @@ def test_completer_of_ipython_offers_names_once(
     assert ("lr=", 29, 29, "param") in complete('lab.submit("synthetic_town", ')
     assert ("synthetic_town", 12, 15, "recipe") in complete('lab.submit("syn')
 
-    def fail(*_: object) -> list[Offer]:
+    def fail(*_: object) -> list[Completions]:
         raise RuntimeError("a bug")
 
-    monkeypatch.setattr("rvlab.actions.completion.offer_names", fail)
+    monkeypatch.setattr("rvlab.actions.completion.find_completions", fail)
     assert ("towns", 10, 13, "run") not in complete('lab.runs("tow')

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from rvlab import Lab
-from rvlab.actions import known_names, watch
+from rvlab.actions import quick_reads, watch
 from rvlab.actions.show_lab import MAX_EXPERIMENTS, submission_time
 from rvlab.model import Run, Sweep
 from rvlab.store import Store
@@ -25,13 +25,13 @@ def test_lab_shows_its_store_and_the_newest_experiments(
     made: Made, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     lab = Lab(made.store)
-    known_names.known_listings(made.store, wait_s=60)
+    quick_reads.quick_listings(made.store, wait_s=60)
     assert "No runs yet." in lab._repr_html_()
     for n in range(MAX_EXPERIMENTS + 2):
         made.ended(experiment=f"towns-{n}", run=f"20261123-1542{n:02}-00000{n}")
     made.queued(experiment="towns-1", run="20261124-154201-c3e777")
-    monkeypatch.setattr("rvlab.actions.known_names._cache", known_names.TimedCache())
-    known_names.known_listings(made.store, wait_s=60)
+    monkeypatch.setattr("rvlab.actions.quick_reads._cache", quick_reads.TimedCache())
+    quick_reads.quick_listings(made.store, wait_s=60)
     html = lab._repr_html_()  # if the machine is busy, by the listing above
     assert "&lt;store&gt;" in html
     assert "<store>" not in html
@@ -42,7 +42,7 @@ def test_lab_shows_its_store_and_the_newest_experiments(
 
 
 def test_lab_does_not_wait_for_its_store(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("rvlab.actions.show_lab.known_listings", lambda *_, **__: None)
+    monkeypatch.setattr("rvlab.actions.show_lab.quick_listings", lambda *_, **__: None)
     assert "The store has not answered yet." in Lab(made.store)._repr_html_()
 
 

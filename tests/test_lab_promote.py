@@ -24,22 +24,22 @@ from pystac.extensions.mlm import MLMExtension
 from pystac.validation import validate_dict
 
 from rvlab import Lab, compare
-from rvlab.actions.completion import offer_names
+from rvlab.actions.completion import find_completions
 from rvlab.actions.model_version import ModelVersion
 from rvlab.cli import main
 from rvlab.errors import GateNotPassed, KeyExists, NotFound, SpecError, StoreError
 from rvlab.exchange.stac_item import stac_item
 from rvlab.model import Run, new_run_id
 from rvlab.model.overview_tables import MODEL_LOG_TABLE, MODELS_TABLE
-from rvlab.model.promotion import VersionRecord, move_key
+from rvlab.model.promotion import VersionRecord, version_choice_key
 from rvlab.report.model_card import model_card
 from rvlab.store import S3Access, Store
 from rvlab.store.model_versions import (
     list_model,
-    read_moves,
     read_version,
-    write_move,
+    read_version_choices,
     write_version,
+    write_version_choice,
 )
 from rvlab.store.server import Server
 from tests.conftest import Trained
@@ -308,7 +308,7 @@ def test_names_and_versions_select_models(lab: Lab, runs: list[Run]) -> None:
     with pytest.raises(StoreError, match="was changed"):
         lab.model(f"{MODEL}:current")
     for code in ('lab.rollback("', 'lab.model("', 'lab.promote(run, "'):
-        words = [word for one in offer_names(code, {"lab": lab}) for word in one.words]
+        words = [word for one in find_completions(code, {"lab": lab}) for word in one.words]
         assert MODEL in words
 
 
@@ -466,7 +466,7 @@ def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(
             results.append(mine)
         except KeyExists as exc:
             results.append(exc)
-        write_move(store, MODEL, 1, mine.promoted_by, "")
+        write_version_choice(store, MODEL, 1, mine.promoted_by, "")
 
     threads = [threading.Thread(target=write, args=(number,)) for number in range(6)]
     for one in threads:
@@ -479,8 +479,10 @@ def test_two_users_cannot_make_the_same_version_and_no_choice_is_lost(
     assert len(refused) == 5
     assert f"Version 1 of the model '{MODEL}' was made by {winner.promoted_by}" in str(refused[0])
     listing = list_model(store, MODEL)
-    assert listing.moves == (1, 2, 3, 4, 5, 6)
-    assert {one.by for one in read_moves(store, listing)} == {f"user {n}" for n in range(6)}
+    assert listing.choices == (1, 2, 3, 4, 5, 6)
+    assert {one.by for one in read_version_choices(store, listing)} == {
+        f"user {n}" for n in range(6)
+    }
 
 
 @pytest.mark.parametrize(
@@ -521,7 +523,7 @@ def test_model_with_a_damaged_choice_is_listed_and_gets_a_new_one(
     best, _, _, worst = runs
     lab.promote(worst, MODEL)
     lab.promote(best, MODEL)
-    lab.store.put(move_key(MODEL, 2), b"{")
+    lab.store.put(version_choice_key(MODEL, 2), b"{")
     with pytest.warns(UserWarning, match=f"The current version of the model '{MODEL}' is unknown"):
         assert not lab.models()["current"].any()
     lab.rollback(MODEL, to=2)

@@ -22,10 +22,10 @@ from rvlab.object_metrics import (
     threshold_index,
 )
 from rvlab.raster.boxes import Boxes
+from rvlab.raster.config import Classes, RasterSource
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.object_table import table_of_boxes
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import RasterSource
+from rvlab.raster.scene import Scene
 from tests.raster.samples import write
 
 CLASSES = Classes(("tree", "car", "boat"), ((0, 0, 0),) * 3)

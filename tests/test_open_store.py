@@ -74,7 +74,7 @@ def test_environment_that_names_another_server_opens_that_one(
 def test_uris_of_a_second_server_with_the_same_bucket_are_read_there(
     first: Lab, s3: Server, tmp_path: Path
 ) -> None:
-    # The same server by another name stands for another server.
+    # The same server by another name represents another server.
     endpoint = s3.endpoint.replace("127.0.0.1", "localhost")
     access = S3Access(endpoint, s3.access_key, s3.secret_key)
     Lab(Store(first.store.uri, S3Access(s3.endpoint, "wrong", "wrong-secret")))

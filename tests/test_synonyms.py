@@ -7,7 +7,7 @@ import pytest
 
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError, TableError, did_you_mean
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import require_columns
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.synonyms import same_meaning
 

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from rvlab.errors import SpecError
-from rvlab.frame.select import RunSelector, require_existing
+from rvlab.frame.run_selector import RunSelector, require_existing
 from rvlab.model.annotation import validate_tag
 from rvlab.store import Store, annotation
 from rvlab.submission import current_user

@@ -17,11 +17,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rvlab.actions.call_at_cursor import ArgumentAtCursor, argument_at_cursor, argument_source
-from rvlab.actions.known_names import known_listings, known_result
+from rvlab.actions.quick_reads import quick_listings, quick_result
 from rvlab.clone import load_recorded
 from rvlab.errors import RvlabError
 from rvlab.frame import runs_table
-from rvlab.frame.select import require_one
+from rvlab.frame.run_selector import require_one
 from rvlab.model import STATES, STEPS, Run, Sweep
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.signature import Signature
@@ -50,7 +50,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Offer:
+class Completions:
     """What can be inserted at the cursor.
 
     Args:
@@ -66,7 +66,7 @@ class Offer:
     is_complete: bool = False
 
 
-def offer_names(code: str, namespace: Mapping[str, Any]) -> list[Offer]:
+def find_completions(code: str, namespace: Mapping[str, Any]) -> list[Completions]:
     """Return what can be inserted at the end of code.
 
     Args:
@@ -83,20 +83,20 @@ def offer_names(code: str, namespace: Mapping[str, Any]) -> list[Offer]:
         if lab is None or not is_point or at.in_string:
             return []
         found = _recipe_signature(lab, outer, at.outer_arguments, namespace)
-        return _offer_parameters(at, found)
+        return _complete_parameters(at, found)
     parameter = at.keyword or _positional_name(lab, method, at.position)
-    offers: list[Offer] = []
+    offers: list[Completions] = []
     has_recipe = method in _WITH_RECIPE
     signature = _recipe_signature(lab, method, at.arguments, namespace) if has_recipe else None
     words, kind = _words(lab, method, parameter, at.fragment, signature)
     if words and at.in_string:
         is_complete = kind != "recipe"
-        offers.append(Offer(_matching(words, at.fragment), kind, at.fragment, is_complete))
+        offers.append(Completions(_matching(words, at.fragment), kind, at.fragment, is_complete))
     elif words and at.is_empty and not at.fragment:
         variables = _fitting_variables(parameter, namespace)
-        offers.append(Offer([*variables, *map(repr, words)], kind, "", is_complete=True))
+        offers.append(Completions([*variables, *map(repr, words)], kind, "", is_complete=True))
     if signature is not None and not at.in_string:
-        offers += _offer_parameters(at, signature)
+        offers += _complete_parameters(at, signature)
     return [one for one in offers if one.words]
 
 
@@ -168,7 +168,7 @@ def _names_of_runs(lab: Lab, fragment: str) -> list[str]:
 
 def _run_names(lab: Lab, fragment: str) -> list[str]:
     """Return run ids, the newest first; after a slash those of one experiment."""
-    listings = known_listings(lab.store) or []
+    listings = quick_listings(lab.store) or []
     within, slash, _ = fragment.rpartition("/")
     if slash:
         ids = [f"{within}/{id_}" for one in listings if one.experiment == within for id_ in one.ids]
@@ -178,7 +178,7 @@ def _run_names(lab: Lab, fragment: str) -> list[str]:
 
 
 def _experiments(lab: Lab) -> list[str]:
-    return [one.experiment for one in known_listings(lab.store) or []]
+    return [one.experiment for one in quick_listings(lab.store) or []]
 
 
 def _models(lab: Lab) -> list[str]:
@@ -187,7 +187,7 @@ def _models(lab: Lab) -> list[str]:
     def read() -> list[str]:
         return [one.model for one in list_models(lab.store)]
 
-    return known_result(lab.store, "models", read) or []
+    return quick_result(lab.store, "models", read) or []
 
 
 def _values_of_runs(lab: Lab, prefix: str) -> list[str]:
@@ -200,7 +200,7 @@ def _values_of_runs(lab: Lab, prefix: str) -> list[str]:
         cells = table["tags"].dropna().astype(str)
         return sorted({tag for cell in cells for tag in cell.split(", ")})
 
-    return known_result(lab.store, ("values", prefix), read) or []
+    return quick_result(lab.store, ("values", prefix), read) or []
 
 
 def _choices(annotation: str) -> list[str]:
@@ -229,7 +229,7 @@ def _recipe_signature(
     def read() -> Signature:
         return load_recorded(lab.store, require_one(lab.store, value, "clone"))[1].signature
 
-    return known_result(lab.store, ("recipe", source), read)
+    return quick_result(lab.store, ("recipe", source), read)
 
 
 def _value(source: str, namespace: Mapping[str, Any]) -> Any:
@@ -242,13 +242,13 @@ def _value(source: str, namespace: Mapping[str, Any]) -> Any:
         return None
 
 
-def _offer_parameters(at: ArgumentAtCursor, signature: Signature | None) -> list[Offer]:
+def _complete_parameters(at: ArgumentAtCursor, signature: Signature | None) -> list[Completions]:
     """Return the parameters of a recipe that are not given yet, as ``lr=``."""
     if signature is None or at.keyword or not at.is_empty:
         return []
     names = [name for name in signature.parameters if name not in at.names]
     words = [f"{name}=" for name in names if name.startswith(at.fragment)]
-    return [Offer(words, "param", at.fragment)] if words else []
+    return [Completions(words, "param", at.fragment)] if words else []
 
 
 def _matching(words: Iterable[str], fragment: str) -> list[str]:
@@ -274,7 +274,7 @@ def install_completion() -> None:
         try:
             lines = context.full_text.split("\n")[: context.cursor_line]
             code = "\n".join([*lines, context.text_until_cursor])
-            offers = offer_names(code, shell.user_ns)
+            offers = find_completions(code, shell.user_ns)
         except Exception:  # noqa: BLE001  a failed completion must not disturb typing
             _log.debug("The completion has failed.", exc_info=True)
             offers = []

@@ -11,8 +11,8 @@ from rvlab import frame
 from rvlab.clone import load_recorded
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, HasEnded, RvlabError, SpecError, StoreError
+from rvlab.frame.run_selector import RunSelector, require_existing, resolve_runs
 from rvlab.frame.runs import StateQuery
-from rvlab.frame.select import RunSelector, require_existing, resolve_runs
 from rvlab.model import ReportedState, Run, Sweep, new_run_id
 from rvlab.store import Store
 from rvlab.store.patience import patience_s
@@ -85,7 +85,9 @@ def retry_runs(store: Store, engine: Engine, runs: RunSelector) -> None:
     """Start runs again that failed, were lost or not submitted; see `rvlab.Lab.retry`."""
     if runs is None:
         raise SpecError("retry needs runs, got None. Name runs or their experiment.")
-    table = frame.runs_table(store, require_existing(store, runs), states_from(store, engine))
+    table = frame.runs_table(
+        store, require_existing(store, runs), engine_states_query(store, engine)
+    )
     for run, row in table.iterrows():
         if row["state"] != "broken" and row["engine"] != engine.name:
             raise SpecError(
@@ -141,7 +143,7 @@ def _raise_failures(what: str, failures: Mapping[Run, RvlabError], number: int) 
     raise kind(f"{len(failures)} of {number} runs were not {what}. {each}") from first
 
 
-def states_from(
+def engine_states_query(
     store: Store, engine: Engine, unreachable: Callable[[EngineError], None] | None = None
 ) -> StateQuery:
     """Return a function that queries an engine for the states of runs without an end record.

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.actions.control import states_from
-from rvlab.actions.promote import require_unused
+from rvlab.actions.control import engine_states_query
+from rvlab.actions.promote import require_not_current_version
 from rvlab.cache import evict
 from rvlab.engines import Engine
 from rvlab.errors import SpecError
-from rvlab.frame.select import RunSelector, require_existing
+from rvlab.frame.run_selector import RunSelector, require_existing
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.delete import delete_runs
@@ -35,7 +35,7 @@ def confirm_and_delete(
             f"delete accepts runs of one experiment at a time, got {len(experiments)}: "
             f"{', '.join(experiments[:8])}. Nothing has been deleted."
         )
-    table = frame.runs_table(store, wanted, states_from(store, engine))
+    table = frame.runs_table(store, wanted, engine_states_query(store, engine))
     known = (table["engine"] == engine.name) | table["ended"].notna()
     for id_, row in table[~known].dropna(subset="engine").iterrows():
         spec = store.get_json(Run.from_uri(row["uri"]).key("spec.json"))
@@ -48,7 +48,7 @@ def confirm_and_delete(
     active = table.loc[table["state"].isin(["queued", "running"]), "state"]
     for id_, state in active.items():
         raise SpecError(f"The run {id_} is {state}: cancel it first. Nothing has been deleted.")
-    require_unused(store, wanted)
+    require_not_current_version(store, wanted)
     alone = len(wanted) == 1
     word = wanted[0].id if alone else experiments[0]
     what = f"the run {word}" if alone else f"{len(wanted)} runs of the experiment {word}"

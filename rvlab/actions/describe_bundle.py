@@ -1,4 +1,4 @@
-"""What the bundle of a run says about its model: task, classes, input and architecture."""
+"""The description of a model by the bundle of its run: task, classes, input and architecture."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ from typing import Any
 
 from rvlab.actions.bundle_code import read_bundle_config
 from rvlab.errors import RvlabError, StoreError
+from rvlab.raster.config import classes_from_config, color_hex
 from rvlab.raster.gdal import open_files
 from rvlab.raster.read import grid_of_dataset, source_bands
-from rvlab.raster.scene import Scene, classes_from_config, scenes_from_config
+from rvlab.raster.scene import Scene, scenes_from_config, task_of_config
 from rvlab.store import Store
 
 LEARNER_CONFIG = "learner-config.json"
 
 
 def describe_bundle(bundle: Path, inner: Path, run: str, store: Store) -> dict[str, Any]:
-    """Return the fields of `VersionRecord` that the configs of a bundle and its imagery give.
+    """Return the fields of `VersionRecord` about a model: from its bundle and imagery.
 
     Args:
         bundle: The bundle of a run.
@@ -34,14 +35,13 @@ def describe_bundle(bundle: Path, inner: Path, run: str, store: Store) -> dict[s
         found = {**_model(learner), **_input(learner)}
         classes = classes_from_config(config)
         scenes = scenes_from_config(config, store)
-        task = str(config.get("type_hint", "semantic_segmentation")).removesuffix("_config")
         trained = [scene for scene in scenes if scene.group == "train"]
         return {
             **found,
             **_imagery(scenes),
-            "task": task,
+            "task": task_of_config(config),
             "classes": classes.names,
-            "colors": tuple("#{:02x}{:02x}{:02x}".format(*color) for color in classes.colors),
+            "colors": tuple(map(color_hex, classes.colors)),
             "null_class": classes.null,
             "train_scenes": len(trained) or None,
         }
@@ -71,7 +71,7 @@ def _input(learner: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _imagery(scenes: list[Scene]) -> dict[str, Any]:
-    """Return what the headers of the first readable image say; nothing if none can be read."""
+    """Describe the imagery by the header of the first readable image; empty if none is readable."""
     for scene in scenes:
         source = scene.image
         if source.parts or source.unsupported:

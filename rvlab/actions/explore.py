@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from rvlab.errors import MissingExtra
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import require_columns
 from rvlab.store import Store
 
 if TYPE_CHECKING:

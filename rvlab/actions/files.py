@@ -12,7 +12,7 @@ from urllib.parse import urlsplit
 
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
 from rvlab.store import Store
-from rvlab.store.addresses import local_path, mark_if_refused, require_not_refused
+from rvlab.store.addresses import absolute_local_path, mark_if_refused, require_not_refused
 
 if TYPE_CHECKING:
     import fsspec
@@ -57,7 +57,7 @@ def download_files(
         _target(folder, str(run), str(uri))
         for run, uri in zip(rows["run"], rows["uri"], strict=True)
     ]
-    with _writing(folder):
+    with _translate_os_errors(folder):
         folder.mkdir(parents=True, exist_ok=True)
     with ThreadPoolExecutor(DOWNLOADS) as pool:
         list(
@@ -98,21 +98,21 @@ def download_file(
     """
     if not overwrite and path.is_file() and path.stat().st_size == size:
         return
-    with _writing(path.parent):
+    with _translate_os_errors(path.parent):
         path.parent.mkdir(parents=True, exist_ok=True)
     partial = path.with_name(f"{path.name}.part")
     with open_file(store, uri) as source, contextlib.ExitStack() as stack:
-        with _writing(partial):
+        with _translate_os_errors(partial):
             target = stack.enter_context(partial.open("wb"))
         while data := source.read(CHUNK_BYTES):
-            with _writing(partial):
+            with _translate_os_errors(partial):
                 target.write(data)
-    with _writing(path):
+    with _translate_os_errors(path):
         os.replace(partial, path)
 
 
 @contextlib.contextmanager
-def _writing(path: Path) -> Iterator[None]:
+def _translate_os_errors(path: Path) -> Iterator[None]:
     """Turn an error of this machine's files into a sentence."""
     try:
         yield
@@ -125,6 +125,6 @@ def _file_system(store: Store, uri: str) -> tuple[fsspec.AbstractFileSystem, str
 
     scheme = urlsplit(uri).scheme
     if scheme in ("", "file"):
-        return fsspec.filesystem("file"), local_path(uri)
+        return fsspec.filesystem("file"), absolute_local_path(uri)
     options: dict[str, Any] = store.storage_options if scheme == "s3" else {}
     return fsspec.filesystem(scheme, **options), uri

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 
 from rvlab import frame
-from rvlab.actions.control import engine_patience_s, states_from
+from rvlab.actions.control import engine_patience_s, engine_states_query
 from rvlab.actions.wait import OutageTimer
 from rvlab.display.log_text import PrintedLog
 from rvlab.display.printable import collapse_returns, plain_lines
@@ -111,7 +111,7 @@ def follow_log(
         while True:
             try:
                 engine.resume(store)
-                states = frame.runs_table(store, [run], states_from(store, engine))["state"]
+                states = frame.runs_table(store, [run], engine_states_query(store, engine))["state"]
                 has_ended = bool(states.isin(FINAL_STATES).all())
                 show(follower.read(is_last=has_ended))
                 if has_ended:

@@ -10,7 +10,7 @@ from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import ANNOTATIONS_DIR, RUNS_DIR, is_valid_name, utc_now
 from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.tables import SCENES_TABLE
-from rvlab.store.layout import KEY, LAYOUT, OLD_RUNS, layout_number, old_experiments
+from rvlab.store.layout import LAYOUT, LAYOUT_KEY, OLD_RUNS_FOLDER, layout_number, old_experiments
 from rvlab.store.store import Store
 from rvlab.store.table_file import encode_table
 
@@ -57,16 +57,16 @@ def migrate_store(store: Store, report: Callable[[str], None] = print) -> int:
     store.layout_checked = False
     number = layout_number(store)
     if number is None:
-        store.put_json(KEY, {"schema": LAYOUT, "created": utc_now()})
+        store.put_json(LAYOUT_KEY, {"schema": LAYOUT, "created": utc_now()})
     for experiment in experiments:
         # Runs last, because they identify layout 0.
-        for folder in (OLD_CACHE, OLD_ANNOTATIONS, OLD_RUNS):
+        for folder in (OLD_CACHE, OLD_ANNOTATIONS, OLD_RUNS_FOLDER):
             store.delete([key for key, _ in store.files(f"{experiment}/{folder}")])
     return len(converted)
 
 
 def _require_quiet(store: Store, experiment: str) -> None:
-    start = f"{experiment}/{OLD_RUNS}/active/"
+    start = f"{experiment}/{OLD_RUNS_FOLDER}/active/"
     for key, _ in store.files(start):
         records = [one for one, _ in store.files(f"{experiment}/{key[len(start) :]}/steps")]
         times = [store.last_modified(one) for one in records]
@@ -80,7 +80,7 @@ def _require_quiet(store: Store, experiment: str) -> None:
 
 
 def _copy(store: Store, experiment: str) -> int:
-    new_names = {OLD_ANNOTATIONS: ANNOTATIONS_DIR, OLD_RUNS: RUNS_DIR}
+    new_names = {OLD_ANNOTATIONS: ANNOTATIONS_DIR, OLD_RUNS_FOLDER: RUNS_DIR}
     keys = {
         key: f"{experiment}/{new}{key[len(f'{experiment}/{old}') :]}"
         for old, new in new_names.items()

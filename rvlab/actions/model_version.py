@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias, cast
 
 from rvlab.errors import NEAR_CUTOFF, NotFound, RvlabError, SpecError
 from rvlab.frame.run_names import RunNames
-from rvlab.frame.select import RunSelector, require_in_store, require_one
+from rvlab.frame.run_selector import RunSelector, require_in_store, require_one
 from rvlab.model import Run
 from rvlab.model.promotion import (
     CARD_FILE,
@@ -207,7 +207,7 @@ def require_run_or_version(store: Store, selector: ModelSelector, verb: str) -> 
     try:
         return require_one(store, cast("RunSelector", selector), verb)
     except NotFound as exc:
-        near = _near_models(store, selector)
+        near = _similar_models(store, selector)
         if not near:
             raise
         raise NotFound(
@@ -216,7 +216,7 @@ def require_run_or_version(store: Store, selector: ModelSelector, verb: str) -> 
         ) from exc
 
 
-def _near_models(store: Store, selector: object) -> list[str]:
+def _similar_models(store: Store, selector: object) -> list[str]:
     if not isinstance(selector, str):
         return []
     try:

@@ -10,8 +10,8 @@ from rvlab.compare.columns import metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
 from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.input_tables import METRICS_PREFIX, full_metric_name
 from rvlab.frame.params import PARAMS_PREFIX
-from rvlab.frame.validate import METRICS_PREFIX, full_metric_name
 from rvlab.model import Run
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.describe import RecipeSummary, describe_recipe

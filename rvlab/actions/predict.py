@@ -22,11 +22,11 @@ from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
 from rvlab.engines import Engine
 from rvlab.errors import RvlabError, SpecError
 from rvlab.model import Run
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.imagery import imagery_rules, require_labels, require_same_imagery
-from rvlab.raster.scene import classes_from_config
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
-from rvlab.store.outputs import read_config
+from rvlab.store.rv_outputs import read_rv_config
 from rvlab.submission import DATA_FOLDER, SubmitOptions
 from rvlab.user_warning import warn_user
 from rvlab.worker.masking import has_secret
@@ -53,7 +53,7 @@ class PredictOptions:
 
     Args:
         labels: Labels of the images, as for `find_scenes`.
-        overlap: Fraction of a window that overlaps the next; None keeps the run's options.
+        overlap: Fraction of a window that overlaps the next; None uses the run's options.
         scores: Whether the scores of each class are stored.
         bands: The channels of the images, in the order of the model's.
         experiment: The experiment of the new run; None is that of the model's run with
@@ -99,7 +99,7 @@ def start_prediction(
         config = read_bundle_config(path, parent.id)
     classes_from_config(config)  # a damaged config fails here
     with contextlib.suppress(RvlabError):  # of an adopted run, with the present addresses
-        config = read_config(store, parent)
+        config = read_rv_config(store, parent)
     rules = imagery_rules(config, store, parent.id, options.bands)
     scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
     profiles = require_same_imagery(rules, [scene.image for scene in scenes])

@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from rvlab.actions.stac import is_item, item_image
 from rvlab.errors import SpecError
-from rvlab.exchange.scene_files import match_ids
+from rvlab.exchange.scene_files import match_files_to_scenes
 from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
 from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES, find_files
 
@@ -164,7 +164,7 @@ def _label_pairs(
         return stems
     if one_by_one and len(given) == len(uris) == len(ids):
         return dict(zip(ids, uris, strict=True))
-    return match_ids(ids, uris, "labels", extra=False)
+    return match_files_to_scenes(ids, uris, "labels", extra=False)
 
 
 def _one_file(uri: Any) -> str:

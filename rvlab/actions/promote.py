@@ -27,8 +27,8 @@ from rvlab.errors import (
     TableError,
 )
 from rvlab.frame.run_names import list_experiments
+from rvlab.frame.run_selector import RunSelector, require_existing, require_one
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import RunSelector, require_existing, require_one
 from rvlab.frame.tables import artifacts_table
 from rvlab.model import Run, Spec, utc_now
 from rvlab.model.limits import RECIPE_BYTES
@@ -38,6 +38,8 @@ from rvlab.model.promotion import (
     VersionRecord,
     validate_model_name,
 )
+from rvlab.raster.boxes import DETECTION
+from rvlab.raster.scene import task_of_config
 from rvlab.store import Store
 from rvlab.store.model_versions import (
     ModelState,
@@ -47,10 +49,10 @@ from rvlab.store.model_versions import (
     read_version,
     read_versions,
     require_model,
-    write_move,
     write_version,
+    write_version_choice,
 )
-from rvlab.store.outputs import read_config
+from rvlab.store.rv_outputs import read_rv_config
 from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SOURCE_FILE
@@ -86,7 +88,7 @@ class GateOptions:
 
 @dataclass(frozen=True)
 class _Comparison:
-    """What the gate said of a run, and what it was compared with."""
+    """The result of the gate for a run, and the baseline."""
 
     result: str
     sentence: str
@@ -161,12 +163,14 @@ def promote_run(
             note=note or "",
             license=license_name,
             **about,
-            **_scores(one, row),
-            **_origin(store, one, row),
+            **_metrics_with_intervals(one, row),
+            **_provenance(store, one, row),
         )
         _upload(store, record, bundle)
     write_version(store, record)
-    write_move(store, model, record.version, record.promoted_by, record.override or "promoted")
+    write_version_choice(
+        store, model, record.version, record.promoted_by, record.override or "promoted"
+    )
     version = ModelVersion(store, record)
     version.write_files()
     return version
@@ -187,10 +191,10 @@ def roll_back(store: Store, model: str, to: int | None, why: str) -> None:
     if is_known and to == current:
         what = f"version {to} as its current version" if to else "no current version"
         raise SpecError(f"The model {model!r} already has {what}.")
-    write_move(store, model, to, current_user(), why or "")
+    write_version_choice(store, model, to, current_user(), why or "")
 
 
-def require_unused(store: Store, runs: list[Run]) -> None:
+def require_not_current_version(store: Store, runs: list[Run]) -> None:
     """Require that none of the runs is that of the current version of a model.
 
     Its records are the default baseline of the next version. Other versions need no run.
@@ -217,10 +221,10 @@ def require_unused(store: Store, runs: list[Run]) -> None:
 
 def _default_metric(store: Store, run: Run) -> str:
     """Return the metric of the gate for the task of a run."""
-    task = None
+    task = ""
     with contextlib.suppress(RvlabError):  # its bundle has a config, too
-        task = read_config(store, run).get("type_hint")
-    return "object_f1" if str(task).startswith("object_detection") else "f1"
+        task = task_of_config(read_rv_config(store, run))
+    return "object_f1" if task == DETECTION else "f1"
 
 
 def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
@@ -290,16 +294,16 @@ def _compare(
         )
     except (TableError, NotFound) as exc:
         return _Comparison(NOT_COMPARED, f"It cannot be compared with {which}: {exc}", ids, version)
-    return _Comparison(found.verdict, _sentence(found, which), ids, version)
+    return _Comparison(found.verdict, _name_baseline(found, which), ids, version)
 
 
-def _sentence(found: compare.Gate, which: str) -> str:
-    """Return the sentence of a gate with the name of the baseline in its first part."""
+def _name_baseline(found: compare.Gate, which: str) -> str:
+    """Return the sentence of a gate, in which the baseline is named where it first occurs."""
     return found.sentence.replace("the baseline", f"the baseline, {which}", 1)
 
 
-def _scores(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
-    """Return the metrics of a run, with intervals where matrices per scene give them."""
+def _metrics_with_intervals(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
+    """Return the fields of `VersionRecord` about metrics, with intervals over scenes if known."""
     values = {
         str(name).removeprefix("metrics."): _number(value)
         for name, value in row.items()
@@ -310,19 +314,19 @@ def _scores(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
         ("low", lambda one: one.interval.low),
         ("high", lambda one: one.interval.high),
     )
-    scores: dict[str, Any] = {
+    fields: dict[str, Any] = {
         end: {one.name: value for one in found if (value := _number(get(one))) is not None}
         for end, get in ends
     }
     computed = {one.name: _number(one.value) for one in found}
-    scores["metrics"] = {**computed, **{n: v for n, v in values.items() if n not in computed}}
+    fields["metrics"] = {**computed, **{n: v for n, v in values.items() if n not in computed}}
     if found:
-        scores |= {"group": found[0].group, "scenes": found[0].scenes, "level": LEVEL}
-    return scores
+        fields |= {"group": found[0].group, "scenes": found[0].scenes, "level": LEVEL}
+    return fields
 
 
-def _origin(store: Store, run: Run, row: pd.Series[Any]) -> dict[str, Any]:
-    """Return where a model comes from, by the records of its run."""
+def _provenance(store: Store, run: Run, row: pd.Series[Any]) -> dict[str, Any]:
+    """Return the fields of `VersionRecord` about the run, its recipe and its code."""
     key = run.key("spec.json")
     spec = Spec.from_record(store.get_json(key), key)
     source: str | None = None

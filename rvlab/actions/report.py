@@ -36,8 +36,8 @@ def write_report(
     file = _require_folder(path, "report")
     if len(runs) == 1:
         return _write(file, render_page(runs), "report")
-    facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
-    return _write(file, render_experiment_page(facts), "report")
+    summary = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
+    return _write(file, render_experiment_page(summary), "report")
 
 
 def write_notebook(
@@ -63,8 +63,8 @@ def write_notebook(
     file = _require_folder(path, "notebook")
     if file.exists():
         raise SpecError(f"{file} exists already, perhaps with your changes. Name another file.")
-    facts = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
-    return _write(file, render_notebook(facts), "notebook")
+    summary = load_experiment_summary(store, runs, metric=metric, ascending=ascending)
+    return _write(file, render_notebook(summary), "notebook")
 
 
 def _write(file: Path, text: str, what: str) -> Path:

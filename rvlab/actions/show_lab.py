@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 
-from rvlab.actions.known_names import known_listings
+from rvlab.actions.quick_reads import quick_listings
 from rvlab.display.render import render_display
 from rvlab.engines import Engine
 from rvlab.store import Store
@@ -14,7 +14,7 @@ MAX_EXPERIMENTS = 8
 
 def lab_html(store: Store, engine: Engine) -> str:
     """Return the display of a lab; if the store does not answer in time, it says so."""
-    listings = known_listings(store, fresh_s=0)
+    listings = quick_listings(store, fresh_s=0)
     rows = sorted(listings or [], key=lambda one: max(one.ids), reverse=True)
     return render_display(
         "lab.html.j2",

@@ -9,11 +9,11 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from rvlab.actions.annotate import note_runs, tag_runs
-from rvlab.actions.control import cancel_runs, start_runs, states_from
+from rvlab.actions.control import cancel_runs, engine_states_query, start_runs
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, SpecError, WaitInterrupted
 from rvlab.frame import history_table, runs_table
-from rvlab.frame.validate import suggest_column
+from rvlab.frame.input_tables import suggest_column
 from rvlab.model import FINAL_STATES, Run, validate_name
 from rvlab.search_space import Range, parse_space
 from rvlab.store import Store
@@ -146,11 +146,11 @@ class Tuner:
 
     def _table(self, names: Sequence[str]) -> pd.DataFrame:
         runs = [Run(self.store.uri, self.options.experiment, name) for name in names]
-        return runs_table(self.store, runs, states_from(self.store, self.engine))
+        return runs_table(self.store, runs, engine_states_query(self.store, self.engine))
 
     def _resume_earlier(self) -> None:
         """Add the trials of an earlier call with the same name."""
-        ask = states_from(self.store, self.engine)
+        ask = engine_states_query(self.store, self.engine)
         try:
             table = runs_table(self.store, self.options.experiment, ask)
         except NotFound:

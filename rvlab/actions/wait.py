@@ -7,11 +7,11 @@ import time
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.actions.control import engine_patience_s, states_from
+from rvlab.actions.control import engine_patience_s, engine_states_query
 from rvlab.display.printable import format_duration
 from rvlab.engines import Engine
 from rvlab.errors import EngineError, StoreUnreachable, WaitInterrupted
-from rvlab.frame.select import RunSelector, resolve_runs
+from rvlab.frame.run_selector import RunSelector, resolve_runs
 from rvlab.model import END_STATES, HEARTBEAT_TIMEOUT_S, Run
 from rvlab.store import Store
 from rvlab.user_warning import warn_user
@@ -31,7 +31,7 @@ def wait_for_runs(
 
     wanted = resolve_runs(store, runs)
     silence = EngineSilence(engine)
-    ask = states_from(store, engine, silence.extend)
+    ask = engine_states_query(store, engine, silence.extend)
     until = None if timeout_s is None else time.monotonic() + timeout_s
     outage = OutageTimer(engine_patience_s(engine))
     with tqdm(total=len(wanted), unit="run", disable=not progress) as bar:

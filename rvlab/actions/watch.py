@@ -7,15 +7,15 @@ from html import escape
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.actions.control import cancel_runs, states_from
+from rvlab.actions.control import cancel_runs, engine_states_query
 from rvlab.actions.overview import find_metric
 from rvlab.cache.arrow import from_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, TableError
+from rvlab.frame.run_selector import RunSelector
 from rvlab.frame.runs import read_ended_rows
-from rvlab.frame.select import RunSelector
 from rvlab.model import FINAL_STATES, STEPS, Run, Sweep
 from rvlab.store import Store
 
@@ -59,7 +59,7 @@ def monitor_runs(
     """
     from rvlab.viewer.run_monitor import RunMonitor
 
-    ask = states_from(store, engine)
+    ask = engine_states_query(store, engine)
     table = frame.runs_table(store, runs, ask)
     if table.empty:
         raise NotFound(

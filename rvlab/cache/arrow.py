@@ -14,7 +14,7 @@ from itertools import chain
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.dtypes import coerce_to_dtype, fits_64_bits, is_exact
+from rvlab.cache.dtypes import coerce_to_dtype, fits_64_bits, is_exact_as_float64
 from rvlab.model.schema import ARROW_TYPES, TEXT, TIME, TIME_S, WHOLE
 from rvlab.model.tables import RUNS_TABLE
 
@@ -197,7 +197,7 @@ def _values_by_column(table: pa.Table) -> dict[str, tuple[str, dict[str, pa.Chun
     }
 
 
-def differing_values(table: pa.Table) -> list[str]:
+def differing_value_columns(table: pa.Table) -> list[str]:
     """List the columns ``params.*``, and ``seed`` after them, in which rows have different values.
 
     Values are compared as in `rvlab.frame.params.value_key`, without a loop over rows. A row
@@ -300,6 +300,6 @@ def _combine_kinds(kinds: Mapping[str, pa.ChunkedArray], rows: int, dtype_if_emp
         for i, value in enumerate(array.to_pylist()):
             if value is not None:
                 mixed[i] = int(value) if kind == "big" else value
-    if set(have) == {"int", "float"} and all(map(is_exact, mixed)):
+    if set(have) == {"int", "float"} and all(map(is_exact_as_float64, mixed)):
         return np.array([np.nan if v is None else v for v in mixed], np.float64)
     return pd.Series(mixed, dtype="object")  # of an array pandas would infer the dtype again

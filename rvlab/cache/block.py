@@ -22,7 +22,7 @@ class RowBlock:
         keys: The source keys, such as the ids of runs.
         etags: The ETag of each key; None if the rows must not be cached.
         row_counts: The number of rows of each key, which may be 0; by default 1 each.
-        shared_in: The shared block that has the rows of each key; None if none is known.
+        shared_block_names: The shared block that has the rows of each key; None if none is known.
 
     Raises:
         ValueError: If the lengths do not agree.
@@ -32,14 +32,19 @@ class RowBlock:
     keys: Sequence[str]
     etags: Sequence[str | None]
     row_counts: Sequence[int] = ()
-    shared_in: Sequence[str | None] = field(default=())
+    shared_block_names: Sequence[str | None] = field(default=())
 
     def __post_init__(self) -> None:
         if not self.row_counts:
             object.__setattr__(self, "row_counts", [1] * len(self.keys))
-        if not self.shared_in:
-            object.__setattr__(self, "shared_in", [None] * len(self.keys))
-        lengths = {len(self.keys), len(self.etags), len(self.row_counts), len(self.shared_in)}
+        if not self.shared_block_names:
+            object.__setattr__(self, "shared_block_names", [None] * len(self.keys))
+        lengths = {
+            len(self.keys),
+            len(self.etags),
+            len(self.row_counts),
+            len(self.shared_block_names),
+        }
         if len(lengths) > 1 or sum(self.row_counts) != len(self.table):
             raise ValueError("The keys of a block do not match its rows.")
 
@@ -77,12 +82,12 @@ class RowBlock:
             list(keys),
             [self.etags[i] for i in where],
             mine.tolist(),
-            [self.shared_in[i] for i in where],
+            [self.shared_block_names[i] for i in where],
         )
 
-    def with_shared_in(self, names: Sequence[str | None]) -> RowBlock:
+    def with_shared_block_names(self, names: Sequence[str | None]) -> RowBlock:
         """Return the same rows with other names of shared blocks."""
-        return replace(self, shared_in=list(names))
+        return replace(self, shared_block_names=list(names))
 
     def valid_keys(self, current: Mapping[str, str | None]) -> list[str]:
         """Return the keys whose rows are valid, given the current ETag of each key."""
@@ -100,7 +105,7 @@ def concat_blocks(blocks: Iterable[RowBlock]) -> RowBlock:
         [key for one in some for key in one.keys],
         [etag for one in some for etag in one.etags],
         [count for one in some for count in one.row_counts],
-        [name for one in some for name in one.shared_in],
+        [name for one in some for name in one.shared_block_names],
     )
 
 

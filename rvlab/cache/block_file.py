@@ -35,7 +35,7 @@ MAX_BLOCK_BYTES = 512 * 2**20
 MAX_ROWS = 50_000_000
 """Most rows of a block."""
 
-NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
+FILE_NAME = re.compile(r"(\d{9})-[0-9a-f]{32}\.(arrow|zst)")
 """File names of blocks: number of keys, digest, and format."""
 
 _MAGIC = b"rvlab-%d\n" % FORMAT
@@ -71,13 +71,13 @@ def write_block(block: RowBlock, out: Any) -> None:
     """
     import pyarrow as pa
 
-    names = list(dict.fromkeys(name for name in block.shared_in if name is not None))
+    names = list(dict.fromkeys(name for name in block.shared_block_names if name is not None))
     numbers = {name: number for number, name in enumerate(names)}
     columns = (
         block.keys,
         block.etags,
         block.row_counts,
-        [None if name is None else numbers[name] for name in block.shared_in],
+        [None if name is None else numbers[name] for name in block.shared_block_names],
     )
     types = (pa.string(), pa.string(), pa.int64(), pa.int64())
     arrays = [pa.array(values, kind) for values, kind in zip(columns, types, strict=True)]
@@ -120,8 +120,8 @@ def decode(data: Any) -> RowBlock:
     names = blocks.column("name").to_pylist()
     if any(number is not None and not 0 <= number < len(names) for number in shared):
         raise BlockDamaged("its index names a shared block that is not listed")
-    shared_in = [None if number is None else names[number] for number in shared]
-    return RowBlock(rows, keys, etags, counts, shared_in)
+    shared_block_names = [None if number is None else names[number] for number in shared]
+    return RowBlock(rows, keys, etags, counts, shared_block_names)
 
 
 def compress(data: pa.Buffer) -> bytes:

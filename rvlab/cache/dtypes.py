@@ -31,7 +31,7 @@ def fits_64_bits(value: Any, dtype: Any) -> bool:
     return True
 
 
-def is_exact(value: Any) -> bool:
+def is_exact_as_float64(value: Any) -> bool:
     """Return whether a number, or None, is exact as a float64."""
     return not isinstance(value, int) or int(float(value)) == value
 
@@ -61,7 +61,7 @@ def as_inferred_dtype(values: Sequence[Any], present: Sequence[bool]) -> pd.Seri
         return pd.Series(plain, dtype="bool" if whole else "boolean")
     if kinds == {int}:
         return pd.Series(plain, dtype="int64" if whole else "Int64")
-    if kinds and kinds <= {int, float} and all(map(is_exact, have)):
+    if kinds and kinds <= {int, float} and all(map(is_exact_as_float64, have)):
         return pd.Series([float("nan") if v is None else v for v in plain], dtype="float64")
     if kinds <= {str}:
         return coerce_to_dtype(plain, TEXT)

@@ -64,7 +64,7 @@ class LocalRowCache:
             found = os.listdir(self._folder)
         except OSError:
             found = []
-        names = sorted(name for name in found if block_file.NAME.fullmatch(name))
+        names = sorted(name for name in found if block_file.FILE_NAME.fullmatch(name))
         there = {str(self._folder / name) for name in names}
         with _in_memory_lock:
             for path in [one for one in _in_memory if Path(one).parent == self._folder]:

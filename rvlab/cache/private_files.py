@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from rvlab.user_warning import warn_user
 
-OTHERS = 0o077
+OTHER_USERS_MODE = 0o077
 """Permission bits of the group and of others."""
 
 
@@ -30,7 +30,7 @@ def try_make_private_folder(folder: Path) -> bool:
         make_folder(folder)
         found = folder.lstat()
         if stat.S_ISDIR(found.st_mode) and found.st_uid == os.geteuid():
-            if found.st_mode & OTHERS:
+            if found.st_mode & OTHER_USERS_MODE:
                 folder.chmod(0o700)
             return True
     except OSError:

@@ -20,7 +20,7 @@ from rvlab.store.layout import check_layout
 from rvlab.store.run_listing import (
     RunListing,
     active_prefix,
-    end_keys,
+    end_record_keys,
     ended_prefix,
     listing_from_keys,
     lookup_runs,
@@ -164,7 +164,7 @@ class Query:
                 boundaries = self._prefetch_blocks(name, keys[name], alone=len(names) == 1)
             else:
                 boundaries = page_boundaries(known[name] or ())
-            split = self.store.ranges(end_keys(name, boundaries))
+            split = self.store.listing_ranges(end_record_keys(name, boundaries))
             ranges += [(name, start, end) for start, end in split.items()]
         # List active runs before ended ones, so that a run that ends meanwhile is in one of them.
         going = {name: list(future.result()) for name, future in active.items()}
@@ -246,7 +246,7 @@ class Query:
                 start = f"{name}/{ANNOTATIONS_DIR}/"
                 blocks = self.local_blocks(name, ANNOTATIONS.name).values()
                 known = page_boundaries(key for block in blocks for key in block.keys)
-                ranges = self.store.ranges([f"{start}{key}" for key in known])
+                ranges = self.store.listing_ranges([f"{start}{key}" for key in known])
                 self._annotations[name] = [
                     self._prefetcher.submit(self.store.etags_between, start, *one)
                     for one in ranges.items()

@@ -118,7 +118,7 @@ def read_through(
     fresh: list[RowBlock] = []
     shared = query.shared_cache(experiment, table.name, cache_keys)
     if table.is_shared and len(missing) > FEW_KEYS:
-        known = {name for piece in pieces for name in piece.shared_in if name}
+        known = {name for piece in pieces for name in piece.shared_block_names if name}
         wanted = {key: current_etags[key] for key in missing} if pieces else current_etags
         fresh += _valid_rows(_read_unknown_blocks(shared, known, table), wanted)
         missing = _missing_keys(wanted, fresh)
@@ -228,7 +228,7 @@ def _read_unknown_blocks(
         found |= shared.read_many(names)
         if None not in found.values():
             break
-        shared.list_again()
+        shared.forget_listing()
     blocks = [(name, block) for name, block in sorted(found.items(), reverse=True) if block]
     others = [name for name, block in blocks if not table.matches(block.table)]
     shared.ignored |= dict.fromkeys(
@@ -295,7 +295,7 @@ def _write_shared(
     Returns:
         The same rows with the names of the blocks that they are in now.
     """
-    if store.uri in _read_only or _count_unshared(rows, rows.shared_in) < MIN_SHARED_KEYS:
+    if store.uri in _read_only or _count_unshared(rows, rows.shared_block_names) < MIN_SHARED_KEYS:
         return rows
     try:
         return _merge_shared(shared, table, rows)
@@ -306,13 +306,13 @@ def _write_shared(
 
 def _merge_shared(shared: SharedRowCache, table: CachedTable, rows: RowBlock) -> RowBlock:
     names = shared.names()
-    in_block = [name if name in names else None for name in rows.shared_in]
+    in_block = [name if name in names else None for name in rows.shared_block_names]
     for name, block in shared.read_many(n for n in names if n not in set(in_block)).items():
         is_usable = block is not None and table.matches(block.table)
         for key in block.valid_keys(rows.etag_by_key) if block and is_usable else ():
             in_block[rows.position[key]] = in_block[rows.position[key]] or name
     if _count_unshared(rows, in_block) < MIN_SHARED_KEYS:
-        return rows.with_shared_in(in_block)
+        return rows.with_shared_block_names(in_block)
     pairs = zip(rows.keys, in_block, strict=True)
     batch = {key for key, name in pairs if name is None and rows.etag_by_key[key] is not None}
     merged = []
@@ -327,14 +327,14 @@ def _merge_shared(shared: SharedRowCache, table: CachedTable, rows: RowBlock) ->
     keys = [key for key in rows.keys if key in batch]
     new = shared.write(rows.select(keys))
     if new is None:  # it would be too large
-        return rows.with_shared_in(in_block)
+        return rows.with_shared_block_names(in_block)
     if table.name == CACHED_RUNS.name:
         shared.write_page_boundaries(new, page_boundaries(keys))
     shared.remove(name for name in merged if name != new)
     if table.name == CACHED_RUNS.name:
         shared.remove_page_boundaries()
     pairs = zip(rows.keys, in_block, strict=True)
-    return rows.with_shared_in([new if key in batch else name for key, name in pairs])
+    return rows.with_shared_block_names([new if key in batch else name for key, name in pairs])
 
 
 def _count_unshared(rows: RowBlock, in_block: Sequence[str | None]) -> int:

@@ -55,9 +55,9 @@ class SharedRowCache:
 
     def names(self) -> list[str]:
         """Return the names of all blocks, those with the fewest keys first; listed once."""
-        return sorted(name for name in self._below() if block_file.NAME.fullmatch(name))
+        return sorted(name for name in self._below() if block_file.FILE_NAME.fullmatch(name))
 
-    def list_again(self) -> None:
+    def forget_listing(self) -> None:
         """List the store again at the next call of `names`."""
         self._listed = None
 
@@ -95,7 +95,7 @@ class SharedRowCache:
             return None
         del data
         pa.default_memory_pool().release_unused()  # what decompression took
-        return block.with_shared_in([name] * len(block))
+        return block.with_shared_block_names([name] * len(block))
 
     def _bytes(self, key: str) -> bytes:
         """Return the content of a block file, without reading more than `MAX_FILE_BYTES`."""
@@ -118,7 +118,7 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses, for instance because it is read-only.
         """
-        data = block_file.encode(block.with_shared_in([None] * len(block)))
+        data = block_file.encode(block.with_shared_block_names([None] * len(block)))
         if len(data) > block_file.MAX_BLOCK_BYTES or len(block.table) > block_file.MAX_ROWS:
             return None
         compressed = block_file.compress(data)
@@ -168,7 +168,7 @@ class SharedRowCache:
         Raises:
             StoreError: If the store refuses.
         """
-        self.list_again()
+        self.forget_listing()
         there = {name.partition(".")[0] for name in self.names()}
         found = [name.partition(_BOUNDARIES) for name in self._below() if _BOUNDARIES in name]
         old = ["".join(one) for one in found if one[0] not in there or one[2] in keys]

@@ -195,7 +195,7 @@ def cmd_cancel(args: argparse.Namespace) -> None:
 
 def cmd_clone(args: argparse.Namespace) -> None:
     from rvlab.clone import load_recorded
-    from rvlab.frame.select import require_one
+    from rvlab.frame.run_selector import require_one
 
     lab = open_lab(args)
     run = require_one(lab.store, args.run, "clone")

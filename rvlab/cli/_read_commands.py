@@ -18,7 +18,7 @@ from rvlab.model.tables import COLUMNS_SHOWN
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rvlab.frame.select import RunSelector
+    from rvlab.frame.run_selector import RunSelector
     from rvlab.lab import Lab
 
 

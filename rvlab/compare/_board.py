@@ -11,9 +11,8 @@ from rvlab.compare.columns import metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.input_tables import RunsLike, eval_set_column, load_rows, suggest_column
 from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import eval_set_column, suggest_column
 from rvlab.model.tables import RANK_METRICS
 from rvlab.user_warning import warn_user
 

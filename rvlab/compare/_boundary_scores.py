@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING
 
 from rvlab.frame.boundaries import BOUNDARY_COLUMNS, boundaries_table
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from rvlab.compare.pairing import pair_runs
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.truth import AnyTruth
 from rvlab.frame.count_matrices import NO_OBJECT
-from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
+from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:

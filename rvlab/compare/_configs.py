@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.dtypes import as_inferred_dtype
 from rvlab.errors import KeyMissing, RasterError, RecordBroken, RvlabError
-from rvlab.frame.resolve import RunsLike, run_addresses, store_of
+from rvlab.frame.input_tables import RunsLike, run_addresses, store_of
 from rvlab.model import Run, Spec
-from rvlab.store import outputs
+from rvlab.store import rv_outputs
 from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
@@ -76,7 +76,7 @@ def _read(wanted: Sequence[Run]) -> list[dict[str, Any]]:
 def flat_config(run: Run) -> dict[str, Any]:
     """Return the flattened config of one run; empty if it has none yet."""
     try:
-        raw = outputs.read_config(store_of(run), run)
+        raw = rv_outputs.read_rv_config(store_of(run), run)
     except KeyMissing:
         return {}
     return dict(flatten(_replace_folders(raw, folder_placeholders(run))))

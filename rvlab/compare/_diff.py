@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.compare._configs import flat_config
 from rvlab.errors import KeyMissing
+from rvlab.frame.input_tables import RunsLike, single_run, store_of
 from rvlab.frame.params import value_key
-from rvlab.frame.resolve import RunsLike, single_run, store_of
 from rvlab.model import Run, Spec
 from rvlab.model.schema import columns_of
 

@@ -6,9 +6,8 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.compare.columns import drop_missing_columns
 from rvlab.frame.best_epoch import best_index, lower_is_better
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table, require_columns
 from rvlab.frame.tables import history_table
-from rvlab.frame.validate import require_columns
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -11,7 +11,7 @@ from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
-from rvlab.frame.resolve import RunsLike
+from rvlab.frame.input_tables import RunsLike
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
-from rvlab.frame.resolve import RunsLike, load_long_table
 
 if TYPE_CHECKING:
     import pandas as pd

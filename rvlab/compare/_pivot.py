@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rvlab.compare.metric_functions import BOUNDARY_METRIC, CLASS_METRICS
 from rvlab.errors import SpecError, TableError, did_you_mean
+from rvlab.frame.input_tables import RunsLike, load_long_table
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, pivot_metric
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 

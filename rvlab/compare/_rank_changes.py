@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING
 from rvlab.compare.columns import metric_column
 from rvlab.errors import SpecError
 from rvlab.frame.filter_runs import without_predictions
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import eval_set_column
+from rvlab.frame.input_tables import RunsLike, eval_set_column, load_rows
 from rvlab.model.tables import RANK_METRICS
 
 if TYPE_CHECKING:
@@ -103,13 +102,13 @@ def rank_change_counts(runs: pd.DataFrame, metric: str) -> pd.Series[int]:
             (slice(low, high), "both"),
             (slice(high, None), "better"),
         ):
-            found[columns] += _count_flips(ranked, others, block, columns, sides)
+            found[columns] += _count_rank_changes(ranked, others, block, columns, sides)
     counts = np.zeros(len(values), dtype="int64")
     counts[order] = found
     return pd.Series(counts, index=runs.index, dtype="int64")
 
 
-def _count_flips(
+def _count_rank_changes(
     ranked: Floats,
     others: Sequence[Floats],
     block: slice,

@@ -9,11 +9,11 @@ from rvlab.compare.columns import drop_missing_columns, is_error, is_score, metr
 from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
-from rvlab.compare.seed_groups import SETTING_COLUMNS, group_places
+from rvlab.compare.seed_groups import SETTING_COLUMNS, setting_row_numbers
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.filter_runs import without_predictions
+from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
 from rvlab.frame.params import differing_columns, param_columns
-from rvlab.frame.resolve import RunsLike, load_rows, run_addresses
 from rvlab.model import Run
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def seeds(
     column = metric_column(runs, metric)
     check_level(level)
     scored = runs[runs[column].notna()]
-    groups = group_places(scored, ignore)
+    groups = setting_row_numbers(scored, ignore)
     single = scored.iloc[[places[0] for places in groups if len(places) == 1]]
     if confusion is None and len(single) and "uri" in scored:
         confusion = _load_confusion(single, column)

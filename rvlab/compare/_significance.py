@@ -14,7 +14,7 @@ from rvlab.compare.pairing import PairedSample, pair_runs
 from rvlab.compare.resample import check_level
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
-from rvlab.frame.resolve import RunsLike
+from rvlab.frame.input_tables import RunsLike
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -15,7 +15,7 @@ from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.compare.truth import AnyTruth
 from rvlab.errors import SpecError
 from rvlab.frame.filter_runs import without_predictions
-from rvlab.frame.resolve import RunsLike, load_rows, read_per_store, run_addresses, single_run
+from rvlab.frame.input_tables import RunsLike, load_rows, read_per_store, run_addresses, single_run
 from rvlab.frame.run_names import MIN_SUFFIX_CHARS
 from rvlab.user_warning import warn_user
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from rvlab.frame.input_tables import RunsLike, load_rows
 from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_rows
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -6,8 +6,8 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING
 
 from rvlab.errors import TableError
-from rvlab.frame.labels import is_numeric_column
-from rvlab.frame.validate import full_metric_name, suggest_column
+from rvlab.frame.input_tables import full_metric_name, suggest_column
+from rvlab.frame.params import is_numeric_column
 
 if TYPE_CHECKING:
     import pandas as pd

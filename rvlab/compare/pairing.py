@@ -23,9 +23,8 @@ from rvlab.compare.truth import (
     skipped_checks,
 )
 from rvlab.errors import SpecError
-from rvlab.frame.labels import run_labels
-from rvlab.frame.params import differing_columns, param_columns
-from rvlab.frame.resolve import RunsLike, load_rows, read_per_store, run_addresses
+from rvlab.frame.input_tables import RunsLike, load_rows, read_per_store, run_addresses
+from rvlab.frame.params import differing_columns, param_columns, run_labels
 
 if TYPE_CHECKING:
     import pandas as pd

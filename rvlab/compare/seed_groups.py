@@ -27,10 +27,10 @@ def group_by_setting(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[pd.
         The rows of each group, one per seed, sorted by seed. Of runs that repeat a seed only the
         newest counts, since the repetition adds no information.
     """
-    return [runs.iloc[places] for places in group_places(runs, ignore)]
+    return [runs.iloc[places] for places in setting_row_numbers(runs, ignore)]
 
 
-def group_places(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[NDArray[np.intp]]:
+def setting_row_numbers(runs: pd.DataFrame, ignore: Sequence[str] = ()) -> list[NDArray[np.intp]]:
     """Return the row numbers of each group of `group_by_setting`."""
     import numpy as np
     import pandas as pd

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 from rvlab import frame
 from rvlab.errors import RvlabError, SpecError, TableError, did_you_mean
-from rvlab.frame.resolve import read_per_store, run_addresses
+from rvlab.frame.input_tables import read_per_store, run_addresses
 from rvlab.model import headline_group
 
 if TYPE_CHECKING:

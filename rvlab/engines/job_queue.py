@@ -118,19 +118,19 @@ class JobQueue:
         where = f"{store.uri} {store.access.endpoint if store.is_s3 else ''}"
         digest = hashlib.sha256(where.encode()).hexdigest()[:16]
         home = user_data_dir()
-        spool = cls(home / "local" / digest)
+        queue = cls(home / "local" / digest)
         try:
             home.mkdir(mode=0o700, parents=True, exist_ok=True)
-            for folder in (home / "local", spool.folder):
+            for folder in (home / "local", queue.folder):
                 make_private(folder)
             for name in ("queue", "running", "logs"):
-                make_private(spool.folder / name)
+                make_private(queue.folder / name)
         except OSError as exc:
             raise EngineError(
-                f"The queue of local runs cannot be created in {spool.folder}: {exc.strerror}. "
+                f"The queue of local runs cannot be created in {queue.folder}: {exc.strerror}. "
                 "Set RVLAB_HOME to a folder that you can write to."
             ) from exc
-        return spool
+        return queue
 
     def add(self, job: Job) -> None:
         """Append a job to the queue."""
@@ -231,7 +231,7 @@ class JobQueue:
             return False
         return True
 
-    def sweep(self) -> None:
+    def delete_stale_files(self) -> None:
         """Delete temporary files of killed processes that are older than an hour."""
         for file in (*self.folder.glob("*/*.new"), *self.folder.glob("*/*.space")):
             with contextlib.suppress(OSError):

@@ -147,10 +147,10 @@ class LocalEngine:
         Raises:
             EngineError: If it cannot be started.
         """
-        spool = JobQueue.for_store(store)
-        if not spool.waiting() and not spool.running():
+        queue = JobQueue.for_store(store)
+        if not queue.waiting() and not queue.running():
             return
-        with spool.try_supervise() as is_free:
+        with queue.try_supervise() as is_free:
             pass
         if not is_free:
             return
@@ -158,21 +158,21 @@ class LocalEngine:
         # A supervisor that is started from within a run is not one of its processes.
         environ.pop(TOKEN_VARIABLE, None)
         try:
-            with open_private(spool.folder / "supervisor.log", "ab") as log:
+            with open_private(queue.folder / "supervisor.log", "ab") as log:
                 subprocess.run(
                     # -P and cwd: the user's files must not shadow the standard library.
-                    [sys.executable, "-P", "-m", "rvlab.engines.supervisor", str(spool.folder)],
+                    [sys.executable, "-P", "-m", "rvlab.engines.supervisor", str(queue.folder)],
                     stdin=subprocess.DEVNULL,
                     stdout=log,
                     stderr=log,
-                    cwd=spool.folder,
+                    cwd=queue.folder,
                     env=environ,
                     check=True,
                 )
         except (OSError, subprocess.CalledProcessError) as exc:
             raise EngineError(
                 f"The supervisor of local runs did not start: {exc}. The runs are queued and start "
-                f"with the next call; {spool.folder / 'supervisor.log'} has details."
+                f"with the next call; {queue.folder / 'supervisor.log'} has details."
             ) from exc
 
     def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
@@ -182,9 +182,9 @@ class LocalEngine:
         supervisor is started if none is running.
         """
         self.resume(store)
-        spool = JobQueue.for_store(store)
-        waiting = {job.uri for _, job in spool.waiting()}
-        taken = {job.uri for _, job in spool.running()}
+        queue = JobQueue.for_store(store)
+        waiting = {job.uri for _, job in queue.waiting()}
+        taken = {job.uri for _, job in queue.running()}
         return {
             run: ReportedState(
                 "queued" if run.uri in waiting else "running" if run.uri in taken else "lost"
@@ -200,11 +200,11 @@ class LocalEngine:
             EngineError: If it is waiting or running here.
         """
         self.require_packages()
-        spool = JobQueue.for_store(store)
-        with spool.lock():  # only one of two notebooks succeeds
-            if spool.find(run) is not None:
+        queue = JobQueue.for_store(store)
+        with queue.lock():  # only one of two notebooks succeeds
+            if queue.find(run) is not None:
                 raise EngineError(f"The run {run.id!r} is already waiting or running.")
-            spool.require_space()
+            queue.require_space()
             self._reopen(store, run)
             priority = store.get_json(run.key(SPEC)).get("priority", 0)
             self._enqueue(store, run, folder, priority if isinstance(priority, int) else 0)
@@ -235,18 +235,22 @@ class LocalEngine:
         Returns:
             An error for each run that was not cancelled: `HasEnded` or another one.
         """
-        spool = JobQueue.for_store(store)
+        queue = JobQueue.for_store(store)
         troubles = _ended_already(store, runs)
         wanted = {run.uri: run for run in runs if run not in troubles}
-        with spool.lock():
-            waiting = {job.uri: file for file, job in spool.waiting() if job.uri in wanted}
+        with queue.lock():
+            waiting = {job.uri: file for file, job in queue.waiting() if job.uri in wanted}
             troubles |= self._each(
-                store, waiting, lambda uri: self._drop(store, spool, wanted[uri], waiting[uri])
+                store,
+                waiting,
+                lambda uri: self._cancel_waiting(store, queue, wanted[uri], waiting[uri]),
             )
-        taken = {entry[1].uri: entry for entry in spool.running()}
+        taken = {entry[1].uri: entry for entry in queue.running()}
         others = [uri for uri in wanted if uri not in waiting]
         troubles |= self._each(
-            store, others, lambda uri: self._stop(store, spool, wanted[uri], taken.get(uri))
+            store,
+            others,
+            lambda uri: self._cancel_started(store, queue, wanted[uri], taken.get(uri)),
         )
         for run in troubles:  # an earlier cancellation may have been interrupted
             if run.uri in taken and run.uri not in wanted and _is_cancelled(store, run):
@@ -270,18 +274,20 @@ class LocalEngine:
         found = store.map_concurrently(attempt, uris).items()
         return {Run.from_uri(uri): trouble for uri, trouble in found if trouble is not None}
 
-    def _drop(self, store: Store, spool: JobQueue, run: Run, file: Path) -> None:
+    def _cancel_waiting(self, store: Store, queue: JobQueue, run: Run, file: Path) -> None:
         """Cancel a waiting run."""
-        self._end(store, run)
-        spool.remove(file)
+        self._record_cancelled(store, run)
+        queue.remove(file)
 
-    def _stop(self, store: Store, spool: JobQueue, run: Run, entry: JobEntry | None) -> None:
+    def _cancel_started(
+        self, store: Store, queue: JobQueue, run: Run, entry: JobEntry | None
+    ) -> None:
         """Cancel a run that has, or had, a process here, or that is unknown here."""
-        job = spool.read(entry[0]) if entry else None
+        job = queue.read(entry[0]) if entry else None
         if entry is not None and job is not None and _is_over(job):
-            _await_end(store, spool, entry[0])
-        self._end(store, run)
-        job = spool.read(entry[0]) if entry else None
+            _await_end(store, queue, entry[0])
+        self._record_cancelled(store, run)
+        job = queue.read(entry[0]) if entry else None
         if job is not None:
             self._end_processes(job)
 
@@ -292,7 +298,7 @@ class LocalEngine:
                 f"The run {job.run.id!r} is cancelled, but its processes {left} survived SIGKILL."
             )
 
-    def _end(self, store: Store, run: Run) -> None:
+    def _record_cancelled(self, store: Store, run: Run) -> None:
         """Record a run as cancelled, unless it has ended or only another engine can stop it."""
         spec = store.get_json(run.key(SPEC))
         engine = spec.get("engine")
@@ -334,22 +340,22 @@ def _is_over(job: Job) -> bool:
     return job.pid is not None and not job.leader_alive and not job.processes()
 
 
-def _await_end(store: Store, spool: JobQueue, file: Path) -> None:
+def _await_end(store: Store, queue: JobQueue, file: Path) -> None:
     """Wait until the supervisor has written a run's end record; write it if none is running.
 
     Raises:
         EngineError: If it is not written in time.
     """
     until = time.monotonic() + SETTLE_S
-    while (job := spool.read(file)) is not None:
-        with spool.try_supervise() as is_supervisor:
+    while (job := queue.read(file)) is not None:
+        with queue.try_supervise() as is_supervisor:
             if is_supervisor:
-                finish_job(spool, file, job, store)
+                finish_job(queue, file, job, store)
                 return
         if time.monotonic() > until:
             raise EngineError(
                 f"The process of the run {job.run.id!r} has ended by itself, but its end is not "
-                f"recorded after {SETTLE_S:g} s. See {spool.folder / 'supervisor.log'}. "
+                f"recorded after {SETTLE_S:g} s. See {queue.folder / 'supervisor.log'}. "
                 "Nothing has been cancelled."
             )
         time.sleep(0.1)

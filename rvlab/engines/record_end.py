@@ -19,11 +19,11 @@ SCRATCH_PREFIX = "rvlab-run-"
 LOG_TAIL_BYTES = 2000
 
 
-def finish_job(spool: JobQueue, file: Path, job: Job, store: Store | None = None) -> None:
+def finish_job(queue: JobQueue, file: Path, job: Job, store: Store | None = None) -> None:
     """Record the end of a run, then delete its temporary files, its log and its job.
 
     Args:
-        spool: The job queue.
+        queue: The job queue.
         file: The job's file.
         job: The job.
         store: The run's store; by default one with access from the environment.
@@ -31,12 +31,12 @@ def finish_job(spool: JobQueue, file: Path, job: Job, store: Store | None = None
     Raises:
         StoreError: If the store does not answer; nothing has been deleted then.
     """
-    log = spool.log_path(job.run)
+    log = queue.log_path(job.run)
     record_end(store or Store(job.run.store), job, log)
     if job.scratch and Path(job.scratch).name.startswith(SCRATCH_PREFIX):
         shutil.rmtree(job.scratch, ignore_errors=True)
     log.unlink(missing_ok=True)  # the steps' own logs are in the store
-    spool.remove(file)
+    queue.remove(file)
 
 
 def record_end(store: Store, job: Job, log: Path) -> None:

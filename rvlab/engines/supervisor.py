@@ -37,14 +37,14 @@ START_S = 2.0
 class Supervisor:
     """Executes the runs of one job queue while this process lives."""
 
-    def __init__(self, spool: JobQueue) -> None:
-        spool.sweep()
-        self._spool = spool
+    def __init__(self, queue: JobQueue) -> None:
+        queue.delete_stale_files()
+        self._queue = queue
         self._children: dict[Path, tuple[Job, subprocess.Popen[bytes]]] = {}
-        self._strangers = dict(spool.running())
+        self._strangers = dict(queue.running())
         for file, job in list(self._strangers.items()):
             if not job.over and job.pid is None and job.scratch is None:
-                spool.put_back(file)  # its supervisor was killed before starting the process
+                queue.put_back(file)  # its supervisor was killed before starting the process
                 del self._strangers[file]
         self._since = time.monotonic()
         self._over: dict[Path, Job] = {}
@@ -65,15 +65,15 @@ class Supervisor:
             time.sleep(POLL_S)
 
     def _start_waiting(self) -> None:
-        with self._spool.lock(wait=False) as has_lock:
+        with self._queue.lock(wait=False) as has_lock:
             if not has_lock:  # runs are being cancelled or retried; try again in the next round
                 return
-            waiting = self._spool.waiting()
+            waiting = self._queue.waiting()
             busy = len(self._children) + len(self._strangers)
             # The limit is that of the latest submission, whose run may be anywhere in the order.
             limit = max(waiting, key=lambda entry: entry[0].name)[1].max_parallel if waiting else 0
             next_up = waiting[: max(0, limit - busy)]
-            taken = [(self._spool.claim(queued), job) for queued, job in next_up]
+            taken = [(self._queue.claim(queued), job) for queued, job in next_up]
         for file, job in taken:
             if file is not None:
                 self._launch(file, job)
@@ -83,13 +83,13 @@ class Supervisor:
             # Recorded first, so that folder and process are found if this supervisor is killed.
             scratch = Path(tempfile.gettempdir()) / f"{SCRATCH_PREFIX}{secrets.token_hex(8)}"
             token = secrets.token_hex(16)
-            job = self._spool.update(file, job, scratch=str(scratch), token=token)
+            job = self._queue.update(file, job, scratch=str(scratch), token=token)
             scratch.mkdir(mode=0o700)
             child = self._spawn(job)
         except OSError as exc:  # no memory, no disk space, or the interpreter was deleted
             with (
                 contextlib.suppress(OSError),
-                open_private(self._spool.log_path(job.run), "wb") as log,
+                open_private(self._queue.log_path(job.run), "wb") as log,
             ):
                 log.write(f"The run's process cannot be started: {exc}.".encode())
             self._over[file] = self._note(file, job, over=True, status=1)
@@ -98,7 +98,7 @@ class Supervisor:
         self._children[file] = (job, child)
 
     def _spawn(self, job: Job) -> subprocess.Popen[bytes]:
-        with open_private(self._spool.log_path(job.run), "wb") as log:
+        with open_private(self._queue.log_path(job.run), "wb") as log:
             return subprocess.Popen(
                 job.argv,
                 stdin=subprocess.DEVNULL,
@@ -112,7 +112,7 @@ class Supervisor:
     def _note(self, file: Path, job: Job, **changes: Any) -> Job:
         """Write changed fields of a job; on a full disk, remember them in this process."""
         try:
-            return self._spool.update(file, job, **changes)
+            return self._queue.update(file, job, **changes)
         except OSError as exc:
             with contextlib.suppress(OSError):  # this log may be on the same disk
                 print(f"rvlab: {file} cannot be written: {exc}", file=sys.stderr, flush=True)
@@ -149,7 +149,7 @@ class Supervisor:
             return
         for file, job in list(self._over.items()):
             try:
-                finish_job(self._spool, file, job)
+                finish_job(self._queue, file, job)
             except Exception:  # noqa: BLE001  an error of one run must not affect the others
                 with contextlib.suppress(OSError):  # the disk of this log may be full
                     traceback.print_exc()
@@ -195,14 +195,14 @@ def main(folder: str) -> None:
     if os.fork():
         os._exit(0)
     os.setsid()
-    spool = JobQueue(Path(folder))
+    queue = JobQueue(Path(folder))
     while True:
-        with spool.try_supervise() as is_supervisor:
+        with queue.try_supervise() as is_supervisor:
             if not is_supervisor:
                 return
-            Supervisor(spool).run_until_idle()
+            Supervisor(queue).run_until_idle()
         # Otherwise a run that was added while the lock was released would never start.
-        if not spool.waiting():
+        if not queue.waiting():
             return
 
 

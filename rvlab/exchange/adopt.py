@@ -8,26 +8,26 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from rvlab.errors import NotFound, RvlabError, SpecError, StoreUnreachable
-from rvlab.exchange.adopt_predictions import PredictionArguments, adopt_predictions
+from rvlab.exchange.adopt_predictions import PredictionArguments, register_predictions
 from rvlab.exchange.adopted_run import FileSizes, ParamsLike, require_params
 from rvlab.exchange.lightning import HPARAMS_FILE, METRICS_FILE, is_log_file
 from rvlab.exchange.lightning_output import LightningOutput
 from rvlab.exchange.rastervision_output import RasterVisionOutput
 from rvlab.model import Run, validate_name
-from rvlab.store import Store, outputs, store_for_uri
-from rvlab.store.layout import record_layout
-from rvlab.store.outputs import ADOPTED_FIELD, CONFIG_FILE, folder_uri, join_key, key_below
+from rvlab.store import Store, rv_outputs, store_for_uri
+from rvlab.store.layout import write_layout_number
+from rvlab.store.rv_outputs import ADOPTED, CONFIG_FILE, folder_uri, join_key, key_below
 from rvlab.user_warning import warn_user
 from rvlab.worker.records import SPEC
 
 _FILES = (CONFIG_FILE, HPARAMS_FILE, METRICS_FILE)
 
 
-def adopt(
+def adopt_folders(
     store: Store,
     uri: str | Path,
     *,
-    experiment: str = ADOPTED_FIELD,
+    experiment: str = ADOPTED,
     params: ParamsLike = None,
 ) -> list[Run]:
     """Register outputs of Raster Vision and logs of Lightning; see `rvlab.Lab.adopt`.
@@ -54,14 +54,14 @@ def adopt(
     if not others:
         raise SpecError(f"{top} contains only runs of {store.uri}, which its tables already list.")
 
-    record_layout(store)
+    write_layout_number(store)
 
     def adopt_folder(folder: str) -> Run | RvlabError:
         files = found[folder]
         is_output = any(key == join_key(folder, CONFIG_FILE) for key, _ in files)
         kind = RasterVisionOutput if is_output else LightningOutput
         try:
-            return kind(home, folder, files).adopt(store, experiment, params)
+            return kind(home, folder, files).register(store, experiment, params)
         except StoreUnreachable:
             raise
         except RvlabError as exc:
@@ -84,7 +84,7 @@ def adopt_with_predictions(
     uri: str | Path | None,
     given: PredictionArguments,
     *,
-    experiment: str = ADOPTED_FIELD,
+    experiment: str = ADOPTED,
     params: ParamsLike = None,
 ) -> Run:
     """Register predictions, with the log of their training; see `rvlab.Lab.adopt`.
@@ -99,9 +99,9 @@ def adopt_with_predictions(
     validate_name("experiment", experiment)
     require_params(params)
     log = None if uri is None else _require_one_log(store, uri)
-    record_layout(store)
+    write_layout_number(store)
     with contextlib.redirect_stdout(io.StringIO()):  # output that belongs in a step's log
-        return adopt_predictions(store, experiment, params, given, log)
+        return register_predictions(store, experiment, params, given, log)
 
 
 def _open_folder(store: Store, uri: str) -> tuple[str, Store]:
@@ -109,7 +109,7 @@ def _open_folder(store: Store, uri: str) -> tuple[str, Store]:
     uri = uri.rstrip("/")
     for name in _FILES:
         uri = uri.removesuffix(f"/{name}")
-    top = outputs.normalize_folder(uri)
+    top = rv_outputs.normalize_folder(uri)
     return top, store if f"{top}/".startswith(f"{store.uri.rstrip('/')}/") else store_for_uri(top)
 
 

@@ -37,17 +37,18 @@ from rvlab.exchange.prediction_config import (
 )
 from rvlab.exchange.scene_files import (
     FilesLike,
-    list_files,
-    match_ids,
-    match_scenes,
+    list_scene_files,
+    match_files_to_scenes,
+    match_truth_to_predictions,
 )
 from rvlab.frame.parquet import conform_to_schema, read_parquet
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
-from rvlab.store import Store, outputs, store_for_uri
+from rvlab.raster.scene import task_of_config
+from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.addresses import is_allowed
 from rvlab.store.find_files import RASTER_SUFFIXES, VECTOR_SUFFIXES
-from rvlab.store.outputs import CONFIG_FILE, LIGHTNING
+from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
 from rvlab.worker.fingerprint import file_sha256, fingerprint_scenes
@@ -76,7 +77,7 @@ class PredictionArguments:
     name: str | None = None
 
 
-def adopt_predictions(
+def register_predictions(
     store: Store,
     experiment: str,
     params: ParamsLike,
@@ -175,21 +176,21 @@ def find_scene_files(given: PredictionArguments) -> tuple[ClassValues, list[Scen
         raise SpecError("adopt needs predictions, or scores, beside truth.")
     if given.truth is None:
         raise SpecError(f"adopt needs truth, a folder, a glob or a run, to count the {what}.")
-    listed = list_files(main, what)
+    listed = list_scene_files(main, what)
     if isinstance(given.truth, Run):
         classes, known = _scenes_of_run(given.truth, given)
-        predicted = match_ids(list(known), listed, what, extra=False)
+        predicted = match_files_to_scenes(list(known), listed, what, extra=False)
         parts = {name: SceneUris(name, known=known[name]) for name in known}
     else:
         if given.classes is None:
             raise SpecError("adopt needs classes: a list of names in the order of their ids.")
         classes = parse_classes(given.classes, given.null)
-        truth = list_files(given.truth, "truth", (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
-        predicted, labelled = match_scenes(listed, truth)
+        truth = list_scene_files(given.truth, "truth", (*RASTER_SUFFIXES, *VECTOR_SUFFIXES))
+        predicted, labelled = match_truth_to_predictions(listed, truth)
         parts = {name: SceneUris(name, truth=uri) for name, uri in labelled.items()}
     names = list(parts)
     more = {
-        kind: match_ids(names, list_files(files, kind), kind)
+        kind: match_files_to_scenes(names, list_scene_files(files, kind), kind)
         for kind, files in (("images", given.images), ("scores", given.scores))
         if files is not None and files is not main
     }
@@ -214,8 +215,8 @@ def _scenes_of_run(
             "files as truth."
         )
     home = store_for_uri(run.uri)
-    config = outputs.read_config(home, run)
-    if str(config.get("type_hint")).removesuffix("_config") != "semantic_segmentation":
+    config = rv_outputs.read_rv_config(home, run)
+    if task_of_config(config) != "semantic_segmentation":
         raise SpecError(f"The run {run.id} is not a semantic segmentation.")
     data = config["dataset"]
     known = {
@@ -274,18 +275,18 @@ def _write_outputs(
     group: str,
 ) -> None:
     """Write the config and the evaluation, in the form of Raster Vision's."""
-    parts = {name: one.part for name, one in checked.items()}
+    parts = {name: one.config for name, one in checked.items()}
     config = pipeline_config(classes, parts, group, run.rv_uri)
     store.put_json(run.key("rv", CONFIG_FILE), config)
     whole = np.sum([one.matrix for one in checked.values()], axis=0)
     evaluation = {
-        "overall": _items(classes, whole),
-        "per_scene": {name: _items(classes, one.matrix) for name, one in checked.items()},
+        "overall": _eval_items(classes, whole),
+        "per_scene": {name: _eval_items(classes, one.matrix) for name, one in checked.items()},
     }
     store.put_json(run.key("rv", "eval", f"{group}_scenes", "eval.json"), evaluation)
 
 
-def _items(classes: ClassValues, matrix: Any) -> list[dict[str, Any]]:
+def _eval_items(classes: ClassValues, matrix: Any) -> list[dict[str, Any]]:
     """Return the items of an ``eval.json`` that `rvlab.worker.results` reads."""
     average = {
         "class_name": "average",

@@ -15,8 +15,8 @@ from rvlab.errors import KeyExists, SpecError
 from rvlab.model import Run, Spec, end_record
 from rvlab.recipes.literals import json_value
 from rvlab.store import Store
-from rvlab.store.outputs import ADOPTED_FIELD
 from rvlab.store.run_listing import finish_run
+from rvlab.store.rv_outputs import ADOPTED
 from rvlab.submission import current_user
 from rvlab.version import __version__
 from rvlab.worker.records import SPEC
@@ -62,7 +62,7 @@ class AdoptedRun:
             places={} if self.root_uri is None else {"root_uri": self.root_uri},
             splits=1,
             seed=0,
-            engine=ADOPTED_FIELD,
+            engine=ADOPTED,
             created=iso_time(self.created),
             user=current_user(),
             rvlab=__version__,

@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 from rvlab.errors import RasterError, RecordBroken, SpecError, did_you_mean
 from rvlab.metrics import NULL_CLASS
 from rvlab.raster.class_scores import NO_CLASS
+from rvlab.raster.config import RGB, classes_from_config, color_hex, parse_color
 from rvlab.raster.profile import RasterProfile
-from rvlab.raster.scene import RGB, classes_from_config, parse_color
 
 ClassesLike: TypeAlias = Sequence[str] | Mapping[str, int] | Mapping[str, str | Sequence[int]]
 """Names of classes; or a dict of names and their values in the rasters, or of names and colors."""
@@ -37,14 +37,14 @@ class ClassValues:
         colors: Their colors, as text.
         null: Name of the class of pixels without a label.
         values: Value in the rasters -> class id.
-        are_coded: Whether `colors` were given, so that rasters may contain them.
+        may_be_rgb: Whether `colors` were given, so that rasters may contain them.
     """
 
     names: tuple[str, ...]
     colors: tuple[str, ...]
     null: str
     values: Mapping[int, int]
-    are_coded: bool = False
+    may_be_rgb: bool = False
 
     @property
     def null_id(self) -> int:
@@ -82,7 +82,7 @@ class ClassValues:
             step = {"type_hint": "rgb_class_transformer", "class_config": self.config}
             return [step | ({"others": NO_CLASS} if strict else {})]
         if header.bands != 1:
-            colors = "" if self.are_coded else ", and a dict of names and colors as classes"
+            colors = "" if self.may_be_rgb else ", and a dict of names and colors as classes"
             raise RasterError(
                 f"{header.uri} has {header.bands} bands of {header.dtype}. Class ids need one "
                 f"band, class colors three bands of uint8{colors}; give class scores as scores."
@@ -112,7 +112,7 @@ class ClassValues:
 
     def has_colors(self, header: RasterProfile) -> bool:
         """Return whether the pixels of a raster are class colors."""
-        return self.are_coded and header.bands == 3 and header.dtype == "uint8"
+        return self.may_be_rgb and header.bands == 3 and header.dtype == "uint8"
 
     def require_scores(self, header: RasterProfile) -> None:
         """Require that a raster has a band of scores for each class, or each but the null class.
@@ -169,7 +169,7 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
         raise SpecError(f"classes must have values or colors, not both: {pairs!r:.200}.")
     elif isinstance(given, Mapping):
         colors = {name: _color(name, one) for name, one in pairs.items()}
-    null_name, ignored = _null(null, names, values)
+    null_name, ignored = _null_class(null, names, values)
     if null_name not in names:
         names.append(null_name)
     if len(names) >= NO_CLASS:
@@ -182,7 +182,7 @@ def parse_classes(given: ClassesLike, null: str | int | None = None) -> ClassVal
         tuple(colors.get(name) or one for name, one in _default_colors(names).items()),
         null_name,
         ids,
-        are_coded=any(colors.values()),
+        may_be_rgb=any(colors.values()),
     )
 
 
@@ -194,12 +194,12 @@ def class_values_of_config(class_config: Mapping[str, Any]) -> ClassValues:
     """
     own = classes_from_config(class_config)
     names = own.names if own.null is not None else (*own.names, NULL_CLASS)
-    colors = [_hex(color) for color in own.colors] + [_NULL_COLOR]
+    colors = [color_hex(color) for color in own.colors] + [_NULL_COLOR]
     ids = {number: number for number in range(len(names))}
     return ClassValues(names, tuple(colors[: len(names)]), own.null or NULL_CLASS, ids)
 
 
-def _null(
+def _null_class(
     null: str | int | None, names: Sequence[str], values: Mapping[str, int]
 ) -> tuple[str, int | None]:
     """Return the name of the null class, and the value of pixels without a label if given."""
@@ -228,11 +228,7 @@ def _color(name: str, color: Any) -> str:
             f"The class {name!r} has the color {color!r:.100}; it must be a name, #rrggbb or three "
             "numbers from 0 to 255."
         ) from exc
-    return _hex(rgb)
-
-
-def _hex(color: RGB) -> str:
-    return "#{:02x}{:02x}{:02x}".format(*color)
+    return color_hex(rgb)
 
 
 def _default_colors(names: Sequence[str]) -> dict[str, str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import math
 import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -11,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rvlab.errors import MissingExtra, RecordBroken
+from rvlab.metrics import none_if_nan
 from rvlab.model.limits import EVENTS_BYTES
 from rvlab.store import Store
 
@@ -78,5 +78,4 @@ def _scalars(events: Any, tensor_util: Any) -> Iterator[Scalar]:
                 number = float(array)
             else:
                 continue
-            known = None if math.isnan(number) else number
-            yield Scalar(value.tag, event.step, known, event.wall_time)
+            yield Scalar(value.tag, event.step, none_if_nan(number), event.wall_time)

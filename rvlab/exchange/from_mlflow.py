@@ -18,7 +18,7 @@ from rvlab.exchange.mlflow_history import metric_history_table
 from rvlab.model import Run, Spec, end_record, validate_name
 from rvlab.model.annotation import Annotation
 from rvlab.store import Store, annotation
-from rvlab.store.layout import record_layout
+from rvlab.store.layout import write_layout_number
 from rvlab.store.run_listing import finish_run
 from rvlab.store.table_file import encode_table
 from rvlab.user_warning import warn_user
@@ -56,7 +56,7 @@ def from_mlflow(
                 else:
                     active += 1
         sources.sort(key=lambda source: source.run.id)
-        record_layout(store)
+        write_layout_number(store)
         sent = _runs_sent_from(store, sources)
         ids = {s.info.run_id: sent.get(s.info.run_id, s.run).id for s in sources}
         imported = [source for source in sources if source.info.run_id not in sent]
@@ -196,7 +196,8 @@ def _annotate(store: Store, source: _Source) -> None:
     added = Annotation(
         start.isoformat(), source.tags.get(ml.USER_TAG, ""), tags_added=tags, note=note
     )
-    key = f"{annotation.key_prefix(source.run)}/{start:%Y%m%d-%H%M%S-%f}-{source.run.id[-6:]}.json"
+    folder = annotation.annotation_key_prefix(source.run)
+    key = f"{folder}/{start:%Y%m%d-%H%M%S-%f}-{source.run.id[-6:]}.json"
     with contextlib.suppress(KeyExists):
         store.put_json(key, added.record(), if_absent=True)
 

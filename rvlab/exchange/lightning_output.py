@@ -23,7 +23,7 @@ from rvlab.exchange.lightning import is_log_file, read_lightning_run, run_name
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE
 from rvlab.store import Store
-from rvlab.store.outputs import LIGHTNING, folder_uri
+from rvlab.store.rv_outputs import LIGHTNING, folder_uri
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.artifacts import list_artifacts
 from rvlab.worker.fingerprint import file_sha256
@@ -65,7 +65,7 @@ class LightningOutput:
         listed = list_artifacts(self.files, self.folder, self.uri).to_pylist()
         return rows_to_arrow(ARTIFACTS_TABLE, [{**row, "step": "train"} for row in listed])
 
-    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
+    def register(self, store: Store, experiment: str, params: ParamsLike) -> Run:
         """Write the records of its run, unless they exist already."""
         log = self.log
         created, ended = log.times

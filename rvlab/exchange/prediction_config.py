@@ -21,10 +21,11 @@ from rvlab.exchange.class_values import (
 )
 from rvlab.metrics import NULL_CLASS, confusion_matrix
 from rvlab.raster.class_scores import NO_CLASS, read_scores
+from rvlab.raster.config import Classes, classes_from_config
 from rvlab.raster.labels import SceneLabels, prediction
 from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.read import Grid, read, read_grid
-from rvlab.raster.scene import FILES_STORE, Classes, classes_from_config, scenes_from_config
+from rvlab.raster.scene import FILES_STORE, scenes_from_config
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import strips
 from rvlab.store.find_files import VECTOR_SUFFIXES
@@ -67,11 +68,11 @@ class CheckedScene:
     """A scene whose files fit together, with its counts.
 
     Args:
-        part: JSON of the scene, as in ``pipeline-config.json``.
+        config: JSON of the scene, as in ``pipeline-config.json``.
         matrix: Confusion matrix, shape (classes, classes), rows = truth.
     """
 
-    part: Json
+    config: Json
     matrix: NDArray[np.int64]
 
 
@@ -138,7 +139,7 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     nodata_ids: dict[str, int | None] = {_TRUTH: number, _PREDICTION: number}
     config = pipeline_config(
         classes,
-        {files.id: _part(files, classes, headers, nodata_ids, strict=True)},
+        {files.id: _scene_config(files, classes, headers, nodata_ids, strict=True)},
         "validation",
         "",
     )
@@ -153,7 +154,9 @@ def _check_scene(files: SceneUris, classes: ClassValues) -> CheckedScene:
     nodata_ids = {_TRUTH: null if matrix[number].any() else None, _PREDICTION: null}
     matrix[null] += matrix[number]
     matrix[:, null] += matrix[:, number]
-    return CheckedScene(_part(files, classes, headers, nodata_ids), matrix[:number, :number])
+    return CheckedScene(
+        _scene_config(files, classes, headers, nodata_ids), matrix[:number, :number]
+    )
 
 
 def _require_crs(headers: Mapping[str, RasterProfile], grid: Grid) -> None:
@@ -168,7 +171,7 @@ def _require_crs(headers: Mapping[str, RasterProfile], grid: Grid) -> None:
             )
 
 
-def _part(
+def _scene_config(
     files: SceneUris,
     classes: ClassValues,
     headers: Mapping[str, RasterProfile],

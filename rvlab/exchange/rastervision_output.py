@@ -20,15 +20,15 @@ from rvlab.exchange.adopted_run import (
     write_adopted_run,
 )
 from rvlab.model import Run
-from rvlab.store import Store, outputs, parse_record
-from rvlab.store.outputs import CONFIG_FILE, folder_uri, join_key
+from rvlab.store import Store, parse_record, rv_outputs
+from rvlab.store.rv_outputs import CONFIG_FILE, folder_uri, join_key
 from rvlab.user_warning import warn_user
 from rvlab.worker.score_scenes import score_scenes
 from rvlab.worker.summarize import (
     VALIDATION_SCENES,
     build_tables,
-    counted_results,
     evaluated_groups,
+    results_of_counts,
 )
 
 CONFIG_SECTIONS = ("solver", "model", "data")
@@ -89,7 +89,7 @@ class RasterVisionOutput:
             )
         return found
 
-    def adopt(self, store: Store, experiment: str, params: ParamsLike) -> Run:
+    def register(self, store: Store, experiment: str, params: ParamsLike) -> Run:
         """Write the records of its run, unless they exist already."""
         created = self.home.last_modified(self.config_key)
         run = Run(store.uri, experiment, adopted_run_id(created, self._identity(experiment)))
@@ -116,7 +116,7 @@ class RasterVisionOutput:
             warn_user(f"{self.uri}: {problem} The run has an evaluation set of its own.")
         with _counting:
             scores = score_scenes(store, run, self.config, copy=False, home=self.home)
-        more, counted = counted_results(scores, tables)
+        more, counted = results_of_counts(scores, tables)
         # Incomplete counts are not stored: a scene that cannot be read now may be readable later.
         tables |= {name: table for name, table in more.items() if not scores.omitted.get(name)}
         evaluated = [self.home.last_modified(key) for key in self.evals.values()]
@@ -147,7 +147,7 @@ def _validate_config(config: Mapping[str, Any], uri: str) -> dict[str, Any]:
             f"{uri}/{CONFIG_FILE} is not a pipeline config of Raster Vision: it has no "
             "dataset.class_config."
         )
-    return outputs.load_adopted_config(config, uri)
+    return rv_outputs.load_adopted_rv_config(config, uri)
 
 
 def _backend_params(config: Mapping[str, Any]) -> dict[str, Any]:

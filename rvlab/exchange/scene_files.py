@@ -15,7 +15,7 @@ from rvlab.store.store import normalize_uri
 FilesLike: TypeAlias = str | Path | Iterable[str | Path] | Mapping[str, str | Path]
 """A folder, a glob, a file, a list of files, or a dict of scene ids and files."""
 
-Listed: TypeAlias = list[str] | dict[str, str]
+ListedFiles: TypeAlias = list[str] | dict[str, str]
 """Addresses, or scene ids and addresses."""
 
 _SEPARATORS = "-_. "
@@ -25,7 +25,9 @@ _CANDIDATES = 64
 _SHOWN = 5
 
 
-def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES) -> Listed:
+def list_scene_files(
+    given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUFFIXES
+) -> ListedFiles:
     """List the files that an argument names.
 
     Args:
@@ -40,7 +42,7 @@ def list_files(given: FilesLike, what: str, suffixes: Sequence[str] = RASTER_SUF
         SpecError: If `given` is of another type, or a file is listed twice.
     """
     if isinstance(given, Mapping):
-        listed: Listed = {str(scene): _address(one, what) for scene, one in given.items()}
+        listed: ListedFiles = {str(scene): _address(one, what) for scene, one in given.items()}
     elif isinstance(given, str | Path):
         try:
             listed = find_files(given, suffixes)
@@ -68,7 +70,9 @@ def _address(one: object, what: str) -> str:
     return normalize_uri(one)
 
 
-def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], dict[str, str]]:
+def match_truth_to_predictions(
+    predictions: ListedFiles, truth: ListedFiles
+) -> tuple[dict[str, str], dict[str, str]]:
     """Match predictions and truth by scene.
 
     Names of files are compared without their suffix. They may have a text before or after the
@@ -76,7 +80,7 @@ def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], di
     ``town-1-labels`` belong to the scene ``town-1``.
 
     Args:
-        predictions: As `list_files` returns it.
+        predictions: As `list_scene_files` returns it.
         truth: The same.
 
     Returns:
@@ -86,10 +90,13 @@ def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], di
         SpecError: If a file has no partner; the message names such files.
     """
     if isinstance(predictions, dict):
-        guessed, known = predictions, match_ids(list(predictions), truth, "truth", extra=False)
+        guessed, known = (
+            predictions,
+            match_files_to_scenes(list(predictions), truth, "truth", extra=False),
+        )
     elif isinstance(truth, dict):
         known = truth
-        guessed = match_ids(list(truth), predictions, "predictions", extra=False)
+        guessed = match_files_to_scenes(list(truth), predictions, "predictions", extra=False)
     else:
         left, right = _by_stem(predictions, "predictions"), _by_stem(truth, "truth")
         pairs = _pair_names(list(left), list(right))
@@ -101,14 +108,14 @@ def match_scenes(predictions: Listed, truth: Listed) -> tuple[dict[str, str], di
     return {scene: guessed[scene] for scene in order}, {scene: known[scene] for scene in order}
 
 
-def match_ids(
-    scenes: Sequence[str], files: Listed, what: str, *, extra: bool = True
+def match_files_to_scenes(
+    scenes: Sequence[str], files: ListedFiles, what: str, *, extra: bool = True
 ) -> dict[str, str]:
     """Return the file of each scene.
 
     Args:
         scenes: Scene ids.
-        files: As `list_files` returns it.
+        files: As `list_scene_files` returns it.
         what: The name of the argument, for messages.
         extra: Whether files of other scenes are ignored.
 
@@ -152,7 +159,7 @@ def _by_stem(files: Iterable[str], what: str) -> dict[str, str]:
 
 
 def _pair_names(left: Sequence[str], right: Sequence[str]) -> dict[str, tuple[str, str]]:
-    """Return pairs of names by what both have in common, as in `match_scenes`."""
+    """Return pairs of names by what both have in common, as in `match_truth_to_predictions`."""
     known = set(right)
     if same := [name for name in left if name in known]:
         return {name: (name, name) for name in same}

@@ -19,7 +19,7 @@ from rvlab.exchange.mlflow_encoding import (
     mlflow_names,
 )
 from rvlab.frame.parquet import read_parquet
-from rvlab.frame.rows import read_rows
+from rvlab.frame.run_rows import read_rows
 from rvlab.frame.tables import history_table as training_log
 from rvlab.model import END_STATES, Run
 from rvlab.model.annotation import RunAnnotations

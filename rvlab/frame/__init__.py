@@ -1,7 +1,7 @@
 """Records as pandas tables."""
 
+from rvlab.frame.run_selector import find_run, resolve_runs, select_listings
 from rvlab.frame.runs import runs_table
-from rvlab.frame.select import find_run, resolve_runs, select_listings
 from rvlab.frame.steps import steps_table
 from rvlab.frame.tables import (
     artifacts_table,

@@ -9,8 +9,8 @@ from rvlab.cache.query import Query
 from rvlab.errors import NotFound
 from rvlab.frame.count_matrices import matrices_of_counts
 from rvlab.frame.parquet import broken_table_error
+from rvlab.frame.run_selector import RunsOrListings, listings_of
 from rvlab.frame.scene_counts import load_counts, select_group
-from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import BOUNDARIES_TABLE
 from rvlab.raster.boundaries import require_distance_px

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-from rvlab.frame.validate import eval_set_column
+from rvlab.frame.input_tables import eval_set_column
 from rvlab.model import PREDICTION
 from rvlab.model.schema import TEXT, TIME_S
 

@@ -76,8 +76,8 @@ def validate_filter(
     experiment: str | Iterable[str] | None = None,
     state: str | Iterable[str] | None = None,
     tags: str | Iterable[str] | None = None,
-) -> RunFilter:
-    """Return the filter of these arguments of `rvlab.Lab.runs`.
+) -> RunFilter | None:
+    """Return the filter of these arguments of `rvlab.Lab.runs`; None if all are None.
 
     Raises:
         SpecError: If an argument is neither a text nor a list of texts, or a state or tag is
@@ -87,8 +87,10 @@ def validate_filter(
     for word in states or ():
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
-    words = _as_list("tags", tags) or ()
-    return RunFilter(experiments, states, [validate_tag(tag) for tag in words])
+    words = _as_list("tags", tags)
+    if experiments is None and states is None and words is None:
+        return None
+    return RunFilter(experiments, states, [validate_tag(tag) for tag in words or ()])
 
 
 def require_experiments(
@@ -108,7 +110,7 @@ def require_experiments(
     names = RunNames(store)
     for name in run_filter.experiments or ():
         if name not in listed and name not in names.experiments:
-            raise names.no_experiment(name)
+            raise names.missing_experiment(name)
 
 
 def _as_list(argument: str, given: object) -> list[str] | None:

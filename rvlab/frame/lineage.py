@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.errors import NotFound, did_you_mean
 from rvlab.frame.params import is_missing
-from rvlab.frame.select import RunSelector, require_one
+from rvlab.frame.run_selector import RunSelector, require_one
 from rvlab.model import PREDICTION
 from rvlab.model.schema import TEXT, WHOLE
 from rvlab.model.tables import RUNS_TABLE

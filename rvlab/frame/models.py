@@ -14,8 +14,8 @@ from rvlab.store import Store
 from rvlab.store.model_versions import (
     ModelListing,
     list_models,
-    read_moves,
     read_state,
+    read_version_choices,
     read_versions,
     require_model,
 )
@@ -61,8 +61,8 @@ def models_table(store: Store, model: str | None = None) -> pd.DataFrame:
 
 def model_log_table(store: Store, model: str) -> pd.DataFrame:
     """Return the choices of the current version of a model; see `rvlab.Lab.model_log`."""
-    moves = read_moves(store, require_model(store, model))
-    return _to_frame(MODEL_LOG_TABLE, [one.record() for one in moves])
+    choices = read_version_choices(store, require_model(store, model))
+    return _to_frame(MODEL_LOG_TABLE, [one.record() for one in choices])
 
 
 def _read_current(store: Store, listing: ModelListing) -> int | None:

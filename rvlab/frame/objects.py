@@ -13,8 +13,8 @@ from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.frame.count_matrices import matrices_of_counts
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import RunColumns, read_run_columns
+from rvlab.frame.run_selector import RunsOrListings, listings_of
 from rvlab.frame.scene_counts import load_counts, select_group
-from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run, headline_group
 from rvlab.model.schema import WHOLE
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 from rvlab.errors import TableError
-from rvlab.frame.validate import require_known
+from rvlab.frame.input_tables import require_known
 from rvlab.model.tables import EVALS_TABLE
 
 if TYPE_CHECKING:
@@ -63,7 +63,9 @@ def pivot_metric(
     part = evals[evals["group"] == group]
     other = "class" if columns == "scene" else "scene"
     if of is not None:
-        require_known(of, part[other].dropna().unique().tolist(), f"In {group} there is no {other}")
+        require_known(
+            of, part[other].dropna().unique().tolist(), f"The group {group!r} has no {other}"
+        )
     part = part[part[other] == of] if of is not None else part[part[other].isna()]
     one, over = _OVERALL_TO_CLASS.get(metric, metric), _CLASS_TO_OVERALL.get(metric, metric)
     of_class = columns == "class" or of is not None  # whether the cells are of a class

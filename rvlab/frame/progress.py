@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import Any
 
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError, StoreUnreachable
-from rvlab.frame.rows import QUERY_AFTER_S, parse_step_record, row_from_end
+from rvlab.frame.run_rows import QUERY_AFTER_S, parse_step_record, row_from_end_record
 from rvlab.model import FINAL_STATES, STEPS, Run, StepRecord
 from rvlab.model.limits import LOG_BYTES, RECORD_BYTES
 from rvlab.model.train_log import parse_epochs
@@ -208,7 +208,7 @@ class ProgressReader:
         """Read the end record; return whether it exists."""
         key = self._run.end_key
         try:
-            row = row_from_end(key, self._store.get(key, limit=RECORD_BYTES))
+            row = row_from_end_record(key, self._store.get(key, limit=RECORD_BYTES))
         except KeyMissing:
             return False
         now = self.progress

@@ -6,11 +6,11 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from rvlab.cache.arrow import differing_values, from_arrow, to_arrow
+from rvlab.cache.arrow import differing_value_columns, from_arrow, to_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.errors import TableError
-from rvlab.frame.rows import RunRow, spec_rows
+from rvlab.frame.run_rows import RunRow, spec_rows
 from rvlab.frame.runs import read_ended_rows
 from rvlab.store.run_listing import RunListing
 
@@ -94,7 +94,7 @@ def read_run_columns(query: Query, listings: Sequence[RunListing]) -> RunColumns
     if ordered != keys:
         where = {key: i for i, key in enumerate(keys)}
         rows = rows.take([where[key] for key in ordered])
-    names = ["name", *differing_values(rows)]
+    names = ["name", *differing_value_columns(rows)]
     found = from_arrow(rows, names)
     return RunColumns(ordered, {name: pd.Series(found[name]).array for name in names})
 

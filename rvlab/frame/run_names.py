@@ -52,7 +52,7 @@ class RunNames:
         return list_experiments(self.store)
 
     @cached_property
-    def every(self) -> list[RunListing]:
+    def all_listings(self) -> list[RunListing]:
         """The listings of all experiments."""
         with Query(self.store) as query:
             return query.list_runs(prefetch=False)
@@ -60,7 +60,7 @@ class RunNames:
     def listing(self, experiment: str) -> RunListing | None:
         """Return the listing of an experiment; None if it has no runs."""
         if "every" in self.__dict__:
-            return next((one for one in self.every if one.experiment == experiment), None)
+            return next((one for one in self.all_listings if one.experiment == experiment), None)
         if experiment not in self._listings:
             self._listings[experiment] = list_experiment(self.store, experiment)
         return self._listings[experiment]
@@ -81,10 +81,10 @@ class RunNames:
         """
         found = self.listing(experiment)
         if found is None:
-            raise self.no_experiment(experiment)
+            raise self.missing_experiment(experiment)
         return found
 
-    def no_experiment(self, name: str) -> NotFound:
+    def missing_experiment(self, name: str) -> NotFound:
         """Return the error of an experiment that does not exist."""
         known = [one for one in self.experiments if one != name]
         return NotFound(f"No experiment {name!r} in {self.store.uri}. {did_you_mean(name, known)}")
@@ -118,7 +118,7 @@ class RunNames:
         within, _, run_id = text.rpartition("/")
         if is_new_id(run_id) and (exact := self._look_up(within, run_id)):
             return _require_one_match(exact, f"have the id {run_id!r}")
-        listings = [self.require_listing(within)] if within else self.every
+        listings = [self.require_listing(within)] if within else self.all_listings
         if exact := [
             Run(one.store, one.experiment, run_id) for one in listings if run_id in one.ids
         ]:
@@ -138,7 +138,7 @@ class RunNames:
 
     def _not_found(self, name: str) -> NotFound:
         """Return the error of a name that is neither an experiment nor a run."""
-        hint = suggest_run(name, self.every)
+        hint = suggest_run(name, self.all_listings)
         if not hint.startswith("Did") or difflib.get_close_matches(
             name, self.experiments, n=1, cutoff=NEAR_CUTOFF
         ):

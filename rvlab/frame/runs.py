@@ -7,14 +7,14 @@ from itertools import compress
 from typing import TYPE_CHECKING, Any
 
 from rvlab.cache.annotations import read_annotations
-from rvlab.cache.arrow import differing_values, to_arrow
+from rvlab.cache.arrow import differing_value_columns, to_arrow
 from rvlab.cache.block import RowBlock, concat_rows
 from rvlab.cache.query import Query, merge_listings
 from rvlab.cache.row_cache import CACHED_RUNS, read_through
 from rvlab.errors import KeyMissing, RvlabError
 from rvlab.frame.filter_runs import RunFilter, require_experiments
-from rvlab.frame.rows import RunRow, active_run_rows, error_row, row_from_end
-from rvlab.frame.select import RunSelector, select_listings
+from rvlab.frame.run_rows import RunRow, active_run_rows, error_row, row_from_end_record
+from rvlab.frame.run_selector import RunSelector, select_listings
 from rvlab.model import ReportedState, Run
 from rvlab.model.annotation import RunAnnotations
 from rvlab.model.schema import SPAN_S, TEXT
@@ -41,7 +41,7 @@ def runs_table(
 
     Args:
         store: The store of the runs.
-        wanted: The runs; see `rvlab.frame.select.resolve_runs`.
+        wanted: The runs; see `rvlab.frame.run_selector.resolve_runs`.
         query_states: Returns the states of runs without a recent heartbeat, given their rows, which
             also have the `Run` as ``_run``; see `Engine.states`. None uses the records alone.
         run_filter: Selects some of the runs; None selects all.
@@ -114,7 +114,7 @@ def _build_table(
     }
     columns = {**columns, **added}
     several = [*(["experiment"] if len(set(names)) > 1 else []), *_several_recipes(rows)]
-    return _to_frame(ids, columns, _order_columns(columns, differing_values(rows), several))
+    return _to_frame(ids, columns, _order_columns(columns, differing_value_columns(rows), several))
 
 
 def _add_reported(row: RunRow, found: ReportedState) -> None:
@@ -181,7 +181,7 @@ def _read_ends(
     rows: list[RunRow] = []
     keys: list[str] = []
     tags: list[str | None] = []
-    for key, answer in store.read_many(wanted, row_from_end).items():
+    for key, answer in store.read_many(wanted, row_from_end_record).items():
         if isinstance(answer, RvlabError):
             errors[wanted[key]] = answer
             continue

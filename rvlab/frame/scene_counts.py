@@ -12,7 +12,7 @@ from rvlab.model.limits import TABLE_BYTES
 from rvlab.model.schema import TableSchema
 from rvlab.model.tables import BOUNDARIES_TABLE, OBJECTS_TABLE
 from rvlab.raster.boxes import CELLS, DETECTION
-from rvlab.raster.run_source import load_run_source, require_group
+from rvlab.raster.scene import load_run_source, require_group
 from rvlab.raster.score_scene import concat_scenes, score_scene
 from rvlab.store import Store
 from rvlab.store.table_file import encode_table

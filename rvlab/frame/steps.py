@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, Any
 from rvlab.cache.dtypes import coerce_to_dtype
 from rvlab.cache.query import Query
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
-from rvlab.frame.rows import parse_step_record
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.select import RunsOrListings, listings_of
+from rvlab.frame.run_rows import parse_step_record
+from rvlab.frame.run_selector import RunsOrListings, listings_of
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
 from rvlab.model.tables import STEPS_TABLE

@@ -12,7 +12,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.select import RunsOrListings, listings_of
+from rvlab.frame.run_selector import RunsOrListings, listings_of
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, TEXT, TableSchema
@@ -59,7 +59,7 @@ def _matches(schema: TableSchema) -> Callable[[pa.Table], bool]:
 
 
 # Not shared: histories and artifacts are the largest tables, and hardly compress.
-CACHED = {
+CACHED_TABLES = {
     name: CachedTable(name, _matches(schema), is_shared=name not in ("artifacts", "history"))
     for name, schema in FILE_TABLES.items()
     if schema not in COUNTED_TABLES
@@ -181,7 +181,7 @@ def _concat_runs(
     with Query(store) as query:
         listings = listings_of(query, wanted)
         each = {
-            n: _rows_of_experiment(query, one, CACHED[schema.name], read_table)
+            n: _rows_of_experiment(query, one, CACHED_TABLES[schema.name], read_table)
             for n, one in merge_listings(listings).items()
         }
         runs = read_run_columns(query, listings)

@@ -13,8 +13,8 @@ from rvlab.frame.object_windows import count_objects_in_windows
 from rvlab.frame.objects import load_objects
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import read_run_columns
+from rvlab.frame.run_selector import RunsOrListings, listings_of
 from rvlab.frame.scene_counts import load_counts, select_group
-from rvlab.frame.select import RunsOrListings, listings_of
 from rvlab.model import Run
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.scene import SCENE_GROUPS

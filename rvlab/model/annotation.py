@@ -65,7 +65,7 @@ class RunAnnotations:
 
     Args:
         tags: Its tags, sorted.
-        note: The latest note; None if there is none.
+        note: The latest note; None without one.
         archived: Whether it is archived.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from rvlab.model.promotion import MoveRecord, VersionRecord
+from rvlab.model.promotion import VersionChoice, VersionRecord
 from rvlab.model.schema import TEXT, TIME_S, Column, TableSchema, columns_of
 
 
@@ -44,7 +44,7 @@ MODELS_TABLE = TableSchema(
 MODEL_LOG_TABLE = TableSchema(
     "model log",
     "choice of the current version of a model, the oldest first",
-    columns_of(MoveRecord),
+    columns_of(VersionChoice),
 )
 """The table that `rvlab.Lab.model_log` returns."""
 

@@ -12,7 +12,7 @@ from rvlab.model.record import read_record, require_schema, require_times
 from rvlab.model.run import is_valid_name
 from rvlab.model.schema import TIME_S, column_field
 
-VERSION_SCHEMA = MOVE_SCHEMA = 1
+VERSION_SCHEMA = CHOICE_SCHEMA = 1
 
 FIRST_VERSION, NOT_COMPARED = "first version", "not compared"
 GATE_RESULTS = ("passes", "fails", "cannot tell", FIRST_VERSION, NOT_COMPARED)
@@ -38,7 +38,7 @@ class VersionRecord:
         writer: A random id, by which a writer recognises its own record.
         run_name: The name of the run.
         bundle_bytes: The size of the bundle.
-        bundle_code: The code in the bundle that loading it executes; None if there is none.
+        bundle_code: The code in the bundle that loading it executes; None if it has none.
         gate_sentence: The sentence of the gate, with both values and the interval.
         baseline: The runs it was compared with, separated by a comma; None without a comparison.
         baseline_version: The version it was compared with, if it was one.
@@ -216,7 +216,7 @@ class VersionRecord:
 
 
 @dataclass(frozen=True, kw_only=True)
-class MoveRecord:
+class VersionChoice:
     """The choice of the current version of a model, which is written once.
 
     Args:
@@ -231,22 +231,22 @@ class MoveRecord:
     by: str = field(metadata=column_field("Who chose it: `user@host`."))
     why: str = field(default="", metadata=column_field("Why."))
     writer: str
-    schema: int = MOVE_SCHEMA
+    schema: int = CHOICE_SCHEMA
 
     def record(self) -> dict[str, Any]:
         """Return the record as a JSON object."""
         return asdict(self)
 
     @classmethod
-    def from_record(cls, record: object, key: str) -> MoveRecord:
+    def from_record(cls, record: object, key: str) -> VersionChoice:
         """Parse a record; keys that a later version of rvlab added are ignored.
 
         Raises:
             RecordBroken: If a field is missing or has another type.
         """
-        found = read_record(cls, record, key, "the choice of a version")
+        found = read_record(cls, record, key, "the choice of the current version")
         require_schema(found.schema, key)
-        require_times(found, key, "the choice of a version", "at")
+        require_times(found, key, "the choice of the current version", "at")
         return found
 
 
@@ -269,7 +269,7 @@ def version_key(model: str, version: int, *parts: str) -> str:
     return "/".join((MODELS_FOLDER, model, str(version), *parts))
 
 
-def move_key(model: str, number: int) -> str:
+def version_choice_key(model: str, number: int) -> str:
     """Return the key of a choice of the current version, by its number from 1."""
     return f"{MODELS_FOLDER}/{model}/current/{number:06d}.json"
 

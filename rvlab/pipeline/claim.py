@@ -35,7 +35,7 @@ def claim_run(recipe: Recipe, given: Mapping[str, Any], job: str) -> Run:
         job: The pipeline run's id.
     """
     values = {name: value for name, value in given.items() if value is not UNKNOWN_DEFAULT}
-    store = Store(values[STORE]).patient()
+    store = Store(values[STORE]).with_patience()
     named = Run.from_uri(values[RUN]) if values[RUN] else None
     if named and _matches_spec(store, named, values, recipe) and claim_job(store, named, job):
         return named

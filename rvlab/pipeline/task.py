@@ -90,7 +90,7 @@ def _run_step(run: Run, name: str, index: int | None, of: int | None) -> None:
 
 
 def _read_plan(run: Run) -> StepPlan:
-    return StepPlan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
+    return StepPlan.from_record(Store(run.store).with_patience().get_json(run.key(PLAN)))
 
 
 def _split_count(plan: StepPlan) -> int:

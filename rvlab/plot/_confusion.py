@@ -9,16 +9,15 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.params import run_labels
 from rvlab.frame.tables import confusion_table
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text import width_in_letters
-from rvlab.plot.matrices import CountMatrix, build_matrices, normalize_counts, select_rows
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
+from rvlab.plot.confusion_matrices import CountMatrix, build_matrices, normalize_counts, select_rows
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -30,7 +29,7 @@ UNLABELLED_NAME = f"{NULL_CLASS} (unlabelled)"
 _SHARE_LABELS = {"truth": "row-normalised (recall)", "prediction": "column-normalised (precision)"}
 
 
-@draws_figure
+@plot_function
 def confusion(
     runs: RunsLike,
     *,
@@ -76,7 +75,7 @@ def confusion(
         runs, confusion_table, MATRIX_INPUT_COLUMNS, "table of confusion", others
     )
     if table.empty:
-        return theme.empty_figure("No confusion matrices yet: the table is empty.")
+        return empty_figure("No confusion matrices yet: the table is empty.")
     if group is None:
         group = headline_group(table["group"].dropna().unique())
     selected = select_rows(table, group, scene)
@@ -123,7 +122,7 @@ def _draw(
     head, foot = 0.16 * max(len(lines) for lines, _ in panels) + 0.22, 0.3
     width = max(left + across * step - _GAP + right, 0.2 + width_in_letters(title) * 0.09)
     height = 0.3 + rows * (head + square) + under + foot * (NULL_CLASS in classes)
-    made = theme.new_figure(width, height)
+    made = new_figure(width, height)
     made.text(0.12 / width, 1 - 0.24 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     norm, cmap = _norm_and_colormap([m for _, m in panels], signed=signed, counts=counts)
     for i, (lines, matrix) in enumerate(panels):

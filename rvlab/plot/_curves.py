@@ -9,13 +9,12 @@ from typing import TYPE_CHECKING, Any, overload
 
 from rvlab.errors import SpecError, TableError, did_you_mean
 from rvlab.frame.best_epoch import best_index
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table
 from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import history_table
-from rvlab.frame.validate import full_metric_name
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +48,7 @@ def curves(
     best: str | Mapping[str, str] | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def curves(
     runs: RunsLike,
     y: str | Sequence[str] | None = None,
@@ -102,7 +101,7 @@ def curves(
     hue = full_metric_name(table, hue) if hue else None
     series = series or [name for name in DEFAULT_SERIES if name in table.columns]
     if table.empty:
-        return theme.draw_empty("No epochs yet: the history is empty.", ax)
+        return draw_empty("No epochs yet: the history is empty.", ax)
     if not series:
         known = [str(c) for c in table.columns]
         raise TableError(f"Name the series to draw as y. {did_you_mean('val_loss', known)}")
@@ -116,7 +115,7 @@ def curves(
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
-    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    hues = theme.choose_hues(firsts, hue, choose_theme_colors(ax) if ax else ON_LIGHT, label=label)
     each = {run: rows.sort_values("epoch") for run, rows in table.groupby("run", sort=False)}
     options = _LineOptions(hue, smooth, wanted)
     if ax is None:
@@ -134,7 +133,10 @@ class _LineOptions:
 
 
 def _draw(
-    runs: dict[Any, pd.DataFrame], series: Sequence[str], hues: theme.Hue, extras: _LineOptions
+    runs: dict[Any, pd.DataFrame],
+    series: Sequence[str],
+    hues: theme.HueMapping,
+    extras: _LineOptions,
 ) -> Figure:
     entries = [] if hues.bar is not None else theme.legend_entries(hues)
     longest = max((width_in_letters(label) for label, _ in entries), default=0)
@@ -145,7 +147,7 @@ def _draw(
     lines = min(len(entries), _LEGEND_ROWS) + 1
     height = max(down * (_PANEL_H + _HEAD + _FOOT), 0.45 + 0.205 * lines)
     width = across * (panel + 0.6) + side
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     for i, name in enumerate(series):
         row, col = divmod(i, across)
         left = col * (panel + 0.6) + 0.55
@@ -162,15 +164,17 @@ def _draw_panel(
     ax: Axes,
     runs: dict[Any, pd.DataFrame],
     name: str,
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     extras: _LineOptions,
 ) -> None:
     from matplotlib.ticker import MaxNLocator
 
     theme.style_axes(ax)
-    ink = choose_ink(ax)
-    ax.set_title(name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=ink.text)
-    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT, color=ink.text)
+    theme_colors = choose_theme_colors(ax)
+    ax.set_title(
+        name, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=theme_colors.text
+    )
+    ax.set_xlabel("epoch", fontsize=theme.SMALL_PT, color=theme_colors.text)
     ax.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=6, steps=[1, 2, 5, 10]))
     ax.yaxis.set_major_locator(MaxNLocator(nbins=6))
     without = 0
@@ -199,16 +203,20 @@ def _draw_panel(
         which = extras.best.get(name, extras.best.get(""))
         at = best_index(values, minimize=which == "min") if which else None
         if at is not None:
-            style = {"color": look["color"], "markeredgecolor": ink.paper, "markersize": 6.5}
+            style = {
+                "color": look["color"],
+                "markeredgecolor": theme_colors.paper,
+                "markersize": 6.5,
+            }
             ax.plot(epochs.iloc[[at]], values.iloc[[at]], marker="o", gid="best", zorder=4, **style)
     if without:
         many = "1 run" if without == 1 else f"{without} runs"
-        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=ink.note)
+        ax.set_title(f"{many} without values", loc="right", fontsize=8.5, color=theme_colors.note)
 
 
 def _draw_legend(
     figure: Figure,
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     columns: int,
     left: float,
 ) -> None:

@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from rvlab.errors import SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
+from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.params import run_labels
 from rvlab.frame.pivot import PIVOT_INPUT_COLUMNS, MetricPivot, pivot_metric
-from rvlab.frame.resolve import RunsLike, load_long_table
 from rvlab.frame.tables import evals_table
 from rvlab.model import headline_group
 from rvlab.plot._style import heat_cells, theme
-from rvlab.plot._style.ink import draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 _WIDE, _TALL, _GAP, _LETTER = 9.0, 9.0, 0.08, 0.073  # inches
 
 
-@draws_figure
+@plot_function
 def heatmap(
     runs: RunsLike,
     *,
@@ -67,7 +66,7 @@ def heatmap(
     others = [label] if label else []
     table = load_long_table(runs, evals_table, PIVOT_INPUT_COLUMNS, "table of evaluations", others)
     if table.empty:
-        return theme.empty_figure("No evaluations yet: the table is empty.")
+        return empty_figure("No evaluations yet: the table is empty.")
     if group is None:
         group = headline_group(table["group"].dropna().unique())
     found = pivot_metric(table, rows, metric.removeprefix("metrics."), group, of)
@@ -126,7 +125,7 @@ def _draw(
     values = cells.to_numpy()
     known = values if overall is None else np.vstack([overall[1].to_numpy(), values])
     norm = Normalize(*_color_limits(known))
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     figure.text(left / width, 1 - 0.25 / height, title, fontsize=theme.TEXT_PT, fontweight="bold")
     heads = names if flat else turned
 
@@ -143,7 +142,7 @@ def _draw(
         ax.set_xticks([])
         ax.set_yticks(
             np.arange(len(block)) + 0.5,
-            heat_cells.thin_labels(labels, tall),
+            heat_cells.drop_overlapping_labels(labels, tall),
             fontsize=theme.SMALL_PT,
         )
         if name == "cells" and not numbers:
@@ -176,7 +175,10 @@ def _draw_headings(ax: Axes, headings: Sequence[Any], wide: float) -> None:
     at = np.arange(len(headings)) + 0.5
     if headings and isinstance(headings[0], str):
         ax.set_xticks(
-            at, heat_cells.thin_labels(headings, wide), fontsize=theme.SMALL_PT, rotation=90
+            at,
+            heat_cells.drop_overlapping_labels(headings, wide),
+            fontsize=theme.SMALL_PT,
+            rotation=90,
         )
     else:
         ax.set_xticks(at, ["\n".join(lines) for lines in headings], fontsize=theme.SMALL_PT)

@@ -11,13 +11,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, TableError
-from rvlab.frame.labels import format_param_value, is_numeric_column
-from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import differing_columns, format_param_value, is_numeric_column, value_key
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -61,7 +59,7 @@ def importance(
     seed: int = 0,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def importance(
     runs: RunsLike,
     metric: str = "metrics.f1",
@@ -119,7 +117,7 @@ def importance(
         tall = _MANY * len(names) + 0.1
         foot = 0.6 + 0.16 * (1 + (found.r2 < WEAK_R2) + (missing > 0))
         width, height = left + 4.6, foot + tall + 0.4
-        figure = theme.new_figure(width, height)
+        figure = new_figure(width, height)
         rect = (left / width, foot / height, 4.4 / width, tall / height)
         ax = figure.add_axes(rect, label="bars")
     _draw(ax, found, metric, len(known), missing, note_at=0.12 - left if figure else 0.0)
@@ -187,19 +185,23 @@ def _draw(
     order = np.argsort(means, kind="stable")
     names = [importances.names[i].removeprefix(_NAME) for i in order]
     theme.style_axes(ax)
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=ink.faint, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=theme_colors.faint, linewidth=0.8)
     at = np.arange(len(names))
     # Grey bars match the note that they are not reliable.
     weak = importances.r2 < WEAK_R2
-    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else ink.colors[0])
-    ax.errorbar(means[order], at, xerr=spread[order], fmt="none", ecolor=ink.tick, elinewidth=1.1)
-    ax.axvline(0, color=ink.line, linewidth=0.8)
+    ax.barh(at, means[order], 0.62, color="#bdc1c6" if weak else theme_colors.categorical[0])
+    ax.errorbar(
+        means[order], at, xerr=spread[order], fmt="none", ecolor=theme_colors.tick, elinewidth=1.1
+    )
+    ax.axvline(0, color=theme_colors.line, linewidth=0.8)
     ax.set_yticks(at, names, fontsize=theme.TEXT_PT)
     ax.set_ylim(-0.6, len(names) - 0.4)
-    ax.set_title(metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=ink.text)
-    ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT, color=ink.text)
+    ax.set_title(
+        metric, loc="left", fontsize=theme.TEXT_PT, fontweight="bold", color=theme_colors.text
+    )
+    ax.set_xlabel("drop in R² when shuffled", fontsize=theme.SMALL_PT, color=theme_colors.text)
     r2 = f"{importances.r2:.2f}".replace("-", "−")
     runs = (
         f"{importances.runs:,} of {known:,} runs, at random"

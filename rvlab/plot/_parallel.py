@@ -7,13 +7,11 @@ from typing import TYPE_CHECKING, Any, overload
 
 import numpy as np
 
-from rvlab.frame.labels import is_numeric_column
-from rvlab.frame.params import differing_columns, value_codes
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import differing_columns, is_numeric_column, value_codes
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.parallel_axis import (
     MAX_VALUE_TICKS,
     MISSING_AT,
@@ -21,7 +19,7 @@ from rvlab.plot.parallel_axis import (
     AxisPositions,
     ParallelAxis,
     build_axis,
-    spread_points,
+    spread_equal_points,
 )
 
 if TYPE_CHECKING:
@@ -41,7 +39,7 @@ def parallel(
 def parallel(
     runs: RunsLike, columns: Sequence[str] | None = None, *, hue: str = "metrics.f1", ax: Axes
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def parallel(
     runs: RunsLike,
     columns: Sequence[str] | None = None,
@@ -82,9 +80,7 @@ def parallel(
     is_scale = is_numeric_column(table[hue])
     names = [n for n in names if n != hue] + [hue] if is_scale else names
     if len(names) < 2:
-        return theme.draw_empty(
-            "All runs have the same parameters: there is nothing to compare.", ax
-        )
+        return draw_empty("All runs have the same parameters: there is nothing to compare.", ax)
     if is_scale:  # draw the highest value last, above the others
         table = table.sort_values(hue, na_position="first", kind="stable")
     # Ticks of the metric are round numbers; ticks of a parameter are its values.
@@ -93,7 +89,7 @@ def parallel(
         for name in names
     ]
     if ax is not None:
-        hues = theme.choose_hues(table, hue, choose_ink(ax))
+        hues = theme.choose_hues(table, hue, choose_theme_colors(ax))
         gap = ax.get_window_extent().width / ax.figure.get_dpi() / (len(names) - 1)
         _draw_lines(ax, table, axes, hues, names=names, gap=gap, is_scale=is_scale)
         if not is_scale:
@@ -106,7 +102,7 @@ def parallel(
 def _draw(
     table: pd.DataFrame,
     axes: Sequence[ParallelAxis],
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     *,
     names: Sequence[str],
     is_scale: bool,
@@ -127,7 +123,7 @@ def _draw(
     gap = max(1.3, min(1.9, 8.5 / (len(names) - 1)), longest + 0.1)
     foot = 0.2 + 0.25 * (len(table) > MAX_LINES)  # inches, for the note
     width, height = left + gap * (len(names) - 1) + 0.25 + side, 3.8 + foot
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     box = (left / width, foot / height, gap * (len(names) - 1) / width, 3.2 / height)
     ax = figure.add_axes(box, label="lines")
     _draw_lines(ax, table, axes, hues, names=names, gap=gap, is_scale=is_scale)
@@ -140,7 +136,7 @@ def _draw_lines(
     ax: Axes,
     table: pd.DataFrame,
     axes: Sequence[ParallelAxis],
-    hues: theme.Hue,
+    hues: theme.HueMapping,
     *,
     names: Sequence[str],
     gap: float,
@@ -153,7 +149,7 @@ def _draw_lines(
     ax.set_xlim(0, len(names) - 1)
     low = MISSING_AT if any(np.isnan(axis.at).any() for axis in axes) else 0.0
     ax.set_ylim(low - POINT_SPACING, 1 + POINT_SPACING)
-    lines = np.column_stack([spread_points(axis.at[drawn]) for axis in axes])
+    lines = np.column_stack([spread_equal_points(axis.at[drawn]) for axis in axes])
     colors = (
         _line_colors(axes[-1].at[drawn])
         if is_scale
@@ -205,9 +201,9 @@ def _draw_axis(
 ) -> None:
     from matplotlib.patheffects import withStroke
 
-    end, ink = 0.0 if is_last else POINT_SPACING, choose_ink(ax)
-    ax.vlines(i, -end, 1 + end, color=ink.note, linewidth=1.0, zorder=3, clip_on=False)
-    halo = [withStroke(linewidth=3, foreground=ink.paper)]
+    end, theme_colors = 0.0 if is_last else POINT_SPACING, choose_theme_colors(ax)
+    ax.vlines(i, -end, 1 + end, color=theme_colors.note, linewidth=1.0, zorder=3, clip_on=False)
+    halo = [withStroke(linewidth=3, foreground=theme_colors.paper)]
     ticks = list(axis.ticks)
     if np.isnan(axis.at).any():
         ticks.append((MISSING_AT, "none"))
@@ -220,13 +216,15 @@ def _draw_axis(
             ha="left" if is_last else "right",
             va="center",
             fontsize=theme.SMALL_PT,
-            color=ink.tick,
+            color=theme_colors.tick,
             path_effects=halo,
             annotation_clip=False,
             zorder=5,
             gid=name,
         )
-        ax.plot([i], [at], marker="_", color=ink.note, markersize=5, zorder=3, clip_on=False)
+        ax.plot(
+            [i], [at], marker="_", color=theme_colors.note, markersize=5, zorder=3, clip_on=False
+        )
     title = f"{name}\n(log)" if axis.is_log else name
     ax.annotate(
         title,
@@ -237,7 +235,7 @@ def _draw_axis(
         fontsize=theme.SMALL_PT,
         fontweight="bold",
         linespacing=1.1,
-        color=ink.text,
+        color=theme_colors.text,
     )
 
 

@@ -8,14 +8,13 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, overload
 
 from rvlab import metrics
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_long_table, require_known
 from rvlab.frame.objects import OBJECT_COLUMNS, objects_table, to_scored_objects
 from rvlab.frame.params import differing_columns, value_key
-from rvlab.frame.resolve import RunsLike, load_long_table
-from rvlab.frame.validate import full_metric_name, require_known
 from rvlab.object_metrics import RECALLS, threshold_index
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -44,7 +43,7 @@ def precision_recall(
     label: str | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def precision_recall(
     runs: RunsLike,
     *,
@@ -87,23 +86,23 @@ def precision_recall(
     table = load_long_table(runs, read, OBJECT_COLUMNS, "table of objects", needed)
     hue = full_metric_name(table, hue) if hue else None
     if table.empty:
-        return theme.draw_empty("No objects: the table is empty.", ax)
+        return draw_empty("No objects: the table is empty.", ax)
     names = [classes] if isinstance(classes, str) else list(classes or [])
     for name in names:
-        require_known(name, table["class"].unique().tolist(), "There are no objects of the class")
+        require_known(name, table["class"].unique().tolist(), "No run has objects of the class")
     if names:
         table = table[table["class"].isin(names)]
     firsts = table.drop_duplicates("run").astype({"run": str})
     if hue is None:
         apart = [] if label else differing_columns(firsts)
         hue = apart[0] if len(apart) == 1 else "run"
-    hues = theme.choose_hues(firsts, hue, choose_ink(ax) if ax else ON_LIGHT, label=label)
+    hues = theme.choose_hues(firsts, hue, choose_theme_colors(ax) if ax else ON_LIGHT, label=label)
     figure = None
     if ax is None:
         words = [hues.name, *(f"{name}: AP 0.00" for name, _ in theme.legend_entries(hues))]
         letters = max(map(width_in_letters, words))
         width, height = _LEFT + _SIDE + 0.8 + 0.084 * letters, _HEAD + _SIDE + _FOOT
-        figure = theme.new_figure(width, height)
+        figure = new_figure(width, height)
         rect = (_LEFT / width, _FOOT / height, _SIDE / width, _SIDE / height)
         ax = figure.add_axes(rect, label="precision recall")
     averages = _draw_lines(ax, table, hue, hues, at)
@@ -118,7 +117,7 @@ def precision_recall(
 
 
 def _draw_lines(
-    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.Hue, at: int
+    ax: Axes, table: pd.DataFrame, hue: str, hues: theme.HueMapping, at: int
 ) -> dict[str, str]:
     """Draw the runs, and return the average precision of each, or its F1 without scores."""
     averages = {}
@@ -133,19 +132,27 @@ def _draw_lines(
         counts = found.counts(found.matches(at))
         point = float(metrics.macro_recall(counts)), float(metrics.macro_precision(counts))
         averages[str(run)] = f"F1 {float(metrics.macro_f1(counts)):.2f}"
-        dot = {"color": look["color"], "markeredgecolor": choose_ink(ax).paper, "markersize": 8}
+        dot = {
+            "color": look["color"],
+            "markeredgecolor": choose_theme_colors(ax).paper,
+            "markersize": 8,
+        }
         ax.plot(*([value] for value in point), label=str(run), marker="o", linestyle="", **dot)
     return averages
 
 
 def _label_axes(ax: Axes, iou: float, classes: Sequence[str]) -> None:
     theme.style_axes(ax)
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     ax.set_xlim(0, 1.02)
     ax.set_ylim(0, 1.02)
-    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": ink.text}
+    look: dict[str, Any] = {"fontsize": theme.SMALL_PT, "color": theme_colors.text}
     ax.set_xlabel("recall of objects", **look)
     ax.set_ylabel("precision of objects", **look)
     what = ", ".join(classes) or "all classes"
-    title: dict[str, Any] = {"fontsize": theme.TEXT_PT, "fontweight": "bold", "color": ink.text}
+    title: dict[str, Any] = {
+        "fontsize": theme.TEXT_PT,
+        "fontweight": "bold",
+        "color": theme_colors.text,
+    }
     ax.set_title(f"{what}, IoU ≥ {iou:g}", loc="left", **title)

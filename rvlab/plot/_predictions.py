@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from itertools import repeat
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal
 
 from rvlab import raster
 from rvlab.errors import NotFound, RasterError, SpecError, did_you_mean
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import RunsLike, load_rows, require_columns
+from rvlab.frame.params import run_labels
 from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.layout import CellRow, GridCell, draw_grid
 from rvlab.plot._grid.legend import grid_legend
@@ -26,17 +24,17 @@ from rvlab.plot._grid.options import (
     validate_classes,
 )
 from rvlab.plot._grid.read import RowReader, cell_error_text, finish_row
-from rvlab.plot._style import theme
-from rvlab.plot._style.ink import draws_figure
+from rvlab.plot._style.figure import empty_figure, plot_function
+from rvlab.raster.config import RGB
 from rvlab.raster.display import validate_stretch
-from rvlab.raster.run_source import (
+from rvlab.raster.scene import (
+    SCENE_GROUPS,
     RunSource,
     default_group,
-    load_run_source,
+    load_run_sources,
     require_group,
     source_by_scene,
 )
-from rvlab.raster.scene import RGB, SCENE_GROUPS
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -51,7 +49,7 @@ READER_THREADS = 32
 SceneWindow = tuple[str, raster.Window | None]
 
 
-@draws_figure
+@plot_function
 def predictions(
     runs: RunsLike,
     windows: pd.DataFrame
@@ -79,7 +77,7 @@ def predictions(
     the window, or the F1 of the class if `classes` is a single class. The best F1 of a row is bold.
     ``≈`` marks an F1 of a window so large that only the displayed pixels were counted. Boxes and
     classified cells are matched in the complete scene, and count in the window that contains their
-    centre. A cell that cannot be read or compared shows the reason. There is no ``ax``, since the
+    centre. A cell that cannot be read or compared shows the reason. It has no ``ax``, since the
     grid determines the size: save or show the figure.
 
     >>> plot.predictions(board.head(3), show="errors", classes="building")
@@ -138,17 +136,17 @@ def predictions(
         raise SpecError(f"margin_px must be an integer of at least 0, got {margin_px!r}.")
     parts = None if windows is None else _window_list(windows, margin_px)
     if parts is not None and not parts:
-        return theme.empty_figure("No windows: the table is empty.")
+        return empty_figure("No windows: the table is empty.")
     requested = [scenes] if isinstance(scenes, str) else None if scenes is None else list(scenes)
     if parts is None and requested is not None:
         if not requested:
-            return theme.empty_figure("No scenes: the list is empty.")
+            return empty_figure("No scenes: the list is empty.")
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
     shared = SharedHeads()
     with ThreadPoolExecutor(READER_THREADS, initializer=shared.use_in_thread) as pool:
-        sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+        sources = load_run_sources(zip(ids, uris, strict=True), pool, group)
         readable = any(one.scenes for one in sources)
         group = default_group(sources) if group is None else group
         if readable or group not in SCENE_GROUPS:
@@ -157,13 +155,15 @@ def predictions(
             _require_pictures([_error_row(sources, shown)])
         grid_rows = _grid_rows(sources, parts, group)
         if not grid_rows:
-            return theme.empty_figure(f"The runs have no scenes in the group {group!r}.")
+            return empty_figure(f"The runs have no scenes in the group {group!r}.")
         if columns is None and not any(row.labels.scene.truth for row in grid_rows):
             shown = [column for column in shown if column != "truth"]
         heads = _column_headings([named[run] for run in ids], shown)
         validate_classes(options, grid_rows)
         validate_bands(options, grid_rows)
-        options = replace(options, columns=shown, across=len(heads), down=len(grid_rows))
+        options = replace(
+            options, columns=shown, figure_columns=len(heads), figure_rows=len(grid_rows)
+        )
         if show == "errors":
             options = replace(options, error_colors=_error_colors(options, grid_rows))
         begun = RowReader(pool, sources, options).submit_rows(grid_rows)[::-1]
@@ -173,10 +173,10 @@ def predictions(
     return draw_grid(heads, [row for row, _ in rows], grid_legend(options, grid_rows, rows))
 
 
-def _error_colors(view: GridOptions, places: Sequence[GridRow]) -> Sequence[RGB]:
+def _error_colors(options: GridOptions, grid_rows: Sequence[GridRow]) -> Sequence[RGB]:
     """Choose colors of errors that differ from those of all classes of interest in the figure."""
-    each = [place.run_classes for place in places]
-    return choose_error_colors({own.colors[i] for own in each for i in view.class_ids(own)})
+    each = [grid_row.run_classes for grid_row in grid_rows]
+    return choose_error_colors({own.colors[i] for own in each for i in options.class_ids(own)})
 
 
 def _validate_options(options: GridOptions) -> GridOptions:
@@ -219,9 +219,9 @@ def _error_row(sources: Sequence[RunSource], columns: Sequence[str]) -> CellRow:
     cells: list[GridCell] = []
     for column in columns:
         if column == "runs":
-            cells += [GridCell(words=cell_error_text(one, one.error)) for one in sources]
+            cells += [GridCell(message=cell_error_text(one, one.error)) for one in sources]
         else:
-            cells.append(GridCell(words=NO_SCENES))
+            cells.append(GridCell(message=NO_SCENES))
     return CellRow("", [], cells, aspect=0.8)
 
 
@@ -230,7 +230,7 @@ def _require_pictures(rows: Sequence[CellRow]) -> None:
     cells = [cell for row in rows for cell in row.cells]
     if any(cell.pixels is not None for cell in cells):
         return
-    reasons = list(dict.fromkeys(cell.words for cell in cells if cell.words))
+    reasons = list(dict.fromkeys(cell.message for cell in cells if cell.message))
     if NO_SCENES in reasons and len(reasons) > 1:
         reasons.remove(NO_SCENES)
     more = f" ({len(reasons) - 1} more errors in other cells.)" if len(reasons) > 1 else ""
@@ -243,18 +243,20 @@ def _grid_rows(
     known = source_by_scene(sources)
     labels: dict[str, raster.SceneLabels] = {}
 
-    def place(name: str, window: raster.Window | None) -> GridRow:
+    def grid_row(name: str, window: raster.Window | None) -> GridRow:
         if name not in known:
             raise NotFound(f"No run has a scene {name!r}. {did_you_mean(name, known)}")
         one = known[name]
         if name not in labels:
-            labels[name] = one.labels(name)
+            labels[name] = raster.SceneLabels.of_run(one, name)
         return GridRow(name, window, one, labels[name])
 
     if parts is not None:
-        return [place(name, window) for name, window in parts]
+        return [grid_row(name, window) for name, window in parts]
     of_group = [scene.id for one in sources for scene in one.in_group(group)]
-    return [place(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)]
+    return [
+        grid_row(name, None) for name in _evenly_spaced(list(dict.fromkeys(of_group)), MAX_SCENES)
+    ]
 
 
 def _window_list(windows: Any, margin_px: int) -> list[SceneWindow]:

@@ -8,13 +8,11 @@ from typing import TYPE_CHECKING, Any, overload
 import numpy as np
 
 from rvlab.errors import SpecError, TableError
-from rvlab.frame.labels import column_labels, is_numeric_column
-from rvlab.frame.params import differing_columns
-from rvlab.frame.resolve import RunsLike, load_rows
-from rvlab.frame.validate import full_metric_name, require_columns
+from rvlab.frame.input_tables import RunsLike, full_metric_name, load_rows, require_columns
+from rvlab.frame.params import column_labels, differing_columns, is_numeric_column
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import new_figure, plot_function, show_empty_reason, width_in_letters
+from rvlab.plot._style.theme import choose_theme_colors
 from rvlab.plot.marginal_means import trends_by_hue
 
 if TYPE_CHECKING:
@@ -56,7 +54,7 @@ def scatter(
     trend: bool | None = None,
     ax: Axes,
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def scatter(
     runs: RunsLike,
     x: str | None = None,
@@ -112,7 +110,7 @@ def scatter(
     if ax is not None:
         _draw(ax, table, columns, log_x=log_x, trend=trend)
         return ax
-    figure = theme.new_figure(6.4, 4.0)
+    figure = new_figure(6.4, 4.0)
     figure.set_layout_engine("constrained", w_pad=0.08, h_pad=0.08)
     categories = _draw(figure.add_subplot(), table, columns, log_x=log_x, trend=trend)
     if categories and _labels_overlap(categories):
@@ -142,16 +140,21 @@ def _draw(
     known = table[table[x].notna() & table[y].notna()]
     missing = _missing_note(table, x, y)
     if known.empty:
-        theme.show_empty_reason(ax, missing or "")
+        show_empty_reason(ax, missing or "")
         return None
     x_values, categories = _x_positions(known[x])
-    ink = choose_ink(ax)
-    hues = theme.choose_hues(table, hue, ink) if hue else None
+    theme_colors = choose_theme_colors(ax)
+    hues = theme.choose_hues(table, hue, theme_colors) if hue else None
     y_values, hue_values = _y_positions(known[y]), known[hue] if hue else None
     draws_trend = len(known) >= MIN_TREND_RUNS if trend is None else trend
     found = (
         trends_by_hue(
-            x_values, y_values, hue_values, hues, is_categorical=categories is not None, ink=ink
+            x_values,
+            y_values,
+            hue_values,
+            hues,
+            is_categorical=categories is not None,
+            theme_colors=theme_colors,
         )
         if draws_trend
         else None
@@ -183,7 +186,7 @@ def _draw(
 def _name_dots(
     ax: Axes, x_values: pd.Series[Any], y_values: pd.Series[Any], names: Sequence[str]
 ) -> None:
-    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_ink(ax).note, "gid": "name"}
+    look: dict[str, Any] = {"fontsize": 8.5, "color": choose_theme_colors(ax).note, "gid": "name"}
     for x, y, name in zip(x_values, y_values, names, strict=True):
         ax.annotate(name, (x, y), (6, 3), textcoords="offset points", zorder=5, **look)
 
@@ -225,13 +228,13 @@ def _draw_dots(
     x_values: pd.Series[Any],
     y_values: pd.Series[Any],
     hue_values: pd.Series[Any] | None,
-    hues: theme.Hue | None,
+    hues: theme.HueMapping | None,
 ) -> None:
     from matplotlib.colors import to_rgba_array
 
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     if hue_values is None or hues is None:
-        colors = to_rgba_array([ink.colors[0]])
+        colors = to_rgba_array([theme_colors.categorical[0]])
     else:
         colors = to_rgba_array([hues.style(value)["color"] for value in hue_values])
     x, y = x_values.to_numpy(), y_values.to_numpy()
@@ -245,7 +248,7 @@ def _draw_dots(
         y,
         s=size,
         c=colors,
-        edgecolors=ink.paper if edge else "none",
+        edgecolors=theme_colors.paper if edge else "none",
         linewidths=edge,
         alpha=alpha,
         zorder=3,
@@ -255,9 +258,9 @@ def _draw_dots(
 
 def _label_axes(ax: Axes, x_values: pd.Series[Any], y: str, categories: list[str] | None) -> None:
     theme.style_axes(ax)
-    ink = choose_ink(ax)
-    ax.set_xlabel(str(x_values.name), fontsize=theme.TEXT_PT, color=ink.text)
-    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=ink.text)
+    theme_colors = choose_theme_colors(ax)
+    ax.set_xlabel(str(x_values.name), fontsize=theme.TEXT_PT, color=theme_colors.text)
+    ax.set_ylabel(y, fontsize=theme.TEXT_PT, color=theme_colors.text)
     ax.margins(x=0.06, y=0.08)
     if categories is None:
         return

@@ -10,13 +10,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.display.printable import format_duration
-from rvlab.frame.labels import run_labels
-from rvlab.frame.resolve import RunsLike, load_long_table
+from rvlab.frame.input_tables import RunsLike, load_long_table
+from rvlab.frame.params import run_labels
 from rvlab.frame.steps import steps_table
 from rvlab.model import STEPS
 from rvlab.plot._style import theme
-from rvlab.plot._style.ink import ON_LIGHT, choose_ink, draws_figure
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style.figure import draw_empty, new_figure, plot_function, width_in_letters
+from rvlab.plot._style.theme import ON_LIGHT, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -40,7 +40,7 @@ def timeline(runs: RunsLike, *, together: bool = False, label: str | None = None
 def timeline(
     runs: RunsLike, *, together: bool = False, label: str | None = None, ax: Axes
 ) -> Axes: ...
-@draws_figure
+@plot_function
 def timeline(
     runs: RunsLike,
     *,
@@ -76,7 +76,7 @@ def timeline(
     table = load_long_table(runs, steps_table, TIMELINE_COLUMNS, "table of steps", others)
     table = table[table["started"].notna()]
     if table.empty:
-        return theme.draw_empty("No steps yet: the table is empty.", ax)
+        return draw_empty("No steps yet: the table is empty.", ax)
     names = [", ".join(lines) for lines in run_labels(table, label).values()]
     first_start = table.groupby("run", sort=False)["started"].transform("min")
     origin = table["started"].min() if together else first_start
@@ -93,7 +93,7 @@ def timeline(
     left, right = 0.25 + _LETTER * max(map(width_in_letters, names)), 2.6
     tall = float(_lane_tops(lanes)[-1]) * _LANE
     width, height = left + _BARS + right, tall + 1.15
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     rect = (left / width, 0.85 / height, _BARS / width, tall / height)
     _draw(figure.add_axes(rect, label="steps"), parts, names, lanes, together=together)
     return figure
@@ -117,10 +117,10 @@ def _draw(
     many = [max(lane) + 1 for lane in lanes]
     tops = _lane_tops(lanes)
     theme.style_axes(ax)
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     wide = ax.get_window_extent().width / ax.figure.get_dpi()
     ax.grid(visible=False, axis="y")
-    ax.grid(visible=True, axis="x", color=ink.faint, linewidth=0.8)
+    ax.grid(visible=True, axis="x", color=theme_colors.faint, linewidth=0.8)
     ax.spines["left"].set_visible(False)
     ax.tick_params(axis="y", length=0)
     ax.set_xlim(0, max(longest * 1.005, *(_min_axis_length_s(rows, wide) for rows in runs)) / size)
@@ -134,7 +134,9 @@ def _draw(
     _draw_columns(ax, -0.55, ("time", "peak", "CPU"), fontweight="bold")
     ax.set_yticks((tops[:-1] + tops[1:]) / 2, names, fontsize=theme.SMALL_PT)
     which = "the first" if together else "each"
-    ax.set_xlabel(f"{unit} since {which} run began", fontsize=theme.SMALL_PT, color=ink.text)
+    ax.set_xlabel(
+        f"{unit} since {which} run began", fontsize=theme.SMALL_PT, color=theme_colors.text
+    )
     seen = {str(step) for rows in runs for step in rows["step"]}
     _draw_legend(ax, seen, running=any((rows["state"] == "running").any() for rows in runs))
 
@@ -161,12 +163,12 @@ def _draw_bar(
     wide = max(end - begin, longest / size * 0.002)
     color = STEP_COLORS.get(str(row["step"]), "#bdbdbd")
     failed, running = row["state"] in _FAILED_STATES, row["state"] == "running"
-    ink = choose_ink(ax)
+    theme_colors = choose_theme_colors(ax)
     ax.broken_barh(
         [(begin, wide)],
         (top, tall),
-        facecolor=ink.paper if failed else color,
-        edgecolor=color if failed else ink.paper,
+        facecolor=theme_colors.paper if failed else color,
+        edgecolor=color if failed else theme_colors.paper,
         linewidth=1.0 if failed else 0.5,
         hatch="//////" if failed else None,
         alpha=0.45 if running else 1.0,
@@ -182,7 +184,9 @@ def _draw_bar(
         textcoords="offset points",
         va="center",
         fontsize=8.5,
-        color=_FAILED_COLORS[ink is ON_LIGHT] if row["state"] == "failed" else ink.note,
+        color=_FAILED_COLORS[theme_colors is ON_LIGHT]
+        if row["state"] == "failed"
+        else theme_colors.note,
     )
 
 
@@ -221,7 +225,7 @@ def _draw_columns(ax: Axes, at: float, words: Sequence[str], **look: Any) -> Non
             ha="right",
             va="center",
             fontsize=8.5,
-            color=choose_ink(ax).note,
+            color=choose_theme_colors(ax).note,
             **look,
         )
 
@@ -238,7 +242,7 @@ def _draw_legend(ax: Axes, seen: set[str], *, running: bool) -> None:
         loc="upper left",
         bbox_to_anchor=(0, 0),
         bbox_transform=below,
-        labelcolor=choose_ink(ax).text,
+        labelcolor=choose_theme_colors(ax).text,
         ncols=len(entries),
         frameon=False,
         fontsize=theme.SMALL_PT,

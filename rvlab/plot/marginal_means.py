@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from rvlab.frame.params import value_key
-from rvlab.plot._style.ink import ON_LIGHT, Ink, choose_ink
+from rvlab.plot._style.theme import ON_LIGHT, ThemeColors, choose_theme_colors
 
 if TYPE_CHECKING:
     import pandas as pd
     from matplotlib.axes import Axes
 
-    from rvlab.plot._style.theme import Hue
+    from rvlab.plot._style.theme import HueMapping
 
 MAX_UNBINNED_VALUES = 12
 """Maximum number of different values with a mean each; more values are binned."""
@@ -151,10 +151,10 @@ def trends_by_hue(
     x_values: pd.Series[Any],
     y_values: pd.Series[Any],
     hue_values: pd.Series[Any] | None,
-    hues: Hue | None,
+    hues: HueMapping | None,
     *,
     is_categorical: bool,
-    ink: Ink = ON_LIGHT,
+    theme_colors: ThemeColors = ON_LIGHT,
 ) -> TrendSet | None:
     """Compute a trend per color if at least two colors have enough runs, else one for all runs.
 
@@ -164,7 +164,7 @@ def trends_by_hue(
         hue_values: The runs' values in the hue column.
         hues: The colors. With a color bar or more than `MAX_TRENDS` colors, there is one trend.
         is_categorical: Whether `x_values` contains category numbers.
-        ink: Colors that are visible on the background.
+        theme_colors: Colors that are visible on the background.
 
     Returns:
         The trends, or None if there are too few runs.
@@ -185,7 +185,11 @@ def trends_by_hue(
             found += [(key, one, style["color"])] if one else []
     if len(found) < 2:
         overall = marginal_means(x_values, y_values, is_categorical=is_categorical)
-        found = [(None, overall, ink.note if hues else ink.colors[0])] if overall else []
+        found = (
+            [(None, overall, theme_colors.note if hues else theme_colors.categorical[0])]
+            if overall
+            else []
+        )
     return TrendSet(found, is_categorical) if found else None
 
 
@@ -197,7 +201,7 @@ def _draw_line(ax: Axes, trend: Trend, color: Any, *, faint: bool) -> None:
     sd = trend.sd.fillna(0.0).to_numpy()
     ax.fill_between(at, mean - sd, mean + sd, **_band_style(color, 0.10 if faint else 0.16))
     # With binned values a cloud of dots would cover the line, so it is drawn above them.
-    halo = [withStroke(linewidth=3.6, foreground=choose_ink(ax).paper)]
+    halo = [withStroke(linewidth=3.6, foreground=choose_theme_colors(ax).paper)]
     look: dict[str, Any] = {"zorder": 4, "path_effects": halo} if trend.is_binned else {"zorder": 2}
     ax.plot(at, mean, color=color, linewidth=1.8, gid="trend", solid_capstyle="round", **look)
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from rvlab.frame.labels import column_labels, is_numeric_column, value_labels
+from rvlab.frame.params import column_labels, is_numeric_column, value_labels
 from rvlab.plot._style import theme
 
 if TYPE_CHECKING:
@@ -88,7 +88,7 @@ def build_axis(values: pd.Series[Any], max_value_ticks: int) -> ParallelAxis:
     return ParallelAxis(along(numbers), list(zip(along(ticks).tolist(), labels, strict=True)), wide)
 
 
-def spread_points(at: AxisPositions) -> AxisPositions:
+def spread_equal_points(at: AxisPositions) -> AxisPositions:
     """Offset points of the same value, in the order of the lines, unless there are many values."""
     values, which = np.unique(np.where(np.isnan(at), MISSING_AT, at), return_inverse=True)
     out = values[which]

@@ -20,9 +20,10 @@ from numpy.typing import NDArray
 
 from rvlab.errors import SpecError
 from rvlab.model.tables import BOUNDARIES_TABLE
+from rvlab.raster.config import Classes
 from rvlab.raster.labels import ClassIds
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.window import Window
+from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.store.table_file import columns_to_arrow
 
 DIAGONAL_SHARE, MAX_DISTANCE_PX = 0.02, 15
@@ -83,21 +84,9 @@ class SceneBoundaries:
         _pack_rows(np.ones((1, width), bool), self._whole_row)
         self._counts = np.zeros((3, len(classes)), np.int64)
 
-    def add(
-        self,
-        part: Window,
-        truth: ClassIds,
-        guess: ClassIds,
-        inside: NDArray[np.bool_] | None = None,
-    ) -> None:
-        """Add the strip below the last one.
-
-        Args:
-            part: The strip, in pixels of the scene.
-            truth: Class ids of the labels, shape (rows, columns).
-            guess: Class ids of the prediction, same shape.
-            inside: Mask of the pixels to count; None counts all.
-        """
+    def add(self, strip: Strip) -> None:
+        """Add the strip below the last one; its score is ignored."""
+        part, truth, guess, inside, _ = strip
         step = max(1, _BLOCK_WORDS // self._rows.shape[2])
         for top in range(0, part.height, step):
             rows = slice(top, top + step)

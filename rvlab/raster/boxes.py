@@ -15,11 +15,11 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster.cells import cell_grid, cells_from_file, infer_classes
+from rvlab.raster.config import BoxSource, Classes, VectorSource
 from rvlab.raster.gdal import malformed
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.matching import box_areas, match_by_cell, match_by_iou, overlap_areas, rectangles
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import BoxSource, VectorSource
+from rvlab.raster.scene import Scene
 from rvlab.raster.vectors import read_label_features, shapes_of_features
 from rvlab.raster.window import Window
 
@@ -183,7 +183,7 @@ def predicted_boxes(scene: Scene, own: Classes, labels: SceneLabels) -> Boxes:
         labels: Labels of the scene that the predictions are compared with; they give the grid.
 
     Raises:
-        RasterError: If there is no prediction, it cannot be read, or it covers another window of
+        RasterError: If the prediction is missing, cannot be read, or it covers another window of
             the image.
     """
     with malformed(f"The prediction of the scene {scene.id}"):

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import MAX_CELLS
+from rvlab.raster.config import CellRule
 from rvlab.raster.matching import Bounds, IndexArray, rectangles
-from rvlab.raster.sources import CellRule
 from rvlab.raster.vectors import Shapes
 from rvlab.raster.window import Window
 

@@ -17,8 +17,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.class_scores import SCORE_STEP
+from rvlab.raster.config import Classes
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes
 from rvlab.raster.window import Window
 
 BLOCK_PX = 512

@@ -19,6 +19,7 @@ from rvlab.errors import RasterError
 from rvlab.metrics import Floats
 from rvlab.raster.class_scores import NO_CLASS
 from rvlab.raster.labels import ClassIds
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 
 MAX_OBJECTS = 100_000
@@ -79,26 +80,13 @@ class SceneComponents:
         self._truth, self._guess = _Side("true"), _Side("predicted")
         self._pairs: list[Ints] = []
 
-    def add(
-        self,
-        part: Window,
-        truth: ClassIds,
-        guess: ClassIds,
-        inside: NDArray[np.bool_] | None = None,
-        score: NDArray[np.floating[Any]] | None = None,
-    ) -> None:
+    def add(self, strip: Strip) -> None:
         """Add the strip below the last one.
-
-        Args:
-            part: The strip, in pixels of the scene.
-            truth: Class ids of the labels, shape (rows, columns).
-            guess: Class ids of the prediction, same shape.
-            inside: Mask of the pixels to count; None counts all.
-            score: Score of the predicted class, from 0 to 1, same shape; None if not available.
 
         Raises:
             RasterError: If the scene has more than `MAX_OBJECTS` objects.
         """
+        part, truth, guess, inside, score = strip
         if inside is not None:
             truth = np.where(inside, truth, NO_CLASS)
         true = _Runs.encode(truth)

@@ -10,12 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError, did_you_mean
+from rvlab.raster.config import RasterSource
 from rvlab.raster.gdal import malformed
 from rvlab.raster.joined import read_joined
-from rvlab.raster.labels import require_readable
 from rvlab.raster.read import Chip, Grid, read_choosing, source_bands
 from rvlab.raster.scene import Scene
-from rvlab.raster.sources import RasterSource
 from rvlab.raster.window import Window
 
 LOW_PERCENTILE, HIGH_PERCENTILE = 2.0, 98.0  # default stretch, in percent of the valid pixels
@@ -82,7 +81,7 @@ def picture_channels(
         given = window(whole) if callable(window) else window
         return given.shifted(left, top)
 
-    files = require_readable(scene.image, "image")
+    files = scene.image.require_files("image")
     if scene.image.parts:
         found = read_joined(
             scene.image,

@@ -19,9 +19,9 @@ from rvlab.errors import (
 )
 from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
-from rvlab.raster.sources import Files
+from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
-from rvlab.store.addresses import local_path, require_not_refused
+from rvlab.store.addresses import absolute_local_path, require_not_refused
 
 if TYPE_CHECKING:
     from rvlab.store import S3Access
@@ -92,13 +92,15 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
         RasterError: If the raster cannot be opened or read, or its address is not allowed; GDAL's
             error is the cause.
     """
-    from rvlab.raster.vrt import opened_vrt, require_local_vrt
+    from rvlab.raster.vrt import open_vrt, require_local_vrt
 
     require_not_refused(uri)
     is_local = urlsplit(uri).scheme in ("", "file")
     beside: tuple[str, ...] = ()
     if not alone and is_local:
-        sidecars.check_local_sidecars(local_path(uri))
+        path = absolute_local_path(uri)
+        if any(Path(f"{path}{suffix}").exists() for suffix in sidecars.PIXEL_SUFFIXES):
+            sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
     try:
@@ -109,10 +111,10 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
             dataset = None if is_local or beside else _open_object(uri, opened)
             if dataset is None:
                 opened.enter_context(raster_environment(uri, beside, alone=alone))
-                dataset = opened.enter_context(opened_vrt(name) if is_vrt(name) else _plain(name))
+                dataset = opened.enter_context(open_vrt(name) if is_vrt(name) else _plain(name))
             _check(uri, dataset)
             if not (alone or is_local or beside):
-                beside = sidecars.find_sidecars(uri, sidecars.lacking(dataset))
+                beside = sidecars.find_sidecars(uri, sidecars.missing_in_header(dataset))
                 if beside:
                     opened.close()
                     opened.enter_context(raster_environment(uri, beside))
@@ -199,7 +201,7 @@ def _gdal_path(uri: str) -> str:
     if scheme == "s3":
         return f"/vsis3/{uri[len('s3://') :]}"
     if scheme in ("", "file"):
-        path = local_path(uri)
+        path = absolute_local_path(uri)
         if path.startswith("/vsi"):
             raise RasterError(f"{uri!r:.300} is not opened: use s3://, https:// or a path.")
         if Path(path).exists() and not Path(path).is_file():

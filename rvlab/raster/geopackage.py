@@ -13,8 +13,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import MissingExtra, RasterError
 from rvlab.raster.boxes import Boxes
+from rvlab.raster.config import Classes
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes
 
 LAYER = "predictions"
 TRACED_PX = 2**24

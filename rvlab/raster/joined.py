@@ -1,7 +1,7 @@
 """Reading of a MultiRasterSource: several rasters whose channels are joined on the first's grid.
 
-Each other raster is read where the window's corners lie on the map, and resampled to the pixels of
-the primary one, as Raster Vision 0.31 does. It may have another pixel size or CRS.
+Each other raster is read at the map coordinates of the window's corners, and resampled to the
+pixels of the primary one, as Raster Vision 0.31 does. It may have another pixel size or CRS.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import numpy as np
 from cachetools import TTLCache
 
 from rvlab.errors import RasterError
+from rvlab.raster.config import Files, RasterSource, describe_files
 from rvlab.raster.gdal import gdal_errors, open_files
 from rvlab.raster.read import (
     Chip,
@@ -26,7 +27,6 @@ from rvlab.raster.read import (
     source_bands,
 )
 from rvlab.raster.sidecars import KEEP_S
-from rvlab.raster.sources import Files, RasterSource, describe_files
 from rvlab.raster.window import Window
 
 _headers: TTLCache[tuple[Files, tuple[int, ...] | None], _Header] = TTLCache(1024, KEEP_S)

@@ -13,12 +13,20 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
 from rvlab.raster.class_scores import NO_CLASS, likeliest_classes, read_scores
+from rvlab.raster.config import (
+    BoxSource,
+    Classes,
+    Files,
+    RasterSource,
+    VectorSource,
+    classes_from_config,
+    describe_files,
+)
 from rvlab.raster.gdal import malformed
 from rvlab.raster.read import Chip, Grid, read, read_choosing, resolve_bands
 from rvlab.raster.read import read_grid as grid_of
-from rvlab.raster.scene import Classes, Scene, classes_from_config
-from rvlab.raster.sources import BoxSource, Files, RasterSource, VectorSource, describe_files
-from rvlab.raster.vectors import Shapes, nearest_pixels, read_areas, read_shapes
+from rvlab.raster.scene import RunSource, Scene, find_scene
+from rvlab.raster.vectors import Shapes, read_areas, read_shapes
 from rvlab.raster.window import Window
 
 _T = TypeVar("_T")
@@ -41,6 +49,11 @@ class SceneLabels:
     _grid: Grid | RvlabError | None = field(default=None, init=False, repr=False)
     _cache: dict[str, Any] = field(default_factory=dict, init=False, repr=False)
 
+    @classmethod
+    def of_run(cls, run: RunSource, name: str) -> SceneLabels:
+        """Return the labels of a scene of a run; NotFound if the run does not have the scene."""
+        return cls(find_scene(name, run.scenes, run.group), run.classes)
+
     @property
     def image_grid(self) -> Grid:
         """The grid of the whole image, or of its labels if the image cannot be read.
@@ -59,7 +72,7 @@ class SceneLabels:
 
     def _image_grid_or_error(self) -> Grid | RvlabError:
         try:
-            return grid_of(require_readable(self.scene.image, "image"))
+            return grid_of(self.scene.image.require_files("image"))
         except RvlabError as exc:
             return self._grid_from_labels(exc)
 
@@ -151,7 +164,7 @@ class SceneLabels:
             raise RasterError(
                 f"The labels cannot be read: labels of the kind {source.kind} are not a raster."
             )
-        files = require_readable(source, "label raster")
+        files = source.require_files("label raster")
         if source.parts:
             raise RasterError("The labels cannot be read: they are a multi_raster_source.")
         uri = describe_files(files)
@@ -215,7 +228,7 @@ def prediction(
         max_px: As in `SceneLabels.truth`.
 
     Raises:
-        RasterError: If there is no prediction, or it has another grid.
+        RasterError: If the prediction is missing, or has another grid.
     """
     if scene.task != "semantic_segmentation":
         raise RasterError(f"Predictions of {scene.task} are not a raster of class ids.")
@@ -326,20 +339,6 @@ def _map_values(
     for old, new in mapping.items():
         out[array == old] = new
     return out
-
-
-def require_readable(source: RasterSource, what: str) -> Files:
-    """Return the files of a source; raise RasterError if rvlab cannot read the source."""
-    if source.unsupported:
-        raise RasterError(f"The {what} cannot be read: {source.unsupported}.")
-    return source.files
-
-
-def subsample(ids: NDArray[Any], max_px: int) -> NDArray[Any]:
-    """Resample class ids with nearest, so that the longer side has at most `max_px`."""
-    window = Window(0, 0, ids.shape[1], ids.shape[0])
-    rows, cols = nearest_pixels(window, window.shape_within(max_px))
-    return ids[np.ix_(rows, cols)]
 
 
 def _labels_offset(image: Grid, box: Window | None, labels: Grid, uri: str) -> tuple[int, int]:

@@ -17,6 +17,7 @@ from xml.etree import ElementTree
 from cachetools import TTLCache
 
 from rvlab.errors import RasterError
+from rvlab.raster.config import describe_files
 from rvlab.raster.gdal import (
     gdal_errors,
     ignore_missing_georeference,
@@ -26,7 +27,6 @@ from rvlab.raster.gdal import (
     vsi_path,
 )
 from rvlab.raster.sidecars import KEEP_S, known_sidecars
-from rvlab.raster.sources import describe_files
 
 READERS = 16
 _STEP = 1e-3  # of a pixel: differences of pixel sizes below it are rounding

@@ -12,8 +12,8 @@ from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.model.limits import RASTER_SOURCE_PIXELS
+from rvlab.raster.config import Files, RasterSource, describe_files
 from rvlab.raster.gdal import open_files
-from rvlab.raster.sources import Files, RasterSource, describe_files
 from rvlab.raster.window import Window
 
 Resampling = Literal["nearest", "average", "bilinear", "mode"]

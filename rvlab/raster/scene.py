@@ -1,32 +1,31 @@
-"""Scenes and classes of Raster Vision's ``pipeline-config.json``.
-
-The file is read as plain JSON, so that showing a run needs neither Raster Vision nor torch.
-"""
+"""Scenes of a run: what its config says of them, and the addresses of their files."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Iterable, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
 from pathlib import PurePath
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from rvlab.errors import NotFound, RecordBroken, did_you_mean
-from rvlab.metrics import NULL_CLASS, unlabelled_id
-from rvlab.model.limits import CLASSES, too_large
-from rvlab.raster.sources import (
+from rvlab.errors import NotFound, RecordBroken, RvlabError, did_you_mean
+from rvlab.model import Run
+from rvlab.raster.config import (
     Address,
     BoxSource,
+    Classes,
     RasterSource,
     VectorSource,
+    classes_from_config,
     parse_addresses,
     parse_raster_source,
     parse_transformers,
     parse_truth_source,
 )
+from rvlab.store import Store, rv_outputs, store_for_uri
 from rvlab.store.addresses import mark_if_refused
 
-if TYPE_CHECKING:
-    from rvlab.store import Store
+NO_CLASSES = Classes((), ())
 
 SCENE_GROUPS = ("train", "validation", "test")
 
@@ -37,39 +36,6 @@ Raster Vision has no such label store: `rvlab.exchange` writes it for prediction
 Its fields are ``labels_uri`` and ``scores_uri``, of which one may be missing, and ``transformers``
 of the labels, as those of a label raster.
 """
-
-RGB = tuple[int, int, int]
-
-
-@dataclass(frozen=True)
-class Classes:
-    """The classes of a run; the index in `names` is the class id.
-
-    Args:
-        names: Class names.
-        colors: Red, green and blue from 0 to 255, one color per class.
-        null: Name of the class for pixels without label or image, if there is one.
-    """
-
-    names: tuple[str, ...]
-    colors: tuple[RGB, ...]
-    null: str | None = None
-
-    def __len__(self) -> int:
-        return len(self.names)
-
-    @property
-    def null_id(self) -> int | None:
-        """The id of the null class."""
-        return None if self.null is None else self.names.index(self.null)
-
-    @property
-    def unlabelled_id(self) -> int | None:
-        """The id of the class for unlabelled pixels, which scores ignore.
-
-        The table of metrics uses the same rule, `rvlab.metrics.unlabelled_id`.
-        """
-        return unlabelled_id(self.names, self.null)
 
 
 @dataclass(frozen=True)
@@ -102,60 +68,39 @@ class Scene:
     scores_uri: str | None = None
 
 
-def classes_from_config(config: Mapping[str, Any]) -> Classes:
-    """Return the classes of a run.
+@dataclass(frozen=True)
+class RunSource:
+    """A run with the classes and scenes of its config, or the error that prevented reading it.
 
     Args:
-        config: ``pipeline-config.json``, or its ``class_config``.
-
-    Raises:
-        RecordBroken: If the classes are missing or invalid.
+        run: Run id.
+        uri: Address of the run.
+        classes: Classes with their colors.
+        scenes: Scenes; if a prediction has a COG copy, the scene refers to the copy.
+        config: ``pipeline-config.json``.
+        error: Error if the config could not be read.
+        group: Preferred scene group if several scenes have the same id, as in `find_scene`.
     """
-    part: Any = config
-    if "dataset" in config:
-        data = config["dataset"]
-        part = data.get("class_config") if isinstance(data, Mapping) else None
-    given = part.get("names") if isinstance(part, Mapping) else None
-    if not isinstance(part, Mapping) or not given:
-        raise RecordBroken("pipeline-config.json has no classes.")
-    if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
-        raise RecordBroken(f"pipeline-config.json: class names must be a list, got {given!r:.100}.")
-    if len(given) > CLASSES:
-        too_large("pipeline-config.json", len(given), CLASSES, "classes")
-    names = tuple(str(name) for name in given)
-    shades = part.get("colors") or [(128, 128, 128)] * len(names)
-    if not isinstance(shades, list | tuple) or len(shades) != len(names):
-        number = len(shades) if isinstance(shades, list | tuple) else "invalid"
-        raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {number} colors.")
-    null = part.get("null_class") or (NULL_CLASS if NULL_CLASS in names else None)
-    if null is not None and null not in names:
-        raise RecordBroken(
-            f"pipeline-config.json: null_class {null!r:.100} is not one of the classes."
-        )
-    return Classes(names, tuple(map(parse_color, shades)), null)
 
+    run: str
+    uri: str
+    classes: Classes = NO_CLASSES
+    scenes: tuple[Scene, ...] = ()
+    config: Mapping[str, Any] = field(default_factory=dict, repr=False)
+    error: RvlabError | None = None
+    group: str | None = None
 
-def parse_color(color: str | Sequence[float]) -> RGB:
-    """Parse a color of a config: a name, ``#rrggbb``, integers to 255, or floats to 1."""
-    from PIL import ImageColor
+    def in_group(self, group: str) -> list[Scene]:
+        """Return the scenes of a group: train, validation, test, or one of the config's own."""
+        if group in SCENE_GROUPS:
+            return [scene for scene in self.scenes if scene.group == group]
+        members = set(custom_groups(self.config).get(group, ()))
+        return [scene for scene in self.scenes if scene.id in members]
 
-    if isinstance(color, str):
-        try:
-            r, g, b = ImageColor.getrgb(color)[:3]
-        except ValueError as exc:
-            raise RecordBroken(f"pipeline-config.json has a color {color!r}: {exc}.") from exc
-        return r, g, b
-    try:
-        if len(color) < 3 or not all(isinstance(part, int | float) for part in color):
-            raise TypeError
-        if all(isinstance(part, float) for part in color):
-            color = [255 * part for part in color]
-        r, g, b = (round(part) for part in color[:3])
-    except (TypeError, ValueError, LookupError, OverflowError) as exc:
-        raise RecordBroken(
-            f"pipeline-config.json has a color {color!r:.100}: it must be three numbers."
-        ) from exc
-    return r, g, b
+    def scene(self, name: str) -> Scene | None:
+        """Return the scene with that id; None if the run does not have it."""
+        found = [scene for scene in self.scenes if scene.id == name]
+        return find_scene(name, found, self.group) if found else None
 
 
 def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> list[Scene]:
@@ -179,7 +124,7 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
             raise TypeError(f"{uri!r:.100} is not an address")
         return uri if home is None else mark_if_refused(uri, home)
 
-    task = str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+    task = task_of_config(config)
     folder = config.get("predict_uri") or f"{config.get('root_uri')}/predict"
     try:
         classes = data.get("class_config")
@@ -192,7 +137,12 @@ def scenes_from_config(config: Mapping[str, Any], home: Store | None = None) -> 
         raise RecordBroken(f"pipeline-config.json has a malformed scene: {exc!r:.300}.") from exc
 
 
-def own_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+def task_of_config(config: Mapping[str, Any]) -> str:
+    """Return Raster Vision's name of the task of a config, such as ``object_detection``."""
+    return str(config.get("type_hint", "semantic_segmentation_config")).removesuffix("_config")
+
+
+def custom_groups(config: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
     """Return the scene ids of each group that a config defines besides Raster Vision's three."""
     data = config.get("dataset")
     groups = data.get("scene_groups") if isinstance(data, Mapping) else None
@@ -225,6 +175,114 @@ def find_scene(name: str, known: Sequence[Scene], group: str | None = None) -> S
 def scene_priority(scene: Scene, group: str | None = None) -> tuple[bool, bool, bool]:
     """Return a sort key of scenes with one id: first `group`, then validation, test, train."""
     return scene.group != group, scene.group == "train", scene.group != "validation"
+
+
+def load_run_source(run: str, uri: str, group: str | None = None) -> RunSource:
+    """Read a run's config and list its COG copies; return an error instead of raising it.
+
+    Args:
+        run: Run id.
+        uri: Address of the run.
+        group: Preferred scene group if several scenes have the same id.
+    """
+    with ThreadPoolExecutor(2) as pool:
+        (found,) = load_run_sources([(run, uri)], pool, group)
+    return found
+
+
+def load_run_sources(
+    runs: Iterable[tuple[str, str]], pool: Executor, group: str | None = None
+) -> list[RunSource]:
+    """Read and list in a pool what `load_run_source` returns for each run.
+
+    Args:
+        runs: Id and address of each run.
+        pool: Executes the requests of all runs, in the order of their submission.
+        group: As for `load_run_source`.
+    """
+    requests = [
+        (run, uri, pool.submit(_read_config, uri), pool.submit(_list_copies, uri))
+        for run, uri in runs
+    ]
+    # Submitted after the requests that they wait for, so that the pool cannot deadlock.
+    found = [
+        pool.submit(_run_source, run, uri, group, config, copies)
+        for run, uri, config, copies in requests
+    ]
+    return [one.result() for one in found]
+
+
+def _read_config(uri: str) -> dict[str, Any]:
+    return rv_outputs.read_rv_config(store_for_uri(uri), Run.from_uri(uri))
+
+
+def _list_copies(uri: str) -> set[str]:
+    """Return the names of a run's COG copies below their folder."""
+    home = store_for_uri(uri)
+    folder = rv_outputs.key_below(home, Run.from_uri(uri).uri, rv_outputs.COPIES_FOLDER)
+    return {key[len(folder) + 1 :] for key, _ in home.files(folder)}
+
+
+def _run_source(
+    run: str,
+    uri: str,
+    group: str | None,
+    config_read: Future[dict[str, Any]],
+    copies_listed: Future[set[str]],
+) -> RunSource:
+    try:
+        config, copies = config_read.result(), copies_listed.result()
+        scenes = scenes_from_config(config, store_for_uri(uri))
+        found = tuple(use_copies(scene, uri, copies) for scene in scenes)
+        return RunSource(run, uri, classes_from_config(config), found, config, group=group)
+    except RvlabError as exc:
+        return RunSource(run, uri, error=exc, group=group)
+
+
+def source_by_scene(sources: Sequence[RunSource]) -> dict[str, RunSource]:
+    """Map each scene id to the first run that has it, preferring runs that predicted it.
+
+    If the sources have a `group`, runs with the scene in this group come first.
+    """
+    pairs = [(scene, one) for one in sources for scene in one.scenes]
+    out: dict[str, RunSource] = {}
+    for scene, one in sorted(pairs, key=lambda pair: scene_priority(pair[0], pair[1].group)):
+        out.setdefault(scene.id, one)
+    return out
+
+
+def default_group(sources: Sequence[RunSource]) -> str:
+    """Return ``validation``, or ``test`` if only that has scenes, as in a prediction."""
+    groups = {scene.group for one in sources for scene in one.scenes}
+    return "test" if "test" in groups and "validation" not in groups else "validation"
+
+
+def require_group(group: str, sources: Sequence[RunSource]) -> None:
+    """Require that a group is one of Raster Vision's, or that a run defines it.
+
+    Raises:
+        NotFound: If no run has it.
+    """
+    known = {*SCENE_GROUPS, *(name for one in sources for name in custom_groups(one.config))}
+    if group not in known:
+        raise NotFound(f"Unknown group {group!r}. {did_you_mean(group, known)}")
+
+
+def use_copies(scene: Scene, run_uri: str, copies: Sequence[str] | set[str]) -> Scene:
+    """Replace the addresses of a scene's prediction by those of its COG copies, if they exist.
+
+    Args:
+        scene: As `rvlab.raster.scenes_from_config` returns it.
+        run_uri: Address of the run.
+        copies: Names below the run's folder ``copies``, such as ``town-1/labels.tif``.
+    """
+    where = f"{run_uri.rstrip('/')}/{rv_outputs.COPIES_FOLDER}"
+    labels, scores = (f"{scene.id}/{name}.tif" for name in ("labels", "scores"))
+    if labels in copies:  # a copy contains class ids even if the prediction contains colors
+        scene = replace(scene, prediction_uri=f"{where}/{labels}", prediction_transformers=())
+    if scores in copies:
+        scene = replace(scene, scores_uri=f"{where}/{scores}")
+    return scene
 
 
 def _scene(

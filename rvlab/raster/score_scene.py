@@ -26,11 +26,13 @@ from rvlab.raster.boxes import CELLS, predicted_boxes, truth_boxes
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.cog import labels_cog, scores_cog
 from rvlab.raster.components import SceneComponents
+from rvlab.raster.config import Classes
 from rvlab.raster.geopackage import box_polygons, trace_polygons, write_geopackage
 from rvlab.raster.labels import ClassIds, SceneLabels, prediction
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import WindowCounts, strips
 from rvlab.store.table_file import arrow_schema
@@ -165,26 +167,20 @@ class _Counts:
         """The memory per pixel of a strip while it is counted."""
         return 3 if self._windows is None else 8
 
-    def add(
-        self,
-        part: Window,
-        truth: ClassIds,
-        guess: ClassIds,
-        inside: NDArray[np.bool_] | None,
-        score: NDArray[np.float32] | None,
-    ) -> None:
+    def add(self, strip: Strip) -> None:
+        """Count the windows and objects of a strip."""
         if self._windows is not None:
-            self._windows.add(part, truth, guess, inside, score)
+            self._windows.add(strip)
         if self._objects is not None:
             try:
-                self._objects.add(part, truth, guess, inside, score)
+                self._objects.add(strip)
             except RvlabError as exc:  # too many objects; the rest is counted all the same
                 self._objects, self.error = None, str(exc)
 
-    def add_boundaries(self, strip: _Strip) -> None:
+    def add_boundaries(self, strip: Strip) -> None:
         """Count the boundaries of a strip, which another thread may do while `add` counts one."""
-        if self._boundaries is not None and strip.truth is not None:
-            self._boundaries.add(strip.part, strip.truth, strip.guess, strip.inside)
+        if self._boundaries is not None:
+            self._boundaries.add(strip)
 
     def tables(self) -> dict[str, pa.Table]:
         """Return the counts of the whole scene, by the name of the table."""
@@ -230,9 +226,10 @@ def _score_rasters(
         unit = None if scene.truth is not None else COPY_ROWS
         parts = strips(grid.width, grid.height, most_px=STRIP_BYTES // bytes_per_px, unit_px=unit)
 
-        def read(part: Window) -> _Strip:
+        def read(part: Window) -> _ReadStrip:
             strip = _read_strip(labels, truth, part)
-            counts.add_boundaries(strip)  # here, since reading takes less time than the counts
+            if strip.truth is not None:  # here, since reading takes less time than the counts
+                counts.add_boundaries(Strip(part, strip.truth, strip.guess, strip.inside))
             return strip
 
         for strip in _read_ahead(read, parts):
@@ -242,7 +239,7 @@ def _score_rasters(
                 write_scores(strip.part, strip.scores)
             if strip.truth is not None:
                 score = _predicted_class_score(strip.scores, strip.guess)
-                counts.add(strip.part, strip.truth, strip.guess, strip.inside, score)
+                counts.add(Strip(strip.part, strip.truth, strip.guess, strip.inside, score))
     done.copies = made
     if truth.error:
         done.problems.append(f"Scene {scene.id}: {truth.error}")
@@ -252,8 +249,8 @@ def _score_rasters(
         done.problems.append(f"Scene {scene.id}: {counts.error}")
 
 
-class _Strip(NamedTuple):
-    """The rasters of a strip, shape (rows, columns), or (classes, rows, columns) of scores."""
+class _ReadStrip(NamedTuple):
+    """What was read of a strip, shape (rows, columns), or (classes, rows, columns) of scores."""
 
     part: Window
     guess: ClassIds
@@ -262,24 +259,26 @@ class _Strip(NamedTuple):
     scores: NDArray[np.float32] | None
 
 
-def _read_strip(labels: SceneLabels, truth: _TruthReader, part: Window) -> _Strip:
+def _read_strip(labels: SceneLabels, truth: _TruthReader, part: Window) -> _ReadStrip:
     scene, classes, grid = labels.scene, labels.classes, labels.grid
     guess, scores = prediction(scene, classes, part, grid), None
     if scene.scores_uri:
         scores = _read_all_scores(scene.scores_uri, part, classes, grid)
     known = truth.read(part)
     inside = None if known is None else labels.labelled(part)
-    return _Strip(part, guess, known, inside, scores)
+    return _ReadStrip(part, guess, known, inside, scores)
 
 
 def _read_all_scores(uri: str, part: Window, classes: Classes, grid: Grid) -> NDArray[np.float32]:
     return read_scores(uri, part, range(len(classes)), grid, null_id=classes.null_id)
 
 
-def _read_ahead(read: Callable[[Window], _Strip], parts: Iterable[Window]) -> Iterator[_Strip]:
+def _read_ahead(
+    read: Callable[[Window], _ReadStrip], parts: Iterable[Window]
+) -> Iterator[_ReadStrip]:
     """Yield the strips in order; the next one is read while the caller counts the last one."""
     with ThreadPoolExecutor(1) as pool:
-        begun: Future[_Strip] | None = None
+        begun: Future[_ReadStrip] | None = None
         for part in parts:
             following = pool.submit(read, part)
             if begun is not None:

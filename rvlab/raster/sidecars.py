@@ -23,8 +23,8 @@ from cachetools import TTLCache
 
 from rvlab import store
 from rvlab.errors import RasterError, RvlabError, StoreError, StoreUnreachable
-from rvlab.store.addresses import local_path
-from rvlab.store.objects import MAX_KEYS_PER_PAGE
+from rvlab.store.addresses import absolute_local_path
+from rvlab.store.object_storage import MAX_KEYS_PER_PAGE
 
 KEEP_S = 300.0
 
@@ -33,7 +33,9 @@ OVERVIEWS_FROM_PX = 4096
 
 SHAPEFILE_PARTS = (".shx", ".dbf", ".prj", ".cpg")
 
-_PIXELS = (".ovr", ".msk")
+PIXEL_SUFFIXES = (".ovr", ".msk", ".OVR", ".MSK")
+"""Suffixes of overviews and masks, which GDAL opens with a raster."""
+
 _MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+", b"EHFA_HEADER_TAG")
 """Starts of the formats in which GDAL writes overviews and masks. GDAL would open any format."""
 
@@ -48,7 +50,7 @@ _first_pages: TTLCache[tuple[object, ...], Future[frozenset[str] | None]] = TTLC
 _lock = Lock()
 
 
-def lacking(dataset: Any) -> frozenset[str]:
+def missing_in_header(dataset: Any) -> frozenset[str]:
     """Return what a raster's header lacks: ``position``, ``mask``, ``overviews``."""
     from rasterio.enums import MaskFlags
 
@@ -159,7 +161,7 @@ def check_local_sidecars(path: str) -> None:
     Raises:
         RasterError: If there are such files.
     """
-    for suffix in (*_PIXELS, *(s.upper() for s in _PIXELS)):
+    for suffix in PIXEL_SUFFIXES:
         name = f"{path}{suffix}"
         head = first_bytes(name)
         if head is not None:
@@ -179,7 +181,7 @@ def first_bytes(uri: str, *, beside: str | None = None) -> bytes | None:
     scheme = urlsplit(uri).scheme
     try:
         if scheme in ("", "file"):
-            with Path(local_path(uri)).open("rb") as file:
+            with Path(absolute_local_path(uri)).open("rb") as file:
                 return file.read(_HEAD_BYTES)
         if scheme == "s3":
             home = store.store_for_uri(beside or uri)
@@ -209,7 +211,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
     else:
         try:
             with open_raster(uri, alone=True) as dataset:
-                names = sidecar_names(uri, lacking(dataset) - {"overviews"})
+                names = sidecar_names(uri, missing_in_header(dataset) - {"overviews"})
         except (RvlabError, OSError):
             names = []
     out = []
@@ -226,7 +228,7 @@ def sidecar_fingerprints(uri: str) -> list[str]:
 
 
 def _require_pixels(name: str, head: bytes) -> None:
-    if name.lower().endswith(_PIXELS) and not head.startswith(_MAGIC):
+    if name.endswith(PIXEL_SUFFIXES) and not head.startswith(_MAGIC):
         raise RasterError(
             f"{name} is not opened: overviews and masks beside a raster must be a TIFF."
         )

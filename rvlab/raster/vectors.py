@@ -14,11 +14,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import RasterError, RvlabError
+from rvlab.raster.config import Classes, VectorSource
 from rvlab.raster.filters import build_predicate
 from rvlab.raster.pixel_shapes import to_pixels
 from rvlab.raster.read import MAX_BYTES, Grid, format_megabytes
-from rvlab.raster.scene import Classes
-from rvlab.raster.sources import VectorSource
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 

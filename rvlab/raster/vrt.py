@@ -22,7 +22,7 @@ _HEAD_BYTES = 64
 
 
 @contextmanager
-def opened_vrt(path: str) -> Iterator[Any]:
+def open_vrt(path: str) -> Iterator[Any]:
     """Open a virtual raster whose sources are plain raster files on this machine.
 
     GDAL gets the checked XML from memory, because the file may change after the check.
@@ -39,7 +39,7 @@ def opened_vrt(path: str) -> Iterator[Any]:
     from rasterio.io import MemoryFile
 
     require_local_vrt(path)
-    with MemoryFile(checked_vrt(Path(path)), ext="vrt") as memory, memory.open() as dataset:
+    with MemoryFile(read_vrt(Path(path)), ext="vrt") as memory, memory.open() as dataset:
         yield dataset
 
 
@@ -56,11 +56,11 @@ def require_local_vrt(path: str) -> None:
         )
 
 
-def checked_vrt(path: Path) -> bytes:
+def read_vrt(path: Path) -> bytes:
     """Return the XML of a virtual raster, with absolute paths of its sources.
 
     Raises:
-        RasterError: As `opened_vrt`.
+        RasterError: As `open_vrt`.
     """
     try:
         size = path.stat().st_size

@@ -13,8 +13,9 @@ from numpy.typing import NDArray
 from rvlab import metrics
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.boxes import Boxes, match_outcomes
-from rvlab.raster.labels import ClassIds
-from rvlab.raster.scene import Classes, Scene
+from rvlab.raster.config import Classes
+from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.store.table_file import columns_to_arrow
 
@@ -44,23 +45,9 @@ class WindowCounts:
         self._counts = np.zeros((3, *self._shape, k), np.int64)
         self._confident: NDArray[np.int64] | None = None
 
-    def add(
-        self,
-        part: Window,
-        truth: ClassIds,
-        guess: ClassIds,
-        inside: NDArray[np.bool_] | None = None,
-        score: NDArray[np.floating[Any]] | None = None,
-    ) -> None:
-        """Count the pixels of a strip that consists of complete windows.
-
-        Args:
-            part: The strip, in pixels of the scene.
-            truth: Class ids of the labels, shape (rows, columns).
-            guess: Class ids of the prediction, same shape.
-            inside: Mask of the pixels to count; None counts all.
-            score: Score of the predicted class, from 0 to 1, same shape; None if not available.
-        """
+    def add(self, strip: Strip) -> None:
+        """Count the pixels of a strip that consists of complete windows."""
+        part, truth, guess, inside, score = strip
         k, null = len(self.classes), self.classes.unlabelled_id
         counted = (truth < k) & (guess < k)
         if inside is not None:

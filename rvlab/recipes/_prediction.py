@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from rastervision.core.rv_pipeline import RVPipelineConfig
-from rastervision.pipeline.config import build_config, upgrade_config
+from rastervision.pipeline.config import build_config, upgrade_rv_config
 from rastervision.pipeline.file_system import (
     download_if_needed,
     file_to_json,
@@ -53,7 +53,7 @@ def get_config(
             bundle's config (the channels of several files are joined); and ``labels``, a file or
             null.
         overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. None
-            keeps the predict options of the bundle.
+            uses the predict options of the bundle.
         scores: Whether a semantic segmentation stores the scores of each class.
         model: The version of the promoted model, such as ``vegas-buildings:2``, for the record.
 
@@ -93,7 +93,7 @@ def _unpack_bundle(request: dict[str, Any], root_uri: str, folder: Path) -> dict
     archive = download_if_needed(request["bundle_uri"], str(folder))
     _require_digest(archive, request["bundle_uri"], request["bundle_sha256"])
     unzip(archive, str(bundle))
-    config: dict[str, Any] = upgrade_config(
+    config: dict[str, Any] = upgrade_rv_config(
         json.loads((bundle / "pipeline-config.json").read_text())
     )
     upload_or_copy(str(bundle / "model-bundle.zip"), f"{root_uri}/train/model-bundle.zip")

@@ -76,7 +76,7 @@ def parse_flag(name: str, value: Any) -> bool:
         value: A bool, or one of true, false, yes, no, 1 and 0 in any case.
 
     Raises:
-        SpecError: If it is none of them.
+        SpecError: If it is not one of them.
     """
     word = str(value).strip().lower()
     if word in ("true", "yes", "1"):
@@ -95,7 +95,7 @@ def parse_choice(name: str, value: Any, words: Sequence[str]) -> str:
         words: The valid words, in lower case.
 
     Raises:
-        SpecError: If it is none of them.
+        SpecError: If it is not one of them.
     """
     word = str(value).strip().lower()
     if word not in words:

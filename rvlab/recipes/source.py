@@ -69,7 +69,7 @@ def find_recipe(recipe: RecipeRef) -> Recipe:
             typed in a notebook cell included.
 
     Raises:
-        SpecError: If there is no such recipe or it has no ``get_config``.
+        SpecError: If the recipe does not exist, or has no ``get_config``.
     """
     found = _recipe_of_function(recipe) if callable(recipe) else _recipe_of_text(str(recipe))
     found.signature  # noqa: B018  raise for an invalid recipe here, not at its first use

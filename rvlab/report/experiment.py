@@ -12,7 +12,7 @@ from rvlab.compare.columns import metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import differing_columns, param_columns, value_codes
-from rvlab.frame.select import select_listings
+from rvlab.frame.run_selector import select_listings
 from rvlab.model import Run, Spec, headline_group
 from rvlab.report.cells import Cell, format_cell, list_different_values, short_column_name
 from rvlab.report.run_summary import (
@@ -82,7 +82,7 @@ class ExperimentSummary:
         """What differs between the runs: a name and its values."""
         sets = [c for c in self.runs if str(c).partition(".")[0] == "eval_set"]
         context = [c for c in CONTEXT_COLUMNS if c in self.runs]
-        # Runs that have not been scored have no set, which is no difference of the data.
+        # Runs without scores have no set; they are not counted as scored on other data.
         sets = [name for name in sets if self.runs[name].nunique() > 1]
         names = [*differing_columns(self.runs), *differing_columns(self.runs, context), *sets]
         return [(short_column_name(name), list_different_values(self.runs[name])) for name in names]
@@ -186,7 +186,7 @@ class ExperimentSummary:
     def test_sentences(self) -> list[str]:
         """The test of the best setting against the next one, in words."""
         if len(self.settings) < 2:
-            return ["There are no two settings with this metric, so nothing can be tested."]
+            return ["Fewer than two settings have this metric, so nothing can be tested."]
         metric = metric_column(self.runs, self.metric).removeprefix("metrics.")
         first, second = self.settings[:2]
         out = [compare.test(first, second, metric).sentence]

@@ -20,43 +20,43 @@ CURVE_RUNS, SHOWN_WINDOWS = 12, 4
 WINDOWS_BYTES, CHART_BYTES = 1_700_000, 350_000  # with four plots and base64: a page is < 4.5 MB
 
 
-def curves_of_best(facts: ExperimentSummary) -> Picture:
+def curves_of_best(summary: ExperimentSummary) -> Picture:
     """Draw losses and scores of the best runs over the epochs."""
 
     def draw() -> Drawing:
-        chosen = (facts.best if len(facts.best) else facts.runs).head(CURVE_RUNS)
-        history = history_table(facts.store, facts.listings_of_rows(chosen))
+        chosen = (summary.best if len(summary.best) else summary.runs).head(CURVE_RUNS)
+        history = history_table(summary.store, summary.listings_of_rows(chosen))
         if history.empty:
             return "These runs have no training history."
-        return plot.curves(history), f"Training of {_describe(chosen, facts)} by epoch."
+        return plot.curves(history), f"Training of {_describe(chosen, summary)} by epoch."
 
     return try_picture("The training curves", draw, CHART_BYTES, tight=True)
 
 
-def confusion_of_best(facts: ExperimentSummary) -> Picture:
+def confusion_of_best(summary: ExperimentSummary) -> Picture:
     """Draw the confusion matrices of the best runs of the best two settings."""
 
     def draw() -> Drawing:
-        chosen = facts.leaders
-        if chosen.empty or facts.group is None:
-            return "No succeeded run was evaluated, so there is no confusion matrix."
-        matrices = confusion_table(facts.store, facts.listings_of_rows(chosen))
+        chosen = summary.leaders
+        if chosen.empty or summary.group is None:
+            return "No succeeded run was evaluated, so no confusion matrix can be drawn."
+        matrices = confusion_table(summary.store, summary.listings_of_rows(chosen))
         if matrices.empty:
-            return f"The evaluation of {facts.group} counted no confusion matrix."
-        figure = plot.confusion(matrices, group=facts.group)
-        words = f"Confusion of {_describe(chosen, facts)}: truth down, prediction across."
+            return f"The evaluation of {summary.group} counted no confusion matrix."
+        figure = plot.confusion(matrices, group=summary.group)
+        words = f"Confusion of {_describe(chosen, summary)}: truth down, prediction across."
         return figure, words
 
     return try_picture("The confusion matrices", draw, CHART_BYTES, tight=True)
 
 
-def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
+def parameter_pictures(summary: ExperimentSummary) -> list[Picture]:
     """Draw the metric over the parameters, and their importance where there are enough runs."""
-    params = differing_columns(facts.best)
-    if not params or len(facts.best) < 3:
+    params = differing_columns(summary.best)
+    if not params or len(summary.best) < 3:
         return []
-    metric = metric_column(facts.runs, facts.metric)
-    rows = facts.runs.loc[facts.runs.index.isin(facts.best.index)]
+    metric = metric_column(summary.runs, summary.metric)
+    rows = summary.runs.loc[summary.runs.index.isin(summary.best.index)]
 
     def draw_metric() -> Drawing:
         if len(params) > 1:
@@ -80,23 +80,23 @@ def parameter_pictures(facts: ExperimentSummary) -> list[Picture]:
     return shown
 
 
-def worst_windows(facts: ExperimentSummary) -> Picture:
+def worst_windows(summary: ExperimentSummary) -> Picture:
     """Draw the errors of the same two runs in the windows where they are wrong most."""
 
     def draw() -> Drawing:
-        chosen = facts.leaders
+        chosen = summary.leaders
         if chosen.empty:
             return "No run has predictions to show."
-        windows = windows_table(facts.store, facts.listings_of_rows(chosen), n=SHOWN_WINDOWS)
+        windows = windows_table(summary.store, summary.listings_of_rows(chosen), n=SHOWN_WINDOWS)
         figure = plot.predictions(chosen, windows, show="errors", max_px=384)
         require_images(figure)
-        which = f"{_describe(chosen, facts)} in {len(windows)} windows"
+        which = f"{_describe(chosen, summary)} in {len(windows)} windows"
         return figure, f"Image, truth and errors of {which}."
 
     return try_picture("The predictions", draw, WINDOWS_BYTES)
 
 
-def _describe(chosen: pd.DataFrame, facts: ExperimentSummary) -> str:
+def _describe(chosen: pd.DataFrame, summary: ExperimentSummary) -> str:
     """Return which runs are drawn, such as ``the best 2 runs``."""
-    which = "the best" if len(facts.best) else "the first"
+    which = "the best" if len(summary.best) else "the first"
     return f"{which} run" if len(chosen) == 1 else f"{which} {len(chosen)} runs"

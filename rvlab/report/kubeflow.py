@@ -54,7 +54,7 @@ def emit(
         item: The result of ``configure`` for any split, ``{"run": URI, "split": 0}``.
         metrics: Output for the headline metrics under their names in the table of runs, and
             `COST_METRICS`. Undefined values are left out, since a NaN fails the step in Kubeflow.
-        confusion: Output for the matrix of the headline group; not written if there is none.
+        confusion: Output for the matrix of the headline group; not written without one.
         report: Output for the run in Markdown.
         predictions: Output for the run as an HTML page with pictures.
     """

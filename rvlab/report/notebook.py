@@ -14,10 +14,10 @@ from rvlab.store.run_listing import list_runs
 CURVE_LINES = 12
 
 
-def render_notebook(facts: ExperimentSummary) -> str:
+def render_notebook(summary: ExperimentSummary) -> str:
     """Return a notebook as JSON, in the format 4.5 of Jupyter, without outputs."""
     cells = []
-    for number, (kind, source) in enumerate(_cells(facts)):
+    for number, (kind, source) in enumerate(_cells(summary)):
         cell: dict[str, Any] = {"cell_type": kind, "id": f"rvlab-{number}", "metadata": {}}
         if kind == "code":
             cell |= {"execution_count": None, "outputs": []}
@@ -28,27 +28,27 @@ def render_notebook(facts: ExperimentSummary) -> str:
     return f"{json.dumps(book, indent=1, ensure_ascii=False)}\n"
 
 
-def _cells(facts: ExperimentSummary) -> list[tuple[str, str]]:
-    selector = _selector(facts)
-    best = facts.best
-    out = [("markdown", f"# {facts.title}\n\n{_question(facts)}")]
+def _cells(summary: ExperimentSummary) -> list[tuple[str, str]]:
+    selector = _selector(summary)
+    best = summary.best
+    out = [("markdown", f"# {summary.title}\n\n{_question(summary)}")]
     lines = [
         "import rvlab",
         "from rvlab import compare, plot",
         "",
-        f"lab = rvlab.Lab({store_argument(facts.addresses[0])!r})",
+        f"lab = rvlab.Lab({store_argument(summary.addresses[0])!r})",
         f"runs = lab.runs({selector})",
         "runs",
     ]
     out.append(("code", "\n".join(lines)))
     if len(best):
-        metric = metric_column(facts.runs, facts.metric)
-        out += _cells_of_scored_runs(facts, metric)
+        metric = metric_column(summary.runs, summary.metric)
+        out += _cells_of_scored_runs(summary, metric)
     failed = "runs.query(\"state not in ['succeeded', 'running', 'queued']\")"
-    if facts.failures:
+    if summary.failures:
         out += [("markdown", "## Runs that did not succeed")]
         out += [("code", f'{failed}[["state", "step", "error"]]')]
-    again = f"lab.clone({facts.example.prefix!r})" if facts.example else ""
+    again = f"lab.clone({summary.example.prefix!r})" if summary.example else ""
     more = [
         "## Go on",
         "",
@@ -60,19 +60,19 @@ def _cells(facts: ExperimentSummary) -> list[tuple[str, str]]:
     return [*out, ("markdown", "\n".join(more))]
 
 
-def _cells_of_scored_runs(facts: ExperimentSummary, metric: str) -> list[tuple[str, str]]:
-    order = "True" if facts.ascending else "False"
+def _cells_of_scored_runs(summary: ExperimentSummary, metric: str) -> list[tuple[str, str]]:
+    order = "True" if summary.ascending else "False"
     ranked = f"compare.board(runs, {metric!r}, ascending={order})"
-    params = differing_columns(facts.best)
+    params = differing_columns(summary.best)
     out = [
         ("markdown", "## Leaderboard"),
         ("code", f"board = {ranked}\ncompare.styled(board)"),
         ("markdown", "## Is the difference larger than chance?"),
     ]
-    if any(len(rows) > 1 for rows in facts.settings):
+    if any(len(rows) > 1 for rows in summary.settings):
         out.append(("code", f"compare.seeds(runs, {metric!r})"))
-    if len(facts.settings) > 1:
-        first, second = ([str(run) for run in rows.index] for rows in facts.settings[:2])
+    if len(summary.settings) > 1:
+        first, second = ([str(run) for run in rows.index] for rows in summary.settings[:2])
         name = metric.removeprefix("metrics.")
         test = f"compare.test(runs.loc[first], runs.loc[second], {name!r})"
         out.append(("code", f"first = {first}\nsecond = {second}\n{test}"))
@@ -80,7 +80,7 @@ def _cells_of_scored_runs(facts: ExperimentSummary, metric: str) -> list[tuple[s
         across = f"plot.parallel(board, hue={metric!r})"
         along = f"plot.scatter(board, x={params[0]!r}, y={metric!r})"
         out += [("markdown", "## Parameters"), ("code", along if len(params) == 1 else across)]
-    leaders = [str(run) for run in facts.leaders.index]
+    leaders = [str(run) for run in summary.leaders.index]
     return [
         *out,
         ("markdown", "## Training"),
@@ -96,18 +96,18 @@ def _cells_of_scored_runs(facts: ExperimentSummary, metric: str) -> list[tuple[s
     ]
 
 
-def _question(facts: ExperimentSummary) -> str:
+def _question(summary: ExperimentSummary) -> str:
     """Return a sentence; names of parameters are code, and values are in the tables."""
-    names = [name.replace("`", "'") for name, _ in facts.differences]
+    names = [name.replace("`", "'") for name, _ in summary.differences]
     differ = ", ".join(f"`{name}`" for name in names)
     of = f" They differ in {differ}." if differ else ""
-    return f"{len(facts.runs)} runs.{of} Which has the best `{facts.metric}`?"
+    return f"{len(summary.runs)} runs.{of} Which has the best `{summary.metric}`?"
 
 
-def _selector(facts: ExperimentSummary) -> str:
+def _selector(summary: ExperimentSummary) -> str:
     """Return the argument that selects the runs: experiments, if all their runs are selected."""
-    names = list(dict.fromkeys(run.experiment for run in facts.addresses))
-    everything = sum(len(list_runs(facts.store, name).ids) for name in names)
-    if everything > len(facts.addresses):
-        return repr([run.prefix for run in facts.addresses])
+    names = list(dict.fromkeys(run.experiment for run in summary.addresses))
+    everything = sum(len(list_runs(summary.store, name).ids) for name in names)
+    if everything > len(summary.addresses):
+        return repr([run.prefix for run in summary.addresses])
     return repr(names[0] if len(names) == 1 else names)

@@ -7,7 +7,7 @@ requests.
 
 from __future__ import annotations
 
-from rvlab.frame.resolve import RunsLike, single_run
+from rvlab.frame.input_tables import RunsLike, single_run
 from rvlab.model import STATES
 from rvlab.report import pictures
 from rvlab.report.markdown import CLASS_TABLE_HEADINGS, summary_parts

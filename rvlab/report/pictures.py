@@ -49,21 +49,23 @@ class Picture:
         return f"data:image/png;base64,{base64.b64encode(self.png).decode()}" if self.png else ""
 
 
-def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> Picture:
+def predictions_picture(summary: RunSummary, *, scenes: int, most_bytes: int) -> Picture:
     """Draw image, truth and prediction of the worst scenes of the headline group.
 
     Args:
-        facts: The run.
+        summary: The run.
         scenes: The largest number of scenes.
         most_bytes: The largest size of the PNG.
     """
 
     def draw() -> Drawing:
-        names = [name for name, _ in facts.scenes[:scenes]]
-        is_prediction = facts.row.get("kind") == PREDICTION and facts.row["state"] == "succeeded"
+        names = [name for name, _ in summary.scenes[:scenes]]
+        is_prediction = (
+            summary.row.get("kind") == PREDICTION and summary.row["state"] == "succeeded"
+        )
         if not names and not is_prediction:
             return "No scene of this run was scored, so none is shown."
-        row = {"run": [facts.run.id], "uri": [facts.run.uri], "what": ["prediction"]}
+        row = {"run": [summary.run.id], "uri": [summary.run.uri], "what": ["prediction"]}
         figure = plot.predictions(_frame(row), scenes=names or None, label="what")
         require_images(figure)
         if not names:
@@ -73,14 +75,14 @@ def predictions_picture(facts: RunSummary, *, scenes: int, most_bytes: int) -> P
     return try_picture("The predictions", draw, most_bytes)
 
 
-def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
+def curves_picture(summary: RunSummary, *, most_bytes: int) -> Picture:
     """Draw losses and scores over the epochs."""
 
     def draw() -> Drawing:
-        if facts.history.empty:
+        if summary.history.empty:
             return "This run has no training history."
-        epochs = facts.history["epoch"].nunique()
-        figure = plot.curves(facts.history)
+        epochs = summary.history["epoch"].nunique()
+        figure = plot.curves(summary.history)
         for legend in list(figure.legends):  # a single line needs no legend
             legend.remove()
         return figure, f"Training over {epochs} {'epoch' if epochs == 1 else 'epochs'}."
@@ -88,16 +90,16 @@ def curves_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
     return try_picture("The training curves", draw, most_bytes, tight=True)
 
 
-def confusion_picture(facts: RunSummary, *, most_bytes: int) -> Picture:
+def confusion_picture(summary: RunSummary, *, most_bytes: int) -> Picture:
     """Draw the confusion matrix of the headline group, as shares of each true class."""
 
     def draw() -> Drawing:
-        group = facts.group
+        group = summary.group
         if group is None:
             return "This run was not evaluated, so it has no confusion matrix."
-        if facts.matrix is None:
+        if summary.matrix is None:
             return f"The evaluation of {group} counted no confusion matrix."
-        figure = plot.confusion(facts.confusion, group=group)
+        figure = plot.confusion(summary.confusion, group=group)
         for ax in figure.axes:
             ax.set_title("", loc="left")  # the page already shows the run's id
         return figure, f"Confusion matrix of {group}: truth down, prediction across."
@@ -139,7 +141,7 @@ def require_images(figure: Figure) -> None:
     """Raise with the reasons in the cells of a grid in which no cell has a picture.
 
     Raises:
-        RasterError: If there is no picture.
+        RasterError: If no cell has a picture.
     """
     if not any(ax.images for ax in figure.axes):
         raise RasterError(_cell_texts(figure))

@@ -20,7 +20,7 @@ TEMPLATE = "progress.html.j2"
 LOSSES = ("train_loss", "val_loss")
 SCORES = ("avg_f1", "mAP", "building_f1", "f1", "val_acc")
 COLORS = ("#1f6fb5", "#d1711c")
-"""Blue and orange, which colour-blind readers can tell apart, on light and dark grounds."""
+"""Blue and orange, which colour-blind readers can distinguish, on light and dark backgrounds."""
 
 WIDTH, HEIGHT, LEFT, TOP, BOTTOM = 320, 96, 44, 4, 80
 

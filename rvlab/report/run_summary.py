@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError
-from rvlab.frame.resolve import store_of
+from rvlab.frame.input_tables import store_of
 from rvlab.metrics import NULL_CLASS
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import RUNS_TABLE
@@ -111,7 +111,7 @@ class RunSummary:
         Raises:
             TableError: If a cell has two counts.
         """
-        from rvlab.plot.matrices import require_single_counts
+        from rvlab.plot.confusion_matrices import require_single_counts
 
         rows = self._counts
         if rows.empty:

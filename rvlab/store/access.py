@@ -149,14 +149,14 @@ class S3Access:
         return self.checksums or ("when_supported" if is_amazon else "when_required")
 
     @property
-    def chain(self) -> CredentialChain | None:
+    def credential_chain(self) -> CredentialChain | None:
         """The credentials that boto3 would find; None if these are given, or none are needed."""
         if self.access_key or self.anonymous:
             return None
-        from rvlab.store.aws import chain_of
+        from rvlab.store.aws import credential_chain
 
         names = (os.environ.get(name) for name in _NAMES["profile"])
-        return chain_of(self.profile or next(filter(None, names), DEFAULT_PROFILE))
+        return credential_chain(self.profile or next(filter(None, names), DEFAULT_PROFILE))
 
     def keys(self) -> tuple[str, str, str | None] | None:
         """Return access key, secret key and session token as they are now; None if anonymous.
@@ -166,7 +166,7 @@ class S3Access:
         """
         if self.access_key and self.secret_key:
             return self.access_key, self.secret_key, self.session_token
-        return self.chain.require_keys() if self.chain else None
+        return self.credential_chain.require_keys() if self.credential_chain else None
 
     def environ(self, *, elsewhere: bool = False) -> dict[str, str]:
         """Return the variables that boto3, s3fs, obstore and GDAL read, for a child process.
@@ -245,8 +245,8 @@ class S3Access:
         if self.access_key and self.secret_key:
             out |= {"access_key_id": self.access_key, "secret_access_key": self.secret_key}
             out["session_token"] = self.session_token or ""
-        elif self.chain:
-            out["credential_provider"] = self.chain.obstore_credential
+        elif self.credential_chain:
+            out["credential_provider"] = self.credential_chain.obstore_credential
         if self.ca_bundle and not self.plain_http:
             client["root_certificate"] = read_certificates(self.ca_bundle)
         if self.is_loopback:  # without a proxy_url, obstore uses that of the environment

@@ -30,7 +30,7 @@ ALLOW = "RVLAB_READ__ALLOW"
 REFUSED = "refused:"
 """Prefix of an address that must not be opened; no library opens it by mistake."""
 
-MOST_FOUND = 10_000
+MAX_FOUND = 10_000
 """Number of URIs whose store is remembered, if stores with several accesses are open."""
 
 _registered: dict[tuple[str, S3Access], Store] = {}
@@ -38,7 +38,7 @@ _registered: dict[tuple[str, S3Access], Store] = {}
 _embedded: set[str] = set()
 
 _found: set[tuple[str, str, S3Access]] = set()
-"""Where `store_for_uri` has found URIs; see `MOST_FOUND`."""
+"""Where `store_for_uri` has found URIs; see `MAX_FOUND`."""
 
 _unregistered: LRUCache[tuple[str, S3Access], Store] = LRUCache(64)
 """Buckets that `store_for_uri` opened itself; a client of S3 takes 5 ms to create."""
@@ -114,8 +114,8 @@ def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
         if known in _found:
             return store
         try:
-            if store.has_below(uri):
-                if len(_found) > MOST_FOUND:
+            if store.has_keys_below(uri):
+                if len(_found) > MAX_FOUND:
                     _found.clear()
                 _found.add(known)
                 return store
@@ -124,7 +124,7 @@ def _first_that_finds(uri: str, stores: Sequence[Store]) -> Store:
     return stores[0]
 
 
-def trust_embedded(endpoint: str) -> None:
+def trust_embedded_server(endpoint: str) -> None:
     """Trust the S3 server at an endpoint as one that this user has started on this machine."""
     _embedded.add(endpoint)
 
@@ -141,7 +141,7 @@ def is_allowed(uri: str, store: Store) -> bool:
     if "\0" in uri or (scheme not in ("", "file") and ".." in path.split("/")):
         return False
     if scheme in ("", "file"):
-        if local_path(uri).startswith("/vsi"):
+        if absolute_local_path(uri).startswith("/vsi"):
             return False  # GDAL's virtual file systems
         if "://" not in store.uri or store.access.endpoint in _embedded:
             return True
@@ -164,7 +164,7 @@ def require_not_refused(uri: str) -> None:
         )
 
 
-def local_path(uri: str) -> str:
+def absolute_local_path(uri: str) -> str:
     """Return the absolute path of a local address, so that GDAL parses no part as a driver."""
     path = unquote(urlsplit(uri).path) if uri.startswith("file:") else uri
     return "/" + os.path.abspath(path).lstrip("/")
@@ -226,7 +226,7 @@ def _is_below(uri: str, prefix: str) -> bool:
         if urlsplit(uri).scheme not in ("", "file"):
             return False
         # Resolve symbolic links: a link in an allowed folder may point out of it.
-        root = os.path.realpath(local_path(str(Path(prefix).expanduser())))
-        return Path(os.path.realpath(local_path(uri))).is_relative_to(root)
+        root = os.path.realpath(absolute_local_path(str(Path(prefix).expanduser())))
+        return Path(os.path.realpath(absolute_local_path(uri))).is_relative_to(root)
     root = prefix.rstrip("/")
     return uri == root or uri.startswith(f"{root}/")

@@ -15,7 +15,7 @@ from rvlab.model.annotation import Annotation
 from rvlab.store.store import Store
 
 
-def key_prefix(run: Run) -> str:
+def annotation_key_prefix(run: Run) -> str:
     """Return the folder of a run's annotations."""
     return f"{run.experiment}/{ANNOTATIONS_DIR}/{run.id}"
 
@@ -31,5 +31,5 @@ def write_annotations(store: Store, runs: Sequence[Run], author: str, **changes:
     """
     moment = f"{datetime.now(UTC):%Y%m%d-%H%M%S-%f}"
     record = Annotation(utc_now(), author, **changes).record()
-    keys = [f"{key_prefix(run)}/{moment}-{secrets.token_hex(3)}.json" for run in runs]
+    keys = [f"{annotation_key_prefix(run)}/{moment}-{secrets.token_hex(3)}.json" for run in runs]
     store.map_concurrently(lambda key: store.put_json(key, record, if_absent=True), keys)

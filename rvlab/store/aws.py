@@ -31,7 +31,7 @@ STORE_BUCKET, OUTSIDE = "RVLAB_STORE_BUCKET", "RVLAB_OUTSIDE_"
 """In a step of a run: the bucket to which the AWS variables belong, and the prefix of the variables
 that its submitter has for other buckets."""
 
-ASK_AGAIN_S = 330
+REQUERY_AFTER_S = 330
 """Seconds after which obstore asks for credentials again. It does so five minutes early, hence each
 half minute; botocore returns the same ones until they expire or the file has changed."""
 
@@ -53,9 +53,9 @@ def resolve_access(bucket: str | None = None) -> S3Access:
     Raises:
         SpecError: If the profile does not exist, or its file cannot be parsed.
     """
-    env = environ_for(bucket)
+    env = environ_for_bucket(bucket)
     found = S3Access.from_environ(env)
-    chain = chain_of(found.profile or DEFAULT_PROFILE, env)
+    chain = credential_chain(found.profile or DEFAULT_PROFILE, env)
     if found.profile or chain.is_configured:
         found = S3Access.from_environ(env, chain.settings(env))
     if found.access_key or found.anonymous:
@@ -87,7 +87,7 @@ class CredentialChain:
         self._session: Any = None
         self._credentials: Any = None
         self._read: tuple[object, ...] | None = None
-        self._seen: set[str] = set()
+        self._returned_secrets: set[str] = set()
 
     @property
     def is_configured(self) -> bool:
@@ -108,7 +108,7 @@ class CredentialChain:
                 return None
             now = self._credentials.get_frozen_credentials()
             token = HiddenStr(now.token) if now.token else None
-            self._seen |= {now.secret_key, now.token or ""}
+            self._returned_secrets |= {now.secret_key, now.token or ""}
             return Keys(now.access_key, HiddenStr(now.secret_key), token)
 
     def require_keys(self) -> Keys:
@@ -123,9 +123,9 @@ class CredentialChain:
         return found
 
     @property
-    def seen(self) -> frozenset[str]:
+    def returned_secrets(self) -> frozenset[str]:
         """The secrets that `keys` has returned so far, to mask them in logs."""
-        return frozenset(self._seen)
+        return frozenset(self._returned_secrets)
 
     def session(self) -> Any:
         """Return the botocore session; another one after a file has changed."""
@@ -143,7 +143,7 @@ class CredentialChain:
             "access_key_id": str(found.access_key),
             "secret_access_key": str(found.secret_key),
             "token": str(found.session_token) if found.session_token else None,
-            "expires_at": datetime.now(UTC) + timedelta(seconds=ASK_AGAIN_S),
+            "expires_at": datetime.now(UTC) + timedelta(seconds=REQUERY_AFTER_S),
         }
 
     def settings(self, env: Mapping[str, str]) -> dict[str, str]:
@@ -222,7 +222,7 @@ def _file_state(path: Path) -> tuple[int, int] | None:
     return found.st_mtime_ns, found.st_size
 
 
-def chain_of(profile: str, environ: Mapping[str, str] | None = None) -> CredentialChain:
+def credential_chain(profile: str, environ: Mapping[str, str] | None = None) -> CredentialChain:
     """Return the chain of a profile; the same one for all stores of this process."""
     env = os.environ if environ is None else environ
     names = (env.get(name) or default for name, default in AWS_FILES.items())
@@ -232,7 +232,7 @@ def chain_of(profile: str, environ: Mapping[str, str] | None = None) -> Credenti
 _chain = lru_cache(maxsize=32)(CredentialChain)
 
 
-def bare_session() -> Any:
+def session_without_files() -> Any:
     """Return a botocore session without the files of ``~/.aws``."""
     return _new_session(None, os.devnull, os.devnull)
 
@@ -268,7 +268,7 @@ def environ_for_other_buckets(bucket: str, variables: Mapping[str, str]) -> dict
     return {**kept, STORE_BUCKET: bucket} if kept else {}
 
 
-def environ_for(bucket: str | None) -> dict[str, str]:
+def environ_for_bucket(bucket: str | None) -> dict[str, str]:
     """Return the environment for a bucket: in a step of a run, that of its submitter."""
     env = dict(os.environ)
     if bucket is None or env.get(STORE_BUCKET, bucket) == bucket:

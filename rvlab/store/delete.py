@@ -35,7 +35,7 @@ def _delete_run(store: Store, run: Run) -> None:
     # The keys that list a run are deleted last, so that an interrupted deletion can be repeated.
     last = [run.key("spec.json"), run.end_key, run.active_key]
     steps = [key for key in own if key.startswith(run.key("steps/"))]
-    store.delete(key for key, _ in store.files(annotation.key_prefix(run)))
+    store.delete(key for key, _ in store.files(annotation.annotation_key_prefix(run)))
     store.delete(key for key in own if key not in (*last, *steps))
     store.delete(steps)
     for key in last:
@@ -44,7 +44,7 @@ def _delete_run(store: Store, run: Run) -> None:
         with _translate_errors(run.prefix):  # interrupted uploads leave files that are not listed
             shutil.rmtree(Path(store.uri, run.prefix))
     remove_empty_folder(store, run.prefix)
-    remove_empty_folder(store, annotation.key_prefix(run))
+    remove_empty_folder(store, annotation.annotation_key_prefix(run))
 
 
 def remove_empty_folder(store: Store, prefix: str) -> None:

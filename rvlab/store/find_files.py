@@ -11,7 +11,7 @@ from urllib.parse import unquote, urlsplit
 
 from rvlab.errors import NotFound, SpecError, StoreError
 from rvlab.store.addresses import store_for_uri
-from rvlab.store.outputs import key_below
+from rvlab.store.rv_outputs import key_below
 
 RASTER_SUFFIXES = (".tif", ".tiff", ".vrt", ".jp2", ".img", ".png", ".jpg", ".jpeg")
 VECTOR_SUFFIXES = (

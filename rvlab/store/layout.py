@@ -14,9 +14,9 @@ from rvlab.model import is_valid_name, utc_now
 from rvlab.store.store import Store
 
 LAYOUT = 1
-KEY = "rvlab.json"
+LAYOUT_KEY = "rvlab.json"
 
-OLD_RUNS = "roll"
+OLD_RUNS_FOLDER = "roll"
 """The folder of an experiment in layout 0 that lists its runs."""
 
 
@@ -44,7 +44,7 @@ def check_layout(store: Store) -> None:
     store.layout_recorded = number is not None
 
 
-def record_layout(store: Store) -> None:
+def write_layout_number(store: Store) -> None:
     """Check the layout of a store before runs are added, and write its number if it has none.
 
     Raises:
@@ -53,7 +53,7 @@ def record_layout(store: Store) -> None:
     """
     check_layout(store)
     try:
-        store.put_json(KEY, {"schema": LAYOUT, "created": utc_now()}, if_absent=True)
+        store.put_json(LAYOUT_KEY, {"schema": LAYOUT, "created": utc_now()}, if_absent=True)
     except KeyExists:
         return
     if store.layout_recorded:
@@ -68,12 +68,12 @@ def layout_number(store: Store) -> int | None:
         StoreError: If it is invalid, or the store does not answer.
     """
     try:
-        number: Any = store.get_json(KEY).get("schema")
+        number: Any = store.get_json(LAYOUT_KEY).get("schema")
     except KeyMissing:
         return None
     if isinstance(number, bool) or not isinstance(number, int) or number < 1:
         raise StoreError(
-            f"{KEY} in {store.uri} has the schema {number!r}, which is not a layout number. "
+            f"{LAYOUT_KEY} in {store.uri} has the schema {number!r}, which is not a layout number. "
             f'Restore the file: {{"schema": {LAYOUT}}}'
         )
     return number
@@ -82,4 +82,4 @@ def layout_number(store: Store) -> int | None:
 def old_experiments(store: Store) -> list[str]:
     """List the experiments of layout 0."""
     names = [name for name in store.folders() if is_valid_name(name)]
-    return [name for name in names if store.files(f"{name}/{OLD_RUNS}")]
+    return [name for name in names if store.files(f"{name}/{OLD_RUNS_FOLDER}")]

@@ -13,7 +13,7 @@ from datetime import datetime, timedelta
 
 from rvlab.model import RESERVED_NAMES, RUNS_DIR, Run, is_valid_name
 from rvlab.store.delete import remove_empty_folder
-from rvlab.store.run_listing import delete_stale_mark, run_exists
+from rvlab.store.run_listing import delete_stale_active_mark, run_exists
 from rvlab.store.store import Store
 
 UNFINISHED, STALE_MARK, UNLISTED = "unfinished submission", "stale active mark", "unlisted folder"
@@ -111,7 +111,7 @@ def remove_leftover(store: Store, leftover: Leftover) -> bool:
         StoreError: If the store does not answer or refuses.
     """
     if leftover.kind == STALE_MARK:
-        delete_stale_mark(store, leftover.run)
+        delete_stale_active_mark(store, leftover.run)
         return True
     if leftover.kind != UNFINISHED or run_exists(store, leftover.run):
         return False

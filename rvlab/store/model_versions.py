@@ -1,4 +1,4 @@
-"""The keys of promoted models: listing, reading, a new version, and the choice of the current one.
+"""The keys of promoted models: listing, reading, new versions and choices of the current one.
 
 The versions of a model and the choices of the current one are numbered and written once, if
 absent. So two users cannot make the same version, and the order of choices needs no clock.
@@ -17,16 +17,16 @@ from rvlab.model import utc_now
 from rvlab.model.promotion import (
     MODELS_FOLDER,
     VERSION_FILE,
-    MoveRecord,
+    VersionChoice,
     VersionRecord,
     is_model_name,
-    move_key,
+    version_choice_key,
     version_key,
 )
 from rvlab.store.store import Store, parse_record
 
 _VERSION_KEY = re.compile(rf"([1-9][0-9]{{0,8}})/{re.escape(VERSION_FILE)}")
-_MOVE_KEY = re.compile(r"current/([0-9]{6,9})\.json")
+_CHOICE_KEY = re.compile(r"current/([0-9]{6,9})\.json")
 
 
 @dataclass(frozen=True)
@@ -36,20 +36,20 @@ class ModelListing:
     Args:
         model: The name of the model.
         versions: Its versions, the oldest first.
-        moves: The numbers of the choices of its current version, the oldest first.
+        choices: Numbers of the records that chose its current version, the oldest first.
     """
 
     model: str
     versions: tuple[int, ...]
-    moves: tuple[int, ...]
+    choices: tuple[int, ...]
 
 
 class ModelState(NamedTuple):
-    """What a store has of a model.
+    """The records of a model in a store, and its current version.
 
     Args:
         listing: The listing.
-        current: The current version; None if there is none.
+        current: The current version; None without one.
     """
 
     listing: ModelListing
@@ -75,7 +75,7 @@ def list_model(store: Store, model: str) -> ModelListing:
     def numbers(pattern: re.Pattern[str]) -> tuple[int, ...]:
         return tuple(sorted(int(found[1]) for one in names if (found := pattern.fullmatch(one))))
 
-    return ModelListing(model, numbers(_VERSION_KEY), numbers(_MOVE_KEY))
+    return ModelListing(model, numbers(_VERSION_KEY), numbers(_CHOICE_KEY))
 
 
 def require_model(store: Store, model: str) -> ModelListing:
@@ -97,14 +97,14 @@ def read_state(store: Store, listing: ModelListing) -> ModelState:
     Raises:
         RecordBroken: If the record of the last choice is invalid.
     """
-    moves = read_moves(store, listing, listing.moves[-1:])
-    current = moves[-1].version if moves else None
+    choices = read_version_choices(store, listing, listing.choices[-1:])
+    current = choices[-1].version if choices else None
     return ModelState(listing, current if current in listing.versions else None)
 
 
-def read_moves(
+def read_version_choices(
     store: Store, listing: ModelListing, numbers: Sequence[int] | None = None
-) -> list[MoveRecord]:
+) -> list[VersionChoice]:
     """Read the choices of the current version of a model, the oldest first.
 
     Args:
@@ -112,9 +112,12 @@ def read_moves(
         listing: The model.
         numbers: The choices to read; None reads all.
     """
-    keys = [move_key(listing.model, n) for n in (listing.moves if numbers is None else numbers)]
-    answers = store.read_many(keys, _parse_move)
-    return [_value(answers[key]) for key in keys]
+    keys = [
+        version_choice_key(listing.model, n)
+        for n in (listing.choices if numbers is None else numbers)
+    ]
+    answers = store.read_many(keys, _parse_choice)
+    return [_require_parsed(answers[key]) for key in keys]
 
 
 def read_version(store: Store, model: str, version: int) -> VersionRecord:
@@ -169,32 +172,38 @@ def write_version(store: Store, record: VersionRecord) -> None:
             other = read_version(store, record.model, record.version)
             who = f"{other.promoted_by} from the run {other.run}"
         except RecordBroken:
-            who = "somebody else"
+            who = "another user"
         raise KeyExists(
             f"Version {record.version} of the model {record.model!r} was made by {who} in the "
             "meantime. Promote again: the run is then compared with that version."
         ) from exc
 
 
-def write_move(store: Store, model: str, version: int | None, by: str, why: str) -> MoveRecord:
+def write_version_choice(
+    store: Store, model: str, version: int | None, by: str, why: str
+) -> VersionChoice:
     """Make a version of a model the current one, after all choices that exist."""
-    record = MoveRecord(at=utc_now(), version=version, by=by, why=why, writer=secrets.token_hex(8))
+    record = VersionChoice(
+        at=utc_now(), version=version, by=by, why=why, writer=secrets.token_hex(8)
+    )
     while True:
-        moves = list_model(store, model).moves
+        choices = list_model(store, model).choices
         try:
             store.put_json(
-                move_key(model, (moves or (0,))[-1] + 1), record.record(), if_absent=True
+                version_choice_key(model, (choices or (0,))[-1] + 1),
+                record.record(),
+                if_absent=True,
             )
         except KeyExists:  # by another user since
             continue
         return record
 
 
-def _parse_move(key: str, data: bytes) -> MoveRecord:
-    return MoveRecord.from_record(parse_record(key, data), key)
+def _parse_choice(key: str, data: bytes) -> VersionChoice:
+    return VersionChoice.from_record(parse_record(key, data), key)
 
 
-def _value(answer: tuple[MoveRecord, str | None] | RvlabError) -> MoveRecord:
+def _require_parsed(answer: tuple[VersionChoice, str | None] | RvlabError) -> VersionChoice:
     if isinstance(answer, RvlabError):
         raise answer
     return answer[0]

@@ -65,7 +65,7 @@ def translate_error(exc: Exception, where: str, key: str, advice: str = "") -> S
 
     found: StoreError
     cause: Exception | None = exc
-    if isinstance(exc, FileNotFoundError):  # a missing bucket; a missing key is no error here
+    if isinstance(exc, FileNotFoundError):  # a missing bucket; a missing key is not translated here
         found = _store_error(where, key, str(exc), advice)
     elif isinstance(exc, ob.PreconditionError):
         found = KeyChanged(f"{where} has another content of {key!r} by now.")

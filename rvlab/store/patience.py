@@ -1,7 +1,7 @@
 """Retries while a store does not answer, and the log messages about them.
 
 A notebook should report within seconds that a store does not answer. A step that has trained for
-hours should wait. Both use `RetryingObjects`, with a different patience.
+hours should wait. Both use `RetryingStorage`, with a different patience.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from rvlab.errors import KeyChanged, KeyExists, KeyMissing, SpecError, StoreUnre
 if TYPE_CHECKING:
     from tenacity import RetryCallState
 
-    from rvlab.store.objects import Objects
+    from rvlab.store.object_storage import ObjectStorage
 
 PATIENCE_VARIABLE = "RVLAB_PATIENCE_S"
 """Environment variable for the seconds that a step waits for its store."""
@@ -38,8 +38,8 @@ LOG_AFTER_S = 3.0
 FIRST_PAUSE_S, LONGEST_PAUSE_S = 0.2, 15.0
 """Bounds of the pauses between attempts; pauses are random and grow exponentially."""
 
-MOST_REPLACED = 4
-"""So often a write is made again over one that arrived late."""
+MAX_OVERWRITES = 4
+"""How often a write is repeated because an earlier one arrived late."""
 
 _T = TypeVar("_T")
 
@@ -79,7 +79,7 @@ class Outage:
         self._since: float | None = None
         self._lock = threading.Lock()
 
-    def failed(self, began: float, exc: BaseException) -> None:
+    def record_failure(self, began: float, exc: BaseException) -> None:
         """Record a failed request that began at a time of the monotonic clock."""
         if time.monotonic() - began < LOG_AFTER_S:
             return
@@ -90,7 +90,7 @@ class Outage:
             text = "No answer from %s: %s Trying again for up to %s."
             _log.warning(text, self._server, exc, wait)
 
-    def over(self) -> None:
+    def record_success(self) -> None:
         """Record a successful request."""
         if self._since is None:
             return
@@ -123,10 +123,10 @@ def retry_until(
         left_s = patience_s - (time.monotonic() - began) - FIRST_PAUSE_S
         if left_s <= 0 or not transient(exc):
             raise
-        outage.failed(began, exc)
+        outage.record_failure(began, exc)
         time.sleep(FIRST_PAUSE_S)
-        found = _retry(call, left_s, transient, lambda exc: outage.failed(began, exc))
-    outage.over()
+        found = _retry(call, left_s, transient, lambda exc: outage.record_failure(began, exc))
+    outage.record_success()
     return found
 
 
@@ -158,15 +158,15 @@ def is_unreachable(exc: BaseException) -> bool:
     return isinstance(exc, StoreUnreachable)
 
 
-class RetryingObjects:
-    """`Objects` whose calls are retried while the storage does not answer.
+class RetryingStorage:
+    """`ObjectStorage` whose calls are retried while the storage does not answer.
 
     Args:
         objects: The storage.
         patience_s: Seconds for which each call is retried.
     """
 
-    def __init__(self, objects: Objects, patience_s: float) -> None:
+    def __init__(self, objects: ObjectStorage, patience_s: float) -> None:
         self._objects, self._patience_s = objects, patience_s
         self._outage = Outage(patience_s)
 
@@ -174,39 +174,39 @@ class RetryingObjects:
         return retry_until(call, self._patience_s, self._outage, is_unreachable)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.get(key, limit))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.get_range(key, start, length))
 
     def get_start(self, key: str, length: int) -> tuple[bytes, int]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.get_start(key, length))
 
     def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.get_ranges(key, starts, lengths))
 
     def size(self, key: str) -> int:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.size(key))
 
     def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.get_with_etag(key, limit))
 
     def etag(self, key: str) -> str | None:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.etag(key))
 
     def last_modified(self, key: str) -> datetime:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.last_modified(key))
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects; with `if_absent`, `data` must differ from what any other writer puts.
+        """See ObjectStorage; with `if_absent`, `data` must differ from what any other writer puts.
 
         A put whose response was lost may have been stored. If the key exists on a retry and holds
         the same bytes, the put has succeeded.
@@ -235,19 +235,19 @@ class RetryingObjects:
             return False
 
     def put_file(self, key: str, path: Path) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         self._persist(lambda: self._objects.put_file(key, path))
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """Write a key that the caller alone writes, after what it last wrote or read there.
+        """Replace the content of a key that only the caller writes.
 
-        A write of the caller's that failed on the way may still arrive. If it has, this one goes
-        over it; if it arrives later, the server refuses it, since the key is another by then.
+        An earlier write that failed on the way may still arrive. If it has arrived, it is
+        overwritten; if it arrives later, the server refuses it, since the ETag has changed by then.
 
         Args:
             key: The key.
-            data: Its bytes, each time others.
-            etag: The ETag as far as the caller knows, None for no such key.
+            data: Its bytes, which must differ from those of the earlier writes.
+            etag: The last ETag that the caller has seen; None if the key must not exist.
 
         Returns:
             The new ETag; None where the kind of storage has no such write: then it is a `put`.
@@ -256,7 +256,7 @@ class RetryingObjects:
 
         def write() -> str | None:
             nonlocal known
-            for _ in range(MOST_REPLACED):
+            for _ in range(MAX_OVERWRITES):
                 try:
                     return self._objects.replace(key, data, known)
                 except (KeyChanged, KeyExists):
@@ -273,27 +273,27 @@ class RetryingObjects:
         return self._persist(write)
 
     def delete(self, key: str) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.delete(key))
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.files(prefix))
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.last_modified_by_key(prefix))
 
     def folders(self, prefix: str) -> list[str]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._persist(lambda: self._objects.folders(prefix))
 
     def now(self) -> datetime | None:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._objects.now()
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
-        """See Objects; resumes after the last page that arrived."""
+        """See ObjectStorage; resumes after the last page that arrived."""
         pages: Iterator[dict[str, str | None]] | None = None
 
         def following() -> dict[str, str | None] | None:

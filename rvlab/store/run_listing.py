@@ -84,11 +84,13 @@ def list_runs(store: Store, experiment: str, known_ids: Collection[str] = ()) ->
         StoreError: If the store does not answer or refuses.
     """
     active = store.etags(active_prefix(experiment))
-    ended = store.etags(ended_prefix(experiment), end_keys(experiment, page_boundaries(known_ids)))
+    ended = store.etags(
+        ended_prefix(experiment), end_record_keys(experiment, page_boundaries(known_ids))
+    )
     return listing_from_keys(store, experiment, active, ended, known_ids=known_ids)
 
 
-def end_keys(experiment: str, ids: Iterable[str]) -> list[str]:
+def end_record_keys(experiment: str, ids: Iterable[str]) -> list[str]:
     """Return the keys of the end records of runs, by run id."""
     start = ended_prefix(experiment)
     return [f"{start}{one}.json" for one in ids]
@@ -187,15 +189,15 @@ def unregister_run(store: Store, run: Run) -> None:
 def reopen_run(store: Store, run: Run) -> None:
     """Delete a run's end record; the run is listed at every moment.
 
-    The active mark is written before and after: in between, `delete_stale_mark` may delete the
-    first one as stale.
+    The active mark is written before and after: in between, `delete_stale_active_mark` may delete
+    the first one as stale.
     """
     register_runs(store, [run])
     store.delete([run.end_key])
     register_runs(store, [run])
 
 
-def delete_stale_mark(store: Store, run: Run) -> None:
+def delete_stale_active_mark(store: Store, run: Run) -> None:
     """Remove the active mark of an ended run; restore it if the run is reopened meanwhile.
 
     Raises:

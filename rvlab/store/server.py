@@ -37,7 +37,7 @@ from pathlib import Path
 from rvlab.errors import ServerError
 from rvlab.store import _seaweedfs
 from rvlab.store.access import HiddenStr
-from rvlab.store.addresses import trust_embedded
+from rvlab.store.addresses import trust_embedded_server
 from rvlab.store.local_folders import user_data_dir
 
 
@@ -82,7 +82,7 @@ class _State:
 
     def server(self, home: Path, pid: int) -> Server:
         endpoint = f"http://127.0.0.1:{self.ports['s3']}"
-        trust_embedded(endpoint)
+        trust_embedded_server(endpoint)
         return Server(home, endpoint, _bucket_name(home), self.access_key, self.secret_key, pid)
 
 

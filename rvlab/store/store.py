@@ -18,8 +18,8 @@ from rvlab.store import patience
 from rvlab.store.access import S3Access
 from rvlab.store.aws import environ_for_other_buckets, resolve_access
 from rvlab.store.concurrency import map_concurrently
-from rvlab.store.objects import Objects, ObstoreObjects, open_objects
-from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingObjects
+from rvlab.store.object_storage import ObjectStorage, ObstoreStorage, open_storage
+from rvlab.store.patience import BRIEF_PATIENCE_S, RetryingStorage
 
 PAGE_KEYS = 950  # known keys between two page boundaries; a page of 1,000 has room for new ones
 
@@ -43,7 +43,7 @@ class Store:
         access: S3 endpoint and credentials; by default from the standard AWS variables and
             ``~/.aws``, see `rvlab.store.aws`.
         patience_s: Seconds for which a request is retried while the storage does not answer; a
-            step has more patience than a notebook, see `patient`.
+            step has more patience than a notebook, see `with_patience`.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class Store:
         return state
 
     @cached_property
-    def _objects(self) -> Objects:
-        return RetryingObjects(self._storage, self.patience_s)
+    def _objects(self) -> ObjectStorage:
+        return RetryingStorage(self._storage, self.patience_s)
 
     @cached_property
-    def _storage(self) -> Objects:
-        return open_objects(self.uri, self.access)
+    def _storage(self) -> ObjectStorage:
+        return open_storage(self.uri, self.access)
 
-    def patient(self, patience_s: float | None = None) -> Store:
+    def with_patience(self, patience_s: float | None = None) -> Store:
         """Return the same store with more patience, for a caller that can wait for it.
 
         Args:
@@ -139,7 +139,7 @@ class Store:
             limit: Maximum size in bytes; see `rvlab.model.limits`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             RecordBroken: If it is larger than `limit`; nothing is read then.
             StoreUnreachable: If the store does not answer.
         """
@@ -161,7 +161,7 @@ class Store:
         """Return the bytes of a key and its ETag, as in `etags`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.get_with_etag(key)
 
@@ -169,7 +169,7 @@ class Store:
         """Return the ETag of a key, as in `etags`.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.etag(key)
 
@@ -177,7 +177,7 @@ class Store:
         """Return the size of a key in bytes.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
         """
         return self._objects.size(key)
 
@@ -185,7 +185,7 @@ class Store:
         """Return when a key was last written, in UTC.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             StoreError: If this kind of storage records no times.
         """
         return self._objects.last_modified(key)
@@ -194,7 +194,7 @@ class Store:
         """Read a record.
 
         Raises:
-            KeyMissing: If there is no such key.
+            KeyMissing: If the key does not exist.
             RecordBroken: If it does not hold a JSON object.
         """
         return parse_record(key, self.get(key, limit=RECORD_BYTES))
@@ -246,7 +246,7 @@ class Store:
 
     def forgo_conditional_puts(self) -> None:
         """Check before each put with `if_absent`, because the storage has ignored the condition."""
-        if isinstance(self._storage, ObstoreObjects):
+        if isinstance(self._storage, ObstoreStorage):
             self._storage.forgo_conditional_puts(
                 f"The storage of {self.uri} ignores the condition of a put (If-None-Match)."
             )
@@ -284,7 +284,7 @@ class Store:
             return False
         return True
 
-    def has_below(self, uri: str) -> bool:
+    def has_keys_below(self, uri: str) -> bool:
         """Return whether there is a key at a URI or below it."""
         key = "" if normalize_uri(uri) == self.uri else self.key(uri)
         if next(iter(self._objects.pages(key, None)), {}):
@@ -305,7 +305,7 @@ class Store:
             boundaries: Keys, sorted, at which the listing is split into ranges that are requested
                 concurrently; see `page_boundaries`. They need not exist any longer.
         """
-        ranges = self.ranges(boundaries)
+        ranges = self.listing_ranges(boundaries)
 
         def listed(start: str) -> dict[str, str | None]:
             return self.etags_between(prefix, start, ranges[start])
@@ -313,7 +313,7 @@ class Store:
         pieces = map_concurrently(listed, list(ranges), PAGES_IN_FLIGHT)
         return {key: tag for found in pieces.values() for key, tag in found.items()}
 
-    def ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
+    def listing_ranges(self, boundaries: Sequence[str]) -> dict[str, str | None]:
         """Return the end of each range of a split listing, by its start; for `etags_between`.
 
         Args:

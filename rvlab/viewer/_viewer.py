@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from concurrent.futures import ThreadPoolExecutor
-from itertools import repeat
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import MissingExtra, NotFound, SpecError, did_you_mean
-from rvlab.frame.labels import format_param_value, run_labels
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import require_columns
+from rvlab.frame.params import format_param_value, run_labels
 from rvlab.raster import Window
-from rvlab.raster.run_source import default_group, load_run_source, require_group
+from rvlab.raster.scene import default_group, load_run_sources, require_group
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,7 +72,7 @@ def viewer(
     table = require_columns(runs, ["run", "uri", *([label] if label else [])], "table of runs")
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     with ThreadPoolExecutor(SOURCE_READERS) as pool:
-        sources = list(pool.map(load_run_source, ids, uris, repeat(group)))
+        sources = load_run_sources(zip(ids, uris, strict=True), pool, group)
     group = default_group(sources) if group is None else group
     require_group(group, sources)
     named = run_labels(table, label)

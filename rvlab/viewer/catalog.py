@@ -17,7 +17,7 @@ from rvlab.plot._grid.colorize import choose_error_colors
 from rvlab.plot._grid.options import GridRow
 from rvlab.raster.boxes import CELLS, DETECTION, match_outcomes, predicted_boxes, truth_boxes
 from rvlab.raster.display import select_channels
-from rvlab.raster.run_source import RunSource, source_by_scene
+from rvlab.raster.scene import RunSource, source_by_scene
 from rvlab.viewer.box_rows import boxes_tile, outcomes_tile
 from rvlab.viewer.imagery import Imagery
 from rvlab.viewer.tiles import Tile, TileRef, class_tile, image_tile, top_level
@@ -79,7 +79,7 @@ class Catalog:
     def labels(self, scene: str) -> raster.SceneLabels:
         """Return the labels of a scene, from the run that displays it; shapes are read once."""
         one = self._display_source(scene)
-        return self._cached(self._labels, scene, lambda: one.labels(scene))
+        return self._cached(self._labels, scene, lambda: raster.SceneLabels.of_run(one, scene))
 
     def has_boxes(self, scene: str) -> bool:
         """Return whether labels and predictions of a scene are boxes or cells, not pixels."""
@@ -238,7 +238,7 @@ def error_legend(classes: Sequence[raster.Classes]) -> Mapping[str, Any]:
     errors = zip(names, choose_error_colors(shown), strict=True)
     every = raster.Classes(tuple(map(str, shown)), tuple(shown))
     return {
-        "other": list(colorize.choose_other_color(every)),
+        "other": list(colorize.choose_color_of_unknown_ids(every)),
         "errors": [{"name": name, "color": list(color)} for name, color in errors],
         "unlabelled": UNLABELLED_ID,
         "outside": OUTSIDE_ID,

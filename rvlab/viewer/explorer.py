@@ -15,8 +15,7 @@ from itables.widget import ITable
 
 from rvlab import plot
 from rvlab.errors import RvlabError
-from rvlab.frame.labels import is_numeric_column
-from rvlab.frame.params import is_missing
+from rvlab.frame.params import is_missing, is_numeric_column
 from rvlab.frame.windows import windows_table
 from rvlab.model import Run
 from rvlab.model.tables import COLUMNS_SHOWN

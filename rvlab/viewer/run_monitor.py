@@ -11,8 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.display.printable import format_duration
 from rvlab.errors import RvlabError, StoreUnreachable
-from rvlab.frame.labels import column_labels, run_labels
-from rvlab.frame.params import PARAMS_PREFIX, differing_columns
+from rvlab.frame.params import PARAMS_PREFIX, column_labels, differing_columns, run_labels
 from rvlab.frame.progress import ProgressReader, RunProgress
 from rvlab.frame.runs import StateQuery
 from rvlab.model import PREDICTION, Run

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Collection, Iterator
 
 import pyarrow as pa
@@ -77,10 +76,6 @@ def _rows(counts: pa.Table) -> Iterator[tuple[str | None, str, float | None]]:
         for name in ("truth", "prediction", "intersection")
     )
     of = metrics.Counts(shared, guess - shared, truth - shared)
-    yield None, _NAME, _none_if_nan(float(metrics.mean_boundary_iou(of)))
+    yield None, _NAME, metrics.none_if_nan(float(metrics.mean_boundary_iou(of)))
     for name, value in zip(sums["class"].to_pylist(), metrics.boundary_iou(of), strict=True):
-        yield name, _NAME, _none_if_nan(float(value))
-
-
-def _none_if_nan(value: float) -> float | None:
-    return None if math.isnan(value) else value
+        yield name, _NAME, metrics.none_if_nan(value)

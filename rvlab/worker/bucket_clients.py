@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any
 
 from rvlab.store import S3Access
-from rvlab.store.aws import bare_session, resolve_access
+from rvlab.store.aws import resolve_access, session_without_files
 
 BOTO_ATTEMPTS = 5
 """Attempts that boto3 makes per request, within seconds, before rvlab retries the whole call."""
@@ -41,7 +41,7 @@ class BucketClients:
         """Return the client of a bucket; buckets with the same settings share one."""
         access = resolve_access(bucket)
         # The session is another one after ~/.aws has changed, as for unpatched Raster Vision.
-        session = access.chain.session() if access.chain else None
+        session = access.credential_chain.session() if access.credential_chain else None
         key = (access, access.access_key, access.secret_key, session)
         with self._lock:
             if key not in self._clients:
@@ -69,20 +69,20 @@ def new_client(access: S3Access, session: Any = None) -> Any:
         retries={"mode": "standard", "max_attempts": BOTO_ATTEMPTS},
         connect_timeout=BOTO_CONNECT_TIMEOUT_S,
     )
-    client = boto3.Session(botocore_session=session or bare_session()).client(
+    client = boto3.Session(botocore_session=session or session_without_files()).client(
         "s3", **keys, **settings
     )
-    if access.requester_pays or _rv_pays():
-        client.meta.events.register("before-call.s3", _say_who_pays)
+    if access.requester_pays or _requester_pays_in_rv_config():
+        client.meta.events.register("before-call.s3", _set_requester_pays)
     return client
 
 
-def _say_who_pays(params: dict[str, Any], **_: Any) -> None:
+def _set_requester_pays(params: dict[str, Any], **_: Any) -> None:
     """Say in a request, before it is signed, that the requester pays for it."""
     params["headers"]["x-amz-request-payer"] = "requester"
 
 
-def _rv_pays() -> bool:
+def _requester_pays_in_rv_config() -> bool:
     """Return whether Raster Vision's own configuration says that the requester pays."""
     plugin = sys.modules.get("rastervision.aws_s3.s3_file_system")  # ten seconds to import
     return bool(plugin and plugin.S3FileSystem.get_request_payer() == "requester")

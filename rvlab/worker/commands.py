@@ -19,7 +19,7 @@ from rvlab.model import PREDICTION, Run, Spec
 from rvlab.model.tables import COUNTED_TABLES
 from rvlab.recipes.old_names import add_old_names
 from rvlab.store import Store
-from rvlab.store.outputs import COPIES_FOLDER
+from rvlab.store.rv_outputs import COPIES_FOLDER
 from rvlab.worker.checks import check_config
 from rvlab.worker.paths import make_absolute, submit_folder
 from rvlab.worker.records import PLAN, SOURCE_FILE

@@ -12,8 +12,9 @@ import pyarrow as pa
 
 from rvlab.errors import RvlabError
 from rvlab.model.tables import SCENES_TABLE
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.labels import SceneLabels
-from rvlab.raster.scene import classes_from_config, scenes_from_config
+from rvlab.raster.scene import scenes_from_config
 from rvlab.raster.sidecars import sidecar_fingerprints
 from rvlab.store.addresses import store_for_uri
 from rvlab.store.store import normalize_uri

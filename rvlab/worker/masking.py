@@ -137,7 +137,9 @@ def _secrets_of(access: S3Access | None) -> frozenset[str]:
     if access is None:
         return frozenset()
     given = frozenset(filter(None, (access.secret_key, access.session_token)))
-    return given | (access.chain.seen if access.chain else frozenset())
+    return given | (
+        access.credential_chain.returned_secrets if access.credential_chain else frozenset()
+    )
 
 
 def is_secret(name: str, value: str) -> bool:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from rvlab.errors import RvlabError
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.labels import SceneLabels
-from rvlab.raster.scene import classes_from_config, scenes_from_config
+from rvlab.raster.scene import scenes_from_config
 from rvlab.raster.window_counts import strips
 
 STRIP_PX = 16_000_000

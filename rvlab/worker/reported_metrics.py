@@ -9,11 +9,11 @@ cannot be compared with those of later versions.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rvlab.errors import RecordBroken
+from rvlab.metrics import none_if_nan
 
 REPORTED_METRICS = ("f1", "precision", "recall")
 
@@ -46,7 +46,7 @@ def reported_rows(
     for item in items:
         try:
             number, truth = item["class_id"], item.get("gt_count")
-            values = {metric: _number(item[metric]) for metric in REPORTED_METRICS}
+            values = {metric: none_if_nan(item[metric]) for metric in REPORTED_METRICS}
             occurs = bool(truth) or bool(item.get("count_error"))
             count = None if truth is None else float(truth)
         except (KeyError, TypeError, ValueError) as exc:
@@ -69,7 +69,3 @@ def reported_rows(
         yield names[number], "truth_count", count
     for metric, each in found.items():
         yield None, metric, sum(each) / len(each) if each else None
-
-
-def _number(value: Any) -> float | None:
-    return None if value is None or math.isnan(value) else float(value)

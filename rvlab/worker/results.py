@@ -297,7 +297,7 @@ def _count_items(
         classes = sorted(numbered, key=lambda i: int(i["class_id"]))
         average = next(i for i in items if i.get("class_id") is None)
         own = {m: average["metrics"][m] for m in ("f1", "precision", "recall")}
-        own = {m: None if v is None or math.isnan(v) else float(v) for m, v in own.items()}
+        own = {m: metrics.none_if_nan(v) for m, v in own.items()}
         if (found := [item["class_name"] for item in classes]) != list(names):
             raise RecordBroken(
                 f"{where} has the classes {found}; pipeline-config.json has {list(names)}."
@@ -339,7 +339,7 @@ def _per_class(
     for i, name in enumerate(names):
         for metric, values in columns.items():
             if i != ignore or metric.endswith("_count"):
-                yield name, metric, None if np.isnan(values[i]) else float(values[i])
+                yield name, metric, metrics.none_if_nan(values[i])
 
 
 def _over_classes(
@@ -347,5 +347,4 @@ def _over_classes(
 ) -> Iterator[tuple[str | None, str, float | None]]:
     for metric, function in _OVERALL.items():
         if metric not in ("mean_iou", "accuracy") or not isinstance(of, metrics.Counts):
-            value = float(function(of, ignore=ignore))
-            yield None, metric, None if math.isnan(value) else value
+            yield None, metric, metrics.none_if_nan(float(function(of, ignore=ignore)))

@@ -117,7 +117,7 @@ def _run_spawned(
     from rvlab.store import Store
 
     run = Run.from_uri(uri)
-    return status, StepPlan.from_record(Store(run.store).patient().get_json(run.key(PLAN)))
+    return status, StepPlan.from_record(Store(run.store).with_patience().get_json(run.key(PLAN)))
 
 
 def _forward_sigterm(child: int) -> None:

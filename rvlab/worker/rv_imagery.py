@@ -9,7 +9,7 @@ from functools import wraps
 from pathlib import Path
 from typing import Any
 
-from rvlab.raster.sidecars import SHAPEFILE_PARTS, lacking, sidecar_names
+from rvlab.raster.sidecars import SHAPEFILE_PARTS, missing_in_header, sidecar_names
 
 
 def patch_mosaics() -> None:
@@ -75,6 +75,6 @@ def _names(uri: str, path: str) -> list[str]:
         return []
     try:
         with ignore_missing_georeference(), rasterio.open(path) as dataset:
-            return sidecar_names(uri, lacking(dataset) - {"overviews"})
+            return sidecar_names(uri, missing_in_header(dataset) - {"overviews"})
     except gdal_errors():
         return []

@@ -228,18 +228,18 @@ def patch_s3_errors() -> None:
         return
 
     S3FileSystem.get_client = staticmethod(lambda: _S3)
-    S3FileSystem.file_exists = staticmethod(_patient(_exists))
-    S3FileSystem.sync_from_dir = staticmethod(_patient(_download_folder))
-    S3FileSystem.sync_to_dir = staticmethod(_patient(_Uploads().folder))
-    for name in PATIENT_CALLS:
-        patch_once(S3FileSystem, name, lambda original: staticmethod(_patient(original)))
+    S3FileSystem.file_exists = staticmethod(_with_retries(_exists))
+    S3FileSystem.sync_from_dir = staticmethod(_with_retries(_download_folder))
+    S3FileSystem.sync_to_dir = staticmethod(_with_retries(_Uploads().folder))
+    for name in RETRIED_CALLS:
+        patch_once(S3FileSystem, name, lambda original: staticmethod(_with_retries(original)))
 
 
-PATIENT_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
+RETRIED_CALLS = ("read_bytes", "write_bytes", "copy_to", "copy_from", "last_modified", "list_paths")
 """Raster Vision's S3 calls that are retried; all are idempotent."""
 
 
-def _patient(call: Callable[..., _T]) -> Callable[..., _T]:
+def _with_retries(call: Callable[..., _T]) -> Callable[..., _T]:
     """Retry a call while the S3 server does not answer; see `rvlab.store.patience`."""
     wait_s = patience_s()
     outage = Outage(wait_s)

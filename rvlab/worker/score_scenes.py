@@ -13,11 +13,11 @@ import pyarrow as pa
 from rvlab.errors import RasterError, RecordBroken
 from rvlab.model import Run
 from rvlab.model.tables import ARTIFACTS_TABLE, COUNTED_TABLES
-from rvlab.raster.run_source import NO_CLASSES
-from rvlab.raster.scene import Classes, Scene, classes_from_config, scenes_from_config
+from rvlab.raster.config import Classes, classes_from_config
+from rvlab.raster.scene import NO_CLASSES, Scene, scenes_from_config
 from rvlab.raster.score_scene import VECTOR_COPY, concat_scenes, score_scene
 from rvlab.store import Store
-from rvlab.store.outputs import COPIES_FOLDER
+from rvlab.store.rv_outputs import COPIES_FOLDER
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.records import SPEC
 

@@ -46,7 +46,7 @@ def run_step(
     if split is not None and step not in SPLIT_STEPS:
         raise StepError(f"{step} cannot be split. Omit --split.")
     run = Run.from_uri(uri)
-    store = register_store(Store(run.store).patient())  # reads of scenes in it wait too
+    store = register_store(Store(run.store).with_patience())  # reads of scenes in it wait too
     spec = Spec.from_record(store.get_json(run.key(SPEC)), run.key(SPEC))
     _reopen_run(store, run, step, split)
     journal: StepRecorder | None = None

@@ -61,7 +61,7 @@ class StepRecorder:
         every_s: float = HEARTBEAT_S,
     ) -> None:
         self._store, self._run, self._every_s = store, run, every_s
-        self._brief = store.patient(0.0)
+        self._brief = store.with_patience(0.0)
         self._name = step_name(step, split)
         self._key, self._log_key = run.step_key(step, split), run.log_key(step, split)
         self._log = scratch / f"{self._name}.log"

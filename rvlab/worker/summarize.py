@@ -73,7 +73,7 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     tables, summary = build_tables(store, root, config, files, found)
     write_tables(store, run, tables)
     scores = score_scenes(store, run, config, vectors=kind == PREDICTION)
-    more, counted = counted_results(scores, tables)
+    more, counted = results_of_counts(scores, tables)
     more["artifacts"] = pa.concat_tables([tables["artifacts"], scores.copies])
     write_tables(store, run, more)
     tables |= more
@@ -83,7 +83,7 @@ def summarize_outputs(store: Store, run: Run, kind: str = TRAINING) -> EndSummar
     return replace(summary, metrics=metrics, uncounted=scores.problems)
 
 
-def counted_results(
+def results_of_counts(
     scores: RunScores, tables: Mapping[str, pa.Table]
 ) -> tuple[dict[str, pa.Table], dict[str, float]]:
     """Return the tables and the headline metrics that counts of scenes add to those of a run.

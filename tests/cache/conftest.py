@@ -1,22 +1,5 @@
-"""Fixtures: a store in a folder, and a writer of sample runs."""
+"""Fixtures: see `tests.frame.fixtures`."""
 
-from __future__ import annotations
+from tests.frame.fixtures import made, read, store
 
-from pathlib import Path
-
-import pytest
-
-from rvlab.store import Store
-from tests.frame.samples import Made
-
-
-@pytest.fixture
-def store(tmp_path: Path) -> Store:
-    """Return an empty store."""
-    return Store(tmp_path / "store")
-
-
-@pytest.fixture
-def made(store: Store) -> Made:
-    """Return a writer of sample runs in the store."""
-    return Made(store)
+__all__ = ["made", "read", "store"]

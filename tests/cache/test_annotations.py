@@ -40,7 +40,7 @@ def test_annotation_is_read_once_and_ignored_after_its_deletion(
     annotation.write_annotations(store, runs[:1], "me@here", note="y")
     assert load_annotations(store, "towns")[runs[0].id] == RunAnnotations(note="y")
     assert len(read) == 4
-    store.delete(key for key, _ in store.files(annotation.key_prefix(runs[0])))
+    store.delete(key for key, _ in store.files(annotation.annotation_key_prefix(runs[0])))
     assert load_annotations(store, "towns") == {
         run.id: RunAnnotations(note="x") for run in runs[1:]
     }

@@ -28,7 +28,7 @@ from rvlab.cache.shared import SharedRowCache
 from rvlab.errors import StoreError
 from rvlab.model import Run
 from rvlab.store import S3Access, Store
-from rvlab.store.objects import ObstoreObjects
+from rvlab.store.object_storage import ObstoreStorage
 from rvlab.store.run_listing import reopen_run
 from tests.frame.samples import Made
 from tests.frame.test_tables import EVAL
@@ -71,18 +71,6 @@ def small(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(row_cache, "FEW_KEYS", 0)
     monkeypatch.setattr(row_cache, "MIN_SHARED_KEYS", 2)
     monkeypatch.setattr(row_cache, "_read_only", set())
-
-
-@pytest.fixture
-def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record the keys that are read, in order."""
-    keys: list[str] = []
-    for name in ("get", "get_range", "get_with_etag"):
-        plain = getattr(store._objects, name)
-        monkeypatch.setattr(
-            store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
-        )
-    return keys
 
 
 def blocks(store: Store) -> list[str]:
@@ -261,15 +249,15 @@ def test_page_boundaries_of_a_shared_block_split_the_listing(
     assert there.page_boundaries() == [runs[3].id, runs[6].id]
     (name,) = there.names()
     starts: list[str | None] = []
-    plain = ObstoreObjects.pages
+    plain = ObstoreStorage.pages
 
-    def pages(mine: ObstoreObjects, prefix: str, after: str | None) -> Any:
+    def pages(mine: ObstoreStorage, prefix: str, after: str | None) -> Any:
         if prefix.endswith("/ended/"):
             starts.append(after)
         return plain(mine, prefix, after)
 
-    monkeypatch.setattr(ObstoreObjects, "pages", pages)
-    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
+    monkeypatch.setattr(ObstoreStorage, "pages", pages)
+    monkeypatch.setattr("rvlab.store.object_storage.MAX_KEYS_PER_PAGE", 2)
     with cache_in(tmp_path / "another"):
         pd.testing.assert_frame_equal(table(store), whole)
     assert starts[0] is None

@@ -182,21 +182,21 @@ def test_files_of_the_user_do_not_shadow_the_standard_library(
 
 
 def test_an_incomplete_job_file_is_renamed(lab: Lab) -> None:
-    spool = JobQueue.for_store(lab.store)
-    (spool.folder / "queue" / "0-broken.json").write_text("")
-    assert spool.waiting() == []
-    assert [p.name for p in (spool.folder / "queue").iterdir()] == ["0-broken.broken"]
+    queue = JobQueue.for_store(lab.store)
+    (queue.folder / "queue" / "0-broken.json").write_text("")
+    assert queue.waiting() == []
+    assert [p.name for p in (queue.folder / "queue").iterdir()] == ["0-broken.broken"]
 
 
 def test_job_of_a_version_before_0_1_0_has_its_limit(lab: Lab) -> None:
-    spool = JobQueue.for_store(lab.store)
+    queue = JobQueue.for_store(lab.store)
     uri = f"{lab.store.uri}/default/20261123-154201-4f2a9c"
-    file = spool.folder / "queue" / "0-old.json"
+    file = queue.folder / "queue" / "0-old.json"
     file.write_text(json.dumps({"uri": uri, "at_most": 3, "cwd": "/", "over": False}))
-    ((_, job),) = spool.waiting()
+    ((_, job),) = queue.waiting()
     assert (job.uri, job.max_parallel) == (uri, 3)
-    spool.update(file, job, pid=1)
-    assert spool.waiting()[0][1].max_parallel == 3
+    queue.update(file, job, pid=1)
+    assert queue.waiting()[0][1].max_parallel == 3
 
 
 def test_equal_bucket_names_at_two_endpoints_have_two_queues(own_home: Path) -> None:

@@ -16,7 +16,7 @@ import pytest
 from rvlab import Lab, compare, plot
 from rvlab.errors import KeyMissing, NotFound, RasterError, RecordBroken, SpecError
 from rvlab.model import Run
-from rvlab.store import S3Access, Store, outputs, register_store, store_for_uri
+from rvlab.store import S3Access, Store, register_store, rv_outputs, store_for_uri
 from rvlab.store.server import Server
 from tests.conftest import Trained
 from tests.worker.test_summarize import item
@@ -391,7 +391,7 @@ def test_reading_the_config_of_an_ordinary_run_takes_one_get(
     monkeypatch.setattr(
         Store, "get", lambda self, key, **limit: [keys.append(key), get(self, key, **limit)][1]
     )
-    assert outputs.read_config(lab.store, run)["a"] == 1
+    assert rv_outputs.read_rv_config(lab.store, run)["a"] == 1
     assert keys == [run.key("rv", "pipeline-config.json")]
 
 
@@ -402,7 +402,7 @@ def test_moved_store_finds_its_configs(lab: Lab) -> None:
     lab.store.put_json(run.key("rv", "pipeline-config.json"), config)
     now = run.rv_uri
     expected = {"root_uri": now, "a": [f"{now}/x", f"{was}-y"], "b": {"c": now}, "d": 1}
-    assert outputs.read_config(lab.store, run) == expected
+    assert rv_outputs.read_rv_config(lab.store, run) == expected
 
 
 def test_run_that_was_not_adopted_is_read_from_its_own_folder_only(
@@ -412,10 +412,10 @@ def test_run_that_was_not_adopted_is_read_from_its_own_folder_only(
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "engine": "local"})
     with pytest.raises(KeyMissing, match=f"{run.rv_uri}/pipeline-config.json does not exist"):
-        outputs.read_config(lab.store, run)
+        rv_outputs.read_rv_config(lab.store, run)
     lab.store.delete([run.key("spec.json")])
     with pytest.raises(KeyMissing, match=f"{run.rv_uri}/pipeline-config.json does not exist"):
-        outputs.read_config(lab.store, run)
+        rv_outputs.read_rv_config(lab.store, run)
 
 
 @pytest.mark.parametrize("place", ["http://host/out", "s3://bucket/a/../b", "file+x://y", ""])
@@ -426,7 +426,7 @@ def test_record_with_an_invalid_outputs_uri_is_refused(
     spec = lab.store.get_json(run.key("spec.json"))
     lab.store.put_json(run.key("spec.json"), {**spec, "places": {"root_uri": place}})
     with pytest.raises(SpecError):
-        outputs.read_config(lab.store, run)
+        rv_outputs.read_rv_config(lab.store, run)
 
 
 def test_error_names_the_uri_of_deleted_outputs(lab: Lab, tmp_path: Path) -> None:
@@ -434,7 +434,7 @@ def test_error_names_the_uri_of_deleted_outputs(lab: Lab, tmp_path: Path) -> Non
     (run,) = lab.adopt(folder)
     shutil.rmtree(folder)
     with pytest.raises(KeyMissing, match=f"^{folder}/pipeline-config.json does not exist"):
-        outputs.read_config(lab.store, run)
+        rv_outputs.read_rv_config(lab.store, run)
     assert len(lab.history()) == 2
     assert compare.configs([run]).shape == (1, 0)
     with pytest.raises(RasterError, match="does not exist"):

@@ -13,7 +13,8 @@ import pytest
 
 from rvlab import Lab, compare, plot
 from rvlab.errors import RecordBroken
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster import SceneLabels
+from rvlab.raster.scene import load_run_source
 from tests.raster.samples import town, write
 
 NAMES = ["roof", "ground"]
@@ -174,7 +175,7 @@ def test_prediction_and_labels_of_0_12_are_read(lab: Lab, tmp_path: Path) -> Non
     found = source.scene("v")
     assert found is not None
     assert found.prediction_uri == f"{folder}/predict/v.tif"
-    assert (source.labels("v").truth() == ids).all()
+    assert (SceneLabels.of_run(source, "v").truth() == ids).all()
     files = lab.artifacts()
     assert files.loc[files["uri"] == found.prediction_uri, "scene"].tolist() == ["v"]
     figure = plot.predictions(lab.runs(), scenes=["v"])

@@ -15,8 +15,9 @@ from numpy.typing import NDArray
 from rvlab import Lab, compare, plot
 from rvlab.errors import RasterError, SpecError
 from rvlab.metrics import macro_f1
-from rvlab.raster.run_source import load_run_source
-from rvlab.store import Store, outputs
+from rvlab.raster import SceneLabels
+from rvlab.raster.scene import load_run_source
+from rvlab.store import Store, rv_outputs
 from tests.conftest import Trained
 from tests.exchange.test_adopt_lightning import write_log
 from tests.raster.samples import CORNER, photo, town, write
@@ -40,7 +41,7 @@ def beside(trained: Trained, tmp_path: Path) -> Lab:
 
 def files_of(trained: Trained, kind: str) -> str:
     """Return a glob of the images or labels of the validation scenes of a run."""
-    config = outputs.read_config(trained.lab.store, trained.runs["first"])
+    config = rv_outputs.read_rv_config(trained.lab.store, trained.runs["first"])
     scene = config["dataset"]["validation_scenes"][0]
     source = scene["raster_source"] if kind == "image" else scene["label_source"]["raster_source"]
     uri = str(source["uris"][0])
@@ -82,7 +83,7 @@ def test_run_of_another_program_is_compared_with_one_of_raster_vision(
     rng = np.random.default_rng(0)
     truth, matrix = {}, np.zeros((3, 3), int)
     for name in ("validation-0", "validation-1"):
-        labels = first.labels(name)
+        labels = SceneLabels.of_run(first, name)
         truth[name] = labels.truth()
         guess = np.where(rng.random(truth[name].shape) < 0.2, 0, truth[name]).astype(np.uint8)
         np.add.at(matrix, (truth[name], guess), 1)
@@ -292,7 +293,7 @@ def test_vector_truth_is_drawn_as_by_raster_vision(lab: Lab, case: Case) -> None
     (run,) = lab.adopt(**given)
     source = load_run_source(run.id, run.uri)
     for name in case.truth:
-        case.truth[name] = source.labels(name).truth()
+        case.truth[name] = SceneLabels.of_run(source, name).truth()
         assert 1100 < (case.truth[name] == 1).sum() < 1300
     expected = case.matrix()[:2, :2]
     found = lab.confusion(run).query("scene.isna() and truth != 'null' and prediction != 'null'")

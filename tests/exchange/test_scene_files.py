@@ -7,7 +7,11 @@ from pathlib import Path
 import pytest
 
 from rvlab.errors import NotFound, SpecError
-from rvlab.exchange.scene_files import list_files, match_ids, match_scenes
+from rvlab.exchange.scene_files import (
+    list_scene_files,
+    match_files_to_scenes,
+    match_truth_to_predictions,
+)
 from rvlab.store import S3Access, Store, register_store
 from rvlab.store.find_files import VECTOR_SUFFIXES
 from rvlab.store.server import Server
@@ -23,13 +27,13 @@ def touch(folder: Path, *names: str) -> Path:
 def test_files_are_a_folder_a_glob_a_file_a_list_or_a_dict(tmp_path: Path) -> None:
     folder = touch(tmp_path, "b.tif", "a.TIF", "a.TIF.aux.xml", "c.geojson", "deep/d.tif", "deep/e")
     a, b, c, d = (str(folder / name) for name in ("a.TIF", "b.tif", "c.geojson", "deep/d.tif"))
-    assert list_files(folder, "truth") == [a, b]
-    assert list_files(folder, "truth", VECTOR_SUFFIXES) == [c]
-    assert list_files(f"{folder}/*.tif", "truth") == [b]
-    assert list_files(f"{folder}/**/*.tif", "truth") == [b, d]
-    assert list_files(folder / "b.tif", "truth") == [b]
-    assert list_files([Path(b), c], "truth") == [b, c]
-    assert list_files({"x": b}, "truth") == {"x": b}
+    assert list_scene_files(folder, "truth") == [a, b]
+    assert list_scene_files(folder, "truth", VECTOR_SUFFIXES) == [c]
+    assert list_scene_files(f"{folder}/*.tif", "truth") == [b]
+    assert list_scene_files(f"{folder}/**/*.tif", "truth") == [b, d]
+    assert list_scene_files(folder / "b.tif", "truth") == [b]
+    assert list_scene_files([Path(b), c], "truth") == [b, c]
+    assert list_scene_files({"x": b}, "truth") == {"x": b}
 
 
 def test_files_in_a_bucket_are_listed(s3: Server, s3_access: S3Access) -> None:
@@ -39,17 +43,17 @@ def test_files_in_a_bucket_are_listed(s3: Server, s3_access: S3Access) -> None:
     a, b, x, y = (
         f"{store.uri}/{name}" for name in ("a.tif", "b.tif", "x/labels.tif", "y/labels.tif")
     )
-    assert list_files(store.uri, "truth") == [a, b]
-    assert list_files(f"{store.uri}/?.tif", "truth") == [a, b]
-    assert list_files(f"{store.uri}/*/labels.tif", "truth") == [x, y]
-    assert list_files(f"{store.uri}/**/*.tif", "truth") == [
+    assert list_scene_files(store.uri, "truth") == [a, b]
+    assert list_scene_files(f"{store.uri}/?.tif", "truth") == [a, b]
+    assert list_scene_files(f"{store.uri}/*/labels.tif", "truth") == [x, y]
+    assert list_scene_files(f"{store.uri}/**/*.tif", "truth") == [
         a,
         b,
         x,
         y,
         f"{store.uri}/y/z/labels.tif",
     ]
-    assert list_files(a, "truth") == [a]
+    assert list_scene_files(a, "truth") == [a]
 
 
 @pytest.mark.parametrize(
@@ -65,7 +69,7 @@ def test_files_in_a_bucket_are_listed(s3: Server, s3_access: S3Access) -> None:
 )
 def test_error_explains_invalid_files(given: object, error: type[Exception], message: str) -> None:
     with pytest.raises(error, match=message):
-        list_files(given, "truth")
+        list_scene_files(given, "truth")
 
 
 @pytest.mark.parametrize(
@@ -86,7 +90,7 @@ def test_error_explains_invalid_files(given: object, error: type[Exception], mes
 def test_scenes_are_matched_by_the_common_part_of_names(
     predictions: list[str] | dict[str, str], truth: list[str] | dict[str, str], scenes: list[str]
 ) -> None:
-    guessed, known = match_scenes(predictions, truth)
+    guessed, known = match_truth_to_predictions(predictions, truth)
     assert list(guessed) == list(known) == scenes
     assert sorted(guessed.values()) == sorted(
         predictions.values() if isinstance(predictions, dict) else predictions
@@ -97,27 +101,33 @@ def test_scenes_are_matched_by_the_common_part_of_names(
 
 def test_matched_pairs_are_of_the_same_scene() -> None:
     left = [f"/p/pred_{i}.tif" for i in range(12)]
-    guessed, known = match_scenes(left, [f"/t/{i}.truth.tif" for i in reversed(range(12))])
+    guessed, known = match_truth_to_predictions(
+        left, [f"/t/{i}.truth.tif" for i in reversed(range(12))]
+    )
     assert all(
         guessed[i] == f"/p/pred_{i}.tif" and known[i] == f"/t/{i}.truth.tif" for i in guessed
     )
     images = [f"/i/img{i}.jp2" for i in range(40)]
-    assert match_ids(list(guessed), images, "images") == {i: f"/i/img{i}.jp2" for i in guessed}
+    assert match_files_to_scenes(list(guessed), images, "images") == {
+        i: f"/i/img{i}.jp2" for i in guessed
+    }
 
 
 def test_error_names_the_files_without_a_partner() -> None:
     some = ["/p/a.tif", "/p/b.tif", "/p/c.tif"]
     with pytest.raises(SpecError, match=r"1 of 3 predictions have no truth of the same name: c\."):
-        match_scenes(some, ["/t/a.tif", "/t/b.tif"])
+        match_truth_to_predictions(some, ["/t/a.tif", "/t/b.tif"])
     with pytest.raises(SpecError, match=r"1 of 3 truth files have no prediction .*: c\. Select"):
-        match_scenes(["/p/a.tif", "/p/b.tif"], [one.replace("/p", "/t") for one in some])
+        match_truth_to_predictions(
+            ["/p/a.tif", "/p/b.tif"], [one.replace("/p", "/t") for one in some]
+        )
     with pytest.raises(
         SpecError, match=r"9 of 9 predictions have no truth .*: 1, 2, .* and 4 more"
     ):
-        match_scenes([f"/p/{i}.tif" for i in range(1, 10)], ["/t/x.tif", "/t/y.tif"])
+        match_truth_to_predictions([f"/p/{i}.tif" for i in range(1, 10)], ["/t/x.tif", "/t/y.tif"])
     with pytest.raises(SpecError, match=r"1 of 2 scenes have no file in images .*: b\."):
-        match_ids(["a", "b"], ["/i/a.tif", "/i/c.tif"], "images")
+        match_files_to_scenes(["a", "b"], ["/i/a.tif", "/i/c.tif"], "images")
     with pytest.raises(SpecError, match=r"1 of 2 scenes have no file in scores .*: b\."):
-        match_ids(["a", "b"], {"a": "/s/1.tif"}, "scores")
+        match_files_to_scenes(["a", "b"], {"a": "/s/1.tif"}, "scores")
     with pytest.raises(SpecError, match=r"predictions has two files of the same name: /p/a.tif"):
-        match_scenes(["/p/a.tif", "/p/a.png"], some)
+        match_truth_to_predictions(["/p/a.tif", "/p/a.png"], some)

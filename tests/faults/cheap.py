@@ -39,9 +39,9 @@ class CheapEngine(LocalEngine):
         return ("tests.faults.cheap",)
 
 
-def supervisors(spool: JobQueue) -> list[psutil.Process]:
-    """List the supervisors of a spool."""
-    command = ["-P", "-m", "rvlab.engines.supervisor", str(spool.folder)]
+def supervisors(queue: JobQueue) -> list[psutil.Process]:
+    """List the supervisors of a queue."""
+    command = ["-P", "-m", "rvlab.engines.supervisor", str(queue.folder)]
     found = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):

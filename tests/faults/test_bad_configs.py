@@ -16,7 +16,8 @@ from rvlab.errors import RvlabError
 from rvlab.frame.windows import load_window_counts
 from rvlab.model import Run
 from rvlab.raster.display import image, select_channels
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster.labels import SceneLabels
+from rvlab.raster.scene import load_run_source
 from rvlab.raster.window import Window
 from rvlab.store import Store
 from tests.faults import damage
@@ -43,8 +44,8 @@ def looks(one: Any) -> list[Callable[[], Any]]:
     found: list[Callable[[], Any]] = [lambda: select_channels(one.config)]
     for scene in one.scenes:
         found.append(lambda s=scene: image(s, Window(0, 0, 8, 8)))  # type: ignore[misc]
-        found.append(lambda s=scene: one.labels(s.id).truth())  # type: ignore[misc]
-        found.append(lambda s=scene: one.labels(s.id).labelled(Window(0, 0, 8, 8)))  # type: ignore[misc]
+        found.append(lambda s=scene: SceneLabels.of_run(one, s.id).truth())  # type: ignore[misc]
+        found.append(lambda s=scene: SceneLabels.of_run(one, s.id).labelled(Window(0, 0, 8, 8)))  # type: ignore[misc]
     return found
 
 

@@ -38,11 +38,11 @@ def lab(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
     (tmp_path / "cheap.py").write_text(SOURCE)
     lab = Lab(tmp_path / "store", CheapEngine(max_parallel=4))
     yield lab
-    spool = JobQueue.for_store(lab.store)
+    queue = JobQueue.for_store(lab.store)
     table = lab.runs()
     with contextlib.suppress(HasEnded):
         lab.cancel(table[~table["state"].isin(END_STATES)])
-    for process in supervisors(spool):
+    for process in supervisors(queue):
         with contextlib.suppress(psutil.NoSuchProcess):  # it exits after its last run
             process.kill()
             process.wait(10)
@@ -211,24 +211,24 @@ def test_restarted_supervisor_ends_the_remaining_session_of_a_step(
 def test_reused_pid_is_not_signalled(
     lab: Lab, tmp_path: Path, started: Start, monkeypatch: pytest.MonkeyPatch, way: str
 ) -> None:
-    """Simulate a reboot: the pid in the spool is that of an editor with the run's folder."""
+    """Simulate a reboot: the pid in the queue is that of an editor with the run's folder."""
     with monkeypatch.context() as patch:
         patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path)
     other = started(sys.executable, "-c", SLEEP, run.uri, start_new_session=True)
-    spool = JobQueue.for_store(lab.store)
-    (file, job), *_ = spool.waiting()
-    taken = spool.claim(file)
+    queue = JobQueue.for_store(lab.store)
+    (file, job), *_ = queue.waiting()
+    taken = queue.claim(file)
     assert taken is not None
     born = psutil.Process(other.pid).create_time() - 86_400
-    spool.update(taken, job, pid=other.pid, born=born, token="1" * 32, scratch=str(tmp_path / "no"))
+    queue.update(taken, job, pid=other.pid, born=born, token="1" * 32, scratch=str(tmp_path / "no"))
     if way == "cancel":
         with pytest.raises(HasEnded, match=r"has ended already \(failed\)"):
             lab.cancel(run)
     else:
         lab.engine.resume(lab.store)
     until(lambda: lab.store.exists(run.end_key))
-    until(lambda: spool.find(run) is None)
+    until(lambda: queue.find(run) is None)
     assert other.poll() is None
     assert end_of(lab, run)["state"] == "failed"
 
@@ -267,8 +267,8 @@ def test_job_of_an_older_version_is_identified_by_its_complete_command(
 ) -> None:
     run = submit(lab, tmp_path)
     mine = at_work(lab, run)
-    spool = JobQueue.for_store(lab.store)
-    entry = spool.find(run)
+    queue = JobQueue.for_store(lab.store)
+    entry = queue.find(run)
     assert entry is not None
     kill_supervisor(lab)
     record = {k: v for k, v in asdict(entry[1]).items() if k not in ("born", "token")}
@@ -284,20 +284,20 @@ def test_job_of_an_older_version_is_identified_by_its_complete_command(
 
 
 def test_files_of_killed_processes_in_the_queue_are_deleted_after_an_hour(lab: Lab) -> None:
-    spool = JobQueue.for_store(lab.store)
-    old, new = (spool.folder / "queue" / f"{name}.new" for name in ("old", "new"))
+    queue = JobQueue.for_store(lab.store)
+    old, new = (queue.folder / "queue" / f"{name}.new" for name in ("old", "new"))
     for file in (old, new):
         file.touch()
     os.utime(old, (time.time() - 7200,) * 2)
-    Supervisor(spool)
+    Supervisor(queue)
     assert (old.exists(), new.exists()) == (False, True)
 
 
 def test_job_field_of_a_newer_version_is_ignored(lab: Lab) -> None:
-    spool = JobQueue.for_store(lab.store)
+    queue = JobQueue.for_store(lab.store)
     record = {"uri": f"{lab.store.uri}/towns/20260101-000000-abcdef", "max_parallel": 1, "newer": 1}
-    (spool.folder / "queue" / "0-run.json").write_text(json.dumps(record))
-    assert [job.max_parallel for _, job in spool.waiting()] == [1]
+    (queue.folder / "queue" / "0-run.json").write_text(json.dumps(record))
+    assert [job.max_parallel for _, job in queue.waiting()] == [1]
 
 
 def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_path: Path) -> None:
@@ -305,10 +305,10 @@ def test_supervisor_finds_a_process_whose_pid_was_not_recorded(lab: Lab, tmp_pat
     run = submit(lab, tmp_path)
     leader, *_ = at_work(lab, run)
     kill_supervisor(lab)
-    spool = JobQueue.for_store(lab.store)
-    entry = spool.find(run)
+    queue = JobQueue.for_store(lab.store)
+    entry = queue.find(run)
     assert entry is not None
-    spool.update(entry[0], entry[1], pid=None, born=None)
+    queue.update(entry[0], entry[1], pid=None, born=None)
     lab.engine.resume(lab.store)
     until(lambda: job_of(lab, run).pid == leader.pid)
     run_may_end(run).touch()
@@ -320,9 +320,9 @@ def test_claimed_job_that_was_not_started_is_queued_again(lab: Lab, tmp_path: Pa
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(CheapEngine, "resume", lambda *_: None)
         run = submit(lab, tmp_path, seconds=0.1)
-    spool = JobQueue.for_store(lab.store)
-    (file, _), *_ = spool.waiting()
-    spool.claim(file)
+    queue = JobQueue.for_store(lab.store)
+    (file, _), *_ = queue.waiting()
+    queue.claim(file)
     assert lab.wait(run, progress=False)["state"].tolist() == ["succeeded"]
 
 

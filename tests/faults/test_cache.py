@@ -171,10 +171,10 @@ def test_invalid_block_with_a_valid_digest_raises(data: bytes, reason: str) -> N
 
 
 def test_block_survives_encoding_and_decoding() -> None:
-    part = block_of().with_shared_in(["first", None, "second"])
+    part = block_of().with_shared_block_names(["first", None, "second"])
     found = block_file.decode(block_file.decompress(block_file.compress(block_file.encode(part))))
     assert found.table.equals(part.table)
-    for name in ("keys", "etags", "row_counts", "shared_in"):
+    for name in ("keys", "etags", "row_counts", "shared_block_names"):
         assert getattr(found, name) == getattr(part, name)
 
 

@@ -18,7 +18,7 @@ from rvlab.errors import HasEnded
 from rvlab.model import Run
 from rvlab.recipes import Recipe
 from rvlab.store import S3Access, Store
-from rvlab.store.objects import ObstoreObjects
+from rvlab.store.object_storage import ObstoreStorage
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
 from rvlab.worker.records import write_end
@@ -55,7 +55,7 @@ def counted(monkeypatch: pytest.MonkeyPatch) -> Counter[str]:
         monkeypatch.setattr(kind, name, call)
 
     for name in ("get", "put", "delete", "files", "pages", "etag"):
-        count(ObstoreObjects, name)
+        count(ObstoreStorage, name)
     count(JobQueue, "_entries")
     return found
 
@@ -105,11 +105,11 @@ def test_cancel_of_a_sweep_skips_ended_runs(tmp_path: Path) -> None:
 def test_no_run_is_started_during_a_cancel(tmp_path: Path) -> None:
     lab = Lab(tmp_path / "store")
     queue_runs(lab, 2)
-    spool = JobQueue.for_store(lab.store)
-    with spool.lock():
-        Supervisor(spool)._start_waiting()
-        assert len(spool.waiting()) == 2
-    with spool.lock(wait=False) as mine:
+    queue = JobQueue.for_store(lab.store)
+    with queue.lock():
+        Supervisor(queue)._start_waiting()
+        assert len(queue.waiting()) == 2
+    with queue.lock(wait=False) as mine:
         assert mine
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from rvlab import Lab, frame
-from rvlab.frame.rows import QUERY_AFTER_S
+from rvlab.frame.run_rows import QUERY_AFTER_S
 from rvlab.model import HEARTBEAT_TIMEOUT_S, ReportedState, Run
 from rvlab.store import Store
 from tests.faults.test_bystanders import at_work, kill_supervisor, lab, submit, until

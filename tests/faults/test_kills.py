@@ -55,7 +55,7 @@ class Campaign:
     def __post_init__(self) -> None:
         (self.folder / "cheap.py").write_text(SOURCE)
         self.lab = Lab(self.folder / "store", CheapEngine(max_parallel=3))
-        self.spool = JobQueue.for_store(self.lab.store)
+        self.queue = JobQueue.for_store(self.lab.store)
 
     @property
     def acknowledged(self) -> list[str]:
@@ -87,17 +87,17 @@ class Campaign:
 
     def victims(self, kind: str) -> list[psutil.Process]:
         if kind == "supervisor":
-            return supervisors(self.spool)
+            return supervisors(self.queue)
         if kind == "submitter":
             return [psutil.Process(one.pid) for one in self.submitters if one.poll() is None]
-        families = [job.processes() for _, job in self.spool.running()]
+        families = [job.processes() for _, job in self.queue.running()]
         if kind == "leader":
             return [family[0] for family in families if family]
         return [process for family in families for process in family[1:]]
 
     def stand_by(self) -> None:
         """Start a process that names a run, as a copy of its folder would."""
-        jobs = [*self.spool.running(), *self.spool.waiting()]
+        jobs = [*self.queue.running(), *self.queue.waiting()]
         if jobs:
             uri = self.rng.choice(jobs)[1].uri
             command = [sys.executable, "-c", SLEEP, "s3", "sync", uri, "/tmp/copy"]
@@ -109,7 +109,7 @@ class Campaign:
         every = max(1, kills // 20)
         while sum(self.killed.values()) < kills:
             busy = sum(one.poll() is None for one in self.submitters)
-            if not busy and len(self.spool.waiting()) < BACKLOG:
+            if not busy and len(self.queue.waiting()) < BACKLOG:
                 self.submit()
             time.sleep(self.rng.uniform(0, 0.4))
             self.kill_one()
@@ -122,7 +122,7 @@ class Campaign:
 
     def settle(self) -> None:
         """Wait until the queue is empty; pytest-timeout sets the limit."""
-        while self.spool.waiting() or self.spool.running():
+        while self.queue.waiting() or self.queue.running():
             self.lab.engine.resume(self.lab.store)
             time.sleep(0.2)
 
@@ -138,9 +138,9 @@ def campaign(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Campai
     for process in [*one.bystanders, *one.submitters]:
         process.kill()
         process.wait()
-    for process in supervisors(one.spool):
+    for process in supervisors(one.queue):
         process.kill()
-    for _, job in one.spool.running():
+    for _, job in one.queue.running():
         for process in job.processes():
             process.kill()
 

@@ -16,7 +16,7 @@ from rvlab.engines.job_queue import JobQueue
 from rvlab.errors import KeyExists, KeyMissing, StoreError, StoreUnreachable
 from rvlab.model import Run
 from rvlab.recipes import Recipe
-from rvlab.store import S3Access, Store, objects, patience, server
+from rvlab.store import S3Access, Store, object_storage, patience, server
 from rvlab.store.leftovers import leftovers
 from rvlab.store.server import Server
 from rvlab.submission import SubmitOptions, prepare_runs
@@ -134,7 +134,7 @@ def test_each_call_survives_a_server_that_does_not_answer(
     call: Callable[[Store], None],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(objects, "S3_READ_TIMEOUT_S", 0.5)
+    monkeypatch.setattr(object_storage, "S3_READ_TIMEOUT_S", 0.5)
     check(s3, proxy, fault, call, 1, monkeypatch)
 
 
@@ -149,7 +149,7 @@ def check(
     """Check that the call succeeds and has its effect although its first requests fail."""
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
     folder = f"calls-{fault}-{call.__name__}-{times}"
-    store = through(proxy, s3, folder).patient(300)
+    store = through(proxy, s3, folder).with_patience(300)
     direct = directly(s3, store)
     direct.put("here", CONTENT)
     direct.put("gone", b"1")
@@ -183,7 +183,7 @@ def test_exactly_one_of_two_writers_creates_a_key_if_both_answers_are_lost(
     s3: Server, proxy: Proxy
 ) -> None:
     for race in range(5):
-        stores = [through(proxy, s3, "race").patient(300) for _ in range(4)]
+        stores = [through(proxy, s3, "race").with_patience(300) for _ in range(4)]
         proxy.script(*["reset_after"] * 4)
         won: list[int] = []
 
@@ -209,7 +209,7 @@ def test_outage_and_its_end_are_logged_once(
 ) -> None:
     monkeypatch.setattr(patience, "LOG_AFTER_S", 0.0)
     monkeypatch.setattr(patience, "LONGEST_PAUSE_S", 0.3)
-    store = through(proxy, s3, "logged").patient(600)
+    store = through(proxy, s3, "logged").with_patience(600)
     proxy.shares = {"503": 1.0}
     with caplog.at_level(logging.WARNING, "rvlab"):
         threads = [threading.Thread(target=store.put, args=(f"{n}", b"1")) for n in range(8)]
@@ -233,7 +233,7 @@ def test_outage_and_its_end_are_logged_once(
 def test_a_record_that_arrives_late_does_not_undo_a_later_one(
     s3: Server, proxy: Proxy, tmp_path: Path, held: str
 ) -> None:
-    store = through(proxy, s3, f"late-{held[-4:]}").patient(300)
+    store = through(proxy, s3, f"late-{held[-4:]}").with_patience(300)
     run = Run(store.uri, "towns", "20261123-154201-4f2a9c")
     proxy.only = r"^PUT .*/steps/train"
     if held == "the first record":
@@ -242,7 +242,7 @@ def test_a_record_that_arrives_late_does_not_undo_a_later_one(
         if held == "a heartbeat":
             proxy.script(*["held"] * 9)
             with pytest.raises(StoreUnreachable):
-                journal._write(store.patient(0))
+                journal._write(store.with_patience(0))
             proxy.script()
     direct = directly(s3, store)
     assert direct.get_json(run.step_key("train"))["state"] == "succeeded"
@@ -349,10 +349,10 @@ def lab_of(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[[Store], Lab]]:
 
     yield make_lab
     for lab in labs:
-        spool = JobQueue.for_store(lab.store)
-        for file, _ in spool.waiting():
-            spool.remove(file)
-        while spool.running():
+        queue = JobQueue.for_store(lab.store)
+        for file, _ in queue.waiting():
+            queue.remove(file)
+        while queue.running():
             time.sleep(0.1)
 
 
@@ -367,8 +367,8 @@ def all_succeed(
     assert table["state"].tolist() == ["succeeded"] * number, table["error"].dropna().tolist()
     assert table["metrics.f1"].tolist() == values
     assert table["params.value"].tolist() == values
-    spool = JobQueue.for_store(lab.store)
-    while spool.running():
+    queue = JobQueue.for_store(lab.store)
+    while queue.running():
         time.sleep(0.1)
     assert leftovers(direct, older_than_s=0) == []
     assert sorted(run.id for run in runs) == direct.folders(f"{experiment}/")[:-1]
@@ -415,8 +415,8 @@ def test_100_runs_survive_faults_and_restarts(
     own = server.start_server(tmp_path / "s3")
     try:
         with Proxy(own.endpoint, stall_s=30).running() as proxy:
-            store = through(proxy, own, "faults").patient(600)
-            direct = directly(own, store).patient(600)
+            store = through(proxy, own, "faults").with_patience(600)
+            direct = directly(own, store).with_patience(600)
             proxy.shares = ALL_FAULTS
             restart = threading.Thread(target=restart_often, args=(tmp_path / "s3", direct, own))
             restart.start()

@@ -9,8 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rvlab import compare, plot
-from rvlab.frame.labels import run_labels, value_labels
-from rvlab.frame.params import differing_columns, value_codes, value_key
+from rvlab.frame.params import differing_columns, run_labels, value_codes, value_key, value_labels
 
 VALUES = st.one_of(
     st.integers(-(2**53), 2**53), st.floats(allow_nan=False, allow_infinity=False), st.booleans()

@@ -20,7 +20,7 @@ import pytest
 from rvlab import Lab, frame
 from rvlab.errors import StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import record_layout
+from rvlab.store.layout import write_layout_number
 from rvlab.store.server import Server
 from tests.frame.samples import Made
 
@@ -130,7 +130,7 @@ def store(s3: Server, s3_access: S3Access, tmp_path: Path) -> Store:
 def near(store: Store, moody: Moody, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Store:
     """Return the same store behind the proxy, with an empty cache."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
-    record_layout(store)
+    write_layout_number(store)
     access = store.access
     endpoint = f"http://127.0.0.1:{moody.server_port}"
     return Store(store.uri, S3Access(endpoint, access.access_key, access.secret_key))

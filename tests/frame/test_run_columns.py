@@ -17,7 +17,7 @@ from rvlab import Lab
 from rvlab.cache.background import DeferredWrites
 from rvlab.cache.query import Query
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.select import listings_of
+from rvlab.frame.run_selector import listings_of
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made
@@ -58,18 +58,6 @@ def lab(store: Store, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Lab:
     """Return a lab with an empty cache."""
     monkeypatch.setenv("RVLAB_CACHE", str(tmp_path / "cache"))
     return Lab(store)
-
-
-@pytest.fixture
-def read(store: Store, monkeypatch: pytest.MonkeyPatch) -> list[str]:
-    """Record the keys that are read."""
-    keys: list[str] = []
-    for name in ("get", "get_range", "get_with_etag"):
-        plain = getattr(store._objects, name)
-        monkeypatch.setattr(
-            store._objects, name, lambda *a, plain=plain: keys.append(a[0]) or plain(*a)
-        )
-    return keys
 
 
 @pytest.mark.parametrize("name", READ)

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from rvlab import plot
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import choose_error_colors
-from rvlab.raster.scene import Classes
+from rvlab.raster.config import Classes
 from tests.raster.samples import CLASSES, Experiment
 
 DEFAULTS = tuple(color for _, color in colorize.ERROR_COLORS)
@@ -47,7 +47,7 @@ def test_no_error_has_the_color_of_a_class(classes):
 @given(st.lists(COLOR, min_size=1, max_size=6))
 def test_unknown_class_id_differs_from_all_classes(colors):
     own = Classes(tuple(map(str, range(len(colors)))), tuple(colors))
-    assert least_gap([colorize.choose_other_color(own)], colors) >= 64
+    assert least_gap([colorize.choose_color_of_unknown_ids(own)], colors) >= 64
 
 
 def test_errors_in_the_color_of_a_class_get_another_one_in_picture_and_legend(tmp_path):

@@ -22,8 +22,8 @@ from matplotlib.figure import Figure
 from matplotlib.text import Text
 
 from rvlab import plot
-from rvlab.plot._style import text as figure_text
-from rvlab.plot._style.text import width_in_letters
+from rvlab.plot._style import figure as figure_module
+from rvlab.plot._style.figure import width_in_letters
 from tests.plot.every_plot import PLOT_NAMES, draw_every_plot, sweep, two_runs
 from tests.raster.samples import Experiment
 
@@ -93,7 +93,7 @@ def check_texts(name: str, found: list[Text], cjk_font: str) -> None:
     shown = "\n".join(t.get_text() for t in found)
     if name not in {"importance", "scatter of numbers"}:
         for word in WORDS:
-            drawn = word.replace(NO_LETTER, figure_text.NO_GLYPH)
+            drawn = word.replace(NO_LETTER, figure_module.NO_GLYPH)
             assert drawn in shown.replace("\n", "").replace("_ ", "_") or drawn in shown, word
     assert NO_LETTER not in shown
     for text in found:

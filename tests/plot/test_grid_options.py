@@ -9,7 +9,7 @@ from rvlab import plot
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.options import GridRow
 from rvlab.raster import Window
-from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RunSource
 
 WINDOW = Window(0, 0, 8, 8)
 

@@ -147,7 +147,9 @@ def test_numbers_have_contrast_on_every_color_and_lightness_steps_are_equal():
 
     for scale in (heat_cells.sequential_colormap(), heat_cells.diverging_colormap()):
         for color in scale(np.linspace(0, 1, 64))[:, :3]:
-            pair = sorted([luminance(color), luminance(to_rgb(heat_cells.text_color(color)))])
+            pair = sorted(
+                [luminance(color), luminance(to_rgb(heat_cells.contrasting_text_color(color)))]
+            )
             assert (pair[1] + 0.05) / (pair[0] + 0.05) >= 4.5
     light = (
         116 * np.cbrt(luminance(heat_cells.sequential_colormap()(np.linspace(0, 1, 33))[:, :3]))
@@ -175,7 +177,7 @@ def test_invalid_arguments_raise_errors_with_suggestions():
         plot.heatmap(table, metric="f2")
     with pytest.raises(TableError, match=r"the group 'valid'. Did you mean 'validation'"):
         plot.heatmap(table, group="valid")
-    with pytest.raises(TableError, match=r"there is no class 'road'. There are none"):
+    with pytest.raises(TableError, match=r"has no class 'road'. There are none"):
         plot.heatmap(table, of="road")
     with pytest.raises(SpecError, match=r"rows cannot be 'scenes'. Did you mean 'scene'"):
         plot.heatmap(table, rows="scenes")

@@ -485,7 +485,7 @@ def test_long_scene_name_fits_the_row_title():
     from rvlab.plot._grid.legend import GridLegend
 
     row = CellRow(
-        "a_scene_with_a_name_that_takes_some_lines", ["1", "2"], [GridCell(words="-")] * 7, 0.1
+        "a_scene_with_a_name_that_takes_some_lines", ["1", "2"], [GridCell(message="-")] * 7, 0.1
     )
     figure = draw_grid([["run"]] * 7, [row, row], GridLegend())
     figure.canvas.draw()

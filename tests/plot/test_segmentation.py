@@ -9,7 +9,7 @@ from rvlab.plot._grid import segmentation
 from rvlab.plot._grid.options import GridOptions, GridRow, try_read
 from rvlab.plot._grid.segmentation import read_segmentation, scene_truth_ids, score_segmentation
 from rvlab.raster import SceneLabels, Window, classes_from_config, scenes_from_config
-from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RunSource
 from tests.raster.samples import config, photo, scene, town, write
 from tests.raster.test_truth import box, feature, geojson
 

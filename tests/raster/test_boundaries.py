@@ -11,7 +11,8 @@ from scipy import ndimage
 from rvlab.errors import SpecError
 from rvlab.raster import boundaries as module
 from rvlab.raster.boundaries import SceneBoundaries, default_distance_px
-from rvlab.raster.scene import Classes
+from rvlab.raster.config import Classes
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 
 COLORS = ((0, 0, 0),) * 9
@@ -26,7 +27,8 @@ def stream(truth, guess, *, classes=3, null=None, distance=2, height=None, insid
     for top in range(0, len(truth), height):
         rows = slice(top, top + height)
         part = Window(0, top, truth.shape[1], len(truth[rows]))
-        found.add(part, truth[rows], guess[rows], None if inside is None else inside[rows])
+        mask = None if inside is None else inside[rows]
+        found.add(Strip(part, truth[rows], guess[rows], mask))
     return found.finish()
 
 

@@ -13,6 +13,7 @@ from scipy import ndimage
 from rvlab.errors import RasterError
 from rvlab.raster import components as module
 from rvlab.raster.components import Components, Overlaps, SceneComponents
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 
 KEPT = np.array([False, True, True])
@@ -26,7 +27,7 @@ def stream(truth, guess, height=None, *, labelled=(True, True, True), inside=Non
         rows = slice(top, top + height)
         part = Window(0, top, truth.shape[1], len(truth[rows]))
         some = [None if a is None else a[rows] for a in (inside, score)]
-        found.add(part, truth[rows], guess[rows], *some)
+        found.add(Strip(part, truth[rows], guess[rows], *some))
     return found.finish()
 
 

@@ -14,9 +14,9 @@ from rasterio.features import rasterize, shapes
 
 from rvlab.raster import geopackage
 from rvlab.raster.boxes import Boxes
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.geopackage import box_polygons, trace_polygons, write_geopackage
 from rvlab.raster.read import read_grid
-from rvlab.raster.scene import classes_from_config
 from tests.raster.samples import CLASSES, write
 
 OWN = classes_from_config(CLASSES)

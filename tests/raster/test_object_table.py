@@ -16,11 +16,12 @@ from scipy.sparse.csgraph import maximum_bipartite_matching
 from rvlab.object_metrics import IOU_THRESHOLDS
 from rvlab.raster.boxes import Boxes
 from rvlab.raster.components import SceneComponents
+from rvlab.raster.config import Classes, RasterSource
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.object_table import table_of_boxes, table_of_components
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import RasterSource
+from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from tests.raster.samples import UTM, write
 
@@ -35,7 +36,7 @@ def labels_of(folder, shape, **more):
 def rows_of(labels, truth, guess):
     """Return the table of the components of two arrays."""
     found = SceneComponents(np.array([False, True]), np.array([True, True]))
-    found.add(Window(0, 0, *truth.shape[::-1]), truth, guess)
+    found.add(Strip(Window(0, 0, *truth.shape[::-1]), truth, guess))
     return table_of_components(labels, *found.finish()).to_pandas()
 
 

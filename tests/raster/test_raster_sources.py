@@ -19,8 +19,8 @@ from rastervision.core.data.utils import rasterio as rv_rasterio
 
 from rvlab.errors import RasterError
 from rvlab.raster import SceneLabels, Window, image, scenes_from_config
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.gdal import open_files
-from rvlab.raster.scene import classes_from_config
 from rvlab.store import Store, register_store
 from rvlab.worker.rv_imagery import patch_mosaics
 from tests.raster.samples import CLASSES, CORNER, UTM, config, scene, town, write

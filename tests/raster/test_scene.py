@@ -15,29 +15,11 @@ from rvlab.raster import (
     prediction,
     scenes_from_config,
 )
-from rvlab.raster.run_source import RunSource, source_by_scene
-from rvlab.raster.scene import SCENE_GROUPS
+from rvlab.raster.scene import SCENE_GROUPS, RunSource, source_by_scene
 from tests.raster.samples import CLASSES, CORNER, config, photo, raster_source, scene, town, write
 
 
-def test_classes_have_ids_colors_and_a_null_class():
-    found = classes_from_config(config([]))
-    assert found.names == ("background", "building", "road", "null")
-    assert found.colors == ((217, 217, 217), (255, 165, 0), (70, 117, 180), (0, 0, 0))
-    assert found.null_id == 3
-    assert classes_from_config({"names": ["a"], "colors": [[1.0, 0.5, 0.0]]}).colors == (
-        (255, 128, 0),
-    )
-    assert classes_from_config({"names": ["a", "null"], "colors": None}).null == "null"
-
-
-def test_error_messages_name_the_invalid_field_of_a_config():
-    with pytest.raises(RecordBroken, match=r"has no classes"):
-        classes_from_config({})
-    with pytest.raises(RecordBroken, match=r"a color 'oranje'"):
-        classes_from_config({"names": ["a"], "colors": ["oranje"]})
-    with pytest.raises(RecordBroken, match=r"has 2 classes, 1 colors"):
-        classes_from_config({"names": ["a", "b"], "colors": ["red"]})
+def test_error_message_names_the_missing_field_of_a_scene():
     with pytest.raises(RecordBroken, match=r"a malformed scene: KeyError"):
         scenes_from_config(config([{"id": "a"}]))
 
@@ -87,37 +69,10 @@ def test_source_by_scene_prefers_runs_that_predicted_the_scene():
     in_train = [replace(each, group="train") for each in (tested, both, learnt)]
     assert source_by_scene(in_train)["a"] is in_train[1]
     assert [each.scene("a").group for each in in_train] == ["test", "train", "train"]
-    assert both.scene("a").group == both.labels("a").scene.group == "validation"
+    assert both.scene("a").group == SceneLabels.of_run(both, "a").scene.group == "validation"
     assert both.scene("b") is None
     with pytest.raises(NotFound, match=r"Unknown scene 'b'"):
-        both.labels("b")
-
-
-@pytest.mark.parametrize(
-    "bbox",
-    [
-        *([0, 0, 40], [0, 0, 40, 40, 40], [], {}, ["0", "0", "9", "9"], 7),
-        *([0, 0, 0.5, 40], [0, 0, None, 40], [0, 0, float("nan"), 9], [0, 0, 10**400, 9]),
-        *([0, 0, 0, 40], [40, 0, 10, 40]),
-    ],
-)
-def test_invalid_bbox_raises_record_broken(bbox):
-    described = scene("a", raster_source("/a.tif", bbox=bbox), "/l.tif", "/p")
-    with pytest.raises(RecordBroken, match=r"a malformed scene"):
-        scenes_from_config(config([described]))
-
-
-@pytest.mark.parametrize(
-    "color", [[1, 2], [], 7, None, [1, "x", 2], ["1", "2", "3"], {}, [1, float("inf"), 2]]
-)
-def test_invalid_color_raises_record_broken(color):
-    with pytest.raises(RecordBroken, match=r"a color .* must be three numbers"):
-        classes_from_config({"names": ["a"], "colors": [color]})
-
-
-def test_a_bbox_is_top_left_bottom_right():
-    described = scene("a", raster_source("/a.tif", bbox=[10, 20, 40, 80]), "/l.tif", "/p")
-    assert scenes_from_config(config([described]))[0].image.bbox == Window(20, 10, 60, 30)
+        SceneLabels.of_run(both, "b")
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from rvlab.metrics import confusion_matrix
 from rvlab.raster import read
 from rvlab.raster.class_scores import read_scores
 from rvlab.raster.read import read_grid
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster.scene import load_run_source
 from rvlab.raster.score_scene import score_scene
 from rvlab.raster.window import Window
 from tests.raster.samples import CLASSES, Experiment, config, scene, town, write

@@ -17,7 +17,7 @@ from rvlab.errors import RasterError
 from rvlab.raster import sidecars
 from rvlab.raster.gdal import open_raster
 from rvlab.raster.read import read
-from rvlab.store import S3Access, Store, addresses, objects, register_store
+from rvlab.store import S3Access, Store, addresses, object_storage, register_store
 from rvlab.store.server import Server
 from rvlab.worker import fingerprint
 from tests.faults.proxy import Proxy
@@ -253,8 +253,8 @@ def test_names_are_looked_up_once_and_only_for_what_the_header_lacks(
         counted.put(f"few/{name}/a.tif", Path(path).read_bytes())
     mask = ["a.tif.aux.xml", "a.tif.msk"]
     position = ["a.tab", "a.tfw", "a.tifw", "a.wld"]
-    for name, lacking in (("full", []), ("mask", mask), ("none", mask + position)):
-        for names in (lacking, []):
+    for name, missing in (("full", []), ("mask", mask), ("none", mask + position)):
+        for names in (missing, []):
             proxy.requests.clear()
             read(f"{counted.uri}/few/{name}/a.tif")
             assert proxy.beside() == ([] if may_list else sorted(names))
@@ -265,7 +265,7 @@ def test_one_page_of_a_listing_serves_the_rasters_of_a_folder(
     counted: Store, proxy: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(sidecars, "MAX_KEYS_PER_PAGE", 4)
-    monkeypatch.setattr(objects, "MAX_KEYS_PER_PAGE", 4)
+    monkeypatch.setattr(object_storage, "MAX_KEYS_PER_PAGE", 4)
     for name in ("a", "b", "m", "n"):
         for end in ("0", "1", "tif"):
             counted.put(f"few/{name}.{end}", b"")
@@ -348,7 +348,7 @@ def test_fingerprint_depends_on_position_and_nodata_beside_the_image(tmp_path: P
     aux(f"<SRS>{WKT}</SRS>")(path)
     found.append(image_fingerprint(path))
     assert len(set(found)) == 3
-    # What a program adds when it opens the image is no difference.
+    # What a program adds when it opens the image does not count.
     aux(f"<SRS>{WKT}</SRS><Metadata><MDI key='a'>b</MDI></Metadata>")(path)
     path.with_name("a.tif.ovr").write_bytes(b"II*\0")
     assert image_fingerprint(path) == found[-1]

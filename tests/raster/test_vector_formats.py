@@ -30,8 +30,8 @@ from shapely.geometry.base import BaseGeometry
 
 from rvlab.errors import RasterError
 from rvlab.raster import SceneLabels, scenes_from_config
+from rvlab.raster.config import classes_from_config
 from rvlab.raster.read import Grid
-from rvlab.raster.scene import classes_from_config
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.vectors import read_areas
 from tests.raster.samples import CORNER, UTM, write

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from rvlab import metrics
 from rvlab.raster.boxes import Boxes
-from rvlab.raster.scene import Classes, Scene
-from rvlab.raster.sources import RasterSource
+from rvlab.raster.config import Classes, RasterSource
+from rvlab.raster.scene import Scene
+from rvlab.raster.strip import Strip
 from rvlab.raster.window import Window
 from rvlab.raster.window_counts import MAX_WINDOWS, WindowCounts, strips, window_side_px
 
@@ -32,7 +33,7 @@ def random_ids(shape, seed, most=4):
 def test_counts_of_each_window_equal_those_of_its_pixels(width, height, seed):
     truth, guess = random_ids((height, width), seed), random_ids((height, width), seed + 1)
     one = tally(width, height)
-    one.add(Window(0, 0, width, height), truth, guess)
+    one.add(Strip(Window(0, 0, width, height), truth, guess))
     table = one.table().to_pandas()
     for place, rows in table.groupby(["col", "row", "width", "height"]):
         part = Window(*place).slices()
@@ -52,12 +53,12 @@ def test_counts_of_strips_add_up_to_the_scene():
     shape = (1100, 300)
     truth, guess, score = random_ids(shape, 0), random_ids(shape, 1), np.full(shape, 0.95)
     whole, parts = tally(300, 1100), tally(300, 1100)
-    whole.add(Window(0, 0, 300, 1100), truth, guess, None, score)
+    whole.add(Strip(Window(0, 0, 300, 1100), truth, guess, None, score))
     found = list(strips(300, 1100, most_px=1))
     assert len(found) == 3
     for part in found:
         here = part.slices()
-        parts.add(part, truth[here], guess[here], None, score[here])
+        parts.add(Strip(part, truth[here], guess[here], None, score[here]))
     assert whole.table().equals(parts.table())
 
 
@@ -66,8 +67,8 @@ def test_pixels_outside_the_areas_of_interest_are_ignored():
     inside = np.zeros((64, 64), bool)
     inside[:10] = True
     one, other = tally(64, 64), tally(64, 10)
-    one.add(Window(0, 0, 64, 64), truth, guess, inside)
-    other.add(Window(0, 0, 64, 10), truth[:10], guess[:10])
+    one.add(Strip(Window(0, 0, 64, 64), truth, guess, inside))
+    other.add(Strip(Window(0, 0, 64, 10), truth[:10], guess[:10]))
     columns = ["class", "tp", "fp", "fn"]
     assert one.table().select(columns).equals(other.table().select(columns))
 
@@ -77,7 +78,7 @@ def test_confident_errors_are_wrong_pixels_with_a_high_score_and_a_label():
     guess = np.array([[0, 1, 1, 1, 3]], np.uint8)
     score = np.array([[1.0, 0.95, 0.5, 1.0, 1.0]])
     one = tally(5, 1)
-    one.add(Window(0, 0, 5, 1), truth, guess, None, score)
+    one.add(Strip(Window(0, 0, 5, 1), truth, guess, None, score))
     table = one.table().to_pandas().set_index("class")
     assert table["confident_fp"].to_dict() == {"background": 0, "building": 1}
     assert table.loc["building", "fp"] == 2  # the unlabelled pixel is not counted
@@ -85,7 +86,7 @@ def test_confident_errors_are_wrong_pixels_with_a_high_score_and_a_label():
 
 def test_confident_errors_are_null_without_scores():
     one = tally(8, 8)
-    one.add(Window(0, 0, 8, 8), random_ids((8, 8), 0), random_ids((8, 8), 1))
+    one.add(Strip(Window(0, 0, 8, 8), random_ids((8, 8), 0), random_ids((8, 8), 1)))
     assert one.table()["confident_fp"].null_count == len(one.table())
 
 

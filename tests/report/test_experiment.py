@@ -103,9 +103,9 @@ def test_twenty_runs_take_at_most_five_megabytes() -> None:
 
 
 def test_leaders_are_of_two_settings(lab: Lab, towns: Towns) -> None:
-    facts = load_experiment_summary(towns.store, lab.runs("town"))
-    assert facts.leaders.index.tolist() == [towns.scored[0].id, towns.scored[2].id]
-    assert [len(rows) for rows in facts.settings] == [2, 2]
+    summary = load_experiment_summary(towns.store, lab.runs("town"))
+    assert summary.leaders.index.tolist() == [towns.scored[0].id, towns.scored[2].id]
+    assert [len(rows) for rows in summary.settings] == [2, 2]
 
 
 @pytest.mark.usefixtures("no_pictures")
@@ -152,9 +152,9 @@ def test_runs_of_different_evaluation_sets_are_not_tested_together(tmp_path: Pat
         run = made.ended({"lr": number}, {"f1": 0.5 + number / 10})
         end = made.store.get_json(run.end_key)
         made.store.put_json(run.end_key, {**end, "eval_set": eval_set})
-    facts = load_experiment_summary(made.store, Lab(made.store).runs("towns"))
-    assert facts.best["params.lr"].tolist() == [1, 0]
-    assert ("eval_set", "a, b") in facts.differences
+    summary = load_experiment_summary(made.store, Lab(made.store).runs("towns"))
+    assert summary.best["params.lr"].tolist() == [1, 0]
+    assert ("eval_set", "a, b") in summary.differences
 
 
 def test_confusion_with_a_duplicate_row_is_one_sentence(
@@ -212,10 +212,10 @@ def test_parts_of_a_run_that_fail_are_one_sentence_each(
 def test_parts_of_an_experiment_that_fail_are_one_sentence_each(
     parts: tuple[str, ...], towns: Towns, lab: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    facts = load_experiment_summary(towns.store, lab.runs("town"))
+    summary = load_experiment_summary(towns.store, lab.runs("town"))
     for part in parts:
         monkeypatch.setattr(ExperimentSummary, part, property(fail))
-    text = Tags(render_experiment_page(facts)).text
+    text = Tags(render_experiment_page(summary)).text
     assert len(SENTENCE.findall(text)) >= len(parts)
     assert "How to repeat it" in text
 

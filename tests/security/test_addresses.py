@@ -18,11 +18,12 @@ from rvlab.errors import RasterError, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.display import image
 from rvlab.raster.gdal import open_raster, read_bytes
+from rvlab.raster.labels import SceneLabels
 from rvlab.raster.read import read
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster.scene import load_run_source
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
-from rvlab.store import S3Access, Store, outputs
+from rvlab.store import S3Access, Store, rv_outputs
 from rvlab.store.addresses import ALLOW, REFUSED, is_allowed, mark_if_refused
 from rvlab.store.server import Server
 from tests.faults import damage
@@ -199,7 +200,7 @@ def test_every_address_of_a_scene_is_checked(
     with pytest.raises(RasterError, match="is not opened"):
         image(scene, Window(0, 0, 8, 8))
     with pytest.raises(RasterError, match="is not opened"):
-        one.labels(scene.id).truth()
+        SceneLabels.of_run(one, scene.id).truth()
     assert not requested
 
 
@@ -214,28 +215,28 @@ def test_addresses_of_vector_labels_are_checked(town_runs: Experiment) -> None:
 
     one = with_scene(town_runs, change)
     with pytest.raises(RasterError, match=r"https://h/a.json is not opened"):
-        one.labels("val-0").truth()
+        SceneLabels.of_run(one, "val-0").truth()
 
 
-def test_outputs_of_an_adopted_run_outside_the_allowed_addresses_are_rejected(
+def test_outputs_of_an_adopted_run_outside_the_addresses_are_rejected(
     tmp_path: Path,
 ) -> None:
     run = damage.run_at(Store("memory://adopted-from-elsewhere"), 0)
     store = Store(run.store)
     spec = damage.spec_of(run) | {
-        "engine": outputs.ADOPTED_FIELD,
+        "engine": rv_outputs.ADOPTED,
         "places": {"root_uri": str(tmp_path)},
     }
     store.put_json(run.key("spec.json"), spec)
     with pytest.raises(RasterError, match="is not opened: a record names it"):
-        outputs.read_config(store, run)
+        rv_outputs.read_rv_config(store, run)
 
 
 def test_images_and_labels_of_a_local_run_are_read(town_runs: Experiment) -> None:
     one = load_run_source(*(str(town_runs.rows[0][name]) for name in ("run", "uri")))
     (scene,) = one.scenes
     assert image(scene, Window(0, 0, 8, 8)).array.shape == (3, 8, 8)
-    assert one.labels(scene.id).truth().shape == (96, 128)
+    assert SceneLabels.of_run(one, scene.id).truth().shape == (96, 128)
 
 
 # References inside files at allowed addresses
@@ -366,7 +367,10 @@ def test_invalid_config_values_raise_errors_of_rvlab(
         assert isinstance(one.error, RecordBroken)
         return
     for scene in one.scenes:
-        for look in (lambda s: image(s, Window(0, 0, 8, 8)), lambda s: one.labels(s.id).truth()):
+        for look in (
+            lambda s: image(s, Window(0, 0, 8, 8)),
+            lambda s: SceneLabels.of_run(one, s.id).truth(),
+        ):
             try:
                 look(scene)
             except RvlabError as exc:

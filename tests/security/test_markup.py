@@ -127,8 +127,8 @@ def test_a_report_of_an_experiment_shows_text(
     store.put(run.key("recipe.py"), ALL.encode())
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "Glyph", UserWarning)
-        facts = load_experiment_summary(store, runs_table(store, [run, other]))
-        html = render_experiment_page(facts)
+        summary = load_experiment_summary(store, runs_table(store, [run, other]))
+        html = render_experiment_page(summary)
     found = opened(html if policy else POLICY.sub("", html))
     assert not found.attacked
     assert found.links == []

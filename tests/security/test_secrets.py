@@ -267,7 +267,7 @@ def chain(exc: BaseException | None) -> Iterator[BaseException]:
 def test_error_of_the_store_has_no_secret(
     s3: Server, monkeypatch: pytest.MonkeyPatch, endpoint: str | None
 ) -> None:
-    monkeypatch.setattr("rvlab.store.objects.S3_RETRY_TIMEOUT_S", 1)
+    monkeypatch.setattr("rvlab.store.object_storage.S3_RETRY_TIMEOUT_S", 1)
     access = S3Access(endpoint or s3.endpoint, s3.access_key, SECRET, TOKEN)
     with pytest.raises(StoreError) as caught:
         Store(f"s3://{s3.bucket}/x", access).put("key", b"data")

@@ -112,7 +112,7 @@ def test_profile_of_an_open_store_does_not_follow_the_variable(
 
 def test_keys_that_are_written_to_the_file_later_are_used(folder: Path) -> None:
     write_keys(folder, "OLD")
-    chain = resolve_access().chain
+    chain = resolve_access().credential_chain
     assert chain is not None
     session = chain.session()
     assert chain.require_keys().access_key == "OLD"

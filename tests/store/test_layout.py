@@ -13,7 +13,7 @@ from rvlab import Lab
 from rvlab.actions.migrate import migrate_store
 from rvlab.errors import SpecError, StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import KEY, LAYOUT, check_layout, record_layout
+from rvlab.store.layout import LAYOUT, LAYOUT_KEY, check_layout, write_layout_number
 from rvlab.store.server import Server
 
 OLD = Path(__file__).parents[1] / "data" / "store_layout_0.zip"
@@ -88,7 +88,7 @@ def test_a_migrated_store_has_every_run_and_every_byte(old: Store) -> None:
     assert [line.partition(":")[0] for line in lines] == ["other", "tiny", "tiny"]
     after = contents(old)
     assert LAYOUT == 1
-    assert after.pop(KEY)
+    assert after.pop(LAYOUT_KEY)
     assert without_scenes(after) == expected(before)
     assert len(scenes(before)) == 2
     assert scenes(after) == renamed(scenes(before))
@@ -125,12 +125,12 @@ def test_an_interrupted_migration_is_completed_by_the_next_one(
                 pass
             else:
                 break
-        if KEY not in contents(old):
+        if LAYOUT_KEY not in contents(old):
             with pytest.raises(SpecError, match=MESSAGE):
                 check_layout(Store(old.uri, old.access))
     migrate_store(old, lambda line: None)
     after = contents(old)
-    assert after.pop(KEY)
+    assert after.pop(LAYOUT_KEY)
     assert without_scenes(after) == expected(before)
     assert scenes(after) == renamed(scenes(before))
 
@@ -176,7 +176,7 @@ def test_a_store_with_a_run_that_still_writes_is_not_migrated(old: Store) -> Non
 
 def test_a_store_of_a_later_layout_is_refused(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    store.put_json(KEY, {"schema": LAYOUT + 1})
+    store.put_json(LAYOUT_KEY, {"schema": LAYOUT + 1})
     with pytest.raises(SpecError, match="has layout 2, but this version of rvlab reads layouts up"):
         Lab(store).runs()
 
@@ -184,17 +184,17 @@ def test_a_store_of_a_later_layout_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("number", [True, 0, -1, "1", None, 1.5])
 def test_an_invalid_layout_number_is_an_error(tmp_path: Path, number: Any) -> None:
     store = Store(tmp_path)
-    store.put_json(KEY, {"schema": number})
+    store.put_json(LAYOUT_KEY, {"schema": number})
     with pytest.raises(StoreError, match="which is not a layout number"):
         check_layout(store)
 
 
 def test_the_layout_number_is_written_once(tmp_path: Path) -> None:
     store = Store(tmp_path)
-    record_layout(store)
-    first = store.get(KEY)
-    record_layout(Store(tmp_path))
-    assert store.get(KEY) == first
+    write_layout_number(store)
+    first = store.get(LAYOUT_KEY)
+    write_layout_number(Store(tmp_path))
+    assert store.get(LAYOUT_KEY) == first
 
 
 def test_a_store_without_runs_and_without_a_number_is_read_as_empty(tmp_path: Path) -> None:

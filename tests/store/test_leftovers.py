@@ -15,7 +15,7 @@ from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.leftovers import leftovers, remove_leftover
 from rvlab.store.run_listing import (
-    delete_stale_mark,
+    delete_stale_active_mark,
     finish_run,
     list_runs,
     register_runs,
@@ -108,7 +108,7 @@ def test_a_run_that_is_reopened_while_its_mark_is_deleted_remains_listed(
             number, calls = calls, calls + 1
             if number == at:
                 monkeypatch.undo()
-                delete_stale_mark(self, one)
+                delete_stale_active_mark(self, one)
             return method(self, *args, **kwargs)
 
         return call
@@ -118,7 +118,7 @@ def test_a_run_that_is_reopened_while_its_mark_is_deleted_remains_listed(
     reopen_run(store, one)
     monkeypatch.undo()
     if calls <= at:
-        delete_stale_mark(store, one)
+        delete_stale_active_mark(store, one)
     assert run_exists(store, one)
     assert not store.exists(one.end_key)
     assert list_runs(store, "towns").active == [one]
@@ -145,7 +145,7 @@ def test_a_deleted_mark_is_restored_if_its_run_is_reopened_meanwhile(
 
     monkeypatch.setattr(Store, "delete", between(0, delete))
     monkeypatch.setattr(Store, "exists", between(1, exists))
-    delete_stale_mark(store, one)
+    delete_stale_active_mark(store, one)
     monkeypatch.undo()
     if at == 2:
         reopen_run(store, one)

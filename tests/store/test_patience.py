@@ -24,8 +24,8 @@ def test_a_step_waits_ten_minutes_unless_the_variable_is_set(
     assert patience_s() == 90.5
     store = Store("memory://patience")
     assert store.patience_s == 2
-    assert store.patient().patience_s == 90.5
-    assert store.patient(5).patience_s == 5
+    assert store.with_patience().patience_s == 90.5
+    assert store.with_patience(5).patience_s == 5
 
 
 @pytest.mark.parametrize("text", ["ten minutes", "-1", "inf", "nan"])
@@ -41,7 +41,7 @@ def test_an_invalid_setting_is_refused_before_a_run_is_submitted(
 
 def test_a_patient_store_shares_its_connections() -> None:
     store = Store("memory://patience")
-    assert store.patient()._storage is store._storage
+    assert store.with_patience()._storage is store._storage
 
 
 def test_a_uri_beside_a_patient_store_has_the_same_patience(

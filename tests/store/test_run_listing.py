@@ -104,7 +104,7 @@ def test_a_listing_in_pages_is_complete_after_any_changes(
 def test_first_listing_is_complete_for_any_page_boundaries(
     store: Store, monkeypatch: pytest.MonkeyPatch, boundaries: list[int], active: int, page: int
 ) -> None:
-    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", page)
+    monkeypatch.setattr("rvlab.store.object_storage.MAX_KEYS_PER_PAGE", page)
     over = [end_run(store, 10 * n) for n in range(12)]
     going = [run(store, 10 * n + 5) for n in range(active)]
     register_runs(store, going)
@@ -124,7 +124,7 @@ def test_first_listing_is_complete_for_any_page_boundaries(
 def test_a_run_that_ends_during_the_listing_is_listed(
     store: Store, monkeypatch: pytest.MonkeyPatch, first: bool
 ) -> None:
-    monkeypatch.setattr("rvlab.store.objects.MAX_KEYS_PER_PAGE", 2)
+    monkeypatch.setattr("rvlab.store.object_storage.MAX_KEYS_PER_PAGE", 2)
     going = [run(store, n) for n in range(9)]
     register_runs(store, going)
     left, lock, plain = list(going), Lock(), store._objects.pages

@@ -13,8 +13,8 @@ import pytest
 from rvlab import Lab
 from rvlab.errors import KeyExists, StoreError
 from rvlab.store import S3Access, Store
-from rvlab.store.layout import record_layout
-from rvlab.store.objects import NOT_ATOMIC
+from rvlab.store.layout import write_layout_number
+from rvlab.store.object_storage import NOT_ATOMIC
 from rvlab.store.server import Server
 from tests.store.gateway import running_gateways
 
@@ -59,10 +59,10 @@ def test_store_that_ignores_conditions_is_noticed_when_the_next_run_is_submitted
 ) -> None:
     store = store_at(gateways["ignores conditions"], s3, tmp_path.name)
     with caplog.at_level(logging.WARNING, "rvlab"):
-        record_layout(store)
+        write_layout_number(store)
         assert not caplog.records
-        record_layout(store)
-        record_layout(store)
+        write_layout_number(store)
+        write_layout_number(store)
     assert [record.getMessage() for record in caplog.records] == [
         f"The storage of {store.uri} ignores the condition of a put (If-None-Match). {NOT_ATOMIC}"
     ]
@@ -75,8 +75,8 @@ def test_store_with_conditions_is_not_warned_about(
     s3: Server, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     store = store_at(s3.endpoint, s3, tmp_path.name)
-    record_layout(store)
-    record_layout(store)
+    write_layout_number(store)
+    write_layout_number(store)
     assert not caplog.records
 
 
@@ -140,5 +140,5 @@ def test_lab_on_a_store_without_conditional_puts_submits(
     s3: Server, gateways: dict[str, str], tmp_path: Path
 ) -> None:
     lab = Lab(store_at(gateways["no conditions"], s3, tmp_path.name))
-    record_layout(lab.store)
+    write_layout_number(lab.store)
     assert lab.runs().empty

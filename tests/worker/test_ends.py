@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from rvlab.errors import KeyMissing, StepError
-from rvlab.frame.rows import read_rows
+from rvlab.frame.run_rows import read_rows
 from rvlab.model import Run, Spec
 from rvlab.store import Store
 from rvlab.worker.records import write_end

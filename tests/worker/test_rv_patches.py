@@ -44,7 +44,7 @@ def restored(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[None]:
     for owner, names in (
         (albumentations.Compose, ["__init__"]),
         (S3FileSystem, ["get_client", "file_exists", "sync_from_dir", "sync_to_dir"]),
-        (S3FileSystem, list(rv_patches.PATIENT_CALLS)),
+        (S3FileSystem, list(rv_patches.RETRIED_CALLS)),
         (ChipClassificationLabelSource, ["validate_labels"]),
         (SemanticSegmentationEvaluator, ["evaluate_scene"]),
         (Learner, ["export_to_onnx"]),

@@ -11,7 +11,7 @@ import pytest
 from rvlab.errors import StoreUnreachable
 from rvlab.model import Run
 from rvlab.store import S3Access, Store, patience
-from rvlab.store.objects import Objects
+from rvlab.store.object_storage import ObjectStorage
 from rvlab.worker.masking import mask_bytes
 from rvlab.worker.step_recorder import StepRecorder
 from tests.worker.samples import made, record
@@ -23,7 +23,7 @@ class Flaky(Store):
     ending, times = "", 0
 
     @cached_property
-    def _storage(self) -> Objects:
+    def _storage(self) -> ObjectStorage:
         storage = super()._storage
         put = storage.put
 

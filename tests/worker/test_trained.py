@@ -22,7 +22,7 @@ from rvlab.raster import SceneLabels, Window
 from rvlab.raster import read as read_raster
 from rvlab.raster.boundaries import default_distance_px
 from rvlab.raster.class_scores import read_scores
-from rvlab.raster.run_source import load_run_source
+from rvlab.raster.scene import load_run_source
 from rvlab.raster.score_scene import score_scene
 from tests.conftest import Trained
 from tests.raster.test_boundaries import count_whole

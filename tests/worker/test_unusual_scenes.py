@@ -89,7 +89,7 @@ def test_scenes_are_drawn(table: pd.DataFrame, scene: str, group: str) -> None:
 
 
 def test_copies_are_read_in_place_of_predictions(lab: Lab, table: pd.DataFrame) -> None:
-    from rvlab.raster.run_source import load_run_source
+    from rvlab.raster.scene import load_run_source
 
     run = run_of(table, 0)
     source = load_run_source(run.id, run.uri)

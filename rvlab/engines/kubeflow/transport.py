@@ -139,14 +139,14 @@ class KubeflowTransport:
         for number, pause_s in enumerate(self.pauses(patience_s), 1):
             try:
                 found = self._attempt(method, *args, **more)
-                self._outage.over()
+                self._outage.record_success()
                 return found
             except (TransientError, UnknownOutcome) as exc:
                 if once and isinstance(exc, UnknownOutcome):
                     raise
                 if number >= MIN_TRIES and isinstance(exc, NoServer) and not self._has_answered:
                     raise
-                self._outage.failed(began, exc)
+                self._outage.record_failure(began, exc)
             time.sleep(pause_s)
         try:
             return self._attempt(method, *args, **more)

@@ -15,9 +15,9 @@ from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext
-from rvlab.plot._grid.pictures import Rectangles
+from rvlab.plot._grid.rectangles import Rectangles
 from rvlab.raster.boxes import CELLS, Boxes, Outcomes, match_outcomes, predicted_boxes, truth_boxes
-from rvlab.raster.scene import RGB
+from rvlab.raster.config import RGB
 
 MAX_SCORE_TEXTS = 12  # a grid cell with more boxes shows no scores as text
 
@@ -47,15 +47,15 @@ def read_whole_scene_truth_boxes(grid_row: GridRow) -> Boxes:
 
 def box_truth_cell(context: RowContext, truth: Boxes) -> CellContent:
     """Build the truth cell of a row."""
-    options, classes = context.view, context.place.run_classes
-    boxes = truth.intersecting(context.place.clipped_window)
-    if context.place.task == CELLS and options.show == "scores":
+    options, classes = context.options, context.grid_row.run_classes
+    boxes = truth.intersecting(context.grid_row.clipped_window)
+    if context.grid_row.task == CELLS and options.show == "scores":
         probability = boxes.class_ids == options.class_ids(classes)[0]
         return CellContent(_heat_cell(context, boxes, probability.astype(np.float64)))
     if options.show != "labels":
         boxes = boxes.select(np.isin(boxes.class_ids, options.class_ids(classes)))
     drawn_ids = frozenset(boxes.class_ids.tolist())
-    if context.place.task != CELLS:
+    if context.grid_row.task != CELLS:
         return CellContent(
             GridCell(context.background, boxes=[_box_rectangles(context, boxes, classes)]),
             drawn_ids,
@@ -108,14 +108,14 @@ def box_prediction_cell(context: RowContext, comparison: BoxComparison) -> CellC
         RasterError: If the run has nothing to show.
     """
     classes, show, is_cells = (
-        context.place.run_classes,
-        context.view.show,
-        context.place.task == CELLS,
+        context.grid_row.run_classes,
+        context.options.show,
+        context.grid_row.task == CELLS,
     )
-    shown = comparison.guess.intersecting(context.place.clipped_window)
+    shown = comparison.guess.intersecting(context.grid_row.clipped_window)
     # Every classified cell has a probability of the class, whichever class was predicted.
     if show == "overlay" or (show == "scores" and not is_cells):
-        shown = shown.select(np.isin(shown.class_ids, context.view.class_ids(classes)))
+        shown = shown.select(np.isin(shown.class_ids, context.options.class_ids(classes)))
     if show == "errors":
         cell, shown = _errors_cell(context, comparison), shown.select(np.zeros(len(shown), bool))
     elif show == "overlay":
@@ -134,16 +134,16 @@ def box_prediction_cell(context: RowContext, comparison: BoxComparison) -> CellC
 
 
 def _overlay_cell(context: RowContext, boxes: Boxes, truth: Boxes | RvlabError) -> GridCell:
-    classes, layers = context.place.run_classes, []
-    is_cells = context.place.task == CELLS
+    classes, layers = context.grid_row.run_classes, []
+    is_cells = context.grid_row.task == CELLS
     layers.append(
         _inset_box_rectangles(context, boxes, classes)
         if is_cells
         else _box_rectangles(context, boxes, classes)
     )
     if isinstance(truth, Boxes):
-        truth = truth.intersecting(context.place.clipped_window)
-        truth = truth.select(np.isin(truth.class_ids, context.view.class_ids(classes)))
+        truth = truth.intersecting(context.grid_row.clipped_window)
+        truth = truth.select(np.isin(truth.class_ids, context.options.class_ids(classes)))
         white = _repeat_color(colorize.TRUTH_COLOR, len(truth))
         bounds = _to_cell_pixels(context, truth, inset=2.5 * _INSET if is_cells else 0.0)
         layers.append(Rectangles(bounds, white, dashed=True, width=0.9, halo=is_cells))
@@ -151,8 +151,8 @@ def _overlay_cell(context: RowContext, boxes: Boxes, truth: Boxes | RvlabError) 
 
 
 def _scores_cell(context: RowContext, boxes: Boxes) -> GridCell:
-    options, classes = context.view, context.place.run_classes
-    if context.place.task == CELLS:
+    options, classes = context.options, context.grid_row.run_classes
+    if context.grid_row.task == CELLS:
         if boxes.probabilities is None and len(boxes):
             raise RasterError("This run's predictions contain no scores.")
         (class_id, *_rest) = options.class_ids(classes)
@@ -172,12 +172,12 @@ def _errors_cell(context: RowContext, comparison: BoxComparison) -> GridCell:
     truth, prediction, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         raise RasterError(f"Errors cannot be shown without truth. {truth}")
-    class_ids = context.view.class_ids(context.place.run_classes)
-    tp, fp, fn, confused = context.view.error_colors
-    window, background = context.place.clipped_window, context.grey_background
+    class_ids = context.options.class_ids(context.grid_row.run_classes)
+    tp, fp, fn, confused = context.options.error_colors
+    window, background = context.grid_row.clipped_window, context.grey_background
     predicted = np.isin(prediction.class_ids, class_ids) & prediction.touching(window)
     true_here = np.isin(truth.class_ids, class_ids) & truth.touching(window)
-    if context.place.task != CELLS:
+    if context.grid_row.task != CELLS:
         sets = [
             (prediction.select(predicted & found.correct), tp, False),
             (prediction.select(predicted & found.false_positives), fp, False),
@@ -215,7 +215,7 @@ def _errors_cell(context: RowContext, comparison: BoxComparison) -> GridCell:
 
 def _score_caption(context: RowContext, comparison: BoxComparison) -> tuple[str, float | None]:
     """Return caption and F1 of a window; a box counts in the window that contains its centre."""
-    grid_row, options = context.place, context.view
+    grid_row, options = context.grid_row, context.options
     truth, prediction, found = comparison.truth, comparison.guess, comparison.found
     if isinstance(truth, RvlabError) or found is None:
         return "F1 –", None
@@ -253,7 +253,7 @@ def _to_cell_pixels(
     context: RowContext, boxes: Boxes, *, inset: float = 0.0
 ) -> NDArray[np.float64]:
     """Return the bounds of boxes in pixels of the cell."""
-    window = context.place.clipped_window
+    window = context.grid_row.clipped_window
     moved = (boxes.bounds - np.array([window.col, window.row] * 2)) * context.scale
     if inset:
         sides = moved[:, 2:] - moved[:, :2]

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from PIL import Image
 
-from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.config import RGB, Classes
 
 Pixels = NDArray[np.uint8]
 
@@ -69,7 +69,7 @@ _VIRIDIS = (
 )
 
 
-def choose_other_color(classes: Classes) -> RGB:
+def choose_color_of_unknown_ids(classes: Classes) -> RGB:
     """Choose the color of an id that no class has, which differs from those of the classes."""
     shown = np.array(classes.colors, int).reshape(-1, 3)
 
@@ -81,7 +81,7 @@ def choose_other_color(classes: Classes) -> RGB:
 
 def class_palette(classes: Classes) -> Pixels:
     """Return the colors of the ids 0 to 255, shape (256, 3)."""
-    palette = np.full((256, 3), choose_other_color(classes), np.uint8)
+    palette = np.full((256, 3), choose_color_of_unknown_ids(classes), np.uint8)
     palette[: len(classes)] = classes.colors
     return palette
 
@@ -91,7 +91,7 @@ def color_classes(ids: ArrayLike, classes: Classes) -> Pixels:
 
     Args:
         ids: Class ids of any shape, 0 to 255; ids that no class has get the color of
-            `choose_other_color`.
+            `choose_color_of_unknown_ids`.
         classes: The classes of a run.
 
     Returns:
@@ -282,7 +282,7 @@ MIN_DISTANCE = 0.12
 
 _ROOMS = (0.2, 0.16, MIN_DISTANCE)  # preferred first
 _STEPS = (0, 51, 102, 153, 204, 255)
-_GROUNDS = ((200, 200, 200), (225, 225, 225), (250, 250, 250))  # of `colorize.dim_image`
+_GROUNDS = ((200, 200, 200), (225, 225, 225), (250, 250, 250))  # of `colorize.fade_to_grey`
 _SHARE = 0.75  # alpha of the truth's areas over the grey image
 
 # Machado, Oliveira and Fernandes (2009), severity 1: normal vision, protanopes and deuteranopes.

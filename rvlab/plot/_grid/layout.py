@@ -1,10 +1,11 @@
-"""Layout of a grid of pictures with captions on one axes, because many axes are slow to draw."""
+"""A grid of pictures with captions, drawn on one axes, because many axes are slow to draw."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,13 +13,14 @@ from numpy.typing import NDArray
 
 from rvlab.plot._grid import legend
 from rvlab.plot._grid.legend import GridLegend
-from rvlab.plot._grid.pictures import AxesRect, Rectangles, draw_pixels, draw_rectangles
+from rvlab.plot._grid.rectangles import Rectangles, draw_rectangles
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import wrap_lines
+from rvlab.plot._style.figure import new_figure, wrap_lines
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
+    from matplotlib.image import AxesImage
 
 _LEFT, _GAP, _LINE = 1.35, 0.1, 0.18  # inches
 _WIDE, _CELL_MIN, _CELL_MAX = 11.5, 1.5, 2.6
@@ -30,13 +32,46 @@ _DPI = 100  # of the figure in a notebook
 
 
 @dataclass(frozen=True)
+class AxesRect:
+    """A rectangle on axes whose y axis points down.
+
+    Args:
+        left: Left edge.
+        top: Top edge.
+        width: Width.
+        height: Height.
+    """
+
+    left: float
+    top: float
+    width: float
+    height: float
+
+    @property
+    def right(self) -> float:
+        """Right edge."""
+        return self.left + self.width
+
+    @property
+    def bottom(self) -> float:
+        """Bottom edge."""
+        return self.top + self.height
+
+    @property
+    def corners(self) -> list[tuple[float, float]]:
+        """The four corners, from the upper left clockwise."""
+        left, top, right, bottom = self.left, self.top, self.right, self.bottom
+        return [(left, top), (right, top), (right, bottom), (left, bottom)]
+
+
+@dataclass(frozen=True)
 class GridCell:
     """One picture, or the text in its place.
 
     Args:
         pixels: Shape (rows, columns, 3 or 4), uint8; or (rows, columns) with a `palette`. None
-            shows `words`.
-        words: The reason why there is no picture.
+            shows `message`.
+        message: The reason why there is no picture.
         caption: Text below the picture.
         best: Whether the caption is bold, as the best of the row.
         px_m: Width of a pixel of `pixels` in metres; draws a scale bar. None draws none.
@@ -46,7 +81,7 @@ class GridCell:
     """
 
     pixels: NDArray[np.uint8] | None = None
-    words: str = ""
+    message: str = ""
     caption: str = ""
     best: bool = False
     px_m: float | None = None
@@ -123,7 +158,7 @@ def draw_grid(
     width = _LEFT + columns * (cell + _GAP)
     foot = legend.layout_legend(grid_legend, width - _LEFT - _GAP)
     height = head + sum(steps) + foot.height
-    figure = theme.new_figure(width, height)
+    figure = new_figure(width, height)
     ax = figure.add_axes((0.0, 0.0, 1.0, 1.0), xlim=(0, width), ylim=(height, 0))
     ax.set_axis_off()
     top = head
@@ -161,7 +196,7 @@ def _draw_row_title(figure: Figure, row: CellRow, title: Sequence[str], top: flo
 def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) -> AxesRect:
     """Draw a cell and return the rectangle that it fills."""
     if cell.pixels is None:
-        _draw_message(ax, cell.words, box)
+        _draw_message(ax, cell.message, box)
         return box
     rows, columns = cell.pixels.shape[:2]
     scale = min(box.width / columns, box.height / rows)
@@ -183,6 +218,70 @@ def _draw_cell(ax: Axes, cell: GridCell, caption: Sequence[str], box: AxesRect) 
             gid="caption",
         )
     return picture_rect
+
+
+def draw_pixels(
+    ax: Axes,
+    pixels: NDArray[np.uint8],
+    box: AxesRect,
+    *,
+    blend: bool,
+    palette: NDArray[np.uint8] | None = None,
+) -> AxesImage:
+    """Draw pixels on axes, several times faster than `Axes.imshow`.
+
+    Args:
+        ax: Axes whose y axis points down.
+        pixels: Shape (rows, columns, 3 or 4), or (rows, columns) with a palette.
+        box: The area to fill.
+        blend: Whether to average pixels when the figure has fewer; otherwise the nearest pixel is
+            used, so that only existing colors appear.
+        palette: Colors of the values of `pixels`, shape (256, 3).
+    """
+    extent = (box.left, box.right, box.bottom, box.top)
+    shown: AxesImage = _image_class()(ax, origin="upper", extent=extent)
+    shown.set_data(pixels)
+    shown.blend, shown.palette = blend, palette  # type: ignore[attr-defined]
+    ax.add_image(shown)
+    return shown
+
+
+@cache
+def _image_class() -> Any:
+    from matplotlib.image import AxesImage
+    from matplotlib.transforms import Affine2D
+    from PIL import Image
+
+    class PixelImage(AxesImage):
+        blend = True
+        palette: Any = None
+
+        # The colors, as other code expects them of an image; `_A` has a third of the size.
+        def get_array(self) -> Any:
+            return self._A if self.palette is None else self.palette[self._A]
+
+        # Overridden because matplotlib's method copies the array and searches for a mask.
+        def set_data(self, pixels: Any) -> None:
+            self._A = pixels
+            self.stale = True
+
+        # Overridden because matplotlib's method resamples floats and a mask, at twice the pixels.
+        def make_image(
+            self, renderer: Any, magnification: float = 1.0, unsampled: bool = False
+        ) -> Any:
+            left, right, bottom, top = self.get_extent()
+            corners = self.axes.transData.transform([(left, bottom), (right, top)])
+            (x0, y0), (x1, y1) = np.rint(corners * magnification).astype(int)
+            size = (max(1, x1 - x0), max(1, y1 - y0))
+            picture = Image.fromarray(np.ascontiguousarray(self._A))
+            if self.palette is not None:
+                picture.putpalette(self.palette.tobytes())
+            fewer = size[0] < picture.width or size[1] < picture.height
+            how = Image.Resampling.BOX if self.blend and fewer else Image.Resampling.NEAREST
+            made = np.asarray(picture.resize(size, how).convert("RGBA"))
+            return made[::-1], x0 / magnification, y0 / magnification, Affine2D()
+
+    return PixelImage
 
 
 def _draw_message(ax: Axes, message: str, box: AxesRect) -> None:

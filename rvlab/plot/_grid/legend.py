@@ -10,11 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 
 from rvlab.plot._grid import colorize
-from rvlab.plot._grid.pictures import AxesRect, draw_pixels
 from rvlab.plot._style import theme
-from rvlab.plot._style.text import text_inches, wrap_lines
+from rvlab.plot._style.figure import text_inches, wrap_lines
 from rvlab.raster.boxes import CELLS, DETECTION
-from rvlab.raster.scene import RGB, Classes
+from rvlab.raster.config import RGB, Classes
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -54,13 +53,13 @@ class LegendLayout:
     """Layout of a legend.
 
     Args:
-        across: Entries per line.
+        per_line: Entries per line.
         rows: Number of lines of entries or of the scale.
         note: The wrapped lines of the note.
         beside: Whether the note is on the first line of entries.
     """
 
-    across: int
+    per_line: int
     rows: int
     note: Sequence[str]
     beside: bool
@@ -80,16 +79,16 @@ def layout_legend(grid_legend: GridLegend, width: float) -> LegendLayout:
     )
     wide = [text_inches(label, theme.SMALL_PT) + _PATCH for label in labels]
     if len(labels) <= _MAX_PER_LINE and scale + sum(wide) <= width:
-        across, used = len(labels), scale + sum(wide)
+        per_line, used = len(labels), scale + sum(wide)
     else:
-        across = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
-        used = scale + across * max(wide)
-    rows = math.ceil(len(labels) / across) if across else int(bool(grid_legend.scale))
+        per_line = max(1, min(_MAX_PER_LINE, int((width - scale) / max(wide))))
+        used = scale + per_line * max(wide)
+    rows = math.ceil(len(labels) / per_line) if per_line else int(bool(grid_legend.scale))
     note = wrap_lines([grid_legend.note], width, _NOTE) if grid_legend.note else []
     beside = (
         bool(rows) and len(note) == 1 and used + text_inches(grid_legend.note, _NOTE) + 0.2 <= width
     )
-    return LegendLayout(across, rows, note, beside or not note)
+    return LegendLayout(per_line, rows, note, beside or not note)
 
 
 def draw_grid_legend(
@@ -114,7 +113,7 @@ def draw_grid_legend(
             handles=handles,
             loc="upper left",
             bbox_to_anchor=((left - 0.03) / width, 1 - top / height),
-            ncols=layout.across,
+            ncols=layout.per_line,
             frameon=False,
             fontsize=theme.SMALL_PT,
             handlelength=1.3,
@@ -144,8 +143,8 @@ def _draw_color_bar(ax: Axes, label: str, left: float, top: float) -> float:
     ax.text(left, middle, label, gid="scale", **look)
     ax.text(start - 0.05, middle, "0", ha="right", gid="scale", **look)
     bar = colorize.color_heat(np.linspace(0, 1, 256))[np.newaxis]
-    shown = draw_pixels(ax, bar, AxesRect(start, middle - 0.065, _BAR, 0.13), blend=True)
-    shown.set_gid("scale")
+    extent = (start, start + _BAR, middle + 0.065, middle - 0.065)
+    ax.imshow(bar, extent=extent, aspect="auto", gid="scale")
     ax.text(start + _BAR + 0.05, middle, "1", gid="scale", **look)
     return start + _BAR + 0.35
 
@@ -180,7 +179,7 @@ def _rgb_floats(color: RGB) -> tuple[float, float, float]:
 
 
 @dataclass(frozen=True)
-class LegendPart:
+class LegendClasses:
     """The classes of the rows with one task and one set of classes.
 
     Args:
@@ -215,25 +214,25 @@ def grid_legend(
 
 
 def _legend(
-    view: GridOptions, places: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
+    options: GridOptions, grid_rows: Sequence[GridRow], rows: Sequence[tuple[CellRow, set[int]]]
 ) -> GridLegend:
-    if set(view.columns) == {"image"}:
+    if set(options.columns) == {"image"}:
         return GridLegend()
-    parts = _legend_parts(view, places, [seen for _, seen in rows])
+    parts = _legend_classes(options, grid_rows, [seen for _, seen in rows])
     scored = any(cell.caption for row, _ in rows for cell in row.cells)
-    note = _score_note(view, parts) if scored else ""
+    note = _score_note(options, parts) if scored else ""
     boxes = [part for part in parts if part.task == DETECTION]
     masks = [part for part in parts if part.task != DETECTION]
-    if view.show == "scores":
-        truth = _interest_entries(boxes) if "truth" in view.columns else []
+    if options.show == "scores":
+        truth = _interest_entries(boxes) if "truth" in options.columns else []
         scales = ["score"] if boxes else []
         scales += [f"probability of {name}" for name, _ in (p.interest[0] for p in masks)]
         scale = ", ".join(dict.fromkeys(scales))
         return GridLegend(note=note, scale=scale, lines=_as_solid_lines(truth))
-    if view.show == "errors":
-        return _error_entries(view, masks, boxes, note)
-    if view.show == "overlay":
-        both = "runs" in view.columns and any(p.task in (CELLS, DETECTION) for p in parts)
+    if options.show == "errors":
+        return _error_entries(options, masks, boxes, note)
+    if options.show == "overlay":
+        both = "runs" in options.columns and any(p.task in (CELLS, DETECTION) for p in parts)
         truth_line = [("truth", colorize.TRUTH_COLOR, True)] if both else []
         return GridLegend(
             note=note, lines=[*_as_solid_lines(_interest_entries(parts)), *truth_line]
@@ -241,27 +240,27 @@ def _legend(
     return GridLegend(_class_entries(masks), note, lines=_as_solid_lines(_class_entries(boxes)))
 
 
-def _legend_parts(
-    view: GridOptions, places: Sequence[GridRow], seen: Sequence[set[int]]
-) -> list[LegendPart]:
+def _legend_classes(
+    options: GridOptions, grid_rows: Sequence[GridRow], seen: Sequence[set[int]]
+) -> list[LegendClasses]:
     """Return a part per task and set of classes; without those that lack a class of interest."""
     found: dict[tuple[str, Classes], set[int]] = {}
-    for place, ids in zip(places, seen, strict=True):
-        found.setdefault((place.task, place.run_classes), set()).update(ids)
+    for grid_row, ids in zip(grid_rows, seen, strict=True):
+        found.setdefault((grid_row.task, grid_row.run_classes), set()).update(ids)
     parts = [
-        LegendPart(
+        LegendClasses(
             task,
             own,
             frozenset(ids),
-            [(own.names[i], own.colors[i]) for i in view.class_ids(own)],
+            [(own.names[i], own.colors[i]) for i in options.class_ids(own)],
         )
         for (task, own), ids in found.items()
     ]
-    return [part for part in parts if part.interest or view.show == "labels"]
+    return [part for part in parts if part.interest or options.show == "labels"]
 
 
-def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
-    names = (view.single_class_id(part.classes) for part in parts)
+def _score_note(options: GridOptions, parts: Sequence[LegendClasses]) -> str:
+    names = (options.single_class_id(part.classes) for part in parts)
     only = next(
         (p.classes.names[i] for p, i in zip(parts, names, strict=True) if i is not None), ""
     )
@@ -269,7 +268,7 @@ def _score_note(view: GridOptions, parts: Sequence[LegendPart]) -> str:
     return f"F1: {what} the window"
 
 
-def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
+def _class_entries(parts: Sequence[LegendClasses]) -> list[Entry]:
     entries: list[Entry] = []
     for part in parts:
         classes, is_raster = part.classes, part.task not in (CELLS, DETECTION)
@@ -280,12 +279,12 @@ def _class_entries(parts: Sequence[LegendPart]) -> list[Entry]:
             if i != hidden_id or i in part.seen
         ]
         if any(i >= len(classes) for i in part.seen):
-            entries.append(("unknown class id", colorize.choose_other_color(classes)))
+            entries.append(("unknown class id", colorize.choose_color_of_unknown_ids(classes)))
     return _distinct(entries)
 
 
 def _error_entries(
-    options: GridOptions, masks: Sequence[LegendPart], boxes: Sequence[LegendPart], note: str
+    options: GridOptions, masks: Sequence[LegendClasses], boxes: Sequence[LegendClasses], note: str
 ) -> GridLegend:
     """Build the entries of outcomes, and of the classes of the truth."""
     runs, truth = "runs" in options.columns, "truth" in options.columns
@@ -299,7 +298,7 @@ def _error_entries(
         tp, fp, fn, _ = ((f"{n} (box)" if masks else n, color) for n, color in outcomes)
         lines = [(*tp, False), (*fp, False), (*fn, True)]
 
-    def classes(parts: Sequence[LegendPart]) -> list[Entry]:
+    def classes(parts: Sequence[LegendClasses]) -> list[Entry]:
         named = _interest_entries(parts) if truth else []
         return [(f"truth: {name}" if runs else name, color) for name, color in named]
 
@@ -308,7 +307,7 @@ def _error_entries(
     )
 
 
-def _interest_entries(parts: Sequence[LegendPart]) -> list[Entry]:
+def _interest_entries(parts: Sequence[LegendClasses]) -> list[Entry]:
     return _distinct(entry for part in parts for entry in part.interest)
 
 

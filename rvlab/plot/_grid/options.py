@@ -15,10 +15,10 @@ from rvlab.errors import RasterError, RvlabError, SpecError, did_you_mean
 from rvlab.plot._grid import colorize
 from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell, screen_px
+from rvlab.raster.config import RGB
 from rvlab.raster.display import Bands, Stretch, select_channels
 from rvlab.raster.read import MAX_BYTES, format_megabytes
-from rvlab.raster.run_source import RunSource
-from rvlab.raster.scene import RGB
+from rvlab.raster.scene import RunSource
 
 SHOW_MODES = ("labels", "errors", "overlay", "scores")
 
@@ -43,25 +43,25 @@ class GridOptions:
     Args:
         show: One of `SHOW_MODES`.
         columns: Some of ``image``, ``truth`` and ``runs``.
-        across: Number of columns of the figure.
+        figure_columns: Number of columns of the figure.
         max_px: Longest side of the pixels that are read for a cell.
         classes: Names of the classes of interest; None means all except the null class.
         bands: As in `plot.predictions`.
         stretch: As in `raster.image`.
         iou: Intersection over union above which boxes match.
-        down: Number of rows of the figure.
+        figure_rows: Number of rows of the figure.
         error_colors: Colors of the outcomes, in the order of `colorize.ERROR_COLORS`.
     """
 
     show: str = "labels"
     columns: Sequence[str] = ("image", "truth", "runs")
-    across: int = 3
+    figure_columns: int = 3
     max_px: int = 512
     classes: tuple[str, ...] | None = None
     bands: Bands | None = None
     stretch: Stretch | None = None
     iou: float = 0.5
-    down: int = 1
+    figure_rows: int = 1
     error_colors: Sequence[RGB] = colorize.DEFAULT_ERROR_COLORS
 
     def class_ids(self, classes: raster.Classes) -> tuple[int, ...]:
@@ -119,13 +119,13 @@ class RowContext:
     """Data that all cells of a row share.
 
     Args:
-        place: The window.
-        view: The options of the grid.
+        grid_row: The window.
+        options: The options of the grid.
         image: The imagery, the error from reading it, or None if no cell needs it.
     """
 
-    place: GridRow
-    view: GridOptions
+    grid_row: GridRow
+    options: GridOptions
     image: raster.Chip | RvlabError | None
     _lock: Any = field(default_factory=RLock, init=False, repr=False)
     _pixel_cache: dict[str, NDArray[Any]] = field(default_factory=dict, init=False, repr=False)
@@ -133,18 +133,18 @@ class RowContext:
     @property
     def shape(self) -> tuple[int, int]:
         """Rows and columns of a cell's pixels."""
-        return self.place.clipped_window.shape_within(self.view.max_px)
+        return self.grid_row.clipped_window.shape_within(self.options.max_px)
 
     @property
     def scale(self) -> float:
         """Pixels of a cell per pixel of the window."""
-        return self.shape[1] / self.place.clipped_window.width
+        return self.shape[1] / self.grid_row.clipped_window.width
 
     @property
     def px_per_point(self) -> float:
         """Pixels of a cell per screen pixel."""
         rows, columns = self.shape
-        return max(rows, columns) / screen_px(self.view.across, rows / columns)
+        return max(rows, columns) / screen_px(self.options.figure_columns, rows / columns)
 
     @property
     def grey_background(self) -> Pixels:
@@ -171,7 +171,7 @@ class RowContext:
 
     def _inside(self) -> NDArray[Any]:
         found = try_read(
-            self.place.labels.labelled, self.place.clipped_window, max_px=self.view.max_px
+            self.grid_row.labels.labelled, self.grid_row.clipped_window, max_px=self.options.max_px
         )
         return found if isinstance(found, np.ndarray) else np.zeros(0, bool)
 
@@ -227,11 +227,11 @@ def validate_row(grid_row: GridRow, options: GridOptions, window: raster.Window)
             f"Its classes are {', '.join(grid_row.run_classes.names)}."
         )
     rows, columns = window.shape_within(options.max_px)
-    size = rows * columns * 4 * options.across * options.down
+    size = rows * columns * 4 * options.figure_columns * options.figure_rows
     if size > MAX_BYTES:
         raise RasterError(
-            f"{options.down} × {options.across} pictures of {columns} × {rows} px take "
-            f"{format_megabytes(size)}, more than the {format_megabytes(MAX_BYTES)} allowed. "
+            f"{options.figure_rows} × {options.figure_columns} pictures of {columns} × {rows} px "
+            f"take {format_megabytes(size)}, more than the {format_megabytes(MAX_BYTES)} allowed. "
             "Give a smaller max_px or fewer windows."
         )
 
@@ -240,7 +240,7 @@ def validate_classes(options: GridOptions, grid_rows: Sequence[GridRow]) -> None
     """Validate that the runs have the classes of interest.
 
     Raises:
-        SpecError: If no run has a named class, or if there is no class to show.
+        SpecError: If no run has a named class, or only the null class could be shown.
     """
     known = dict.fromkeys(name for grid_row in grid_rows for name in grid_row.run_classes.names)
     for word in options.classes or ():

@@ -24,7 +24,7 @@ from rvlab.plot._grid.options import (
 )
 from rvlab.raster.boxes import CELLS, DETECTION
 from rvlab.raster.display import select_channels
-from rvlab.raster.run_source import RunSource
+from rvlab.raster.scene import RunSource
 
 _BOX_TASKS = (CELLS, DETECTION)
 
@@ -33,9 +33,9 @@ _BOX_TASKS = (CELLS, DETECTION)
 class PendingRow:
     """Futures of the cells of a row."""
 
-    view: GridOptions
+    options: GridOptions
     image: Future[Any] | None
-    canvas: Future[Any]
+    context: Future[Any]
     truth: Future[Any] | None
     runs: Sequence[tuple[RunSource, Future[Any]]]
 
@@ -60,7 +60,7 @@ class RowReader:
     def __init__(
         self, pool: ThreadPoolExecutor, sources: Sequence[RunSource], options: GridOptions
     ) -> None:
-        self.pool, self.sources, self.view = pool, sources, options
+        self.pool, self.sources, self.options = pool, sources, options
         self._boxes: dict[tuple[int, str], Future[Any]] = {}
 
     def submit_rows(self, grid_rows: Sequence[GridRow]) -> list[PendingRow]:
@@ -73,7 +73,7 @@ class RowReader:
 
     def _submit_shared(self, grid_row: GridRow) -> tuple[Future[Any] | None, Future[Any]]:
         """Submit the image, if it is needed, and the truth."""
-        options, image = self.view, None
+        options, image = self.options, None
         needs_image = grid_row.task in _BOX_TASKS or options.show in ("errors", "overlay")
         if needs_image or "image" in options.columns:
             image = self.pool.submit(try_read, _read_image, grid_row, options)
@@ -82,7 +82,7 @@ class RowReader:
     def _submit_row(
         self, grid_row: GridRow, image: Future[Any] | None, truth_future: Future[Any]
     ) -> PendingRow:
-        pool, options, is_raster = self.pool, self.view, grid_row.task not in _BOX_TASKS
+        pool, options, is_raster = self.pool, self.options, grid_row.task not in _BOX_TASKS
         # One context for all cells of the row, so that shared pictures are computed once.
         context = pool.submit(
             lambda: RowContext(grid_row, options, image.result() if image else None)
@@ -94,22 +94,21 @@ class RowReader:
             return shown(context.result(), found)
 
         def show_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
-            found = draw_run(source, comparison)
-            has_labels = grid_row.labels.scene.truth is not None
-            return found if has_labels else replace(found, cell=replace(found.cell, caption=""))
-
-        def draw_run(source: RunSource, comparison: Future[Any] | None) -> CellContent:
             validate_row(grid_row, options, grid_row.clipped_window)
             if comparison is not None:
-                return boxes.box_prediction_cell(
+                found = boxes.box_prediction_cell(
                     context.result(), _raise_if_error(comparison.result())
                 )
-            scene, classes = require_comparable(source, grid_row)
-            # Read before waiting for the truth, so that both are read at the same time.
-            was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
-            return segmentation.mask_prediction_cell(
-                context.result(), truth_future.result(), was_read, classes
-            )
+            else:
+                scene, classes = require_comparable(source, grid_row)
+                # Read before waiting for the truth, so that both are read at the same time.
+                was_read = segmentation.read_segmentation(grid_row, options, scene, classes)
+                found = segmentation.mask_prediction_cell(
+                    context.result(), truth_future.result(), was_read, classes
+                )
+            if grid_row.labels.scene.truth is None:
+                found = replace(found, cell=replace(found.cell, caption=""))
+            return found
 
         truth = pool.submit(try_read, show_truth) if "truth" in options.columns else None
         runs = []
@@ -128,7 +127,7 @@ class RowReader:
         def load() -> boxes.BoxComparison:
             scene, classes = require_comparable(source, grid_row)
             return boxes.match_scene_boxes(
-                grid_row, self.view, truth_future.result(), scene, classes
+                grid_row, self.options, truth_future.result(), scene, classes
             )
 
         key = (run_index, grid_row.scene)
@@ -141,10 +140,10 @@ def finish_row(grid_row: GridRow, pending: PendingRow) -> tuple[CellRow, set[int
     """Wait for a row and return it with the class ids in its pictures."""
     cells: list[GridCell] = []
     drawn_ids: set[int] = set()
-    for column in pending.view.columns:
+    for column in pending.options.columns:
         if column == "image" and pending.image is not None:
             found = pending.image.result()
-            shade = pending.canvas.result().shade_outside
+            shade = pending.context.result().shade_outside
             cells.append(_image_cell(grid_row, found, shade))
         elif column == "truth" and pending.truth is not None:
             cells += _build_cells([(grid_row.source, pending.truth.result())], drawn_ids)
@@ -220,7 +219,7 @@ def require_comparable(source: RunSource, grid_row: GridRow) -> tuple[raster.Sce
             f"Its task is {_task_name(scene.task)}; that of {other} is {_task_name(grid_row.task)}."
         )
     if scene.image != grid_row.labels.scene.image:
-        _require_same_grid(source.labels(grid_row.scene).grid, grid_row)
+        _require_same_grid(raster.SceneLabels.of_run(source, grid_row.scene).grid, grid_row)
     return scene, source.classes
 
 
@@ -255,7 +254,7 @@ def _image_cell(
     grid_row: GridRow, chip: raster.Chip | RvlabError, shade: Callable[[Any], Any]
 ) -> GridCell:
     if isinstance(chip, RvlabError):
-        return GridCell(words=cell_error_text(grid_row.source, chip))
+        return GridCell(message=cell_error_text(grid_row.source, chip))
     pixels = shade(np.dstack([*chip.array]))
     if not chip.mask.all():
         pixels = np.dstack([pixels, np.where(chip.mask, 255, 0).astype(np.uint8)])
@@ -271,7 +270,7 @@ def _build_cells(
     out = []
     for one, got in results:
         if isinstance(got, RvlabError):
-            out.append(GridCell(words=cell_error_text(one, got)))
+            out.append(GridCell(message=cell_error_text(one, got)))
             continue
         drawn_ids.update(got.seen)
         wins = got.f1 is not None and best is not None and round(got.f1, 2) == best

@@ -16,7 +16,8 @@ from rvlab.plot._grid.colorize import Pixels
 from rvlab.plot._grid.layout import GridCell
 from rvlab.plot._grid.options import CellContent, GridOptions, GridRow, RowContext, try_read
 from rvlab.raster.class_scores import NO_CLASS, read_scores
-from rvlab.raster.labels import ClassIds, prediction, subsample
+from rvlab.raster.labels import ClassIds, prediction
+from rvlab.raster.vectors import nearest_pixels
 
 MAX_SCORED_PX = 2**23  # larger windows are scored on the displayed pixels only
 
@@ -33,7 +34,7 @@ def scene_truth_ids(grid_row: GridRow, options: GridOptions) -> ClassIds:
 
 def mask_truth_cell(context: RowContext, truth: ClassIds) -> CellContent:
     """Build the truth cell of a row."""
-    options, classes = context.view, context.place.run_classes
+    options, classes = context.options, context.grid_row.run_classes
     ids = _subsample_ids(truth, options)
     if options.show == "errors":
         layer = colorize.blend_over(
@@ -154,12 +155,12 @@ def mask_prediction_cell(
     Raises:
         RasterError: If the run has nothing to show.
     """
-    options = context.view
+    options = context.options
     scored: ScoredPrediction | RvlabError
     if isinstance(pixels.ids, RvlabError):
         scored = pixels.ids
     else:
-        scored = score_segmentation(context.place, options, pixels.ids, classes, truth)
+        scored = score_segmentation(context.grid_row, options, pixels.ids, classes, truth)
     if pixels.share is not None:
         score = scored.f1 if isinstance(scored, ScoredPrediction) else None
         heat = context.shade_outside(colorize.color_heat(pixels.share))
@@ -187,7 +188,7 @@ def _label_cell(
     context: RowContext, ids: ClassIds, scored: ScoredPrediction | None = None
 ) -> CellContent:
     """Build a cell of labels or outlines, for the truth or for a run."""
-    classes, options = context.place.run_classes, context.view
+    classes, options = context.grid_row.run_classes, context.options
     caption, score = (_score_caption(scored), scored.f1) if scored else ("", None)
     inside = context.inside
     if options.show == "overlay":
@@ -210,11 +211,11 @@ def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
     Outlines are drawn at twice the screen's resolution, so that slanted lines are smooth and
     complete.
     """
-    classes, background = context.place.run_classes, context.background
+    classes, background = context.grid_row.run_classes, context.background
     times = max(1, round(2 / context.px_per_point))
     ids, background = _upsample(ids, times), _upsample(background, times)
     width = max(1, round(_LINE * context.px_per_point * times))
-    class_ids = context.view.class_ids(classes)
+    class_ids = context.options.class_ids(classes)
     # A dark line behind each outline makes it visible on areas of the same color.
     shade = colorize.color_outlines(
         ids, classes, class_ids=class_ids, width=width + max(1, width // 2)
@@ -226,7 +227,12 @@ def _outline_pixels(context: RowContext, ids: ClassIds) -> Pixels:
 
 
 def _subsample_ids(ids: ClassIds, options: GridOptions) -> ClassIds:
-    return ids if max(ids.shape) <= options.max_px else subsample(ids, options.max_px)
+    """Resample class ids with nearest, so that the longer side has at most `max_px`."""
+    if max(ids.shape) <= options.max_px:
+        return ids
+    window = raster.Window(0, 0, ids.shape[1], ids.shape[0])
+    rows, columns = nearest_pixels(window, window.shape_within(options.max_px))
+    return ids[np.ix_(rows, columns)]
 
 
 def _filled_class_layer(ids: ClassIds, classes: raster.Classes, options: GridOptions) -> Pixels:

@@ -34,7 +34,7 @@ def diverging_colormap() -> ListedColormap:
     return _oklab_colormap([*blue, (0.69, 0.12, 55), (0.40, 0.11, 45)])
 
 
-def text_color(color: Sequence[float]) -> str:
+def contrasting_text_color(color: Sequence[float]) -> str:
     """Return black or white, whichever has more contrast: at least 4.5 : 1 (WCAG 2.2)."""
     luminance = float(_linear_rgb(np.asarray(color[:3], float)) @ [0.2126, 0.7152, 0.0722])
     return WHITE if 1.05 / (luminance + 0.05) > (luminance + 0.05) / 0.05 else DARK
@@ -79,7 +79,10 @@ def draw_heat_cells(
     if texts is None:
         return mesh
     for i, j in np.argwhere(~np.ma.getmaskarray(masked)):
-        look: dict[str, Any] = {"fontsize": size, "color": text_color(cmap(norm(masked[i, j])))}
+        look: dict[str, Any] = {
+            "fontsize": size,
+            "color": contrasting_text_color(cmap(norm(masked[i, j]))),
+        }
         ax.text(j + 0.5, i + 0.5, texts[i][j], ha="center", va="center", **look)
     return mesh
 
@@ -115,7 +118,7 @@ def format_cell_value(value: float, *, signed: bool = False) -> str:
     return f"{sign}{scaled:.{0 if plain else 1}f}{('', 'k', 'M', 'G')[power]}"
 
 
-def thin_labels(labels: Sequence[str], inches: float) -> list[str]:
+def drop_overlapping_labels(labels: Sequence[str], inches: float) -> list[str]:
     """Replace labels by empty strings where they would overlap at a spacing in inches."""
     every = math.ceil(_EVERY / inches) if inches < _EVERY * 0.95 else 1
     return [label if i % every == 0 else "" for i, label in enumerate(labels)]

@@ -52,7 +52,7 @@ def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
             try:
                 if isinstance(answer, RvlabError):
                     raise answer
-                row = row_from_end(run.end_key, answer)
+                row = row_from_end_record(run.end_key, answer)
             except RvlabError as exc:
                 row = error_row(exc)
         rows.append(
@@ -61,7 +61,7 @@ def read_rows(store: Store, wanted: Sequence[Run]) -> list[RunRow]:
     return rows
 
 
-def row_from_end(key: str, data: bytes) -> RunRow:
+def row_from_end_record(key: str, data: bytes) -> RunRow:
     """Build the row of an ended run from the key and the content of its end record.
 
     Raises:

@@ -20,7 +20,7 @@ from rvlab.errors import KeyExists, KeyMissing, StoreError
 from rvlab.model.limits import too_large
 from rvlab.store.access import DEFAULT_PROFILE, S3Access
 from rvlab.store.clock import Clock
-from rvlab.store.local_folders import Unscannable, scan
+from rvlab.store.local_folders import Unscannable, scan_folder
 from rvlab.store.obstore_errors import NoConditionalPut, translate_error
 
 _log = logging.getLogger("rvlab")
@@ -44,7 +44,7 @@ NOT_ATOMIC = (
 ENDPOINT_PATTERN = re.compile(r"https?://[!-~]+")
 
 
-class Objects(Protocol):
+class ObjectStorage(Protocol):
     """The calls that a store needs from its storage; keys are relative and use ``/``."""
 
     def get(self, key: str, limit: int | None = None) -> bytes:
@@ -114,16 +114,16 @@ class Objects(Protocol):
         """
 
 
-def open_objects(uri: str, access: S3Access) -> Objects:
+def open_storage(uri: str, access: S3Access) -> ObjectStorage:
     """Open the storage behind a root URI."""
     scheme = urlsplit(uri).scheme
     if scheme == "s3":
-        return ObstoreObjects.s3(uri, access)
+        return ObstoreStorage.s3(uri, access)
     if not scheme:
-        return ObstoreObjects.local(uri)
-    from rvlab.store.fsspec_objects import FsspecObjects
+        return ObstoreStorage.local(uri)
+    from rvlab.store.fsspec_storage import FsspecStorage
 
-    return FsspecObjects(uri)
+    return FsspecStorage(uri)
 
 
 def _advice(access: S3Access) -> str:
@@ -135,7 +135,7 @@ def _advice(access: S3Access) -> str:
     return f"Check the AWS profile {access.profile or DEFAULT_PROFILE!r} and its permissions."
 
 
-class ObstoreObjects:
+class ObstoreStorage:
     """Storage on S3 or in a local folder, through obstore."""
 
     def __init__(
@@ -157,7 +157,7 @@ class ObstoreObjects:
         self.conditional_puts = True
 
     @classmethod
-    def s3(cls, uri: str, access: S3Access) -> ObstoreObjects:
+    def s3(cls, uri: str, access: S3Access) -> ObstoreStorage:
         """Open a bucket and prefix on S3."""
         from obstore.store import S3Store
 
@@ -202,7 +202,7 @@ class ObstoreObjects:
         )
 
     @classmethod
-    def local(cls, uri: str) -> ObstoreObjects:
+    def local(cls, uri: str) -> ObstoreStorage:
         """Open a local folder and create it if it is missing."""
         from obstore.store import LocalStore
 
@@ -217,18 +217,18 @@ class ObstoreObjects:
         return cls(LocalStore(path, automatic_cleanup=True), f"The folder {path}", path)
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._read(key, limit)[0]
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
             return bytes(obstore.get_range(self._store, key, start=start, length=length))
 
     def get_start(self, key: str, length: int) -> tuple[bytes, int]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
@@ -236,7 +236,7 @@ class ObstoreObjects:
             return bytes(found.bytes()), found.meta["size"]
 
     def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
@@ -246,14 +246,14 @@ class ObstoreObjects:
             return [bytes(part) for part in found]
 
     def size(self, key: str) -> int:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
             return int(obstore.head(self._store, key)["size"])
 
     def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self._read(key, limit)
 
     def _read(self, key: str, limit: int | None) -> tuple[bytes, str | None]:
@@ -268,21 +268,21 @@ class ObstoreObjects:
             return bytes(found.bytes()), found.meta["e_tag"]
 
     def etag(self, key: str) -> str | None:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
             return obstore.head(self._store, key)["e_tag"]
 
     def last_modified(self, key: str) -> datetime:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
             return obstore.head(self._store, key)["last_modified"].astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         if if_absent and self._put_if_absent(key, data):
@@ -291,7 +291,7 @@ class ObstoreObjects:
             obstore.put(self._store, key, data, mode="overwrite")
 
     def put_file(self, key: str, path: Path) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key):
@@ -321,7 +321,7 @@ class ObstoreObjects:
             _log.warning("%s %s", reason, NOT_ATOMIC)
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         if self._folder is None:
@@ -335,14 +335,14 @@ class ObstoreObjects:
         return None
 
     def delete(self, key: str) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(key), contextlib.suppress(FileNotFoundError):
             obstore.delete(self._store, key)
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(prefix):
@@ -350,7 +350,7 @@ class ObstoreObjects:
         return sorted((meta["path"], meta["size"]) for page in pages for meta in page)
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(prefix):
@@ -361,11 +361,11 @@ class ObstoreObjects:
         return dict(sorted(times.items()))
 
     def now(self) -> datetime | None:
-        """See Objects; for a folder, the clock of this machine."""
+        """See ObjectStorage; for a folder, the clock of this machine."""
         return self._clock.now() if self._clock else datetime.now(UTC)
 
     def folders(self, prefix: str) -> list[str]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         with self._translate_errors(prefix):
@@ -373,12 +373,12 @@ class ObstoreObjects:
         return sorted(path.rstrip("/").rsplit("/", 1)[-1] for path in found)
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
-        """See Objects."""
+        """See ObjectStorage."""
         import obstore
 
         if self._folder is not None:
             with contextlib.suppress(Unscannable):
-                yield scan(self._folder, prefix)
+                yield scan_folder(self._folder, prefix)
                 return
         with self._translate_errors(prefix):
             pages = obstore.list(

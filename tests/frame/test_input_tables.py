@@ -1,4 +1,4 @@
-"""Validation of table arguments."""
+"""Tables that a user passes, and the columns that they must have."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 
 from rvlab import frame
 from rvlab.errors import TableError
-from rvlab.frame.validate import require_columns
+from rvlab.frame.input_tables import require_columns
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made

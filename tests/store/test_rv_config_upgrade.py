@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from rvlab.store.config_upgrade import upgrade_config
+from rvlab.store.rv_config_upgrade import upgrade_rv_config
 
 VECTORS: dict[str, Any] = {
     "type_hint": "geojson_vector_source",
@@ -30,7 +30,7 @@ def test_vector_source_is_converted_as_by_raster_vision(part: dict[str, Any]) ->
 
     theirs = base.vector_source_config_upgrader(copy.deepcopy(part), 4)
     theirs = geojson.geojson_vector_source_config_upgrader(theirs, 7)
-    ours = upgrade_config(part)
+    ours = upgrade_rv_config(part)
     assert ours["uris"] == theirs["uris"]
     for mine, right in zip(ours["transformers"], theirs["transformers"], strict=True):
         for name, value in mine.items():
@@ -50,14 +50,14 @@ def test_present_config_is_unchanged() -> None:
         "plain": [1, 2.5, None, "text", True],
     }
     before = json.dumps(config)
-    assert upgrade_config(config) == config
+    assert upgrade_rv_config(config) == config
     assert json.dumps(config) == before
 
 
 def test_vector_source_of_0_20_has_the_same_transformers() -> None:
     steps = [{"type_hint": "buffer_transformer", "geom_type": "LineString", "default_buf": 3}]
     part = {"type_hint": "geojson_vector_source", "uri": "a", "transformers": steps}
-    assert upgrade_config(part) == {
+    assert upgrade_rv_config(part) == {
         "type_hint": "geojson_vector_source",
         "uris": "a",
         "transformers": steps,
@@ -67,15 +67,15 @@ def test_vector_source_of_0_20_has_the_same_transformers() -> None:
 def test_extent_becomes_the_bbox() -> None:
     part: dict[str, Any] = {"type_hint": "rasterio_source", "uris": ["a"], "bbox": None}
     part["extent"] = [0, 1, 8, 9]
-    assert upgrade_config(part)["bbox"] == [0, 1, 8, 9]
-    assert "extent" not in upgrade_config(part)
+    assert upgrade_rv_config(part)["bbox"] == [0, 1, 8, 9]
+    assert "extent" not in upgrade_rv_config(part)
 
 
 def test_crop_by_shares_is_marked_as_unsupported() -> None:
     part = {"type_hint": "rasterio_source", "uris": ["a"]}
-    cropped = upgrade_config({**part, "extent_crop": {"skip_top": 0.8}})
+    cropped = upgrade_rv_config({**part, "extent_crop": {"skip_top": 0.8}})
     assert cropped["type_hint"] == "rasterio_source with extent_crop"
-    assert upgrade_config({**part, "extent_crop": None})["type_hint"] == "rasterio_source"
+    assert upgrade_rv_config({**part, "extent_crop": None})["type_hint"] == "rasterio_source"
 
 
 def test_colors_of_labels_become_a_transformer() -> None:
@@ -86,8 +86,8 @@ def test_colors_of_labels_become_a_transformer() -> None:
         "raster_source": {"type_hint": "rasterio_source", "uris": ["a"], "transformers": []},
     }
     step = {"type_hint": "rgb_class_transformer", "class_config": colors}
-    assert upgrade_config(part)["raster_source"]["transformers"] == [step]
-    assert upgrade_config({**part, "rgb_class_config": None})["raster_source"] == {
+    assert upgrade_rv_config(part)["raster_source"]["transformers"] == [step]
+    assert upgrade_rv_config({**part, "rgb_class_config": None})["raster_source"] == {
         "type_hint": "rasterio_source",
         "uris": ["a"],
         "transformers": [],

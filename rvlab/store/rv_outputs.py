@@ -12,7 +12,7 @@ from rvlab.errors import KeyMissing, RecordBroken, SpecError
 from rvlab.model import Run, Spec
 from rvlab.model.limits import CONFIG_BYTES
 from rvlab.store.addresses import mark_if_refused, require_not_refused, store_for_uri
-from rvlab.store.config_upgrade import upgrade_config
+from rvlab.store.rv_config_upgrade import upgrade_rv_config
 from rvlab.store.store import Store, normalize_uri, parse_record
 
 CONFIG_FILE = "pipeline-config.json"
@@ -20,7 +20,7 @@ CONFIG_FILE = "pipeline-config.json"
 COPIES_FOLDER = "copies"
 """Folder of a run for compressed, tiled copies of its predictions."""
 
-ADOPTED_FIELD = "adopted"
+ADOPTED = "adopted"
 """Engine of adopted runs, whose outputs remain in their original folder."""
 
 LIGHTNING = "lightning"
@@ -30,7 +30,7 @@ URI_SCHEMES = ("", "s3", "gs", "gcs", "az", "abfs", "abfss", "memory")
 """Schemes that an address of outputs may have; a record cannot name any other."""
 
 
-def read_config(store: Store, run: Run) -> dict[str, Any]:
+def read_rv_config(store: Store, run: Run) -> dict[str, Any]:
     """Read a run's ``pipeline-config.json``, with addresses adapted to its present location.
 
     Outputs that were moved contain their original addresses. Each address below the config's own
@@ -74,12 +74,12 @@ def read_config(store: Store, run: Run) -> dict[str, Any]:
             f"{where}/{CONFIG_FILE} has changed since the run {run.id} was adopted. "
             "Adopt the folder again."
         )
-    return load_adopted_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
+    return load_adopted_rv_config(parse_record(f"{where}/{CONFIG_FILE}", data), where)
 
 
-def load_adopted_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+def load_adopted_rv_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return a config of any version of Raster Vision from 0.12 on, relocated to its folder."""
-    return {k: upgrade_config(v) for k, v in relocate_config(config, where).items()}
+    return {k: upgrade_rv_config(v) for k, v in relocate_config(config, where).items()}
 
 
 def relocate_config(config: Mapping[str, Any], folder: str) -> dict[str, Any]:
@@ -130,7 +130,7 @@ def _spec_if_adopted(store: Store, run: Run) -> Spec | None:
         spec = Spec.from_record(store.get_json(key), key)
     except KeyMissing:
         return None
-    return spec if spec.engine == ADOPTED_FIELD else None
+    return spec if spec.engine == ADOPTED else None
 
 
 def _relocate(value: Any, old: str, new: str) -> Any:

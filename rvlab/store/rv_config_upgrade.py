@@ -13,17 +13,17 @@ _CLASS_FIELDS = ("default_class_id", "class_id_to_filter", "line_bufs", "point_b
 """Fields of a vector source before 0.20, which has transformers since."""
 
 
-def upgrade_config(value: Any) -> Any:
+def upgrade_rv_config(value: Any) -> Any:
     """Return a config, or a part of one, in the present form.
 
     Args:
         value: Parsed JSON; it is not changed.
     """
     if isinstance(value, list):
-        return [upgrade_config(one) for one in value]
+        return [upgrade_rv_config(one) for one in value]
     if not isinstance(value, Mapping):
         return value
-    part = {str(name): upgrade_config(inner) for name, inner in value.items()}
+    part = {str(name): upgrade_rv_config(inner) for name, inner in value.items()}
     kind = part.get("type_hint")
     if kind == "geojson_vector_source":
         return _upgrade_vectors(part)

@@ -19,7 +19,7 @@ from rvlab.errors import (
 from rvlab.model.limits import too_large
 
 
-class FsspecObjects:
+class FsspecStorage:
     """Storage at any other URI, through fsspec, such as ``gs://`` or ``memory://``."""
 
     def __init__(self, uri: str) -> None:
@@ -37,44 +37,44 @@ class FsspecObjects:
         return f"{self._root.rstrip('/')}/{key}" if key else self._root
 
     def get(self, key: str, limit: int | None = None) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         if limit is not None and (found := self.size(key)) > limit:
             too_large(key, found, limit)
         with self._translate_errors(key):
             return bytes(self._fs.cat_file(self._path(key)))
 
     def get_range(self, key: str, start: int, length: int) -> bytes:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(key):
             return bytes(self._fs.cat_file(self._path(key), start=start, end=start + length))
 
     def get_start(self, key: str, length: int) -> tuple[bytes, int]:
-        """See Objects."""
+        """See ObjectStorage."""
         return self.get_range(key, 0, length), self.size(key)
 
     def get_ranges(self, key: str, starts: Sequence[int], lengths: Sequence[int]) -> list[bytes]:
-        """See Objects; ranges are requested one after another."""
+        """See ObjectStorage; ranges are requested one after another."""
         pairs = zip(starts, lengths, strict=True)
         return [self.get_range(key, start, length) for start, length in pairs]
 
     def size(self, key: str) -> int:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(key):
             return int(self._fs.size(self._path(key)))
 
     def get_with_etag(self, key: str, limit: int | None = None) -> tuple[bytes, str | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         tag = self.etag(key)  # before the bytes: if they change in between, they are read again
         return self.get(key, limit), tag
 
     def etag(self, key: str) -> str | None:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(key):
             self._fs.invalidate_cache()
             return _etag(self._fs.info(self._path(key)))
 
     def last_modified(self, key: str) -> datetime:
-        """See Objects; StoreError if this kind of storage records no times."""
+        """See ObjectStorage; StoreError if this kind of storage records no times."""
         with self._translate_errors(key):
             try:
                 found: datetime = self._fs.modified(self._path(key))
@@ -83,7 +83,7 @@ class FsspecObjects:
         return (found if found.tzinfo else found.replace(tzinfo=UTC)).astimezone(UTC)
 
     def put(self, key: str, data: bytes, *, if_absent: bool = False) -> None:
-        """See Objects; with `if_absent`, two concurrent writers may both succeed."""
+        """See ObjectStorage; with `if_absent`, two concurrent writers may both succeed."""
         path = self._path(key)
         with self._translate_errors(key):
             if if_absent and self._fs.exists(path):
@@ -92,25 +92,25 @@ class FsspecObjects:
             self._fs.pipe_file(path, data)
 
     def put_file(self, key: str, path: Path) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         target = self._path(key)
         with self._translate_errors(key):
             self._fs.makedirs(target.rsplit("/", 1)[0], exist_ok=True)
             self._fs.put_file(str(path), target)
 
     def replace(self, key: str, data: bytes, etag: str | None) -> str | None:
-        """See Objects; fsspec has no such write."""
+        """See ObjectStorage; fsspec has no such write."""
         self.put(key, data)
         return None
 
     def delete(self, key: str) -> None:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(key):
             if self._fs.exists(self._path(key)):
                 self._fs.rm_file(self._path(key))
 
     def files(self, prefix: str) -> list[tuple[str, int]]:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(prefix):
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
         start = len(self._path("").rstrip("/")) + 1
@@ -118,7 +118,7 @@ class FsspecObjects:
         return sorted((key, size) for key, size in keys if key != prefix)
 
     def last_modified_by_key(self, prefix: str) -> dict[str, datetime | None]:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)
@@ -131,7 +131,7 @@ class FsspecObjects:
         return None
 
     def folders(self, prefix: str) -> list[str]:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(prefix):
             try:
                 found = self._fs.ls(self._path(prefix.rstrip("/")), detail=True)
@@ -142,7 +142,7 @@ class FsspecObjects:
         return sorted(n for n, kind in zip(names, kinds, strict=True) if kind == "directory")
 
     def pages(self, prefix: str, after: str | None) -> Iterator[dict[str, str | None]]:
-        """See Objects."""
+        """See ObjectStorage."""
         with self._translate_errors(prefix):
             self._fs.invalidate_cache()
             found = self._fs.find(self._path(prefix.rstrip("/")), detail=True)

@@ -13,7 +13,7 @@ from rvlab import frame
 from rvlab.errors import NotFound, SpecError, TableError
 from rvlab.frame import find_run, resolve_runs
 from rvlab.frame.run_names import list_experiments
-from rvlab.frame.select import require_existing, require_one
+from rvlab.frame.run_selector import require_existing, require_one
 from rvlab.model import Run
 from rvlab.store import Store
 from tests.frame.samples import Made

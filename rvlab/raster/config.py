@@ -1,12 +1,17 @@
-"""Raster and vector sources of Raster Vision's config: imagery, and labels of each kind."""
+"""Classes, and raster and vector sources, of Raster Vision's ``pipeline-config.json``.
+
+The file is read as plain JSON, so that showing a run needs neither Raster Vision nor torch.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from rvlab.model.limits import MOSAIC_FILES
+from rvlab.errors import RasterError, RecordBroken
+from rvlab.metrics import NULL_CLASS, unlabelled_id
+from rvlab.model.limits import CLASSES, MOSAIC_FILES, too_large
 from rvlab.raster.window import Window
 
 CELL_LABELS, BOX_LABELS = "chip_classification_label_source", "object_detection_label_source"
@@ -16,6 +21,39 @@ Address = Callable[[Any], str]
 
 Files = str | tuple[str, ...]
 """A file, or several that form one mosaic."""
+
+RGB = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The classes of a run; the index in `names` is the class id.
+
+    Args:
+        names: Class names.
+        colors: Red, green and blue from 0 to 255, one color per class.
+        null: Name of the class for pixels without label or image, if there is one.
+    """
+
+    names: tuple[str, ...]
+    colors: tuple[RGB, ...]
+    null: str | None = None
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+    @property
+    def null_id(self) -> int | None:
+        """The id of the null class."""
+        return None if self.null is None else self.names.index(self.null)
+
+    @property
+    def unlabelled_id(self) -> int | None:
+        """The id of the class for unlabelled pixels, which scores ignore.
+
+        The table of metrics uses the same rule, `rvlab.metrics.unlabelled_id`.
+        """
+        return unlabelled_id(self.names, self.null)
 
 
 @dataclass(frozen=True)
@@ -51,6 +89,16 @@ class RasterSource:
         """The file or files of the primary part."""
         uris = self.primary_part.uris
         return uris[0] if len(uris) == 1 else uris
+
+    def require_files(self, what: str) -> Files:
+        """Return the files; raise RasterError if rvlab cannot read the source.
+
+        Args:
+            what: The name of the source in the message, such as ``image``.
+        """
+        if self.unsupported:
+            raise RasterError(f"The {what} cannot be read: {self.unsupported}.")
+        return self.files
 
     @property
     def name(self) -> str:
@@ -117,6 +165,67 @@ class BoxSource:
     def is_cells(self) -> bool:
         """Whether the labels are cells."""
         return self.kind == CELL_LABELS
+
+
+def classes_from_config(config: Mapping[str, Any]) -> Classes:
+    """Return the classes of a run.
+
+    Args:
+        config: ``pipeline-config.json``, or its ``class_config``.
+
+    Raises:
+        RecordBroken: If the classes are missing or invalid.
+    """
+    part: Any = config
+    if "dataset" in config:
+        data = config["dataset"]
+        part = data.get("class_config") if isinstance(data, Mapping) else None
+    given = part.get("names") if isinstance(part, Mapping) else None
+    if not isinstance(part, Mapping) or not given:
+        raise RecordBroken("pipeline-config.json has no classes.")
+    if not isinstance(given, list | tuple) or not all(isinstance(n, str | int) for n in given):
+        raise RecordBroken(f"pipeline-config.json: class names must be a list, got {given!r:.100}.")
+    if len(given) > CLASSES:
+        too_large("pipeline-config.json", len(given), CLASSES, "classes")
+    names = tuple(str(name) for name in given)
+    shades = part.get("colors") or [(128, 128, 128)] * len(names)
+    if not isinstance(shades, list | tuple) or len(shades) != len(names):
+        number = len(shades) if isinstance(shades, list | tuple) else "invalid"
+        raise RecordBroken(f"pipeline-config.json has {len(names)} classes, {number} colors.")
+    null = part.get("null_class") or (NULL_CLASS if NULL_CLASS in names else None)
+    if null is not None and null not in names:
+        raise RecordBroken(
+            f"pipeline-config.json: null_class {null!r:.100} is not one of the classes."
+        )
+    return Classes(names, tuple(map(parse_color, shades)), null)
+
+
+def parse_color(color: str | Sequence[float]) -> RGB:
+    """Parse a color of a config: a name, ``#rrggbb``, integers to 255, or floats to 1."""
+    from PIL import ImageColor
+
+    if isinstance(color, str):
+        try:
+            r, g, b = ImageColor.getrgb(color)[:3]
+        except ValueError as exc:
+            raise RecordBroken(f"pipeline-config.json has a color {color!r}: {exc}.") from exc
+        return r, g, b
+    try:
+        if len(color) < 3 or not all(isinstance(part, int | float) for part in color):
+            raise TypeError
+        if all(isinstance(part, float) for part in color):
+            color = [255 * part for part in color]
+        r, g, b = (round(part) for part in color[:3])
+    except (TypeError, ValueError, LookupError, OverflowError) as exc:
+        raise RecordBroken(
+            f"pipeline-config.json has a color {color!r:.100}: it must be three numbers."
+        ) from exc
+    return r, g, b
+
+
+def color_hex(color: RGB) -> str:
+    """Return a color as ``#rrggbb``."""
+    return "#{:02x}{:02x}{:02x}".format(*color)
 
 
 def parse_truth_source(

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rvlab.errors import TableError
-from rvlab.frame.validate import require_known
+from rvlab.frame.input_tables import require_known
 from rvlab.metrics import NULL_CLASS
 
 if TYPE_CHECKING:

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any, TypeAlias, Union, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, Union, cast
 
 from rvlab.cache.query import Query, list_experiment
 from rvlab.errors import NotFound, SpecError, TableError
 from rvlab.frame.run_names import RunNames, existing_runs, suggest_run
-from rvlab.frame.validate import is_uri_column
 from rvlab.model import Run
 from rvlab.store import Store
 from rvlab.store.run_listing import MAX_LOOKUPS, RunListing
@@ -26,6 +25,12 @@ None selects all runs of the store.
 
 RunsOrListings: TypeAlias = Sequence[Run] | Sequence[RunListing]
 """Runs, or listings of runs, which are not requested again."""
+
+
+def is_uri_column(runs: object) -> TypeGuard[pd.Series[Any]]:
+    """Return whether a selection is the column ``uri`` of a table of runs."""
+    is_series = hasattr(runs, "to_dict") and not hasattr(runs, "columns")
+    return is_series and getattr(runs, "name", None) == "uri"
 
 
 def select_listings(
@@ -167,7 +172,7 @@ def runs_in_table(table: pd.DataFrame | pd.Series) -> list[Run]:
     """Return the runs of a table, of a row of it, or of its column ``uri``.
 
     Raises:
-        TableError: If there is no column ``uri``.
+        TableError: If the table has no column ``uri``.
         NotFound: If a single row has no URI.
     """
     if is_uri_column(table):

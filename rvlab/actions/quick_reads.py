@@ -81,7 +81,7 @@ class TimedCache:
 _cache = TimedCache()
 
 
-def known_listings(
+def quick_listings(
     store: Store, *, wait_s: float = WAIT_S, fresh_s: float = FRESH_S
 ) -> list[RunListing] | None:
     """Return the listings of all experiments; None if the store has not answered in time.
@@ -96,6 +96,6 @@ def known_listings(
     return _cache.get((store.uri, "runs"), read, wait_s=wait_s, fresh_s=fresh_s)
 
 
-def known_result(store: Store, name: Hashable, call: Callable[[], _T]) -> _T | None:
+def quick_result(store: Store, name: Hashable, call: Callable[[], _T]) -> _T | None:
     """Return the result of a call that reads a store; None if it has not answered in time."""
     return _cache.get((store.uri, name), call)
