@@ -26,6 +26,7 @@ import json
 import os
 import shutil
 import statistics
+import struct
 import subprocess
 import sys
 import tempfile
@@ -46,7 +47,8 @@ CLASSES = {
     "null_class": "null",
 }
 RUNS, WINDOW, WAIT_S = 5, 512, 0.02
-TOWNS = 4  # generated scenes; several scenes share the same content, which readers cannot detect
+TOWNS = 4  # generated scenes; several scenes share the same pixels at another place
+LEFT = 663_000.0
 IN_FLIGHT = 32
 IDS = [f"20261101-00000{i}-{i:06x}" for i in range(RUNS)]
 
@@ -316,7 +318,7 @@ def _prepare(options: Any, store: Store) -> None:
             for key, data in _rasters(town, options.side, Path(folder)):
                 for i in range(town, options.scenes, TOWNS):
                     other = key.replace(f"scene-{town}", f"scene-{i}")
-                    store.put(other, data)
+                    store.put(other, _move(data, 3000.0 * i))
                     if i != town and (layout := _layout(key)).exists():
                         shutil.copy(layout, _layout(other))
             print(f"town {town + 1} of {min(TOWNS, options.scenes)}")
@@ -358,7 +360,7 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
     truth = _town(side, rng)
     grey = np.array([96, 168, 128, 0], np.uint8)[truth]
     image = grey + rng.integers(0, 24, truth.shape, np.uint8)
-    transform = Affine(0.3, 0, 663_000, 0, -0.3, 3_999_000)
+    transform = Affine(0.3, 0, LEFT, 0, -0.3, 3_999_000)
     plain = {"driver": "GTiff", "count": 1, "dtype": "uint8", "width": side, "height": side}
     plain |= {"crs": "EPSG:32611", "transform": transform}
     path, cog = folder / "raw.tif", folder / "cog.tif"
@@ -381,6 +383,13 @@ def _rasters(number: int, side: int, folder: Path) -> Iterator[tuple[str, bytes]
         with labels_cog(cog, grid, classes) as write:
             write(Window(0, 0, side, side), guess)
         yield key, _read_with_layout(key, cog)
+
+
+def _move(data: bytes, metres: float) -> bytes:
+    """Return a TIFF with its upper left corner further east, without writing it again."""
+    old, new = (struct.pack("<d", LEFT + more) for more in (0.0, metres))
+    assert old in data[:65536]
+    return data.replace(old, new, 1)
 
 
 def _town(side: int, rng: np.random.Generator) -> Any:

@@ -195,7 +195,7 @@ class Query:
                 self._prefetch_columns(*blocks.values())
         self.prefetch_annotations(experiments)
 
-    def look_up(self, runs: Sequence[Run]) -> list[RunListing]:
+    def look_up_runs(self, runs: Sequence[Run]) -> list[RunListing]:
         """Look up runs by name, whether they exist or not.
 
         Returns:

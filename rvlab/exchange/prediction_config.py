@@ -1,7 +1,7 @@
 """Predictions of any program as scenes in the form of Raster Vision's ``pipeline-config.json``.
 
-The read path has one description of scenes, so that everything after this works unchanged. What
-Raster Vision would write is written as it would, so that the fingerprints of the truth are equal.
+The read path has one description of scenes, so that everything after this works unchanged. The
+config is exactly what Raster Vision would write, so that the fingerprints of the truth are equal.
 """
 
 from __future__ import annotations

@@ -9,8 +9,8 @@ from rvlab.cache.query import Query
 from rvlab.errors import NotFound
 from rvlab.frame.count_matrices import matrices_of_counts
 from rvlab.frame.parquet import broken_table_error
-from rvlab.frame.run_selector import RunsOrListings, listings_of
-from rvlab.frame.scene_counts import load_counts, select_group
+from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
+from rvlab.frame.scene_counts import load_scene_counts, select_group
 from rvlab.model import Run, headline_group
 from rvlab.model.tables import BOUNDARIES_TABLE
 from rvlab.raster.boundaries import require_distance_px
@@ -59,7 +59,7 @@ def boundaries_table(
 def boundary_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """Return the counts of pixels near contours; see `matrices_of_counts`."""
     with Query(store) as query:
-        listings = listings_of(query, wanted)
+        listings = listings_of_runs(query, wanted)
     tables = load_boundaries(store, [run for one in listings for run in one.runs])
     if not tables:
         raise NotFound("None of the runs has predictions of a semantic segmentation.")
@@ -74,8 +74,8 @@ def boundary_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFra
 def load_boundaries(
     store: Store, wanted: Sequence[Run], distance_px: int | None = None
 ) -> dict[str, pa.Table]:
-    """Return the counts of each run, by run id; see `load_counts`."""
-    return load_counts(
+    """Return the counts of each run, by run id; see `load_scene_counts`."""
+    return load_scene_counts(
         store, wanted, BOUNDARIES_TABLE, _require_valid_boundaries, distance_px=distance_px
     )
 

@@ -13,8 +13,8 @@ from rvlab.errors import NotFound, SpecError, did_you_mean
 from rvlab.frame.count_matrices import matrices_of_counts
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import RunColumns, read_run_columns
-from rvlab.frame.run_selector import RunsOrListings, listings_of
-from rvlab.frame.scene_counts import load_counts, select_group
+from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
+from rvlab.frame.scene_counts import load_scene_counts, select_group
 from rvlab.model import Run, headline_group
 from rvlab.model.schema import WHOLE
 from rvlab.model.tables import LAB_TABLES, OBJECTS_TABLE, OUTCOMES_TABLE
@@ -47,7 +47,7 @@ def objects_table(
             f"iou must be from 0.5 to 1, got {iou}. Below 0.5 an object can match several others."
         )
     with Query(store) as query:
-        listings = listings_of(query, selected)
+        listings = listings_of_runs(query, selected)
         columns = read_run_columns(query, listings)
     wanted = [run for one in listings for run in one.runs]
     tables = load_objects(store, wanted)
@@ -65,7 +65,7 @@ def object_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame
     import pandas as pd
 
     with Query(store) as query:
-        listings = listings_of(query, wanted)
+        listings = listings_of_runs(query, wanted)
     runs = [run for one in listings for run in one.runs]
     parts = []
     names = ["group", "scene", "class", "outcome", "side"]
@@ -100,8 +100,8 @@ def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:
 
 
 def load_objects(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
-    """Return the objects of each run, by run id; see `load_counts`."""
-    return load_counts(store, wanted, OBJECTS_TABLE, _require_valid_objects)
+    """Return the objects of each run, by run id; see `load_scene_counts`."""
+    return load_scene_counts(store, wanted, OBJECTS_TABLE, _require_valid_objects)
 
 
 def _with_outcomes(table: pa.Table, iou: float, min_area_px: float) -> pa.Table:

@@ -57,10 +57,10 @@ def select_listings(
         return query.list_runs()
     if isinstance(runs, str) and "/" not in runs and (found := query.list_runs([runs])):
         return found
-    return listings_of(query, resolve_runs(store, runs))
+    return listings_of_runs(query, resolve_runs(store, runs))
 
 
-def listings_of(query: Query, wanted: RunsOrListings) -> list[RunListing]:
+def listings_of_runs(query: Query, wanted: RunsOrListings) -> list[RunListing]:
     """Return the listings of runs, whether the runs exist or not.
 
     Args:
@@ -77,7 +77,7 @@ def listings_of(query: Query, wanted: RunsOrListings) -> list[RunListing]:
     found = [one for one in wanted if isinstance(one, RunListing)]
     runs = [one for one in wanted if isinstance(one, Run)]
     require_in_store(query.store, runs)
-    return [*found, *query.look_up(runs)]
+    return [*found, *query.look_up_runs(runs)]
 
 
 def require_in_store(store: Store, runs: Iterable[Run]) -> None:

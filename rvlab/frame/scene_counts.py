@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     """Raises RecordBroken for a table with invalid values, given its key."""
 
 
-def load_counts(
+def load_scene_counts(
     store: Store,
     wanted: Sequence[Run],
     schema: TableSchema,

@@ -10,7 +10,7 @@ from rvlab.cache.query import Query
 from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.run_columns import read_run_columns
 from rvlab.frame.run_rows import parse_step_record
-from rvlab.frame.run_selector import RunsOrListings, listings_of
+from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.model import STEPS as ORDER
 from rvlab.model import Run
 from rvlab.model.tables import STEPS_TABLE
@@ -41,7 +41,7 @@ def steps_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     import pandas as pd
 
     with Query(store) as query:
-        listings = listings_of(query, wanted)
+        listings = listings_of_runs(query, wanted)
         columns = read_run_columns(query, listings)
     each = [run for one in listings for run in one.runs]
     found = store.map_concurrently(

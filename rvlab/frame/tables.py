@@ -12,7 +12,7 @@ from rvlab.errors import KeyMissing, RecordBroken, RvlabError
 from rvlab.frame.params import PARAMS_PREFIX
 from rvlab.frame.parquet import broken_table_error, conform_to_schema, read_parquet
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.run_selector import RunsOrListings, listings_of
+from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
 from rvlab.model import Run
 from rvlab.model.limits import LOG_CSV_BYTES, TABLE_BYTES
 from rvlab.model.schema import RUN_COLUMNS, RUN_VALUES, TEXT, TableSchema
@@ -92,7 +92,7 @@ def scenes_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
 def artifacts_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
     """List the files of each summarized run, with the columns of `ARTIFACT_URIS_TABLE`."""
     with Query(store) as query:
-        listings = listings_of(query, wanted)
+        listings = listings_of_runs(query, wanted)
     found = _summary_table(store, listings, ARTIFACTS_TABLE)
     key, uris = found["key"], {run.id: run.uri for one in listings for run in one.runs}
     # Files of an adopted run are stored elsewhere; their key is a complete URI.
@@ -179,7 +179,7 @@ def _concat_runs(
     import pandas as pd
 
     with Query(store) as query:
-        listings = listings_of(query, wanted)
+        listings = listings_of_runs(query, wanted)
         each = {
             n: _rows_of_experiment(query, one, CACHED_TABLES[schema.name], read_table)
             for n, one in merge_listings(listings).items()

@@ -13,8 +13,8 @@ from rvlab.frame.object_windows import count_objects_in_windows
 from rvlab.frame.objects import load_objects
 from rvlab.frame.parquet import broken_table_error
 from rvlab.frame.run_columns import read_run_columns
-from rvlab.frame.run_selector import RunsOrListings, listings_of
-from rvlab.frame.scene_counts import load_counts, select_group
+from rvlab.frame.run_selector import RunsOrListings, listings_of_runs
+from rvlab.frame.scene_counts import load_scene_counts, select_group
 from rvlab.model import Run
 from rvlab.model.tables import WINDOWS_TABLE
 from rvlab.raster.scene import SCENE_GROUPS
@@ -43,7 +43,7 @@ def windows_table(
     import pandas as pd
 
     with Query(store) as query:
-        listings = listings_of(query, selected)
+        listings = listings_of_runs(query, selected)
         wanted = [run for one in listings for run in one.runs]
         rank_windows.validate_ranking(by, [run.id for run in wanted], classes, n)
         rank_windows.require_positive_int(size=size, per_scene=per_scene)
@@ -70,8 +70,8 @@ def windows_table(
 
 
 def load_window_counts(store: Store, wanted: Sequence[Run]) -> dict[str, pa.Table]:
-    """Return the window counts of each run, by run id; see `load_counts`."""
-    return load_counts(store, wanted, WINDOWS_TABLE, _require_valid_windows)
+    """Return the window counts of each run, by run id; see `load_scene_counts`."""
+    return load_scene_counts(store, wanted, WINDOWS_TABLE, _require_valid_windows)
 
 
 def _require_valid_windows(key: str, table: pa.Table) -> None:

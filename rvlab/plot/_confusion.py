@@ -17,7 +17,12 @@ from rvlab.model import headline_group
 from rvlab.model.tables import CONFUSION_TABLE
 from rvlab.plot._style import heat_cells, theme
 from rvlab.plot._style.figure import empty_figure, new_figure, plot_function, width_in_letters
-from rvlab.plot.confusion_matrices import CountMatrix, build_matrices, normalize_counts, select_rows
+from rvlab.plot.confusion_matrices import (
+    CountMatrix,
+    build_matrices,
+    normalize_counts,
+    select_group_rows,
+)
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -78,7 +83,7 @@ def confusion(
         return empty_figure("No confusion matrices yet: the table is empty.")
     if group is None:
         group = headline_group(table["group"].dropna().unique())
-    selected = select_rows(table, group, scene)
+    selected = select_group_rows(table, group, scene)
     order = selected["run"].unique().tolist()
     if difference and len(order) != 2:
         raise SpecError(

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 CountMatrix = NDArray[np.float64]
 
 
-def select_rows(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFrame:
+def select_group_rows(table: pd.DataFrame, group: str, scene: str | None) -> pd.DataFrame:
     """Return the rows of a group, aggregated over its scenes or of one scene.
 
     Raises:

@@ -96,7 +96,7 @@ def history(store: Store, run: Any, n: int) -> None:
 def blocks(folder: Path, way: str) -> list[Path]:
     """List the block files that can be damaged, on this machine or in the store."""
     root = folder / "store/towns/cache" if way == "shared" else folder / "cache/tables"
-    return sorted(p for p in root.rglob("*") if block_file.NAME.fullmatch(p.name))
+    return sorted(p for p in root.rglob("*") if block_file.FILE_NAME.fullmatch(p.name))
 
 
 def damage_block(data: bytes, others: list[bytes], rng: random.Random) -> bytes:

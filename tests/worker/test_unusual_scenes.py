@@ -59,7 +59,7 @@ def test_data_uri_is_a_column_and_the_users_folder(table: pd.DataFrame, lab: Lab
 
 
 @pytest.mark.parametrize("row", [0, 1])
-def test_files_and_copies_stand_under_the_id_of_their_scene(
+def test_files_and_copies_are_stored_under_the_id_of_their_scene(
     lab: Lab, table: pd.DataFrame, row: int
 ) -> None:
     files = lab.artifacts(run_of(table, row))
