@@ -440,7 +440,10 @@ class Lab:
             SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
         states = control.engine_states_query(self.store, self.engine)
-        run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
+        is_filtered = any(given is not None for given in (experiment, state, tags))
+        run_filter = (
+            validate_filter(experiment=experiment, state=state, tags=tags) if is_filtered else None
+        )
         return frame.runs_table(self.store, runs, states, run_filter)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
