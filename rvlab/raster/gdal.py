@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
 from contextvars import ContextVar
@@ -117,7 +118,8 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     beside: tuple[str, ...] = ()
     if not alone and is_local:
         path = absolute_local_path(uri)
-        if any(Path(f"{path}{suffix}").exists() for suffix in sidecars.PIXEL_SUFFIXES):
+        # Path.exists raises for a folder that may not be read.
+        if any(os.path.exists(path + suffix) for suffix in sidecars.PIXEL_SUFFIXES):  # noqa: PTH110
             sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
