@@ -73,7 +73,9 @@ class ObjectHead:
         return found[start - at : stop - at]
 
     def read_ranges(self, starts: list[int], lengths: list[int]) -> list[bytes]:
-        """Return ranges of bytes, requested concurrently."""
+        """Return ranges of bytes, requested concurrently; StoreError beyond the end."""
+        if any(start + length > self.size for start, length in zip(starts, lengths, strict=True)):
+            raise StoreError(f"It ends after {self.size:,} bytes, before the end of its pixels.")
         return self._store.get_ranges(self._key, starts, lengths)
 
 
