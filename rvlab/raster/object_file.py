@@ -1,4 +1,4 @@
-"""TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL decodes them.
+"""TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL opens them.
 
 All threads share the connections of the store, and ranges that are close together are one request.
 GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. What GDAL
