@@ -440,7 +440,9 @@ class Lab:
             SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
         states = control.engine_states_query(self.store, self.engine)
-        run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
+        run_filter = None
+        if experiment is not None or state is not None or tags is not None:
+            run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
         return frame.runs_table(self.store, runs, states, run_filter)
 
     def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:

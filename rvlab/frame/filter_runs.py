@@ -76,8 +76,8 @@ def validate_filter(
     experiment: str | Iterable[str] | None = None,
     state: str | Iterable[str] | None = None,
     tags: str | Iterable[str] | None = None,
-) -> RunFilter | None:
-    """Return the filter of these arguments of `rvlab.Lab.runs`; None if all are None.
+) -> RunFilter:
+    """Return the filter of these arguments of `rvlab.Lab.runs`.
 
     Raises:
         SpecError: If an argument is neither a text nor a list of texts, or a state or tag is
@@ -87,10 +87,8 @@ def validate_filter(
     for word in states or ():
         if word not in STATES:
             raise SpecError(f"A run cannot have the state {word!r}. {did_you_mean(word, STATES)}")
-    words = _as_list("tags", tags)
-    if experiments is None and states is None and words is None:
-        return None
-    return RunFilter(experiments, states, [validate_tag(tag) for tag in words or ()])
+    words = _as_list("tags", tags) or ()
+    return RunFilter(experiments, states, [validate_tag(tag) for tag in words])
 
 
 def require_experiments(
