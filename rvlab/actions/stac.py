@@ -11,7 +11,7 @@ from urllib.parse import urlsplit
 
 from rvlab.engines.extras import require_extra
 from rvlab.errors import SpecError
-from rvlab.raster.gdal import read_bytes
+from rvlab.raster.file_bytes import read_bytes
 from rvlab.raster.imagery import ImageFiles, ImageryRules, channels_of_bands
 
 if TYPE_CHECKING:

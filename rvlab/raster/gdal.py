@@ -2,28 +2,32 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager
+from contextvars import ContextVar
 from pathlib import Path, PurePosixPath
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 from urllib.parse import urlsplit
 
 from rvlab import store
 from rvlab.errors import (
     KeyMissing,
-    MissingExtra,
     RasterError,
     RvlabError,
     StoreError,
     StoreUnreachable,
 )
-from rvlab.model.limits import GEOJSON_BYTES, RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
+from rvlab.model.limits import RASTER_BLOCK_BYTES, RASTER_CACHE_BYTES
 from rvlab.raster import sidecars
 from rvlab.raster.config import Files
 from rvlab.store.access import is_loopback
 from rvlab.store.addresses import absolute_local_path, require_not_refused
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
+
+    from rvlab.raster.object_file import ObjectHead
     from rvlab.store import S3Access
 
 # Schemes, besides local paths and s3://, that rasterio translates to GDAL paths.
@@ -55,6 +59,21 @@ _OBJECT_SETTINGS: dict[str, Any] = {
     "GDAL_CACHEMAX": RASTER_CACHE_BYTES,
     "CPL_VSIL_CURL_ALLOWED_EXTENSIONS": "none",  # no URLs inside files
 }
+
+
+Heads: TypeAlias = "dict[str, Future[ObjectHead]]"
+"""Size and first bytes of each object that was opened, by its address."""
+
+_heads: ContextVar[Heads | None] = ContextVar("heads", default=None)
+
+
+def share_heads(heads: Heads) -> None:
+    """Request the head of an object on S3 once in all threads that call this with the same dict.
+
+    The initializer of a pool that reads one picture. Heads are not shared for longer, as a file may
+    be written again.
+    """
+    _heads.set(heads)
 
 
 def open_files(files: Files, *, alone: bool = False) -> AbstractContextManager[Any]:
@@ -99,13 +118,14 @@ def open_raster(uri: str, *, alone: bool = False) -> Iterator[Any]:
     beside: tuple[str, ...] = ()
     if not alone and is_local:
         path = absolute_local_path(uri)
-        if any(Path(f"{path}{suffix}").exists() for suffix in sidecars.PIXEL_SUFFIXES):
+        # Path.exists raises for a folder that may not be read.
+        if any(os.path.exists(path + suffix) for suffix in sidecars.PIXEL_SUFFIXES):  # noqa: PTH110
             sidecars.check_local_sidecars(path)
     elif not alone:
         beside = sidecars.known_sidecars(uri)
     try:
         with ignore_missing_georeference(), ExitStack() as opened:
-            name = _gdal_path(uri)
+            name = gdal_path(uri)
             if is_vrt(name):
                 require_local_vrt(name)  # before the credentials of its bucket are searched
             dataset = None if is_local or beside else _open_object(uri, opened)
@@ -137,7 +157,7 @@ def _open_object(uri: str, opened: ExitStack) -> Any:
     from rvlab.raster.object_file import head_of, opened_object
     from rvlab.raster.plain_tiff import open_plain
 
-    head = head_of(uri, store.store_for_uri(uri))
+    head = head_of(uri, store.store_for_uri(uri), _heads.get())
     if not head.is_tiff:
         return None
 
@@ -196,7 +216,8 @@ def _bytes_of(dtype: str) -> int:
         return 16
 
 
-def _gdal_path(uri: str) -> str:
+def gdal_path(uri: str) -> str:
+    """Return the path by which GDAL opens an address; RasterError if it cannot."""
     scheme = urlsplit(uri).scheme.lower()
     if scheme == "s3":
         return f"/vsis3/{uri[len('s3://') :]}"
@@ -219,7 +240,7 @@ def vsi_path(uri: str) -> str:
     """Return the path by which GDAL opens an address that another file names, such as a VRT."""
     from rasterio._path import _parse_path, _vsi_path
 
-    name = _gdal_path(uri)
+    name = gdal_path(uri)
     return str(_vsi_path(_parse_path(name))) if "://" in name else name
 
 
@@ -303,7 +324,7 @@ def _error_text(uri: str, exc: Exception) -> str:
     text = " ".join(str(cause) for cause in (exc, exc.__cause__) if cause)
     low = text.lower()
     local = urlsplit(uri).scheme in ("", "file")
-    if local and not Path(_gdal_path(uri)).exists():
+    if local and not Path(gdal_path(uri)).exists():
         return f"{uri} does not exist."
     if any(w in low for w in ("accessdenied", "forbidden", "signature", "invalidaccesskey", "403")):
         return f"Access to {uri} was denied: check the credentials and their permissions."
@@ -318,46 +339,6 @@ def _error_text(uri: str, exc: Exception) -> str:
     message = str(exc.__cause__ or exc) or type(exc).__name__  # rasterio's refers to its cause
     first = message.splitlines()[0].rstrip(".")
     return f"{uri} cannot be read: {first[:200]}."
-
-
-def read_bytes(uri: str, *, limit: int = GEOJSON_BYTES) -> bytes:
-    """Read a small file, such as a GeoJSON, from any address that rasters are read from.
-
-    Args:
-        uri: As for `open_raster`.
-        limit: Maximum size in bytes.
-
-    Raises:
-        RasterError: If the file cannot be read, its address is not allowed, or it is too large.
-    """
-    require_not_refused(uri)
-    scheme = urlsplit(uri).scheme
-    try:
-        if scheme in ("", "file"):
-            path = Path(_gdal_path(uri))
-            _require_size(uri, path.stat().st_size, limit)
-            with path.open("rb") as local:
-                return local.read(limit + 1)[:limit]
-        if scheme == "s3":
-            home = store.store_for_uri(uri)
-            return home.get(home.key(uri), limit=limit)
-        import fsspec
-
-        with fsspec.open(uri, "rb") as file:
-            data = bytes(file.read(limit + 1))
-        _require_size(uri, len(data), limit)
-        return data
-    except (MissingExtra, RasterError):
-        raise
-    except FileNotFoundError as exc:
-        raise RasterError(f"{uri} does not exist.") from exc
-    except (RvlabError, OSError, ValueError, ImportError) as exc:
-        raise RasterError(f"{uri} cannot be read: {exc}") from exc
-
-
-def _require_size(uri: str, found: int, limit: int) -> None:
-    if found > limit:
-        raise RasterError(f"{uri} has {found:,} bytes; more than {limit:,} are not read.")
 
 
 @contextmanager

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster.config import RasterSource
-from rvlab.raster.gdal import open_files, read_bytes
+from rvlab.raster.file_bytes import read_bytes
+from rvlab.raster.gdal import open_files
 from rvlab.raster.profile import RasterProfile, read_profile
 from rvlab.raster.scene import scenes_from_config
 from rvlab.user_warning import warn_user

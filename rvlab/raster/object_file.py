@@ -1,4 +1,4 @@
-"""TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL decodes them.
+"""TIFFs on S3: obstore requests the bytes, several ranges at once, and GDAL opens them.
 
 All threads share the connections of the store, and ranges that are close together are one request.
 GDAL's own reader of S3 opens connections in each thread and merges only adjacent ranges. What GDAL
@@ -13,15 +13,16 @@ import os
 from collections.abc import Iterator
 from concurrent.futures import Future
 from contextlib import contextmanager
-from contextvars import ContextVar
-from threading import Lock
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import rasterio
 from rasterio.abc import MultiByteRangeResourceContainer
 
 from rvlab.errors import StoreError
 from rvlab.store import Store
+
+if TYPE_CHECKING:
+    from rvlab.raster.gdal import Heads
 
 TIFF_MAGIC = (b"II*\0", b"MM\0*", b"II+\0", b"MM\0+")
 
@@ -72,46 +73,31 @@ class ObjectHead:
         return found[start - at : stop - at]
 
     def read_ranges(self, starts: list[int], lengths: list[int]) -> list[bytes]:
-        """Return ranges of bytes, requested concurrently."""
+        """Return ranges of bytes, requested concurrently; StoreError beyond the end."""
+        if any(start + length > self.size for start, length in zip(starts, lengths, strict=True)):
+            raise StoreError(f"It ends after {self.size:,} bytes, before the end of its pixels.")
         return self._store.get_ranges(self._key, starts, lengths)
 
 
-class SharedHeads:
-    """The heads of the objects that one picture reads, so that each is requested once.
+def head_of(uri: str, store: Store, heads: Heads | None = None) -> ObjectHead:
+    """Return the head of an object, requested by the first of the threads that share `heads`.
 
-    Windows of the same file are read by several threads. A head is not shared for longer, as the
-    file may be written again.
+    Args:
+        uri: The address of the object.
+        store: Its store.
+        heads: The heads that one picture reads; None requests the head.
     """
-
-    def __init__(self) -> None:
-        self._lock = Lock()
-        self._heads: dict[str, Future[ObjectHead]] = {}
-
-    def use_in_thread(self) -> None:
-        """Use these heads in the calling thread; the initializer of a pool of readers."""
-        _shared.set(self)
-
-    def get(self, uri: str, store: Store) -> ObjectHead:
-        """Return the head of an object; raise what the first request raised."""
-        with self._lock:
-            is_first = uri not in self._heads
-            found = self._heads.setdefault(uri, Future())
-        if is_first:
-            try:
-                found.set_result(ObjectHead(store, store.key(uri)))
-            except BaseException as exc:
-                found.set_exception(exc)
-                raise
-        return found.result()
-
-
-_shared: ContextVar[SharedHeads | None] = ContextVar("shared_heads", default=None)
-
-
-def head_of(uri: str, store: Store) -> ObjectHead:
-    """Return the head of an object, shared within a picture."""
-    heads = _shared.get()
-    return ObjectHead(store, store.key(uri)) if heads is None else heads.get(uri, store)
+    if heads is None:
+        return ObjectHead(store, store.key(uri))
+    own: Future[ObjectHead] = Future()
+    found = heads.setdefault(uri, own)
+    if found is own:
+        try:
+            own.set_result(ObjectHead(store, store.key(uri)))
+        except BaseException as exc:
+            own.set_exception(exc)
+            raise
+    return found.result()
 
 
 class ObjectOpener(MultiByteRangeResourceContainer):  # type: ignore[misc]

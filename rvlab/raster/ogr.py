@@ -21,7 +21,8 @@ import numpy as np
 
 from rvlab.errors import MissingExtra, RasterError
 from rvlab.model.limits import GEOJSON_BYTES, GEOJSON_VALUES
-from rvlab.raster.gdal import malformed, read_bytes
+from rvlab.raster.file_bytes import read_bytes
+from rvlab.raster.gdal import malformed
 from rvlab.raster.sidecars import SHAPEFILE_PARTS
 
 READABLE = "GeoJSON, newline-delimited GeoJSON, GeoPackage, FlatGeobuf, shapefile, KML and GPX"

@@ -46,6 +46,7 @@ _KNOWN = frozenset(
 
 _NUMBERS = {1: "B", 3: "H", 4: "I", 16: "Q"}
 _ADDRESSES = ((4, 3), (4, 4), (16, 3), (16, 4), (16, 16))  # types of tile offsets and sizes
+_SIX_DOUBLES = (12, 6)
 _TYPE_BYTES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8}
 _TYPE_BYTES |= {13: 4, 16: 8, 17: 8, 18: 8}
 _MOST_HASHED = 2**17
@@ -284,7 +285,7 @@ def _read_tags(head: ObjectHead) -> tuple[dict[int, _Tag], bytes]:
             said.update(rows[i : i + entry.size])
             if tag in (_OFFSETS, _COUNTS):
                 continue
-            if tag == _TIEPOINT and n == 6:
+            if tag == _TIEPOINT and (kind, n) == _SIX_DOUBLES:
                 size = 24  # the pixel, without its place on the map
             left -= size
             if left < 0:
@@ -343,7 +344,7 @@ def _describe(dataset: Any, tags: dict[int, _Tag], head: ObjectHead) -> _Header:
 def _corner(head: ObjectHead, tags: dict[int, _Tag]) -> tuple[float, float] | None:
     """Return the place on the map in the tag of the upper left corner."""
     tag = tags.get(_TIEPOINT)
-    if tag is None or tag.count != 6:
+    if tag is None or (tag.kind, tag.count) != _SIX_DOUBLES:
         return None
     x, y = struct.unpack("<dd", _bytes(head, tag.at + 24, 16))
     return x, y

@@ -201,7 +201,8 @@ def sidecar_fingerprints(uri: str) -> list[str]:
 
     Overviews and statistics, which programs add when they open a raster, are not among them.
     """
-    from rvlab.raster.gdal import open_raster, read_bytes
+    from rvlab.raster.file_bytes import read_bytes
+    from rvlab.raster.gdal import open_raster
 
     suffix = uri.lower().rpartition(".")[2]
     if suffix == "shp":

@@ -7,7 +7,8 @@ from typing import Any
 
 from rvlab.errors import RasterError
 from rvlab.model.limits import GEOJSON_VALUES
-from rvlab.raster.gdal import malformed, read_bytes
+from rvlab.raster.file_bytes import read_bytes
+from rvlab.raster.gdal import malformed
 from rvlab.raster.geojson import parse_geojson
 from rvlab.raster.ogr import convert_hint, read_ogr
 from rvlab.raster.pixel_shapes import reproject

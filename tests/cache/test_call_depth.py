@@ -87,6 +87,6 @@ def test_predictions_need_few_modules_and_nested_calls(tmp_path: Path) -> None:
         made.add(wrong, lr=wrong)
     plot.predictions(made.runs)  # imports
     modules, deepest = measure(lambda: plot.predictions(made.runs))
-    # The grid has 7, tables and styles 8, imagery 11, the store 6, records and metrics 2.
-    assert len(modules) <= 34, "\n".join(sorted(modules))
+    # The grid has 7, figures and tables 3, imagery 7, the store 5, records and metrics 2.
+    assert len(modules) <= 24, "\n".join(sorted(modules))
     assert len(deepest) <= 12, "\n".join(deepest)

@@ -20,7 +20,7 @@ from rvlab.errors import RasterError, RecordBroken
 from rvlab.frame.parquet import read_parquet
 from rvlab.model.tables import EVALS_TABLE
 from rvlab.raster.cells import cell_grid
-from rvlab.raster.gdal import read_bytes
+from rvlab.raster.file_bytes import read_bytes
 from rvlab.raster.vector_files import read_features
 from rvlab.raster.window import Window
 from rvlab.store import S3Access, Store

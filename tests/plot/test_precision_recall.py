@@ -53,6 +53,6 @@ def test_color_is_the_parameter_in_which_runs_differ() -> None:
 def test_invalid_arguments_raise() -> None:
     with pytest.raises(SpecError, match=r"iou must be 0\.50, 0\.55"):
         plot.precision_recall(RANKED, iou=0.3)
-    with pytest.raises(TableError, match="no objects of the class 'tre'"):
+    with pytest.raises(TableError, match="No run has objects of the class 'tre'"):
         plot.precision_recall(RANKED, classes="tre")
     assert plot.precision_recall(RANKED.iloc[:0]).axes[0].texts[0].get_text().startswith("No obj")

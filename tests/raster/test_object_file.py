@@ -14,9 +14,10 @@ import rasterio
 import rasterio.shutil
 from rasterio.errors import NotGeoreferencedWarning
 
-from rvlab.errors import RasterError
+from rvlab.errors import RasterError, StoreError
 from rvlab.raster import Window, read
-from rvlab.raster.object_file import SharedHeads
+from rvlab.raster.gdal import share_heads
+from rvlab.raster.object_file import ObjectHead
 from rvlab.store import S3Access, Store, addresses, register_store
 from rvlab.store.server import Server
 from tests.faults.proxy import Proxy
@@ -162,9 +163,8 @@ def test_window_takes_a_request_for_the_header_and_one_for_tiles_close_together(
     proxy.requests.clear()
     read(uri, window, alone=True)
     assert len(proxy.requests) == 2
-    heads = SharedHeads()
     proxy.requests.clear()
-    with ThreadPoolExecutor(4, initializer=heads.use_in_thread) as pool:
+    with ThreadPoolExecutor(4, initializer=share_heads, initargs=({},)) as pool:
         list(pool.map(lambda _: read(uri, window, alone=True), range(8)))
     assert len(proxy.requests) == 9
     proxied.put("a.tif", Path(write(tmp_path / "b.tif", np.ones((9, 9), np.uint8))).read_bytes())
@@ -191,3 +191,7 @@ def test_truncated_or_empty_tiff_on_s3_is_an_error(bucket: Store, tmp_path: Path
         ) as caught:
             read(f"{bucket.uri}/{name}.tif")
         assert "vsi" not in str(caught.value)
+    head = ObjectHead(bucket, "cut.tif")
+    assert head.read_ranges([8, 0], [4, 2]) == [data[8:12], data[:2]]
+    with pytest.raises(StoreError, match=r"ends after .* bytes, before the end of its pixels"):
+        head.read_ranges([20, len(data) - 30], [40, 30])

@@ -17,7 +17,8 @@ import rasterio
 from rvlab.errors import RasterError, RecordBroken, RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.display import image
-from rvlab.raster.gdal import open_raster, read_bytes
+from rvlab.raster.file_bytes import read_bytes
+from rvlab.raster.gdal import open_raster
 from rvlab.raster.labels import SceneLabels
 from rvlab.raster.read import read
 from rvlab.raster.scene import load_run_source
