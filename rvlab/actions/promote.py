@@ -299,7 +299,7 @@ def _sentence(found: compare.Gate, which: str) -> str:
 
 
 def _scores(run: Run, row: pd.Series[Any]) -> dict[str, Any]:
-    """Return the metrics of a run, with intervals where matrices per scene give them."""
+    """Return the metrics of a run, with intervals where the results of its scenes give them."""
     values = {
         str(name).removeprefix("metrics."): _number(value)
         for name, value in row.items()

@@ -72,7 +72,7 @@ def by_scene(
         left, right, metric, group=group, confusion=confusion, labels=None, any_truth=any_truth
     )
     n, name = len(of.scenes), metric.removeprefix("metrics.")
-    each = [of.metric(side).mean(axis=0) for side in (of.a, of.b)]
+    each = [of.weighted_scores(side, np.eye(n)).mean(axis=0) for side in (of.a, of.b)]
     total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
     runs = run_addresses(left)
     counts = load_confusion(runs, metric) if confusion is None else confusion
