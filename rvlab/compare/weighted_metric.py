@@ -80,13 +80,13 @@ class PrecisionMetric:
         """
         import numpy as np
 
-        from rvlab.compare.weighted_precision import weighted_average_precision
+        from rvlab.compare.weighted_precision import weighted_average_precisions
 
         n = self.truths.shape[1]
         weights = np.concatenate([each for _, each in parts], axis=1)
         truths = np.concatenate([self.truths[run] for run, _ in parts])
-        of_class = np.isin(self.predictions.class_ids, self.class_ids)
-        rows = [np.flatnonzero(of_class & (self.predictions.runs == run)) for run, _ in parts]
+        counts = np.isin(self.predictions.class_ids, self.class_ids)
+        rows = [np.flatnonzero(counts & (self.predictions.runs == run)) for run, _ in parts]
         places = [self.predictions.scenes[at] + i * n for i, at in enumerate(rows)]
         order = np.argsort(np.concatenate(rows), kind="stable")
         at, scenes = (np.concatenate(each)[order] for each in (rows, places))
@@ -94,11 +94,10 @@ class PrecisionMetric:
         total, defined = np.zeros((2, len(weights)))
         for class_id in self.class_ids:
             own = class_ids == class_id
-            for threshold in self.thresholds:
-                hits = bits[own] >> threshold & 1 == 1
-                found = weighted_average_precision(hits, scenes[own], truths[:, class_id], weights)
-                total += np.nan_to_num(found)
-                defined += ~np.isnan(found)
+            hits = bits[own] >> np.array(self.thresholds)[:, None] & 1 == 1
+            found = weighted_average_precisions(hits, scenes[own], truths[:, class_id], weights)
+            total += np.nan_to_num(found).sum(axis=0)
+            defined += (~np.isnan(found)).sum(axis=0)
         has_score = ~np.isnan(self.predictions.scores[at])
         predicted, scored = (
             weights @ np.bincount(scenes[mask], minlength=len(truths))

@@ -26,32 +26,44 @@ _BLOCK_VALUES = 300_000
 """Values of a curve in a batch of resamples, so that they remain in the processor's cache."""
 
 
-def weighted_average_precision(
+def weighted_average_precisions(
     hits: NDArray[np.bool_], scenes: NDArray[np.intp], truths: Floats, weights: Floats
 ) -> Floats:
-    """Return the average precision of a class under weights of scenes.
+    """Return the average precisions of a class under weights of scenes, for several IoUs.
 
     Args:
-        hits: Whether each prediction is a true positive, from the highest score.
+        hits: Whether each prediction is a true positive, from the highest score, shape (IoUs, K).
         scenes: The number of the scene of each prediction, from 0.
         truths: Numbers of true objects of the n scenes, shape (n,).
         weights: How often each scene counts, shape (B, n), whole numbers.
 
     Returns:
-        Shape (B,); NaN without true objects.
+        Shape (IoUs, B); NaN without true objects.
     """
     total = weights @ truths
+    found = [_at_iou(each, scenes, len(truths), np.maximum(total, 1), weights) for each in hits]
+    return np.where(total > 0, np.stack(found), np.nan)
+
+
+def _at_iou(
+    hits: NDArray[np.bool_],
+    scenes: NDArray[np.intp],
+    n_scenes: int,
+    total: Floats,
+    weights: Floats,
+) -> Floats:
+    """Return the average precision at one IoU, with `total` true objects, shape (B,)."""
     # The highest precision at a recall is that of the last hit of a series of hits.
     ends = np.flatnonzero(hits & ~np.append(hits[1:], False))
     if not len(ends):
-        return np.where(total > 0, 0.0, np.nan)
+        return np.zeros(len(weights))
     series = np.searchsorted(ends, np.arange(ends[-1] + 1))
-    found = _count_by_series(series, scenes, len(ends), len(truths), hits)
-    said = _count_by_series(series, scenes, len(ends), len(truths))
+    found = _count_by_series(series, scenes, len(ends), n_scenes, hits)
+    said = _count_by_series(series, scenes, len(ends), n_scenes)
     step = max(32, _BLOCK_VALUES // len(ends))
     blocks = [slice(start, start + step) for start in range(0, len(weights), step)]
     means = [_mean_precision(found, said, total[rows], weights[rows]) for rows in blocks]
-    return np.where(total > 0, np.concatenate(means), np.nan)
+    return np.concatenate(means)
 
 
 def _count_by_series(
@@ -77,6 +89,10 @@ def _mean_precision(found: csr_array, said: csr_array, total: Floats, weights: F
         _accumulate(np.add, counts)
     np.divide(hits, np.maximum(precision, 1, out=precision), out=precision)
     _accumulate(np.maximum, precision[::-1])
+    if len(hits) <= len(RECALLS):
+        reached = np.searchsorted(RECALLS, hits / total, side="right")
+        new = np.diff(reached, axis=0, prepend=0)
+        return np.asarray((precision * new).sum(axis=0) / len(RECALLS))
     needed = _hits_at_recalls(total)
     # One sorted list for all columns: a column begins above the largest value of the one before.
     columns = np.arange(len(weights))[:, None]
@@ -94,10 +110,9 @@ def _hits_at_recalls(total: Floats) -> Floats:
 
     The quotient as it is rounded: 7 / 20 is less than the recall 0.35, as in COCO's own code.
     """
-    total = np.maximum(total, 1)[:, None]
-    hits = np.ceil(RECALLS * total)
-    hits -= (hits - 1) / total >= RECALLS
-    hits += hits / total < RECALLS
+    hits = np.ceil(RECALLS * total[:, None])
+    hits -= (hits - 1) / total[:, None] >= RECALLS
+    hits += hits / total[:, None] < RECALLS
     return np.asarray(hits)
 
 

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from rvlab import Lab
 from rvlab.compare.scene_matrices import RankedPredictions, align_scenes, load_confusion
 from rvlab.compare.weighted_metric import PrecisionMetric, weighted_metric
-from rvlab.compare.weighted_precision import weighted_average_precision
+from rvlab.compare.weighted_precision import weighted_average_precisions
 from rvlab.errors import TableError
 from rvlab.model import Run
 from rvlab.object_metrics import average_precision
@@ -23,15 +23,20 @@ from tests.test_object_metrics import box_rows, coco_average_precisions, random_
 
 
 @given(st.integers(0, 2**32), st.integers(0, 60), st.floats(0, 1))
-def test_weighted_average_precision_is_that_of_copies(seed: int, many: int, share: float) -> None:
+def test_weighted_average_precisions_are_those_of_copies(
+    seed: int, many: int, share: float
+) -> None:
     rng = np.random.default_rng(seed)
     n = int(rng.integers(1, 7))
     scenes, hits = rng.integers(0, n, many), rng.random(many) < share
     truths = np.bincount(scenes[hits], minlength=n) + rng.integers(0, 3, n) * rng.integers(0, 2, n)
     weights = np.concatenate([np.zeros((1, n)), rng.multinomial(n, np.full(n, 1 / n), size=10)])
-    found = weighted_average_precision(hits, scenes, truths.astype(float), weights)
-    copies = weights.astype(int)
-    expected = [average_precision(np.repeat(hits, w[scenes]), int(w @ truths)) for w in copies]
+    both = np.stack([hits, ~hits & (rng.random(many) < 0.1)])
+    found = weighted_average_precisions(both, scenes, truths.astype(float), weights)
+    expected = [
+        [average_precision(np.repeat(one, w[scenes]), int(w @ truths)) for w in weights.astype(int)]
+        for one in both
+    ]
     np.testing.assert_allclose(found, expected, rtol=0, atol=1e-13)
 
 
@@ -39,10 +44,12 @@ def test_large_batches_of_resamples_are_computed_in_parts() -> None:
     rng = np.random.default_rng(0)
     scenes, hits, truths = rng.integers(0, 9, 2000), rng.random(2000) < 0.6, np.full(9, 200.0)
     weights = rng.multinomial(9, np.full(9, 1 / 9), size=1500).astype(float)
-    found = weighted_average_precision(hits, scenes, truths, weights)
+    (found,) = weighted_average_precisions(hits[None], scenes, truths, weights)
     for row in (0, 999, 1499):
-        alone = weighted_average_precision(hits, scenes, truths, weights[[row]])
-        assert found[row] == pytest.approx(float(alone[0]), abs=1e-14)
+        alone = weighted_average_precisions(hits[None], scenes, truths, weights[[row]])
+        assert found[row] == pytest.approx(float(alone[0, 0]), abs=1e-14)
+        copies = np.repeat(hits, weights[row, scenes].astype(int))
+        assert found[row] == pytest.approx(average_precision(copies, 1800), abs=1e-13)
 
 
 def write_boxes(made: Made, tmp_path: Path, sides: list[tuple[Boxes, Boxes]], **more: Any) -> Run:
