@@ -352,7 +352,7 @@ class Lab:
         return wait_for_runs(self.store, self.engine, runs, timeout_s=timeout_s, progress=progress)
 
     def watch(
-        self, runs: RunSelector = None, *, metric: str = "metrics.f1", ascending: bool = False
+        self, runs: RunSelector = None, *, metric: str = "metrics.f1", ascending: bool | None = None
     ) -> Watch:
         """Show runs live in a notebook while the kernel stays free.
 
@@ -363,7 +363,6 @@ class Lab:
 
         Args:
             metric: The metric of the leaderboard; ``f1`` is short for ``metrics.f1``.
-            ascending: Whether its smallest value is the best.
 
         Raises:
             MissingExtra: If anywidget is not installed.
@@ -440,13 +439,14 @@ class Lab:
             SpecError: If a state or tag is invalid, or several ids end with the same text.
         """
         states = control.engine_states_query(self.store, self.engine)
-        is_filtered = any(given is not None for given in (experiment, state, tags))
-        run_filter = (
-            validate_filter(experiment=experiment, state=state, tags=tags) if is_filtered else None
-        )
+        run_filter = None
+        if experiment is not None or state is not None or tags is not None:
+            run_filter = validate_filter(experiment=experiment, state=state, tags=tags)
         return frame.runs_table(self.store, runs, states, run_filter)
 
-    def experiments(self, *, metric: str = "metrics.f1", ascending: bool = False) -> pd.DataFrame:
+    def experiments(
+        self, *, metric: str = "metrics.f1", ascending: bool | None = None
+    ) -> pd.DataFrame:
         """Return the table of experiments: one row per experiment, with its name as index.
 
         The newest is first.
@@ -454,7 +454,6 @@ class Lab:
         Args:
             metric: The column of `runs` to choose the best run by; ``f1`` is short for
                 ``metrics.f1``. If no run has the default, its values are missing.
-            ascending: Whether its smallest value is the best.
 
         Raises:
             TableError: If no run has the metric, but some have others; it lists those.
@@ -471,14 +470,13 @@ class Lab:
         runs: RunSelector = None,
         metric: str = "metrics.f1",
         *,
-        ascending: bool = False,
+        ascending: bool | None = None,
         across_sets: bool = False,
     ) -> Run:
         """Return the best run by a metric; of equal runs the first.
 
         Args:
             metric: A column of `runs`; ``f1`` is short for ``metrics.f1``.
-            ascending: Whether less is better, as for a loss.
             across_sets: Compare also runs that were evaluated on different sets.
 
         Raises:
@@ -908,7 +906,7 @@ class Lab:
         path: str | Path,
         *,
         metric: str = "metrics.f1",
-        ascending: bool = False,
+        ascending: bool | None = None,
     ) -> Path:
         """Write a self-contained HTML report of one run or of several to a file.
 
@@ -919,7 +917,6 @@ class Lab:
         Args:
             path: The file to write.
             metric: The metric of the leaderboard.
-            ascending: Whether its smallest value is the best.
 
         Raises:
             SpecError: If the file cannot be written.
@@ -936,14 +933,13 @@ class Lab:
         path: str | Path,
         *,
         metric: str = "metrics.f1",
-        ascending: bool = False,
+        ascending: bool | None = None,
     ) -> Path:
         """Write a notebook about runs to a new file: the questions of the report as cells.
 
         Args:
             path: The file to write; an existing file is not replaced.
             metric: The metric of the leaderboard.
-            ascending: Whether its smallest value is the best.
 
         Raises:
             SpecError: If the file exists or cannot be written.

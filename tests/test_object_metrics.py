@@ -132,34 +132,10 @@ def to_coco(sides: list[tuple[Boxes, Boxes]]) -> tuple[dict[str, Any], list[dict
     return {"images": images, "categories": categories, "annotations": found[0]}, found[1]
 
 
-@pytest.mark.parametrize("seed", range(3))
-@pytest.mark.parametrize("max_detections", [4, 100])
-def test_average_precisions_equal_those_of_pycocotools(
-    tmp_path: Path, seed: int, max_detections: int
-) -> None:
+def coco_average_precisions(sides: list[tuple[Boxes, Boxes]], max_detections: int) -> np.ndarray:
+    """Return the average precisions of pycocotools, shape (classes, thresholds)."""
     from pycocotools import coco, cocoeval
 
-    rng = np.random.default_rng(seed)
-    uri = write(tmp_path / "image.tif", np.zeros((200, 200), np.uint8))
-    sides, rows = [], []
-    for number in range(4):
-        truth = random_boxes(rng, 25 if number else 0)
-        guess = random_boxes(rng, 40 if number < 3 else 0, truth=truth)
-        sides.append((truth, guess))
-        scene = Scene(str(number), "validation", RasterSource(uris=(uri,)), None, None)
-        rows += table_of_boxes(SceneLabels(scene, CLASSES), truth, guess).to_pylist()
-    found = scored(
-        [
-            (
-                row["side"] == "truth",
-                int(row["scene"]),
-                CLASSES.names.index(row["class"]),
-                np.nan if row["score"] is None else row["score"],
-                row["matched_at"],
-            )
-            for row in rows
-        ]
-    )
     annotations, results = to_coco(sides)
     with contextlib.redirect_stdout(io.StringIO()):
         truth_set = coco.COCO()
@@ -170,7 +146,43 @@ def test_average_precisions_equal_those_of_pycocotools(
         theirs.evaluate()
         theirs.accumulate()
     # Shape: thresholds, recalls, classes, areas (the first is all), numbers of detections.
-    precision = theirs.eval["precision"][:, :, :, 0, 0].mean(axis=1).T
+    found: np.ndarray = theirs.eval["precision"][:, :, :, 0, 0].mean(axis=1).T
+    return found
+
+
+def box_rows(tmp_path: Path, sides: list[tuple[Boxes, Boxes]]) -> list[dict[str, Any]]:
+    """Return the rows of the table of objects for the boxes of scenes ``0``, ``1``, …"""
+    uri = write(tmp_path / "image.tif", np.zeros((200, 200), np.uint8))
+    rows: list[dict[str, Any]] = []
+    for number, (truth, guess) in enumerate(sides):
+        scene = Scene(str(number), "validation", RasterSource(uris=(uri,)), None, None)
+        rows += table_of_boxes(SceneLabels(scene, CLASSES), truth, guess).to_pylist()
+    return rows
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("max_detections", [4, 100])
+def test_average_precisions_equal_those_of_pycocotools(
+    tmp_path: Path, seed: int, max_detections: int
+) -> None:
+    rng = np.random.default_rng(seed)
+    sides = []
+    for number in range(4):
+        truth = random_boxes(rng, 25 if number else 0)
+        sides.append((truth, random_boxes(rng, 40 if number < 3 else 0, truth=truth)))
+    found = scored(
+        [
+            (
+                row["side"] == "truth",
+                int(row["scene"]),
+                CLASSES.names.index(row["class"]),
+                np.nan if row["score"] is None else row["score"],
+                row["matched_at"],
+            )
+            for row in box_rows(tmp_path, sides)
+        ]
+    )
+    precision = coco_average_precisions(sides, max_detections)
     ours = found.average_precisions(max_detections)
     assert ours.shape == (3, len(IOU_THRESHOLDS))
     np.testing.assert_allclose(ours, precision, atol=1e-12)

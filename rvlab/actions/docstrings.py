@@ -28,6 +28,7 @@ ARGUMENTS = {
     "first, of these the oldest: from -1000 to 1000. Not for Kubeflow.",
     "params": "Parameters of the recipe whose names are arguments of this method.",
     "named": "Parameters of the recipe.",
+    "ascending": "Whether less is better. None means yes for an error or a loss, else no.",
     "tracking_uri": "MLflow's server or database, such as ``sqlite:///mlflow.db``. Default: "
     "``$MLFLOW_TRACKING_URI``.",
 }

@@ -6,7 +6,7 @@ from dataclasses import asdict, fields
 from typing import TYPE_CHECKING
 
 from rvlab import compare
-from rvlab.compare.columns import metric_column
+from rvlab.compare.columns import is_error, metric_column
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.experiments import experiments_table
 from rvlab.frame.filter_runs import without_predictions
@@ -35,9 +35,13 @@ def list_recipes() -> pd.DataFrame:
     return pd.DataFrame(rows, index=index, columns=columns, dtype="string")
 
 
-def summarize_experiments(runs: pd.DataFrame, metric: str, *, ascending: bool) -> pd.DataFrame:
+def summarize_experiments(
+    runs: pd.DataFrame, metric: str, *, ascending: bool | None
+) -> pd.DataFrame:
     """Return one row per experiment; see `rvlab.Lab.experiments`."""
-    return experiments_table(runs, find_metric(runs, metric), ascending=ascending)
+    column = find_metric(runs, metric)
+    least = is_error(column) if ascending is None else ascending
+    return experiments_table(runs, column, ascending=least)
 
 
 def find_metric(runs: pd.DataFrame, metric: str) -> str:
@@ -61,7 +65,7 @@ def _metric_columns(runs: pd.DataFrame) -> list[str]:
 
 
 def find_best_run(
-    runs: pd.DataFrame, metric: str, *, ascending: bool, across_sets: bool, store: str
+    runs: pd.DataFrame, metric: str, *, ascending: bool | None, across_sets: bool, store: str
 ) -> Run:
     """Return the best run of a table; see `rvlab.Lab.best`."""
     runs = without_predictions(runs)

@@ -18,7 +18,7 @@ def write_report(
     path: str | Path,
     *,
     metric: str = "metrics.f1",
-    ascending: bool = False,
+    ascending: bool | None = None,
 ) -> Path:
     """Write the HTML report of one run, or of several; see `rvlab.Lab.report`.
 
@@ -46,7 +46,7 @@ def write_notebook(
     path: str | Path,
     *,
     metric: str = "metrics.f1",
-    ascending: bool = False,
+    ascending: bool | None = None,
 ) -> Path:
     """Write a notebook for runs; see `rvlab.Lab.notebook`.
 

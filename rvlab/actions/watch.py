@@ -12,6 +12,7 @@ from rvlab.actions.overview import find_metric
 from rvlab.cache.arrow import from_arrow
 from rvlab.cache.block import concat_rows
 from rvlab.cache.query import Query
+from rvlab.compare.columns import is_error
 from rvlab.engines import Engine
 from rvlab.errors import MissingExtra, NotFound, RvlabError, TableError
 from rvlab.frame.run_selector import RunSelector
@@ -33,7 +34,7 @@ _engines: dict[str, tuple[Store, Engine]] = {}
 
 
 def watch_runs(
-    store: Store, engine: Engine, runs: RunSelector, *, metric: str, ascending: bool
+    store: Store, engine: Engine, runs: RunSelector, *, metric: str, ascending: bool | None
 ) -> Watch:
     """Return a live view of runs; see `rvlab.Lab.watch`."""
     try:
@@ -49,7 +50,7 @@ def monitor_runs(
     runs: RunSelector,
     *,
     metric: str = "metrics.f1",
-    ascending: bool = False,
+    ascending: bool | None = None,
 ) -> RunMonitor:
     """Return a monitor of runs, which is not started yet.
 
@@ -77,7 +78,7 @@ def monitor_runs(
         resume=lambda: engine.resume(store),
         cancel=lambda chosen: cancel_runs(store, engine, chosen),
         metric=column.removeprefix("metrics."),
-        ascending=ascending,
+        ascending=is_error(column) if ascending is None else ascending,
         typical_s={} if has_ended else typical_step_seconds(store, table),
         links=links,
     )

@@ -205,7 +205,7 @@ def _add_tables(commands: _Commands) -> None:
         one.add_argument("--all", action="store_true", help="archived runs, too")
     for one in (experiments, best, compared):
         one.add_argument("--metric", default="metrics.f1", help="such as f1 or mean_iou")
-        one.add_argument("--ascending", action="store_true", help="less is better")
+        one.add_argument("--ascending", action="store_true", default=None, help="less is better")
     for name, rows in _LAB_TABLES.items():
         commands.add_table(name, readers.cmd_table, f"print the table of {rows}")
     recipes = commands.add(

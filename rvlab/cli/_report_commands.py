@@ -27,7 +27,9 @@ def add_report_commands(add: Callable[..., argparse.ArgumentParser]) -> None:
         by_default = "by default named after the experiment"
         command.add_argument("-o", "--output", type=Path, help=f"the file; {by_default}")
         command.add_argument("--metric", default="metrics.f1", help="the leaderboard's metric")
-        command.add_argument("--ascending", action="store_true", help="less is better")
+        command.add_argument(
+            "--ascending", action="store_true", default=None, help="less is better"
+        )
 
 
 def cmd_report(args: argparse.Namespace) -> None:

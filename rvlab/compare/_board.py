@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._rank_changes import rank_change_counts
 from rvlab.compare._varying import varying
-from rvlab.compare.columns import metric_column
+from rvlab.compare.columns import is_error, metric_column
 from rvlab.compare.truth import describe_sets
 from rvlab.errors import MissingExtra, TableError
 from rvlab.frame.filter_runs import without_predictions
@@ -29,7 +29,7 @@ def board(
     runs: RunsLike,
     metric: str = "metrics.f1",
     *,
-    ascending: bool = False,
+    ascending: bool | None = None,
     columns: Sequence[str] | str = (),
     across_sets: bool = False,
 ) -> pd.DataFrame:
@@ -40,7 +40,7 @@ def board(
     Args:
         runs: The table of runs, as ``lab.runs()`` returns it, or runs.
         metric: The column to sort by; ``f1`` is short for ``metrics.f1``.
-        ascending: Whether less is better, as for a loss.
+        ascending: Whether less is better; None means yes for an error or a loss, else no.
         columns: One or more further columns to include.
         across_sets: Rank runs that were evaluated on different sets in one list.
 
@@ -70,6 +70,7 @@ def board(
     runs = without_predictions(load_rows(runs))
     columns = [columns] if isinstance(columns, str) else columns
     column = metric_column(runs, metric)
+    least = is_error(column) if ascending is None else ascending
     for name in columns:
         if name not in runs:
             hint = suggest_column(name, [str(c) for c in runs])
@@ -79,14 +80,14 @@ def board(
     ranked = sets.iloc[has.nonzero()[0]]
     groups = runs.groupby(sets.to_numpy(), sort=False)
     by_set = groups[column]
-    best = by_set.transform("min" if ascending else "max")
+    best = by_set.transform("min" if least else "max")
     # By position, not by index: concatenated tables may contain a run twice.
     flipped = [
         rank_change_counts(runs.iloc[where], column).set_axis(where)
         for where in groups.indices.values()
     ]
     leading = {
-        "rank": by_set.rank(method="min", ascending=ascending).astype("Int64"),
+        "rank": by_set.rank(method="min", ascending=least).astype("Int64"),
         column: runs[column],
         "diff_to_best": runs[column] - best,
         "rank_changes": pd.concat(flipped).sort_index().to_numpy(),

@@ -30,14 +30,13 @@ def by_scene(
 
     A scene with a large difference may have few pixels and so little weight. The column
     ``influence`` shows the effect of a scene on the difference over all scenes. That difference is
-    computed from the confusion matrices summed over scenes, as in `test`; it is not the mean of the
-    column ``difference``.
+    computed from all scenes together, as in `test`; it is not the mean of the column
+    ``difference``.
 
     Args:
         a: One run, or several that differ only in their seed; of each seed the newest run counts.
         b: The same. If both have three or more seeds in common, only those count.
-        metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
-            ``f1.building``, ``iou.road``.
+        metric: As for `rvlab.compare.test`.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
         confusion: The matrices, as ``lab.confusion()`` returns them; None reads them.
@@ -72,7 +71,7 @@ def by_scene(
         left, right, metric, group=group, confusion=confusion, labels=None, any_truth=any_truth
     )
     n, name = len(of.scenes), metric.removeprefix("metrics.")
-    each = [of.metric(side).mean(axis=0) for side in (of.a, of.b)]
+    each = [of.weighted_scores(side, np.eye(n)).mean(axis=0) for side in (of.a, of.b)]
     total, without = of.weighted_difference(np.ones((1, n))), of.weighted_difference(1 - np.eye(n))
     runs = run_addresses(left)
     counts = load_confusion(runs, metric) if confusion is None else confusion

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.compare._significance import Test, test
+from rvlab.compare.columns import is_error
 from rvlab.compare.display import comparison_html
 from rvlab.compare.metric_functions import metric_label
 from rvlab.compare.resample import is_finite
@@ -41,7 +42,8 @@ class Gate:
         printer.text(self.sentence)
 
     def _repr_html_(self) -> str:
-        return comparison_html(self.test, self.sentence, self.verdict, margin=self.margin)
+        margin = -self.margin if is_error(self.test.metric) else self.margin
+        return comparison_html(self.test, self.sentence, self.verdict, margin=margin)
 
 
 def gate(
@@ -60,8 +62,9 @@ def gate(
     """Test whether a candidate is not worse than the baseline by more than a margin.
 
     The candidate **passes** if the complete confidence interval of ``candidate - baseline`` is
-    above ``-margin`` and **fails** if it is completely below. Otherwise the verdict is
-    **cannot tell**. This is a test of non-inferiority (Piaggio et al., JAMA 308, 2012), one-sided
+    above ``-margin`` and **fails** if it is completely below; of an error, such as ``count_error``,
+    if it is below or above ``margin``. Otherwise the verdict is **cannot tell**. This is a test of
+    non-inferiority (Piaggio et al., JAMA 308, 2012), one-sided
     at ``(1 - level) / 2``. With a margin of 0, only a candidate that is better passes, and the
     permutation test must agree. For nightly retraining, choose a loss that does not matter, such as
     0.01. With too few scenes for any verdict (five at 95 %) the result is always "cannot tell".
@@ -114,8 +117,9 @@ def _verdict(found: Test, margin: float) -> str:
     if not found.has_enough_scenes:
         return "cannot tell"
     by_test = margin != 0 or found.p <= 1 - found.level
-    if found.low > -margin and by_test:
+    least, most = (-found.high, -found.low) if is_error(found.metric) else (found.low, found.high)
+    if least > -margin and by_test:
         return "passes"
-    if found.high < -margin and by_test:
+    if most < -margin and by_test:
         return "fails"
     return "cannot tell"

@@ -6,10 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from rvlab.compare.columns import drop_missing_columns, is_error, is_score, metric_column
-from rvlab.compare.metric_functions import metric_function
+from rvlab.compare.metric_functions import is_object_metric, metric_range
 from rvlab.compare.resample import bootstrap, check_level
 from rvlab.compare.scene_matrices import align_scenes, load_confusion
 from rvlab.compare.seed_groups import SETTING_COLUMNS, setting_row_numbers
+from rvlab.compare.weighted_metric import weighted_metric
 from rvlab.errors import RvlabError, StoreUnreachable, TableError
 from rvlab.frame.filter_runs import without_predictions
 from rvlab.frame.input_tables import RunsLike, load_rows, run_addresses
@@ -45,7 +46,7 @@ def seeds(
       distribution of runs; with two runs t is 12.7, so the interval is valid but very wide.
       The interval of a score, such as f1, ends at 0 and 1.
     * ``scenes95``: the result of this trained model on other **scenes**. A bootstrap over scenes,
-      which sums the confusion matrices of the drawn scenes and computes the metric of the sum, see
+      which computes the metric of all drawn scenes together, see
       `rvlab.compare.resample.bootstrap`. Only for groups of a single run, which has no spread over
       seeds.
 
@@ -129,8 +130,8 @@ def _group_numbers(
     many = n > 1
     out[many, 1] = np.sqrt(squares[many] / (n[many] - 1))
     out[:, 3], out[:, 4] = student_interval(mean, out[:, 1], n, chance.level)
-    if is_score(chance.metric):
-        out[:, 3:5] = np.clip(out[:, 3:5], 0, 1)
+    if is_score(chance.metric) or is_object_metric(chance.metric):
+        out[:, 3:5] = np.clip(out[:, 3:5], *metric_range(chance.metric))
     return out
 
 
@@ -181,19 +182,17 @@ def _scene_interval(
     group, name = of_group
     try:
         found = align_scenes(confusion, run, group)
-        compute = metric_function(name, found.classes)
+        metric = weighted_metric(found, name)
     except TableError:
         return _NAN, _NAN  # no matrices, or a metric that is not computed from them
-    _, n, k, _ = found.matrices.shape
-    flat = found.matrices[0].reshape(n, k * k)
     interval = bootstrap(
-        lambda weights: compute((weights @ flat).reshape(-1, k, k)),
-        n,
+        lambda weights: metric.pooled((0, weights)),
+        len(found.names),
         level=chance.level,
         resamples=chance.resamples,
         seed=chance.seed,
     )
-    return interval.clip(0, 1)[:2]
+    return interval.clip(*metric_range(name))[:2]
 
 
 def _group_and_metric(metric: str, confusion: pd.DataFrame) -> tuple[str | None, str]:

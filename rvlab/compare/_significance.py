@@ -7,9 +7,11 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass, replace
 from typing import TYPE_CHECKING, Any
 
+from rvlab.compare.columns import is_error
 from rvlab.compare.describe import describe_test
 from rvlab.compare.display import comparison_html
 from rvlab.compare.intervals import difference_interval
+from rvlab.compare.metric_functions import metric_range
 from rvlab.compare.pairing import PairedSample, pair_runs
 from rvlab.compare.resample import check_level
 from rvlab.compare.truth import AnyTruth
@@ -181,9 +183,10 @@ def test(
             Failed runs are left out if others succeeded, which the sentence reports.
         b: The same.
         metric: ``f1`` (macro), ``mean_iou``, ``accuracy``, ``precision``, ``recall``, or of a class
-            ``f1.building``, ``iou.road``; or of objects at an IoU of 0.5, also of a detection:
-            ``object_f1``, ``object_precision``, ``object_recall``, ``object_f1.building``; or of
-            pixels near contours: ``boundary_iou``, ``boundary_iou.building``.
+            ``f1.building``, ``iou.road``; or of objects, also of a detection: ``object_f1``,
+            ``object_precision`` and ``object_recall`` at an IoU of 0.5, ``mAP``, ``mAP50`` (if
+            predictions have scores), ``count_error`` (less is better), ``object_f1.building``; or
+            of pixels near contours: ``boundary_iou``, ``boundary_iou.building``.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
         level: The level of the interval; the verdict compares p with ``1 - level``.
@@ -228,8 +231,10 @@ def compute_test(of: PairedSample, metric: str, *, level: float, resamples: int,
     difference = values[0] - values[1]
     each = of.weighted_difference(np.eye(n))
     p = max([found.p_scenes, *([] if np.isnan(found.p_seeds) else [found.p_seeds])])
-    low, high, how = found.interval
+    least, most = metric_range(metric)
+    low, high, how = found.interval.clip(least - most, most - least)
     clear = p <= 1 - level and (low > 0 or high < 0)
+    gain = -1 if is_error(metric) else 1
     result = Test(
         *of.labels,
         metric=metric.removeprefix("metrics."),
@@ -247,12 +252,12 @@ def compute_test(of: PairedSample, metric: str, *, level: float, resamples: int,
         p_smallest=min(1.0, 2 / 2.0**n),
         effect=found.effect,
         scenes=n,
-        better=int((each > 0).sum()),
-        worse=int((each < 0).sum()),
+        better=int((gain * each > 0).sum()),
+        worse=int((gain * each < 0).sum()),
         runs_a=len(of.a),
         runs_b=len(of.b),
         same_seeds=of.same_seeds,
-        verdict=("better" if difference > 0 else "worse") if clear else "cannot tell",
+        verdict=("better" if gain * difference > 0 else "worse") if clear else "cannot tell",
         sentence="",
     )
     return replace(result, sentence=describe_test(result, of.notes))

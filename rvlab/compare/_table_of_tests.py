@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from rvlab import frame
 from rvlab.compare._significance import Test, check_test_options, compute_test
 from rvlab.compare._varying import varying
-from rvlab.compare.columns import drop_missing_columns
+from rvlab.compare.columns import drop_missing_columns, is_error
 from rvlab.compare.pairing import pair_runs
 from rvlab.compare.scene_matrices import load_confusion
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
@@ -114,7 +114,7 @@ def table_of_tests(
     differ = varying(pd.concat([firsts, base.iloc[:1]])).columns
     table = drop_missing_columns(table, ["value", "baseline", "difference", "p", "p_holm"])
     table = pd.concat([firsts[list(differ)].set_axis(index), table], axis=1)
-    return table.sort_values("difference", ascending=False, kind="stable")
+    return table.sort_values("difference", ascending=is_error(metric), kind="stable")
 
 
 def holm(p: Sequence[float]) -> Floats:

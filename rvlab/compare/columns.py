@@ -53,7 +53,9 @@ def is_error(metric: str) -> bool:
     Args:
         metric: ``metrics.count_error`` or ``val_loss``, without ``metrics.`` or not.
     """
-    return metric.endswith(("count_error", "loss"))
+    parts = metric.removeprefix("metrics.").split(".")[:2]
+    # A class may have the name forest_loss, whose F1 is a score.
+    return not is_score(metric) and any(part.endswith(("count_error", "loss")) for part in parts)
 
 
 def drop_missing_columns(table: pd.DataFrame, keep: Collection[str] = ()) -> pd.DataFrame:

@@ -38,9 +38,8 @@ def difference_interval(
     effect = difference / (error * n**0.5) if error > 0 else float("nan")
     if min(len(of.a), len(of.b)) < 2:
         interval = bootstrap(of.weighted_difference, n, level=level, resamples=resamples, seed=seed)
-        return DifferenceInterval(interval.clip(-1, 1), p_scenes, float("nan"), effect)
-    interval = crossed_interval(of, level).clip(-1, 1)
-    return DifferenceInterval(interval, p_scenes, seed_error(of)[2], effect)
+        return DifferenceInterval(interval, p_scenes, float("nan"), effect)
+    return DifferenceInterval(crossed_interval(of, level), p_scenes, seed_error(of)[2], effect)
 
 
 def seed_error(of: PairedSample) -> tuple[float, float, float]:
@@ -113,12 +112,13 @@ def _interaction_variance(of: PairedSample) -> float:
     return total
 
 
-def _pseudo_values(of: PairedSample, side: Floats) -> Floats:
+def _pseudo_values(of: PairedSample, side: tuple[int, ...]) -> Floats:
     """Return the contribution of each scene to each run's score, shape ``(runs, scenes)``."""
+    import numpy as np
+
     n = len(of.scenes)
-    summed = side.sum(axis=1, keepdims=True)
-    total = of.metric(summed)
-    out: Floats = n * total - (n - 1) * of.metric(summed - side)
+    total = of.weighted_scores(side, np.ones((1, n)))
+    out: Floats = n * total - (n - 1) * of.weighted_scores(side, 1 - np.eye(n))
     return out
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
@@ -25,8 +26,11 @@ NULL_NAME = "null"
 OBJECT_METRICS = ("object_f1", "object_precision", "object_recall")
 """Metrics of objects: macro averages, or of a class as ``object_f1.building``."""
 
-NOT_SUMMED = ("mAP", "mAP50", "count_error")
-"""Metrics of objects that counts summed over scenes do not give, so that they are not resampled."""
+PRECISION_METRICS = ("mAP", "mAP50")
+"""Mean average precisions of objects, which are computed from the scores of predictions."""
+
+COUNT_ERROR = "count_error"
+"""The error of the numbers of objects in each scene, over the number of true objects."""
 
 BOUNDARY_METRIC = "boundary_iou"
 """The IoU of pixels near contours: the mean over classes, or of a class, as ``iou`` is."""
@@ -37,7 +41,7 @@ _LABELS |= {
     f"object_{name}": f"macro {word} of objects"
     for name, word in (("f1", "F1"), ("precision", "precision"), ("recall", "recall"))
 }
-_LABELS[BOUNDARY_METRIC] = "mean boundary IoU"
+_LABELS |= {BOUNDARY_METRIC: "mean boundary IoU", COUNT_ERROR: "count error"}
 
 
 def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
@@ -86,31 +90,64 @@ def metric_function(metric: str, classes: Sequence[str]) -> MetricFunction:
 
 
 def is_object_metric(metric: str) -> bool:
-    """Return whether a metric, also of a group or class, is computed from counts of objects."""
-    return any(part in OBJECT_METRICS for part in metric.removeprefix("metrics.").split(".")[:2])
+    """Return whether a metric, also of a group or class, is one of objects."""
+    return _is_one_of(metric, (*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR))
+
+
+def is_precision_metric(metric: str) -> bool:
+    """Return whether a metric, also of a group or class, is a mean average precision."""
+    return _is_one_of(metric, PRECISION_METRICS)
 
 
 def is_boundary_metric(metric: str) -> bool:
     """Return whether a metric, also of a group or class, is of pixels near contours."""
-    return BOUNDARY_METRIC in metric.removeprefix("metrics.").split(".")[:2]
+    return _is_one_of(metric, (BOUNDARY_METRIC,))
+
+
+def metric_range(metric: str) -> tuple[float, float]:
+    """Return the smallest and the largest possible value of a metric."""
+    return 0.0, math.inf if _is_one_of(metric, (COUNT_ERROR,)) else 1.0
+
+
+def _is_one_of(metric: str, kinds: Sequence[str]) -> bool:
+    return any(part in kinds for part in metric.removeprefix("metrics.").split(".")[:2])
+
+
+def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, list[int]]:
+    """Split the name of a metric of objects or boundaries; see `rvlab.frame.count_matrices`.
+
+    Args:
+        metric: Such as ``object_f1`` or ``mAP50.building``.
+        classes: The classes of the matrices.
+
+    Returns:
+        The metric, the class or ``""``, and the places of the classes that count.
+
+    Raises:
+        TableError: If the matrices are not of these counts, or have no such class.
+    """
+    name = metric.removeprefix("metrics.")
+    of_boundaries = is_boundary_metric(name)
+    kinds: tuple[str, ...] = (*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR)
+    kinds = (BOUNDARY_METRIC,) if of_boundaries else kinds
+    kind, _, of = name.partition(".")
+    known = [one for one in classes if one != NO_OBJECT]
+    if len(known) == len(classes) or kind not in kinds or (of and of not in known):
+        each = [f"{one}.{class_name}" for one in kinds for class_name in known]
+        what = "boundary pixels" if of_boundaries else "objects"
+        raise TableError(
+            f"No counts of {what} give the metric {name!r}. {did_you_mean(name, [*kinds, *each])}"
+        )
+    counted = [i for i, one in enumerate(classes) if one != NO_OBJECT and of in ("", one)]
+    return kind, of, counted
 
 
 def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
     """Return the function of a metric of objects or boundaries; see `matrices_of_counts`."""
     from rvlab import metrics
 
-    of_boundaries = is_boundary_metric(name)
-    kinds = (BOUNDARY_METRIC,) if of_boundaries else OBJECT_METRICS
-    kind, _, of = name.partition(".")
-    counted = [i for i, one in enumerate(classes) if one != NO_OBJECT]
-    known = [classes[i] for i in counted]
-    if len(counted) == len(classes) or kind not in kinds or (of and of not in known):
-        each = [f"{metric}.{one}" for metric in kinds for one in known]
-        what = "boundary pixels" if of_boundaries else "objects"
-        raise TableError(
-            f"No counts of {what} give the metric {name!r}. {did_you_mean(name, [*kinds, *each])}"
-        )
-    if of_boundaries:
+    kind, of, counted = split_count_metric(name, classes)
+    if kind == BOUNDARY_METRIC:
         function = metrics.boundary_iou if of else metrics.mean_boundary_iou
     else:
         computed = kind.removeprefix("object_")
@@ -119,7 +156,7 @@ def _count_metric_function(name: str, classes: Sequence[str]) -> MetricFunction:
     def compute(matrices: Floats) -> Floats:
         counts = metrics.Counts(*(a[..., counted] for a in metrics.counts(matrices)))
         found: Floats = function(counts)
-        return found[..., known.index(of)] if of else found
+        return found[..., 0] if of else found
 
     return compute
 
@@ -130,8 +167,8 @@ def metric_label(metric: str) -> str:
     kind, _, of = name.partition(".")
     if of and kind == BOUNDARY_METRIC:
         return f"boundary IoU of {of}"
-    if of and kind in OBJECT_METRICS:
-        return f"{_LABELS[kind].removeprefix('macro ')} of class {of}"
+    if of and is_object_metric(kind):
+        return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of class {of}"
     if of and kind in CLASS_METRICS:
         return f"{_LABELS.get(kind, kind).removeprefix('macro ')} of {of}"
     return _LABELS.get(name, name)

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Iterator
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from rvlab.compare.metric_functions import (
     CLASS_METRICS,
+    COUNT_ERROR,
     NULL_NAME,
     OBJECT_METRICS,
     OVERALL_METRICS,
-    metric_function,
+    PRECISION_METRICS,
+    metric_range,
 )
 from rvlab.compare.resample import Interval, bootstrap
 from rvlab.compare.scene_matrices import SceneMatrices, align_scenes, load_confusion
+from rvlab.compare.weighted_metric import WeightedMetric, weighted_metric
 from rvlab.errors import NotFound, TableError
 from rvlab.frame.count_matrices import NO_OBJECT
 from rvlab.model import Run
@@ -32,7 +37,7 @@ class MetricInterval:
         name: The name, such as ``f1`` or ``f1.building``.
         group: The group of scenes.
         scenes: The number of scenes.
-        value: The metric of the matrices summed over the scenes; NaN where it is undefined.
+        value: The metric over all scenes; NaN where it is undefined.
         interval: The interval over scenes; NaN where it cannot be computed.
     """
 
@@ -48,9 +53,10 @@ def metric_intervals(
 ) -> list[MetricInterval]:
     """Return the metrics of a run over the scenes of its headline group.
 
-    These are the metrics that confusion matrices give: of pixels or cells, and of objects, over all
-    classes and per class. The intervals are those of `rvlab.compare.seeds` for a single run: see
-    `rvlab.compare.resample.bootstrap`.
+    These are the metrics that confusion matrices give, of pixels or cells, over all classes and per
+    class; and those of objects: F1, precision and recall over all classes and per class, the count
+    error, and of an object detection mAP and mAP50. The intervals are those of
+    `rvlab.compare.seeds` for a single run: see `rvlab.compare.resample.bootstrap`.
 
     Args:
         run: The run.
@@ -62,38 +68,55 @@ def metric_intervals(
         An empty list for a run without matrices per scene.
     """
     found = []
-    for kind in (OVERALL_METRICS[0], OBJECT_METRICS[0]):
+    pixels, objects = (_align(run, metric) for metric in (OVERALL_METRICS[0], PRECISION_METRICS[0]))
+    if pixels is not None:
+        names = [*OVERALL_METRICS, *_names_by_class(pixels, CLASS_METRICS)]
+        found += [(pixels, name) for name in names]
+    if objects is not None:
+        # The table of runs has no mAP of masks, whose scores are means over pixels.
+        means = PRECISION_METRICS if pixels is None else ()
+        names = [*OBJECT_METRICS, COUNT_ERROR, *means, *_names_by_class(objects, OBJECT_METRICS)]
+        found += [(objects, name) for name in names]
+    intervals = []
+    for matrices, name in found:
         try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", UserWarning)  # of runs without objects
-                matrices = align_scenes(load_confusion([run], kind), [run], None)
-        except (TableError, NotFound):  # not scored, or without objects
+            metric = weighted_metric(matrices, name)
+        except TableError:  # the mAP of predictions without scores
             continue
-        found += [
-            _interval(matrices, name, level=level, resamples=resamples, seed=seed)
-            for name in _names(matrices, kind)
-        ]
-    return found
+        one = _interval(metric, matrices, name, level=level, resamples=resamples, seed=seed)
+        intervals.append(one)
+    return intervals
 
 
-def _names(matrices: SceneMatrices, kind: str) -> Iterator[str]:
-    is_object = kind in OBJECT_METRICS
-    yield from OBJECT_METRICS if is_object else OVERALL_METRICS
-    for name in matrices.classes:
-        if name not in (NULL_NAME, NO_OBJECT):
-            yield from (f"{one}.{name}" for one in (OBJECT_METRICS if is_object else CLASS_METRICS))
+def _align(run: Run, metric: str) -> SceneMatrices | None:
+    """Return the results of a run; None if it was not scored, or has no objects."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # of runs without objects
+            return align_scenes(load_confusion([run], metric), [run], None)
+    except (TableError, NotFound):
+        return None
+
+
+def _names_by_class(found: SceneMatrices, kinds: Sequence[str]) -> list[str]:
+    classes = [name for name in found.classes if name not in (NULL_NAME, NO_OBJECT)]
+    return [f"{kind}.{name}" for name in classes for kind in kinds]
 
 
 def _interval(
-    of: SceneMatrices, name: str, *, level: float, resamples: int, seed: int
+    metric: WeightedMetric,
+    of: SceneMatrices,
+    name: str,
+    *,
+    level: float,
+    resamples: int,
+    seed: int,
 ) -> MetricInterval:
-    compute = metric_function(name, of.classes)
-    _, n, k, _ = of.matrices.shape
-    flat = of.matrices[0].reshape(n, k * k)
+    n = len(of.names)
 
     def weighted(weights: Floats) -> Floats:
-        return compute((weights @ flat).reshape(-1, k, k))
+        return metric.pooled((0, weights))
 
     interval = bootstrap(weighted, n, level=level, resamples=resamples, seed=seed)
-    value = float(compute(of.matrices[0].sum(axis=0)))
-    return MetricInterval(name, of.group, n, value, interval.clip(0, 1))
+    value = float(weighted(np.ones((1, n)))[0])
+    return MetricInterval(name, of.group, n, value, interval.clip(*metric_range(name)))

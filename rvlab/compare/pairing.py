@@ -7,7 +7,6 @@ from itertools import product
 from typing import TYPE_CHECKING
 
 from rvlab import frame
-from rvlab.compare.metric_functions import metric_function
 from rvlab.compare.scene_matrices import (
     align_scenes,
     load_confusion,
@@ -22,6 +21,7 @@ from rvlab.compare.truth import (
     scene_differences,
     skipped_checks,
 )
+from rvlab.compare.weighted_metric import WeightedMetric, weighted_metric
 from rvlab.errors import SpecError
 from rvlab.frame.input_tables import RunsLike, load_rows, read_per_store, run_addresses
 from rvlab.frame.params import differing_columns, param_columns, run_labels
@@ -29,7 +29,6 @@ from rvlab.frame.params import differing_columns, param_columns, run_labels
 if TYPE_CHECKING:
     import pandas as pd
 
-    from rvlab.compare.metric_functions import MetricFunction
     from rvlab.metrics import Floats
 
 MIN_PAIRED_SEEDS = 3
@@ -39,12 +38,12 @@ freedom: in simulations a nominal 95 % interval covered 86 to 89 % paired, 92 to
 
 @dataclass(frozen=True)
 class PairedSample:
-    """Confusion matrices of a and b over the scenes that all runs have.
+    """Scores of a and b over the scenes that all runs have.
 
     Attributes:
-        a: Matrices of a, ``(runs of a, scenes, K, K)``.
-        b: Matrices of b.
-        metric: Computes the metric from matrices.
+        metric: The metric as a function of weights of scenes.
+        a: Places of the runs of a in `metric`.
+        b: Places of the runs of b.
         scenes: The scenes' names.
         same_seeds: Whether run i of a has the seed of run i of b.
         labels: Labels of a and b.
@@ -52,9 +51,9 @@ class PairedSample:
         group: The group of scenes.
     """
 
-    a: Floats
-    b: Floats
-    metric: MetricFunction
+    metric: WeightedMetric
+    a: tuple[int, ...]
+    b: tuple[int, ...]
     scenes: tuple[str, ...]
     same_seeds: bool
     labels: tuple[str, str]
@@ -63,31 +62,39 @@ class PairedSample:
 
     def weighted_difference(self, weights: Floats) -> Floats:
         """Return the difference under weights of scenes: ``(B, n)`` to ``(B,)``."""
-        return _mean_score(self._scores(self.a, weights)) - _mean_score(
-            self._scores(self.b, weights)
-        )
+        a, b = (self.weighted_scores(side, weights) for side in (self.a, self.b))
+        # Undefined for one run makes the mean undefined: skipping it would compare other runs.
+        found: Floats = a.mean(axis=0) - b.mean(axis=0)
+        return found
 
     def swapped_difference(self, mask: Floats) -> Floats:
         """Return the difference with scenes exchanged where the mask is 1: ``(B, n)`` to ``(B,)``.
 
         All runs of a side are exchanged together, since a hard scene is hard for all of them.
         """
-        unswapped = 1 - mask
+        import numpy as np
+
+        # In the first half the scenes of a in which it is not exchanged, and those of b in which it
+        # is; in the second half the others.
+        of_a, of_b = np.concatenate([1 - mask, mask]), np.concatenate([mask, 1 - mask])
         # Without common seeds every run of a can be exchanged with every run of b.
         pairs = zip(self.a, self.b, strict=True) if self.same_seeds else product(self.a, self.b)
-        each = [
-            self.metric(_weighted_sums(x, unswapped) + _weighted_sums(y, mask))
-            - self.metric(_weighted_sums(y, unswapped) + _weighted_sums(x, mask))
-            for x, y in pairs
-        ]
-        return _mean_score(each)
+        both = np.mean([self.metric.pooled((x, of_a), (y, of_b)) for x, y in pairs], axis=0)
+        found: Floats = both[: len(mask)] - both[len(mask) :]
+        return found
+
+    def weighted_scores(self, side: tuple[int, ...], weights: Floats) -> Floats:
+        """Return the metric of each run of a side under weights of scenes, ``(runs, B)``."""
+        import numpy as np
+
+        return np.stack([self.metric.pooled((run, weights)) for run in side])
 
     def metric_values(self) -> tuple[Floats, Floats]:
         """Return the metric of each run of a and of b over all scenes."""
-        return self.metric(self.a.sum(axis=1)), self.metric(self.b.sum(axis=1))
+        import numpy as np
 
-    def _scores(self, matrices: Floats, weights: Floats) -> list[Floats]:
-        return [self.metric(_weighted_sums(run, weights)) for run in matrices]
+        every = np.ones((1, len(self.scenes)))
+        return self.weighted_scores(self.a, every)[:, 0], self.weighted_scores(self.b, every)[:, 0]
 
 
 def pair_runs(
@@ -131,7 +138,7 @@ def pair_runs(
     found = align_scenes(
         load_confusion(every, metric) if confusion is None else confusion, every, group
     )
-    function = metric_function(metric, found.classes)
+    function = weighted_metric(found, metric)
     checks_files = len(skipped) < len(TRUTH_WORDS)
     if fingerprints is None and (
         checks_files and (confusion is None or _eval_sets_differ(left, right))
@@ -152,10 +159,10 @@ def pair_runs(
         shown = abbreviate_scenes(found.omitted)
         notes.append(f"Not all runs have these scenes, so they are left out: {shown}.")
     places = {run: i for i, run in enumerate(every)}
-    cubes = [found.matrices[[places[run] for run in side]] for side in runs]
+    ours, theirs = (tuple(places[run] for run in side) for side in runs)
     both = labels or _side_labels(left, right)
     return PairedSample(
-        cubes[0], cubes[1], function, found.names, same_seeds, both, tuple(notes), found.group
+        function, ours, theirs, found.names, same_seeds, both, tuple(notes), found.group
     )
 
 
@@ -214,18 +221,3 @@ def _side_labels(a: pd.DataFrame, b: pd.DataFrame) -> tuple[str, str]:
         text = ", ".join(labels[run]) if apart or len(side) == 1 else word
         out.append(text + (f" ({len(side)} runs)" if len(side) > 1 else ""))
     return out[0], out[1]
-
-
-def _weighted_sums(run: Floats, weights: Floats) -> Floats:
-    """Sum matrices of one run, ``(n, K, K)``, with weights ``(B, n)`` to ``(B, K, K)``."""
-    n, k, _ = run.shape
-    out: Floats = (weights @ run.reshape(n, k * k)).reshape(-1, k, k)
-    return out
-
-
-def _mean_score(each: list[Floats]) -> Floats:
-    import numpy as np
-
-    # Undefined for one run makes the mean undefined: skipping it would compare other runs.
-    out: Floats = np.mean(each, axis=0)
-    return out

@@ -2,8 +2,9 @@
 
 The unit is a scene: neighbouring pixels depend on one another, so a million pixels are not a
 million observations. All functions call the statistic with **weights of scenes**, shape ``(B, n)``
-to ``(B,)``: how often each scene is drawn. The statistic sums the scenes' confusion matrices with
-these weights and computes the metric of the sum.
+to ``(B,)``: how often each scene is drawn. The statistic is `rvlab.compare.weighted_metric`: the
+metric of confusion matrices that are summed with these weights, or of the objects of the drawn
+scenes.
 """
 
 from __future__ import annotations

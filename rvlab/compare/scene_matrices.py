@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import partial
+from typing import TYPE_CHECKING, NamedTuple
 
 from rvlab.compare.metric_functions import (
-    NOT_SUMMED,
     NULL_NAME,
-    OBJECT_METRICS,
     is_boundary_metric,
     is_object_metric,
+    is_precision_metric,
 )
 from rvlab.errors import TableError
 from rvlab.frame.boundaries import boundary_confusion_table
@@ -22,9 +22,32 @@ from rvlab.frame.tables import confusion_table
 from rvlab.model import Run, headline_group
 
 if TYPE_CHECKING:
+    import numpy as np
     import pandas as pd
+    from numpy.typing import NDArray
 
     from rvlab.metrics import Floats
+
+
+class RankedPredictions(NamedTuple):
+    """Predicted objects of runs, one value per object, from the highest score.
+
+    Of equal scores the order is that of the scenes, and within a scene that of its objects. NaN is
+    last.
+
+    Attributes:
+        runs: Places of their runs in `SceneMatrices`, like the next two.
+        scenes: Places of their scenes.
+        class_ids: Places of their classes.
+        scores: Their scores.
+        matched_at: Bits of the IoUs at which they are matched; see `rvlab.object_metrics`.
+    """
+
+    runs: NDArray[np.intp]
+    scenes: NDArray[np.intp]
+    class_ids: NDArray[np.intp]
+    scores: Floats
+    matched_at: NDArray[np.int64]
 
 
 @dataclass(frozen=True)
@@ -38,6 +61,7 @@ class SceneMatrices:
         names: The scenes.
         classes: The K classes.
         omitted: Scenes that only some of the runs have.
+        predictions: The predicted objects, if the table has one row for each.
     """
 
     matrices: Floats
@@ -46,24 +70,19 @@ class SceneMatrices:
     names: tuple[str, ...]
     classes: tuple[str, ...]
     omitted: tuple[str, ...] = ()
+    predictions: RankedPredictions | None = None
 
 
 def load_confusion(runs: Sequence[Run], metric: str) -> pd.DataFrame:
     """Read the confusion matrices of runs that give a metric.
 
-    These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects,
-    and `boundary_confusion_table` for the boundary IoU.
-
-    Raises:
-        TableError: If the metric is one of `NOT_SUMMED`.
+    These are `rvlab.frame.confusion_table`, or `object_confusion_table` for a metric of objects
+    (with one row per prediction for a mean average precision), and `boundary_confusion_table` for
+    the boundary IoU.
     """
-    if metric.removeprefix("metrics.") in NOT_SUMMED:
-        raise TableError(
-            f"{metric!r} cannot be resampled over scenes: it is not computed from counts that are "
-            f"summed over them. Of objects, use {', '.join(OBJECT_METRICS)}."
-        )
     if is_object_metric(metric):
-        return read_per_store(runs, object_confusion_table)
+        each = is_precision_metric(metric)
+        return read_per_store(runs, partial(object_confusion_table, each_prediction=each))
     of_boundaries = is_boundary_metric(metric)
     return read_per_store(runs, boundary_confusion_table if of_boundaries else confusion_table)
 
@@ -72,7 +91,8 @@ def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None
     """Align the matrices of runs by scene in one array.
 
     Args:
-        confusion: ``run group scene truth prediction count``, as ``lab.confusion()`` returns it.
+        confusion: ``run group scene truth prediction count``, as ``lab.confusion()`` returns it,
+            or a table of `load_confusion`.
         runs: The runs, in the order of the result.
         group: The group of scenes; None selects the one of the headline metrics: ``validation``,
             else ``test``, else the first.
@@ -124,7 +144,29 @@ def align_scenes(confusion: pd.DataFrame, runs: Sequence[Run], group: str | None
     )
     np.add.at(cube, places, table["count"].to_numpy(dtype=float))
     left_out = tuple(sorted(set.union(*each.values()) - common))
-    return SceneMatrices(cube, tuple(ids), chosen, names, classes, left_out)
+    ranked = None
+    if "matched_at" in table:
+        run, scene, _, prediction = places
+        ranked = _rank_predictions(table, run, scene, prediction)
+    return SceneMatrices(cube, tuple(ids), chosen, names, classes, left_out, ranked)
+
+
+def _rank_predictions(
+    table: pd.DataFrame,
+    runs: NDArray[np.intp],
+    scenes: NDArray[np.intp],
+    class_ids: NDArray[np.intp],
+) -> RankedPredictions:
+    import numpy as np
+    import pandas as pd
+
+    at = np.flatnonzero(table["matched_at"].notna())
+    scores = table["score"].to_numpy(dtype=float, na_value=np.nan)[at]
+    # Scenes in the order of the table, which is that of the value in the table of runs.
+    order = np.lexsort((pd.factorize(scenes[at])[0], -scores))
+    at = at[order]
+    bits = table["matched_at"].to_numpy(dtype=float, na_value=np.nan)[at].astype(np.int64)
+    return RankedPredictions(runs[at], scenes[at], class_ids[at], scores[order], bits)
 
 
 def scenes_with_other_truth(of: SceneMatrices) -> list[str]:

@@ -60,19 +60,32 @@ def objects_table(
     return _concat(tables, columns)
 
 
-def object_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame:
-    """Return the counts of objects at an IoU of 0.5; see `matrices_of_counts`."""
+def object_confusion_table(
+    store: Store, wanted: RunsOrListings, *, each_prediction: bool = False
+) -> pd.DataFrame:
+    """Return the counts of objects at an IoU of 0.5; see `matrices_of_counts`.
+
+    Args:
+        store: The store of the runs.
+        wanted: The runs.
+        each_prediction: Whether to return a row for each predicted object, with its score.
+    """
     import pandas as pd
+    import pyarrow.compute as pc
 
     with Query(store) as query:
         listings = listings_of_runs(query, wanted)
     runs = [run for one in listings for run in one.runs]
-    parts = []
+    parts, predictions = [], []
     names = ["group", "scene", "class", "outcome", "side"]
     for run, table in load_objects(store, runs).items():
-        rows = _with_outcomes(table, 0.5, 1).select(names)
-        counted = rows.group_by(names).aggregate([([], "count_all")])
+        rows = _with_outcomes(table, 0.5, 1)
+        counted = rows.select(names).group_by(names).aggregate([([], "count_all")])
         parts.append(counted.to_pandas().assign(run=run))
+        if each_prediction:
+            said = rows.filter(pc.equal(rows["side"], "prediction"))
+            said = said.select(["group", "scene", "class", "score", "matched_at"])
+            predictions.append(said.to_pandas().assign(run=run))
     if not parts:
         raise NotFound("None of the runs has objects.")
     found = pd.concat(parts)
@@ -80,7 +93,10 @@ def object_confusion_table(store: Store, wanted: RunsOrListings) -> pd.DataFrame
     keys = ["run", "group", "scene", "class"]
     counts = found.groupby([*keys, "outcome"], observed=True)["count_all"].sum().unstack("outcome")
     counts = counts.reindex(columns=list(OUTCOMES)).fillna(0).set_axis(["tp", "fp", "fn"], axis=1)
-    return matrices_of_counts(store, listings, counts.reset_index())
+    if not each_prediction:
+        return matrices_of_counts(store, listings, counts.reset_index())
+    counts[["tp", "fp"]] = 0  # a row for each prediction counts them
+    return matrices_of_counts(store, listings, counts.reset_index(), pd.concat(predictions))
 
 
 def to_scored_objects(table: pd.DataFrame) -> ScoredObjects:

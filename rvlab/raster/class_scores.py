@@ -65,7 +65,7 @@ def read_scores(
     if len(banded) < len(classes):
         missing = next(at for at, i in enumerate(classes) if i not in banded)
         values = np.insert(values, missing, np.float32(0), axis=0)
-    return np.where(chip.mask, values, np.float32(np.nan))
+    return values if chip.is_complete else np.where(chip.mask, values, np.float32(np.nan))
 
 
 def likeliest_classes(scores: NDArray[np.float32], null_id: int | None) -> NDArray[np.uint8]:

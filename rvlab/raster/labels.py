@@ -290,7 +290,7 @@ def class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...])
 
 def _class_ids(uri: str, chip: Chip, transformers: tuple[Mapping[str, Any], ...]) -> ClassIds:
     empty = transformers[0].get("nodata", 0) if transformers else 0
-    array = chip.array if chip.mask.all() else np.where(chip.mask, chip.array, empty)
+    array = chip.array if chip.is_complete else np.where(chip.mask, chip.array, empty)
     for step in transformers:
         kind = step.get("type_hint")
         if kind == "rgb_class_transformer" and len(array) == 3:

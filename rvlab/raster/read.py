@@ -84,7 +84,7 @@ class Chip:
 
     Args:
         array: Shape (bands, rows, columns), in the raster's dtype.
-        mask: Shape (rows, columns); True for pixels with data.
+        mask: Shape (rows, columns); True for pixels with data. Read-only if all have data.
         window: The window that was read, in the raster's pixels, clipped at its edge.
         grid: Grid of `array`; coarser than the raster's if it was resampled.
         full_grid: Grid of the whole raster.
@@ -95,6 +95,13 @@ class Chip:
     window: Window
     grid: Grid
     full_grid: Grid
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether all pixels have data."""
+        # A mask of one repeated value takes no memory, and need not be searched.
+        mask = self.mask if any(self.mask.strides) else self.mask[:1, :1]
+        return bool(mask.all())
 
     @property
     def crs(self) -> Any:
@@ -247,7 +254,7 @@ def resolve_bands(uri: str, dataset: Any, bands: Sequence[int] | None) -> list[i
 
 def _mask(dataset: Any, area: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
     if not _has_mask(dataset):
-        return np.ones(shape, dtype=bool)
+        return np.broadcast_to(np.True_, shape)
     return np.asarray(dataset.dataset_mask(window=area, out_shape=shape) > 0)
 
 

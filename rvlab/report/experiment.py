@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING
 
 from rvlab import compare, frame
-from rvlab.compare.columns import metric_column
+from rvlab.compare.columns import is_error, metric_column
 from rvlab.compare.seed_groups import group_by_setting, split_succeeded
 from rvlab.errors import KeyMissing, RecordBroken, TableError
 from rvlab.frame.params import differing_columns, param_columns, value_codes
@@ -321,7 +321,7 @@ class ExperimentSummary:
 
 
 def load_experiment_summary(
-    store: Store, runs: pd.DataFrame, *, metric: str = "metrics.f1", ascending: bool = False
+    store: Store, runs: pd.DataFrame, *, metric: str = "metrics.f1", ascending: bool | None = None
 ) -> ExperimentSummary:
     """Return the contents of a report, after a check of the metric.
 
@@ -329,7 +329,7 @@ def load_experiment_summary(
         store: The store of the runs.
         runs: The table of runs.
         metric: The metric of the leaderboard.
-        ascending: Whether its smallest value is the best.
+        ascending: Whether its smallest value is the best; None means yes for an error or a loss.
 
     Raises:
         TableError: If other metrics exist, but not this one.
@@ -339,7 +339,8 @@ def load_experiment_summary(
     except TableError:
         if any(str(c).startswith("metrics.") for c in runs):
             raise
-    return ExperimentSummary(store, runs, metric, ascending)
+    least = is_error(metric) if ascending is None else ascending
+    return ExperimentSummary(store, runs, metric, least)
 
 
 def _recorded_version(store: Store, run: Run) -> str:

@@ -78,7 +78,7 @@ def image_tile(chip: Chip) -> Tile:
     from PIL import Image, features
 
     alpha = np.where(chip.mask, 255, 0).astype(np.uint8)
-    opaque = bool(chip.mask.all())
+    opaque = chip.is_complete
     picture = Image.fromarray(np.dstack([*chip.array, *([] if opaque else [alpha])]))
     out = BytesIO()
     how: dict[str, Any] = {"format": "PNG", "compress_level": 1}

@@ -13,6 +13,7 @@ from rvlab.compare.metric_intervals import metric_intervals
 from rvlab.frame import runs_table
 from rvlab.store import Store, register_store
 from tests.compare.samples import confusion, scene_matrices
+from tests.compare.test_object_scores import write_run
 from tests.frame.samples import Made
 
 
@@ -46,3 +47,18 @@ def test_values_and_intervals_are_those_of_the_table_and_of_seeds(tmp_path: Path
     made.table(other, "confusion", rows.astype(object).where(rows.notna(), None).to_dict("records"))
     undefined = {one.name: one for one in metric_intervals(other)}["f1.road"]
     assert all(map(math.isnan, (undefined.value, *undefined.interval[:2])))
+
+
+def test_detections_have_intervals_of_precision_and_count_error(tmp_path: Path) -> None:
+    made = Made(register_store(Store(tmp_path)))
+    run = write_run(made, {f"s{i}": (5 + i % 3, i % 4, 3) for i in range(9)})
+    found = {one.name: one for one in metric_intervals(run, resamples=199)}
+    kinds = ["object_f1", "object_precision", "object_recall"]
+    assert list(found) == [*kinds, "count_error", "mAP", "mAP50", *(f"{k}.tree" for k in kinds)]
+    scores = compare.object_scores(run).iloc[0]
+    for name in ("mAP", "mAP50", "count_error"):
+        one = found[name]
+        assert one.value == pytest.approx(scores[name])
+        assert 0 <= one.interval.low < one.value < one.interval.high
+    expected = compare.seeds(runs_table(made.store, [run]).assign(**{"metrics.mAP": 0.5}), "mAP")
+    assert expected["mAP.scenes95_low"][0] == pytest.approx(found["mAP"].interval.low, abs=0.01)

@@ -66,7 +66,10 @@ def test_empty_table_and_missing_columns() -> None:
 
 
 def write_run(made: Made, scenes: dict[str, tuple[int, int, int]], **more: Any) -> Run:
-    """Write a run with true positives, false positives and false negatives of trees per scene."""
+    """Write a run with true positives, false positives and false negatives of trees per scene.
+
+    True positives have a score of 0.9, and false positives one of 0.5.
+    """
     run = made.ended(**more)
     rows: list[dict[str, Any]] = []
     where = {"group": "validation", "col": 0, "row": 0, "width": 4, "height": 4, "edge_px": 0}
@@ -76,6 +79,7 @@ def write_run(made: Made, scenes: dict[str, tuple[int, int, int]], **more: Any) 
         rows += [
             {**where, "scene": scene, "class": "tree", "side": side, "object": number}
             | {"matched_at": bits, "best_iou": float(bits), "area_px": 16.0}
+            | {"score": (0.9 if bits else 0.5) if side == "prediction" else None}
             for number, (side, bits) in enumerate(sides)
         ]
     made.table(run, "objects", rows)
@@ -102,11 +106,80 @@ def test_f1_of_objects_is_tested_by_resampling_scenes(tmp_path: Path) -> None:
     assert table.loc["s0", ["object_f1.a", "objects"]].tolist() == pytest.approx([16 / 18, 9])
     with pytest.raises(TableError, match=r"Did you mean 'object_f1\.tree'"):
         compare.test(runs[0], runs[1], "object_f1.tre")
-    with pytest.raises(TableError, match=r"'mAP50' cannot be resampled over scenes.* object_f1"):
-        compare.test(runs[0], runs[1], "mAP50")
     board = Lab(tmp_path).runs().assign(**{"metrics.count_error": [0.5, 0.1]})
     board["params.lr"] = [1, 2]
     assert compare.seeds(board, "count_error")["params.lr"].tolist() == [2, 1]
     other = write_run(made, {**bad, "s0": (4, 3, 6)})
     with pytest.raises(TableError, match="truth"):
         compare.test(runs[0], other, "object_f1")
+
+
+def test_precision_and_count_error_of_objects_are_tested_by_resampling_scenes(
+    tmp_path: Path,
+) -> None:
+    made = Made(Lab(tmp_path).store)
+    good = {f"s{i}": (8, 1, 2) for i in range(8)} | {"empty": (0, 0, 0)}
+    bad = {f"s{i}": (5, 4 + i % 2, 5) for i in range(8)} | {"empty": (0, 0, 0)}
+    better, worse = (write_run(made, scenes) for scenes in (good, bad))
+    found = compare.test(better, worse, "mAP50", resamples=99)
+    # A precision of 1 up to the recalls 0.8 and 0.5.
+    assert (found.value_a, found.value_b) == pytest.approx((81 / 101, 51 / 101))
+    assert (found.verdict, found.scenes, found.better, found.worse) == ("better", 9, 8, 0)
+    assert "mAP50 0.802 against 0.505" in found.sentence
+    assert (found.low, found.high) == pytest.approx((30 / 101, 30 / 101))  # all scenes are equal
+    whole = compare.test(better, worse, "mAP", resamples=99)
+    assert whole.difference == pytest.approx(found.difference / 10)
+    of_class = compare.gate(worse, better, "metrics.mAP50.tree", resamples=99)
+    assert of_class.verdict == "fails"
+    assert "mAP50 of class tree" in of_class.sentence
+    table = compare.by_scene(better, worse, "mAP50")
+    assert table.loc["s0", ["mAP50.a", "mAP50.b", "objects"]].tolist() == pytest.approx(
+        [81 / 101, 51 / 101, 10]
+    )
+
+    # Of ten objects 9 are predicted by one run, and 9 or 10 by the other, which is less wrong.
+    errors = compare.test(better, worse, "count_error", resamples=99)
+    assert (errors.value_a, errors.value_b) == pytest.approx((1 / 10, 0.5 / 10))
+    assert (errors.better, errors.worse) == (0, 4)
+    assert errors.verdict == "cannot tell"  # in four scenes both are equal
+    many = {f"s{i}": (8, 40 + i, 2) for i in range(8)} | {"empty": (0, 0, 0)}
+    noisy = write_run(made, many)
+    gate = compare.gate(better, noisy, "count_error", 0.1, resamples=99)
+    assert gate.verdict == "passes"
+    assert gate.test.verdict == "better"
+    assert gate.test.low < -3  # errors are not limited to 1
+    assert "margin 0.1" in gate._repr_html_()
+    assert compare.gate(noisy, better, "count_error", 0.1, resamples=99).verdict == "fails"
+    runs = Lab(tmp_path).runs([better, worse, noisy])
+    runs["params.lr"] = [1, 2, 3]
+    ranks = compare.table_of_tests(runs, noisy.id, "count_error", resamples=99)
+    assert ranks.index.tolist() == [worse.id, better.id]
+    assert (ranks["verdict"] == "better").all()
+    confusion = Lab(tmp_path).confusion(runs)
+    with pytest.raises(TableError, match="No confusion matrix per scene"):
+        compare.test(better, worse, "mAP50", confusion=confusion)
+
+
+def test_seeds_and_boards_rank_errors_of_objects_by_the_smallest(tmp_path: Path) -> None:
+    made = Made(Lab(tmp_path).store)
+    runs = [
+        write_run(
+            made,
+            {f"s{i}": (8 - lr, 1 + i % 3, 2 + lr) for i in range(9)},
+            params={"lr": lr},
+            metrics={"mAP50": 1 / lr, "count_error": lr / 10, "f1.forest_loss": lr / 10},
+        )
+        for lr in (1, 2)
+    ]
+    table = Lab(tmp_path).runs(runs)
+    found = compare.seeds(table, "mAP50", resamples=99)
+    ends = found[["mAP50.scenes95_low", "mAP50.scenes95_high"]]
+    assert (ends["mAP50.scenes95_low"] > 0.4).all()
+    assert (ends["mAP50.scenes95_high"] < 0.8).all()
+    for metric, first in (("count_error", 1), ("mAP50", 1), ("f1.forest_loss", 2)):
+        board = compare.board(table, metric)
+        assert board["params.lr"].iloc[0] == first
+        assert compare.seeds(table, metric, resamples=99)["params.lr"].iloc[0] == first
+        assert Lab(tmp_path).best("towns", metric) == runs[first - 1]
+    assert compare.board(table, "count_error", ascending=False)["params.lr"].tolist() == [2, 1]
+    assert Lab(tmp_path).experiments(metric="count_error")["best_run"].tolist() == [runs[0].id]

@@ -41,6 +41,8 @@ def test_read_returns_the_whole_raster_without_a_window(big):
     chip = read(big)
     assert chip.array.shape == (1, 120, 200)
     assert chip.mask.all()
+    assert chip.mask.shape == (120, 200)
+    assert chip.is_complete
     assert chip.crs.to_epsg() == 32611
     assert chip.grid.metres_per_px == 0.5
 
@@ -65,6 +67,7 @@ def test_nodata_alpha_and_nan_are_masked(tmp_path):
     assert chip.array.shape == (3, 4, 6)
     assert not chip.mask[:, :2].any()
     assert chip.mask[:, 2:].all()
+    assert not chip.is_complete
 
 
 def test_raster_without_georeference_is_read(tmp_path):

@@ -256,7 +256,7 @@ def _image_cell(
     if isinstance(chip, RvlabError):
         return GridCell(message=cell_error_text(grid_row.source, chip))
     pixels = shade(np.dstack([*chip.array]))
-    if not chip.mask.all():
+    if not chip.is_complete:
         pixels = np.dstack([pixels, np.where(chip.mask, 255, 0).astype(np.uint8)])
     return GridCell(pixels)
 
