@@ -52,21 +52,30 @@ GROUPS = {
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """Group the tests for pytest-xdist: by expensive fixture, else by file; long groups first."""
+    """Group the tests for pytest-xdist: by expensive fixture, else by file; long groups first.
+
+    A test that may take longer than the others has a time limit of its own.
+    """
     if not hasattr(config, "workerinput"):
         return
+    limits: dict[str, float] = {}
     long: dict[str, int] = {}
     groups: dict[pytest.Item, str] = {}
     for item in items:
         group = groups[item] = _group(item)
         item.add_marker(pytest.mark.xdist_group(group))
+        if item.get_closest_marker("extended") and config.option.markexpr == "not extended":
+            continue
+        limit = item.get_closest_marker("timeout")
+        limits[group] = limits.get(group, 0) + (limit.args[0] if limit else 0)
         marked = any(item.get_closest_marker(name) for name in ("slow", "extended"))
         long[group] = long.get(group, 0) + marked
     first = list(dict.fromkeys(GROUPS.values()))
 
-    def order(item: pytest.Item) -> tuple[int, int]:
+    def order(item: pytest.Item) -> tuple[float, int, int]:
         group = groups[item]
-        return first.index(group) if group in first else len(first), -long[group]
+        place = first.index(group) if group in first else len(first)
+        return -limits.get(group, 0), place, -long.get(group, 0)
 
     items.sort(key=order)
 

@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from rvlab import Lab
+from rvlab import Lab, LocalEngine
 from rvlab.actions.watch import monitor_runs
 from rvlab.cli import main
 from rvlab.errors import HasEnded, NotFound, SpecError, TableError
-from rvlab.model import Run
+from rvlab.model import ReportedState, Run
 from rvlab.recipes import find_recipe, shipped_recipes
 from rvlab.recipes.describe import describe_recipe
 from rvlab.store import Store
+from rvlab.submission import current_user
 from tests.frame.samples import Made
 
 
@@ -50,6 +52,20 @@ def test_filters_are_combined_with_the_selection_and_each_other(made: Made, lab:
     assert ids(state=[]) == ids(experiment=[]) == []
     assert ids(tags=[]) == ids()
     assert set(lab.runs(state="lost")) == set(lab.runs())
+
+
+def test_run_that_ends_while_its_engine_is_queried_is_not_lost(made: Made) -> None:
+    class Ending(LocalEngine):
+        """An engine whose run ends just before the query."""
+
+        def states(self, store: Store, runs: Sequence[Run]) -> dict[Run, ReportedState]:
+            made.end(runs[0])
+            return dict.fromkeys(runs, ReportedState("lost"))
+
+    ended, lost = (made.queued(user=current_user()) for _ in range(2))
+    lab = Lab(made.store, Ending())
+    assert lab.runs()["state"].to_dict() == {ended.id: "queued", lost.id: "lost"}
+    assert lab.runs()["state"][ended.id] == "succeeded"
 
 
 def test_filtered_table_begins_with_the_parameters_in_which_its_runs_differ(

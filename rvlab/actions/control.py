@@ -164,7 +164,7 @@ def engine_states_query(
             and (engine.sees_all_runs or row["user"] == current_user())
         ]
         try:
-            return engine.states(store, visible) if visible else {}
+            return _without_ended(store, engine.states(store, visible) if visible else {})
         except EngineError as exc:  # the table is returned without the engine's states
             if unreachable is not None:
                 unreachable(exc)
@@ -173,6 +173,18 @@ def engine_states_query(
             return {}
 
     return ask
+
+
+def _without_ended(
+    store: Store, states: Mapping[Run, ReportedState]
+) -> Mapping[Run, ReportedState]:
+    """Leave out the runs that an engine no longer has because they have just ended.
+
+    Their records were listed before the end record was written.
+    """
+    lost = [run.end_key for run, found in states.items() if found.state == "lost"]
+    ended = store.map_concurrently(store.exists, lost) if lost else {}
+    return {run: found for run, found in states.items() if not ended.get(run.end_key)}
 
 
 def engine_patience_s(engine: Engine) -> float:

@@ -106,7 +106,7 @@ class ProgressReader:
         self.reads_log = False
         self.is_complete = False
         self._changed_at = time.monotonic()
-        self._has_read_once = self._end_seen = False
+        self._has_read_once = self._end_seen = self._has_end = False
         self._etags: dict[str, str | None] = {}
         self._store, self._run = store, run
         self._records: dict[str, StepRecord] = {}
@@ -121,7 +121,8 @@ class ProgressReader:
     @property
     def is_silent(self) -> bool:
         """Whether the engine must be queried for the state: no record was written for a while."""
-        return not self.is_complete and self.quiet_s > QUERY_AFTER_S
+        is_open = not self.is_complete and not self._has_end
+        return is_open and self.quiet_s > QUERY_AFTER_S
 
     def advance(self) -> None:
         """Make the next request and update `progress`.
@@ -183,7 +184,8 @@ class ProgressReader:
             record = parse_step_record(key, self._store.get(key, limit=RECORD_BYTES))
             if record != self._records.get(key):
                 self._changed_at = time.monotonic()
-                if self.progress.state == "queued" or self._has_read_once:
+                is_alive = self.progress.state == "queued" or self._has_read_once
+                if is_alive and not self._has_end:
                     self.progress.state = "running"  # a heartbeat, also of a run that was lost
             self._records[key] = record
         except (KeyMissing, RecordBroken):
@@ -210,7 +212,9 @@ class ProgressReader:
         try:
             row = row_from_end_record(key, self._store.get(key, limit=RECORD_BYTES))
         except KeyMissing:
+            self._has_end = False
             return False
+        self._has_end = True
         now = self.progress
         now.state, now.error, now.metrics = row["state"], row["error"], row["metrics"]
         if row["started"]:

@@ -92,6 +92,22 @@ def test_ended_run_has_its_metrics_its_duration_and_its_error(made: Made) -> Non
     assert found.log == "Traceback\n", "the log of a failed run is read without being asked for"
 
 
+def test_state_of_the_end_record_is_final(made: Made, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "QUERY_AFTER_S", -1.0)
+    run = made.running()
+    reader = reader_of(made, run)
+    read_cycle(reader)
+    assert reader.is_silent
+    made.end(run)
+    while reader.progress.state != "succeeded":
+        reader.advance()
+    for number in range(6):  # heartbeats that were written before the end, but are read after it
+        assert not reader.is_silent
+        made.step(run, "train", beat_ago_s=number)
+        reader.advance()
+        assert reader.progress.state == "succeeded"
+
+
 def test_each_advance_makes_at_most_one_request(
     s3: Server, s3_access: S3Access, made: Made
 ) -> None:
