@@ -144,9 +144,9 @@ def predictions(
         parts = [(name, None) for name in requested]
     ids, uris = table["run"].astype(str), table["uri"].astype(str)
     named = run_labels(table, label)
-    heads: Heads = {}
+    shared_heads: Heads = {}
     readers = REMOTE_READERS if uris.str.contains("://").any() else LOCAL_READERS
-    with ThreadPoolExecutor(readers, initializer=share_heads, initargs=(heads,)) as pool:
+    with ThreadPoolExecutor(readers, initializer=share_heads, initargs=(shared_heads,)) as pool:
         sources = load_run_sources(zip(ids, uris, strict=True), pool, group)
         readable = any(one.scenes for one in sources)
         group = default_group(sources) if group is None else group
