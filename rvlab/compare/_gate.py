@@ -62,12 +62,13 @@ def gate(
     """Test whether a candidate is not worse than the baseline by more than a margin.
 
     The candidate **passes** if the complete confidence interval of ``candidate - baseline`` is
-    above ``-margin`` and **fails** if it is completely below; of an error, such as ``count_error``,
-    if it is below or above ``margin``. Otherwise the verdict is **cannot tell**. This is a test of
-    non-inferiority (Piaggio et al., JAMA 308, 2012), one-sided
-    at ``(1 - level) / 2``. With a margin of 0, only a candidate that is better passes, and the
-    permutation test must agree. For nightly retraining, choose a loss that does not matter, such as
-    0.01. With too few scenes for any verdict (five at 95 %) the result is always "cannot tell".
+    above ``-margin`` and **fails** if it is completely below. Otherwise the verdict is
+    **cannot tell**. Of an error, such as ``count_error``, less is better: the candidate passes if
+    the interval is below ``margin`` and fails if it is above. This is a test of non-inferiority
+    (Piaggio et al., JAMA 308, 2012), one-sided at ``(1 - level) / 2``. With a margin of 0, only a
+    candidate that is better passes, and the permutation test must agree. For nightly retraining,
+    choose a loss that does not matter, such as 0.01. With too few scenes for any verdict (five at
+    95 %) the result is always "cannot tell".
 
     Args:
         candidate: One run, or several that differ only in their seed.

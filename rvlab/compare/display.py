@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from rvlab.compare._significance import Test
 
 PICTURE_WIDTH, PICTURE_HEIGHT, PICTURE_MARGIN, LINE_Y = 420, 46, 46, 16
+LABEL_WIDTH, LABEL_HEIGHT = 60, 12
 
 _TONES = {"better": "good", "passes": "good", "worse": "bad", "fails": "bad"}
 
@@ -57,14 +58,19 @@ def interval_picture(test: Test, margin: float | None) -> dict[str, Any] | None:
         )
 
     names = {0.0: "0"} | ({-margin: f"margin {-margin:g}"} if margin else {})
+    overlap = abs(place(limits[0]) - place(limits[-1])) < LABEL_WIDTH
+    lower = LABEL_HEIGHT if margin and overlap else 0
     return {
         "width": PICTURE_WIDTH,
-        "height": PICTURE_HEIGHT,
+        "height": PICTURE_HEIGHT + lower,
         "y": LINE_Y,
         "low": place(test.low),
         "high": place(test.high),
         "middle": place(test.difference),
-        "limits": [(place(value), name) for value, name in names.items()],
+        "limits": [
+            (place(value), name, PICTURE_HEIGHT - 4 + (lower if value else 0))
+            for value, name in names.items()
+        ],
         "text": f"{test.difference:+.4f}  [{test.low:+.4f}, {test.high:+.4f}]",
     }
 

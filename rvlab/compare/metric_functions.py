@@ -128,8 +128,9 @@ def split_count_metric(metric: str, classes: Sequence[str]) -> tuple[str, str, l
     """
     name = metric.removeprefix("metrics.")
     of_boundaries = is_boundary_metric(name)
-    kinds: tuple[str, ...] = (*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR)
-    kinds = (BOUNDARY_METRIC,) if of_boundaries else kinds
+    kinds = (
+        [BOUNDARY_METRIC] if of_boundaries else [*OBJECT_METRICS, *PRECISION_METRICS, COUNT_ERROR]
+    )
     kind, _, of = name.partition(".")
     known = [one for one in classes if one != NO_OBJECT]
     if len(known) == len(classes) or kind not in kinds or (of and of not in known):

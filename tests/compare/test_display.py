@@ -20,8 +20,12 @@ def test_picture_contains_the_interval_zero_and_the_margin_of_a_gate() -> None:
     assert found is not None
     right = PICTURE_WIDTH - PICTURE_MARGIN
     assert (found["low"], found["middle"], found["high"]) == (210.0, 308.4, right)
-    assert found["limits"] == [(242.8, "0"), (PICTURE_MARGIN, "margin -0.6")]
+    assert found["limits"] == [(242.8, "0", 42), (PICTURE_MARGIN, "margin -0.6", 42)]
     assert found["text"] == "+0.2000  [-0.1000, +0.4000]"
     point = interval_picture(replace(test, low=0.0, difference=0.0, high=0.0), None)
     assert point is not None
     assert point["middle"] == PICTURE_MARGIN
+    close = interval_picture(replace(test, low=-0.9, difference=-0.7, high=-0.6), 0.01)
+    assert close is not None
+    assert [y for *_, y in close["limits"]] == [42, 54]  # labels that would overlap
+    assert close["height"] == 58
