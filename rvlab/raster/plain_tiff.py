@@ -61,7 +61,7 @@ _READ_OPTIONS = frozenset(("window", "out_shape", "resampling"))
 
 class _Tag(NamedTuple):
     kind: int
-    count: int
+    values: int  # how many
     at: int  # position of its values in the file
 
 
@@ -154,8 +154,8 @@ class PlainTiff:
     ) -> None:
         self._head, self._tags, self._header, self._open = head, tags, header, open_dataset
         vars(self).update(header.values)
-        if header.has_corner:
-            t, (x, y) = header.values["transform"], _corner(head, tags)
+        if header.has_corner and (corner := _corner(head, tags)):
+            t, (x, y) = header.values["transform"], corner
             self.transform = type(t)(t.a, t.b, x, t.d, t.e, y)
 
     @cached_property
@@ -327,7 +327,7 @@ def _describe(dataset: Any, tags: dict[int, _Tag], head: ObjectHead) -> _Header:
         and (_integer(head, tags, _TILE_HEIGHT), _integer(head, tags, _TILE_WIDTH)) == (tall, wide)
         and {_OFFSETS, _COUNTS} <= tags.keys()
         and (tags[_OFFSETS].kind, tags[_COUNTS].kind) in _ADDRESSES
-        and tags[_OFFSETS].count == tags[_COUNTS].count == tiles
+        and tags[_OFFSETS].values == tags[_COUNTS].values == tiles
     )
     t = values["transform"]
     return _Header(
@@ -344,7 +344,7 @@ def _describe(dataset: Any, tags: dict[int, _Tag], head: ObjectHead) -> _Header:
 def _corner(head: ObjectHead, tags: dict[int, _Tag]) -> tuple[float, float] | None:
     """Return the place on the map in the tag of the upper left corner."""
     tag = tags.get(_TIEPOINT)
-    if tag is None or (tag.kind, tag.count) != _SIX_DOUBLES:
+    if tag is None or (tag.kind, tag.values) != _SIX_DOUBLES:
         return None
     x, y = struct.unpack("<dd", _bytes(head, tag.at + 24, 16))
     return x, y
@@ -354,7 +354,7 @@ def _integer(head: ObjectHead, tags: dict[int, _Tag], tag: int) -> int | None:
     """Return the value of a tag; None without the tag, or if it has several different ones."""
     if tag not in tags or tags[tag].kind not in _NUMBERS:
         return None
-    found = set(_integers(head, tags[tag], 0, tags[tag].count))
+    found = set(_integers(head, tags[tag], 0, tags[tag].values))
     return found.pop() if len(found) == 1 else None
 
 
