@@ -10,6 +10,8 @@ in a separate process, alternating:
 Goals: ``objects`` and ``both`` take at most 2 x the time of ``blocks``, and less than 600 MB of
 memory. A second part reads the tables of many runs with ``lab.objects``; the goal is 1 s for 100
 runs of 5,000 objects, and the lower limit is reading and concatenating the same files with pandas.
+A third part computes the mean average precision of 10,000 resamples of 40 scenes, as the interval
+of one run does.
 
     python benchmarks/objects.py [--side 10000] [--objects 5000] [--runs 100] [--repeats 5]
 """
@@ -58,6 +60,7 @@ def main() -> None:
         _run_child(folder, "write", *size)
         _compare(folder, options.repeats)
         _read_runs(folder, options.runs, options.repeats)
+        _resample(options.objects)
 
 
 def _run_child(folder: Path, *arguments: str) -> str:
@@ -194,6 +197,25 @@ def _read_runs(folder: Path, runs: int, repeats: int) -> None:
     ours, theirs = (statistics.median(each[1:]) for each in seconds.values())
     print(f"lab.objects: {runs} runs, {rows / runs:,.0f} true and predicted objects each")
     print(f"{ours:.2f} s (goal: at most 1 s); pandas: {theirs:.2f} s, {ours / theirs:.2f} x")
+
+
+def _resample(objects: int, scenes: int = 40, resamples: int = 10_000) -> None:
+    """Compute the mAP of resampled scenes with as many true and predicted objects of one class."""
+    from rvlab.compare.scene_matrices import RankedPredictions
+    from rvlab.compare.weighted_metric import PrecisionMetric
+
+    rng = np.random.default_rng(0)
+    places, class_ids = rng.integers(0, scenes, objects), np.zeros(objects, np.intp)
+    reached = rng.binomial(10, np.linspace(0.8, 0.02, objects))  # of ten IoUs
+    scores = np.linspace(1, 0, objects)
+    predictions = RankedPredictions(class_ids, places, class_ids, scores, (1 << reached) - 1)
+    truths = np.bincount(places, minlength=scenes)[None, :, None].astype(float)
+    weights = rng.multinomial(scenes, np.full(scenes, 1 / scenes), resamples).astype(float)
+    print(f"{resamples:,} resamples of {scenes} scenes with {objects:,} predicted objects:")
+    for name, ious in (("mAP", range(10)), ("mAP50", range(1))):
+        start = time.process_time()
+        PrecisionMetric(predictions, truths, [0], ious).pooled((0, weights))
+        print(f"{name}: {time.process_time() - start:.2f} s of processor time")
 
 
 if __name__ == "__main__":

@@ -257,7 +257,7 @@ def _merge_sorted(first: Ints, second: Ints) -> Ints:
     """
     merged = np.concatenate([first, second])
     merged.sort(kind="stable")
-    return merged[np.append(True, merged[1:] != merged[:-1])]
+    return np.asarray(merged[np.append(True, merged[1:] != merged[:-1])], np.int64)
 
 
 def _connect(n: int, first: Ints, second: Ints) -> Ints:
