@@ -1,7 +1,7 @@
 """Execute the notebooks top to bottom and save their outputs: ``make demo``.
 
-The first notebook trains the runs that most of the others read. After it, two notebooks are executed
-at a time: one that trains runs of its own, and one that reads.
+The first notebook trains the runs that most of the others read. After it, two notebooks are
+executed at a time: one that trains runs of its own, and one that reads.
 
 Writes to ``demo/`` the executed notebooks, their figures as PNG files, the queue of runs and the
 data of an embedded S3 server with the records and outputs of the runs.
@@ -28,7 +28,7 @@ from nbclient.exceptions import CellExecutionError
 HERE = Path(__file__).parent
 FIRST = "01_launch"
 TRAINING = ("05_kubeflow", "06_other_tasks", "04_is_it_better")
-"""Notebooks that need no run of another one. The rehearsal comes first: it occupies one processor."""
+"""Notebooks that need no run of another one. The rehearsal is first: it occupies one processor."""
 
 
 def execute(

@@ -679,9 +679,12 @@ class Lab:
             GateNotPassed: If the gate does not pass, or the runs cannot be compared, without
                 `override`; nothing was written.
             NotFound: If the run does not exist, or it has no bundle.
-            SpecError: If the run has not succeeded or is a version already, the name is that of an
+            SpecError: If the run has not succeeded or is an earlier version, the name is that of an
                 experiment, or an argument is invalid; nothing was written.
             KeyExists: If another user has made the same version in the meantime.
+
+        Warns:
+            UserWarning: If the run is that of the current version, which is returned.
         """
         from rvlab.actions.promote import GateOptions, promote_run
 

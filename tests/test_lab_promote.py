@@ -224,8 +224,10 @@ def test_what_cannot_be_promoted_is_refused_in_a_sentence(lab: Lab, runs: list[R
     assert lab.store.files("_models") == []
 
     lab.promote(best, MODEL)
-    with pytest.raises(SpecError, match=rf"{best.id} is already version 1 .*, the current one\.$"):
-        lab.promote(best, MODEL, override="again")
+    with pytest.warns(UserWarning, match=rf"{best.id} is already version 1 .* Nothing was written"):
+        same = lab.promote(best, MODEL, override="again")
+    assert (same.record.version, same.record.override) == (1, None)
+    assert lab.models(MODEL)["version"].tolist() == [1]
     with pytest.raises(SpecError, match="cannot be compared with itself"):
         lab.promote(second, MODEL, baseline=second)
     other = _copy_of(lab, second)

@@ -54,6 +54,7 @@ from rvlab.store.model_versions import (
 )
 from rvlab.store.rv_outputs import read_rv_config
 from rvlab.submission import current_user
+from rvlab.user_warning import warn_user
 from rvlab.version import __version__
 from rvlab.worker.records import SOURCE_FILE
 
@@ -126,7 +127,12 @@ def promote_run(
         )
     uri = find_bundle(row, artifacts_table(store, [one]))
     state = read_state(store, list_model(store, model))
-    _require_new(store, state, one)
+    if (same := _find_version(store, state, one)) is not None:
+        warn_user(
+            f"The run {one.id} is already version {same.version} of the model {model!r}, the "
+            "current one. Nothing was written."
+        )
+        return ModelVersion(store, same)
     options = replace(options, metric=options.metric or _default_metric(store, one))
     compared = _compare(store, state, row, options)
     if compared.result not in ("passes", FIRST_VERSION) and override is None:
@@ -238,18 +244,20 @@ def _require_text(name: str, text: str | None, *, lines: bool = False) -> None:
         raise SpecError(f"{name} must be one line of at most {MAX_LINE_CHARS} characters.")
 
 
-def _require_new(store: Store, state: ModelState, run: Run) -> None:
-    """Require that a run is not a version of the model yet."""
+def _find_version(store: Store, state: ModelState, run: Run) -> VersionRecord | None:
+    """Return the current version if it is that of the run, and require that no other one is."""
     for (model, version), record in read_versions(store, [state.listing]).items():
-        if isinstance(record, RvlabError) or record.run != run.id:
+        if isinstance(record, RvlabError):
             continue
-        if record.experiment == run.experiment:
-            now = "the current one" if version == state.current else "which is not the current one"
-            hint = "" if version == state.current else f" lab.rollback({model!r}, to={version})"
-            raise SpecError(
-                f"The run {run.id} is already version {version} of the model {model!r}, {now}."
-                + (f" Make it current with{hint}." if hint else "")
-            )
+        if (record.experiment, record.run) != (run.experiment, run.id):
+            continue
+        if version == state.current:
+            return record
+        raise SpecError(
+            f"The run {run.id} is already version {version} of the model {model!r}, which is not "
+            f"the current one. Make it current with lab.rollback({model!r}, to={version})."
+        )
+    return None
 
 
 def _compare(
