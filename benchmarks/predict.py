@@ -6,7 +6,7 @@ memory is that of the processes of the steps, as their records have it.
 Goal: at most 2 GB. The time is compared with reading the image block by block with rasterio, the
 lower limit, of which a real model takes many times as long.
 
-    python benchmarks/predict.py [--side 20000] [--chip 256] [--overlap 0.25] [--no-scores]
+    python benchmarks/predict.py [--side 20000] [--chip 256] [--overlap 0.25] [--labels]
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ def main() -> None:
     parser.add_argument("--chip", type=int, default=256)
     parser.add_argument("--overlap", type=float, default=0.25)
     parser.add_argument("--no-scores", dest="scores", action="store_false")
+    parser.add_argument("--labels", action="store_true", help="score the prediction, too")
     parser.add_argument("--store", type=Path, help="folder of the runs; default: temporary")
     options = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="rvlab-predict-") as temporary:
@@ -40,9 +41,14 @@ def main() -> None:
         size |= {"train_scenes": 2, "validation_scenes": 1, "epochs": 2, "width": 4}
         model = lab.submit("synthetic_town", experiment="towns", **size)
         lab.wait(model)
-        image = folder / "large.tif"
-        _write_image(image, next(folder.rglob("validation-0.tif")), options.side)
-        run = lab.predict(model, image, overlap=options.overlap, scores=options.scores)
+        image, labels = folder / "large.tif", None
+        _write_image(image, next(folder.rglob("validation-0.tif")), options.side, step=16)
+        if options.labels:
+            labels = folder / "large-labels.tif"
+            _write_image(labels, next(folder.rglob("validation-0-labels.tif")), options.side)
+        run = lab.predict(
+            model, image, labels=labels, overlap=options.overlap, scores=options.scores
+        )
         row = lab.wait(run).iloc[0]
         if row["state"] != "succeeded":
             raise SystemExit(row["error"])
@@ -52,7 +58,7 @@ def main() -> None:
         print(
             f"image: {options.side:,} × {options.side:,} px, {image.stat().st_size / 1e6:,.0f} MB"
         )
-        for name in ("predict", "summarize"):
+        for name in [one for one in ("predict", "eval", "summarize") if one in peaks]:
             seconds, peak = row[f"costs.{name}_s"], peaks[name] * 1.048576
             print(f"{name}: {seconds:.0f} s, {seconds / read_s:.1f} x reading; {peak:,.0f} MB")
         print(f"reading block by block: {read_s:.1f} s")
@@ -61,12 +67,12 @@ def main() -> None:
         print(files[["kind", "bytes"]].to_string(index=False))
 
 
-def _write_image(path: Path, tile: Path, side: int) -> None:
-    """Write an image that repeats a tile, with few colors, so that it is written fast."""
+def _write_image(path: Path, tile: Path, side: int, step: int = 1) -> None:
+    """Write a raster that repeats a tile, in steps of its values, so that it is written fast."""
     import rasterio
 
     with rasterio.open(tile) as dataset:
-        pixels = dataset.read() // 16 * 16
+        pixels = dataset.read() // step * step
         profile = dataset.profile
     repeats = -(-BLOCK_PX // pixels.shape[1])
     block = np.tile(pixels, (1, repeats, repeats))[:, :BLOCK_PX, :BLOCK_PX]

@@ -287,7 +287,9 @@ class Lab:
             run: One run, as for `logs`; or a model that `promote` made, as for `model`. Its version
                 is the parameter ``model`` of the new run.
             images: A path, a URI, a pattern such as ``s3://bucket/2026/**/*.tif``, or a STAC item
-                (``pystac.Item``, a dict, or the path or URL of its JSON); or a list of these.
+                (``pystac.Item``, a dict, or the path or URL of its JSON); or a list of these. For
+                imagery of several sources (``MultiRasterSource``), a tuple with a file, a folder or
+                a pattern for each source, or a list of such tuples.
             labels: Files of labels, of the kind that the model was trained on: a dict of scene id
                 or image to file, or files with the names of the images, or as many in their order.
                 The scenes with labels are scored.
@@ -303,8 +305,9 @@ class Lab:
 
         Raises:
             NotFound: If the run, model or file does not exist, or the run has no bundle.
-            SpecError: If an image has other bands, another type or no CRS, labels belong to no
-                image, or the bundle contains code that is not trusted; nothing was started.
+            SpecError: If an image has other bands, another type or no CRS, the files of its sources
+                are of different places, labels belong to no image, or the bundle contains code that
+                is not trusted; nothing was started.
             RasterError: If an image cannot be opened; nothing was started.
             MissingExtra: If pystac is not installed, which STAC items need.
             StoreError: If the bundle is damaged, or the store cannot be written.

@@ -170,6 +170,22 @@ def trained(s3: Server, s3_access: S3Access, python: Path) -> Trained:
 
 
 @pytest.fixture(scope="session")
+def predicted(trained: Trained) -> Run:
+    """A prediction of the run ``no chips`` by the local engine."""
+    run = predict_validation(trained.lab, trained.runs["no chips"])
+    table = trained.lab.wait(run, progress=False)
+    assert table["state"].item() == "succeeded", table["error"].item()
+    return run
+
+
+def predict_validation(lab: Lab, model: Run) -> Run:
+    """Predict the validation scenes that a run of the recipe ``tiny`` has drawn, with labels."""
+    folder = f"{lab.store.uri}/_data/**"
+    images, labels = (f"{folder}/validation-?{end}.tif" for end in ("", "-labels"))
+    return lab.predict(model, images, labels=labels, splits=2)
+
+
+@pytest.fixture(scope="session")
 def trained_cc(s3: Server, s3_access: S3Access, python: Path) -> Trained:
     """A small trained chip classification, on the same engine and server."""
     return trained_on(

@@ -59,8 +59,9 @@ def test_benchmark_runs_to_completion(
 
 @pytest.mark.extended
 def test_benchmark_of_predictions_runs_to_completion(tmp_path: Path) -> None:
-    output = script("predict.py", "--side", 300, "--chip", 64, "--store", tmp_path)
+    output = script("predict.py", "--side", 300, "--chip", 64, "--labels", "--store", tmp_path)
     assert "image: 300 × 300 px" in output
+    assert "\neval: " in output
     assert "goal" in output
 
 

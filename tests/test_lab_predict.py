@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import rasterio
+from affine import Affine
 
 from rvlab import Lab, compare, plot
 from rvlab.actions.predict import PredictOptions, save_prediction
@@ -17,8 +20,11 @@ from rvlab.cli import _commands, main
 from rvlab.errors import NotFound, RasterError, SpecError, StoreError
 from rvlab.model import Run, Spec
 from rvlab.recipes import find_recipe, own_recipe, shipped_recipes
+from rvlab.report.page import render_summary_page
+from rvlab.report.run_summary import load_run_summary
 from rvlab.store import Store
-from tests.conftest import Trained
+from tests.conftest import TINY, Trained
+from tests.engines.warm_engines import WarmLocal
 from tests.frame.samples import Made
 from tests.plot.figure_contents import grid
 from tests.raster.samples import config, raster_source, scene, write
@@ -110,11 +116,72 @@ def test_code_in_a_bundle_is_refused_unless_it_is_trusted(lab: Lab, tmp_path: Pa
     put_bundle(lab, run, b"nothing")
     with pytest.raises(StoreError, match=r"is not one of Raster Vision"):
         lab.predict(run, own)
-    parts = {"type_hint": "multi_raster_source", "raster_sources": [raster_source(own)]}
-    joined = config([scene("own", parts | {"channel_order": None}, own, "rv/predict/own")])
-    put_bundle(lab, run, bundle_of(joined))
-    with pytest.raises(SpecError, match=r"was trained on a source of several images"):
+    unread = {"type_hint": "xarray_source", "stac": {}}
+    put_bundle(lab, run, bundle_of(config([scene("own", unread, own, "rv/predict/own")])))
+    with pytest.raises(SpecError, match=r"New images cannot replace .*: a xarray_source is not"):
         lab.predict(run, own)
+
+
+def test_files_of_several_sources_are_checked_each_with_both_values(
+    lab: Lab,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    run = lab.run(lab.runs().index[0])
+    own, dem = str(tmp_path / "own.tif"), image(tmp_path / "dem.tif", 1)
+
+    def train_on(transformers: Sequence[Any] = (), **more: Any) -> None:
+        parts = [raster_source(own), raster_source(dem, transformers=list(transformers))]
+        source = {"type_hint": "multi_raster_source", "raster_sources": parts, **more}
+        source = {"channel_order": None, "transformers": []} | source
+        described = config([scene("own", source, own, "rv/predict/own")])
+        put_bundle(lab, run, bundle_of(described))
+
+    train_on()
+    far = image(tmp_path / "far.tif", 1, transform=Affine(0.5, 0, 664_000, 0, -0.5, 3_999_000))
+    nowhere = image(tmp_path / "nowhere.tif", 1, crs=None)
+    wide = image(tmp_path / "wide.tif", 1, dtype="float32")
+    five = image(tmp_path / "five.tif", 5)
+    for images, words in (
+        (
+            (dem, own),
+            r"dem.tif has 1 band, source 1 of the imagery of the run .* 3\. A scene needs",
+        ),
+        (
+            (own, own),
+            r"own.tif has 3 bands, source 2 of the imagery of the run .* 1\. A scene needs",
+        ),
+        ((own, wide), r"wide.tif has the type float32, source 2 of .* uint8"),
+        ((own, nowhere), r"nowhere.tif has no CRS, source 2 of .* EPSG:32611"),
+        ((own, far), r"far.tif is elsewhere: it has x from 664000 to 664004, .* x from 663000 to"),
+        ([own, dem], r"own.tif has 3 bands, but the model .* takes 4 of 2 sources. Give a tuple"),
+        (five, r"five.tif has 5 bands, but the model of the run .* takes 4 of 2 sources"),
+    ):
+        with pytest.raises(SpecError, match=words):
+            lab.predict(run, images)
+    monkeypatch.setattr(_commands, "open_lab", lambda _: lab)
+    assert main(["predict", run.id, "--source", dem, "--source", own]) == 1
+    assert "source 1 of the imagery of the run" in capsys.readouterr().err
+    for command in (["predict", run.id], ["predict", run.id, own, "--source", dem]):
+        assert main(command) == 1
+        assert "predict needs images, or a --source for each source" in capsys.readouterr().err
+    with pytest.raises(SpecError, match=r"3 bands of .*five.tif are named, but .* takes 4"):
+        lab.predict(run, five, bands=[1, 2, 3])
+    train_on([{"type_hint": "cast_transformer"}])
+    with pytest.raises(SpecError, match=r"replace them all, because its sources have transformers"):
+        lab.predict(run, five, bands=[1, 2, 3, 4])
+    train_on(temporal=True)
+    with pytest.raises(SpecError, match=r"replace them all, because it is a time series"):
+        lab.predict(run, five, bands=[1, 2, 3, 4])
+    Path(dem).unlink()
+    train_on()
+    with (
+        pytest.warns(UserWarning, match=r"Only the number of bands of the images is checked"),
+        pytest.raises(NotFound, match=r"gone.tif does not exist"),
+    ):
+        lab.predict(run, (own, tmp_path / "gone.tif"))
+    assert list(lab.runs()["kind"]) == ["training"]
 
 
 def test_file_of_a_prediction_is_saved_in_the_folder_only(lab: Lab, tmp_path: Path) -> None:
@@ -240,6 +307,37 @@ def test_prediction_equals_the_run_on_its_own_scenes(
         assert (labels.crs, scores.count) == ("EPSG:32632", 3)
     assert [len(row) for row in grid(plot.predictions(table.iloc[[2]]))] == [2]  # without truth
     assert [len(row) for row in grid(plot.predictions(table.iloc[[1]]))] == [3, 3]
+    page = render_summary_page(load_run_summary(runs[2]))  # an output of the pipeline
+    assert "Image and prediction of scenes without labels." in page
+
+
+@pytest.mark.slow
+def test_prediction_of_several_sources_equals_the_run_on_its_own_scenes(
+    tmp_path: Path, python: Path
+) -> None:
+    lab = Lab(tmp_path / "store", WarmLocal(python=str(python)))
+    recipe = TINY.with_name("tiny_sources.py")
+    options: dict[str, Any] = {"folder": str(tmp_path / "data"), "kind": "sensors", "epochs": 1}
+    model = lab.submit(recipe, experiment="sensors", **options)
+    assert lab.wait(model, progress=False)["state"].tolist() == ["succeeded"], lab.logs(model)
+    known = lab.store.get_json(model.key("rv", "pipeline-config.json"))["dataset"]
+    files = [
+        tuple(part["uris"][0] for part in one["raster_source"]["raster_sources"])
+        for one in known["validation_scenes"]
+    ]
+    both, stacked = (str(tmp_path / f"{name}.tif") for name in ("both", "stacked"))
+    for path in (both, stacked):
+        shutil.copy(files[0][0], path)
+    # With one image for both sources, the channels of the model are those of the image.
+    images = [*files, (both, both), stacked]
+    run = lab.predict(model, images, overlap=None, scores=False)
+    table = lab.wait(run, progress=False)
+    assert table["state"].tolist() == ["succeeded"], lab.logs(run)
+    names = [one["id"] for one in known["validation_scenes"]]
+    for name in names:
+        assert np.array_equal(predicted(lab, run, name), predicted(lab, model, name))
+    assert np.array_equal(predicted(lab, run, "both"), predicted(lab, run, "stacked"))
+    assert [len(row) for row in grid(plot.predictions(table))] == [2] * 4
 
 
 @pytest.mark.slow

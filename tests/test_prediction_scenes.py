@@ -11,9 +11,9 @@ import pystac
 import pytest
 from affine import Affine
 
-from rvlab.actions.prediction_scenes import find_scenes
+from rvlab.actions.prediction_scenes import find_scenes, require_remote
 from rvlab.errors import NotFound, SpecError
-from rvlab.raster.imagery import ImageryRules
+from rvlab.raster.imagery import ImageryRules, SourceRules
 from rvlab.raster.profile import RasterProfile
 from rvlab.raster.read import Grid
 from rvlab.store import S3Access, Store, register_store
@@ -24,8 +24,13 @@ RULES = ImageryRules(
     run="r",
     task="semantic_segmentation",
     channels=3,
-    order=(0, 1, 2),
-    header=RasterProfile("", Grid(8, 8, Affine.identity(), None), 3, "uint8", None),
+    sources=(
+        SourceRules(
+            (0, 1, 2), RasterProfile("", Grid(8, 8, Affine.identity(), None), 3, "uint8", None)
+        ),
+    ),
+    primary=0,
+    not_stacked=None,
     bands=None,
     labels="raster",
     old_statistics=False,
@@ -60,6 +65,41 @@ def test_ids_are_the_names_of_files_and_unique(
         ids("q*.tif")
 
 
+def test_tuple_has_a_file_for_each_source(files: Path) -> None:
+    for name in ("dem.tif", "d/x-dem.tif", "d/y-dem.tif", "d/z-dem.tif"):
+        (files / name).parent.mkdir(exist_ok=True)
+        (files / name).write_text("")
+    two: dict[str, Any] = {"sources": (*RULES.sources, SourceRules(None, None)), "primary": 0}
+
+    def found(images: Any, **more: Any) -> list[tuple[str, ...]]:
+        scenes = find_scenes(images, None, replace(RULES, **{**two, **more}))
+        return [(one.id, *(Path(uri).name for uri, _ in one.image.files)) for one in scenes]
+
+    x, y = files / "a/x.tif", files / "a/y.tif"
+    dem = files / "dem.tif"
+    assert found((x, dem)) == [("x", "x.tif", "dem.tif")]
+    assert found([(x, dem), [y, dem]]) == [("x", "x.tif", "dem.tif"), ("y", "y.tif", "dem.tif")]
+    assert found((files / "a/*.tif", files / "d")) == [
+        *[("x", "x.tif", "x-dem.tif"), ("y", "y.tif", "y-dem.tif")]
+    ]
+    assert found((files / "a/*.tif", dem)) == [("x", "x.tif", "dem.tif"), ("y", "y.tif", "dem.tif")]
+    assert found((x, files / "d")) == [("x", "x.tif", "x-dem.tif")]
+    assert found((dem, x), primary=1) == [("x", "dem.tif", "x.tif")]
+    assert found([x, y]) == [("x", "x.tif"), ("y", "y.tif")]  # one file each, with all channels
+    with pytest.raises(SpecError, match=r"x.tif\) has 1 files, but .* run r has 2 sources"):
+        found([(x,)])
+    with pytest.raises(
+        SpecError, match=r"has 2 files, but the imagery of the run r has 1 source\."
+    ):
+        found([(x, dem)], sources=RULES.sources)
+    with pytest.raises(SpecError, match=r"bands are those of one file"):
+        found((x, dem), bands=[1, 2, 3])
+    with pytest.raises(SpecError, match=r"1 of 2 scenes have no file in .*: y"):
+        found((files / "a/*.tif", files / "d/[xz]*.tif"))
+    with pytest.raises(SpecError, match=r"matches several files of one name"):
+        found((f"{files}/*/x.tif", files / "d"))
+
+
 def test_patterns_of_a_bucket_match_as_those_of_folders(
     s3: Server, s3_access: S3Access, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -79,7 +119,8 @@ def test_patterns_of_a_bucket_match_as_those_of_folders(
         names("out/*.tif")
     with pytest.raises(SpecError, match=r"a bucket must be named without a pattern"):
         find_files("s3://buck*/a.tif")
-    (outside,) = find_scenes(f"{store.uri}/in/a.tif", None, RULES, only_remote="kubeflow")
+    (outside,) = find_scenes(f"{store.uri}/in/a.tif", None, RULES)
+    require_remote(outside.uris, "kubeflow")
     assert outside.id == "a"
 
 
@@ -112,7 +153,7 @@ def test_labels_belong_to_images_by_name_by_order_or_as_a_dict_says(files: Path)
     with pytest.raises(SpecError, match=r"The run r has no labels"):
         find_scenes(images, files / "b/x.tif", replace(RULES, labels=None))
     with pytest.raises(SpecError, match=r"'kubeflow' cannot read .*x.tif of this machine"):
-        find_scenes(images, None, RULES, only_remote="kubeflow")
+        require_remote(find_scenes(images, None, RULES)[0].uris, "kubeflow")
 
 
 def asset(href: str, *bands: dict[str, str], **more: Any) -> dict[str, Any]:

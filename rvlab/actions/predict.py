@@ -11,19 +11,19 @@ from dataclasses import dataclass
 from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from rvlab.actions.bundle_code import read_bundle_config, require_trusted_code
 from rvlab.actions.control import start_runs
 from rvlab.actions.files import download_file
 from rvlab.actions.load_model import ModelBundle, find_model_bundle
 from rvlab.actions.model_version import ModelSelector
-from rvlab.actions.prediction_scenes import PredictionScene, find_scenes
+from rvlab.actions.prediction_scenes import PredictionScene, find_scenes, require_remote
 from rvlab.engines import Engine
 from rvlab.errors import RvlabError, SpecError
 from rvlab.model import Run
 from rvlab.raster.config import classes_from_config
-from rvlab.raster.imagery import imagery_rules, require_labels, require_same_imagery
+from rvlab.raster.imagery import imagery_rules
+from rvlab.raster.imagery_checks import require_labels, require_same_imagery
 from rvlab.recipes import own_recipe
 from rvlab.store import Store
 from rvlab.store.rv_outputs import read_rv_config
@@ -101,14 +101,11 @@ def start_prediction(
     with contextlib.suppress(RvlabError):  # of an adopted run, with the present addresses
         config = read_rv_config(store, parent)
     rules = imagery_rules(config, store, parent.id, options.bands)
-    scenes = find_scenes(images, options.labels, rules, only_remote=_only_remote(engine))
+    scenes = find_scenes(images, options.labels, rules)
+    if engine.sees_all_runs:
+        require_remote([source.uri, *(uri for scene in scenes for uri in scene.uris)], engine.name)
     profiles = require_same_imagery(rules, [scene.image for scene in scenes])
     require_labels(rules, {scene.labels: scene.image for scene in scenes if scene.labels}, profiles)
-    if engine.sees_all_runs and urlsplit(source.uri).scheme in ("", "file"):
-        raise SpecError(
-            f"Runs of the engine {engine.name!r} cannot read {source.uri} of this machine. Copy it "
-            "to s3:// first."
-        )
     request = {
         "schema": 1,
         "bundle_uri": source.uri,
@@ -190,8 +187,3 @@ def _submission(
         name=f"{scenes[0].id}{more} by {source.name}",
         priority=options.priority,
     )
-
-
-def _only_remote(engine: Engine) -> str | None:
-    """Return the name of an engine whose runs cannot read files of this machine."""
-    return engine.name if engine.sees_all_runs else None

@@ -1,4 +1,4 @@
-"""The scenes of a prediction, from paths, patterns and STAC items."""
+"""The scenes of a prediction, from paths, patterns, STAC items and files of several sources."""
 
 from __future__ import annotations
 
@@ -33,31 +33,34 @@ class PredictionScene:
     image: ImageFiles
     labels: str | None = None
 
+    @property
+    def uris(self) -> list[str]:
+        """The files of the image, and that of the labels."""
+        return [*(uri for uri, _ in self.image.files), *([self.labels] if self.labels else [])]
+
     def record(self) -> dict[str, Any]:
         """Return the scene as the recipe takes it."""
         files = [[uri, None if order is None else list(order)] for uri, order in self.image.files]
         return {"id": self.id, "files": files, "labels": self.labels}
 
 
-def find_scenes(
-    images: Any, labels: Any, rules: ImageryRules, *, only_remote: str | None = None
-) -> list[PredictionScene]:
+def find_scenes(images: Any, labels: Any, rules: ImageryRules) -> list[PredictionScene]:
     """Return the scenes of images, with ids from the names of their files.
 
     Args:
-        images: A path, a URI, a pattern or a STAC item, or several.
+        images: A path, a URI, a pattern, a STAC item, or a tuple with one of the first three for
+            each source of the model's imagery; or a list of these.
         labels: Files of labels, likewise, or a dict of scene id or image to file; None without any.
         rules: What the images must be like.
-        only_remote: The name of an engine whose runs cannot read local files; None allows them.
 
     Raises:
         NotFound: If a pattern matches no file.
         SpecError: If no image is given, an item has no suitable image, or labels match no image.
     """
+    is_one = len(rules.sources) > 1 and _names_sources(images) and isinstance(images, tuple)
+    given = [images] if is_one else _as_list(images)
     found = [
-        PredictionScene(name, image)
-        for one in _as_list(images)
-        for name, image in _images_of(one, rules)
+        PredictionScene(name, image) for one in given for name, image in _images_of(one, rules)
     ]
     if not found:
         raise SpecError("predict needs images, got none. Name files, patterns or STAC items.")
@@ -66,10 +69,7 @@ def find_scenes(
         replace(scene, id=name) for scene, name in zip(unique, unique_ids(unique), strict=True)
     ]
     if labels is not None:
-        one_by_one = len(_as_list(images)) == len(scenes)
-        scenes = _with_labels(scenes, labels, rules, one_by_one=one_by_one)
-    if only_remote:
-        _require_remote(scenes, only_remote)
+        scenes = _with_labels(scenes, labels, rules, one_by_one=len(given) == len(scenes))
     return scenes
 
 
@@ -77,8 +77,55 @@ def _images_of(one: Any, rules: ImageryRules) -> list[tuple[str, ImageFiles]]:
     """Return the name and the files of each image that one argument means."""
     if is_item(one):
         return [item_image(one, rules)]
+    if _names_sources(one):
+        return _images_of_sources(one, rules)
     channels = None if rules.bands is None else channels_of_bands(rules.bands)
     return [(uri, ImageFiles(((uri, channels),))) for uri in _find_files(one)]
+
+
+def _names_sources(one: Any) -> bool:
+    """Return whether an argument may name a file for each source."""
+    return isinstance(one, tuple | list) and all(isinstance(file, str | Path) for file in one)
+
+
+def _images_of_sources(
+    named: Sequence[str | Path], rules: ImageryRules
+) -> list[tuple[str, ImageFiles]]:
+    """Return the images of a tuple with a file, a folder or a pattern for each source.
+
+    The files of folders or patterns are matched by their names. A single file may be that of a
+    source for all scenes, such as an elevation model.
+    """
+    listed = ", ".join(map(str, named))
+    if len(named) != len(rules.sources):
+        raise SpecError(
+            f"({listed:.300}) has {len(named)} files, but the imagery of the run {rules.run} has "
+            f"{len(rules.sources)} source{'s' if len(rules.sources) > 1 else ''}."
+        )
+    if rules.bands is not None:
+        raise SpecError(
+            f"bands are those of one file, but ({listed:.300}) has one for each source, whose "
+            "channels are those of the run."
+        )
+    found = [_find_files(one) for one in named]
+    main = found[rules.primary]
+    if any(len(uris) > 1 for uris in found):
+        names = [PurePosixPath(uri).stem for uri in main]
+        if len(set(names)) < len(names):
+            raise SpecError(
+                f"{named[rules.primary]} matches several files of one name. Give a tuple for each "
+                "scene."
+            )
+        found = [
+            list(match_files_to_scenes(names, uris, str(one)).values())
+            if len(uris) > 1
+            else uris * len(main)
+            for one, uris in zip(named, found, strict=True)
+        ]
+    return [
+        (files[rules.primary], ImageFiles(tuple((uri, None) for uri in files), rules.primary))
+        for files in zip(*found, strict=True)
+    ]
 
 
 def _find_files(one: Any, suffixes: Sequence[str] = RASTER_SUFFIXES) -> list[str]:
@@ -174,15 +221,18 @@ def _one_file(uri: Any) -> str:
     return found[0]
 
 
-def _require_remote(scenes: Iterable[PredictionScene], engine: str) -> None:
-    for scene in scenes:
-        uris = [uri for uri, _ in scene.image.files]
-        for uri in [*uris, *([scene.labels] if scene.labels else [])]:
-            if urlsplit(uri).scheme in ("", "file"):
-                raise SpecError(
-                    f"Runs of the engine {engine!r} cannot read {uri} of this machine. Copy it to "
-                    "s3:// first."
-                )
+def require_remote(uris: Iterable[str], engine: str) -> None:
+    """Require that files are not on this machine, which the runs of an engine cannot read.
+
+    Raises:
+        SpecError: If one is a local file.
+    """
+    for uri in uris:
+        if urlsplit(uri).scheme in ("", "file"):
+            raise SpecError(
+                f"Runs of the engine {engine!r} cannot read {uri} of this machine. Copy it to "
+                "s3:// first."
+            )
 
 
 def _as_list(values: Any) -> list[Any]:

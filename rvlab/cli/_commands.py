@@ -87,11 +87,13 @@ def cmd_submit(args: argparse.Namespace) -> int:
 def cmd_predict(args: argparse.Namespace) -> int:
     from rvlab.actions.predict import save_prediction
 
+    if bool(args.images) == bool(args.source):
+        raise SpecError("predict needs images, or a --source for each source of the run's imagery.")
     lab = open_lab(args)
     bands = [int(one) if one.isdigit() else one for one in args.bands.split(",")]
     run = lab.predict(
         args.run,
-        args.images,
+        tuple(args.source) if args.source else args.images,
         labels=args.labels or None,
         overlap=None if args.run_options else args.overlap,
         scores=args.scores,

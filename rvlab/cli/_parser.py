@@ -114,8 +114,14 @@ def _add_start_commands(commands: _Commands) -> None:
         "predict", verbs.cmd_predict, "predict new imagery with the model of a run, and save it"
     )
     predict.add_argument("run", help="a run by its id or URI, or a promoted model by its name")
-    predict.add_argument("images", nargs="+", help="files, URIs, patterns or STAC items")
+    predict.add_argument("images", nargs="*", help="files, URIs, patterns or STAC items")
     predict.set_defaults(remaining="images")
+    predict.add_argument(
+        "--source",
+        action="append",
+        metavar="FILE",
+        help="a file or a pattern for each source of a MultiRasterSource, in place of images",
+    )
     predict.add_argument("-o", "--output", default="predictions", metavar="FOLDER")
     predict.add_argument("--labels", action="append", help="a file or a pattern; may be repeated")
     predict.add_argument(

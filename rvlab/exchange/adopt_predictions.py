@@ -52,7 +52,7 @@ from rvlab.store.rv_outputs import CONFIG_FILE, LIGHTNING
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.user_warning import warn_user
 from rvlab.worker.fingerprint import file_sha256, fingerprint_scenes
-from rvlab.worker.rv_patches import OUTSIDE_AOI
+from rvlab.worker.rv_evaluation import OUTSIDE_AOI
 from rvlab.worker.score_scenes import PREDICTED_GROUPS
 from rvlab.worker.summarize import summarize_outputs
 

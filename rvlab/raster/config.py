@@ -69,6 +69,7 @@ class RasterSource:
         parts: Sources whose channels are joined, in order. A time series has the channels of its
             first image first.
         primary: Index of the part that has the grid of the whole.
+        temporal: Whether the parts are the dates of a time series.
     """
 
     uris: tuple[str, ...] = ()
@@ -78,6 +79,12 @@ class RasterSource:
     unsupported: str | None = None
     parts: tuple[RasterSource, ...] = ()
     primary: int = 0
+    temporal: bool = False
+
+    @property
+    def leaves(self) -> tuple[RasterSource, ...]:
+        """The sources of files, in the order of the parts."""
+        return tuple(leaf for part in self.parts for leaf in part.leaves) or (self,)
 
     @property
     def primary_part(self) -> RasterSource:
@@ -330,6 +337,7 @@ def _parse_parts(
         unsupported=parts[primary].unsupported,
         parts=parts,
         primary=primary,
+        temporal=bool(part.get("temporal")),
     )
 
 

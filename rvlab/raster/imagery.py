@@ -1,27 +1,45 @@
-"""The imagery that a model was trained on, and the check that other images are like it."""
+"""The imagery that a model was trained on, as rules for other images.
+
+`rvlab.raster.imagery_checks` checks images against the rules.
+"""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from rvlab.errors import RasterError, SpecError
 from rvlab.raster.config import RasterSource
-from rvlab.raster.file_bytes import read_bytes
 from rvlab.raster.gdal import open_files
-from rvlab.raster.profile import RasterProfile, read_profile
+from rvlab.raster.profile import RasterProfile
 from rvlab.raster.scene import scenes_from_config
 from rvlab.user_warning import warn_user
 
 if TYPE_CHECKING:
     from rvlab.store import Store
 
-HEADER_READERS = 16
-
 BandNames = Sequence[int] | Sequence[str]
+
+
+@dataclass(frozen=True)
+class SourceRules:
+    """What the file of one source must be like.
+
+    Args:
+        order: The channels that are used, counted from 0; None is all except alpha.
+        header: The header of the model's imagery; None if it cannot be read.
+    """
+
+    order: tuple[int, ...] | None
+    header: RasterProfile | None
+
+    @property
+    def channels(self) -> int | None:
+        """The number of channels that are used; None if it is not known."""
+        if self.order is not None:
+            return len(self.order)
+        return None if self.header is None else self.header.bands
 
 
 @dataclass(frozen=True)
@@ -32,9 +50,10 @@ class ImageryRules:
         run: The id of the model's run, for messages.
         task: Its task.
         channels: Number of channels that the model takes.
-        order: The channels of its imagery, counted from 0; None is all except alpha.
-        header: The header of its imagery; None if it cannot be read.
-        bands: The channels of the images that the user names; None are those of `order`.
+        sources: The sources of its imagery: one, or those of a ``MultiRasterSource``.
+        primary: The index of the source that has the grid of the image.
+        not_stacked: Why one file with all channels cannot replace several sources; None if it can.
+        bands: The channels of the images that the user names; None are those of the sources.
         labels: ``raster`` or ``vector``: the kind of its labels; None without any.
         old_statistics: Whether statistics of Raster Vision up to 0.30 normalize the channels, which
             fit only the channels of the model's imagery.
@@ -43,11 +62,27 @@ class ImageryRules:
     run: str
     task: str
     channels: int | None
-    order: tuple[int, ...] | None
-    header: RasterProfile | None
+    sources: tuple[SourceRules, ...]
+    primary: int
+    not_stacked: str | None
     bands: BandNames | None
     labels: str | None
     old_statistics: bool
+
+    def has_file_per_source(self, image: ImageFiles) -> bool:
+        """Return whether an image has a file for each source, with the channels of that source."""
+        plain = all(channels is None for _, channels in image.files)
+        return plain and len(image.files) == len(self.sources)
+
+    def source_name(self, number: int) -> str:
+        """Return the name of a source, for messages.
+
+        Args:
+            number: Its index.
+        """
+        if len(self.sources) == 1:
+            return f"the imagery of the run {self.run}"
+        return f"source {number + 1} of the imagery of the run {self.run}"
 
 
 @dataclass(frozen=True)
@@ -55,16 +90,19 @@ class ImageFiles:
     """The files of one image.
 
     Args:
-        files: A file with its channels, counted from 0, or None for those of the model's imagery;
-            the channels of several files are joined.
+        files: A file with its channels, counted from 0, or None for those of the model's imagery.
+            Several files are those of the sources of the model's imagery, or their channels are
+            joined.
+        primary: The index of the file that has the grid of the image.
     """
 
     files: tuple[tuple[str, tuple[int, ...] | None], ...]
+    primary: int = 0
 
     @property
     def name(self) -> str:
-        """The first file, for messages."""
-        return self.files[0][0]
+        """The file that has the grid of the image, for messages."""
+        return self.files[self.primary][0]
 
 
 def channels_of_bands(bands: BandNames) -> tuple[int, ...]:
@@ -93,173 +131,83 @@ def imagery_rules(
         bands: The channels of the images that the user names.
 
     Raises:
-        SpecError: If the run has no scene, or joins channels of several files.
+        SpecError: If the run has no scene, or its imagery does not consist of files.
     """
     known = scenes_from_config(config, store)
     scenes = sorted(known, key=lambda one: ("validation", "train", "test").index(one.group))
     if not scenes:
         raise SpecError(f"The config of the run {run} has no scene, so its imagery is unknown.")
     source = scenes[0].image
-    if source.parts or not source.uris:
-        raise SpecError(
-            f"The run {run} was trained on a source of several images, which new images cannot "
-            "replace. lab.model(run, kind='predictor') returns Raster Vision's predictor."
-        )
+    for leaf in source.leaves:
+        if not leaf.uris:
+            raise SpecError(
+                f"New images cannot replace the imagery of the run {run}: {leaf.unsupported}. "
+                "lab.model(run, kind='predictor') returns Raster Vision's predictor."
+            )
     truth = next((one.truth for one in scenes if one.truth is not None), None)
     kind = None if truth is None else "raster" if isinstance(truth, RasterSource) else "vector"
-    header = _header_of_run(scenes[0].image, run)
-    order = source.channel_order
-    channels = _channels_of_model(config) if order is None else len(order)
+    sources = _read_sources(source, run)
+    old_statistics = any(
+        one.get("type_hint") == "stats_transformer" and one.get("needs_channel_order", True)
+        for part in (source, *source.leaves)
+        for one in part.transformers
+    )
     return ImageryRules(
         run=run,
         task=scenes[0].task,
-        channels=channels if channels is not None or header is None else header.bands,
-        order=order,
-        header=header,
+        channels=_count_channels(config, source, sources),
+        sources=sources,
+        primary=next(i for i, leaf in enumerate(source.leaves) if leaf is source.primary_part),
+        not_stacked=_reason_not_stacked(source, old_statistics),
         bands=bands,
         labels=kind,
-        old_statistics=any(
-            one.get("type_hint") == "stats_transformer" and one.get("needs_channel_order", True)
-            for one in source.transformers
-        ),
+        old_statistics=old_statistics,
     )
 
 
-def _channels_of_model(config: Mapping[str, Any]) -> int | None:
-    try:
-        return config["backend"]["data"]["img_channels"] or None
-    except (KeyError, TypeError):
-        return None
-
-
-def _header_of_run(source: RasterSource, run: str) -> RasterProfile | None:
-    try:
-        with open_files(source.files) as dataset:
-            return RasterProfile.of(dataset, source.uris[0])
-    except RasterError as exc:
+def _read_sources(source: RasterSource, run: str) -> tuple[SourceRules, ...]:
+    """Read the header of each source; warn if one cannot be read."""
+    found: list[SourceRules] = []
+    problem: RasterError | None = None
+    for leaf in source.leaves:
+        header = None
+        try:
+            with open_files(leaf.files) as dataset:
+                header = RasterProfile.of(dataset, leaf.uris[0])
+        except RasterError as exc:
+            problem = exc
+        found.append(SourceRules(leaf.channel_order, header))
+    if problem is not None:
         warn_user(
             f"Only the number of bands of the images is checked, because the imagery of the run "
-            f"{run} cannot be read: {exc}"
+            f"{run} cannot be read: {problem}"
         )
-        return None
+    return tuple(found)
 
 
-def require_same_imagery(
-    rules: ImageryRules, images: Sequence[ImageFiles]
-) -> dict[str, RasterProfile]:
-    """Require that images have the bands, the type and the georeference of the model's imagery.
-
-    Only headers are read.
-
-    Returns:
-        The profile of each file, by its address.
-
-    Raises:
-        RasterError: If an image cannot be opened.
-        SpecError: If one differs; the message has both values.
-    """
-    names = list(dict.fromkeys(uri for image in images for uri, _ in image.files))
-    with ThreadPoolExecutor(HEADER_READERS) as pool:
-        profiles = dict(zip(names, pool.map(read_profile, names), strict=True))
-    for image in images:
-        for uri, channels in image.files:
-            _require_same(rules, uri, profiles[uri], channels)
-        chosen = [len(channels) for _, channels in image.files if channels is not None]
-        if chosen and rules.channels not in (None, sum(chosen)):
-            raise SpecError(
-                f"{sum(chosen)} bands of {image.name} are named, but the model of the run "
-                f"{rules.run} takes {rules.channels}."
-            )
-        sizes = {profiles[uri].size_text for uri, _ in image.files}
-        if len(sizes) > 1:
-            raise SpecError(
-                f"The bands of {image.name} have different sizes: {', '.join(sorted(sizes))}. "
-                "Resample them to one grid first."
-            )
-    return profiles
+def _count_channels(
+    config: Mapping[str, Any], source: RasterSource, sources: Sequence[SourceRules]
+) -> int | None:
+    """Return the number of channels of the model; None if it is not known."""
+    if source.channel_order is not None:
+        return len(source.channel_order)
+    try:
+        stated = config["backend"]["data"]["img_channels"]
+    except (KeyError, TypeError):
+        stated = None
+    each = [one.channels for one in sources]
+    return stated or (None if None in each else sum(number or 0 for number in each))
 
 
-def require_labels(
-    rules: ImageryRules,
-    pairs: Mapping[str, ImageFiles],
-    profiles: Mapping[str, RasterProfile],
-) -> None:
-    """Require that files of labels can be read, and rasters have the size of their images.
-
-    Args:
-        rules: As for `require_same_imagery`.
-        pairs: The image of each file of labels.
-        profiles: Those of the images, as `require_same_imagery` returns them.
-
-    Raises:
-        RasterError: If a file cannot be opened.
-        SpecError: If a size differs.
-    """
-    for uri, image in pairs.items():
-        if rules.labels == "vector":
-            read_bytes(uri)
-            continue
-        own, other = read_profile(uri), profiles[image.name]
-        if own.size_text != other.size_text:
-            raise SpecError(
-                f"The labels {uri} have {own.size_text}, their image {image.name} "
-                f"{other.size_text}."
-            )
-        if own.grid.has_position and other.grid.has_position and _shift_px(own, other) > 1:
-            raise SpecError(
-                f"The labels {uri} begin at {_corner(own)}, their image {image.name} at "
-                f"{_corner(other)}."
-            )
+def _reason_not_stacked(source: RasterSource, old_statistics: bool) -> str | None:
+    if source.temporal:
+        return "it is a time series"
+    if old_statistics:
+        return "it has statistics of Raster Vision 0.30 or earlier"
+    if _has_transformers_of_parts(source):
+        return "its sources have transformers of their own"
+    return None
 
 
-def _corner(header: RasterProfile) -> str:
-    transform = header.grid.transform
-    return f"x = {transform.c:.10g}, y = {transform.f:.10g} ({header.crs_name})"
-
-
-def _shift_px(one: RasterProfile, other: RasterProfile) -> float:
-    """Return the distance of two first pixels in pixels; infinite if the CRSs differ."""
-    if one.crs_name != other.crs_name:
-        return math.inf
-    a, b = one.grid.transform, other.grid.transform
-    return math.hypot(a.c - b.c, a.f - b.f) / (math.hypot(b.a, b.d) or 1)
-
-
-def _require_same(
-    rules: ImageryRules, uri: str, found: RasterProfile, channels: tuple[int, ...] | None
-) -> None:
-    own, run = rules.header, rules.run
-    if channels is not None and rules.old_statistics:
-        raise SpecError(
-            f"The model of the run {run} has statistics of Raster Vision 0.30 or earlier, so other "
-            f"bands of {uri} cannot be chosen. Write them into a file of their own first."
-        )
-    wanted = rules.order if channels is None else channels
-    lacks = wanted is not None and max(wanted, default=-1) >= found.bands
-    if channels is None and own is not None and found.bands != own.bands:
-        raise SpecError(
-            f"{uri} has {_count(found.bands)}, the imagery of the run {run} {own.bands}. Name the "
-            "bands of the image with bands=[…], counted from 1, in the order of the model's "
-            "channels."
-        )
-    if lacks or (wanted is None and rules.channels not in (None, found.bands)):
-        needed = max(wanted) + 1 if wanted else rules.channels
-        raise SpecError(
-            f"{uri} has {_count(found.bands)}, but the model of the run {run} needs {needed}."
-        )
-    if own is None:
-        return
-    if found.dtype != own.dtype:
-        raise SpecError(
-            f"{uri} has the type {found.dtype}, the imagery of the run {run} {own.dtype}. Convert "
-            "it as the training imagery was converted."
-        )
-    if own.crs_name is not None and found.crs_name is None:
-        raise SpecError(
-            f"{uri} has no CRS, the imagery of the run {run} {own.crs_name}. Georeference it "
-            "first, such as with rio edit-info --crs."
-        )
-
-
-def _count(bands: int) -> str:
-    return f"{bands} band{'' if bands == 1 else 's'}"
+def _has_transformers_of_parts(source: RasterSource) -> bool:
+    return any(part.transformers or _has_transformers_of_parts(part) for part in source.parts)

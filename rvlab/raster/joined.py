@@ -63,7 +63,7 @@ def read_joined(
     Raises:
         RasterError: If a raster of the chosen channels cannot be read.
     """
-    leaves = list(_leaves(source))
+    leaves = source.leaves
     with ThreadPoolExecutor(len(leaves)) as pool:
         headers = list(pool.map(_header, leaves))
     channels = list(_join_channels(source, iter(range(len(leaves))), headers))
@@ -91,13 +91,6 @@ def read_joined(
     array = np.stack([next(rows[leaf]) for leaf, _ in chosen])
     mask = np.logical_and.reduce([chip.mask for chip in chips.values()])
     return Chip(array, mask, part, whole.crop(part).resampled(shape[1], shape[0]), whole)
-
-
-def _leaves(source: RasterSource) -> Iterator[RasterSource]:
-    if not source.parts:
-        yield source
-    for part in source.parts:
-        yield from _leaves(part)
 
 
 def _join_channels(

@@ -9,6 +9,7 @@ Needs: a model bundle of Raster Vision.
 import hashlib
 import json
 import shutil
+from collections.abc import Iterator
 from copy import deepcopy
 from pathlib import Path
 from typing import Any
@@ -49,9 +50,9 @@ def get_config(
         root_uri: Where this run's output goes.
         request_uri: A JSON file with ``bundle_uri``, ``bundle/model-bundle.zip`` of a run;
             ``bundle_sha256``, in hexadecimal; and ``scenes``, a dict per scene: its ``id``;
-            ``files``, pairs of an image and its channels, counted from 0, or null for those of the
-            bundle's config (the channels of several files are joined); and ``labels``, a file or
-            null.
+            ``files``, pairs of a file and its channels, counted from 0, or null for those of the
+            bundle's config: one for each source of its imagery, or files whose channels are joined;
+            and ``labels``, a file or null.
         overlap: Fraction of a window that overlaps the next one, for a semantic segmentation. None
             uses the predict options of the bundle.
         scores: Whether a semantic segmentation stores the scores of each class.
@@ -59,8 +60,14 @@ def get_config(
 
     Raises:
         StoreError: If the bundle has changed.
-        SpecError: If its config has no scene to take the settings of imagery or labels from.
+        SpecError: If its config has no scene to take the settings of imagery or labels from, or the
+            request is not named, as in a run that is created in Kubeflow's pages.
     """
+    if not request_uri.endswith(".json"):
+        raise SpecError(
+            f"request_uri must be a JSON file that lab.predict wrote, got {request_uri!r}. Start "
+            "predictions with lab.predict, or clone one."
+        )
     request = file_to_json(request_uri)
     with get_tmp_dir() as folder:
         config = _unpack_bundle(request, root_uri, Path(folder))
@@ -162,20 +169,48 @@ def _scene(
 
 
 def _raster_source(own: dict[str, Any], files: list[list[Any]]) -> dict[str, Any]:
-    """Return the raster source of one image, or of channels of several images."""
+    """Return the raster source of an image: a file for each source of the bundle, or other bands.
+
+    Other bands are chosen from one file, or joined from several, in the order of the model's
+    channels.
+    """
+    leaves = list(_sources_of_files(own))
+    if len(files) == len(leaves) and all(channels is None for _, channels in files):
+        return _replace_files(own, iter([uri for uri, _ in files]))
 
     def source(uri: str, channels: list[int] | None) -> dict[str, Any]:
-        order = own.get("channel_order") if channels is None else channels
-        return own | {"uris": [uri], "channel_order": order, "bbox": None}
+        return leaves[0] | {
+            "uris": [uri],
+            "channel_order": channels,
+            "bbox": None,
+            "transformers": [],
+        }
 
+    transformers = {"transformers": own.get("transformers") or []}
     if len(files) == 1:
-        return source(*files[0])
+        return source(*files[0]) | transformers
     return {
         "type_hint": "multi_raster_source",
-        "raster_sources": [source(*one) | {"transformers": []} for one in files],
+        "raster_sources": [source(*one) for one in files],
         "primary_source_idx": 0,
-        "transformers": own.get("transformers") or [],
+        **transformers,
     }
+
+
+def _sources_of_files(source: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield the sources of files of a raster source, which may join several, in their order."""
+    if "raster_sources" not in source:
+        yield source
+    for part in source.get("raster_sources", []):
+        yield from _sources_of_files(part)
+
+
+def _replace_files(source: dict[str, Any], uris: Iterator[str]) -> dict[str, Any]:
+    """Return a raster source with other files, in the order of `_sources_of_files`."""
+    if "raster_sources" not in source:
+        return source | {"uris": [next(uris)], "bbox": None}
+    parts = [_replace_files(part, uris) for part in source["raster_sources"]]
+    return source | {"raster_sources": parts, "bbox": None}
 
 
 def _label_source(known: list[dict[str, Any]], uri: str) -> dict[str, Any]:

@@ -20,7 +20,7 @@ from rvlab.model.train_log import parse_epochs
 from rvlab.object_metrics import ScoredObjects
 from rvlab.store.table_file import rows_to_arrow
 from rvlab.worker.reported_metrics import has_reported_metrics, reported_rows
-from rvlab.worker.rv_patches import OUTSIDE_AOI
+from rvlab.worker.rv_evaluation import OUTSIDE_AOI
 
 GROUP_BY_RV_NAME = {
     "train_scenes": "train",

@@ -28,9 +28,6 @@ _S3 = BucketClients()
 
 _log = logging.getLogger("rvlab")
 
-OUTSIDE_AOI = "pixels_outside_aoi"
-"""Key that `patch_count_pixels_outside_aoi` adds to the average of each scene in ``eval.json``."""
-
 
 def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) -> None:
     """Apply all patches of Raster Vision in this process.
@@ -41,7 +38,7 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
         split: The split that runs in this process.
         splits: The number of splits.
     """
-    from rvlab.worker import rv_label_patches
+    from rvlab.worker import rv_evaluation, rv_label_patches
 
     patch_download_cache(scratch)
     seed_generators(seed + split)
@@ -49,7 +46,7 @@ def apply_patches(scratch: Path, seed: int, *, split: int = 0, splits: int = 1) 
     patch_export_failure()
     patch_s3_errors()
     patch_chip_names(split, splits)
-    patch_count_pixels_outside_aoi()
+    rv_evaluation.patch_segmentation_evaluation()
     patch_empty_validation()
     rv_label_patches.patch_numpy_int0()
     rv_label_patches.patch_datasets_without_labels()
@@ -152,43 +149,6 @@ def patch_chip_names(split: int, splits: int) -> None:
         pytorch_semantic_segmentation,
     ):
         module.uuid = named
-
-
-def patch_count_pixels_outside_aoi() -> None:
-    """Record in ``eval.json`` how many pixels of a scene are outside its areas of interest.
-
-    Raster Vision sets both truth and prediction to the null class there and then scores them, so
-    every pixel outside counts as a true positive. With a null class of ``background`` and an area
-    of a fifth of the scene, the F1 of background rose from 0.78 to 0.97. `rvlab.worker.results`
-    needs this number to subtract those pixels.
-    """
-    from rastervision.core.evaluation import SemanticSegmentationEvaluator
-
-    patch_once(SemanticSegmentationEvaluator, "evaluate_scene", _counting_evaluate)
-
-
-def _counting_evaluate(original: Any) -> Any:
-    @wraps(original)
-    def evaluate(self: Any, scene: Any) -> Any:
-        evaluation = original(self, scene)
-        if scene.aoi_polygons and evaluation.avg_item is not None:
-            evaluation.avg_item[OUTSIDE_AOI] = _count_outside(scene)
-        return evaluation
-
-    return evaluate
-
-
-def _count_outside(scene: Any) -> int:
-    """Count the pixels outside with Raster Vision's own filter, applied to labels of class 1."""
-    import numpy as np
-    from rastervision.core.data import SemanticSegmentationDiscreteLabels
-
-    labels = SemanticSegmentationDiscreteLabels(extent=scene.extent, num_classes=2)
-    for window in labels.get_windows():
-        labels[window] = np.ones(window.size, dtype=np.uint8)
-    labels.filter_by_aoi(scene.aoi_polygons, 0)
-    windows = labels.get_windows()
-    return int(sum((labels.get_label_arr(w, 0) == 0).sum() for w in windows))
 
 
 def patch_empty_validation() -> None:

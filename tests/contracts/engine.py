@@ -5,13 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, ClassVar
 
+import numpy as np
 import pandas as pd
 import pytest
+import rasterio
 
 from rvlab import Lab
 from rvlab.errors import EngineError, HasEnded, SpecError
 from rvlab.model import Run
-from tests.conftest import TINY, Trained
+from tests.conftest import TINY, Trained, predict_validation
 from tests.waiting import wait_until as until
 
 TWICE = """
@@ -100,9 +102,49 @@ class EngineContract:
         assert "never" not in set(lab.runs()["experiment"])
 
 
+class PipelineContract(EngineContract):
+    """What engines that execute the pipeline of Kubeflow must do, too."""
+
+    def test_a_prediction_equals_that_of_the_local_engine(
+        self, lab: Lab, trained: Trained, predicted: Run
+    ) -> None:
+        other = Lab(trained.lab.store, lab.engine)
+        model = trained.runs["no chips"]
+        run = predict_validation(other, model)
+        stopped = predict_validation(other, model)
+        other.cancel(stopped)
+        row = other.wait(run, progress=False).loc[run.id]
+        assert row["state"] == "succeeded", row["error"]
+        assert (row["engine"], row["kind"], row["parent"]) == (self.engine, "prediction", model.id)
+        assert _keys(other, run) == _keys(other, predicted)
+        measured = other.runs([run, predicted]).filter(regex=r"^(metrics\.|eval_set)")
+        assert "metrics.f1" in measured
+        assert (measured.nunique(dropna=False) == 1).all()
+        for read in (Lab.evals, Lab.confusion, Lab.scenes, Lab.objects):
+            own, theirs = (
+                read(other, one).drop(columns=["run", "name"]) for one in (run, predicted)
+            )
+            pd.testing.assert_frame_equal(own, theirs)
+        own, theirs = (other.artifacts(one) for one in (run, predicted))
+        for kind in ("labels", "scores", "labels_copy", "scores_copy"):
+            pairs = (one.loc[one["kind"] == kind, "uri"] for one in (own, theirs))
+            for ours, local_uri in zip(*pairs, strict=True):
+                assert np.array_equal(_pixels(other, ours), _pixels(other, local_uri)), ours
+        for name in ("spec.json", "plan.json", "claim.json", "steps/predict-1.json"):
+            assert _record(other, run, name) == _record(other, predicted, name)
+        assert "predict" in other.watch(run).html()
+        until(lambda: "running" not in other.steps(stopped)["state"].tolist())
+        assert other.runs(stopped).loc[stopped.id, "state"] == "cancelled"
+
+
 def _keys(lab: Lab, run: Run) -> list[str]:
     start = len(run.prefix) + 1
     return [k[start:] for k, _ in lab.store.files(run.prefix) if k[start:] != "job.json"]
+
+
+def _pixels(lab: Lab, uri: str) -> Any:
+    with lab.open(uri) as file, rasterio.open(file) as raster:
+        return raster.read()
 
 
 def _record(lab: Lab, run: Run, name: str) -> dict[str, Any]:

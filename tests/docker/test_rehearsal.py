@@ -9,14 +9,14 @@ from rvlab.engines.rehearse import RehearseEngine
 from rvlab.settings import Profile
 from rvlab.store import S3Access
 from rvlab.store.server import Server
-from tests.contracts.engine import EngineContract
+from tests.contracts.engine import PipelineContract
 from tests.docker.conftest import Docker, Images
 from tests.engines.test_contract import lab_on
 
 pytestmark = [pytest.mark.docker, pytest.mark.extended, pytest.mark.timeout(3600)]
 
 
-class TestRehearsalInDocker(EngineContract):
+class TestRehearsalInDocker(PipelineContract):
     """The rehearse engine with each step in a container of the worker's image."""
 
     engine = "rehearse"

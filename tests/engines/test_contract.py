@@ -11,7 +11,7 @@ from rvlab.engines import Engine, LocalEngine
 from rvlab.engines.rehearse import RehearseEngine
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
-from tests.contracts.engine import EngineContract
+from tests.contracts.engine import EngineContract, PipelineContract
 from tests.engines.warm_engines import WarmRehearsal
 
 pytestmark = pytest.mark.slow
@@ -32,7 +32,7 @@ class TestLocal(EngineContract):
         return lab_on(s3, s3_access, LocalEngine(max_parallel=2), "contract-local")
 
 
-class TestRehearsal(EngineContract):
+class TestRehearsal(PipelineContract):
     """Runs the pipeline for Kubeflow with kfp itself; the steps share their imports."""
 
     engine = "rehearse"
@@ -44,7 +44,7 @@ class TestRehearsal(EngineContract):
 
 
 @pytest.mark.extended
-class TestRehearsalInSeparateProcesses(EngineContract):
+class TestRehearsalInSeparateProcesses(PipelineContract):
     """The same as users run it, where each step imports torch and Raster Vision again."""
 
     engine = "rehearse"

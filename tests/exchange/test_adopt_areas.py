@@ -14,7 +14,7 @@ from rasterio.warp import transform
 
 from rvlab import Lab, compare
 from rvlab.metrics import f1, iou
-from rvlab.worker import rv_patches
+from rvlab.worker import rv_evaluation
 from rvlab.worker.outside_aoi import count_outside_aoi
 
 pytestmark = pytest.mark.filterwarnings(
@@ -118,13 +118,13 @@ def test_adopted_run_has_the_metrics_and_the_evaluation_set_of_rvlab(
     tmp_path: Path, areas: str
 ) -> None:
     plain = evaluated(tmp_path, "plain", areas=areas)
-    rv_patches.patch_count_pixels_outside_aoi()
+    rv_evaluation.patch_segmentation_evaluation()
     ours = evaluated(tmp_path, "ours", areas=areas)
     raw = json.loads((ours / "eval/validation_scenes/eval.json").read_text())
-    counted = next(i for i in raw["per_scene"]["v"] if rv_patches.OUTSIDE_AOI in i)
+    counted = next(i for i in raw["per_scene"]["v"] if rv_evaluation.OUTSIDE_AOI in i)
     config = json.loads((plain / "pipeline-config.json").read_text())
     outside = count_outside_aoi(config, ["v"])
-    assert dict(outside.pixels) == {"v": counted[rv_patches.OUTSIDE_AOI]}
+    assert dict(outside.pixels) == {"v": counted[rv_evaluation.OUTSIDE_AOI]}
     assert not outside.problems
 
     lab = Lab(tmp_path / "lab")

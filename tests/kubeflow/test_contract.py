@@ -17,7 +17,7 @@ from rvlab.settings import S3
 from rvlab.store import S3Access, Store
 from rvlab.store.server import Server
 from tests.conftest import TINY
-from tests.contracts.engine import SLOW, EngineContract
+from tests.contracts.engine import SLOW, PipelineContract
 from tests.engines.test_contract import lab_on
 from tests.kubeflow.conftest import TOKEN, TOKEN_ENV, profile_of
 from tests.kubeflow.fake import Kubeflow
@@ -63,7 +63,7 @@ def clone_in_pages(kubeflow: Kubeflow, run: Any, **changed: Any) -> str:
     return str(kubeflow.create_run(Request("POST", "", {}, sent)).run_id)
 
 
-class TestKubeflow(EngineContract):
+class TestKubeflow(PipelineContract):
     """Uses an API server that is checked against Kubeflow's description; kfp runs its pipelines."""
 
     engine = "kubeflow"

@@ -46,7 +46,7 @@ def submit(tmp_path: Path, config: Callable[..., Any]) -> Callable[..., Any]:
         request["bundle_sha256"] = digest or hashlib.sha256(data.getvalue()).hexdigest()
         (tmp_path / "request.json").write_text(json.dumps(request))
         places = {"root_uri": str(tmp_path / "run"), "request_uri": str(tmp_path / "request.json")}
-        found = config("_prediction", **places, **params)
+        found = config("_prediction", **{**places, **params})
         found.update()
         found.recursive_validate_config()
         return found
@@ -100,6 +100,39 @@ def test_scenes_have_the_settings_of_the_bundle_and_its_model(
     assert store.uri == str(tmp_path / "run/predict/a")
 
 
+def test_files_replace_those_of_a_multi_raster_source(submit: Callable[..., Any]) -> None:
+    def join(described: dict[str, Any]) -> None:
+        add_statistics(described)
+        scene = described["dataset"]["validation_scenes"][0]
+        own = scene["raster_source"] | {"transformers": [], "bbox": None}
+        cast = {"type_hint": "cast_transformer", "to_dtype": "uint8"}
+        multi = {"type_hint": "multi_raster_source", "primary_source_idx": 0}
+        inner = multi | {"raster_sources": [own | {"channel_order": [1]}, own]}
+        scene["raster_source"] = multi | {
+            "raster_sources": [own | {"transformers": [cast], "bbox": [0, 0, 8, 8]}, inner],
+            "channel_order": [3, 1, 2],
+            "transformers": scene["raster_source"]["transformers"],
+            "bbox": [0, 0, 8, 8],
+        }
+
+    files = [[f"{name}.tif", None] for name in "abc"]
+    whole = scene("whole", ["w.tif", None])
+    joined = scene("joined", ["r.tif", [0]], ["s.tif", [2, 1]])
+    found = submit([scene("each", *files), whole, joined], change=join).dataset.test_scenes
+    each, stacked, bands = (one.raster_source for one in found)
+    (first, inner), order = each.raster_sources, each.channel_order
+    assert ([first.uris], order, first.bbox, each.bbox) == ([["a.tif"]], [3, 1, 2], None, None)
+    assert first.transformers[0].type_hint == "cast_transformer"
+    assert [(one.uris, one.channel_order) for one in inner.raster_sources] == [
+        *[(["b.tif"], [1]), (["c.tif"], [0, 1, 2])]
+    ]
+    assert (stacked.uris, stacked.channel_order) == (["w.tif"], None)
+    assert [one.channel_order for one in bands.raster_sources] == [[0], [2, 1]]
+    assert bands.channel_order is None
+    for source in (each, stacked, bands):
+        assert [one.type_hint for one in source.transformers] == ["stats_transformer"]
+
+
 def test_options_of_the_bundle_are_unchanged_if_asked(submit: Callable[..., Any]) -> None:
     found = submit([scene("a", ["a.tif", None])], overlap=None, scores=False)
     assert (found.predict_options.stride, found.predict_options.crop_sz) == (128, None)
@@ -128,6 +161,8 @@ def test_changed_bundles_and_bundles_without_scenes_are_refused(
         submit(one, digest="00")
     with pytest.raises(SpecError, match="has no scene"):
         submit(one, change=drop_scenes)
+    with pytest.raises(SpecError, match=r"file that lab\.predict wrote, got 's3://b'"):
+        submit(one, request_uri="s3://b")
 
 
 def test_request_of_a_prediction_is_an_input_of_its_pipeline_but_not_a_parameter() -> None:

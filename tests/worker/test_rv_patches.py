@@ -19,7 +19,7 @@ from sklearn.metrics import f1_score
 
 from rvlab.store import patience
 from rvlab.store.server import Server
-from rvlab.worker import bucket_clients, rv_patches
+from rvlab.worker import bucket_clients, rv_evaluation, rv_patches
 from rvlab.worker.results import evaluation_tables
 from tests.faults.proxy import Proxy
 
@@ -360,7 +360,7 @@ def test_pixels_outside_the_area_of_interest_are_in_no_metric(tmp_path: Path) ->
     assert flattered["building"] == pytest.approx(right[0])
     assert flattered["background"] > right[1] + 0.1  # the quirk
 
-    rv_patches.patch_count_pixels_outside_aoi()
+    rv_evaluation.patch_segmentation_evaluation()
     assert score() == pytest.approx({"building": right[0], "background": right[1]})
 
 
